@@ -1,0 +1,19 @@
+"""Uniform sampling, the baseline every strategy has to beat."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import Generator
+
+from strategies.candidates import Candidates, IntArray
+
+
+def select_random(candidates: Candidates, k: int, rng: Generator) -> IntArray:
+    """Pick k candidates uniformly without replacement.
+
+    The draw is over the ids in sorted order, so it does not depend on the order of the pool.
+    Cost: O(n log n) time, O(n) memory.
+    """
+    by_id = np.argsort(np.asarray(candidates.ids))
+    drawn = rng.choice(len(candidates), size=min(k, len(candidates)), replace=False)
+    return np.asarray(by_id[drawn], dtype=np.int64)
