@@ -1,0 +1,1 @@
+"""The process that holds Blender; the only place that imports bpy."""
