@@ -1,0 +1,49 @@
+"""Boxes of one image, the one in-memory format everything else is converted to and from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+def _no_boxes() -> FloatArray:
+    return np.zeros((0, 4), dtype=np.float64)
+
+
+def _no_labels() -> IntArray:
+    return np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Parallel arrays, one row per box.
+
+    xyxy: (n, 4) float64, absolute pixels, origin top-left, x2 > x1 and y2 > y1.
+    labels: (n,) int64, index into the workspace's classes.
+    scores: (n,) float64 in [0, 1] for a model's boxes, None for a person's.
+    """
+
+    xyxy: FloatArray = field(default_factory=_no_boxes)
+    labels: IntArray = field(default_factory=_no_labels)
+    scores: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not belong together."""
+        n = len(self.labels)
+        if self.xyxy.shape != (n, 4):
+            raise ValueError(f"xyxy must have shape ({n}, 4) to match {n} labels, got {self.xyxy.shape}")
+        if self.scores is not None and self.scores.shape != (n,):
+            raise ValueError(f"scores must have shape ({n},) to match {n} labels, got {self.scores.shape}")
+        if not np.isfinite(self.xyxy).all():
+            raise ValueError("xyxy must be finite")
+        if n and ((self.xyxy[:, 2:] <= self.xyxy[:, :2]).any()):
+            raise ValueError("every box needs x2 > x1 and y2 > y1")
+
+    def __len__(self) -> int:
+        """Return the number of boxes."""
+        return len(self.labels)

@@ -1,0 +1,14 @@
+"""The bridge to Label Studio: an embedded server, tasks out, labels in.
+
+environment.py  the server's own Python environment, made once per user
+server.py       start, stop and look at the embedded server of a workspace
+connection.py   talk to a server, ours or another, with one clear message per failure
+project.py      the labelling project: its config, its classes
+serving.py      how the annotator's browser gets the images
+convert.py      Boxes <-> what Label Studio calls a result
+push.py         tasks out: a repeat creates nothing twice
+pull.py         labels in: one state per task
+annotator.py    a simulated annotator that works as a person's browser does
+
+Nothing is imported here: the command line must stay quick.
+"""

@@ -1,0 +1,90 @@
+"""A process that outlives us: start it detached, recognise it later, end it.
+
+A process is recognised by its pid *and* a text in its command line, since pids are reused.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+
+def spawn(command: Sequence[str], environ: Mapping[str, str], log: Path) -> int:
+    """Start `command` in a session of its own, its output appended to `log` (0600); return its pid."""
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    redirect = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    return os.posix_spawn(command[0], list(command), environ, file_actions=redirect, setsid=True)
+
+
+def is_alive(pid: int, marker: str) -> bool:
+    """Whether process `pid` runs and has `marker` in its command line."""
+    _reap(pid)
+    return marker in _command_line(pid)
+
+
+def find(marker: str) -> int | None:
+    """Return the pid of a process that has `marker` in its command line, None when there is none."""
+    if _has_proc():
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    else:
+        listed = subprocess.run(["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=False)
+        pids = [int(word) for word in listed.stdout.split()]
+    return next((pid for pid in pids if marker in _command_line(pid)), None)
+
+
+def end(pid: int, marker: str, timeout_s: float) -> bool:
+    """End a process that `spawn` started, with its children; False when it is still there."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        if not is_alive(pid, marker):
+            return True
+        with suppress(ProcessLookupError):
+            os.killpg(pid, how)
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if _is_gone(pid):
+                return True
+            time.sleep(0.05)
+    return False
+
+
+def _reap(pid: int) -> None:
+    # A child of ours that has ended stays visible until it is waited for.
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def _is_gone(pid: int) -> bool:
+    # Not the command line: it is empty as soon as a process begins to exit, its port still open.
+    _reap(pid)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    return False
+
+
+def _has_proc() -> bool:
+    return Path("/proc/self/cmdline").exists()
+
+
+def _command_line(pid: int) -> str:
+    """Return the words of a process's command line, each with a space after it; empty when it is gone."""
+    if _has_proc():
+        with suppress(OSError):
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return ""
+    listed = subprocess.run(
+        ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return listed.stdout.rstrip("\n") + " "

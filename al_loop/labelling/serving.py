@@ -1,0 +1,119 @@
+"""How the annotator's browser gets the images.
+
+A way of serving is any object with `publish(api, project_id, tasks) -> {key: url}`; a repeat changes
+nothing. LocalFiles is for a server on this machine, Upload for any other.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+from al_loop.errors import LabelStudioError
+from al_loop.labelling.connection import Api
+from al_loop.labelling.tasks import OutgoingTask
+
+# The server reads a whole request into memory and refuses one above 250 MB or 100 files.
+_UPLOAD_FILES = 25
+_UPLOAD_BYTES = 50_000_000
+
+
+class ImageServing(Protocol):
+    """Makes images visible to the browser."""
+
+    def publish(self, api: Api, project_id: int, tasks: Sequence[OutgoingTask]) -> dict[str, str]:
+        """Return the value of `image` in a task's data, by the task's key."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """Hard-link images below the server's document root, one folder per project.
+
+    Only what lies in that folder can be seen: never the workspace's own image folder, never a
+    symbolic link. Copies where the folder is on another file system.
+    """
+
+    document_root: Path
+
+    def publish(self, api: Api, project_id: int, tasks: Sequence[OutgoingTask]) -> dict[str, str]:
+        """Link the files and allow the server to show their folder."""
+        root = self.document_root.absolute()
+        folder = root / f"project-{project_id}"
+        folder.mkdir(parents=True, exist_ok=True)
+        urls = {}
+        for task in tasks:
+            target = folder / _file_name(task)
+            _link(task, target)
+            urls[task.key] = "/data/local-files/?d=" + quote(target.relative_to(root).as_posix())
+        if all(Path(storage["path"]) != folder for storage in api.local_storages(project_id)):
+            api.create_local_storage(project_id, folder)
+        return urls
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Upload images to a server on another machine; those already there are not sent again."""
+
+    def publish(self, api: Api, project_id: int, tasks: Sequence[OutgoingTask]) -> dict[str, str]:
+        """Upload what is missing, in pieces."""
+        files = {_file_name(task): task.image_path for task in tasks}
+        there = _uploaded(api, project_id)
+        for piece in _pieces({name: path for name, path in files.items() if name not in there}):
+            api.upload(project_id, piece)
+        there = _uploaded(api, project_id)
+        missing = sorted(name for name in files if name not in there)
+        if missing:
+            raise LabelStudioError(
+                f"{len(missing)} images were uploaded but are not there, first {missing[0]}"
+            )
+        return {task.key: "/data/" + quote(there[_file_name(task)]) for task in tasks}
+
+
+def _file_name(task: OutgoingTask) -> str:
+    # The server shortens paths above 100 characters, its own prefix included: half a hash is plenty.
+    return task.image_id[:32] + task.image_path.suffix.lower()
+
+
+def _link(task: OutgoingTask, target: Path) -> None:
+    try:
+        source = task.image_path.resolve(strict=True)
+        if target.exists() and target.stat().st_size == source.stat().st_size:
+            return
+        partial = target.with_name(target.name + ".partial")
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(source, partial)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(source, partial)
+        partial.replace(target)
+    except OSError as error:
+        raise LabelStudioError(
+            f"cannot show {task.file_name} ({task.image_path}) to annotators: {error}"
+        ) from error
+
+
+def _uploaded(api: Api, project_id: int) -> dict[str, str]:
+    """Return the uploaded files by the name we gave: the server puts ``upload/1/<8 hex>-`` before it."""
+    return {path.rpartition("/")[2].partition("-")[2]: path for path in api.uploads(project_id)}
+
+
+def _pieces(files: dict[str, Path]) -> list[dict[str, Path]]:
+    pieces: list[dict[str, Path]] = []
+    size = 0
+    for name, path in files.items():
+        try:
+            length = path.stat().st_size
+        except OSError as error:
+            raise LabelStudioError(f"cannot upload {path}: {error}") from error
+        if not pieces or len(pieces[-1]) >= _UPLOAD_FILES or size + length > _UPLOAD_BYTES:
+            pieces.append({})
+            size = 0
+        pieces[-1][name] = path
+        size += length
+    return pieces

@@ -1,0 +1,94 @@
+"""One clear message per failure, and no secret in any of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from al_loop.errors import LabelStudioError
+from al_loop.labelling.connection import Connection, ServerFaultError, UnreachableError
+
+TOKEN = "feedfacefeedfacefeedfacefeedfacefeedface"
+
+
+@contextmanager
+def answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
+    """A server that is not Label Studio."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{http.server_port}"
+        finally:
+            http.shutdown()
+            thread.join()
+
+
+def test_nothing_listens() -> None:
+    with pytest.raises(UnreachableError, match="al-loop label-studio start") as caught:
+        Connection("http://127.0.0.1:9", TOKEN).check()
+    assert TOKEN not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_not_an_address() -> None:
+    with pytest.raises(LabelStudioError, match="'localhost:8080'"):
+        Connection("localhost:8080", TOKEN).check()
+
+
+def test_another_web_server() -> None:
+    for status in (200, 404):
+        with (
+            answering(status, b"<html>hello</html>") as url,
+            pytest.raises(LabelStudioError, match="does not speak"),
+        ):
+            Connection(url, TOKEN).check()
+
+
+def test_a_redirect_does_not_get_the_token() -> None:
+    with (
+        answering(302, b"{}", Location="http://127.0.0.1:9/") as url,
+        pytest.raises(LabelStudioError, match="redirects elsewhere"),
+    ):
+        Connection(url, TOKEN).check()
+
+
+def test_a_fault_of_the_server() -> None:
+    # A cookie in the headers must not be printed.
+    with (
+        answering(500, b'{"detail": "database is locked"}', **{"Set-Cookie": "sessionid=s3cret"}) as url,
+        pytest.raises(ServerFaultError, match="database is locked") as caught,
+    ):
+        Connection(url, TOKEN).check()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_repr_hides_the_token() -> None:
+    assert TOKEN not in repr(Connection("http://127.0.0.1:9", TOKEN))
+
+
+def test_importing_the_bridge_is_cheap() -> None:
+    names = "annotator connection convert environment project pull push server serving tasks"
+    heavy = "'torch', 'label_studio_sdk', 'httpx', 'PIL'"
+    code = f"import sys\nfor n in {names.split()!r}: __import__('al_loop.labelling.' + n)\n"
+    code += f"print([n for n in ({heavy}) if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,185 @@
+"""Pixels to percent and back, and what is refused on the way."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from al_loop.boxes import Boxes
+from al_loop.errors import LabelStudioError
+from al_loop.labelling.annotator import correct
+from al_loop.labelling.convert import (
+    ImageSize,
+    RefusedResultError,
+    count_edits,
+    from_result,
+    region,
+    to_prediction,
+)
+from al_loop.labelling.project import check_labels, labelling_config, read_labels
+from al_loop.labelling.tasks import Edits, OutgoingTask
+
+CLASSES = ["one", "two"]
+SIZE = ImageSize(200, 100)
+
+
+def outgoing(boxes: Boxes, width: int = 200, height: int = 100) -> OutgoingTask:
+    return OutgoingTask("k", "0" * 64, Path("a.jpg"), "a.jpg", width, height, boxes, 0.5, 0, "why")
+
+
+def rectangle(**changes: Any) -> dict[str, Any]:
+    made = region("r", np.array([20.0, 10.0, 60.0, 30.0]), "one", SIZE)
+    made["value"] |= changes.pop("value", {})
+    return made | changes
+
+
+@st.composite
+def boxes_in_images(draw: st.DrawFn) -> tuple[Boxes, int, int]:
+    width, height = draw(st.integers(1, 20_000)), draw(st.integers(1, 20_000))
+    rows = []
+    for _ in range(draw(st.integers(0, 4))):
+        x1, y1 = draw(st.floats(0, width * 0.99)), draw(st.floats(0, height * 0.99))
+        x2, y2 = draw(st.floats(x1 + width * 1e-3, width)), draw(st.floats(y1 + height * 1e-3, height))
+        rows.append((x1, y1, x2, y2))
+    labels = [draw(st.integers(0, 1)) for _ in rows]
+    xyxy = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    return Boxes(xyxy, np.array(labels, dtype=np.int64), np.full(len(rows), 0.5)), width, height
+
+
+@settings(max_examples=300, deadline=None)
+@given(boxes_in_images())
+def test_boxes_come_back_within_a_millionth_of_a_pixel(case: tuple[Boxes, int, int]) -> None:
+    boxes, width, height = case
+    sent = to_prediction(outgoing(boxes, width, height), CLASSES, "m")
+    back = from_result(json.loads(json.dumps(sent["result"])), ImageSize(width, height), CLASSES)
+    np.testing.assert_allclose(back.xyxy, boxes.xyxy, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(back.labels, boxes.labels)
+    assert back.scores is None
+
+
+def test_percent_is_of_width_and_of_height() -> None:
+    assert rectangle()["value"] == {
+        "x": 10.0, "y": 10.0, "width": 20.0, "height": 20.0, "rotation": 0, "rectanglelabels": ["one"]
+    }  # fmt: skip
+
+
+def test_rotated_box_becomes_the_hull_of_its_corners() -> None:
+    # 40 x 20 px at (100, 50), a quarter turn clockwise about its top-left corner: 20 px to the left of
+    # it and 40 px down, on an image that is not square.
+    turned = rectangle(value={"x": 50.0, "y": 50.0, "width": 20.0, "height": 20.0, "rotation": 90.0})
+    back = from_result([turned], SIZE, CLASSES)
+    np.testing.assert_allclose(back.xyxy, [[80.0, 50.0, 100.0, 90.0]], atol=1e-9)
+
+
+def test_rotated_box_by_45_degrees_and_clipped() -> None:
+    turned = rectangle(value={"x": 50.0, "y": 0.0, "width": 10.0, "height": 20.0, "rotation": 45.0})
+    half = 20.0 * math.sqrt(0.5)  # a square of 20 px: its diagonal spans 2 * half
+    back = from_result([turned], SIZE, CLASSES)
+    np.testing.assert_allclose(back.xyxy, [[100 - half, 0.0, 100 + half, 2 * half]], atol=1e-9)
+    low = from_result([rectangle(value={"y": 95.0, "height": 10.0})], SIZE, CLASSES)
+    np.testing.assert_allclose(low.xyxy[0, [1, 3]], [95.0, 100.0])
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        (rectangle(image_rotation=90), "turned by 90"),
+        (rectangle(original_width=100, original_height=200), "EXIF"),
+        (rectangle(original_width=201), "201x100 pixels, the workspace has 200x100"),
+        (rectangle(value={"rectanglelabels": ["three"]}), "'three' is not one of the workspace's classes"),
+        (rectangle(value={"rectanglelabels": []}), "exactly one label"),
+        (rectangle(value={"rectanglelabels": ["one", "two"]}), "exactly one label"),
+        (rectangle(value={"x": float("nan")}), "not finite"),
+        (rectangle(value={"width": float("inf")}), "not finite"),
+        (rectangle(value={"x": "wide"}), "not a number"),
+        (rectangle(value={"x": None}), "not a number"),
+        (rectangle(value={"width": 0.0}), "no area"),
+        (rectangle(value={"height": -3.0}), "no area"),
+        (rectangle(value={"x": 101.0}), "no area inside the image"),
+        (rectangle(type="polygonlabels"), "polygonlabels"),
+        (rectangle(value={}) | {"value": None}, "exactly one label"),
+    ],
+)  # fmt: skip
+def test_what_needs_a_guess_is_refused_with_one_sentence(item: dict[str, Any], says: str) -> None:
+    with pytest.raises(RefusedResultError, match="(?s)" + says.replace("(", r"\(")) as caught:
+        from_result([rectangle(), item], SIZE, CLASSES)
+    assert "\n" not in str(caught.value)
+
+
+def test_relations_between_boxes_are_no_boxes() -> None:
+    assert len(from_result([rectangle(), {"type": "relation"}], SIZE, CLASSES)) == 1
+    assert len(from_result([], SIZE, CLASSES)) == 0
+
+
+def test_predictions_are_clipped_and_empty_ones_left_out() -> None:
+    boxes = Boxes(
+        np.array([[-10.0, -5.0, 20.0, 50.0], [250.0, 0.0, 300.0, 50.0]]),
+        np.array([0, 1]),
+        np.array([0.5, 0.9]),
+    )
+    sent = to_prediction(outgoing(boxes), CLASSES, "m7")
+    assert (sent["model_version"], sent["score"], len(sent["result"])) == ("m7", 0.5, 1)
+    assert sent["result"][0]["value"] | {"rectanglelabels": None} == {
+        "x": 0.0, "y": 0.0, "width": 10.0, "height": 50.0, "rotation": 0, "rectanglelabels": None
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("label", "score", "says"),
+    [(2, 0.5, "label 2"), (-1, 0.5, "label -1"), (0, 1.5, "score 1.5"), (0, float("nan"), "score nan")],
+)
+def test_invalid_predictions_are_not_sent(label: int, score: float, says: str) -> None:
+    boxes = Boxes(np.array([[1.0, 1.0, 5.0, 5.0]]), np.array([label]), np.array([score]))
+    with pytest.raises(LabelStudioError, match=says):
+        to_prediction(outgoing(boxes), CLASSES, "m")
+
+
+def test_edits_are_counted_by_region() -> None:
+    before = [rectangle(id=name) for name in "abcde"]
+    after = [
+        rectangle(id="a"),
+        rectangle(id="b", value={"x": 11.0}),
+        rectangle(id="c", value={"x": 11.0, "width": 30.0}),
+        rectangle(id="d", value={"rectanglelabels": ["two"]}),
+        rectangle(id="new"),
+    ]
+    assert count_edits(before, after) == Edits(kept=1, moved=1, resized=1, relabelled=1, deleted=1, added=1)
+
+
+def test_the_annotator_moves_relabels_deletes_and_adds() -> None:
+    near, far = np.array([22.0, 11.0, 62.0, 31.0]), np.array([150.0, 50.0, 180.0, 90.0])
+    proposed = [
+        region("good", np.array([20.0, 10.0, 60.0, 30.0]), "one", SIZE, score=0.9),
+        region("false", np.array([100.0, 0.0, 120.0, 20.0]), "one", SIZE, score=0.8),
+    ]
+    left = correct(proposed, Boxes(np.stack([near, far]), np.array([1, 0])), SIZE, CLASSES)
+    assert [one["origin"] for one in left] == ["prediction-changed", "manual"]
+    assert left[0]["id"] == "good"
+    back = from_result(left, SIZE, CLASSES)
+    np.testing.assert_allclose(back.xyxy, np.stack([near, far]), atol=1e-9)
+    np.testing.assert_array_equal(back.labels, [1, 0])
+    assert correct(proposed, Boxes(), SIZE, CLASSES) == []
+
+
+def test_labelling_config_carries_any_class_name() -> None:
+    names = ["a&b", '<q">', "größe", *map(str, range(30))]
+    config = labelling_config(names)
+    assert read_labels(config) == names
+    assert 'hotkey="1"' in config
+    check_labels(1, config, names)
+    with pytest.raises(LabelStudioError, match="distinct"):
+        labelling_config(["a", "a"])
+
+
+def test_changed_labels_are_explained() -> None:
+    with pytest.raises(LabelStudioError, match=r"(?s)missing there: two; unknown here: three.*new-project"):
+        check_labels(4, labelling_config(["one", "three"]), CLASSES)
+    with pytest.raises(LabelStudioError, match="config was replaced"):
+        check_labels(4, "<View/>", CLASSES)
