@@ -1,0 +1,142 @@
+"""One forward pass: boxes, the full distribution of each kept box, and the pooled features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.models.layers import multiclass_nms
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox2roi, get_box_tensor, scale_boxes
+from mmengine.config import Config
+from torch import Tensor
+
+from al_loop.boxes import Boxes
+from al_loop.detector.transforms import Picture
+from al_loop.samples import ImageFile, Prediction
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """A model ready to predict, with the config it was made from."""
+
+    model: Any  # an mmdet two-stage detector; torch's stubs know nothing of its parts
+    config: Config
+    device: torch.device
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the names of the classes, in the order of the model's outputs."""
+        return tuple(self.config.classes)
+
+
+@torch.inference_mode()
+def predict(
+    detector: Detector, images: Sequence[ImageFile], pictures: Sequence[Picture], score_thr: float
+) -> list[Prediction]:
+    """Run the model on images whose resized pictures have one common size.
+
+    images: where they come from, with the size of the original, to which boxes are scaled back.
+    pictures: (h, w, 3) uint8 BGR, all of the same h and w: padding would change what the network
+        sees, so that an image scored alone and in a batch would differ.
+    """
+    height, width = pictures[0].shape[:2]
+    if any(picture.shape[:2] != (height, width) for picture in pictures):
+        raise ValueError("pictures of one batch must have one size; group them first")
+    model = detector.model
+    samples = [_sample(image, height, width) for image in images]
+    inputs = [torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))) for picture in pictures]
+    data = model.data_preprocessor({"inputs": inputs, "data_samples": samples}, False)
+    features = model.extract_feat(data["inputs"])
+    proposals = model.rpn_head.predict(features, samples, rescale=False)
+    cls_scores, deltas, rois = _box_head(model, features, [p.bboxes for p in proposals])
+    embeddings = _pool(features[0], height, width, data["inputs"].shape[-2:])
+    return [
+        _prediction(detector, image, sample, roi, logits, delta, embedding, score_thr)
+        for image, sample, roi, logits, delta, embedding in zip(
+            images, samples, rois, cls_scores, deltas, embeddings, strict=True
+        )
+    ]
+
+
+def _sample(image: ImageFile, height: int, width: int) -> DetDataSample:
+    sample = DetDataSample()
+    sample.set_metainfo(
+        {
+            "img_shape": (height, width),
+            "ori_shape": (image.height, image.width),
+            "scale_factor": (width / image.width, height / image.height),
+        }
+    )
+    return sample
+
+
+def _box_head(
+    model: Any, features: Sequence[Tensor], proposals: Sequence[Tensor]
+) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
+    """Return class logits, box deltas and RoIs of each image."""
+    rois = bbox2roi(list(proposals))
+    counts = [len(p) for p in proposals]
+    result = model.roi_head._bbox_forward(features, rois)
+    return (
+        result["cls_score"].split(counts),
+        result["bbox_pred"].split(counts),
+        rois.split(counts),
+    )
+
+
+def _pool(p2: Tensor, height: int, width: int, padded: Sequence[int]) -> Tensor:
+    """Average P2, (n, d, h, w), over the part that shows the image and not the padding; (n, d)."""
+    rows = max(1, round(p2.shape[2] * height / padded[0]))
+    columns = max(1, round(p2.shape[3] * width / padded[1]))
+    return p2[:, :, :rows, :columns].mean(dim=(2, 3))
+
+
+def _prediction(
+    detector: Detector,
+    image: ImageFile,
+    sample: DetDataSample,
+    rois: Tensor,
+    cls_score: Tensor,
+    deltas: Tensor,
+    embedding: Tensor,
+    score_thr: float,
+) -> Prediction:
+    head = detector.model.roi_head.bbox_head
+    distributions = torch.softmax(cls_score.float(), dim=-1)
+    class_count = distributions.shape[1] - 1
+    copies = 1 if head.reg_class_agnostic else class_count
+    decoded = get_box_tensor(
+        head.bbox_coder.decode(
+            rois[:, 1:].repeat_interleave(copies, dim=0),
+            deltas.float().view(-1, 4),
+            max_shape=sample.img_shape,
+        )
+    )
+    original = scale_boxes(decoded, [1 / factor for factor in sample.scale_factor])
+    test = detector.model.roi_head.test_cfg
+    boxes, labels, kept = multiclass_nms(
+        original.view(len(rois), -1),
+        distributions,
+        score_thr,
+        test.nms,
+        test.max_per_img,
+        return_inds=True,
+    )
+    # `kept` counts (proposal, class) pairs: the proposal's row is the whole distribution.
+    whole = distributions[kept // class_count]
+    xyxy = boxes[:, :4].double().cpu().numpy()
+    solid = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
+    return Prediction(
+        image_id=image.id,
+        boxes=Boxes(
+            xyxy[solid],
+            labels.cpu().numpy().astype(np.int64)[solid],
+            boxes[:, 4].double().cpu().numpy()[solid],
+        ),
+        distributions=whole.cpu().numpy()[solid],
+        embedding=embedding.float().cpu().numpy(),
+    )

@@ -1,0 +1,136 @@
+"""Scoring many images: decoded in worker processes, in batches of one size, written shard by shard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from al_loop.detector.predict import Detector, predict
+from al_loop.detector.transforms import Picture, fit, fitted_size, read_picture
+from al_loop.errors import DataError, ModelError
+from al_loop.samples import ImageFile, Prediction
+from al_loop.shards import ShardStore
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How to score; the numbers do not depend on batch size and workers, within float rounding."""
+
+    score_thr: float
+    batch_size: int
+    workers: int
+    shard_size: int
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that could not be scored, and why."""
+
+    image_id: str
+    reason: str
+
+
+def score_images(
+    detector: Detector,
+    images: Sequence[ImageFile],
+    store: ShardStore,
+    settings: ScoreSettings,
+    on_progress: Progress | None = None,
+) -> list[Unreadable]:
+    """Score every image that `store` does not hold yet; return those that could not be read.
+
+    A killed run loses at most the shard it was filling. Raises ModelError for predictions that are
+    not finite: a broken model must not choose what people label.
+    """
+    known = store.image_ids()
+    todo = [image for image in images if image.id not in known]
+    done, total = len(images) - len(todo), len(images)
+    unreadable: list[Unreadable] = []
+    filling: list[Prediction] = []
+    for readable, pictures, failed in _batches(detector, todo, settings):
+        unreadable += failed
+        if readable:
+            filling += _checked(predict(detector, readable, pictures, settings.score_thr))
+        if len(filling) >= settings.shard_size:
+            store.append(filling)
+            filling = []
+        done += len(readable) + len(failed)
+        if on_progress:
+            on_progress(done, total)
+    if filling:
+        store.append(filling)
+    return unreadable
+
+
+def _checked(predictions: list[Prediction]) -> list[Prediction]:
+    for prediction in predictions:
+        embedding, distributions = map(torch.from_numpy, (prediction.embedding, prediction.distributions))
+        if not (torch.isfinite(embedding).all() and torch.isfinite(distributions).all()):
+            raise ModelError(
+                f"the model's output for image {prediction.image_id[:12]} is not finite. "
+                "Go back to the model before: al-loop rollback"
+            )
+    return predictions
+
+
+def _batches(
+    detector: Detector, images: Sequence[ImageFile], settings: ScoreSettings
+) -> Iterator[tuple[list[ImageFile], list[Picture], list[Unreadable]]]:
+    """Yield batches of one resized size each, in an order that does not depend on the pool's order."""
+    box, enlarge = tuple(detector.config.image_size), bool(detector.config.enlarge)
+
+    def size(image: ImageFile) -> tuple[int, int]:
+        return fitted_size(image.width, image.height, box, enlarge)
+
+    ordered = sorted(images, key=lambda image: (size(image), image.id))
+    plan: list[list[int]] = []
+    for _, group in groupby(range(len(ordered)), key=lambda i: size(ordered[i])):
+        indices = list(group)
+        plan += [indices[i : i + settings.batch_size] for i in range(0, len(indices), settings.batch_size)]
+    if not plan:
+        return
+    loader: DataLoader[Any] = DataLoader(
+        _Pictures(ordered, box, enlarge),
+        batch_sampler=plan,
+        num_workers=min(settings.workers, len(plan)),
+        collate_fn=_split,
+    )
+    yield from loader
+
+
+class _Pictures(Dataset[Any]):
+    """Reads and resizes; an image that cannot be read becomes its reason."""
+
+    def __init__(self, images: Sequence[ImageFile], box: tuple[int, int], enlarge: bool) -> None:
+        self.images, self.box, self.enlarge = images, box, enlarge
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[ImageFile, Picture | Unreadable]:
+        image = self.images[index]
+        try:
+            picture = read_picture(image.path)
+        except DataError as error:
+            return image, Unreadable(image.id, str(error))
+        if picture.shape[:2] != (image.height, image.width):
+            got = f"{picture.shape[1]}x{picture.shape[0]}"
+            return image, Unreadable(
+                image.id, f"{image.path} is {got} px, expected {image.width}x{image.height}"
+            )
+        return image, fit(picture, self.box, self.enlarge)
+
+
+def _split(
+    items: list[tuple[ImageFile, Picture | Unreadable]],
+) -> tuple[list[ImageFile], list[Picture], list[Unreadable]]:
+    readable = [image for image, item in items if not isinstance(item, Unreadable)]
+    pictures = [item for _, item in items if not isinstance(item, Unreadable)]
+    return readable, pictures, [item for _, item in items if isinstance(item, Unreadable)]

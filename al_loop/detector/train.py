@@ -1,0 +1,240 @@
+"""Training with mmengine's Runner: the same function for M0 and for each cycle's fine-tuning."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
+
+from al_loop.coco import write_coco
+from al_loop.detector import hooks, transforms
+from al_loop.detector.checkpoint import Weights, load_into, read_weights, runner_checkpoints
+from al_loop.detector.metric import KEY, ValidationAP
+from al_loop.detector.model_config import build_model
+from al_loop.errors import TrainingError
+from al_loop.samples import LabelledImage
+
+# Importing them registers the transforms that the Runner's config names.
+_REGISTERED = (transforms.ReadPicture, transforms.FitInto, transforms.Augment)
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One training; `lr` None keeps the model config's own."""
+
+    epochs: int
+    batch_size: int
+    lr: float | None
+    val_every: int
+    patience: int
+    repeat: int
+    workers: int
+    seed: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The best weights of a training and what the validations said."""
+
+    weights: Weights
+    epochs: int
+    best_ap: float
+    validations: list[float]
+
+
+def train(
+    config: Config,
+    start: Weights | None,
+    training: Sequence[LabelledImage],
+    validation: Sequence[LabelledImage],
+    settings: TrainSettings,
+    folder: Path,
+    on_progress: Progress | None = None,
+) -> Trained:
+    """Train from `start` (None: random weights) and return the weights with the best validation AP.
+
+    folder: work files; where a killed training left its checkpoint there, it goes on.
+    Raises TrainingError when there is nothing to learn from, or when the loss is not finite.
+    """
+    if not any(len(item.boxes) for item in training):
+        raise TrainingError(
+            f"nothing to learn from: {len(training)} images without a single box. Label some: al-loop cycle"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_coco(folder / "train.json", training, config.classes)
+    write_coco(folder / "val.json", validation, config.classes)
+    added = [
+        hooks.RefuseNonFiniteLoss(),
+        hooks.StopWithoutGain(settings.patience),
+        hooks.ReportProgress(on_progress),
+    ]
+    metric = ValidationAP(validation, config.classes)
+    torch.manual_seed(settings.seed)
+    model = build_model(config)
+    if start is not None:
+        load_into(model, start, "the model to start from")
+    with _to_log(folder), runner_checkpoints(), warnings.catch_warnings():
+        # The Runner asks the model to initialise itself; it keeps the weights it has, and warns.
+        warnings.filterwarnings("ignore", message="init_weights of .* has been called more than once")
+        runner = _runner(config, model, settings, folder, added, metric)
+        runner.train()
+    best = runner.message_hub.get_info("best_ckpt", None)
+    validations = list(runner.message_hub.get_info(hooks.VALIDATIONS, []))
+    if best is None or not Path(best).is_file():
+        raise TrainingError(
+            f"the training in {folder} ended without a validated checkpoint. Run again: al-loop cycle"
+        )
+    return Trained(
+        weights={name: tensor.clone() for name, tensor in read_weights(Path(best)).items()},
+        epochs=runner.epoch,
+        best_ap=max(validations, default=0.0),
+        validations=validations,
+    )
+
+
+def discard_work_files(folder: Path) -> None:
+    """Delete the Runner's checkpoints once the weights are kept elsewhere; logs and COCO files stay."""
+    for path in folder.glob("*.pth"):
+        path.unlink()
+    (folder / "last_checkpoint").unlink(missing_ok=True)
+    for path in folder.glob("vis_data"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _runner(
+    config: Config,
+    model: nn.Module,
+    settings: TrainSettings,
+    folder: Path,
+    added: list[Hook],
+    metric: ValidationAP,
+) -> Runner:
+    optim_wrapper = dict(config.optim_wrapper)
+    if settings.lr is not None:
+        optim_wrapper["optimizer"] = {**optim_wrapper["optimizer"], "lr": settings.lr}
+    if settings.device.startswith("cuda"):
+        optim_wrapper["type"] = "AmpOptimWrapper"
+    fit_into = {"type": "FitInto", "size": tuple(config.image_size), "enlarge": bool(config.enlarge)}
+    meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+    pack = {"type": "PackDetInputs", "meta_keys": meta_keys}
+    load = [{"type": "ReadPicture"}, {"type": "LoadAnnotations", "with_bbox": True}, fit_into]
+    dataset = {
+        "type": "CocoDataset",
+        "metainfo": {"classes": tuple(config.classes)},
+        "data_prefix": {"img": ""},
+    }
+    workers = {"num_workers": settings.workers, "persistent_workers": settings.workers > 0}
+    runner = Runner(
+        model=model,
+        work_dir=str(folder),
+        train_dataloader={
+            "batch_size": settings.batch_size,
+            **workers,
+            "sampler": {"type": "DefaultSampler", "shuffle": True},
+            "batch_sampler": {"type": "AspectRatioBatchSampler"},
+            "dataset": {
+                "type": "RepeatDataset",
+                "times": settings.repeat,
+                "dataset": {
+                    **dataset,
+                    "ann_file": str(folder / "train.json"),
+                    "filter_cfg": {"filter_empty_gt": False, "min_size": 1},
+                    "pipeline": [*load, {"type": "Augment"}, pack],
+                },
+            },
+        },
+        val_dataloader={
+            "batch_size": 1,
+            **workers,
+            "sampler": {"type": "DefaultSampler", "shuffle": False},
+            "dataset": {
+                **dataset,
+                "ann_file": str(folder / "val.json"),
+                "test_mode": True,
+                "pipeline": [{"type": "ReadPicture"}, fit_into, pack],
+            },
+        },
+        val_evaluator=Evaluator([metric]),
+        train_cfg={"by_epoch": True, "max_epochs": settings.epochs, "val_interval": settings.val_every},
+        val_cfg={},
+        optim_wrapper=optim_wrapper,
+        param_scheduler=_schedule(settings.epochs),
+        default_hooks={
+            "checkpoint": {
+                "type": "CheckpointHook",
+                "interval": 1,
+                "max_keep_ckpts": 1,
+                "save_best": KEY,
+                "rule": "greater",
+            },
+            "logger": {"type": "LoggerHook", "interval": 10, "log_metric_by_epoch": True},
+        },
+        custom_hooks=added,
+        randomness={"seed": settings.seed},
+        resume=(folder / "last_checkpoint").is_file(),
+        default_scope="mmdet",
+        experiment_name=f"al_loop_{folder.parent.name}",
+        cfg=Config({"work_dir": str(folder), "launcher": "none"}),
+        log_level="INFO",
+    )
+    if settings.device == "cpu":
+        runner.model.to("cpu")
+    return runner
+
+
+def _schedule(epochs: int) -> list[dict[str, Any]]:
+    """Warm up over the first tenth (at least part of one epoch), then follow a cosine to a hundredth."""
+    warm_up = max(1, epochs // 10)
+    return [
+        {
+            "type": "LinearLR",
+            "start_factor": 0.1,
+            "begin": 0,
+            "end": warm_up,
+            "by_epoch": True,
+            "convert_to_iter_based": True,
+        },
+        {
+            "type": "CosineAnnealingLR",
+            "eta_min_ratio": 0.01,
+            "begin": warm_up,
+            "end": epochs,
+            "T_max": max(1, epochs - warm_up),
+            "by_epoch": True,
+            "convert_to_iter_based": True,
+        },
+    ]
+
+
+@contextmanager
+def _to_log(folder: Path) -> Iterator[None]:
+    """Send what the Runner and pycocotools print to train.log: the terminal belongs to al-loop."""
+    with (folder / "train.log").open("a") as log, redirect_stdout(log), redirect_stderr(log):
+        yield
+
+
+def choose_device(wanted: str) -> str:
+    """Return "cuda" or "cpu" for "auto", else what was asked for; TrainingError where it is not there."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(
+            f'device = "{wanted}" cannot be used here ({error}). Set device = "auto" in al-loop.toml.'
+        ) from None
+    return wanted

@@ -1,0 +1,131 @@
+"""Reading, resizing and augmenting: one way for training, validation and scoring."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+from mmdet.structures.bbox import HorizontalBoxes
+from numpy.typing import NDArray
+
+from al_loop.errors import DataError
+
+# Albumentations asks the registry for a newer release of itself at import unless told not to.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations as A  # noqa: N812
+
+Picture = NDArray[np.uint8]
+
+
+def read_picture(path: Path | str) -> Picture:
+    """Return the image as (h, w, 3) BGR; orientation tags are not applied (ingest has done it once)."""
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from None
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+    if picture is None:
+        raise DataError(f"{path} is not an image that can be decoded")
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def fitted_size(width: int, height: int, box: tuple[int, int], enlarge: bool) -> tuple[int, int]:
+    """Return (width, height) px of an image after it is made to fit into `box`, its aspect kept."""
+    factor = min(box[0] / width, box[1] / height)
+    if not enlarge:
+        factor = min(factor, 1.0)
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def fit(picture: Picture, box: tuple[int, int], enlarge: bool) -> Picture:
+    """Resize an image to fit into (width, height) px, shrinking by area average."""
+    height, width = picture.shape[:2]
+    size = fitted_size(width, height, box, enlarge)
+    if size == (width, height):
+        return picture
+    interpolation = cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, size, interpolation=interpolation), dtype=np.uint8)
+
+
+@TRANSFORMS.register_module()
+class ReadPicture(BaseTransform):  # type: ignore[misc]
+    """Put the image under `img`."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Read `img_path`."""
+        picture = read_picture(results["img_path"])
+        results.update(img=picture, img_shape=picture.shape[:2], ori_shape=picture.shape[:2])
+        return results
+
+
+@TRANSFORMS.register_module()
+class FitInto(BaseTransform):  # type: ignore[misc]
+    """Resize image and boxes as `fit` does."""
+
+    def __init__(self, size: tuple[int, int], enlarge: bool = False) -> None:
+        self.size = (size[0], size[1])
+        self.enlarge = enlarge
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Set `img`, `img_shape`, `scale_factor` and rescale `gt_bboxes`."""
+        height, width = results["img"].shape[:2]
+        picture = fit(results["img"], self.size, self.enlarge)
+        scale = (picture.shape[1] / width, picture.shape[0] / height)
+        results.update(img=picture, img_shape=picture.shape[:2], scale_factor=scale)
+        if "gt_bboxes" in results:
+            results["gt_bboxes"].rescale_(scale)
+        return results
+
+
+@TRANSFORMS.register_module()
+class Augment(BaseTransform):  # type: ignore[misc]
+    """Flip, shift, scale, colour jitter, Gaussian noise and blur, by Albumentations.
+
+    A box that loses more than 70 % of itself at the border is dropped.
+    Source: Eversberg & Lambrecht 2024, section 3.3 (the list of augmentations).
+    """
+
+    def __init__(self) -> None:
+        self.pipeline = A.Compose(
+            [
+                A.HorizontalFlip(p=0.5),
+                A.VerticalFlip(p=0.5),
+                A.RandomRotate90(p=0.5),
+                A.Affine(
+                    translate_percent=(-0.1, 0.1),
+                    scale=(0.8, 1.25),
+                    border_mode=cv2.BORDER_REFLECT_101,
+                    p=0.5,
+                ),
+                A.ColorJitter(brightness=0.25, contrast=0.25, saturation=0.25, hue=0.05, p=0.7),
+                A.GaussNoise(std_range=(0.01, 0.05), p=0.3),
+                A.GaussianBlur(blur_limit=(3, 5), p=0.2),
+            ],
+            bbox_params=A.BboxParams(
+                format="pascal_voc", label_fields=["index"], min_visibility=0.3, clip=True
+            ),
+        )
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Change `img`, `gt_bboxes`, `gt_bboxes_labels` and `gt_ignore_flags` together."""
+        boxes = results["gt_bboxes"].tensor.numpy().astype(np.float64)
+        # Seeded from numpy's global generator, which mmengine seeds in each worker.
+        self.pipeline.set_random_seed(int(np.random.randint(2**31)))
+        changed = self.pipeline(image=results["img"], bboxes=boxes, index=np.arange(len(boxes)))
+        kept = np.asarray(changed["index"], dtype=np.int64)
+        new_boxes = np.asarray(changed["bboxes"], dtype=np.float32).reshape(-1, 4)
+        picture = np.ascontiguousarray(changed["image"])
+        results.update(
+            img=picture,
+            img_shape=picture.shape[:2],
+            gt_bboxes=HorizontalBoxes(new_boxes, dtype=results["gt_bboxes"].tensor.dtype),
+            gt_bboxes_labels=results["gt_bboxes_labels"][kept],
+            gt_ignore_flags=results["gt_ignore_flags"][kept],
+        )
+        return results

@@ -1,0 +1,72 @@
+"""Images with what is known or predicted of them, as plain data: what the detector takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from al_loop.boxes import Boxes
+
+Float32Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image on disk. `id` is its SHA-256 in the workspace; width and height are in pixels."""
+
+    id: str
+    path: Path
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImage:
+    """An image and its true boxes; none means that there is nothing to find."""
+
+    image: ImageFile
+    boxes: Boxes
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What one forward pass says of one image.
+
+    boxes: kept after NMS, in pixels of the image on disk, with scores, best first.
+    distributions: (n, C + 1) softmax of each kept box, background last, rows summing to 1.
+    embedding: (d,) global average of the FPN's P2 map.
+    """
+
+    image_id: str
+    boxes: Boxes
+    distributions: Float32Array
+    embedding: Float32Array
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not belong together."""
+        if self.distributions.ndim != 2 or len(self.distributions) != len(self.boxes):
+            raise ValueError(
+                f"distributions must have shape ({len(self.boxes)}, classes + 1) to match the boxes, "
+                f"got {self.distributions.shape}"
+            )
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """COCO metrics of a model on a labelled set, each in [0, 1]; a class without truth has no AP."""
+
+    ap: float
+    ap50: float
+    ap75: float
+    per_class: dict[str, float | None]
+    images: int
+    boxes: int
+
+
+def total_boxes(labelled: Sequence[LabelledImage]) -> int:
+    """Return the number of true boxes of a set."""
+    return sum(len(item.boxes) for item in labelled)

@@ -1,0 +1,115 @@
+"""Predictions on disk: NumPy archives of parallel arrays, one file per shard.
+
+Plain .npz because it needs no further dependency, is read without executing anything
+(`allow_pickle=False`) and holds ragged detections as rows with offsets.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from al_loop.boxes import Boxes, FloatArray, IntArray
+from al_loop.errors import WorkspaceError
+from al_loop.files import write_atomically
+from al_loop.samples import Float32Array, Prediction
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredImages:
+    """All predictions of one model, as parallel arrays.
+
+    image_ids: n names.  embeddings: (n, d).  offsets: (n + 1,) rows of image i are offsets[i] to
+    offsets[i + 1] of xyxy (m, 4) px, labels (m,), scores (m,) and distributions (m, C + 1).
+    """
+
+    image_ids: tuple[str, ...]
+    embeddings: Float32Array
+    offsets: IntArray
+    xyxy: FloatArray
+    labels: IntArray
+    scores: FloatArray
+    distributions: Float32Array
+
+    def boxes(self, index: int) -> Boxes:
+        """Return the boxes of the image at `index`, best first."""
+        rows = slice(self.offsets[index], self.offsets[index + 1])
+        return Boxes(self.xyxy[rows], self.labels[rows], self.scores[rows])
+
+    def subset(self, image_ids: Sequence[str]) -> ScoredImages:
+        """Return the images named, in that order; KeyError for one that is not here."""
+        place = {name: i for i, name in enumerate(self.image_ids)}
+        chosen = [place[name] for name in image_ids]
+        rows = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in chosen]
+        flat = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
+        return ScoredImages(
+            tuple(image_ids),
+            self.embeddings[chosen],
+            np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64),
+            self.xyxy[flat],
+            self.labels[flat],
+            self.scores[flat],
+            self.distributions[flat],
+        )
+
+
+_FIELDS = ("embeddings", "xyxy", "labels", "scores", "distributions")
+
+
+class ShardStore:
+    """A folder of shards, each written whole; what is there is never scored again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def paths(self) -> list[Path]:
+        """Return the shards in the order in which they were written."""
+        return sorted(self.folder.glob("shard-*.npz"))
+
+    def image_ids(self) -> set[str]:
+        """Return the images that have been scored."""
+        return {str(name) for path in self.paths() for name in _open(path)["image_ids"]}
+
+    def append(self, predictions: Sequence[Prediction]) -> None:
+        """Write one more shard."""
+        counts = [len(p.boxes) for p in predictions]
+        scores = [p.boxes.scores if p.boxes.scores is not None else np.zeros(0) for p in predictions]
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            image_ids=np.asarray([p.image_id for p in predictions]),
+            counts=np.asarray(counts, dtype=np.int64),
+            embeddings=np.stack([p.embedding for p in predictions]),
+            xyxy=np.concatenate([p.boxes.xyxy for p in predictions]),
+            labels=np.concatenate([p.boxes.labels for p in predictions]),
+            scores=np.concatenate(scores),
+            distributions=np.concatenate([p.distributions for p in predictions]),
+        )
+        write_atomically(self.folder / f"shard-{len(self.paths()):06d}.npz", buffer.getvalue())
+
+    def load(self) -> ScoredImages:
+        """Read all shards; WorkspaceError where there are none."""
+        shards = [_open(path) for path in self.paths()]
+        if not shards:
+            raise WorkspaceError(f"no scores in {self.folder}: expected shards there. Run: al-loop cycle")
+        counts = np.concatenate([shard["counts"] for shard in shards])
+        columns = {name: np.concatenate([shard[name] for shard in shards]) for name in _FIELDS}
+        return ScoredImages(
+            image_ids=tuple(str(name) for shard in shards for name in shard["image_ids"]),
+            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            **columns,
+        )
+
+
+def _open(path: Path) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise WorkspaceError(f"{path} is damaged ({error}). Delete it and run again: al-loop cycle") from None

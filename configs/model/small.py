@@ -1,0 +1,43 @@
+"""A small Faster R-CNN that trains on two CPU cores in minutes, from random weights.
+
+ResNet-18 of half the width, FPN of 64 channels, a 256-wide head and few proposals: with the default
+1000 proposals and 1024-wide head, the head takes most of the time.
+"""
+
+_base_ = "./base.py"
+
+image_size = (480, 480)
+
+model = dict(
+    backbone=dict(
+        depth=18,
+        base_channels=32,
+        frozen_stages=-1,
+        norm_eval=False,
+        norm_cfg=dict(type="BN", requires_grad=True),
+    ),
+    neck=dict(in_channels=[32, 64, 128, 256], out_channels=64),
+    rpn_head=dict(
+        in_channels=64,
+        feat_channels=64,
+        # Half the usual anchor size: 16 px on P2, for parts of 15 to 50 px in a small frame.
+        anchor_generator=dict(scales=[4]),
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=64, finest_scale=28),
+        bbox_head=dict(in_channels=64, fc_out_channels=256),
+    ),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=400, max_per_img=200),
+        rcnn=dict(sampler=dict(num=64)),
+    ),
+    test_cfg=dict(
+        rpn=dict(nms_pre=200, max_per_img=100),
+    ),
+)
+
+optim_wrapper = dict(
+    type="OptimWrapper",
+    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=1e-4),
+    clip_grad=dict(max_norm=10, norm_type=2),
+)

@@ -1,0 +1,43 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from factories import CLASSES, write_coco_set
+
+from al_loop.boxes import Boxes
+from al_loop.ingest import add_images, add_validation
+from al_loop.workspace import Workspace, init_workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """An empty workspace for two classes."""
+    return init_workspace(tmp_path / "line3", CLASSES)
+
+
+@pytest.fixture
+def filled(workspace: Workspace, tmp_path: Path) -> Workspace:
+    """A workspace with 6 photographs and 4 validation images."""
+    pool = write_coco_set(tmp_path / "pool", 6, seed=1)
+    add_images(workspace, sorted((pool.parent / "images").iterdir()))
+    add_validation(workspace, write_coco_set(tmp_path / "val", 4, seed=2))
+    return workspace
+
+
+@pytest.fixture
+def make_boxes() -> Callable[..., Boxes]:
+    """Build real Boxes from rows (x1, y1, x2, y2, label[, score])."""
+
+    def build(*rows: tuple[float, ...]) -> Boxes:
+        array = np.asarray(rows, dtype=np.float64).reshape(len(rows), -1)
+        if not len(rows):
+            return Boxes()
+        scores = array[:, 5].copy() if array.shape[1] > 5 else None
+        return Boxes(array[:, :4].copy(), array[:, 4].astype(np.int64), scores)
+
+    return build

@@ -1,0 +1,69 @@
+"""A small real detector, trained once for all tests that need one that sees something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import CLASSES, write_coco_set
+
+from al_loop.coco import read_coco
+from al_loop.samples import ImageFile, LabelledImage
+
+
+def labelled_set(folder: Path, count: int, seed: int) -> list[LabelledImage]:
+    """Make a labelled set of pictures on disk."""
+    found = read_coco(write_coco_set(folder, count, seed=seed), CLASSES)
+    assert not found.problems
+    return [
+        LabelledImage(ImageFile(f"{seed}-{i.path.stem}", i.path, i.width, i.height), i.boxes)
+        for i in found.images
+    ]
+
+
+@pytest.fixture(scope="session")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[LabelledImage], list[LabelledImage]]:
+    """Training and validation images with blocks of two shapes."""
+    folder = tmp_path_factory.mktemp("blocks")
+    return labelled_set(folder / "train", 24, 1), labelled_set(folder / "val", 6, 2)
+
+
+@pytest.fixture(scope="session")
+def config() -> Any:
+    """The small model's config for two classes."""
+    from al_loop.detector.model_config import load_model_config
+
+    return load_model_config("small", CLASSES, (96, 64))
+
+
+@pytest.fixture(scope="session")
+def trained(
+    sets: tuple[list[LabelledImage], list[LabelledImage]],
+    config: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Any:
+    """A training of a few seconds that ends with an AP well above zero, and its work folder."""
+    from al_loop.detector.train import TrainSettings, train
+
+    folder = tmp_path_factory.mktemp("trained") / "work"
+    settings = TrainSettings(
+        epochs=14, batch_size=8, lr=2e-3, val_every=7, patience=9, repeat=2, workers=0, seed=0, device="cpu"
+    )
+    steps: list[tuple[int, int, str]] = []
+    result = train(config, None, *sets, settings, folder, lambda *step: steps.append(step))
+    return result, folder, steps
+
+
+@pytest.fixture
+def detector(trained: Any, config: Any) -> Any:
+    """The trained model, ready to predict."""
+    import torch
+
+    from al_loop.detector.checkpoint import load_into
+    from al_loop.detector.model_config import build_model
+    from al_loop.detector.predict import Detector
+
+    model = build_model(config)
+    load_into(model, trained[0].weights, "the fixture")
+    return Detector(model, config, torch.device("cpu"))

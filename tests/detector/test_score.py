@@ -1,0 +1,219 @@
+"""Scoring: the same numbers alone and in a batch, the whole distribution, shards that survive a kill."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from factories import CLASSES, draw
+
+from al_loop.detector.evaluate import evaluate
+from al_loop.detector.score import ScoreSettings, score_images
+from al_loop.errors import ModelError, WorkspaceError
+from al_loop.samples import ImageFile
+from al_loop.shards import ScoredImages, ShardStore
+
+pytestmark = pytest.mark.train
+SETTINGS = ScoreSettings(score_thr=0.05, batch_size=4, workers=0, shard_size=4)
+
+
+def score(detector: Any, images: list[ImageFile], folder: Path, **changes: Any) -> ScoredImages:
+    store = ShardStore(folder)
+    assert score_images(detector, images, store, replace(SETTINGS, **changes)) == []
+    return store.load().subset([image.id for image in images])
+
+
+@pytest.fixture
+def images(sets: Any, tmp_path: Path) -> list[ImageFile]:
+    """Validation images of one size, and two of another that have to be shrunk to fit."""
+    large = []
+    for i in range(2):
+        path = tmp_path / f"large-{i}.png"
+        draw(300, 160, [[30, 20, 66, 36], [200, 60, 36, 66]], seed=i).save(path)
+        large.append(ImageFile(f"large-{i}", path, 300, 160))
+    return [item.image for item in sets[1]] + large
+
+
+def test_alone_or_in_a_batch_gives_the_same(detector: Any, images: list[ImageFile], tmp_path: Path) -> None:
+    batch = score(detector, images, tmp_path / "batch")
+    alone = score(detector, images, tmp_path / "alone", batch_size=1)
+    workers = score(detector, images, tmp_path / "workers", workers=2)
+    assert len(batch.xyxy) > 5
+    for other in (alone, workers):
+        assert other.offsets.tolist() == batch.offsets.tolist()
+        assert other.labels.tolist() == batch.labels.tolist()
+        np.testing.assert_allclose(other.xyxy, batch.xyxy, atol=1e-2)
+        np.testing.assert_allclose(other.distributions, batch.distributions, atol=1e-4)
+        np.testing.assert_allclose(other.embeddings, batch.embeddings, atol=1e-4)
+
+
+def test_distributions_are_whole_and_belong_to_their_boxes(
+    detector: Any, images: list[ImageFile], tmp_path: Path
+) -> None:
+    scored = score(detector, images, tmp_path)
+    np.testing.assert_allclose(scored.distributions.sum(axis=1), 1.0, atol=1e-5)
+    assert scored.distributions.shape[1] == len(CLASSES) + 1
+    own = scored.distributions[np.arange(len(scored.labels)), scored.labels]
+    np.testing.assert_allclose(own, scored.scores, atol=1e-6)
+    assert (scored.scores >= SETTINGS.score_thr).all()
+
+
+def test_boxes_are_those_of_mmdet(detector: Any, images: list[ImageFile], tmp_path: Path) -> None:
+    from al_loop.detector.predict import _sample
+    from al_loop.detector.transforms import fit, read_picture
+
+    scored = score(detector, images, tmp_path)
+    for index, image in enumerate(images):
+        picture = fit(read_picture(image.path), (96, 64), enlarge=False)
+        tensor = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
+        sample = _sample(image, *picture.shape[:2])
+        with torch.inference_mode():
+            data = detector.model.data_preprocessor({"inputs": [tensor], "data_samples": [sample]}, False)
+            [found] = detector.model.predict(data["inputs"], [sample])
+        ours = scored.boxes(index)
+        assert found.pred_instances.labels.tolist() == ours.labels.tolist()
+        np.testing.assert_allclose(found.pred_instances.bboxes.numpy(), ours.xyxy, atol=1e-2)
+        np.testing.assert_allclose(found.pred_instances.scores.numpy(), ours.scores, atol=1e-4)
+
+
+def test_embedding_is_the_mean_of_p2_over_the_image(
+    detector: Any, images: list[ImageFile], tmp_path: Path
+) -> None:
+    from al_loop.detector.transforms import fit, read_picture
+
+    image = images[-1]  # 300x160 shrinks to 96x51 and is padded to 96x64
+    scored = score(detector, [image], tmp_path)
+    picture = fit(read_picture(image.path), (96, 64), enlarge=False)
+    assert picture.shape == (51, 96, 3)
+    mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+    normal = (picture[:, :, ::-1] - mean) / std
+    padded = np.zeros((64, 96, 3))
+    padded[:51] = normal
+    with torch.inference_mode():
+        p2 = detector.model.extract_feat(torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).float())[0]
+    expected = p2[0, :, : round(16 * 51 / 64), :].mean(dim=(1, 2))
+    np.testing.assert_allclose(scored.embeddings[0], expected.numpy(), atol=1e-4)
+
+
+def test_a_killed_run_goes_on_and_nothing_is_scored_twice(
+    detector: Any, images: list[ImageFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ShardStore(tmp_path)
+    seen: list[int] = []
+
+    def killed(done: int, total: int) -> None:
+        seen.append(total)
+        if done > 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_images(detector, images, store, SETTINGS, killed)
+    before = store.image_ids()
+    assert 0 < len(before) < len(images)
+    import al_loop.detector.score as module
+
+    predicted: list[str] = []
+    real = module.predict
+
+    def spy(model: Any, batch: list[ImageFile], *rest: Any) -> Any:
+        predicted.extend(image.id for image in batch)
+        return real(model, batch, *rest)
+
+    monkeypatch.setattr(module, "predict", spy)
+    score_images(detector, images, store, SETTINGS)
+    assert set(predicted) == {image.id for image in images} - before
+    assert len(predicted) == len(set(predicted))
+    undisturbed = score(detector, images, tmp_path / "other")
+    resumed = store.load().subset([image.id for image in images])
+    np.testing.assert_allclose(resumed.distributions, undisturbed.distributions, atol=1e-5)
+
+
+def test_an_unreadable_image_fails_by_name_and_the_rest_goes_on(
+    detector: Any, images: list[ImageFile], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(images[0].path.read_bytes()[:50])
+    wrong_size = ImageFile("wrong", images[0].path, 50, 50)
+    store = ShardStore(tmp_path / "shards")
+    failed = score_images(
+        detector, [*images, ImageFile("broken", broken, 96, 64), wrong_size], store, SETTINGS
+    )
+    assert {item.image_id for item in failed} == {"broken", "wrong"}
+    assert any("broken.png is not an image" in item.reason for item in failed)
+    assert any("is 96x64 px, expected 50x50" in item.reason for item in failed)
+    assert store.image_ids() == {image.id for image in images}
+
+
+def test_a_model_that_is_not_finite_is_refused(
+    detector: Any, images: list[ImageFile], tmp_path: Path
+) -> None:
+    torch.nn.init.constant_(detector.model.neck.fpn_convs[0].conv.weight, float("nan"))
+    with pytest.raises(ModelError, match=r"not finite.*al-loop rollback"):
+        score_images(detector, images, ShardStore(tmp_path), SETTINGS)
+
+
+def test_a_damaged_shard_is_named(detector: Any, images: list[ImageFile], tmp_path: Path) -> None:
+    score(detector, images, tmp_path)
+    [first, *_] = ShardStore(tmp_path).paths()
+    first.write_bytes(first.read_bytes()[:100])
+    with pytest.raises(WorkspaceError, match=r"shard-000000.npz is damaged"):
+        ShardStore(tmp_path).load()
+
+
+def test_ap_equals_pycocotools_on_files(detector: Any, sets: Any, tmp_path: Path) -> None:
+    """The same numbers as pycocotools from JSON files, the way everybody else calls it."""
+    import json
+
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    from al_loop.coco import write_coco
+
+    truth = sets[1]
+    scored = score(detector, [item.image for item in truth], tmp_path / "s")
+    predicted = {name: scored.boxes(i) for i, name in enumerate(scored.image_ids)}
+    ours = evaluate(truth, predicted, CLASSES)
+    write_coco(tmp_path / "truth.json", truth, CLASSES)
+    results = [
+        {
+            "image_id": n,
+            "category_id": int(label) + 1,
+            "bbox": [*box[:2], *(box[2:] - box[:2])],
+            "score": float(s),
+        }
+        for n, item in enumerate(truth, start=1)
+        for box, label, s in zip(
+            predicted[item.image.id].xyxy,
+            predicted[item.image.id].labels,
+            predicted[item.image.id].scores,
+            strict=True,
+        )
+    ]
+    (tmp_path / "found.json").write_text(json.dumps(results, default=float))
+    ground = COCO(str(tmp_path / "truth.json"))
+    run = COCOeval(ground, ground.loadRes(str(tmp_path / "found.json")), "bbox")
+    run.evaluate()
+    run.accumulate()
+    run.summarize()
+    assert ours.ap == pytest.approx(run.stats[0], abs=1e-12)
+    assert ours.ap50 == pytest.approx(run.stats[1], abs=1e-12)
+    assert ours.ap75 == pytest.approx(run.stats[2], abs=1e-12)
+    assert ours.ap > 0.1
+
+
+def test_ap_by_hand(make_boxes: Any) -> None:
+    from al_loop.samples import LabelledImage
+
+    image = ImageFile("a", Path("a.png"), 100, 100)
+    truth = [LabelledImage(image, make_boxes((0, 0, 10, 10, 0), (50, 50, 60, 60, 0)))]
+    perfect = make_boxes((0, 0, 10, 10, 0, 0.9), (50, 50, 60, 60, 0, 0.8))
+    assert evaluate(truth, {"a": perfect}, CLASSES).ap == pytest.approx(1.0)
+    assert evaluate(truth, {}, CLASSES).ap == 0.0
+    assert evaluate(truth, {"a": perfect}, CLASSES).per_class == {"bolt": pytest.approx(1.0), "nut": None}
+    half = make_boxes((0, 0, 10, 10, 0, 0.9))
+    # Recall ends at 0.5: 51 of the 101 recall points have precision 1.
+    assert evaluate(truth, {"a": half}, CLASSES).ap50 == pytest.approx(51 / 101)
