@@ -1,0 +1,210 @@
+"""The loop's side of the labelling server: where it is, what goes out, what comes back."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from al_loop.boxes import Boxes
+from al_loop.errors import ConfigError, LabelStudioError
+from al_loop.labelling.connection import Connection
+from al_loop.labelling.project import ensure_project
+from al_loop.labelling.pull import pull
+from al_loop.labelling.push import push
+from al_loop.labelling.server import media_root, running
+from al_loop.labelling.serving import ImageServing, LocalFiles, Upload
+from al_loop.labelling.tasks import ExpectedTask, OutgoingTask, PulledTask, PushResult, TaskState
+from al_loop.library import boxes_to_json, images_by_id
+from al_loop.picks import Pick
+from al_loop.shards import ScoredImages
+from al_loop.workspace import Workspace, now
+
+_PROJECT = "label_studio_project"
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull found, by state, and a sentence for each task that cannot be used."""
+
+    counts: dict[str, int]
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def answered(self) -> int:
+        """Return how many tasks people are done with."""
+        done = (TaskState.LABELLED, TaskState.EMPTY, TaskState.SKIPPED, TaskState.DELETED)
+        return sum(self.counts.get(state, 0) for state in done)
+
+    @property
+    def total(self) -> int:
+        """Return how many tasks there are."""
+        return sum(self.counts.values())
+
+    @property
+    def complete(self) -> bool:
+        """Say whether people have nothing left to do; a refused task waits for its correction."""
+        return self.answered == self.total
+
+
+def connect(workspace: Workspace) -> tuple[Connection, ImageServing]:
+    """Return how to reach the server and how its users' browsers get the images.
+
+    Raises LabelStudioError when the embedded server does not run, ConfigError without a token.
+    """
+    settings = workspace.config.label_studio
+    if settings.url is None:
+        home = workspace.server_home
+        return running(home).connection, LocalFiles(media_root(home))
+    return Connection(settings.url, _token(workspace)), Upload()
+
+
+def project(workspace: Workspace, connection: Connection) -> int:
+    """Return the id of the workspace's project on that server, made on the first call."""
+    row = workspace.store.row("SELECT value FROM facts WHERE key = ?", _project_key(connection))
+    known = int(row["value"]) if row else None
+    found = ensure_project(connection, workspace.config.name, workspace.config.classes, known)
+    workspace.store.execute(
+        "INSERT OR REPLACE INTO facts VALUES (?, ?)", _project_key(connection), str(found)
+    )
+    return found
+
+
+def forget_project(workspace: Workspace) -> None:
+    """Begin another project with the next push, after the old one was deleted."""
+    workspace.store.execute("DELETE FROM facts WHERE key LIKE ?", f"{_PROJECT}%")
+
+
+def batch_name(cycle: int) -> str:
+    """Return the name of a cycle's batch; the project is the workspace's own."""
+    return f"cycle-{cycle}"
+
+
+def push_picks(
+    workspace: Workspace, cycle: int, picks: Sequence[Pick], scored: ScoredImages, model_id: str
+) -> tuple[int, PushResult]:
+    """Put a cycle's picks into the labelling project, with the model's boxes drawn; safe to repeat.
+
+    Returns the project's id and what the push did.
+    """
+    connection, serving = connect(workspace)
+    project_id = project(workspace, connection)
+    files = images_by_id(workspace, [pick.image_id for pick in picks])
+    place = {name: i for i, name in enumerate(scored.image_ids)}
+    sources = {
+        row["id"]: Path(row["source"]).name for row in workspace.store.rows("SELECT id, source FROM images")
+    }
+    tasks = [
+        OutgoingTask(
+            key=task_key(cycle, pick),
+            image_id=pick.image_id,
+            image_path=file.path,
+            file_name=sources[pick.image_id],
+            width=file.width,
+            height=file.height,
+            boxes=_drawn(scored.boxes(place[pick.image_id]), workspace.config.label_studio.min_score),
+            uncertainty=pick.uncertainty,
+            rank=pick.rank,
+            reason=pick.reason,
+        )
+        for pick, file in zip(picks, files, strict=True)
+    ]
+    return project_id, push(
+        connection,
+        project_id,
+        batch_name(cycle),
+        tasks,
+        model_version=model_id,
+        classes=workspace.config.classes,
+        images=serving,
+        title=f"Cycle {cycle}",
+    )
+
+
+def pull_labels(workspace: Workspace, cycle: int) -> Pulled:
+    """Fetch what people have done so far into the database; safe to repeat."""
+    connection, _ = connect(workspace)
+    rows = workspace.store.rows(
+        "SELECT p.task_key, p.image_id, i.width, i.height FROM picks p JOIN images i ON i.id = p.image_id "
+        "WHERE p.cycle = ? AND p.state != 'known' ORDER BY p.rank",
+        cycle,
+    )
+    expected = [ExpectedTask(r["task_key"], r["image_id"], r["width"], r["height"]) for r in rows]
+    tasks = pull(
+        connection,
+        project(workspace, connection),
+        batch_name(cycle),
+        expected,
+        classes=workspace.config.classes,
+    )
+    with workspace.store.transaction():
+        for task in tasks:
+            _remember(workspace, cycle, task)
+    return Pulled(
+        counts=dict(Counter(str(task.state) for task in tasks)),
+        problems=[f"{task.problem} ({task.url})" for task in tasks if task.problem],
+    )
+
+
+def task_key(cycle: int, pick: Pick) -> str:
+    """Return what a task is known by; the server's own ids are reused after a deletion."""
+    return f"{batch_name(cycle)}/{pick.image_id}"
+
+
+def _remember(workspace: Workspace, cycle: int, task: PulledTask) -> None:
+    workspace.store.execute(
+        "UPDATE picks SET state = ? WHERE cycle = ? AND image_id = ?", str(task.state), cycle, task.image_id
+    )
+    if task.state in (TaskState.LABELLED, TaskState.EMPTY, TaskState.SKIPPED):
+        workspace.store.execute(
+            "INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, ?, ?, ?)",
+            task.image_id,
+            str(task.state),
+            boxes_to_json(task.boxes or Boxes()),
+            cycle,
+            task.annotator,
+            task.lead_time_s,
+            task.updated_at or now(),
+        )
+    else:
+        # An annotation that was taken back, or is not usable any more, is no label.
+        workspace.store.execute("DELETE FROM labels WHERE image_id = ? AND cycle = ?", task.image_id, cycle)
+
+
+def _drawn(boxes: Boxes, min_score: float) -> Boxes:
+    """Return the boxes good enough to start from; a wall of faint ones costs more than it saves."""
+    scores = boxes.scores if boxes.scores is not None else np.zeros(0)
+    keep = scores >= min_score
+    return Boxes(boxes.xyxy[keep], boxes.labels[keep], scores[keep])
+
+
+def _project_key(connection: Connection) -> str:
+    """Return where the project's id is kept: the embedded server's port may change, its data do not."""
+    return _PROJECT if connection.is_local else f"{_PROJECT} {connection.base_url}"
+
+
+def _token(workspace: Workspace) -> str:
+    settings = workspace.config.label_studio
+    if settings.token_file is not None:
+        path = workspace.root / Path(settings.token_file).expanduser()
+        try:
+            mode = path.stat().st_mode
+            token = path.read_text().strip()
+        except OSError as error:
+            raise ConfigError(f"label_studio.token_file: {path} cannot be read ({error.strerror})") from None
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigError(f"label_studio.token_file: others can read {path}. Close it: chmod 600 {path}")
+    else:
+        token = os.environ.get(settings.token_env, "").strip()
+    if not token:
+        raise LabelStudioError(
+            f"no token for {settings.url}: expected it in the variable {settings.token_env} or in "
+            "label_studio.token_file. Copy it from Label Studio, Account & Settings, and run: "
+            f"export {settings.token_env}=..."
+        )
+    return token

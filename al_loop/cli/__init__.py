@@ -1,0 +1,63 @@
+"""The command line. A command only parses and prints; what it does is one call into the loop.
+
+Nothing here imports torch, and modules that are slow to import are imported inside the command that
+needs them: `al-loop --help` has to answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from al_loop import __version__
+from al_loop.cli.cycle import cycle, report, rollback, status
+from al_loop.cli.label_studio import label_studio
+from al_loop.cli.model import model, pretrain, render
+from al_loop.cli.pool import init, pool
+from al_loop.errors import AlLoopError
+
+# What a shell expects of a command that was interrupted by Ctrl-C: 128 + SIGINT.
+_INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="al-loop")
+@click.option(
+    "--workspace",
+    "-w",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="AL_LOOP_WORKSPACE",
+    help="The workspace; by default the one that the current folder lies in.",
+)
+@click.pass_context
+def cli(context: click.Context, workspace: Path | None) -> None:
+    """Active-learning labelling loop for industrial object detection.
+
+    A first time: init, pool add, pool add-val, render, pretrain, label-studio start.
+    Then, each shift: cycle.
+    """
+    context.obj = workspace
+
+
+for command in (init, pool, render, pretrain, model, label_studio, cycle, status, report, rollback):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one message on stderr and exit status 1."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\ninterrupted; nothing is lost: run the same command again to go on", err=True)
+        sys.exit(_INTERRUPTED)
+    except AlLoopError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)

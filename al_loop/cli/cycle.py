@@ -1,0 +1,69 @@
+"""al-loop cycle, status, report, rollback"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from al_loop.console import Terminal
+from al_loop.workspace import open_workspace
+
+
+@click.command()
+@click.option(
+    "--k", "k", type=click.IntRange(min=1), help="Images to label; by default cycle.k of al-loop.toml."
+)
+@click.pass_obj
+def cycle(start: Path | None, k: int | None) -> None:
+    """Run a cycle, or go on with the one under way, as far as it can go.
+
+    Scores the pool, selects, pushes to the labelling server; once people have labelled: pulls,
+    fine-tunes, evaluates, and promotes the new model if it is not worse.
+    """
+    from al_loop.cycle import run_cycle
+
+    workspace = open_workspace(start)
+    with workspace.lock():
+        result = run_cycle(workspace, k, Terminal())
+    if not result.finished:
+        click.echo(f"cycle {result.number} waits: {result.message}")
+    else:
+        click.echo(f"cycle {result.number} is finished: {result.message}")
+        click.echo("see: al-loop report")
+
+
+@click.command()
+@click.pass_obj
+def status(start: Path | None) -> None:
+    """Say where the loop stands and what to do next."""
+    from al_loop.status import describe
+
+    for line in describe(open_workspace(start)):
+        click.echo(line)
+
+
+@click.command()
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="By default report.html in the workspace."
+)
+@click.pass_obj
+def report(start: Path | None, out: Path | None) -> None:
+    """Write report.html: the curve, what was picked and why, predicted and corrected boxes."""
+    from al_loop.report import write_report
+
+    workspace = open_workspace(start)
+    click.echo(f"report: {write_report(workspace, out or workspace.root / 'report.html')}")
+
+
+@click.command()
+@click.argument("model_id", required=False, metavar="[MODEL]")
+@click.pass_obj
+def rollback(start: Path | None, model_id: str | None) -> None:
+    """Go back to MODEL, by default the one before the current."""
+    from al_loop.models import rollback as go_back
+
+    workspace = open_workspace(start)
+    with workspace.lock():
+        old, new = go_back(workspace, model_id)
+    click.echo(f"the current model is {new.id} again (was {old.id})")

@@ -1,0 +1,98 @@
+"""al-loop init, al-loop pool ..."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from al_loop.console import Terminal
+from al_loop.errors import ConfigError, DataError
+from al_loop.workspace import init_workspace, open_workspace
+
+_SHOWN = 20
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--classes", required=True, help="What to find: names separated by commas, in a fixed order.")
+def init(folder: Path, classes: str) -> None:
+    """Make a workspace in FOLDER."""
+    names = tuple(name.strip() for name in classes.split(","))
+    if "" in names:
+        raise ConfigError(f"--classes {classes!r} has an empty name. Separate names by single commas.")
+    workspace = init_workspace(folder, names)
+    click.echo(f"workspace {workspace.root} for {', '.join(names)}")
+    click.echo(f"settings: {workspace.root / 'al-loop.toml'}")
+    click.echo(f"next: cd {folder} && al-loop pool add PHOTOS...")
+
+
+@click.group()
+def pool() -> None:
+    """Photographs: the unlabelled pool and the validation set."""
+
+
+@pool.command("add")
+@click.argument("photos", nargs=-1, required=True)
+@click.pass_obj
+def add(start: Path | None, photos: tuple[str, ...]) -> None:
+    """Add PHOTOS (files, folders, globs) to the pool; safe to repeat."""
+    from al_loop.ingest import add_images, find_images
+
+    workspace = open_workspace(start)
+    files = list(find_images(photos))
+    if not files:
+        raise DataError(f"no image files in {', '.join(photos)}: expected JPEG, PNG, WebP, BMP or TIFF")
+    with workspace.lock(), Terminal().progress("read photographs") as progress:
+        report = add_images(workspace, files, progress)
+    click.echo(f"{len(report.added)} added, {report.duplicates} known already, {len(report.refused)} refused")
+    _show_refused(report.refused)
+    if report.refused and not report.added and not report.duplicates:
+        raise DataError("none of the files could be used")
+
+
+@pool.command("add-val")
+@click.argument("coco", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.pass_obj
+def add_val(start: Path | None, coco: Path) -> None:
+    """Add the labelled images of COCO (a JSON file) as the fixed validation set."""
+    from al_loop.coco import summarise
+    from al_loop.ingest import add_validation
+
+    workspace = open_workspace(start)
+    with workspace.lock(), Terminal().progress("read validation images") as progress:
+        report, problems = add_validation(workspace, coco, progress)
+    click.echo(
+        f"{len(report.added)} validation images added, {report.moved} taken out of the pool, "
+        f"{report.duplicates} known already, {len(report.refused)} refused"
+    )
+    _show_refused(report.refused)
+    if problems:
+        click.echo(f"{len(problems)} problems in {coco.name}:{summarise(problems)}")
+
+
+@pool.command("list")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=_SHOWN, show_default=True, help="Rows; 0 for all."
+)
+@click.pass_obj
+def list_pool(start: Path | None, limit: int) -> None:
+    """List the photographs, the newest first."""
+    workspace = open_workspace(start)
+    rows = workspace.store.rows(
+        "SELECT i.id, i.width, i.height, i.role, i.source, coalesce(l.status, 'unlabelled') AS status "
+        "FROM images i LEFT JOIN labels l ON l.image_id = i.id ORDER BY i.rowid DESC LIMIT ?",
+        limit or -1,
+    )
+    for row in rows:
+        size = f"{row['width']}x{row['height']}"
+        click.echo(f"{row['id'][:12]}  {size:>11}  {row['role']:<10}  {row['status']:<10}  {row['source']}")
+    total = workspace.store.count("SELECT count(*) FROM images")
+    click.echo(f"{len(rows)} of {total} images")
+
+
+def _show_refused(refused: list[tuple[Path, str]]) -> None:
+    for path, reason in refused[:_SHOWN]:
+        click.echo(f"  refused: {path} {reason}")
+    if len(refused) > _SHOWN:
+        click.echo(f"  ... and {len(refused) - _SHOWN} more")

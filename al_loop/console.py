@@ -1,0 +1,70 @@
+"""What a user sees while a command works: a line per stage, and progress bars."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+Progress = Callable[..., None]
+
+
+class Reporter(Protocol):
+    """Where the loop tells what it does."""
+
+    def line(self, text: str) -> None:
+        """Say what a stage did and where to look."""
+
+    def progress(self, description: str) -> AbstractContextManager[Progress]:
+        """Show a bar; the callback takes (done, total) and an optional text."""
+
+
+class Silent:
+    """Says nothing; keeps the lines for whoever asks."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        """Keep the line."""
+        self.lines.append(text)
+
+    @contextmanager
+    def progress(self, description: str) -> Iterator[Progress]:
+        """Give a callback that does nothing."""
+        yield lambda done, total, text="": None
+
+
+class Terminal:
+    """Prints lines to stdout and bars to stderr."""
+
+    def line(self, text: str) -> None:
+        """Print the line at once, also into a pipe."""
+        print(text, flush=True)
+
+    @contextmanager
+    def progress(self, description: str) -> Iterator[Progress]:
+        """Show a bar while the block runs; it leaves nothing behind."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = (
+            TextColumn("  {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        # A fixed stream: the trainer sends sys.stderr to its log while the bar is alive.
+        console = Console(file=sys.stderr)
+        with RichProgress(
+            *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+        ) as bar:
+            task = bar.add_task(description, total=None, note="")
+
+            def callback(done: int, total: int, text: str = "") -> None:
+                bar.update(task, completed=done, total=total, note=text)
+
+            yield callback

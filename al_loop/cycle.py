@@ -1,0 +1,328 @@
+"""One cycle of the loop, stage by stage; each stage is resumable and is done once."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from al_loop import bridge, library, modelling, models
+from al_loop.config import Config
+from al_loop.console import Reporter
+from al_loop.errors import DataError
+from al_loop.files import json_hash, read_json, write_json
+from al_loop.manifest import complete_manifests, write_manifest
+from al_loop.models import Model
+from al_loop.picks import Pick, pick
+from al_loop.promotion import decide
+from al_loop.samples import ImageFile, Metrics
+from al_loop.shards import ScoredImages, ShardStore
+from al_loop.stages import Output, Stage, Waiting, run_stage
+from al_loop.workspace import Workspace, now
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """A cycle under way: what was frozen when it began."""
+
+    number: int
+    k: int
+    model: Model
+    settings: Config
+
+
+@dataclass(frozen=True)
+class CycleResult:
+    """How a cycle stands after a run: finished, or waiting for people."""
+
+    number: int
+    finished: bool
+    message: str
+    ap_before: float | None = None
+    ap_after: float | None = None
+
+
+def run_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> CycleResult:
+    """Begin a cycle, or go on with the open one, as far as it can go without people."""
+    complete_manifests(workspace)
+    cycle = _open_cycle(workspace, k, reporter) or _begin_cycle(workspace, k, reporter)
+    workspace = Workspace(workspace.root, cycle.settings, workspace.store)
+    try:
+        _score(workspace, cycle, reporter)
+        picks = _select(workspace, cycle, reporter)
+        _push(workspace, cycle, picks, reporter)
+        _pull(workspace, cycle, reporter)
+        candidate = _train(workspace, cycle, reporter)
+        before, after = _evaluate(workspace, cycle, candidate, reporter)
+        reason = _promote(workspace, cycle, candidate, before, after, reporter)
+    except Waiting as waiting:
+        return CycleResult(cycle.number, False, str(waiting))
+    write_manifest(workspace, cycle.number)
+    return CycleResult(cycle.number, True, reason, before.ap, after.ap if after else None)
+
+
+def restart_labelling(workspace: Workspace) -> str:
+    """Forget the labelling project, so that the open cycle is pushed again into a new one."""
+    bridge.forget_project(workspace)
+    number = open_cycle_number(workspace)
+    if number is not None:
+        shutil.rmtree(workspace.cycle_dir(number) / "push", ignore_errors=True)
+    return "the next push begins another project. Run: al-loop cycle"
+
+
+def open_cycle_number(workspace: Workspace) -> int | None:
+    """Return the number of the cycle that is under way, if one is."""
+    row = workspace.store.row("SELECT number FROM cycles WHERE outcome IS NULL")
+    return int(row["number"]) if row else None
+
+
+def _begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle:
+    model = models.current_model(workspace)
+    library.validation(workspace)
+    pool = library.unlabelled(workspace)
+    if not pool:
+        raise DataError(
+            f"nothing to label: all {library.pool_size(workspace)} images of the pool are labelled. "
+            "Add photographs: al-loop pool add PHOTOS..."
+        )
+    k = k or workspace.config.cycle.k
+    if k > len(pool):
+        reporter.line(f"k = {k}, but only {len(pool)} images are unlabelled: taking all of them")
+    number = 1 + (workspace.store.count("SELECT coalesce(max(number), 0) FROM cycles"))
+    folder = workspace.cycle_dir(number)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "pool.json", [image.id for image in _candidates(workspace)])
+    workspace.store.execute(
+        "INSERT INTO cycles VALUES (?, ?, ?, ?, NULL, NULL, ?, NULL)",
+        number,
+        k,
+        msgspec.json.encode(workspace.config).decode(),
+        model.id,
+        now(),
+    )
+    reporter.line(f"cycle {number}: k = {k}, model {model.id}, {len(pool)} unlabelled images")
+    return Cycle(number, k, model, workspace.config)
+
+
+def _open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle | None:
+    row = workspace.store.row("SELECT * FROM cycles WHERE outcome IS NULL")
+    if row is None:
+        return None
+    if k is not None and k != row["k"]:
+        reporter.line(
+            f"cycle {row['number']} is under way with k = {row['k']}; k = {k} can be had in the next"
+        )
+    frozen = msgspec.json.decode(row["settings"], type=Config)
+    # Where the server is may change while people label; what is computed may not.
+    settings = msgspec.structs.replace(
+        frozen, label_studio=workspace.config.label_studio, device=workspace.config.device
+    )
+    reporter.line(f"cycle {row['number']}: going on, k = {row['k']}, model {row['model_id']}")
+    return Cycle(row["number"], row["k"], models.get_model(workspace, row["model_id"]), settings)
+
+
+def _candidates(workspace: Workspace) -> list[ImageFile]:
+    images = library.unlabelled(workspace)
+    if workspace.config.cycle.candidates == "all":
+        images += [item.image for item in library.labelled(workspace)]
+    return sorted(images, key=lambda image: image.id)
+
+
+def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> None:
+    ids: list[str] = read_json(workspace.cycle_dir(cycle.number) / "pool.json")
+    folder = scores_folder(workspace, cycle.model.id)
+
+    def work(_: Path) -> Output:
+        images = library.images_by_id(workspace, ids)
+        with reporter.progress("score the pool") as progress:
+            unreadable = modelling.score(workspace, cycle.model, images, folder, progress)
+        return {"images": len(ids), "unreadable": [asdict(item) for item in unreadable]}
+
+    done = run_stage(workspace.store, _stage(workspace, cycle, "score", pool=json_hash(ids)), work)
+    for item in done["unreadable"]:
+        reporter.line(f"  left out: {item['reason']}")
+    reporter.line(f"  score: {done['images']} images by {cycle.model.id} → {_relative(workspace, folder)}")
+
+
+def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick]:
+    settings = workspace.config.cycle
+
+    def work(folder: Path) -> Output:
+        scored = _scored(workspace, cycle)
+        known = {item.image.id for item in library.labelled(workspace)}
+        picks = pick(scored, cycle.k, settings, cycle.number, known)
+        write_json(folder / "picks.json", [asdict(p) for p in picks])
+        return {"picks": len(picks)}
+
+    stage = _stage(workspace, cycle, "select", k=cycle.k, settings=msgspec.to_builtins(settings))
+    run_stage(workspace.store, stage, work)
+    picks = [Pick(**row) for row in read_json(stage.folder / "picks.json")]
+    with workspace.store.transaction():
+        for p in picks:
+            workspace.store.execute(
+                "INSERT OR IGNORE INTO picks VALUES (?, ?, ?, ?, ?, ?, ?)",
+                cycle.number,
+                p.rank,
+                p.image_id,
+                p.uncertainty,
+                p.reason,
+                bridge.task_key(cycle.number, p),
+                "known" if p.known else "selected",
+            )
+    reporter.line(
+        f"  select: {len(picks)} by {settings.strategy} → {_relative(workspace, stage.folder)}/picks.json"
+    )
+    return picks
+
+
+def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Reporter) -> None:
+    fresh = [p for p in picks if not p.known]
+
+    def work(_: Path) -> Output:
+        project_id, result = bridge.push_picks(
+            workspace, cycle.number, fresh, _scored(workspace, cycle), cycle.model.id
+        )
+        return {
+            "tasks": len(fresh),
+            "project_id": project_id,
+            "view_id": result.view_id,
+            "queue_url": result.queue_url,
+        }
+
+    stage = _stage(workspace, cycle, "push", picks=json_hash([asdict(p) for p in fresh]))
+    done = run_stage(workspace.store, stage, work)
+    reporter.line(f"  push: {done['tasks']} tasks with the model's boxes → {done['queue_url']}")
+
+
+def _pull(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> None:
+    stage = _stage(workspace, cycle, "pull")
+
+    def work(_: Path) -> Output:
+        pulled = bridge.pull_labels(workspace, cycle.number)
+        for problem in pulled.problems:
+            reporter.line(f"  refused: {problem}")
+        if not pulled.complete:
+            raise Waiting(_waiting(workspace, cycle, pulled))
+        return {"counts": pulled.counts, "labels_hash": library.labels_hash(library.labelled(workspace))}
+
+    counts = run_stage(workspace.store, stage, work)["counts"]
+    said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    reporter.line(f"  pull: {said or 'nothing to label'}")
+
+
+def _train(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> Model | None:
+    """Return the fine-tuned candidate, or None when no label has a box to learn from."""
+    training, validation = library.labelled(workspace), library.validation(workspace)
+    if not any(len(item.boxes) for item in training):
+        reporter.line("  train: left out, none of the labelled images has a box")
+        return None
+    model_id = f"cycle-{cycle.number}"
+    stage = Stage(
+        job=f"cycle-{cycle.number}",
+        name="train",
+        folder=workspace.model_dir(model_id),
+        inputs={
+            "start": cycle.model.weights_sha256,
+            "labels": library.labels_hash(training),
+            "validation": library.labels_hash(validation),
+            "settings": msgspec.to_builtins(workspace.config.train),
+        },
+    )
+
+    def work(folder: Path) -> Output:
+        with reporter.progress("fine-tune") as progress:
+            return modelling.train_model(
+                workspace, folder, cycle.model, training, validation, workspace.config.train, progress
+            )
+
+    done = run_stage(workspace.store, stage, work)
+    reporter.line(
+        f"  train: {done['images']} images, {done['epochs']} epochs → {_relative(workspace, stage.folder)}"
+    )
+    return models.register_model(
+        workspace, model_id, "cycle", done["weights_sha256"], cycle.model.id, cycle.number
+    )
+
+
+def _evaluate(
+    workspace: Workspace, cycle: Cycle, candidate: Model | None, reporter: Reporter
+) -> tuple[Metrics, Metrics | None]:
+    """Return the metrics of the model the cycle began with and of the candidate."""
+    validation = library.validation(workspace)
+    before = modelling.evaluate_model(workspace, cycle.model, validation, reporter)
+    if candidate is None:
+        return before, None
+    after = modelling.evaluate_model(workspace, candidate, validation, reporter)
+    reporter.line(
+        f"  evaluate: AP {before.ap:.3f} → {after.ap:.3f}, AP50 {before.ap50:.3f} → {after.ap50:.3f} "
+        f"on {after.images} validation images"
+    )
+    return before, after
+
+
+def _promote(
+    workspace: Workspace,
+    cycle: Cycle,
+    candidate: Model | None,
+    before: Metrics,
+    after: Metrics | None,
+    reporter: Reporter,
+) -> str:
+    """Make the candidate current if it is not worse; close the cycle either way."""
+    if candidate is None or after is None:
+        promoted, reason = False, "nothing to learn from: no label has a box"
+    else:
+        decision = decide(after, before, workspace.config.promotion)
+        promoted, reason = decision.promote, decision.reason
+    with workspace.store.transaction():
+        if promoted and candidate is not None:
+            models.promote(workspace, candidate, reason)
+        workspace.store.execute(
+            "UPDATE cycles SET outcome = ?, reason = ?, finished_at = ? WHERE number = ?",
+            "promoted" if promoted else "kept",
+            reason,
+            now(),
+            cycle.number,
+        )
+    current = models.current_model(workspace).id
+    reporter.line(
+        f"  {'promoted' if promoted else 'kept the old model'}: {reason} (current model: {current})"
+    )
+    return reason
+
+
+def scores_folder(workspace: Workspace, model_id: str) -> Path:
+    """Return where a model's scores of the pool are; another threshold is another folder."""
+    return workspace.scores_dir(model_id) / f"thr-{workspace.config.score.score_thr:g}"
+
+
+def _scored(workspace: Workspace, cycle: Cycle) -> ScoredImages:
+    """Return the scores of the cycle's pool, without the images that could not be read."""
+    scored = ShardStore(scores_folder(workspace, cycle.model.id)).load()
+    there = set(scored.image_ids)
+    ids = read_json(workspace.cycle_dir(cycle.number) / "pool.json")
+    return scored.subset([name for name in ids if name in there])
+
+
+def _stage(workspace: Workspace, cycle: Cycle, name: str, **inputs: Any) -> Stage:
+    return Stage(
+        job=f"cycle-{cycle.number}",
+        name=name,
+        folder=workspace.cycle_dir(cycle.number) / name,
+        inputs={"model": cycle.model.weights_sha256, **inputs},
+    )
+
+
+def _waiting(workspace: Workspace, cycle: Cycle, pulled: bridge.Pulled) -> str:
+    push = read_json(workspace.cycle_dir(cycle.number) / "push" / "stage.json")["output"]
+    return (
+        f"{pulled.answered} of {pulled.total} labelled. Label the rest: {push['queue_url']}\n"
+        "Then run again: al-loop cycle"
+    )
+
+
+def _relative(workspace: Workspace, path: Path) -> str:
+    return str(path.relative_to(workspace.root))

@@ -1,0 +1,86 @@
+"""What the workspace knows of its images: which there are, which are labelled, and how."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+import numpy as np
+
+from al_loop.boxes import Boxes
+from al_loop.errors import DataError
+from al_loop.files import json_hash
+from al_loop.samples import ImageFile, LabelledImage
+from al_loop.workspace import Workspace
+
+
+def unlabelled(workspace: Workspace) -> list[ImageFile]:
+    """Return the pool's images that nobody has labelled or skipped, by id."""
+    return _images(
+        workspace,
+        "SELECT i.* FROM images i LEFT JOIN labels l ON l.image_id = i.id "
+        "WHERE i.role = 'pool' AND l.image_id IS NULL ORDER BY i.id",
+    )
+
+
+def labelled(workspace: Workspace) -> list[LabelledImage]:
+    """Return L: the pool's images with boxes from people, or confirmed to be empty, by id."""
+    return _labelled(workspace, "pool")
+
+
+def validation(workspace: Workspace) -> list[LabelledImage]:
+    """Return the fixed validation set; DataError when there is none."""
+    images = _labelled(workspace, "validation")
+    if not images:
+        raise DataError(
+            "no validation set: a model cannot be judged. Add one: al-loop pool add-val COCO.json"
+        )
+    return images
+
+
+def images_by_id(workspace: Workspace, ids: Sequence[str]) -> list[ImageFile]:
+    """Return the images named, in that order."""
+    found = {row["id"]: row for row in workspace.store.rows("SELECT * FROM images")}
+    return [_image(workspace, found[name]) for name in ids]
+
+
+def pool_size(workspace: Workspace) -> int:
+    """Return how many photographs the pool holds, labelled or not."""
+    return workspace.store.count("SELECT count(*) FROM images WHERE role = 'pool'")
+
+
+def labels_hash(images: Sequence[LabelledImage]) -> str:
+    """Return a hash of a labelled set: its images and every box."""
+    return json_hash(
+        [[i.image.id, i.boxes.xyxy.tolist(), i.boxes.labels.tolist()] for i in images],
+    )
+
+
+def boxes_to_json(boxes: Boxes) -> str:
+    """Return boxes as the database keeps them."""
+    rows = zip(boxes.xyxy.tolist(), boxes.labels.tolist(), strict=True)
+    return json.dumps([[*box, label] for box, label in rows])
+
+
+def boxes_from_json(text: str) -> Boxes:
+    """Return boxes from the database."""
+    rows = np.asarray(json.loads(text), dtype=np.float64).reshape(-1, 5)
+    return Boxes(rows[:, :4].copy(), rows[:, 4].astype(np.int64))
+
+
+def _labelled(workspace: Workspace, role: str) -> list[LabelledImage]:
+    rows = workspace.store.rows(
+        "SELECT i.*, l.boxes FROM images i JOIN labels l ON l.image_id = i.id "
+        "WHERE i.role = ? AND l.status IN ('labelled', 'empty') ORDER BY i.id",
+        role,
+    )
+    return [LabelledImage(_image(workspace, row), boxes_from_json(row["boxes"])) for row in rows]
+
+
+def _images(workspace: Workspace, sql: str) -> list[ImageFile]:
+    return [_image(workspace, row) for row in workspace.store.rows(sql)]
+
+
+def _image(workspace: Workspace, row: sqlite3.Row) -> ImageFile:
+    return ImageFile(row["id"], workspace.root / row["file"], row["width"], row["height"])

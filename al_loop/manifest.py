@@ -1,0 +1,92 @@
+"""`manifest.json` of a finished cycle: what went in, what came out, and which versions made it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from al_loop.files import file_sha256, json_hash, read_json, write_json
+from al_loop.models import saved_metrics
+from al_loop.workspace import Workspace
+
+_PACKAGES = (
+    "al-loop",
+    "torch",
+    "torchvision",
+    "mmdet",
+    "mmengine",
+    "numpy",
+    "scikit-learn",
+    "label-studio-sdk",
+)
+
+
+def write_manifest(workspace: Workspace, number: int) -> Path:
+    """Write the manifest of a cycle and return its path; the same cycle gives the same manifest."""
+    store = workspace.store
+    row = store.row("SELECT * FROM cycles WHERE number = ?", number)
+    if row is None:
+        raise KeyError(f"no cycle {number}")
+    folder = workspace.cycle_dir(number)
+    candidate = store.row("SELECT * FROM models WHERE cycle = ?", number)
+    start = store.row("SELECT * FROM models WHERE id = ?", row["model_id"])
+    pool = read_json(folder / "pool.json")
+    scores = sorted((workspace.scores_dir(row["model_id"])).rglob("shard-*.npz"))
+    manifest: dict[str, Any] = {
+        "cycle": number,
+        "k": row["k"],
+        "outcome": row["outcome"],
+        "reason": row["reason"],
+        "started_at": row["started_at"],
+        "finished_at": row["finished_at"],
+        "settings": json.loads(row["settings"]),
+        "model": {"id": start["id"], "weights_sha256": start["weights_sha256"]} if start else None,
+        "candidate": {"id": candidate["id"], "weights_sha256": candidate["weights_sha256"]}
+        if candidate
+        else None,
+        "pool": {"images": len(pool), "hash": json_hash(pool)},
+        "scores": {path.name: file_sha256(path) for path in scores},
+        "labels": _output(folder / "pull"),
+        "picks": [
+            dict(pick)
+            for pick in store.rows(
+                "SELECT rank, image_id, uncertainty, reason, task_key, state FROM picks WHERE cycle = ? ORDER BY rank",
+                number,
+            )
+        ],
+        "metrics": {
+            name: _metrics(workspace, found) for name, found in (("before", start), ("after", candidate))
+        },
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+    }
+    path = folder / "manifest.json"
+    write_json(path, manifest)
+    return path
+
+
+def complete_manifests(workspace: Workspace) -> None:
+    """Write the manifests that a run killed at its very end did not get to."""
+    for row in workspace.store.rows("SELECT number FROM cycles WHERE outcome IS NOT NULL"):
+        if not (workspace.cycle_dir(row["number"]) / "manifest.json").is_file():
+            write_manifest(workspace, row["number"])
+
+
+def _output(folder: Path) -> Any:
+    seal = folder / "stage.json"
+    return read_json(seal)["output"] if seal.is_file() else None
+
+
+def _metrics(workspace: Workspace, model: Any) -> Any:
+    metrics = saved_metrics(workspace, model["id"]) if model else None
+    return asdict(metrics) if metrics else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

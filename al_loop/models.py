@@ -1,0 +1,151 @@
+"""The workspace's models: which there are, which is current, how good they are."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from al_loop.errors import ModelError
+from al_loop.samples import Metrics
+from al_loop.workspace import Workspace, now
+
+WEIGHTS = "weights.pth"
+CONFIG = "config.py"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the workspace; `folder` holds its weights and the resolved config they belong to."""
+
+    id: str
+    parent: str | None
+    origin: str
+    cycle: int | None
+    folder: Path
+    weights_sha256: str
+    created_at: str
+
+    @property
+    def weights(self) -> Path:
+        """Return the file of the weights."""
+        return self.folder / WEIGHTS
+
+
+def current_model(workspace: Workspace) -> Model:
+    """Return the model in use; ModelError says how to get a first one."""
+    row = workspace.store.row(
+        "SELECT m.* FROM promotions p JOIN models m ON m.id = p.model_id ORDER BY p.id DESC LIMIT 1"
+    )
+    if row is None:
+        raise ModelError(
+            "no model yet. Make one: al-loop render RECIPE --count 400, then al-loop pretrain; "
+            "or: al-loop model import CHECKPOINT"
+        )
+    return _model(workspace, row)
+
+
+def has_model(workspace: Workspace) -> bool:
+    """Say whether a model is in use."""
+    return workspace.store.row("SELECT 1 FROM promotions") is not None
+
+
+def get_model(workspace: Workspace, model_id: str) -> Model:
+    """Return a model by id; ModelError lists those there are."""
+    row = workspace.store.row("SELECT * FROM models WHERE id = ?", model_id)
+    if row is None:
+        known = ", ".join(r["id"] for r in workspace.store.rows("SELECT id FROM models ORDER BY rowid"))
+        raise ModelError(f"no model {model_id!r}; there are: {known or 'none'}. See: al-loop model list")
+    return _model(workspace, row)
+
+
+def all_models(workspace: Workspace) -> list[Model]:
+    """Return every model, oldest first."""
+    return [_model(workspace, row) for row in workspace.store.rows("SELECT * FROM models ORDER BY rowid")]
+
+
+def register_model(
+    workspace: Workspace,
+    model_id: str,
+    origin: str,
+    weights_sha256: str,
+    parent: str | None,
+    cycle: int | None,
+) -> Model:
+    """Record a model whose folder is complete; doing it again changes nothing."""
+    workspace.store.execute(
+        "INSERT OR IGNORE INTO models VALUES (?, ?, ?, ?, ?, ?)",
+        model_id,
+        parent,
+        origin,
+        cycle,
+        weights_sha256,
+        now(),
+    )
+    return get_model(workspace, model_id)
+
+
+def promote(workspace: Workspace, model: Model, reason: str) -> None:
+    """Make a model the current one; nothing happens if it is."""
+    if not (has_model(workspace) and current_model(workspace).id == model.id):
+        workspace.store.execute(
+            "INSERT INTO promotions (model_id, reason, at) VALUES (?, ?, ?)", model.id, reason, now()
+        )
+
+
+def rollback(workspace: Workspace, model_id: str | None = None) -> tuple[Model, Model]:
+    """Go back to an earlier model, by default the one before the current; return (old, new) current.
+
+    Raises ModelError when there is nothing to go back to.
+    """
+    current = current_model(workspace)
+    if model_id is None:
+        row = workspace.store.row(
+            "SELECT p.model_id FROM promotions p JOIN models m ON m.id = p.model_id "
+            "WHERE m.rowid < (SELECT rowid FROM models WHERE id = ?) ORDER BY m.rowid DESC LIMIT 1",
+            current.id,
+        )
+        if row is None:
+            raise ModelError(
+                f"{current.id} is the first model: there is none to go back to. See: al-loop model list"
+            )
+        model_id = str(row["model_id"])
+    target = get_model(workspace, model_id)
+    if target.id == current.id:
+        raise ModelError(f"{target.id} is the current model already. See: al-loop model list")
+    promote(workspace, target, f"rolled back from {current.id}")
+    return current, target
+
+
+def save_metrics(workspace: Workspace, model_id: str, validation_hash: str, metrics: Metrics) -> None:
+    """Keep what a model reached on a validation set."""
+    workspace.store.execute(
+        "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?)",
+        model_id,
+        validation_hash,
+        json.dumps(asdict(metrics)),
+    )
+
+
+def saved_metrics(workspace: Workspace, model_id: str, validation_hash: str | None = None) -> Metrics | None:
+    """Return a model's metrics on the validation set of that hash, or on the last one it was judged on."""
+    row = workspace.store.row(
+        "SELECT metrics FROM evaluations WHERE model_id = ? AND (?2 IS NULL OR validation_hash = ?2) "
+        "ORDER BY rowid DESC LIMIT 1",
+        model_id,
+        validation_hash,
+    )
+    return Metrics(**json.loads(row["metrics"])) if row else None
+
+
+def _model(workspace: Workspace, row: sqlite3.Row) -> Model:
+    return Model(
+        row["id"],
+        row["parent"],
+        row["origin"],
+        row["cycle"],
+        workspace.model_dir(row["id"]),
+        row["weights_sha256"],
+        row["created_at"],
+    )

@@ -1,0 +1,83 @@
+"""The first model: trained on rendered images, or imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from al_loop import library, modelling, models
+from al_loop.console import Reporter
+from al_loop.models import Model
+from al_loop.promotion import decide
+from al_loop.stages import Output, Stage, finished, run_stage
+from al_loop.synthetic import synthetic_images
+from al_loop.workspace import Workspace
+
+
+def pretrain(workspace: Workspace, reporter: Reporter) -> Model:
+    """Train a model on all rendered images; it becomes current if there is none, or if it is not worse."""
+    images, validation = synthetic_images(workspace), library.validation(workspace)
+    inputs = {
+        "images": library.labels_hash(images),
+        "validation": library.labels_hash(validation),
+        "settings": msgspec.to_builtins(workspace.config.pretrain),
+        "model": modelling.model_inputs(workspace),
+    }
+
+    def work(folder: Path) -> Output:
+        with reporter.progress("pretrain") as progress:
+            settings = workspace.config.pretrain
+            return modelling.train_model(workspace, folder, None, images, validation, settings, progress)
+
+    model = _make(workspace, "pretrain", inputs, work)
+    notes = modelling.training_notes(model)
+    reporter.line(f"pretrained {model.id}: {notes['images']} rendered images, {notes['epochs']} epochs")
+    return _judge(workspace, model, reporter)
+
+
+def import_checkpoint(workspace: Workspace, checkpoint: str, config: str | None, reporter: Reporter) -> Model:
+    """Take a trained detector into the workspace; ModelError says what does not fit."""
+    library.validation(workspace)
+    inputs = {"checkpoint": checkpoint, "config": config, "model": modelling.model_inputs(workspace)}
+
+    def work(folder: Path) -> Output:
+        return modelling.import_model(workspace, folder, checkpoint, config)
+
+    model = _make(workspace, "import", inputs, work)
+    reporter.line(f"imported {model.id} from {checkpoint}")
+    return _judge(workspace, model, reporter)
+
+
+def _make(workspace: Workspace, origin: str, inputs: Output, work: Callable[[Path], Output]) -> Model:
+    """Run the stage that makes a model, unless the newest of that origin was made from the same inputs."""
+    made = workspace.store.count("SELECT count(*) FROM models WHERE origin = ?", origin)
+    stages = [
+        Stage(job=f"{origin}-{n}", name=origin, folder=workspace.model_dir(f"{origin}-{n}"), inputs=inputs)
+        for n in (made, made + 1)
+    ]
+    same = made > 0 and finished(workspace.store, stages[0]) is not None
+    stage = stages[0] if same else stages[1]
+    done = run_stage(workspace.store, stage, work)
+    return models.register_model(
+        workspace, stage.job, origin, done["weights_sha256"], parent=None, cycle=None
+    )
+
+
+def _judge(workspace: Workspace, model: Model, reporter: Reporter) -> Model:
+    """Evaluate a model and make it current unless a better one is."""
+    validation = library.validation(workspace)
+    metrics = modelling.evaluate_model(workspace, model, validation, reporter)
+    before = None
+    if models.has_model(workspace):
+        current = models.current_model(workspace)
+        before = modelling.evaluate_model(workspace, current, validation, reporter)
+    decision = decide(metrics, before, workspace.config.promotion)
+    if decision.promote:
+        models.promote(workspace, model, decision.reason)
+    reporter.line(
+        f"evaluated {model.id}: AP {metrics.ap:.3f}, AP50 {metrics.ap50:.3f} on {metrics.images} validation images"
+    )
+    reporter.line(f"current model: {models.current_model(workspace).id} ({decision.reason})")
+    return model

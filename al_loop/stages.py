@@ -1,0 +1,118 @@
+"""Resumable stages: work in `<name>.partial`, rename into place, and only then say that it is done.
+
+A stage is known by its job and name, and by a hash of its inputs. Run again, a finished stage returns
+what it returned; one that was killed goes on in the same partial folder; one whose inputs changed
+starts afresh.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from al_loop.files import json_hash, read_json, write_json
+from al_loop.store import Store
+from al_loop.workspace import now
+
+Output = dict[str, Any]
+_SEAL = "stage.json"
+
+
+class Waiting(Exception):  # noqa: N818 (it is no error)
+    """A stage cannot go on before people have done something; not an error."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where a stage runs and what it depends on.
+
+    inputs: JSON-serialisable; the stage is done again when they change.
+    """
+
+    job: str
+    name: str
+    folder: Path
+    inputs: Mapping[str, Any]
+
+
+def run_stage(store: Store, stage: Stage, work: Callable[[Path], Output]) -> Output:
+    """Return the output of a stage, doing the work if it has not been done for these inputs.
+
+    work: gets the folder to write in, which holds what a killed run left there; returns what is
+    remembered. It may raise Waiting: the stage is asked again next time.
+    """
+    digest = json_hash(stage.inputs)
+    done = finished(store, stage)
+    if done is not None:
+        return done
+    partial = stage.folder.with_name(f"{stage.folder.name}.partial")
+    _clear_if_changed(partial, digest)
+    store.execute(
+        "INSERT OR REPLACE INTO stages VALUES (?, ?, ?, 'running', NULL, ?, ?, NULL)",
+        stage.job,
+        stage.name,
+        digest,
+        os.getpid(),
+        now(),
+    )
+    try:
+        output = work(partial)
+    except Waiting:
+        _mark(store, stage, "waiting")
+        raise
+    except Exception:
+        _mark(store, stage, "failed")
+        raise
+    write_json(partial / _SEAL, {"input_hash": digest, "output": output})
+    if stage.folder.exists():
+        shutil.rmtree(stage.folder)
+    os.replace(partial, stage.folder)
+    _finish(store, stage, digest, output)
+    return output
+
+
+def finished(store: Store, stage: Stage) -> Output | None:
+    """Return the output of a stage that is done for these inputs, else None."""
+    digest = json_hash(stage.inputs)
+    seal = stage.folder / _SEAL
+    sealed = read_json(seal) if seal.is_file() else {}
+    if sealed.get("input_hash") != digest:
+        return None
+    row = store.row("SELECT state, input_hash FROM stages WHERE job = ? AND name = ?", stage.job, stage.name)
+    if row is None or row["state"] != "done" or row["input_hash"] != digest:
+        # Killed between the rename and the row: the work is whole, only the row is missing.
+        _finish(store, stage, digest, sealed["output"])
+    output: Output = sealed["output"]
+    return output
+
+
+def _clear_if_changed(partial: Path, digest: str) -> None:
+    """Keep what a killed run left for the same inputs; remove anything else."""
+    marker = partial / ".inputs"
+    if partial.exists() and (not marker.is_file() or marker.read_text() != digest):
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    marker.write_text(digest)
+
+
+def _mark(store: Store, stage: Stage, state: str) -> None:
+    store.execute("UPDATE stages SET state = ? WHERE job = ? AND name = ?", state, stage.job, stage.name)
+
+
+def _finish(store: Store, stage: Stage, digest: str, output: Output) -> None:
+    store.execute(
+        "INSERT INTO stages VALUES (?, ?, ?, 'done', ?, NULL, ?, ?) ON CONFLICT (job, name) DO UPDATE SET "
+        "state = 'done', input_hash = excluded.input_hash, output = excluded.output, "
+        "finished_at = excluded.finished_at",
+        stage.job,
+        stage.name,
+        digest,
+        json.dumps(output),
+        now(),
+        now(),
+    )

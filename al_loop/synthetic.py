@@ -1,0 +1,69 @@
+"""Rendered datasets of a workspace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from al_loop.coco import read_coco, summarise
+from al_loop.console import Reporter
+from al_loop.errors import ConfigError, DataError, RenderingError
+from al_loop.files import file_sha256
+from al_loop.resources import resource
+from al_loop.samples import ImageFile, LabelledImage
+from al_loop.workspace import Workspace, now
+from render import RenderError, render_dataset
+
+
+def render_set(workspace: Workspace, recipe: str, count: int, seed: int, reporter: Reporter) -> Path:
+    """Render a dataset into the workspace and return its COCO file; goes on where it stopped."""
+    path = find_recipe(recipe)
+    name = f"{path.stem}-{file_sha256(path)[:8]}-s{seed}"
+    folder = workspace.synthetic / name
+    try:
+        with reporter.progress(f"render {path.stem}") as progress:
+            coco = render_dataset(path, folder, count, seed, on_progress=progress)
+    except RenderError as error:
+        raise RenderingError(str(error)) from error
+    found = read_coco(coco, workspace.config.classes)
+    if found.problems:
+        reporter.line(f"  {len(found.problems)} problems in {coco}:{summarise(found.problems)}")
+    workspace.store.execute(
+        "INSERT OR REPLACE INTO datasets VALUES (?, ?, ?, ?)", name, str(recipe), len(found.images), now()
+    )
+    boxes = sum(len(image.boxes) for image in found.images)
+    reporter.line(
+        f"rendered {len(found.images)} images with {boxes} boxes → {folder.relative_to(workspace.root)}"
+    )
+    return coco
+
+
+def synthetic_images(workspace: Workspace) -> list[LabelledImage]:
+    """Return all rendered images; DataError when there are none, or a class has no example."""
+    names = [row["name"] for row in workspace.store.rows("SELECT name FROM datasets ORDER BY name")]
+    images: list[LabelledImage] = []
+    for name in names:
+        coco = workspace.synthetic / name / "annotations.json"
+        for item in read_coco(coco, workspace.config.classes).images:
+            image = ImageFile(f"{name}/{item.path.name}", item.path, item.width, item.height)
+            images.append(LabelledImage(image, item.boxes))
+    if not images:
+        raise DataError("no rendered images to pretrain on. Render some: al-loop render RECIPE --count 400")
+    seen = {int(label) for item in images for label in item.boxes.labels}
+    missing = [name for i, name in enumerate(workspace.config.classes) if i not in seen]
+    if missing:
+        raise DataError(
+            f"the rendered images show no {', '.join(missing)}: expected every class of the workspace "
+            f"({', '.join(workspace.config.classes)}). Render more, or correct the recipe's classes."
+        )
+    return images
+
+
+def find_recipe(recipe: str) -> Path:
+    """Return the file of a recipe given by path or by the name of a shipped one."""
+    path = Path(recipe).expanduser()
+    if path.is_file():
+        return path
+    shipped = sorted(p.stem for p in resource("configs/render").glob("*.toml"))
+    if recipe in shipped:
+        return resource(f"configs/render/{recipe}.toml")
+    raise ConfigError(f"no recipe {recipe!r}: expected a TOML file, or one of {', '.join(shipped)}")

@@ -1,0 +1,133 @@
+"""A workspace: a folder with settings, a database and everything that a loop makes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from al_loop.config import FILE_NAME, Config, check_classes, load_config, parse_config
+from al_loop.errors import ConfigError, WorkspaceError
+from al_loop.files import write_atomically
+from al_loop.lock import locked
+from al_loop.resources import resource
+from al_loop.store import Store
+
+DATABASE = "al-loop.db"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The rooms of a workspace; open it with `open_workspace`."""
+
+    root: Path
+    config: Config
+    store: Store
+
+    @property
+    def images(self) -> Path:
+        """Photographs, named by their SHA-256."""
+        return self.root / "images"
+
+    @property
+    def synthetic(self) -> Path:
+        """Rendered datasets."""
+        return self.root / "synthetic"
+
+    @property
+    def server_home(self) -> Path:
+        """The embedded labelling server's files."""
+        return self.root / "label-studio"
+
+    def model_dir(self, model_id: str) -> Path:
+        """Return the folder of a model: weights, resolved config, predictions on the validation set."""
+        return self.root / "models" / model_id
+
+    def scores_dir(self, model_id: str) -> Path:
+        """Return the folder of the shards with what a model says of the pool."""
+        return self.root / "scores" / model_id
+
+    def cycle_dir(self, number: int) -> Path:
+        """Return the folder of a cycle."""
+        return self.root / "cycles" / str(number)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the workspace for this process; LockedError says who holds it."""
+        with locked(self.root / ".lock"):
+            yield
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def find_workspace(start: Path | None = None) -> Path:
+    """Return the workspace that `start` (else AL_LOOP_WORKSPACE, else here) is or lies in."""
+    origin = start or Path(os.environ.get("AL_LOOP_WORKSPACE") or ".")
+    origin = origin.expanduser().resolve()
+    for folder in (origin, *origin.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder
+    raise WorkspaceError(
+        f"no workspace at {origin}: expected a folder with {FILE_NAME}. "
+        "Go into one, name it with --workspace, or make one: al-loop init NAME --classes a,b"
+    )
+
+
+def open_workspace(start: Path | None = None) -> Workspace:
+    """Open the workspace that `start` or the current folder lies in."""
+    root = find_workspace(start)
+    config = load_config(root / FILE_NAME)
+    if not (root / DATABASE).is_file():
+        raise WorkspaceError(
+            f"{root} has {FILE_NAME} but no {DATABASE}. Restore it, or start over: al-loop init"
+        )
+    workspace = Workspace(root, config, Store(root / DATABASE))
+    _same_classes(workspace)
+    return workspace
+
+
+def init_workspace(root: Path, classes: tuple[str, ...], template: str = "default") -> Workspace:
+    """Make a workspace; the folder must be new or empty."""
+    check_classes(classes, "--classes")
+    root = root.expanduser().resolve()
+    if (root / FILE_NAME).exists():
+        raise WorkspaceError(
+            f"{root} is a workspace already. Look at it with: al-loop --workspace {root} status"
+        )
+    if root.exists() and any(root.iterdir()):
+        raise WorkspaceError(f"{root} is not empty: expected a new or empty folder. Choose another name.")
+    text = resource(f"configs/loop/{template}.toml").read_text()
+    listed = ", ".join(_toml_string(name) for name in classes)
+    head = f"name = {_toml_string(root.name)}\nclasses = [{listed}]\n"
+    text = text.replace("# @head@\n", head)
+    parse_config(text.encode(), FILE_NAME)
+    root.mkdir(parents=True, exist_ok=True)
+    Store(root / DATABASE).close()
+    # The settings come last: with them the folder is a workspace.
+    write_atomically(root / FILE_NAME, text.encode())
+    return open_workspace(root)
+
+
+def _toml_string(text: str) -> str:
+    escaped = re.sub(r'(["\\])', r"\\\1", text)
+    return f'"{escaped}"'
+
+
+def _same_classes(workspace: Workspace) -> None:
+    """Labels are stored as indices of the classes: refuse a list that gives them another meaning."""
+    known = workspace.store.row("SELECT value FROM facts WHERE key = 'classes'")
+    current = "\n".join(workspace.config.classes)
+    if known is None:
+        workspace.store.execute("INSERT INTO facts VALUES ('classes', ?)", current)
+    elif known["value"] != current:
+        raise ConfigError(
+            f"classes in {FILE_NAME} are {', '.join(workspace.config.classes)}; this workspace was made for "
+            f"{', '.join(known['value'].splitlines())}. Put them back, or make another workspace: al-loop init"
+        )

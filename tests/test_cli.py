@@ -1,0 +1,118 @@
+"""The command line as a user types it: output, errors, exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import write_coco_set
+
+from al_loop.cli import main
+from al_loop.workspace import Workspace
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run al-loop with arguments; return (exit status, stdout, stderr)."""
+
+    def call(*args: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["al-loop", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return int(stop.value.code or 0), out, err
+
+    return call
+
+
+def test_from_nothing_to_a_pool(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, val = write_coco_set(tmp_path / "pool", 3, seed=1), write_coco_set(tmp_path / "val", 2, seed=2)
+    code, out, _ = run("init", tmp_path / "line3", "--classes", "bolt, nut")
+    assert (code, "workspace" in out) == (0, True)
+    monkeypatch.chdir(tmp_path / "line3")
+    assert run("pool", "add", pool.parent / "images")[1].startswith("3 added, 0 known already, 0 refused")
+    assert run("pool", "add", pool.parent / "images" / "*.png")[1].startswith("0 added, 3 known already")
+    assert "2 validation images added" in run("pool", "add-val", val)[1]
+    code, out, _ = run("pool", "list", "--limit", 2)
+    assert "2 of 5 images" in out
+    code, out, _ = run("status")
+    assert code == 0
+    assert "pool        3 unlabelled" in out
+    assert "next        al-loop render RECIPE" in out
+
+
+def test_no_workspace(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (("status",), ("pool", "list"), ("cycle",), ("report",), ("rollback",), ("pretrain",)):
+        code, out, err = run(*command)
+        assert (code, out) == (1, "")
+        assert err.startswith("error: no workspace at")
+        assert "al-loop init" in err
+        assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("k", ["0", "-3", "many"])
+def test_k_must_be_a_positive_number(run: Any, filled: Workspace, k: str) -> None:
+    code, _, err = run("-w", filled.root, "cycle", "--k", k)
+    assert code == 2
+    assert "Invalid value for '--k'" in err
+
+
+def test_cycle_needs_a_model_a_validation_set_and_a_pool(
+    run: Any, workspace: Workspace, tmp_path: Path
+) -> None:
+    from al_loop import models
+
+    assert "no model yet" in run("-w", workspace.root, "cycle")[2]
+    models.promote(workspace, models.register_model(workspace, "m", "import", "0" * 64, None, None), "test")
+    assert "no validation set" in run("-w", workspace.root, "cycle")[2]
+    run("-w", workspace.root, "pool", "add-val", write_coco_set(tmp_path / "val", 2))
+    code, _, err = run("-w", workspace.root, "cycle")
+    assert code == 1
+    assert "nothing to label: all 0 images of the pool" in err
+
+
+def test_pretrain_needs_rendered_images_of_every_class(run: Any, filled: Workspace) -> None:
+    assert "al-loop render" in run("-w", filled.root, "pretrain")[2]
+    write_coco_set(filled.synthetic / "bolts", 2, classes=("bolt",)).rename(
+        filled.synthetic / "bolts" / "annotations.json"
+    )
+    filled.store.execute("INSERT INTO datasets VALUES ('bolts', 'x', 2, 'now')")
+    assert "the rendered images show no nut" in run("-w", filled.root, "pretrain")[2]
+
+
+def test_unknown_recipe_lists_those_there_are(run: Any, filled: Workspace) -> None:
+    err = run("-w", filled.root, "render", "dices", "--count", 2)[2]
+    assert "no recipe 'dices': expected a TOML file, or one of dice, dice-station" in err
+
+
+def test_wrong_setting(run: Any, filled: Workspace) -> None:
+    path = filled.root / "al-loop.toml"
+    path.write_text(path.read_text().replace("k = 25", "k = -1"))
+    code, _, err = run("-w", filled.root, "status")
+    assert code == 1
+    assert "cycle.k = -1: expected `int` >= 1" in err
+
+
+def test_rollback_without_models(run: Any, filled: Workspace) -> None:
+    assert "no model yet" in run("-w", filled.root, "rollback")[2]
+
+
+def test_interrupted(run: Any, filled: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("al_loop.status.describe", interrupt)
+    code, _, err = run("-w", filled.root, "status")
+    assert code == 130
+    assert "nothing is lost" in err
+
+
+def test_refused_files_are_named_and_only_bad_files_fail(run: Any, filled: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_text("x")
+    code, out, err = run("-w", filled.root, "pool", "add", tmp_path / "bad.jpg")
+    assert code == 1
+    assert f"refused: {tmp_path / 'bad.jpg'} is not an image" in out
+    assert "none of the files could be used" in err
+    assert run("-w", filled.root, "pool", "add", tmp_path / "nowhere")[2].startswith("error: nothing at")

@@ -1,0 +1,159 @@
+"""The rules of the house: who may import whom, what stays cheap, what is documented."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from al_loop.cli import cli
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("al_loop", "render", "strategies")
+HEAVY = {"torch", "torchvision", "mmdet", "mmengine", "mmcv", "albumentations"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield every module that a file imports, at the top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+def files(package: str) -> list[Path]:
+    found = sorted((ROOT / package).rglob("*.py"))
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("package", ["render", "strategies"])
+def test_the_lower_rooms_do_not_know_the_loop(package: str) -> None:
+    others = {*PACKAGES, "label_studio"} - {package}
+    for path in files(package):
+        assert not {name.split(".")[0] for name in imports(path)} & others, path
+
+
+def test_strategies_use_numpy_and_scikit_learn_only() -> None:
+    allowed = {*sys.stdlib_module_names, "numpy", "sklearn", "strategies"}
+    for path in files("strategies"):
+        assert {name.split(".")[0] for name in imports(path)} <= allowed, path
+
+
+def test_torch_stays_in_the_detector() -> None:
+    inside = ROOT / "al_loop" / "detector"
+    for path in (p for package in PACKAGES for p in files(package)):
+        names = {name.split(".")[0] for name in imports(path)}
+        if path.is_relative_to(inside) or path.name == "modelling.py":
+            continue
+        assert not names & HEAVY, path
+
+
+def test_modelling_imports_torch_only_inside_functions() -> None:
+    tree = ast.parse((ROOT / "al_loop" / "modelling.py").read_text())
+    top = {n.module or "" for n in tree.body if isinstance(n, ast.ImportFrom)}
+    top |= {alias.name for n in tree.body if isinstance(n, ast.Import) for alias in n.names}
+    assert not {name for name in top if name.split(".")[0] in HEAVY or name.startswith("al_loop.detector")}
+
+
+def test_bpy_stays_in_the_render_worker() -> None:
+    for path in (p for package in PACKAGES for p in files(package)):
+        if not path.is_relative_to(ROOT / "render" / "worker"):
+            assert not {name.split(".")[0] for name in imports(path)} & {"bpy", "bmesh", "mathutils"}, path
+
+
+def test_label_studio_is_no_import_package() -> None:
+    """The server's own package has that name, and ours would hide it."""
+    assert not list((ROOT / "label_studio").rglob("*.py"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == list(PACKAGES)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_are_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file()
+
+
+def test_commands_without_a_model_import_nothing_heavy(tmp_path: Path) -> None:
+    """`--help`, `status` and `pool list` answer at once: no torch, no Label Studio SDK, no scikit-learn."""
+    code = (
+        "import sys\n"
+        "sys.argv = ['al-loop', *{args!r}]\n"
+        "from al_loop.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "heavy = {heavy!r} & {{name.split('.')[0] for name in sys.modules}}\n"
+        "assert not heavy, heavy\n"
+    )
+    heavy = HEAVY | {"label_studio_sdk", "sklearn", "matplotlib", "bpy", "cv2", "scipy"}
+    where = str(tmp_path / "w")
+    for args in (
+        ["--help"],
+        ["init", where, "--classes", "a,b"],
+        ["-w", where, "status"],
+        ["-w", where, "pool", "list"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(args=args, heavy=heavy)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{args}: {done.stderr}"
+
+
+def commands(group: click.Group, prefix: str = "al-loop") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix} {name}")
+        else:
+            yield f"{prefix} {name}", command
+
+
+def test_every_command_is_documented() -> None:
+    text = (ROOT / "README.md").read_text() + (ROOT / "docs" / "commands.md").read_text()
+    found = dict(commands(cli))
+    assert len(found) > 12
+    for name, command in found.items():
+        assert re.search(rf"{name}\b", text), f"{name} is not documented"
+        assert command.help, name
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.opts[0] in text, f"{name} {parameter.opts[0]} is not documented"
+
+
+def test_every_setting_is_documented() -> None:
+    import msgspec
+
+    from al_loop.config import Config
+
+    text = (ROOT / "docs" / "settings.md").read_text()
+
+    def keys(struct: type, prefix: str = "") -> Iterator[str]:
+        for field in msgspec.structs.fields(struct):
+            if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+                yield from keys(field.type, f"{prefix}{field.name}.")
+            else:
+                yield f"{prefix}{field.name}"
+
+    for key in keys(Config):
+        assert f"`{key}`" in text, key
+
+
+def test_constraints_hold_names_and_versions_only() -> None:
+    for file in ("constraints.txt", "label_studio/constraints.txt"):
+        for line in (ROOT / file).read_text().splitlines():
+            assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+", line), line
+
+
+def test_the_readmes_test_command_is_what_ci_runs() -> None:
+    assert "scripts/test" in (ROOT / ".ci" / "run").read_text()
+    assert "scripts/test" in (ROOT / "README.md").read_text()

@@ -1,0 +1,89 @@
+"""Promotion, rollback, and the database's view of models."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from al_loop import models
+from al_loop.config import PromotionConfig
+from al_loop.errors import ModelError
+from al_loop.promotion import decide
+from al_loop.samples import Metrics
+from al_loop.workspace import Workspace
+
+
+def metrics(ap: float, **per_class: float | None) -> Metrics:
+    return Metrics(ap, ap, ap, dict(per_class), images=4, boxes=8)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "current", "rule", "promoted", "says"),
+    [
+        (metrics(0.5), None, {}, True, "first model"),
+        (metrics(0.5), metrics(0.4), {}, True, "0.400 → 0.500"),
+        (metrics(0.4), metrics(0.4), {}, True, "not worse"),
+        (metrics(0.399), metrics(0.4), {}, False, "worse by more than the tolerance of 0"),
+        (metrics(0.39), metrics(0.4), {"tolerance": 0.02}, True, "not worse"),
+        (metrics(math.nan), metrics(0.0), {"tolerance": 1.0}, False, "not a number"),
+        (
+            metrics(0.5, a=0.1),
+            metrics(0.4, a=0.4),
+            {"class_tolerance": 0.2},
+            False,
+            "a fell from 0.400 to 0.100",
+        ),
+        (metrics(0.5, a=None), metrics(0.4, a=0.4), {"class_tolerance": 0.2}, False, "a fell from 0.400"),
+        (metrics(0.5, a=0.3), metrics(0.4, a=0.4), {"class_tolerance": 0.2}, True, "not worse"),
+        (metrics(0.5, a=0.3), metrics(0.4, a=None), {"class_tolerance": 0.0}, True, "not worse"),
+    ],
+)
+def test_decide(
+    candidate: Metrics, current: Metrics | None, rule: dict[str, float], promoted: bool, says: str
+) -> None:
+    decision = decide(candidate, current, PromotionConfig(**rule))
+    assert decision.promote is promoted
+    assert says in decision.reason
+
+
+def add(workspace: Workspace, name: str, parent: str | None = None, promote: bool = True) -> models.Model:
+    model = models.register_model(workspace, name, "cycle", "0" * 64, parent, None)
+    if promote:
+        models.promote(workspace, model, "test")
+    return model
+
+
+def test_current_is_the_newest_promotion(workspace: Workspace) -> None:
+    with pytest.raises(ModelError, match=r"no model yet.*al-loop pretrain"):
+        models.current_model(workspace)
+    add(workspace, "pretrain-1")
+    add(workspace, "cycle-1", "pretrain-1")
+    add(workspace, "cycle-2", "cycle-1", promote=False)
+    assert models.current_model(workspace).id == "cycle-1"
+    assert [m.id for m in models.all_models(workspace)] == ["pretrain-1", "cycle-1", "cycle-2"]
+
+
+def test_rollback_goes_to_the_last_promoted_before(workspace: Workspace) -> None:
+    for name in ("pretrain-1", "cycle-1", "cycle-2"):
+        add(workspace, name, promote=name != "cycle-1")
+    old, new = models.rollback(workspace)
+    assert (old.id, new.id) == ("cycle-2", "pretrain-1")
+    assert models.current_model(workspace).id == "pretrain-1"
+    with pytest.raises(ModelError, match="pretrain-1 is the first model"):
+        models.rollback(workspace)
+    models.rollback(workspace, "cycle-1")  # any earlier model can be named
+    assert models.current_model(workspace).id == "cycle-1"
+    with pytest.raises(ModelError, match="current model already"):
+        models.rollback(workspace, "cycle-1")
+    with pytest.raises(ModelError, match="there are: pretrain-1, cycle-1, cycle-2"):
+        models.rollback(workspace, "cycle-9")
+
+
+def test_metrics_are_kept_per_validation_set(workspace: Workspace) -> None:
+    add(workspace, "pretrain-1")
+    models.save_metrics(workspace, "pretrain-1", "first", metrics(0.25, bolt=0.5))
+    models.save_metrics(workspace, "pretrain-1", "second", metrics(0.5))
+    assert models.saved_metrics(workspace, "pretrain-1", "first") == metrics(0.25, bolt=0.5)
+    assert models.saved_metrics(workspace, "pretrain-1", "third") is None
+    assert models.saved_metrics(workspace, "pretrain-1") == metrics(0.5)
