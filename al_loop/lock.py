@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,19 +15,29 @@ from pathlib import Path
 
 from al_loop.errors import LockedError
 
+# torch's decoding processes look after their parent every 5 s.
+_ORPHANS_S = 12.0
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file at `path`; LockedError says who holds it.
 
-    The operating system releases it when the process ends, however it ends: no stale locks.
+    The operating system releases it when the process ends, however it ends: no stale locks. Processes
+    that a killed holder left behind (they decode images) hold it until they notice: waited for.
     """
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise LockedError(_held_by(file.read(), path)) from None
+        deadline = time.monotonic() + _ORPHANS_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                file.seek(0)
+                text = file.read()
+                if not _holder_is_gone(text) or time.monotonic() > deadline:
+                    raise LockedError(_held_by(text, path)) from None
+                time.sleep(0.2)
         file.truncate(0)
         json.dump(
             {
@@ -39,6 +50,19 @@ def locked(path: Path) -> Iterator[None]:
         )
         file.flush()
         yield
+
+
+def _holder_is_gone(text: str) -> bool:
+    """Say whether the process named in the lock file has ended, as far as this machine can tell."""
+    try:
+        holder = json.loads(text)
+        if holder["host"] == socket.gethostname():
+            os.kill(int(holder["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (ValueError, KeyError, PermissionError):
+        return False
+    return False
 
 
 def _held_by(text: str, path: Path) -> str:

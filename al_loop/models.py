@@ -73,16 +73,28 @@ def register_model(
     parent: str | None,
     cycle: int | None,
 ) -> Model:
-    """Record a model whose folder is complete; doing it again changes nothing."""
-    workspace.store.execute(
-        "INSERT OR IGNORE INTO models VALUES (?, ?, ?, ?, ?, ?)",
-        model_id,
-        parent,
-        origin,
-        cycle,
-        weights_sha256,
-        now(),
-    )
+    """Record a model whose folder is complete; doing it again changes nothing.
+
+    A candidate that was trained again before its cycle ended, on other labels, replaces the first: what
+    was known of that one is forgotten.
+    """
+    with workspace.store.transaction():
+        workspace.store.execute(
+            "DELETE FROM evaluations WHERE model_id IN "
+            "(SELECT id FROM models WHERE id = ? AND weights_sha256 != ?)",
+            model_id,
+            weights_sha256,
+        )
+        workspace.store.execute(
+            "INSERT INTO models VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET weights_sha256 = excluded.weights_sha256",
+            model_id,
+            parent,
+            origin,
+            cycle,
+            weights_sha256,
+            now(),
+        )
     return get_model(workspace, model_id)
 
 

@@ -61,7 +61,10 @@ def run_stage(store: Store, stage: Stage, work: Callable[[Path], Output]) -> Out
         now(),
     )
     try:
-        output = work(partial)
+        # Killed between the seal and the rename, the work is whole already.
+        output = _sealed(partial, digest)
+        if output is None:
+            output = work(partial)
     except Waiting:
         _mark(store, stage, "waiting")
         raise
@@ -79,15 +82,21 @@ def run_stage(store: Store, stage: Stage, work: Callable[[Path], Output]) -> Out
 def finished(store: Store, stage: Stage) -> Output | None:
     """Return the output of a stage that is done for these inputs, else None."""
     digest = json_hash(stage.inputs)
-    seal = stage.folder / _SEAL
-    sealed = read_json(seal) if seal.is_file() else {}
-    if sealed.get("input_hash") != digest:
+    output = _sealed(stage.folder, digest)
+    if output is None:
         return None
     row = store.row("SELECT state, input_hash FROM stages WHERE job = ? AND name = ?", stage.job, stage.name)
     if row is None or row["state"] != "done" or row["input_hash"] != digest:
         # Killed between the rename and the row: the work is whole, only the row is missing.
-        _finish(store, stage, digest, sealed["output"])
-    output: Output = sealed["output"]
+        _finish(store, stage, digest, output)
+    return output
+
+
+def _sealed(folder: Path, digest: str) -> Output | None:
+    """Return what is written in a folder whose work was finished for these inputs."""
+    seal = folder / _SEAL
+    sealed = read_json(seal) if seal.is_file() else {}
+    output: Output | None = sealed["output"] if sealed.get("input_hash") == digest else None
     return output
 
 

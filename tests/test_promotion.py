@@ -87,3 +87,15 @@ def test_metrics_are_kept_per_validation_set(workspace: Workspace) -> None:
     assert models.saved_metrics(workspace, "pretrain-1", "first") == metrics(0.25, bolt=0.5)
     assert models.saved_metrics(workspace, "pretrain-1", "third") is None
     assert models.saved_metrics(workspace, "pretrain-1") == metrics(0.5)
+
+
+def test_a_candidate_trained_again_replaces_the_first(workspace: Workspace) -> None:
+    add(workspace, "cycle-1")
+    models.save_metrics(workspace, "cycle-1", "val", metrics(0.25))
+    assert (
+        models.register_model(workspace, "cycle-1", "cycle", "0" * 64, None, None).weights_sha256 == "0" * 64
+    )
+    assert models.saved_metrics(workspace, "cycle-1") is not None
+    again = models.register_model(workspace, "cycle-1", "cycle", "1" * 64, None, None)
+    assert again.weights_sha256 == "1" * 64
+    assert models.saved_metrics(workspace, "cycle-1") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,22 @@ def test_a_done_row_without_its_folder_is_not_done(store: Store, tmp_path: Path)
     run_stage(store, stage(tmp_path), lambda _: {"n": 1})
     (tmp_path / "score").rename(tmp_path / "gone")
     assert run_stage(store, stage(tmp_path), lambda _: {"n": 2}) == {"n": 2}
+
+
+def test_killed_between_seal_and_rename(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("al_loop.stages.os.replace", killed)
+        patch.setattr("al_loop.stages.write_json", lambda path, value: path.write_text(json.dumps(value)))
+        with pytest.raises(Killed):
+            run_stage(store, stage(tmp_path), lambda _: {"n": 1})
+    assert not (tmp_path / "score").exists()
+
+    def again(_: Path) -> dict[str, Any]:
+        raise AssertionError("the work was whole already")
+
+    assert run_stage(store, stage(tmp_path), again) == {"n": 1}

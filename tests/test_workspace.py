@@ -162,3 +162,23 @@ def test_every_error_has_one_base() -> None:
     found = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, Exception)]
     assert len(found) > 5
     assert all(issubclass(e, AlLoopError) for e in found)
+
+
+def test_a_lock_left_to_orphans_of_a_killed_process_is_waited_for(workspace: Workspace) -> None:
+    """The decoding processes of a killed run hold its lock for some seconds more."""
+    code = (
+        "import os, pathlib, time\n"
+        "from al_loop.workspace import open_workspace\n"
+        f"w = open_workspace(pathlib.Path({str(workspace.root)!r}))\n"
+        "with w.lock():\n"
+        "    if os.fork() == 0:\n"
+        "        os.close(1)\n"
+        "        time.sleep(1.5)\n"
+        "        os._exit(0)\n"
+        "    print('held', flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert killed.stdout == "held\n"
+    with workspace.lock():
+        pass
