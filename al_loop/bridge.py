@@ -66,13 +66,18 @@ def connect(workspace: Workspace) -> tuple[Connection, ImageServing]:
 
 def project(workspace: Workspace, connection: Connection) -> int:
     """Return the id of the workspace's project on that server, made on the first call."""
-    row = workspace.store.row("SELECT value FROM facts WHERE key = ?", _project_key(connection))
+    key = f"{_PROJECT} {server_name(workspace)}"
+    row = workspace.store.row("SELECT value FROM facts WHERE key = ?", key)
     known = int(row["value"]) if row else None
     found = ensure_project(connection, workspace.config.name, workspace.config.classes, known)
-    workspace.store.execute(
-        "INSERT OR REPLACE INTO facts VALUES (?, ?)", _project_key(connection), str(found)
-    )
+    workspace.store.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", key, str(found))
     return found
+
+
+def server_name(workspace: Workspace) -> str:
+    """Return what a server is known by: its address, or "embedded", whose port may change."""
+    url = workspace.config.label_studio.url
+    return url.rstrip("/") if url else "embedded"
 
 
 def forget_project(workspace: Workspace) -> None:
@@ -126,18 +131,28 @@ def push_picks(
     )
 
 
-def pull_labels(workspace: Workspace, cycle: int) -> Pulled:
-    """Fetch what people have done so far into the database; safe to repeat."""
+def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) -> Pulled:
+    """Fetch what people have done so far into the database; safe to repeat.
+
+    server, project_id: where the cycle was pushed. Anywhere else all its tasks would look deleted, and
+    their labels would be lost: LabelStudioError instead.
+    """
     connection, _ = connect(workspace)
+    if (server, project_id) != (server_name(workspace), project(workspace, connection)):
+        raise LabelStudioError(
+            f"cycle {cycle} was pushed to project {project_id} of the server {server!r}; al-loop.toml names "
+            f"{server_name(workspace)!r} now. Put label_studio.url back until the cycle is finished, or push the "
+            "cycle again to the other server: al-loop label-studio new-project"
+        )
     rows = workspace.store.rows(
         "SELECT p.task_key, p.image_id, i.width, i.height FROM picks p JOIN images i ON i.id = p.image_id "
-        "WHERE p.cycle = ? AND p.state != 'known' ORDER BY p.rank",
+        "WHERE p.cycle = ? AND p.state != 'known' AND i.role = 'pool' ORDER BY p.rank",
         cycle,
     )
     expected = [ExpectedTask(r["task_key"], r["image_id"], r["width"], r["height"]) for r in rows]
     tasks = pull(
         connection,
-        project(workspace, connection),
+        project_id,
         batch_name(cycle),
         expected,
         classes=workspace.config.classes,
@@ -181,11 +196,6 @@ def _drawn(boxes: Boxes, min_score: float) -> Boxes:
     scores = boxes.scores if boxes.scores is not None else np.zeros(0)
     keep = scores >= min_score
     return Boxes(boxes.xyxy[keep], boxes.labels[keep], scores[keep])
-
-
-def _project_key(connection: Connection) -> str:
-    """Return where the project's id is kept: the embedded server's port may change, its data do not."""
-    return _PROJECT if connection.is_local else f"{_PROJECT} {connection.base_url}"
 
 
 def _token(workspace: Workspace) -> str:

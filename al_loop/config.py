@@ -25,7 +25,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class ModelConfig(Section, frozen=True):
     """The detector."""
 
-    config: str = "r50"  # "r50" (the paper's), "small" (CPU), or the path of an mmdet config
+    config: str = "small"  # "small" (CPU, from nothing), "r50" (the paper's), or the path of an mmdet config
     image_size: tuple[Positive, Positive] | None = None  # width, height in px; images shrink to fit
     load_from: str | None = None  # checkpoint to start the pretraining from: path or URL
     load_from_sha256: str | None = None  # refused when the file's hash differs
@@ -36,9 +36,10 @@ class TrainConfig(Section, frozen=True):
 
     epochs: Positive = 50
     batch_size: Positive = 4
-    lr: Annotated[float, msgspec.Meta(gt=0)] | None = None  # None: the model config's own
+    lr: Annotated[float, msgspec.Meta(gt=0)] | None = None  # None: what the model config says
     val_every: Positive = 1  # epochs between validations
     patience: Positive = 10  # validations without a better AP before the training stops
+    turns: bool = False  # augment by vertical flips and quarter turns; not where a class has an upper side
     repeat: Positive = 1  # times each image is seen per epoch; > 1 makes epochs of few images longer
     workers: Annotated[int, msgspec.Meta(ge=0)] | None = None  # None: two less than the cores, at most 4
     seed: int = 0

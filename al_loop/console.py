@@ -60,7 +60,12 @@ class Terminal:
         # A fixed stream: the trainer sends sys.stderr to its log while the bar is alive.
         console = Console(file=sys.stderr)
         with RichProgress(
-            *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+            *columns,
+            console=console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            disable=not console.is_terminal,
         ) as bar:
             task = bar.add_task(description, total=None, note="")
 

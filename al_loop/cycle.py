@@ -133,7 +133,8 @@ def _candidates(workspace: Workspace) -> list[ImageFile]:
 
 def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> None:
     ids: list[str] = read_json(workspace.cycle_dir(cycle.number) / "pool.json")
-    folder = scores_folder(workspace, cycle.model.id)
+    stage = _stage(workspace, cycle, "score", pool=json_hash(ids))
+    folder = workspace.scores_dir(cycle.model.id)
 
     def work(_: Path) -> Output:
         images = library.images_by_id(workspace, ids)
@@ -141,7 +142,12 @@ def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> None:
             unreadable = modelling.score(workspace, cycle.model, images, folder, progress)
         return {"images": len(ids), "unreadable": [asdict(item) for item in unreadable]}
 
-    done = run_stage(workspace.store, _stage(workspace, cycle, "score", pool=json_hash(ids)), work)
+    done = run_stage(workspace.store, stage, work)
+    left_out = {item["image_id"] for item in done["unreadable"]}
+    if set(ids) - left_out - ShardStore(folder).image_ids():
+        # A shard was lost or deleted after the stage was done: only its images are scored again.
+        shutil.rmtree(stage.folder)
+        done = run_stage(workspace.store, stage, work)
     for item in done["unreadable"]:
         reporter.line(f"  left out: {item['reason']}")
     reporter.line(f"  score: {done['images']} images by {cycle.model.id} → {_relative(workspace, folder)}")
@@ -187,6 +193,7 @@ def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Repor
         )
         return {
             "tasks": len(fresh),
+            "server": bridge.server_name(workspace),
             "project_id": project_id,
             "view_id": result.view_id,
             "queue_url": result.queue_url,
@@ -201,7 +208,8 @@ def _pull(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> None:
     stage = _stage(workspace, cycle, "pull")
 
     def work(_: Path) -> Output:
-        pulled = bridge.pull_labels(workspace, cycle.number)
+        pushed = _pushed(workspace, cycle)
+        pulled = bridge.pull_labels(workspace, cycle.number, pushed["server"], pushed["project_id"])
         for problem in pulled.problems:
             reporter.line(f"  refused: {problem}")
         if not pulled.complete:
@@ -294,14 +302,9 @@ def _promote(
     return reason
 
 
-def scores_folder(workspace: Workspace, model_id: str) -> Path:
-    """Return where a model's scores of the pool are; another threshold is another folder."""
-    return workspace.scores_dir(model_id) / f"thr-{workspace.config.score.score_thr:g}"
-
-
 def _scored(workspace: Workspace, cycle: Cycle) -> ScoredImages:
     """Return the scores of the cycle's pool, without the images that could not be read."""
-    scored = ShardStore(scores_folder(workspace, cycle.model.id)).load()
+    scored = ShardStore(workspace.scores_dir(cycle.model.id)).load()
     there = set(scored.image_ids)
     ids = read_json(workspace.cycle_dir(cycle.number) / "pool.json")
     return scored.subset([name for name in ids if name in there])
@@ -316,10 +319,15 @@ def _stage(workspace: Workspace, cycle: Cycle, name: str, **inputs: Any) -> Stag
     )
 
 
+def _pushed(workspace: Workspace, cycle: Cycle) -> Output:
+    """Return what the push of a cycle remembered: server, project, view, address of the queue."""
+    output: Output = read_json(workspace.cycle_dir(cycle.number) / "push" / "stage.json")["output"]
+    return output
+
+
 def _waiting(workspace: Workspace, cycle: Cycle, pulled: bridge.Pulled) -> str:
-    push = read_json(workspace.cycle_dir(cycle.number) / "push" / "stage.json")["output"]
     return (
-        f"{pulled.answered} of {pulled.total} labelled. Label the rest: {push['queue_url']}\n"
+        f"{pulled.answered} of {pulled.total} labelled. Label the rest: {_pushed(workspace, cycle)['queue_url']}\n"
         "Then run again: al-loop cycle"
     )
 

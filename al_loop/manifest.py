@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from al_loop.config import Config
 from al_loop.files import file_sha256, json_hash, read_json, write_json
 from al_loop.models import saved_metrics
 from al_loop.workspace import Workspace
@@ -35,7 +37,8 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
     candidate = store.row("SELECT * FROM models WHERE cycle = ?", number)
     start = store.row("SELECT * FROM models WHERE id = ?", row["model_id"])
     pool = read_json(folder / "pool.json")
-    scores = sorted((workspace.scores_dir(row["model_id"])).rglob("shard-*.npz"))
+    settings = msgspec.json.decode(row["settings"], type=Config)
+    scores = sorted(replace(workspace, config=settings).scores_dir(row["model_id"]).glob("shard-*.npz"))
     manifest: dict[str, Any] = {
         "cycle": number,
         "k": row["k"],
@@ -43,13 +46,13 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
         "reason": row["reason"],
         "started_at": row["started_at"],
         "finished_at": row["finished_at"],
-        "settings": json.loads(row["settings"]),
+        "settings": msgspec.to_builtins(settings),
         "model": {"id": start["id"], "weights_sha256": start["weights_sha256"]} if start else None,
         "candidate": {"id": candidate["id"], "weights_sha256": candidate["weights_sha256"]}
         if candidate
         else None,
         "pool": {"images": len(pool), "hash": json_hash(pool)},
-        "scores": {path.name: file_sha256(path) for path in scores},
+        "scores": {str(path.relative_to(workspace.root)): file_sha256(path) for path in scores},
         "labels": _output(folder / "pull"),
         "picks": [
             dict(pick)

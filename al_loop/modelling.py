@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from al_loop.config import TrainConfig
 from al_loop.console import Progress, Reporter
-from al_loop.errors import ModelError
-from al_loop.files import file_sha256, read_json, write_json
+from al_loop.errors import ConfigError, ModelError
+from al_loop.files import file_sha256, json_hash, read_json, write_json
 from al_loop.library import labels_hash
 from al_loop.models import CONFIG, WEIGHTS, Model, save_metrics, saved_metrics
 from al_loop.samples import ImageFile, LabelledImage, Metrics
@@ -29,7 +29,8 @@ def default_workers() -> int:
     On two cores none: a decoding process beside torch's own two threads makes both wait (measured on a
     training: 0.48 s per step of 4 images without a worker, 0.5 to 1.3 s with one).
     """
-    return max(0, min(4, len(os.sched_getaffinity(0)) - 2))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(0, min(4, cores - 2))
 
 
 def load_detector(workspace: Workspace, model: Model) -> Detector:
@@ -84,13 +85,17 @@ def train_model(
     from al_loop.detector.model_config import load_model_config
     from al_loop.detector.train import TrainSettings, choose_device, discard_work_files, train
 
-    model_config = workspace.config.model
     if start is None:
-        config = load_model_config(model_config.config, workspace.config.classes, model_config.image_size)
+        config = load_model_config(
+            _in_workspace(workspace, workspace.config.model.config),
+            workspace.config.classes,
+            workspace.config.model.image_size,
+        )
         weights = _start_weights(workspace, config)
     else:
         config = Config.fromfile(start.folder / CONFIG)
         weights = read_weights(start.weights, start.weights_sha256)
+    own_lr = float(config.optim_wrapper.optimizer.lr)
     trained = train(
         config,
         weights,
@@ -99,13 +104,14 @@ def train_model(
         TrainSettings(
             epochs=settings.epochs,
             batch_size=settings.batch_size,
-            lr=settings.lr,
+            lr=settings.lr or (own_lr if start is None else float(config.get("fine_tune_lr", own_lr / 10))),
             val_every=settings.val_every,
             patience=settings.patience,
             repeat=settings.repeat,
             workers=default_workers() if settings.workers is None else settings.workers,
             seed=settings.seed,
             device=choose_device(workspace.config.device),
+            turns=settings.turns,
         ),
         folder / "work",
         progress,
@@ -129,7 +135,8 @@ def import_model(
     from al_loop.detector.model_config import build_model, load_model_config
 
     settings = workspace.config.model
-    config = load_model_config(config_name or settings.config, workspace.config.classes, settings.image_size)
+    name = config_name or _in_workspace(workspace, settings.config)
+    config = load_model_config(name, workspace.config.classes, settings.image_size)
     weights = read_weights(fetch(checkpoint, None))
     load_into(build_model(config), weights, checkpoint)
     write_weights(folder / WEIGHTS, weights)
@@ -141,13 +148,14 @@ def evaluate_model(
     workspace: Workspace, model: Model, validation: Sequence[LabelledImage], reporter: Reporter
 ) -> Metrics:
     """Return a model's metrics on the validation set, predicting only if that was never done."""
-    digest = labels_hash(validation)
+    score_thr = workspace.config.score.score_thr
+    digest = json_hash([labels_hash(validation), score_thr])
     known = saved_metrics(workspace, model.id, digest)
     if known is not None:
         return known
     from al_loop.detector.evaluate import evaluate
 
-    folder = model.folder / "validation"
+    folder = model.folder / "validation" / f"thr-{score_thr:g}"
     with reporter.progress("evaluate") as progress:
         score(workspace, model, [item.image for item in validation], folder, progress)
     scored = ShardStore(folder).load()
@@ -164,9 +172,21 @@ def model_inputs(workspace: Workspace) -> dict[str, Any]:
     return {
         "config": model.config,
         "image_size": model.image_size,
-        "load_from": model.load_from,
+        "load_from": checkpoint_identity(_in_workspace(workspace, model.load_from or "")),
         "classes": workspace.config.classes,
     }
+
+
+def checkpoint_identity(location: str) -> str:
+    """Return the hash of a checkpoint on disk, else where it is: other weights are another input."""
+    path = Path(location).expanduser()
+    return file_sha256(path) if location and path.is_file() else location
+
+
+def _in_workspace(workspace: Workspace, name: str) -> str:
+    """Return a path of al-loop.toml, which starts at the workspace; other names as they are."""
+    path = workspace.root / Path(name).expanduser()
+    return str(path) if name and path.is_file() else name
 
 
 def training_notes(model: Model) -> dict[str, Any]:
@@ -183,8 +203,15 @@ def _start_weights(workspace: Workspace, config: Any) -> Any:
 
     settings = workspace.config.model
     if settings.load_from is None:
+        if config.model.backbone.get("frozen_stages", -1) >= 0:
+            raise ConfigError(
+                f'model.config = "{settings.config}" keeps its first layers as they are, and without a checkpoint '
+                "they are random: it would not learn. Set model.load_from to a COCO checkpoint in al-loop.toml, or "
+                'model.config = "small", which starts from nothing.'
+            )
         return None
-    weights = read_weights(fetch(settings.load_from, settings.load_from_sha256), settings.load_from_sha256)
+    location = _in_workspace(workspace, settings.load_from)
+    weights = read_weights(fetch(location, settings.load_from_sha256), settings.load_from_sha256)
     network = build_model(config)
     load_into(network, weights, settings.load_from, new_classes=True)
     return network.state_dict()

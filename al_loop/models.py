@@ -143,7 +143,7 @@ def save_metrics(workspace: Workspace, model_id: str, validation_hash: str, metr
 def saved_metrics(workspace: Workspace, model_id: str, validation_hash: str | None = None) -> Metrics | None:
     """Return a model's metrics on the validation set of that hash, or on the last one it was judged on."""
     row = workspace.store.row(
-        "SELECT metrics FROM evaluations WHERE model_id = ? AND (?2 IS NULL OR validation_hash = ?2) "
+        "SELECT metrics FROM evaluations WHERE model_id = ? AND validation_hash = coalesce(?, validation_hash) "
         "ORDER BY rowid DESC LIMIT 1",
         model_id,
         validation_hash,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,13 +12,17 @@ from al_loop.console import Reporter
 from al_loop.models import Model
 from al_loop.promotion import decide
 from al_loop.stages import Output, Stage, finished, run_stage
-from al_loop.synthetic import synthetic_images
+from al_loop.synthetic import labelled_files, synthetic_images
 from al_loop.workspace import Workspace
 
 
-def pretrain(workspace: Workspace, reporter: Reporter) -> Model:
-    """Train a model on all rendered images; it becomes current if there is none, or if it is not worse."""
-    images, validation = synthetic_images(workspace), library.validation(workspace)
+def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()) -> Model:
+    """Train a model; it becomes current if there is none, or if it is not worse.
+
+    data: COCO files of labelled images to learn from; none takes all rendered sets of the workspace.
+    """
+    images = labelled_files(workspace, data) if data else synthetic_images(workspace)
+    validation = library.validation(workspace)
     inputs = {
         "images": library.labels_hash(images),
         "validation": library.labels_hash(validation),
@@ -33,14 +37,18 @@ def pretrain(workspace: Workspace, reporter: Reporter) -> Model:
 
     model = _make(workspace, "pretrain", inputs, work)
     notes = modelling.training_notes(model)
-    reporter.line(f"pretrained {model.id}: {notes['images']} rendered images, {notes['epochs']} epochs")
+    reporter.line(f"pretrained {model.id}: {notes['images']} images, {notes['epochs']} epochs")
     return _judge(workspace, model, reporter)
 
 
 def import_checkpoint(workspace: Workspace, checkpoint: str, config: str | None, reporter: Reporter) -> Model:
     """Take a trained detector into the workspace; ModelError says what does not fit."""
     library.validation(workspace)
-    inputs = {"checkpoint": checkpoint, "config": config, "model": modelling.model_inputs(workspace)}
+    inputs = {
+        "checkpoint": modelling.checkpoint_identity(checkpoint),
+        "config": config,
+        "model": modelling.model_inputs(workspace),
+    }
 
     def work(folder: Path) -> Output:
         return modelling.import_model(workspace, folder, checkpoint, config)

@@ -66,7 +66,6 @@ class ShardStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
 
     def paths(self) -> list[Path]:
         """Return the shards in the order in which they were written."""
@@ -78,6 +77,7 @@ class ShardStore:
 
     def append(self, predictions: Sequence[Prediction]) -> None:
         """Write one more shard."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         counts = [len(p.boxes) for p in predictions]
         scores = [p.boxes.scores if p.boxes.scores is not None else np.zeros(0) for p in predictions]
         buffer = io.BytesIO()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from al_loop.labelling.server import status as server_status
 from al_loop.models import current_model, has_model, saved_metrics
 from al_loop.workspace import Workspace
@@ -57,8 +59,20 @@ def _cycle(workspace: Workspace) -> list[str]:
     stages = workspace.store.rows(
         "SELECT name, state, pid FROM stages WHERE job = ? ORDER BY rowid", f"cycle-{row['number']}"
     )
-    said = ", ".join(f"{s['name']} {s['state']}" for s in stages)
+    said = ", ".join(f"{s['name']} {_state(s['state'], s['pid'])}" for s in stages)
     return [f"cycle       {row['number']} under way (k = {row['k']}): {said or 'just begun'}"]
+
+
+def _state(state: str, pid: int | None) -> str:
+    """Return a stage's state; one whose process has ended without a word has crashed."""
+    if state == "running" and pid is not None:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return "crashed"
+        except PermissionError:
+            return state
+    return state
 
 
 def _next(workspace: Workspace, pool: int, validation: int, rendered: int, unlabelled: int) -> str:

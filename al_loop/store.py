@@ -126,7 +126,7 @@ class Store:
         if version > len(MIGRATIONS):
             raise WorkspaceError(
                 f"{self.path} was made by a newer al-loop (schema {version}, this one knows "
-                f"{len(MIGRATIONS)}). Upgrade al-loop: pip install --upgrade al-loop"
+                f"{len(MIGRATIONS)}). Upgrade al-loop, then run again"
             )
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
             # The schema and its number change together or not at all.

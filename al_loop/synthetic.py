@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from al_loop.coco import read_coco, summarise
@@ -40,20 +41,26 @@ def render_set(workspace: Workspace, recipe: str, count: int, seed: int, reporte
 def synthetic_images(workspace: Workspace) -> list[LabelledImage]:
     """Return all rendered images; DataError when there are none, or a class has no example."""
     names = [row["name"] for row in workspace.store.rows("SELECT name FROM datasets ORDER BY name")]
-    images: list[LabelledImage] = []
-    for name in names:
-        coco = workspace.synthetic / name / "annotations.json"
-        for item in read_coco(coco, workspace.config.classes).images:
-            image = ImageFile(f"{name}/{item.path.name}", item.path, item.width, item.height)
-            images.append(LabelledImage(image, item.boxes))
-    if not images:
+    if not names:
         raise DataError("no rendered images to pretrain on. Render some: al-loop render RECIPE --count 400")
+    return labelled_files(workspace, [workspace.synthetic / name / "annotations.json" for name in names])
+
+
+def labelled_files(workspace: Workspace, files: Sequence[Path]) -> list[LabelledImage]:
+    """Return the images of COCO files; DataError when a class of the workspace has no example."""
+    images = [
+        LabelledImage(
+            ImageFile(f"{file.parent.name}/{item.path.name}", item.path, item.width, item.height), item.boxes
+        )
+        for file in files
+        for item in read_coco(file, workspace.config.classes).images
+    ]
     seen = {int(label) for item in images for label in item.boxes.labels}
     missing = [name for i, name in enumerate(workspace.config.classes) if i not in seen]
     if missing:
         raise DataError(
-            f"the rendered images show no {', '.join(missing)}: expected every class of the workspace "
-            f"({', '.join(workspace.config.classes)}). Render more, or correct the recipe's classes."
+            f"the images to pretrain on show no {', '.join(missing)}: expected every class of the workspace "
+            f"({', '.join(workspace.config.classes)}). Render or add more, or correct the categories' names."
         )
     return images
 

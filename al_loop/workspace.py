@@ -48,8 +48,8 @@ class Workspace:
         return self.root / "models" / model_id
 
     def scores_dir(self, model_id: str) -> Path:
-        """Return the folder of the shards with what a model says of the pool."""
-        return self.root / "scores" / model_id
+        """Return the folder of the shards with what a model says of the pool; each threshold has its own."""
+        return self.root / "scores" / model_id / f"thr-{self.config.score.score_thr:g}"
 
     def cycle_dir(self, number: int) -> Path:
         """Return the folder of a cycle."""

@@ -74,7 +74,7 @@ def _only_one(out: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DatasetError(
-                f"another render is writing {out}; wait for it, or choose another --out"
+                f"another render is writing {out}; wait for it, or choose another folder"
             ) from None
         yield
     finally:

@@ -28,7 +28,7 @@ GIVE_UP_AFTER = 3
 _MISSING = (
     "expected a Python with Blender's module bpy 4.5, got {python}: {reason}; "
     "bpy has wheels for Python 3.11 only: `python3.11 -m pip install 'bpy>=4.5,<4.6'`, "
-    "or name a Python that has it with --python PATH"
+    "or name a Python that has it: python -m render ... --python PATH"
 )
 
 
@@ -52,7 +52,7 @@ class Worker:
         except OSError as error:
             self._log.close()
             raise WorkerError(
-                f"cannot run {command[0]} ({error}); name another with --python PATH"
+                f"cannot run {command[0]} ({error}); name another: python -m render ... --python PATH"
             ) from error
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()

@@ -56,13 +56,13 @@ def open_dataset(out: Path, recipe: Recipe, seed: int) -> None:
     # A kill while dataset.json itself is written leaves its partial: still our folder.
     if not path.exists() and {p.name for p in out.rglob("*") if p.is_file()} - {"dataset.json.partial"}:
         raise DatasetError(
-            f"{out} holds files but no dataset.json; expected an empty folder: choose another --out"
+            f"{out} holds files but no dataset.json; expected an empty folder: choose another folder"
         )
     try:
         (out / "images").mkdir(parents=True, exist_ok=True)
         (out / "records").mkdir(exist_ok=True)
     except OSError as error:
-        raise DatasetError(f"{out}: cannot be written ({error}); choose another --out") from error
+        raise DatasetError(f"{out}: cannot be written ({error}); choose another folder") from error
     if path.exists():
         _check_same(path, identity)
     else:
@@ -159,12 +159,12 @@ def _check_same(path: Path, identity: Identity) -> None:
         wanted = msgspec.json.decode(msgspec.json.encode(identity))
         changed = [f"{k}: was {a!r}, now {b!r}" for k, a, b in _differences(stored, wanted, "")]
     except (msgspec.DecodeError, OSError, AttributeError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}); choose another --out") from error
+        raise DatasetError(f"{path} cannot be read ({error}); choose another folder") from error
     changed = [line for line in changed if not line.startswith("recipe_sha256")]
     if changed:
         shown = "; ".join(changed[:4]) + ("; and more" if len(changed) > 4 else "")
         raise DatasetError(
-            f"{path.parent} holds another dataset ({shown}); choose another --out, or remove that folder"
+            f"{path.parent} holds another dataset ({shown}); choose another folder, or remove that one"
         )
 
 

@@ -28,14 +28,20 @@ def render(start: Path | None, recipe: str, count: int, seed: int) -> None:
 
 
 @click.command()
+@click.option(
+    "--data",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A COCO file of labelled images to learn from, instead of the rendered sets; may be repeated.",
+)
 @click.pass_obj
-def pretrain(start: Path | None) -> None:
+def pretrain(start: Path | None, data: tuple[Path, ...]) -> None:
     """Train the first model on the rendered sets and evaluate it on the validation set."""
     from al_loop.pretrain import pretrain as run
 
     workspace = open_workspace(start)
     with workspace.lock():
-        run(workspace, Terminal())
+        run(workspace, Terminal(), data)
 
 
 @click.group()

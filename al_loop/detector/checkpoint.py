@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 import pickle
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
 from al_loop.errors import ModelError
-from al_loop.files import cache_dir, file_sha256
+from al_loop.files import cache_dir, file_sha256, write_atomically
 
 Weights = dict[str, Tensor]
 
@@ -88,9 +88,9 @@ def read_weights(path: Path, sha256: str | None = None) -> Weights:
 
 def write_weights(path: Path, weights: Weights) -> None:
     """Write tensors so that the file is either whole or not there."""
-    partial = path.with_suffix(".partial")
-    torch.save({"state_dict": weights}, partial)
-    os.replace(partial, path)
+    buffer = io.BytesIO()
+    torch.save({"state_dict": weights}, buffer)
+    write_atomically(path, buffer.getvalue())
 
 
 def load_into(model: nn.Module, weights: Weights, source: str, *, new_classes: bool = False) -> None:

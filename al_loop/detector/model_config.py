@@ -16,6 +16,11 @@ from al_loop.errors import ModelError
 from al_loop.resources import resource
 
 SHIPPED = ("r50", "small")
+# For a user's config that says nothing of training: mmdet's usual rate for a batch of 2.
+_OPTIMISER = {
+    "type": "OptimWrapper",
+    "optimizer": {"type": "SGD", "lr": 0.0025, "momentum": 0.9, "weight_decay": 1e-4},
+}
 
 
 def load_model_config(
@@ -56,6 +61,7 @@ def complete(
     model.pop("pretrained", None)
     if not has_compiled_ops():
         model.roi_head.bbox_roi_extractor.roi_layer.use_torchvision = True
+    config.setdefault("optim_wrapper", _OPTIMISER)
     config.setdefault("enlarge", "image_size" not in config)
     config.image_size = tuple(image_size or config.get("image_size") or _test_scale(config))
     config.classes = tuple(classes)

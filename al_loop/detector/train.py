@@ -33,17 +33,18 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """One training; `lr` None keeps the model config's own."""
+    """One training; `turns` adds vertical flips and quarter turns to the augmentations."""
 
     epochs: int
     batch_size: int
-    lr: float | None
+    lr: float
     val_every: int
     patience: int
     repeat: int
     workers: int
     seed: int
     device: str
+    turns: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,7 @@ def _runner(
     metric: ValidationAP,
 ) -> Runner:
     optim_wrapper = dict(config.optim_wrapper)
-    if settings.lr is not None:
-        optim_wrapper["optimizer"] = {**optim_wrapper["optimizer"], "lr": settings.lr}
+    optim_wrapper["optimizer"] = {**optim_wrapper["optimizer"], "lr": settings.lr}
     if settings.device.startswith("cuda"):
         optim_wrapper["type"] = "AmpOptimWrapper"
     fit_into = {"type": "FitInto", "size": tuple(config.image_size), "enlarge": bool(config.enlarge)}
@@ -153,7 +153,7 @@ def _runner(
                     **dataset,
                     "ann_file": str(folder / "train.json"),
                     "filter_cfg": {"filter_empty_gt": False, "min_size": 1},
-                    "pipeline": [*load, {"type": "Augment"}, pack],
+                    "pipeline": [*load, {"type": "Augment", "turns": settings.turns}, pack],
                 },
             },
         },

@@ -36,6 +36,9 @@ model = dict(
     ),
 )
 
+# Half the learning rate of the pretraining: a cycle corrects what is there.
+fine_tune_lr = 5e-4
+
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-3, weight_decay=1e-4),

@@ -85,7 +85,7 @@ def test_another_recipe_or_seed_is_refused_and_named(out, recipe, seed, said):
     with pytest.raises(DatasetError) as error:
         open_dataset(out, recipe, seed)
     assert said in str(error.value)
-    assert "--out" in str(error.value)
+    assert "choose another folder" in str(error.value)
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path):
@@ -97,5 +97,5 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DatasetError, match="another --out"):
+    with pytest.raises(DatasetError, match="another folder"):
         open_dataset(tmp_path / "file", RECIPE, 0)

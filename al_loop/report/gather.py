@@ -1,0 +1,240 @@
+"""Reads what a report says from the workspace; what is missing is left out, never an error."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from al_loop.config import Config
+from al_loop.files import read_json
+from al_loop.models import all_models, current_model, has_model
+from al_loop.report.data import (
+    ClassRow,
+    CycleRow,
+    Judged,
+    ModelRow,
+    PickRow,
+    Pool,
+    Promotion,
+    Report,
+    Start,
+)
+from al_loop.samples import ImageFile, Metrics
+from al_loop.status import describe
+from al_loop.store import Store
+from al_loop.workspace import Workspace, now
+
+
+def gather(workspace: Workspace) -> Report:
+    """Return what the report says of a workspace, all of it from one moment."""
+    with _snapshot(workspace.store):
+        note = workspace.store.row("SELECT value FROM facts WHERE key = 'pool_note'")
+        cycles = _cycles(workspace)
+        models = _models(workspace)
+        start = _start(workspace, cycles, models)
+        return Report(
+            name=workspace.config.name,
+            classes=workspace.config.classes,
+            written_at=now(),
+            note=note["value"] if note else None,
+            pool=_pool(workspace.store),
+            next_command=dict(line.split(maxsplit=1) for line in describe(workspace))["next"],
+            start=start,
+            cycles=tuple(reversed(cycles)),
+            per_class=_per_class(workspace, start, models),
+            models=models,
+            promotions=tuple(
+                Promotion(row["model_id"], row["reason"], row["at"])
+                for row in workspace.store.rows("SELECT * FROM promotions ORDER BY id")
+            ),
+        )
+
+
+@contextmanager
+def _snapshot(store: Store) -> Iterator[None]:
+    """Read as of now, whatever a cycle that runs meanwhile writes."""
+    store.execute("BEGIN")
+    try:
+        yield
+    finally:
+        store.execute("COMMIT")
+
+
+def _pool(store: Store) -> Pool:
+    counts = {
+        row["status"]: row["images"]
+        for row in store.rows(
+            "SELECT coalesce(l.status, 'unlabelled') AS status, count(*) AS images FROM images i "
+            "LEFT JOIN labels l ON l.image_id = i.id WHERE i.role = 'pool' GROUP BY 1"
+        )
+    }
+    return Pool(
+        labelled=counts.get("labelled", 0),
+        empty=counts.get("empty", 0),
+        skipped=counts.get("skipped", 0),
+        unlabelled=counts.get("unlabelled", 0),
+        boxes=_boxes_until(store, None),
+        validation=store.count("SELECT count(*) FROM images WHERE role = 'validation'"),
+        rendered=store.count("SELECT coalesce(sum(images), 0) FROM datasets"),
+    )
+
+
+def _cycles(workspace: Workspace) -> list[CycleRow]:
+    picks = _picks(workspace)
+    return [
+        _cycle(workspace, row, tuple(picks.get(row["number"], ())))
+        for row in workspace.store.rows("SELECT * FROM cycles ORDER BY number")
+    ]
+
+
+def _cycle(workspace: Workspace, row: sqlite3.Row, picks: tuple[PickRow, ...]) -> CycleRow:
+    store, number = workspace.store, int(row["number"])
+    made = store.row("SELECT id FROM models WHERE cycle = ? ORDER BY rowid DESC LIMIT 1", number)
+    candidate = str(made["id"]) if made else None
+    before, after = _compared(store, row["model_id"], candidate)
+    stages = store.rows("SELECT name, state FROM stages WHERE job = ? ORDER BY rowid", f"cycle-{number}")
+    return CycleRow(
+        number=number,
+        k=row["k"],
+        settings=_settings(workspace, row["settings"]),
+        model_id=row["model_id"],
+        candidate_id=candidate,
+        outcome=row["outcome"],
+        reason=row["reason"],
+        labels=_labels_at(workspace, number, candidate),
+        boxes=_boxes_until(store, number),
+        before=before,
+        after=after,
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        stages={stage["name"]: stage["state"] for stage in stages},
+        queue_url=_output(workspace.cycle_dir(number) / "push").get("queue_url"),
+        picks=picks,
+    )
+
+
+def _settings(workspace: Workspace, text: str) -> Config:
+    """Return the settings a cycle began with; today's where an older al-loop wrote what we cannot read."""
+    try:
+        return msgspec.json.decode(text, type=Config)
+    except msgspec.MsgspecError:
+        return workspace.config
+
+
+def _picks(workspace: Workspace) -> Mapping[int, list[PickRow]]:
+    picks: dict[int, list[PickRow]] = {}
+    for row in workspace.store.rows(
+        "SELECT p.*, i.file, i.width, i.height, i.source FROM picks p JOIN images i ON i.id = p.image_id "
+        "ORDER BY p.cycle, p.rank"
+    ):
+        image = ImageFile(row["image_id"], workspace.root / row["file"], row["width"], row["height"])
+        picks.setdefault(row["cycle"], []).append(
+            PickRow(
+                rank=row["rank"],
+                image=image,
+                name=Path(row["source"]).name,
+                uncertainty=row["uncertainty"],
+                reason=row["reason"],
+                state=row["state"],
+            )
+        )
+    return picks
+
+
+def _labels_at(workspace: Workspace, number: int, candidate: str | None) -> int:
+    """Return how many labels a cycle trained on; without a training, how many there were until then."""
+    trained = _output(workspace.model_dir(candidate)).get("images") if candidate else None
+    if isinstance(trained, int):
+        return trained
+    return workspace.store.count(
+        "SELECT count(*) FROM labels l JOIN images i ON i.id = l.image_id "
+        "WHERE i.role = 'pool' AND l.status IN ('labelled', 'empty') AND coalesce(l.cycle, 0) <= ?",
+        number,
+    )
+
+
+def _boxes_until(store: Store, number: int | None) -> int:
+    """Return how many boxes people have drawn on the pool, up to a cycle or in all."""
+    return store.count(
+        "SELECT coalesce(sum(json_array_length(l.boxes)), 0) FROM labels l JOIN images i ON i.id = l.image_id "
+        "WHERE i.role = 'pool' AND (? IS NULL OR coalesce(l.cycle, 0) <= ?)",
+        number,
+        number,
+    )
+
+
+def _compared(store: Store, start: str, candidate: str | None) -> tuple[Judged | None, Judged | None]:
+    """Return the metrics of a cycle's two models, on the newest validation set that has judged both."""
+    if candidate is None:
+        return _judged(store, start), None
+    common = store.row(
+        "SELECT a.validation_hash FROM evaluations a JOIN evaluations b USING (validation_hash) "
+        "WHERE a.model_id = ? AND b.model_id = ? ORDER BY a.rowid DESC LIMIT 1",
+        candidate,
+        start,
+    )
+    on = str(common["validation_hash"]) if common else None
+    return _judged(store, start, on), _judged(store, candidate, on)
+
+
+def _judged(store: Store, model_id: str, on: str | None = None) -> Judged | None:
+    """Return a model's metrics on the validation set of that hash, or on the last that judged it."""
+    row = store.row(
+        "SELECT metrics, validation_hash FROM evaluations WHERE model_id = ? AND (? IS NULL OR validation_hash = ?) "
+        "ORDER BY rowid DESC LIMIT 1",
+        model_id,
+        on,
+        on,
+    )
+    return Judged(Metrics(**json.loads(row["metrics"])), row["validation_hash"]) if row else None
+
+
+def _models(workspace: Workspace) -> tuple[ModelRow, ...]:
+    current = current_model(workspace).id if has_model(workspace) else None
+    return tuple(
+        ModelRow(model, _judged(workspace.store, model.id), model.id == current)
+        for model in all_models(workspace)
+    )
+
+
+def _start(workspace: Workspace, cycles: list[CycleRow], models: tuple[ModelRow, ...]) -> Start | None:
+    """Return where the curve begins: the first cycle's model, or the current one while there is no cycle."""
+    if cycles:
+        return Start(cycles[0].model_id, cycles[0].before or _judged(workspace.store, cycles[0].model_id))
+    return next((Start(row.model.id, row.judged) for row in models if row.current), None)
+
+
+def _per_class(
+    workspace: Workspace, start: Start | None, models: tuple[ModelRow, ...]
+) -> tuple[ClassRow, ...]:
+    """Return first and current AP by class, on the newest validation set that has judged both."""
+    current = next((row.model.id for row in models if row.current), None)
+    if start is None or current is None:
+        return ()
+    first, last = _compared(workspace.store, start.model_id, current)
+    if last is None:
+        return ()
+    same = first is not None and first.validation_hash == last.validation_hash
+    return tuple(
+        ClassRow(
+            name,
+            first.metrics.per_class.get(name) if first and same else None,
+            last.metrics.per_class.get(name),
+        )
+        for name in workspace.config.classes
+    )
+
+
+def _output(folder: Path) -> dict[str, Any]:
+    """Return what a finished stage noted in its folder; nothing where that is missing or damaged."""
+    try:
+        output = read_json(folder / "stage.json")["output"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return output if isinstance(output, dict) else {}

@@ -1,0 +1,112 @@
+"""Puts a report's data, pictures and curve into one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from al_loop.errors import DataError
+from al_loop.files import write_atomically
+from al_loop.report.curve import curve_of, draw_curve
+from al_loop.report.gallery import CYCLES_WITH_PICTURES, build_galleries
+from al_loop.report.gather import gather
+from al_loop.workspace import Workspace
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+# What a pick's state means to a reader, and whether it is settled, refused or still open (its colour).
+STATES: Mapping[str, tuple[str, str]] = {
+    "labelled": ("labelled", "good"),
+    "empty": ("empty: nothing to find", "good"),
+    "known": ("labelled before", "good"),
+    "skipped": ("skipped", "off"),
+    "deleted": ("task deleted", "off"),
+    "refused": ("not usable as labelled", "bad"),
+    "draft": ("begun but not submitted", "wait"),
+    "pending": ("waiting for people", "wait"),
+    "selected": ("chosen, not sent yet", "wait"),
+}
+_WIDE_IN, _NARROW_IN = (7.4, 3.4), (4.0, 3.0)  # the plot on a desk and on a phone
+
+
+def write_report(workspace: Workspace, path: Path) -> Path:
+    """Write the report of a workspace and return its path; whatever is missing, the report says so.
+
+    Raises DataError where the file cannot be written.
+    """
+    report = gather(workspace)
+    curve = curve_of(report)
+    page = _environment().get_template("template.html")
+    html = page.render(
+        report=report,
+        galleries=build_galleries(workspace, report.cycles),
+        cycles_with_pictures=CYCLES_WITH_PICTURES,
+        curve_wide=draw_curve(curve, *_WIDE_IN, name="wide") if curve else None,
+        curve_narrow=draw_curve(curve, *_NARROW_IN, name="narrow") if curve else None,
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, html.encode())
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written ({error.strerror}). Choose another: al-loop report --out FILE"
+        ) from None
+    return path
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("al_loop", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "ap": _ap,
+        "change": _change,
+        "when": _when,
+        "plural": _plural,
+        "px": _px,
+        "state_words": lambda state: STATES.get(state, (state, "wait"))[0],
+        "state_kind": lambda state: STATES.get(state, (state, "wait"))[1],
+    }
+    return environment
+
+
+def _ap(value: float | None) -> str:
+    """Return an AP with three digits."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if math.isfinite(value) else "not a number"
+
+
+def _change(value: float | None) -> str:
+    """Return a difference of two APs with its sign."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:+.3f}".replace("-", "−") if round(value, 3) else "±0.000"
+
+
+def _when(text: Any) -> str:
+    """Return a stored time as a reader writes it, in UTC; the text as it is when it is no time."""
+    try:
+        return datetime.fromisoformat(str(text)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return str(text)
+
+
+def _plural(count: int, one: str, many: str | None = None) -> str:
+    """Return a count with its noun."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}".replace(",", "\u202f")
+
+
+def _px(value: float) -> str:
+    """Return a coordinate, to a tenth of a pixel."""
+    return f"{value:.1f}".removesuffix(".0")

@@ -1,0 +1,555 @@
+"""The report of a real workspace: what it says, where it draws, and what it does without."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from al_loop.boxes import Boxes
+from al_loop.cycle import scores_folder
+from al_loop.errors import DataError
+from al_loop.files import write_json
+from al_loop.ingest import add_images
+from al_loop.library import boxes_to_json
+from al_loop.models import get_model, promote, register_model, rollback, save_metrics
+from al_loop.report import gallery, write_report
+from al_loop.report.curve import curve_of, draw_curve
+from al_loop.report.gather import gather
+from al_loop.report.pictures import draw_boxes
+from al_loop.samples import Metrics, Prediction
+from al_loop.shards import ShardStore
+from al_loop.workspace import Workspace, now
+
+NASTY = "a<b>&\"'.png"
+SIZE = (800, 400)  # larger than a thumbnail
+_VOID = {"meta", "link", "br", "img", "rect", "image", "use", "path", "input", "hr"}
+
+
+@dataclass
+class Element:
+    tag: str
+    attributes: dict[str, str]
+    parent: Element | None = None
+    contents: list[Element | str] = field(default_factory=list)
+
+    @property
+    def children(self) -> list[Element]:
+        return [item for item in self.contents if isinstance(item, Element)]
+
+    def all(self, tag: str, css: str = "") -> list[Element]:
+        found = []
+        for child in self.children:
+            if child.tag == tag and (not css or css in child.attributes.get("class", "").split()):
+                found.append(child)
+            found += child.all(tag, css)
+        return found
+
+    @property
+    def text(self) -> str:
+        return " ".join(self._raw().split())
+
+    def _raw(self) -> str:
+        gap = "" if self.tag in ("b", "i", "a", "code", "span", "strong") else " "
+        inside = (item if isinstance(item, str) else item._raw() for item in self.contents)
+        return gap + "".join(inside) + gap
+
+
+class Page(HTMLParser):
+    """The written file as a tree; text belongs to the element it stands in."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(convert_charrefs=True)
+        self.source = path.read_text()
+        self.root = self.here = Element("root", {})
+        self.feed(self.source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, {name: value or "" for name, value in attrs}, self.here)
+        self.here.contents.append(element)
+        if tag not in _VOID:
+            self.here = element
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in _VOID:
+            assert self.here.tag == tag, f"<{self.here.tag}> closed by </{tag}> at {self.getpos()}"
+            assert self.here.parent is not None
+            self.here = self.here.parent
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in _VOID:
+            self.handle_endtag(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.here.contents.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(element.text for element in self.root.all("body"))
+
+    def table(self, section: str) -> list[list[str]]:
+        (found,) = [s for s in self.root.all("section") if s.attributes.get("id") == section]
+        rows = found.all("table")[0].all("tr")
+        return [[cell.text for cell in row.children] for row in rows]
+
+    def cards(self) -> dict[str, Element]:
+        return {card.all("span", "name")[0].text: card for card in self.root.all("figure", "card")}
+
+
+def metrics(ap: float, bolt: float | None = None, nut: float | None = None) -> Metrics:
+    return Metrics(ap, min(1.0, ap * 1.5), ap, {"bolt": ap if bolt is None else bolt, "nut": nut}, 4, 8)
+
+
+def add_pool(
+    workspace: Workspace, folder: Path, names: list[str], size: tuple[int, int] = SIZE
+) -> dict[str, str]:
+    """Put pictures of one colour each into the pool; return their ids by name."""
+    folder.mkdir()
+    for number, name in enumerate(names):
+        Image.new("RGB", size, (40 + number, 90, 160)).save(folder / name)
+    ids = [add_images(workspace, [folder / name]).added[0] for name in names]
+    return dict(zip(names, ids, strict=True))
+
+
+def add_model(
+    workspace: Workspace, model_id: str, ap: Metrics, cycle: int | None = None, images: int = 0
+) -> None:
+    parent = "m0" if cycle else None
+    register_model(workspace, model_id, "cycle" if cycle else "pretrain", f"{cycle or 0}" * 64, parent, cycle)
+    save_metrics(workspace, model_id, "val-1", ap)
+    if cycle:
+        workspace.model_dir(model_id).mkdir(parents=True)
+        write_json(workspace.model_dir(model_id) / "stage.json", {"output": {"images": images}})
+
+
+def add_cycle(
+    workspace: Workspace, number: int, outcome: str | None = "promoted", reason: str = "not worse"
+) -> None:
+    workspace.store.execute(
+        "INSERT INTO cycles VALUES (?, 3, ?, 'm0', ?, ?, ?, ?)",
+        number,
+        msgspec.json.encode(workspace.config).decode(),
+        outcome,
+        reason if outcome else None,
+        now(),
+        now() if outcome else None,
+    )
+
+
+def add_pick(
+    workspace: Workspace,
+    cycle: int,
+    rank: int,
+    image: str,
+    state: str,
+    boxes: Boxes | None = None,
+    reason: str = "",
+) -> None:
+    workspace.store.execute(
+        "INSERT INTO picks VALUES (?, ?, ?, ?, ?, ?, ?)",
+        cycle,
+        rank,
+        image,
+        2.5 - rank / 4,
+        reason or f"uncertainty {2.5 - rank / 4:.2f}, rank {rank + 1} of 9",
+        f"cycle-{cycle}/{image}",
+        state,
+    )
+    if boxes is not None:
+        workspace.store.execute(
+            "INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, 'anna', 20.0, ?)",
+            image,
+            state,
+            boxes_to_json(boxes),
+            cycle,
+            now(),
+        )
+
+
+def add_predictions(workspace: Workspace, predicted: dict[str, Boxes]) -> None:
+    ShardStore(scores_folder(workspace, "m0")).append(
+        [
+            Prediction(name, boxes, np.full((len(boxes), 3), 1 / 3, np.float32), np.zeros(4, np.float32))
+            for name, boxes in predicted.items()
+        ]
+    )
+
+
+def boxes(*rows: tuple[float, ...]) -> Boxes:
+    if not rows:
+        return Boxes(scores=np.zeros(0))
+    array = np.asarray(rows, dtype=np.float64)
+    scores = array[:, 5].copy() if array.shape[1] > 5 else None
+    return Boxes(array[:, :4].copy(), array[:, 4].astype(np.int64), scores)
+
+
+@pytest.fixture
+def ran(workspace: Workspace, tmp_path: Path) -> Workspace:
+    """A workspace after a cycle of three picks: one labelled, one empty, one skipped."""
+    ids = add_pool(workspace, tmp_path / "in", [NASTY, "empty.png", "skipped.png", "rest.png"])
+    add_model(workspace, "m0", metrics(0.2, 0.25, 0.1))
+    promote(workspace, get_model(workspace, "m0"), "the first model, AP 0.200")
+    add_cycle(workspace, 1, reason="AP 0.200 → 0.300: <not> worse")
+    labelled = boxes((100, 50, 300, 150, 0), (400, 200, 500, 390, 1))
+    add_pick(workspace, 1, 0, ids[NASTY], "labelled", labelled, reason="rank 1 & <best>")
+    add_pick(workspace, 1, 1, ids["empty.png"], "empty", Boxes())
+    add_pick(workspace, 1, 2, ids["skipped.png"], "skipped", Boxes())
+    seen = boxes((110, 60, 310, 160, 0, 0.91), (600, 10, 700, 60, 1, 0.3), (5, 5, 20, 20, 1, 0.29))
+    add_predictions(workspace, {ids[NASTY]: seen, ids["empty.png"]: seen, ids["skipped.png"]: boxes()})
+    add_model(workspace, "cycle-1", metrics(0.3, 0.2, 0.4), cycle=1, images=2)
+    promote(workspace, get_model(workspace, "cycle-1"), "AP 0.200 → 0.300: <not> worse")
+    return workspace
+
+
+def written(workspace: Workspace) -> Page:
+    path = workspace.root / "report.html"
+    assert write_report(workspace, path) == path
+    return Page(path)
+
+
+def rects(element: Element, css: str) -> list[tuple[float, ...]]:
+    return [
+        tuple(float(rect.attributes[name]) for name in ("x", "y", "width", "height"))
+        for rect in element.all("rect", css)
+    ]
+
+
+def test_it_loads_nothing(ran: Workspace) -> None:
+    page = written(ran)
+    loaded = [
+        (element.tag, name, element.attributes[name])
+        for tag in ("img", "image", "use", "link", "script", "iframe", "source", "object", "embed", "video")
+        for element in page.root.all(tag)
+        for name in ("src", "href", "xlink:href", "data", "srcset")
+        if name in element.attributes
+    ]
+    assert loaded
+    assert all(value.startswith(("data:", "#")) for _, _, value in loaded), loaded
+    assert not re.search(r"@import|url\(\s*['\"]?(?!#)", page.source)
+    assert "http://" not in page.source
+    assert "https://" not in page.source
+    assert not list(ran.root.glob("*.partial"))
+
+
+def test_picks_are_shown_in_order_with_reason_and_state(ran: Workspace) -> None:
+    page = written(ran)
+    cards = page.cards()
+    assert list(cards) == [NASTY, "empty.png", "skipped.png"]
+    assert "Why picked: rank 1 & <best>" in cards[NASTY].text
+    assert "Uncertainty: 2.50" in cards[NASTY].text
+    assert "Uncertainty: 2.25" in cards["empty.png"].text
+    assert [card.all("span", "badge")[0].text for card in cards.values()] == [
+        "labelled",
+        "empty: nothing to find",
+        "skipped",
+    ]
+    # A name is text wherever it stands, also in alt texts.
+    assert NASTY not in page.source
+    assert any(NASTY in svg.attributes["aria-label"] for svg in cards[NASTY].all("svg"))
+    assert not page.root.all("best")
+    assert not page.root.all("b>")
+
+
+def test_boxes_are_drawn_where_they_are(ran: Workspace) -> None:
+    card = written(ran).cards()[NASTY]
+    model, people = card.all("svg", "picture")
+    # HTMLParser writes attributes in lower case.
+    assert model.attributes["viewbox"] == people.attributes["viewbox"] == "0 0 800 400"
+    # 0.29 is below min_score: annotators did not get to see that box.
+    assert rects(model, "predicted") == [(110, 60, 200, 100), (600, 10, 100, 50)]
+    assert rects(model, "corrected") == []
+    assert rects(people, "corrected") == [(100, 50, 200, 100), (400, 200, 100, 190)]
+    assert rects(people, "predicted") == []
+    assert [text.text for text in model.all("text")] == ["bolt 0.91", "nut 0.30"]
+    assert [text.text for text in people.all("text")] == ["bolt", "nut"]
+    assert "2 boxes: bolt 0.91, nut 0.30" in model.attributes["aria-label"]
+
+
+def test_one_thumbnail_serves_both_pictures(ran: Workspace) -> None:
+    page = written(ran)
+    model, people = page.cards()[NASTY].all("svg", "picture")
+    (image,), (use,) = model.all("image"), people.all("use")
+    assert use.attributes["href"] == f"#{image.attributes['id']}"
+    assert (image.attributes["width"], image.attributes["height"]) == ("800", "400")
+    data = base64.b64decode(image.attributes["href"].removeprefix("data:image/jpeg;base64,"))
+    with Image.open(io.BytesIO(data)) as thumbnail:
+        assert (thumbnail.format, thumbnail.size) == ("JPEG", (360, 180))
+        assert np.allclose(thumbnail.getpixel((90, 90)), (40, 90, 160), atol=6)
+    identities = re.findall(r'\bid="([^"]+)"', page.source)
+    assert len(identities) == len(set(identities))
+
+
+def test_what_people_found_is_told_from_what_they_left(ran: Workspace) -> None:
+    cards = written(ran).cards()
+    assert "People nothing to find" in cards["empty.png"].text
+    assert len(cards["empty.png"].all("svg", "picture")) == 2
+    assert "People no labels" in cards["skipped.png"].text
+    assert len(cards["skipped.png"].all("svg", "picture")) == 1
+    assert "Model no box of score ≥ 0.30" in cards["skipped.png"].text
+
+
+def test_numbers_of_the_curve(ran: Workspace) -> None:
+    page = written(ran)
+    header, cycle, start = page.table("curve")
+    assert header == ["Cycle", "Labels", "Boxes", "AP before", "AP after", "AP50", "Outcome", "Reason"]
+    assert cycle == ["1", "2", "2", "0.200", "0.300", "0.450", "promoted", "AP 0.200 → 0.300: <not> worse"]
+    assert start[:6] == ["start", "0", "0", "–", "0.200", "0.300"]
+    assert "AP 0.300" in page.text
+    assert "+0.100 since the first model" in page.text
+
+
+def test_classes_of_the_first_and_the_current_model(ran: Workspace) -> None:
+    rows = [row[:4] for row in written(ran).table("classes")[1:]]
+    assert rows == [["bolt", "0.250", "0.200", "−0.050"], ["nut", "0.100", "0.400", "+0.300"]]
+
+
+def test_refused_models_are_off_the_line(ran: Workspace) -> None:
+    add_cycle(ran, 2, "kept", "AP 0.300 → 0.250: worse")
+    ran.store.execute("UPDATE cycles SET model_id = 'cycle-1' WHERE number = 2")
+    add_model(ran, "cycle-2", metrics(0.25), cycle=2, images=5)
+    curve = curve_of(gather(ran))
+    assert curve is not None
+    assert [(p.labels, p.metrics.ap, p.promoted) for p in curve.points] == [
+        (0, 0.2, True),
+        (2, 0.3, True),
+        (5, 0.25, False),
+    ]
+    assert [(labels, m.ap) for labels, m in curve.in_use] == [(0, 0.2), (2, 0.3), (5, 0.3)]
+    add_cycle(ran, 3, None)
+    add_model(ran, "cycle-3", metrics(0.9), cycle=3, images=8)
+    assert curve_of(gather(ran)) == curve, "a cycle under way has decided nothing yet"
+    svg = draw_curve(curve, 6, 3, "x")
+    assert svg == draw_curve(curve, 6, 3, "x")
+    assert svg.startswith("<svg ")
+    assert "AP 0.300" in svg
+    assert "#" not in re.sub(r'"#|url\(#|&#', "", svg), "a colour that does not follow light and dark"
+    assert "var(--paper)" in svg  # the hollow point
+
+
+def test_the_notice_stands_before_everything(ran: Workspace) -> None:
+    assert "About these images" not in written(ran).text
+    ran.store.execute("INSERT INTO facts VALUES ('pool_note', 'The pool is RENDERED <not> real.')")
+    page = written(ran)
+    (notice,) = page.root.all("p", "notice")
+    assert notice.text == "About these images. The pool is RENDERED <not> real."
+    assert page.source.index("RENDERED") < page.source.index("<main")
+
+
+def test_models_and_promotions(ran: Workspace) -> None:
+    rollback(ran)
+    page = written(ran)
+    rows = page.table("models")[1:]
+    assert [row[:4] for row in rows] == [
+        ["cycle-1", "m0", "cycle 1", "0.300"],
+        ["m0 current", "–", "pretrain", "0.200"],
+    ]
+    log = [item.text for item in page.root.all("ol", "log")[0].all("li")]
+    assert log[0].startswith("m0 ")
+    assert log[0].endswith("rolled back from cycle-1")
+    assert len(log) == 3
+
+
+def test_headings_go_down_one_step_at_a_time(ran: Workspace) -> None:
+    add_cycle(ran, 2, None)
+    steps = [int(level) for level in re.findall(r"<h([1-6])", written(ran).source)]
+    assert steps[0] == 1
+    assert steps.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(steps)), steps
+
+
+def test_an_empty_workspace(workspace: Workspace) -> None:
+    text = written(workspace).text
+    assert "No cycle yet" in text
+    assert "No model yet" in text
+    assert "Nothing to plot" in text
+    assert "run al-loop pool add PHOTOS..." in text
+
+
+def test_a_model_without_a_cycle(workspace: Workspace) -> None:
+    add_model(workspace, "m0", metrics(0.2, 0.3))
+    promote(workspace, get_model(workspace, "m0"), "the first model")
+    page = written(workspace)
+    assert page.table("curve")[1][:7] == ["start", "0", "0", "–", "0.200", "0.300", "in use"]
+    assert [row[:2] for row in page.table("classes")[1:]] == [["bolt", "0.300"], ["nut", "–"]]
+
+
+def test_a_model_that_was_never_judged(workspace: Workspace) -> None:
+    register_model(workspace, "m0", "import", "0" * 64, None, None)
+    promote(workspace, get_model(workspace, "m0"), "the first model")
+    page = written(workspace)
+    assert "not judged on a validation set yet" in page.text
+    assert page.table("curve")[1][4] == "–"
+
+
+def test_an_ap_that_is_not_a_number(ran: Workspace) -> None:
+    add_cycle(ran, 2, "kept", "its AP is not a number (nan)")
+    add_model(ran, "cycle-2", metrics(float("nan")), cycle=2, images=4)
+    assert written(ran).table("curve")[1][4] == "not a number"
+
+
+def test_an_open_cycle_says_what_it_waits_for(ran: Workspace) -> None:
+    add_cycle(ran, 2, None)
+    rest = ran.store.row("SELECT id FROM images WHERE source LIKE '%rest.png'")
+    assert rest is not None
+    add_pick(ran, 2, 0, rest["id"], "pending")
+    for name, state in (("score", "done"), ("pull", "waiting")):
+        ran.store.execute(
+            "INSERT INTO stages VALUES ('cycle-2', ?, 'x', ?, NULL, 1, ?, NULL)", name, state, now()
+        )
+    push = ran.cycle_dir(2) / "push"
+    push.mkdir(parents=True)
+    write_json(
+        push / "stage.json",
+        {"output": {"queue_url": "http://127.0.0.1:8080/projects/1/data?tab=3&labeling=1"}},
+    )
+    page = written(ran)
+    assert "Under way: score done, pull waiting. 0 of 1 labelled: people have 1 image left." in page.text
+    assert page.table("curve")[1][4:7] == ["–", "–", "under way"]
+    (link,) = [a for a in page.root.all("a") if a.text == "Label Studio"]
+    assert link.attributes["href"] == "http://127.0.0.1:8080/projects/1/data?tab=3&labeling=1"
+    # No predictions of it were stored: said, with the picture shown all the same.
+    card = page.cards()["rest.png"]
+    assert "Model boxes not known" in card.text
+    assert "waiting for people" in card.text
+    assert "holds no predictions for 1 of these images" in page.text
+
+    write_json(push / "stage.json", {"output": {"queue_url": "javascript:alert(1)"}})
+    assert "javascript:" not in written(ran).source
+
+
+def test_a_cycle_that_has_just_begun(ran: Workspace) -> None:
+    add_cycle(ran, 2, None)
+    text = written(ran).text
+    assert "Under way: just begun." in text
+    assert "No image has been picked yet." in text
+
+
+def test_missing_files_are_said(ran: Workspace) -> None:
+    shards = scores_folder(ran, "m0")
+    for path in shards.iterdir():
+        path.write_bytes(b"damaged")
+    for path in (ran.root / "images").rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:40])
+    (ran.model_dir("cycle-1") / "stage.json").write_text("{")
+    page = written(ran)
+    assert "is damaged" in page.text
+    assert "picture missing or damaged" in page.cards()[NASTY].text
+    assert "2 boxes: bolt, nut" in page.cards()[NASTY].text
+    assert page.table("curve")[1][1] == "2", "labels are counted where the training left no note"
+
+    for path in [*shards.iterdir(), *(ran.root / "images").rglob("*.png")]:
+        path.unlink()
+    shards.rmdir()
+    page = written(ran)
+    assert "scores/m0/thr-0.05 is missing" in page.text
+    assert not shards.exists(), "a report must not make folders"
+    assert not page.root.all("image")
+
+
+def test_another_validation_set_is_said(ran: Workspace) -> None:
+    assert "validation set has changed" not in written(ran).text
+    ran.store.execute("DELETE FROM evaluations WHERE model_id = 'cycle-1'")
+    save_metrics(ran, "cycle-1", "val-2", metrics(0.5))
+    page = written(ran)
+    assert "The validation set has changed" in page.text
+    assert page.table("curve")[1][3:5] == ["0.200 *", "0.500"]
+    assert [row[1] for row in page.table("classes")[1:]] == ["–", "–"], "not judged on the same images"
+    # Once both are judged on it, the two compare.
+    save_metrics(ran, "m0", "val-2", metrics(0.35))
+    assert written(ran).table("curve")[1][3:5] == ["0.350", "0.500"]
+    # A third that has judged only one of them changes nothing.
+    save_metrics(ran, "cycle-1", "val-3", metrics(0.9))
+    assert written(ran).table("curve")[1][3:5] == ["0.350", "0.500"]
+
+
+def test_older_cycles_and_too_many_pictures_become_tables(
+    ran: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [row["image_id"] for row in ran.store.rows("SELECT image_id FROM picks ORDER BY rank")]
+    add_cycle(ran, 2)
+    for rank, image in enumerate(images):
+        add_pick(ran, 2, rank, image, "known")
+    assert len(written(ran).root.all("figure", "card")) == 6
+
+    monkeypatch.setattr(gallery, "CYCLES_WITH_PICTURES", 1)
+    page = written(ran)
+    (older,) = page.root.all("details", "cycle")
+    assert not older.all("figure", "card")
+    assert [row.children[1].text for row in older.all("tr")[1:]] == [NASTY, "empty.png", "skipped.png"]
+    assert "rank 1 & <best>" in older.text
+
+    one = len(page.root.all("image")[0].attributes["href"])
+    monkeypatch.setattr(gallery, "CYCLES_WITH_PICTURES", 5)
+    monkeypatch.setattr(gallery, "PICTURES_BYTES", int(2.5 * one))
+    page = written(ran)
+    assert len(page.root.all("image")) == 2
+    assert "1 more pick without pictures" in page.root.all("article", "cycle")[0].text
+    assert not page.root.all("details", "cycle")[0].all("figure", "card")
+
+
+def test_200_cycles_and_5000_picks_stay_small(workspace: Workspace, tmp_path: Path) -> None:
+    names = [f"a-rather-long-name-of-a-photograph-{n:03d}.png" for n in range(25)]
+    ids = list(add_pool(workspace, tmp_path / "in", names, size=(32, 32)).values())
+    register_model(workspace, "m0", "import", "0" * 64, None, None)
+    for cycle in range(1, 201):
+        add_cycle(workspace, cycle, "kept")
+        add_model(workspace, f"cycle-{cycle}", metrics(0.2 + cycle / 1000), cycle, images=cycle)
+        with workspace.store.transaction():
+            for rank, image in enumerate(ids):
+                add_pick(workspace, cycle, rank, image, "labelled")
+    page = written(workspace)
+    assert len(page.root.all("details", "cycle")) == 199
+    pictures = sum(len(image.attributes["href"]) for image in page.root.all("image"))
+    assert len(page.source.encode()) - pictures + gallery.PICTURES_BYTES < 20_000_000
+
+
+def test_tags_stay_on_the_picture_and_off_each_other() -> None:
+    found = boxes((0, 0, 60, 60, 0, 0.9), (5, 5, 66, 66, 1, 0.8), (640, 440, 800, 400 + 90, 0, 0.7))
+    drawn = draw_boxes(found, ("bolt", "nut"), 800, 500)
+    assert [item.text for item in drawn] == ["bolt 0.90", "nut 0.80", "bolt 0.70"]
+    for item in drawn:
+        assert item.tag.x >= 0
+        assert item.tag.y >= 0
+        assert item.tag.x + item.tag.width <= 800
+        assert item.tag.y + item.tag.height <= 500
+    assert drawn[0].tag.shared_area(drawn[1].tag) == 0
+
+
+def test_where_it_is_written(workspace: Workspace, tmp_path: Path) -> None:
+    assert write_report(workspace, tmp_path / "new" / "folder" / "r.html").is_file()
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"r\.html cannot be written .*--out"):
+        write_report(workspace, tmp_path / "file" / "r.html")
+
+
+def test_the_report_reads_without_writing(ran: Workspace) -> None:
+    before = json.dumps([dict(row) for row in ran.store.rows("SELECT * FROM picks")])
+    written(ran)
+    assert json.dumps([dict(row) for row in ran.store.rows("SELECT * FROM picks")]) == before
+    assert not ran.store.connection.in_transaction
+
+
+def test_writing_needs_no_torch_and_importing_no_matplotlib(ran: Workspace) -> None:
+    code = (
+        "import sys; from pathlib import Path; from al_loop.report import write_report;"
+        "assert not {'matplotlib', 'jinja2', 'torch'} & sys.modules.keys();"
+        "from al_loop.workspace import open_workspace;"
+        f"write_report(open_workspace(Path({str(ran.root)!r})), Path({str(ran.root / 'other.html')!r}));"
+        "assert 'torch' not in sys.modules; assert 'matplotlib.pyplot' not in sys.modules;"
+        "assert not [name for name in sys.modules if name.startswith('al_loop.detector')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (ran.root / "other.html").is_file()
