@@ -109,7 +109,7 @@ class ShardStore:
 
 def _open(path: Path) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise WorkspaceError(f"{path} is damaged ({error}). Delete it and run again: al-loop cycle") from None

@@ -34,9 +34,9 @@ def make_boxes() -> Callable[..., Boxes]:
     """Build real Boxes from rows (x1, y1, x2, y2, label[, score])."""
 
     def build(*rows: tuple[float, ...]) -> Boxes:
-        array = np.asarray(rows, dtype=np.float64).reshape(len(rows), -1)
-        if not len(rows):
+        if not rows:
             return Boxes()
+        array = np.asarray(rows, dtype=np.float64)
         scores = array[:, 5].copy() if array.shape[1] > 5 else None
         return Boxes(array[:, :4].copy(), array[:, 4].astype(np.int64), scores)
 

@@ -79,7 +79,7 @@ def test_pretrain_needs_rendered_images_of_every_class(run: Any, filled: Workspa
         filled.synthetic / "bolts" / "annotations.json"
     )
     filled.store.execute("INSERT INTO datasets VALUES ('bolts', 'x', 2, 'now')")
-    assert "the rendered images show no nut" in run("-w", filled.root, "pretrain")[2]
+    assert "the images to pretrain on show no nut" in run("-w", filled.root, "pretrain")[2]
 
 
 def test_unknown_recipe_lists_those_there_are(run: Any, filled: Workspace) -> None:
@@ -116,3 +116,15 @@ def test_refused_files_are_named_and_only_bad_files_fail(run: Any, filled: Works
     assert f"refused: {tmp_path / 'bad.jpg'} is not an image" in out
     assert "none of the files could be used" in err
     assert run("-w", filled.root, "pool", "add", tmp_path / "nowhere")[2].startswith("error: nothing at")
+
+
+def test_pretrain_on_own_data_and_the_papers_model_without_its_checkpoint(
+    run: Any, filled: Workspace, tmp_path: Path
+) -> None:
+    settings = filled.root / "al-loop.toml"
+    settings.write_text(settings.read_text().replace('config = "small"', 'config = "r50"'))
+    coco = write_coco_set(tmp_path / "own", 2, seed=5)
+    code, _, err = run("-w", filled.root, "pretrain", "--data", coco)
+    assert code == 1
+    assert "keeps its first layers as they are" in err
+    assert "model.load_from" in err

@@ -199,25 +199,19 @@ def _runner(
 def _schedule(epochs: int) -> list[dict[str, Any]]:
     """Warm up over the first tenth (at least part of one epoch), then follow a cosine to a hundredth."""
     warm_up = max(1, epochs // 10)
-    return [
-        {
-            "type": "LinearLR",
-            "start_factor": 0.1,
-            "begin": 0,
-            "end": warm_up,
-            "by_epoch": True,
-            "convert_to_iter_based": True,
-        },
-        {
-            "type": "CosineAnnealingLR",
-            "eta_min_ratio": 0.01,
-            "begin": warm_up,
-            "end": epochs,
-            "T_max": max(1, epochs - warm_up),
-            "by_epoch": True,
-            "convert_to_iter_based": True,
-        },
-    ]
+    common = {"by_epoch": True, "convert_to_iter_based": True}
+    rise = {"type": "LinearLR", "start_factor": 0.1, "begin": 0, "end": warm_up, **common}
+    if epochs == warm_up:  # a single epoch has no room for the second part
+        return [rise]
+    fall = {
+        "type": "CosineAnnealingLR",
+        "eta_min_ratio": 0.01,
+        "begin": warm_up,
+        "end": epochs,
+        "T_max": epochs - warm_up,
+        **common,
+    }
+    return [rise, fall]
 
 
 @contextmanager

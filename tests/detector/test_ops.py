@@ -57,7 +57,10 @@ def test_it_is_a_module_like_any_other() -> None:
     from mmcv.ops import RoIAlign, batched_nms
 
     kept = batched_nms(
-        torch.tensor([[0.0, 0, 9, 9]]), torch.tensor([0.5]), torch.tensor([0]), {"type": "nms"}
+        torch.tensor([[0.0, 0, 9, 9]]),
+        torch.tensor([0.5]),
+        torch.tensor([0]),
+        {"type": "nms", "iou_threshold": 0.5},
     )[1]
     assert kept.tolist() == [0]
     with pytest.raises(ModelError, match=r"'roi_align_forward'.*pip install"):

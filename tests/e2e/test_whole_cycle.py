@@ -126,15 +126,9 @@ def annotate(workspace: Workspace, number: int, truth: Any, limit: int | None = 
 
 
 def tasks_on_the_server(workspace: Workspace) -> list[dict[str, Any]]:
-    info = running(workspace.server_home)
-    answer = httpx.get(
-        f"{info.url}/api/tasks/",
-        params={"fields": "all", "page_size": 100},
-        headers={"Authorization": f"Token {info.token}"},
-        trust_env=False,
-    )
-    tasks: list[dict[str, Any]] = answer.raise_for_status().json()["tasks"]
-    return tasks
+    pushed = json.loads((workspace.cycle_dir(1) / "push" / "stage.json").read_text())["output"]
+    with running(workspace.server_home).connection.open() as api:
+        return api.tasks(pushed["project_id"], {"conjunction": "and", "items": []}, whole=True)
 
 
 def killed_cycle(workspace: Workspace, until: Path) -> None:

@@ -19,7 +19,6 @@ import pytest
 from PIL import Image
 
 from al_loop.boxes import Boxes
-from al_loop.cycle import scores_folder
 from al_loop.errors import DataError
 from al_loop.files import write_json
 from al_loop.ingest import add_images
@@ -180,7 +179,7 @@ def add_pick(
 
 
 def add_predictions(workspace: Workspace, predicted: dict[str, Boxes]) -> None:
-    ShardStore(scores_folder(workspace, "m0")).append(
+    ShardStore(workspace.scores_dir("m0")).append(
         [
             Prediction(name, boxes, np.full((len(boxes), 3), 1 / 3, np.float32), np.zeros(4, np.float32))
             for name, boxes in predicted.items()
@@ -438,7 +437,7 @@ def test_a_cycle_that_has_just_begun(ran: Workspace) -> None:
 
 
 def test_missing_files_are_said(ran: Workspace) -> None:
-    shards = scores_folder(ran, "m0")
+    shards = ran.scores_dir("m0")
     for path in shards.iterdir():
         path.write_bytes(b"damaged")
     for path in (ran.root / "images").rglob("*.png"):
