@@ -137,7 +137,7 @@ def _make_venv(environment: Environment) -> None:
     # fmt: off
     pip = [
         str(environment.python), "-m", "pip", "install",
-        "--disable-pip-version-check", "--no-input", "--no-compile",
+        "--disable-pip-version-check", "--no-input", "--no-compile", "--no-cache-dir",
         "-c", str(resource("label_studio/constraints.txt")),
         f"label-studio=={VERSION}",
     ]

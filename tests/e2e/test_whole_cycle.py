@@ -284,9 +284,40 @@ def test_an_unknown_label_on_the_server_is_named_and_waits_for_its_correction(
     assert "cycle 3 waits: 0 of 1 labelled" in out
 
 
-def test_a_server_that_is_not_there(workspace: Workspace) -> None:
-    """Runs last: without the server a cycle says how to start it, and loses nothing."""
-    al_loop(workspace.root, "label-studio", "stop")
+def test_a_deleted_project_is_begun_again(workspace: Workspace) -> None:
+    """Somebody deleted the project in Label Studio: a cycle says so, and goes on in another when told to."""
+    pushed = json.loads((workspace.cycle_dir(3) / "push" / "stage.json").read_text())["output"]
+    with running(workspace.server_home).connection.open() as api:
+        api.delete_project(pushed["project_id"])
+    refused = failing_cycle(workspace)
+    assert f"project {pushed['project_id']} is not on" in refused
+    assert "al-loop label-studio new-project" in refused
+    al_loop(workspace.root, "label-studio", "new-project")
+    assert "cycle 3 waits: 0 of 1 labelled" in al_loop(workspace.root, "cycle")
+    again = json.loads((workspace.cycle_dir(3) / "push" / "stage.json").read_text())["output"]
+    assert again["project_id"] != pushed["project_id"]
+
+
+def test_another_server_in_mid_cycle_is_refused(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another server all tasks would look deleted, and their labels would go: refused instead."""
+    info = running(workspace.server_home)
+    monkeypatch.setenv("AL_LOOP_LABEL_STUDIO_TOKEN", info.token)
+    settings = workspace.root / "al-loop.toml"
+    before = settings.read_text()
+    settings.write_text(before.replace("[label_studio]", f'[label_studio]\nurl = "{info.url}"'))
+    refused = failing_cycle(workspace)
+    assert "cycle 3 was pushed to project" in refused
+    assert "Put label_studio.url back" in refused
+    monkeypatch.setenv("AL_LOOP_LABEL_STUDIO_TOKEN", "wrong" * 8)
+    assert "refuses the token" in failing_cycle(workspace)
+    settings.write_text(before)
+    assert "cycle 3 waits: 0 of 1 labelled" in al_loop(workspace.root, "cycle")
+
+
+def failing_cycle(workspace: Workspace) -> str:
+    """Run `al-loop cycle`, which must fail with a message and no traceback; return the message."""
     done = subprocess.run(
         [sys.executable, "-m", "al_loop", "-w", str(workspace.root), "cycle"],
         capture_output=True,
@@ -294,8 +325,15 @@ def test_a_server_that_is_not_there(workspace: Workspace) -> None:
         timeout=200,
         check=False,
     )
-    assert done.returncode == 1
-    assert "al-loop label-studio start" in done.stderr
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_a_server_that_is_not_there(workspace: Workspace) -> None:
+    """Runs last: without the server a cycle says how to start it, and loses nothing."""
+    al_loop(workspace.root, "label-studio", "stop")
+    assert "al-loop label-studio start" in failing_cycle(workspace)
     al_loop(workspace.root, "label-studio", "start")
     assert "cycle 3 waits: 0 of 1 labelled" in al_loop(workspace.root, "cycle")

@@ -1,0 +1,82 @@
+"""The first model: imported, or refused with a reason; on real checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from factories import CLASSES
+
+from al_loop import models
+from al_loop.console import Silent
+from al_loop.errors import ModelError
+from al_loop.files import file_sha256
+from al_loop.pretrain import import_checkpoint
+from al_loop.workspace import Workspace, open_workspace
+
+pytestmark = pytest.mark.train
+
+
+@pytest.fixture
+def small(filled: Workspace) -> Workspace:
+    """A workspace whose images fit the test's model size."""
+    path = filled.root / "al-loop.toml"
+    path.write_text(path.read_text().replace('config = "small"', 'config = "small"\nimage_size = [96, 64]'))
+    return open_workspace(filled.root)
+
+
+def checkpoint(path: Path, classes: tuple[str, ...] = CLASSES, seed: int = 0) -> Path:
+    """Write a checkpoint with random weights, as torch users write them."""
+    from al_loop.detector.model_config import build_model, load_model_config
+
+    torch.manual_seed(seed)
+    torch.save(build_model(load_model_config("small", classes)).state_dict(), path)
+    return path
+
+
+def test_an_import_becomes_the_first_model(small: Workspace, tmp_path: Path) -> None:
+    tell = Silent()
+    model = import_checkpoint(small, str(checkpoint(tmp_path / "mine.pth")), None, tell)
+    assert model.id == models.current_model(small).id == "import-1"
+    assert file_sha256(model.weights) == model.weights_sha256
+    metrics = models.saved_metrics(small, "import-1")
+    assert metrics is not None
+    assert metrics.images == 4
+    assert any("AP" in line for line in tell.lines)
+    # The same file again is the same model; another file under that name is another.
+    assert import_checkpoint(small, str(tmp_path / "mine.pth"), None, tell).id == "import-1"
+    checkpoint(tmp_path / "mine.pth", seed=1)
+    assert import_checkpoint(small, str(tmp_path / "mine.pth"), None, tell).id == "import-2"
+
+
+def test_what_cannot_be_imported_leaves_no_model(small: Workspace, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "pwned",))
+
+    other = checkpoint(tmp_path / "three.pth", ("a", "b", "c"))
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(other.read_bytes()[:5000])
+    torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
+    for path, config, says in (
+        (other, None, "was trained for 3 classes, this workspace has 2"),
+        (cut, None, "is not a complete checkpoint"),
+        (tmp_path / "evil.pth", None, "would run code"),
+        (tmp_path / "nowhere.pth", None, "no checkpoint at"),
+        (checkpoint(tmp_path / "ok.pth"), "r50", "another architecture"),
+    ):
+        with pytest.raises(ModelError, match=says):
+            import_checkpoint(small, str(path), config, Silent())
+    assert not (tmp_path / "pwned").exists()
+    assert models.all_models(small) == []
+
+
+def test_a_model_whose_file_was_changed_is_not_used(small: Workspace, tmp_path: Path) -> None:
+    from al_loop.modelling import load_detector
+
+    model = import_checkpoint(small, str(checkpoint(tmp_path / "mine.pth")), None, Silent())
+    checkpoint(model.weights, seed=3)
+    with pytest.raises(ModelError, match="has SHA-256"):
+        load_detector(small, model)
