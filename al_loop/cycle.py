@@ -10,28 +10,17 @@ from typing import Any
 import msgspec
 
 from al_loop import bridge, library, modelling, models
-from al_loop.config import Config
 from al_loop.console import Reporter
-from al_loop.errors import DataError
+from al_loop.cycles import Cycle, begin_cycle, open_cycle, open_cycle_number
 from al_loop.files import json_hash, read_json, write_json
 from al_loop.manifest import complete_manifests, write_manifest
 from al_loop.models import Model
 from al_loop.picks import Pick, pick
 from al_loop.promotion import decide
-from al_loop.samples import ImageFile, Metrics
+from al_loop.samples import Metrics
 from al_loop.shards import ScoredImages, ShardStore
 from al_loop.stages import Output, Stage, Waiting, run_stage
 from al_loop.workspace import Workspace, now
-
-
-@dataclass(frozen=True)
-class Cycle:
-    """A cycle under way: what was frozen when it began."""
-
-    number: int
-    k: int
-    model: Model
-    settings: Config
 
 
 @dataclass(frozen=True)
@@ -48,7 +37,7 @@ class CycleResult:
 def run_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> CycleResult:
     """Begin a cycle, or go on with the open one, as far as it can go without people."""
     complete_manifests(workspace)
-    cycle = _open_cycle(workspace, k, reporter) or _begin_cycle(workspace, k, reporter)
+    cycle = open_cycle(workspace, k, reporter) or begin_cycle(workspace, k, reporter)
     workspace = Workspace(workspace.root, cycle.settings, workspace.store)
     try:
         _score(workspace, cycle, reporter)
@@ -62,73 +51,6 @@ def run_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> CycleR
         return CycleResult(cycle.number, False, str(waiting))
     write_manifest(workspace, cycle.number)
     return CycleResult(cycle.number, True, reason, before.ap, after.ap if after else None)
-
-
-def restart_labelling(workspace: Workspace) -> str:
-    """Forget the labelling project, so that the open cycle is pushed again into a new one."""
-    bridge.forget_project(workspace)
-    number = open_cycle_number(workspace)
-    if number is not None:
-        shutil.rmtree(workspace.cycle_dir(number) / "push", ignore_errors=True)
-    return "the next push begins another project. Run: al-loop cycle"
-
-
-def open_cycle_number(workspace: Workspace) -> int | None:
-    """Return the number of the cycle that is under way, if one is."""
-    row = workspace.store.row("SELECT number FROM cycles WHERE outcome IS NULL")
-    return int(row["number"]) if row else None
-
-
-def _begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle:
-    model = models.current_model(workspace)
-    library.validation(workspace)
-    pool = library.unlabelled(workspace)
-    if not pool:
-        raise DataError(
-            f"nothing to label: all {library.pool_size(workspace)} images of the pool are labelled. "
-            "Add photographs: al-loop pool add PHOTOS..."
-        )
-    k = k or workspace.config.cycle.k
-    if k > len(pool):
-        reporter.line(f"k = {k}, but only {len(pool)} images are unlabelled: taking all of them")
-    number = 1 + (workspace.store.count("SELECT coalesce(max(number), 0) FROM cycles"))
-    folder = workspace.cycle_dir(number)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "pool.json", [image.id for image in _candidates(workspace)])
-    workspace.store.execute(
-        "INSERT INTO cycles VALUES (?, ?, ?, ?, NULL, NULL, ?, NULL)",
-        number,
-        k,
-        msgspec.json.encode(workspace.config).decode(),
-        model.id,
-        now(),
-    )
-    reporter.line(f"cycle {number}: k = {k}, model {model.id}, {len(pool)} unlabelled images")
-    return Cycle(number, k, model, workspace.config)
-
-
-def _open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle | None:
-    row = workspace.store.row("SELECT * FROM cycles WHERE outcome IS NULL")
-    if row is None:
-        return None
-    if k is not None and k != row["k"]:
-        reporter.line(
-            f"cycle {row['number']} is under way with k = {row['k']}; k = {k} can be had in the next"
-        )
-    frozen = msgspec.json.decode(row["settings"], type=Config)
-    # Where the server is may change while people label; what is computed may not.
-    settings = msgspec.structs.replace(
-        frozen, label_studio=workspace.config.label_studio, device=workspace.config.device
-    )
-    reporter.line(f"cycle {row['number']}: going on, k = {row['k']}, model {row['model_id']}")
-    return Cycle(row["number"], row["k"], models.get_model(workspace, row["model_id"]), settings)
-
-
-def _candidates(workspace: Workspace) -> list[ImageFile]:
-    images = library.unlabelled(workspace)
-    if workspace.config.cycle.candidates == "all":
-        images += [item.image for item in library.labelled(workspace)]
-    return sorted(images, key=lambda image: image.id)
 
 
 def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> None:
@@ -334,3 +256,12 @@ def _waiting(workspace: Workspace, cycle: Cycle, pulled: bridge.Pulled) -> str:
 
 def _relative(workspace: Workspace, path: Path) -> str:
     return str(path.relative_to(workspace.root))
+
+
+def restart_labelling(workspace: Workspace) -> str:
+    """Forget the labelling project, so that the open cycle is pushed again into a new one."""
+    bridge.forget_project(workspace)
+    number = open_cycle_number(workspace)
+    if number is not None:
+        shutil.rmtree(workspace.cycle_dir(number) / "push", ignore_errors=True)
+    return "the next push begins another project. Run: al-loop cycle"

@@ -18,6 +18,7 @@ from al_loop.resources import resource
 from al_loop.store import Store
 
 DATABASE = "al-loop.db"
+_UNFINISHED = ((DATABASE, ""), (DATABASE, "-wal"), (DATABASE, "-shm"), (FILE_NAME, ".partial"))
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ def init_workspace(root: Path, classes: tuple[str, ...], template: str = "defaul
         raise WorkspaceError(
             f"{root} is a workspace already. Look at it with: al-loop --workspace {root} status"
         )
-    if root.exists() and any(root.iterdir()):
+    # Without its settings, a database is what a killed init left behind.
+    unfinished = [root / f"{name}{end}" for name, end in _UNFINISHED]
+    if root.exists() and set(root.iterdir()) - set(unfinished):
         raise WorkspaceError(f"{root} is not empty: expected a new or empty folder. Choose another name.")
     text = resource(f"configs/loop/{template}.toml").read_text()
     listed = ", ".join(_toml_string(name) for name in classes)
@@ -109,6 +112,8 @@ def init_workspace(root: Path, classes: tuple[str, ...], template: str = "defaul
     text = text.replace("# @head@\n", head)
     parse_config(text.encode(), FILE_NAME)
     root.mkdir(parents=True, exist_ok=True)
+    for path in unfinished:
+        path.unlink(missing_ok=True)
     Store(root / DATABASE).close()
     # The settings come last: with them the folder is a workspace.
     write_atomically(root / FILE_NAME, text.encode())

@@ -49,6 +49,12 @@ def test_init_refuses_a_full_folder_and_a_workspace(workspace: Workspace, tmp_pa
         init_workspace(tmp_path / "full", ("a",))
 
 
+def test_a_killed_init_can_be_repeated(tmp_path: Path) -> None:
+    root = init_workspace(tmp_path / "w", ("a",)).root
+    (root / "al-loop.toml").unlink()  # it is written last
+    assert init_workspace(root, ("b",)).config.classes == ("b",)
+
+
 def test_a_newer_workspace_is_refused(workspace: Workspace) -> None:
     workspace.store.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     with pytest.raises(WorkspaceError, match=r"newer al-loop .*Upgrade"):

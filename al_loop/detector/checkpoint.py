@@ -86,11 +86,16 @@ def read_weights(path: Path, sha256: str | None = None) -> Weights:
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
 
 
-def write_weights(path: Path, weights: Weights) -> None:
-    """Write tensors so that the file is either whole or not there."""
+def write_weights(path: Path, weights: Weights, **notes: float) -> None:
+    """Write tensors, and numbers to go with them, so that the file is either whole or not there."""
     buffer = io.BytesIO()
-    torch.save({"state_dict": weights}, buffer)
+    torch.save({"state_dict": weights, "notes": notes}, buffer)
     write_atomically(path, buffer.getvalue())
+
+
+def read_note(path: Path, name: str) -> float:
+    """Return a number that was written with the weights."""
+    return float(torch.load(path, map_location="cpu", weights_only=True)["notes"][name])
 
 
 def load_into(model: nn.Module, weights: Weights, source: str, *, new_classes: bool = False) -> None:

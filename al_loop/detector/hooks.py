@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import Hook
 
+from al_loop.detector.checkpoint import read_note, write_weights
 from al_loop.detector.metric import KEY
 from al_loop.errors import TrainingError
 
-# Key of the list of validation APs in the Runner's message hub; it is saved with each checkpoint, so
-# that a resumed training knows what came before.
-VALIDATIONS = "al_loop_validations"
+# Key of the list of [epoch, AP] in the Runner's message hub; it is saved with each checkpoint, so that a
+# resumed training knows what came before.
+_VALIDATIONS = "al_loop_validations"
+
+
+def validations(runner: Any) -> dict[int, float]:
+    """Return the AP of each validated epoch."""
+    return {int(epoch): float(ap) for epoch, ap in runner.message_hub.get_info(_VALIDATIONS, [])}
 
 
 class StopWithoutGain(Hook):  # type: ignore[misc]
@@ -26,11 +33,29 @@ class StopWithoutGain(Hook):  # type: ignore[misc]
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Remember this validation and decide."""
-        past = [*runner.message_hub.get_info(VALIDATIONS, []), float((metrics or {}).get(KEY, 0.0))]
-        runner.message_hub.update_info(VALIDATIONS, past)
-        best_at = past.index(max(past))
-        if len(past) - 1 - best_at >= self.patience:
+        known = validations(runner) | {runner.epoch: _ap(metrics)}
+        runner.message_hub.update_info(_VALIDATIONS, [list(item) for item in known.items()])
+        past = list(known.values())
+        if len(past) - 1 - past.index(max(past)) >= self.patience:
             runner.train_loop.stop_training = True
+
+
+class KeepBest(Hook):  # type: ignore[misc]
+    """Keep the weights with the best validation AP in one file, with that AP, replaced in one step.
+
+    mmengine's own `save_best` deletes the old best before it writes the new one, and rewrites the last
+    checkpoint in place: a kill in between leaves a training that can neither go on nor end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best = read_note(path, "ap") if path.is_file() else -math.inf
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Write the weights if they are better than any before."""
+        if _ap(metrics) > self.best:
+            self.best = _ap(metrics)
+            write_weights(self.path, runner.model.state_dict(), ap=self.best)
 
 
 class RefuseNonFiniteLoss(Hook):  # type: ignore[misc]
@@ -64,7 +89,12 @@ class ReportProgress(Hook):  # type: ignore[misc]
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Report the AP of the validation with the steps that follow."""
-        self.text = f", AP {(metrics or {}).get(KEY, 0.0):.3f}"
+        self.text = f", AP {_ap(metrics):.3f}"
+
+
+def _ap(metrics: dict[str, float] | None) -> float:
+    """Return the AP of a validation."""
+    return float((metrics or {}).get(KEY, 0.0))
 
 
 def _loss(outputs: dict[str, Any] | None) -> float:

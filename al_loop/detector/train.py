@@ -19,14 +19,16 @@ from torch import nn
 
 from al_loop.coco import write_coco
 from al_loop.detector import hooks, transforms
-from al_loop.detector.checkpoint import Weights, load_into, read_weights, runner_checkpoints
-from al_loop.detector.metric import KEY, ValidationAP
+from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weights, runner_checkpoints
+from al_loop.detector.metric import ValidationAP
 from al_loop.detector.model_config import build_model
-from al_loop.errors import TrainingError
+from al_loop.errors import ModelError, TrainingError
 from al_loop.samples import LabelledImage
 
 # Importing them registers the transforms that the Runner's config names.
 _REGISTERED = (transforms.ReadPicture, transforms.FitInto, transforms.Augment)
+
+_BEST = "best.pth"
 
 Progress = Callable[[int, int, str], None]
 
@@ -81,6 +83,7 @@ def train(
     added = [
         hooks.RefuseNonFiniteLoss(),
         hooks.StopWithoutGain(settings.patience),
+        hooks.KeepBest(folder / _BEST),
         hooks.ReportProgress(on_progress),
     ]
     metric = ValidationAP(validation, config.classes)
@@ -93,17 +96,13 @@ def train(
         warnings.filterwarnings("ignore", message="init_weights of .* has been called more than once")
         runner = _runner(config, model, settings, folder, added, metric)
         runner.train()
-    best = runner.message_hub.get_info("best_ckpt", None)
-    validations = list(runner.message_hub.get_info(hooks.VALIDATIONS, []))
-    if best is None or not Path(best).is_file():
-        raise TrainingError(
-            f"the training in {folder} ended without a validated checkpoint. Run again: al-loop cycle"
-        )
+        if runner.epoch not in hooks.validations(runner):
+            runner.val()  # killed in its last validation, the resumed training had no epoch left to run
     return Trained(
-        weights={name: tensor.clone() for name, tensor in read_weights(Path(best)).items()},
+        weights=read_weights(folder / _BEST),
         epochs=runner.epoch,
-        best_ap=max(validations, default=0.0),
-        validations=validations,
+        best_ap=read_note(folder / _BEST, "ap"),
+        validations=list(hooks.validations(runner).values()),
     )
 
 
@@ -174,18 +173,13 @@ def _runner(
         optim_wrapper=optim_wrapper,
         param_scheduler=_schedule(settings.epochs),
         default_hooks={
-            "checkpoint": {
-                "type": "CheckpointHook",
-                "interval": 1,
-                "max_keep_ckpts": 1,
-                "save_best": KEY,
-                "rule": "greater",
-            },
+            # Two are kept because mmengine deletes the oldest before it writes the next.
+            "checkpoint": {"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 2},
             "logger": {"type": "LoggerHook", "interval": 10, "log_metric_by_epoch": True},
         },
         custom_hooks=added,
         randomness={"seed": settings.seed},
-        resume=(folder / "last_checkpoint").is_file(),
+        resume=_resumable(folder),
         default_scope="mmdet",
         experiment_name=f"al_loop_{folder.parent.name}",
         cfg=Config({"work_dir": str(folder), "launcher": "none"}),
@@ -194,6 +188,20 @@ def _runner(
     if settings.device == "cpu":
         runner.model.to("cpu")
     return runner
+
+
+def _resumable(folder: Path) -> bool:
+    """Say whether a checkpoint is there to resume from, and point the Runner to the newest that is whole."""
+    for path in sorted(folder.glob("epoch_*.pth"), key=lambda p: int(p.stem.split("_")[1]), reverse=True):
+        try:
+            read_weights(path)
+        except ModelError:
+            path.unlink()  # cut off while it was written
+            continue
+        (folder / "last_checkpoint").write_text(str(path))
+        return True
+    (folder / "last_checkpoint").unlink(missing_ok=True)
+    return False
 
 
 def _schedule(epochs: int) -> list[dict[str, Any]]:

@@ -1,0 +1,86 @@
+"""Cycles as the database knows them: begun, found again, with their settings frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from al_loop import library, models
+from al_loop.config import Config
+from al_loop.console import Reporter
+from al_loop.errors import DataError
+from al_loop.files import write_json
+from al_loop.models import Model
+from al_loop.samples import ImageFile
+from al_loop.workspace import Workspace, now
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """A cycle under way: what was frozen when it began."""
+
+    number: int
+    k: int
+    model: Model
+    settings: Config
+
+
+def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle:
+    """Begin a cycle: freeze the pool and the settings; ModelError or DataError when something is missing."""
+    model = models.current_model(workspace)
+    library.validation(workspace)
+    pool = library.unlabelled(workspace)
+    if not pool:
+        raise DataError(
+            f"nothing to label: all {library.pool_size(workspace)} images of the pool are labelled. "
+            "Add photographs: al-loop pool add PHOTOS..."
+        )
+    k = k or workspace.config.cycle.k
+    if k > len(pool):
+        reporter.line(f"k = {k}, but only {len(pool)} images are unlabelled: taking all of them")
+    number = 1 + (workspace.store.count("SELECT coalesce(max(number), 0) FROM cycles"))
+    folder = workspace.cycle_dir(number)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "pool.json", [image.id for image in _candidates(workspace)])
+    workspace.store.execute(
+        "INSERT INTO cycles VALUES (?, ?, ?, ?, NULL, NULL, ?, NULL)",
+        number,
+        k,
+        msgspec.json.encode(workspace.config).decode(),
+        model.id,
+        now(),
+    )
+    reporter.line(f"cycle {number}: k = {k}, model {model.id}, {len(pool)} unlabelled images")
+    return Cycle(number, k, model, workspace.config)
+
+
+def open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle | None:
+    """Return the cycle under way with its frozen settings, if there is one."""
+    row = workspace.store.row("SELECT * FROM cycles WHERE outcome IS NULL")
+    if row is None:
+        return None
+    if k is not None and k != row["k"]:
+        reporter.line(
+            f"cycle {row['number']} is under way with k = {row['k']}; k = {k} can be had in the next"
+        )
+    frozen = msgspec.json.decode(row["settings"], type=Config)
+    # Where the server is may change while people label; what is computed may not.
+    settings = msgspec.structs.replace(
+        frozen, label_studio=workspace.config.label_studio, device=workspace.config.device
+    )
+    reporter.line(f"cycle {row['number']}: going on, k = {row['k']}, model {row['model_id']}")
+    return Cycle(row["number"], row["k"], models.get_model(workspace, row["model_id"]), settings)
+
+
+def open_cycle_number(workspace: Workspace) -> int | None:
+    """Return the number of the cycle that is under way, if one is."""
+    row = workspace.store.row("SELECT number FROM cycles WHERE outcome IS NULL")
+    return int(row["number"]) if row else None
+
+
+def _candidates(workspace: Workspace) -> list[ImageFile]:
+    images = library.unlabelled(workspace)
+    if workspace.config.cycle.candidates == "all":
+        images += [item.image for item in library.labelled(workspace)]
+    return sorted(images, key=lambda image: image.id)
