@@ -1,8 +1,14 @@
 """The detector: everything that imports torch and the OpenMMLab packages lives here.
 
 Importing it costs seconds, so the rest of al-loop does so only inside the functions that need a model.
-The operators must be there before anything imports mmdet: the one thing done at import.
+Two things are done at import, as they must come before torch's and mmdet's own.
 """
+
+import os
+
+# torch's threads sleep while they wait instead of spinning. Alone it costs nothing measurable; beside any
+# other busy process, spinning makes both several times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from al_loop.detector.ops import install_ops
 

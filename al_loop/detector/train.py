@@ -91,10 +91,11 @@ def train(
     model = build_model(config)
     if start is not None:
         load_into(model, start, "the model to start from")
+    resume = _resumable(folder)
     with _to_log(folder), runner_checkpoints(), warnings.catch_warnings():
         # The Runner asks the model to initialise itself; it keeps the weights it has, and warns.
         warnings.filterwarnings("ignore", message="init_weights of .* has been called more than once")
-        runner = _runner(config, model, settings, folder, added, metric)
+        runner = _runner(config, model, settings, folder, added, metric, resume)
         runner.train()
         if runner.epoch not in hooks.validations(runner):
             runner.val()  # killed in its last validation, the resumed training had no epoch left to run
@@ -122,6 +123,7 @@ def _runner(
     folder: Path,
     added: list[Hook],
     metric: ValidationAP,
+    resume: bool,
 ) -> Runner:
     optim_wrapper = dict(config.optim_wrapper)
     optim_wrapper["optimizer"] = {**optim_wrapper["optimizer"], "lr": settings.lr}
@@ -179,7 +181,7 @@ def _runner(
         },
         custom_hooks=added,
         randomness={"seed": settings.seed},
-        resume=_resumable(folder),
+        resume=resume,
         default_scope="mmdet",
         experiment_name=f"al_loop_{folder.parent.name}",
         cfg=Config({"work_dir": str(folder), "launcher": "none"}),
