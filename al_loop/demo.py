@@ -48,7 +48,7 @@ REAL_NOTE = "The pool and the validation set are the photographs given with --ph
 class Sizes:
     """How many images the demo renders: for pretraining, and as a stand-in for photographs."""
 
-    synthetic: int = 320
+    synthetic: int = 256
     pool: int = 90
     validation: int = 40
 

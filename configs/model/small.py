@@ -30,7 +30,7 @@ model = dict(
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=400, max_per_img=200),
         # Half of the RoIs are parts: the classes are what is hard to learn, not the background.
-        rcnn=dict(sampler=dict(num=128, pos_fraction=0.5)),
+        rcnn=dict(sampler=dict(num=64, pos_fraction=0.5)),
     ),
     test_cfg=dict(
         rpn=dict(nms_pre=200, max_per_img=100),
