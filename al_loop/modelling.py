@@ -78,7 +78,7 @@ def train_model(
     settings: TrainConfig,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Train into `folder`: weights, resolved config, and the Runner's log below work/."""
+    """Train into `folder`: weights, resolved config, and the Runner's log below training/."""
     from mmengine.config import Config
 
     from al_loop.detector.checkpoint import read_weights, write_weights
@@ -113,12 +113,12 @@ def train_model(
             device=choose_device(workspace.config.device),
             turns=settings.turns,
         ),
-        folder / "work",
+        folder / "training",
         progress,
     )
     write_weights(folder / WEIGHTS, trained.weights)
     config.dump(folder / CONFIG)
-    discard_work_files(folder / "work")
+    discard_work_files(folder / "training")
     return {
         "weights_sha256": file_sha256(folder / WEIGHTS),
         "epochs": trained.epochs,

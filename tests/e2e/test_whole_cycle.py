@@ -182,7 +182,7 @@ def test_the_normal_way_to_work(workspace: Workspace, photographs: Path, recipe:
     assert annotate(workspace, 1, answers.get) == 2
 
     # Killed in the middle of the fine-tuning; called again it goes on and ends.
-    killed_cycle(workspace, workspace.root / "models" / "cycle-1.partial" / "work" / "last_checkpoint")
+    killed_cycle(workspace, workspace.root / "models" / "cycle-1.partial" / "training" / "last_checkpoint")
     assert "cycle       1 under way" in al_loop(root, "status")
     last = al_loop(root, "cycle")
     assert "pull: 1 empty, 2 labelled, 1 skipped" in last
