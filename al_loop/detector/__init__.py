@@ -6,8 +6,8 @@ Two things are done at import, as they must come before torch's and mmdet's own.
 
 import os
 
-# torch's threads sleep while they wait instead of spinning. Alone it costs nothing measurable; beside any
-# other busy process, spinning makes both several times slower.
+# torch's threads sleep while they wait instead of spinning: beside any other busy process, spinning makes
+# both several times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from al_loop.detector.ops import install_ops
