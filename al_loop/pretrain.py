@@ -74,7 +74,11 @@ def _make(workspace: Workspace, origin: str, inputs: Output, work: Callable[[Pat
 
 
 def _judge(workspace: Workspace, model: Model, reporter: Reporter) -> Model:
-    """Evaluate a model and make it current unless a better one is."""
+    """Evaluate a model and make it current unless a better one is; decided once, however often it is asked."""
+    judged = f"judged {model.id}"
+    if workspace.store.row("SELECT 1 FROM facts WHERE key = ?", judged) is not None:
+        reporter.line(f"current model: {models.current_model(workspace).id}; {model.id} was made before")
+        return model
     validation = library.validation(workspace)
     metrics = modelling.evaluate_model(workspace, model, validation, reporter)
     before = None
@@ -82,8 +86,10 @@ def _judge(workspace: Workspace, model: Model, reporter: Reporter) -> Model:
         current = models.current_model(workspace)
         before = modelling.evaluate_model(workspace, current, validation, reporter)
     decision = decide(metrics, before, workspace.config.promotion)
-    if decision.promote:
-        models.promote(workspace, model, decision.reason)
+    with workspace.store.transaction():
+        if decision.promote:
+            models.promote(workspace, model, decision.reason)
+        workspace.store.execute("INSERT OR REPLACE INTO facts VALUES (?, 'yes')", judged)
     reporter.line(
         f"evaluated {model.id}: AP {metrics.ap:.3f}, AP50 {metrics.ap50:.3f} on {metrics.images} validation images"
     )

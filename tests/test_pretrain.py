@@ -45,6 +45,12 @@ def test_an_import_becomes_the_first_model(small: Workspace, tmp_path: Path) -> 
     assert metrics is not None
     assert metrics.images == 4
     assert any("AP" in line for line in tell.lines)
+    # Judged once: what came after it is not undone by asking again.
+    later = models.register_model(small, "cycle-1", "cycle", "0" * 64, "import-1", None)
+    models.promote(small, later, "test")
+    import_checkpoint(small, str(tmp_path / "mine.pth"), None, tell)
+    assert models.current_model(small).id == "cycle-1"
+    models.rollback(small)
     # The same file again is the same model; another file under that name is another.
     assert import_checkpoint(small, str(tmp_path / "mine.pth"), None, tell).id == "import-1"
     checkpoint(tmp_path / "mine.pth", seed=1)
