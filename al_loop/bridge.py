@@ -80,9 +80,23 @@ def server_name(workspace: Workspace) -> str:
     return url.rstrip("/") if url else "embedded"
 
 
-def forget_project(workspace: Workspace) -> None:
-    """Begin another project with the next push, after the old one was deleted."""
-    workspace.store.execute("DELETE FROM facts WHERE key LIKE ?", f"{_PROJECT}%")
+def forget_project(workspace: Workspace, cycle: int | None) -> None:
+    """Begin another project with the next push; what people answered in the old one is kept.
+
+    cycle: the open one. Its answered picks become 'kept': they are neither pushed nor pulled again.
+    """
+    with workspace.store.transaction():
+        workspace.store.execute("DELETE FROM facts WHERE key LIKE ?", f"{_PROJECT}%")
+        workspace.store.execute(
+            "UPDATE picks SET state = 'kept' WHERE cycle = ? AND state IN ('labelled', 'empty', 'skipped')",
+            cycle,
+        )
+
+
+def answered_elsewhere(workspace: Workspace, cycle: int) -> set[str]:
+    """Return the images of a cycle that were answered in a project that has been left."""
+    rows = workspace.store.rows("SELECT image_id FROM picks WHERE cycle = ? AND state = 'kept'", cycle)
+    return {str(row["image_id"]) for row in rows}
 
 
 def batch_name(cycle: int) -> str:
@@ -146,7 +160,7 @@ def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) 
         )
     rows = workspace.store.rows(
         "SELECT p.task_key, p.image_id, i.width, i.height FROM picks p JOIN images i ON i.id = p.image_id "
-        "WHERE p.cycle = ? AND p.state != 'known' AND i.role = 'pool' ORDER BY p.rank",
+        "WHERE p.cycle = ? AND p.state NOT IN ('known', 'kept') AND i.role = 'pool' ORDER BY p.rank",
         cycle,
     )
     expected = [ExpectedTask(r["task_key"], r["image_id"], r["width"], r["height"]) for r in rows]

@@ -45,7 +45,7 @@ def run_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> CycleR
         _push(workspace, cycle, picks, reporter)
         _pull(workspace, cycle, reporter)
         candidate = _train(workspace, cycle, reporter)
-        before, after = _evaluate(workspace, cycle, candidate, reporter)
+        before, after = _evaluate(workspace, candidate, reporter)
         reason = _promote(workspace, cycle, candidate, before, after, reporter)
     except Waiting as waiting:
         return CycleResult(cycle.number, False, str(waiting))
@@ -107,7 +107,8 @@ def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick
 
 
 def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Reporter) -> None:
-    fresh = [p for p in picks if not p.known]
+    answered = bridge.answered_elsewhere(workspace, cycle.number)
+    fresh = [p for p in picks if not p.known and p.image_id not in answered]
 
     def work(_: Path) -> Output:
         project_id, result = bridge.push_picks(
@@ -178,11 +179,11 @@ def _train(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> Model | No
 
 
 def _evaluate(
-    workspace: Workspace, cycle: Cycle, candidate: Model | None, reporter: Reporter
+    workspace: Workspace, candidate: Model | None, reporter: Reporter
 ) -> tuple[Metrics, Metrics | None]:
-    """Return the metrics of the model the cycle began with and of the candidate."""
+    """Return the metrics of the current model, which a rollback may have changed since, and of the candidate."""
     validation = library.validation(workspace)
-    before = modelling.evaluate_model(workspace, cycle.model, validation, reporter)
+    before = modelling.evaluate_model(workspace, models.current_model(workspace), validation, reporter)
     if candidate is None:
         return before, None
     after = modelling.evaluate_model(workspace, candidate, validation, reporter)
@@ -260,8 +261,8 @@ def _relative(workspace: Workspace, path: Path) -> str:
 
 def restart_labelling(workspace: Workspace) -> str:
     """Forget the labelling project, so that the open cycle is pushed again into a new one."""
-    bridge.forget_project(workspace)
     number = open_cycle_number(workspace)
+    bridge.forget_project(workspace, number)
     if number is not None:
         shutil.rmtree(workspace.cycle_dir(number) / "push", ignore_errors=True)
     return "the next push begins another project. Run: al-loop cycle"

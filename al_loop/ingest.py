@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import io
-import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from al_loop.coco import missing_classes, read_coco
 from al_loop.errors import DataError
 from al_loop.files import write_atomically
+from al_loop.library import boxes_to_json
 from al_loop.workspace import Workspace, now
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -76,7 +76,7 @@ def add_images(
     report = IngestReport()
     for number, path in enumerate(files, start=1):
         try:
-            _add(workspace, path, "pool", report)
+            _store(workspace, load_upright(path), path, "pool", report)
         except DataError as error:
             report.refused.append((path, str(error)))
         if on_progress:
@@ -109,16 +109,12 @@ def add_validation(
                 raise DataError(
                     f"is {upright.width}x{upright.height} px upright, {coco.name} says {item.width}x{item.height}"
                 )
-            rows = [
-                [*box, label]
-                for box, label in zip(item.boxes.xyxy.tolist(), item.boxes.labels.tolist(), strict=True)
-            ]
             _store(workspace, upright, item.path, "validation", report)
             workspace.store.execute(
                 "INSERT OR REPLACE INTO labels VALUES (?, ?, ?, NULL, NULL, NULL, ?)",
                 upright.id,
-                "labelled" if rows else "empty",
-                json.dumps(rows),
+                "labelled" if len(item.boxes) else "empty",
+                boxes_to_json(item.boxes),
                 now(),
             )
         except DataError as error:
@@ -169,10 +165,6 @@ def _upright(data: bytes) -> Upright:
             turned.convert("RGB").save(buffer, "PNG")
             suffix = ".png"
         return Upright(identity, buffer.getvalue(), suffix, turned.width, turned.height)
-
-
-def _add(workspace: Workspace, path: Path, role: str, report: IngestReport) -> None:
-    _store(workspace, load_upright(path), path, role, report)
 
 
 def _store(workspace: Workspace, image: Upright, source: Path, role: str, report: IngestReport) -> None:

@@ -86,3 +86,32 @@ def test_a_model_whose_file_was_changed_is_not_used(small: Workspace, tmp_path: 
     checkpoint(model.weights, seed=3)
     with pytest.raises(ModelError, match="has SHA-256"):
         load_detector(small, model)
+
+
+def test_a_checkpoint_by_url_is_fetched_once_and_its_hash_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    from al_loop.detector.checkpoint import fetch
+
+    monkeypatch.setenv("AL_LOOP_CACHE", str(tmp_path / "cache"))
+    served = tmp_path / "served"
+    served.mkdir()
+    file = checkpoint(served / "plain.pth")
+    digest = file_sha256(file)
+    for name in (f"right-{digest[:8]}.pth", "wrong-00000000.pth"):
+        (served / name).write_bytes(file.read_bytes())
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=served)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_address[1]}"
+        for url, sha256 in ((f"{base}/plain.pth", digest), (f"{base}/right-{digest[:8]}.pth", None)):
+            assert file_sha256(fetch(url, sha256)) == digest
+        with pytest.raises(ModelError, match="could not be fetched"):
+            fetch(f"{base}/wrong-00000000.pth")
+        with pytest.raises(ModelError, match="could not be fetched"):
+            fetch(f"{base}/missing.pth")
+        server.shutdown()
+    assert file_sha256(fetch(f"{base}/plain.pth", digest)) == digest  # from the cache: nobody serves it now

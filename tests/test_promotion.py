@@ -99,3 +99,36 @@ def test_a_candidate_trained_again_replaces_the_first(workspace: Workspace) -> N
     again = models.register_model(workspace, "cycle-1", "cycle", "1" * 64, None, None)
     assert again.weights_sha256 == "1" * 64
     assert models.saved_metrics(workspace, "cycle-1") is None
+
+
+def test_a_candidate_is_compared_with_the_model_in_use_now(filled: Workspace) -> None:
+    """A rollback or an import while people label changes what has to be beaten."""
+    from al_loop import cycle, library
+    from al_loop.console import Silent
+    from al_loop.files import json_hash
+
+    digest = json_hash([library.labels_hash(library.validation(filled)), filled.config.score.score_thr])
+    for name, ap in (("pretrain-1", 0.2), ("import-1", 0.6), ("cycle-1", 0.4)):
+        add(filled, name, promote=name != "cycle-1")
+        models.save_metrics(filled, name, digest, metrics(ap))
+    before, after = cycle._evaluate(filled, models.get_model(filled, "cycle-1"), Silent())
+    assert (before.ap, after.ap if after else None) == (0.6, 0.4)
+
+
+def test_leaving_a_project_keeps_what_people_answered_in_it(filled: Workspace) -> None:
+    from al_loop import bridge, library
+
+    add(filled, "pretrain-1")
+    store = filled.store
+    store.execute("INSERT INTO cycles VALUES (1, 2, '{}', 'pretrain-1', NULL, NULL, 'now', NULL)")
+    first, second = (image.id for image in library.unlabelled(filled)[:2])
+    for rank, (name, state) in enumerate(((first, "labelled"), (second, "pending"))):
+        store.execute("INSERT INTO picks VALUES (1, ?, ?, 1.0, 'x', ?, ?)", rank, name, f"1/{name}", state)
+    store.execute(
+        "INSERT INTO labels VALUES (?, 'labelled', '[[0, 0, 9, 9, 1]]', 1, NULL, NULL, 'now')", first
+    )
+    store.execute("INSERT INTO facts VALUES ('label_studio_project embedded', '7')")
+    bridge.forget_project(filled, 1)
+    assert store.row("SELECT 1 FROM facts WHERE key LIKE 'label_studio_project%'") is None
+    assert bridge.answered_elsewhere(filled, 1) == {first}
+    assert [item.image.id for item in library.labelled(filled)] == [first]
