@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from render.shapes.patches import grid, join
+from render.shapes.surface import FloatArray, Parameter, Rest, Shape, Surface
 
 #: Value of a face -> (outward normal, direction its pip pattern calls "right"). Opposite faces sum to 7.
 FACES: dict[int, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
@@ -18,6 +18,8 @@ FACES: dict[int, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     5: ((0, 1, 0), (1, 0, 0)),
     6: ((0, 0, -1), (1, 0, 0)),
 }
+#: Value - 1 -> what a die with that value on top is called.
+NAMES = ("one", "two", "three", "four", "five", "six")
 _CORNERS = ((-1, -1), (1, 1), (-1, 1), (1, -1))
 #: Value -> places of its pips on the face, in units of PIP_SPACING.
 PIPS: dict[int, tuple[tuple[int, int], ...]] = {
@@ -29,15 +31,6 @@ PIPS: dict[int, tuple[tuple[int, int], ...]] = {
     6: (*_CORNERS, (-1, 0), (1, 0)),
 }
 PIP_SPACING = 0.25
-
-
-@dataclass(frozen=True, eq=False)
-class Surface:
-    """A closed mesh. vertices: (n, 3); quads: (m, 4), outward; pip: (n,) 1 inside a pip, 0 on the body."""
-
-    vertices: FloatArray
-    quads: NDArray[np.int64]
-    pip: FloatArray
 
 
 def frame(value: int) -> FloatArray:
@@ -58,40 +51,34 @@ def upper_face(matrix: FloatArray) -> int:
     return max(FACES, key=lambda value: float((matrix @ np.asarray(FACES[value][0], float))[2]))
 
 
-def surface(roundness: float, ball: float, pip_radius: float, pip_depth: float, cells: int) -> Surface:
+def _build(form: Mapping[str, float]) -> dict[str, Surface]:
     """A rounded cube, cut by a ball, with `cells` x `cells` quads per face and dents for pips."""
+    cells = round(form["cells"])
     steps = np.linspace(-0.5, 0.5, cells + 1)
-    a, b = (g.ravel() for g in np.meshgrid(steps, steps, indexing="ij"))
-    corner = np.arange(cells * (cells + 1)).reshape(cells, cells + 1)[:, :-1].ravel()
-    quad = np.stack([corner, corner + cells + 1, corner + cells + 2, corner + 1], axis=1)
-    sheets, quads, pips = [], [], []
-    for number, value in enumerate(FACES):
-        flat = np.stack([a, b, np.full_like(a, 0.5)], axis=1)
-        depth, pip = _dents(a, b, value, pip_radius, pip_depth, 1.0 / cells)
-        points = _rounded(flat, roundness, ball)
-        points[:, 2] -= depth
-        sheets.append(points @ frame(value))
-        quads.append(quad + number * len(a))
-        pips.append(pip)
-    vertices, first, merged = np.unique(
-        np.round(np.concatenate(sheets), 7), axis=0, return_index=True, return_inverse=True
-    )
-    return Surface(vertices, merged.reshape(-1)[np.concatenate(quads)], np.concatenate(pips)[first])
+    b, a = np.meshgrid(steps, steps, indexing="ij")
+    flat = np.stack([a, b, np.full_like(a, 0.5)], axis=-1)
+    smooth = _rounded(flat, form["roundness"], form["ball"])
+    patches = []
+    for value in FACES:
+        depth, pip = _dents(a, b, value, form["pip_radius"], form["pip_depth"], 1.0 / cells)
+        points = smooth - depth[..., None] * (0.0, 0.0, 1.0)
+        patches.append(grid(points @ frame(value), np.stack([a, b], axis=-1), pip))
+    return {"": join(patches)}
 
 
 def _rounded(points: FloatArray, roundness: float, ball: float) -> FloatArray:
     core = np.clip(points, roundness - 0.5, 0.5 - roundness)
     out = points - core
-    out *= roundness / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+    out *= roundness / np.maximum(np.linalg.norm(out, axis=-1, keepdims=True), 1e-12)
     rounded = core + out
-    length = np.linalg.norm(rounded, axis=1, keepdims=True)
+    length = np.linalg.norm(rounded, axis=-1, keepdims=True)
     return np.asarray(rounded * np.minimum(1.0, 0.5 * ball / length))
 
 
 def _dents(
     a: FloatArray, b: FloatArray, value: int, radius: float, depth: float, cell: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Depth below the face and share of pip colour, both (n,), at face coordinates (a, b)."""
+    """Depth below the face and share of pip colour at face coordinates (a, b), in their shape."""
     nearest = np.full_like(a, np.inf)
     for u, v in PIPS[value]:
         nearest = np.minimum(nearest, np.hypot(a - u * PIP_SPACING, b - v * PIP_SPACING))
@@ -101,3 +88,21 @@ def _dents(
     return depth * np.clip(1 - (nearest / radius) ** 2, 0, None), np.clip(
         (radius - nearest) / cell + 0.5, 0, 1
     )
+
+
+DIE = Shape(
+    _build,
+    size="edge",
+    parameters={
+        "roundness": Parameter(0.10, 0.005, 0.45, "radius of the edges, in edges"),
+        "ball": Parameter(1.50, 1.05, 1.80, "diameter of the ball that cuts the corners, in edges"),
+        "pip_radius": Parameter(0.095, 0.0, 0.12, "radius of a pip, in edges; 0: no pips"),
+        "pip_depth": Parameter(0.05, 0.0, 0.09, "depth of a pip, in edges"),
+        "cells": Parameter(56, 4, 160, "quads along an edge"),
+    },
+    rests=tuple(
+        Rest(tuple(float(v) for v in frame(value).ravel()), NAMES[value - 1])  # type: ignore[arg-type]
+        for value in FACES
+    ),
+    states=NAMES,
+)

@@ -1,0 +1,199 @@
+"""Turbine rotor blade and guide vane. Unit: their height along the span; x is the engine's axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from render.shapes.airfoil import Aerofoil
+from render.shapes.patches import Patch, centred, grid, join
+from render.shapes.planar import densified, fill, lattice, rounded_rectangle
+from render.shapes.solids import lofted, rounded_box, strip_cap
+from render.shapes.surface import FloatArray, Parameter, Shape, Surface
+
+#: Finest side of a platform's outline, and of the triangles on it, in heights.
+_SPACING = 0.012
+
+
+def _aerofoil(form: Mapping[str, float]) -> Aerofoil:
+    return Aerofoil(
+        chord=form["chord"],
+        taper=form["taper"],
+        thickness=form["thickness"],
+        slim=form["slim"],
+        camber=np.radians(form["camber_deg"]),
+        stagger=np.radians(form["stagger_deg"]),
+        twist=np.radians(form["twist_deg"]),
+        half=round(form["cells"]),
+    )
+
+
+def _ring(outline: FloatArray, height: float) -> FloatArray:
+    return np.asarray(np.c_[outline, np.full(len(outline), height)])
+
+
+def _lid(outer: FloatArray, holes: list[FloatArray], height: float) -> Patch:
+    """A flat face at a height, looking up, with aerofoil-shaped openings."""
+    flat = [ring[:, :2] for ring in holes]
+    points, triangles = fill(outer, flat, lattice(outer.min(axis=0), outer.max(axis=0), 0.02))
+    return Patch(_ring(points, height), triangles)
+
+
+def _blade(form: Mapping[str, float]) -> dict[str, Surface]:
+    foil, thick = _aerofoil(form), form["platform"]
+    fillet = foil.fillet(form["fillet"])
+    deck = form["root"] + thick
+    rings = foil.rings(deck, 1.0, (fillet, 0.0), round(form["cells"]))
+    low, high = rings[0].min(axis=0)[:2], rings[0].max(axis=0)[:2]
+    low, high = low - form["margin"], high + form["margin"]
+    edge = 0.12 * thick
+    outline = densified(rounded_rectangle(low, high, 0.02, 4), _SPACING)
+    rim = densified_like(outline, low + edge, high - edge, low, high)
+    sides = [_ring(rim, deck - thick), _ring(outline, deck - thick + edge)]
+    sides += [_ring(outline, deck - edge), _ring(rim, deck)]
+    free = high - low - 2 * edge
+    foot = _root(form, 0.94 * free[0], free[1]) + np.array([*(low + high) / 2, 0.0])
+    patches = [
+        lofted(rings),
+        strip_cap(rings[-1]),
+        _lid(rim, [rings[0]], deck),
+        grid(np.stack(sides), around=True),
+        replace(p := _lid(rim, [foot[-1]], deck - thick), faces=p.faces[:, ::-1]),
+        lofted(foot),
+        _flat(foot[0]).flipped(),
+    ]
+    return centred({"": join(patches)})
+
+
+def densified_like(
+    outline: FloatArray, low: FloatArray, high: FloatArray, old_low: FloatArray, old_high: FloatArray
+) -> FloatArray:
+    """An outline in one bounding box stretched into another, point by point."""
+    return np.asarray(low + (outline - old_low) / (old_high - old_low) * (high - low))
+
+
+def _flat(ring: FloatArray) -> Patch:
+    points, triangles = fill(ring[:, :2])
+    return Patch(_ring(points, ring[0, 2]), triangles)
+
+
+def _root(form: Mapping[str, float], length: float, width: float) -> FloatArray:
+    """(k, n, 3): a dovetail, or a fir tree of `lobes` pairs of teeth, and the shank above it; x along the slot.
+
+    Half its width at a height: teeth whose tips lie on a wedge, rounded as a cosine.
+    """
+    lobes, tall = round(form["lobes"]), form["root"]
+    top, shank = 0.36 * width, 0.68 * tall
+    if lobes:
+        height = np.linspace(0.0, shank, 16 * lobes + 1)
+        wedge = 0.42 + 0.58 * height / shank
+        wave = 0.5 - 0.5 * np.cos(2 * np.pi * (height / shank * lobes + 0.12))
+        half = top * wedge * (0.70 + 0.34 * np.clip(1.15 * wave, 0.0, 1.0))
+    else:
+        height = np.array([0.0, 0.04, 0.3, 0.36, 0.92, 1.0]) * shank
+        half = top * np.array([0.98, 1.06, 1.06, 1.0, 0.58, 0.55])
+    curve = np.linspace(0, 1, 6)[1:]
+    height = np.concatenate([height, shank + (tall - shank) * curve])
+    half = np.concatenate([half, half[-1] + (top * 1.02 - half[-1]) * curve**2])
+    chamfer = 0.02 * tall
+    rings = []
+    for z, y in zip(height, half, strict=True):
+        corner = rounded_rectangle((-length / 2, -y), (length / 2, y), chamfer, 1)
+        rings.append(_ring(_subdivided(corner, 6, 12), z))
+    return np.stack(rings)
+
+
+def _subdivided(rectangle: FloatArray, across: int, along: int) -> FloatArray:
+    """The eight corners of a chamfered rectangle with `along` steps on its long, `across` on its short sides."""
+    pieces = []
+    for k in range(8):
+        steps = (1, along, 1, across)[k % 4]
+        a, b = rectangle[k], rectangle[(k + 1) % 8]
+        pieces.append(a + (b - a) * (np.arange(steps) / steps)[:, None])
+    return np.concatenate(pieces)
+
+
+def _vane(form: Mapping[str, float]) -> dict[str, Surface]:
+    foil, thick = _aerofoil(form), form["platform"]
+    fillet = foil.fillet(form["fillet"])
+    count, rows = round(form["count"]), round(form["cells"])
+    one = foil.rings(thick, 1 - thick, (fillet, fillet), rows)
+    low, high = one.min(axis=(0, 1))[:2], one.max(axis=(0, 1))[:2]
+    pitch = max(form["pitch"], 1.15 * (high - low)[1])
+    foils = [one + np.array([0.0, (k - (count - 1) / 2) * pitch, 0.0]) for k in range(count)]
+    low, high = np.array([low[0], low[1]]) - form["margin"], np.array([high[0], high[1]]) + form["margin"]
+    low[1] -= (count - 1) / 2 * pitch
+    high[1] += (count - 1) / 2 * pitch
+    patches = [lofted(foil) for foil in foils]
+    patches += _platform(low, high, 0.0, thick, [f[0] for f in foils], up=True)
+    patches += _platform(low, high, 1 - thick, thick, [f[-1] for f in foils], up=False)
+    rail = (0.07 * (high - low)[0], 0.98 * (high - low)[1], 2.6 * thick)
+    for x in (0.86 * low[0] + 0.14 * high[0], 0.18 * low[0] + 0.82 * high[0]):
+        hook = rounded_box(rail, 0.1 * thick, (1, 24, 2), 2)
+        patches += [p.moved((x, (low[1] + high[1]) / 2, 1 + 0.6 * thick)) for p in hook]
+    radius = form["radius"]
+    made = centred({"": join([replace(p, points=_bent(p.points, radius)) for p in patches])})
+    return centred(made, 1 / float(np.ptp(made[""].vertices[:, 2])))
+
+
+def _platform(
+    low: FloatArray, high: FloatArray, floor: float, thick: float, openings: list[FloatArray], *, up: bool
+) -> list[Patch]:
+    """A flat slab from `floor` up, with the aerofoils' openings in its upper or its lower face."""
+    edge = 0.12 * thick
+    outline = densified(rounded_rectangle(low, high, 0.012, 3), _SPACING)
+    rim = densified_like(outline, low + edge, high - edge, low, high)
+    heights = (floor, floor + edge, floor + thick - edge, floor + thick)
+    sides = [_ring(o, z) for o, z in zip((rim, outline, outline, rim), heights, strict=True)]
+    bottom = _lid(rim, [] if up else openings, floor).flipped()
+    return [_lid(rim, openings if up else [], floor + thick), bottom, grid(np.stack(sides), around=True)]
+
+
+def _bent(points: FloatArray, radius: float) -> FloatArray:
+    """Flat platforms as pieces of cylinders about the engine's axis, `radius` below the foot."""
+    angle, away = points[:, 1] / radius, radius + points[:, 2]
+    return np.stack([points[:, 0], away * np.sin(angle), away * np.cos(angle) - radius], axis=1)
+
+
+def _parameters(**changed: Parameter) -> dict[str, Parameter]:
+    return {
+        "chord": Parameter(0.36, 0.1, 0.6, "chord at the foot, in heights"),
+        "taper": Parameter(0.78, 0.4, 1.3, "chord at the tip over chord at the foot"),
+        "thickness": Parameter(0.17, 0.06, 0.3, "greatest thickness over chord at the foot"),
+        "slim": Parameter(0.6, 0.3, 1.2, "relative thickness at the tip over that at the foot"),
+        "camber_deg": Parameter(75.0, 0.0, 110.0, "turn of the mean line at the foot"),
+        "stagger_deg": Parameter(20.0, -60.0, 60.0, "angle of the chord to the axis at the foot"),
+        "twist_deg": Parameter(28.0, -60.0, 60.0, "turn from foot to tip"),
+        "fillet": Parameter(
+            0.025, 0.01, 0.06, "radius between aerofoil and platform, in heights, where there is room"
+        ),
+        "platform": Parameter(0.045, 0.02, 0.1, "thickness of a platform, in heights"),
+        "margin": Parameter(0.025, 0.02, 0.1, "platform beyond the aerofoil, in heights"),
+        "cells": Parameter(40, 16, 160, "quads along one side of a section, and along the span"),
+    } | changed
+
+
+BLADE = Shape(
+    _blade,
+    size="height from the root's underside to the tip",
+    parameters=_parameters(
+        root=Parameter(0.3, 0.12, 0.5, "height of root and shank below the platform, in heights"),
+        lobes=Parameter(3, 0, 5, "pairs of teeth of the fir tree; 0: a dovetail"),
+    ),
+)
+VANE = Shape(
+    _vane,
+    size="height over both platforms and the rails",
+    parameters=_parameters(
+        chord=Parameter(0.42, 0.1, 0.6, "chord at the inner platform, in heights"),
+        taper=Parameter(1.1, 0.7, 1.4, "chord at the outer platform over that at the inner"),
+        slim=Parameter(1.0, 0.3, 1.2, "relative thickness outside over inside"),
+        stagger_deg=Parameter(35.0, -60.0, 60.0, "angle of the chord to the axis at the inner platform"),
+        twist_deg=Parameter(-6.0, -60.0, 60.0, "turn from inner to outer platform"),
+        count=Parameter(1, 1, 4, "aerofoils between the platforms"),
+        pitch=Parameter(0.3, 0.15, 1.0, "distance between aerofoils around the engine, in heights"),
+        radius=Parameter(3.0, 1.0, 50.0, "radius of the inner platform about the engine's axis, in heights"),
+    ),
+)

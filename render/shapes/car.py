@@ -1,0 +1,201 @@
+"""A car of named components. Unit: overall length; x forward, y to its left, z up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from render.shapes.car_body import Body, Lines
+from render.shapes.car_panels import SIDES, Panels
+from render.shapes.car_wheel import wheel
+from render.shapes.implicit import Field, skin
+from render.shapes.panels import Skin
+from render.shapes.patches import Patch, centred, grid, join
+from render.shapes.solids import lofted, plate, rounded_box
+from render.shapes.surface import UPRIGHT, Parameter, Shape, Surface
+
+#: Takes a plate's axes (right, up, out) to (x, z, -y).
+_SIDEWAYS = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+_CORNERS = tuple(f"{end}_{side}" for end in ("front", "back") for side in SIDES)
+COMPONENTS = (
+    "body",
+    "hood",
+    "trunk",
+    "front_bumper",
+    "back_bumper",
+    *(f"{corner}_door" for corner in _CORNERS),
+    "windshield",
+    "back_glass",
+    *(f"{corner}_window" for corner in _CORNERS),
+    *(f"{corner}_light" for corner in _CORNERS),
+    *(f"{side}_mirror" for side in SIDES),
+    *(f"{corner}_wheel" for corner in _CORNERS),
+    "grille",
+    "front_plate",
+    "back_plate",
+    "trim",
+    "interior",
+)
+
+
+def _car(form: Mapping[str, float]) -> dict[str, Surface]:
+    lines = Lines.of(form)
+    body = Body(lines)
+    # A cell that divides no length evenly keeps lattice points off the body's flat middle plane.
+    cell = 1 / (round(form["cells"]) + 0.3)
+    reach = lines.width / 2 + 0.03
+    points, quads = skin(body, (-0.53, -reach, 0.0), (0.53, reach, lines.height + 0.03), cell)
+    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    pieces: dict[str, list[Patch]] = dict(Panels(body).cut(Skin(body, points, triangles)))
+    for name, patches in _attached(body, round(form["spokes"])):
+        pieces.setdefault(name, []).extend(patches)
+    made = centred({name: join(pieces[name]) for name in COMPONENTS})
+    length = max(s.vertices[:, 0].max() for s in made.values()) * 2
+    return centred(made, 1 / float(length))
+
+
+def _attached(body: Body, spokes: int) -> Iterator[tuple[str, list[Patch]]]:
+    """What is no panel: wheels and their wells, mirrors, handles, number plates, the inside."""
+    m = body.lines
+    for name, side in SIDES.items():
+        turn = np.diag([side, side, 1.0])
+        for end, axle in (("front", m.front), ("back", m.rear)):
+            tyre = wheel(0.33, spokes)
+            tyre = replace(tyre, points=tyre.points * m.wheel).turned(turn)
+            at = side * (_half_width(body, axle) - 0.36 * m.wheel)
+            yield f"{end}_{name}_wheel", [tyre.moved((axle, at, m.wheel))]
+            at = side * (_half_width(body, axle) - 0.012)
+            yield "trim", [p.turned(turn).moved((axle, at, m.wheel)) for p in _well(m)]
+        yield f"{name}_mirror", _mirror(body, side)
+        for x in (m.pillar + 0.028, m.rear + 0.052):
+            at = side * (_half_width(body, x, 0.60 * m.height) + 0.002)
+            yield "trim", _box((0.034, 0.008, 0.006), 0.0028, (x, at, 0.605 * m.height))
+    plate = (0.003, 0.105, 0.024)
+    for name, z, way in (("front", 0.30, 1.0), ("back", 0.50, -1.0)):
+        at = _surface_x(body, z * m.height, way)
+        yield f"{name}_plate", _box(plate, 0.0012, (at + way * 0.001, 0.0, z * m.height))
+    yield "interior", _inside(m)
+
+
+def _box(size: tuple[float, float, float], radius: float, at: tuple[float, float, float]) -> list[Patch]:
+    return [p.moved(at) for p in rounded_box(size, radius, (2, 2, 2), 3)]
+
+
+def _half_width(body: Body, x: float, height: float | None = None) -> float:
+    """|y| of the body's side at a place and height (default: the wheels' middle)."""
+    z = body.lines.wheel * 1.6 if height is None else height
+    return _root(body, lambda y: np.stack([np.full_like(y, x), y, np.full_like(y, z)], axis=1))
+
+
+def _surface_x(body: Body, height: float, way: float) -> float:
+    """x of nose (way 1) or tail (way -1) in the middle, at a height."""
+    found = _root(body, lambda x: np.stack([way * x, np.zeros_like(x), np.full_like(x, height)], axis=1))
+    return way * found
+
+
+def _root(body: Body, line: Field) -> float:
+    """The outermost place on a line through the body where its surface is."""
+    at = np.linspace(0.0, 0.55, 2200)
+    inside = np.flatnonzero(body(line(at)) < 0)
+    return float(at[inside[-1]])
+
+
+def _mirror(body: Body, side: float) -> list[Patch]:
+    """A mirror housing on a foot, at the front corner of the side window."""
+    m = body.lines
+    x, z = m.cowl - 0.062, m.belt + 0.022
+    y = _half_width(body, x, z) + 0.020
+    shell = rounded_box((0.021, 0.040, 0.029), 0.0099, (2, 2, 2), 4)
+    foot = rounded_box((0.012, 0.03, 0.006), 0.0025, (1, 1, 1), 2)
+    return [p.moved((x, side * (y + 0.006), z)) for p in shell] + [
+        p.moved((x + 0.002, side * (y - 0.016), z - 0.010)) for p in foot
+    ]
+
+
+def _well(m: Lines) -> list[Patch]:
+    """A wheel well about a wheel's axle, opening towards +y at y = 0: a band over the wheel, and a back."""
+    outer, inner, deep = 1.10 * m.arch, 1.005 * m.arch, 0.075
+    end = float(np.arccos((m.clearance + 0.006 - m.wheel) / outer))  # down to the underside on either side
+    angle = np.linspace(-end, end, 49)
+    ring = np.array([(outer, 0.0), (outer, -deep), (inner, -deep), (inner, 0.0)])
+    band = np.stack(
+        [
+            np.sin(angle)[:, None] * ring[:, 0],
+            np.tile(ring[:, 1], (49, 1)),
+            np.cos(angle)[:, None] * ring[:, 0],
+        ],
+        axis=2,
+    )
+    quad = np.arange(4)[None]
+    disc = np.stack([np.sin(angle[::-1]), np.cos(angle[::-1])], axis=1) * outer
+    back = [p.turned(_SIDEWAYS).moved((0.0, -deep, 0.0)) for p in plate(disc, [], 0.003, 0.0005)]
+    return [grid(band, around=True), Patch(band[-1], quad), Patch(band[0], quad[:, ::-1]), *back]
+
+
+def _inside(m: Lines) -> list[Patch]:
+    """Floor pan, dashboard, seats and steering wheel: what is seen through clear glass."""
+    h, w = m.height, m.width
+    back, front = m.rear - 0.02, m.cowl - 0.012
+    low, high = m.clearance + 0.016, 0.5 * h
+    pan = ((front - back), 0.80 * w, high - low)
+    patches = _box(pan, 0.01, ((front + back) / 2, 0.0, (low + high) / 2))
+    patches += _box((0.085, 0.74 * w, 0.055), 0.02, (front - 0.055, 0.0, 0.60 * h))
+    for x in (m.pillar + 0.075, m.pillar - 0.085):
+        for y in (-0.19 * w, 0.19 * w):
+            patches += _seat((x, y, high), 0.30 * w, h)
+    ring = np.linspace(0, 2 * np.pi, 13)[:-1]
+    rim = np.stack([0.038 + 0.004 * np.cos(ring), 0.004 * np.sin(ring)], axis=1)
+    angle = np.linspace(0, 2 * np.pi, 33)[:-1]
+    flat = np.stack(
+        [
+            np.broadcast_to(rim[:, 1:], (12, 32)),
+            rim[:, :1] * np.cos(angle),
+            rim[:, :1] * np.sin(angle),
+        ],
+        axis=2,
+    )
+    lean = np.radians(-25)
+    turn = np.array([[np.cos(lean), 0, np.sin(lean)], [0, 1, 0], [-np.sin(lean), 0, np.cos(lean)]])
+    wheel_at = (front - 0.125, 0.19 * w, 0.655 * h)
+    return [*patches, lofted(flat, ring=True).turned(turn).moved(wheel_at)]
+
+
+def _seat(at: tuple[float, float, float], width: float, height: float) -> list[Patch]:
+    """A seat on a place: cushion, leaning back, head rest."""
+    lean = np.radians(-14)
+    turn = np.array([[np.cos(lean), 0, np.sin(lean)], [0, 1, 0], [-np.sin(lean), 0, np.cos(lean)]])
+    cushion = [p.moved(at) for p in rounded_box((0.11, width, 0.05), 0.02, (2, 2, 2), 3)]
+    rest: list[Patch] = []
+    for size, up in (
+        ((0.034, width, 0.28 * height), 0.16 * height),
+        ((0.024, 0.5 * width, 0.1 * height), 0.345 * height),
+    ):
+        rest += [p.moved((0.0, 0.0, up)).turned(turn) for p in rounded_box(size, 0.011, (2, 2, 2), 3)]
+    x, y, z = at
+    return cushion + [p.moved((x - 0.055, y, z)) for p in rest]
+
+
+CAR = Shape(
+    _car,
+    size="overall length, bumper to bumper",
+    parameters={
+        "height": Parameter(0.315, 0.28, 0.40, "height of the roof above the ground, in lengths"),
+        "width": Parameter(0.395, 0.34, 0.46, "width without mirrors, in lengths"),
+        "wheelbase": Parameter(0.59, 0.54, 0.62, "distance between the axles, in lengths"),
+        "wheel": Parameter(0.070, 0.060, 0.085, "radius of a wheel, in lengths"),
+        "clearance": Parameter(0.036, 0.025, 0.065, "height of the underside, in lengths"),
+        "hood": Parameter(0.285, 0.2, 0.34, "from the nose to the windshield's foot, in lengths"),
+        "deck": Parameter(
+            0.155, 0.02, 0.22, "from the rear window's foot to the tail: below 0.09 a hatchback"
+        ),
+        "slope": Parameter(
+            0.15, 0.04, 0.24, "how far the rear window leans, in lengths, where there is room"
+        ),
+        "spokes": Parameter(7, 3, 16, "spokes of a wheel"),
+        "cells": Parameter(150, 60, 300, "cells of the skin along the car"),
+    },
+    rests=(UPRIGHT,),
+    components=COMPONENTS,
+)

@@ -1,0 +1,53 @@
+"""A car's wheel: tyre and spoked rim in one closed surface. Unit: its radius; it turns about y."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from render.shapes.patches import Patch
+from render.shapes.solids import lofted
+from render.shapes.surface import FloatArray
+
+#: Tyre from the inner side to the outer: (radius, place across in half widths).
+_TYRE = (
+    (0.60, -0.80), (0.68, -0.93), (0.82, -1.0), (0.92, -0.96), (0.975, -0.84), (0.998, -0.6), (1.0, -0.3),
+    (1.0, 0.3), (0.998, 0.6), (0.975, 0.84), (0.92, 0.96), (0.84, 1.0), (0.76, 0.99), (0.70, 0.92),
+)  # fmt: skip
+
+
+def wheel(half_width: float, spokes: int, columns: int = 120) -> Patch:
+    """A wheel about the origin whose face looks along +y; accent is 1 on the metal of the rim."""
+    rows: list[tuple[float, float]] = [(0.0, -0.35), (0.58, -0.35), *_TYRE]
+    rim = [(0.685, 0.90), (0.675, 0.96), (0.64, 0.95), (0.63, 0.86)]
+    dish = [(r, 0.86 - 0.12 * (0.61 - r) / 0.5) for r in np.linspace(0.615, 0.17, 16)]
+    hub = [(0.15, 0.78), (0.13, 0.84), (0.06, 0.86), (0.0, 0.86)]
+    profile = np.array([*rows, *rim, *dish, *hub])
+    angle = np.arange(columns) * (2 * np.pi / columns)
+    radius, across = profile[:, :1], profile[:, 1:]
+    first = len(rows) + len(rim)
+    open_ = np.zeros((len(profile), columns))
+    open_[first : first + len(dish)] = _gaps(profile[first : first + len(dish), 0], angle, spokes)
+    depth = across - 0.55 * open_
+    accent = np.zeros_like(open_)
+    accent[len(rows) :] = 1.0
+    accent[open_ > 0.5] = 0.0
+    # Heights of the loft become +y, and its circles lie in z-x, which keeps the wheel's face outward.
+    circles = np.stack(
+        [radius * np.sin(angle), np.broadcast_to(depth * half_width, open_.shape), radius * np.cos(angle)],
+        axis=2,
+    )
+    made = lofted(circles)
+    seam = np.concatenate([accent, accent[:, :1]], axis=1).ravel()
+    return Patch(made.points, made.faces, made.uv, seam)
+
+
+def _gaps(radius: FloatArray, angle: FloatArray, spokes: int) -> FloatArray:
+    """(rings, columns): 1 in the openings between spokes, 0 on them, steep between."""
+    turn = angle[None] * spokes / (2 * np.pi)
+    off = np.abs(turn - np.round(turn)) * 2 * np.pi / spokes  # angle from the nearest spoke's middle
+    across = radius[:, None] * np.sin(np.minimum(off, np.pi / 2))
+    half = 0.075 + 0.05 * (radius[:, None] - 0.2)
+    wide = np.clip((across - half) / 0.02, 0, 1)
+    return np.asarray(
+        wide * np.clip((0.6 - radius[:, None]) / 0.015, 0, 1) * np.clip((radius[:, None] - 0.2) / 0.03, 0, 1)
+    )

@@ -1,0 +1,125 @@
+"""A surface as arrays, and what a built-in shape declares about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A polygon mesh whose faces look outward (counter-clockwise seen from outside).
+
+    vertices: (n, 3).  corners: (l,) vertex of every face corner, face after face.  sizes: (m,) corners per face.
+    accent: (n,) 1 where the accent colour shows, 0 elsewhere.  uv: (l, 2) texture coordinates per corner, or
+    None.  smooth: whether shading is interpolated over edges.
+    """
+
+    vertices: FloatArray
+    corners: IntArray
+    sizes: IntArray
+    accent: FloatArray | None = None
+    uv: FloatArray | None = None
+    smooth: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not fit together."""
+        if self.vertices.ndim != 2 or self.vertices.shape[1] != 3:
+            raise ValueError(f"expected vertices (n, 3), got {self.vertices.shape}")
+        if int(self.sizes.sum()) != len(self.corners):
+            raise ValueError(f"expected {int(self.sizes.sum())} corners, got {len(self.corners)}")
+        if self.accent is not None and self.accent.shape != (len(self.vertices),):
+            raise ValueError(f"expected accent ({len(self.vertices)},), got {self.accent.shape}")
+        if self.uv is not None and self.uv.shape != (len(self.corners), 2):
+            raise ValueError(f"expected uv ({len(self.corners)}, 2), got {self.uv.shape}")
+
+    @cached_property
+    def fans(self) -> IntArray:
+        """(t, 3) places in `corners`: every face as a fan of triangles around its first corner."""
+        starts = np.cumsum(self.sizes) - self.sizes
+        counts = self.sizes - 2
+        first = np.repeat(starts, counts)
+        step = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.stack([first, first + step + 1, first + step + 2], axis=1)
+
+    @property
+    def triangles(self) -> IntArray:
+        """(t, 3) vertex indices."""
+        return np.asarray(self.corners[self.fans])
+
+    @cached_property
+    def normals(self) -> FloatArray:
+        """(t, 3) cross products of the triangles' sides: outward, twice the area long."""
+        a, b, c = (self.vertices[self.triangles[:, i]] for i in range(3))
+        return np.asarray(np.cross(b - a, c - a))
+
+    @property
+    def volume(self) -> float:
+        """Enclosed volume of a closed surface, by the divergence theorem; negative when inside out."""
+        centres = self.vertices[self.triangles].mean(axis=1)
+        return float((centres * self.normals).sum() / 6)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number that forms a shape: its default, the least and greatest that make sense, and what it is."""
+
+    default: float
+    low: float
+    high: float
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Rest:
+    """A way to lie. rotation: nine numbers, row by row; state: what this side up is called; weight: chance."""
+
+    rotation: tuple[float, float, float, float, float, float, float, float, float]
+    state: str = ""
+    weight: float = 1.0
+
+
+UPRIGHT = Rest((1, 0, 0, 0, 1, 0, 0, 0, 1))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A built-in part. build: form -> component -> Surface, in units of `size` (so that size_m scales it).
+
+    The origin is the middle of its bounding box. size: what size_m measures.  rests: how it lies; empty: found
+    from its convex hull.  components: in a fixed order; ("",) when it is all one.  stamped: rotation (rows:
+    along, up, outward) and centre of the face that carries digits, and its (length, height), per form; None.
+    """
+
+    build: Callable[[Mapping[str, float]], dict[str, Surface]]
+    size: str
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    rests: tuple[Rest, ...] = ()
+    components: tuple[str, ...] = ("",)
+    states: tuple[str, ...] = ()
+    stamped: Callable[[Mapping[str, float]], Panel] | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A flat face that can carry digits. axes: nine numbers, rows along, up, outward; sizes in shape units."""
+
+    axes: tuple[float, float, float, float, float, float, float, float, float]
+    centre: tuple[float, float, float]
+    length: float
+    height: float
+
+
+def polygons(vertices: FloatArray, *faces: IntArray, **others: object) -> Surface:
+    """A Surface from vertices and arrays of faces, (m, 3) triangles, (m, 4) quads, ... each of one kind."""
+    kept = [np.asarray(f, np.int64) for f in faces if len(f)]
+    corners = np.concatenate([f.ravel() for f in kept])
+    sizes = np.concatenate([np.full(len(f), f.shape[1]) for f in kept])
+    return Surface(np.asarray(vertices, np.float64), corners, sizes, **others)  # type: ignore[arg-type]
