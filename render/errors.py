@@ -2,6 +2,7 @@
 
 RenderError
 ├── RecipeError          the recipe cannot be read or holds a wrong key or value
+├── AssetError           a mesh, picture folder or lamp file of the recipe is missing, broken or nonsense
 ├── DatasetError         the output folder belongs to another dataset, or cannot be written
 └── WorkerError          the process that holds Blender failed
     ├── BlenderMissingError   its Python has no bpy
@@ -17,6 +18,10 @@ class RecipeError(RenderError):
     """The recipe cannot be read, or a key or value in it is wrong."""
 
 
+class AssetError(RenderError):
+    """A file or folder that the recipe names is missing, cannot be read, or holds nothing of use."""
+
+
 class DatasetError(RenderError):
     """The output folder does not fit what was asked."""
 
@@ -27,6 +32,14 @@ class WorkerError(RenderError):
 
 class BlenderMissingError(WorkerError):
     """The worker's Python cannot import bpy."""
+
+    def __init__(self, python: str, reason: str, task: str = "") -> None:
+        """Say what was needed, for which task, and how to get it."""
+        super().__init__(
+            f"expected a Python with Blender's module bpy 4.5{task}, got {python}: {reason}; "
+            "bpy has wheels for Python 3.11 only: `python3.11 -m pip install 'bpy>=4.5,<4.6'`, "
+            "or name a Python that has it: --python PATH"
+        )
 
 
 class WorkerCrashedError(WorkerError):
