@@ -1,111 +1,190 @@
 import math
 from itertools import combinations
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from render import SceneSpec, parse_recipe, plan
-from render.die import FACES, PIPS, frame, rotation, surface, upper_face
-from render.placement import Square, overlap
-from render.projection import on_table, project
-from render.spec import CameraSpec
+from render import SceneSpec, load_assets, parse_recipe, plan
+from render.geometry import about, body_of, scale_of, to_world
+from render.placement import Footprint, closer_than
+from render.projection import project
+from render.spec import MeshSpec
 
 CROWD = {
     "name": "crowd",
-    "dice": {"count": 14, "edge_m": {"uniform": [0.012, 0.018]}, "gap_m": 0.001},
-    "camera": {"view_m": 0.2, "tilt_deg": {"uniform": [0, 30]}, "azimuth_deg": {"uniform": [-180, 180]}},
+    "parts": [
+        {"name": "die", "shape": "die", "label": "state", "count": 14, "size_m": {"uniform": [0.012, 0.018]}},
+    ],
+    "cameras": [{"view_m": 0.2, "tilt_deg": {"uniform": [0, 30]}, "azimuth_deg": {"uniform": [-180, 180]}}],
     "distractors": {"count": 3},
 }
+NOWHERE = Path("/nowhere")
+DIE_MESH = MeshSpec(shape="die", form={})
 
 
-def test_a_plan_depends_on_recipe_seed_and_index_alone():
+def scenes(table, count=1, seed=0):
+    recipe = parse_recipe(table)
+    assets = load_assets(recipe, NOWHERE)
+    return [plan(recipe, assets, seed, index) for index in range(count)]
+
+
+def parts(spec):
+    return [thing for thing in spec.objects if thing.role == "part"]
+
+
+def place(thing):
+    return np.reshape(thing.pose, (3, 4))[:, 3]
+
+
+def test_a_plan_depends_on_recipe_seed_and_scene_alone():
     recipe = parse_recipe(CROWD)
-    first = plan(recipe, 7, 3)
+    assets = load_assets(recipe, NOWHERE)
+    first = plan(recipe, assets, 7, 3)
     for index in range(3):
-        plan(recipe, 7, index)
-    assert plan(recipe, 7, 3) == first
-    assert plan(recipe, 7, 4).dice != first.dice
-    assert plan(recipe, 8, 3).dice != first.dice
+        plan(recipe, assets, 7, index)
+    assert plan(recipe, assets, 7, 3) == first
+    assert plan(recipe, assets, 7, 4).objects != first.objects
+    assert plan(recipe, assets, 8, 3).objects != first.objects
+
+
+def test_a_change_of_light_moves_no_part():
+    (plain,) = scenes(CROWD)
+    (lit,) = scenes({**CROWD, "light": {"lamps": [{"count": 5}, {"kind": "sun"}]}})
+    assert lit.light != plain.light
+    assert lit.objects == plain.objects
 
 
 def test_a_plan_survives_json():
-    spec = plan(parse_recipe(CROWD), 0, 0)
-    assert len(spec.dice) == 14
+    (spec,) = scenes(CROWD)
+    assert len(parts(spec)) == 14
     assert msgspec.json.decode(msgspec.json.encode(spec), type=SceneSpec) == spec
 
 
-def test_dice_lie_flat_apart_and_in_view():
-    recipe = parse_recipe(CROWD)
-    tops = []
-    for index in range(8):
-        spec = plan(recipe, 1, index)
-        circles = [(die.location, die.edge_m) for die in spec.dice]
-        for (a, edge_a), (b, edge_b) in combinations(circles, 2):
+def test_parts_lie_flat_apart_and_in_view():
+    tops = set()
+    for spec in scenes(CROWD, 8, seed=1):
+        dice = parts(spec)
+        for a, b in combinations(dice, 2):
             # Closer than their inscribed circles, two squares surely overlap.
-            assert math.dist(a[:2], b[:2]) > (edge_a + edge_b) / 2
-        for die in spec.dice:
-            assert die.location[2] == pytest.approx(die.edge_m / 2)
-            foot = np.array([[die.location[0], die.location[1], 0.0]])
-            x, y = project(spec.camera, spec.width, spec.height, foot)[0]
+            assert math.dist(place(a)[:2], place(b)[:2]) > (scale_of(a.pose) + scale_of(b.pose)) / 2
+        for die in dice:
+            corners = to_world(die.pose, body_of((DIE_MESH,)).hull)
+            assert corners[:, 2].min() == pytest.approx(0, abs=1e-9)
+            foot = np.array([[*place(die)[:2], 0.0]])
+            x, y = project(spec.views[0].camera, spec.width, spec.height, foot)[0]
             assert 0 <= x <= spec.width
             assert 0 <= y <= spec.height
-            tops.append(upper_face(np.reshape(die.rotation, (3, 3))))
-    assert set(tops) == {1, 2, 3, 4, 5, 6}
+            tops.add(die.category)
+    assert tops == {"one", "two", "three", "four", "five", "six"}
 
 
-def test_dice_stay_in_the_tray():
-    table = {**CROWD, "surface": {"kind": "tray", "tray_m": 0.12, "tray_aspect": 0.75, "tray_yaw_deg": 30}}
-    spec = plan(parse_recipe(table), 0, 0)
+def test_parts_stay_in_the_tray():
+    stage = {"kind": "tray", "tray_m": 0.12, "tray_aspect": 0.75, "tray_yaw_deg": 30}
+    (spec,) = scenes({**CROWD, "stage": stage})
     c, s = math.cos(math.radians(30)), math.sin(math.radians(30))
-    assert spec.dice
-    for die in spec.dice:
-        x, y, _ = die.location
-        assert abs(c * x + s * y) <= 0.06 - die.edge_m / 2
-        assert abs(-s * x + c * y) <= 0.045 - die.edge_m / 2
+    assert parts(spec)
+    for die in parts(spec):
+        x, y, _ = place(die)
+        half = scale_of(die.pose) / 2 * 0.99
+        assert abs(c * x + s * y) <= 0.06 - half
+        assert abs(-s * x + c * y) <= 0.045 - half
+    walls = [thing for thing in spec.objects if thing.name.startswith("wall")]
+    assert len(walls) == 4
 
 
-def test_impossible_placement_ends_and_is_counted():
-    spec = plan(parse_recipe({"name": "full", "dice": {"count": 60, "edge_m": 0.05}}), 0, 0)
-    assert 1 <= len(spec.dice) < 60
-    assert spec.unplaced == 60 - len(spec.dice)
+def test_impossible_placement_ends_and_says_what_found_no_place():
+    (spec,) = scenes(
+        {"name": "full", "parts": [{"name": "die", "shape": "die", "count": 60, "size_m": 0.05}]}
+    )
+    assert 1 <= len(parts(spec)) < 60
+    assert len(spec.unplaced) == 60 - len(parts(spec))
+    assert spec.unplaced[0] == ("die", "no free place in 80 tries")
 
 
-def test_squares_overlap_by_their_sides_not_their_circles():
-    a = Square(0, 0, 1, 0)
-    assert overlap(a, Square(1.9, 1.9, 1, 0), 0)
-    assert not overlap(a, Square(2.1, 0, 1, 0), 0.05)
-    assert overlap(a, Square(2.1, 0, 1, 0), 0.2)
+def test_floating_parts_touch_nothing():
+    table = {
+        **CROWD,
+        "layout": {"mode": "floating", "depth_m": 0.1},
+        "parts": [{"name": "bolt", "shape": "bolt", "count": 10, "size_m": 0.02, "pose": "any"}],
+        "stage": {"kind": "none"},
+    }
+    (spec,) = scenes(table)
+    bolts = parts(spec)
+    assert len(bolts) >= 5
+    reach = body_of((bolts[0].mesh,)).radius * 0.02
+    heights = [place(bolt)[2] for bolt in bolts]
+    assert max(heights) - min(heights) > 0.02
+    for a, b in combinations(bolts, 2):
+        assert np.linalg.norm(place(a) - place(b)) >= 2 * reach
+    assert not [thing for thing in spec.objects if thing.role == "stage"]
+
+
+def test_every_camera_takes_its_views_and_their_numbers_run_on():
+    cameras = [
+        {"name": "left", "azimuth_deg": 180, "tilt_deg": 40},
+        {"name": "right", "azimuth_deg": 0, "tilt_deg": 40},
+    ]
+    table = {**CROWD, "cameras": cameras, "layout": {"views": 2}}
+    first, second = scenes(table, 2)
+    assert [view.index for view in (*first.views, *second.views)] == list(range(8))
+    assert [view.camera.name for view in first.views] == ["left", "left", "right", "right"]
+    assert (
+        np.reshape(first.views[0].camera.pose, (3, 4))[0, 3]
+        < 0
+        < np.reshape(first.views[2].camera.pose, (3, 4))[0, 3]
+    )
+
+
+def test_the_working_distance_gives_the_asked_view():
+    (spec,) = scenes({**CROWD, "cameras": [{"view_m": 0.3, "focal_mm": 50}]})
+    edge = np.array([[0.15, 0.0, 0.0], [-0.15, 0.0, 0.0]])
+    xs = project(spec.views[0].camera, spec.width, spec.height, edge)[:, 0]
+    assert xs == pytest.approx([320, 0])
+
+
+def test_intrinsics_of_a_real_camera_are_scaled_to_the_picture():
+    table = {"fx": 1000, "fy": 1010, "cx": 500, "cy": 330, "width": 1000, "height": 640, "k1": -0.2}
+    (spec,) = scenes(
+        {**CROWD, "image": {"width": 500, "height": 320}, "cameras": [{"intrinsics": table, "distance_m": 1}]}
+    )
+    camera = spec.views[0].camera
+    assert camera.focal_px == pytest.approx(500)
+    # The middle of OpenCV's picture is (499.5, 319.5).
+    assert camera.lens.shift_px == pytest.approx((0.25, 5.25))
+    assert camera.lens.aspect == pytest.approx(1.01)
+    assert camera.lens.k == (-0.2, 0, 0, 0, 0)
+
+
+def test_components_share_an_instance_and_carry_their_own_labels():
+    car = {"name": "car", "shape": "car", "label": "component", "size_m": 4.5}
+    (spec,) = scenes({"name": "car", "parts": [car], "layout": {"mode": "fixed"}})
+    found = parts(spec)
+    assert len(found) > 5
+    assert {thing.instance for thing in found} == {1}
+    assert len({thing.pose for thing in found}) == 1
+    assert [thing.index for thing in found] == list(range(1, len(found) + 1))
+    assert all(thing.category == thing.mesh.component for thing in found)
+
+
+def test_the_variants_of_a_form_are_the_same_throughout_the_dataset():
+    form = {"values": {"roundness": {"uniform": [0.05, 0.2]}}, "variants": 3}
+    table = {**CROWD, "parts": [{"name": "die", "shape": "die", "count": 6, "forms": [form], "size_m": 0.01}]}
+    seen = {die.mesh.form["roundness"] for spec in scenes(table, 6) for die in parts(spec)}
+    assert len(seen) == 3
+
+
+def square(x, y, half, yaw=0.0):
+    corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * half
+    return Footprint.around(corners @ about(np.array([0.0, 0.0, 1.0]), yaw)[:2, :2].T + (x, y))
+
+
+def test_footprints_overlap_by_their_sides_not_their_circles():
+    a = square(0, 0, 1)
+    assert closer_than(a, square(1.9, 1.9, 1), 0)
+    assert not closer_than(a, square(2.1, 0, 1), 0.05)
+    assert closer_than(a, square(2.1, 0, 1), 0.2)
     # A square on its corner reaches sqrt(2) to the side.
-    assert overlap(a, Square(2.3, 0, 1, math.pi / 4), 0)
-    assert not overlap(a, Square(2.5, 0, 1, math.pi / 4), 0)
-
-
-def test_the_die_is_a_die():
-    for value, (normal, _) in FACES.items():
-        assert FACES[7 - value][0] == tuple(-n for n in normal)
-        assert len(PIPS[value]) == value == len(set(PIPS[value]))
-        assert np.linalg.det(frame(value)) == pytest.approx(1)
-        assert upper_face(rotation(value, 1.234)) == value
-
-
-def test_the_surface_is_closed_points_outwards_and_has_its_pips_inside():
-    made = surface(0.1, 1.5, 0.1, 0.05, 24)
-    a, b, c, d = (made.vertices[made.quads[:, i]] for i in range(4))
-    # Volume by the divergence theorem: positive only if every face looks outwards, right only if closed.
-    volume = sum(np.einsum("ij,ij->i", p, np.cross(q, r)).sum() / 6 for p, q, r in ((a, b, c), (a, c, d)))
-    assert 0.8 < volume < 0.97
-    edges = np.sort(np.concatenate([made.quads[:, [i, (i + 1) % 4]] for i in range(4)]), axis=1)
-    assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all()
-    centre = made.vertices[np.argmin(np.abs(made.vertices - (0, 0, 0.45)).sum(axis=1))]
-    assert centre == pytest.approx((0, 0, 0.45), abs=1e-6)  # the one, 0.05 deep
-
-
-def test_projection_by_hand():
-    # 36 mm lens and sensor, 1 m up: 1 m of table spans the picture's 100 px; north is up.
-    camera = CameraSpec((0.0, 0.0, 0.0), 1.0, 0.0, -math.pi / 2, 0.0, 36.0)
-    points = np.array([[0.1, 0.2, 0.0], [0.1, 0.2, 0.5]])
-    assert project(camera, 100, 80, points) == pytest.approx(np.array([[60.0, 20.0], [70.0, 0.0]]))
-    assert on_table(camera, 100, 80, np.array([60.0, 20.0])) == pytest.approx(np.array([0.1, 0.2, 0.0]))
-    level = CameraSpec((0.0, 0.0, 0.0), 1.0, math.radians(70), -math.pi / 2, 0.0, 36.0)
-    assert on_table(level, 100, 100, np.array([50.0, 0.0])) is None  # above the horizon
+    assert closer_than(a, square(2.3, 0, 1, math.pi / 4), 0)
+    assert not closer_than(a, square(2.5, 0, 1, math.pi / 4), 0)

@@ -4,35 +4,55 @@ import numpy as np
 import pytest
 
 from render import RecipeError, load_recipe, parse_recipe
+from render.categories import categories
 from render.distributions import Distribution, draw, draw_int, draw_word
-from render.recipe import recipe_hash
+from render.reading import recipe_hash
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "render"
+
+
+DIE = {"name": "die", "shape": "die"}
+
+
+def with_part(**keys):
+    return {"parts": [{**DIE, **keys}]}
 
 
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ({"dice": {"cuont": 3}}, ["dice.cuont", "3", "expected one of", "count", "edge_m"]),
-        ({"dice": {"count": "many"}}, ["dice.count", "'many'"]),
-        ({"dice": {"count": 99}}, ["dice.count", "99", "0 to 60"]),
-        ({"dice": {"count": {"uniform": [1, 99]}}}, ["dice.count", "99", "0 to 60"]),
-        ({"dice": {"count": {"normal": [50, 6]}}}, ["dice.count", "62", "0 to 60"]),
-        ({"dice": {"count": {"unifrom": [1, 2]}}}, ["dice.count.unifrom", "expected one of", "uniform"]),
-        ({"dice": {"count": {"uniform": [3, 1]}}}, ["dice.count", "low <= high", "3"]),
-        ({"dice": {"count": {"uniform": [1, 2], "normal": [1, 2]}}}, ["dice.count", "exactly one"]),
-        ({"dice": {"count": {"choice": [1, 2], "weights": [1]}}}, ["dice.count", "one weight per value"]),
-        ({"dice": {"count": {"choice": [1, 2], "weights": [0, 0]}}}, ["dice.count", "sum above 0"]),
-        ({"dice": {"count": {"choice": ["two"]}}}, ["dice.count", "'two'", "expected a number"]),
-        ({"dice": {"edge_m": float("nan")}}, ["dice.edge_m", "nan"]),
-        ({"dice": {"finishes": [{"body": "red", "pip": "#000000"}]}}, ["dice.finishes[0].body", "'red'"]),
+        (with_part(cuont=3), ["parts[0].cuont", "3", "expected one of", "count", "size_m"]),
+        (with_part(count="many"), ["parts[0].count", "'many'"]),
+        (with_part(count=999), ["parts[0].count", "999", "0 to 200"]),
+        (with_part(count={"uniform": [1, 999]}), ["parts[0].count", "999", "0 to 200"]),
+        (with_part(count={"normal": [190, 6]}), ["parts[0].count", "202", "0 to 200"]),
+        (with_part(count={"unifrom": [1, 2]}), ["parts[0].count.unifrom", "expected one of", "uniform"]),
+        (with_part(count={"uniform": [3, 1]}), ["parts[0].count", "low <= high", "3"]),
+        (with_part(count={"uniform": [1, 2], "normal": [1, 2]}), ["parts[0].count", "exactly one"]),
+        (with_part(count={"choice": [1, 2], "weights": [1]}), ["parts[0].count", "one weight per value"]),
+        (with_part(count={"choice": [1, 2], "weights": [0, 0]}), ["parts[0].count", "sum above 0"]),
+        (with_part(count={"choice": ["two"]}), ["parts[0].count", "'two'", "expected a number"]),
+        (with_part(size_m=float("nan")), ["parts[0].size_m", "nan"]),
+        (with_part(materials=[{"colours": ["red"]}]), ["parts[0].materials[0].colours[0]", "'red'"]),
+        (with_part(materials=[{"marble": 2}]), ["parts[0].materials[0].marble", "0 to 1"]),
+        (with_part(shape="dye"), ["parts[0].shape", "'dye'", "blade"]),
+        (with_part(mesh="part.obj"), ["parts[0]", "a shape or a mesh", "both"]),
+        ({"parts": [{"name": "x"}]}, ["parts[0]", "a shape or a mesh", "neither"]),
+        ({"parts": [{"shape": "die"}]}, ["parts[0].name", "expected a value"]),
+        ({"parts": [DIE, DIE]}, ["different names", "die"]),
+        (with_part(forms=[{"values": {"sides": 6}}]), ["forms[0].values.sides", "roundness"]),
+        (with_part(forms=[{"values": {"roundness": 3}}]), ["forms[0].values.roundness", "reaches 3"]),
+        (with_part(components={"lid": {}}), ["parts[0].components.lid", "unknown component"]),
+        (with_part(label="none"), ["nothing in the recipe is labelled"]),
+        ({**with_part(), "labels": {"categories": ["bolt"]}}, ["labels.categories", "missing die"]),
+        ({**with_part(), "defects": {"kinds": [{"kind": "dint"}]}}, ["defects.kinds[0].kind", "dent"]),
         (
-            {"dice": {"finishes": [{"body": "#000000", "pip": "#000000", "marble": 2}]}},
-            ["finishes[0].marble", "0 to 1"],
+            {**with_part(), "defects": {"kinds": [{"kind": "dent", "on": ["bolt"]}]}},
+            ["defects.kinds[0].on", "'bolt'", "die"],
         ),
-        ({"light": {"hdri": "moon"}}, ["light.hdri", "'moon'", "studio"]),
-        ({"image": {"width": 3}}, ["image.width", "3", ">= 32"]),
-        ({"lihgt": {}}, ["lihgt", "expected one of", "light"]),
+        ({**with_part(), "light": {"sky": "moon"}}, ["light.sky", "'moon'", "studio"]),
+        ({**with_part(), "image": {"width": 3}}, ["image.width", "3", ">= 32"]),
+        ({**with_part(), "lihgt": {}}, ["lihgt", "expected one of", "light"]),
     ],
 )
 def test_a_wrong_recipe_names_key_value_and_what_is_allowed(table, said):
@@ -59,9 +79,29 @@ def test_shipped_recipes_load_and_are_named_after_their_file(path):
 
 
 def test_the_hash_sees_every_value():
-    plain = parse_recipe({"name": "x"})
-    assert recipe_hash(plain) == recipe_hash(parse_recipe({"name": "x"}))
-    assert recipe_hash(plain) != recipe_hash(parse_recipe({"name": "x", "sensor": {"noise": 0.011}}))
+    table = {"name": "x", **with_part()}
+    plain = parse_recipe(table)
+    assert recipe_hash(plain) == recipe_hash(parse_recipe(table))
+    assert recipe_hash(plain) != recipe_hash(parse_recipe({**table, "sensor": {"noise": 0.011}}))
+
+
+def test_categories_follow_from_parts_states_components_digits_and_defects():
+    table = {
+        "name": "x",
+        "parts": [
+            {**DIE, "label": "state"},
+            {"name": "bolt", "shape": "bolt"},
+            {"name": "ground", "shape": "slab", "label": "none"},
+            {"name": "bar", "shape": "billet", "stamp": {"characters": "0120"}},
+        ],
+        "defects": {"kinds": [{"kind": "dent"}, {"kind": "scratch", "name": "scratches"}]},
+    }
+    faces = ("one", "two", "three", "four", "five", "six")
+    expected = (*faces, "bolt", "bar", "0", "1", "2", "dent", "scratches")
+    assert categories(parse_recipe(table)) == expected
+    assert categories(parse_recipe({**table, "labels": {"parts": False}})) == ("dent", "scratches")
+    named = {**table, "labels": {"categories": sorted(expected)}}
+    assert categories(parse_recipe(named)) == tuple(sorted(expected))
 
 
 def test_draws_stay_in_their_distribution():
