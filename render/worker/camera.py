@@ -1,21 +1,51 @@
-"""The spec's pinhole as a Blender camera; `render.projection` holds the same arithmetic."""
+"""The spec's camera in Blender; `render.projection` holds the same arithmetic."""
 
 from __future__ import annotations
 
 import bpy
 import mathutils
+import numpy as np
 
-from render.projection import SENSOR_MM, pose
+from render.projection import NEAR_M
 from render.spec import CameraSpec
 
+#: As far as a camera sees, in metres.
+FAR_M = 1e5
+_NAME = "camera"
 
-def aim(scene: bpy.types.Scene, camera: CameraSpec) -> None:
-    """Add the camera and make it the scene's."""
-    data = bpy.data.cameras.new("camera")
-    data.lens, data.sensor_width, data.sensor_fit = camera.focal_mm, SENSOR_MM, "HORIZONTAL"
-    data.clip_start, data.clip_end = camera.distance_m * 0.01, camera.distance_m * 1000
-    axes, position = pose(camera)
-    thing = bpy.data.objects.new("camera", data)
-    thing.matrix_world = mathutils.Matrix.Translation(position) @ mathutils.Matrix(axes.tolist()).to_4x4()
-    scene.collection.objects.link(thing)
-    scene.camera = thing
+
+def aim(scene: bpy.types.Scene, camera: CameraSpec, width: int, height: int) -> bool:
+    """Set the scene's camera and picture size; the lens's bend is not Blender's to make.
+
+    True when there was no camera before: the scene has been set anew.
+    """
+    render = scene.render
+    render.resolution_x, render.resolution_y, render.resolution_percentage = width, height, 100
+    # Blender knows fx and fy as pixels that are not square; both sides of one are at least 1.
+    render.pixel_aspect_x = max(1.0, camera.lens.aspect)
+    render.pixel_aspect_y = max(1.0, 1 / camera.lens.aspect)
+    anew = scene.camera is None
+    if anew:
+        scene.camera = bpy.data.objects.new(_NAME, bpy.data.cameras.new(_NAME))
+        scene.collection.objects.link(scene.camera)
+    data = scene.camera.data
+    lens_mm = camera.focal_px / width * camera.sensor_mm
+    # Blender takes no sensor and no lens below 1 mm; both larger by the same factor see the same.
+    factor = max(1.0, 1.0 / lens_mm, 1.0 / camera.sensor_mm)
+    data.sensor_fit = "HORIZONTAL"
+    data.lens, data.sensor_width = lens_mm * factor, camera.sensor_mm * factor
+    data.shift_x = -camera.lens.shift_px[0] / width
+    data.shift_y = camera.lens.shift_px[1] / (width * camera.lens.aspect)
+    data.clip_start, data.clip_end = NEAR_M, FAR_M
+    data.dof.use_dof = blurs(camera)
+    if camera.f_number is not None and camera.focus_m is not None:
+        data.dof.focus_distance = camera.focus_m
+        data.dof.aperture_fstop = camera.f_number * factor
+    rows = np.reshape(camera.pose, (3, 4)).tolist()
+    scene.camera.matrix_world = mathutils.Matrix([*rows, [0.0, 0.0, 0.0, 1.0]])
+    return anew
+
+
+def blurs(camera: CameraSpec) -> bool:
+    """Whether what is out of focus blurs."""
+    return camera.f_number is not None and camera.focus_m is not None

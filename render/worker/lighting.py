@@ -1,18 +1,25 @@
-"""Surroundings from the HDRIs that ship with Blender, and area lamps."""
+"""Surroundings from panoramas, and lamps."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import bpy
 import mathutils
 
+from render.photometry import peak
+from render.recipe import SKIES
 from render.spec import LampSpec, LightSpec
-from render.worker.materials import Nodes
+from render.worker.nodes import Nodes
+from render.worker.tiles import load_image
+
+#: Panoramas kept; at 4096 x 2048 each holds 130 MB.
+_KEPT = 8
 
 
 class Skies:
-    """One world per HDRI, made when first asked for."""
+    """One world per panorama, made when first asked for; the least recently used go first."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -20,37 +27,75 @@ class Skies:
 
     def light(self, scene: bpy.types.Scene, light: LightSpec) -> None:
         """Set the surroundings and add the lamps."""
-        world = self._world(light.hdri)
+        world = self._world(light.sky)
         world.node_tree.nodes["Background"].inputs["Strength"].default_value = light.strength
-        world.node_tree.nodes["Mapping"].inputs["Rotation"].default_value = (0.0, 0.0, light.rotation_rad)
+        world.node_tree.nodes["Mapping"].inputs["Rotation"].default_value = light.rotation_rad
         scene.world = world
         for number, lamp in enumerate(light.lamps):
             _hang(scene, lamp, number)
 
-    def _world(self, hdri: str) -> bpy.types.World:
-        if hdri not in self._worlds:
-            folder = Path(bpy.utils.system_resource("DATAFILES")) / "studiolights" / "world"
-            world = bpy.data.worlds.new(hdri)
-            world.use_nodes = True
-            world.use_fake_user = True
-            n = Nodes(world.node_tree)
-            turned = n.add("ShaderNodeMapping", {"Vector": n.add("ShaderNodeTexCoord").outputs["Generated"]})
-            sky = n.add("ShaderNodeTexEnvironment", {"Vector": turned.outputs[0]})
-            sky.image = bpy.data.images.load(str(folder / f"{hdri}.exr"))
-            shade = n.add("ShaderNodeBackground", {"Color": sky.outputs[0]})
-            n.add("ShaderNodeOutputWorld", {"Surface": shade.outputs[0]})
-            # AUTOMATIC builds the importance map at the HDRI's own size: 1.6 s for every change; 512: 0.08 s.
-            world.cycles.sampling_method = "MANUAL"
-            world.cycles.sample_map_resolution = 512
-            self._worlds[hdri] = world
-        return self._worlds[hdri]
+    def _world(self, sky: str) -> bpy.types.World:
+        if sky in self._worlds:
+            self._worlds[sky] = self._worlds.pop(sky)
+            return self._worlds[sky]
+        while len(self._worlds) >= _KEPT:
+            oldest = self._worlds.pop(next(iter(self._worlds)))
+            bpy.data.images.remove(oldest.node_tree.nodes["Environment Texture"].image)
+            bpy.data.worlds.remove(oldest)
+        self._worlds[sky] = _panorama(sky)
+        return self._worlds[sky]
+
+
+def _panorama(sky: str) -> bpy.types.World:
+    """A world lit by one that ships with Blender, or by an equirectangular picture."""
+    path = Path(sky)
+    if sky in SKIES:
+        path = Path(bpy.utils.system_resource("DATAFILES")) / "studiolights" / "world" / f"{sky}.exr"
+    world = bpy.data.worlds.new(path.stem)
+    world.use_nodes = True
+    world.use_fake_user = True
+    n = Nodes(world.node_tree)
+    turned = n.add("ShaderNodeMapping", {"Vector": n.add("ShaderNodeTexCoord").outputs["Generated"]})
+    colour = n.add("ShaderNodeTexEnvironment", {"Vector": turned.outputs[0]}, image=load_image(str(path)))
+    shade = n.add("ShaderNodeBackground", {"Color": colour.outputs[0]})
+    n.add("ShaderNodeOutputWorld", {"Surface": shade.outputs[0]})
+    # AUTOMATIC builds the importance map at the panorama's own size: 1.6 s for every change; 512: 0.08 s.
+    world.cycles.sampling_method = "MANUAL"
+    world.cycles.sample_map_resolution = 512
+    return world
 
 
 def _hang(scene: bpy.types.Scene, lamp: LampSpec, number: int) -> None:
-    data = bpy.data.lights.new(f"lamp {number}", "AREA")
-    data.energy, data.size, data.color = lamp.power_w, lamp.size_m, lamp.colour
+    data = bpy.data.lights.new(f"lamp {number}", lamp.kind.upper())
+    data.energy, data.color = lamp.power_w, lamp.colour
+    for name, value in _form(lamp).items():
+        setattr(data, name, value)
+    if lamp.ies:
+        _shape(data, lamp.ies)
     thing = bpy.data.objects.new(f"lamp {number}", data)
     place = mathutils.Vector(lamp.location)
-    aim = (-place).to_track_quat("-Z", "Y").to_matrix().to_4x4()
-    thing.matrix_world = mathutils.Matrix.Translation(place) @ aim
+    ahead = mathutils.Vector(lamp.aim) - place
+    down = mathutils.Vector((0.0, 0.0, -1.0))
+    turn = (ahead if ahead.length > 0 else down).to_track_quat("-Z", "Y").to_matrix().to_4x4()
+    thing.matrix_world = mathutils.Matrix.Translation(place) @ turn
     scene.collection.objects.link(thing)
+
+
+def _form(lamp: LampSpec) -> dict[str, Any]:
+    """The settings that only lamps of its kind have."""
+    if lamp.kind == "area":
+        return {"size": lamp.size_m}
+    if lamp.kind == "sun":
+        return {"angle": lamp.angle_rad}
+    if lamp.kind == "spot":
+        return {"shadow_soft_size": lamp.size_m, "spot_size": lamp.angle_rad, "spot_blend": 0.2}
+    return {"shadow_soft_size": lamp.size_m}
+
+
+def _shape(data: bpy.types.Light, ies: str) -> None:
+    """Where the lamp shines, from a photometric file: as bright as without one where the file is brightest."""
+    data.use_nodes = True
+    n = Nodes(data.node_tree)
+    profile = n.add("ShaderNodeTexIES", {"Strength": 1.0 / peak(Path(ies))}, mode="EXTERNAL", filepath=ies)
+    emission = n.add("ShaderNodeEmission", {"Strength": profile.outputs[0]})
+    n.add("ShaderNodeOutputLight", {"Surface": emission.outputs[0]})

@@ -1,8 +1,8 @@
 """The worker: reads scenes from stdin, a JSON line each, renders and commits them, answers with a JSON line.
 
 First line in: {"out": folder, "threads": n}; first answer: {"ready": bpy version} or {"missing": reason}.
-Then {"spec": SceneSpec} is answered by {"done": index}, {"failed": index, "reason": text} or, when the disk
-rather than the scene is at fault, {"unwritable": text}.
+Then {"spec": SceneSpec, "views": [image indices]} is answered by {"done": scene, "rss_mb": memory}, by
+{"failed": scene, "reason": text} or, when the disk rather than the scene is at fault, {"unwritable": text}.
 It ends when stdin does, so it never outlives its parent by more than the picture in hand.
 """
 
@@ -17,10 +17,8 @@ from typing import IO, Any
 
 import msgspec
 
-from render import labels, sensor
 from render.errors import DatasetError
 from render.spec import SceneSpec
-from render.writers import Record, commit
 
 
 def main() -> None:
@@ -31,52 +29,26 @@ def main() -> None:
     if setup is None:
         return
     try:
-        studio = Studio(Path(setup["out"]), setup["threads"])
+        import bpy
     except ImportError as error:
         _answer(answers, {"missing": str(error)})
         return
-    _answer(answers, {"ready": studio.version})
+    from render.worker.studio import Studio
+
+    studio = Studio(Path(setup["out"]), setup["threads"])
+    _answer(answers, {"ready": str(bpy.app.version_string)})
     for line in sys.stdin:
-        spec = msgspec.convert(json.loads(line)["spec"], SceneSpec)
+        message = json.loads(line)
+        spec = msgspec.convert(message["spec"], SceneSpec)
         try:
-            studio.make(spec)
+            studio.make(spec, frozenset(message["views"]))
         except DatasetError as error:
             _answer(answers, {"unwritable": str(error)})
         except Exception:
             # Whatever a scene breaks is reported with the scene; the next one gets its chance.
             _answer(answers, {"failed": spec.index, "reason": traceback.format_exc()})
         else:
-            _answer(answers, {"done": spec.index})
-
-
-class Studio:
-    """Blender, ready to make images into one dataset folder; raises ImportError without bpy."""
-
-    def __init__(self, out: Path, threads: int) -> None:
-        """Import Blender and set up the stage."""
-        import bpy  # its absence is reported, not a crash
-
-        from render.worker.passes import configure
-        from render.worker.scene import Stage
-
-        self.version = str(bpy.app.version_string)
-        self._out = out
-        self._stage = Stage()
-        configure(self._stage.scene, threads)
-
-    def make(self, spec: SceneSpec) -> None:
-        """Render, label, expose and commit one image."""
-        from render.worker.passes import shoot
-
-        self._stage.set(spec)
-        light, mask = shoot(self._stage.scene, spec)
-        pixels = sensor.expose(light, spec.sensor)
-        picture = sensor.to_bytes(pixels, spec.format, spec.sensor.jpeg_quality)
-        found = labels.boxes(mask, spec)
-        record = Record(
-            spec.index, spec.seed, "done", spec.width, spec.height, boxes=found, unplaced=spec.unplaced
-        )
-        commit(self._out, record, picture)
+            _answer(answers, {"done": spec.index, "rss_mb": _resident_mb()})
 
 
 def _claim_stdout() -> IO[str]:
@@ -93,6 +65,15 @@ def _die_with_parent() -> None:
         import signal
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _resident_mb() -> float:
+    """Memory in use now; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _answer(stream: IO[str], message: dict[str, Any]) -> None:

@@ -1,17 +1,26 @@
-"""One render, read back as arrays: linear light and object indices."""
+"""One render, read back as arrays: linear light, object indices, flaws."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import bpy
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from render.spec import SceneSpec
+from render.errors import RenderError
+from render.labels import Shot
+from render.projection import Plate, plate
+from render.spec import QualitySpec, SceneSpec, ViewSpec
+from render.worker.camera import aim, blurs
+
+Pixels = NDArray[np.float32]
 
 
 def configure(scene: bpy.types.Scene, threads: int) -> None:
@@ -20,34 +29,110 @@ def configure(scene: bpy.types.Scene, threads: int) -> None:
     scene.cycles.device = "CPU"
     scene.render.threads_mode = "FIXED"
     scene.render.threads = threads
-    # With persistent data a changed sky leaves the lights in the order in which past scenes brought them, and
-    # with it other noise: the picture would depend on the worker's history. Off costs nothing measurable here.
-    scene.render.use_persistent_data = False
     scene.cycles.denoiser = "OPENIMAGEDENOISE"
     scene.cycles.denoising_input_passes = "RGB_ALBEDO_NORMAL"
     scene.cycles.use_adaptive_sampling = False
     scene.cycles.use_light_tree = False  # pays with many lamps; here 0.2 s slower and 1 dB worse
     scene.cycles.caustics_reflective = scene.cycles.caustics_refractive = False
     scene.render.use_compositing = scene.render.use_sequencer = False
-    scene.view_layers[0].use_pass_object_index = True
-    scene.render.image_settings.file_format = "OPEN_EXR_MULTILAYER"
-    scene.render.image_settings.color_depth = "32"
-    scene.render.image_settings.exr_codec = "NONE"
+    scene.render.use_border = False
+    layer = scene.view_layers[0]
+    layer.use_pass_combined, layer.use_pass_z, layer.use_pass_object_index = True, False, True
+    # What is more than half transparent, a hole, leaves the object index to what is seen through it.
+    layer.pass_alpha_threshold = 0.5
+    files = scene.render.image_settings
+    files.file_format, files.color_mode = "OPEN_EXR_MULTILAYER", "RGBA"
+    files.color_depth, files.exr_codec = "32", "NONE"
 
 
-def shoot(scene: bpy.types.Scene, spec: SceneSpec) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Render: linear RGB (h, w, 3) and the object-index mask (h, w)."""
-    scene.render.resolution_x, scene.render.resolution_y = spec.width, spec.height
-    scene.render.resolution_percentage = 100
+def shoot(scene: bpy.types.Scene, spec: SceneSpec, view: ViewSpec) -> Shot:
+    """Render one view of a scene that is set up but for its camera.
+
+    A lens that bends is rendered straight and larger, then bent, masks by the nearest pixel. With focus blur the
+    object index is wrong by up to 8 px: then a second, sharp and unlit render gives the masks.
+    """
+    straight = plate(view.camera, spec.width, spec.height)
+    if straight is None:
+        anew = aim(scene, view.camera, spec.width, spec.height)
+    else:
+        anew = aim(scene, straight.camera, straight.width, straight.height)
+    _keep_for_other_views(scene, anew=anew, others=len(spec.views) > 1 or blurs(view.camera))
+    scene.render.film_transparent = spec.background.kind != "sky"
+    _sample(scene, spec.quality, view.cycles_seed)
+    numbers = [flaw.number for thing in spec.objects for flaw in thing.defects]
+    _list_flaws(scene.view_layers[0], numbers)
+    found = _render(scene)
+    if blurs(view.camera):
+        # The first sample goes through the pixel's middle and alone gives the index; flaws are a mean of all.
+        with _sharp_and_unlit(scene, spec.quality.samples if numbers else 1):
+            sharp = _render(scene)
+        found = {**sharp, **{name: found[name] for name in _LIGHT}}
+    shot = _shot(found, numbers)
+    return shot if straight is None else _bent(shot, straight)
+
+
+def _keep_for_other_views(scene: bpy.types.Scene, *, anew: bool, others: bool) -> None:
+    """Have Cycles keep geometry and shaders from one view of a scene to the next, never to another scene.
+
+    From scene to scene a changed sky would leave the lights in the order in which past scenes brought them, and with
+    it other noise: the picture would depend on the worker's history. Turning it off frees what is kept.
+    """
+    if anew:
+        scene.render.use_persistent_data = False
+    scene.render.use_persistent_data = others
+
+
+_LIGHT = ("Combined.R", "Combined.G", "Combined.B", "Combined.A")
+
+
+def _sample(scene: bpy.types.Scene, quality: QualitySpec, seed: int) -> None:
     cycles = scene.cycles
-    cycles.samples, cycles.seed = spec.samples, spec.cycles_seed
-    cycles.use_denoising = spec.denoise != "off"
+    cycles.samples, cycles.seed = quality.samples, seed
+    cycles.use_denoising = quality.denoise != "off"
     if cycles.use_denoising:
         # "fast" takes half the time of "high" and loses 1 dB at 320 x 320.
-        cycles.denoising_quality = spec.denoise.upper()
-        cycles.denoising_prefilter = "ACCURATE" if spec.denoise == "high" else "FAST"
-    cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = spec.bounces
-    cycles.transmission_bounces = spec.bounces + 2
+        cycles.denoising_quality = quality.denoise.upper()
+        cycles.denoising_prefilter = "ACCURATE" if quality.denoise == "high" else "FAST"
+    cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = quality.bounces
+    cycles.transmission_bounces = quality.bounces + 2
+
+
+def flaw_pass(number: int) -> str:
+    """Name of the AOV a flaw is written to."""
+    return f"flaw {number}"
+
+
+def _list_flaws(layer: bpy.types.ViewLayer, numbers: list[int]) -> None:
+    for aov in list(layer.aovs):
+        layer.aovs.remove(aov)
+    for number in numbers:
+        aov = layer.aovs.add()
+        aov.name, aov.type = flaw_pass(number), "VALUE"
+
+
+@contextlib.contextmanager
+def _sharp_and_unlit(scene: bpy.types.Scene, samples: int) -> Iterator[None]:
+    """Through a pinhole, in the dark; with the samples of a sharp picture the masks are that picture's."""
+    cycles, lens = scene.cycles, scene.camera.data.dof
+    lit = [thing for thing in scene.objects if thing.type == "LIGHT" and not thing.hide_render]
+    kept = scene.world, cycles.use_denoising, cycles.max_bounces, cycles.samples
+    scene.world, cycles.use_denoising, cycles.max_bounces, cycles.samples = None, False, 0, samples
+    lens.use_dof = False
+    for lamp in lit:
+        lamp.hide_render = True
+    try:
+        yield
+    finally:
+        scene.world, cycles.use_denoising, cycles.max_bounces, cycles.samples = kept
+        lens.use_dof = True
+        for lamp in lit:
+            lamp.hide_render = False
+
+
+def _render(scene: bpy.types.Scene) -> dict[str, Pixels]:
+    """Every channel (h, w) of a render, by pass and component: "Combined.R", "IndexOB.X"."""
+    # Else changed settings may be ignored.
+    scene.update_tag()
     bpy.ops.render.render(write_still=False)
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
@@ -56,20 +141,44 @@ def shoot(scene: bpy.types.Scene, spec: SceneSpec) -> tuple[NDArray[np.float32],
         return _read(path)
 
 
-def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def _read(path: Path) -> dict[str, Pixels]:
     oiio = _open_image_io()
     reader = oiio.ImageInput.open(str(path))
+    if reader is None:
+        raise RenderError(f"{path}: the render cannot be read back ({oiio.geterror()}); is its disk full?")
     spec = reader.spec()
-    names = [str(name) for name in spec.channelnames]
-    pixels = np.asarray(reader.read_image("float")).reshape(spec.height, spec.width, -1)
+    pixels = np.asarray(reader.read_image("float"), np.float32).reshape(spec.height, spec.width, -1)
     reader.close()
-    light = [_channel(names, f"Combined.{c}") for c in "RGB"]
-    index = np.round(pixels[..., _channel(names, "IndexOB.X")]).astype(np.int32)
-    return np.ascontiguousarray(pixels[..., light], dtype=np.float32), index
+    # The first word is the view layer's.
+    names = [str(name).partition(".")[2] for name in spec.channelnames]
+    return {name: pixels[..., number] for number, name in enumerate(names)}
 
 
-def _channel(names: list[str], end: str) -> int:
-    return next(i for i, name in enumerate(names) if name.endswith(end))
+def _shot(found: dict[str, Pixels], numbers: list[int]) -> Shot:
+    return Shot(
+        light=np.stack([found[name] for name in _LIGHT[:3]], axis=2),
+        alpha=np.ascontiguousarray(found["Combined.A"]),
+        index=np.rint(found["IndexOB.X"]).astype(np.int32),
+        # They add up through transparent holes.
+        flaws={number: np.minimum(found[f"{flaw_pass(number)}.X"], 1.0) for number in numbers},
+    )
+
+
+def _bent(shot: Shot, straight: Plate) -> Shot:
+    """The picture a lens makes of the straight one."""
+    column, row = np.rint(straight.across).astype(np.intp), np.rint(straight.down).astype(np.intp)
+    return Shot(
+        light=np.asarray(_remap(shot.light, straight), np.float32),
+        alpha=np.asarray(_remap(shot.alpha, straight), np.float32),
+        index=shot.index[row, column],
+        flaws={number: flaw[row, column] for number, flaw in shot.flaws.items()},
+    )
+
+
+def _remap(picture: Pixels, straight: Plate) -> Any:
+    return cv2.remap(
+        picture, straight.across, straight.down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
 
 
 def _open_image_io() -> Any:

@@ -1,0 +1,167 @@
+"""Embossed characters as surfaces: worn and warped ones too. Needs no Blender: strokes from OpenCV's fonts.
+
+Why not Blender's font: its outlines fill with long thin triangles, which neither bend nor wear away.
+A character is one unit high, its middle at the origin, x along, y up, z out of the face it stands on.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from render.errors import RecipeError
+from render.shapes.surface import Surface, polygons
+from render.spec import MeshSpec
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+_FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX)
+#: Pixels and grid cells per character height; strokes are 0.13 high or more: eight cells across.
+_PIXELS, _CELLS = 192, 60
+#: Half the width and height of what is looked at, in heights: slanted and warped strokes stay inside.
+_REACH = (0.85, 0.75)
+#: Characters stand this deep in the face, as a share of their relief, so that no light gets under them.
+_SUNK = 0.03
+
+
+def glyph(spec: MeshSpec) -> Surface:
+    """The surface of one embossed character.
+
+    form: relief (height of the strokes), weight (their width), slant (radians), font (0, 1), erase (share of the
+    strokes' area worn off), warp (0 as cut, 1 hardly a digit), seed. accent: 1 on the strokes' tops, so that a
+    material may paint them. Raises RecipeError where no font has it.
+    """
+    form = spec.form
+    surface = _glyph(
+        spec.text,
+        int(form.get("font", 0)),
+        form.get("weight", 0.15),
+        form.get("relief", 0.08),
+        form.get("slant", 0.0),
+        form.get("erase", 0.0),
+        form.get("warp", 0.0),
+        int(form.get("seed", 0)),
+    )
+    return surface
+
+
+@lru_cache(maxsize=256)
+def _glyph(
+    text: str, font: int, weight: float, relief: float, slant: float, erase: float, warp: float, seed: int
+) -> Surface:
+    rng = np.random.default_rng(seed)
+    x, y = np.meshgrid(*(np.arange(-r, r + 1e-9, 1 / _CELLS) for r in _REACH))
+    bend = [_noise(x, y, 2.5, rng) for _ in range(2)]
+    inside = _sample(
+        _distances(text, font, weight), x - slant * y + 0.16 * warp * bend[0], y + 0.16 * warp * bend[1]
+    )
+    # A flank of 40 % of the stroke's half width; outside it goes on below the face.
+    height = np.minimum(inside / (0.2 * weight), 1.0)
+    height *= 1 - 0.35 * warp * np.clip(_noise(x, y, 5.0, rng), -0.5, 1)
+    if erase > 0:
+        height = np.minimum(height, _worn(x, y, inside > 0, erase, rng))
+    # What stands out most is rubbed bright, or takes the paint.
+    return _above(x, y, relief * height, -_SUNK * relief, np.clip(4 * height - 2, 0, 1))
+
+
+@lru_cache(maxsize=64)
+def _distances(text: str, font: int, weight: float) -> FloatArray:
+    """Signed distance to the strokes' outline in heights, positive inside, on a raster around the middle."""
+    if len(text) != 1 or not 33 <= ord(text) <= 126:
+        raise RecipeError(f"stamp.characters: expected printable ASCII characters, got {text!r}")
+    thick = max(4, round(weight * _PIXELS))
+    kind = _FONTS[font % len(_FONTS)]
+    # The strokes' centre lines are to be one height less one stroke high.
+    size = cv2.getFontScaleFromHeight(kind, _PIXELS - thick, 1)
+    half = [round(r * _PIXELS * 1.4) for r in _REACH]
+    picture = np.zeros((2 * half[1], 2 * half[0]), np.uint8)
+    origin = (half[0] // 2, half[1] + _PIXELS // 2)
+    # OpenCV draws thick lines some three pixels wider than asked.
+    cv2.putText(picture, text, origin, kind, size, 255, thick - 3, cv2.LINE_AA)
+    rows, columns = np.nonzero(picture > 127)
+    # Letters have side bearings of their own: what is drawn goes to the middle.
+    shift = np.array(picture.shape[::-1]) / 2 - [
+        (columns.min() + columns.max() + 1) / 2,
+        (rows.min() + rows.max() + 1) / 2,
+    ]
+    moved = cv2.warpAffine(picture, np.hstack([np.eye(2), shift[:, None]]), picture.shape[::-1])
+    solid = (moved > 127).astype(np.uint8)
+    inner = cv2.distanceTransform(solid, cv2.DIST_L2, 5)
+    outer = cv2.distanceTransform(1 - solid, cv2.DIST_L2, 5)
+    return np.asarray((inner - outer) / _PIXELS, np.float64)
+
+
+def _sample(raster: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
+    """The raster at places in heights from its middle, between pixels linearly."""
+    rows, columns = raster.shape
+    at_x = (x * _PIXELS + columns / 2 - 0.5).astype(np.float32)
+    at_y = (rows / 2 - 0.5 - y * _PIXELS).astype(np.float32)
+    found = cv2.remap(
+        raster.astype(np.float32), at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(found, np.float64)
+
+
+def _noise(x: FloatArray, y: FloatArray, cells: float, rng: Generator) -> FloatArray:
+    """Smooth noise about 0, nearly all in [-1, 1], with `cells` lumps per height."""
+    coarse = rng.normal(0, 0.5, (int(cells * 2 * _REACH[1]) + 3, int(cells * 2 * _REACH[0]) + 3))
+    fine = cv2.resize(coarse, x.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.asarray(fine, np.float64)
+
+
+def _worn(
+    x: FloatArray, y: FloatArray, strokes: NDArray[np.bool_], share: float, rng: Generator
+) -> FloatArray:
+    """What wear leaves of the height, from 1 to below 0; it takes exactly `share` of the strokes' area.
+
+    A stamp hits askew and scale falls off in lumps: a slope across the digit, and noise on it.
+    """
+    angle = rng.uniform(0, 2 * np.pi)
+    left = _noise(x, y, 4.0, rng) + rng.uniform(0.2, 1.2) * (np.cos(angle) * x + np.sin(angle) * y)
+    left += 0.15 * _noise(x, y, 14.0, rng)
+    return np.asarray(5.0 * (left - np.quantile(left[strokes], share)))
+
+
+def _above(x: FloatArray, y: FloatArray, z: FloatArray, floor: float, accent: FloatArray) -> Surface:
+    """The part of a height field above `floor`, its border cut along the contour; edge down, it is open below."""
+    rows, columns = z.shape
+    number = np.arange(rows * columns).reshape(rows, columns)
+    a, b, c, d = number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1]
+    triangles = np.concatenate([np.stack(t, axis=-1).reshape(-1, 3) for t in ((a, b, c), (a, c, d))])
+    points = np.stack([x, y, z], axis=-1).reshape(-1, 3)
+    return _cut(points, triangles, floor, accent.ravel())
+
+
+def _cut(points: FloatArray, triangles: IntArray, floor: float, accent: FloatArray) -> Surface:
+    """Triangles without what is below the floor: those with one or two corners above it are cut short."""
+    kept = points[:, 2] > floor
+    count = kept[triangles].sum(axis=1)
+    crossing = triangles[(count == 1) | (count == 2)]
+    # Turned so that the odd corner comes first: the only one kept, or the only one lost.
+    odd = kept[crossing].sum(axis=1) == 1
+    first = np.argmax(kept[crossing] == odd[:, None], axis=1)
+    crossing = np.take_along_axis(crossing, (first[:, None] + np.arange(3)) % 3, axis=1)
+    p, q, r = crossing.T
+    edges, which = np.unique(
+        np.sort(np.stack([p, q, p, r], axis=1).reshape(-1, 2), axis=1), axis=0, return_inverse=True
+    )
+    low, high = points[edges[:, 0]], points[edges[:, 1]]
+    share = (floor - low[:, 2:]) / (high[:, 2:] - low[:, 2:])
+    middles = len(points) + which.reshape(-1, 2)
+    pq, pr = middles.T
+    faces = np.concatenate(
+        [
+            triangles[count == 3],
+            np.stack([p, pq, pr], axis=1)[odd],
+            np.stack([pq, q, r], axis=1)[~odd],
+            np.stack([pq, r, pr], axis=1)[~odd],
+        ]
+    )
+    everything = np.concatenate([points, low + share * (high - low)])
+    used, corners = np.unique(faces, return_inverse=True)
+    accents = np.concatenate([accent, np.zeros(len(edges))])
+    return polygons(everything[used], corners.reshape(-1, 3), accent=accents[used])

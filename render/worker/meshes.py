@@ -1,0 +1,79 @@
+"""Surfaces as Blender meshes, kept for the life of the worker."""
+
+from __future__ import annotations
+
+import math
+
+import bpy
+import msgspec
+import numpy as np
+
+from render.geometry import surface_of
+from render.shapes.refine import refined
+from render.shapes.surface import Surface
+from render.spec import MeshSpec
+from render.worker.glyphs import glyph
+
+#: Edges between faces that turn by more than this are edges, not tessellation.
+_SHARP_RAD = math.radians(28)
+#: Meshes kept; a recipe with more forms than this builds some of them again.
+_KEPT = 256
+
+
+class MeshShelf:
+    """Meshes by MeshSpec; the least recently used go first."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._made: dict[bytes, tuple[bpy.types.Mesh, Surface]] = {}
+
+    def get(self, spec: MeshSpec) -> bpy.types.Mesh:
+        """The mesh a spec names."""
+        return self._entry(spec)[0]
+
+    def surface(self, spec: MeshSpec) -> Surface:
+        """The surface a spec names, glyphs included; what labels measure outlines on."""
+        return self._entry(spec)[1]
+
+    def _entry(self, spec: MeshSpec) -> tuple[bpy.types.Mesh, Surface]:
+        key = _key(spec)
+        if key in self._made:
+            self._made[key] = self._made.pop(key)
+            return self._made[key]
+        surface = glyph(spec) if spec.shape == "glyph" else surface_of(spec)
+        if spec.detail_m > 0:
+            surface = refined(surface, spec.detail_m)
+        self._made[key] = (to_mesh(surface, f"mesh {len(self._made)}"), surface)
+        if len(self._made) > _KEPT:
+            oldest, _ = self._made.pop(next(iter(self._made)))
+            bpy.data.meshes.remove(oldest)
+        return self._made[key]
+
+
+def _key(spec: MeshSpec) -> bytes:
+    return msgspec.json.encode(spec, order="sorted")
+
+
+def to_mesh(surface: Surface, name: str) -> bpy.types.Mesh:
+    """A Blender mesh with one empty material slot, the attribute "accent", and a uv map if there is one."""
+    mesh = bpy.data.meshes.new(name)
+    mesh.vertices.add(len(surface.vertices))
+    mesh.vertices.foreach_set("co", surface.vertices.astype(np.float32).ravel())
+    mesh.loops.add(len(surface.corners))
+    mesh.loops.foreach_set("vertex_index", surface.corners.astype(np.int32))
+    mesh.polygons.add(len(surface.sizes))
+    starts = np.cumsum(surface.sizes) - surface.sizes
+    mesh.polygons.foreach_set("loop_start", starts.astype(np.int32))
+    mesh.polygons.foreach_set("loop_total", surface.sizes.astype(np.int32))
+    if surface.accent is not None:
+        layer = mesh.attributes.new("accent", "FLOAT", "POINT")
+        layer.data.foreach_set("value", surface.accent.astype(np.float32))
+    if surface.uv is not None:
+        mesh.uv_layers.new(name="uv").data.foreach_set("uv", surface.uv.astype(np.float32).ravel())
+    mesh.update(calc_edges=True)
+    if surface.smooth:
+        mesh.shade_smooth()
+        mesh.set_sharp_from_angle(angle=_SHARP_RAD)
+    mesh.materials.append(None)
+    mesh.use_fake_user = True
+    return mesh

@@ -1,0 +1,165 @@
+"""Before the expensive render: what would each view show?
+
+First arithmetic (is anything of it in the picture), then a coarse grid of rays through every view, then rays at the
+things and flaws that the grid may have missed. A flaw that no view shows is taken out of the spec before its
+material is compiled; a view that shows too little is not rendered at all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import bpy
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from render.labels import flaw_spots, groups
+from render.projection import frame, project, ray
+from render.shapes.surface import Surface
+from render.spec import DefectSpec, MeshSpec, ObjectSpec, SceneSpec, ViewSpec
+
+FloatArray = NDArray[np.float64]
+#: A camera from which this share of the rays meets the back of one thing first stands inside it.
+_INSIDE = 0.5
+#: Rays along the longer side of a view.
+_GRID = 48
+#: Rays at a thing that the grid missed, and along and across a flaw.
+_SPOTS, _FLAW_SPOTS = 96, 7
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one view shows. index: of its image.  things: ObjectSpec.index; flaws: their numbers.
+
+    inside: name of the thing the camera stands in.  reason: why it is not worth rendering; empty when it is.
+    """
+
+    index: int
+    things: frozenset[int]
+    flaws: frozenset[int]
+    inside: str = ""
+    reason: str = ""
+
+
+def verify(
+    scene: bpy.types.Scene, spec: SceneSpec, surface_of: Callable[[MeshSpec], Surface]
+) -> tuple[Sight, ...]:
+    """What every view of a scene shows; its objects must be there, their materials need not."""
+    bpy.context.view_layer.update()
+    graph = bpy.context.evaluated_depsgraph_get()
+    return tuple(_judged(spec, _Look(scene, graph, spec, view, surface_of).sight()) for view in spec.views)
+
+
+def without_hidden(spec: SceneSpec, sights: tuple[Sight, ...]) -> SceneSpec:
+    """The spec without flaws that no view shows."""
+    seen = frozenset[int]().union(*(sight.flaws for sight in sights))
+    objects = tuple(
+        msgspec.structs.replace(thing, defects=tuple(f for f in thing.defects if f.number in seen))
+        for thing in spec.objects
+    )
+    return msgspec.structs.replace(spec, objects=objects)
+
+
+def _judged(spec: SceneSpec, sight: Sight) -> Sight:
+    """The sight with the reason why its view is not worth rendering, if there is one."""
+    if sight.inside:
+        return replace(
+            sight,
+            reason=f"the camera stands inside {sight.inside}; move it (view_m, distance_m, position_m, look_at_m)",
+        )
+    flaws = [flaw for thing in spec.objects for flaw in thing.defects if flaw.category]
+    things = groups(spec)
+    seen = sum(any(piece.index in sight.things for piece in pieces) for pieces in things)
+    marked = sum(flaw.number in sight.flaws for flaw in flaws)
+    if flaws and not things and not marked:
+        return replace(sight, reason=f"none of its {len(flaws)} flaws can be seen")
+    if seen + marked < spec.labels.min_parts:
+        return replace(
+            sight, reason=f"{seen + marked} labels can be seen, expected at least {spec.labels.min_parts}"
+        )
+    return sight
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """One view of a scene, and rays through it."""
+
+    scene: bpy.types.Scene
+    graph: bpy.types.Depsgraph
+    spec: SceneSpec
+    view: ViewSpec
+    surface_of: Callable[[MeshSpec], Surface]
+
+    def sight(self) -> Sight:
+        """What the view shows."""
+        seen, inside = self._through_the_grid()
+        for thing in self.spec.objects:
+            if thing.index and thing.index not in seen and self._shows(thing):
+                seen.add(thing.index)
+        flaws = {
+            flaw.number
+            for thing in self.spec.objects
+            for flaw in thing.defects
+            if thing.index in seen and self._shows_flaw(thing, flaw)
+        }
+        return Sight(self.view.index, frozenset(seen), frozenset(flaws), inside)
+
+    def _through_the_grid(self) -> tuple[set[int], str]:
+        """Indices of what rays through evenly spread pixels meet, and whose inside most of them look at."""
+        width, height = self.spec.width, self.spec.height
+        step = max(width, height) / _GRID
+        x, y = (np.arange(step / 2, side, step) for side in (width, height))
+        pixels = np.stack([g.ravel() for g in np.meshgrid(x, y)], axis=1)
+        _, eye = frame(self.view.camera)
+        rays = ray(self.view.camera, width, height, pixels)
+        seen, backs = set[int](), Counter[str]()
+        for direction in rays:
+            found, _, normal, _, thing, _ = self.scene.ray_cast(self.graph, eye.tolist(), direction.tolist())
+            if not found:
+                continue
+            seen.add(thing.pass_index)
+            if np.dot(normal, direction) > 0:
+                backs[thing.name] += 1
+        name, times = backs.most_common(1)[0] if backs else ("", 0)
+        return seen - {0}, name if times >= _INSIDE * len(rays) else ""
+
+    def _shows(self, thing: ObjectSpec) -> bool:
+        """Whether a ray at some points spread over an object's surface gets there."""
+        surface, placed = self.surface_of(thing.mesh), np.reshape(thing.pose, (3, 4))
+        areas = np.cumsum(np.linalg.norm(surface.normals, axis=1))
+        if not len(areas) or areas[-1] <= 0:
+            return False
+        chosen = np.searchsorted(areas, (np.arange(_SPOTS) + 0.5) / _SPOTS * areas[-1])
+        points = surface.vertices[surface.triangles[chosen]].mean(axis=1) @ placed[:, :3].T + placed[:, 3]
+        return any(index == thing.index for index, _ in self._met_at(points))
+
+    def _shows_flaw(self, thing: ObjectSpec, flaw: DefectSpec) -> bool:
+        """Whether the camera is on a flaw's side of the surface, and a ray at some point of it gets there."""
+        placed, own = np.reshape(thing.pose, (3, 4)), np.reshape(flaw.frame, (3, 4))
+        points = flaw_spots(thing, flaw, _FLAW_SPOTS)
+        _, eye = frame(self.view.camera)
+        if not flaw.hole and (placed[:, :3] @ own[:, 2]) @ (eye - points.mean(axis=0)) <= 0:
+            return False
+        # On a curved surface the points lie off it: a hit as near as the flaw is large counts.
+        near = float(np.linalg.norm(placed[:, 0])) * max(flaw.size_m) / 2
+        return any(
+            index == thing.index and float(np.linalg.norm(hit - point)) <= near
+            for (index, hit), point in zip(self._met_at(points), points, strict=True)
+        )
+
+    def _met_at(self, points: FloatArray) -> Iterator[tuple[int, FloatArray]]:
+        """What rays at points (n, 3) in the picture meet; those outside it meet nothing."""
+        width, height = self.spec.width, self.spec.height
+        pixels = project(self.view.camera, width, height, points)
+        inside = ((pixels >= 0) & (pixels < (width, height))).all(axis=1)
+        _, eye = frame(self.view.camera)
+        for point, looked_at in zip(points, inside, strict=True):
+            yield self._met(eye, point - eye) if looked_at else (0, point)
+
+    def _met(self, eye: FloatArray, direction: FloatArray) -> tuple[int, FloatArray]:
+        """Object index and place of what a ray meets first; 0 for what is never labelled, and for nothing."""
+        found, place, _, _, thing, _ = self.scene.ray_cast(self.graph, eye.tolist(), direction.tolist())
+        return (thing.pass_index if found else 0), np.array(place)
