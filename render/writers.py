@@ -1,57 +1,58 @@
 """Files of a dataset: every image commits itself, the COCO file is a merge of what is committed.
 
 out/
-  dataset.json            what this dataset is: recipe, seed; another one is refused here
+  dataset.json            what this dataset is: recipe, assets, seed; another one is refused here
   images/000000.jpg       the picture, written first
   records/000000.json     its labels and the picture's hash, written last: the image is done when this exists
   annotations.json        COCO, merged from the records
+  labels/, data.yaml      YOLO, when exported
+  masks/<kind>/           pictures of masks, when exported
   render.log              what Blender printed
+  root.txt                the folder that the recipe's paths are relative to, seen from here
+  stats.json, stats.png   what `render stats` found
+  .lock                   held while a process writes here
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import cv2
 import msgspec
 
+from render.categories import categories
 from render.errors import DatasetError
-from render.labels import Box
-from render.recipe import CLASSES, Recipe, recipe_hash
+from render.formats import MASK_KINDS, MaskKind, Record, coco, mask_pictures, yolo
+from render.reading import recipe_hash
+from render.recipe import Recipe
+
+__all__ = [
+    "FORMAT", "Identity", "Record", "commit", "failures", "is_done", "merge", "open_dataset", "read_identity",
+    "read_record", "read_records", "replace_file", "skips", "write_masks", "write_yolo",
+]  # fmt: skip
 
 #: Raised whenever the same recipe and seed would give other pictures than before.
-FORMAT = 1
-
-
-class Record(msgspec.Struct, frozen=True):
-    """What became of one image; a failed one has a reason and no file."""
-
-    index: int
-    seed: int
-    status: Literal["done", "failed"]
-    width: int
-    height: int
-    file_name: str = ""
-    sha256: str = ""
-    boxes: tuple[Box, ...] = ()
-    unplaced: int = 0
-    reason: str = ""
+FORMAT = 2
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """What makes a dataset the same dataset."""
+    """What makes a dataset the same dataset. assets_sha256: of the meshes and pictures the recipe names."""
 
     format: int
     seed: int
     recipe_sha256: str
+    assets_sha256: str
     recipe: Recipe
 
 
-def open_dataset(out: Path, recipe: Recipe, seed: int) -> None:
+def open_dataset(out: Path, recipe: Recipe, seed: int, assets_sha256: str = "") -> None:
     """Make `out` ready for this recipe and seed; raises DatasetError when it holds something else."""
-    identity = Identity(FORMAT, seed, recipe_hash(recipe), recipe)
+    identity = Identity(FORMAT, seed, recipe_hash(recipe), assets_sha256, recipe)
     path = out / "dataset.json"
     # A kill while dataset.json itself is written leaves its partial: still our folder.
     if not path.exists() and {p.name for p in out.rglob("*") if p.is_file()} - {"dataset.json.partial"}:
@@ -69,12 +70,25 @@ def open_dataset(out: Path, recipe: Recipe, seed: int) -> None:
         replace_file(path, msgspec.json.format(msgspec.json.encode(identity), indent=2))
 
 
+def read_identity(out: Path) -> Identity:
+    """What the dataset in `out` is; raises DatasetError when there is none that this version can read."""
+    path = out / "dataset.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Identity)
+    except FileNotFoundError:
+        raise DatasetError(f"{out} holds no dataset.json; expected a folder that render wrote") from None
+    except (OSError, msgspec.DecodeError) as error:
+        raise DatasetError(
+            f"{path}: not a dataset of format {FORMAT} ({error}); render it again into another folder"
+        ) from error
+
+
 def is_done(out: Path, index: int) -> bool:
-    """Whether image `index` is committed whole, or given up."""
+    """Whether image `index` is committed whole, given up, or skipped."""
     record = read_record(out, index)
     if record is None:
         return False
-    if record.status == "failed":
+    if record.status != "done":
         return True
     try:
         return _sha256((out / "images" / record.file_name).read_bytes()) == record.sha256
@@ -85,72 +99,121 @@ def is_done(out: Path, index: int) -> bool:
 def read_record(out: Path, index: int) -> Record | None:
     """The record of image `index`; None when there is none that can be read."""
     try:
-        return msgspec.json.decode(_record_path(out, index).read_bytes(), type=Record)
+        return _decoder.decode(_record_path(out, index).read_bytes())
     except (OSError, msgspec.DecodeError):
         return None
 
 
-def commit(out: Path, record: Record, picture: bytes | None) -> None:
-    """Write picture, then record, each whole or not at all; name and hash are filled in here."""
+def read_records(out: Path, count: int) -> Iterator[Record]:
+    """Records of the first `count` images, in order; those that are missing are left out."""
+    for index in range(count):
+        record = read_record(out, index)
+        if record is not None:
+            yield record
+
+
+def commit(out: Path, record: Record, picture: bytes | None) -> Record:
+    """Write picture, then record, each whole or not at all; the record with name and hash filled in."""
     if picture is not None:
         suffix = "png" if picture.startswith(b"\x89PNG") else "jpg"
         name = f"{record.index:06d}.{suffix}"
         replace_file(out / "images" / name, picture)
         record = msgspec.structs.replace(record, file_name=name, sha256=_sha256(picture))
-    replace_file(_record_path(out, record.index), msgspec.json.encode(record))
+    replace_file(_record_path(out, record.index), msgspec.json.encode(record, order="deterministic"))
+    return record
 
 
 def merge(out: Path, count: int) -> Path:
     """Write out/annotations.json, COCO of the first `count` images; the same records give the same bytes."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for index in range(count):
-        record = read_record(out, index)
-        if record is None or record.status == "failed":
-            continue
-        image_id = index + 1
-        images.append(
-            {"id": image_id, "file_name": record.file_name, "width": record.width, "height": record.height}
-        )
-        for box in record.boxes:
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": box.category_id,
-                    "bbox": list(box.bbox),
-                    "area": box.area,
-                    "iscrowd": 0,
-                    "visible_fraction": box.visible_fraction,
-                }
-            )
-    categories = [{"id": number, "name": name} for number, name in enumerate(CLASSES, start=1)]
-    coco = {"images": images, "annotations": annotations, "categories": categories}
+    recipe = read_identity(out).recipe
     path = out / "annotations.json"
-    replace_file(path, msgspec.json.encode(coco))
+    merged = coco(_rendered(out, count), categories(recipe), recipe.labels.margin)
+    replace_file(path, msgspec.json.encode(merged))
     return path
+
+
+def write_yolo(out: Path, *, outlines: bool = False) -> Path:
+    """Write out/labels/*.txt beside the pictures, and out/data.yaml, which names them all; returns the latter."""
+    recipe = read_identity(out).recipe
+    names, margin = categories(recipe), recipe.labels.margin
+    _make_folder(out / "labels")
+    for record in _rendered(out, _merged_count(out)):
+        text = yolo(record, names, margin=margin, outlines=outlines)
+        replace_file(out / "labels" / f"{record.index:06d}.txt", text.encode(), durable=False)
+    listed = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(names))
+    path = out / "data.yaml"
+    # JSON's strings are YAML's. YOLO finds labels/ by replacing images/ in a picture's path.
+    text = f"path: {json.dumps(str(out.resolve()))}\ntrain: images\nval: images\nnames:\n{listed}"
+    replace_file(path, text.encode())
+    return path
+
+
+def write_masks(out: Path, kind: MaskKind) -> Path:
+    """Write out/masks/<kind>/*.png, see `render.formats.mask_pictures`; returns that folder."""
+    if kind not in MASK_KINDS:
+        raise DatasetError(f"expected masks of a kind of {', '.join(MASK_KINDS)}, got {kind!r}")
+    names = category_names(out)
+    for record in _rendered(out, _merged_count(out)):
+        for folder, picture in mask_pictures(record, names, kind):
+            _make_folder(out / "masks" / folder)
+            data = cv2.imencode(".png", picture[..., ::-1] if picture.ndim == 3 else picture)[1]
+            replace_file(out / "masks" / folder / f"{record.index:06d}.png", bytes(data), durable=False)
+    return out / "masks" / kind
 
 
 def failures(out: Path, count: int) -> list[Record]:
     """Records of the images among the first `count` that were given up."""
-    records = (read_record(out, index) for index in range(count))
-    return [record for record in records if record is not None and record.status == "failed"]
+    return [record for record in read_records(out, count) if record.status == "failed"]
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def skips(out: Path, count: int) -> list[Record]:
+    """Records of the images among the first `count` that show too little and were not rendered."""
+    return [record for record in read_records(out, count) if record.status == "skipped"]
+
+
+def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write a file so that a reader, or a kill, finds the old one or the new one, never half of it.
 
-    Raises DatasetError when it cannot be written: disk full, folder gone.
+    durable: also after a power cut. Raises DatasetError when it cannot be written: disk full, folder gone.
     """
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be written ({error}); make room and run again") from error
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be written ({error}); make room and run again") from error
+
+
+def category_names(out: Path) -> tuple[str, ...]:
+    """The dataset's categories, in the order of their ids."""
+    return categories(read_identity(out).recipe)
+
+
+def _rendered(out: Path, count: int) -> Iterator[Record]:
+    return (record for record in read_records(out, count) if record.status == "done")
+
+
+def _merged_count(out: Path) -> int:
+    """How many images annotations.json speaks of, so that exports speak of the same."""
+    path = out / "annotations.json"
+    try:
+        ids = [image["id"] for image in json.loads(path.read_bytes())["images"]]
+    except FileNotFoundError:
+        raise DatasetError(f"{out} holds no annotations.json; render it to its end first") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}); run the rendering again") from error
+    return max(ids, default=0)
 
 
 def _check_same(path: Path, identity: Identity) -> None:
@@ -160,6 +223,7 @@ def _check_same(path: Path, identity: Identity) -> None:
         changed = [f"{k}: was {a!r}, now {b!r}" for k, a, b in _differences(stored, wanted, "")]
     except (msgspec.DecodeError, OSError, AttributeError) as error:
         raise DatasetError(f"{path} cannot be read ({error}); choose another folder") from error
+    # The recipe's hash says nothing that its own keys do not say better.
     changed = [line for line in changed if not line.startswith("recipe_sha256")]
     if changed:
         shown = "; ".join(changed[:4]) + ("; and more" if len(changed) > 4 else "")
@@ -185,3 +249,6 @@ def _record_path(out: Path, index: int) -> Path:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+_decoder = msgspec.json.Decoder(Record)

@@ -1,0 +1,94 @@
+"""Masks as COCO keeps them, and as pictures."""
+
+from __future__ import annotations
+
+import colorsys
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+Mask = NDArray[np.bool_]
+Ring = NDArray[np.int64]
+Polygon = tuple[float, ...]
+#: How far, in pixels, a simplified polygon may leave the staircase of the mask: just enough for a slope of one.
+_SLACK_PX = 0.75
+
+
+def bounds(mask: Mask) -> tuple[int, int, int, int]:
+    """x, y, w, h of the pixels of a mask (h, w); zeros when there are none."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return (0, 0, 0, 0)
+    x, y = int(columns[0]), int(rows[0])
+    return (x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y)
+
+
+def encode(mask: Mask) -> str:
+    """A mask (h, w) as COCO's compressed run lengths, column by column."""
+    return str(coco.encode(np.asfortranarray(mask, np.uint8))["counts"].decode("ascii"))
+
+
+def decode(counts: str, height: int, width: int) -> Mask:
+    """The mask (h, w) of COCO's compressed run lengths."""
+    return np.asarray(coco.decode({"size": [height, width], "counts": counts.encode("ascii")}), np.bool_)
+
+
+def polygons(mask: Mask) -> tuple[Polygon, ...]:
+    """Outlines x, y, x, y, ... of a mask, along the edges of its pixels; one per connected piece.
+
+    A hole is joined to the outline by a slit of no width, as COCO's polygons know no holes.
+    """
+    x, y, w, h = bounds(mask)
+    if not w:
+        return ()
+    corner = np.array([x, y])
+    # At twice the size the outermost pixels of a piece lie at 2 x and 2 x - 1 for its edges at x.
+    double = cv2.resize(
+        mask[y : y + h, x : x + w].astype(np.uint8), (2 * w, 2 * h), interpolation=cv2.INTER_NEAREST
+    )
+    rings, tree = cv2.findContours(double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    found = []
+    for number, ring in enumerate(rings):
+        if tree[0][number][3] >= 0:
+            continue
+        outline = _simple((ring + 1) // 2)
+        hole = tree[0][number][2]
+        while hole >= 0:
+            outline = _slit(outline, _simple((rings[hole] + 1) // 2))
+            hole = tree[0][hole][0]
+        found.append(tuple(float(v) for v in (outline + corner).ravel()))
+    return tuple(found)
+
+
+def _simple(ring: NDArray[np.int32]) -> Ring:
+    """A ring of corners without those that change nothing, (n, 2)."""
+    shorter = cv2.approxPolyDP(ring.astype(np.int32), _SLACK_PX, closed=True)
+    kept = shorter if len(shorter) > 2 else _box(ring)
+    return np.asarray(kept.reshape(-1, 2), np.int64)
+
+
+def _box(ring: NDArray[np.int32]) -> NDArray[np.int32]:
+    (x0, y0), (x1, y1) = ring.min(axis=(0, 1)), ring.max(axis=(0, 1))
+    return np.array([(x0, y0), (x0, y1), (x1, y1), (x1, y0)])
+
+
+def _slit(outline: Ring, hole: Ring) -> Ring:
+    """One ring of both: along the outline to the corner nearest to the hole, around the hole, and back."""
+    apart = ((outline[:, None] - hole[None]) ** 2).sum(axis=2)
+    i, j = np.unravel_index(int(apart.argmin()), apart.shape)
+    around = np.roll(hole, -int(j), axis=0)
+    return np.concatenate([outline[: i + 1], around, around[:1], outline[i:]])
+
+
+def fill(outlines: tuple[Polygon, ...], height: int, width: int) -> Mask:
+    """The mask (h, w) that COCO's own tools make of polygons."""
+    parts = coco.frPyObjects([list(outline) for outline in outlines], height, width)
+    return np.asarray(coco.decode(coco.merge(parts)), np.bool_)
+
+
+def colours(count: int) -> NDArray[np.uint8]:
+    """RGB (count, 3), clearly different and never black: hues a golden section apart, two brightnesses."""
+    rows = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.85, 1.0 - 0.35 * (i % 2)) for i in range(count)]
+    return np.asarray(np.round(np.reshape(rows, (count, 3)) * 255), np.uint8)
