@@ -15,14 +15,21 @@ from al_loop.workspace import Workspace, now
 from render import RenderError, render_dataset
 
 
-def render_set(workspace: Workspace, recipe: str, count: int, seed: int, reporter: Reporter) -> Path:
-    """Render a dataset into the workspace and return its COCO file; goes on where it stopped."""
+def render_set(
+    workspace: Workspace, recipe: str, count: int, seed: int, reporter: Reporter, *, root: Path | None = None
+) -> Path:
+    """Render a dataset into the workspace and return its COCO file; goes on where it stopped.
+
+    root: folder that the recipe's paths are relative to, its own when None.
+    """
     path = find_recipe(recipe)
     name = f"{path.stem}-{file_sha256(path)[:8]}-s{seed}"
     folder = workspace.synthetic / name
     try:
         with reporter.progress(f"render {path.stem}") as progress:
-            coco = render_dataset(path, folder, count, seed, on_progress=progress)
+            coco = render_dataset(
+                path, folder, count, seed, on_progress=progress, root=root, on_warning=reporter.line
+            )
     except RenderError as error:
         raise RenderingError(str(error)) from error
     found = read_coco(coco, workspace.config.classes)

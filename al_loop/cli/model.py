@@ -14,8 +14,14 @@ from al_loop.workspace import open_workspace
 @click.argument("recipe")
 @click.option("--count", type=click.IntRange(min=1), required=True, help="Images of the set, in all.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=None,
+    help="Folder that the recipe's paths are relative to.  [default: the recipe's own]",
+)
 @click.pass_obj
-def render(start: Path | None, recipe: str, count: int, seed: int) -> None:
+def render(start: Path | None, recipe: str, count: int, seed: int, root: Path | None) -> None:
     """Render synthetic images by RECIPE (a TOML file, or a shipped one such as "dice").
 
     The same recipe and seed go on where they stopped; a larger count extends the set.
@@ -24,7 +30,7 @@ def render(start: Path | None, recipe: str, count: int, seed: int) -> None:
 
     workspace = open_workspace(start)
     with workspace.lock():
-        render_set(workspace, recipe, count, seed, Terminal())
+        render_set(workspace, recipe, count, seed, Terminal(), root=root)
 
 
 @click.command()

@@ -1,136 +1,270 @@
 """The pool against a worker that speaks the protocol without Blender, and misbehaves on demand."""
 
+from __future__ import annotations
+
+import contextlib
+import os
 import sys
-import textwrap
-from functools import partial
+import time
 
+import msgspec
 import pytest
+from stand_in import StandIn
 
-from render import DatasetError, WorkerCrashedError, WorkerError, parse_recipe, plan, render_dataset
-from render.dataset import _only_one
-from render.pool import Worker, render_all
-from render.writers import failures, open_dataset
+from render import BlenderMissingError, DatasetError, WorkerCrashedError, WorkerError, parse_recipe, plan
+from render import process as process_module
+from render.assets import Assets
+from render.pool import Job, render_all
+from render.process import Worker, shared_out
+from render.writers import failures, open_dataset, read_record
 
-RECIPE = parse_recipe({"name": "x"})
+RECIPE = parse_recipe({"name": "x", "parts": [{"name": "cube", "shape": "box", "size_m": 0.02}]})
+TWO_VIEWS = msgspec.structs.replace(RECIPE, layout=msgspec.structs.replace(RECIPE.layout, views=2))
 
-STAND_IN = """
-import json, os, sys, time
-def say(message):
-    print(json.dumps(message), flush=True)
-json.loads(sys.stdin.readline())
-say({"ready": "stand-in"})
-for line in sys.stdin:
-    index = json.loads(line)["spec"]["index"]
-    with open(LOG, "a") as log:
-        log.write(f"{os.getpid()} {index}\\n")
-    behave(index)
-    say({"done": index})
-"""
+
+def jobs(count, recipe=RECIPE):
+    for scene in range(count):
+        spec = plan(recipe, Assets(), 7, scene)
+        yield Job(spec, tuple(view.index for view in spec.views))
 
 
 @pytest.fixture
 def run(tmp_path):
-    """Render scenes 0..count-1 with a stand-in whose `behave(index)` is given: what is done, what failed."""
+    """Render scenes 0..count-1 with a stand-in whose `behave` is given: what is done, what failed."""
 
-    def run(behave, count, timeout_s=20.0):
-        log, script, out = tmp_path / "asked", tmp_path / "worker.py", tmp_path / "out"
-        script.write_text(f"LOG = {str(log)!r}\n{textwrap.dedent(behave)}\n{STAND_IN}")
-        open_dataset(out, RECIPE, 7)
+    def run(behave, count, timeout_s=20.0, recipe=RECIPE, workers=1, on_done=None, cores=None):
+        run.stand_in, run.out = StandIn(tmp_path / "stand-in", behave), tmp_path / "out"
+        open_dataset(run.out, recipe, 7)
         done = []
-        start = partial(Worker, [sys.executable, str(script)], out, 1)
-        specs = [plan(RECIPE, 7, index) for index in range(count)]
-        try:
-            render_all(specs, start, out, timeout_s=timeout_s, on_done=done.append)
-        finally:
-            run.asked = [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
-        return done, failures(out, count)
+        render_all(
+            jobs(count, recipe),
+            lambda seat: Worker([run.stand_in.path], run.out, 1, cores[seat] if cores else None),
+            run.out,
+            timeout_s=timeout_s,
+            on_done=on_done or done.append,
+            workers=workers,
+        )
+        return done, failures(run.out, 100)
 
     return run
 
 
+def scenes(run):
+    return [asked.scene for asked in run.stand_in.asked]
+
+
+def pids(run):
+    return {asked.pid for asked in run.stand_in.asked}
+
+
 def test_one_worker_renders_everything(run):
-    assert run("def behave(index): pass", 3) == ([0, 1, 2], [])
-    assert [index for _, index in run.asked] == [0, 1, 2]
-    assert len({pid for pid, _ in run.asked}) == 1
+    assert run("", 3) == ([0, 1, 2], [])
+    assert scenes(run) == [0, 1, 2]
+    assert len(pids(run)) == 1
+    assert [read_record(run.out, i).status for i in range(3)] == ["done"] * 3
 
 
 def test_a_scene_that_kills_the_worker_twice_is_recorded_and_skipped(run):
-    done, failed = run("def behave(index):\n  if index == 1: os.kill(os.getpid(), 9)", 4)
+    done, failed = run("def behave(scene, *_):\n  if scene == 1: os.kill(os.getpid(), 11)", 4)
     assert done == [0, 1, 2, 3]
-    assert [(r.index, r.seed, r.reason) for r in failed] == [(1, 7, "ended by signal 9")]
-    assert [index for _, index in run.asked] == [0, 1, 1, 2, 3]
-    assert len({pid for pid, _ in run.asked}) == 3
+    assert [(r.index, r.scene, r.seed, r.reason) for r in failed] == [(1, 1, 7, "ended by signal 11")]
+    assert scenes(run) == [0, 1, 1, 2, 3]
+    assert len(pids(run)) == 3
 
 
 def test_a_worker_that_dies_once_costs_nothing(run):
-    behave = """
-    def behave(index):
-        if index == 1 and open(LOG).read().count(" 1\\n") == 1:
-            sys.exit(3)
-    """
+    behave = "def behave(scene, *_):\n  if scene == 1 and tries(1) == 1: sys.exit(3)"
     assert run(behave, 3) == ([0, 1, 2], [])
-    assert [index for _, index in run.asked] == [0, 1, 1, 2]
+    assert scenes(run) == [0, 1, 1, 2]
+
+
+def test_a_worker_killed_from_outside_is_named_as_such(run):
+    _, failed = run("def behave(scene, *_):\n  if scene == 0: os.kill(os.getpid(), 9)", 2)
+    assert [r.reason for r in failed] == [
+        "ended by signal 9 (killed from outside, or the machine ran out of memory)"
+    ]
 
 
 def test_a_hung_worker_is_ended_and_its_scene_given_up(run):
-    done, failed = run("def behave(index):\n  if index == 0: time.sleep(600)", 2, timeout_s=0.5)
+    done, failed = run("def behave(scene, *_):\n  if scene == 0: time.sleep(600)", 2, timeout_s=0.7)
     assert done == [0, 1]
-    assert [(r.index, r.reason) for r in failed] == [(0, "no answer within 0.5 s")]
+    assert [(r.index, r.reason) for r in failed] == [(0, "no answer within 0.7 s")]
+    for pid in pids(run):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_scene_has_the_time_of_all_its_images(run):
+    behave = "def behave(scene, *_): time.sleep(1.2)"
+    _, failed = run(behave, 1, timeout_s=0.8, recipe=TWO_VIEWS)
+    assert not failed
 
 
 def test_a_python_error_is_recorded_with_its_text_and_the_worker_stays(run):
     behave = """
-    def behave(index):
-        if index == 0:
+    def behave(scene, *_):
+        if scene == 0:
             say({"failed": 0, "reason": "ValueError: odd"})
-            raise_done = sys.stdin.readline()  # asked a second time
-            say({"failed": 0, "reason": "ValueError: odd"})
-            json.loads(sys.stdin.readline())
+            return "answered"
     """
     _, failed = run(behave, 2)
     assert [(r.index, r.reason) for r in failed] == [(0, "ValueError: odd")]
-    assert len({pid for pid, _ in run.asked}) == 1
+    assert scenes(run) == [0, 0, 1]
+    assert len(pids(run)) == 1
+
+
+def test_views_that_were_committed_before_a_crash_are_kept(run):
+    """Scene 0 has images 0 and 1; the worker writes 0 and dies, both times."""
+    behave = """
+    def behave(scene, spec, images):
+        if scene == 0:
+            if 0 in images: render(spec, 0)
+            os._exit(4)
+    """
+    done, failed = run(behave, 2, recipe=TWO_VIEWS)
+    assert [asked.images for asked in run.stand_in.asked] == [(0, 1), (1,), (2, 3)]
+    assert [(r.index, r.scene, r.view, r.reason) for r in failed] == [(1, 0, 1, "ended with exit status 4")]
+    assert read_record(run.out, 0).status == "done"
+    assert done == [0, 1, 2, 3]
+
+
+def test_done_without_the_image_is_not_believed(run):
+    behave = """
+    def behave(scene, *_):
+        if scene == 0:
+            say({"done": 0, "rss_mb": 1})
+            return "answered"
+    """
+    _, failed = run(behave, 2)
+    assert [(r.index, r.reason) for r in failed] == [(0, "the worker is done, but image 0 was not written")]
 
 
 def test_when_every_scene_fails_it_says_so_and_stops(run):
     with pytest.raises(WorkerCrashedError, match=r"3 scenes in a row .*exit status 5.*render\.log"):
-        run("def behave(index): os._exit(5)", 10)
-    assert {index for _, index in run.asked} == {0, 1, 2}
+        run("def behave(*_): os._exit(5)", 10)
+    assert set(scenes(run)) == {0, 1, 2}
 
 
-def test_scenes_are_not_blamed_when_none_succeeds(run, tmp_path):
+def test_scenes_are_not_blamed_when_none_succeeds(run):
     with pytest.raises(WorkerCrashedError, match="2 scenes in a row"):
-        run("def behave(index): os._exit(5)", 2)
-    assert not list((tmp_path / "out" / "records").iterdir())
+        run("def behave(*_): os._exit(5)", 2)
+    assert not list((run.out / "records").iterdir())
 
 
-def test_a_full_disk_stops_at_once_and_blames_no_scene(run, tmp_path):
-    behave = "def behave(index):\n  if index == 1: say({'unwritable': 'No space left'})"
+def test_a_full_disk_stops_at_once_and_blames_no_scene(run):
+    behave = """
+    def behave(scene, *_):
+        if scene == 1:
+            say({"unwritable": "No space left"})
+            return "answered"
+    """
     with pytest.raises(DatasetError, match="No space left"):
         run(behave, 3)
-    assert [index for _, index in run.asked] == [0, 1]
-    assert not list((tmp_path / "out" / "records").iterdir())
+    assert scenes(run) == [0, 1]
+    assert [p.name for p in (run.out / "records").iterdir()] == ["000000.json"]
+
+
+def test_a_worker_is_renewed_after_so_many_scenes(run, monkeypatch):
+    monkeypatch.setattr(process_module, "RENEW_AFTER", 2)
+    assert run("", 5) == ([0, 1, 2, 3, 4], [])
+    order = [asked.pid for asked in run.stand_in.asked]
+    assert [order.count(pid) for pid in dict.fromkeys(order)] == [2, 2, 1]
+
+
+def test_a_worker_that_grew_too_large_is_renewed(run):
+    run("MEMORY_MB = 7000", 2)
+    assert len(pids(run)) == 2
+
+
+def test_the_next_scene_is_planned_while_one_is_rendered(tmp_path):
+    """The worker waits in scene 0 for a sign that scene 1 was planned."""
+    sign, out = tmp_path / "planned", tmp_path / "out"
+    stand_in = StandIn(
+        tmp_path / "stand-in",
+        f"""
+        def behave(scene, *_):
+            end = time.monotonic() + 10
+            while scene == 0 and not os.path.exists({str(sign)!r}):
+                if time.monotonic() > end: os._exit(9)
+                time.sleep(0.01)
+        """,
+    )
+    open_dataset(out, RECIPE, 7)
+
+    def planned():
+        for job in jobs(2):
+            if job.spec.index == 1:
+                sign.touch()
+            yield job
+
+    start = lambda seat: Worker([stand_in.path], out, 1)  # noqa: E731
+    render_all(planned(), start, out, timeout_s=20, on_done=lambda _: None)
+    assert [asked.scene for asked in stand_in.asked] == [0, 1]
+
+
+def test_two_workers_share_the_scenes_each_on_its_own_cores(run):
+    """Both must be busy at once: each waits in its first scene until the other has one too."""
+    behave = """
+    def behave(scene, *_):
+        end = time.monotonic() + 10
+        while scene < 2 and len({line.split()[0] for line in open(LOG)}) < 2:
+            if time.monotonic() > end: os._exit(9)
+            time.sleep(0.01)
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    shares = shared_out((cores[0], cores[-1]), 2)
+    done, failed = run(behave, 6, workers=2, cores=shares)
+    assert (sorted(done), failed) == ([0, 1, 2, 3, 4, 5], [])
+    assert len(pids(run)) == 2
+    by_pid = {asked.pid: asked.cores for asked in run.stand_in.asked}
+    assert sorted(by_pid.values()) == sorted([(cores[0],), (cores[-1],)])
+
+
+def test_an_interrupt_ends_all_workers_at_once(run):
+    def stop(image):
+        raise KeyboardInterrupt
+
+    behave = "def behave(scene, *_):\n  if scene > 0: time.sleep(600)"
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(behave, 9, workers=2, on_done=stop)
+    assert time.monotonic() - began < 20
+    for pid in pids(run):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 0)
+            pytest.fail(f"worker {pid} is still there")
+
+
+def test_without_bpy_it_says_how_to_get_it(run):
+    with pytest.raises(BlenderMissingError, match=r"No module named 'bpy'.*pip install 'bpy>=4\.5.*--python"):
+        run("SAY_READY = {'missing': \"No module named 'bpy'\"}", 1)
 
 
 def test_a_worker_that_cannot_start_is_named_with_its_log(tmp_path):
     open_dataset(tmp_path / "out", RECIPE, 7)
+    worker = Worker([sys.executable, "-c", "raise SystemError('no')"], tmp_path / "out", 1)
     with pytest.raises(WorkerError, match=r"exit status 1.*render\.log"):
-        Worker([sys.executable, "-c", "raise SystemError('no')"], tmp_path / "out", 1)
+        worker.prepare()
+    worker.close()
     assert "SystemError: no" in (tmp_path / "out" / "render.log").read_text()
 
 
-def test_a_python_that_is_not_there_is_a_render_error(tmp_path):
-    with pytest.raises(WorkerError, match=r"no-python.*--python"):
-        render_dataset(RECIPE, tmp_path / "out", 1, 0, python=str(tmp_path / "no-python"))
+def test_a_log_that_cannot_be_written_is_a_dataset_error(tmp_path):
+    (tmp_path / "render.log").mkdir()
+    with pytest.raises(DatasetError, match=r"render\.log: cannot be written"):
+        Worker([sys.executable, "-c", ""], tmp_path, 1)
 
 
-def test_two_renders_do_not_share_a_folder(tmp_path):
-    open_dataset(tmp_path, RECIPE, 0)
-    with _only_one(tmp_path), pytest.raises(DatasetError, match="another render is writing"):
-        render_dataset(RECIPE, tmp_path, 1, 0)
-
-
-@pytest.mark.parametrize(("count", "seed"), [(0, 0), (-1, 0), (1, -1)])
-def test_nonsense_counts_are_refused(tmp_path, count, seed):
-    with pytest.raises(DatasetError, match="expected count >= 1 and seed >= 0"):
-        render_dataset(RECIPE, tmp_path, count, seed)
+@pytest.mark.parametrize(
+    ("cores", "workers", "shares"),
+    [
+        ((0, 1, 2, 3), 2, [{0, 1}, {2, 3}]),
+        ((4, 5, 6, 7, 9), 2, [{4, 5}, {6, 7, 9}]),
+        ((0, 1), 2, [{0}, {1}]),
+        ((3,), 2, [{3}, {3}]),
+        ((0, 1), 3, [{0}, {1}, {0}]),
+        ((0, 1), 1, [{0, 1}]),
+    ],
+)
+def test_cores_are_shared_out(cores, workers, shares):
+    assert shared_out(cores, workers) == shares
