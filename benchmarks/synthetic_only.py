@@ -1,0 +1,71 @@
+"""AP on real photographs of a small detector that has seen rendered images alone.
+
+    .venv/bin/python benchmarks/synthetic_only.py WORK --val PHOTOS/val.json
+        [--recipe dice] [--count 800] [--epochs 20] [--image-size 480 480]
+
+Renders `count` images of the recipe, trains the small model from random weights on them, and evaluates it on the
+photographs. WORK is a folder to work in: run again, it goes on; other numbers take another folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from al_loop.coco import read_coco
+from al_loop.console import Terminal
+from al_loop.ingest import add_validation
+from al_loop.models import saved_metrics
+from al_loop.pretrain import pretrain
+from al_loop.synthetic import find_recipe, render_set
+from al_loop.workspace import FILE_NAME, init_workspace, open_workspace
+from render import categories, load_recipe
+
+
+def settings(folder: Path, epochs: int, turns: bool) -> None:
+    """Write the schedule into the workspace's settings."""
+    path = folder / FILE_NAME
+    text = path.read_text(encoding="utf-8")
+    start = text.index("[pretrain]")
+    end = text.index("\n[", start)
+    own = f"[pretrain]\nepochs = {epochs}\nbatch_size = 4\nval_every = 4\nturns = {str(turns).lower()}\n"
+    path.write_text(text[:start] + own + text[end:], encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--val", type=Path, required=True)
+    parser.add_argument("--recipe", default="dice")
+    parser.add_argument("--count", type=int, default=800)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--upright", action="store_true", help="no turns and vertical flips in training")
+    args = parser.parse_args()
+
+    classes = categories(load_recipe(find_recipe(args.recipe)))
+    if (args.work / FILE_NAME).is_file():
+        workspace = open_workspace(args.work)
+    else:
+        init_workspace(args.work, classes, template="demo")
+        settings(args.work, args.epochs, not args.upright)
+        workspace = open_workspace(args.work)
+    tell = Terminal()
+    with workspace.lock():
+        add_validation(workspace, args.val)
+        began = time.monotonic()
+        coco = render_set(workspace, args.recipe, args.count, 0, tell)
+        rendered = time.monotonic()
+        model = pretrain(workspace, tell)
+    metrics = saved_metrics(workspace, model.id)
+    assert metrics is not None  # pretrain evaluates
+    found = read_coco(coco, classes)
+    print(f"{args.recipe}: {len(found.images)} images, rendering {rendered - began:.0f} s")
+    print(f"{args.epochs} epochs, training and evaluation {time.monotonic() - rendered:.0f} s")
+    print(f"{args.val.parent.name}/{args.val.name}: AP {metrics.ap:.3f}, AP50 {metrics.ap50:.3f}")
+    for name, value in metrics.per_class.items():
+        print(f"  {name}: AP {'-' if value is None else f'{value:.3f}'}")
+
+
+if __name__ == "__main__":
+    main()
