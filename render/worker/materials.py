@@ -78,5 +78,5 @@ def _flawed(spec: MaterialSpec, uv: bool, defects: Sequence[DefectSpec]) -> bpy.
     surface = apply(nodes, build(Look(nodes, spec, shared=True, uv=uv)), defects)
     finish(nodes, surface)
     if surface.displacement is not None:
-        material.displacement_method = "BOTH"
+        material.displacement_method = "DISPLACEMENT"
     return material

@@ -21,11 +21,18 @@ _KEPT = 256
 
 
 class MeshShelf:
-    """Meshes by MeshSpec; the least recently used go first."""
+    """Meshes by MeshSpec; the least recently used go first, those refined around flaws with their scene."""
 
     def __init__(self) -> None:
         """Start empty."""
         self._made: dict[bytes, tuple[bpy.types.Mesh, Surface]] = {}
+        self._passing: dict[bytes, tuple[bpy.types.Mesh, Surface]] = {}
+
+    def end_scene(self) -> None:
+        """Let go of what only the last scene needs; its objects must be gone."""
+        for mesh, _ in self._passing.values():
+            bpy.data.meshes.remove(mesh)
+        self._passing.clear()
 
     def get(self, spec: MeshSpec) -> bpy.types.Mesh:
         """The mesh a spec names."""
@@ -36,22 +43,19 @@ class MeshShelf:
         return self._entry(spec)[1]
 
     def _entry(self, spec: MeshSpec) -> tuple[bpy.types.Mesh, Surface]:
-        key = _key(spec)
-        if key in self._made:
-            self._made[key] = self._made.pop(key)
-            return self._made[key]
+        shelf = self._passing if spec.detail_at else self._made
+        key = msgspec.json.encode(spec, order="sorted")
+        if key in shelf:
+            shelf[key] = shelf.pop(key)
+            return shelf[key]
         surface = glyph(spec) if spec.shape == "glyph" else surface_of(spec)
         if spec.detail_m > 0:
-            surface = refined(surface, spec.detail_m)
-        self._made[key] = (to_mesh(surface, f"mesh {len(self._made)}"), surface)
+            surface = refined(surface, spec.detail_m, spec.detail_at)
+        shelf[key] = (to_mesh(surface, "mesh"), surface)
         if len(self._made) > _KEPT:
             oldest, _ = self._made.pop(next(iter(self._made)))
             bpy.data.meshes.remove(oldest)
-        return self._made[key]
-
-
-def _key(spec: MeshSpec) -> bytes:
-    return msgspec.json.encode(spec, order="sorted")
+        return shelf[key]
 
 
 def to_mesh(surface: Surface, name: str) -> bpy.types.Mesh:

@@ -39,6 +39,7 @@ class Stage:
     def _clear(self) -> None:
         for thing in list(bpy.data.objects):
             bpy.data.objects.remove(thing)
+        self.meshes.end_scene()
         bpy.data.orphans_purge()
 
     def _add(self, spec: ObjectSpec) -> bpy.types.Object:
