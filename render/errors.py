@@ -9,6 +9,8 @@ RenderError
     └── WorkerCrashedError    it died, or went silent, again and again
 """
 
+from __future__ import annotations
+
 
 class RenderError(Exception):
     """Base of every error this package raises; the message says what to do next."""
@@ -33,9 +35,10 @@ class WorkerError(RenderError):
 class BlenderMissingError(WorkerError):
     """The worker's Python cannot import bpy."""
 
-    def __init__(self, python: str, reason: str, task: str = "") -> None:
+    @classmethod
+    def of(cls, python: str, reason: str, task: str = "") -> BlenderMissingError:
         """Say what was needed, for which task, and how to get it."""
-        super().__init__(
+        return cls(
             f"expected a Python with Blender's module bpy 4.5{task}, got {python}: {reason}; "
             "bpy has wheels for Python 3.11 only: `python3.11 -m pip install 'bpy>=4.5,<4.6'`, "
             "or name a Python that has it: --python PATH"

@@ -109,7 +109,7 @@ def _last_line(log: Path) -> str:
 
 def _result(answer: dict[str, Any], file: Path, out: Path, python: str) -> Imported | str:
     if "missing" in answer:
-        raise BlenderMissingError(python, answer["missing"], f" to import {file.name}")
+        raise BlenderMissingError.of(python, answer["missing"], f" to import {file.name}")
     if "broken" in answer:
         return str(answer["broken"])
     with np.load(out) as held:

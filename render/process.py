@@ -77,7 +77,7 @@ class Worker:
             reason = self._why_silent(START_TIMEOUT_S)
             raise WorkerError(f"the render worker did not start: {reason}; see {self._log_path}")
         if "missing" in answer:
-            raise BlenderMissingError(self._command[0], answer["missing"])
+            raise BlenderMissingError.of(self._command[0], answer["missing"])
 
     def ask(self, job: Job, timeout_s: float) -> str | None:
         """Have the images made and committed; None when done, else why not (the worker may be dead).
