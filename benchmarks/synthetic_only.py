@@ -1,7 +1,7 @@
 """AP on real photographs of a small detector that has seen rendered images alone.
 
     .venv/bin/python benchmarks/synthetic_only.py WORK --val PHOTOS/val.json
-        [--recipe dice] [--count 800] [--epochs 20] [--image-size 480 480]
+        [--recipe dice] [--count 800] [--epochs 20] [--upright]
 
 Renders `count` images of the recipe, trains the small model from random weights on them, and evaluates it on the
 photographs. WORK is a folder to work in: run again, it goes on; other numbers take another folder.

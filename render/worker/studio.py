@@ -6,7 +6,7 @@ from pathlib import Path
 
 from render import sensor
 from render.background import backdrop, composite, foreground_level
-from render.labels import Shot, label
+from render.labels import Annotation, label
 from render.spec import SceneSpec, ViewSpec
 from render.worker.passes import configure, shoot
 from render.worker.scene import Stage
@@ -49,7 +49,8 @@ class Studio:
 
     def _render(self, spec: SceneSpec, view: ViewSpec, number: int) -> None:
         shot = shoot(self.stage.scene, spec, view)
-        record = _record(spec, view, number, shot, self.stage)
+        found = label(shot, spec, view, self.stage.meshes.surface)
+        record = _record(spec, view, number, found)
         light = shot.light
         if spec.background.kind != "sky":
             level = foreground_level(light, shot.alpha)
@@ -62,12 +63,10 @@ def _record(
     spec: SceneSpec,
     view: ViewSpec,
     number: int,
-    shot: Shot | None = None,
-    stage: Stage | None = None,
+    annotations: tuple[Annotation, ...] = (),
     *,
     reason: str = "",
 ) -> Record:
-    found = () if shot is None or stage is None else label(shot, spec, view, stage.meshes.surface)
     return Record(
         index=view.index,
         scene=spec.index,
@@ -76,7 +75,7 @@ def _record(
         status="skipped" if reason else "done",
         width=spec.width,
         height=spec.height,
-        annotations=found,
+        annotations=annotations,
         unplaced=len(spec.unplaced),
         reason=reason,
     )
