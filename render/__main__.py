@@ -91,6 +91,7 @@ def make(
     """Render COUNT images of RECIPE with COCO labels; called again, it goes on where it was."""
     from render.dataset import render_dataset
     from render.summary import summary
+    from render.writers import read_records
 
     began = time.monotonic()
     try:
@@ -114,6 +115,8 @@ def make(
     click.echo(f"{coco}: {time.monotonic() - began:.0f} s")
     for line in summary(out, count):
         click.echo(line)
+    if not any(record.status == "done" for record in read_records(out, count)):
+        raise click.ClickException("not one image was rendered: see above why; change the recipe, and --out")
 
 
 @main.command()

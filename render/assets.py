@@ -136,16 +136,20 @@ class _Finder:
         for picture in pictures_in(place):
             digest, fault = self._ledger.look(picture)
             if fault:
-                faults.append(f"{picture}: left out: expected a picture, got {fault}")
+                faults.append((picture, fault))
             else:
                 good.append(picture)
                 content.append((picture.relative_to(place).as_posix(), digest))
         if not good and not (may_be_empty and not faults):
-            got = f"{len(faults)} that cannot be read, the first: {faults[0]}" if faults else "none"
+            got = (
+                f"{len(faults)} that cannot be read, the first: {': '.join(map(str, faults[0]))}"
+                if faults
+                else "none"
+            )
             raise AssetError(f"{where} = {place}: expected pictures {', '.join(PICTURE_SUFFIXES)}, got {got}")
         self._pictures[folder] = tuple(good)
         self._content[f"pictures {folder}"] = content
-        self._warnings |= dict.fromkeys(faults)
+        self._warnings |= dict.fromkeys(f"{p}: left out: expected a picture, got {why}" for p, why in faults)
 
     def find_textures(self, where: str, folder: str) -> None:
         """The texture sets of a folder, or a picture by itself."""

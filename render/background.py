@@ -12,6 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from render.colour import decoded
 from render.errors import AssetError
 from render.spec import BackgroundSpec
 
@@ -101,15 +102,10 @@ _REDUCED = (
 def _linear(picture: NDArray[np.generic]) -> FloatArray:
     """Pixels as stored -> linear light: integers are sRGB, floats are linear already."""
     if picture.dtype == np.uint8:
-        return np.asarray(_curve(np.arange(256, dtype=np.float32) / 255)[picture], np.float32)
+        return np.asarray(decoded(np.arange(256, dtype=np.float32) / 255)[picture], np.float32)
     if picture.dtype == np.uint16:
-        return _curve(picture.astype(np.float32) / 65535)
+        return decoded(picture.astype(np.float32) / 65535)
     return np.asarray(np.clip(np.nan_to_num(picture), 0, None), np.float32)
-
-
-def _curve(srgb: FloatArray) -> FloatArray:
-    """SRGB in [0, 1] -> linear light (IEC 61966-2-1)."""
-    return np.asarray(np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4), np.float32)
 
 
 # ---- patterns --------------------------------------------------------------------------------------------

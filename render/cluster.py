@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from render.errors import DatasetError, RenderError, WorkerError
 from render.parcel import packed, unpacked
 from render.pool import Job
 from render.process import START_TIMEOUT_S, Worker, available_cores, shared_out, worker_command
+from render.scratch import Scratch
 from render.writers import FORMAT, replace_file
 
 #: Seconds a worker waits for free cores of the cluster, which others may be using.
@@ -175,7 +174,8 @@ class Desk:
 
     def __init__(self, python: str | None, threads: int, share: tuple[int, int]) -> None:
         """Start the worker on its share of the node's cores."""
-        self._folder = Path(tempfile.mkdtemp(prefix="al-loop-render-"))
+        self._scratch = Scratch()
+        self._folder = self._scratch.folder
         self._read = 0
         for name in ("images", "records", "files"):
             (self._folder / name).mkdir()
@@ -227,7 +227,7 @@ class Desk:
         """End the worker and leave nothing behind."""
         if self._worker is not None:
             self._worker.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
 
     def _new_log(self) -> bytes:
         with contextlib.suppress(OSError), (self._folder / "render.log").open("rb") as log:

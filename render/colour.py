@@ -5,13 +5,34 @@ from __future__ import annotations
 import colorsys
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from render.spec import Vector
+
+FloatArray = NDArray[np.float32]
+
+
+def decode(srgb: float) -> float:
+    """SRGB in [0, 1] -> linear light (IEC 61966-2-1)."""
+    return srgb / 12.92 if srgb <= 0.04045 else ((srgb + 0.055) / 1.055) ** 2.4
 
 
 def linear(rgb: Vector) -> Vector:
-    """SRGB in [0, 1] -> linear light (IEC 61966-2-1)."""
-    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb)
+    """SRGB in [0, 1] -> linear light, a colour."""
+    r, g, b = map(decode, rgb)
     return (r, g, b)
+
+
+def decoded(srgb: FloatArray) -> FloatArray:
+    """SRGB in [0, 1] -> linear light, a picture."""
+    return np.asarray(np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4), np.float32)
+
+
+def encoded(light: FloatArray) -> FloatArray:
+    """Linear light in [0, 1] -> sRGB, a picture."""
+    curve = 1.055 * np.maximum(light, 1e-8) ** (1 / 2.4) - 0.055
+    return np.asarray(np.where(light <= 0.0031308, 12.92 * light, curve), np.float32)
 
 
 def from_hex(text: str) -> Vector:

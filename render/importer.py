@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -78,6 +79,7 @@ def _run(python: str, asked: list[dict[str, str]], log: Path) -> tuple[list[dict
                 input=lines,
                 stdout=subprocess.PIPE,
                 stderr=noise,
+                env={**os.environ, "TMPDIR": str(log.parent)},
                 timeout=limit,
                 check=False,
             )
@@ -89,9 +91,11 @@ def _run(python: str, asked: list[dict[str, str]], log: Path) -> tuple[list[dict
             return _answers(late.stdout or b""), f"Blender did not read it within {limit:g} s"
     answers = _answers(done.stdout)
     if done.returncode > 0 and not answers:
+        said = _last_line(log)
+        if said.startswith("ModuleNotFoundError"):
+            raise BlenderMissingError.of(python, said, " to import meshes")
         raise WorkerError(
-            f"{python} cannot run the mesh importer ({_last_line(log)}); "
-            "name another: python -m render ... --python PATH"
+            f"{python} cannot run the mesh importer ({said}); name another: python -m render ... --python PATH"
         )
     ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
     return answers, f"Blender ended with {ended} while reading it"

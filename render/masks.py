@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from typing import Any
 
 import cv2
 import numpy as np
@@ -86,6 +87,16 @@ def fill(outlines: tuple[Polygon, ...], height: int, width: int) -> Mask:
     """The mask (h, w) that COCO's own tools make of polygons."""
     parts = coco.frPyObjects([list(outline) for outline in outlines], height, width)
     return np.asarray(coco.decode(coco.merge(parts)), np.bool_)
+
+
+def of_segmentation(segmentation: Any, height: int, width: int) -> Mask:
+    """The mask (h, w) of any COCO segmentation: polygons, or run lengths, compressed or not."""
+    if isinstance(segmentation, list):
+        return fill(tuple(map(tuple, segmentation)), height, width)
+    runs = segmentation
+    if isinstance(runs["counts"], list):
+        runs = coco.frPyObjects(runs, height, width)
+    return np.asarray(coco.decode(runs), np.bool_)
 
 
 def colours(count: int) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ import msgspec
 
 from render.errors import BlenderMissingError, DatasetError, WorkerError
 from render.pool import Job
+from render.scratch import Scratch
 
 #: Seconds for a worker to import bpy on a cold disk.
 START_TIMEOUT_S = 180.0
@@ -48,6 +49,8 @@ class Worker:
         self._scenes, self._memory_mb = 0, 0.0
         self._log_path = out / "render.log"
         self._log = _open_log(self._log_path)
+        # Killed, Blender leaves its temporary files where it was told to put them.
+        self._scratch = Scratch()
         # A session of its own: Ctrl-C reaches the parent only, which then ends the worker in order.
         try:
             self._process = subprocess.Popen(
@@ -56,10 +59,11 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=self._log,
                 start_new_session=True,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, "TMPDIR": str(self._scratch.folder), **(environment or {})},
             )
         except OSError as error:
             self._log.close()
+            self._scratch.close()
             raise WorkerError(
                 f"cannot run {command[0]} ({error}); name another Python: --python PATH"
             ) from error
@@ -74,7 +78,9 @@ class Worker:
         """Wait until Blender is imported; raises BlenderMissingError or WorkerError."""
         answer = self._exchange({"out": str(self._out.resolve()), "threads": self._threads}, START_TIMEOUT_S)
         if answer is None:
-            reason = self._why_silent(START_TIMEOUT_S)
+            reason, said = self._why_silent(START_TIMEOUT_S), self._last_words()
+            if said.startswith("ModuleNotFoundError"):
+                raise BlenderMissingError.of(self._command[0], said)
             raise WorkerError(f"the render worker did not start: {reason}; see {self._log_path}")
         if "missing" in answer:
             raise BlenderMissingError.of(self._command[0], answer["missing"])
@@ -110,6 +116,7 @@ class Worker:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
         self._log.close()
+        self._scratch.close()
 
     def _exchange(self, message: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
         stdin = self._process.stdin
@@ -131,6 +138,10 @@ class Worker:
         if code >= 0:
             return f"ended with exit status {code}"
         return f"ended by signal {-code}" + (_KILLED if -code == signal.SIGKILL else "")
+
+    def _last_words(self) -> str:
+        lines = self._log_path.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
 
     def _listen(self, stream: IO[bytes]) -> None:
         with contextlib.suppress(ValueError, OSError):

@@ -62,7 +62,19 @@ def _explain(message: str, table: dict[str, Any]) -> str:
         return f"{path}.{absent[1]}".lstrip(".") + ": expected a value, got none"
     if not path:
         return text
-    return f"{path} = {_lookup(table, path)!r}: {text}"
+    return f"{path} = {_lookup(table, path)!r}: {_expected(text, _hint_at(path))}"
+
+
+def _expected(text: str, hint: Any) -> str:
+    """msgspec's complaint about a value in the words of a recipe."""
+    words = _words_in(hint)
+    if text.startswith("Invalid enum value") and words:
+        return f"expected one of {', '.join(words)}"
+    if "float | object" in text:
+        return "expected a number, or a distribution such as { uniform = [1, 2] }"
+    if "matching regex" in text:
+        return 'expected a colour such as "#c4141c"'
+    return text[0].lower() + text[1:]
 
 
 def _steps(path: str) -> list[str | int]:
@@ -79,13 +91,25 @@ def _lookup(table: Any, path: str) -> Any:
 
 
 def _keys_at(path: str) -> tuple[str, ...]:
-    """Field names of the struct a key path leads to; "[...]" in msgspec's paths stands for any key."""
+    """Field names of the struct a key path leads to."""
+    return tuple(getattr(_struct_in(_hint_at(path)), "__struct_fields__", ()))
+
+
+def _hint_at(path: str) -> Any:
+    """The type a key path leads to; "[...]" in msgspec's paths stands for any key."""
     kind: Any = Recipe
     for step in _steps(path):
+        kind = _struct_in(kind)
         if isinstance(step, str) and isinstance(kind, type(msgspec.Struct)):
             kind = typing.get_type_hints(kind, include_extras=False)[step]
-        kind = _struct_in(kind)
-    return tuple(getattr(kind, "__struct_fields__", ()))
+    return kind
+
+
+def _words_in(hint: Any) -> tuple[str, ...]:
+    """The words of the Literals in a type, at any depth."""
+    if typing.get_origin(hint) is typing.Literal:
+        return tuple(map(str, typing.get_args(hint)))
+    return tuple(word for inner in typing.get_args(hint) for word in _words_in(inner))
 
 
 def _struct_in(kind: Any) -> Any:

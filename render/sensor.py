@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from render.colour import decode, encoded
 from render.spec import SensorSpec
 
 FloatArray = NDArray[np.float32]
@@ -74,17 +75,6 @@ def smear(picture: FloatArray, length_px: float, angle_rad: float) -> FloatArray
     return np.asarray(np.maximum(moved, 0), np.float32)
 
 
-def decode(srgb: float) -> float:
-    """SRGB -> linear, one number."""
-    return srgb / 12.92 if srgb <= 0.04045 else ((srgb + 0.055) / 1.055) ** 2.4
-
-
-def encode(linear: FloatArray) -> FloatArray:
-    """Linear in [0, 1] -> sRGB."""
-    curve = 1.055 * np.maximum(linear, 1e-8) ** (1 / 2.4) - 0.055
-    return np.asarray(np.where(linear <= 0.0031308, 12.92 * linear, curve), np.float32)
-
-
 def _gain(picture: FloatArray, spec: SensorSpec) -> NDArray[np.float64]:
     """(3,) factors of exposure and white balance.
 
@@ -102,7 +92,7 @@ def _gain(picture: FloatArray, spec: SensorSpec) -> NDArray[np.float64]:
 def _toned(picture: FloatArray, gamma: float) -> FloatArray:
     """Levels 0 to 255 of linear light; `gamma` above 1 lightens the middle tones."""
     linear = np.linspace(0, _WHITE, _STEPS, dtype=np.float32)
-    table = encode(_shoulder(linear)) ** np.float32(1 / gamma) * np.float32(255)
+    table = encoded(_shoulder(linear)) ** np.float32(1 / gamma) * np.float32(255)
     steps = np.minimum(picture * np.float32((_STEPS - 1) / _WHITE) + np.float32(0.5), _STEPS - 1)
     return np.asarray(table[steps.astype(np.uint16)], np.float32)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from render import masks
 from render.coco import LabelledSet, Picture
 
 #: Bytes a sheet may take, so that it can be committed and sent.
@@ -95,20 +96,6 @@ def colour_of(category: int) -> Colour:
     return round(r * 255), round(g * 255), round(b * 255)
 
 
-def mask_of(segmentation: Any, width: int, height: int) -> NDArray[np.uint8]:
-    """Decode a COCO segmentation, RLE or polygons, to (height, width) of 0 and 1."""
-    from pycocotools import mask
-
-    if isinstance(segmentation, list):
-        runs = mask.merge(mask.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        runs = mask.frPyObjects(segmentation, height, width)
-    else:
-        runs = segmentation
-    decoded: NDArray[np.uint8] = mask.decode(runs)
-    return decoded
-
-
 def _cell_size(pictures: Sequence[Picture]) -> tuple[int, int]:
     """Size of a cell in px: the pictures' shape with a longest side of _CELL_PX."""
     if not pictures:
@@ -148,8 +135,8 @@ def _draw_outline(canvas: _Canvas, segmentation: Any, picture: Picture, colour: 
         return
     import cv2
 
-    mask = mask_of(segmentation, picture.width, picture.height)
-    larger = cv2.resize(mask, (canvas.width, canvas.height), interpolation=cv2.INTER_NEAREST)
+    mask = masks.of_segmentation(segmentation, picture.height, picture.width)
+    larger = cv2.resize(mask.astype(np.uint8), (canvas.width, canvas.height), interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(larger, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     for contour in contours:
         points = [(int(x) + canvas.left, int(y) + canvas.top) for x, y in contour[:, 0]]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from render import masks
@@ -135,17 +134,11 @@ def _check_shape(what: str, mask: masks.Mask, found: Annotation, slack: int) -> 
         if found.area > slack * max(found.bbox[2:]):
             yield f"its {what} is empty"
         return
-    box, area = _box(mask), int(mask.sum())
+    box, area = masks.bounds(mask), int(mask.sum())
     if max(abs(a - b) for a, b in zip(_corners(box), _corners(found.bbox), strict=True)) > slack:
         yield f"its {what}'s box is {list(box)}, its own {list(found.bbox)}"
     if abs(area - found.area) > slack * 2 * (found.bbox[2] + found.bbox[3]):
         yield f"its {what} has {area} px, its area says {found.area}"
-
-
-def _box(mask: masks.Mask) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    x, y = int(columns[0]), int(rows[0])
-    return x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y
 
 
 def _corners(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:

@@ -16,7 +16,7 @@ from render.worker.glyphs import glyph
 
 #: Edges between faces that turn by more than this are edges, not tessellation.
 _SHARP_RAD = math.radians(28)
-#: Meshes kept; a recipe with more forms than this builds some of them again.
+#: Meshes kept from scene to scene; a recipe with more forms than this builds some of them again.
 _KEPT = 256
 
 
@@ -29,8 +29,9 @@ class MeshShelf:
         self._passing: dict[bytes, tuple[bpy.types.Mesh, Surface]] = {}
 
     def end_scene(self) -> None:
-        """Let go of what only the last scene needs; its objects must be gone."""
-        for mesh, _ in self._passing.values():
+        """Let go of what only the last scene needs, and of the oldest beyond _KEPT; its objects must be gone."""
+        spare = [self._made.pop(key) for key in list(self._made)[: max(0, len(self._made) - _KEPT)]]
+        for mesh, _ in (*self._passing.values(), *spare):
             bpy.data.meshes.remove(mesh)
         self._passing.clear()
 
@@ -52,9 +53,6 @@ class MeshShelf:
         if spec.detail_m > 0:
             surface = refined(surface, spec.detail_m, spec.detail_at)
         shelf[key] = (to_mesh(surface, "mesh"), surface)
-        if len(self._made) > _KEPT:
-            oldest, _ = self._made.pop(next(iter(self._made)))
-            bpy.data.meshes.remove(oldest)
         return shelf[key]
 
 

@@ -134,8 +134,7 @@ def _render(scene: bpy.types.Scene) -> dict[str, Pixels]:
     # Else changed settings may be ignored.
     scene.update_tag()
     bpy.ops.render.render(write_still=False)
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "passes.exr"
         bpy.data.images["Render Result"].save_render(str(path), scene=scene)
         return _read(path)

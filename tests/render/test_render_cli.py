@@ -58,6 +58,15 @@ def test_make_says_what_it_made(tmp_path, recipe, python):
     assert "2 images with 2 labels" in result.stdout
 
 
+def test_make_without_one_image_is_a_failure(tmp_path, recipe):
+    behave = "def behave(scene, spec, images): skip(spec, images[0], 'the camera stands inside cube')"
+    python = StandIn(tmp_path / "blind", behave).path
+    result = run("make", recipe, "--count", 2, "--out", tmp_path / "out", "--python", python)
+    assert result.exit_code == 1
+    assert "2 views skipped before rendering: 2 × the camera stands inside cube" in result.stdout
+    assert "not one image was rendered" in result.stderr
+
+
 def test_make_reports_a_wrong_recipe_in_one_line(tmp_path, recipe):
     recipe.write_text(RECIPE + 'colour = "red"\n')
     result = run("make", recipe, "--count", 1, "--out", tmp_path / "out")

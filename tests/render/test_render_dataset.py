@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 from stand_in import StandIn
 
-from render import DatasetError, WorkerError, masks, parse_recipe, render_dataset
+from render import BlenderMissingError, DatasetError, WorkerError, masks, parse_recipe, render_dataset
 from render.again import render_again
 from render.dataset import Crew, _only_one
 from render.summary import summary
@@ -141,6 +142,14 @@ def _wait_until_gone(pids):
                 os.kill(pid, 0)
                 assert time.monotonic() < end, f"worker {pid} outlives its parent"
                 time.sleep(0.05)
+
+
+def test_a_python_without_what_the_worker_needs_says_how_to_get_it(tmp_path):
+    python = tmp_path / "bare"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -c "import msgspec"\n')
+    python.chmod(stat.S_IRWXU)
+    with pytest.raises(BlenderMissingError, match=r"bare: ModuleNotFoundError.*msgspec.*pip install 'bpy"):
+        render_dataset(RECIPE, tmp_path / "out", 1, 0, python=str(python))
 
 
 def test_a_python_that_is_not_there_is_a_render_error(tmp_path):

@@ -22,7 +22,9 @@ def with_part(**keys):
     ("table", "said"),
     [
         (with_part(cuont=3), ["parts[0].cuont", "3", "expected one of", "count", "size_m"]),
-        (with_part(count="many"), ["parts[0].count", "'many'"]),
+        (with_part(count="many"), ["parts[0].count", "'many'", "a number, or a distribution"]),
+        (with_part(units="feet"), ["parts[0].units", "'feet'", "expected one of m, cm, mm, in"]),
+        (with_part(pose="standing"), ["parts[0].pose", "'standing'", "rest, upright, any"]),
         (with_part(count=999), ["parts[0].count", "999", "0 to 200"]),
         (with_part(count={"uniform": [1, 999]}), ["parts[0].count", "999", "0 to 200"]),
         (with_part(count={"normal": [190, 6]}), ["parts[0].count", "202", "0 to 200"]),
@@ -33,7 +35,10 @@ def with_part(**keys):
         (with_part(count={"choice": [1, 2], "weights": [0, 0]}), ["parts[0].count", "sum above 0"]),
         (with_part(count={"choice": ["two"]}), ["parts[0].count", "'two'", "expected a number"]),
         (with_part(size_m=float("nan")), ["parts[0].size_m", "nan"]),
-        (with_part(materials=[{"colours": ["red"]}]), ["parts[0].materials[0].colours[0]", "'red'"]),
+        (
+            with_part(materials=[{"colours": ["red"]}]),
+            ["parts[0].materials[0].colours[0]", "'red'", '"#c4141c"'],
+        ),
         (with_part(materials=[{"marble": 2}]), ["parts[0].materials[0].marble", "0 to 1"]),
         (with_part(shape="dye"), ["parts[0].shape", "'dye'", "blade"]),
         (with_part(mesh="part.obj"), ["parts[0]", "a shape or a mesh", "both"]),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from render.sensor import blur, decode, encode, expose, smear, to_bytes
+from render.colour import decode, encoded
+from render.sensor import blur, expose, smear, to_bytes
 from render.spec import SensorSpec
 
 PLAIN = SensorSpec(
@@ -43,7 +44,7 @@ def test_a_part_alone_in_the_dark_is_not_burnt():
     light[10:30, 15:35] = 0.3  # a sixth of the picture
     picture = expose(light, changed(exposure=0.5))
     # Its light is brought to twice that of the grey asked for.
-    assert picture[20, 25] == pytest.approx(255 * encode(np.float32(2 * decode(0.5))), abs=1)
+    assert picture[20, 25] == pytest.approx(255 * encoded(np.float32(2 * decode(0.5))), abs=1)
     assert picture[0, 0].max() == 0
 
 
@@ -60,7 +61,7 @@ def test_highlights_bend_towards_white_and_never_pass_it():
     light[0, :4, 0] = light[0, :4, 1] = light[0, :4, 2] = np.array([2, 3, 4, 8]) * 0.2
     levels = expose(light, changed(exposure=0.7))[0, :4, 0].tolist()
     bent = [0.8 + 0.2 * (1 - math.exp(-(times * decode(0.7) - 0.8) / 0.2)) for times in (2, 3, 4, 8)]
-    assert levels == pytest.approx([255 * encode(np.float32(v)) for v in bent], abs=1)
+    assert levels == pytest.approx([255 * encoded(np.float32(v)) for v in bent], abs=1)
     assert levels[0] < levels[1] < levels[2] <= levels[3] == 255
 
 

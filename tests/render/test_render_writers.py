@@ -193,7 +193,7 @@ def test_killed_while_committing_an_image_is_there_or_not(out):
     )
     root = Path(__file__).parents[2]
     rng = np.random.default_rng(0)
-    for _ in range(3):
+    for kills in range(1, 4):
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=root,
@@ -216,7 +216,8 @@ def test_killed_while_committing_an_image_is_there_or_not(out):
             picture = (out / "images" / one.file_name).read_bytes()
             assert len(picture) == 100_004
             assert len(set(picture[4:])) == 1
-        assert sum(one is not None and not is_done(out, i) for i, one in enumerate(records)) <= 1
+        # The next stream begins at 0 and may be killed before it comes to that image again.
+        assert sum(one is not None and not is_done(out, i) for i, one in enumerate(records)) <= kills
         assert any(records)
 
 
