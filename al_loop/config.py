@@ -15,7 +15,13 @@ FILE_NAME = "al-loop.toml"
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
-StrategyName = Literal["dbal", "margin", "random"]
+StrategyName = Literal[
+    "badge", "cald", "coreset", "dbal", "entropy", "entropy-max", "entropy-mean", "kmeans", "least-confidence",
+    "least-confidence-max", "least-confidence-mean", "margin", "margin-max", "margin-mean", "most-boxes", "ppal",
+    "random", "typiclust",
+]  # fmt: skip
+#: Strategies that read RoI features, which are large and otherwise not kept.
+FEATURE_STRATEGIES: tuple[StrategyName, ...] = ("badge", "ppal")
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

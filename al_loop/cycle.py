@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from al_loop.models import Model
 from al_loop.picks import Pick, pick
 from al_loop.promotion import decide
 from al_loop.samples import Metrics
+from al_loop.scoring import context_for, score_for
 from al_loop.shards import ScoredImages, ShardStore
 from al_loop.stages import Output, Stage, Waiting, run_stage
 from al_loop.workspace import Workspace, now
+from strategies import STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,21 @@ def run_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> CycleR
 
 def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> None:
     ids: list[str] = read_json(workspace.cycle_dir(cycle.number) / "pool.json")
-    stage = _stage(workspace, cycle, "score", pool=json_hash(ids))
+    strategy = workspace.config.cycle.strategy
+    stage = _stage(workspace, cycle, "score", pool=json_hash(ids), needs=sorted(STRATEGIES[strategy].needs))
     folder = workspace.scores_dir(cycle.model.id)
 
     def work(_: Path) -> Output:
-        images = library.images_by_id(workspace, ids)
-        with reporter.progress("score the pool") as progress:
-            unreadable = modelling.score(workspace, cycle.model, images, folder, progress)
+        images, known = library.images_by_id(workspace, ids), library.labelled(workspace)
+        unreadable = score_for(
+            workspace,
+            cycle.model,
+            strategy,
+            images,
+            known,
+            partial(workspace.scores_dir, cycle.model.id),
+            reporter,
+        )
         return {"images": len(ids), "unreadable": [asdict(item) for item in unreadable]}
 
     done = run_stage(workspace.store, stage, work)
@@ -80,8 +91,11 @@ def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick
 
     def work(folder: Path) -> Output:
         scored = _scored(workspace, cycle)
-        known = {item.image.id for item in library.labelled(workspace)}
-        picks = pick(scored, cycle.k, settings, cycle.number, known)
+        known = library.labelled(workspace)
+        kept = partial(workspace.scores_dir, cycle.model.id)
+        context = context_for(workspace, cycle.model, settings.strategy, scored.image_ids, known, kept)
+        labelled = {item.image.id for item in known}
+        picks = pick(scored, cycle.k, settings, cycle.number, labelled, context)
         write_json(folder / "picks.json", [asdict(p) for p in picks])
         return {"picks": len(picks)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,16 +56,24 @@ def load_detector(workspace: Workspace, model: Model) -> Detector:
 
 
 def score(
-    workspace: Workspace, model: Model, images: Sequence[ImageFile], folder: Path, progress: Progress
+    workspace: Workspace,
+    model: Model,
+    images: Sequence[ImageFile],
+    folder: Path,
+    progress: Progress,
+    *,
+    features: bool = False,
+    change: str = "",
 ) -> list[Unreadable]:
-    """Score the images that `folder` does not hold yet; return those that could not be read."""
+    """Score the images, or changed copies, that `folder` does not hold yet; return those that could not be read."""
     from al_loop.detector.score import score_images
 
     store = ShardStore(folder)
     known = store.image_ids()
     if all(image.id in known for image in images):
         return []
-    return score_images(load_detector(workspace, model), images, store, _score_settings(workspace), progress)
+    settings = replace(_score_settings(workspace), features=features, change=change)
+    return score_images(load_detector(workspace, model), images, store, settings, progress)
 
 
 def train_model(
@@ -122,6 +130,7 @@ def train_model(
         "weights_sha256": file_sha256(folder / WEIGHTS),
         "epochs": trained.epochs,
         "validations": trained.validations,
+        "class_quality": trained.quality,
         "images": len(training),
     }
 
@@ -152,17 +161,24 @@ def evaluate_model(
     known = saved_metrics(workspace, model.id, digest)
     if known is not None:
         return known
-    from al_loop.detector.evaluate import evaluate
-
     folder = model.folder / "validation" / f"thr-{score_thr:g}"
     with reporter.progress("evaluate") as progress:
-        score(workspace, model, [item.image for item in validation], folder, progress)
-    scored = ShardStore(folder).load()
-    predicted = {name: scored.boxes(i) for i, name in enumerate(scored.image_ids)}
-    metrics = evaluate(validation, predicted, workspace.config.classes)
+        metrics = judge(workspace, model, validation, folder, progress)
     write_json(model.folder / "metrics.json", {"validation_hash": digest, **asdict(metrics)})
     save_metrics(workspace, model.id, digest, metrics)
     return metrics
+
+
+def judge(
+    workspace: Workspace, model: Model, labelled: Sequence[LabelledImage], folder: Path, progress: Progress
+) -> Metrics:
+    """Return a model's metrics on a labelled set; its predictions stay in `folder`."""
+    from al_loop.detector.evaluate import evaluate
+
+    score(workspace, model, [item.image for item in labelled], folder, progress)
+    scored = ShardStore(folder).load()
+    predicted = {name: scored.boxes(i) for i, name in enumerate(scored.image_ids)}
+    return evaluate(labelled, predicted, workspace.config.classes)
 
 
 def model_inputs(workspace: Workspace) -> dict[str, Any]:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
+from al_loop.boxes import FloatArray
 from al_loop.config import CycleConfig
+from al_loop.samples import Float32Array
 from al_loop.shards import ScoredImages
-from strategies import Candidates, margin_sum, select, select_diverse, silent
+from strategies import Candidates, Detections, margin_sum, select, select_kmeans, silent
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What strategies may read besides the scores; see `strategies.Candidates`."""
+
+    labelled: Float32Array | None = None
+    labelled_classes: FloatArray | None = None
+    augmented: tuple[ScoredImages, ...] = ()
+    class_quality: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -25,15 +38,30 @@ class Pick:
 
 
 def pick(
-    scored: ScoredImages, k: int, settings: CycleConfig, cycle: int, known: Collection[str] = ()
+    scored: ScoredImages,
+    k: int,
+    settings: CycleConfig,
+    cycle: int,
+    known: Collection[str] = (),
+    context: Context | None = None,
 ) -> list[Pick]:
     """Return min(k, n) picks, in the order in which people should see them.
 
     scored: the candidates.  known: those of them that have labels already (candidates = "all").
     The same scores, settings and cycle give the same picks.
     """
-    uncertainty = margin_sum(scored.distributions.astype(np.float64), scored.offsets)
-    candidates = Candidates(scored.image_ids, uncertainty, scored.embeddings.astype(np.float64))
+    uncertainty = margin_sum(scored.distributions, scored.offsets)
+    context = context or Context()
+    candidates = Candidates(
+        scored.image_ids,
+        uncertainty,
+        scored.embeddings,
+        detections_of(scored),
+        context.labelled,
+        context.labelled_classes,
+        tuple(detections_of(copy) for copy in context.augmented),
+        context.class_quality,
+    )
     rng = default_rng(SeedSequence([settings.seed, cycle]))
     k = min(k, len(candidates))
     explored = _explore(candidates, k, settings, rng)
@@ -54,7 +82,7 @@ def _explore(candidates: Candidates, k: int, settings: CycleConfig, rng: Generat
     count = min(round(settings.explore * k), len(quiet))
     if count == 0 or settings.strategy == "random":
         return []
-    return [int(quiet[i]) for i in select_diverse(_subset(candidates, quiet), count, rng)]
+    return [int(quiet[i]) for i in select_kmeans(candidates.subset(quiet), count, rng)]
 
 
 def _exploit(
@@ -65,23 +93,46 @@ def _exploit(
     if k == len(explored):
         return []
     options = {"beta": settings.beta} if settings.strategy == "dbal" else {}
-    chosen = select(settings.strategy, _subset(candidates, rest), k - len(explored), rng, **options)
+    chosen = select(settings.strategy, candidates.subset(rest), k - len(explored), rng, **options)
     return [int(rest[i]) for i in chosen]
 
 
-def _subset(candidates: Candidates, indices: np.ndarray) -> Candidates:  # type: ignore[type-arg]
-    return Candidates(
-        tuple(candidates.ids[i] for i in indices),
-        candidates.uncertainty[indices],
-        candidates.embeddings[indices],
+def detections_of(scored: ScoredImages) -> Detections:
+    """What the strategies read of scores."""
+    return Detections(
+        scored.offsets, scored.distributions, scored.labels, scored.scores, scored.xyxy, scored.features
     )
 
 
 def _reason(candidates: Candidates, index: int, settings: CycleConfig) -> str:
     """Say in one line why the strategy took an image."""
-    if settings.strategy == "random":
+    name = settings.strategy
+    if name == "random":
         return "random: drawn from the pool"
     own = candidates.uncertainty[index]
     place = int((candidates.uncertainty > own).sum()) + 1
     why = f"uncertainty {own:.2f}, rank {place} of {len(candidates)}"
-    return f"{why}; stands for its cluster" if settings.strategy == "dbal" else why
+    if name == "dbal":
+        return f"{why}; stands for its cluster"
+    return why if name == "margin" else f"{name}: {_WHY[name]}; {why}"
+
+
+_WHY: Mapping[str, str] = MappingProxyType(
+    {
+        "badge": "its gradient is large and unlike those of the others",
+        "cald": "what the model sees changes with the picture",
+        "coreset": "far from all that is labelled",
+        "entropy": "the most entropy over its boxes",
+        "entropy-max": "the box of the most entropy",
+        "entropy-mean": "the most entropy per box",
+        "kmeans": "stands for its cluster",
+        "least-confidence": "the least confidence over its boxes",
+        "least-confidence-max": "the box of the least confidence",
+        "least-confidence-mean": "the least confidence per box",
+        "margin-max": "the box of the smallest margin",
+        "margin-mean": "the smallest margin per box",
+        "most-boxes": "the most boxes",
+        "ppal": "hard, and unlike the others in what it shows",
+        "typiclust": "typical of a cluster without labels",
+    }
+)

@@ -13,6 +13,9 @@ from al_loop.boxes import Boxes
 
 Float32Array = NDArray[np.float32]
 
+#: Names of the changed copies of an image, made by `al_loop.detector.changes`.
+CHANGES = ("flip", "cutout", "smaller", "turn", "noise")
+
 
 @dataclass(frozen=True)
 class ImageFile:
@@ -39,12 +42,14 @@ class Prediction:
     boxes: kept after NMS, in pixels of the image on disk, with scores, best first.
     distributions: (n, C + 1) softmax of each kept box, background last, rows summing to 1.
     embedding: (d,) global average of the FPN's P2 map.
+    features: (n, r) what the classifier sees of each kept box; None where nobody asked for it.
     """
 
     image_id: str
     boxes: Boxes
     distributions: Float32Array
     embedding: Float32Array
+    features: Float32Array | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together."""

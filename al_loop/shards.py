@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from al_loop.boxes import Boxes, FloatArray, IntArray
 from al_loop.errors import WorkspaceError
@@ -25,7 +26,8 @@ class ScoredImages:
     """All predictions of one model, as parallel arrays.
 
     image_ids: n names.  embeddings: (n, d).  offsets: (n + 1,) rows of image i are offsets[i] to
-    offsets[i + 1] of xyxy (m, 4) px, labels (m,), scores (m,) and distributions (m, C + 1).
+    offsets[i + 1] of xyxy (m, 4) px, labels (m,), scores (m,), distributions (m, C + 1) and features (m, r),
+    where r is 0 unless they were asked for.
     """
 
     image_ids: tuple[str, ...]
@@ -35,6 +37,7 @@ class ScoredImages:
     labels: IntArray
     scores: FloatArray
     distributions: Float32Array
+    features: NDArray[np.float16]
 
     def boxes(self, index: int) -> Boxes:
         """Return the boxes of the image at `index`, best first."""
@@ -55,10 +58,11 @@ class ScoredImages:
             self.labels[flat],
             self.scores[flat],
             self.distributions[flat],
+            self.features[flat],
         )
 
 
-_FIELDS = ("embeddings", "xyxy", "labels", "scores", "distributions")
+_FIELDS = ("embeddings", "xyxy", "labels", "scores", "distributions", "features")
 
 
 class ShardStore:
@@ -90,6 +94,7 @@ class ShardStore:
             labels=np.concatenate([p.boxes.labels for p in predictions]),
             scores=np.concatenate(scores),
             distributions=np.concatenate([p.distributions for p in predictions]),
+            features=np.concatenate([_features(p) for p in predictions]),
         )
         write_atomically(self.folder / f"shard-{len(self.paths()):06d}.npz", buffer.getvalue())
 
@@ -107,9 +112,19 @@ class ShardStore:
         )
 
 
+def _features(prediction: Prediction) -> NDArray[np.float16]:
+    """Half precision: they are compared, not added up, and are by far the largest array."""
+    if prediction.features is None:
+        return np.zeros((len(prediction.boxes), 0), np.float16)
+    return prediction.features.astype(np.float16)
+
+
 def _open(path: Path) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
+            # Scores of a version that knew none.
+            arrays.setdefault("features", np.zeros((len(arrays["labels"]), 0), np.float16))
+            return arrays
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise WorkspaceError(f"{path} is damaged ({error}). Delete it and run again: al-loop cycle") from None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from al_loop.config import FILE_NAME, Config, check_classes, load_config, parse_config
+from al_loop.config import FEATURE_STRATEGIES, FILE_NAME, Config, check_classes, load_config, parse_config
 from al_loop.errors import ConfigError, WorkspaceError
 from al_loop.files import write_atomically
 from al_loop.lock import locked
@@ -48,9 +48,15 @@ class Workspace:
         """Return the folder of a model: weights, resolved config, predictions on the validation set."""
         return self.root / "models" / model_id
 
-    def scores_dir(self, model_id: str) -> Path:
-        """Return the folder of the shards with what a model says of the pool; each threshold has its own."""
-        return self.root / "scores" / model_id / f"thr-{self.config.score.score_thr:g}"
+    def scores_dir(self, model_id: str, change: str = "") -> Path:
+        """Return the folder of the shards with what a model says of the pool, or of changed copies of it.
+
+        Each threshold has its own, and so have scores with features.
+        """
+        name = f"thr-{self.config.score.score_thr:g}"
+        if self.config.cycle.strategy in FEATURE_STRATEGIES:
+            name += "-features"
+        return self.root / "scores" / model_id / (f"{name}-{change}" if change else name)
 
     def cycle_dir(self, number: int) -> Path:
         """Return the folder of a cycle."""

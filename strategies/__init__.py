@@ -3,24 +3,23 @@
 Higher uncertainty means pick sooner, everywhere. Nothing here knows of images, files or models.
 """
 
-from strategies.candidates import Candidates, CandidatesError
-from strategies.dbal import select_dbal
-from strategies.explore import select_diverse, silent
-from strategies.margin import margin_sum, margins, select_margin
-from strategies.random import select_random
+from strategies.candidates import Candidates, CandidatesError, Detections
+from strategies.clusters import select_kmeans
+from strategies.explore import silent
 from strategies.registry import STRATEGIES, Strategy, select
+from strategies.scores import entropies, least_confidences, margin_sum, margins
 
 __all__ = [
     "STRATEGIES",
     "Candidates",
     "CandidatesError",
+    "Detections",
     "Strategy",
+    "entropies",
+    "least_confidences",
     "margin_sum",
     "margins",
     "select",
-    "select_dbal",
-    "select_diverse",
-    "select_margin",
-    "select_random",
+    "select_kmeans",
     "silent",
 ]

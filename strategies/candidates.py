@@ -2,17 +2,104 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+AnyFloats = NDArray[np.floating[Any]]
+
+#: Bytes of a block of rows: large enough for BLAS, small beside the arrays of a large pool.
+_BLOCK_BYTES = 2**25
 
 
 class CandidatesError(ValueError):
     """The arrays handed to a strategy cannot be selected from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What the detector found in n images, image after image: rows of image i are offsets[i] to offsets[i + 1].
+
+    offsets: (n + 1,).  distributions: (m, C + 1) softmax, background last.  labels, scores: (m,) class and score of
+    each box.  boxes: (m, 4) xyxy px.  features: (m, r) pooled RoI features; (m, 0) where a strategy needs none.
+    """
+
+    offsets: IntArray
+    distributions: AnyFloats
+    labels: IntArray
+    scores: AnyFloats
+    boxes: AnyFloats
+    features: AnyFloats
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not belong together or are not finite."""
+        m = len(self.distributions)
+        if self.offsets[0] != 0 or self.offsets[-1] != m or (np.diff(self.offsets) < 0).any():
+            raise CandidatesError(
+                f"offsets must rise from 0 to {m} detections, got {self.offsets.tolist()[:9]}"
+            )
+        shapes = {"labels": (m,), "scores": (m,), "boxes": (m, 4)}
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise CandidatesError(f"{name} must have shape {shape}, got {getattr(self, name).shape}")
+        if self.distributions.ndim != 2 or self.distributions.shape[1] < 2:
+            raise CandidatesError(
+                f"distributions must have shape ({m}, classes + background), got {self.distributions.shape}"
+            )
+        if self.features.ndim != 2 or len(self.features) != m:
+            raise CandidatesError(f"features must have shape ({m}, r), got {self.features.shape}")
+        for name in ("distributions", "scores", "boxes", "features"):
+            row = first_not_finite(getattr(self, name))
+            if row is not None:
+                raise CandidatesError(f"{name} must be finite; row {row} is not")
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.offsets) - 1
+
+    @property
+    def counts(self) -> IntArray:
+        """(n,) detections of each image."""
+        return np.diff(self.offsets)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, background not counted."""
+        return int(self.distributions.shape[1] - 1)
+
+    @cached_property
+    def image(self) -> IntArray:
+        """(m,) the image each detection belongs to."""
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    def of(self, index: int) -> slice:
+        """Rows of one image."""
+        return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+
+    def subset(self, indices: IntArray) -> Detections:
+        """The detections of some images, in that order."""
+        counts = self.counts[indices]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        rows = (
+            np.arange(offsets[-1])
+            - np.repeat(offsets[:-1], counts)
+            + np.repeat(self.offsets[indices], counts)
+        )
+        return Detections(
+            offsets,
+            self.distributions[rows],
+            self.labels[rows],
+            self.scores[rows],
+            self.boxes[rows],
+            self.features[rows],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +108,23 @@ class Candidates:
 
     ids: n distinct names; ties are broken by them.
     uncertainty: (n,) sum of margins, finite and >= 0, no unit. Higher is picked sooner.
-    embeddings: (n, d) pooled features, finite; d may be 0 for strategies that use none.
+    embeddings: (n, d) pooled features, finite, any float type; d may be 0 for strategies that use none.
+    detections: of the n images; None for strategies that use none.
+    labelled: (l, d) embeddings of the images that have labels already.
+    labelled_classes: (C,) how many boxes of each class people have drawn; None: not known.
+    augmented: detections in changed copies of the same images, boxes in pixels of the unchanged one.
+    class_quality: (C,) how well each class is learnt, in [0, 1]; None: not known.
     """
 
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     uncertainty: FloatArray
-    embeddings: FloatArray
+    embeddings: AnyFloats
+    detections: Detections | None = None
+    labelled: AnyFloats | None = None
+    labelled_classes: AnyFloats | None = None
+    augmented: tuple[Detections, ...] = ()
+    class_quality: AnyFloats | None = None
+    rank: IntArray = field(init=False)
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together or are not finite."""
@@ -39,25 +137,104 @@ class Candidates:
             raise CandidatesError(
                 f"embeddings must have shape ({n}, d) to match {n} ids, got {self.embeddings.shape}"
             )
-        if len(set(self.ids)) != n:
-            raise CandidatesError(f"ids must be distinct, got {n - len(set(self.ids))} repeated")
+        object.__setattr__(self, "rank", _ranks(self.ids))
         for name, values in (("uncertainty", self.uncertainty), ("embeddings", self.embeddings)):
-            finite = np.isfinite(values).reshape(n, -1).all(axis=1)
-            if not finite.all():
-                bad = self.ids[int(np.argmin(finite))]
-                raise CandidatesError(f"{name} must be finite; candidate {bad!r} is not")
+            bad = first_not_finite(values)
+            if bad is not None:
+                raise CandidatesError(f"{name} must be finite; candidate {self.ids[bad]!r} is not")
         if n and self.uncertainty.min() < 0:
-            bad = self.ids[int(np.argmin(self.uncertainty))]
+            bad = int(self.uncertainty.argmin())
             raise CandidatesError(
-                f"uncertainty must be >= 0; candidate {bad!r} has {self.uncertainty.min():g}"
+                f"uncertainty must be >= 0; candidate {self.ids[bad]!r} has {self.uncertainty[bad]:g}"
+            )
+        for name, found in (("detections", self.detections), *(("augmented", a) for a in self.augmented)):
+            if found is not None and len(found) != n:
+                raise CandidatesError(f"{name} must be of {n} images to match {n} ids, got {len(found)}")
+        if self.labelled is not None and self.labelled.shape[1:] != self.embeddings.shape[1:]:
+            raise CandidatesError(
+                f"labelled must have shape (l, {self.embeddings.shape[1]}), got {self.labelled.shape}"
             )
 
     def __len__(self) -> int:
         """Return the number of candidates."""
         return len(self.ids)
 
+    @cached_property
+    def order(self) -> IntArray:
+        """Indices in the order of the ids, which does not depend on the order of the pool."""
+        return np.argsort(self.rank)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the candidates stand in the order of their ids."""
+        return bool((self.rank == np.arange(len(self))).all())
+
+    def subset(self, indices: IntArray) -> Candidates:
+        """Some of the candidates, in that order; what is labelled stays."""
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in indices),
+            uncertainty=self.uncertainty[indices],
+            embeddings=self.embeddings[indices],
+            detections=None if self.detections is None else self.detections.subset(indices),
+            augmented=tuple(a.subset(indices) for a in self.augmented),
+        )
+
+
+def first_not_finite(values: AnyFloats) -> int | None:
+    """Index of the first row that holds a nan or an infinity, or None; in blocks, without a copy."""
+    for start, block in blocks(values):
+        # One sum says it for nearly every block; only a huge one overflows without a nan in it.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(block.sum(dtype=np.float32 if block.dtype != np.float64 else np.float64)):
+                continue
+        finite = np.isfinite(block).reshape(len(block), -1).all(axis=1)
+        if not finite.all():
+            return start + int(np.argmin(finite))
+    return None
+
+
+def blocks(values: AnyFloats) -> Iterator[tuple[int, AnyFloats]]:
+    """Rows of an array in pieces of some megabytes, each with the number of its first row."""
+    width = max(1, values.size // max(1, len(values))) * 8
+    step = max(1, _BLOCK_BYTES // width)
+    for start in range(0, len(values), step):
+        yield start, values[start : start + step]
+
+
+def largest(values: AnyFloats, rank: IntArray, count: int) -> IntArray:
+    """Indices of the `count` largest values, largest first, ties by rank. O(n + count log count)."""
+    if count < len(values):
+        bar = np.partition(values, len(values) - count)[len(values) - count]
+        above, level = np.flatnonzero(values > bar), np.flatnonzero(values == bar)
+        level = level[np.argsort(rank[level])][: count - len(above)]
+        chosen = np.concatenate([above, level])
+    else:
+        chosen = np.arange(len(values))
+    return np.asarray(chosen[np.lexsort((rank[chosen], -values[chosen]))], dtype=np.int64)
+
 
 def most_uncertain(candidates: Candidates, count: int) -> IntArray:
-    """Return the indices of the `count` largest uncertainties, largest first, ties by id."""
-    order = np.lexsort((np.asarray(candidates.ids), -candidates.uncertainty))
-    return np.asarray(order[:count], dtype=np.int64)
+    """Indices of the `count` largest uncertainties, largest first, ties by id."""
+    return largest(candidates.uncertainty, candidates.rank, count)
+
+
+def needed(candidates: Candidates) -> Detections:
+    """The candidates' detections; CandidatesError where they are missing."""
+    if candidates.detections is None:
+        raise CandidatesError("this strategy needs the detections of every candidate, got none")
+    return candidates.detections
+
+
+def _ranks(ids: Sequence[str]) -> IntArray:
+    """(n,) the place of each id in the order of all; raises CandidatesError when one comes twice."""
+    n = len(ids)
+    if all(a < b for a, b in pairwise(ids)):  # as a pool read from a database
+        return np.arange(n)
+    order = sorted(range(n), key=ids.__getitem__)
+    repeated = sum(ids[a] == ids[b] for a, b in pairwise(order))
+    if repeated:
+        raise CandidatesError(f"ids must be distinct, got {repeated} repeated")
+    rank = np.empty(n, dtype=np.int64)
+    rank[order] = np.arange(n)
+    return rank

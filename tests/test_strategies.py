@@ -1,26 +1,15 @@
-"""The contract that every strategy keeps, and the exact definitions of the margin and of DBAL."""
+"""The contract that every strategy keeps."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 import pytest
 from numpy.random import default_rng
+from pools import detections, make
 
-from strategies import (
-    STRATEGIES,
-    Candidates,
-    CandidatesError,
-    margin_sum,
-    margins,
-    select,
-    select_diverse,
-    silent,
-)
-
-
-def make(n: int, seed: int = 0, d: int = 8) -> Candidates:
-    rng = default_rng(seed)
-    return Candidates(tuple(f"img{i:03d}" for i in range(n)), rng.uniform(0.1, 5, n), rng.normal(size=(n, d)))
+from strategies import STRATEGIES, Candidates, CandidatesError, Detections, select
 
 
 @pytest.fixture(params=sorted(STRATEGIES))
@@ -40,25 +29,63 @@ def test_k_larger_than_the_pool_takes_all(name: str) -> None:
     assert sorted(select(name, make(5), 9, default_rng(0))) == [0, 1, 2, 3, 4]
 
 
-def test_all_zero_weights(name: str) -> None:
-    zeros = Candidates(make(30).ids, np.zeros(30), make(30).embeddings)
-    assert len(set(select(name, zeros, 6, default_rng(0)).tolist())) == 6
+def test_k_of_the_whole_pool_and_one_less(name: str) -> None:
+    assert len(set(select(name, make(12), 11, default_rng(0)).tolist())) == 11
+    assert sorted(select(name, make(12), 12, default_rng(0))) == list(range(12))
 
 
-def test_fewer_weights_than_k(name: str) -> None:
-    uncertainty = np.zeros(30)
-    uncertainty[:2] = 1.0
-    few = Candidates(make(30).ids, uncertainty, make(30).embeddings)
-    assert len(set(select(name, few, 6, default_rng(0)).tolist())) == 6
+def test_an_empty_pool(name: str) -> None:
+    assert select(name, make(0), 3, default_rng(0)).tolist() == []
+
+
+def test_images_without_a_detection(name: str) -> None:
+    silent = dataclasses.replace(
+        make(30),
+        uncertainty=np.zeros(30),
+        detections=detections(30, most=0),
+        augmented=(detections(30, most=0),),
+    )
+    assert len(set(select(name, silent, 6, default_rng(0)).tolist())) == 6
+
+
+def test_fewer_images_with_a_detection_than_k(name: str) -> None:
+    few = make(30)
+    assert few.detections is not None
+    counts = np.zeros(30, np.int64)
+    counts[[3, 7]] = 2
+    cut = few.detections.subset(np.arange(30))
+    rows = np.arange(4)
+    seen = Detections(
+        np.concatenate([[0], np.cumsum(counts)]),
+        *(getattr(cut, f)[rows] for f in ("distributions", "labels", "scores", "boxes", "features")),
+    )
+    weights = np.zeros(30)
+    weights[[3, 7]] = 1.0
+    pool = dataclasses.replace(few, uncertainty=weights, detections=seen, augmented=(seen,))
+    assert len(set(select(name, pool, 6, default_rng(0)).tolist())) == 6
 
 
 def test_duplicates(name: str) -> None:
-    same = Candidates(make(20).ids, np.ones(20), np.ones((20, 4)))
+    one = detections(1, seed=3, most=3)
+    same = Candidates(
+        tuple(f"i{n:02d}" for n in range(20)),
+        np.ones(20),
+        np.ones((20, 4)),
+        one.subset(np.zeros(20, np.int64)),
+        np.ones((2, 4)),
+        np.ones(3),
+        (one.subset(np.zeros(20, np.int64)),),
+    )
     assert len(set(select(name, same, 5, default_rng(0)).tolist())) == 5
 
 
 def test_one_candidate(name: str) -> None:
     assert select(name, make(1), 3, default_rng(0)).tolist() == [0]
+
+
+def test_nothing_is_labelled_yet(name: str) -> None:
+    fresh = dataclasses.replace(make(25), labelled=None, labelled_classes=None, class_quality=None)
+    assert len(set(select(name, fresh, 6, default_rng(0)).tolist())) == 6
 
 
 def test_same_seed_same_picks(name: str) -> None:
@@ -68,95 +95,95 @@ def test_same_seed_same_picks(name: str) -> None:
 
 def test_the_order_of_the_pool_does_not_matter(name: str) -> None:
     pool = make(40)
-    order = default_rng(1).permutation(40)
-    shuffled = Candidates(tuple(pool.ids[i] for i in order), pool.uncertainty[order], pool.embeddings[order])
+    shuffled = pool.subset(default_rng(1).permutation(40))
     first = {pool.ids[i] for i in select(name, pool, 8, default_rng(0))}
     second = {shuffled.ids[i] for i in select(name, shuffled, 8, default_rng(0))}
     assert first == second
 
 
-def test_picks_change_when_scores_change() -> None:
-    pool = make(60)
-    inverted = Candidates(pool.ids, pool.uncertainty.max() - pool.uncertainty, pool.embeddings)
-    for strategy in set(STRATEGIES) - {"random"}:
-        before = set(select(strategy, pool, 10, default_rng(0)).tolist())
-        assert before != set(select(strategy, inverted, 10, default_rng(0)).tolist()), strategy
+def test_single_precision_features(name: str) -> None:
+    pool = make(40)
+    coarse = dataclasses.replace(pool, embeddings=pool.embeddings.astype(np.float16))
+    assert len(set(select(name, coarse, 8, default_rng(0)).tolist())) == 8
 
 
-def test_random_changes_with_the_seed() -> None:
-    assert set(select("random", make(60), 10, default_rng(0))) != set(
-        select("random", make(60), 10, default_rng(1))
+def test_what_it_needs_is_what_it_reads(name: str) -> None:
+    pool, needs = make(30), STRATEGIES[name].needs
+    poor = dataclasses.replace(
+        pool,
+        detections=pool.detections if "detections" in needs else None,
+        augmented=pool.augmented if "augmented" in needs else (),
+        labelled=pool.labelled if "labelled" in needs else None,
     )
+    assert select(name, poor, 5, default_rng(0)).tolist() == select(name, pool, 5, default_rng(0)).tolist()
+    if "detections" in needs:
+        with pytest.raises(CandidatesError, match="needs the detections"):
+            select(name, dataclasses.replace(pool, detections=None), 5, default_rng(0))
+
+
+def test_its_docstring_says_what_it_costs(name: str) -> None:
+    said = STRATEGIES[name].pick.__doc__ or ""
+    assert "Cost: O(" in said
+    assert "memory" in said
 
 
 @pytest.mark.parametrize("field", ["uncertainty", "embeddings"])
-def test_nan_is_refused_by_name(field: str) -> None:
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_what_is_not_finite_is_refused_by_name(field: str, wrong: float) -> None:
     arrays = {"uncertainty": np.ones(3), "embeddings": np.ones((3, 2))}
-    arrays[field][1] = np.nan
+    arrays[field][1] = wrong
     with pytest.raises(CandidatesError, match=f"{field} must be finite; candidate 'b'"):
         Candidates(("a", "b", "c"), **arrays)
 
 
-def test_negative_uncertainty_and_wrong_shapes_are_refused() -> None:
+def test_large_numbers_are_finite() -> None:
+    assert len(Candidates(("a", "b"), np.ones(2), np.full((2, 3), 3e38, np.float32))) == 2
+
+
+def test_arrays_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(CandidatesError, match="must be >= 0"):
         Candidates(("a",), np.array([-1.0]), np.ones((1, 2)))
     with pytest.raises(CandidatesError, match=r"shape \(2,\)"):
         Candidates(("a", "b"), np.ones(3), np.ones((2, 2)))
-    with pytest.raises(CandidatesError, match="distinct"):
+    with pytest.raises(CandidatesError, match="distinct, got 1 repeated"):
         Candidates(("a", "a"), np.ones(2), np.ones((2, 2)))
+    with pytest.raises(CandidatesError, match="detections must be of 2 images"):
+        Candidates(("a", "b"), np.ones(2), np.ones((2, 2)), detections(3))
+    with pytest.raises(CandidatesError, match=r"labelled must have shape \(l, 2\)"):
+        Candidates(("a", "b"), np.ones(2), np.ones((2, 2)), labelled=np.ones((1, 3)))
+    good = detections(3)
+    for change, said in (
+        ({"offsets": good.offsets + 1}, "offsets must rise"),
+        ({"labels": good.labels[1:]}, "labels must have shape"),
+        ({"boxes": good.boxes[:, :3]}, "boxes must have shape"),
+        ({"distributions": good.distributions[:, :1]}, "background"),
+        ({"scores": good.scores * np.nan}, "scores must be finite"),
+    ):
+        with pytest.raises(CandidatesError, match=said):
+            dataclasses.replace(good, **change)
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(CandidatesError, match="dbal, margin, random"):
+    with pytest.raises(CandidatesError, match=r"unknown strategy 'nope'; there are badge, .*dbal.*random"):
         select("nope", make(3), 1, default_rng(0))
     with pytest.raises(CandidatesError, match="k must be >= 1, got 0"):
         select("random", make(3), 0, default_rng(0))
     with pytest.raises(CandidatesError, match="beta"):
         select("dbal", make(3), 1, default_rng(0), beta=0.5)
+    with pytest.raises(CandidatesError, match="pool"):
+        select("ppal", make(3), 1, default_rng(0), pool=0.5)
+    with pytest.raises(CandidatesError, match="augmented copies"):
+        select("cald", dataclasses.replace(make(3), augmented=()), 1, default_rng(0))
 
 
-def test_margin_by_hand_several_classes() -> None:
-    # Largest two, background (last) included: 0.6 - 0.3, 0.5 - 0.5, 0.9 - 0.1.
-    distributions = np.array([[0.6, 0.1, 0.3], [0.5, 0.0, 0.5], [0.1, 0.9, 0.0]])
-    np.testing.assert_allclose(margins(distributions), [0.7, 1.0, 0.2])
-    # Image 0 has the first two, image 1 none, image 2 the last.
-    np.testing.assert_allclose(margin_sum(distributions, np.array([0, 2, 2, 3])), [1.7, 0.0, 0.2])
-
-
-def test_margin_by_hand_one_class_uses_the_background() -> None:
-    np.testing.assert_allclose(margins(np.array([[0.9, 0.1], [0.55, 0.45]])), [0.2, 0.9])
-    with pytest.raises(CandidatesError, match="background"):
-        margins(np.array([[1.0], [1.0]]))
-
-
-def test_margin_takes_the_largest_and_breaks_ties_by_id() -> None:
-    pool = Candidates(("c", "b", "a", "d"), np.array([1.0, 3.0, 1.0, 2.0]), np.zeros((4, 1)))
-    assert [pool.ids[i] for i in select("margin", pool, 3, default_rng(0))] == ["b", "d", "a"]
-
-
-def test_dbal_prefilters_and_takes_one_of_each_cluster() -> None:
-    # Two tight groups of uncertain images, and far away a group that beta * k leaves out.
-    points = np.array([[0, 0], [0.1, 0], [10, 10], [10.1, 10], [-50, 50], [-50, 51]], dtype=float)
-    uncertainty = np.array([5.0, 1.1, 4.0, 1.2, 0.5, 0.4])
-    pool = Candidates(tuple("abcdef"), uncertainty, points)
-    # The weighted centre of (0, 0.1) with weights (5, 1.1) is 0.018: nearest is a; likewise c.
-    assert {pool.ids[i] for i in select("dbal", pool, 2, default_rng(0))} == {"a", "c"}
-    # With beta = 3 all six take part, and the far group may be a cluster of its own.
-    wide = {pool.ids[i] for i in select("dbal", pool, 3, default_rng(0), beta=2)}
-    assert wide & set("ab")
-    assert wide & set("cd")
-    assert wide & set("ef")
-
-
-def test_dbal_with_beta_one_is_margin() -> None:
-    pool = make(40)
-    dbal = select("dbal", pool, 9, default_rng(0), beta=1)
-    assert dbal.tolist() == select("margin", pool, 9, default_rng(0)).tolist()
-
-
-def test_silent_and_diverse() -> None:
-    points = np.array([[0.0], [0.1], [5.0], [5.1], [9.0]])
-    pool = Candidates(tuple("abcde"), np.array([0.0, 0.0, 0.0, 0.0, 2.0]), points)
-    assert silent(pool).tolist() == [0, 1, 2, 3]
-    picked = {pool.ids[i] for i in select_diverse(pool, 3, default_rng(0))}
-    assert len(picked & set("ab")) == len(picked & set("cd")) == len(picked & {"e"}) == 1
+def test_a_subset_keeps_what_belongs_to_each_image() -> None:
+    pool = make(20)
+    assert pool.detections is not None
+    chosen = pool.subset(np.array([7, 2, 2 + 9]))
+    assert chosen.ids == (pool.ids[7], pool.ids[2], pool.ids[11])
+    assert chosen.detections is not None
+    for mine, theirs in ((0, 7), (1, 2), (2, 11)):
+        np.testing.assert_array_equal(
+            chosen.detections.scores[chosen.detections.of(mine)],
+            pool.detections.scores[pool.detections.of(theirs)],
+        )

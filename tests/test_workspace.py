@@ -106,7 +106,7 @@ def test_other_classes_are_refused(workspace: Workspace) -> None:
         ("[cycle]\nk = 0", r"cycle.k = 0: expected `int` >= 1"),
         (
             '[cycle]\nstrategy = "best"',
-            r"cycle.strategy = 'best': expected one of 'dbal', 'margin', 'random'",
+            r"cycle.strategy = 'best': expected one of 'badge', .*'dbal', .*'typiclust'",
         ),
         ("[score]\nscore_thr = 7.0", r"score.score_thr = 7.0: expected `float` <= 1"),
         ("[model]\nimage_size = [640]", r"model.image_size = \[640\]: expected `array` of length 2"),
@@ -132,10 +132,11 @@ def test_missing_settings_file(tmp_path: Path) -> None:
 def test_strategy_names_in_the_settings_are_those_there_are() -> None:
     from typing import get_args
 
-    from al_loop.config import StrategyName
+    from al_loop.config import FEATURE_STRATEGIES, StrategyName
     from strategies import STRATEGIES
 
     assert set(get_args(StrategyName)) == set(STRATEGIES)
+    assert set(FEATURE_STRATEGIES) == {name for name, one in STRATEGIES.items() if "features" in one.needs}
 
 
 def test_a_second_process_is_told_who_holds_the_workspace(workspace: Workspace) -> None:

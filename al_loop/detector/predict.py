@@ -35,13 +35,19 @@ class Detector:
 
 @torch.inference_mode()
 def predict(
-    detector: Detector, images: Sequence[ImageFile], pictures: Sequence[Picture], score_thr: float
+    detector: Detector,
+    images: Sequence[ImageFile],
+    pictures: Sequence[Picture],
+    score_thr: float,
+    *,
+    features: bool = False,
 ) -> list[Prediction]:
     """Run the model on images whose resized pictures have one common size.
 
     images: where they come from, with the size of the original, to which boxes are scaled back.
     pictures: (h, w, 3) uint8 BGR, all of the same h and w: padding would change what the network
         sees, so that an image scored alone and in a batch would differ.
+    features: also return what the classifier sees of each kept box.
     """
     height, width = pictures[0].shape[:2]
     if any(picture.shape[:2] != (height, width) for picture in pictures):
@@ -50,15 +56,13 @@ def predict(
     samples = [_sample(image, height, width) for image in images]
     inputs = [torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))) for picture in pictures]
     data = model.data_preprocessor({"inputs": inputs, "data_samples": samples}, False)
-    features = model.extract_feat(data["inputs"])
-    proposals = model.rpn_head.predict(features, samples, rescale=False)
-    cls_scores, deltas, rois = _box_head(model, features, [p.bboxes for p in proposals])
-    embeddings = _pool(features[0], height, width, data["inputs"].shape[-2:])
+    maps = model.extract_feat(data["inputs"])
+    proposals = model.rpn_head.predict(maps, samples, rescale=False)
+    heads = _box_head(model, maps, [p.bboxes for p in proposals])
+    embeddings = _pool(maps[0], height, width, data["inputs"].shape[-2:])
     return [
-        _prediction(detector, image, sample, roi, logits, delta, embedding, score_thr)
-        for image, sample, roi, logits, delta, embedding in zip(
-            images, samples, rois, cls_scores, deltas, embeddings, strict=True
-        )
+        _prediction(detector, image, sample, head, embedding, score_thr, features=features)
+        for image, sample, head, embedding in zip(images, samples, heads, embeddings, strict=True)
     ]
 
 
@@ -74,18 +78,31 @@ def _sample(image: ImageFile, height: int, width: int) -> DetDataSample:
     return sample
 
 
-def _box_head(
-    model: Any, features: Sequence[Tensor], proposals: Sequence[Tensor]
-) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
-    """Return class logits, box deltas and RoIs of each image."""
+@dataclass(frozen=True, eq=False)
+class _Head:
+    """What the box head says of one image's n proposals.
+
+    rois: (n, 5).  logits: (n, C + 1).  deltas: (n, 4 or 4 C).  seen: (n, r), the input of the classifier.
+    """
+
+    rois: Tensor
+    logits: Tensor
+    deltas: Tensor
+    seen: Tensor
+
+
+def _box_head(model: Any, maps: Sequence[Tensor], proposals: Sequence[Tensor]) -> list[_Head]:
+    """Run the box head on the proposals of all images at once."""
     rois = bbox2roi(list(proposals))
     counts = [len(p) for p in proposals]
-    result = model.roi_head._bbox_forward(features, rois)
-    return (
-        result["cls_score"].split(counts),
-        result["bbox_pred"].split(counts),
-        rois.split(counts),
-    )
+    seen: list[Tensor] = []
+    hook = model.roi_head.bbox_head.fc_cls.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
+        result = model.roi_head._bbox_forward(maps, rois)
+    finally:
+        hook.remove()
+    parts = (part.split(counts) for part in (rois, result["cls_score"], result["bbox_pred"], seen[0]))
+    return [_Head(*of_image) for of_image in zip(*parts, strict=True)]
 
 
 def _pool(p2: Tensor, height: int, width: int, padded: Sequence[int]) -> Tensor:
@@ -99,27 +116,27 @@ def _prediction(
     detector: Detector,
     image: ImageFile,
     sample: DetDataSample,
-    rois: Tensor,
-    cls_score: Tensor,
-    deltas: Tensor,
+    head: _Head,
     embedding: Tensor,
     score_thr: float,
+    *,
+    features: bool,
 ) -> Prediction:
-    head = detector.model.roi_head.bbox_head
-    distributions = torch.softmax(cls_score.float(), dim=-1)
+    bbox_head = detector.model.roi_head.bbox_head
+    distributions = torch.softmax(head.logits.float(), dim=-1)
     class_count = distributions.shape[1] - 1
-    copies = 1 if head.reg_class_agnostic else class_count
+    copies = 1 if bbox_head.reg_class_agnostic else class_count
     decoded = get_box_tensor(
-        head.bbox_coder.decode(
-            rois[:, 1:].repeat_interleave(copies, dim=0),
-            deltas.float().view(-1, 4),
+        bbox_head.bbox_coder.decode(
+            head.rois[:, 1:].repeat_interleave(copies, dim=0),
+            head.deltas.float().view(-1, 4),
             max_shape=sample.img_shape,
         )
     )
     original = scale_boxes(decoded, [1 / factor for factor in sample.scale_factor])
     test = detector.model.roi_head.test_cfg
     boxes, labels, kept = multiclass_nms(
-        original.view(len(rois), -1),
+        original.view(len(head.rois), -1),
         distributions,
         score_thr,
         test.nms,
@@ -127,7 +144,7 @@ def _prediction(
         return_inds=True,
     )
     # `kept` counts (proposal, class) pairs: the proposal's row is the whole distribution.
-    whole = distributions[kept // class_count]
+    rows = kept // class_count
     xyxy = boxes[:, :4].double().cpu().numpy()
     solid = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
     return Prediction(
@@ -137,6 +154,7 @@ def _prediction(
             labels.cpu().numpy().astype(np.int64)[solid],
             boxes[:, 4].double().cpu().numpy()[solid],
         ),
-        distributions=whole.cpu().numpy()[solid],
+        distributions=distributions[rows].cpu().numpy()[solid],
         embedding=embedding.float().cpu().numpy(),
+        features=head.seen[rows].float().cpu().numpy()[solid] if features else None,
     )

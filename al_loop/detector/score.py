@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from al_loop.boxes import Boxes
+from al_loop.detector.changes import change, undo
 from al_loop.detector.predict import Detector, predict
 from al_loop.detector.transforms import Picture, fit, fitted_size, read_picture
 from al_loop.errors import DataError, ModelError
@@ -21,12 +23,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """How to score; the numbers do not depend on batch size and workers, within float rounding."""
+    """How to score; the numbers do not depend on batch size and workers, within float rounding.
+
+    features: keep what the classifier sees of each box.  change: of `al_loop.detector.changes`, "" for none.
+    """
 
     score_thr: float
     batch_size: int
     workers: int
     shard_size: int
+    features: bool = False
+    change: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,11 @@ def score_images(
     for readable, pictures, failed in _batches(detector, todo, settings):
         unreadable += failed
         if readable:
-            filling += _checked(predict(detector, readable, pictures, settings.score_thr))
+            found = predict(detector, readable, pictures, settings.score_thr, features=settings.features)
+            filling += [
+                _unchanged(p, image, settings.change)
+                for p, image in zip(_checked(found), readable, strict=True)
+            ]
         if len(filling) >= settings.shard_size:
             store.append(filling)
             filling = []
@@ -80,6 +91,15 @@ def _checked(predictions: list[Prediction]) -> list[Prediction]:
     return predictions
 
 
+def _unchanged(prediction: Prediction, image: ImageFile, name: str) -> Prediction:
+    """A prediction of a changed copy with its boxes where they are in the image itself."""
+    if not name or not len(prediction.boxes):
+        return prediction
+    boxes = prediction.boxes
+    xyxy = undo(name, boxes.xyxy, image.width, image.height)
+    return replace(prediction, boxes=Boxes(xyxy, boxes.labels, boxes.scores))
+
+
 def _batches(
     detector: Detector, images: Sequence[ImageFile], settings: ScoreSettings
 ) -> Iterator[tuple[list[ImageFile], list[Picture], list[Unreadable]]]:
@@ -97,7 +117,7 @@ def _batches(
     if not plan:
         return
     loader: DataLoader[Any] = DataLoader(
-        _Pictures(ordered, box, enlarge),
+        _Pictures(ordered, box, enlarge, settings.change),
         batch_sampler=plan,
         num_workers=min(settings.workers, len(plan)),
         collate_fn=_split,
@@ -108,8 +128,8 @@ def _batches(
 class _Pictures(Dataset[Any]):
     """Reads and resizes; an image that cannot be read becomes its reason."""
 
-    def __init__(self, images: Sequence[ImageFile], box: tuple[int, int], enlarge: bool) -> None:
-        self.images, self.box, self.enlarge = images, box, enlarge
+    def __init__(self, images: Sequence[ImageFile], box: tuple[int, int], enlarge: bool, name: str) -> None:
+        self.images, self.box, self.enlarge, self.change = images, box, enlarge, name
 
     def __len__(self) -> int:
         return len(self.images)
@@ -125,7 +145,8 @@ class _Pictures(Dataset[Any]):
             return image, Unreadable(
                 image.id, f"{image.path} is {got} px, expected {image.width}x{image.height}"
             )
-        return image, fit(picture, self.box, self.enlarge)
+        picture = fit(picture, self.box, self.enlarge)
+        return image, change(self.change, picture, image.id) if self.change else picture
 
 
 def _split(

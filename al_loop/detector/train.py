@@ -22,6 +22,7 @@ from al_loop.detector import hooks, transforms
 from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weights, runner_checkpoints
 from al_loop.detector.metric import ValidationAP
 from al_loop.detector.model_config import build_model
+from al_loop.detector.quality import ClassQuality
 from al_loop.errors import ModelError, TrainingError
 from al_loop.samples import LabelledImage
 
@@ -51,12 +52,13 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class Trained:
-    """The best weights of a training and what the validations said."""
+    """The best weights of a training and what the validations said; quality: of each class, see `ClassQuality`."""
 
     weights: Weights
     epochs: int
     best_ap: float
     validations: list[float]
+    quality: list[float]
 
 
 def train(
@@ -92,7 +94,7 @@ def train(
     if start is not None:
         load_into(model, start, "the model to start from")
     resume = _resumable(folder)
-    with _to_log(folder), runner_checkpoints(), warnings.catch_warnings():
+    with ClassQuality(model) as quality, _to_log(folder), runner_checkpoints(), warnings.catch_warnings():
         # The Runner asks the model to initialise itself; it keeps the weights it has, and warns.
         warnings.filterwarnings("ignore", message="init_weights of .* has been called more than once")
         runner = _runner(config, model, settings, folder, added, metric, resume)
@@ -104,6 +106,7 @@ def train(
         epochs=runner.epoch,
         best_ap=read_note(folder / _BEST, "ap"),
         validations=list(hooks.validations(runner).values()),
+        quality=quality.mean.tolist(),
     )
 
 

@@ -119,9 +119,9 @@ def test_a_killed_run_goes_on_and_nothing_is_scored_twice(
     predicted: list[str] = []
     real = module.predict
 
-    def spy(model: Any, batch: list[ImageFile], *rest: Any) -> Any:
+    def spy(model: Any, batch: list[ImageFile], *rest: Any, **more: Any) -> Any:
         predicted.extend(image.id for image in batch)
-        return real(model, batch, *rest)
+        return real(model, batch, *rest, **more)
 
     monkeypatch.setattr(module, "predict", spy)
     score_images(detector, images, store, SETTINGS)
@@ -217,3 +217,47 @@ def test_ap_by_hand(make_boxes: Any) -> None:
     half = make_boxes((0, 0, 10, 10, 0, 0.9))
     # Recall ends at 0.5: 51 of the 101 recall points have precision 1.
     assert evaluate(truth, {"a": half}, CLASSES).ap50 == pytest.approx(51 / 101)
+
+
+def test_features_are_what_the_classifier_sees(
+    detector: Any, images: list[ImageFile], tmp_path: Path
+) -> None:
+    plain = score(detector, images, tmp_path / "plain")
+    rich = score(detector, images, tmp_path / "rich", features=True)
+    assert plain.features.shape == (len(plain.labels), 0)
+    np.testing.assert_array_equal(rich.xyxy, plain.xyxy)
+    classifier = detector.model.roi_head.bbox_head.fc_cls
+    with torch.inference_mode():
+        logits = classifier(torch.from_numpy(rich.features.astype(np.float32)))
+    # Kept in half precision, so nearly.
+    np.testing.assert_allclose(logits.softmax(dim=1).numpy(), rich.distributions, atol=0.01)
+
+
+def test_scores_from_before_there_were_features_can_be_read(
+    detector: Any, images: list[ImageFile], tmp_path: Path
+) -> None:
+    before = score(detector, images, tmp_path)
+    for path in ShardStore(tmp_path).paths():
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in archive.files if name != "features"}
+        np.savez(path, **arrays)
+    after = ShardStore(tmp_path).load().subset([image.id for image in images])
+    np.testing.assert_array_equal(after.scores, before.scores)
+    assert after.features.shape == (len(after.labels), 0)
+
+
+def test_a_changed_copy_shows_the_same_in_the_same_place(
+    detector: Any, images: list[ImageFile], tmp_path: Path
+) -> None:
+    plain = score(detector, images, tmp_path / "plain", score_thr=0.5)
+    for name in ("flip", "noise", "turn"):
+        copy = score(detector, images, tmp_path / name, score_thr=0.3, change=name)
+        near = 0
+        for index in range(len(images)):
+            mine, theirs = plain.boxes(index).xyxy, copy.boxes(index).xyxy
+            if len(mine) and len(theirs):
+                middles = (
+                    mine[:, None, :2] + mine[:, None, 2:] - theirs[None, :, :2] - theirs[None, :, 2:]
+                ) / 2
+                near += int((abs(middles).max(axis=2).min(axis=1) < 12).sum())
+        assert near >= 0.6 * len(plain.labels), name

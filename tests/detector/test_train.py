@@ -34,6 +34,8 @@ def test_it_learns_and_validates_as_scoring_does(
     assert len(result.validations) == 2
     assert steps[-1][0] == steps[-1][1] == 14 * 6
     assert "loss" in steps[-1][2]
+    assert len(result.quality) == len(CLASSES)
+    assert all(0.1 < quality < 1 for quality in result.quality)
     store = ShardStore(tmp_path)
     images = [item.image for item in sets[1]]
     score_images(detector, images, store, ScoreSettings(0.05, 4, 0, 64))

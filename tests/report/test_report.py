@@ -9,190 +9,25 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
+from history import add_cycle, add_model, add_pick, add_pool, add_predictions, boxes, metrics
+from page import rects, written
 from PIL import Image
 
 from al_loop.boxes import Boxes
 from al_loop.errors import DataError
 from al_loop.files import write_json
-from al_loop.ingest import add_images
-from al_loop.library import boxes_to_json
 from al_loop.models import get_model, promote, register_model, rollback, save_metrics
 from al_loop.report import gallery, write_report
 from al_loop.report.curve import curve_of, draw_curve
 from al_loop.report.gather import gather
 from al_loop.report.pictures import draw_boxes
-from al_loop.samples import Metrics, Prediction
-from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace, now
 
 NASTY = "a<b>&\"'.png"
-SIZE = (800, 400)  # larger than a thumbnail
-_VOID = {"meta", "link", "br", "img", "rect", "image", "use", "path", "input", "hr"}
-
-
-@dataclass
-class Element:
-    tag: str
-    attributes: dict[str, str]
-    parent: Element | None = None
-    contents: list[Element | str] = field(default_factory=list)
-
-    @property
-    def children(self) -> list[Element]:
-        return [item for item in self.contents if isinstance(item, Element)]
-
-    def all(self, tag: str, css: str = "") -> list[Element]:
-        found = []
-        for child in self.children:
-            if child.tag == tag and (not css or css in child.attributes.get("class", "").split()):
-                found.append(child)
-            found += child.all(tag, css)
-        return found
-
-    @property
-    def text(self) -> str:
-        return " ".join(self._raw().split())
-
-    def _raw(self) -> str:
-        gap = "" if self.tag in ("b", "i", "a", "code", "span", "strong") else " "
-        inside = (item if isinstance(item, str) else item._raw() for item in self.contents)
-        return gap + "".join(inside) + gap
-
-
-class Page(HTMLParser):
-    """The written file as a tree; text belongs to the element it stands in."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(convert_charrefs=True)
-        self.source = path.read_text()
-        self.root = self.here = Element("root", {})
-        self.feed(self.source)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        element = Element(tag, {name: value or "" for name, value in attrs}, self.here)
-        self.here.contents.append(element)
-        if tag not in _VOID:
-            self.here = element
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in _VOID:
-            assert self.here.tag == tag, f"<{self.here.tag}> closed by </{tag}> at {self.getpos()}"
-            assert self.here.parent is not None
-            self.here = self.here.parent
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in _VOID:
-            self.handle_endtag(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.here.contents.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(element.text for element in self.root.all("body"))
-
-    def table(self, section: str) -> list[list[str]]:
-        (found,) = [s for s in self.root.all("section") if s.attributes.get("id") == section]
-        rows = found.all("table")[0].all("tr")
-        return [[cell.text for cell in row.children] for row in rows]
-
-    def cards(self) -> dict[str, Element]:
-        return {card.all("span", "name")[0].text: card for card in self.root.all("figure", "card")}
-
-
-def metrics(ap: float, bolt: float | None = None, nut: float | None = None) -> Metrics:
-    return Metrics(ap, min(1.0, ap * 1.5), ap, {"bolt": ap if bolt is None else bolt, "nut": nut}, 4, 8)
-
-
-def add_pool(
-    workspace: Workspace, folder: Path, names: list[str], size: tuple[int, int] = SIZE
-) -> dict[str, str]:
-    """Put pictures of one colour each into the pool; return their ids by name."""
-    folder.mkdir()
-    for number, name in enumerate(names):
-        Image.new("RGB", size, (40 + number, 90, 160)).save(folder / name)
-    ids = [add_images(workspace, [folder / name]).added[0] for name in names]
-    return dict(zip(names, ids, strict=True))
-
-
-def add_model(
-    workspace: Workspace, model_id: str, ap: Metrics, cycle: int | None = None, images: int = 0
-) -> None:
-    parent = "m0" if cycle else None
-    register_model(workspace, model_id, "cycle" if cycle else "pretrain", f"{cycle or 0}" * 64, parent, cycle)
-    save_metrics(workspace, model_id, "val-1", ap)
-    if cycle:
-        workspace.model_dir(model_id).mkdir(parents=True)
-        write_json(workspace.model_dir(model_id) / "stage.json", {"output": {"images": images}})
-
-
-def add_cycle(
-    workspace: Workspace, number: int, outcome: str | None = "promoted", reason: str = "not worse"
-) -> None:
-    workspace.store.execute(
-        "INSERT INTO cycles VALUES (?, 3, ?, 'm0', ?, ?, ?, ?)",
-        number,
-        msgspec.json.encode(workspace.config).decode(),
-        outcome,
-        reason if outcome else None,
-        now(),
-        now() if outcome else None,
-    )
-
-
-def add_pick(
-    workspace: Workspace,
-    cycle: int,
-    rank: int,
-    image: str,
-    state: str,
-    boxes: Boxes | None = None,
-    reason: str = "",
-) -> None:
-    workspace.store.execute(
-        "INSERT INTO picks VALUES (?, ?, ?, ?, ?, ?, ?)",
-        cycle,
-        rank,
-        image,
-        2.5 - rank / 4,
-        reason or f"uncertainty {2.5 - rank / 4:.2f}, rank {rank + 1} of 9",
-        f"cycle-{cycle}/{image}",
-        state,
-    )
-    if boxes is not None:
-        workspace.store.execute(
-            "INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, 'anna', 20.0, ?)",
-            image,
-            state,
-            boxes_to_json(boxes),
-            cycle,
-            now(),
-        )
-
-
-def add_predictions(workspace: Workspace, predicted: dict[str, Boxes]) -> None:
-    ShardStore(workspace.scores_dir("m0")).append(
-        [
-            Prediction(name, boxes, np.full((len(boxes), 3), 1 / 3, np.float32), np.zeros(4, np.float32))
-            for name, boxes in predicted.items()
-        ]
-    )
-
-
-def boxes(*rows: tuple[float, ...]) -> Boxes:
-    if not rows:
-        return Boxes(scores=np.zeros(0))
-    array = np.asarray(rows, dtype=np.float64)
-    scores = array[:, 5].copy() if array.shape[1] > 5 else None
-    return Boxes(array[:, :4].copy(), array[:, 4].astype(np.int64), scores)
 
 
 @pytest.fixture
@@ -211,19 +46,6 @@ def ran(workspace: Workspace, tmp_path: Path) -> Workspace:
     add_model(workspace, "cycle-1", metrics(0.3, 0.2, 0.4), cycle=1, images=2)
     promote(workspace, get_model(workspace, "cycle-1"), "AP 0.200 → 0.300: <not> worse")
     return workspace
-
-
-def written(workspace: Workspace) -> Page:
-    path = workspace.root / "report.html"
-    assert write_report(workspace, path) == path
-    return Page(path)
-
-
-def rects(element: Element, css: str) -> list[tuple[float, ...]]:
-    return [
-        tuple(float(rect.attributes[name]) for name in ("x", "y", "width", "height"))
-        for rect in element.all("rect", css)
-    ]
 
 
 def test_it_loads_nothing(ran: Workspace) -> None:

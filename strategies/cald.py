@@ -1,0 +1,103 @@
+"""CALD: what the detector says of an image should not change when the image is flipped or darkened."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import Generator
+
+from strategies.candidates import (
+    Candidates,
+    CandidatesError,
+    Detections,
+    FloatArray,
+    IntArray,
+    largest,
+    needed,
+)
+
+#: Consistency that is the least informative: below it a detection falls apart, above it is sure.
+BASE_POINT = 1.3
+
+
+def select_cald(candidates: Candidates, k: int, rng: Generator, *, spare: float = 0.2) -> IntArray:
+    """Pick k images whose detections change under augmentation, of classes that are rare among the labels.
+
+    M(x) = mean over the augmented copies of min over x's boxes of |IoU + (1 - JS(p, p')) (s + s') / 2 - 1.3|, where
+    box, distribution p' and score s' are those of the copy's box that overlaps most (none: IoU, s' and agreement 0),
+    and JS is in bits. Of the (1 + spare) k images of lowest M, one after another the one whose classes are farthest
+    (JS) from those of labels and picks. Images without a detection come last. Deterministic; ties by id.
+
+    Needs `augmented`; without `labelled_classes` the labels count as empty.
+    Cost: O(a b²) time an image for a copies and b boxes, and the a forward passes that made them; O(n + k C) memory.
+    Source: Yu et al. 2022, eq. 1-5 and Algorithm 1.
+    """
+    del rng
+    found = needed(candidates)
+    if not candidates.augmented:
+        raise CandidatesError("cald needs detections in augmented copies of every candidate, got none")
+    inconsistency = np.mean([consistency(found, copy) for copy in candidates.augmented], axis=0)
+    top = largest(-inconsistency, candidates.rank, int(np.ceil((1 + spare) * k)))
+    if len(top) <= k:
+        return top
+    shown = _class_mass(found.subset(top))
+    known = np.zeros(found.classes) if candidates.labelled_classes is None else candidates.labelled_classes
+    return top[_balanced(shown, np.asarray(known, np.float64), k)]
+
+
+def consistency(found: Detections, copy: Detections) -> FloatArray:
+    """(n,) min over an image's boxes of |agreement - BASE_POINT|, at most that; without a box more than any with one."""
+    result = np.full(len(found), BASE_POINT + 2.0)
+    for index in np.flatnonzero(found.counts):
+        mine, theirs = found.of(index), copy.of(index)
+        scores = found.scores[mine].astype(np.float64)
+        agreement = np.zeros(len(scores))
+        if theirs.stop > theirs.start:
+            overlap = iou(found.boxes[mine], copy.boxes[theirs])
+            best = overlap.argmax(axis=1)
+            shared = overlap[np.arange(len(best)), best]
+            js = jensen_shannon(found.distributions[mine], copy.distributions[theirs][best])
+            sure = (scores + copy.scores[theirs][best]) / 2
+            agreement = np.where(shared > 0, shared + (1 - js) * sure, 0.0)
+        result[index] = np.abs(agreement - BASE_POINT).min()
+    return result
+
+
+def iou(a: FloatArray, b: FloatArray) -> FloatArray:
+    """(n, m) intersection over union of xyxy boxes."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    areas = [np.clip(box[:, 2:] - box[:, :2], 0, None).prod(axis=1) for box in (a, b)]
+    return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-12))
+
+
+def jensen_shannon(p: FloatArray, q: FloatArray) -> FloatArray:
+    """(n,) divergence of rows that sum to 1, in bits, in [0, 1]."""
+    p, q = np.maximum(p.astype(np.float64), 1e-12), np.maximum(q.astype(np.float64), 1e-12)
+    middle = (p + q) / 2
+    return np.asarray(((p * np.log2(p / middle)).sum(axis=1) + (q * np.log2(q / middle)).sum(axis=1)) / 2)
+
+
+def _class_mass(found: Detections) -> FloatArray:
+    """(n, C): of each class the score of its best box."""
+    mass = np.zeros((len(found), found.classes))
+    np.maximum.at(mass, (found.image, found.labels), found.scores)
+    return mass
+
+
+def _balanced(shown: FloatArray, known: FloatArray, k: int) -> list[int]:
+    """Rows of `shown`, one after another the one least like labels and picks so far; ties by row."""
+    total = known.copy()
+    picked: list[int] = []
+    while len(picked) < k:
+        left = np.setdiff1d(np.arange(len(shown)), picked)
+        apart = jensen_shannon(_shares(shown[left]), np.broadcast_to(_shares(total[None]), shown[left].shape))
+        best = int(left[apart.round(12).argmax()])
+        picked.append(best)
+        total += shown[best]
+    return picked
+
+
+def _shares(mass: FloatArray) -> FloatArray:
+    """Rows that sum to 1; an empty one is spread evenly."""
+    sums = mass.sum(axis=1, keepdims=True)
+    return np.where(sums > 0, mass / np.maximum(sums, 1e-12), 1 / mass.shape[1])

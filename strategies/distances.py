@@ -1,0 +1,46 @@
+"""Squared Euclidean distances in single precision, in blocks: one pass over the points, no copy of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strategies.candidates import AnyFloats, blocks
+
+Float32 = np.float32
+Floats32 = NDArray[np.float32]
+
+
+def squared_lengths(points: AnyFloats) -> Floats32:
+    """(n,) squared lengths."""
+    found = np.empty(len(points), Float32)
+    for start, block in blocks(points):
+        part = block.astype(Float32, copy=False)
+        found[start : start + len(part)] = np.einsum("ij,ij->i", part, part)
+    return found
+
+
+def squared_distances(points: AnyFloats, lengths: Floats32, centre: AnyFloats) -> Floats32:
+    """(n,) squared distances to one point: |x|² - 2 x·c + |c|²."""
+    c = np.asarray(centre, Float32)
+    found = np.empty(len(points), Float32)
+    for start, block in blocks(points):
+        part = block.astype(Float32, copy=False)
+        found[start : start + len(part)] = part @ c
+    found *= Float32(-2)
+    found += lengths
+    found += c @ c
+    return np.maximum(found, Float32(0), out=found)
+
+
+def squared_to_nearest(points: AnyFloats, lengths: Floats32, others: AnyFloats) -> Floats32:
+    """(n,) squared distances to the nearest of some points."""
+    c = np.asarray(others, Float32)
+    own = np.einsum("ij,ij->i", c, c)
+    found = np.empty(len(points), Float32)
+    step = max(1, 2**23 // max(1, len(c)))
+    for start in range(0, len(points), step):
+        part = points[start : start + step].astype(Float32, copy=False)
+        found[start : start + step] = (own - 2 * (part @ c.T)).min(axis=1)
+    found += lengths
+    return np.maximum(found, Float32(0), out=found)
