@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from al_loop import __version__
+from al_loop.cli.benchmark import benchmark, shift
 from al_loop.cli.cycle import cycle, report, rollback, status
 from al_loop.cli.label_studio import label_studio
 from al_loop.cli.model import model, pretrain, render
@@ -41,7 +42,20 @@ def cli(context: click.Context, workspace: Path | None) -> None:
     context.obj = workspace
 
 
-for command in (init, pool, render, pretrain, model, label_studio, cycle, status, report, rollback):
+for command in (
+    init,
+    pool,
+    render,
+    pretrain,
+    model,
+    label_studio,
+    cycle,
+    status,
+    report,
+    rollback,
+    benchmark,
+    shift,
+):
     cli.add_command(command)
 
 

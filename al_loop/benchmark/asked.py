@@ -1,0 +1,91 @@
+"""What a benchmark was asked for; kept beside its results, so that they are never mixed with others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from al_loop.config import Config
+from al_loop.errors import ConfigError
+from al_loop.files import read_json, write_json
+
+_FILE = "benchmark.json"
+#: What may grow from one run to the next: results there are stay as they are.
+_GROWING = ("strategies", "seeds", "cycles", "batches")
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """The question.
+
+    pool, validation, tests: hashes of the sets.  starts: name -> hash of the weights, "" for random ones.
+    strategies, seeds: side by side.  k, cycles: images per cycle and how many; or batches: one cycle of each of these
+    sizes.  iterations: steps of each training; early: stop before when the validation no longer gains.
+    candidates: "unlabelled", or "all" with those that are labelled.  anew: train each cycle from the start, not from
+    the model before.  settings: model, training, scoring and selection as in al-loop.toml.
+    """
+
+    pool: str
+    validation: str
+    tests: dict[str, str]
+    starts: dict[str, str]
+    strategies: tuple[str, ...]
+    seeds: int
+    k: int
+    cycles: int
+    batches: tuple[int, ...]
+    iterations: int
+    early: bool
+    anew: bool
+    settings: Config
+
+
+def remember(out: Path, asked: Asked, *, resume: bool) -> None:
+    """Write the question into the folder, or hold it against the one that is there.
+
+    Raises ConfigError where a benchmark is there and `resume` is not given, or where it was asked for something else:
+    more strategies, seeds, cycles or batches are no difference.
+    """
+    path = out / _FILE
+    if not path.exists():
+        if out.exists() and any(out.iterdir()):
+            raise ConfigError(f"{out} is not empty and holds no {_FILE}. Choose another folder: --out")
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(path, _plain(asked))
+        return
+    if not resume:
+        raise ConfigError(
+            f"{out} holds a benchmark already. Go on with it: --resume; or choose another --out"
+        )
+    before, now = read_json(path), _plain(asked)
+    changed = [f"{key}: was {a!r}, now {b!r}" for key, a, b in _differences(before, now, "")]
+    if changed:
+        raise ConfigError(
+            f"{out} was asked for something else ({'; '.join(changed)}). Ask for the same, or choose another --out"
+        )
+    write_json(path, now)
+
+
+def _plain(asked: Asked) -> Any:
+    """As JSON gives it back, with lists for tuples."""
+    return msgspec.json.decode(msgspec.json.encode(asked))
+
+
+def _differences(before: Any, now: Any, path: str) -> list[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = sorted(before.keys() | now.keys())
+        return [
+            found
+            for key in keys
+            for found in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+        ]
+    if before == now or (path in _GROWING and _grown(before, now)):
+        return []
+    return [(path, before, now)]
+
+
+def _grown(before: Any, now: Any) -> bool:
+    if isinstance(before, list) and isinstance(now, list):
+        return set(before) <= set(now)
+    return isinstance(before, int) and isinstance(now, int) and before <= now

@@ -1,0 +1,145 @@
+"""Chains of units: the cycles of one strategy with one seed, one after another; several chains side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from typing import Any
+
+from al_loop.benchmark.units import Room, Unit, forget_weights, judge_start, run_unit
+from al_loop.console import Reporter, Silent
+from al_loop.errors import TrainingError
+
+#: In place of a strategy where the first images are drawn by lot.
+BY_LOT = "by-lot"
+
+Chain = tuple[Unit, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One point of a learning curve. judged: set -> `al_loop.samples.Metrics` as plain data; hole: why there is none."""
+
+    start: str
+    strategy: str
+    seed: int
+    cycle: int
+    batch: int
+    labels: int = 0
+    boxes: int = 0
+    picked: tuple[str, ...] = ()
+    judged: Mapping[str, Any] | None = None
+    seconds: Mapping[str, float] | None = None
+    hole: str = ""
+
+
+def run_all(room: Room, opening: Callable[[], Room], jobs: int, reporter: Reporter) -> list[Row]:
+    """Every point of a benchmark: of the starts, then chain after chain.
+
+    opening: gives the room to another process, so it must be picklable.  jobs: processes side by side.
+    """
+    rows = []
+    for start in room.starts:
+        begun = judge_start(room, start, reporter)
+        if begun is not None:
+            for strategy in room.asked.strategies:
+                for seed in range(room.asked.seeds):
+                    rows.append(Row(start, strategy, seed, 0, 0, judged=begun["judged"]))
+    chains = list(_chains(room))
+    if jobs == 1:
+        for number, chain in enumerate(chains, start=1):
+            reporter.line(f"chain {number} of {len(chains)}: {_name(chain)}")
+            rows += run_chain(room, chain, reporter)
+        return rows
+    # First what chains have in common, so that no two processes do the same.
+    for some in (_by_lot(room, chains), chains):
+        for made, lines in _side_by_side(opening, some, jobs):
+            for line in lines:
+                reporter.line(line)
+            rows += made if some is chains else []
+    return rows
+
+
+def run_chain(room: Room, chain: Chain, reporter: Reporter) -> list[Row]:
+    """The points of a chain; a training that fails leaves a hole and ends it."""
+    model, labelled, rows = room.starts[chain[0].start].model, list[str](), list[Row]()
+    last: Unit | None = None
+    for unit in chain:
+        # Without a model to ask, the first images are drawn by lot: one training serves all strategies.
+        shared = replace(unit, strategy=BY_LOT) if model is None else unit
+        point = Row(unit.start, unit.strategy, unit.seed, unit.cycle, unit.batch)
+        try:
+            done, model = run_unit(room, shared, model, labelled, reporter)
+        except TrainingError as error:
+            reporter.line(f"{unit.name} failed, its chain ends here: {error}")
+            return [*rows, replace(point, hole=str(error))]
+        if last is not None and last.strategy != BY_LOT:
+            forget_weights(room, last)
+        last, labelled = shared, labelled + done["picked"]
+        reporter.line(f"  {unit.name}: {done['labels']} labels, AP {done['judged']['validation']['ap']:.3f}")
+        filled = {name: done[name] for name in ("labels", "boxes", "judged", "seconds")}
+        rows.append(replace(point, picked=tuple(done["picked"]), **filled))
+    if last is not None and last.batch:
+        forget_weights(room, last)
+    return rows
+
+
+def _chains(room: Room) -> Iterator[Chain]:
+    """Cycles that follow one another, or batches, each by itself."""
+    asked = room.asked
+    for start in room.starts:
+        for strategy in asked.strategies:
+            for seed in range(asked.seeds):
+                for batch in asked.batches:
+                    yield (Unit(start, strategy, seed, 1, batch, batch),)
+                if not asked.batches:
+                    yield tuple(Unit(start, strategy, seed, n + 1, asked.k) for n in range(asked.cycles))
+
+
+def _by_lot(room: Room, chains: Sequence[Chain]) -> list[Chain]:
+    """The first units that several chains share."""
+    shared = (replace(c[0], strategy=BY_LOT) for c in chains if room.starts[c[0].start].model is None)
+    return [(unit,) for unit in dict.fromkeys(shared)]
+
+
+def _side_by_side(
+    opening: Callable[[], Room], chains: Sequence[Chain], jobs: int
+) -> Iterator[tuple[list[Row], list[str]]]:
+    """Chains in processes of their own, each with its share of the cores; results in the order of the chains."""
+    if not chains:
+        return
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    kept = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(kept, threads))
+    try:
+        # Spawned: a fork of a process that has used torch's threads hangs.
+        with ProcessPoolExecutor(min(jobs, len(chains)), get_context("spawn"), _enter, (opening,)) as crew:
+            yield from crew.map(_work, chains)
+    finally:
+        for name, value in kept.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+_room: Room | None = None
+
+
+def _enter(opening: Callable[[], Room]) -> None:
+    global _room  # noqa: PLW0603 (one per process, made when it starts)
+    _room = opening()
+
+
+def _work(chain: Chain) -> tuple[list[Row], list[str]]:
+    assert _room is not None  # _enter came first
+    told = Silent()
+    return run_chain(_room, chain, told), told.lines
+
+
+def _name(chain: Chain) -> str:
+    unit = chain[0]
+    return f"{unit.start}/{unit.strategy}/seed-{unit.seed}" + (f"/batch-{unit.batch}" if unit.batch else "")

@@ -1,0 +1,124 @@
+"""A benchmark as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from al_loop.benchmark.picture import draw_curves
+from al_loop.benchmark.tables import Results, differences, savings, table
+from al_loop.files import write_atomically
+from al_loop.report.pictures import thumbnail
+from al_loop.workspace import now
+
+_COSTS = ("labels", "boxes", "minutes")
+#: Pictures of a strategy's first picks.
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Picks:
+    """What one strategy picked, over all seeds and cycles. shares: of each class among the boxes; overlap: with the
+    others' picks of the same seed, in their order; pictures: of the first cycle of seed 0.
+    """
+
+    strategy: str
+    boxes_per_image: float
+    shares: tuple[float, ...]
+    overlap: tuple[float, ...]
+    pictures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """The chains of one start."""
+
+    start: str
+    curves: dict[str, str]
+    table: list[list[str]]
+    words: list[str]
+    picks: list[Picks]
+    per_class: list[list[str]]
+
+
+def write_page(results: Results, out: Path) -> Path:
+    """Write report.html."""
+    asked = results.outcome.asked
+    sections = [_section(results, start, number) for number, start in enumerate(asked.starts)]
+    environment = Environment(
+        loader=PackageLoader("al_loop", "benchmark"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = (Path(__file__).parents[1] / "report" / "style.css").read_text(encoding="utf-8")
+    html = environment.get_template("page.html").render(
+        asked=asked,
+        sets=results.outcome.sets,
+        sections=sections,
+        holes=[row for row in results.rows if row.hole],
+        style=style,
+        written=now(),
+        seconds=results.seconds,
+    )
+    path = out / "report.html"
+    write_atomically(path, html.encode())
+    return path
+
+
+def _section(results: Results, start: str, number: int) -> Section:
+    return Section(
+        start,
+        {cost: draw_curves(results, start, cost, 7.4, 3.8, f"c{number}{cost}") for cost in _COSTS},
+        table(results, start),
+        [line.strip() for line in (*differences(results, start), *savings(results, start))],
+        [_picks(results, start, strategy) for strategy in results.outcome.asked.strategies],
+        _per_class(results, start),
+    )
+
+
+def _picks(results: Results, start: str, strategy: str) -> Picks:
+    sets, asked = results.outcome.sets, results.outcome.asked
+    known = {item.image.id: item for item in sets.pool}
+    chosen = {seed: results.picked(start, strategy, seed) for seed in range(asked.seeds)}
+    boxes = [known[image].boxes.labels for images in chosen.values() for image in images]
+    labels = np.concatenate(boxes) if boxes else np.zeros(0, np.int64)
+    counts = np.bincount(labels, minlength=len(asked.settings.classes))
+    overlap = []
+    for other in asked.strategies:
+        shared = [_shared(chosen[seed], results.picked(start, other, seed)) for seed in chosen]
+        overlap.append(float(np.mean(shared)) if shared else 0.0)
+    first = next((row.picked for row in results.chain(start, strategy, 0) if row.picked), ())
+    pictures = [thumbnail(known[image].image.path) for image in first[:_SHOWN]]
+    return Picks(
+        strategy,
+        len(labels) / max(1, len(boxes)),
+        tuple((counts / max(1, counts.sum())).tolist()),
+        tuple(overlap),
+        tuple(picture for picture in pictures if picture),
+    )
+
+
+def _shared(a: Sequence[str], b: Sequence[str]) -> float:
+    """Share of the picks that both have."""
+    return len(set(a) & set(b)) / max(1, min(len(set(a)), len(set(b))))
+
+
+def _per_class(results: Results, start: str) -> list[list[str]]:
+    """Mean AP of every class at the end of the chains; a head first."""
+    asked = results.outcome.asked
+    rows = [["strategy", *asked.settings.classes]]
+    for strategy in asked.strategies:
+        ends = [c[-1] for c in (results.chain(start, strategy, s) for s in range(asked.seeds)) if c]
+        cells = []
+        for name in asked.settings.classes:
+            values = [end.judged["validation"]["per_class"][name] for end in ends if end.judged]
+            some = [value for value in values if value is not None]
+            cells.append(f"{np.mean(some):.3f}" if some else "–")
+        rows.append([strategy, *cells])
+    return rows

@@ -1,0 +1,65 @@
+"""Learning curves of several strategies as SVG, with intervals over the seeds."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import Any
+
+from al_loop.benchmark.tables import Results
+from al_loop.report.svg import bare_axes, for_page
+
+_INK, _FAINT = "#010101", "#020202"
+#: What stands for a line's colour; the page knows them as --s0, --s1, ... and repeats them after the last.
+COLOURS = 8
+_MARKERS = "os^Dvp*X"
+
+
+def draw_curves(results: Results, start: str, cost: str, width_in: float, height_in: float, name: str) -> str:
+    """AP over images, boxes or annotator minutes (`cost`), a line per strategy, as an element of a page."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    style = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10.0}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(width_in, height_in), layout="constrained")
+        axes = figure.add_subplot()
+        for number, strategy in enumerate(results.outcome.asked.strategies):
+            _line(axes, results, start, strategy, cost, number)
+        _dress(axes, cost)
+        buffer = StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    variables = {_INK: "var(--muted)", _FAINT: "var(--line)"}
+    variables |= {_colour(n): f"var(--s{n})" for n in range(COLOURS)}
+    return for_page(buffer.getvalue(), name, variables)
+
+
+def _line(axes: Any, results: Results, start: str, strategy: str, cost: str, number: int) -> None:
+    points = results.points(start, strategy, cost)
+    if not points:
+        return
+    x = [at for at, _ in points]
+    y = [value.mean for _, value in points]
+    colour, marker = _colour(number % COLOURS), _MARKERS[number % len(_MARKERS)]
+    # Side by side, so that intervals at the same cost can be told apart.
+    aside = [at + (number - len(results.outcome.asked.strategies) / 2) * 0.004 * x[-1] for at in x]
+    axes.plot(aside, y, color=colour, marker=marker, markersize=5, linewidth=1.8, label=strategy)
+    for at, (_, value) in zip(aside, points, strict=True):
+        if value.low is not None:
+            axes.plot([at, at], [value.low, value.high], color=colour, linewidth=1.2)
+
+
+def _dress(axes: Any, cost: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    axes.set_xlabel(
+        {"labels": "labelled images", "boxes": "labelled boxes", "minutes": "annotator minutes"}[cost]
+    )
+    axes.set_ylabel("AP on the validation set")
+    bare_axes(axes, _INK, _FAINT)
+    axes.legend(frameon=False, labelcolor="linecolor", ncols=2)
+
+
+def _colour(number: int) -> str:
+    return f"#0a0b{number:02x}"

@@ -1,0 +1,87 @@
+"""Labelled sets of a benchmark: images by the hash of their bytes, with all their boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from al_loop.coco import read_coco
+from al_loop.errors import DataError
+from al_loop.files import file_sha256
+from al_loop.ingest import load_upright
+from al_loop.samples import ImageFile, LabelledImage
+
+
+@dataclass(frozen=True, eq=False)
+class Sets:
+    """The pool, whose labels only the simulated annotator sees; what models are judged on; what was left out."""
+
+    pool: list[LabelledImage]
+    validation: list[LabelledImage]
+    tests: Mapping[str, list[LabelledImage]]
+    problems: list[str]
+
+
+def read_sets(pool: Path, validation: Path, tests: Mapping[str, Path], classes: Sequence[str]) -> Sets:
+    """Read COCO files. An image of the pool that is also judged on leaves the pool.
+
+    Raises DataError when a set is empty, or the validation set lacks a class of the pool.
+    """
+    problems: list[str] = []
+    learnt = _read(pool, classes, problems)
+    judged = {"validation": _read(validation, classes, problems)}
+    judged |= {name: _read(path, classes, problems) for name, path in tests.items()}
+    for name, path in {"pool": pool, "validation": validation, **tests}.items():
+        if not (learnt if name == "pool" else judged[name]):
+            raise DataError(f"{path} has no image that can be used as {name}{_first(problems)}")
+    absent = _absent(learnt, judged["validation"], classes)
+    if absent:
+        raise DataError(
+            f"{validation} has no box of {', '.join(absent)}, which {pool} has: their AP could not be known. "
+            "Add examples to the validation set"
+        )
+    taken = {item.image.id for images in judged.values() for item in images}
+    kept = [item for item in learnt if item.image.id not in taken]
+    if len(kept) < len(learnt):
+        problems.insert(
+            0, f"{len(learnt) - len(kept)} images of {pool.name} left out: models are judged on them"
+        )
+    if not kept:
+        raise DataError(f"nothing is left to pick from: models are judged on every image of {pool}")
+    return Sets(kept, judged.pop("validation"), judged, problems)
+
+
+def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[LabelledImage]:
+    found = read_coco(path, classes)
+    problems += found.problems
+    images: dict[str, LabelledImage] = {}
+    for item in found.images:
+        try:
+            upright = load_upright(item.path)
+            if (upright.width, upright.height) != (item.width, item.height):
+                raise DataError(
+                    f"is {upright.width}x{upright.height} px upright, not {item.width}x{item.height}"
+                )
+            if upright.data != item.path.read_bytes():
+                raise DataError(
+                    "is turned by an EXIF tag, or of a format that is stored anew: save it upright"
+                )
+        except DataError as error:
+            problems.append(f"{item.path.name}: {error}")
+            continue
+        image = ImageFile(file_sha256(item.path), item.path, item.width, item.height)
+        images[image.id] = LabelledImage(image, item.boxes)
+    return sorted(images.values(), key=lambda one: one.image.id)
+
+
+def _absent(
+    pool: Sequence[LabelledImage], judged: Sequence[LabelledImage], classes: Sequence[str]
+) -> list[str]:
+    shown = {int(label) for item in pool for label in item.boxes.labels}
+    known = {int(label) for item in judged for label in item.boxes.labels}
+    return [name for index, name in enumerate(classes) if index in shown - known]
+
+
+def _first(problems: Sequence[str]) -> str:
+    return f"; the first problem: {problems[0]}" if problems else ""

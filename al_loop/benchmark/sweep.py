@@ -1,0 +1,161 @@
+"""A benchmark: the question checked, the sets read, the chains run; what is done is only read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from al_loop import models
+from al_loop.benchmark.asked import Asked, remember
+from al_loop.benchmark.chains import Row, run_all
+from al_loop.benchmark.sets import Sets, read_sets
+from al_loop.benchmark.units import Room, Start
+from al_loop.coco import summarise
+from al_loop.config import Config
+from al_loop.console import Reporter
+from al_loop.errors import ConfigError
+from al_loop.library import labels_hash
+from al_loop.store import Store
+from al_loop.workspace import Workspace, open_workspace
+from strategies import STRATEGIES
+
+#: What a start may be called besides a model or a checkpoint.
+SCRATCH, COCO = "scratch", "coco"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What `al-loop benchmark` was asked, as typed. starts: name -> model id, checkpoint, "scratch" or "coco"."""
+
+    data: Path
+    validation: Path
+    tests: Mapping[str, Path]
+    strategies: tuple[str, ...]
+    starts: Mapping[str, str]
+    k: int
+    cycles: int
+    batches: tuple[int, ...]
+    seeds: int
+    iterations: int
+    early: bool = False
+    anew: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A benchmark that is done."""
+
+    asked: Asked
+    sets: Sets
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How to open the room of a benchmark, here and in another process. home: the workspace that starts name."""
+
+    out: Path
+    question: Question
+    config: Config
+    home: Path | None
+
+    def __call__(self) -> Room:
+        """Read the sets and find the starts."""
+        question, config = self.question, self.config
+        sets = read_sets(question.data, question.validation, question.tests, config.classes)
+        home = None if self.home is None else open_workspace(self.home)
+        starts = {name: _start(what, home, config) for name, what in question.starts.items()}
+        asked = Asked(
+            pool=labels_hash(sets.pool),
+            validation=labels_hash(sets.validation),
+            tests={name: labels_hash(images) for name, images in sets.tests.items()},
+            starts={name: start.identity for name, start in starts.items()},
+            strategies=question.strategies,
+            seeds=question.seeds,
+            k=question.k,
+            cycles=_cycles(question, len(sets.pool)),
+            batches=tuple(dict.fromkeys(min(batch, len(sets.pool)) for batch in question.batches)),
+            iterations=question.iterations,
+            early=question.early,
+            anew=question.anew,
+            settings=config,
+        )
+        self.out.mkdir(parents=True, exist_ok=True)
+        return Room(Workspace(self.out, config, Store(":memory:")), asked, sets, starts)
+
+
+def run_benchmark(
+    out: Path,
+    question: Question,
+    config: Config,
+    home: Workspace | None,
+    reporter: Reporter,
+    *,
+    resume: bool,
+    jobs: int = 1,
+) -> Outcome:
+    """Run what is missing of a benchmark and return all of it.
+
+    config: settings of model, training and scoring, with the classes.  home: the workspace whose models the starts
+    name.  jobs: chains side by side.  Raises ConfigError for a question that cannot be asked, DataError for sets that
+    cannot be used.
+    """
+    check(question)
+    opening = Opening(out, question, config, home.root if home else None)
+    room = opening()
+    if room.sets.problems:
+        reporter.line(f"{len(room.sets.problems)} problems:{summarise(room.sets.problems)}")
+    _say_what_was_clipped(question, room, reporter)
+    remember(out, room.asked, resume=resume)
+    with room.workspace.lock():
+        return Outcome(room.asked, room.sets, run_all(room, opening, jobs, reporter))
+
+
+def check(question: Question) -> None:
+    """Refuse what no benchmark can answer, before anything is read."""
+    unknown = [name for name in question.strategies if name not in STRATEGIES]
+    if unknown:
+        raise ConfigError(f"no strategy {', '.join(unknown)}; there are {', '.join(STRATEGIES)}")
+    for name in ("k", "cycles", "seeds", "iterations"):
+        if getattr(question, name) < 1:
+            raise ConfigError(f"--{name}: expected at least 1, got {getattr(question, name)}")
+    if any(batch < 1 for batch in question.batches):
+        raise ConfigError(f"--batch: expected sizes of at least 1, got {min(question.batches)}")
+    if not question.strategies or not question.starts:
+        raise ConfigError("expected at least one strategy and one start")
+
+
+def _cycles(question: Question, pool: int) -> int:
+    """As many as the pool has images for."""
+    return min(question.cycles, -(-pool // question.k))
+
+
+def _say_what_was_clipped(question: Question, room: Room, reporter: Reporter) -> None:
+    pool, asked = len(room.sets.pool), room.asked
+    if asked.batches != question.batches:
+        reporter.line(f"the pool has {pool} images: batches of {', '.join(map(str, asked.batches))}")
+    if not asked.batches and asked.cycles < question.cycles:
+        reporter.line(
+            f"{question.cycles} cycles of {question.k} are more than the pool's {pool} images: {asked.cycles} cycles"
+        )
+
+
+def _start(what: str, home: Workspace | None, config: Config) -> Start:
+    """What chains begin with."""
+    if what == SCRATCH:
+        return Start(None)
+    if what == COCO:
+        if config.model.load_from is None:
+            raise ConfigError(
+                "--start coco: expected model.load_from in al-loop.toml to name a checkpoint, got none"
+            )
+        return Start(None, config.model.load_from)
+    if Path(what).expanduser().is_file():
+        raise ConfigError(f"--start {what}: import it into the workspace first: al-loop model import {what}")
+    if home is None:
+        raise ConfigError(
+            f"--start {what}: expected scratch, coco, or a model of a workspace, got no workspace. "
+            "Go into one, or name it: al-loop --workspace DIR benchmark ..."
+        )
+    return Start(models.current_model(home) if what == "current" else models.get_model(home, what))

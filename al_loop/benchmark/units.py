@@ -1,0 +1,245 @@
+"""One unit of a benchmark: one cycle of one strategy with one seed, killed and taken up again at no loss."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from al_loop import modelling
+from al_loop.benchmark.asked import Asked
+from al_loop.benchmark.sets import Sets
+from al_loop.config import TrainConfig
+from al_loop.console import Reporter
+from al_loop.files import json_hash, read_json, write_json
+from al_loop.models import WEIGHTS, Model
+from al_loop.picks import pick
+from al_loop.samples import LabelledImage
+from al_loop.scoring import context_for, score_for
+from al_loop.shards import ShardStore
+from al_loop.stages import Output, Stage, run_stage
+from al_loop.workspace import Workspace
+
+#: Validations of a training that may stop early.
+_LOOKS = 8
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Cycle `cycle`, from 1, of a chain; `k` images are picked in it."""
+
+    start: str
+    strategy: str
+    seed: int
+    cycle: int
+    k: int
+    batch: int = 0  # of a one-cycle benchmark: its size
+
+    @property
+    def name(self) -> str:
+        """Where its files are."""
+        size = f"batch-{self.batch}" if self.batch else f"cycle-{self.cycle}"
+        return f"{self.start}/{self.strategy}/seed-{self.seed}/{size}"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What chains begin with: a model; or none yet, with random weights or those of a checkpoint without our head."""
+
+    model: Model | None
+    checkpoint: str = ""
+
+    @property
+    def identity(self) -> str:
+        """A hash of the weights, "" for random ones."""
+        return self.model.weights_sha256 if self.model else modelling.checkpoint_identity(self.checkpoint)
+
+
+@dataclass(frozen=True, eq=False)
+class Room:
+    """Everything that units share; starts by name.
+
+    The workspace has no images: its folder holds the units, its settings are those of the trainings.
+    """
+
+    workspace: Workspace
+    asked: Asked
+    sets: Sets
+    starts: dict[str, Start]
+
+    def training_in(self, start: str) -> Workspace:
+        """The workspace with the checkpoint that a training of this start begins with, if any."""
+        config = self.workspace.config
+        model = msgspec.structs.replace(config.model, load_from=self.starts[start].checkpoint or None)
+        return Workspace(
+            self.workspace.root, msgspec.structs.replace(config, model=model), self.workspace.store
+        )
+
+
+def judge_start(room: Room, start: str, reporter: Reporter) -> Output | None:
+    """Metrics of the model that a chain begins with, before any label; None where there is none."""
+    model = room.starts[start].model
+    if model is None:
+        return None
+
+    def work(folder: Path) -> Output:
+        return {"labels": 0, "boxes": 0, "judged": _judged(room, model, folder, reporter)}
+
+    inputs = {"weights": model.weights_sha256, **_judging(room)}
+    return run_stage(
+        room.workspace.store, Stage(f"{start}/start", "unit", _folder(room, f"{start}/start"), inputs), work
+    )
+
+
+def run_unit(
+    room: Room, unit: Unit, before: Model | None, labelled: Sequence[str], reporter: Reporter
+) -> tuple[Output, Model]:
+    """Pick, label, train and judge; what was done before is only read.
+
+    before: the model that scores the pool, None for none yet.  labelled: images that have labels so far.
+    """
+    asked, folder = room.asked, _folder(room, unit.name)
+    inputs = {
+        "before": before.weights_sha256 if before else "",
+        "labelled": json_hash(sorted(labelled)),
+        "unit": asdict(unit),
+        "pool": asked.pool,
+        "iterations": asked.iterations,
+        "early": asked.early,
+        "anew": asked.anew,
+        "settings": msgspec.to_builtins(asked.settings),
+        **_judging(room),
+    }
+
+    def work(partial: Path) -> Output:
+        began = time.monotonic()
+        chosen = _chosen(room, unit, before, labelled, partial, reporter)
+        picked = time.monotonic()
+        known = set(labelled) | set(chosen)
+        training = [item for item in room.sets.pool if item.image.id in known]
+        start = room.starts[unit.start].model if asked.anew or before is None else before
+        settings = _training(asked, len(training), unit.seed, scratch=start is None)
+        with reporter.progress(f"{unit.name}: train") as progress:
+            done = modelling.train_model(
+                room.training_in(unit.start),
+                partial,
+                start,
+                training,
+                room.sets.validation,
+                settings,
+                progress,
+            )
+        trained = time.monotonic()
+        model = _model(unit.name, partial, done["weights_sha256"])
+        return {
+            "picked": chosen,
+            "labels": len(training),
+            "boxes": sum(len(item.boxes) for item in training),
+            "class_quality": done["class_quality"],
+            "weights_sha256": done["weights_sha256"],
+            "judged": _judged(room, model, partial, reporter),
+            "seconds": {"select": picked - began, "train": trained - picked},
+        }
+
+    done = run_stage(room.workspace.store, Stage(unit.name, "unit", folder, inputs), work)
+    return done, _model(unit.name, folder, done["weights_sha256"])
+
+
+def forget_weights(room: Room, unit: Unit) -> None:
+    """Delete the weights of a unit that no other unit begins with."""
+    (_folder(room, unit.name) / WEIGHTS).unlink(missing_ok=True)
+
+
+def _chosen(
+    room: Room, unit: Unit, before: Model | None, labelled: Sequence[str], folder: Path, reporter: Reporter
+) -> list[str]:
+    """Images picked in the unit; without a model yet they are drawn by lot, the same for every strategy."""
+    kept = folder / "picks.json"
+    if kept.is_file():
+        found: list[str] = read_json(kept)
+        return found
+    known = set(labelled)
+    left = [item for item in room.sets.pool if item.image.id not in known]
+    if before is None:
+        rng = np.random.default_rng(np.random.SeedSequence([unit.seed, unit.cycle]))
+        order = rng.permutation(len(left))[: unit.k]
+        chosen = [left[i].image.id for i in order]
+    else:
+        chosen = _by_strategy(room, unit, before, left, known, folder / "scores", reporter)
+    write_json(kept, chosen)
+    shutil.rmtree(folder / "scores", ignore_errors=True)
+    return chosen
+
+
+def _by_strategy(
+    room: Room,
+    unit: Unit,
+    model: Model,
+    left: list[LabelledImage],
+    known: set[str],
+    folder: Path,
+    reporter: Reporter,
+) -> list[str]:
+    """The strategy's own picks: no share of them goes to what the model does not see."""
+    settings = msgspec.structs.replace(
+        room.asked.settings.cycle, strategy=unit.strategy, seed=unit.seed, explore=0.0
+    )
+    labelled = [item for item in room.sets.pool if item.image.id in known]
+    candidates = [*left, *(labelled if settings.candidates == "all" else [])]
+
+    def kept(change: str) -> Path:
+        return folder / (change or "pool")
+
+    images = [item.image for item in candidates]
+    score_for(room.workspace, model, unit.strategy, images, labelled, kept, reporter)
+    scored = ShardStore(kept("")).load()
+    there = set(scored.image_ids)
+    ids = [image.id for image in images if image.id in there]
+    context = context_for(room.workspace, model, unit.strategy, ids, labelled, kept)
+    picks = pick(scored.subset(ids), unit.k, settings, unit.cycle, known, context)
+    return [p.image_id for p in picks if not p.known]
+
+
+def _judged(room: Room, model: Model, folder: Path, reporter: Reporter) -> dict[str, Any]:
+    """Metrics on the validation set and on every test set, by name."""
+    made = {}
+    for name, images in {"validation": room.sets.validation, **room.sets.tests}.items():
+        shards = folder / "judged" / name
+        with reporter.progress(f"{model.id}: {name}") as progress:
+            made[name] = asdict(modelling.judge(room.workspace, model, images, shards, progress))
+    return made
+
+
+def _training(asked: Asked, images: int, seed: int, *, scratch: bool) -> TrainConfig:
+    """As many steps for few images as for many: equal cost, and no more to learn from than the labels."""
+    own: TrainConfig = asked.settings.pretrain if scratch else asked.settings.train
+    looks = _LOOKS if asked.early else 1
+    steps = asked.iterations * own.batch_size
+    repeat = max(1, round(steps / (looks * images)))
+    epochs = max(1, round(steps / (repeat * images)))
+    return msgspec.structs.replace(
+        own,
+        epochs=epochs,
+        repeat=repeat,
+        seed=seed,
+        val_every=1 if asked.early else epochs,
+        lr=asked.settings.train.lr if not scratch else own.lr,
+    )
+
+
+def _judging(room: Room) -> dict[str, Any]:
+    return {"validation": room.asked.validation, "tests": room.asked.tests}
+
+
+def _folder(room: Room, name: str) -> Path:
+    return room.workspace.root / "units" / name
+
+
+def _model(name: str, folder: Path, weights_sha256: str) -> Model:
+    return Model(name, None, "cycle", None, folder, weights_sha256, "")

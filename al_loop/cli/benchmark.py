@@ -1,0 +1,141 @@
+"""al-loop benchmark"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from al_loop.console import Terminal
+from al_loop.errors import ConfigError, WorkspaceError
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.option("--data", type=_FILE, required=True, help="COCO file of the pool; its labels are hidden.")
+@click.option("--val", "validation", type=_FILE, required=True, help="COCO file that models are judged on.")
+@click.option(
+    "--test", "tests", multiple=True, metavar="NAME=FILE", help="A further set to judge on; repeatable."
+)
+@click.option(
+    "--strategies", default="random,margin,dbal", show_default=True, help="Names with commas between."
+)
+@click.option("--start", "starts", default="current", show_default=True, metavar="[NAME:]MODEL,...",
+              help="What chains begin with: scratch, coco (model.load_from), current, or a model of the workspace.")  # fmt: skip
+@click.option("--k", default=25, show_default=True, help="Images labelled in each cycle.")
+@click.option("--cycles", default=4, show_default=True, help="Cycles of each chain.")
+@click.option(
+    "--batch", "batches", default="", metavar="N,N,...", help="Instead of cycles: one of each size."
+)
+@click.option("--seeds", default=5, show_default=True, help="Repetitions, the same for every strategy.")
+@click.option("--iterations", default=400, show_default=True, help="Steps of each training.")
+@click.option(
+    "--early-stop", "early", is_flag=True, help="End a training when the validation no longer gains."
+)
+@click.option("--anew", is_flag=True, help="Train each cycle from the start, not from the cycle before.")
+@click.option("--seconds-per-image", default=10.0, show_default=True, help="Model of an annotator's time ...")
+@click.option("--seconds-per-box", default=7.0, show_default=True, help="... for every box.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for results."
+)
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Chains side by side.")
+@click.option("--resume", is_flag=True, help="Go on with the benchmark in --out.")
+@click.pass_obj
+def benchmark(
+    start: Path | None,
+    data: Path,
+    validation: Path,
+    tests: tuple[str, ...],
+    strategies: str,
+    starts: str,
+    k: int,
+    cycles: int,
+    batches: str,
+    seeds: int,
+    iterations: int,
+    early: bool,
+    anew: bool,
+    seconds_per_image: float,
+    seconds_per_box: float,
+    out: Path,
+    jobs: int,
+    resume: bool,
+) -> None:
+    """Compare strategies on a labelled set: cycles with its labels hidden, side by side, over several seeds.
+
+    Settings of model and training are those of the workspace. Killed at any moment, it goes on with --resume.
+    """
+    from al_loop.benchmark.page import write_page
+    from al_loop.benchmark.sweep import Question, run_benchmark
+    from al_loop.benchmark.tables import Results, summary, write_files
+    from al_loop.workspace import open_workspace
+
+    try:
+        home = open_workspace(start)
+    except WorkspaceError as error:
+        raise WorkspaceError(f"a benchmark takes classes and settings from a workspace: {error}") from None
+    question = Question(
+        data,
+        validation,
+        dict(map(_test, tests)),
+        tuple(filter(None, strategies.split(","))),
+        dict(_named(one) for one in starts.split(",") if one),
+        k,
+        cycles,
+        _sizes(batches),
+        seeds,
+        iterations,
+        early,
+        anew,
+    )
+    outcome = run_benchmark(out, question, home.config, home, Terminal(), resume=resume, jobs=jobs)
+    results = Results(outcome, seconds_per_image, seconds_per_box)
+    table, plain = write_files(results, out)
+    for line in summary(results):
+        click.echo(line)
+    click.echo(f"\n{table}\n{plain}\n{write_page(results, out)}")
+
+
+def _test(text: str) -> tuple[str, Path]:
+    name, found, file = text.partition("=")
+    if not (name and found and file):
+        raise ConfigError(f"--test {text}: expected NAME=FILE")
+    return name, Path(file)
+
+
+def _named(text: str) -> tuple[str, str]:
+    """`synthetic:pretrain-1` is the model pretrain-1, called synthetic; a name alone is both."""
+    name, _, what = text.partition(":")
+    return name, what or name
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part)
+    except ValueError:
+        raise ConfigError(f"--batch {text}: expected numbers with commas between, as in 10,25,50") from None
+
+
+@click.command()
+@click.argument("coco", type=_FILE)
+@click.option("--kinds", default="", metavar="KIND,...", help="Which shifts.  [default: all there are]")
+@click.option(
+    "--level", default=3, show_default=True, type=click.IntRange(1, 5), help="From slight to strong."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill."
+)
+def shift(coco: Path, kinds: str, level: int, out: Path) -> None:
+    """Make shifted copies of COCO, a labelled set: blur, noise, light, colour, compression.
+
+    For a benchmark's --test, when there are no photographs of another station.
+    """
+    from al_loop.shift import SHIFTS, write_shifted
+
+    with Terminal().progress("shift") as progress:
+        made = write_shifted(
+            coco, out, tuple(filter(None, kinds.split(","))) or tuple(SHIFTS), level, progress
+        )
+    for kind, path in made.items():
+        click.echo(f"--test {kind}-{level}={path}")

@@ -1,0 +1,165 @@
+"""Shifted copies of a labelled set: what a model meets when the station changes. Boxes stay where they are.
+
+The levels of blur, noise, light and compression are those of Hendrycks & Dietterich 2019 ("Benchmarking Neural Network
+Robustness to Common Corruptions"), for pictures of 480 px and more; colour is ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
+
+from al_loop.coco import read_coco
+from al_loop.console import Progress
+from al_loop.errors import ConfigError, DataError
+from al_loop.files import write_atomically, write_json
+
+Picture = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+LEVELS = (1, 2, 3, 4, 5)
+_REFERENCE_PX = 480  # lengths of the levels are for pictures whose shorter side is this long, at least
+
+_BLUR_RADIUS = (3, 4, 6, 8, 10)
+_NOISE = (0.08, 0.12, 0.18, 0.26, 0.38)
+_DARKER = (0.8, 0.65, 0.5, 0.38, 0.28)
+_BRIGHTER = (0.1, 0.2, 0.3, 0.4, 0.5)
+_WARMTH = (0.06, 0.12, 0.2, 0.3, 0.42)
+_QUALITY = (25, 18, 15, 10, 7)
+
+
+def write_shifted(
+    coco: Path, out: Path, kinds: Sequence[str], level: int, on_progress: Progress | None = None
+) -> dict[str, Path]:
+    """Write `out/<kind>-<level>/` with pictures and coco.json for every kind; returns the COCO files by kind.
+
+    What is random depends on the picture and the kind alone. Raises ConfigError for a kind or level there is not,
+    DataError for a set that cannot be read.
+    """
+    unknown = [kind for kind in kinds if kind not in SHIFTS]
+    if unknown or level not in LEVELS:
+        raise ConfigError(
+            f"expected kinds of {', '.join(SHIFTS)} and a level of 1 to 5, got {', '.join(unknown) or kinds} at {level}"
+        )
+    data, paths = _readable(coco)
+    made, total = {}, len(kinds) * len(paths)
+    for number, kind in enumerate(kinds):
+        folder = out / f"{kind}-{level}"
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        names = {}
+        for place, (image_id, path) in enumerate(paths.items()):
+            names[image_id] = _copy(path, folder / "images", kind, level, place)
+            if on_progress:
+                on_progress(number * len(paths) + place + 1, total)
+        made[kind] = folder / "coco.json"
+        images = [{**i, "file_name": names[i["id"]]} for i in data["images"] if i["id"] in names]
+        kept = [a for a in data["annotations"] if a["image_id"] in names]
+        write_json(made[kind], {**data, "images": images, "annotations": kept})
+    return made
+
+
+def shifted(picture: Picture, kind: str, level: int, rng: Generator) -> Picture:
+    """A picture (h, w, 3) BGR after the shift."""
+    changed = SHIFTS[kind](picture, level, rng)
+    return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+
+
+def _readable(coco: Path) -> tuple[dict[str, Any], dict[Any, Path]]:
+    """The file as it is, and where its pictures are."""
+    classes = [str(c.get("name")) for c in _json(coco).get("categories", [])]
+    read_coco(coco, classes)  # says what is wrong with it
+    data = _json(coco)
+    paths: dict[Any, Path] = {}
+    for image in data["images"]:
+        for folder in (coco.parent, coco.parent / "images"):
+            path = folder / str(image["file_name"])
+            if path.is_file():
+                paths[image["id"]] = path
+                break
+    if not paths:
+        raise DataError(f"{coco} names no picture that is there: expected them beside it, or in images/")
+    return data, paths
+
+
+def _json(coco: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(coco.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{coco} cannot be read ({error}): expected a COCO JSON file") from None
+    return found
+
+
+def _copy(path: Path, folder: Path, kind: str, level: int, place: int) -> str:
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise DataError(f"{path} is not an image that can be decoded")
+    seed = int.from_bytes(hashlib.sha256(f"{kind} {path.name}".encode()).digest()[:8], "big")
+    changed = shifted(np.asarray(picture, np.uint8), kind, level, default_rng(seed))
+    name = f"{place:06d}-{path.stem}.png"
+    write_atomically(folder / name, bytes(cv2.imencode(".png", changed)[1]))
+    return name
+
+
+def _blur(picture: Picture, level: int, rng: Generator) -> Floats:
+    """Out of focus: a disc."""
+    radius = _scaled(_BLUR_RADIUS[level - 1], picture)
+    reach = math.ceil(radius)
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    disc = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1).astype(np.float32)
+    return np.asarray(cv2.filter2D(picture.astype(np.float32), -1, disc / disc.sum()), np.float32)
+
+
+def _noise(picture: Picture, level: int, rng: Generator) -> Floats:
+    """Gaussian noise of the sensor."""
+    grain = rng.standard_normal(picture.shape, dtype=np.float32)
+    return picture + np.float32(255 * _NOISE[level - 1]) * grain
+
+
+def _darker(picture: Picture, level: int, rng: Generator) -> Floats:
+    """Less light."""
+    return picture.astype(np.float32) * np.float32(_DARKER[level - 1])
+
+
+def _brighter(picture: Picture, level: int, rng: Generator) -> Floats:
+    """More light, as HSV's value goes up."""
+    hsv = cv2.cvtColor((picture / 255).astype(np.float32), cv2.COLOR_BGR2HSV)
+    hsv[..., 2] = np.clip(hsv[..., 2] + _BRIGHTER[level - 1], 0, 1)
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR) * 255, np.float32)
+
+
+def _colour(picture: Picture, level: int, rng: Generator) -> Floats:
+    """Light of another colour: warm or cold, by lot."""
+    warm = _WARMTH[level - 1] * (1 if rng.uniform() < 0.5 else -1)
+    return picture.astype(np.float32) * np.array([1 - warm, 1.0, 1 + warm], np.float32)
+
+
+def _compression(picture: Picture, level: int, rng: Generator) -> Floats:
+    """JPEG of low quality."""
+    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY[level - 1]])[1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.float32)
+
+
+def _scaled(length: float, picture: Picture) -> float:
+    """A length in px of a small picture."""
+    return max(0.5, length * min(1.0, min(picture.shape[:2]) / _REFERENCE_PX))
+
+
+SHIFTS: Mapping[str, Callable[[Picture, int, Generator], Floats]] = MappingProxyType(
+    {
+        "blur": _blur,
+        "noise": _noise,
+        "darker": _darker,
+        "brighter": _brighter,
+        "colour": _colour,
+        "compression": _compression,
+    }
+)

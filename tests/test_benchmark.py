@@ -1,0 +1,217 @@
+"""`al-loop benchmark` on real parts, small: what it runs, what it keeps, what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from factories import CLASSES, write_coco_set
+
+from al_loop.benchmark import units
+from al_loop.benchmark.sweep import Outcome, Question, check, run_benchmark
+from al_loop.benchmark.tables import Results, summary, write_files
+from al_loop.cli import cli
+from al_loop.config import Config
+from al_loop.console import Silent
+from al_loop.errors import ConfigError, DataError, TrainingError
+from al_loop.workspace import init_workspace
+
+CONFIG = msgspec.convert(
+    {
+        "classes": CLASSES,
+        "model": {"config": "small", "image_size": [96, 64]},
+        "train": {"batch_size": 4, "workers": 0},
+        "pretrain": {"batch_size": 4, "workers": 0},
+        "score": {"workers": 0},
+        "device": "cpu",
+    },
+    Config,
+)
+
+
+@pytest.fixture
+def question(tmp_path: Path) -> Question:
+    pool, val = write_coco_set(tmp_path / "pool", 12, seed=1), write_coco_set(tmp_path / "val", 4, seed=2)
+    tests = {"other": write_coco_set(tmp_path / "other", 3, seed=3)}
+    return Question(pool, val, tests, ("random", "dbal"), {"scratch": "scratch"}, 3, 2, (), 1, 4)
+
+
+def run(out: Path, question: Question, *, resume: bool = False) -> tuple[Outcome, Silent]:
+    told = Silent()
+    return run_benchmark(out, question, CONFIG, None, told, resume=resume), told
+
+
+@pytest.mark.train
+def test_chains_share_their_first_images_and_are_never_run_twice(
+    question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+    real = units.modelling.train_model
+
+    def spy(workspace: Any, folder: Path, *rest: Any) -> Any:
+        trained.append(folder.as_posix())
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return real(workspace, folder, *rest)
+
+    monkeypatch.setattr(units.modelling, "train_model", spy)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run(out, question)
+    outcome, _ = run(out, question, resume=True)
+    # The first cycle once for both strategies; a second for each, one of which was interrupted.
+    assert len(trained) == 4
+    rows = {(row.strategy, row.cycle): row for row in outcome.rows}
+    assert set(rows) == {("random", 1), ("random", 2), ("dbal", 1), ("dbal", 2)}
+    assert rows["random", 1].picked == rows["dbal", 1].picked
+    for strategy in ("random", "dbal"):
+        both = rows[strategy, 1].picked + rows[strategy, 2].picked
+        assert len(set(both)) == 6
+        assert rows[strategy, 2].labels == 6
+        assert set(rows[strategy, 2].judged or {}) == {"validation", "other"}
+    again, _ = run(out, question, resume=True)
+    assert len(trained) == 4
+    assert again.rows == outcome.rows
+    results = Results(outcome, 10, 7)
+    data, plain = write_files(results, out)
+    with data.open() as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 8  # four points, two sets
+    assert float(table[0]["minutes"]) == pytest.approx(
+        (10 * int(table[0]["labels"]) + 7 * int(table[0]["boxes"])) / 60, abs=0.06
+    )
+    assert json.loads(plain.read_text())["points"][0]["picked"]
+    assert any("dbal − random" in line and "one seed" in line for line in summary(results))
+    # Weights that no later cycle begins with are gone.
+    assert not list((out / "units/scratch/dbal/seed-0/cycle-1").glob("*.pth"))
+    assert list((out / "units/scratch/dbal/seed-0/cycle-2").glob("*.pth"))
+
+
+@pytest.mark.train
+def test_a_training_that_fails_is_a_hole_and_the_rest_goes_on(
+    question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = units.modelling.train_model
+
+    def break_dbal(workspace: Any, folder: Path, *rest: Any) -> Any:
+        if "dbal" in folder.as_posix():
+            raise TrainingError("the loss is nan")
+        return real(workspace, folder, *rest)
+
+    monkeypatch.setattr(units.modelling, "train_model", break_dbal)
+    outcome, told = run(tmp_path / "out", question)
+    holes = [row for row in outcome.rows if row.hole]
+    assert [(row.strategy, row.cycle) for row in holes] == [("dbal", 2)]
+    assert len(outcome.rows) == 4
+    assert any("dbal" in line and "the loss is nan" in line for line in told.lines)
+    assert any(line.startswith("hole: scratch/dbal") for line in summary(Results(outcome, 10, 7)))
+    monkeypatch.setattr(units.modelling, "train_model", real)
+    mended, _ = run(tmp_path / "out", question, resume=True)
+    assert not [row for row in mended.rows if row.hole]
+
+
+@pytest.mark.train
+def test_batches_and_the_page(question: Question, tmp_path: Path) -> None:
+    home = init_workspace(tmp_path / "home", CLASSES, template="demo")
+    text = (home.root / "al-loop.toml").read_text()
+    (home.root / "al-loop.toml").write_text(
+        text.replace('config = "small"', 'config = "small"\nimage_size = [96, 64]')
+    )
+    command = [
+        "-w", str(home.root), "benchmark", "--data", str(question.data), "--val", str(question.validation),
+        "--strategies", "random,entropy", "--start", "scratch", "--batch", "2,5", "--seeds", "2", "--iterations", "3",
+        "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 0, result.output
+    assert "2 labels" in result.output
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "one cycle of 2, 5 images" in page
+    assert page.count("<svg") == 3
+    assert page.count("data:image/jpeg") == 4  # two picks shown of each strategy
+    assert "http" not in page.replace("http-equiv", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"strategies": ("nope",)}, "no strategy nope; there are badge"),
+        ({"k": 0}, "--k: expected at least 1, got 0"),
+        ({"batches": (10, 0)}, "--batch: expected sizes of at least 1"),
+        ({"strategies": ()}, "at least one strategy"),
+    ],
+)
+def test_what_cannot_be_asked(question: Question, change: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        check(replace(question, **change))
+
+
+def test_another_question_is_refused_and_named(
+    question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("al_loop.benchmark.sweep.run_all", lambda *_: [])
+    out = tmp_path / "out"
+    run(out, question)
+    with pytest.raises(ConfigError, match=r"holds a benchmark already\. Go on with it: --resume"):
+        run(out, question)
+    with pytest.raises(ConfigError, match=r"iterations: was 4, now 9"):
+        run(out, replace(question, iterations=9), resume=True)
+    with pytest.raises(ConfigError, match=r"strategies: was .*dbal"):
+        run(out, replace(question, strategies=("random",)), resume=True)
+    run(out, replace(question, strategies=("random", "dbal", "margin"), seeds=3), resume=True)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(ConfigError, match=r"not empty and holds no benchmark\.json"):
+        run(tmp_path / "full", question)
+
+
+def test_more_than_the_pool_is_clipped_and_said(
+    question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("al_loop.benchmark.sweep.run_all", lambda *_: [])
+    outcome, told = run(tmp_path / "a", replace(question, k=5, cycles=9))
+    assert outcome.asked.cycles == 3
+    assert "9 cycles of 5 are more than the pool's 12 images: 3 cycles" in told.lines
+    outcome, told = run(tmp_path / "b", replace(question, batches=(5, 50, 60)))
+    assert outcome.asked.batches == (5, 12)
+    assert "the pool has 12 images: batches of 5, 12" in told.lines
+
+
+def test_starts_that_are_not_there(question: Question, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expected model\.load_from"):
+        run(tmp_path / "a", replace(question, starts={"coco": "coco"}))
+    with pytest.raises(ConfigError, match="got no workspace"):
+        run(tmp_path / "b", replace(question, starts={"synthetic": "pretrain-1"}))
+
+
+def test_sets_that_cannot_be_used(question: Question, tmp_path: Path) -> None:
+    lonely = json.loads(question.validation.read_text())
+    first = lonely["categories"][0]["id"]
+    lonely["annotations"] = [a for a in lonely["annotations"] if a["category_id"] == first]
+    question.validation.write_text(json.dumps(lonely))
+    with pytest.raises(DataError, match=f"has no box of {CLASSES[1]}"):
+        run(tmp_path / "a", question)
+    empty = tmp_path / "empty.json"
+    empty.write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+    with pytest.raises(DataError, match="no image that can be used as nothing"):
+        run(tmp_path / "b", replace(question, tests={"nothing": empty}))
+
+
+def test_an_image_that_is_judged_on_is_not_picked(
+    question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("al_loop.benchmark.sweep.run_all", lambda *_: [])
+    with pytest.raises(DataError, match="nothing is left to pick from"):
+        run(tmp_path / "a", replace(question, tests={"same": question.data}))
+    part = json.loads(question.data.read_text())
+    part["images"] = part["images"][:5]
+    (question.data.parent / "part.json").write_text(json.dumps(part))
+    outcome, told = run(tmp_path / "b", replace(question, tests={"part": question.data.parent / "part.json"}))
+    assert len(outcome.sets.pool) == 7
+    assert any("5 images of coco.json left out: models are judged on them" in line for line in told.lines)

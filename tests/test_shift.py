@@ -1,0 +1,74 @@
+"""Shifted copies of a set: the same boxes, another picture, more of it at a higher level."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from factories import write_coco_set
+
+from al_loop.cli import cli
+from al_loop.errors import ConfigError, DataError
+from al_loop.shift import LEVELS, SHIFTS, shifted, write_shifted
+
+
+def photo() -> np.ndarray:  # type: ignore[type-arg]
+    blocks = np.random.default_rng(5).integers(40, 200, (12, 16, 3))
+    return np.kron(blocks, np.ones((20, 20, 1))).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", list(SHIFTS))
+def test_a_higher_level_is_further_away(kind: str) -> None:
+    apart = [
+        float(abs(shifted(photo(), kind, level, np.random.default_rng(0)).astype(float) - photo()).mean())
+        for level in LEVELS
+    ]
+    assert apart == sorted(apart)
+    assert 0.5 < apart[0] < apart[-1]
+
+
+def test_blur_keeps_the_light_and_noise_the_mean() -> None:
+    for kind in ("blur", "noise"):
+        changed = shifted(photo(), kind, 2, np.random.default_rng(0))
+        assert changed.mean() == pytest.approx(photo().mean(), abs=2)
+    assert cv2.Laplacian(shifted(photo(), "blur", 3, np.random.default_rng(0)), cv2.CV_64F).var() < 0.3 * (
+        cv2.Laplacian(photo(), cv2.CV_64F).var()
+    )
+
+
+def test_sets_keep_their_boxes(tmp_path: Path) -> None:
+    coco = write_coco_set(tmp_path / "set", 3)
+    made = write_shifted(coco, tmp_path / "out", ["noise", "darker"], 3)
+    before, after = json.loads(coco.read_text()), json.loads(made["noise"].read_text())
+    assert after["annotations"] == before["annotations"]
+    assert after["categories"] == before["categories"]
+    assert len(list((tmp_path / "out" / "noise-3" / "images").iterdir())) == 3
+    again = write_shifted(coco, tmp_path / "again", ["noise"], 3)
+    one, two = ((made["noise"].parent / "images").iterdir(), (again["noise"].parent / "images").iterdir())
+    assert sorted(p.read_bytes() for p in one) == sorted(p.read_bytes() for p in two)
+
+
+def test_what_cannot_be_shifted(tmp_path: Path) -> None:
+    coco = write_coco_set(tmp_path / "set", 1)
+    with pytest.raises(ConfigError, match=r"expected kinds of blur, .* got fog at 3"):
+        write_shifted(coco, tmp_path / "out", ["fog"], 3)
+    with pytest.raises(ConfigError, match="a level of 1 to 5"):
+        write_shifted(coco, tmp_path / "out", ["blur"], 6)
+    with pytest.raises(DataError, match="expected a COCO JSON file"):
+        write_shifted(tmp_path / "none.json", tmp_path / "out", ["blur"], 1)
+    for path in (coco.parent / "images").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="names no picture that is there"):
+        write_shifted(coco, tmp_path / "out", ["blur"], 1)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    coco = write_coco_set(tmp_path / "set", 2)
+    result = CliRunner().invoke(cli, ["shift", str(coco), "--level", "2", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "out").glob("*/coco.json"))) == len(SHIFTS)
+    assert "--test blur-2=" in result.output
