@@ -10,8 +10,12 @@ photographs. WORK is a folder to work in: run again, it goes on; other numbers t
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
+
+# A script's folder comes first on the path, and it holds a render.py.
+sys.path.remove(str(Path(__file__).parent))
 
 from al_loop.coco import read_coco
 from al_loop.console import Terminal
