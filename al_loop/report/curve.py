@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
 from al_loop.report.data import Report
+from al_loop.report.svg import bare_axes, for_page
 from al_loop.samples import Metrics
 
 # Matplotlib wants colours of its own; these stand for the page's, which change between light and dark.
@@ -75,7 +75,7 @@ def draw_curve(curve: Curve, width_in: float, height_in: float, name: str) -> st
         _dress(axes, curve)
         buffer = StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _for_page(buffer.getvalue(), name)
+    return for_page(buffer.getvalue(), name, _VARIABLES)
 
 
 def _series(axes: Any, curve: Curve, field: str, title: str, colour: str, line: str) -> None:
@@ -125,25 +125,4 @@ def _dress(axes: Any, curve: Curve) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.set_xlabel("labelled images")
     axes.set_ylabel("AP on the validation set")
-    axes.grid(axis="y", color=_FAINT, linewidth=1)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=_INK, length=0)
-    axes.xaxis.label.set_color(_INK)
-    axes.yaxis.label.set_color(_INK)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_FAINT)
-
-
-def _for_page(svg: str, name: str) -> str:
-    """Return the element alone, with ids of its own, in the page's colours, as wide as the page allows."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
-    svg = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r"font-family: [^;\"]*|(font: (?:\w+ )?[\d.]+px) [^;\"]*", r"\1", svg)
-    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, variable)
-    return svg.replace("<svg ", '<svg aria-hidden="true" ', 1)
+    bare_axes(axes, _INK, _FAINT)
