@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,14 @@ from render.spec import CameraSpec, Pose
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+_Sides = tuple[IntArray, IntArray, FloatArray, FloatArray]
 #: Rows and columns of the grid; the area is right to about a thousandth.
 _CELLS = 256
 #: How far beyond the picture a silhouette is followed, in pictures.
 _REACH = 2.0
 #: Pieces into which a straight side is cut when the lens bends it.
 _PIECES = 24
+_KNOWN: WeakKeyDictionary[Surface, _Sides] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,12 +132,19 @@ def _uncancelled(surface: Surface, eye: FloatArray) -> tuple[IntArray, FloatArra
     return ends[left], wound[left]
 
 
-@lru_cache(maxsize=256)
-def _sides(surface: Surface) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+def _sides(surface: Surface) -> _Sides:
     """Ends (e, 2) of every side; for each side of each triangle, (3 t,), which one it is and its direction.
 
-    And where the triangles' planes are, (t,), along their normals.
+    And where the triangles' planes are, (t,), along their normals. Kept as long as the surface itself: one that was
+    refined around a flaw has a hundred thousand triangles and goes with its scene.
     """
+    known = _KNOWN.get(surface)
+    if known is None:
+        known = _KNOWN[surface] = _found_sides(surface)
+    return known
+
+
+def _found_sides(surface: Surface) -> _Sides:
     a = surface.triangles.ravel()
     b = np.roll(surface.triangles, -1, axis=1).ravel()
     low, high = np.minimum(a, b), np.maximum(a, b)
