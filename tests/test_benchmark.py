@@ -87,6 +87,9 @@ def test_chains_share_their_first_images_and_are_never_run_twice(
         (10 * int(table[0]["labels"]) + 7 * int(table[0]["boxes"])) / 60, abs=0.06
     )
     assert json.loads(plain.read_text())["points"][0]["picked"]
+    for row in table:
+        truth = sum(int(row[name]) for name in ("right", "misclassified", "missed"))
+        assert truth == 2 * (4 if row["set"] == "validation" else 3), "each true box is in one of three"
     assert any("dbal − random" in line and "one seed" in line for line in summary(results))
     # Weights that no later cycle begins with are gone.
     assert not list((out / "units/scratch/dbal/seed-0/cycle-1").glob("*.pth"))

@@ -21,7 +21,10 @@ Chain = tuple[Unit, ...]
 
 @dataclass(frozen=True)
 class Row:
-    """One point of a learning curve. judged: set -> `al_loop.samples.Metrics` as plain data; hole: why there is none."""
+    """One point of a learning curve. hole: why there is none.
+
+    judged: set -> `al_loop.samples.Metrics` and `al_loop.counts.Counts` as plain data.
+    """
 
     start: str
     strategy: str

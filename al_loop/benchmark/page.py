@@ -18,6 +18,10 @@ from al_loop.workspace import now
 _COSTS = ("labels", "boxes", "minutes")
 #: Pictures of a strategy's first picks.
 _SHOWN = 8
+_SET_COLUMNS = {
+    "ap": "AP", "ap50": "AP50", "precision": "precision", "recall": "recall", "right": "right",
+    "misclassified": "misclassified", "missed": "missed", "false": "false", "images_right": "images right",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Section:
     words: list[str]
     picks: list[Picks]
     per_class: list[list[str]]
+    sets: dict[str, list[list[str]]]
 
 
 def write_page(results: Results, out: Path) -> Path:
@@ -79,6 +84,7 @@ def _section(results: Results, start: str, number: int) -> Section:
         [line.strip() for line in (*differences(results, start), *savings(results, start))],
         [_picks(results, start, strategy) for strategy in results.outcome.asked.strategies],
         _per_class(results, start),
+        {name: _set(results, start, name) for name in ("validation", *results.outcome.sets.tests)},
     )
 
 
@@ -120,5 +126,17 @@ def _per_class(results: Results, start: str) -> list[list[str]]:
             values = [end.judged["validation"]["per_class"][name] for end in ends if end.judged]
             some = [value for value in values if value is not None]
             cells.append(f"{np.mean(some):.3f}" if some else "–")
+        rows.append([strategy, *cells])
+    return rows
+
+
+def _set(results: Results, start: str, name: str) -> list[list[str]]:
+    """What the models at the end of the chains get right on one set, means over the seeds; a head first."""
+    asked = results.outcome.asked
+    rows = [["strategy", *_SET_COLUMNS.values()]]
+    for strategy in asked.strategies:
+        ends = [c[-1].judged for c in (results.chain(start, strategy, s) for s in range(asked.seeds)) if c]
+        found = [judged[name] for judged in ends if judged and name in judged]
+        cells = [f"{np.mean([one[key] for one in found]):.3g}" if found else "–" for key in _SET_COLUMNS]
         rows.append([strategy, *cells])
     return rows

@@ -25,8 +25,11 @@ from al_loop.files import write_atomically, write_json
 
 #: Strategies that every other is held against.
 REFERENCES = ("random", "dbal")
+_JUDGED = (
+    "ap", "ap50", "ap75", "precision", "recall", "right", "misclassified", "missed", "false", "images_right",
+)  # fmt: skip
 _COLUMNS = (
-    "start", "strategy", "seed", "cycle", "batch", "labels", "boxes", "minutes", "set", "ap", "ap50", "ap75",
+    "start", "strategy", "seed", "cycle", "batch", "labels", "boxes", "minutes", "set", *_JUDGED,
     "seconds_select", "seconds_train", "hole",
 )  # fmt: skip
 
@@ -112,7 +115,7 @@ def write_files(results: Results, out: Path) -> tuple[Path, Path]:
                 [
                     row.start, row.strategy, row.seed, row.cycle, row.batch, row.labels, row.boxes,
                     f"{results.minutes(row):.1f}", name,
-                    *(f"{judged[key]:.6f}" if key in judged else "" for key in ("ap", "ap50", "ap75")),
+                    *(f"{judged[key]:.6g}" if key in judged else "" for key in _JUDGED),
                     *(f"{seconds[key]:.1f}" if key in seconds else "" for key in ("select", "train")),
                     row.hole,
                 ]

@@ -17,6 +17,7 @@ from al_loop.benchmark.asked import Asked
 from al_loop.benchmark.sets import Sets
 from al_loop.config import TrainConfig
 from al_loop.console import Reporter
+from al_loop.counts import count
 from al_loop.files import json_hash, read_json, write_json
 from al_loop.models import WEIGHTS, Model
 from al_loop.picks import pick
@@ -207,12 +208,17 @@ def _by_strategy(
 
 
 def _judged(room: Room, model: Model, folder: Path, reporter: Reporter) -> dict[str, Any]:
-    """Metrics on the validation set and on every test set, by name."""
+    """Metrics and counts on the validation set and on every test set, by name."""
     made = {}
     for name, images in {"validation": room.sets.validation, **room.sets.tests}.items():
         shards = folder / "judged" / name
         with reporter.progress(f"{model.id}: {name}") as progress:
-            made[name] = asdict(modelling.judge(room.workspace, model, images, shards, progress))
+            metrics = modelling.judge(room.workspace, model, images, shards, progress)
+        found = ShardStore(shards).load()
+        counts = count(images, {image: found.boxes(i) for i, image in enumerate(found.image_ids)})
+        made[name] = (
+            asdict(metrics) | asdict(counts) | {"precision": counts.precision, "recall": counts.recall}
+        )
     return made
 
 

@@ -1,0 +1,81 @@
+"""What a model gets right, in boxes that people can count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from al_loop.boxes import Boxes, FloatArray
+from al_loop.samples import LabelledImage
+
+#: Overlap that makes a box the same thing, and score from which a box is meant.
+IOU, SCORE = 0.5, 0.5
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Boxes of a labelled set, each true box and each predicted one in exactly one of these.
+
+    right: found with its class.  misclassified: found, with another class.  missed: not found.  false: a prediction
+    where nothing is.  images_right: share of images without any of the last three.
+    """
+
+    right: int
+    misclassified: int
+    missed: int
+    false: int
+    images_right: float
+
+    @property
+    def precision(self) -> float:
+        """Share of the predicted boxes that are right; 0 without any."""
+        return self.right / max(1, self.right + self.misclassified + self.false)
+
+    @property
+    def recall(self) -> float:
+        """Share of the true boxes that are found with their class."""
+        return self.right / max(1, self.right + self.misclassified + self.missed)
+
+
+def count(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes]) -> Counts:
+    """Match boxes of score >= SCORE with true ones by overlap >= IOU, whatever their classes.
+
+    The most likely prediction chooses first, and takes the true box that it overlaps most of those left; of equal
+    overlaps one of its own class. An image that `predicted` lacks has no boxes.
+    Source: Faltings et al. 2022, tables 1 and 3, and Cordier et al. 2023, table 1, count alike.
+    """
+    right = misclassified = missed = false = whole = 0
+    for item in truth:
+        found = predicted.get(item.image.id, Boxes())
+        pairs, spare = _matched(item.boxes, found)
+        same = sum(item.boxes.labels[i] == found.labels[j] for i, j in pairs)
+        lost = len(item.boxes) - len(pairs)
+        right, misclassified = right + int(same), misclassified + len(pairs) - int(same)
+        missed, false = missed + lost, false + spare
+        whole += same == len(pairs) and lost == spare == 0
+    return Counts(right, misclassified, missed, false, whole / max(1, len(truth)))
+
+
+def _matched(truth: Boxes, found: Boxes) -> tuple[list[tuple[int, int]], int]:
+    """Pairs of a true box and a prediction, and how many predictions are left over."""
+    scores = found.scores if found.scores is not None else np.ones(len(found))
+    meant = [int(j) for j in np.argsort(-scores, kind="stable") if scores[j] >= SCORE]
+    overlap = _overlaps(truth.xyxy, found.xyxy)
+    left, pairs = set(range(len(truth))), []
+    for j in meant:
+        near = [i for i in left if overlap[i, j] >= IOU]
+        if near:
+            best = max(near, key=lambda i: (overlap[i, j], truth.labels[i] == found.labels[j], -i))
+            left.remove(best)
+            pairs.append((best, j))
+    return pairs, len(meant) - len(pairs)
+
+
+def _overlaps(a: FloatArray, b: FloatArray) -> FloatArray:
+    """(n, m) intersection over union."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    areas = [(box[:, 2:] - box[:, :2]).prod(axis=1) for box in (a, b)]
+    return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-12))

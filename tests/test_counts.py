@@ -1,0 +1,56 @@
+"""Boxes right, misclassified, missed and false, by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from al_loop.boxes import Boxes
+from al_loop.counts import count
+from al_loop.samples import ImageFile, LabelledImage
+
+
+def item(name: str, boxes: Boxes) -> LabelledImage:
+    return LabelledImage(ImageFile(name, Path(name), 100, 100), boxes)
+
+
+def test_every_box_is_in_one_of_four(make_boxes: Callable[..., Boxes]) -> None:
+    truth = [
+        item("a", make_boxes((0, 0, 10, 10, 0), (20, 0, 30, 10, 1), (40, 0, 50, 10, 1))),
+        item("b", make_boxes((0, 0, 10, 10, 0))),
+        item("empty", Boxes()),
+        item("unseen", make_boxes((0, 0, 10, 10, 1))),
+    ]
+    predicted = {
+        # Right, of another class, one that is not meant, and one where nothing is.
+        "a": make_boxes(
+            (1, 0, 10, 10, 0, 0.9), (20, 0, 30, 9, 0, 0.8), (40, 0, 50, 10, 1, 0.4), (70, 70, 80, 80, 1, 0.6)
+        ),
+        "b": make_boxes((0, 0, 10, 10, 0, 0.99)),
+        "empty": Boxes(),
+    }
+    found = count(truth, predicted)
+    assert (found.right, found.misclassified, found.missed, found.false) == (2, 1, 2, 1)
+    assert found.images_right == 0.5
+    assert found.precision == pytest.approx(2 / 4)
+    assert found.recall == pytest.approx(2 / 5)
+
+
+def test_two_predictions_of_one_thing_are_one_right_and_one_false(make_boxes: Callable[..., Boxes]) -> None:
+    truth = [item("a", make_boxes((0, 0, 10, 10, 0)))]
+    found = count(truth, {"a": make_boxes((0, 0, 10, 10, 0, 0.9), (0, 0, 10, 9, 0, 0.8))})
+    assert (found.right, found.false, found.images_right) == (1, 1, 0.0)
+
+
+def test_the_likeliest_chooses_first(make_boxes: Callable[..., Boxes]) -> None:
+    truth = [item("a", make_boxes((0, 0, 10, 10, 0), (0, 0, 10, 8, 1)))]
+    # The surer one takes what it overlaps most, of another class; the other takes what is left.
+    found = count(truth, {"a": make_boxes((0, 0, 10, 10, 1, 0.9), (0, 0, 10, 8, 0, 0.8))})
+    assert (found.right, found.misclassified) == (0, 2)
+
+
+def test_nothing_at_all() -> None:
+    found = count([], {})
+    assert (found.precision, found.recall, found.images_right) == (0.0, 0.0, 0.0)
