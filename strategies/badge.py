@@ -7,7 +7,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from strategies.candidates import Candidates, IntArray, needed
-from strategies.distances import squared_distances, squared_lengths
+from strategies.distances import draw_near, squared_distances, squared_lengths
 
 
 def gradients(candidates: Candidates) -> NDArray[np.float32]:
@@ -42,11 +42,12 @@ def select_badge(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     picked = [int(lengths.argmax())]
     nearest = squared_distances(made, lengths, made[picked[-1]])
     while len(picked) < k:
+        np.maximum(nearest, 0.0, out=nearest)
         nearest[picked] = 0.0
         total = float(nearest.sum(dtype=np.float64))
         if total > 0:
             picked.append(int(rng.choice(len(made), p=nearest.astype(np.float64) / total)))
         else:
             picked.append(int(np.setdiff1d(np.arange(len(made)), picked)[0]))
-        np.minimum(nearest, squared_distances(made, lengths, made[picked[-1]]), out=nearest)
+        draw_near(nearest, made, lengths, made[picked[-1]])
     return np.asarray(order[picked])

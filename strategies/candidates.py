@@ -164,7 +164,7 @@ class Candidates:
         """Indices in the order of the ids, which does not depend on the order of the pool."""
         return np.argsort(self.rank)
 
-    @property
+    @cached_property
     def in_order(self) -> bool:
         """Whether the candidates stand in the order of their ids."""
         return bool((self.rank == np.arange(len(self))).all())

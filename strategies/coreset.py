@@ -6,7 +6,13 @@ import numpy as np
 from numpy.random import Generator
 
 from strategies.candidates import Candidates, IntArray
-from strategies.distances import Floats32, squared_distances, squared_lengths, squared_to_nearest
+from strategies.distances import (
+    Floats32,
+    draw_near,
+    squared_distances,
+    squared_lengths,
+    squared_to_nearest,
+)
 
 
 def select_coreset(candidates: Candidates, k: int, rng: Generator) -> IntArray:
@@ -19,28 +25,26 @@ def select_coreset(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     Source: Sener & Savarese 2018, Algorithm 1.
     """
     del rng
-    points = candidates.embeddings
+    points, labelled = candidates.embeddings, candidates.labelled
     lengths = squared_lengths(points)
-    labelled = candidates.labelled
     if labelled is not None and len(labelled):
         nearest = squared_to_nearest(points, lengths, labelled)
-        picked: list[int] = []
+        picked = [_first_of(nearest, candidates)]
     else:
         mean = np.mean(points, axis=0, dtype=np.float64)
-        first = _first_of(-squared_distances(points, lengths, mean), candidates.rank)
-        nearest = squared_distances(points, lengths, points[first])
-        picked = [first]
-    taken = np.zeros(len(points), dtype=bool)
-    taken[picked] = True
+        picked = [_first_of(-squared_distances(points, lengths, mean), candidates)]
+        nearest = np.full(len(points), np.inf, np.float32)
     while len(picked) < k:
-        nearest[taken] = -1.0  # distances are >= 0: one that is taken never comes again
-        picked.append(_first_of(nearest, candidates.rank))
-        taken[picked[-1]] = True
-        np.minimum(nearest, squared_distances(points, lengths, points[picked[-1]]), out=nearest)
-    return np.asarray(picked[:k], dtype=np.int64)
+        draw_near(nearest, points, lengths, points[picked[-1]])
+        nearest[picked[-1]] = -np.inf  # and stays it: one that is taken never comes again
+        picked.append(_first_of(nearest, candidates))
+    return np.asarray(picked, dtype=np.int64)
 
 
-def _first_of(values: Floats32, rank: IntArray) -> int:
-    """Index of the greatest value; of equal ones that of the lowest rank."""
-    best = np.flatnonzero(values == values.max())
-    return int(best[np.argmin(rank[best])])
+def _first_of(values: Floats32, candidates: Candidates) -> int:
+    """Index of the greatest value; of equal ones that of the first id."""
+    best = int(values.argmax())
+    if candidates.in_order:
+        return best
+    equal = np.flatnonzero(values == values[best])
+    return int(equal[np.argmin(candidates.rank[equal])])

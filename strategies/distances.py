@@ -21,16 +21,26 @@ def squared_lengths(points: AnyFloats) -> Floats32:
 
 
 def squared_distances(points: AnyFloats, lengths: Floats32, centre: AnyFloats) -> Floats32:
-    """(n,) squared distances to one point: |x|² - 2 x·c + |c|²."""
+    """(n,) squared distances to one point: |x|² - 2 x·c + |c|². Of near ones a hair below 0, by rounding."""
+    found = np.full(len(points), np.inf, Float32)
+    draw_near(found, points, lengths, centre)
+    return found
+
+
+def draw_near(nearest: Floats32, points: AnyFloats, lengths: Floats32, centre: AnyFloats) -> None:
+    """Lower `nearest`, (n,) squared distances, to those to one more point, in place and in one pass.
+
+    Block by block: what is computed of one stays in the processor's cache until it is compared.
+    """
     c = np.asarray(centre, Float32)
-    found = np.empty(len(points), Float32)
+    own = c @ c
     for start, block in blocks(points):
-        part = block.astype(Float32, copy=False)
-        found[start : start + len(part)] = part @ c
-    found *= Float32(-2)
-    found += lengths
-    found += c @ c
-    return np.maximum(found, Float32(0), out=found)
+        rows = slice(start, start + len(block))
+        apart = block.astype(Float32, copy=False) @ c
+        apart *= Float32(-2)
+        apart += lengths[rows]
+        apart += own
+        np.minimum(nearest[rows], apart, out=nearest[rows])
 
 
 def squared_to_nearest(points: AnyFloats, lengths: Floats32, others: AnyFloats) -> Floats32:
@@ -43,4 +53,4 @@ def squared_to_nearest(points: AnyFloats, lengths: Floats32, others: AnyFloats) 
         part = points[start : start + step].astype(Float32, copy=False)
         found[start : start + step] = (own - 2 * (part @ c.T)).min(axis=1)
     found += lengths
-    return np.maximum(found, Float32(0), out=found)
+    return found

@@ -180,6 +180,17 @@ def test_coreset_covers_as_well_as_its_definition() -> None:
         chosen.append(x[index])
 
 
+def test_coreset_picks_what_scikit_activeml_picks() -> None:
+    from skactiveml.pool import CoreSet
+
+    pool = make(300)
+    assert pool.labelled is not None
+    x = np.concatenate([pool.embeddings, pool.labelled])
+    y = np.concatenate([np.full(300, np.nan), np.zeros(len(pool.labelled))])
+    theirs = CoreSet(random_state=0, missing_label=np.nan).query(X=x, y=y, batch_size=12)
+    assert set(select("coreset", pool, 12, default_rng(0)).tolist()) == set(theirs.tolist())
+
+
 def test_typiclust_takes_the_densest_of_clusters_without_labels() -> None:
     rng = default_rng(0)
     groups = np.concatenate([rng.normal(at, 0.5, (8, 2)) for at in (0, 50, 100)])
