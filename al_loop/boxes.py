@@ -47,3 +47,12 @@ class Boxes:
     def __len__(self) -> int:
         """Return the number of boxes."""
         return len(self.labels)
+
+
+def iou(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Return intersection over union of xyxy boxes (n, 4) and (m, 4), shape (n, m), in [0, 1]."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
+    return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-12))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from al_loop.boxes import Boxes, FloatArray
+from al_loop.boxes import Boxes, iou
 from al_loop.samples import LabelledImage
 
 #: Overlap that makes a box the same thing, and score from which a box is meant.
@@ -62,7 +62,7 @@ def _matched(truth: Boxes, found: Boxes) -> tuple[list[tuple[int, int]], int]:
     """Pairs of a true box and a prediction, and how many predictions are left over."""
     scores = found.scores if found.scores is not None else np.ones(len(found))
     meant = [int(j) for j in np.argsort(-scores, kind="stable") if scores[j] >= SCORE]
-    overlap = _overlaps(truth.xyxy, found.xyxy)
+    overlap = iou(truth.xyxy, found.xyxy)
     left, pairs = set(range(len(truth))), []
     for j in meant:
         near = [i for i in left if overlap[i, j] >= IOU]
@@ -71,11 +71,3 @@ def _matched(truth: Boxes, found: Boxes) -> tuple[list[tuple[int, int]], int]:
             left.remove(best)
             pairs.append((best, j))
     return pairs, len(meant) - len(pairs)
-
-
-def _overlaps(a: FloatArray, b: FloatArray) -> FloatArray:
-    """(n, m) intersection over union."""
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    areas = [(box[:, 2:] - box[:, :2]).prod(axis=1) for box in (a, b)]
-    return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-12))

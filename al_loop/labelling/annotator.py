@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from al_loop.boxes import Boxes, FloatArray
+from al_loop.boxes import Boxes, FloatArray, iou
 from al_loop.errors import LabelStudioError
 from al_loop.labelling.connection import Connection, Json
 from al_loop.labelling.convert import ImageSize, clip, region
@@ -160,7 +160,7 @@ def _pixels(item: Mapping[str, Any], size: ImageSize) -> list[float]:
 
 def _pair(proposed: FloatArray, truth: FloatArray) -> dict[int, int]:
     """Return which proposal becomes which object ({truth row: proposal row}), best overlap first."""
-    overlaps = _iou(proposed, truth)
+    overlaps = iou(proposed, truth)
     pairs: dict[int, int] = {}
     for index in np.argsort(-overlaps, axis=None, kind="stable"):
         guess, real = (int(i) for i in np.unravel_index(index, overlaps.shape))
@@ -169,16 +169,6 @@ def _pair(proposed: FloatArray, truth: FloatArray) -> dict[int, int]:
         if real not in pairs and guess not in pairs.values():
             pairs[real] = guess
     return pairs
-
-
-def _iou(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Return the (n, m) intersection over union of xyxy boxes (n, 4) and (m, 4)."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.clip(high - low, 0.0, None).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
-    union = areas[0][:, None] + areas[1][None, :] - shared
-    return np.asarray(shared / np.maximum(union, 1e-12), dtype=np.float64)
 
 
 class _Browser:
