@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,6 +19,8 @@ from al_loop.errors import TrainingError
 BY_LOT = "by-lot"
 
 Chain = tuple[Unit, ...]
+#: A chain that took less was only read.
+_READ_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,15 @@ def run_all(room: Room, opening: Callable[[], Room], jobs: int, reporter: Report
                     rows.append(Row(start, strategy, seed, 0, 0, judged=begun["judged"]))
     chains = list(_chains(room))
     if jobs == 1:
-        for number, chain in enumerate(chains, start=1):
-            reporter.line(f"chain {number} of {len(chains)}: {_name(chain)}")
+        spent: list[float] = []  # by chains that were not done before
+        for number, chain in enumerate(chains):
+            reporter.line(
+                f"chain {number + 1} of {len(chains)}: {_name(chain)}{_left(spent, len(chains) - number)}"
+            )
+            began = time.monotonic()
             rows += run_chain(room, chain, reporter)
+            if (seconds := time.monotonic() - began) > _READ_S:
+                spent.append(seconds)
         return rows
     # First what chains have in common, so that no two processes do the same.
     for some in (_by_lot(room, chains), chains):
@@ -141,6 +151,11 @@ def _work(chain: Chain) -> tuple[list[Row], list[str]]:
     assert _room is not None  # _enter came first
     told = Silent()
     return run_chain(_room, chain, told), told.lines
+
+
+def _left(spent: Sequence[float], chains: int) -> str:
+    """How long so many chains will take, once one has been run."""
+    return f", about {math.ceil(sum(spent) / len(spent) * chains / 60)} min left" if spent else ""
 
 
 def _name(chain: Chain) -> str:
