@@ -148,13 +148,14 @@ def table(results: Results, start: str) -> list[list[str]]:
 
 def differences(results: Results, start: str) -> list[str]:
     """Each strategy against the references, in words."""
-    asked, lines = results.outcome.asked, list[str]()
+    asked, lines, said = results.outcome.asked, list[str](), set[frozenset[str]]()
     for reference in REFERENCES:
         theirs = results.areas(start, reference) if reference in asked.strategies else {}
         for strategy in asked.strategies:
-            ours = results.areas(start, strategy)
-            if strategy != reference and ours.keys() & theirs.keys():
+            ours, pair = results.areas(start, strategy), frozenset((strategy, reference))
+            if len(pair) == 2 and pair not in said and ours.keys() & theirs.keys():
                 lines.append("area, " + verdict(strategy, reference, paired(ours, theirs)))
+                said.add(pair)
     return lines
 
 
