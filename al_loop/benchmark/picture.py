@@ -12,6 +12,7 @@ _INK, _FAINT = "#010101", "#020202"
 #: What stands for a line's colour; the page knows them as --s0, --s1, ... and repeats them after the last.
 COLOURS = 8
 _MARKERS = "os^Dvp*X"
+_TICKS = 8
 
 
 def draw_curves(results: Results, start: str, cost: str, width_in: float, height_in: float, name: str) -> str:
@@ -25,7 +26,7 @@ def draw_curves(results: Results, start: str, cost: str, width_in: float, height
         axes = figure.add_subplot()
         for number, strategy in enumerate(results.outcome.asked.strategies):
             _line(axes, results, start, strategy, cost, number)
-        _dress(axes, cost)
+        _dress(axes, cost, _places(results, start, cost))
         buffer = StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     variables = {_INK: "var(--muted)", _FAINT: "var(--line)"}
@@ -48,11 +49,19 @@ def _line(axes: Any, results: Results, start: str, strategy: str, cost: str, num
             axes.plot([at, at], [value.low, value.high], color=colour, linewidth=1.2)
 
 
-def _dress(axes: Any, cost: str) -> None:
+def _places(results: Results, start: str, cost: str) -> list[float]:
+    """The costs of the points, where all strategies have the same few."""
+    found = {at for s in results.outcome.asked.strategies for at, _ in results.points(start, s, cost)}
+    return sorted(found) if len(found) <= _TICKS else []
+
+
+def _dress(axes: Any, cost: str, places: list[float]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    if places:
+        axes.set_xticks(places)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=_TICKS))
     axes.set_xlabel(
         {"labels": "labelled images", "boxes": "labelled boxes", "minutes": "annotator minutes"}[cost]
     )
