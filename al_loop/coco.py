@@ -42,7 +42,7 @@ def read_coco(path: Path, classes: Sequence[str]) -> CocoSet:
     Boxes that stick out of the image are clipped. Left out: boxes without area, boxes of an unknown
     category, images whose file is missing. Raises DataError for a file that is no COCO JSON.
     """
-    data = _load(path)
+    data = load_coco(path)
     names = {c.get("id"): c.get("name") for c in data["categories"] if isinstance(c, dict)}
     index = {name: i for i, name in enumerate(classes)}
     rows: dict[Any, list[tuple[list[float], int]]] = {}
@@ -54,7 +54,7 @@ def read_coco(path: Path, classes: Sequence[str]) -> CocoSet:
             rows.setdefault(annotation["image_id"], []).append(row)
     images = []
     for image in data["images"]:
-        file = _find(path, str(image.get("file_name", "")))
+        file = find_image(path, str(image.get("file_name", "")))
         if file is None:
             problems.append(
                 f"image {image.get('file_name')!r}: no such file beside {path.name} or in images/"
@@ -108,7 +108,8 @@ def write_coco(path: Path, labelled: Sequence[LabelledImage], classes: Sequence[
     write_json(path, {"images": images, "annotations": annotations, "categories": categories})
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_coco(path: Path) -> dict[str, Any]:
+    """Return a COCO file as it is; DataError for what is none."""
     try:
         data = json.loads(path.read_bytes())
     except OSError as error:
@@ -168,7 +169,8 @@ def _box(
     return clipped, index[str(name)]
 
 
-def _find(annotation_file: Path, name: str) -> Path | None:
+def find_image(annotation_file: Path, name: str) -> Path | None:
+    """Return the picture that a COCO file names, beside it or in images/ there; None where it is not."""
     for folder in (annotation_file.parent, annotation_file.parent / "images"):
         if name and (folder / name).is_file():
             return folder / name

@@ -7,7 +7,6 @@ Robustness to Common Corruptions"), for pictures of 480 px and more; colour is o
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from al_loop.coco import read_coco
+from al_loop.coco import find_image, load_coco
 from al_loop.console import Progress
 from al_loop.errors import ConfigError, DataError
 from al_loop.files import write_atomically, write_json
@@ -75,27 +74,12 @@ def shifted(picture: Picture, kind: str, level: int, rng: Generator) -> Picture:
 
 def _readable(coco: Path) -> tuple[dict[str, Any], dict[Any, Path]]:
     """The file as it is, and where its pictures are."""
-    classes = [str(c.get("name")) for c in _json(coco).get("categories", [])]
-    read_coco(coco, classes)  # says what is wrong with it
-    data = _json(coco)
-    paths: dict[Any, Path] = {}
-    for image in data["images"]:
-        for folder in (coco.parent, coco.parent / "images"):
-            path = folder / str(image["file_name"])
-            if path.is_file():
-                paths[image["id"]] = path
-                break
+    data = load_coco(coco)
+    found = {image["id"]: find_image(coco, str(image.get("file_name", ""))) for image in data["images"]}
+    paths = {image_id: path for image_id, path in found.items() if path is not None}
     if not paths:
         raise DataError(f"{coco} names no picture that is there: expected them beside it, or in images/")
     return data, paths
-
-
-def _json(coco: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(coco.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{coco} cannot be read ({error}): expected a COCO JSON file") from None
-    return found
 
 
 def _copy(path: Path, folder: Path, kind: str, level: int, place: int) -> str:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.random import default_rng
 from sklearn.cluster import MiniBatchKMeans
 
-from strategies import Candidates, Detections, select
+from strategies import Candidates, Detections, margin_sum, select
 from strategies.scores import per_image
 
 REPEATS = 3
@@ -49,8 +49,6 @@ def pool(n: int, width: int, per: int = 4, classes: int = 6) -> Candidates:
         np.zeros((m, 0), np.float32),
     )
     ids = [f"{i:08d}" for i in range(n)]
-    from strategies import margin_sum
-
     return Candidates(ids, margin_sum(shares, found.offsets), points, found, labelled=points[:100] + 0.01)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.errors import BlenderMissingError, WorkerError
+from render.interpreter import command, last_line
 
 #: Seconds for Blender to start, and then for each file: ten million triangles take minutes.
 START_S = 120.0
@@ -64,18 +65,12 @@ def import_files(files: Sequence[Path], python: str | None) -> Generator[Importe
 
 def _run(python: str, asked: list[dict[str, str]], log: Path) -> tuple[list[dict[str, Any]], str]:
     """The answers that came, and how the process ended; Blender's noise goes to the log."""
-    # As for the renderer: another Python may lack this package, whose folder comes last on its path.
-    root = str(Path(__file__).resolve().parents[1])
-    code = (
-        f"import sys; sys.path = [*filter(None, sys.path), {root!r}]; "
-        "from render.worker.importing import main; main()"
-    )
     lines = "".join(json.dumps(request) + "\n" for request in asked).encode()
     limit = START_S + FILE_S * len(asked)
     with log.open("wb") as noise:
         try:
             done = subprocess.run(
-                [python, "-c", code],
+                command(python, "render.worker.importing"),
                 input=lines,
                 stdout=subprocess.PIPE,
                 stderr=noise,
@@ -91,7 +86,7 @@ def _run(python: str, asked: list[dict[str, str]], log: Path) -> tuple[list[dict
             return _answers(late.stdout or b""), f"Blender did not read it within {limit:g} s"
     answers = _answers(done.stdout)
     if done.returncode > 0 and not answers:
-        said = _last_line(log)
+        said = last_line(log)
         if said.startswith("ModuleNotFoundError"):
             raise BlenderMissingError.of(python, said, " to import meshes")
         raise WorkerError(
@@ -104,11 +99,6 @@ def _run(python: str, asked: list[dict[str, str]], log: Path) -> tuple[list[dict
 def _answers(output: bytes) -> list[dict[str, Any]]:
     """One per line; the last may have been cut off."""
     return [json.loads(line) for line in output.splitlines(keepends=True) if line.endswith(b"\n")]
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
 
 
 def _result(answer: dict[str, Any], file: Path, out: Path, python: str) -> Imported | str:

@@ -8,7 +8,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from itertools import pairwise
@@ -18,6 +17,7 @@ from typing import IO, Any
 import msgspec
 
 from render.errors import BlenderMissingError, DatasetError, WorkerError
+from render.interpreter import command, last_line
 from render.pool import Job
 from render.scratch import Scratch
 
@@ -78,7 +78,7 @@ class Worker:
         """Wait until Blender is imported; raises BlenderMissingError or WorkerError."""
         answer = self._exchange({"out": str(self._out.resolve()), "threads": self._threads}, START_TIMEOUT_S)
         if answer is None:
-            reason, said = self._why_silent(START_TIMEOUT_S), self._last_words()
+            reason, said = self._why_silent(START_TIMEOUT_S), last_line(self._log_path)
             if said.startswith("ModuleNotFoundError"):
                 raise BlenderMissingError.of(self._command[0], said)
             raise WorkerError(f"the render worker did not start: {reason}; see {self._log_path}")
@@ -139,10 +139,6 @@ class Worker:
             return f"ended with exit status {code}"
         return f"ended by signal {-code}" + (_KILLED if -code == signal.SIGKILL else "")
 
-    def _last_words(self) -> str:
-        lines = self._log_path.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
-
     def _listen(self, stream: IO[bytes]) -> None:
         with contextlib.suppress(ValueError, OSError):
             for line in stream:
@@ -151,15 +147,8 @@ class Worker:
 
 
 def worker_command(python: str | None) -> list[str]:
-    """How to run the worker under a Python; ours when None.
-
-    Another Python may lack this package, and we may run from anywhere: the folder that holds it comes last
-    on the path, so that everything else is found in that Python's own environment first.
-    """
-    root = str(Path(__file__).resolve().parents[1])
-    # Not the folder it happens to be started in: a random.py there would shadow the real one.
-    code = f"import sys; sys.path = [*filter(None, sys.path), {root!r}]; from render.worker.main import main; main()"
-    return [python or sys.executable, "-c", code]
+    """How to run the worker under a Python; ours when None."""
+    return command(python, "render.worker.main")
 
 
 def available_cores() -> tuple[int, ...]:

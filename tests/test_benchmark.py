@@ -120,6 +120,28 @@ def test_a_training_that_fails_is_a_hole_and_the_rest_goes_on(
 
 
 @pytest.mark.train
+def test_chains_side_by_side_give_the_same(question: Question, tmp_path: Path) -> None:
+    alone, _ = run(tmp_path / "alone", replace(question, cycles=1, batches=(2, 3)))
+    beside = run_benchmark(
+        tmp_path / "beside",
+        replace(question, cycles=1, batches=(2, 3)),
+        CONFIG,
+        None,
+        Silent(),
+        resume=False,
+        jobs=2,
+    )
+    for one, other in zip(alone.rows, beside.rows, strict=True):
+        assert (one.strategy, one.batch, one.picked, one.labels) == (
+            other.strategy,
+            other.batch,
+            other.picked,
+            other.labels,
+        )
+        assert other.judged
+
+
+@pytest.mark.train
 def test_batches_and_the_page(question: Question, tmp_path: Path) -> None:
     home = init_workspace(tmp_path / "home", CLASSES, template="demo")
     text = (home.root / "al-loop.toml").read_text()

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from al_loop.benchmark.picture import draw_curves
 from al_loop.benchmark.tables import Results, differences, savings, table
 from al_loop.files import write_atomically
 from al_loop.report.pictures import thumbnail
+from al_loop.report.write import environment
 from al_loop.workspace import now
 
 _COSTS = ("labels", "boxes", "minutes")
@@ -54,22 +54,17 @@ def write_page(results: Results, out: Path) -> Path:
     """Write report.html."""
     asked = results.outcome.asked
     sections = [_section(results, start, number) for number, start in enumerate(asked.starts)]
-    environment = Environment(
-        loader=PackageLoader("al_loop", "benchmark"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = (Path(__file__).parents[1] / "report" / "style.css").read_text(encoding="utf-8")
-    html = environment.get_template("page.html").render(
-        asked=asked,
-        sets=results.outcome.sets,
-        sections=sections,
-        holes=[row for row in results.rows if row.hole],
-        style=style,
-        written=now(),
-        seconds=results.seconds,
+    html = (
+        environment("benchmark", "report")
+        .get_template("page.html")
+        .render(
+            asked=asked,
+            sets=results.outcome.sets,
+            sections=sections,
+            holes=[row for row in results.rows if row.hole],
+            written=now(),
+            seconds=results.seconds,
+        )
     )
     path = out / "report.html"
     write_atomically(path, html.encode())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from al_loop.coco import read_coco
 from al_loop.errors import DataError
-from al_loop.files import file_sha256
 from al_loop.ingest import load_upright
 from al_loop.samples import ImageFile, LabelledImage
 
@@ -63,14 +63,14 @@ def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[Label
                 raise DataError(
                     f"is {upright.width}x{upright.height} px upright, not {item.width}x{item.height}"
                 )
-            if upright.data != item.path.read_bytes():
+            if hashlib.sha256(upright.data).hexdigest() != upright.id:
                 raise DataError(
                     "is turned by an EXIF tag, or of a format that is stored anew: save it upright"
                 )
         except DataError as error:
             problems.append(f"{item.path.name}: {error}")
             continue
-        image = ImageFile(file_sha256(item.path), item.path, item.width, item.height)
+        image = ImageFile(upright.id, item.path, item.width, item.height)
         images[image.id] = LabelledImage(image, item.boxes)
     return sorted(images.values(), key=lambda one: one.image.id)
 

@@ -224,7 +224,7 @@ def _judged(room: Room, model: Model, folder: Path, reporter: Reporter) -> dict[
 
 def _training(asked: Asked, images: int, seed: int, *, scratch: bool) -> TrainConfig:
     """As many steps for few images as for many: equal cost, and no more to learn from than the labels."""
-    own: TrainConfig = asked.settings.pretrain if scratch else asked.settings.train
+    own = asked.settings.pretrain if scratch else asked.settings.train
     looks = _LOOKS if asked.early else 1
     steps = asked.iterations * own.batch_size
     repeat = max(1, round(steps / (looks * images)))
@@ -235,7 +235,6 @@ def _training(asked: Asked, images: int, seed: int, *, scratch: bool) -> TrainCo
         repeat=repeat,
         seed=seed,
         val_every=1 if asked.early else epochs,
-        lr=asked.settings.train.lr if not scratch else own.lr,
     )
 
 

@@ -40,7 +40,7 @@ def write_report(workspace: Workspace, path: Path) -> Path:
     """
     report = gather(workspace)
     curve = curve_of(report)
-    page = _environment().get_template("template.html")
+    page = environment("report").get_template("template.html")
     html = page.render(
         report=report,
         galleries=build_galleries(workspace, report.cycles),
@@ -58,17 +58,18 @@ def write_report(workspace: Workspace, path: Path) -> Path:
     return path
 
 
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def environment(*folders: str) -> Environment:
+    """Templates in folders of al_loop, with the filters of a page."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
-        loader=PackageLoader("al_loop", "report"),
+    made = Environment(
+        loader=ChoiceLoader([PackageLoader("al_loop", folder) for folder in folders]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "ap": _ap,
         "change": _change,
         "when": _when,
@@ -77,7 +78,7 @@ def _environment() -> Environment:
         "state_words": lambda state: STATES.get(state, (state, "wait"))[0],
         "state_kind": lambda state: STATES.get(state, (state, "wait"))[1],
     }
-    return environment
+    return made
 
 
 def _ap(value: float | None) -> str:
