@@ -8,7 +8,12 @@ The same scenes, samples and denoiser in turn, with boxes and masks:
   two       the common way: picture to disk, every object in a flat colour, a second render to disk with the same
             samples, both read back, boxes and masks from the colours
   two, one  the same by somebody careful, whose second render takes one sample
-Then: memory of one worker over many small scenes, and what content verification costs and saves on panel-break.
+  as shipped  "two" with Cycles as Blender ships it in all that the scenes do not ask for (bounces, light tree, caustics,
+            adaptive sampling, importance map of the sky): as scripts have it whose author measured none of that.
+            Samples, denoiser and its quality, size and threads are the same
+  shipped, one  that with a second render of one sample
+Then: memory of one worker over many small scenes; what content verification costs and saves on panel-break, and
+how right it is about flaws beside a pre-pass of 160 x 90 pixels, one sample, all in one colour.
 """
 
 from __future__ import annotations
@@ -33,12 +38,19 @@ sys.path.remove(str(Path(__file__).parent))
 from render import load_assets, load_recipe, plan
 from render.masks import encode
 from render.recipe import Image, Quality, Recipe
-from render.spec import SceneSpec
+from render.spec import DefectSpec, ObjectSpec, SceneSpec, ViewSpec
+from render.worker import passes
 from render.worker.camera import aim
 from render.worker.studio import Studio
 from render.worker.verify import verify
 from render.writers import open_dataset
 
+_WAYS = ("ours", "bare", "two", "two, one", "as shipped", "shipped, one")
+#: Settings of Cycles that are ours, not what Blender ships and not the recipe's samples, denoiser and seed.
+_OURS = (
+    "use_adaptive_sampling", "use_light_tree", "caustics_reflective", "caustics_refractive",
+    "max_bounces", "diffuse_bounces", "glossy_bounces", "transmission_bounces",
+)  # fmt: skip
 RECIPES = Path(__file__).parents[1] / "configs" / "render"
 
 
@@ -93,6 +105,24 @@ class Flat:
             found[number] = cv2.boundingRect(mask.astype(np.uint8)), encode(mask)
         return found
 
+    @contextmanager
+    def as_shipped(self) -> Iterator[None]:
+        """Cycles and the sky as Blender ships them, but for what the scene asks for."""
+        cycles, sky = self._scene.cycles, self._scene.world
+        fresh = bpy.data.scenes.new("shipped")
+        kept = {name: getattr(cycles, name) for name in _OURS}
+        for name in _OURS:
+            setattr(cycles, name, getattr(fresh.cycles, name))
+        bpy.data.scenes.remove(fresh)
+        mapped = sky.cycles.sampling_method
+        sky.cycles.sampling_method = "AUTOMATIC"
+        try:
+            yield
+        finally:
+            sky.cycles.sampling_method = mapped
+            for name, value in kept.items():
+                setattr(cycles, name, value)
+
     def picture(self) -> None:
         """The picture, to disk and back."""
         self._as_file("JPEG", "8", "sRGB")
@@ -139,43 +169,54 @@ def exr(scene: bpy.types.Scene) -> Iterator[None]:
 
 
 def compare(recipe: Recipe, root: Path, count: int, out: Path) -> None:
-    """Time the three ways on the same scenes, in turn."""
+    """Time the ways on the same scenes, in turn."""
     open_dataset(out, recipe, 0)
     studio, specs = Studio(out, os.cpu_count() or 1), scenes(recipe, root, count + 1)
     scene = studio.stage.scene
     flat = Flat(scene, out)
-    times: dict[str, list[float]] = {"ours": [], "bare": [], "two": [], "two, one": []}
+    times: dict[str, list[float]] = {way: [] for way in _WAYS}
     for number, spec in enumerate(specs):
-        began = time.perf_counter()
-        make(studio, spec)
-        ours = time.perf_counter()
-        scene.update_tag()
-        bpy.ops.render.render(write_still=False)
-        bare = time.perf_counter()
+        spent = dict.fromkeys(_WAYS, 0.0)
+        with timed(spent, "ours"):
+            make(studio, spec)
+        with timed(spent, "bare"):
+            scene.update_tag()
+            bpy.ops.render.render(write_still=False)
         with exr(scene):
             studio.stage.set(spec)
             studio.stage.dress(spec)
             aim(scene, spec.views[0].camera, spec.width, spec.height)
-            flat.picture()
-            picture = time.perf_counter()
-            flat.labels(1)
-            one = time.perf_counter()
-            flat.labels(spec.quality.samples)
-        same = time.perf_counter()
+            with timed(spent, "two", "two, one"):
+                flat.picture()
+            with timed(spent, "two, one", "shipped, one"):
+                flat.labels(1)
+            with timed(spent, "two", "as shipped"):
+                flat.labels(spec.quality.samples)
+            with flat.as_shipped(), timed(spent, "as shipped", "shipped, one"):
+                flat.picture()
         if number:  # the first scene compiles and loads what the others find
-            spent = (ours - began, bare - ours, picture - bare + same - one, one - bare)
-            for name, seconds in zip(times, spent, strict=True):
-                times[name].append(seconds)
+            for way, seconds in spent.items():
+                times[way].append(seconds)
+    width, height, samples = specs[0].width, specs[0].height, specs[0].quality.samples
+    print(f"\n{recipe.name}, {width}x{height}, {samples} samples, {count} scenes")
+    means = {way: float(np.mean(seconds)) for way, seconds in times.items()}
+    for way, mean in means.items():
+        print(f"  {way:12} {60 / mean:6.1f} images per minute, {mean:.3f} s each")
     print(
-        f"\n{recipe.name}, {specs[0].width}x{specs[0].height}, {specs[0].quality.samples} samples, {count} scenes"
+        f"  time outside Cycles: {(1 - means['bare'] / means['ours']) * 100:.1f} % of ours "
+        f"(bare / ours = {means['bare'] / means['ours']:.3f})"
     )
-    for name, seconds in times.items():
-        print(f"  {name:8} {60 / np.mean(seconds):6.1f} images per minute, {np.mean(seconds):.3f} s each")
-    ours_s, bare_s, two_s, one_s = (float(np.sum(times[name])) for name in times)
-    print(
-        f"  time outside Cycles: {(1 - bare_s / ours_s) * 100:.1f} % of ours (bare / ours = {bare_s / ours_s:.3f})"
-    )
-    print(f"  two renders / ours = {two_s / ours_s:.2f}; the second of one sample: {one_s / ours_s:.2f}")
+    for way in _WAYS[2:]:
+        print(f"  {way} / ours = {means[way] / means['ours']:.2f}")
+
+
+@contextmanager
+def timed(spent: dict[str, float], *ways: str) -> Iterator[None]:
+    """Add the seconds of a block to each of the ways it is part of."""
+    began = time.perf_counter()
+    yield
+    for way in ways:
+        spent[way] += time.perf_counter() - began
 
 
 def resident_mb() -> float:
@@ -195,30 +236,100 @@ def memory(recipe: Recipe, root: Path, count: int, out: Path) -> None:
     print(f"\nmemory after scenes, MiB: {', '.join(seen)}")
 
 
-def verification(count: int, out: Path) -> None:
-    """Seconds a look costs, and how many views it finds not worth rendering."""
-    recipe = sized(load_recipe(RECIPES / "panel-break.toml"), 640, 360, 8)
+class PrePass:
+    """A small render of a whole view in one colour, to see what it shows: the other way to verify."""
+
+    def __init__(self, scene: bpy.types.Scene) -> None:
+        """Make the material once."""
+        self._scene = scene
+        self._material = bpy.data.materials.new("pre-pass")
+        self._material.use_nodes, self._material.use_fake_user = True, True
+        tree = self._material.node_tree
+        tree.nodes.clear()
+        glow, out = tree.nodes.new("ShaderNodeEmission"), tree.nodes.new("ShaderNodeOutputMaterial")
+        tree.links.new(glow.outputs[0], out.inputs["Surface"])
+
+    def flaws(self, spec: SceneSpec, view: ViewSpec) -> set[int]:
+        """Numbers of the flaws of which some pixel shows the place: on its part, within its rectangle."""
+        found = self._render(spec, view)
+        index = np.rint(found["IndexOB.X"]).astype(int)
+        places = np.stack([found[f"Position.{axis}"] for axis in "XYZ"], axis=2)
+        return {
+            flaw.number
+            for thing in spec.objects
+            for flaw in thing.defects
+            if self._within(thing, flaw, places[index == thing.index]).any()
+        }
+
+    def _render(self, spec: SceneSpec, view: ViewSpec) -> dict[str, np.ndarray]:
+        scene, layer, cycles = self._scene, self._scene.view_layers[0], self._scene.cycles
+        aim(scene, view.camera, spec.width, spec.height)
+        kept = cycles.samples, cycles.use_denoising, cycles.max_bounces, scene.world
+        scene.render.resolution_percentage = round(100 * 160 / spec.width)
+        layer.material_override, layer.use_pass_position = self._material, True
+        cycles.samples, cycles.use_denoising, cycles.max_bounces, scene.world = 1, False, 0, None
+        try:
+            return passes.render(scene)
+        finally:
+            cycles.samples, cycles.use_denoising, cycles.max_bounces, scene.world = kept
+            layer.material_override, layer.use_pass_position = None, False
+            scene.render.resolution_percentage = 100
+
+    @staticmethod
+    def _within(thing: ObjectSpec, flaw: DefectSpec, places: np.ndarray) -> np.ndarray:
+        placed, own = np.reshape(thing.pose, (3, 4)), np.reshape(flaw.frame, (3, 4))
+        local = (places - placed[:, 3]) @ np.linalg.inv(placed[:, :3]).T
+        aside = (local - own[:, 3]) @ own[:, :3]
+        # Beneath the rectangle as deep as it is wide, as on a curved surface; not on the other side of a sheet.
+        return (abs(aside) <= np.array([*flaw.size_m, max(flaw.size_m)]) / 2).all(axis=1)
+
+
+def nearer(recipe: Recipe) -> Recipe:
+    """The recipe seen from so near that many of a scene's flaws are out of the picture."""
+    cameras = tuple(msgspec.structs.replace(camera, view_m=0.2) for camera in recipe.cameras)
+    return msgspec.structs.replace(recipe, name=f"{recipe.name}, views of 0.2 m", cameras=cameras)
+
+
+def verification(recipe: Recipe, count: int, out: Path) -> None:
+    """Seconds a look costs, what it finds not worth rendering, and how often it is wrong, beside a pre-pass."""
     open_dataset(out, recipe, 0)
     studio, assets = Studio(out, os.cpu_count() or 1), load_assets(recipe, RECIPES)
-    looks, renders, skipped, views = [], [], 0, 0
+    scene, before = studio.stage.scene, PrePass(studio.stage.scene)
+    spent: dict[str, list[float]] = {"rays": [], "pre-pass": [], "render": []}
+    skipped, views, flaws = 0, 0, 0
+    wrong = {"rays": [0, 0], "pre-pass": [0, 0]}
     for index in range(count):
         spec = plan(recipe, assets, 0, index)
         studio.stage.set(spec)
         began = time.perf_counter()
-        sights = verify(studio.stage.scene, spec, studio.stage.meshes.surface)
-        looks.append(time.perf_counter() - began)
-        views += len(sights)
-        skipped += sum(bool(sight.reason) for sight in sights)
-        if index < 8:
+        sights = verify(scene, spec, studio.stage.meshes.surface)
+        spent["rays"].append((time.perf_counter() - began) / len(sights))
+        looked = []
+        for view in spec.views:
             began = time.perf_counter()
-            make(studio, spec)
-            kept = sum(not sight.reason for sight in sights)
-            renders += [(time.perf_counter() - began) / kept] if kept else []
-    each = float(np.mean(renders))
+            looked.append(before.flaws(spec, view))
+            spent["pre-pass"].append(time.perf_counter() - began)
+        studio.stage.dress(spec)
+        for view, sight, seen in zip(spec.views, sights, looked, strict=True):
+            began = time.perf_counter()
+            shot = passes.shoot(scene, spec, view)
+            spent["render"].append(time.perf_counter() - began)
+            views, skipped, flaws = views + 1, skipped + bool(sight.reason), flaws + len(shot.flaws)
+            shown = {
+                n for n, mask in shot.flaws.items() if (mask > 0.5).sum() >= recipe.labels.min_visible_px
+            }
+            for way, said in (("rays", sight.flaws), ("pre-pass", seen)):
+                wrong[way][0] += len(shown - said)
+                wrong[way][1] += len(said - shown)
+    means = {way: float(np.mean(seconds)) for way, seconds in spent.items()}
+    print(f"\n{recipe.name}: {views} views with {flaws} flaws; a render takes {means['render']:.2f} s")
+    for way, (missed, taken) in wrong.items():
+        print(
+            f"  {way:8} {means[way] * 1000:4.0f} ms a view; flaws wrongly unseen {missed}, wrongly seen {taken}"
+        )
     print(
-        f"\npanel-break: verification {np.mean(looks) * 1000:.0f} ms a scene, {skipped} of {views} views skipped"
+        f"  {skipped} views skipped: verification costs {means['rays'] * views:.1f} s, saves {skipped * means['render']:.1f} s"
     )
-    print(f"  {each:.2f} s a rendered view: costs {np.sum(looks):.1f} s, saves {skipped * each:.1f} s")
 
 
 @contextmanager
@@ -241,7 +352,9 @@ def main() -> None:
         out, recipe = Path(folder), load_recipe(args.recipe)
         compare(sized(recipe, 640, 360, 8), args.recipe.parent, args.scenes, out / "compare")
         if args.scenes:
-            verification(args.scenes, out / "verify")
+            panels = sized(load_recipe(RECIPES / "panel-break.toml"), 640, 360, 8)
+            verification(panels, args.scenes, out / "verify")
+            verification(nearer(panels), args.scenes, out / "nearer")
         if args.memory:
             memory(sized(recipe, 64, 48, 1, masks=False), args.recipe.parent, args.memory, out / "memory")
 

@@ -37,10 +37,14 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """What is in a mesh file. stated: the unit in metres and the upward axis that it gives itself, if it does."""
+    """What is in a mesh file. stated: the unit in metres and the upward axis that it gives itself, if it does.
+
+    landed: (d, 3) directions, in the file's axes, that pointed up after drops of all of it; None for a flat body.
+    """
 
     pieces: tuple[Piece, ...]
     stated: tuple[float, str] | None
+    landed: NDArray[np.float64] | None = None
 
 
 def import_files(files: Sequence[Path], python: str | None) -> Generator[Imported | str, None, None]:
@@ -116,5 +120,6 @@ def _result(answer: dict[str, Any], file: Path, out: Path, python: str) -> Impor
             )
             for number, name in enumerate(answer["objects"])
         )
+        landed = held.get("landed")
     declared = answer["declared"]
-    return Imported(pieces, (declared["unit_m"], declared["up"]) if declared else None)
+    return Imported(pieces, (declared["unit_m"], declared["up"]) if declared else None, landed)

@@ -11,15 +11,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
-from numpy.typing import NDArray
 
 from render.errors import AssetError
 from render.importer import Imported, Piece, import_files
 from render.meshcache import MeshAsset, joined, keep, recall
-from render.poses import resting
+from render.poses import centre_of_mass, resting
 from render.shapes.surface import Surface
-
-FloatArray = NDArray[np.float64]
 
 SUFFIXES = (".obj", ".stl", ".ply", ".glb", ".gltf", ".usd", ".usda", ".usdc", ".usdz", ".fbx")
 METRES = {"mm": 0.001, "cm": 0.01, "in": 0.0254, "m": 1.0}
@@ -33,7 +30,7 @@ UPRIGHT_TURNS = {
     "-x": ((0, 0, 1), (0, 1, 0), (-1, 0, 0)),
 }
 #: Goes up when the same file would give another mesh, so that no old one is taken from the cache.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,11 @@ def _settle(key: str, source: MeshSource, result: Imported | str) -> tuple[MeshA
         name=source.path.stem,
         # A single object's name is whatever the CAD program put there: it is no component of anything.
         components=tuple(piece.name for piece in result.pieces) if len(pieces) > 1 else ("",),
-        rests=resting(whole.vertices, _centre_of_mass(whole)),
+        rests=resting(
+            whole.vertices,
+            centre_of_mass(whole.vertices, whole.triangles),
+            None if result.landed is None else result.landed @ np.array(UPRIGHT_TURNS[source.up]).T,
+        ),
         size_m=(x, y, z),
         stated=result.stated,
     )
@@ -162,18 +163,3 @@ def _upright(pieces: Sequence[Piece], source: MeshSource) -> list[Surface]:
         Surface(place - middle, piece.triangles.ravel(), np.full(len(piece.triangles), 3), uv=piece.uv)
         for place, piece in zip(places, pieces, strict=True)
     ]
-
-
-def _centre_of_mass(surface: Surface) -> FloatArray | None:
-    """(3,) centre of a solid of even density; None for a surface that encloses no volume."""
-    triangles = surface.triangles
-    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    there, back = (edges @ np.array(way) for way in ((len(surface.vertices), 1), (1, len(surface.vertices))))
-    there.sort()
-    back.sort()
-    # Closed: every edge is gone along once each way.
-    if not (np.array_equal(there, back) and (np.diff(there) > 0).all()) or surface.volume <= 0:
-        return None
-    corners = surface.vertices[triangles]
-    volumes = np.linalg.det(corners) / 6
-    return np.asarray((volumes[:, None] * corners.sum(axis=1) / 4).sum(axis=0) / surface.volume)

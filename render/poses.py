@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from render.shapes.surface import UPRIGHT, Rest
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 #: Poses whose up directions are closer than this are one: the facets of a round side.
 SAME_UP_DEG = 5.0
@@ -15,19 +16,25 @@ SAME_UP_DEG = 5.0
 RARE = 0.01
 #: ... as long as all that is left out is no more than this: every pose of a ball is rare.
 LEFT_OUT = 0.05
+#: Farther than this from every stable pose, a dropped body does not lie.
+LEANING_DEG = 15.0
 #: Thinner than this share of its length, a body is a sheet and lies on its two sides.
 _SHEET = 1e-5
 #: The stable poses of a hull take time that grows with the square of its corners: a second for this many.
 _CORNERS = 800
 
 
-def resting(vertices: FloatArray, centre: FloatArray | None = None) -> tuple[Rest, ...]:
+def resting(
+    vertices: FloatArray, centre: FloatArray | None = None, landed: FloatArray | None = None
+) -> tuple[Rest, ...]:
     """Stable poses of a body on a flat ground, the likeliest first; their weights sum to 1.
 
     vertices: (n, 3), any unit.  centre: (3,) centre of mass; None: that of the convex hull, as if it were solid.
-    The chance of a pose is that of a quasi-static drop from a random orientation: the solid angle of the
-    hull's faces, seen from the centre of mass, from which the body topples to it. Each rotation is the
-    shortest one that turns the pose's up direction to z, so that a body that lies as modelled stays as it is.
+    landed: (d, 3) directions that pointed up after as many drops (`render.worker.dropping`): the chance of a pose
+    is then the share of drops that ended nearest to it. Without them it is that of a quasi-static drop from a
+    random orientation: the solid angle of the hull's faces, seen from the centre of mass, from which the body
+    topples to it. Each rotation is the shortest one that turns the pose's up direction to z, so that a body that
+    lies as modelled stays as it is.
     Source: Goldberg et al. 1999, "Part Pose Statistics"; computed by trimesh.
     """
     longest = float(np.ptp(vertices, axis=0).max())
@@ -41,6 +48,8 @@ def resting(vertices: FloatArray, centre: FloatArray | None = None) -> tuple[Res
         ups, chances = _sheet(corners, spread, axes)
     else:
         ups, chances = _stable(corners, None if centre is None else (centre - middle) / longest)
+        if landed is not None:
+            chances = _counted(ups, chances, landed)
     ups, chances = _common(*_merged(ups, chances))
     weights = (chances / chances.sum()).tolist()
     return tuple(Rest(_shortest_turn(up), weight=weight) for up, weight in zip(ups, weights, strict=True))
@@ -61,7 +70,7 @@ def _stable(corners: FloatArray, centre: FloatArray | None) -> tuple[FloatArray,
 
     hull = convex_hull(corners)
     if len(hull.vertices) > _CORNERS:
-        hull = convex_hull(_outermost(np.asarray(hull.vertices)))
+        hull = convex_hull(outermost(np.asarray(hull.vertices), _CORNERS))
     heavy = np.asarray(hull.center_mass if centre is None else centre)
     # The search for poses never ends for a centre outside: that of a file whose faces look inward, say.
     if not _inside(hull.triangles_center, hull.face_normals, heavy):
@@ -72,15 +81,39 @@ def _stable(corners: FloatArray, centre: FloatArray | None) -> tuple[FloatArray,
     return np.asarray(turns)[:, 2, :3], np.asarray(chances, np.float64)
 
 
+def _counted(ups: FloatArray, chances: FloatArray, landed: FloatArray) -> FloatArray:
+    """How many drops ended at each pose; one that leans or is still on its edge, far from all, does not count."""
+    nearness = landed @ ups.T
+    # Of poses as near as each other, facets of a flat side cut in triangles, the likeliest.
+    nearest = (nearness + 1e-6 * chances / chances.max()).argmax(axis=1)
+    lies = nearness[np.arange(len(landed)), nearest] > np.cos(np.radians(LEANING_DEG))
+    counts = np.bincount(nearest[lies], minlength=len(ups)).astype(np.float64)
+    return counts if counts.any() else chances
+
+
+def centre_of_mass(vertices: FloatArray, triangles: IntArray) -> FloatArray | None:
+    """(3,) centre of a solid of even density; None for a surface that encloses no volume."""
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    there, back = (edges @ np.array(way) for way in ((len(vertices), 1), (1, len(vertices))))
+    there.sort()
+    back.sort()
+    corners = vertices[triangles]
+    volumes = np.linalg.det(corners) / 6
+    # Closed: every edge is gone along once each way.
+    if not (np.array_equal(there, back) and (np.diff(there) > 0).all()) or volumes.sum() <= 0:
+        return None
+    return np.asarray((volumes[:, None] * corners.sum(axis=1) / 4).sum(axis=0) / volumes.sum())
+
+
 def _inside(points: FloatArray, normals: FloatArray, centre: FloatArray) -> bool:
     depths = np.einsum("ij,ij->i", centre - np.asarray(points), np.asarray(normals))
     return bool((depths < -1e-6).all())
 
 
-def _outermost(corners: FloatArray) -> FloatArray:
-    """The corners that reach farthest in directions spread evenly over a sphere (Fibonacci's spiral)."""
-    steps = np.arange(_CORNERS) + 0.5
-    z = 1 - 2 * steps / _CORNERS
+def outermost(corners: FloatArray, count: int) -> FloatArray:
+    """At most `count` corners: those farthest in directions spread evenly over a sphere (Fibonacci's spiral)."""
+    steps = np.arange(count) + 0.5
+    z = 1 - 2 * steps / count
     turn = np.pi * (1 + 5**0.5) * steps
     around = np.sqrt(1 - z**2)
     directions = np.stack([around * np.cos(turn), around * np.sin(turn), z], axis=1)

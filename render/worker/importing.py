@@ -3,7 +3,8 @@
 A line of JSON in: {"path": mesh file, "out": file to write}; a line out: {"objects": [names], "declared": what
 the file says of itself}, or {"broken": reason}, or {"missing": reason} when there is no bpy. The arrays are
 "<number of the object>.vertices" (n, 3), ".triangles" (m, 3) and, where it has one, ".uv" (3 m, 2), in the
-file's own numbers and axes: what Blender's importers turn and scale is undone.
+file's own numbers and axes: what Blender's importers turn and scale is undone. "landed" (d, 3) is how all objects
+together, as one convex solid, came to lie when they were dropped; a flat body is not dropped.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from render.poses import centre_of_mass, outermost
+
 #: Corners closer than this share of the object's longest side are one; thinner faces are none.
 _SAME = 1e-6
+#: Corners of the body that is dropped: more take longer and change nothing.
+_CORNERS = 128
 #: y is up in every glTF file, and in many USD ones; Blender turns them by +90 degrees about x.
 _UNTURN = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
@@ -65,9 +70,43 @@ def _read(path: str, out: str) -> dict[str, Any]:
             made["vertices"] = made["vertices"] @ turn.T
             arrays |= {f"{len(kept)}.{key}": array for key, array in made.items()}
             kept.append(name)
+    if kept:
+        arrays |= _dropped([(arrays[f"{i}.vertices"], arrays[f"{i}.triangles"]) for i in range(len(kept))])
     with open(out, "wb") as file:
         np.savez(file, **arrays)
     return {"objects": kept, "declared": declared}
+
+
+def _dropped(pieces: list[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> dict[str, NDArray[Any]]:
+    """How the pieces, held together, come to lie; nothing for those that span no volume."""
+    from render.worker.dropping import landed
+
+    vertices = np.concatenate([vertices for vertices, _ in pieces])
+    starts = np.cumsum([0, *(len(vertices) for vertices, _ in pieces[:-1])])
+    triangles = np.concatenate([faces + start for (_, faces), start in zip(pieces, starts, strict=True)])
+    corners = outermost(np.unique(vertices, axis=0), _CORNERS)
+    if np.linalg.matrix_rank(corners - corners.mean(axis=0), tol=_SAME * float(np.ptp(corners))) < 3:
+        return {}
+    centre = centre_of_mass(vertices, triangles)
+    if centre is None:  # an open surface: as if it were solid and convex
+        centre = centre_of_mass(corners, _hull(corners))
+    return {} if centre is None else {"landed": landed(corners, centre)}
+
+
+def _hull(corners: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Triangles (m, 3), looking outward, of the convex hull of points."""
+    import bmesh
+
+    made = bmesh.new()
+    for corner in corners:
+        made.verts.new(corner)
+    made.verts.index_update()
+    bmesh.ops.convex_hull(made, input=made.verts)
+    bmesh.ops.triangulate(made, faces=made.faces)
+    bmesh.ops.recalc_face_normals(made, faces=made.faces)
+    triangles = np.array([[corner.index for corner in face.verts] for face in made.faces])
+    made.free()
+    return triangles
 
 
 def _import(path: Path) -> tuple[NDArray[np.float64], dict[str, Any]]:

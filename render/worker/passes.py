@@ -61,11 +61,11 @@ def shoot(scene: bpy.types.Scene, spec: SceneSpec, view: ViewSpec) -> Shot:
     _sample(scene, spec.quality, view.cycles_seed)
     numbers = [flaw.number for thing in spec.objects for flaw in thing.defects]
     _list_flaws(scene.view_layers[0], numbers)
-    found = _render(scene)
+    found = render(scene)
     if blurs(view.camera):
         # The first sample goes through the pixel's middle and alone gives the index; flaws are a mean of all.
         with _sharp_and_unlit(scene, spec.quality.samples if numbers else 1):
-            sharp = _render(scene)
+            sharp = render(scene)
         found = {**sharp, **{name: found[name] for name in _LIGHT}}
     shot = _shot(found, numbers)
     return shot if straight is None else _bent(shot, straight)
@@ -129,7 +129,7 @@ def _sharp_and_unlit(scene: bpy.types.Scene, samples: int) -> Iterator[None]:
             lamp.hide_render = False
 
 
-def _render(scene: bpy.types.Scene) -> dict[str, Pixels]:
+def render(scene: bpy.types.Scene) -> dict[str, Pixels]:
     """Every channel (h, w) of a render, by pass and component: "Combined.R", "IndexOB.X"."""
     # Else changed settings may be ignored.
     scene.update_tag()

@@ -234,3 +234,39 @@ def test_what_blender_cannot_read_is_one_clear_error_each(tmp_path, capfd):
     with pytest.raises(AssetError, match=r"garbage\.obj: expected faces with an area, got none"):
         load(tmp_path / "things", "garbage.obj")
     assert capfd.readouterr() == ("", "")
+
+
+def block(x, y, z, at=(0.0, 0.0, 0.0)):
+    """Corners and faces of a box, the faces looking outward."""
+    corners = [(at[0] + a, at[1] + b, at[2] + c) for a in (0, x) for b in (0, y) for c in (0, z)]
+    return corners, [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+
+
+def upwards(mesh):
+    """Direction -> chance, of what points up in each of a mesh's poses."""
+    return {tuple(np.reshape(r.rotation, (3, 3))[2].round(1).tolist()): r.weight for r in mesh.rests}
+
+
+def test_a_block_is_dropped_and_lies_on_its_broad_sides(tmp_path):
+    """0.65 of the sphere of directions topples a 1 x 2 x 3 block there; 0.13 is four standard errors of 240 drops."""
+    corners, faces = block(1, 2, 3)
+    (tmp_path / "a.obj").write_text(obj(corners, faces))
+    lies = upwards(load(tmp_path, "a.obj").meshes["a.obj"])
+    assert lies[(1.0, 0.0, 0.0)] + lies[(-1.0, 0.0, 0.0)] == pytest.approx(0.65, abs=0.13)
+    assert all(max(map(abs, up)) == 1 for up in lies)
+    # Counted, and no solid angle is a whole number of 240ths.
+    assert all(chance * 240 == pytest.approx(round(chance * 240), abs=1e-6) for chance in lies.values())
+    # The same drops at every import.
+    (tmp_path / "b.obj").write_text(obj(corners, faces) + "# the same\n")
+    assert upwards(load(tmp_path, "b.obj").meshes["b.obj"]) == lies
+
+
+def test_several_objects_fall_as_one_body_about_their_common_centre_of_mass(tmp_path):
+    """A heavy plate with a thin mast in its middle never stands on the mast; a sheet is not dropped."""
+    plate, mast = block(4, 4, 1), block(0.2, 0.2, 3, at=(1.9, 1.9, 1.0))
+    (tmp_path / "a.obj").write_text(obj(*plate, name="plate") + obj(*mast, name="mast", first=9))
+    lies = upwards(load(tmp_path, "a.obj").meshes["a.obj"])
+    assert lies[(0.0, 0.0, 1.0)] > 0.4
+    assert (0.0, 0.0, -1.0) not in lies
+    (tmp_path / "b.obj").write_text(obj([(0, 0, 0), (1, 0, 0), (1, 2, 0), (0, 2, 0)], [(0, 1, 2, 3)]))
+    assert upwards(load(tmp_path, "b.obj").meshes["b.obj"]) == {(0.0, 0.0, 1.0): 0.5, (0.0, 0.0, -1.0): 0.5}

@@ -38,6 +38,8 @@ for line in sys.stdin:
     for number, (_, *sides) in enumerate(boxes):
         arrays[f"{number}.vertices"] = 7 + CORNERS * np.array(sides, float)
         arrays[f"{number}.triangles"] = TRIANGLES
+    if boxes[0][0] == "dropped":
+        arrays["landed"] = np.array([(0, 0, 1), (0, 0, 1), (0, 0, 1), (1, 0, 0)], float)
     np.savez(open(asked["out"], "wb"), **arrays)
     stated = {"unit_m": 0.01, "up": "y"} if asked["path"].endswith(".fbx") else {}
     print(json.dumps({"objects": [name for name, *_ in boxes], "declared": stated}), flush=True)
@@ -157,6 +159,17 @@ def test_the_centre_of_mass_is_that_of_the_solid(tmp_path, stand_in):
     assert [r.weight for r in mesh.rests] == pytest.approx([r.weight for r in by_hand])
     hull = resting(mesh.surface().vertices)
     assert abs(mesh.rests[0].weight - hull[0].weight) > 0.02
+
+
+def test_how_it_came_to_lie_is_turned_upright_with_the_mesh_and_kept(tmp_path, stand_in):
+    (tmp_path / "box.stl").write_text("dropped 1 2 3")
+    wanted = recipe(Part(name="box", mesh="box.stl", up="y"))
+    for python in (stand_in.python, "/no/python"):
+        rests = load_assets(wanted, tmp_path, python=python).meshes["box.stl"].rests
+        assert [r.weight for r in rests] == [0.75, 0.25]
+        # With y up, the file's z, which pointed up three times of four, is -y of the mesh.
+        upwards = [np.reshape(r.rotation, (3, 3))[2] for r in rests]
+        np.testing.assert_allclose(upwards, [(0, -1, 0), (1, 0, 0)], atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from render.poses import LEFT_OUT, resting
+from render.poses import LEFT_OUT, centre_of_mass, resting
 
 
 def corners(x, y, z):
@@ -108,3 +108,34 @@ def test_a_point_or_a_line_stays_as_it_is():
     for vertices in (np.zeros((3, 3)), np.array([(0.0, 0, 0), (1, 1, 1), (2, 2, 2)])):
         (rest,) = resting(vertices)
         assert rest.rotation == (1, 0, 0, 0, 1, 0, 0, 0, 1)
+
+
+def test_drops_are_counted_at_the_pose_they_ended_nearest_to():
+    """Three of four on the broad side, one on its edge by 10 degrees; what leans by 30 counts for nothing."""
+    tilt, lean = np.radians(10), np.radians(30)
+    landed = np.array(
+        [
+            (1, 0, 0),
+            (1, 0, 0),
+            (math.cos(tilt), math.sin(tilt), 0),
+            (0, 0, 1),
+            (0, math.cos(lean), math.sin(lean)),
+        ]
+    )
+    rests = resting(corners(1, 2, 3), landed=landed)
+    np.testing.assert_allclose(ups(rests), [(1, 0, 0), (0, 0, 1)], atol=1e-9)
+    assert [r.weight for r in rests] == [0.75, 0.25]
+
+
+def test_where_no_drop_ended_on_a_stable_pose_solid_angles_tell():
+    leaning = np.array([(0, math.sqrt(0.5), math.sqrt(0.5))])
+    assert resting(corners(1, 2, 3), landed=leaning) == resting(corners(1, 2, 3))
+
+
+def test_a_closed_surface_has_a_centre_of_mass_and_an_open_one_none():
+    """A tetrahedron's is the mean of its corners."""
+    tetrahedron = np.array([(0, 0, 0), (1, 0, 0), (0, 2, 0), (0, 0, 3)], float)
+    faces = np.array([(0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3)])
+    np.testing.assert_allclose(centre_of_mass(tetrahedron, faces), (0.25, 0.5, 0.75))
+    assert centre_of_mass(tetrahedron, faces[1:]) is None
+    assert centre_of_mass(tetrahedron, faces[:, ::-1]) is None
