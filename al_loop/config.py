@@ -17,8 +17,8 @@ NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 StrategyName = Literal[
     "badge", "cald", "coreset", "dbal", "entropy", "entropy-max", "entropy-mean", "kmeans", "least-confidence",
-    "least-confidence-max", "least-confidence-mean", "margin", "margin-max", "margin-mean", "most-boxes", "ppal",
-    "random", "typiclust",
+    "least-confidence-max", "least-confidence-mean", "margin", "margin-max", "margin-mean", "most-boxes", "ours",
+    "ppal", "random", "typiclust",
 ]  # fmt: skip
 #: Strategies that read RoI features, which are large and otherwise not kept.
 FEATURE_STRATEGIES: tuple[StrategyName, ...] = ("badge", "ppal")

@@ -132,6 +132,7 @@ _WHY: Mapping[str, str] = MappingProxyType(
         "margin-max": "the box of the smallest margin",
         "margin-mean": "the smallest margin per box",
         "most-boxes": "the most boxes",
+        "ours": "unsure objects of classes and looks that labels show little of",
         "ppal": "hard, and unlike the others in what it shows",
         "typiclust": "typical of a cluster without labels",
     }

@@ -14,6 +14,7 @@ from strategies.candidates import (
     largest,
     needed,
 )
+from strategies.objects import iou
 
 #: Consistency that is the least informative: below it a detection falls apart, above it is sure.
 BASE_POINT = 1.3
@@ -60,14 +61,6 @@ def consistency(found: Detections, copy: Detections) -> FloatArray:
             agreement = np.where(shared > 0, shared + (1 - js) * sure, 0.0)
         result[index] = np.abs(agreement - BASE_POINT).min()
     return result
-
-
-def iou(a: FloatArray, b: FloatArray) -> FloatArray:
-    """(n, m) intersection over union of xyxy boxes."""
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    areas = [np.clip(box[:, 2:] - box[:, :2], 0, None).prod(axis=1) for box in (a, b)]
-    return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-12))
 
 
 def jensen_shannon(p: FloatArray, q: FloatArray) -> FloatArray:

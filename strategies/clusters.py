@@ -61,7 +61,7 @@ def select_typiclust(candidates: Candidates, k: int, rng: Generator) -> IntArray
     points = np.concatenate([own, known])
     count = min(len(known) + k, MOST_CLUSTERS)
     centres = weighted_kmeans(points, np.ones(len(points)), count, rng)
-    cluster = pairwise_distances(points, centres).argmin(axis=1)
+    cluster = nearest_centre(points, centres)
     left = {c: _by_typicality(points, np.flatnonzero(cluster == c), len(own)) for c in range(len(centres))}
     covered = np.bincount(cluster[len(own) :], minlength=len(centres))
     sizes = np.bincount(cluster, minlength=len(centres))
@@ -117,6 +117,11 @@ def weighted_kmeans(points: AnyFloats, weights: FloatArray, k: int, rng: Generat
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(points, sample_weight=weights)
     return np.asarray(model.cluster_centers_, dtype=np.float64)
+
+
+def nearest_centre(points: AnyFloats, centres: FloatArray) -> IntArray:
+    """(n,) the centre nearest to each point."""
+    return np.asarray(pairwise_distances(points, centres).argmin(axis=1), dtype=np.int64)
 
 
 def nearest_distinct(points: AnyFloats, centres: FloatArray) -> IntArray:

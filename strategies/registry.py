@@ -15,6 +15,7 @@ from strategies.candidates import Candidates, CandidatesError, IntArray
 from strategies.clusters import select_kmeans, select_typiclust
 from strategies.coreset import select_coreset
 from strategies.dbal import select_dbal
+from strategies.ours import select_ours
 from strategies.ppal import select_ppal
 from strategies.random import select_random
 from strategies.scores import by_score, select_margin, select_most_boxes
@@ -51,6 +52,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
         "margin-max": _strategy(by_score("margin", "max"), "detections"),
         "margin-mean": _strategy(by_score("margin", "mean"), "detections"),
         "most-boxes": _strategy(select_most_boxes, "detections"),
+        "ours": _strategy(select_ours, "detections", "labelled"),
         "ppal": _strategy(select_ppal, "detections", "features"),
         "random": _strategy(select_random),
         "typiclust": _strategy(select_typiclust, "labelled"),
