@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from factories import CLASSES, write_coco_set
 
 from al_loop.benchmark import units
+from al_loop.benchmark.pace import Pace
 from al_loop.benchmark.sweep import Outcome, Question, check, run_benchmark
 from al_loop.benchmark.tables import Results, summary, write_files
 from al_loop.cli import cli
@@ -78,7 +79,7 @@ def test_chains_share_their_first_images_and_are_never_run_twice(
     again, _ = run(out, question, resume=True)
     assert len(trained) == 4
     assert again.rows == outcome.rows
-    results = Results(outcome, 10, 7)
+    results = Results(outcome, Pace(10, 7))
     data, plain = write_files(results, out)
     with data.open() as file:
         table = list(csv.DictReader(file))
@@ -113,7 +114,7 @@ def test_a_training_that_fails_is_a_hole_and_the_rest_goes_on(
     assert [(row.strategy, row.cycle) for row in holes] == [("dbal", 2)]
     assert len(outcome.rows) == 4
     assert any("dbal" in line and "the loss is nan" in line for line in told.lines)
-    assert any(line.startswith("hole: scratch/dbal") for line in summary(Results(outcome, 10, 7)))
+    assert any(line.startswith("hole: scratch/dbal") for line in summary(Results(outcome, Pace(10, 7))))
     monkeypatch.setattr(units.modelling, "train_model", real)
     mended, _ = run(tmp_path / "out", question, resume=True)
     assert not [row for row in mended.rows if row.hole]

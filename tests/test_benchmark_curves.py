@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from al_loop.benchmark.curves import area, cost_to_reach, minutes, over_seeds, paired, verdict
+from al_loop.benchmark.curves import area, cost_to_reach, over_seeds, paired, verdict
 
 
 def test_area_is_the_mean_height() -> None:
@@ -72,7 +72,3 @@ def test_a_difference_in_words() -> None:
     assert "one seed, which says nothing of chance" in verdict("a", "b", paired({0: 0.4}, {0: 0.3}))
     with pytest.raises(ValueError, match="a seed that both have"):
         paired({0: 0.1}, {1: 0.1})
-
-
-def test_minutes() -> None:
-    assert minutes(25, 150, 10.0, 7.0) == pytest.approx((250 + 1050) / 60)

@@ -102,8 +102,3 @@ def verdict(ours: str, theirs: str, apart: Interval) -> str:
     if apart.high < 0:
         return f"{said}: worse"
     return f"{said}: no evidence of a difference at {apart.seeds} seeds"
-
-
-def minutes(images: int, boxes: int, seconds_per_image: float, seconds_per_box: float) -> float:
-    """Annotator minutes for images with so many boxes in all."""
-    return (images * seconds_per_image + boxes * seconds_per_box) / 60

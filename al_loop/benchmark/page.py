@@ -63,7 +63,7 @@ def write_page(results: Results, out: Path) -> Path:
             sections=sections,
             holes=[row for row in results.rows if row.hole],
             written=now(),
-            seconds=results.seconds,
+            pace=results.pace,
         )
     )
     path = out / "report.html"

@@ -15,11 +15,11 @@ from al_loop.benchmark.curves import (
     Interval,
     area,
     cost_to_reach,
-    minutes,
     over_seeds,
     paired,
     verdict,
 )
+from al_loop.benchmark.pace import Pace
 from al_loop.benchmark.sweep import Outcome
 from al_loop.files import write_atomically, write_json
 
@@ -37,14 +37,16 @@ _COLUMNS = (
 class Results:
     """The points of a benchmark, by start, strategy and seed."""
 
-    def __init__(self, outcome: Outcome, seconds_per_image: float, seconds_per_box: float) -> None:
-        """The two numbers are the model of an annotator's time."""
-        self.outcome, self.rows = outcome, outcome.rows
-        self._image_s, self._box_s = seconds_per_image, seconds_per_box
+    def __init__(self, outcome: Outcome, pace: Pace) -> None:
+        """pace: how long people take."""
+        self.outcome, self.rows, self.pace = outcome, outcome.rows, pace
+        self._boxes = {item.image.id: len(item.boxes) for item in outcome.sets.pool}
 
     def minutes(self, row: Row) -> float:
         """Annotator minutes up to a point."""
-        return minutes(row.labels, row.boxes, self._image_s, self._box_s)
+        before = [] if row.batch else self.chain(row.start, row.strategy, row.seed)
+        picked = {image for r in (*before, row) if r.labels <= row.labels for image in r.picked}
+        return self.pace.minutes((image, self._boxes[image]) for image in sorted(picked))
 
     def chain(self, start: str, strategy: str, seed: int) -> list[Row]:
         """The points of a curve that were reached, fewest labels first."""
@@ -54,11 +56,6 @@ class Results:
     def picked(self, start: str, strategy: str, seed: int) -> list[str]:
         """Images of a chain in the order of its cycles."""
         return [image for row in self.chain(start, strategy, seed) for image in row.picked]
-
-    @property
-    def seconds(self) -> tuple[float, float]:
-        """The model of an annotator's time: seconds an image, seconds a box."""
-        return self._image_s, self._box_s
 
     def areas(self, start: str, strategy: str) -> dict[int, float]:
         """Seed -> area under AP over labelled images, of the chains without a hole."""
@@ -98,6 +95,7 @@ def summary(results: Results) -> list[str]:
         lines += ["", f"start: {start}"]
         lines += _table(results, start)
         lines += [f"  {line}" for line in (*differences(results, start), *savings(results, start))]
+    lines += ["", f"annotator minutes: {results.pace}"]
     holes = [row for row in results.rows if row.hole]
     lines += [f"hole: {r.start}/{r.strategy}/seed-{r.seed}, cycle {r.cycle}: {r.hole}" for r in holes]
     return lines

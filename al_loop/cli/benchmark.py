@@ -34,8 +34,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--early-stop", "early", is_flag=True, help="End a training when the validation no longer gains."
 )
 @click.option("--anew", is_flag=True, help="Train each cycle from the start, not from the cycle before.")
-@click.option("--seconds-per-image", default=10.0, show_default=True, help="Model of an annotator's time ...")
-@click.option("--seconds-per-box", default=7.0, show_default=True, help="... for every box.")
+@click.option(
+    "--seconds-per-image", type=float, help="Model of an annotator's time, where none was measured ..."
+)
+@click.option("--seconds-per-box", type=float, help="... for every box.  [default: fitted, else 10 and 7]")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for results."
 )
@@ -56,8 +58,8 @@ def benchmark(
     iterations: int,
     early: bool,
     anew: bool,
-    seconds_per_image: float,
-    seconds_per_box: float,
+    seconds_per_image: float | None,
+    seconds_per_box: float | None,
     out: Path,
     jobs: int,
     resume: bool,
@@ -66,6 +68,7 @@ def benchmark(
 
     Settings of model and training are those of the workspace. Killed at any moment, it goes on with --resume.
     """
+    from al_loop.benchmark.pace import pace_of
     from al_loop.benchmark.page import write_page
     from al_loop.benchmark.sweep import Question, run_benchmark
     from al_loop.benchmark.tables import Results, summary, write_files
@@ -90,7 +93,7 @@ def benchmark(
         anew,
     )
     outcome = run_benchmark(out, question, home.config, home, Terminal(), resume=resume, jobs=jobs)
-    results = Results(outcome, seconds_per_image, seconds_per_box)
+    results = Results(outcome, pace_of(home, seconds_per_image, seconds_per_box))
     table, plain = write_files(results, out)
     for line in summary(results):
         click.echo(line)
