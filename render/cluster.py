@@ -7,13 +7,13 @@ travel to a worker the first time it needs them.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from render import errors
+from render.connection import connected
 from render.errors import DatasetError, RenderError, WorkerError
 from render.parcel import packed, unpacked
 from render.pool import Job
@@ -64,11 +64,7 @@ def joined(
     Every node gets a worker with all its cores, or as many as fit with `threads` each; `workers` limits them.
     Raises WorkerError when Ray is not installed, no cluster answers, or it has no cores.
     """
-    ray = _ray(address)
-    ours = not ray.is_initialized()
-    if ours:
-        _connect(ray, address)
-    try:
+    with connected(address) as ray:
         nodes = {
             node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]
         }
@@ -79,9 +75,6 @@ def joined(
                 f"(nodes have {', '.join(map(str, nodes.values())) or 'none'}); lower --threads, or add nodes"
             )
         yield Cluster(ray, places, out, python)
-    finally:
-        if ours:
-            ray.shutdown()
 
 
 def seated(nodes: Mapping[str, int], threads: int | None, workers: int | None) -> tuple[Seat, ...]:
@@ -246,29 +239,3 @@ def _raise(answer: Mapping[str, Any]) -> None:
     """Raise here what was raised there."""
     if "error" in answer:
         raise getattr(errors, answer["error"])(f"on a node of the Ray cluster: {answer['text']}")
-
-
-def _ray(address: str) -> Any:
-    if address == "local":
-        # Read when Ray is imported. Ray asks nobody for a password: alone, it listens to this machine only.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise WorkerError(
-            f"expected Ray for --ray, got {error}; install it here and on every node: "
-            "python -m pip install 'al-loop[ray]'"
-        ) from error
-    return ray
-
-
-def _connect(ray: Any, address: str) -> None:
-    alone = {"include_dashboard": False} if address == "local" else {}
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **alone)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise WorkerError(
-            f"no Ray cluster at {address} ({str(error).strip().splitlines()[0]}); start one: ray start --head, "
-            "or name its address, or say --ray local"
-        ) from error

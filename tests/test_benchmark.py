@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from factories import CLASSES, write_coco_set
 
 from al_loop.benchmark import units
+from al_loop.benchmark.crew import crew_of
 from al_loop.benchmark.pace import Pace
 from al_loop.benchmark.sweep import Outcome, Question, check, run_benchmark
 from al_loop.benchmark.tables import Results, summary, write_files
@@ -121,7 +123,8 @@ def test_a_training_that_fails_is_a_hole_and_the_rest_goes_on(
 
 
 @pytest.mark.train
-def test_chains_side_by_side_give_the_same(question: Question, tmp_path: Path) -> None:
+@pytest.mark.parametrize("crew", [{"jobs": 2}, {"ray": "local", "jobs": 1}], ids=["processes", "ray"])
+def test_chains_side_by_side_give_the_same(question: Question, tmp_path: Path, crew: dict[str, Any]) -> None:
     alone, _ = run(tmp_path / "alone", replace(question, cycles=1, batches=(2, 3)))
     beside = run_benchmark(
         tmp_path / "beside",
@@ -130,7 +133,7 @@ def test_chains_side_by_side_give_the_same(question: Question, tmp_path: Path) -
         None,
         Silent(),
         resume=False,
-        jobs=2,
+        **crew,
     )
     for one, other in zip(alone.rows, beside.rows, strict=True):
         assert (one.strategy, one.batch, one.picked, one.labels) == (
@@ -241,3 +244,21 @@ def test_an_image_that_is_judged_on_is_not_picked(
     outcome, told = run(tmp_path / "b", replace(question, tests={"part": question.data.parent / "part.json"}))
     assert len(outcome.sets.pool) == 7
     assert any("5 images of coco.json left out: models are judged on them" in line for line in told.lines)
+
+
+def test_a_node_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
+    chain = (units.Unit("scratch", "random", 0, 1, 2),)
+    with (
+        crew_of(dict, tmp_path / "out", 1, "local") as crew,
+        pytest.raises(ConfigError, match=r"does not see .*/out: expected a folder that all nodes share"),
+    ):
+        assert crew is not None
+        list(crew([chain]))
+
+
+def test_without_ray_it_says_how_to_get_it(
+    question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'al-loop\[ray\]'"):
+        run_benchmark(tmp_path / "out", question, CONFIG, None, Silent(), resume=False, ray="auto")

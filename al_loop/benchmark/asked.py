@@ -11,7 +11,8 @@ from al_loop.config import Config
 from al_loop.errors import ConfigError
 from al_loop.files import read_json, write_json
 
-_FILE = "benchmark.json"
+#: Where the question is kept.
+FILE = "benchmark.json"
 #: What may grow from one run to the next: results there are stay as they are.
 _GROWING = ("strategies", "seeds", "cycles", "batches")
 
@@ -47,10 +48,10 @@ def remember(out: Path, asked: Asked, *, resume: bool) -> None:
     Raises ConfigError where a benchmark is there and `resume` is not given, or where it was asked for something else:
     more strategies, seeds, cycles or batches are no difference.
     """
-    path = out / _FILE
+    path = out / FILE
     if not path.exists():
         if out.exists() and any(out.iterdir()):
-            raise ConfigError(f"{out} is not empty and holds no {_FILE}. Choose another folder: --out")
+            raise ConfigError(f"{out} is not empty and holds no {FILE}. Choose another folder: --out")
         out.mkdir(parents=True, exist_ok=True)
         write_json(path, _plain(asked))
         return

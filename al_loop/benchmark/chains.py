@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from typing import Any
 
 from al_loop.benchmark.units import Room, Unit, forget_weights, judge_start, run_unit
-from al_loop.console import Reporter, Silent
+from al_loop.console import Reporter
 from al_loop.errors import TrainingError
 
 #: In place of a strategy where the first images are drawn by lot.
@@ -43,11 +40,12 @@ class Row:
     hole: str = ""
 
 
-def run_all(room: Room, opening: Callable[[], Room], jobs: int, reporter: Reporter) -> list[Row]:
-    """Every point of a benchmark: of the starts, then chain after chain.
+#: Runs chains in other processes; results and lines to print come in the order of the chains.
+Crew = Callable[[Sequence[Chain]], Iterator[tuple[list[Row], list[str]]]]
 
-    opening: gives the room to another process, so it must be picklable.  jobs: processes side by side.
-    """
+
+def run_all(room: Room, crew: Crew | None, reporter: Reporter) -> list[Row]:
+    """Every point of a benchmark: of the starts, then chain after chain, here or by a crew side by side."""
     rows = []
     for start in room.starts:
         begun = judge_start(room, start, reporter)
@@ -56,7 +54,7 @@ def run_all(room: Room, opening: Callable[[], Room], jobs: int, reporter: Report
                 for seed in range(room.asked.seeds):
                     rows.append(Row(start, strategy, seed, 0, 0, judged=begun["judged"]))
     chains = list(_chains(room))
-    if jobs == 1:
+    if crew is None:
         spent: list[float] = []  # by chains that were not done before
         for number, chain in enumerate(chains):
             reporter.line(
@@ -69,7 +67,7 @@ def run_all(room: Room, opening: Callable[[], Room], jobs: int, reporter: Report
         return rows
     # First what chains have in common, so that no two processes do the same.
     for some in (_by_lot(room, chains), chains):
-        for made, lines in _side_by_side(opening, some, jobs):
+        for made, lines in crew(some):
             for line in lines:
                 reporter.line(line)
             rows += made if some is chains else []
@@ -116,41 +114,6 @@ def _by_lot(room: Room, chains: Sequence[Chain]) -> list[Chain]:
     """The first units that several chains share."""
     shared = (replace(c[0], strategy=BY_LOT) for c in chains if room.starts[c[0].start].model is None)
     return [(unit,) for unit in dict.fromkeys(shared)]
-
-
-def _side_by_side(
-    opening: Callable[[], Room], chains: Sequence[Chain], jobs: int
-) -> Iterator[tuple[list[Row], list[str]]]:
-    """Chains in processes of their own, each with its share of the cores; results in the order of the chains."""
-    if not chains:
-        return
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    kept = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(kept, threads))
-    try:
-        # Spawned: a fork of a process that has used torch's threads hangs.
-        with ProcessPoolExecutor(min(jobs, len(chains)), get_context("spawn"), _enter, (opening,)) as crew:
-            yield from crew.map(_work, chains)
-    finally:
-        for name, value in kept.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-_room: Room | None = None
-
-
-def _enter(opening: Callable[[], Room]) -> None:
-    global _room  # noqa: PLW0603 (one per process, made when it starts)
-    _room = opening()
-
-
-def _work(chain: Chain) -> tuple[list[Row], list[str]]:
-    assert _room is not None  # _enter came first
-    told = Silent()
-    return run_chain(_room, chain, told), told.lines
 
 
 def _left(spent: Sequence[float], chains: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from al_loop import models
 from al_loop.benchmark.asked import Asked, remember
 from al_loop.benchmark.chains import Row, run_all
+from al_loop.benchmark.crew import crew_of
 from al_loop.benchmark.sets import Sets, read_sets
 from al_loop.benchmark.units import Room, Start
 from al_loop.coco import summarise
@@ -93,12 +94,13 @@ def run_benchmark(
     reporter: Reporter,
     *,
     resume: bool,
-    jobs: int = 1,
+    jobs: int | None = None,
+    ray: str | None = None,
 ) -> Outcome:
     """Run what is missing of a benchmark and return all of it.
 
     config: settings of model, training and scoring, with the classes.  home: the workspace whose models the starts
-    name.  jobs: chains side by side.  Raises ConfigError for a question that cannot be asked, DataError for sets that
+    name.  jobs, ray: chains side by side, see `al_loop.benchmark.crew`.  Raises ConfigError for a question that cannot be asked, DataError for sets that
     cannot be used.
     """
     check(question)
@@ -108,8 +110,8 @@ def run_benchmark(
         reporter.line(f"{len(room.sets.problems)} problems:{summarise(room.sets.problems)}")
     _say_what_was_clipped(question, room, reporter)
     remember(out, room.asked, resume=resume)
-    with room.workspace.lock():
-        return Outcome(room.asked, room.sets, run_all(room, opening, jobs, reporter))
+    with room.workspace.lock(), crew_of(opening, room.workspace.root, jobs, ray) as crew:
+        return Outcome(room.asked, room.sets, run_all(room, crew, reporter))
 
 
 def check(question: Question) -> None:

@@ -41,7 +41,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for results."
 )
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Chains side by side.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Chains side by side.  [default: 1; with --ray one per GPU or node]",
+)
+@click.option("--ray", metavar="ADDRESS", help="Run the chains on a Ray cluster: auto, HOST:PORT, local.")
 @click.option("--resume", is_flag=True, help="Go on with the benchmark in --out.")
 @click.pass_obj
 def benchmark(
@@ -61,7 +66,8 @@ def benchmark(
     seconds_per_image: float | None,
     seconds_per_box: float | None,
     out: Path,
-    jobs: int,
+    jobs: int | None,
+    ray: str | None,
     resume: bool,
 ) -> None:
     """Compare strategies on a labelled set: cycles with its labels hidden, side by side, over several seeds.
@@ -92,7 +98,7 @@ def benchmark(
         early,
         anew,
     )
-    outcome = run_benchmark(out, question, home.config, home, Terminal(), resume=resume, jobs=jobs)
+    outcome = run_benchmark(out, question, home.config, home, Terminal(), resume=resume, jobs=jobs, ray=ray)
     results = Results(outcome, pace_of(home, seconds_per_image, seconds_per_box))
     table, plain = write_files(results, out)
     for line in summary(results):

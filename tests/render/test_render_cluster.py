@@ -92,9 +92,9 @@ def cluster():
     """A cluster of two cores on this machine, however many there are."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is an extra: pip install 'al-loop[ray]'")
-    from render.cluster import _ray
+    from render.connection import ray_for
 
-    ray = _ray("local")
+    ray = ray_for("local")
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield ray
     ray.shutdown()

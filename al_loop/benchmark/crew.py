@@ -1,0 +1,107 @@
+"""Chains side by side: in processes of this machine, or on a Ray cluster whose nodes see the same folders."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from al_loop.benchmark.asked import FILE
+from al_loop.benchmark.chains import Chain, Crew, Row, run_chain
+from al_loop.benchmark.units import Room
+from al_loop.console import Silent
+from al_loop.errors import AlLoopError, ConfigError
+from render import WorkerError
+from render.connection import connected
+
+Opening = Callable[[], Room]
+
+
+@contextmanager
+def crew_of(opening: Opening, out: Path, jobs: int | None, ray: str | None) -> Iterator[Crew | None]:
+    """Those who run chains side by side; None: nobody else, they are run here, one after another.
+
+    opening: gives the room to another process, so it must be picklable.  jobs: chains at a time; None: one here, on a
+    cluster as many as it has GPUs, else nodes.  ray: address of a cluster.  Raises ConfigError where it cannot be used.
+    """
+    if ray is None:
+        yield None if jobs in (None, 1) else lambda chains: _here(opening, chains, jobs or 1)
+        return
+    try:
+        with connected(ray) as cluster:
+            yield lambda chains: _on_nodes(cluster, opening, out, chains, jobs)
+    except WorkerError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _here(opening: Opening, chains: Sequence[Chain], jobs: int) -> Iterator[tuple[list[Row], list[str]]]:
+    """In processes of their own, each with its share of the cores."""
+    if not chains:
+        return
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    kept = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(kept, threads))
+    try:
+        # Spawned: a fork of a process that has used torch's threads hangs.
+        with ProcessPoolExecutor(min(jobs, len(chains)), get_context("spawn"), _enter, (opening,)) as crew:
+            yield from crew.map(_work, chains)
+    finally:
+        for name, value in kept.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+_room: Room | None = None
+
+
+def _enter(opening: Opening) -> None:
+    global _room  # noqa: PLW0603 (one per process, made when it starts)
+    _room = opening()
+
+
+def _work(chain: Chain) -> tuple[list[Row], list[str]]:
+    assert _room is not None  # _enter came first
+    told = Silent()
+    return run_chain(_room, chain, told), told.lines
+
+
+def _on_nodes(
+    ray: Any, opening: Opening, out: Path, chains: Sequence[Chain], jobs: int | None
+) -> Iterator[tuple[list[Row], list[str]]]:
+    """A task for each chain, with its share of the cluster's cores and, where it has some, a GPU."""
+    total = ray.cluster_resources()
+    cores, gpus = int(total.get("CPU", 1)), int(total.get("GPU", 0))
+    widest = max((int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]), default=1)
+    side_by_side = jobs or gpus or sum(bool(node["Alive"]) for node in ray.nodes())
+    share = max(1, min(cores // side_by_side, widest))
+    task = ray.remote(_work_there).options(num_cpus=share, num_gpus=min(gpus, 1), max_retries=0)
+    for reference in [task.remote(opening, out, chain) for chain in chains]:
+        try:
+            yield ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, AlLoopError):
+                raise error.cause from None
+            raise
+        except ray.exceptions.RayError as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise AlLoopError(
+                f"a process of the Ray cluster was lost ({reason}); what is done is kept. Go on: the same command with --resume"
+            ) from None
+
+
+def _work_there(opening: Opening, out: Path, chain: Chain) -> tuple[list[Row], list[str]]:
+    """On a node, which reads the sets anew for every chain: that is little beside a training."""
+    if not (out / FILE).is_file():
+        raise ConfigError(
+            f"node {platform.node()} of the Ray cluster does not see {out}: expected a folder that all nodes share, for "
+            "--out as for the sets and the workspace. Name one, or leave --ray out"
+        )
+    told = Silent()
+    return run_chain(opening(), chain, told), told.lines
