@@ -84,8 +84,13 @@ def train_model(
     validation: Sequence[LabelledImage],
     settings: TrainConfig,
     progress: Progress,
+    *,
+    frozen: bool = False,
 ) -> dict[str, Any]:
-    """Train into `folder`: weights, resolved config, and the Runner's log below training/."""
+    """Train into `folder`: weights, resolved config, and the Runner's log below training/.
+
+    frozen: the backbone stays as it is.
+    """
     from mmengine.config import Config
 
     from al_loop.detector.checkpoint import read_weights, write_weights
@@ -102,6 +107,8 @@ def train_model(
     else:
         config = Config.fromfile(start.folder / CONFIG)
         weights = read_weights(start.weights, start.weights_sha256)
+    if frozen:
+        config.model.backbone.update(frozen_stages=config.model.backbone.get("num_stages", 4), norm_eval=True)
     own_lr = float(config.optim_wrapper.optimizer.lr)
     trained = train(
         config,

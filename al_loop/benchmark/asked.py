@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -13,8 +13,6 @@ from al_loop.files import read_json, write_json
 
 #: Where the question is kept.
 FILE = "benchmark.json"
-#: What may grow from one run to the next: results there are stay as they are.
-_GROWING = ("strategies", "seeds", "cycles", "batches")
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,12 +39,35 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     anew: bool
     settings: Config
 
+    growing: ClassVar[tuple[str, ...]] = ("strategies", "seeds", "cycles", "batches")
 
-def remember(out: Path, asked: Asked, *, resume: bool) -> None:
+
+class MixAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """The question of a mix study. rendered: hash of the rendered set; of the others see `Asked`.
+
+    ways: see `al_loop.benchmark.mix.WAYS`.  real, synthetic: numbers of images, from few to many.
+    """
+
+    pool: str
+    validation: str
+    tests: dict[str, str]
+    rendered: str
+    starts: dict[str, str]
+    ways: tuple[str, ...]
+    real: tuple[int, ...]
+    synthetic: tuple[int, ...]
+    seeds: int
+    iterations: int
+    settings: Config
+
+    growing: ClassVar[tuple[str, ...]] = ("ways", "seeds", "real", "synthetic")
+
+
+def remember(out: Path, asked: Asked | MixAsked, *, resume: bool) -> None:
     """Write the question into the folder, or hold it against the one that is there.
 
     Raises ConfigError where a benchmark is there and `resume` is not given, or where it was asked for something else:
-    more strategies, seeds, cycles or batches are no difference.
+    more of what is `growing` is no difference, since the results that are there stay as they are.
     """
     path = out / FILE
     if not path.exists():
@@ -60,7 +81,7 @@ def remember(out: Path, asked: Asked, *, resume: bool) -> None:
             f"{out} holds a benchmark already. Go on with it: --resume; or choose another --out"
         )
     before, now = read_json(path), _plain(asked)
-    changed = [f"{key}: was {a!r}, now {b!r}" for key, a, b in _differences(before, now, "")]
+    changed = [f"{key}: was {a!r}, now {b!r}" for key, a, b in _differences(before, now, "", asked.growing)]
     if changed:
         raise ConfigError(
             f"{out} was asked for something else ({'; '.join(changed)}). Ask for the same, or choose another --out"
@@ -68,20 +89,22 @@ def remember(out: Path, asked: Asked, *, resume: bool) -> None:
     write_json(path, now)
 
 
-def _plain(asked: Asked) -> Any:
+def _plain(asked: Asked | MixAsked) -> Any:
     """As JSON gives it back, with lists for tuples."""
     return msgspec.json.decode(msgspec.json.encode(asked))
 
 
-def _differences(before: Any, now: Any, path: str) -> list[tuple[str, Any, Any]]:
+def _differences(before: Any, now: Any, path: str, growing: tuple[str, ...]) -> list[tuple[str, Any, Any]]:
     if isinstance(before, dict) and isinstance(now, dict):
         keys = sorted(before.keys() | now.keys())
         return [
             found
             for key in keys
-            for found in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+            for found in _differences(
+                before.get(key), now.get(key), f"{path}.{key}" if path else key, growing
+            )
         ]
-    if before == now or (path in _GROWING and _grown(before, now)):
+    if before == now or (path in growing and _grown(before, now)):
         return []
     return [(path, before, now)]
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from al_loop import models
 from al_loop.benchmark.asked import Asked, remember
 from al_loop.benchmark.chains import Row, run_all
 from al_loop.benchmark.crew import crew_of
 from al_loop.benchmark.sets import Sets, read_sets
-from al_loop.benchmark.units import Room, Start
+from al_loop.benchmark.starts import start_of
+from al_loop.benchmark.units import Room
 from al_loop.coco import summarise
 from al_loop.config import Config
 from al_loop.console import Reporter
@@ -20,9 +20,6 @@ from al_loop.library import labels_hash
 from al_loop.store import Store
 from al_loop.workspace import Workspace, open_workspace
 from strategies import STRATEGIES
-
-#: What a start may be called besides a model or a checkpoint.
-SCRATCH, COCO = "scratch", "coco"
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class Opening:
         question, config = self.question, self.config
         sets = read_sets(question.data, question.validation, question.tests, config.classes)
         home = None if self.home is None else open_workspace(self.home)
-        starts = {name: _start(what, home, config) for name, what in question.starts.items()}
+        starts = {name: start_of(what, home, config) for name, what in question.starts.items()}
         asked = Asked(
             pool=labels_hash(sets.pool),
             validation=labels_hash(sets.validation),
@@ -141,23 +138,3 @@ def _say_what_was_clipped(question: Question, room: Room, reporter: Reporter) ->
         reporter.line(
             f"{question.cycles} cycles of {question.k} are more than the pool's {pool} images: {asked.cycles} cycles"
         )
-
-
-def _start(what: str, home: Workspace | None, config: Config) -> Start:
-    """What chains begin with."""
-    if what == SCRATCH:
-        return Start(None)
-    if what == COCO:
-        if config.model.load_from is None:
-            raise ConfigError(
-                "--start coco: expected model.load_from in al-loop.toml to name a checkpoint, got none"
-            )
-        return Start(None, config.model.load_from)
-    if Path(what).expanduser().is_file():
-        raise ConfigError(f"--start {what}: import it into the workspace first: al-loop model import {what}")
-    if home is None:
-        raise ConfigError(
-            f"--start {what}: expected scratch, coco, or a model of a workspace, got no workspace. "
-            "Go into one, or name it: al-loop --workspace DIR benchmark ..."
-        )
-    return Start(models.current_model(home) if what == "current" else models.get_model(home, what))

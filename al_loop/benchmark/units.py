@@ -14,10 +14,10 @@ import numpy as np
 
 from al_loop import modelling
 from al_loop.benchmark.asked import Asked
+from al_loop.benchmark.judging import fixed_steps, judged
 from al_loop.benchmark.sets import Sets
-from al_loop.config import TrainConfig
+from al_loop.benchmark.starts import Start
 from al_loop.console import Reporter
-from al_loop.counts import count
 from al_loop.files import json_hash, read_json, write_json
 from al_loop.models import WEIGHTS, Model
 from al_loop.picks import pick
@@ -49,19 +49,6 @@ class Unit:
         return f"{self.start}/{self.strategy}/seed-{self.seed}/{size}"
 
 
-@dataclass(frozen=True)
-class Start:
-    """What chains begin with: a model; or none yet, with random weights or those of a checkpoint without our head."""
-
-    model: Model | None
-    checkpoint: str = ""
-
-    @property
-    def identity(self) -> str:
-        """A hash of the weights, "" for random ones."""
-        return self.model.weights_sha256 if self.model else modelling.checkpoint_identity(self.checkpoint)
-
-
 @dataclass(frozen=True, eq=False)
 class Room:
     """Everything that units share; starts by name.
@@ -76,11 +63,7 @@ class Room:
 
     def training_in(self, start: str) -> Workspace:
         """The workspace with the checkpoint that a training of this start begins with, if any."""
-        config = self.workspace.config
-        model = msgspec.structs.replace(config.model, load_from=self.starts[start].checkpoint or None)
-        return Workspace(
-            self.workspace.root, msgspec.structs.replace(config, model=model), self.workspace.store
-        )
+        return self.starts[start].training_in(self.workspace)
 
 
 def judge_start(room: Room, start: str, reporter: Reporter) -> Output | None:
@@ -90,11 +73,13 @@ def judge_start(room: Room, start: str, reporter: Reporter) -> Output | None:
         return None
 
     def work(folder: Path) -> Output:
-        return {"labels": 0, "boxes": 0, "judged": _judged(room, model, folder, reporter)}
+        return {"labels": 0, "boxes": 0, "judged": judged(room.workspace, room.sets, model, folder, reporter)}
 
     inputs = {"weights": model.weights_sha256, **_judging(room)}
     return run_stage(
-        room.workspace.store, Stage(f"{start}/start", "unit", _folder(room, f"{start}/start"), inputs), work
+        room.workspace.store,
+        Stage(f"{start}/start", "unit", folder_of(room.workspace, f"{start}/start"), inputs),
+        work,
     )
 
 
@@ -105,7 +90,7 @@ def run_unit(
 
     before: the model that scores the pool, None for none yet.  labelled: images that have labels so far.
     """
-    asked, folder = room.asked, _folder(room, unit.name)
+    asked, folder = room.asked, folder_of(room.workspace, unit.name)
     inputs = {
         "before": before.weights_sha256 if before else "",
         "labelled": json_hash(sorted(labelled)),
@@ -125,7 +110,9 @@ def run_unit(
         known = set(labelled) | set(chosen)
         training = [item for item in room.sets.pool if item.image.id in known]
         start = room.starts[unit.start].model if asked.anew or before is None else before
-        settings = _training(asked, len(training), unit.seed, scratch=start is None)
+        own = asked.settings.pretrain if start is None else asked.settings.train
+        looks = _LOOKS if asked.early else 1
+        settings = fixed_steps(own, asked.iterations, len(training), unit.seed, looks=looks)
         with reporter.progress(f"{unit.name}: train") as progress:
             done = modelling.train_model(
                 room.training_in(unit.start),
@@ -144,7 +131,7 @@ def run_unit(
             "boxes": sum(len(item.boxes) for item in training),
             "class_quality": done["class_quality"],
             "weights_sha256": done["weights_sha256"],
-            "judged": _judged(room, model, partial, reporter),
+            "judged": judged(room.workspace, room.sets, model, partial, reporter),
             "seconds": {"select": picked - began, "train": trained - picked},
         }
 
@@ -154,7 +141,12 @@ def run_unit(
 
 def forget_weights(room: Room, unit: Unit) -> None:
     """Delete the weights of a unit that no other unit begins with."""
-    (_folder(room, unit.name) / WEIGHTS).unlink(missing_ok=True)
+    (folder_of(room.workspace, unit.name) / WEIGHTS).unlink(missing_ok=True)
+
+
+def folder_of(workspace: Workspace, name: str) -> Path:
+    """Where a unit keeps its files."""
+    return workspace.root / "units" / name
 
 
 def _chosen(
@@ -207,43 +199,8 @@ def _by_strategy(
     return [p.image_id for p in picks if not p.known]
 
 
-def _judged(room: Room, model: Model, folder: Path, reporter: Reporter) -> dict[str, Any]:
-    """Metrics and counts on the validation set and on every test set, by name."""
-    made = {}
-    for name, images in {"validation": room.sets.validation, **room.sets.tests}.items():
-        shards = folder / "judged" / name
-        with reporter.progress(f"{model.id}: {name}") as progress:
-            metrics = modelling.judge(room.workspace, model, images, shards, progress)
-        found = ShardStore(shards).load()
-        counts = count(images, {image: found.boxes(i) for i, image in enumerate(found.image_ids)})
-        made[name] = (
-            asdict(metrics) | asdict(counts) | {"precision": counts.precision, "recall": counts.recall}
-        )
-    return made
-
-
-def _training(asked: Asked, images: int, seed: int, *, scratch: bool) -> TrainConfig:
-    """As many steps for few images as for many: equal cost, and no more to learn from than the labels."""
-    own = asked.settings.pretrain if scratch else asked.settings.train
-    looks = _LOOKS if asked.early else 1
-    steps = asked.iterations * own.batch_size
-    repeat = max(1, round(steps / (looks * images)))
-    epochs = max(1, round(steps / (repeat * images)))
-    return msgspec.structs.replace(
-        own,
-        epochs=epochs,
-        repeat=repeat,
-        seed=seed,
-        val_every=1 if asked.early else epochs,
-    )
-
-
 def _judging(room: Room) -> dict[str, Any]:
     return {"validation": room.asked.validation, "tests": room.asked.tests}
-
-
-def _folder(room: Room, name: str) -> Path:
-    return room.workspace.root / "units" / name
 
 
 def _model(name: str, folder: Path, weights_sha256: str) -> Model:

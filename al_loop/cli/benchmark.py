@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from al_loop.console import Terminal
 from al_loop.errors import ConfigError, WorkspaceError
+
+if TYPE_CHECKING:
+    from al_loop.benchmark.mix import MixQuestion
+    from al_loop.workspace import Workspace
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -21,8 +26,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--strategies", default="random,margin,dbal", show_default=True, help="Names with commas between."
 )
-@click.option("--start", "starts", default="current", show_default=True, metavar="[NAME:]MODEL,...",
-              help="What chains begin with: scratch, coco (model.load_from), current, or a model of the workspace.")  # fmt: skip
+@click.option("--start", "starts", metavar="[NAME:]MODEL,...",
+              help="What chains begin with: scratch, coco (model.load_from), current, or a model of the workspace.  "
+                   "[default: current; with --mix scratch]")  # fmt: skip
 @click.option("--k", default=25, show_default=True, help="Images labelled in each cycle.")
 @click.option("--cycles", default=4, show_default=True, help="Cycles of each chain.")
 @click.option(
@@ -30,6 +36,19 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--seeds", default=5, show_default=True, help="Repetitions, the same for every strategy.")
 @click.option("--iterations", default=400, show_default=True, help="Steps of each training.")
+@click.option(
+    "--mix", is_flag=True, help="Instead: photographs and rendered images in what numbers, and how?"
+)
+@click.option("--rendered", type=_FILE, multiple=True, metavar="COCO",
+              help="With --mix: labelled rendered images; repeatable.  [default: the workspace's]")  # fmt: skip
+@click.option(
+    "--real", default="0,25%,50%,75%,100%", show_default=True, help="With --mix: numbers or shares."
+)
+@click.option(
+    "--synthetic", default="0,25%,50%,75%,100%", show_default=True, help="With --mix: the same of these."
+)
+@click.option("--ways", default="pretrain,joint,replay", show_default=True,
+              help="With --mix: how both come together; also pretrain-frozen, replay-frozen.")  # fmt: skip
 @click.option(
     "--early-stop", "early", is_flag=True, help="End a training when the validation no longer gains."
 )
@@ -55,12 +74,17 @@ def benchmark(
     validation: Path,
     tests: tuple[str, ...],
     strategies: str,
-    starts: str,
+    starts: str | None,
     k: int,
     cycles: int,
     batches: str,
     seeds: int,
     iterations: int,
+    mix: bool,
+    rendered: tuple[Path, ...],
+    real: str,
+    synthetic: str,
+    ways: str,
     early: bool,
     anew: bool,
     seconds_per_image: float | None,
@@ -74,6 +98,7 @@ def benchmark(
 
     Settings of model and training are those of the workspace. Killed at any moment, it goes on with --resume.
     """
+    from al_loop.benchmark.mix import MixQuestion
     from al_loop.benchmark.pace import pace_of
     from al_loop.benchmark.page import write_page
     from al_loop.benchmark.sweep import Question, run_benchmark
@@ -84,12 +109,31 @@ def benchmark(
         home = open_workspace(start)
     except WorkspaceError as error:
         raise WorkspaceError(f"a benchmark takes classes and settings from a workspace: {error}") from None
+    judged_on = dict(map(_test, tests))
+    begun = dict(map(_named, _words(starts or ("scratch" if mix else "current"))))
+    if mix:
+        if jobs is not None or ray is not None:
+            raise ConfigError("--mix trains its cells one after another: leave --jobs and --ray out")
+        grid = MixQuestion(
+            data,
+            validation,
+            judged_on,
+            rendered,
+            begun,
+            _words(ways),
+            _words(real),
+            _words(synthetic),
+            seeds,
+            iterations,
+        )
+        _mix(home, out, grid, resume=resume)
+        return
     question = Question(
         data,
         validation,
-        dict(map(_test, tests)),
-        tuple(filter(None, strategies.split(","))),
-        dict(_named(one) for one in starts.split(",") if one),
+        judged_on,
+        _words(strategies),
+        begun,
         k,
         cycles,
         _sizes(batches),
@@ -104,6 +148,21 @@ def benchmark(
     for line in summary(results):
         click.echo(line)
     click.echo(f"\n{table}\n{plain}\n{write_page(results, out)}")
+
+
+def _mix(home: Workspace, out: Path, grid: MixQuestion, *, resume: bool) -> None:
+    """Run a mix study and say what came of it."""
+    from al_loop.benchmark.mix import run_mix
+    from al_loop.benchmark.mixed import Mixed, mix_summary, write_mix
+
+    mixed = Mixed(run_mix(out, grid, home.config, home, Terminal(), resume=resume))
+    paths = write_mix(mixed, out)
+    for line in ("", *mix_summary(mixed), "", *map(str, paths)):
+        click.echo(line)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
 
 
 def _test(text: str) -> tuple[str, Path]:
@@ -143,8 +202,6 @@ def shift(coco: Path, kinds: str, level: int, out: Path) -> None:
     from al_loop.shift import SHIFTS, write_shifted
 
     with Terminal().progress("shift") as progress:
-        made = write_shifted(
-            coco, out, tuple(filter(None, kinds.split(","))) or tuple(SHIFTS), level, progress
-        )
+        made = write_shifted(coco, out, _words(kinds) or tuple(SHIFTS), level, progress)
     for kind, path in made.items():
         click.echo(f"--test {kind}-{level}={path}")

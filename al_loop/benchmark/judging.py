@@ -1,0 +1,48 @@
+"""What the units of a benchmark share: trainings of equal cost, and judging on every set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from al_loop import modelling
+from al_loop.benchmark.sets import Sets
+from al_loop.config import TrainConfig
+from al_loop.console import Reporter
+from al_loop.counts import count
+from al_loop.models import Model
+from al_loop.shards import ShardStore
+from al_loop.workspace import Workspace
+
+
+def fixed_steps(own: TrainConfig, steps: int, images: int, seed: int, *, looks: int = 1) -> TrainConfig:
+    """The settings for about so many steps, for few images as for many: equal cost, and no more to learn from.
+
+    looks: validations on the way; with one, the weights of the last epoch are kept.
+    """
+    seen = steps * own.batch_size
+    repeat = max(1, round(seen / (looks * images)))
+    epochs = max(1, round(seen / (repeat * images)))
+    return msgspec.structs.replace(
+        own, epochs=epochs, repeat=repeat, seed=seed, val_every=1 if looks > 1 else epochs
+    )
+
+
+def judged(
+    workspace: Workspace, sets: Sets, model: Model, folder: Path, reporter: Reporter
+) -> dict[str, Any]:
+    """Metrics and counts on the validation set and on every test set, by name."""
+    made = {}
+    for name, images in {"validation": sets.validation, **sets.tests}.items():
+        shards = folder / "judged" / name
+        with reporter.progress(f"{model.id}: {name}") as progress:
+            metrics = modelling.judge(workspace, model, images, shards, progress)
+        found = ShardStore(shards).load()
+        counts = count(images, {image: found.boxes(i) for i, image in enumerate(found.image_ids)})
+        made[name] = (
+            asdict(metrics) | asdict(counts) | {"precision": counts.precision, "recall": counts.recall}
+        )
+    return made
