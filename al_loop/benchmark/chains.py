@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from al_loop.benchmark.overall import Overall
 from al_loop.benchmark.units import Room, Unit, forget_weights, judge_start, run_unit
 from al_loop.console import Reporter
 from al_loop.errors import TrainingError
@@ -16,8 +15,6 @@ from al_loop.errors import TrainingError
 BY_LOT = "by-lot"
 
 Chain = tuple[Unit, ...]
-#: A chain that took less was only read.
-_READ_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -55,27 +52,28 @@ def run_all(room: Room, crew: Crew | None, reporter: Reporter) -> list[Row]:
                     rows.append(Row(start, strategy, seed, 0, 0, judged=begun["judged"]))
     chains = list(_chains(room))
     if crew is None:
-        spent: list[float] = []  # by chains that were not done before
-        for number, chain in enumerate(chains):
-            reporter.line(
-                f"chain {number + 1} of {len(chains)}: {_name(chain)}{_left(spent, len(chains) - number)}"
-            )
-            began = time.monotonic()
-            rows += run_chain(room, chain, reporter)
-            if (seconds := time.monotonic() - began) > _READ_S:
-                spent.append(seconds)
+        whole = Overall(reporter, sum(map(len, chains)))
+        for chain in chains:
+            reporter.line(f"{_name(chain)} ({whole})")
+            made = run_chain(room, chain, whole, whole.step)
+            whole.skip(len(chain) - sum(not row.hole for row in made))  # what comes after a hole
+            rows += made
         return rows
     # First what chains have in common, so that no two processes do the same.
     for some in (_by_lot(room, chains), chains):
-        for made, lines in crew(some):
-            for line in lines:
+        whole = Overall(reporter, len(some))
+        for chain, (made, lines) in zip(some, crew(some), strict=True):
+            whole.step()
+            for line in (*lines, f"{_name(chain)} is done ({whole})"):
                 reporter.line(line)
             rows += made if some is chains else []
     return rows
 
 
-def run_chain(room: Room, chain: Chain, reporter: Reporter) -> list[Row]:
-    """The points of a chain; a training that fails leaves a hole and ends it."""
+def run_chain(
+    room: Room, chain: Chain, reporter: Reporter, step: Callable[[], None] = lambda: None
+) -> list[Row]:
+    """The points of a chain; a training that fails leaves a hole and ends it. step: called after each point."""
     model, labelled, rows = room.starts[chain[0].start].model, list[str](), list[Row]()
     last: Unit | None = None
     for unit in chain:
@@ -93,6 +91,7 @@ def run_chain(room: Room, chain: Chain, reporter: Reporter) -> list[Row]:
         reporter.line(f"  {unit.name}: {done['labels']} labels, AP {done['judged']['validation']['ap']:.3f}")
         filled = {name: done[name] for name in ("labels", "boxes", "judged", "seconds")}
         rows.append(replace(point, picked=tuple(done["picked"]), **filled))
+        step()
     if last is not None and last.batch:
         forget_weights(room, last)
     return rows
@@ -114,11 +113,6 @@ def _by_lot(room: Room, chains: Sequence[Chain]) -> list[Chain]:
     """The first units that several chains share."""
     shared = (replace(c[0], strategy=BY_LOT) for c in chains if room.starts[c[0].start].model is None)
     return [(unit,) for unit in dict.fromkeys(shared)]
-
-
-def _left(spent: Sequence[float], chains: int) -> str:
-    """How long so many chains will take, once one has been run."""
-    return f", about {math.ceil(sum(spent) / len(spent) * chains / 60)} min left" if spent else ""
 
 
 def _name(chain: Chain) -> str:

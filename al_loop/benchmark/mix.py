@@ -16,6 +16,7 @@ import numpy as np
 from al_loop import modelling
 from al_loop.benchmark.asked import MixAsked, remember
 from al_loop.benchmark.judging import fixed_steps, judged
+from al_loop.benchmark.overall import Overall
 from al_loop.benchmark.sets import Sets, read_sets
 from al_loop.benchmark.starts import Start, start_of
 from al_loop.benchmark.units import folder_of
@@ -188,18 +189,19 @@ class _Study:
     def run(self, reporter: Reporter) -> Iterator[Cell]:
         """Every cell; a training that fails leaves a hole, and the rest goes on."""
         cells = list(self._grid())
-        for number, cell in enumerate(cells):
-            reporter.line(f"cell {number + 1} of {len(cells)}: {cell.name.removeprefix('mix/')}")
+        whole = Overall(reporter, len(cells))
+        for cell in cells:
+            reporter.line(f"{cell.name.removeprefix('mix/')} ({whole})")
             try:
-                done = self._run(cell, reporter)
+                done = self._run(cell, whole)
             except TrainingError as error:
                 reporter.line(f"  failed: {error}")
                 yield replace(cell, hole=str(error))
-                continue
-            reporter.line(
-                f"  AP {done['judged']['validation']['ap']:.3f}, {done['seconds']:.0f} s of training"
-            )
-            yield replace(cell, judged=done["judged"], seconds=done["seconds"])
+            else:
+                ap = done["judged"]["validation"]["ap"]
+                reporter.line(f"  AP {ap:.3f}, {done['seconds']:.0f} s of training")
+                yield replace(cell, judged=done["judged"], seconds=done["seconds"])
+            whole.step()
         for seed in range(self.asked.seeds):
             for count in self.asked.synthetic:
                 self._forget(self._pretrained_name(count, seed))

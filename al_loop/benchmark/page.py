@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from al_loop.benchmark.picture import draw_curves
-from al_loop.benchmark.tables import Results, differences, savings, table
+from al_loop.benchmark.tables import Results, differences, every_seed, savings, table
 from al_loop.files import write_atomically
 from al_loop.report.pictures import thumbnail
 from al_loop.report.write import environment
@@ -44,6 +44,7 @@ class Section:
     start: str
     curves: dict[str, str]
     table: list[list[str]]
+    seeds: list[list[str]]
     words: list[str]
     picks: list[Picks]
     per_class: list[list[str]]
@@ -76,6 +77,7 @@ def _section(results: Results, start: str, number: int) -> Section:
         start,
         {cost: draw_curves(results, start, cost, 7.4, 3.8, f"c{number}{cost}") for cost in _COSTS},
         table(results, start),
+        every_seed(results, start),
         [line.strip() for line in (*differences(results, start), *savings(results, start))],
         [_picks(results, start, strategy) for strategy in results.outcome.asked.strategies],
         _per_class(results, start),

@@ -144,6 +144,21 @@ def table(results: Results, start: str) -> list[list[str]]:
     return rows
 
 
+def every_seed(results: Results, start: str) -> list[list[str]]:
+    """AP of every chain at every point, a row for each strategy and seed, and its area; the head first."""
+    asked = results.outcome.asked
+    chains = {
+        (s, seed): results.chain(start, s, seed) for s in asked.strategies for seed in range(asked.seeds)
+    }
+    longest = max(chains.values(), key=len)
+    rows = [["strategy", "seed", *(f"{r.labels} labels" for r in longest), "area"]]
+    for (strategy, seed), chain in chains.items():
+        cells = [f"{_ap(r):.3f}" for r in chain] + ["–"] * (len(longest) - len(chain))
+        whole = results.areas(start, strategy).get(seed)
+        rows.append([strategy, str(seed), *cells, "–" if whole is None else f"{whole:.3f}"])
+    return rows
+
+
 def differences(results: Results, start: str) -> list[str]:
     """Each strategy against the references, in words."""
     asked, lines, said = results.outcome.asked, list[str](), set[frozenset[str]]()
