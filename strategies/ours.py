@@ -23,7 +23,7 @@ _POOL, _POOL_PER_K = 2000, 40
 _ANYTHING = 0.01
 
 
-def select_ours(candidates: Candidates, k: int, rng: Generator, *, looks: float = 1.0) -> IntArray:
+def select_ours(candidates: Candidates, k: int, rng: Generator, *, looks: float = 0.3) -> IntArray:
     """Pick k images whose unsure objects add most to what labels cover; the most useful first.
 
     Every object d of an image (`strategies.objects`: overlapping boxes once) counts s(d) p_c(d) for class c: its margin
@@ -35,7 +35,8 @@ def select_ours(candidates: Candidates, k: int, rng: Generator, *, looks: float 
     where N_c is the number of labelled boxes of class c, and N_v that of the labelled images in cluster v, times their
     mean number of boxes. The root makes more of the same worth less: of classes and looks that labels show already, and
     within a batch. f is monotone submodular, so that taking the best image again and again is within 1 − 1/e of the
-    best set (Nemhauser, Wolsey & Fisher 1978). looks = 0 leaves the embeddings out.
+    best set (Nemhauser, Wolsey & Fisher 1978). looks = 0 leaves the embeddings out. At 0.3 its picks show as many boxes as
+    those of `dbal` and spread as far over the embeddings; at 1 it gave up a fifth of the boxes for little more spread.
 
     Needs `labelled`; without `labelled_classes` nothing counts as labelled. Of pools above 2000 images, or 40 k if that
     is more, only the most uncertain by a(x) are looked at. Ties by id.
