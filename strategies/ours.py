@@ -36,7 +36,7 @@ def select_ours(candidates: Candidates, k: int, rng: Generator, *, looks: float 
     mean number of boxes. The root makes more of the same worth less: of classes and looks that labels show already, and
     within a batch. f is monotone submodular, so that taking the best image again and again is within 1 − 1/e of the
     best set (Nemhauser, Wolsey & Fisher 1978). looks = 0 leaves the embeddings out. At 0.3 its picks show as many boxes as
-    those of `dbal` and spread as far over the embeddings; at 1 it gave up a fifth of the boxes for little more spread.
+    those of `dbal`, nearly as far spread over the embeddings; at 1 it gave up a fifth of the boxes for little more spread.
 
     Needs `labelled`; without `labelled_classes` nothing counts as labelled. Of pools above 2000 images, or 40 k if that
     is more, only the most uncertain by a(x) are looked at. Ties by id.
