@@ -1,0 +1,143 @@
+"""Strategies, and rendered images beside photographs, on the real photographs: everything in one call, resumable.
+
+    .venv/bin/python benchmarks/photographs.py WORK --data DATA [--seeds 2] [--cycles 4] [--parts dice,mix,steel]
+        [--results docs/results]
+
+DATA holds dice/ and neu-det/ with pool.json and val.json (COCO).
+  dice   M0 from 320 rendered dice; dbal, ours and random, four cycles of 25, 160 steps each
+  mix    25 photographs with and without the rendered dice, 240 steps a cell
+  steel  NEU-DET from random weights; dbal, ours and random, four cycles of 25, 200 steps each
+Each is one `al-loop benchmark`, whose command is printed. WORK is kept: run again, it goes on; with more seeds or cycles
+it adds them. Tables and figures go to --results. On a GPU the same call is faster and may take more: --seeds 5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+# A script's folder comes first on the path, and it holds a render.py.
+sys.path.remove(str(Path(__file__).parent))
+
+import numpy as np
+
+DICE = ("one", "two", "three", "four", "five", "six")
+STEEL = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
+#: Dice seen from above have no upper side.
+SETTINGS = {
+    "dice": "[pretrain]\nepochs = 14\nval_every = 7\nturns = true\n\n[train]\nturns = true\n",
+    "steel": "",
+}
+CYCLES = ["--strategies", "dbal,ours,random", "--k", "25"]
+
+
+def al_loop(*words: str) -> None:
+    """Run a command of al-loop as a person would type it."""
+    print(f"\n$ al-loop {' '.join(words)}", flush=True)
+    subprocess.run([sys.executable, "-m", "al_loop", *words], check=True)
+
+
+def workspace(work: Path, name: str, classes: tuple[str, ...]) -> Path:
+    """A workspace with the settings of one set of photographs."""
+    folder = work / name
+    if not (folder / "al-loop.toml").is_file():
+        al_loop("init", str(folder), "--classes", ",".join(classes))
+        named = ", ".join(f'"{c}"' for c in classes)
+        (folder / "al-loop.toml").write_text(f'name = "{name}"\nclasses = [{named}]\n\n{SETTINGS[name]}')
+    return folder
+
+
+def sets(data: Path) -> list[str]:
+    """The two files of a set."""
+    return ["--data", str(data / "pool.json"), "--val", str(data / "val.json")]
+
+
+def resumed(out: Path) -> list[str]:
+    """The folder of a benchmark, and whether there is one to go on with."""
+    return ["--out", str(out), *(["--resume"] if (out / "benchmark.json").is_file() else [])]
+
+
+def rendered_start(home: Path, data: Path) -> None:
+    """Render dice and pretrain on them, unless that is done."""
+    al_loop("-w", str(home), "pool", "add-val", str(data / "val.json"))
+    al_loop("-w", str(home), "render", "dice", "--count", "320")
+    al_loop("-w", str(home), "pretrain")
+
+
+def figure(table: Path, title: str, out: Path) -> None:
+    """AP over labelled images: the mean of the seeds as a line, every seed as a dot."""
+    from matplotlib.figure import Figure
+
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    with table.open() as file:
+        for row in csv.DictReader(file):
+            if row["set"] == "validation":
+                found[row["strategy"]][int(row["labels"])].append(float(row["ap"]))
+    drawn = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = drawn.add_subplot()
+    for strategy, points in sorted(found.items()):
+        labels = sorted(points)
+        (line,) = axes.plot(labels, [np.mean(points[n]) for n in labels], label=strategy)
+        for n in labels:
+            axes.plot([n] * len(points[n]), points[n], "o", markersize=3, color=line.get_color(), alpha=0.6)
+    axes.set(xlabel="labelled images", ylabel="AP on the validation set", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    drawn.savefig(out, dpi=110, metadata={"Software": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--cycles", type=int, default=4)
+    parser.add_argument("--parts", default="dice,mix,steel")
+    parser.add_argument("--results", type=Path, default=Path("docs/results"))
+    args = parser.parse_args()
+    work, data, seeds = args.work.resolve(), args.data.resolve(), ["--seeds", str(args.seeds)]
+    cycles = [*CYCLES, "--cycles", str(args.cycles)]
+    parts = args.parts.split(",")
+    work.mkdir(parents=True, exist_ok=True)
+    args.results.mkdir(parents=True, exist_ok=True)
+    if {"dice", "mix"} & set(parts):
+        home = workspace(work, "dice", DICE)
+        rendered_start(home, data / "dice")
+    if "dice" in parts:
+        out = work / "bench-dice"
+        start = ["--start", "synthetic:pretrain-1", "--iterations", "160"]
+        al_loop("-w", str(home), "benchmark", *sets(data / "dice"), *cycles, *start, *seeds, *resumed(out))
+        shutil.copy(out / "results.csv", args.results / "dice.csv")
+        figure(out / "results.csv", "Dice, start: M0 from rendered dice", args.results / "dice.png")
+    if "steel" in parts:
+        out, steel = work / "bench-neu", workspace(work, "steel", STEEL)
+        start = ["--start", "scratch", "--iterations", "200"]
+        al_loop(
+            "-w", str(steel), "benchmark", *sets(data / "neu-det"), *cycles, *start, *seeds, *resumed(out)
+        )
+        shutil.copy(out / "results.csv", args.results / "steel.csv")
+        figure(out / "results.csv", "NEU-DET, start: random weights", args.results / "steel.png")
+    if "mix" in parts:
+        out = work / "mix-dice"
+        grid = [
+            "--mix",
+            "--real",
+            "0,25",
+            "--synthetic",
+            "0,100%",
+            "--ways",
+            "pretrain,joint",
+            "--iterations",
+            "240",
+        ]
+        al_loop("-w", str(home), "benchmark", *sets(data / "dice"), *grid, *seeds, *resumed(out))
+        shutil.copy(out / "mix.csv", args.results / "mix-dice.csv")
+
+
+if __name__ == "__main__":
+    main()
