@@ -218,7 +218,7 @@ def test_words_and_marks_go_by_the_test() -> None:
     mixed = Mixed(Mix(asked, None, [], cells))  # type: ignore[arg-type]  # what it reads of both
     joint, pretrain = mix_words(mixed)
     assert joint.startswith(
-        "5 photographs, 7 rendered, joint: +0.051 AP over 5 photographs alone, more (one-sided p = 0.000"
+        "5 photographs, 7 rendered, joint: +0.051 AP over 5 photographs alone, more (one-sided p < 0.001"
     )
     assert "no evidence that it is more (one-sided p = 0.4" in pretrain
     assert mixed.mean(("joint", 5, 0)) == pytest.approx(0.12)

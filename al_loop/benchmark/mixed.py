@@ -116,7 +116,7 @@ def mix_table(mixed: Mixed, name: str = "validation") -> list[list[str]]:
             cells.append(format(float(np.mean(list(mixed.values(at, key, name).values()))), form))
         tested = mixed.tested(at) if name == "validation" else None
         gain = f"{tested.gain:+.3f}" if tested else "–"
-        p = "–" if tested is None or tested.p is None else f"{tested.p:.3f}"
+        p = "–" if tested is None or tested.p is None else _p(tested.p)
         rows.append([way, str(real), str(synthetic), *cells, gain, p])
     return rows
 
@@ -141,9 +141,9 @@ def mix_words(mixed: Mixed) -> list[str]:
         if tested.p is None:
             said += " at one seed, which says nothing of chance; run more: --seeds 5 --resume"
         elif tested.p < LEVEL:
-            said += f", more (one-sided p = {tested.p:.3f}, {tested.seeds} seeds)"
+            said += f", more (one-sided p {_p(tested.p)}, {tested.seeds} seeds)"
         else:
-            said += f": no evidence that it is more (one-sided p = {tested.p:.2f}, {tested.seeds} seeds)"
+            said += f": no evidence that it is more (one-sided p {_p(tested.p)}, {tested.seeds} seeds)"
         lines.append(said)
     holes = [cell for cell in mixed.mix.cells if cell.hole]
     return lines + [f"hole: {c.name.removeprefix('mix/')}: {c.hole}" for c in holes]
@@ -205,3 +205,7 @@ def _mark(tested: Tested | None) -> bool:
 
 def _interval(value: Interval) -> str:
     return f"{value.mean:.3f}" + ("" if value.error is None else f" ± {value.error:.3f}")
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.0005 else f"= {value:.3f}"
