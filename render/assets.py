@@ -125,7 +125,7 @@ class _Finder:
         files = sorted(f for f in named if f.is_file())
         if not files:
             raise AssetError(f"{where} = {place}: expected files {', '.join(SUFFIXES)}, got none")
-        self._folders[folder] = (where, tuple(MeshSource(where, file) for file in files))
+        self._folders[folder] = (where, tuple(MeshSource(where, file, dropped=False) for file in files))
 
     def find_pictures(self, where: str, folder: str, *, may_be_empty: bool = False) -> None:
         """The pictures of a folder that can be read."""

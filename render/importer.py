@@ -39,7 +39,7 @@ class Piece:
 class Imported:
     """What is in a mesh file. stated: the unit in metres and the upward axis that it gives itself, if it does.
 
-    landed: (d, 3) directions, in the file's axes, that pointed up after drops of all of it; None for a flat body.
+    landed: (d, 3) directions, in the file's axes, that pointed up after drops of all of it; None where it was not dropped.
     """
 
     pieces: tuple[Piece, ...]
@@ -47,18 +47,20 @@ class Imported:
     landed: NDArray[np.float64] | None = None
 
 
-def import_files(files: Sequence[Path], python: str | None) -> Generator[Imported | str, None, None]:
+def import_files(
+    files: Sequence[tuple[Path, bool]], python: str | None
+) -> Generator[Imported | str, None, None]:
     """Import mesh files with the Blender of a Python, ours when None; for each what is in it, or why not.
 
-    Raises BlenderMissingError, or WorkerError when that Python cannot be run.
+    files: each with whether it is to be dropped.  Raises BlenderMissingError, or WorkerError when that Python cannot be run.
     """
     left, python = list(files), python or sys.executable
     while left:
         with tempfile.TemporaryDirectory(prefix="al-loop-meshes-") as name:
-            batch = [(file, Path(name, f"{number}.npz")) for number, file in enumerate(left[:BATCH])]
-            asked = [{"path": str(file), "out": str(out)} for file, out in batch]
+            batch = [(*wanted, Path(name, f"{number}.npz")) for number, wanted in enumerate(left[:BATCH])]
+            asked = [{"path": str(file), "out": str(out), "drop": drop} for file, drop, out in batch]
             answers, how = _run(python, asked, Path(name, "log"))
-            for answer, (file, out) in zip(answers, batch, strict=False):
+            for answer, (file, _, out) in zip(answers, batch, strict=False):
                 yield _result(answer, file, out, python)
         done = len(answers)
         if done < len(batch):  # the next one was its end
@@ -67,7 +69,7 @@ def import_files(files: Sequence[Path], python: str | None) -> Generator[Importe
         left = left[done:]
 
 
-def _run(python: str, asked: list[dict[str, str]], log: Path) -> tuple[list[dict[str, Any]], str]:
+def _run(python: str, asked: list[dict[str, Any]], log: Path) -> tuple[list[dict[str, Any]], str]:
     """The answers that came, and how the process ended; Blender's noise goes to the log."""
     lines = "".join(json.dumps(request) + "\n" for request in asked).encode()
     limit = START_S + FILE_S * len(asked)

@@ -35,12 +35,16 @@ _FORMAT = 2
 
 @dataclass(frozen=True)
 class MeshSource:
-    """A mesh file and how its numbers are to be read; `where` is the recipe's key."""
+    """A mesh file and how its numbers are to be read; `where` is the recipe's key.
+
+    dropped: whether it is to be known how it comes to lie; that takes longer than to read a small file.
+    """
 
     where: str
     path: Path
     units: str = "m"
     up: str = "z"
+    dropped: bool = True
 
 
 def load_meshes(sources: Sequence[MeshSource], python: str | None) -> list[MeshAsset | AssetError]:
@@ -60,7 +64,9 @@ def load_meshes(sources: Sequence[MeshSource], python: str | None) -> list[MeshA
     for source, key in keys.items():
         if key not in unknown and recall(key, source.path.stem) is None:
             unknown[key] = source
-    with closing(import_files([source.path for source in unknown.values()], python)) as imported:
+    with closing(
+        import_files([(source.path, source.dropped) for source in unknown.values()], python)
+    ) as imported:
         for (key, source), result in zip(unknown.items(), imported, strict=True):
             try:
                 settled = _settle(key, source, result)
@@ -97,7 +103,13 @@ def _key(source: MeshSource) -> str:
         raise _bad(source, "a mesh file", "a folder; name one of its files")
     if path.suffix.lower() not in SUFFIXES:
         raise _bad(source, f"one of {', '.join(SUFFIXES)}", path.suffix or "no suffix")
-    settings = {"format": _FORMAT, "suffix": path.suffix.lower(), "units": source.units, "up": source.up}
+    settings = {
+        "format": _FORMAT,
+        "suffix": path.suffix.lower(),
+        "units": source.units,
+        "up": source.up,
+        "dropped": source.dropped,
+    }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for file in (path, *_companions(source)):
         try:

@@ -1,10 +1,10 @@
 """Reads mesh files with Blender, in a process of its own that ends with its last file.
 
-A line of JSON in: {"path": mesh file, "out": file to write}; a line out: {"objects": [names], "declared": what
-the file says of itself}, or {"broken": reason}, or {"missing": reason} when there is no bpy. The arrays are
-"<number of the object>.vertices" (n, 3), ".triangles" (m, 3) and, where it has one, ".uv" (3 m, 2), in the
-file's own numbers and axes: what Blender's importers turn and scale is undone. "landed" (d, 3) is how all objects
-together, as one convex solid, came to lie when they were dropped; a flat body is not dropped.
+A line of JSON in: {"path": mesh file, "out": file to write, "drop": whether to see how it comes to lie}; a line out:
+{"objects": [names], "declared": what the file says of itself}, or {"broken": reason}, or {"missing": reason} when there
+is no bpy. The arrays are "<number of the object>.vertices" (n, 3), ".triangles" (m, 3) and, where it has one, ".uv"
+(3 m, 2), in the file's own numbers and axes: what Blender's importers turn and scale is undone. "landed" (d, 3) is how
+all objects together, as one convex solid, came to lie when they were dropped; a flat body is not dropped.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ def main() -> None:
     os.dup2(2, 1)
     for line in sys.stdin:
         request = json.loads(line)
-        answers.write(json.dumps(_answer(request["path"], request["out"])) + "\n")
+        answers.write(json.dumps(_answer(request["path"], request["out"], request["drop"])) + "\n")
         answers.flush()
 
 
-def _answer(path: str, out: str) -> dict[str, Any]:
+def _answer(path: str, out: str, drop: bool) -> dict[str, Any]:
     try:
         import bpy  # noqa: F401  # its absence is reported, not a crash
     except ImportError as error:
         return {"missing": str(error)}
     try:
-        return _read(path, out)
+        return _read(path, out, drop)
     except Exception as error:
         # A file can break an importer in any way; the next one gets its chance.
         return {"broken": _reason(error, path)}
 
 
-def _read(path: str, out: str) -> dict[str, Any]:
+def _read(path: str, out: str, drop: bool) -> dict[str, Any]:
     import bpy
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -70,7 +70,7 @@ def _read(path: str, out: str) -> dict[str, Any]:
             made["vertices"] = made["vertices"] @ turn.T
             arrays |= {f"{len(kept)}.{key}": array for key, array in made.items()}
             kept.append(name)
-    if kept:
+    if kept and drop:
         arrays |= _dropped([(arrays[f"{i}.vertices"], arrays[f"{i}.triangles"]) for i in range(len(kept))])
     with open(out, "wb") as file:
         np.savez(file, **arrays)

@@ -10,6 +10,7 @@ import pytest
 
 from render.assets import load_assets
 from render.errors import AssetError
+from render.poses import resting
 from render.recipe import Distractors, Part, Recipe
 
 pytestmark = pytest.mark.render
@@ -270,3 +271,13 @@ def test_several_objects_fall_as_one_body_about_their_common_centre_of_mass(tmp_
     assert (0.0, 0.0, -1.0) not in lies
     (tmp_path / "b.obj").write_text(obj([(0, 0, 0), (1, 0, 0), (1, 2, 0), (0, 2, 0)], [(0, 1, 2, 3)]))
     assert upwards(load(tmp_path, "b.obj").meshes["b.obj"]) == {(0.0, 0.0, 1.0): 0.5, (0.0, 0.0, -1.0): 0.5}
+
+
+def test_distractors_are_not_dropped(tmp_path):
+    """They are thrown anywhere: a folder of thousands need not wait for it."""
+    (tmp_path / "things").mkdir()
+    (tmp_path / "things" / "a.obj").write_text(obj(*block(1, 2, 3)))
+    wanted = Recipe(name="x", parts=(Part(name="d", shape="die"),), distractors=Distractors(folder="things"))
+    (mesh,) = load_assets(wanted, tmp_path).mesh_folders["things"]
+    by_angles = resting(np.array(block(1, 2, 3)[0], float))
+    assert [r.weight for r in mesh.rests] == pytest.approx([r.weight for r in by_angles])
