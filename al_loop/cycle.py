@@ -220,7 +220,10 @@ def _promote(
     if candidate is None or after is None:
         promoted, reason = False, "nothing to learn from: no label has a box"
     else:
-        decision = decide(after, before, workspace.config.promotion)
+        apart = modelling.compare_models(
+            workspace, candidate, models.current_model(workspace), library.validation(workspace), reporter
+        )
+        decision = decide(after, before, workspace.config.promotion, apart)
         promoted, reason = decision.promote, decision.reason
     with workspace.store.transaction():
         if promoted and candidate is not None:

@@ -19,6 +19,7 @@ from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
 
 if TYPE_CHECKING:
+    from al_loop.bootstrap import Comparison
     from al_loop.detector.predict import Detector
     from al_loop.detector.score import ScoreSettings, Unreadable
 
@@ -168,12 +169,36 @@ def evaluate_model(
     known = saved_metrics(workspace, model.id, digest)
     if known is not None:
         return known
-    folder = model.folder / "validation" / f"thr-{score_thr:g}"
+    folder = _predictions(workspace, model)
     with reporter.progress("evaluate") as progress:
         metrics = judge(workspace, model, validation, folder, progress)
     write_json(model.folder / "metrics.json", {"validation_hash": digest, **asdict(metrics)})
     save_metrics(workspace, model.id, digest, metrics)
     return metrics
+
+
+def compare_models(
+    workspace: Workspace,
+    candidate: Model,
+    current: Model,
+    validation: Sequence[LabelledImage],
+    reporter: Reporter,
+) -> Comparison:
+    """How sure the difference of two models is; their predictions are those of `evaluate_model`, kept."""
+    from al_loop.bootstrap import compare
+    from al_loop.detector.evaluate import match
+
+    found = []
+    for model in (candidate, current):
+        folder = _predictions(workspace, model)
+        with reporter.progress("compare") as progress:
+            score(workspace, model, [item.image for item in validation], folder, progress)
+        scored = ShardStore(folder).load()
+        predicted = {name: scored.boxes(i) for i, name in enumerate(scored.image_ids)}
+        found.append(match(validation, predicted, workspace.config.classes))
+    apart = compare(found[0], found[1], workspace.config.classes)
+    write_json(candidate.folder / "comparison.json", {"against": current.id, **asdict(apart)})
+    return apart
 
 
 def judge(
@@ -186,6 +211,11 @@ def judge(
     scored = ShardStore(folder).load()
     predicted = {name: scored.boxes(i) for i, name in enumerate(scored.image_ids)}
     return evaluate(labelled, predicted, workspace.config.classes)
+
+
+def _predictions(workspace: Workspace, model: Model) -> Path:
+    """Where a model's predictions on the validation set are."""
+    return model.folder / "validation" / f"thr-{workspace.config.score.score_thr:g}"
 
 
 def model_inputs(workspace: Workspace) -> dict[str, Any]:

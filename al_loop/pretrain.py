@@ -81,11 +81,12 @@ def _judge(workspace: Workspace, model: Model, reporter: Reporter) -> Model:
         return model
     validation = library.validation(workspace)
     metrics = modelling.evaluate_model(workspace, model, validation, reporter)
-    before = None
+    before = apart = None
     if models.has_model(workspace):
         current = models.current_model(workspace)
         before = modelling.evaluate_model(workspace, current, validation, reporter)
-    decision = decide(metrics, before, workspace.config.promotion)
+        apart = modelling.compare_models(workspace, model, current, validation, reporter)
+    decision = decide(metrics, before, workspace.config.promotion, apart)
     with workspace.store.transaction():
         if decision.promote:
             models.promote(workspace, model, decision.reason)

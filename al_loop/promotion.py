@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from al_loop.bootstrap import Comparison
 from al_loop.config import PromotionConfig
 from al_loop.samples import Metrics
 
@@ -17,19 +18,28 @@ class Decision:
     reason: str
 
 
-def decide(candidate: Metrics, current: Metrics | None, rule: PromotionConfig) -> Decision:
+def decide(
+    candidate: Metrics, current: Metrics | None, rule: PromotionConfig, apart: Comparison | None = None
+) -> Decision:
     """Compare a candidate with the current model on the same validation set, by AP.
 
-    Not promoted: an AP that is not finite, one below the current by more than the tolerance, and one
-    class that falls by more than its tolerance. Equal is promoted: it has learned from more labels.
+    apart: how sure the difference is; None where that is not known, and then only the numbers count.
+    Promoted if AP did not fall, or if the 95 % interval of the difference lies above minus the tolerance. Not
+    promoted: an AP that is not finite, no prediction at all, and one class that falls by more than its tolerance. Equal
+    is promoted: it has learned from more labels.
     """
     if not math.isfinite(candidate.ap):
         return Decision(False, f"its AP is not a number ({candidate.ap})")
     if current is None:
         return Decision(True, f"the first model, AP {candidate.ap:.3f}")
     change = f"AP {current.ap:.3f} → {candidate.ap:.3f}"
-    if candidate.ap < current.ap - rule.tolerance:
-        return Decision(False, f"{change}: worse by more than the tolerance of {rule.tolerance:g}")
+    if apart is not None:
+        change += f", {apart.ap} over {apart.images} images"
+        if apart.predictions == 0:
+            return Decision(False, f"{change}: it predicts no box at all")
+    floor = candidate.ap - current.ap if apart is None else apart.ap.low
+    if candidate.ap < current.ap and not floor > -rule.tolerance:
+        return Decision(False, f"{change}: {_worse(apart, rule)}")
     for name, before in current.per_class.items():
         after = candidate.per_class.get(name)
         if before is not None and (after or 0.0) < before - rule.class_tolerance:
@@ -39,3 +49,9 @@ def decide(candidate: Metrics, current: Metrics | None, rule: PromotionConfig) -
                 f"more than the class tolerance of {rule.class_tolerance:g}",
             )
     return Decision(True, f"{change}: not worse")
+
+
+def _worse(apart: Comparison | None, rule: PromotionConfig) -> str:
+    if apart is None:
+        return f"worse by the tolerance of {rule.tolerance:g} or more"
+    return f"worse, and it may be by the tolerance of {rule.tolerance:g} or more"

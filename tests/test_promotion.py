@@ -7,6 +7,7 @@ import math
 import pytest
 
 from al_loop import models
+from al_loop.bootstrap import Comparison, Difference
 from al_loop.config import PromotionConfig
 from al_loop.errors import ModelError
 from al_loop.promotion import decide
@@ -24,7 +25,7 @@ def metrics(ap: float, **per_class: float | None) -> Metrics:
         (metrics(0.5), None, {}, True, "first model"),
         (metrics(0.5), metrics(0.4), {}, True, "0.400 → 0.500"),
         (metrics(0.4), metrics(0.4), {}, True, "not worse"),
-        (metrics(0.399), metrics(0.4), {}, False, "worse by more than the tolerance of 0"),
+        (metrics(0.399), metrics(0.4), {}, False, "worse by the tolerance of 0 or more"),
         (metrics(0.39), metrics(0.4), {"tolerance": 0.02}, True, "not worse"),
         (metrics(math.nan), metrics(0.0), {"tolerance": 1.0}, False, "not a number"),
         (
@@ -45,6 +46,54 @@ def test_decide(
     decision = decide(candidate, current, PromotionConfig(**rule))
     assert decision.promote is promoted
     assert says in decision.reason
+
+
+def apart(value: float, low: float, high: float, predictions: int = 9) -> Comparison:
+    difference = Difference(value, low, high)
+    return Comparison(difference, difference, {}, {}, images=50, resamples=1000, predictions=predictions)
+
+
+@pytest.mark.parametrize(
+    ("fell_by", "interval", "tolerance", "promoted", "says"),
+    [
+        (0.0, (-0.03, 0.03), 0.0, True, "not worse"),  # as good
+        (
+            -0.01,
+            (-0.03, 0.05),
+            0.0,
+            True,
+            "0.400 → 0.410, +0.010 (95 % interval -0.030 to +0.050) over 50 images",
+        ),
+        (0.01, (-0.03, 0.01), 0.0, False, "worse, and it may be by the tolerance of 0 or more"),
+        (0.01, (-0.03, 0.01), 0.02, False, "worse, and it may be by the tolerance of 0.02 or more"),
+        (0.01, (-0.019, 0.01), 0.02, True, "not worse"),  # surely by less than is tolerated
+        (0.05, (-0.08, -0.02), 0.1, True, "not worse"),
+    ],
+)
+def test_a_fall_is_tolerated_if_it_is_surely_small(
+    fell_by: float, interval: tuple[float, float], tolerance: float, promoted: bool, says: str
+) -> None:
+    decision = decide(
+        metrics(0.4 - fell_by), metrics(0.4), PromotionConfig(tolerance=tolerance), apart(-fell_by, *interval)
+    )
+    assert decision.promote is promoted
+    assert says in decision.reason
+
+
+def test_a_model_that_predicts_nothing_never_wins() -> None:
+    decision = decide(
+        metrics(0.0), metrics(0.0), PromotionConfig(tolerance=1.0), apart(0, 0, 0, predictions=0)
+    )
+    assert not decision.promote
+    assert "predicts no box at all" in decision.reason
+
+
+def test_a_gain_that_loses_a_class_is_refused() -> None:
+    decision = decide(
+        metrics(0.5, a=0.1), metrics(0.4, a=0.4), PromotionConfig(class_tolerance=0.2), apart(0.1, 0.05, 0.15)
+    )
+    assert not decision.promote
+    assert "but a fell from 0.400 to 0.100" in decision.reason
 
 
 def add(workspace: Workspace, name: str, parent: str | None = None, promote: bool = True) -> models.Model:

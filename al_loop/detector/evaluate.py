@@ -11,6 +11,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from al_loop.bootstrap import AREAS, IOUS, ClassMatches
 from al_loop.boxes import Boxes
 from al_loop.samples import LabelledImage, Metrics, total_boxes
 
@@ -36,7 +37,56 @@ def evaluate(
     )
 
 
+def match(
+    truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes], classes: Sequence[str]
+) -> list[ClassMatches]:
+    """What COCO's matching says of every predicted box, class by class: all that AP of any resample needs."""
+    run = _evaluated(truth, predicted, classes)
+    areas, images = len(AREAS), len(truth)
+    return [
+        _class_matches(
+            [[run.evalImgs[(c * areas + a) * images + i] for i in range(images)] for a in range(areas)]
+        )
+        for c in range(len(classes))
+    ]
+
+
+def _class_matches(found: list[list[Any]]) -> ClassMatches:
+    """From COCOeval's results by area and image, None where an image has neither truth nor predictions."""
+    truth = np.array(
+        [
+            [0 if one is None else int((np.asarray(one["gtIgnore"]) == 0).sum()) for one in row]
+            for row in found
+        ]
+    )
+    some = [i for i, one in enumerate(found[0]) if one is not None and one["dtScores"]]
+    counts = [len(found[0][i]["dtScores"]) for i in some]
+    if not some:
+        none = np.zeros((len(AREAS), IOUS, 0), dtype=bool)
+        return ClassMatches(np.zeros(0, np.int64), none, none, truth)
+    scores = np.concatenate([found[0][i]["dtScores"] for i in some])
+    # As COCOeval sorts them, so that equal scores come in the same order.
+    order = np.argsort(-scores, kind="mergesort")
+
+    def of(name: str) -> Any:
+        return np.stack([np.concatenate([row[i][name] for i in some], axis=1) for row in found])[..., order]
+
+    return ClassMatches(
+        np.repeat(some, counts)[order], of("dtMatches") > 0, of("dtIgnore").astype(bool), truth
+    )
+
+
 def _precision(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes], classes: Sequence[str]) -> Any:
+    run = _evaluated(truth, predicted, classes)
+    with contextlib.redirect_stdout(io.StringIO()):
+        run.accumulate()
+    return run.eval["precision"]
+
+
+def _evaluated(
+    truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes], classes: Sequence[str]
+) -> COCOeval:
+    """Matched, image by image."""
     results = [
         {"image_id": number, "category_id": int(label), "bbox": _xywh(box), "score": float(score)}
         for number, item in enumerate(truth)
@@ -52,8 +102,7 @@ def _precision(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes], c
             found.createIndex()
         run = COCOeval(ground, found, "bbox")
         run.evaluate()
-        run.accumulate()
-    return run.eval["precision"]
+    return run
 
 
 def _dataset(truth: Sequence[LabelledImage], classes: Sequence[str]) -> dict[str, Any]:
