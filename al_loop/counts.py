@@ -58,6 +58,11 @@ def count(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes]) -> Cou
     return Counts(right, misclassified, missed, false, whole / max(1, len(truth)))
 
 
+def all_right(item: LabelledImage, found: Boxes) -> bool:
+    """Whether every box of an image is found with its class, and nothing else is."""
+    return count([item], {item.image.id: found}).images_right == 1
+
+
 def _matched(truth: Boxes, found: Boxes) -> tuple[list[tuple[int, int]], int]:
     """Pairs of a true box and a prediction, and how many predictions are left over."""
     scores = found.scores if found.scores is not None else np.ones(len(found))

@@ -17,7 +17,7 @@ from al_loop.files import json_hash, read_json, write_json
 from al_loop.manifest import complete_manifests, write_manifest
 from al_loop.models import Model
 from al_loop.picks import Pick, pick
-from al_loop.promotion import decide
+from al_loop.promotion import decide, hold_against
 from al_loop.samples import Metrics
 from al_loop.scoring import context_for, score_for
 from al_loop.shards import ScoredImages, ShardStore
@@ -220,7 +220,7 @@ def _promote(
     if candidate is None or after is None:
         promoted, reason = False, "nothing to learn from: no label has a box"
     else:
-        apart = modelling.compare_models(
+        apart = hold_against(
             workspace, candidate, models.current_model(workspace), library.validation(workspace), reporter
         )
         decision = decide(after, before, workspace.config.promotion, apart)

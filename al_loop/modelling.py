@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from al_loop.boxes import Boxes
 from al_loop.config import TrainConfig
 from al_loop.console import Progress, Reporter
 from al_loop.errors import ConfigError, ModelError
@@ -184,21 +185,27 @@ def compare_models(
     validation: Sequence[LabelledImage],
     reporter: Reporter,
 ) -> Comparison:
-    """How sure the difference of two models is; their predictions are those of `evaluate_model`, kept."""
+    """How sure the difference of two models on the validation set is."""
     from al_loop.bootstrap import compare
     from al_loop.detector.evaluate import match
 
-    found = []
-    for model in (candidate, current):
-        folder = _predictions(workspace, model)
-        with reporter.progress("compare") as progress:
-            score(workspace, model, [item.image for item in validation], folder, progress)
-        scored = ShardStore(folder).load()
-        predicted = {name: scored.boxes(i) for i, name in enumerate(scored.image_ids)}
-        found.append(match(validation, predicted, workspace.config.classes))
-    apart = compare(found[0], found[1], workspace.config.classes)
-    write_json(candidate.folder / "comparison.json", {"against": current.id, **asdict(apart)})
-    return apart
+    classes = workspace.config.classes
+    found = [
+        match(validation, predictions(workspace, model, validation, reporter), classes)
+        for model in (candidate, current)
+    ]
+    return compare(found[0], found[1], classes)
+
+
+def predictions(
+    workspace: Workspace, model: Model, validation: Sequence[LabelledImage], reporter: Reporter
+) -> dict[str, Boxes]:
+    """A model's boxes on the validation set by image, as `evaluate_model` keeps them."""
+    folder = _predictions(workspace, model)
+    with reporter.progress(f"{model.id}: validation") as progress:
+        score(workspace, model, [item.image for item in validation], folder, progress)
+    scored = ShardStore(folder).load()
+    return {name: scored.boxes(i) for i, name in enumerate(scored.image_ids)}
 
 
 def judge(

@@ -10,7 +10,7 @@ import msgspec
 from al_loop import library, modelling, models
 from al_loop.console import Reporter
 from al_loop.models import Model
-from al_loop.promotion import decide
+from al_loop.promotion import decide, hold_against
 from al_loop.stages import Output, Stage, finished, run_stage
 from al_loop.synthetic import labelled_files, synthetic_images
 from al_loop.workspace import Workspace
@@ -85,7 +85,7 @@ def _judge(workspace: Workspace, model: Model, reporter: Reporter) -> Model:
     if models.has_model(workspace):
         current = models.current_model(workspace)
         before = modelling.evaluate_model(workspace, current, validation, reporter)
-        apart = modelling.compare_models(workspace, model, current, validation, reporter)
+        apart = hold_against(workspace, model, current, validation, reporter)
     decision = decide(metrics, before, workspace.config.promotion, apart)
     with workspace.store.transaction():
         if decision.promote:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
+from al_loop import modelling
 from al_loop.bootstrap import Comparison
 from al_loop.config import PromotionConfig
-from al_loop.samples import Metrics
+from al_loop.console import Reporter
+from al_loop.files import write_json
+from al_loop.models import Model
+from al_loop.samples import LabelledImage, Metrics
+from al_loop.workspace import Workspace
+
+#: What the difference to the model that had to be beaten is kept in.
+COMPARISON = "comparison.json"
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,19 @@ def decide(
                 f"more than the class tolerance of {rule.class_tolerance:g}",
             )
     return Decision(True, f"{change}: not worse")
+
+
+def hold_against(
+    workspace: Workspace,
+    candidate: Model,
+    current: Model,
+    validation: Sequence[LabelledImage],
+    reporter: Reporter,
+) -> Comparison:
+    """How sure the difference to the current model is; kept beside the candidate, as comparison.json."""
+    apart = modelling.compare_models(workspace, candidate, current, validation, reporter)
+    write_json(candidate.folder / COMPARISON, {"against": current.id, **asdict(apart)})
+    return apart
 
 
 def _worse(apart: Comparison | None, rule: PromotionConfig) -> str:

@@ -11,7 +11,7 @@ from factories import CLASSES, write_coco_set
 
 from al_loop.boxes import Boxes
 from al_loop.ingest import add_images, add_validation
-from al_loop.workspace import Workspace, init_workspace
+from al_loop.workspace import Workspace, init_workspace, open_workspace
 
 
 @pytest.fixture
@@ -27,6 +27,14 @@ def filled(workspace: Workspace, tmp_path: Path) -> Workspace:
     add_images(workspace, sorted((pool.parent / "images").iterdir()))
     add_validation(workspace, write_coco_set(tmp_path / "val", 4, seed=2))
     return workspace
+
+
+@pytest.fixture
+def small(filled: Workspace) -> Workspace:
+    """A workspace whose images fit the test's model size."""
+    path = filled.root / "al-loop.toml"
+    path.write_text(path.read_text().replace('config = "small"', 'config = "small"\nimage_size = [96, 64]'))
+    return open_workspace(filled.root)
 
 
 @pytest.fixture

@@ -66,3 +66,14 @@ def write_coco_set(
     categories = [{"id": i, "name": name} for i, name in enumerate(classes, start=1)]
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return path
+
+
+def write_checkpoint(path: Path, classes: tuple[str, ...] = CLASSES, seed: int = 0) -> Path:
+    """Write a checkpoint with random weights, as torch users write them."""
+    import torch
+
+    from al_loop.detector.model_config import build_model, load_model_config
+
+    torch.manual_seed(seed)
+    torch.save(build_model(load_model_config("small", classes)).state_dict(), path)
+    return path

@@ -7,38 +7,21 @@ from typing import Any
 
 import pytest
 import torch
-from factories import CLASSES
+from factories import write_checkpoint
 
 from al_loop import models
 from al_loop.console import Silent
 from al_loop.errors import ModelError
 from al_loop.files import file_sha256
 from al_loop.pretrain import import_checkpoint
-from al_loop.workspace import Workspace, open_workspace
+from al_loop.workspace import Workspace
 
 pytestmark = pytest.mark.train
 
 
-@pytest.fixture
-def small(filled: Workspace) -> Workspace:
-    """A workspace whose images fit the test's model size."""
-    path = filled.root / "al-loop.toml"
-    path.write_text(path.read_text().replace('config = "small"', 'config = "small"\nimage_size = [96, 64]'))
-    return open_workspace(filled.root)
-
-
-def checkpoint(path: Path, classes: tuple[str, ...] = CLASSES, seed: int = 0) -> Path:
-    """Write a checkpoint with random weights, as torch users write them."""
-    from al_loop.detector.model_config import build_model, load_model_config
-
-    torch.manual_seed(seed)
-    torch.save(build_model(load_model_config("small", classes)).state_dict(), path)
-    return path
-
-
 def test_an_import_becomes_the_first_model(small: Workspace, tmp_path: Path) -> None:
     tell = Silent()
-    model = import_checkpoint(small, str(checkpoint(tmp_path / "mine.pth")), None, tell)
+    model = import_checkpoint(small, str(write_checkpoint(tmp_path / "mine.pth")), None, tell)
     assert model.id == models.current_model(small).id == "import-1"
     assert file_sha256(model.weights) == model.weights_sha256
     metrics = models.saved_metrics(small, "import-1")
@@ -53,7 +36,7 @@ def test_an_import_becomes_the_first_model(small: Workspace, tmp_path: Path) -> 
     models.rollback(small)
     # The same file again is the same model; another file under that name is another.
     assert import_checkpoint(small, str(tmp_path / "mine.pth"), None, tell).id == "import-1"
-    checkpoint(tmp_path / "mine.pth", seed=1)
+    write_checkpoint(tmp_path / "mine.pth", seed=1)
     assert import_checkpoint(small, str(tmp_path / "mine.pth"), None, tell).id == "import-2"
 
 
@@ -62,7 +45,7 @@ def test_what_cannot_be_imported_leaves_no_model(small: Workspace, tmp_path: Pat
         def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (tmp_path / "pwned",))
 
-    other = checkpoint(tmp_path / "three.pth", ("a", "b", "c"))
+    other = write_checkpoint(tmp_path / "three.pth", ("a", "b", "c"))
     cut = tmp_path / "cut.pth"
     cut.write_bytes(other.read_bytes()[:5000])
     torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
@@ -71,7 +54,7 @@ def test_what_cannot_be_imported_leaves_no_model(small: Workspace, tmp_path: Pat
         (cut, None, "is not a complete checkpoint"),
         (tmp_path / "evil.pth", None, "would run code"),
         (tmp_path / "nowhere.pth", None, "no checkpoint at"),
-        (checkpoint(tmp_path / "ok.pth"), "r50", "another architecture"),
+        (write_checkpoint(tmp_path / "ok.pth"), "r50", "another architecture"),
     ):
         with pytest.raises(ModelError, match=says):
             import_checkpoint(small, str(path), config, Silent())
@@ -82,8 +65,8 @@ def test_what_cannot_be_imported_leaves_no_model(small: Workspace, tmp_path: Pat
 def test_a_model_whose_file_was_changed_is_not_used(small: Workspace, tmp_path: Path) -> None:
     from al_loop.modelling import load_detector
 
-    model = import_checkpoint(small, str(checkpoint(tmp_path / "mine.pth")), None, Silent())
-    checkpoint(model.weights, seed=3)
+    model = import_checkpoint(small, str(write_checkpoint(tmp_path / "mine.pth")), None, Silent())
+    write_checkpoint(model.weights, seed=3)
     with pytest.raises(ModelError, match="has SHA-256"):
         load_detector(small, model)
 
@@ -100,7 +83,7 @@ def test_a_checkpoint_by_url_is_fetched_once_and_its_hash_checked(
     monkeypatch.setenv("AL_LOOP_CACHE", str(tmp_path / "cache"))
     served = tmp_path / "served"
     served.mkdir()
-    file = checkpoint(served / "plain.pth")
+    file = write_checkpoint(served / "plain.pth")
     digest = file_sha256(file)
     for name in (f"right-{digest[:8]}.pth", "wrong-00000000.pth"):
         (served / name).write_bytes(file.read_bytes())

@@ -52,7 +52,7 @@ def pretrain(start: Path | None, data: tuple[Path, ...]) -> None:
 
 @click.group()
 def model() -> None:
-    """Models: list them, import one."""
+    """Models: list them, compare two, import one."""
 
 
 @model.command("import")
@@ -81,3 +81,19 @@ def list_models(start: Path | None) -> None:
         reached = f"AP {metrics.ap:.3f}  AP50 {metrics.ap50:.3f}" if metrics else "not evaluated"
         mark = "*" if item.id == current else " "
         click.echo(f"{mark} {item.id:<12} from {item.parent or '-':<12} {reached}  {item.created_at}")
+
+
+@model.command()
+@click.argument("first")
+@click.argument("second", required=False)
+@click.pass_obj
+def compare(start: Path | None, first: str, second: str | None) -> None:
+    """Hold model FIRST against SECOND, by default the current one: differences in AP, how sure, and where."""
+    from al_loop.differing import differing
+    from al_loop.models import current_model
+
+    workspace = open_workspace(start)
+    with workspace.lock():
+        lines = differing(workspace, first, second or current_model(workspace).id, Terminal())
+    for line in lines:
+        click.echo(line)

@@ -1,0 +1,70 @@
+"""Two models side by side: real models, and predictions made up so that the answer is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from factories import write_checkpoint
+
+from al_loop import library, modelling, models
+from al_loop.boxes import Boxes
+from al_loop.console import Silent
+from al_loop.differing import differing
+from al_loop.errors import ModelError
+from al_loop.pretrain import import_checkpoint
+from al_loop.workspace import Workspace
+
+pytestmark = pytest.mark.train
+
+
+@pytest.fixture
+def two(small: Workspace, tmp_path: Path) -> Workspace:
+    """A workspace with two models of random weights."""
+    for seed in range(2):
+        import_checkpoint(small, str(write_checkpoint(tmp_path / f"{seed}.pth", seed=seed)), None, Silent())
+    return small
+
+
+def test_the_difference_to_the_model_in_use_is_kept(two: Workspace) -> None:
+    first, second = (models.get_model(two, f"import-{n}") for n in (1, 2))
+    assert not (first.folder / "comparison.json").exists()
+    kept = json.loads((second.folder / "comparison.json").read_text())
+    assert (kept["against"], kept["images"], kept["resamples"]) == ("import-1", 4, 1000)
+    before, after = (models.saved_metrics(two, model.id) for model in (first, second))
+    assert before is not None
+    assert after is not None
+    assert kept["ap"]["value"] == pytest.approx(after.ap - before.ap)
+
+
+def test_a_model_that_finds_all_beside_one_that_finds_half(
+    two: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validation = library.validation(two)
+
+    def known(workspace: Workspace, model: models.Model, *_: Any) -> dict[str, Boxes]:
+        seen = validation if model.id == "import-1" else validation[:2]
+        return {i.image.id: Boxes(i.boxes.xyxy, i.boxes.labels, np.full(len(i.boxes), 0.9)) for i in seen}
+
+    monkeypatch.setattr(modelling, "predictions", known)
+    lines = differing(two, "import-1", "import-2", Silent())
+    assert lines[0] == "import-1 − import-2 on 4 validation images, 1000 resamples"
+    (ap,) = (line for line in lines if line.startswith("  AP  "))
+    assert ap.split()[1].startswith("+0.")
+    assert "95 % interval" in ap
+    assert any(line.startswith("  AP of ") for line in lines)
+    assert any("boxes" in line for line in lines)
+    right = [line for line in lines if line.startswith("entirely right")]
+    assert right[0].startswith("entirely right with import-1 alone: 2: ")
+    assert right[1] == "entirely right with import-2 alone: 0"
+    sources = {row["id"]: Path(row["source"]).name for row in two.store.rows("SELECT * FROM images")}
+    named = set(right[0].partition("2: ")[2].split(", "))
+    assert named == {sources[item.image.id] for item in validation[2:]}
+
+
+def test_models_that_are_not_there_are_named(two: Workspace) -> None:
+    with pytest.raises(ModelError, match="no model 'cycle-9'; there are: import-1, import-2"):
+        differing(two, "cycle-9", "import-1", Silent())
