@@ -6,7 +6,7 @@
 DATA holds dice/ and neu-det/ with pool.json and val.json (COCO).
   dice   M0 from 320 rendered dice; dbal, ours and random, four cycles of 25, 160 steps each
   mix    25 photographs with and without the rendered dice, 240 steps a cell
-  steel  NEU-DET from random weights; dbal, ours and random, four cycles of 25, 200 steps each
+  steel  NEU-DET, M0 from 400 rendered pieces of steel; dbal, ours and random, four cycles of 25, 400 steps each
 Each is one `al-loop benchmark`, whose command is printed. WORK is kept: run again, it goes on; with more seeds or cycles
 it adds them. Tables and figures go to --results. On a GPU the same call is faster and may take more: --seeds 5.
 """
@@ -31,7 +31,7 @@ STEEL = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale",
 #: Dice seen from above have no upper side.
 SETTINGS = {
     "dice": "[pretrain]\nepochs = 14\nval_every = 7\nturns = true\n\n[train]\nturns = true\n",
-    "steel": "",
+    "steel": "[pretrain]\nepochs = 16\nval_every = 4\n",
 }
 CYCLES = ["--strategies", "dbal,ours,random", "--k", "25"]
 
@@ -62,10 +62,10 @@ def resumed(out: Path) -> list[str]:
     return ["--out", str(out), *(["--resume"] if (out / "benchmark.json").is_file() else [])]
 
 
-def rendered_start(home: Path, data: Path) -> None:
-    """Render dice and pretrain on them, unless that is done."""
+def rendered_start(home: Path, data: Path, recipe: str, count: int) -> None:
+    """Render images and pretrain on them, unless that is done."""
     al_loop("-w", str(home), "pool", "add-val", str(data / "val.json"))
-    al_loop("-w", str(home), "render", "dice", "--count", "320")
+    al_loop("-w", str(home), "render", recipe, "--count", str(count))
     al_loop("-w", str(home), "pretrain")
 
 
@@ -107,7 +107,7 @@ def main() -> None:
     args.results.mkdir(parents=True, exist_ok=True)
     if {"dice", "mix"} & set(parts):
         home = workspace(work, "dice", DICE)
-        rendered_start(home, data / "dice")
+        rendered_start(home, data / "dice", "dice", 320)
     if "dice" in parts:
         out = work / "bench-dice"
         start = ["--start", "synthetic:pretrain-1", "--iterations", "160"]
@@ -116,12 +116,13 @@ def main() -> None:
         figure(out / "results.csv", "Dice, start: M0 from rendered dice", args.results / "dice.png")
     if "steel" in parts:
         out, steel = work / "bench-neu", workspace(work, "steel", STEEL)
-        start = ["--start", "scratch", "--iterations", "200"]
+        rendered_start(steel, data / "neu-det", "steel-slab", 400)
+        start = ["--start", "synthetic:pretrain-1", "--iterations", "400"]
         al_loop(
             "-w", str(steel), "benchmark", *sets(data / "neu-det"), *cycles, *start, *seeds, *resumed(out)
         )
         shutil.copy(out / "results.csv", args.results / "steel.csv")
-        figure(out / "results.csv", "NEU-DET, start: random weights", args.results / "steel.png")
+        figure(out / "results.csv", "NEU-DET, start: M0 from rendered steel", args.results / "steel.png")
     if "mix" in parts:
         out = work / "mix-dice"
         grid = [

@@ -194,6 +194,15 @@ def test_another_question_is_refused_and_named(
     with pytest.raises(ConfigError, match=r"strategies: was .*dbal"):
         run(out, replace(question, strategies=("random",)), resume=True)
     run(out, replace(question, strategies=("random", "dbal", "margin"), seeds=3), resume=True)
+    more = replace(
+        question,
+        strategies=("random", "dbal", "margin"),
+        seeds=3,
+        starts={"a": "scratch", "scratch": "scratch"},
+    )
+    run(out, more, resume=True)
+    with pytest.raises(ConfigError, match=r"starts\.a: was '', now None"):
+        run(out, replace(more, starts={"scratch": "scratch"}), resume=True)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(ConfigError, match=r"not empty and holds no benchmark\.json"):

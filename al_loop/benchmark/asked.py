@@ -39,7 +39,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     anew: bool
     settings: Config
 
-    growing: ClassVar[tuple[str, ...]] = ("strategies", "seeds", "cycles", "batches")
+    growing: ClassVar[tuple[str, ...]] = ("starts", "strategies", "seeds", "cycles", "batches")
 
 
 class MixAsked(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +96,8 @@ def _plain(asked: Asked | MixAsked) -> Any:
 
 def _differences(before: Any, now: Any, path: str, growing: tuple[str, ...]) -> list[tuple[str, Any, Any]]:
     if isinstance(before, dict) and isinstance(now, dict):
-        keys = sorted(before.keys() | now.keys())
+        # Of what may grow, only what was there before must still be.
+        keys = sorted(before if path in growing else before.keys() | now.keys())
         return [
             found
             for key in keys
