@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 from render.errors import WorkerError
+
+#: Seconds within which a cluster takes a connection.
+_KNOCK_S = 10.0
 
 
 @contextlib.contextmanager
@@ -44,6 +48,7 @@ def ray_for(address: str) -> Any:
 
 
 def _connect(ray: Any, address: str) -> None:
+    _knock(address)
     alone = {"include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **alone)
@@ -51,4 +56,18 @@ def _connect(ray: Any, address: str) -> None:
         raise WorkerError(
             f"no Ray cluster at {address} ({str(error).strip().splitlines()[0]}); start one: ray start --head, "
             "or name its address, or say --ray local"
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """Ray itself tries for minutes where nobody listens; raises WorkerError at once."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
+    except OSError as error:
+        raise WorkerError(
+            f"no Ray cluster at {address} ({error.strerror or error}); start one: ray start --head, or name its address, "
+            "or say --ray local"
         ) from error

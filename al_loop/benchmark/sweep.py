@@ -106,9 +106,10 @@ def run_benchmark(
     if room.sets.problems:
         reporter.line(f"{len(room.sets.problems)} problems:{summarise(room.sets.problems)}")
     _say_what_was_clipped(question, room, reporter)
-    remember(out, room.asked, resume=resume)
-    with room.workspace.lock(), crew_of(opening, room.workspace.root, jobs, ray) as crew:
-        return Outcome(room.asked, room.sets, run_all(room, crew, reporter))
+    with crew_of(opening, room.workspace.root, jobs, ray) as crew:
+        remember(out, room.asked, resume=resume)
+        with room.workspace.lock():
+            return Outcome(room.asked, room.sets, run_all(room, crew, reporter))
 
 
 def check(question: Question) -> None:

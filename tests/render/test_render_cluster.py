@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 import sys
 
 import msgspec
@@ -85,6 +86,17 @@ def test_without_ray_it_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(WorkerError, match=r"pip install 'al-loop\[ray\]'"):
         render_dataset(RECIPE, tmp_path / "out", 1, 0, ray="auto")
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_where_nobody_listens_it_says_so_at_once(tmp_path, form):
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is an extra: pip install 'al-loop[ray]'")
+    with socket.socket() as taken:  # bound, and not listening
+        taken.bind(("127.0.0.1", 0))
+        address = form.format(taken.getsockname()[1])
+        with pytest.raises(WorkerError, match=f"no Ray cluster at {address} .*refused.*ray start --head"):
+            render_dataset(RECIPE, tmp_path / "out", 1, 0, ray=address)
 
 
 @pytest.fixture(scope="module")
