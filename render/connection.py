@@ -20,6 +20,7 @@ def connected(address: str) -> Iterator[Any]:
 
     Raises WorkerError when Ray is not installed or no cluster answers.
     """
+    _knock(address)
     ray = ray_for(address)
     ours = not ray.is_initialized()
     if ours:
@@ -48,7 +49,6 @@ def ray_for(address: str) -> Any:
 
 
 def _connect(ray: Any, address: str) -> None:
-    _knock(address)
     alone = {"include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **alone)
