@@ -78,9 +78,13 @@ def _read(path: str, out: str, drop: bool) -> dict[str, Any]:
 
 
 def _dropped(pieces: list[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> dict[str, NDArray[Any]]:
-    """How the pieces, held together, come to lie; nothing for those that span no volume."""
+    """How the pieces, held together, come to lie; nothing for those that span no volume, or without rigid bodies."""
+    import bpy
+
     from render.worker.dropping import landed
 
+    if not bpy.app.build_options.bullet:  # a Blender of one's own need not have them
+        return {}
     vertices = np.concatenate([vertices for vertices, _ in pieces])
     starts = np.cumsum([0, *(len(vertices) for vertices, _ in pieces[:-1])])
     triangles = np.concatenate([faces + start for (_, faces), start in zip(pieces, starts, strict=True)])
