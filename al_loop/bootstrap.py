@@ -100,6 +100,20 @@ def compare(
     )
 
 
+def interval(
+    matches: Sequence[ClassMatches], *, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float] | None:
+    """95 % interval of one model's AP over resampled images; None where there is no box to be found."""
+    images = matches[0].truth.shape[1]
+    drawn = _weights(images, resamples, np.random.default_rng(seed))
+    parts = np.split(drawn, range(_ROWS, resamples, _ROWS))
+    spread = np.concatenate([_mean(average_precision(matches, part), (1, 2)) for part in parts])
+    if not np.isfinite(spread).any():
+        return None
+    low, high = np.quantile(spread[np.isfinite(spread)], (0.025, 0.975))
+    return float(low), float(high)
+
+
 def average_precision(matches: Sequence[ClassMatches], weights: FloatArray, area: int = 0) -> FloatArray:
     """COCO's AP of every resample, class and IoU, (resamples, classes, IoUs); nan where there is no box to be found.
 

@@ -20,6 +20,7 @@ StrategyName = Literal[
     "least-confidence-max", "least-confidence-mean", "margin", "margin-max", "margin-mean", "most-boxes", "ours",
     "ppal", "random", "typiclust",
 ]  # fmt: skip
+TriggerName = Literal["new-data", "time", "drift", "metric", "budget"]
 #: Strategies that read RoI features, which are large and otherwise not kept.
 FEATURE_STRATEGIES: tuple[StrategyName, ...] = ("badge", "ppal")
 
@@ -67,15 +68,73 @@ class CycleConfig(Section, frozen=True):
     strategy: StrategyName = "dbal"
     beta: Annotated[float, msgspec.Meta(ge=1)] = 2.0  # DBAL clusters the beta * k most uncertain
     explore: Fraction = 0.1  # share of k reserved for images the model is silent about
+    audit: Fraction = (
+        0.1  # share of k drawn by lot, to measure the model on: what is selected is hard by design
+    )
     candidates: Literal["unlabelled", "all"] = "unlabelled"  # "all" is the paper's U with L
     seed: int = 0
+
+
+class NewDataTrigger(Section, frozen=True):
+    """Enough images that nobody has labelled."""
+
+    images: Positive = 500  # of those that came since the last cycle began
+
+
+class TimeTrigger(Section, frozen=True):
+    """Enough time since the last cycle began."""
+
+    hours: Annotated[float, msgspec.Meta(gt=0)] = 168.0
+
+
+class DriftTrigger(Section, frozen=True):
+    """What comes in looks unlike what the model was promoted on."""
+
+    window: Annotated[int, msgspec.Meta(ge=50)] = 50  # images judged together, as they come
+    reference: Annotated[int, msgspec.Meta(ge=50)] = 500  # images they are held against
+    in_a_row: Positive = 2  # windows that must have drifted
+    false_alarms: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.05  # chance of one in `horizon` windows
+    horizon: Positive = 100
+    effect: NotNegative = 0.1  # standard deviations; a smaller shift is none, however sure
+    cooldown_h: NotNegative = 24.0  # hours after an alarm without another
+
+
+class MetricTrigger(Section, frozen=True):
+    """The model does worse on images drawn by lot than it did on the validation set."""
+
+    images: Annotated[int, msgspec.Meta(ge=2)] = (
+        20  # drawn by lot and labelled, the newest; fewer say nothing
+    )
+    fall: NotNegative = 0.05  # AP; the whole interval must lie below
+    cooldown_h: NotNegative = 24.0
+
+
+class BudgetAdvice(Section, frozen=True):
+    """Whether more labels are still worth their price."""
+
+    gain: NotNegative = 0.005  # AP; two cycles in a row below are a reason to stop
+    hold: bool = False  # new data and time then start no cycle
+
+
+class MonitorConfig(Section, frozen=True):
+    """`al-loop monitor`."""
+
+    inbox: tuple[str, ...] = ()  # folders, globs, URLs of object stores
+    settle_s: NotNegative = 10.0  # a file whose size or time changed more recently is still being written
+    triggers: tuple[TriggerName, ...] = ("new-data", "drift", "metric", "budget")
+    new_data: NewDataTrigger = NewDataTrigger()
+    time: TimeTrigger = TimeTrigger()
+    drift: DriftTrigger = DriftTrigger()
+    metric: MetricTrigger = MetricTrigger()
+    budget: BudgetAdvice = BudgetAdvice()
 
 
 class PromotionConfig(Section, frozen=True):
     """When a candidate replaces the current model."""
 
+    sets: tuple[str, ...] = ("validation",)  # labelled sets on which AP may not fall; the others are reported
     tolerance: NotNegative = 0.0  # AP it may fall by
-    class_tolerance: Fraction = 1.0  # AP a single class may fall by; 1 does not look at classes
+    class_tolerance: Fraction = 0.1  # AP a single class may fall by; more, and surely so, is refused
 
 
 class LabelStudioConfig(Section, frozen=True):
@@ -100,6 +159,7 @@ class Config(Section, frozen=True):
     score: ScoreConfig = ScoreConfig()
     cycle: CycleConfig = CycleConfig()
     promotion: PromotionConfig = PromotionConfig()
+    monitor: MonitorConfig = MonitorConfig()
     label_studio: LabelStudioConfig = LabelStudioConfig()
 
 
@@ -151,8 +211,10 @@ def _explain(message: str, data: object) -> str:
     if not path:
         return what
     if what.startswith("Invalid enum value"):
-        section, _, key = path.rpartition(".")
-        what = f"expected one of {', '.join(map(repr, get_args(_fields_at(section)[key])))}"
+        section, _, key = path.partition("[")[0].rpartition(".")
+        choices = get_args(_fields_at(section)[key])
+        choices = get_args(choices[0]) or choices  # of a list: what it may hold
+        what = f"expected one of {', '.join(map(repr, choices))}"
     return f"{path} = {_value_at(data, path)!r}: {what[:1].lower()}{what[1:]}"
 
 

@@ -17,8 +17,7 @@ from al_loop.files import json_hash, read_json, write_json
 from al_loop.manifest import complete_manifests, write_manifest
 from al_loop.models import Model
 from al_loop.picks import Pick, pick
-from al_loop.promotion import decide, hold_against
-from al_loop.samples import Metrics
+from al_loop.promotion import Judgement, judge
 from al_loop.scoring import context_for, score_for
 from al_loop.shards import ScoredImages, ShardStore
 from al_loop.stages import Output, Stage, Waiting, run_stage
@@ -33,8 +32,6 @@ class CycleResult:
     number: int
     finished: bool
     message: str
-    ap_before: float | None = None
-    ap_after: float | None = None
 
 
 def run_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> CycleResult:
@@ -48,12 +45,12 @@ def run_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> CycleR
         _push(workspace, cycle, picks, reporter)
         _pull(workspace, cycle, reporter)
         candidate = _train(workspace, cycle, reporter)
-        before, after = _evaluate(workspace, candidate, reporter)
-        reason = _promote(workspace, cycle, candidate, before, after, reporter)
+        judged = _evaluate(workspace, candidate, reporter)
+        reason = _promote(workspace, cycle, candidate, judged, reporter)
     except Waiting as waiting:
         return CycleResult(cycle.number, False, str(waiting))
     write_manifest(workspace, cycle.number)
-    return CycleResult(cycle.number, True, reason, before.ap, after.ap if after else None)
+    return CycleResult(cycle.number, True, reason)
 
 
 def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> None:
@@ -105,7 +102,7 @@ def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick
     with workspace.store.transaction():
         for p in picks:
             workspace.store.execute(
-                "INSERT OR IGNORE INTO picks VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO picks VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 cycle.number,
                 p.rank,
                 p.image_id,
@@ -113,6 +110,7 @@ def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick
                 p.reason,
                 bridge.task_key(cycle.number, p),
                 "known" if p.known else "selected",
+                int(p.audit),
             )
     reporter.line(
         f"  select: {len(picks)} by {settings.strategy} → {_relative(workspace, stage.folder)}/picks.json"
@@ -192,39 +190,27 @@ def _train(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> Model | No
     )
 
 
-def _evaluate(
-    workspace: Workspace, candidate: Model | None, reporter: Reporter
-) -> tuple[Metrics, Metrics | None]:
-    """Return the metrics of the current model, which a rollback may have changed since, and of the candidate."""
-    validation = library.validation(workspace)
-    before = modelling.evaluate_model(workspace, models.current_model(workspace), validation, reporter)
+def _evaluate(workspace: Workspace, candidate: Model | None, reporter: Reporter) -> Judgement | None:
+    """Hold the candidate against the current model, which a rollback may have changed since."""
     if candidate is None:
-        return before, None
-    after = modelling.evaluate_model(workspace, candidate, validation, reporter)
+        return None
+    judged = judge(workspace, candidate, models.current_model(workspace), reporter)
+    after, before = judged.candidate, judged.current or judged.candidate
     reporter.line(
         f"  evaluate: AP {before.ap:.3f} → {after.ap:.3f}, AP50 {before.ap50:.3f} → {after.ap50:.3f} "
         f"on {after.images} validation images"
     )
-    return before, after
+    return judged
 
 
 def _promote(
-    workspace: Workspace,
-    cycle: Cycle,
-    candidate: Model | None,
-    before: Metrics,
-    after: Metrics | None,
-    reporter: Reporter,
+    workspace: Workspace, cycle: Cycle, candidate: Model | None, judged: Judgement | None, reporter: Reporter
 ) -> str:
     """Make the candidate current if it is not worse; close the cycle either way."""
-    if candidate is None or after is None:
+    if candidate is None or judged is None:
         promoted, reason = False, "nothing to learn from: no label has a box"
     else:
-        apart = hold_against(
-            workspace, candidate, models.current_model(workspace), library.validation(workspace), reporter
-        )
-        decision = decide(after, before, workspace.config.promotion, apart)
-        promoted, reason = decision.promote, decision.reason
+        promoted, reason = judged.decision.promote, judged.decision.reason
     with workspace.store.transaction():
         if promoted and candidate is not None:
             models.promote(workspace, candidate, reason)

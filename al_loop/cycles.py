@@ -12,6 +12,7 @@ from al_loop.console import Reporter
 from al_loop.errors import DataError
 from al_loop.files import write_json
 from al_loop.models import Model
+from al_loop.promotion import check_sets
 from al_loop.samples import ImageFile
 from al_loop.workspace import Workspace, now
 
@@ -29,7 +30,7 @@ class Cycle:
 def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle:
     """Begin a cycle: freeze the pool and the settings; ModelError or DataError when something is missing."""
     model = models.current_model(workspace)
-    library.validation(workspace)
+    check_sets(workspace)
     pool = library.unlabelled(workspace)
     if not pool:
         raise DataError(
@@ -44,7 +45,8 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "pool.json", [image.id for image in _candidates(workspace)])
     workspace.store.execute(
-        "INSERT INTO cycles VALUES (?, ?, ?, ?, NULL, NULL, ?, NULL)",
+        "INSERT INTO cycles VALUES (?, ?, ?, ?, NULL, NULL, ?, NULL, "
+        "(SELECT coalesce(max(arrived), 0) FROM images))",
         number,
         k,
         msgspec.json.encode(workspace.config).decode(),

@@ -18,14 +18,16 @@ def differing(workspace: Workspace, first: str, second: str, reporter: Reporter)
     """Lines about model `first` minus model `second` on the validation set."""
     a, b = models.get_model(workspace, first), models.get_model(workspace, second)
     validation = library.validation(workspace)
-    apart = modelling.compare_models(workspace, a, b, validation, reporter)
+    apart = modelling.compare_models(workspace, a, b, library.VALIDATION, reporter)
     lines = [f"{a.id} − {b.id} on {apart.images} validation images, {apart.resamples} resamples"]
     rows = {"AP": apart.ap, "AP50": apart.ap50}
     rows |= {f"AP, {name} boxes": d for name, d in apart.by_area.items()}
     rows |= {f"AP of {name}": d for name, d in apart.per_class.items()}
     width = max(map(len, rows))
     lines += [f"  {name.ljust(width)}  {difference}" for name, difference in rows.items()]
-    seen = {model.id: modelling.predictions(workspace, model, validation, reporter) for model in (a, b)}
+    seen = {
+        model.id: modelling.predictions(workspace, model, library.VALIDATION, reporter) for model in (a, b)
+    }
     for better, worse in ((a.id, b.id), (b.id, a.id)):
         named = [
             _source(workspace, item.image.id)

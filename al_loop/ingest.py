@@ -6,7 +6,7 @@ import glob
 import hashlib
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from al_loop.coco import missing_classes, read_coco
 from al_loop.errors import DataError
 from al_loop.files import write_atomically
-from al_loop.library import boxes_to_json
+from al_loop.library import VALIDATION, boxes_to_json
 from al_loop.workspace import Workspace, now
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -70,13 +70,20 @@ def find_images(patterns: Sequence[str]) -> Iterator[Path]:
 
 
 def add_images(
-    workspace: Workspace, files: Sequence[Path], on_progress: Progress | None = None
+    workspace: Workspace,
+    files: Sequence[Path],
+    on_progress: Progress | None = None,
+    sources: Mapping[Path, str] | None = None,
 ) -> IngestReport:
-    """Add photographs to the pool; safe to repeat. A file that cannot be used is refused by name."""
+    """Add photographs to the pool; safe to repeat. A file that cannot be used is refused by name.
+
+    sources: where a file came from, if it is a copy.
+    """
     report = IngestReport()
     for number, path in enumerate(files, start=1):
+        source = (sources or {}).get(path, str(path))
         try:
-            _store(workspace, load_upright(path), path, "pool", report)
+            _store(workspace, load_upright(path), source, "pool", report)
         except DataError as error:
             report.refused.append((path, str(error)))
         if on_progress:
@@ -85,17 +92,18 @@ def add_images(
 
 
 def add_validation(
-    workspace: Workspace, coco: Path, on_progress: Progress | None = None
+    workspace: Workspace, coco: Path, on_progress: Progress | None = None, name: str = VALIDATION
 ) -> tuple[IngestReport, list[str]]:
-    """Add a labelled COCO set as the fixed validation set; return the report and what was left out.
+    """Add a labelled COCO set as the fixed validation set, or to another one; return the report and what was left out.
 
     An image that is in the pool already leaves it: a model must not be judged on what it learns from.
-    Raises DataError when a class of the workspace has no box in the set, as its AP could not be known.
+    Raises DataError when a class of the workspace has no box in the validation set, as its AP could not be known;
+    of another set when no class has one.
     """
     classes = workspace.config.classes
     found = read_coco(coco, classes)
     missing = missing_classes(found.images, classes)
-    if missing:
+    if missing and (name == VALIDATION or len(missing) == len(classes)):
         have = [name for name in classes if name not in missing]
         raise DataError(
             f"{coco} has no box of {', '.join(missing)} (it has {', '.join(have) or 'none of the classes'}). "
@@ -109,7 +117,8 @@ def add_validation(
                 raise DataError(
                     f"is {upright.width}x{upright.height} px upright, {coco.name} says {item.width}x{item.height}"
                 )
-            _store(workspace, upright, item.path, "validation", report)
+            _store(workspace, upright, str(item.path), "validation", report)
+            workspace.store.execute("INSERT OR IGNORE INTO sets VALUES (?, ?)", name, upright.id)
             workspace.store.execute(
                 "INSERT OR REPLACE INTO labels VALUES (?, ?, ?, NULL, NULL, NULL, ?)",
                 upright.id,
@@ -167,7 +176,7 @@ def _upright(data: bytes) -> Upright:
         return Upright(identity, buffer.getvalue(), suffix, turned.width, turned.height)
 
 
-def _store(workspace: Workspace, image: Upright, source: Path, role: str, report: IngestReport) -> None:
+def _store(workspace: Workspace, image: Upright, source: str, role: str, report: IngestReport) -> None:
     known = workspace.store.row("SELECT role FROM images WHERE id = ?", image.id)
     if known is not None:
         if role == "validation" and known["role"] == "pool":
@@ -181,13 +190,13 @@ def _store(workspace: Workspace, image: Upright, source: Path, role: str, report
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, image.data)
     workspace.store.execute(
-        "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(arrived), 0) + 1 FROM images))",
         image.id,
         str(relative),
         hashlib.sha256(image.data).hexdigest(),
         image.width,
         image.height,
-        str(source),
+        source,
         role,
         now(),
     )

@@ -14,6 +14,9 @@ from al_loop.files import json_hash
 from al_loop.samples import ImageFile, LabelledImage
 from al_loop.workspace import Workspace
 
+#: The set that stops trainings and that a model must not be worse on.
+VALIDATION = "validation"
+
 
 def unlabelled(workspace: Workspace) -> list[ImageFile]:
     """Return the pool's images that nobody has labelled or skipped, by id."""
@@ -26,22 +29,44 @@ def unlabelled(workspace: Workspace) -> list[ImageFile]:
 
 def labelled(workspace: Workspace) -> list[LabelledImage]:
     """Return L: the pool's images with boxes from people, or confirmed to be empty, by id."""
-    return _labelled(workspace, "pool")
+    rows = workspace.store.rows(
+        "SELECT i.*, l.boxes FROM images i JOIN labels l ON l.image_id = i.id "
+        "WHERE i.role = 'pool' AND l.status IN ('labelled', 'empty') ORDER BY i.id"
+    )
+    return [_labelled_image(workspace, row) for row in rows]
 
 
-def validation(workspace: Workspace) -> list[LabelledImage]:
-    """Return the fixed validation set; DataError when there is none."""
-    images = _labelled(workspace, "validation")
-    if not images:
+def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledImage]:
+    """Return the fixed validation set, or another that models are judged on; DataError when there is none."""
+    rows = workspace.store.rows(
+        "SELECT i.*, l.boxes FROM sets s JOIN images i ON i.id = s.image_id JOIN labels l ON l.image_id = i.id "
+        "WHERE s.name = ? AND l.status IN ('labelled', 'empty') ORDER BY i.id",
+        name,
+    )
+    if not rows and name == VALIDATION:
         raise DataError(
             "no validation set: a model cannot be judged. Add one: al-loop pool add-val COCO.json"
         )
-    return images
+    if not rows:
+        raise DataError(
+            f"no set {name!r} to judge models on; there are: {', '.join(set_names(workspace)) or 'none'}. "
+            f"Add it: al-loop pool add-val COCO.json --name {name}"
+        )
+    return [_labelled_image(workspace, row) for row in rows]
+
+
+def set_names(workspace: Workspace) -> list[str]:
+    """Return the sets that models are judged on, the validation set first."""
+    rows = workspace.store.rows("SELECT DISTINCT name FROM sets ORDER BY name != ?, name", VALIDATION)
+    return [str(row["name"]) for row in rows]
 
 
 def images_by_id(workspace: Workspace, ids: Sequence[str]) -> list[ImageFile]:
     """Return the images named, in that order."""
-    found = {row["id"]: row for row in workspace.store.rows("SELECT * FROM images")}
+    rows = workspace.store.rows(
+        "SELECT * FROM images WHERE id IN (SELECT value FROM json_each(?))", json.dumps(list(ids))
+    )
+    found = {row["id"]: row for row in rows}
     return [_image(workspace, found[name]) for name in ids]
 
 
@@ -69,13 +94,8 @@ def boxes_from_json(text: str) -> Boxes:
     return Boxes(rows[:, :4].copy(), rows[:, 4].astype(np.int64))
 
 
-def _labelled(workspace: Workspace, role: str) -> list[LabelledImage]:
-    rows = workspace.store.rows(
-        "SELECT i.*, l.boxes FROM images i JOIN labels l ON l.image_id = i.id "
-        "WHERE i.role = ? AND l.status IN ('labelled', 'empty') ORDER BY i.id",
-        role,
-    )
-    return [LabelledImage(_image(workspace, row), boxes_from_json(row["boxes"])) for row in rows]
+def _labelled_image(workspace: Workspace, row: sqlite3.Row) -> LabelledImage:
+    return LabelledImage(_image(workspace, row), boxes_from_json(row["boxes"]))
 
 
 def _images(workspace: Workspace, sql: str) -> list[ImageFile]:

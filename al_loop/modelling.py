@@ -8,12 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from al_loop import library
 from al_loop.boxes import Boxes
 from al_loop.config import TrainConfig
 from al_loop.console import Progress, Reporter
 from al_loop.errors import ConfigError, ModelError
 from al_loop.files import file_sha256, json_hash, read_json, write_json
-from al_loop.library import labels_hash
 from al_loop.models import CONFIG, WEIGHTS, Model, save_metrics, saved_metrics
 from al_loop.samples import ImageFile, LabelledImage, Metrics
 from al_loop.shards import ShardStore
@@ -161,51 +161,60 @@ def import_model(
     return {"weights_sha256": file_sha256(folder / WEIGHTS), "source": checkpoint}
 
 
-def evaluate_model(
-    workspace: Workspace, model: Model, validation: Sequence[LabelledImage], reporter: Reporter
-) -> Metrics:
-    """Return a model's metrics on the validation set, predicting only if that was never done."""
-    score_thr = workspace.config.score.score_thr
-    digest = json_hash([labels_hash(validation), score_thr])
-    known = saved_metrics(workspace, model.id, digest)
+def evaluate_model(workspace: Workspace, model: Model, name: str, reporter: Reporter) -> Metrics:
+    """Return a model's metrics on the set of that name, predicting only if that was never done."""
+    truth = library.validation(workspace, name)
+    digest = evaluation_hash(workspace, truth, name)
+    known = saved_metrics(workspace, model.id, digest, name)
     if known is not None:
         return known
-    folder = _predictions(workspace, model)
-    with reporter.progress("evaluate") as progress:
-        metrics = judge(workspace, model, validation, folder, progress)
-    write_json(model.folder / "metrics.json", {"validation_hash": digest, **asdict(metrics)})
-    save_metrics(workspace, model.id, digest, metrics)
+    metrics = _with_interval(workspace, truth, predictions(workspace, model, name, reporter))
+    if name == library.VALIDATION:
+        write_json(model.folder / "metrics.json", {"validation_hash": digest, **asdict(metrics)})
+    save_metrics(workspace, model.id, digest, metrics, name)
     return metrics
 
 
+def evaluation_hash(workspace: Workspace, truth: Sequence[LabelledImage], name: str) -> str:
+    """Return what metrics on a set are known by: its labels, and the threshold of predictions."""
+    parts: list[object] = [library.labels_hash(truth), workspace.config.score.score_thr]
+    return json_hash(parts if name == library.VALIDATION else [*parts, name])
+
+
+def _with_interval(
+    workspace: Workspace, truth: Sequence[LabelledImage], predicted: dict[str, Boxes]
+) -> Metrics:
+    """Metrics with the interval of AP."""
+    from al_loop.bootstrap import interval
+    from al_loop.detector.evaluate import evaluate, match
+
+    classes = workspace.config.classes
+    low, high = interval(match(truth, predicted, classes)) or (None, None)
+    return replace(evaluate(truth, predicted, classes), low=low, high=high)
+
+
 def compare_models(
-    workspace: Workspace,
-    candidate: Model,
-    current: Model,
-    validation: Sequence[LabelledImage],
-    reporter: Reporter,
+    workspace: Workspace, candidate: Model, current: Model, name: str, reporter: Reporter
 ) -> Comparison:
-    """How sure the difference of two models on the validation set is."""
+    """How sure the difference of two models on the set of that name is."""
     from al_loop.bootstrap import compare
     from al_loop.detector.evaluate import match
 
-    classes = workspace.config.classes
+    classes, truth = workspace.config.classes, library.validation(workspace, name)
     found = [
-        match(validation, predictions(workspace, model, validation, reporter), classes)
-        for model in (candidate, current)
+        match(truth, predictions(workspace, model, name, reporter), classes) for model in (candidate, current)
     ]
     return compare(found[0], found[1], classes)
 
 
-def predictions(
-    workspace: Workspace, model: Model, validation: Sequence[LabelledImage], reporter: Reporter
-) -> dict[str, Boxes]:
-    """A model's boxes on the validation set by image, as `evaluate_model` keeps them."""
-    folder = _predictions(workspace, model)
-    with reporter.progress(f"{model.id}: validation") as progress:
-        score(workspace, model, [item.image for item in validation], folder, progress)
+def predictions(workspace: Workspace, model: Model, name: str, reporter: Reporter) -> dict[str, Boxes]:
+    """A model's boxes on the set of that name by image; they are kept beside the model, of all sets."""
+    folder = model.folder / "validation" / f"thr-{workspace.config.score.score_thr:g}"
+    images = [item.image for item in library.validation(workspace, name)]
+    with reporter.progress(f"{model.id}: {name}") as progress:
+        score(workspace, model, images, folder, progress)
     scored = ShardStore(folder).load()
-    return {name: scored.boxes(i) for i, name in enumerate(scored.image_ids)}
+    return {image: scored.boxes(i) for i, image in enumerate(scored.image_ids)}
 
 
 def judge(
@@ -218,11 +227,6 @@ def judge(
     scored = ShardStore(folder).load()
     predicted = {name: scored.boxes(i) for i, name in enumerate(scored.image_ids)}
     return evaluate(labelled, predicted, workspace.config.classes)
-
-
-def _predictions(workspace: Workspace, model: Model) -> Path:
-    """Where a model's predictions on the validation set are."""
-    return model.folder / "validation" / f"thr-{workspace.config.score.score_thr:g}"
 
 
 def model_inputs(workspace: Workspace) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from al_loop.errors import ModelError
+from al_loop.library import VALIDATION
 from al_loop.samples import Metrics
 from al_loop.workspace import Workspace, now
 
@@ -86,7 +87,7 @@ def register_model(
             weights_sha256,
         )
         workspace.store.execute(
-            "INSERT INTO models VALUES (?, ?, ?, ?, ?, ?) "
+            "INSERT INTO models VALUES (?, ?, ?, ?, ?, ?, NULL) "
             "ON CONFLICT (id) DO UPDATE SET weights_sha256 = excluded.weights_sha256",
             model_id,
             parent,
@@ -102,7 +103,11 @@ def promote(workspace: Workspace, model: Model, reason: str) -> None:
     """Make a model the current one; nothing happens if it is."""
     if not (has_model(workspace) and current_model(workspace).id == model.id):
         workspace.store.execute(
-            "INSERT INTO promotions (model_id, reason, at) VALUES (?, ?, ?)", model.id, reason, now()
+            "INSERT INTO promotions (model_id, reason, at, arrived) "
+            "VALUES (?, ?, ?, (SELECT coalesce(max(arrived), 0) FROM images))",
+            model.id,
+            reason,
+            now(),
         )
 
 
@@ -130,23 +135,29 @@ def rollback(workspace: Workspace, model_id: str | None = None) -> tuple[Model, 
     return current, target
 
 
-def save_metrics(workspace: Workspace, model_id: str, validation_hash: str, metrics: Metrics) -> None:
-    """Keep what a model reached on a validation set."""
+def save_metrics(
+    workspace: Workspace, model_id: str, validation_hash: str, metrics: Metrics, name: str = VALIDATION
+) -> None:
+    """Keep what a model reached on the validation set, or on another of that name."""
     workspace.store.execute(
-        "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?)",
+        "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?)",
         model_id,
         validation_hash,
         json.dumps(asdict(metrics)),
+        name,
     )
 
 
-def saved_metrics(workspace: Workspace, model_id: str, validation_hash: str | None = None) -> Metrics | None:
-    """Return a model's metrics on the validation set of that hash, or on the last one it was judged on."""
+def saved_metrics(
+    workspace: Workspace, model_id: str, validation_hash: str | None = None, name: str = VALIDATION
+) -> Metrics | None:
+    """Return a model's metrics on the set of that hash, or on the last one of that name it was judged on."""
     row = workspace.store.row(
         "SELECT metrics FROM evaluations WHERE model_id = ? AND validation_hash = coalesce(?, validation_hash) "
-        "ORDER BY rowid DESC LIMIT 1",
+        "AND set_name = ? ORDER BY rowid DESC LIMIT 1",
         model_id,
         validation_hash,
+        name,
     )
     return Metrics(**json.loads(row["metrics"])) if row else None
 

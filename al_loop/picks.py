@@ -1,8 +1,8 @@
-"""Which images people label next: the strategy's picks, and a quota for what the model is silent about."""
+"""Which images people label next: the strategy's picks, and quotas for what is drawn by lot and what looks empty."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -14,6 +14,8 @@ from al_loop.config import CycleConfig
 from al_loop.samples import Float32Array
 from al_loop.shards import ScoredImages
 from strategies import Candidates, Detections, margin_sum, select, select_kmeans, silent
+
+_ROWS = 65536  # candidates at a time: some tens of megabytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,7 @@ class Pick:
     uncertainty: float
     reason: str
     known: bool = False  # labelled before: it costs no label and is not pushed
+    audit: bool = False  # drawn by lot: a fair sample of what comes in, to measure the model on
 
 
 def pick(
@@ -64,37 +67,67 @@ def pick(
     )
     rng = default_rng(SeedSequence([settings.seed, cycle]))
     k = min(k, len(candidates))
-    explored = _explore(candidates, k, settings, rng)
-    chosen = [(i, "explore: the model sees nothing here; unlike the others") for i in explored]
-    chosen += [
-        (i, _reason(candidates, i, settings)) for i in _exploit(candidates, k, explored, settings, rng)
-    ]
+    audited = _audit(candidates, k, settings, cycle, known)
+    explored = _explore(candidates, k, audited, settings, rng)
+    exploited = _exploit(candidates, k, [*audited, *explored], settings, rng)
+    chosen = [(i, "audit: drawn by lot, to measure the model on") for i in audited]
+    chosen += [(i, "explore: the model sees nothing here; unlike the others") for i in explored]
+    alike = _alike(candidates, exploited) if settings.strategy == "dbal" else [0] * len(exploited)
+    chosen += [(i, _reason(candidates, i, settings, n)) for i, n in zip(exploited, alike, strict=True)]
     chosen.sort(key=lambda item: (-uncertainty[item[0]], candidates.ids[item[0]]))
+    fair = set(exploited if settings.strategy == "random" else audited)
     return [
-        Pick(candidates.ids[i], rank, float(uncertainty[i]), reason, candidates.ids[i] in known)
+        Pick(name, rank, float(uncertainty[i]), reason, name in known, i in fair and name not in known)
         for rank, (i, reason) in enumerate(chosen)
+        for name in [candidates.ids[i]]
     ]
 
 
-def _explore(candidates: Candidates, k: int, settings: CycleConfig, rng: Generator) -> list[int]:
+def _audit(
+    candidates: Candidates, k: int, settings: CycleConfig, cycle: int, known: Collection[str]
+) -> list[int]:
+    """Return the indices of the audit quota, drawn by lot from what has no labels; random sampling is one as it is."""
+    fresh = [i for i, name in enumerate(candidates.ids) if name not in known]
+    count = min(round(settings.audit * k), len(fresh))
+    if count == 0 or settings.strategy == "random":
+        return []
+    # A stream of its own: what the strategy picks does not depend on whether there is an audit.
+    rng = default_rng(SeedSequence([settings.seed, cycle, 1]))
+    return [int(fresh[i]) for i in rng.choice(len(fresh), count, replace=False)]
+
+
+def _explore(
+    candidates: Candidates, k: int, taken: Collection[int], settings: CycleConfig, rng: Generator
+) -> list[int]:
     """Return the indices of the explore quota; random sampling has none, it is unbiased as it is."""
-    quiet = silent(candidates)
-    count = min(round(settings.explore * k), len(quiet))
+    quiet = np.setdiff1d(silent(candidates), np.asarray(sorted(taken), dtype=np.int64))
+    count = min(round(settings.explore * k), len(quiet), k - len(taken))
     if count == 0 or settings.strategy == "random":
         return []
     return [int(quiet[i]) for i in select_kmeans(candidates.subset(quiet), count, rng)]
 
 
 def _exploit(
-    candidates: Candidates, k: int, explored: Collection[int], settings: CycleConfig, rng: Generator
+    candidates: Candidates, k: int, taken: Collection[int], settings: CycleConfig, rng: Generator
 ) -> list[int]:
     """Return the indices that the strategy picks for the rest of k."""
-    rest = np.setdiff1d(np.arange(len(candidates)), np.asarray(sorted(explored), dtype=np.int64))
-    if k == len(explored):
+    rest = np.setdiff1d(np.arange(len(candidates)), np.asarray(sorted(taken), dtype=np.int64))
+    if k == len(taken):
         return []
     options = {"beta": settings.beta} if settings.strategy == "dbal" else {}
-    chosen = select(settings.strategy, candidates.subset(rest), k - len(explored), rng, **options)
+    chosen = select(settings.strategy, candidates.subset(rest), k - len(taken), rng, **options)
     return [int(rest[i]) for i in chosen]
+
+
+def _alike(candidates: Candidates, chosen: Sequence[int]) -> list[int]:
+    """Of how many candidates each chosen one is the nearest: the size of what it stands for, itself included."""
+    centres = candidates.embeddings[list(chosen)].astype(np.float32)
+    half = (centres**2).sum(axis=1) / 2
+    sizes = np.zeros(len(centres), np.int64)
+    for rows in range(0, len(candidates), _ROWS):
+        part = candidates.embeddings[rows : rows + _ROWS].astype(np.float32)
+        sizes += np.bincount(np.argmax(part @ centres.T - half, axis=1), minlength=len(centres))
+    return [int(n) for n in sizes]
 
 
 def detections_of(scored: ScoredImages) -> Detections:
@@ -104,7 +137,7 @@ def detections_of(scored: ScoredImages) -> Detections:
     )
 
 
-def _reason(candidates: Candidates, index: int, settings: CycleConfig) -> str:
+def _reason(candidates: Candidates, index: int, settings: CycleConfig, alike: int) -> str:
     """Say in one line why the strategy took an image."""
     name = settings.strategy
     if name == "random":
@@ -113,7 +146,7 @@ def _reason(candidates: Candidates, index: int, settings: CycleConfig) -> str:
     place = int((candidates.uncertainty > own).sum()) + 1
     why = f"uncertainty {own:.2f}, rank {place} of {len(candidates)}"
     if name == "dbal":
-        return f"{why}; stands for its cluster"
+        return f"{why}; stands for {alike} image{'' if alike == 1 else 's'} like it"
     return why if name == "margin" else f"{name}: {_WHY[name]}; {why}"
 
 

@@ -10,7 +10,7 @@ import msgspec
 from al_loop import library, modelling, models
 from al_loop.console import Reporter
 from al_loop.models import Model
-from al_loop.promotion import decide, hold_against
+from al_loop.promotion import check_sets, judge
 from al_loop.stages import Output, Stage, finished, run_stage
 from al_loop.synthetic import labelled_files, synthetic_images
 from al_loop.workspace import Workspace
@@ -21,6 +21,7 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
 
     data: COCO files of labelled images to learn from; none takes all rendered sets of the workspace.
     """
+    check_sets(workspace)
     images = labelled_files(workspace, data) if data else synthetic_images(workspace)
     validation = library.validation(workspace)
     inputs = {
@@ -43,7 +44,7 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
 
 def import_checkpoint(workspace: Workspace, checkpoint: str, config: str | None, reporter: Reporter) -> Model:
     """Take a trained detector into the workspace; ModelError says what does not fit."""
-    library.validation(workspace)
+    check_sets(workspace)
     inputs = {
         "checkpoint": modelling.checkpoint_identity(checkpoint),
         "config": config,
@@ -79,14 +80,9 @@ def _judge(workspace: Workspace, model: Model, reporter: Reporter) -> Model:
     if workspace.store.row("SELECT 1 FROM facts WHERE key = ?", judged) is not None:
         reporter.line(f"current model: {models.current_model(workspace).id}; {model.id} was made before")
         return model
-    validation = library.validation(workspace)
-    metrics = modelling.evaluate_model(workspace, model, validation, reporter)
-    before = apart = None
-    if models.has_model(workspace):
-        current = models.current_model(workspace)
-        before = modelling.evaluate_model(workspace, current, validation, reporter)
-        apart = hold_against(workspace, model, current, validation, reporter)
-    decision = decide(metrics, before, workspace.config.promotion, apart)
+    current = models.current_model(workspace) if models.has_model(workspace) else None
+    judged_now = judge(workspace, model, current, reporter)
+    metrics, decision = judged_now.candidate, judged_now.decision
     with workspace.store.transaction():
         if decision.promote:
             models.promote(workspace, model, decision.reason)

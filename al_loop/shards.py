@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class ShardStore:
 
     def image_ids(self) -> set[str]:
         """Return the images that have been scored."""
-        return {str(name) for path in self.paths() for name in _open(path)["image_ids"]}
+        return {str(name) for path in self.paths() for name in _open(path, ("image_ids",))["image_ids"]}
 
     def append(self, predictions: Sequence[Prediction]) -> None:
         """Write one more shard."""
@@ -98,9 +98,13 @@ class ShardStore:
         )
         write_atomically(self.folder / f"shard-{len(self.paths()):06d}.npz", buffer.getvalue())
 
-    def load(self) -> ScoredImages:
-        """Read all shards; WorkspaceError where there are none."""
-        shards = [_open(path) for path in self.paths()]
+    def load(self, wanted: Collection[str] | None = None) -> ScoredImages:
+        """Read all shards, or those that hold one of the images wanted; WorkspaceError where there are none."""
+        paths = self.paths()
+        if wanted is not None:
+            names = set(wanted)
+            paths = [p for p in paths if names.intersection(_open(p, ("image_ids",))["image_ids"].tolist())]
+        shards = [_open(path) for path in paths]
         if not shards:
             raise WorkspaceError(f"no scores in {self.folder}: expected shards there. Run: al-loop cycle")
         counts = np.concatenate([shard["counts"] for shard in shards])
@@ -119,12 +123,12 @@ def _features(prediction: Prediction) -> NDArray[np.float16]:
     return prediction.features.astype(np.float16)
 
 
-def _open(path: Path) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def _open(path: Path, fields: Sequence[str] | None = None) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-            # Scores of a version that knew none.
-            arrays.setdefault("features", np.zeros((len(arrays["labels"]), 0), np.float16))
+            arrays = {name: archive[name] for name in fields or archive.files}
+            if fields is None:  # scores of a version that knew none
+                arrays.setdefault("features", np.zeros((len(arrays["labels"]), 0), np.float16))
             return arrays
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise WorkspaceError(f"{path} is damaged ({error}). Delete it and run again: al-loop cycle") from None

@@ -56,7 +56,7 @@ def write_shifted(
         (folder / "images").mkdir(parents=True, exist_ok=True)
         names = {}
         for place, (image_id, path) in enumerate(paths.items()):
-            names[image_id] = _copy(path, folder / "images", kind, level, place)
+            names[image_id] = shifted_copy(path, folder / "images", kind, level, place).name
             if on_progress:
                 on_progress(number * len(paths) + place + 1, total)
         made[kind] = folder / "coco.json"
@@ -82,7 +82,11 @@ def _readable(coco: Path) -> tuple[dict[str, Any], dict[Any, Path]]:
     return data, paths
 
 
-def _copy(path: Path, folder: Path, kind: str, level: int, place: int) -> str:
+def shifted_copy(path: Path, folder: Path, kind: str, level: int, place: int) -> Path:
+    """Write a shifted copy of one picture into a folder, with its place in the name; returns the file.
+
+    Raises DataError for a file that is no picture.
+    """
     picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
         raise DataError(f"{path} is not an image that can be decoded")
@@ -90,7 +94,7 @@ def _copy(path: Path, folder: Path, kind: str, level: int, place: int) -> str:
     changed = shifted(np.asarray(picture, np.uint8), kind, level, default_rng(seed))
     name = f"{place:06d}-{path.stem}.png"
     write_atomically(folder / name, bytes(cv2.imencode(".png", changed)[1]))
-    return name
+    return folder / name
 
 
 def _blur(picture: Picture, level: int, rng: Generator) -> Floats:

@@ -18,7 +18,7 @@ def describe(workspace: Workspace) -> list[str]:
             "LEFT JOIN labels l ON l.image_id = i.id WHERE i.role = 'pool' GROUP BY 1"
         ).fetchall()
     )
-    validation = store.count("SELECT count(*) FROM images WHERE role = 'validation'")
+    validation = store.count("SELECT count(*) FROM sets WHERE name = 'validation'")
     pool = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "empty"
     rendered = store.count("SELECT coalesce(sum(images), 0) FROM datasets")
     return [

@@ -94,6 +94,69 @@ MIGRATIONS: tuple[str, ...] = (
 
     CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     """,
+    """
+    ALTER TABLE images ADD COLUMN arrived INTEGER;    -- 1, 2, ... as they came; clocks may jump
+    UPDATE images SET arrived = rowid;
+    CREATE UNIQUE INDEX images_arrived ON images (arrived);
+
+    -- The last image that had arrived when it happened.
+    ALTER TABLE cycles ADD COLUMN arrived INTEGER NOT NULL DEFAULT 0;
+    UPDATE cycles SET arrived =
+        coalesce((SELECT max(i.arrived) FROM images i WHERE i.added_at <= cycles.started_at), 0);
+    ALTER TABLE promotions ADD COLUMN arrived INTEGER NOT NULL DEFAULT 0;
+    UPDATE promotions SET arrived =
+        coalesce((SELECT max(i.arrived) FROM images i WHERE i.added_at <= promotions.at), 0);
+
+    ALTER TABLE picks ADD COLUMN audit INTEGER NOT NULL DEFAULT 0;  -- 1: drawn by lot, to measure the model on
+    ALTER TABLE models ADD COLUMN removed_at TEXT;                  -- its files were deleted by gc
+
+    CREATE TABLE sets (               -- labelled images that models are judged on, never trained on
+        name TEXT NOT NULL, image_id TEXT NOT NULL REFERENCES images (id),
+        PRIMARY KEY (name, image_id)
+    ) STRICT;
+    INSERT INTO sets SELECT 'validation', id FROM images WHERE role = 'validation';
+    ALTER TABLE evaluations ADD COLUMN set_name TEXT NOT NULL DEFAULT 'validation';
+
+    CREATE TABLE inbox (              -- files that the monitor has seen
+        path TEXT PRIMARY KEY,        -- or URL
+        size INTEGER NOT NULL, stamp TEXT NOT NULL,  -- both as last seen; another pair is another file
+        state TEXT NOT NULL CHECK (state IN ('waiting', 'taken', 'refused')),
+        note TEXT NOT NULL, seen_at TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE baselines (          -- what a model in use was promoted on, drawn once
+        promotion INTEGER PRIMARY KEY REFERENCES promotions (id),
+        arrived INTEGER NOT NULL,     -- windows begin behind it
+        drawn TEXT NOT NULL           -- JSON {name: [image id, ...]}
+    ) STRICT;
+
+    CREATE TABLE windows (            -- images as they came, each window judged once
+        id INTEGER PRIMARY KEY,
+        promotion INTEGER NOT NULL REFERENCES promotions (id),
+        arrived INTEGER NOT NULL,     -- its last image
+        images TEXT NOT NULL,         -- JSON [image id, ...]
+        signals TEXT NOT NULL,        -- JSON of al_loop.monitor.signals.Signal
+        drifted INTEGER NOT NULL, at TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE alarms (
+        id INTEGER PRIMARY KEY,
+        trigger TEXT NOT NULL, reason TEXT NOT NULL,
+        promotion INTEGER NOT NULL REFERENCES promotions (id),
+        cycle INTEGER NOT NULL,       -- the last that had begun; a later one answers the alarm
+        first_window INTEGER REFERENCES windows (id),  -- of drift: where it begins
+        at TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE looks (              -- every look of the monitor at which something was new
+        id INTEGER PRIMARY KEY,
+        at TEXT NOT NULL, model_id TEXT NOT NULL,
+        arrived INTEGER NOT NULL,     -- the last image that it saw
+        numbers TEXT NOT NULL,        -- JSON, of the images that were new
+        verdicts TEXT NOT NULL,       -- JSON of al_loop.monitor.triggers.Verdict
+        cycle INTEGER                 -- that it began
+    ) STRICT;
+    """,
 )
 
 

@@ -1,12 +1,15 @@
 """Strategies, and rendered images beside photographs, on the real photographs: everything in one call, resumable.
 
-    .venv/bin/python benchmarks/photographs.py WORK --data DATA [--seeds 2] [--cycles 4] [--parts dice,mix,steel]
-        [--results docs/results]
+    .venv/bin/python benchmarks/photographs.py WORK --data DATA [--seeds 2] [--cycles 4]
+        [--parts dice,batch,scratch,mix,steel,steel-scratch] [--results docs/results]
 
 DATA holds dice/ and neu-det/ with pool.json and val.json (COCO).
-  dice   M0 from 320 rendered dice; dbal, ours and random, four cycles of 25, 160 steps each
-  mix    25 photographs with and without the rendered dice, 240 steps a cell
-  steel  NEU-DET, M0 from 400 rendered pieces of steel; dbal, ours and random, four cycles of 25, 400 steps each
+  dice     M0 from 320 rendered dice; dbal, ours and random, four cycles of 25, 160 steps each
+  batch    the same M0; dbal, all four cycles' images at once, as many steps in all
+  scratch  dice without M0; dbal, ours and random, 600 steps a cycle
+  mix      25 photographs with and without the rendered dice, 240 steps a cell
+  steel    NEU-DET, M0 from 400 rendered pieces of steel; dbal, ours and random, four cycles of 25, 400 steps each
+  steel-scratch  NEU-DET without M0; dbal, ours and random, 1200 steps a cycle
 Each is one `al-loop benchmark`, whose command is printed. WORK is kept: run again, it goes on; with more seeds or cycles
 it adds them. Tables and figures go to --results. On a GPU the same call is faster and may take more: --seeds 5.
 """
@@ -100,44 +103,47 @@ def main() -> None:
     parser.add_argument("--parts", default="dice,mix,steel")
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
-    work, data, seeds = args.work.resolve(), args.data.resolve(), ["--seeds", str(args.seeds)]
+    work, data = args.work.resolve(), args.data.resolve()
     cycles = [*CYCLES, "--cycles", str(args.cycles)]
     parts = args.parts.split(",")
     work.mkdir(parents=True, exist_ok=True)
     args.results.mkdir(parents=True, exist_ok=True)
-    if {"dice", "mix"} & set(parts):
+
+    def compare(
+        name: str, home: Path, photographs: Path, question: list[str], table: str = "results.csv"
+    ) -> None:
+        """One benchmark, begun or gone on with; its table goes to the results."""
+        out = work / f"bench-{name}"
+        seeds = ["--seeds", str(args.seeds)]
+        al_loop("-w", str(home), "benchmark", *sets(photographs), *question, *seeds, *resumed(out))
+        shutil.copy(out / table, args.results / f"{name}.csv")
+
+    if {"dice", "batch", "scratch", "mix"} & set(parts):
         home = workspace(work, "dice", DICE)
         rendered_start(home, data / "dice", "dice", 320)
+    m0, scratch = ["--start", "synthetic:pretrain-1"], ["--start", "scratch"]
     if "dice" in parts:
-        out = work / "bench-dice"
-        start = ["--start", "synthetic:pretrain-1", "--iterations", "160"]
-        al_loop("-w", str(home), "benchmark", *sets(data / "dice"), *cycles, *start, *seeds, *resumed(out))
-        shutil.copy(out / "results.csv", args.results / "dice.csv")
-        figure(out / "results.csv", "Dice, start: M0 from rendered dice", args.results / "dice.png")
-    if "steel" in parts:
-        out, steel = work / "bench-neu", workspace(work, "steel", STEEL)
-        rendered_start(steel, data / "neu-det", "steel-slab", 400)
-        start = ["--start", "synthetic:pretrain-1", "--iterations", "400"]
-        al_loop(
-            "-w", str(steel), "benchmark", *sets(data / "neu-det"), *cycles, *start, *seeds, *resumed(out)
-        )
-        shutil.copy(out / "results.csv", args.results / "steel.csv")
-        figure(out / "results.csv", "NEU-DET, start: M0 from rendered steel", args.results / "steel.png")
+        compare("dice", home, data / "dice", [*cycles, *m0, "--iterations", "160"])
+        figure(args.results / "dice.csv", "Dice, start: M0 from rendered dice", args.results / "dice.png")
+    if "batch" in parts:
+        size, steps = str(25 * args.cycles), str(160 * args.cycles)
+        once = ["--strategies", "dbal", "--batch", size, "--iterations", steps]
+        compare("dice-batch", home, data / "dice", [*once, *m0])
+    if "scratch" in parts:
+        compare("dice-scratch", home, data / "dice", [*cycles, *scratch, "--iterations", "600"])
     if "mix" in parts:
-        out = work / "mix-dice"
-        grid = [
-            "--mix",
-            "--real",
-            "0,25",
-            "--synthetic",
-            "0,100%",
-            "--ways",
-            "pretrain,joint",
-            "--iterations",
-            "240",
-        ]
-        al_loop("-w", str(home), "benchmark", *sets(data / "dice"), *grid, *seeds, *resumed(out))
-        shutil.copy(out / "mix.csv", args.results / "mix-dice.csv")
+        grid = ["--mix", "--real", "0,25", "--synthetic", "0,100%", "--ways", "pretrain,joint"]
+        compare("dice-mix", home, data / "dice", [*grid, "--iterations", "240"], table="mix.csv")
+    if {"steel", "steel-scratch"} & set(parts):
+        steel = workspace(work, "steel", STEEL)
+    if "steel" in parts:
+        rendered_start(steel, data / "neu-det", "steel-slab", 400)
+        compare("steel", steel, data / "neu-det", [*cycles, *m0, "--iterations", "400"])
+        figure(
+            args.results / "steel.csv", "NEU-DET, start: M0 from rendered steel", args.results / "steel.png"
+        )
+    if "steel-scratch" in parts:
+        compare("steel-scratch", steel, data / "neu-det", [*cycles, *scratch, "--iterations", "1200"])
 
 
 if __name__ == "__main__":

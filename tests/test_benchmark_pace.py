@@ -16,7 +16,7 @@ def answer(
     """A label as a pull leaves it."""
     store = workspace.store
     store.execute(
-        "INSERT INTO images VALUES (?, ?, '', 10, 10, 'x', 'pool', '2026-01-01')",
+        "INSERT INTO images VALUES (?, ?, '', 10, 10, 'x', 'pool', '2026-01-01', NULL)",
         image,
         f"images/{image}.jpg",
     )

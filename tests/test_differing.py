@@ -33,11 +33,12 @@ def test_the_difference_to_the_model_in_use_is_kept(two: Workspace) -> None:
     first, second = (models.get_model(two, f"import-{n}") for n in (1, 2))
     assert not (first.folder / "comparison.json").exists()
     kept = json.loads((second.folder / "comparison.json").read_text())
-    assert (kept["against"], kept["images"], kept["resamples"]) == ("import-1", 4, 1000)
+    sets = kept["sets"]["validation"]
+    assert (kept["against"], sets["images"], sets["resamples"]) == ("import-1", 4, 1000)
     before, after = (models.saved_metrics(two, model.id) for model in (first, second))
     assert before is not None
     assert after is not None
-    assert kept["ap"]["value"] == pytest.approx(after.ap - before.ap)
+    assert sets["ap"]["value"] == pytest.approx(after.ap - before.ap)
 
 
 def test_a_model_that_finds_all_beside_one_that_finds_half(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from factories import write_coco_set
+from msgspec import structs
 
 from al_loop import models
 from al_loop.bootstrap import Comparison, Difference
 from al_loop.config import PromotionConfig
-from al_loop.errors import ModelError
-from al_loop.promotion import decide
+from al_loop.errors import DataError, ModelError
+from al_loop.ingest import add_validation
+from al_loop.promotion import COMPARISON, decide, judge
 from al_loop.samples import Metrics
 from al_loop.workspace import Workspace
 
@@ -150,18 +155,80 @@ def test_a_candidate_trained_again_replaces_the_first(workspace: Workspace) -> N
     assert models.saved_metrics(workspace, "cycle-1") is None
 
 
-def test_a_candidate_is_compared_with_the_model_in_use_now(filled: Workspace) -> None:
+def test_a_candidate_is_compared_with_the_model_in_use_now(
+    filled: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A rollback or an import while people label changes what has to be beaten."""
-    from al_loop import cycle, library
+    from al_loop import library, modelling
     from al_loop.console import Silent
-    from al_loop.files import json_hash
+    from al_loop.files import read_json
 
-    digest = json_hash([library.labels_hash(library.validation(filled)), filled.config.score.score_thr])
+    digest = modelling.evaluation_hash(filled, library.validation(filled), library.VALIDATION)
+    monkeypatch.setattr(modelling, "compare_models", lambda *_: apart(-0.2, -0.3, -0.1))
     for name, ap in (("pretrain-1", 0.2), ("import-1", 0.6), ("cycle-1", 0.4)):
         add(filled, name, promote=name != "cycle-1")
         models.save_metrics(filled, name, digest, metrics(ap))
-    before, after = cycle._evaluate(filled, models.get_model(filled, "cycle-1"), Silent())
-    assert (before.ap, after.ap if after else None) == (0.6, 0.4)
+    candidate = models.get_model(filled, "cycle-1")
+    candidate.folder.mkdir(parents=True)
+    found = judge(filled, candidate, models.current_model(filled), Silent())
+    assert (found.current.ap if found.current else None, found.candidate.ap) == (0.6, 0.4)
+    assert not found.decision.promote
+    assert read_json(candidate.folder / COMPARISON)["against"] == "import-1"
+
+
+def test_every_named_set_is_judged_and_those_of_the_rule_decide(
+    filled: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from al_loop import library, modelling
+    from al_loop.console import Silent
+
+    add_validation(filled, write_coco_set(tmp_path / "night", 3, seed=5), name="night")
+    add_validation(filled, write_coco_set(tmp_path / "rain", 2, seed=6), name="rain")
+    assert library.set_names(filled) == ["validation", "night", "rain"]
+    assert [len(library.validation(filled, name)) for name in library.set_names(filled)] == [4, 3, 2]
+    reached = {"validation": (0.4, 0.5), "night": (0.4, 0.3), "rain": (0.4, 0.1)}
+    for name, aps in reached.items():
+        digest = modelling.evaluation_hash(filled, library.validation(filled, name), name)
+        for model, ap in zip(("pretrain-1", "cycle-1"), aps, strict=True):
+            add(filled, model, promote=model == "pretrain-1")
+            models.save_metrics(filled, model, digest, metrics(ap), name)
+    monkeypatch.setattr(modelling, "compare_models", lambda *given: apart(*_SPREAD[given[3]]))
+    candidate, current = models.get_model(filled, "cycle-1"), models.current_model(filled)
+    candidate.folder.mkdir(parents=True)
+
+    def decided(*sets: str) -> tuple[bool, str]:
+        config = structs.replace(filled.config, promotion=PromotionConfig(sets=sets))
+        found = judge(Workspace(filled.root, config, filled.store), candidate, current, Silent()).decision
+        return found.promote, found.reason
+
+    assert decided("validation") == (
+        True,
+        "AP 0.400 → 0.500, +0.100 (95 % interval +0.050 to +0.150) over 50 images: not worse",
+    )
+    promoted, reason = decided("validation", "night")
+    assert not promoted
+    assert reason.startswith("on night: AP 0.400 → 0.300")
+    assert models.saved_metrics(filled, "cycle-1", name="rain") == metrics(0.1)  # reported all the same
+    assert models.saved_metrics(filled, "cycle-1") == metrics(0.5)
+    with pytest.raises(
+        DataError, match="no set 'fog' to judge models on; there are: validation, night, rain"
+    ):
+        decided("fog")
+
+
+_SPREAD = {"validation": (0.1, 0.05, 0.15), "night": (-0.1, -0.2, -0.05), "rain": (-0.3, -0.4, -0.2)}
+
+
+def test_one_lost_class_is_refused_though_the_mean_gains() -> None:
+    before, after = metrics(0.4, bolt=0.4, nut=0.4), metrics(0.5, bolt=0.9, nut=0.1)
+    gain = apart(0.1, 0.05, 0.15)
+    sure = replace(gain, per_class={"nut": Difference(-0.3, -0.5, -0.1)})
+    found = decide(after, before, PromotionConfig(), sure)
+    assert not found.promote
+    assert found.reason.endswith("but nut fell from 0.400 to 0.100, more than the class tolerance of 0.1")
+    # On few images it may have fallen by chance.
+    unsure = replace(gain, per_class={"nut": Difference(-0.3, -0.7, 0.1)})
+    assert decide(after, before, PromotionConfig(), unsure).promote
 
 
 def test_leaving_a_project_keeps_what_people_answered_in_it(filled: Workspace) -> None:
@@ -169,10 +236,10 @@ def test_leaving_a_project_keeps_what_people_answered_in_it(filled: Workspace) -
 
     add(filled, "pretrain-1")
     store = filled.store
-    store.execute("INSERT INTO cycles VALUES (1, 2, '{}', 'pretrain-1', NULL, NULL, 'now', NULL)")
+    store.execute("INSERT INTO cycles VALUES (1, 2, '{}', 'pretrain-1', NULL, NULL, 'now', NULL, 0)")
     first, second = (image.id for image in library.unlabelled(filled)[:2])
     for rank, (name, state) in enumerate(((first, "labelled"), (second, "pending"))):
-        store.execute("INSERT INTO picks VALUES (1, ?, ?, 1.0, 'x', ?, ?)", rank, name, f"1/{name}", state)
+        store.execute("INSERT INTO picks VALUES (1, ?, ?, 1.0, 'x', ?, ?, 0)", rank, name, f"1/{name}", state)
     store.execute(
         "INSERT INTO labels VALUES (?, 'labelled', '[[0, 0, 9, 9, 1]]', 1, NULL, NULL, 'now')", first
     )

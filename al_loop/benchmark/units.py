@@ -179,9 +179,9 @@ def _by_strategy(
     folder: Path,
     reporter: Reporter,
 ) -> list[str]:
-    """The strategy's own picks: no share of them goes to what the model does not see."""
+    """The strategy's own picks: no share of them is drawn by lot or goes to what the model does not see."""
     settings = msgspec.structs.replace(
-        room.asked.settings.cycle, strategy=unit.strategy, seed=unit.seed, explore=0.0
+        room.asked.settings.cycle, strategy=unit.strategy, seed=unit.seed, explore=0.0, audit=0.0
     )
     labelled = [item for item in room.sets.pool if item.image.id in known]
     candidates = [*left, *(labelled if settings.candidates == "all" else [])]

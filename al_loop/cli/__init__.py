@@ -16,6 +16,7 @@ from al_loop.cli.benchmark import benchmark, shift
 from al_loop.cli.cycle import cycle, report, rollback, status
 from al_loop.cli.label_studio import label_studio
 from al_loop.cli.model import model, pretrain, render
+from al_loop.cli.monitor import monitor
 from al_loop.cli.pool import init, pool
 from al_loop.errors import AlLoopError
 
@@ -53,6 +54,7 @@ for command in (
     status,
     report,
     rollback,
+    monitor,
     benchmark,
     shift,
 ):

@@ -53,17 +53,19 @@ def add(start: Path | None, photos: tuple[str, ...]) -> None:
 
 @pool.command("add-val")
 @click.argument("coco", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--name", default="validation", show_default=True,
+              help="Another set that models are judged on, such as night; never trained on.")  # fmt: skip
 @click.pass_obj
-def add_val(start: Path | None, coco: Path) -> None:
+def add_val(start: Path | None, coco: Path, name: str) -> None:
     """Add the labelled images of COCO (a JSON file) as the fixed validation set."""
     from al_loop.coco import summarise
     from al_loop.ingest import add_validation
 
     workspace = open_workspace(start)
     with workspace.lock(), Terminal().progress("read validation images") as progress:
-        report, problems = add_validation(workspace, coco, progress)
+        report, problems = add_validation(workspace, coco, progress, name)
     click.echo(
-        f"{len(report.added)} validation images added, {report.moved} taken out of the pool, "
+        f"{len(report.added)} {name} images added, {report.moved} taken out of the pool, "
         f"{report.duplicates} known already, {len(report.refused)} refused"
     )
     _show_refused(report.refused)

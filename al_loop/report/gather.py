@@ -80,7 +80,7 @@ def _pool(store: Store) -> Pool:
         skipped=counts.get("skipped", 0),
         unlabelled=counts.get("unlabelled", 0),
         boxes=_boxes_until(store, None),
-        validation=store.count("SELECT count(*) FROM images WHERE role = 'validation'"),
+        validation=store.count("SELECT count(*) FROM sets WHERE name = 'validation'"),
         rendered=store.count("SELECT coalesce(sum(images), 0) FROM datasets"),
     )
 
@@ -175,7 +175,7 @@ def _compared(store: Store, start: str, candidate: str | None) -> tuple[Judged |
         return _judged(store, start), None
     common = store.row(
         "SELECT a.validation_hash FROM evaluations a JOIN evaluations b USING (validation_hash) "
-        "WHERE a.model_id = ? AND b.model_id = ? ORDER BY a.rowid DESC LIMIT 1",
+        "WHERE a.model_id = ? AND b.model_id = ? AND a.set_name = 'validation' ORDER BY a.rowid DESC LIMIT 1",
         candidate,
         start,
     )
@@ -187,7 +187,7 @@ def _judged(store: Store, model_id: str, on: str | None = None) -> Judged | None
     """Return a model's metrics on the validation set of that hash, or on the last that judged it."""
     row = store.row(
         "SELECT metrics, validation_hash FROM evaluations WHERE model_id = ? AND (? IS NULL OR validation_hash = ?) "
-        "ORDER BY rowid DESC LIMIT 1",
+        "AND set_name = 'validation' ORDER BY rowid DESC LIMIT 1",
         model_id,
         on,
         on,

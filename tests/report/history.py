@@ -50,7 +50,7 @@ def add_cycle(
     workspace: Workspace, number: int, outcome: str | None = "promoted", reason: str = "not worse"
 ) -> None:
     workspace.store.execute(
-        "INSERT INTO cycles VALUES (?, 3, ?, 'm0', ?, ?, ?, ?)",
+        "INSERT INTO cycles VALUES (?, 3, ?, 'm0', ?, ?, ?, ?, 0)",
         number,
         msgspec.json.encode(workspace.config).decode(),
         outcome,
@@ -70,7 +70,7 @@ def add_pick(
     reason: str = "",
 ) -> None:
     workspace.store.execute(
-        "INSERT INTO picks VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO picks VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
         cycle,
         rank,
         image,

@@ -1,0 +1,125 @@
+"""What each trigger says of a workspace: is a cycle due, and why or why not?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+from al_loop.config import TriggerName
+from al_loop.monitor import audit, budget
+from al_loop.monitor.baseline import baseline
+from al_loop.monitor.windows import explain, open_alarm, raise_alarm, waiting, windows_of
+from al_loop.workspace import Workspace, now
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """due: a cycle should begin.  hold: it is advised against.  numbers: for machines."""
+
+    trigger: str
+    due: bool
+    reason: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    hold: bool = False
+
+
+def verdicts(workspace: Workspace) -> list[Verdict]:
+    """What every trigger of the settings says; after the windows were judged."""
+    return [TRIGGERS[name](workspace) for name in workspace.config.monitor.triggers]
+
+
+def _new_data(workspace: Workspace) -> Verdict:
+    """Images without labels that came since the last cycle began."""
+    wanted = workspace.config.monitor.new_data.images
+    there = workspace.store.count(
+        "SELECT count(*) FROM images i LEFT JOIN labels l ON l.image_id = i.id WHERE i.role = 'pool' "
+        "AND l.image_id IS NULL AND i.arrived > (SELECT coalesce(max(arrived), 0) FROM cycles)"
+    )
+    reason = f"{there} unlabelled images since the last cycle, {wanted} make one due"
+    return Verdict("new-data", there >= wanted, reason, {"images": there, "threshold": wanted})
+
+
+def _time(workspace: Workspace) -> Verdict:
+    """Hours since the last cycle began; without one, since the first model."""
+    row = workspace.store.row(
+        "SELECT started_at AS at FROM cycles ORDER BY number DESC LIMIT 1"
+    ) or workspace.store.row("SELECT at FROM promotions ORDER BY id LIMIT 1")
+    wanted = workspace.config.monitor.time.hours
+    if row is None:
+        return Verdict("time", False, "no model yet")
+    hours = (datetime.fromisoformat(now()) - datetime.fromisoformat(row["at"])).total_seconds() / 3600
+    numbers = {"hours": hours, "threshold": wanted}
+    if hours < 0:
+        said = f"the clock is {-hours:.1f} h behind the last cycle, which began at {row['at']}: set it right"
+        return Verdict("time", False, said, numbers)
+    return Verdict(
+        "time", hours >= wanted, f"{hours:.1f} h since the last cycle, {wanted:g} make one due", numbers
+    )
+
+
+def _drift(workspace: Workspace) -> Verdict:
+    """Windows in a row that are unlike what the model was promoted on."""
+    rule, reference = workspace.config.monitor.drift, baseline(workspace)
+    alarm = open_alarm(workspace, "drift")
+    if reference is None:
+        return Verdict("drift", False, f"no reference yet: the pool has less than {rule.window} images")
+    row = windows_of(workspace, reference.promotion, rule.in_a_row)
+    queue = len(waiting(workspace, reference))
+    numbers: dict[str, float] = {"windows_drifted": sum(w.drifted for w in row), "images_waiting": queue}
+    if row:
+        numbers |= {f"{s.name}_effect": s.effect for s in row[-1].signals}
+        numbers |= {f"{s.name}_p": s.p for s in row[-1].signals}
+    if alarm is not None:
+        return Verdict("drift", True, alarm.reason, numbers)
+    if not row:
+        return Verdict("drift", False, f"{queue} of {rule.window} images for the first window", numbers)
+    said = explain(row[-1]) if row[-1].drifted else f"window {row[-1].id} is like the reference"
+    if row[-1].drifted and all(w.drifted for w in row) and len(row) == rule.in_a_row:
+        said += f"; an alarm was raised less than {rule.cooldown_h:g} h ago"
+    elif row[-1].drifted:
+        said += f"; {rule.in_a_row} in a row are an alarm"
+    return Verdict("drift", False, f"{said}; {queue} of {rule.window} images for the next", numbers)
+
+
+def _metric(workspace: Workspace) -> Verdict:
+    """AP of the model's boxes on images drawn by lot, against what people made of them."""
+    rule = workspace.config.monitor.metric
+    found = audit.measure(workspace, rule.images)
+    if found.images < rule.images or found.expected is None:
+        said = f"{found.images} of {rule.images} images drawn by lot are labelled"
+        return Verdict("metric", False, said, {"images": found.images})
+    numbers = {"images": found.images, "ap": found.ap, "low": found.low, "high": found.high}
+    numbers["expected"] = found.expected
+    said = (
+        f"AP {found.ap:.3f} ({found.low:.3f} to {found.high:.3f}) on the {found.images} newest images drawn by lot, "
+        f"{found.expected:.3f} on the validation set"
+    )
+    if found.high < found.expected - rule.fall:
+        raise_alarm(workspace, "metric", said, rule.cooldown_h, None)
+    alarm = open_alarm(workspace, "metric")
+    return Verdict("metric", alarm is not None, alarm.reason if alarm else said, numbers)
+
+
+def _budget(workspace: Workspace) -> Verdict:
+    """What the next labels will bring: advice, and never a reason to begin."""
+    rule, found = workspace.config.monitor.budget, budget.outlook(workspace)
+    if found is None:
+        return Verdict("budget", False, "too few cycles for advice: it takes three models judged on one set")
+    k = workspace.config.cycle.k
+    said = f"the next {k} labels: {found.gain:+.3f} AP expected ({found.low:+.3f} to {found.high:+.3f})"
+    last = [g for g in found.gains[-2:] if g < rule.gain]
+    flat = len(found.gains) >= 2 and len(last) == 2
+    if flat:
+        said = f"the last two cycles gained {found.gains[-2]:+.3f} and {found.gains[-1]:+.3f} AP: stop, or widen the pool; {said}"
+    numbers = {"gain": found.gain, "low": found.low, "high": found.high, "flat": float(flat)}
+    numbers = {name: value for name, value in numbers.items() if math.isfinite(value)}
+    return Verdict("budget", False, said, numbers, hold=flat and rule.hold)
+
+
+#: A trigger that is not among those of the settings is not asked.
+TRIGGERS: Mapping[TriggerName, Callable[[Workspace], Verdict]] = MappingProxyType(
+    {"new-data": _new_data, "time": _time, "drift": _drift, "metric": _metric, "budget": _budget}
+)

@@ -1,0 +1,178 @@
+"""The newest images in windows, as they come: each window is judged once, and enough of them in a row are an alarm."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from al_loop.monitor.baseline import Baseline
+from al_loop.monitor.signals import Sight, Signal, judge, most_drifted, sight
+from al_loop.shards import ScoredImages
+from al_loop.workspace import Workspace, now
+
+_NAMED = 8  # most drifted images of a window
+
+
+@dataclass(frozen=True)
+class Window:
+    """A judged window. strangest: the images least like the references."""
+
+    id: int
+    images: tuple[str, ...]
+    signals: tuple[Signal, ...]
+    strangest: tuple[str, ...]
+    drifted: bool
+    at: str
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Something that a cycle should answer."""
+
+    id: int
+    trigger: str
+    reason: str
+    at: str
+
+
+def waiting(workspace: Workspace, baseline: Baseline) -> list[str]:
+    """Return the images that no window has judged yet, as they came."""
+    since = workspace.store.count(
+        "SELECT max(coalesce(max(arrived), 0), ?) FROM windows WHERE promotion = ?",
+        baseline.arrived,
+        baseline.promotion,
+    )
+    rows = workspace.store.rows(
+        "SELECT id FROM images WHERE role = 'pool' AND arrived > ? ORDER BY arrived", since
+    )
+    return [str(row["id"]) for row in rows]
+
+
+def judge_windows(workspace: Workspace, baseline: Baseline, scored: ScoredImages) -> list[Window]:
+    """Judge every window that is full, and raise the alarm where they say so; returns the windows.
+
+    scored: what the model in use says of the references and of the images that wait.
+    """
+    rule, min_score = workspace.config.monitor.drift, workspace.config.label_studio.min_score
+    queue, judged = waiting(workspace, baseline), []
+    if len(queue) < rule.window:
+        return []
+    seen, place = sight(scored, min_score), {name: i for i, name in enumerate(scored.image_ids)}
+
+    def rows(ids: Sequence[str]) -> list[int]:
+        return [place[name] for name in ids if name in place]
+
+    references = {name: seen.take(rows(ids)) for name, ids in baseline.drawn.items()}
+    references = {name: one for name, one in references.items() if len(one) >= 2}
+    for start in range(0, len(queue) - rule.window + 1, rule.window):
+        ids = queue[start : start + rule.window]
+        judged.append(
+            _judge(workspace, baseline, references, ids, seen.take(rows(ids)), rows(ids), scored.image_ids)
+        )
+    return judged
+
+
+def _judge(
+    workspace: Workspace,
+    baseline: Baseline,
+    references: dict[str, Sight],
+    ids: Sequence[str],
+    window: Sight,
+    rows: Sequence[int],
+    names: Sequence[str],
+) -> Window:
+    """Judge one window and remember it, with the alarm it may raise."""
+    rule, store = workspace.config.monitor.drift, workspace.store
+    number = 1 + store.count("SELECT coalesce(max(id), 0) FROM windows")
+    signals: tuple[Signal, ...] = ()
+    strangest: tuple[str, ...] = ()
+    if references and len(window) >= 2:
+        rng = np.random.default_rng(np.random.SeedSequence([workspace.config.cycle.seed, number]))
+        signals = judge(references, window, rule, rng)
+        strangest = tuple(names[rows[row]] for row, _ in most_drifted(references, window, _NAMED))
+    found = Window(number, tuple(ids), signals, strangest, any(s.drifted for s in signals), now())
+    with store.transaction():
+        store.execute(
+            "INSERT INTO windows VALUES (?, ?, (SELECT max(arrived) FROM images WHERE id IN "
+            "(SELECT value FROM json_each(?))), ?, ?, ?, ?)",
+            number,
+            baseline.promotion,
+            json.dumps(ids),
+            json.dumps(ids),
+            json.dumps({"signals": [asdict(s) for s in signals], "strangest": strangest}),
+            int(found.drifted),
+            found.at,
+        )
+        row = windows_of(workspace, baseline.promotion, rule.in_a_row)
+        if len(row) == rule.in_a_row and all(one.drifted for one in row):
+            raise_alarm(workspace, "drift", explain(row[-1]), rule.cooldown_h, row[0].id)
+    return found
+
+
+def windows_of(workspace: Workspace, promotion: int, count: int) -> list[Window]:
+    """Return the newest windows since a promotion, oldest first."""
+    rows = workspace.store.rows(
+        "SELECT * FROM windows WHERE promotion = ? ORDER BY id DESC LIMIT ?", promotion, count
+    )
+    found = []
+    for row in reversed(rows):
+        about = json.loads(row["signals"])
+        signals = tuple(Signal(**one) for one in about["signals"])
+        found.append(
+            Window(
+                row["id"],
+                tuple(json.loads(row["images"])),
+                signals,
+                tuple(about["strangest"]),
+                bool(row["drifted"]),
+                row["at"],
+            )
+        )
+    return found
+
+
+def explain(window: Window) -> str:
+    """Say what a window is unlike in, strongest first."""
+    words = {
+        "embedding": "the pictures look {effect:.2f} standard deviations away",
+        "boxes": "the number of boxes per image is distributed {effect:.2f} away",
+        "score": "the surest score per image is distributed {effect:.2f} away",
+    }
+    said = [words[s.name].format(effect=s.effect) + f" (p = {s.p:.2g})" for s in window.signals if s.drifted]
+    return f"{'; '.join(said)} in window {window.id}, {len(window.images)} images" if said else "no drift"
+
+
+def raise_alarm(
+    workspace: Workspace, trigger: str, reason: str, cooldown_h: float, first_window: int | None
+) -> None:
+    """Raise an alarm unless one is open, or one was raised less than the cooldown ago."""
+    if open_alarm(workspace, trigger) is not None:
+        return
+    last = workspace.store.row("SELECT at FROM alarms WHERE trigger = ? ORDER BY id DESC LIMIT 1", trigger)
+    if last is not None:
+        since = datetime.fromisoformat(now()) - datetime.fromisoformat(last["at"])
+        # An alarm of a time to come was raised by a clock that was wrong: it silences nothing.
+        if timedelta(0) <= since < timedelta(hours=cooldown_h):
+            return
+    workspace.store.execute(
+        "INSERT INTO alarms (trigger, reason, promotion, cycle, first_window, at) VALUES (?, ?, "
+        "(SELECT max(id) FROM promotions), (SELECT coalesce(max(number), 0) FROM cycles), ?, ?)",
+        trigger,
+        reason,
+        first_window,
+        now(),
+    )
+
+
+def open_alarm(workspace: Workspace, trigger: str) -> Alarm | None:
+    """Return the alarm that neither a later cycle nor another model has answered."""
+    row = workspace.store.row(
+        "SELECT * FROM alarms WHERE trigger = ? AND promotion = (SELECT max(id) FROM promotions) "
+        "AND cycle = (SELECT coalesce(max(number), 0) FROM cycles) ORDER BY id DESC LIMIT 1",
+        trigger,
+    )
+    return Alarm(row["id"], row["trigger"], row["reason"], row["at"]) if row else None
