@@ -1,48 +1,91 @@
-"""Two models side by side, in words: how far apart, how sure, and on which images."""
+"""Two models side by side: how far apart, how sure, and on which images."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from al_loop import library, modelling, models
+from al_loop.bootstrap import Comparison
 from al_loop.boxes import Boxes
 from al_loop.console import Reporter
-from al_loop.counts import all_right
+from al_loop.counts import SCORE, all_right
+from al_loop.models import Model
+from al_loop.samples import LabelledImage
 from al_loop.workspace import Workspace
 
 #: Images that are named; the rest are counted.
 _NAMED = 8
 
 
-def differing(workspace: Workspace, first: str, second: str, reporter: Reporter) -> list[str]:
-    """Lines about model `first` minus model `second` on the validation set."""
-    a, b = models.get_model(workspace, first), models.get_model(workspace, second)
-    validation = library.validation(workspace)
-    apart = modelling.compare_models(workspace, a, b, library.VALIDATION, reporter)
-    lines = [f"{a.id} − {b.id} on {apart.images} validation images, {apart.resamples} resamples"]
-    rows = {"AP": apart.ap, "AP50": apart.ap50}
-    rows |= {f"AP, {name} boxes": d for name, d in apart.by_area.items()}
-    rows |= {f"AP of {name}": d for name, d in apart.per_class.items()}
-    width = max(map(len, rows))
-    lines += [f"  {name.ljust(width)}  {difference}" for name, difference in rows.items()]
-    seen = {
-        model.id: modelling.predictions(workspace, model, library.VALIDATION, reporter) for model in (a, b)
-    }
-    for better, worse in ((a.id, b.id), (b.id, a.id)):
-        named = [
-            _source(workspace, item.image.id)
-            for item in validation
-            if all_right(item, seen[better].get(item.image.id, Boxes()))
-            and not all_right(item, seen[worse].get(item.image.id, Boxes()))
+@dataclass(frozen=True, eq=False)
+class Differing:
+    """Model `first` minus model `second` on a set. right_alone: images that only this model gets entirely right.
+
+    predicted: by model, the boxes that are meant, by image.  names: of the files that images came from.
+    """
+
+    first: Model
+    second: Model
+    set_name: str
+    apart: Comparison
+    right_alone: Mapping[str, Sequence[LabelledImage]]
+    predicted: Mapping[str, Mapping[str, Boxes]]
+    names: Mapping[str, str]
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """Every difference with its interval, by what it is of."""
+        apart = self.apart
+        found = {"AP": apart.ap, "AP50": apart.ap50}
+        found |= {f"AP, {name} boxes": d for name, d in apart.by_area.items()}
+        found |= {f"AP of {name}": d for name, d in apart.per_class.items()}
+        return {name: str(d) for name, d in found.items()}
+
+    @property
+    def lines(self) -> list[str]:
+        """All of it for a terminal."""
+        apart, width = self.apart, max(map(len, self.rows))
+        lines = [
+            f"{self.first.id} − {self.second.id} on {apart.images} {self.set_name} images, {apart.resamples} resamples"
         ]
-        shown = ", ".join(named[:_NAMED]) + (
-            f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        lines += [f"  {name.ljust(width)}  {text}" for name, text in self.rows.items()]
+        for model, images in self.right_alone.items():
+            named = [self.names[item.image.id] for item in images]
+            shown = ", ".join(named[:_NAMED])
+            shown += f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+            lines.append(f"entirely right with {model} alone: {len(named)}{': ' + shown if named else ''}")
+        return lines
+
+
+def differing(workspace: Workspace, first: str, second: str, name: str, reporter: Reporter) -> Differing:
+    """Hold two models against each other on a set; ModelError or DataError for what there is not."""
+    pair = models.get_model(workspace, first), models.get_model(workspace, second)
+    truth = library.validation(workspace, name)
+    apart = modelling.compare_models(workspace, *pair, name, reporter)
+    seen = {model.id: _meant(modelling.predictions(workspace, model, name, reporter)) for model in pair}
+    right = {
+        model: {item.image.id for item in truth if all_right(item, seen[model].get(item.image.id, Boxes()))}
+        for model in seen
+    }
+    a, b = (model.id for model in pair)
+    alone = {
+        model: [item for item in truth if item.image.id in right[model] - right[other]]
+        for model, other in ((a, b), (b, a))
+    }
+    sources = {
+        row["id"]: Path(row["source"]).name for row in workspace.store.rows("SELECT id, source FROM images")
+    }
+    return Differing(*pair, name, apart, alone, seen, sources)
+
+
+def _meant(predicted: Mapping[str, Boxes]) -> dict[str, Boxes]:
+    """Boxes of a score that counts."""
+    found = {}
+    for name, boxes in predicted.items():
+        keep = boxes.scores >= SCORE if boxes.scores is not None else slice(None)
+        found[name] = Boxes(
+            boxes.xyxy[keep], boxes.labels[keep], None if boxes.scores is None else boxes.scores[keep]
         )
-        lines.append(f"entirely right with {better} alone: {len(named)}{': ' + shown if named else ''}")
-    return lines
-
-
-def _source(workspace: Workspace, image: str) -> str:
-    """The name an image came in with."""
-    row = workspace.store.row("SELECT source FROM images WHERE id = ?", image)
-    return Path(row["source"]).name if row else image[:12]
+    return found

@@ -27,6 +27,7 @@ class Model:
     folder: Path
     weights_sha256: str
     created_at: str
+    removed_at: str | None = None  # its files were deleted by gc
 
     @property
     def weights(self) -> Path:
@@ -42,7 +43,7 @@ def current_model(workspace: Workspace) -> Model:
     if row is None:
         raise ModelError(
             "no model yet. Make one: al-loop render RECIPE --count 400, then al-loop pretrain; "
-            "or: al-loop model import CHECKPOINT"
+            "or: al-loop models import CHECKPOINT"
         )
     return _model(workspace, row)
 
@@ -57,7 +58,7 @@ def get_model(workspace: Workspace, model_id: str) -> Model:
     row = workspace.store.row("SELECT * FROM models WHERE id = ?", model_id)
     if row is None:
         known = ", ".join(r["id"] for r in workspace.store.rows("SELECT id FROM models ORDER BY rowid"))
-        raise ModelError(f"no model {model_id!r}; there are: {known or 'none'}. See: al-loop model list")
+        raise ModelError(f"no model {model_id!r}; there are: {known or 'none'}. See: al-loop models list")
     return _model(workspace, row)
 
 
@@ -100,7 +101,11 @@ def register_model(
 
 
 def promote(workspace: Workspace, model: Model, reason: str) -> None:
-    """Make a model the current one; nothing happens if it is."""
+    """Make a model the current one; nothing happens if it is. ModelError where its files are gone."""
+    if model.removed_at is not None:
+        raise ModelError(
+            f"the files of {model.id} were deleted by gc on {model.removed_at}. Choose another: al-loop models list"
+        )
     if not (has_model(workspace) and current_model(workspace).id == model.id):
         workspace.store.execute(
             "INSERT INTO promotions (model_id, reason, at, arrived) "
@@ -125,12 +130,12 @@ def rollback(workspace: Workspace, model_id: str | None = None) -> tuple[Model, 
         )
         if row is None:
             raise ModelError(
-                f"{current.id} is the first model: there is none to go back to. See: al-loop model list"
+                f"{current.id} is the first model: there is none to go back to. See: al-loop models list"
             )
         model_id = str(row["model_id"])
     target = get_model(workspace, model_id)
     if target.id == current.id:
-        raise ModelError(f"{target.id} is the current model already. See: al-loop model list")
+        raise ModelError(f"{target.id} is the current model already. See: al-loop models list")
     promote(workspace, target, f"rolled back from {current.id}")
     return current, target
 
@@ -171,4 +176,5 @@ def _model(workspace: Workspace, row: sqlite3.Row) -> Model:
         workspace.model_dir(row["id"]),
         row["weights_sha256"],
         row["created_at"],
+        row["removed_at"],
     )

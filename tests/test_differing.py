@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from factories import write_checkpoint
+from report.page import Page, rects
 
 from al_loop import library, modelling, models
 from al_loop.boxes import Boxes
 from al_loop.console import Silent
 from al_loop.differing import differing
-from al_loop.errors import ModelError
+from al_loop.errors import DataError, ModelError
 from al_loop.pretrain import import_checkpoint
+from al_loop.report.versus import write_versus
 from al_loop.workspace import Workspace
 
 pytestmark = pytest.mark.train
@@ -51,7 +55,8 @@ def test_a_model_that_finds_all_beside_one_that_finds_half(
         return {i.image.id: Boxes(i.boxes.xyxy, i.boxes.labels, np.full(len(i.boxes), 0.9)) for i in seen}
 
     monkeypatch.setattr(modelling, "predictions", known)
-    lines = differing(two, "import-1", "import-2", Silent())
+    found = differing(two, "import-1", "import-2", "validation", Silent())
+    lines = found.lines
     assert lines[0] == "import-1 − import-2 on 4 validation images, 1000 resamples"
     (ap,) = (line for line in lines if line.startswith("  AP  "))
     assert ap.split()[1].startswith("+0.")
@@ -64,8 +69,48 @@ def test_a_model_that_finds_all_beside_one_that_finds_half(
     sources = {row["id"]: Path(row["source"]).name for row in two.store.rows("SELECT * FROM images")}
     named = set(right[0].partition("2: ")[2].split(", "))
     assert named == {sources[item.image.id] for item in validation[2:]}
+    page = Page(write_versus(two, found))
+    sections = page.root.all("section")
+    assert [section.all("h2")[0].text for section in sections] == [
+        "import-1 minus import-2",
+        "Entirely right with import-1 alone: 2 images",
+        "Entirely right with import-2 alone: 0 images",
+    ]
+    cards = sections[1].all("figure", "card")
+    assert {card.all("span", "name")[0].text for card in cards} == named
+    for card in cards:
+        truth, right, wrong = card.all("svg", "picture")
+        assert rects(truth, "corrected") == rects(right, "predicted") != []
+        assert rects(wrong, "predicted") == []
+    assert str(two.root) not in page.source
 
 
 def test_models_that_are_not_there_are_named(two: Workspace) -> None:
     with pytest.raises(ModelError, match="no model 'cycle-9'; there are: import-1, import-2"):
-        differing(two, "cycle-9", "import-1", Silent())
+        differing(two, "cycle-9", "import-1", "validation", Silent())
+    with pytest.raises(DataError, match="no set 'night' to judge models on; there are: validation"):
+        differing(two, "import-1", "import-2", "night", Silent())
+
+
+def test_from_the_command_line(two: Workspace, tmp_path: Path) -> None:
+    def al_loop(*args: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "al_loop", "-w", str(two.root), "models", *args],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout if done.returncode == 0 else f"{done.returncode}: {done.stderr}"
+
+    page = tmp_path / "page.html"
+    assert al_loop("compare", "import-2", "import-1", "--out", str(page)).endswith(f"with pictures: {page}\n")
+    assert "<title>import-2 and import-1" in page.read_text()
+    shown = al_loop("show", "import-2")
+    assert "made by    import, from nothing" in shown
+    assert "validation, minus import-1: " in shown
+    assert al_loop("promote", "import-2", "--reason", "trusted more").startswith(
+        "the current model is import-2"
+    )
+    assert "trusted more" in al_loop("show")
+    assert al_loop("rollback").startswith("the current model is import-1 again")
+    assert al_loop("promote", "cycle-7").startswith("1: error: no model 'cycle-7'")

@@ -13,9 +13,9 @@ import click
 
 from al_loop import __version__
 from al_loop.cli.benchmark import benchmark, shift
-from al_loop.cli.cycle import cycle, report, rollback, status
+from al_loop.cli.cycle import cycle, report, status
 from al_loop.cli.label_studio import label_studio
-from al_loop.cli.model import model, pretrain, render
+from al_loop.cli.models import gc, models, pretrain, render, rollback
 from al_loop.cli.monitor import monitor
 from al_loop.cli.pool import init, pool
 from al_loop.errors import AlLoopError
@@ -48,7 +48,8 @@ for command in (
     pool,
     render,
     pretrain,
-    model,
+    models,
+    gc,
     label_studio,
     cycle,
     status,

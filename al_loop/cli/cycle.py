@@ -1,4 +1,4 @@
-"""al-loop cycle, status, report, rollback"""
+"""al-loop cycle, status, report"""
 
 from __future__ import annotations
 
@@ -54,16 +54,3 @@ def report(start: Path | None, out: Path | None) -> None:
 
     workspace = open_workspace(start)
     click.echo(f"report: {write_report(workspace, out or workspace.root / 'report.html')}")
-
-
-@click.command()
-@click.argument("model_id", required=False, metavar="[MODEL]")
-@click.pass_obj
-def rollback(start: Path | None, model_id: str | None) -> None:
-    """Go back to MODEL, by default the one before the current."""
-    from al_loop.models import rollback as go_back
-
-    workspace = open_workspace(start)
-    with workspace.lock():
-        old, new = go_back(workspace, model_id)
-    click.echo(f"the current model is {new.id} again (was {old.id})")

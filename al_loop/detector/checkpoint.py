@@ -124,7 +124,7 @@ def load_into(model: nn.Module, weights: Weights, source: str, *, new_classes: b
         raise ModelError(
             f"{source} is of another architecture: {len(missing)} of {len(expected)} tensors are missing, "
             f"{len(strange)} unknown, {len(shapes)} of another shape (such as {example}). "
-            "Give its own config: al-loop model import CHECKPOINT --config mmdet_config.py"
+            "Give its own config: al-loop models import CHECKPOINT --config mmdet_config.py"
         )
     broken = [n for n, t in weights.items() if t.is_floating_point() and not torch.isfinite(t).all()]
     if broken:

@@ -1,0 +1,160 @@
+"""al-loop render, al-loop pretrain, al-loop models ..., al-loop gc"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from al_loop.console import Terminal
+from al_loop.workspace import open_workspace
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--count", type=click.IntRange(min=1), required=True, help="Images of the set, in all.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=None,
+    help="Folder that the recipe's paths are relative to.  [default: the recipe's own]",
+)
+@click.pass_obj
+def render(start: Path | None, recipe: str, count: int, seed: int, root: Path | None) -> None:
+    """Render synthetic images by RECIPE (a TOML file, or a shipped one such as "dice").
+
+    The same recipe and seed go on where they stopped; a larger count extends the set.
+    """
+    from al_loop.synthetic import render_set
+
+    workspace = open_workspace(start)
+    with workspace.lock():
+        render_set(workspace, recipe, count, seed, Terminal(), root=root)
+
+
+@click.command()
+@click.option(
+    "--data",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A COCO file of labelled images to learn from, instead of the rendered sets; may be repeated.",
+)
+@click.pass_obj
+def pretrain(start: Path | None, data: tuple[Path, ...]) -> None:
+    """Train the first model on the rendered sets and evaluate it on the validation set."""
+    from al_loop.pretrain import pretrain as run
+
+    workspace = open_workspace(start)
+    with workspace.lock():
+        run(workspace, Terminal(), data)
+
+
+@click.group()
+def models() -> None:
+    """Models: where they come from, how good they are, and which is in use."""
+
+
+@models.command("import")
+@click.argument("checkpoint")
+@click.option("--config", "config", help="The mmdet config it belongs to; by default model.config's.")
+@click.pass_obj
+def import_(start: Path | None, checkpoint: str, config: str | None) -> None:
+    """Use CHECKPOINT (a .pth file or URL, trained for this workspace's classes) as a model."""
+    from al_loop.pretrain import import_checkpoint
+
+    workspace = open_workspace(start)
+    with workspace.lock():
+        import_checkpoint(workspace, checkpoint, config, Terminal())
+
+
+@models.command("list")
+@click.pass_obj
+def list_models(start: Path | None) -> None:
+    """List the models as a tree of what was made from what; the current one is marked."""
+    from al_loop.lineage import tree
+
+    for line in tree(open_workspace(start)):
+        click.echo(line)
+
+
+@models.command()
+@click.argument("model_id", required=False, metavar="[MODEL]")
+@click.pass_obj
+def show(start: Path | None, model_id: str | None) -> None:
+    """Say everything about MODEL, by default the current one: metrics on every set, origin, files."""
+    from al_loop.lineage import describe
+
+    for line in describe(open_workspace(start), model_id):
+        click.echo(line)
+
+
+@models.command()
+@click.argument("first")
+@click.argument("second", required=False)
+@click.option("--set", "name", default="validation", show_default=True, help="Which set to compare them on.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The page with pictures.  [default: versus-SECOND.html beside FIRST]",
+)
+@click.pass_obj
+def compare(start: Path | None, first: str, second: str | None, name: str, out: Path | None) -> None:
+    """Hold model FIRST against SECOND, by default the current one: differences in AP, how sure, and where."""
+    from al_loop.differing import differing
+    from al_loop.models import current_model
+    from al_loop.report.versus import write_versus
+
+    workspace = open_workspace(start)
+    with workspace.lock():
+        found = differing(workspace, first, second or current_model(workspace).id, name, Terminal())
+        page = write_versus(workspace, found, out)
+    for line in found.lines:
+        click.echo(line)
+    click.echo(f"with pictures: {page}")
+
+
+@models.command("promote")
+@click.argument("model_id", metavar="MODEL")
+@click.option("--reason", default="promoted by hand", show_default=True, help="For the report.")
+@click.pass_obj
+def promote_model(start: Path | None, model_id: str, reason: str) -> None:
+    """Make MODEL the current one, whatever its metrics; the report says that a person did it."""
+    from al_loop.models import get_model, promote
+
+    workspace = open_workspace(start)
+    with workspace.lock():
+        promote(workspace, get_model(workspace, model_id), reason)
+    click.echo(f"the current model is {model_id}. Back again: al-loop models rollback")
+
+
+@models.command()
+@click.argument("model_id", required=False, metavar="[MODEL]")
+@click.pass_obj
+def rollback(start: Path | None, model_id: str | None) -> None:
+    """Go back to MODEL, by default the one before the current."""
+    from al_loop.models import rollback as go_back
+
+    workspace = open_workspace(start)
+    with workspace.lock():
+        old, new = go_back(workspace, model_id)
+    click.echo(f"the current model is {new.id} again (was {old.id})")
+
+
+@click.command()
+@click.option(
+    "--keep", "keep", multiple=True, metavar="MODEL", help="A model to keep besides; may be repeated."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.pass_obj
+def gc(start: Path | None, keep: tuple[str, ...], dry_run: bool) -> None:
+    """Delete files of models that were never in use, and what killed runs left behind.
+
+    Models that are or were in use, that others were made from, that an open cycle needs, and those named stay.
+    """
+    from al_loop.collect import collect
+
+    workspace = open_workspace(start)
+    with workspace.lock():
+        for line in collect(workspace, keep, dry_run=dry_run):
+            click.echo(line)

@@ -1,0 +1,102 @@
+"""The workspace's models in lines: what was made from what, and how good each is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from al_loop import library, modelling, models
+from al_loop.files import read_json
+from al_loop.models import Model, saved_metrics
+from al_loop.promotion import COMPARISON
+from al_loop.samples import Metrics
+from al_loop.workspace import Workspace
+
+
+def tree(workspace: Workspace) -> list[str]:
+    """One line per model, each below what it was made from; the current one is marked with a star."""
+    if not models.has_model(workspace):
+        return ["no model yet. Make one: al-loop pretrain, or: al-loop models import CHECKPOINT"]
+    current, every = models.current_model(workspace).id, models.all_models(workspace)
+    used = {str(row["model_id"]) for row in workspace.store.rows("SELECT model_id FROM promotions")}
+    rows = [
+        (f"{'*' if model.id == current else ' '} {branch}{model.id}", _state(workspace, model, used))
+        for branch, model in _branches(every, None, "")
+    ]
+    width = max(len(name) for name, _ in rows)
+    return [f"{name.ljust(width)}  {state}" for name, state in rows]
+
+
+def _branches(every: list[Model], parent: str | None, indent: str) -> Iterator[tuple[str, Model]]:
+    """Models below a parent, with the strokes before their names."""
+    below = [model for model in every if model.parent == parent]
+    for model in below:
+        last = model is below[-1]
+        yield ("" if parent is None else f"{indent}{'└─ ' if last else '├─ '}"), model
+        deeper = "" if parent is None else f"{indent}{'   ' if last else '│  '}"
+        yield from _branches(every, model.id, deeper)
+
+
+def _state(workspace: Workspace, model: Model, used: set[str]) -> str:
+    metrics = saved_metrics(workspace, model.id)
+    reached = f"{words(metrics)}  AP50 {metrics.ap50:.3f}" if metrics else "not evaluated"
+    note = "" if model.id in used else "  never in use"
+    return f"{reached}  {model.created_at}{note}{'  files deleted' if model.removed_at else ''}"
+
+
+def words(metrics: Metrics) -> str:
+    """AP with its interval, where there is one."""
+    if metrics.low is None or metrics.high is None:
+        return f"AP {metrics.ap:.3f}"
+    return f"AP {metrics.ap:.3f} ({metrics.low:.3f} to {metrics.high:.3f})"
+
+
+def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
+    """Everything that is known of a model, by default the current one; ModelError for one that there is not."""
+    model = models.get_model(workspace, model_id) if model_id else models.current_model(workspace)
+    origin = f"cycle {model.cycle}" if model.cycle is not None else model.origin
+    lines = [
+        f"model      {model.id}",
+        f"made by    {origin}, from {' ← '.join(_ancestors(workspace, model)) or 'nothing'}, {model.created_at}",
+        f"weights    {model.weights_sha256}",
+        f"folder     {model.folder}, {_megabytes(model.folder)}",
+    ]
+    if model.removed_at:
+        lines.append(f"deleted    its files, by gc, {model.removed_at}")
+    notes = modelling.training_notes(model)
+    if "epochs" in notes:
+        lines.append(f"training   {notes['images']} images, {notes['epochs']} epochs")
+    for row in workspace.store.rows(
+        "SELECT reason, at FROM promotions WHERE model_id = ? ORDER BY id", model.id
+    ):
+        lines.append(f"in use     since {row['at']}: {row['reason']}")
+    for name in library.set_names(workspace):
+        metrics = saved_metrics(workspace, model.id, name=name)
+        if metrics is None:
+            lines.append(f"{name}: not judged")
+            continue
+        lines.append(
+            f"{name}: {words(metrics)}, AP50 {metrics.ap50:.3f}, AP75 {metrics.ap75:.3f}, {metrics.images} images"
+        )
+        lines += [f"  {c}: {'no box' if ap is None else f'{ap:.3f}'}" for c, ap in metrics.per_class.items()]
+    kept = model.folder / COMPARISON
+    if kept.is_file():
+        against = read_json(kept)
+        for name, found in against["sets"].items():
+            d = found["ap"]
+            lines.append(
+                f"{name}, minus {against['against']}: {d['value']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f}) AP"
+            )
+    return lines
+
+
+def _ancestors(workspace: Workspace, model: Model) -> list[str]:
+    found: list[str] = []
+    while model.parent is not None:
+        model = models.get_model(workspace, model.parent)
+        found.append(model.id)
+    return found
+
+
+def _megabytes(folder: Path) -> str:
+    return f"{sum(p.stat().st_size for p in folder.rglob('*') if p.is_file()) / 1e6:.1f} MB"
