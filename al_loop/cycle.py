@@ -14,11 +14,11 @@ from al_loop import bridge, library, modelling, models
 from al_loop.console import Reporter
 from al_loop.cycles import Cycle, begin_cycle, open_cycle, open_cycle_number
 from al_loop.files import json_hash, read_json, write_json
-from al_loop.manifest import complete_manifests, write_manifest
+from al_loop.manifest import KNOWN, LABELS, complete_manifests, write_manifest
 from al_loop.models import Model
 from al_loop.picks import Pick, pick
 from al_loop.promotion import Judgement, judge
-from al_loop.scoring import context_for, score_for
+from al_loop.scoring import Known, context_for, known_of, score_for
 from al_loop.shards import ScoredImages, ShardStore
 from al_loop.stages import Output, Stage, Waiting, run_stage
 from al_loop.workspace import Workspace, now
@@ -87,12 +87,9 @@ def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick
     settings = workspace.config.cycle
 
     def work(folder: Path) -> Output:
-        scored = _scored(workspace, cycle)
-        known = library.labelled(workspace)
-        kept = partial(workspace.scores_dir, cycle.model.id)
-        context = context_for(workspace, cycle.model, settings.strategy, scored.image_ids, known, kept)
-        labelled = {item.image.id for item in known}
-        picks = pick(scored, cycle.k, settings, cycle.number, labelled, context)
+        known = known_of(library.labelled(workspace), len(workspace.config.classes))
+        write_json(folder / KNOWN, asdict(known))
+        picks = select_picks(workspace, cycle, known)
         write_json(folder / "picks.json", [asdict(p) for p in picks])
         return {"picks": len(picks)}
 
@@ -116,6 +113,14 @@ def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick
         f"  select: {len(picks)} by {settings.strategy} → {_relative(workspace, stage.folder)}/picks.json"
     )
     return picks
+
+
+def select_picks(workspace: Workspace, cycle: Cycle, known: Known) -> list[Pick]:
+    """What a cycle picks: the same scores, settings and labels give the same picks."""
+    settings, scored = workspace.config.cycle, _scored(workspace, cycle)
+    kept = partial(workspace.scores_dir, cycle.model.id)
+    context = context_for(workspace, cycle.model, settings.strategy, scored.image_ids, known, kept)
+    return pick(scored, cycle.k, settings, cycle.number, set(known.images), context)
 
 
 def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Reporter) -> None:
@@ -142,14 +147,16 @@ def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Repor
 def _pull(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> None:
     stage = _stage(workspace, cycle, "pull")
 
-    def work(_: Path) -> Output:
+    def work(folder: Path) -> Output:
         pushed = _pushed(workspace, cycle)
         pulled = bridge.pull_labels(workspace, cycle.number, pushed["server"], pushed["project_id"])
         for problem in pulled.problems:
             reporter.line(f"  refused: {problem}")
         if not pulled.complete:
             raise Waiting(_waiting(workspace, cycle, pulled))
-        return {"counts": pulled.counts, "labels_hash": library.labels_hash(library.labelled(workspace))}
+        labels = library.snapshot(library.labelled(workspace))
+        write_json(folder / LABELS, labels)
+        return {"counts": pulled.counts, "labels_hash": json_hash(labels)}
 
     counts = run_stage(workspace.store, stage, work)["counts"]
     said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -77,9 +78,12 @@ def pool_size(workspace: Workspace) -> int:
 
 def labels_hash(images: Sequence[LabelledImage]) -> str:
     """Return a hash of a labelled set: its images and every box."""
-    return json_hash(
-        [[i.image.id, i.boxes.xyxy.tolist(), i.boxes.labels.tolist()] for i in images],
-    )
+    return json_hash(snapshot(images))
+
+
+def snapshot(images: Sequence[LabelledImage]) -> list[list[Any]]:
+    """Return a labelled set as plain data: [image id, boxes [x1, y1, x2, y2] in px, class indices] of each image."""
+    return [[i.image.id, i.boxes.xyxy.tolist(), i.boxes.labels.tolist()] for i in images]
 
 
 def boxes_to_json(boxes: Boxes) -> str:

@@ -15,6 +15,11 @@ from al_loop.files import file_sha256, json_hash, read_json, write_json
 from al_loop.models import saved_metrics
 from al_loop.workspace import Workspace
 
+#: Beside the stages that wrote them: what the selection knew of labels, and the labels as they were pulled.
+KNOWN, LABELS = "known.json", "labels.json"
+#: Raised when a reader of old manifests would misread new ones; docs/manifest.schema.json describes this one.
+VERSION = 1
+
 _PACKAGES = (
     "al-loop",
     "torch",
@@ -40,6 +45,7 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
     settings = msgspec.json.decode(row["settings"], type=Config)
     scores = sorted(replace(workspace, config=settings).scores_dir(row["model_id"]).glob("shard-*.npz"))
     manifest: dict[str, Any] = {
+        "manifest": VERSION,
         "cycle": number,
         "k": row["k"],
         "outcome": row["outcome"],
@@ -53,22 +59,29 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
         else None,
         "pool": {"images": len(pool), "hash": json_hash(pool)},
         "scores": {str(path.relative_to(workspace.root)): file_sha256(path) for path in scores},
+        "selected_with": _hash(folder / "select" / KNOWN),
         "labels": _output(folder / "pull"),
         "picks": [
             dict(pick)
             for pick in store.rows(
-                "SELECT rank, image_id, uncertainty, reason, task_key, state FROM picks WHERE cycle = ? ORDER BY rank",
+                "SELECT p.rank, p.image_id, i.stored_sha256, p.uncertainty, p.reason, p.audit, p.task_key, p.state "
+                "FROM picks p JOIN images i ON i.id = p.image_id WHERE p.cycle = ? ORDER BY p.rank",
                 number,
             )
         ],
         "metrics": {
             name: _metrics(workspace, found) for name, found in (("before", start), ("after", candidate))
         },
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "versions": versions(),
     }
     path = folder / "manifest.json"
     write_json(path, manifest)
     return path
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of what computes; None for what is not installed."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
 
 
 def complete_manifests(workspace: Workspace) -> None:
@@ -76,6 +89,10 @@ def complete_manifests(workspace: Workspace) -> None:
     for row in workspace.store.rows("SELECT number FROM cycles WHERE outcome IS NOT NULL"):
         if not (workspace.cycle_dir(row["number"]) / "manifest.json").is_file():
             write_manifest(workspace, row["number"])
+
+
+def _hash(path: Path) -> str | None:
+    return file_sha256(path) if path.is_file() else None
 
 
 def _output(folder: Path) -> Any:

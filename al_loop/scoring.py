@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,13 +50,24 @@ def score_for(
     return unreadable
 
 
+@dataclass(frozen=True)
+class Known:
+    """What strategies may know of the labels: which images have them, and how many boxes of each class."""
+
+    images: tuple[str, ...]
+    boxes: tuple[int, ...]
+
+
+def known_of(labelled: Sequence[LabelledImage], classes: int) -> Known:
+    """What labels say to a strategy."""
+    counts = np.zeros(classes, np.int64)
+    for item in labelled:
+        np.add.at(counts, item.boxes.labels, 1)
+    return Known(tuple(item.image.id for item in labelled), tuple(counts.tolist()))
+
+
 def context_for(
-    workspace: Workspace,
-    model: Model,
-    strategy: str,
-    ids: Sequence[str],
-    known: Sequence[LabelledImage],
-    folder: Folders,
+    workspace: Workspace, model: Model, strategy: str, ids: Sequence[str], known: Known, folder: Folders
 ) -> Context:
     """What the strategy reads besides the scores of the candidates, `ids`; after `score_for`."""
     needs = STRATEGIES[strategy].needs
@@ -63,15 +75,12 @@ def context_for(
     if "labelled" in needs:
         scored = ShardStore(folder("")).load()
         there = set(scored.image_ids)
-        labelled = scored.subset([item.image.id for item in known if item.image.id in there]).embeddings
+        labelled = scored.subset([name for name in known.images if name in there]).embeddings
     copies = CHANGES if "augmented" in needs else ()
-    counts = np.zeros(len(workspace.config.classes))
-    for item in known:
-        np.add.at(counts, item.boxes.labels, 1)
     quality = modelling.training_notes(model).get("class_quality")
     return Context(
         labelled,
-        counts,
+        np.asarray(known.boxes, np.float64),
         tuple(ShardStore(folder(change)).load().subset(ids) for change in copies),
         None if quality is None else np.asarray(quality),
     )

@@ -22,7 +22,7 @@ from al_loop.files import json_hash, read_json, write_json
 from al_loop.models import WEIGHTS, Model
 from al_loop.picks import pick
 from al_loop.samples import LabelledImage
-from al_loop.scoring import context_for, score_for
+from al_loop.scoring import context_for, known_of, score_for
 from al_loop.shards import ShardStore
 from al_loop.stages import Output, Stage, run_stage
 from al_loop.workspace import Workspace
@@ -194,7 +194,8 @@ def _by_strategy(
     scored = ShardStore(kept("")).load()
     there = set(scored.image_ids)
     ids = [image.id for image in images if image.id in there]
-    context = context_for(room.workspace, model, unit.strategy, ids, labelled, kept)
+    shown = known_of(labelled, len(room.workspace.config.classes))
+    context = context_for(room.workspace, model, unit.strategy, ids, shown, kept)
     picks = pick(scored.subset(ids), unit.k, settings, unit.cycle, known, context)
     return [p.image_id for p in picks if not p.known]
 

@@ -1,13 +1,17 @@
-"""al-loop cycle, status, report"""
+"""al-loop cycle, status, report, verify, reproduce"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from al_loop.console import Terminal
 from al_loop.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from al_loop.verify import Finding
 
 
 @click.command()
@@ -54,3 +58,29 @@ def report(start: Path | None, out: Path | None) -> None:
 
     workspace = open_workspace(start)
     click.echo(f"report: {write_report(workspace, out or workspace.root / 'report.html')}")
+
+
+@click.command()
+@click.argument("number", type=click.IntRange(min=1), metavar="CYCLE")
+@click.pass_obj
+def verify(start: Path | None, number: int) -> int:
+    """Compute the hashes of a finished CYCLE anew and say what has changed; exit status 1 if anything has."""
+    from al_loop.verify import verify as run
+
+    return _findings(run(open_workspace(start), number))
+
+
+@click.command()
+@click.argument("number", type=click.IntRange(min=1), metavar="CYCLE")
+@click.pass_obj
+def reproduce(start: Path | None, number: int) -> int:
+    """Select again as CYCLE did, from what its manifest names; exit status 1 if the picks differ."""
+    from al_loop.verify import reproduce as run
+
+    return _findings(run(open_workspace(start), number))
+
+
+def _findings(found: list[Finding]) -> int:
+    for finding in found:
+        click.echo(f"{'CHANGED' if finding.changed else 'ok     '}  {finding.text}")
+    return int(any(finding.changed for finding in found))

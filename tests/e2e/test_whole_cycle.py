@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 import numpy as np
 import pytest
 
@@ -30,6 +31,7 @@ from render import render_dataset
 
 pytestmark = [pytest.mark.e2e, pytest.mark.server, pytest.mark.render, pytest.mark.train]
 
+ROOT = Path(__file__).parents[2]
 CLASSES = ("one", "two", "three", "four", "five", "six")
 SETTINGS = """
 [model]
@@ -53,7 +55,7 @@ min_score = 0.05
 """
 
 
-def al_loop(workspace: Path, *args: object) -> str:
+def al_loop(workspace: Path, *args: object, status: int = 0) -> str:
     """Run a command as a user does; return what it prints, fail with what it says."""
     done = subprocess.run(
         [sys.executable, "-m", "al_loop", "-w", str(workspace), *map(str, args)],
@@ -62,7 +64,7 @@ def al_loop(workspace: Path, *args: object) -> str:
         timeout=500,
         check=False,
     )
-    assert done.returncode == 0, f"{args}: {done.stdout}\n{done.stderr}"
+    assert done.returncode == status, f"{args}: {done.stdout}\n{done.stderr}"
     return done.stdout
 
 
@@ -235,7 +237,14 @@ def test_the_second_cycle_takes_all_that_is_left_and_rollback(
     counts = {m: sum(len(np.load(path)["image_ids"]) for path in paths) for m, paths in shards.items()}
     assert counts == {"pretrain-1": 10, "cycle-1": 6}
     assert "is cycle-1 again (was cycle-2)" in al_loop(root, "rollback")
-    assert "* cycle-1" in al_loop(root, "model", "list")
+    (used,) = (line for line in al_loop(root, "models", "list").splitlines() if line.startswith("*"))
+    assert used.split()[1:3] == ["└─", "cycle-1"]
+    # Both cycles are as their manifests say, and would be picked again.
+    schema = json.loads((ROOT / "docs" / "manifest.schema.json").read_text())
+    for number in (1, 2):
+        jsonschema.validate(json.loads((workspace.cycle_dir(number) / "manifest.json").read_text()), schema)
+        assert "CHANGED" not in al_loop(root, "verify", number)
+        assert "picks in the same order" in al_loop(root, "reproduce", number)
 
 
 def test_secrets_stay_in_their_file(workspace: Workspace) -> None:
@@ -258,8 +267,12 @@ def test_an_unknown_label_on_the_server_is_named_and_waits_for_its_correction(
 
     root = workspace.root
     (tmp_path / "new.png").write_bytes(picture_bytes(99, (128, 128)))
-    al_loop(root, "pool", "add", tmp_path / "new.png")
-    al_loop(root, "cycle", "--k", 1)
+    with (root / "al-loop.toml").open("a") as file:
+        file.write(f'[monitor]\ninbox = ["{tmp_path}"]\nsettle_s = 0\n[monitor.new_data]\nimages = 1\n')
+    looked = al_loop(root, "monitor", "--act", status=10)
+    assert "1 new images" in looked
+    assert "DUE    new-data  1 unlabelled images" in looked
+    assert "cycle 3 waits: 0 of 1 labelled" in looked
     info = running(workspace.server_home)
     task = next(t for t in tasks_on_the_server(workspace) if t["data"]["al_batch"] == "cycle-3")
     region = {

@@ -1,0 +1,208 @@
+"""A finished cycle held against its manifest: is everything still what it was, and would it be picked again?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from al_loop import library, models
+from al_loop.config import Config
+from al_loop.cycle import select_picks
+from al_loop.cycles import Cycle
+from al_loop.errors import DataError, WorkspaceError
+from al_loop.files import file_sha256, json_hash, read_json
+from al_loop.manifest import KNOWN, LABELS, VERSION, versions
+from al_loop.scoring import Known
+from al_loop.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Finding:
+    """changed: what was recorded is not what is there. Otherwise it is as it was, or only worth knowing."""
+
+    changed: bool
+    text: str
+
+
+def verify(workspace: Workspace, number: int) -> list[Finding]:
+    """Compute every hash of a manifest anew; WorkspaceError where there is no manifest that can be read."""
+    manifest = read_manifest(workspace, number)
+    return [
+        *_pool(workspace, manifest),
+        *_models(workspace, manifest),
+        *_scores(workspace, manifest),
+        *_labels(workspace, manifest),
+        *_picks(workspace, manifest),
+        *_versions(manifest),
+    ]
+
+
+def reproduce(workspace: Workspace, number: int) -> list[Finding]:
+    """Select again from what the manifest names, and hold the picks against those it holds.
+
+    Raises WorkspaceError where something that it takes is gone or changed.
+    """
+    manifest = read_manifest(workspace, number)
+    changed = [
+        finding.text
+        for finding in (
+            *_pool(workspace, manifest),
+            *_scores(workspace, manifest),
+            *_known(workspace, manifest),
+        )
+        if finding.changed
+    ]
+    if changed:
+        raise WorkspaceError(
+            f"cycle {number} cannot be selected again: {'; '.join(changed)}. Look at all of it: al-loop verify {number}"
+        )
+    settings = msgspec.convert(manifest["settings"], Config)
+    model = models.get_model(workspace, manifest["model"]["id"])
+    known = Known(**{k: tuple(v) for k, v in read_json(_known_file(workspace, number)).items()})
+    then = Workspace(workspace.root, settings, workspace.store)
+    again = select_picks(then, Cycle(number, manifest["k"], model, settings), known)
+    before, after = [p["image_id"] for p in manifest["picks"]], [p.image_id for p in again]
+    if before == after:
+        return [Finding(False, f"the same {len(after)} picks in the same order")]
+    findings = [
+        Finding(True, f"rank {rank + 1}: {a[:12]} is {b[:12]} now")
+        for rank, (a, b) in enumerate(zip(before, after, strict=False))
+        if a != b
+    ]
+    if len(before) != len(after):
+        findings.append(Finding(True, f"{len(before)} picks are {len(after)} now"))
+    return findings + [f for f in _versions(manifest) if "now" in f.text]
+
+
+def read_manifest(workspace: Workspace, number: int) -> dict[str, Any]:
+    """Return the manifest of a finished cycle."""
+    path = workspace.cycle_dir(number) / "manifest.json"
+    row = workspace.store.row("SELECT outcome FROM cycles WHERE number = ?", number)
+    if row is None:
+        last = workspace.store.count("SELECT coalesce(max(number), 0) FROM cycles")
+        raise DataError(f"no cycle {number}; {f'there are 1 to {last}' if last else 'there is none yet'}")
+    if row["outcome"] is None:
+        raise DataError(f"cycle {number} is under way and has no manifest yet. Finish it: al-loop cycle")
+    try:
+        found: dict[str, Any] = read_json(path)
+        version = found["manifest"]
+    except FileNotFoundError:
+        raise WorkspaceError(f"{path} is missing. The next run writes it anew: al-loop cycle") from None
+    except KeyError:
+        raise WorkspaceError(
+            f"{path} was written by an al-loop that noted less than this one checks. Delete it; the next run writes it anew: al-loop cycle"
+        ) from None
+    except (OSError, ValueError, TypeError) as error:
+        raise WorkspaceError(
+            f"{path} is damaged ({error}). Delete it; the next run writes it anew: al-loop cycle"
+        ) from None
+    if version != VERSION:
+        raise WorkspaceError(f"{path} has format {version}, this al-loop knows {VERSION}. Upgrade al-loop")
+    return found
+
+
+def _compare(what: str, before: object, now: object) -> Finding:
+    return Finding(True, f"{what} has changed") if before != now else Finding(False, f"{what} is as it was")
+
+
+def _file(what: str, path: Path, before: str) -> Finding:
+    return _compare(what, before, file_sha256(path)) if path.is_file() else Finding(True, f"{what} is gone")
+
+
+def _pool(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
+    path = workspace.cycle_dir(manifest["cycle"]) / "pool.json"
+    name = f"the list of the pool, {manifest['pool']['images']} images,"
+    if not path.is_file():
+        yield Finding(True, f"{name} is gone")
+        return
+    yield _compare(name, manifest["pool"]["hash"], json_hash(read_json(path)))
+
+
+def _models(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
+    for role in ("model", "candidate"):
+        noted = manifest[role]
+        if noted is None:
+            continue
+        model = models.get_model(workspace, noted["id"])
+        if model.removed_at is not None:
+            yield Finding(False, f"the weights of {model.id} were deleted by gc")
+            continue
+        yield _file(f"the weights of {model.id}", model.weights, noted["weights_sha256"])
+
+
+def _scores(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
+    noted = manifest["scores"]
+    findings = [_file(name, workspace.root / name, digest) for name, digest in noted.items()]
+    yield from (finding for finding in findings if finding.changed)
+    if not any(finding.changed for finding in findings):
+        yield Finding(False, f"the scores, {len(noted)} files, are as they were")
+
+
+def _known_file(workspace: Workspace, number: int) -> Path:
+    return workspace.cycle_dir(number) / "select" / KNOWN
+
+
+def _known(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
+    name = "what the selection knew of the labels"
+    if manifest["selected_with"] is None:
+        yield Finding(True, f"{name} was not noted")
+        return
+    yield _file(name, _known_file(workspace, manifest["cycle"]), manifest["selected_with"])
+
+
+def _labels(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
+    """The snapshot that was trained on; and which of its labels people have changed since, which they may."""
+    yield from _known(workspace, manifest)
+    path = workspace.cycle_dir(manifest["cycle"]) / "pull" / LABELS
+    if manifest["labels"] is None or not path.is_file():
+        yield Finding(True, "the snapshot of the labels is gone")
+        return
+    kept = read_json(path)
+    yield _compare(
+        f"the snapshot of the labels, {len(kept)} images,", manifest["labels"]["labels_hash"], json_hash(kept)
+    )
+    today = {item[0]: item for item in library.snapshot(library.labelled(workspace))}
+    edited = [item[0] for item in kept if today.get(item[0]) != item]
+    if edited:
+        named = ", ".join(name[:12] for name in edited[:8])
+        yield Finding(
+            False,
+            f"people have changed {len(edited)} of these labels since: {named}{' ...' if len(edited) > 8 else ''}",
+        )
+
+
+def _picks(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
+    store, number = workspace.store, manifest["cycle"]
+    rows = store.rows("SELECT image_id FROM picks WHERE cycle = ? ORDER BY rank", number)
+    yield _compare(
+        "the list of picks in the database",
+        [p["image_id"] for p in manifest["picks"]],
+        [r["image_id"] for r in rows],
+    )
+    files = {image.id: image.path for image in library.images_by_id(workspace, [r["image_id"] for r in rows])}
+    findings = [
+        _file(
+            f"picture {p['image_id'][:12]}",
+            files.get(p["image_id"], workspace.root / "gone"),
+            p["stored_sha256"],
+        )
+        for p in manifest["picks"]
+    ]
+    yield from (finding for finding in findings if finding.changed)
+    if not any(finding.changed for finding in findings):
+        yield Finding(False, f"the pictures of the {len(findings)} picks are as they were")
+
+
+def _versions(manifest: dict[str, Any]) -> Iterator[Finding]:
+    """Other versions are no damage, but a reason for other results."""
+    now = versions()
+    other = [
+        f"{name} {old}, {now.get(name)} now"
+        for name, old in manifest["versions"].items()
+        if now.get(name) != old
+    ]
+    yield Finding(False, f"made with {'; '.join(other)}" if other else "the versions are as they were")

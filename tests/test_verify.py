@@ -1,0 +1,198 @@
+"""Manifests: complete, checkable, and enough to select again. The loop is real; network and server are stood in for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from factories import draw, write_coco_set
+from monitor.stand_in import score
+from msgspec import structs
+from test_promotion import apart, metrics
+
+from al_loop import bridge, modelling, models
+from al_loop.bridge import Pulled
+from al_loop.console import Silent
+from al_loop.cycle import run_cycle
+from al_loop.errors import DataError, WorkspaceError
+from al_loop.files import file_sha256, read_json, write_json
+from al_loop.ingest import add_images, add_validation
+from al_loop.labelling.tasks import PushResult
+from al_loop.picks import Pick
+from al_loop.verify import read_manifest, reproduce, verify
+from al_loop.workspace import Workspace
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def make(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Workspace]:
+    """Run cycles to their end, with people who find one bolt in everything."""
+    (tmp_path / "in").mkdir()
+    for number in range(60):
+        draw(64, 64, [], seed=number).save(tmp_path / "in" / f"{number}.png")
+    add_images(workspace, sorted((tmp_path / "in").iterdir()))
+    add_validation(workspace, write_coco_set(tmp_path / "val", 2, seed=2))
+    folder = workspace.model_dir("m0")
+    folder.mkdir(parents=True)
+    (folder / "weights.pth").write_bytes(b"m0")
+    models.promote(
+        workspace,
+        models.register_model(workspace, "m0", "import", file_sha256(folder / "weights.pth"), None, None),
+        "x",
+    )
+
+    def push(workspace: Workspace, cycle: int, picks: Sequence[Pick], *_: object) -> tuple[int, PushResult]:
+        return 1, PushResult(len(picks), 0, 1, "http://127.0.0.1:1/queue")
+
+    def pull(workspace: Workspace, cycle: int, *_: object) -> Pulled:
+        rows = workspace.store.rows("SELECT image_id FROM picks WHERE cycle = ?", cycle)
+        bolt = "[[1, 2, 9, 9, 0]]"
+        for row in rows:
+            workspace.store.execute("UPDATE picks SET state = 'labelled' WHERE image_id = ?", row["image_id"])
+            workspace.store.execute(
+                "INSERT OR REPLACE INTO labels VALUES (?, 'labelled', ?, ?, 'ann', 4.0, 'now')",
+                row["image_id"],
+                bolt,
+                cycle,
+            )
+        return Pulled({"labelled": len(rows)})
+
+    def train(
+        workspace: Workspace,
+        folder: Path,
+        start: object,
+        training: Sequence[object],
+        *_: object,
+        **__: object,
+    ) -> dict[str, Any]:
+        (folder / "weights.pth").write_bytes(str(len(training)).encode())
+        return {
+            "weights_sha256": file_sha256(folder / "weights.pth"),
+            "epochs": 1,
+            "images": len(training),
+            "class_quality": [0.5, 0.5],
+        }
+
+    monkeypatch.setattr(modelling, "score", score)
+    monkeypatch.setattr(modelling, "train_model", train)
+    monkeypatch.setattr(modelling, "evaluate_model", lambda *_: metrics(0.5, bolt=0.5, nut=None))
+    monkeypatch.setattr(modelling, "compare_models", lambda *_: apart(0.0, -0.1, 0.1))
+    monkeypatch.setattr(bridge, "push_picks", push)
+    monkeypatch.setattr(bridge, "pull_labels", pull)
+
+    def run(strategy: str = "dbal", cycles: int = 1, **settings: object) -> Workspace:
+        config = structs.replace(
+            workspace.config,
+            cycle=structs.replace(workspace.config.cycle, k=10, strategy=strategy, **settings),
+        )
+        here = Workspace(workspace.root, config, workspace.store)
+        for _ in range(cycles):
+            assert run_cycle(here, None, Silent()).finished
+        return here
+
+    return run
+
+
+def changed(found: Sequence[Any]) -> list[str]:
+    return [finding.text for finding in found if finding.changed]
+
+
+@pytest.mark.parametrize("strategy", ["dbal", "random", "ours", "coreset", "margin"])
+def test_the_second_cycle_is_selected_again(make: Callable[..., Workspace], strategy: str) -> None:
+    """What was labelled since does not change what is picked again."""
+    workspace = make(strategy, cycles=3)
+    for cycle in (1, 2, 3):
+        (found,) = reproduce(workspace, cycle)
+        assert (found.changed, found.text) == (False, "the same 10 picks in the same order")
+        assert changed(verify(workspace, cycle)) == []
+
+
+def test_with_labelled_candidates_too(make: Callable[..., Workspace]) -> None:
+    workspace = make("dbal", cycles=2, candidates="all")
+    assert not reproduce(workspace, 2)[0].changed
+
+
+def test_the_manifest_follows_its_schema(make: Callable[..., Workspace]) -> None:
+    schema = json.loads((ROOT / "docs" / "manifest.schema.json").read_text())
+    workspace = make(cycles=2)
+    for cycle in (1, 2):
+        jsonschema.validate(read_manifest(workspace, cycle), schema)
+    assert sum(p["audit"] for p in read_manifest(workspace, 1)["picks"]) == 1
+    broken = {**read_manifest(workspace, 1), "outcome": "maybe"}
+    with pytest.raises(jsonschema.ValidationError, match="'maybe' is not one of"):
+        jsonschema.validate(broken, schema)
+
+
+def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
+    workspace = make(cycles=1)
+    root, store = workspace.root, workspace.store
+    pick = read_manifest(workspace, 1)["picks"][0]["image_id"]
+    assert changed(verify(workspace, 1)) == []
+
+    (root / "models" / "m0" / "weights.pth").write_bytes(b"other")
+    assert changed(verify(workspace, 1)) == ["the weights of m0 has changed"]
+    (root / "models" / "m0" / "weights.pth").write_bytes(b"m0")
+
+    (shard,) = (root / "scores" / "m0").rglob("shard-*.npz")
+    kept = shard.read_bytes()
+    shard.unlink()
+    name = str(shard.relative_to(root))
+    assert changed(verify(workspace, 1)) == [f"{name} is gone"]
+    with pytest.raises(WorkspaceError, match=r"cycle 1 cannot be selected again: .* is gone"):
+        reproduce(workspace, 1)
+    shard.write_bytes(kept)
+
+    picture = root / store.rows("SELECT file FROM images WHERE id = ?", pick)[0]["file"]
+    kept = picture.read_bytes()
+    picture.write_bytes(kept + b" ")
+    assert changed(verify(workspace, 1)) == [f"picture {pick[:12]} has changed"]
+    picture.write_bytes(kept)
+
+    store.execute("UPDATE labels SET status = 'empty', boxes = '[]' WHERE image_id = ?", pick)
+    found = verify(workspace, 1)
+    assert changed(found) == []  # people may
+    assert any(f.text == f"people have changed 1 of these labels since: {pick[:12]}" for f in found)
+    labels = workspace.cycle_dir(1) / "pull" / "labels.json"
+    write_json(labels, read_json(labels)[1:])
+    assert changed(verify(workspace, 1)) == ["the snapshot of the labels, 9 images, has changed"]
+
+    pool = workspace.cycle_dir(1) / "pool.json"
+    write_json(pool, read_json(pool)[::-1])
+    assert "the list of the pool, 60 images, has changed" in changed(verify(workspace, 1))
+
+
+def test_picks_that_would_be_others(make: Callable[..., Workspace]) -> None:
+    workspace = make("random", cycles=1)
+    path = workspace.cycle_dir(1) / "manifest.json"
+    manifest = read_json(path)
+    manifest["settings"]["cycle"]["seed"] = 1
+    write_json(path, manifest)
+    found = reproduce(workspace, 1)
+    assert len(changed(found)) >= 5
+    assert changed(found)[0].startswith("rank ")
+
+
+def test_manifests_that_are_not_there(make: Callable[..., Workspace]) -> None:
+    workspace = make(cycles=1)
+    with pytest.raises(DataError, match="no cycle 7; there are 1 to 1"):
+        verify(workspace, 7)
+    path = workspace.cycle_dir(1) / "manifest.json"
+    for text, says in (
+        ('{"cycle": 1}', "noted less than this one checks"),
+        ("{", "is damaged"),
+        ('{"manifest": 9}', "has format 9"),
+    ):
+        path.write_text(text)
+        with pytest.raises(WorkspaceError, match=says):
+            verify(workspace, 1)
+    path.unlink()
+    with pytest.raises(WorkspaceError, match=r"is missing. The next run writes it anew: al-loop cycle"):
+        reproduce(workspace, 1)
+    workspace.store.execute("UPDATE cycles SET outcome = NULL")
+    with pytest.raises(DataError, match="cycle 1 is under way"):
+        verify(workspace, 1)
