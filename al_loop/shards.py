@@ -99,11 +99,12 @@ class ShardStore:
         write_atomically(self.folder / f"shard-{len(self.paths()):06d}.npz", buffer.getvalue())
 
     def load(self, wanted: Collection[str] | None = None) -> ScoredImages:
-        """Read all shards, or those that hold one of the images wanted; WorkspaceError where there are none."""
+        """Read all shards, or those that hold an image wanted, at least one; WorkspaceError where there are none."""
         paths = self.paths()
         if wanted is not None:
             names = set(wanted)
-            paths = [p for p in paths if names.intersection(_open(p, ("image_ids",))["image_ids"].tolist())]
+            some = [p for p in paths if names.intersection(_open(p, ("image_ids",))["image_ids"].tolist())]
+            paths = some or paths[:1]
         shards = [_open(path) for path in paths]
         if not shards:
             raise WorkspaceError(f"no scores in {self.folder}: expected shards there. Run: al-loop cycle")

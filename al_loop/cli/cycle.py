@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,13 +52,21 @@ def status(start: Path | None) -> None:
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="By default report.html in the workspace."
 )
+@click.option("--open", "show", is_flag=True, help="Show it in the browser.")
+@click.option("--json", "as_json", is_flag=True, help="Instead of a page: what it says, for machines.")
 @click.pass_obj
-def report(start: Path | None, out: Path | None) -> None:
-    """Write report.html: the curve, what was picked and why, predicted and corrected boxes."""
-    from al_loop.report import write_report
+def report(start: Path | None, out: Path | None, show: bool, as_json: bool) -> None:
+    """Write report.html: the curve, what comes in, what was picked and why, predicted and corrected boxes."""
+    from al_loop.report import report_json, write_report
 
     workspace = open_workspace(start)
-    click.echo(f"report: {write_report(workspace, out or workspace.root / 'report.html')}")
+    if as_json:
+        click.echo(report_json(workspace))
+        return
+    path = write_report(workspace, out or workspace.root / "report.html")
+    click.echo(f"report: {path}")
+    if show and not webbrowser.open(path.resolve().as_uri()):
+        click.echo("no browser was found here: open the file yourself")
 
 
 @click.command()

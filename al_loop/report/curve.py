@@ -70,6 +70,7 @@ def draw_curve(curve: Curve, width_in: float, height_in: float, name: str) -> st
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         axes = figure.add_subplot()
+        _band(axes, curve)
         _series(axes, curve, "ap50", "AP50", _AP50, "--")
         _series(axes, curve, "ap", "AP", _AP, "-")
         _dress(axes, curve)
@@ -113,11 +114,25 @@ def _series(axes: Any, curve: Curve, field: str, title: str, colour: str, line: 
         )
 
 
+def _band(axes: Any, curve: Curve) -> None:
+    """The interval of the AP of the model in use, where it is known."""
+    known = [
+        (labels, m.low, m.high) for labels, m in curve.in_use if m.low is not None and m.high is not None
+    ]
+    if known:
+        labels, low, high = zip(*known, strict=True)
+        axes.fill_between(labels, low, high, color=_AP, alpha=0.15, linewidth=0)
+        axes.errorbar(
+            labels, low, yerr=[[0.0] * len(low), [b - a for a, b in zip(low, high, strict=True)]],
+            fmt="none", ecolor=_AP, elinewidth=1, capsize=3, alpha=0.6,
+        )  # fmt: skip
+
+
 def _dress(axes: Any, curve: Curve) -> None:
     """Set axes, grid and limits; AP starts at 0, so that heights compare."""
     from matplotlib.ticker import MaxNLocator
 
-    best = max(max(point.metrics.ap, point.metrics.ap50) for point in curve.points)
+    best = max(max(p.metrics.ap, p.metrics.ap50, p.metrics.high or 0.0) for p in curve.points)
     most = max(point.labels for point in curve.points)
     axes.set_ylim(0, min(1.02, max(0.1, best * 1.15)))
     axes.set_xlim(-0.03 * max(most, 1), 1.24 * max(most, 1))  # room at the right for the lines' names

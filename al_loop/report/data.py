@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from al_loop.config import Config
+from al_loop.counts import Counts
 from al_loop.models import Model
 from al_loop.samples import ImageFile, Metrics
+from al_loop.worth import Worth
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,19 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What people have spent: images answered, boxes on them, minutes where the server measured them.
+
+    timed: of how many images it did.
+    """
+
+    images: int
+    boxes: int
+    minutes: float
+    timed: int
+
+
+@dataclass(frozen=True)
 class CycleRow:
     """One cycle: what went in, what came out. `outcome` is None while it is under way.
 
@@ -64,6 +79,8 @@ class CycleRow:
     stages: Mapping[str, str]  # name -> state, in their order
     queue_url: str | None  # where people label it
     picks: tuple[PickRow, ...]
+    cost: Cost
+    worth: Worth | None  # of the model's boxes to people; None where it was not noted
 
     @property
     def open(self) -> bool:
@@ -88,11 +105,16 @@ class CycleRow:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One model of the lineage."""
+    """One model of the lineage; depth: how many models lie between it and the one without a parent.
+
+    sets: its metrics on the sets besides the validation set, by name.
+    """
 
     model: Model
     judged: Judged | None
     current: bool
+    depth: int
+    sets: Mapping[str, Metrics]
 
 
 @dataclass(frozen=True)
@@ -116,6 +138,51 @@ class ClassRow:
     def change(self) -> float | None:
         """Return what the loop has gained on it."""
         return None if self.first is None or self.current is None else self.current - self.first
+
+
+@dataclass(frozen=True)
+class WindowRow:
+    """Images that the drift trigger judged together; effect: of their embeddings. alarm: it raised one."""
+
+    number: int
+    at: str
+    model_id: str
+    effect: float
+    p: float
+    drifted: bool
+    alarm: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a trigger of the monitor said when it looked last."""
+
+    trigger: str
+    due: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What the monitor has seen. threshold: effects below are no drift.  strangest: of the newest window that drifted.
+
+    windows: oldest first.
+    """
+
+    looked_at: str | None
+    verdicts: tuple[Verdict, ...]
+    windows: tuple[WindowRow, ...]
+    threshold: float
+    strangest_of: int | None
+    strangest: tuple[tuple[ImageFile, str], ...]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What the model in use gets right and wrong on the validation set."""
+
+    model_id: str
+    counts: Counts
 
 
 @dataclass(frozen=True)
@@ -156,6 +223,9 @@ class Report:
     per_class: tuple[ClassRow, ...]
     models: tuple[ModelRow, ...]
     promotions: tuple[Promotion, ...]
+    cost: Cost
+    errors: Errors | None
+    watch: Watch
 
     @property
     def current(self) -> ModelRow | None:
@@ -166,6 +236,24 @@ class Report:
     def first(self) -> ModelRow | None:
         """Return the model that the curve begins with."""
         return next((row for row in self.models if self.start and row.model.id == self.start.model_id), None)
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """Return the sets besides the validation set that any model was judged on."""
+        return tuple(sorted({name for row in self.models for name in row.sets}))
+
+    @property
+    def tree(self) -> tuple[ModelRow, ...]:
+        """Return the models with each below what it was made from, as deep as `depth` says."""
+        below: dict[str | None, list[ModelRow]] = {}
+        for row in self.models:
+            below.setdefault(row.model.parent, []).append(row)
+        found: list[ModelRow] = []
+        left = below.get(None, [])[::-1]
+        while left:
+            found.append(row := left.pop())
+            left += below.get(row.model.id, [])[::-1]
+        return tuple(found)
 
     @property
     def validation_sets(self) -> int:

@@ -89,7 +89,7 @@ def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes
     if not folder.is_dir():
         return {}, f"The model's boxes cannot be shown: {where} is missing."
     try:
-        scored = ShardStore(folder).load()
+        scored = ShardStore(folder).load([pick.image.id for pick in cycle.picks])
     except (WorkspaceError, KeyError) as error:
         return {}, f"The model's boxes cannot be shown: {error}"
     place = {name: i for i, name in enumerate(scored.image_ids)}

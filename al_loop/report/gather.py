@@ -12,11 +12,16 @@ from typing import Any
 import msgspec
 
 from al_loop.config import Config
+from al_loop.counts import count
+from al_loop.errors import DataError, WorkspaceError
 from al_loop.files import read_json
-from al_loop.models import all_models, current_model, has_model
+from al_loop.library import VALIDATION, set_names, validation
+from al_loop.models import all_models, current_model, has_model, saved_metrics
 from al_loop.report.data import (
     ClassRow,
+    Cost,
     CycleRow,
+    Errors,
     Judged,
     ModelRow,
     PickRow,
@@ -25,10 +30,13 @@ from al_loop.report.data import (
     Report,
     Start,
 )
+from al_loop.report.watched import watched
 from al_loop.samples import ImageFile, Metrics
+from al_loop.shards import ShardStore
 from al_loop.status import describe
 from al_loop.store import Store
 from al_loop.workspace import Workspace, now
+from al_loop.worth import Worth
 
 
 def gather(workspace: Workspace) -> Report:
@@ -53,6 +61,9 @@ def gather(workspace: Workspace) -> Report:
                 Promotion(row["model_id"], row["reason"], row["at"])
                 for row in workspace.store.rows("SELECT * FROM promotions ORDER BY id")
             ),
+            cost=_cost(workspace.store, None),
+            errors=_errors(workspace, models),
+            watch=watched(workspace),
         )
 
 
@@ -116,7 +127,41 @@ def _cycle(workspace: Workspace, row: sqlite3.Row, picks: tuple[PickRow, ...]) -
         stages={stage["name"]: stage["state"] for stage in stages},
         queue_url=_output(workspace.cycle_dir(number) / "push").get("queue_url"),
         picks=picks,
+        cost=_cost(store, number),
+        worth=_worth(_output(workspace.cycle_dir(number) / "pull").get("worth")),
     )
+
+
+def _worth(noted: Any) -> Worth | None:
+    return Worth(**noted) if isinstance(noted, dict) else None
+
+
+def _cost(store: Store, cycle: int | None) -> Cost:
+    """Return what people spent on a cycle, or on the whole pool."""
+    row = store.row(
+        "SELECT count(*) AS images, coalesce(sum(json_array_length(l.boxes)), 0) AS boxes, "
+        "coalesce(sum(l.lead_time_s), 0) AS seconds, count(l.lead_time_s) AS timed FROM labels l "
+        "JOIN images i ON i.id = l.image_id WHERE i.role = 'pool' AND (? IS NULL OR l.cycle = ?)",
+        cycle,
+        cycle,
+    )
+    return Cost(row["images"], row["boxes"], row["seconds"] / 60, row["timed"]) if row else Cost(0, 0, 0.0, 0)
+
+
+def _errors(workspace: Workspace, models: tuple[ModelRow, ...]) -> Errors | None:
+    """Return what the model in use gets right on the validation set; None where its predictions are gone."""
+    current = next((row.model for row in models if row.current), None)
+    if current is None:
+        return None
+    folder = current.folder / "validation" / f"thr-{workspace.config.score.score_thr:g}"
+    try:
+        truth, scored = validation(workspace), ShardStore(folder).load()
+    except (DataError, WorkspaceError):
+        return None
+    predicted = {name: scored.boxes(i) for i, name in enumerate(scored.image_ids)}
+    if not all(item.image.id in predicted for item in truth):
+        return None
+    return Errors(current.id, count(truth, predicted))
 
 
 def _settings(workspace: Workspace, text: str) -> Config:
@@ -197,9 +242,24 @@ def _judged(store: Store, model_id: str, on: str | None = None) -> Judged | None
 
 def _models(workspace: Workspace) -> tuple[ModelRow, ...]:
     current = current_model(workspace).id if has_model(workspace) else None
+    every = all_models(workspace)
+    depths: dict[str | None, int] = {None: -1}
+    for model in every:  # a parent is always older
+        depths[model.id] = depths.get(model.parent, -1) + 1
+    others = [name for name in set_names(workspace) if name != VALIDATION]
     return tuple(
-        ModelRow(model, _judged(workspace.store, model.id), model.id == current)
-        for model in all_models(workspace)
+        ModelRow(
+            model,
+            _judged(workspace.store, model.id),
+            model.id == current,
+            depths[model.id],
+            {
+                name: metrics
+                for name in others
+                if (metrics := saved_metrics(workspace, model.id, name=name)) is not None
+            },
+        )
+        for model in every
     )
 
 

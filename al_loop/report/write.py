@@ -8,11 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from al_loop.errors import DataError
 from al_loop.files import write_atomically
 from al_loop.report.curve import curve_of, draw_curve
+from al_loop.report.drift import draw_drift
 from al_loop.report.gallery import CYCLES_WITH_PICTURES, build_galleries
 from al_loop.report.gather import gather
+from al_loop.report.pictures import thumbnail
 from al_loop.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -47,6 +51,13 @@ def write_report(workspace: Workspace, path: Path) -> Path:
         cycles_with_pictures=CYCLES_WITH_PICTURES,
         curve_wide=draw_curve(curve, *_WIDE_IN, name="wide") if curve else None,
         curve_narrow=draw_curve(curve, *_NARROW_IN, name="narrow") if curve else None,
+        drift_wide=draw_drift(report.watch, *_WIDE_IN, name="drift-wide") if report.watch.windows else None,
+        drift_narrow=draw_drift(report.watch, *_NARROW_IN, name="drift-narrow")
+        if report.watch.windows
+        else None,
+        strangest=[
+            {"name": name, "picture": thumbnail(image.path)} for image, name in report.watch.strangest
+        ],
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +67,16 @@ def write_report(workspace: Workspace, path: Path) -> Path:
             f"{path} cannot be written ({error.strerror}). Choose another: al-loop report --out FILE"
         ) from None
     return path
+
+
+def report_json(workspace: Workspace) -> str:
+    """Return what the report says for machines, without pictures: the fields of `al_loop.report.data.Report`."""
+    return msgspec.json.encode(gather(workspace), enc_hook=_plain).decode()
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: paths."""
+    return str(value)
 
 
 def environment(*folders: str) -> Environment:

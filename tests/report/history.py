@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ from al_loop.boxes import Boxes
 from al_loop.files import write_json
 from al_loop.ingest import add_images
 from al_loop.library import boxes_to_json
-from al_loop.models import register_model, save_metrics
+from al_loop.models import get_model, promote, register_model, save_metrics
 from al_loop.samples import Metrics, Prediction
 from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace, now
@@ -105,3 +106,64 @@ def boxes(*rows: tuple[float, ...]) -> Boxes:
     array = np.asarray(rows, dtype=np.float64)
     scores = array[:, 5].copy() if array.shape[1] > 5 else None
     return Boxes(array[:, :4].copy(), array[:, 4].astype(np.int64), scores)
+
+
+def long_history(workspace: Workspace, folder: Path, cycles: int = 200) -> None:
+    """Years of shifts: cycles of 25 detailed photographs each, with boxes, and a window for each."""
+    names = [f"a-rather-long-name-of-a-photograph-{n:03d}.png" for n in range(25)]
+    folder.mkdir()
+    for number, name in enumerate(names):
+        coarse = np.random.default_rng(number).integers(0, 255, (120, 160, 3), np.uint8)
+        Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC).save(folder / name)
+    ids = [add_images(workspace, [folder / name]).added[0] for name in names]
+    register_model(workspace, "m0", "import", "0" * 64, None, None)
+    promote(workspace, get_model(workspace, "m0"), "the first")
+    boxes = Boxes(
+        np.array([[50.0, 40, 300, 200], [320, 210, 600, 440]]), np.array([0, 1]), np.array([0.9, 0.4])
+    )
+    store_scores(workspace, "m0", ids, boxes)
+    with workspace.store.transaction():
+        for image in ids:
+            workspace.store.execute(
+                "INSERT INTO labels VALUES (?, 'labelled', ?, 1, 'ann', 31.0, 'now')",
+                image,
+                boxes_to_json(boxes),
+            )
+        for window in range(1, cycles + 1):
+            signal = {
+                "name": "embedding",
+                "p": 0.4,
+                "effect": 0.05 + (window % 7) / 100,
+                "against": "pool",
+                "drifted": False,
+            }
+            workspace.store.execute(
+                "INSERT INTO windows VALUES (?, 1, 25, ?, ?, 0, ?)",
+                window, json.dumps(ids), json.dumps({"signals": [signal], "strangest": ids[:8]}), now(),
+            )  # fmt: skip
+    for cycle in range(1, cycles + 1):
+        add_cycle(workspace, cycle, "kept")
+        ap = Metrics(
+            0.2 + cycle / 1000,
+            0.4,
+            0.2,
+            {"bolt": 0.3, "nut": 0.2},
+            4,
+            8,
+            0.1 + cycle / 1000,
+            0.3 + cycle / 1000,
+        )
+        add_model(workspace, f"cycle-{cycle}", ap, cycle, images=25 * cycle)
+        with workspace.store.transaction():
+            for rank, image in enumerate(ids):
+                add_pick(workspace, cycle, rank, image, "labelled")
+
+
+def store_scores(workspace: Workspace, model: str, ids: list[str], boxes: Boxes) -> None:
+    """The same boxes on every image."""
+    ShardStore(workspace.scores_dir(model)).append(
+        [
+            Prediction(name, boxes, np.full((len(boxes), 3), 1 / 3, np.float32), np.zeros(4, np.float32))
+            for name in ids
+        ]
+    )
