@@ -19,22 +19,25 @@ from al_loop.labelling.pull import pull
 from al_loop.labelling.push import push
 from al_loop.labelling.server import media_root, running
 from al_loop.labelling.serving import ImageServing, LocalFiles, Upload
-from al_loop.labelling.tasks import ExpectedTask, OutgoingTask, PulledTask, PushResult, TaskState
-from al_loop.library import boxes_from_json, boxes_to_json, images_by_id
+from al_loop.labelling.tasks import Edits, ExpectedTask, OutgoingTask, PulledTask, PushResult, TaskState
+from al_loop.library import boxes_to_json, images_by_id
 from al_loop.picks import Pick
 from al_loop.shards import ScoredImages
 from al_loop.workspace import Workspace, now
-from al_loop.worth import Worth, worth
 
 _PROJECT = "label_studio_project"
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull found, by state, and a sentence for each task that cannot be used."""
+    """What a pull found, by state, and a sentence for each task that cannot be used.
+
+    edits: what people did to the boxes that the model had drawn, over all tasks that are done.
+    """
 
     counts: dict[str, int]
     problems: list[str] = field(default_factory=list)
+    edits: Edits = field(default_factory=Edits)
 
     @property
     def answered(self) -> int:
@@ -178,22 +181,7 @@ def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) 
     return Pulled(
         counts=dict(Counter(str(task.state) for task in tasks)),
         problems=[f"{task.problem} ({task.url})" for task in tasks if task.problem],
-    )
-
-
-def worth_of_boxes(workspace: Workspace, cycle: int, scored: ScoredImages) -> Worth:
-    """What the boxes that were drawn for a cycle were worth, over the images that people are done with."""
-    place = {name: i for i, name in enumerate(scored.image_ids)}
-    rows = workspace.store.rows(
-        "SELECT p.image_id, l.boxes FROM picks p JOIN labels l ON l.image_id = p.image_id AND l.cycle = p.cycle "
-        "WHERE p.cycle = ? AND p.state IN ('labelled', 'empty')",
-        cycle,
-    )
-    min_score = workspace.config.label_studio.min_score
-    return worth(
-        (_drawn(scored.boxes(place[row["image_id"]]), min_score), boxes_from_json(row["boxes"]))
-        for row in rows
-        if row["image_id"] in place
+        edits=sum((task.edits for task in tasks if task.edits), Edits()),
     )
 
 

@@ -156,8 +156,7 @@ def _pull(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> None:
             raise Waiting(_waiting(workspace, cycle, pulled))
         labels = library.snapshot(library.labelled(workspace))
         write_json(folder / LABELS, labels)
-        made = bridge.worth_of_boxes(workspace, cycle.number, _scored(workspace, cycle))
-        return {"counts": pulled.counts, "labels_hash": json_hash(labels), "worth": asdict(made)}
+        return {"counts": pulled.counts, "labels_hash": json_hash(labels), "edits": asdict(pulled.edits)}
 
     counts = run_stage(workspace.store, stage, work)["counts"]
     said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))

@@ -78,6 +78,20 @@ class Edits:
     deleted: int = 0
     added: int = 0
 
+    @property
+    def proposed(self) -> int:
+        """How many boxes people got to see."""
+        return self.kept + self.moved + self.resized + self.relabelled + self.deleted
+
+    @property
+    def final(self) -> int:
+        """How many boxes there are in the end."""
+        return self.proposed - self.deleted + self.added
+
+    def __add__(self, other: Edits) -> Edits:
+        """Of both together."""
+        return Edits(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+
 
 @dataclass(frozen=True, eq=False)
 class PulledTask:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from al_loop.config import Config
 from al_loop.counts import Counts
+from al_loop.labelling.tasks import Edits
 from al_loop.models import Model
 from al_loop.samples import ImageFile, Metrics
-from al_loop.worth import Worth
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class CycleRow:
     queue_url: str | None  # where people label it
     picks: tuple[PickRow, ...]
     cost: Cost
-    worth: Worth | None  # of the model's boxes to people; None where it was not noted
+    edits: Edits | None  # what people did to the model's boxes; None where it was not noted
 
     @property
     def open(self) -> bool:

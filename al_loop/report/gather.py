@@ -15,6 +15,7 @@ from al_loop.config import Config
 from al_loop.counts import count
 from al_loop.errors import DataError, WorkspaceError
 from al_loop.files import read_json
+from al_loop.labelling.tasks import Edits
 from al_loop.library import VALIDATION, set_names, validation
 from al_loop.models import all_models, current_model, has_model, saved_metrics
 from al_loop.report.data import (
@@ -36,7 +37,6 @@ from al_loop.shards import ShardStore
 from al_loop.status import describe
 from al_loop.store import Store
 from al_loop.workspace import Workspace, now
-from al_loop.worth import Worth
 
 
 def gather(workspace: Workspace) -> Report:
@@ -128,12 +128,12 @@ def _cycle(workspace: Workspace, row: sqlite3.Row, picks: tuple[PickRow, ...]) -
         queue_url=_output(workspace.cycle_dir(number) / "push").get("queue_url"),
         picks=picks,
         cost=_cost(store, number),
-        worth=_worth(_output(workspace.cycle_dir(number) / "pull").get("worth")),
+        edits=_edits(_output(workspace.cycle_dir(number) / "pull").get("edits")),
     )
 
 
-def _worth(noted: Any) -> Worth | None:
-    return Worth(**noted) if isinstance(noted, dict) else None
+def _edits(noted: Any) -> Edits | None:
+    return Edits(**noted) if isinstance(noted, dict) else None
 
 
 def _cost(store: Store, cycle: int | None) -> Cost:

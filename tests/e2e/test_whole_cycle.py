@@ -24,6 +24,7 @@ from al_loop.boxes import Boxes
 from al_loop.coco import CocoImage, read_coco
 from al_loop.labelling.annotator import SimulatedAnnotator
 from al_loop.labelling.server import ServerInfo, running, stop
+from al_loop.labelling.tasks import Edits
 from al_loop.models import current_model
 from al_loop.resources import resource
 from al_loop.workspace import Workspace, open_workspace
@@ -217,6 +218,9 @@ def check_manifest(workspace: Workspace, picks: list[str]) -> None:
     assert manifest["candidate"]["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert [pick["image_id"] for pick in manifest["picks"]] == picks
     assert {pick["state"] for pick in manifest["picks"]} == {"labelled", "empty", "skipped"}
+    edits = Edits(**manifest["labels"]["edits"])
+    assert edits.proposed > 0
+    assert edits.final == sum(len(item.boxes) for item in library.labelled(workspace))
     assert manifest["pool"]["images"] == 10
     assert manifest["metrics"]["after"]["images"] == 8
     assert manifest["versions"]["torch"]
@@ -272,6 +276,7 @@ def test_an_unknown_label_on_the_server_is_named_and_waits_for_its_correction(
     looked = al_loop(root, "monitor", "--act", status=10)
     assert "1 new images" in looked
     assert "DUE    new-data  1 unlabelled images" in looked
+    assert "cycle 3: k = 25, model cycle-1, 1 unlabelled images" in looked  # the one that was gone back to
     assert "cycle 3 waits: 0 of 1 labelled" in looked
     info = running(workspace.server_home)
     task = next(t for t in tasks_on_the_server(workspace) if t["data"]["al_batch"] == "cycle-3")

@@ -349,6 +349,21 @@ def test_where_it_is_written(workspace: Workspace, tmp_path: Path) -> None:
         write_report(workspace, tmp_path / "file" / "r.html")
 
 
+def test_a_killed_report_leaves_the_old_one(ran: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = written(ran).source
+    add_cycle(ran, 2, None)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("al_loop.files.os.replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            written(ran)
+    assert (ran.root / "report.html").read_text() == before
+    assert "Cycle 2" in written(ran).text
+
+
 def test_the_report_reads_without_writing(ran: Workspace) -> None:
     before = json.dumps([dict(row) for row in ran.store.rows("SELECT * FROM picks")])
     written(ran)

@@ -76,7 +76,7 @@ def test_nobody_watches(workspace: Workspace) -> None:
     assert "Nobody watches yet" in section(written(workspace), "incoming")
 
 
-def test_cost_and_worth(workspace: Workspace, tmp_path: Path) -> None:
+def test_cost_and_what_the_models_boxes_were_worth(workspace: Workspace, tmp_path: Path) -> None:
     ids = add_pool(workspace, tmp_path / "in", ["a.png", "b.png", "c.png"])
     add_model(workspace, "m0", metrics(0.2))
     add_cycle(workspace, 1)
@@ -87,8 +87,8 @@ def test_cost_and_worth(workspace: Workspace, tmp_path: Path) -> None:
         )
     pull = workspace.cycle_dir(1) / "pull"
     pull.mkdir(parents=True)
-    worth = {"kept": 3, "moved": 1, "resized": 0, "relabelled": 1, "deleted": 2, "added": 1}
-    write_json(pull / "stage.json", {"output": {"worth": worth}})
+    edits = {"kept": 3, "moved": 1, "resized": 0, "relabelled": 1, "deleted": 2, "added": 1}
+    write_json(pull / "stage.json", {"output": {"edits": edits}})
     page = written(workspace)
     assert "Cost so far 2 min 45 s an image, measured on 2 of 3 6 boxes" in page.text
     said = section(page, "cycles")
