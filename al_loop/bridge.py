@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 from collections import Counter
 from collections.abc import Sequence
@@ -13,9 +14,10 @@ import numpy as np
 
 from al_loop.boxes import Boxes
 from al_loop.errors import ConfigError, LabelStudioError
+from al_loop.labelling.agreement import Policy
 from al_loop.labelling.connection import Connection
 from al_loop.labelling.project import ensure_project
-from al_loop.labelling.pull import pull
+from al_loop.labelling.pull import changed_since, pull
 from al_loop.labelling.push import push
 from al_loop.labelling.server import media_root, running
 from al_loop.labelling.serving import ImageServing, LocalFiles, Upload
@@ -33,11 +35,15 @@ class Pulled:
     """What a pull found, by state, and a sentence for each task that cannot be used.
 
     edits: what people did to the boxes that the model had drawn, over all tasks that are done.
+    disagreements: image -> share of boxes that several people have not drawn alike.
+    late: labels of earlier cycles that were added or changed since the last pull.
     """
 
     counts: dict[str, int]
     problems: list[str] = field(default_factory=list)
     edits: Edits = field(default_factory=Edits)
+    disagreements: dict[str, float] = field(default_factory=dict)
+    late: int = 0
 
     @property
     def answered(self) -> int:
@@ -174,15 +180,78 @@ def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) 
         batch_name(cycle),
         expected,
         classes=workspace.config.classes,
+        policy=_policy(workspace),
     )
+    late, mark = _pull_late(workspace, connection, project_id, cycle)
     with workspace.store.transaction():
+        for number, task in late:
+            if task.state is not TaskState.REFUSED:
+                _remember(workspace, number, task)
         for task in tasks:
             _remember(workspace, cycle, task)
+        if mark:
+            workspace.store.execute(
+                "INSERT OR REPLACE INTO facts VALUES (?, ?)", _mark_key(workspace, project_id), mark
+            )
     return Pulled(
+        late=sum(task.state is not TaskState.REFUSED for _, task in late),
         counts=dict(Counter(str(task.state) for task in tasks)),
-        problems=[f"{task.problem} ({task.url})" for task in tasks if task.problem],
+        problems=[
+            f"{task.problem} ({task.url})" for task in (*tasks, *(task for _, task in late)) if task.problem
+        ],
         edits=sum((task.edits for task in tasks if task.edits), Edits()),
+        disagreements={t.image_id: t.disagreement for t in tasks if t.disagreement is not None},
     )
+
+
+def _pull_late(
+    workspace: Workspace, connection: Connection, project_id: int, cycle: int
+) -> tuple[list[tuple[int, PulledTask]], str | None]:
+    """Return what people have done to tasks of earlier cycles since the last pull, and the server's time of the newest change.
+
+    Found by the server's own clock, less an overlap: what was seen before is read again, and changes nothing. A task
+    that is not there any more says nothing here: the label that it gave was trained on, and stays. Nor does an image that a
+    later cycle has labelled.
+    """
+    row = workspace.store.row("SELECT value FROM facts WHERE key = ?", _mark_key(workspace, project_id))
+    rows = {
+        r["task_key"]: r
+        for r in workspace.store.rows(
+            "SELECT p.task_key, p.image_id, p.cycle, p.state, i.width, i.height, l.boxes, l.status FROM picks p "
+            "JOIN images i ON i.id = p.image_id LEFT JOIN labels l ON l.image_id = p.image_id "
+            "WHERE p.cycle < ? AND p.state NOT IN ('known', 'kept', 'selected') AND i.role = 'pool' "
+            "AND coalesce(l.cycle, 0) <= p.cycle",
+            cycle,
+        )
+    }
+    found = changed_since(
+        connection,
+        project_id,
+        row["value"] if row else None,
+        {key: ExpectedTask(key, r["image_id"], r["width"], r["height"]) for key, r in rows.items()},
+        classes=workspace.config.classes,
+        policy=_policy(workspace),
+    )
+    late = [(int(rows[task.key]["cycle"]), task) for task in found.tasks if _says_more(task, rows[task.key])]
+    return late, found.newest
+
+
+def _says_more(task: PulledTask, row: sqlite3.Row) -> bool:
+    """Whether a task of an earlier cycle says something else than the label that is kept."""
+    if task.state.open:  # an annotation that was taken back is no label
+        return row["status"] is not None
+    if task.state in (TaskState.REFUSED, TaskState.DELETED):
+        return task.state is TaskState.REFUSED
+    return (str(task.state), boxes_to_json(task.boxes or Boxes())) != (row["status"], row["boxes"])
+
+
+def _mark_key(workspace: Workspace, project_id: int) -> str:
+    return f"label_studio_pulled {server_name(workspace)} {project_id}"
+
+
+def _policy(workspace: Workspace) -> Policy:
+    settings = workspace.config.label_studio
+    return Policy(settings.annotators, settings.users)
 
 
 def task_key(cycle: int, pick: Pick) -> str:

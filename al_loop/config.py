@@ -144,6 +144,9 @@ class LabelStudioConfig(Section, frozen=True):
     token_env: str = "AL_LOOP_LABEL_STUDIO_TOKEN"  # the variable that holds the token
     token_file: str | None = None  # or the file that does, readable by its owner only
     min_score: Fraction = 0.3  # boxes below are not drawn for annotators
+    # Whose boxes count where several people have labelled one image, and who they are (e-mail), the first before others.
+    annotators: Literal["newest", "user", "ground-truth", "consensus"] = "newest"
+    users: tuple[str, ...] = ()
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None  # of the embedded server
 
 

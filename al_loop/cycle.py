@@ -24,6 +24,8 @@ from al_loop.stages import Output, Stage, Waiting, run_stage
 from al_loop.workspace import Workspace, now
 from strategies import STRATEGIES
 
+_NAMED = 5  # images on which people disagree most
+
 
 @dataclass(frozen=True)
 class CycleResult:
@@ -34,8 +36,13 @@ class CycleResult:
     message: str
 
 
-def run_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> CycleResult:
-    """Begin a cycle, or go on with the open one, as far as it can go without people."""
+def run_cycle(
+    workspace: Workspace, k: int | None, reporter: Reporter, *, incomplete: bool = False
+) -> CycleResult:
+    """Begin a cycle, or go on with the open one, as far as it can go without people.
+
+    incomplete: train on what they have labelled so far; what comes later is for the next cycle.
+    """
     complete_manifests(workspace)
     cycle = open_cycle(workspace, k, reporter) or begin_cycle(workspace, k, reporter)
     workspace = Workspace(workspace.root, cycle.settings, workspace.store)
@@ -43,7 +50,7 @@ def run_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> CycleR
         _score(workspace, cycle, reporter)
         picks = _select(workspace, cycle, reporter)
         _push(workspace, cycle, picks, reporter)
-        _pull(workspace, cycle, reporter)
+        _pull(workspace, cycle, reporter, incomplete=incomplete)
         candidate = _train(workspace, cycle, reporter)
         judged = _evaluate(workspace, candidate, reporter)
         reason = _promote(workspace, cycle, candidate, judged, reporter)
@@ -144,19 +151,29 @@ def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Repor
     reporter.line(f"  push: {done['tasks']} tasks with the model's boxes → {done['queue_url']}")
 
 
-def _pull(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> None:
+def _pull(workspace: Workspace, cycle: Cycle, reporter: Reporter, *, incomplete: bool) -> None:
     stage = _stage(workspace, cycle, "pull")
 
     def work(folder: Path) -> Output:
         pushed = _pushed(workspace, cycle)
         pulled = bridge.pull_labels(workspace, cycle.number, pushed["server"], pushed["project_id"])
+        if pulled.late:
+            reporter.line(f"  pull: {pulled.late} labels of earlier cycles were added or changed since")
         for problem in pulled.problems:
             reporter.line(f"  refused: {problem}")
-        if not pulled.complete:
+        if not pulled.complete and not (incomplete and pulled.answered):
             raise Waiting(_waiting(workspace, cycle, pulled))
+        for image, share in sorted(pulled.disagreements.items(), key=lambda item: -item[1])[:_NAMED]:
+            if share > 0:
+                reporter.line(f"  {image[:12]}: people disagree on {100 * share:.0f} % of the boxes")
         labels = library.snapshot(library.labelled(workspace))
         write_json(folder / LABELS, labels)
-        return {"counts": pulled.counts, "labels_hash": json_hash(labels), "edits": asdict(pulled.edits)}
+        return {
+            "counts": pulled.counts,
+            "labels_hash": json_hash(labels),
+            "edits": asdict(pulled.edits),
+            "disagreements": pulled.disagreements,
+        }
 
     counts = run_stage(workspace.store, stage, work)["counts"]
     said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
@@ -165,7 +182,9 @@ def _pull(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> None:
 
 def _train(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> Model | None:
     """Return the fine-tuned candidate, or None when no label has a box to learn from."""
-    training, validation = library.labelled(workspace), library.validation(workspace)
+    # As they were pulled: what people change while this trains is for the next cycle.
+    frozen = read_json(workspace.cycle_dir(cycle.number) / "pull" / LABELS)
+    training, validation = library.from_snapshot(workspace, frozen), library.validation(workspace)
     if not any(len(item.boxes) for item in training):
         reporter.line("  train: left out, none of the labelled images has a box")
         return None

@@ -86,6 +86,23 @@ def snapshot(images: Sequence[LabelledImage]) -> list[list[Any]]:
     return [[i.image.id, i.boxes.xyxy.tolist(), i.boxes.labels.tolist()] for i in images]
 
 
+def from_snapshot(workspace: Workspace, kept: Sequence[Sequence[Any]]) -> list[LabelledImage]:
+    """Return the labelled set that `snapshot` has put down; images that are gone, or judged on now, are left out."""
+    rows = workspace.store.rows(
+        "SELECT * FROM images WHERE role = 'pool' AND id IN (SELECT value FROM json_each(?))",
+        json.dumps([item[0] for item in kept]),
+    )
+    found = {row["id"]: _image(workspace, row) for row in rows}
+    return [
+        LabelledImage(
+            found[name],
+            Boxes(np.asarray(xyxy, np.float64).reshape(-1, 4), np.asarray(labels, np.int64)),
+        )
+        for name, xyxy, labels in kept
+        if name in found
+    ]
+
+
 def boxes_to_json(boxes: Boxes) -> str:
     """Return boxes as the database keeps them."""
     rows = zip(boxes.xyxy.tolist(), boxes.labels.tolist(), strict=True)

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 @click.option(
     "--k", "k", type=click.IntRange(min=1), help="Images to label; by default cycle.k of al-loop.toml."
 )
+@click.option(
+    "--partial", is_flag=True, help="Train on what is labelled so far; the rest is for a later cycle."
+)
 @click.pass_obj
-def cycle(start: Path | None, k: int | None) -> None:
+def cycle(start: Path | None, k: int | None, partial: bool) -> None:
     """Run a cycle, or go on with the one under way, as far as it can go.
 
     Scores the pool, selects, pushes to the labelling server; once people have labelled: pulls,
@@ -30,7 +33,7 @@ def cycle(start: Path | None, k: int | None) -> None:
 
     workspace = open_workspace(start)
     with workspace.lock():
-        result = run_cycle(workspace, k, Terminal())
+        result = run_cycle(workspace, k, Terminal(), incomplete=partial)
     if not result.finished:
         click.echo(f"cycle {result.number} waits: {result.message}")
     else:

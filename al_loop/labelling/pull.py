@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from al_loop.boxes import Boxes
+from al_loop.labelling.agreement import Policy, author, chosen, consensus, disagreement, latest_of_each
 from al_loop.labelling.connection import Connection, Json
 from al_loop.labelling.convert import ImageSize, RefusedResultError, count_edits, from_result
 from al_loop.labelling.push import batch_filter
 from al_loop.labelling.tasks import ExpectedTask, PulledTask, TaskState
+
+NEWEST = Policy()
+_OVERLAP = timedelta(minutes=1)
 
 
 def pull(
@@ -18,8 +25,11 @@ def pull(
     expected: Sequence[ExpectedTask],
     *,
     classes: Sequence[str],
+    policy: Policy = NEWEST,
 ) -> list[PulledTask]:
     """Return every expected task as the server has it now, in the order given.
+
+    policy: whose boxes count where several people have labelled one image.
 
     A task whose result cannot be used is REFUSED with its problem, and the others go on.
     Raises LabelStudioError when the server or the project is not there.
@@ -31,54 +41,117 @@ def pull(
             found.setdefault(str(task["data"].get("al_key")), []).append(task)
         users = api.users() if found else {}
     base = f"{connection.base_url}/projects/{project_id}/data?task="
-    return [_read(want, found.get(want.key, []), classes, users, base) for want in expected]
+    reader = _Reader(classes, policy, users, base)
+    return [reader.read(want, found.get(want.key, [])) for want in expected]
 
 
-def _read(
-    want: ExpectedTask, there: list[Json], classes: Sequence[str], users: Mapping[int, str], base: str
-) -> PulledTask:
-    known: dict[str, Any] = {"key": want.key, "image_id": want.image_id}
-    if not there:
-        return PulledTask(**known, task_id=None, state=TaskState.DELETED)
-    task = max(there, key=lambda one: int(one["id"]))
-    known |= {"task_id": int(task["id"]), "url": f"{base}{task['id']}", "updated_at": str(task["updated_at"])}
-    if len(there) > 1:
-        ids = ", ".join(str(one["id"]) for one in there)
-        problem = f"the server has {len(there)} tasks for this image ({ids}): delete all but one"
-        return PulledTask(**known, state=TaskState.REFUSED, problem=problem)
-    annotation = newest(task.get("annotations") or [])
-    if annotation is None:
-        return PulledTask(**known, state=TaskState.DRAFT if task.get("draft_exists") else TaskState.PENDING)
-    known |= _about(annotation, users)
-    if annotation.get("was_cancelled"):
-        return PulledTask(**known, state=TaskState.SKIPPED)
-    result = annotation.get("result") or []
-    try:
-        boxes = from_result(result, ImageSize(want.width, want.height), classes)
-    except RefusedResultError as refused:
-        return PulledTask(**known, state=TaskState.REFUSED, problem=str(refused))
-    edits = count_edits(_proposed(task, annotation), result)
-    state = TaskState.LABELLED if len(boxes) else TaskState.EMPTY
-    return PulledTask(**known, state=state, boxes=boxes, edits=edits)
+@dataclass(frozen=True)
+class Changed:
+    """Tasks that were changed since a time. newest: the last change, by the server's clock; None where there was none."""
+
+    tasks: list[PulledTask]
+    newest: str | None
 
 
-def newest(annotations: Sequence[Json]) -> Json | None:
-    """Return the annotation that counts: the newest submitted one, else the newest skip, else None."""
-    submitted = [one for one in annotations if not one.get("was_cancelled")]
-    candidates = submitted or list(annotations)
-    return max(candidates, key=lambda one: (str(one["updated_at"]), int(one["id"])), default=None)
+def changed_since(
+    connection: Connection,
+    project_id: int,
+    since: str | None,
+    expected: Mapping[str, ExpectedTask],
+    *,
+    classes: Sequence[str],
+    policy: Policy = NEWEST,
+) -> Changed:
+    """Return the expected tasks, by key, that people have changed since `since`, a time the server wrote; None for all.
+
+    Reads a minute more than asked: changes that were made at the same time may have become visible in another order.
+    Of two tasks with one key neither is taken.
+    """
+    if not expected:
+        return Changed([], since)
+    filters: Json = {"conjunction": "and", "items": []}
+    if since is not None:
+        filters["items"].append(
+            {
+                "filter": "filter:tasks:updated_at",
+                "operator": "greater_or_equal",
+                "type": "Datetime",
+                "value": _before(since),
+            }
+        )
+    with connection.open() as api:
+        there = api.tasks(project_id, filters, whole=True)
+        users = api.users() if there else {}
+    reader = _Reader(classes, policy, users, f"{connection.base_url}/projects/{project_id}/data?task=")
+    by_key: dict[str, list[Json]] = {}
+    for task in there:
+        by_key.setdefault(str(task["data"].get("al_key")), []).append(task)
+    tasks = [reader.read(expected[key], some) for key, some in by_key.items() if key in expected]
+    return Changed(tasks, max((str(task["updated_at"]) for task in there), default=since))
 
 
-def _about(annotation: Json, users: Mapping[int, str]) -> dict[str, Any]:
-    lead_time = annotation.get("lead_time")
-    by = annotation.get("completed_by")
-    by = by.get("id") if isinstance(by, dict) else by
-    return {
-        "annotation_id": int(annotation["id"]),
-        "updated_at": str(annotation["updated_at"]),
-        "annotator": None if by is None else users.get(int(by), f"user {by}"),
-        "lead_time_s": None if lead_time is None else float(lead_time),
-    }
+def _before(moment: str) -> str:
+    """A server's time less the overlap, as its filters want it."""
+    return (datetime.fromisoformat(moment) - _OVERLAP).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """What it takes to understand a task. users: e-mail addresses by id.  base: address of a task without its id."""
+
+    classes: Sequence[str]
+    policy: Policy
+    users: Mapping[int, str]
+    base: str
+
+    def read(self, want: ExpectedTask, there: list[Json]) -> PulledTask:
+        """Return what became of one task; `there` are the server's with its key."""
+        known: dict[str, Any] = {"key": want.key, "image_id": want.image_id}
+        if not there:
+            return PulledTask(**known, task_id=None, state=TaskState.DELETED)
+        task = max(there, key=lambda one: int(one["id"]))
+        known |= {"task_id": int(task["id"]), "url": f"{self.base}{task['id']}"}
+        known |= {"updated_at": str(task["updated_at"])}
+        if len(there) > 1:
+            ids = ", ".join(str(one["id"]) for one in there)
+            problem = f"the server has {len(there)} tasks for this image ({ids}): delete all but one"
+            return PulledTask(**known, state=TaskState.REFUSED, problem=problem)
+        annotations = task.get("annotations") or []
+        annotation = chosen(annotations, self.policy, self.users)
+        if annotation is None:
+            return PulledTask(
+                **known, state=TaskState.DRAFT if task.get("draft_exists") else TaskState.PENDING
+            )
+        known |= self._about(annotation)
+        if annotation.get("was_cancelled"):
+            return PulledTask(**known, state=TaskState.SKIPPED)
+        try:
+            boxes, apart = self._boxes(want, annotation, latest_of_each(annotations, self.users))
+        except RefusedResultError as refused:
+            return PulledTask(**known, state=TaskState.REFUSED, problem=str(refused))
+        edits = count_edits(_proposed(task, annotation), annotation.get("result") or [])
+        state = TaskState.LABELLED if len(boxes) else TaskState.EMPTY
+        return PulledTask(**known, state=state, boxes=boxes, edits=edits, disagreement=apart)
+
+    def _boxes(
+        self, want: ExpectedTask, annotation: Json, people: Sequence[Json]
+    ) -> tuple[Boxes, float | None]:
+        """Return the boxes that count, and how far several people are apart; None where one has labelled it."""
+        size = ImageSize(want.width, want.height)
+        boxes = from_result(annotation.get("result") or [], size, self.classes)
+        if len(people) < 2:
+            return boxes, None
+        each = [from_result(one.get("result") or [], size, self.classes) for one in people]
+        return consensus(each) if self.policy.rule == "consensus" else boxes, disagreement(each)
+
+    def _about(self, annotation: Json) -> dict[str, Any]:
+        lead_time = annotation.get("lead_time")
+        return {
+            "annotation_id": int(annotation["id"]),
+            "updated_at": str(annotation["updated_at"]),
+            "annotator": author(annotation, self.users),
+            "lead_time_s": None if lead_time is None else float(lead_time),
+        }
 
 
 def _proposed(task: Json, annotation: Json) -> list[Json]:

@@ -63,11 +63,16 @@ def push(
     _check(ordered)
     with connection.open() as api:
         check_labels(project_id, api.project(project_id)["label_config"], classes)
+        remove_surplus(api, project_id, batch)
         there = _keys(api, project_id, batch)
         missing = [task for task in ordered if task.key not in there]
         urls = images.publish(api, project_id, ordered)
         payload = {task.key: _payload(task, batch, urls[task.key], predictions[task.key]) for task in missing}
         _import_missing(api, project_id, batch, payload)
+        if len(payload):
+            remove_surplus(
+                api, project_id, batch
+            )  # a reply that was lost on its way back doubles what it answers
         _check_complete(project_id, batch, ordered, _keys(api, project_id, batch))
         if ordered:
             # Predictions are shown only under the project's model version; importing sets it just once.
@@ -79,6 +84,43 @@ def push(
             view_id=view_id,
             queue_url=queue_url(connection, project_id, view_id),
         )
+
+
+def remove_surplus(api: Api, project_id: int, batch: str) -> int:
+    """Delete tasks that a batch has more than once, where nobody has worked on the surplus; returns how many.
+
+    Of tasks with one key the oldest stays, or the one that people have worked on. Raises LabelStudioError where they
+    have worked on several: all of them are kept then, and named.
+    """
+    found: dict[str, list[Json]] = {}
+    for task in api.tasks(project_id, batch_filter(batch), whole=False):
+        found.setdefault(str(task["data"].get("al_key")), []).append(task)
+    doubled = {key: {int(task["id"]) for task in tasks} for key, tasks in found.items() if len(tasks) > 1}
+    if not doubled:
+        return 0
+    whole = {int(task["id"]): task for task in api.tasks(project_id, batch_filter(batch), whole=True)}
+    surplus, contested = [], []
+    for ids in doubled.values():
+        touched = {i for i in ids if i in whole and _touched(whole[i])}
+        if len(touched) > 1:
+            contested.append(sorted(touched))
+        else:
+            surplus += sorted(ids - (touched or {min(ids)}))
+    if contested:
+        named = "; ".join(f"tasks {', '.join(map(str, ids))}" for ids in contested[:5])
+        raise LabelStudioError(
+            f"{len(contested)} images of batch {batch} are in project {project_id} more than once, and people have worked on "
+            f"more than one of each ({named}). Nothing was deleted: choose one of each in Label Studio, delete the others, and "
+            "run the command again"
+        )
+    for task_id in surplus:
+        api.delete_task(task_id)
+    return len(surplus)
+
+
+def _touched(task: Json) -> bool:
+    """Whether people have worked on a task: submitted, skipped, or left a draft."""
+    return bool(task.get("annotations") or task.get("drafts") or task.get("draft_exists"))
 
 
 def queue_url(connection: Connection, project_id: int, view_id: int) -> str:
@@ -182,6 +224,5 @@ def _check_complete(project_id: int, batch: str, tasks: Sequence[OutgoingTask], 
     if doubled:
         raise LabelStudioError(
             f"{len(doubled)} tasks of batch {batch} are in project {project_id} more than once, first "
-            f"{doubled[0]}; delete the surplus tasks in Label Studio (those without annotations) and run the "
-            "command again"
+            f"{doubled[0]}: another program pushes at the same time. Run the command again"
         )

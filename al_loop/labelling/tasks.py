@@ -99,6 +99,7 @@ class PulledTask:
 
     boxes: a person's, in pixels and without scores; set when labelled, no rows when empty, else None.
     updated_at: the server's clock, as it wrote it.  problem: one sentence, when refused.
+    disagreement: share of boxes that several people have not drawn alike; None where one has labelled it.
     """
 
     key: str
@@ -111,6 +112,7 @@ class PulledTask:
     annotator: str | None = None
     lead_time_s: float | None = None
     edits: Edits | None = None
+    disagreement: float | None = None
     problem: str | None = None
     url: str | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from al_loop.labelling import server
 from al_loop.labelling.annotator import AnnotatorCounts, SimulatedAnnotator
 from al_loop.labelling.connection import Api, Connection, NotFoundError, UnauthorizedError, UnreachableError
 from al_loop.labelling.project import ensure_project
-from al_loop.labelling.pull import pull
+from al_loop.labelling.pull import Changed, changed_since, pull
 from al_loop.labelling.push import batch_filter, push
 from al_loop.labelling.serving import ImageServing, LocalFiles, Upload
 from al_loop.labelling.tasks import Edits, OutgoingTask, PulledTask, PushResult, TaskState
@@ -163,17 +164,69 @@ def test_a_reply_lost_after_the_commit_doubles_nothing(
     assert sorted(keys) == [task.key for task in tasks]
 
 
-def test_doubled_tasks_are_reported(bridge: Bridge) -> None:
-    tasks = make_tasks(bridge.folder, 1, batch="c1")
-    bridge.push(tasks)
+def double(bridge: Bridge, key: str) -> int:
+    """Import a task a second time, as a lost reply and a careless retry do; return the copy's id."""
     with bridge.connection.open() as api:
-        (there,) = api.tasks(bridge.project, batch_filter("c1"), whole=False)
-        api.import_tasks(bridge.project, [{"data": there["data"]}])
-    with pytest.raises(LabelStudioError, match="more than once, first ws/c1/0"):
-        bridge.push(tasks)
-    (pulled,) = bridge.pull(tasks)
+        there = api.tasks(bridge.project, batch_filter("c1"), whole=False)
+        (task,) = [t for t in there if t["data"]["al_key"] == key]
+        api.import_tasks(bridge.project, [{"data": task["data"]}])
+        ids = {t["id"] for t in api.tasks(bridge.project, batch_filter("c1"), whole=False)}
+    (copy,) = ids - {t["id"] for t in there}
+    return int(copy)
+
+
+def test_surplus_tasks_go_and_peoples_work_stays(bridge: Bridge) -> None:
+    tasks = make_tasks(bridge.folder, 3, batch="c1")
+    bridge.push(tasks)
+    before = [task.task_id for task in bridge.pull(tasks)]
+    copies = [double(bridge, task.key) for task in tasks]
+    (pulled, *_) = bridge.pull(tasks)
     assert pulled.state is TaskState.REFUSED
     assert "2 tasks for this image" in str(pulled.problem)
+    # Somebody has worked on the copy of the second, and begun the third.
+    bridge.submit(copies[1], result=[])
+    answer = httpx.post(
+        f"{bridge.info.url}/api/tasks/{copies[2]}/drafts", json={"result": [], "lead_time": 1.0},
+        headers={"Authorization": f"Token {bridge.info.token}"}, trust_env=False,
+    )  # fmt: skip
+    assert answer.status_code == 201
+    assert bridge.push(tasks).already_there == 3
+    after = bridge.pull(tasks)
+    assert [task.task_id for task in after] == [before[0], copies[1], copies[2]]
+    assert [task.state for task in after] == [TaskState.PENDING, TaskState.EMPTY, TaskState.DRAFT]
+
+
+def test_work_on_both_of_two_tasks_is_kept_and_named(bridge: Bridge) -> None:
+    (task,) = tasks = make_tasks(bridge.folder, 1, batch="c1")
+    bridge.push(tasks)
+    (pulled,) = bridge.pull(tasks)
+    copy = double(bridge, task.key)
+    for task_id in (pulled.task_id or 0, copy):
+        bridge.submit(task_id, result=[])
+    with pytest.raises(LabelStudioError, match=f"tasks {pulled.task_id}, {copy}.*Nothing was deleted"):
+        bridge.push(tasks)
+    with bridge.connection.open() as api:
+        assert len(api.tasks(bridge.project, batch_filter("c1"), whole=False)) == 2
+
+
+def test_what_changed_since_the_last_pull(bridge: Bridge) -> None:
+    tasks = make_tasks(bridge.folder, 3, batch="c1")
+    bridge.push(tasks)
+    wanted = {item.key: item for item in expected(tasks)}
+
+    def changed(since: str | None) -> Changed:
+        return changed_since(bridge.connection, bridge.project, since, wanted, classes=CLASSES)
+
+    first = changed(None)
+    assert len(first.tasks) == 3
+    assert first.newest is not None
+    later = (datetime.fromisoformat(first.newest) + timedelta(minutes=2)).isoformat()
+    assert changed(later) == Changed([], later)
+    ids = {task.key: task.task_id or 0 for task in bridge.pull(tasks)}
+    bridge.submit(ids[tasks[1].key], result=[])
+    again = changed(first.newest)
+    assert {t.key: t.state for t in again.tasks}[tasks[1].key] is TaskState.EMPTY
+    assert str(again.newest) > first.newest
 
 
 def test_one_bad_result_is_refused_and_the_others_go_on(bridge: Bridge) -> None:

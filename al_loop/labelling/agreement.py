@@ -1,0 +1,106 @@
+"""Several people on one image: whose boxes count, and how far they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from al_loop.boxes import Boxes, FloatArray, iou
+from al_loop.labelling.connection import Json
+
+#: Overlap from which two people mean the same object.
+SAME = 0.5
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Whose annotation counts where there are several.
+
+    rule: "newest"; "user", the newest of the first of `users` (e-mail addresses) who has one; "ground-truth", the newest
+    that is marked so; "consensus", objects that more than half of the people have drawn. Where "user" or "ground-truth"
+    finds none, the newest counts.
+    """
+
+    rule: str = "newest"
+    users: tuple[str, ...] = ()
+
+
+def chosen(annotations: Sequence[Json], policy: Policy, users: Mapping[int, str]) -> Json | None:
+    """Return the annotation that counts: of the submitted ones, else the newest skip, else None."""
+    submitted = [one for one in annotations if not one.get("was_cancelled")]
+    if not submitted:
+        return newest(annotations)
+    by = {name: [one for one in submitted if author(one, users) == name] for name in policy.users}
+    preferred = {
+        "user": next((found for found in by.values() if found), []),
+        "ground-truth": [one for one in submitted if one.get("ground_truth")],
+    }
+    return newest(preferred.get(policy.rule) or submitted)
+
+
+def newest(annotations: Sequence[Json]) -> Json | None:
+    """Return the annotation that was changed last."""
+    return max(annotations, key=lambda one: (str(one["updated_at"]), int(one["id"])), default=None)
+
+
+def author(annotation: Json, users: Mapping[int, str]) -> str | None:
+    """Return the e-mail address of who submitted an annotation; None where the server does not say."""
+    by: Any = annotation.get("completed_by")
+    by = by.get("id") if isinstance(by, dict) else by
+    return None if by is None else users.get(int(by), f"user {by}")
+
+
+def latest_of_each(annotations: Sequence[Json], users: Mapping[int, str]) -> list[Json]:
+    """Return the newest submitted annotation of each person, oldest first."""
+    found: dict[str | None, Json] = {}
+    for one in sorted(annotations, key=lambda a: (str(a["updated_at"]), int(a["id"]))):
+        if not one.get("was_cancelled"):
+            found[author(one, users)] = one
+    return list(found.values())
+
+
+def consensus(people: Sequence[Boxes]) -> Boxes:
+    """Objects that more than half of the people have drawn: their mean corners, and the class that most gave them.
+
+    People's boxes are joined one after the other: each goes to the object that it overlaps most, at least by half, of
+    those that this person has no box of yet (Kuhn 1955), or begins another. Of classes given equally often the first.
+    """
+    objects: list[list[tuple[FloatArray, int]]] = []
+    for boxes in people:
+        means = np.array([np.mean([box for box, _ in one], axis=0) for one in objects]).reshape(-1, 4)
+        pairs = dict(_pairs(boxes.xyxy, means))
+        for row in range(len(boxes)):
+            drawn = (boxes.xyxy[row], int(boxes.labels[row]))
+            if row in pairs:
+                objects[pairs[row]].append(drawn)
+            else:
+                objects.append([drawn])
+    kept = [one for one in objects if 2 * len(one) > len(people)]
+    if not kept:
+        return Boxes()
+    names = [[label for _, label in one] for one in kept]
+    return Boxes(
+        np.array([np.mean([box for box, _ in one], axis=0) for one in kept]),
+        np.array([max(sorted(set(one)), key=one.count) for one in names], dtype=np.int64),
+    )
+
+
+def disagreement(people: Sequence[Boxes]) -> float:
+    """Share of boxes, over all pairs of people, that the other has not drawn alike (overlap and class); 0 to 1."""
+    total = alike = 0
+    for i, first in enumerate(people):
+        for second in people[i + 1 :]:
+            total += len(first) + len(second)
+            alike += 2 * sum(first.labels[a] == second.labels[b] for a, b in _pairs(first.xyxy, second.xyxy))
+    return 1 - alike / total if total else 0.0
+
+
+def _pairs(first: FloatArray, second: FloatArray) -> list[tuple[int, int]]:
+    """Rows of boxes that overlap by half, one to one, so that they overlap most in all."""
+    overlap = iou(first, second)
+    rows, columns = linear_sum_assignment(-np.where(overlap >= SAME, overlap, 0.0))
+    return [(int(a), int(b)) for a, b in zip(rows, columns, strict=True) if overlap[a, b] >= SAME]

@@ -1,0 +1,169 @@
+"""Labels that come after their cycle: found by the next pull, taken back when people take them back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from labelling_fixtures import Running
+from msgspec import structs
+
+from al_loop import bridge, library, models
+from al_loop.boxes import Boxes
+from al_loop.labelling.connection import Json
+from al_loop.labelling.push import batch_filter
+from al_loop.picks import Pick
+from al_loop.samples import Prediction
+from al_loop.shards import ShardStore
+from al_loop.workspace import Workspace
+
+pytestmark = pytest.mark.server
+
+
+class Line:
+    """A workspace at the real server, with cycles of two picks each."""
+
+    def __init__(self, workspace: Workspace, running: Running) -> None:
+        settings = structs.replace(workspace.config.label_studio, url=running.info.url)
+        config = structs.replace(
+            workspace.config, name=workspace.root.parent.name[-40:], label_studio=settings
+        )
+        self.workspace, self.running = Workspace(workspace.root, config, workspace.store), running
+        models.register_model(workspace, "m0", "import", "0" * 64, None, None)
+        self.project = 0
+
+    def push(self, cycle: int) -> list[str]:
+        images = library.unlabelled(self.workspace)
+        taken = {r["image_id"] for r in self.workspace.store.rows("SELECT image_id FROM picks")}
+        ids = [image.id for image in images if image.id not in taken][:2]
+        self.workspace.store.execute(
+            "INSERT INTO cycles VALUES (?, 2, '{}', 'm0', NULL, NULL, 'now', NULL, 0)", cycle
+        )
+        store = ShardStore(self.workspace.root / "scores" / str(cycle))
+        store.append(
+            [
+                Prediction(
+                    i,
+                    Boxes(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0)),
+                    np.zeros((0, 3), np.float32),
+                    np.zeros(2, np.float32),
+                )
+                for i in ids
+            ]
+        )
+        picks = [Pick(name, rank, 1.0, "x") for rank, name in enumerate(ids)]
+        for p in picks:
+            self.workspace.store.execute(
+                "INSERT INTO picks VALUES (?, ?, ?, 1.0, 'x', ?, 'selected', 0)",
+                cycle,
+                p.rank,
+                p.image_id,
+                bridge.task_key(cycle, p),
+            )
+        self.project, _ = bridge.push_picks(self.workspace, cycle, picks, store.load(), "m0")
+        return ids
+
+    def pull(self, cycle: int) -> bridge.Pulled:
+        return bridge.pull_labels(self.workspace, cycle, bridge.server_name(self.workspace), self.project)
+
+    def finish(self, cycle: int) -> None:
+        self.workspace.store.execute("UPDATE cycles SET outcome = 'kept' WHERE number = ?", cycle)
+
+    def task(self, cycle: int, image: str) -> Json:
+        with self.running.info.connection.open() as api:
+            there = api.tasks(self.project, batch_filter(f"cycle-{cycle}"), whole=True)
+        (found,) = [t for t in there if t["data"]["image_id"] == image]
+        return found
+
+    def request(self, method: str, path: str, body: Json | None = None) -> Json:
+        answer = httpx.request(
+            method, f"{self.running.info.url}/api/{path}", json=body,
+            headers={"Authorization": f"Token {self.running.info.token}"}, trust_env=False,
+        )  # fmt: skip
+        answer.raise_for_status()
+        return dict(answer.json()) if answer.content else {}
+
+    def submit(self, cycle: int, image: str, x: float = 10.0) -> int:
+        value = {"x": x, "y": 10, "width": 20, "height": 20, "rotation": 0, "rectanglelabels": ["bolt"]}
+        region = {
+            "id": "r", "from_name": "label", "to_name": "image", "type": "rectanglelabels", "image_rotation": 0,
+            "original_width": 96, "original_height": 64, "value": value,
+        }  # fmt: skip
+        return int(
+            self.request("POST", f"tasks/{self.task(cycle, image)['id']}/annotations/", {"result": [region]})[
+                "id"
+            ]
+        )
+
+    def labels(self) -> dict[str, list[list[float]]]:
+        return {item.image.id: item.boxes.xyxy.tolist() for item in library.labelled(self.workspace)}
+
+
+@pytest.fixture
+def line(filled: Workspace, label_studio: Running, monkeypatch: pytest.MonkeyPatch) -> Line:
+    monkeypatch.setenv("AL_LOOP_LABEL_STUDIO_TOKEN", label_studio.info.token)
+    return Line(filled, label_studio)
+
+
+def test_labels_that_come_after_their_cycle_are_not_lost(line: Line) -> None:
+    first = line.push(1)
+    changed = line.submit(1, first[0])
+    assert line.pull(1).counts == {"labelled": 1, "pending": 1}
+    line.finish(1)  # as `al-loop cycle --partial` does
+    assert set(line.labels()) == {first[0]}
+
+    second = line.push(2)
+    assert line.pull(2).late == 0
+    line.submit(1, first[1])  # somebody went on with the old queue
+    line.request(
+        "PATCH", f"annotations/{changed}/", {"result": [_moved(line, first[0])]}
+    )  # and corrected a box
+    pulled = line.pull(2)
+    assert pulled.late == 2
+    assert pulled.counts == {"pending": 2}
+    assert line.labels()[first[0]][0][0] == pytest.approx(0.5 * 96)
+    assert set(line.labels()) == set(first)
+    assert line.pull(2).late == 0  # what is known is not told again
+
+    line.request("DELETE", f"annotations/{changed}/")  # taken back
+    assert line.pull(2).late == 1
+    assert set(line.labels()) == {first[1]}
+    line.submit(2, second[0])
+    line.pull(2)
+    assert set(line.labels()) == {first[1], second[0]}
+
+
+def _moved(line: Line, image: str) -> Json:
+    (annotation,) = line.task(1, image)["annotations"]
+    (region,) = annotation["result"]
+    return {**region, "value": {**region["value"], "x": 50.0}}
+
+
+def test_a_later_cycle_says_more_than_an_older_one(line: Line) -> None:
+    """An image that was left open and picked again: what the newer task says stays."""
+    first = line.push(1)
+    line.pull(1)
+    line.finish(1)
+    store = line.workspace.store
+    line.push(2)
+    line.pull(2)
+    store.execute(
+        "INSERT INTO labels VALUES (?, 'labelled', '[[1, 1, 5, 5, 0]]', 2, 'x', 1.0, 'now')", first[0]
+    )
+    line.submit(1, first[0])
+    assert line.pull(2).late == 0
+    assert line.labels()[first[0]] == [[1, 1, 5, 5]]
+
+
+def test_training_takes_the_labels_as_they_were_pulled(line: Line, tmp_path: Path) -> None:
+    first = line.push(1)
+    line.submit(1, first[0])
+    line.pull(1)
+    kept = library.snapshot(library.labelled(line.workspace))
+    line.workspace.store.execute("UPDATE labels SET boxes = '[]', status = 'empty'")
+    (item,) = library.from_snapshot(line.workspace, kept)
+    assert item.image.id == first[0]
+    assert len(item.boxes) == 1
+    assert library.labels_hash([item]) == library.labels_hash(library.from_snapshot(line.workspace, kept))
