@@ -21,6 +21,7 @@ from al_loop.workspace import Workspace
 
 if TYPE_CHECKING:
     from al_loop.bootstrap import Comparison
+    from al_loop.detector.export import Exported
     from al_loop.detector.predict import Detector
     from al_loop.detector.score import ScoreSettings, Unreadable
 
@@ -215,6 +216,26 @@ def predictions(workspace: Workspace, model: Model, name: str, reporter: Reporte
         score(workspace, model, images, folder, progress)
     scored = ShardStore(folder).load()
     return {image: scored.boxes(i) for i, image in enumerate(scored.image_ids)}
+
+
+def export(
+    workspace: Workspace, model: Model, images: Sequence[ImageFile], folder: Path, kind: str
+) -> Exported:
+    """Write a model as one file for the machine that uses it, checked on the images; `al_loop.detector.export`."""
+    from al_loop.detector.export import export_model
+    from al_loop.detector.transforms import fit, read_picture
+
+    detector = load_detector(workspace, model)
+    width, height = detector.config.image_size
+    enlarge = bool(detector.config.enlarge)
+    return export_model(
+        detector,
+        [fit(read_picture(image.path), (width, height), enlarge) for image in images],
+        folder,
+        kind,
+        score_thr=workspace.config.score.score_thr,
+        weights_sha256=model.weights_sha256,
+    )
 
 
 def judge(

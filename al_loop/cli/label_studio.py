@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
 
 import click
 
+from al_loop.errors import LabelStudioError
 from al_loop.workspace import open_workspace
 
 
@@ -67,3 +69,89 @@ def new_project(start: Path | None) -> None:
     workspace = open_workspace(start)
     with workspace.lock():
         click.echo(restart_labelling(workspace))
+
+
+@label_studio.command("open")
+@click.pass_obj
+def open_browser(start: Path | None) -> None:
+    """Show the server in the browser."""
+    from al_loop.labelling.server import running
+
+    info = running(open_workspace(start).server_home)
+    click.echo(f"{info.url}, login: {info.email}")
+    if not webbrowser.open(info.url):
+        click.echo("no browser was found here: open the address yourself")
+
+
+@label_studio.command()
+@click.option(
+    "--lines", type=click.IntRange(min=1), default=50, show_default=True, help="How many, from the end."
+)
+@click.pass_obj
+def logs(start: Path | None, lines: int) -> None:
+    """Print the end of the server's log."""
+    from al_loop.labelling.server import status as server_status
+
+    log = server_status(open_workspace(start).server_home).log
+    if not log.is_file():
+        raise LabelStudioError(f"there is no log at {log} yet. Start the server: al-loop label-studio start")
+    for line in log.read_text(errors="replace").splitlines()[-lines:]:
+        click.echo(line)
+
+
+@label_studio.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.pass_obj
+def backup(start: Path | None, file: Path) -> None:
+    """Write everything that people have labelled, and the logins, to FILE (.tar.gz); the server may run."""
+    from al_loop.labelling.backup import back_up
+
+    workspace = open_workspace(start)
+    path = back_up(workspace.server_home, file)
+    click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB. It holds the logins: keep it to yourself")
+
+
+@label_studio.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.pass_obj
+def restore(start: Path | None, file: Path) -> None:
+    """Put the backup FILE in the place of the server, which must be stopped; what was there is kept."""
+    from al_loop.labelling.backup import restore as put_back
+
+    kept = put_back(open_workspace(start).server_home, file)
+    click.echo(f"restored{f'; what was there is in {kept}' if kept else ''}")
+    click.echo("next: al-loop label-studio start")
+
+
+@label_studio.group()
+def user() -> None:
+    """People who label."""
+
+
+@user.command("add")
+@click.argument("email")
+@click.pass_obj
+def add_user(start: Path | None, email: str) -> None:
+    """Make an annotator with the address EMAIL, and print the password, once."""
+    from al_loop.labelling.server import running
+    from al_loop.labelling.users import add_user as make
+
+    info = running(open_workspace(start).server_home)
+    password = make(info, email)
+    click.echo(f"address: {info.url}")
+    click.echo(f"login: {email}")
+    click.echo(f"password: {password}")
+
+
+@label_studio.command()
+@click.pass_obj
+def check(start: Path | None) -> int:
+    """Ask the server of al-loop.toml for what a cycle needs, and say what to fix; status 1 if anything."""
+    from al_loop.bridge import connect
+    from al_loop.labelling.inspect import inspect
+
+    connection, _ = connect(open_workspace(start))
+    found = inspect(connection)
+    for item in found:
+        click.echo(f"FIX  {item.what}: {item.fix}" if item.fix else f"ok   {item.what}")
+    return int(any(item.fix for item in found))

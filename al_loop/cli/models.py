@@ -114,6 +114,54 @@ def compare(start: Path | None, first: str, second: str | None, name: str, out: 
     click.echo(f"with pictures: {page}")
 
 
+@models.command()
+@click.argument("model_id", required=False, metavar="[MODEL]")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["auto", "onnx", "torchscript"]),
+    default="auto",
+    show_default=True,
+    help="auto: ONNX if it can be made and agrees, else TorchScript.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder.  [default: export/MODEL]"
+)
+@click.option(
+    "--check", type=click.IntRange(min=1), default=16, show_default=True, help="Images to check it on."
+)
+@click.pass_obj
+def export(start: Path | None, model_id: str | None, kind: str, out: Path | None, check: int) -> None:
+    """Write MODEL, by default the current one, as one file that needs no al-loop, and check that it finds the same.
+
+    Normalisation and NMS are inside; MODEL.json beside it says how to feed it, config.py is the resolved config.
+    """
+    from al_loop.library import validation
+    from al_loop.modelling import export as run
+    from al_loop.models import current_model, get_model
+
+    workspace = open_workspace(start)
+    with workspace.lock():
+        model = get_model(workspace, model_id) if model_id else current_model(workspace)
+        images = [item.image for item in validation(workspace)[:check]]
+        done = run(workspace, model, images, out or workspace.root / "export" / model.id, kind)
+    found = done.agreement
+    if done.skipped:
+        click.echo(f"no ONNX: {done.skipped}")
+    click.echo(
+        f"{done.format}: {done.file}, input {done.size[0]}x{done.size[1]} px, told in {done.notes.name}"
+    )
+    if found.boxes:
+        click.echo(
+            f"checked on {found.images} images: the same {found.boxes} boxes, corners within {found.box_px:.2g} px, "
+            f"scores within {found.score:.2g}"
+        )
+    else:
+        click.echo(
+            f"warning: the model finds no box on {found.images} images, so that the check proves nothing"
+        )
+
+
 @models.command("promote")
 @click.argument("model_id", metavar="MODEL")
 @click.option("--reason", default="promoted by hand", show_default=True, help="For the report.")

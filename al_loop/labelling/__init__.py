@@ -8,6 +8,10 @@ serving.py      how the annotator's browser gets the images
 convert.py      Boxes <-> what Label Studio calls a result
 push.py         tasks out: a repeat creates nothing twice
 pull.py         labels in: one state per task
+agreement.py    several people on one image: whose boxes count
+users.py        annotators of the embedded server
+backup.py       backup and restore of the embedded server
+inspect.py      is a server fit for the loop?
 annotator.py    a simulated annotator that works as a person's browser does
 
 Nothing is imported here: the command line must stay quick.

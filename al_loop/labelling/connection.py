@@ -167,6 +167,10 @@ class Api:
         """Return the server's version, such as 1.23.2."""
         return str(self._get("ask for the version", "api/version").get("release", "unknown"))
 
+    def date(self) -> str:
+        """Return the server's time, as it writes it into the header of an answer."""
+        return str(self._answer("ask for the time", "GET", "api/version").headers.get("date", ""))
+
     def project(self, project_id: int) -> Json:
         """Return a project's settings; raises NotFoundError, with what to do about it."""
         try:
@@ -271,12 +275,16 @@ class Api:
         return self._request(doing, "GET", path, params=params, request_options={"max_retries": 2})
 
     def _request(self, doing: str, method: str, path: str, **arguments: Any) -> Any:
+        with self._connection.explain(doing):
+            return self._answer(doing, method, path, **arguments).json()
+
+    def _answer(self, doing: str, method: str, path: str, **arguments: Any) -> Any:
         transport = self._client._client_wrapper.httpx_client
         with self._connection.explain(doing):
             response = transport.request(path, method=method, **arguments)
             if not 200 <= response.status_code < 300:
                 raise _sdk().core.ApiError(status_code=response.status_code, body=_json_or_none(response))
-            return response.json()
+            return response
 
 
 def _sdk() -> Any:

@@ -1,0 +1,86 @@
+"""Is a server fit for the loop? Everything that would go wrong later, asked before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from al_loop.errors import LabelStudioError
+from al_loop.labelling.connection import Api, Connection, UnauthorizedError
+from al_loop.labelling.environment import VERSION
+from al_loop.labelling.project import labelling_config
+
+_SKEW_S = 120.0  # labels are found by the server's own clock: only people are confused by another
+_TITLE = "al-loop check (may be deleted)"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was asked. fix: what to do about it, "" where it is as it should be."""
+
+    what: str
+    fix: str = ""
+
+
+def inspect(connection: Connection) -> list[Finding]:
+    """Ask a server for its version, our rights, its clock and its storage; makes a project and deletes it again.
+
+    Raises LabelStudioError where nothing answers, or what answers is no Label Studio.
+    """
+    with connection.open() as api:
+        found = [_version(api.version())]
+        try:
+            who = api.whoami()
+        except UnauthorizedError as error:
+            return [*found, Finding("the token", str(error))]
+        kind = "personal access token" if connection.token.count(".") == 2 else "legacy token"
+        found.append(Finding(f"the {kind} is that of {who.get('email', 'somebody')}"))
+        found.append(_clock(api))
+        found += _rights(api)
+    return found
+
+
+def _version(version: str) -> Finding:
+    tried, there = (tuple(int(n) for n in v.split(".")[:2] if n.isdigit()) for v in (VERSION, version))
+    said = f"Label Studio {version}"
+    if there == tried:
+        return Finding(said)
+    older = "older" if there < tried else "newer"
+    return Finding(
+        said,
+        f"it is {older} than {VERSION}, which al-loop is tested with: change it, or try a cycle of k = 1 first",
+    )
+
+
+def _clock(api: Api) -> Finding:
+    moment = parsedate_to_datetime(api.date())
+    skew = (datetime.now(UTC) - moment).total_seconds()
+    said = f"its clock is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} this one"
+    if abs(skew) <= _SKEW_S:
+        return Finding(said)
+    return Finding(said, "no label is lost by it, but times in reports will look odd: set one of the clocks")
+
+
+def _rights(api: Api) -> list[Finding]:
+    """Make a project, a task and a view, and delete them: what every push does."""
+    try:
+        project = api.create_project(title=_TITLE, label_config=labelling_config(("a", "b")))
+    except LabelStudioError as error:
+        return [Finding("making a project", f"{error}. Give the user the right to make projects")]
+    try:
+        api.import_tasks(
+            project, [{"data": {"image": "/data/none.png", "al_key": "check", "al_batch": "check"}}]
+        )
+        there = api.tasks(project, {"conjunction": "and", "items": []}, whole=False)
+        findings = [Finding("projects and tasks can be made")]
+        if len(there) != 1:
+            findings.append(
+                Finding(f"{len(there)} tasks are listed after one was made", "look at the server's log")
+            )
+        api.uploads(project)
+        return [*findings, Finding("images can be uploaded")]
+    except LabelStudioError as error:
+        return [Finding("making and listing a task", str(error))]
+    finally:
+        api.delete_project(project)
