@@ -37,7 +37,7 @@ _SHOWN = 5
 def monitor(
     context: click.Context, once: bool, watch: str | None, act: bool, as_json: bool, prometheus: Path | None
 ) -> int:
-    """Look at what comes in: is a cycle due, and why? Exit status 10 says that one is.
+    """Look at what comes in: is a cycle due, and why? Exit status 10 says that one is, 1 that something went wrong.
 
     Takes new photographs from monitor.inbox into the pool, scores them, and asks the triggers of al-loop.toml.
     """
@@ -47,14 +47,14 @@ def monitor(
         raise ConfigError("--once looks once, --watch again and again: give one of them")
     seconds = None if watch is None else _seconds(watch)
 
-    def look() -> bool:
+    def look() -> int:
         return _look(context.obj, act=act, as_json=as_json, prometheus=prometheus)
 
-    return (TRIGGERED if look() else 0) if seconds is None else _watch(look, seconds)
+    return look() if seconds is None else _watch(look, seconds)
 
 
-def _look(start: Path | None, *, act: bool, as_json: bool, prometheus: Path | None) -> bool:
-    """Look once, say what was found, and return whether a cycle is due; settings are read anew."""
+def _look(start: Path | None, *, act: bool, as_json: bool, prometheus: Path | None) -> int:
+    """Look once, say what was found, and return the exit status; settings are read anew."""
     from al_loop.monitor.look import look, to_json
     from al_loop.monitor.prometheus import write_textfile
 
@@ -70,10 +70,12 @@ def _look(start: Path | None, *, act: bool, as_json: bool, prometheus: Path | No
         click.echo(to_json(found))
     else:
         _say(found)
-    return found.triggered
+    for place in found.inbox.missing:
+        click.echo(f"error: cannot look at {place}", err=True)
+    return TRIGGERED if found.triggered else int(bool(found.inbox.missing))
 
 
-def _watch(look: Callable[[], bool], seconds: float) -> int:
+def _watch(look: Callable[[], int], seconds: float) -> int:
     """Look until a signal comes; what goes wrong in one look is said, and the next looks again."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -96,8 +98,6 @@ def _say(found: Look) -> None:
         click.echo(f"  refused: {path} {reason}")
     if len(inbox.refused) > _SHOWN:
         click.echo(f"  and {len(inbox.refused) - _SHOWN} more")
-    for place in inbox.missing:
-        click.echo(f"  cannot be looked at: {place}")
     for verdict in found.verdicts:
         click.echo(f"  {'DUE  ' if verdict.due else 'quiet'}  {verdict.trigger:<8}  {verdict.reason}")
     for window in found.windows:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from al_loop.console import Progress
-from al_loop.errors import ConfigError
+from al_loop.errors import AlLoopError, ConfigError
 from al_loop.ingest import SUFFIXES, add_images
 from al_loop.workspace import Workspace, now
 
@@ -63,7 +63,7 @@ def take(workspace: Workspace, progress: Progress | None = None) -> Taken:
                 else:
                     found.waiting.append(seen.path)
                     _note(workspace, seen, "waiting", "")
-        except (OSError, ValueError, ImportError) as error:
+        except (AlLoopError, OSError, ValueError) as error:
             found.missing.append(f"{place}: {error}")
     for start in range(0, len(ready), _BATCH):
         _read(workspace, ready[start : start + _BATCH], found)
@@ -134,11 +134,9 @@ def _filesystem(url: str) -> tuple[Any, str]:
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        raise ConfigError(
-            f"monitor.inbox: {url} needs another package ({error}). Install it and run again"
-        ) from None
+        raise ConfigError(f"needs another package ({error}). Install it and run again") from None
     except ValueError as error:
-        raise ConfigError(f"monitor.inbox: {url}: {error}. Correct it in al-loop.toml") from None
+        raise ConfigError(f"{error}. Correct monitor.inbox in al-loop.toml") from None
     return filesystem, path
 
 

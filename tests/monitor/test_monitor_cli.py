@@ -135,6 +135,14 @@ def test_calibrating_on_the_pool_itself(watched: Workspace, tmp_path: Path) -> N
     assert f"  effect = {found['effect']:.2f}" in said  # the same again: it is seeded
 
 
+def test_an_inbox_that_is_not_there_is_an_error_after_the_rest(watched: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "incoming").rmdir()
+    done = run(watched, "--once")
+    assert done.returncode == 1
+    assert "120 new images" in done.stdout
+    assert f"error: cannot look at {tmp_path}/incoming: no such folder. Make it, or correct" in done.stderr
+
+
 def test_half_a_set_of_photographs(filled: Workspace, tmp_path: Path) -> None:
     """Without a model the photographs are in the pool all the same, and the error says what to do."""
     coco = write_coco_set(tmp_path / "more", 3, seed=9)
