@@ -84,7 +84,10 @@ class Connection:
             timeout=self.timeout_s, follow_redirects=False, trust_env=not self.is_local
         ) as http:
             with self.explain("open the connection"):
-                client = _sdk().LabelStudio(base_url=self.base_url, api_key=self.token, httpx_client=http)
+                # The SDK does not ask the client how long to wait, and would take a minute of its own.
+                client = _sdk().LabelStudio(
+                    base_url=self.base_url, api_key=self.token, httpx_client=http, timeout=self.timeout_s
+                )
             yield Api(self, client)
 
     def check(self) -> str:

@@ -1,0 +1,92 @@
+"""A proxy before the real server that fails at one request, in the ways that networks and servers do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+
+#: What can happen to a request: it is lost on its way there, or its answer on its way back; or a gateway answers.
+LOST, UNANSWERED, BAD_GATEWAY, UNAVAILABLE = "lost", "unanswered", 502, 503
+_HOP = {"connection", "transfer-encoding", "content-length", "content-encoding", "host", "keep-alive"}
+
+
+@dataclass
+class Proxy:
+    """fault: what happens to request number `at` (from 0), and to `times - 1` after it.  seen: what was asked."""
+
+    target: str
+    url: str = ""
+    fault: str | int | None = None
+    at: int = 0
+    times: int = 1
+    seen: list[str] = field(default_factory=list)
+    only: Callable[[str], bool] = lambda _: True
+    _count: int = 0
+
+    def fails(self, line: str) -> bool:
+        """Whether this request is one of those."""
+        if self.fault is None or not self.only(line):
+            return False
+        number, self._count = self._count, self._count + 1
+        return self.at <= number < self.at + self.times
+
+
+@contextmanager
+def proxied(target: str) -> Iterator[Proxy]:
+    """Yield a proxy before the server at `target`."""
+    proxy, lock = Proxy(target), threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _forward(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            line = f"{self.command} {self.path}"
+            with lock:
+                proxy.seen.append(line)
+                bad = proxy.fails(line)
+            if bad and proxy.fault in (BAD_GATEWAY, UNAVAILABLE):
+                self._answer(int(proxy.fault), b"<html>gateway</html>", {})
+                return
+            if bad and proxy.fault == LOST:
+                self.close_connection = True
+                return
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
+            found = client.request(self.command, f"{target}{self.path}", content=body, headers=headers)
+            if bad:  # the server has done it, and nobody hears of it
+                self.close_connection = True
+                return
+            self._answer(found.status_code, found.content, dict(found.headers))
+
+        def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                if name.lower() not in _HOP:
+                    self.send_header(name, value)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = _forward  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with (
+        httpx.Client(trust_env=False, timeout=60.0) as client,
+        ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http,
+    ):
+        http.daemon_threads = True
+        thread = threading.Thread(target=http.serve_forever, args=(0.05,))
+        thread.start()
+        proxy.url = f"http://127.0.0.1:{http.server_port}"
+        try:
+            yield proxy
+        finally:
+            http.shutdown()
+            thread.join()
