@@ -257,6 +257,11 @@ class Api:
                 request_options=_NO_RETRY,
             )
 
+    def image_type(self, url: str) -> str:
+        """Return what kind of content the server answers with for a task's image; LabelStudioError where it does not."""
+        answer = self._answer(f"show {url}", "GET", url.lstrip("/"), request_options={"max_retries": 2})
+        return str(answer.headers.get("content-type", ""))
+
     def uploads(self, project_id: int) -> list[str]:
         """Return the paths, below /data/, of the files uploaded to a project."""
         found = self._get("list the uploaded files", f"api/projects/{project_id}/file-uploads", all="true")

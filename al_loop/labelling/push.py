@@ -23,7 +23,7 @@ from al_loop.labelling.connection import (
 )
 from al_loop.labelling.convert import to_prediction
 from al_loop.labelling.project import check_labels
-from al_loop.labelling.serving import ImageServing
+from al_loop.labelling.serving import LOCAL_FILES, ImageServing
 from al_loop.labelling.tasks import OutgoingTask, PushResult
 
 CHUNK = 250
@@ -67,6 +67,10 @@ def push(
         there = _keys(api, project_id, batch)
         missing = [task for task in ordered if task.key not in there]
         urls = images.publish(api, project_id, ordered)
+        if missing and not urls[missing[0].key].startswith(
+            LOCAL_FILES
+        ):  # those it shows to people only, not to a token
+            _check_image(api, missing[0], urls[missing[0].key])
         payload = {task.key: _payload(task, batch, urls[task.key], predictions[task.key]) for task in missing}
         _import_missing(api, project_id, batch, payload)
         if len(payload):
@@ -187,6 +191,24 @@ def _payload(task: OutgoingTask, batch: str, url: str, prediction: Json) -> Json
         "height": task.height,
     }
     return {"data": data, "predictions": [prediction]}
+
+
+def _check_image(api: Api, task: OutgoingTask, url: str) -> None:
+    """Ask for one image as an annotator's browser will: without it, people would see empty pages."""
+    try:
+        kind = api.image_type(url)
+    except UnreachableError:
+        raise
+    except LabelStudioError as error:
+        raise LabelStudioError(
+            f"{task.file_name} is not reachable from the browser: {error}. Nothing was pushed. Look at the project's "
+            "storage under Settings, Cloud Storage, then run the command again"
+        ) from None
+    if not kind.startswith("image/"):
+        raise LabelStudioError(
+            f"{task.file_name} is not reachable from the browser: {api.base_url}{url} answers with {kind or 'nothing'} in "
+            "place of an image. Nothing was pushed"
+        )
 
 
 def _keys(api: Api, project_id: int, batch: str) -> Counter[str]:

@@ -18,6 +18,9 @@ from al_loop.errors import LabelStudioError
 from al_loop.labelling.connection import Api
 from al_loop.labelling.tasks import OutgoingTask
 
+#: What the address of a file on the server's machine begins with.
+LOCAL_FILES = "/data/local-files/?d="
+
 # The server reads a whole request into memory and refuses one above 250 MB or 100 files.
 _UPLOAD_FILES = 25
 _UPLOAD_BYTES = 50_000_000
@@ -50,7 +53,7 @@ class LocalFiles:
         for task in tasks:
             target = folder / _file_name(task)
             _link(task, target)
-            urls[task.key] = "/data/local-files/?d=" + quote(target.relative_to(root).as_posix())
+            urls[task.key] = LOCAL_FILES + quote(target.relative_to(root).as_posix())
         if all(Path(storage["path"]) != folder for storage in api.local_storages(project_id)):
             api.create_local_storage(project_id, folder)
         return urls

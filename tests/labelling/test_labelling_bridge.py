@@ -295,6 +295,28 @@ def test_the_project_is_found_again(bridge: Bridge, request: pytest.FixtureReque
     assert ensure_project(bridge.connection, "x", CLASSES) == made
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("/data/upload/1/none.jpg", "404|403|500"),
+        ("/user/login/", "answers with text/html|no such thing|redirects"),
+    ],
+)
+def test_an_image_that_browsers_cannot_get_stops_the_push(bridge: Bridge, url: str, says: str) -> None:
+    class Elsewhere:
+        def publish(self, api: Api, project_id: int, tasks: Sequence[OutgoingTask]) -> dict[str, str]:
+            return {task.key: url for task in tasks}
+
+    bridge.images = Elsewhere()
+    tasks = make_tasks(bridge.folder, 2, batch="c1")
+    with pytest.raises(
+        LabelStudioError, match=rf"(?s)teil#0 50%.*is not reachable from the browser: .*({says})"
+    ):
+        bridge.push(tasks)
+    with bridge.connection.open() as api:
+        assert api.tasks(bridge.project, batch_filter("c1"), whole=False) == []
+
+
 def test_a_wrong_token(bridge: Bridge) -> None:
     wrong = Connection(bridge.info.url, "feedfacefeedfacefeedfacefeedfacefeedface")
     for doing in (wrong.check, lambda: ensure_project(wrong, "title", CLASSES, bridge.project)):
