@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,14 +37,17 @@ def watched(small: Workspace, tmp_path: Path) -> Workspace:
     for number in range(120):
         put(tmp_path / "first" / f"{number}.png", number)
     (tmp_path / "incoming").mkdir()
-    path = small.root / "al-loop.toml"
-    path.write_text(
-        path.read_text()
-        + f'\n[monitor]\ninbox = ["{tmp_path}/first", "{tmp_path}/incoming"]\nsettle_s = 0\ntriggers = ["drift"]\n'
-    )
+    watch(small, f'inbox = ["{tmp_path}/first", "{tmp_path}/incoming"]', 'triggers = ["drift"]')
     opened = open_workspace(small.root)
     import_checkpoint(opened, str(write_checkpoint(tmp_path / "m0.pth")), None, Silent())
     return opened
+
+
+def watch(workspace: Workspace, *lines: str) -> None:
+    """Write the section of the monitor anew."""
+    path = workspace.root / "al-loop.toml"
+    own = "\n".join(["[monitor]", "settle_s = 0", *lines, "", ""])
+    path.write_text(re.sub(r"(?s)\[monitor\]\n.*?\n\n", own, path.read_text()))
 
 
 def put(path: Path, seed: int, light: float = 1.0) -> None:
@@ -146,8 +150,7 @@ def test_an_inbox_that_is_not_there_is_an_error_after_the_rest(watched: Workspac
 def test_half_a_set_of_photographs(filled: Workspace, tmp_path: Path) -> None:
     """Without a model the photographs are in the pool all the same, and the error says what to do."""
     coco = write_coco_set(tmp_path / "more", 3, seed=9)
-    path = filled.root / "al-loop.toml"
-    path.write_text(path.read_text() + f'\n[monitor]\ninbox = ["{coco.parent}/images"]\nsettle_s = 0\n')
+    watch(filled, f'inbox = ["{coco.parent}/images"]')
     done = run(filled)
     assert done.returncode == 1
     assert "no model yet" in done.stderr
