@@ -157,3 +157,25 @@ def test_constraints_hold_names_and_versions_only() -> None:
 def test_the_readmes_test_command_is_what_ci_runs() -> None:
     assert "scripts/test" in (ROOT / ".ci" / "run").read_text()
     assert "scripts/test" in (ROOT / "README.md").read_text()
+
+
+def test_the_compose_file_holds_no_secret_and_shows_only_the_proxy() -> None:
+    import yaml
+
+    text = (ROOT / "label_studio" / "compose.yaml").read_text()
+    services = yaml.safe_load(text)["services"]
+    assert {name for name, service in services.items() if "ports" in service} == {"proxy"}
+    asked = set(re.findall(r"\$\{(\w+):\?\}", text))
+    named = {
+        line.split("=")[0]
+        for line in (ROOT / "label_studio" / "example.env").read_text().splitlines()
+        if "=" in line and line[0] != "#"
+    }
+    assert asked == named
+    for service in services.values():
+        for key, value in (service.get("environment") or {}).items():
+            if re.search("PASSWORD|SECRET|MC_HOST", key):
+                assert "${LABELS_" in value, key
+    from al_loop.labelling.environment import VERSION
+
+    assert services["server"]["image"].endswith(f":{VERSION}")
