@@ -31,8 +31,10 @@ DATABASE = "label_studio.sqlite3"
 _NOTE = "backup.json"
 
 
-def back_up(home: Path, target: Path) -> Path:
+def back_up(home: Path, target: Path, version: str = VERSION) -> Path:
     """Write a backup of the server of `home`, which may run meanwhile; returns the file.
+
+    version: of the Label Studio that it was started with last.
 
     Raises LabelStudioError where there is nothing to back up, where the file is there already, or cannot be written.
     """
@@ -52,7 +54,7 @@ def back_up(home: Path, target: Path) -> Path:
             _add_text(
                 archive,
                 _NOTE,
-                json.dumps({"al-loop": "label-studio backup", "version": VERSION, "at": _now()}),
+                json.dumps({"al-loop": "label-studio backup", "version": version, "at": _now()}),
             )
             archive.add(home / CREDENTIALS, CREDENTIALS)
             _copy_database(data / DATABASE, Path(folder) / DATABASE)

@@ -4,6 +4,7 @@
         data/             the server's own: database, secret key, uploads
         media/            the only folder whose files the server may show
         server.json       port, pid; no secrets
+        backups/          made before another version of the server is started
         credentials.json  e-mail, password, token; only the owner may read it (0600)
         server.log
 
@@ -25,10 +26,18 @@ from al_loop.errors import LabelStudioError
 from al_loop.labelling import process
 from al_loop.labelling.connection import START_COMMAND, Connection
 from al_loop.labelling.credentials import Credentials, ensure_credentials, read_credentials
-from al_loop.labelling.environment import Environment, Progress, clean_environ, ensure_environment, file_lock
+from al_loop.labelling.environment import (
+    VERSION,
+    Environment,
+    Progress,
+    clean_environ,
+    ensure_environment,
+    file_lock,
+)
 
 HOST = "127.0.0.1"
 
+_VERSION_FILE = "version"  # in data/: the Label Studio that it was started with last
 _READY_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 15.0
 
@@ -162,9 +171,23 @@ def _prepare(home: Path, environment: Environment) -> Credentials:
         shutil.copytree(environment.template, partial)
         partial.chmod(0o700)
         (partial / "unfinished").touch()
+        (partial / _VERSION_FILE).write_text(VERSION)
         partial.rename(data)
         ensure_credentials(home)
+    _before_an_upgrade(home)
     return read_credentials(home)
+
+
+def _before_an_upgrade(home: Path) -> None:
+    """Keep a backup before another version of the server changes its database, which it does at its start."""
+    from al_loop.labelling.backup import back_up
+
+    noted = home / "data" / _VERSION_FILE
+    before = noted.read_text().strip() if noted.is_file() else None
+    if before is not None and before != VERSION:
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        back_up(home, home / "backups" / f"{before}-before-{VERSION}-{moment}.tar.gz", before)
+    noted.write_text(VERSION)
 
 
 def _choose_port(wanted: int | None, last: int | None) -> int:

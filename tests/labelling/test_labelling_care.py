@@ -18,6 +18,7 @@ from al_loop.labelling import backup, server
 from al_loop.labelling.annotator import SimulatedAnnotator
 from al_loop.labelling.backup import back_up, restore
 from al_loop.labelling.connection import Api, Connection
+from al_loop.labelling.environment import VERSION
 from al_loop.labelling.inspect import inspect
 from al_loop.labelling.project import ensure_project
 from al_loop.labelling.push import ensure_view
@@ -101,6 +102,23 @@ def _changed(good: Path, bad: Path, harm: str) -> None:
             out = tarfile.TarInfo("../../../escaped")
             out.size = 1
             target.addfile(out, io.BytesIO(b"x"))
+
+
+def test_another_version_is_started_after_a_backup(
+    label_studio: Running, second: Path, tmp_path: Path
+) -> None:
+    restore(second, back_up(label_studio.home, tmp_path / "one.tar.gz"))
+    (second / "data" / "version").write_text("1.20.0")
+    server.start(second)
+    (kept,) = (second / "backups").iterdir()
+    assert kept.name.startswith(f"1.20.0-before-{VERSION}-")
+    assert kept.stat().st_mode & 0o077 == 0
+    server.stop(second)
+    server.start(second)  # the same version: no other backup
+    assert len(list((second / "backups").iterdir())) == 1
+    server.stop(second)
+    restore(second, kept)
+    assert (second / "data" / "version").read_text() == "1.20.0"
 
 
 def test_nothing_to_back_up_and_a_name_that_is_taken(label_studio: Running, tmp_path: Path) -> None:
