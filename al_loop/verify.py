@@ -106,18 +106,18 @@ def read_manifest(workspace: Workspace, number: int) -> dict[str, Any]:
 
 
 def _compare(what: str, before: object, now: object) -> Finding:
-    return Finding(True, f"{what} has changed") if before != now else Finding(False, f"{what} is as it was")
+    return Finding(True, f"{what}: changed") if before != now else Finding(False, f"{what}: as before")
 
 
 def _file(what: str, path: Path, before: str) -> Finding:
-    return _compare(what, before, file_sha256(path)) if path.is_file() else Finding(True, f"{what} is gone")
+    return _compare(what, before, file_sha256(path)) if path.is_file() else Finding(True, f"{what}: gone")
 
 
 def _pool(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
     path = workspace.cycle_dir(manifest["cycle"]) / "pool.json"
-    name = f"the list of the pool, {manifest['pool']['images']} images,"
+    name = f"the list of the pool, {manifest['pool']['images']} images"
     if not path.is_file():
-        yield Finding(True, f"{name} is gone")
+        yield Finding(True, f"{name}: gone")
         return
     yield _compare(name, manifest["pool"]["hash"], json_hash(read_json(path)))
 
@@ -139,7 +139,7 @@ def _scores(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]
     findings = [_file(name, workspace.root / name, digest) for name, digest in noted.items()]
     yield from (finding for finding in findings if finding.changed)
     if not any(finding.changed for finding in findings):
-        yield Finding(False, f"the scores, {len(noted)} files, are as they were")
+        yield Finding(False, f"the scores, {len(noted)} files, are as before")
 
 
 def _known_file(workspace: Workspace, number: int) -> Path:
@@ -149,7 +149,7 @@ def _known_file(workspace: Workspace, number: int) -> Path:
 def _known(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
     name = "what the selection knew of the labels"
     if manifest["selected_with"] is None:
-        yield Finding(True, f"{name} was not noted")
+        yield Finding(True, f"{name}: not noted")
         return
     yield _file(name, _known_file(workspace, manifest["cycle"]), manifest["selected_with"])
 
@@ -159,11 +159,11 @@ def _labels(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]
     yield from _known(workspace, manifest)
     path = workspace.cycle_dir(manifest["cycle"]) / "pull" / LABELS
     if manifest["labels"] is None or not path.is_file():
-        yield Finding(True, "the snapshot of the labels is gone")
+        yield Finding(True, "the snapshot of the labels: gone")
         return
     kept = read_json(path)
     yield _compare(
-        f"the snapshot of the labels, {len(kept)} images,", manifest["labels"]["labels_hash"], json_hash(kept)
+        f"the snapshot of the labels, {len(kept)} images", manifest["labels"]["labels_hash"], json_hash(kept)
     )
     today = {item[0]: item for item in library.snapshot(library.labelled(workspace))}
     edited = [item[0] for item in kept if today.get(item[0]) != item]
@@ -194,7 +194,7 @@ def _picks(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
     ]
     yield from (finding for finding in findings if finding.changed)
     if not any(finding.changed for finding in findings):
-        yield Finding(False, f"the pictures of the {len(findings)} picks are as they were")
+        yield Finding(False, f"the pictures of the {len(findings)} picks are as before")
 
 
 def _versions(manifest: dict[str, Any]) -> Iterator[Finding]:
@@ -205,4 +205,4 @@ def _versions(manifest: dict[str, Any]) -> Iterator[Finding]:
         for name, old in manifest["versions"].items()
         if now.get(name) != old
     ]
-    yield Finding(False, f"made with {'; '.join(other)}" if other else "the versions are as they were")
+    yield Finding(False, f"made with {'; '.join(other)}" if other else "the versions are as before")

@@ -135,22 +135,22 @@ def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
     assert changed(verify(workspace, 1)) == []
 
     (root / "models" / "m0" / "weights.pth").write_bytes(b"other")
-    assert changed(verify(workspace, 1)) == ["the weights of m0 has changed"]
+    assert changed(verify(workspace, 1)) == ["the weights of m0: changed"]
     (root / "models" / "m0" / "weights.pth").write_bytes(b"m0")
 
     (shard,) = (root / "scores" / "m0").rglob("shard-*.npz")
     kept = shard.read_bytes()
     shard.unlink()
     name = str(shard.relative_to(root))
-    assert changed(verify(workspace, 1)) == [f"{name} is gone"]
-    with pytest.raises(WorkspaceError, match=r"cycle 1 cannot be selected again: .* is gone"):
+    assert changed(verify(workspace, 1)) == [f"{name}: gone"]
+    with pytest.raises(WorkspaceError, match=r"cycle 1 cannot be selected again: .*: gone"):
         reproduce(workspace, 1)
     shard.write_bytes(kept)
 
     picture = root / store.rows("SELECT file FROM images WHERE id = ?", pick)[0]["file"]
     kept = picture.read_bytes()
     picture.write_bytes(kept + b" ")
-    assert changed(verify(workspace, 1)) == [f"picture {pick[:12]} has changed"]
+    assert changed(verify(workspace, 1)) == [f"picture {pick[:12]}: changed"]
     picture.write_bytes(kept)
 
     store.execute("UPDATE labels SET status = 'empty', boxes = '[]' WHERE image_id = ?", pick)
@@ -159,11 +159,11 @@ def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
     assert any(f.text == f"people have changed 1 of these labels since: {pick[:12]}" for f in found)
     labels = workspace.cycle_dir(1) / "pull" / "labels.json"
     write_json(labels, read_json(labels)[1:])
-    assert changed(verify(workspace, 1)) == ["the snapshot of the labels, 9 images, has changed"]
+    assert changed(verify(workspace, 1)) == ["the snapshot of the labels, 9 images: changed"]
 
     pool = workspace.cycle_dir(1) / "pool.json"
     write_json(pool, read_json(pool)[::-1])
-    assert "the list of the pool, 60 images, has changed" in changed(verify(workspace, 1))
+    assert "the list of the pool, 60 images: changed" in changed(verify(workspace, 1))
 
 
 def test_picks_that_would_be_others(make: Callable[..., Workspace]) -> None:
