@@ -5,13 +5,13 @@ Skipped, with a line that says so, where there is no Chromium (scripts/test gets
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browser import CHROMIUM
 from factories import draw
 from labelling_fixtures import CLASSES, Running, expected
 from PIL import Image
@@ -22,8 +22,6 @@ from al_loop.labelling.pull import pull
 from al_loop.labelling.push import push
 from al_loop.labelling.serving import LocalFiles
 from al_loop.labelling.tasks import Edits, OutgoingTask, TaskState
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 pytestmark = [
     pytest.mark.server,
@@ -40,7 +38,9 @@ def page(label_studio: Running) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         page.set_default_timeout(30_000)
         page.goto(f"{label_studio.info.url}/user/login/")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, FLAGS
 from history import long_history
 from PIL import Image
 
 from al_loop.report import write_report
 from al_loop.workspace import Workspace
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
 
@@ -25,7 +23,7 @@ _STOPWATCH = "<script>addEventListener('load', () => { document.title = 'ms ' + 
 
 def chromium(*args: str) -> str:
     done = subprocess.run(
-        [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *args],
+        [str(CHROMIUM), *FLAGS, *args],
         capture_output=True,
         text=True,
         timeout=120,
