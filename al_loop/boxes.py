@@ -48,6 +48,13 @@ class Boxes:
         """Return the number of boxes."""
         return len(self.labels)
 
+    def above(self, score: float) -> Boxes:
+        """Return the boxes of at least that score; all of them where boxes have none."""
+        if self.scores is None:
+            return self
+        keep = self.scores >= score
+        return Boxes(self.xyxy[keep], self.labels[keep], self.scores[keep])
+
 
 def iou(first: FloatArray, second: FloatArray) -> FloatArray:
     """Return intersection over union of xyxy boxes (n, 4) and (m, 4), shape (n, m), in [0, 1]."""

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from al_loop.boxes import Boxes
 from al_loop.errors import ConfigError, LabelStudioError
 from al_loop.labelling.agreement import Policy
@@ -22,7 +20,7 @@ from al_loop.labelling.push import push
 from al_loop.labelling.server import media_root, running
 from al_loop.labelling.serving import ImageServing, LocalFiles, Upload
 from al_loop.labelling.tasks import Edits, ExpectedTask, OutgoingTask, PulledTask, PushResult, TaskState
-from al_loop.library import boxes_to_json, images_by_id
+from al_loop.library import boxes_to_json, images_by_id, source_names
 from al_loop.picks import Pick
 from al_loop.shards import ScoredImages
 from al_loop.workspace import Workspace, now
@@ -125,9 +123,7 @@ def push_picks(
     project_id = project(workspace, connection)
     files = images_by_id(workspace, [pick.image_id for pick in picks])
     place = {name: i for i, name in enumerate(scored.image_ids)}
-    sources = {
-        row["id"]: Path(row["source"]).name for row in workspace.store.rows("SELECT id, source FROM images")
-    }
+    sources = source_names(workspace, [pick.image_id for pick in picks])
     tasks = [
         OutgoingTask(
             key=task_key(cycle, pick),
@@ -136,7 +132,8 @@ def push_picks(
             file_name=sources[pick.image_id],
             width=file.width,
             height=file.height,
-            boxes=_drawn(scored.boxes(place[pick.image_id]), workspace.config.label_studio.min_score),
+            # A wall of faint boxes costs people more than it saves.
+            boxes=scored.boxes(place[pick.image_id]).above(workspace.config.label_studio.min_score),
             uncertainty=pick.uncertainty,
             rank=pick.rank,
             reason=pick.reason,
@@ -277,13 +274,6 @@ def _remember(workspace: Workspace, cycle: int, task: PulledTask) -> None:
     else:
         # An annotation that was taken back, or is not usable any more, is no label.
         workspace.store.execute("DELETE FROM labels WHERE image_id = ? AND cycle = ?", task.image_id, cycle)
-
-
-def _drawn(boxes: Boxes, min_score: float) -> Boxes:
-    """Return the boxes good enough to start from; a wall of faint ones costs more than it saves."""
-    scores = boxes.scores if boxes.scores is not None else np.zeros(0)
-    keep = scores >= min_score
-    return Boxes(boxes.xyxy[keep], boxes.labels[keep], scores[keep])
 
 
 def _token(workspace: Workspace) -> str:

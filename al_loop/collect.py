@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from al_loop import models
+from al_loop.files import folder_bytes
 from al_loop.workspace import Workspace, now
 
 
@@ -23,7 +24,7 @@ def collect(workspace: Workspace, keep: Sequence[str], *, dry_run: bool) -> list
         if model.id in needed or model.removed_at is not None:
             continue
         folders = [path for path in (model.folder, workspace.root / "scores" / model.id) if path.is_dir()]
-        size = sum(map(_bytes, folders))
+        size = sum(map(folder_bytes, folders))
         freed += size
         lines.append(f"{model.id}, never in use: {size / 1e6:.1f} MB")
         if not dry_run:
@@ -32,7 +33,7 @@ def collect(workspace: Workspace, keep: Sequence[str], *, dry_run: bool) -> list
             for folder in folders:
                 shutil.rmtree(folder)
     for folder in _left_behind(workspace):
-        size = _bytes(folder)
+        size = folder_bytes(folder)
         freed += size
         lines.append(
             f"{folder.relative_to(workspace.root)}, left by a run that was killed: {size / 1e6:.1f} MB"
@@ -64,7 +65,3 @@ def _left_behind(workspace: Workspace) -> Iterator[Path]:
         )
         if partial.stem not in open_jobs and (row is None or row["state"] == "done"):
             yield partial
-
-
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

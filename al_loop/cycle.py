@@ -183,8 +183,12 @@ def _pull(workspace: Workspace, cycle: Cycle, reporter: Reporter, *, incomplete:
 def _train(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> Model | None:
     """Return the fine-tuned candidate, or None when no label has a box to learn from."""
     # As they were pulled: what people change while this trains is for the next cycle.
-    frozen = read_json(workspace.cycle_dir(cycle.number) / "pull" / LABELS)
-    training, validation = library.from_snapshot(workspace, frozen), library.validation(workspace)
+    frozen = workspace.cycle_dir(cycle.number) / "pull" / LABELS
+    if frozen.is_file():
+        training = library.from_snapshot(workspace, read_json(frozen))
+    else:  # pulled by an al-loop that kept none
+        training = library.labelled(workspace)
+    validation = library.validation(workspace)
     if not any(len(item.boxes) for item in training):
         reporter.line("  train: left out, none of the labelled images has a box")
         return None

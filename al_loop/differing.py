@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from al_loop import library, modelling, models
 from al_loop.bootstrap import Comparison
@@ -64,7 +63,13 @@ def differing(workspace: Workspace, first: str, second: str, name: str, reporter
     pair = models.get_model(workspace, first), models.get_model(workspace, second)
     truth = library.validation(workspace, name)
     apart = modelling.compare_models(workspace, *pair, name, reporter)
-    seen = {model.id: _meant(modelling.predictions(workspace, model, name, reporter)) for model in pair}
+    seen = {
+        model.id: {
+            image: boxes.above(SCORE)
+            for image, boxes in modelling.predictions(workspace, model, name, reporter).items()
+        }
+        for model in pair
+    }
     right = {
         model: {item.image.id for item in truth if all_right(item, seen[model].get(item.image.id, Boxes()))}
         for model in seen
@@ -74,18 +79,5 @@ def differing(workspace: Workspace, first: str, second: str, name: str, reporter
         model: [item for item in truth if item.image.id in right[model] - right[other]]
         for model, other in ((a, b), (b, a))
     }
-    sources = {
-        row["id"]: Path(row["source"]).name for row in workspace.store.rows("SELECT id, source FROM images")
-    }
-    return Differing(*pair, name, apart, alone, seen, sources)
-
-
-def _meant(predicted: Mapping[str, Boxes]) -> dict[str, Boxes]:
-    """Boxes of a score that counts."""
-    found = {}
-    for name, boxes in predicted.items():
-        keep = boxes.scores >= SCORE if boxes.scores is not None else slice(None)
-        found[name] = Boxes(
-            boxes.xyxy[keep], boxes.labels[keep], None if boxes.scores is None else boxes.scores[keep]
-        )
-    return found
+    names = library.source_names(workspace, [item.image.id for item in truth])
+    return Differing(*pair, name, apart, alone, seen, names)

@@ -25,6 +25,11 @@ def json_hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def folder_bytes(folder: Path) -> int:
+    """Return how much the files below a folder hold."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a killed run, finds it whole or not at all."""
     partial = path.with_name(f"{path.name}.partial")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,23 @@ def images_by_id(workspace: Workspace, ids: Sequence[str]) -> list[ImageFile]:
     )
     found = {row["id"]: row for row in rows}
     return [_image(workspace, found[name]) for name in ids]
+
+
+def source_names(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
+    """Return the names of the files that images came from, by id."""
+    rows = workspace.store.rows(
+        "SELECT id, source FROM images WHERE id IN (SELECT value FROM json_each(?))", json.dumps(list(ids))
+    )
+    return {row["id"]: Path(row["source"]).name for row in rows}
+
+
+def labels_until(workspace: Workspace, cycle: int) -> int:
+    """Return how many images of the pool had labels to train on when a cycle ended."""
+    return workspace.store.count(
+        "SELECT count(*) FROM labels l JOIN images i ON i.id = l.image_id WHERE i.role = 'pool' "
+        "AND l.status IN ('labelled', 'empty') AND coalesce(l.cycle, 0) <= ?",
+        cycle,
+    )
 
 
 def pool_size(workspace: Workspace) -> int:

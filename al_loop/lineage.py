@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 from al_loop import library, modelling, models
-from al_loop.files import read_json
+from al_loop.files import folder_bytes, read_json
 from al_loop.models import Model, saved_metrics
 from al_loop.promotion import COMPARISON
 from al_loop.samples import Metrics
 from al_loop.workspace import Workspace
+
+_DEEPEST = 8  # levels of the tree that are drawn
 
 
 def tree(workspace: Workspace) -> list[str]:
@@ -20,28 +19,24 @@ def tree(workspace: Workspace) -> list[str]:
     current, every = models.current_model(workspace).id, models.all_models(workspace)
     used = {str(row["model_id"]) for row in workspace.store.rows("SELECT model_id FROM promotions")}
     rows = [
-        (f"{'*' if model.id == current else ' '} {branch}{model.id}", _state(workspace, model, used))
-        for branch, model in _branches(every, None, "")
+        (f"{'*' if model.id == current else ' '} {_branch(depth)}{model.id}", _state(workspace, model, used))
+        for depth, model in models.descent(every)
     ]
     width = max(len(name) for name, _ in rows)
     return [f"{name.ljust(width)}  {state}" for name, state in rows]
 
 
-def _branches(every: list[Model], parent: str | None, indent: str) -> Iterator[tuple[str, Model]]:
-    """Models below a parent, with the strokes before their names."""
-    below = [model for model in every if model.parent == parent]
-    for model in below:
-        last = model is below[-1]
-        yield ("" if parent is None else f"{indent}{'└─ ' if last else '├─ '}"), model
-        deeper = "" if parent is None else f"{indent}{'   ' if last else '│  '}"
-        yield from _branches(every, model.id, deeper)
+def _branch(depth: int) -> str:
+    """The strokes before a name: years of cycles, each made from the last, stay on the screen."""
+    return "" if depth == 0 else f"{'  ' * (min(depth, _DEEPEST) - 1)}└ "
 
 
 def _state(workspace: Workspace, model: Model, used: set[str]) -> str:
     metrics = saved_metrics(workspace, model.id)
     reached = f"{words(metrics)}  AP50 {metrics.ap50:.3f}" if metrics else "not evaluated"
     note = "" if model.id in used else "  never in use"
-    return f"{reached}  {model.created_at}{note}{'  files deleted' if model.removed_at else ''}"
+    origin = f"  from {model.parent}" if model.parent else ""
+    return f"{reached}  {model.created_at}{origin}{note}{'  files deleted' if model.removed_at else ''}"
 
 
 def words(metrics: Metrics) -> str:
@@ -59,7 +54,7 @@ def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
         f"model      {model.id}",
         f"made by    {origin}, from {' ← '.join(_ancestors(workspace, model)) or 'nothing'}, {model.created_at}",
         f"weights    {model.weights_sha256}",
-        f"folder     {model.folder}, {_megabytes(model.folder)}",
+        f"folder     {model.folder}, {folder_bytes(model.folder) / 1e6:.1f} MB",
     ]
     if model.removed_at:
         lines.append(f"deleted    its files, by gc, {model.removed_at}")
@@ -96,7 +91,3 @@ def _ancestors(workspace: Workspace, model: Model) -> list[str]:
         model = models.get_model(workspace, model.parent)
         found.append(model.id)
     return found
-
-
-def _megabytes(folder: Path) -> str:
-    return f"{sum(p.stat().st_size for p in folder.rglob('*') if p.is_file()) / 1e6:.1f} MB"

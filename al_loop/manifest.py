@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -79,9 +80,9 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
     return path
 
 
-def versions() -> dict[str, str | None]:
+def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str | None]:
     """Return the versions of what computes; None for what is not installed."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
 
 
 def complete_manifests(workspace: Workspace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,6 +66,20 @@ def get_model(workspace: Workspace, model_id: str) -> Model:
 def all_models(workspace: Workspace) -> list[Model]:
     """Return every model, oldest first."""
     return [_model(workspace, row) for row in workspace.store.rows("SELECT * FROM models ORDER BY rowid")]
+
+
+def descent(every: Sequence[Model]) -> list[tuple[int, Model]]:
+    """Return the models with each below what it was made from, and how many models lie above it."""
+    below: dict[str | None, list[Model]] = {}
+    for model in every:
+        below.setdefault(model.parent, []).append(model)
+    found: list[tuple[int, Model]] = []
+    left = [(0, model) for model in reversed(below.get(None, []))]
+    while left:
+        depth, model = left.pop()
+        found.append((depth, model))
+        left += [(depth + 1, child) for child in reversed(below.get(model.id, []))]
+    return found
 
 
 def register_model(

@@ -44,10 +44,21 @@ def family(workspace: Workspace) -> Workspace:
 
 def test_the_tree(family: Workspace) -> None:
     names = [line.split("  AP ")[0].rstrip() for line in tree(family)]
-    assert names == ["  pretrain-1", "  ├─ cycle-1", "  └─ cycle-2", "*    └─ cycle-3", "  pretrain-2"]
+    assert names == ["  pretrain-1", "  └ cycle-1", "  └ cycle-2", "*   └ cycle-3", "  pretrain-2"]
     lines = tree(family)
     assert all("AP 0.500 (0.410 to 0.580)  AP50 0.700" in line for line in lines)
     assert [line.endswith("never in use") for line in lines] == [False, True, False, False, True]
+
+
+def test_years_of_cycles_stay_on_the_screen(workspace: Workspace) -> None:
+    for number in range(1200):
+        parent = f"cycle-{number - 1}" if number else None
+        models.register_model(workspace, f"cycle-{number}", "cycle", "0" * 64, parent, number)
+    models.promote(workspace, models.get_model(workspace, "cycle-1199"), "x")
+    lines = tree(workspace)
+    assert len(lines) == 1200
+    assert lines[-1].startswith("*               └ cycle-1199 ")
+    assert lines[-1].endswith("from cycle-1198")
 
 
 def test_no_model_yet(workspace: Workspace) -> None:

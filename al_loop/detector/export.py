@@ -8,11 +8,9 @@ is not complete.
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from al_loop.detector.predict import Detector, predict
 from al_loop.detector.transforms import Picture
 from al_loop.errors import ModelError
 from al_loop.files import file_sha256, write_json
+from al_loop.manifest import versions
 from al_loop.models import CONFIG
 from al_loop.samples import ImageFile
 
@@ -259,15 +258,5 @@ def _notes(exported: Exported, detector: Detector, score_thr: float, weights_sha
             "box_tolerance_px": BOX_TOLERANCE_PX,
             "score_tolerance": SCORE_TOLERANCE,
         },
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions(_PACKAGES),
     }
-
-
-def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
+from al_loop.library import labels_until
 from al_loop.workspace import Workspace
 
 
@@ -52,10 +53,10 @@ def curve(workspace: Workspace) -> list[tuple[int, float]]:
     points: list[tuple[int, float]] = []
     for cycle in cycles:
         if not points and cycle["model_id"] in reached:
-            points.append((_labels(workspace, cycle["number"] - 1), reached[cycle["model_id"]]))
+            points.append((labels_until(workspace, cycle["number"] - 1), reached[cycle["model_id"]]))
         used = cycle["made"] if cycle["outcome"] == "promoted" else cycle["model_id"]
         if used in reached:
-            points.append((_labels(workspace, cycle["number"]), reached[used]))
+            points.append((labels_until(workspace, cycle["number"]), reached[used]))
     return points
 
 
@@ -79,11 +80,3 @@ def carried_on(points: Sequence[tuple[int, float]], k: int) -> Outlook:
     error = math.sqrt(float(rest @ rest) / (len(points) - 2) / spread)
     reach = float(student.ppf(0.975, len(points) - 2)) * error
     return Outlook(slope * step, (slope - reach) * step, (slope + reach) * step, gains)
-
-
-def _labels(workspace: Workspace, cycle: int) -> int:
-    return workspace.store.count(
-        "SELECT count(*) FROM labels l JOIN images i ON i.id = l.image_id WHERE i.role = 'pool' "
-        "AND l.status IN ('labelled', 'empty') AND coalesce(l.cycle, 0) <= ?",
-        cycle,
-    )

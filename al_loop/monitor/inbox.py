@@ -7,12 +7,13 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from al_loop.console import Progress
-from al_loop.errors import AlLoopError, ConfigError
+from al_loop.errors import AlLoopError, ConfigError, DataError
 from al_loop.ingest import SUFFIXES, add_images
 from al_loop.workspace import Workspace, now
 
@@ -92,13 +93,14 @@ def _files(place: str) -> Iterator[Seen]:
 
 
 def _walk(folder: str) -> Iterator[Seen]:
-    """One call of the system per file: an inbox of 100,000 takes a second."""
+    """One call of the system per file: an inbox of many takes a listing."""
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda e: e.name):
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(entry.path)
             elif entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file():
-                yield _seen(entry.path, entry.stat())
+                with suppress(FileNotFoundError):  # moved away since it was listed
+                    yield _seen(entry.path, entry.stat())
 
 
 def _seen(path: str, status: os.stat_result) -> Seen:
@@ -108,9 +110,13 @@ def _seen(path: str, status: os.stat_result) -> Seen:
 def _objects(url: str) -> Iterator[Seen]:
     """Objects below a URL, or that its pattern stands for."""
     filesystem, path = _filesystem(url)
-    listed: Mapping[str, Mapping[str, Any]] = (
-        filesystem.glob(path, detail=True) if glob.has_magic(path) else filesystem.find(path, detail=True)
-    )
+    look = filesystem.glob if glob.has_magic(path) else filesystem.find
+    try:
+        listed: Mapping[str, Mapping[str, Any]] = look(path, detail=True)
+    except (
+        Exception
+    ) as error:  # what a store raises is part of no interface: no rights, no network, no such bucket
+        raise DataError(f"cannot be listed ({error})") from None
     atomic = url.partition("://")[0] in _ATOMIC
     for name, about in sorted(listed.items()):
         if about.get("type") == "directory" or not name.lower().endswith(SUFFIXES):
@@ -151,9 +157,8 @@ def _whole(seen: Seen, settle_s: float, *, seen_before: bool) -> bool:
 def _read(workspace: Workspace, ready: Sequence[Seen], found: Taken) -> None:
     """Add files to the pool and note what became of them."""
     with tempfile.TemporaryDirectory(prefix="al-loop-inbox-") as folder:
-        paths = {_local(seen, Path(folder), number, found): seen for number, seen in enumerate(ready)}
-        paths.pop(None, None)
-        there = {path: seen for path, seen in paths.items() if path is not None}
+        local = [(_local(seen, Path(folder), number, found), seen) for number, seen in enumerate(ready)]
+        there = {path: seen for path, seen in local if path is not None}
         report = add_images(workspace, list(there), sources={path: seen.path for path, seen in there.items()})
     found.added += report.added
     found.duplicates += report.duplicates
@@ -173,7 +178,7 @@ def _local(seen: Seen, folder: Path, number: int, found: Taken) -> Path | None:
     try:
         filesystem, path = _filesystem(seen.path)
         filesystem.get_file(path, str(target))
-    except OSError as error:
+    except Exception as error:  # as above; the others go on, and the next look tries again
         found.missing.append(f"{seen.path}: {error}")
         return None
     return target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -72,8 +72,7 @@ def look(workspace: Workspace, reporter: Reporter, *, act: bool) -> Look:
     if fresh or windows or begins or last is None or last["model_id"] != model.id:
         _remember(workspace, found, number if begins else None)
     if begins or (act and under_way is not None):
-        result = run_cycle(workspace, None, reporter)
-        found = Look(**{**vars(found), "cycle": result})
+        found = replace(found, cycle=run_cycle(workspace, None, reporter))
     return found
 
 

@@ -73,7 +73,7 @@ def _drift(workspace: Workspace) -> Verdict:
         numbers |= {f"{s.name}_effect": s.effect for s in row[-1].signals}
         numbers |= {f"{s.name}_p": s.p for s in row[-1].signals}
     if alarm is not None:
-        return Verdict("drift", True, alarm.reason, numbers)
+        return Verdict("drift", True, alarm, numbers)
     if not row:
         return Verdict("drift", False, f"{queue} of {rule.window} images for the first window", numbers)
     said = explain(row[-1]) if row[-1].drifted else f"window {row[-1].id} is like the reference"
@@ -100,7 +100,7 @@ def _metric(workspace: Workspace) -> Verdict:
     if found.high < found.expected - rule.fall:
         raise_alarm(workspace, "metric", said, rule.cooldown_h, None)
     alarm = open_alarm(workspace, "metric")
-    return Verdict("metric", alarm is not None, alarm.reason if alarm else said, numbers)
+    return Verdict("metric", alarm is not None, alarm or said, numbers)
 
 
 def _budget(workspace: Workspace) -> Verdict:

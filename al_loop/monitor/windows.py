@@ -29,16 +29,6 @@ class Window:
     at: str
 
 
-@dataclass(frozen=True)
-class Alarm:
-    """Something that a cycle should answer."""
-
-    id: int
-    trigger: str
-    reason: str
-    at: str
-
-
 def waiting(workspace: Workspace, baseline: Baseline) -> list[str]:
     """Return the images that no window has judged yet, as they came."""
     since = workspace.store.count(
@@ -168,11 +158,11 @@ def raise_alarm(
     )
 
 
-def open_alarm(workspace: Workspace, trigger: str) -> Alarm | None:
-    """Return the alarm that neither a later cycle nor another model has answered."""
+def open_alarm(workspace: Workspace, trigger: str) -> str | None:
+    """Return the reason of the alarm that neither a later cycle nor another model has answered."""
     row = workspace.store.row(
-        "SELECT * FROM alarms WHERE trigger = ? AND promotion = (SELECT max(id) FROM promotions) "
+        "SELECT reason FROM alarms WHERE trigger = ? AND promotion = (SELECT max(id) FROM promotions) "
         "AND cycle = (SELECT coalesce(max(number), 0) FROM cycles) ORDER BY id DESC LIMIT 1",
         trigger,
     )
-    return Alarm(row["id"], row["trigger"], row["reason"], row["at"]) if row else None
+    return str(row["reason"]) if row else None

@@ -8,18 +8,11 @@ from io import StringIO
 from typing import Any
 
 from al_loop.report.data import Report
-from al_loop.report.svg import bare_axes, for_page
+from al_loop.report.svg import AP, COLOURS, FAINT, INK, bare_axes, for_page
 from al_loop.samples import Metrics
 
-# Matplotlib wants colours of its own; these stand for the page's, which change between light and dark.
-_INK, _FAINT, _PAPER, _AP, _AP50 = "#010101", "#020202", "#030303", "#040404", "#050505"
-_VARIABLES = {
-    _INK: "var(--muted)",
-    _FAINT: "var(--line)",
-    _PAPER: "var(--paper)",
-    _AP: "var(--ap)",
-    _AP50: "var(--ap50)",
-}
+_PAPER, _AP50 = "#030303", "#050505"
+_VARIABLES = {**COLOURS, _PAPER: "var(--paper)", _AP50: "var(--ap50)"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,7 @@ def draw_curve(curve: Curve, width_in: float, height_in: float, name: str) -> st
         axes = figure.add_subplot()
         _band(axes, curve)
         _series(axes, curve, "ap50", "AP50", _AP50, "--")
-        _series(axes, curve, "ap", "AP", _AP, "-")
+        _series(axes, curve, "ap", "AP", AP, "-")
         _dress(axes, curve)
         buffer = StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -121,10 +114,10 @@ def _band(axes: Any, curve: Curve) -> None:
     ]
     if known:
         labels, low, high = zip(*known, strict=True)
-        axes.fill_between(labels, low, high, color=_AP, alpha=0.15, linewidth=0)
+        axes.fill_between(labels, low, high, color=AP, alpha=0.15, linewidth=0)
         axes.errorbar(
             labels, low, yerr=[[0.0] * len(low), [b - a for a, b in zip(low, high, strict=True)]],
-            fmt="none", ecolor=_AP, elinewidth=1, capsize=3, alpha=0.6,
+            fmt="none", ecolor=AP, elinewidth=1, capsize=3, alpha=0.6,
         )  # fmt: skip
 
 
@@ -140,4 +133,4 @@ def _dress(axes: Any, curve: Curve) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.set_xlabel("labelled images")
     axes.set_ylabel("AP on the validation set")
-    bare_axes(axes, _INK, _FAINT)
+    bare_axes(axes, INK, FAINT)

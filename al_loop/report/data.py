@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from al_loop.config import Config
 from al_loop.counts import Counts
 from al_loop.labelling.tasks import Edits
-from al_loop.models import Model
+from al_loop.models import Model, descent
 from al_loop.samples import ImageFile, Metrics
 
 
@@ -105,7 +105,7 @@ class CycleRow:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One model of the lineage; depth: how many models lie between it and the one without a parent.
+    """One model of the lineage.
 
     sets: its metrics on the sets besides the validation set, by name.
     """
@@ -113,7 +113,6 @@ class ModelRow:
     model: Model
     judged: Judged | None
     current: bool
-    depth: int
     sets: Mapping[str, Metrics]
 
 
@@ -238,22 +237,15 @@ class Report:
         return next((row for row in self.models if self.start and row.model.id == self.start.model_id), None)
 
     @property
+    def tree(self) -> tuple[tuple[int, ModelRow], ...]:
+        """Return the models with each below what it was made from, and how many lie above it."""
+        rows = {row.model.id: row for row in self.models}
+        return tuple((depth, rows[model.id]) for depth, model in descent([row.model for row in self.models]))
+
+    @property
     def set_names(self) -> tuple[str, ...]:
         """Return the sets besides the validation set that any model was judged on."""
         return tuple(sorted({name for row in self.models for name in row.sets}))
-
-    @property
-    def tree(self) -> tuple[ModelRow, ...]:
-        """Return the models with each below what it was made from, as deep as `depth` says."""
-        below: dict[str | None, list[ModelRow]] = {}
-        for row in self.models:
-            below.setdefault(row.model.parent, []).append(row)
-        found: list[ModelRow] = []
-        left = below.get(None, [])[::-1]
-        while left:
-            found.append(row := left.pop())
-            left += below.get(row.model.id, [])[::-1]
-        return tuple(found)
 
     @property
     def validation_sets(self) -> int:

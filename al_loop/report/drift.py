@@ -6,16 +6,10 @@ import math
 from io import StringIO
 
 from al_loop.report.data import Watch
-from al_loop.report.svg import bare_axes, for_page
+from al_loop.report.svg import AP, COLOURS, FAINT, INK, bare_axes, for_page
 
-_INK, _FAINT, _LINE, _BAD, _LIMIT = "#010101", "#020202", "#040404", "#060606", "#070707"
-_VARIABLES = {
-    _INK: "var(--muted)",
-    _FAINT: "var(--line)",
-    _LINE: "var(--ap)",
-    _BAD: "var(--bad)",
-    _LIMIT: "var(--wait)",
-}
+_BAD, _LIMIT = "#060606", "#070707"
+_VARIABLES = {**COLOURS, _BAD: "var(--bad)", _LIMIT: "var(--wait)"}
 
 
 def draw_drift(watch: Watch, width_in: float, height_in: float, name: str) -> str:
@@ -35,9 +29,9 @@ def draw_drift(watch: Watch, width_in: float, height_in: float, name: str) -> st
             [2 * watch.threshold, *(w.effect for w in watch.windows if math.isfinite(w.effect))], default=1.0
         )
         effects = [w.effect if math.isfinite(w.effect) else top for w in watch.windows]
-        axes.plot(numbers, effects, "-", color=_LINE, linewidth=1.5)
+        axes.plot(numbers, effects, "-", color=AP, linewidth=1.5)
         size = 6 if len(numbers) <= 60 else 3
-        for drifted, colour in ((False, _LINE), (True, _BAD)):
+        for drifted, colour in ((False, AP), (True, _BAD)):
             some = [
                 (n, e)
                 for n, e, w in zip(numbers, effects, watch.windows, strict=True)
@@ -54,13 +48,13 @@ def draw_drift(watch: Watch, width_in: float, height_in: float, name: str) -> st
         axes.axhline(watch.threshold, color=_LIMIT, linestyle="--", linewidth=1.2)
         for before, after in zip(watch.windows, watch.windows[1:], strict=False):
             if before.model_id != after.model_id:
-                axes.axvline(after.number - 0.5, color=_FAINT, linewidth=1.5)
+                axes.axvline(after.number - 0.5, color=FAINT, linewidth=1.5)
         axes.set_ylim(0, 1.2 * max(top, 1e-6))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.set_xlabel("window, as the images came")
         axes.set_ylabel("distance, in standard deviations")
-        bare_axes(axes, _INK, _FAINT)
+        bare_axes(axes, INK, FAINT)
         buffer = StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return for_page(buffer.getvalue(), name, _VARIABLES)

@@ -97,15 +97,7 @@ def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes
     missing = len(cycle.picks) - len(known)
     problem = f"{where} holds no predictions for {missing} of these images." if missing else None
     min_score = cycle.settings.label_studio.min_score
-    return {name: _above(scored.boxes(place[name]), min_score) for name in known}, problem
-
-
-def _above(boxes: Boxes, min_score: float) -> Boxes:
-    """Return the boxes that were drawn for annotators."""
-    if boxes.scores is None:
-        return boxes
-    keep = boxes.scores >= min_score
-    return Boxes(boxes.xyxy[keep], boxes.labels[keep], boxes.scores[keep])
+    return {name: scored.boxes(place[name]).above(min_score) for name in known}, problem
 
 
 def _labels(workspace: Workspace) -> dict[str, Boxes]:

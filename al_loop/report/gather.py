@@ -16,7 +16,7 @@ from al_loop.counts import count
 from al_loop.errors import DataError, WorkspaceError
 from al_loop.files import read_json
 from al_loop.labelling.tasks import Edits
-from al_loop.library import VALIDATION, set_names, validation
+from al_loop.library import VALIDATION, labels_until, set_names, validation
 from al_loop.models import all_models, current_model, has_model, saved_metrics
 from al_loop.report.data import (
     ClassRow,
@@ -197,11 +197,7 @@ def _labels_at(workspace: Workspace, number: int, candidate: str | None) -> int:
     trained = _output(workspace.model_dir(candidate)).get("images") if candidate else None
     if isinstance(trained, int):
         return trained
-    return workspace.store.count(
-        "SELECT count(*) FROM labels l JOIN images i ON i.id = l.image_id "
-        "WHERE i.role = 'pool' AND l.status IN ('labelled', 'empty') AND coalesce(l.cycle, 0) <= ?",
-        number,
-    )
+    return labels_until(workspace, number)
 
 
 def _boxes_until(store: Store, number: int | None) -> int:
@@ -242,24 +238,19 @@ def _judged(store: Store, model_id: str, on: str | None = None) -> Judged | None
 
 def _models(workspace: Workspace) -> tuple[ModelRow, ...]:
     current = current_model(workspace).id if has_model(workspace) else None
-    every = all_models(workspace)
-    depths: dict[str | None, int] = {None: -1}
-    for model in every:  # a parent is always older
-        depths[model.id] = depths.get(model.parent, -1) + 1
     others = [name for name in set_names(workspace) if name != VALIDATION]
     return tuple(
         ModelRow(
             model,
             _judged(workspace.store, model.id),
             model.id == current,
-            depths[model.id],
             {
                 name: metrics
                 for name in others
                 if (metrics := saved_metrics(workspace, model.id, name=name)) is not None
             },
         )
-        for model in every
+        for model in all_models(workspace)
     )
 
 

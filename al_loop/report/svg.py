@@ -6,6 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+# Matplotlib wants colours of its own; these stand for the page's, which change between light and dark.
+INK, FAINT, AP = "#010101", "#020202", "#040404"
+COLOURS: Mapping[str, str] = {INK: "var(--muted)", FAINT: "var(--line)", AP: "var(--ap)"}
+
 
 def bare_axes(axes: Any, ink: str, faint: str) -> None:
     """Horizontal lines, labels in `ink`, and no frame but the bottom."""

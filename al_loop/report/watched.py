@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
+from al_loop.library import images_by_id, source_names
 from al_loop.report.data import Verdict, Watch, WindowRow
 from al_loop.samples import ImageFile
 from al_loop.workspace import Workspace
@@ -57,14 +57,5 @@ def _alarmed(workspace: Workspace) -> set[int]:
 
 
 def _pictures(workspace: Workspace, ids: list[str]) -> tuple[tuple[ImageFile, str], ...]:
-    found = {
-        row["id"]: row
-        for row in workspace.store.rows(
-            "SELECT * FROM images WHERE id IN (SELECT value FROM json_each(?))", json.dumps(ids)
-        )
-    }
-    return tuple(
-        (ImageFile(name, workspace.root / row["file"], row["width"], row["height"]), Path(row["source"]).name)
-        for name in ids
-        if (row := found.get(name)) is not None
-    )
+    names = source_names(workspace, ids)
+    return tuple((image, names[image.id]) for image in images_by_id(workspace, ids))

@@ -242,7 +242,7 @@ def test_the_second_cycle_takes_all_that_is_left_and_rollback(
     assert counts == {"pretrain-1": 10, "cycle-1": 6}
     assert "is cycle-1 again (was cycle-2)" in al_loop(root, "rollback")
     (used,) = (line for line in al_loop(root, "models", "list").splitlines() if line.startswith("*"))
-    assert used.split()[1:3] == ["└─", "cycle-1"]
+    assert used.split()[1:3] == ["└", "cycle-1"]
     # Both cycles are as their manifests say, and would be picked again.
     schema = json.loads((ROOT / "docs" / "manifest.schema.json").read_text())
     for number in (1, 2):

@@ -71,6 +71,12 @@ def state(running: Running, project: int) -> dict[str, Any]:
     }
 
 
+def keys(running: Running, project: int, batch: str) -> list[str]:
+    """What a batch has on the server, each task by its key."""
+    with running.info.connection.open() as api:
+        return sorted(t["data"]["al_key"] for t in api.tasks(project, batch_filter(batch), whole=False))
+
+
 def requests_of_a_push(send: Callable[..., PushResult], proxy: Proxy, folder: Path) -> int:
     """How many requests an undisturbed push makes."""
     send(make_tasks(folder, 5, batch="probe"), "probe")
@@ -99,9 +105,7 @@ def test_a_fault_at_any_request_of_a_push(
             send(tasks, batch)
         proxy.fault = None
         send(tasks, batch)
-        with label_studio.info.connection.open() as api:
-            keys = [t["data"]["al_key"] for t in api.tasks(project, batch_filter(batch), whole=False)]
-        assert sorted(keys) == [task.key for task in tasks], f"{fault} at request {at}"
+        assert keys(label_studio, project, batch) == [task.key for task in tasks], f"{fault} at request {at}"
     found = state(label_studio, project)
     assert len(found["tasks"]) == 5 * (count + 1)
     assert all(versions == ["m1"] for _, _, versions in found["tasks"])
@@ -140,9 +144,7 @@ def test_our_process_is_killed_at_any_request(
                 send(tasks, batch)
             proxy.fault, proxy.times = None, 1
         send(tasks, batch)
-        with label_studio.info.connection.open() as api:
-            keys = [t["data"]["al_key"] for t in api.tasks(project, batch_filter(batch), whole=False)]
-        assert sorted(keys) == [task.key for task in tasks], f"killed at request {at}"
+        assert keys(label_studio, project, batch) == [task.key for task in tasks], f"killed at request {at}"
 
 
 @pytest.mark.parametrize("fault", FAULTS)
