@@ -173,3 +173,18 @@ def test_a_place_that_means_nothing_does_not_stop_the_others(
     (missing,) = found.missing
     assert missing.startswith(f"{url}: Protocol not known")
     assert missing.endswith("Correct monitor.inbox in al-loop.toml")
+
+
+def test_a_store_that_refuses_does_not_stop_the_others(
+    workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a store raises is part of no interface."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("no credentials")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "find", refuse)
+    put(folder / "good.png", 1)
+    found = take(watching(workspace, "memory://line3/", folder))
+    assert len(found.added) == 1
+    assert found.missing == ["memory://line3/: cannot be listed (no credentials)"]

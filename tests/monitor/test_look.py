@@ -27,8 +27,8 @@ from al_loop.cycle import CycleResult
 from al_loop.errors import ModelError
 from al_loop.ingest import add_validation
 from al_loop.library import boxes_to_json
+from al_loop.monitor import audit, triggers, windows
 from al_loop.monitor import look as looking
-from al_loop.monitor import triggers, windows
 from al_loop.monitor.baseline import baseline
 from al_loop.monitor.look import Look, look, to_json
 from al_loop.monitor.signals import level
@@ -320,6 +320,9 @@ def test_metric_is_measured_on_what_was_drawn_by_lot(watched: Workspace, right: 
     assert found.numbers["expected"] == pytest.approx(0.6)
     assert found.numbers["low"] <= found.numbers["ap"] <= found.numbers["high"]
     assert (found.numbers["ap"] > 0.6) is right
+    with pytest.MonkeyPatch.context() as patch:  # the same labels are measured once
+        patch.setattr(audit, "_measure", lambda *_: pytest.fail("measured again"))
+        assert verdict(see(here), "metric").numbers == found.numbers
 
 
 def judged_cycles(workspace: Workspace, *aps: float) -> None:
