@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import stat
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from al_loop.boxes import Boxes
-from al_loop.errors import ConfigError, LabelStudioError
+from al_loop.connect import connect, server_name
+from al_loop.errors import LabelStudioError
 from al_loop.labelling.agreement import Policy
 from al_loop.labelling.connection import Connection
 from al_loop.labelling.project import ensure_project
 from al_loop.labelling.pull import changed_since, pull
 from al_loop.labelling.push import push
-from al_loop.labelling.server import media_root, running
-from al_loop.labelling.serving import ImageServing, LocalFiles, Upload
 from al_loop.labelling.tasks import Edits, ExpectedTask, OutgoingTask, PulledTask, PushResult, TaskState
 from al_loop.library import boxes_to_json, images_by_id, source_names
 from al_loop.picks import Pick
@@ -60,18 +56,6 @@ class Pulled:
         return self.answered == self.total
 
 
-def connect(workspace: Workspace) -> tuple[Connection, ImageServing]:
-    """Return how to reach the server and how its users' browsers get the images.
-
-    Raises LabelStudioError when the embedded server does not run, ConfigError without a token.
-    """
-    settings = workspace.config.label_studio
-    if settings.url is None:
-        home = workspace.server_home
-        return running(home).connection, LocalFiles(media_root(home))
-    return Connection(settings.url, _token(workspace)), Upload()
-
-
 def project(workspace: Workspace, connection: Connection) -> int:
     """Return the id of the workspace's project on that server, made on the first call."""
     key = f"{_PROJECT} {server_name(workspace)}"
@@ -80,12 +64,6 @@ def project(workspace: Workspace, connection: Connection) -> int:
     found = ensure_project(connection, workspace.config.name, workspace.config.classes, known)
     workspace.store.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", key, str(found))
     return found
-
-
-def server_name(workspace: Workspace) -> str:
-    """Return what a server is known by: its address, or "embedded", whose port may change."""
-    url = workspace.config.label_studio.url
-    return url.rstrip("/") if url else "embedded"
 
 
 def forget_project(workspace: Workspace, cycle: int | None) -> None:
@@ -274,25 +252,3 @@ def _remember(workspace: Workspace, cycle: int, task: PulledTask) -> None:
     else:
         # An annotation that was taken back, or is not usable any more, is no label.
         workspace.store.execute("DELETE FROM labels WHERE image_id = ? AND cycle = ?", task.image_id, cycle)
-
-
-def _token(workspace: Workspace) -> str:
-    settings = workspace.config.label_studio
-    if settings.token_file is not None:
-        path = workspace.root / Path(settings.token_file).expanduser()
-        try:
-            mode = path.stat().st_mode
-            token = path.read_text().strip()
-        except OSError as error:
-            raise ConfigError(f"label_studio.token_file: {path} cannot be read ({error.strerror})") from None
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ConfigError(f"label_studio.token_file: others can read {path}. Close it: chmod 600 {path}")
-    else:
-        token = os.environ.get(settings.token_env, "").strip()
-    if not token:
-        raise LabelStudioError(
-            f"no token for {settings.url}: expected it in the variable {settings.token_env} or in "
-            "label_studio.token_file. Copy it from Label Studio, Account & Settings, and run: "
-            f"export {settings.token_env}=..."
-        )
-    return token

@@ -137,6 +137,20 @@ class PromotionConfig(Section, frozen=True):
     class_tolerance: Fraction = 0.1  # AP a single class may fall by; more, and surely so, is refused
 
 
+class S3Config(Section, frozen=True):
+    """Where images lie with `images = "s3"`: al-loop writes with this machine's own AWS credentials."""
+
+    url: str | None = None  # "s3://bucket/folder"
+    endpoint: str | None = None  # of an S3 that is not Amazon's, as servers and browsers reach it
+    region: str | None = None
+    minutes: Annotated[int, msgspec.Meta(ge=1, le=10080)] = (
+        60  # how long a browser may use an address it was given
+    )
+    # The variables with a key that may only read, for the server; without them it uses its own.
+    key_env: str = "AL_LOOP_S3_KEY_ID"
+    secret_env: str = "AL_LOOP_S3_SECRET_KEY"
+
+
 class LabelStudioConfig(Section, frozen=True):
     """The labelling server; without a url, the embedded one of the workspace."""
 
@@ -148,6 +162,12 @@ class LabelStudioConfig(Section, frozen=True):
     annotators: Literal["newest", "user", "ground-truth", "consensus"] = "newest"
     users: tuple[str, ...] = ()
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None  # of the embedded server
+    # How browsers get the images; "auto": files of this machine from the embedded server, uploads to any other.
+    images: Literal["auto", "local-files", "upload", "s3"] = "auto"
+    document_root: str | None = (
+        None  # for "local-files" with a url: what that server, on this machine, may show
+    )
+    s3: S3Config = S3Config()
 
 
 class Config(Section, frozen=True):

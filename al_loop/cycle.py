@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from al_loop import bridge, library, modelling, models
+from al_loop.connect import server_name
 from al_loop.console import Reporter
 from al_loop.cycles import Cycle, begin_cycle, open_cycle, open_cycle_number
 from al_loop.files import json_hash, read_json, write_json
@@ -140,7 +141,7 @@ def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Repor
         )
         return {
             "tasks": len(fresh),
-            "server": bridge.server_name(workspace),
+            "server": server_name(workspace),
             "project_id": project_id,
             "view_id": result.view_id,
             "queue_url": result.queue_url,

@@ -147,11 +147,10 @@ def add_user(start: Path | None, email: str) -> None:
 @click.pass_obj
 def check(start: Path | None) -> int:
     """Ask the server of al-loop.toml for what a cycle needs, and say what to fix; status 1 if anything."""
-    from al_loop.bridge import connect
+    from al_loop.connect import connect
     from al_loop.labelling.inspect import inspect
 
-    connection, _ = connect(open_workspace(start))
-    found = inspect(connection)
+    found = inspect(*connect(open_workspace(start)))
     for item in found:
         click.echo(f"FIX  {item.what}: {item.fix}" if item.fix else f"ok   {item.what}")
     return int(any(item.fix for item in found))

@@ -15,6 +15,7 @@ the session cookie and the token's place.
 
 from __future__ import annotations
 
+import base64
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from al_loop.errors import LabelStudioError
 
@@ -259,8 +260,39 @@ class Api:
 
     def image_type(self, url: str) -> str:
         """Return what kind of content the server answers with for a task's image; LabelStudioError where it does not."""
-        answer = self._answer(f"show {url}", "GET", url.lstrip("/"), request_options={"max_retries": 2})
+        path, _, query = url.lstrip("/").partition("?")  # the transport drops what follows a question mark
+        answer = self._answer(
+            f"show {url}", "GET", path, params=dict(parse_qsl(query)), request_options={"max_retries": 2}
+        )
         return str(answer.headers.get("content-type", ""))
+
+    def s3_storages(self, project_id: int) -> list[Json]:
+        """Return the project's S3 storages; the server keeps their keys to itself."""
+        return list(self._get("list the storages", "api/storages/s3/", project=project_id))
+
+    def save_s3_storage(self, storage_id: int | None, settings: Json) -> None:
+        """Make a storage, or change the one with that id; the server looks into the bucket first."""
+        method, path = (
+            ("PATCH", f"api/storages/s3/{storage_id}") if storage_id else ("POST", "api/storages/s3/")
+        )
+        doing = f"let the server read s3://{settings['bucket']}/{settings['prefix']}"
+        self._request(doing, method, path, json=settings, request_options=_NO_RETRY)
+
+    def resolve(self, project_id: int, uri: str) -> str:
+        """Return the address that a browser is sent to for an object of the project's storages."""
+        path = f"projects/{project_id}/resolve/"
+        coded = base64.urlsafe_b64encode(uri.encode()).decode()
+        doing = f"resolve {uri}"
+        transport = self._client._client_wrapper.httpx_client
+        with self._connection.explain(doing):
+            found = transport.request(
+                path, method="GET", params={"fileuri": coded}, request_options={"max_retries": 2}
+            )
+            if found.status_code == 404:
+                raise NotFoundError(f"no storage of project {project_id} gives {uri}")
+            if "location" not in found.headers:
+                raise _sdk().core.ApiError(status_code=found.status_code, body=_json_or_none(found))
+            return str(found.headers["location"])
 
     def uploads(self, project_id: int) -> list[str]:
         """Return the paths, below /data/, of the files uploaded to a project."""

@@ -5,13 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
+from PIL import Image
+
+from al_loop.boxes import Boxes
 from al_loop.errors import LabelStudioError
 from al_loop.labelling.connection import Api, Connection, UnauthorizedError
 from al_loop.labelling.environment import VERSION
 from al_loop.labelling.project import labelling_config
+from al_loop.labelling.push import check_image
+from al_loop.labelling.serving import ImageServing
+from al_loop.labelling.tasks import OutgoingTask
 
 _SKEW_S = 120.0  # labels are found by the server's own clock: only people are confused by another
+_NOTHING = Boxes(scores=np.zeros(0))
 _TITLE = "al-loop check (may be deleted)"
 
 
@@ -23,8 +34,8 @@ class Finding:
     fix: str = ""
 
 
-def inspect(connection: Connection) -> list[Finding]:
-    """Ask a server for its version, our rights, its clock and its storage; makes a project and deletes it again.
+def inspect(connection: Connection, images: ImageServing) -> list[Finding]:
+    """Ask a server for its version, our rights, its clock, and for an image; makes a project and deletes it again.
 
     Raises LabelStudioError where nothing answers, or what answers is no Label Studio.
     """
@@ -37,7 +48,7 @@ def inspect(connection: Connection) -> list[Finding]:
         kind = "personal access token" if connection.token.count(".") == 2 else "legacy token"
         found.append(Finding(f"the {kind} is that of {who.get('email', 'somebody')}"))
         found.append(_clock(api))
-        found += _rights(api)
+        found += _rights(api, images)
     return found
 
 
@@ -62,8 +73,8 @@ def _clock(api: Api) -> Finding:
     return Finding(said, "no label is lost by it, but times in reports will look odd: set one of the clocks")
 
 
-def _rights(api: Api) -> list[Finding]:
-    """Make a project, a task and a view, and delete them: what every push does."""
+def _rights(api: Api, images: ImageServing) -> list[Finding]:
+    """Make a project, a task and a view of an image, and delete them: what every push does."""
     try:
         project = api.create_project(title=_TITLE, label_config=labelling_config(("a", "b")))
     except LabelStudioError as error:
@@ -73,14 +84,26 @@ def _rights(api: Api) -> list[Finding]:
             project, [{"data": {"image": "/data/none.png", "al_key": "check", "al_batch": "check"}}]
         )
         there = api.tasks(project, {"conjunction": "and", "items": []}, whole=False)
-        findings = [Finding("projects and tasks can be made")]
         if len(there) != 1:
-            findings.append(
-                Finding(f"{len(there)} tasks are listed after one was made", "look at the server's log")
-            )
-        api.uploads(project)
-        return [*findings, Finding("images can be uploaded")]
+            return [Finding(f"{len(there)} tasks are listed after one was made", "look at the server's log")]
     except LabelStudioError as error:
         return [Finding("making and listing a task", str(error))]
+    else:
+        return [Finding("projects and tasks can be made"), _image(api, project, images)]
     finally:
         api.delete_project(project)
+
+
+def _image(api: Api, project: int, images: ImageServing) -> Finding:
+    """Serve a small image as the tasks' are, and ask for it as a browser does."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "check.png"
+        Image.new("RGB", (8, 8), "white").save(path)
+        name = sha256(path.read_bytes()).hexdigest()
+        task = OutgoingTask("check", name, path, path.name, 8, 8, _NOTHING, 0.0, 0, "")
+        try:
+            url = images.publish(api, project, [task])[task.key]
+            check_image(api, project, images, task, url)
+        except LabelStudioError as error:
+            return Finding("showing an image to annotators", str(error).replace(" Nothing was pushed.", ""))
+    return Finding(f"annotators get images: {url}")

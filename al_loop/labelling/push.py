@@ -23,7 +23,7 @@ from al_loop.labelling.connection import (
 )
 from al_loop.labelling.convert import to_prediction
 from al_loop.labelling.project import check_labels
-from al_loop.labelling.serving import LOCAL_FILES, ImageServing
+from al_loop.labelling.serving import ImageServing
 from al_loop.labelling.tasks import OutgoingTask, PushResult
 
 CHUNK = 250
@@ -67,16 +67,12 @@ def push(
         there = _keys(api, project_id, batch)
         missing = [task for task in ordered if task.key not in there]
         urls = images.publish(api, project_id, ordered)
-        if missing and not urls[missing[0].key].startswith(
-            LOCAL_FILES
-        ):  # those it shows to people only, not to a token
-            _check_image(api, missing[0], urls[missing[0].key])
+        if missing:
+            check_image(api, project_id, images, missing[0], urls[missing[0].key])
         payload = {task.key: _payload(task, batch, urls[task.key], predictions[task.key]) for task in missing}
         _import_missing(api, project_id, batch, payload)
-        if len(payload):
-            remove_surplus(
-                api, project_id, batch
-            )  # a reply that was lost on its way back doubles what it answers
+        if payload:  # a reply that was lost on its way back doubles what it answers
+            remove_surplus(api, project_id, batch)
         _check_complete(project_id, batch, ordered, _keys(api, project_id, batch))
         if ordered:
             # Predictions are shown only under the project's model version; importing sets it just once.
@@ -193,22 +189,19 @@ def _payload(task: OutgoingTask, batch: str, url: str, prediction: Json) -> Json
     return {"data": data, "predictions": [prediction]}
 
 
-def _check_image(api: Api, task: OutgoingTask, url: str) -> None:
+def check_image(api: Api, project_id: int, images: ImageServing, task: OutgoingTask, url: str) -> None:
     """Ask for one image as an annotator's browser will: without it, people would see empty pages."""
     try:
-        kind = api.image_type(url)
+        kind = images.kind(api, project_id, url)
+        if not kind.startswith("image/"):
+            raise LabelStudioError(f"{url} answers with {kind or 'nothing'} in place of an image")
     except UnreachableError:
         raise
     except LabelStudioError as error:
         raise LabelStudioError(
-            f"{task.file_name} is not reachable from the browser: {error}. Nothing was pushed. Look at the project's "
-            "storage under Settings, Cloud Storage, then run the command again"
+            f"{task.file_name} is not reachable from the browser: {error}. Nothing was pushed. Look at label_studio.images "
+            "in al-loop.toml and at the project's storage (Settings, Cloud Storage), then run: al-loop label-studio check"
         ) from None
-    if not kind.startswith("image/"):
-        raise LabelStudioError(
-            f"{task.file_name} is not reachable from the browser: {api.base_url}{url} answers with {kind or 'nothing'} in "
-            "place of an image. Nothing was pushed"
-        )
 
 
 def _keys(api: Api, project_id: int, batch: str) -> Counter[str]:

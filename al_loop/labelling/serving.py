@@ -1,7 +1,6 @@
 """How the annotator's browser gets the images.
 
-A way of serving is any object with `publish(api, project_id, tasks) -> {key: url}`; a repeat changes
-nothing. LocalFiles is for a server on this machine, Upload for any other.
+LocalFiles is for a server on this machine, Upload for any other; S3Objects (s3.py) for a team with an object store.
 """
 
 from __future__ import annotations
@@ -18,9 +17,7 @@ from al_loop.errors import LabelStudioError
 from al_loop.labelling.connection import Api
 from al_loop.labelling.tasks import OutgoingTask
 
-#: What the address of a file on the server's machine begins with.
-LOCAL_FILES = "/data/local-files/?d="
-
+_LOCAL_FILES = "/data/local-files/?d="
 # The server reads a whole request into memory and refuses one above 250 MB or 100 files.
 _UPLOAD_FILES = 25
 _UPLOAD_BYTES = 50_000_000
@@ -30,7 +27,14 @@ class ImageServing(Protocol):
     """Makes images visible to the browser."""
 
     def publish(self, api: Api, project_id: int, tasks: Sequence[OutgoingTask]) -> dict[str, str]:
-        """Return the value of `image` in a task's data, by the task's key."""
+        """Return the value of `image` in a task's data, by the task's key; a repeat changes nothing."""
+        ...
+
+    def kind(self, api: Api, project_id: int, url: str) -> str:
+        """Ask for an image as a browser will, and return the content type of the answer.
+
+        Raises LabelStudioError, with the reason, where a browser would not get it.
+        """
         ...
 
 
@@ -51,12 +55,16 @@ class LocalFiles:
         folder.mkdir(parents=True, exist_ok=True)
         urls = {}
         for task in tasks:
-            target = folder / _file_name(task)
+            target = folder / stored_name(task)
             _link(task, target)
-            urls[task.key] = LOCAL_FILES + quote(target.relative_to(root).as_posix())
+            urls[task.key] = _LOCAL_FILES + quote(target.relative_to(root).as_posix())
         if all(Path(storage["path"]) != folder for storage in api.local_storages(project_id)):
             api.create_local_storage(project_id, folder)
         return urls
+
+    def kind(self, api: Api, project_id: int, url: str) -> str:
+        """The server shows the file itself."""
+        return api.image_type(url)
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class Upload:
 
     def publish(self, api: Api, project_id: int, tasks: Sequence[OutgoingTask]) -> dict[str, str]:
         """Upload what is missing, in pieces."""
-        files = {_file_name(task): task.image_path for task in tasks}
+        files = {stored_name(task): task.image_path for task in tasks}
         there = _uploaded(api, project_id)
         for piece in _pieces({name: path for name, path in files.items() if name not in there}):
             api.upload(project_id, piece)
@@ -75,10 +83,15 @@ class Upload:
             raise LabelStudioError(
                 f"{len(missing)} images were uploaded but are not there, first {missing[0]}"
             )
-        return {task.key: "/data/" + quote(there[_file_name(task)]) for task in tasks}
+        return {task.key: "/data/" + quote(there[stored_name(task)]) for task in tasks}
+
+    def kind(self, api: Api, project_id: int, url: str) -> str:
+        """The server shows what was uploaded."""
+        return api.image_type(url)
 
 
-def _file_name(task: OutgoingTask) -> str:
+def stored_name(task: OutgoingTask) -> str:
+    """Return the name under which an image is stored: by its content, so that it is stored once."""
     # The server shortens paths above 100 characters, its own prefix included: half a hash is plenty.
     return task.image_id[:32] + task.image_path.suffix.lower()
 

@@ -303,7 +303,7 @@ def test_the_project_is_found_again(bridge: Bridge, request: pytest.FixtureReque
     ],
 )
 def test_an_image_that_browsers_cannot_get_stops_the_push(bridge: Bridge, url: str, says: str) -> None:
-    class Elsewhere:
+    class Elsewhere(Upload):
         def publish(self, api: Api, project_id: int, tasks: Sequence[OutgoingTask]) -> dict[str, str]:
             return {task.key: url for task in tasks}
 

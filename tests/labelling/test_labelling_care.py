@@ -22,6 +22,7 @@ from al_loop.labelling.environment import VERSION
 from al_loop.labelling.inspect import inspect
 from al_loop.labelling.project import ensure_project
 from al_loop.labelling.push import ensure_view
+from al_loop.labelling.serving import Upload
 from al_loop.labelling.users import add_user
 
 pytestmark = pytest.mark.server
@@ -150,20 +151,26 @@ def test_an_annotator_can_log_in_and_label(label_studio: Running) -> None:
 
 
 def test_a_server_is_checked(label_studio: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    connection = label_studio.info.connection
+    connection, images = label_studio.info.connection, Upload()
     before = titles(label_studio.info)
-    found = inspect(connection)
+    found = inspect(connection, images)
     assert [item.fix for item in found] == [""] * len(found)
     said = " ".join(item.what for item in found)
-    for part in ("Label Studio 1.23", "legacy token is that of", "clock", "projects and tasks", "uploaded"):
+    for part in (
+        "Label Studio 1.23",
+        "legacy token is that of",
+        "clock",
+        "projects and tasks",
+        "get images: /data/upload",
+    ):
         assert part in said
     assert titles(label_studio.info) == before  # what it made is gone again
 
-    wrong = inspect(Connection(connection.url, "feedface" * 5))
+    wrong = inspect(Connection(connection.url, "feedface" * 5), images)
     assert "refuses the token" in wrong[-1].fix
     monkeypatch.setattr(Api, "version", lambda _: "1.9.0")
     monkeypatch.setattr(Api, "date", lambda _: "Wed, 01 Jan 2025 00:00:00 GMT")
-    fixes = [item for item in inspect(connection) if item.fix]
+    fixes = [item for item in inspect(connection, images) if item.fix]
     assert [item.what.split()[0] for item in fixes] == ["Label", "its"]
     assert "it is older than" in fixes[0].fix
 

@@ -12,6 +12,7 @@ from msgspec import structs
 
 from al_loop import bridge, library, models
 from al_loop.boxes import Boxes
+from al_loop.connect import server_name
 from al_loop.labelling.connection import Json
 from al_loop.labelling.push import batch_filter
 from al_loop.picks import Pick
@@ -66,7 +67,7 @@ class Line:
         return ids
 
     def pull(self, cycle: int) -> bridge.Pulled:
-        return bridge.pull_labels(self.workspace, cycle, bridge.server_name(self.workspace), self.project)
+        return bridge.pull_labels(self.workspace, cycle, server_name(self.workspace), self.project)
 
     def finish(self, cycle: int) -> None:
         self.workspace.store.execute("UPDATE cycles SET outcome = 'kept' WHERE number = ?", cycle)
