@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from faulty import proxied
 from labelling_fixtures import Running
 from msgspec import structs
 
@@ -15,6 +17,7 @@ from al_loop.boxes import Boxes
 from al_loop.connect import server_name
 from al_loop.labelling.connection import Json
 from al_loop.labelling.push import batch_filter
+from al_loop.labelling.tasks import PulledTask
 from al_loop.picks import Pick
 from al_loop.samples import Prediction
 from al_loop.shards import ShardStore
@@ -26,8 +29,8 @@ pytestmark = pytest.mark.server
 class Line:
     """A workspace at the real server, with cycles of two picks each."""
 
-    def __init__(self, workspace: Workspace, running: Running) -> None:
-        settings = structs.replace(workspace.config.label_studio, url=running.info.url)
+    def __init__(self, workspace: Workspace, running: Running, url: str | None = None) -> None:
+        settings = structs.replace(workspace.config.label_studio, url=url or running.info.url)
         config = structs.replace(
             workspace.config, name=workspace.root.parent.name[-40:], label_studio=settings
         )
@@ -108,7 +111,27 @@ def line(filled: Workspace, label_studio: Running, monkeypatch: pytest.MonkeyPat
     return Line(filled, label_studio)
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_servers_clock_is_not_ours(
+    filled: Workspace, label_studio: Running, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """Every time the server says, and every time it is asked for, is an hour off."""
+    monkeypatch.setenv("AL_LOOP_LABEL_STUDIO_TOKEN", label_studio.info.token)
+    with proxied(label_studio.info.url) as proxy:
+        proxy.skew = timedelta(hours=hours)
+        line = Line(filled, label_studio, proxy.url)
+        late_labels_are_found(line)
+        (mark,) = line.workspace.store.rows("SELECT value FROM facts WHERE key LIKE 'label_studio_pulled%'")
+        ahead = datetime.fromisoformat(mark["value"]) - datetime.now(UTC)
+        assert abs(ahead - proxy.skew) < timedelta(minutes=5)
+
+
 def test_labels_that_come_after_their_cycle_are_not_lost(line: Line) -> None:
+    late_labels_are_found(line)
+
+
+def late_labels_are_found(line: Line) -> None:
+    """Labels, corrections and take-backs after the cycle's end are found, each once."""
     first = line.push(1)
     changed = line.submit(1, first[0])
     assert line.pull(1).counts == {"labelled": 1, "pending": 1}
@@ -140,6 +163,30 @@ def _moved(line: Line, image: str) -> Json:
     (annotation,) = line.task(1, image)["annotations"]
     (region,) = annotation["result"]
     return {**region, "value": {**region["value"], "x": 50.0}}
+
+
+def test_killed_while_labels_are_written(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After however many: none is there, and the next pull brings all."""
+    ids = line.push(1)
+    for image in ids:
+        line.submit(1, image)
+    really = bridge._remember
+    for after in range(len(ids)):
+        written = []
+
+        def killing(workspace: Workspace, cycle: int, task: PulledTask) -> None:
+            if len(written) == after:  # noqa: B023
+                raise KeyboardInterrupt
+            written.append(task)  # noqa: B023
+            really(workspace, cycle, task)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(bridge, "_remember", killing)
+            with pytest.raises(KeyboardInterrupt):
+                line.pull(1)
+        assert line.labels() == {}
+    assert line.pull(1).counts == {"labelled": 2}
+    assert set(line.labels()) == set(ids)
 
 
 def test_a_later_cycle_says_more_than_an_older_one(line: Line) -> None:
