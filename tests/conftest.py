@@ -8,10 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from factories import CLASSES, write_coco_set
+from hypothesis import settings
 
 from al_loop.boxes import Boxes
 from al_loop.ingest import add_images, add_validation
 from al_loop.workspace import Workspace, init_workspace, open_workspace
+
+settings.register_profile("suite", max_examples=300, deadline=None)
+settings.register_profile("thorough", max_examples=100_000, deadline=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture

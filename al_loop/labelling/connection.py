@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import ssl
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -82,7 +84,7 @@ class Connection:
             raise LabelStudioError(f"expected an address like https://labels.example.org, got {self.url!r}")
         # Redirects are not followed: the token must not travel to another host.
         with httpx.Client(
-            timeout=self.timeout_s, follow_redirects=False, trust_env=not self.is_local
+            timeout=self.timeout_s, follow_redirects=False, trust_env=not self.is_local, verify=_trusted()
         ) as http:
             with self.explain("open the connection"):
                 # The SDK does not ask the client how long to wait, and would take a minute of its own.
@@ -107,6 +109,11 @@ class Connection:
                 yield
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             kind = type(error).__name__
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise UnreachableError(
+                    f"the certificate of {self.url} is not trusted here, and nothing was sent to it. Where your plant "
+                    "signs its own, name the file of its authority: export SSL_CERT_FILE=..."
+                ) from None
             raise UnreachableError(
                 f"Label Studio does not answer at {self.url} ({kind} while trying to {doing}). "
                 f"Start the embedded server with: {START_COMMAND}; "
@@ -325,6 +332,15 @@ class Api:
             if not 200 <= response.status_code < 300:
                 raise _sdk().core.ApiError(status_code=response.status_code, body=_json_or_none(response))
             return response
+
+
+def _trusted() -> ssl.SSLContext | bool:
+    """Whose certificates count: the usual authorities', or those of the plant's own file, also for a server on this machine."""
+    own = os.environ.get("SSL_CERT_FILE")
+    try:
+        return ssl.create_default_context(cafile=own) if own else True
+    except OSError as error:  # as ssl says of a file that is missing, or no certificate
+        raise LabelStudioError(f"SSL_CERT_FILE={own} cannot be read as certificates: {error}") from None
 
 
 def _sdk() -> Any:

@@ -63,17 +63,16 @@ def push(
     _check(ordered)
     with connection.open() as api:
         check_labels(project_id, api.project(project_id)["label_config"], classes)
-        remove_surplus(api, project_id, batch)
-        there = _keys(api, project_id, batch)
+        there = settled(api, project_id, batch)
         missing = [task for task in ordered if task.key not in there]
         urls = images.publish(api, project_id, ordered)
         if missing:
             check_image(api, project_id, images, missing[0], urls[missing[0].key])
-        payload = {task.key: _payload(task, batch, urls[task.key], predictions[task.key]) for task in missing}
+        payload = {task.key: to_task(task, batch, urls[task.key], predictions[task.key]) for task in missing}
         _import_missing(api, project_id, batch, payload)
         if payload:  # a reply that was lost on its way back doubles what it answers
-            remove_surplus(api, project_id, batch)
-        _check_complete(project_id, batch, ordered, _keys(api, project_id, batch))
+            there = settled(api, project_id, batch)
+        _check_complete(project_id, batch, ordered, there)
         if ordered:
             # Predictions are shown only under the project's model version; importing sets it just once.
             api.update_project(project_id, model_version=model_version)
@@ -86,8 +85,8 @@ def push(
         )
 
 
-def remove_surplus(api: Api, project_id: int, batch: str) -> int:
-    """Delete tasks that a batch has more than once, where nobody has worked on the surplus; returns how many.
+def settled(api: Api, project_id: int, batch: str) -> set[str]:
+    """Delete tasks that a batch has more than once, where nobody has worked on the surplus; return what is there by key.
 
     Of tasks with one key the oldest stays, or the one that people have worked on. Raises LabelStudioError where they
     have worked on several: all of them are kept then, and named.
@@ -96,8 +95,9 @@ def remove_surplus(api: Api, project_id: int, batch: str) -> int:
     for task in api.tasks(project_id, batch_filter(batch), whole=False):
         found.setdefault(str(task["data"].get("al_key")), []).append(task)
     doubled = {key: {int(task["id"]) for task in tasks} for key, tasks in found.items() if len(tasks) > 1}
+    there = set(found)
     if not doubled:
-        return 0
+        return there
     whole = {int(task["id"]): task for task in api.tasks(project_id, batch_filter(batch), whole=True)}
     surplus, contested = [], []
     for ids in doubled.values():
@@ -115,7 +115,7 @@ def remove_surplus(api: Api, project_id: int, batch: str) -> int:
         )
     for task_id in surplus:
         api.delete_task(task_id)
-    return len(surplus)
+    return there
 
 
 def _touched(task: Json) -> bool:
@@ -173,7 +173,8 @@ def _check(tasks: Sequence[OutgoingTask]) -> None:
             )
 
 
-def _payload(task: OutgoingTask, batch: str, url: str, prediction: Json) -> Json:
+def to_task(task: OutgoingTask, batch: str, url: str, prediction: Json) -> Json:
+    """Return a task as the server takes it: the address of its image, our fields, and the model's boxes."""
     data: dict[str, Any] = {
         "image": url,
         "al_key": task.key,
@@ -204,9 +205,10 @@ def check_image(api: Api, project_id: int, images: ImageServing, task: OutgoingT
         ) from None
 
 
-def _keys(api: Api, project_id: int, batch: str) -> Counter[str]:
-    found = api.tasks(project_id, batch_filter(batch), whole=False)
-    return Counter(str(task["data"].get("al_key")) for task in found)
+def _keys(api: Api, project_id: int, batch: str) -> set[str]:
+    return {
+        str(task["data"].get("al_key")) for task in api.tasks(project_id, batch_filter(batch), whole=False)
+    }
 
 
 def _import_missing(api: Api, project_id: int, batch: str, payload: dict[str, Json]) -> None:
@@ -228,16 +230,10 @@ def _import_missing(api: Api, project_id: int, batch: str, payload: dict[str, Js
                 raise
 
 
-def _check_complete(project_id: int, batch: str, tasks: Sequence[OutgoingTask], there: Counter[str]) -> None:
-    lost = [task.key for task in tasks if there[task.key] == 0]
-    doubled = [task.key for task in tasks if there[task.key] > 1]
+def _check_complete(project_id: int, batch: str, tasks: Sequence[OutgoingTask], there: set[str]) -> None:
+    lost = [task.key for task in tasks if task.key not in there]
     if lost:
         raise NotFoundError(
             f"{len(lost)} of {len(tasks)} tasks of batch {batch} are not in project {project_id} after the "
             f"import, first {lost[0]}; run the command again"
-        )
-    if doubled:
-        raise LabelStudioError(
-            f"{len(doubled)} tasks of batch {batch} are in project {project_id} more than once, first "
-            f"{doubled[0]}: another program pushes at the same time. Run the command again"
         )

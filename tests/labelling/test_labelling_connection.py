@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from al_loop.errors import LabelStudioError
 from al_loop.labelling.connection import Connection, ServerFaultError, UnreachableError
@@ -18,8 +26,8 @@ TOKEN = "feedfacefeedfacefeedfacefeedfacefeedface"
 
 
 @contextmanager
-def answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
-    """A server that is not Label Studio."""
+def answering(status: int, body: bytes, *, certificate: Path | None = None, **headers: str) -> Iterator[str]:
+    """A server that is not Label Studio; with a certificate (PEM, its key inside), one that speaks TLS."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -33,10 +41,14 @@ def answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as http:
+        if certificate is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(certificate)
+            http.socket = tls.wrap_socket(http.socket, server_side=True)
         thread = threading.Thread(target=http.serve_forever, args=(0.05,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{http.server_port}"
+            yield f"http{'s' if certificate else ''}://127.0.0.1:{http.server_port}"
         finally:
             http.shutdown()
             thread.join()
@@ -69,6 +81,40 @@ def test_a_redirect_does_not_get_the_token() -> None:
         pytest.raises(LabelStudioError, match="redirects elsewhere"),
     ):
         Connection(url, TOKEN).check()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of 127.0.0.1 that only its maker trusts."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "labels")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = made.public_bytes(Encoding.PEM) + key.private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    path = tmp_path / "server.pem"
+    path.write_bytes(pem)
+    return path
+
+
+def test_a_certificate_that_nobody_vouches_for(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(200, b'{"release": "1.23.2"}', certificate=certificate) as url:
+        with pytest.raises(UnreachableError, match=r"certificate .* not trusted.*SSL_CERT_FILE") as caught:
+            Connection(url, TOKEN).check()
+        assert TOKEN not in str(caught.value)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert Connection(url, TOKEN).check() == "1.23.2"
+        monkeypatch.setenv("SSL_CERT_FILE", "none.pem")
+        with pytest.raises(LabelStudioError, match=r"SSL_CERT_FILE=none\.pem cannot be read"):
+            Connection(url, TOKEN).check()
 
 
 def test_a_fault_of_the_server() -> None:
