@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+#: As COCO's `segmentation`, in px: [[x1, y1, x2, y2, ...]] for a polygon, {"size": [h, w], "counts": run lengths} for a mask.
+Outline = list[list[float]] | dict[str, Any]
 
 
 def _no_boxes() -> FloatArray:
@@ -26,11 +29,13 @@ class Boxes:
     xyxy: (n, 4) float64, absolute pixels, origin top-left, x2 > x1 and y2 > y1.
     labels: (n,) int64, index into the workspace's classes.
     scores: (n,) float64 in [0, 1] for a model's boxes, None for a person's.
+    outlines: what a person has drawn around each object, whose hull the box is, or None; None where there is none at all.
     """
 
     xyxy: FloatArray = field(default_factory=_no_boxes)
     labels: IntArray = field(default_factory=_no_labels)
     scores: FloatArray | None = None
+    outlines: tuple[Outline | None, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together."""
@@ -39,6 +44,8 @@ class Boxes:
             raise ValueError(f"xyxy must have shape ({n}, 4) to match {n} labels, got {self.xyxy.shape}")
         if self.scores is not None and self.scores.shape != (n,):
             raise ValueError(f"scores must have shape ({n},) to match {n} labels, got {self.scores.shape}")
+        if self.outlines is not None and len(self.outlines) != n:
+            raise ValueError(f"expected {n} outlines to match {n} labels, got {len(self.outlines)}")
         if not np.isfinite(self.xyxy).all():
             raise ValueError("xyxy must be finite")
         if n and ((self.xyxy[:, 2:] <= self.xyxy[:, :2]).any()):

@@ -16,7 +16,7 @@ from al_loop.labelling.project import ensure_project
 from al_loop.labelling.pull import changed_since, pull
 from al_loop.labelling.push import push
 from al_loop.labelling.tasks import Edits, ExpectedTask, OutgoingTask, PulledTask, PushResult, TaskState
-from al_loop.library import boxes_to_json, images_by_id, source_names
+from al_loop.library import boxes_to_json, images_by_id, outlines_to_json, source_names
 from al_loop.picks import Pick
 from al_loop.shards import ScoredImages
 from al_loop.workspace import Workspace, now
@@ -192,7 +192,7 @@ def _pull_late(
     rows = {
         r["task_key"]: r
         for r in workspace.store.rows(
-            "SELECT p.task_key, p.image_id, p.cycle, p.state, i.width, i.height, l.boxes, l.status FROM picks p "
+            "SELECT p.task_key, p.image_id, p.cycle, p.state, i.width, i.height, l.boxes, l.outlines, l.status FROM picks p "
             "JOIN images i ON i.id = p.image_id LEFT JOIN labels l ON l.image_id = p.image_id "
             "WHERE p.cycle < ? AND p.state NOT IN ('known', 'kept', 'selected') AND i.role = 'pool' "
             "AND coalesce(l.cycle, 0) <= p.cycle",
@@ -217,7 +217,9 @@ def _says_more(task: PulledTask, row: sqlite3.Row) -> bool:
         return row["status"] is not None
     if task.state in (TaskState.REFUSED, TaskState.DELETED):
         return task.state is TaskState.REFUSED
-    return (str(task.state), boxes_to_json(task.boxes or Boxes())) != (row["status"], row["boxes"])
+    boxes = task.boxes or Boxes()
+    found = (str(task.state), boxes_to_json(boxes), outlines_to_json(boxes))
+    return found != (row["status"], row["boxes"], row["outlines"])
 
 
 def _mark_key(workspace: Workspace, project_id: int) -> str:
@@ -240,7 +242,7 @@ def _remember(workspace: Workspace, cycle: int, task: PulledTask) -> None:
     )
     if task.state in (TaskState.LABELLED, TaskState.EMPTY, TaskState.SKIPPED):
         workspace.store.execute(
-            "INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             task.image_id,
             str(task.state),
             boxes_to_json(task.boxes or Boxes()),
@@ -248,6 +250,7 @@ def _remember(workspace: Workspace, cycle: int, task: PulledTask) -> None:
             task.annotator,
             task.lead_time_s,
             task.updated_at or now(),
+            outlines_to_json(task.boxes or Boxes()),
         )
     else:
         # An annotation that was taken back, or is not usable any more, is no label.

@@ -120,7 +120,7 @@ def add_validation(
             _store(workspace, upright, str(item.path), "validation", report)
             workspace.store.execute("INSERT OR IGNORE INTO sets VALUES (?, ?)", name, upright.id)
             workspace.store.execute(
-                "INSERT OR REPLACE INTO labels VALUES (?, ?, ?, NULL, NULL, NULL, ?)",
+                "INSERT OR REPLACE INTO labels (image_id, status, boxes, updated_at) VALUES (?, ?, ?, ?)",
                 upright.id,
                 "labelled" if len(item.boxes) else "empty",
                 boxes_to_json(item.boxes),

@@ -29,13 +29,19 @@ def unlabelled(workspace: Workspace) -> list[ImageFile]:
     )
 
 
-def labelled(workspace: Workspace) -> list[LabelledImage]:
-    """Return L: the pool's images with boxes from people, or confirmed to be empty, by id."""
+def labelled(workspace: Workspace, *, outlines: bool = False) -> list[LabelledImage]:
+    """Return L: the pool's images with boxes from people, or confirmed to be empty, by id.
+
+    outlines: with what people have drawn around the objects, which no training reads.
+    """
     rows = workspace.store.rows(
-        "SELECT i.*, l.boxes FROM images i JOIN labels l ON l.image_id = i.id "
+        f"SELECT i.*, l.boxes, {'l.outlines' if outlines else 'NULL AS outlines'} "
+        "FROM images i JOIN labels l ON l.image_id = i.id "
         "WHERE i.role = 'pool' AND l.status IN ('labelled', 'empty') ORDER BY i.id"
     )
-    return [_labelled_image(workspace, row) for row in rows]
+    return [
+        LabelledImage(_image(workspace, row), boxes_from_json(row["boxes"], row["outlines"])) for row in rows
+    ]
 
 
 def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledImage]:
@@ -54,7 +60,7 @@ def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledIma
             f"no set {name!r} to judge models on; there are: {', '.join(set_names(workspace)) or 'none'}. "
             f"Add it: al-loop pool add-val COCO.json --name {name}"
         )
-    return [_labelled_image(workspace, row) for row in rows]
+    return [LabelledImage(_image(workspace, row), boxes_from_json(row["boxes"])) for row in rows]
 
 
 def set_names(workspace: Workspace) -> list[str]:
@@ -127,14 +133,16 @@ def boxes_to_json(boxes: Boxes) -> str:
     return json.dumps([[*box, label] for box, label in rows])
 
 
-def boxes_from_json(text: str) -> Boxes:
-    """Return boxes from the database."""
+def outlines_to_json(boxes: Boxes) -> str | None:
+    """Return the outlines of boxes as the database keeps them; None where there are none."""
+    return None if boxes.outlines is None else json.dumps(boxes.outlines)
+
+
+def boxes_from_json(text: str, outlines: str | None = None) -> Boxes:
+    """Return boxes from the database, with their outlines if given."""
     rows = np.asarray(json.loads(text), dtype=np.float64).reshape(-1, 5)
-    return Boxes(rows[:, :4].copy(), rows[:, 4].astype(np.int64))
-
-
-def _labelled_image(workspace: Workspace, row: sqlite3.Row) -> LabelledImage:
-    return LabelledImage(_image(workspace, row), boxes_from_json(row["boxes"]))
+    drawn = None if outlines is None else tuple(json.loads(outlines))
+    return Boxes(rows[:, :4].copy(), rows[:, 4].astype(np.int64), outlines=drawn)
 
 
 def _images(workspace: Workspace, sql: str) -> list[ImageFile]:

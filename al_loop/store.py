@@ -157,6 +157,10 @@ MIGRATIONS: tuple[str, ...] = (
         cycle INTEGER                 -- that it began
     ) STRICT;
     """,
+    """
+    -- JSON, one for each of `boxes`: COCO's segmentation in px, or null; NULL: nobody has drawn one
+    ALTER TABLE labels ADD COLUMN outlines TEXT;
+    """,
 )
 
 

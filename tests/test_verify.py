@@ -55,7 +55,7 @@ def make(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         for row in rows:
             workspace.store.execute("UPDATE picks SET state = 'labelled' WHERE image_id = ?", row["image_id"])
             workspace.store.execute(
-                "INSERT OR REPLACE INTO labels VALUES (?, 'labelled', ?, ?, 'ann', 4.0, 'now')",
+                "INSERT OR REPLACE INTO labels VALUES (?, 'labelled', ?, ?, 'ann', 4.0, 'now', NULL)",
                 row["image_id"],
                 bolt,
                 cycle,

@@ -90,6 +90,18 @@ def test_a_migration_that_fails_leaves_the_schema_as_it_was(
     assert store.count("PRAGMA user_version") == len(MIGRATIONS)
 
 
+def test_labels_of_an_older_al_loop_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("al_loop.store.MIGRATIONS", MIGRATIONS[:2])
+    old = Store(tmp_path / "x.db")
+    old.execute("INSERT INTO images VALUES ('i', 'f', 's', 9, 9, 'from', 'pool', 'now', 1)")
+    old.execute("INSERT INTO labels VALUES ('i', 'labelled', '[[1, 1, 5, 5, 0]]', 1, 'ann', 2.5, 'now')")
+    old.close()
+    monkeypatch.undo()
+    row = Store(tmp_path / "x.db").row("SELECT * FROM labels")
+    assert row is not None
+    assert tuple(row) == ("i", "labelled", "[[1, 1, 5, 5, 0]]", 1, "ann", 2.5, "now", None)
+
+
 def test_other_classes_are_refused(workspace: Workspace) -> None:
     path = workspace.root / "al-loop.toml"
     path.write_text(path.read_text().replace('"bolt", "nut"', '"nut", "bolt"'))

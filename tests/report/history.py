@@ -82,7 +82,7 @@ def add_pick(
     )
     if boxes is not None:
         workspace.store.execute(
-            "INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, 'anna', 20.0, ?)",
+            "INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, 'anna', 20.0, ?, NULL)",
             image,
             state,
             boxes_to_json(boxes),
@@ -125,7 +125,7 @@ def long_history(workspace: Workspace, folder: Path, cycles: int = 200) -> None:
     with workspace.store.transaction():
         for image in ids:
             workspace.store.execute(
-                "INSERT INTO labels VALUES (?, 'labelled', ?, 1, 'ann', 31.0, 'now')",
+                "INSERT INTO labels VALUES (?, 'labelled', ?, 1, 'ann', 31.0, 'now', NULL)",
                 image,
                 boxes_to_json(boxes),
             )
