@@ -61,7 +61,8 @@ def project(workspace: Workspace, connection: Connection) -> int:
     key = f"{_PROJECT} {server_name(workspace)}"
     row = workspace.store.row("SELECT value FROM facts WHERE key = ?", key)
     known = int(row["value"]) if row else None
-    found = ensure_project(connection, workspace.config.name, workspace.config.classes, known)
+    config = workspace.config
+    found = ensure_project(connection, config.name, config.classes, known, outlined=config.outlined)
     workspace.store.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", key, str(found))
     return found
 
@@ -127,6 +128,7 @@ def push_picks(
         classes=workspace.config.classes,
         images=serving,
         title=f"Cycle {cycle}",
+        outlined=workspace.config.outlined,
     )
 
 
@@ -156,6 +158,7 @@ def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) 
         expected,
         classes=workspace.config.classes,
         policy=_policy(workspace),
+        outlined=workspace.config.outlined,
     )
     late, mark = _pull_late(workspace, connection, project_id, cycle)
     with workspace.store.transaction():
@@ -206,6 +209,7 @@ def _pull_late(
         {key: ExpectedTask(key, r["image_id"], r["width"], r["height"]) for key, r in rows.items()},
         classes=workspace.config.classes,
         policy=_policy(workspace),
+        outlined=workspace.config.outlined,
     )
     late = [(int(rows[task.key]["cycle"]), task) for task in found.tasks if _says_more(task, rows[task.key])]
     return late, found.newest

@@ -175,6 +175,7 @@ class Config(Section, frozen=True):
 
     classes: tuple[str, ...]
     name: str = "al-loop"
+    task: Literal["detection", "segmentation"] = "detection"  # what people draw; the model always finds boxes
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
     model: ModelConfig = ModelConfig()
     pretrain: TrainConfig = TrainConfig()
@@ -184,6 +185,11 @@ class Config(Section, frozen=True):
     promotion: PromotionConfig = PromotionConfig()
     monitor: MonitorConfig = MonitorConfig()
     label_studio: LabelStudioConfig = LabelStudioConfig()
+
+    @property
+    def outlined(self) -> bool:
+        """Whether people draw outlines, and not rectangles alone."""
+        return self.task == "segmentation"
 
 
 def load_config(path: Path) -> Config:

@@ -115,6 +115,7 @@ def test_other_classes_are_refused(workspace: Workspace) -> None:
         ("[cycle]\nkk = 3", r"unknown key 'cycle.kk'; allowed here: k, strategy"),
         ("colour = 3", r"unknown key 'colour'; allowed here: classes, name"),
         ('[cycle]\nk = "many"', r"cycle.k = 'many': expected `int`, got `str`"),
+        ('task = "pose"', r"task = 'pose': expected one of 'detection', 'segmentation'"),
         ("[cycle]\nk = 0", r"cycle.k = 0: expected `int` >= 1"),
         (
             '[cycle]\nstrategy = "best"',

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from al_loop.boxes import Boxes, FloatArray, iou
+from al_loop.boxes import Boxes, FloatArray, Outline, iou
 from al_loop.labelling.connection import Json
 
 #: Overlap from which two people mean the same object.
@@ -63,30 +63,63 @@ def latest_of_each(annotations: Sequence[Json], users: Mapping[int, str]) -> lis
     return list(found.values())
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """What one person has drawn of an object: xyxy (4,) px, class index."""
+
+    box: FloatArray
+    label: int
+    outline: Outline | None
+
+
 def consensus(people: Sequence[Boxes]) -> Boxes:
     """Objects that more than half of the people have drawn: their mean corners, and the class that most gave them.
 
     People's boxes are joined one after the other: each goes to the object that it overlaps most, at least by half, of
     those that this person has no box of yet (Kuhn 1955), or begins another. Of classes given equally often the first.
+    Outlines have no mean: where there are any, the object is the one whose hull overlaps the mean box most.
     """
-    objects: list[list[tuple[FloatArray, int]]] = []
+    objects: list[list[_Drawn]] = []
     for boxes in people:
-        means = np.array([np.mean([box for box, _ in one], axis=0) for one in objects]).reshape(-1, 4)
-        pairs = dict(_pairs(boxes.xyxy, means))
-        for row in range(len(boxes)):
-            drawn = (boxes.xyxy[row], int(boxes.labels[row]))
+        pairs = dict(_pairs(boxes.xyxy, np.array([_mean(one) for one in objects]).reshape(-1, 4)))
+        for row, drawn in enumerate(_rows(boxes)):
             if row in pairs:
                 objects[pairs[row]].append(drawn)
             else:
                 objects.append([drawn])
-    kept = [one for one in objects if 2 * len(one) > len(people)]
+    kept = [_joined(one) for one in objects if 2 * len(one) > len(people)]
     if not kept:
         return Boxes()
-    names = [[label for _, label in one] for one in kept]
+    outlines = tuple(one.outline for one in kept)
     return Boxes(
-        np.array([np.mean([box for box, _ in one], axis=0) for one in kept]),
-        np.array([max(sorted(set(one)), key=one.count) for one in names], dtype=np.int64),
+        np.array([one.box for one in kept]),
+        np.array([one.label for one in kept], dtype=np.int64),
+        outlines=outlines if any(outlines) else None,
     )
+
+
+def _rows(boxes: Boxes) -> list[_Drawn]:
+    outlines = boxes.outlines or (None,) * len(boxes)
+    return [
+        _Drawn(box, int(label), outline)
+        for box, label, outline in zip(boxes.xyxy, boxes.labels, outlines, strict=True)
+    ]
+
+
+def _mean(drawn: Sequence[_Drawn]) -> FloatArray:
+    return np.asarray(np.mean([one.box for one in drawn], axis=0))
+
+
+def _joined(drawn: Sequence[_Drawn]) -> _Drawn:
+    """Return what several people's drawings of one object come to."""
+    labels = [one.label for one in drawn]
+    label = max(sorted(set(labels)), key=labels.count)
+    mean = _mean(drawn)
+    outlined = [one for one in drawn if one.outline is not None]
+    if not outlined:
+        return _Drawn(mean, label, None)
+    best = outlined[int(iou(np.array([one.box for one in outlined]), mean[None]).argmax())]
+    return _Drawn(best.box, label, best.outline)
 
 
 def disagreement(people: Sequence[Boxes]) -> float:

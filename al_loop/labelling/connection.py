@@ -105,7 +105,7 @@ class Connection:
         import httpx
 
         try:
-            with _sdk_warnings_off():
+            with sdk_warnings_off():
                 yield
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             kind = type(error).__name__
@@ -345,13 +345,14 @@ def _trusted() -> ssl.SSLContext | bool:
 
 def _sdk() -> Any:
     """Return the SDK; imported late, for it takes more than a second."""
-    with _sdk_warnings_off():
+    with sdk_warnings_off():
         import label_studio_sdk
     return label_studio_sdk
 
 
 @contextmanager
-def _sdk_warnings_off() -> Iterator[None]:
+def sdk_warnings_off() -> Iterator[None]:
+    """Silence what the SDK makes Python say at its import and in use."""
     # The SDK uses what pydantic has deprecated, at its import and at every token exchange.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="label_studio_sdk")

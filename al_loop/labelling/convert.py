@@ -1,7 +1,9 @@
 """Boxes <-> Label Studio results, the one place where pixels become percent and back.
 
 A result is a list of regions. A rectangle's x, y, width, height are percent of the image's width and
-height; `rotation` is in degrees, clockwise on screen, about the rectangle's top-left corner.
+height; `rotation` is in degrees, clockwise on screen, about the rectangle's top-left corner. A polygon's
+points are percent too. What the brush has painted is an RGBA picture of the image's size, packed by
+Label Studio's own run lengths.
 """
 
 from __future__ import annotations
@@ -13,20 +15,30 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from al_loop.boxes import Boxes, FloatArray
+from al_loop import outlines
+from al_loop.boxes import Boxes, FloatArray, Outline
 from al_loop.errors import LabelStudioError
+from al_loop.labelling.connection import sdk_warnings_off
 from al_loop.labelling.tasks import Edits, OutgoingTask
 
-# Names in label_studio/labeling_config.xml; a result refers to them.
+# Names in label_studio/*.xml; a result refers to them.
 FROM_NAME = "label"
 TO_NAME = "image"
+#: The control that makes regions of a type. A workspace for detection has the first, one for segmentation has all.
+CONTROLS = {"rectanglelabels": FROM_NAME, "polygonlabels": "polygon", "brushlabels": "brush"}
 
 Region = Mapping[str, Any]
 
 # A region counts as untouched when no side moved by more than this; far below a pixel, far above
 # what a browser's arithmetic adds.
 _SAME_PERCENT = 1e-6
+# A polygon of less encloses nothing: rounding alone gives points on a line 1e-7.
+_NO_AREA_PX2 = 1e-4
+_RUN_LENGTHS_HEAD = (
+    7  # bytes before the first run: how many numbers, bits of each, bits of the four kinds of runs
+)
 
 
 class RefusedResultError(LabelStudioError):
@@ -100,38 +112,54 @@ def region(
     return made
 
 
-def from_result(result: Sequence[Region], size: ImageSize, classes: Sequence[str]) -> Boxes:
+def from_result(
+    result: Sequence[Region], size: ImageSize, classes: Sequence[str], *, outlined: bool = False
+) -> Boxes:
     """Return a submitted result as boxes in pixels, without scores.
 
     A rotated rectangle becomes the upright hull of its corners, clipped to the image.
+    outlined: polygons and what the brush has painted are taken too: kept as outlines, clipped to the image, and their hull
+    is the box.
     Raises RefusedResultError where a guess would be needed: a turned image, another image size, a label
-    that is not in `classes`, a shape that is no rectangle, numbers that are not finite.
+    that is not in `classes`, another shape, an outline that is open or empty, numbers that are not finite.
     """
     index = {name: i for i, name in enumerate(classes)}
     corners = np.zeros((0, 4), dtype=np.float64)
     labels: list[int] = []
-    for item in result:
-        if item.get("type") == "relation":
-            continue
+    drawn: list[Outline | None] = []
+    for item in _regions(result):
+        _check_type(item, outlined)
         _check_image(item, size)
         labels.append(_label(item, index))
-        corners = np.vstack([corners, clip(_hull(item, size), size)])
+        outline = _outline(item, size)
+        drawn.append(outline)
+        box = _rectangle(item, size) if outline is None else outlines.hull(outline)
+        corners = np.vstack([corners, clip(box, size)])
     if (corners[:, 2:] <= corners[:, :2]).any():
         raise RefusedResultError("a box has no area inside the image")
-    return Boxes(xyxy=corners, labels=np.array(labels, dtype=np.int64))
+    kept = tuple(drawn) if any(drawn) else None
+    return Boxes(corners, np.array(labels, dtype=np.int64), outlines=kept)
 
 
 def count_edits(proposed: Sequence[Region], submitted: Sequence[Region]) -> Edits:
-    """Return what became of the proposed regions, matched by the region's id."""
-    before = {item.get("id"): item for item in proposed}
+    """Return what became of the proposed regions, matched by the region's id and type.
+
+    A rectangle that somebody has replaced by an outline is one deleted and one added.
+    """
+    before = {(item.get("id"), item.get("type")): item for item in proposed}
     counts = dict.fromkeys(("kept", "moved", "resized", "relabelled", "added"), 0)
     seen = set()
-    for item in submitted:
-        old = before.get(item.get("id"))
-        if old is not None:
-            seen.add(item.get("id"))
-        counts["added" if old is None else _change(old, item)] += 1
+    for item in _regions(submitted):
+        key = (item.get("id"), item.get("type"))
+        if key in before:
+            seen.add(key)
+        counts[_change(before[key], item) if key in before else "added"] += 1
     return Edits(deleted=len(before) - len(seen), **counts)
+
+
+def _regions(result: Sequence[Region]) -> list[Region]:
+    """Return what is drawn; the rest of a result says how regions belong together."""
+    return [item for item in result if item.get("type") != "relation"]
 
 
 def _change(old: Region, new: Region) -> str:
@@ -147,11 +175,21 @@ def _differ(was: Region, now: Region, side: str) -> bool:
     return abs(float(was.get(side, 0.0)) - float(now.get(side, 0.0))) > _SAME_PERCENT
 
 
-def _check_image(item: Region, size: ImageSize) -> None:
-    if item.get("type") != "rectanglelabels":
+def _check_type(item: Region, outlined: bool) -> None:
+    kind = item.get("type")
+    if outlined and kind not in CONTROLS:
         raise RefusedResultError(
-            f"expected labelled rectangles only, got a region of type {item.get('type')!r}"
+            f"expected rectangles, polygons and the brush, got a region of type {kind!r}: "
+            "draw it again with one of these and submit"
         )
+    if not outlined and kind != "rectanglelabels":
+        raise RefusedResultError(
+            f"expected labelled rectangles only, got a region of type {kind!r}: draw a rectangle instead and submit again, "
+            'or have outlines kept from the next cycle on with task = "segmentation" in al-loop.toml'
+        )
+
+
+def _check_image(item: Region, size: ImageSize) -> None:
     if item.get("image_rotation"):
         raise RefusedResultError(
             f"the image was turned by {item['image_rotation']} degrees while labelling; "
@@ -171,9 +209,9 @@ def _check_image(item: Region, size: ImageSize) -> None:
 
 
 def _label(item: Region, index: Mapping[str, int]) -> int:
-    names = (item.get("value") or {}).get("rectanglelabels") or []
+    names = (item.get("value") or {}).get(item["type"]) or []
     if len(names) != 1:
-        raise RefusedResultError(f"every box needs exactly one label, got {list(names)}")
+        raise RefusedResultError(f"every box and outline needs exactly one label, got {list(names)}")
     if names[0] not in index:
         raise RefusedResultError(
             f"label {names[0]!r} is not one of the workspace's classes: {', '.join(index)}"
@@ -181,7 +219,61 @@ def _label(item: Region, index: Mapping[str, int]) -> int:
     return index[names[0]]
 
 
-def _hull(item: Region, size: ImageSize) -> FloatArray:
+def _outline(item: Region, size: ImageSize) -> Outline | None:
+    """Return what is drawn around an object, clipped to the image; None for a rectangle."""
+    if item["type"] == "rectanglelabels":
+        return None
+    return _polygon(item["value"], size) if item["type"] == "polygonlabels" else _painted(item["value"], size)
+
+
+def _polygon(value: Mapping[str, Any], size: ImageSize) -> Outline:
+    try:
+        percent = np.array([[float(x), float(y)] for x, y in value.get("points") or []])
+    except (TypeError, ValueError):
+        raise RefusedResultError("a polygon has a coordinate that is not a number") from None
+    if len(percent) < 3:
+        raise RefusedResultError(f"a polygon has {len(percent)} points, expected at least 3")
+    if value.get("closed") is False:
+        raise RefusedResultError("a polygon is open: close it at its first point and submit again")
+    if not np.isfinite(percent).all():
+        raise RefusedResultError("a polygon has a coordinate that is not finite")
+    points = outlines.inside(percent * [size.width, size.height] / 100.0, size.width, size.height)
+    if not len(points) or outlines.area(outlines.polygon(points)) < _NO_AREA_PX2:
+        raise RefusedResultError("a polygon has no area inside the image")
+    return outlines.polygon(points)
+
+
+def _painted(value: Mapping[str, Any], size: ImageSize) -> Outline:
+    """Return the pixels that are more than half as opaque as the most opaque one: the brush has soft edges."""
+    alpha = _unpacked(value.get("rle"), size)
+    if not alpha.any():
+        raise RefusedResultError("nothing is left of what the brush has painted: delete it and submit again")
+    return outlines.mask(alpha > alpha.max() // 2)
+
+
+def _unpacked(packed: object, size: ImageSize) -> NDArray[np.uint8]:
+    """Return how opaque each pixel is, (h, w)."""
+    with sdk_warnings_off():  # takes seconds to import, and few people paint
+        from label_studio_sdk.converter.brush import decode_rle
+    numbers = size.width * size.height * 4  # red, green, blue, alpha
+    damaged = RefusedResultError("what the brush has painted cannot be decoded: paint it again and submit")
+    try:
+        data = bytes(packed) if isinstance(packed, list) else b""
+        if (
+            len(data) < _RUN_LENGTHS_HEAD or data[4] >> 3 != 7
+        ):  # 7: numbers of eight bits, as those of a picture are
+            raise damaged
+        if int.from_bytes(data[:4]) != numbers:  # asked before room is made for so many
+            raise RefusedResultError(
+                f"what the brush has painted is not of the image's size, {size.width}x{size.height} pixels: "
+                f"expected {numbers} numbers, got {int.from_bytes(data[:4])}"
+            )
+        return np.asarray(decode_rle(data).reshape(size.height, size.width, 4)[:, :, 3])
+    except (TypeError, ValueError, IndexError):
+        raise damaged from None
+
+
+def _rectangle(item: Region, size: ImageSize) -> FloatArray:
     value = item["value"]
     try:
         x, y, width, height, rotation = (

@@ -9,88 +9,129 @@ from xml.etree import ElementTree
 
 from al_loop.errors import LabelStudioError
 from al_loop.labelling.connection import NEW_PROJECT_COMMAND, Api, Connection
-from al_loop.labelling.convert import FROM_NAME, TO_NAME
+from al_loop.labelling.convert import CONTROLS, FROM_NAME, TO_NAME
 from al_loop.resources import resource
 
-# In the order of a keyboard; the letters are those that Label Studio's own shortcuts leave free.
-_HOTKEYS = "1234567890qwetasdfgzxcvb"
+# In the order of a keyboard, without the keys of Label Studio's own tools (b, e, h, p, r, v) and u, which leaves a region.
+# A label without a key gets one from Label Studio, which gives those of its tools too: then both act.
+_HOTKEYS = [*"1234567890qwtasdfgzxcyiojklnm"]
+_HOTKEYS += [f"shift+{key}" for key in _HOTKEYS[10:]]  # with the digits it zooms
 _GOLDEN_ANGLE = 0.381966  # of a turn: neighbours in the list differ most in hue
 
-_INSTRUCTIONS = """\
+_RECTANGLES = """\
 <p>Draw one tight rectangle around every visible part, and choose its class: {classes}.</p>
 <ul>
-<li>The rectangles you see first were proposed by the model: correct, delete or add where it is wrong.</li>
-<li>Nothing to label on the image? Delete all rectangles and submit it empty.</li>
+<li>The rectangles you see first were proposed by the model: correct, delete or add where it is wrong.</li>"""
+_OUTLINES = """\
+<p>Draw one polygon around every visible part, or paint it with the brush, and choose its class: {classes}.</p>
+<ul>
+<li>The rectangles you see first were proposed by the model: delete each once its part has an outline. One that stays counts
+as a part without an outline.</li>"""
+_ALWAYS = """
+<li>Nothing to label on the image? Delete everything and submit it empty.</li>
 <li>The image cannot be judged? Skip it.</li>
 </ul>"""
 
 
 def ensure_project(
-    connection: Connection, title: str, classes: Sequence[str], project_id: int | None = None
+    connection: Connection,
+    title: str,
+    classes: Sequence[str],
+    project_id: int | None = None,
+    *,
+    outlined: bool = False,
 ) -> int:
     """Return the id of the workspace's project, created when `project_id` is None.
 
+    outlined: whether people are to draw outlines, and not rectangles alone.
     Raises NotFoundError when the project was deleted, and LabelStudioError when its labels are not
-    `classes`; both say what to do.
+    `classes`, or when it does not offer what people are to draw; all say what to do.
     """
     with connection.open() as api:
         if project_id is None:
-            return _find_unused(api, _title(title), classes) or _create(api, _title(title), classes)
-        check_labels(project_id, api.project(project_id)["label_config"], classes)
+            title = _title(title)
+            return _find_unused(api, title, classes, outlined) or _create(api, title, classes, outlined)
+        check_labels(project_id, api.project(project_id)["label_config"], classes, outlined=outlined)
         return project_id
 
 
-def labelling_config(classes: Sequence[str]) -> str:
-    """Return the labelling config with one label per class, its colour and its hotkey."""
+def labelling_config(classes: Sequence[str], *, outlined: bool = False) -> str:
+    """Return the labelling config; each control has one label per class, in its colour, with a hotkey of its own."""
     if not classes or len(set(classes)) != len(classes):
         raise LabelStudioError(f"expected distinct classes, at least one, got {list(classes)}")
-    root = ElementTree.fromstring(resource("label_studio/labeling_config.xml").read_text(encoding="utf-8"))
-    control = next(root.iter("RectangleLabels"))
-    for index, name in enumerate(classes):
-        label = ElementTree.SubElement(control, "Label", value=name, background=_colour(index))
-        if index < len(_HOTKEYS):
-            label.set("hotkey", _HOTKEYS[index])
+    root = ElementTree.fromstring(resource(_config_file(outlined)).read_text(encoding="utf-8"))
+    keys = iter(_HOTKEYS)
+    for control in _controls(root):
+        for index, name in enumerate(classes):
+            label = ElementTree.SubElement(control, "Label", value=name, background=_colour(index))
+            if key := next(keys, None):
+                label.set("hotkey", key)
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def check_labels(project_id: int, config: str, classes: Sequence[str]) -> None:
-    """Raise LabelStudioError when a project's labelling config does not fit `classes`."""
+def check_labels(project_id: int, config: str, classes: Sequence[str], *, outlined: bool = False) -> None:
+    """Raise LabelStudioError when a project's labelling config does not fit `classes`, or what people are to draw."""
     there = read_labels(config)
-    if not there:
+    if not there.get(FROM_NAME):
         raise LabelStudioError(
             f"project {project_id} has no rectangle labels named {FROM_NAME!r} on an image named "
             f"{TO_NAME!r}: its labelling config was replaced. Put the config of "
-            f"label_studio/labeling_config.xml back, or begin another project with: {NEW_PROJECT_COMMAND}"
+            f"{_config_file(outlined)} back, or begin another project with: {NEW_PROJECT_COMMAND}"
         )
-    missing = [name for name in classes if name not in there]
-    extra = [name for name in there if name not in classes]
-    if missing or extra:
+    wanted = list(CONTROLS.values()) if outlined else [FROM_NAME]
+    if set(there) != set(wanted):
         raise LabelStudioError(
-            f"the classes of project {project_id} were changed in Label Studio: it has {', '.join(there)}; "
-            f"the workspace has {', '.join(classes)} (missing there: {', '.join(missing) or 'none'}; "
-            f"unknown here: {', '.join(extra) or 'none'}). Change them back under Settings, Labeling "
-            f"Interface, or begin another project with: {NEW_PROJECT_COMMAND}"
+            f"project {project_id} has the controls {', '.join(there)}; al-loop.toml says "
+            f'task = "{"segmentation" if outlined else "detection"}", which takes {", ".join(wanted)}. '
+            f"Begin another project with: {NEW_PROJECT_COMMAND} (labels of finished cycles stay); or bring the controls "
+            f"under Settings, Labeling Interface, into line with {_config_file(outlined)}"
         )
+    for control, labels in there.items():
+        missing = [name for name in classes if name not in labels]
+        extra = [name for name in labels if name not in classes]
+        if missing or extra:
+            raise LabelStudioError(
+                f"the classes of project {project_id} were changed in Label Studio: control {control!r} has "
+                f"{', '.join(labels) or 'none'}; the workspace has {', '.join(classes)} (missing there: "
+                f"{', '.join(missing) or 'none'}; unknown here: {', '.join(extra) or 'none'}). Change them back under "
+                f"Settings, Labeling Interface, or begin another project with: {NEW_PROJECT_COMMAND}"
+            )
 
 
-def read_labels(config: str) -> list[str]:
-    """Return the labels of our control in a labelling config, in their order; none when it is not there."""
+def read_labels(config: str) -> dict[str, list[str]]:
+    """Return the labels of each of our controls that a labelling config has, by its name, in their order."""
     try:
         root = ElementTree.fromstring(config)
     except ElementTree.ParseError:
-        return []
-    for control in root.iter("RectangleLabels"):
-        if (control.get("name"), control.get("toName")) == (FROM_NAME, TO_NAME):
-            return [label.get("alias") or label.get("value") or "" for label in control.iter("Label")]
-    return []
+        return {}
+    return {
+        control.get("name", ""): [
+            label.get("alias") or label.get("value") or "" for label in control.iter("Label")
+        ]
+        for control in _controls(root)
+    }
 
 
-def _create(api: Api, title: str, classes: Sequence[str]) -> int:
+def _controls(root: ElementTree.Element) -> list[ElementTree.Element]:
+    """Return the controls of ours that a labelling config has."""
+    return [
+        item
+        for item in root.iter()
+        if item.get("name") == CONTROLS.get(item.tag.lower(), "") and item.get("toName") == TO_NAME
+    ]
+
+
+def _config_file(outlined: bool) -> str:
+    return f"label_studio/{'segmentation' if outlined else 'labeling'}_config.xml"
+
+
+def _create(api: Api, title: str, classes: Sequence[str], outlined: bool) -> int:
+    instructions = (_OUTLINES if outlined else _RECTANGLES) + _ALWAYS
     return api.create_project(
         title=title,
         description="Made by al-loop: each cycle adds its tasks and a view of its own.",
-        label_config=labelling_config(classes),
-        expert_instruction=_INSTRUCTIONS.format(classes=html.escape(", ".join(classes))),
+        label_config=labelling_config(classes, outlined=outlined),
+        expert_instruction=instructions.format(classes=html.escape(", ".join(classes))),
         show_instruction=True,
         show_skip_button=True,
         enable_empty_annotation=True,
@@ -101,12 +142,12 @@ def _create(api: Api, title: str, classes: Sequence[str]) -> int:
     )
 
 
-def _find_unused(api: Api, title: str, classes: Sequence[str]) -> int | None:
+def _find_unused(api: Api, title: str, classes: Sequence[str], outlined: bool) -> int | None:
     """Return a project we made and were killed before we could note its id: same title, labels, no task."""
     for project in api.projects(title):
         if project["title"] == title and project.get("task_number") == 0:
             try:
-                check_labels(project["id"], project["label_config"], classes)
+                check_labels(project["id"], project["label_config"], classes, outlined=outlined)
             except LabelStudioError:
                 continue
             return int(project["id"])

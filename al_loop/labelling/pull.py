@@ -26,10 +26,12 @@ def pull(
     *,
     classes: Sequence[str],
     policy: Policy = NEWEST,
+    outlined: bool = False,
 ) -> list[PulledTask]:
     """Return every expected task as the server has it now, in the order given.
 
     policy: whose boxes count where several people have labelled one image.
+    outlined: whether people may have drawn polygons and painted; otherwise these are refused.
 
     A task whose result cannot be used is REFUSED with its problem, and the others go on.
     Raises LabelStudioError when the server or the project is not there.
@@ -41,7 +43,7 @@ def pull(
             found.setdefault(str(task["data"].get("al_key")), []).append(task)
         users = api.users() if found else {}
     base = f"{connection.base_url}/projects/{project_id}/data?task="
-    reader = _Reader(classes, policy, users, base)
+    reader = _Reader(classes, policy, users, base, outlined)
     return [reader.read(want, found.get(want.key, [])) for want in expected]
 
 
@@ -61,6 +63,7 @@ def changed_since(
     *,
     classes: Sequence[str],
     policy: Policy = NEWEST,
+    outlined: bool = False,
 ) -> Changed:
     """Return the expected tasks, by key, that people have changed since `since`, a time the server wrote; None for all.
 
@@ -82,7 +85,8 @@ def changed_since(
     with connection.open() as api:
         there = api.tasks(project_id, filters, whole=True)
         users = api.users() if there else {}
-    reader = _Reader(classes, policy, users, f"{connection.base_url}/projects/{project_id}/data?task=")
+    base = f"{connection.base_url}/projects/{project_id}/data?task="
+    reader = _Reader(classes, policy, users, base, outlined)
     by_key: dict[str, list[Json]] = {}
     for task in there:
         by_key.setdefault(str(task["data"].get("al_key")), []).append(task)
@@ -103,6 +107,7 @@ class _Reader:
     policy: Policy
     users: Mapping[int, str]
     base: str
+    outlined: bool
 
     def read(self, want: ExpectedTask, there: list[Json]) -> PulledTask:
         """Return what became of one task; `there` are the server's with its key."""
@@ -137,12 +142,15 @@ class _Reader:
         self, want: ExpectedTask, annotation: Json, people: Sequence[Json]
     ) -> tuple[Boxes, float | None]:
         """Return the boxes that count, and how far several people are apart; None where one has labelled it."""
-        size = ImageSize(want.width, want.height)
-        boxes = from_result(annotation.get("result") or [], size, self.classes)
+        boxes = self._drawn(want, annotation)
         if len(people) < 2:
             return boxes, None
-        each = [from_result(one.get("result") or [], size, self.classes) for one in people]
+        each = [self._drawn(want, one) for one in people]
         return consensus(each) if self.policy.rule == "consensus" else boxes, disagreement(each)
+
+    def _drawn(self, want: ExpectedTask, annotation: Json) -> Boxes:
+        size = ImageSize(want.width, want.height)
+        return from_result(annotation.get("result") or [], size, self.classes, outlined=self.outlined)
 
     def _about(self, annotation: Json) -> dict[str, Any]:
         lead_time = annotation.get("lead_time")

@@ -52,17 +52,19 @@ def push(
     classes: Sequence[str],
     images: ImageServing,
     title: str | None = None,
+    outlined: bool = False,
 ) -> PushResult:
     """Put `tasks` into the project as one batch, with the model's boxes, and make its queue.
 
     batch: our name of the batch, unique in the project.  title: what people see on the tab.
+    outlined: whether people are to draw outlines, which the project must then offer.
     Raises LabelStudioError; whatever was done by then is found again by the next call.
     """
     ordered = sorted(tasks, key=lambda task: task.rank)
     predictions = {task.key: to_prediction(task, classes, model_version) for task in ordered}
     _check(ordered)
     with connection.open() as api:
-        check_labels(project_id, api.project(project_id)["label_config"], classes)
+        check_labels(project_id, api.project(project_id)["label_config"], classes, outlined=outlined)
         there = settled(api, project_id, batch)
         missing = [task for task in ordered if task.key not in there]
         urls = images.publish(api, project_id, ordered)

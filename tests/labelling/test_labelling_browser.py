@@ -16,12 +16,14 @@ from factories import draw
 from labelling_fixtures import CLASSES, Running, expected
 from PIL import Image
 
+from al_loop import outlines
 from al_loop.boxes import Boxes
 from al_loop.labelling import server
+from al_loop.labelling.project import ensure_project
 from al_loop.labelling.pull import pull
 from al_loop.labelling.push import push
 from al_loop.labelling.serving import LocalFiles
-from al_loop.labelling.tasks import Edits, OutgoingTask, TaskState
+from al_loop.labelling.tasks import Edits, OutgoingTask, PulledTask, TaskState
 
 pytestmark = [
     pytest.mark.server,
@@ -29,6 +31,7 @@ pytestmark = [
 ]
 
 SIZE = (640, 400)
+POLYGON = [(100.0, 80.0), (260.0, 80.0), (260.0, 170.0)]
 DRAWN = [[100.0, 80.0, 160.0, 90.0], [400.0, 200.0, 90.0, 120.0]]  # x, y, w, h px
 
 
@@ -74,6 +77,11 @@ _PICTURE = """() => {
 }"""
 _REGIONS = "() => window.Htx?.annotationStore?.selected?.regions?.map(r => [r.x, r.y, r.width, r.height])"
 
+#: The keys of the labels that are chosen now.
+_CHOSEN = """() => [...window.Htx.annotationStore.selected.names.values()]
+  .flatMap(control => control.children ?? []).filter(label => label.selected).map(label => label.hotkey)"""
+_POINTS = "() => window.Htx.annotationStore.selected.regions.find(r => r.type === 'polygonregion')"
+
 
 class Desk:
     """What a person sees and does, in px of the picture."""
@@ -108,6 +116,12 @@ class Desk:
         self._move(x, y)
         self.page.mouse.down()
         self.page.mouse.up()
+
+    def choose(self, key: str) -> None:
+        """Press the key of a label, and wait until it is chosen and its tool is there."""
+        self.page.keyboard.press(key)
+        self.page.wait_for_function(f"() => ({_CHOSEN})().join() === '{key}'")
+        self.page.wait_for_timeout(500)
 
     def _move(self, x: float, y: float) -> None:
         self.page.mouse.move(self.x + x * self.width / SIZE[0], self.y + y * self.height / SIZE[1])
@@ -195,3 +209,59 @@ def _green_and_red(shot: Path, desk: Desk) -> bool:
     # Red is the first class and green the second; the picture is grey with yellow blocks.
     first, second = near(100, 125), near(400, 260)
     return bool((first[:, 0] - first[:, 1]).max() > 80 and (second[:, 1] - second[:, 0]).max() > 40)
+
+
+def test_outlines_drawn_in_the_browser_come_back(label_studio: Running, page: Any, tmp_path: Path) -> None:
+    connection = label_studio.info.connection
+    project = ensure_project(connection, "outlines in the browser", CLASSES, outlined=True)
+    some = tasks(tmp_path, 1)
+    images = LocalFiles(server.media_root(label_studio.home))
+    result = push(
+        connection, project, "c1", some,
+        model_version="m1", classes=CLASSES, images=images, outlined=True,
+    )  # fmt: skip
+
+    def pulled() -> PulledTask:
+        (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES, outlined=True)
+        return task
+
+    desk = Desk(page)
+    page.goto(result.queue_url)
+    desk.open(pulled().task_id or 0)
+    np.testing.assert_allclose(desk.boxes(), DRAWN, atol=1e-6)  # the model's, as ever
+    page.screenshot(path=str(tmp_path / "outlines.png"))
+    # The first box becomes a polygon of three corners, closed by a click on the first.
+    desk.click(180, 125)
+    page.keyboard.press("Backspace")
+    page.wait_for_function(f"() => ({_REGIONS})().length === 1")
+    desk.choose("1")
+    for number, corner in enumerate(POLYGON, start=1):
+        desk.click(*corner)
+        page.wait_for_function(f"() => ({_POINTS})()?.points.length === {number}")
+        page.wait_for_timeout(300)  # two clicks at once are something else
+    desk.click(*POLYGON[0])
+    page.wait_for_function(f"() => ({_POINTS})().closed")
+    page.keyboard.press("Escape")
+    # The second class of the brush: one stroke.
+    desk.choose("5")
+    desk.drag((40, 280), (140, 280))
+    page.wait_for_function(f"() => ({_REGIONS})().length === 3")
+    desk.press("Submit current annotation")
+
+    task = pulled()
+    assert task.state is TaskState.LABELLED
+    assert task.edits == Edits(kept=1, deleted=1, added=2)
+    assert task.boxes is not None
+    assert task.boxes.labels.tolist() == [1, 0, 1]
+    assert task.boxes.outlines is not None
+    box, polygon, painted = task.boxes.outlines
+    assert box is None
+    assert isinstance(polygon, list)
+    np.testing.assert_allclose(np.array(polygon).reshape(-1, 2), POLYGON, atol=2)
+    assert isinstance(painted, dict)
+    assert painted["size"] == [SIZE[1], SIZE[0]]
+    x1, y1, x2, y2 = task.boxes.xyxy[2]
+    assert x1 < 40
+    assert x2 > 140
+    assert (y1 + y2) / 2 == pytest.approx(280, abs=2)
+    assert outlines.area(painted) == pytest.approx((x2 - x1) * (y2 - y1), rel=0.1)  # a bar with round ends

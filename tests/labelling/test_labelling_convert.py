@@ -175,7 +175,7 @@ def test_the_annotator_moves_relabels_deletes_and_adds() -> None:
 def test_labelling_config_carries_any_class_name() -> None:
     names = ["a&b", '<q">', "größe", *map(str, range(30))]
     config = labelling_config(names)
-    assert read_labels(config) == names
+    assert read_labels(config) == {"label": names}
     assert 'hotkey="1"' in config
     check_labels(1, config, names)
     with pytest.raises(LabelStudioError, match="distinct"):

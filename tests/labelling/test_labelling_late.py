@@ -15,6 +15,8 @@ from msgspec import structs
 from al_loop import bridge, library, models
 from al_loop.boxes import Boxes
 from al_loop.connect import server_name
+from al_loop.cycle import restart_labelling
+from al_loop.errors import LabelStudioError
 from al_loop.labelling.connection import Json
 from al_loop.labelling.push import batch_filter
 from al_loop.labelling.tasks import PulledTask
@@ -187,6 +189,59 @@ def test_killed_while_labels_are_written(line: Line, monkeypatch: pytest.MonkeyP
         assert line.labels() == {}
     assert line.pull(1).counts == {"labelled": 2}
     assert set(line.labels()) == set(ids)
+
+
+def test_outlines_are_kept_and_a_change_of_one_is_found(line: Line) -> None:
+    config = structs.replace(line.workspace.config, task="segmentation")
+    line.workspace = Workspace(line.workspace.root, config, line.workspace.store)
+    (image, _) = line.push(1)
+
+    def drawn(*points: tuple[float, float]) -> Json:
+        return {
+            "id": "p", "from_name": "polygon", "to_name": "image", "type": "polygonlabels", "image_rotation": 0,
+            "original_width": 96, "original_height": 64,
+            "value": {"points": points, "closed": True, "polygonlabels": ["nut"]},
+        }  # fmt: skip
+
+    def outline() -> list[float]:
+        (item,) = library.labelled(line.workspace, outlines=True)
+        assert item.boxes.outlines is not None
+        np.testing.assert_allclose(item.boxes.xyxy, [[9.6, 6.4, 48, 32]])
+        return item.boxes.outlines[0][0]  # type: ignore[index]
+
+    task = line.task(1, image)["id"]
+    path = f"tasks/{task}/annotations/"
+    made = line.request("POST", path, {"result": [drawn((10, 10), (50, 10), (50, 50))]})["id"]
+    assert line.pull(1).counts == {"labelled": 1, "pending": 1}
+    np.testing.assert_allclose(outline(), [9.6, 6.4, 48, 6.4, 48, 32])
+    line.finish(1)
+    line.push(2)
+    assert line.pull(2).late == 0
+    # The hull stays what it is: only the outline says more.
+    line.request("PATCH", f"annotations/{made}/", {"result": [drawn((10, 10), (50, 10), (10, 50))]})
+    assert line.pull(2).late == 1
+    np.testing.assert_allclose(outline(), [9.6, 6.4, 48, 6.4, 9.6, 32])
+    line.request("PATCH", f"annotations/{made}/", {"result": []})
+    assert line.pull(2).late == 1
+    (item,) = library.labelled(line.workspace, outlines=True)
+    assert item.boxes.outlines is None
+
+
+def test_a_project_for_rectangles_is_left_when_outlines_are_wanted(line: Line) -> None:
+    line.push(1)
+    line.finish(1)
+    config = structs.replace(line.workspace.config, task="segmentation")
+    line.workspace = Workspace(line.workspace.root, config, line.workspace.store)
+    with pytest.raises(
+        LabelStudioError, match="Begin another project with: al-loop label-studio new-project"
+    ):
+        line.push(2)
+    before = line.project
+    restart_labelling(line.workspace)
+    line.workspace.store.execute("DELETE FROM picks WHERE cycle = 2")
+    line.workspace.store.execute("DELETE FROM cycles WHERE number = 2")
+    line.push(2)
+    assert line.project != before
 
 
 def test_a_later_cycle_says_more_than_an_older_one(line: Line) -> None:
