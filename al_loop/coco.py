@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from al_loop.boxes import Boxes
 from al_loop.errors import DataError
 from al_loop.files import write_json
+from al_loop.outlines import area
 from al_loop.samples import LabelledImage
 
 _SHOWN = 5  # problems spelled out in one message
@@ -79,25 +80,37 @@ def summarise(problems: Sequence[str]) -> str:
     return "".join(f"\n  {problem}" for problem in problems[:_SHOWN]) + more
 
 
-def write_coco(path: Path, labelled: Sequence[LabelledImage], classes: Sequence[str]) -> None:
-    """Write images (by absolute path) and boxes for a trainer; ids count from 1."""
+def write_coco(
+    path: Path,
+    labelled: Sequence[LabelledImage],
+    classes: Sequence[str],
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Write images, boxes and outlines, whole or not at all; ids count from 1.
+
+    names: what the file is to call each image, by its id; without, it is found by its absolute path, as by a trainer.
+    """
     annotations: list[dict[str, Any]] = []
     for number, item in enumerate(labelled, start=1):
-        for (x1, y1, x2, y2), label in zip(item.boxes.xyxy.tolist(), item.boxes.labels.tolist(), strict=True):
+        outlines = item.boxes.outlines or (None,) * len(item.boxes)
+        rows = zip(item.boxes.xyxy.tolist(), item.boxes.labels.tolist(), outlines, strict=True)
+        for (x1, y1, x2, y2), label, outline in rows:
+            drawn = {} if outline is None else {"segmentation": outline}
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": number,
                     "category_id": label + 1,
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": (x2 - x1) * (y2 - y1),
+                    "area": (x2 - x1) * (y2 - y1) if outline is None else area(outline),
                     "iscrowd": 0,
+                    **drawn,
                 }
             )
     images = [
         {
             "id": number,
-            "file_name": str(item.image.path),
+            "file_name": names[item.image.id] if names else str(item.image.path),
             "width": item.image.width,
             "height": item.image.height,
             "image_sha256": item.image.id,

@@ -29,7 +29,7 @@ def init(folder: Path, classes: str) -> None:
 
 @click.group()
 def pool() -> None:
-    """Photographs: the unlabelled pool and the validation set."""
+    """Photographs: the pool, its labels, and the validation set."""
 
 
 @pool.command("add")
@@ -71,6 +71,20 @@ def add_val(start: Path | None, coco: Path, name: str) -> None:
     _show_refused(report.refused)
     if problems:
         click.echo(f"{len(problems)} problems in {coco.name}:{summarise(problems)}")
+
+
+@pool.command("export")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.pass_obj
+def export(start: Path | None, file: Path) -> None:
+    """Write everything that people have labelled to FILE (COCO JSON), with the outlines they have drawn."""
+    from al_loop.labels import export_labels
+
+    done = export_labels(open_workspace(start), file)
+    click.echo(
+        f"{file}: {done.images} images, {done.empty} of them empty, {done.boxes} boxes, "
+        f"{done.outlines} with an outline; {done.skipped} skipped images are left out"
+    )
 
 
 @pool.command("list")
