@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
@@ -86,9 +87,10 @@ def answered_elsewhere(workspace: Workspace, cycle: int) -> set[str]:
     return {str(row["image_id"]) for row in rows}
 
 
-def batch_name(cycle: int) -> str:
-    """Return the name of a cycle's batch; the project is the workspace's own."""
-    return f"cycle-{cycle}"
+def batch_name(workspace: Workspace, cycle: int) -> str:
+    """Return the name of a cycle's batch: what the keys of its tasks begin with."""
+    row = workspace.store.row("SELECT task_key FROM picks WHERE cycle = ?", cycle)
+    return str(row["task_key"]).rpartition("/")[0] if row else f"{_mark(workspace)}/cycle-{cycle}"
 
 
 def push_picks(
@@ -105,7 +107,7 @@ def push_picks(
     sources = source_names(workspace, [pick.image_id for pick in picks])
     tasks = [
         OutgoingTask(
-            key=task_key(cycle, pick),
+            key=task_key(workspace, cycle, pick.image_id),
             image_id=pick.image_id,
             image_path=file.path,
             file_name=sources[pick.image_id],
@@ -122,7 +124,7 @@ def push_picks(
     return project_id, push(
         connection,
         project_id,
-        batch_name(cycle),
+        batch_name(workspace, cycle),
         tasks,
         model_version=model_id,
         classes=workspace.config.classes,
@@ -154,7 +156,7 @@ def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) 
     tasks = pull(
         connection,
         project_id,
-        batch_name(cycle),
+        batch_name(workspace, cycle),
         expected,
         classes=workspace.config.classes,
         policy=_policy(workspace),
@@ -235,9 +237,17 @@ def _policy(workspace: Workspace) -> Policy:
     return Policy(settings.annotators, settings.users)
 
 
-def task_key(cycle: int, pick: Pick) -> str:
-    """Return what a task is known by; the server's own ids are reused after a deletion."""
-    return f"{batch_name(cycle)}/{pick.image_id}"
+def task_key(workspace: Workspace, cycle: int, image_id: str) -> str:
+    """Return what a task is known by: workspace, cycle and image; the server's own ids are reused after a deletion."""
+    return f"{batch_name(workspace, cycle)}/{image_id}"
+
+
+def _mark(workspace: Workspace) -> str:
+    """Return what tells this workspace from others of its name on the same server, made on the first call."""
+    workspace.store.execute("INSERT OR IGNORE INTO facts VALUES ('workspace', ?)", secrets.token_hex(4))
+    row = workspace.store.row("SELECT value FROM facts WHERE key = 'workspace'")
+    assert row is not None
+    return str(row["value"])
 
 
 def _remember(workspace: Workspace, cycle: int, task: PulledTask) -> None:

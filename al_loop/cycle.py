@@ -113,7 +113,7 @@ def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick
                 p.image_id,
                 p.uncertainty,
                 p.reason,
-                bridge.task_key(cycle.number, p),
+                bridge.task_key(workspace, cycle.number, p.image_id),
                 "known" if p.known else "selected",
                 int(p.audit),
             )

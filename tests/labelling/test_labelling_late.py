@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from al_loop.labelling.tasks import PulledTask
 from al_loop.picks import Pick
 from al_loop.samples import Prediction
 from al_loop.shards import ShardStore
-from al_loop.workspace import Workspace
+from al_loop.workspace import Workspace, open_workspace
 
 pytestmark = pytest.mark.server
 
@@ -33,9 +34,8 @@ class Line:
 
     def __init__(self, workspace: Workspace, running: Running, url: str | None = None) -> None:
         settings = structs.replace(workspace.config.label_studio, url=url or running.info.url)
-        config = structs.replace(
-            workspace.config, name=workspace.root.parent.name[-40:], label_studio=settings
-        )
+        name = workspace.config.name if workspace.config.name == "twin" else workspace.root.parent.name[-40:]
+        config = structs.replace(workspace.config, name=name, label_studio=settings)
         self.workspace, self.running = Workspace(workspace.root, config, workspace.store), running
         models.register_model(workspace, "m0", "import", "0" * 64, None, None)
         self.project = 0
@@ -66,7 +66,7 @@ class Line:
                 cycle,
                 p.rank,
                 p.image_id,
-                bridge.task_key(cycle, p),
+                bridge.task_key(self.workspace, cycle, p.image_id),
             )
         self.project, _ = bridge.push_picks(self.workspace, cycle, picks, store.load(), "m0")
         return ids
@@ -79,7 +79,9 @@ class Line:
 
     def task(self, cycle: int, image: str) -> Json:
         with self.running.info.connection.open() as api:
-            there = api.tasks(self.project, batch_filter(f"cycle-{cycle}"), whole=True)
+            there = api.tasks(
+                self.project, batch_filter(bridge.batch_name(self.workspace, cycle)), whole=True
+            )
         (found,) = [t for t in there if t["data"]["image_id"] == image]
         return found
 
@@ -270,3 +272,30 @@ def test_training_takes_the_labels_as_they_were_pulled(line: Line, tmp_path: Pat
     assert item.image.id == first[0]
     assert len(item.boxes) == 1
     assert library.labels_hash([item]) == library.labels_hash(library.from_snapshot(line.workspace, kept))
+
+
+def test_two_workspaces_of_one_name_do_not_mix(
+    filled: Workspace, label_studio: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies with the same photographs at one server: even in one project each sees its own tasks only."""
+    monkeypatch.setenv("AL_LOOP_LABEL_STUDIO_TOKEN", label_studio.info.token)
+    shutil.copytree(filled.root, tmp_path / "copy")
+    copy = open_workspace(tmp_path / "copy")
+    copy = Workspace(copy.root, structs.replace(copy.config, name="twin"), copy.store)
+    original = Workspace(filled.root, structs.replace(filled.config, name="twin"), filled.store)
+    one, two = Line(original, label_studio), Line(copy, label_studio)
+    key = f"label_studio_project {server_name(one.workspace)}"
+    ids = one.push(1)
+    copy.store.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", key, str(one.project))
+    assert two.push(1) == ids
+    assert two.project == one.project
+    one.submit(1, ids[0])
+    assert one.pull(1).counts == {"labelled": 1, "pending": 1}
+    assert two.pull(1).counts == {"pending": 2}
+
+
+def test_a_cycle_that_was_pushed_under_an_older_name_is_found(line: Line) -> None:
+    ids = line.push(1)
+    line.workspace.store.execute("UPDATE picks SET task_key = 'cycle-1/' || image_id")
+    assert bridge.batch_name(line.workspace, 1) == "cycle-1"
+    assert bridge.task_key(line.workspace, 1, ids[0]) == f"cycle-1/{ids[0]}"
