@@ -14,15 +14,19 @@ import pytest
 from desk import Desk, chromium, needs_chromium
 from factories import draw
 from labelling_fixtures import CLASSES, Running, expected
+from PIL import Image
 
 from al_loop import outlines
+from al_loop import library
 from al_loop.boxes import Boxes
+from al_loop.ingest import add_images
 from al_loop.labelling import server
 from al_loop.labelling.project import ensure_project
 from al_loop.labelling.pull import pull
 from al_loop.labelling.push import push
-from al_loop.labelling.serving import LocalFiles
 from al_loop.labelling.tasks import Edits, OutgoingTask, PulledTask, TaskState
+from al_loop.labelling.serving import LocalFiles, Upload
+from al_loop.workspace import Workspace
 
 pytestmark = [pytest.mark.server, needs_chromium]
 
@@ -136,6 +140,55 @@ def test_the_whole_picture_is_seen(
         desk.screenshot(tmp_path / f"{width}.png")
         assert desk.corners() == [True] * 4
         assert desk.height > 0.6 * height  # as large as there is room
+
+
+@pytest.mark.parametrize("way", ["local-files", "upload"])
+def test_a_photograph_that_was_taken_upright(
+    label_studio: Running, project: int, desk: Desk, workspace: Workspace, tmp_path: Path, way: str
+) -> None:
+    """A phone stores its sensor's rows and a note to turn them: 400x300 px that people see as 300x400."""
+    phone = Image.Exif()
+    phone[0x0112] = 6  # turn by 90 degrees clockwise
+    draw(400, 300, [[40, 30, 100, 60]]).save(tmp_path / "phone.jpg", exif=phone, quality=95)
+    add_images(workspace, [tmp_path / "phone.jpg"])
+    (photo,) = library.unlabelled(workspace)
+    # (x, y) of the sensor is at (300 - y, x).
+    part = [210.0, 40.0, 60.0, 100.0]
+    boxes = Boxes(np.array([[210.0, 40.0, 270.0, 140.0]]), np.array([0]), np.array([0.9]))
+    some = [
+        OutgoingTask(
+            "ws/c1/0", photo.id, photo.path, "phone.jpg", photo.width, photo.height, boxes, 1.0, 0, "unsure"
+        )
+    ]
+    connection = label_studio.info.connection
+    images = LocalFiles(server.media_root(label_studio.home)) if way == "local-files" else Upload()
+    queue = push(
+        connection, project, "c1", some, model_version="m1", classes=CLASSES, images=images
+    ).queue_url
+    (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES)
+
+    desk.page.goto(queue)
+    desk.open(task.task_id or 0, boxes=1)
+    assert desk.size == (photo.width, photo.height) == (300, 400)
+    assert desk.width / desk.height == pytest.approx(300 / 400, rel=0.01)
+    np.testing.assert_allclose(desk.boxes(), [part], atol=1e-6)
+    seen = desk.screenshot(tmp_path / "upright.png")
+    for x, y in ((210, 90), (270, 90), (240, 40), (240, 140)):  # a red frame on each side of the part
+        edge = desk.near(seen, x, y)
+        assert (edge[:, 0] - edge[:, 1]).max() > 100
+    for x, y in ((200, 90), (280, 90), (240, 30), (240, 150)):  # which is inside of it, and nowhere else
+        assert desk.near(seen, x, y).max() < 130
+    assert desk.near(seen, 240, 90)[:, :2].min() > 130
+
+    desk.click(240, 90)
+    desk.drag((240, 90), (210, 140))
+    moved = desk.boxes()
+    np.testing.assert_allclose(moved, [[180, 90, 60, 100]], atol=2)
+    desk.submit()
+    (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES)
+    assert task.boxes is not None
+    corners = np.column_stack([moved[:, :2], moved[:, :2] + moved[:, 2:]])
+    np.testing.assert_allclose(task.boxes.xyxy, corners, atol=1e-6)
 
 
 def _red_and_green(desk: Desk, seen: np.ndarray) -> bool:
