@@ -34,6 +34,10 @@ _CORNERS = """([x, y, width, height]) => {
     .map(([left, top]) => image.parentElement.parentElement.contains(document.elementFromPoint(left, top)));
 }"""
 
+#: The keys of the labels that are chosen now.
+_CHOSEN = """() => [...window.Htx.annotationStore.selected.names.values()]
+  .flatMap(control => control.children ?? []).filter(label => label.selected).map(label => label.hotkey)"""
+
 
 @contextmanager
 def chromium() -> Iterator[Any]:
@@ -84,7 +88,7 @@ class Desk:
         """Wait until that many boxes are drawn."""
         self.page.wait_for_function(f"() => ({_REGIONS})()?.length === {boxes}")
 
-    def corners(self) -> list[bool]:
+    def corners_seen(self) -> list[bool]:
         """Whether each corner of the picture can be seen."""
         found = self.page.evaluate(_CORNERS, [self.x, self.y, self.width, self.height])
         return [bool(one) for one in found]
@@ -109,6 +113,22 @@ class Desk:
         self._move(x, y)
         self.page.mouse.down()
         self.page.mouse.up()
+
+    def click_until(self, x: float, y: float, done: str) -> None:
+        """Click until the page says so, of its `polygon`: while it sets a tool up, it hears no click."""
+        said = f"() => (polygon => {done})(window.Htx.annotationStore.selected.regions.find(r => r.points))"
+        for _ in range(5):
+            self.click(x, y)
+            self.page.wait_for_timeout(600)  # two clicks at once are something else
+            if self.page.evaluate(said):
+                return
+        raise AssertionError(f"five clicks at {x}, {y}, and not {done}")
+
+    def choose(self, key: str) -> None:
+        """Press the key of a label, and wait until it is chosen and its tool is there."""
+        self.page.keyboard.press(key)
+        self.page.wait_for_function(f"() => ({_CHOSEN})().join() === '{key}'")
+        self.page.wait_for_timeout(500)
 
     def press(self, name: str, method: str = "POST") -> int:
         """Press a button that ends a task, wait until the server has answered, and return the status."""
@@ -138,3 +158,8 @@ class Desk:
 
     def _move(self, x: float, y: float) -> None:
         self.page.mouse.move(self.x + x * self.width / self.size[0], self.y + y * self.height / self.size[1])
+
+
+def corners(boxes: np.ndarray) -> np.ndarray:
+    """Return rows of x, y, w, h as x1, y1, x2, y2."""
+    return np.column_stack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])

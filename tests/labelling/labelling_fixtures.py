@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from factories import draw
 from PIL import Image
 
 from al_loop.boxes import Boxes
@@ -14,6 +15,9 @@ from al_loop.labelling import server
 from al_loop.labelling.tasks import ExpectedTask, OutgoingTask
 
 CLASSES = ("one", "two & <three>", "drei\u00df")
+
+SIZE = (640, 400)  # px, of a picture with two blocks
+BLOCKS = [[100.0, 80.0, 160.0, 90.0], [400.0, 200.0, 90.0, 120.0]]  # x, y, w, h px
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,20 @@ def make_tasks(
             )
         )
     return tasks
+
+
+def block_tasks(folder: Path, count: int, size: tuple[int, int] = SIZE) -> list[OutgoingTask]:
+    """Return pictures with two bright blocks, and a model that found both."""
+    made = []
+    for rank in range(count):
+        path = folder / f"teil #{rank} 50%.png"
+        draw(*size, BLOCKS, seed=rank).save(path)
+        xyxy = np.array([[x, y, x + w, y + h] for x, y, w, h in BLOCKS])
+        boxes = Boxes(xyxy, np.array([0, 1]), np.array([0.9, 0.6]))
+        made.append(
+            OutgoingTask(f"ws/c1/{rank}", f"{rank}" * 64, path, path.name, *size, boxes, 1.0, rank, "unsure")
+        )
+    return made
 
 
 def expected(tasks: list[OutgoingTask]) -> list[ExpectedTask]:

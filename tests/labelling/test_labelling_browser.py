@@ -11,28 +11,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from desk import Desk, chromium, needs_chromium
+from desk import Desk, chromium, corners, needs_chromium
 from factories import draw
-from labelling_fixtures import CLASSES, Running, expected
+from labelling_fixtures import BLOCKS, CLASSES, SIZE, Running, block_tasks, expected
 from PIL import Image
 
-from al_loop import outlines
-from al_loop import library
+from al_loop import library, outlines
 from al_loop.boxes import Boxes
 from al_loop.ingest import add_images
 from al_loop.labelling import server
 from al_loop.labelling.project import ensure_project
 from al_loop.labelling.pull import pull
 from al_loop.labelling.push import push
-from al_loop.labelling.tasks import Edits, OutgoingTask, PulledTask, TaskState
 from al_loop.labelling.serving import LocalFiles, Upload
+from al_loop.labelling.tasks import Edits, OutgoingTask, PulledTask, TaskState
 from al_loop.workspace import Workspace
 
 pytestmark = [pytest.mark.server, needs_chromium]
 
-SIZE = (640, 400)
 POLYGON = [(100.0, 80.0), (260.0, 80.0), (260.0, 170.0)]
-DRAWN = [[100.0, 80.0, 160.0, 90.0], [400.0, 200.0, 90.0, 120.0]]  # x, y, w, h px
 
 
 @pytest.fixture
@@ -43,24 +40,10 @@ def desk(label_studio: Running) -> Iterator[Desk]:
         yield Desk.log_in(browser, info.url, info.email, info.password)
 
 
-def tasks(folder: Path, count: int, size: tuple[int, int] = SIZE) -> list[OutgoingTask]:
-    """Pictures with two bright blocks, and a model that found both."""
-    made = []
-    for rank in range(count):
-        path = folder / f"teil #{rank} 50%.png"
-        draw(*size, DRAWN, seed=rank).save(path)
-        xyxy = np.array([[x, y, x + w, y + h] for x, y, w, h in DRAWN])
-        boxes = Boxes(xyxy, np.array([0, 1]), np.array([0.9, 0.6]))
-        made.append(
-            OutgoingTask(f"ws/c1/{rank}", f"{rank}" * 64, path, path.name, *size, boxes, 1.0, rank, "unsure")
-        )
-    return made
-
-
 def test_what_people_do_in_the_browser_comes_back(
     label_studio: Running, project: int, desk: Desk, tmp_path: Path
 ) -> None:
-    some = tasks(tmp_path, 4)
+    some = block_tasks(tmp_path, 4)
     images = LocalFiles(server.media_root(label_studio.home))
     connection = label_studio.info.connection
     result = push(
@@ -76,7 +59,7 @@ def test_what_people_do_in_the_browser_comes_back(
     # The first in the queue: the picture has loaded, and the boxes are where the model put them.
     desk.open(ids[0], boxes=2)
     assert desk.size == SIZE
-    np.testing.assert_allclose(desk.boxes(), DRAWN, atol=1e-6)
+    np.testing.assert_allclose(desk.boxes(), BLOCKS, atol=1e-6)
     assert _red_and_green(desk, desk.screenshot(tmp_path / "opened.png"))
     desk.click(180, 125)
     desk.drag((180, 125), (220, 145))
@@ -96,7 +79,7 @@ def test_what_people_do_in_the_browser_comes_back(
 
     # Nothing is there after all.
     desk.open(ids[2], boxes=2)
-    for x, y, w, h in DRAWN:
+    for x, y, w, h in BLOCKS:
         desk.click(x + w / 2, y + h / 2)
         desk.page.keyboard.press("Backspace")
     desk.wait_for(boxes=0)
@@ -109,9 +92,8 @@ def test_what_people_do_in_the_browser_comes_back(
     found = pulled()
     states = [task.state for task in found]
     assert states == [TaskState.LABELLED, TaskState.LABELLED, TaskState.EMPTY, TaskState.SKIPPED]
-    for task, shown in ((found[0], moved), (found[1], np.vstack([DRAWN, added]))):
-        corners = np.column_stack([shown[:, :2], shown[:, :2] + shown[:, 2:]])
-        np.testing.assert_allclose(task.boxes.xyxy, corners, atol=1e-6)
+    for task, shown in ((found[0], moved), (found[1], np.vstack([BLOCKS, added]))):
+        np.testing.assert_allclose(task.boxes.xyxy, corners(shown), atol=1e-6)
     assert found[1].boxes.labels.tolist() == [0, 1, 2]
     assert [task.edits for task in found[:3]] == [
         Edits(kept=1, moved=1),
@@ -127,7 +109,7 @@ def test_the_whole_picture_is_seen(
 ) -> None:
     """Label Studio alone would hide the sides of a small wide picture, and the lower end of a high one."""
     connection = label_studio.info.connection
-    some = tasks(tmp_path, 1, size)
+    some = block_tasks(tmp_path, 1, size)
     images = LocalFiles(server.media_root(label_studio.home))
     queue = push(
         connection, project, "c1", some, model_version="m1", classes=CLASSES, images=images
@@ -138,7 +120,7 @@ def test_the_whole_picture_is_seen(
         desk.page.goto(queue)
         desk.open(task.task_id or 0, boxes=2)
         desk.screenshot(tmp_path / f"{width}.png")
-        assert desk.corners() == [True] * 4
+        assert desk.corners_seen() == [True] * 4
         assert desk.height > 0.6 * height  # as large as there is room
 
 
@@ -187,8 +169,7 @@ def test_a_photograph_that_was_taken_upright(
     desk.submit()
     (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES)
     assert task.boxes is not None
-    corners = np.column_stack([moved[:, :2], moved[:, :2] + moved[:, 2:]])
-    np.testing.assert_allclose(task.boxes.xyxy, corners, atol=1e-6)
+    np.testing.assert_allclose(task.boxes.xyxy, corners(moved), atol=1e-6)
 
 
 def _red_and_green(desk: Desk, seen: np.ndarray) -> bool:
@@ -198,10 +179,10 @@ def _red_and_green(desk: Desk, seen: np.ndarray) -> bool:
     return bool((first[:, 0] - first[:, 1]).max() > 80 and (second[:, 1] - second[:, 0]).max() > 40)
 
 
-def test_outlines_drawn_in_the_browser_come_back(label_studio: Running, page: Any, tmp_path: Path) -> None:
+def test_outlines_drawn_in_the_browser_come_back(label_studio: Running, desk: Desk, tmp_path: Path) -> None:
     connection = label_studio.info.connection
     project = ensure_project(connection, "outlines in the browser", CLASSES, outlined=True)
-    some = tasks(tmp_path, 1)
+    some = block_tasks(tmp_path, 1)
     images = LocalFiles(server.media_root(label_studio.home))
     result = push(
         connection, project, "c1", some,
@@ -212,28 +193,25 @@ def test_outlines_drawn_in_the_browser_come_back(label_studio: Running, page: An
         (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES, outlined=True)
         return task
 
-    desk = Desk(page)
-    page.goto(result.queue_url)
-    desk.open(pulled().task_id or 0)
-    np.testing.assert_allclose(desk.boxes(), DRAWN, atol=1e-6)  # the model's, as ever
-    page.screenshot(path=str(tmp_path / "outlines.png"))
+    desk.page.goto(result.queue_url)
+    desk.open(pulled().task_id or 0, boxes=2)
+    np.testing.assert_allclose(desk.boxes(), BLOCKS, atol=1e-6)  # the model's, as ever
+    assert desk.corners_seen() == [True] * 4
     # The first box becomes a polygon of three corners, closed by a click on the first.
     desk.click(180, 125)
-    page.keyboard.press("Backspace")
-    page.wait_for_function(f"() => ({_REGIONS})().length === 1")
+    desk.page.keyboard.press("Backspace")
+    desk.wait_for(boxes=1)
     desk.choose("1")
     for number, corner in enumerate(POLYGON, start=1):
-        desk.click(*corner)
-        page.wait_for_function(f"() => ({_POINTS})()?.points.length === {number}")
-        page.wait_for_timeout(300)  # two clicks at once are something else
-    desk.click(*POLYGON[0])
-    page.wait_for_function(f"() => ({_POINTS})().closed")
-    page.keyboard.press("Escape")
+        desk.click_until(*corner, f"polygon?.points.length === {number}")
+    desk.click_until(*POLYGON[0], "polygon.closed")
+    desk.page.keyboard.press("Escape")
     # The second class of the brush: one stroke.
     desk.choose("5")
     desk.drag((40, 280), (140, 280))
-    page.wait_for_function(f"() => ({_REGIONS})().length === 3")
-    desk.press("Submit current annotation")
+    desk.wait_for(boxes=3)
+    desk.screenshot(tmp_path / "outlines.png")
+    desk.submit()
 
     task = pulled()
     assert task.state is TaskState.LABELLED
