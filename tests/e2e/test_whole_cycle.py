@@ -18,6 +18,7 @@ import httpx
 import jsonschema
 import numpy as np
 import pytest
+from command import al_loop
 
 from al_loop import library
 from al_loop.boxes import Boxes
@@ -54,19 +55,6 @@ tolerance = 1.0
 [label_studio]
 min_score = 0.05
 """
-
-
-def al_loop(workspace: Path, *args: object, status: int = 0) -> str:
-    """Run a command as a user does; return what it prints, fail with what it says."""
-    done = subprocess.run(
-        [sys.executable, "-m", "al_loop", "-w", str(workspace), *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert done.returncode == status, f"{args}: {done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
