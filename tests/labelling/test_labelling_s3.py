@@ -10,16 +10,20 @@ from typing import Any
 
 import boto3
 import httpx
+import numpy as np
 import pytest
-from labelling_fixtures import CLASSES, Running, make_tasks
+from desk import Desk, chromium, needs_chromium
+from labelling_fixtures import BLOCKS, CLASSES, SIZE, Running, block_tasks, expected, make_tasks
 from moto.server import ThreadedMotoServer
 
 from al_loop.errors import ConfigError, LabelStudioError
 from al_loop.labelling import environment, server
 from al_loop.labelling.inspect import inspect
 from al_loop.labelling.project import ensure_project
+from al_loop.labelling.pull import pull
 from al_loop.labelling.push import push
 from al_loop.labelling.s3 import S3Objects, server_key
+from al_loop.labelling.tasks import TaskState
 
 pytestmark = pytest.mark.server
 KEY = {
@@ -119,6 +123,35 @@ def test_images_go_to_the_bucket_once_and_the_server_signs_addresses(
     with plant.info.connection.open() as api:
         assert len(api.s3_storages(project)) == 1
         assert "Credential=another" in api.resolve(project, urls[0])
+
+
+@needs_chromium
+def test_annotators_see_the_images(plant: Running, images: S3Objects, tmp_path: Path) -> None:
+    """The browser gets the picture from the bucket, from an address that the server signed, and from nowhere else."""
+    connection, some = plant.info.connection, block_tasks(tmp_path, 1)
+    project = ensure_project(connection, "in the bucket", CLASSES)
+    queue = push(
+        connection, project, "c1", some, model_version="m1", classes=CLASSES, images=images
+    ).queue_url
+    (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES)
+    asked: list[str] = []
+    with chromium() as browser:
+        desk = Desk.log_in(browser, plant.info.url, plant.info.email, plant.info.password)
+        desk.page.on("request", lambda request: asked.append(request.url))
+        desk.page.goto(queue)
+        desk.open(task.task_id or 0, boxes=2)
+        assert desk.size == SIZE
+        np.testing.assert_allclose(desk.boxes(), BLOCKS, atol=1e-6)
+        seen = desk.screenshot(tmp_path / "bucket.png")
+        assert desk.near(seen, 180, 125)[:, :2].min() > 130  # a yellow block, and not an empty page
+        desk.submit()
+    there = [url for url in asked if str(images.endpoint) in url]
+    assert there
+    assert all(
+        url.startswith(f"{images.endpoint}/{images.bucket}/") and "X-Amz-Signature" in url for url in there
+    )
+    (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES)
+    assert task.state is TaskState.LABELLED
 
 
 def test_only_the_bucket_can_be_seen(plant: Running, client: Any, images: S3Objects, tmp_path: Path) -> None:
