@@ -36,11 +36,11 @@ classes = ["bolt", "nut"]
 config = "small"
 image_size = [96, 64]
 [pretrain]
-epochs = 12
+epochs = 8
 batch_size = 8
 lr = 2e-3
 repeat = 2
-val_every = 12
+val_every = 8
 [train]
 epochs = 1
 batch_size = 2

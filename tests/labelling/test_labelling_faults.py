@@ -154,6 +154,10 @@ def test_our_process_is_killed_at_any_request(
             proxy.fault, proxy.times = None, 1
         send(tasks, batch)
         assert keys(label_studio, project, batch) == [task.key for task in tasks], f"killed at request {at}"
+    found = state(label_studio, project)  # as many undisturbed pushes leave it
+    assert len(found["tasks"]) == 5 + 3 * count
+    assert all(versions == ["m1"] for _, _, versions in found["tasks"])
+    assert (found["model_version"], found["storages"], len(found["views"])) == ("m1", 1, count + 1)
 
 
 def test_answers_that_come_too_late(
