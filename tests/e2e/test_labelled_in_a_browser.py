@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,11 @@ classes = ["bolt", "nut"]
 config = "small"
 image_size = [96, 64]
 [pretrain]
-epochs = 8
+epochs = 12
 batch_size = 8
 lr = 2e-3
 repeat = 2
-val_every = 8
+val_every = 12
 [train]
 epochs = 1
 batch_size = 2
@@ -122,15 +122,16 @@ class Shift:
         self.drawn[image] = (corners(self.desk.boxes()), self.desk.classes())
         self.desk.screenshot(self.folder / f"task-{number}.png")
 
-    def pull_aside(self, by: tuple[float, float]) -> None:
-        """Drag a box, by a point that no other covers."""
+    def pull_aside(self, by: tuple[float, float], row: int | None = None) -> int:
+        """Drag a box, by a point that no other covers, and return which; the box of that row where one is given."""
         before = self.desk.boxes()
-        row, x, y = free_point(before)
+        row, x, y = free_point(before, range(len(before)) if row is None else [row])
         self.desk.click(x, y)
         self.desk.drag((x, y), (x + by[0], y + by[1]))
         after = self.desk.boxes()
         np.testing.assert_allclose(after[row, :2] - before[row, :2], by, atol=0.3)
         np.testing.assert_allclose(np.delete(after, row, axis=0), np.delete(before, row, axis=0))
+        return row
 
     def draw(self, key: str, width: float, height: float) -> None:
         """Draw a box where there is none, take it back, and draw it again."""
@@ -156,9 +157,10 @@ class Shift:
             self.desk.wait_for(boxes=left)
 
 
-def free_point(boxes: np.ndarray) -> tuple[int, float, float]:
-    """Return a box of x, y, w, h, and a point well inside of it and of no other."""
-    for row, (x, y, width, height) in enumerate(boxes):
+def free_point(boxes: np.ndarray, rows: Iterable[int]) -> tuple[int, float, float]:
+    """Return the first of these boxes of x, y, w, h that has a point well inside of it and of no other, and the point."""
+    for row in rows:
+        x, y, width, height = boxes[row]
         for share in (0.5, 0.3, 0.7):
             point = np.array([x + share * width, y + share * height])
             inside = ((boxes[:, :2] < point) & (point < boxes[:, :2] + boxes[:, 2:])).all(axis=1)
@@ -211,12 +213,12 @@ def label(shift: Shift, run: Any) -> None:
     """Four pictures: a box corrected, and once more after it was submitted; one added; nothing there; one skipped."""
     desk = shift.desk
     shift.open(0)
-    shift.pull_aside(by=(4, 3))
+    moved = shift.pull_aside(by=(4, 3))
     desk.submit()
     shift.open(1)
     desk.page.click("button[aria-label='Previous task']")
     shift.open(0)
-    shift.pull_aside(by=(-2, 1))
+    shift.pull_aside(by=(-2, 1), row=moved)
     shift.note(0)
     desk.press("submit", "PATCH")
     desk.page.click("button[aria-label='Next task']")
