@@ -56,6 +56,8 @@ class ScoreConfig(Section, frozen=True):
     """The forward pass over the pool."""
 
     score_thr: Fraction = 0.05  # detections below are dropped
+    # Of the pool; sets that models are judged on are always scored in "fp32". "auto": "bf16" where the machine computes it.
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
     batch_size: Positive = 8
     workers: Annotated[int, msgspec.Meta(ge=0)] | None = None
     shard_size: Positive = 256  # images per file; a killed run loses at most one

@@ -67,16 +67,22 @@ def score(
     *,
     features: bool = False,
     change: str = "",
+    exact: bool = False,
 ) -> list[Unreadable]:
-    """Score the images, or changed copies, that `folder` does not hold yet; return those that could not be read."""
-    from al_loop.detector.score import score_images
+    """Score the images, or changed copies, that `folder` does not hold yet; return those that could not be read.
+
+    exact: in float32 whatever the settings say, for what models are judged by.
+    """
+    from al_loop.detector.score import precision_here, score_images
 
     store = ShardStore(folder)
     known = store.image_ids()
     if all(image.id in known for image in images):
         return []
-    settings = replace(_score_settings(workspace), features=features, change=change)
-    return score_images(load_detector(workspace, model), images, store, settings, progress)
+    detector = load_detector(workspace, model)
+    precision = "fp32" if exact else precision_here(workspace.config.score.precision, detector.device)
+    settings = replace(_score_settings(workspace), features=features, change=change, precision=precision)
+    return score_images(detector, images, store, settings, progress)
 
 
 def train_model(
@@ -213,7 +219,7 @@ def predictions(workspace: Workspace, model: Model, name: str, reporter: Reporte
     folder = model.folder / "validation" / f"thr-{workspace.config.score.score_thr:g}"
     images = [item.image for item in library.validation(workspace, name)]
     with reporter.progress(f"{model.id}: {name}") as progress:
-        score(workspace, model, images, folder, progress)
+        score(workspace, model, images, folder, progress, exact=True)
     scored = ShardStore(folder).load()
     return {image: scored.boxes(i) for i, image in enumerate(scored.image_ids)}
 
@@ -244,7 +250,7 @@ def judge(
     """Return a model's metrics on a labelled set; its predictions stay in `folder`."""
     from al_loop.detector.evaluate import evaluate
 
-    score(workspace, model, [item.image for item in labelled], folder, progress)
+    score(workspace, model, [item.image for item in labelled], folder, progress, exact=True)
     scored = ShardStore(folder).load()
     predicted = {name: scored.boxes(i) for i, name in enumerate(scored.image_ids)}
     return evaluate(labelled, predicted, workspace.config.classes)

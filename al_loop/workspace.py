@@ -51,9 +51,11 @@ class Workspace:
     def scores_dir(self, model_id: str, change: str = "") -> Path:
         """Return the folder of the shards with what a model says of the pool, or of changed copies of it.
 
-        Each threshold has its own, and so have scores with features.
+        Each threshold has its own, and so have scores with features, and of a precision that was asked for.
         """
         name = f"thr-{self.config.score.score_thr:g}"
+        if self.config.score.precision != "fp32":
+            name += f"-{self.config.score.precision}"
         if self.config.cycle.strategy in FEATURE_STRATEGIES:
             name += "-features"
         return self.root / "scores" / model_id / (f"{name}-{change}" if change else name)

@@ -1,91 +1,242 @@
-"""Images per second of scoring a pool, and its ratio to the bare forward pass, in one run.
+"""Scoring a pool beside mmdet's own inferencer and the bare forward pass: the same model, weights and files, in one run.
 
-    .venv/bin/python benchmarks/scoring.py WORKSPACE [--images 100] [--repeats 3]
+    .venv/bin/python benchmarks/scoring.py --photographs FOLDER [--workspace WORKSPACE | --config r50]
+        [--images 48] [--repeats 5] [--truth COCO.json]
 
-Scoring decodes, resizes, runs the model, keeps whole distributions and pooled features, and writes
-shards; the bare pass runs the same model on tensors that are in memory already. Interleaved repeats.
+  inferencer     mmdet's DetInferencer on the files, without pictures and files of its own, at its best batch size
+  scoring        al-loop's: files to shards, with whole distributions, margins' scores and pooled features; in fp32 and bf16
+  bare           the forward pass alone on pictures that are decoded and resized already: mmdet's, and al-loop's
+  boxes alone    the bare pass of al-loop without distributions and embeddings put aside
+
+They take turns, and a ratio is one of the same turn. Without a workspace the weights are random, and the classifier leans
+to the background, as a trained one does. With --truth, a labelled set: AP in bf16 and fp32, and whether dbal picks the same.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import sys
 import tempfile
 import time
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+# A script's folder comes first on the path, and it holds a render.py.
+sys.path.remove(str(Path(__file__).parent))
+
+import cv2
 import numpy as np
 import torch
+from mmengine.config import Config
 
-from al_loop.detector.predict import Detector, _sample
-from al_loop.detector.score import ScoreSettings, score_images
+from al_loop.coco import read_coco
+from al_loop.config import CycleConfig
+from al_loop.detector.checkpoint import load_into, read_weights
+from al_loop.detector.evaluate import evaluate
+from al_loop.detector.model_config import build_model, load_model_config
+from al_loop.detector.predict import Detector, _sample, predict, quickened
+from al_loop.detector.score import ScoreSettings, precision_here, score_images
 from al_loop.detector.transforms import fit, read_picture
-from al_loop.library import images_by_id
-from al_loop.modelling import default_workers, load_detector
+from al_loop.modelling import default_workers
 from al_loop.models import current_model
-from al_loop.samples import ImageFile
-from al_loop.shards import ShardStore
+from al_loop.picks import pick
+from al_loop.samples import ImageFile, LabelledImage
+from al_loop.shards import ScoredImages, ShardStore
 from al_loop.workspace import open_workspace
 
-
-def bare_pass(detector: Detector, batches: list[tuple[list[torch.Tensor], list[object]]]) -> None:
-    with torch.inference_mode():
-        for inputs, samples in batches:
-            data = detector.model.data_preprocessor({"inputs": inputs, "data_samples": samples}, False)
-            detector.model.predict(data["inputs"], samples)
+BATCH, THRESHOLD = 8, 0.05
 
 
-def preload(
-    detector: Detector, images: list[ImageFile], size: int
-) -> list[tuple[list[torch.Tensor], list[object]]]:
-    box, enlarge = tuple(detector.config.image_size), bool(detector.config.enlarge)
-    items = []
-    for image in images:
-        picture = fit(read_picture(image.path), box, enlarge)
-        tensor = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
-        items.append((tensor, _sample(image, *picture.shape[:2])))
-    items.sort(key=lambda item: item[0].shape)
-    parts = [items[i : i + size] for i in range(0, len(items), size)]
-    return [([t for t, _ in part], [s for _, s in part]) for part in parts]
+def the_detector(args: argparse.Namespace) -> Detector:
+    """The current model of a workspace, or one with random weights."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if args.workspace:
+        model = current_model(open_workspace(args.workspace))
+        config = Config.fromfile(model.folder / "config.py")
+        network: Any = build_model(config)
+        load_into(network, read_weights(model.weights), model.id)
+        return Detector(network.to(device), config, device)
+    torch.manual_seed(0)
+    config = load_model_config(args.config, tuple("abcdef"), None)
+    network = build_model(config)
+    with torch.no_grad():
+        network.roi_head.bbox_head.fc_cls.bias[-1] += 3
+    return Detector(network.to(device), config, device)
+
+
+def inferencer(detector: Detector, size: int) -> Callable[[Sequence[Path]], object]:
+    """mmdet's own, with the detector's model in the place of the one it makes."""
+    from mmdet.apis import DetInferencer
+
+    config = Config(detector.config.to_dict())
+    steps = [
+        {"type": "LoadImageFromFile"},
+        {"type": "Resize", "scale": tuple(config.image_size), "keep_ratio": True},
+        {
+            "type": "PackDetInputs",
+            "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
+        },
+    ]
+    config.test_dataloader = {
+        "dataset": {"type": "CocoDataset", "metainfo": {"classes": detector.classes}, "pipeline": steps}
+    }
+    config.visualizer = {"type": "DetLocalVisualizer", "name": f"bench-{size}", "vis_backends": []}
+    config.test_cfg = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = DetInferencer(config, None, str(detector.device), scope="mmdet", show_progress=False)
+    made.model = detector.model
+    return lambda paths: made(
+        [str(path) for path in paths], batch_size=size, no_save_vis=True, no_save_pred=True, return_vis=False
+    )
+
+
+class Passes:
+    """The forward pass alone, on batches of pictures of one size that are in memory already."""
+
+    def __init__(self, detector: Detector, images: Sequence[ImageFile]) -> None:
+        box, enlarge = tuple(detector.config.image_size), bool(detector.config.enlarge)
+        shown = sorted(
+            ((fit(read_picture(i.path), box, enlarge), i) for i in images), key=lambda s: s[0].shape
+        )
+        self.batches: list[tuple[list[ImageFile], list[np.ndarray]]] = []
+        for picture, image in shown:
+            last = self.batches[-1] if self.batches else None
+            if last is None or len(last[0]) == BATCH or last[1][0].shape != picture.shape:
+                self.batches.append(([], []))
+            self.batches[-1][0].append(image)
+            self.batches[-1][1].append(picture)
+
+    @torch.inference_mode()
+    def by_mmdet(self, detector: Detector, dtype: torch.dtype) -> None:
+        for images, pictures in self.batches:
+            samples = [_sample(i, *p.shape[:2]) for i, p in zip(images, pictures, strict=True)]
+            inputs = [torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1))) for p in pictures]
+            with torch.autocast(detector.device.type, dtype, enabled=dtype != torch.float32):
+                data = detector.model.data_preprocessor({"inputs": inputs, "data_samples": samples}, False)
+                detector.model.predict(data["inputs"], samples)
+
+    def by_us(self, detector: Detector) -> None:
+        for images, pictures in self.batches:
+            predict(detector, images, pictures, THRESHOLD)
+
+    @torch.inference_mode()
+    def boxes_alone(self, detector: Detector) -> None:
+        from al_loop.detector import forward
+
+        model = detector.quick
+        for _, pictures in self.batches:
+            height, width = pictures[0].shape[:2]
+            maps = model.extract_feat(forward.normalised(model, pictures, detector.device))
+            heads = forward.classify(model, maps, forward.propose(model, maps, height, width), height, width)
+            for found in forward.keep(model, heads, THRESHOLD, float(max(height, width))):
+                (heads.boxes[found.rows].cpu(), heads.distributions[found.rows, found.labels].cpu())
+
+
+def scored(detector: Detector, images: Sequence[ImageFile], precision: str) -> ScoredImages:
+    """What scoring says of images, in their order."""
+    settings = ScoreSettings(THRESHOLD, BATCH, default_workers(), 256, precision=precision)
+    with tempfile.TemporaryDirectory() as folder:
+        failed = score_images(detector, images, ShardStore(Path(folder)), settings)
+        assert not failed, failed
+        return ShardStore(Path(folder)).load().subset([image.id for image in images])
+
+
+def compare(detector: Detector, truth: Path) -> None:
+    """AP and picks of both precisions on a labelled set."""
+    found = read_coco(truth, detector.classes)
+    labelled = [
+        LabelledImage(ImageFile(str(n), i.path, i.width, i.height), i.boxes)
+        for n, i in enumerate(found.images)
+    ]
+    both = {kind: scored(detector, [item.image for item in labelled], kind) for kind in ("fp32", "bf16")}
+    for kind, scores in both.items():
+        predicted = {name: scores.boxes(i) for i, name in enumerate(scores.image_ids)}
+        print(
+            f"{kind}: AP {evaluate(labelled, predicted, detector.classes).ap:.4f} on {len(labelled)} images"
+        )
+    for k in (10, 25, 50):
+        for name in ("margin", "dbal"):
+            settings = CycleConfig(k=k, strategy=name, audit=0.0)  # type: ignore[arg-type]
+            one, other = ({p.image_id for p in pick(both[kind], k, settings, 1)} for kind in both)
+            print(f"{name}, k = {k}: {len(one & other)} of {k} picks are the same")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("workspace", type=Path)
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photographs", type=Path, required=True)
+    parser.add_argument("--workspace", type=Path)
+    parser.add_argument("--config", default="r50")
+    parser.add_argument("--images", type=int, default=48)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--truth", type=Path)
     args = parser.parse_args()
-    workspace = open_workspace(args.workspace)
-    ids = [
-        row["id"] for row in workspace.store.rows("SELECT id FROM images ORDER BY id LIMIT ?", args.images)
-    ]
-    images = images_by_id(workspace, ids)
-    detector = load_detector(workspace, current_model(workspace))
-    score = workspace.config.score
-    settings = ScoreSettings(score.score_thr, score.batch_size, default_workers(), score.shard_size)
-    batches = preload(detector, images, score.batch_size)
-    ours, bare = [], []
-    for repeat in range(args.repeats + 1):
-        with tempfile.TemporaryDirectory() as folder:
-            began = time.perf_counter()
-            score_images(detector, images, ShardStore(Path(folder)), settings)
-            middle = time.perf_counter()
-        bare_began = time.perf_counter()
-        bare_pass(detector, batches)
-        if repeat:  # the first round warms up
-            ours.append(len(images) / (middle - began))
-            bare.append(len(images) / (time.perf_counter() - bare_began))
-    ratios = [a / b for a, b in zip(ours, bare, strict=True)]
+    detector = the_detector(args)
     print(
-        f"{len(images)} images, model size {tuple(detector.config.image_size)}, batch {score.batch_size}, {detector.device}"
+        f"{precision_here('auto', detector.device)} is what this machine computes; {torch.get_num_threads()} threads"
     )
-    for name, values in (("scoring", ours), ("bare forward pass", bare)):
-        print(
-            f"{name:<18} {statistics.median(values):6.1f} images/s  ({min(values):.1f} to {max(values):.1f})"
-        )
+    files = sorted(path for path in args.photographs.iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
+    with tempfile.TemporaryDirectory() as folder:
+        images = [at_the_size(detector, path, Path(folder), n) for n, path in enumerate(files[: args.images])]
+        race(detector, images, args.repeats)
+    if args.truth:
+        compare(detector, args.truth)
+
+
+def at_the_size(detector: Detector, path: Path, folder: Path, number: int) -> ImageFile:
+    """A JPEG of the model's own size in the folder: what is timed is the model, not how large cameras are."""
+    width, height = detector.config.image_size
+    picture = cv2.resize(read_picture(path), (width, height), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(folder / f"{number:04}.jpg"), picture)
+    return ImageFile(f"{number:04}", folder / f"{number:04}.jpg", width, height)
+
+
+def race(detector: Detector, images: Sequence[ImageFile], repeats: int) -> None:
+    """All of them in turns, and the ratios."""
+    paths, passes = [image.path for image in images], Passes(detector, images)
+    sizes = {size: inferencer(detector, size) for size in (1, 4, 8)}
+    # Each twice, for the first call warms up; the better counts.
+    once = {n: min(timed(partial(run, paths[:8])) for _ in range(2)) for n, run in sizes.items()}
+    best = min(once, key=lambda size: once[size])
+    quick = {kind: quickened(detector, dtype) for kind, dtype in DTYPES.items()}
+    runs: dict[str, Callable[[], object]] = {f"inferencer, batch {best}": lambda: sizes[best](paths)}
+    for kind, dtype in DTYPES.items():
+        runs[f"scoring {kind}"] = lambda kind=kind: scored(detector, images, kind)
+        runs[f"bare mmdet {kind}"] = lambda dtype=dtype: passes.by_mmdet(detector, dtype)
+        runs[f"bare al-loop {kind}"] = lambda kind=kind: passes.by_us(quick[kind])
+        runs[f"boxes alone {kind}"] = lambda kind=kind: passes.boxes_alone(quick[kind])
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(repeats + 1):  # the first warms up
+        for name, run in runs.items():
+            seconds = timed(run)
+            if turn:
+                times[name].append(seconds)
     print(
-        f"{'ratio':<18} {statistics.median(ratios):6.2f}           ({min(ratios):.2f} to {max(ratios):.2f})"
+        f"\n{len(images)} JPEGs of {images[0].width}x{images[0].height}, {repeats} turns, batches of {BATCH}"
     )
+    for name, seconds in times.items():
+        print(f"{name:<22} {len(images) / np.median(seconds):7.2f} images/s")
+    first = next(iter(times))
+    for kind in DTYPES:
+        for a, b in ((f"scoring {kind}", first), (f"scoring {kind}", f"bare mmdet {kind}"),
+                     (f"scoring {kind}", f"bare al-loop {kind}"), (f"bare al-loop {kind}", f"boxes alone {kind}")):  # fmt: skip
+            ratio = np.array(times[b]) / np.array(times[a])
+            print(f"{a} / {b}: {np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})")
+
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds of a call."""
+    began = time.perf_counter()
+    run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

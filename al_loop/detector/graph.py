@@ -33,7 +33,7 @@ class DetectionGraph(nn.Module):
 
     def __init__(self, model: Any, size: tuple[int, int], score_thr: float) -> None:
         super().__init__()
-        if reason := _not_supported(model):
+        if reason := not_supported(model):
             raise ModelError(f"only a plain Faster R-CNN can be exported: this model has {reason}")
         self.model = model
         self.width, self.height = size
@@ -148,7 +148,7 @@ class DetectionGraph(nn.Module):
         return kept[: settings.max_per_img] if settings.max_per_img > 0 else kept
 
 
-def _not_supported(model: Any) -> str | None:
+def not_supported(model: Any) -> str | None:
     """Return the part of a model that the graph does not know, in words."""
     rpn, roi = model.rpn_head, model.roi_head
     for head, name in ((rpn, "RPN"), (roi.bbox_head, "box head")):

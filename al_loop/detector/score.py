@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from al_loop.boxes import Boxes
 from al_loop.detector.changes import change, undo
-from al_loop.detector.predict import Detector, predict
+from al_loop.detector.predict import Detector, predict, quickened
 from al_loop.detector.transforms import Picture, fit, fitted_size, read_picture
 from al_loop.errors import DataError, ModelError
 from al_loop.samples import ImageFile, Prediction
@@ -26,6 +26,7 @@ class ScoreSettings:
     """How to score; the numbers do not depend on batch size and workers, within float rounding.
 
     features: keep what the classifier sees of each box.  change: of `al_loop.detector.changes`, "" for none.
+    precision: of the convolutions, "fp32" or "bf16".
     """
 
     score_thr: float
@@ -34,6 +35,7 @@ class ScoreSettings:
     shard_size: int
     features: bool = False
     change: str = ""
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def score_images(
     """
     known = store.image_ids()
     todo = [image for image in images if image.id not in known]
+    detector = quickened(detector, torch.bfloat16 if settings.precision == "bf16" else torch.float32)
     done, total = len(images) - len(todo), len(images)
     unreadable: list[Unreadable] = []
     filling: list[Prediction] = []
@@ -78,6 +81,19 @@ def score_images(
     if filling:
         store.append(filling)
     return unreadable
+
+
+def precision_here(wanted: str, device: torch.device) -> str:
+    """Return "fp32" or "bf16": for "auto" what the device computes faster without emulating it, else what was asked for."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    # torch has no public name for what a CPU computes.
+    asked = (
+        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+    return "bf16" if any(ask() for ask in asked if ask is not None) else "fp32"
 
 
 def _checked(predictions: list[Prediction]) -> list[Prediction]:
