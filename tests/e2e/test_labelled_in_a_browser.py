@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -55,10 +56,16 @@ min_score = 0.6
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where every process puts its temporary files; a short path, for Chromium has a socket there."""
+    with TemporaryDirectory(prefix="al-") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        yield Path(folder)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, temporary: Path) -> Iterator[Workspace]:
     """A workspace with photographs and a model that sees something; its server is stopped at the end."""
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     root = tmp_path / "line 3"
     al_loop(root, "init", root, "--classes", ",".join(CLASSES))
     (root / "al-loop.toml").write_text(SETTINGS)
@@ -178,7 +185,7 @@ def free_place(boxes: np.ndarray, width: float, height: float) -> tuple[float, f
     raise AssertionError(f"no room between {boxes}")
 
 
-def test_a_cycle_that_is_labelled_in_a_browser(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_cycle_that_is_labelled_in_a_browser(workspace: Workspace, temporary: Path, tmp_path: Path) -> None:
     root, said, processes = workspace.root, [], Processes()
 
     def run(*args: object) -> str:
@@ -206,7 +213,7 @@ def test_a_cycle_that_is_labelled_in_a_browser(workspace: Workspace, tmp_path: P
     assert "cycle 1 is finished" in last
     check_labels(workspace, shift)
     check_images(workspace, info, pushed["project_id"], asked)
-    check_secrets(workspace, tmp_path, info, "".join(said), processes)
+    check_secrets(workspace, [tmp_path, temporary], info, "".join(said), processes)
 
 
 def label(shift: Shift, run: Any) -> None:
@@ -271,14 +278,14 @@ def check_images(workspace: Workspace, info: ServerInfo, project: int, asked: li
 
 
 def check_secrets(
-    workspace: Workspace, folder: Path, info: ServerInfo, said: str, processes: Processes
+    workspace: Workspace, folders: list[Path], info: ServerInfo, said: str, processes: Processes
 ) -> None:
     """Token and password are in the credentials and in the server's own data, and nowhere else."""
     secrets = [info.token.encode(), info.password.encode()]
     own = workspace.server_home
     assert (own / "credentials.json").stat().st_mode & 0o077 == 0
     looked = 0
-    for path in folder.rglob("*"):  # with the folder for temporary files, and the screenshots
+    for path in (path for folder in folders for path in folder.rglob("*")):  # with the screenshots
         if path.is_file() and path != own / "credentials.json" and not path.is_relative_to(own / "data"):
             looked += 1
             assert not any(secret in path.read_bytes() for secret in secrets), path

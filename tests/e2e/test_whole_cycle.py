@@ -267,7 +267,7 @@ def test_an_unknown_label_on_the_server_is_named_and_waits_for_its_correction(
     assert "cycle 3: k = 25, model cycle-1, 1 unlabelled images" in looked  # the one that was gone back to
     assert "cycle 3 waits: 0 of 1 labelled" in looked
     info = running(workspace.server_home)
-    task = next(t for t in tasks_on_the_server(workspace) if t["data"]["al_batch"] == "cycle-3")
+    task = next(t for t in tasks_on_the_server(workspace) if t["data"]["al_batch"].endswith("/cycle-3"))
     region = {
         "from_name": "label",
         "to_name": "image",
