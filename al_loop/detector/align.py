@@ -2,7 +2,7 @@
 
 torchvision's goes through every channel by itself and on one core. Every value of RoIAlign is a weighted sum of a few
 cells of the map, with the same weights in all channels: where the channels of a cell lie next to each other, that is what
-`embedding_bag` computes, several cores at once. Eleven times as fast on two of them, equal within rounding.
+`embedding_bag` computes, several cores at once. Nine times as fast on two of them (benchmarks/scoring.py), equal within rounding.
 Source of what is computed: He 2017 (Mask R-CNN), section 3; half-pixel corrected as in Detectron2.
 """
 
