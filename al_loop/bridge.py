@@ -102,12 +102,13 @@ def push_picks(
     """
     connection, serving = connect(workspace)
     project_id = project(workspace, connection)
+    batch = batch_name(workspace, cycle)
     files = images_by_id(workspace, [pick.image_id for pick in picks])
     place = {name: i for i, name in enumerate(scored.image_ids)}
     sources = source_names(workspace, [pick.image_id for pick in picks])
     tasks = [
         OutgoingTask(
-            key=task_key(workspace, cycle, pick.image_id),
+            key=task_key(batch, pick.image_id),
             image_id=pick.image_id,
             image_path=file.path,
             file_name=sources[pick.image_id],
@@ -124,7 +125,7 @@ def push_picks(
     return project_id, push(
         connection,
         project_id,
-        batch_name(workspace, cycle),
+        batch,
         tasks,
         model_version=model_id,
         classes=workspace.config.classes,
@@ -237,9 +238,9 @@ def _policy(workspace: Workspace) -> Policy:
     return Policy(settings.annotators, settings.users)
 
 
-def task_key(workspace: Workspace, cycle: int, image_id: str) -> str:
+def task_key(batch: str, image_id: str) -> str:
     """Return what a task is known by: workspace, cycle and image; the server's own ids are reused after a deletion."""
-    return f"{batch_name(workspace, cycle)}/{image_id}"
+    return f"{batch}/{image_id}"
 
 
 def _mark(workspace: Workspace) -> str:

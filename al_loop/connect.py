@@ -43,13 +43,13 @@ def server_name(workspace: Workspace) -> str:
 def _serving(root: Path, settings: LabelStudioConfig) -> ImageServing:
     """Return the way of serving for a server of the user's own."""
     if settings.images == "s3":
-        if settings.s3.url is None:
+        s3 = settings.s3
+        if s3.url is None:
             raise ConfigError(
                 'label_studio.images = "s3" needs label_studio.s3.url, like s3://labels/al-loop'
             )
-        key_id, secret = server_key(settings.s3.key_env, settings.s3.secret_env)
-        s3 = settings.s3
-        return S3Objects(s3.url or "", s3.endpoint, s3.region, s3.minutes, key_id, secret)
+        key_id, secret = server_key(s3.key_env, s3.secret_env)
+        return S3Objects(s3.url, s3.endpoint, s3.region, s3.minutes, key_id, secret)
     if settings.images == "local-files":
         return LocalFiles(_document_root(root, settings))
     return Upload()

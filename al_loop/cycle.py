@@ -104,6 +104,7 @@ def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick
     stage = _stage(workspace, cycle, "select", k=cycle.k, settings=msgspec.to_builtins(settings))
     run_stage(workspace.store, stage, work)
     picks = [Pick(**row) for row in read_json(stage.folder / "picks.json")]
+    batch = bridge.batch_name(workspace, cycle.number)
     with workspace.store.transaction():
         for p in picks:
             workspace.store.execute(
@@ -113,7 +114,7 @@ def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick
                 p.image_id,
                 p.uncertainty,
                 p.reason,
-                bridge.task_key(workspace, cycle.number, p.image_id),
+                bridge.task_key(batch, p.image_id),
                 "known" if p.known else "selected",
                 int(p.audit),
             )

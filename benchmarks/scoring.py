@@ -35,14 +35,14 @@ from torchvision.ops import roi_align as torchvision_align
 
 from al_loop.coco import read_coco
 from al_loop.config import CycleConfig
+from al_loop.detector import forward
 from al_loop.detector.align import roi_align
-from al_loop.detector.checkpoint import load_into, read_weights
 from al_loop.detector.evaluate import evaluate
 from al_loop.detector.model_config import build_model, load_model_config
 from al_loop.detector.predict import Detector, _sample, predict, quickened
 from al_loop.detector.score import ScoreSettings, precision_here, score_images
 from al_loop.detector.transforms import fit, read_picture
-from al_loop.modelling import default_workers
+from al_loop.modelling import default_workers, load_detector
 from al_loop.models import current_model
 from al_loop.picks import pick
 from al_loop.samples import ImageFile, LabelledImage
@@ -56,14 +56,11 @@ def the_detector(args: argparse.Namespace) -> Detector:
     """The current model of a workspace, or one with random weights."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if args.workspace:
-        model = current_model(open_workspace(args.workspace))
-        config = Config.fromfile(model.folder / "config.py")
-        network: Any = build_model(config)
-        load_into(network, read_weights(model.weights), model.id)
-        return Detector(network.to(device), config, device)
+        workspace = open_workspace(args.workspace)
+        return load_detector(workspace, current_model(workspace))
     torch.manual_seed(0)
     config = load_model_config(args.config, tuple("abcdef"), None)
-    network = build_model(config)
+    network: Any = build_model(config)
     with torch.no_grad():
         network.roi_head.bbox_head.fc_cls.bias[-1] += 3
     return Detector(network.to(device), config, device)
@@ -101,16 +98,10 @@ class Passes:
 
     def __init__(self, detector: Detector, images: Sequence[ImageFile]) -> None:
         box, enlarge = tuple(detector.config.image_size), bool(detector.config.enlarge)
-        shown = sorted(
-            ((fit(read_picture(i.path), box, enlarge), i) for i in images), key=lambda s: s[0].shape
-        )
-        self.batches: list[tuple[list[ImageFile], list[np.ndarray]]] = []
-        for picture, image in shown:
-            last = self.batches[-1] if self.batches else None
-            if last is None or len(last[0]) == BATCH or last[1][0].shape != picture.shape:
-                self.batches.append(([], []))
-            self.batches[-1][0].append(image)
-            self.batches[-1][1].append(picture)
+        pictures = [fit(read_picture(image.path), box, enlarge) for image in images]
+        self.batches = [
+            (images[i : i + BATCH], pictures[i : i + BATCH]) for i in range(0, len(images), BATCH)
+        ]
 
     @torch.inference_mode()
     def by_mmdet(self, detector: Detector, dtype: torch.dtype) -> None:
@@ -127,15 +118,13 @@ class Passes:
 
     @torch.inference_mode()
     def boxes_alone(self, detector: Detector) -> None:
-        from al_loop.detector import forward
-
         model = detector.quick
         for _, pictures in self.batches:
             height, width = pictures[0].shape[:2]
             maps = model.extract_feat(forward.normalised(model, pictures, detector.device))
             heads = forward.classify(model, maps, forward.propose(model, maps, height, width), height, width)
-            for found in forward.keep(model, heads, THRESHOLD, float(max(height, width))):
-                (heads.boxes[found.rows].cpu(), heads.distributions[found.rows, found.labels].cpu())
+            kept = forward.keep(model, heads, THRESHOLD, float(max(height, width)))
+            (kept.boxes.cpu(), heads.distributions[kept.rows, kept.labels].cpu())
 
 
 def scored(detector: Detector, images: Sequence[ImageFile], precision: str) -> ScoredImages:
@@ -204,9 +193,9 @@ def race(detector: Detector, images: Sequence[ImageFile], repeats: int) -> None:
     # Each twice, for the first call warms up; the better counts.
     once = {n: min(timed(partial(run, paths[:8])) for _ in range(2)) for n, run in sizes.items()}
     best = min(once, key=lambda size: once[size])
-    quick = {kind: quickened(detector, dtype) for kind, dtype in DTYPES.items()}
+    quick = {kind: quickened(detector, kind) for kind in forward.PRECISIONS}
     runs: dict[str, Callable[[], object]] = {f"inferencer, batch {best}": lambda: sizes[best](paths)}
-    for kind, dtype in DTYPES.items():
+    for kind, dtype in forward.PRECISIONS.items():
         runs[f"scoring {kind}"] = lambda kind=kind: scored(detector, images, kind)
         runs[f"bare mmdet {kind}"] = lambda dtype=dtype: passes.by_mmdet(detector, dtype)
         runs[f"bare al-loop {kind}"] = lambda kind=kind: passes.by_us(quick[kind])
@@ -223,7 +212,7 @@ def race(detector: Detector, images: Sequence[ImageFile], repeats: int) -> None:
     for name, seconds in times.items():
         print(f"{name:<22} {len(images) / np.median(seconds):7.2f} images/s")
     first = next(iter(times))
-    for kind in DTYPES:
+    for kind in forward.PRECISIONS:
         for a, b in ((f"scoring {kind}", first), (f"scoring {kind}", f"bare mmdet {kind}"),
                      (f"scoring {kind}", f"bare al-loop {kind}"), (f"bare al-loop {kind}", f"boxes alone {kind}")):  # fmt: skip
             ratio = np.array(times[b]) / np.array(times[a])
@@ -247,9 +236,6 @@ def align_alone(repeats: int) -> None:
     print(
         f"RoIAlign, torchvision's time / al-loop's: {np.median(ratio):.1f} ({ratio.min():.1f} to {ratio.max():.1f})"
     )
-
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def timed(run: Callable[[], object]) -> float:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from al_loop.config import load_config, parse_config
 from al_loop.errors import AlLoopError, ConfigError, LockedError, WorkspaceError
@@ -202,3 +203,16 @@ def test_a_lock_left_to_orphans_of_a_killed_process_is_waited_for(workspace: Wor
     assert killed.stdout == "held\n"
     with workspace.lock():
         pass
+
+
+def test_scores_of_another_precision_have_a_folder_of_their_own(workspace: Workspace) -> None:
+    def folder(precision: str) -> str:
+        score = structs.replace(workspace.config.score, precision=precision)
+        config = structs.replace(workspace.config, score=score)
+        return Workspace(workspace.root, config, workspace.store).scores_dir("m0").name
+
+    assert [folder(name) for name in ("fp32", "bf16", "auto")] == [
+        "thr-0.05",
+        "thr-0.05-bf16",
+        "thr-0.05-auto",
+    ]

@@ -24,16 +24,20 @@ from al_loop.detector.align import roi_align
 from al_loop.detector.graph import not_supported
 from al_loop.detector.transforms import Picture
 
+#: What a copy may compute in.
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
-def prepare(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Return a copy of a plain Faster R-CNN for `propose` and `classify`: batch norms folded, channels last, in `dtype`.
+
+def prepare(model: nn.Module, precision: str) -> nn.Module:
+    """Return a copy of a plain Faster R-CNN for `propose` and `classify`: batch norms folded, channels last, convolutions in
+    that precision.
 
     The copy predicts what the model predicts, within rounding, and cannot be trained.
     """
     made: Any = fuse_conv_bn(deepcopy(model).eval())
     made = made.to(memory_format=torch.channels_last)
     for part in (made.backbone, made.neck, made.rpn_head, made.roi_head.bbox_head):
-        part.to(dtype)
+        part.to(PRECISIONS[precision])
     first, size = (
         made.roi_head.bbox_head.shared_fcs[0],
         made.roi_head.bbox_roi_extractor.roi_layers[0].output_size,
@@ -168,20 +172,25 @@ def _cut(extractor: Any, maps: Sequence[Tensor], rois: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """The boxes that are kept, best first: rows of `Heads`, and classes; each (m,)."""
+class Kept:
+    """The m boxes that are kept, image by image, best first.
+
+    rows: (m,) of `Heads`.  labels: (m,) classes.  boxes: (m, 4) xyxy px of the picture.  counts: boxes of each image.
+    """
 
     rows: Tensor
     labels: Tensor
+    boxes: Tensor
+    counts: list[int]
 
 
-def keep(model: Any, heads: Heads, score_thr: float, side: float) -> list[Found]:
+def keep(model: Any, heads: Heads, score_thr: float, side: float) -> Kept:
     """Return what NMS keeps of each image, as mmdet's `multiclass_nms` does.
 
     side: no box is wider or higher, px.
     """
     settings, class_aware = model.roi_head.test_cfg, not model.roi_head.bbox_head.reg_class_agnostic
-    found, start = [], 0
+    chosen, start = [], 0
     rows, labels = (heads.distributions[:, :-1] > score_thr).nonzero(as_tuple=True)
     scores = heads.distributions[rows, labels]
     corners = heads.boxes.view(len(heads.boxes), -1, 4)[rows, labels if class_aware else labels * 0]
@@ -190,7 +199,7 @@ def keep(model: Any, heads: Heads, score_thr: float, side: float) -> list[Found]
     ends = torch.searchsorted(rows, torch.tensor(heads.counts, device=rows.device).cumsum(0)).tolist()
     for end in ends:
         kept = start + nms(apart[start:end], scores[start:end], float(settings.nms.iou_threshold))
-        kept = kept[: settings.max_per_img] if settings.max_per_img > 0 else kept
-        found.append(Found(rows[kept], labels[kept]))
+        chosen.append(kept[: settings.max_per_img] if settings.max_per_img > 0 else kept)
         start = end
-    return found
+    all_kept = torch.cat(chosen)
+    return Kept(rows[all_kept], labels[all_kept], corners[all_kept], [len(kept) for kept in chosen])

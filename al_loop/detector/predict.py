@@ -38,11 +38,11 @@ class Detector:
         return tuple(self.config.classes)
 
 
-def quickened(detector: Detector, dtype: torch.dtype) -> Detector:
-    """Return the detector with a quick copy of its model in `dtype`; as it is for models that `forward` does not know."""
+def quickened(detector: Detector, precision: str) -> Detector:
+    """Return the detector with a quick copy of its model, "fp32" or "bf16"; as it is for models that `forward` does not know."""
     if not forward.is_plain(detector.model):
         return detector
-    return replace(detector, quick=forward.prepare(detector.model, dtype))
+    return replace(detector, quick=forward.prepare(detector.model, precision))
 
 
 @torch.inference_mode()
@@ -97,20 +97,18 @@ def _predict_quickly(
     proposals = forward.propose(model, maps, height, width)
     heads = forward.classify(model, maps, proposals, height, width)
     kept = forward.keep(model, heads, score_thr, float(max(height, width)))
-    rows, labels = (torch.cat([getattr(one, name) for one in kept]) for name in ("rows", "labels"))
-    ends = np.cumsum([len(one.rows) for one in kept])
-    column = labels * 0 if model.roi_head.bbox_head.reg_class_agnostic else labels
     found = _Columns(
-        heads.boxes.view(len(heads.boxes), -1, 4)[rows, column].double().cpu().numpy(),
-        labels.cpu().numpy().astype(np.int64),
-        heads.distributions[rows].cpu().numpy(),
-        heads.seen[rows].cpu().numpy() if features else None,
+        kept.boxes.double().cpu().numpy(),
+        kept.labels.cpu().numpy().astype(np.int64),
+        heads.distributions[kept.rows].cpu().numpy(),
+        heads.seen[kept.rows].cpu().numpy() if features else None,
     )
+    ends = np.cumsum(kept.counts).tolist()
     return [
         found.of_image(
-            image, slice(end - len(one.rows), end), embedding, (image.width / width, image.height / height)
+            image, slice(end - count, end), embedding, (image.width / width, image.height / height)
         )
-        for image, one, end, embedding in zip(images, kept, ends.tolist(), embeddings, strict=True)
+        for image, count, end, embedding in zip(images, kept.counts, ends, embeddings, strict=True)
     ]
 
 

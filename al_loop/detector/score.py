@@ -60,7 +60,8 @@ def score_images(
     """
     known = store.image_ids()
     todo = [image for image in images if image.id not in known]
-    detector = quickened(detector, torch.bfloat16 if settings.precision == "bf16" else torch.float32)
+    if todo:
+        detector = quickened(detector, settings.precision)
     done, total = len(images) - len(todo), len(images)
     unreadable: list[Unreadable] = []
     filling: list[Prediction] = []

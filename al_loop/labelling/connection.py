@@ -290,11 +290,8 @@ class Api:
         path = f"projects/{project_id}/resolve/"
         coded = base64.urlsafe_b64encode(uri.encode()).decode()
         doing = f"resolve {uri}"
-        transport = self._client._client_wrapper.httpx_client
         with self._connection.explain(doing):
-            found = transport.request(
-                path, method="GET", params={"fileuri": coded}, request_options={"max_retries": 2}
-            )
+            found = self._send("GET", path, params={"fileuri": coded}, request_options={"max_retries": 2})
             if found.status_code == 404:
                 raise NotFoundError(f"no storage of project {project_id} gives {uri}")
             if "location" not in found.headers:
@@ -326,12 +323,15 @@ class Api:
             return self._answer(doing, method, path, **arguments).json()
 
     def _answer(self, doing: str, method: str, path: str, **arguments: Any) -> Any:
-        transport = self._client._client_wrapper.httpx_client
         with self._connection.explain(doing):
-            response = transport.request(path, method=method, **arguments)
+            response = self._send(method, path, **arguments)
             if not 200 <= response.status_code < 300:
                 raise _sdk().core.ApiError(status_code=response.status_code, body=_json_or_none(response))
             return response
+
+    def _send(self, method: str, path: str, **arguments: Any) -> Any:
+        """Send a request with the SDK's authentication; the answer as it is, whatever its status."""
+        return self._client._client_wrapper.httpx_client.request(path, method=method, **arguments)
 
 
 def _trusted() -> ssl.SSLContext | bool:

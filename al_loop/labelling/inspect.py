@@ -105,5 +105,5 @@ def _image(api: Api, project: int, images: ImageServing) -> Finding:
             url = images.publish(api, project, [task])[task.key]
             check_image(api, project, images, task, url)
         except LabelStudioError as error:
-            return Finding("showing an image to annotators", str(error).replace(" Nothing was pushed.", ""))
+            return Finding("showing an image to annotators", str(error))
     return Finding(f"annotators get images: {url}")

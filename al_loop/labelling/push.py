@@ -69,7 +69,7 @@ def push(
         missing = [task for task in ordered if task.key not in there]
         urls = images.publish(api, project_id, ordered)
         if missing:
-            check_image(api, project_id, images, missing[0], urls[missing[0].key])
+            _check_before(api, project_id, images, missing[0], urls[missing[0].key])
         payload = {task.key: to_task(task, batch, urls[task.key], predictions[task.key]) for task in missing}
         _import_missing(api, project_id, batch, payload)
         if payload:  # a reply that was lost on its way back doubles what it answers
@@ -201,9 +201,18 @@ def check_image(api: Api, project_id: int, images: ImageServing, task: OutgoingT
     except UnreachableError:
         raise
     except LabelStudioError as error:
+        raise LabelStudioError(f"{task.file_name} is not reachable from the browser: {error}") from None
+
+
+def _check_before(api: Api, project_id: int, images: ImageServing, task: OutgoingTask, url: str) -> None:
+    try:
+        check_image(api, project_id, images, task, url)
+    except UnreachableError:
+        raise
+    except LabelStudioError as error:
         raise LabelStudioError(
-            f"{task.file_name} is not reachable from the browser: {error}. Nothing was pushed. Look at label_studio.images "
-            "in al-loop.toml and at the project's storage (Settings, Cloud Storage), then run: al-loop label-studio check"
+            f"{error}. Nothing was pushed. Look at label_studio.images in al-loop.toml and at the project's storage "
+            "(Settings, Cloud Storage), then run: al-loop label-studio check"
         ) from None
 
 

@@ -32,9 +32,11 @@ pytestmark = pytest.mark.server
 class Line:
     """A workspace at the real server, with cycles of two picks each."""
 
-    def __init__(self, workspace: Workspace, running: Running, url: str | None = None) -> None:
+    def __init__(
+        self, workspace: Workspace, running: Running, url: str | None = None, name: str | None = None
+    ) -> None:
         settings = structs.replace(workspace.config.label_studio, url=url or running.info.url)
-        name = workspace.config.name if workspace.config.name == "twin" else workspace.root.parent.name[-40:]
+        name = name or workspace.root.parent.name[-40:]
         config = structs.replace(workspace.config, name=name, label_studio=settings)
         self.workspace, self.running = Workspace(workspace.root, config, workspace.store), running
         models.register_model(workspace, "m0", "import", "0" * 64, None, None)
@@ -60,13 +62,14 @@ class Line:
             ]
         )
         picks = [Pick(name, rank, 1.0, "x") for rank, name in enumerate(ids)]
+        batch = bridge.batch_name(self.workspace, cycle)
         for p in picks:
             self.workspace.store.execute(
                 "INSERT INTO picks VALUES (?, ?, ?, 1.0, 'x', ?, 'selected', 0)",
                 cycle,
                 p.rank,
                 p.image_id,
-                bridge.task_key(self.workspace, cycle, p.image_id),
+                bridge.task_key(batch, p.image_id),
             )
         self.project, _ = bridge.push_picks(self.workspace, cycle, picks, store.load(), "m0")
         return ids
@@ -281,9 +284,7 @@ def test_two_workspaces_of_one_name_do_not_mix(
     monkeypatch.setenv("AL_LOOP_LABEL_STUDIO_TOKEN", label_studio.info.token)
     shutil.copytree(filled.root, tmp_path / "copy")
     copy = open_workspace(tmp_path / "copy")
-    copy = Workspace(copy.root, structs.replace(copy.config, name="twin"), copy.store)
-    original = Workspace(filled.root, structs.replace(filled.config, name="twin"), filled.store)
-    one, two = Line(original, label_studio), Line(copy, label_studio)
+    one, two = Line(filled, label_studio, name="twin"), Line(copy, label_studio, name="twin")
     key = f"label_studio_project {server_name(one.workspace)}"
     ids = one.push(1)
     copy.store.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", key, str(one.project))
@@ -298,4 +299,4 @@ def test_a_cycle_that_was_pushed_under_an_older_name_is_found(line: Line) -> Non
     ids = line.push(1)
     line.workspace.store.execute("UPDATE picks SET task_key = 'cycle-1/' || image_id")
     assert bridge.batch_name(line.workspace, 1) == "cycle-1"
-    assert bridge.task_key(line.workspace, 1, ids[0]) == f"cycle-1/{ids[0]}"
+    assert bridge.task_key("cycle-1", ids[0]) == f"cycle-1/{ids[0]}"
