@@ -13,11 +13,9 @@ import numpy as np
 from al_loop.boxes import Boxes
 from al_loop.errors import DataError
 from al_loop.files import json_hash
+from al_loop.metrics import VALIDATION
 from al_loop.samples import ImageFile, LabelledImage
 from al_loop.workspace import Workspace
-
-#: The set that stops trainings and that a model must not be worse on.
-VALIDATION = "validation"
 
 
 def unlabelled(workspace: Workspace) -> list[ImageFile]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from al_loop import library, modelling, models
 from al_loop.files import folder_bytes, read_json
+from al_loop.metrics import Metrics
 from al_loop.models import Model, saved_metrics
 from al_loop.promotion import COMPARISON
-from al_loop.samples import Metrics
 from al_loop.workspace import Workspace
 
 _DEEPEST = 8  # levels of the tree that are drawn

@@ -14,8 +14,9 @@ from al_loop.config import TrainConfig
 from al_loop.console import Progress, Reporter
 from al_loop.errors import ConfigError, ModelError
 from al_loop.files import file_sha256, json_hash, read_json, write_json
+from al_loop.metrics import VALIDATION, Metrics
 from al_loop.models import CONFIG, WEIGHTS, Model, save_metrics, saved_metrics
-from al_loop.samples import ImageFile, LabelledImage, Metrics
+from al_loop.samples import ImageFile, LabelledImage
 from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
 
@@ -176,7 +177,7 @@ def evaluate_model(workspace: Workspace, model: Model, name: str, reporter: Repo
     if known is not None:
         return known
     metrics = _with_interval(workspace, truth, predictions(workspace, model, name, reporter))
-    if name == library.VALIDATION:
+    if name == VALIDATION:
         write_json(model.folder / "metrics.json", {"validation_hash": digest, **asdict(metrics)})
     save_metrics(workspace, model.id, digest, metrics, name)
     return metrics
@@ -185,7 +186,7 @@ def evaluate_model(workspace: Workspace, model: Model, name: str, reporter: Repo
 def evaluation_hash(workspace: Workspace, truth: Sequence[LabelledImage], name: str) -> str:
     """Return what metrics on a set are known by: its labels, and the threshold of predictions."""
     parts: list[object] = [library.labels_hash(truth), workspace.config.score.score_thr]
-    return json_hash(parts if name == library.VALIDATION else [*parts, name])
+    return json_hash(parts if name == VALIDATION else [*parts, name])
 
 
 def _with_interval(

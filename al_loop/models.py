@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from al_loop.errors import ModelError
-from al_loop.library import VALIDATION
-from al_loop.samples import Metrics
+from al_loop.metrics import VALIDATION, Metrics
 from al_loop.workspace import Workspace, now
 
 WEIGHTS = "weights.pth"

@@ -10,8 +10,8 @@ from al_loop.bootstrap import Comparison
 from al_loop.config import PromotionConfig
 from al_loop.console import Reporter
 from al_loop.files import write_json
+from al_loop.metrics import VALIDATION, Metrics
 from al_loop.models import Model
-from al_loop.samples import Metrics
 from al_loop.workspace import Workspace
 
 #: What the difference to the model that had to be beaten is kept in.
@@ -82,8 +82,8 @@ def judge(workspace: Workspace, candidate: Model, current: Model | None, reporte
             apart[name] = modelling.compare_models(workspace, candidate, current, name, reporter)
         if name in rule.sets:
             found = decide(after, before, rule, apart.get(name))
-            decisions[name] = found if name == library.VALIDATION else _named(name, found)
-        if name == library.VALIDATION:
+            decisions[name] = found if name == VALIDATION else _named(name, found)
+        if name == VALIDATION:
             shown = after, before
     if current:
         kept = {"against": current.id, "sets": {name: asdict(one) for name, one in apart.items()}}
@@ -95,7 +95,7 @@ def judge(workspace: Workspace, candidate: Model, current: Model | None, reporte
 
 def check_sets(workspace: Workspace) -> None:
     """Raise DataError unless there is a validation set, and every other that promotion.sets names."""
-    for name in (library.VALIDATION, *workspace.config.promotion.sets):
+    for name in (VALIDATION, *workspace.config.promotion.sets):
         library.validation(workspace, name)
 
 

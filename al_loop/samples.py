@@ -60,23 +60,6 @@ class Prediction:
             )
 
 
-@dataclass(frozen=True)
-class Metrics:
-    """COCO metrics of a model on a labelled set, each in [0, 1]; a class without truth has no AP.
-
-    low, high: 95 % interval of AP over resampled images; None where nobody asked for it.
-    """
-
-    ap: float
-    ap50: float
-    ap75: float
-    per_class: dict[str, float | None]
-    images: int
-    boxes: int
-    low: float | None = None
-    high: float | None = None
-
-
 def total_boxes(labelled: Sequence[LabelledImage]) -> int:
     """Return the number of true boxes of a set."""
     return sum(len(item.boxes) for item in labelled)

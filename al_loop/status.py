@@ -12,12 +12,7 @@ from al_loop.workspace import Workspace
 def describe(workspace: Workspace) -> list[str]:
     """Return the state of a workspace as lines; reads the database only."""
     store = workspace.store
-    counts = dict(
-        store.connection.execute(
-            "SELECT coalesce(l.status, 'unlabelled'), count(*) FROM images i "
-            "LEFT JOIN labels l ON l.image_id = i.id WHERE i.role = 'pool' GROUP BY 1"
-        ).fetchall()
-    )
+    counts = pool_counts(workspace)
     validation = store.count("SELECT count(*) FROM sets WHERE name = 'validation'")
     pool = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "empty"
     rendered = store.count("SELECT coalesce(sum(images), 0) FROM datasets")
@@ -32,6 +27,19 @@ def describe(workspace: Workspace) -> list[str]:
         *_cycle(workspace),
         f"next        {_next(workspace, sum(counts.values()), validation, rendered, counts.get('unlabelled', 0))}",
     ]
+
+
+def pool_counts(workspace: Workspace) -> dict[str, int]:
+    """Return how many photographs of the pool are 'labelled', 'empty', 'skipped' and 'unlabelled'; none of a kind: no entry."""
+    # Labels are few beside the pool: they are counted, the rest is a difference.
+    rows = workspace.store.rows(
+        "SELECT l.status, count(*) AS images FROM labels l JOIN images i ON i.id = l.image_id "
+        "WHERE i.role = 'pool' GROUP BY 1"
+    )
+    counts = {row["status"]: row["images"] for row in rows}
+    pool = workspace.store.count("SELECT count(*) FROM images WHERE role = 'pool'")
+    counts["unlabelled"] = pool - sum(counts.values())
+    return {status: count for status, count in counts.items() if count}
 
 
 def _model(workspace: Workspace) -> str:

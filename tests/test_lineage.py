@@ -10,7 +10,7 @@ from al_loop import models
 from al_loop.collect import collect
 from al_loop.errors import ModelError
 from al_loop.lineage import describe, tree
-from al_loop.samples import Metrics
+from al_loop.metrics import Metrics
 from al_loop.workspace import Workspace
 
 

@@ -15,8 +15,8 @@ from al_loop.bootstrap import Comparison, Difference
 from al_loop.config import PromotionConfig
 from al_loop.errors import DataError, ModelError
 from al_loop.ingest import add_validation
+from al_loop.metrics import VALIDATION, Metrics
 from al_loop.promotion import COMPARISON, decide, judge
-from al_loop.samples import Metrics
 from al_loop.workspace import Workspace
 
 
@@ -163,7 +163,7 @@ def test_a_candidate_is_compared_with_the_model_in_use_now(
     from al_loop.console import Silent
     from al_loop.files import read_json
 
-    digest = modelling.evaluation_hash(filled, library.validation(filled), library.VALIDATION)
+    digest = modelling.evaluation_hash(filled, library.validation(filled), VALIDATION)
     monkeypatch.setattr(modelling, "compare_models", lambda *_: apart(-0.2, -0.3, -0.1))
     for name, ap in (("pretrain-1", 0.2), ("import-1", 0.6), ("cycle-1", 0.4)):
         add(filled, name, promote=name != "cycle-1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +57,12 @@ def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[Label
     images: dict[str, LabelledImage] = {}
     for item in found.images:
         try:
-            upright = load_upright(item.path)
+            upright = load_upright(item.path, decode=True)
             if (upright.width, upright.height) != (item.width, item.height):
                 raise DataError(
                     f"is {upright.width}x{upright.height} px upright, not {item.width}x{item.height}"
                 )
-            if hashlib.sha256(upright.data).hexdigest() != upright.id:
+            if not upright.untouched:
                 raise DataError(
                     "is turned by an EXIF tag, or of a format that is stored anew: save it upright"
                 )

@@ -34,20 +34,29 @@ def pool() -> None:
 
 @pool.command("add")
 @click.argument("photos", nargs=-1, required=True)
+@click.option(
+    "--decode",
+    is_flag=True,
+    help="Look at every pixel, not only at beginning and end: slower; finds damage inside.",
+)
 @click.pass_obj
-def add(start: Path | None, photos: tuple[str, ...]) -> None:
-    """Add PHOTOS (files, folders, globs) to the pool; safe to repeat."""
-    from al_loop.ingest import add_images, find_images
+def add(start: Path | None, photos: tuple[str, ...], decode: bool) -> None:
+    """Add PHOTOS (files, folders, globs, URLs of object stores) to the pool; safe to repeat.
+
+    A file that is as it was when it was taken is not read again.
+    """
+    from al_loop.intake import add_places
 
     workspace = open_workspace(start)
-    files = list(find_images(photos))
-    if not files:
-        raise DataError(f"no image files in {', '.join(photos)}: expected JPEG, PNG, WebP, BMP or TIFF")
     with workspace.lock(), Terminal().progress("read photographs") as progress:
-        report = add_images(workspace, files, progress)
-    click.echo(f"{len(report.added)} added, {report.duplicates} known already, {len(report.refused)} refused")
-    _show_refused(report.refused)
-    if report.refused and not report.added and not report.duplicates:
+        done = add_places(workspace, photos, progress, decode=decode)
+    click.echo(f"{done.added} added, {done.known} known already, {done.refused} refused")
+    _show_refused(done.reasons, done.refused + done.unreached)
+    if done.unreached:
+        raise DataError(
+            f"{done.unreached} could not be fetched; the others are in the pool. Run the same again"
+        )
+    if not done.added and not done.known:
         raise DataError("none of the files could be used")
 
 
@@ -68,7 +77,7 @@ def add_val(start: Path | None, coco: Path, name: str) -> None:
         f"{len(report.added)} {name} images added, {report.moved} taken out of the pool, "
         f"{report.duplicates} known already, {len(report.refused)} refused"
     )
-    _show_refused(report.refused)
+    _show_refused(report.refused, len(report.refused))
     if problems:
         click.echo(f"{len(problems)} problems in {coco.name}:{summarise(problems)}")
 
@@ -107,8 +116,8 @@ def list_pool(start: Path | None, limit: int) -> None:
     click.echo(f"{len(rows)} of {total} images")
 
 
-def _show_refused(refused: list[tuple[Path, str]]) -> None:
-    for path, reason in refused[:_SHOWN]:
-        click.echo(f"  refused: {path} {reason}")
-    if len(refused) > _SHOWN:
-        click.echo(f"  ... and {len(refused) - _SHOWN} more")
+def _show_refused(reasons: list[tuple[str, str]], count: int) -> None:
+    for where, reason in reasons[:_SHOWN]:
+        click.echo(f"  refused: {where} {reason}")
+    if count > _SHOWN:
+        click.echo(f"  ... and {count - _SHOWN} more")

@@ -13,7 +13,8 @@ from pycocotools.cocoeval import COCOeval
 
 from al_loop.bootstrap import AREAS, IOUS, ClassMatches
 from al_loop.boxes import Boxes
-from al_loop.samples import LabelledImage, Metrics, total_boxes
+from al_loop.metrics import Metrics
+from al_loop.samples import LabelledImage, total_boxes
 
 # The row of COCOeval's precision array for IoU = 0.50 and 0.75, and its columns for "all areas"
 # and 100 detections per image.

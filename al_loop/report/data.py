@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from al_loop.config import Config
 from al_loop.counts import Counts
 from al_loop.labelling.tasks import Edits
+from al_loop.metrics import Metrics
 from al_loop.models import Model, descent
-from al_loop.samples import ImageFile, Metrics
+from al_loop.samples import ImageFile
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from al_loop.counts import count
 from al_loop.errors import DataError, WorkspaceError
 from al_loop.files import read_json
 from al_loop.labelling.tasks import Edits
-from al_loop.library import VALIDATION, labels_until, set_names, validation
+from al_loop.library import labels_until, set_names, validation
+from al_loop.metrics import VALIDATION, Metrics
 from al_loop.models import all_models, current_model, has_model, saved_metrics
 from al_loop.report.data import (
     ClassRow,
@@ -32,9 +33,9 @@ from al_loop.report.data import (
     Start,
 )
 from al_loop.report.watched import watched
-from al_loop.samples import ImageFile, Metrics
+from al_loop.samples import ImageFile
 from al_loop.shards import ShardStore
-from al_loop.status import describe
+from al_loop.status import describe, pool_counts
 from al_loop.store import Store
 from al_loop.workspace import Workspace, now
 
@@ -51,7 +52,7 @@ def gather(workspace: Workspace) -> Report:
             classes=workspace.config.classes,
             written_at=now(),
             note=note["value"] if note else None,
-            pool=_pool(workspace.store),
+            pool=_pool(workspace),
             next_command=dict(line.split(maxsplit=1) for line in describe(workspace))["next"],
             start=start,
             cycles=tuple(reversed(cycles)),
@@ -77,14 +78,8 @@ def _snapshot(store: Store) -> Iterator[None]:
         store.execute("COMMIT")
 
 
-def _pool(store: Store) -> Pool:
-    counts = {
-        row["status"]: row["images"]
-        for row in store.rows(
-            "SELECT coalesce(l.status, 'unlabelled') AS status, count(*) AS images FROM images i "
-            "LEFT JOIN labels l ON l.image_id = i.id WHERE i.role = 'pool' GROUP BY 1"
-        )
-    }
+def _pool(workspace: Workspace) -> Pool:
+    store, counts = workspace.store, pool_counts(workspace)
     return Pool(
         labelled=counts.get("labelled", 0),
         empty=counts.get("empty", 0),

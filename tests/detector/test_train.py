@@ -110,7 +110,7 @@ def test_the_best_weights_survive_a_worse_resumption(
     sets: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import al_loop.detector.metric as metric
-    from al_loop.samples import Metrics
+    from al_loop.metrics import Metrics
 
     aps = iter([0.5, 0.2, 0.3])
     monkeypatch.setattr(metric, "evaluate", lambda *_: Metrics(next(aps), 0, 0, {}, 0, 0))
@@ -129,7 +129,7 @@ def test_the_best_weights_survive_a_worse_resumption(
 
 def test_early_stop(sets: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import al_loop.detector.metric as metric
-    from al_loop.samples import Metrics
+    from al_loop.metrics import Metrics
 
     aps = iter([0.3, 0.5, 0.4, 0.45, 0.2, 0.9])
     monkeypatch.setattr(metric, "evaluate", lambda *_: Metrics(next(aps), 0, 0, {}, 0, 0))

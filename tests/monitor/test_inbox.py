@@ -11,7 +11,9 @@ import pytest
 from factories import picture_bytes
 from msgspec import structs
 
+from al_loop import intake
 from al_loop.config import MonitorConfig
+from al_loop.listing import Seen
 from al_loop.monitor import inbox
 from al_loop.monitor.inbox import Taken, take
 from al_loop.workspace import Workspace
@@ -118,7 +120,7 @@ def test_a_killed_look_loses_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(inbox, "_note", killed)
+        patch.setattr(intake, "note", killed)
         with pytest.raises(KeyboardInterrupt):
             take(here)
     found = take(here)
@@ -136,17 +138,18 @@ def test_known_files_are_not_opened_again(
     row = here.store.row("SELECT * FROM inbox")
     assert row is not None
     status = (folder / "known.png").stat()
-    many = [inbox.Seen(f"{folder}/{n:06d}.png", 10, str(status.st_mtime_ns), 0.0) for n in range(100_000)]
+    many = [Seen(f"{folder}/{n:06d}.png", 10, str(status.st_mtime_ns), 0.0) for n in range(100_000)]
     with here.store.transaction():
         here.store.connection.executemany(
             "INSERT INTO inbox VALUES (?, 10, ?, 'taken', '', 'now')", [(s.path, s.stamp) for s in many]
         )
-    monkeypatch.setattr(inbox, "_files", lambda _: iter(many))
-    monkeypatch.setattr(inbox, "add_images", lambda *_, **__: pytest.fail("read a known file"))
+    monkeypatch.setattr(inbox, "files_at", lambda _: iter(many))
+    monkeypatch.setattr(intake, "load_upright", lambda *_, **__: pytest.fail("read a known file"))
     statements: list[str] = []
     here.store.connection.set_trace_callback(statements.append)
     assert take(here) == Taken()
-    assert len(statements) == 1  # one query for all of them, and nothing written
+    assert len(statements) < 30  # a query for thousands of them, and nothing written
+    assert not [said for said in statements if not said.startswith("SELECT")]
 
 
 def test_an_object_store(workspace: Workspace) -> None:

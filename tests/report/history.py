@@ -13,8 +13,9 @@ from al_loop.boxes import Boxes
 from al_loop.files import write_json
 from al_loop.ingest import add_images
 from al_loop.library import boxes_to_json
+from al_loop.metrics import Metrics
 from al_loop.models import get_model, promote, register_model, save_metrics
-from al_loop.samples import Metrics, Prediction
+from al_loop.samples import Prediction
 from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace, now
 

@@ -19,10 +19,11 @@ from al_loop.config import MonitorConfig
 from al_loop.console import Silent
 from al_loop.files import write_json
 from al_loop.library import boxes_to_json
+from al_loop.metrics import Metrics
 from al_loop.models import get_model, promote, save_metrics
 from al_loop.monitor.look import look
 from al_loop.report import report_json
-from al_loop.samples import Metrics, Prediction
+from al_loop.samples import Prediction
 from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
 
