@@ -63,6 +63,16 @@ class ScoreConfig(Section, frozen=True):
     shard_size: Positive = 256  # images per file; a killed run loses at most one
 
 
+class PoolConfig(Section, frozen=True):
+    """Where photographs lie."""
+
+    # Of object stores: "copy" them into the workspace, or "link": they stay there, and what people label is copied.
+    objects: Literal["copy", "link"] = "copy"
+    cache_gb: Annotated[float, msgspec.Meta(gt=0)] = (
+        20.0  # of linked ones, kept for when they are looked at again
+    )
+
+
 class CycleConfig(Section, frozen=True):
     """What a cycle picks."""
 
@@ -182,6 +192,7 @@ class Config(Section, frozen=True):
     model: ModelConfig = ModelConfig()
     pretrain: TrainConfig = TrainConfig()
     train: TrainConfig = TrainConfig()
+    pool: PoolConfig = PoolConfig()
     score: ScoreConfig = ScoreConfig()
     cycle: CycleConfig = CycleConfig()
     promotion: PromotionConfig = PromotionConfig()

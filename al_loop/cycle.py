@@ -82,8 +82,10 @@ def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> None:
 
     done = run_stage(workspace.store, stage, work)
     left_out = {item["image_id"] for item in done["unreadable"]}
-    if set(ids) - left_out - ShardStore(folder).image_ids():
-        # A shard was lost or deleted after the stage was done: only its images are scored again.
+    store = ShardStore(folder)
+    store.forget_damaged()
+    if set(ids) - left_out - store.image_ids():
+        # Scores were lost or damaged after the stage was done: only their images are scored again.
         shutil.rmtree(stage.folder)
         done = run_stage(workspace.store, stage, work)
     for item in done["unreadable"]:
@@ -137,11 +139,15 @@ def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Repor
     fresh = [p for p in picks if not p.known and p.image_id not in answered]
 
     def work(_: Path) -> Output:
+        lost = library.keep(workspace, [p.image_id for p in fresh])
+        for reason in lost.values():
+            reporter.line(f"  left out: {reason}")
+        there = [p for p in fresh if p.image_id not in lost]
         project_id, result = bridge.push_picks(
-            workspace, cycle.number, fresh, _scored(workspace, cycle), cycle.model.id
+            workspace, cycle.number, there, _scored(workspace, cycle), cycle.model.id
         )
         return {
-            "tasks": len(fresh),
+            "tasks": len(there),
             "server": server_name(workspace),
             "project_id": project_id,
             "view_id": result.view_id,
@@ -263,9 +269,7 @@ def _promote(
 def _scored(workspace: Workspace, cycle: Cycle) -> ScoredImages:
     """Return the scores of the cycle's pool, without the images that could not be read."""
     scored = ShardStore(workspace.scores_dir(cycle.model.id)).load()
-    there = set(scored.image_ids)
-    ids = read_json(workspace.cycle_dir(cycle.number) / "pool.json")
-    return scored.subset([name for name in ids if name in there])
+    return scored.among(read_json(workspace.cycle_dir(cycle.number) / "pool.json"))
 
 
 def _stage(workspace: Workspace, cycle: Cycle, name: str, **inputs: Any) -> Stage:

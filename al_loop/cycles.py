@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import msgspec
@@ -10,10 +11,9 @@ from al_loop import library, models
 from al_loop.config import Config
 from al_loop.console import Reporter
 from al_loop.errors import DataError
-from al_loop.files import write_json
+from al_loop.files import write_atomically
 from al_loop.models import Model
 from al_loop.promotion import check_sets
-from al_loop.samples import ImageFile
 from al_loop.workspace import Workspace, now
 
 
@@ -31,19 +31,19 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
     """Begin a cycle: freeze the pool and the settings; ModelError or DataError when something is missing."""
     model = models.current_model(workspace)
     check_sets(workspace)
-    pool = library.unlabelled(workspace)
+    pool = library.unlabelled_count(workspace)
     if not pool:
         raise DataError(
             f"nothing to label: all {library.pool_size(workspace)} images of the pool are labelled. "
             "Add photographs: al-loop pool add PHOTOS..."
         )
     k = k or workspace.config.cycle.k
-    if k > len(pool):
-        reporter.line(f"k = {k}, but only {len(pool)} images are unlabelled: taking all of them")
+    if k > pool:
+        reporter.line(f"k = {k}, but only {pool} images are unlabelled: taking all of them")
     number = 1 + (workspace.store.count("SELECT coalesce(max(number), 0) FROM cycles"))
     folder = workspace.cycle_dir(number)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "pool.json", [image.id for image in _candidates(workspace)])
+    write_atomically(folder / "pool.json", json.dumps(_candidates(workspace)).encode())
     workspace.store.execute(
         "INSERT INTO cycles VALUES (?, ?, ?, ?, NULL, NULL, ?, NULL, "
         "(SELECT coalesce(max(arrived), 0) FROM images))",
@@ -53,7 +53,7 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
         model.id,
         now(),
     )
-    reporter.line(f"cycle {number}: k = {k}, model {model.id}, {len(pool)} unlabelled images")
+    reporter.line(f"cycle {number}: k = {k}, model {model.id}, {pool} unlabelled images")
     return Cycle(number, k, model, workspace.config)
 
 
@@ -81,8 +81,8 @@ def open_cycle_number(workspace: Workspace) -> int | None:
     return int(row["number"]) if row else None
 
 
-def _candidates(workspace: Workspace) -> list[ImageFile]:
-    images = library.unlabelled(workspace)
+def _candidates(workspace: Workspace) -> list[str]:
+    ids = library.unlabelled_ids(workspace)
     if workspace.config.cycle.candidates == "all":
-        images += [item.image for item in library.labelled(workspace)]
-    return sorted(images, key=lambda image: image.id)
+        ids += [item.image.id for item in library.labelled(workspace)]
+    return sorted(ids)

@@ -77,8 +77,8 @@ class Shelf:
         self._files: list[Path] = []
         self._moved: list[str] = []
 
-    def put(self, image: Upright, source: str, report: IngestReport) -> None:
-        """Write an image's file, unless it is known."""
+    def put(self, image: Upright, source: str, report: IngestReport, *, linked: bool = False) -> None:
+        """Write an image's file, unless it is known, or `linked`: stays where it came from, if it may stay as it is."""
         known = self._workspace.store.row("SELECT role FROM images WHERE id = ?", image.id)
         if known is not None and self._role == "validation" and known["role"] == "pool":
             self._moved.append(image.id)
@@ -87,6 +87,13 @@ class Shelf:
         if known is not None or image.id in self._rows:
             report.duplicates += 1
             return
+        stored = image.id if image.untouched else hashlib.sha256(image.data).hexdigest()
+        place = source if linked and image.untouched else self._write(image)
+        size = (image.width, image.height)
+        self._rows[image.id] = (image.id, place, stored, *size, source, self._role, now())
+        report.added.append(image.id)
+
+    def _write(self, image: Upright) -> str:
         relative = Path("images") / image.id[:2] / f"{image.id}{image.suffix}"
         target = self._workspace.root / relative
         try:
@@ -97,10 +104,7 @@ class Shelf:
         with file:
             file.write(image.data)
         self._files.append(target)
-        stored = image.id if image.untouched else hashlib.sha256(image.data).hexdigest()
-        size = (image.width, image.height)
-        self._rows[image.id] = (image.id, str(relative), stored, *size, source, self._role, now())
-        report.added.append(image.id)
+        return str(relative)
 
     def sync(self) -> None:
         """Wait until the files are on the disk."""

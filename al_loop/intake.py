@@ -68,7 +68,7 @@ def _listed(place: str) -> Iterator[Seen]:
         raise DataError(
             f"nothing at {place}: expected files, folders, a glob such as 'photos/*.jpg', or the URL of an object store"
         ) from None
-    except ConfigError as error:
+    except (ConfigError, DataError) as error:
         raise DataError(f"{place}: {error}") from None
 
 
@@ -131,10 +131,12 @@ def _read(workspace: Workspace, files: Sequence[Seen], *, decode: bool) -> Inges
     """Add files, and note what became of them."""
     report, shelf = IngestReport(), Shelf(workspace, "pool")
     noted: list[tuple[Seen, str, str]] = []
+    linked = workspace.config.pool.objects == "link"
     with tempfile.TemporaryDirectory(prefix="al-loop-inbox-") as folder:
         for seen, path in _fetched(files, Path(folder), report):
             try:
-                shelf.put(load_upright(path, decode=decode), seen.path, report)
+                image = load_upright(path, decode=decode)
+                shelf.put(image, seen.path, report, linked=linked and is_url(seen.path))
                 noted.append((seen, "taken", ""))
             except DataError as error:
                 report.refused.append((seen.path, str(error)))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from al_loop.boxes import Boxes
 from al_loop.errors import DataError
-from al_loop.files import json_hash
+from al_loop.files import json_hash, write_atomically
+from al_loop.listing import is_url
 from al_loop.metrics import VALIDATION
+from al_loop.objects import present
 from al_loop.samples import ImageFile, LabelledImage
 from al_loop.workspace import Workspace
 
@@ -25,6 +28,20 @@ def unlabelled(workspace: Workspace) -> list[ImageFile]:
         "SELECT i.* FROM images i LEFT JOIN labels l ON l.image_id = i.id "
         "WHERE i.role = 'pool' AND l.image_id IS NULL ORDER BY i.id",
     )
+
+
+def unlabelled_ids(workspace: Workspace) -> list[str]:
+    """Return the ids of `unlabelled`, without what a million images would take besides."""
+    rows = workspace.store.execute(
+        "SELECT id FROM images WHERE role = 'pool' AND id NOT IN (SELECT image_id FROM labels) ORDER BY id"
+    )
+    return [name for (name,) in rows]
+
+
+def unlabelled_count(workspace: Workspace) -> int:
+    """Return how many images of the pool nobody has labelled or skipped."""
+    labelled = "SELECT count(*) FROM labels l JOIN images i ON i.id = l.image_id WHERE i.role = 'pool'"
+    return pool_size(workspace) - workspace.store.count(labelled)
 
 
 def labelled(workspace: Workspace, *, outlines: bool = False) -> list[LabelledImage]:
@@ -74,6 +91,24 @@ def images_by_id(workspace: Workspace, ids: Sequence[str]) -> list[ImageFile]:
     )
     found = {row["id"]: row for row in rows}
     return [_image(workspace, found[name]) for name in ids]
+
+
+def keep(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
+    """Copy images that stay in an object store into the workspace, for good; return those that cannot be had, and why."""
+    lost: dict[str, str] = {}
+    for image in images_by_id(workspace, ids):
+        if image.url is None:
+            continue
+        try:
+            data = present(image).read_bytes()
+        except DataError as error:
+            lost[image.id] = str(error)
+            continue
+        relative = Path("images") / image.id[:2] / image.path.name
+        (workspace.root / relative).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(workspace.root / relative, data)
+        workspace.store.execute("UPDATE images SET file = ? WHERE id = ?", str(relative), image.id)
+    return lost
 
 
 def source_names(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
@@ -148,4 +183,9 @@ def _images(workspace: Workspace, sql: str) -> list[ImageFile]:
 
 
 def _image(workspace: Workspace, row: sqlite3.Row) -> ImageFile:
-    return ImageFile(row["id"], workspace.root / row["file"], row["width"], row["height"])
+    name, file = row["id"], row["file"]
+    if is_url(file):
+        suffix = PurePosixPath(urlsplit(file).path).suffix.lower()
+        path = workspace.cache / name[:2] / f"{name}{suffix}"
+        return ImageFile(name, path, row["width"], row["height"], file)
+    return ImageFile(name, workspace.root / file, row["width"], row["height"])

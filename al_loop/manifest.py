@@ -14,12 +14,13 @@ import msgspec
 from al_loop.config import Config
 from al_loop.files import file_sha256, json_hash, read_json, write_json
 from al_loop.models import saved_metrics
+from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
 
 #: Beside the stages that wrote them: what the selection knew of labels, and the labels as they were pulled.
 KNOWN, LABELS = "known.json", "labels.json"
 #: Raised when a reader of old manifests would misread new ones; docs/manifest.schema.json describes this one.
-VERSION = 1
+VERSION = 2
 
 _PACKAGES = (
     "al-loop",
@@ -44,7 +45,7 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
     start = store.row("SELECT * FROM models WHERE id = ?", row["model_id"])
     pool = read_json(folder / "pool.json")
     settings = msgspec.json.decode(row["settings"], type=Config)
-    scores = sorted(replace(workspace, config=settings).scores_dir(row["model_id"]).glob("shard-*.npz"))
+    scores = ShardStore(replace(workspace, config=settings).scores_dir(row["model_id"])).extent()
     manifest: dict[str, Any] = {
         "manifest": VERSION,
         "cycle": number,
@@ -59,7 +60,11 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
         if candidate
         else None,
         "pool": {"images": len(pool), "hash": json_hash(pool)},
-        "scores": {str(path.relative_to(workspace.root)): file_sha256(path) for path in scores},
+        # Columns grow: what of them was there then, and its hash.
+        "scores": {
+            str(path.relative_to(workspace.root)): {"bytes": end, "sha256": file_sha256(path, end)}
+            for path, end in sorted(scores.items())
+        },
         "selected_with": _hash(folder / "select" / KNOWN),
         "labels": _output(folder / "pull"),
         "picks": [

@@ -74,12 +74,12 @@ def score(
 
     exact: in float32 whatever the settings say, for what models are judged by.
     """
-    from al_loop.detector.score import precision_here, score_images
-
     store = ShardStore(folder)
     known = store.image_ids()
     if all(image.id in known for image in images):
         return []
+    from al_loop.detector.score import precision_here, score_images
+
     detector = load_detector(workspace, model)
     precision = "fp32" if exact else precision_here(workspace.config.score.precision, detector.device)
     settings = replace(_score_settings(workspace), features=features, change=change, precision=precision)

@@ -13,9 +13,9 @@ from al_loop.boxes import FloatArray
 from al_loop.config import CycleConfig
 from al_loop.samples import Float32Array
 from al_loop.shards import ScoredImages
-from strategies import Candidates, Detections, margin_sum, select, select_kmeans, silent
+from strategies import STRATEGIES, Candidates, Detections, select, select_kmeans, silent
 
-_ROWS = 65536  # candidates at a time: some tens of megabytes
+_ASKED = 65536  # candidates that are asked which pick is the nearest; of more, as many, evenly spread
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +53,19 @@ def pick(
     scored: the candidates.  known: those of them that have labels already (candidates = "all").
     The same scores, settings and cycle give the same picks.
     """
-    uncertainty = margin_sum(scored.distributions, scored.offsets)
+    uncertainty = scored.uncertainty
     context = context or Context()
+    looked_at = "detections" in STRATEGIES[settings.strategy].needs
     candidates = Candidates(
         scored.image_ids,
         uncertainty,
         scored.embeddings,
-        detections_of(scored),
+        detections_of(scored) if looked_at else None,
         context.labelled,
         context.labelled_classes,
         tuple(detections_of(copy) for copy in context.augmented),
         context.class_quality,
+        checked=True,  # what is not finite was never written
     )
     rng = default_rng(SeedSequence([settings.seed, cycle]))
     k = min(k, len(candidates))
@@ -120,14 +122,17 @@ def _exploit(
 
 
 def _alike(candidates: Candidates, chosen: Sequence[int]) -> list[int]:
-    """Of how many candidates each chosen one is the nearest: the size of what it stands for, itself included."""
+    """Of how many candidates each chosen one is the nearest: the size of what it stands for, itself included.
+
+    An estimate where there are more than _ASKED.
+    """
+    n = len(candidates)
+    asked = np.arange(n) if n <= _ASKED else np.linspace(0, n - 1, _ASKED).astype(np.int64)
     centres = candidates.embeddings[list(chosen)].astype(np.float32)
     half = (centres**2).sum(axis=1) / 2
-    sizes = np.zeros(len(centres), np.int64)
-    for rows in range(0, len(candidates), _ROWS):
-        part = candidates.embeddings[rows : rows + _ROWS].astype(np.float32)
-        sizes += np.bincount(np.argmax(part @ centres.T - half, axis=1), minlength=len(centres))
-    return [int(n) for n in sizes]
+    nearest = np.argmax(candidates.embeddings[asked].astype(np.float32) @ centres.T - half, axis=1)
+    sizes = np.bincount(nearest, minlength=len(centres)) * (n / len(asked))
+    return [max(1, round(size)) for size in sizes.tolist()]
 
 
 def detections_of(scored: ScoredImages) -> Detections:
@@ -146,7 +151,8 @@ def _reason(candidates: Candidates, index: int, settings: CycleConfig, alike: in
     place = int((candidates.uncertainty > own).sum()) + 1
     why = f"uncertainty {own:.2f}, rank {place} of {len(candidates)}"
     if name == "dbal":
-        return f"{why}; stands for {alike} image{'' if alike == 1 else 's'} like it"
+        about = "about " if len(candidates) > _ASKED else ""
+        return f"{why}; stands for {about}{alike} image{'' if alike == 1 else 's'} like it"
     return why if name == "margin" else f"{name}: {_WHY[name]}; {why}"
 
 

@@ -19,12 +19,16 @@ CHANGES = ("flip", "cutout", "smaller", "turn", "noise")
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image on disk. `id` is its SHA-256 in the workspace; width and height are in pixels."""
+    """An image on disk. `id` is its SHA-256 in the workspace; width and height are in pixels.
+
+    url: of an image that stays in an object store; `path` is then where `al_loop.objects.present` puts it.
+    """
 
     id: str
     path: Path
     width: int
     height: int
+    url: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,9 +73,7 @@ def context_for(
     needs = STRATEGIES[strategy].needs
     labelled = None
     if "labelled" in needs:
-        scored = ShardStore(folder("")).load()
-        there = set(scored.image_ids)
-        labelled = scored.subset([name for name in known.images if name in there]).embeddings
+        labelled = np.asarray(ShardStore(folder("")).load(known.images).embeddings, np.float32)
     copies = CHANGES if "augmented" in needs else ()
     quality = modelling.training_notes(model).get("class_quality")
     return Context(

@@ -1,135 +1,303 @@
-"""Predictions on disk: NumPy archives of parallel arrays, one file per shard.
+"""Predictions on disk: columns that grow at their end, and a journal of what was written whole.
 
-Plain .npz because it needs no further dependency, is read without executing anything
-(`allow_pickle=False`) and holds ragged detections as rows with offsets.
+Raw NumPy columns, because they are mapped into memory as they lie there, so that a selection among a million images
+reads only what it looks at; because they are appended to; and because they need no further dependency and are read
+without executing anything. Parquet would be smaller on disk, and must be decoded before the first number is seen.
 """
 
 from __future__ import annotations
 
-import io
-import zipfile
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import json
+import os
+import zlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import compress, repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from al_loop.boxes import Boxes, FloatArray, IntArray
 from al_loop.errors import WorkspaceError
-from al_loop.files import write_atomically
-from al_loop.samples import Float32Array, Prediction
+from al_loop.samples import Prediction
+from strategies import Rows, Table, margin_sum
+
+JOURNAL = "journal.jsonl"
+_IDS = "image_ids.txt"
+#: One row per image. Embeddings in half precision: they are compared, not added up, and are the largest column.
+_OF_IMAGES = {"embeddings": np.float16, "counts": np.int32, "uncertainty": np.float64}
+#: One row per box.
+_OF_BOXES = {
+    "xyxy": np.float32,
+    "labels": np.int32,
+    "scores": np.float32,
+    "distributions": np.float32,
+    "features": np.float16,
+}
+_LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredImages:
-    """All predictions of one model, as parallel arrays.
+    """All predictions of one model, as parallel arrays, which are read when they are looked at.
 
-    image_ids: n names.  embeddings: (n, d).  offsets: (n + 1,) rows of image i are offsets[i] to
-    offsets[i + 1] of xyxy (m, 4) px, labels (m,), scores (m,), distributions (m, C + 1) and features (m, r),
-    where r is 0 unless they were asked for.
+    image_ids: n names.  embeddings: (n, d).  uncertainty: (n,) `strategies.margin_sum` of each image.
+    offsets: (n + 1,) rows of image i are offsets[i] to offsets[i + 1] of xyxy (m, 4) px, labels (m,), scores (m,),
+    distributions (m, C + 1) and features (m, r), where r is 0 unless they were asked for.
     """
 
     image_ids: tuple[str, ...]
-    embeddings: Float32Array
+    embeddings: Table
     offsets: IntArray
-    xyxy: FloatArray
-    labels: IntArray
-    scores: FloatArray
-    distributions: Float32Array
-    features: NDArray[np.float16]
+    xyxy: Table
+    labels: NDArray[Any] | Rows
+    scores: Table
+    distributions: Table
+    features: Table
+    uncertainty: FloatArray
 
     def boxes(self, index: int) -> Boxes:
         """Return the boxes of the image at `index`, best first."""
-        rows = slice(self.offsets[index], self.offsets[index + 1])
-        return Boxes(self.xyxy[rows], self.labels[rows], self.scores[rows])
+        rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        return Boxes(
+            np.asarray(self.xyxy[rows], np.float64),
+            np.asarray(self.labels[rows], np.int64),
+            np.asarray(self.scores[rows], np.float64),
+        )
 
     def subset(self, image_ids: Sequence[str]) -> ScoredImages:
-        """Return the images named, in that order; KeyError for one that is not here."""
-        place = {name: i for i, name in enumerate(self.image_ids)}
-        chosen = [place[name] for name in image_ids]
-        rows = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in chosen]
-        flat = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
+        """Return the images named, in that order, without a copy of their columns; KeyError for one that is not here."""
+        found = self.among(image_ids)
+        if len(found.image_ids) < len(image_ids):
+            there = set(found.image_ids)
+            raise KeyError(next(name for name in image_ids if name not in there))
+        return found
+
+    def among(self, image_ids: Iterable[str]) -> ScoredImages:
+        """Return those of the images named that are here, in the order in which they are named."""
+        wanted = tuple(image_ids)
+        if wanted == self.image_ids:
+            return self
+        place = dict(zip(self.image_ids, range(len(self.image_ids)), strict=True))
+        chosen = np.fromiter(map(place.get, wanted, repeat(-1)), np.int64, len(wanted))
+        there = chosen >= 0
+        chosen = chosen[there]
+        counts = np.diff(self.offsets)[chosen]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        flat = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], counts)
         return ScoredImages(
-            tuple(image_ids),
-            self.embeddings[chosen],
-            np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64),
-            self.xyxy[flat],
-            self.labels[flat],
-            self.scores[flat],
-            self.distributions[flat],
-            self.features[flat],
+            wanted if there.all() else tuple(compress(wanted, there.tolist())),
+            Rows.of(self.embeddings, chosen),
+            offsets,
+            Rows.of(self.xyxy, flat),
+            Rows.of(self.labels, flat),
+            Rows.of(self.scores, flat),
+            Rows.of(self.distributions, flat),
+            Rows.of(self.features, flat),
+            self.uncertainty[chosen],
         )
 
 
-_FIELDS = ("embeddings", "xyxy", "labels", "scores", "distributions", "features")
+@dataclass(frozen=True)
+class _Shard:
+    """A line of the journal: how many rows were written together, and the CRC-32 of their bytes by column."""
+
+    images: int
+    boxes: int
+    ids_bytes: int
+    crc: dict[str, int]
+    widths: dict[str, int]  # numbers in a row
+
+    def bytes_of(self, name: str) -> int:
+        if name == _IDS:
+            return self.ids_bytes
+        rows, kind = (self.images, _OF_IMAGES) if name in _OF_IMAGES else (self.boxes, _OF_BOXES)
+        return rows * self.widths[name] * np.dtype(kind[name]).itemsize
+
+
+@dataclass
+class _Whole:
+    """What the journal says, as far as the columns reach. end, journal: bytes of each column, and of the journal."""
+
+    shards: list[_Shard] = field(default_factory=list)
+    end: dict[str, int] = field(default_factory=dict)
+    journal: int = 0
+
+    def add(self, shard: _Shard, line: bytes) -> None:
+        self.shards.append(shard)
+        self.end = {name: self.end.get(name, 0) + shard.bytes_of(name) for name in shard.crc}
+        self.journal += len(line)
 
 
 class ShardStore:
-    """A folder of shards, each written whole; what is there is never scored again."""
+    """A folder of columns, to which one shard after another is added; what is there is never scored again.
+
+    A shard is there once its line in the journal is. What a kill leaves behind it is written over, and a column that
+    was cut short, or is gone, costs the shards that it held.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-
-    def paths(self) -> list[Path]:
-        """Return the shards in the order in which they were written."""
-        return sorted(self.folder.glob("shard-*.npz"))
+        self._read: tuple[int, _Whole] | None = None  # for a journal of so many bytes
 
     def image_ids(self) -> set[str]:
         """Return the images that have been scored."""
-        return {str(name) for path in self.paths() for name in _open(path, ("image_ids",))["image_ids"]}
+        return set(self._names(self._whole()))
 
     def append(self, predictions: Sequence[Prediction]) -> None:
-        """Write one more shard."""
+        """Add one more shard.
+
+        Raises WorkspaceError where it does not fit what is there, or cannot be written; what is there stays as it was.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        counts = [len(p.boxes) for p in predictions]
-        scores = [p.boxes.scores if p.boxes.scores is not None else np.zeros(0) for p in predictions]
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            image_ids=np.asarray([p.image_id for p in predictions]),
-            counts=np.asarray(counts, dtype=np.int64),
-            embeddings=np.stack([p.embedding for p in predictions]),
-            xyxy=np.concatenate([p.boxes.xyxy for p in predictions]),
-            labels=np.concatenate([p.boxes.labels for p in predictions]),
-            scores=np.concatenate(scores),
-            distributions=np.concatenate([p.distributions for p in predictions]),
-            features=np.concatenate([_features(p) for p in predictions]),
+        whole = self._whole()
+        columns = _columns(predictions)
+        names = "".join(f"{p.image_id}\n" for p in predictions).encode()
+        written = {_IDS: names, **{name: column.tobytes() for name, column in columns.items()}}
+        shard = _Shard(
+            len(predictions),
+            len(columns["labels"]),
+            len(names),
+            {name: zlib.crc32(data) for name, data in written.items()},
+            {name: int(np.prod(column.shape[1:])) for name, column in columns.items()},
         )
-        write_atomically(self.folder / f"shard-{len(self.paths()):06d}.npz", buffer.getvalue())
+        if whole.shards and whole.shards[0].widths != shard.widths:
+            raise WorkspaceError(
+                f"{self.folder} has rows of {whole.shards[0].widths} numbers, these are of {shard.widths}: "
+                "of another model. Delete it and run again: al-loop cycle"
+            )
+        line = json.dumps(vars(shard), sort_keys=True).encode() + b"\n"
+        try:
+            for name, data in written.items():
+                _write_at(self._file(name), whole.end.get(name, 0), data)
+            _write_at(self.folder / JOURNAL, whole.journal, line)
+        except OSError as error:
+            raise WorkspaceError(
+                f"scores cannot be written to {self.folder} ({error.strerror}); what was written before is kept. "
+                "Make room, delete what is not needed (al-loop gc), and run the same again"
+            ) from error
+        whole.add(shard, line)
+        self._read = (whole.journal, whole)
 
     def load(self, wanted: Collection[str] | None = None) -> ScoredImages:
-        """Read all shards, or those that hold an image wanted, at least one; WorkspaceError where there are none."""
-        paths = self.paths()
-        if wanted is not None:
-            names = set(wanted)
-            some = [p for p in paths if names.intersection(_open(p, ("image_ids",))["image_ids"].tolist())]
-            paths = some or paths[:1]
-        shards = [_open(path) for path in paths]
-        if not shards:
-            raise WorkspaceError(f"no scores in {self.folder}: expected shards there. Run: al-loop cycle")
-        counts = np.concatenate([shard["counts"] for shard in shards])
-        columns = {name: np.concatenate([shard[name] for shard in shards]) for name in _FIELDS}
-        return ScoredImages(
-            image_ids=tuple(str(name) for shard in shards for name in shard["image_ids"]),
-            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        """Map all columns, or of the images wanted those that are there; WorkspaceError where there are no scores."""
+        whole = self._whole()
+        if not whole.shards:
+            if self._lines():
+                raise WorkspaceError(
+                    f"the scores in {self.folder} are damaged. What is lost is made anew: al-loop cycle"
+                )
+            raise WorkspaceError(f"no scores in {self.folder}: expected columns there. Run: al-loop cycle")
+        names, widths = self._names(whole), whole.shards[0].widths
+        rows = dict.fromkeys(_OF_IMAGES, sum(s.images for s in whole.shards))
+        rows |= dict.fromkeys(_OF_BOXES, sum(s.boxes for s in whole.shards))
+        columns = {name: self._mapped(name, rows[name], widths[name]) for name in rows}
+        found = ScoredImages(
+            image_ids=tuple(names),
+            offsets=np.concatenate([[0], np.cumsum(columns.pop("counts")[:, 0], dtype=np.int64)]),
+            **{name: columns.pop(name)[:, 0] for name in ("uncertainty", "labels", "scores")},
             **columns,
         )
+        return found if wanted is None else found.among(dict.fromkeys(wanted))
+
+    def forget_damaged(self) -> int:
+        """Read every byte, and forget the first shard that is not what was written, and those behind it.
+
+        Returns how many images must be scored again.
+        """
+        shards, good = self._whole().shards, _Whole()
+        for number, (shard, line) in enumerate(zip(shards, self._lines(), strict=False)):
+            for name, crc in shard.crc.items():
+                with self._file(name).open("rb") as file:
+                    file.seek(good.end.get(name, 0))
+                    if zlib.crc32(file.read(shard.bytes_of(name))) != crc:
+                        _write_at(self.folder / JOURNAL, good.journal, b"")
+                        self._read = None
+                        return sum(s.images for s in shards[number:])
+            good.add(shard, line)
+        return 0
+
+    def extent(self) -> dict[Path, int]:
+        """Return the files of all columns, and how many bytes of each are written for good; more may follow."""
+        return {self._file(name): end for name, end in self._whole().end.items()}
+
+    def _file(self, name: str) -> Path:
+        return self.folder / (name if name == _IDS else f"{name}.bin")
+
+    def _lines(self) -> list[bytes]:
+        """The lines of the journal; one that was cut short is none."""
+        try:
+            return (self.folder / JOURNAL).read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
+            return []
+
+    def _whole(self) -> _Whole:
+        """The shards that are there, as far as sizes tell."""
+        if self._read is not None and self._read[0] == _size(self.folder / JOURNAL):
+            return self._read[1]
+        whole, there = _Whole(), dict[str, int]()
+        for line in self._lines():
+            try:
+                shard = _Shard(**json.loads(line))
+                there = there or {name: _size(self._file(name)) for name in shard.crc}
+                reached = {name: whole.end.get(name, 0) + shard.bytes_of(name) for name in shard.crc}
+            except (ValueError, TypeError, KeyError):
+                break
+            if not line.endswith(b"\n") or any(end > there[name] for name, end in reached.items()):
+                break
+            whole.add(shard, line)
+        self._read = (whole.journal, whole)
+        return whole
+
+    def _names(self, whole: _Whole) -> list[str]:
+        if not whole.shards:
+            return []
+        with self._file(_IDS).open("rb") as file:
+            return file.read(whole.end[_IDS]).decode().split("\n")[:-1]
+
+    def _mapped(self, name: str, rows: int, width: int) -> NDArray[Any]:
+        kind = (_OF_IMAGES | _OF_BOXES)[name]
+        if rows * width == 0:
+            return np.zeros((rows, width), kind)
+        return np.memmap(self._file(name), kind, "r", shape=(rows, width))
 
 
-def _features(prediction: Prediction) -> NDArray[np.float16]:
-    """Half precision: they are compared, not added up, and are by far the largest array."""
-    if prediction.features is None:
-        return np.zeros((len(prediction.boxes), 0), np.float16)
-    return prediction.features.astype(np.float16)
+def _columns(predictions: Sequence[Prediction]) -> dict[str, NDArray[Any]]:
+    counts = np.asarray([len(p.boxes) for p in predictions], np.int64)
+    distributions = np.concatenate([p.distributions for p in predictions])
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    half = np.clip(np.stack([p.embedding for p in predictions]), -_LARGEST_HALF, _LARGEST_HALF)
+    made: dict[str, NDArray[Any]] = {
+        "embeddings": half,
+        "counts": counts,
+        "uncertainty": margin_sum(distributions, offsets),
+        "xyxy": np.concatenate([p.boxes.xyxy for p in predictions]),
+        "labels": np.concatenate([p.boxes.labels for p in predictions]),
+        "scores": np.concatenate(
+            [np.zeros(0) if p.boxes.scores is None else p.boxes.scores for p in predictions]
+        ),
+        "distributions": distributions,
+        "features": np.concatenate(
+            [np.zeros((len(p.boxes), 0)) if p.features is None else p.features for p in predictions]
+        ),
+    }
+    return {name: made[name].astype(kind) for name, kind in (_OF_IMAGES | _OF_BOXES).items()}
 
 
-def _open(path: Path, fields: Sequence[str] | None = None) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def _write_at(path: Path, start: int, data: bytes) -> None:
+    """Write behind the first `start` bytes, over whatever is there, and wait until it is on the disk."""
+    with path.open("r+b" if path.exists() else "xb") as file:
+        file.truncate(start)
+        file.seek(start)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _size(path: Path) -> int:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in fields or archive.files}
-            if fields is None:  # scores of a version that knew none
-                arrays.setdefault("features", np.zeros((len(arrays["labels"]), 0), np.float16))
-            return arrays
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-        raise WorkspaceError(f"{path} is damaged ({error}). Delete it and run again: al-loop cycle") from None
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

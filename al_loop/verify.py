@@ -101,7 +101,9 @@ def read_manifest(workspace: Workspace, number: int) -> dict[str, Any]:
             f"{path} is damaged ({error}). Delete it; the next run writes it anew: al-loop cycle"
         ) from None
     if version != VERSION:
-        raise WorkspaceError(f"{path} has format {version}, this al-loop knows {VERSION}. Upgrade al-loop")
+        older = isinstance(version, int) and version < VERSION
+        then = "Delete it; the next run writes it anew: al-loop cycle" if older else "Upgrade al-loop"
+        raise WorkspaceError(f"{path} has format {version}, this al-loop knows {VERSION}. {then}")
     return found
 
 
@@ -109,8 +111,11 @@ def _compare(what: str, before: object, now: object) -> Finding:
     return Finding(True, f"{what}: changed") if before != now else Finding(False, f"{what}: as before")
 
 
-def _file(what: str, path: Path, before: str) -> Finding:
-    return _compare(what, before, file_sha256(path)) if path.is_file() else Finding(True, f"{what}: gone")
+def _file(what: str, path: Path, before: str, size: int | None = None) -> Finding:
+    """A file, or its first `size` bytes, behind which more may have been written since."""
+    if not path.is_file():
+        return Finding(True, f"{what}: gone")
+    return _compare(what, before, file_sha256(path, size))
 
 
 def _pool(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
@@ -136,7 +141,9 @@ def _models(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]
 
 def _scores(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
     noted = manifest["scores"]
-    findings = [_file(name, workspace.root / name, digest) for name, digest in noted.items()]
+    findings = [
+        _file(name, workspace.root / name, was["sha256"], was["bytes"]) for name, was in noted.items()
+    ]
     yield from (finding for finding in findings if finding.changed)
     if not any(finding.changed for finding in findings):
         yield Finding(False, f"the scores, {len(noted)} files, are as before")

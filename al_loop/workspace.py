@@ -35,6 +35,11 @@ class Workspace:
         return self.root / "images"
 
     @property
+    def cache(self) -> Path:
+        """Photographs that stay in object stores, as far as they were fetched; may be deleted."""
+        return self.root / "cache"
+
+    @property
     def synthetic(self) -> Path:
         """Rendered datasets."""
         return self.root / "synthetic"

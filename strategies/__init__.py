@@ -3,7 +3,7 @@
 Higher uncertainty means pick sooner, everywhere. Nothing here knows of images, files or models.
 """
 
-from strategies.candidates import Candidates, CandidatesError, Detections
+from strategies.candidates import AnyFloats, Candidates, CandidatesError, Detections, Rows, Table
 from strategies.clusters import select_kmeans
 from strategies.explore import silent
 from strategies.registry import STRATEGIES, Strategy, select
@@ -11,10 +11,13 @@ from strategies.scores import entropies, least_confidences, margin_sum, margins
 
 __all__ = [
     "STRATEGIES",
+    "AnyFloats",
     "Candidates",
     "CandidatesError",
     "Detections",
+    "Rows",
     "Strategy",
+    "Table",
     "entropies",
     "least_confidences",
     "margin_sum",

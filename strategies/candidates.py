@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
+from operator import lt
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,54 @@ AnyFloats = NDArray[np.floating[Any]]
 
 #: Bytes of a block of rows: large enough for BLAS, small beside the arrays of a large pool.
 _BLOCK_BYTES = 2**25
+
+
+class Rows:
+    """Some rows of a larger array, in an order of their own, read when they are looked at.
+
+    Of a pool of a million, mapped from a disk, some may be left out without a copy of the others.
+    """
+
+    def __init__(self, values: NDArray[Any], index: IntArray) -> None:
+        """`index` says which rows of `values`, (n, ...), they are."""
+        self.values, self.index = values, index
+        self.shape = (len(index), *values.shape[1:])
+        self.ndim, self.dtype = values.ndim, values.dtype
+        self.size = int(np.prod(self.shape))
+
+    @staticmethod
+    def of(values: NDArray[Any] | Rows, index: IntArray) -> Rows:
+        """Rows of an array, or of rows of one."""
+        if isinstance(values, Rows):
+            return Rows(values.values, values.index[index])
+        return Rows(values, index)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.index)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Read rows: one, a slice, or those of an index."""
+        index = self.index[key]
+        if isinstance(key, slice) and len(index) and index[-1] - index[0] == len(index) - 1 and self.rising:
+            return np.asarray(self.values[index[0] : index[-1] + 1])  # side by side: no copy
+        return np.asarray(self.values[index])
+
+    @cached_property
+    def rising(self) -> bool:
+        """Whether they stand in the order of the larger array."""
+        return bool((np.diff(self.index) > 0).all())
+
+    def __array__(self, dtype: Any = None) -> NDArray[Any]:
+        """Read all rows."""
+        return np.asarray(self[:], dtype)
+
+    def astype(self, dtype: Any) -> NDArray[Any]:
+        """Read all rows as another type."""
+        return self[:].astype(dtype)
+
+
+Table = AnyFloats | Rows
 
 
 class CandidatesError(ValueError):
@@ -32,14 +81,17 @@ class Detections:
     """
 
     offsets: IntArray
-    distributions: AnyFloats
-    labels: IntArray
-    scores: AnyFloats
-    boxes: AnyFloats
-    features: AnyFloats
+    distributions: Table
+    labels: IntArray | Rows
+    scores: Table
+    boxes: Table
+    features: Table
+    checked: bool = field(default=False, repr=False)  # by whoever made it, as of some of those that were
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together or are not finite."""
+        if self.checked:
+            return
         m = len(self.distributions)
         if self.offsets[0] != 0 or self.offsets[-1] != m or (np.diff(self.offsets) < 0).any():
             raise CandidatesError(
@@ -84,21 +136,18 @@ class Detections:
         return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
 
     def subset(self, indices: IntArray) -> Detections:
-        """The detections of some images, in that order."""
+        """The detections of some images, in that order, read when they are looked at."""
         counts = self.counts[indices]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        rows = (
-            np.arange(offsets[-1])
-            - np.repeat(offsets[:-1], counts)
-            + np.repeat(self.offsets[indices], counts)
-        )
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[indices] - offsets[:-1], counts)
         return Detections(
             offsets,
-            self.distributions[rows],
-            self.labels[rows],
-            self.scores[rows],
-            self.boxes[rows],
-            self.features[rows],
+            Rows.of(self.distributions, rows),
+            Rows.of(self.labels, rows),
+            Rows.of(self.scores, rows),
+            Rows.of(self.boxes, rows),
+            Rows.of(self.features, rows),
+            checked=True,
         )
 
 
@@ -118,16 +167,20 @@ class Candidates:
 
     ids: Sequence[str]
     uncertainty: FloatArray
-    embeddings: AnyFloats
+    embeddings: Table
     detections: Detections | None = None
     labelled: AnyFloats | None = None
     labelled_classes: AnyFloats | None = None
     augmented: tuple[Detections, ...] = ()
     class_quality: AnyFloats | None = None
     rank: IntArray = field(init=False)
+    checked: bool = field(default=False, repr=False)  # by whoever made it, as of some of those that were
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together or are not finite."""
+        if self.checked:
+            object.__setattr__(self, "rank", _ranks(self.ids))
+            return
         n = len(self.ids)
         if self.uncertainty.shape != (n,):
             raise CandidatesError(
@@ -170,18 +223,19 @@ class Candidates:
         return bool((self.rank == np.arange(len(self))).all())
 
     def subset(self, indices: IntArray) -> Candidates:
-        """Some of the candidates, in that order; what is labelled stays."""
+        """Some of the candidates, in that order, read when they are looked at; what is labelled stays."""
         return replace(
             self,
-            ids=tuple(self.ids[i] for i in indices),
+            checked=True,
+            ids=tuple(map(self.ids.__getitem__, indices.tolist())),
             uncertainty=self.uncertainty[indices],
-            embeddings=self.embeddings[indices],
+            embeddings=Rows.of(self.embeddings, indices),
             detections=None if self.detections is None else self.detections.subset(indices),
             augmented=tuple(a.subset(indices) for a in self.augmented),
         )
 
 
-def first_not_finite(values: AnyFloats) -> int | None:
+def first_not_finite(values: Table) -> int | None:
     """Index of the first row that holds a nan or an infinity, or None; in blocks, without a copy."""
     for start, block in blocks(values):
         # One sum says it for nearly every block; only a huge one overflows without a nan in it.
@@ -194,7 +248,7 @@ def first_not_finite(values: AnyFloats) -> int | None:
     return None
 
 
-def blocks(values: AnyFloats) -> Iterator[tuple[int, AnyFloats]]:
+def blocks(values: Table) -> Iterator[tuple[int, AnyFloats]]:
     """Rows of an array in pieces of some megabytes, each with the number of its first row."""
     width = max(1, values.size // max(1, len(values))) * 8
     step = max(1, _BLOCK_BYTES // width)
@@ -229,7 +283,7 @@ def needed(candidates: Candidates) -> Detections:
 def _ranks(ids: Sequence[str]) -> IntArray:
     """(n,) the place of each id in the order of all; raises CandidatesError when one comes twice."""
     n = len(ids)
-    if all(a < b for a, b in pairwise(ids)):  # as a pool read from a database
+    if all(map(lt, ids, islice(ids, 1, None))):  # as a pool read from a database
         return np.arange(n)
     order = sorted(range(n), key=ids.__getitem__)
     repeated = sum(ids[a] == ids[b] for a, b in pairwise(order))

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 
-from strategies.candidates import AnyFloats, Candidates, FloatArray, IntArray
+from strategies.candidates import Candidates, FloatArray, IntArray, Table
 
 #: Clusters of more points than this are found on a sample of so many, drawn at random.
 SAMPLE = 20_000
@@ -84,7 +84,7 @@ def _by_typicality(points: FloatArray, members: IntArray, own: int) -> list[int]
     return [int(members[i]) for i in np.argsort(mean, kind="stable") if members[i] < own]
 
 
-def cluster_representatives(points: AnyFloats, weights: FloatArray, k: int, rng: Generator) -> IntArray:
+def cluster_representatives(points: Table, weights: FloatArray, k: int, rng: Generator) -> IntArray:
     """Return k distinct indices, ascending: the point nearest to each centre of a weighted KMeans.
 
     points: (n, d) with n >= k; weights: (n,) >= 0. Repeated points give fewer centres than k: the
@@ -95,7 +95,7 @@ def cluster_representatives(points: AnyFloats, weights: FloatArray, k: int, rng:
     return np.sort(np.concatenate([taken, rest])).astype(np.int64)
 
 
-def weighted_kmeans(points: AnyFloats, weights: FloatArray, k: int, rng: Generator) -> FloatArray:
+def weighted_kmeans(points: Table, weights: FloatArray, k: int, rng: Generator) -> FloatArray:
     """Return the centres, shape (k, d), of KMeans with weighted points and weighted k-means++ seeding.
 
     points: (n, d) with n >= k; weights: (n,) >= 0. With k or fewer distinct points these are the centres.
@@ -119,12 +119,12 @@ def weighted_kmeans(points: AnyFloats, weights: FloatArray, k: int, rng: Generat
     return np.asarray(model.cluster_centers_, dtype=np.float64)
 
 
-def nearest_centre(points: AnyFloats, centres: FloatArray) -> IntArray:
+def nearest_centre(points: Table, centres: FloatArray) -> IntArray:
     """(n,) the centre nearest to each point."""
     return np.asarray(pairwise_distances(points, centres).argmin(axis=1), dtype=np.int64)
 
 
-def nearest_distinct(points: AnyFloats, centres: FloatArray) -> IntArray:
+def nearest_distinct(points: Table, centres: FloatArray) -> IntArray:
     """Give each centre the nearest point not yet taken; closest pairs first, ties by point order.
 
     points: (n, d), centres: (m, d) with m <= n. Returns (m,) distinct indices into points.
@@ -144,7 +144,7 @@ def nearest_distinct(points: AnyFloats, centres: FloatArray) -> IntArray:
     return np.asarray(picked, dtype=np.int64)
 
 
-def _nearest_few(points: AnyFloats, centres: FloatArray, count: int) -> IntArray:
+def _nearest_few(points: Table, centres: FloatArray, count: int) -> IntArray:
     """Indices, ascending, of the `count` points nearest to each centre: whoever takes them, one is left for each."""
     c = centres.astype(np.float32)
     step = max(1, 2**22 // max(len(c), points.shape[1]))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.candidates import AnyFloats, blocks
+from strategies.candidates import AnyFloats, Table, blocks
 
 Float32 = np.float32
 Floats32 = NDArray[np.float32]
 
 
-def squared_lengths(points: AnyFloats) -> Floats32:
+def squared_lengths(points: Table) -> Floats32:
     """(n,) squared lengths."""
     found = np.empty(len(points), Float32)
     for start, block in blocks(points):
@@ -20,14 +20,14 @@ def squared_lengths(points: AnyFloats) -> Floats32:
     return found
 
 
-def squared_distances(points: AnyFloats, lengths: Floats32, centre: AnyFloats) -> Floats32:
+def squared_distances(points: Table, lengths: Floats32, centre: AnyFloats) -> Floats32:
     """(n,) squared distances to one point: |x|² - 2 x·c + |c|². Of near ones a hair below 0, by rounding."""
     found = np.full(len(points), np.inf, Float32)
     draw_near(found, points, lengths, centre)
     return found
 
 
-def draw_near(nearest: Floats32, points: AnyFloats, lengths: Floats32, centre: AnyFloats) -> None:
+def draw_near(nearest: Floats32, points: Table, lengths: Floats32, centre: AnyFloats) -> None:
     """Lower `nearest`, (n,) squared distances, to those to one more point, in place and in one pass.
 
     Block by block: what is computed of one stays in the processor's cache until it is compared.
@@ -43,7 +43,7 @@ def draw_near(nearest: Floats32, points: AnyFloats, lengths: Floats32, centre: A
         np.minimum(nearest[rows], apart, out=nearest[rows])
 
 
-def squared_to_nearest(points: AnyFloats, lengths: Floats32, others: AnyFloats) -> Floats32:
+def squared_to_nearest(points: Table, lengths: Floats32, others: AnyFloats) -> Floats32:
     """(n,) squared distances to the nearest of some points."""
     c = np.asarray(others, Float32)
     own = np.einsum("ij,ij->i", c, c)

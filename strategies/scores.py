@@ -19,6 +19,7 @@ from strategies.candidates import (
     CandidatesError,
     FloatArray,
     IntArray,
+    Table,
     blocks,
     largest,
     most_uncertain,
@@ -28,7 +29,7 @@ from strategies.candidates import (
 How = Literal["sum", "mean", "max"]
 
 
-def margins(distributions: AnyFloats) -> FloatArray:
+def margins(distributions: Table) -> FloatArray:
     """Return s(d) = 1 - (p1 - p2) of each detection, shape (n,), in [0, 1].
 
     distributions: (n, C + 1) class probabilities *with the background*, rows summing to 1. With one
@@ -44,7 +45,7 @@ def margins(distributions: AnyFloats) -> FloatArray:
     return _by_block(distributions, of)
 
 
-def entropies(distributions: AnyFloats) -> FloatArray:
+def entropies(distributions: Table) -> FloatArray:
     """Return H(d) = -sum p ln p of each detection, shape (n,), in nats, in [0, ln(C + 1)].
 
     Source: Settles 2009, eq. 3; for detections Roy et al. 2018.
@@ -56,7 +57,7 @@ def entropies(distributions: AnyFloats) -> FloatArray:
     return np.maximum(_by_block(distributions, of), 0.0)
 
 
-def least_confidences(distributions: AnyFloats) -> FloatArray:
+def least_confidences(distributions: Table) -> FloatArray:
     """Return 1 - p1 of each detection, shape (n,), in [0, C / (C + 1)].
 
     Source: Settles 2009, eq. 1; for detections Roy et al. 2018.
@@ -64,7 +65,7 @@ def least_confidences(distributions: AnyFloats) -> FloatArray:
     return np.maximum(_by_block(distributions, lambda block: np.asarray(1.0 - block.max(axis=1))), 0.0)
 
 
-def _by_block(distributions: AnyFloats, of: Callable[[FloatArray], FloatArray]) -> FloatArray:
+def _by_block(distributions: Table, of: Callable[[FloatArray], FloatArray]) -> FloatArray:
     if distributions.ndim != 2 or distributions.shape[1] < 2:
         raise CandidatesError(
             f"distributions must have shape (n, classes + background), got {distributions.shape}"
@@ -93,7 +94,7 @@ def per_image(values: AnyFloats, offsets: IntArray, how: How) -> FloatArray:
     return total / np.maximum(counts, 1) if how == "mean" else total
 
 
-def margin_sum(distributions: AnyFloats, offsets: IntArray) -> FloatArray:
+def margin_sum(distributions: Table, offsets: IntArray) -> FloatArray:
     """Return a(x) = sum of s(d) over the detections of each image; 0 for an image without any.
 
     distributions: (n, C + 1), all detections, image after image.
@@ -104,7 +105,7 @@ def margin_sum(distributions: AnyFloats, offsets: IntArray) -> FloatArray:
     return per_image(margins(distributions), offsets, "sum")
 
 
-SCORES: Mapping[str, Callable[[AnyFloats], FloatArray]] = MappingProxyType(
+SCORES: Mapping[str, Callable[[Table], FloatArray]] = MappingProxyType(
     {"margin": margins, "entropy": entropies, "least-confidence": least_confidences}
 )
 
@@ -143,5 +144,5 @@ def select_most_boxes(candidates: Candidates, k: int, rng: Generator, *, min_sco
     """
     del rng
     found = needed(candidates)
-    counts = per_image((found.scores >= min_score).astype(np.float64), found.offsets, "sum")
+    counts = per_image((np.asarray(found.scores) >= min_score).astype(np.float64), found.offsets, "sum")
     return largest(counts, candidates.rank, k)

@@ -10,7 +10,7 @@ from pools import detections
 from al_loop.config import CycleConfig
 from al_loop.picks import Context, pick
 from al_loop.shards import ScoredImages
-from strategies import STRATEGIES
+from strategies import STRATEGIES, margin_sum
 
 
 def scored(n: int, seed: int = 0, silent: int = 0) -> ScoredImages:
@@ -35,6 +35,7 @@ def scored(n: int, seed: int = 0, silent: int = 0) -> ScoredImages:
         np.asarray(found.scores, np.float64),
         np.asarray(found.distributions, np.float32),
         np.asarray(found.features, np.float16),
+        margin_sum(found.distributions, found.offsets),
     )
 
 

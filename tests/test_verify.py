@@ -138,14 +138,17 @@ def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
     assert changed(verify(workspace, 1)) == ["the weights of m0: changed"]
     (root / "models" / "m0" / "weights.pth").write_bytes(b"m0")
 
-    (shard,) = (root / "scores" / "m0").rglob("shard-*.npz")
-    kept = shard.read_bytes()
-    shard.unlink()
-    name = str(shard.relative_to(root))
+    (column,) = (root / "scores" / "m0").rglob("embeddings.bin")
+    kept, name = column.read_bytes(), str(column.relative_to(root))
+    column.unlink()
     assert changed(verify(workspace, 1)) == [f"{name}: gone"]
     with pytest.raises(WorkspaceError, match=r"cycle 1 cannot be selected again: .*: gone"):
         reproduce(workspace, 1)
-    shard.write_bytes(kept)
+    column.write_bytes(bytes([kept[0] ^ 1]) + kept[1:])
+    assert changed(verify(workspace, 1)) == [f"{name}: changed"]
+    column.write_bytes(kept + b"of the next cycle")
+    assert changed(verify(workspace, 1)) == []
+    column.write_bytes(kept)
 
     picture = root / store.rows("SELECT file FROM images WHERE id = ?", pick)[0]["file"]
     kept = picture.read_bytes()

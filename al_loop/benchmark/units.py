@@ -191,12 +191,11 @@ def _by_strategy(
 
     images = [item.image for item in candidates]
     score_for(room.workspace, model, unit.strategy, images, labelled, kept, reporter)
-    scored = ShardStore(kept("")).load()
-    there = set(scored.image_ids)
-    ids = [image.id for image in images if image.id in there]
+    scored = ShardStore(kept("")).load([image.id for image in images])
+    ids = scored.image_ids
     shown = known_of(labelled, len(room.workspace.config.classes))
     context = context_for(room.workspace, model, unit.strategy, ids, shown, kept)
-    picks = pick(scored.subset(ids), unit.k, settings, unit.cycle, known, context)
+    picks = pick(scored, unit.k, settings, unit.cycle, known, context)
     return [p.image_id for p in picks if not p.known]
 
 

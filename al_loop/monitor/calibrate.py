@@ -139,10 +139,8 @@ def _seen(
 ) -> Sight:
     with reporter.progress(title) as progress:
         modelling.score(workspace, model, images, folder, progress)
-    ids = [image.id for image in images]
-    scored = ShardStore(folder).load(ids)
-    there = set(scored.image_ids)
-    return sight(scored.subset([i for i in ids if i in there]), workspace.config.label_studio.min_score)
+    scored = ShardStore(folder).load([image.id for image in images])
+    return sight(scored, workspace.config.label_studio.min_score)
 
 
 def _without_shift(

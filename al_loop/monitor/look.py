@@ -65,7 +65,7 @@ def look(workspace: Workspace, reporter: Reporter, *, act: bool) -> Look:
     under_way = open_cycle_number(workspace)
     held = [v for v in said if v.hold]
     due = [v for v in said if v.due and not (held and v.trigger in ("new-data", "time"))]
-    triggered = bool(due) and under_way is None and bool(library.unlabelled(workspace))
+    triggered = bool(due) and under_way is None and library.unlabelled_count(workspace) > 0
     found = Look(now(), model.id, inbox, len(fresh), numbers, tuple(windows), said, under_way, triggered)
     number = 1 + workspace.store.count("SELECT coalesce(max(number), 0) FROM cycles")
     begins = act and triggered
@@ -91,8 +91,7 @@ def _judge(
         return [], {}
     scored = _scored(workspace, model, sorted(wanted), reporter)
     windows = judge_windows(workspace, reference, scored) if full and reference else []
-    there = set(scored.image_ids)
-    new = scored.subset([name for name in fresh if name in there])
+    new = scored.among(fresh)
     if not new.image_ids:
         return windows, {}
     seen = sight(new, workspace.config.label_studio.min_score)

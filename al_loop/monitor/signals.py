@@ -61,7 +61,7 @@ def sight(scored: ScoredImages, min_score: float) -> Sight:
         scores = scored.scores[start:end]
         boxes.append(float((scores >= min_score).sum()))
         best.append(float(scores.max()) if len(scores) else 0.0)
-    return Sight(scored.embeddings, np.asarray(boxes), np.asarray(best))
+    return Sight(np.asarray(scored.embeddings, np.float32), np.asarray(boxes), np.asarray(best))
 
 
 def level(rule: DriftTrigger) -> float:

@@ -28,6 +28,7 @@ from al_loop.labelling.server import ServerInfo, running, stop
 from al_loop.labelling.tasks import Edits
 from al_loop.models import current_model
 from al_loop.resources import resource
+from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace, open_workspace
 from render import render_dataset
 
@@ -225,8 +226,8 @@ def test_the_second_cycle_takes_all_that_is_left_and_rollback(
     annotate(workspace, 2, lambda name: truth[name].boxes)
     assert "cycle 2 is finished" in al_loop(root, "cycle")
     # Each image is scored once by each model: 10 by the first, 6 by the second.
-    shards = {m: list((root / "scores" / m).rglob("shard-*.npz")) for m in ("pretrain-1", "cycle-1")}
-    counts = {m: sum(len(np.load(path)["image_ids"]) for path in paths) for m, paths in shards.items()}
+    stores = {m: ShardStore(next((root / "scores" / m).iterdir())) for m in ("pretrain-1", "cycle-1")}
+    counts = {m: len(store.load().image_ids) for m, store in stores.items()}
     assert counts == {"pretrain-1": 10, "cycle-1": 6}
     assert "is cycle-1 again (was cycle-2)" in al_loop(root, "rollback")
     (used,) = (line for line in al_loop(root, "models", "list").splitlines() if line.startswith("*"))

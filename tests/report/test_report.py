@@ -266,7 +266,7 @@ def test_missing_files_are_said(ran: Workspace) -> None:
         path.write_bytes(path.read_bytes()[:40])
     (ran.model_dir("cycle-1") / "stage.json").write_text("{")
     page = written(ran)
-    assert "is damaged" in page.text
+    assert "are damaged" in page.text
     assert "picture missing or damaged" in page.cards()[NASTY].text
     assert "2 boxes: bolt, nut" in page.cards()[NASTY].text
     assert page.table("curve")[1][1] == "2", "labels are counted where the training left no note"

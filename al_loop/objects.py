@@ -1,0 +1,109 @@
+"""Photographs that stay in an object store: fetched when they are looked at, kept for a while, up to a limit.
+
+What people are asked to label is copied into the workspace for good (`al_loop.library.keep`): of a pool of millions these
+are few, and nothing that was trained on may be lost with a bucket.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from threading import Lock
+
+from al_loop.errors import DataError
+from al_loop.listing import fetch
+from al_loop.samples import ImageFile
+
+#: Objects that are fetched at a time, and how many may wait for whoever looks at them.
+_AT_ONCE, _AHEAD = 16, 128
+#: Share of the limit that is left after some were dropped, so that not every picture drops one.
+_LEFT = 0.9
+_TURNS = tuple(Lock() for _ in range(64))
+
+
+def present(image: ImageFile) -> Path:
+    """Return an image's file, fetched if it is not here; several processes may want it at a time.
+
+    Raises DataError where the object cannot be had, or is another than it was when it was added.
+    """
+    if image.url is None:
+        return image.path
+    # Whoever fetches it first does so for all threads; other processes may fetch it, too.
+    with _TURNS[hash(image.id) % len(_TURNS)]:
+        return _fetched(image, image.url)
+
+
+def _fetched(image: ImageFile, url: str) -> Path:
+    with suppress(FileNotFoundError):
+        os.utime(image.path)  # it was used: others are dropped before it
+        return image.path
+    image.path.parent.mkdir(parents=True, exist_ok=True)
+    partial = image.path.with_name(f"{image.path.name}.{os.getpid()}.partial")
+    try:
+        try:
+            fetch(url, partial)
+        except DataError as error:
+            raise DataError(f"{url} {error}") from None
+        found = hashlib.sha256(partial.read_bytes()).hexdigest()
+        if found != image.id:
+            raise DataError(
+                f"{url} is not what it was when it was added: expected SHA-256 {image.id[:12]}, got {found[:12]}. "
+                f"Add what is there now: al-loop pool add {url}"
+            )
+        os.replace(partial, image.path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return image.path
+
+
+class Ahead:
+    """Fetches images in their order, some before they are looked at; what fails is told when it is looked at."""
+
+    def __init__(self, images: Iterable[ImageFile]) -> None:
+        self._left = (image for image in images if image.url is not None)
+        self._crew = ThreadPoolExecutor(_AT_ONCE, "fetch")
+
+    def __enter__(self) -> Ahead:
+        """Begin with the first."""
+        self.more(_AHEAD)
+        return self
+
+    def more(self, count: int) -> None:
+        """Say that so many were looked at: as many more are fetched."""
+        for image in islice(self._left, count):
+            self._crew.submit(_quietly, image)
+
+    def __exit__(self, *_: object) -> None:
+        """Leave what nobody waits for."""
+        self._crew.shutdown(wait=True, cancel_futures=True)
+
+
+def _quietly(image: ImageFile) -> None:
+    with suppress(DataError):
+        present(image)
+
+
+def trim(folder: Path, limit_bytes: int) -> int:
+    """Drop what was not looked at for the longest time until the folder holds at most `limit_bytes`; return how many."""
+    found = []
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # another process drops, too
+            if path.is_file():
+                status = path.stat()
+                found.append((status.st_mtime_ns, status.st_size, path))
+    size = sum(item[1] for item in found)
+    if size <= limit_bytes:
+        return 0
+    dropped = 0
+    for _, own, path in sorted(found):
+        if size <= limit_bytes * _LEFT:
+            break
+        path.unlink(missing_ok=True)
+        size -= own
+        dropped += 1
+    return dropped
