@@ -19,7 +19,7 @@ from al_loop.manifest import KNOWN, LABELS, complete_manifests, write_manifest
 from al_loop.models import Model
 from al_loop.picks import Pick, pick
 from al_loop.promotion import Judgement, judge
-from al_loop.scoring import Known, context_for, known_of, score_for
+from al_loop.scoring import Known, context_for, known_of, score_candidates
 from al_loop.shards import ScoredImages, ShardStore
 from al_loop.stages import Output, Stage, Waiting, run_stage
 from al_loop.workspace import Workspace, now
@@ -38,17 +38,23 @@ class CycleResult:
 
 
 def run_cycle(
-    workspace: Workspace, k: int | None, reporter: Reporter, *, incomplete: bool = False
+    workspace: Workspace,
+    k: int | None,
+    reporter: Reporter,
+    *,
+    incomplete: bool = False,
+    ray: str | None = None,
 ) -> CycleResult:
     """Begin a cycle, or go on with the open one, as far as it can go without people.
 
     incomplete: train on what they have labelled so far; what comes later is for the next cycle.
+    ray: address of a cluster to score the pool on.
     """
     complete_manifests(workspace)
     cycle = open_cycle(workspace, k, reporter) or begin_cycle(workspace, k, reporter)
     workspace = Workspace(workspace.root, cycle.settings, workspace.store)
     try:
-        _score(workspace, cycle, reporter)
+        _score(workspace, cycle, reporter, ray)
         picks = _select(workspace, cycle, reporter)
         _push(workspace, cycle, picks, reporter)
         _pull(workspace, cycle, reporter, incomplete=incomplete)
@@ -61,23 +67,15 @@ def run_cycle(
     return CycleResult(cycle.number, True, reason)
 
 
-def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> None:
+def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | None) -> None:
     ids: list[str] = read_json(workspace.cycle_dir(cycle.number) / "pool.json")
     strategy = workspace.config.cycle.strategy
     stage = _stage(workspace, cycle, "score", pool=json_hash(ids), needs=sorted(STRATEGIES[strategy].needs))
     folder = workspace.scores_dir(cycle.model.id)
 
     def work(_: Path) -> Output:
-        images, known = library.images_by_id(workspace, ids), library.labelled(workspace)
-        unreadable = score_for(
-            workspace,
-            cycle.model,
-            strategy,
-            images,
-            known,
-            partial(workspace.scores_dir, cycle.model.id),
-            reporter,
-        )
+        kept = partial(workspace.scores_dir, cycle.model.id)
+        unreadable = score_candidates(workspace, cycle.model, strategy, ids, kept, reporter, ray)
         return {"images": len(ids), "unreadable": [asdict(item) for item in unreadable]}
 
     done = run_stage(workspace.store, stage, work)

@@ -43,7 +43,7 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
     number = 1 + (workspace.store.count("SELECT coalesce(max(number), 0) FROM cycles"))
     folder = workspace.cycle_dir(number)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "pool.json", json.dumps(_candidates(workspace)).encode())
+    write_atomically(folder / "pool.json", json.dumps(candidates(workspace)).encode())
     workspace.store.execute(
         "INSERT INTO cycles VALUES (?, ?, ?, ?, NULL, NULL, ?, NULL, "
         "(SELECT coalesce(max(arrived), 0) FROM images))",
@@ -81,7 +81,8 @@ def open_cycle_number(workspace: Workspace) -> int | None:
     return int(row["number"]) if row else None
 
 
-def _candidates(workspace: Workspace) -> list[str]:
+def candidates(workspace: Workspace) -> list[str]:
+    """Return the ids of what a cycle that begins now may pick from, in their order."""
     ids = library.unlabelled_ids(workspace)
     if workspace.config.cycle.candidates == "all":
         ids += [item.image.id for item in library.labelled(workspace)]

@@ -8,7 +8,8 @@ AlLoopError
 ├── ModelError         a checkpoint or model config that cannot be used
 ├── TrainingError      a training that went wrong (non-finite loss, nothing to learn from)
 ├── LabelStudioError   the labelling server: unreachable, refused us, or holds what we cannot read
-└── RenderingError       the renderer stopped
+├── RenderingError     the renderer stopped
+└── ClusterError       a Ray cluster that cannot be reached, or whose nodes cannot be used or were lost
 
 Every message says what was expected, what came, and the next command to type. The command line
 prints it without a traceback and exits with status 1.
@@ -49,3 +50,7 @@ class LabelStudioError(AlLoopError):
 
 class RenderingError(AlLoopError):
     """The renderer stopped before it was done."""
+
+
+class ClusterError(AlLoopError):
+    """A Ray cluster cannot be used, or was lost."""

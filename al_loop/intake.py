@@ -12,7 +12,7 @@ from pathlib import Path
 
 from al_loop.errors import ConfigError, DataError
 from al_loop.ingest import IngestReport, Progress, Shelf, load_upright
-from al_loop.listing import Seen, fetch, files_at, is_url
+from al_loop.listing import Seen, files_at, is_url, read
 from al_loop.workspace import Workspace, now
 
 #: Files, or bytes, that are read and noted together; a killed run reads at most so much again.
@@ -161,7 +161,7 @@ def _fetched(files: Sequence[Seen], folder: Path, report: IngestReport) -> Itera
             return Path(seen.path)
         target = folder / f"{number}{Path(seen.path).suffix}"
         try:
-            fetch(seen.path, target)
+            target.write_bytes(read(seen.path))
         except DataError as error:
             return str(error)
         return target

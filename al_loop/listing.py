@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from al_loop.errors import ConfigError, DataError
@@ -71,15 +70,15 @@ def filesystem_of(url: str) -> tuple[Any, str]:
     return filesystem, path
 
 
-def fetch(url: str, target: Path) -> None:
-    """Copy an object to a file; DataError says why it could not be. Threads may do so side by side."""
+def read(url: str) -> bytes:
+    """Return what an object holds; DataError says why it could not be had. Threads may do so side by side."""
     try:
         filesystem, path = filesystem_of(url)
-        filesystem.get_file(path, str(target))
-    except (
-        Exception
-    ) as error:  # what a store raises is part of no interface: no rights, no network, no such bucket
+        data: bytes = filesystem.cat_file(path)
+    # What a store raises is part of no interface: no rights, no network, no such bucket.
+    except Exception as error:
         raise DataError(f"cannot be fetched ({error})") from None
+    return data
 
 
 def _walk(folder: str) -> Iterator[Seen]:
@@ -103,7 +102,7 @@ def _objects(url: str) -> Iterator[Seen]:
     look = filesystem.glob if glob.has_magic(path) else filesystem.find
     try:
         listed: Mapping[str, Mapping[str, Any]] = look(path, detail=True)
-    except Exception as error:  # as in `fetch`
+    except Exception as error:  # as in `read`
         raise DataError(f"cannot be listed ({error})") from None
     atomic = url.partition("://")[0] in _ATOMIC
     for name, about in sorted(listed.items()):

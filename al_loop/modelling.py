@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,11 @@ from al_loop import library
 from al_loop.boxes import Boxes
 from al_loop.config import TrainConfig
 from al_loop.console import Progress, Reporter
-from al_loop.errors import ConfigError, ModelError
+from al_loop.errors import ConfigError
 from al_loop.files import file_sha256, json_hash, read_json, write_json
 from al_loop.metrics import VALIDATION, Metrics
-from al_loop.models import CONFIG, WEIGHTS, Model, save_metrics, saved_metrics
+from al_loop.models import CONFIG, WEIGHTS, Model, Unchanged, save_metrics, saved_metrics
+from al_loop.objects import trim
 from al_loop.samples import ImageFile, LabelledImage
 from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
@@ -27,36 +28,21 @@ if TYPE_CHECKING:
     from al_loop.detector.score import ScoreSettings, Unreadable
 
 
-def default_workers() -> int:
-    """Return how many processes decode images: two less than the cores, at most 4.
+def default_workers(cores: int | None = None) -> int:
+    """Return how many workers decode images beside a model with so many cores, all where None: two less, at most 4.
 
     On two cores none: a decoding process beside torch's own two threads makes both wait.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(0, min(4, cores - 2))
 
 
 def load_detector(workspace: Workspace, model: Model) -> Detector:
     """Load a model of the workspace; ModelError when its files were changed."""
-    import torch
-    from mmengine.config import Config
+    from al_loop.detector.load import load_detector as load
 
-    from al_loop.detector.checkpoint import load_into, read_weights
-    from al_loop.detector.model_config import build_model
-    from al_loop.detector.predict import Detector
-    from al_loop.detector.train import choose_device
-
-    weights = read_weights(model.weights, model.weights_sha256)
-    try:
-        config = Config.fromfile(model.folder / CONFIG)
-    except (OSError, SyntaxError) as error:
-        raise ModelError(
-            f"{model.folder / CONFIG} cannot be read ({error}). Go back: al-loop rollback"
-        ) from None
-    network = build_model(config)
-    load_into(network, weights, model.id)
-    device = torch.device(choose_device(workspace.config.device))
-    return Detector(network.to(device), config, device)
+    return load(model.folder, model.weights_sha256, model.id, workspace.config.device)
 
 
 def score(
@@ -69,10 +55,13 @@ def score(
     features: bool = False,
     change: str = "",
     exact: bool = False,
+    say: Callable[[str], None] = print,
+    ray: str | None = None,
 ) -> list[Unreadable]:
     """Score the images, or changed copies, that `folder` does not hold yet; return those that could not be read.
 
-    exact: in float32 whatever the settings say, for what models are judged by.
+    exact: in float32 whatever the settings say, for what models are judged by.  say: is told what the user should know.
+    ray: address of a cluster to do it on.  Raises ModelError where the weights change meanwhile.
     """
     store = ShardStore(folder)
     known = store.image_ids()
@@ -80,10 +69,35 @@ def score(
         return []
     from al_loop.detector.score import precision_here, score_images
 
+    unchanged = Unchanged(model)
+    linked = any(image.url is not None for image in images)
+
+    def check() -> None:
+        unchanged.check()
+        if linked:
+            trim(workspace.cache, int(workspace.config.pool.cache_gb * 1e9))
+
+    settings = replace(_score_settings(workspace), features=features, change=change)
+    wanted = "fp32" if exact else workspace.config.score.precision
+    if ray is not None:
+        from al_loop.detector.load import read_config
+        from al_loop.detector.remote import Kit
+        from al_loop.detector.spread import score_on_cluster
+
+        return score_on_cluster(
+            ray,
+            Kit.of(model, workspace.config.device, wanted, workspace.config.score.workers),
+            read_config(model.folder),
+            images,
+            store,
+            settings,
+            progress,
+            say=say,
+            check=check,
+        )
     detector = load_detector(workspace, model)
-    precision = "fp32" if exact else precision_here(workspace.config.score.precision, detector.device)
-    settings = replace(_score_settings(workspace), features=features, change=change, precision=precision)
-    return score_images(detector, images, store, settings, progress)
+    settings = replace(settings, precision=precision_here(wanted, detector.device))
+    return score_images(detector, images, store, settings, progress, say=say, check=check)
 
 
 def train_model(
@@ -220,7 +234,7 @@ def predictions(workspace: Workspace, model: Model, name: str, reporter: Reporte
     folder = model.folder / "validation" / f"thr-{workspace.config.score.score_thr:g}"
     images = [item.image for item in library.validation(workspace, name)]
     with reporter.progress(f"{model.id}: {name}") as progress:
-        score(workspace, model, images, folder, progress, exact=True)
+        score(workspace, model, images, folder, progress, exact=True, say=reporter.line)
     scored = ShardStore(folder).load()
     return {image: scored.boxes(i) for i, image in enumerate(scored.image_ids)}
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from al_loop.errors import ModelError
+from al_loop.files import file_sha256
 from al_loop.metrics import VALIDATION, Metrics
 from al_loop.workspace import Workspace, now
 
@@ -33,6 +34,38 @@ class Model:
     def weights(self) -> Path:
         """Return the file of the weights."""
         return self.folder / WEIGHTS
+
+
+class Unchanged:
+    """The weights of a model that a run uses: they must stay what they are, or what it finds belongs to no model."""
+
+    def __init__(self, model: Model) -> None:
+        """Look at the file, before it is read."""
+        self._model, self._seen = model, _stamp(model.weights)
+
+    def check(self) -> None:
+        """Raise ModelError where the file is another one now; it is read only if its size or time is another."""
+        path, expected = self._model.weights, self._model.weights_sha256
+        seen = _stamp(path)
+        if seen == self._seen:
+            return
+        got = "no file" if seen is None else file_sha256(path)
+        if got != expected:
+            raise ModelError(
+                f"{path} was changed during the run: expected SHA-256 {expected}, got {got}. All that is kept was made by "
+                "the weights as they were. Put the file back, or use another model (al-loop models list); then run the "
+                "same command again"
+            )
+        self._seen = seen
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes with a file: its number, size and time; None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def current_model(workspace: Workspace) -> Model:

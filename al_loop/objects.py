@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 
 from al_loop.errors import DataError
-from al_loop.listing import fetch
+from al_loop.listing import read
 from al_loop.samples import ImageFile
 
 #: Objects that are fetched at a time, and how many may wait for whoever looks at them.
@@ -42,23 +42,31 @@ def _fetched(image: ImageFile, url: str) -> Path:
     with suppress(FileNotFoundError):
         os.utime(image.path)  # it was used: others are dropped before it
         return image.path
+    data = contents(image)
     image.path.parent.mkdir(parents=True, exist_ok=True)
     partial = image.path.with_name(f"{image.path.name}.{os.getpid()}.partial")
     try:
-        try:
-            fetch(url, partial)
-        except DataError as error:
-            raise DataError(f"{url} {error}") from None
-        found = hashlib.sha256(partial.read_bytes()).hexdigest()
-        if found != image.id:
-            raise DataError(
-                f"{url} is not what it was when it was added: expected SHA-256 {image.id[:12]}, got {found[:12]}. "
-                f"Add what is there now: al-loop pool add {url}"
-            )
+        partial.write_bytes(data)
         os.replace(partial, image.path)
     finally:
         partial.unlink(missing_ok=True)
     return image.path
+
+
+def contents(image: ImageFile) -> bytes:
+    """Return the bytes of an image that stays in a store, as they are there now; raises as `present` does."""
+    assert image.url is not None
+    try:
+        data = read(image.url)
+    except DataError as error:
+        raise DataError(f"{image.url} {error}") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != image.id:
+        raise DataError(
+            f"{image.url} is not what it was when it was added: expected SHA-256 {image.id[:12]}, got {found[:12]}. "
+            f"Add what is there now: al-loop pool add {image.url}"
+        )
+    return data
 
 
 class Ahead:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from al_loop import modelling
+from al_loop import library, modelling, models
 from al_loop.console import Reporter
+from al_loop.cycles import candidates
+from al_loop.errors import DataError
 from al_loop.models import Model
 from al_loop.picks import Context
 from al_loop.samples import CHANGES, ImageFile, LabelledImage
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 #: Where scores are kept: of the images for "", of their changed copies by the change's name.
 Folders = Callable[[str], Path]
+_SLICE = 250_000  # images whose places and sizes are in memory: some hundred megabytes
 
 
 def score_for(
@@ -33,20 +38,94 @@ def score_for(
     known: Sequence[LabelledImage],
     folder: Folders,
     reporter: Reporter,
+    ray: str | None = None,
 ) -> list[Unreadable]:
     """Score what the folders do not hold yet; return the images that could not be read.
 
     images: the candidates.  known: the labelled images, for strategies that keep away from them.
+    ray: address of a cluster to do it on.
     """
     needs = STRATEGIES[strategy].needs
     labelled = [item.image for item in known] if "labelled" in needs else []
     with reporter.progress("score the pool") as progress:
         unreadable = modelling.score(
-            workspace, model, [*images, *labelled], folder(""), progress, features="features" in needs
+            workspace,
+            model,
+            [*images, *labelled],
+            folder(""),
+            progress,
+            features="features" in needs,
+            say=reporter.line,
+            ray=ray,
         )
-    for change in CHANGES if "augmented" in needs else ():
+    for change in CHANGES if _augmented(strategy) else ():
         with reporter.progress(f"score the pool, {change}") as progress:
-            modelling.score(workspace, model, images, folder(change), progress, change=change)
+            modelling.score(
+                workspace,
+                model,
+                images,
+                folder(change),
+                progress,
+                change=change,
+                say=reporter.line,
+                ray=ray,
+            )
+    return unreadable
+
+
+def score_candidates(
+    workspace: Workspace,
+    model: Model,
+    strategy: str,
+    ids: Sequence[str],
+    folder: Folders,
+    reporter: Reporter,
+    ray: str | None = None,
+) -> list[Unreadable]:
+    """Do what `score_for` does for images of the pool, so many at a time that memory does not grow with the pool."""
+    folders = [folder(change) for change in ("", *CHANGES) if not change or _augmented(strategy)]
+    done = set.intersection(*(ShardStore(path).image_ids() for path in folders))
+    todo = [name for name in ids if name not in done]
+    known, unreadable = library.labelled(workspace), []
+    for start in range(0, max(1, len(todo)), _SLICE):
+        images = library.images_by_id(workspace, todo[start : start + _SLICE])
+        unreadable += score_for(workspace, model, strategy, images, known, folder, reporter, ray)
+    return unreadable
+
+
+def _augmented(strategy: str) -> bool:
+    return "augmented" in STRATEGIES[strategy].needs
+
+
+def score_pool(
+    workspace: Workspace, model_id: str | None, reporter: Reporter, ray: str | None = None
+) -> list[Unreadable]:
+    """Score what a cycle that begins now would, by the current model or another; return the images that cannot be read.
+
+    Raises DataError where nothing is to be scored.
+    """
+    model = models.get_model(workspace, model_id) if model_id else models.current_model(workspace)
+    pool = candidates(workspace)
+    if not pool:
+        raise DataError(
+            f"nothing to score: of {library.pool_size(workspace)} images in the pool none is unlabelled. "
+            "Add photographs: al-loop pool add PHOTOS..."
+        )
+    folder = partial(workspace.scores_dir, model.id)
+    before, began = ShardStore(folder("")).image_ids(), time.monotonic()
+    strategy = workspace.config.cycle.strategy
+    unreadable = score_candidates(workspace, model, strategy, pool, folder, reporter, ray)
+    seconds = time.monotonic() - began
+    failed = len(set(pool).intersection(item.image_id for item in unreadable))
+    old = sum(name in before for name in pool)
+    new = len(pool) - old - failed
+    names = library.source_names(workspace, [item.image_id for item in unreadable])
+    for item in unreadable:
+        reporter.line(f"  left out: {names.get(item.image_id, item.image_id)}: {item.reason}")
+    reporter.line(
+        f"{len(pool)} images of the pool by {model.id}: {new} scored in {seconds:.1f} s ({new / seconds:.1f} images/s), "
+        f"{old} scored before, {failed} cannot be read"
+    )
     return unreadable
 
 
@@ -74,7 +153,7 @@ def context_for(
     labelled = None
     if "labelled" in needs:
         labelled = np.asarray(ShardStore(folder("")).load(known.images).embeddings, np.float32)
-    copies = CHANGES if "augmented" in needs else ()
+    copies = CHANGES if _augmented(strategy) else ()
     quality = modelling.training_notes(model).get("class_quality")
     return Context(
         labelled,

@@ -16,11 +16,20 @@ from render import RenderError, render_dataset
 
 
 def render_set(
-    workspace: Workspace, recipe: str, count: int, seed: int, reporter: Reporter, *, root: Path | None = None
+    workspace: Workspace,
+    recipe: str,
+    count: int,
+    seed: int,
+    reporter: Reporter,
+    *,
+    root: Path | None = None,
+    ray: str | None = None,
+    workers: int | None = None,
 ) -> Path:
     """Render a dataset into the workspace and return its COCO file; goes on where it stopped.
 
-    root: folder that the recipe's paths are relative to, its own when None.
+    root: folder that the recipe's paths are relative to, its own when None.  ray: address of a cluster to do it on.
+    workers: processes side by side; None: one here, on a cluster one for each node.
     """
     path = find_recipe(recipe)
     name = f"{path.stem}-{file_sha256(path)[:8]}-s{seed}"
@@ -28,7 +37,15 @@ def render_set(
     try:
         with reporter.progress(f"render {path.stem}") as progress:
             coco = render_dataset(
-                path, folder, count, seed, on_progress=progress, root=root, on_warning=reporter.line
+                path,
+                folder,
+                count,
+                seed,
+                on_progress=progress,
+                root=root,
+                on_warning=reporter.line,
+                ray=ray,
+                workers=workers,
             )
     except RenderError as error:
         raise RenderingError(str(error)) from error

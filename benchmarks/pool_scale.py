@@ -41,7 +41,7 @@ from al_loop.metrics import Metrics
 from al_loop.picks import Pick
 from al_loop.report.write import write_report
 from al_loop.samples import Prediction
-from al_loop.scoring import known_of, score_for
+from al_loop.scoring import known_of, score_candidates
 from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace, init_workspace, now, open_workspace
 
@@ -125,10 +125,7 @@ def score_known(workspace: Workspace) -> None:
     """The stage that scores, where all is scored already."""
     ids = json.loads((workspace.cycle_dir(1) / "pool.json").read_bytes())
     model = models.current_model(workspace)
-    images, known = library.images_by_id(workspace, ids), library.labelled(workspace)
-    assert not score_for(
-        workspace, model, "dbal", images, known, partial(workspace.scores_dir, "m0"), Silent()
-    )
+    assert not score_candidates(workspace, model, "dbal", ids, partial(workspace.scores_dir, "m0"), Silent())
 
 
 def check(workspace: Workspace) -> None:
@@ -286,20 +283,20 @@ def scored(folder: Path, n: int) -> None:
     config.dump(home / "config.py")
     digest = file_sha256(home / "weights.pth")
     model = models.register_model(workspace, "m0", "import", digest, None, None)
-    images, kept = library.unlabelled(workspace), partial(workspace.scores_dir, "m0")
+    ids, kept = library.unlabelled_ids(workspace), partial(workspace.scores_dir, "m0")
 
-    def run(said: str, some: list) -> None:  # type: ignore[type-arg]
+    def run(said: str, some: list[str]) -> None:
         began = time.perf_counter()
-        left_out = score_for(workspace, model, "dbal", some, [], kept, Silent())
+        left_out = score_candidates(workspace, model, "dbal", some, kept, Silent())
         seconds = time.perf_counter() - began
         print(
             f"  {said:34} {seconds:7.2f} s, {len(some) / seconds:9.1f} images/s, {len(left_out)} left out",
             flush=True,
         )
 
-    run(f"score {n - 1} of them", images[:-1])
-    run("score, one image is new", images)
-    run("score, all known", images)
+    run(f"score {n - 1} of them", ids[:-1])
+    run("score, one image is new", ids)
+    run("score, all known", ids)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from render import errors
-from render.connection import connected
+from render.connection import connected, node_name
 from render.errors import DatasetError, RenderError, WorkerError
 from render.parcel import packed, unpacked
 from render.pool import Job
@@ -42,6 +42,7 @@ class Cluster:
 
     ray: Any
     places: tuple[Seat, ...]
+    names: Mapping[str, str]
     out: Path
     python: str | None
 
@@ -52,7 +53,8 @@ class Cluster:
 
     def start(self, seat: int) -> RemoteWorker:
         """A worker for that seat."""
-        return RemoteWorker(self.ray, self.places[seat], self.out, self.python)
+        place = self.places[seat]
+        return RemoteWorker(self.ray, place, self.out, self.python, self.names[place.node])
 
 
 @contextlib.contextmanager
@@ -65,16 +67,15 @@ def joined(
     Raises WorkerError when Ray is not installed, no cluster answers, or it has no cores.
     """
     with connected(address) as ray:
-        nodes = {
-            node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]
-        }
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        nodes = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in alive}
         places = seated(nodes, threads, workers)
         if not places:
             raise WorkerError(
                 f"the Ray cluster {address} has no node with {threads or 1} cores free for us "
                 f"(nodes have {', '.join(map(str, nodes.values())) or 'none'}); lower --threads, or add nodes"
             )
-        yield Cluster(ray, places, out, python)
+        yield Cluster(ray, places, {node["NodeID"]: node_name(node) for node in alive}, out, python)
 
 
 def seated(nodes: Mapping[str, int], threads: int | None, workers: int | None) -> tuple[Seat, ...]:
@@ -94,11 +95,11 @@ def seated(nodes: Mapping[str, int], threads: int | None, workers: int | None) -
 class RemoteWorker:
     """A worker on another machine, seen from here; a `render.pool.Hand`."""
 
-    def __init__(self, ray: Any, seat: Seat, out: Path, python: str | None) -> None:
-        """Ask the cluster for it."""
+    def __init__(self, ray: Any, seat: Seat, out: Path, python: str | None, name: str) -> None:
+        """Ask the cluster for it; name: what people call its node."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        self._ray, self._out, self._fit = ray, out, True
+        self._ray, self._out, self._name, self._fit = ray, out, name, True
         self._sent: set[str] = set()
         # Two calls at a time: `close` must reach a desk whose worker is busy.
         actor = ray.remote(Desk).options(
@@ -113,13 +114,14 @@ class RemoteWorker:
         answer = self._call(self._desk.prepare.remote(), QUEUE_TIMEOUT_S + START_TIMEOUT_S)
         if isinstance(answer, str):
             raise WorkerError(
-                f"no render worker started on the Ray cluster: {answer}; expected al-loop on every node, and free cores"
+                f"no render worker started on node {self._name} of the Ray cluster: {answer}; expected al-loop on every "
+                "node, and free cores"
             )
-        _raise(answer)
+        _raise(answer, self._name)
         if answer["format"] != FORMAT:
             raise WorkerError(
                 f"expected the same al-loop on every node, got dataset formats {FORMAT} here and "
-                f"{answer['format']} there; install the same version"
+                f"{answer['format']} on node {self._name}; install the same version"
             )
 
     def ask(self, job: Job, timeout_s: float) -> str | None:
@@ -136,7 +138,7 @@ class RemoteWorker:
             with contextlib.suppress(OSError), (self._out / "render.log").open("ab") as log:
                 log.write(answer["log"])
         self._fit = self._fit and answer["fit"]
-        _raise(answer)
+        _raise(answer, self._name)
         reason: str | None = answer["reason"]
         return reason
 
@@ -235,7 +237,7 @@ def _as_plain(error: RenderError) -> dict[str, str]:
     return {"error": type(error).__name__, "text": str(error)}
 
 
-def _raise(answer: Mapping[str, Any]) -> None:
-    """Raise here what was raised there."""
+def _raise(answer: Mapping[str, Any], name: str) -> None:
+    """Raise here what was raised on the node of that name."""
     if "error" in answer:
-        raise getattr(errors, answer["error"])(f"on a node of the Ray cluster: {answer['text']}")
+        raise getattr(errors, answer["error"])(f"on node {name} of the Ray cluster: {answer['text']}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from render.errors import WorkerError
@@ -52,11 +54,43 @@ def _connect(ray: Any, address: str) -> None:
     alone = {"include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **alone)
+    except ImportError as error:
+        raise WorkerError(
+            f"{address} needs Ray's client, got {error}: python -m pip install 'ray[client]=={ray.__version__}'; or run the "
+            "command on a machine of the cluster, with --ray auto"
+        ) from error
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        if versions := _other_versions(str(error)):
+            raise WorkerError(_mismatch(address, *versions, ray.__version__)) from error
         raise WorkerError(
             f"no Ray cluster at {address} ({str(error).strip().splitlines()[0]}); start one: ray start --head, "
             "or name its address, or say --ray local"
         ) from error
+
+
+def _other_versions(said: str) -> tuple[str, str] | None:
+    """The cluster's versions of Ray and Python, where Ray says that ours are others."""
+    found = re.search(r"Version mismatch.*?Ray: (\S+)\s+Python: (\S+)", said, re.DOTALL)
+    return (found[1], found[2]) if found else None
+
+
+def _mismatch(address: str, theirs: str, their_python: str, ours: str) -> str:
+    what = f"the Ray cluster at {address} runs Ray {theirs} on Python {their_python}"
+    mine = ".".join(map(str, sys.version_info[:3]))
+    if theirs != ours:
+        return (
+            f"{what}, this command Ray {ours} on Python {mine}; both must be the same everywhere: "
+            f"python -m pip install 'ray=={theirs}' here, or 'ray=={ours}' on every node and start the cluster anew"
+        )
+    return (
+        f"{what}, this command on Python {mine}; Python must be the same everywhere: run the command with Python "
+        f"{their_python}, or start the cluster anew with Python {mine}"
+    )
+
+
+def node_name(node: Mapping[str, Any]) -> str:
+    """What people call a node of `ray.nodes()`: its host name and address."""
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
 
 
 def _knock(address: str) -> None:

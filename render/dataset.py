@@ -87,18 +87,30 @@ def render_dataset(
             done += 1
             tell(done, count)
 
-        render_images(out, scenes(recipe, assets, seed, missing), crew, count_up)
+        render_images(out, scenes(recipe, assets, seed, missing), crew, count_up, on_warning)
         return merge(out, count)
 
 
-def render_images(out: Path, jobs: Iterable[Job], crew: Crew, on_done: Callable[[int], None]) -> None:
+def render_images(
+    out: Path,
+    jobs: Iterable[Job],
+    crew: Crew,
+    on_done: Callable[[int], None],
+    on_warning: Callable[[str], None] | None = None,
+) -> None:
     """Render jobs into an open dataset folder, on this machine or on a cluster."""
     if crew.ray is not None:
         from render.cluster import joined  # Ray is an extra
 
         with joined(crew.ray, out, crew.python, crew.threads, crew.workers) as cluster:
             render_all(
-                jobs, cluster.start, out, timeout_s=crew.timeout_s, on_done=on_done, workers=cluster.seats
+                jobs,
+                cluster.start,
+                out,
+                timeout_s=crew.timeout_s,
+                on_done=on_done,
+                workers=cluster.seats,
+                on_warning=on_warning,
             )
         return
     workers = crew.workers or 1
@@ -109,7 +121,15 @@ def render_images(out: Path, jobs: Iterable[Job], crew: Crew, on_done: Callable[
         cores = shares[seat] if workers > 1 else None
         return Worker(worker_command(crew.python), out, crew.threads or len(shares[seat]), cores)
 
-    render_all(jobs, start, out, timeout_s=crew.timeout_s, on_done=on_done, workers=workers)
+    render_all(
+        jobs,
+        start,
+        out,
+        timeout_s=crew.timeout_s,
+        on_done=on_done,
+        workers=workers,
+        on_warning=on_warning,
+    )
 
 
 def scenes(recipe: Recipe, assets: Assets, seed: int, images: Iterable[int]) -> Iterator[Job]:

@@ -144,10 +144,12 @@ def render_all(
     timeout_s: float,
     on_done: Callable[[int], None],
     workers: int = 1,
+    on_warning: Callable[[str], None] | None = None,
 ) -> None:
     """Render every job on `workers` hands, `start(seat)` makes one for seat 0 to workers - 1.
 
-    `on_done` is called in this thread for every image. A scene that fails ATTEMPTS times is recorded as
+    `on_done` is called in this thread for every image. A hand that cannot be had is left out, which `on_warning` is told;
+    the last one's error is raised. A scene that fails ATTEMPTS times is recorded as
     failed, with its seed, and skipped. When GIVE_UP_AFTER in a row fail, or all there are, it is not the
     scenes: WorkerCrashedError, and nothing is held against them.
     """
@@ -155,7 +157,7 @@ def render_all(
     ledger = _Ledger(out)
     with ThreadPoolExecutor(workers, thread_name_prefix="render") as threads:
         try:
-            for job, reason in _worked(iter(jobs), posts, threads):
+            for job, reason in _worked(iter(jobs), posts, threads, on_warning or (lambda sentence: None)):
                 ledger.add(job, reason)
                 for image in job.images:
                     on_done(image)
@@ -166,20 +168,34 @@ def render_all(
 
 
 def _worked(
-    jobs: Iterator[Job], posts: list[_Post], threads: ThreadPoolExecutor
+    jobs: Iterator[Job], posts: list[_Post], threads: ThreadPoolExecutor, warn: Callable[[str], None]
 ) -> Iterator[tuple[Job, str | None]]:
     """Jobs as they end, with the reason of those that failed."""
     free, busy = list(posts), dict[Future[str | None], tuple[_Post, Job]]()
+    returned: list[Job] = []  # by posts that cannot be manned
     ahead = next(jobs, None)
     while ahead is not None or busy:
         while ahead is not None and free:
             post = free.pop()
             busy[threads.submit(post.render, ahead)] = post, ahead
-            ahead = next(jobs, None)  # the next scene is planned while this one is rendered
+            # The next scene is planned while this one is rendered.
+            ahead = returned.pop() if returned else next(jobs, None)
         for ended in wait(busy, return_when=FIRST_COMPLETED).done:
             post, job = busy.pop(ended)
+            try:
+                reason = ended.result()
+            except WorkerError as error:
+                if not free and not busy:
+                    raise
+                warn(f"{error}; the others go on")
+                post.close()
+                if ahead is None:
+                    ahead = job
+                else:
+                    returned.append(job)
+                continue
             free.append(post)
-            yield job, ended.result()
+            yield job, reason
 
 
 def failed_record(spec: SceneSpec, image: int, reason: str) -> Record:

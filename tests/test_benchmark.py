@@ -22,7 +22,7 @@ from al_loop.benchmark.tables import Results, summary, write_files
 from al_loop.cli import cli
 from al_loop.config import Config
 from al_loop.console import Silent
-from al_loop.errors import ConfigError, DataError, TrainingError
+from al_loop.errors import ClusterError, ConfigError, DataError, TrainingError
 from al_loop.workspace import init_workspace
 
 CONFIG = msgspec.convert(
@@ -269,5 +269,5 @@ def test_without_ray_it_says_how_to_get_it(
     question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError, match=r"pip install 'al-loop\[ray\]'"):
+    with pytest.raises(ClusterError, match=r"pip install 'al-loop\[ray\]'"):
         run_benchmark(tmp_path / "out", question, CONFIG, None, Silent(), resume=False, ray="auto")

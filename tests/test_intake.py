@@ -133,16 +133,16 @@ def test_objects_that_cannot_be_fetched_are_named_and_tried_again(
 ) -> None:
     store = fsspec.filesystem("memory")
     store.pipe({f"/line3/{n}.png": picture_bytes(n) for n in range(4)})
-    get = type(store).get_file
+    cat = type(store).cat_file
 
-    def refuse(self: object, path: str, *rest: object, **more: object) -> None:
+    def refuse(self: object, path: str, *rest: object, **more: object) -> object:
         if path.endswith("2.png"):
             raise RuntimeError("403")
-        get(self, path, *rest, **more)
+        return cat(self, path, *rest, **more)
 
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(type(store), "get_file", refuse)
+            patch.setattr(type(store), "cat_file", refuse)
             found = add_places(workspace, ["memory://line3"])
         assert (found.added, found.unreached) == (3, 1)
         assert found.reasons == [("memory:///line3/2.png", "cannot be fetched (403)")]

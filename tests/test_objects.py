@@ -62,7 +62,7 @@ def test_nothing_is_copied_before_it_is_looked_at(linked: Workspace) -> None:
 def test_what_is_cached_is_not_fetched_again(linked: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     (first, *_) = library.unlabelled(linked)
     present(first)
-    monkeypatch.setattr(objects, "fetch", lambda *_: pytest.fail("fetched again"))
+    monkeypatch.setattr(objects, "read", lambda *_: pytest.fail("fetched again"))
     present(first)
 
 

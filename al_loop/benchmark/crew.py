@@ -14,10 +14,9 @@ from typing import Any
 from al_loop.benchmark.asked import FILE
 from al_loop.benchmark.chains import Chain, Crew, Row, run_chain
 from al_loop.benchmark.units import Room
+from al_loop.cluster import joined
 from al_loop.console import Silent
-from al_loop.errors import AlLoopError, ConfigError
-from render import WorkerError
-from render.connection import connected
+from al_loop.errors import AlLoopError, ClusterError, ConfigError
 
 Opening = Callable[[], Room]
 
@@ -27,16 +26,13 @@ def crew_of(opening: Opening, out: Path, jobs: int | None, ray: str | None) -> I
     """Those who run chains side by side; None: nobody else, they are run here, one after another.
 
     opening: gives the room to another process, so it must be picklable.  jobs: chains at a time; None: one here, on a
-    cluster as many as it has GPUs, else nodes.  ray: address of a cluster.  Raises ConfigError where it cannot be used.
+    cluster as many as it has GPUs, else nodes.  ray: address of a cluster.  Raises ClusterError where it cannot be used.
     """
     if ray is None:
         yield None if jobs in (None, 1) else lambda chains: _here(opening, chains, jobs or 1)
         return
-    try:
-        with connected(ray) as cluster:
-            yield lambda chains: _on_nodes(cluster, opening, out, chains, jobs)
-    except WorkerError as error:
-        raise ConfigError(str(error)) from error
+    with joined(ray) as cluster:
+        yield lambda chains: _on_nodes(cluster, opening, out, chains, jobs)
 
 
 def _here(opening: Opening, chains: Sequence[Chain], jobs: int) -> Iterator[tuple[list[Row], list[str]]]:
@@ -91,7 +87,7 @@ def _on_nodes(
             raise
         except ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[-1].strip()
-            raise AlLoopError(
+            raise ClusterError(
                 f"a process of the Ray cluster was lost ({reason}); what is done is kept. Go on: the same command with --resume"
             ) from None
 

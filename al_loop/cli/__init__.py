@@ -13,7 +13,7 @@ import click
 
 from al_loop import __version__
 from al_loop.cli.benchmark import benchmark, shift
-from al_loop.cli.cycle import cycle, report, reproduce, status, verify
+from al_loop.cli.cycle import cycle, report, reproduce, score, status, verify
 from al_loop.cli.label_studio import label_studio
 from al_loop.cli.models import gc, models, pretrain, render, rollback
 from al_loop.cli.monitor import monitor
@@ -51,6 +51,7 @@ for command in (
     models,
     gc,
     label_studio,
+    score,
     cycle,
     status,
     report,

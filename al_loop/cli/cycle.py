@@ -1,4 +1,4 @@
-"""al-loop cycle, status, report, verify, reproduce"""
+"""al-loop score, cycle, status, report, verify, reproduce"""
 
 from __future__ import annotations
 
@@ -15,6 +15,29 @@ if TYPE_CHECKING:
     from al_loop.verify import Finding
 
 
+_ray = click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Score on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one on this machine.",
+)
+
+
+@click.command()
+@click.option("--model", "model_id", metavar="MODEL", help="Another model than the current one.")
+@_ray
+@click.pass_obj
+def score(start: Path | None, model_id: str | None, ray: str | None) -> None:
+    """Score the images of the pool that nobody has labelled, so that the next cycle finds it done.
+
+    What this model has scored before is left as it is; a run that was killed goes on where it stopped.
+    """
+    from al_loop.scoring import score_pool
+
+    workspace = open_workspace(start)
+    with workspace.lock():
+        score_pool(workspace, model_id, Terminal(), ray)
+
+
 @click.command()
 @click.option(
     "--k", "k", type=click.IntRange(min=1), help="Images to label; by default cycle.k of al-loop.toml."
@@ -22,8 +45,9 @@ if TYPE_CHECKING:
 @click.option(
     "--partial", is_flag=True, help="Train on what is labelled so far; the rest is for a later cycle."
 )
+@_ray
 @click.pass_obj
-def cycle(start: Path | None, k: int | None, partial: bool) -> None:
+def cycle(start: Path | None, k: int | None, partial: bool, ray: str | None) -> None:
     """Run a cycle, or go on with the one under way, as far as it can go.
 
     Scores the pool, selects, pushes to the labelling server; once people have labelled: pulls,
@@ -33,7 +57,7 @@ def cycle(start: Path | None, k: int | None, partial: bool) -> None:
 
     workspace = open_workspace(start)
     with workspace.lock():
-        result = run_cycle(workspace, k, Terminal(), incomplete=partial)
+        result = run_cycle(workspace, k, Terminal(), incomplete=partial, ray=ray)
     if not result.finished:
         click.echo(f"cycle {result.number} waits: {result.message}")
     else:

@@ -20,8 +20,24 @@ from al_loop.workspace import open_workspace
     default=None,
     help="Folder that the recipe's paths are relative to.  [default: the recipe's own]",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes that render side by side.  [default: 1; with --ray one per node]",
+)
+@click.option(
+    "--ray", metavar="ADDRESS", help="Render on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local."
+)
 @click.pass_obj
-def render(start: Path | None, recipe: str, count: int, seed: int, root: Path | None) -> None:
+def render(
+    start: Path | None,
+    recipe: str,
+    count: int,
+    seed: int,
+    root: Path | None,
+    workers: int | None,
+    ray: str | None,
+) -> None:
     """Render synthetic images by RECIPE (a TOML file, or a shipped one such as "dice").
 
     The same recipe and seed go on where they stopped; a larger count extends the set.
@@ -30,7 +46,7 @@ def render(start: Path | None, recipe: str, count: int, seed: int, root: Path | 
 
     workspace = open_workspace(start)
     with workspace.lock():
-        render_set(workspace, recipe, count, seed, Terminal(), root=root)
+        render_set(workspace, recipe, count, seed, Terminal(), root=root, ray=ray, workers=workers)
 
 
 @click.command()

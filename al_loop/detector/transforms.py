@@ -26,9 +26,13 @@ Picture = NDArray[np.uint8]
 def read_picture(path: Path | str) -> Picture:
     """Return the image as (h, w, 3) BGR; orientation tags are not applied (ingest has done it once)."""
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        return decoded(np.fromfile(path, dtype=np.uint8), path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def decoded(data: NDArray[np.uint8], path: Path | str) -> Picture:
+    """Return the image in the bytes of a file, as `read_picture` does; path: what the error calls it."""
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
     if picture is None:
         raise DataError(f"{path} is not an image that can be decoded")

@@ -18,6 +18,7 @@ from al_loop.console import Reporter
 from al_loop.errors import DataError
 from al_loop.models import Model
 from al_loop.monitor.signals import Sight, Signal, judge, sight
+from al_loop.objects import present
 from al_loop.samples import ImageFile
 from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
@@ -138,7 +139,7 @@ def _seen(
     title: str,
 ) -> Sight:
     with reporter.progress(title) as progress:
-        modelling.score(workspace, model, images, folder, progress)
+        modelling.score(workspace, model, images, folder, progress, say=reporter.line)
     scored = ShardStore(folder).load([image.id for image in images])
     return sight(scored, workspace.config.label_studio.min_score)
 
@@ -172,7 +173,7 @@ def _shifted(
             copies = [
                 ImageFile(
                     image.id,
-                    shifted_copy(image.path, Path(folder), kind, level, number),
+                    shifted_copy(present(image), Path(folder), kind, level, number),
                     image.width,
                     image.height,
                 )

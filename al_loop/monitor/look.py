@@ -108,7 +108,9 @@ def _scored(workspace: Workspace, model: Model, ids: list[str], reporter: Report
     images = library.images_by_id(workspace, ids)
     features = workspace.config.cycle.strategy in FEATURE_STRATEGIES
     with reporter.progress("score what is new") as progress:
-        unreadable = modelling.score(workspace, model, images, folder, progress, features=features)
+        unreadable = modelling.score(
+            workspace, model, images, folder, progress, features=features, say=reporter.line
+        )
     for item in unreadable:
         reporter.line(f"left out: {item.reason}")
     return ShardStore(folder).load(ids)

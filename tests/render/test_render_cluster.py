@@ -176,12 +176,14 @@ def test_a_process_of_the_cluster_that_is_lost_costs_nothing(tmp_path, cluster):
 
 def test_what_is_missing_over_there_is_the_same_error_here(tmp_path, cluster):
     bare = StandIn(tmp_path / "bare", "SAY_READY = {'missing': \"No module named 'bpy'\"}")
-    with pytest.raises(WorkerError, match=r"on a node of the Ray cluster: .*pip install 'bpy"):
+    with pytest.raises(
+        WorkerError, match=r"on node \S+ \(127.0.0.1\) of the Ray cluster: .*pip install 'bpy"
+    ):
         render_dataset(RECIPE, tmp_path / "out", 1, 3, python=bare.path, ray="local")
     full = StandIn(
         tmp_path / "full", "def behave(*_):\n  say({'unwritable': 'No space left'})\n  return 'answered'"
     )
-    with pytest.raises(DatasetError, match="on a node of the Ray cluster: No space left"):
+    with pytest.raises(DatasetError, match=r"on node \S+ \(127.0.0.1\) of the Ray cluster: No space left"):
         render_dataset(RECIPE, tmp_path / "out", 1, 3, python=full.path, ray="local")
 
 

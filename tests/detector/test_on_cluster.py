@@ -1,0 +1,267 @@
+"""Scoring on a real Ray cluster of two nodes on loopback: the same as here, and what is lost when nodes are."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from factories import CLASSES, draw, write_coco_set
+
+from al_loop import library, modelling, models
+from al_loop.config import CycleConfig
+from al_loop.console import Silent
+from al_loop.detector import spread
+from al_loop.errors import ClusterError
+from al_loop.ingest import add_images, add_validation
+from al_loop.picks import pick
+from al_loop.pretrain import import_checkpoint
+from al_loop.samples import ImageFile
+from al_loop.scoring import score_pool
+from al_loop.shards import ScoredImages, ShardStore
+from al_loop.workspace import Workspace, init_workspace, open_workspace
+
+pytestmark = pytest.mark.train
+SHARD, BATCH, CORRUPT = 4, 2, 5
+
+
+@pytest.fixture(scope="module")
+def home(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with a model that sees something, and photographs of two sizes, one of them damaged since."""
+    folder = tmp_path_factory.mktemp("cluster")
+    root = init_workspace(folder / "line3", CLASSES).root
+    text = (root / "al-loop.toml").read_text()
+    text = text.replace('config = "small"', 'config = "small"\nimage_size = [96, 64]')
+    text = text.replace("batch_size = 8\n", f"batch_size = {BATCH}\nshard_size = {SHARD}\nworkers = 0\n")
+    (root / "al-loop.toml").write_text(text)
+    workspace = open_workspace(root)
+    pool = write_coco_set(folder / "pool", 19, seed=1).parent / "images"
+    for number in range(4):
+        draw(300, 160, [[30, 20, 66, 36]], seed=number).save(pool / f"large-{number}.png")
+    add_images(workspace, sorted(pool.iterdir()))
+    add_validation(workspace, write_coco_set(folder / "val", 2, seed=2))
+    torch.save(trained[0].weights, folder / "weights.pth")
+    import_checkpoint(workspace, str(folder / "weights.pth"), None, Silent())
+    victim = library.unlabelled(workspace)[CORRUPT].path
+    victim.chmod(0o644)
+    victim.write_bytes(victim.read_bytes()[:60])
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def alone(home: Workspace, tmp_path_factory: pytest.TempPathFactory) -> ScoredImages:
+    """What scoring here says, with as many threads as a node of the cluster has."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return scored(home, tmp_path_factory.mktemp("alone"))[0]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def scored(
+    home: Workspace,
+    folder: Path,
+    ray: str | None = None,
+    progress: Any = lambda *_: None,
+    images: list[ImageFile] | None = None,
+) -> tuple[ScoredImages, list[str]]:
+    """Score the pool into a folder; return it in the pool's order, with what was said."""
+    images, told = images or library.unlabelled(home), list[str]()
+    model = models.current_model(home)
+    failed = modelling.score(home, model, images, folder, progress, say=told.append, ray=ray)
+    assert [item.image_id for item in failed] == [images[CORRUPT].id]
+    assert "is not an image" in failed[0].reason
+    return whole(home, folder), told
+
+
+def whole(home: Workspace, folder: Path) -> ScoredImages:
+    """Every image that can be read, each of them once."""
+    images = library.unlabelled(home)
+    names = [image.id for image in images if image.id != images[CORRUPT].id]
+    found = ShardStore(folder).load()
+    assert sorted(found.image_ids) == sorted(names)
+    return found.subset(names)
+
+
+def same(one: ScoredImages, other: ScoredImages) -> None:
+    for name in ("offsets", "labels", "xyxy", "scores", "distributions", "embeddings"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), name)
+    assert len(one.labels) > 20
+    for strategy in ("margin", "dbal"):
+        settings = CycleConfig(k=6, strategy=strategy)  # type: ignore[arg-type]
+        assert pick(one, 6, settings, 1) == pick(other, 6, settings, 1)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head without cores, and a way to add nodes of one core, each with an address of its own."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is an extra: pip install 'al-loop[ray]'")
+    from render.connection import ray_for
+
+    ray_for("local")
+    from ray.cluster_utils import Cluster
+
+    # A node that does not answer is taken for dead within a second, not ten.
+    quick = {
+        "health_check_period_ms": 250,
+        "health_check_failure_threshold": 3,
+        "health_check_timeout_ms": 5000,
+    }
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "node_ip_address": "127.0.0.1", "_system_config": quick},
+    )
+    count = 1
+
+    def add(**environment: str) -> Any:
+        nonlocal count
+        count += 1
+        node = made.add_node(num_cpus=1, node_ip_address=f"127.0.0.{count}", env_vars=environment or None)
+        node.name = f"127.0.0.{count}"
+        return node
+
+    yield SimpleNamespace(address=made.address, add=add, remove=made.remove_node)
+    made.shutdown()
+
+
+@contextmanager
+def nodes(cluster: Any, *environments: dict[str, str]) -> Iterator[list[Any]]:
+    """Nodes that are there for a while, with environments of their own."""
+    up = [cluster.add(**environment) for environment in environments]
+    try:
+        yield up
+    finally:
+        for node in up:
+            cluster.remove(node)
+
+
+def killed(node: Any) -> None:
+    """End a node as a power cut would: it and all its processes at once."""
+    [raylet] = node.all_processes["raylet"]
+    pid = raylet.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for each in (pid, *map(int, children)):
+        os.kill(each, signal.SIGKILL)
+
+
+def test_two_nodes_say_what_this_process_says_and_a_node_without_al_loop_is_left_out(
+    home: Workspace, alone: ScoredImages, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The paths lead nowhere but from this process: the images are sent."""
+    bare = tmp_path / "bare" / "al_loop"
+    bare.mkdir(parents=True)
+    (bare / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'al_loop'\")")
+    images = [replace(image, path=image.path.relative_to(home.root)) for image in library.unlabelled(home)]
+    sent: list[str] = []
+    read = spread._read
+    monkeypatch.setattr(spread, "_read", lambda some: sent.extend(image.id for image in some) or read(some))
+    with nodes(cluster, {}, {"PYTHONPATH": str(bare.parent)}, {}) as (_, without, _):
+        # Not where the nodes were started, and not the repository: Ray looks for modules where the driver is, too.
+        monkeypatch.chdir(home.root)
+        found, told = scored(home, tmp_path / "scores", cluster.address, images=images)
+    same(found, alone)
+    assert sorted(sent) == sorted(image.id for image in images)
+    assert told[0] == "  on 3 nodes of the Ray cluster"
+    [left_out] = told[1:]
+    assert f"({without.name}) is left out: No module named 'al_loop'; expected al-loop" in left_out
+
+
+def test_a_lost_node_costs_its_shards_and_without_any_what_is_done_is_kept(
+    home: Workspace, alone: ScoredImages, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[Any] = []
+
+    class Watched(spread._Run):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            runs.append(self)
+
+    monkeypatch.setattr(spread, "_Run", Watched)
+
+    def busiest() -> Any:
+        return max(runs[-1]._places, key=lambda place: len(place.at_work))
+
+    lost: list[Any] = []
+
+    def cut(done: int, total: int) -> None:
+        """The first shard has come back, and more are at work where it came from."""
+        if not lost:
+            place = busiest()
+            assert place.at_work
+            lost.append(place.seat.name)
+            killed(next(node for node in up if node.name in place.seat.name))
+
+    with nodes(cluster, {}, {}) as up:
+        found, told = scored(home, tmp_path / "one", cluster.address, cut)
+        same(found, alone)
+        assert any(lost[0] in line for line in told[1:])
+        # The other is the last.
+        lost.clear()
+        with pytest.raises(
+            ClusterError, match=r"no node of the Ray cluster is left .* [4-8] of 23 images"
+        ) as error:
+            scored(home, tmp_path / "all", cluster.address, cut)
+    assert "ray status; then run the same command again" in str(error.value)
+    kept = ShardStore(tmp_path / "all").image_ids()
+    assert 0 < len(kept) < 22
+    found, _ = scored(home, tmp_path / "all")
+    assert len(ShardStore(tmp_path / "all").load().image_ids) == 22
+
+
+def test_a_killed_command_goes_on_where_it_was(
+    home: Workspace, alone: ScoredImages, cluster: Any, tmp_path: Path
+) -> None:
+    folder = home.scores_dir(models.current_model(home).id)
+    command = [sys.executable, "-m", "al_loop", "-w", str(home.root), "score", "--ray", cluster.address]
+    with nodes(cluster, {}, {}):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        end = time.monotonic() + 120
+        while not ShardStore(folder).image_ids() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.002)
+        process.kill()
+        out, _ = process.communicate()
+        before = ShardStore(folder).image_ids()
+        assert 0 < len(before) < 22, out
+        told = Silent()
+        failed = score_pool(home, None, told, cluster.address)
+    same(whole(home, folder), alone)
+    assert len(failed) == 1
+    assert f"{22 - len(before)} scored in" in told.lines[-1]
+    assert f"{len(before)} scored before, 1 cannot be read" in told.lines[-1]
+
+
+def test_another_version_of_ray_or_python_is_named(cluster: Any) -> None:
+    code = (
+        "import sys, ray\n"
+        "from al_loop.cluster import joined\n"
+        "from al_loop.errors import ClusterError\n"
+        "{change}\n"
+        "try:\n    joined('{address}').__enter__()\n"
+        "except ClusterError as error:\n    print(error)\n"
+    )
+    for change, says in (
+        ("ray.__version__ = '2.1.0'", "this command Ray 2.1.0 on Python"),
+        (
+            "sys.version_info = (3, 11, 0)",
+            "this command on Python 3.11.0; Python must be the same",
+        ),
+    ):
+        source = code.format(change=change, address=cluster.address)
+        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+        assert f"the Ray cluster at {cluster.address} runs Ray " in done.stdout
+        assert says in done.stdout
+        assert len(done.stdout.splitlines()) == 1
