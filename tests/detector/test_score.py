@@ -12,7 +12,7 @@ import torch
 from factories import CLASSES, draw
 
 from al_loop.detector.evaluate import evaluate
-from al_loop.detector.score import ScoreSettings, score_images
+from al_loop.detector.score import ScoreSettings, planned, score_images
 from al_loop.errors import ModelError
 from al_loop.samples import ImageFile
 from al_loop.shards import ScoredImages, ShardStore
@@ -22,8 +22,8 @@ SETTINGS = ScoreSettings(score_thr=0.05, batch_size=4, workers=0, shard_size=4)
 
 
 def score(detector: Any, images: list[ImageFile], folder: Path, **changes: Any) -> ScoredImages:
-    store = ShardStore(folder)
-    assert score_images(detector, images, store, replace(SETTINGS, **changes)) == []
+    store, say = ShardStore(folder), changes.pop("say", print)
+    assert score_images(detector, images, store, replace(SETTINGS, **changes), say=say) == []
     return store.load().subset([image.id for image in images])
 
 
@@ -146,6 +146,74 @@ def test_an_unreadable_image_fails_by_name_and_the_rest_goes_on(
     assert any("broken.png is not an image" in item.reason for item in failed)
     assert any("is 96x64 px, expected 50x50" in item.reason for item in failed)
     assert store.image_ids() == {image.id for image in images}
+
+
+def test_shards_end_with_batches_so_that_what_is_left_is_cut_the_same(detector: Any) -> None:
+    images = [ImageFile(f"{n:02d}", Path("x"), *((96, 64) if n % 3 else (300, 160))) for n in range(31)]
+    shards = planned(detector.config, images, replace(SETTINGS, shard_size=6))
+    batches = [batch for shard in shards for batch in shard]
+    assert sorted(image.id for batch in batches for image in batch) == [image.id for image in images]
+    assert all(len({image.width for image in batch}) == 1 for batch in batches)
+    assert sorted(map(len, batches)) == [3, 4, 4, 4, 4, 4, 4, 4]
+    assert [sum(map(len, shard)) for shard in shards] == [8, 7, 8, 8]
+    for lost in range(len(shards)):
+        left = [image for image in reversed(images) if not any(image in b for b in shards[lost])]
+        again = planned(detector.config, left, replace(SETTINGS, shard_size=6))
+        assert [b for shard in again for b in shard] == [b for b in batches if b not in shards[lost]]
+
+
+def short_of_memory(most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let no more than so many images at a time fit into memory; return the sizes of what is tried."""
+    import al_loop.detector.score as module
+
+    real, tried = module.predict, list[int]()
+
+    def predict(model: Any, batch: list[ImageFile], *rest: Any, **more: Any) -> Any:
+        tried.append(len(batch))
+        if len(batch) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(model, batch, *rest, **more)
+
+    monkeypatch.setattr(module, "predict", predict)
+    return tried
+
+
+def test_short_of_memory_batches_shrink_and_it_is_said_once(
+    detector: Any, images: list[ImageFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = score(detector, images, tmp_path / "whole")
+    alone = score(detector, images, tmp_path / "alone", batch_size=1)
+    tried, told = short_of_memory(2, monkeypatch), list[str]()
+    halved = score(detector, images, tmp_path / "halved", say=told.append)
+    assert tried == [2, 4, 2, 2, 2]  # two large images, then six small ones in batches of four
+    assert told == [
+        "  out of memory with 4 images at a time: going on with 2. To begin so: score.batch_size = 2 in al-loop.toml"
+    ]
+    for other in (whole, alone):
+        assert halved.labels.tolist() == other.labels.tolist()
+        np.testing.assert_allclose(halved.xyxy, other.xyxy, atol=1e-2)
+        np.testing.assert_allclose(halved.distributions, other.distributions, atol=1e-4)
+
+
+def test_without_memory_for_one_image_what_is_done_is_kept(
+    detector: Any, images: list[ImageFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import al_loop.detector.score as module
+
+    store, real = ShardStore(tmp_path), module.predict
+
+    def full(model: Any, batch: list[ImageFile], *rest: Any, **more: Any) -> Any:
+        if store.image_ids():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(model, batch, *rest, **more)
+
+    monkeypatch.setattr(module, "predict", full)
+    with pytest.raises(
+        ModelError, match=r"cpu has not the memory to score a single image \(photo.*run the same"
+    ) as error:
+        score_images(detector, images, store, replace(SETTINGS, shard_size=2))
+    assert 'device = "cpu"' in str(error.value)
+    assert store.image_ids() == {"large-0", "large-1"}
 
 
 def test_a_model_that_is_not_finite_is_refused(

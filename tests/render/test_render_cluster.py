@@ -187,6 +187,25 @@ def test_what_is_missing_over_there_is_the_same_error_here(tmp_path, cluster):
         render_dataset(RECIPE, tmp_path / "out", 1, 3, python=full.path, ray="local")
 
 
+def test_a_node_without_blender_is_named_and_the_others_go_on(tmp_path, cluster):
+    """The first worker that starts finds no Blender."""
+    behave = """
+    try:
+        os.close(os.open(HERE + "/first", os.O_CREAT | os.O_EXCL))
+        SAY_READY = {"missing": "No module named 'bpy'"}
+    except FileExistsError:
+        pass
+    """
+    there, told = StandIn(tmp_path / "there", behave), []
+    render_dataset(
+        RECIPE, tmp_path / "out", 4, 3, python=there.path, ray="local", workers=2, on_warning=told.append
+    )
+    assert validate(tmp_path / "out").images == 4
+    [line] = told
+    assert line.startswith("on node ")
+    assert "(127.0.0.1) of the Ray cluster: expected a Python with Blender's module bpy" in line
+
+
 def test_more_threads_than_a_node_has_cores_is_refused(tmp_path, cluster):
     with pytest.raises(WorkerError, match="no node with 64 cores"):
         render_dataset(RECIPE, tmp_path / "out", 1, 3, ray="local", threads=64)

@@ -268,3 +268,28 @@ def test_a_log_that_cannot_be_written_is_a_dataset_error(tmp_path):
 )
 def test_cores_are_shared_out(cores, workers, shares):
     assert shared_out(cores, workers) == shares
+
+
+def test_a_worker_that_cannot_be_had_is_left_out_and_the_others_go_on(tmp_path):
+    bare = StandIn(tmp_path / "bare", "SAY_READY = {'missing': \"No module named 'bpy'\"}")
+    good, out, done, told = StandIn(tmp_path / "good"), tmp_path / "out", [], []
+    open_dataset(out, RECIPE, 7)
+
+    def render(*who, count=4):
+        render_all(
+            jobs(count),
+            lambda seat: Worker([who[seat].path], out, 1),
+            out,
+            timeout_s=20.0,
+            on_done=done.append,
+            workers=len(who),
+            on_warning=told.append,
+        )
+
+    render(bare, good, bare)
+    assert sorted(done) == [0, 1, 2, 3]
+    assert sorted(asked.scene for asked in good.asked) == [0, 1, 2, 3]
+    assert len(told) == 2
+    assert all("No module named 'bpy'" in line and line.endswith("; the others go on") for line in told)
+    with pytest.raises(BlenderMissingError, match="No module named 'bpy'"):
+        render(bare, bare, count=2)

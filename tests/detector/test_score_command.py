@@ -1,0 +1,107 @@
+"""`al-loop score`: the pool is scored where a cycle looks, and never by two models at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from factories import write_checkpoint
+
+from al_loop import cycle, library, modelling, models
+from al_loop.cli import main
+from al_loop.console import Silent
+from al_loop.cycles import begin_cycle
+from al_loop.errors import ModelError
+from al_loop.pretrain import import_checkpoint
+from al_loop.scoring import score_pool
+from al_loop.shards import ShardStore
+from al_loop.workspace import Workspace
+
+pytestmark = pytest.mark.train
+
+
+@pytest.fixture
+def ready(small: Workspace, tmp_path: Path) -> Workspace:
+    """Six photographs and a model, in shards of two."""
+    path = small.root / "al-loop.toml"
+    path.write_text(
+        path.read_text().replace("batch_size = 8\n", "batch_size = 2\nshard_size = 2\nworkers = 0\n")
+    )
+    from al_loop.workspace import open_workspace
+
+    workspace = open_workspace(small.root)
+    import_checkpoint(workspace, str(write_checkpoint(tmp_path / "mine.pth")), None, Silent())
+    return workspace
+
+
+def run(*args: object) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["al-loop", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    return int(stop.value.code or 0)
+
+
+def test_the_next_cycle_finds_it_done(
+    ready: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = library.unlabelled(ready)[0]
+    source = library.source_names(ready, [broken.id])[broken.id]
+    broken.path.chmod(0o644)
+    broken.path.write_bytes(b"no picture")
+    assert run("-w", ready.root, "score") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"  left out: {source}: {broken.path} is not an image that can be decoded"
+    assert lines[1].startswith("6 images of the pool by import-1: 5 scored in ")
+    assert lines[1].endswith(" images/s), 0 scored before, 1 cannot be read")
+    assert run("-w", ready.root, "score", "--model", "import-1") == 0
+    assert "0 scored in" in (again := capsys.readouterr().out.splitlines()[-1])
+    assert "5 scored before" in again
+    assert run("-w", ready.root, "score", "--model", "other") == 1
+    assert "no model 'other'" in capsys.readouterr().err
+
+    broken.path.unlink()  # else it would be asked for again
+    monkeypatch.setattr(library, "unlabelled", lambda _, real=library.unlabelled: real(_)[1:])
+    monkeypatch.setattr(modelling, "load_detector", lambda *_: pytest.fail("scored again"))
+    begun, told = begin_cycle(ready, None, Silent()), Silent()
+    cycle._score(ready, begun, told, None)
+    assert told.lines[-1].startswith("  score: 5 images by import-1")
+
+
+def test_weights_that_change_meanwhile_end_the_run_and_nothing_of_them_is_kept(
+    ready: Workspace, tmp_path: Path
+) -> None:
+    model, images = models.current_model(ready), library.unlabelled(ready)
+    modelling.score(ready, model, images, tmp_path / "whole", lambda *_: None)
+    weights, folder = model.weights.read_bytes(), tmp_path / "scores"
+
+    def change(done: int, total: int) -> None:
+        if done == 2:
+            write_checkpoint(model.weights, seed=3)
+
+    with pytest.raises(
+        ModelError, match=r"weights.pth was changed during the run: expected .*al-loop models list"
+    ):
+        modelling.score(ready, model, images, folder, change)
+    kept = ShardStore(folder).load()
+    assert len(kept.image_ids) == 2
+    assert kept.xyxy.tolist() == ShardStore(tmp_path / "whole").load().subset(kept.image_ids).xyxy.tolist()
+    with pytest.raises(ModelError, match="has SHA-256"):
+        score_pool(ready, None, Silent())
+
+    def touch(done: int, total: int) -> None:
+        model.weights.write_bytes(weights)  # the same bytes, another time
+
+    touch(0, 0)
+    modelling.score(ready, model, images, folder, touch)
+    assert len(ShardStore(folder).image_ids()) == 6
+
+
+def test_a_cluster_that_is_not_there(ready: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("score", "cycle"):
+        assert run("-w", ready.root, command, "--ray", "127.0.0.1:1") == 1
+        error = capsys.readouterr().err
+        assert error.startswith(
+            "error: no Ray cluster at 127.0.0.1:1 (Connection refused); start one: ray start"
+        )
+        assert "Traceback" not in error

@@ -1,0 +1,167 @@
+"""Who works on which shard when processes end, by a stand-in for Ray whose processes end when they are told to."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from al_loop.cluster import Seat, reason_of
+from al_loop.detector import spread
+from al_loop.detector.remote import Ready, Scored
+from al_loop.detector.score import ScoreSettings
+from al_loop.errors import ClusterError, ModelError
+from al_loop.samples import ImageFile
+from render.connection import ray_for
+
+if importlib.util.find_spec("ray") is None:
+    pytest.skip("Ray is an extra: pip install 'al-loop[ray]'", allow_module_level=True)
+exceptions = ray_for("local").exceptions
+SETTINGS = ScoreSettings(0.05, 1, 0, 1)
+A, B = "a" * 56, "b" * 56  # as Ray names nodes
+SEATS = [Seat(A, "a (10.0.0.1)", 1, False), Seat(B, "b (10.0.0.2)", 1, False)]
+
+
+class Process:
+    """An actor: answers in order, and not at all once it has ended."""
+
+    def __init__(self, node: str, behave: Callable[[Process, str], None]) -> None:
+        self.node, self.dead = node, False
+        self._behave = behave
+        self.prepare = SimpleNamespace(remote=lambda kit, probe: (self, lambda: Ready("fp32", True)))
+        self.score = SimpleNamespace(remote=lambda shard, *_: (self, lambda: self._scored(shard)))
+
+    def _scored(self, shard: Any) -> Scored:
+        self._behave(self, shard[0][0].id)
+        return Scored([], [], [])
+
+
+class Ray:
+    """As much of Ray as a run needs. behave(process, id) may end the process; most: shards in hand at a time, seen."""
+
+    def __init__(self, behave: Callable[[Process, str], None]) -> None:
+        self.exceptions, self.behave = exceptions, behave
+        self.alive = {A, B}
+        self.started: list[str] = []
+        self.most = 0
+
+    def put(self, thing: object) -> object:
+        return thing
+
+    def remote(self, _: object) -> Any:
+        def options(scheduling_strategy: Any, **_: object) -> Any:
+            def start(seat: Seat) -> Process:
+                self.started.append(seat.node)
+                return Process(scheduling_strategy.node_id, self.behave)
+
+            return SimpleNamespace(remote=start)
+
+        return SimpleNamespace(options=options)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"NodeID": name, "Alive": name in self.alive} for name in (A, B)]
+
+    def wait(self, calls: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+        self.most = max(self.most, *(sum(p is other for p, _ in calls) for other, _ in calls))
+        return calls[:1], calls[1:]
+
+    def get(self, call: Any) -> Any:
+        process, answer = call
+        if process.dead or process.node not in self.alive:
+            raise exceptions.ActorDiedError
+        return answer()
+
+    def kill(self, process: Process) -> None:
+        process.dead = True
+
+    def get_runtime_context(self) -> object:
+        return object()  # knows no head
+
+
+def run(ray: Ray, count: int = 8) -> tuple[list[str], list[str]]:
+    told: list[str] = []
+    shards = [[(ImageFile(str(n), Path(f"{n}.png"), 9, 9),)] for n in range(count)]
+    going = spread._Run(ray, SimpleNamespace(), SETTINGS, shards, told.append)  # type: ignore[arg-type]
+    done = [shard[0][0].id for shard, _ in going.results(SEATS)]
+    return done, told
+
+
+def ended() -> None:
+    raise exceptions.ActorDiedError
+
+
+def test_shards_are_given_two_at_a_time() -> None:
+    ray = Ray(lambda process, name: None)
+    done, told = run(ray)
+    assert sorted(done) == [str(n) for n in range(8)]
+    assert (told, ray.started, ray.most) == ([], [A, B], 2)
+
+
+def test_a_process_that_ends_is_started_anew_and_its_shards_are_done() -> None:
+    left = ["2", "5"]
+
+    def behave(process: Process, name: str) -> None:
+        if name in left:
+            left.remove(name)
+            ended()
+
+    ray = Ray(behave)
+    done, told = run(ray)
+    assert sorted(done) == [str(n) for n in range(8)]
+    assert len(ray.started) == 4
+    assert len(told) == 2
+    assert all("a process was lost" in line and "another is started" in line for line in told)
+
+
+def test_a_shard_that_ends_three_processes_ends_the_run_and_is_named() -> None:
+    ray = Ray(lambda process, name: ended() if name == "6" else None)
+    with pytest.raises(
+        ClusterError, match=r"3 processes .* over the same 1 images, from 6\.png to 6\.png .* without --ray"
+    ):
+        run(ray)
+
+
+def test_a_node_that_is_gone_is_left_out_and_without_any_it_says_why() -> None:
+    gone = ["3"]
+
+    def behave(process: Process, name: str) -> None:
+        if name in gone:
+            gone.remove(name)
+            ray.alive.discard(process.node)
+            ended()
+
+    ray = Ray(behave)
+    done, told = run(ray)
+    assert sorted(done) == [str(n) for n in range(8)]
+    [line] = told
+    assert "is left out" in line
+    ray = Ray(lambda process, name: None)
+    ray.alive.clear()
+    with pytest.raises(spread._NobodyLeftError, match=r"a \(10\.0\.0\.1\): .*; b \(10\.0\.0\.2\): "):
+        run(ray)
+
+
+def test_an_error_of_ours_is_not_tried_again() -> None:
+    def behave(process: Process, name: str) -> None:
+        raise exceptions.RayTaskError("score", "traceback", ModelError("not finite"))
+
+    with pytest.raises(ModelError, match="not finite"):
+        run(Ray(behave))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("\x1b[36mray::Scorer\x1b[39m ...\nModuleNotFoundError: No module named 'mmdet'", "No module named 'mmdet'; expected"),
+        ("The actor died\n\tbecause its node has died. Node Id: 8e\n\tnever ran", "the node is gone"),
+        ("The actor 12 is unavailable: The actor is temporarily unavailable: RpcError", "it does not answer"),
+        ("one\n  \x1b[31mCUDA error: no device\x1b[0m\n", "CUDA error: no device"),
+        ("", "RuntimeError"),
+    ],
+)  # fmt: skip
+def test_what_ray_says_at_length_is_one_line(text: str, says: str) -> None:
+    assert reason_of(RuntimeError(text)).startswith(says)
