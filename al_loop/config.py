@@ -189,6 +189,7 @@ class Config(Section, frozen=True):
     name: str = "al-loop"
     task: Literal["detection", "segmentation"] = "detection"  # what people draw; the model always finds boxes
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
+    gpus: Positive = 1  # that share a training, with device = "cpu" processes; scoring takes one
     model: ModelConfig = ModelConfig()
     pretrain: TrainConfig = TrainConfig()
     train: TrainConfig = TrainConfig()

@@ -53,6 +53,7 @@ def run_cycle(
     complete_manifests(workspace)
     cycle = open_cycle(workspace, k, reporter) or begin_cycle(workspace, k, reporter)
     workspace = Workspace(workspace.root, cycle.settings, workspace.store)
+    modelling.check_sharing(workspace, workspace.config.train)
     try:
         _score(workspace, cycle, reporter, ray)
         picks = _select(workspace, cycle, reporter)

@@ -67,9 +67,12 @@ def open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle
             f"cycle {row['number']} is under way with k = {row['k']}; k = {k} can be had in the next"
         )
     frozen = msgspec.json.decode(row["settings"], type=Config)
-    # Where the server is may change while people label; what is computed may not.
+    # Where the server is, and what computes, may change while people label; what is computed may not.
     settings = msgspec.structs.replace(
-        frozen, label_studio=workspace.config.label_studio, device=workspace.config.device
+        frozen,
+        label_studio=workspace.config.label_studio,
+        device=workspace.config.device,
+        gpus=workspace.config.gpus,
     )
     reporter.line(f"cycle {row['number']}: going on, k = {row['k']}, model {row['model_id']}")
     return Cycle(row["number"], row["k"], models.get_model(workspace, row["model_id"]), settings)

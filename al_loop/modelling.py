@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +29,25 @@ if TYPE_CHECKING:
     from al_loop.detector.score import ScoreSettings, Unreadable
 
 
-def default_workers(cores: int | None = None) -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_workers(own: int | None = None) -> int:
     """Return how many workers decode images beside a model with so many cores, all where None: two less, at most 4.
 
     On two cores none: a decoding process beside torch's own two threads makes both wait.
     """
-    if cores is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(0, min(4, cores - 2))
+    return max(0, min(4, (cores() if own is None else own) - 2))
+
+
+def check_sharing(workspace: Workspace, settings: TrainConfig) -> None:
+    """Refuse with ConfigError, before anything is computed, a training that `gpus` GPUs cannot share."""
+    if workspace.config.gpus > 1:
+        from al_loop.detector.processes import check
+
+        check(workspace.config.gpus, workspace.config.device, settings.batch_size, cores())
 
 
 def load_detector(workspace: Workspace, model: Model) -> Detector:
@@ -119,8 +131,11 @@ def train_model(
 
     from al_loop.detector.checkpoint import read_weights, write_weights
     from al_loop.detector.model_config import load_model_config
+    from al_loop.detector.processes import train_in_processes
     from al_loop.detector.train import TrainSettings, choose_device, discard_work_files, train
 
+    gpus = workspace.config.gpus
+    check_sharing(workspace, settings)
     if start is None:
         config = load_model_config(
             _in_workspace(workspace, workspace.config.model.config),
@@ -134,7 +149,8 @@ def train_model(
     if frozen:
         config.model.backbone.update(frozen_stages=config.model.backbone.get("num_stages", 4), norm_eval=True)
     own_lr = float(config.optim_wrapper.optimizer.lr)
-    trained = train(
+    run = train if gpus == 1 else partial(train_in_processes, gpus, cores() // gpus)
+    trained = run(
         config,
         weights,
         training,
@@ -146,7 +162,7 @@ def train_model(
             val_every=settings.val_every,
             patience=settings.patience,
             repeat=settings.repeat,
-            workers=default_workers() if settings.workers is None else settings.workers,
+            workers=default_workers(cores() // gpus) if settings.workers is None else settings.workers,
             seed=settings.seed,
             device=choose_device(workspace.config.device),
             turns=settings.turns,

@@ -22,6 +22,7 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
     data: COCO files of labelled images to learn from; none takes all rendered sets of the workspace.
     """
     check_sets(workspace)
+    modelling.check_sharing(workspace, workspace.config.pretrain)
     images = labelled_files(workspace, data) if data else synthetic_images(workspace)
     validation = library.validation(workspace)
     inputs = {

@@ -6,9 +6,11 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from al_loop.config import FEATURE_STRATEGIES, FILE_NAME, Config, check_classes, load_config, parse_config
 from al_loop.errors import ConfigError, WorkspaceError
@@ -68,6 +70,12 @@ class Workspace:
     def cycle_dir(self, number: int) -> Path:
         """Return the folder of a cycle."""
         return self.root / "cycles" / str(number)
+
+    def sharing(self, gpus: int | None) -> Workspace:
+        """Return this workspace with trainings that as many GPUs share; None: as its settings say."""
+        if gpus is None:
+            return self
+        return replace(self, config=msgspec.structs.replace(self.config, gpus=gpus))
 
     @contextmanager
     def lock(self) -> Iterator[None]:

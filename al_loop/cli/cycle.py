@@ -46,8 +46,13 @@ def score(start: Path | None, model_id: str | None, ray: str | None) -> None:
     "--partial", is_flag=True, help="Train on what is labelled so far; the rest is for a later cycle."
 )
 @_ray
+@click.option(
+    "--gpus",
+    type=click.IntRange(min=1),
+    help="GPUs that share the training, each with its part of a batch; by default gpus of al-loop.toml.",
+)
 @click.pass_obj
-def cycle(start: Path | None, k: int | None, partial: bool, ray: str | None) -> None:
+def cycle(start: Path | None, k: int | None, partial: bool, ray: str | None, gpus: int | None) -> None:
     """Run a cycle, or go on with the one under way, as far as it can go.
 
     Scores the pool, selects, pushes to the labelling server; once people have labelled: pulls,
@@ -55,7 +60,7 @@ def cycle(start: Path | None, k: int | None, partial: bool, ray: str | None) -> 
     """
     from al_loop.cycle import run_cycle
 
-    workspace = open_workspace(start)
+    workspace = open_workspace(start).sharing(gpus)
     with workspace.lock():
         result = run_cycle(workspace, k, Terminal(), incomplete=partial, ray=ray)
     if not result.finished:

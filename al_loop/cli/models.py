@@ -56,12 +56,17 @@ def render(
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A COCO file of labelled images to learn from, instead of the rendered sets; may be repeated.",
 )
+@click.option(
+    "--gpus",
+    type=click.IntRange(min=1),
+    help="GPUs that share the training, each with its part of a batch; by default gpus of al-loop.toml.",
+)
 @click.pass_obj
-def pretrain(start: Path | None, data: tuple[Path, ...]) -> None:
+def pretrain(start: Path | None, data: tuple[Path, ...], gpus: int | None) -> None:
     """Train the first model on the rendered sets and evaluate it on the validation set."""
     from al_loop.pretrain import pretrain as run
 
-    workspace = open_workspace(start)
+    workspace = open_workspace(start).sharing(gpus)
     with workspace.lock():
         run(workspace, Terminal(), data)
 

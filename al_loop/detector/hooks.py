@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 
 from al_loop.detector.checkpoint import read_note, write_weights
 from al_loop.detector.metric import KEY
@@ -53,9 +55,10 @@ class KeepBest(Hook):  # type: ignore[misc]
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Write the weights if they are better than any before."""
-        if _ap(metrics) > self.best:
+        if _ap(metrics) > self.best and is_main_process():
             self.best = _ap(metrics)
-            write_weights(self.path, runner.model.state_dict(), ap=self.best)
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            write_weights(self.path, model.state_dict(), ap=self.best)
 
 
 class RefuseNonFiniteLoss(Hook):  # type: ignore[misc]

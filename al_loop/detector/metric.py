@@ -23,7 +23,8 @@ class ValidationAP(BaseMetric):  # type: ignore[misc]
     default_prefix = "val"
 
     def __init__(self, truth: Sequence[LabelledImage], classes: Sequence[str]) -> None:
-        super().__init__()
+        # "gpu" is mmengine's word for through the process group, and not through files in the current folder.
+        super().__init__(collect_device="gpu")
         self.truth = dict(enumerate(truth, start=1))
         self.classes = tuple(classes)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmdet.structures.bbox import bbox_overlaps, get_box_tensor
+from mmengine.dist import all_reduce
 from torch import Tensor
 
 from al_loop.boxes import FloatArray
@@ -46,22 +47,23 @@ class ClassQuality:
     def _watched(
         self, cls_score: Tensor, bbox_pred: Tensor, rois: Tensor, sampling_results: Any, **rest: Any
     ) -> Any:
-        self._look(cls_score.detach(), bbox_pred.detach(), rois, sampling_results)
+        self._remember(*self._look(cls_score.detach(), bbox_pred.detach(), rois, sampling_results))
         return self._real(
             cls_score=cls_score, bbox_pred=bbox_pred, rois=rois, sampling_results=sampling_results, **rest
         )
 
     @torch.no_grad()
-    def _look(self, logits: Tensor, deltas: Tensor, rois: Tensor, sampled: Any) -> None:
+    def _look(self, logits: Tensor, deltas: Tensor, rois: Tensor, sampled: Any) -> tuple[Tensor, Tensor]:
+        """Return the quality of each positive RoI of this process, (p,), and its class, (p,)."""
         # An image's positives come first among its RoIs.
         counts = torch.tensor([len(one.priors) for one in sampled])
         starts = (counts.cumsum(0) - counts).tolist()
         rows = torch.cat(
             [torch.arange(s, s + len(one.pos_priors)) for s, one in zip(starts, sampled, strict=True)]
         ).to(rois.device)
-        if not len(rows):
-            return
         labels = torch.cat([one.pos_gt_labels for one in sampled])
+        if not len(rows):
+            return logits.new_zeros(0), labels
         truth = torch.cat([get_box_tensor(one.pos_gt_bboxes) for one in sampled])
         chance = logits[rows].float().softmax(dim=1)[torch.arange(len(rows)), labels]
         own = deltas[rows].float()
@@ -69,7 +71,14 @@ class ClassQuality:
             own = own.view(len(rows), -1, 4)[torch.arange(len(rows)), labels]
         boxes = get_box_tensor(self._head.bbox_coder.decode(rois[rows, 1:].float(), own))
         overlap = bbox_overlaps(boxes, truth.float(), is_aligned=True)
-        quality = (chance**_SHARE * overlap.clamp(0, 1) ** (1 - _SHARE)).cpu().numpy()
-        for label in np.unique(labels.cpu().numpy()):
-            step = float(quality[labels.cpu().numpy() == label].mean())
-            self._mean[label] = _MEMORY * self._mean[label] + (1 - _MEMORY) * step
+        return chance**_SHARE * overlap.clamp(0, 1) ** (1 - _SHARE), labels
+
+    def _remember(self, quality: Tensor, labels: Tensor) -> None:
+        """Add a step to the mean of the classes that it shows, in whichever process."""
+        each = torch.stack([quality, torch.ones_like(quality)]).double()
+        sums = each.new_zeros(2, len(self._mean)).index_add_(1, labels, each)
+        all_reduce(sums)
+        total, count = sums.cpu().numpy()
+        seen = count > 0
+        step = total[seen] / count[seen]
+        self._mean[seen] = _MEMORY * self._mean[seen] + (1 - _MEMORY) * step

@@ -1,19 +1,24 @@
-"""Training with mmengine's Runner: the same function for M0 and for each cycle's fine-tuning."""
+"""Training with mmengine's Runner: the same function for M0 and for each cycle's fine-tuning.
+
+Also the same in one process and in each of several that share a training (`al_loop.detector.processes`).
+"""
 
 from __future__ import annotations
 
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dataset import worker_init_fn
+from mmengine.dist import barrier, broadcast_object_list, get_dist_info, is_distributed, is_main_process
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, SyncBuffersHook
 from mmengine.runner import Runner
 from torch import nn
 
@@ -23,20 +28,25 @@ from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weig
 from al_loop.detector.metric import ValidationAP
 from al_loop.detector.model_config import build_model
 from al_loop.detector.quality import ClassQuality
+from al_loop.detector.sharing import ShareOfBatches, WholeSampler, wrapping
 from al_loop.errors import ModelError, TrainingError
 from al_loop.samples import LabelledImage
 
 # Importing them registers the transforms that the Runner's config names.
 _REGISTERED = (transforms.ReadPicture, transforms.FitInto, transforms.Augment)
 
-_BEST = "best.pth"
+#: The best weights so far, in the folder of work files.
+BEST = "best.pth"
 
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """One training; `turns` adds vertical flips and quarter turns to the augmentations."""
+    """One training; `turns` adds vertical flips and quarter turns to the augmentations.
+
+    Of several processes that share it: batch_size of all together, workers of each.
+    """
 
     epochs: int
     batch_size: int
@@ -79,13 +89,12 @@ def train(
         raise TrainingError(
             f"nothing to learn from: {len(training)} images without a single box. Label some: al-loop cycle"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_coco(folder / "train.json", training, config.classes)
-    write_coco(folder / "val.json", validation, config.classes)
+    resume = _prepared(folder, config, training, validation)
     added = [
+        SyncBuffersHook(),
         hooks.RefuseNonFiniteLoss(),
         hooks.StopWithoutGain(settings.patience),
-        hooks.KeepBest(folder / _BEST),
+        hooks.KeepBest(folder / BEST),
         hooks.ReportProgress(on_progress),
     ]
     metric = ValidationAP(validation, config.classes)
@@ -93,21 +102,41 @@ def train(
     model = build_model(config)
     if start is not None:
         load_into(model, start, "the model to start from")
-    resume = _resumable(folder)
-    with ClassQuality(model) as quality, _to_log(folder), runner_checkpoints(), warnings.catch_warnings():
+    with (
+        _on(settings.device),
+        ClassQuality(model) as quality,
+        _to_log(folder),
+        runner_checkpoints(),
+        warnings.catch_warnings(),
+    ):
         # The Runner asks the model to initialise itself; it keeps the weights it has, and warns.
         warnings.filterwarnings("ignore", message="init_weights of .* has been called more than once")
         runner = _runner(config, model, settings, folder, added, metric, resume)
         runner.train()
         if runner.epoch not in hooks.validations(runner):
             runner.val()  # killed in its last validation, the resumed training had no epoch left to run
+        barrier()  # the weights are written by one of the processes
     return Trained(
-        weights=read_weights(folder / _BEST),
+        weights=read_weights(folder / BEST),
         epochs=runner.epoch,
-        best_ap=read_note(folder / _BEST, "ap"),
+        best_ap=read_note(folder / BEST, "ap"),
         validations=list(hooks.validations(runner).values()),
         quality=quality.mean.tolist(),
     )
+
+
+def _prepared(
+    folder: Path, config: Config, training: Sequence[LabelledImage], validation: Sequence[LabelledImage]
+) -> bool:
+    """Write what the Runner reads, in one of the processes; say in all whether there is a checkpoint to resume from."""
+    resume = [False]
+    if is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_coco(folder / "train.json", training, config.classes)
+        write_coco(folder / "val.json", validation, config.classes)
+        resume = [_resumable(folder)]
+    broadcast_object_list(resume)
+    return resume[0]
 
 
 def discard_work_files(folder: Path) -> None:
@@ -141,15 +170,25 @@ def _runner(
         "metainfo": {"classes": tuple(config.classes)},
         "data_prefix": {"img": ""},
     }
-    workers = {"num_workers": settings.workers, "persistent_workers": settings.workers > 0}
+    # Seeded alike in all processes: each draws the augmentations of all images, and uses its own.
+    seeded = {"type": worker_init_fn, "num_workers": settings.workers, "rank": 0, "seed": settings.seed}
+    workers = {
+        "num_workers": settings.workers,
+        "persistent_workers": settings.workers > 0,
+        "worker_init_fn": seeded,
+    }
+    rank, processes = get_dist_info()
+    augment = {"type": "Augment", "turns": settings.turns, "rank": rank, "processes": processes}
+    launcher = "pytorch" if is_distributed() else "none"
+    wrapper = wrapping(settings.device, bool(config.get("find_unused_parameters", False)))
     runner = Runner(
         model=model,
         work_dir=str(folder),
         train_dataloader={
             "batch_size": settings.batch_size,
             **workers,
-            "sampler": {"type": "DefaultSampler", "shuffle": True},
-            "batch_sampler": {"type": "AspectRatioBatchSampler"},
+            "sampler": {"type": WholeSampler, "shuffle": True},
+            "batch_sampler": {"type": ShareOfBatches},
             "dataset": {
                 "type": "RepeatDataset",
                 "times": settings.repeat,
@@ -157,7 +196,7 @@ def _runner(
                     **dataset,
                     "ann_file": str(folder / "train.json"),
                     "filter_cfg": {"filter_empty_gt": False, "min_size": 1},
-                    "pipeline": [*load, {"type": "Augment", "turns": settings.turns}, pack],
+                    "pipeline": [*load, augment, pack],
                 },
             },
         },
@@ -187,7 +226,8 @@ def _runner(
         resume=resume,
         default_scope="mmdet",
         experiment_name=f"al_loop_{folder.parent.name}",
-        cfg=Config({"work_dir": str(folder), "launcher": "none"}),
+        launcher=launcher,
+        cfg=Config({"work_dir": str(folder), "launcher": launcher, **wrapper}),
         log_level="INFO",
     )
     if settings.device == "cpu":
@@ -227,9 +267,17 @@ def _schedule(epochs: int) -> list[dict[str, Any]]:
     return [rise, fall]
 
 
+def _on(device: str) -> AbstractContextManager[Any]:
+    """Make a GPU the one that "cuda" is: the Runner knows no other name."""
+    return torch.cuda.device(device) if device.startswith("cuda") else nullcontext()
+
+
 @contextmanager
 def _to_log(folder: Path) -> Iterator[None]:
     """Send what the Runner and pycocotools print to train.log: the terminal belongs to al-loop."""
+    if not is_main_process():  # has no terminal, and nothing to say that the first does not
+        yield
+        return
     with (folder / "train.log").open("a") as log, redirect_stdout(log), redirect_stderr(log):
         yield
 

@@ -92,11 +92,13 @@ class Augment(BaseTransform):  # type: ignore[misc]
     """Flip, shift, scale, colour jitter, Gaussian noise and blur, by Albumentations.
 
     turns: also vertical flips and quarter turns, for parts that have no upper side in the picture.
+    rank, processes: which of the processes this is that share a training.
     A box that loses more than 70 % of itself at the border is dropped.
     Source: Eversberg & Lambrecht 2024, section 3.3 (the list of augmentations).
     """
 
-    def __init__(self, turns: bool = False) -> None:
+    def __init__(self, turns: bool = False, rank: int = 0, processes: int = 1) -> None:
+        self.rank, self.processes = rank, processes
         self.pipeline = A.Compose(
             [
                 A.HorizontalFlip(p=0.5),
@@ -119,8 +121,9 @@ class Augment(BaseTransform):  # type: ignore[misc]
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Change `img`, `gt_bboxes`, `gt_bboxes_labels` and `gt_ignore_flags` together."""
         boxes = results["gt_bboxes"].tensor.numpy().astype(np.float64)
-        # Seeded from numpy's global generator, which mmengine seeds in each worker.
-        self.pipeline.set_random_seed(int(np.random.randint(2**31)))
+        # Seeded from numpy's global generator, which mmengine seeds in each worker. All processes draw the seeds of all
+        # images in the order of one process, and each takes those of its own.
+        self.pipeline.set_random_seed(int(np.random.randint(2**31, size=self.processes)[self.rank]))
         changed = self.pipeline(image=results["img"], bboxes=boxes, index=np.arange(len(boxes)))
         kept = np.asarray(changed["index"], dtype=np.int64)
         new_boxes = np.asarray(changed["bboxes"], dtype=np.float32).reshape(-1, 4)
