@@ -49,6 +49,8 @@ class TrainConfig(Section, frozen=True):
     turns: bool = False  # augment by vertical flips and quarter turns; not where a class has an upper side
     repeat: Positive = 1  # times each image is seen per epoch; > 1 makes epochs of few images longer
     workers: Annotated[int, msgspec.Meta(ge=0)] | None = None  # None: two less than the cores, at most 4
+    # Of the forward pass. None: "fp32", on CUDA mixed with fp16. "auto": "bf16" where the machine computes it.
+    precision: Literal["auto", "fp32", "bf16"] | None = None
     seed: int = 0
 
 

@@ -127,11 +127,13 @@ def train_model(
 
     frozen: the backbone stays as it is.
     """
+    import torch
     from mmengine.config import Config
 
     from al_loop.detector.checkpoint import read_weights, write_weights
     from al_loop.detector.model_config import load_model_config
     from al_loop.detector.processes import train_in_processes
+    from al_loop.detector.score import precision_here
     from al_loop.detector.train import TrainSettings, choose_device, discard_work_files, train
 
     gpus = workspace.config.gpus
@@ -148,6 +150,7 @@ def train_model(
         weights = read_weights(start.weights, start.weights_sha256)
     if frozen:
         config.model.backbone.update(frozen_stages=config.model.backbone.get("num_stages", 4), norm_eval=True)
+    device = choose_device(workspace.config.device)
     own_lr = float(config.optim_wrapper.optimizer.lr)
     run = train if gpus == 1 else partial(train_in_processes, gpus, cores() // gpus)
     trained = run(
@@ -164,8 +167,9 @@ def train_model(
             repeat=settings.repeat,
             workers=default_workers(cores() // gpus) if settings.workers is None else settings.workers,
             seed=settings.seed,
-            device=choose_device(workspace.config.device),
+            device=device,
             turns=settings.turns,
+            precision=settings.precision and precision_here(settings.precision, torch.device(device)),
         ),
         folder / "training",
         progress,

@@ -25,15 +25,17 @@ from torch import nn
 from al_loop.coco import write_coco
 from al_loop.detector import hooks, transforms
 from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weights, runner_checkpoints
+from al_loop.detector.kept import KeptPictures, room
 from al_loop.detector.metric import ValidationAP
 from al_loop.detector.model_config import build_model
+from al_loop.detector.precision import optimiser
 from al_loop.detector.quality import ClassQuality
 from al_loop.detector.sharing import ShareOfBatches, WholeSampler, wrapping
 from al_loop.errors import ModelError, TrainingError
 from al_loop.samples import LabelledImage
 
 # Importing them registers the transforms that the Runner's config names.
-_REGISTERED = (transforms.ReadPicture, transforms.FitInto, transforms.Augment)
+_REGISTERED = (transforms.ReadFitted, transforms.FitBoxes, transforms.Augment)
 
 #: The best weights so far, in the folder of work files.
 BEST = "best.pth"
@@ -45,6 +47,7 @@ Progress = Callable[[int, int, str], None]
 class TrainSettings:
     """One training; `turns` adds vertical flips and quarter turns to the augmentations.
 
+    precision: of the forward pass, "fp32" or "bf16"; None for what the device usually takes, fp16 mixed on CUDA.
     Of several processes that share it: batch_size of all together, workers of each.
     """
 
@@ -58,6 +61,7 @@ class TrainSettings:
     seed: int
     device: str
     turns: bool = False
+    precision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,6 @@ def train(
         hooks.KeepBest(folder / BEST),
         hooks.ReportProgress(on_progress),
     ]
-    metric = ValidationAP(validation, config.classes)
     torch.manual_seed(settings.seed)
     model = build_model(config)
     if start is not None:
@@ -111,7 +114,7 @@ def train(
     ):
         # The Runner asks the model to initialise itself; it keeps the weights it has, and warns.
         warnings.filterwarnings("ignore", message="init_weights of .* has been called more than once")
-        runner = _runner(config, model, settings, folder, added, metric, resume)
+        runner = _runner(config, model, settings, folder, training, validation, added, resume)
         runner.train()
         if runner.epoch not in hooks.validations(runner):
             runner.val()  # killed in its last validation, the resumed training had no epoch left to run
@@ -153,18 +156,23 @@ def _runner(
     model: nn.Module,
     settings: TrainSettings,
     folder: Path,
+    training: Sequence[LabelledImage],
+    validation: Sequence[LabelledImage],
     added: list[Hook],
-    metric: ValidationAP,
     resume: bool,
 ) -> Runner:
-    optim_wrapper = dict(config.optim_wrapper)
-    optim_wrapper["optimizer"] = {**optim_wrapper["optimizer"], "lr": settings.lr}
-    if settings.device.startswith("cuda"):
-        optim_wrapper["type"] = "AmpOptimWrapper"
-    fit_into = {"type": "FitInto", "size": tuple(config.image_size), "enlarge": bool(config.enlarge)}
-    meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
-    pack = {"type": "PackDetInputs", "meta_keys": meta_keys}
-    load = [{"type": "ReadPicture"}, {"type": "LoadAnnotations", "with_bbox": True}, fit_into]
+    rank, processes = get_dist_info()
+    read = {
+        "type": "ReadFitted",
+        "size": tuple(config.image_size),
+        "enlarge": bool(config.enlarge),
+        "kept": _kept(config, [*training, *validation], processes),
+    }
+    pack = {
+        "type": "PackDetInputs",
+        "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
+    }
+    load = [read, {"type": "LoadAnnotations", "with_bbox": True}, {"type": "FitBoxes"}]
     dataset = {
         "type": "CocoDataset",
         "metainfo": {"classes": tuple(config.classes)},
@@ -177,7 +185,6 @@ def _runner(
         "persistent_workers": settings.workers > 0,
         "worker_init_fn": seeded,
     }
-    rank, processes = get_dist_info()
     augment = {"type": "Augment", "turns": settings.turns, "rank": rank, "processes": processes}
     launcher = "pytorch" if is_distributed() else "none"
     wrapper = wrapping(settings.device, bool(config.get("find_unused_parameters", False)))
@@ -208,13 +215,13 @@ def _runner(
                 **dataset,
                 "ann_file": str(folder / "val.json"),
                 "test_mode": True,
-                "pipeline": [{"type": "ReadPicture"}, fit_into, pack],
+                "pipeline": [read, pack],
             },
         },
-        val_evaluator=Evaluator([metric]),
+        val_evaluator=Evaluator([ValidationAP(validation, config.classes)]),
         train_cfg={"by_epoch": True, "max_epochs": settings.epochs, "val_interval": settings.val_every},
         val_cfg={},
-        optim_wrapper=optim_wrapper,
+        optim_wrapper=optimiser(config, settings),
         param_scheduler=_schedule(settings.epochs),
         default_hooks={
             # Two are kept because mmengine deletes the oldest before it writes the next.
@@ -233,6 +240,14 @@ def _runner(
     if settings.device == "cpu":
         runner.model.to("cpu")
     return runner
+
+
+def _kept(config: Config, labelled: Sequence[LabelledImage], processes: int) -> KeptPictures:
+    """Return the room for pictures that are decoded once."""
+    box, enlarge = tuple(config.image_size), bool(config.enlarge)
+    images = [item.image for item in labelled]
+    sizes = {str(i.path): transforms.fitted_size(i.width, i.height, box, enlarge) for i in images}
+    return KeptPictures(sizes, room(processes))
 
 
 def _resumable(folder: Path) -> bool:

@@ -1,0 +1,229 @@
+"""Our training beside mmdet's own Runner: the same model, weights and files, in one run.
+
+    .venv/bin/python benchmarks/training.py --data COCO.json [--config r50] [--images 48] [--repeats 5] [--longer 1]
+        [--epochs 3]
+
+  mmdet          what its tools/train.py runs: Runner.from_cfg, its pipeline (read, resize, flip), 2 decoding processes;
+                 and once more with none, which on two cores is faster
+  al-loop        al_loop.detector.train.train with the default settings, all of its augmentations included
+  al-loop bf16   the same with precision = "bf16"
+  not kept       the same as al-loop, but every picture is decoded each time
+
+They take turns, each from the same weights; the time is that of the steps after the first epoch, from the end of one step to
+that of another, with loading, optimiser and hooks, without validation. A ratio is one of the same turn.
+--longer: the photographs on disk are as many times the model's size.  On a GPU it runs there, and mmdet's without AMP.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+# A script's folder comes first on the path, and it holds a render.py.
+sys.path.remove(str(Path(__file__).parent))
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from al_loop.coco import read_coco, write_coco
+from al_loop.detector import kept
+from al_loop.detector.checkpoint import Weights, runner_checkpoints, write_weights
+from al_loop.detector.model_config import build_model, load_model_config
+from al_loop.detector.train import TrainSettings, _schedule, train
+from al_loop.detector.transforms import read_picture
+from al_loop.modelling import default_workers
+from al_loop.samples import ImageFile, LabelledImage
+
+BATCH = 4
+
+
+class Stamps(Hook):  # type: ignore[misc]
+    """When each step ended."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def __call__(self, *_: object) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.times.append(time.perf_counter())
+
+    def after_train_iter(self, runner: Any, *_: object, **__: object) -> None:
+        self()
+
+    def per_second(self, epoch: int) -> float:
+        """Images per second after the first epoch of so many steps."""
+        return BATCH * (len(self.times) - epoch) / (self.times[-1] - self.times[epoch - 1])
+
+
+def labelled(file: Path, count: int, size: tuple[int, int], longer: int, folder: Path) -> list[LabelledImage]:
+    """Photographs with boxes, as JPEGs of so many times the model's size."""
+    categories = tuple(_classes(file))
+    width, height = size[0] * longer, size[1] * longer
+    found = []
+    for number, image in enumerate(read_coco(file, categories).images[:count]):
+        path = folder / f"{number:04}.jpg"
+        cv2.imwrite(str(path), cv2.resize(read_picture(image.path), (width, height)))
+        scale = np.array([width / image.width, height / image.height] * 2)
+        boxes = replace(image.boxes, xyxy=image.boxes.xyxy * scale)
+        found.append(LabelledImage(ImageFile(str(number), path, width, height), boxes))
+    return found
+
+
+def _classes(file: Path) -> list[str]:
+    import json
+
+    return [c["name"] for c in json.loads(file.read_bytes())["categories"]]
+
+
+def by_mmdet(config: Config, weights: Path, coco: Path, folder: Path, epochs: int, workers: int) -> Stamps:
+    """What mmdet's tools/train.py does with a config; the parts around the model are those of its default configs."""
+    stamps = Stamps()
+    pipeline = [
+        {"type": "LoadImageFromFile"},
+        {"type": "LoadAnnotations", "with_bbox": True},
+        {"type": "Resize", "scale": tuple(config.image_size), "keep_ratio": True},
+        {"type": "RandomFlip", "prob": 0.5},
+        {"type": "PackDetInputs"},
+    ]
+    own = {
+        "model": config.model,
+        "work_dir": str(folder),
+        "load_from": str(weights),
+        "train_dataloader": {
+            "batch_size": BATCH,
+            "num_workers": workers,
+            "persistent_workers": workers > 0,
+            "sampler": {"type": "DefaultSampler", "shuffle": True},
+            "batch_sampler": {"type": "AspectRatioBatchSampler"},
+            "dataset": {
+                "type": "CocoDataset",
+                "metainfo": {"classes": tuple(config.classes)},
+                "ann_file": str(coco),
+                "data_prefix": {"img": ""},
+                "filter_cfg": {"filter_empty_gt": False, "min_size": 1},
+                "pipeline": pipeline,
+            },
+        },
+        "train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": epochs},
+        "optim_wrapper": config.optim_wrapper,
+        "param_scheduler": _schedule(epochs),
+        "default_hooks": {
+            "timer": {"type": "IterTimerHook"},
+            "logger": {"type": "LoggerHook", "interval": 50},
+            "param_scheduler": {"type": "ParamSchedulerHook"},
+            "checkpoint": {"type": "CheckpointHook", "interval": 1},
+            "sampler_seed": {"type": "DistSamplerSeedHook"},
+        },
+        "custom_hooks": [stamps],
+        "env_cfg": {
+            "cudnn_benchmark": False,
+            "mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0},
+            "dist_cfg": {"backend": "nccl"},
+        },
+        "randomness": {"seed": 0},
+        "default_scope": "mmdet",
+        "log_level": "ERROR",
+        "launcher": "none",
+    }
+    with runner_checkpoints():
+        Runner.from_cfg(Config(own)).train()
+    return stamps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--config", default="small")
+    parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--longer", type=int, default=1)
+    args = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    config = load_model_config(args.config, tuple(_classes(args.data)))
+    torch.manual_seed(0)
+    start = build_model(config).state_dict()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        images = labelled(args.data, args.images, tuple(config.image_size), args.longer, folder)
+        race(args, config, start, images, device, folder)
+
+
+def race(
+    args: argparse.Namespace,
+    config: Config,
+    start: Weights,
+    images: Sequence[LabelledImage],
+    device: str,
+    folder: Path,
+) -> None:
+    """All of them in turns, and the ratios."""
+    write_coco(folder / "all.json", images, config.classes)
+    write_weights(folder / "start.pth", start)
+    settings = TrainSettings(
+        epochs=args.epochs,
+        batch_size=BATCH,
+        lr=float(config.optim_wrapper.optimizer.lr),
+        val_every=args.epochs,
+        patience=9,
+        repeat=1,
+        workers=default_workers(),
+        seed=0,
+        device=device,
+    )
+
+    def by_us(work: Path, own: TrainSettings) -> Stamps:
+        stamps = Stamps()
+        train(config, start, images, images[:1], own, work, stamps)
+        return stamps
+
+    def not_kept(work: Path) -> Stamps:
+        with patch.object(kept, "MOST_BYTES", 0):
+            return by_us(work, settings)
+
+    runs: dict[str, Callable[[Path], Stamps]] = {
+        f"mmdet, {n} workers": lambda work, n=n: by_mmdet(
+            config, folder / "start.pth", folder / "all.json", work, args.epochs, n
+        )
+        for n in (2, 0)
+    }
+    runs["al-loop"] = lambda work: by_us(work, settings)
+    runs["al-loop bf16"] = lambda work: by_us(work, replace(settings, precision="bf16"))
+    runs["not kept"] = not_kept
+    speeds: dict[str, list[float]] = {name: [] for name in runs}
+    epoch = -(-len(images) // BATCH)
+    for turn in range(args.repeats):
+        for name, run in runs.items():
+            speeds[name].append(run(folder / f"{turn}-{name.replace(' ', '-')}").per_second(epoch))
+    size = f"{images[0].image.width}x{images[0].image.height}"
+    print(
+        f"\n{args.config} on {device}: {len(images)} JPEGs of {size}, batches of {BATCH}, {args.epochs} epochs, "
+        f"{args.repeats} turns, {torch.get_num_threads()} threads"
+    )
+    for name, each in speeds.items():
+        print(f"{name:<18} {np.median(each):7.2f} images/s")
+    best = max(list(runs)[:2], key=lambda name: np.median(speeds[name]))
+    for one, other in (
+        ("al-loop", best),
+        ("al-loop bf16", best),
+        ("al-loop bf16", "al-loop"),
+        ("al-loop", "not kept"),
+    ):
+        ratio = np.array(speeds[one]) / np.array(speeds[other])
+        print(f"{one} / {other}: {np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})")
+
+
+if __name__ == "__main__":
+    main()
