@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from al_loop.workspace import Workspace, init_workspace, open_workspace
 settings.register_profile("suite", max_examples=300, deadline=None)
 settings.register_profile("thorough", max_examples=100_000, deadline=None)
 settings.load_profile("suite")
+_WORTH_TELLING_S = 10.0
 
 
 @pytest.fixture
@@ -54,3 +57,17 @@ def make_boxes() -> Callable[..., Boxes]:
         return Boxes(array[:, :4].copy(), array[:, 4].astype(np.int64), scores)
 
     return build
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how long each part of the tests took."""
+    parts: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration"):
+                path = Path(report.nodeid.partition("::")[0])
+                parts[path.parts[1] if len(path.parts) > 2 else "the rest"] += report.duration
+    if sum(parts.values()) > _WORTH_TELLING_S:
+        terminalreporter.section("seconds by part")
+        for part, seconds in parts.most_common():
+            terminalreporter.write_line(f"{seconds:8.1f}  {part}")
