@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from al_loop.manifest import KNOWN, LABELS, complete_manifests, write_manifest
 from al_loop.models import Model
 from al_loop.picks import Pick, pick
 from al_loop.promotion import Judgement, judge
-from al_loop.scoring import Known, context_for, known_of, score_candidates
+from al_loop.scoring import Known, context_for, known_of, score_candidates, score_closely
 from al_loop.shards import ScoredImages, ShardStore
 from al_loop.stages import Output, Stage, Waiting, run_stage
 from al_loop.workspace import Workspace, now
@@ -77,19 +78,25 @@ def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | No
     def work(_: Path) -> Output:
         kept = partial(workspace.scores_dir, cycle.model.id)
         unreadable = score_candidates(workspace, cycle.model, strategy, ids, kept, reporter, ray)
-        return {"images": len(ids), "unreadable": [asdict(item) for item in unreadable]}
+        closely = score_closely(workspace, cycle.model, ids, cycle.k, reporter)
+        return {"images": len(ids), "unreadable": [asdict(item) for item in unreadable], "closely": closely}
 
     done = run_stage(workspace.store, stage, work)
     left_out = {item["image_id"] for item in done["unreadable"]}
-    store = ShardStore(folder)
-    store.forget_damaged()
-    if set(ids) - left_out - store.image_ids():
+    closely = workspace.scores_dir(cycle.model.id, exact=True)
+    if _lost(folder, set(ids) - left_out) or _lost(closely, done.get("closely", ())):
         # Scores were lost or damaged after the stage was done: only their images are scored again.
         shutil.rmtree(stage.folder)
         done = run_stage(workspace.store, stage, work)
     for item in done["unreadable"]:
         reporter.line(f"  left out: {item['reason']}")
     reporter.line(f"  score: {done['images']} images by {cycle.model.id} → {_relative(workspace, folder)}")
+
+
+def _lost(folder: Path, ids: Collection[str]) -> bool:
+    """Whether scores that were made are not there any more, as they were."""
+    store = ShardStore(folder)
+    return bool(ids) and (store.forget_damaged() > 0 or not store.image_ids().issuperset(ids))
 
 
 def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick]:
@@ -267,8 +274,12 @@ def _promote(
 
 def _scored(workspace: Workspace, cycle: Cycle) -> ScoredImages:
     """Return the scores of the cycle's pool, without the images that could not be read."""
-    scored = ShardStore(workspace.scores_dir(cycle.model.id)).load()
-    return scored.among(read_json(workspace.cycle_dir(cycle.number) / "pool.json"))
+    folder = workspace.cycle_dir(cycle.number)
+    scored = ShardStore(workspace.scores_dir(cycle.model.id)).load(read_json(folder / "pool.json"))
+    closely = read_json(folder / "score" / "stage.json")["output"].get("closely")
+    if not closely:
+        return scored
+    return scored.overlaid(ShardStore(workspace.scores_dir(cycle.model.id, exact=True)).load(closely))
 
 
 def _stage(workspace: Workspace, cycle: Cycle, name: str, **inputs: Any) -> Stage:

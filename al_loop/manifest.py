@@ -45,7 +45,10 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
     start = store.row("SELECT * FROM models WHERE id = ?", row["model_id"])
     pool = read_json(folder / "pool.json")
     settings = msgspec.json.decode(row["settings"], type=Config)
-    scores = ShardStore(replace(workspace, config=settings).scores_dir(row["model_id"])).extent()
+    then = replace(workspace, config=settings)
+    # Scores in less than float32, and those of them that were looked at closely.
+    folders = {then.scores_dir(row["model_id"]), then.scores_dir(row["model_id"], exact=True)}
+    scores = {path: end for place in folders for path, end in ShardStore(place).extent().items()}
     manifest: dict[str, Any] = {
         "manifest": VERSION,
         "cycle": number,

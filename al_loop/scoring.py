@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from al_loop import library, modelling, models
+from al_loop.config import CycleConfig
 from al_loop.console import Reporter
 from al_loop.cycles import candidates
 from al_loop.errors import DataError
 from al_loop.models import Model
 from al_loop.picks import Context
 from al_loop.samples import CHANGES, ImageFile, LabelledImage
-from al_loop.shards import ShardStore
+from al_loop.shards import ScoredImages, ShardStore
 from al_loop.workspace import Workspace
 from strategies import STRATEGIES
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 #: Where scores are kept: of the images for "", of their changed copies by the change's name.
 Folders = Callable[[str], Path]
+#: Strategies that look at those with the largest sums of margins.
+_BY_MARGINS = ("dbal", "margin")
+#: So many times the candidates of DBAL are scored in float32 after all have been in less.
+_CLOSELY = 2
 _SLICE = 250_000  # images whose places and sizes are in memory: some hundred megabytes
 
 
@@ -91,6 +96,38 @@ def score_candidates(
         images = library.images_by_id(workspace, todo[start : start + _SLICE])
         unreadable += score_for(workspace, model, strategy, images, known, folder, reporter, ray)
     return unreadable
+
+
+def score_closely(
+    workspace: Workspace, model: Model, ids: Sequence[str], k: int, reporter: Reporter
+) -> list[str]:
+    """Score in float32 what a selection of k looks at closely, where the pool is scored in less; return which images.
+
+    bf16 is off by a hundredth of an uncertainty, which changes who is among the most uncertain, and which of two that are
+    alike is taken. What may be among them is scored again, and so is what looks empty, unless these are many.
+    """
+    kept = partial(workspace.scores_dir, model.id)
+    if kept("") == kept("", exact=True) or workspace.config.cycle.strategy not in _BY_MARGINS:
+        return []
+    chosen = looked_at_closely(ShardStore(kept("")).load(ids), k, workspace.config.cycle)
+    with reporter.progress("score closely") as progress:
+        modelling.score(
+            workspace,
+            model,
+            library.images_by_id(workspace, chosen),
+            kept("", exact=True),
+            progress,
+            exact=True,
+            say=reporter.line,
+        )
+    return chosen
+
+
+def looked_at_closely(scored: ScoredImages, k: int, rule: CycleConfig) -> list[str]:
+    """Return the images that may be among those a selection of k looks at, and those that look empty unless they are many."""
+    count = round(_CLOSELY * rule.beta * k)
+    silent = scored.silent() if rule.explore else []
+    return list(dict.fromkeys([*scored.most_uncertain(count), *(silent if len(silent) <= count else [])]))
 
 
 def _augmented(strategy: str) -> bool:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from al_loop.boxes import Boxes, FloatArray, IntArray
 from al_loop.errors import WorkspaceError
 from al_loop.samples import Prediction
-from strategies import Rows, Table, margin_sum
+from strategies import Rows, Stacked, Table, margin_sum
 
 JOURNAL = "journal.jsonl"
 _IDS = "image_ids.txt"
@@ -98,6 +98,49 @@ class ScoredImages:
             Rows.of(self.features, flat),
             self.uncertainty[chosen],
         )
+
+    def overlaid(self, better: ScoredImages) -> ScoredImages:
+        """Return these with what `better` says of those that it holds, without a copy of the columns."""
+        if not better.image_ids:
+            return self
+        place = dict(zip(better.image_ids, range(len(better.image_ids)), strict=True))
+        instead = np.fromiter(map(place.get, self.image_ids, repeat(-1)), np.int64, len(self.image_ids))
+        new = instead >= 0
+        counts = np.where(new, np.diff(better.offsets)[instead], np.diff(self.offsets))
+        n, m = len(self.image_ids), int(self.offsets[-1])
+        chosen = np.where(new, n + instead, np.arange(n))
+        starts = np.where(new, m + better.offsets[instead], self.offsets[:-1])
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        flat = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts)
+
+        def both(name: str, index: IntArray) -> Rows:
+            return Rows(Stacked(getattr(self, name), getattr(better, name)), index)
+
+        return ScoredImages(
+            self.image_ids,
+            both("embeddings", chosen),
+            offsets,
+            both("xyxy", flat),
+            both("labels", flat),
+            both("scores", flat),
+            both("distributions", flat),
+            both("features", flat),
+            np.where(new, better.uncertainty[instead], self.uncertainty),
+        )
+
+    def most_uncertain(self, count: int) -> list[str]:
+        """Return `count` images, the most uncertain first, ties by id."""
+        order = sorted(
+            np.argpartition(-self.uncertainty, count - 1)[:count].tolist()
+            if count < len(self.image_ids)
+            else range(len(self.image_ids)),
+            key=lambda i: (-self.uncertainty[i], self.image_ids[i]),
+        )
+        return [self.image_ids[i] for i in order]
+
+    def silent(self) -> list[str]:
+        """Return the images in which the model sees nothing."""
+        return [self.image_ids[i] for i in np.flatnonzero(np.diff(self.offsets) == 0).tolist()]
 
 
 @dataclass(frozen=True)

@@ -55,13 +55,14 @@ class Workspace:
         """Return the folder of a model: weights, resolved config, predictions on the validation set."""
         return self.root / "models" / model_id
 
-    def scores_dir(self, model_id: str, change: str = "") -> Path:
-        """Return the folder of the shards with what a model says of the pool, or of changed copies of it.
+    def scores_dir(self, model_id: str, change: str = "", *, exact: bool = False) -> Path:
+        """Return the folder with what a model says of the pool, or of changed copies of it.
 
-        Each threshold has its own, and so have scores with features, and of a precision that was asked for.
+        Each threshold has its own, and so have scores with features, and of a precision that was asked for; exact: in
+        float32 whatever was.
         """
         name = f"thr-{self.config.score.score_thr:g}"
-        if self.config.score.precision != "fp32":
+        if self.config.score.precision != "fp32" and not exact:
             name += f"-{self.config.score.precision}"
         if self.config.cycle.strategy in FEATURE_STRATEGIES:
             name += "-features"

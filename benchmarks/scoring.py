@@ -46,6 +46,7 @@ from al_loop.modelling import default_workers, load_detector
 from al_loop.models import current_model
 from al_loop.picks import pick
 from al_loop.samples import ImageFile, LabelledImage
+from al_loop.scoring import looked_at_closely
 from al_loop.shards import ScoredImages, ShardStore
 from al_loop.workspace import open_workspace
 
@@ -153,7 +154,13 @@ def compare(detector: Detector, truth: Path) -> None:
         for name in ("margin", "dbal"):
             settings = CycleConfig(k=k, strategy=name, audit=0.0)  # type: ignore[arg-type]
             one, other = ({p.image_id for p in pick(both[kind], k, settings, 1)} for kind in both)
-            print(f"{name}, k = {k}: {len(one & other)} of {k} picks are the same")
+            twice = looked_at_closely(both["bf16"], k, settings)
+            close = both["bf16"].overlaid(both["fp32"].subset(twice))
+            last = {p.image_id for p in pick(close, k, settings, 1)}
+            print(
+                f"{name}, k = {k}: {len(one & other)} of {k} picks are the same in bf16 alone, {len(one & last)} with "
+                f"{len(twice)} of {len(labelled)} images scored in fp32, too"
+            )
 
 
 def main() -> None:

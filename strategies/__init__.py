@@ -3,7 +3,7 @@
 Higher uncertainty means pick sooner, everywhere. Nothing here knows of images, files or models.
 """
 
-from strategies.candidates import AnyFloats, Candidates, CandidatesError, Detections, Rows, Table
+from strategies.candidates import AnyFloats, Candidates, CandidatesError, Detections, Rows, Stacked, Table
 from strategies.clusters import select_kmeans
 from strategies.explore import silent
 from strategies.registry import STRATEGIES, Strategy, select
@@ -16,6 +16,7 @@ __all__ = [
     "CandidatesError",
     "Detections",
     "Rows",
+    "Stacked",
     "Strategy",
     "Table",
     "entropies",

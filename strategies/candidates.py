@@ -20,21 +20,41 @@ AnyFloats = NDArray[np.floating[Any]]
 _BLOCK_BYTES = 2**25
 
 
+class Stacked:
+    """Two arrays of equal rows, one on the other, without a copy; to be read through `Rows`."""
+
+    def __init__(self, first: Table, second: Table) -> None:
+        """Both (n, ...)."""
+        self._first, self._second = first, second
+        self.shape = (len(first) + len(second), *first.shape[1:])
+        self.ndim, self.dtype = first.ndim, first.dtype
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Read a slice, or the rows of an index."""
+        index = np.arange(*key.indices(self.shape[0])) if isinstance(key, slice) else np.asarray(key)
+        low = index < len(self._first)
+        found = np.empty((len(index), *self.shape[1:]), self.dtype)
+        found[low] = self._first[index[low]]
+        found[~low] = self._second[index[~low] - len(self._first)]
+        return found
+
+
 class Rows:
     """Some rows of a larger array, in an order of their own, read when they are looked at.
 
     Of a pool of a million, mapped from a disk, some may be left out without a copy of the others.
     """
 
-    def __init__(self, values: NDArray[Any], index: IntArray) -> None:
+    def __init__(self, values: NDArray[Any] | Stacked, index: IntArray) -> None:
         """`index` says which rows of `values`, (n, ...), they are."""
         self.values, self.index = values, index
-        self.shape = (len(index), *values.shape[1:])
-        self.ndim, self.dtype = values.ndim, values.dtype
+        self.shape: tuple[int, ...] = (len(index), *values.shape[1:])
+        self.ndim: int = values.ndim
+        self.dtype: np.dtype[Any] = values.dtype
         self.size = int(np.prod(self.shape))
 
     @staticmethod
-    def of(values: NDArray[Any] | Rows, index: IntArray) -> Rows:
+    def of(values: NDArray[Any] | Stacked | Rows, index: IntArray) -> Rows:
         """Rows of an array, or of rows of one."""
         if isinstance(values, Rows):
             return Rows(values.values, values.index[index])
@@ -47,6 +67,8 @@ class Rows:
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Read rows: one, a slice, or those of an index."""
         index = self.index[key]
+        if index.ndim == 0:
+            return np.asarray(self[[key]][0])
         if isinstance(key, slice) and len(index) and index[-1] - index[0] == len(index) - 1 and self.rising:
             return np.asarray(self.values[index[0] : index[-1] + 1])  # side by side: no copy
         return np.asarray(self.values[index])

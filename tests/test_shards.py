@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -175,3 +176,27 @@ def test_columns_are_not_read_before_they_are_looked_at(tmp_path: Path) -> None:
     some = scored.subset([f"image-{n}" for n in (5, 3)])
     assert not isinstance(some.distributions, np.ndarray)
     assert {name for name in COLUMNS if hasattr(some, name)} == set(COLUMNS)
+
+
+def test_some_are_looked_at_more_closely(tmp_path: Path) -> None:
+    """Of those the better scores count, wherever they are looked at."""
+    quick, close = ShardStore(tmp_path / "quick"), ShardStore(tmp_path / "close")
+    quick.append(predictions(*range(12), features=True))
+    better = predictions(21, 22, 23, 28, features=True)  # other boxes, other numbers of them
+    names = ["image-3", "image-7", "image-4", "image-0"]
+    better = [replace(p, image_id=name) for p, name in zip(better, names, strict=True)]
+    close.append(better)
+    expected = {p.image_id: p for p in [*predictions(*range(12)), *better]}
+    both = quick.load().overlaid(close.load())
+    equal(both, list(expected.values()))
+    order = ["image-7", "image-1", "image-0", "image-11"]
+    equal(both.subset(order), [expected[name] for name in order])
+    np.testing.assert_array_equal(
+        np.asarray(both.embeddings), np.stack([p.embedding for p in expected.values()])
+    )
+    assert (
+        both.most_uncertain(3)
+        == sorted(expected, key=lambda n: (-both.uncertainty[list(expected).index(n)], n))[:3]
+    )
+    assert both.silent() == [name for name, p in expected.items() if len(p.boxes) == 0]
+    equal(quick.load().overlaid(close.load(["image-99"])), predictions(*range(12)))
