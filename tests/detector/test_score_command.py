@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from factories import write_checkpoint
+from msgspec import structs
 
 from al_loop import cycle, library, modelling, models
 from al_loop.cli import main
@@ -61,11 +63,39 @@ def test_the_next_cycle_finds_it_done(
     assert "no model 'other'" in capsys.readouterr().err
 
     broken.path.unlink()  # else it would be asked for again
-    monkeypatch.setattr(library, "unlabelled", lambda _, real=library.unlabelled: real(_)[1:])
+    monkeypatch.setattr(library, "unlabelled_ids", lambda _, real=library.unlabelled_ids: real(_)[1:])
     monkeypatch.setattr(modelling, "load_detector", lambda *_: pytest.fail("scored again"))
     begun, told = begin_cycle(ready, None, Silent()), Silent()
     cycle._score(ready, begun, told, None)
     assert told.lines[-1].startswith("  score: 5 images by import-1")
+
+
+def test_what_a_selection_looks_at_is_scored_in_float32_too(ready: Workspace) -> None:
+    score_settings = structs.replace(ready.config.score, precision="bf16")
+    quick = structs.replace(ready.config, score=score_settings)
+    ready = Workspace(ready.root, quick, ready.store)
+    begun = begin_cycle(ready, 1, Silent())
+    cycle._score(ready, begun, Silent(), None)
+    everything = library.unlabelled_ids(ready)
+    rough = ShardStore(ready.scores_dir("import-1")).load(everything)
+    store = ShardStore(ready.scores_dir("import-1", exact=True))
+    closely = store.load()
+    assert len(rough.image_ids) == 6
+    assert set(closely.image_ids) >= set(rough.most_uncertain(4))  # twice the 2 · 1 that dbal clusters
+    modelling.score(
+        ready, begun.model, library.unlabelled(ready), ready.root / "exact", lambda *_: None, exact=True
+    )
+    exact = ShardStore(ready.root / "exact").load(everything)
+    seen = cycle._scored(ready, begun)
+    for i, name in enumerate(everything):
+        there = exact if name in closely.image_ids else rough
+        np.testing.assert_allclose(
+            seen.uncertainty[i], there.uncertainty[there.image_ids.index(name)], atol=1e-4
+        )
+    # What is lost of either is made again.
+    (store.folder / "embeddings.bin").unlink()
+    cycle._score(ready, begun, Silent(), None)
+    np.testing.assert_allclose(cycle._scored(ready, begun).uncertainty, seen.uncertainty, atol=1e-4)
 
 
 def test_weights_that_change_meanwhile_end_the_run_and_nothing_of_them_is_kept(
@@ -85,7 +115,7 @@ def test_weights_that_change_meanwhile_end_the_run_and_nothing_of_them_is_kept(
         modelling.score(ready, model, images, folder, change)
     kept = ShardStore(folder).load()
     assert len(kept.image_ids) == 2
-    assert kept.xyxy.tolist() == ShardStore(tmp_path / "whole").load().subset(kept.image_ids).xyxy.tolist()
+    np.testing.assert_array_equal(kept.xyxy, ShardStore(tmp_path / "whole").load(kept.image_ids).xyxy)
     with pytest.raises(ModelError, match="has SHA-256"):
         score_pool(ready, None, Silent())
 
