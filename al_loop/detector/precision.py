@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
+from torch import nn
 
 if TYPE_CHECKING:
     from al_loop.detector.train import TrainSettings
@@ -28,6 +29,12 @@ class Bfloat16(OptimWrapper):  # type: ignore[misc]
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
+
+
+def laid_out(model: nn.Module, settings: TrainSettings) -> None:
+    """Lay the weights of convolutions out as bfloat16 is fastest: the channels of a place next to each other."""
+    if settings.precision == "bf16":
+        model.to(memory_format=torch.channels_last)
 
 
 def optimiser(config: Config, settings: TrainSettings) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weig
 from al_loop.detector.kept import KeptPictures, room
 from al_loop.detector.metric import ValidationAP
 from al_loop.detector.model_config import build_model
-from al_loop.detector.precision import optimiser
+from al_loop.detector.precision import laid_out, optimiser
 from al_loop.detector.quality import ClassQuality
 from al_loop.detector.sharing import ShareOfBatches, WholeSampler, wrapping
 from al_loop.errors import ModelError, TrainingError
@@ -105,6 +105,7 @@ def train(
     model = build_model(config)
     if start is not None:
         load_into(model, start, "the model to start from")
+    laid_out(model, settings)
     with (
         _on(settings.device),
         ClassQuality(model) as quality,
