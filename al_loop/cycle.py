@@ -275,7 +275,7 @@ def _promote(
 def _scored(workspace: Workspace, cycle: Cycle) -> ScoredImages:
     """Return the scores of the cycle's pool, without the images that could not be read."""
     folder = workspace.cycle_dir(cycle.number)
-    scored = ShardStore(workspace.scores_dir(cycle.model.id)).load(read_json(folder / "pool.json"))
+    scored = ShardStore(workspace.scores_dir(cycle.model.id)).load().among(read_json(folder / "pool.json"))
     closely = read_json(folder / "score" / "stage.json")["output"].get("closely")
     if not closely:
         return scored

@@ -48,7 +48,7 @@ def export_labels(workspace: Workspace, target: Path) -> Exported:
         boxes=total_boxes(found),
         outlines=sum(outline is not None for item in found for outline in item.boxes.outlines or ()),
         skipped=workspace.store.count(
-            "SELECT count(*) FROM labels l JOIN images i ON i.id = l.image_id "
+            "SELECT count(*) FROM labels l CROSS JOIN images i ON i.id = l.image_id "
             "WHERE i.role = 'pool' AND l.status = 'skipped'"
         ),
     )

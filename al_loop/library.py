@@ -21,6 +21,9 @@ from al_loop.samples import ImageFile, LabelledImage
 from al_loop.workspace import Workspace
 
 
+# CROSS JOIN keeps the order: labels are few beside the images of a large pool, which SQLite does not know.
+
+
 def unlabelled(workspace: Workspace) -> list[ImageFile]:
     """Return the pool's images that nobody has labelled or skipped, by id."""
     return _images(
@@ -40,7 +43,7 @@ def unlabelled_ids(workspace: Workspace) -> list[str]:
 
 def unlabelled_count(workspace: Workspace) -> int:
     """Return how many images of the pool nobody has labelled or skipped."""
-    labelled = "SELECT count(*) FROM labels l JOIN images i ON i.id = l.image_id WHERE i.role = 'pool'"
+    labelled = "SELECT count(*) FROM labels l CROSS JOIN images i ON i.id = l.image_id WHERE i.role = 'pool'"
     return pool_size(workspace) - workspace.store.count(labelled)
 
 
@@ -51,7 +54,7 @@ def labelled(workspace: Workspace, *, outlines: bool = False) -> list[LabelledIm
     """
     rows = workspace.store.rows(
         f"SELECT i.*, l.boxes, {'l.outlines' if outlines else 'NULL AS outlines'} "
-        "FROM images i JOIN labels l ON l.image_id = i.id "
+        "FROM labels l CROSS JOIN images i ON i.id = l.image_id "
         "WHERE i.role = 'pool' AND l.status IN ('labelled', 'empty') ORDER BY i.id"
     )
     return [
@@ -122,7 +125,7 @@ def source_names(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
 def labels_until(workspace: Workspace, cycle: int) -> int:
     """Return how many images of the pool had labels to train on when a cycle ended."""
     return workspace.store.count(
-        "SELECT count(*) FROM labels l JOIN images i ON i.id = l.image_id WHERE i.role = 'pool' "
+        "SELECT count(*) FROM labels l CROSS JOIN images i ON i.id = l.image_id WHERE i.role = 'pool' "
         "AND l.status IN ('labelled', 'empty') AND coalesce(l.cycle, 0) <= ?",
         cycle,
     )

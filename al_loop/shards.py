@@ -12,6 +12,7 @@ import os
 import zlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import compress, repeat
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ _OF_BOXES = {
     "distributions": np.float32,
     "features": np.float16,
 }
+_HEX = 64  # characters of a SHA-256
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -80,52 +82,49 @@ class ScoredImages:
         wanted = tuple(image_ids)
         if wanted == self.image_ids:
             return self
-        place = dict(zip(self.image_ids, range(len(self.image_ids)), strict=True))
-        chosen = np.fromiter(map(place.get, wanted, repeat(-1)), np.int64, len(wanted))
+        chosen = _places(self.image_ids, wanted)
         there = chosen >= 0
         chosen = chosen[there]
         counts = np.diff(self.offsets)[chosen]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        flat = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], counts)
+
+        @cache
+        def rows() -> IntArray:
+            return np.asarray(np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], counts))
+
         return ScoredImages(
-            wanted if there.all() else tuple(compress(wanted, there.tolist())),
-            Rows.of(self.embeddings, chosen),
-            offsets,
-            Rows.of(self.xyxy, flat),
-            Rows.of(self.labels, flat),
-            Rows.of(self.scores, flat),
-            Rows.of(self.distributions, flat),
-            Rows.of(self.features, flat),
-            self.uncertainty[chosen],
+            image_ids=wanted if there.all() else tuple(compress(wanted, there.tolist())),
+            embeddings=Rows.of(self.embeddings, chosen),
+            offsets=offsets,
+            uncertainty=self.uncertainty[chosen],
+            **{name: Rows.later(getattr(self, name), rows, int(offsets[-1])) for name in _OF_BOXES},
         )
 
     def overlaid(self, better: ScoredImages) -> ScoredImages:
         """Return these with what `better` says of those that it holds, without a copy of the columns."""
         if not better.image_ids:
             return self
-        place = dict(zip(better.image_ids, range(len(better.image_ids)), strict=True))
-        instead = np.fromiter(map(place.get, self.image_ids, repeat(-1)), np.int64, len(self.image_ids))
+        instead = _places(better.image_ids, self.image_ids)
         new = instead >= 0
         counts = np.where(new, np.diff(better.offsets)[instead], np.diff(self.offsets))
         n, m = len(self.image_ids), int(self.offsets[-1])
         chosen = np.where(new, n + instead, np.arange(n))
         starts = np.where(new, m + better.offsets[instead], self.offsets[:-1])
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        flat = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts)
 
-        def both(name: str, index: IntArray) -> Rows:
-            return Rows(Stacked(getattr(self, name), getattr(better, name)), index)
+        @cache
+        def rows() -> IntArray:
+            return np.asarray(np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts))
+
+        def both(name: str) -> Stacked:
+            return Stacked(getattr(self, name), getattr(better, name))
 
         return ScoredImages(
-            self.image_ids,
-            both("embeddings", chosen),
-            offsets,
-            both("xyxy", flat),
-            both("labels", flat),
-            both("scores", flat),
-            both("distributions", flat),
-            both("features", flat),
-            np.where(new, better.uncertainty[instead], self.uncertainty),
+            image_ids=self.image_ids,
+            embeddings=Rows(both("embeddings"), chosen),
+            offsets=offsets,
+            uncertainty=np.where(new, better.uncertainty[instead], self.uncertainty),
+            **{name: Rows.later(both(name), rows, int(offsets[-1])) for name in _OF_BOXES},
         )
 
     def most_uncertain(self, count: int) -> list[str]:
@@ -305,6 +304,40 @@ class ShardStore:
         if rows * width == 0:
             return np.zeros((rows, width), kind)
         return np.memmap(self._file(name), kind, "r", shape=(rows, width))
+
+
+def _places(names: Sequence[str], wanted: Sequence[str]) -> IntArray:
+    """(n,) where each of `wanted` stands among `names`, or -1.
+
+    Of a million hashes a dict is slow: their first 64 bits are sorted, and the places that follow are checked.
+    """
+    mine, theirs = _as_bytes(names), _as_bytes(wanted)
+    if mine is not None and theirs is not None:
+        keys, asked = _key(mine), _key(theirs)
+        order = np.argsort(keys, kind="stable")
+        at = np.minimum(np.searchsorted(keys[order], asked), len(names) - 1)
+        found = order[at]
+        same = keys[found] == asked
+        if (mine[found[same]] == theirs[same]).all():
+            return np.where(same, found, -1)
+    place = dict(zip(names, range(len(names)), strict=True))
+    return np.fromiter(map(place.get, wanted, repeat(-1)), np.int64, len(wanted))
+
+
+def _as_bytes(names: Sequence[str]) -> NDArray[np.uint8] | None:
+    """(n, 64) characters of names that are hashes as `hexdigest` writes them; None where one is not."""
+    text = "".join(names)
+    if not names or len(text) != len(names) * _HEX or not text.isascii() or set(map(len, names)) != {_HEX}:
+        return None
+    return np.frombuffer(text.encode(), np.uint8).reshape(-1, _HEX)
+
+
+def _key(names: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """(n,) the first 16 characters, each as four bits: of a digit and of a small letter they differ."""
+    found = np.zeros(len(names), np.uint64)
+    for column in names[:, :16].T:
+        found = (found << np.uint64(4)) | ((column & 15) + 9 * (column >> 6)).astype(np.uint64)
+    return found
 
 
 def _columns(predictions: Sequence[Prediction]) -> dict[str, NDArray[Any]]:

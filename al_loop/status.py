@@ -33,7 +33,7 @@ def pool_counts(workspace: Workspace) -> dict[str, int]:
     """Return how many photographs of the pool are 'labelled', 'empty', 'skipped' and 'unlabelled'; none of a kind: no entry."""
     # Labels are few beside the pool: they are counted, the rest is a difference.
     rows = workspace.store.rows(
-        "SELECT l.status, count(*) AS images FROM labels l JOIN images i ON i.id = l.image_id "
+        "SELECT l.status, count(*) AS images FROM labels l CROSS JOIN images i ON i.id = l.image_id "
         "WHERE i.role = 'pool' GROUP BY 1"
     )
     counts = {row["status"]: row["images"] for row in rows}

@@ -35,7 +35,7 @@ from PIL import Image
 from al_loop import library, models
 from al_loop.boxes import Boxes
 from al_loop.console import Silent
-from al_loop.cycle import select_picks
+from al_loop.cycle import _score, select_picks
 from al_loop.cycles import begin_cycle, open_cycle
 from al_loop.metrics import Metrics
 from al_loop.picks import Pick
@@ -122,10 +122,10 @@ def begin(workspace: Workspace) -> None:
 
 
 def score_known(workspace: Workspace) -> None:
-    """The stage that scores, where all is scored already."""
-    ids = json.loads((workspace.cycle_dir(1) / "pool.json").read_bytes())
-    model = models.current_model(workspace)
-    assert not score_candidates(workspace, model, "dbal", ids, partial(workspace.scores_dir, "m0"), Silent())
+    """The stage that scores, where all is scored already; every byte of the scores is checked."""
+    cycle = open_cycle(workspace, None, Silent())
+    assert cycle is not None
+    _score(workspace, cycle, Silent(), None)
 
 
 def check(workspace: Workspace) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice, pairwise
@@ -45,10 +45,16 @@ class Rows:
     Of a pool of a million, mapped from a disk, some may be left out without a copy of the others.
     """
 
-    def __init__(self, values: NDArray[Any] | Stacked, index: IntArray) -> None:
-        """`index` says which rows of `values`, (n, ...), they are."""
-        self.values, self.index = values, index
-        self.shape: tuple[int, ...] = (len(index), *values.shape[1:])
+    def __init__(
+        self,
+        values: NDArray[Any] | Stacked,
+        index: IntArray | Callable[[], IntArray],
+        length: int | None = None,
+    ) -> None:
+        """`index` says which rows of `values`, (n, ...), they are, now or once one is looked at; then `length` is needed."""
+        self.values, self._index = values, index
+        count = len(index) if length is None else length  # type: ignore[arg-type]
+        self.shape: tuple[int, ...] = (count, *values.shape[1:])
         self.ndim: int = values.ndim
         self.dtype: np.dtype[Any] = values.dtype
         self.size = int(np.prod(self.shape))
@@ -60,9 +66,21 @@ class Rows:
             return Rows(values.values, values.index[index])
         return Rows(values, index)
 
+    @staticmethod
+    def later(values: NDArray[Any] | Stacked | Rows, index: Callable[[], IntArray], length: int) -> Rows:
+        """So many rows; which of them is asked when one is looked at."""
+        if isinstance(values, Rows):
+            return Rows(values.values, lambda: values.index[index()], length)
+        return Rows(values, index, length)
+
+    @cached_property
+    def index(self) -> IntArray:
+        """Which rows of the larger array they are."""
+        return self._index() if callable(self._index) else self._index
+
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self.index)
+        return self.shape[0]
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Read rows: one, a slice, or those of an index."""

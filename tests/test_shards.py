@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,3 +201,18 @@ def test_some_are_looked_at_more_closely(tmp_path: Path) -> None:
     )
     assert both.silent() == [name for name, p in expected.items() if len(p.boxes) == 0]
     equal(quick.load().overlaid(close.load(["image-99"])), predictions(*range(12)))
+
+
+def test_hashes_are_found_as_other_names_are() -> None:
+    names = [hashlib.sha256(bytes([n])).hexdigest() for n in range(200)]
+    wanted = [names[7], "f" * 64, names[199], names[0], hashlib.sha256(b"none").hexdigest()]
+    assert shards._places(names, wanted).tolist() == [7, -1, 199, 0, -1]
+    assert shards._places(names, []).tolist() == []
+    assert shards._places([], wanted).tolist() == [-1] * 5
+    # Two that begin alike are told apart.
+    alike = [names[7][:16] + "0" * 48, names[7][:16] + "1" * 48]
+    assert shards._places([*names, *alike], [alike[1], names[7], alike[0]]).tolist() == [201, 7, 200]
+    assert shards._places(names, alike).tolist() == [-1, -1]
+    assert shards._places(["b", "a" * 64], ["a" * 64, "c"]).tolist() == [1, -1]
+    keys = shards._key(np.frombuffer("".join(names).encode(), np.uint8).reshape(-1, 64))
+    assert [int(key) for key in keys] == [int(name[:16], 16) for name in names]

@@ -105,7 +105,7 @@ def _labels(workspace: Workspace) -> dict[str, Boxes]:
     return {
         row["image_id"]: boxes_from_json(row["boxes"])
         for row in workspace.store.rows(
-            "SELECT l.image_id, l.boxes FROM labels l JOIN images i ON i.id = l.image_id "
+            "SELECT l.image_id, l.boxes FROM labels l CROSS JOIN images i ON i.id = l.image_id "
             "WHERE i.role = 'pool' AND l.status IN ('labelled', 'empty')"
         )
     }

@@ -136,7 +136,7 @@ def _cost(store: Store, cycle: int | None) -> Cost:
     row = store.row(
         "SELECT count(*) AS images, coalesce(sum(json_array_length(l.boxes)), 0) AS boxes, "
         "coalesce(sum(l.lead_time_s), 0) AS seconds, count(l.lead_time_s) AS timed FROM labels l "
-        "JOIN images i ON i.id = l.image_id WHERE i.role = 'pool' AND (? IS NULL OR l.cycle = ?)",
+        "CROSS JOIN images i ON i.id = l.image_id WHERE i.role = 'pool' AND (? IS NULL OR l.cycle = ?)",
         cycle,
         cycle,
     )
@@ -198,7 +198,7 @@ def _labels_at(workspace: Workspace, number: int, candidate: str | None) -> int:
 def _boxes_until(store: Store, number: int | None) -> int:
     """Return how many boxes people have drawn on the pool, up to a cycle or in all."""
     return store.count(
-        "SELECT coalesce(sum(json_array_length(l.boxes)), 0) FROM labels l JOIN images i ON i.id = l.image_id "
+        "SELECT coalesce(sum(json_array_length(l.boxes)), 0) FROM labels l CROSS JOIN images i ON i.id = l.image_id "
         "WHERE i.role = 'pool' AND (? IS NULL OR coalesce(l.cycle, 0) <= ?)",
         number,
         number,
