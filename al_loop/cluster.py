@@ -54,7 +54,7 @@ def seats(nodes: Sequence[Mapping[str, Any]], device: str) -> list[Seat]:
     for node in alive:
         cores, gpus = _count(node, "CPU"), _count(node, "GPU")
         if device != "cpu":
-            found += [Seat(node["NodeID"], node_name(node), cores // gpus, True)] * gpus
+            found += [Seat(node["NodeID"], node_name(node), cores // max(gpus, 1), True)] * gpus
         elif cores:
             found.append(Seat(node["NodeID"], node_name(node), cores, False))
     if not found and device != "cpu":

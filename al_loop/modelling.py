@@ -96,10 +96,11 @@ def score(
         from al_loop.detector.remote import Kit
         from al_loop.detector.spread import score_on_cluster
 
+        config = read_config(model.folder)
         return score_on_cluster(
             ray,
             Kit.of(model, workspace.config.device, wanted, workspace.config.score.workers),
-            read_config(model.folder),
+            config,
             images,
             store,
             settings,

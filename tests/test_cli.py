@@ -129,3 +129,14 @@ def test_pretrain_on_own_data_and_the_papers_model_without_its_checkpoint(
     assert code == 1
     assert "keeps its first layers as they are" in err
     assert "model.load_from" in err
+
+
+def test_rendering_on_a_cluster_that_is_not_there(run: Any, filled: Workspace, tmp_path: Path) -> None:
+    recipe = tmp_path / "cube.toml"
+    recipe.write_text('name = "cube"\n[[parts]]\nname = "bolt"\nshape = "box"\nsize_m = 0.02\n')
+    given = ("-w", filled.root, "render", recipe, "--count", 1, "--workers", 2, "--ray", "127.0.0.1:1")
+    code, _, err = run(*given)
+    assert code == 1
+    assert err.startswith(
+        "error: no Ray cluster at 127.0.0.1:1 (Connection refused); start one: ray start --head"
+    )

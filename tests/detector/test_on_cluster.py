@@ -34,7 +34,7 @@ from al_loop.shards import ScoredImages, ShardStore
 from al_loop.workspace import Workspace, init_workspace, open_workspace
 
 pytestmark = pytest.mark.train
-SHARD, BATCH, CORRUPT = 4, 2, 5
+SHARD, BATCH, IMAGES, CORRUPT = 4, 2, 44, 5
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def home(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     text = text.replace("batch_size = 8\n", f"batch_size = {BATCH}\nshard_size = {SHARD}\nworkers = 0\n")
     (root / "al-loop.toml").write_text(text)
     workspace = open_workspace(root)
-    pool = write_coco_set(folder / "pool", 19, seed=1).parent / "images"
+    pool = write_coco_set(folder / "pool", IMAGES - 4, seed=1).parent / "images"
     for number in range(4):
         draw(300, 160, [[30, 20, 66, 36]], seed=number).save(pool / f"large-{number}.png")
     add_images(workspace, sorted(pool.iterdir()))
@@ -62,11 +62,18 @@ def home(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def alone(home: Workspace, tmp_path_factory: pytest.TempPathFactory) -> ScoredImages:
-    """What scoring here says, with as many threads as a node of the cluster has."""
+    """What scoring here says."""
+    with one_thread():
+        return scored(home, tmp_path_factory.mktemp("alone"))[0]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As many as a node of the cluster has."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return scored(home, tmp_path_factory.mktemp("alone"))[0]
+        yield
     finally:
         torch.set_num_threads(threads)
 
@@ -180,68 +187,69 @@ def test_two_nodes_say_what_this_process_says_and_a_node_without_al_loop_is_left
     assert f"({without.name}) is left out: No module named 'al_loop'; expected al-loop" in left_out
 
 
-def test_a_lost_node_costs_its_shards_and_without_any_what_is_done_is_kept(
+class Cut:
+    """Ends the node that has most to do as soon as a shard has come back and more are at work."""
+
+    def __init__(self, up: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.lost: list[str] = []
+        runs: list[Any] = []
+
+        class Watched(spread._Run):
+            def __init__(self, *given: Any) -> None:
+                super().__init__(*given)
+                runs.append(self)
+
+        monkeypatch.setattr(spread, "_Run", Watched)
+        self._runs, self._up = runs, up
+
+    def __call__(self, done: int, total: int) -> None:
+        place = max(self._runs[-1]._places, key=lambda place: len(place.at_work))
+        if not self.lost:
+            assert place.at_work
+            self.lost.append(place.seat.name)
+            killed(next(node for node in self._up if node.name in place.seat.name))
+
+
+def test_a_lost_node_costs_its_shards_only(
     home: Workspace, alone: ScoredImages, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs: list[Any] = []
-
-    class Watched(spread._Run):
-        def __init__(self, *given: Any) -> None:
-            super().__init__(*given)
-            runs.append(self)
-
-    monkeypatch.setattr(spread, "_Run", Watched)
-
-    def busiest() -> Any:
-        return max(runs[-1]._places, key=lambda place: len(place.at_work))
-
-    lost: list[Any] = []
-
-    def cut(done: int, total: int) -> None:
-        """The first shard has come back, and more are at work where it came from."""
-        if not lost:
-            place = busiest()
-            assert place.at_work
-            lost.append(place.seat.name)
-            killed(next(node for node in up if node.name in place.seat.name))
-
     with nodes(cluster, {}, {}) as up:
-        found, told = scored(home, tmp_path / "one", cluster.address, cut)
-        same(found, alone)
-        assert any(lost[0] in line for line in told[1:])
-        # The other is the last.
-        lost.clear()
-        with pytest.raises(
-            ClusterError, match=r"no node of the Ray cluster is left .* [4-8] of 23 images"
-        ) as error:
-            scored(home, tmp_path / "all", cluster.address, cut)
-    assert "ray status; then run the same command again" in str(error.value)
-    kept = ShardStore(tmp_path / "all").image_ids()
-    assert 0 < len(kept) < 22
-    found, _ = scored(home, tmp_path / "all")
-    assert len(ShardStore(tmp_path / "all").load().image_ids) == 22
+        cut = Cut(up, monkeypatch)
+        found, told = scored(home, tmp_path, cluster.address, cut)
+    same(found, alone)
+    assert len(cut.lost) == 1
+    assert f"  {cut.lost[0]} is left out: " in told[-1]
 
 
-def test_a_killed_command_goes_on_where_it_was(
-    home: Workspace, alone: ScoredImages, cluster: Any, tmp_path: Path
+def test_a_killed_command_goes_on_where_it_was_and_so_does_one_without_nodes(
+    home: Workspace, alone: ScoredImages, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = home.scores_dir(models.current_model(home).id)
+    store = ShardStore(home.scores_dir(models.current_model(home).id))
     command = [sys.executable, "-m", "al_loop", "-w", str(home.root), "score", "--ray", cluster.address]
-    with nodes(cluster, {}, {}):
+    with nodes(cluster, {}) as up:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         end = time.monotonic() + 120
-        while not ShardStore(folder).image_ids() and process.poll() is None and time.monotonic() < end:
+        while not store.image_ids() and process.poll() is None and time.monotonic() < end:
             time.sleep(0.002)
         process.kill()
         out, _ = process.communicate()
-        before = ShardStore(folder).image_ids()
-        assert 0 < len(before) < 22, out
-        told = Silent()
-        failed = score_pool(home, None, told, cluster.address)
-    same(whole(home, folder), alone)
-    assert len(failed) == 1
-    assert f"{22 - len(before)} scored in" in told.lines[-1]
-    assert f"{len(before)} scored before, 1 cannot be read" in told.lines[-1]
+        first = len(store.image_ids())
+        assert 0 < first < IMAGES // 2, out
+        # The same command, and its only node is lost.
+        images, cut = library.unlabelled(home), Cut(up, monkeypatch)
+        with pytest.raises(
+            ClusterError, match=rf"no node .* is left .*: .*{up[0].name}.* of {IMAGES} images are done"
+        ):
+            modelling.score(home, models.current_model(home), images, store.folder, cut, ray=cluster.address)
+    second = len(store.image_ids())
+    assert first < second < IMAGES - 1
+    told = Silent()
+    with one_thread():
+        failed = score_pool(home, None, told)
+    same(whole(home, store.folder), alone)
+    assert [item.image_id for item in failed] == [images[CORRUPT].id]
+    assert f": {IMAGES - 1 - second} scored in" in told.lines[-1]
+    assert f"{second} scored before, 1 cannot be read" in told.lines[-1]
 
 
 def test_another_version_of_ray_or_python_is_named(cluster: Any) -> None:
