@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
 
 Progress = Callable[..., None]
 
@@ -39,9 +42,16 @@ class Silent:
 class Terminal:
     """Prints lines to stdout and bars to stderr."""
 
+    def __init__(self) -> None:
+        self._bar: RichProgress | None = None  # on a terminal, where a line would run into it
+
     def line(self, text: str) -> None:
         """Print the line at once, also into a pipe."""
+        if self._bar is not None:
+            self._bar.stop()
         print(text, flush=True)
+        if self._bar is not None:
+            self._bar.start()
 
     @contextmanager
     def progress(self, description: str) -> Iterator[Progress]:
@@ -68,8 +78,12 @@ class Terminal:
             disable=not console.is_terminal,
         ) as bar:
             task = bar.add_task(description, total=None, note="")
+            self._bar = bar if console.is_terminal else None
 
             def callback(done: int, total: int, text: str = "") -> None:
                 bar.update(task, completed=done, total=total, note=text)
 
-            yield callback
+            try:
+                yield callback
+            finally:
+                self._bar = None

@@ -130,7 +130,12 @@ def cluster() -> Iterator[Any]:
     }
     made = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 0, "node_ip_address": "127.0.0.1", "_system_config": quick},
+        head_node_args={
+            "num_cpus": 0,
+            "node_ip_address": "127.0.0.1",
+            "include_dashboard": False,
+            "_system_config": quick,
+        },
     )
     count = 1
 
@@ -165,10 +170,10 @@ def killed(node: Any) -> None:
         os.kill(each, signal.SIGKILL)
 
 
-def test_two_nodes_say_what_this_process_says_and_a_node_without_al_loop_is_left_out(
+def test_images_that_a_node_does_not_see_are_sent_and_a_node_without_al_loop_is_left_out(
     home: Workspace, alone: ScoredImages, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The paths lead nowhere but from this process: the images are sent."""
+    """The paths lead nowhere but from this process."""
     bare = tmp_path / "bare" / "al_loop"
     bare.mkdir(parents=True)
     (bare / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'al_loop'\")")
@@ -176,13 +181,13 @@ def test_two_nodes_say_what_this_process_says_and_a_node_without_al_loop_is_left
     sent: list[str] = []
     read = spread._read
     monkeypatch.setattr(spread, "_read", lambda some: sent.extend(image.id for image in some) or read(some))
-    with nodes(cluster, {}, {"PYTHONPATH": str(bare.parent)}, {}) as (_, without, _):
+    with nodes(cluster, {}, {"PYTHONPATH": str(bare.parent)}) as (_, without):
         # Not where the nodes were started, and not the repository: Ray looks for modules where the driver is, too.
         monkeypatch.chdir(home.root)
         found, told = scored(home, tmp_path / "scores", cluster.address, images=images)
     same(found, alone)
     assert sorted(sent) == sorted(image.id for image in images)
-    assert told[0] == "  on 3 nodes of the Ray cluster"
+    assert told[0] == "  on 2 nodes of the Ray cluster"
     [left_out] = told[1:]
     assert f"({without.name}) is left out: No module named 'al_loop'; expected al-loop" in left_out
 
@@ -210,7 +215,7 @@ class Cut:
             killed(next(node for node in self._up if node.name in place.seat.name))
 
 
-def test_a_lost_node_costs_its_shards_only(
+def test_two_nodes_say_what_this_process_says_though_one_is_lost(
     home: Workspace, alone: ScoredImages, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with nodes(cluster, {}, {}) as up:
