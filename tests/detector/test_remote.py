@@ -50,11 +50,11 @@ def test_a_node_says_the_same_of_files_and_of_bytes(
     assert sees
     sizes = [Sized(image, Sized.of(at_home).bytes) for image, at_home in zip(elsewhere, images, strict=True)]
     [shard] = planned(read_config(model.folder), elsewhere, SETTINGS)
-    assert there.score(shard, sizes, {}, SETTINGS) == Lacking(tuple(image.id for image in images))
+    assert there.score(shard, sizes, {}, SETTINGS, last=False) == Lacking(tuple(image.id for image in images))
     files = {image.id: image.path.read_bytes() for image in images[1:]}
-    assert there.score(shard, sizes, files, SETTINGS) == Lacking((images[0].id,))
+    assert there.score(shard, sizes, files, SETTINGS, last=False) == Lacking((images[0].id,))
     files[images[0].id] = b"no picture"
-    sent = there.score(shard, sizes, files, SETTINGS)
+    sent = there.score(shard, sizes, files, SETTINGS, last=True)
     assert isinstance(sent, Scored)
     assert [(u.image_id, u.reason) for u in sent.unreadable] == [
         (images[0].id, f"{elsewhere[0].path} is not an image that can be decoded")
@@ -71,7 +71,7 @@ def test_what_nobody_has_fails_by_name(model: Model, sets: Any, tmp_path: Path) 
     image = sets[1][0].image
     gone = replace(image, path=tmp_path / "gone.png")
     there, _ = scorer(model, image)
-    found = there.score([(image, gone)], [Sized.of(image), Sized.of(gone)], {}, SETTINGS)
+    found = there.score([(image, gone)], [Sized.of(image), Sized.of(gone)], {}, SETTINGS, last=False)
     assert isinstance(found, Scored)
     assert [u.reason for u in found.unreadable] == [f"{gone.path} cannot be read (No such file or directory)"]
     assert [p.image_id for p in found.predictions] == [image.id]

@@ -33,7 +33,7 @@ class Process:
         self.node, self.dead = node, False
         self._behave = behave
         self.prepare = SimpleNamespace(remote=lambda kit, probe: (self, lambda: Ready("fp32", True)))
-        self.score = SimpleNamespace(remote=lambda shard, *_: (self, lambda: self._scored(shard)))
+        self.score = SimpleNamespace(remote=lambda shard, *_, last: (self, lambda: self._scored(shard)))
 
     def _scored(self, shard: Any) -> Scored:
         self._behave(self, shard[0][0].id)
