@@ -34,7 +34,7 @@ from al_loop.shards import ScoredImages, ShardStore
 from al_loop.workspace import Workspace, init_workspace, open_workspace
 
 pytestmark = pytest.mark.train
-SHARD, BATCH, IMAGES, CORRUPT = 4, 2, 44, 5
+SHARD, BATCH, IMAGES, CORRUPT = 4, 2, 64, 5
 
 
 @pytest.fixture(scope="module")
