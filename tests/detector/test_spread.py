@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from al_loop.boxes import Boxes
 from al_loop.cluster import Seat, reason_of
 from al_loop.detector import spread
 from al_loop.detector.remote import Ready, Scored
 from al_loop.detector.score import ScoreSettings
 from al_loop.errors import ClusterError, ModelError
-from al_loop.samples import ImageFile
+from al_loop.samples import ImageFile, Prediction
+from al_loop.shards import ShardStore
 from render.connection import ray_for
 
 if importlib.util.find_spec("ray") is None:
@@ -36,8 +40,12 @@ class Process:
         self.score = SimpleNamespace(remote=lambda shard, *_, last: (self, lambda: self._scored(shard)))
 
     def _scored(self, shard: Any) -> Scored:
-        self._behave(self, shard[0][0].id)
-        return Scored([], [], [])
+        name = shard[0][0].id
+        self._behave(self, name)
+        nothing = Prediction(
+            name, Boxes(scores=np.zeros(0)), np.zeros((0, 3), np.float32), np.ones(4, np.float32)
+        )
+        return Scored([nothing], [], [])
 
 
 class Ray:
@@ -47,6 +55,7 @@ class Ray:
         self.exceptions, self.behave = exceptions, behave
         self.alive = {A, B}
         self.started: list[str] = []
+        self.processes: list[Process] = []
         self.most = 0
 
     def put(self, thing: object) -> object:
@@ -56,7 +65,8 @@ class Ray:
         def options(scheduling_strategy: Any, **_: object) -> Any:
             def start(seat: Seat) -> Process:
                 self.started.append(seat.node)
-                return Process(scheduling_strategy.node_id, self.behave)
+                self.processes.append(Process(scheduling_strategy.node_id, self.behave))
+                return self.processes[-1]
 
             return SimpleNamespace(remote=start)
 
@@ -151,6 +161,43 @@ def test_an_error_of_ours_is_not_tried_again() -> None:
 
     with pytest.raises(ModelError, match="not finite"):
         run(Ray(behave))
+
+
+def test_a_shard_that_must_not_be_kept_ends_the_run_and_all_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray, kept = Ray(lambda process, name: None), []
+    monkeypatch.setattr(spread, "joined", lambda address: nullcontext(ray))
+    monkeypatch.setattr(spread, "seats", lambda nodes, device: SEATS)
+    monkeypatch.setattr(spread, "planned", lambda config, images, settings: [[(image,)] for image in images])
+    images = [ImageFile(str(n), Path(f"{n}.png"), 9, 9) for n in range(6)]
+
+    def check() -> None:
+        if len(kept) == 2:
+            raise ModelError("changed")
+
+    def score() -> list[object]:
+        return spread.score_on_cluster(
+            "x",
+            SimpleNamespace(device="cpu"),  # type: ignore[arg-type]
+            SimpleNamespace(),  # type: ignore[arg-type]
+            images,
+            store,
+            SETTINGS,
+            lambda done, total: kept.append((done, total)),
+            say=lambda text: None,
+            check=check,
+        )  # type: ignore[return-value]
+
+    store = ShardStore(tmp_path)
+    with pytest.raises(ModelError, match="changed"):
+        score()
+    assert kept == [(1, 6), (2, 6)]
+    assert len(store.image_ids()) == 2
+    assert all(process.dead for process in ray.processes)
+    kept.append((0, 0))
+    assert score() == []
+    assert store.image_ids() == {image.id for image in images}
 
 
 @pytest.mark.parametrize(
