@@ -170,28 +170,6 @@ def killed(node: Any) -> None:
         os.kill(each, signal.SIGKILL)
 
 
-def test_images_that_a_node_does_not_see_are_sent_and_a_node_without_al_loop_is_left_out(
-    home: Workspace, alone: ScoredImages, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The paths lead nowhere but from this process."""
-    bare = tmp_path / "bare" / "al_loop"
-    bare.mkdir(parents=True)
-    (bare / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'al_loop'\")")
-    images = [replace(image, path=image.path.relative_to(home.root)) for image in library.unlabelled(home)]
-    sent: list[str] = []
-    read = spread._read
-    monkeypatch.setattr(spread, "_read", lambda some: sent.extend(image.id for image in some) or read(some))
-    with nodes(cluster, {}, {"PYTHONPATH": str(bare.parent)}) as (_, without):
-        # Not where the nodes were started, and not the repository: Ray looks for modules where the driver is, too.
-        monkeypatch.chdir(home.root)
-        found, told = scored(home, tmp_path / "scores", cluster.address, images=images)
-    same(found, alone)
-    assert sorted(sent) == sorted(image.id for image in images)
-    assert told[0] == "  on 2 nodes of the Ray cluster"
-    [left_out] = told[1:]
-    assert f"({without.name}) is left out: No module named 'al_loop'; expected al-loop" in left_out
-
-
 class Cut:
     """Ends the node that has most to do as soon as a shard has come back and more are at work."""
 
@@ -215,15 +193,29 @@ class Cut:
             killed(next(node for node in self._up if node.name in place.seat.name))
 
 
-def test_two_nodes_say_what_this_process_says_though_one_is_lost(
+def test_two_nodes_say_what_this_process_says_though_one_is_lost_and_a_third_has_no_al_loop(
     home: Workspace, alone: ScoredImages, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with nodes(cluster, {}, {}) as up:
+    """The images have paths that lead nowhere but from this process: they are sent."""
+    bare = tmp_path / "bare" / "al_loop"
+    bare.mkdir(parents=True)
+    (bare / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'al_loop'\")")
+    images = [replace(image, path=image.path.relative_to(home.root)) for image in library.unlabelled(home)]
+    sent: set[str] = set()
+    read = spread._read
+    monkeypatch.setattr(spread, "_read", lambda some: sent.update(image.id for image in some) or read(some))
+    with nodes(cluster, {}, {"PYTHONPATH": str(bare.parent)}, {}) as up:
         cut = Cut(up, monkeypatch)
-        found, told = scored(home, tmp_path, cluster.address, cut)
+        # Not where the nodes were started, and not the repository: Ray looks for modules where the driver is, too.
+        monkeypatch.chdir(home.root)
+        found, told = scored(home, tmp_path / "scores", cluster.address, cut, images)
     same(found, alone)
-    assert len(cut.lost) == 1
-    assert f"  {cut.lost[0]} is left out: " in told[-1]
+    assert sent == {image.id for image in images}
+    assert told[0] == "  on 3 nodes of the Ray cluster"
+    without = next(line for line in told if f"({up[1].name})" in line)
+    assert " is left out: No module named 'al_loop'; expected al-loop" in without
+    assert [name for name in (up[0].name, up[2].name) if name in cut.lost[0]]
+    assert any(line.startswith(f"  {cut.lost[0]} is left out: ") for line in told)
 
 
 def test_a_killed_command_goes_on_where_it_was_and_so_does_one_without_nodes(
