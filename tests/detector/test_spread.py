@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -153,6 +154,24 @@ def test_a_node_that_is_gone_is_left_out_and_without_any_it_says_why() -> None:
     ray.alive.clear()
     with pytest.raises(spread._NobodyLeftError, match=r"a \(10\.0\.0\.1\): .*; b \(10\.0\.0\.2\): "):
         run(ray)
+
+
+def test_a_head_that_is_silent_and_a_cluster_that_is_taken_end_the_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ray = Ray(lambda process, name: None)
+    monkeypatch.setattr(ray, "wait", lambda calls, **_: ([], calls))
+    monkeypatch.setattr(spread, "_LOOK_S", 0.0)
+    monkeypatch.setattr(spread, "_QUEUE_TIMEOUT_S", 0.0)
+    with pytest.raises(ClusterError, match="no process has started .* others use its cores or GPUs"):
+        run(ray)
+    with socket.socket() as taken:  # bound, and not listening
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address=address))
+        monkeypatch.setattr(spread, "_SILENT_S", 0.0)
+        with pytest.raises(spread._NobodyLeftError, match=r"its head, 127\.0\.0\.1, does not answer"):
+            run(ray)
 
 
 def test_an_error_of_ours_is_not_tried_again() -> None:
