@@ -163,7 +163,7 @@ def test_a_head_that_is_silent_and_a_cluster_that_is_taken_end_the_wait(
     monkeypatch.setattr(ray, "wait", lambda calls, **_: ([], calls))
     monkeypatch.setattr(spread, "_LOOK_S", 0.0)
     monkeypatch.setattr(spread, "_QUEUE_TIMEOUT_S", 0.0)
-    with pytest.raises(ClusterError, match="no process has started .* others use its cores or GPUs"):
+    with pytest.raises(ClusterError, match=r"no process has started .* others use its cores or GPUs"):
         run(ray)
     with socket.socket() as taken:  # bound, and not listening
         taken.bind(("127.0.0.1", 0))
