@@ -17,10 +17,14 @@ that of another, with loading, optimiser and hooks, without validation. A ratio 
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +38,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from al_loop.coco import read_coco, write_coco
@@ -48,6 +53,7 @@ from al_loop.samples import ImageFile, LabelledImage
 BATCH = 4
 
 
+@HOOKS.register_module()
 class Stamps(Hook):  # type: ignore[misc]
     """When each step ended."""
 
@@ -82,14 +88,11 @@ def labelled(file: Path, count: int, size: tuple[int, int], longer: int, folder:
 
 
 def _classes(file: Path) -> list[str]:
-    import json
-
     return [c["name"] for c in json.loads(file.read_bytes())["categories"]]
 
 
 def by_mmdet(config: Config, weights: Path, coco: Path, folder: Path, epochs: int, workers: int) -> Stamps:
     """What mmdet's tools/train.py does with a config; the parts around the model are those of its default configs."""
-    stamps = Stamps()
     pipeline = [
         {"type": "LoadImageFromFile"},
         {"type": "LoadAnnotations", "with_bbox": True},
@@ -126,7 +129,7 @@ def by_mmdet(config: Config, weights: Path, coco: Path, folder: Path, epochs: in
             "checkpoint": {"type": "CheckpointHook", "interval": 1},
             "sampler_seed": {"type": "DistSamplerSeedHook"},
         },
-        "custom_hooks": [stamps],
+        "custom_hooks": [{"type": "Stamps"}],
         "env_cfg": {
             "cudnn_benchmark": False,
             "mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0},
@@ -137,9 +140,11 @@ def by_mmdet(config: Config, weights: Path, coco: Path, folder: Path, epochs: in
         "log_level": "ERROR",
         "launcher": "none",
     }
-    with runner_checkpoints():
-        Runner.from_cfg(Config(own)).train()
-    return stamps
+    with runner_checkpoints(), redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        runner = Runner.from_cfg(Config(own))
+        runner.train()
+    return next(hook for hook in runner.hooks if isinstance(hook, Stamps))
 
 
 def main() -> None:

@@ -67,6 +67,11 @@ class Curve:
         self.losses.append(float(text.split()[1].rstrip(",")))
 
 
+def files(folder: Path) -> set[str]:
+    """Names of the files there, without the time in them."""
+    return {re.sub(r"^\d{8}_\d{6}", "TIME", path.name) for path in folder.iterdir() if path.is_file()}
+
+
 def pids(pattern: str) -> list[int]:
     """Processes whose command line holds the pattern."""
     found = []
@@ -103,15 +108,15 @@ def test_two_processes_train_as_one_does(even: Any, sets: Any, tmp_path: Path) -
         ]
         for name in ("one", "two")
     ]
-    np.testing.assert_allclose(*logged, rtol=1e-3)
+    assert len(logged[0]) == 2  # one line an epoch
+    np.testing.assert_allclose(*logged, rtol=2e-4)  # four digits
     for name, tensor in alone.weights.items():
-        torch.testing.assert_close(together.weights[name], tensor, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(together.weights[name], tensor, rtol=1e-4, atol=1e-6)
     assert together.epochs == alone.epochs
     np.testing.assert_allclose(together.validations, alone.validations, atol=1e-3)
-    np.testing.assert_allclose(together.quality, alone.quality, rtol=1e-3)
+    np.testing.assert_allclose(together.quality, alone.quality, rtol=1e-4)
     # One of the two writes: what is there is what one process leaves, and each line is there once.
-    left = {path.name for path in (tmp_path / "one").iterdir() if path.is_file()}
-    assert {path.name for path in (tmp_path / "two").iterdir() if path.is_file()} == {*left, processes.LOG}
+    assert files(tmp_path / "two") == files(tmp_path / "one") | {processes.LOG}
     for name in ("one", "two"):
         log = (tmp_path / name / "train.log").read_text()
         assert log.count("Saving checkpoint at 1 epochs") == 1
