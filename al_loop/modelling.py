@@ -128,13 +128,12 @@ def train_model(
 
     frozen: the backbone stays as it is.
     """
-    import torch
     from mmengine.config import Config
 
     from al_loop.detector.checkpoint import read_weights, write_weights
     from al_loop.detector.model_config import load_model_config
+    from al_loop.detector.precision import precision_of
     from al_loop.detector.processes import train_in_processes
-    from al_loop.detector.score import precision_here
     from al_loop.detector.train import TrainSettings, choose_device, discard_work_files, train
 
     gpus = workspace.config.gpus
@@ -170,7 +169,7 @@ def train_model(
             seed=settings.seed,
             device=device,
             turns=settings.turns,
-            precision=settings.precision and precision_here(settings.precision, torch.device(device)),
+            precision=precision_of(settings.precision, device),
         ),
         folder / "training",
         progress,

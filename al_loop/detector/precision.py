@@ -12,6 +12,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
+from al_loop.detector.score import precision_here
+
 if TYPE_CHECKING:
     from al_loop.detector.train import TrainSettings
 
@@ -29,6 +31,11 @@ class Bfloat16(OptimWrapper):  # type: ignore[misc]
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
+
+
+def precision_of(wanted: str | None, device: str) -> str | None:
+    """Return "fp32" or "bf16", for "auto" what the device computes faster; None stays None."""
+    return wanted and precision_here(wanted, torch.device(device))
 
 
 def laid_out(model: nn.Module, settings: TrainSettings) -> None:
