@@ -20,7 +20,6 @@ from al_loop.objects import present
 from al_loop.samples import ImageFile, LabelledImage
 from al_loop.workspace import Workspace
 
-
 # CROSS JOIN keeps the order: labels are few beside the images of a large pool, which SQLite does not know.
 
 
