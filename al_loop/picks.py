@@ -15,7 +15,8 @@ from al_loop.samples import Float32Array
 from al_loop.shards import ScoredImages
 from strategies import STRATEGIES, Candidates, Detections, select, select_kmeans, silent
 
-_ASKED = 65536  # candidates that are asked which pick is the nearest; of more, as many, evenly spread
+# Candidates that are asked which pick is the nearest; of more, as many, in pieces that are evenly spread.
+_ASKED, _PIECE = 65_536, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +128,10 @@ def _alike(candidates: Candidates, chosen: Sequence[int]) -> list[int]:
     An estimate where there are more than _ASKED.
     """
     n = len(candidates)
-    asked = np.arange(n) if n <= _ASKED else np.linspace(0, n - 1, _ASKED).astype(np.int64)
+    asked = np.arange(n)
+    if n > _ASKED:  # pieces and not single rows: a disk is read in pages
+        starts = np.linspace(0, n - _PIECE, _ASKED // _PIECE).astype(np.int64)
+        asked = (starts[:, None] + np.arange(_PIECE)).ravel()
     centres = candidates.embeddings[list(chosen)].astype(np.float32)
     half = (centres**2).sum(axis=1) / 2
     nearest = np.argmax(candidates.embeddings[asked].astype(np.float32) @ centres.T - half, axis=1)

@@ -38,6 +38,7 @@ _OF_BOXES = {
     "features": np.float16,
 }
 _HEX = 64  # characters of a SHA-256
+_ROWS = 65_536  # that are compared at a time
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -317,9 +318,13 @@ def _places(names: Sequence[str], wanted: Sequence[str]) -> IntArray:
         order = np.argsort(keys, kind="stable")
         at = np.minimum(np.searchsorted(keys[order], asked), len(names) - 1)
         found = order[at]
-        same = keys[found] == asked
-        if (mine[found[same]] == theirs[same]).all():
-            return np.where(same, found, -1)
+        found = np.where(keys[found] == asked, found, -1)
+        if all(
+            (mine[part[part >= 0]] == theirs[start : start + _ROWS][part >= 0]).all()
+            for start in range(0, len(found), _ROWS)
+            for part in [found[start : start + _ROWS]]
+        ):
+            return found
     place = dict(zip(names, range(len(names)), strict=True))
     return np.fromiter(map(place.get, wanted, repeat(-1)), np.int64, len(wanted))
 

@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/pool_scale.py --files 10000 [--relist 1000000] [--score]
 
 The first writes rows and scores without pixels, which none of these steps looks at, and measures each step in a process of
-its own: seconds, and resident memory at its most above that of a process that has imported the same.
+its own: seconds, and memory at its most above that of a process that has imported the same.
 The second adds real small JPEGs by `al-loop pool add` (wall and processor seconds), again, and again after --relist known
 files; with --score also scores them by a small model with random weights, and selects.
 """
@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -149,16 +150,43 @@ STEPS: dict[str, Callable[[Workspace], object]] = {
 }  # fmt: skip
 
 
+class Watch:
+    """The most memory of this process while it is entered, above what it had: its own, and mapped files, MiB."""
+
+    def __enter__(self) -> Watch:
+        self._first = self._most = _memory()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def above(self) -> list[float]:
+        return [most - first for most, first in zip(self._most, self._first, strict=True)]
+
+    def _look(self) -> None:
+        while not self._stop.wait(0.005):
+            self._most = [max(pair) for pair in zip(self._most, _memory(), strict=True)]
+
+
+def _memory() -> list[float]:
+    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return [int(lines[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile")]
+
+
 def step(name: str, folder: Path) -> None:
     """Run one step in this process and say what it took; the imports come first."""
     import sklearn.cluster  # noqa: F401 (part of every selection)
 
     workspace = open_workspace(folder)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    began = time.perf_counter()
-    found = STEPS[name](workspace)
-    seconds = time.perf_counter() - began
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    with Watch() as watch:
+        began = time.perf_counter()
+        found = STEPS[name](workspace)
+        seconds = time.perf_counter() - began
     if name == "select":
         with workspace.store.transaction():
             for p in found:  # type: ignore[attr-defined]
@@ -169,7 +197,7 @@ def step(name: str, folder: Path) -> None:
                 path = workspace.root / "images" / p.image_id[:2] / f"{p.image_id}.jpg"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 jpeg(path, p.rank, (640, 360))
-    print(json.dumps([seconds, after - before]))
+    print(json.dumps([seconds, *watch.above]))
 
 
 def al_loop(*words: str) -> float:
@@ -195,9 +223,12 @@ def rows_and_scores(work: Path, n: int, width: int) -> None:
     for name in STEPS:
         command = [sys.executable, __file__, "--step", name, "--work", str(folder)]
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        seconds, memory = json.loads(out.splitlines()[-1])
+        seconds, own, mapped = json.loads(out.splitlines()[-1])
         more = f"   {(folder / 'report.html').stat().st_size / 1e6:.2f} MB" if name == "report" else ""
-        print(f"  {name:20} {seconds:8.2f} s   {memory:8.0f} MiB{more}", flush=True)
+        print(
+            f"  {name:20} {seconds:8.2f} s   {own:8.0f} MiB, {mapped:5.0f} MiB of mapped files{more}",
+            flush=True,
+        )
     for words in (["status"], ["pool", "list"]):
         times = [al_loop("-w", str(folder), *words) for _ in range(5)]
         print(

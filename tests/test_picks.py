@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import numpy as np
 import pytest
 from pools import detections
 
+from al_loop import picks
 from al_loop.config import CycleConfig
 from al_loop.picks import Context, pick
 from al_loop.shards import ScoredImages
@@ -89,3 +92,21 @@ def test_another_cycle_draws_anew() -> None:
     settings = msgspec.convert({"strategy": "random"}, CycleConfig)
     first, second = ({p.image_id for p in pick(scored(60), 10, settings, n)} for n in (1, 2))
     assert first != second
+
+
+def test_in_a_large_pool_what_a_pick_stands_for_is_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = scored(300)
+    rule = CycleConfig(k=5, strategy="dbal", explore=0, audit=0)
+
+    def sizes() -> list[int]:
+        said = [re.search(r"stands for (?:about )?(\d+) image", p.reason) for p in pick(pool, 5, rule, 1)]
+        return [int(found[1]) for found in said if found]
+
+    exact = sizes()
+    monkeypatch.setattr(picks, "_ASKED", 200)
+    monkeypatch.setattr(picks, "_PIECE", 20)
+    about = sizes()
+    assert all("stands for about " in p.reason for p in pick(pool, 5, rule, 1))
+    assert sum(exact) == 300
+    assert 290 <= sum(about) <= 310
+    assert max(abs(a - b) for a, b in zip(exact, about, strict=True)) < 40
