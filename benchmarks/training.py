@@ -7,7 +7,6 @@
                  and once more with none, which on two cores is faster
   al-loop        al_loop.detector.train.train with the default settings, all of its augmentations included
   al-loop bf16   the same with precision = "bf16"
-  not kept       the same as al-loop, but every picture is decoded each time
 
 They take turns, each from the same weights; the time is that of the steps after the first epoch, from the end of one step to
 that of another, with loading, optimiser and hooks, without validation. A ratio is one of the same turn.
@@ -29,7 +28,6 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 # A script's folder comes first on the path, and it holds a render.py.
 sys.path.remove(str(Path(__file__).parent))
@@ -45,7 +43,6 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from al_loop.coco import read_coco, write_coco
-from al_loop.detector import kept
 from al_loop.detector.checkpoint import Weights, runner_checkpoints, write_weights
 from al_loop.detector.model_config import build_model, load_model_config
 from al_loop.detector.train import TrainSettings, _schedule, train
@@ -197,10 +194,6 @@ def race(
         train(config, start, images, images[:1], own, work, stamps)
         return stamps
 
-    def not_kept(work: Path) -> Stamps:
-        with patch.object(kept, "MOST_BYTES", 0):
-            return by_us(work, settings)
-
     runs: dict[str, Callable[[Path], Stamps]] = {
         f"mmdet, {n} workers": lambda work, n=n: by_mmdet(
             config, folder / "start.pth", folder / "all.json", work, args.epochs, n
@@ -209,7 +202,6 @@ def race(
     }
     runs["al-loop"] = lambda work: by_us(work, settings)
     runs["al-loop bf16"] = lambda work: by_us(work, replace(settings, precision="bf16"))
-    runs["not kept"] = not_kept
     speeds: dict[str, list[float]] = {name: [] for name in runs}
     epoch = -(-len(images) // BATCH)
     for turn in range(args.repeats):
@@ -227,7 +219,6 @@ def race(
         ("al-loop", best),
         ("al-loop bf16", best),
         ("al-loop bf16", "al-loop"),
-        ("al-loop", "not kept"),
     ):
         ratio = np.array(speeds[one]) / np.array(speeds[other])
         print(f"{one} / {other}: {np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})")

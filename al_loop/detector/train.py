@@ -25,7 +25,6 @@ from torch import nn
 from al_loop.coco import write_coco
 from al_loop.detector import hooks, transforms
 from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weights, runner_checkpoints
-from al_loop.detector.kept import KeptPictures, room
 from al_loop.detector.metric import ValidationAP
 from al_loop.detector.model_config import build_model
 from al_loop.detector.precision import laid_out, optimiser
@@ -35,7 +34,7 @@ from al_loop.errors import ModelError, TrainingError
 from al_loop.samples import LabelledImage
 
 # Importing them registers the transforms that the Runner's config names.
-_REGISTERED = (transforms.ReadFitted, transforms.FitBoxes, transforms.Augment)
+_REGISTERED = (transforms.ReadPicture, transforms.FitInto, transforms.Augment)
 
 #: The best weights so far, in the folder of work files.
 BEST = "best.pth"
@@ -101,6 +100,7 @@ def train(
         hooks.KeepBest(folder / BEST),
         hooks.ReportProgress(on_progress),
     ]
+    metric = ValidationAP(validation, config.classes)
     torch.manual_seed(settings.seed)
     model = build_model(config)
     if start is not None:
@@ -115,7 +115,7 @@ def train(
     ):
         # The Runner asks the model to initialise itself; it keeps the weights it has, and warns.
         warnings.filterwarnings("ignore", message="init_weights of .* has been called more than once")
-        runner = _runner(config, model, settings, folder, training, validation, added, resume)
+        runner = _runner(config, model, settings, folder, added, metric, resume)
         runner.train()
         if runner.epoch not in hooks.validations(runner):
             runner.val()  # killed in its last validation, the resumed training had no epoch left to run
@@ -157,23 +157,15 @@ def _runner(
     model: nn.Module,
     settings: TrainSettings,
     folder: Path,
-    training: Sequence[LabelledImage],
-    validation: Sequence[LabelledImage],
     added: list[Hook],
+    metric: ValidationAP,
     resume: bool,
 ) -> Runner:
     rank, processes = get_dist_info()
-    read = {
-        "type": "ReadFitted",
-        "size": tuple(config.image_size),
-        "enlarge": bool(config.enlarge),
-        "kept": _kept(config, [*training, *validation], processes),
-    }
-    pack = {
-        "type": "PackDetInputs",
-        "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
-    }
-    load = [read, {"type": "LoadAnnotations", "with_bbox": True}, {"type": "FitBoxes"}]
+    fit_into = {"type": "FitInto", "size": tuple(config.image_size), "enlarge": bool(config.enlarge)}
+    meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+    pack = {"type": "PackDetInputs", "meta_keys": meta_keys}
+    load = [{"type": "ReadPicture"}, {"type": "LoadAnnotations", "with_bbox": True}, fit_into]
     dataset = {
         "type": "CocoDataset",
         "metainfo": {"classes": tuple(config.classes)},
@@ -216,10 +208,10 @@ def _runner(
                 **dataset,
                 "ann_file": str(folder / "val.json"),
                 "test_mode": True,
-                "pipeline": [read, pack],
+                "pipeline": [{"type": "ReadPicture"}, fit_into, pack],
             },
         },
-        val_evaluator=Evaluator([ValidationAP(validation, config.classes)]),
+        val_evaluator=Evaluator([metric]),
         train_cfg={"by_epoch": True, "max_epochs": settings.epochs, "val_interval": settings.val_every},
         val_cfg={},
         optim_wrapper=optimiser(config, settings),
@@ -241,14 +233,6 @@ def _runner(
     if settings.device == "cpu":
         runner.model.to("cpu")
     return runner
-
-
-def _kept(config: Config, labelled: Sequence[LabelledImage], processes: int) -> KeptPictures:
-    """Return the room for pictures that are decoded once."""
-    box, enlarge = tuple(config.image_size), bool(config.enlarge)
-    images = [item.image for item in labelled]
-    sizes = {str(i.path): transforms.fitted_size(i.width, i.height, box, enlarge) for i in images}
-    return KeptPictures(sizes, room(processes))
 
 
 def _resumable(folder: Path) -> bool:

@@ -13,7 +13,6 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
 from numpy.typing import NDArray
 
-from al_loop.detector.kept import KeptPictures
 from al_loop.errors import DataError
 
 # Albumentations asks the registry for a newer release of itself at import unless told not to.
@@ -59,40 +58,32 @@ def fit(picture: Picture, box: tuple[int, int], enlarge: bool) -> Picture:
 
 
 @TRANSFORMS.register_module()
-class ReadFitted(BaseTransform):  # type: ignore[misc]
-    """Put the image under `img`, as `fit` makes it; read but once where `kept` has room for it."""
-
-    def __init__(
-        self, size: tuple[int, int], enlarge: bool = False, kept: KeptPictures | None = None
-    ) -> None:
-        self.size, self.enlarge, self.kept = (size[0], size[1]), enlarge, kept
+class ReadPicture(BaseTransform):  # type: ignore[misc]
+    """Put the image under `img`."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Read `img_path`; set `img`, `ori_shape`, `img_shape` and `scale_factor`."""
-        path = str(results["img_path"])
-        known = self.kept.get(path) if self.kept else None
-        if known is None:
-            whole = read_picture(path)
-            known = fit(whole, self.size, self.enlarge), (whole.shape[0], whole.shape[1])
-            if self.kept:
-                self.kept.put(path, *known)
-        picture, (height, width) = known
-        results.update(
-            img=picture,
-            img_shape=picture.shape[:2],
-            ori_shape=(height, width),
-            scale_factor=(picture.shape[1] / width, picture.shape[0] / height),
-        )
+        """Read `img_path`."""
+        picture = read_picture(results["img_path"])
+        results.update(img=picture, img_shape=picture.shape[:2], ori_shape=picture.shape[:2])
         return results
 
 
 @TRANSFORMS.register_module()
-class FitBoxes(BaseTransform):  # type: ignore[misc]
-    """Rescale boxes as their image was."""
+class FitInto(BaseTransform):  # type: ignore[misc]
+    """Resize image and boxes as `fit` does."""
+
+    def __init__(self, size: tuple[int, int], enlarge: bool = False) -> None:
+        self.size = (size[0], size[1])
+        self.enlarge = enlarge
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Rescale `gt_bboxes` by `scale_factor`."""
-        results["gt_bboxes"].rescale_(results["scale_factor"])
+        """Set `img`, `img_shape`, `scale_factor` and rescale `gt_bboxes`."""
+        height, width = results["img"].shape[:2]
+        picture = fit(results["img"], self.size, self.enlarge)
+        scale = (picture.shape[1] / width, picture.shape[0] / height)
+        results.update(img=picture, img_shape=picture.shape[:2], scale_factor=scale)
+        if "gt_bboxes" in results:
+            results["gt_bboxes"].rescale_(scale)
         return results
 
 
