@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,37 @@ def test_what_nobody_has_fails_by_name(model: Model, sets: Any, tmp_path: Path) 
     assert isinstance(found, Scored)
     assert [u.reason for u in found.unreadable] == [f"{gone.path} cannot be read (No such file or directory)"]
     assert [p.image_id for p in found.predictions] == [image.id]
+
+
+def test_a_node_fetches_what_stays_in_a_store_or_is_sent_it(model: Model, sets: Any, tmp_path: Path) -> None:
+    images = [item.image for item in sets[1]][:3]
+    store = fsspec.filesystem("memory")
+    linked = []
+    for image in images:
+        data = image.path.read_bytes()
+        store.pipe(f"/pool/{image.path.name}", data)
+        place = {"path": tmp_path / "cache" / image.path.name, "url": f"memory://pool/{image.path.name}"}
+        linked.append(replace(image, id=hashlib.sha256(data).hexdigest(), **place))
+    try:
+        there, _ = scorer(model, linked[0])
+        sizes = [Sized.of(image) for image in linked]
+        fetched = there.score([tuple(linked)], sizes, {}, SETTINGS, last=False)
+        assert isinstance(fetched, Scored)
+        assert [p.image_id for p in fetched.predictions] == [image.id for image in linked]
+        assert not (tmp_path / "cache").exists()  # a node keeps nothing
+        store.rm(f"/pool/{images[1].path.name}")
+        gone = there.score([tuple(linked)], sizes, {}, SETTINGS, last=False)
+        assert gone == Lacking((linked[1].id,))
+        sent = {linked[1].id: images[1].path.read_bytes()}
+        found = there.score([tuple(linked)], sizes, sent, SETTINGS, last=True)
+        assert isinstance(found, Scored)
+        assert not found.unreadable
+        found = there.score([tuple(linked)], sizes, {}, SETTINGS, last=True)
+        assert isinstance(found, Scored)
+        assert [u.image_id for u in found.unreadable] == [linked[1].id]
+        assert f"{linked[1].url} cannot be fetched" in found.unreadable[0].reason
+    finally:
+        store.rm("/pool", recursive=True)
 
 
 def test_another_file_of_that_name_is_not_taken_for_it(sets: Any, tmp_path: Path) -> None:
