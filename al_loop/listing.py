@@ -66,7 +66,7 @@ def filesystem_of(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise ConfigError(f"needs another package ({error}). Install it and run again") from None
     except ValueError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(f"{error}; expected a path, or a URL such as s3://bucket/folder") from None
     return filesystem, path
 
 
@@ -75,7 +75,9 @@ def read(url: str) -> bytes:
     try:
         filesystem, path = filesystem_of(url)
         data: bytes = filesystem.cat_file(path)
-    # What a store raises is part of no interface: no rights, no network, no such bucket.
+    except FileNotFoundError:
+        raise DataError("cannot be fetched (it is not there)") from None
+    # What else a store raises is part of no interface: no rights, no network, no such bucket.
     except Exception as error:
         raise DataError(f"cannot be fetched ({error})") from None
     return data
