@@ -218,6 +218,7 @@ def test_two_nodes_say_what_this_process_says_though_one_is_lost_and_a_third_has
     assert any(line.startswith(f"  {cut.lost[0]} is left out: ") for line in told)
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_where_it_was_and_so_does_one_without_nodes(
     home: Workspace, alone: ScoredImages, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,6 +125,7 @@ def test_two_processes_train_as_one_does(even: Any, sets: Any, tmp_path: Path) -
     assert gone(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_with_the_small_models_own_normalisation_it_learns_as_well(
     config: Any, sets: Any, tmp_path: Path
 ) -> None:

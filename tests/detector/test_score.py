@@ -45,21 +45,21 @@ def test_alone_or_in_a_batch_gives_the_same(detector: Any, images: list[ImageFil
     assert len(batch.xyxy) > 5
     for other in (alone, workers):
         assert other.offsets.tolist() == batch.offsets.tolist()
-        assert other.labels.tolist() == batch.labels.tolist()
+        np.testing.assert_array_equal(other.labels, batch.labels)
         np.testing.assert_allclose(other.xyxy, batch.xyxy, atol=1e-2)
         np.testing.assert_allclose(other.distributions, batch.distributions, atol=1e-4)
-        np.testing.assert_allclose(other.embeddings, batch.embeddings, atol=1e-4)
+        np.testing.assert_allclose(other.embeddings, batch.embeddings, atol=1e-4, rtol=1e-3)  # half precision
 
 
 def test_distributions_are_whole_and_belong_to_their_boxes(
     detector: Any, images: list[ImageFile], tmp_path: Path
 ) -> None:
     scored = score(detector, images, tmp_path)
-    np.testing.assert_allclose(scored.distributions.sum(axis=1), 1.0, atol=1e-5)
-    assert scored.distributions.shape[1] == len(CLASSES) + 1
-    own = scored.distributions[np.arange(len(scored.labels)), scored.labels]
-    np.testing.assert_allclose(own, scored.scores, atol=1e-6)
-    assert (scored.scores >= SETTINGS.score_thr).all()
+    shares, labels, scores = map(np.asarray, (scored.distributions, scored.labels, scored.scores))
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0, atol=1e-5)
+    assert shares.shape[1] == len(CLASSES) + 1
+    np.testing.assert_allclose(shares[np.arange(len(labels)), labels], scores, atol=1e-6)
+    assert (scores >= SETTINGS.score_thr).all()
 
 
 def test_boxes_are_those_of_mmdet(detector: Any, images: list[ImageFile], tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_embedding_is_the_mean_of_p2_over_the_image(
     with torch.inference_mode():
         p2 = detector.model.extract_feat(torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).float())[0]
     expected = p2[0, :, : round(16 * 51 / 64), :].mean(dim=(1, 2))
-    np.testing.assert_allclose(scored.embeddings[0], expected.numpy(), atol=1e-4)
+    np.testing.assert_allclose(scored.embeddings[0], expected.numpy(), atol=1e-4, rtol=1e-3)
 
 
 def test_a_killed_run_goes_on_and_nothing_is_scored_twice(
@@ -190,7 +190,7 @@ def test_short_of_memory_batches_shrink_and_it_is_said_once(
         "  out of memory with 4 images at a time: going on with 2. To begin so: score.batch_size = 2 in al-loop.toml"
     ]
     for other in (whole, alone):
-        assert halved.labels.tolist() == other.labels.tolist()
+        np.testing.assert_array_equal(halved.labels, other.labels)
         np.testing.assert_allclose(halved.xyxy, other.xyxy, atol=1e-2)
         np.testing.assert_allclose(halved.distributions, other.distributions, atol=1e-4)
 
