@@ -103,8 +103,8 @@ def score_closely(
 ) -> list[str]:
     """Score in float32 what a selection of k looks at closely, where the pool is scored in less; return which images.
 
-    bf16 is off by a hundredth of an uncertainty, which changes who is among the most uncertain, and which of two that are
-    alike is taken. What may be among them is scored again, and so is what looks empty, unless these are many.
+    bf16 rounds, which changes who is among the most uncertain, and which of two that are alike is taken. What may be among
+    them is scored again, and so is what looks empty, unless these are many.
     """
     kept = partial(workspace.scores_dir, model.id)
     if kept("") == kept("", exact=True) or workspace.config.cycle.strategy not in _BY_MARGINS:

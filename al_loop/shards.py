@@ -129,7 +129,7 @@ class ScoredImages:
         )
 
     def most_uncertain(self, count: int) -> list[str]:
-        """Return `count` images, the most uncertain first, ties by id."""
+        """Return `count` images, the most uncertain first."""
         order = sorted(
             np.argpartition(-self.uncertainty, count - 1)[:count].tolist()
             if count < len(self.image_ids)
