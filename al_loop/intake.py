@@ -82,7 +82,12 @@ def take_in(
     """
     for chunk in chunks(files):
         skipped = {"taken"} if again else {"taken", "refused"}
-        fresh = [s for s, state in zip(chunk, states(workspace, chunk), strict=True) if state not in skipped]
+        fresh = [
+            seen
+            for seen, state in zip(chunk, states(workspace, chunk), strict=True)
+            # A place that has neither time nor tag, as a page of links, does not say whether it is the same file.
+            if state not in skipped or not seen.stamp
+        ]
         if len(fresh) < len(chunk):
             yield IngestReport(known=len(chunk) - len(fresh))
         for batch in _batches(fresh):

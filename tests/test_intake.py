@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import fsspec
 import numpy as np
@@ -150,6 +153,29 @@ def test_objects_that_cannot_be_fetched_are_named_and_tried_again(
         assert (again.added, again.known, again.unreached) == (1, 3, 0)
     finally:
         store.rm("/line3", recursive=True)
+
+
+def test_a_page_of_links_does_not_tell_whether_a_file_is_the_same(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    served = tmp_path / "served"
+    photographs(served, 2)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(served))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            page = f"http://127.0.0.1:{server.server_port}/"
+            assert add_places(workspace, [page]).added == 2
+            (served / "000.png").write_bytes(picture_bytes(50))
+            again = add_places(workspace, [page])
+            assert (again.added, again.known) == (1, 1)
+            assert add_places(workspace, [f"{page}001.png"]).known == 1
+            with pytest.raises(DataError, match="no image files in http"):
+                add_places(workspace, [f"{page}none.png"])
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def whole(path: Path, data: bytes, *, decode: bool = False) -> bool:
