@@ -31,6 +31,7 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
+from torch.profiler import ProfilerActivity, profile
 from torchvision.ops import roi_align as torchvision_align
 
 from al_loop.coco import read_coco
@@ -171,6 +172,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--truth", type=Path)
+    parser.add_argument(
+        "--profile", choices=tuple(forward.PRECISIONS), help="Only say where the time of scoring goes."
+    )
     args = parser.parse_args()
     detector = the_detector(args)
     print(
@@ -179,6 +183,16 @@ def main() -> None:
     files = sorted(path for path in args.photographs.iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
     with tempfile.TemporaryDirectory() as folder:
         images = [at_the_size(detector, path, Path(folder), n) for n, path in enumerate(files[: args.images])]
+        if args.profile:
+            scored(detector, images, args.profile)
+            with profile(activities=[ProfilerActivity.CPU]) as seen:
+                scored(detector, images, args.profile)
+            print(
+                seen.key_averages().table(
+                    sort_by="self_cpu_time_total", row_limit=16, max_name_column_width=60
+                )
+            )
+            return
         race(detector, images, args.repeats)
     align_alone(args.repeats)
     if args.truth:

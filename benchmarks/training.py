@@ -41,6 +41,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch.profiler import ProfilerActivity, profile
 
 from al_loop.coco import read_coco, write_coco
 from al_loop.detector.checkpoint import Weights, runner_checkpoints, write_weights
@@ -155,6 +156,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--longer", type=int, default=1)
+    parser.add_argument(
+        "--profile", action="store_true", help="Only say where the time of al-loop's training goes."
+    )
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     config = load_model_config(args.config, tuple(_classes(args.data)))
@@ -194,6 +198,14 @@ def race(
         train(config, start, images, images[:1], own, work, stamps)
         return stamps
 
+    if args.profile:
+        by_us(folder / "warm", settings)
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            by_us(folder / "profiled", settings)
+        print(
+            seen.key_averages().table(sort_by="self_cpu_time_total", row_limit=16, max_name_column_width=60)
+        )
+        return
     runs: dict[str, Callable[[Path], Stamps]] = {
         f"mmdet, {n} workers": lambda work, n=n: by_mmdet(
             config, folder / "start.pth", folder / "all.json", work, args.epochs, n
