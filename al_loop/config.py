@@ -62,7 +62,7 @@ class ScoreConfig(Section, frozen=True):
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     batch_size: Positive = 8
     workers: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    shard_size: Positive = 256  # images per file; a killed run loses at most one
+    shard_size: Positive = 256  # images whose scores are written together; a killed run loses at most so many
 
 
 class PoolConfig(Section, frozen=True):

@@ -84,7 +84,9 @@ def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | No
     done = run_stage(workspace.store, stage, work)
     left_out = {item["image_id"] for item in done["unreadable"]}
     closely = workspace.scores_dir(cycle.model.id, exact=True)
-    if _lost(folder, set(ids) - left_out) or _lost(closely, done.get("closely", ())):
+    selected = (workspace.cycle_dir(cycle.number) / "select").is_dir()
+    wanted = ((folder, set(ids) - left_out), (closely, done.get("closely", ())))
+    if any(_lost(place, names, every_byte=not selected) for place, names in wanted):
         # Scores were lost or damaged after the stage was done: only their images are scored again.
         shutil.rmtree(stage.folder)
         done = run_stage(workspace.store, stage, work)
@@ -93,10 +95,12 @@ def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | No
     reporter.line(f"  score: {done['images']} images by {cycle.model.id} → {_relative(workspace, folder)}")
 
 
-def _lost(folder: Path, ids: Collection[str]) -> bool:
-    """Whether scores that were made are not there any more, as they were."""
+def _lost(folder: Path, ids: Collection[str], *, every_byte: bool) -> bool:
+    """Whether scores that were made are not there any more; every_byte: or are not as they were."""
     store = ShardStore(folder)
-    return bool(ids) and (store.forget_damaged() > 0 or not store.image_ids().issuperset(ids))
+    if not ids:
+        return False
+    return (every_byte and store.forget_damaged() > 0) or not store.image_ids().issuperset(ids)
 
 
 def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick]:

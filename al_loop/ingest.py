@@ -205,6 +205,12 @@ def add_validation(
     return report, found.problems
 
 
+def refuse_large(size: int) -> None:
+    """Raise DataError for a file of more than MAX_BYTES, before it is read."""
+    if size > MAX_BYTES:
+        raise DataError(f"has {size >> 20} MiB, at most {MAX_BYTES >> 20} are taken")
+
+
 def load_upright(path: Path, *, decode: bool = False) -> Upright:
     """Read, check and turn an image upright; DataError says what is wrong with it.
 
@@ -212,9 +218,7 @@ def load_upright(path: Path, *, decode: bool = False) -> Upright:
     whoever reads its pixels tells. An image whose end is missing, or that must be turned or converted, is decoded always.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"has {size >> 20} MiB, at most {MAX_BYTES >> 20} are taken")
+        refuse_large(path.stat().st_size)
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})") from None

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from al_loop.errors import ConfigError, DataError
-from al_loop.ingest import IngestReport, Progress, Shelf, load_upright
+from al_loop.ingest import MAX_BYTES, IngestReport, Progress, Shelf, load_upright, refuse_large
 from al_loop.listing import Seen, files_at, is_url, read
 from al_loop.workspace import Workspace, now
 
@@ -140,6 +140,7 @@ def _read(workspace: Workspace, files: Sequence[Seen], *, decode: bool) -> Inges
     with tempfile.TemporaryDirectory(prefix="al-loop-inbox-") as folder:
         for seen, path in _fetched(files, Path(folder), report):
             try:
+                refuse_large(seen.size)
                 image = load_upright(path, decode=decode)
                 shelf.put(image, seen.path, report, linked=linked and is_url(seen.path))
                 noted.append((seen, "taken", ""))
@@ -162,7 +163,7 @@ def _fetched(files: Sequence[Seen], folder: Path, report: IngestReport) -> Itera
 
     def copied(number: int) -> Path | str:
         seen = files[number]
-        if not is_url(seen.path):
+        if not is_url(seen.path) or seen.size > MAX_BYTES:  # who reads it says so
             return Path(seen.path)
         target = folder / f"{number}{Path(seen.path).suffix}"
         try:

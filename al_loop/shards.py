@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from al_loop.boxes import Boxes, FloatArray, IntArray
 from al_loop.errors import WorkspaceError
-from al_loop.samples import Prediction
+from al_loop.samples import ImageFile, Prediction
 from strategies import Rows, Stacked, Table, margin_sum
 
 JOURNAL = "journal.jsonl"
@@ -188,6 +188,11 @@ class ShardStore:
     def image_ids(self) -> set[str]:
         """Return the images that have been scored."""
         return set(self._names(self._whole()))
+
+    def missing(self, images: Sequence[ImageFile]) -> list[ImageFile]:
+        """Return those of the images that have not been scored."""
+        known = self.image_ids()
+        return [image for image in images if image.id not in known]
 
     def append(self, predictions: Sequence[Prediction]) -> None:
         """Add one more shard.

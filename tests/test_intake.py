@@ -155,6 +155,24 @@ def test_objects_that_cannot_be_fetched_are_named_and_tried_again(
         store.rm("/line3", recursive=True)
 
 
+def test_an_object_that_is_too_large_is_not_fetched(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fsspec.filesystem("memory")
+    store.pipe({"/line3/a.png": picture_bytes(1), "/line3/large.png": picture_bytes(2) + b"\0" * 400_000})
+    monkeypatch.setattr("al_loop.ingest.MAX_BYTES", 300_000)
+    monkeypatch.setattr(intake, "MAX_BYTES", 300_000)
+    fetched: list[str] = []
+    monkeypatch.setattr(intake, "read", lambda url, real=intake.read: (fetched.append(url), real(url))[1])
+    try:
+        found = add_places(workspace, ["memory://line3"])
+    finally:
+        store.rm("/line3", recursive=True)
+    assert (found.added, found.refused, found.unreached) == (1, 1, 0)
+    assert "MiB" in found.reasons[0][1]
+    assert fetched == ["memory:///line3/a.png"]
+
+
 def test_a_page_of_links_does_not_tell_whether_a_file_is_the_same(
     workspace: Workspace, tmp_path: Path
 ) -> None:

@@ -77,7 +77,7 @@ def score_images(
     A killed run loses at most the shard it was filling. Raises ModelError for predictions that are
     not finite: a broken model must not choose what people label.
     """
-    shards = planned(detector.config, missing(images, store), settings)
+    shards = planned(detector.config, store.missing(images), settings)
     if not shards:
         return []
     passes = Passes(detector, settings, say)
@@ -99,12 +99,6 @@ def score_images(
         if on_progress:
             on_progress(done, total)
     return unreadable
-
-
-def missing(images: Sequence[ImageFile], store: ShardStore) -> list[ImageFile]:
-    """Return the images that `store` does not hold yet."""
-    known = store.image_ids()
-    return [image for image in images if image.id not in known]
 
 
 def planned(config: Config, images: Sequence[ImageFile], settings: ScoreSettings) -> list[list[Batch]]:

@@ -16,7 +16,7 @@ from mmengine.config import Config
 
 from al_loop.cluster import Seat, answers, head_of, joined, reason_of, seats
 from al_loop.detector.remote import Kit, Lacking, Ready, Scored, Scorer, Sized
-from al_loop.detector.score import Batch, Progress, Say, ScoreSettings, Unreadable, missing, planned
+from al_loop.detector.score import Batch, Progress, Say, ScoreSettings, Unreadable, planned
 from al_loop.errors import AlLoopError, ClusterError, DataError
 from al_loop.objects import present
 from al_loop.samples import ImageFile
@@ -48,7 +48,7 @@ def score_on_cluster(
     config: the model's.  The precision is what the kit asks for, on the node that is ready first.
     Raises ClusterError where no cluster answers, or none of its nodes can be used or is left; what is done is kept.
     """
-    todo = missing(images, store)
+    todo = store.missing(images)
     if not todo:
         return []
     total, done = len(images), len(images) - len(todo)

@@ -17,7 +17,6 @@ import httpx
 #: What can happen to a request: it is lost on its way there, or its answer on its way back; a gateway answers; or the
 #: answer comes when nobody waits for it any more.
 LOST, UNANSWERED, BAD_GATEWAY, UNAVAILABLE, STALLED = "lost", "unanswered", 502, 503, "stalled"
-STALL_S = 2.5
 _MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?=Z|\+00:00)"
 _HOP = {"connection", "transfer-encoding", "content-length", "content-encoding", "host", "keep-alive"}
 
@@ -26,7 +25,7 @@ _HOP = {"connection", "transfer-encoding", "content-length", "content-encoding",
 class Proxy:
     """fault: what happens to request number `at` (from 0), and to `times - 1` after it.  seen: what was asked.
 
-    meanwhile: called before such a request goes on its way.  skew: how far the server's clock seems to be ahead.
+    stall_s: how late an answer comes that is stalled.  meanwhile: called before such a request goes on its way.  skew: how far the server's clock seems to be ahead.
     """
 
     target: str
@@ -38,6 +37,7 @@ class Proxy:
     only: Callable[[str], bool] = lambda _: True
     meanwhile: Callable[[], None] | None = None
     skew: timedelta = timedelta()
+    stall_s: float = 2.5
     _count: int = 0
 
     def fails(self, line: str) -> bool:
@@ -99,7 +99,7 @@ def proxied(target: str) -> Iterator[Proxy]:
                 self.close_connection = True
                 return
             if bad and proxy.fault == STALLED:
-                time.sleep(STALL_S)
+                time.sleep(proxy.stall_s)
             content = proxy.told(found.text).encode() if proxy.skew else found.content
             self._answer(found.status_code, content, dict(found.headers))
 

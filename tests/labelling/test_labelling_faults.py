@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,50 @@ def test_a_fault_at_any_request_of_a_push(
     with label_studio.info.connection.open() as api:
         batches = [push_module._batch_of(view) for view in api.views(project)]
     assert sorted(filter(None, batches)) == sorted({"probe", *(f"c{at}" for at in range(count))})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("at", "patient"),
+    [
+        pytest.param(1, True, id="an import, which is waited for"),
+        pytest.param(4, False, id="another, which is not"),
+    ],
+)
+def test_a_minute_without_an_answer(
+    label_studio: Running, project: int, proxy: Proxy, tmp_path: Path, at: int, patient: bool
+) -> None:
+    """The limits that people have: 60 s, and 300 s for an import."""
+    usual = Connection(proxy.url, label_studio.info.token)
+    images = LocalFiles(server.media_root(label_studio.home))
+    tasks = make_tasks(tmp_path, 5, batch="minute")
+
+    def send() -> PushResult:
+        return push(
+            usual,
+            project,
+            "minute",
+            tasks,
+            model_version="m1",
+            classes=CLASSES,
+            images=images,
+            title="minute",
+        )
+
+    proxy.fault, proxy.only, proxy.at, proxy.stall_s = (
+        STALLED,
+        lambda line: not line.startswith("GET"),
+        at,
+        61.0,
+    )
+    began = time.monotonic()
+    with nullcontext() if patient else pytest.raises(UnreachableError):
+        send()
+    assert time.monotonic() - began >= 60
+    send()
+    found = state(label_studio, project)
+    assert keys(label_studio, project, "minute") == [task.key for task in tasks]
+    assert (found["model_version"], found["storages"], found["views"]) == ("m1", 1, ["minute"])
 
 
 @pytest.mark.parametrize("before", [True, False])
