@@ -6,7 +6,7 @@
 DATA holds dice/ and neu-det/ with pool.json and val.json (COCO).
   dice     M0 from 320 rendered dice; dbal, ours and random, four cycles of 25, 160 steps each
   batch    the same M0; dbal, all four cycles' images at once, as many steps in all
-  scratch  dice without M0; dbal, ours and random, 600 steps a cycle
+  scratch  dice without M0; dbal, ours and random, 400 steps a cycle
   mix      25 photographs alone, and after the rendered dice, 600 steps a cell
   steel    NEU-DET, M0 from 400 rendered pieces of steel; dbal, ours and random, four cycles of 25, 400 steps each
   steel-scratch  NEU-DET without M0; dbal, ours and random, 1200 steps a cycle
@@ -130,7 +130,7 @@ def main() -> None:
         once = ["--strategies", "dbal", "--batch", size, "--iterations", steps]
         compare("dice-batch", home, data / "dice", [*once, *m0])
     if "scratch" in parts:
-        compare("dice-scratch", home, data / "dice", [*cycles, *scratch, "--iterations", "600"])
+        compare("dice-scratch", home, data / "dice", [*cycles, *scratch, "--iterations", "400"])
     if "mix" in parts:
         grid = ["--mix", "--real", "0,25", "--synthetic", "0,100%", "--ways", "pretrain"]
         compare("dice-mix", home, data / "dice", [*grid, "--iterations", "600"], table="mix.csv")
