@@ -104,7 +104,7 @@ def push_picks(
     project_id = project(workspace, connection)
     batch = batch_name(workspace, cycle)
     files = images_by_id(workspace, [pick.image_id for pick in picks])
-    place = {name: i for i, name in enumerate(scored.image_ids)}
+    scored = scored.subset([pick.image_id for pick in picks])
     sources = source_names(workspace, [pick.image_id for pick in picks])
     tasks = [
         OutgoingTask(
@@ -115,12 +115,12 @@ def push_picks(
             width=file.width,
             height=file.height,
             # A wall of faint boxes costs people more than it saves.
-            boxes=scored.boxes(place[pick.image_id]).above(workspace.config.label_studio.min_score),
+            boxes=scored.boxes(i).above(workspace.config.label_studio.min_score),
             uncertainty=pick.uncertainty,
             rank=pick.rank,
             reason=pick.reason,
         )
-        for pick, file in zip(picks, files, strict=True)
+        for i, (pick, file) in enumerate(zip(picks, files, strict=True))
     ]
     return project_id, push(
         connection,

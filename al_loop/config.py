@@ -23,6 +23,12 @@ StrategyName = Literal[
 TriggerName = Literal["new-data", "time", "drift", "metric", "budget"]
 #: Strategies that read RoI features, which are large and otherwise not kept.
 FEATURE_STRATEGIES: tuple[StrategyName, ...] = ("badge", "ppal")
+#: Strategies that pick the same where the pool is scored in bf16 and what they look at closely in float32; `random` reads
+#: no scores, and the largest margins are too many and too close to 1.
+CLOSE_STRATEGIES: tuple[StrategyName, ...] = (
+    "dbal", "entropy", "entropy-max", "entropy-mean", "least-confidence", "least-confidence-max",
+    "least-confidence-mean", "margin", "margin-mean", "most-boxes", "random",
+)  # fmt: skip
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -58,8 +64,9 @@ class ScoreConfig(Section, frozen=True):
     """The forward pass over the pool."""
 
     score_thr: Fraction = 0.05  # detections below are dropped
-    # Of the pool; sets that models are judged on are always scored in "fp32". "auto": "bf16" where the machine computes it.
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    # Of the pool; sets that models are judged on are always scored in "fp32". "auto": "bf16" where the machine computes it
+    # and picks stay the same.
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     batch_size: Positive = 8
     workers: Annotated[int, msgspec.Meta(ge=0)] | None = None
     shard_size: Positive = 256  # images whose scores are written together; a killed run loses at most so many
@@ -206,6 +213,18 @@ class Config(Section, frozen=True):
     def outlined(self) -> bool:
         """Whether people draw outlines, and not rectangles alone."""
         return self.task == "segmentation"
+
+    @property
+    def pool_precision(self) -> Literal["auto", "fp32", "bf16"]:
+        """What the pool is scored in: "auto" where the strategy allows for bf16, and the machine decides."""
+        wanted = self.score.precision
+        return "fp32" if wanted == "auto" and self.cycle.strategy not in CLOSE_STRATEGIES else wanted
+
+    def exact(self) -> Config:
+        """Return these settings with scores in float32, unless bf16 was asked for."""
+        if self.score.precision != "auto":
+            return self
+        return msgspec.structs.replace(self, score=msgspec.structs.replace(self.score, precision="fp32"))
 
 
 def load_config(path: Path) -> Config:

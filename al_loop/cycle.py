@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,12 +18,13 @@ from al_loop.files import json_hash, read_json, write_json
 from al_loop.manifest import KNOWN, LABELS, complete_manifests, write_manifest
 from al_loop.models import Model
 from al_loop.picks import Pick, pick
+from al_loop.pools import POOL, pool_hash, read_pool
 from al_loop.promotion import Judgement, judge
 from al_loop.scoring import Known, context_for, known_of, score_candidates, score_closely
 from al_loop.shards import ScoredImages, ShardStore
 from al_loop.stages import Output, Stage, Waiting, run_stage
 from al_loop.workspace import Workspace, now
-from strategies import STRATEGIES
+from strategies import STRATEGIES, Ids
 
 _NAMED = 5  # images on which people disagree most
 
@@ -70,22 +70,22 @@ def run_cycle(
 
 
 def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | None) -> None:
-    ids: list[str] = read_json(workspace.cycle_dir(cycle.number) / "pool.json")
+    ids = read_pool(workspace.cycle_dir(cycle.number) / POOL)
     strategy = workspace.config.cycle.strategy
-    stage = _stage(workspace, cycle, "score", pool=json_hash(ids), needs=sorted(STRATEGIES[strategy].needs))
+    stage = _stage(workspace, cycle, "score", pool=pool_hash(ids), needs=sorted(STRATEGIES[strategy].needs))
     folder = workspace.scores_dir(cycle.model.id)
 
     def work(_: Path) -> Output:
         kept = partial(workspace.scores_dir, cycle.model.id)
         unreadable = score_candidates(workspace, cycle.model, strategy, ids, kept, reporter, ray)
-        closely = score_closely(workspace, cycle.model, ids, cycle.k, reporter)
+        closely = score_closely(workspace, cycle.model, ids, cycle.k, cycle.number, reporter, ray)
         return {"images": len(ids), "unreadable": [asdict(item) for item in unreadable], "closely": closely}
 
     done = run_stage(workspace.store, stage, work)
-    left_out = {item["image_id"] for item in done["unreadable"]}
+    left_out = Ids.of(item["image_id"] for item in done["unreadable"])
     closely = workspace.scores_dir(cycle.model.id, exact=True)
     selected = (workspace.cycle_dir(cycle.number) / "select").is_dir()
-    wanted = ((folder, set(ids) - left_out), (closely, done.get("closely", ())))
+    wanted = ((folder, ids[left_out.places(ids) < 0]), (closely, Ids.of(done.get("closely", ()))))
     if any(_lost(place, names, every_byte=not selected) for place, names in wanted):
         # Scores were lost or damaged after the stage was done: only their images are scored again.
         shutil.rmtree(stage.folder)
@@ -95,12 +95,12 @@ def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | No
     reporter.line(f"  score: {done['images']} images by {cycle.model.id} → {_relative(workspace, folder)}")
 
 
-def _lost(folder: Path, ids: Collection[str], *, every_byte: bool) -> bool:
+def _lost(folder: Path, ids: Ids, *, every_byte: bool) -> bool:
     """Whether scores that were made are not there any more; every_byte: or are not as they were."""
     store = ShardStore(folder)
     if not ids:
         return False
-    return (every_byte and store.forget_damaged() > 0) or not store.image_ids().issuperset(ids)
+    return (every_byte and store.forget_damaged() > 0) or bool((store.image_ids().places(ids) < 0).any())
 
 
 def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick]:
@@ -279,7 +279,7 @@ def _promote(
 def _scored(workspace: Workspace, cycle: Cycle) -> ScoredImages:
     """Return the scores of the cycle's pool, without the images that could not be read."""
     folder = workspace.cycle_dir(cycle.number)
-    scored = ShardStore(workspace.scores_dir(cycle.model.id)).load().among(read_json(folder / "pool.json"))
+    scored = ShardStore(workspace.scores_dir(cycle.model.id)).load().among(read_pool(folder / POOL))
     closely = read_json(folder / "score" / "stage.json")["output"].get("closely")
     if not closely:
         return scored

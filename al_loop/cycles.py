@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -11,8 +12,8 @@ from al_loop import library, models
 from al_loop.config import Config
 from al_loop.console import Reporter
 from al_loop.errors import DataError
-from al_loop.files import write_atomically
 from al_loop.models import Model
+from al_loop.pools import POOL, write_pool
 from al_loop.promotion import check_sets
 from al_loop.workspace import Workspace, now
 
@@ -40,10 +41,10 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
     k = k or workspace.config.cycle.k
     if k > pool:
         reporter.line(f"k = {k}, but only {pool} images are unlabelled: taking all of them")
-    number = 1 + (workspace.store.count("SELECT coalesce(max(number), 0) FROM cycles"))
+    number = next_number(workspace)
     folder = workspace.cycle_dir(number)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "pool.json", json.dumps(candidates(workspace)).encode())
+    write_pool(folder / POOL, candidates(workspace))
     workspace.store.execute(
         "INSERT INTO cycles VALUES (?, ?, ?, ?, NULL, NULL, ?, NULL, "
         "(SELECT coalesce(max(arrived), 0) FROM images))",
@@ -84,9 +85,14 @@ def open_cycle_number(workspace: Workspace) -> int | None:
     return int(row["number"]) if row else None
 
 
-def candidates(workspace: Workspace) -> list[str]:
+def next_number(workspace: Workspace) -> int:
+    """Return the number of a cycle that begins now."""
+    return 1 + workspace.store.count("SELECT coalesce(max(number), 0) FROM cycles")
+
+
+def candidates(workspace: Workspace) -> Iterator[str]:
     """Return the ids of what a cycle that begins now may pick from, in their order."""
     ids = library.unlabelled_ids(workspace)
-    if workspace.config.cycle.candidates == "all":
-        ids += [item.image.id for item in library.labelled(workspace)]
-    return sorted(ids)
+    if workspace.config.cycle.candidates != "all":
+        return ids
+    return heapq.merge(ids, [item.image.id for item in library.labelled(workspace)])

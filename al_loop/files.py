@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,15 @@ def folder_bytes(folder: Path) -> int:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a killed run, finds it whole or not at all."""
+    write_pieces_atomically(path, [data])
+
+
+def write_pieces_atomically(path: Path, pieces: Iterable[bytes]) -> None:
+    """Do what `write_atomically` does for a file that is not in memory as a whole."""
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:
-        file.write(data)
+        for data in pieces:
+            file.write(data)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,12 +32,12 @@ def unlabelled(workspace: Workspace) -> list[ImageFile]:
     )
 
 
-def unlabelled_ids(workspace: Workspace) -> list[str]:
-    """Return the ids of `unlabelled`, without what a million images would take besides."""
+def unlabelled_ids(workspace: Workspace) -> Iterator[str]:
+    """Return the ids of `unlabelled`, one after the other."""
     rows = workspace.store.execute(
         "SELECT id FROM images WHERE role = 'pool' AND id NOT IN (SELECT image_id FROM labels) ORDER BY id"
     )
-    return [name for (name,) in rows]
+    return (name for (name,) in rows)
 
 
 def unlabelled_count(workspace: Workspace) -> int:

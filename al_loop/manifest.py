@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from al_loop.config import Config
-from al_loop.files import file_sha256, json_hash, read_json, write_json
+from al_loop.files import file_sha256, read_json, write_json
 from al_loop.models import saved_metrics
+from al_loop.pools import POOL, pool_hash, read_pool
 from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
 
@@ -43,7 +44,7 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
     folder = workspace.cycle_dir(number)
     candidate = store.row("SELECT * FROM models WHERE cycle = ?", number)
     start = store.row("SELECT * FROM models WHERE id = ?", row["model_id"])
-    pool = read_json(folder / "pool.json")
+    pool = read_pool(folder / POOL)
     settings = msgspec.json.decode(row["settings"], type=Config)
     then = replace(workspace, config=settings)
     # Scores in less than float32, and those of them that were looked at closely.
@@ -62,7 +63,7 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
         "candidate": {"id": candidate["id"], "weights_sha256": candidate["weights_sha256"]}
         if candidate
         else None,
-        "pool": {"images": len(pool), "hash": json_hash(pool)},
+        "pool": {"images": len(pool), "hash": pool_hash(pool)},
         # Columns grow: what of them was there then, and its hash.
         "scores": {
             str(path.relative_to(workspace.root)): {"bytes": end, "sha256": file_sha256(path, end)}

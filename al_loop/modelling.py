@@ -89,7 +89,7 @@ def score(
             trim(workspace.cache, int(workspace.config.pool.cache_gb * 1e9))
 
     settings = replace(_score_settings(workspace), features=features, change=change)
-    wanted = "fp32" if exact else workspace.config.score.precision
+    wanted = "fp32" if exact else workspace.config.pool_precision
     if ray is not None:
         from al_loop.detector.load import read_config
         from al_loop.detector.remote import Kit
@@ -110,6 +110,14 @@ def score(
     detector = load_detector(workspace, model)
     settings = replace(settings, precision=precision_here(wanted, detector.device))
     return score_images(detector, images, store, settings, progress, say=say, check=check)
+
+
+def pool_precision(workspace: Workspace) -> str:
+    """Return what this machine scores the pool in: "fp32" or "bf16"."""
+    from al_loop.detector.precision import precision_of
+    from al_loop.detector.train import choose_device
+
+    return precision_of(workspace.config.pool_precision, choose_device(workspace.config.device)) or "fp32"
 
 
 def train_model(

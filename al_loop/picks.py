@@ -9,14 +9,18 @@ from types import MappingProxyType
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
-from al_loop.boxes import FloatArray
+from al_loop.boxes import FloatArray, IntArray
 from al_loop.config import CycleConfig
 from al_loop.samples import Float32Array
 from al_loop.shards import ScoredImages
-from strategies import STRATEGIES, Candidates, Detections, select, select_kmeans, silent
+from strategies import STRATEGIES, Candidates, Detections, Ids, largest, select, select_kmeans, silent
 
 # Candidates that are asked which pick is the nearest; of more, as many, in pieces that are evenly spread.
-_ASKED, _PIECE = 65_536, 1024
+_ASKED, _PIECE, _AT_ONCE = 65_536, 1024, 4096
+# Images that show nothing which are looked at for each that is picked.
+_LOTS = 100
+# Where scores are rounded, so many times what DBAL clusters is looked at.
+_CLOSELY = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,23 +59,11 @@ def pick(
     The same scores, settings and cycle give the same picks.
     """
     uncertainty = scored.uncertainty
-    context = context or Context()
-    looked_at = "detections" in STRATEGIES[settings.strategy].needs
-    candidates = Candidates(
-        scored.image_ids,
-        uncertainty,
-        scored.embeddings,
-        detections_of(scored) if looked_at else None,
-        context.labelled,
-        context.labelled_classes,
-        tuple(detections_of(copy) for copy in context.augmented),
-        context.class_quality,
-        checked=True,  # what is not finite was never written
-    )
+    candidates = _candidates(scored, settings.strategy, context or Context())
     rng = default_rng(SeedSequence([settings.seed, cycle]))
     k = min(k, len(candidates))
     audited = _audit(candidates, k, settings, cycle, known)
-    explored = _explore(candidates, k, audited, settings, rng)
+    explored = _explore(candidates, k, audited, settings, cycle, rng)
     exploited = _exploit(candidates, k, [*audited, *explored], settings, rng)
     chosen = [(i, "audit: drawn by lot, to measure the model on") for i in audited]
     chosen += [(i, "explore: the model sees nothing here; unlike the others") for i in explored]
@@ -86,11 +78,40 @@ def pick(
     ]
 
 
+def looked_at_closely(scored: ScoredImages, k: int, settings: CycleConfig, cycle: int) -> list[str]:
+    """Return the images that a selection of k may pick or compare, though the scores are rounded.
+
+    They are twice as many of the largest values as DBAL clusters, and what looks empty as far as `pick` looks at it.
+    """
+    strategy = STRATEGIES[settings.strategy]
+    if strategy.values is None:
+        return []
+    candidates = _candidates(scored, settings.strategy, Context())
+    top = largest(strategy.values(candidates), candidates.rank, round(_CLOSELY * settings.beta * k))
+    quiet = _quiet(candidates, round(settings.explore * k), settings, cycle)
+    return list(scored.image_ids[np.union1d(top, quiet)])
+
+
+def _candidates(scored: ScoredImages, strategy: str, context: Context) -> Candidates:
+    looked_at = "detections" in STRATEGIES[strategy].needs
+    return Candidates(
+        scored.image_ids,
+        scored.uncertainty,
+        scored.embeddings,
+        detections_of(scored) if looked_at else None,
+        context.labelled,
+        context.labelled_classes,
+        tuple(detections_of(copy) for copy in context.augmented),
+        context.class_quality,
+        checked=True,  # what is not finite was never written
+    )
+
+
 def _audit(
     candidates: Candidates, k: int, settings: CycleConfig, cycle: int, known: Collection[str]
 ) -> list[int]:
     """Return the indices of the audit quota, drawn by lot from what has no labels; random sampling is one as it is."""
-    fresh = [i for i, name in enumerate(candidates.ids) if name not in known]
+    fresh = np.flatnonzero(Ids.of(known).places(Ids.of(candidates.ids)) < 0)
     count = min(round(settings.audit * k), len(fresh))
     if count == 0 or settings.strategy == "random":
         return []
@@ -100,14 +121,31 @@ def _audit(
 
 
 def _explore(
-    candidates: Candidates, k: int, taken: Collection[int], settings: CycleConfig, rng: Generator
+    candidates: Candidates, k: int, taken: Collection[int], settings: CycleConfig, cycle: int, rng: Generator
 ) -> list[int]:
     """Return the indices of the explore quota; random sampling has none, it is unbiased as it is."""
-    quiet = np.setdiff1d(silent(candidates), np.asarray(sorted(taken), dtype=np.int64))
-    count = min(round(settings.explore * k), len(quiet), k - len(taken))
-    if count == 0 or settings.strategy == "random":
+    if settings.strategy == "random":
+        return []
+    wanted = round(settings.explore * k)
+    quiet = np.setdiff1d(
+        _quiet(candidates, wanted, settings, cycle), np.asarray(sorted(taken), dtype=np.int64)
+    )
+    count = min(wanted, len(quiet), k - len(taken))
+    if count == 0:
         return []
     return [int(quiet[i]) for i in select_kmeans(candidates.subset(quiet), count, rng)]
+
+
+def _quiet(candidates: Candidates, wanted: int, settings: CycleConfig, cycle: int) -> IntArray:
+    """Return the indices of images in which the model sees nothing, of many some by lot."""
+    quiet = silent(candidates)
+    if len(quiet) <= _LOTS * wanted:
+        return quiet
+    # A name's lot does not depend on the others: rounded scores, of which a few more or less are silent, draw the same.
+    salt = int(default_rng(SeedSequence([settings.seed, cycle, 2])).integers(2**63))
+    return np.sort(
+        quiet[np.argsort(Ids.of(candidates.ids)[quiet].lots(salt), kind="stable")[: _LOTS * wanted]]
+    )
 
 
 def _exploit(
@@ -134,9 +172,11 @@ def _alike(candidates: Candidates, chosen: Sequence[int]) -> list[int]:
         asked = (starts[:, None] + np.arange(_PIECE)).ravel()
     centres = candidates.embeddings[list(chosen)].astype(np.float32)
     half = (centres**2).sum(axis=1) / 2
-    nearest = np.argmax(candidates.embeddings[asked].astype(np.float32) @ centres.T - half, axis=1)
-    sizes = np.bincount(nearest, minlength=len(centres)) * (n / len(asked))
-    return [max(1, round(size)) for size in sizes.tolist()]
+    sizes = np.zeros(len(centres))
+    for start in range(0, len(asked), _AT_ONCE):
+        some = candidates.embeddings[asked[start : start + _AT_ONCE]].astype(np.float32)
+        sizes += np.bincount(np.argmax(some @ centres.T - half, axis=1), minlength=len(centres))
+    return [max(1, round(size)) for size in (sizes * (n / len(asked))).tolist()]
 
 
 def detections_of(scored: ScoredImages) -> Detections:

@@ -12,26 +12,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from al_loop import library, modelling, models
-from al_loop.config import CycleConfig
+from al_loop.config import CLOSE_STRATEGIES
 from al_loop.console import Reporter
-from al_loop.cycles import candidates
+from al_loop.cycles import candidates, next_number
 from al_loop.errors import DataError
 from al_loop.models import Model
-from al_loop.picks import Context
+from al_loop.picks import Context, looked_at_closely
 from al_loop.samples import CHANGES, ImageFile, LabelledImage
-from al_loop.shards import ScoredImages, ShardStore
+from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
-from strategies import STRATEGIES
+from strategies import STRATEGIES, Ids
 
 if TYPE_CHECKING:
     from al_loop.detector.score import Unreadable
 
 #: Where scores are kept: of the images for "", of their changed copies by the change's name.
 Folders = Callable[[str], Path]
-#: Strategies that look at those with the largest sums of margins.
-_BY_MARGINS = ("dbal", "margin")
-#: So many times the candidates of DBAL are scored in float32 after all have been in less.
-_CLOSELY = 2
 _SLICE = 250_000  # images whose places and sizes are in memory: some hundred megabytes
 
 
@@ -82,15 +78,15 @@ def score_candidates(
     workspace: Workspace,
     model: Model,
     strategy: str,
-    ids: Sequence[str],
+    ids: Ids,
     folder: Folders,
     reporter: Reporter,
     ray: str | None = None,
 ) -> list[Unreadable]:
     """Do what `score_for` does for images of the pool, so many at a time that memory does not grow with the pool."""
     folders = [folder(change) for change in ("", *CHANGES) if not change or _augmented(strategy)]
-    done = set.intersection(*(ShardStore(path).image_ids() for path in folders))
-    todo = [name for name in ids if name not in done]
+    missing = [ShardStore(path).image_ids().places(ids) < 0 for path in folders]
+    todo = ids[np.logical_or.reduce(missing)]
     known, unreadable = library.labelled(workspace), []
     for start in range(0, max(1, len(todo)), _SLICE):
         images = library.images_by_id(workspace, todo[start : start + _SLICE])
@@ -99,17 +95,24 @@ def score_candidates(
 
 
 def score_closely(
-    workspace: Workspace, model: Model, ids: Sequence[str], k: int, reporter: Reporter
+    workspace: Workspace,
+    model: Model,
+    ids: Ids,
+    k: int,
+    cycle: int,
+    reporter: Reporter,
+    ray: str | None = None,
 ) -> list[str]:
-    """Score in float32 what a selection of k looks at closely, where the pool is scored in less; return which images.
+    """Score in float32 what the selection of a cycle looks at closely, where the pool is scored in less; return which images.
 
-    bf16 rounds, which changes who is among the most uncertain, and which of two that are alike is taken. What may be among
-    them is scored again, and so is what looks empty, unless these are many.
+    bf16 rounds, which changes who is among the most uncertain, and which of two that are alike is taken.
     """
-    kept = partial(workspace.scores_dir, model.id)
-    if kept("") == kept("", exact=True) or workspace.config.cycle.strategy not in _BY_MARGINS:
+    kept, rule = partial(workspace.scores_dir, model.id), workspace.config.cycle
+    if kept("") == kept("", exact=True) or rule.strategy not in CLOSE_STRATEGIES:
         return []
-    chosen = looked_at_closely(ShardStore(kept("")).load(ids), k, workspace.config.cycle)
+    if ray is None and modelling.pool_precision(workspace) == "fp32":
+        return []
+    chosen = looked_at_closely(ShardStore(kept("")).load(ids), k, rule, cycle)
     with reporter.progress("score closely") as progress:
         modelling.score(
             workspace,
@@ -119,15 +122,9 @@ def score_closely(
             progress,
             exact=True,
             say=reporter.line,
+            ray=ray,
         )
     return chosen
-
-
-def looked_at_closely(scored: ScoredImages, k: int, rule: CycleConfig) -> list[str]:
-    """Return the images that may be among those a selection of k looks at, and those that look empty unless they are many."""
-    count = round(_CLOSELY * rule.beta * k)
-    silent = scored.silent() if rule.explore else []
-    return list(dict.fromkeys([*scored.most_uncertain(count), *(silent if len(silent) <= count else [])]))
 
 
 def _augmented(strategy: str) -> bool:
@@ -142,19 +139,20 @@ def score_pool(
     Raises DataError where nothing is to be scored.
     """
     model = models.get_model(workspace, model_id) if model_id else models.current_model(workspace)
-    pool = candidates(workspace)
+    pool = Ids.of(candidates(workspace))
     if not pool:
         raise DataError(
             f"nothing to score: of {library.pool_size(workspace)} images in the pool none is unlabelled. "
             "Add photographs: al-loop pool add PHOTOS..."
         )
     folder = partial(workspace.scores_dir, model.id)
-    before, began = ShardStore(folder("")).image_ids(), time.monotonic()
+    old = int((ShardStore(folder("")).image_ids().places(pool) >= 0).sum())
+    began = time.monotonic()
     strategy = workspace.config.cycle.strategy
     unreadable = score_candidates(workspace, model, strategy, pool, folder, reporter, ray)
+    score_closely(workspace, model, pool, workspace.config.cycle.k, next_number(workspace), reporter, ray)
     seconds = time.monotonic() - began
-    failed = len(set(pool).intersection(item.image_id for item in unreadable))
-    old = sum(name in before for name in pool)
+    failed = int((pool.places(Ids.of({item.image_id for item in unreadable})) >= 0).sum())
     new = len(pool) - old - failed
     names = library.source_names(workspace, [item.image_id for item in unreadable])
     for item in unreadable:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import compress, repeat
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from numpy.typing import NDArray
 
 from al_loop.boxes import Boxes, FloatArray, IntArray
 from al_loop.errors import WorkspaceError
+from al_loop.pools import read_lines
 from al_loop.samples import ImageFile, Prediction
-from strategies import Rows, Stacked, Table, margin_sum
+from strategies import Ids, Rows, Stacked, Table, margin_sum
 
 JOURNAL = "journal.jsonl"
 _IDS = "image_ids.txt"
@@ -37,8 +37,6 @@ _OF_BOXES = {
     "distributions": np.float32,
     "features": np.float16,
 }
-_HEX = 64  # characters of a SHA-256
-_ROWS = 65_536  # that are compared at a time
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -51,7 +49,7 @@ class ScoredImages:
     distributions (m, C + 1) and features (m, r), where r is 0 unless they were asked for.
     """
 
-    image_ids: tuple[str, ...]
+    image_ids: Ids
     embeddings: Table
     offsets: IntArray
     xyxy: Table
@@ -74,16 +72,16 @@ class ScoredImages:
         """Return the images named, in that order, without a copy of their columns; KeyError for one that is not here."""
         found = self.among(image_ids)
         if len(found.image_ids) < len(image_ids):
-            there = set(found.image_ids)
-            raise KeyError(next(name for name in image_ids if name not in there))
+            wanted = Ids.of(image_ids)
+            raise KeyError(wanted[int((found.image_ids.places(wanted) < 0).argmax())])
         return found
 
     def among(self, image_ids: Iterable[str]) -> ScoredImages:
         """Return those of the images named that are here, in the order in which they are named."""
-        wanted = tuple(image_ids)
+        wanted = Ids.of(image_ids)
         if wanted == self.image_ids:
             return self
-        chosen = _places(self.image_ids, wanted)
+        chosen = self.image_ids.places(wanted)
         there = chosen >= 0
         chosen = chosen[there]
         counts = np.diff(self.offsets)[chosen]
@@ -94,7 +92,7 @@ class ScoredImages:
             return np.asarray(np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], counts))
 
         return ScoredImages(
-            image_ids=wanted if there.all() else tuple(compress(wanted, there.tolist())),
+            image_ids=wanted if there.all() else wanted[there],
             embeddings=Rows.of(self.embeddings, chosen),
             offsets=offsets,
             uncertainty=self.uncertainty[chosen],
@@ -105,7 +103,7 @@ class ScoredImages:
         """Return these with what `better` says of those that it holds, without a copy of the columns."""
         if not better.image_ids:
             return self
-        instead = _places(better.image_ids, self.image_ids)
+        instead = better.image_ids.places(self.image_ids)
         new = instead >= 0
         counts = np.where(new, np.diff(better.offsets)[instead], np.diff(self.offsets))
         n, m = len(self.image_ids), int(self.offsets[-1])
@@ -127,20 +125,6 @@ class ScoredImages:
             uncertainty=np.where(new, better.uncertainty[instead], self.uncertainty),
             **{name: Rows.later(both(name), rows, int(offsets[-1])) for name in _OF_BOXES},
         )
-
-    def most_uncertain(self, count: int) -> list[str]:
-        """Return `count` images, the most uncertain first."""
-        order = sorted(
-            np.argpartition(-self.uncertainty, count - 1)[:count].tolist()
-            if count < len(self.image_ids)
-            else range(len(self.image_ids)),
-            key=lambda i: (-self.uncertainty[i], self.image_ids[i]),
-        )
-        return [self.image_ids[i] for i in order]
-
-    def silent(self) -> list[str]:
-        """Return the images in which the model sees nothing."""
-        return [self.image_ids[i] for i in np.flatnonzero(np.diff(self.offsets) == 0).tolist()]
 
 
 @dataclass(frozen=True)
@@ -185,14 +169,14 @@ class ShardStore:
         self.folder = folder
         self._read: tuple[int, _Whole] | None = None  # for a journal of so many bytes
 
-    def image_ids(self) -> set[str]:
-        """Return the images that have been scored."""
-        return set(self._names(self._whole()))
+    def image_ids(self) -> Ids:
+        """Return the images that have been scored, mapped."""
+        return self._names(self._whole())
 
     def missing(self, images: Sequence[ImageFile]) -> list[ImageFile]:
         """Return those of the images that have not been scored."""
-        known = self.image_ids()
-        return [image for image in images if image.id not in known]
+        there = self.image_ids().places(Ids.of(image.id for image in images)) >= 0
+        return [image for image, known in zip(images, there.tolist(), strict=True) if not known]
 
     def append(self, predictions: Sequence[Prediction]) -> None:
         """Add one more shard.
@@ -229,7 +213,7 @@ class ShardStore:
         whole.add(shard, line)
         self._read = (whole.journal, whole)
 
-    def load(self, wanted: Collection[str] | None = None) -> ScoredImages:
+    def load(self, wanted: Iterable[str] | None = None) -> ScoredImages:
         """Map all columns, or of the images wanted those that are there; WorkspaceError where there are no scores."""
         whole = self._whole()
         if not whole.shards:
@@ -243,12 +227,14 @@ class ShardStore:
         rows |= dict.fromkeys(_OF_BOXES, sum(s.boxes for s in whole.shards))
         columns = {name: self._mapped(name, rows[name], widths[name]) for name in rows}
         found = ScoredImages(
-            image_ids=tuple(names),
+            image_ids=names,
             offsets=np.concatenate([[0], np.cumsum(columns.pop("counts")[:, 0], dtype=np.int64)]),
             **{name: columns.pop(name)[:, 0] for name in ("uncertainty", "labels", "scores")},
             **columns,
         )
-        return found if wanted is None else found.among(dict.fromkeys(wanted))
+        if wanted is None:
+            return found
+        return found.among(wanted if isinstance(wanted, Ids) else dict.fromkeys(wanted))
 
     def forget_damaged(self) -> int:
         """Read every byte, and forget the first shard that is not what was written, and those behind it.
@@ -299,55 +285,16 @@ class ShardStore:
         self._read = (whole.journal, whole)
         return whole
 
-    def _names(self, whole: _Whole) -> list[str]:
+    def _names(self, whole: _Whole) -> Ids:
         if not whole.shards:
-            return []
-        with self._file(_IDS).open("rb") as file:
-            return file.read(whole.end[_IDS]).decode().split("\n")[:-1]
+            return Ids.of(())
+        return read_lines(self._file(_IDS), whole.end[_IDS], sum(s.images for s in whole.shards))
 
     def _mapped(self, name: str, rows: int, width: int) -> NDArray[Any]:
         kind = (_OF_IMAGES | _OF_BOXES)[name]
         if rows * width == 0:
             return np.zeros((rows, width), kind)
         return np.memmap(self._file(name), kind, "r", shape=(rows, width))
-
-
-def _places(names: Sequence[str], wanted: Sequence[str]) -> IntArray:
-    """(n,) where each of `wanted` stands among `names`, or -1.
-
-    Of a million hashes a dict is slow: their first 64 bits are sorted, and the places that follow are checked.
-    """
-    mine, theirs = _as_bytes(names), _as_bytes(wanted)
-    if mine is not None and theirs is not None:
-        keys, asked = _key(mine), _key(theirs)
-        order = np.argsort(keys, kind="stable")
-        at = np.minimum(np.searchsorted(keys[order], asked), len(names) - 1)
-        found = order[at]
-        found = np.where(keys[found] == asked, found, -1)
-        if all(
-            (mine[part[part >= 0]] == theirs[start : start + _ROWS][part >= 0]).all()
-            for start in range(0, len(found), _ROWS)
-            for part in [found[start : start + _ROWS]]
-        ):
-            return found
-    place = dict(zip(names, range(len(names)), strict=True))
-    return np.fromiter(map(place.get, wanted, repeat(-1)), np.int64, len(wanted))
-
-
-def _as_bytes(names: Sequence[str]) -> NDArray[np.uint8] | None:
-    """(n, 64) characters of names that are hashes as `hexdigest` writes them; None where one is not."""
-    text = "".join(names)
-    if not names or len(text) != len(names) * _HEX or not text.isascii() or set(map(len, names)) != {_HEX}:
-        return None
-    return np.frombuffer(text.encode(), np.uint8).reshape(-1, _HEX)
-
-
-def _key(names: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """(n,) the first 16 characters, each as four bits: of a digit and of a small letter they differ."""
-    found = np.zeros(len(names), np.uint64)
-    for column in names[:, :16].T:
-        found = (found << np.uint64(4)) | ((column & 15) + 9 * (column >> 6)).astype(np.uint64)
-    return found
 
 
 def _columns(predictions: Sequence[Prediction]) -> dict[str, NDArray[Any]]:

@@ -16,6 +16,7 @@ from al_loop.cycles import Cycle
 from al_loop.errors import DataError, WorkspaceError
 from al_loop.files import file_sha256, json_hash, read_json
 from al_loop.manifest import KNOWN, LABELS, VERSION, versions
+from al_loop.pools import POOL, pool_hash, read_pool
 from al_loop.scoring import Known
 from al_loop.workspace import Workspace
 
@@ -119,12 +120,12 @@ def _file(what: str, path: Path, before: str, size: int | None = None) -> Findin
 
 
 def _pool(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
-    path = workspace.cycle_dir(manifest["cycle"]) / "pool.json"
+    path = workspace.cycle_dir(manifest["cycle"]) / POOL
     name = f"the list of the pool, {manifest['pool']['images']} images"
     if not path.is_file():
         yield Finding(True, f"{name}: gone")
         return
-    yield _compare(name, manifest["pool"]["hash"], json_hash(read_json(path)))
+    yield _compare(name, manifest["pool"]["hash"], pool_hash(read_pool(path)))
 
 
 def _models(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:

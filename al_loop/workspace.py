@@ -62,8 +62,8 @@ class Workspace:
         float32 whatever was.
         """
         name = f"thr-{self.config.score.score_thr:g}"
-        if self.config.score.precision != "fp32" and not exact:
-            name += f"-{self.config.score.precision}"
+        if self.config.pool_precision != "fp32" and not exact:
+            name += f"-{self.config.pool_precision}"
         if self.config.cycle.strategy in FEATURE_STRATEGIES:
             name += "-features"
         return self.root / "scores" / model_id / (f"{name}-{change}" if change else name)

@@ -45,6 +45,7 @@ from al_loop.samples import Prediction
 from al_loop.scoring import known_of, score_candidates
 from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace, init_workspace, now, open_workspace
+from strategies import Ids
 
 CLASSES = tuple("abcdef")
 SHARD, BOXES, K, LABELLED = 2048, 6, 25, 100
@@ -314,9 +315,9 @@ def scored(folder: Path, n: int) -> None:
     config.dump(home / "config.py")
     digest = file_sha256(home / "weights.pth")
     model = models.register_model(workspace, "m0", "import", digest, None, None)
-    ids, kept = library.unlabelled_ids(workspace), partial(workspace.scores_dir, "m0")
+    ids, kept = Ids.of(library.unlabelled_ids(workspace)), partial(workspace.scores_dir, "m0")
 
-    def run(said: str, some: list[str]) -> None:
+    def run(said: str, some: Ids) -> None:
         began = time.perf_counter()
         left_out = score_candidates(workspace, model, "dbal", some, kept, Silent())
         seconds = time.perf_counter() - began

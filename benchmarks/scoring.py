@@ -9,7 +9,7 @@
   boxes alone    the bare pass of al-loop without distributions and embeddings put aside
 
 They take turns, and a ratio is one of the same turn. Without a workspace the weights are random, and the classifier leans
-to the background, as a trained one does. With --truth, a labelled set: AP in bf16 and fp32, and whether dbal picks the same.
+to the background, as a trained one does. With --truth, a labelled set: AP in bf16 and fp32, and whether strategies pick the same.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from torch.profiler import ProfilerActivity, profile
 from torchvision.ops import roi_align as torchvision_align
 
 from al_loop.coco import read_coco
-from al_loop.config import CycleConfig
+from al_loop.config import CLOSE_STRATEGIES, CycleConfig
 from al_loop.detector import forward
 from al_loop.detector.align import roi_align
 from al_loop.detector.evaluate import evaluate
@@ -45,9 +45,8 @@ from al_loop.detector.score import ScoreSettings, precision_here, score_images
 from al_loop.detector.transforms import fit, read_picture
 from al_loop.modelling import default_workers, load_detector
 from al_loop.models import current_model
-from al_loop.picks import pick
+from al_loop.picks import looked_at_closely, pick
 from al_loop.samples import ImageFile, LabelledImage
-from al_loop.scoring import looked_at_closely
 from al_loop.shards import ScoredImages, ShardStore
 from al_loop.workspace import open_workspace
 
@@ -152,10 +151,10 @@ def compare(detector: Detector, truth: Path) -> None:
             f"{kind}: AP {evaluate(labelled, predicted, detector.classes).ap:.4f} on {len(labelled)} images"
         )
     for k in (10, 25, 50):
-        for name in ("margin", "dbal"):
+        for name in CLOSE_STRATEGIES:
             settings = CycleConfig(k=k, strategy=name, audit=0.0)  # type: ignore[arg-type]
             one, other = ({p.image_id for p in pick(both[kind], k, settings, 1)} for kind in both)
-            twice = looked_at_closely(both["bf16"], k, settings)
+            twice = looked_at_closely(both["bf16"], k, settings, 1)
             close = both["bf16"].overlaid(both["fp32"].subset(twice))
             last = {p.image_id for p in pick(close, k, settings, 1)}
             print(

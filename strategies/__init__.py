@@ -3,10 +3,12 @@
 Higher uncertainty means pick sooner, everywhere. Nothing here knows of images, files or models.
 """
 
-from strategies.candidates import AnyFloats, Candidates, CandidatesError, Detections, Rows, Stacked, Table
+from strategies.candidates import Candidates, CandidatesError, Detections, largest
 from strategies.clusters import select_kmeans
 from strategies.explore import silent
+from strategies.ids import Ids
 from strategies.registry import STRATEGIES, Strategy, select
+from strategies.rows import AnyFloats, Rows, Stacked, Table
 from strategies.scores import entropies, least_confidences, margin_sum, margins
 
 __all__ = [
@@ -15,11 +17,13 @@ __all__ = [
     "Candidates",
     "CandidatesError",
     "Detections",
+    "Ids",
     "Rows",
     "Stacked",
     "Strategy",
     "Table",
     "entropies",
+    "largest",
     "least_confidences",
     "margin_sum",
     "margins",

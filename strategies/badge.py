@@ -6,8 +6,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from strategies.candidates import Candidates, IntArray, needed
+from strategies.candidates import Candidates, needed
 from strategies.distances import draw_near, squared_distances, squared_lengths
+from strategies.rows import IntArray
 
 
 def gradients(candidates: Candidates) -> NDArray[np.float32]:

@@ -5,16 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from strategies.candidates import (
-    Candidates,
-    CandidatesError,
-    Detections,
-    FloatArray,
-    IntArray,
-    largest,
-    needed,
-)
+from strategies.candidates import Candidates, CandidatesError, Detections, largest, needed
 from strategies.objects import iou
+from strategies.rows import FloatArray, IntArray
 
 #: Consistency that is the least informative: below it a detection falls apart, above it is sure.
 BASE_POINT = 1.3

@@ -2,110 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice, pairwise
-from operator import lt
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-AnyFloats = NDArray[np.floating[Any]]
-
-#: Bytes of a block of rows: large enough for BLAS, small beside the arrays of a large pool.
-_BLOCK_BYTES = 2**25
-
-
-class Stacked:
-    """Two arrays of equal rows, one on the other, without a copy; to be read through `Rows`."""
-
-    def __init__(self, first: Table, second: Table) -> None:
-        """Both (n, ...)."""
-        self._first, self._second = first, second
-        self.shape = (len(first) + len(second), *first.shape[1:])
-        self.ndim, self.dtype = first.ndim, first.dtype
-
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Read a slice, or the rows of an index."""
-        index = np.arange(*key.indices(self.shape[0])) if isinstance(key, slice) else np.asarray(key)
-        low = index < len(self._first)
-        found = np.empty((len(index), *self.shape[1:]), self.dtype)
-        found[low] = self._first[index[low]]
-        found[~low] = self._second[index[~low] - len(self._first)]
-        return found
-
-
-class Rows:
-    """Some rows of a larger array, in an order of their own, read when they are looked at.
-
-    Of a pool of a million, mapped from a disk, some may be left out without a copy of the others.
-    """
-
-    def __init__(
-        self,
-        values: NDArray[Any] | Stacked,
-        index: IntArray | Callable[[], IntArray],
-        length: int | None = None,
-    ) -> None:
-        """`index` says which rows of `values`, (n, ...), they are, now or once one is looked at; then `length` is needed."""
-        self.values, self._index = values, index
-        count = len(index) if length is None else length  # type: ignore[arg-type]
-        self.shape: tuple[int, ...] = (count, *values.shape[1:])
-        self.ndim: int = values.ndim
-        self.dtype: np.dtype[Any] = values.dtype
-        self.size = int(np.prod(self.shape))
-
-    @staticmethod
-    def of(values: NDArray[Any] | Stacked | Rows, index: IntArray) -> Rows:
-        """Rows of an array, or of rows of one."""
-        if isinstance(values, Rows):
-            return Rows(values.values, values.index[index])
-        return Rows(values, index)
-
-    @staticmethod
-    def later(values: NDArray[Any] | Stacked | Rows, index: Callable[[], IntArray], length: int) -> Rows:
-        """So many rows; which of them is asked when one is looked at."""
-        if isinstance(values, Rows):
-            return Rows(values.values, lambda: values.index[index()], length)
-        return Rows(values, index, length)
-
-    @cached_property
-    def index(self) -> IntArray:
-        """Which rows of the larger array they are."""
-        return self._index() if callable(self._index) else self._index
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Read rows: one, a slice, or those of an index."""
-        index = self.index[key]
-        if index.ndim == 0:
-            return np.asarray(self[[key]][0])
-        if isinstance(key, slice) and len(index) and index[-1] - index[0] == len(index) - 1 and self.rising:
-            return np.asarray(self.values[index[0] : index[-1] + 1])  # side by side: no copy
-        return np.asarray(self.values[index])
-
-    @cached_property
-    def rising(self) -> bool:
-        """Whether they stand in the order of the larger array."""
-        return bool((np.diff(self.index) > 0).all())
-
-    def __array__(self, dtype: Any = None) -> NDArray[Any]:
-        """Read all rows."""
-        return np.asarray(self[:], dtype)
-
-    def astype(self, dtype: Any) -> NDArray[Any]:
-        """Read all rows as another type."""
-        return self[:].astype(dtype)
-
-
-Table = AnyFloats | Rows
+from strategies.ids import Ids
+from strategies.rows import AnyFloats, FloatArray, IntArray, Rows, Table, blocks
 
 
 class CandidatesError(ValueError):
@@ -267,7 +171,7 @@ class Candidates:
         return replace(
             self,
             checked=True,
-            ids=tuple(map(self.ids.__getitem__, indices.tolist())),
+            ids=Ids.of(self.ids)[indices],
             uncertainty=self.uncertainty[indices],
             embeddings=Rows.of(self.embeddings, indices),
             detections=None if self.detections is None else self.detections.subset(indices),
@@ -286,14 +190,6 @@ def first_not_finite(values: Table) -> int | None:
         if not finite.all():
             return start + int(np.argmin(finite))
     return None
-
-
-def blocks(values: Table) -> Iterator[tuple[int, AnyFloats]]:
-    """Rows of an array in pieces of some megabytes, each with the number of its first row."""
-    width = max(1, values.size // max(1, len(values))) * 8
-    step = max(1, _BLOCK_BYTES // width)
-    for start in range(0, len(values), step):
-        yield start, values[start : start + step]
 
 
 def largest(values: AnyFloats, rank: IntArray, count: int) -> IntArray:
@@ -322,13 +218,7 @@ def needed(candidates: Candidates) -> Detections:
 
 def _ranks(ids: Sequence[str]) -> IntArray:
     """(n,) the place of each id in the order of all; raises CandidatesError when one comes twice."""
-    n = len(ids)
-    if all(map(lt, ids, islice(ids, 1, None))):  # as a pool read from a database
-        return np.arange(n)
-    order = sorted(range(n), key=ids.__getitem__)
-    repeated = sum(ids[a] == ids[b] for a, b in pairwise(order))
-    if repeated:
-        raise CandidatesError(f"ids must be distinct, got {repeated} repeated")
-    rank = np.empty(n, dtype=np.int64)
-    rank[order] = np.arange(n)
-    return rank
+    try:
+        return Ids.of(ids).ranks()
+    except ValueError as error:
+        raise CandidatesError(str(error)) from None

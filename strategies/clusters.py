@@ -11,7 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 
-from strategies.candidates import Candidates, FloatArray, IntArray, Table
+from strategies.candidates import Candidates
+from strategies.rows import FloatArray, IntArray, Table
 
 #: Clusters of more points than this are found on a sample of so many, drawn at random.
 SAMPLE = 20_000

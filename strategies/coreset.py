@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from strategies.candidates import Candidates, IntArray
+from strategies.candidates import Candidates
 from strategies.distances import (
     Floats32,
     draw_near,
@@ -13,6 +13,7 @@ from strategies.distances import (
     squared_lengths,
     squared_to_nearest,
 )
+from strategies.rows import IntArray
 
 
 def select_coreset(candidates: Candidates, k: int, rng: Generator) -> IntArray:

@@ -6,8 +6,9 @@ from math import ceil
 
 from numpy.random import Generator
 
-from strategies.candidates import Candidates, CandidatesError, IntArray, most_uncertain
+from strategies.candidates import Candidates, CandidatesError, most_uncertain
 from strategies.clusters import cluster_representatives
+from strategies.rows import IntArray
 
 
 def select_dbal(candidates: Candidates, k: int, rng: Generator, *, beta: float = 2.0) -> IntArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.candidates import AnyFloats, Table, blocks
+from strategies.rows import AnyFloats, Table, blocks
 
 Float32 = np.float32
 Floats32 = NDArray[np.float32]

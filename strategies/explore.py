@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from strategies.candidates import Candidates, IntArray
+from strategies.candidates import Candidates
+from strategies.rows import IntArray
 
 
 def silent(candidates: Candidates) -> IntArray:

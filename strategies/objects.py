@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from strategies.candidates import AnyFloats, Detections, FloatArray, IntArray
+from strategies.candidates import Detections
+from strategies.rows import AnyFloats, FloatArray, IntArray
 
 
 def iou(a: AnyFloats, b: AnyFloats) -> FloatArray:

@@ -5,16 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from strategies.candidates import (
-    Candidates,
-    CandidatesError,
-    FloatArray,
-    IntArray,
-    most_uncertain,
-    needed,
-)
+from strategies.candidates import Candidates, CandidatesError, most_uncertain, needed
 from strategies.clusters import nearest_centre, weighted_kmeans
 from strategies.objects import objects
+from strategies.rows import FloatArray, IntArray
 from strategies.scores import margins
 
 #: Pools larger than this, and than this many times k, are cut to the most uncertain.

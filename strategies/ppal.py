@@ -5,16 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from strategies.candidates import (
-    AnyFloats,
-    Candidates,
-    CandidatesError,
-    Detections,
-    FloatArray,
-    IntArray,
-    largest,
-    needed,
-)
+from strategies.candidates import Candidates, CandidatesError, Detections, largest, needed
+from strategies.rows import AnyFloats, FloatArray, IntArray
 from strategies.scores import entropies, per_image
 
 #: Distance of a box to an image without one of its class: that of opposite features.

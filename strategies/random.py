@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from strategies.candidates import Candidates, IntArray
+from strategies.candidates import Candidates
+from strategies.rows import IntArray
 
 
 def select_random(candidates: Candidates, k: int, rng: Generator) -> IntArray:

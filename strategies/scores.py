@@ -13,18 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.random import Generator
 
-from strategies.candidates import (
-    AnyFloats,
-    Candidates,
-    CandidatesError,
-    FloatArray,
-    IntArray,
-    Table,
-    blocks,
-    largest,
-    most_uncertain,
-    needed,
-)
+from strategies.candidates import Candidates, CandidatesError, largest, most_uncertain, needed
+from strategies.rows import AnyFloats, FloatArray, IntArray, Table, blocks
 
 How = Literal["sum", "mean", "max"]
 
@@ -119,14 +109,18 @@ def select_margin(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     return most_uncertain(candidates, k)
 
 
+def image_scores(candidates: Candidates, score: str, how: How) -> FloatArray:
+    """(n,) the sum, mean or maximum of a score of `SCORES` over the detections of each candidate; 0 without any."""
+    found = needed(candidates)
+    return per_image(SCORES[score](found.distributions), found.offsets, how)
+
+
 def by_score(score: str, how: How) -> Callable[[Candidates, int, Generator], IntArray]:
     """A strategy: the k images whose detections' scores have the largest sum, mean or maximum."""
 
     def pick(candidates: Candidates, k: int, rng: Generator) -> IntArray:
         del rng
-        found = needed(candidates)
-        values = per_image(SCORES[score](found.distributions), found.offsets, how)
-        return largest(values, candidates.rank, k)
+        return largest(image_scores(candidates, score, how), candidates.rank, k)
 
     pick.__doc__ = (
         f"Pick the k images with the largest {how} over their detections of `strategies.scores.{SCORES[score].__name__}`, "
@@ -143,6 +137,10 @@ def select_most_boxes(candidates: Candidates, k: int, rng: Generator, *, min_sco
     Cost: O(m) time for m detections, O(n) memory.
     """
     del rng
+    return largest(box_counts(candidates, min_score), candidates.rank, k)
+
+
+def box_counts(candidates: Candidates, min_score: float = 0.3) -> FloatArray:
+    """(n,) detections of score >= min_score of each candidate."""
     found = needed(candidates)
-    counts = per_image((np.asarray(found.scores) >= min_score).astype(np.float64), found.offsets, "sum")
-    return largest(counts, candidates.rank, k)
+    return per_image((np.asarray(found.scores) >= min_score).astype(np.float64), found.offsets, "sum")

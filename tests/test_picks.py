@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -10,10 +11,10 @@ import pytest
 from pools import detections
 
 from al_loop import picks
-from al_loop.config import CycleConfig
-from al_loop.picks import Context, pick
+from al_loop.config import CLOSE_STRATEGIES, CycleConfig
+from al_loop.picks import Context, looked_at_closely, pick
 from al_loop.shards import ScoredImages
-from strategies import STRATEGIES, margin_sum
+from strategies import STRATEGIES, Ids, margin_sum
 
 
 def scored(n: int, seed: int = 0, silent: int = 0) -> ScoredImages:
@@ -30,7 +31,7 @@ def scored(n: int, seed: int = 0, silent: int = 0) -> ScoredImages:
         )
     rng = np.random.default_rng(seed)
     return ScoredImages(
-        tuple(f"img{i:03d}" for i in range(n)),
+        Ids.of(f"img{i:03d}" for i in range(n)),
         rng.normal(size=(n, 8)).astype(np.float32),
         found.offsets,
         np.asarray(found.boxes, np.float64),
@@ -77,6 +78,45 @@ def test_a_share_goes_to_what_the_model_does_not_see() -> None:
         assert len(picks) == 10
         assert len(explored) == (expected or 0)
         assert all(p.uncertainty == 0 for p in explored)
+
+
+def test_of_many_images_that_show_nothing_some_are_looked_at_by_lot() -> None:
+    found = scored(700, silent=500)
+    settings = CycleConfig(k=10, explore=0.2, audit=0.0)
+    explored = [
+        {p.image_id for p in pick(found, 10, settings, cycle) if p.reason.startswith("explore")}
+        for cycle in range(1, 20)
+    ]
+    assert all(len(names) == 2 for names in explored)
+    assert len(set.union(*explored)) > 10  # another lot in each cycle
+    quiet = [set(looked_at_closely(found, 10, settings, cycle)[40:]) for cycle in (1, 2)]
+    assert [len(names) for names in quiet] == [200, 200]
+    assert 40 < len(quiet[0] & quiet[1]) < 120  # 80 are to be expected
+    # One more, or less, that shows nothing: all the others are drawn as before.
+    fewer = found.subset([name for name in found.image_ids if name not in sorted(quiet[0])[::40]])
+    assert len(quiet[0] - set(looked_at_closely(fewer, 10, settings, 1))) == 5
+
+
+@pytest.mark.parametrize("strategy", CLOSE_STRATEGIES)
+def test_rounded_scores_pick_the_same_where_they_are_looked_at_closely(strategy: str) -> None:
+    exact = scored(600, silent=30)
+    settings = msgspec.convert({"strategy": strategy}, CycleConfig)
+    rng = np.random.default_rng(5)
+    shares = np.asarray(exact.distributions) * rng.uniform(0.996, 1.004, exact.distributions.shape)
+    shares = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+    rounded = replace(
+        exact,
+        embeddings=exact.embeddings * rng.uniform(0.996, 1.004, (600, 8)).astype(np.float32),
+        distributions=shares,
+        scores=np.minimum(1, exact.scores * rng.uniform(0.996, 1.004, exact.scores.shape)),
+        uncertainty=margin_sum(shares, exact.offsets),
+    )
+    for cycle in range(1, 6):
+        closely = looked_at_closely(rounded, 10, settings, cycle)
+        assert len(closely) <= 40 + 30
+        seen = rounded.overlaid(exact.subset(closely))
+        expected = [p.image_id for p in pick(exact, 10, settings, cycle)]
+        assert [p.image_id for p in pick(seen, 10, settings, cycle)] == expected or strategy == "random"
 
 
 def test_more_than_there_are_takes_all() -> None:

@@ -138,7 +138,7 @@ def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
     assert changed(verify(workspace, 1)) == ["the weights of m0: changed"]
     (root / "models" / "m0" / "weights.pth").write_bytes(b"m0")
 
-    (column,) = (root / "scores" / "m0").rglob("embeddings.bin")
+    column = workspace.scores_dir("m0") / "embeddings.bin"
     kept, name = column.read_bytes(), str(column.relative_to(root))
     column.unlink()
     assert changed(verify(workspace, 1)) == [f"{name}: gone"]

@@ -60,7 +60,7 @@ class Opening:
 
     def __call__(self) -> Room:
         """Read the sets and find the starts."""
-        question, config = self.question, self.config
+        question, config = self.question, self.config.exact()
         sets = read_sets(question.data, question.validation, question.tests, config.classes)
         home = None if self.home is None else open_workspace(self.home)
         starts = {name: start_of(what, home, config) for name, what in question.starts.items()}

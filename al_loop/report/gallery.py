@@ -82,7 +82,8 @@ def _gallery(
 
 def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes], str | None]:
     """Return the boxes that annotators got to see, by image id, and a sentence when they are not there."""
-    folder = replace(workspace, config=cycle.settings).scores_dir(cycle.model_id)
+    then = replace(workspace, config=cycle.settings)
+    folder, exact = then.scores_dir(cycle.model_id), then.scores_dir(cycle.model_id, exact=True)
     where = folder.relative_to(workspace.root)
     if not cycle.picks:
         return {}, None
@@ -90,6 +91,8 @@ def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes
         return {}, f"The model's boxes cannot be shown: {where} is missing."
     try:
         scored = ShardStore(folder).load([pick.image.id for pick in cycle.picks])
+        if exact != folder and exact.is_dir():
+            scored = scored.overlaid(ShardStore(exact).load(scored.image_ids))
     except (WorkspaceError, KeyError) as error:
         return {}, f"The model's boxes cannot be shown: {error}"
     place = {name: i for i, name in enumerate(scored.image_ids)}

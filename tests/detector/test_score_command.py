@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from al_loop.pretrain import import_checkpoint
 from al_loop.scoring import score_pool
 from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
+from strategies import Ids
 
 pytestmark = pytest.mark.train
 
@@ -63,7 +65,9 @@ def test_the_next_cycle_finds_it_done(
     assert "no model 'other'" in capsys.readouterr().err
 
     broken.path.unlink()  # else it would be asked for again
-    monkeypatch.setattr(library, "unlabelled_ids", lambda _, real=library.unlabelled_ids: real(_)[1:])
+    monkeypatch.setattr(
+        library, "unlabelled_ids", lambda _, real=library.unlabelled_ids: islice(real(_), 1, None)
+    )
     monkeypatch.setattr(modelling, "load_detector", lambda *_: pytest.fail("scored again"))
     begun, told = begin_cycle(ready, None, Silent()), Silent()
     cycle._score(ready, begun, told, None)
@@ -76,12 +80,13 @@ def test_what_a_selection_looks_at_is_scored_in_float32_too(ready: Workspace) ->
     ready = Workspace(ready.root, quick, ready.store)
     begun = begin_cycle(ready, 1, Silent())
     cycle._score(ready, begun, Silent(), None)
-    everything = library.unlabelled_ids(ready)
+    everything = Ids.of(library.unlabelled_ids(ready))
     rough = ShardStore(ready.scores_dir("import-1")).load(everything)
     store = ShardStore(ready.scores_dir("import-1", exact=True))
     closely = store.load()
     assert len(rough.image_ids) == 6
-    assert set(closely.image_ids) >= set(rough.most_uncertain(4))  # twice the 2 · 1 that dbal clusters
+    order = np.argsort(-rough.uncertainty, kind="stable")
+    assert set(closely.image_ids) >= set(rough.image_ids[order[:4]])  # twice the 2 · 1 that dbal clusters
     modelling.score(
         ready, begun.model, library.unlabelled(ready), ready.root / "exact", lambda *_: None, exact=True
     )
@@ -96,6 +101,42 @@ def test_what_a_selection_looks_at_is_scored_in_float32_too(ready: Workspace) ->
     (store.folder / "embeddings.bin").unlink()
     cycle._score(ready, begun, Silent(), None)
     np.testing.assert_allclose(cycle._scored(ready, begun).uncertainty, seen.uncertainty, atol=1e-4)
+
+
+def test_auto_is_what_the_machine_and_the_strategy_allow(
+    ready: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_(strategy: str, precision: str = "auto") -> Workspace:
+        config = structs.replace(
+            ready.config,
+            score=structs.replace(ready.config.score, precision=precision),
+            cycle=structs.replace(ready.config.cycle, strategy=strategy),
+        )
+        return Workspace(ready.root, config, ready.store)
+
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "al_loop.detector.precision.precision_here",
+        lambda wanted, _: asked.append(wanted) or {"auto": here}.get(wanted, wanted),
+    )
+    for here in ("bf16", "fp32"):
+        assert [modelling.pool_precision(with_(name)) for name in ("dbal", "entropy-mean", "random")] == [
+            here
+        ] * 3
+        # Their picks would change with rounding.
+        assert [modelling.pool_precision(with_(name)) for name in ("kmeans", "ours", "ppal")] == ["fp32"] * 3
+        assert modelling.pool_precision(with_("ours", "bf16")) == "bf16"
+        assert modelling.pool_precision(with_("dbal", "fp32")) == "fp32"
+    assert set(asked) == {"auto", "fp32", "bf16"}
+    names = {path.name for path in (with_(name).scores_dir("m") for name in ("dbal", "kmeans"))}
+    assert names == {"thr-0.05-auto", "thr-0.05"}
+    # A machine that computes float32 alone scores nothing twice.
+    begun = begin_cycle(with_("dbal"), 1, Silent())
+    cycle._score(with_("dbal"), begun, Silent(), None)
+    assert not with_("dbal").scores_dir("import-1", exact=True).exists()
+    assert len(cycle._scored(with_("dbal"), begun).image_ids) == 6
+    assert with_("dbal").config.exact() == with_("dbal", "fp32").config
+    assert with_("dbal", "bf16").config.exact() == with_("dbal", "bf16").config
 
 
 def test_weights_that_change_meanwhile_end_the_run_and_nothing_of_them_is_kept(

@@ -216,7 +216,7 @@ def test_a_shard_that_must_not_be_kept_ends_the_run_and_all_processes(
     assert all(process.dead for process in ray.processes)
     kept.append((0, 0))
     assert score() == []
-    assert store.image_ids() == {image.id for image in images}
+    assert set(store.image_ids()) == {image.id for image in images}
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,7 @@ def score(
 ) -> list[object]:
     """What `modelling.score` does, without a network: usual images have mean 0, "odd" and "new" ones do not."""
     store = ShardStore(folder)
-    known = store.image_ids()
-    some = [_seen(model.id, image.id) for image in images if image.id not in known]
+    some = [_seen(model.id, image.id) for image in store.missing(images)]
     if some:
         store.append(some)
     return []

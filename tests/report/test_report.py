@@ -275,7 +275,7 @@ def test_missing_files_are_said(ran: Workspace) -> None:
         path.unlink()
     shards.rmdir()
     page = written(ran)
-    assert "scores/m0/thr-0.05 is missing" in page.text
+    assert f"scores/m0/{shards.name} is missing" in page.text
     assert not shards.exists(), "a report must not make folders"
     assert not page.root.all("image")
 
