@@ -6,26 +6,31 @@
   inferencer     mmdet's DetInferencer on the files, without pictures and files of its own, at its best batch size
   scoring        al-loop's: files to shards, with whole distributions, margins' scores and pooled features; in fp32 and bf16
   bare           the forward pass alone on pictures that are decoded and resized already: mmdet's, and al-loop's
-  boxes alone    the bare pass of al-loop without distributions and embeddings put aside
+  boxes alone    the bare pass of al-loop without distributions and embeddings put aside, batch for batch beside the other
 
-They take turns, and a ratio is one of the same turn. Without a workspace the weights are random, and the classifier leans
+They take turns, and a ratio is one of the same turn. mmdet's run in a process of their own, where memory is managed as its
+users have it; al-loop tells glibc to keep it (al_loop/detector/allocator.py). Without a workspace the weights are random, and the classifier leans
 to the background, as a trained one does. With --truth, a labelled set: AP in bf16 and fp32, and whether strategies pick the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 # A script's folder comes first on the path, and it holds a render.py.
-sys.path.remove(str(Path(__file__).parent))
+sys.path.sort(key=str(Path(__file__).parent).__eq__)
 
 import cv2
 import numpy as np
@@ -38,11 +43,12 @@ from al_loop.coco import read_coco
 from al_loop.config import CLOSE_STRATEGIES, CycleConfig
 from al_loop.detector import forward
 from al_loop.detector.align import roi_align
+from al_loop.detector.allocator import VARIABLE
 from al_loop.detector.evaluate import evaluate
 from al_loop.detector.model_config import build_model, load_model_config
 from al_loop.detector.predict import Detector, _sample, predict, quickened
 from al_loop.detector.score import ScoreSettings, precision_here, score_images
-from al_loop.detector.transforms import fit, read_picture
+from al_loop.detector.transforms import Picture, fit, read_picture
 from al_loop.modelling import default_workers, load_detector
 from al_loop.models import current_model
 from al_loop.picks import looked_at_closely, pick
@@ -53,7 +59,16 @@ from al_loop.workspace import open_workspace
 BATCH, THRESHOLD = 8, 0.05
 
 
-def the_detector(args: argparse.Namespace) -> Detector:
+@dataclass(frozen=True)
+class Asked:
+    """What is scored: files of the model's size, by the current model of a workspace or one with random weights."""
+
+    workspace: Path | None
+    config: str
+    paths: tuple[Path, ...]
+
+
+def the_detector(args: Asked) -> Detector:
     """The current model of a workspace, or one with random weights."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if args.workspace:
@@ -117,15 +132,26 @@ class Passes:
         for images, pictures in self.batches:
             predict(detector, images, pictures, THRESHOLD)
 
+    def in_turns(self, detector: Detector) -> float:
+        """Seconds of the boxes alone / seconds of all, batch for batch one after the other, each the first as often."""
+        seconds = {self.boxes_alone: 0.0, self.all_of: 0.0}
+        for order in (list(seconds), list(seconds)[::-1]):
+            for images, pictures in self.batches:
+                for run in order:
+                    seconds[run] += timed(partial(run, detector, images, pictures))
+        return seconds[self.boxes_alone] / seconds[self.all_of]
+
+    def all_of(self, detector: Detector, images: Sequence[ImageFile], pictures: Sequence[Picture]) -> None:
+        predict(detector, images, pictures, THRESHOLD)
+
     @torch.inference_mode()
-    def boxes_alone(self, detector: Detector) -> None:
+    def boxes_alone(self, detector: Detector, _: object, pictures: Sequence[Picture]) -> None:
         model = detector.quick
-        for _, pictures in self.batches:
-            height, width = pictures[0].shape[:2]
-            maps = model.extract_feat(forward.normalised(model, pictures, detector.device))
-            heads = forward.classify(model, maps, forward.propose(model, maps, height, width), height, width)
-            kept = forward.keep(model, heads, THRESHOLD, float(max(height, width)))
-            (kept.boxes.cpu(), heads.distributions[kept.rows, kept.labels].cpu())
+        height, width = pictures[0].shape[:2]
+        maps = model.extract_feat(forward.normalised(model, pictures, detector.device))
+        heads = forward.classify(model, maps, forward.propose(model, maps, height, width), height, width)
+        kept = forward.keep(model, heads, THRESHOLD, float(max(height, width)))
+        (kept.boxes.cpu(), heads.distributions[kept.rows, kept.labels].cpu())
 
 
 def scored(detector: Detector, images: Sequence[ImageFile], precision: str) -> ScoredImages:
@@ -175,7 +201,8 @@ def main() -> None:
         "--profile", choices=tuple(forward.PRECISIONS), help="Only say where the time of scoring goes."
     )
     args = parser.parse_args()
-    detector = the_detector(args)
+    asked = Asked(args.workspace, args.config, ())
+    detector = the_detector(asked)
     print(
         f"{precision_here('auto', detector.device)} is what this machine computes; {torch.get_num_threads()} threads"
     )
@@ -192,7 +219,7 @@ def main() -> None:
                 )
             )
             return
-        race(detector, images, args.repeats)
+        race(replace(asked, paths=tuple(image.path for image in images)), args.repeats)
     align_alone(args.repeats)
     if args.truth:
         compare(detector, args.truth)
@@ -206,37 +233,80 @@ def at_the_size(detector: Detector, path: Path, folder: Path, number: int) -> Im
     return ImageFile(f"{number:04}", folder / f"{number:04}.jpg", width, height)
 
 
-def race(detector: Detector, images: Sequence[ImageFile], repeats: int) -> None:
-    """All of them in turns, and the ratios."""
-    paths, passes = [image.path for image in images], Passes(detector, images)
-    sizes = {size: inferencer(detector, size) for size in (1, 4, 8)}
-    # Each twice, for the first call warms up; the better counts.
-    once = {n: min(timed(partial(run, paths[:8])) for _ in range(2)) for n, run in sizes.items()}
-    best = min(once, key=lambda size: once[size])
-    quick = {kind: quickened(detector, kind) for kind in forward.PRECISIONS}
-    runs: dict[str, Callable[[], object]] = {f"inferencer, batch {best}": lambda: sizes[best](paths)}
+@cache
+def contenders(asked: Asked) -> dict[str, Callable[[], object]]:
+    """All that can run in a process, by name."""
+    detector = the_detector(asked)
+    width, height = detector.config.image_size
+    images = [ImageFile(path.stem, path, width, height) for path in asked.paths]
+    passes = Passes(detector, images)
+    runs: dict[str, Callable[[], object]] = {
+        f"inferencer, batch {size}": partial(inferencer(detector, size), asked.paths) for size in (1, 4, 8)
+    }
     for kind, dtype in forward.PRECISIONS.items():
-        runs[f"scoring {kind}"] = lambda kind=kind: scored(detector, images, kind)
-        runs[f"bare mmdet {kind}"] = lambda dtype=dtype: passes.by_mmdet(detector, dtype)
-        runs[f"bare al-loop {kind}"] = lambda kind=kind: passes.by_us(quick[kind])
-        runs[f"boxes alone {kind}"] = lambda kind=kind: passes.boxes_alone(quick[kind])
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(repeats + 1):  # the first warms up
-        for name, run in runs.items():
-            seconds = timed(run)
-            if turn:
-                times[name].append(seconds)
-    print(
-        f"\n{len(images)} JPEGs of {images[0].width}x{images[0].height}, {repeats} turns, batches of {BATCH}"
-    )
-    for name, seconds in times.items():
-        print(f"{name:<22} {len(images) / np.median(seconds):7.2f} images/s")
-    first = next(iter(times))
+        quick = quickened(detector, kind)
+        runs[f"scoring {kind}"] = partial(scored, detector, images, kind)
+        runs[f"bare mmdet {kind}"] = partial(passes.by_mmdet, detector, dtype)
+        runs[f"bare al-loop {kind}"] = partial(passes.by_us, quick)
+        runs[f"boxes alone {kind}"] = partial(passes.in_turns, quick)
+    return runs
+
+
+def turn(asked: Asked, name: str) -> float | list[float]:
+    """Seconds of one of them; of the boxes alone, the ratio of seconds with all the rest to those without."""
+    run = contenders(asked)[name]
+    return run() if name.startswith("boxes alone") else timed(run)  # type: ignore[return-value]
+
+
+def process(malloc: str) -> ProcessPoolExecutor:
+    """A process of its own, whose allocator al-loop tells to keep memory, or leaves as it is ("system")."""
+    os.environ[VARIABLE] = malloc
+    started = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    started.submit(the_detector, Asked(None, "small", ())).result()  # its environment is today's
+    return started
+
+
+def race(asked: Asked, repeats: int) -> None:
+    """All of them in turns, and the ratios; mmdet's in a process as mmdet's users have it."""
+    theirs, ours = process("system"), process("")
+
+    def run(name: str) -> float:
+        where = theirs if "inferencer" in name or "mmdet" in name else ours
+        return where.submit(turn, asked, name).result()  # type: ignore[return-value]
+
+    # Each twice, for the first call warms up; the better counts.
+    sizes = [f"inferencer, batch {size}" for size in (1, 4, 8)]
+    first = min(sizes, key=lambda name: min(run(name) for _ in range(2)))
+    names = [first] + [
+        f"{what} {kind}"
+        for kind in forward.PRECISIONS
+        for what in ("scoring", "bare mmdet", "bare al-loop", "boxes alone")
+    ]
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(repeats + 1):  # the first warms up
+        for name in names:
+            found = run(name)
+            if number:
+                times[name].append(found)
+    print(f"\n{len(asked.paths)} JPEGs, {repeats} turns, batches of {BATCH}")
+    alone = [name for name in names if name.startswith("boxes alone")]
+    for name in names:
+        if name not in alone:
+            print(f"{name:<22} {len(asked.paths) / np.median(times[name]):7.2f} images/s")
     for kind in forward.PRECISIONS:
         for a, b in ((f"scoring {kind}", first), (f"scoring {kind}", f"bare mmdet {kind}"),
-                     (f"scoring {kind}", f"bare al-loop {kind}"), (f"bare al-loop {kind}", f"boxes alone {kind}")):  # fmt: skip
-            ratio = np.array(times[b]) / np.array(times[a])
-            print(f"{a} / {b}: {np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})")
+                     (f"scoring {kind}", f"bare al-loop {kind}")):  # fmt: skip
+            said(f"{a} / {b}", np.array(times[b]) / np.array(times[a]))
+        said(
+            f"distributions and embeddings besides, {kind}: speed beside the boxes alone",
+            np.array(times[f"boxes alone {kind}"]),
+        )
+    theirs.shutdown()
+    ours.shutdown()
+
+
+def said(what: str, ratio: np.ndarray) -> None:  # type: ignore[type-arg]
+    print(f"{what}: {np.median(ratio):.3f} ({ratio.min():.3f} to {ratio.max():.3f})")
 
 
 def align_alone(repeats: int) -> None:

@@ -9,7 +9,9 @@
   al-loop bf16   the same with precision = "bf16"
 
 They take turns, each from the same weights; the time is that of the steps after the first epoch, from the end of one step to
-that of another, with loading, optimiser and hooks, without validation. A ratio is one of the same turn.
+that of another, with loading, optimiser and hooks, without validation. A ratio is one of the same turn. mmdet's runs in a
+process of its own, where memory is managed as its users have it; al-loop tells glibc to keep it
+(al_loop/detector/allocator.py).
 --longer: the photographs on disk are as many times the model's size.  On a GPU it runs there, and mmdet's without AMP.
 """
 
@@ -23,14 +25,16 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 # A script's folder comes first on the path, and it holds a render.py.
-sys.path.remove(str(Path(__file__).parent))
+sys.path.sort(key=str(Path(__file__).parent).__eq__)
 # As al_loop.detector does, which torch comes before here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -44,7 +48,8 @@ from mmengine.runner import Runner
 from torch.profiler import ProfilerActivity, profile
 
 from al_loop.coco import read_coco, write_coco
-from al_loop.detector.checkpoint import Weights, runner_checkpoints, write_weights
+from al_loop.detector.allocator import VARIABLE
+from al_loop.detector.checkpoint import Weights, read_weights, runner_checkpoints, write_weights
 from al_loop.detector.model_config import build_model, load_model_config
 from al_loop.detector.train import TrainSettings, _schedule, train
 from al_loop.detector.transforms import read_picture
@@ -148,6 +153,107 @@ def by_mmdet(config: Config, weights: Path, coco: Path, folder: Path, epochs: in
     return next(hook for hook in runner.hooks if isinstance(hook, Stamps))
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is trained on, and how; folder: the photographs, and all that is written."""
+
+    data: Path
+    config: str
+    images: int
+    epochs: int
+    longer: int
+    folder: Path
+
+    @property
+    def start(self) -> Path:
+        """The weights that all begin with."""
+        return self.folder / "start.pth"
+
+    @property
+    def coco(self) -> Path:
+        """The photographs for mmdet."""
+        return self.folder / "all.json"
+
+
+@cache
+def prepared(asked: Asked) -> tuple[Config, list[LabelledImage], Weights]:
+    """Config, photographs and weights, made once."""
+    config = load_model_config(asked.config, tuple(_classes(asked.data)))
+    (asked.folder / "photographs").mkdir(exist_ok=True)
+    images = labelled(
+        asked.data, asked.images, tuple(config.image_size), asked.longer, asked.folder / "photographs"
+    )
+    if not asked.start.exists():
+        torch.manual_seed(0)
+        write_weights(asked.start, build_model(config).state_dict())
+        write_coco(asked.coco, images, config.classes)
+    return config, images, read_weights(asked.start)
+
+
+def by_us(asked: Asked, work: Path, precision: str | None) -> Stamps:
+    """al-loop's, with its default settings."""
+    config, images, start = prepared(asked)
+    settings = TrainSettings(
+        epochs=asked.epochs,
+        batch_size=BATCH,
+        lr=float(config.optim_wrapper.optimizer.lr),
+        val_every=asked.epochs,
+        patience=9,
+        repeat=1,
+        workers=default_workers(),
+        seed=0,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        precision=precision,
+    )
+    stamps = Stamps()
+    train(config, start, images, images[:1], settings, work, stamps)
+    return stamps
+
+
+def turn(asked: Asked, name: str, number: int) -> float:
+    """Images per second of one of them."""
+    config, images, _ = prepared(asked)
+    work = asked.folder / f"{number}-{name.replace(' ', '-')}"
+    if name.startswith("mmdet"):
+        stamps = by_mmdet(config, asked.start, asked.coco, work, asked.epochs, int(name.split()[1]))
+    else:
+        stamps = by_us(asked, work, "bf16" if name.endswith("bf16") else None)
+    return stamps.per_second(-(-len(images) // BATCH))
+
+
+def process(malloc: str) -> ProcessPoolExecutor:
+    """A process of its own, whose allocator al-loop tells to keep memory, or leaves as it is ("system")."""
+    os.environ[VARIABLE] = malloc
+    started = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    started.submit(torch.get_num_threads).result()  # its environment is today's
+    return started
+
+
+def race(asked: Asked, repeats: int) -> None:
+    """All of them in turns, and the ratios; mmdet's in a process as mmdet's users have it."""
+    _, images, _ = prepared(asked)
+    names = ["mmdet, 2 workers", "mmdet, 0 workers", "al-loop", "al-loop bf16"]
+    speeds: dict[str, list[float]] = {name: [] for name in names}
+    theirs, ours = process("system"), process("")
+    for number in range(repeats):
+        for name in names:
+            where = theirs if name.startswith("mmdet") else ours
+            speeds[name].append(where.submit(turn, asked, name, number).result())
+    size = f"{images[0].image.width}x{images[0].image.height}"
+    print(
+        f"\n{asked.config}: {len(images)} JPEGs of {size}, batches of {BATCH}, {asked.epochs} epochs, {repeats} turns, "
+        f"{torch.get_num_threads()} threads"
+    )
+    for name, each in speeds.items():
+        print(f"{name:<18} {np.median(each):7.2f} images/s")
+    best = max(names[:2], key=lambda name: np.median(speeds[name]))
+    for one, other in (("al-loop", best), ("al-loop bf16", best), ("al-loop bf16", "al-loop")):
+        ratio = np.array(speeds[one]) / np.array(speeds[other])
+        print(f"{one} / {other}: {np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})")
+    theirs.shutdown()
+    ours.shutdown()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -160,80 +266,17 @@ def main() -> None:
         "--profile", action="store_true", help="Only say where the time of al-loop's training goes."
     )
     args = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    config = load_model_config(args.config, tuple(_classes(args.data)))
-    torch.manual_seed(0)
-    start = build_model(config).state_dict()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        images = labelled(args.data, args.images, tuple(config.image_size), args.longer, folder)
-        race(args, config, start, images, device, folder)
-
-
-def race(
-    args: argparse.Namespace,
-    config: Config,
-    start: Weights,
-    images: Sequence[LabelledImage],
-    device: str,
-    folder: Path,
-) -> None:
-    """All of them in turns, and the ratios."""
-    write_coco(folder / "all.json", images, config.classes)
-    write_weights(folder / "start.pth", start)
-    settings = TrainSettings(
-        epochs=args.epochs,
-        batch_size=BATCH,
-        lr=float(config.optim_wrapper.optimizer.lr),
-        val_every=args.epochs,
-        patience=9,
-        repeat=1,
-        workers=default_workers(),
-        seed=0,
-        device=device,
-    )
-
-    def by_us(work: Path, own: TrainSettings) -> Stamps:
-        stamps = Stamps()
-        train(config, start, images, images[:1], own, work, stamps)
-        return stamps
-
-    if args.profile:
-        by_us(folder / "warm", settings)
+        asked = Asked(args.data, args.config, args.images, args.epochs, args.longer, Path(name))
+        if not args.profile:
+            race(asked, args.repeats)
+            return
+        by_us(asked, asked.folder / "warm", None)
         with profile(activities=[ProfilerActivity.CPU]) as seen:
-            by_us(folder / "profiled", settings)
+            by_us(asked, asked.folder / "profiled", None)
         print(
             seen.key_averages().table(sort_by="self_cpu_time_total", row_limit=16, max_name_column_width=60)
         )
-        return
-    runs: dict[str, Callable[[Path], Stamps]] = {
-        f"mmdet, {n} workers": lambda work, n=n: by_mmdet(
-            config, folder / "start.pth", folder / "all.json", work, args.epochs, n
-        )
-        for n in (2, 0)
-    }
-    runs["al-loop"] = lambda work: by_us(work, settings)
-    runs["al-loop bf16"] = lambda work: by_us(work, replace(settings, precision="bf16"))
-    speeds: dict[str, list[float]] = {name: [] for name in runs}
-    epoch = -(-len(images) // BATCH)
-    for turn in range(args.repeats):
-        for name, run in runs.items():
-            speeds[name].append(run(folder / f"{turn}-{name.replace(' ', '-')}").per_second(epoch))
-    size = f"{images[0].image.width}x{images[0].image.height}"
-    print(
-        f"\n{args.config} on {device}: {len(images)} JPEGs of {size}, batches of {BATCH}, {args.epochs} epochs, "
-        f"{args.repeats} turns, {torch.get_num_threads()} threads"
-    )
-    for name, each in speeds.items():
-        print(f"{name:<18} {np.median(each):7.2f} images/s")
-    best = max(list(runs)[:2], key=lambda name: np.median(speeds[name]))
-    for one, other in (
-        ("al-loop", best),
-        ("al-loop bf16", best),
-        ("al-loop bf16", "al-loop"),
-    ):
-        ratio = np.array(speeds[one]) / np.array(speeds[other])
-        print(f"{one} / {other}: {np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})")
 
 
 if __name__ == "__main__":

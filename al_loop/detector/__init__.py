@@ -1,7 +1,7 @@
 """The detector: everything that imports torch and the OpenMMLab packages lives here.
 
 Importing it costs seconds, so the rest of al-loop does so only inside the functions that need a model.
-Two things are done at import, as they must come before torch's and mmdet's own.
+Three things are done at import, as they must come before torch's and mmdet's own.
 """
 
 import os
@@ -10,6 +10,8 @@ import os
 # both several times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from al_loop.detector.allocator import keep_memory
 from al_loop.detector.ops import install_ops
 
+keep_memory()
 install_ops()

@@ -112,7 +112,7 @@ def test_a_killed_run_goes_on_and_nothing_is_scored_twice(
 
     with pytest.raises(KeyboardInterrupt):
         score_images(detector, images, store, SETTINGS, killed)
-    before = store.image_ids()
+    before = set(store.image_ids())
     assert 0 < len(before) < len(images)
     import al_loop.detector.score as module
 

@@ -1,0 +1,27 @@
+"""Memory that a forward pass gives back is kept for the next one."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+#: Of malloc.h: no array is mapped by itself, and the heap keeps up to so many bytes that are free at its end.
+_OPTIONS = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1)}
+#: "system" leaves the allocator as it is.
+VARIABLE = "AL_LOOP_MALLOC"
+
+
+def keep_memory() -> bool:
+    """Let glibc keep what large arrays took, unless the user has told it something else; return whether it does.
+
+    By default it maps an array of many megabytes by itself and unmaps it, or gives the end of the heap back, so that
+    the system clears every page anew at its first touch: a fifth of a forward pass on a CPU
+    (`benchmarks/scoring.py`). At its most a process takes the same; what it has taken it keeps until it ends.
+    Other allocators, and other systems, are left alone.
+    """
+    told = any(os.environ[name] for name in os.environ if name == VARIABLE or name.startswith("MALLOC_"))
+    if sys.platform != "linux" or told or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and all(mallopt(*option) == 1 for option in _OPTIONS.values())
