@@ -128,11 +128,13 @@ def train_model(
     validation: Sequence[LabelledImage],
     settings: TrainConfig,
     progress: Progress,
+    steps: int | None = None,
     *,
     frozen: bool = False,
 ) -> dict[str, Any]:
     """Train into `folder`: weights, resolved config, and the Runner's log below training/.
 
+    steps: in all, the last of the settings' epochs is cut short for it; None: every epoch is whole.
     frozen: the backbone stays as it is.
     """
     from mmengine.config import Config
@@ -177,6 +179,7 @@ def train_model(
             device=device,
             turns=settings.turns,
             precision=precision_of(settings.precision, device),
+            steps=steps,
         ),
         folder / "training",
         progress,

@@ -51,7 +51,8 @@ from al_loop.coco import read_coco, write_coco
 from al_loop.detector.allocator import VARIABLE
 from al_loop.detector.checkpoint import Weights, read_weights, runner_checkpoints, write_weights
 from al_loop.detector.model_config import build_model, load_model_config
-from al_loop.detector.train import TrainSettings, _schedule, train
+from al_loop.detector.schedule import schedule
+from al_loop.detector.train import TrainSettings, train
 from al_loop.detector.transforms import read_picture
 from al_loop.modelling import default_workers
 from al_loop.samples import ImageFile, LabelledImage
@@ -127,7 +128,7 @@ def by_mmdet(config: Config, weights: Path, coco: Path, folder: Path, epochs: in
         },
         "train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": epochs},
         "optim_wrapper": config.optim_wrapper,
-        "param_scheduler": _schedule(epochs),
+        "param_scheduler": schedule(epochs),
         "default_hooks": {
             "timer": {"type": "IterTimerHook"},
             "logger": {"type": "LoggerHook", "interval": 50},

@@ -177,6 +177,37 @@ def test_what_no_study_can_answer(question: MixQuestion) -> None:
         check_mix(replace(question, starts={"a": "scratch", "b": "coco"}))
     with pytest.raises(ConfigError, match="--seeds: expected at least 1, got 0"):
         check_mix(replace(question, seeds=0))
+    with pytest.raises(ConfigError, match="--iterations: expected at least 2, which pretrain divides, got 1"):
+        check_mix(replace(question, iterations=1))
+    check_mix(replace(question, iterations=1, ways=("joint",)))
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("iterations", [4, 5])
+def test_every_way_takes_as_many_steps(
+    question: MixQuestion,
+    workspace: Workspace,
+    tmp_path: Path,
+    iterations: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Counted as they are taken: pretrained and then trained on they are as many as at once."""
+    from al_loop.detector.hooks import ReportProgress
+
+    taken: list[int] = []
+    real = ReportProgress.after_train_iter
+
+    def count(self: Any, *args: Any, **rest: Any) -> None:
+        taken.append(1)
+        real(self, *args, **rest)
+
+    monkeypatch.setattr(ReportProgress, "after_train_iter", count)
+    some = replace(question, real=("3",), synthetic=("5",), iterations=iterations)
+    for way in ("pretrain", "joint", "replay"):
+        taken.clear()
+        mix, _ = run(tmp_path / way, replace(some, ways=(way,)), workspace)
+        assert not [cell.hole for cell in mix.cells if cell.hole]
+        assert len(taken) == iterations
 
 
 def test_cells_do_not_run_side_by_side(tmp_path: Path, question: MixQuestion) -> None:

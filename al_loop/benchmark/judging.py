@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,18 @@ from al_loop.workspace import Workspace
 
 
 def fixed_steps(own: TrainConfig, steps: int, images: int, seed: int, *, looks: int = 1) -> TrainConfig:
-    """The settings for about so many steps, for few images as for many: equal cost, and no more to learn from.
+    """The settings for so many steps, for few images as for many: equal cost, and no more to learn from.
 
-    looks: validations on the way; with one, the weights of the last epoch are kept.
+    The training takes exactly `steps` when it is told them, too: its last epoch is then cut short. Its epochs have as
+    many steps or more, with the last less.
+    looks: validations on the way, about so many; with one, the weights of the last epoch are kept.
     """
-    seen = steps * own.batch_size
-    repeat = max(1, round(seen / (looks * images)))
-    epochs = max(1, round(seen / (repeat * images)))
+    batch = own.batch_size
+    if looks == 1:
+        repeat = (steps - 1) * batch // images + 1  # the fewest that give one epoch of as many steps
+    else:
+        repeat = max(1, round(steps * batch / (looks * images)))
+    epochs = ceil(steps / ceil(repeat * images / batch))
     return msgspec.structs.replace(
         own, epochs=epochs, repeat=repeat, seed=seed, val_every=1 if looks > 1 else epochs
     )

@@ -152,6 +152,11 @@ def check_mix(question: MixQuestion) -> None:
     for name in ("seeds", "iterations"):
         if getattr(question, name) < 1:
             raise ConfigError(f"--{name}: expected at least 1, got {getattr(question, name)}")
+    shared = [way for way in question.ways if WAYS[way].after]
+    if shared and question.iterations < 2:
+        raise ConfigError(
+            f"--iterations: expected at least 2, which {shared[0]} divides, got {question.iterations}"
+        )
 
 
 def amounts(option: str, asked: Sequence[str], total: int, reporter: Reporter) -> tuple[int, ...]:
@@ -221,8 +226,9 @@ class _Study:
         before, spent = None, 0.0
         steps = self.asked.iterations
         if way.after:
-            steps //= 2
-            before, spent = self._pretrained(cell.synthetic, cell.seed, steps, reporter)
+            first = steps // 2
+            steps -= first
+            before, spent = self._pretrained(cell.synthetic, cell.seed, first, reporter)
             renders = renders[: cell.real] if way.replay else []
         inputs = {"cell": [cell.way, cell.real, cell.synthetic, cell.seed], **self._inputs(steps)}
 
@@ -265,7 +271,7 @@ class _Study:
     ) -> Output:
         start = before or self.start.model
         own: TrainConfig = self.asked.settings.pretrain if start is None else self.asked.settings.train
-        settings = fixed_steps(own, max(1, steps), len(images), cell.seed)
+        settings = fixed_steps(own, steps, len(images), cell.seed)
         began = time.monotonic()
         with reporter.progress("train") as progress:
             done = modelling.train_model(
@@ -276,6 +282,7 @@ class _Study:
                 self.sets.validation,
                 settings,
                 progress,
+                steps,
                 frozen=frozen,
             )
         return {"weights_sha256": done["weights_sha256"], "seconds": time.monotonic() - began}

@@ -122,6 +122,7 @@ def run_unit(
                 room.sets.validation,
                 settings,
                 progress,
+                asked.iterations,
             )
         trained = time.monotonic()
         model = _model(unit.name, partial, done["weights_sha256"])

@@ -77,10 +77,14 @@ class RefuseNonFiniteLoss(Hook):  # type: ignore[misc]
 
 
 class ReportProgress(Hook):  # type: ignore[misc]
-    """Call back after every step with (steps done, steps in all, a short text)."""
+    """Call back after every step with (steps done, steps in all, a short text).
 
-    def __init__(self, callback: Callable[[int, int, str], None] | None) -> None:
+    steps: in all; None where every epoch is whole.
+    """
+
+    def __init__(self, callback: Callable[[int, int, str], None] | None, steps: int | None = None) -> None:
         self.callback = callback
+        self.steps = steps
         self.text = ""
 
     def after_train_iter(
@@ -88,7 +92,9 @@ class ReportProgress(Hook):  # type: ignore[misc]
     ) -> None:
         """Report the step."""
         if self.callback:
-            self.callback(runner.iter + 1, runner.max_iters, f"loss {_loss(outputs):.2f}{self.text}")
+            self.callback(
+                runner.iter + 1, self.steps or runner.max_iters, f"loss {_loss(outputs):.2f}{self.text}"
+            )
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Report the AP of the validation with the steps that follow."""

@@ -21,12 +21,26 @@ from torch import distributed
 
 @DATA_SAMPLERS.register_module()
 class WholeSampler(DefaultSampler):  # type: ignore[misc]
-    """The order of images in which one process would see them, in every process."""
+    """The order of images in which one process would see them, in every process.
 
-    def __init__(self, dataset: Any, shuffle: bool = True, seed: int | None = None) -> None:
+    Of a dataset of repeated images: cut is an epoch, from 0, and how many images it draws; None for all, as in every
+    other epoch.
+    """
+
+    def __init__(
+        self, dataset: Any, shuffle: bool = True, seed: int | None = None, cut: tuple[int, int] | None = None
+    ) -> None:
         super().__init__(dataset, shuffle, seed)
         self.rank, self.world_size = 0, 1
         self.num_samples = self.total_size = len(dataset)
+        self.cut = cut
+
+    def __iter__(self) -> Iterator[int]:
+        """Draw the indices of an epoch."""
+        order: Iterator[int] = super().__iter__()
+        if self.cut is None or self.epoch != self.cut[0]:
+            return order
+        return iter(evenly(list(order), len(self.dataset.dataset), self.cut[1]))
 
 
 @DATA_SAMPLERS.register_module()
@@ -38,6 +52,17 @@ class ShareOfBatches(AspectRatioBatchSampler):  # type: ignore[misc]
         rank, processes = get_dist_info()
         for batch in super().__iter__():
             yield share(batch, rank, processes)
+
+
+def evenly(order: Sequence[int], images: int, count: int) -> list[int]:
+    """Return `count` of the indices in their order, so that no image is among them twice more than another.
+
+    Index i is a copy of image i % images.
+    """
+    copies, rest = divmod(count, images)
+    single = [i for i in order if i // images == copies][:rest]  # those of the one copy that is not whole
+    taken = set(single)
+    return [i for i in order if i // images < copies or i in taken]
 
 
 def share(batch: Sequence[int], rank: int, processes: int) -> list[int]:

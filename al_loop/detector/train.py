@@ -29,6 +29,7 @@ from al_loop.detector.metric import ValidationAP
 from al_loop.detector.model_config import build_model
 from al_loop.detector.precision import laid_out, optimiser
 from al_loop.detector.quality import ClassQuality
+from al_loop.detector.schedule import cut_short, schedule, steps_of_epoch
 from al_loop.detector.sharing import ShareOfBatches, WholeSampler, wrapping
 from al_loop.errors import ModelError, TrainingError
 from al_loop.samples import LabelledImage
@@ -47,6 +48,7 @@ class TrainSettings:
     """One training; `turns` adds vertical flips and quarter turns to the augmentations.
 
     precision: of the forward pass, "fp32" or "bf16"; None for what the device usually takes, fp16 mixed on CUDA.
+    steps: in all, the last of the epochs is cut short for it; None: every epoch is whole.
     Of several processes that share it: batch_size of all together, workers of each.
     """
 
@@ -61,6 +63,7 @@ class TrainSettings:
     device: str
     turns: bool = False
     precision: str | None = None
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def train(
         hooks.RefuseNonFiniteLoss(),
         hooks.StopWithoutGain(settings.patience),
         hooks.KeepBest(folder / BEST),
-        hooks.ReportProgress(on_progress),
+        hooks.ReportProgress(on_progress, settings.steps),
     ]
     metric = ValidationAP(validation, config.classes)
     torch.manual_seed(settings.seed)
@@ -115,7 +118,7 @@ def train(
     ):
         # The Runner asks the model to initialise itself; it keeps the weights it has, and warns.
         warnings.filterwarnings("ignore", message="init_weights of .* has been called more than once")
-        runner = _runner(config, model, settings, folder, added, metric, resume)
+        runner = _runner(config, model, settings, len(training), folder, added, metric, resume)
         runner.train()
         if runner.epoch not in hooks.validations(runner):
             runner.val()  # killed in its last validation, the resumed training had no epoch left to run
@@ -156,6 +159,7 @@ def _runner(
     config: Config,
     model: nn.Module,
     settings: TrainSettings,
+    images: int,
     folder: Path,
     added: list[Hook],
     metric: ValidationAP,
@@ -187,7 +191,7 @@ def _runner(
         train_dataloader={
             "batch_size": settings.batch_size,
             **workers,
-            "sampler": {"type": WholeSampler, "shuffle": True},
+            "sampler": {"type": WholeSampler, "shuffle": True, "cut": cut_short(settings, images)},
             "batch_sampler": {"type": ShareOfBatches},
             "dataset": {
                 "type": "RepeatDataset",
@@ -215,7 +219,7 @@ def _runner(
         train_cfg={"by_epoch": True, "max_epochs": settings.epochs, "val_interval": settings.val_every},
         val_cfg={},
         optim_wrapper=optimiser(config, settings),
-        param_scheduler=_schedule(settings.epochs),
+        param_scheduler=schedule(settings.epochs, settings.steps, steps_of_epoch(settings, images)),
         default_hooks={
             # Two are kept because mmengine deletes the oldest before it writes the next.
             "checkpoint": {"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 2},
@@ -247,24 +251,6 @@ def _resumable(folder: Path) -> bool:
         return True
     (folder / "last_checkpoint").unlink(missing_ok=True)
     return False
-
-
-def _schedule(epochs: int) -> list[dict[str, Any]]:
-    """Warm up over the first tenth (at least part of one epoch), then follow a cosine to a hundredth."""
-    warm_up = max(1, epochs // 10)
-    common = {"by_epoch": True, "convert_to_iter_based": True}
-    rise = {"type": "LinearLR", "start_factor": 0.1, "begin": 0, "end": warm_up, **common}
-    if epochs == warm_up:  # a single epoch has no room for the second part
-        return [rise]
-    fall = {
-        "type": "CosineAnnealingLR",
-        "eta_min_ratio": 0.01,
-        "begin": warm_up,
-        "end": epochs,
-        "T_max": epochs - warm_up,
-        **common,
-    }
-    return [rise, fall]
 
 
 def _on(device: str) -> AbstractContextManager[Any]:

@@ -125,6 +125,16 @@ def test_two_processes_train_as_one_does(even: Any, sets: Any, tmp_path: Path) -
     assert gone(str(tmp_path))
 
 
+def test_two_processes_take_as_many_steps_as_asked(even: Any, sets: Any, tmp_path: Path) -> None:
+    """24 images twice are 6 steps: 4 of them, the same as one process takes."""
+    cut = replace(QUICK, epochs=1, repeat=2, steps=4)
+    one, shared = Curve(), Curve()
+    train(even, None, sets[0], sets[1][:1], cut, tmp_path / "one", one)
+    two(even, None, sets[0], sets[1][:1], cut, tmp_path / "two", shared)
+    assert shared.steps == one.steps == [1, 2, 3, 4]
+    np.testing.assert_allclose(shared.losses, one.losses, atol=0.0101)
+
+
 @pytest.mark.slow
 def test_with_the_small_models_own_normalisation_it_learns_as_well(
     config: Any, sets: Any, tmp_path: Path

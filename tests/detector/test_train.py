@@ -106,6 +106,34 @@ def test_killed_in_its_last_validation(
     assert result.best_ap == result.validations[0]
 
 
+def test_as_many_steps_as_asked_also_after_a_kill(sets: Any, config: Any, tmp_path: Path) -> None:
+    """Epochs of 6 steps, 8 in all: the second is cut short, and validated as any other."""
+    from dataclasses import replace
+
+    def kill(done: int, total: int, text: str) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    cut = replace(QUICK, epochs=2, repeat=2, steps=8)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, None, *sets, cut, tmp_path / "work", kill)
+    steps: list[tuple[int, int]] = []
+    result = train(config, None, *sets, cut, tmp_path / "work", lambda *step: steps.append(step[:2]))
+    assert steps == [(7, 8), (8, 8)]
+    assert result.epochs == 2
+    assert result.best_ap == max(result.validations)
+    log = (tmp_path / "work" / "train.log").read_text()
+    assert "Saving checkpoint at 2 epochs" in log
+
+
+def test_steps_of_whole_epochs_change_nothing(sets: Any, config: Any, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    plain = train(config, None, sets[0], sets[1][:1], replace(QUICK, epochs=2), tmp_path / "plain")
+    told = train(config, None, sets[0], sets[1][:1], replace(QUICK, epochs=2, steps=6), tmp_path / "told")
+    assert all(torch.equal(told.weights[name], tensor) for name, tensor in plain.weights.items())
+
+
 def test_the_best_weights_survive_a_worse_resumption(
     sets: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,50 @@
+"""How many steps a training takes, and the learning rate in each of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from al_loop.detector.train import TrainSettings
+
+
+def steps_of_epoch(settings: TrainSettings, images: int) -> int:
+    """Return the steps of a whole epoch."""
+    return -(-settings.repeat * images // settings.batch_size)
+
+
+def cut_short(settings: TrainSettings, images: int) -> tuple[int, int] | None:
+    """Return which epoch, from 0, is not whole, and how many images it draws; None where all are whole.
+
+    Where one is, its batches are all full.
+    """
+    if settings.steps is None:
+        return None
+    before = (settings.epochs - 1) * steps_of_epoch(settings, images)
+    left = settings.steps - before
+    if left == steps_of_epoch(settings, images):
+        return None
+    return settings.epochs - 1, left * settings.batch_size
+
+
+def schedule(epochs: int, steps: int | None = None, of_epoch: int = 1) -> list[dict[str, Any]]:
+    """Warm up over the first tenth (at least part of one epoch), then follow a cosine to a hundredth.
+
+    With `steps` in all and `of_epoch` in a whole epoch it ends with the last step, wherever in its epoch that is.
+    """
+    warm_up, end = max(1, epochs // 10), epochs
+    common = {"by_epoch": True, "convert_to_iter_based": True}
+    if steps is not None:
+        warm_up, end, common = min(warm_up * of_epoch, steps), steps, {"by_epoch": False}
+    rise = {"type": "LinearLR", "start_factor": 0.1, "begin": 0, "end": warm_up, **common}
+    if end == warm_up:  # a single epoch has no room for the second part
+        return [rise]
+    fall = {
+        "type": "CosineAnnealingLR",
+        "eta_min_ratio": 0.01,
+        "begin": warm_up,
+        "end": end,
+        "T_max": end - warm_up,
+        **common,
+    }
+    return [rise, fall]
