@@ -7,7 +7,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from strategies.candidates import Candidates, needed
-from strategies.distances import draw_near, squared_distances, squared_lengths
+from strategies.distances import draw_near, squared_lengths, squared_to_nearest
 from strategies.rows import IntArray
 
 
@@ -20,7 +20,7 @@ def gradients(candidates: Candidates) -> NDArray[np.float32]:
     """
     found = needed(candidates)
     errors = found.distributions.astype(np.float32)
-    errors[np.arange(len(errors)), found.labels] -= 1
+    errors[np.arange(len(errors)), np.asarray(found.labels)] -= 1
     width = errors.shape[1] * found.features.shape[1]
     made = np.zeros((len(found), width), np.float32)
     for index in np.flatnonzero(found.counts):
@@ -34,14 +34,14 @@ def select_badge(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     distance to those picked.
 
     Images without a detection have gradient 0 and come when all else is taken. Needs RoI features.
-    Cost: O(n k C r) time, 4 n (C + 1) r bytes of memory.
+    Cost: O(n k C r) time, 4 n (C + 1) r bytes of memory for the gradients, O(n + m C) beside them for m detections.
     Source: Ash et al. 2020, Algorithm 1.
     """
     order = candidates.order
-    made = gradients(candidates)[order]
+    made = gradients(candidates if candidates.in_order else candidates.subset(order))
     lengths = squared_lengths(made)
     picked = [int(lengths.argmax())]
-    nearest = squared_distances(made, lengths, made[picked[-1]])
+    nearest = squared_to_nearest(made, lengths, made[picked[-1]])
     while len(picked) < k:
         np.maximum(nearest, 0.0, out=nearest)
         nearest[picked] = 0.0

@@ -6,13 +6,7 @@ import numpy as np
 from numpy.random import Generator
 
 from strategies.candidates import Candidates
-from strategies.distances import (
-    Floats32,
-    draw_near,
-    squared_distances,
-    squared_lengths,
-    squared_to_nearest,
-)
+from strategies.distances import ROWS, Floats32, draw_near, squared_lengths, squared_to_nearest
 from strategies.rows import IntArray
 
 
@@ -22,30 +16,69 @@ def select_coreset(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     Minimises, to a factor of 2, the radius max_i min_{j in labelled or picked} |x_i - x_j| over the embeddings.
     Without any labelled image the first is the one nearest to the mean. Deterministic; ties by id.
 
-    Cost: O(n (l + k) d) time, in one pass over the embeddings per pick; O(n) memory.
+    Cost: O(n (l + k) d) time at most; of blocks that cannot hold the farthest no distance to a pick is computed, which
+    are most. O(n) memory.
     Source: Sener & Savarese 2018, Algorithm 1.
     """
     del rng
     points, labelled = candidates.embeddings, candidates.labelled
     lengths = squared_lengths(points)
     if labelled is not None and len(labelled):
-        nearest = squared_to_nearest(points, lengths, labelled)
-        picked = [_first_of(nearest, candidates)]
+        cover = _Cover(candidates, lengths, squared_to_nearest(points, lengths, labelled))
     else:
+        cover = _Cover(candidates, lengths, np.full(len(points), np.inf, np.float32))
         mean = np.mean(points, axis=0, dtype=np.float64)
-        picked = [_first_of(-squared_distances(points, lengths, mean), candidates)]
-        nearest = np.full(len(points), np.inf, np.float32)
-    while len(picked) < k:
-        draw_near(nearest, points, lengths, points[picked[-1]])
-        nearest[picked[-1]] = -np.inf  # and stays it: one that is taken never comes again
-        picked.append(_first_of(nearest, candidates))
-    return np.asarray(picked, dtype=np.int64)
+        cover.pick(_first_of(-squared_to_nearest(points, lengths, mean), candidates))
+    while len(cover.picked) < k:
+        cover.pick(cover.farthest())
+    return np.asarray(cover.picked, dtype=np.int64)
+
+
+class _Cover:
+    """Squared distances to the nearest labelled or picked image, of each block of candidates as of when it was looked at.
+
+    They only shrink: the greatest of a block is a bound, and a block whose bound is below a distance that is known to
+    hold is not looked at.
+    """
+
+    def __init__(self, candidates: Candidates, lengths: Floats32, nearest: Floats32) -> None:
+        self.picked: list[int] = []
+        self._candidates, self._lengths, self._nearest = candidates, lengths, nearest
+        self._bounds = np.maximum.reduceat(nearest, np.arange(0, len(nearest), ROWS))
+        self._seen = np.zeros(len(self._bounds), np.int64)  # picks that a block's distances know of
+
+    def pick(self, index: int) -> None:
+        """Take a candidate; it is never the farthest again."""
+        self.picked.append(index)
+        self._nearest[index] = -np.inf
+        self._bound(index // ROWS)
+
+    def farthest(self) -> int:
+        """The candidate farthest from what is labelled or picked; of equal ones that of the first id."""
+        while True:
+            best = np.flatnonzero(self._bounds == self._bounds.max())
+            old = best[self._seen[best] < len(self.picked)]
+            if not len(old):
+                break
+            self._look(int(old[0]))
+        rows = (best[:, None] * ROWS + np.arange(ROWS)).ravel()
+        rows = rows[rows < len(self._nearest)]
+        equal = rows[self._nearest[rows] == self._bounds[best[0]]]
+        return int(equal[np.argmin(self._candidates.rank[equal])])
+
+    def _look(self, block: int) -> None:
+        rows = slice(block * ROWS, (block + 1) * ROWS)
+        points = self._candidates.embeddings
+        new = points[np.asarray(self.picked[self._seen[block] :])]
+        draw_near(self._nearest[rows], points[rows], self._lengths[rows], new)
+        self._seen[block] = len(self.picked)
+        self._bound(block)
+
+    def _bound(self, block: int) -> None:
+        self._bounds[block] = self._nearest[block * ROWS : (block + 1) * ROWS].max()
 
 
 def _first_of(values: Floats32, candidates: Candidates) -> int:
     """Index of the greatest value; of equal ones that of the first id."""
-    best = int(values.argmax())
-    if candidates.in_order:
-        return best
-    equal = np.flatnonzero(values == values[best])
+    equal = np.flatnonzero(values == values.max())
     return int(equal[np.argmin(candidates.rank[equal])])

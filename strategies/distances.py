@@ -10,6 +10,9 @@ from strategies.rows import AnyFloats, Table, blocks
 Float32 = np.float32
 Floats32 = NDArray[np.float32]
 
+#: Points, and centres, that are held against each other at once: their distances stay in the processor's cache.
+ROWS, _CENTRES = 4096, 128
+
 
 def squared_lengths(points: Table) -> Floats32:
     """(n,) squared lengths."""
@@ -20,37 +23,28 @@ def squared_lengths(points: Table) -> Floats32:
     return found
 
 
-def squared_distances(points: Table, lengths: Floats32, centre: AnyFloats) -> Floats32:
-    """(n,) squared distances to one point: |x|² - 2 x·c + |c|². Of near ones a hair below 0, by rounding."""
+def squared_to_nearest(points: Table, lengths: Floats32, centres: AnyFloats) -> Floats32:
+    """(n,) squared distances to the nearest of some points, (m, d), or to one, (d,). Of near ones a hair below 0."""
     found = np.full(len(points), np.inf, Float32)
-    draw_near(found, points, lengths, centre)
+    draw_near(found, points, lengths, centres)
     return found
 
 
-def draw_near(nearest: Floats32, points: Table, lengths: Floats32, centre: AnyFloats) -> None:
-    """Lower `nearest`, (n,) squared distances, to those to one more point, in place and in one pass.
+def draw_near(nearest: Floats32, points: Table, lengths: Floats32, centres: AnyFloats) -> None:
+    """Lower `nearest`, (n,) squared distances, to those to some more points, in place and in one pass.
 
-    Block by block: what is computed of one stays in the processor's cache until it is compared.
+    lengths: (n,) of `squared_lengths`.  centres: (m, d), or one, (d,). A distance is |x|² - 2 x·c + |c|², and |x|² comes
+    in when the least of a point is found.
     """
-    c = np.asarray(centre, Float32)
-    own = c @ c
-    for start, block in blocks(points):
-        rows = slice(start, start + len(block))
-        apart = block.astype(Float32, copy=False) @ c
-        apart *= Float32(-2)
-        apart += lengths[rows]
-        apart += own
-        np.minimum(nearest[rows], apart, out=nearest[rows])
-
-
-def squared_to_nearest(points: Table, lengths: Floats32, others: AnyFloats) -> Floats32:
-    """(n,) squared distances to the nearest of some points."""
-    c = np.asarray(others, Float32)
-    own = np.einsum("ij,ij->i", c, c)
-    found = np.empty(len(points), Float32)
-    step = max(1, 2**23 // max(1, len(c)))
-    for start in range(0, len(points), step):
-        part = points[start : start + step].astype(Float32, copy=False)
-        found[start : start + step] = (own - 2 * (part @ c.T)).min(axis=1)
-    found += lengths
-    return found
+    c = np.atleast_2d(np.asarray(centres, Float32))
+    own = np.einsum("ij,ij->i", c, c)[:, None]
+    twice = c * Float32(-2)
+    for start, block in blocks(points, ROWS):
+        part = block.astype(Float32, copy=False).T
+        rows = slice(start, start + part.shape[1])
+        for at in range(0, len(c), _CENTRES):
+            apart = twice[at : at + _CENTRES] @ part
+            apart += own[at : at + _CENTRES]
+            least = apart.min(axis=0)
+            least += lengths[rows]
+            np.minimum(nearest[rows], least, out=nearest[rows])

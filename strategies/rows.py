@@ -105,9 +105,9 @@ class Rows:
 Table = AnyFloats | Rows
 
 
-def blocks(values: Table) -> Iterator[tuple[int, AnyFloats]]:
-    """Rows of an array in pieces of some megabytes, each with the number of its first row."""
+def blocks(values: Table, rows: int | None = None) -> Iterator[tuple[int, AnyFloats]]:
+    """Rows of an array in pieces of some megabytes, or of so many rows, each with the number of its first row."""
     width = max(1, values.size // max(1, len(values))) * 8
-    step = max(1, _BLOCK_BYTES // width)
+    step = rows or max(1, _BLOCK_BYTES // width)
     for start in range(0, len(values), step):
         yield start, values[start : start + step]
