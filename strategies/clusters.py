@@ -12,7 +12,7 @@ from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 
 from strategies.candidates import Candidates
-from strategies.rows import FloatArray, IntArray, Table
+from strategies.rows import FloatArray, IntArray, Rows, Table, blocks
 
 #: Clusters of more points than this are found on a sample of so many, drawn at random.
 SAMPLE = 20_000
@@ -26,14 +26,15 @@ def select_kmeans(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     KMeans with equal weights into k clusters, then the nearest distinct candidate of each centre; repeated
     embeddings are filled up in the order of their ids. Centres of more than SAMPLE candidates are those of a
     random sample.
-    Cost: O(min(n, SAMPLE) k d) per iteration, O(n k d) to find the nearest; O(n + SAMPLE d) memory.
+    Cost: O(min(n, SAMPLE) k d) per iteration, O(n k d) to find the nearest; O(n + (SAMPLE + k²) d) memory.
+    Source: Zhdanov 2019, Algorithm 1, with equal weights and all candidates.
     """
     order = candidates.order
     if len(order) <= k:
         return order
-    points = candidates.embeddings if candidates.in_order else candidates.embeddings[order]
+    points = candidates.embeddings if candidates.in_order else Rows.of(candidates.embeddings, order)
     if len(order) <= SAMPLE:
-        return order[cluster_representatives(points, np.ones(len(order)), k, rng)]
+        return order[cluster_representatives(points[:], np.ones(len(order)), k, rng)]
     sample = np.sort(rng.choice(len(order), SAMPLE, replace=False))
     centres = weighted_kmeans(points[sample], np.ones(SAMPLE), k, rng)
     near = _nearest_few(points, centres, k)
@@ -49,7 +50,8 @@ def select_typiclust(candidates: Candidates, k: int, rng: Generator) -> IntArray
     the cluster with the fewest labelled or picked images, of these the largest, gives its candidate of the highest
     typicality: 1 / mean distance to its NEIGHBOURS nearest in the cluster. Clusters below SMALLEST come last.
 
-    Cost: O(n (l + k) d) per KMeans iteration, O(n² d / clusters) for the neighbours; O(n d) memory.
+    Cost: O(n (l + k) d) per KMeans iteration, O(n² d / clusters) for the neighbours; O((n + l) d) memory, four times the
+    embeddings in double precision.
     Source: Hacohen, Dekel & Weinshall 2022, Algorithm 1 (TPC_RP).
     """
     order = candidates.order
@@ -121,8 +123,12 @@ def weighted_kmeans(points: Table, weights: FloatArray, k: int, rng: Generator) 
 
 
 def nearest_centre(points: Table, centres: FloatArray) -> IntArray:
-    """(n,) the centre nearest to each point."""
-    return np.asarray(pairwise_distances(points, centres).argmin(axis=1), dtype=np.int64)
+    """(n,) the centre nearest to each point; in blocks, O(n) memory."""
+    found = np.empty(len(points), np.int64)
+    step = max(1, 2**22 // max(len(centres), centres.shape[1], 1))
+    for start, block in blocks(points, step):
+        found[start : start + len(block)] = pairwise_distances(block, centres).argmin(axis=1)
+    return found
 
 
 def nearest_distinct(points: Table, centres: FloatArray) -> IntArray:

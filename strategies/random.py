@@ -13,6 +13,7 @@ def select_random(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     """Pick k candidates uniformly without replacement.
 
     The draw is over the ids in sorted order, so it does not depend on the order of the pool.
+    A control: what every other strategy is held against.
     Cost: O(n) time and memory.
     """
     drawn = rng.choice(len(candidates), size=min(k, len(candidates)), replace=False)

@@ -104,6 +104,7 @@ def select_margin(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     """Pick the k largest uncertainties, largest first; deterministic, so `rng` is not drawn from.
 
     Cost: O(n) time to find them, O(k log k) to sort them; O(n) memory.
+    Source: Eversberg & Lambrecht 2024, eq. 2, the largest taken.
     """
     del rng
     return most_uncertain(candidates, k)
@@ -125,7 +126,9 @@ def by_score(score: str, how: How) -> Callable[[Candidates, int, Generator], Int
     pick.__doc__ = (
         f"Pick the k images with the largest {how} over their detections of `strategies.scores.{SCORES[score].__name__}`, "
         "0 without any; ties by id, nothing drawn.\n\n"
-        "Cost: O(m C) time for m detections, O(n + m) memory."
+        "Cost: O(m C) time for m detections, O(n + m) memory.\n"
+        f"Source: that of `{SCORES[score].__name__}`; sum, mean and maximum over the detections of an image: Brust, Käding & "
+        "Denzler 2019, section 3."
     )
     return pick
 

@@ -121,10 +121,11 @@ def test_what_it_needs_is_what_it_reads(name: str) -> None:
             select(name, dataclasses.replace(pool, detections=None), 5, default_rng(0))
 
 
-def test_its_docstring_says_what_it_costs(name: str) -> None:
+def test_its_docstring_says_what_it_costs_and_where_it_is_from(name: str) -> None:
     said = STRATEGIES[name].pick.__doc__ or ""
     assert "Cost: O(" in said
     assert "memory" in said
+    assert "Source: " in said or "A control: " in said
 
 
 @pytest.mark.parametrize("field", ["uncertainty", "embeddings"])
