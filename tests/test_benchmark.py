@@ -17,8 +17,9 @@ from factories import CLASSES, write_coco_set
 from al_loop.benchmark import units
 from al_loop.benchmark.crew import crew_of
 from al_loop.benchmark.pace import Pace
+from al_loop.benchmark.results import Results
 from al_loop.benchmark.sweep import Outcome, Question, check, run_benchmark
-from al_loop.benchmark.tables import Results, summary, write_files
+from al_loop.benchmark.tables import summary, write_files
 from al_loop.cli import cli
 from al_loop.config import Config
 from al_loop.console import Silent

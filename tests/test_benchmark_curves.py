@@ -15,6 +15,14 @@ def test_area_is_the_mean_height() -> None:
     assert area([25], [0.3]) == 0.3
 
 
+def test_an_area_between_two_costs() -> None:
+    assert area([0, 100], [0.0, 1.0], (20, 40)) == pytest.approx(0.3)
+    assert area([0, 50, 100], [0.0, 0.5, 0.5], (25, 75)) == pytest.approx((25 * 0.375 + 25 * 0.5) / 50)
+    # Two points at one cost, as where a cycle picked nothing new.
+    assert area([0, 50, 50], [0.0, 0.4, 0.6], (0, 50)) == pytest.approx(0.2)
+    assert area([5, 5, 9], [0.2, 0.4, 0.9], (5, 5)) == pytest.approx(0.3)
+
+
 def test_the_cost_at_which_a_curve_reaches_a_target() -> None:
     costs, values = [0, 25, 50], [0.1, 0.2, 0.4]
     assert cost_to_reach(costs, values, 0.3) == pytest.approx(37.5)

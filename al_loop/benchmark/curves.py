@@ -52,12 +52,24 @@ def over_seeds(values: Sequence[float]) -> Interval:
     return Interval(mean, mean - reach, mean + reach, error, n)
 
 
-def area(costs: Sequence[float], values: Sequence[float]) -> float:
-    """Mean height of a curve between its first and last cost, by trapezoids; of a single point, its height."""
+def area(
+    costs: Sequence[float], values: Sequence[float], between: tuple[float, float] | None = None
+) -> float:
+    """Mean height of a curve, by trapezoids, between two costs on it; of a single one, its height there.
+
+    costs: ascending, some perhaps equal.  between: by default the first and the last.
+    """
     x, y = np.asarray(costs, dtype=np.float64), np.asarray(values, dtype=np.float64)
-    if len(x) == 1 or x[-1] == x[0]:
-        return float(y.mean())
-    return float(((y[1:] + y[:-1]) / 2 * np.diff(x)).sum() / (x[-1] - x[0]))
+    low, high = between or (float(x[0]), float(x[-1]))
+    if low == high:
+        return float(y[x == low].mean()) if low in x else float(np.interp(low, x, y))
+    inside = (x >= low) & (x <= high)
+    ends = [at for at in (low, high) if at not in x]
+    places = np.concatenate([x[inside], ends])
+    heights = np.concatenate([y[inside], np.interp(ends, x, y)])
+    order = np.argsort(places, kind="stable")
+    x, y = places[order], heights[order]
+    return float(((y[1:] + y[:-1]) / 2 * np.diff(x)).sum() / (high - low))
 
 
 def cost_to_reach(costs: Sequence[float], values: Sequence[float], target: float) -> float | None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from al_loop.benchmark.picture import draw_curves
-from al_loop.benchmark.tables import Results, differences, every_seed, savings, table
+from al_loop.benchmark.results import Results
+from al_loop.benchmark.savings import savings_words
+from al_loop.benchmark.tables import HOLE, differences, every_seed, table
 from al_loop.files import write_atomically
 from al_loop.report.pictures import thumbnail
 from al_loop.report.write import environment
@@ -78,7 +80,7 @@ def _section(results: Results, start: str, number: int) -> Section:
         {cost: draw_curves(results, start, cost, 7.4, 3.8, f"c{number}{cost}") for cost in _COSTS},
         table(results, start),
         every_seed(results, start),
-        [line.strip() for line in (*differences(results, start), *savings(results, start))],
+        [line.strip() for line in (*differences(results, start), *savings_words(results, start))],
         [_picks(results, start, strategy) for strategy in results.outcome.asked.strategies],
         _per_class(results, start),
         {name: _set(results, start, name) for name in ("validation", *results.outcome.sets.tests)},
@@ -113,27 +115,28 @@ def _shared(a: Sequence[str], b: Sequence[str]) -> float:
 
 
 def _per_class(results: Results, start: str) -> list[list[str]]:
-    """Mean AP of every class at the end of the chains; a head first."""
+    """Mean AP of every class at the end of the chains that got there; a head first."""
     asked = results.outcome.asked
     rows = [["strategy", *asked.settings.classes]]
     for strategy in asked.strategies:
-        ends = [c[-1] for c in (results.chain(start, strategy, s) for s in range(asked.seeds)) if c]
+        ends = results.ends(start, strategy)
         cells = []
         for name in asked.settings.classes:
             values = [end.judged["validation"]["per_class"][name] for end in ends if end.judged]
             some = [value for value in values if value is not None]
-            cells.append(f"{np.mean(some):.3f}" if some else "–")
+            cells.append(f"{np.mean(some):.3f}" if some else "–" if ends else HOLE)
         rows.append([strategy, *cells])
     return rows
 
 
 def _set(results: Results, start: str, name: str) -> list[list[str]]:
-    """What the models at the end of the chains get right on one set, means over the seeds; a head first."""
+    """What the models at the end of the chains, of those that got there, get right on one set, means over the seeds; a head first."""
     asked = results.outcome.asked
     rows = [["strategy", *_SET_COLUMNS.values()]]
     for strategy in asked.strategies:
-        ends = [c[-1].judged for c in (results.chain(start, strategy, s) for s in range(asked.seeds)) if c]
-        found = [judged[name] for judged in ends if judged and name in judged]
-        cells = [f"{np.mean([one[key] for one in found]):.3g}" if found else "–" for key in _SET_COLUMNS]
+        found = [
+            end.judged[name] for end in results.ends(start, strategy) if end.judged and name in end.judged
+        ]
+        cells = [f"{np.mean([one[key] for one in found]):.3g}" if found else HOLE for key in _SET_COLUMNS]
         rows.append([strategy, *cells])
     return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from io import StringIO
 from typing import Any
 
-from al_loop.benchmark.tables import Results
+from al_loop.benchmark.results import Results
 from al_loop.report.svg import bare_axes, for_page
 
 _INK, _FAINT = "#010101", "#020202"
@@ -38,20 +38,20 @@ def _line(axes: Any, results: Results, start: str, strategy: str, cost: str, num
     points = results.points(start, strategy, cost)
     if not points:
         return
-    x = [at for at, _ in points]
-    y = [value.mean for _, value in points]
+    x = [point.cost for point in points]
+    y = [point.ap.mean for point in points]
     colour, marker = _colour(number % COLOURS), _MARKERS[number % len(_MARKERS)]
     # Side by side, so that intervals at the same cost can be told apart.
     aside = [at + (number - len(results.outcome.asked.strategies) / 2) * 0.004 * x[-1] for at in x]
     axes.plot(aside, y, color=colour, marker=marker, markersize=5, linewidth=1.8, label=strategy)
-    for at, (_, value) in zip(aside, points, strict=True):
-        if value.low is not None:
-            axes.plot([at, at], [value.low, value.high], color=colour, linewidth=1.2)
+    for at, point in zip(aside, points, strict=True):
+        if point.ap.low is not None:
+            axes.plot([at, at], [point.ap.low, point.ap.high], color=colour, linewidth=1.2)
 
 
 def _places(results: Results, start: str, cost: str) -> list[float]:
     """The costs of the points, where all strategies have the same few."""
-    found = {at for s in results.outcome.asked.strategies for at, _ in results.points(start, s, cost)}
+    found = {p.cost for s in results.strategies for p in results.points(start, s, cost)}
     return sorted(found) if len(found) <= _TICKS else []
 
 

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from al_loop.benchmark.chains import Row
-from al_loop.benchmark.curves import (
-    Interval,
-    area,
-    cost_to_reach,
-    over_seeds,
-    paired,
-    verdict,
-)
-from al_loop.benchmark.pace import Pace
-from al_loop.benchmark.sweep import Outcome
+from al_loop.benchmark.curves import Interval, over_seeds, paired, verdict
+from al_loop.benchmark.results import Results, ap, place
+from al_loop.benchmark.savings import savings_words
 from al_loop.files import write_atomically, write_json
 
 #: Strategies that every other is held against.
 REFERENCES = ("random", "dbal")
+#: In place of a number that no seed has.
+HOLE = "hole"
 _JUDGED = (
     "ap", "ap50", "ap75", "precision", "recall", "right", "misclassified", "missed", "false", "images_right",
 )  # fmt: skip
@@ -34,67 +26,13 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-class Results:
-    """The points of a benchmark, by start, strategy and seed."""
-
-    def __init__(self, outcome: Outcome, pace: Pace) -> None:
-        """pace: how long people take."""
-        self.outcome, self.rows, self.pace = outcome, outcome.rows, pace
-        self._boxes = {item.image.id: len(item.boxes) for item in outcome.sets.pool}
-
-    def minutes(self, row: Row) -> float:
-        """Annotator minutes up to a point."""
-        before = [] if row.batch else self.chain(row.start, row.strategy, row.seed)
-        picked = {image for r in (*before, row) if r.labels <= row.labels for image in r.picked}
-        return self.pace.minutes((image, self._boxes[image]) for image in sorted(picked))
-
-    def chain(self, start: str, strategy: str, seed: int) -> list[Row]:
-        """The points of a curve that were reached, fewest labels first."""
-        mine = [r for r in self.rows if (r.start, r.strategy, r.seed) == (start, strategy, seed) and r.judged]
-        return sorted(mine, key=lambda r: r.labels)
-
-    def picked(self, start: str, strategy: str, seed: int) -> list[str]:
-        """Images of a chain in the order of its cycles."""
-        return [image for row in self.chain(start, strategy, seed) for image in row.picked]
-
-    def areas(self, start: str, strategy: str) -> dict[int, float]:
-        """Seed -> area under AP over labelled images, of the chains without a hole."""
-        whole = max(
-            (len(self.chain(start, s, seed)) for s in self._strategies for seed in self._seeds), default=0
-        )
-        found = {}
-        for seed in self._seeds:
-            chain = self.chain(start, strategy, seed)
-            if chain and len(chain) == whole:
-                found[seed] = area([r.labels for r in chain], [_ap(r) for r in chain])
-        return found
-
-    def points(self, start: str, strategy: str, cost: str) -> list[tuple[float, Interval]]:
-        """Mean cost ("labels", "boxes" or "minutes") and AP over the seeds of every point of a curve."""
-        chains = [c for c in (self.chain(start, strategy, seed) for seed in self._seeds) if c]
-        found = []
-        for place in range(min(map(len, chains), default=0)):
-            rows = [chain[place] for chain in chains]
-            costs = [self.minutes(r) if cost == "minutes" else float(getattr(r, cost)) for r in rows]
-            found.append((float(np.mean(costs)), over_seeds([_ap(r) for r in rows])))
-        return found
-
-    @property
-    def _strategies(self) -> Sequence[str]:
-        return self.outcome.asked.strategies
-
-    @property
-    def _seeds(self) -> range:
-        return range(self.outcome.asked.seeds)
-
-
 def summary(results: Results) -> list[str]:
     """The results in lines of text."""
     asked, lines = results.outcome.asked, list[str]()
     for start in asked.starts:
         lines += ["", f"start: {start}"]
         lines += _table(results, start)
-        lines += [f"  {line}" for line in (*differences(results, start), *savings(results, start))]
+        lines += [f"  {line}" for line in (*differences(results, start), *savings_words(results, start))]
     lines += ["", f"annotator minutes: {results.pace}"]
     holes = [row for row in results.rows if row.hole]
     lines += [f"hole: {r.start}/{r.strategy}/seed-{r.seed}, cycle {r.cycle}: {r.hole}" for r in holes]
@@ -132,30 +70,28 @@ def _table(results: Results, start: str) -> list[str]:
 
 
 def table(results: Results, start: str) -> list[list[str]]:
-    """Cells of that table, the head first; a dash where no seed has got so far."""
-    strategies = results.outcome.asked.strategies
-    curves = {strategy: results.points(start, strategy, "labels") for strategy in strategies}
-    longest = max(curves.values(), key=len)
-    rows = [["strategy", *(f"{cost:.0f} labels" for cost, _ in longest), "area"]]
-    for strategy, points in curves.items():
-        cells = [_cell(value) for _, value in points] + ["–"] * (len(longest) - len(points))
+    """Cells of that table, the head first; each is over the seeds that got so far, and says how many where some did not."""
+    heads, seeds = results.heads(start), len(results.seeds)
+    rows = [["strategy", *heads.values(), "area"]]
+    for strategy in results.strategies:
+        values = {point.place: point.ap for point in results.points(start, strategy, "labels")}
         areas = list(results.areas(start, strategy).values())
-        rows.append([strategy, *cells, _cell(over_seeds(areas) if areas else None)])
+        means = [*(values.get(at) for at in heads), over_seeds(areas) if areas else None]
+        rows.append([strategy, *(cell(value, seeds) for value in means)])
     return rows
 
 
 def every_seed(results: Results, start: str) -> list[list[str]]:
     """AP of every chain at every point, a row for each strategy and seed, and its area; the head first."""
-    asked = results.outcome.asked
-    chains = {
-        (s, seed): results.chain(start, s, seed) for s in asked.strategies for seed in range(asked.seeds)
-    }
-    longest = max(chains.values(), key=len)
-    rows = [["strategy", "seed", *(f"{r.labels} labels" for r in longest), "area"]]
-    for (strategy, seed), chain in chains.items():
-        cells = [f"{_ap(r):.3f}" for r in chain] + ["–"] * (len(longest) - len(chain))
-        whole = results.areas(start, strategy).get(seed)
-        rows.append([strategy, str(seed), *cells, "–" if whole is None else f"{whole:.3f}"])
+    heads = results.heads(start)
+    rows = [["strategy", "seed", *heads.values(), "area"]]
+    for strategy in results.strategies:
+        areas = results.areas(start, strategy)
+        for seed in results.seeds:
+            values = {place(row): ap(row) for row in results.chain(start, strategy, seed)}
+            numbers = [*(values.get(at) for at in heads), areas.get(seed)]
+            cells = [HOLE if number is None else f"{number:.3f}" for number in numbers]
+            rows.append([strategy, str(seed), *cells])
     return rows
 
 
@@ -172,33 +108,12 @@ def differences(results: Results, start: str) -> list[str]:
     return lines
 
 
-def savings(results: Results, start: str) -> list[str]:
-    """Labels that each strategy needs for the AP that random ends with."""
-    strategies = results.outcome.asked.strategies
-    yardstick = results.points(start, "random", "labels") if "random" in strategies else []
-    if len(yardstick) < 2:
-        return []
-    (most, last) = yardstick[-1]
-    lines = [f"labels for AP {last.mean:.3f}, where random ends with {most:.0f}:"]
-    for strategy in strategies:
-        if strategy == "random":
-            continue
-        points = results.points(start, strategy, "labels")
-        needed = cost_to_reach([cost for cost, _ in points], [value.mean for _, value in points], last.mean)
-        said = "not reached" if needed is None else f"{needed:.0f}, {needed / most:.2f} of random's"
-        lines.append(f"  {strategy}: {said}")
-    return lines
-
-
-def _cell(value: Interval | None) -> str:
+def cell(value: Interval | None, seeds: int) -> str:
+    """Mean ± standard error; of fewer than all seeds, with how many they are."""
     if value is None:
-        return "–"
-    return f"{value.mean:.3f}" + ("" if value.error is None else f" ± {value.error:.3f}")
-
-
-def _ap(row: Row) -> float:
-    assert row.judged is not None  # the callers saw to it
-    return float(row.judged["validation"]["ap"])
+        return HOLE
+    said = f"{value.mean:.3f}" + ("" if value.error is None else f" ± {value.error:.3f}")
+    return said if value.seeds == seeds else f"{said} ({value.seeds} of {seeds} seeds)"
 
 
 def _plain(row: Row) -> dict[str, Any]:

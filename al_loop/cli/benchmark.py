@@ -57,6 +57,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--seconds-per-image", type=float, help="Model of an annotator's time, where none was measured ..."
 )
 @click.option("--seconds-per-box", type=float, help="... for every box.  [default: fitted, else 10 and 7]")
+@click.option("--target", type=click.FloatRange(0, 1, min_open=True), metavar="AP",
+              help="Count labels for this AP.  [default: that with which random ends]")  # fmt: skip
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for results."
 )
@@ -89,6 +91,7 @@ def benchmark(
     anew: bool,
     seconds_per_image: float | None,
     seconds_per_box: float | None,
+    target: float | None,
     out: Path,
     jobs: int | None,
     ray: str | None,
@@ -101,8 +104,9 @@ def benchmark(
     from al_loop.benchmark.mix import MixQuestion
     from al_loop.benchmark.pace import pace_of
     from al_loop.benchmark.page import write_page
+    from al_loop.benchmark.results import Results
     from al_loop.benchmark.sweep import Question, run_benchmark
-    from al_loop.benchmark.tables import Results, summary, write_files
+    from al_loop.benchmark.tables import summary, write_files
     from al_loop.workspace import open_workspace
 
     try:
@@ -143,7 +147,7 @@ def benchmark(
         anew,
     )
     outcome = run_benchmark(out, question, home.config, home, Terminal(), resume=resume, jobs=jobs, ray=ray)
-    results = Results(outcome, pace_of(home, seconds_per_image, seconds_per_box))
+    results = Results(outcome, pace_of(home, seconds_per_image, seconds_per_box), target)
     table, plain = write_files(results, out)
     for line in summary(results):
         click.echo(line)

@@ -1,0 +1,139 @@
+"""What a benchmark's results say, of curves written down by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from factories import CLASSES
+
+from al_loop.benchmark.asked import Asked
+from al_loop.benchmark.chains import Row
+from al_loop.benchmark.pace import Pace
+from al_loop.benchmark.results import Results
+from al_loop.benchmark.savings import savings_words
+from al_loop.benchmark.sets import Sets
+from al_loop.benchmark.sweep import Outcome
+from al_loop.benchmark.tables import every_seed, summary, table
+from al_loop.config import Config
+
+#: A curve: AP of every cycle; None for the hole that ends it.
+Curve = Sequence[float | None]
+
+
+def results(
+    curves: Mapping[str, Sequence[Curve]],
+    target: float | None = None,
+    labels: Mapping[str, Sequence[int]] | None = None,
+) -> Results:
+    """Results of a start `m`, each strategy with its curves by seed; labels: 25 a cycle unless given by strategy."""
+    every = [curve for some in curves.values() for curve in some]
+    seeds, cycles = max(map(len, curves.values())), max(map(len, every))
+    asked = Asked(
+        pool="", validation="", tests={}, starts={"m": ""}, strategies=tuple(curves), seeds=seeds, k=25, cycles=cycles,
+        batches=(), iterations=1, early=False, anew=False, settings=Config(classes=CLASSES),
+    )  # fmt: skip
+    rows = [row for s, c in curves.items() for row in _rows(s, c, (labels or {}).get(s))]
+    return Results(Outcome(asked, Sets([], [], {}, []), rows), Pace(), target)
+
+
+def _rows(strategy: str, curves: Sequence[Curve], labels: Sequence[int] | None) -> Iterator[Row]:
+    for seed, curve in enumerate(curves):
+        for cycle, value in enumerate(curve, start=1):
+            many = labels[cycle - 1] if labels else 25 * cycle
+            judged: dict[str, Any] = {"validation": {"ap": value}}
+            if value is None:
+                yield Row("m", strategy, seed, cycle, 0, hole="the loss is nan")
+                break
+            yield Row("m", strategy, seed, cycle, 0, many, judged=judged)
+
+
+def said(found: Results) -> list[str]:
+    return savings_words(found, "m")
+
+
+def test_the_same_curve_needs_the_same_labels() -> None:
+    """Random is at its last AP, 0.30, between 50 (0.27) and 75 (0.31): at 50 + 25 * 3/4 = 68.75."""
+    curve = [(0.20, 0.27, 0.31, 0.30)]
+    lines = said(results({"random": curve, "dbal": curve}))
+    assert lines == [
+        "labels for AP 0.300, with which random ends:",
+        "  random: 69",
+        "  dbal: 69, 1.00 of random's",
+    ]
+
+
+def test_labels_for_an_ap_that_was_named() -> None:
+    curves = {"random": [(0.1, 0.2, 0.3)], "dbal": [(0.2, 0.4, 0.5)], "margin": [(0.1, 0.1, 0.15)]}
+    assert said(results(curves, 0.2)) == [
+        "labels for AP 0.200:",
+        "  random: 50",
+        "  dbal: 25 or fewer",  # and no ratio: how many fewer is not known
+        "  margin: not reached with 75",
+    ]
+    assert said(results({"dbal": curves["dbal"]}, 0.3)) == ["labels for AP 0.300:", "  dbal: 38"]
+    assert said(results({"dbal": curves["dbal"]})) == []
+
+
+def test_an_interval_only_where_every_seed_gets_there() -> None:
+    curves = {
+        "random": [(0.1, 0.2, 0.3), (0.0, 0.2, 0.4), (0.1, 0.2, 0.3)],
+        "dbal": [(0.1, 0.3, 0.3), (0.1, 0.3, 0.4), (0.1, 0.3, 0.35)],
+    }
+    lines = said(results(curves, 0.2))
+    assert lines[2].startswith(
+        "  dbal: 38, 0.75 of random's; by seed -12 labels (95 % interval -12 to -12, 3 seeds)"
+    )
+    lines = said(results(curves, 0.32))
+    assert lines[1:] == [
+        "  random: 72; 1 of 3 seeds get there",
+        "  dbal: 60, 0.83 of random's; 2 of 3 seeds get there",
+    ]
+
+
+def test_a_hole_leaves_the_other_seeds() -> None:
+    whole = (0.1, 0.2, 0.3)
+    found = results({"random": [whole] * 5, "dbal": [whole, (0.1, None), whole, whole, whole]})
+    head, random, dbal = table(found, "m")
+    assert head == ["strategy", "25 labels", "50 labels", "75 labels", "area"]
+    assert random[2] == "0.200 ± 0.000"
+    assert dbal[1:] == [
+        "0.100 ± 0.000",
+        *(f"{ap} ± 0.000 (4 of 5 seeds)" for ap in ("0.200", "0.300", "0.200")),
+    ]
+    assert every_seed(found, "m")[7] == ["dbal", "1", "0.100", "hole", "hole", "hole"]
+    assert said(found)[2] == "  dbal: 75, 1.00 of random's; 4 of 5 seeds get there"
+
+
+def test_a_hole_is_not_called_not_reached() -> None:
+    found = results({"random": [(0.1, 0.2, 0.3)], "dbal": [(0.1, None)], "margin": [(None,)]})
+    assert said(found)[2:] == ["  dbal: hole", "  margin: hole"]
+    assert table(found, "m")[3] == ["margin", "hole", "hole", "hole", "hole"]
+    # Random has a hole in one of two seeds, and still ends.
+    found = results({"random": [(0.1, 0.2, 0.3), (None,)], "dbal": [(0.1, 0.4, 0.5), (0.1, 0.4, 0.5)]})
+    assert said(found)[0] == "labels for AP 0.300, with which random ends:"
+    # In all: there is nothing to end with, and it is said.
+    found = results({"random": [(0.1, None)], "dbal": [(0.1, 0.4, 0.5)]})
+    assert said(found) == [
+        "labels for an AP: random has a hole and no end. Name an AP: --target 0.3 --resume"
+    ]
+    assert any("--target" in line for line in summary(found))
+
+
+def test_chains_of_different_labels_share_a_range() -> None:
+    """U with L: random had 7 labels when dbal had 6. Areas are from 3 to 9, where both have points."""
+    found = results(
+        {"random": [(0.0, 0.4, 0.8)], "dbal": [(0.0, 0.3, 0.6)]},
+        labels={"random": (3, 7, 11), "dbal": (3, 6, 9)},
+    )
+    assert table(found, "m")[0] == [
+        "strategy",
+        "3 labels",
+        "cycle 2, 6–7 labels",
+        "cycle 3, 9–11 labels",
+        "area",
+    ]
+    # Both rise by 0.1 a label: the same curve, the same area.
+    assert found.areas("m", "random")[0] == pytest.approx(0.3)
+    assert found.areas("m", "dbal")[0] == pytest.approx(0.3)
