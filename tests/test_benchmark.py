@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner
-from factories import CLASSES, write_coco_set
+from factories import CLASSES, write_checkpoint, write_coco_set
 
 from al_loop.benchmark import units
 from al_loop.benchmark.crew import crew_of
@@ -95,6 +95,8 @@ def test_chains_share_their_first_images_and_are_never_run_twice(
         truth = sum(int(row[name]) for name in ("right", "misclassified", "missed"))
         assert truth == 2 * (4 if row["set"] == "validation" else 3), "each true box is in one of three"
     assert any("dbal − random" in line and "one seed" in line for line in summary(results))
+    # What was drawn by lot for both is no pick of either.
+    assert results.picked("scratch", "dbal", 0) == list(rows["dbal", 2].picked)
     # Weights that no later cycle begins with are gone.
     assert not list((out / "units/scratch/dbal/seed-0/cycle-1").glob("*.pth"))
     assert list((out / "units/scratch/dbal/seed-0/cycle-2").glob("*.pth"))
@@ -126,10 +128,11 @@ def test_a_training_that_fails_is_a_hole_and_the_rest_goes_on(
 @pytest.mark.train
 @pytest.mark.parametrize("crew", [{"jobs": 2}, {"ray": "local", "jobs": 1}], ids=["processes", "ray"])
 def test_chains_side_by_side_give_the_same(question: Question, tmp_path: Path, crew: dict[str, Any]) -> None:
-    alone, _ = run(tmp_path / "alone", replace(question, cycles=1, batches=(2, 3)))
+    question = replace(question, k=2)
+    alone, _ = run(tmp_path / "alone", question)
     beside = run_benchmark(
         tmp_path / "beside",
-        replace(question, cycles=1, batches=(2, 3)),
+        question,
         CONFIG,
         None,
         Silent(),
@@ -137,9 +140,9 @@ def test_chains_side_by_side_give_the_same(question: Question, tmp_path: Path, c
         **crew,
     )
     for one, other in zip(alone.rows, beside.rows, strict=True):
-        assert (one.strategy, one.batch, one.picked, one.labels) == (
+        assert (one.strategy, one.cycle, one.picked, one.labels) == (
             other.strategy,
-            other.batch,
+            other.cycle,
             other.picked,
             other.labels,
         )
@@ -153,9 +156,12 @@ def test_batches_and_the_page(question: Question, tmp_path: Path) -> None:
     (home.root / "al-loop.toml").write_text(
         text.replace('config = "small"', 'config = "small"\nimage_size = [96, 64]')
     )
+    weights = str(write_checkpoint(tmp_path / "weights.pth"))
+    result = CliRunner().invoke(cli, ["-w", str(home.root), "models", "import", weights])
+    assert result.exit_code == 0, result.output
     command = [
         "-w", str(home.root), "benchmark", "--data", str(question.data), "--val", str(question.validation),
-        "--strategies", "random,entropy", "--start", "scratch", "--batch", "2,5", "--seeds", "2", "--iterations", "3",
+        "--strategies", "random, entropy", "--batch", "2,5", "--seeds", "2", "--iterations", "3",
         "--out", str(tmp_path / "out"),
     ]  # fmt: skip
     result = CliRunner().invoke(cli, command)
@@ -175,11 +181,41 @@ def test_batches_and_the_page(question: Question, tmp_path: Path) -> None:
         ({"k": 0}, "--k: expected at least 1, got 0"),
         ({"batches": (10, 0)}, "--batch: expected sizes of at least 1"),
         ({"strategies": ()}, "at least one strategy"),
+        ({"tests": {"validation": Path("t.json")}}, "this name is that of the set of --val"),
+        ({"tests": {"../../t": Path("t.json")}}, r"--test: expected a name of letters.* got '\.\./\.\./t'"),
+        ({"starts": {"../../esc": "scratch"}}, r"--start: expected a name of letters.* got '\.\./\.\./esc'"),
+        ({"starts": {"..": "scratch"}}, r"--start: expected a name of letters.* got '\.\.'"),
+        ({"batches": (2, 5)}, "--batch from the start scratch: .* drawn by lot, the same for every strategy"),
+        ({"cycles": 1, "starts": {"c": "coco"}}, "--cycles 1 from the start c: .* Use several cycles"),
     ],
 )
 def test_what_cannot_be_asked(question: Question, change: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         check(replace(question, **change))
+
+
+def test_names_on_the_command_line(
+    question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Question] = []
+
+    def remembered(out: Path, question: Question, *_: Any, **__: Any) -> None:
+        asked.append(question)
+        raise DataError("enough")
+
+    monkeypatch.setattr("al_loop.benchmark.sweep.run_benchmark", remembered)
+    home = init_workspace(tmp_path / "home", CLASSES)
+    command = ["-w", str(home.root), "benchmark", "--data", "a", "--val", "b", "--out", str(tmp_path / "out")]
+    CliRunner().invoke(cli, [*command, "--strategies", "random,random, dbal "])
+    assert asked[0].strategies == ("random", "dbal")
+    for option, twice in (
+        ("--test", ["--test", "t=a", "--test", "t=b"]),
+        ("--start", ["--start", "s:a,s:b"]),
+    ):
+        result = CliRunner().invoke(cli, [*command, *twice])
+        assert isinstance(result.exception, ConfigError)
+        assert f"{option}: expected distinct names" in str(result.exception)
+    assert len(asked) == 1
 
 
 def test_another_question_is_refused_and_named(
@@ -217,7 +253,7 @@ def test_more_than_the_pool_is_clipped_and_said(
     outcome, told = run(tmp_path / "a", replace(question, k=5, cycles=9))
     assert outcome.asked.cycles == 3
     assert "9 cycles of 5 are more than the pool's 12 images: 3 cycles" in told.lines
-    outcome, told = run(tmp_path / "b", replace(question, batches=(5, 50, 60)))
+    outcome, told = run(tmp_path / "b", replace(question, strategies=("random",), batches=(5, 50, 60)))
     assert outcome.asked.batches == (5, 12)
     assert "the pool has 12 images: batches of 5, 12" in told.lines
 
@@ -236,6 +272,15 @@ def test_sets_that_cannot_be_used(question: Question, tmp_path: Path) -> None:
     question.validation.write_text(json.dumps(lonely))
     with pytest.raises(DataError, match=f"has no box of {CLASSES[1]}"):
         run(tmp_path / "a", question)
+    bare = json.loads(question.data.read_text())
+    for number, category in enumerate(bare["categories"]):
+        category["name"] = f"other-{number}"
+    (question.data.parent / "bare.json").write_text(json.dumps(bare))
+    tests = {"bare": question.data.parent / "bare.json"}
+    with pytest.raises(
+        DataError, match=r"expected boxes of bolt, nut in the set bare, got none .* is none of"
+    ):
+        run(tmp_path / "c", replace(question, validation=question.data, tests=tests))
     empty = tmp_path / "empty.json"
     empty.write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
     with pytest.raises(DataError, match="no image that can be used as nothing"):

@@ -19,7 +19,7 @@ Chain = tuple[Unit, ...]
 
 @dataclass(frozen=True)
 class Row:
-    """One point of a learning curve. hole: why there is none.
+    """One point of a learning curve. hole: why there is none.  by_lot: no strategy picked, but a lot for all of them.
 
     judged: set -> `al_loop.samples.Metrics` and `al_loop.counts.Counts` as plain data.
     """
@@ -32,6 +32,7 @@ class Row:
     labels: int = 0
     boxes: int = 0
     picked: tuple[str, ...] = ()
+    by_lot: bool = False
     judged: Mapping[str, Any] | None = None
     seconds: Mapping[str, float] | None = None
     hole: str = ""
@@ -79,7 +80,9 @@ def run_chain(
     for unit in chain:
         # Without a model to ask, the first images are drawn by lot: one training serves all strategies.
         shared = replace(unit, strategy=BY_LOT) if model is None else unit
-        point = Row(unit.start, unit.strategy, unit.seed, unit.cycle, unit.batch)
+        point = Row(
+            unit.start, unit.strategy, unit.seed, unit.cycle, unit.batch, by_lot=shared.strategy == BY_LOT
+        )
         try:
             done, model = run_unit(room, shared, model, labelled, reporter)
         except TrainingError as error:

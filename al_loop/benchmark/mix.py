@@ -17,7 +17,7 @@ from al_loop import modelling
 from al_loop.benchmark.asked import MixAsked, remember
 from al_loop.benchmark.judging import fixed_steps, judged
 from al_loop.benchmark.overall import Overall
-from al_loop.benchmark.sets import Sets, read_sets
+from al_loop.benchmark.sets import Sets, check_names, read_sets
 from al_loop.benchmark.starts import Start, start_of
 from al_loop.benchmark.units import folder_of
 from al_loop.coco import summarise
@@ -149,6 +149,7 @@ def check_mix(question: MixQuestion) -> None:
         raise ConfigError(f"--ways: expected some of {', '.join(WAYS)}, got {', '.join(unknown) or 'none'}")
     if len(question.starts) != 1:
         raise ConfigError(f"--mix: expected one --start, got {', '.join(question.starts) or 'none'}")
+    check_names(question.tests, question.starts)
     for name in ("seeds", "iterations"):
         if getattr(question, name) < 1:
             raise ConfigError(f"--{name}: expected at least 1, got {getattr(question, name)}")

@@ -28,8 +28,8 @@ _SET_COLUMNS = {
 
 @dataclass(frozen=True)
 class Picks:
-    """What one strategy picked, over all seeds and cycles. shares: of each class among the boxes; overlap: with the
-    others' picks of the same seed, in their order; pictures: of the first cycle of seed 0.
+    """What one strategy picked itself, over all seeds and cycles. shares: of each class among the boxes; overlap: with the
+    others' picks of the same seed, in their order; pictures: of its first picks of seed 0.
     """
 
     strategy: str
@@ -51,6 +51,7 @@ class Section:
     picks: list[Picks]
     per_class: list[list[str]]
     sets: dict[str, list[list[str]]]
+    by_lot: bool  # whether the first images were
 
 
 def write_page(results: Results, out: Path) -> Path:
@@ -84,6 +85,7 @@ def _section(results: Results, start: str, number: int) -> Section:
         [_picks(results, start, strategy) for strategy in results.outcome.asked.strategies],
         _per_class(results, start),
         {name: _set(results, start, name) for name in ("validation", *results.outcome.sets.tests)},
+        any(row.by_lot for row in results.rows if row.start == start),
     )
 
 
@@ -98,7 +100,8 @@ def _picks(results: Results, start: str, strategy: str) -> Picks:
     for other in asked.strategies:
         shared = [_shared(chosen[seed], results.picked(start, other, seed)) for seed in chosen]
         overlap.append(float(np.mean(shared)) if shared else 0.0)
-    first = next((row.picked for row in results.chain(start, strategy, 0) if row.picked), ())
+    own = (row.picked for row in results.chain(start, strategy, 0) if row.picked and not row.by_lot)
+    first = next(own, ())
     pictures = [thumbnail(known[image].image.path) for image in first[:_SHOWN]]
     return Picks(
         strategy,

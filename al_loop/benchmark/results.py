@@ -55,8 +55,8 @@ class Results:
         return sorted(mine, key=place)
 
     def picked(self, start: str, strategy: str, seed: int) -> list[str]:
-        """Images of a chain in the order of its cycles."""
-        return [image for row in self.chain(start, strategy, seed) for image in row.picked]
+        """Images that the strategy itself picked, in the order of its cycles: not those drawn by lot for all."""
+        return [i for row in self.chain(start, strategy, seed) if not row.by_lot for i in row.picked]
 
     def ends(self, start: str, strategy: str) -> list[Row]:
         """The last point of every chain that got to its end."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from al_loop.coco import read_coco
-from al_loop.errors import DataError
+from al_loop.errors import ConfigError, DataError
 from al_loop.ingest import load_upright
 from al_loop.samples import ImageFile, LabelledImage
 
@@ -22,19 +23,52 @@ class Sets:
     problems: list[str]
 
 
+#: Of tests and starts: they become names of folders.
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_VALIDATION = "validation"
+
+
+def check_names(tests: Iterable[str], starts: Mapping[str, str]) -> None:
+    """Refuse names of tests and starts that cannot be folders, or are taken; ConfigError says which.
+
+    A start that is the path of a file passes: where it is opened, it is said how to import it.
+    """
+    for option, names in (
+        ("--test", tests),
+        ("--start", [n for n in starts if not Path(starts[n]).is_file()]),
+    ):
+        for name in names:
+            if not _NAME.fullmatch(name) or name in (".", ".."):
+                form = "NAME=FILE" if option == "--test" else "NAME:MODEL"
+                raise ConfigError(
+                    f"{option}: expected a name of letters, digits and . _ - (not . or ..), got {name!r}. "
+                    f"Name it otherwise: {option} {form}"
+                )
+    if _VALIDATION in tests:
+        raise ConfigError(
+            "--test validation=...: this name is that of the set of --val. Name the test otherwise: --test NAME=FILE"
+        )
+
+
 def read_sets(pool: Path, validation: Path, tests: Mapping[str, Path], classes: Sequence[str]) -> Sets:
     """Read COCO files. An image of the pool that is also judged on leaves the pool.
 
-    Raises DataError when a set is empty, or the validation set lacks a class of the pool.
+    Raises DataError when a set is empty or has no box, or the validation set lacks a class of the pool.
     """
     problems: list[str] = []
     learnt = _read(pool, classes, problems)
-    judged = {"validation": _read(validation, classes, problems)}
+    judged = {_VALIDATION: _read(validation, classes, problems)}
     judged |= {name: _read(path, classes, problems) for name, path in tests.items()}
-    for name, path in {"pool": pool, "validation": validation, **tests}.items():
-        if not (learnt if name == "pool" else judged[name]):
+    for name, path in {"pool": pool, _VALIDATION: validation, **tests}.items():
+        images = learnt if name == "pool" else judged[name]
+        if not images:
             raise DataError(f"{path} has no image that can be used as {name}{_first(problems)}")
-    absent = _absent(learnt, judged["validation"], classes)
+        if not any(len(item.boxes) for item in images):
+            raise DataError(
+                f"{path}: expected boxes of {', '.join(classes)} in the set {name}, got none that can be used"
+                f"{_first(problems)}. Add some, or correct the names of its categories"
+            )
+    absent = _absent(learnt, judged[_VALIDATION], classes)
     if absent:
         raise DataError(
             f"{validation} has no box of {', '.join(absent)}, which {pool} has: their AP could not be known. "
@@ -48,7 +82,7 @@ def read_sets(pool: Path, validation: Path, tests: Mapping[str, Path], classes: 
         )
     if not kept:
         raise DataError(f"nothing is left to pick from: models are judged on every image of {pool}")
-    return Sets(kept, judged.pop("validation"), judged, problems)
+    return Sets(kept, judged.pop(_VALIDATION), judged, problems)
 
 
 def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[LabelledImage]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from al_loop.benchmark.asked import Asked, remember
 from al_loop.benchmark.chains import Row, run_all
 from al_loop.benchmark.crew import crew_of
-from al_loop.benchmark.sets import Sets, read_sets
-from al_loop.benchmark.starts import start_of
+from al_loop.benchmark.sets import Sets, check_names, read_sets
+from al_loop.benchmark.starts import COCO, SCRATCH, start_of
 from al_loop.benchmark.units import Room
 from al_loop.coco import summarise
 from al_loop.config import Config
@@ -124,6 +124,20 @@ def check(question: Question) -> None:
         raise ConfigError(f"--batch: expected sizes of at least 1, got {min(question.batches)}")
     if not question.strategies or not question.starts:
         raise ConfigError("expected at least one strategy and one start")
+    check_names(question.tests, question.starts)
+    _refuse_lots(question)
+
+
+def _refuse_lots(question: Question) -> None:
+    """Without a model the first images are drawn by lot, the same for all: one cycle from there compares nothing."""
+    bare = [name for name, what in question.starts.items() if what in (SCRATCH, COCO)]
+    once = "--batch" if question.batches else "--cycles 1" if question.cycles == 1 else ""
+    if bare and once and question.strategies != ("random",):
+        raise ConfigError(
+            f"{once} from the start {', '.join(bare)}: without a model the first images are drawn by lot, the same for every "
+            "strategy, so there is nothing to compare. Use several cycles (--k 25 --cycles 4), start from a model "
+            "(--start current), or ask for --strategies random alone"
+        )
 
 
 def _cycles(question: Question, pool: int) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from al_loop.benchmark.mix import MixQuestion
     from al_loop.workspace import Workspace
 
+T = TypeVar("T")
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -113,8 +115,8 @@ def benchmark(
         home = open_workspace(start)
     except WorkspaceError as error:
         raise WorkspaceError(f"a benchmark takes classes and settings from a workspace: {error}") from None
-    judged_on = dict(map(_test, tests))
-    begun = dict(map(_named, _words(starts or ("scratch" if mix else "current"))))
+    judged_on = _distinct("--test", map(_test, tests))
+    begun = _distinct("--start", map(_named, _words(starts or ("scratch" if mix else "current"))))
     if mix:
         if jobs is not None or ray is not None:
             raise ConfigError("--mix trains its cells one after another: leave --jobs and --ray out")
@@ -166,7 +168,20 @@ def _mix(home: Workspace, out: Path, grid: MixQuestion, *, resume: bool) -> None
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))
+    """What stands between the commas, each once."""
+    return tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
+
+
+def _distinct(option: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
+    """By name; ConfigError where two have the same."""
+    found: dict[str, T] = {}
+    for name, what in pairs:
+        if name in found:
+            raise ConfigError(
+                f"{option}: expected distinct names, got {name} twice, for {found[name]} and {what}"
+            )
+        found[name] = what
+    return found
 
 
 def _test(text: str) -> tuple[str, Path]:
