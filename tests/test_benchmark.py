@@ -308,7 +308,7 @@ def test_a_node_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
         pytest.raises(ConfigError, match=r"does not see .*/out: expected a folder that all nodes share"),
     ):
         assert crew is not None
-        list(crew([chain]))
+        list(crew.run([chain]))
 
 
 def test_without_ray_it_says_how_to_get_it(

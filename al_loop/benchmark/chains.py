@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from al_loop.benchmark.overall import Overall
+from al_loop.benchmark.overall import Overall, Worked
 from al_loop.benchmark.units import Room, Unit, forget_weights, judge_start, run_unit
 from al_loop.console import Reporter
 from al_loop.errors import TrainingError
@@ -38,8 +38,22 @@ class Row:
     hole: str = ""
 
 
-#: Runs chains in other processes; results and lines to print come in the order of the chains.
-Crew = Callable[[Sequence[Chain]], Iterator[tuple[list[Row], list[str]]]]
+@dataclass(frozen=True)
+class Ended:
+    """A chain that others ran: its number among those they were given, its points, and what they had to say."""
+
+    number: int
+    rows: list[Row]
+    lines: list[str]
+    worked: Worked
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Others who run chains, so many abreast. run: gives them as they end, in whatever order."""
+
+    abreast: int
+    run: Callable[[Sequence[Chain]], Iterator[Ended]]
 
 
 def run_all(room: Room, crew: Crew | None, reporter: Reporter) -> list[Row]:
@@ -52,23 +66,36 @@ def run_all(room: Room, crew: Crew | None, reporter: Reporter) -> list[Row]:
                 for seed in range(room.asked.seeds):
                     rows.append(Row(start, strategy, seed, 0, 0, judged=begun["judged"]))
     chains = list(_chains(room))
-    if crew is None:
-        whole = Overall(reporter, sum(map(len, chains)))
-        for chain in chains:
-            reporter.line(f"{_name(chain)} ({whole})")
-            made = run_chain(room, chain, whole, whole.step)
-            whole.skip(len(chain) - sum(not row.hole for row in made))  # what comes after a hole
-            rows += made
-        return rows
-    # First what chains have in common, so that no two processes do the same.
-    for some in (_by_lot(room, chains), chains):
-        whole = Overall(reporter, len(some))
-        for chain, (made, lines) in zip(some, crew(some), strict=True):
-            whole.step()
-            for line in (*lines, f"{_name(chain)} is done ({whole})"):
-                reporter.line(line)
-            rows += made if some is chains else []
+    return rows + (_alone(room, chains, reporter) if crew is None else _abreast(room, chains, crew, reporter))
+
+
+def _alone(room: Room, chains: Sequence[Chain], reporter: Reporter) -> list[Row]:
+    """Chain after chain, in this process."""
+    rows, whole = list[Row](), Overall(reporter, sum(map(len, chains)))
+    for chain in chains:
+        reporter.line(f"{_name(chain)} ({whole})")
+        made = run_chain(room, chain, whole, whole.step)
+        whole.skip(len(chain) - sum(not row.hole for row in made))  # what comes after a hole
+        rows += made
     return rows
+
+
+def _abreast(room: Room, chains: Sequence[Chain], crew: Crew, reporter: Reporter) -> list[Row]:
+    """First what chains have in common, so that no two do the same; then the rest of them. A part is a training."""
+    lots = _by_lot(room, chains)
+    mine = [len(chain) - (room.starts[chain[0].start].model is None) for chain in chains]
+    whole = Overall(reporter, len(lots) + sum(mine), crew.abreast)
+    made: dict[int, list[Row]] = {}
+    with reporter.progress("trainings") as bar:
+        whole.show(bar)
+        for some, parts in ((lots, [1] * len(lots)), (chains, mine)):
+            for ended in crew.run(some):
+                whole.add(parts[ended.number], ended.worked)
+                whole.show(bar)
+                for line in (*ended.lines, f"{_name(some[ended.number])} is done ({whole})"):
+                    reporter.line(line)
+                made[ended.number] = ended.rows  # of the lots it is overwritten: chains read them, too
+    return [row for number in range(len(chains)) for row in made[number]]
 
 
 def run_chain(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from al_loop.benchmark.asked import FILE
-from al_loop.benchmark.chains import Chain, Crew, Row, run_chain
+from al_loop.benchmark.chains import Chain, Crew, Ended, run_chain
+from al_loop.benchmark.overall import Overall
 from al_loop.benchmark.units import Room
 from al_loop.cluster import joined
 from al_loop.console import Silent
@@ -29,13 +31,14 @@ def crew_of(opening: Opening, out: Path, jobs: int | None, ray: str | None) -> I
     cluster as many as it has GPUs, else nodes.  ray: address of a cluster.  Raises ClusterError where it cannot be used.
     """
     if ray is None:
-        yield None if jobs in (None, 1) else lambda chains: _here(opening, chains, jobs or 1)
+        yield None if jobs in (None, 1) else Crew(jobs or 1, lambda chains: _here(opening, chains, jobs or 1))
         return
     with joined(ray) as cluster:
-        yield lambda chains: _on_nodes(cluster, opening, out, chains, jobs)
+        share = _share(cluster, jobs)
+        yield Crew(share.abreast, lambda chains: _on_nodes(cluster, opening, out, chains, share))
 
 
-def _here(opening: Opening, chains: Sequence[Chain], jobs: int) -> Iterator[tuple[list[Row], list[str]]]:
+def _here(opening: Opening, chains: Sequence[Chain], jobs: int) -> Iterator[Ended]:
     """In processes of their own, each with its share of the cores."""
     if not chains:
         return
@@ -45,7 +48,13 @@ def _here(opening: Opening, chains: Sequence[Chain], jobs: int) -> Iterator[tupl
     try:
         # Spawned: a fork of a process that has used torch's threads hangs.
         with ProcessPoolExecutor(min(jobs, len(chains)), get_context("spawn"), _enter, (opening,)) as crew:
-            yield from crew.map(_work, chains)
+            given = [crew.submit(_work, number, chain) for number, chain in enumerate(chains)]
+            try:
+                for done in as_completed(given):
+                    yield done.result()
+            except BaseException:
+                crew.shutdown(wait=False, cancel_futures=True)  # what is left is not begun
+                raise
     finally:
         for name, value in kept.items():
             if value is None:
@@ -62,23 +71,44 @@ def _enter(opening: Opening) -> None:
     _room = opening()
 
 
-def _work(chain: Chain) -> tuple[list[Row], list[str]]:
+def _work(number: int, chain: Chain) -> Ended:
     assert _room is not None  # _enter came first
+    return _ended(_room, number, chain)
+
+
+def _ended(room: Room, number: int, chain: Chain) -> Ended:
+    """Run a chain, and time its parts where they are run."""
     told = Silent()
-    return run_chain(_room, chain, told), told.lines
+    whole = Overall(told, len(chain))
+    return Ended(number, run_chain(room, chain, told, whole.step), told.lines, whole.worked)
 
 
-def _on_nodes(
-    ray: Any, opening: Opening, out: Path, chains: Sequence[Chain], jobs: int | None
-) -> Iterator[tuple[list[Row], list[str]]]:
-    """A task for each chain, with its share of the cluster's cores and, where it has some, a GPU."""
+@dataclass(frozen=True)
+class _Share:
+    """What each chain gets of a cluster, and how many find room at a time."""
+
+    cores: int
+    gpus: int
+    abreast: int
+
+
+def _share(ray: Any, jobs: int | None) -> _Share:
     total = ray.cluster_resources()
     cores, gpus = int(total.get("CPU", 1)), int(total.get("GPU", 0))
     widest = max((int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]), default=1)
     side_by_side = jobs or gpus or sum(bool(node["Alive"]) for node in ray.nodes())
     share = max(1, min(cores // side_by_side, widest))
-    task = ray.remote(_work_there).options(num_cpus=share, num_gpus=min(gpus, 1), max_retries=0)
-    for reference in [task.remote(opening, out, chain) for chain in chains]:
+    return _Share(share, min(gpus, 1), max(1, min(side_by_side, gpus or side_by_side, cores // share)))
+
+
+def _on_nodes(
+    ray: Any, opening: Opening, out: Path, chains: Sequence[Chain], share: _Share
+) -> Iterator[Ended]:
+    """A task for each chain, with its share of the cluster's cores and, where it has some, a GPU."""
+    task = ray.remote(_work_there).options(num_cpus=share.cores, num_gpus=share.gpus, max_retries=0)
+    left = [task.remote(opening, out, number, chain) for number, chain in enumerate(chains)]
+    while left:
+        (reference,), left = ray.wait(left, num_returns=1)
         try:
             yield ray.get(reference)
         except ray.exceptions.RayTaskError as error:
@@ -92,12 +122,11 @@ def _on_nodes(
             ) from None
 
 
-def _work_there(opening: Opening, out: Path, chain: Chain) -> tuple[list[Row], list[str]]:
+def _work_there(opening: Opening, out: Path, number: int, chain: Chain) -> Ended:
     """On a node, which reads the sets anew for every chain: that is little beside a training."""
     if not (out / FILE).is_file():
         raise ConfigError(
             f"node {platform.node()} of the Ray cluster does not see {out}: expected a folder that all nodes share, for "
             "--out as for the sets and the workspace. Name one, or leave --ray out"
         )
-    told = Silent()
-    return run_chain(opening(), chain, told), told.lines
+    return _ended(opening(), number, chain)
