@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,12 @@ def test_a_training_that_fails_is_a_hole(
     assert [c.way for c in mix.cells if c.hole] == ["joint"]
     assert any("the loss is nan" in line for line in told.lines)
     assert "hole: joint/real-4/rendered-6/seed-0: the loss is nan" in mix_words(Mixed(mix))
-    assert all(row[0] != "joint" for row in mix_table(Mixed(mix)))
+    (row,) = (row for row in mix_table(Mixed(mix)) if row[0] == "joint")
+    assert row[1:6] == ["4", "6", "hole", "hole", "hole"]
+    page = write_mix(Mixed(mix), tmp_path / "out")[2].read_text()
+    assert "Holes.</strong> joint, 4 photographs, 6 rendered, seed 0: the loss is nan" in page
+    (told_of,) = (part for part in page.split("<h3>") if part.startswith("On the set other"))
+    assert {"precision", "recall"} <= set(re.findall(r">([\w ]+)</th>", told_of))
 
 
 def test_amounts_are_counts_or_shares() -> None:

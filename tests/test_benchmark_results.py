@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +14,12 @@ from factories import CLASSES
 from al_loop.benchmark.asked import Asked
 from al_loop.benchmark.chains import Row
 from al_loop.benchmark.pace import Pace
+from al_loop.benchmark.page import write_page
 from al_loop.benchmark.results import Results
 from al_loop.benchmark.savings import savings_words
 from al_loop.benchmark.sets import Sets
 from al_loop.benchmark.sweep import Outcome
-from al_loop.benchmark.tables import every_seed, summary, table
+from al_loop.benchmark.tables import every_seed, summary, table, write_files
 from al_loop.config import Config
 
 #: A curve: AP of every cycle; None for the hole that ends it.
@@ -42,7 +46,7 @@ def _rows(strategy: str, curves: Sequence[Curve], labels: Sequence[int] | None) 
     for seed, curve in enumerate(curves):
         for cycle, value in enumerate(curve, start=1):
             many = labels[cycle - 1] if labels else 25 * cycle
-            judged: dict[str, Any] = {"validation": {"ap": value}}
+            judged: dict[str, Any] = {"validation": {"ap": value, "per_class": dict.fromkeys(CLASSES)}}
             if value is None:
                 yield Row("m", strategy, seed, cycle, 0, hole="the loss is nan")
                 break
@@ -137,3 +141,47 @@ def test_chains_of_different_labels_share_a_range() -> None:
     # Both rise by 0.1 a label: the same curve, the same area.
     assert found.areas("m", "random")[0] == pytest.approx(0.3)
     assert found.areas("m", "dbal")[0] == pytest.approx(0.3)
+
+
+def test_one_seed_of_one_strategy_says_so_too() -> None:
+    assert "one seed: nothing here says what is chance" in "\n".join(summary(results({"dbal": [(0.1, 0.2)]})))
+    assert not [line for line in summary(results({"dbal": [(0.1, 0.2)] * 2})) if "one seed" in line]
+    # Where a difference says it, it is not said twice.
+    both = summary(results({"dbal": [(0.1, 0.2)], "random": [(0.1, 0.2)]}))
+    assert len([line for line in both if "one seed" in line]) == 1
+
+
+def test_numbers_beside_the_text(tmp_path: Path) -> None:
+    curves = {
+        "random": [(0.1, 0.2, 0.3)] * 2,
+        "dbal": [(0.1, 0.4, 0.4), (0.1, 0.3, 0.3)],
+        "margin": [(0.1, None)],
+    }
+    table, plain = write_files(results(curves), tmp_path)
+    found = json.loads(plain.read_text())["starts"]["m"]
+    assert found["areas"]["random"]["by_seed"] == {"0": pytest.approx(0.2), "1": pytest.approx(0.2)}
+    assert found["areas"]["dbal"]["mean"] == pytest.approx((0.325 + 0.25) / 2)
+    assert found["areas"]["margin"] == {"by_seed": {}}
+    (apart,) = found["differences"]
+    assert (apart["strategy"], apart["reference"]) == ("dbal", "random")
+    assert apart["mean"] == pytest.approx((0.125 + 0.05) / 2)
+    assert apart["low"] < apart["mean"] < apart["high"]
+    assert found["savings"]["ap"] == pytest.approx(0.3)
+    dbal = found["savings"]["strategies"]["dbal"]
+    assert dbal["labels"] == pytest.approx(45)  # the mean is 0.1 at 25 and 0.35 at 50
+    assert dbal["of_random"] == pytest.approx(45 / 75)
+    assert dbal["by_seed"] == {"0": pytest.approx(25 + 25 * 2 / 3), "1": pytest.approx(50)}
+    assert dbal["minus_random"]["seeds"] == 2
+    with table.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["hole"]]
+    assert [(row["strategy"], row["cycle"], row["labels"], row["boxes"], row["minutes"]) for row in rows] == [
+        ("margin", "2", "", "", "")
+    ]
+
+
+def test_all_holes_are_drawn_without_a_warning_and_told_how_to_mend(tmp_path: Path) -> None:
+    found = results({"random": [(None,)], "dbal": [(None,)]})
+    page = write_page(found, tmp_path).read_text()
+    assert page.count("<svg") == 3
+    assert "another --out" in page
+    assert "another --out" in summary(found)[-1]

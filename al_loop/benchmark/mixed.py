@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from al_loop.benchmark.curves import Interval, over_seeds
+from al_loop.benchmark.curves import over_seeds
 from al_loop.benchmark.heat import draw_heat
 from al_loop.benchmark.mix import REAL, RENDERED, Mix
+from al_loop.benchmark.tables import HOLE, MEND, mean_cell
 from al_loop.files import write_atomically, write_json
 from al_loop.report.write import environment
 from al_loop.workspace import now
@@ -26,8 +28,13 @@ _COLUMNS = (
     "images_right", "seconds_train", "hole",
 )  # fmt: skip
 _HEAD = (
-    "way", "photographs", "rendered", "AP", "AP50", "right", "misclassified", "missed", "false", "images right",
+    "way", "photographs", "rendered", "AP", "AP50", "precision", "recall", "right", "misclassified", "missed", "false", "images right",
     "training, s", "more than photographs alone", "p, one-sided",
+)  # fmt: skip
+#: The numbers between AP and the test, as `_HEAD` calls them.
+_FORMS: Mapping[str, str] = MappingProxyType(
+    {"ap50": ".3f", "precision": ".3f", "recall": ".3f", **dict.fromkeys(_COUNTS, ".1f"), "images_right": ".0%",
+     "seconds": ".0f"}
 )  # fmt: skip
 
 
@@ -61,10 +68,10 @@ class Mixed:
     def __init__(self, mix: Mix) -> None:
         """Take a study that is done."""
         self.mix = mix
-        self._cells = {(c.way, c.real, c.synthetic, c.seed): c for c in mix.cells if c.judged}
+        self._cells = {(c.way, c.real, c.synthetic, c.seed): c for c in mix.cells}
 
     def places(self) -> list[tuple[str, int, int]]:
-        """Every (way, real, synthetic) that some seed has, single kinds first."""
+        """Every (way, real, synthetic), holes too, single kinds first."""
         first = {REAL: 0, RENDERED: 1}
         found = {(c.way, c.real, c.synthetic) for c in self._cells.values()}
         return sorted(found, key=lambda at: (first.get(at[0], 2), at))
@@ -102,18 +109,15 @@ class Mixed:
 
 
 def mix_table(mixed: Mixed, name: str = "validation") -> list[list[str]]:
-    """A row for every place, means over the seeds; a head first."""
-    rows = [list(_HEAD)]
+    """A row for every place, means over the seeds that have it; a head first."""
+    rows, seeds = [list(_HEAD)], mixed.mix.asked.seeds
     for at in mixed.places():
         way, real, synthetic = at
-        cells = [_interval(over_seeds(list(mixed.values(at, "ap", name).values())))]
-        for key, form in (
-            ("ap50", ".3f"),
-            *((c, ".1f") for c in _COUNTS),
-            ("images_right", ".0%"),
-            ("seconds", ".0f"),
-        ):
-            cells.append(format(float(np.mean(list(mixed.values(at, key, name).values()))), form))
+        found = list(mixed.values(at, "ap", name).values())
+        cells = [mean_cell(over_seeds(found) if found else None, seeds)]
+        for key, form in _FORMS.items():
+            values = list(mixed.values(at, key, name).values())
+            cells.append(format(float(np.mean(values)), form) if values else HOLE)
         tested = mixed.tested(at) if name == "validation" else None
         gain = f"{tested.gain:+.3f}" if tested else "–"
         p = "–" if tested is None or tested.p is None else _p(tested.p)
@@ -145,8 +149,9 @@ def mix_words(mixed: Mixed) -> list[str]:
         else:
             said += f": no evidence that it is more (one-sided p {_p(tested.p)}, {tested.seeds} seeds)"
         lines.append(said)
-    holes = [cell for cell in mixed.mix.cells if cell.hole]
-    return lines + [f"hole: {c.name.removeprefix('mix/')}: {c.hole}" for c in holes]
+    holes = [c for c in mixed.mix.cells if c.hole]
+    lines += [f"hole: {c.name.removeprefix('mix/')}: {c.hole}" for c in holes]
+    return [*lines, MEND] if holes else lines
 
 
 def write_mix(mixed: Mixed, out: Path) -> tuple[Path, Path, Path]:
@@ -195,16 +200,14 @@ def _page(mixed: Mixed) -> str:
         table=mix_table(mixed),
         tests={name: mix_table(mixed, name) for name in sets.tests},
         words=mix_words(mixed),
+        holes=[c for c in mixed.mix.cells if c.hole],
+        mend=MEND,
         written=now(),
     )
 
 
 def _mark(tested: Tested | None) -> bool:
     return tested is not None and tested.p is not None and tested.p < LEVEL
-
-
-def _interval(value: Interval) -> str:
-    return f"{value.mean:.3f}" + ("" if value.error is None else f" ± {value.error:.3f}")
 
 
 def _p(value: float) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from al_loop.benchmark.picture import draw_curves
 from al_loop.benchmark.results import Results
 from al_loop.benchmark.savings import savings_words
-from al_loop.benchmark.tables import HOLE, differences, every_seed, table
+from al_loop.benchmark.tables import HOLE, MEND, differences, every_seed, table
 from al_loop.files import write_atomically
 from al_loop.report.pictures import thumbnail
 from al_loop.report.write import environment
@@ -66,6 +66,7 @@ def write_page(results: Results, out: Path) -> Path:
             sets=results.outcome.sets,
             sections=sections,
             holes=[row for row in results.rows if row.hole],
+            mend=MEND,
             written=now(),
             pace=results.pace,
         )

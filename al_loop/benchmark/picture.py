@@ -67,7 +67,8 @@ def _dress(axes: Any, cost: str, places: list[float]) -> None:
     )
     axes.set_ylabel("AP on the validation set")
     bare_axes(axes, _INK, _FAINT)
-    axes.legend(frameon=False, labelcolor="linecolor", ncols=2)
+    if axes.get_legend_handles_labels()[0]:  # none where all is holes
+        axes.legend(frameon=False, labelcolor="linecolor", ncols=2)
 
 
 def _colour(number: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from al_loop.benchmark.curves import Interval, cost_to_reach, paired
@@ -96,7 +96,7 @@ def savings_plain(found: Savings | None) -> dict[str, Any] | None:
             "hole": reach.hole,
             "of_random": found.ratio(reach),
             "by_seed": {str(seed): labels for seed, labels in reach.by_seed.items()},
-            "minus_random": found.apart(reach),
+            "minus_random": None if (apart := found.apart(reach)) is None else asdict(apart),
         }
         for reach in found.reached
     }

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from al_loop.benchmark.chains import Row
 from al_loop.benchmark.curves import Interval, over_seeds, paired, verdict
 from al_loop.benchmark.results import Results, ap, place
-from al_loop.benchmark.savings import savings_words
+from al_loop.benchmark.savings import savings, savings_plain, savings_words
 from al_loop.files import write_atomically, write_json
 
 #: Strategies that every other is held against.
 REFERENCES = ("random", "dbal")
 #: In place of a number that no seed has.
 HOLE = "hole"
+#: What to do about holes.
+MEND = "--resume tries holes again as they are; with other settings, as a lower lr, begin anew: another --out"
 _JUDGED = (
     "ap", "ap50", "ap75", "precision", "recall", "right", "misclassified", "missed", "false", "images_right",
 )  # fmt: skip
@@ -34,23 +37,26 @@ def summary(results: Results) -> list[str]:
         lines += _table(results, start)
         lines += [f"  {line}" for line in (*differences(results, start), *savings_words(results, start))]
     lines += ["", f"annotator minutes: {results.pace}"]
+    if asked.seeds == 1 and not any(_apart(results, start) for start in asked.starts):
+        lines.append("one seed: nothing here says what is chance; run more: --seeds 5 --resume")
     holes = [row for row in results.rows if row.hole]
     lines += [f"hole: {r.start}/{r.strategy}/seed-{r.seed}, cycle {r.cycle}: {r.hole}" for r in holes]
-    return lines
+    return [*lines, MEND] if holes else lines
 
 
 def write_files(results: Results, out: Path) -> tuple[Path, Path]:
-    """Write results.csv, a line for every point and set, and results.json with the picks."""
+    """Write results.csv, a line for every point and set, and results.json with the picks and what they say."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_COLUMNS)
     for row in results.rows:
+        cost = ("", "", "") if row.hole else (row.labels, row.boxes, f"{results.minutes(row):.1f}")
         for name, judged in (row.judged or {"": {}}).items():
             seconds = row.seconds or {}
             table.writerow(
                 [
-                    row.start, row.strategy, row.seed, row.cycle, row.batch, row.labels, row.boxes,
-                    f"{results.minutes(row):.1f}", name,
+                    row.start, row.strategy, row.seed, row.cycle, row.batch,
+                    *cost, name,
                     *(f"{judged[key]:.6g}" if key in judged else "" for key in _JUDGED),
                     *(f"{seconds[key]:.1f}" if key in seconds else "" for key in ("select", "train")),
                     row.hole,
@@ -58,7 +64,9 @@ def write_files(results: Results, out: Path) -> tuple[Path, Path]:
             )  # fmt: skip
     data, plain = out / "results.csv", out / "results.json"
     write_atomically(data, text.getvalue().encode())
-    write_json(plain, {"points": [_plain(row) for row in results.rows], "summary": summary(results)})
+    starts = {start: numbers(results, start) for start in results.outcome.asked.starts}
+    points = [_plain(row) for row in results.rows]
+    write_json(plain, {"points": points, "starts": starts, "summary": summary(results)})
     return data, plain
 
 
@@ -77,7 +85,7 @@ def table(results: Results, start: str) -> list[list[str]]:
         values = {point.place: point.ap for point in results.points(start, strategy, "labels")}
         areas = list(results.areas(start, strategy).values())
         means = [*(values.get(at) for at in heads), over_seeds(areas) if areas else None]
-        rows.append([strategy, *(cell(value, seeds) for value in means)])
+        rows.append([strategy, *(mean_cell(value, seeds) for value in means)])
     return rows
 
 
@@ -97,18 +105,41 @@ def every_seed(results: Results, start: str) -> list[list[str]]:
 
 def differences(results: Results, start: str) -> list[str]:
     """Each strategy against the references, in words."""
-    asked, lines, said = results.outcome.asked, list[str](), set[frozenset[str]]()
+    return ["area, " + verdict(*names, apart) for names, apart in _apart(results, start).items()]
+
+
+def numbers(results: Results, start: str) -> dict[str, Any]:
+    """Areas, differences and savings of a start as plain data: what the text rounds."""
+    areas = {strategy: results.areas(start, strategy) for strategy in results.strategies}
+    return {
+        "areas": {
+            strategy: {
+                "by_seed": {str(seed): value for seed, value in found.items()},
+                **(asdict(over_seeds(list(found.values()))) if found else {}),
+            }
+            for strategy, found in areas.items()
+        },
+        "differences": [
+            {"strategy": ours, "reference": theirs, **asdict(apart)}
+            for (ours, theirs), apart in _apart(results, start).items()
+        ],
+        "savings": savings_plain(savings(results, start)),
+    }
+
+
+def _apart(results: Results, start: str) -> dict[tuple[str, str], Interval]:
+    """(strategy, reference) -> difference in area by seed, each pair once."""
+    found: dict[tuple[str, str], Interval] = {}
     for reference in REFERENCES:
-        theirs = results.areas(start, reference) if reference in asked.strategies else {}
-        for strategy in asked.strategies:
-            ours, pair = results.areas(start, strategy), frozenset((strategy, reference))
-            if len(pair) == 2 and pair not in said and ours.keys() & theirs.keys():
-                lines.append("area, " + verdict(strategy, reference, paired(ours, theirs)))
-                said.add(pair)
-    return lines
+        theirs = results.areas(start, reference) if reference in results.strategies else {}
+        for strategy in results.strategies:
+            ours = results.areas(start, strategy)
+            if strategy != reference and (reference, strategy) not in found and ours.keys() & theirs.keys():
+                found[strategy, reference] = paired(ours, theirs)
+    return found
 
 
-def cell(value: Interval | None, seeds: int) -> str:
+def mean_cell(value: Interval | None, seeds: int) -> str:
     """Mean ± standard error; of fewer than all seeds, with how many they are."""
     if value is None:
         return HOLE
