@@ -216,15 +216,24 @@ def test_every_way_takes_as_many_steps(
         assert len(taken) == iterations
 
 
-def test_cells_do_not_run_side_by_side(tmp_path: Path, question: MixQuestion) -> None:
+def test_options_that_mean_nothing_are_refused(tmp_path: Path, question: MixQuestion) -> None:
     home = init_workspace(tmp_path / "home", CLASSES)
     command = [
-        "-w", str(home.root), "benchmark", "--mix", "--data", str(question.data), "--val", str(question.validation),
-        "--out", str(tmp_path / "out"), "--jobs", "2",
+        "-w", str(home.root), "benchmark", "--data", str(question.data), "--val", str(question.validation),
+        "--out", str(tmp_path / "out"),
     ]  # fmt: skip
-    result = CliRunner().invoke(cli, command)
-    assert isinstance(result.exception, ConfigError)
-    assert "leave --jobs and --ray out" in str(result.exception)
+
+    def refused(*options: str) -> str:
+        result = CliRunner().invoke(cli, [*command, *options])
+        assert isinstance(result.exception, ConfigError)
+        return str(result.exception)
+
+    assert "one cell after another: leave --jobs out" in refused("--mix", "--jobs", "2")
+    assert "leave --strategies and --k out" in refused("--mix", "--strategies", "nope", "--k", "0")
+    assert "leave --early-stop and --target out" in refused("--mix", "--early-stop", "--target", "0.3")
+    # Also where what is given is the default.
+    assert "leave --cycles out" in refused("--mix", "--cycles", "4")
+    assert refused("--real", "0", "--ways", "joint").startswith("--real, --ways: expected with --mix")
 
 
 def test_one_sided_by_hand() -> None:

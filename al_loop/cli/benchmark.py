@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from al_loop.console import Terminal
 from al_loop.errors import ConfigError, WorkspaceError
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _FILE = click.Path(path_type=Path, dir_okay=False)
+#: Options that a grid of trainings does not read, and those that nothing else does.
+_NO_MIX = (
+    "strategies", "k", "cycles", "batches", "early", "anew", "seconds_per_image", "seconds_per_box", "target", "jobs",
+    "ray",
+)  # fmt: skip
+_MIX_ALONE = ("rendered", "real", "synthetic", "ways")
 
 
 @click.command()
@@ -71,9 +78,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--ray", metavar="ADDRESS", help="Run the chains on a Ray cluster: auto, HOST:PORT, local.")
 @click.option("--resume", is_flag=True, help="Go on with the benchmark in --out.")
-@click.pass_obj
+@click.pass_context
 def benchmark(
-    start: Path | None,
+    context: click.Context,
     data: Path,
     validation: Path,
     tests: tuple[str, ...],
@@ -112,14 +119,13 @@ def benchmark(
     from al_loop.workspace import open_workspace
 
     try:
-        home = open_workspace(start)
+        home = open_workspace(context.obj)
     except WorkspaceError as error:
         raise WorkspaceError(f"a benchmark takes classes and settings from a workspace: {error}") from None
+    _refuse_of_the_other(context, mix)
     judged_on = _distinct("--test", map(_test, tests))
     begun = _distinct("--start", map(_named, _words(starts or ("scratch" if mix else "current"))))
     if mix:
-        if jobs is not None or ray is not None:
-            raise ConfigError("--mix trains its cells one after another: leave --jobs and --ray out")
         grid = MixQuestion(
             data,
             validation,
@@ -154,6 +160,23 @@ def benchmark(
     for line in summary(results):
         click.echo(line)
     click.echo(f"\n{table}\n{plain}\n{write_page(results, out)}")
+
+
+def _refuse_of_the_other(context: click.Context, mix: bool) -> None:
+    """Refuse options that were given and mean nothing in this kind of benchmark."""
+    given = [
+        max(option.opts, key=len)
+        for option in context.command.params
+        if option.name in (_NO_MIX if mix else _MIX_ALONE)
+        and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT
+    ]
+    if given and mix:
+        raise ConfigError(
+            "--mix trains a grid of --real and --synthetic by --ways, one cell after another: "
+            f"leave {' and '.join(given)} out"
+        )
+    if given:
+        raise ConfigError(f"{', '.join(given)}: expected with --mix, got none. Add --mix, or leave them out")
 
 
 def _mix(home: Workspace, out: Path, grid: MixQuestion, *, resume: bool) -> None:
