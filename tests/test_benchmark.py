@@ -246,6 +246,33 @@ def test_another_question_is_refused_and_named(
         run(tmp_path / "full", question)
 
 
+def test_settings_that_nothing_reads_may_change(
+    question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("al_loop.benchmark.sweep.run_all", lambda *_: [])
+    out, replaced = tmp_path / "out", msgspec.structs.replace
+
+    def resumed(config: Config) -> Outcome:
+        return run_benchmark(out, question, config, None, Silent(), resume=True)
+
+    first, _ = run(out, question)
+    other = replaced(CONFIG, name="line 4", cycle=replaced(CONFIG.cycle, k=7, strategy="margin", explore=0.5))
+    other = replaced(other, label_studio=replaced(CONFIG.label_studio, port=9000))
+    other = replaced(other, monitor=replaced(CONFIG.monitor, settle_s=1.0))
+    # Units are known by their settings: as asked first, so that what is done is found again.
+    assert resumed(other).asked == first.asked
+    for changed, says in (
+        (
+            replaced(other, cycle=replaced(CONFIG.cycle, beta=3.0)),
+            r"settings\.cycle\.beta: was 2\.0, now 3\.0\)",
+        ),
+        (replaced(other, train=replaced(CONFIG.train, lr=0.1)), r"settings\.train\.lr: was None, now 0\.1\)"),
+        (replaced(other, device="auto"), r"settings\.device: was 'cpu', now 'auto'\)"),
+    ):
+        with pytest.raises(ConfigError, match=rf"was asked for something else \({says}"):
+            resumed(changed)
+
+
 def test_more_than_the_pool_is_clipped_and_said(
     question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,17 @@ def test_a_grid_is_trained_once_and_grows(
     assert "http" not in page.replace("http-equiv", "")
 
 
+def test_settings_of_the_cycle_may_change(
+    question: MixQuestion, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixing._Study, "run", lambda *_: [])
+    first, _ = run(tmp_path / "out", question, workspace)
+    replaced = msgspec.structs.replace
+    other = replaced(CONFIG, name="line 4", cycle=replaced(CONFIG.cycle, beta=9.0))
+    again = run_mix(tmp_path / "out", question, other, workspace, Silent(), resume=True)
+    assert again.asked == first.asked
+
+
 @pytest.mark.train
 def test_a_frozen_backbone_does_not_move(workspace: Workspace, tmp_path: Path, question: MixQuestion) -> None:
     import torch

@@ -13,6 +13,8 @@ from al_loop.files import read_json, write_json
 
 #: Where the question is kept.
 FILE = "benchmark.json"
+#: Settings that trainings and judging read; all others may change between two runs of a benchmark.
+_READ = ("classes", "device", "gpus", "model", "pretrain", "train")
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +42,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     settings: Config
 
     growing: ClassVar[tuple[str, ...]] = ("starts", "strategies", "seeds", "cycles", "batches")
+    read: ClassVar[tuple[str, ...]] = (*_READ, "score", "cycle.beta", "cycle.candidates")
 
 
 class MixAsked(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,13 +64,33 @@ class MixAsked(msgspec.Struct, frozen=True, kw_only=True):
     settings: Config
 
     growing: ClassVar[tuple[str, ...]] = ("ways", "seeds", "real", "synthetic")
+    read: ClassVar[tuple[str, ...]] = (*_READ, "score")
+
+
+def kept_settings(out: Path, config: Config, kind: type[Asked | MixAsked]) -> Config:
+    """The settings that the results in a folder were made with, where those of now differ in nothing that is read.
+
+    Units are known by all of their settings: with these, what is done is found again.
+    """
+    path = out / FILE
+    before = read_json(path).get("settings") if path.is_file() else None
+    now = msgspec.to_builtins(config)
+    if before is None or any(_part(before, key) != _part(now, key) for key in kind.read):
+        return config
+    try:
+        return msgspec.convert(before, Config)
+    except (
+        msgspec.ValidationError
+    ):  # of another version: the difference is named when the questions are compared
+        return config
 
 
 def remember(out: Path, asked: Asked | MixAsked, *, resume: bool) -> None:
     """Write the question into the folder, or hold it against the one that is there.
 
     Raises ConfigError where a benchmark is there and `resume` is not given, or where it was asked for something else:
-    more of what is `growing` is no difference, since the results that are there stay as they are.
+    more of what is `growing` is no difference, since the results that are there stay as they are; nor are settings that
+    nothing reads.
     """
     path = out / FILE
     if not path.exists():
@@ -81,7 +104,11 @@ def remember(out: Path, asked: Asked | MixAsked, *, resume: bool) -> None:
             f"{out} holds a benchmark already. Go on with it: --resume; or choose another --out"
         )
     before, now = read_json(path), _plain(asked)
-    changed = [f"{key}: was {a!r}, now {b!r}" for key, a, b in _differences(before, now, "", asked.growing)]
+    changed = [
+        f"{key}: was {a!r}, now {b!r}"
+        for key, a, b in _differences(before, now, "", asked.growing)
+        if _is_read(key, asked.read)
+    ]
     if changed:
         raise ConfigError(
             f"{out} was asked for something else ({'; '.join(changed)}). Ask for the same, or choose another --out"
@@ -92,6 +119,19 @@ def remember(out: Path, asked: Asked | MixAsked, *, resume: bool) -> None:
 def _plain(asked: Asked | MixAsked) -> Any:
     """As JSON gives it back, with lists for tuples."""
     return msgspec.json.decode(msgspec.json.encode(asked))
+
+
+def _part(settings: Any, key: str) -> Any:
+    """What stands at a dotted key, as JSON gives it back."""
+    for name in key.split("."):
+        settings = settings.get(name) if isinstance(settings, dict) else None
+    return msgspec.json.decode(msgspec.json.encode(settings))
+
+
+def _is_read(path: str, read: tuple[str, ...]) -> bool:
+    """Whether a difference matters: in the question itself, or in a setting that units read."""
+    key = path.removeprefix("settings.")
+    return key == path or any(key == one or key.startswith(f"{one}.") for one in read)
 
 
 def _differences(before: Any, now: Any, path: str, growing: tuple[str, ...]) -> list[tuple[str, Any, Any]]:

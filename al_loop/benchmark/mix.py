@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from al_loop import modelling
-from al_loop.benchmark.asked import MixAsked, remember
+from al_loop.benchmark.asked import MixAsked, kept_settings, remember
 from al_loop.benchmark.judging import fixed_steps, judged
 from al_loop.benchmark.overall import Overall
 from al_loop.benchmark.sets import Sets, check_names, read_sets
@@ -116,6 +116,7 @@ def run_mix(
     Raises ConfigError for a question that cannot be asked, DataError for sets that cannot be used.
     """
     check_mix(question)
+    config = kept_settings(out, config, MixAsked)
     sets = read_sets(question.data, question.validation, question.tests, config.classes)
     if sets.problems:
         reporter.line(f"{len(sets.problems)} problems:{summarise(sets.problems)}")

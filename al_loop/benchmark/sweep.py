@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from al_loop.benchmark.asked import Asked, remember
+from al_loop.benchmark.asked import Asked, kept_settings, remember
 from al_loop.benchmark.chains import Row, run_all
 from al_loop.benchmark.crew import crew_of
 from al_loop.benchmark.sets import Sets, check_names, read_sets
@@ -51,7 +51,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Opening:
-    """How to open the room of a benchmark, here and in another process. home: the workspace that starts name."""
+    """How to open the room of a benchmark, here and in another process.
+
+    config: exact, see `Config.exact`.  home: the workspace that starts name.
+    """
 
     out: Path
     question: Question
@@ -60,7 +63,7 @@ class Opening:
 
     def __call__(self) -> Room:
         """Read the sets and find the starts."""
-        question, config = self.question, self.config.exact()
+        question, config = self.question, self.config
         sets = read_sets(question.data, question.validation, question.tests, config.classes)
         home = None if self.home is None else open_workspace(self.home)
         starts = {name: start_of(what, home, config) for name, what in question.starts.items()}
@@ -101,6 +104,7 @@ def run_benchmark(
     cannot be used.
     """
     check(question)
+    config = kept_settings(out, config.exact(), Asked)
     opening = Opening(out, question, config, home.root if home else None)
     room = opening()
     if room.sets.problems:
