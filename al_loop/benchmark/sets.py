@@ -31,12 +31,10 @@ _VALIDATION = "validation"
 def check_names(tests: Iterable[str], starts: Mapping[str, str]) -> None:
     """Refuse names of tests and starts that cannot be folders, or are taken; ConfigError says which.
 
-    A start that is the path of a file passes: where it is opened, it is said how to import it.
+    A start without a name that is the path of a file passes: where it is opened, it is said how to import it.
     """
-    for option, names in (
-        ("--test", tests),
-        ("--start", [n for n in starts if not Path(starts[n]).is_file()]),
-    ):
+    named = [n for n, what in starts.items() if n != what or not Path(what).expanduser().is_file()]
+    for option, names in (("--test", tests), ("--start", named)):
         for name in names:
             if not _NAME.fullmatch(name) or name in (".", ".."):
                 form = "NAME=FILE" if option == "--test" else "NAME:MODEL"
