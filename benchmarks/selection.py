@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/selection.py [--images 1000000] [--width 256] [--k 25]
 
 Made-up features and detections: selection does not look at pixels. Memory is the growth of the process above the
-arrays; a ratio below 1 means that ours is faster. Needs scikit-activeml for the comparison: pip install scikit-activeml.
+arrays; a ratio below 1 means that ours is faster. Where a rule is the same and nothing in it differs by lot, the picks must be
+equal: it ends with status 1 where they are not. Needs scikit-activeml, which is among the development dependencies.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 # A script's folder comes first on the path, and it holds a render.py.
@@ -23,12 +24,19 @@ sys.path.remove(str(Path(__file__).parent))
 
 import numpy as np
 from numpy.random import default_rng
-from sklearn.cluster import MiniBatchKMeans
+from numpy.typing import NDArray
+from skactiveml.base import SkactivemlClassifier
+from skactiveml.pool import Badge, CoreSet, TypiClust, uncertainty_scores
+from sklearn.cluster import KMeans
+from sklearn.metrics import pairwise_distances_argmin
 
 from strategies import Candidates, Detections, margin_sum, select
+from strategies.clusters import NEIGHBOURS
 from strategies.scores import per_image
 
 REPEATS = 3
+
+Picks = NDArray[np.int64]
 
 
 def pool(n: int, width: int, per: int = 4, classes: int = 6) -> Candidates:
@@ -98,8 +106,34 @@ def passes(points: np.ndarray, k: int) -> None:  # type: ignore[type-arg]
         points @ points[i]
 
 
-def report(name: str, seconds: float, memory: float, said: str = "") -> None:
-    print(f"  {name:28} {seconds:8.2f} s  {memory:7.0f} MiB  {said}")
+def report(name: str, seconds: float, memory: float | None, said: str = "") -> None:
+    print(
+        f"  {name:24} {seconds:8.3f} s  {'' if memory is None else f'{memory:5.0f} MiB  '}{said}", flush=True
+    )
+
+
+@dataclass
+class Others:
+    """Ours beside others, and rules of which the picks are not equal though they must be."""
+
+    candidates: Candidates
+    k: int
+    unequal: list[str] = field(default_factory=list)
+
+    def beside(self, name: str, whose: str, pick: Callable[[], Picks], why: str = "") -> None:
+        """Time ours and theirs. why: picks may differ; without it they must be the same."""
+        ours, _ = timed(lambda: select(name, self.candidates, self.k, default_rng(0)))
+        theirs, _ = timed(pick)
+        mine, yours = (
+            set(np.asarray(p).tolist())
+            for p in (select(name, self.candidates, self.k, default_rng(0)), pick())
+        )
+        said = (
+            f"{len(mine & yours)} of {self.k} picks equal: {why}" if why else f"picks equal: {mine == yours}"
+        )
+        if not why and mine != yours:
+            self.unequal.append(name)
+        report(name, ours, None, f"{ours / theirs:.3f} x {whose} ({theirs:.2f} s); {said}")
 
 
 def main() -> None:
@@ -118,45 +152,86 @@ def main() -> None:
         seconds, memory = timed(lambda some=some: select("coreset", some, args.k, default_rng(0)))
         said = f"{seconds / bare:.2f} x {args.k} bare matrix-vector passes ({bare:.2f} s)"
         report(f"coreset, {labelled} labelled", seconds, memory, said)
-    others(candidates, args.k)
+    unequal = others(candidates, args.k)
+    if unequal:
+        sys.exit(f"other picks by the same rule: {', '.join(unequal)}")
 
 
-def others(candidates: Candidates, k: int) -> None:
-    """The same rules by scikit-learn and scikit-activeml on a part of the pool, and whether the picks are equal."""
+def others(candidates: Candidates, k: int) -> list[str]:
+    """The same rules by scikit-learn and scikit-activeml on a part of the pool; those with other picks, by name."""
     part = candidates.subset(np.arange(min(20_000, len(candidates))))
+    points, known = part.embeddings[:], np.asarray(part.labelled)
+    found = Others(part, k)
     print(f"\nthe first {len(part)}, ours against others")
-    ours, _ = timed(lambda: select("kmeans", part, k, default_rng(0)))
-    theirs, _ = timed(lambda: MiniBatchKMeans(k, n_init=1, random_state=0).fit(part.embeddings))
-    report("kmeans", ours, 0, f"{ours / theirs:.2f} x sklearn's MiniBatchKMeans without the picks")
-    try:
-        from skactiveml.pool import CoreSet, uncertainty_scores
-    except ImportError:
-        print("  scikit-activeml is not installed: no comparison with it")
-        return
-    known = np.asarray(part.labelled)
-    x = np.concatenate([part.embeddings, known]).astype(np.float64)
+    # What ours draws first: the same start.
+    seed = int(default_rng(0).integers(2**31))
+
+    def by_kmeans() -> Picks:
+        centres = KMeans(k, n_init=1, random_state=seed).fit(points).cluster_centers_
+        return pairwise_distances_argmin(centres, points)
+
+    found.beside("kmeans", "sklearn's KMeans", by_kmeans)
+    x = np.concatenate([points, known]).astype(np.float64)
     y = np.concatenate([np.full(len(part), np.nan), np.zeros(len(known))])
-    query = CoreSet(random_state=0, missing_label=np.nan)
-    ours, _ = timed(lambda: select("coreset", part, k, default_rng(0)))
-    theirs, _ = timed(lambda: query.query(X=x, y=y, batch_size=k))
-    equal = set(query.query(X=x, y=y, batch_size=k).tolist()) == set(
-        select("coreset", part, k, default_rng(0)).tolist()
-    )
-    report("coreset", ours, 0, f"{ours / theirs:.3f} x scikit-activeml's CoreSet; picks equal: {equal}")
+    cover = CoreSet(random_state=0, missing_label=np.nan)
+    found.beside("coreset", "scikit-activeml's CoreSet", lambda: cover.query(X=x, y=y, batch_size=k))
+    start = {"n_init": 1, "random_state": seed}
+    typical = TypiClust(random_state=0, missing_label=np.nan, k=NEIGHBOURS, cluster_algo_dict=start)
+    found.beside("typiclust", "its TypiClust", lambda: typical.query(X=x, y=y, batch_size=k))
     assert part.detections is not None
-    shares = part.detections.distributions.astype(np.float64)
-    for name, method in (
-        ("margin", "margin_sampling"),
-        ("entropy", "entropy"),
-        ("least-confidence", "least_confident"),
-    ):
-        ours, _ = timed(lambda name=name: select(name, part, k, default_rng(0)))
-        theirs, _ = timed(lambda method=method: uncertainty_scores(shares, method=method))
-        values = per_image(uncertainty_scores(shares, method=method), part.detections.offsets, "sum")
+    shares, offsets = part.detections.distributions[:].astype(np.float64), part.detections.offsets
+
+    def ranked(method: str) -> Picks:
         # Their margin is -(p1 - p2), ours 1 - (p1 - p2): the sum differs by the number of detections, the same here.
-        best = set(np.argsort(-values)[:k].tolist())
-        equal = best == set(select(name, part, k, default_rng(0)).tolist())
-        report(name, ours, 0, f"{ours / theirs:.2f} x scikit-activeml's scores alone; picks equal: {equal}")
+        return np.argsort(-per_image(uncertainty_scores(shares, method=method), offsets, "sum"))[:k]
+
+    for name, method in (("entropy", "entropy"), ("least-confidence", "least_confident")):
+        found.beside(name, "its scores, summed", lambda method=method: ranked(method))
+    found.beside("margin", "its scores, summed (ours are read)", lambda: ranked("margin_sampling"))
+    one = one_detection(part)
+    assert one.detections is not None
+    alone = Said(one.detections.distributions)
+    badge = Badge(random_state=0, missing_label=np.nan)
+    nothing = np.full(len(part), np.nan)
+    wide = points.astype(np.float64)
+    beside = Others(one, k)
+    beside.beside(
+        "badge",
+        "its Badge, one detection an image",
+        lambda: np.asarray(badge.query(X=wide, y=nothing, clf=alone, fit_clf=False, batch_size=k)),
+        why="the first is the largest, the others are drawn by lot",
+    )
+    return found.unequal
+
+
+def one_detection(candidates: Candidates) -> Candidates:
+    """The same with the first detection of each alone, its feature the image's embedding: what BADGE is defined for."""
+    assert candidates.detections is not None
+    shares = candidates.detections.distributions[candidates.detections.offsets[:-1]]
+    labels, n = shares.argmax(axis=1), len(candidates)
+    found = Detections(
+        np.arange(n + 1),
+        shares,
+        labels,
+        shares[np.arange(n), labels],
+        np.zeros((n, 4), np.float32),
+        candidates.embeddings[:],
+    )
+    return replace(candidates, detections=found)
+
+
+class Said(SkactivemlClassifier):  # type: ignore[misc]
+    """A classifier of which the answers are known."""
+
+    def __init__(self, shares: object = None) -> None:
+        super().__init__(missing_label=np.nan)
+        self.shares = shares
+
+    def fit(self, X: object, y: object, sample_weight: object = None) -> Said:  # noqa: N803
+        return self
+
+    def predict_proba(self, X: object) -> object:  # noqa: N803
+        return self.shares
 
 
 if __name__ == "__main__":
