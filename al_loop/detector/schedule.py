@@ -27,17 +27,16 @@ def cut_short(settings: TrainSettings, images: int) -> tuple[int, int] | None:
     return settings.epochs - 1, left * settings.batch_size
 
 
-def schedule(epochs: int, steps: int | None = None, of_epoch: int = 1) -> list[dict[str, Any]]:
-    """Warm up over the first tenth (at least part of one epoch), then follow a cosine to a hundredth.
+def schedule(epochs: int, steps: int | None = None) -> list[dict[str, Any]]:
+    """Warm up over the first tenth, then follow a cosine to a hundredth.
 
-    With `steps` in all and `of_epoch` in a whole epoch it ends with the last step, wherever in its epoch that is.
+    With `steps` in all both are counted in steps, however few epochs they are; else in epochs, the first at least.
     """
-    warm_up, end = max(1, epochs // 10), epochs
-    common = {"by_epoch": True, "convert_to_iter_based": True}
-    if steps is not None:
-        warm_up, end, common = min(warm_up * of_epoch, steps), steps, {"by_epoch": False}
+    end, by_epoch = (epochs, True) if steps is None else (steps, False)
+    warm_up = max(1, end // 10)
+    common = {"by_epoch": True, "convert_to_iter_based": True} if by_epoch else {"by_epoch": False}
     rise = {"type": "LinearLR", "start_factor": 0.1, "begin": 0, "end": warm_up, **common}
-    if end == warm_up:  # a single epoch has no room for the second part
+    if end == warm_up:  # one has no room for the second part
         return [rise]
     fall = {
         "type": "CosineAnnealingLR",

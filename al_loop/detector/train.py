@@ -29,7 +29,7 @@ from al_loop.detector.metric import ValidationAP
 from al_loop.detector.model_config import build_model
 from al_loop.detector.precision import laid_out, optimiser
 from al_loop.detector.quality import ClassQuality
-from al_loop.detector.schedule import cut_short, schedule, steps_of_epoch
+from al_loop.detector.schedule import cut_short, schedule
 from al_loop.detector.sharing import ShareOfBatches, WholeSampler, wrapping
 from al_loop.errors import ModelError, TrainingError
 from al_loop.samples import LabelledImage
@@ -219,7 +219,7 @@ def _runner(
         train_cfg={"by_epoch": True, "max_epochs": settings.epochs, "val_interval": settings.val_every},
         val_cfg={},
         optim_wrapper=optimiser(config, settings),
-        param_scheduler=schedule(settings.epochs, settings.steps, steps_of_epoch(settings, images)),
+        param_scheduler=schedule(settings.epochs, settings.steps),
         default_hooks={
             # Two are kept because mmengine deletes the oldest before it writes the next.
             "checkpoint": {"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 2},
