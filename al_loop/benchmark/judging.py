@@ -18,6 +18,9 @@ from al_loop.models import Model
 from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
 
+#: Raised when trainings of the same settings come out otherwise than by an older al-loop: what that made is made anew.
+RECIPE = 2
+
 
 def fixed_steps(own: TrainConfig, steps: int, images: int, seed: int, *, looks: int = 1) -> TrainConfig:
     """The settings for so many steps, for few images as for many: equal cost, and no more to learn from.

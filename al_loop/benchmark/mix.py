@@ -15,7 +15,7 @@ import numpy as np
 
 from al_loop import modelling
 from al_loop.benchmark.asked import MixAsked, kept_settings, remember
-from al_loop.benchmark.judging import fixed_steps, judged
+from al_loop.benchmark.judging import RECIPE, fixed_steps, judged
 from al_loop.benchmark.overall import Overall
 from al_loop.benchmark.sets import Sets, check_names, read_sets
 from al_loop.benchmark.starts import Start, start_of
@@ -295,6 +295,7 @@ class _Study:
             "pool": asked.pool,
             "rendered": asked.rendered,
             "start": asked.starts,
+            "recipe": RECIPE,
             "steps": steps,
             "settings": msgspec.to_builtins(asked.settings),
             "validation": asked.validation,

@@ -14,7 +14,7 @@ import numpy as np
 
 from al_loop import modelling
 from al_loop.benchmark.asked import Asked
-from al_loop.benchmark.judging import fixed_steps, judged
+from al_loop.benchmark.judging import RECIPE, fixed_steps, judged
 from al_loop.benchmark.sets import Sets
 from al_loop.benchmark.starts import Start
 from al_loop.console import Reporter
@@ -96,6 +96,7 @@ def run_unit(
         "labelled": json_hash(sorted(labelled)),
         "unit": asdict(unit),
         "pool": asked.pool,
+        "recipe": RECIPE,
         "iterations": asked.iterations,
         "early": asked.early,
         "anew": asked.anew,
