@@ -110,9 +110,11 @@ def score_closely(
     kept, rule = partial(workspace.scores_dir, model.id), workspace.config.cycle
     if kept("") == kept("", exact=True) or rule.strategy not in CLOSE_STRATEGIES:
         return []
+    chosen = looked_at_closely(ShardStore(kept("")).load(ids), k, rule, cycle)
+    if (ShardStore(kept("", exact=True)).image_ids().places(Ids.of(chosen)) >= 0).all():
+        return chosen
     if ray is None and modelling.pool_precision(workspace) == "fp32":
         return []
-    chosen = looked_at_closely(ShardStore(kept("")).load(ids), k, rule, cycle)
     with reporter.progress("score closely") as progress:
         modelling.score(
             workspace,

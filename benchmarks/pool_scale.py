@@ -37,9 +37,9 @@ from al_loop import library, models
 from al_loop.boxes import Boxes
 from al_loop.console import Silent
 from al_loop.cycle import _score, select_picks
-from al_loop.cycles import begin_cycle, open_cycle
+from al_loop.cycles import begin_cycle, candidates, open_cycle
 from al_loop.metrics import Metrics
-from al_loop.picks import Pick
+from al_loop.picks import Pick, looked_at_closely
 from al_loop.report.write import write_report
 from al_loop.samples import Prediction
 from al_loop.scoring import known_of, score_candidates
@@ -85,6 +85,7 @@ def fill(workspace: Workspace, n: int, width: int) -> tuple[float, float]:
     models.save_metrics(workspace, "m0", "v", Metrics(0.5, 0.5, 0.5, {}, 1, 1))
     began = time.perf_counter()
     append(workspace, range(n), width)
+    closely(workspace)
     return rows, time.perf_counter() - began
 
 
@@ -116,6 +117,22 @@ def append(workspace: Workspace, numbers: range, width: int) -> None:
                 for rows in [slice(ends[i] - counts[i], ends[i])]
             ]
         )
+
+
+def closely(workspace: Workspace) -> None:
+    """What a cycle on a machine with bf16 scores in float32 as well."""
+    exact = workspace.scores_dir("m0", exact=True)
+    if exact == workspace.scores_dir("m0"):
+        return
+    scored = ShardStore(workspace.scores_dir("m0")).load(Ids.of(candidates(workspace)))
+    some = scored.subset(looked_at_closely(scored, K, workspace.config.cycle, 1))
+    ShardStore(exact).append(
+        [
+            Prediction(name, some.boxes(i), some.distributions[rows], np.asarray(some.embeddings[i]))
+            for i, name in enumerate(some.image_ids)
+            for rows in [slice(int(some.offsets[i]), int(some.offsets[i + 1]))]
+        ]
+    )
 
 
 def begin(workspace: Workspace) -> None:

@@ -1,7 +1,7 @@
 """Scoring a pool beside mmdet's own inferencer and the bare forward pass: the same model, weights and files, in one run.
 
     .venv/bin/python benchmarks/scoring.py --photographs FOLDER [--workspace WORKSPACE | --config r50]
-        [--images 48] [--repeats 5] [--truth COCO.json]
+        [--images 48] [--repeats 5] [--truth COCO.json] [--malloc system]
 
   inferencer     mmdet's DetInferencer on the files, without pictures and files of its own, at its best batch size
   scoring        al-loop's: files to shards, with whole distributions, margins' scores and pooled features; in fp32 and bf16
@@ -9,8 +9,8 @@
   boxes alone    the bare pass of al-loop without distributions and embeddings put aside, batch for batch beside the other
 
 They take turns, and a ratio is one of the same turn. mmdet's run in a process of their own, where memory is managed as its
-users have it; al-loop tells glibc to keep it (al_loop/detector/allocator.py). Without a workspace the weights are random, and the classifier leans
-to the background, as a trained one does. With --truth, a labelled set: AP in bf16 and fp32, and whether strategies pick the same.
+users have it; al-loop tells glibc to keep it (al_loop/detector/allocator.py), with --malloc system it does not. The inferencer
+runs in al-loop's process, too ("memory kept"): how much of it lies where makes more or less of a difference. Without a workspace the weights are random, and the classifier leans to the background, as a trained one does. With --truth, a labelled set: AP in bf16 and fp32, and whether strategies pick the same.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ from al_loop.shards import ScoredImages, ShardStore
 from al_loop.workspace import open_workspace
 
 BATCH, THRESHOLD = 8, 0.05
+KEPT = ", memory kept"
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--truth", type=Path)
+    parser.add_argument("--malloc", choices=("", "system"), default="", help="Of al-loop's process, too.")
     parser.add_argument(
         "--profile", choices=tuple(forward.PRECISIONS), help="Only say where the time of scoring goes."
     )
@@ -219,7 +221,7 @@ def main() -> None:
                 )
             )
             return
-        race(replace(asked, paths=tuple(image.path for image in images)), args.repeats)
+        race(replace(asked, paths=tuple(image.path for image in images)), args.repeats, args.malloc)
     align_alone(args.repeats)
     if args.truth:
         compare(detector, args.truth)
@@ -266,18 +268,19 @@ def process(malloc: str) -> ProcessPoolExecutor:
     return started
 
 
-def race(asked: Asked, repeats: int) -> None:
+def race(asked: Asked, repeats: int, malloc: str) -> None:
     """All of them in turns, and the ratios; mmdet's in a process as mmdet's users have it."""
-    theirs, ours = process("system"), process("")
+    theirs, ours = process("system"), process(malloc)
 
     def run(name: str) -> float:
-        where = theirs if "inferencer" in name or "mmdet" in name else ours
-        return where.submit(turn, asked, name).result()  # type: ignore[return-value]
+        foreign = "inferencer" in name or "mmdet" in name
+        where = theirs if foreign and not name.endswith(KEPT) else ours
+        return where.submit(turn, asked, name.removesuffix(KEPT)).result()  # type: ignore[return-value]
 
     # Each twice, for the first call warms up; the better counts.
     sizes = [f"inferencer, batch {size}" for size in (1, 4, 8)]
     first = min(sizes, key=lambda name: min(run(name) for _ in range(2)))
-    names = [first] + [
+    names = [first, first + KEPT] + [
         f"{what} {kind}"
         for kind in forward.PRECISIONS
         for what in ("scoring", "bare mmdet", "bare al-loop", "boxes alone")
@@ -294,7 +297,7 @@ def race(asked: Asked, repeats: int) -> None:
         if name not in alone:
             print(f"{name:<22} {len(asked.paths) / np.median(times[name]):7.2f} images/s")
     for kind in forward.PRECISIONS:
-        for a, b in ((f"scoring {kind}", first), (f"scoring {kind}", f"bare mmdet {kind}"),
+        for a, b in ((f"scoring {kind}", first), (f"scoring {kind}", first + KEPT), (f"scoring {kind}", f"bare mmdet {kind}"),
                      (f"scoring {kind}", f"bare al-loop {kind}")):  # fmt: skip
             said(f"{a} / {b}", np.array(times[b]) / np.array(times[a]))
         said(
