@@ -126,14 +126,6 @@ def test_as_many_steps_as_asked_also_after_a_kill(sets: Any, config: Any, tmp_pa
     assert "Saving checkpoint at 2 epochs" in log
 
 
-def test_steps_of_whole_epochs_change_nothing(sets: Any, config: Any, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    plain = train(config, None, sets[0], sets[1][:1], replace(QUICK, epochs=2), tmp_path / "plain")
-    told = train(config, None, sets[0], sets[1][:1], replace(QUICK, epochs=2, steps=6), tmp_path / "told")
-    assert all(torch.equal(told.weights[name], tensor) for name, tensor in plain.weights.items())
-
-
 def test_the_best_weights_survive_a_worse_resumption(
     sets: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
