@@ -225,6 +225,7 @@ def _listening(of: list[int]) -> list[str]:
     return [line for line in lines if line.split()[3] == "0A" and line.split()[9] in inodes]
 
 
+@pytest.mark.slow
 def test_errors_of_a_process_are_those_of_one(config: Any, sets: Any, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"the loss became .* in step \d+.*pretrain.lr"):
         two(config, None, *sets, replace(QUICK, lr=1e30), tmp_path / "nan")

@@ -125,6 +125,7 @@ def test_words_that_make_no_sense(filled: Workspace, args: list[str], says: str)
     assert says in done.stderr
 
 
+@pytest.mark.slow
 def test_calibrating_on_the_pool_itself(watched: Workspace, tmp_path: Path) -> None:
     assert "expected at least 100 images, got 6" in run(watched, "calibrate").stderr
     run(watched, "--once")
