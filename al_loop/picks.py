@@ -111,7 +111,7 @@ def _audit(
     candidates: Candidates, k: int, settings: CycleConfig, cycle: int, known: Collection[str]
 ) -> list[int]:
     """Return the indices of the audit quota, drawn by lot from what has no labels; random sampling is one as it is."""
-    fresh = np.flatnonzero(Ids.of(known).places(Ids.of(candidates.ids)) < 0)
+    fresh = np.flatnonzero(Ids.of(known).places(candidates.names) < 0)
     count = min(round(settings.audit * k), len(fresh))
     if count == 0 or settings.strategy == "random":
         return []
@@ -143,9 +143,7 @@ def _quiet(candidates: Candidates, wanted: int, settings: CycleConfig, cycle: in
         return quiet
     # A name's lot does not depend on the others: rounded scores, of which a few more or less are silent, draw the same.
     salt = int(default_rng(SeedSequence([settings.seed, cycle, 2])).integers(2**63))
-    return np.sort(
-        quiet[np.argsort(Ids.of(candidates.ids)[quiet].lots(salt), kind="stable")[: _LOTS * wanted]]
-    )
+    return np.sort(quiet[np.argsort(candidates.names[quiet].lots(salt), kind="stable")[: _LOTS * wanted]])
 
 
 def _exploit(

@@ -16,16 +16,13 @@ runs in al-loop's process, too ("memory kept"): how much of it lies where makes 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +32,7 @@ sys.path.sort(key=str(Path(__file__).parent).__eq__)
 import cv2
 import numpy as np
 import torch
+from apart import process
 from mmengine.config import Config
 from torch.profiler import ProfilerActivity, profile
 from torchvision.ops import roi_align as torchvision_align
@@ -43,7 +41,6 @@ from al_loop.coco import read_coco
 from al_loop.config import CLOSE_STRATEGIES, CycleConfig
 from al_loop.detector import forward
 from al_loop.detector.align import roi_align
-from al_loop.detector.allocator import VARIABLE
 from al_loop.detector.evaluate import evaluate
 from al_loop.detector.model_config import build_model, load_model_config
 from al_loop.detector.predict import Detector, _sample, predict, quickened
@@ -258,14 +255,6 @@ def turn(asked: Asked, name: str) -> float | list[float]:
     """Seconds of one of them; of the boxes alone, the ratio of seconds with all the rest to those without."""
     run = contenders(asked)[name]
     return run() if name.startswith("boxes alone") else timed(run)  # type: ignore[return-value]
-
-
-def process(malloc: str) -> ProcessPoolExecutor:
-    """A process of its own, whose allocator al-loop tells to keep memory, or leaves as it is ("system")."""
-    os.environ[VARIABLE] = malloc
-    started = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-    started.submit(the_detector, Asked(None, "small", ())).result()  # its environment is today's
-    return started
 
 
 def race(asked: Asked, repeats: int, malloc: str) -> None:

@@ -1,7 +1,7 @@
 """Our training beside mmdet's own Runner: the same model, weights and files, in one run.
 
     .venv/bin/python benchmarks/training.py --data COCO.json [--config r50] [--images 48] [--repeats 5] [--longer 1]
-        [--epochs 3]
+        [--epochs 3] [--malloc system]
 
   mmdet          what its tools/train.py runs: Runner.from_cfg, its pipeline (read, resize, flip), 2 decoding processes;
                  and once more with none, which on two cores is faster
@@ -11,7 +11,7 @@
 They take turns, each from the same weights; the time is that of the steps after the first epoch, from the end of one step to
 that of another, with loading, optimiser and hooks, without validation. A ratio is one of the same turn. mmdet's runs in a
 process of its own, where memory is managed as its users have it; al-loop tells glibc to keep it
-(al_loop/detector/allocator.py).
+(al_loop/detector/allocator.py), with --malloc system it does not.
 --longer: the photographs on disk are as many times the model's size.  On a GPU it runs there, and mmdet's without AMP.
 """
 
@@ -25,11 +25,9 @@ import sys
 import tempfile
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +39,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import cv2
 import numpy as np
 import torch
+from apart import process
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -48,7 +47,6 @@ from mmengine.runner import Runner
 from torch.profiler import ProfilerActivity, profile
 
 from al_loop.coco import read_coco, write_coco
-from al_loop.detector.allocator import VARIABLE
 from al_loop.detector.checkpoint import Weights, read_weights, runner_checkpoints, write_weights
 from al_loop.detector.model_config import build_model, load_model_config
 from al_loop.detector.schedule import schedule
@@ -222,20 +220,12 @@ def turn(asked: Asked, name: str, number: int) -> float:
     return stamps.per_second(-(-len(images) // BATCH))
 
 
-def process(malloc: str) -> ProcessPoolExecutor:
-    """A process of its own, whose allocator al-loop tells to keep memory, or leaves as it is ("system")."""
-    os.environ[VARIABLE] = malloc
-    started = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-    started.submit(torch.get_num_threads).result()  # its environment is today's
-    return started
-
-
-def race(asked: Asked, repeats: int) -> None:
+def race(asked: Asked, repeats: int, malloc: str) -> None:
     """All of them in turns, and the ratios; mmdet's in a process as mmdet's users have it."""
     _, images, _ = prepared(asked)
     names = ["mmdet, 2 workers", "mmdet, 0 workers", "al-loop", "al-loop bf16"]
     speeds: dict[str, list[float]] = {name: [] for name in names}
-    theirs, ours = process("system"), process("")
+    theirs, ours = process("system"), process(malloc)
     for number in range(repeats):
         for name in names:
             where = theirs if name.startswith("mmdet") else ours
@@ -263,6 +253,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--longer", type=int, default=1)
+    parser.add_argument("--malloc", choices=("", "system"), default="", help="Of al-loop's process, too.")
     parser.add_argument(
         "--profile", action="store_true", help="Only say where the time of al-loop's training goes."
     )
@@ -270,7 +261,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         asked = Asked(args.data, args.config, args.images, args.epochs, args.longer, Path(name))
         if not args.profile:
-            race(asked, args.repeats)
+            race(asked, args.repeats, args.malloc)
             return
         by_us(asked, asked.folder / "warm", None)
         with profile(activities=[ProfilerActivity.CPU]) as seen:

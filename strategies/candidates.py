@@ -123,7 +123,7 @@ class Candidates:
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together or are not finite."""
         if self.checked:
-            object.__setattr__(self, "rank", _ranks(self.ids))
+            object.__setattr__(self, "rank", _ranks(self.names))
             return
         n = len(self.ids)
         if self.uncertainty.shape != (n,):
@@ -134,7 +134,7 @@ class Candidates:
             raise CandidatesError(
                 f"embeddings must have shape ({n}, d) to match {n} ids, got {self.embeddings.shape}"
             )
-        object.__setattr__(self, "rank", _ranks(self.ids))
+        object.__setattr__(self, "rank", _ranks(self.names))
         for name, values in (("uncertainty", self.uncertainty), ("embeddings", self.embeddings)):
             bad = first_not_finite(values)
             if bad is not None:
@@ -157,6 +157,11 @@ class Candidates:
         return len(self.ids)
 
     @cached_property
+    def names(self) -> Ids:
+        """The ids as bytes."""
+        return Ids.of(self.ids)
+
+    @cached_property
     def order(self) -> IntArray:
         """Indices in the order of the ids, which does not depend on the order of the pool."""
         return np.argsort(self.rank)
@@ -171,7 +176,7 @@ class Candidates:
         return replace(
             self,
             checked=True,
-            ids=Ids.of(self.ids)[indices],
+            ids=self.names[indices],
             uncertainty=self.uncertainty[indices],
             embeddings=Rows.of(self.embeddings, indices),
             detections=None if self.detections is None else self.detections.subset(indices),
@@ -216,9 +221,9 @@ def needed(candidates: Candidates) -> Detections:
     return candidates.detections
 
 
-def _ranks(ids: Sequence[str]) -> IntArray:
+def _ranks(ids: Ids) -> IntArray:
     """(n,) the place of each id in the order of all; raises CandidatesError when one comes twice."""
     try:
-        return Ids.of(ids).ranks()
+        return ids.ranks()
     except ValueError as error:
         raise CandidatesError(str(error)) from None

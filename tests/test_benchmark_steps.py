@@ -97,11 +97,12 @@ def test_some_of_an_order() -> None:
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 30])
-def test_of_whole_epochs_nothing_changes(epochs: int) -> None:
-    settings = replace(PLAIN, epochs=epochs, repeat=2, steps=epochs * 5)
-    assert cut_short(settings, 10) is None
-    if epochs % 10:
-        return  # a tenth of the steps is no whole number of epochs
+def test_of_whole_epochs_none_is_cut(epochs: int) -> None:
+    assert cut_short(replace(PLAIN, epochs=epochs, repeat=2, steps=epochs * 5), 10) is None
+
+
+@pytest.mark.parametrize("epochs", [10, 30])
+def test_where_a_tenth_is_whole_epochs_steps_are_scheduled_as_these(epochs: int) -> None:
     whole, counted = schedule(epochs), schedule(epochs, epochs * 5)
     for one, other in zip(whole, counted, strict=True):
         assert one["type"] == other["type"]

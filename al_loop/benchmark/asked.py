@@ -67,22 +67,15 @@ class MixAsked(msgspec.Struct, frozen=True, kw_only=True):
     read: ClassVar[tuple[str, ...]] = (*_READ, "score")
 
 
-def kept_settings(out: Path, config: Config, kind: type[Asked | MixAsked]) -> Config:
-    """The settings that the results in a folder were made with, where those of now differ in nothing that is read.
-
-    Units are known by all of their settings: with these, what is done is found again.
-    """
-    path = out / FILE
-    before = read_json(path).get("settings") if path.is_file() else None
-    now = msgspec.to_builtins(config)
-    if before is None or any(_part(before, key) != _part(now, key) for key in kind.read):
-        return config
-    try:
-        return msgspec.convert(before, Config)
-    except (
-        msgspec.ValidationError
-    ):  # of another version: the difference is named when the questions are compared
-        return config
+def read_settings(asked: Asked | MixAsked) -> dict[str, Any]:
+    """The settings that units read, by dotted key, as plain data: what units are known by."""
+    found = {}
+    for key in asked.read:
+        part = _plain(asked)["settings"]
+        for name in key.split("."):
+            part = part[name]
+        found[key] = part
+    return found
 
 
 def remember(out: Path, asked: Asked | MixAsked, *, resume: bool) -> None:
@@ -119,13 +112,6 @@ def remember(out: Path, asked: Asked | MixAsked, *, resume: bool) -> None:
 def _plain(asked: Asked | MixAsked) -> Any:
     """As JSON gives it back, with lists for tuples."""
     return msgspec.json.decode(msgspec.json.encode(asked))
-
-
-def _part(settings: Any, key: str) -> Any:
-    """What stands at a dotted key, as JSON gives it back."""
-    for name in key.split("."):
-        settings = settings.get(name) if isinstance(settings, dict) else None
-    return msgspec.json.decode(msgspec.json.encode(settings))
 
 
 def _is_read(path: str, read: tuple[str, ...]) -> bool:

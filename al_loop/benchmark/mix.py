@@ -10,11 +10,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from al_loop import modelling
-from al_loop.benchmark.asked import MixAsked, kept_settings, remember
+from al_loop.benchmark.asked import MixAsked, read_settings, remember
 from al_loop.benchmark.judging import RECIPE, fixed_steps, judged
 from al_loop.benchmark.overall import Overall
 from al_loop.benchmark.sets import Sets, check_names, read_sets
@@ -116,7 +115,6 @@ def run_mix(
     Raises ConfigError for a question that cannot be asked, DataError for sets that cannot be used.
     """
     check_mix(question)
-    config = kept_settings(out, config, MixAsked)
     sets = read_sets(question.data, question.validation, question.tests, config.classes)
     if sets.problems:
         reporter.line(f"{len(sets.problems)} problems:{summarise(sets.problems)}")
@@ -297,7 +295,7 @@ class _Study:
             "start": asked.starts,
             "recipe": RECIPE,
             "steps": steps,
-            "settings": msgspec.to_builtins(asked.settings),
+            "settings": read_settings(asked),
             "validation": asked.validation,
             "tests": asked.tests,
         }

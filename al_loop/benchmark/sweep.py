@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from al_loop.benchmark.asked import Asked, kept_settings, remember
+from al_loop.benchmark.asked import Asked, remember
 from al_loop.benchmark.chains import Row, run_all
 from al_loop.benchmark.crew import crew_of
 from al_loop.benchmark.sets import Sets, check_names, read_sets
@@ -100,12 +100,11 @@ def run_benchmark(
     """Run what is missing of a benchmark and return all of it.
 
     config: settings of model, training and scoring, with the classes.  home: the workspace whose models the starts
-    name.  jobs, ray: chains side by side, see `al_loop.benchmark.crew`.  Raises ConfigError for a question that cannot be asked, DataError for sets that
-    cannot be used.
+    name.  jobs, ray: chains side by side, see `al_loop.benchmark.crew`.  Raises ConfigError for a question that cannot be
+    asked, DataError for sets that cannot be used.
     """
     check(question)
-    config = kept_settings(out, config.exact(), Asked)
-    opening = Opening(out, question, config, home.root if home else None)
+    opening = Opening(out, question, config.exact(), home.root if home else None)
     room = opening()
     if room.sets.problems:
         reporter.line(f"{len(room.sets.problems)} problems:{summarise(room.sets.problems)}")

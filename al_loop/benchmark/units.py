@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from al_loop import modelling
-from al_loop.benchmark.asked import Asked
+from al_loop.benchmark.asked import Asked, read_settings
 from al_loop.benchmark.judging import RECIPE, fixed_steps, judged
 from al_loop.benchmark.sets import Sets
 from al_loop.benchmark.starts import Start
@@ -100,7 +100,7 @@ def run_unit(
         "iterations": asked.iterations,
         "early": asked.early,
         "anew": asked.anew,
-        "settings": msgspec.to_builtins(asked.settings),
+        "settings": read_settings(asked),
         **_judging(room),
     }
 

@@ -16,11 +16,11 @@ def keep_memory() -> bool:
     """Let glibc keep what large arrays took, unless the user has told it something else; return whether it does.
 
     By default it maps an array of many megabytes by itself and unmaps it, or gives the end of the heap back, so that
-    the system clears every page anew at its first touch: up to a fifth of a forward pass on a CPU, as the heap happens
-    to lie (`benchmarks/scoring.py --malloc system`). At its most a process takes the same; what it has taken it keeps until it ends.
-    Other allocators, and other systems, are left alone.
+    the system clears every page anew at its first touch, more or less as the heap happens to lie
+    (`benchmarks/scoring.py` and `training.py`, `--malloc system`). What a process has taken it keeps until it ends. Other
+    allocators, and other systems, are left alone.
     """
-    told = any(os.environ[name] for name in os.environ if name == VARIABLE or name.startswith("MALLOC_"))
+    told = os.environ.get(VARIABLE) == "system" or any(name.startswith("MALLOC_") for name in os.environ)
     if sys.platform != "linux" or told or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -1,15 +1,21 @@
-"""A real Label Studio server for the whole session."""
+"""A real Label Studio server for the whole session, and a proxy that fails before it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from faulty import Proxy, proxied
 from labelling_fixtures import CLASSES, Running
 
+from al_loop.labelling import push as push_module
 from al_loop.labelling import server
+from al_loop.labelling.connection import Connection
 from al_loop.labelling.project import ensure_project
+from al_loop.labelling.push import push
+from al_loop.labelling.serving import LocalFiles
+from al_loop.labelling.tasks import OutgoingTask, PushResult
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +32,28 @@ def project(label_studio: Running, request: pytest.FixtureRequest) -> int:
     """A project of its own for each test."""
     title = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:20]
     return ensure_project(label_studio.info.connection, title, CLASSES)
+
+
+@pytest.fixture
+def proxy(label_studio: Running) -> Iterator[Proxy]:
+    with proxied(label_studio.info.url) as made:
+        yield made
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_module, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(push_module, "CHUNK", 2)
+
+
+@pytest.fixture
+def send(label_studio: Running, project: int, proxy: Proxy) -> Callable[..., PushResult]:
+    """Push to the project, through the proxy."""
+
+    def run(tasks: list[OutgoingTask], batch: str = "c1") -> PushResult:
+        return push(
+            Connection(proxy.url, label_studio.info.token, timeout_s=20.0), project, batch, tasks,
+            model_version="m1", classes=CLASSES, images=LocalFiles(server.media_root(label_studio.home)), title="t",
+        )  # fmt: skip
+
+    return run

@@ -1,18 +1,21 @@
-"""What the labelling tests share: a workspace's classes, and images with a model's boxes."""
+"""What the labelling tests share: a workspace's classes, and images with a model's boxes; what a server has."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from factories import draw
+from faulty import Proxy
 from PIL import Image
 
 from al_loop.boxes import Boxes
 from al_loop.labelling import server
-from al_loop.labelling.tasks import ExpectedTask, OutgoingTask
+from al_loop.labelling.push import batch_filter
+from al_loop.labelling.tasks import ExpectedTask, OutgoingTask, PushResult
 
 CLASSES = ("one", "two & <three>", "drei\u00df")
 
@@ -77,3 +80,17 @@ def block_tasks(folder: Path, count: int, size: tuple[int, int] = SIZE) -> list[
 def expected(tasks: list[OutgoingTask]) -> list[ExpectedTask]:
     """Return what a pull of these tasks looks for."""
     return [ExpectedTask(task.key, task.image_id, task.width, task.height) for task in tasks]
+
+
+def keys(running: Running, project: int, batch: str) -> list[str]:
+    """What a batch has on the server, each task by its key."""
+    with running.info.connection.open() as api:
+        return sorted(t["data"]["al_key"] for t in api.tasks(project, batch_filter(batch), whole=False))
+
+
+def requests_of_a_push(send: Callable[..., PushResult], proxy: Proxy, folder: Path) -> int:
+    """How many requests an undisturbed push makes."""
+    send(make_tasks(folder, 5, batch="probe"), "probe")
+    count = len(proxy.seen)
+    proxy.seen.clear()
+    return count
