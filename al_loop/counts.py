@@ -58,6 +58,24 @@ def count(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes]) -> Cou
     return Counts(right, misclassified, missed, false, whole / max(1, len(truth)))
 
 
+def count_r2(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes]) -> float | None:
+    """Share of the variance of the number of true boxes per image that the predicted boxes explain, in [0, 1].
+
+    Each box counts its score. It is the squared correlation over the images, 0 where that is negative. None where it
+    cannot be known: the images do not differ in their numbers, or are fewer than three. An image that `predicted` lacks
+    is left out.
+    """
+    judged = [item for item in truth if item.image.id in predicted]
+    true = np.array([len(item.boxes) for item in judged], dtype=np.float64)
+    if len(judged) < 3 or np.ptp(true) == 0:
+        return None
+    scores = [predicted[item.image.id].scores for item in judged]
+    found = np.array([0.0 if s is None else float(s.sum()) for s in scores])
+    if np.ptp(found) == 0:
+        return 0.0
+    return float(max(0.0, np.corrcoef(true, found)[0, 1]) ** 2)
+
+
 def all_right(item: LabelledImage, found: Boxes) -> bool:
     """Whether every box of an image is found with its class, and nothing else is."""
     return count([item], {item.image.id: found}).images_right == 1

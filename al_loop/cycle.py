@@ -20,7 +20,15 @@ from al_loop.models import Model
 from al_loop.picks import Pick, pick
 from al_loop.pools import POOL, pool_hash, read_pool
 from al_loop.promotion import Judgement, judge
-from al_loop.scoring import Known, context_for, known_of, score_candidates, score_closely
+from al_loop.scoring import (
+    Known,
+    asks_for_counts,
+    context_for,
+    doubt,
+    known_of,
+    score_candidates,
+    score_closely,
+)
 from al_loop.shards import ScoredImages, ShardStore
 from al_loop.stages import Output, Stage, Waiting, run_stage
 from al_loop.workspace import Workspace, now
@@ -107,7 +115,11 @@ def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick
     settings = workspace.config.cycle
 
     def work(folder: Path) -> Output:
-        known = known_of(library.labelled(workspace), len(workspace.config.classes))
+        counted = modelling.counting(workspace, cycle.model)
+        if (doubtful := doubt(settings.strategy, cycle.model.id, counted)) is not None:
+            reporter.line(f"  {doubtful}")
+        asked = counted if asks_for_counts(settings.strategy) else None
+        known = known_of(library.labelled(workspace), len(workspace.config.classes), asked)
         write_json(folder / KNOWN, asdict(known))
         picks = select_picks(workspace, cycle, known)
         write_json(folder / "picks.json", [asdict(p) for p in picks])

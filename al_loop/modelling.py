@@ -13,6 +13,7 @@ from al_loop import library
 from al_loop.boxes import Boxes
 from al_loop.config import TrainConfig
 from al_loop.console import Progress, Reporter
+from al_loop.counts import count_r2
 from al_loop.errors import ConfigError
 from al_loop.files import file_sha256, json_hash, read_json, write_json
 from al_loop.metrics import VALIDATION, Metrics
@@ -261,12 +262,30 @@ def compare_models(
 
 def predictions(workspace: Workspace, model: Model, name: str, reporter: Reporter) -> dict[str, Boxes]:
     """A model's boxes on the set of that name by image; they are kept beside the model, of all sets."""
-    folder = model.folder / "validation" / f"thr-{workspace.config.score.score_thr:g}"
+    folder = _predicted(workspace, model)
     images = [item.image for item in library.validation(workspace, name)]
     with reporter.progress(f"{model.id}: {name}") as progress:
         score(workspace, model, images, folder, progress, exact=True, say=reporter.line)
+    return boxes_in(folder)
+
+
+def boxes_in(folder: Path) -> dict[str, Boxes]:
+    """Predicted boxes by image, of all that a folder of shards holds."""
     scored = ShardStore(folder).load()
     return {image: scored.boxes(i) for i, image in enumerate(scored.image_ids)}
+
+
+def counting(workspace: Workspace, model: Model) -> float | None:
+    """How well a model counts the boxes of the validation set, as far as it was judged there; `counts.count_r2`."""
+    folder = _predicted(workspace, model)
+    if not ShardStore(folder).image_ids():
+        return None
+    return count_r2(library.validation(workspace, VALIDATION), boxes_in(folder))
+
+
+def _predicted(workspace: Workspace, model: Model) -> Path:
+    """Where a model's boxes on labelled sets are kept."""
+    return model.folder / "validation" / f"thr-{workspace.config.score.score_thr:g}"
 
 
 def export(

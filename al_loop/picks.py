@@ -31,6 +31,7 @@ class Context:
     labelled_classes: FloatArray | None = None
     augmented: tuple[ScoredImages, ...] = ()
     class_quality: FloatArray | None = None
+    count_r2: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def _candidates(scored: ScoredImages, strategy: str, context: Context) -> Candid
         context.labelled_classes,
         tuple(detections_of(copy) for copy in context.augmented),
         context.class_quality,
+        context.count_r2,
         checked=True,  # what is not finite was never written
     )
 
@@ -213,7 +215,7 @@ _WHY: Mapping[str, str] = MappingProxyType(
         "margin-max": "the box of the smallest margin",
         "margin-mean": "the smallest margin per box",
         "most-boxes": "the most boxes",
-        "ours": "unsure objects of classes and looks that labels show little of",
+        "ours": "unsure objects of classes and looks that labels show little of, or typical of what they do not show",
         "ppal": "hard, and unlike the others in what it shows",
         "typiclust": "typical of a cluster without labels",
     }

@@ -21,7 +21,7 @@ from al_loop.picks import Context, looked_at_closely
 from al_loop.samples import CHANGES, ImageFile, LabelledImage
 from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
-from strategies import STRATEGIES, Ids
+from strategies import COUNTING, STRATEGIES, Ids
 
 if TYPE_CHECKING:
     from al_loop.detector.score import Unreadable
@@ -168,18 +168,37 @@ def score_pool(
 
 @dataclass(frozen=True)
 class Known:
-    """What strategies may know of the labels: which images have them, and how many boxes of each class."""
+    """What strategies may know of the labels: which images have them, and how many boxes of each class.
+
+    count_r2: how well the model counts boxes in the validation set, see `al_loop.counts`; None where no strategy asks.
+    """
 
     images: tuple[str, ...]
     boxes: tuple[int, ...]
+    count_r2: float | None = None
 
 
-def known_of(labelled: Sequence[LabelledImage], classes: int) -> Known:
+def asks_for_counts(strategy: str) -> bool:
+    """Whether a strategy reads how well the model counts."""
+    return "count_r2" in STRATEGIES[strategy].needs
+
+
+def doubt(strategy: str, model_id: str, count_r2: float | None) -> str | None:
+    """What to say before a strategy ranks images by the boxes of a model that does not count them; None: nothing."""
+    if STRATEGIES[strategy].values is None or count_r2 is None or count_r2 >= COUNTING:
+        return None
+    return (
+        f"note: {model_id} explains {count_r2:.0%} of the differences in how many boxes the validation images show. "
+        f'Below {COUNTING:.0%} "{strategy}" may pick worse than by lot; cycle.strategy = "ours" picks typical images then'
+    )
+
+
+def known_of(labelled: Sequence[LabelledImage], classes: int, count_r2: float | None = None) -> Known:
     """What labels say to a strategy."""
     counts = np.zeros(classes, np.int64)
     for item in labelled:
         np.add.at(counts, item.boxes.labels, 1)
-    return Known(tuple(item.image.id for item in labelled), tuple(counts.tolist()))
+    return Known(tuple(item.image.id for item in labelled), tuple(counts.tolist()), count_r2)
 
 
 def context_for(
@@ -197,4 +216,5 @@ def context_for(
         np.asarray(known.boxes, np.float64),
         tuple(ShardStore(folder(change)).load().subset(ids) for change in copies),
         None if quality is None else np.asarray(quality),
+        known.count_r2,
     )

@@ -63,7 +63,8 @@ def reproduce(workspace: Workspace, number: int) -> list[Finding]:
         )
     settings = msgspec.convert(manifest["settings"], Config)
     model = models.get_model(workspace, manifest["model"]["id"])
-    known = Known(**{k: tuple(v) for k, v in read_json(_known_file(workspace, number)).items()})
+    noted = read_json(_known_file(workspace, number))
+    known = Known(tuple(noted["images"]), tuple(noted["boxes"]), noted.get("count_r2"))
     then = Workspace(workspace.root, settings, workspace.store)
     again = select_picks(then, Cycle(number, manifest["k"], model, settings), known)
     before, after = [p["image_id"] for p in manifest["picks"]], [p.image_id for p in again]

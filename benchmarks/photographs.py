@@ -1,11 +1,12 @@
 """Strategies, and rendered images beside photographs, on the real photographs: everything in one call, resumable.
 
-    .venv/bin/python benchmarks/photographs.py WORK --data DATA [--seeds 2] [--cycles 4]
-        [--parts dice,batch,scratch,mix,steel,steel-scratch] [--results docs/results]
+    .venv/bin/python benchmarks/photographs.py WORK --data DATA [--seeds 2] [--cycles 4] [--jobs 1]
+        [--parts dice,batch,every,scratch,mix,steel,steel-scratch] [--results docs/results]
 
 DATA holds dice/ and neu-det/ with pool.json and val.json (COCO).
   dice     M0 from 320 rendered dice; dbal, ours and random, four cycles of 25, 160 steps each
   batch    the same M0; dbal, all four cycles' images at once, as many steps in all
+  every    the same M0; one batch of 25 by strategies of each kind, 160 steps
   scratch  dice without M0; dbal, ours and random, 400 steps a cycle
   mix      25 photographs alone, and after the rendered dice, 600 steps a cell
   steel    NEU-DET, M0 from 400 rendered pieces of steel; dbal, ours and random, four cycles of 25, 400 steps each
@@ -33,10 +34,17 @@ DICE = ("one", "two", "three", "four", "five", "six")
 STEEL = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
 #: Dice seen from above have no upper side. bf16 learns the same where the machine computes it, in two thirds of the time.
 SETTINGS = {
-    "dice": '[pretrain]\nepochs = 14\nval_every = 7\nturns = true\nprecision = "auto"\n\n'
+    "dice": '[pretrain]\nval_every = 10\nturns = true\nprecision = "auto"\n\n'
     '[train]\nturns = true\nprecision = "auto"\n',
-    "steel": '[pretrain]\nepochs = 16\nval_every = 4\nprecision = "auto"\n\n[train]\nprecision = "auto"\n',
+    "steel": '[pretrain]\nval_every = 10\nprecision = "auto"\n\n[train]\nprecision = "auto"\n',
 }
+FIGURES = {
+    "dice": "Dice, start: M0 from rendered dice",
+    "dice-scratch": "Dice, start: random weights",
+    "steel": "NEU-DET, start: M0 from rendered steel",
+    "steel-scratch": "NEU-DET, start: random weights",
+}
+EVERY = "random,most-boxes,margin,margin-mean,entropy,coreset,kmeans,typiclust,dbal,badge,ppal,cald,ours"
 CYCLES = ["--strategies", "dbal,ours,random", "--k", "25"]
 
 
@@ -73,26 +81,37 @@ def rendered_start(home: Path, data: Path, recipe: str, count: int) -> None:
     al_loop("-w", str(home), "pretrain")
 
 
-def figure(table: Path, title: str, out: Path) -> None:
-    """AP over labelled images: the mean of the seeds as a line, every seed as a dot."""
+def figure(table: Path, title: str, batch: Path | None = None) -> None:
+    """AP over labelled images beside its table: the mean of the seeds as a line, every seed as a dot.
+
+    batch: table of a benchmark in one cycle, if it is there; its points are drawn as crosses.
+    """
     from matplotlib.figure import Figure
 
-    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    with table.open() as file:
-        for row in csv.DictReader(file):
-            if row["set"] == "validation":
-                found[row["strategy"]][int(row["labels"])].append(float(row["ap"]))
     drawn = Figure(figsize=(7, 3.6), layout="constrained")
     axes = drawn.add_subplot()
-    for strategy, points in sorted(found.items()):
+    for strategy, points in curves(table):
         labels = sorted(points)
         (line,) = axes.plot(labels, [np.mean(points[n]) for n in labels], label=strategy)
         for n in labels:
             axes.plot([n] * len(points[n]), points[n], "o", markersize=3, color=line.get_color(), alpha=0.6)
+    for strategy, points in curves(batch) if batch is not None and batch.is_file() else ():
+        every = [(n, ap) for n in points if n for ap in points[n]]
+        axes.plot(*zip(*every, strict=True), "kx", label=f"{strategy}, one batch", markersize=5)
     axes.set(xlabel="labelled images", ylabel="AP on the validation set", title=title)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    drawn.savefig(out, dpi=110, metadata={"Software": None})
+    drawn.savefig(table.with_suffix(".png"), dpi=110, metadata={"Software": None})
+
+
+def curves(table: Path) -> list[tuple[str, dict[int, list[float]]]]:
+    """AP on the validation set, of each seed, by labelled images, by strategy."""
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    with table.open() as file:
+        for row in csv.DictReader(file):
+            if row["set"] == "validation" and row["ap"]:
+                found[row["strategy"]][int(row["labels"])].append(float(row["ap"]))
+    return sorted(found.items())
 
 
 def main() -> None:
@@ -101,6 +120,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--cycles", type=int, default=4)
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--parts", default="dice,mix,steel")
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
@@ -115,21 +135,23 @@ def main() -> None:
     ) -> None:
         """One benchmark, begun or gone on with; its table goes to the results."""
         out = work / f"bench-{name}"
-        seeds = ["--seeds", str(args.seeds)]
-        al_loop("-w", str(home), "benchmark", *sets(photographs), *question, *seeds, *resumed(out))
+        often = ["--seeds", str(args.seeds), *([] if "--mix" in question else ["--jobs", str(args.jobs)])]
+        al_loop("-w", str(home), "benchmark", *sets(photographs), *question, *often, *resumed(out))
         shutil.copy(out / table, args.results / f"{name}.csv")
 
-    if {"dice", "batch", "scratch", "mix"} & set(parts):
+    if {"dice", "batch", "every", "scratch", "mix"} & set(parts):
         home = workspace(work, "dice", DICE)
         rendered_start(home, data / "dice", "dice", 320)
     m0, scratch = ["--start", "synthetic:pretrain-1"], ["--start", "scratch"]
     if "dice" in parts:
         compare("dice", home, data / "dice", [*cycles, *m0, "--iterations", "160"])
-        figure(args.results / "dice.csv", "Dice, start: M0 from rendered dice", args.results / "dice.png")
     if "batch" in parts:
         size, steps = str(25 * args.cycles), str(160 * args.cycles)
         once = ["--strategies", "dbal", "--batch", size, "--iterations", steps]
         compare("dice-batch", home, data / "dice", [*once, *m0])
+    if "every" in parts:
+        once = ["--strategies", EVERY, "--batch", "25", "--iterations", "160"]
+        compare("dice-every", home, data / "dice", [*once, *m0])
     if "scratch" in parts:
         compare("dice-scratch", home, data / "dice", [*cycles, *scratch, "--iterations", "400"])
     if "mix" in parts:
@@ -140,11 +162,11 @@ def main() -> None:
     if "steel" in parts:
         rendered_start(steel, data / "neu-det", "steel-slab", 400)
         compare("steel", steel, data / "neu-det", [*cycles, *m0, "--iterations", "400"])
-        figure(
-            args.results / "steel.csv", "NEU-DET, start: M0 from rendered steel", args.results / "steel.png"
-        )
     if "steel-scratch" in parts:
         compare("steel-scratch", steel, data / "neu-det", [*cycles, *scratch, "--iterations", "1200"])
+    for name, title in FIGURES.items():
+        if (table := args.results / f"{name}.csv").is_file():
+            figure(table, title, args.results / "dice-batch.csv" if name == "dice" else None)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ from strategies.candidates import Candidates, CandidatesError, Detections, large
 from strategies.clusters import select_kmeans
 from strategies.explore import silent
 from strategies.ids import Ids
+from strategies.ours import COUNTING
 from strategies.registry import STRATEGIES, Strategy, select
 from strategies.rows import AnyFloats, Rows, Stacked, Table
 from strategies.scores import entropies, least_confidences, margin_sum, margins
 
 __all__ = [
+    "COUNTING",
     "STRATEGIES",
     "AnyFloats",
     "Candidates",

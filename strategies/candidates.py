@@ -107,6 +107,8 @@ class Candidates:
     labelled_classes: (C,) how many boxes of each class people have drawn; None: not known.
     augmented: detections in changed copies of the same images, boxes in pixels of the unchanged one.
     class_quality: (C,) how well each class is learnt, in [0, 1]; None: not known.
+    count_r2: in [0, 1], the share of the variance of the number of objects per labelled image that the detector's boxes
+    explain; None: not known.
     """
 
     ids: Sequence[str]
@@ -117,6 +119,7 @@ class Candidates:
     labelled_classes: AnyFloats | None = None
     augmented: tuple[Detections, ...] = ()
     class_quality: AnyFloats | None = None
+    count_r2: float | None = None
     rank: IntArray = field(init=False)
     checked: bool = field(default=False, repr=False)  # by whoever made it, as of some of those that were
 
@@ -147,6 +150,8 @@ class Candidates:
         for name, found in (("detections", self.detections), *(("augmented", a) for a in self.augmented)):
             if found is not None and len(found) != n:
                 raise CandidatesError(f"{name} must be of {n} images to match {n} ids, got {len(found)}")
+        if self.count_r2 is not None and not 0 <= self.count_r2 <= 1:
+            raise CandidatesError(f"count_r2 must be in [0, 1], got {self.count_r2:g}")
         if self.labelled is not None and self.labelled.shape[1:] != self.embeddings.shape[1:]:
             raise CandidatesError(
                 f"labelled must have shape (l, {self.embeddings.shape[1]}), got {self.labelled.shape}"

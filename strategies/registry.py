@@ -29,7 +29,7 @@ from strategies.scores import (
     select_most_boxes,
 )
 
-Need = Literal["detections", "features", "augmented", "labelled"]
+Need = Literal["detections", "features", "augmented", "labelled", "count_r2"]
 
 
 Values = Callable[[Candidates], FloatArray]
@@ -78,7 +78,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
         "margin-max": _by_score("margin", "max"),
         "margin-mean": _by_score("margin", "mean"),
         "most-boxes": _strategy(select_most_boxes, "detections", values=box_counts),
-        "ours": _strategy(select_ours, "detections", "labelled"),
+        "ours": _strategy(select_ours, "detections", "labelled", "count_r2"),
         "ppal": _strategy(select_ppal, "detections", "features"),
         "random": _strategy(select_random),
         "typiclust": _strategy(select_typiclust, "labelled"),

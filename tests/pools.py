@@ -40,4 +40,5 @@ def make(n: int, seed: int = 0, d: int = 8) -> Candidates:
         labelled_classes=np.array([5.0, 1.0, 0.0]),
         augmented=(detections(n, seed + 1), detections(n, seed + 2)),
         class_quality=np.array([0.9, 0.5, 0.1]),
+        count_r2=0.6,
     )

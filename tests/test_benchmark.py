@@ -15,14 +15,16 @@ from factories import CLASSES, write_checkpoint
 from questions import CONFIG, run, small_question
 
 from al_loop.benchmark import units
+from al_loop.benchmark.judging import counting
 from al_loop.benchmark.pace import Pace
 from al_loop.benchmark.results import Results
+from al_loop.benchmark.sets import read_sets
 from al_loop.benchmark.sweep import Question, run_benchmark
 from al_loop.benchmark.tables import summary, table, write_files
 from al_loop.cli import cli
 from al_loop.console import Silent
 from al_loop.errors import TrainingError
-from al_loop.workspace import init_workspace
+from al_loop.workspace import Workspace, init_workspace, open_workspace
 
 
 @pytest.fixture
@@ -192,17 +194,23 @@ def test_what_is_labelled_may_be_picked_again(question: Question, tmp_path: Path
     assert all(len(results.areas("scratch", strategy)) == 2 for strategy in asked.strategies)
 
 
-@pytest.mark.train
-def test_batches_and_the_page(question: Question, tmp_path: Path) -> None:
-    home = init_workspace(tmp_path / "home", CLASSES, template="demo")
-    text = (home.root / "al-loop.toml").read_text()
-    (home.root / "al-loop.toml").write_text(
+@pytest.fixture
+def home(question: Question, tmp_path: Path) -> Workspace:
+    """A workspace with a model of random weights."""
+    root = init_workspace(tmp_path / "home", CLASSES, template="demo").root
+    text = (root / "al-loop.toml").read_text()
+    (root / "al-loop.toml").write_text(
         text.replace('config = "small"', 'config = "small"\nimage_size = [96, 64]')
     )
     weights = str(write_checkpoint(tmp_path / "weights.pth"))
     for words in (["pool", "add-val", str(question.validation)], ["models", "import", weights]):
-        result = CliRunner().invoke(cli, ["-w", str(home.root), *words])
+        result = CliRunner().invoke(cli, ["-w", str(root), *words])
         assert result.exit_code == 0, result.output
+    return open_workspace(root)
+
+
+@pytest.mark.train
+def test_batches_and_the_page(question: Question, home: Workspace, tmp_path: Path) -> None:
     command = [
         "-w", str(home.root), "benchmark", "--data", str(question.data), "--val", str(question.validation),
         "--strategies", "random, entropy", "--batch", "2,5", "--seeds", "2", "--iterations", "3",
@@ -216,3 +224,28 @@ def test_batches_and_the_page(question: Question, tmp_path: Path) -> None:
     assert page.count("<svg") == 3
     assert page.count("data:image/jpeg") == 4  # two picks shown of each strategy
     assert "http" not in page.replace("http-equiv", "")
+
+
+@pytest.mark.train
+def test_ours_is_told_how_well_the_model_counts(
+    question: Question, home: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a model: that of the start in the first cycle, of the first cycle in the second."""
+    told: list[Any] = []
+    real = units.pick
+
+    def spy(*args: Any) -> Any:
+        told.append(args[-1].count_r2)
+        return real(*args)
+
+    monkeypatch.setattr(units, "pick", spy)
+    coco = json.loads(question.validation.read_text())
+    del coco["annotations"][0]  # else all images have as many
+    question.validation.write_text(json.dumps(coco))
+    asked = replace(question, strategies=("ours", "random"), starts={"m0": "import-1"})
+    run_benchmark(tmp_path / "out", asked, home.config, home, Silent(), resume=False)
+    folder = tmp_path / "out" / "units" / "m0"
+    sets = read_sets(question.data, question.validation, {}, CLASSES)
+    expected = [counting(sets, folder / name) for name in ("start", "ours/seed-0/cycle-1")]
+    assert None not in expected
+    assert told == [*expected, None, None]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from al_loop.boxes import Boxes
-from al_loop.counts import count
+from al_loop.counts import count, count_r2
 from al_loop.samples import ImageFile, LabelledImage
 
 
@@ -54,3 +54,21 @@ def test_the_likeliest_chooses_first(make_boxes: Callable[..., Boxes]) -> None:
 def test_nothing_at_all() -> None:
     found = count([], {})
     assert (found.precision, found.recall, found.images_right) == (0.0, 0.0, 0.0)
+
+
+def test_how_well_a_model_counts(make_boxes: Callable[..., Boxes]) -> None:
+    """One, two and four true boxes; the correlation of 2, 4, 8 with them is 1, whatever the scale."""
+    box = (0, 0, 10, 10, 0)
+    truth = [item(name, make_boxes(*[box] * n)) for name, n in (("a", 1), ("b", 2), ("c", 4))]
+
+    def predicted(*sums: float) -> dict[str, Boxes]:
+        return {name: make_boxes((*box, s / 2), (*box, s / 2)) for name, s in zip("abc", sums, strict=False)}
+
+    assert count_r2(truth, predicted(0.2, 0.4, 0.8)) == pytest.approx(1.0)
+    assert count_r2(truth, predicted(0.8, 0.4, 0.2)) == 0.0
+    assert count_r2(truth, predicted(0.4, 0.4, 0.4)) == 0.0
+    # Deviations of the truth −4/3, −1/3, 5/3, of the sums −0.2, 0.1, 0.1: r² = (0.4)² / (42/9 · 0.06).
+    assert count_r2(truth, predicted(0.2, 0.5, 0.5)) == pytest.approx(0.16 / 0.28)
+    # Fewer than three that were judged, or all alike: not known.
+    assert count_r2(truth, predicted(0.2, 0.4)) is None
+    assert count_r2([item(n, make_boxes(box)) for n in "abc"], predicted(0.2, 0.4, 0.8)) is None

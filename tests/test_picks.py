@@ -13,6 +13,7 @@ from pools import detections
 from al_loop import picks
 from al_loop.config import CLOSE_STRATEGIES, CycleConfig
 from al_loop.picks import Context, looked_at_closely, pick
+from al_loop.scoring import doubt
 from al_loop.shards import ScoredImages
 from strategies import STRATEGIES, Ids, margin_sum
 
@@ -150,3 +151,19 @@ def test_in_a_large_pool_what_a_pick_stands_for_is_an_estimate(monkeypatch: pyte
     assert sum(exact) == 300
     assert 290 <= sum(about) <= 310
     assert max(abs(a - b) for a, b in zip(exact, about, strict=True)) < 40
+
+
+def test_a_model_that_cannot_count_is_doubted() -> None:
+    said = doubt("dbal", "pretrain-1", 0.249)
+    assert said is not None
+    assert said.startswith("note: pretrain-1 explains 25% of the differences in how many boxes")
+    assert 'Below 50% "dbal" may pick worse than by lot; cycle.strategy = "ours"' in said
+    assert doubt("entropy-max", "m0", 0.0) is not None
+    for strategy, counted in (
+        ("dbal", 0.5),
+        ("dbal", None),
+        ("ours", 0.1),
+        ("typiclust", 0.1),
+        ("random", 0.1),
+    ):
+        assert doubt(strategy, "m0", counted) is None

@@ -84,7 +84,9 @@ def test_one_candidate(name: str) -> None:
 
 
 def test_nothing_is_labelled_yet(name: str) -> None:
-    fresh = dataclasses.replace(make(25), labelled=None, labelled_classes=None, class_quality=None)
+    fresh = dataclasses.replace(
+        make(25), labelled=None, labelled_classes=None, class_quality=None, count_r2=None
+    )
     assert len(set(select(name, fresh, 6, default_rng(0)).tolist())) == 6
 
 
@@ -114,6 +116,7 @@ def test_what_it_needs_is_what_it_reads(name: str) -> None:
         detections=pool.detections if "detections" in needs else None,
         augmented=pool.augmented if "augmented" in needs else (),
         labelled=pool.labelled if "labelled" in needs else None,
+        count_r2=pool.count_r2 if "count_r2" in needs else None,
     )
     assert select(name, poor, 5, default_rng(0)).tolist() == select(name, pool, 5, default_rng(0)).tolist()
     if "detections" in needs:
@@ -152,6 +155,9 @@ def test_arrays_that_do_not_belong_together_are_refused() -> None:
         Candidates(("a", "b"), np.ones(2), np.ones((2, 2)), detections(3))
     with pytest.raises(CandidatesError, match=r"labelled must have shape \(l, 2\)"):
         Candidates(("a", "b"), np.ones(2), np.ones((2, 2)), labelled=np.ones((1, 3)))
+    for wrong in (-0.1, 1.1, np.nan):
+        with pytest.raises(CandidatesError, match=r"count_r2 must be in \[0, 1\], got"):
+            dataclasses.replace(make(3), count_r2=wrong)
     good = detections(3)
     for change, said in (
         ({"offsets": good.offsets + 1}, "offsets must rise"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -338,9 +339,9 @@ def test_lazy_gains_pick_what_all_gains_would() -> None:
 def test_ours_asks_for_the_class_that_labels_lack() -> None:
     """Two images alike but for the class of their object; people have drawn a hundred of the first."""
     seen = found([0, 1, 2], [[0.5, 0.1, 0.4], [0.1, 0.5, 0.4]])
-    pool = points([0, 0], detections=seen, labelled_classes=np.array([100.0, 0]))
+    pool = points([0, 0], detections=seen, labelled_classes=np.array([100.0, 0]), count_r2=1.0)
     assert names(pool, select_ours(pool, 1, default_rng(0))) == ["b"]
-    other = points([0, 0], detections=seen, labelled_classes=np.array([0.0, 100]))
+    other = points([0, 0], detections=seen, labelled_classes=np.array([0.0, 100]), count_r2=1.0)
     assert names(other, select_ours(other, 1, default_rng(0))) == ["a"]
 
 
@@ -351,6 +352,7 @@ def test_ours_keeps_away_from_labelled_looks() -> None:
         detections=found(range(6), [[0.5, 0.1, 0.4]] * 5),
         labelled=np.array([[0.05], [0.15]]),
         labelled_classes=np.array([5.0, 5]),
+        count_r2=1.0,
     )
     assert names(pool, select_ours(pool, 2, default_rng(0)))[0] == "d"
     assert names(pool, select_ours(pool, 2, default_rng(0), looks=0)) == ["a", "b"]
@@ -366,5 +368,35 @@ def test_ours_looks_at_the_most_uncertain_of_a_large_pool() -> None:
         weights,
         default_rng(0).normal(size=(n, 3)),
         found(np.arange(n + 1), np.tile([0.5, 0.1, 0.4], (n, 1))),
+        count_r2=1.0,
     )
     assert select_ours(pool, 5, default_rng(0)).min() >= 100
+
+
+def test_ours_believes_a_detector_that_counts() -> None:
+    """Two looks with a middle each; between them a single image that has all that is unsure."""
+    pool = points(
+        np.concatenate([np.linspace(0, 1, 11), [20.0], np.linspace(40, 41, 11)]),
+        uncertainty=[0.0] * 11 + [3.0] + [0.0] * 11,
+        detections=found([0] * 12 + [3] * 12, [[0.5, 0.1, 0.4]] * 3),
+    )
+    typical = names(pool, select("typiclust", pool, 2, default_rng(0)))
+    assert set(typical) == {"f", "r"}
+    for known in (None, 0.0, 0.49):
+        assert names(pool, select_ours(replace(pool, count_r2=known), 2, default_rng(0))) == typical
+    for known in (0.5, 1.0):
+        assert names(pool, select_ours(replace(pool, count_r2=known), 2, default_rng(0)))[0] == "l"
+
+
+def test_ours_asks_a_sample_of_a_large_pool_what_is_typical() -> None:
+    n = 10_500
+    pool = Candidates(
+        tuple(f"{i:05d}" for i in range(n)),
+        np.zeros(n),
+        default_rng(0).normal(size=(n, 2)),
+        found(np.zeros(n + 1, np.int64), np.zeros((0, 3))),
+        count_r2=0.0,
+    )
+    first, again = (select_ours(pool, 4, default_rng(0)) for _ in range(2))
+    assert first.tolist() == again.tolist()
+    assert len(set(first.tolist())) == 4

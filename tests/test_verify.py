@@ -103,9 +103,15 @@ def changed(found: Sequence[Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("strategy", ["dbal", "random", "ours", "coreset", "margin"])
-def test_the_second_cycle_is_selected_again(make: Callable[..., Workspace], strategy: str) -> None:
-    """What was labelled since does not change what is picked again."""
+def test_the_second_cycle_is_selected_again(
+    make: Callable[..., Workspace], strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was labelled or judged since does not change what is picked again."""
+    monkeypatch.setattr(modelling, "counting", lambda *_: 0.4)
     workspace = make(strategy, cycles=3)
+    known = json.loads((workspace.cycle_dir(2) / "select" / "known.json").read_text())
+    assert known["count_r2"] == (0.4 if strategy == "ours" else None)
+    monkeypatch.setattr(modelling, "counting", lambda *_: 0.9)
     for cycle in (1, 2, 3):
         (found,) = reproduce(workspace, cycle)
         assert (found.changed, found.text) == (False, "the same 10 picks in the same order")

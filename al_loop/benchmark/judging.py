@@ -13,9 +13,8 @@ from al_loop import modelling
 from al_loop.benchmark.sets import Sets
 from al_loop.config import TrainConfig
 from al_loop.console import Reporter
-from al_loop.counts import count
+from al_loop.counts import count, count_r2
 from al_loop.models import Model
-from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
 
 #: Raised when trainings of the same settings come out otherwise than by an older al-loop: what that made is made anew.
@@ -46,12 +45,21 @@ def judged(
     """Metrics and counts on the validation set and on every test set, by name."""
     made = {}
     for name, images in {"validation": sets.validation, **sets.tests}.items():
-        shards = folder / "judged" / name
+        shards = _shards(folder, name)
         with reporter.progress(f"{model.id}: {name}") as progress:
             metrics = modelling.judge(workspace, model, images, shards, progress)
-        found = ShardStore(shards).load()
-        counts = count(images, {image: found.boxes(i) for i, image in enumerate(found.image_ids)})
+        counts = count(images, modelling.boxes_in(shards))
         made[name] = (
             asdict(metrics) | asdict(counts) | {"precision": counts.precision, "recall": counts.recall}
         )
     return made
+
+
+def counting(sets: Sets, folder: Path) -> float | None:
+    """How well a model that was judged in a folder counts the boxes of the validation set; `al_loop.counts`."""
+    return count_r2(sets.validation, modelling.boxes_in(_shards(folder, "validation")))
+
+
+def _shards(folder: Path, name: str) -> Path:
+    """The predictions on a set in the folder of a unit."""
+    return folder / "judged" / name

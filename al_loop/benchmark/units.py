@@ -14,7 +14,7 @@ import numpy as np
 
 from al_loop import modelling
 from al_loop.benchmark.asked import Asked, read_settings
-from al_loop.benchmark.judging import RECIPE, fixed_steps, judged
+from al_loop.benchmark.judging import RECIPE, counting, fixed_steps, judged
 from al_loop.benchmark.sets import Sets
 from al_loop.benchmark.starts import Start
 from al_loop.console import Reporter
@@ -22,7 +22,7 @@ from al_loop.files import json_hash, read_json, write_json
 from al_loop.models import WEIGHTS, Model
 from al_loop.picks import pick
 from al_loop.samples import LabelledImage
-from al_loop.scoring import context_for, known_of, score_for
+from al_loop.scoring import asks_for_counts, context_for, known_of, score_for
 from al_loop.shards import ShardStore
 from al_loop.stages import Output, Stage, run_stage
 from al_loop.workspace import Workspace
@@ -101,6 +101,7 @@ def run_unit(
         "early": asked.early,
         "anew": asked.anew,
         "settings": read_settings(asked),
+        **({"count_r2": counted} if (counted := _counted(room, unit, before)) is not None else {}),
         **_judging(room),
     }
 
@@ -195,10 +196,18 @@ def _by_strategy(
     score_for(room.workspace, model, unit.strategy, images, labelled, kept, reporter)
     scored = ShardStore(kept("")).load([image.id for image in images])
     ids = scored.image_ids
-    shown = known_of(labelled, len(room.workspace.config.classes))
+    shown = known_of(labelled, len(room.workspace.config.classes), _counted(room, unit, model))
     context = context_for(room.workspace, model, unit.strategy, ids, shown, kept)
     picks = pick(scored, unit.k, settings, unit.cycle, known, context)
     return [p.image_id for p in picks if not p.known]
+
+
+def _counted(room: Room, unit: Unit, before: Model | None) -> float | None:
+    """How well the model that picks counts, if the strategy reads it."""
+    if before is None or not asks_for_counts(unit.strategy):
+        return None
+    own = before == room.starts[unit.start].model
+    return counting(room.sets, folder_of(room.workspace, f"{unit.start}/start") if own else before.folder)
 
 
 def _judging(room: Room) -> dict[str, Any]:
