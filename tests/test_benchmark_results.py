@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from al_loop.benchmark.asked import Asked
 from al_loop.benchmark.chains import Row
 from al_loop.benchmark.pace import Pace
 from al_loop.benchmark.page import write_page
+from al_loop.benchmark.picture import draw_curves
 from al_loop.benchmark.results import Results
 from al_loop.benchmark.savings import savings_words
 from al_loop.benchmark.sets import Sets
@@ -185,3 +188,18 @@ def test_all_holes_are_drawn_without_a_warning_and_told_how_to_mend(tmp_path: Pa
     assert page.count("<svg") == 3
     assert "another --out" in page
     assert "another --out" in summary(found)[-1]
+
+
+def test_numbers_below_a_curve_have_room() -> None:
+    """The points where all strategies share a few; else round numbers, which do not overlap."""
+
+    def below(found: Results) -> list[float]:
+        svg = draw_curves(found, "m", "labels", 7, 3, "x")
+        return [float(text) for text in re.findall(r"text-anchor: middle[^>]*>([0-9.]+)<", svg)]
+
+    shared = results({"random": [(0.1, 0.2, 0.3)], "dbal": [(0.1, 0.2, 0.3)]})
+    assert below(shared) == [25, 50, 75]
+    apart = {"random": [25, 50, 75], "dbal": [26, 51, 77]}
+    numbers = below(results({"random": [(0.1, 0.2, 0.3)], "dbal": [(0.1, 0.2, 0.3)]}, labels=apart))
+    assert len(numbers) >= 4
+    assert len({b - a for a, b in pairwise(numbers)}) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import StringIO
+from itertools import pairwise
 from typing import Any
 
 from al_loop.benchmark.results import Results
@@ -50,9 +51,11 @@ def _line(axes: Any, results: Results, start: str, strategy: str, cost: str, num
 
 
 def _places(results: Results, start: str, cost: str) -> list[float]:
-    """The costs of the points, where all strategies have the same few."""
-    found = {p.cost for s in results.strategies for p in results.points(start, s, cost)}
-    return sorted(found) if len(found) <= _TICKS else []
+    """The costs of the points, where these are few and stand so far apart that their numbers have room."""
+    found = sorted({p.cost for s in results.strategies for p in results.points(start, s, cost)})
+    gaps = [b - a for a, b in pairwise(found)]
+    room = not gaps or min(gaps) >= (found[-1] - found[0]) / _TICKS / 2
+    return found if len(found) <= _TICKS and room else []
 
 
 def _dress(axes: Any, cost: str, places: list[float]) -> None:
