@@ -26,7 +26,7 @@ def select_ours(candidates: Candidates, k: int, rng: Generator, *, looks: float 
 
     What a sum over an image's boxes says depends on their number. `count_r2` tells how well the detector counts: the share
     of the variance of the numbers of objects of labelled images that its boxes explain. Where that is less than half, or
-    not known, the images are those of `typiclust`. It was 0.96 for a model that had seen rendered dice and no photograph,
+    not known, the images are those of `typiclust`. It was 0.95 for a model that had seen rendered dice and no photograph,
     and 0.25 for one that had seen rendered steel: there a sum of margins picked what misled the detector, and did worse
     than a lot (docs/results).
 
