@@ -8,7 +8,7 @@ DATA holds dice/ and neu-det/ with pool.json and val.json (COCO).
   batch    the same M0; dbal, all four cycles' images at once, as many steps in all
   every    the same M0; one batch of 25 by strategies of each kind, 160 steps
   scratch  dice without M0; dbal, ours and random, 400 steps a cycle
-  mix      25 photographs alone, and after the rendered dice, 600 steps a cell
+  mix      25 photographs alone, and after the rendered dice, 2000 steps a cell
   steel    NEU-DET, M0 from 400 rendered pieces of steel; dbal, ours and random, four cycles of 25, 400 steps each
   steel-scratch  NEU-DET without M0; dbal, ours and random, 1200 steps a cycle
 Each is one `al-loop benchmark`, whose command is printed. WORK is kept: run again, it goes on; with more seeds or cycles
@@ -156,7 +156,7 @@ def main() -> None:
         compare("dice-scratch", home, data / "dice", [*cycles, *scratch, "--iterations", "400"])
     if "mix" in parts:
         grid = ["--mix", "--real", "0,25", "--synthetic", "0,100%", "--ways", "pretrain"]
-        compare("dice-mix", home, data / "dice", [*grid, "--iterations", "600"], table="mix.csv")
+        compare("dice-mix", home, data / "dice", [*grid, "--iterations", "2000"], table="mix.csv")
     if {"steel", "steel-scratch"} & set(parts):
         steel = workspace(work, "steel", STEEL)
     if "steel" in parts:
