@@ -115,11 +115,10 @@ def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick
     settings = workspace.config.cycle
 
     def work(folder: Path) -> Output:
-        counted = modelling.counting(workspace, cycle.model)
+        counted = modelling.counting(workspace, cycle.model) if asks_for_counts(settings.strategy) else None
         if (doubtful := doubt(settings.strategy, cycle.model.id, counted)) is not None:
             reporter.line(f"  {doubtful}")
-        asked = counted if asks_for_counts(settings.strategy) else None
-        known = known_of(library.labelled(workspace), len(workspace.config.classes), asked)
+        known = known_of(library.labelled(workspace), len(workspace.config.classes), counted)
         write_json(folder / KNOWN, asdict(known))
         picks = select_picks(workspace, cycle, known)
         write_json(folder / "picks.json", [asdict(p) for p in picks])

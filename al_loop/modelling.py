@@ -14,7 +14,7 @@ from al_loop.boxes import Boxes
 from al_loop.config import TrainConfig
 from al_loop.console import Progress, Reporter
 from al_loop.counts import count_r2
-from al_loop.errors import ConfigError
+from al_loop.errors import ConfigError, WorkspaceError
 from al_loop.files import file_sha256, json_hash, read_json, write_json
 from al_loop.metrics import VALIDATION, Metrics
 from al_loop.models import CONFIG, WEIGHTS, Model, Unchanged, save_metrics, saved_metrics
@@ -262,28 +262,23 @@ def compare_models(
 
 def predictions(workspace: Workspace, model: Model, name: str, reporter: Reporter) -> dict[str, Boxes]:
     """A model's boxes on the set of that name by image; they are kept beside the model, of all sets."""
-    folder = _predicted(workspace, model)
+    folder = predictions_dir(workspace, model)
     images = [item.image for item in library.validation(workspace, name)]
     with reporter.progress(f"{model.id}: {name}") as progress:
         score(workspace, model, images, folder, progress, exact=True, say=reporter.line)
-    return boxes_in(folder)
-
-
-def boxes_in(folder: Path) -> dict[str, Boxes]:
-    """Predicted boxes by image, of all that a folder of shards holds."""
-    scored = ShardStore(folder).load()
-    return {image: scored.boxes(i) for i, image in enumerate(scored.image_ids)}
+    return ShardStore(folder).load().boxes_by_image()
 
 
 def counting(workspace: Workspace, model: Model) -> float | None:
     """How well a model counts the boxes of the validation set, as far as it was judged there; `counts.count_r2`."""
-    folder = _predicted(workspace, model)
-    if not ShardStore(folder).image_ids():
+    try:
+        scored = ShardStore(predictions_dir(workspace, model)).load()
+    except WorkspaceError:  # it was not judged yet
         return None
-    return count_r2(library.validation(workspace, VALIDATION), boxes_in(folder))
+    return count_r2(library.validation(workspace, VALIDATION), scored.boxes_by_image())
 
 
-def _predicted(workspace: Workspace, model: Model) -> Path:
+def predictions_dir(workspace: Workspace, model: Model) -> Path:
     """Where a model's boxes on labelled sets are kept."""
     return model.folder / "validation" / f"thr-{workspace.config.score.score_thr:g}"
 
@@ -315,8 +310,7 @@ def judge(
     from al_loop.detector.evaluate import evaluate
 
     score(workspace, model, [item.image for item in labelled], folder, progress, exact=True)
-    scored = ShardStore(folder).load()
-    predicted = {name: scored.boxes(i) for i, name in enumerate(scored.image_ids)}
+    predicted = ShardStore(folder).load().boxes_by_image()
     return evaluate(labelled, predicted, workspace.config.classes)
 
 

@@ -170,7 +170,7 @@ def score_pool(
 class Known:
     """What strategies may know of the labels: which images have them, and how many boxes of each class.
 
-    count_r2: how well the model counts boxes in the validation set, see `al_loop.counts`; None where no strategy asks.
+    count_r2: how well the model counts boxes in the validation set, see `al_loop.counts`; None where it matters to no strategy.
     """
 
     images: tuple[str, ...]
@@ -179,8 +179,8 @@ class Known:
 
 
 def asks_for_counts(strategy: str) -> bool:
-    """Whether a strategy reads how well the model counts."""
-    return "count_r2" in STRATEGIES[strategy].needs
+    """Whether it matters to a strategy how well the model counts: it reads that, or ranks images by their boxes."""
+    return "count_r2" in STRATEGIES[strategy].needs or STRATEGIES[strategy].values is not None
 
 
 def doubt(strategy: str, model_id: str, count_r2: float | None) -> str | None:

@@ -68,6 +68,10 @@ class ScoredImages:
             np.asarray(self.scores[rows], np.float64),
         )
 
+    def boxes_by_image(self) -> dict[str, Boxes]:
+        """Return the boxes of every image by its id."""
+        return {name: self.boxes(index) for index, name in enumerate(self.image_ids)}
+
     def subset(self, image_ids: Sequence[str]) -> ScoredImages:
         """Return the images named, in that order, without a copy of their columns; KeyError for one that is not here."""
         found = self.among(image_ids)

@@ -170,7 +170,7 @@ def compare(detector: Detector, truth: Path) -> None:
     ]
     both = {kind: scored(detector, [item.image for item in labelled], kind) for kind in ("fp32", "bf16")}
     for kind, scores in both.items():
-        predicted = {name: scores.boxes(i) for i, name in enumerate(scores.image_ids)}
+        predicted = scores.boxes_by_image()
         print(
             f"{kind}: AP {evaluate(labelled, predicted, detector.classes).ap:.4f} on {len(labelled)} images"
         )

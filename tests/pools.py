@@ -42,3 +42,28 @@ def make(n: int, seed: int = 0, d: int = 8) -> Candidates:
         class_quality=np.array([0.9, 0.5, 0.1]),
         count_r2=0.6,
     )
+
+
+def found(offsets, distributions, labels=None, scores=None, boxes=None, features=None) -> Detections:  # type: ignore[no-untyped-def]
+    distributions = np.asarray(distributions, dtype=float)
+    m = len(distributions)
+    labels = distributions[:, :-1].argmax(axis=1) if labels is None else np.asarray(labels)
+    return Detections(
+        np.asarray(offsets),
+        distributions,
+        labels,
+        distributions[np.arange(m), labels] if scores is None else np.asarray(scores, dtype=float),
+        np.tile([0.0, 0, 10, 10], (m, 1)) if boxes is None else np.asarray(boxes, dtype=float),
+        np.zeros((m, 0)) if features is None else np.asarray(features, dtype=float),
+    )
+
+
+def points(values, uncertainty=None, **more) -> Candidates:  # type: ignore[no-untyped-def]
+    values = np.asarray(values, dtype=float)
+    n = len(values)
+    weights = np.ones(n) if uncertainty is None else np.asarray(uncertainty, dtype=float)
+    return Candidates(tuple("abcdefghijklmnopqrstuvwxyz"[:n]), weights, values.reshape(n, -1), **more)
+
+
+def names(pool: Candidates, picked) -> list[str]:  # type: ignore[no-untyped-def]
+    return [pool.ids[i] for i in picked]

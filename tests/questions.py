@@ -11,17 +11,24 @@ from al_loop.benchmark.sweep import Outcome, Question, run_benchmark
 from al_loop.config import Config
 from al_loop.console import Silent
 
-CONFIG = msgspec.convert(
-    {
-        "classes": CLASSES,
-        "model": {"config": "small", "image_size": [96, 64]},
-        "train": {"batch_size": 4, "workers": 0},
-        "pretrain": {"batch_size": 4, "workers": 0},
-        "score": {"workers": 0},
-        "device": "cpu",
-    },
-    Config,
-)
+
+def small_config(batch: int) -> Config:
+    """The small model on small pictures, trained in batches of so many."""
+    training = {"batch_size": batch, "workers": 0}
+    return msgspec.convert(
+        {
+            "classes": CLASSES,
+            "model": {"config": "small", "image_size": [96, 64]},
+            "train": training,
+            "pretrain": training,
+            "score": {"workers": 0},
+            "device": "cpu",
+        },
+        Config,
+    )
+
+
+CONFIG = small_config(4)
 
 
 def small_question(folder: Path) -> Question:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 from factories import CLASSES, write_coco_set
+from questions import small_config
 
 from al_loop import modelling
 from al_loop.benchmark import mix as mixing
@@ -19,22 +20,11 @@ from al_loop.benchmark.asked import read_settings
 from al_loop.benchmark.mix import Cell, Mix, MixQuestion, amounts, check_mix, run_mix
 from al_loop.benchmark.mixed import Mixed, mix_table, mix_words, one_sided, write_mix
 from al_loop.cli import cli
-from al_loop.config import Config
 from al_loop.console import Silent
 from al_loop.errors import ConfigError, TrainingError
 from al_loop.workspace import Workspace, init_workspace
 
-CONFIG = msgspec.convert(
-    {
-        "classes": CLASSES,
-        "model": {"config": "small", "image_size": [96, 64]},
-        "train": {"batch_size": 2, "workers": 0},
-        "pretrain": {"batch_size": 2, "workers": 0},
-        "score": {"workers": 0},
-        "device": "cpu",
-    },
-    Config,
-)
+CONFIG = small_config(2)
 
 
 @pytest.fixture

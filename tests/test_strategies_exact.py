@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.random import default_rng
-from pools import make
+from pools import found, make, names, points
 
 from strategies import (
     Candidates,
     CandidatesError,
-    Detections,
     entropies,
     least_confidences,
     margin_sum,
@@ -25,35 +23,9 @@ from strategies import (
 from strategies.badge import gradients
 from strategies.cald import consistency, jensen_shannon
 from strategies.clusters import SAMPLE
-from strategies.objects import iou, objects
-from strategies.ours import class_mass, greedy, select_ours
+from strategies.objects import iou
 from strategies.ppal import difficulty, matching, medoids
 from strategies.scores import per_image
-
-
-def found(offsets, distributions, labels=None, scores=None, boxes=None, features=None) -> Detections:  # type: ignore[no-untyped-def]
-    distributions = np.asarray(distributions, dtype=float)
-    m = len(distributions)
-    labels = distributions[:, :-1].argmax(axis=1) if labels is None else np.asarray(labels)
-    return Detections(
-        np.asarray(offsets),
-        distributions,
-        labels,
-        distributions[np.arange(m), labels] if scores is None else np.asarray(scores, dtype=float),
-        np.tile([0.0, 0, 10, 10], (m, 1)) if boxes is None else np.asarray(boxes, dtype=float),
-        np.zeros((m, 0)) if features is None else np.asarray(features, dtype=float),
-    )
-
-
-def points(values, uncertainty=None, **more) -> Candidates:  # type: ignore[no-untyped-def]
-    values = np.asarray(values, dtype=float)
-    n = len(values)
-    weights = np.ones(n) if uncertainty is None else np.asarray(uncertainty, dtype=float)
-    return Candidates(tuple("abcdefghijklmnopqrstuvwxyz"[:n]), weights, values.reshape(n, -1), **more)
-
-
-def names(pool: Candidates, picked) -> list[str]:  # type: ignore[no-untyped-def]
-    return [pool.ids[i] for i in picked]
 
 
 def test_margin_by_hand_several_classes() -> None:
@@ -299,104 +271,3 @@ def test_cald_prefers_what_is_inconsistent_and_rare() -> None:
     # b, c and d are as inconsistent as each other, a is not; labels have class 0 only, d shows class 1.
     assert names(pool, select("cald", pool, 2, default_rng(0), spare=0.5))[0] == "d"
     assert "a" not in names(pool, select("cald", pool, 2, default_rng(0), spare=0.5))
-
-
-def test_an_object_between_two_classes_counts_once() -> None:
-    """Boxes 0 and 1 overlap by 0.8, whatever their classes; 2 stands apart; image 1 has the same box by itself."""
-    boxes = [[0, 0, 10, 10], [0, 0, 10, 8], [50, 0, 60, 10], [0, 0, 10, 10]]
-    shares = [[0.4, 0.5, 0.1], [0.5, 0.45, 0.05], [0.3, 0.3, 0.4], [0.4, 0.5, 0.1]]
-    seen = found([0, 3, 4], shares, scores=[0.4, 0.5, 0.3, 0.5], boxes=boxes)
-    assert objects(seen).tolist() == [1, 2, 3]
-    assert objects(seen, overlap=0.9).tolist() == [0, 1, 2, 3]
-    pool = points([0, 1], detections=seen)
-    # Margins 0.95, 0.9 and 0.9, shared out by class.
-    np.testing.assert_allclose(
-        class_mass(pool), [[0.95 * 0.5 + 0.9 * 0.3, 0.95 * 0.45 + 0.9 * 0.3], [0.9 * 0.4, 0.9 * 0.5]]
-    )
-
-
-def test_greedy_gains_shrink_as_columns_fill() -> None:
-    """Rows (4, 0), (3, 0), (0, 2): first √4; then √2 beats √7 − √4; then the last one left."""
-    parts = np.array([[4.0, 0], [3, 0], [0, 2]])
-    assert greedy(parts, np.zeros(2), np.ones(2), 3).tolist() == [0, 2, 1]
-    # Nine of the first column are known: 13^½ − 3 < 2^½.
-    assert greedy(parts, np.array([9.0, 0]), np.ones(2), 1).tolist() == [2]
-    assert greedy(parts, np.zeros(2), np.array([1.0, 0.1]), 2).tolist() == [0, 1]
-
-
-def test_lazy_gains_pick_what_all_gains_would() -> None:
-    rng = default_rng(0)
-    parts, base = rng.random((60, 7)) * (rng.random((60, 7)) < 0.4), rng.random(7) * 3
-    total, expected = base.copy(), list[int]()
-    for _ in range(20):
-        gains = (np.sqrt(total + parts) - np.sqrt(total)).sum(axis=1)
-        gains[expected] = -1
-        expected.append(int(gains.argmax()))
-        total += parts[expected[-1]]
-    assert greedy(parts, base, np.ones(7), 20).tolist() == expected
-
-
-def test_ours_asks_for_the_class_that_labels_lack() -> None:
-    """Two images alike but for the class of their object; people have drawn a hundred of the first."""
-    seen = found([0, 1, 2], [[0.5, 0.1, 0.4], [0.1, 0.5, 0.4]])
-    pool = points([0, 0], detections=seen, labelled_classes=np.array([100.0, 0]), count_r2=1.0)
-    assert names(pool, select_ours(pool, 1, default_rng(0))) == ["b"]
-    other = points([0, 0], detections=seen, labelled_classes=np.array([0.0, 100]), count_r2=1.0)
-    assert names(other, select_ours(other, 1, default_rng(0))) == ["a"]
-
-
-def test_ours_keeps_away_from_labelled_looks() -> None:
-    """Alike in what they show; labels lie where a, b and c do. Without the looks the first name decides."""
-    pool = points(
-        [0, 0.1, 0.2, 9, 9.1],
-        detections=found(range(6), [[0.5, 0.1, 0.4]] * 5),
-        labelled=np.array([[0.05], [0.15]]),
-        labelled_classes=np.array([5.0, 5]),
-        count_r2=1.0,
-    )
-    assert names(pool, select_ours(pool, 2, default_rng(0)))[0] == "d"
-    assert names(pool, select_ours(pool, 2, default_rng(0), looks=0)) == ["a", "b"]
-    with pytest.raises(CandidatesError, match="looks must be >= 0, got -1"):
-        select_ours(pool, 2, default_rng(0), looks=-1)
-
-
-def test_ours_looks_at_the_most_uncertain_of_a_large_pool() -> None:
-    n = 2100
-    weights = np.arange(n, dtype=float)
-    pool = Candidates(
-        tuple(f"{i:05d}" for i in range(n)),
-        weights,
-        default_rng(0).normal(size=(n, 3)),
-        found(np.arange(n + 1), np.tile([0.5, 0.1, 0.4], (n, 1))),
-        count_r2=1.0,
-    )
-    assert select_ours(pool, 5, default_rng(0)).min() >= 100
-
-
-def test_ours_believes_a_detector_that_counts() -> None:
-    """Two looks with a middle each; between them a single image that has all that is unsure."""
-    pool = points(
-        np.concatenate([np.linspace(0, 1, 11), [20.0], np.linspace(40, 41, 11)]),
-        uncertainty=[0.0] * 11 + [3.0] + [0.0] * 11,
-        detections=found([0] * 12 + [3] * 12, [[0.5, 0.1, 0.4]] * 3),
-    )
-    typical = names(pool, select("typiclust", pool, 2, default_rng(0)))
-    assert set(typical) == {"f", "r"}
-    for known in (None, 0.0, 0.49):
-        assert names(pool, select_ours(replace(pool, count_r2=known), 2, default_rng(0))) == typical
-    for known in (0.5, 1.0):
-        assert names(pool, select_ours(replace(pool, count_r2=known), 2, default_rng(0)))[0] == "l"
-
-
-def test_ours_asks_a_sample_of_a_large_pool_what_is_typical() -> None:
-    n = 10_500
-    pool = Candidates(
-        tuple(f"{i:05d}" for i in range(n)),
-        np.zeros(n),
-        default_rng(0).normal(size=(n, 2)),
-        found(np.zeros(n + 1, np.int64), np.zeros((0, 3))),
-        count_r2=0.0,
-    )
-    first, again = (select_ours(pool, 4, default_rng(0)) for _ in range(2))
-    assert first.tolist() == again.tolist()
-    assert len(set(first.tolist())) == 4

@@ -69,9 +69,9 @@ class MixAsked(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_settings(asked: Asked | MixAsked) -> dict[str, Any]:
     """The settings that units read, by dotted key, as plain data: what units are known by."""
-    found = {}
+    found, settings = {}, _plain(asked)["settings"]
     for key in asked.read:
-        part = _plain(asked)["settings"]
+        part = settings
         for name in key.split("."):
             part = part[name]
         found[key] = part

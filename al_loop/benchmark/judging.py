@@ -15,10 +15,11 @@ from al_loop.config import TrainConfig
 from al_loop.console import Reporter
 from al_loop.counts import count, count_r2
 from al_loop.models import Model
+from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
 
-#: Raised when trainings of the same settings come out otherwise than by an older al-loop: what that made is made anew.
-RECIPE = 2
+#: Raised when picks or trainings of the same settings come out otherwise than by an older al-loop: what that made is made anew.
+RECIPE = 3
 
 
 def fixed_steps(own: TrainConfig, steps: int, images: int, seed: int, *, looks: int = 1) -> TrainConfig:
@@ -48,7 +49,7 @@ def judged(
         shards = _shards(folder, name)
         with reporter.progress(f"{model.id}: {name}") as progress:
             metrics = modelling.judge(workspace, model, images, shards, progress)
-        counts = count(images, modelling.boxes_in(shards))
+        counts = count(images, ShardStore(shards).load().boxes_by_image())
         made[name] = (
             asdict(metrics) | asdict(counts) | {"precision": counts.precision, "recall": counts.recall}
         )
@@ -57,7 +58,7 @@ def judged(
 
 def counting(sets: Sets, folder: Path) -> float | None:
     """How well a model that was judged in a folder counts the boxes of the validation set; `al_loop.counts`."""
-    return count_r2(sets.validation, modelling.boxes_in(_shards(folder, "validation")))
+    return count_r2(sets.validation, ShardStore(_shards(folder, "validation")).load().boxes_by_image())
 
 
 def _shards(folder: Path, name: str) -> Path:

@@ -101,7 +101,6 @@ def run_unit(
         "early": asked.early,
         "anew": asked.anew,
         "settings": read_settings(asked),
-        **({"count_r2": counted} if (counted := _counted(room, unit, before)) is not None else {}),
         **_judging(room),
     }
 
@@ -202,12 +201,12 @@ def _by_strategy(
     return [p.image_id for p in picks if not p.known]
 
 
-def _counted(room: Room, unit: Unit, before: Model | None) -> float | None:
-    """How well the model that picks counts, if the strategy reads it."""
-    if before is None or not asks_for_counts(unit.strategy):
+def _counted(room: Room, unit: Unit, model: Model) -> float | None:
+    """How well the model that picks counts, where that matters to the strategy."""
+    if not asks_for_counts(unit.strategy):
         return None
-    own = before == room.starts[unit.start].model
-    return counting(room.sets, folder_of(room.workspace, f"{unit.start}/start") if own else before.folder)
+    own = model == room.starts[unit.start].model
+    return counting(room.sets, folder_of(room.workspace, f"{unit.start}/start") if own else model.folder)
 
 
 def _judging(room: Room) -> dict[str, Any]:

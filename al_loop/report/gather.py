@@ -18,6 +18,7 @@ from al_loop.files import read_json
 from al_loop.labelling.tasks import Edits
 from al_loop.library import labels_until, set_names, validation
 from al_loop.metrics import VALIDATION, Metrics
+from al_loop.modelling import predictions_dir
 from al_loop.models import all_models, current_model, has_model, saved_metrics
 from al_loop.report.data import (
     ClassRow,
@@ -148,12 +149,11 @@ def _errors(workspace: Workspace, models: tuple[ModelRow, ...]) -> Errors | None
     current = next((row.model for row in models if row.current), None)
     if current is None:
         return None
-    folder = current.folder / "validation" / f"thr-{workspace.config.score.score_thr:g}"
     try:
-        truth, scored = validation(workspace), ShardStore(folder).load()
+        truth, scored = validation(workspace), ShardStore(predictions_dir(workspace, current)).load()
     except (DataError, WorkspaceError):
         return None
-    predicted = {name: scored.boxes(i) for i, name in enumerate(scored.image_ids)}
+    predicted = scored.boxes_by_image()
     if not all(item.image.id in predicted for item in truth):
         return None
     return Errors(current.id, count(truth, predicted))

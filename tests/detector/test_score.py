@@ -246,7 +246,7 @@ def test_ap_equals_pycocotools_on_files(detector: Any, sets: Any, tmp_path: Path
 
     truth = sets[1]
     scored = score(detector, [item.image for item in truth], tmp_path / "s")
-    predicted = {name: scored.boxes(i) for i, name in enumerate(scored.image_ids)}
+    predicted = scored.boxes_by_image()
     ours = evaluate(truth, predicted, CLASSES)
     write_coco(tmp_path / "truth.json", truth, CLASSES)
     results = [

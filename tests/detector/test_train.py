@@ -40,7 +40,7 @@ def test_it_learns_and_validates_as_scoring_does(
     images = [item.image for item in sets[1]]
     score_images(detector, images, store, ScoreSettings(0.05, 4, 0, 64))
     scored = store.load()
-    predicted = {name: scored.boxes(i) for i, name in enumerate(scored.image_ids)}
+    predicted = scored.boxes_by_image()
     assert evaluate(sets[1], predicted, CLASSES).ap == pytest.approx(result.best_ap, abs=1e-3)
     assert (folder / "train.log").read_text()
 
