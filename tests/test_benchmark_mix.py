@@ -95,6 +95,10 @@ def test_a_grid_is_trained_once_and_grows(
         ("replay-frozen/real-4/rendered-6/seed-0", 8, 4, True),
     ]
     assert [c for c in grown.cells if c.way != "replay-frozen"] == mix.cells
+    trained.clear()
+    whole, _ = run(out, more, workspace, resume=True)
+    assert trained == []  # what is finished is only drawn
+    assert whole.cells == grown.cells
     paths = write_mix(Mixed(grown), out)
     with paths[0].open() as file:
         rows = list(csv.DictReader(file))

@@ -223,16 +223,16 @@ class _Study:
         way = WAYS.get(cell.way, Way(after=False))
         photographs = _some(self.sets.pool, cell.real, cell.seed)
         renders = _some(self.rendered, cell.synthetic, cell.seed)
-        before, spent = None, 0.0
-        steps = self.asked.iterations
+        first = self.asked.iterations // 2 if way.after else 0
+        steps = self.asked.iterations - first
         if way.after:
-            first = steps // 2
-            steps -= first
-            before, spent = self._pretrained(cell.synthetic, cell.seed, first, reporter)
             renders = renders[: cell.real] if way.replay else []
         inputs = {"cell": [cell.way, cell.real, cell.synthetic, cell.seed], **self._inputs(steps)}
 
         def work(folder: Path) -> Output:
+            before, spent = (
+                self._pretrained(cell.synthetic, cell.seed, first, reporter) if way.after else (None, 0.0)
+            )
             done = self._train(folder, before, [*photographs, *renders], steps, cell, way.frozen, reporter)
             model = _model(cell.name, folder, done["weights_sha256"])
             found = judged(self.workspace, self.sets, model, folder, reporter)
