@@ -13,6 +13,7 @@ from factories import CLASSES, write_coco_set
 from hypothesis import settings
 
 from al_loop.boxes import Boxes
+from al_loop.cli import main
 from al_loop.ingest import add_images, add_validation
 from al_loop.workspace import Workspace, init_workspace, open_workspace
 
@@ -43,6 +44,20 @@ def small(filled: Workspace) -> Workspace:
     path = filled.root / "al-loop.toml"
     path.write_text(path.read_text().replace('config = "small"', 'config = "small"\nimage_size = [96, 64]'))
     return open_workspace(filled.root)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run al-loop with arguments, in this process; return (exit status, stdout, stderr)."""
+
+    def call(*args: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["al-loop", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return int(stop.value.code or 0), out, err
+
+    return call
 
 
 @pytest.fixture

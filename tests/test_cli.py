@@ -8,22 +8,7 @@ from typing import Any
 import pytest
 from factories import write_coco_set
 
-from al_loop.cli import main
 from al_loop.workspace import Workspace
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run al-loop with arguments; return (exit status, stdout, stderr)."""
-
-    def call(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["al-loop", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return call
 
 
 def test_from_nothing_to_a_pool(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +90,10 @@ def test_models_that_are_not_there_are_named(two: Workspace) -> None:
         differing(two, "import-1", "import-2", "night", Silent())
 
 
-def test_from_the_command_line(two: Workspace, tmp_path: Path) -> None:
+def test_from_the_command_line(two: Workspace, tmp_path: Path, run: Any) -> None:
     def al_loop(*args: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "al_loop", "-w", str(two.root), "models", *args],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.stdout if done.returncode == 0 else f"{done.returncode}: {done.stderr}"
+        status, out, err = run("-w", two.root, "models", *args)
+        return str(out) if status == 0 else f"{status}: {err}"
 
     page = tmp_path / "page.html"
     assert al_loop("compare", "import-2", "import-1", "--out", str(page)).endswith(f"with pictures: {page}\n")
