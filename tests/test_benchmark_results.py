@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -17,13 +18,14 @@ from al_loop.benchmark.asked import Asked
 from al_loop.benchmark.chains import Row
 from al_loop.benchmark.pace import Pace
 from al_loop.benchmark.page import write_page
-from al_loop.benchmark.picture import draw_curves
+from al_loop.benchmark.picture import COLOURS, draw_curves
 from al_loop.benchmark.results import Results
 from al_loop.benchmark.savings import savings_words
 from al_loop.benchmark.sets import Sets
 from al_loop.benchmark.sweep import Outcome
 from al_loop.benchmark.tables import every_seed, summary, table, write_files
 from al_loop.config import Config
+from strategies import STRATEGIES
 
 #: A curve: AP of every cycle; None for the hole that ends it.
 Curve = Sequence[float | None]
@@ -203,3 +205,16 @@ def test_numbers_below_a_curve_have_room() -> None:
     numbers = below(results({"random": [(0.1, 0.2, 0.3)], "dbal": [(0.1, 0.2, 0.3)]}, labels=apart))
     assert len(numbers) >= 4
     assert len({b - a for a, b in pairwise(numbers)}) == 1
+
+
+def test_lines_whose_colour_comes_again_are_dashed() -> None:
+    """In the legend and in the drawing no two of nine and more strategies look the same."""
+    some = list(STRATEGIES)[: COLOURS + 2]
+    svg = draw_curves(results({name: [(0.1, 0.2)] for name in some}), "m", "labels", 7, 3, "x")
+    looks = Counter(
+        (re.findall(r"var\(--s\d\)", path)[0], "stroke-dasharray" in path)
+        for path in re.findall(r"<path [^>]*var\(--s\d\)[^>]*>", svg)
+        if "fill: none" in path
+    )
+    assert len(looks) == COLOURS + 2
+    assert sum(dashed for _, dashed in looks) == 2

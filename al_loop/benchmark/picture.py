@@ -13,6 +13,8 @@ _INK, _FAINT = "#010101", "#020202"
 #: What stands for a line's colour; the page knows them as --s0, --s1, ... and repeats them after the last.
 COLOURS = 8
 _MARKERS = "os^Dvp*X"
+#: Of the first colours, of those that come again, and again.
+_DASHES = ("-", "--", ":")
 _TICKS = 8
 
 
@@ -44,7 +46,9 @@ def _line(axes: Any, results: Results, start: str, strategy: str, cost: str, num
     colour, marker = _colour(number % COLOURS), _MARKERS[number % len(_MARKERS)]
     # Side by side, so that intervals at the same cost can be told apart.
     aside = [at + (number - len(results.outcome.asked.strategies) / 2) * 0.004 * x[-1] for at in x]
-    axes.plot(aside, y, color=colour, marker=marker, markersize=5, linewidth=1.8, label=strategy)
+    again = number // COLOURS
+    dashes, inside = _DASHES[again % len(_DASHES)], "none" if again else colour
+    axes.plot(aside, y, dashes, color=colour, marker=marker, mfc=inside, markersize=5, lw=1.8, label=strategy)
     for at, point in zip(aside, points, strict=True):
         if point.ap.low is not None:
             axes.plot([at, at], [point.ap.low, point.ap.high], color=colour, linewidth=1.2)
