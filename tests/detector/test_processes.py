@@ -94,12 +94,12 @@ def gone(pattern: str, seconds: float = 20.0) -> bool:
 
 
 def test_two_processes_train_as_one_does(even: Any, sets: Any, tmp_path: Path) -> None:
-    """24 images in three epochs are 9 steps: as many of them as asked."""
+    """24 images twice in three epochs are 18 steps: as many of them as asked."""
     one, shared = Curve(), Curve()
-    settings = replace(QUICK, epochs=3, steps=8)
+    settings = replace(QUICK, epochs=3, repeat=2, steps=14)
     alone = train(even, None, *sets, settings, tmp_path / "one", one)
     together = two(even, None, *sets, settings, tmp_path / "two", shared)
-    assert shared.steps == one.steps == list(range(1, 9))
+    assert shared.steps == one.steps == list(range(1, 15))
     assert one.losses[0] > 1.1 * one.losses[-1]
     # The reported losses have two digits.
     np.testing.assert_allclose(shared.losses, one.losses, atol=0.0101)
