@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -157,6 +159,29 @@ def test_constraints_hold_names_and_versions_only() -> None:
 def test_the_readmes_test_command_is_what_ci_runs() -> None:
     assert "scripts/test" in (ROOT / ".ci" / "run").read_text()
     assert "scripts/test" in (ROOT / "README.md").read_text()
+
+
+def test_an_installation_that_cannot_fit_is_refused_before_it_begins(tmp_path: Path) -> None:
+    clone, programs = tmp_path / "clone", tmp_path / "bin"
+    (clone / "scripts").mkdir(parents=True)
+    programs.mkdir()
+    for name in ("scripts/setup", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, clone / name)
+    (programs / "df").write_text(
+        "#!/bin/sh\necho FREE OF A FULL DISK\necho /dev/disk 9000 8713 287000 1% /\n"
+    )
+    (programs / "df").chmod(0o755)
+    done = subprocess.run(
+        [clone / "scripts" / "setup"],
+        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "needs 8000 MB" in done.stderr
+    assert "287 MB are free" in done.stderr
+    assert not (clone / ".venv").exists()
 
 
 def test_the_compose_file_holds_no_secret_and_shows_only_the_proxy() -> None:

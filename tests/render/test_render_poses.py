@@ -31,7 +31,8 @@ def test_a_box_lies_on_its_six_faces_as_often_as_their_solid_angles_say(unit):
         expected = {0: share(1, 1.5, 0.5), 1: share(0.5, 1.5, 1), 2: share(0.5, 1, 1.5)}
         assert rest.weight == pytest.approx(expected[int(abs(up).argmax())], abs=1e-6)
         assert abs(up).max() == pytest.approx(1)
-    assert [r.weight for r in rests] == sorted((r.weight for r in rests), reverse=True)
+    # The likeliest first; of opposite sides, one may be the likelier in its last bit.
+    assert (np.diff([r.weight for r in rests]) < 1e-9).all()
 
 
 def test_every_rotation_is_proper_and_the_shortest():
