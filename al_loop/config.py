@@ -55,7 +55,7 @@ class TrainConfig(Section, frozen=True):
     turns: bool = False  # augment by vertical flips and quarter turns; not where a class has an upper side
     repeat: Positive = 1  # times each image is seen per epoch; > 1 makes epochs of few images longer
     workers: Annotated[int, msgspec.Meta(ge=0)] | None = None  # None: two less than the cores, at most 4
-    # Of the forward pass. None: "fp32", on CUDA mixed with fp16. "auto": "bf16" where the machine computes it.
+    # Of the forward pass. None: "fp32", on CUDA mixed with fp16. "auto": "bf16" where that is faster here.
     precision: Literal["auto", "fp32", "bf16"] | None = None
     seed: int = 0
 
@@ -65,7 +65,7 @@ class ScoreConfig(Section, frozen=True):
 
     score_thr: Fraction = 0.05  # detections below are dropped
     # Of the pool; sets that models are judged on are always scored in "fp32". "auto": "bf16" where the machine computes it
-    # and picks stay the same.
+    # faster and picks stay the same.
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     batch_size: Positive = 8
     workers: Annotated[int, msgspec.Meta(ge=0)] | None = None

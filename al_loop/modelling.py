@@ -79,7 +79,8 @@ def score(
     store = ShardStore(folder)
     if not images or not store.missing(images):
         return []
-    from al_loop.detector.score import precision_here, score_images
+    from al_loop.detector.precision import precision_here
+    from al_loop.detector.score import score_images
 
     unchanged = Unchanged(model)
     linked = any(image.url is not None for image in images)

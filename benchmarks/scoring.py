@@ -43,8 +43,9 @@ from al_loop.detector import forward
 from al_loop.detector.align import roi_align
 from al_loop.detector.evaluate import evaluate
 from al_loop.detector.model_config import build_model, load_model_config
+from al_loop.detector.precision import precision_here
 from al_loop.detector.predict import Detector, _sample, predict, quickened
-from al_loop.detector.score import ScoreSettings, precision_here, score_images
+from al_loop.detector.score import ScoreSettings, score_images
 from al_loop.detector.transforms import Picture, fit, read_picture
 from al_loop.modelling import default_workers, load_detector
 from al_loop.models import current_model
@@ -203,7 +204,7 @@ def main() -> None:
     asked = Asked(args.workspace, args.config, ())
     detector = the_detector(asked)
     print(
-        f"{precision_here('auto', detector.device)} is what this machine computes; {torch.get_num_threads()} threads"
+        f"{precision_here('auto', detector.device)} pays on this machine; {torch.get_num_threads()} threads"
     )
     files = sorted(path for path in args.photographs.iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
     with tempfile.TemporaryDirectory() as folder:

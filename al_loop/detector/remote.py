@@ -15,17 +15,9 @@ from al_loop import __version__
 from al_loop.cluster import Seat
 from al_loop.detector.checkpoint import read_weights
 from al_loop.detector.load import load_detector
+from al_loop.detector.precision import precision_here
 from al_loop.detector.predict import Detector
-from al_loop.detector.score import (
-    Batch,
-    Loaded,
-    Passes,
-    Reader,
-    ScoreSettings,
-    Unreadable,
-    load,
-    precision_here,
-)
+from al_loop.detector.score import Batch, Loaded, Passes, Reader, ScoreSettings, Unreadable, load
 from al_loop.detector.transforms import Picture
 from al_loop.errors import ClusterError, DataError
 from al_loop.modelling import default_workers

@@ -173,19 +173,6 @@ class Passes:
         )
 
 
-def precision_here(wanted: str, device: torch.device) -> str:
-    """Return "fp32" or "bf16": for "auto" what the device computes faster without emulating it, else what was asked for."""
-    if wanted != "auto":
-        return wanted
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    # torch has no public name for what a CPU computes.
-    asked = (
-        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
-    return "bf16" if any(ask() for ask in asked if ask is not None) else "fp32"
-
-
 def _checked(predictions: list[Prediction]) -> list[Prediction]:
     for prediction in predictions:
         embedding, distributions = map(torch.from_numpy, (prediction.embedding, prediction.distributions))

@@ -15,7 +15,6 @@ from al_loop.boxes import iou
 from al_loop.detector import forward
 from al_loop.detector.align import roi_align
 from al_loop.detector.predict import Detector, predict, quickened
-from al_loop.detector.score import precision_here
 from al_loop.samples import ImageFile, Prediction
 
 pytestmark = pytest.mark.train
@@ -109,16 +108,6 @@ def test_half_the_precision_says_nearly_the_same(detector: Detector) -> None:
     assert boxes > 6
     assert found > 0.6 * boxes
     assert any((exact.embedding != rough.embedding).any() for exact, rough in zip(plain, half, strict=True))
-
-
-def test_the_precision_that_the_machine_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    assert [precision_here(wanted, cpu) for wanted in ("fp32", "bf16")] == ["fp32", "bf16"]
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
-    assert precision_here("auto", cpu) == "fp32"
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
-    assert precision_here("auto", cpu) == "bf16"
 
 
 def test_the_model_itself_stays_as_it_is(detector: Detector) -> None:

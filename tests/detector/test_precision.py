@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from al_loop.detector.precision import precision_of
+from al_loop.detector import precision
+from al_loop.detector.precision import precision_here, precision_of
 from al_loop.detector.train import TrainSettings, train
 
 QUICK = TrainSettings(
@@ -24,9 +25,31 @@ def test_what_was_asked_for() -> None:
     assert precision_of("auto", "cpu") in ("bf16", "fp32")
 
 
+def test_auto_is_what_the_machine_computes_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, took = torch.device("cpu"), (2.0, 1.0)
+    monkeypatch.setattr(precision, "_seconds", lambda: took)
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    assert precision_here("auto", cpu) == "fp32"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert precision_here("auto", cpu) == "bf16"
+    took = (1.0, 1.9)  # as some processors with AVX512-BF16 and without AMX take
+    assert precision_here("auto", cpu) == "fp32"
+    assert precision_here("bf16", cpu) == "bf16"
+
+
+def test_the_timing_draws_nothing() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    precision._seconds.cache_clear()
+    assert all(0 < seconds < 60 for seconds in precision._seconds())
+    assert torch.equal(torch.rand(3), expected)
+
+
 @pytest.mark.train
 def test_bf16_is_the_forward_pass_alone(config: Any, sets: Any, tmp_path: Path) -> None:
-    for precision, expected in ((None, torch.float32), ("fp32", torch.float32), ("bf16", torch.bfloat16)):
+    for wanted, expected in ((None, torch.float32), ("fp32", torch.float32), ("bf16", torch.bfloat16)):
         seen = set()
 
         def look(module: Any, _: Any, out: Any, seen: set[Any] = seen) -> None:
@@ -35,8 +58,8 @@ def test_bf16_is_the_forward_pass_alone(config: Any, sets: Any, tmp_path: Path) 
 
         hook = torch.nn.modules.module.register_module_forward_hook(look)
         try:
-            settings = replace(QUICK, epochs=1, precision=precision)
-            done = train(config, None, sets[0][:8], sets[1][:1], settings, tmp_path / str(precision))
+            settings = replace(QUICK, epochs=1, precision=wanted)
+            done = train(config, None, sets[0][:8], sets[1][:1], settings, tmp_path / str(wanted))
         finally:
             hook.remove()
         assert seen == {expected}
