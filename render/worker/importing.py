@@ -263,3 +263,6 @@ def _reason(error: Exception, path: str) -> str:
 
 if __name__ == "__main__":
     main()
+    # Not through Blender's destructors: they may wait for ever for a thread that has gone.
+    sys.stdout.flush()
+    os._exit(0)

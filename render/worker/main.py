@@ -83,3 +83,6 @@ def _answer(stream: IO[str], message: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     main()
+    # Not through Blender's destructors: they may wait for ever for a thread that has gone.
+    sys.stdout.flush()
+    os._exit(0)
