@@ -32,7 +32,7 @@ import numpy as np
 
 DICE = ("one", "two", "three", "four", "five", "six")
 STEEL = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
-#: Dice seen from above have no upper side. bf16 learns the same where the machine computes it, in two thirds of the time.
+#: Dice seen from above have no upper side. bf16 learns the same, where the machine computes it faster in two thirds of the time.
 SETTINGS = {
     "dice": '[pretrain]\nval_every = 10\nturns = true\nprecision = "auto"\n\n'
     '[train]\nturns = true\nprecision = "auto"\n',

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from al_loop.boxes import Boxes
 from al_loop.cli import main
 from al_loop.ingest import add_images, add_validation
 from al_loop.workspace import Workspace, init_workspace, open_workspace
+from render.worker import leave
 
 settings.register_profile("suite", max_examples=300, deadline=None)
 settings.register_profile("thorough", max_examples=100_000, deadline=None)
@@ -87,12 +87,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave without Blender's destructors: they may wait for ever for a thread that has gone."""
+    """End as the workers do where a test has loaded Blender."""
     if "bpy" in sys.modules:
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(config.stash.get(_STATUS, 1))
+        leave(config.stash.get(_STATUS, 1))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -39,8 +39,8 @@ class Bfloat16(OptimWrapper):  # type: ignore[misc]
 def precision_here(wanted: str, device: torch.device) -> str:
     """Return "fp32" or "bf16": for "auto" what the device computes faster without emulating it, else what was asked for.
 
-    A CPU that has instructions for it is not always faster: with AVX512-BF16 alone some take twice as long for a
-    convolution as in float32, others half as long. So one is timed, a tenth of a second once in a process.
+    A CPU that has instructions for it is not always faster: with AVX512-BF16 alone a convolution may take twice as
+    long as in float32 (docs/results). So one is timed, a tenth of a second once in a process.
     """
     if wanted != "auto":
         return wanted
@@ -52,12 +52,12 @@ def precision_here(wanted: str, device: torch.device) -> str:
     )
     if not any(ask() for ask in asked if ask is not None):
         return "fp32"
-    plain, half = _seconds()
+    plain, half = convolution_seconds()
     return "bf16" if plain >= _PAYS * half else "fp32"
 
 
 @cache
-def _seconds() -> tuple[float, float]:
+def convolution_seconds() -> tuple[float, float]:
     """What a convolution of a detector's middle layers takes in float32 and in bfloat16, the best of turns."""
     best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
     with torch.inference_mode():

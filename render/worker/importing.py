@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.poses import centre_of_mass, outermost
+from render.worker import leave
 
 #: Corners closer than this share of the object's longest side are one; thinner faces are none.
 _SAME = 1e-6
@@ -263,6 +264,4 @@ def _reason(error: Exception, path: str) -> str:
 
 if __name__ == "__main__":
     main()
-    # Not through Blender's destructors: they may wait for ever for a thread that has gone.
-    sys.stdout.flush()
-    os._exit(0)
+    leave()

@@ -19,6 +19,7 @@ import msgspec
 
 from render.errors import DatasetError
 from render.spec import SceneSpec
+from render.worker import leave
 
 
 def main() -> None:
@@ -83,6 +84,4 @@ def _answer(stream: IO[str], message: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     main()
-    # Not through Blender's destructors: they may wait for ever for a thread that has gone.
-    sys.stdout.flush()
-    os._exit(0)
+    leave()

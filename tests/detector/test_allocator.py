@@ -9,8 +9,6 @@ import sys
 
 import pytest
 
-from al_loop.detector.allocator import keep_memory
-
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone is told")
 
 # By how many bytes the process has grown once an array of 400 MB, every page of it written, has been given back. (Page
@@ -28,7 +26,11 @@ print(resident() - before)
 """
 
 
-@pytest.mark.parametrize(("told", "kept"), [({}, True), ({"AL_LOOP_MALLOC": "system"}, False)])
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [({}, True), ({"AL_LOOP_MALLOC": "system"}, False), ({"MALLOC_ARENA_MAX": "2"}, False),
+     ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}, False)],
+)  # fmt: skip
 def test_pages_are_kept_unless_the_user_says_otherwise(told: dict[str, str], kept: bool) -> None:
     plain = {
         name: value for name, value in os.environ.items() if "MALLOC" not in name and name != "GLIBC_TUNABLES"
@@ -37,16 +39,3 @@ def test_pages_are_kept_unless_the_user_says_otherwise(told: dict[str, str], kep
         [sys.executable, "-c", SCRIPT], env={**plain, **told}, check=True, capture_output=True, text=True
     )
     assert (int(done.stdout) > 200_000_000) is kept
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("AL_LOOP_MALLOC", "system"),
-        ("MALLOC_ARENA_MAX", "2"),
-        ("GLIBC_TUNABLES", "glibc.malloc.arena_max=2"),
-    ],
-)
-def test_what_the_user_told_glibc_stays(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, value)
-    assert not keep_memory()

@@ -93,7 +93,29 @@ def test_no_boxes_at_all(detector: Detector) -> None:
 
 
 def test_half_the_precision_says_nearly_the_same(detector: Detector) -> None:
-    """Of boxes that NMS finds about as good as others, another may stay."""
+    """Of every proposal. Which of boxes that are about as good NMS keeps, the last digit decides."""
+    _, shown = pictures(6)
+    height, width = shown[0].shape[:2]
+    heads, proposals = [], None
+    with torch.inference_mode():
+        for kind in ("fp32", "bf16"):
+            model = quickened(detector, kind).quick
+            maps = model.extract_feat(forward.normalised(model, shown, torch.device("cpu")))
+            proposals = proposals or forward.propose(model, maps, height, width)
+            heads.append(forward.classify(model, maps, proposals, height, width))
+    exact, rough = heads
+    assert len(exact.distributions) > 100
+    assert rough.distributions.dtype == rough.boxes.dtype == torch.float32
+    assert not torch.equal(exact.distributions, rough.distributions)
+    torch.testing.assert_close(rough.distributions, exact.distributions, atol=0.05, rtol=0)
+    for plain, half in zip(exact.boxes.split(4, dim=1), rough.boxes.split(4, dim=1), strict=True):
+        large = ((plain[:, 2:] - plain[:, :2]) > 4).all(dim=1)
+        assert large.sum() > 100
+        apart = (plain - half).abs().amax(dim=1) / (plain[:, 2:] - plain[:, :2]).amin(dim=1)
+        assert apart[large].max() < 0.1
+
+
+def test_half_the_precision_finds_most_boxes_and_the_same_looks(detector: Detector) -> None:
     images, shown = pictures(6)
     plain, half = (predict(quickened(detector, kind), images, shown, 0.3) for kind in ("fp32", "bf16"))
     boxes = found = 0

@@ -27,12 +27,15 @@ def test_what_was_asked_for() -> None:
 
 def test_auto_is_what_the_machine_computes_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, took = torch.device("cpu"), (2.0, 1.0)
-    monkeypatch.setattr(precision, "_seconds", lambda: took)
+    monkeypatch.setattr(precision, "convolution_seconds", lambda: took)
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
     assert precision_here("auto", cpu) == "fp32"
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.cpu, name, lambda: True, raising=False)
+            assert precision_here("auto", cpu) == "bf16"
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
-    assert precision_here("auto", cpu) == "bf16"
     took = (1.0, 1.9)  # as some processors with AVX512-BF16 and without AMX take
     assert precision_here("auto", cpu) == "fp32"
     assert precision_here("bf16", cpu) == "bf16"
@@ -42,8 +45,8 @@ def test_the_timing_draws_nothing() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    precision._seconds.cache_clear()
-    assert all(0 < seconds < 60 for seconds in precision._seconds())
+    precision.convolution_seconds.cache_clear()
+    assert all(0 < seconds < 60 for seconds in precision.convolution_seconds())
     assert torch.equal(torch.rand(3), expected)
 
 
