@@ -72,6 +72,11 @@ class Limits:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        """Make them floats: of two types that compare equal `typing` keeps the first it met, and the schema prints that."""
+        object.__setattr__(self, "low", float(self.low))
+        object.__setattr__(self, "high", float(self.high))
+
 
 @dataclass(frozen=True)
 class OneOf:
