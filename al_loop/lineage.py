@@ -60,7 +60,8 @@ def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
         lines.append(f"deleted    its files, by gc, {model.removed_at}")
     notes = modelling.training_notes(model)
     if "epochs" in notes:
-        lines.append(f"training   {notes['images']} images, {notes['epochs']} epochs")
+        numbers = f", {notes['precision']}" if "precision" in notes else ""
+        lines.append(f"training   {notes['images']} images, {notes['epochs']} epochs{numbers}")
     for row in workspace.store.rows(
         "SELECT reason, at FROM promotions WHERE model_id = ? ORDER BY id", model.id
     ):

@@ -162,6 +162,7 @@ def train_model(
     if frozen:
         config.model.backbone.update(frozen_stages=config.model.backbone.get("num_stages", 4), norm_eval=True)
     device = choose_device(workspace.config.device)
+    precision = precision_of(settings.precision, device)
     own_lr = float(config.optim_wrapper.optimizer.lr)
     run = train if gpus == 1 else partial(train_in_processes, gpus, cores() // gpus)
     trained = run(
@@ -180,7 +181,7 @@ def train_model(
             seed=settings.seed,
             device=device,
             turns=settings.turns,
-            precision=precision_of(settings.precision, device),
+            precision=precision,
             steps=steps,
         ),
         folder / "training",
@@ -195,6 +196,8 @@ def train_model(
         "validations": trained.validations,
         "class_quality": trained.quality,
         "images": len(training),
+        # "auto" may be another elsewhere. None is mixed on CUDA (`precision.optimiser`).
+        "precision": precision or ("fp16" if device.startswith("cuda") else "fp32"),
     }
 
 

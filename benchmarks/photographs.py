@@ -1,13 +1,14 @@
 """Strategies, and rendered images beside photographs, on the real photographs: everything in one call, resumable.
 
     .venv/bin/python benchmarks/photographs.py WORK --data DATA [--seeds 2] [--cycles 4] [--jobs 1]
-        [--parts dice,batch,every,scratch,mix,steel,steel-scratch] [--results docs/results]
+        [--parts dice,batch,every,scratch,alone,mix,steel,steel-scratch] [--results docs/results]
 
 DATA holds dice/ and neu-det/ with pool.json and val.json (COCO).
   dice     M0 from 320 rendered dice; dbal, ours and random, four cycles of 25, 160 steps each
   batch    the same M0; dbal, all four cycles' images at once, as many steps in all
   every    the same M0; one batch of 25 by strategies of each kind, 160 steps
   scratch  dice without M0; dbal, ours and random, 400 steps a cycle
+  alone    25 photographs of dice alone, 4160 steps: as many as M0 and a cycle take together
   mix      25 photographs alone, and after the rendered dice, 2000 steps a cell
   steel    NEU-DET, M0 from 400 rendered pieces of steel; dbal, ours and random, four cycles of 25, 400 steps each
   steel-scratch  NEU-DET without M0; dbal, ours and random, 1200 steps a cycle
@@ -139,7 +140,7 @@ def main() -> None:
         al_loop("-w", str(home), "benchmark", *sets(photographs), *question, *often, *resumed(out))
         shutil.copy(out / table, args.results / f"{name}.csv")
 
-    if {"dice", "batch", "every", "scratch", "mix"} & set(parts):
+    if {"dice", "batch", "every", "scratch", "alone", "mix"} & set(parts):
         home = workspace(work, "dice", DICE)
     if {"dice", "batch", "every", "mix"} & set(parts):
         rendered_start(home, data / "dice", "dice", 320)
@@ -155,6 +156,9 @@ def main() -> None:
         compare("dice-every", home, data / "dice", [*once, *m0])
     if "scratch" in parts:
         compare("dice-scratch", home, data / "dice", [*cycles, *scratch, "--iterations", "400"])
+    if "alone" in parts:
+        once = ["--strategies", "random", "--batch", "25", "--iterations", "4160"]
+        compare("dice-alone", home, data / "dice", [*once, *scratch])
     if "mix" in parts:
         grid = ["--mix", "--real", "0,25", "--synthetic", "0,100%", "--ways", "pretrain"]
         compare("dice-mix", home, data / "dice", [*grid, "--iterations", "2000"], table="mix.csv")

@@ -9,6 +9,7 @@ import pytest
 from al_loop import models
 from al_loop.collect import collect
 from al_loop.errors import ModelError
+from al_loop.files import write_json
 from al_loop.lineage import describe, tree
 from al_loop.metrics import Metrics
 from al_loop.workspace import Workspace
@@ -73,6 +74,15 @@ def test_all_about_a_model(family: Workspace) -> None:
     assert lines[1].startswith("made by    cycle 3, from cycle-2 ← pretrain-1, 20")
     assert "validation: not judged" not in lines  # there is no set, so nothing to be judged on
     assert any(line.startswith("in use     since") and line.endswith("cycle-3 is good") for line in lines)
+    assert not any(line.startswith("training") for line in lines)
+    notes = {"images": 25, "epochs": 6, "precision": "bf16"}
+    folder = models.current_model(family).folder
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "stage.json", {"output": notes})
+    assert "training   25 images, 6 epochs, bf16" in describe(family)
+    # A model of before the precision was noted.
+    write_json(folder / "stage.json", {"output": {"images": 25, "epochs": 6}})
+    assert "training   25 images, 6 epochs" in describe(family)
     with pytest.raises(ModelError, match="no model 'm9'"):
         describe(family, "m9")
 

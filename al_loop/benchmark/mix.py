@@ -285,7 +285,8 @@ class _Study:
                 steps,
                 frozen=frozen,
             )
-        return {"weights_sha256": done["weights_sha256"], "seconds": time.monotonic() - began}
+        kept = {name: done[name] for name in ("weights_sha256", "precision")}
+        return {**kept, "seconds": time.monotonic() - began}
 
     def _inputs(self, steps: int) -> dict[str, Any]:
         asked = self.asked

@@ -132,6 +132,7 @@ def run_unit(
             "labels": len(training),
             "boxes": sum(len(item.boxes) for item in training),
             "class_quality": done["class_quality"],
+            "precision": done["precision"],
             "weights_sha256": done["weights_sha256"],
             "judged": judged(room.workspace, room.sets, model, partial, reporter),
             "seconds": {"select": picked - began, "train": trained - picked},
