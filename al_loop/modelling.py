@@ -143,7 +143,7 @@ def train_model(
 
     from al_loop.detector.checkpoint import read_weights, write_weights
     from al_loop.detector.model_config import load_model_config
-    from al_loop.detector.precision import precision_of
+    from al_loop.detector.precision import learned_in, precision_of
     from al_loop.detector.processes import train_in_processes
     from al_loop.detector.train import TrainSettings, choose_device, discard_work_files, train
 
@@ -196,8 +196,7 @@ def train_model(
         "validations": trained.validations,
         "class_quality": trained.quality,
         "images": len(training),
-        # "auto" may be another elsewhere. None is mixed on CUDA (`precision.optimiser`).
-        "precision": precision or ("fp16" if device.startswith("cuda") else "fp32"),
+        "precision": learned_in(precision, device),  # of "auto" it may be another elsewhere
     }
 
 

@@ -80,6 +80,11 @@ def precision_of(wanted: str | None, device: str) -> str | None:
     return wanted and precision_here(wanted, torch.device(device))
 
 
+def learned_in(precision: str | None, device: str) -> str:
+    """Return what the forward pass of a training computes in; None is mixed with "fp16" on CUDA, else "fp32"."""
+    return precision or ("fp16" if device.startswith("cuda") else "fp32")
+
+
 def laid_out(model: nn.Module, settings: TrainSettings) -> None:
     """Lay the weights of convolutions out as bfloat16 is fastest: the channels of a place next to each other."""
     if settings.precision == "bf16":
@@ -90,8 +95,9 @@ def optimiser(config: Config, settings: TrainSettings) -> dict[str, Any]:
     """Return the config's optimiser with the learning rate and the precision of a training."""
     wrapper = dict(config.optim_wrapper)
     wrapper["optimizer"] = {**wrapper["optimizer"], "lr": settings.lr}
-    if settings.precision == "bf16":
+    numbers = learned_in(settings.precision, settings.device)
+    if numbers == "bf16":
         wrapper["type"] = Bfloat16.__name__
-    elif settings.precision is None and settings.device.startswith("cuda"):
+    elif numbers == "fp16":
         wrapper["type"] = "AmpOptimWrapper"
     return wrapper

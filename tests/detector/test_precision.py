@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from al_loop.detector import precision
-from al_loop.detector.precision import precision_here, precision_of
+from al_loop.detector.precision import learned_in, precision_here, precision_of
 from al_loop.detector.train import TrainSettings, train
 
 QUICK = TrainSettings(
@@ -23,6 +23,14 @@ def test_what_was_asked_for() -> None:
     assert precision_of("bf16", "cpu") == "bf16"
     assert precision_of("fp32", "cpu") == "fp32"
     assert precision_of("auto", "cpu") in ("bf16", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "numbers"),
+    [(None, "cpu", "fp32"), (None, "cuda:1", "fp16"), ("bf16", "cpu", "bf16"), ("fp32", "cuda", "fp32")],
+)
+def test_what_a_training_computes_in(precision: str | None, device: str, numbers: str) -> None:
+    assert learned_in(precision, device) == numbers
 
 
 def test_auto_is_what_the_machine_computes_faster(monkeypatch: pytest.MonkeyPatch) -> None:
