@@ -9,14 +9,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from render.files import name_as_text, name_from_text, open_regular, printable, read_regular, too_large
+
+__all__ = [
+    "cache_dir", "file_sha256", "folder_bytes", "json_hash", "name_as_text", "name_from_text", "open_regular", "printable",
+    "read_json", "read_regular", "too_large", "write_atomically", "write_json", "write_pieces_atomically",
+]  # fmt: skip
+
 _CHUNK = 1 << 20
 
 
 def file_sha256(path: Path, size: int | None = None) -> str:
     """Return the SHA-256 of a file, or of its first `size` bytes, as 64 hex digits."""
     digest = hashlib.sha256()
-    left = path.stat().st_size if size is None else size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
+        left = os.fstat(file.fileno()).st_size if size is None else size
         while chunk := file.read(min(_CHUNK, left)):
             digest.update(chunk)
             left -= len(chunk)

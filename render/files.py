@@ -1,0 +1,120 @@
+"""Files that come from outside: regular ones only, of a bounded size; and how their names are shown."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from pathlib import Path
+from typing import IO
+
+#: Never waits for a writer (a named pipe), is not left to processes that are started, takes no terminal as its own.
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+_CHUNK = 1 << 20
+#: Direction marks: text after them is shown in another order than it has.
+_BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
+
+
+def open_regular(path: Path | str) -> IO[bytes]:
+    """Open a regular file for reading, without ever waiting for somebody to write into it.
+
+    Raises OSError; its `strerror` says what else than a regular file is there: a folder, a named pipe, a device.
+    """
+    _refuse_special(os.stat(path), path)  # opening some devices does something
+    descriptor = os.open(path, _FLAGS)
+    try:
+        _refuse_special(os.fstat(descriptor), path)  # it may have been replaced since
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return io.FileIO(descriptor, "r")
+
+
+def read_regular(path: Path | str, limit_bytes: int) -> bytes:
+    """Return what a regular file holds; OSError for another one (see `open_regular`), or one above `limit_bytes`.
+
+    A file that names no size, or a smaller one than it has (those of /proc), is read up to the limit only.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit_bytes:
+            raise too_large(path, size, limit_bytes)
+        pieces: list[bytes] = []
+        left = limit_bytes + 1
+        while left:
+            # One byte more than there should be: most files end with the first call.
+            piece = file.read(min(left, size + 1 if not pieces else _CHUNK))
+            if piece is None:
+                raise OSError(
+                    errno.EAGAIN, "it gives nothing without waiting, expected a regular file", str(path)
+                )
+            if not piece:
+                break
+            pieces.append(piece)
+            left -= len(piece)
+        if not left:
+            raise too_large(path, limit_bytes + 1, limit_bytes)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def too_large(path: Path | str, size: int, limit_bytes: int) -> OSError:
+    """Return the error for a file that is larger than may be read."""
+    return OSError(errno.EFBIG, f"it has {_amount(size)}, expected at most {_amount(limit_bytes)}", str(path))
+
+
+def _amount(size: int) -> str:
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size} bytes"
+
+
+def _refuse_special(status: os.stat_result, path: Path | str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
+        raise OSError(errno.EINVAL, f"{kind}, expected a regular file", str(path))
+
+
+def printable(name: object) -> str:
+    r"""Return a file's name, or other text from outside, in one line that a terminal, a database and JSON can take.
+
+    What a terminal would obey or not show (control characters, newlines, direction marks) and bytes that are no UTF-8
+    come as escapes: "\n", "\x1b", "\xff". Printable text comes as it is.
+    """
+    text = str(name)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_shown, text))
+
+
+def _shown(letter: str) -> str:
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as Python has it in names (PEP 383)
+        return f"\\x{code - 0xDC00:02x}"
+    if (letter.isprintable() or letter in "\u3000\u00a0") and code not in _BIDI:
+        return letter
+    return letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def name_as_text(path: str) -> str:
+    """Return a path as text that a database and JSON can take, and `name_from_text` gives back.
+
+    That is the path itself, or where it holds bytes that are no UTF-8 its file:// address (RFC 8089).
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return Path(path).absolute().as_uri()
+    return path
+
+
+def name_from_text(text: str) -> str:
+    """Return the path of a name that `name_as_text` has given."""
+    from urllib.parse import unquote_to_bytes
+
+    return os.fsdecode(unquote_to_bytes(text.removeprefix("file://"))) if text.startswith("file://") else text
