@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -12,11 +13,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
-from al_loop.errors import LockedError
+from al_loop.errors import LockedError, WorkspaceError
 
 # torch's decoding processes look after their parent every 5 s.
 _ORPHANS_S = 12.0
+
+
+# As file systems say that they have no locks: NFS without a lock service, FUSE and some network shares.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+
+
+def take(file: IO[str], path: Path, *, wait: bool) -> None:
+    """Lock an open file for this process alone; the operating system frees it when the process ends.
+
+    Raises BlockingIOError where another process has it, unless told to wait; WorkspaceError where the file system of `path`
+    has no locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise WorkspaceError(
+            f"the file system of {path} has no locks ({error.strerror}): two commands at once would damage what lies there. "
+            f"Move {path.parent} to a local disk, or mount the share with its locks on, and run again"
+        ) from None
 
 
 @contextmanager
@@ -30,7 +55,7 @@ def locked(path: Path) -> Iterator[None]:
         deadline = time.monotonic() + _ORPHANS_S
         while True:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                take(file, path, wait=False)
                 break
             except BlockingIOError:
                 file.seek(0)

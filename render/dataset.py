@@ -184,6 +184,10 @@ def _only_one(out: Path) -> Iterator[None]:
             raise DatasetError(
                 f"another render is writing {out}; wait for it, or choose another folder"
             ) from None
+        except OSError as error:
+            raise DatasetError(
+                f"the file system of {out} has no locks ({error.strerror}): choose a folder on a local disk"
+            ) from None
         yield
     finally:
         os.close(handle)

@@ -12,6 +12,8 @@ from pathlib import Path
 if sys.platform != "win32":  # there, what a killed process leaves is the system's to clean
     import fcntl
 
+from render.errors import WorkerError
+
 _PREFIX = "al-loop-scratch-"
 _MEMORY = Path("/dev/shm")
 #: Bytes that must be free in memory; a container often has 64 MB, a large picture's passes take 1 GB.
@@ -57,12 +59,17 @@ def _locked(base: Path) -> tuple[int, Path]:
 
 
 def _hold(handle: int) -> bool:
+    """Take a lock; False where another process has it. WorkerError where the temporary folder has no locks."""
     if sys.platform == "win32":
         return True
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError as error:
+        raise WorkerError(
+            f"the temporary folder {_base()} has no locks ({error.strerror}): set TMPDIR to a folder on a local disk"
+        ) from None
     return True
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from al_loop.errors import LabelStudioError
 from al_loop.files import cache_dir
+from al_loop.lock import take
 from al_loop.resources import resource
 
 VERSION = "1.23.2"
@@ -121,11 +122,12 @@ def clean_environ(data: Path) -> dict[str, str]:
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path`; waits for whoever has it, and is freed when its holder dies."""
-    import fcntl
+    """Hold an exclusive lock on `path`; waits for whoever has it, and is freed when its holder dies.
 
+    Raises WorkspaceError where the file system has no locks.
+    """
     with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        take(handle, path, wait=True)
         yield
 
 

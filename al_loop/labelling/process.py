@@ -13,16 +13,44 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+# The working directory and the umask are the child's own to set: posix_spawn cannot.
+_SETTLE = 'cd / && umask 077 && exec "$@"'
+_SHELL = "/bin/sh"
+
 
 def spawn(command: Sequence[str], environ: Mapping[str, str], log: Path) -> int:
-    """Start `command` in a session of its own, its output appended to `log` (0600); return its pid."""
+    """Start `command` in a session of its own, its output appended to `log` (0600); return its pid.
+
+    The process inherits nothing of its caller: no open file (a lock in one would stay held, a pipe would never end), no
+    working directory, no umask, no signal that is ignored or blocked. `command[0]` is an absolute path.
+    """
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    redirect = [
+    actions: list[tuple[object, ...]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
+        *((os.POSIX_SPAWN_CLOSE, number) for number in _inheritable()),
     ]
-    return os.posix_spawn(command[0], list(command), environ, file_actions=redirect, setsid=True)
+    settled = [_SHELL, "-c", _SETTLE, _SHELL, *command]
+    return os.posix_spawn(
+        _SHELL,
+        settled,
+        environ,
+        file_actions=actions,
+        setsid=True,
+        setsigmask=[],
+        setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+    )
+
+
+def _inheritable() -> list[int]:
+    """Return the open descriptors above 2 that a new process would be given."""
+    found = []
+    for name in os.listdir("/dev/fd"):  # on Linux a link to /proc/self/fd
+        with suppress(OSError, ValueError):  # that of the listing itself is closed by now
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+    return found
 
 
 def is_alive(pid: int, marker: str) -> bool:
