@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from al_loop.errors import ConfigError, DataError
 from al_loop.ingest import MAX_BYTES, IngestReport, Progress, Shelf, load_upright, refuse_large
 from al_loop.listing import Seen, files_at, is_url, read
 from al_loop.workspace import Workspace, now
+from render.scratch import scratch_folder
 
 #: Files, or bytes, that are read and noted together; a killed run reads at most so much again.
 BATCH, BATCH_BYTES = 256, 64 << 20
@@ -137,8 +138,9 @@ def _read(workspace: Workspace, files: Sequence[Seen], *, decode: bool) -> Inges
     report, shelf = IngestReport(), Shelf(workspace, "pool")
     noted: list[tuple[Seen, str, str]] = []
     linked = workspace.config.pool.objects == "link"
-    with tempfile.TemporaryDirectory(prefix="al-loop-inbox-") as folder:
-        for seen, path in _fetched(files, Path(folder), report):
+    fetches = any(is_url(seen.path) for seen in files)
+    with scratch_folder("inbox") if fetches else nullcontext(Path()) as folder:
+        for seen, path in _fetched(files, folder, report):
             try:
                 refuse_large(seen.size)
                 image = load_upright(path, decode=decode)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from al_loop.database import check, connect, restoring
 from al_loop.errors import WorkspaceError
 
 # Each entry lifts the schema by one version; entries are never changed, only added.
@@ -170,55 +171,76 @@ class Store:
     def __init__(self, path: Path | str) -> None:
         """Open or create the database and bring its schema up to date.
 
-        Raises WorkspaceError for a database of a newer al-loop, or one that is damaged.
+        Raises WorkspaceError for a database of a newer al-loop, one that is damaged, and, where nothing can be written,
+        one of an older al-loop.
         """
         self.path = path
-        self.connection = sqlite3.connect(path, timeout=30, isolation_level=None)
-        self.connection.row_factory = sqlite3.Row
+        self.connection = connect(path)
         try:
             self._prepare()
-        except sqlite3.DatabaseError as error:
-            self.connection.close()
-            raise WorkspaceError(
-                f"{path} cannot be used as a database ({error}). Restore it from a backup."
-            ) from None
-        except WorkspaceError:
+        except BaseException:
             self.connection.close()
             raise
 
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written where the database lies."""
+        return self.connection.read_only
+
     def _prepare(self) -> None:
-        self.connection.execute("PRAGMA journal_mode = WAL")
         self.connection.execute("PRAGMA foreign_keys = ON")
+        self.connection.execute("PRAGMA cell_size_check = ON")  # damage is met before it is used
         version = self.connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
             raise WorkspaceError(
                 f"{self.path} was made by a newer al-loop (schema {version}, this one knows "
                 f"{len(MIGRATIONS)}). Upgrade al-loop, then run again"
             )
+        if self.read_only:
+            if version < len(MIGRATIONS):
+                raise WorkspaceError(
+                    f"{self.path} was made by an older al-loop (schema {version}, this one has {len(MIGRATIONS)}), and "
+                    "cannot be brought up to date, as it is read-only here. Copy the workspace to where you may write"
+                )
+            self.connection.execute("PRAGMA query_only = ON")
+            return
+        self.connection.execute("PRAGMA journal_mode = WAL")
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
             # The schema and its number change together or not at all.
-            self.connection.executescript(
-                f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;"
-            )
+            try:
+                self.connection.executescript(
+                    f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;"
+                )
+            except sqlite3.OperationalError as error:
+                raise WorkspaceError(
+                    f"{self.path} cannot be brought to schema {number} ({error}). {restoring(Path(self.path))}"
+                ) from error
 
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
 
+    def check(self) -> None:
+        """Look for damage before a command writes; WorkspaceError where there is any."""
+        check(self.connection)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit everything inside, or nothing."""
-        self.connection.execute("BEGIN IMMEDIATE")
+        self.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self.execute("COMMIT")
         except BaseException:
-            self.connection.execute("ROLLBACK")
+            # A full disk has ended it already.
+            if self.connection.in_transaction:
+                self.execute("ROLLBACK")
             raise
-        self.connection.execute("COMMIT")
 
     def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
         """Run one statement; outside a transaction it commits by itself."""
-        return self.connection.execute(sql, values)
+        cursor: sqlite3.Cursor = self.connection.execute(sql, values)
+        return cursor
 
     def row(self, sql: str, *values: object) -> sqlite3.Row | None:
         """Return the first row or None."""
@@ -227,7 +249,8 @@ class Store:
 
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         """Return all rows."""
-        return self.connection.execute(sql, values).fetchall()
+        rows: list[sqlite3.Row] = self.connection.execute(sql, values).fetchall()
+        return rows
 
     def count(self, sql: str, *values: object) -> int:
         """Return the single number that the statement asks for."""

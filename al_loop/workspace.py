@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from al_loop.config import FEATURE_STRATEGIES, FILE_NAME, Config, check_classes, load_config, parse_config
+from al_loop.database import database_files, keep_private, read_only_message
 from al_loop.errors import ConfigError, WorkspaceError
 from al_loop.files import write_atomically
 from al_loop.lock import locked
@@ -51,6 +52,17 @@ class Workspace:
         """The embedded labelling server's files."""
         return self.root / "label-studio"
 
+    @property
+    def private(self) -> list[Path]:
+        """What no one but its owner may read: what people have labelled, where from, and logins."""
+        home = self.server_home
+        return [
+            *database_files(self.root / DATABASE),
+            home / "credentials.json",
+            home / "data",
+            home / "backups",
+        ]
+
     def model_dir(self, model_id: str) -> Path:
         """Return the folder of a model: weights, resolved config, predictions on the validation set."""
         return self.root / "models" / model_id
@@ -80,8 +92,20 @@ class Workspace:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the workspace for this process; LockedError says who holds it."""
+        """Hold the workspace for this process, to write in it.
+
+        LockedError says who holds it; WorkspaceError that it is read-only, or that its database is damaged.
+        """
+        if self.store.read_only:
+            raise WorkspaceError(read_only_message(self.root))
         with locked(self.root / ".lock"):
+            self.store.check()
+            yield
+
+    @contextmanager
+    def lock_unless_read_only(self) -> Iterator[None]:
+        """Hold the workspace where something could write in it; for work whose results go elsewhere."""
+        with nullcontext() if self.store.read_only else self.lock():
             yield
 
 
@@ -112,6 +136,7 @@ def open_workspace(start: Path | None = None) -> Workspace:
             f"{root} has {FILE_NAME} but no {DATABASE}. Restore it, or start over: al-loop init"
         )
     workspace = Workspace(root, config, Store(root / DATABASE))
+    keep_private(workspace.private)
     _same_classes(workspace)
     return workspace
 
@@ -151,6 +176,8 @@ def _same_classes(workspace: Workspace) -> None:
     """Labels are stored as indices of the classes: refuse a list that gives them another meaning."""
     known = workspace.store.row("SELECT value FROM facts WHERE key = 'classes'")
     current = "\n".join(workspace.config.classes)
+    if known is None and workspace.store.read_only:
+        return
     if known is None:
         workspace.store.execute("INSERT INTO facts VALUES ('classes', ?)", current)
     elif known["value"] != current:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from render.assets import load_assets
 from render.dataset import Crew, remembered_root, render_images, scenes
 from render.errors import DatasetError
+from render.scratch import scratch_folder
 from render.writers import Record, open_dataset, read_identity, read_record, replace_file
 
 _IGNORED = ("sha256", "file_name")
@@ -52,8 +52,7 @@ def render_again(
             f"the files that the recipe of {dataset} names are not those it was rendered with; "
             "bring them back, or say where they lie: --root FOLDER"
         )
-    with tempfile.TemporaryDirectory(prefix="al-loop-again-") as name:
-        out = Path(name)
+    with scratch_folder("again") as out:
         open_dataset(out, identity.recipe, identity.seed, identity.assets_sha256)
         jobs = scenes(identity.recipe, assets, identity.seed, [index])
         render_images(out, jobs, crew, lambda _: None)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from render.errors import BlenderMissingError, WorkerError
 from render.interpreter import command, last_line
+from render.scratch import scratch_folder
 
 #: Seconds for Blender to start, and then for each file: ten million triangles take minutes.
 START_S = 120.0
@@ -56,7 +56,7 @@ def import_files(
     """
     left, python = list(files), python or sys.executable
     while left:
-        with tempfile.TemporaryDirectory(prefix="al-loop-meshes-") as name:
+        with scratch_folder("meshes") as name:
             batch = [(*wanted, Path(name, f"{number}.npz")) for number, wanted in enumerate(left[:BATCH])]
             asked = [{"path": str(file), "out": str(out), "drop": drop} for file, drop, out in batch]
             answers, how = _run(python, asked, Path(name, "log"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from render.distributions import Distribution, Scalar
 from render.errors import DatasetError
 from render.plan import views_per_scene
 from render.recipe import Recipe
+from render.scratch import scratch_folder
 from render.sheet import Cell, contact_sheet, to_jpeg
 from render.summary import scale_warnings
 from render.writers import merge, open_dataset, read_record, read_records, replace_file
@@ -59,8 +59,7 @@ def preview_recipe(
         if on_progress is not None:
             on_progress(made, images)
 
-    with tempfile.TemporaryDirectory(prefix="al-loop-preview-") as name:
-        out = Path(name)
+    with scratch_folder("preview") as out:
         open_dataset(out, small, seed, assets.digest)
         render_images(out, scenes(small, assets, seed, chosen), crew or Crew(), count_up)
         data = read_coco(merge(out, chosen[-1] + 1))

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 if sys.platform != "win32":  # there, what a killed process leaves is the system's to clean
@@ -14,7 +15,7 @@ if sys.platform != "win32":  # there, what a killed process leaves is the system
 
 from render.errors import WorkerError
 
-_PREFIX = "al-loop-scratch-"
+_PREFIX = "al-loop-"
 _MEMORY = Path("/dev/shm")
 #: Bytes that must be free in memory; a container often has 64 MB, a large picture's passes take 1 GB.
 _ROOM = 2**30
@@ -26,11 +27,15 @@ class Scratch:
     Whoever holds the lock beside the folder is alive: a lock falls with its process, a process id may be another's.
     """
 
-    def __init__(self) -> None:
-        """Make it, and sweep."""
-        base = _base()
-        _sweep(base)
-        self._handle, self._lock = _locked(base)
+    def __init__(self, kind: str = "scratch", *, memory: bool = True) -> None:
+        """Make it, and sweep.
+
+        kind: part of its name.  memory: in memory, where there is room.
+        """
+        base = _base() if memory else Path(tempfile.gettempdir())
+        for lock in _locks(base):
+            _sweep(lock)
+        self._handle, self._lock = _locked(base, kind)
         self.folder = self._lock.with_suffix("")
         self.folder.mkdir(mode=0o700)
 
@@ -42,6 +47,32 @@ class Scratch:
             self._handle = -1
 
 
+@contextlib.contextmanager
+def scratch_folder(kind: str) -> Iterator[Path]:
+    """Give an empty folder on the disk that is gone after the block, and swept up later if the process was killed in it."""
+    made = Scratch(kind, memory=False)
+    try:
+        yield made.folder
+    finally:
+        made.close()
+
+
+def abandoned() -> list[Path]:
+    """Return the folders that killed processes of this user left behind; none that a living process holds."""
+    found = []
+    for base in dict.fromkeys((_MEMORY, Path(tempfile.gettempdir()))):
+        for lock in _locks(base):
+            with _free(lock) as free:
+                if free:
+                    found.append(lock.with_suffix(""))
+    return found
+
+
+def sweep(folder: Path) -> None:
+    """Remove a folder of `abandoned`, unless somebody holds it now."""
+    _sweep(folder.with_name(f"{folder.name}.lock"))
+
+
 def _base() -> Path:
     with contextlib.suppress(OSError):
         if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM:
@@ -49,10 +80,14 @@ def _base() -> Path:
     return Path(tempfile.gettempdir())
 
 
-def _locked(base: Path) -> tuple[int, Path]:
+def _locks(base: Path) -> list[Path]:
+    return [] if sys.platform == "win32" else sorted(base.glob(f"{_PREFIX}*-*.lock"))
+
+
+def _locked(base: Path, kind: str) -> tuple[int, Path]:
     """A new lock file that is ours: one that a sweep took between the two steps is made again."""
     while True:
-        handle, name = tempfile.mkstemp(".lock", _PREFIX, base)
+        handle, name = tempfile.mkstemp(".lock", f"{_PREFIX}{kind}-", base)
         if _hold(handle) and os.path.exists(name):
             return handle, Path(name)
         os.close(handle)
@@ -73,18 +108,25 @@ def _hold(handle: int) -> bool:
     return True
 
 
-def _sweep(base: Path) -> None:
-    """Remove the folders, and their locks, that nobody holds any more; those of other users stay."""
-    if sys.platform == "win32":
+@contextlib.contextmanager
+def _free(lock: Path) -> Iterator[bool]:
+    """Say whether nobody holds a lock file of ours, and hold it meanwhile; those of other users are not free."""
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        yield False
         return
-    for lock in base.glob(f"{_PREFIX}*.lock"):
-        try:
-            handle = os.open(lock, os.O_RDWR)
-        except OSError:
-            continue
-        if _hold(handle):
-            _remove(lock)
+    try:
+        yield os.fstat(handle).st_uid == os.geteuid() and _hold(handle)
+    finally:
         os.close(handle)
+
+
+def _sweep(lock: Path) -> None:
+    """Remove a folder, and its lock, that nobody holds any more."""
+    with _free(lock) as free:
+        if free:
+            _remove(lock)
 
 
 def _remove(lock: Path) -> None:

@@ -162,7 +162,7 @@ def export(start: Path | None, model_id: str | None, kind: str, out: Path | None
     from al_loop.models import current_model, get_model
 
     workspace = open_workspace(start)
-    with workspace.lock():
+    with workspace.lock_unless_read_only():
         model = get_model(workspace, model_id) if model_id else current_model(workspace)
         images = [item.image for item in validation(workspace)[:check]]
         done = run(workspace, model, images, out or workspace.root / "export" / model.id, kind)

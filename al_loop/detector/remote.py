@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
@@ -24,6 +22,7 @@ from al_loop.modelling import default_workers
 from al_loop.models import CONFIG, WEIGHTS, Model
 from al_loop.objects import contents
 from al_loop.samples import ImageFile, Prediction
+from render.scratch import scratch_folder
 
 #: Batches that are read while one is scored.
 _AHEAD = 2
@@ -121,8 +120,7 @@ class Scorer:
             )
         torch.set_num_threads(max(1, self._seat.cores))
         device = "cuda" if self._seat.gpu else "cpu"
-        with TemporaryDirectory(prefix="al-loop-") as name:
-            folder = Path(name)
+        with scratch_folder("weights") as folder:
             (folder / WEIGHTS).write_bytes(kit.weights)
             (folder / CONFIG).write_bytes(kit.config)
             self._detector = load_detector(folder, kit.weights_sha256, kit.name, device)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
@@ -20,6 +18,7 @@ from al_loop.labelling.project import labelling_config
 from al_loop.labelling.push import check_image
 from al_loop.labelling.serving import ImageServing
 from al_loop.labelling.tasks import OutgoingTask
+from render.scratch import scratch_folder
 
 _SKEW_S = 120.0  # labels are found by the server's own clock: only people are confused by another
 _NOTHING = Boxes(scores=np.zeros(0))
@@ -96,8 +95,8 @@ def _rights(api: Api, images: ImageServing) -> list[Finding]:
 
 def _image(api: Api, project: int, images: ImageServing) -> Finding:
     """Serve a small image as the tasks' are, and ask for it as a browser does."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "check.png"
+    with scratch_folder("check") as folder:
+        path = folder / "check.png"
         Image.new("RGB", (8, 8), "white").save(path)
         name = sha256(path.read_bytes()).hexdigest()
         task = OutgoingTask("check", name, path, path.name, 8, 8, _NOTHING, 0.0, 0, "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from al_loop.objects import present
 from al_loop.samples import ImageFile
 from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
+from render.scratch import scratch_folder
 
 _SERIES = 20  # windows that share a reference
 _SIZES = (1, 2, 4)  # windows tried, in units of the settings'
@@ -169,18 +169,18 @@ def _shifted(
 
     found = {}
     for kind in SHIFTS:
-        with tempfile.TemporaryDirectory(prefix="al-loop-shift-") as folder:
+        with scratch_folder("shift") as folder:
             copies = [
                 ImageFile(
                     image.id,
-                    shifted_copy(present(image), Path(folder), kind, level, number),
+                    shifted_copy(present(image), folder, kind, level, number),
                     image.width,
                     image.height,
                 )
                 for number, image in enumerate(images)
             ]
             found[kind] = _seen(
-                workspace, model, copies, Path(folder) / "scores", reporter, f"score copies: {kind}"
+                workspace, model, copies, folder / "scores", reporter, f"score copies: {kind}"
             )
     return found
 
