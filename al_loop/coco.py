@@ -1,71 +1,91 @@
-"""COCO JSON: read with every problem named, written exactly."""
+"""COCO JSON of a workspace's classes: read with every problem named (`render.coco`), written exactly."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from al_loop.boxes import Boxes
+from al_loop.boxes import Boxes, FloatArray, IntArray
 from al_loop.errors import DataError
 from al_loop.files import write_json
 from al_loop.outlines import area
 from al_loop.samples import LabelledImage
+from render.coco import LabelledSet, Picture, Problem, summarise
+from render.coco import read_coco as read_all
+from render.errors import DatasetError
 
-_SHOWN = 5  # problems spelled out in one message
+__all__ = [
+    "CocoImage", "CocoSet", "listed", "missing_classes", "read_coco", "read_labelled_set", "summarise", "write_coco",
+]  # fmt: skip
+
+#: Likeness of two names, from which one is offered for the other.
+_ALIKE = 0.7
 
 
 @dataclass(frozen=True, eq=False)
 class CocoImage:
-    """One image of a COCO file: where it is, its stated size in px, and its boxes."""
+    """One image of a COCO file: where it is, its stated size in px, and its boxes.
+
+    ignored: regions where objects are neither to be found nor wrong to find (`iscrowd`, `ignore`).
+    """
 
     path: Path
     width: int
     height: int
     boxes: Boxes
+    ignored: Boxes = field(default_factory=Boxes)
 
 
 @dataclass(frozen=True)
 class CocoSet:
-    """What could be used of a COCO file, and a sentence for everything that could not."""
+    """What could be used of a COCO file, and a sentence for everything that was left out, joined or converted."""
 
     images: list[CocoImage] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
 def read_coco(path: Path, classes: Sequence[str]) -> CocoSet:
-    """Read boxes of the named classes; what cannot be used is left out and listed in `problems`.
+    """Read boxes of the named classes; what could not be taken as it stands is listed in `problems`.
 
-    Boxes that stick out of the image are clipped. Left out: boxes without area, boxes of an unknown
-    category, images whose file is missing. Raises DataError for a file that is no COCO JSON.
+    docs/inputs.md, "COCO files", says what is accepted, joined, converted, ignored and refused. Left out besides: boxes of
+    other categories, images of which no box is left, images whose file is missing. Raises DataError for what is no COCO
+    file.
     """
-    data = load_coco(path)
-    names = {c.get("id"): c.get("name") for c in data["categories"] if isinstance(c, dict)}
+    found = read_labelled_set(path)
     index = {name: i for i, name in enumerate(classes)}
-    rows: dict[Any, list[tuple[list[float], int]]] = {}
-    problems: list[str] = []
-    sizes = {image.get("id"): image for image in data["images"]}
-    for annotation in data["annotations"]:
-        row = _box(annotation, sizes, names, index, problems)
-        if row is not None:
-            rows.setdefault(annotation["image_id"], []).append(row)
-    images = []
-    for image in data["images"]:
-        file = find_image(path, str(image.get("file_name", "")))
-        if file is None:
-            problems.append(
-                f"image {image.get('file_name')!r}: no such file beside {path.name} or in images/"
-            )
+    known = np.array([index.get(name, -1) for name in found.categories], dtype=np.int64)
+    problems = [*found.problems, *_unknown(found, classes)]
+    regions, images = found.ignored, []
+    for picture, objects, ignored in zip(
+        found.pictures,
+        _by_picture(found.image, len(found.pictures)),
+        _by_picture(regions.image, len(found.pictures)),
+        strict=True,
+    ):
+        if picture.path is None:
             continue
-        boxes = rows.get(image["id"], [])
-        xyxy = np.asarray([b for b, _ in boxes], dtype=np.float64).reshape(-1, 4)
-        labels = np.asarray([label for _, label in boxes], dtype=np.int64)
-        images.append(CocoImage(file, int(image["width"]), int(image["height"]), Boxes(xyxy, labels)))
+        boxes = _boxes(picture, known[found.category[objects]], found.bbox[objects])
+        crowds = _boxes(picture, known[regions.category[ignored]], regions.bbox[ignored])
+        if len(objects) + len(ignored) and not len(boxes) + len(crowds):
+            what = f"has boxes, but none of {', '.join(classes)}: left out"
+            problems.append(Problem(f"image {picture.name!r}", what))
+            continue
+        images.append(CocoImage(picture.path, picture.width, picture.height, boxes, crowds))
     return CocoSet(images, problems)
+
+
+def read_labelled_set(path: Path) -> LabelledSet:
+    """Return a COCO file with all of its categories; DataError for what is none."""
+    try:
+        return read_all(path)
+    except DatasetError as error:
+        raise DataError(str(error)) from None
 
 
 def missing_classes(images: Sequence[CocoImage], classes: Sequence[str]) -> list[str]:
@@ -74,10 +94,55 @@ def missing_classes(images: Sequence[CocoImage], classes: Sequence[str]) -> list
     return [name for i, name in enumerate(classes) if i not in seen]
 
 
-def summarise(problems: Sequence[str]) -> str:
-    """Return the first few problems as one text, and how many more there are."""
-    more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-    return "".join(f"\n  {problem}" for problem in problems[:_SHOWN]) + more
+def listed(problems: Sequence[str], source: Path | str) -> str:
+    """Return "N problems in SOURCE:" and the summary, as it stands before a result or an error; "" for none."""
+    if not problems:
+        return ""
+    name = source.name if isinstance(source, Path) else source
+    return f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {name}:{summarise(problems)}\n"
+
+
+def _by_picture(image: IntArray, count: int) -> list[IntArray]:
+    """Positions of the rows of each picture, in their order."""
+    order = np.argsort(image, kind="stable")
+    return np.split(order, np.searchsorted(image[order], np.arange(1, count))) if count else []
+
+
+def _boxes(picture: Picture, labels: IntArray, bbox: FloatArray) -> Boxes:
+    """Boxes of known classes (others are -1) from x, y, w, h, inside the picture."""
+    kept = labels >= 0
+    xyxy = np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1)
+    xyxy[:, 2:] = np.minimum(xyxy[:, 2:], (picture.width, picture.height))
+    return Boxes(xyxy[kept], labels[kept])
+
+
+def _unknown(found: LabelledSet, classes: Sequence[str]) -> Iterator[str]:
+    """A sentence for every annotation of a category that is no class, with the class that may be meant."""
+    said = {
+        i: f"category {name!r} is none of {', '.join(classes)}{_offer(name, classes)}"
+        for i, name in enumerate(found.categories)
+        if name not in classes
+    }
+    for part in (found, found.ignored):
+        for image, category, row in zip(part.image.tolist(), part.category.tolist(), part.rows, strict=True):
+            if category in said:
+                where = f"annotation number {row + 1} of {found.pictures[image].name}"
+                yield Problem(where, said[category])
+
+
+def _offer(name: str, classes: Sequence[str]) -> str:
+    """The class that a name may have been meant to be; it is offered, never taken."""
+    plain = {_plain(other): other for other in classes}
+    near = get_close_matches(_plain(name), plain, n=1, cutoff=_ALIKE)
+    if not near:
+        return ""
+    return f"; did you mean {plain[near[0]]!r}? Rename it in the file or in the workspace"
+
+
+def _plain(name: str) -> str:
+    """A name without what people write differently: case, spaces, hyphens, the form of its accents."""
+    text = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(letter for letter in text if letter not in " _-\t\u00a0")
 
 
 def write_coco(
@@ -119,72 +184,3 @@ def write_coco(
     ]
     categories = [{"id": i, "name": name} for i, name in enumerate(classes, start=1)]
     write_json(path, {"images": images, "annotations": annotations, "categories": categories})
-
-
-def load_coco(path: Path) -> dict[str, Any]:
-    """Return a COCO file as it is; DataError for what is none."""
-    try:
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): expected a COCO JSON file") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not valid JSON ({error}): expected a COCO JSON file") from None
-    if isinstance(data, dict) and all(
-        isinstance(data.get(k), list) for k in ("images", "annotations", "categories")
-    ):
-        bad = [i for i in data["images"] if not _is_image(i)]
-        if not bad:
-            return data
-        raise DataError(f"{path}: every image needs id, file_name, width and height; got {bad[0]!r:.200}")
-    raise DataError(f"{path} is not COCO: expected the lists images, annotations and categories")
-
-
-def _is_image(image: object) -> bool:
-    if not isinstance(image, dict) or "id" not in image or not isinstance(image.get("file_name"), str):
-        return False
-    return all(isinstance(image.get(k), int) and image[k] > 0 for k in ("width", "height"))
-
-
-def _box(
-    annotation: dict[str, Any],
-    images: dict[Any, Any],
-    names: dict[Any, Any],
-    index: dict[str, int],
-    problems: list[str],
-) -> tuple[list[float], int] | None:
-    where = f"annotation {annotation.get('id')}"
-    image = images.get(annotation.get("image_id"))
-    if image is None:
-        problems.append(f"{where}: image_id {annotation.get('image_id')!r} is not in images")
-        return None
-    where += f" of {image['file_name']}"
-    name = names.get(annotation.get("category_id"))
-    if name not in index:
-        known = ", ".join(index)
-        problems.append(f"{where}: category {name or annotation.get('category_id')!r} is none of {known}")
-        return None
-    box = annotation.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not np.isfinite(np.asarray(box, dtype=float)).all():
-        problems.append(f"{where}: bbox must be four finite numbers [x, y, width, height], got {box!r}")
-        return None
-    x, y, w, h = map(float, box)
-    clipped = [max(x, 0.0), max(y, 0.0), min(x + w, image["width"]), min(y + h, image["height"])]
-    if w <= 0 or h <= 0:
-        problems.append(f"{where}: box {box} has no area")
-        return None
-    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
-        problems.append(f"{where}: box {box} lies outside the {image['width']}x{image['height']} image")
-        return None
-    if clipped != [x, y, x + w, y + h] and max(-x, -y, x + w - image["width"], y + h - image["height"]) > 1:
-        problems.append(
-            f"{where}: box {box} sticks out of the {image['width']}x{image['height']} image; clipped"
-        )
-    return clipped, index[str(name)]
-
-
-def find_image(annotation_file: Path, name: str) -> Path | None:
-    """Return the picture that a COCO file names, beside it or in images/ there; None where it is not."""
-    for folder in (annotation_file.parent, annotation_file.parent / "images"):
-        if name and (folder / name).is_file():
-            return folder / name
-    return None

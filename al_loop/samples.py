@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +33,14 @@ class ImageFile:
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """An image and its true boxes; none means that there is nothing to find."""
+    """An image and its true boxes; none means that there is nothing to find.
+
+    ignored: regions where objects are not to be learnt, and neither right nor wrong to find.
+    """
 
     image: ImageFile
     boxes: Boxes
+    ignored: Boxes = field(default_factory=Boxes)
 
 
 @dataclass(frozen=True, eq=False)

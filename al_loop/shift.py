@@ -18,10 +18,12 @@ import numpy as np
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from al_loop.coco import find_image, load_coco
+from al_loop.coco import listed
 from al_loop.console import Progress
 from al_loop.errors import ConfigError, DataError
 from al_loop.files import write_atomically, write_json
+from render.coco import LabelledSet, load_coco, parse_coco
+from render.errors import DatasetError
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -37,10 +39,16 @@ _QUALITY = (25, 18, 15, 10, 7)
 
 
 def write_shifted(
-    coco: Path, out: Path, kinds: Sequence[str], level: int, on_progress: Progress | None = None
+    coco: Path,
+    out: Path,
+    kinds: Sequence[str],
+    level: int,
+    on_progress: Progress | None = None,
+    on_problems: Callable[[str], None] | None = None,
 ) -> dict[str, Path]:
     """Write `out/<kind>-<level>/` with pictures and coco.json for every kind; returns the COCO files by kind.
 
+    The files hold what could be read of `coco`; `on_problems(text)` is called with what could not.
     What is random depends on the picture and the kind alone. Raises ConfigError for a kind or level there is not,
     DataError for a set that cannot be read.
     """
@@ -49,20 +57,19 @@ def write_shifted(
         raise ConfigError(
             f"expected kinds of {', '.join(SHIFTS)} and a level of 1 to 5, got {', '.join(unknown) or kinds} at {level}"
         )
-    data, paths = _readable(coco)
+    data, paths = _readable(coco, on_problems)
     made, total = {}, len(kinds) * len(paths)
     for number, kind in enumerate(kinds):
         folder = out / f"{kind}-{level}"
         (folder / "images").mkdir(parents=True, exist_ok=True)
-        names = {}
-        for place, (image_id, path) in enumerate(paths.items()):
-            names[image_id] = shifted_copy(path, folder / "images", kind, level, place).name
+        names = []
+        for place, path in enumerate(paths):
+            names.append(shifted_copy(path, folder / "images", kind, level, place).name)
             if on_progress:
                 on_progress(number * len(paths) + place + 1, total)
         made[kind] = folder / "coco.json"
-        images = [{**i, "file_name": names[i["id"]]} for i in data["images"] if i["id"] in names]
-        kept = [a for a in data["annotations"] if a["image_id"] in names]
-        write_json(made[kind], {**data, "images": images, "annotations": kept})
+        images = [{**image, "file_name": name} for image, name in zip(data["images"], names, strict=True)]
+        write_json(made[kind], {**data, "images": images})
     return made
 
 
@@ -72,14 +79,52 @@ def shifted(picture: Picture, kind: str, level: int, rng: Generator) -> Picture:
     return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
 
 
-def _readable(coco: Path) -> tuple[dict[str, Any], dict[Any, Path]]:
-    """The file as it is, and where its pictures are."""
-    data = load_coco(coco)
-    found = {image["id"]: find_image(coco, str(image.get("file_name", ""))) for image in data["images"]}
-    paths = {image_id: path for image_id, path in found.items() if path is not None}
+def _readable(coco: Path, on_problems: Callable[[str], None] | None) -> tuple[dict[str, Any], list[Path]]:
+    """What could be read of the file, as COCO, and where its pictures are, in the order of `images`."""
+    try:
+        data = load_coco(coco)
+        found = parse_coco(coco, data)
+    except DatasetError as error:
+        raise DataError(str(error)) from None
+    problems = listed(found.problems, coco)
+    paths = [picture.path for picture in found.pictures if picture.path is not None]
     if not paths:
-        raise DataError(f"{coco} names no picture that is there: expected them beside it, or in images/")
-    return data, paths
+        raise DataError(
+            f"{problems}{coco} names no picture that is there: expected them beside it, or in images/"
+        )
+    if problems and on_problems:
+        on_problems(problems.rstrip())
+    return _as_read(data, found), paths
+
+
+def _as_read(data: dict[str, Any], found: LabelledSet) -> dict[str, Any]:
+    """A COCO file with what was read of it alone: entries joined, boxes upright and inside, ids from 1."""
+    there = {
+        i: n for n, i in enumerate((i for i, p in enumerate(found.pictures) if p.path is not None), start=1)
+    }
+    images = [
+        {"id": n, "width": found.pictures[i].width, "height": found.pictures[i].height}
+        for i, n in there.items()
+    ]
+    annotations = []
+    for part, crowd in ((found, 0), (found.ignored, 1)):
+        rows = zip(part.rows, part.image.tolist(), part.category.tolist(), part.bbox.tolist(), strict=True)
+        for row, image, category, bbox in rows:
+            if image not in there:
+                continue
+            own = data["annotations"][row]
+            changed = {"image_id": there[image], "category_id": category + 1, "bbox": bbox, "iscrowd": crowd}
+            if isinstance(own.get("attributes"), dict):  # the box is upright now
+                changed["attributes"] = {k: v for k, v in own["attributes"].items() if k != "rotation"}
+            annotations.append((row, {**own, **changed}))
+    annotations.sort(key=lambda pair: pair[0])
+    categories = [{"id": i, "name": name} for i, name in enumerate(found.categories, start=1)]
+    return {
+        **data,
+        "images": images,
+        "annotations": [own for _, own in annotations],
+        "categories": categories,
+    }
 
 
 def shifted_copy(path: Path, folder: Path, kind: str, level: int, place: int) -> Path:

@@ -142,8 +142,11 @@ def test_coco_problems_are_named_and_the_rest_is_used(tmp_path: Path) -> None:
     assert "annotation 5 of photo-003.png: bbox must be four finite numbers" in text
     assert "annotation 6: image_id 99 is not in images" in text
     assert "'lost.png': no such file" in text
-    assert [image.path.name for image in found.images] == ["photo-001.png", "photo-002.png", "photo-003.png"]
-    assert found.images[1].boxes.xyxy.tolist() == [[80.0, 50.0, 96.0, 64.0]]
+    # Of photographs 1 and 3 no annotation is left: they are not empty.
+    assert "image 'photo-001.png': none of its annotations can be used: left out" in text
+    assert "image 'photo-003.png': none of its annotations can be used: left out" in text
+    assert [image.path.name for image in found.images] == ["photo-002.png"]
+    assert found.images[0].boxes.xyxy.tolist() == [[80.0, 50.0, 96.0, 64.0]]
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,8 @@ def shift(coco: Path, kinds: str, level: int, out: Path) -> None:
     """
     from al_loop.shift import SHIFTS, write_shifted
 
-    with Terminal().progress("shift") as progress:
-        made = write_shifted(coco, out, _words(kinds) or tuple(SHIFTS), level, progress)
+    terminal = Terminal()
+    with terminal.progress("shift") as progress:
+        made = write_shifted(coco, out, _words(kinds) or tuple(SHIFTS), level, progress, terminal.line)
     for kind, path in made.items():
         click.echo(f"--test {kind}-{level}={path}")

@@ -1,0 +1,20 @@
+"""The one reader of COCO files: photographs' and rendered sets', for every command that takes one.
+
+Nothing that a file holds ends in a traceback: what cannot be used is left out and listed as a problem.
+"""
+
+from render.coco.loading import load_coco
+from render.coco.problems import Problem, summarise
+from render.coco.reader import parse_coco, read_coco
+from render.coco.structures import IgnoreRegions, LabelledSet, Picture
+
+__all__ = [
+    "IgnoreRegions",
+    "LabelledSet",
+    "Picture",
+    "Problem",
+    "load_coco",
+    "parse_coco",
+    "read_coco",
+    "summarise",
+]

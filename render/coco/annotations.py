@@ -1,0 +1,209 @@
+"""The list `annotations` of a COCO file: boxes and ignore regions inside their pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from render.coco.loading import TWICE
+from render.coco.pictures import Id, Listed
+from render.coco.problems import Problem, shown
+from render.coco.structures import Picture
+from render.coco.values import flag, identifier, number
+
+#: Up to here, px, a box that sticks out is rounding.
+_ROUNDING_PX = 1.0
+#: Boxes of which all fit as corners, and of which a third does not fit as widths and heights, are corners.
+_ENOUGH_BOXES, _SHARE_OUTSIDE = 3, 1 / 3
+#: A box all of whose numbers are below is in fractions of its image: no object is a pixel in the corner.
+_FRACTIONS = 1.001
+
+
+@dataclass(frozen=True)
+class Region:
+    """One annotation that can be used. bbox: x, y, w, h px inside the picture.  row: its position in the file."""
+
+    picture: int
+    category: str
+    bbox: tuple[float, float, float, float]
+    outline: Any
+    ignored: bool
+    row: int
+
+
+class _RefusedError(Exception):
+    """An annotation cannot be used; what: why, kind: what is the same for all like it."""
+
+    def __init__(self, what: str, kind: str = "") -> None:
+        super().__init__(what)
+        self.what, self.kind = what, kind
+
+
+@dataclass
+class Reader:
+    """Reads annotations one after the other; what is wrong goes to `problems`.
+
+    categories: names by id, None for one that is not to be known.
+    """
+
+    listed: Listed
+    categories: Mapping[Id, str | None]
+    problems: list[str]
+    #: Pictures that the file has annotations of, whether or not they can be used.
+    labelled: set[int] = field(default_factory=set)
+    _seen: set[tuple[object, ...]] = field(default_factory=set)
+    _as_corners: list[bool] = field(default_factory=list)
+    _outside: list[Problem] = field(default_factory=list)
+
+    def read(self, rows: Sequence[Any]) -> list[Region]:
+        """Return what can be used, in the order of the file."""
+        regions = []
+        for row, annotation in enumerate(rows):
+            where = _where(row, annotation)
+            try:
+                found = self._region(row, annotation, where)
+            except _RefusedError as error:
+                self.problems.append(Problem(self._named(where, annotation), error.what, error.kind))
+            else:
+                regions += [] if found is None else [found]
+        count = len(self._as_corners)
+        if count >= _ENOUGH_BOXES and all(self._as_corners) and len(self._outside) >= _SHARE_OUTSIDE * count:
+            self.problems.append(
+                Problem(
+                    "all annotations",
+                    f"the {count} boxes fit as corners [x1, y1, x2, y2], and {len(self._outside)} stick out as "
+                    "[x, y, width, height]: left out. Write width and height, as COCO has them",
+                )
+            )
+            return []
+        self.problems += self._outside
+        return regions
+
+    def _region(self, row: int, annotation: Any, where: str) -> Region | None:
+        """One annotation; None where its picture is left out, or where it is there already."""
+        if not isinstance(annotation, dict):
+            raise _RefusedError(
+                f"expected an object, got {shown(annotation)}", "annotation that is no object"
+            )
+        position = self._picture_of(annotation, where)
+        if position is None:
+            return None
+        self.labelled.add(position)
+        picture = self.listed.pictures[position]
+        twice = {"image_id", "category_id", "bbox", "iscrowd", "ignore"} & {*annotation.get(TWICE, ())}
+        if twice:
+            raise _RefusedError(f"has {', '.join(sorted(twice))} twice, with different values")
+        category = self._category(annotation.get("category_id"))
+        crowd, ignore = flag(annotation.get("iscrowd")), flag(annotation.get("ignore"))
+        if crowd is None or ignore is None:
+            got = f"{shown(annotation.get('iscrowd'))} and {shown(annotation.get('ignore'))}"
+            raise _RefusedError(
+                f"iscrowd and ignore must be 0 or 1, got {got}", "iscrowd or ignore is not 0 or 1"
+            )
+        ignored = crowd or ignore
+        bbox = self._bbox(annotation, picture, self._named(where, annotation), ignored)
+        self._check_first((position, category, bbox, ignored))
+        outline = annotation.get("segmentation") or None
+        return Region(position, category, bbox, outline, ignored, row)
+
+    def _picture_of(self, annotation: Mapping[str, Any], where: str) -> int | None:
+        id_ = identifier(annotation.get("image_id"))
+        if id_ is None:
+            got = shown(annotation.get("image_id"))
+            raise _RefusedError(f"image_id must be a number or a text, got {got}", "image_id that is none")
+        if id_ not in self.listed.of_id:
+            raise _RefusedError(f"image_id {shown(id_)} is not in images", "image_id that is not in images")
+        position = self.listed.of_id[id_]
+        if position is not None and type(annotation["image_id"]) is not self.listed.written.get(id_):
+            what = "image_id and the image's id are written otherwise (1, 1.0, '1'): matched"
+            self.problems.append(Problem(self._named(where, annotation), what))
+        return position
+
+    def _category(self, value: object) -> str:
+        id_ = identifier(value)
+        name = None if id_ is None else self.categories.get(id_)
+        if name is None:
+            known = ", ".join(list(dict.fromkeys(n for n in self.categories.values() if n))[:20])
+            raise _RefusedError(f"category {shown(value)} is none of {known or 'none'}")
+        return name
+
+    def _bbox(
+        self, annotation: Mapping[str, Any], picture: Picture, where: str, ignored: bool
+    ) -> tuple[float, float, float, float]:
+        """The box inside its picture; notes whether it sticks out, and whether it could be corners."""
+        raw = annotation.get("bbox")
+        numbers = [number(value) for value in raw] if isinstance(raw, list) and len(raw) == 4 else [None]
+        values = [value for value in numbers if value is not None]
+        if len(values) != 4:
+            what = f"bbox must be four finite numbers [x, y, width, height], got {shown(raw)}"
+            raise _RefusedError(what, "bbox is not four finite numbers [x, y, width, height]")
+        if values[2] <= 0 or values[3] <= 0:
+            raise _RefusedError(f"box {shown(raw)} has no area", "box has no area")
+        size = f"{picture.width}x{picture.height} image"
+        if max(map(abs, values)) <= _FRACTIONS:
+            raise _RefusedError(
+                f"box {shown(raw)} is in fractions of the {size}: expected px. Multiply x and width by the image's "
+                "width, y and height by its height",
+                "box is in fractions of its image, 0 to 1: expected px. Multiply x and width by the image's width, "
+                "y and height by its height",
+            )
+        x, y, w, h = values
+        corners = w > x and h > y and w <= picture.width + 1 and h <= picture.height + 1
+        x, y, w, h = self._upright(annotation, where, (x, y, w, h))
+        x1, y1 = max(x, 0.0), max(y, 0.0)
+        x2, y2 = min(x + w, float(picture.width)), min(y + h, float(picture.height))
+        outside = max(-x, -y, x + w - picture.width, y + h - picture.height)
+        if not ignored:
+            self._as_corners.append(corners)
+        if x2 <= x1 or y2 <= y1:
+            raise _RefusedError(f"box {shown(raw)} lies outside the {size}", "box lies outside its image")
+        if outside > _ROUNDING_PX:
+            hint = "; as corners [x1, y1, x2, y2] it would fit" if corners else ""
+            what = f"box {shown(raw)} sticks out of the {size}; clipped{hint}"
+            self._outside.append(Problem(where, what, f"box sticks out of its image; clipped{hint}"))
+        if outside <= 0:
+            return x, y, w, h
+        return x1, y1, x2 - x1, y2 - y1
+
+    def _upright(
+        self, annotation: Mapping[str, Any], where: str, box: tuple[float, float, float, float]
+    ) -> tuple[float, float, float, float]:
+        """The upright hull of a box that CVAT has rotated about its centre; its bbox is the box before.
+
+        Source: cvat-ai/cvat, issues 4745 and 5881. The sense of rotation does not change the hull.
+        """
+        attributes = annotation.get("attributes")
+        stated = attributes.get("rotation") if isinstance(attributes, dict) else None
+        degrees = 0.0 if stated is None else number(stated)
+        if degrees is None:
+            raise _RefusedError(f"attributes.rotation must be a number of degrees, got {shown(stated)}")
+        if degrees % 180 == 0:
+            return box
+        x, y, w, h = box
+        if degrees % 90 == 0:
+            width, height = h, w
+        else:
+            cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+            width, height = w * cos + h * sin, w * sin + h * cos
+        what = f"rotated by {degrees:g} degrees: the upright box around it is taken"
+        self.problems.append(Problem(where, what, "rotated box: the upright box around it is taken"))
+        return x + (w - width) / 2, y + (h - height) / 2, width, height
+
+    def _check_first(self, key: tuple[object, ...]) -> None:
+        """Refuse what is there already: entries that were joined may each list all boxes."""
+        if key in self._seen:
+            raise _RefusedError("is the same as one before, in box, category and image: kept once")
+        self._seen.add(key)
+
+    def _named(self, where: str, annotation: Any) -> str:
+        """With the name of its picture, where it has one."""
+        id_ = identifier(annotation.get("image_id")) if isinstance(annotation, dict) else None
+        position = None if id_ is None else self.listed.of_id.get(id_)
+        return where if position is None else f"{where} of {self.listed.pictures[position].name}"
+
+
+def _where(row: int, annotation: Any) -> str:
+    id_ = annotation.get("id") if isinstance(annotation, dict) else None
+    return f"annotation {shown(id_)}" if identifier(id_) is not None else f"annotation number {row + 1}"

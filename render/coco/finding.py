@@ -1,0 +1,155 @@
+"""Where the pictures are that a COCO file names: paths of this machine, of another one, or of a web address."""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+#: A folder of more files is not searched: what fits there could not be known to be the only one.
+MAX_FILES = 500_000
+_DEEPEST = 12
+#: Folders that tools put around pictures, and that a name may lack.
+_USUAL = frozenset({"images", "image", "imgs", "img", "data", "default", "photos", "pictures"})
+_ANNOTATION_FOLDERS = frozenset({"annotations", "annotation"})
+
+Identity = tuple[int, int]
+Parts = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A regular file; two places with one identity are one file, whatever links lead to it."""
+
+    path: Path
+    identity: Identity
+
+
+class Finder:
+    """Finds the pictures of one COCO file: where it says, or by the tail of their paths below its folder."""
+
+    def __init__(self, file: Path) -> None:
+        """Look beside `file`, in images/ there, and for a folder called annotations in the one above."""
+        self.folder = file.parent
+        #: "train" of instances_train.json: the folder that CVAT and COCO give each of several files.
+        self._subset = file.stem.partition("_")[2]
+        above = self.folder.resolve().name.casefold() in _ANNOTATION_FOLDERS
+        self._root = self.folder / ".." if above else self.folder
+
+    def exact(self, name: str) -> Place | None:
+        """Return the file beside the COCO file or in images/ there; None where there is none."""
+        return place_of(self.folder / name) or place_of(self.folder / "images" / name) if name else None
+
+    def fitting(self, name: str) -> list[Place]:
+        """Return the files whose path ends as `name` does: none, the one that fits best, or all that fit alike.
+
+        Of two paths, one must be the tail of the other, but for usual folders such as images/. What differs in its
+        Unicode form (NFC, NFD) fits if nothing fits as written, what differs in upper and lower case comes last.
+        """
+        parts = path_parts(name)
+        if not parts:
+            return []
+        local = place_of(Path("/", *parts)) if name.startswith("file://") else None
+        if local is not None:
+            return [local]
+        near = self._files.get(_folded(parts[-1]), [])
+        for same in (str, _composed, _folded):
+            found = self._best(parts, near, same)
+            if found:
+                return found
+        return []
+
+    def _best(self, parts: Parts, near: Sequence[Parts], same: Callable[[str], str]) -> list[Place]:
+        ranked: dict[int, list[Parts]] = {}
+        for candidate in near:
+            length = _common_tail(parts, candidate, same)
+            rest = [part.casefold() for part in candidate[: len(candidate) - length]]
+            if length and (length == len(parts) or {*rest} <= _USUAL | {self._subset.casefold()}):
+                ranked.setdefault(length, []).append(candidate)
+        best = ranked[max(ranked)] if ranked else []
+        if len(best) > 1 and self._subset:
+            best = [c for c in best if self._subset in c[:-1]] or best
+        found = [place_of(self._root.joinpath(*candidate)) for candidate in best]
+        return list({place.identity: place for place in found if place is not None}.values())
+
+    @cached_property
+    def _files(self) -> dict[str, list[Parts]]:
+        """Paths of all files below the root, by their folded name; nothing where there are too many."""
+        files: dict[str, list[Parts]] = {}
+        seen: set[Identity] = set()
+        folders: list[Parts] = [()]
+        count = 0
+        while folders:
+            here = folders.pop()
+            for name, is_folder in _entries(self._root.joinpath(*here), seen):
+                count += 1
+                if count > MAX_FILES:
+                    return {}
+                if is_folder and len(here) < _DEEPEST:
+                    folders.append((*here, name))
+                elif not is_folder:
+                    files.setdefault(_folded(name), []).append((*here, name))
+        return {name: sorted(paths) for name, paths in files.items()}
+
+
+def place_of(path: Path) -> Place | None:
+    """Return a regular file; None for everything else, and for names that no file can have."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return Place(path, (found.st_dev, found.st_ino)) if stat.S_ISREG(found.st_mode) else None
+
+
+def path_parts(name: str) -> Parts:
+    """Return the folders and the name of a path, as Windows, others or web addresses write it."""
+    if "://" in name:
+        try:
+            name = unquote(urlsplit(name).path)
+        except ValueError:
+            return ()
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    while parts and (parts[0] == ".." or parts[0].endswith(":")):
+        del parts[0]
+    return tuple(parts)
+
+
+def tails_agree(first: str, second: str) -> bool:
+    """Whether two names may mean one file: the parts of one are the tail of the other's, case and form aside."""
+    a, b = path_parts(first), path_parts(second)
+    return _common_tail(a, b, _folded) == min(len(a), len(b))
+
+
+def _common_tail(a: Parts, b: Parts, same: Callable[[str], str]) -> int:
+    length = 0
+    for one, other in zip(reversed(a), reversed(b), strict=False):
+        if same(one) != same(other):
+            break
+        length += 1
+    return length
+
+
+def _entries(folder: Path, seen: set[Identity]) -> list[tuple[str, bool]]:
+    """Names in a folder and whether each is a folder; none of a folder that was seen or cannot be read."""
+    try:
+        own = folder.stat()
+        if (own.st_dev, own.st_ino) in seen:
+            return []
+        seen.add((own.st_dev, own.st_ino))
+        with os.scandir(folder) as listed:
+            return [(entry.name, entry.is_dir()) for entry in listed if not entry.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def _composed(part: str) -> str:
+    return unicodedata.normalize("NFC", part)
+
+
+def _folded(part: str) -> str:
+    return unicodedata.normalize("NFC", part).casefold()
