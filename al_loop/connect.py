@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from pathlib import Path
 
@@ -83,7 +84,9 @@ def _token(workspace: Workspace) -> str:
         except OSError as error:
             raise ConfigError(f"label_studio.token_file: {path} cannot be read ({error.strerror})") from None
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ConfigError(f"label_studio.token_file: others can read {path}. Close it: chmod 600 {path}")
+            raise ConfigError(
+                f"label_studio.token_file: others can read {path}. Close it: chmod 600 {shlex.quote(str(path))}"
+            )
     else:
         token = os.environ.get(settings.token_env, "").strip()
     if not token:

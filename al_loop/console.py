@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from render.files import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
 Progress = Callable[..., None]
+
+
+def visible(text: str) -> str:
+    """Return lines with what a terminal would obey, or show elsewhere, as escapes; names come from files and servers."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print lines at once, also into a pipe; all that a command says to a person passes here."""
+    print(visible(text), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def say_json(text: str) -> None:
+    """Print JSON with the escapes of its own for what is not to be printed as it is."""
+    print("".join(c if printable(c) == c else json.dumps(c)[1:-1] for c in text), flush=True)
 
 
 class Reporter(Protocol):
@@ -49,7 +67,7 @@ class Terminal:
         """Print the line at once, also into a pipe."""
         if self._bar is not None:
             self._bar.stop()
-        print(text, flush=True)
+        say(text)
         if self._bar is not None:
             self._bar.start()
 
@@ -61,11 +79,11 @@ class Terminal:
         from rich.progress import Progress as RichProgress
 
         columns = (
-            TextColumn("  {task.description}"),
+            TextColumn("  {task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         # A fixed stream: the trainer sends sys.stderr to its log while the bar is alive.
         console = Console(file=sys.stderr)
@@ -77,11 +95,11 @@ class Terminal:
             redirect_stderr=False,
             disable=not console.is_terminal,
         ) as bar:
-            task = bar.add_task(description, total=None, note="")
+            task = bar.add_task(visible(description), total=None, note="")
             self._bar = bar if console.is_terminal else None
 
             def callback(done: int, total: int, text: str = "") -> None:
-                bar.update(task, completed=done, total=total, note=text)
+                bar.update(task, completed=done, total=total, note=visible(text))
 
             try:
                 yield callback

@@ -14,7 +14,7 @@ from al_loop import bridge, library, modelling, models
 from al_loop.connect import server_name
 from al_loop.console import Reporter
 from al_loop.cycles import Cycle, begin_cycle, open_cycle, open_cycle_number
-from al_loop.files import json_hash, read_json, write_json
+from al_loop.files import json_hash, printable, read_json, write_json
 from al_loop.manifest import KNOWN, LABELS, complete_manifests, write_manifest
 from al_loop.models import Model
 from al_loop.picks import Pick, pick
@@ -99,7 +99,7 @@ def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | No
         shutil.rmtree(stage.folder)
         done = run_stage(workspace.store, stage, work)
     for item in done["unreadable"]:
-        reporter.line(f"  left out: {item['reason']}")
+        reporter.line(f"  left out: {printable(item['reason'])}")
     reporter.line(f"  score: {done['images']} images by {cycle.model.id} → {_relative(workspace, folder)}")
 
 
@@ -162,7 +162,7 @@ def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Repor
     def work(_: Path) -> Output:
         lost = library.keep(workspace, [p.image_id for p in fresh])
         for reason in lost.values():
-            reporter.line(f"  left out: {reason}")
+            reporter.line(f"  left out: {printable(reason)}")
         there = [p for p in fresh if p.image_id not in lost]
         project_id, result = bridge.push_picks(
             workspace, cycle.number, there, _scored(workspace, cycle), cycle.model.id
@@ -189,7 +189,7 @@ def _pull(workspace: Workspace, cycle: Cycle, reporter: Reporter, *, incomplete:
         if pulled.late:
             reporter.line(f"  pull: {pulled.late} labels of earlier cycles were added or changed since")
         for problem in pulled.problems:
-            reporter.line(f"  refused: {problem}")
+            reporter.line(f"  refused: {printable(problem)}")
         if not pulled.complete and not (incomplete and pulled.answered):
             raise Waiting(_waiting(workspace, cycle, pulled))
         for image, share in sorted(pulled.disagreements.items(), key=lambda item: -item[1])[:_NAMED]:

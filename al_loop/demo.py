@@ -7,6 +7,7 @@ any moment goes on where it was.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from al_loop import library, models
 from al_loop.boxes import Boxes
 from al_loop.coco import read_coco, summarise
 from al_loop.config import FILE_NAME
-from al_loop.console import Terminal
+from al_loop.console import Terminal, say
 from al_loop.cycle import run_cycle
 from al_loop.errors import AlLoopError, DataError
 from al_loop.files import file_sha256, read_json, write_json
@@ -203,7 +204,7 @@ def _summary(workspace: Workspace, clock: StageClock, report: Path, server: Serv
         tell.line(f"  {name:<28} {seconds:6.0f}")
     tell.line(f"\nreport: {report}")
     tell.line(f"Label Studio still runs: {server.url}   login: {server.email}   password: {server.password}")
-    tell.line(f"stop it: al-loop --workspace {workspace.root} label-studio stop")
+    tell.line(f"stop it: al-loop --workspace {shlex.quote(str(workspace.root))} label-studio stop")
 
 
 @click.command()
@@ -232,10 +233,10 @@ def main(
     try:
         run_demo(root.resolve(), photos, k, cycles, Sizes(synthetic, pool, validation))
     except AlLoopError as error:
-        click.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        click.echo("\nstopped; nothing is lost: run scripts/demo again to go on", err=True)
+        say("\nstopped; nothing is lost: run scripts/demo again to go on", err=True)
         sys.exit(130)
 
 

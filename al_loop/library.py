@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -75,7 +76,7 @@ def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledIma
     if not rows:
         raise DataError(
             f"no set {name!r} to judge models on; there are: {', '.join(set_names(workspace)) or 'none'}. "
-            f"Add it: al-loop pool add-val COCO.json --name {name}"
+            f"Add it: al-loop pool add-val COCO.json --name {shlex.quote(name)}"
         )
     return [LabelledImage(_image(workspace, row), boxes_from_json(row["boxes"])) for row in rows]
 

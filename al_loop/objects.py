@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -64,7 +65,7 @@ def contents(image: ImageFile) -> bytes:
     if found != image.id:
         raise DataError(
             f"{image.url} is not what it was when it was added: expected SHA-256 {image.id[:12]}, got {found[:12]}. "
-            f"Add what is there now: al-loop pool add {image.url}"
+            f"Add what is there now: al-loop pool add {shlex.quote(image.url)}"
         )
     return data
 

@@ -16,6 +16,7 @@ from al_loop.config import CLOSE_STRATEGIES
 from al_loop.console import Reporter
 from al_loop.cycles import candidates, next_number
 from al_loop.errors import DataError
+from al_loop.files import printable
 from al_loop.models import Model
 from al_loop.picks import Context, looked_at_closely
 from al_loop.samples import CHANGES, ImageFile, LabelledImage
@@ -158,7 +159,9 @@ def score_pool(
     new = len(pool) - old - failed
     names = library.source_names(workspace, [item.image_id for item in unreadable])
     for item in unreadable:
-        reporter.line(f"  left out: {names.get(item.image_id, item.image_id)}: {item.reason}")
+        reporter.line(
+            f"  left out: {printable(names.get(item.image_id, item.image_id))}: {printable(item.reason)}"
+        )
     reporter.line(
         f"{len(pool)} images of the pool by {model.id}: {new} scored in {seconds:.1f} s ({new / seconds:.1f} images/s), "
         f"{old} scored before, {failed} cannot be read"

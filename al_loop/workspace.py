@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -147,7 +148,7 @@ def init_workspace(root: Path, classes: tuple[str, ...], template: str = "defaul
     root = root.expanduser().resolve()
     if (root / FILE_NAME).exists():
         raise WorkspaceError(
-            f"{root} is a workspace already. Look at it with: al-loop --workspace {root} status"
+            f"{root} is a workspace already. Look at it with: al-loop --workspace {shlex.quote(str(root))} status"
         )
     # Without its settings, a database is what a killed init left behind.
     unfinished = [root / f"{name}{end}" for name, end in _UNFINISHED]

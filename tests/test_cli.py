@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import write_coco_set
+from factories import draw, write_coco_set
 
+from al_loop.console import Terminal, say_json
 from al_loop.workspace import Workspace
 
 
@@ -125,3 +128,57 @@ def test_rendering_on_a_cluster_that_is_not_there(run: Any, filled: Workspace, t
     assert err.startswith(
         "error: no Ray cluster at 127.0.0.1:1 (Connection refused); start one: ray start --head"
     )
+
+
+NASTY = "bolt\x1b[2J\nadded 9\u202egpj.png"
+
+
+def test_names_from_files_reach_no_terminal_as_they_are(
+    run: Any, workspace: Workspace, tmp_path: Path
+) -> None:
+    """A name may clear the screen, begin a line of its own, or turn what follows around."""
+    shown = "bolt\\x1b[2J\\nadded 9\\u202egpj.png"
+    (tmp_path / "photos").mkdir()
+    draw(96, 64, [], 1).save(tmp_path / "photos" / NASTY)
+    (tmp_path / "photos" / f"bad {NASTY}").write_text("x")
+    code, out, _ = run("-w", workspace.root, "pool", "add", tmp_path / "photos")
+    assert code == 0
+    assert len(out.splitlines()) == 2
+    assert out.splitlines()[1].startswith(f"  refused: {tmp_path}/photos/bad {shown} is not an image")
+    code, out, _ = run("-w", workspace.root, "pool", "list")
+    assert len(out.splitlines()) == 2
+    assert out.splitlines()[0].endswith(f"/photos/{shown}")
+    # Errors: ours, and those of the command line itself.
+    for arguments in (
+        ("pool", "add", tmp_path / "\x1b[2Jnowhere"),
+        ("pool", "add-val", tmp_path / "\x1b[2Jnowhere"),
+    ):
+        code, out, err = run("-w", workspace.root, *arguments)
+        assert code
+        assert "\\x1b[2Jnowhere" in err
+        assert "\x1b" not in out + err
+
+
+def test_json_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"name": NASTY, "größe": "\x85\u2028"}
+    say_json(json.dumps(value, ensure_ascii=False))
+    out = capsys.readouterr().out
+    assert out.isprintable() or out[:-1].isprintable()
+    assert "größe" in out
+    assert json.loads(out) == value
+
+
+def test_a_progress_bar_takes_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal().progress("render [red]\x1b[2J") as progress:
+        progress(1, 2, "[/nothing]\x1b[2J")
+    assert "\x1b[2J" not in capsys.readouterr().err
+
+
+def test_the_next_command_can_be_typed_as_it_is_printed(run: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "line 3; it's"
+    _, out, _ = run("init", folder, "--classes", "bolt")
+    command = next(line for line in out.splitlines() if line.startswith("next: ")).removeprefix("next: ")
+    assert shlex.split(command)[:2] == ["cd", str(folder)]
+    code, _, err = run("init", folder, "--classes", "bolt")
+    assert code == 1
+    assert f"al-loop --workspace {shlex.quote(str(folder))} status" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def start_of(what: str, home: Workspace | None, config: Config) -> Start:
             )
         return Start(None, config.model.load_from)
     if Path(what).expanduser().is_file():
-        raise ConfigError(f"--start {what}: import it into the workspace first: al-loop models import {what}")
+        raise ConfigError(
+            f"--start {what}: import it into the workspace first: al-loop models import {shlex.quote(str(what))}"
+        )
     if home is None:
         raise ConfigError(
             f"--start {what}: expected scratch, coco, or a model of a workspace, got no workspace. "

@@ -6,6 +6,7 @@ needs them: `al-loop --help` has to answer at once.
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from al_loop.cli.label_studio import label_studio
 from al_loop.cli.models import gc, models, pretrain, render, rollback
 from al_loop.cli.monitor import monitor
 from al_loop.cli.pool import init, pool
+from al_loop.console import say, visible
 from al_loop.errors import AlLoopError
 
 # What a shell expects of a command that was interrupted by Ctrl-C: 128 + SIGINT.
@@ -67,16 +69,20 @@ for command in (
 
 def main() -> None:
     """Run the command line; an error of ours is one message on stderr and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may not know every letter
     try:
         status = cli.main(standalone_mode=False)
     except click.ClickException as error:
+        error.message = visible(error.message)
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\ninterrupted; nothing is lost: run the same command again to go on", err=True)
+        say("\ninterrupted; nothing is lost: run the same command again to go on", err=True)
         sys.exit(_INTERRUPTED)
     except AlLoopError as error:
-        click.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)

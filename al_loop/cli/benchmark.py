@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 from click.core import ParameterSource
 
-from al_loop.console import Terminal
+from al_loop.console import Terminal, say
 from al_loop.errors import ConfigError, WorkspaceError
 
 if TYPE_CHECKING:
@@ -158,8 +158,8 @@ def benchmark(
     results = Results(outcome, pace_of(home, seconds_per_image, seconds_per_box), target)
     table, plain = write_files(results, out)
     for line in summary(results):
-        click.echo(line)
-    click.echo(f"\n{table}\n{plain}\n{write_page(results, out)}")
+        say(line)
+    say(f"\n{table}\n{plain}\n{write_page(results, out)}")
 
 
 def _refuse_of_the_other(context: click.Context, mix: bool) -> None:
@@ -187,7 +187,7 @@ def _mix(home: Workspace, out: Path, grid: MixQuestion, *, resume: bool) -> None
     mixed = Mixed(run_mix(out, grid, home.config, home, Terminal(), resume=resume))
     paths = write_mix(mixed, out)
     for line in ("", *mix_summary(mixed), "", *map(str, paths)):
-        click.echo(line)
+        say(line)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -247,4 +247,4 @@ def shift(coco: Path, kinds: str, level: int, out: Path) -> None:
     with terminal.progress("shift") as progress:
         made = write_shifted(coco, out, _words(kinds) or tuple(SHIFTS), level, progress, terminal.line)
     for kind, path in made.items():
-        click.echo(f"--test {kind}-{level}={path}")
+        say(f"--test {kind}-{level}={path}")

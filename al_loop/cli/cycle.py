@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from al_loop.console import Terminal
+from al_loop.console import Terminal, say, say_json
 from al_loop.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ def cycle(start: Path | None, k: int | None, partial: bool, ray: str | None, gpu
     with workspace.lock():
         result = run_cycle(workspace, k, Terminal(), incomplete=partial, ray=ray)
     if not result.finished:
-        click.echo(f"cycle {result.number} waits: {result.message}")
+        say(f"cycle {result.number} waits: {result.message}")
     else:
-        click.echo(f"cycle {result.number} is finished: {result.message}")
-        click.echo("see: al-loop report")
+        say(f"cycle {result.number} is finished: {result.message}")
+        say("see: al-loop report")
 
 
 @click.command()
@@ -77,7 +77,7 @@ def status(start: Path | None) -> None:
     from al_loop.status import describe
 
     for line in describe(open_workspace(start)):
-        click.echo(line)
+        say(line)
 
 
 @click.command()
@@ -93,12 +93,12 @@ def report(start: Path | None, out: Path | None, show: bool, as_json: bool) -> N
 
     workspace = open_workspace(start)
     if as_json:
-        click.echo(report_json(workspace))
+        say_json(report_json(workspace))
         return
     path = write_report(workspace, out or workspace.root / "report.html")
-    click.echo(f"report: {path}")
+    say(f"report: {path}")
     if show and not webbrowser.open(path.resolve().as_uri()):
-        click.echo("no browser was found here: open the file yourself")
+        say("no browser was found here: open the file yourself")
 
 
 @click.command()
@@ -123,5 +123,5 @@ def reproduce(start: Path | None, number: int) -> int:
 
 def _findings(found: list[Finding]) -> int:
     for finding in found:
-        click.echo(f"{'CHANGED' if finding.changed else 'ok     '}  {finding.text}")
+        say(f"{'CHANGED' if finding.changed else 'ok     '}  {finding.text}")
     return int(any(finding.changed for finding in found))

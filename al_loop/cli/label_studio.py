@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from al_loop.console import say
 from al_loop.errors import LabelStudioError
 from al_loop.workspace import open_workspace
 
@@ -26,11 +27,11 @@ def start(start: Path | None) -> None:
     info = start_server(
         workspace.server_home,
         port=workspace.config.label_studio.port,
-        on_progress=click.echo,
+        on_progress=say,
     )
-    click.echo(f"Label Studio runs at {info.url}")
-    click.echo(f"login: {info.email}")
-    click.echo(f"password: {info.password}")
+    say(f"Label Studio runs at {info.url}")
+    say(f"login: {info.email}")
+    say(f"password: {info.password}")
 
 
 @label_studio.command()
@@ -40,7 +41,7 @@ def stop(start: Path | None) -> None:
     from al_loop.labelling.server import stop as stop_server
 
     workspace = open_workspace(start)
-    click.echo("stopped" if stop_server(workspace.server_home) else "it was not running")
+    say("stopped" if stop_server(workspace.server_home) else "it was not running")
 
 
 @label_studio.command()
@@ -52,12 +53,10 @@ def status(start: Path | None) -> None:
     workspace = open_workspace(start)
     found = server_status(workspace.server_home)
     if not found.running:
-        click.echo("not running. Start it: al-loop label-studio start")
+        say("not running. Start it: al-loop label-studio start")
     else:
-        click.echo(
-            f"running at {found.url} (process {found.pid}){'' if found.answers else ', does not answer'}"
-        )
-    click.echo(f"log: {found.log}")
+        say(f"running at {found.url} (process {found.pid}){'' if found.answers else ', does not answer'}")
+    say(f"log: {found.log}")
 
 
 @label_studio.command("new-project")
@@ -68,7 +67,7 @@ def new_project(start: Path | None) -> None:
 
     workspace = open_workspace(start)
     with workspace.lock():
-        click.echo(restart_labelling(workspace))
+        say(restart_labelling(workspace))
 
 
 @label_studio.command("open")
@@ -78,9 +77,9 @@ def open_browser(start: Path | None) -> None:
     from al_loop.labelling.server import running
 
     info = running(open_workspace(start).server_home)
-    click.echo(f"{info.url}, login: {info.email}")
+    say(f"{info.url}, login: {info.email}")
     if not webbrowser.open(info.url):
-        click.echo("no browser was found here: open the address yourself")
+        say("no browser was found here: open the address yourself")
 
 
 @label_studio.command()
@@ -96,7 +95,7 @@ def logs(start: Path | None, lines: int) -> None:
     if not log.is_file():
         raise LabelStudioError(f"there is no log at {log} yet. Start the server: al-loop label-studio start")
     for line in log.read_text(errors="replace").splitlines()[-lines:]:
-        click.echo(line)
+        say(line)
 
 
 @label_studio.command()
@@ -108,7 +107,7 @@ def backup(start: Path | None, file: Path) -> None:
 
     workspace = open_workspace(start)
     path = back_up(workspace.server_home, file)
-    click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB. It holds the logins: keep it to yourself")
+    say(f"{path}: {path.stat().st_size / 1e6:.1f} MB. It holds the logins: keep it to yourself")
 
 
 @label_studio.command()
@@ -119,8 +118,8 @@ def restore(start: Path | None, file: Path) -> None:
     from al_loop.labelling.backup import restore as put_back
 
     kept = put_back(open_workspace(start).server_home, file)
-    click.echo(f"restored{f'; what was there is in {kept}' if kept else ''}")
-    click.echo("next: al-loop label-studio start")
+    say(f"restored{f'; what was there is in {kept}' if kept else ''}")
+    say("next: al-loop label-studio start")
 
 
 @label_studio.group()
@@ -138,9 +137,9 @@ def add_user(start: Path | None, email: str) -> None:
 
     info = running(open_workspace(start).server_home)
     password = make(info, email)
-    click.echo(f"address: {info.url}")
-    click.echo(f"login: {email}")
-    click.echo(f"password: {password}")
+    say(f"address: {info.url}")
+    say(f"login: {email}")
+    say(f"password: {password}")
 
 
 @label_studio.command()
@@ -152,5 +151,5 @@ def check(start: Path | None) -> int:
 
     found = inspect(*connect(open_workspace(start)))
     for item in found:
-        click.echo(f"FIX  {item.what}: {item.fix}" if item.fix else f"ok   {item.what}")
+        say(f"FIX  {item.what}: {item.fix}" if item.fix else f"ok   {item.what}")
     return int(any(item.fix for item in found))

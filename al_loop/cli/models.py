@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from al_loop.console import Terminal
+from al_loop.console import Terminal, say
 from al_loop.workspace import open_workspace
 
 
@@ -96,7 +96,7 @@ def list_models(start: Path | None) -> None:
     from al_loop.lineage import tree
 
     for line in tree(open_workspace(start)):
-        click.echo(line)
+        say(line)
 
 
 @models.command()
@@ -107,7 +107,7 @@ def show(start: Path | None, model_id: str | None) -> None:
     from al_loop.lineage import describe
 
     for line in describe(open_workspace(start), model_id):
-        click.echo(line)
+        say(line)
 
 
 @models.command()
@@ -131,8 +131,8 @@ def compare(start: Path | None, first: str, second: str | None, name: str, out: 
         found = differing(workspace, first, second or current_model(workspace).id, name, Terminal())
         page = write_versus(workspace, found, out)
     for line in found.lines:
-        click.echo(line)
-    click.echo(f"with pictures: {page}")
+        say(line)
+    say(f"with pictures: {page}")
 
 
 @models.command()
@@ -168,19 +168,15 @@ def export(start: Path | None, model_id: str | None, kind: str, out: Path | None
         done = run(workspace, model, images, out or workspace.root / "export" / model.id, kind)
     found = done.agreement
     if done.skipped:
-        click.echo(f"no ONNX: {done.skipped}")
-    click.echo(
-        f"{done.format}: {done.file}, input {done.size[0]}x{done.size[1]} px, told in {done.notes.name}"
-    )
+        say(f"no ONNX: {done.skipped}")
+    say(f"{done.format}: {done.file}, input {done.size[0]}x{done.size[1]} px, told in {done.notes.name}")
     if found.boxes:
-        click.echo(
+        say(
             f"checked on {found.images} images: the same {found.boxes} boxes, corners within {found.box_px:.2g} px, "
             f"scores within {found.score:.2g}"
         )
     else:
-        click.echo(
-            f"warning: the model finds no box on {found.images} images, so that the check proves nothing"
-        )
+        say(f"warning: the model finds no box on {found.images} images, so that the check proves nothing")
 
 
 @models.command("promote")
@@ -194,7 +190,7 @@ def promote_model(start: Path | None, model_id: str, reason: str) -> None:
     workspace = open_workspace(start)
     with workspace.lock():
         promote(workspace, get_model(workspace, model_id), reason)
-    click.echo(f"the current model is {model_id}. Back again: al-loop models rollback")
+    say(f"the current model is {model_id}. Back again: al-loop models rollback")
 
 
 @models.command()
@@ -207,7 +203,7 @@ def rollback(start: Path | None, model_id: str | None) -> None:
     workspace = open_workspace(start)
     with workspace.lock():
         old, new = go_back(workspace, model_id)
-    click.echo(f"the current model is {new.id} again (was {old.id})")
+    say(f"the current model is {new.id} again (was {old.id})")
 
 
 @click.command()
@@ -226,4 +222,4 @@ def gc(start: Path | None, keep: tuple[str, ...], dry_run: bool) -> None:
     workspace = open_workspace(start)
     with workspace.lock():
         for line in collect(workspace, keep, dry_run=dry_run):
-            click.echo(line)
+            say(line)

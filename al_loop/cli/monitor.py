@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from al_loop.console import Silent, Terminal
+from al_loop.console import Silent, Terminal, say, say_json
 from al_loop.errors import AlLoopError, ConfigError
+from al_loop.files import printable
 from al_loop.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 #: For cron and systemd: 0 is quiet, others are errors.
 TRIGGERED = 10
 _SHOWN = 5
+_NO_INBOX = (
+    "note: there is no inbox, so that nothing comes in here by itself: only al-loop pool add brings photographs. Name "
+    'folders, globs or URLs in al-loop.toml, below [monitor]: inbox = ["/path/to/photographs"]'
+)
 
 
 @click.group(invoke_without_command=True)
@@ -67,11 +72,13 @@ def _look(start: Path | None, *, act: bool, as_json: bool, prometheus: Path | No
     if prometheus is not None:
         write_textfile(found, workspace.config.name, prometheus)
     if as_json:
-        click.echo(to_json(found))
+        say_json(to_json(found))
     else:
         _say(found)
+    if not workspace.config.monitor.inbox:
+        say(_NO_INBOX, err=as_json)
     for place in found.inbox.missing:
-        click.echo(f"error: cannot look at {place}", err=True)
+        say(f"error: cannot look at {place}", err=True)
     return TRIGGERED if found.triggered else int(bool(found.inbox.missing))
 
 
@@ -83,38 +90,38 @@ def _watch(look: Callable[[], int], seconds: float) -> int:
         try:
             look()
         except AlLoopError as error:
-            click.echo(f"error: {error}", err=True)
+            say(f"error: {error}", err=True)
         stop.wait(seconds)
     return 0
 
 
 def _say(found: Look) -> None:
     inbox = found.inbox
-    click.echo(
+    say(
         f"{found.at}  model {found.model}: {found.new_images} new images, {inbox.duplicates} known already, "
         f"{len(inbox.refused)} refused, {len(inbox.waiting)} still being written"
     )
     for path, reason in inbox.refused[:_SHOWN]:
-        click.echo(f"  refused: {path} {reason}")
+        say(f"  refused: {printable(path)} {printable(reason)}")
     if len(inbox.refused) > _SHOWN:
-        click.echo(f"  and {len(inbox.refused) - _SHOWN} more")
+        say(f"  and {len(inbox.refused) - _SHOWN} more")
     for verdict in found.verdicts:
-        click.echo(f"  {'DUE  ' if verdict.due else 'quiet'}  {verdict.trigger:<8}  {verdict.reason}")
+        say(f"  {'DUE  ' if verdict.due else 'quiet'}  {verdict.trigger:<8}  {verdict.reason}")
     for window in found.windows:
         if window.drifted:
-            click.echo(
+            say(
                 f"  most unlike in window {window.id}: {', '.join(i[:12] for i in window.strangest[:_SHOWN])}"
             )
     if found.cycle is not None:
         state = "is finished" if found.cycle.finished else "waits"
-        click.echo(f"cycle {found.cycle.number} {state}: {found.cycle.message}")
+        say(f"cycle {found.cycle.number} {state}: {found.cycle.message}")
     elif found.under_way is not None:
-        click.echo(f"cycle {found.under_way} is under way: al-loop cycle")
+        say(f"cycle {found.under_way} is under way: al-loop cycle")
     elif found.triggered:
-        click.echo("a cycle is due: al-loop cycle, or let the monitor begin it: al-loop monitor --act")
+        say("a cycle is due: al-loop cycle, or let the monitor begin it: al-loop monitor --act")
     elif any(v.due for v in found.verdicts):
         held = [v.reason for v in found.verdicts if v.hold]
-        click.echo(f"a cycle would be due, but {held[0] if held else 'no image of the pool is unlabelled'}")
+        say(f"a cycle would be due, but {held[0] if held else 'no image of the pool is unlabelled'}")
 
 
 def _seconds(text: str) -> float:
@@ -148,5 +155,8 @@ def calibrate(start: Path | None, trials: int, level: int, as_json: bool) -> Non
     workspace = open_workspace(start)
     with workspace.lock():
         found = run(workspace, trials, level, Silent() if as_json else Terminal())
-    for line in [to_json(found)] if as_json else lines(found):
-        click.echo(line)
+    if as_json:
+        say_json(to_json(found))
+        return
+    for line in lines(found):
+        say(line)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
-from al_loop.console import Terminal
+from al_loop.console import Terminal, say
 from al_loop.errors import ConfigError, DataError
+from al_loop.files import printable
 from al_loop.workspace import init_workspace, open_workspace
 
 _SHOWN = 20
@@ -22,9 +24,9 @@ def init(folder: Path, classes: str) -> None:
     if "" in names:
         raise ConfigError(f"--classes {classes!r} has an empty name. Separate names by single commas.")
     workspace = init_workspace(folder, names)
-    click.echo(f"workspace {workspace.root} for {', '.join(names)}")
-    click.echo(f"settings: {workspace.root / 'al-loop.toml'}")
-    click.echo(f"next: cd {folder} && al-loop pool add PHOTOS...")
+    say(f"workspace {workspace.root} for {', '.join(names)}")
+    say(f"settings: {workspace.root / 'al-loop.toml'}")
+    say(f"next: cd {shlex.quote(str(folder))} && al-loop pool add PHOTOS...")
 
 
 @click.group()
@@ -50,7 +52,7 @@ def add(start: Path | None, photos: tuple[str, ...], decode: bool) -> None:
     workspace = open_workspace(start)
     with workspace.lock(), Terminal().progress("read photographs") as progress:
         done = add_places(workspace, photos, progress, decode=decode)
-    click.echo(f"{done.added} added, {done.known} known already, {done.refused} refused")
+    say(f"{done.added} added, {done.known} known already, {done.refused} refused")
     _show_refused(done.reasons, done.refused + done.unreached)
     if done.unreached:
         raise DataError(
@@ -73,13 +75,13 @@ def add_val(start: Path | None, coco: Path, name: str) -> None:
     workspace = open_workspace(start)
     with workspace.lock(), Terminal().progress("read validation images") as progress:
         report, problems = add_validation(workspace, coco, progress, name)
-    click.echo(
+    say(
         f"{len(report.added)} {name} images added, {report.moved} taken out of the pool, "
         f"{report.duplicates} known already, {len(report.refused)} refused"
     )
     _show_refused(report.refused, len(report.refused))
     if problems:
-        click.echo(f"{len(problems)} problems in {coco.name}:{summarise(problems)}")
+        say(f"{len(problems)} problems in {coco.name}:{summarise(problems)}")
 
 
 @pool.command("export")
@@ -90,7 +92,7 @@ def export(start: Path | None, file: Path) -> None:
     from al_loop.labels import export_labels
 
     done = export_labels(open_workspace(start), file)
-    click.echo(
+    say(
         f"{file}: {done.images} images, {done.empty} of them empty, {done.boxes} boxes, "
         f"{done.outlines} with an outline; {done.skipped} skipped images are left out"
     )
@@ -111,13 +113,15 @@ def list_pool(start: Path | None, limit: int) -> None:
     )
     for row in rows:
         size = f"{row['width']}x{row['height']}"
-        click.echo(f"{row['id'][:12]}  {size:>11}  {row['role']:<10}  {row['status']:<10}  {row['source']}")
+        say(
+            f"{row['id'][:12]}  {size:>11}  {row['role']:<10}  {row['status']:<10}  {printable(row['source'])}"
+        )
     total = workspace.store.count("SELECT count(*) FROM images")
-    click.echo(f"{len(rows)} of {total} images")
+    say(f"{len(rows)} of {total} images")
 
 
 def _show_refused(reasons: list[tuple[str, str]], count: int) -> None:
     for where, reason in reasons[:_SHOWN]:
-        click.echo(f"  refused: {where} {reason}")
+        say(f"  refused: {printable(where)} {printable(reason)}")
     if count > _SHOWN:
-        click.echo(f"  ... and {count - _SHOWN} more")
+        say(f"  ... and {count - _SHOWN} more")

@@ -13,6 +13,7 @@ from al_loop.config import FEATURE_STRATEGIES
 from al_loop.console import Reporter
 from al_loop.cycle import CycleResult, run_cycle
 from al_loop.cycles import open_cycle_number
+from al_loop.files import printable
 from al_loop.models import Model
 from al_loop.monitor.baseline import baseline
 from al_loop.monitor.inbox import Taken, take
@@ -112,7 +113,7 @@ def _scored(workspace: Workspace, model: Model, ids: list[str], reporter: Report
             workspace, model, images, folder, progress, features=features, say=reporter.line
         )
     for item in unreadable:
-        reporter.line(f"left out: {item.reason}")
+        reporter.line(f"left out: {printable(item.reason)}")
     return ShardStore(folder).load(ids)
 
 

@@ -156,3 +156,14 @@ def test_half_a_set_of_photographs(filled: Workspace, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "no model yet" in done.stderr
     assert filled.store.count("SELECT count(*) FROM images WHERE role = 'pool'") == 9
+
+
+def test_a_monitor_without_an_inbox_says_so(watched: Workspace) -> None:
+    watch(watched, "inbox = []")
+    done = run(watched)
+    assert done.returncode == 0
+    assert "note: there is no inbox" in done.stdout
+    assert "below [monitor]: inbox = [" in done.stdout
+    machine = run(watched, "--json")
+    json.loads(machine.stdout)  # nothing but JSON
+    assert "note: there is no inbox" in machine.stderr
