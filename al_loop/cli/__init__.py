@@ -19,7 +19,7 @@ from al_loop.cli.label_studio import label_studio
 from al_loop.cli.models import gc, models, pretrain, render, rollback
 from al_loop.cli.monitor import monitor
 from al_loop.cli.pool import init, pool
-from al_loop.console import say, visible
+from al_loop.console import say
 from al_loop.errors import AlLoopError
 
 # What a shell expects of a command that was interrupted by Ctrl-C: 128 + SIGINT.
@@ -75,8 +75,9 @@ def main() -> None:
     try:
         status = cli.main(standalone_mode=False)
     except click.ClickException as error:
-        error.message = visible(error.message)
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        say(text.getvalue().rstrip("\n"), err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         say("\ninterrupted; nothing is lost: run the same command again to go on", err=True)
