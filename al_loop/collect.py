@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from al_loop import models
-from al_loop.files import folder_bytes
+from al_loop.files import folder_bytes, printable
+from al_loop.leftovers import BATCH, NOT_TAKEN_IN, Leftover, leftovers, unnamed_pictures
 from al_loop.workspace import Workspace, now
+from render.scratch import sweep
+
+_NAMED = 5  # of many of a kind
 
 
-def collect(workspace: Workspace, keep: Sequence[str], *, dry_run: bool) -> list[str]:
-    """Delete the files of models that were never in use, their scores, and folders that killed runs left.
+def collect(workspace: Workspace, keep: Sequence[str], *, dry_run: bool, pictures: bool = False) -> list[str]:
+    """Delete the files of models that were never in use, their scores, and what killed runs left.
 
     Kept: models that are or were in use, that another was made from, that an open cycle starts from or has made, and
     those named. What is known of a deleted model, its metrics and its place in the lineage, stays in the database.
-    Raises ModelError for a name that there is not. Returns what was deleted, in lines.
+    pictures: also all files in images/ that no row names, however many there are.
+    Raises ModelError for a name that there is not. Returns what was deleted, in lines. Killed, it is finished by the next.
     """
     needed = {models.get_model(workspace, name).id for name in keep} | _needed(workspace)
     lines, freed = [], 0
@@ -32,16 +39,61 @@ def collect(workspace: Workspace, keep: Sequence[str], *, dry_run: bool) -> list
             workspace.store.execute("UPDATE models SET removed_at = ? WHERE id = ?", now(), model.id)
             for folder in folders:
                 shutil.rmtree(folder)
-    for folder in _left_behind(workspace):
-        size = folder_bytes(folder)
-        freed += size
-        lines.append(
-            f"{folder.relative_to(workspace.root)}, left by a run that was killed: {size / 1e6:.1f} MB"
-        )
-        if not dry_run:
-            shutil.rmtree(folder)
-    total = f"{freed / 1e6:.1f} MB"
-    return [*lines, f"would free {total}: run again without --dry-run" if dry_run else f"freed {total}"]
+    found = list(leftovers(workspace))
+    if pictures:
+        found = list({*found, *(Leftover(path, NOT_TAKEN_IN) for path in unnamed_pictures(workspace))})
+    elif (unnamed := sum(1 for _ in unnamed_pictures(workspace))) > BATCH:
+        lines.append(too_many(workspace, unnamed))
+    said, size = _deleted(workspace, found, dry_run=dry_run)
+    total = f"{(freed + size) / 1e6:.1f} MB"
+    end = f"would free {total}: run again without --dry-run" if dry_run else f"freed {total}"
+    return [*lines, *said, end]
+
+
+def _deleted(workspace: Workspace, found: Sequence[Leftover], *, dry_run: bool) -> tuple[list[str], int]:
+    """Delete leftovers; return what to say of them, a few of each kind by name, and their bytes."""
+    lines, freed = [], 0
+    for why, group in groupby(sorted(found, key=lambda item: (item.why, item.path)), lambda item: item.why):
+        items = list(group)
+        sizes = [folder_bytes(item.path) if item.path.is_dir() else _bytes(item.path) for item in items]
+        freed += sum(sizes)
+        for item, size in zip(items[:_NAMED], sizes, strict=False):
+            lines.append(f"{printable(_name(workspace, item.path))}, {why}: {size / 1e6:.1f} MB")
+        if len(items) > _NAMED:
+            more = sum(sizes[_NAMED:]) / 1e6
+            lines.append(f"... and {len(items) - _NAMED} more, {why}: {more:.1f} MB")
+        for item in () if dry_run else items:
+            _delete(item)
+    return lines, freed
+
+
+def _delete(item: Leftover) -> None:
+    if item.temporary:
+        sweep(item.path)
+    elif item.path.is_dir():
+        shutil.rmtree(item.path)
+    else:
+        item.path.unlink(missing_ok=True)
+
+
+def too_many(workspace: Workspace, count: int) -> str:
+    """Say of files without a row, more than a killed run leaves, what they may be."""
+    again = f"al-loop pool add {shlex.quote(str(workspace.images))}"
+    return (
+        f"{count} files in images/ have no row, more than a killed pool add leaves: they stay. If the database is older than "
+        f"they are, restore the newer one, or take them in again: {again}. Delete them: al-loop gc --images"
+    )
+
+
+def _name(workspace: Workspace, path: Path) -> str:
+    return str(path.relative_to(workspace.root)) if path.is_relative_to(workspace.root) else str(path)
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
 
 
 def _needed(workspace: Workspace) -> set[str]:
@@ -51,17 +103,3 @@ def _needed(workspace: Workspace) -> set[str]:
         "UNION SELECT m.id FROM models m JOIN cycles c ON c.number = m.cycle WHERE c.outcome IS NULL"
     )
     return {str(row["id"]) for row in rows}
-
-
-def _left_behind(workspace: Workspace) -> Iterator[Path]:
-    """Partial folders whose job is done or given up: not those that the next run goes on with."""
-    open_jobs = {
-        f"cycle-{row['number']}"
-        for row in workspace.store.rows("SELECT number FROM cycles WHERE outcome IS NULL")
-    }
-    for partial in sorted((workspace.root / "models").glob("*.partial")):
-        row = workspace.store.row(
-            "SELECT state FROM stages WHERE job = ? AND name IN ('train', 'pretrain', 'import')", partial.stem
-        )
-        if partial.stem not in open_jobs and (row is None or row["state"] == "done"):
-            yield partial

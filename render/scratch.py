@@ -16,6 +16,8 @@ if sys.platform != "win32":  # there, what a killed process leaves is the system
 from render.errors import WorkerError
 
 _PREFIX = "al-loop-"
+#: What such folders are for.
+KINDS = ("scratch", "meshes", "again", "preview", "inbox", "shift", "weights", "check")
 _MEMORY = Path("/dev/shm")
 #: Bytes that must be free in memory; a container often has 64 MB, a large picture's passes take 1 GB.
 _ROOM = 2**30
@@ -81,7 +83,9 @@ def _base() -> Path:
 
 
 def _locks(base: Path) -> list[Path]:
-    return [] if sys.platform == "win32" else sorted(base.glob(f"{_PREFIX}*-*.lock"))
+    if sys.platform == "win32":
+        return []
+    return [lock for kind in KINDS for lock in base.glob(f"{_PREFIX}{kind}-*.lock")]
 
 
 def _locked(base: Path, kind: str) -> tuple[int, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,16 @@ def small(filled: Workspace) -> Workspace:
     path = filled.root / "al-loop.toml"
     path.write_text(path.read_text().replace('config = "small"', 'config = "small"\nimage_size = [96, 64]'))
     return open_workspace(filled.root)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary folder of the test's own: the system's holds what other runs have left."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr("render.scratch._MEMORY", folder)
+    return folder
 
 
 @pytest.fixture

@@ -32,6 +32,9 @@ def add(
         models.promote(workspace, model, f"{name} is good")
 
 
+pytestmark = pytest.mark.usefixtures("temporary")
+
+
 @pytest.fixture
 def family(workspace: Workspace) -> Workspace:
     """M0, a refused and a promoted child of it, a grandchild, and a second root."""

@@ -210,9 +210,15 @@ def rollback(start: Path | None, model_id: str | None) -> None:
 @click.option(
     "--keep", "keep", multiple=True, metavar="MODEL", help="A model to keep besides; may be repeated."
 )
+@click.option(
+    "--images",
+    "pictures",
+    is_flag=True,
+    help="Also delete all files in images/ that no row names: without, only as many as a killed pool add leaves.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @click.pass_obj
-def gc(start: Path | None, keep: tuple[str, ...], dry_run: bool) -> None:
+def gc(start: Path | None, keep: tuple[str, ...], dry_run: bool, pictures: bool) -> None:
     """Delete files of models that were never in use, and what killed runs left behind.
 
     Models that are or were in use, that others were made from, that an open cycle needs, and those named stay.
@@ -221,5 +227,5 @@ def gc(start: Path | None, keep: tuple[str, ...], dry_run: bool) -> None:
 
     workspace = open_workspace(start)
     with workspace.lock():
-        for line in collect(workspace, keep, dry_run=dry_run):
+        for line in collect(workspace, keep, dry_run=dry_run, pictures=pictures):
             say(line)
