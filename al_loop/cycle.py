@@ -13,7 +13,9 @@ import msgspec
 from al_loop import bridge, library, modelling, models
 from al_loop.connect import server_name
 from al_loop.console import Reporter
+from al_loop.cycle_ways import with_ways_out
 from al_loop.cycles import Cycle, begin_cycle, open_cycle, open_cycle_number
+from al_loop.errors import ConfigError, DataError, ModelError, TrainingError, WorkspaceError
 from al_loop.files import json_hash, printable, read_json, write_json
 from al_loop.manifest import KNOWN, LABELS, complete_manifests, write_manifest
 from al_loop.models import Model
@@ -62,8 +64,8 @@ def run_cycle(
     complete_manifests(workspace)
     cycle = open_cycle(workspace, k, reporter) or begin_cycle(workspace, k, reporter)
     workspace = Workspace(workspace.root, cycle.settings, workspace.store)
-    modelling.check_sharing(workspace, workspace.config.train)
     try:
+        modelling.check_sharing(workspace, workspace.config.train)
         _score(workspace, cycle, reporter, ray)
         picks = _select(workspace, cycle, reporter)
         _push(workspace, cycle, picks, reporter)
@@ -73,6 +75,8 @@ def run_cycle(
         reason = _promote(workspace, cycle, candidate, judged, reporter)
     except Waiting as waiting:
         return CycleResult(cycle.number, False, str(waiting))
+    except (ConfigError, DataError, ModelError, TrainingError, WorkspaceError) as error:
+        raise with_ways_out(error, cycle.number) from error
     write_manifest(workspace, cycle.number)
     return CycleResult(cycle.number, True, reason)
 
@@ -313,10 +317,14 @@ def _pushed(workspace: Workspace, cycle: Cycle) -> Output:
 
 
 def _waiting(workspace: Workspace, cycle: Cycle, pulled: bridge.Pulled) -> str:
-    return (
-        f"{pulled.answered} of {pulled.total} labelled. Label the rest: {_pushed(workspace, cycle)['queue_url']}\n"
-        "Then run again: al-loop cycle"
-    )
+    lines = [
+        f"{pulled.answered} of {pulled.total} labelled. Label the rest: {_pushed(workspace, cycle)['queue_url']}",
+        "Then run again: al-loop cycle",
+    ]
+    if refused := pulled.counts.get("refused", 0):
+        other = "al-loop cycle --partial" if pulled.answered else "al-loop cycle --abandon"
+        lines.append(f"{refused} refused tasks wait for their correction. To go on without: {other}")
+    return "\n".join(lines)
 
 
 def _relative(workspace: Workspace, path: Path) -> str:

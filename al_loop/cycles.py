@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import heapq
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
+from msgspec import structs
 
 from al_loop import library, models
 from al_loop.config import Config
 from al_loop.console import Reporter
 from al_loop.errors import DataError
+from al_loop.frozen import LIVE, check, thawed
 from al_loop.models import Model
 from al_loop.pools import POOL, write_pool
 from al_loop.promotion import check_sets
 from al_loop.workspace import Workspace, now
+
+#: The outcome of a cycle that was given up; the others are 'promoted' and 'kept'.
+ABANDONED = "abandoned"
 
 
 @dataclass(frozen=True)
@@ -59,30 +65,42 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
 
 
 def open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle | None:
-    """Return the cycle under way with its frozen settings, if there is one."""
-    row = workspace.store.row("SELECT * FROM cycles WHERE outcome IS NULL")
+    """Return the cycle under way with its frozen settings, if there is one; ConfigError where these cannot be used."""
+    row = open_cycle_row(workspace)
     if row is None:
         return None
     if k is not None and k != row["k"]:
         reporter.line(
             f"cycle {row['number']} is under way with k = {row['k']}; k = {k} can be had in the next"
         )
-    frozen = msgspec.json.decode(row["settings"], type=Config)
-    # Where the server is, and what computes, may change while people label; what is computed may not.
-    settings = msgspec.structs.replace(
-        frozen,
-        label_studio=workspace.config.label_studio,
-        device=workspace.config.device,
-        gpus=workspace.config.gpus,
-    )
+    settings = live_settings(workspace, thawed(row["settings"]))
+    check(settings, row["number"], selected=pushing(workspace, row["number"]))
     reporter.line(f"cycle {row['number']}: going on, k = {row['k']}, model {row['model_id']}")
     return Cycle(row["number"], row["k"], models.get_model(workspace, row["model_id"]), settings)
 
 
+def live_settings(workspace: Workspace, frozen: Config) -> Config:
+    """Return frozen settings with those that may change while people label: where the server is, and what computes."""
+    return structs.replace(frozen, **{name: getattr(workspace.config, name) for name in LIVE})
+
+
+def open_cycle_row(workspace: Workspace) -> sqlite3.Row | None:
+    """Return the row of the cycle that is under way, if one is."""
+    return workspace.store.row("SELECT * FROM cycles WHERE outcome IS NULL")
+
+
 def open_cycle_number(workspace: Workspace) -> int | None:
     """Return the number of the cycle that is under way, if one is."""
-    row = workspace.store.row("SELECT number FROM cycles WHERE outcome IS NULL")
+    row = open_cycle_row(workspace)
     return int(row["number"]) if row else None
+
+
+def pushing(workspace: Workspace, number: int) -> bool:
+    """Say whether a cycle's push has begun, so that its tasks may be on the server."""
+    return (
+        workspace.store.row("SELECT 1 FROM stages WHERE job = ? AND name = 'push'", f"cycle-{number}")
+        is not None
+    )
 
 
 def next_number(workspace: Workspace) -> int:

@@ -213,12 +213,14 @@ def _summary(workspace: Workspace, clock: StageClock, report: Path, server: Serv
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A folder with pool.json, val.json (COCO) and images/; without it, rendered stand-ins.",
 )
-@click.option("--k", type=click.IntRange(min=1), default=25, show_default=True, help="Images per cycle.")
-@click.option("--cycles", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--k", type=click.IntRange(1, 1_000_000), default=25, show_default=True, help="Images per cycle."
+)
+@click.option("--cycles", type=click.IntRange(1, 10_000), default=2, show_default=True)
 @click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), help="Where to work.")
-@click.option("--synthetic", type=click.IntRange(min=1), default=Sizes.synthetic, show_default=True)
-@click.option("--pool", type=click.IntRange(min=1), default=Sizes.pool, show_default=True)
-@click.option("--validation", type=click.IntRange(min=1), default=Sizes.validation, show_default=True)
+@click.option("--synthetic", type=click.IntRange(1, 1_000_000), default=Sizes.synthetic, show_default=True)
+@click.option("--pool", type=click.IntRange(1, 1_000_000), default=Sizes.pool, show_default=True)
+@click.option("--validation", type=click.IntRange(1, 1_000_000), default=Sizes.validation, show_default=True)
 def main(
     photos: Path | None,
     k: int,

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from al_loop.config import Config
 from al_loop.files import file_sha256, read_json, write_json
+from al_loop.frozen import thawed
 from al_loop.models import saved_metrics
 from al_loop.pools import POOL, pool_hash, read_pool
 from al_loop.shards import ShardStore
@@ -45,7 +45,7 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
     candidate = store.row("SELECT * FROM models WHERE cycle = ?", number)
     start = store.row("SELECT * FROM models WHERE id = ?", row["model_id"])
     pool = read_pool(folder / POOL)
-    settings = msgspec.json.decode(row["settings"], type=Config)
+    settings = thawed(row["settings"])
     then = replace(workspace, config=settings)
     # Scores in less than float32, and those of them that were looked at closely.
     folders = {then.scores_dir(row["model_id"]), then.scores_dir(row["model_id"], exact=True)}
@@ -95,8 +95,8 @@ def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str | None]:
 
 
 def complete_manifests(workspace: Workspace) -> None:
-    """Write the manifests that a run killed at its very end did not get to."""
-    for row in workspace.store.rows("SELECT number FROM cycles WHERE outcome IS NOT NULL"):
+    """Write the manifests that a run killed at its very end did not get to; a cycle that was given up has none."""
+    for row in workspace.store.rows("SELECT number FROM cycles WHERE outcome IN ('promoted', 'kept')"):
         if not (workspace.cycle_dir(row["number"]) / "manifest.json").is_file():
             write_manifest(workspace, row["number"])
 

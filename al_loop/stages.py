@@ -92,6 +92,13 @@ def finished(store: Store, stage: Stage) -> Output | None:
     return output
 
 
+def output_of(store: Store, job: str, name: str) -> Output | None:
+    """Return the output of a stage that is done, whatever its inputs were; None before."""
+    row = store.row("SELECT output FROM stages WHERE job = ? AND name = ? AND state = 'done'", job, name)
+    output: Output | None = json.loads(row["output"]) if row else None
+    return output
+
+
 def _sealed(folder: Path, digest: str) -> Output | None:
     """Return what is written in a folder whose work was finished for these inputs."""
     seal = folder / _SEAL

@@ -62,6 +62,8 @@ def _cycle(workspace: Workspace) -> list[str]:
     row = workspace.store.row("SELECT * FROM cycles ORDER BY number DESC LIMIT 1")
     if row is None:
         return ["cycle       none yet"]
+    if row["outcome"] == "abandoned":
+        return [f"cycle       {row['number']} abandoned: {row['reason']}"]
     if row["outcome"] is not None:
         return [f"cycle       {row['number']} finished: {row['outcome']}, {row['reason']}"]
     stages = workspace.store.rows(

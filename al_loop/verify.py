@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from al_loop import library, models
-from al_loop.config import Config
 from al_loop.cycle import select_picks
-from al_loop.cycles import Cycle
+from al_loop.cycles import ABANDONED, Cycle
 from al_loop.errors import DataError, WorkspaceError
 from al_loop.files import file_sha256, json_hash, read_json
+from al_loop.frozen import from_plain
 from al_loop.manifest import KNOWN, LABELS, VERSION, versions
 from al_loop.pools import POOL, pool_hash, read_pool
 from al_loop.scoring import Known
@@ -61,7 +59,7 @@ def reproduce(workspace: Workspace, number: int) -> list[Finding]:
         raise WorkspaceError(
             f"cycle {number} cannot be selected again: {'; '.join(changed)}. Look at all of it: al-loop verify {number}"
         )
-    settings = msgspec.convert(manifest["settings"], Config)
+    settings = from_plain(manifest["settings"])
     model = models.get_model(workspace, manifest["model"]["id"])
     noted = read_json(_known_file(workspace, number))
     known = Known(tuple(noted["images"]), tuple(noted["boxes"]), noted.get("count_r2"))
@@ -89,6 +87,10 @@ def read_manifest(workspace: Workspace, number: int) -> dict[str, Any]:
         raise DataError(f"no cycle {number}; {f'there are 1 to {last}' if last else 'there is none yet'}")
     if row["outcome"] is None:
         raise DataError(f"cycle {number} is under way and has no manifest yet. Finish it: al-loop cycle")
+    if row["outcome"] == ABANDONED:
+        raise DataError(
+            f"cycle {number} was abandoned and has no manifest: no model rests on it. Its labels are in those of later cycles"
+        )
     try:
         found: dict[str, Any] = read_json(path)
         version = found["manifest"]

@@ -17,12 +17,16 @@ _python = click.option(
 )
 _threads = click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1024),
     default=None,
     help="Render threads of a worker.  [default: its cores]",
 )
 _seed = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other images."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Another seed, other images.",
 )
 _root = click.option(
     "--root",
@@ -51,7 +55,10 @@ def main() -> None:
 @main.command()
 @click.argument("recipe", type=_FILE)
 @click.option(
-    "--count", type=click.IntRange(min=1), required=True, help="Images in the dataset, old ones included."
+    "--count",
+    type=click.IntRange(1, 10_000_000),
+    required=True,
+    help="Images in the dataset, old ones included.",
 )
 @_seed
 @click.option(
@@ -61,7 +68,7 @@ def main() -> None:
 @_threads
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1024),
     default=None,
     help="Worker processes, each with its share of the cores.  [default: 1, on a cluster one per node]",
 )
@@ -70,7 +77,7 @@ def main() -> None:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=1),
+    type=click.FloatRange(1, 604_800),
     default=300.0,
     show_default=True,
     help="Seconds an image may take.",
@@ -197,7 +204,7 @@ def validate(dataset: Path) -> None:
 
 @main.command()
 @click.argument("dataset", type=_FILE)
-@click.argument("image", type=click.IntRange(min=0))
+@click.argument("image", type=click.IntRange(0, 9_999_999))
 @click.option("--keep", type=_FILE, default=None, help="Where to put the picture made.")
 @_python
 @_threads

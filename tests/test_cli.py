@@ -81,7 +81,7 @@ def test_wrong_setting(run: Any, filled: Workspace) -> None:
     path.write_text(path.read_text().replace("k = 25", "k = -1"))
     code, _, err = run("-w", filled.root, "status")
     assert code == 1
-    assert "cycle.k = -1: expected `int` >= 1" in err
+    assert "cycle.k = -1: expected an integer from 1 to 1000000" in err
 
 
 def test_rollback_without_models(run: Any, filled: Workspace) -> None:

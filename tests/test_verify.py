@@ -9,20 +9,11 @@ from typing import Any
 
 import jsonschema
 import pytest
-from factories import draw, write_coco_set
-from monitor.stand_in import score
-from msgspec import structs
-from test_promotion import apart, metrics
+from small_loop import small_loop
 
-from al_loop import bridge, modelling, models
-from al_loop.bridge import Pulled
-from al_loop.console import Silent
-from al_loop.cycle import run_cycle
+from al_loop import modelling
 from al_loop.errors import DataError, WorkspaceError
-from al_loop.files import file_sha256, read_json, write_json
-from al_loop.ingest import add_images, add_validation
-from al_loop.labelling.tasks import PushResult
-from al_loop.picks import Pick
+from al_loop.files import read_json, write_json
 from al_loop.verify import read_manifest, reproduce, verify
 from al_loop.workspace import Workspace
 
@@ -32,70 +23,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture
 def make(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Workspace]:
     """Run cycles to their end, with people who find one bolt in everything."""
-    (tmp_path / "in").mkdir()
-    for number in range(60):
-        draw(64, 64, [], seed=number).save(tmp_path / "in" / f"{number}.png")
-    add_images(workspace, sorted((tmp_path / "in").iterdir()))
-    add_validation(workspace, write_coco_set(tmp_path / "val", 2, seed=2))
-    folder = workspace.model_dir("m0")
-    folder.mkdir(parents=True)
-    (folder / "weights.pth").write_bytes(b"m0")
-    models.promote(
-        workspace,
-        models.register_model(workspace, "m0", "import", file_sha256(folder / "weights.pth"), None, None),
-        "x",
-    )
-
-    def push(workspace: Workspace, cycle: int, picks: Sequence[Pick], *_: object) -> tuple[int, PushResult]:
-        return 1, PushResult(len(picks), 0, 1, "http://127.0.0.1:1/queue")
-
-    def pull(workspace: Workspace, cycle: int, *_: object) -> Pulled:
-        rows = workspace.store.rows("SELECT image_id FROM picks WHERE cycle = ?", cycle)
-        bolt = "[[1, 2, 9, 9, 0]]"
-        for row in rows:
-            workspace.store.execute("UPDATE picks SET state = 'labelled' WHERE image_id = ?", row["image_id"])
-            workspace.store.execute(
-                "INSERT OR REPLACE INTO labels VALUES (?, 'labelled', ?, ?, 'ann', 4.0, 'now', NULL)",
-                row["image_id"],
-                bolt,
-                cycle,
-            )
-        return Pulled({"labelled": len(rows)})
-
-    def train(
-        workspace: Workspace,
-        folder: Path,
-        start: object,
-        training: Sequence[object],
-        *_: object,
-        **__: object,
-    ) -> dict[str, Any]:
-        (folder / "weights.pth").write_bytes(str(len(training)).encode())
-        return {
-            "weights_sha256": file_sha256(folder / "weights.pth"),
-            "epochs": 1,
-            "images": len(training),
-            "class_quality": [0.5, 0.5],
-        }
-
-    monkeypatch.setattr(modelling, "score", score)
-    monkeypatch.setattr(modelling, "train_model", train)
-    monkeypatch.setattr(modelling, "evaluate_model", lambda *_: metrics(0.5, bolt=0.5, nut=None))
-    monkeypatch.setattr(modelling, "compare_models", lambda *_: apart(0.0, -0.1, 0.1))
-    monkeypatch.setattr(bridge, "push_picks", push)
-    monkeypatch.setattr(bridge, "pull_labels", pull)
-
-    def run(strategy: str = "dbal", cycles: int = 1, **settings: object) -> Workspace:
-        config = structs.replace(
-            workspace.config,
-            cycle=structs.replace(workspace.config.cycle, k=10, strategy=strategy, **settings),
-        )
-        here = Workspace(workspace.root, config, workspace.store)
-        for _ in range(cycles):
-            assert run_cycle(here, None, Silent()).finished
-        return here
-
-    return run
+    return small_loop(workspace, tmp_path, monkeypatch).run
 
 
 def changed(found: Sequence[Any]) -> list[str]:

@@ -38,13 +38,33 @@ _MIX_ALONE = ("rendered", "real", "synthetic", "ways")
 @click.option("--start", "starts", metavar="[NAME:]MODEL,...",
               help="What chains begin with: scratch, coco (model.load_from), current, or a model of the workspace.  "
                    "[default: current; with --mix scratch]")  # fmt: skip
-@click.option("--k", default=25, show_default=True, help="Images labelled in each cycle.")
-@click.option("--cycles", default=4, show_default=True, help="Cycles of each chain.")
+@click.option(
+    "--k",
+    default=25,
+    type=click.IntRange(1, 1_000_000),
+    show_default=True,
+    help="Images labelled in each cycle.",
+)
+@click.option(
+    "--cycles", default=4, type=click.IntRange(1, 10_000), show_default=True, help="Cycles of each chain."
+)
 @click.option(
     "--batch", "batches", default="", metavar="N,N,...", help="Instead of cycles: one of each size."
 )
-@click.option("--seeds", default=5, show_default=True, help="Repetitions, the same for every strategy.")
-@click.option("--iterations", default=400, show_default=True, help="Steps of each training.")
+@click.option(
+    "--seeds",
+    default=5,
+    type=click.IntRange(1, 10_000),
+    show_default=True,
+    help="Repetitions, the same for every strategy.",
+)
+@click.option(
+    "--iterations",
+    default=400,
+    type=click.IntRange(1, 10_000_000),
+    show_default=True,
+    help="Steps of each training.",
+)
 @click.option(
     "--mix", is_flag=True, help="Instead: photographs and rendered images in what numbers, and how?"
 )
@@ -63,9 +83,15 @@ _MIX_ALONE = ("rendered", "real", "synthetic", "ways")
 )
 @click.option("--anew", is_flag=True, help="Train each cycle from the start, not from the cycle before.")
 @click.option(
-    "--seconds-per-image", type=float, help="Model of an annotator's time, where none was measured ..."
+    "--seconds-per-image",
+    type=click.FloatRange(0, 86_400),
+    help="Model of an annotator's time, where none was measured ...",
 )
-@click.option("--seconds-per-box", type=float, help="... for every box.  [default: fitted, else 10 and 7]")
+@click.option(
+    "--seconds-per-box",
+    type=click.FloatRange(0, 86_400),
+    help="... for every box.  [default: fitted, else 10 and 7]",
+)
 @click.option("--target", type=click.FloatRange(0, 1, min_open=True), metavar="AP",
               help="Count labels for this AP.  [default: that with which random ends]")  # fmt: skip
 @click.option(
@@ -73,7 +99,7 @@ _MIX_ALONE = ("rendered", "real", "synthetic", "ways")
 )
 @click.option(
     "--jobs",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1024),
     help="Chains side by side.  [default: 1; with --ray one per GPU or node]",
 )
 @click.option("--ray", metavar="ADDRESS", help="Run the chains on a Ray cluster: auto, HOST:PORT, local.")

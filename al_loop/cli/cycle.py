@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from al_loop.console import Terminal, say, say_json
+from al_loop.errors import ConfigError
 from al_loop.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -40,28 +41,49 @@ def score(start: Path | None, model_id: str | None, ray: str | None) -> None:
 
 @click.command()
 @click.option(
-    "--k", "k", type=click.IntRange(min=1), help="Images to label; by default cycle.k of al-loop.toml."
+    "--k", "k", type=click.IntRange(1, 1_000_000), help="Images to label; by default cycle.k of al-loop.toml."
 )
 @click.option(
     "--partial", is_flag=True, help="Train on what is labelled so far; the rest is for a later cycle."
 )
+@click.option(
+    "--refreeze", is_flag=True, help="Take the settings of al-loop.toml into the cycle under way, and go on."
+)
+@click.option("--abandon", is_flag=True, help="Give the cycle under way up, and keep its labels.")
 @_ray
 @click.option(
     "--gpus",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 64),
     help="GPUs that share the training, each with its part of a batch; by default gpus of al-loop.toml.",
 )
 @click.pass_obj
-def cycle(start: Path | None, k: int | None, partial: bool, ray: str | None, gpus: int | None) -> None:
+def cycle(
+    start: Path | None,
+    k: int | None,
+    partial: bool,
+    refreeze: bool,
+    abandon: bool,
+    ray: str | None,
+    gpus: int | None,
+) -> None:
     """Run a cycle, or go on with the one under way, as far as it can go.
 
     Scores the pool, selects, pushes to the labelling server; once people have labelled: pulls,
     fine-tunes, evaluates, and promotes the new model if it is not worse.
     """
+    from al_loop import cycle_ways
     from al_loop.cycle import run_cycle
 
+    if abandon and (k or partial or refreeze or ray or gpus):
+        raise ConfigError("--abandon ends the cycle under way: give it alone")
     workspace = open_workspace(start).sharing(gpus)
     with workspace.lock():
+        if abandon:
+            number, kept = cycle_ways.abandon(workspace, Terminal())
+            say(f"cycle {number} is abandoned: {kept}\nnext: al-loop cycle")
+            return
+        if refreeze:
+            cycle_ways.refreeze(workspace, k, Terminal())
         result = run_cycle(workspace, k, Terminal(), incomplete=partial, ray=ray)
     if not result.finished:
         say(f"cycle {result.number} waits: {result.message}")
@@ -102,7 +124,7 @@ def report(start: Path | None, out: Path | None, show: bool, as_json: bool) -> N
 
 
 @click.command()
-@click.argument("number", type=click.IntRange(min=1), metavar="CYCLE")
+@click.argument("number", type=click.IntRange(1, 2**31 - 1), metavar="CYCLE")
 @click.pass_obj
 def verify(start: Path | None, number: int) -> int:
     """Compute the hashes of a finished CYCLE anew and say what has changed; exit status 1 if anything has."""
@@ -112,7 +134,7 @@ def verify(start: Path | None, number: int) -> int:
 
 
 @click.command()
-@click.argument("number", type=click.IntRange(min=1), metavar="CYCLE")
+@click.argument("number", type=click.IntRange(1, 2**31 - 1), metavar="CYCLE")
 @click.pass_obj
 def reproduce(start: Path | None, number: int) -> int:
     """Select again as CYCLE did, from what its manifest names; exit status 1 if the picks differ."""

@@ -84,7 +84,11 @@ def open_browser(start: Path | None) -> None:
 
 @label_studio.command()
 @click.option(
-    "--lines", type=click.IntRange(min=1), default=50, show_default=True, help="How many, from the end."
+    "--lines",
+    type=click.IntRange(1, 1_000_000),
+    default=50,
+    show_default=True,
+    help="How many, from the end.",
 )
 @click.pass_obj
 def logs(start: Path | None, lines: int) -> None:

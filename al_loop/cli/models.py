@@ -12,8 +12,8 @@ from al_loop.workspace import open_workspace
 
 @click.command()
 @click.argument("recipe")
-@click.option("--count", type=click.IntRange(min=1), required=True, help="Images of the set, in all.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--count", type=click.IntRange(1, 10_000_000), required=True, help="Images of the set, in all.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -22,7 +22,7 @@ from al_loop.workspace import open_workspace
 )
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1024),
     help="Processes that render side by side.  [default: 1; with --ray one per node]",
 )
 @click.option(
@@ -58,7 +58,7 @@ def render(
 )
 @click.option(
     "--gpus",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 64),
     help="GPUs that share the training, each with its part of a batch; by default gpus of al-loop.toml.",
 )
 @click.pass_obj
@@ -149,7 +149,7 @@ def compare(start: Path | None, first: str, second: str | None, name: str, out: 
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder.  [default: export/MODEL]"
 )
 @click.option(
-    "--check", type=click.IntRange(min=1), default=16, show_default=True, help="Images to check it on."
+    "--check", type=click.IntRange(1, 1_000_000), default=16, show_default=True, help="Images to check it on."
 )
 @click.pass_obj
 def export(start: Path | None, model_id: str | None, kind: str, out: Path | None, check: int) -> None:

@@ -26,6 +26,7 @@ _NO_INBOX = (
     "note: there is no inbox, so that nothing comes in here by itself: only al-loop pool add brings photographs. Name "
     'folders, globs or URLs in al-loop.toml, below [monitor]: inbox = ["/path/to/photographs"]'
 )
+_LONGEST_WAIT_S = 30 * 86_400
 
 
 @click.group(invoke_without_command=True)
@@ -126,14 +127,19 @@ def _say(found: Look) -> None:
 
 def _seconds(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
-    if match is None or float(match[1]) == 0:
-        raise ConfigError(f"--watch {text}: expected a time such as 30s, 5m or 2h")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
+    if not 0 < seconds <= _LONGEST_WAIT_S:
+        raise ConfigError(f"--watch {text}: expected a time such as 30s, 5m or 2h, of at most 30 days")
+    return seconds
 
 
 @monitor.command()
 @click.option(
-    "--trials", type=click.IntRange(min=20), default=200, show_default=True, help="Windows for each number."
+    "--trials",
+    type=click.IntRange(20, 100_000),
+    default=200,
+    show_default=True,
+    help="Windows for each number.",
 )
 @click.option(
     "--level",

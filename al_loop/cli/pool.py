@@ -100,7 +100,7 @@ def export(start: Path | None, file: Path) -> None:
 
 @pool.command("list")
 @click.option(
-    "--limit", type=click.IntRange(min=0), default=_SHOWN, show_default=True, help="Rows; 0 for all."
+    "--limit", type=click.IntRange(0, 2**31 - 1), default=_SHOWN, show_default=True, help="Rows; 0 for all."
 )
 @click.pass_obj
 def list_pool(start: Path | None, limit: int) -> None:

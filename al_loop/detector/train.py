@@ -175,8 +175,10 @@ def _runner(
         "metainfo": {"classes": tuple(config.classes)},
         "data_prefix": {"img": ""},
     }
-    # Seeded alike in all processes: each draws the augmentations of all images, and uses its own.
-    seeded = {"type": worker_init_fn, "num_workers": settings.workers, "rank": 0, "seed": settings.seed}
+    # Seeded alike in all processes: each draws the augmentations of all images, and uses its own. A worker's number is added
+    # to the seed, and numpy takes no more than 32 bits.
+    seed = min(settings.seed, 2**32 - 1 - settings.workers)
+    seeded = {"type": worker_init_fn, "num_workers": settings.workers, "rank": 0, "seed": seed}
     workers = {
         "num_workers": settings.workers,
         "persistent_workers": settings.workers > 0,

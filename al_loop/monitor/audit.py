@@ -8,12 +8,10 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-import msgspec
-
 from al_loop.boxes import Boxes
-from al_loop.config import Config
 from al_loop.errors import WorkspaceError
 from al_loop.files import json_hash
+from al_loop.frozen import thawed
 from al_loop.library import boxes_from_json
 from al_loop.models import saved_metrics
 from al_loop.samples import ImageFile, LabelledImage
@@ -89,7 +87,7 @@ def _measure(workspace: Workspace, rows: Sequence[sqlite3.Row], newest: int) -> 
 
 def _predicted(workspace: Workspace, model_id: str, settings: str, images: list[str]) -> dict[str, Boxes]:
     """What a cycle's model said of images; nothing where its scores are gone."""
-    config = msgspec.json.decode(settings, type=Config)
+    config = thawed(settings)
     folder = replace(workspace, config=config).scores_dir(model_id)
     try:
         scored = ShardStore(folder).load(images)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
+from al_loop.cycles import ABANDONED
 from al_loop.library import labels_until
 from al_loop.workspace import Workspace
 
@@ -54,6 +55,8 @@ def curve(workspace: Workspace) -> list[tuple[int, float]]:
     for cycle in cycles:
         if not points and cycle["model_id"] in reached:
             points.append((labels_until(workspace, cycle["number"] - 1), reached[cycle["model_id"]]))
+        if cycle["outcome"] == ABANDONED:  # its labels count with the next
+            continue
         used = cycle["made"] if cycle["outcome"] == "promoted" else cycle["model_id"]
         if used in reached:
             points.append((labels_until(workspace, cycle["number"]), reached[used]))

@@ -36,7 +36,7 @@ def _new_data(workspace: Workspace) -> Verdict:
     wanted = workspace.config.monitor.new_data.images
     there = workspace.store.count(
         "SELECT count(*) FROM images i LEFT JOIN labels l ON l.image_id = i.id WHERE i.role = 'pool' "
-        "AND l.image_id IS NULL AND i.arrived > (SELECT coalesce(max(arrived), 0) FROM cycles)"
+        "AND l.image_id IS NULL AND i.arrived > (SELECT coalesce(max(arrived), 0) FROM cycles WHERE outcome IS NOT 'abandoned')"
     )
     reason = f"{there} unlabelled images since the last cycle, {wanted} make one due"
     return Verdict("new-data", there >= wanted, reason, {"images": there, "threshold": wanted})
@@ -45,7 +45,7 @@ def _new_data(workspace: Workspace) -> Verdict:
 def _time(workspace: Workspace) -> Verdict:
     """Hours since the last cycle began; without one, since the first model."""
     row = workspace.store.row(
-        "SELECT started_at AS at FROM cycles ORDER BY number DESC LIMIT 1"
+        "SELECT started_at AS at FROM cycles WHERE outcome IS NOT 'abandoned' ORDER BY number DESC LIMIT 1"
     ) or workspace.store.row("SELECT at FROM promotions ORDER BY id LIMIT 1")
     wanted = workspace.config.monitor.time.hours
     if row is None:

@@ -159,10 +159,10 @@ def raise_alarm(
 
 
 def open_alarm(workspace: Workspace, trigger: str) -> str | None:
-    """Return the reason of the alarm that neither a later cycle nor another model has answered."""
+    """Return the reason of the alarm that neither a later cycle nor another model has answered; one that was abandoned answers none."""
     row = workspace.store.row(
         "SELECT reason FROM alarms WHERE trigger = ? AND promotion = (SELECT max(id) FROM promotions) "
-        "AND cycle = (SELECT coalesce(max(number), 0) FROM cycles) ORDER BY id DESC LIMIT 1",
+        "AND cycle >= (SELECT coalesce(max(number), 0) FROM cycles WHERE outcome IS NOT 'abandoned') ORDER BY id DESC LIMIT 1",
         trigger,
     )
     return str(row["reason"]) if row else None

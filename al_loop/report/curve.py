@@ -39,7 +39,7 @@ def curve_of(report: Report) -> Curve | None:
         points.append(Point(0, report.start.judged.metrics, promoted=True))
         in_use.append((0, report.start.judged.metrics))
     for cycle in reversed(report.cycles):
-        if cycle.open:
+        if cycle.open or cycle.outcome == "abandoned":  # no model rests on it
             continue
         promoted = cycle.outcome == "promoted"
         if cycle.after:

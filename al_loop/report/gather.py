@@ -15,6 +15,7 @@ from al_loop.config import Config
 from al_loop.counts import count
 from al_loop.errors import DataError, WorkspaceError
 from al_loop.files import read_json
+from al_loop.frozen import thawed
 from al_loop.labelling.tasks import Edits
 from al_loop.library import labels_until, set_names, validation
 from al_loop.metrics import VALIDATION, Metrics
@@ -162,7 +163,7 @@ def _errors(workspace: Workspace, models: tuple[ModelRow, ...]) -> Errors | None
 def _settings(workspace: Workspace, text: str) -> Config:
     """Return the settings a cycle began with; today's where an older al-loop wrote what we cannot read."""
     try:
-        return msgspec.json.decode(text, type=Config)
+        return thawed(text)
     except msgspec.MsgspecError:
         return workspace.config
 

@@ -1,0 +1,128 @@
+"""A loop whose parts are real but for the network and the labelling server, which are stood in for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import draw, write_coco_set
+from monitor.stand_in import score
+from msgspec import structs
+from test_promotion import apart, metrics
+
+from al_loop import bridge, modelling, models
+from al_loop.bridge import Pulled
+from al_loop.config import TrainConfig
+from al_loop.console import Silent
+from al_loop.cycle import run_cycle
+from al_loop.errors import LabelStudioError
+from al_loop.files import file_sha256
+from al_loop.ingest import add_images, add_validation
+from al_loop.labelling.tasks import PushResult
+from al_loop.picks import Pick
+from al_loop.workspace import Workspace
+
+BOLT = "[[1, 2, 9, 9, 0]]"
+
+
+@dataclass
+class SmallLoop:
+    """answered: share of the picks in which people have found one bolt by now; None: the server does not answer.
+
+    trained: settings of every training.
+    """
+
+    workspace: Workspace
+    answered: float | None = 1.0
+    trained: list[TrainConfig] = field(default_factory=list)
+    pushed: list[list[str]] = field(default_factory=list)
+
+    def push(
+        self, workspace: Workspace, cycle: int, picks: Sequence[Pick], *_: object
+    ) -> tuple[int, PushResult]:
+        self.pushed.append([pick.image_id for pick in picks])
+        return 1, PushResult(len(picks), 0, 1, "http://127.0.0.1:1/queue")
+
+    def pull(self, workspace: Workspace, cycle: int, *_: object) -> Pulled:
+        if self.answered is None:
+            raise LabelStudioError("no answer. Start it: al-loop label-studio start")
+        rows = workspace.store.rows("SELECT image_id FROM picks WHERE cycle = ? ORDER BY rank", cycle)
+        done = round(len(rows) * self.answered)
+        for number, row in enumerate(rows):
+            state = "labelled" if number < done else "pending"
+            workspace.store.execute(
+                "UPDATE picks SET state = ? WHERE cycle = ? AND image_id = ?", state, cycle, row["image_id"]
+            )
+            if state == "labelled":
+                workspace.store.execute(
+                    "INSERT OR REPLACE INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at) "
+                    "VALUES (?, 'labelled', ?, ?, 'ann', 4.0, 'now')",
+                    row["image_id"],
+                    BOLT,
+                    cycle,
+                )
+        counts = {"labelled": done, "pending": len(rows) - done}
+        return Pulled({state: count for state, count in counts.items() if count})
+
+    def train(
+        self,
+        workspace: Workspace,
+        folder: Path,
+        start: object,
+        training: Sequence[object],
+        validation: object,
+        settings: TrainConfig,
+        *_: object,
+        **__: object,
+    ) -> dict[str, Any]:
+        self.trained.append(settings)
+        (folder / "weights.pth").write_bytes(str(len(training)).encode())
+        (folder / "config.py").write_text("model = dict()\n")
+        return {
+            "weights_sha256": file_sha256(folder / "weights.pth"),
+            "epochs": 1,
+            "images": len(training),
+            "class_quality": [0.5, 0.5],
+        }
+
+    def run(self, strategy: str = "dbal", cycles: int = 1, **settings: object) -> Workspace:
+        """Run cycles to their end."""
+        config = structs.replace(
+            self.workspace.config,
+            cycle=structs.replace(self.workspace.config.cycle, k=10, strategy=strategy, **settings),
+        )
+        here = Workspace(self.workspace.root, config, self.workspace.store)
+        for _ in range(cycles):
+            assert run_cycle(here, None, Silent()).finished
+        return here
+
+
+def small_loop(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int = 60
+) -> SmallLoop:
+    """A workspace with photographs, a validation set and a first model."""
+    (tmp_path / "in").mkdir()
+    for number in range(images):
+        draw(64, 64, [], seed=number).save(tmp_path / "in" / f"{number}.png")
+    add_images(workspace, sorted((tmp_path / "in").iterdir()))
+    add_validation(workspace, write_coco_set(tmp_path / "val", 2, seed=2))
+    folder = workspace.model_dir("m0")
+    folder.mkdir(parents=True)
+    (folder / "weights.pth").write_bytes(b"m0")
+    (folder / "config.py").write_text("model = dict()\n")
+    models.promote(
+        workspace,
+        models.register_model(workspace, "m0", "import", file_sha256(folder / "weights.pth"), None, None),
+        "x",
+    )
+    loop = SmallLoop(workspace)
+    monkeypatch.setattr(modelling, "score", score)
+    monkeypatch.setattr(modelling, "train_model", loop.train)
+    monkeypatch.setattr(modelling, "evaluate_model", lambda *_: metrics(0.5, bolt=0.5, nut=None))
+    monkeypatch.setattr(modelling, "compare_models", lambda *_: apart(0.0, -0.1, 0.1))
+    monkeypatch.setattr(bridge, "push_picks", loop.push)
+    monkeypatch.setattr(bridge, "pull_labels", loop.pull)
+    return loop
