@@ -5,34 +5,31 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from al_loop.boxes import Boxes
+from al_loop.coco import missing_classes, read_coco
 from al_loop.errors import DataError
-from al_loop.identity import (
-    hash_all,
-    hash_known,
-    judged_sizes,
-    note_pixels,
-    rgb_sha256,
-    same_bytes,
-    same_pixels,
-)
+from al_loop.files import read_regular
+from al_loop.library import boxes_to_json
+from al_loop.metrics import VALIDATION
 from al_loop.workspace import Workspace, now
+from render.errors import PictureError
+from render.pixels import MAX_BYTES as MAX_BYTES
+from render.pixels import MAX_PIXELS, DecodedImage, PictureHeader, check_pixels, read_header
+from render.pixels import decode as decode_image
 
-# What a browser shows and OpenCV reads as it is; anything else is stored as PNG.
-_KEPT_FORMATS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}
-_READ_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")  # MPO, a JPEG of several frames, is read as JPEG
-MAX_PIXELS = 100_000_000
-MAX_BYTES = 256 << 20
-_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+#: What a browser shows and every reader takes as it is keeps its format; anything else is stored as PNG.
+SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}
 _SYNCED = 16  # files at a time: the file system then writes its journal once for many
+_NOTED = 10  # kinds of notes that are shown
 _SHELF = 256  # files of `add_images` that become part of the workspace together
 
 Progress = Callable[[int, int], None]
@@ -40,10 +37,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class IngestReport:
-    """What became of the files: every one is in exactly one of the seven.
+    """What became of the files: every one is in exactly one of the six.
 
     known: recognised without being read.  unreached: objects that could not be fetched, and why; the next run tries again.
-    kept: images whose labels differ from those of a file, and how; nothing about them was changed.
     """
 
     added: list[str] = field(default_factory=list)  # image ids
@@ -52,21 +48,31 @@ class IngestReport:
     refused: list[tuple[str, str]] = field(default_factory=list)  # where, and why
     unreached: list[tuple[str, str]] = field(default_factory=list)
     moved: int = 0  # pool images that are validation images from now on
-    kept: list[tuple[str, str]] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)  # what was done to pixels, and to those of how many
 
     @property
     def files(self) -> int:
         """Return how many files it is about."""
-        told = len(self.added) + len(self.refused) + len(self.unreached) + len(self.kept)
+        told = len(self.added) + len(self.refused) + len(self.unreached)
         return told + self.duplicates + self.known + self.moved
+
+
+def note_lines(notes: Mapping[str, int]) -> list[str]:
+    """Say what was done to pixels, a line for each kind with the number of files."""
+    lines = [f"{count} {text}" for text, count in Counter(notes).most_common(_NOTED)]
+    if len(notes) > _NOTED:
+        lines.append(f"and {len(notes) - _NOTED} more kinds")
+    scaled = [text for text in notes if text.startswith("scaled")]
+    if len(scaled) > 1 or any("own values" in text and notes[text] > 1 for text in scaled):
+        lines.append(
+            "brightness compares only between files that were scaled alike: see docs/inputs.md, Photographs"
+        )
+    return lines
 
 
 @dataclass(frozen=True)
 class Upright:
-    """A checked image, ready to store.
-
-    untouched: byte for byte as it came in.  original_pixels: hash of its upright pixels where storing it has changed them.
-    """
+    """A checked image, ready to store.  untouched: byte for byte as it came in.  notes: what was done to its pixels."""
 
     id: str
     data: bytes
@@ -74,7 +80,7 @@ class Upright:
     width: int
     height: int
     untouched: bool = True
-    original_pixels: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Shelf:
@@ -86,46 +92,25 @@ class Shelf:
     def __init__(self, workspace: Workspace, role: str) -> None:
         self._workspace, self._role = workspace, role
         self._rows: dict[str, tuple[object, ...]] = {}
-        self._files: dict[str, Path] = {}
-        self._stored: dict[str, str] = {}  # by the hash of what is stored
-        self._pixels: dict[tuple[str, str], str] = {}
-        self._linked: dict[str, bytes] = {}  # to be compared, and in no file
-        self._reports: dict[str, IngestReport] = {}
-        self._sizes = judged_sizes(workspace) if role == "pool" else set()
+        self._files: list[Path] = []
+        self._moved: list[str] = []
 
-    def put(
-        self,
-        image: Upright,
-        source: str,
-        report: IngestReport,
-        *,
-        linked: bool = False,
-        pixels: str | None = None,
-    ) -> str:
-        """Write an image's file, unless it is known, or `linked`: stays where it came from, if it may stay as it is.
-
-        pixels: its `pixels_sha256`, where that is known.  Returns the id by which the image is known now.
-        """
-        stored = image.id if image.untouched else hashlib.sha256(image.data).hexdigest()
-        known = same_bytes(self._workspace, image.id, stored)
-        known = known or next((self._stored[h] for h in (image.id, stored) if h in self._stored), None)
-        if known is not None:
+    def put(self, image: Upright, source: str, report: IngestReport, *, linked: bool = False) -> None:
+        """Write an image's file, unless it is known, or `linked`: stays where it came from, if it may stay as it is."""
+        known = self._workspace.store.row("SELECT role FROM images WHERE id = ?", image.id)
+        if known is not None and self._role == "validation" and known["role"] == "pool":
+            self._moved.append(image.id)
+            report.moved += 1
+            return
+        if known is not None or image.id in self._rows:
             report.duplicates += 1
-            return known
-        in_place = linked and image.untouched
-        place = source if in_place else self._write(image)
+            return
+        stored = image.id if image.untouched else hashlib.sha256(image.data).hexdigest()
+        place = source if linked and image.untouched else self._write(image)
         size = (image.width, image.height)
         self._rows[image.id] = (image.id, place, stored, *size, source, self._role, now())
-        self._stored |= {image.id: image.id, stored: image.id}
-        if pixels:
-            self._pixels[image.id, "stored"] = pixels
-        if image.original_pixels:
-            self._pixels[image.id, "original"] = image.original_pixels
-        if in_place and size in self._sizes:
-            self._linked[image.id] = image.data
         report.added.append(image.id)
-        self._reports[image.id] = report
-        return image.id
+        report.notes.update(image.notes)
 
     def _write(self, image: Upright) -> str:
         relative = Path("images") / image.id[:2] / f"{image.id}{image.suffix}"
@@ -137,51 +122,27 @@ class Shelf:
             file = target.open("wb")
         with file:
             file.write(image.data)
-        self._files[image.id] = target
+        self._files.append(target)
         return str(relative)
 
-    def drop(self, name: str) -> None:
-        """Take an image back that was put here: it is another one that is known."""
-        del self._rows[name]
-        if name in self._files:
-            self._files.pop(name).unlink()
-        self._pixels = {key: found for key, found in self._pixels.items() if key[0] != name}
-
     def sync(self) -> None:
-        """Leave out copies of images that models are judged on, and wait until the files are on the disk."""
-        self._drop_judged()
+        """Wait until the files are on the disk."""
         if self._files:
             with ThreadPoolExecutor(min(_SYNCED, len(self._files))) as crew:
-                list(crew.map(_sync, self._files.values()))
+                list(crew.map(_sync, self._files))
         self._files.clear()
-
-    def _drop_judged(self) -> None:
-        """Compare pixels with those of judged images of the same size: only then is a photograph decoded here."""
-        compared = [name for name, row in self._rows.items() if (row[3], row[4]) in self._sizes]
-        if not compared:
-            return
-        hash_known(self._workspace, self._sizes, judged=True)
-        pictures = [self._linked.pop(n) if n in self._linked else self._files[n].read_bytes for n in compared]
-        for name, found in zip(compared, hash_all(pictures), strict=True):
-            if found:
-                self._pixels[name, "stored"] = found
-        judged = same_pixels(self._workspace, set(self._pixels.values()), judged=True)
-        copies = {name for (name, _), found in self._pixels.items() if found in judged}
-        for name in copies:
-            self.drop(name)
-            self._reports[name].added.remove(name)
-            self._reports[name].duplicates += 1
 
     def insert(self) -> None:
         """Write the rows, within the caller's transaction."""
         store = self._workspace.store
         for row in self._rows.values():
             store.execute(
-                "INSERT INTO images (id, file, stored_sha256, width, height, source, role, added_at, arrived) VALUES "
+                "INSERT INTO images VALUES "
                 "(?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(arrived), 0) + 1 FROM images))",
                 *row,
             )
-        note_pixels(self._workspace, [(*key, found) for key, found in self._pixels.items()])
+        for name in self._moved:
+            store.execute("UPDATE images SET role = 'validation' WHERE id = ?", name)
 
 
 def _sync(path: Path) -> None:
@@ -215,6 +176,54 @@ def add_images(
     return report
 
 
+def add_validation(
+    workspace: Workspace, coco: Path, on_progress: Progress | None = None, name: str = VALIDATION
+) -> tuple[IngestReport, list[str]]:
+    """Add a labelled COCO set as the fixed validation set, or to another one; return the report and what was left out.
+
+    An image that is in the pool already leaves it: a model must not be judged on what it learns from.
+    Raises DataError when a class of the workspace has no box in the validation set, as its AP could not be known;
+    of another set when no class has one.
+    """
+    classes = workspace.config.classes
+    found = read_coco(coco, classes)
+    missing = missing_classes(found.images, classes)
+    if missing and (name == VALIDATION or len(missing) == len(classes)):
+        have = [name for name in classes if name not in missing]
+        raise DataError(
+            f"{coco} has no box of {', '.join(missing)} (it has {', '.join(have) or 'none of the classes'}). "
+            "A model cannot be judged on a class without examples: add some and run again."
+        )
+    report, shelf = IngestReport(), Shelf(workspace, "validation")
+    labelled: list[tuple[str, Boxes]] = []
+    for number, item in enumerate(found.images, start=1):
+        try:
+            upright = load_upright(item.path, decode=True)
+            if (upright.width, upright.height) != (item.width, item.height):
+                raise DataError(
+                    f"is {upright.width}x{upright.height} px upright, {coco.name} says {item.width}x{item.height}"
+                )
+            shelf.put(upright, str(item.path), report)
+            labelled.append((upright.id, item.boxes))
+        except DataError as error:
+            report.refused.append((str(item.path), str(error)))
+        if on_progress:
+            on_progress(number, len(found.images))
+    shelf.sync()
+    with workspace.store.transaction():
+        shelf.insert()
+        for image, boxes in labelled:
+            workspace.store.execute("INSERT OR IGNORE INTO sets VALUES (?, ?)", name, image)
+            workspace.store.execute(
+                "INSERT OR REPLACE INTO labels (image_id, status, boxes, updated_at) VALUES (?, ?, ?, ?)",
+                image,
+                "labelled" if len(boxes) else "empty",
+                boxes_to_json(boxes),
+                now(),
+            )
+    return report, found.problems
+
+
 def refuse_large(size: int) -> None:
     """Raise DataError for a file of more than MAX_BYTES, before it is read."""
     if size > MAX_BYTES:
@@ -228,52 +237,52 @@ def load_upright(path: Path, *, decode: bool = False) -> Upright:
     whoever reads its pixels tells. An image whose end is missing, or that must be turned or converted, is decoded always.
     """
     try:
-        refuse_large(path.stat().st_size)
-        data = path.read_bytes()
+        data = read_regular(path, MAX_BYTES)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})") from None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels are what counts
-            return _upright(data, decode=decode)
-    except UnidentifiedImageError:
-        raise DataError("is not an image (JPEG, PNG, WebP, BMP or TIFF)") from None
-    except Image.DecompressionBombError:
-        raise DataError(f"has more than {MAX_PIXELS // 10**6} million pixels") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"is damaged or cut short ({error})") from None
+        return _upright(data, decode=decode)
+    except PictureError as error:
+        raise DataError(str(error)) from None
 
 
 def _upright(data: bytes, *, decode: bool) -> Upright:
     identity = hashlib.sha256(data).hexdigest()
-    with Image.open(io.BytesIO(data), formats=_READ_FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise DataError(
-                f"has {image.width}x{image.height} px, at most {MAX_PIXELS // 10**6} million pixels are taken"
-            )
-        if decode or not _ends(str(image.format), data):
-            image.load()  # a truncated file shows only now
-        # Of a PNG, Pillow would decode the pixels to learn its orientation.
-        bare = image.format == "PNG" and b"eXIf" not in data
-        upright = bare or image.getexif().get(_ORIENTATION, 1) in (0, 1)
-        if upright and image.format in _KEPT_FORMATS:
-            return Upright(identity, data, _KEPT_FORMATS[image.format], image.width, image.height)
-        turned = ImageOps.exif_transpose(image).convert("RGB")
-        buffer, size = io.BytesIO(), (turned.width, turned.height)
-        if image.format in ("JPEG", "MPO"):
-            turned.save(buffer, "JPEG", quality=95, subsampling=0)
-            original = rgb_sha256(np.asarray(turned))
-            return Upright(
-                identity, buffer.getvalue(), ".jpg", *size, untouched=False, original_pixels=original
-            )
-        turned.save(buffer, "PNG")
-        return Upright(identity, buffer.getvalue(), ".png", *size, untouched=False)
+    header = read_header(data)
+    check_pixels(header.width, header.height, MAX_PIXELS)
+    notes = (f"{header.pictures} pictures in a JPEG: the first is taken",) if _has_more(header) else ()
+    if header.plain and not header.alpha:
+        if decode or not _ends(header.format, data):
+            decode_image(data, turn=False)  # a truncated file shows only now
+        return Upright(identity, data, SUFFIX[header.format], header.width, header.height, notes=notes)
+    picture = decode_image(data)
+    if header.plain and not picture.notes:  # nothing is transparent
+        return Upright(identity, data, SUFFIX[header.format], header.width, header.height)
+    stored, suffix = _stored(picture, header.format)
+    height, width = picture.pixels.shape[:2]
+    return Upright(identity, stored, suffix, width, height, untouched=False, notes=(*notes, *picture.notes))
+
+
+def _has_more(header: PictureHeader) -> bool:
+    return header.format == "JPEG" and header.pictures > 1
+
+
+def _stored(picture: DecodedImage, kind: str) -> tuple[bytes, str]:
+    """Return a picture as it is stored: a JPEG that had to be turned as JPEG, any other as PNG."""
+    buffer = io.BytesIO()
+    if kind == "JPEG":
+        colours = Image.fromarray(np.ascontiguousarray(picture.pixels[..., ::-1]))
+        colours.save(buffer, "JPEG", quality=95, subsampling=0)
+        return buffer.getvalue(), ".jpg"
+    shown = picture.pixels[..., 0] if picture.grey else picture.pixels[..., ::-1]
+    Image.fromarray(np.ascontiguousarray(shown)).save(buffer, "PNG")
+    return buffer.getvalue(), ".png"
 
 
 def _ends(kind: str, data: bytes) -> bool:
     """Say whether a file surely reaches to its end; where False, decoding tells."""
     match kind:
-        case "JPEG" | "MPO":
+        case "JPEG":
             # Within a scan, 0xFF is never followed by these: the last scan must be behind any thumbnail's, and end.
             return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
         case "PNG":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -29,6 +30,7 @@ class Intake:
     """What became of the files of some places, in numbers; of those that could not be used the first by name.
 
     known: recognised, unopened or by their bytes.  unreached: objects that could not be fetched.
+    notes: what was done to pixels, with the number of files.
     """
 
     added: int = 0
@@ -36,6 +38,7 @@ class Intake:
     refused: int = 0
     unreached: int = 0
     reasons: list[tuple[str, str]] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
 
 
 def add_places(
@@ -55,6 +58,7 @@ def add_places(
         found.known += report.known + report.duplicates
         found.refused += len(report.refused)
         found.unreached += len(report.unreached)
+        found.notes += report.notes
         found.reasons += [*report.refused, *report.unreached][: NAMED - len(found.reasons)]
         done += report.files
         if on_progress:

@@ -22,6 +22,7 @@ from al_loop.coco import listed
 from al_loop.console import Progress
 from al_loop.errors import ConfigError, DataError
 from al_loop.files import write_atomically, write_json
+from al_loop.pictures import read_picture
 from render.coco import LabelledSet, load_coco, parse_coco
 from render.errors import DatasetError
 
@@ -132,11 +133,9 @@ def shifted_copy(path: Path, folder: Path, kind: str, level: int, place: int) ->
 
     Raises DataError for a file that is no picture.
     """
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise DataError(f"{path} is not an image that can be decoded")
+    picture = read_picture(path)
     seed = int.from_bytes(hashlib.sha256(f"{kind} {path.name}".encode()).digest()[:8], "big")
-    changed = shifted(np.asarray(picture, np.uint8), kind, level, default_rng(seed))
+    changed = shifted(picture, kind, level, default_rng(seed))
     name = f"{place:06d}-{path.stem}.png"
     write_atomically(folder / name, bytes(cv2.imencode(".png", changed)[1]))
     return folder / name

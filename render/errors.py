@@ -3,6 +3,7 @@
 RenderError
 ├── RecipeError          the recipe cannot be read or holds a wrong key or value
 ├── AssetError           a mesh, picture folder or lamp file of the recipe is missing, broken or nonsense
+├── PictureError         a file that holds no picture, or none that can be used
 ├── DatasetError         the output folder belongs to another dataset, or cannot be written
 └── WorkerError          the process that holds Blender failed
     ├── BlenderMissingError   its Python has no bpy
@@ -22,6 +23,10 @@ class RecipeError(RenderError):
 
 class AssetError(RenderError):
     """A file or folder that the recipe names is missing, cannot be read, or holds nothing of use."""
+
+
+class PictureError(RenderError):
+    """A file holds no picture that can be used; the message goes after the file's name: "is damaged ..."."""
 
 
 class DatasetError(RenderError):

@@ -71,7 +71,7 @@ def too_large(path: Path | str, size: int, limit_bytes: int) -> OSError:
 
 
 def _amount(size: int) -> str:
-    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size} bytes"
+    return f"{size / (1 << 20):.1f} MiB" if size >= 1 << 17 else f"{size} bytes"
 
 
 def _refuse_special(status: os.stat_result, path: Path | str) -> None:

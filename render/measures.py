@@ -11,6 +11,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from render.coco import LabelledSet
+from render.errors import PictureError
+from render.pixels import read_picture
 
 Array = NDArray[np.float64]
 #: Pictures that are opened at most; their statistics do not change beyond it.
@@ -80,8 +82,9 @@ def picture_look(path: Path, side_px: int) -> tuple[float, float, float, float] 
     """
     import cv2
 
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
+    try:
+        picture = read_picture(path)
+    except PictureError:
         return None
     scale = side_px / max(picture.shape[:2])
     if scale < 1:

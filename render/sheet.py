@@ -17,6 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from render import masks
 from render.coco import LabelledSet, Picture
+from render.errors import PictureError
+from render.pixels import read_picture
 
 #: Bytes a sheet may take, so that it can be committed and sent.
 LIMIT_BYTES = 200_000
@@ -109,15 +111,15 @@ def _draw_cell(sheet: Image.Image, data: LabelledSet, cell: Cell, place: tuple[i
     left, top, width, height = place
     draw = ImageDraw.Draw(sheet)
     picture = None if cell.picture is None else data.pictures[cell.picture]
-    if picture is None or picture.path is None:
+    shown, problem = _opened(picture)
+    if picture is None or shown is None:
         draw.rectangle((left, top, left + width, top + height), (235, 235, 235))
-        note = f"{cell.caption}\n{cell.note or 'no such file'}"
+        note = f"{cell.caption}\n{cell.note or problem}"
         draw.multiline_text((left + 6, top + 6), _wrapped(note, width - 12), _FAINT, _font(_TAG_PX))
         return
     scale = min(width / picture.width, height / picture.height)
     size = (round(picture.width * scale), round(picture.height * scale))
-    with Image.open(picture.path) as opened:
-        sheet.paste(opened.convert("RGB").resize(size, Image.Resampling.LANCZOS), (left, top))
+    sheet.paste(shown.resize(size, Image.Resampling.LANCZOS), (left, top))
     canvas = _Canvas(draw, left, top, *size, scale)
     found = np.flatnonzero(data.image == cell.picture)
     for i in found:
@@ -128,6 +130,16 @@ def _draw_cell(sheet: Image.Image, data: LabelledSet, cell: Cell, place: tuple[i
     for i in sorted(found, key=lambda i: -float(data.bbox[i, 2:].prod())):
         category = int(data.category[i])
         _draw_name(canvas, data.bbox[i], data.categories[category], colour_of(category))
+
+
+def _opened(picture: Picture | None) -> tuple[Image.Image | None, str]:
+    """A picture, or why there is none."""
+    if picture is None or picture.path is None:
+        return None, "no such file"
+    try:
+        return Image.fromarray(np.ascontiguousarray(read_picture(picture.path)[..., ::-1])), ""
+    except PictureError as error:
+        return None, str(error)
 
 
 def _draw_outline(canvas: _Canvas, segmentation: Any, picture: Picture, colour: Colour) -> None:

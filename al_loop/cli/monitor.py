@@ -97,11 +97,15 @@ def _watch(look: Callable[[], int], seconds: float) -> int:
 
 
 def _say(found: Look) -> None:
+    from al_loop.ingest import note_lines
+
     inbox = found.inbox
     say(
         f"{found.at}  model {found.model}: {found.new_images} new images, {inbox.duplicates} known already, "
         f"{len(inbox.refused)} refused, {len(inbox.waiting)} still being written"
     )
+    for line in note_lines(inbox.notes):
+        say(f"  {line}")
     for path, reason in inbox.refused[:_SHOWN]:
         say(f"  refused: {printable(path)} {printable(reason)}")
     if len(inbox.refused) > _SHOWN:

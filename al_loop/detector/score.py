@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from torch.utils.data import DataLoader, Dataset
@@ -209,10 +208,7 @@ class Reader:
     def read(self, image: ImageFile, data: bytes | None = None) -> Picture | Unreadable:
         """Return the picture, or why there is none; data: the bytes of the file, where it is not here."""
         try:
-            if data is None:
-                picture = read_picture(present(image))
-            else:
-                picture = decoded(np.frombuffer(data, np.uint8), image.path)
+            picture = read_picture(present(image)) if data is None else decoded(data, image.path)
         except DataError as error:
             return Unreadable(image.id, str(error))
         if picture.shape[:2] != (image.height, image.width):

@@ -13,6 +13,7 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
 from numpy.typing import NDArray
 
+from al_loop import pictures
 from al_loop.errors import DataError
 
 # Albumentations asks the registry for a newer release of itself at import unless told not to.
@@ -23,20 +24,20 @@ import albumentations as A  # noqa: N812
 Picture = NDArray[np.uint8]
 
 
-def read_picture(path: Path | str) -> Picture:
-    """Return the image as (h, w, 3) BGR; orientation tags are not applied (ingest has done it once)."""
-    try:
-        return decoded(np.fromfile(path, dtype=np.uint8), path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from None
+def read_picture(path: Path | str, *, strict: bool = True) -> Picture:
+    """Return the image as (h, w, 3) BGR; orientation tags are not applied (ingest has done it once).
+
+    strict: refuse a JPEG that is damaged inside; else its lost parts are grey.
+    """
+    return pictures.read_picture(path, turn=False, strict=strict)
 
 
-def decoded(data: NDArray[np.uint8], path: Path | str) -> Picture:
+def decoded(data: bytes, path: Path | str) -> Picture:
     """Return the image in the bytes of a file, as `read_picture` does; path: what the error calls it."""
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
-    if picture is None:
-        raise DataError(f"{path} is not an image that can be decoded")
-    return np.asarray(picture, dtype=np.uint8)
+    try:
+        return pictures.decode_picture(data, turn=False).pixels
+    except DataError as error:
+        raise DataError(f"{path} {error}") from None
 
 
 def fitted_size(width: int, height: int, box: tuple[int, int], enlarge: bool) -> tuple[int, int]:
@@ -63,7 +64,8 @@ class ReadPicture(BaseTransform):  # type: ignore[misc]
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Read `img_path`."""
-        picture = read_picture(results["img_path"])
+        # People have labelled what they saw of it: to stop a training for a damage is for who takes images in.
+        picture = read_picture(results["img_path"], strict=False)
         results.update(img=picture, img_shape=picture.shape[:2], ori_shape=picture.shape[:2])
         return results
 

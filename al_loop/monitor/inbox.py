@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ class Taken:
     waiting: list[str] = field(default_factory=list)  # still being written
     refused: list[tuple[str, str]] = field(default_factory=list)  # and why; told once
     missing: list[str] = field(default_factory=list)  # places that cannot be looked at, and why
+    notes: dict[str, int] = field(default_factory=dict)  # what was done to pixels, and to those of how many
 
 
 def take(workspace: Workspace, progress: Progress | None = None) -> Taken:
@@ -47,6 +49,7 @@ def take(workspace: Workspace, progress: Progress | None = None) -> Taken:
         found.added += report.added
         found.duplicates += report.duplicates
         found.refused += report.refused
+        found.notes = dict(Counter(found.notes) + report.notes)
         found.missing += [f"{where}: {reason}" for where, reason in report.unreached]
         done += report.files
         if progress:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import base64
 import io
 import unicodedata
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from al_loop.boxes import Boxes
+from al_loop.errors import DataError
+from al_loop.pictures import read_picture
 
 LONGEST_SIDE_PX = 360
 JPEG_QUALITY = 75
@@ -57,12 +59,13 @@ def thumbnail(path: Path) -> str | None:
     """Return a small JPEG of an image as a data URI; None when it is missing or damaged."""
     buffer = io.BytesIO()
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels are what counts
-            image.thumbnail((LONGEST_SIDE_PX, LONGEST_SIDE_PX))
-            image.convert("RGB").save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        # Reduced by less than the whole, so that the edges of what is left stay smooth.
+        picture = read_picture(path, turn=False, least_px=2 * LONGEST_SIDE_PX)
+    except DataError:
         return None
+    image = Image.fromarray(np.ascontiguousarray(picture[..., ::-1]))
+    image.thumbnail((LONGEST_SIDE_PX, LONGEST_SIDE_PX))
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

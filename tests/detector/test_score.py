@@ -143,7 +143,7 @@ def test_an_unreadable_image_fails_by_name_and_the_rest_goes_on(
         detector, [*images, ImageFile("broken", broken, 96, 64), wrong_size], store, SETTINGS
     )
     assert {item.image_id for item in failed} == {"broken", "wrong"}
-    assert any("broken.png is not an image" in item.reason for item in failed)
+    assert any("broken.png is damaged or cut short" in item.reason for item in failed)
     assert any("is 96x64 px, expected 50x50" in item.reason for item in failed)
     assert set(store.image_ids()) == {image.id for image in images}
 

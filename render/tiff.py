@@ -1,0 +1,112 @@
+"""What the directory of a TIFF says of its first page; the pixels are read by others. Source: TIFF 6.0, BigTIFF."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+#: Of each type of value that is read: its struct letter and bytes.
+_TYPES: Mapping[int, tuple[str, int]] = MappingProxyType(
+    {1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 6: ("b", 1), 8: ("h", 2), 9: ("i", 4), 11: ("f", 4), 12: ("d", 8), 16: ("Q", 8)}
+)  # fmt: skip
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 262, 277
+_MIN, _MAX, _SMIN, _SMAX = 280, 281, 340, 341
+_TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT = 322, 323, 338, 339
+_WANTED = {_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _MIN, _MAX, _SMIN, _SMAX, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT}  # fmt: skip
+#: Values of one tag that are read, and pages that are counted; more of them are nobody's.
+_VALUES, _PAGES = 16, 10_000
+
+UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+MIN_IS_WHITE = 0
+
+
+@dataclass(frozen=True)
+class Page:
+    """The first page of a TIFF.
+
+    bits, sample_format: of one sample; all samples of a page have the same.  samples: of a pixel.
+    extra: samples that are no colours, such as alpha.  declared: lowest and highest value, where the file says them.
+    pages: how many there are.
+    """
+
+    width: int
+    height: int
+    bits: int
+    sample_format: int
+    samples: int
+    extra: int
+    photometric: int
+    declared: tuple[float, float] | None
+    tile_pixels: int
+    pages: int
+
+
+def first_page(data: bytes) -> Page:
+    """Read the directory of a TIFF or BigTIFF; ValueError or struct.error where it is damaged."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
+    tags, following = _directory(data, order, big, _start(data, order, big))
+    places: set[int] = set()
+    while following and following not in places and len(places) < _PAGES:
+        places.add(following)
+        try:
+            _, following = _directory(data, order, big, following, wanted=frozenset())
+        except (struct.error, ValueError):
+            break
+    bits, formats = tags.get(_BITS, (1,)), tags.get(_FORMAT, (UNSIGNED,))
+    if len(set(bits)) > 1 or len(set(formats)) > 1:
+        raise ValueError("its samples are of several types")
+    return Page(
+        width=int(tags[_WIDTH][0]) if _WIDTH in tags else 0,
+        height=int(tags[_HEIGHT][0]) if _HEIGHT in tags else 0,
+        bits=int(bits[0]),
+        sample_format=int(formats[0]),
+        samples=int(tags.get(_SAMPLES, (1,))[0]),
+        extra=len(tags.get(_EXTRA, ())),
+        photometric=int(tags.get(_PHOTOMETRIC, (1,))[0]),
+        declared=_declared(tags),
+        tile_pixels=int(tags.get(_TILE_WIDTH, (0,))[0] * tags.get(_TILE_HEIGHT, (0,))[0]),
+        pages=1 + len(places),
+    )
+
+
+def _start(data: bytes, order: str, big: bool) -> int:
+    return int(struct.unpack_from(f"{order}Q" if big else f"{order}I", data, 8 if big else 4)[0])
+
+
+def _directory(
+    data: bytes, order: str, big: bool, start: int, wanted: frozenset[int] | set[int] = _WANTED
+) -> tuple[dict[int, tuple[float, ...]], int]:
+    """The wanted tags of a directory, and where the next one is; 0 for none."""
+    head, entry, inline = ("Q", 20, 8) if big else ("H", 12, 4)
+    count = int(struct.unpack_from(order + head, data, start)[0])
+    first = start + struct.calcsize(order + head)
+    after = first + count * entry
+    if after > len(data):
+        raise ValueError("its directory is cut short")
+    tags: dict[int, tuple[float, ...]] = {}
+    for place in range(first, after, entry) if wanted else ():
+        tag, kind, number = struct.unpack_from(order + ("HHQ" if big else "HHI"), data, place)
+        if tag not in wanted or kind not in _TYPES:
+            continue
+        letter, size = _TYPES[kind]
+        number = min(number, _VALUES)
+        at = place + (12 if big else 8)
+        if number * size > inline:
+            at = int(struct.unpack_from(order + ("Q" if big else "I"), data, at)[0])
+        tags[tag] = struct.unpack_from(f"{order}{number}{letter}", data, at)
+    following = struct.unpack_from(order + ("Q" if big else "I"), data, after) if after < len(data) else (0,)
+    return tags, int(following[0])
+
+
+def _declared(tags: Mapping[int, tuple[float, ...]]) -> tuple[float, float] | None:
+    """The range that a file says: in its S tags any; the older ones are often what occurs in this page, so 0..2^n - 1 only."""
+    for low, high, older in ((_SMIN, _SMAX, False), (_MIN, _MAX, True)):
+        if not tags.get(high):
+            continue
+        least, most = min(tags.get(low) or (0.0,)), max(tags[high])
+        if most > least and not (older and (least or int(most) & (int(most) + 1))):
+            return float(least), float(most)
+    return None
