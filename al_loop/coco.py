@@ -21,7 +21,7 @@ from render.coco import read_coco as read_all
 from render.errors import DatasetError
 
 __all__ = [
-    "CocoImage", "CocoSet", "listed", "missing_classes", "read_coco", "read_labelled_set", "summarise", "write_coco",
+    "CocoImage", "CocoSet", "Problem", "listed", "missing_classes", "read_coco", "read_labelled_set", "summarise", "write_coco",
 ]  # fmt: skip
 
 #: Likeness of two names, from which one is offered for the other.
@@ -33,6 +33,7 @@ class CocoImage:
     """One image of a COCO file: where it is, its stated size in px, and its boxes.
 
     ignored: regions where objects are neither to be found nor wrong to find (`iscrowd`, `ignore`).
+    image_sha256: the id that the image has in the workspace that exported the file; None in files of other tools.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class CocoImage:
     height: int
     boxes: Boxes
     ignored: Boxes = field(default_factory=Boxes)
+    image_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def read_coco(path: Path, classes: Sequence[str]) -> CocoSet:
             what = f"has boxes, but none of {', '.join(classes)}: left out"
             problems.append(Problem(f"image {picture.name!r}", what))
             continue
-        images.append(CocoImage(picture.path, picture.width, picture.height, boxes, crowds))
+        size = (picture.width, picture.height)
+        images.append(CocoImage(picture.path, *size, boxes, crowds, picture.image_sha256))
     return CocoSet(images, problems)
 
 

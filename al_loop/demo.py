@@ -26,7 +26,7 @@ from al_loop.console import Terminal, say
 from al_loop.cycle import run_cycle
 from al_loop.errors import AlLoopError, DataError
 from al_loop.files import file_sha256, read_json, write_json
-from al_loop.ingest import add_images, add_validation
+from al_loop.ingest import add_images
 from al_loop.labelling.annotator import SimulatedAnnotator
 from al_loop.labelling.server import ServerInfo, start
 from al_loop.models import saved_metrics
@@ -34,6 +34,7 @@ from al_loop.pretrain import pretrain
 from al_loop.report import write_report
 from al_loop.resources import resource
 from al_loop.synthetic import render_set
+from al_loop.validation_sets import add_validation
 from al_loop.workspace import Workspace, init_workspace, open_workspace
 from render import RenderError, render_dataset
 

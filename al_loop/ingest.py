@@ -14,12 +14,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from al_loop.boxes import Boxes
-from al_loop.coco import missing_classes, read_coco
 from al_loop.errors import DataError
 from al_loop.files import read_regular
-from al_loop.library import boxes_to_json
-from al_loop.metrics import VALIDATION
+from al_loop.identity import (
+    hash_all,
+    hash_known,
+    judged_sizes,
+    note_pixels,
+    rgb_sha256,
+    same_bytes,
+    same_pixels,
+)
 from al_loop.workspace import Workspace, now
 from render.errors import PictureError
 from render.pixels import MAX_BYTES as MAX_BYTES
@@ -37,9 +42,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class IngestReport:
-    """What became of the files: every one is in exactly one of the six.
+    """What became of the files: every one is in exactly one of the seven.
 
     known: recognised without being read.  unreached: objects that could not be fetched, and why; the next run tries again.
+    kept: images whose labels differ from those of a file, and how; nothing about them was changed.
     """
 
     added: list[str] = field(default_factory=list)  # image ids
@@ -48,12 +54,13 @@ class IngestReport:
     refused: list[tuple[str, str]] = field(default_factory=list)  # where, and why
     unreached: list[tuple[str, str]] = field(default_factory=list)
     moved: int = 0  # pool images that are validation images from now on
+    kept: list[tuple[str, str]] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)  # what was done to pixels, and to those of how many
 
     @property
     def files(self) -> int:
         """Return how many files it is about."""
-        told = len(self.added) + len(self.refused) + len(self.unreached)
+        told = len(self.added) + len(self.refused) + len(self.unreached) + len(self.kept)
         return told + self.duplicates + self.known + self.moved
 
 
@@ -72,7 +79,11 @@ def note_lines(notes: Mapping[str, int]) -> list[str]:
 
 @dataclass(frozen=True)
 class Upright:
-    """A checked image, ready to store.  untouched: byte for byte as it came in.  notes: what was done to its pixels."""
+    """A checked image, ready to store.
+
+    untouched: byte for byte as it came in.  original_pixels: hash of its upright pixels where storing it has changed them.
+    notes: what was done to its pixels.
+    """
 
     id: str
     data: bytes
@@ -80,6 +91,7 @@ class Upright:
     width: int
     height: int
     untouched: bool = True
+    original_pixels: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -92,25 +104,47 @@ class Shelf:
     def __init__(self, workspace: Workspace, role: str) -> None:
         self._workspace, self._role = workspace, role
         self._rows: dict[str, tuple[object, ...]] = {}
-        self._files: list[Path] = []
-        self._moved: list[str] = []
+        self._files: dict[str, Path] = {}
+        self._stored: dict[str, str] = {}  # by the hash of what is stored
+        self._pixels: dict[tuple[str, str], str] = {}
+        self._linked: dict[str, bytes] = {}  # to be compared, and in no file
+        self._reports: dict[str, IngestReport] = {}
+        self._sizes = judged_sizes(workspace) if role == "pool" else set()
 
-    def put(self, image: Upright, source: str, report: IngestReport, *, linked: bool = False) -> None:
-        """Write an image's file, unless it is known, or `linked`: stays where it came from, if it may stay as it is."""
-        known = self._workspace.store.row("SELECT role FROM images WHERE id = ?", image.id)
-        if known is not None and self._role == "validation" and known["role"] == "pool":
-            self._moved.append(image.id)
-            report.moved += 1
-            return
-        if known is not None or image.id in self._rows:
-            report.duplicates += 1
-            return
+    def put(
+        self,
+        image: Upright,
+        source: str,
+        report: IngestReport,
+        *,
+        linked: bool = False,
+        pixels: str | None = None,
+    ) -> str:
+        """Write an image's file, unless it is known, or `linked`: stays where it came from, if it may stay as it is.
+
+        pixels: its `pixels_sha256`, where that is known.  Returns the id by which the image is known now.
+        """
         stored = image.id if image.untouched else hashlib.sha256(image.data).hexdigest()
-        place = source if linked and image.untouched else self._write(image)
+        known = same_bytes(self._workspace, image.id, stored)
+        known = known or next((self._stored[h] for h in (image.id, stored) if h in self._stored), None)
+        if known is not None:
+            report.duplicates += 1
+            return known
+        in_place = linked and image.untouched
+        place = source if in_place else self._write(image)
         size = (image.width, image.height)
         self._rows[image.id] = (image.id, place, stored, *size, source, self._role, now())
+        self._stored |= {image.id: image.id, stored: image.id}
+        if pixels:
+            self._pixels[image.id, "stored"] = pixels
+        if image.original_pixels:
+            self._pixels[image.id, "original"] = image.original_pixels
+        if in_place and size in self._sizes:
+            self._linked[image.id] = image.data
         report.added.append(image.id)
         report.notes.update(image.notes)
+        self._reports[image.id] = report
+        return image.id
 
     def _write(self, image: Upright) -> str:
         relative = Path("images") / image.id[:2] / f"{image.id}{image.suffix}"
@@ -122,27 +156,51 @@ class Shelf:
             file = target.open("wb")
         with file:
             file.write(image.data)
-        self._files.append(target)
+        self._files[image.id] = target
         return str(relative)
 
+    def drop(self, name: str) -> None:
+        """Take an image back that was put here: it is another one that is known."""
+        del self._rows[name]
+        if name in self._files:
+            self._files.pop(name).unlink()
+        self._pixels = {key: found for key, found in self._pixels.items() if key[0] != name}
+
     def sync(self) -> None:
-        """Wait until the files are on the disk."""
+        """Leave out copies of images that models are judged on, and wait until the files are on the disk."""
+        self._drop_judged()
         if self._files:
             with ThreadPoolExecutor(min(_SYNCED, len(self._files))) as crew:
-                list(crew.map(_sync, self._files))
+                list(crew.map(_sync, self._files.values()))
         self._files.clear()
+
+    def _drop_judged(self) -> None:
+        """Compare pixels with those of judged images of the same size: only then is a photograph decoded here."""
+        compared = [name for name, row in self._rows.items() if (row[3], row[4]) in self._sizes]
+        if not compared:
+            return
+        hash_known(self._workspace, self._sizes, judged=True)
+        pictures = [self._linked.pop(n) if n in self._linked else self._files[n].read_bytes for n in compared]
+        for name, found in zip(compared, hash_all(pictures), strict=True):
+            if found:
+                self._pixels[name, "stored"] = found
+        judged = same_pixels(self._workspace, set(self._pixels.values()), judged=True)
+        copies = {name for (name, _), found in self._pixels.items() if found in judged}
+        for name in copies:
+            self.drop(name)
+            self._reports[name].added.remove(name)
+            self._reports[name].duplicates += 1
 
     def insert(self) -> None:
         """Write the rows, within the caller's transaction."""
         store = self._workspace.store
         for row in self._rows.values():
             store.execute(
-                "INSERT INTO images VALUES "
+                "INSERT INTO images (id, file, stored_sha256, width, height, source, role, added_at, arrived) VALUES "
                 "(?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(arrived), 0) + 1 FROM images))",
                 *row,
             )
-        for name in self._moved:
-            store.execute("UPDATE images SET role = 'validation' WHERE id = ?", name)
+        note_pixels(self._workspace, [(*key, found) for key, found in self._pixels.items()])
 
 
 def _sync(path: Path) -> None:
@@ -174,54 +232,6 @@ def add_images(
         with workspace.store.transaction():
             shelf.insert()
     return report
-
-
-def add_validation(
-    workspace: Workspace, coco: Path, on_progress: Progress | None = None, name: str = VALIDATION
-) -> tuple[IngestReport, list[str]]:
-    """Add a labelled COCO set as the fixed validation set, or to another one; return the report and what was left out.
-
-    An image that is in the pool already leaves it: a model must not be judged on what it learns from.
-    Raises DataError when a class of the workspace has no box in the validation set, as its AP could not be known;
-    of another set when no class has one.
-    """
-    classes = workspace.config.classes
-    found = read_coco(coco, classes)
-    missing = missing_classes(found.images, classes)
-    if missing and (name == VALIDATION or len(missing) == len(classes)):
-        have = [name for name in classes if name not in missing]
-        raise DataError(
-            f"{coco} has no box of {', '.join(missing)} (it has {', '.join(have) or 'none of the classes'}). "
-            "A model cannot be judged on a class without examples: add some and run again."
-        )
-    report, shelf = IngestReport(), Shelf(workspace, "validation")
-    labelled: list[tuple[str, Boxes]] = []
-    for number, item in enumerate(found.images, start=1):
-        try:
-            upright = load_upright(item.path, decode=True)
-            if (upright.width, upright.height) != (item.width, item.height):
-                raise DataError(
-                    f"is {upright.width}x{upright.height} px upright, {coco.name} says {item.width}x{item.height}"
-                )
-            shelf.put(upright, str(item.path), report)
-            labelled.append((upright.id, item.boxes))
-        except DataError as error:
-            report.refused.append((str(item.path), str(error)))
-        if on_progress:
-            on_progress(number, len(found.images))
-    shelf.sync()
-    with workspace.store.transaction():
-        shelf.insert()
-        for image, boxes in labelled:
-            workspace.store.execute("INSERT OR IGNORE INTO sets VALUES (?, ?)", name, image)
-            workspace.store.execute(
-                "INSERT OR REPLACE INTO labels (image_id, status, boxes, updated_at) VALUES (?, ?, ?, ?)",
-                image,
-                "labelled" if len(boxes) else "empty",
-                boxes_to_json(boxes),
-                now(),
-            )
-    return report, found.problems
 
 
 def refuse_large(size: int) -> None:
@@ -260,7 +270,17 @@ def _upright(data: bytes, *, decode: bool) -> Upright:
         return Upright(identity, data, SUFFIX[header.format], header.width, header.height)
     stored, suffix = _stored(picture, header.format)
     height, width = picture.pixels.shape[:2]
-    return Upright(identity, stored, suffix, width, height, untouched=False, notes=(*notes, *picture.notes))
+    original = rgb_sha256(np.ascontiguousarray(picture.pixels[..., ::-1])) if suffix == ".jpg" else None
+    return Upright(
+        identity,
+        stored,
+        suffix,
+        width,
+        height,
+        untouched=False,
+        original_pixels=original,
+        notes=(*notes, *picture.notes),
+    )
 
 
 def _has_more(header: PictureHeader) -> bool:

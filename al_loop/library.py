@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,20 +54,18 @@ def labelled(workspace: Workspace, *, outlines: bool = False) -> list[LabelledIm
     outlines: with what people have drawn around the objects, which no training reads.
     """
     rows = workspace.store.rows(
-        f"SELECT i.*, l.boxes, {'l.outlines' if outlines else 'NULL AS outlines'} "
-        "FROM labels l CROSS JOIN images i ON i.id = l.image_id "
+        f"SELECT i.*, l.boxes, {'l.outlines' if outlines else 'NULL AS outlines'}, r.boxes AS ignored "
+        "FROM labels l CROSS JOIN images i ON i.id = l.image_id LEFT JOIN ignore_regions r ON r.image_id = i.id "
         "WHERE i.role = 'pool' AND l.status IN ('labelled', 'empty') ORDER BY i.id"
     )
-    return [
-        LabelledImage(_image(workspace, row), boxes_from_json(row["boxes"], row["outlines"])) for row in rows
-    ]
+    return [_labelled(workspace, row, row["outlines"]) for row in rows]
 
 
 def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledImage]:
     """Return the fixed validation set, or another that models are judged on; DataError when there is none."""
     rows = workspace.store.rows(
-        "SELECT i.*, l.boxes FROM sets s JOIN images i ON i.id = s.image_id JOIN labels l ON l.image_id = i.id "
-        "WHERE s.name = ? AND l.status IN ('labelled', 'empty') ORDER BY i.id",
+        "SELECT i.*, l.boxes, r.boxes AS ignored FROM sets s JOIN images i ON i.id = s.image_id "
+        "JOIN labels l ON l.image_id = i.id LEFT JOIN ignore_regions r ON r.image_id = i.id WHERE s.name = ? AND l.status IN ('labelled', 'empty') ORDER BY i.id",
         name,
     )
     if not rows and name == VALIDATION:
@@ -78,13 +77,94 @@ def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledIma
             f"no set {name!r} to judge models on; there are: {', '.join(set_names(workspace)) or 'none'}. "
             f"Add it: al-loop pool add-val COCO.json --name {shlex.quote(name)}"
         )
-    return [LabelledImage(_image(workspace, row), boxes_from_json(row["boxes"])) for row in rows]
+    return [_labelled(workspace, row) for row in rows]
 
 
 def set_names(workspace: Workspace) -> list[str]:
     """Return the sets that models are judged on, the validation set first."""
     rows = workspace.store.rows("SELECT DISTINCT name FROM sets ORDER BY name != ?, name", VALIDATION)
     return [str(row["name"]) for row in rows]
+
+
+@dataclass(frozen=True, eq=False)
+class KnownLabel:
+    """The label that an image has now, whoever gave it.  status: 'labelled', 'empty' or 'skipped'."""
+
+    image_id: str
+    status: str
+    boxes: Boxes
+    ignored: Boxes
+    cycle: int | None
+    annotator: str | None
+    judged: bool
+
+    def __str__(self) -> str:
+        """Say what the label is and where it came from."""
+        what = f"has {len(self.boxes)} boxes" if self.status == "labelled" else f"is {self.status}"
+        if self.cycle is None and self.annotator is None:
+            return f"{what} in a set that models are judged on" if self.judged else f"{what} already"
+        by = f" by {self.annotator}" if self.annotator else ""
+        return f"{what}{by}" + (f" in cycle {self.cycle}" if self.cycle is not None else "")
+
+
+def labels_of(workspace: Workspace, ids: Sequence[str]) -> list[KnownLabel]:
+    """Return the labels of those of the images that have one, skipped ones included."""
+    rows = workspace.store.rows(
+        "SELECT * FROM full_labels WHERE image_id IN (SELECT value FROM json_each(?)) ORDER BY image_id",
+        json.dumps(list(ids)),
+    )
+    return [
+        KnownLabel(
+            row["image_id"],
+            row["status"],
+            boxes_from_json(row["boxes"]),
+            boxes_from_json(row["ignored"] or "[]"),
+            row["cycle"],
+            row["annotator"],
+            row["role"] == "validation",
+        )
+        for row in rows
+    ]
+
+
+def set_counts(workspace: Workspace, name: str) -> tuple[int, int, int]:
+    """Return how many images a set has that models are judged on, how many boxes, and how many images without any."""
+    row = workspace.store.row(
+        "SELECT count(*), coalesce(sum(json_array_length(l.boxes)), 0), coalesce(sum(l.boxes = '[]'), 0) FROM sets s "
+        "JOIN labels l ON l.image_id = s.image_id WHERE s.name = ? AND l.status IN ('labelled', 'empty')",
+        name,
+    )
+    assert row is not None
+    return row[0], row[1], row[2]
+
+
+def classes_shown(workspace: Workspace, name: str) -> set[int]:
+    """Return the indices of the classes that a set has boxes of."""
+    rows = workspace.store.rows(
+        "SELECT DISTINCT box.value ->> 4 AS label FROM sets s JOIN labels l ON l.image_id = s.image_id, "
+        "json_each(l.boxes) box WHERE s.name = ? AND l.status = 'labelled'",
+        name,
+    )
+    return {int(row["label"]) for row in rows}
+
+
+def is_known(workspace: Workspace, name: str) -> bool:
+    """Say whether there is an image of that id."""
+    return workspace.store.row("SELECT 1 FROM images WHERE id = ?", name) is not None
+
+
+def is_judged(workspace: Workspace, name: str) -> bool:
+    """Say whether models are judged on the image of that id."""
+    return workspace.store.row("SELECT 1 FROM images WHERE id = ? AND role = 'validation'", name) is not None
+
+
+def judged_first(workspace: Workspace, ids: Collection[str]) -> list[str]:
+    """Return the images in a fixed order, those that models are judged on before those of the pool."""
+    rows = workspace.store.rows(
+        "SELECT id FROM images WHERE id IN (SELECT value FROM json_each(?)) ORDER BY role != 'validation', id",
+        json.dumps(sorted(ids)),
+    )
+    return [str(row["id"]) for row in rows]
 
 
 def images_by_id(workspace: Workspace, ids: Sequence[str]) -> list[ImageFile]:
@@ -142,8 +222,15 @@ def labels_hash(images: Sequence[LabelledImage]) -> str:
 
 
 def snapshot(images: Sequence[LabelledImage]) -> list[list[Any]]:
-    """Return a labelled set as plain data: [image id, boxes [x1, y1, x2, y2] in px, class indices] of each image."""
-    return [[i.image.id, i.boxes.xyxy.tolist(), i.boxes.labels.tolist()] for i in images]
+    """Return a labelled set as plain data: [image id, boxes [x1, y1, x2, y2] in px, class indices] of each image.
+
+    An image with ignore regions has theirs behind it: [..., boxes, class indices].
+    """
+
+    def plain(boxes: Boxes) -> list[Any]:
+        return [boxes.xyxy.tolist(), boxes.labels.tolist()]
+
+    return [[i.image.id, *plain(i.boxes), *(plain(i.ignored) if len(i.ignored) else [])] for i in images]
 
 
 def from_snapshot(workspace: Workspace, kept: Sequence[Sequence[Any]]) -> list[LabelledImage]:
@@ -154,13 +241,14 @@ def from_snapshot(workspace: Workspace, kept: Sequence[Sequence[Any]]) -> list[L
     )
     found = {row["id"]: _image(workspace, row) for row in rows}
     return [
-        LabelledImage(
-            found[name],
-            Boxes(np.asarray(xyxy, np.float64).reshape(-1, 4), np.asarray(labels, np.int64)),
-        )
-        for name, xyxy, labels in kept
+        LabelledImage(found[name], *(_boxes(*rest[at : at + 2]) for at in range(0, len(rest), 2)))
+        for name, *rest in kept
         if name in found
     ]
+
+
+def _boxes(xyxy: Sequence[Sequence[float]], labels: Sequence[int]) -> Boxes:
+    return Boxes(np.asarray(xyxy, np.float64).reshape(-1, 4), np.asarray(labels, np.int64))
 
 
 def boxes_to_json(boxes: Boxes) -> str:
@@ -179,6 +267,11 @@ def boxes_from_json(text: str, outlines: str | None = None) -> Boxes:
     rows = np.asarray(json.loads(text), dtype=np.float64).reshape(-1, 5)
     drawn = None if outlines is None else tuple(json.loads(outlines))
     return Boxes(rows[:, :4].copy(), rows[:, 4].astype(np.int64), outlines=drawn)
+
+
+def _labelled(workspace: Workspace, row: sqlite3.Row, outlines: str | None = None) -> LabelledImage:
+    boxes = boxes_from_json(row["boxes"], outlines)
+    return LabelledImage(_image(workspace, row), boxes, boxes_from_json(row["ignored"] or "[]"))
 
 
 def _images(workspace: Workspace, sql: str) -> list[ImageFile]:

@@ -12,7 +12,7 @@ from al_loop.console import Reporter
 from al_loop.models import Model
 from al_loop.promotion import check_sets, judge
 from al_loop.stages import Output, Stage, finished, run_stage
-from al_loop.synthetic import labelled_files, synthetic_images
+from al_loop.training_sets import labelled_files, synthetic_images
 from al_loop.workspace import Workspace
 
 
@@ -23,7 +23,7 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
     """
     check_sets(workspace)
     modelling.check_sharing(workspace, workspace.config.pretrain)
-    images = labelled_files(workspace, data) if data else synthetic_images(workspace)
+    images = labelled_files(workspace, data, reporter) if data else synthetic_images(workspace, reporter)
     validation = library.validation(workspace)
     inputs = {
         "images": library.labels_hash(images),

@@ -162,6 +162,73 @@ MIGRATIONS: tuple[str, ...] = (
     -- JSON, one for each of `boxes`: COCO's segmentation in px, or null; NULL: nobody has drawn one
     ALTER TABLE labels ADD COLUMN outlines TEXT;
     """,
+    """
+    CREATE TABLE ignore_regions (     -- where objects are neither to be found nor wrong to find
+        image_id TEXT PRIMARY KEY REFERENCES images (id),
+        boxes TEXT NOT NULL           -- as in labels
+    ) STRICT;
+
+    CREATE TABLE label_history (      -- labels that were replaced or taken back
+        id INTEGER PRIMARY KEY,
+        image_id TEXT NOT NULL REFERENCES images (id),
+        status TEXT NOT NULL, boxes TEXT NOT NULL, cycle INTEGER, annotator TEXT, lead_time_s REAL,
+        updated_at TEXT NOT NULL, outlines TEXT,
+        ignored TEXT,                 -- its ignore regions then
+        role TEXT NOT NULL,           -- of the image then
+        sets TEXT NOT NULL,           -- JSON [name, ...] of the sets that it was in then
+        replaced_at TEXT NOT NULL,
+        reason TEXT NOT NULL,         -- 'pull', 'taken back', or the command
+        batch INTEGER                 -- rows of one command share it; NULL: replaced by a pull
+    ) STRICT;
+    CREATE INDEX label_history_image ON label_history (image_id);
+
+    CREATE VIEW full_labels AS
+    SELECT l.image_id, l.status, l.boxes, l.cycle, l.annotator, l.lead_time_s, l.updated_at, l.outlines,
+           r.boxes AS ignored, i.role,
+           (SELECT json_group_array(s.name) FROM sets s WHERE s.image_id = l.image_id) AS sets
+    FROM labels l JOIN images i ON i.id = l.image_id LEFT JOIN ignore_regions r ON r.image_id = l.image_id;
+
+    -- The database itself keeps what is replaced: no statement can forget it. INSERT OR REPLACE fires no trigger for the
+    -- row that it deletes.
+    CREATE TRIGGER labels_replaced BEFORE INSERT ON labels
+    WHEN EXISTS (
+        SELECT 1 FROM labels l WHERE l.image_id = NEW.image_id
+        AND (l.status, l.boxes, l.outlines) IS NOT (NEW.status, NEW.boxes, NEW.outlines)
+    )
+    BEGIN
+        INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
+                                   role, sets, replaced_at, reason)
+        SELECT image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
+               role, sets, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'pull'
+        FROM full_labels WHERE image_id = NEW.image_id;
+    END;
+    CREATE TRIGGER labels_updated BEFORE UPDATE ON labels
+    WHEN (OLD.status, OLD.boxes, OLD.outlines) IS NOT (NEW.status, NEW.boxes, NEW.outlines)
+    BEGIN
+        INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
+                                   role, sets, replaced_at, reason)
+        SELECT image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
+               role, sets, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'pull'
+        FROM full_labels WHERE image_id = OLD.image_id;
+    END;
+    CREATE TRIGGER labels_deleted BEFORE DELETE ON labels
+    BEGIN
+        INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
+                                   role, sets, replaced_at, reason)
+        SELECT image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
+               role, sets, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'taken back'
+        FROM full_labels WHERE image_id = OLD.image_id;
+    END;
+
+    CREATE TABLE pixels (             -- of the images that were compared so far
+        image_id TEXT NOT NULL REFERENCES images (id),
+        source TEXT NOT NULL CHECK (source IN ('stored', 'original')),  -- original: before it was encoded again
+        sha256 TEXT NOT NULL,         -- of al_loop.identity.pixels_sha256
+        PRIMARY KEY (image_id, source)
+    ) STRICT;
+    CREATE INDEX pixels_sha256 ON pixels (sha256);
+    CREATE INDEX images_stored ON images (stored_sha256) WHERE stored_sha256 != id;
+    """,
 )
 
 

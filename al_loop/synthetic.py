@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from al_loop.coco import read_coco, summarise
 from al_loop.console import Reporter
-from al_loop.errors import ConfigError, DataError, RenderingError
+from al_loop.errors import ConfigError, RenderingError
 from al_loop.files import file_sha256
 from al_loop.resources import resource
-from al_loop.samples import ImageFile, LabelledImage
 from al_loop.workspace import Workspace, now
 from render import RenderError, render_dataset
 
@@ -60,33 +58,6 @@ def render_set(
         f"rendered {len(found.images)} images with {boxes} boxes → {folder.relative_to(workspace.root)}"
     )
     return coco
-
-
-def synthetic_images(workspace: Workspace) -> list[LabelledImage]:
-    """Return all rendered images; DataError when there are none, or a class has no example."""
-    names = [row["name"] for row in workspace.store.rows("SELECT name FROM datasets ORDER BY name")]
-    if not names:
-        raise DataError("no rendered images to pretrain on. Render some: al-loop render RECIPE --count 400")
-    return labelled_files(workspace, [workspace.synthetic / name / "annotations.json" for name in names])
-
-
-def labelled_files(workspace: Workspace, files: Sequence[Path]) -> list[LabelledImage]:
-    """Return the images of COCO files; DataError when a class of the workspace has no example."""
-    images = [
-        LabelledImage(
-            ImageFile(f"{file.parent.name}/{item.path.name}", item.path, item.width, item.height), item.boxes
-        )
-        for file in files
-        for item in read_coco(file, workspace.config.classes).images
-    ]
-    seen = {int(label) for item in images for label in item.boxes.labels}
-    missing = [name for i, name in enumerate(workspace.config.classes) if i not in seen]
-    if missing:
-        raise DataError(
-            f"the images to pretrain on show no {', '.join(missing)}: expected every class of the workspace "
-            f"({', '.join(workspace.config.classes)}). Render or add more, or correct the categories' names."
-        )
-    return images
 
 
 def find_recipe(recipe: str) -> Path:

@@ -19,10 +19,10 @@ sys.path.remove(str(Path(__file__).parent))
 
 from al_loop.coco import read_coco
 from al_loop.console import Terminal
-from al_loop.ingest import add_validation
 from al_loop.models import saved_metrics
 from al_loop.pretrain import pretrain
 from al_loop.synthetic import find_recipe, render_set
+from al_loop.validation_sets import add_validation
 from al_loop.workspace import FILE_NAME, init_workspace, open_workspace
 from render import categories, load_recipe
 

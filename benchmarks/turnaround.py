@@ -31,9 +31,10 @@ from al_loop.console import Silent
 from al_loop.detector.checkpoint import write_weights
 from al_loop.detector.model_config import build_model, load_model_config
 from al_loop.files import file_sha256
-from al_loop.ingest import add_images, add_validation
+from al_loop.ingest import add_images
 from al_loop.labelling.tasks import PushResult
 from al_loop.pretrain import import_checkpoint
+from al_loop.validation_sets import add_validation
 from al_loop.workspace import Workspace, init_workspace, open_workspace
 
 STAGES = ("_score", "_select", "_push", "_pull", "_train", "_evaluate", "_promote")

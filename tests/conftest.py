@@ -17,7 +17,8 @@ from hypothesis import settings
 
 from al_loop.boxes import Boxes
 from al_loop.cli import main
-from al_loop.ingest import add_images, add_validation
+from al_loop.ingest import add_images
+from al_loop.validation_sets import add_validation
 from al_loop.workspace import Workspace, init_workspace, open_workspace
 from render.worker import leave
 

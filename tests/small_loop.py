@@ -20,9 +20,10 @@ from al_loop.console import Silent
 from al_loop.cycle import run_cycle
 from al_loop.errors import LabelStudioError
 from al_loop.files import file_sha256
-from al_loop.ingest import add_images, add_validation
+from al_loop.ingest import add_images
 from al_loop.labelling.tasks import PushResult
 from al_loop.picks import Pick
+from al_loop.validation_sets import add_validation
 from al_loop.workspace import Workspace
 
 BOLT = "[[1, 2, 9, 9, 0]]"

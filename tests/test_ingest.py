@@ -14,7 +14,8 @@ from PIL import Image
 from al_loop import library
 from al_loop.coco import read_coco
 from al_loop.errors import DataError
-from al_loop.ingest import add_images, add_validation, load_upright
+from al_loop.ingest import add_images, load_upright
+from al_loop.validation_sets import add_validation
 from al_loop.workspace import Workspace
 
 

@@ -14,9 +14,9 @@ from al_loop import models
 from al_loop.bootstrap import Comparison, Difference
 from al_loop.config import PromotionConfig
 from al_loop.errors import DataError, ModelError
-from al_loop.ingest import add_validation
 from al_loop.metrics import VALIDATION, Metrics
 from al_loop.promotion import COMPARISON, decide, judge
+from al_loop.validation_sets import add_validation
 from al_loop.workspace import Workspace
 
 

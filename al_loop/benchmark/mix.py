@@ -28,7 +28,7 @@ from al_loop.models import WEIGHTS, Model
 from al_loop.samples import LabelledImage
 from al_loop.stages import Output, Stage, run_stage
 from al_loop.store import Store
-from al_loop.synthetic import labelled_files, synthetic_images
+from al_loop.training_sets import labelled_files, synthetic_images
 from al_loop.workspace import Workspace
 
 #: Names of cells with one kind of images only.
@@ -118,7 +118,13 @@ def run_mix(
     sets = read_sets(question.data, question.validation, question.tests, config.classes)
     if sets.problems:
         reporter.line(f"{len(sets.problems)} problems:{summarise(sets.problems)}")
-    rendered = labelled_files(home, question.rendered) if question.rendered else synthetic_images(home)
+    rendered = (
+        labelled_files(home, question.rendered, reporter)
+        if question.rendered
+        else synthetic_images(home, reporter)
+    )
+    judged = {item.image.id for images in (sets.validation, *sets.tests.values()) for item in images}
+    rendered = [item for item in rendered if item.image.id not in judged]
     ((_, named),) = question.starts.items()
     start = start_of(named, home, config)
     asked = MixAsked(

@@ -68,23 +68,64 @@ def add(start: Path | None, photos: tuple[str, ...], decode: bool) -> None:
 @click.argument("coco", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--name", default="validation", show_default=True,
               help="Another set that models are judged on, such as night; never trained on.")  # fmt: skip
+@click.option("--replace", "replace_labels", is_flag=True,
+              help="Take the file's labels where images have others; `pool restore-labels` brings the old ones back.")  # fmt: skip
 @click.pass_obj
-def add_val(start: Path | None, coco: Path, name: str) -> None:
-    """Add the labelled images of COCO (a JSON file) as the fixed validation set."""
-    from al_loop.coco import summarise
-    from al_loop.ingest import add_validation
+def add_val(start: Path | None, coco: Path, name: str, replace_labels: bool) -> None:
+    """Add the labelled images of COCO (a JSON file) as the fixed validation set.
+
+    An image that has other labels already stays as it is, unless --replace is given.
+    """
+    from al_loop.coco import listed
+    from al_loop.labelled_sets import counted
+    from al_loop.validation_sets import add_validation
 
     workspace = open_workspace(start)
     with workspace.lock(), Terminal().progress("read validation images") as progress:
-        report, problems = add_validation(workspace, coco, progress, name)
+        report, problems = add_validation(workspace, coco, progress, name, replace_labels=replace_labels)
     say(
         f"{len(report.added)} {name} images added, {report.moved} taken out of the pool, "
         f"{report.duplicates} known already, {len(report.refused)} refused"
     )
     _show_notes(report.notes)
     _show_refused(report.refused, len(report.refused))
+    if report.kept:
+        say(f"{len(report.kept)} have labels that differ: kept as they are. Replace them: --replace")
+        _show_some("kept", report.kept)
+    if report.replaced:
+        say(f"{report.replaced} labels replaced. Back again: al-loop pool restore-labels --last")
+    if report.alike:
+        say(f"{report.alike} of those taken out of the pool had these labels: no model learns from them now")
     if problems:
-        say(f"{len(problems)} problems in {coco.name}:{summarise(problems)}")
+        say(listed(problems, coco).rstrip("\n"))
+    say(f"{name} now: {counted(report.images, report.boxes, report.empty)}")
+    if report.warning:
+        say(report.warning)
+
+
+@pool.command("restore-labels")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.option("--last", is_flag=True, help="All labels that the last command replaced.")
+@click.pass_obj
+def restore_labels(start: Path | None, images: tuple[str, ...], last: bool) -> None:
+    """Put back the label that each IMAGE had before, and its place in the pool or in sets; list such labels without IMAGE.
+
+    IMAGE is an id as `pool list` shows it. What this replaces can be restored in turn.
+    """
+    from al_loop.label_history import old_labels, restore
+
+    workspace = open_workspace(start)
+    if not images and not last:
+        found, total = old_labels(workspace, _SHOWN)
+        for label in found:
+            say(str(label))
+        say(f"{len(found)} of {total} labels that were replaced")
+        return
+    with workspace.lock():
+        found = restore(workspace, images, last=last)
+    for label in found[:_SHOWN]:
+        say(f"restored: {label}")
+    say(f"{len(found)} labels restored")
 
 
 @pool.command("export")
@@ -131,7 +172,13 @@ def _show_notes(notes: Counter[str]) -> None:
 
 
 def _show_refused(reasons: list[tuple[str, str]], count: int) -> None:
+    _show_some("refused", reasons, count)
+
+
+def _show_some(what: str, reasons: list[tuple[str, str]], count: int | None = None) -> None:
+    """Name the first of some files and say why; count: of all of them, where only the first are known."""
     for where, reason in reasons[:_SHOWN]:
-        say(f"  refused: {printable(where)} {printable(reason)}")
-    if count > _SHOWN:
-        say(f"  ... and {count - _SHOWN} more")
+        say(f"  {what}: {printable(where)} {printable(reason)}")
+    more = (len(reasons) if count is None else count) - _SHOWN
+    if more > 0:
+        say(f"  ... and {more} more")

@@ -48,6 +48,7 @@ class _Entry:
     fit: bool = True
     place: Place | None = None
     found_as: str = ""
+    image_sha256: str | None = None
 
     @property
     def where(self) -> str:
@@ -99,6 +100,8 @@ def _read_entry(position: int, entry: Any, of_id: dict[Id, int | None], problems
             of_id[id_] = None
         return None
     one = _Entry(name, id_, None)
+    if isinstance(entry.get("image_sha256"), str):
+        one.image_sha256 = entry["image_sha256"]
     twice = {"id", "file_name", "width", "height"} & {*entry.get(TWICE, ())}
     size = _stated_size(entry)
     if id_ is None:
@@ -212,7 +215,8 @@ def _joined(group: Sequence[_Entry], problems: list[str]) -> Picture | None:
         problems.append(Problem(first.where, what, "file with more than one entry: joined"))
     for one in {one.found_as: one for one in group if one.found_as}.values():
         problems.append(Problem(one.where, f"found as {one.found_as}", "file found by the tail of its path"))
-    return Picture(printable(first.name), first.place.path if first.place else None, *size)
+    claimed = next((one.image_sha256 for one in group if one.image_sha256), None)
+    return Picture(printable(first.name), first.place.path if first.place else None, *size, claimed)
 
 
 def _size_of_file(entry: _Entry, problems: list[str]) -> Size | None:

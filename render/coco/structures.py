@@ -15,12 +15,16 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of the set. path: None when its file is not there.  width, height: px, as the file states."""
+    """One image of the set. path: None when its file is not there.  width, height: px, as the file states.
+
+    image_sha256: the id that al-loop has given the image, in a file that it has written.
+    """
 
     name: str
     path: Path | None
     width: int
     height: int
+    image_sha256: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,12 +25,13 @@ from al_loop.config import CycleConfig
 from al_loop.console import Silent
 from al_loop.detector import spread
 from al_loop.errors import ClusterError
-from al_loop.ingest import add_images, add_validation
+from al_loop.ingest import add_images
 from al_loop.picks import pick
 from al_loop.pretrain import import_checkpoint
 from al_loop.samples import ImageFile
 from al_loop.scoring import score_pool
 from al_loop.shards import ScoredImages, ShardStore
+from al_loop.validation_sets import add_validation
 from al_loop.workspace import Workspace, init_workspace, open_workspace
 
 pytestmark = pytest.mark.train

@@ -25,7 +25,6 @@ from al_loop.config import (
 from al_loop.console import Silent
 from al_loop.cycle import CycleResult
 from al_loop.errors import ModelError
-from al_loop.ingest import add_validation
 from al_loop.library import boxes_to_json
 from al_loop.metrics import Metrics
 from al_loop.monitor import audit, triggers, windows
@@ -35,6 +34,7 @@ from al_loop.monitor.look import Look, look, to_json
 from al_loop.monitor.signals import level
 from al_loop.monitor.triggers import Verdict
 from al_loop.monitor.windows import open_alarm, windows_of
+from al_loop.validation_sets import add_validation
 from al_loop.workspace import Workspace
 
 QUICK = DriftTrigger(reference=200)

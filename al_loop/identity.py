@@ -1,0 +1,151 @@
+"""Which image of the workspace a file shows: by its bytes, or by its pixels, however they are stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from al_loop.errors import DataError
+from al_loop.library import images_by_id
+from al_loop.objects import contents
+from al_loop.pictures import decode_picture
+from al_loop.samples import ImageFile
+from al_loop.workspace import Workspace
+
+Size = tuple[int, int]  # width, height in px
+Progress = Callable[..., None]
+
+_CHUNK = 256  # images whose hashes are noted together: a killed run decodes at most so many again
+_DECODED = 8  # pictures at a time, at most: each may have 100 million pixels
+_FETCHED = 16  # objects at a time
+
+
+def rgb_sha256(picture: NDArray[np.uint8]) -> str:
+    """Return a hash of an (h, w, 3) uint8 RGB picture: its size and every pixel."""
+    height, width = picture.shape[:2]
+    digest = hashlib.sha256(f"{width}x{height} RGB\n".encode())
+    digest.update(np.ascontiguousarray(picture).data)
+    return digest.hexdigest()
+
+
+def pixels_sha256(data: bytes) -> str | None:
+    """Return `rgb_sha256` of a stored picture as a model sees it; None where it cannot be decoded."""
+    try:
+        picture = decode_picture(data, turn=False).pixels  # stored pictures are upright
+    except DataError:
+        return None
+    return rgb_sha256(picture[..., ::-1])
+
+
+def same_bytes(workspace: Workspace, identity: str, stored: str) -> str | None:
+    """Return the id of the image that is known by these bytes, or None.
+
+    identity, stored: SHA-256 of a file as it came in, and as it would be stored. Either may be the file of a known image
+    as it came in or as it is stored: `pool export` names stored files.
+    """
+    row = workspace.store.row(
+        "SELECT id FROM images WHERE id IN (?, ?) UNION ALL "
+        "SELECT id FROM images WHERE stored_sha256 IN (?, ?) AND stored_sha256 != id LIMIT 1",
+        *(identity, stored, identity, stored),
+    )
+    return None if row is None else str(row["id"])
+
+
+def judged_sizes(workspace: Workspace) -> set[Size]:
+    """Return the sizes of the images that models are judged on."""
+    rows = workspace.store.rows("SELECT DISTINCT width, height FROM images WHERE role = 'validation'")
+    return {(row["width"], row["height"]) for row in rows}
+
+
+def same_pixels(
+    workspace: Workspace, hashes: Collection[str], *, judged: bool = False
+) -> dict[str, list[str]]:
+    """Return the images that have pixels of these hashes, by hash; those of judged sets first.
+
+    Finds what `hash_known` has hashed.  judged: only images that models are judged on.
+    """
+    rows = workspace.store.rows(
+        "SELECT DISTINCT p.sha256, p.image_id, i.role FROM json_each(?) h CROSS JOIN pixels p ON p.sha256 = h.value "
+        "JOIN images i ON i.id = p.image_id WHERE i.role = 'validation' OR NOT ? "
+        "ORDER BY i.role != 'validation', p.image_id",
+        json.dumps(sorted(hashes)),
+        judged,
+    )
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row["sha256"], []).append(row["image_id"])
+    return found
+
+
+def hash_known(
+    workspace: Workspace,
+    sizes: Collection[Size],
+    on_progress: Progress | None = None,
+    *,
+    judged: bool = False,
+) -> list[str]:
+    """Hash the pixels of all images of these sizes that were not hashed yet; return those that cannot be read, and why.
+
+    judged: only images that models are judged on. Each image is decoded once in the life of a workspace.
+    """
+    rows = workspace.store.rows(
+        "SELECT i.id FROM json_each(?) s CROSS JOIN images i ON i.width = s.value ->> 0 AND i.height = s.value ->> 1 "
+        "WHERE (i.role = 'validation' OR NOT ?) "
+        "AND NOT EXISTS (SELECT 1 FROM pixels p WHERE p.image_id = i.id AND p.source = 'stored')",
+        json.dumps(sorted(sizes)),
+        judged,
+    )
+    ids = [row["id"] for row in rows]
+    unread: list[str] = []
+    with ThreadPoolExecutor(threads()) as crew:
+        for start in range(0, len(ids), _CHUNK):
+            images = images_by_id(workspace, ids[start : start + _CHUNK])
+            hashes = list(crew.map(_hashed, images))
+            note_pixels(
+                workspace,
+                [(i.id, "stored", found[0]) for i, found in zip(images, hashes, strict=True) if found[0]],
+            )
+            unread += [
+                f"{image.id[:12]} {problem}"
+                for image, (_, problem) in zip(images, hashes, strict=True)
+                if problem
+            ]
+            if on_progress:
+                on_progress(start + len(images), len(ids), "comparing with known images")
+    return unread
+
+
+def note_pixels(workspace: Workspace, rows: Sequence[tuple[str, str, str]]) -> None:
+    """Remember hashes of pixels: (image id, 'stored' or 'original', hash); within the caller's transaction, if any."""
+    workspace.store.connection.executemany("INSERT OR REPLACE INTO pixels VALUES (?, ?, ?)", rows)
+
+
+def hash_all(pictures: Sequence[bytes | Callable[[], bytes]]) -> list[str | None]:
+    """Return `pixels_sha256` of pictures, or of what reads them, several at a time."""
+    with ThreadPoolExecutor(threads()) as crew:
+        return list(crew.map(lambda one: pixels_sha256(one if isinstance(one, bytes) else one()), pictures))
+
+
+def _hashed(image: ImageFile) -> tuple[str | None, str]:
+    """Return the hash of an image's pixels, or None and why there is none."""
+    try:
+        data = (
+            contents(image) if image.url is not None and not image.path.is_file() else image.path.read_bytes()
+        )
+    except OSError as error:
+        return None, f"cannot be read ({error.strerror})"
+    except DataError as error:
+        return None, str(error)
+    found = pixels_sha256(data)
+    return found, "" if found else "cannot be decoded"
+
+
+def threads() -> int:
+    """Return how many pictures to decode at a time."""
+    return min(os.cpu_count() or 1, _DECODED)
