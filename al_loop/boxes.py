@@ -65,8 +65,20 @@ class Boxes:
 
 def iou(first: FloatArray, second: FloatArray) -> FloatArray:
     """Return intersection over union of xyxy boxes (n, 4) and (m, 4), shape (n, m), in [0, 1]."""
+    shared = _shared(first, second)
+    return np.asarray(shared / np.maximum(_areas(first)[:, None] + _areas(second)[None] - shared, 1e-12))
+
+
+def covered(boxes: FloatArray, regions: FloatArray) -> FloatArray:
+    """Return the share of each box (n, 4) that lies in each region (m, 4), shape (n, m), in [0, 1]."""
+    return np.asarray(_shared(boxes, regions) / np.maximum(_areas(boxes)[:, None], 1e-12))
+
+
+def _shared(first: FloatArray, second: FloatArray) -> FloatArray:
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
-    return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-12))
+    return np.asarray(np.clip(high - low, 0, None).prod(axis=2))
+
+
+def _areas(boxes: FloatArray) -> FloatArray:
+    return np.asarray((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))

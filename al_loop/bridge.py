@@ -257,7 +257,8 @@ def _remember(workspace: Workspace, cycle: int, task: PulledTask) -> None:
     )
     if task.state in (TaskState.LABELLED, TaskState.EMPTY, TaskState.SKIPPED):
         workspace.store.execute(
-            "INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             task.image_id,
             str(task.state),
             boxes_to_json(task.boxes or Boxes()),

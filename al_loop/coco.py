@@ -16,7 +16,7 @@ from al_loop.errors import DataError
 from al_loop.files import write_json
 from al_loop.outlines import area
 from al_loop.samples import LabelledImage
-from render.coco import LabelledSet, Picture, Problem, summarise
+from render.coco import LabelledSet, Picture, Problem, listed, summarise
 from render.coco import read_coco as read_all
 from render.errors import DatasetError
 
@@ -97,14 +97,6 @@ def missing_classes(images: Sequence[CocoImage], classes: Sequence[str]) -> list
     return [name for i, name in enumerate(classes) if i not in seen]
 
 
-def listed(problems: Sequence[str], source: Path | str) -> str:
-    """Return "N problems in SOURCE:" and the summary, as it stands before a result or an error; "" for none."""
-    if not problems:
-        return ""
-    name = source.name if isinstance(source, Path) else source
-    return f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {name}:{summarise(problems)}\n"
-
-
 def _by_picture(image: IntArray, count: int) -> list[IntArray]:
     """Positions of the rows of each picture, in their order."""
     order = np.argsort(image, kind="stable")
@@ -154,27 +146,28 @@ def write_coco(
     classes: Sequence[str],
     names: Mapping[str, str] | None = None,
 ) -> None:
-    """Write images, boxes and outlines, whole or not at all; ids count from 1.
+    """Write images, boxes with their outlines, and ignore regions (iscrowd 1), whole or not at all; ids count from 1.
 
     names: what the file is to call each image, by its id; without, it is found by its absolute path, as by a trainer.
     """
     annotations: list[dict[str, Any]] = []
     for number, item in enumerate(labelled, start=1):
-        outlines = item.boxes.outlines or (None,) * len(item.boxes)
-        rows = zip(item.boxes.xyxy.tolist(), item.boxes.labels.tolist(), outlines, strict=True)
-        for (x1, y1, x2, y2), label, outline in rows:
-            drawn = {} if outline is None else {"segmentation": outline}
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": label + 1,
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": (x2 - x1) * (y2 - y1) if outline is None else area(outline),
-                    "iscrowd": 0,
-                    **drawn,
-                }
-            )
+        for crowd, boxes in enumerate((item.boxes, item.ignored)):
+            outlines = boxes.outlines or (None,) * len(boxes)
+            rows = zip(boxes.xyxy.tolist(), boxes.labels.tolist(), outlines, strict=True)
+            for (x1, y1, x2, y2), label, outline in rows:
+                drawn = {} if outline is None else {"segmentation": outline}
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": number,
+                        "category_id": label + 1,
+                        "bbox": [x1, y1, x2 - x1, y2 - y1],
+                        "area": (x2 - x1) * (y2 - y1) if outline is None else area(outline),
+                        "iscrowd": crowd,
+                        **drawn,
+                    }
+                )
     images = [
         {
             "id": number,

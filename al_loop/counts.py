@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from al_loop.boxes import Boxes, iou
+from al_loop.boxes import Boxes, covered, iou
 from al_loop.samples import LabelledImage
 
 #: Overlap that makes a box the same thing, and score from which a box is meant.
@@ -19,7 +19,7 @@ class Counts:
     """Boxes of a labelled set, each true box and each predicted one in exactly one of these.
 
     right: found with its class.  misclassified: found, with another class.  missed: not found.  false: a prediction
-    where nothing is.  images_right: share of images without any of the last three.
+    where nothing is, and no ignore region.  images_right: share of images without any of the last three.
     """
 
     right: int
@@ -48,7 +48,7 @@ def count(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes]) -> Cou
     """
     right = misclassified = missed = false = whole = 0
     for item in truth:
-        found = predicted.get(item.image.id, Boxes())
+        found = _outside(item, predicted.get(item.image.id, Boxes()))
         pairs, spare = _matched(item.boxes, found)
         same = sum(item.boxes.labels[i] == found.labels[j] for i, j in pairs)
         lost = len(item.boxes) - len(pairs)
@@ -69,7 +69,7 @@ def count_r2(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes]) -> 
     true = np.array([len(item.boxes) for item in judged], dtype=np.float64)
     if len(judged) < 3 or np.ptp(true) == 0:
         return None
-    scores = [predicted[item.image.id].scores for item in judged]
+    scores = [_outside(item, predicted[item.image.id]).scores for item in judged]
     found = np.array([0.0 if s is None else float(s.sum()) for s in scores])
     if np.ptp(found) == 0:
         return 0.0
@@ -79,6 +79,16 @@ def count_r2(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes]) -> 
 def all_right(item: LabelledImage, found: Boxes) -> bool:
     """Whether every box of an image is found with its class, and nothing else is."""
     return count([item], {item.image.id: found}).images_right == 1
+
+
+def _outside(item: LabelledImage, found: Boxes) -> Boxes:
+    """Predictions without those that lie in an ignore region, half of each or more, and are no true box's."""
+    if not len(item.ignored) or not len(found):
+        return found
+    inside = covered(found.xyxy, item.ignored.xyxy).max(axis=1) >= IOU
+    true = iou(found.xyxy, item.boxes.xyxy).max(axis=1, initial=0.0) >= IOU
+    kept = true | ~inside
+    return Boxes(found.xyxy[kept], found.labels[kept], None if found.scores is None else found.scores[kept])
 
 
 def _matched(truth: Boxes, found: Boxes) -> tuple[list[tuple[int, int]], int]:

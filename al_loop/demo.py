@@ -20,7 +20,7 @@ import click
 
 from al_loop import library, models
 from al_loop.boxes import Boxes
-from al_loop.coco import read_coco, summarise
+from al_loop.coco import listed, read_coco
 from al_loop.config import FILE_NAME
 from al_loop.console import Terminal, say
 from al_loop.cycle import run_cycle
@@ -127,7 +127,11 @@ def _photographs(workspace: Workspace, photos: Path | None, sizes: Sizes, tell: 
     hidden = read_coco(folder / "pool.json", CLASSES)
     report = add_images(workspace, [image.path for image in hidden.images])
     if not report.added and not report.duplicates:
-        raise DataError(f"no usable photograph in {folder / 'pool.json'}{summarise(hidden.problems)}")
+        raise DataError(
+            f"{listed(hidden.problems, 'pool.json')}no usable photograph in {folder / 'pool.json'}"
+        )
+    if hidden.problems:
+        tell.line(listed(hidden.problems, "pool.json").rstrip())
     add_validation(workspace, folder / "val.json")
     tell.line(
         f"{library.pool_size(workspace)} images in the pool, "

@@ -87,7 +87,7 @@ def _readable(coco: Path, on_problems: Callable[[str], None] | None) -> tuple[di
         found = parse_coco(coco, data)
     except DatasetError as error:
         raise DataError(str(error)) from None
-    problems = listed(found.problems, coco)
+    problems = listed(found.problems, coco.name)
     paths = [picture.path for picture in found.pictures if picture.path is not None]
     if not paths:
         raise DataError(

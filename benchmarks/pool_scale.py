@@ -69,7 +69,8 @@ def fill(workspace: Workspace, n: int, width: int) -> tuple[float, float]:
             ),
         )
         store.connection.executemany(
-            "INSERT INTO labels VALUES (?, 'labelled', '[[1, 1, 9, 9, 0]]', 0, NULL, 9.0, ?, NULL)",
+            "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+            "VALUES (?, 'labelled', '[[1, 1, 9, 9, 0]]', 0, NULL, 9.0, ?, NULL)",
             ((image_id(number), now()) for number in range(LABELLED)),
         )
     rows = time.perf_counter() - began
@@ -78,7 +79,8 @@ def fill(workspace: Workspace, n: int, width: int) -> tuple[float, float]:
         "INSERT INTO images VALUES (?, 'images/val.jpg', ?, 640, 360, 'val.jpg', 'validation', ?, ?)",
         *(validation, validation, now(), n + 1),
     )
-    store.execute("INSERT INTO labels VALUES (?, 'labelled', '[[1, 1, 9, 9, 0]]', NULL, NULL, NULL, ?, NULL)",
+    store.execute("INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+        "VALUES (?, 'labelled', '[[1, 1, 9, 9, 0]]', NULL, NULL, NULL, ?, NULL)",
                   validation, now())  # fmt: skip
     store.execute("INSERT INTO sets VALUES ('validation', ?)", validation)
     models.promote(workspace, models.register_model(workspace, "m0", "pretrain", "0" * 64, None, None), "")

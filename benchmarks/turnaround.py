@@ -100,7 +100,8 @@ def answer_at_once(truth: dict[str, Any]) -> None:
             ]
             workspace.store.execute("UPDATE picks SET state = 'labelled' WHERE image_id = ?", row["image_id"])
             workspace.store.execute(
-                "INSERT OR REPLACE INTO labels VALUES (?, 'labelled', ?, ?, 'truth', 1.0, 'now', NULL)",
+                "INSERT OR REPLACE INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+        "VALUES (?, 'labelled', ?, ?, 'truth', 1.0, 'now', NULL)",
                 row["image_id"], json.dumps(boxes), number,
             )  # fmt: skip
         return bridge.Pulled({"labelled": len(rows)})

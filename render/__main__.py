@@ -159,7 +159,7 @@ def preview(
 
     to = out or Path(f"{source.resolve().stem}-preview.jpg")
     if source.is_dir() or source.suffix == ".json":
-        data = preview_dataset(source, to, images=images)
+        data = preview_dataset(source, to, images=images, on_warning=_warn)
     else:
         crew = Crew(python, threads)
         progress, warn = _Progress(), _warn
@@ -179,7 +179,7 @@ def stats(dataset: Path, against: Path | None, out: Path | None) -> None:
     """Say how DATASET (a folder or COCO file) looks: sizes, places, classes, light; and what differs most."""
     from render.stats import compare, table, write_report
 
-    report = compare(dataset, against)
+    report = compare(dataset, against, on_warning=_warn)
     click.echo(table(report))
     data, chart = write_report(report, out or (dataset if dataset.is_dir() else dataset.parent))
     click.echo(f"{data}\n{chart}")
@@ -188,7 +188,7 @@ def stats(dataset: Path, against: Path | None, out: Path | None) -> None:
 @main.command()
 @click.argument("dataset", type=_FILE)
 def validate(dataset: Path) -> None:
-    """Check every record, picture, hash, box and mask of DATASET; exit status 1 when anything is wrong."""
+    """Check every record, picture, hash, box and mask of DATASET, or a COCO file; exit status 1 when anything is wrong."""
     from render.validate import validate as check
 
     verdict = check(dataset)
@@ -267,7 +267,7 @@ def schema() -> None:
 
 
 def _warn(sentence: str) -> None:
-    click.echo(f"warning: {sentence}", err=True)
+    click.echo(f"warning: {sentence.rstrip()}", err=True)
 
 
 class _Progress:

@@ -90,13 +90,46 @@ def fill(outlines: tuple[Polygon, ...], height: int, width: int) -> Mask:
 
 
 def of_segmentation(segmentation: Any, height: int, width: int) -> Mask:
-    """The mask (h, w) of any COCO segmentation: polygons, or run lengths, compressed or not."""
+    """The mask (h, w) of any COCO segmentation: polygons, or run lengths, compressed or not.
+
+    Raises ValueError for run lengths that are none, or of more pixels; behind the last run nothing is set. pycocotools
+    would read and write beyond their memory.
+    """
     if isinstance(segmentation, list):
         return fill(tuple(map(tuple, segmentation)), height, width)
-    runs = segmentation
-    if isinstance(runs["counts"], list):
-        runs = coco.frPyObjects(runs, height, width)
-    return np.asarray(coco.decode(runs), np.bool_)
+    counts = segmentation["counts"]
+    runs = counts if isinstance(counts, list) else _runs(counts.encode("ascii"))
+    if (
+        list(segmentation["size"]) != [height, width]
+        or min(runs, default=0) < 0
+        or sum(runs) > height * width
+    ):
+        raise ValueError(f"expected run lengths of {height} x {width} pixels")
+    mask = np.zeros(height * width, np.bool_)
+    set_here = np.arange(len(runs)) % 2 == 1
+    mask[: sum(runs)] = np.repeat(set_here, runs)
+    return mask.reshape(width, height).T
+
+
+def _runs(counts: bytes) -> list[int]:
+    """COCO's compressed run lengths as numbers; ValueError for what is none.
+
+    Five bits a letter from "0" on, the sixth says that more follow; from the fourth run on the difference to the last
+    but one. Source: pycocotools, maskApi.c, rleToString.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for letter in counts:
+        bits = letter - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError(f"expected compressed run lengths, got the letter {chr(letter)!r}")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (1 << shift) if bits & 16 else 0
+            runs.append(value + runs[-2] if len(runs) > 2 else value)
+            value = shift = 0
+    return runs
 
 
 def colours(count: int) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from render.assets import load_assets
-from render.coco import LabelledSet, read_coco
+from render.coco import LabelledSet, listed, read_coco
 from render.dataset import Crew, located, render_images, scenes
 from render.distributions import Distribution, Scalar
 from render.errors import DatasetError
@@ -73,12 +73,21 @@ def preview_recipe(
         return data
 
 
-def preview_dataset(dataset: Path, to: Path, *, images: int = 12) -> LabelledSet:
-    """Draw images of a rendered dataset or COCO file, evenly spread, into the JPEG `to`."""
+def preview_dataset(
+    dataset: Path, to: Path, *, images: int = 12, on_warning: Callable[[str], None] | None = None
+) -> LabelledSet:
+    """Draw images of a rendered dataset or COCO file, evenly spread, into the JPEG `to`.
+
+    `on_warning(text)` is called with what could not be read; an error has it in its message.
+    """
     _check_target(to)
     data = read_coco(dataset)
     if not data.pictures:
-        raise DatasetError(f"{dataset}: expected images to draw, got none")
+        raise DatasetError(
+            f"{listed(data.problems, dataset.name)}{dataset}: expected images to draw, got none"
+        )
+    if data.problems and on_warning is not None:
+        on_warning(listed(data.problems, dataset.name))
     count = min(images, len(data.pictures))
     chosen = np.linspace(0, len(data.pictures) - 1, count).round().astype(int)
     cells = [Cell(data.pictures[i].name, int(i)) for i in chosen]

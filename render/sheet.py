@@ -147,7 +147,10 @@ def _draw_outline(canvas: _Canvas, segmentation: Any, picture: Picture, colour: 
         return
     import cv2
 
-    mask = masks.of_segmentation(segmentation, picture.height, picture.width)
+    try:
+        mask = masks.of_segmentation(segmentation, picture.height, picture.width)
+    except ValueError:  # of another tool, and not of this picture: its box is drawn
+        return
     larger = cv2.resize(mask.astype(np.uint8), (canvas.width, canvas.height), interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(larger, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     for contour in contours:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from render.coco import read_coco
+from render.coco import listed, read_coco
 from render.errors import DatasetError
 from render.measures import (
     Array,
@@ -78,17 +78,25 @@ class Report:
     side_px: int
 
 
-def compare(dataset: Path, against: Path | None = None) -> Report:
+def compare(
+    dataset: Path, against: Path | None = None, *, on_warning: Callable[[str], None] | None = None
+) -> Report:
     """Measure a dataset folder or COCO file; with `against`, also how far it is from that COCO file.
 
-    Raises DatasetError for what cannot be read or has no boxes.
+    `on_warning(text)` is called with what could not be read. Raises DatasetError for what cannot be read or has no
+    boxes, with the same in its message.
     """
-    sets = [read_coco(path) for path in (dataset, against) if path is not None]
-    for data, path in zip(sets, (dataset, against), strict=False):
+    paths = [path for path in (dataset, against) if path is not None]
+    sets = [read_coco(path) for path in paths]
+    problems = [listed(data.problems, path.name) for data, path in zip(sets, paths, strict=True)]
+    for data, path in zip(sets, paths, strict=True):
         if not len(data.bbox):
             raise DatasetError(
-                f"{path}: expected boxes to measure, got none; render more images, or label some"
+                f"{''.join(problems)}{path}: expected boxes to measure, got none; render more images, or label some"
             )
+    for text in filter(None, problems):
+        if on_warning is not None:
+            on_warning(text)
     side = common_side(sets)
     measured = [measure(data, side) for data in sets]
     if len(measured) == 1:

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from render import masks
 from render.categories import categories
+from render.coco import load_coco, parse_coco, read_coco
 from render.errors import DatasetError
 from render.formats import coco
 from render.labels import Annotation
@@ -35,7 +36,10 @@ class Verdict:
 
 
 def validate(dataset: Path) -> Verdict:
-    """Check every file of a dataset; raises DatasetError when the folder holds none."""
+    """Check every file of a dataset, or what can be read of a COCO file; raises DatasetError when it is neither."""
+    if dataset.is_file():
+        found = read_coco(dataset)
+        return Verdict(len(found.pictures), len(found.bbox), 0, 0, found.problems)
     identity = read_identity(dataset)
     names = frozenset(categories(identity.recipe))
     numbers, problems = _numbered(dataset)
@@ -155,14 +159,18 @@ def _check_files(dataset: Path, records: list[Record]) -> Iterator[str]:
 
 def _check_coco(dataset: Path, records: list[Record], recipe: Recipe) -> Iterator[str]:
     """annotations.json is what the records give when they are merged."""
-    try:
-        stored = msgspec.json.decode((dataset / "annotations.json").read_bytes())
-        images = {image["id"]: image for image in stored["images"]}
-        labels = _by_image(stored)
-    except FileNotFoundError:
+    file = dataset / "annotations.json"
+    if not file.exists():
         yield "annotations.json is missing; run make again"
         return
-    except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
+    try:
+        stored = load_coco(file)
+        found = parse_coco(file, stored).problems
+        # That a picture is missing is said of its record.
+        yield from (f"annotations.json: {problem}" for problem in found if "no such file" not in problem)
+        images = {image["id"]: image for image in stored["images"]}
+        labels = _by_image(stored)
+    except (DatasetError, KeyError, TypeError, AttributeError) as error:
         yield f"annotations.json is no COCO file ({type(error).__name__}: {error}); run make again"
         return
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def test_crowds_are_regions_to_ignore_and_no_objects(tmp_path: Path, key: str, f
 def test_problems_of_one_kind_are_counted_together(tmp_path: Path) -> None:
     found = read_coco(written(tmp_path, edited(lambda d: d["categories"][0].update(name="Bolt"))), CLASSES)
     assert boxes(found) == {"a.png": A[1:], "b.png": B[1:]}
-    assert listed(found.problems, tmp_path / "coco.json").splitlines() == [
+    assert listed(found.problems, "coco.json").splitlines() == [
         "2 problems in coco.json:",
         "  2 × category 'Bolt' is none of bolt, nut; did you mean 'bolt'? Rename it in the file or in the workspace",
         "      annotation number 1 of a.png",
@@ -132,3 +133,361 @@ def test_problems_of_one_kind_are_counted_together(tmp_path: Path) -> None:
     ]
     with pytest.raises(DataError, match="no such file"):
         read_coco(tmp_path / "none.json", CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("bbox", "says"),
+    [
+        (["a", 2, 3, 4], "must be four finite numbers [x, y, width, height], got ['a', 2, 3, 4]"),
+        (None, "must be four finite numbers [x, y, width, height], got None"),
+        ([[1, 2, 3, 4]], "must be four finite numbers"),
+        ([1, 2, 3], "must be four finite numbers"),
+        ([1, 2, 3, 4, 5], "must be four finite numbers"),
+        ({"x": 1}, "must be four finite numbers"),
+        ([1, 2, True, 4], "must be four finite numbers"),
+        ([1, 2, float("nan"), 4], "must be four finite numbers"),
+        ([1, 2, float("inf"), 4], "must be four finite numbers"),
+        ([10**400, 2, 3, 4], "must be four finite numbers"),
+        ([10, 10, 0, 5], "has no area"),
+        ([10, 10, 5, -5], "has no area"),
+        ([97, 10, 5, 5], "lies outside the 96x64 image"),
+        ([0.1, 0.2, 0.3, 0.4], "is in fractions of the 96x64 image: expected px"),
+    ],
+)
+def test_a_box_that_is_none_is_named_and_the_rest_stays(tmp_path: Path, bbox: object, says: str) -> None:
+    found = read_coco(written(tmp_path, edited(lambda d: d["annotations"][0].update(bbox=bbox))), CLASSES)
+    assert boxes(found) == {"a.png": A[1:], "b.png": B}
+    assert len(found.problems) == 1
+    assert found.problems[0].startswith("annotation 1 of a.png: ")
+    assert says in found.problems[0]
+
+
+def test_numbers_that_are_written_as_text_are_numbers(tmp_path: Path) -> None:
+    data = coco()
+    data["annotations"][0]["bbox"] = ["10", "1e1", " 22.0", "12"]
+    data["images"][0] |= {"width": "96", "height": 64.0}
+    found = read_coco(written(tmp_path, data), CLASSES)
+    assert (boxes(found), found.problems) == ({"a.png": A, "b.png": B}, [])
+
+
+def test_an_image_whose_annotations_were_all_refused_is_not_empty(tmp_path: Path) -> None:
+    data = coco()
+    for annotation in data["annotations"][:2]:
+        annotation["bbox"] = None
+    found = read_coco(written(tmp_path, data), CLASSES)
+    assert boxes(found) == {"b.png": B}
+    assert found.problems[-1] == "image 'a.png': none of its annotations can be used: left out"
+    data["annotations"] = data["annotations"][2:]
+    assert boxes(read_coco(written(tmp_path, data), CLASSES)) == {"a.png": [], "b.png": B}
+
+
+def test_an_image_with_none_of_our_classes_is_left_out(tmp_path: Path) -> None:
+    data = edited(lambda d: d["categories"].append({"id": 3, "name": "washer"}))
+    for annotation in data["annotations"][:2]:
+        annotation["category_id"] = 3
+    found = read_coco(written(tmp_path, data), CLASSES)
+    assert boxes(found) == {"b.png": B}
+    assert found.problems == [
+        "annotation number 1 of a.png: category 'washer' is none of bolt, nut",
+        "annotation number 2 of a.png: category 'washer' is none of bolt, nut",
+        "image 'a.png': has boxes, but none of bolt, nut: left out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("Bolt", "bolt"),
+        (" bolt ", "bolt"),
+        ("bolts", "bolt"),
+        ("NUT", "nut"),
+        ("screw", ""),
+    ],
+)
+def test_a_near_miss_is_offered_and_never_taken(tmp_path: Path, name: str, near: str) -> None:
+    data = edited(lambda d: d["categories"].append({"id": 3, "name": name}))
+    data["annotations"][0]["category_id"] = 3
+    found = read_coco(written(tmp_path, data), CLASSES)
+    assert boxes(found)["a.png"] == A[1:]
+    assert ["did you mean" in problem for problem in found.problems] == [bool(near)]
+    assert not near or f"did you mean {near!r}?" in found.problems[0]
+
+
+def test_the_form_of_an_accent_is_a_near_miss(tmp_path: Path) -> None:
+    """NFD in the file, NFC in the workspace: they look alike and are not the same."""
+    data = edited(lambda d: d["categories"][0].update(name="e\u0301crou"))
+    found = read_coco(written(tmp_path, data), ("\u00e9crou", "nut"))
+    assert boxes(found)["a.png"] == A[1:]
+    assert "did you mean '\u00e9crou'?" in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("rotation", "hull"),
+    [
+        (0, [10, 10, 32, 22]),
+        (180.0, [10, 10, 32, 22]),
+        # 22x12 about (21, 16): 12x22.
+        (90, [15, 5, 27, 27]),
+        (-270, [15, 5, 27, 27]),
+        # By 30 degrees: width 22 cos + 12 sin = 25.0526, height 22 sin + 12 cos = 21.3923.
+        (30, [21 - 12.526279, 16 - 10.696152, 21 + 12.526279, 16 + 10.696152]),
+        ("330", [21 - 12.526279, 16 - 10.696152, 21 + 12.526279, 16 + 10.696152]),
+    ],
+)
+def test_rotated_boxes_become_the_upright_box_around_them(
+    tmp_path: Path, rotation: object, hull: list[float]
+) -> None:
+    attributes = {"occluded": False, "rotation": rotation}
+    data = edited(lambda d: d["annotations"][0].update(attributes=attributes))
+    found = read_coco(written(tmp_path, data), CLASSES)
+    assert boxes(found)["a.png"][0] == pytest.approx(hull, abs=1e-5)
+    assert len(found.problems) == (rotation not in (0, 180.0))
+
+
+def test_corners_instead_of_width_and_height_are_refused_where_all_are(tmp_path: Path) -> None:
+    data = coco()
+    for annotation, xyxy in zip(data["annotations"], A + B, strict=True):
+        annotation["bbox"] = xyxy
+    found = read_coco(written(tmp_path, data), CLASSES)
+    assert found.images == []
+    assert found.problems[0] == (
+        "all annotations: the 4 boxes fit as corners [x1, y1, x2, y2], and 3 stick out as [x, y, width, height]: "
+        "left out. Write width and height, as COCO has them"
+    )
+    # One box alone may be large: it is clipped, and what it may be is said.
+    data = edited(lambda d: d["annotations"][1].update(bbox=A[1]))
+    found = read_coco(written(tmp_path, data), CLASSES)
+    assert boxes(found)["a.png"][1] == [60, 20, 96, 62]
+    assert found.problems[0].endswith("clipped; as corners [x1, y1, x2, y2] it would fit")
+
+
+@pytest.mark.parametrize("bad", [[1], {"a": 1}, None, True, "", 1.5])
+def test_ids_that_are_none_leave_out_what_they_belong_to(tmp_path: Path, bad: object) -> None:
+    found = read_coco(written(tmp_path, edited(lambda d: d["images"][0].update(id=bad))), CLASSES)
+    assert boxes(found) == {"b.png": B}
+    found = read_coco(written(tmp_path, edited(lambda d: d["annotations"][0].update(image_id=bad))), CLASSES)
+    assert boxes(found) == {"a.png": A[1:], "b.png": B}
+    found = read_coco(
+        written(tmp_path, edited(lambda d: d["annotations"][0].update(category_id=bad))), CLASSES
+    )
+    assert boxes(found) == {"a.png": A[1:], "b.png": B}
+    found = read_coco(written(tmp_path, edited(lambda d: d["categories"][0].update(id=bad))), CLASSES)
+    assert boxes(found) == {"a.png": A[1:], "b.png": B[1:]}
+
+
+@pytest.mark.parametrize("other", ["1", 1.0, "1.0"])
+def test_ids_of_another_type_are_matched_and_named(tmp_path: Path, other: object) -> None:
+    found = read_coco(
+        written(tmp_path, edited(lambda d: d["annotations"][0].update(image_id=other))), CLASSES
+    )
+    assert boxes(found) == {"a.png": A, "b.png": B}
+    assert found.problems == [
+        "annotation 1 of a.png: image_id and the image's id are written otherwise (1, 1.0, '1'): matched"
+    ]
+
+
+def test_categories_with_one_id_or_one_name(tmp_path: Path) -> None:
+    same_name = edited(lambda d: d["categories"].append({"id": 7, "name": "bolt"}))
+    same_name["annotations"][0]["category_id"] = 7
+    found = read_coco(written(tmp_path, same_name), CLASSES)
+    assert boxes(found) == {"a.png": A, "b.png": B}
+    assert found.problems == ["category 'bolt': has the ids 1 and 7: joined"]
+    same_id = edited(lambda d: d["categories"].append({"id": 1, "name": "washer"}))
+    found = read_coco(written(tmp_path, same_id), CLASSES)
+    assert boxes(found) == {"a.png": A[1:], "b.png": B[1:]}
+    assert (
+        found.problems[0] == "category 'washer': id 1 is that of 'bolt' too: the boxes of both are left out"
+    )
+    no_text = edited(lambda d: d["categories"][0].update(name=5))
+    assert boxes(read_coco(written(tmp_path, no_text), CLASSES)) == {"a.png": A[1:], "b.png": B[1:]}
+
+
+@pytest.mark.parametrize("width", [None, 0, "absent"])
+def test_a_missing_size_is_that_of_the_file(tmp_path: Path, width: object) -> None:
+    data = coco()
+    if width == "absent":
+        del data["images"][0]["width"]
+    else:
+        data["images"][0]["width"] = width
+    found = read_coco(written(tmp_path, data), CLASSES)
+    assert [(image.width, image.height) for image in found.images] == [(96, 64)] * 2
+    assert found.problems == ["image 'a.png': states no size: 96x64 px, as its file has, are taken"]
+
+
+@pytest.mark.parametrize("width", [-96, 96.5, "wide", True, float("nan"), [96], 10**30])
+def test_a_size_that_is_none_leaves_out_that_image_alone(tmp_path: Path, width: object) -> None:
+    found = read_coco(written(tmp_path, edited(lambda d: d["images"][0].update(width=width))), CLASSES)
+    assert boxes(found) == {"b.png": B}
+    assert "width and height must be whole numbers of px above 0" in found.problems[0]
+
+
+def test_a_missing_size_of_a_turned_or_damaged_file_is_not_guessed(tmp_path: Path) -> None:
+    from PIL import Image
+
+    data = coco()
+    data["images"] = [{"id": i, "file_name": name} for i, name in ((1, "a.jpg"), (2, "b.png"), (3, "c.png"))]
+    path = written(tmp_path, data)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    draw(96, 64, []).save(tmp_path / "a.jpg", exif=exif)
+    (tmp_path / "c.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    found = read_coco(path, CLASSES)
+    assert boxes(found) == {"b.png": B}
+    assert found.problems[0].startswith("image 'a.jpg': states no size, and an EXIF tag turns its file")
+    assert "image 'c.png': states no size, and its file's cannot be read" in found.problems[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "found_as"),
+    [
+        ("C:\\data\\line 3\\a.png", "images/a.png", "images/a.png"),
+        ("images\\a.png", "images/a.png", "images/a.png"),
+        ("/home/someone/export/images/a.png", "images/a.png", "images/a.png"),
+        ("file:///D:/export/a.png", "a.png", "a.png"),
+        ("https://host/bucket/a%20b.png?token=1", "a b.png", "a b.png"),
+        ("s3://bucket/day/a.png", "day/a.png", "day/a.png"),
+        ("a.png", "deep/below/a.png", "deep/below/a.png"),
+        ("caf\u0065\u0301.png", "caf\u00e9.png", "caf\u00e9.png"),
+        ("A.PNG", "images/a.png", "images/a.png"),
+    ],
+)
+def test_files_are_found_by_the_tail_of_their_path(
+    tmp_path: Path, name: str, there: str, found_as: str
+) -> None:
+    data = edited(lambda d: d["images"][0].update(file_name=name))
+    found = read_coco(written(tmp_path, data, there, "b.png"), CLASSES)
+    assert boxes(found) == {Path(there).name: A, "b.png": B}
+    assert found.problems[0].endswith(f": found as {found_as}")
+
+
+@pytest.mark.parametrize(
+    ("there", "file"),
+    [
+        ("images/a.png", "annotations/instances_default.json"),
+        ("images/default/a.png", "annotations/instances_default.json"),
+        ("images/Train/a.png", "annotations/instances_Train.json"),
+        ("val2017/a.png", "annotations/instances_val2017.json"),
+    ],
+)
+def test_the_folders_of_cvat_and_coco(tmp_path: Path, there: str, file: str) -> None:
+    """Of two subsets that have a picture of one name, the file's own counts."""
+    other = "images/other/a.png" if "/default/" in there or "Train" in there else "val2014/b2.png"
+    found = read_coco(
+        written(tmp_path, coco(), there, there.replace("a.png", "b.png"), other, file=file), CLASSES
+    )
+    assert boxes(found) == {"a.png": A, "b.png": B}
+    assert f"'a.png': found as ../{there}" in summarise(found.problems) or found.problems[0].endswith(there)
+
+
+def test_no_picture_is_taken_for_another(tmp_path: Path) -> None:
+    """What fits twice, what another entry names, and what lies in another folder."""
+    data = coco()
+    names = ("C:\\x\\a.png", "C:\\x\\b.png", "line-a/c.png", "day-1/d.png", "e.png")
+    data["images"] = [
+        {"id": number, "file_name": name, "width": 96, "height": 64}
+        for number, name in enumerate(names, start=1)
+    ] + [{"id": 9, "file_name": "other/b.png", "width": 96, "height": 64}]
+    path = written(
+        tmp_path, data, "images/a.png", "data/a.png", "other/b.png", "line-b/c.png", "e.png", "sub/e.png"
+    )
+    found = read_coco(path, CLASSES)
+    assert sorted(str(image.path.relative_to(tmp_path)) for image in found.images) == ["e.png", "other/b.png"]
+    assert (
+        "'C:\\\\x\\\\a.png': no such file, and more than one that fits: data/a.png and images/a.png"
+        in found.problems[0]
+    )
+    assert "line-a/c.png': no such file beside coco.json" in "\n".join(found.problems)
+
+
+def test_names_that_no_file_can_have(tmp_path: Path) -> None:
+    data = coco()
+    bad = ["x" * 300 + ".png", "nul\0.png", "..", "/", "\ud800.png", "a\nb.png", 5, None, "", ["a.png"]]
+    data["images"] += [
+        {"id": number, "file_name": name, "width": 96, "height": 64}
+        for number, name in enumerate(bad, start=10)
+    ]
+    data["images"] += [7, None, "a.png", {}]
+    found = read_coco(written(tmp_path, data), CLASSES)
+    assert boxes(found) == {"a.png": A, "b.png": B}
+    assert all(problem.isprintable() for problem in found.problems)
+    assert len(found.problems) == len(bad) + 4
+    assert max(map(len, found.problems)) <= 400
+
+
+def test_special_files_are_no_pictures(tmp_path: Path) -> None:
+    path = written(tmp_path, coco(), "b.png")
+    os.mkfifo(tmp_path / "a.png")
+    assert boxes(read_coco(path, CLASSES)) == {"b.png": B}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (json.dumps(coco()).encode() + b" trailing", "not valid JSON"),
+        (b'{"images": [], "annotations": "none", "categories": []}', "no list of annotations"),
+        (b'[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', "expected a COCO object, got a list"),
+        (b"null", "expected a COCO object, got a NoneType"),
+        (b'{"images": [], "annotations": [], "categories": [], "images": [1]}', "has images twice"),
+        ('{"images": "caf\u00e9"}'.encode("latin-1"), "neither UTF-8 nor UTF-16"),
+        (b'{"images": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b'{"images": [1, null, {"id": 1}], "annotations": [], "categories": []}', "not one of its 3 images"),
+    ],
+)
+def test_what_is_no_coco_file_is_one_error(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "coco.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        read_coco(path, CLASSES)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_any_unicode_is_read(tmp_path: Path, encoding: str) -> None:
+    path = written(tmp_path, {})
+    path.write_bytes(json.dumps(coco()).encode(encoding))
+    assert boxes(read_coco(path, CLASSES)) == {"a.png": A, "b.png": B}
+
+
+def test_one_number_of_thousands_of_digits_loses_its_own_box_only(tmp_path: Path) -> None:
+    path = written(tmp_path, coco())
+    path.write_text(path.read_text().replace("[10, 10, 22, 12]", f"[1{'0' * 5000}, 10, 22, 12]"))
+    found = read_coco(path, CLASSES)
+    assert boxes(found) == {"a.png": A[1:], "b.png": B}
+    assert len(found.problems) == 1
+
+
+def test_a_key_that_stands_there_twice_is_no_value(tmp_path: Path) -> None:
+    path = written(tmp_path, coco())
+    path.write_text(
+        path.read_text().replace('"bbox": [10, 10, 22, 12]', '"bbox": [1, 1, 2, 2], "bbox": [10, 10, 22, 12]')
+    )
+    found = read_coco(path, CLASSES)
+    assert boxes(found) == {"a.png": A[1:], "b.png": B}
+    assert found.problems == ["annotation 1 of a.png: has bbox twice, with different values"]
+
+
+def test_crowds_that_say_neither_yes_nor_no_are_refused(tmp_path: Path) -> None:
+    found = read_coco(written(tmp_path, edited(lambda d: d["annotations"][0].update(iscrowd=2))), CLASSES)
+    assert boxes(found) == {"a.png": A[1:], "b.png": B}
+    assert "iscrowd and ignore must be 0 or 1, got 2 and None" in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        "word",
+        5,
+        [[1, 2]],
+        [[1, 2, 3, 4, 5, "x"]],
+        [1, 2, 3, 4, 5, 6],
+        {"size": [10**9, 10**9], "counts": "04"},
+        {"a": 1},
+    ],
+)
+def test_an_outline_that_is_none_leaves_the_box(tmp_path: Path, segmentation: object) -> None:
+    data = edited(lambda d: d["annotations"][0].update(segmentation=segmentation))
+    path = written(tmp_path, data)
+    found = read_coco(path, CLASSES)
+    assert boxes(found) == {"a.png": A, "b.png": B}
+    assert found.problems[0].startswith("annotation 1 of a.png: its segmentation is left out, its box kept: ")

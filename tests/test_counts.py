@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from al_loop.boxes import Boxes
-from al_loop.counts import count, count_r2
+from al_loop.counts import all_right, count, count_r2
 from al_loop.samples import ImageFile, LabelledImage
 
 
@@ -72,3 +73,36 @@ def test_how_well_a_model_counts(make_boxes: Callable[..., Boxes]) -> None:
     # Fewer than three that were judged, or all alike: not known.
     assert count_r2(truth, predicted(0.2, 0.4)) is None
     assert count_r2([item(n, make_boxes(box)) for n in "abc"], predicted(0.2, 0.4, 0.8)) is None
+
+
+def test_boxes_in_ignore_regions_are_neither_right_nor_false(make_boxes: Callable[..., Boxes]) -> None:
+    image = ImageFile("a", Path("a"), 100, 100)
+    region = make_boxes((50, 0, 100, 50, 0))
+    truth = [LabelledImage(image, make_boxes((0, 0, 10, 10, 0), (60, 0, 70, 10, 1)), region)]
+    predicted = make_boxes(
+        (0, 0, 10, 10, 0, 0.9),  # right
+        (60, 0, 70, 10, 1, 0.9),  # right, though it lies in the region
+        (80, 20, 90, 30, 0, 0.9),  # in the region
+        (46, 20, 54, 30, 0, 0.9),  # half of it in the region
+        (44, 20, 54, 30, 0, 0.9),  # less than half of it: false
+    )
+    found = count(truth, {"a": predicted})
+    assert (found.right, found.misclassified, found.missed, found.false) == (2, 0, 0, 1)
+    assert not all_right(truth[0], predicted)
+    assert all_right(
+        truth[0], make_boxes((0, 0, 10, 10, 0, 0.9), (60, 0, 70, 10, 1, 0.9), (80, 20, 90, 30, 0, 0.9))
+    )
+
+
+def test_boxes_in_ignore_regions_do_not_count(make_boxes: Callable[..., Boxes]) -> None:
+    """1, 2 and 3 objects, found with certainty; in the first image five more in its region."""
+    rows = [(0.0, 20.0 * n, 10.0, 20.0 * n + 10, 0) for n in range(3)]
+    region = make_boxes((50, 0, 100, 100, 0))
+    images = [ImageFile(str(n), Path("x"), 100, 100) for n in range(3)]
+    truth = [LabelledImage(i, make_boxes(*rows[: n + 1]), region) for n, i in enumerate(images)]
+    predicted = {str(n): make_boxes(*((*row, 1.0) for row in rows[: n + 1])) for n in range(3)}
+    crowd = [(60.0, 10.0 * n, 70.0, 10.0 * n + 9, 0, 1.0) for n in range(5)]
+    predicted["0"] = make_boxes((*rows[0], 1.0), *crowd)
+    assert count_r2(truth, predicted) == pytest.approx(1.0)
+    # As objects, 6, 2 and 3 of them: that falls where 1, 2 and 3 rise.
+    assert count_r2([replace(t, ignored=Boxes()) for t in truth], predicted) == 0.0

@@ -17,6 +17,7 @@ from al_loop.cli import cli
 from al_loop.coco import read_coco
 from al_loop.errors import DataError
 from al_loop.labels import Exported, export_labels
+from al_loop.samples import total_boxes
 from al_loop.workspace import Workspace
 
 TRIANGLE = [[10.5, 10.25, 40.0, 10.25, 40.0, 30.125]]
@@ -38,7 +39,8 @@ def label(workspace: Workspace) -> dict[str, Boxes]:
     states = ("labelled", "labelled", "empty", "skipped")
     for state, (image, boxes) in zip(states, found.items(), strict=True):
         workspace.store.execute(
-            "INSERT INTO labels VALUES (?, ?, ?, 1, 'ann', 4.0, 'now', ?)",
+            "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+        "VALUES (?, ?, ?, 1, 'ann', 4.0, 'now', ?)",
             image, state, library.boxes_to_json(boxes), library.outlines_to_json(boxes),
         )  # fmt: skip
     return found
@@ -53,6 +55,30 @@ def test_the_database_keeps_outlines_and_trainings_do_without(filled: Workspace)
     assert all(item.boxes.outlines is None for item in plain)
     # Snapshots that cycles have kept, and their hashes, know nothing of outlines.
     assert library.labels_hash(plain) == library.labels_hash(library.labelled(filled, outlines=True))
+
+
+def test_ignore_regions_are_kept_apart_from_boxes(filled: Workspace) -> None:
+    label(filled)
+    before = library.labelled(filled)
+    named, snapshot = before[0].image.id, library.snapshot(before)
+    region = Boxes(np.array([[1.5, 2.0, 30.0, 40.0]]), np.array([1]))
+    filled.store.execute(
+        "INSERT INTO ignore_regions (image_id, boxes) VALUES (?, ?)", named, library.boxes_to_json(region)
+    )
+    after = library.labelled(filled)
+    assert after[0].ignored.xyxy.tolist() == region.xyxy.tolist()
+    assert all(not len(item.ignored) for item in after[1:])
+    assert total_boxes(after) == total_boxes(before) == 4
+    # Only the image that has one is put down otherwise: hashes of older snapshots stay.
+    assert library.snapshot(after)[1:] == snapshot[1:]
+    assert library.snapshot(after)[0] == [*snapshot[0], [[1.5, 2.0, 30.0, 40.0]], [1]]
+    again = library.from_snapshot(filled, library.snapshot(after))
+    assert library.snapshot(again) == library.snapshot(after)
+    export_labels(filled, filled.root / "labels.json")
+    back = read_coco(filled.root / "labels.json", filled.config.classes)
+    kept = {image.path.resolve().stem: image for image in back.images}[named]
+    assert kept.ignored.xyxy.tolist() == region.xyxy.tolist()
+    assert len(kept.boxes) == len(after[0].boxes)
 
 
 @pytest.mark.parametrize("where", ["labels.json", "../elsewhere/deep/labels.json"])

@@ -241,7 +241,9 @@ def test_leaving_a_project_keeps_what_people_answered_in_it(filled: Workspace) -
     for rank, (name, state) in enumerate(((first, "labelled"), (second, "pending"))):
         store.execute("INSERT INTO picks VALUES (1, ?, ?, 1.0, 'x', ?, ?, 0)", rank, name, f"1/{name}", state)
     store.execute(
-        "INSERT INTO labels VALUES (?, 'labelled', '[[0, 0, 9, 9, 1]]', 1, NULL, NULL, 'now', NULL)", first
+        "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+        "VALUES (?, 'labelled', '[[0, 0, 9, 9, 1]]', 1, NULL, NULL, 'now', NULL)",
+        first,
     )
     store.execute("INSERT INTO facts VALUES ('label_studio_project embedded', '7')")
     bridge.forget_project(filled, 1)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from al_loop.coco import read_coco
+from al_loop.coco import Problem, listed, read_coco
 from al_loop.errors import ConfigError, DataError
 from al_loop.ingest import load_upright
 from al_loop.samples import ImageFile, LabelledImage
@@ -51,7 +51,8 @@ def check_names(tests: Iterable[str], starts: Mapping[str, str]) -> None:
 def read_sets(pool: Path, validation: Path, tests: Mapping[str, Path], classes: Sequence[str]) -> Sets:
     """Read COCO files. An image of the pool that is also judged on leaves the pool.
 
-    Raises DataError when a set is empty or has no box, or the validation set lacks a class of the pool.
+    Raises DataError when a set is empty or has no box, or the validation set lacks a class of the pool; the message begins
+    with the problems of all files.
     """
     problems: list[str] = []
     learnt = _read(pool, classes, problems)
@@ -60,16 +61,16 @@ def read_sets(pool: Path, validation: Path, tests: Mapping[str, Path], classes: 
     for name, path in {"pool": pool, _VALIDATION: validation, **tests}.items():
         images = learnt if name == "pool" else judged[name]
         if not images:
-            raise DataError(f"{path} has no image that can be used as {name}{_first(problems)}")
+            raise DataError(f"{_said(problems)}{path} has no image that can be used as {name}")
         if not any(len(item.boxes) for item in images):
             raise DataError(
-                f"{path}: expected boxes of {', '.join(classes)} in the set {name}, got none that can be used"
-                f"{_first(problems)}. Add some, or correct the names of its categories"
+                f"{_said(problems)}{path}: expected boxes of {', '.join(classes)} in the set {name}, got none that can "
+                "be used. Add some, or correct the names of its categories"
             )
     absent = _absent(learnt, judged[_VALIDATION], classes)
     if absent:
         raise DataError(
-            f"{validation} has no box of {', '.join(absent)}, which {pool} has: their AP could not be known. "
+            f"{_said(problems)}{validation} has no box of {', '.join(absent)}, which {pool} has: their AP could not be known. "
             "Add examples to the validation set"
         )
     taken = {item.image.id for images in judged.values() for item in images}
@@ -79,13 +80,17 @@ def read_sets(pool: Path, validation: Path, tests: Mapping[str, Path], classes: 
             0, f"{len(learnt) - len(kept)} images of {pool.name} left out: models are judged on them"
         )
     if not kept:
-        raise DataError(f"nothing is left to pick from: models are judged on every image of {pool}")
+        raise DataError(
+            f"{_said(problems)}nothing is left to pick from: models are judged on every image of {pool}"
+        )
     return Sets(kept, judged.pop(_VALIDATION), judged, problems)
 
 
 def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[LabelledImage]:
     found = read_coco(path, classes)
-    problems += found.problems
+    problems += [
+        problem.of(path.name) if isinstance(problem, Problem) else problem for problem in found.problems
+    ]
     images: dict[str, LabelledImage] = {}
     for item in found.images:
         try:
@@ -99,10 +104,10 @@ def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[Label
                     "is turned by an EXIF tag, or of a format that is stored anew: save it upright"
                 )
         except DataError as error:
-            problems.append(f"{item.path.name}: {error}")
+            problems.append(Problem(f"{path.name}, image {item.path.name}", str(error)))
             continue
         image = ImageFile(upright.id, item.path, item.width, item.height)
-        images[image.id] = LabelledImage(image, item.boxes)
+        images[image.id] = LabelledImage(image, item.boxes, item.ignored)
     return sorted(images.values(), key=lambda one: one.image.id)
 
 
@@ -114,5 +119,5 @@ def _absent(
     return [name for index, name in enumerate(classes) if index in shown - known]
 
 
-def _first(problems: Sequence[str]) -> str:
-    return f"; the first problem: {problems[0]}" if problems else ""
+def _said(problems: Sequence[str]) -> str:
+    return listed(problems, "the benchmark's sets")

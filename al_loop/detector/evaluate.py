@@ -24,7 +24,10 @@ _IOU_50, _IOU_75, _ALL_AREAS, _MAX_100 = 0, 5, 0, 2
 def evaluate(
     truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes], classes: Sequence[str]
 ) -> Metrics:
-    """Return COCO's AP of the predicted boxes; an image that `predicted` lacks has no detections."""
+    """Return COCO's AP of the predicted boxes; an image that `predicted` lacks has no detections.
+
+    Boxes on ignore regions of their class are neither right nor false, as on COCO's crowds.
+    """
     precision = _precision(truth, predicted, classes)  # (IoU, recall, class, area, detections)
     everywhere = precision[:, :, :, _ALL_AREAS, _MAX_100]
     per_class = [_mean(everywhere[:, :, index]) for index in range(len(classes))]
@@ -114,10 +117,11 @@ def _dataset(truth: Sequence[LabelledImage], classes: Sequence[str]) -> dict[str
             "category_id": int(label),
             "bbox": _xywh(box),
             "area": float((box[2] - box[0]) * (box[3] - box[1])),
-            "iscrowd": 0,
+            "iscrowd": crowd,
         }
         for number, item in enumerate(truth)
-        for box, label in zip(item.boxes.xyxy, item.boxes.labels, strict=True)
+        for crowd, boxes in enumerate((item.boxes, item.ignored))
+        for box, label in zip(boxes.xyxy, boxes.labels, strict=True)
     ]
     for identity, annotation in enumerate(annotations, start=1):  # 0 means "unmatched" to COCOeval
         annotation["id"] = identity

@@ -62,12 +62,20 @@ def read_job(folder: Path) -> Job:
 
 
 def _row(item: LabelledImage) -> dict[str, Any]:
-    """Return an image and its boxes, without outlines: no training reads them."""
+    """Return an image, its boxes and its ignore regions, without outlines: no training reads them."""
     image = {**asdict(item.image), "path": str(item.image.path)}
-    return {"image": image, "xyxy": item.boxes.xyxy.tolist(), "labels": item.boxes.labels.tolist()}
+    return {"image": image, "boxes": _plain(item.boxes), "ignored": _plain(item.ignored)}
 
 
 def _labelled(row: dict[str, Any]) -> LabelledImage:
     image = ImageFile(**{**row["image"], "path": Path(row["image"]["path"])})
-    xyxy = np.asarray(row["xyxy"], dtype=np.float64).reshape(-1, 4)
-    return LabelledImage(image, Boxes(xyxy, np.asarray(row["labels"], dtype=np.int64)))
+    return LabelledImage(image, _boxes(row["boxes"]), _boxes(row["ignored"]))
+
+
+def _plain(boxes: Boxes) -> list[list[Any]]:
+    return [boxes.xyxy.tolist(), boxes.labels.tolist()]
+
+
+def _boxes(plain: list[list[Any]]) -> Boxes:
+    xyxy, labels = plain
+    return Boxes(np.asarray(xyxy, dtype=np.float64).reshape(-1, 4), np.asarray(labels, dtype=np.int64))

@@ -25,6 +25,7 @@ from torch import nn
 from al_loop.coco import write_coco
 from al_loop.detector import hooks, transforms
 from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weights, runner_checkpoints
+from al_loop.detector.ignoring import OpenRegions, ignore_regions
 from al_loop.detector.metric import ValidationAP
 from al_loop.detector.model_config import build_model
 from al_loop.detector.precision import laid_out, optimiser
@@ -35,7 +36,7 @@ from al_loop.errors import ModelError, TrainingError
 from al_loop.samples import LabelledImage
 
 # Importing them registers the transforms that the Runner's config names.
-_REGISTERED = (transforms.ReadPicture, transforms.FitInto, transforms.Augment)
+_REGISTERED = (transforms.ReadPicture, transforms.FitInto, transforms.Augment, OpenRegions)
 
 #: The best weights so far, in the folder of work files.
 BEST = "best.pth"
@@ -109,6 +110,7 @@ def train(
     if start is not None:
         load_into(model, start, "the model to start from")
     laid_out(model, settings)
+    ignore_regions(model)
     with (
         _on(settings.device),
         ClassQuality(model) as quality,
@@ -202,7 +204,7 @@ def _runner(
                     **dataset,
                     "ann_file": str(folder / "train.json"),
                     "filter_cfg": {"filter_empty_gt": False, "min_size": 1},
-                    "pipeline": [*load, augment, pack],
+                    "pipeline": [*load, augment, {"type": "OpenRegions"}, pack],
                 },
             },
         },

@@ -39,14 +39,17 @@ def measure(workspace: Workspace, newest: int) -> Audit:
     The whole prediction counts, not only the boxes that were good enough to be drawn for people.
     """
     rows = workspace.store.rows(
-        "SELECT p.image_id, c.number, c.model_id, c.settings, l.boxes, i.file, i.width, i.height "
+        "SELECT p.image_id, c.number, c.model_id, c.settings, l.boxes, r.boxes AS ignored, i.file, i.width, i.height "
         "FROM picks p JOIN cycles c ON c.number = p.cycle JOIN labels l ON l.image_id = p.image_id "
-        "JOIN images i ON i.id = p.image_id WHERE p.audit = 1 AND l.cycle = p.cycle "
-        "AND l.status IN ('labelled', 'empty') ORDER BY p.cycle DESC, p.rank LIMIT ?",
+        "JOIN images i ON i.id = p.image_id LEFT JOIN ignore_regions r ON r.image_id = p.image_id "
+        "WHERE p.audit = 1 AND l.cycle = p.cycle AND l.status IN ('labelled', 'empty') ORDER BY p.cycle DESC, p.rank LIMIT ?",
         newest,
     )
     # Nothing of it changes while people label nothing new: a quiet look neither loads the detector nor resamples.
-    digest = json_hash([newest, [[r["image_id"], r["model_id"], r["boxes"]] for r in rows]])
+    ignored = [[r["image_id"], r["ignored"]] for r in rows if r["ignored"]]
+    digest = json_hash(
+        [newest, [[r["image_id"], r["model_id"], r["boxes"]] for r in rows], *([ignored] if ignored else [])]
+    )
     kept = workspace.store.row("SELECT value FROM facts WHERE key = 'audit'")
     if kept is not None and (known := json.loads(kept["value"]))["digest"] == digest:
         return Audit(**known["audit"])
@@ -69,7 +72,9 @@ def _measure(workspace: Workspace, rows: Sequence[sqlite3.Row], newest: int) -> 
             if row["image_id"] not in predicted:
                 continue
             image = ImageFile(row["image_id"], workspace.root / row["file"], row["width"], row["height"])
-            truth.append(LabelledImage(image, boxes_from_json(row["boxes"])))
+            truth.append(
+                LabelledImage(image, boxes_from_json(row["boxes"]), boxes_from_json(row["ignored"] or "[]"))
+            )
             found[image.id] = predicted[image.id]
             expected.append(reached.ap if reached else math.nan)
     if len(truth) < newest or not any(len(item.boxes) for item in truth):

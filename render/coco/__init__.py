@@ -4,7 +4,7 @@ Nothing that a file holds ends in a traceback: what cannot be used is left out a
 """
 
 from render.coco.loading import load_coco
-from render.coco.problems import Problem, summarise
+from render.coco.problems import Problem, listed, summarise
 from render.coco.reader import parse_coco, read_coco
 from render.coco.structures import IgnoreRegions, LabelledSet, Picture
 
@@ -13,6 +13,7 @@ __all__ = [
     "LabelledSet",
     "Picture",
     "Problem",
+    "listed",
     "load_coco",
     "parse_coco",
     "read_coco",

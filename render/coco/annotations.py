@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from render.coco.loading import TWICE
+from render.coco.outlines import outline_of
 from render.coco.pictures import Id, Listed
 from render.coco.problems import Problem, shown
 from render.coco.structures import Picture
@@ -105,7 +106,7 @@ class Reader:
         ignored = crowd or ignore
         bbox = self._bbox(annotation, picture, self._named(where, annotation), ignored)
         self._check_first((position, category, bbox, ignored))
-        outline = annotation.get("segmentation") or None
+        outline = self._outline(annotation, picture, self._named(where, annotation))
         return Region(position, category, bbox, outline, ignored, row)
 
     def _picture_of(self, annotation: Mapping[str, Any], where: str) -> int | None:
@@ -190,6 +191,13 @@ class Reader:
         what = f"rotated by {degrees:g} degrees: the upright box around it is taken"
         self.problems.append(Problem(where, what, "rotated box: the upright box around it is taken"))
         return x + (w - width) / 2, y + (h - height) / 2, width, height
+
+    def _outline(self, annotation: Mapping[str, Any], picture: Picture, where: str) -> Any:
+        try:
+            return outline_of(annotation.get("segmentation"), picture)
+        except ValueError as error:
+            self.problems.append(Problem(where, f"its segmentation is left out, its box kept: {error}"))
+            return None
 
     def _check_first(self, key: tuple[object, ...]) -> None:
         """Refuse what is there already: entries that were joined may each list all boxes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from render.files import printable
 
@@ -19,14 +20,20 @@ class Problem(str):
     """
 
     where: str
+    what: str
     kind: str
 
     def __new__(cls, where: str, what: str, kind: str = "") -> Problem:
         """Make the sentence printable on any terminal.  kind: `what` where it is the same for all of the kind."""
         made = super().__new__(cls, _shortened(printable(f"{where}: {what}")))
         made.where = _shortened(printable(where))
+        made.what = what
         made.kind = _shortened(printable(kind or what))
         return made
+
+    def of(self, source: str) -> Problem:
+        """Return the problem with the name of the file that it is in."""
+        return Problem(f"{source}, {self.where}", self.what, self.kind)
 
 
 def shown(value: object) -> str:
@@ -46,6 +53,14 @@ def summarise(problems: Sequence[str]) -> str:
         rest = sum(len(members) for members in list(groups.values())[_KINDS_SHOWN:])
         lines.append(f"... and {rest} more, of {len(groups) - _KINDS_SHOWN} other kinds")
     return "".join(f"\n  {line}" for line in lines)
+
+
+def listed(problems: Sequence[str], source: Path | str) -> str:
+    """Return "N problems in SOURCE:" and the summary, with a last newline, to stand before a result or an error; "" for none."""
+    if not problems:
+        return ""
+    name = source.name if isinstance(source, Path) else source
+    return f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {printable(name)}:{summarise(problems)}\n"
 
 
 def _counted(kind: str, members: Sequence[str]) -> list[str]:

@@ -258,7 +258,9 @@ def test_a_later_cycle_says_more_than_an_older_one(line: Line) -> None:
     line.push(2)
     line.pull(2)
     store.execute(
-        "INSERT INTO labels VALUES (?, 'labelled', '[[1, 1, 5, 5, 0]]', 2, 'x', 1.0, 'now', NULL)", first[0]
+        "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+        "VALUES (?, 'labelled', '[[1, 1, 5, 5, 0]]', 2, 'x', 1.0, 'now', NULL)",
+        first[0],
     )
     line.submit(1, first[0])
     assert line.pull(2).late == 0

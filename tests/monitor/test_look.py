@@ -274,7 +274,8 @@ def test_nothing_is_begun_where_nothing_is_left_to_label(loop: Workspace) -> Non
     here = monitored(loop, triggers=("new-data",), new_data=NewDataTrigger(images=1))
     assert see(here).triggered
     here.store.execute(
-        "INSERT INTO labels SELECT id, 'empty', '[]', NULL, NULL, NULL, 'now', NULL FROM images WHERE role = 'pool'"
+        "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+        "SELECT id, 'empty', '[]', NULL, NULL, NULL, 'now', NULL FROM images WHERE role = 'pool'"
     )
     found = see(here, act=True)
     assert (found.triggered, begun(here)) == (False, 0)
@@ -300,7 +301,8 @@ def audited(workspace: Workspace, right: bool) -> None:
             "INSERT INTO picks VALUES (1, ?, ?, 1.0, 'audit', ?, 'labelled', 1)", rank, name, f"1/{name}"
         )
         workspace.store.execute(
-            "INSERT INTO labels VALUES (?, 'labelled', ?, 1, NULL, NULL, 'now', NULL)",
+            "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+            "VALUES (?, 'labelled', ?, 1, NULL, NULL, 'now', NULL)",
             name,
             boxes_to_json(truth),
         )
@@ -341,7 +343,10 @@ def judged_cycles(workspace: Workspace, *aps: float) -> None:
         )
         for row in ids:
             workspace.store.execute(
-                "INSERT INTO labels VALUES (?, 'empty', '[]', ?, NULL, NULL, 'now', NULL)", row["id"], number
+                "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+                "VALUES (?, 'empty', '[]', ?, NULL, NULL, 'now', NULL)",
+                row["id"],
+                number,
             )
 
 

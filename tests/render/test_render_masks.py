@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from render.masks import bounds, colours, decode, encode, fill, polygons
+from render.masks import bounds, colours, decode, encode, fill, of_segmentation, polygons
 
 
 def disc(side, x, y, radius):
@@ -85,3 +85,22 @@ def test_colours_differ_and_none_is_black(count):
     assert made.shape == (count, 3)
     assert len({tuple(row) for row in made.tolist()}) == count
     assert (made.max(axis=1) > 100).all()
+
+
+def test_run_lengths_of_other_tools_are_read_as_coco_reads_them():
+    mask = np.random.default_rng(1).random((37, 51)) > np.linspace(0, 1, 51)
+    theirs = coco.encode(np.asfortranarray(mask, np.uint8))
+    text = {"size": [37, 51], "counts": theirs["counts"].decode()}
+    assert (of_segmentation(text, 37, 51) == coco.decode(theirs)).all()
+    flat = mask.T.ravel()
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat]).astype(int))).tolist()
+    runs = np.diff([0, *edges, flat.size]).tolist()
+    assert (of_segmentation({"size": [37, 51], "counts": runs}, 37, 51) == mask).all()
+
+
+@pytest.mark.parametrize("counts", ["0" * 40 + "o5", "~~~", "o", [-4, 8], [10, 20]])
+def test_run_lengths_of_no_such_picture_are_refused(counts):
+    """By pycocotools some of them are read beyond their memory."""
+    size = [10**9, 10**9] if counts == "o" else [4, 4]
+    with pytest.raises(ValueError, match="run lengths"):
+        of_segmentation({"size": size, "counts": counts}, 4, 4)

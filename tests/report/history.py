@@ -83,7 +83,8 @@ def add_pick(
     )
     if boxes is not None:
         workspace.store.execute(
-            "INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, 'anna', 20.0, ?, NULL)",
+            "INSERT OR REPLACE INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+            "VALUES (?, ?, ?, ?, 'anna', 20.0, ?, NULL)",
             image,
             state,
             boxes_to_json(boxes),
@@ -126,7 +127,8 @@ def long_history(workspace: Workspace, folder: Path, cycles: int = 200) -> None:
     with workspace.store.transaction():
         for image in ids:
             workspace.store.execute(
-                "INSERT INTO labels VALUES (?, 'labelled', ?, 1, 'ann', 31.0, 'now', NULL)",
+                "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+                "VALUES (?, 'labelled', ?, 1, 'ann', 31.0, 'now', NULL)",
                 image,
                 boxes_to_json(boxes),
             )

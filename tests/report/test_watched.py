@@ -84,7 +84,11 @@ def test_cost_and_what_the_models_boxes_were_worth(workspace: Workspace, tmp_pat
     box = boxes_to_json(Boxes(np.array([[1.0, 1, 9, 9], [20, 20, 30, 30]]), np.zeros(2, np.int64)))
     for name, seconds in (("a.png", 30.0), ("b.png", 60.0), ("c.png", None)):
         workspace.store.execute(
-            "INSERT INTO labels VALUES (?, 'labelled', ?, 1, 'ann', ?, 'now', NULL)", ids[name], box, seconds
+            "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+            "VALUES (?, 'labelled', ?, 1, 'ann', ?, 'now', NULL)",
+            ids[name],
+            box,
+            seconds,
         )
     pull = workspace.cycle_dir(1) / "pull"
     pull.mkdir(parents=True)
