@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
@@ -244,11 +243,8 @@ def task_key(batch: str, image_id: str) -> str:
 
 
 def _mark(workspace: Workspace) -> str:
-    """Return what tells this workspace from others of its name on the same server, made on the first call."""
-    workspace.store.execute("INSERT OR IGNORE INTO facts VALUES ('workspace', ?)", secrets.token_hex(4))
-    row = workspace.store.row("SELECT value FROM facts WHERE key = 'workspace'")
-    assert row is not None
-    return str(row["value"])
+    """Return what tells this workspace from others of its name on the same server."""
+    return workspace.mark
 
 
 def _remember(workspace: Workspace, cycle: int, task: PulledTask) -> None:

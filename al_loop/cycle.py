@@ -249,7 +249,13 @@ def _train(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> Model | No
         f"  train: {done['images']} images, {done['epochs']} epochs → {_relative(workspace, stage.folder)}"
     )
     return models.register_model(
-        workspace, model_id, "cycle", done["weights_sha256"], cycle.model.id, cycle.number
+        workspace,
+        model_id,
+        "cycle",
+        done["weights_sha256"],
+        cycle.model.id,
+        cycle.number,
+        done.get("config_sha256"),
     )
 
 

@@ -82,6 +82,8 @@ class _Fetch(threading.Thread):
                     raise DataError(
                         f"cannot be fetched (it is redirected to another host, {printable(urlsplit(there).netloc)})"
                     )
+                if urlsplit(url).scheme == "https" and urlsplit(there).scheme != "https":
+                    raise DataError("cannot be fetched (it is redirected from HTTPS to HTTP)")
                 url = there
         raise DataError(f"cannot be fetched (more than {_REDIRECTS} redirects)")
 

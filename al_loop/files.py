@@ -66,6 +66,13 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_bytes())
 
 
+def state_dir() -> Path:
+    """Return the folder for what a user has decided on this machine: $AL_LOOP_STATE, or the user's state folder."""
+    if override := os.environ.get("AL_LOOP_STATE"):
+        return Path(override).expanduser()
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "al-loop"
+
+
 def cache_dir() -> Path:
     """Return the folder for things that can be made again: $AL_LOOP_CACHE, or the user's cache."""
     if override := os.environ.get("AL_LOOP_CACHE"):

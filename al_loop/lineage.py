@@ -54,6 +54,7 @@ def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
         f"model      {model.id}",
         f"made by    {origin}, from {' ← '.join(_ancestors(workspace, model)) or 'nothing'}, {model.created_at}",
         f"weights    {model.weights_sha256}",
+        f"config     {model.config_sha256 or 'of an older al-loop, without a hash'}",
         f"folder     {model.folder}, {folder_bytes(model.folder) / 1e6:.1f} MB",
     ]
     if model.removed_at:
@@ -62,6 +63,7 @@ def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
     if "epochs" in notes:
         numbers = f", {notes['precision']}" if "precision" in notes else ""
         lines.append(f"training   {notes['images']} images, {notes['epochs']} epochs{numbers}")
+    lines += [f"note       {note}" for note in notes.get("notes", ())]
     for row in workspace.store.rows(
         "SELECT reason, at FROM promotions WHERE model_id = ? ORDER BY id", model.id
     ):

@@ -13,7 +13,7 @@ import msgspec
 
 from al_loop.files import file_sha256, read_json, write_json
 from al_loop.frozen import thawed
-from al_loop.models import saved_metrics
+from al_loop.models import config_file, saved_metrics
 from al_loop.pools import POOL, pool_hash, read_pool
 from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
@@ -59,10 +59,8 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
         "started_at": row["started_at"],
         "finished_at": row["finished_at"],
         "settings": msgspec.to_builtins(settings),
-        "model": {"id": start["id"], "weights_sha256": start["weights_sha256"]} if start else None,
-        "candidate": {"id": candidate["id"], "weights_sha256": candidate["weights_sha256"]}
-        if candidate
-        else None,
+        "model": _model(workspace, start),
+        "candidate": _model(workspace, candidate),
         "pool": {"images": len(pool), "hash": pool_hash(pool)},
         # Columns grow: what of them was there then, and its hash.
         "scores": {
@@ -99,6 +97,14 @@ def complete_manifests(workspace: Workspace) -> None:
     for row in workspace.store.rows("SELECT number FROM cycles WHERE outcome IN ('promoted', 'kept')"):
         if not (workspace.cycle_dir(row["number"]) / "manifest.json").is_file():
             write_manifest(workspace, row["number"])
+
+
+def _model(workspace: Workspace, row: Any) -> dict[str, Any] | None:
+    """A model's hashes; where an older al-loop noted none of the config, that of the file as it lies."""
+    if row is None:
+        return None
+    config = row["config_sha256"] or _hash(config_file(workspace.model_dir(row["id"]), None))
+    return {"id": row["id"], "weights_sha256": row["weights_sha256"], "config_sha256": config}
 
 
 def _hash(path: Path) -> str | None:

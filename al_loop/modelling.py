@@ -15,12 +15,14 @@ from al_loop.config import TrainConfig
 from al_loop.console import Progress, Reporter
 from al_loop.counts import count_r2
 from al_loop.errors import ConfigError, WorkspaceError
+from al_loop.fetch import fetch
 from al_loop.files import file_sha256, json_hash, read_json, write_json
 from al_loop.metrics import VALIDATION, Metrics
-from al_loop.models import CONFIG, WEIGHTS, Model, Unchanged, save_metrics, saved_metrics
+from al_loop.models import WEIGHTS, Model, Unchanged, save_metrics, saved_metrics
 from al_loop.objects import trim
 from al_loop.samples import ImageFile, LabelledImage
 from al_loop.shards import ShardStore
+from al_loop.trust import is_data, refusal
 from al_loop.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -55,7 +57,14 @@ def load_detector(workspace: Workspace, model: Model) -> Detector:
     """Load a model of the workspace; ModelError when its files were changed."""
     from al_loop.detector.load import load_detector as load
 
-    return load(model.folder, model.weights_sha256, model.id, workspace.config.device)
+    return load(
+        model.folder,
+        model.weights_sha256,
+        model.id,
+        workspace.config.device,
+        config_sha256=model.config_sha256,
+        trusted=workspace.trusted,
+    )
 
 
 def score(
@@ -93,14 +102,21 @@ def score(
     settings = replace(_score_settings(workspace), features=features, change=change)
     wanted = "fp32" if exact else workspace.config.pool_precision
     if ray is not None:
-        from al_loop.detector.load import read_config
+        from al_loop.detector.config_file import read_config
         from al_loop.detector.remote import Kit
         from al_loop.detector.spread import score_on_cluster
 
-        config = read_config(model.folder)
+        config = read_config(model.folder, model.config_sha256, trusted=workspace.trusted)
         return score_on_cluster(
             ray,
-            Kit.of(model, workspace.config.device, wanted, workspace.config.score.workers),
+            Kit.of(
+                model,
+                config,
+                workspace.config.device,
+                wanted,
+                workspace.config.score.workers,
+                trusted=workspace.trusted,
+            ),
             config,
             images,
             store,
@@ -139,10 +155,8 @@ def train_model(
     steps: in all, the last of the settings' epochs is cut short for it; None: every epoch is whole.
     frozen: the backbone stays as it is.
     """
-    from mmengine.config import Config
-
     from al_loop.detector.checkpoint import read_weights, write_weights
-    from al_loop.detector.model_config import load_model_config
+    from al_loop.detector.config_file import read_config, write_config
     from al_loop.detector.precision import learned_in, precision_of
     from al_loop.detector.processes import train_in_processes
     from al_loop.detector.train import TrainSettings, choose_device, discard_work_files, train
@@ -150,15 +164,12 @@ def train_model(
     gpus = workspace.config.gpus
     check_sharing(workspace, settings)
     if start is None:
-        config = load_model_config(
-            _in_workspace(workspace, workspace.config.model.config),
-            workspace.config.classes,
-            workspace.config.model.image_size,
-        )
-        weights = _start_weights(workspace, config)
+        config = _named_config(workspace)
+        weights, notes = _start_weights(workspace, config)
+        config.notes = notes = [*config.notes, *notes]
     else:
-        config = Config.fromfile(start.folder / CONFIG)
-        weights = read_weights(start.weights, start.weights_sha256)
+        config = read_config(start.folder, start.config_sha256, trusted=workspace.trusted)
+        weights, notes = read_weights(start.weights, start.weights_sha256), list(config.get("notes", ()))
     if frozen:
         config.model.backbone.update(frozen_stages=config.model.backbone.get("num_stages", 4), norm_eval=True)
     device = choose_device(workspace.config.device)
@@ -187,34 +198,67 @@ def train_model(
         folder / "training",
         progress,
     )
-    write_weights(folder / WEIGHTS, trained.weights)
-    config.dump(folder / CONFIG)
+    write_weights(folder / WEIGHTS, trained.weights, config.classes)
     discard_work_files(folder / "training")
     return {
+        "config_sha256": write_config(folder, config),
         "weights_sha256": file_sha256(folder / WEIGHTS),
         "epochs": trained.epochs,
         "validations": trained.validations,
         "class_quality": trained.quality,
         "images": len(training),
+        "notes": notes,
         "precision": learned_in(precision, device),  # of "auto" it may be another elsewhere
     }
 
 
 def import_model(
-    workspace: Workspace, folder: Path, checkpoint: str, config_name: str | None
+    workspace: Workspace,
+    folder: Path,
+    checkpoint: str,
+    config_name: str | None,
+    *,
+    classes_as_is: bool = False,
 ) -> dict[str, Any]:
-    """Check a checkpoint against its config and the workspace's classes, and copy it to `folder`."""
-    from al_loop.detector.checkpoint import fetch, load_into, read_weights, write_weights
-    from al_loop.detector.model_config import build_model, load_model_config
+    """Check a checkpoint against its config and the workspace's classes, and copy it to `folder`.
 
-    settings = workspace.config.model
-    name = config_name or _in_workspace(workspace, settings.config)
-    config = load_model_config(name, workspace.config.classes, settings.image_size)
-    weights = read_weights(fetch(checkpoint, None))
+    config_name: of a config that the user has named for it; None: that of the settings.  classes_as_is: the checkpoint's
+    classes are the workspace's by their place, whatever it calls them.
+    """
+    from al_loop.detector.checkpoint import load_into, read_checkpoint, write_weights
+    from al_loop.detector.class_order import in_order
+    from al_loop.detector.config_file import write_config
+    from al_loop.detector.model_config import build_model
+
+    classes = workspace.config.classes
+    config = _named_config(workspace, config_name)
+    found = read_checkpoint(fetch(checkpoint, None))
+    named = found.classes or config.get("named_classes", ())
+    weights, notes = in_order(found.weights, named, classes, checkpoint, as_is=classes_as_is)
     load_into(build_model(config), weights, checkpoint)
-    write_weights(folder / WEIGHTS, weights)
-    config.dump(folder / CONFIG)
-    return {"weights_sha256": file_sha256(folder / WEIGHTS), "source": checkpoint}
+    config.notes = [*config.notes, *found.notes, *notes]
+    write_weights(folder / WEIGHTS, weights, classes)
+    return {
+        "config_sha256": write_config(folder, config),
+        "weights_sha256": file_sha256(folder / WEIGHTS),
+        "source": checkpoint,
+        "notes": config.notes,
+    }
+
+
+def _named_config(workspace: Workspace, name: str | None = None) -> Any:
+    """Return the config that the user named on the command line, or that the settings of the workspace name.
+
+    A Python file is executed: the settings' only where the user made the workspace here, or approved of it.
+    """
+    from al_loop.detector.model_config import load_model_config
+
+    settings, trusted = workspace.config.model, workspace.trusted
+    if name is None:
+        name = _in_workspace(workspace, settings.config)
+        if not trusted and not is_data(name) and Path(name).is_file():
+            raise refusal(workspace, Path(name))
+    return load_model_config(name, workspace.config.classes, settings.image_size, trusted=trusted)
 
 
 def evaluate_model(workspace: Workspace, model: Model, name: str, reporter: Reporter) -> Metrics:
@@ -295,10 +339,10 @@ def export(
 
     detector = load_detector(workspace, model)
     width, height = detector.config.image_size
-    enlarge = bool(detector.config.enlarge)
+    enlarge, way = bool(detector.config.enlarge), detector.config.get("resize", "inside")
     return export_model(
         detector,
-        [fit(read_picture(image.path), (width, height), enlarge) for image in images],
+        [fit(read_picture(image.path), (width, height), enlarge, way) for image in images],
         folder,
         kind,
         score_thr=workspace.config.score.score_thr,
@@ -347,9 +391,10 @@ def training_notes(model: Model) -> dict[str, Any]:
     return notes
 
 
-def _start_weights(workspace: Workspace, config: Any) -> Any:
-    """Return the weights of model.load_from, fitted to the classes, or None to start at random."""
-    from al_loop.detector.checkpoint import fetch, load_into, read_weights
+def _start_weights(workspace: Workspace, config: Any) -> tuple[Any, list[str]]:
+    """Return the weights of model.load_from, fitted to the classes, or None to start at random; and what to say of them."""
+    from al_loop.detector.checkpoint import BOX_HEAD, load_into, read_checkpoint
+    from al_loop.detector.class_order import in_order, same_names
     from al_loop.detector.model_config import build_model
 
     settings = workspace.config.model
@@ -360,12 +405,21 @@ def _start_weights(workspace: Workspace, config: Any) -> Any:
                 "they are random: it would not learn. Set model.load_from to a COCO checkpoint in al-loop.toml, or "
                 'model.config = "small", which starts from nothing.'
             )
-        return None
+        return None, []
     location = _in_workspace(workspace, settings.load_from)
-    weights = read_weights(fetch(location, settings.load_from_sha256), settings.load_from_sha256)
+    found = read_checkpoint(fetch(location, settings.load_from_sha256), settings.load_from_sha256)
+    classes, named = workspace.config.classes, found.classes
+    weights, notes = found.weights, []
+    if len(named) == len(classes) and not same_names(named, classes):
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(BOX_HEAD)}
+        notes = [
+            f"{settings.load_from} has other classes ({', '.join(named)}): its box head is not taken over"
+        ]
+    elif len(named) in (0, len(classes)):
+        weights, notes = in_order(weights, named, classes, settings.load_from)
     network = build_model(config)
     load_into(network, weights, settings.load_from, new_classes=True)
-    return network.state_dict()
+    return network.state_dict(), [*found.notes, *notes]
 
 
 def _score_settings(workspace: Workspace) -> ScoreSettings:

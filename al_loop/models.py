@@ -14,7 +14,11 @@ from al_loop.metrics import VALIDATION, Metrics
 from al_loop.workspace import Workspace, now
 
 WEIGHTS = "weights.pth"
-CONFIG = "config.py"
+CONFIG = "config.json"
+#: What older workspaces have in its place; it is read, and never executed.
+OLD_CONFIG = "config.py"
+#: Model configs that come with al-loop.
+SHIPPED = ("r50", "small")
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,23 @@ class Model:
     weights_sha256: str
     created_at: str
     removed_at: str | None = None  # its files were deleted by gc
+    config_sha256: str | None = None  # None: made by an al-loop that did not note it
 
     @property
     def weights(self) -> Path:
         """Return the file of the weights."""
         return self.folder / WEIGHTS
+
+    @property
+    def config(self) -> Path:
+        """Return the file of the resolved config."""
+        return config_file(self.folder, self.config_sha256)
+
+
+def config_file(folder: Path, sha256: str | None) -> Path:
+    """Return the file of a model's config: that of an older al-loop where there is no other and no hash was noted."""
+    new, old = folder / CONFIG, folder / OLD_CONFIG
+    return old if sha256 is None and not new.is_file() and old.is_file() else new
 
 
 class Unchanged:
@@ -121,6 +137,7 @@ def register_model(
     weights_sha256: str,
     parent: str | None,
     cycle: int | None,
+    config_sha256: str | None = None,
 ) -> Model:
     """Record a model whose folder is complete; doing it again changes nothing.
 
@@ -135,14 +152,16 @@ def register_model(
             weights_sha256,
         )
         workspace.store.execute(
-            "INSERT INTO models VALUES (?, ?, ?, ?, ?, ?, NULL) "
-            "ON CONFLICT (id) DO UPDATE SET weights_sha256 = excluded.weights_sha256",
+            "INSERT INTO models (id, parent, origin, cycle, weights_sha256, created_at, config_sha256) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
+            "SET weights_sha256 = excluded.weights_sha256, config_sha256 = excluded.config_sha256",
             model_id,
             parent,
             origin,
             cycle,
             weights_sha256,
             now(),
+            config_sha256,
         )
     return get_model(workspace, model_id)
 
@@ -224,4 +243,5 @@ def _model(workspace: Workspace, row: sqlite3.Row) -> Model:
         row["weights_sha256"],
         row["created_at"],
         row["removed_at"],
+        row["config_sha256"],
     )

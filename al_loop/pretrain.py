@@ -40,24 +40,43 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
     model = _make(workspace, "pretrain", inputs, work)
     notes = modelling.training_notes(model)
     reporter.line(f"pretrained {model.id}: {notes['images']} images, {notes['epochs']} epochs")
+    _warn(model, reporter)
     return _judge(workspace, model, reporter)
 
 
-def import_checkpoint(workspace: Workspace, checkpoint: str, config: str | None, reporter: Reporter) -> Model:
-    """Take a trained detector into the workspace; ModelError says what does not fit."""
+def import_checkpoint(
+    workspace: Workspace,
+    checkpoint: str,
+    config: str | None,
+    reporter: Reporter,
+    *,
+    classes_as_is: bool = False,
+) -> Model:
+    """Take a trained detector into the workspace; ModelError says what does not fit.
+
+    classes_as_is: its classes are the workspace's by their place, whatever it calls them.
+    """
     check_sets(workspace)
     inputs = {
         "checkpoint": modelling.checkpoint_identity(checkpoint),
         "config": config,
         "model": modelling.model_inputs(workspace),
+        **({"classes_as_is": True} if classes_as_is else {}),
     }
 
     def work(folder: Path) -> Output:
-        return modelling.import_model(workspace, folder, checkpoint, config)
+        return modelling.import_model(workspace, folder, checkpoint, config, classes_as_is=classes_as_is)
 
     model = _make(workspace, "import", inputs, work)
     reporter.line(f"imported {model.id} from {checkpoint}")
+    _warn(model, reporter)
     return _judge(workspace, model, reporter)
+
+
+def _warn(model: Model, reporter: Reporter) -> None:
+    """Say what of a config and a checkpoint is not as somebody may expect."""
+    for note in modelling.training_notes(model).get("notes", ()):
+        reporter.line(f"  warning: {note}")
 
 
 def _make(workspace: Workspace, origin: str, inputs: Output, work: Callable[[Path], Output]) -> Model:
@@ -71,7 +90,13 @@ def _make(workspace: Workspace, origin: str, inputs: Output, work: Callable[[Pat
     stage = stages[0] if same else stages[1]
     done = run_stage(workspace.store, stage, work)
     return models.register_model(
-        workspace, stage.job, origin, done["weights_sha256"], parent=None, cycle=None
+        workspace,
+        stage.job,
+        origin,
+        done["weights_sha256"],
+        parent=None,
+        cycle=None,
+        config_sha256=done.get("config_sha256"),
     )
 
 

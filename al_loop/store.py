@@ -229,6 +229,9 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX pixels_sha256 ON pixels (sha256);
     CREATE INDEX images_stored ON images (stored_sha256) WHERE stored_sha256 != id;
     """,
+    """
+    ALTER TABLE models ADD COLUMN config_sha256 TEXT;  -- of config.json; NULL: config.py of an older al-loop, not noted
+    """,
 )
 
 

@@ -141,6 +141,8 @@ def _models(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]
             yield Finding(False, f"the weights of {model.id} were deleted by gc")
             continue
         yield _file(f"the weights of {model.id}", model.weights, noted["weights_sha256"])
+        if noted.get("config_sha256") is not None:  # a manifest of an older al-loop has none
+            yield _file(f"the config of {model.id}", model.config, noted["config_sha256"])
 
 
 def _scores(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:

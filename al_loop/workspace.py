@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from al_loop.approvals import approve, is_approved
 from al_loop.config import FEATURE_STRATEGIES, FILE_NAME, Config, check_classes, load_config, parse_config
 from al_loop.database import database_files, keep_private, read_only_message
 from al_loop.errors import ConfigError, WorkspaceError
@@ -63,6 +65,24 @@ class Workspace:
             home / "data",
             home / "backups",
         ]
+
+    @property
+    def mark(self) -> str:
+        """What tells this workspace from others of its name, made on the first call."""
+        self.store.execute("INSERT OR IGNORE INTO facts VALUES ('workspace', ?)", secrets.token_hex(4))
+        row = self.store.row("SELECT value FROM facts WHERE key = 'workspace'")
+        assert row is not None
+        return str(row["value"])
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the user made it on this machine, or approved of it: only then is Python that it names executed."""
+        if (
+            self.store.path == ":memory:"
+        ):  # a benchmark's, which has asked the workspace that its settings are from
+            return True
+        row = self.store.row("SELECT value FROM facts WHERE key = 'workspace'")
+        return row is not None and is_approved(Path(self.store.path), str(row["value"]))
 
     def model_dir(self, model_id: str) -> Path:
         """Return the folder of a model: weights, resolved config, predictions on the validation set."""
@@ -165,7 +185,10 @@ def init_workspace(root: Path, classes: tuple[str, ...], template: str = "defaul
     Store(root / DATABASE).close()
     # The settings come last: with them the folder is a workspace.
     write_atomically(root / FILE_NAME, text.encode())
-    return open_workspace(root)
+    workspace = open_workspace(root)
+    with suppress(WorkspaceError):  # without a note, a Python config asks for one command more
+        approve(root / DATABASE, workspace.mark)
+    return workspace
 
 
 def _toml_string(text: str) -> str:

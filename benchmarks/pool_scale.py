@@ -319,6 +319,7 @@ def scored(folder: Path, n: int) -> None:
     import torch
 
     from al_loop.detector.checkpoint import write_weights
+    from al_loop.detector.config_file import write_config
     from al_loop.detector.model_config import build_model, load_model_config
     from al_loop.files import file_sha256
 
@@ -331,7 +332,7 @@ def scored(folder: Path, n: int) -> None:
     home = workspace.model_dir("m0")
     home.mkdir(parents=True)
     write_weights(home / "weights.pth", network.state_dict())
-    config.dump(home / "config.py")
+    write_config(home, config)
     digest = file_sha256(home / "weights.pth")
     model = models.register_model(workspace, "m0", "import", digest, None, None)
     ids, kept = Ids.of(library.unlabelled_ids(workspace)), partial(workspace.scores_dir, "m0")

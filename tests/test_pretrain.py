@@ -78,7 +78,7 @@ def test_a_checkpoint_by_url_is_fetched_once_and_its_hash_checked(
     from functools import partial
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-    from al_loop.detector.checkpoint import fetch
+    from al_loop.fetch import fetch
 
     monkeypatch.setenv("AL_LOOP_CACHE", str(tmp_path / "cache"))
     served = tmp_path / "served"
@@ -92,9 +92,15 @@ def test_a_checkpoint_by_url_is_fetched_once_and_its_hash_checked(
         base = f"http://127.0.0.1:{server.server_address[1]}"
         for url, sha256 in ((f"{base}/plain.pth", digest), (f"{base}/right-{digest[:8]}.pth", None)):
             assert file_sha256(fetch(url, sha256)) == digest
-        with pytest.raises(ModelError, match="could not be fetched"):
+        with pytest.raises(ModelError, match="has SHA-256"):
             fetch(f"{base}/wrong-00000000.pth")
-        with pytest.raises(ModelError, match="could not be fetched"):
+        with pytest.raises(ModelError, match="cannot be fetched"):
             fetch(f"{base}/missing.pth")
+        [kept] = (tmp_path / "cache" / "checkpoints").glob("*-plain.pth")
+        kept.write_bytes(b"changed")  # what is in the cache is held against its hash, too
+        assert file_sha256(fetch(f"{base}/plain.pth", digest)) == digest
         server.shutdown()
     assert file_sha256(fetch(f"{base}/plain.pth", digest)) == digest  # from the cache: nobody serves it now
+    assert (
+        len(list((tmp_path / "cache" / "checkpoints").iterdir())) == 2
+    )  # nothing that was not checked is left

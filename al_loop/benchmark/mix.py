@@ -29,6 +29,7 @@ from al_loop.samples import LabelledImage
 from al_loop.stages import Output, Stage, run_stage
 from al_loop.store import Store
 from al_loop.training_sets import labelled_files, synthetic_images
+from al_loop.trust import require
 from al_loop.workspace import Workspace
 
 #: Names of cells with one kind of images only.
@@ -115,6 +116,7 @@ def run_mix(
     Raises ConfigError for a question that cannot be asked, DataError for sets that cannot be used.
     """
     check_mix(question)
+    require(home)
     sets = read_sets(question.data, question.validation, question.tests, config.classes)
     if sets.problems:
         reporter.line(f"{len(sets.problems)} problems:{summarise(sets.problems)}")
@@ -240,7 +242,7 @@ class _Study:
                 self._pretrained(cell.synthetic, cell.seed, first, reporter) if way.after else (None, 0.0)
             )
             done = self._train(folder, before, [*photographs, *renders], steps, cell, way.frozen, reporter)
-            model = _model(cell.name, folder, done["weights_sha256"])
+            model = _model(cell.name, folder, done)
             found = judged(self.workspace, self.sets, model, folder, reporter)
             return {"judged": found, "seconds": spent + done["seconds"]}
 
@@ -263,7 +265,7 @@ class _Study:
         if not (stage.folder / WEIGHTS).is_file():
             shutil.rmtree(stage.folder, ignore_errors=True)  # forgotten when a smaller grid was done
         done = run_stage(self.workspace.store, stage, work)
-        return _model(name, stage.folder, done["weights_sha256"]), done["seconds"]
+        return _model(name, stage.folder, done), done["seconds"]
 
     def _train(
         self,
@@ -291,7 +293,9 @@ class _Study:
                 steps,
                 frozen=frozen,
             )
-        kept = {name: done[name] for name in ("weights_sha256", "precision")}
+        kept: Output = {
+            name: done[name] for name in ("weights_sha256", "config_sha256", "precision") if name in done
+        }
         return {**kept, "seconds": time.monotonic() - began}
 
     def _inputs(self, steps: int) -> dict[str, Any]:
@@ -322,5 +326,6 @@ def _some(images: Sequence[LabelledImage], count: int, seed: int) -> list[Labell
     return [images[i] for i in order[:count]]
 
 
-def _model(name: str, folder: Path, weights_sha256: str) -> Model:
-    return Model(name, None, "cycle", None, folder, weights_sha256, "")
+def _model(name: str, folder: Path, done: Output) -> Model:
+    sha256 = done["weights_sha256"]
+    return Model(name, None, "cycle", None, folder, sha256, "", config_sha256=done.get("config_sha256"))

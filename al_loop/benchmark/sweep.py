@@ -18,6 +18,7 @@ from al_loop.console import Reporter
 from al_loop.errors import ConfigError
 from al_loop.library import labels_hash
 from al_loop.store import Store
+from al_loop.trust import require
 from al_loop.workspace import Workspace, open_workspace
 from strategies import STRATEGIES
 
@@ -104,6 +105,8 @@ def run_benchmark(
     asked, DataError for sets that cannot be used.
     """
     check(question)
+    if home is not None:
+        require(home)
     opening = Opening(out, question, config.exact(), home.root if home else None)
     room = opening()
     if room.sets.problems:

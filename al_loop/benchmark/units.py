@@ -126,7 +126,7 @@ def run_unit(
                 asked.iterations,
             )
         trained = time.monotonic()
-        model = _model(unit.name, partial, done["weights_sha256"])
+        model = _model(unit.name, partial, done)
         return {
             "picked": chosen,
             "labels": len(training),
@@ -134,12 +134,13 @@ def run_unit(
             "class_quality": done["class_quality"],
             "precision": done["precision"],
             "weights_sha256": done["weights_sha256"],
+            "config_sha256": done.get("config_sha256"),
             "judged": judged(room.workspace, room.sets, model, partial, reporter),
             "seconds": {"select": picked - began, "train": trained - picked},
         }
 
     done = run_stage(room.workspace.store, Stage(unit.name, "unit", folder, inputs), work)
-    return done, _model(unit.name, folder, done["weights_sha256"])
+    return done, _model(unit.name, folder, done)
 
 
 def forget_weights(room: Room, unit: Unit) -> None:
@@ -214,5 +215,6 @@ def _judging(room: Room) -> dict[str, Any]:
     return {"validation": room.asked.validation, "tests": room.asked.tests}
 
 
-def _model(name: str, folder: Path, weights_sha256: str) -> Model:
-    return Model(name, None, "cycle", None, folder, weights_sha256, "")
+def _model(name: str, folder: Path, done: Output) -> Model:
+    sha256 = done["weights_sha256"]
+    return Model(name, None, "cycle", None, folder, sha256, "", config_sha256=done.get("config_sha256"))

@@ -78,15 +78,41 @@ def models() -> None:
 
 @models.command("import")
 @click.argument("checkpoint")
-@click.option("--config", "config", help="The mmdet config it belongs to; by default model.config's.")
+@click.option(
+    "--config",
+    "config",
+    help="The mmdet config it belongs to, a Python file that is executed; by default model.config's.",
+)
+@click.option(
+    "--classes-as-is",
+    is_flag=True,
+    help="Take its classes by their place, whatever the checkpoint calls them.",
+)
 @click.pass_obj
-def import_(start: Path | None, checkpoint: str, config: str | None) -> None:
+def import_(start: Path | None, checkpoint: str, config: str | None, classes_as_is: bool) -> None:
     """Use CHECKPOINT (a .pth file or URL, trained for this workspace's classes) as a model."""
     from al_loop.pretrain import import_checkpoint
 
     workspace = open_workspace(start)
     with workspace.lock():
-        import_checkpoint(workspace, checkpoint, config, Terminal())
+        import_checkpoint(workspace, checkpoint, config, Terminal(), classes_as_is=classes_as_is)
+
+
+@models.command()
+@click.pass_obj
+def trust(start: Path | None) -> None:
+    """Approve of a workspace that was not made here: Python that it names may be executed from now on.
+
+    That is model.config where it is a Python file, and modules that models name in custom_imports.
+    """
+    from al_loop.trust import trust as run
+
+    workspace = open_workspace(start)
+    with workspace.lock():
+        lines = run(workspace)
+    for line in lines or ["nothing: it names no Python that would be executed"]:
+        click.echo(line)
+    click.echo(f"approved: {workspace.root}")
 
 
 @models.command("list")
@@ -155,7 +181,7 @@ def compare(start: Path | None, first: str, second: str | None, name: str, out: 
 def export(start: Path | None, model_id: str | None, kind: str, out: Path | None, check: int) -> None:
     """Write MODEL, by default the current one, as one file that needs no al-loop, and check that it finds the same.
 
-    Normalisation and NMS are inside; MODEL.json beside it says how to feed it, config.py is the resolved config.
+    Normalisation and NMS are inside; MODEL.json beside it says how to feed it, config.json is the resolved config.
     """
     from al_loop.library import validation
     from al_loop.modelling import export as run

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import numpy as np
 import torch
@@ -18,12 +17,12 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
 from al_loop.errors import ModelError
-from al_loop.files import cache_dir, file_sha256, write_atomically
+from al_loop.files import open_regular, write_atomically
 
 Weights = dict[str, Tensor]
 
 # Layers whose shape follows from the number of classes.
-_CLASS_LAYERS = ("roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg.")
+BOX_HEAD = ("roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg.")
 _CLASSIFIER = "roi_head.bbox_head.fc_cls.weight"
 
 
@@ -36,6 +35,19 @@ def _statistic(owner: object, name: str) -> object:
     if owner is not HistoryBuffer or name not in _STATISTICS:
         raise pickle.UnpicklingError(f"getattr({owner!r}, {name!r}) is not allowed")
     return getattr(HistoryBuffer, name)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a file of weights holds.
+
+    classes: as it names them, in the order of its outputs; none where it does not.  notes: which of its weights were taken,
+    where it holds several.
+    """
+
+    weights: Weights
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @contextmanager
@@ -56,21 +68,24 @@ def runner_checkpoints() -> Iterator[None]:
 
 
 def read_weights(path: Path, sha256: str | None = None) -> Weights:
-    """Return the tensors of a checkpoint, on the CPU.
+    """Return the weights of a checkpoint, see `read_checkpoint`."""
+    return read_checkpoint(path, sha256).weights
+
+
+def read_checkpoint(path: Path, sha256: str | None = None) -> Checkpoint:
+    """Return the weights of a checkpoint, on the CPU, and what it says of its classes.
 
     Raises ModelError for a missing or truncated file, another hash than `sha256`, a pickle that
     would run code, and a file that holds no weights.
     """
-    if not path.is_file():
-        raise ModelError(f"no checkpoint at {path}: expected a .pth file of weights")
-    if sha256 is not None and file_sha256(path) != sha256.lower():
-        raise ModelError(
-            f"{path} has SHA-256 {file_sha256(path)}, expected {sha256}. "
-            "Fetch it again, or correct model.load_from_sha256 in al-loop.toml."
-        )
     try:
-        with runner_checkpoints():
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        # Opened once: what is hashed is what is read.
+        with io.BufferedReader(open_regular(path)) as file:  # type: ignore[type-var]
+            _check_hash(file, path, sha256)
+            with runner_checkpoints():
+                content = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"no checkpoint at {path}: expected a .pth file of weights") from None
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} was refused: it holds more than weights and would run code when opened "
@@ -80,16 +95,96 @@ def read_weights(path: Path, sha256: str | None = None) -> Weights:
         raise ModelError(
             f"{path} is not a complete checkpoint ({_first_line(error)}). Copy or fetch the file again."
         ) from None
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+    state, notes = _state(content)
+    if not _is_state(state):
         raise ModelError(f"{path} holds no weights: expected a dict of tensors, or one under 'state_dict'")
-    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+    weights, more = _without_wrappers({str(name): tensor for name, tensor in state.items()})
+    return Checkpoint(weights, _classes(content), (*notes, *more))
 
 
-def write_weights(path: Path, weights: Weights, **notes: float) -> None:
-    """Write tensors, and numbers to go with them, so that the file is either whole or not there."""
+def _check_hash(file: io.BufferedReader[Any], path: Path, sha256: str | None) -> None:
+    if sha256 is None:
+        return
+    found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256.lower():
+        raise ModelError(
+            f"{path} has SHA-256 {found}, expected {sha256}. "
+            "Fetch it again, or correct model.load_from_sha256 in al-loop.toml."
+        )
+    file.seek(0)
+
+
+#: Where training programs keep the weights; mmengine's and mmdet's is the first.
+_HOLDERS = ("state_dict", "model_state_dict", "model")
+#: What a wrapper puts before every name: DistributedDataParallel, torch.compile, and programs that hold a detector.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "detector.")
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(v, Tensor) for v in value.values())
+
+
+def _state(content: Any) -> tuple[Any, list[str]]:
+    """Return the weights that mmdet would use for inference, and which those are.
+
+    mmengine's EMAHook has swapped them when it wrote: `state_dict` holds the averaged weights, `ema_state_dict` the others.
+    """
+    if not isinstance(content, dict):
+        return None, []
+    holder = next((name for name in _HOLDERS if _is_state(content.get(name))), None)
+    averaged = content.get("ema_state_dict")
+    if holder is None and averaged is not None and _is_state(averaged):
+        state = {name: tensor for name, tensor in averaged.items() if name != "steps"}
+        return state, ["weights: those of ema_state_dict, there are no others"]
+    state = content if holder is None else content[holder]
+    if holder == "state_dict" and averaged is not None:
+        return state, ["weights: the moving averages (EMA), as mmdet uses for inference"]
+    return state, [] if holder in (None, "state_dict") else [f"weights: those under {holder!r}"]
+
+
+def _without_wrappers(state: Weights) -> tuple[Weights, list[str]]:
+    """Return the weights of the detector alone, under its own names."""
+    notes = []
+    second = [name for name in state if name.startswith("ema_")]
+    if second and len(second) < len(state):
+        # mmdet 2's EMAHook registers them beside the weights, and has swapped both when a checkpoint is written.
+        notes.append(
+            f"{len(second)} tensors ema_* are left out: the averaged weights stand under the plain names"
+        )
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("ema_")}
+    kinds = {name.partition(".")[0] for name in state}
+    for wrapped in ("teacher", "student"):  # of semi-supervised training; mmdet predicts with the teacher
+        if wrapped in kinds and kinds <= {"teacher", "student"}:
+            state = {n.partition(".")[2]: t for n, t in state.items() if n.startswith(f"{wrapped}.")}
+            notes.append(f"weights: those of the {wrapped}")
+            break
+    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in state)), None):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state, notes
+
+
+def _classes(content: Any) -> tuple[str, ...]:
+    """Return the classes that mmengine (dataset_meta) or mmdet 2 (CLASSES) noted in a checkpoint."""
+    meta = content.get("meta") if isinstance(content, dict) else None
+    meta = meta if isinstance(meta, dict) else {}
+    own = meta.get("dataset_meta")
+    for holder in (own if isinstance(own, dict) else {}, meta):
+        for key in ("classes", "CLASSES"):
+            names = holder.get(key)
+            names = (names,) if isinstance(names, str) else names
+            if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
+                return tuple(names)
+    return ()
+
+
+def write_weights(path: Path, weights: Weights, classes: Sequence[str] = (), **notes: float) -> None:
+    """Write tensors, and numbers to go with them, so that the file is either whole or not there.
+
+    classes: in the order of the outputs, noted as mmengine does.
+    """
     buffer = io.BytesIO()
-    torch.save({"state_dict": weights, "notes": notes}, buffer)
+    meta = {"meta": {"dataset_meta": {"classes": tuple(classes)}}} if classes else {}
+    torch.save({"state_dict": weights, "notes": notes, **meta}, buffer)
     write_atomically(path, buffer.getvalue())
 
 
@@ -105,16 +200,16 @@ def load_into(model: nn.Module, weights: Weights, source: str, *, new_classes: b
     a COCO checkpoint becomes a start). Raises ModelError that says what does not fit.
     """
     expected = model.state_dict()
-    classes, got = _class_count(expected), _class_count(weights)
+    classes, got = class_count(expected), class_count(weights)
     if new_classes and classes != got:
-        weights = {n: t for n, t in weights.items() if not n.startswith(_CLASS_LAYERS)}
+        weights = {n: t for n, t in weights.items() if not n.startswith(BOX_HEAD)}
     elif got is not None and classes is not None and classes != got:
         raise ModelError(
             f"{source} was trained for {got} classes, this workspace has {classes}. "
             "Import a checkpoint of the same classes, or start from it: set model.load_from in al-loop.toml "
             "and run: al-loop pretrain"
         )
-    ignorable = _CLASS_LAYERS if new_classes else ()
+    ignorable = BOX_HEAD if new_classes else ()
     missing = [n for n in expected if n not in weights and not n.endswith("num_batches_tracked")]
     missing = [n for n in missing if not n.startswith(ignorable)]
     strange = [n for n in weights if n not in expected]
@@ -134,32 +229,7 @@ def load_into(model: nn.Module, weights: Weights, source: str, *, new_classes: b
     model.load_state_dict(weights, strict=False)
 
 
-def fetch(location: str, sha256: str | None = None) -> Path:
-    """Return the local path of a checkpoint given by path or URL; a URL is downloaded once.
-
-    The hash is checked: `sha256` where given, else the first digits that OpenMMLab and torch put
-    at the end of the file's name (name-0123abcd.pth).
-    """
-    if urlparse(location).scheme not in ("http", "https"):
-        return Path(location).expanduser()
-    name = Path(urlparse(location).path).name
-    target = cache_dir() / "checkpoints" / f"{hashlib.sha256(location.encode()).hexdigest()[:8]}-{name}"
-    if target.is_file():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    in_name = re.search(r"-([0-9a-f]{8,64})\.pth$", name)
-    prefix = sha256 or (in_name[1] if in_name else None)
-    try:
-        torch.hub.download_url_to_file(location, str(target), hash_prefix=prefix, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise ModelError(
-            f"{location} could not be fetched ({_first_line(error)}). Fetch it by hand and set "
-            "model.load_from in al-loop.toml to its path."
-        ) from None
-    return target
-
-
-def _class_count(weights: Weights) -> int | None:
+def class_count(weights: Weights) -> int | None:
     """Return the number of classes without the background, where the box head tells it."""
     return len(weights[_CLASSIFIER]) - 1 if _CLASSIFIER in weights else None
 

@@ -19,6 +19,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from al_loop.boxes import Boxes, FloatArray, IntArray, iou
+from al_loop.detector.config_file import write_config
 from al_loop.detector.exporters import Run, load_onnx, load_torchscript, write_onnx, write_torchscript
 from al_loop.detector.graph import DetectionGraph
 from al_loop.detector.predict import Detector, predict
@@ -218,7 +219,7 @@ def _publish(
     """Give the checked file its name, and describe it."""
     exported.notes.unlink(missing_ok=True)
     os.replace(unchecked, exported.file)
-    detector.config.dump(exported.file.with_name(CONFIG))
+    write_config(exported.file.parent, detector.config)
     write_json(exported.notes, _notes(exported, detector, score_thr, weights_sha256))
 
 
@@ -239,6 +240,7 @@ def _notes(exported: Exported, detector: Detector, score_thr: float, weights_sha
             "colour_order": "BGR",
             "fit_into": [int(side) for side in detector.config.image_size],
             "enlarge": bool(detector.config.enlarge),
+            "resize": detector.config.get("resize", "inside"),
             "padding_bgr": _mean_colour(detector),
         },
         "outputs": {

@@ -15,11 +15,12 @@ from mmengine.config import Config
 
 from al_loop.boxes import Boxes
 from al_loop.detector.checkpoint import Weights, read_weights, write_weights
+from al_loop.detector.config_file import read_config, write_config
 from al_loop.detector.train import TrainSettings
 from al_loop.files import read_json, write_json
 from al_loop.samples import ImageFile, LabelledImage
 
-_CONFIG, _START, _REST = "config.py", "start.pth", "job.json"
+_START, _REST = "start.pth", "job.json"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Job:
 
     def write(self, folder: Path) -> None:
         """Write it to a folder."""
-        self.config.dump(folder / _CONFIG)
+        write_config(folder, self.config)
         if self.start is not None:
             write_weights(folder / _START, self.start)
         rest = {
@@ -52,7 +53,9 @@ def read_job(folder: Path) -> Job:
     rest = read_json(folder / _REST)
     start = folder / _START
     return Job(
-        config=Config.fromfile(folder / _CONFIG),
+        config=read_config(
+            folder, trusted=True
+        ),  # the process that wrote it has read or made it by the rules
         start=read_weights(start) if start.is_file() else None,
         training=[_labelled(row) for row in rest["training"]],
         validation=[_labelled(row) for row in rest["validation"]],

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
+from mmengine.config import Config
 
 from al_loop import __version__
 from al_loop.cluster import Seat
 from al_loop.detector.checkpoint import read_weights
+from al_loop.detector.config_file import encoded
 from al_loop.detector.load import load_detector
 from al_loop.detector.precision import precision_here
 from al_loop.detector.predict import Detector
@@ -34,25 +37,37 @@ _FETCHED = 16
 class Kit:
     """What a node needs besides al-loop itself; it travels there once.
 
-    device, precision, workers: as in al-loop.toml.
+    config: its JSON.  device, precision, workers: as in al-loop.toml.  trusted: see `read_config`.
     """
 
     name: str
     weights: bytes
     weights_sha256: str
     config: bytes
+    config_sha256: str
     device: str
     precision: str
     workers: int | None
+    trusted: bool
     version: str = __version__
 
     @classmethod
-    def of(cls, model: Model, device: str, precision: str, workers: int | None) -> Kit:
-        """Read the files of a model; ModelError where they were changed."""
+    def of(
+        cls, model: Model, config: Config, device: str, precision: str, workers: int | None, *, trusted: bool
+    ) -> Kit:
+        """Read the weights of a model; ModelError where they were changed.  config: the model's, as it was read here."""
         read_weights(model.weights, model.weights_sha256)
-        config = (model.folder / CONFIG).read_bytes()
+        data = encoded(config)
         return cls(
-            model.id, model.weights.read_bytes(), model.weights_sha256, config, device, precision, workers
+            model.id,
+            model.weights.read_bytes(),
+            model.weights_sha256,
+            data,
+            hashlib.sha256(data).hexdigest(),
+            device,
+            precision,
+            workers,
+            trusted,
         )
 
 
@@ -123,7 +138,14 @@ class Scorer:
         with scratch_folder("weights") as folder:
             (folder / WEIGHTS).write_bytes(kit.weights)
             (folder / CONFIG).write_bytes(kit.config)
-            self._detector = load_detector(folder, kit.weights_sha256, kit.name, device)
+            self._detector = load_detector(
+                folder,
+                kit.weights_sha256,
+                kit.name,
+                device,
+                config_sha256=kit.config_sha256,
+                trusted=kit.trusted,
+            )
         workers = default_workers(self._seat.cores) if kit.workers is None else kit.workers
         # Threads and not processes: a fork of a process that has Ray's and torch's threads may hang.
         self._readers = ThreadPoolExecutor(workers, "read") if workers else None

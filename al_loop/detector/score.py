@@ -105,10 +105,10 @@ def planned(config: Config, images: Sequence[ImageFile], settings: ScoreSettings
 
     A shard ends with the batch that fills it, so that what is left after any of them is cut into the same batches.
     """
-    box, enlarge = tuple(config.image_size), bool(config.enlarge)
+    reader = Reader.of(config, settings)
 
     def size(image: ImageFile) -> tuple[int, int]:
-        return fitted_size(image.width, image.height, box, enlarge)
+        return fitted_size(image.width, image.height, reader.box, reader.enlarge, reader.way)
 
     shards: list[list[Batch]] = []
     room = 0
@@ -194,16 +194,19 @@ def _unchanged(prediction: Prediction, image: ImageFile, name: str) -> Predictio
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads and resizes pictures; box: (width, height) px that they are made to fit into."""
+    """Reads and resizes pictures; box: (width, height) px that they are made to fit into; way: see `fit`."""
 
     box: tuple[int, int]
     enlarge: bool
     change: str
+    way: str = "inside"
 
     @classmethod
     def of(cls, config: Config, settings: ScoreSettings) -> Reader:
         """Return the reader that a model's config asks for."""
-        return cls(tuple(config.image_size), bool(config.enlarge), settings.change)
+        return cls(
+            tuple(config.image_size), bool(config.enlarge), settings.change, config.get("resize", "inside")
+        )
 
     def read(self, image: ImageFile, data: bytes | None = None) -> Picture | Unreadable:
         """Return the picture, or why there is none; data: the bytes of the file, where it is not here."""
@@ -214,7 +217,7 @@ class Reader:
         if picture.shape[:2] != (image.height, image.width):
             got = f"{picture.shape[1]}x{picture.shape[0]}"
             return Unreadable(image.id, f"{image.path} is {got} px, expected {image.width}x{image.height}")
-        picture = fit(picture, self.box, self.enlarge)
+        picture = fit(picture, self.box, self.enlarge, self.way)
         return change(self.change, picture, image.id) if self.change else picture
 
 

@@ -168,7 +168,12 @@ def _runner(
     resume: bool,
 ) -> Runner:
     rank, processes = get_dist_info()
-    fit_into = {"type": "FitInto", "size": tuple(config.image_size), "enlarge": bool(config.enlarge)}
+    fit_into = {
+        "type": "FitInto",
+        "size": tuple(config.image_size),
+        "enlarge": bool(config.enlarge),
+        "way": config.get("resize", "inside"),
+    }
     meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
     pack = {"type": "PackDetInputs", "meta_keys": meta_keys}
     load = [{"type": "ReadPicture"}, {"type": "LoadAnnotations", "with_bbox": True}, fit_into]

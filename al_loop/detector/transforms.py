@@ -40,18 +40,29 @@ def decoded(data: bytes, path: Path | str) -> Picture:
         raise DataError(f"{path} {error}") from None
 
 
-def fitted_size(width: int, height: int, box: tuple[int, int], enlarge: bool) -> tuple[int, int]:
-    """Return (width, height) px of an image after it is made to fit into `box`, its aspect kept."""
+#: How an image is made to fit into a box: as the box lies; with its longer side along the box' longer one, as mmdet's
+#: keep_ratio does; or filling it, without regard to the aspect.
+WAYS = ("inside", "either-way", "stretch")
+
+
+def fitted_size(
+    width: int, height: int, box: tuple[int, int], enlarge: bool, way: str = "inside"
+) -> tuple[int, int]:
+    """Return (width, height) px of an image after it is made to fit into `box`, in one of `WAYS`."""
+    if way == "stretch":
+        return box
+    if way == "either-way" and (width > height) != (box[0] > box[1]):
+        box = (box[1], box[0])
     factor = min(box[0] / width, box[1] / height)
     if not enlarge:
         factor = min(factor, 1.0)
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def fit(picture: Picture, box: tuple[int, int], enlarge: bool) -> Picture:
+def fit(picture: Picture, box: tuple[int, int], enlarge: bool, way: str = "inside") -> Picture:
     """Resize an image to fit into (width, height) px, shrinking by area average."""
     height, width = picture.shape[:2]
-    size = fitted_size(width, height, box, enlarge)
+    size = fitted_size(width, height, box, enlarge, way)
     if size == (width, height):
         return picture
     interpolation = cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR
@@ -74,14 +85,15 @@ class ReadPicture(BaseTransform):  # type: ignore[misc]
 class FitInto(BaseTransform):  # type: ignore[misc]
     """Resize image and boxes as `fit` does."""
 
-    def __init__(self, size: tuple[int, int], enlarge: bool = False) -> None:
+    def __init__(self, size: tuple[int, int], enlarge: bool = False, way: str = "inside") -> None:
         self.size = (size[0], size[1])
         self.enlarge = enlarge
+        self.way = way
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Set `img`, `img_shape`, `scale_factor` and rescale `gt_bboxes`."""
         height, width = results["img"].shape[:2]
-        picture = fit(results["img"], self.size, self.enlarge)
+        picture = fit(results["img"], self.size, self.enlarge, self.way)
         scale = (picture.shape[1] / width, picture.shape[0] / height)
         results.update(img=picture, img_shape=picture.shape[:2], scale_factor=scale)
         if "gt_bboxes" in results:

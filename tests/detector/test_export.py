@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from factories import CLASSES, draw, write_checkpoint
+from mmengine.config import Config
 
 from al_loop.boxes import Boxes
 from al_loop.detector import export
@@ -96,7 +97,7 @@ def test_what_is_written_is_what_a_user_needs(
     done = run(lively, pictures, tmp_path, kind)
     notes = read_json(done.notes)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "random.pth") == sorted(
-        [done.file.name, done.notes.name, "config.py"]
+        [done.file.name, done.notes.name, "config.json"]
     )
     assert notes["sha256"] == file_sha256(done.file)
     assert notes["weights_sha256"] == "ab" * 32
@@ -106,7 +107,7 @@ def test_what_is_written_is_what_a_user_needs(
     assert notes["thresholds"]["score"] == 0.05
     assert notes["checked"]["boxes"] == done.agreement.boxes > 10
     assert notes["versions"]["torch"] == torch.__version__.partition("+")[0]
-    assert "type='FasterRCNN'" in (tmp_path / notes["config"]).read_text()
+    assert Config.fromfile(tmp_path / notes["config"]).model.type == "FasterRCNN"
     data = np.ascontiguousarray(pictures[0].transpose(2, 0, 1)[None])
     if kind == "onnx":
         session = importlib.import_module("onnxruntime").InferenceSession(done.file)

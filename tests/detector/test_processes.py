@@ -232,7 +232,7 @@ def test_errors_of_a_process_are_those_of_one(config: Any, sets: Any, tmp_path: 
 
 def test_what_is_no_error_of_ours_is_named_with_the_log(config: Any, sets: Any, tmp_path: Path) -> None:
     broken = config.copy()
-    broken.optim_wrapper = {"type": "OptimWrapper", "optimizer": {"type": "NoSuchOptimizer", "lr": 1}}
+    broken.optim_wrapper = {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 1, "no_such": 1}}
     with pytest.raises(
         TrainingError, match=r"process \d of 2 .* failed: \w+Error: .*Run the same command.*processes\.log"
     ):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from al_loop.cluster import Seat, seats
-from al_loop.detector.load import read_config
+from al_loop.detector.config_file import read_config, write_config
 from al_loop.detector.remote import Kit, Lacking, Scored, Scorer, Sized
 from al_loop.detector.score import ScoreSettings, planned, score_images
 from al_loop.errors import ClusterError, ConfigError, ModelError
@@ -31,13 +31,17 @@ def model(trained: Any, config: Any, tmp_path: Path) -> Model:
     folder = tmp_path / "model"
     folder.mkdir()
     torch.save(trained[0].weights, folder / "weights.pth")
-    config.dump(folder / "config.py")
+    write_config(folder, config)
     return Model("m", None, "import", None, folder, file_sha256(folder / "weights.pth"), "now")
+
+
+def kit_of(model: Model, workers: int | None) -> Kit:
+    return Kit.of(model, read_config(model.folder), "auto", "fp32", workers, trusted=False)
 
 
 def scorer(model: Model, image: ImageFile, workers: int | None = None) -> tuple[Scorer, bool]:
     made = Scorer(Seat("n", "here", torch.get_num_threads(), False))
-    ready = made.prepare(Kit.of(model, "auto", "fp32", workers), Sized.of(image))
+    ready = made.prepare(kit_of(model, workers), Sized.of(image))
     assert ready.precision == "fp32"
     return made, ready.sees
 
@@ -120,20 +124,20 @@ def test_another_file_of_that_name_is_not_taken_for_it(sets: Any, tmp_path: Path
 
 def test_another_version_of_al_loop_is_refused(model: Model, sets: Any) -> None:
     image = sets[1][0].image
-    kit = replace(Kit.of(model, "auto", "fp32", 0), version="0.0.1")
+    kit = replace(kit_of(model, 0), version="0.0.1")
     with pytest.raises(ClusterError, match=r"expected the same al-loop on every node, got 0\.0\.1 where"):
         Scorer(Seat("n", "here", 1, False)).prepare(kit, Sized.of(image))
 
 
 def test_weights_that_were_changed_are_not_sent_and_not_used(model: Model, sets: Any) -> None:
-    kit = Kit.of(model, "auto", "fp32", 0)
+    kit = kit_of(model, 0)
     with pytest.raises(ModelError, match="has SHA-256"):
         Scorer(Seat("n", "here", 1, False)).prepare(
             replace(kit, weights=kit.weights + b" "), Sized.of(sets[1][0].image)
         )
     model.weights.write_bytes(kit.weights + b" ")
     with pytest.raises(ModelError, match="has SHA-256"):
-        Kit.of(model, "auto", "fp32", 0)
+        kit_of(model, 0)
 
 
 def node(name: str, alive: bool = True, **resources: float) -> dict[str, Any]:
