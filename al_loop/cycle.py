@@ -17,6 +17,7 @@ from al_loop.cycle_ways import with_ways_out
 from al_loop.cycles import Cycle, begin_cycle, open_cycle, open_cycle_number
 from al_loop.errors import ConfigError, DataError, ModelError, TrainingError, WorkspaceError
 from al_loop.files import json_hash, printable, read_json, write_json
+from al_loop.identity import take_out_copies
 from al_loop.manifest import KNOWN, LABELS, complete_manifests, write_manifest
 from al_loop.models import Model
 from al_loop.picks import Pick, pick
@@ -167,7 +168,8 @@ def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Repor
         lost = library.keep(workspace, [p.image_id for p in fresh])
         for reason in lost.values():
             reporter.line(f"  left out: {printable(reason)}")
-        there = [p for p in fresh if p.image_id not in lost]
+        copies = _take_out_copies(workspace, [p.image_id for p in fresh], reporter)
+        there = [p for p in fresh if p.image_id not in lost and p.image_id not in copies]
         project_id, result = bridge.push_picks(
             workspace, cycle.number, there, _scored(workspace, cycle), cycle.model.id
         )
@@ -182,6 +184,14 @@ def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Repor
     stage = _stage(workspace, cycle, "push", picks=json_hash([asdict(p) for p in fresh]))
     done = run_stage(workspace.store, stage, work)
     reporter.line(f"  push: {done['tasks']} tasks with the model's boxes → {done['queue_url']}")
+
+
+def _take_out_copies(workspace: Workspace, ids: list[str], reporter: Reporter) -> list[str]:
+    """Take images out of the pool that models are judged on by another file, and say so."""
+    copies = take_out_copies(workspace, ids)
+    for name in copies:
+        reporter.line(f"  left out: {name[:12]} leaves the pool, models are judged on the same picture")
+    return copies
 
 
 def _pull(workspace: Workspace, cycle: Cycle, reporter: Reporter, *, incomplete: bool) -> None:
@@ -199,6 +209,7 @@ def _pull(workspace: Workspace, cycle: Cycle, reporter: Reporter, *, incomplete:
         for image, share in sorted(pulled.disagreements.items(), key=lambda item: -item[1])[:_NAMED]:
             if share > 0:
                 reporter.line(f"  {image[:12]}: people disagree on {100 * share:.0f} % of the boxes")
+        _take_out_copies(workspace, [item.image.id for item in library.labelled(workspace)], reporter)
         labels = library.snapshot(library.labelled(workspace))
         write_json(folder / LABELS, labels)
         return {
@@ -245,8 +256,10 @@ def _train(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> Model | No
             )
 
     done = run_stage(workspace.store, stage, work)
+    empty = sum(not len(item.boxes) for item in training)
     reporter.line(
-        f"  train: {done['images']} images, {done['epochs']} epochs → {_relative(workspace, stage.folder)}"
+        f"  train: {done['images']} images, {empty} of them empty, {done['epochs']} epochs "
+        f"→ {_relative(workspace, stage.folder)}"
     )
     return models.register_model(
         workspace,

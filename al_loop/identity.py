@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from al_loop.errors import DataError
+from al_loop.label_history import keep_label, replacing
 from al_loop.library import images_by_id
 from al_loop.objects import contents
 from al_loop.pictures import decode_picture
@@ -26,21 +27,21 @@ _DECODED = 8  # pictures at a time, at most: each may have 100 million pixels
 _FETCHED = 16  # objects at a time
 
 
-def rgb_sha256(picture: NDArray[np.uint8]) -> str:
-    """Return a hash of an (h, w, 3) uint8 RGB picture: its size and every pixel."""
+def picture_sha256(picture: NDArray[np.uint8]) -> str:
+    """Return a hash of an (h, w, 3) uint8 BGR picture: its size and every pixel."""
     height, width = picture.shape[:2]
-    digest = hashlib.sha256(f"{width}x{height} RGB\n".encode())
+    digest = hashlib.sha256(f"{width}x{height} BGR\n".encode())
     digest.update(np.ascontiguousarray(picture).data)
     return digest.hexdigest()
 
 
 def pixels_sha256(data: bytes) -> str | None:
-    """Return `rgb_sha256` of a stored picture as a model sees it; None where it cannot be decoded."""
+    """Return `picture_sha256` of a stored picture as a model sees it; None where it cannot be decoded."""
     try:
         picture = decode_picture(data, turn=False).pixels  # stored pictures are upright
     except DataError:
         return None
-    return rgb_sha256(picture[..., ::-1])
+    return picture_sha256(picture)
 
 
 def same_bytes(workspace: Workspace, identity: str, stored: str) -> str | None:
@@ -101,7 +102,42 @@ def hash_known(
         json.dumps(sorted(sizes)),
         judged,
     )
-    ids = [row["id"] for row in rows]
+    return _hash(workspace, [row["id"] for row in rows], on_progress)
+
+
+def take_out_copies(workspace: Workspace, ids: Sequence[str]) -> list[str]:
+    """Take those images out of the pool that show the same picture as one that models are judged on; return them.
+
+    What comes in is compared when it comes: this finds what an older al-loop has let in, before people label it or a
+    model learns from it. Only images that have the size of a judged one are decoded, once.
+    """
+    sizes = judged_sizes(workspace)
+    compared = [i.id for i in images_by_id(workspace, ids) if (i.width, i.height) in sizes]
+    if not compared:
+        return []
+    hash_known(workspace, sizes, judged=True)
+    listed = json.dumps(compared)
+    rows = workspace.store.rows(
+        "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT image_id FROM pixels WHERE source = 'stored')",
+        listed,
+    )
+    _hash(workspace, [row["value"] for row in rows])
+    rows = workspace.store.rows(
+        "SELECT DISTINCT p.image_id FROM pixels p JOIN images i ON i.id = p.image_id AND i.role = 'pool' "
+        "WHERE p.image_id IN (SELECT value FROM json_each(?)) AND EXISTS (SELECT 1 FROM pixels q "
+        "JOIN images j ON j.id = q.image_id WHERE q.sha256 = p.sha256 AND j.role = 'validation') ORDER BY p.image_id",
+        listed,
+    )
+    copies = [str(row["image_id"]) for row in rows]
+    with workspace.store.transaction(), replacing(workspace, "models are judged on the same picture"):
+        for name in copies:
+            keep_label(workspace, name)
+            workspace.store.execute("UPDATE images SET role = 'validation' WHERE id = ?", name)
+    return copies
+
+
+def _hash(workspace: Workspace, ids: Sequence[str], on_progress: Progress | None = None) -> list[str]:
+    """Hash the pixels of images and note them, chunk by chunk; return those that cannot be read, and why."""
     unread: list[str] = []
     with ThreadPoolExecutor(threads()) as crew:
         for start in range(0, len(ids), _CHUNK):

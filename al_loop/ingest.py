@@ -21,7 +21,7 @@ from al_loop.identity import (
     hash_known,
     judged_sizes,
     note_pixels,
-    rgb_sha256,
+    picture_sha256,
     same_bytes,
     same_pixels,
 )
@@ -81,8 +81,8 @@ def note_lines(notes: Mapping[str, int]) -> list[str]:
 class Upright:
     """A checked image, ready to store.
 
-    untouched: byte for byte as it came in.  original_pixels: hash of its upright pixels where storing it has changed them.
-    notes: what was done to its pixels.
+    untouched: byte for byte as it came in.  pixels: hash of what is stored, where it was decoded.
+    original_pixels: hash of its upright pixels where storing it has changed them.  notes: what was done to its pixels.
     """
 
     id: str
@@ -91,6 +91,7 @@ class Upright:
     width: int
     height: int
     untouched: bool = True
+    pixels: str | None = None
     original_pixels: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -118,11 +119,10 @@ class Shelf:
         report: IngestReport,
         *,
         linked: bool = False,
-        pixels: str | None = None,
     ) -> str:
         """Write an image's file, unless it is known, or `linked`: stays where it came from, if it may stay as it is.
 
-        pixels: its `pixels_sha256`, where that is known.  Returns the id by which the image is known now.
+        Returns the id by which the image is known now.
         """
         stored = image.id if image.untouched else hashlib.sha256(image.data).hexdigest()
         known = same_bytes(self._workspace, image.id, stored)
@@ -135,8 +135,8 @@ class Shelf:
         size = (image.width, image.height)
         self._rows[image.id] = (image.id, place, stored, *size, source, self._role, now())
         self._stored |= {image.id: image.id, stored: image.id}
-        if pixels:
-            self._pixels[image.id, "stored"] = pixels
+        if image.pixels:
+            self._pixels[image.id, "stored"] = image.pixels
         if image.original_pixels:
             self._pixels[image.id, "original"] = image.original_pixels
         if in_place and size in self._sizes:
@@ -176,10 +176,14 @@ class Shelf:
 
     def _drop_judged(self) -> None:
         """Compare pixels with those of judged images of the same size: only then is a photograph decoded here."""
-        compared = [name for name, row in self._rows.items() if (row[3], row[4]) in self._sizes]
-        if not compared:
+        if not any((row[3], row[4]) in self._sizes for row in self._rows.values()):
             return
         hash_known(self._workspace, self._sizes, judged=True)
+        compared = [
+            name
+            for name, row in self._rows.items()
+            if (row[3], row[4]) in self._sizes and (name, "stored") not in self._pixels
+        ]
         pictures = [self._linked.pop(n) if n in self._linked else self._files[n].read_bytes for n in compared]
         for name, found in zip(compared, hash_all(pictures), strict=True):
             if found:
@@ -262,15 +266,18 @@ def _upright(data: bytes, *, decode: bool) -> Upright:
     check_pixels(header.width, header.height, MAX_PIXELS)
     notes = (f"{header.pictures} pictures in a JPEG: the first is taken",) if _has_more(header) else ()
     if header.plain and not header.alpha:
+        pixels = None
         if decode or not _ends(header.format, data):
-            decode_image(data, turn=False)  # a truncated file shows only now
-        return Upright(identity, data, SUFFIX[header.format], header.width, header.height, notes=notes)
+            pixels = picture_sha256(decode_image(data, turn=False).pixels)  # a truncated file shows only now
+        suffix = SUFFIX[header.format]
+        return Upright(identity, data, suffix, header.width, header.height, pixels=pixels, notes=notes)
     picture = decode_image(data)
     if header.plain and not picture.notes:  # nothing is transparent
         return Upright(identity, data, SUFFIX[header.format], header.width, header.height)
     stored, suffix = _stored(picture, header.format)
     height, width = picture.pixels.shape[:2]
-    original = rgb_sha256(np.ascontiguousarray(picture.pixels[..., ::-1])) if suffix == ".jpg" else None
+    shown = picture_sha256(picture.pixels)
+    lossy = suffix == ".jpg"
     return Upright(
         identity,
         stored,
@@ -278,7 +285,8 @@ def _upright(data: bytes, *, decode: bool) -> Upright:
         width,
         height,
         untouched=False,
-        original_pixels=original,
+        pixels=None if lossy else shown,
+        original_pixels=shown if lossy else None,
         notes=(*notes, *picture.notes),
     )
 

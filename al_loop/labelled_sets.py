@@ -36,14 +36,13 @@ class Labels(Protocol):
 class CheckedImage:
     """A picture that is whole, upright, and as large as its COCO file says, with its boxes in upright px.
 
-    pixels: its `pixels_sha256`; None where it was not decoded.  claimed: the `image_sha256` of the file's entry.
+    claimed: the `image_sha256` of the file's entry.
     """
 
     upright: Upright
     path: Path
     boxes: Boxes
     ignored: Boxes
-    pixels: str | None
     claimed: str | None
 
     @property
@@ -59,7 +58,7 @@ class CheckedImage:
     @property
     def hashes(self) -> set[str]:
         """Return the hashes by whose pixels the image may be known."""
-        return {found for found in (self.pixels, self.upright.original_pixels) if found}
+        return {found for found in (self.upright.pixels, self.upright.original_pixels) if found}
 
     def says_the_same(self, other: Labels) -> bool:
         """Say whether the other has the same boxes and the same regions to ignore."""
@@ -68,7 +67,7 @@ class CheckedImage:
     @property
     def picture(self) -> str:
         """Return what tells the picture from others of its set."""
-        return self.upright.original_pixels or self.pixels or self.upright.id
+        return self.upright.original_pixels or self.upright.pixels or self.upright.id
 
 
 def checked_images(
@@ -111,12 +110,9 @@ def _check(item: CocoImage, coco: Path, *, decode: bool) -> CheckedImage:
             f"is {upright.width}x{upright.height} px upright, {coco.name} says {item.width}x{item.height}"
             + (". An EXIF tag turns it: expected boxes of the picture as viewers show it" if turned else "")
         )
-    pixels = None
-    if decode:
-        pixels = pixels_sha256(upright.data)
-        if pixels is None:
-            raise DataError("cannot be decoded")
-    return CheckedImage(upright, item.path, item.boxes, item.ignored, pixels, item.image_sha256)
+    if decode and upright.pixels is None:  # what is stored is not what came
+        upright = replace(upright, pixels=pixels_sha256(upright.data))
+    return CheckedImage(upright, item.path, item.boxes, item.ignored, item.image_sha256)
 
 
 def same_boxes(one: Boxes, other: Boxes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from al_loop.console import Progress, Reporter
 from al_loop.errors import DataError
 from al_loop.files import file_sha256, write_atomically
 from al_loop.identity import hash_known, judged_sizes, same_bytes, same_pixels
-from al_loop.ingest import Upright
+from al_loop.ingest import Upright, note_lines
 from al_loop.labelled_sets import CheckedImage, checked_images, counted, once, suspicious
 from al_loop.library import is_judged
 from al_loop.samples import ImageFile, LabelledImage, total_boxes
@@ -92,6 +93,8 @@ def _read(
         path = item.path if item.upright.untouched else _upright_copy(workspace, item.upright)
         image = ImageFile(item.upright.id, path, item.upright.width, item.upright.height)
         learnt.append(_Learnt(item.bare, image))
+    for line in note_lines(Counter(note for one in learnt for note in one.item.upright.notes)):
+        reporter.line(f"{file.name}: {line}")
     _say(reporter, str(file), [*found.problems, *(Problem(where, why) for where, why in refused)])
     if left_out and not learnt:
         raise DataError(

@@ -82,9 +82,10 @@ def add_validation(
     _refuse_without(missing_classes(found.images, classes), workspace, coco, name, report)
     items, ids = [], []
     for item in checked_images(found, coco, report.refused, on_progress):
-        ids.append(shelf.put(item.upright, str(item.path), taken, pixels=item.pixels))
+        ids.append(shelf.put(item.upright, str(item.path), taken))
         items.append(item.bare)
     report.warning = suspicious(len(items), sum(item.empty for item in items))
+    report.notes = taken.notes
     fresh = set(taken.added)
     entries = _resolved(
         workspace, items, [None if image in fresh else image for image in ids], report, on_progress

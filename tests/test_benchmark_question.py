@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 from factories import CLASSES
+from PIL import Image
 from questions import CONFIG, run, small_question
 
 from al_loop.benchmark import units
@@ -167,7 +168,8 @@ def test_sets_that_cannot_be_used(question: Question, tmp_path: Path) -> None:
     (question.data.parent / "bare.json").write_text(json.dumps(bare))
     tests = {"bare": question.data.parent / "bare.json"}
     with pytest.raises(
-        DataError, match=r"expected boxes of bolt, nut in the set bare, got none .* is none of"
+        DataError,
+        match=r"(?s)12 × category 'other-0' is none of bolt, nut.* no image that can be used as bare",
     ):
         run(tmp_path / "c", replace(question, validation=question.data, tests=tests))
     empty = tmp_path / "empty.json"
@@ -184,10 +186,15 @@ def test_an_image_that_is_judged_on_is_not_picked(
         run(tmp_path / "a", replace(question, tests={"same": question.data}))
     part = json.loads(question.data.read_text())
     part["images"] = part["images"][:5]
+    first = question.data.parent / "images" / part["images"][0]["file_name"]
+    with Image.open(first) as picture:
+        picture.save(first.with_suffix(".bmp"))  # the same picture by another file
+    part["images"][0]["file_name"] = first.with_suffix(".bmp").name
     (question.data.parent / "part.json").write_text(json.dumps(part))
     outcome, told = run(tmp_path / "b", replace(question, tests={"part": question.data.parent / "part.json"}))
     assert len(outcome.sets.pool) == 7
     assert any("5 images of coco.json left out: models are judged on them" in line for line in told.lines)
+    assert "pool: 7 images, 14 boxes, 0 images empty" in told.lines
 
 
 def test_a_node_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:

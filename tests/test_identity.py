@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from factories import draw, write_coco_set
 from PIL import Image
+from small_loop import small_loop
 
 from al_loop import library
 from al_loop.files import file_sha256
-from al_loop.identity import hash_known, pixels_sha256, rgb_sha256, same_pixels
+from al_loop.identity import hash_known, picture_sha256, pixels_sha256, same_pixels, take_out_copies
 from al_loop.ingest import Shelf, add_images
+from al_loop.label_history import old_labels
 from al_loop.labels import export_labels
 from al_loop.validation_sets import add_validation
 from al_loop.workspace import Workspace
@@ -67,15 +69,15 @@ def copies(source: Path, folder: Path) -> dict[str, Path]:
 
 def test_a_hash_of_pixels_is_of_the_size_and_every_pixel(tmp_path: Path) -> None:
     black = np.zeros((2, 3, 3), np.uint8)
-    # sha256 of "3x2 RGB\n" and 18 zero bytes
-    assert rgb_sha256(black) == "aa357d8167ae012005c3d304837b610d63552771269d158eadef6c7040a7eda0"
-    assert rgb_sha256(black) != rgb_sha256(black.reshape(3, 2, 3))
+    # sha256 of "3x2 BGR\n" and 18 zero bytes
+    assert picture_sha256(black) == "54c36378b8264247c023cc45b27029dbb228db8423af848cd135a03c99fead8f"
+    assert picture_sha256(black) != picture_sha256(black.reshape(3, 2, 3))
     other = black.copy()
     other[1, 2, 2] = 1
-    assert rgb_sha256(black) != rgb_sha256(other)
+    assert picture_sha256(black) != picture_sha256(other)
     path = tmp_path / "a.png"
     Image.fromarray(other).save(path)
-    assert pixels_sha256(path.read_bytes()) == rgb_sha256(other)
+    assert pixels_sha256(path.read_bytes()) == picture_sha256(np.ascontiguousarray(other[..., ::-1]))
     assert pixels_sha256(b"no picture") is None
 
 
@@ -231,3 +233,33 @@ def test_a_kill_between_comparing_and_the_rows_leaves_nothing(
     assert filled.store.count("SELECT count(*) FROM images") == before
     report, _ = add_validation(filled, more)
     assert len(report.added) == 2
+
+
+def leak(workspace: Workspace, image: str, folder: Path) -> None:
+    """Let a picture of the pool stand in the validation set by another file, as an older al-loop did."""
+    [known] = library.images_by_id(workspace, [image])
+    with Image.open(known.path) as picture:
+        picture.save(folder / f"{image}.bmp")
+    [copy] = add_images(workspace, [folder / f"{image}.bmp"]).added
+    workspace.store.execute("UPDATE images SET role = 'validation' WHERE id = ?", copy)
+    workspace.store.execute("DELETE FROM pixels")
+
+
+def test_a_cycle_leaves_out_what_models_are_judged_on_by_another_file(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = small_loop(workspace, tmp_path, monkeypatch, images=10)
+    first, second, *others = [image.id for image in library.unlabelled(workspace)]
+    leak(workspace, first, tmp_path)
+    loop.run()
+    assert sorted(loop.pushed[0]) == sorted([second, *others])
+    assert first not in [item.image.id for item in library.labelled(workspace)]
+    assert len(library.labelled(workspace)) == 9
+
+    leak(workspace, second, tmp_path)  # people have labelled it meanwhile
+    assert take_out_copies(workspace, [second, *others]) == [second]
+    assert take_out_copies(workspace, others) == []
+    assert second not in [item.image.id for item in library.labelled(workspace)]
+    [old] = old_labels(workspace, 1)[0]
+    assert (old.image_id, old.boxes, old.role) == (second, 1, "pool")
+    assert old.reason == "models are judged on the same picture"

@@ -218,7 +218,7 @@ def test_rendered_sets_are_hashed_and_not_decoded(
     def never(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(Image.Image, "load", never)
+    monkeypatch.setattr("al_loop.ingest.decode_image", never)
     monkeypatch.setattr("al_loop.labelled_sets.pixels_sha256", never)
     images = synthetic_images(workspace, Silent())
     assert [item.image.id for item in images] == [file_sha256(item.image.path) for item in images]

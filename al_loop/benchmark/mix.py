@@ -19,7 +19,6 @@ from al_loop.benchmark.overall import Overall
 from al_loop.benchmark.sets import Sets, check_names, read_sets
 from al_loop.benchmark.starts import Start, start_of
 from al_loop.benchmark.units import folder_of
-from al_loop.coco import summarise
 from al_loop.config import Config, TrainConfig
 from al_loop.console import Reporter
 from al_loop.errors import ConfigError, TrainingError
@@ -118,8 +117,8 @@ def run_mix(
     check_mix(question)
     require(home)
     sets = read_sets(question.data, question.validation, question.tests, config.classes)
-    if sets.problems:
-        reporter.line(f"{len(sets.problems)} problems:{summarise(sets.problems)}")
+    for line in sets.lines:
+        reporter.line(line)
     rendered = (
         labelled_files(home, question.rendered, reporter)
         if question.rendered

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from al_loop.coco import Problem, listed, read_coco
 from al_loop.errors import ConfigError, DataError
-from al_loop.ingest import load_upright
-from al_loop.samples import ImageFile, LabelledImage
+from al_loop.labelled_sets import checked_images, counted, once
+from al_loop.samples import ImageFile, LabelledImage, total_boxes
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +21,15 @@ class Sets:
     validation: list[LabelledImage]
     tests: Mapping[str, list[LabelledImage]]
     problems: list[str]
+
+    @property
+    def lines(self) -> list[str]:
+        """Return what was left out, and what each set holds with the images that are empty."""
+        said = [listed(self.problems, "the benchmark's sets").rstrip("\n")] if self.problems else []
+        for name, images in {"pool": self.pool, _VALIDATION: self.validation, **self.tests}.items():
+            empty = sum(not len(item.boxes) for item in images)
+            said.append(f"{name}: {counted(len(images), total_boxes(images), empty)}")
+        return said
 
 
 #: Of tests and starts: they become names of folders.
@@ -55,60 +64,74 @@ def read_sets(pool: Path, validation: Path, tests: Mapping[str, Path], classes: 
     with the problems of all files.
     """
     problems: list[str] = []
-    learnt = _read(pool, classes, problems)
-    judged = {_VALIDATION: _read(validation, classes, problems)}
-    judged |= {name: _read(path, classes, problems) for name, path in tests.items()}
-    for name, path in {"pool": pool, _VALIDATION: validation, **tests}.items():
-        images = learnt if name == "pool" else judged[name]
+    pictures = _read(pool, classes, problems)
+    read = {name: _read(path, classes, problems) for name, path in {_VALIDATION: validation, **tests}.items()}
+    learnt = [one.labelled for one in pictures]
+    judged = {name: [one.labelled for one in found] for name, found in read.items()}
+    said = listed(problems, "the benchmark's sets")
+    for name, path, images in (
+        ("pool", pool, learnt),
+        *((name, path, judged[name]) for name, path in {_VALIDATION: validation, **tests}.items()),
+    ):
         if not images:
-            raise DataError(f"{_said(problems)}{path} has no image that can be used as {name}")
+            raise DataError(f"{said}{path} has no image that can be used as {name}")
         if not any(len(item.boxes) for item in images):
             raise DataError(
-                f"{_said(problems)}{path}: expected boxes of {', '.join(classes)} in the set {name}, got none that can "
-                "be used. Add some, or correct the names of its categories"
+                f"{said}{path}: expected boxes of {', '.join(classes)} in the set {name}, got none that can be used. "
+                "Add some, or correct the names of its categories"
             )
     absent = _absent(learnt, judged[_VALIDATION], classes)
     if absent:
         raise DataError(
-            f"{_said(problems)}{validation} has no box of {', '.join(absent)}, which {pool} has: their AP could not be known. "
+            f"{said}{validation} has no box of {', '.join(absent)}, which {pool} has: their AP could not be known. "
             "Add examples to the validation set"
         )
-    taken = {item.image.id for images in judged.values() for item in images}
-    kept = [item for item in learnt if item.image.id not in taken]
+    taken = {one.picture for found in read.values() for one in found}
+    kept = [one.labelled for one in pictures if one.picture not in taken]
     if len(kept) < len(learnt):
         problems.insert(
             0, f"{len(learnt) - len(kept)} images of {pool.name} left out: models are judged on them"
         )
     if not kept:
-        raise DataError(
-            f"{_said(problems)}nothing is left to pick from: models are judged on every image of {pool}"
-        )
+        raise DataError(f"{said}nothing is left to pick from: models are judged on every image of {pool}")
     return Sets(kept, judged.pop(_VALIDATION), judged, problems)
 
 
-def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[LabelledImage]:
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A labelled image, and what tells its picture from others."""
+
+    labelled: LabelledImage
+    picture: str
+
+
+def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[_Read]:
     found = read_coco(path, classes)
+    refused: list[tuple[str, str]] = []
+    items = []
+    for item in checked_images(found, path, refused):
+        if item.upright.untouched:
+            items.append(item.bare)
+        else:
+            what = "is turned by an EXIF tag, or of a format that is stored anew: save it upright"
+            refused.append((str(item.path), what))
+    kept = once(items, [item.picture for item in items], refused, problems)
     problems += [
         problem.of(path.name) if isinstance(problem, Problem) else problem for problem in found.problems
     ]
-    images: dict[str, LabelledImage] = {}
-    for item in found.images:
-        try:
-            upright = load_upright(item.path, decode=True)
-            if (upright.width, upright.height) != (item.width, item.height):
-                raise DataError(
-                    f"is {upright.width}x{upright.height} px upright, not {item.width}x{item.height}"
-                )
-            if not upright.untouched:
-                raise DataError(
-                    "is turned by an EXIF tag, or of a format that is stored anew: save it upright"
-                )
-        except DataError as error:
-            problems.append(Problem(f"{path.name}, image {item.path.name}", str(error)))
-            continue
-        image = ImageFile(upright.id, item.path, item.width, item.height)
-        images[image.id] = LabelledImage(image, item.boxes, item.ignored)
-    return sorted(images.values(), key=lambda one: one.image.id)
+    problems += [Problem(f"{path.name}, image {Path(where).name}", why) for where, why in refused]
+    images = [
+        _Read(
+            LabelledImage(
+                ImageFile(item.upright.id, item.path, item.upright.width, item.upright.height),
+                item.boxes,
+                item.ignored,
+            ),
+            item.picture,
+        )
+        for item in (items[place] for place in kept)
+    ]
+    return sorted(images, key=lambda one: one.labelled.image.id)
 
 
 def _absent(
@@ -117,7 +140,3 @@ def _absent(
     shown = {int(label) for item in pool for label in item.boxes.labels}
     known = {int(label) for item in judged for label in item.boxes.labels}
     return [name for index, name in enumerate(classes) if index in shown - known]
-
-
-def _said(problems: Sequence[str]) -> str:
-    return listed(problems, "the benchmark's sets")

@@ -12,7 +12,6 @@ from al_loop.benchmark.crew import crew_of
 from al_loop.benchmark.sets import Sets, check_names, read_sets
 from al_loop.benchmark.starts import COCO, SCRATCH, start_of
 from al_loop.benchmark.units import Room
-from al_loop.coco import summarise
 from al_loop.config import Config
 from al_loop.console import Reporter
 from al_loop.errors import ConfigError
@@ -109,8 +108,8 @@ def run_benchmark(
         require(home)
     opening = Opening(out, question, config.exact(), home.root if home else None)
     room = opening()
-    if room.sets.problems:
-        reporter.line(f"{len(room.sets.problems)} problems:{summarise(room.sets.problems)}")
+    for line in room.sets.lines:
+        reporter.line(line)
     _say_what_was_clipped(question, room, reporter)
     with crew_of(opening, room.workspace.root, jobs, ray) as crew:
         remember(out, room.asked, resume=resume)
