@@ -218,9 +218,24 @@ def read_only_message(root: Path) -> str:
     )
 
 
+def connect_to_read(path: Path) -> Connection:
+    """Open the database to read it, without a trace; WorkspaceError where it cannot be opened."""
+    if any(
+        file.exists() for file in database_files(path)[1:]
+    ):  # in use, or left by a kill: with SQLite's locks
+        return _to_read(path, left_open=True)
+    return _as_a_file(path)
+
+
+def _as_a_file(path: Path) -> Connection:
+    before = _stamp(path)
+    made = _opened(path, f"{path.absolute().as_uri()}?mode=ro&immutable=1", read_only=True)
+    made.stamp = before
+    return made
+
+
 def _to_read(path: Path, *, left_open: bool) -> Connection:
     """Open a database where nothing can be written: with SQLite's locks if it can, else as a file that stays as it is."""
-    before = _stamp(path)
     try:
         made = _opened(path, f"{path.absolute().as_uri()}?mode=ro", read_only=True)
         made.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -233,8 +248,7 @@ def _to_read(path: Path, *, left_open: bool) -> Connection:
                 "writing: a command runs there, or was killed. Run al-loop status where it can be written, or copy "
                 "the workspace"
             ) from None
-        made = _opened(path, f"{path.absolute().as_uri()}?mode=ro&immutable=1", read_only=True)
-        made.stamp = before
+        return _as_a_file(path)
     return made
 
 

@@ -245,17 +245,28 @@ class ShardStore:
 
         Returns how many images must be scored again.
         """
+        good, lost = self._good()
+        if lost:
+            _write_at(self.folder / JOURNAL, good.journal, b"")
+            self._read = None
+        return lost
+
+    def damaged(self) -> int:
+        """Read every byte, and change nothing; return how many shards are not what was written, or lie behind such a one."""
+        written = sum(1 for line in self._lines() if line.endswith(b"\n"))
+        return written - len(self._good()[0].shards)
+
+    def _good(self) -> tuple[_Whole, int]:
+        """The shards that are what was written, up to the first that is not, and how many images are in the others."""
         shards, good = self._whole().shards, _Whole()
         for number, (shard, line) in enumerate(zip(shards, self._lines(), strict=False)):
             for name, crc in shard.crc.items():
                 with self._file(name).open("rb") as file:
                     file.seek(good.end.get(name, 0))
                     if zlib.crc32(file.read(shard.bytes_of(name))) != crc:
-                        _write_at(self.folder / JOURNAL, good.journal, b"")
-                        self._read = None
-                        return sum(s.images for s in shards[number:])
+                        return good, sum(s.images for s in shards[number:])
             good.add(shard, line)
-        return 0
+        return good, 0
 
     def extent(self) -> dict[Path, int]:
         """Return the files of all columns, and how many bytes of each are written for good; more may follow."""

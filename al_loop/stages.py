@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from al_loop.errors import WorkspaceError
 from al_loop.files import json_hash, read_json, write_json
 from al_loop.store import Store
 from al_loop.workspace import now
@@ -102,8 +103,13 @@ def output_of(store: Store, job: str, name: str) -> Output | None:
 def _sealed(folder: Path, digest: str) -> Output | None:
     """Return what is written in a folder whose work was finished for these inputs."""
     seal = folder / _SEAL
-    sealed = read_json(seal) if seal.is_file() else {}
-    output: Output | None = sealed["output"] if sealed.get("input_hash") == digest else None
+    try:
+        sealed = read_json(seal) if seal.is_file() else {}
+        output: Output | None = sealed["output"] if sealed.get("input_hash") == digest else None
+    except (OSError, ValueError, AttributeError, LookupError) as error:
+        raise WorkspaceError(
+            f"{seal} cannot be read ({error}). Restore it from a backup; or see what can be done again: al-loop doctor"
+        ) from None
     return output
 
 

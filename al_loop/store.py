@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from al_loop.database import check, connect, restoring
+from al_loop.database import check, connect, connect_to_read, restoring
 from al_loop.errors import WorkspaceError
 
 # Each entry lifts the schema by one version; entries are never changed, only added.
@@ -238,14 +238,16 @@ MIGRATIONS: tuple[str, ...] = (
 class Store:
     """One connection to the database, with rows as mappings and explicit transactions."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, only_read: bool = False) -> None:
         """Open or create the database and bring its schema up to date.
+
+        only_read: change nothing, not even beside it, and leave the schema as it is.
 
         Raises WorkspaceError for a database of a newer al-loop, one that is damaged, and, where nothing can be written,
         one of an older al-loop.
         """
         self.path = path
-        self.connection = connect(path)
+        self.connection = connect_to_read(Path(path)) if only_read else connect(path)
         try:
             self._prepare()
         except BaseException:

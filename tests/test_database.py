@@ -54,6 +54,11 @@ _HELD_TO_MODES = (
 )
 
 
+needs_modes = pytest.mark.skipif(
+    bool(_HELD_TO_MODES) and shutil.which("setpriv") is None, reason="root is held to no mode without setpriv"
+)
+
+
 def al_loop(root: Path, *arguments: str) -> tuple[int, str, str]:
     done = subprocess.run(
         [*_HELD_TO_MODES, sys.executable, "-m", "al_loop", "-w", str(root), *arguments],
@@ -207,9 +212,7 @@ def test_a_file_that_is_read_without_locks_must_stay_as_it_is(workspace: Workspa
         store.rows("SELECT * FROM facts")
 
 
-@pytest.mark.skipif(
-    bool(_HELD_TO_MODES) and shutil.which("setpriv") is None, reason="root is held to no mode without setpriv"
-)
+@needs_modes
 class TestReadOnly:
     """A workspace in which nothing can be written."""
 

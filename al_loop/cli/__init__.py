@@ -15,6 +15,7 @@ import click
 from al_loop import __version__
 from al_loop.cli.benchmark import benchmark, shift
 from al_loop.cli.cycle import cycle, report, reproduce, score, status, verify
+from al_loop.cli.doctor import doctor, repair
 from al_loop.cli.label_studio import label_studio
 from al_loop.cli.models import gc, models, pretrain, render, rollback
 from al_loop.cli.monitor import monitor
@@ -56,6 +57,7 @@ for command in (
     score,
     cycle,
     status,
+    doctor,
     report,
     rollback,
     verify,
@@ -65,6 +67,7 @@ for command in (
     shift,
 ):
     cli.add_command(command)
+pool.add_command(repair)
 
 
 def main() -> None:

@@ -1,0 +1,147 @@
+"""Cycles: is what they left whole, and can an open one go on?"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from al_loop.doctor.finding import Case, Finding
+from al_loop.errors import AlLoopError, ConfigError
+from al_loop.files import read_json
+from al_loop.frozen import check, thawed
+from al_loop.leftovers import foreign_folders
+from al_loop.pools import POOL, read_pool
+from al_loop.verify import verify
+
+_ABANDON = "al-loop cycle --abandon"
+_RESTORE = "restore cycles/{number} from a backup"
+#: What a cycle leaves, in its order; the training leaves models/cycle-N.
+_STAGES = ("score", "select", "push", "pull")
+
+
+def finished(case: Case) -> Iterator[Finding]:
+    """Finished cycles against their manifests."""
+    rows = case.workspace.store.rows(
+        "SELECT number FROM cycles WHERE outcome IN ('promoted', 'kept') ORDER BY number"
+    )
+    with case.reporter.progress("examine cycles") as progress:
+        for done, row in enumerate(rows, start=1):
+            number = row["number"]
+            manifest = case.workspace.cycle_dir(number) / "manifest.json"
+            if not manifest.is_file():
+                yield Finding("cycles.manifest", f"cycle {number}", "has no manifest", "al-loop cycle")
+            elif not case.quick:
+                for text in _changed(case, number):
+                    yield Finding("cycles.verify", f"cycle {number}", text, _RESTORE.format(number=number))
+            progress(done, len(rows))
+
+
+def _changed(case: Case, number: int) -> list[str]:
+    try:
+        return [finding.text for finding in verify(case.workspace, number) if finding.changed]
+    except (AlLoopError, OSError, ValueError, TypeError, LookupError) as error:
+        return [f"cannot be held against its manifest ({error})"]
+
+
+def under_way(case: Case) -> Iterator[Finding]:
+    """The open cycle: its settings, its pool, its model, its stages, its picks."""
+    store = case.workspace.store
+    rows = store.rows("SELECT * FROM cycles WHERE outcome IS NULL ORDER BY number")
+    for row in rows[1:]:
+        yield Finding(
+            "cycles.two", f"cycle {row['number']}", f"is open, and so is cycle {rows[0]['number']}", _ABANDON
+        )
+    for row in rows[:1]:
+        yield from _open(case, row)
+
+
+def _open(case: Case, row: Any) -> Iterator[Finding]:
+    number = row["number"]
+    subject, folder = f"cycle {number}", case.workspace.cycle_dir(number)
+    yield from _settings(case, row)
+    try:
+        read_pool(folder / POOL)
+    except (OSError, ValueError) as error:
+        yield Finding("cycles.pool", subject, f"its list of the pool cannot be read ({error})", _ABANDON)
+    states = {
+        stage["name"]: stage
+        for stage in case.workspace.store.rows("SELECT * FROM stages WHERE job = ?", f"cycle-{number}")
+    }
+    for name in _STAGES:
+        if name in states and states[name]["state"] == "done":
+            yield from _stage(case, subject, number, states[name])
+    for stage in states.values():
+        if stage["state"] == "running" and case.at_work is None and _gone(stage["pid"]):
+            yield Finding("cycles.crashed", subject, f"its stage {stage['name']} was killed", "al-loop cycle")
+
+
+def _settings(case: Case, row: Any) -> Iterator[Finding]:
+    """Settings are frozen when a cycle begins, and an older al-loop may have allowed more."""
+    subject = f"cycle {row['number']}"
+    selected = (case.workspace.cycle_dir(row["number"]) / "select" / "stage.json").is_file()
+    try:
+        check(thawed(row["settings"]), row["number"], selected=selected)
+    except ConfigError as error:
+        yield Finding("cycles.settings", subject, str(error), "al-loop cycle --refreeze")
+    except (msgspec.MsgspecError, AttributeError, TypeError) as error:
+        yield Finding("cycles.settings", subject, f"its settings cannot be read ({error})", _ABANDON)
+
+
+def _stage(case: Case, subject: str, number: int, stage: Any) -> Iterator[Finding]:
+    name = stage["name"]
+    folder = case.workspace.cycle_dir(number) / name
+    again = _ABANDON if name == "select" else "al-loop cycle"  # selected again, other images would be chosen
+    try:
+        sealed = read_json(folder / "stage.json")["input_hash"]
+    except FileNotFoundError:
+        yield Finding("cycles.stage", subject, f"what its stage {name} left is gone", again)
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        away = _ABANDON if name == "select" else f"rm -r -- {shlex.quote(str(folder))}"
+        yield Finding("cycles.stage", subject, f"{name}/stage.json cannot be read ({error})", away)
+        return
+    if sealed != stage["input_hash"]:
+        yield Finding("cycles.stage", subject, f"{name} was made from something else", again)
+    if stage["name"] == "select":
+        yield from _picks(case, subject, number)
+
+
+def _picks(case: Case, subject: str, number: int) -> Iterator[Finding]:
+    path = case.workspace.cycle_dir(number) / "select" / "picks.json"
+    try:
+        chosen = [(pick["rank"], pick["image_id"]) for pick in read_json(path)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield Finding("cycles.picks", subject, f"select/picks.json cannot be read ({error})", _ABANDON)
+        return
+    rows = case.workspace.store.rows("SELECT rank, image_id FROM picks WHERE cycle = ? ORDER BY rank", number)
+    if rows and sorted(chosen) != [(row["rank"], row["image_id"]) for row in rows]:
+        yield Finding(
+            "cycles.picks", subject, "select/picks.json lists other picks than the database", _ABANDON
+        )
+
+
+def unknown(case: Case) -> Iterator[Finding]:
+    """Whole cycles and models that the database does not know: it is older than they are."""
+    for folder in foreign_folders(case.workspace):
+        yield Finding(
+            "database.older-than-files",
+            str(folder.relative_to(case.workspace.root)),
+            "the database does not know it: the database is of an earlier time",
+            "restore the newest al-loop.db that there is; if this is of no use to you, move the folder away",
+        )
+
+
+def _gone(pid: int | None) -> bool:
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

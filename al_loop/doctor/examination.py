@@ -1,0 +1,204 @@
+"""A whole workspace, check by check; nothing in it is changed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from al_loop.config import FILE_NAME, Config, load_config
+from al_loop.console import Reporter
+from al_loop.database import restoring
+from al_loop.doctor import cycles, images, labels, leaks, models, records, surroundings
+from al_loop.doctor.finding import Case, Check, Finding
+from al_loop.errors import AlLoopError, ConfigError, WorkspaceError
+from al_loop.store import Store
+from al_loop.stored import Look
+from al_loop.workspace import DATABASE, Workspace, find_workspace
+
+#: Of a kind of finding so many are kept; of the others the number. A million broken photographs take no more memory.
+KEPT = 20
+#: What can be examined without the database.
+OF_FILES: dict[str, Check] = {
+    "rights": surroundings.rights,
+    "disk": surroundings.disk,
+    "packages": surroundings.packages,
+    "server": surroundings.server,
+}
+CHECKS: dict[str, Check] = {
+    "database": records.integrity,
+    "references": records.references,
+    "schema": records.schema,
+    "classes": records.classes,
+    "places": images.places,
+    "photographs": images.stored,
+    "unnamed": images.without_row,
+    "labels": labels.boxes,
+    "sets": labels.sets,
+    "leaks": leaks.pool,
+    "pixels": leaks.pixels,
+    "trained": leaks.trained,
+    "models": models.files,
+    "in use": models.in_use,
+    "scores": models.scores,
+    "rendered": models.rendered,
+    "finished cycles": cycles.finished,
+    "open cycle": cycles.under_way,
+    "unknown": cycles.unknown,
+    "leftovers": surroundings.left,
+    "labelling": surroundings.labelling,
+    **OF_FILES,
+}
+# What a damaged workspace makes a check meet: rows and files that are not what they should be.
+_MET = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+    sqlite3.Error,
+    msgspec.MsgspecError,
+)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong with a workspace.
+
+    findings: of each kind the first.  more: how many there are besides, by kind.  notes: what was not examined, and why.
+    """
+
+    root: Path
+    findings: tuple[Finding, ...]
+    more: dict[str, int]
+    notes: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """Return how many things are wrong."""
+        return len(self.findings) + sum(self.more.values())
+
+
+def examine(start: Path | None, reporter: Reporter, look: Look = Look.BYTES) -> Diagnosis:
+    """Look at everything in a workspace; WorkspaceError only where there is none."""
+    root = _find(start)
+    notes: list[str] = []
+    config, found = _settings(root)
+    store, blind = _database(root)
+    found += blind
+    at_work = _at_work(root)
+    if at_work:
+        notes.append(f"{at_work} works here: what it has not finished is left out")
+    if store is None:
+        notes.append("without the database, only files were examined")
+    workspace = Workspace(root, config or _default(store), store or Store(":memory:"))
+    case = Case(workspace, reporter, look, at_work)
+    kept, more = _Kept(), Counter[str]()
+    for finding in found:
+        kept.add(finding, more)
+    for name, check in (CHECKS if store is not None else OF_FILES).items():
+        for finding in _guarded(name, check, case):
+            kept.add(finding, more)
+    workspace.store.close()
+    return Diagnosis(root, tuple(kept.findings), dict(more), tuple(notes))
+
+
+class _Kept:
+    """The first findings of each kind."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self._seen = Counter[str]()
+
+    def add(self, finding: Finding, more: Counter[str]) -> None:
+        self._seen[finding.check] += 1
+        if self._seen[finding.check] <= KEPT:
+            self.findings.append(finding)
+        else:
+            more[finding.check] += 1
+
+
+def _guarded(name: str, check: Check, case: Case) -> Iterator[Finding]:
+    """The findings of a check, and whatever stopped it as one more."""
+    try:
+        yield from check(case)
+    except AlLoopError as error:
+        damaged = case.workspace.store.connection.damaged
+        text = "could not be examined to its end: the database is damaged" if damaged else str(error)
+        yield Finding(f"{name}.stopped", name, text, "mend what else is named here, then: al-loop doctor")
+    except _MET as error:
+        said = f"could not be examined to its end ({type(error).__name__}: {error})"
+        yield Finding(f"{name}.stopped", name, said, "mend what else is named here, then: al-loop doctor")
+
+
+def _find(start: Path | None) -> Path:
+    """The workspace, also where its settings are gone and only its database says that it was one."""
+    try:
+        return find_workspace(start)
+    except WorkspaceError:
+        origin = (start or Path(os.environ.get("AL_LOOP_WORKSPACE") or ".")).expanduser().resolve()
+        for folder in (origin, *origin.parents):
+            if (folder / DATABASE).is_file():
+                return folder
+        raise
+
+
+def _settings(root: Path) -> tuple[Config | None, list[Finding]]:
+    path = root / FILE_NAME
+    if not path.exists():
+        return None, [Finding("settings.missing", FILE_NAME, "is gone", "restore al-loop.toml from a backup")]
+    try:
+        return load_config(path), []
+    except ConfigError as error:
+        return None, [Finding("settings.unusable", FILE_NAME, str(error), "correct al-loop.toml as it says")]
+
+
+def _default(store: Store | None) -> Config:
+    """Settings to go on with where there are none that can be used: the classes that the labels are of."""
+    names: tuple[str, ...] = ("object",)
+    if store is not None:
+        row = store.row("SELECT value FROM facts WHERE key = 'classes'")
+        names = tuple(row["value"].split("\n")) if row else names
+    return Config(classes=names)
+
+
+def _database(root: Path) -> tuple[Store | None, list[Finding]]:
+    path = root / DATABASE
+    mend = restoring(path)
+    if not path.is_file():
+        return None, [Finding("database.missing", DATABASE, "is gone", mend)]
+    try:
+        store = Store(path, only_read=True)
+        store.row("SELECT 1 FROM facts")
+    except (WorkspaceError, *_MET) as error:
+        older = "older al-loop" in str(error)
+        return None, [
+            Finding(
+                "database.older" if older else "database.unusable",
+                DATABASE,
+                str(error),
+                "al-loop status" if older else mend,
+            )
+        ]
+    return store, []
+
+
+def _at_work(root: Path) -> str | None:
+    """The command that holds the workspace; nothing is written to find out."""
+    try:
+        with (root / ".lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return f"`{json.loads(file.read())['command']}`"
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return None

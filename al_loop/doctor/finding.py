@@ -1,0 +1,52 @@
+"""What a check says, and what it may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from al_loop.console import Reporter
+from al_loop.stored import Look
+from al_loop.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    check: what found it, as in "images.missing".  subject: what it is about.  problem: what is wrong with it.
+    mend: the command to type, or what to do where no command can.
+    """
+
+    check: str
+    subject: str
+    problem: str
+    mend: str
+
+    def __post_init__(self) -> None:
+        """Refuse a finding that leaves its reader without a next step."""
+        if not all((self.check, self.subject, self.problem, self.mend)):
+            raise ValueError(f"expected check, subject, problem and mend, got {self}")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A workspace as a check gets it: its database can only be read.
+
+    look: how closely photographs are looked at, and whether other files are hashed.  at_work: the command that holds the
+    workspace, whose unfinished work is not wrong.
+    """
+
+    workspace: Workspace
+    reporter: Reporter
+    look: Look = Look.BYTES
+    at_work: str | None = None
+
+    @property
+    def quick(self) -> bool:
+        """Whether what reads every byte is left out."""
+        return self.look is Look.QUICK
+
+
+#: Looks at a part of a workspace; whatever it raises is a finding of its own.
+Check = Callable[[Case], Iterator[Finding]]

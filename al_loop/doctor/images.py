@@ -1,0 +1,63 @@
+"""Every stored photograph: is its file there, and what it was?"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from al_loop.collect import too_many
+from al_loop.doctor.finding import Case, Finding
+from al_loop.files import name_from_text
+from al_loop.leftovers import BATCH, unnamed_pictures
+from al_loop.listing import is_url
+from al_loop.stored import problems
+
+REPAIR = "al-loop pool repair"
+
+
+def stored(case: Case) -> Iterator[Finding]:
+    """Files that are gone, changed, no pictures, or of another size than the database says."""
+    with case.reporter.progress("examine photographs") as progress:
+        for wrong in problems(case.workspace, case.look, progress):
+            row = wrong.row
+            mend = "restore al-loop.db from a backup" if wrong.kind == "size" else _mend(row["source"])
+            yield Finding(f"images.{wrong.kind}", f"{row['file']} (from {row['source']})", wrong.said, mend)
+
+
+def places(case: Case) -> Iterator[Finding]:
+    """Rows that name a file outside images/: a workspace from elsewhere may name any."""
+    rows = case.workspace.store.execute(
+        "SELECT id, file FROM images WHERE file NOT LIKE 'images/%' OR file LIKE '%/../%'"
+    )
+    for row in rows:
+        if not is_url(row["file"]):
+            yield Finding(
+                "images.outside",
+                row["file"],
+                f"the row of image {row['id'][:12]} names a file outside images/",
+                "restore al-loop.db from a backup",
+            )
+
+
+def without_row(case: Case) -> Iterator[Finding]:
+    """Files in images/ that no row names; those that a killed command may be writing are left alone."""
+    if case.at_work is not None:
+        return
+    found = list(islice(unnamed_pictures(case.workspace), BATCH + 1))
+    if len(found) <= BATCH:
+        return  # of a killed pool add: `leftovers` says so
+    count = sum(1 for _ in unnamed_pictures(case.workspace))
+    again = f"al-loop pool add {shlex.quote(str(case.workspace.images))}"
+    yield Finding("images.unnamed", "images/", too_many(case.workspace, count), again)
+
+
+def _mend(source: str) -> str:
+    """From where it came, if that is still there."""
+    there = not is_url(source) and Path(name_from_text(source)).is_file()
+    return (
+        REPAIR
+        if there
+        else f"{REPAIR} PHOTOS..., with the folder where the originals are, or a backup of images/"
+    )

@@ -1,0 +1,124 @@
+"""Models, what they said of images, and rendered sets: are their files what they were?"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from al_loop import models
+from al_loop.doctor.finding import Case, Finding
+from al_loop.files import file_sha256, read_json
+from al_loop.models import Model
+from al_loop.shards import JOURNAL, ShardStore
+from render.errors import RenderError
+
+
+def files(case: Case) -> Iterator[Finding]:
+    """Weights and configs that are gone or changed."""
+    store = case.workspace.store
+    used = {str(row["model_id"]) for row in store.rows("SELECT model_id FROM promotions")}
+    current = models.current_model(case.workspace) if models.has_model(case.workspace) else None
+    every = models.all_models(case.workspace)
+    with case.reporter.progress("examine models") as progress:
+        for done, model in enumerate(every, start=1):
+            if model.removed_at is None:
+                mend = _mend(model, current, used)
+                yield from (Finding(check, model.id, said, mend) for check, said in _problems(case, model))
+            progress(done, len(every))
+
+
+def _problems(case: Case, model: Model) -> Iterator[tuple[str, str]]:
+    if not model.folder.is_dir():
+        yield "models.missing", "its folder is gone"
+        return
+    parts = ((model.weights, model.weights_sha256), (model.config, model.config_sha256))
+    for path, expected in parts:
+        if not path.is_file():
+            yield "models.missing", f"its {path.name} is gone"
+        elif expected is not None and not case.quick and file_sha256(path) != expected:
+            yield "models.changed", f"{path.name} is not what was made: its hash is another"
+        elif path.suffix == ".json":
+            yield from _classes(case, path)
+
+
+def _classes(case: Case, config: Path) -> Iterator[tuple[str, str]]:
+    """Outputs are known by their place: in another order every box has another class."""
+    try:
+        there = tuple(read_json(config)["classes"])
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        yield "models.changed", f"{config.name} cannot be read ({error})"
+        return
+    wanted = case.workspace.config.classes
+    if there != wanted:
+        yield (
+            "models.classes",
+            f"was made for {', '.join(map(str, there))}; the workspace has {', '.join(wanted)}",
+        )
+
+
+def _mend(model: Model, current: Model | None, used: set[str]) -> str:
+    restore = f"restore models/{model.id} from a backup"
+    if current is not None and model.id == current.id:
+        return f"{restore}; or use an earlier model: al-loop rollback"
+    return "al-loop gc" if model.id not in used else restore
+
+
+def in_use(case: Case) -> Iterator[Finding]:
+    """Models, and none of them in use; or one whose files gc has deleted."""
+    if not models.has_model(case.workspace):
+        whole = [model for model in models.all_models(case.workspace) if model.removed_at is None]
+        if whole:
+            yield Finding(
+                "models.none-in-use",
+                "models",
+                f"there are {len(whole)}, and none is in use",
+                f"al-loop models promote {whole[-1].id}",
+            )
+        return
+    current = models.current_model(case.workspace)
+    if current.removed_at is not None:
+        yield Finding(
+            "models.deleted", current.id, "is in use, and gc has deleted its files", "al-loop rollback"
+        )
+
+
+def scores(case: Case) -> Iterator[Finding]:
+    """What models said of the pool and of the sets they are judged on, held against its checksums."""
+    if case.quick or case.at_work is not None:
+        return
+    root = case.workspace.root
+    found = [path for room in ("scores", "models") for path in sorted((root / room).rglob(JOURNAL))]
+    with case.reporter.progress("examine scores") as progress:
+        for done, journal in enumerate(found, start=1):
+            folder = journal.parent
+            if lost := ShardStore(folder).damaged():
+                yield Finding(
+                    "scores.damaged",
+                    str(folder.relative_to(root)),
+                    f"{lost} of its shards are not what was written; they can be made again",
+                    f"rm -r -- {shlex.quote(str(folder))}",
+                )
+            progress(done, len(found))
+
+
+def rendered(case: Case) -> Iterator[Finding]:
+    """Rendered sets: files there, pictures and labels what the records say."""
+    for row in case.workspace.store.rows("SELECT * FROM datasets ORDER BY name"):
+        folder = case.workspace.synthetic / row["name"]
+        seed = row["name"].rpartition("-s")[2]
+        mend = f"al-loop render {shlex.quote(row['recipe'])} --count {row['images']} --seed {seed}"
+        for said in _rendered(case, folder):
+            yield Finding("rendered", f"synthetic/{row['name']}", said, mend)
+
+
+def _rendered(case: Case, folder: Path) -> Iterator[str]:
+    from render.validate import validate
+
+    if not (folder / "annotations.json").is_file():
+        yield "its annotations.json is gone"
+    elif not case.quick:
+        try:
+            yield from validate(folder).problems
+        except RenderError as error:
+            yield str(error)

@@ -1,0 +1,82 @@
+"""The database and the settings: can they be read, and do they fit each other?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from al_loop.database import restoring
+from al_loop.doctor.finding import Case, Finding
+from al_loop.errors import WorkspaceError
+from al_loop.store import Store
+from al_loop.workspace import DATABASE
+
+_NAMED = 20
+
+
+def integrity(case: Case) -> Iterator[Finding]:
+    """Damaged pages, and indices that say something else than their tables."""
+    store = case.workspace.store
+    what = "quick_check" if case.quick else "integrity_check"
+    with case.reporter.progress("examine the database"):
+        try:
+            found = [str(row[0]) for row in store.rows(f"PRAGMA {what}({_NAMED})")]
+        except WorkspaceError as error:
+            found = [str(error.__cause__ or error)]
+    for said in found:
+        if said != "ok":
+            yield Finding(
+                "database.damaged",
+                DATABASE,
+                " ".join(said.split()),
+                restoring(case.workspace.root / DATABASE),
+            )
+
+
+def references(case: Case) -> Iterator[Finding]:
+    """Rows that name a row which is not there: labels of an image, cycles of a model."""
+    store = case.workspace.store
+    for row in store.execute("PRAGMA foreign_key_check"):
+        yield Finding(
+            "database.references",
+            f"{row['table']}, row {row['rowid']}",
+            f"names a row of {row['parent']} that is not there",
+            restoring(case.workspace.root / DATABASE),
+        )
+
+
+def schema(case: Case) -> Iterator[Finding]:
+    """Tables, columns, indices and triggers that every workspace has."""
+    wanted = Store(":memory:")
+    for kind, name in _things(wanted) - _things(case.workspace.store):
+        yield Finding(
+            "database.schema",
+            DATABASE,
+            f"the {kind} {name} is missing",
+            restoring(case.workspace.root / DATABASE),
+        )
+    wanted.close()
+
+
+def classes(case: Case) -> Iterator[Finding]:
+    """Labels are stored as indices of the classes: al-loop.toml must have those that they were drawn for."""
+    row = case.workspace.store.row("SELECT value FROM facts WHERE key = 'classes'")
+    there = case.workspace.config.classes
+    if row is not None and tuple(row["value"].split("\n")) != there:
+        made = ", ".join(f'"{name}"' for name in row["value"].split("\n"))
+        yield Finding(
+            "settings.classes",
+            "al-loop.toml",
+            f"has the classes {', '.join(there)}; the labels are of {', '.join(row['value'].splitlines())}",
+            f"write classes = [{made}] in al-loop.toml",
+        )
+
+
+def _things(store: Store) -> set[tuple[str, str]]:
+    rows = store.rows("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
+    found = {(str(row["type"]), str(row["name"])) for row in rows}
+    for kind, table in list(found):
+        if kind == "table":
+            found |= {
+                ("column", f"{table}.{row['name']}") for row in store.rows(f'PRAGMA table_info("{table}")')
+            }
+    return found

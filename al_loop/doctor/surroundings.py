@@ -1,0 +1,159 @@
+"""What a workspace stands in: rights, disk, leftovers, installed packages, the labelling server."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from al_loop.connect import connect, server_name
+from al_loop.cycles import open_cycle_number
+from al_loop.doctor.finding import Case, Finding
+from al_loop.errors import LabelStudioError
+from al_loop.labelling.credentials import read_credentials
+from al_loop.labelling.server import status
+from al_loop.leftovers import leftovers
+
+_ROOM = 1 << 30
+_RESTORE = "al-loop label-studio restore FILE, with a backup of al-loop label-studio backup"
+
+
+def rights(case: Case) -> Iterator[Finding]:
+    """What only its owner may read, open to others."""
+    for path in case.workspace.private:
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except OSError:
+            continue
+        if mode & 0o077:
+            wanted = "700" if path.is_dir() else "600"
+            yield Finding(
+                "rights",
+                str(path.relative_to(case.workspace.root)),
+                f"others may read it (mode {mode:o})",
+                f"chmod {wanted} {shlex.quote(str(path))}",
+            )
+
+
+def disk(case: Case) -> Iterator[Finding]:
+    """Room for a training and a database that grows."""
+    free = shutil.disk_usage(case.workspace.root).free
+    if free < _ROOM:
+        yield Finding(
+            "disk", str(case.workspace.root), f"only {free >> 20} MiB are free on its disk", "al-loop gc"
+        )
+
+
+def left(case: Case) -> Iterator[Finding]:
+    """What killed runs have left; not while a command works here, whose files look alike."""
+    if case.at_work is not None:
+        return
+    for item in leftovers(case.workspace):
+        root = case.workspace.root
+        name = item.path.relative_to(root) if item.path.is_relative_to(root) else item.path
+        yield Finding("leftovers", str(name), item.why, "al-loop gc")
+
+
+def packages(case: Case) -> Iterator[Finding]:
+    """Installed packages that al-loop was not made for."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        wanted = requires("al-loop") or []
+    except PackageNotFoundError:
+        return  # run from a checkout
+    for line in wanted:
+        try:
+            needed = Requirement(line)
+        except InvalidRequirement:
+            continue
+        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            there = version(needed.name)
+        except PackageNotFoundError:
+            there = ""
+        if not there or not needed.specifier.contains(there, prereleases=True):
+            said = f"is {there}" if there else "is not installed"
+            yield Finding(
+                "packages",
+                needed.name,
+                f"{said}; expected {needed}",
+                f"python -m pip install {shlex.quote(line)}",
+            )
+
+
+def server(case: Case) -> Iterator[Finding]:
+    """The embedded server's files: logins, and the database with what people have drawn."""
+    home = case.workspace.server_home
+    data = home / "data" / "label_studio.sqlite3"
+    if not data.is_file():
+        return
+    try:
+        read_credentials(home)
+    except LabelStudioError as error:
+        yield Finding("server.logins", "label-studio/credentials.json", str(error), _RESTORE)
+    if not case.quick and (said := _damage(data)):
+        yield Finding("server.damaged", "label-studio/data", said, _RESTORE)
+
+
+def _damage(path: Path) -> str | None:
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as database:
+            said = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.OperationalError as error:
+        return (
+            None if re.search("locked|unable to open", str(error)) else str(error)
+        )  # it runs, or nothing can be written
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None if said == "ok" else said
+
+
+def labelling(case: Case) -> Iterator[Finding]:
+    """While a cycle waits for people: does its server run, has it our classes, does it show the pictures?"""
+    workspace = case.workspace
+    number = open_cycle_number(workspace)
+    embedded = server_name(workspace) == "embedded"
+    if embedded:
+        found = status(workspace.server_home)
+        if found.running and not found.answers:
+            yield Finding(
+                "server.hangs",
+                "label-studio",
+                f"process {found.pid} does not answer",
+                "al-loop label-studio stop",
+            )
+            return
+        if not found.running and not _waits(case, number):
+            return
+        if not found.running:
+            yield Finding(
+                "server.stopped",
+                "label-studio",
+                f"cycle {number} waits for people, and no server runs",
+                "al-loop label-studio start",
+            )
+            return
+    if number is None or not _waits(case, number):
+        return
+    try:
+        connect(workspace)
+    except LabelStudioError as error:
+        yield Finding("server.project", server_name(workspace), str(error), "al-loop label-studio check")
+
+
+def _waits(case: Case, number: int | None) -> bool:
+    """Whether people have tasks of a cycle before them."""
+    return (
+        case.workspace.store.row(
+            "SELECT 1 FROM stages WHERE job = ? AND name = 'push' AND state = 'done'", f"cycle-{number}"
+        )
+        is not None
+    )
