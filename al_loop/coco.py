@@ -105,6 +105,8 @@ def _by_picture(image: IntArray, count: int) -> list[IntArray]:
 
 def _boxes(picture: Picture, labels: IntArray, bbox: FloatArray) -> Boxes:
     """Boxes of known classes (others are -1) from x, y, w, h, inside the picture."""
+    if not len(labels):
+        return Boxes()
     kept = labels >= 0
     xyxy = np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1)
     xyxy[:, 2:] = np.minimum(xyxy[:, 2:], (picture.width, picture.height))

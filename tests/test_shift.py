@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from factories import write_coco_set
+from factories import CLASSES, write_coco_set
 
 from al_loop.cli import cli
+from al_loop.coco import read_coco
 from al_loop.errors import ConfigError, DataError
 from al_loop.shift import LEVELS, SHIFTS, shifted, write_shifted
 
@@ -72,3 +73,33 @@ def test_the_command(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert len(list((tmp_path / "out").glob("*/coco.json"))) == len(SHIFTS)
     assert "--test blur-2=" in result.output
+
+
+def test_copies_hold_what_was_read_and_no_more(tmp_path: Path) -> None:
+    """Joined entries, upright boxes, ignore regions; no image of which nothing could be read."""
+    coco = write_coco_set(tmp_path / "set", 3)
+    data = json.loads(coco.read_text())
+    one, two = data["annotations"][:2]
+    data["images"].append({**data["images"][0], "id": 9})
+    two["image_id"] = 9
+    two["iscrowd"] = 1
+    one |= {"bbox": [20, 20, 22, 12], "attributes": {"rotation": 90, "occluded": True}, "score": 0.5}
+    for annotation in data["annotations"][2:4]:
+        annotation["bbox"] = None
+    data["categories"][0]["supercategory"] = "part"
+    coco.write_text(json.dumps(data))
+    said: list[str] = []
+    made = write_shifted(coco, tmp_path / "out", ["blur"], 1, on_problems=said.append)["blur"]
+    after = json.loads(made.read_text())
+    assert [image["id"] for image in after["images"]] == [1, 2]
+    assert [a["image_id"] for a in after["annotations"]] == [1, 1, 2, 2]
+    assert after["annotations"][0] == {
+        **{"id": 1, "image_id": 1, "category_id": 1, "bbox": [25, 15, 12, 22], "area": 264.0, "iscrowd": 0},
+        **{"attributes": {"occluded": True}, "score": 0.5},
+    }
+    assert after["annotations"][1] == {**two, "image_id": 1}
+    assert len(said) == 1
+    assert said[0].startswith("5 problems in coco.json:\n")
+    again = read_coco(made, CLASSES)
+    assert again.problems == []
+    assert [(len(image.boxes), len(image.ignored)) for image in again.images] == [(1, 1), (2, 0)]

@@ -57,16 +57,17 @@ class Reader:
     _seen: set[tuple[object, ...]] = field(default_factory=set)
     _as_corners: list[bool] = field(default_factory=list)
     _outside: list[Problem] = field(default_factory=list)
+    _row: int = 0
+    _annotation: Any = None
 
     def read(self, rows: Sequence[Any]) -> list[Region]:
         """Return what can be used, in the order of the file."""
         regions = []
-        for row, annotation in enumerate(rows):
-            where = _where(row, annotation)
+        for self._row, self._annotation in enumerate(rows):
             try:
-                found = self._region(row, annotation, where)
+                found = self._region(self._row, self._annotation)
             except _RefusedError as error:
-                self.problems.append(Problem(self._named(where, annotation), error.what, error.kind))
+                self.problems.append(Problem(self._where(), error.what, error.kind))
             else:
                 regions += [] if found is None else [found]
         count = len(self._as_corners)
@@ -82,13 +83,13 @@ class Reader:
         self.problems += self._outside
         return regions
 
-    def _region(self, row: int, annotation: Any, where: str) -> Region | None:
+    def _region(self, row: int, annotation: Any) -> Region | None:
         """One annotation; None where its picture is left out, or where it is there already."""
         if not isinstance(annotation, dict):
             raise _RefusedError(
                 f"expected an object, got {shown(annotation)}", "annotation that is no object"
             )
-        position = self._picture_of(annotation, where)
+        position = self._picture_of(annotation)
         if position is None:
             return None
         self.labelled.add(position)
@@ -104,12 +105,12 @@ class Reader:
                 f"iscrowd and ignore must be 0 or 1, got {got}", "iscrowd or ignore is not 0 or 1"
             )
         ignored = crowd or ignore
-        bbox = self._bbox(annotation, picture, self._named(where, annotation), ignored)
+        bbox = self._bbox(annotation, picture, ignored)
         self._check_first((position, category, bbox, ignored))
-        outline = self._outline(annotation, picture, self._named(where, annotation))
+        outline = self._outline(annotation, picture)
         return Region(position, category, bbox, outline, ignored, row)
 
-    def _picture_of(self, annotation: Mapping[str, Any], where: str) -> int | None:
+    def _picture_of(self, annotation: Mapping[str, Any]) -> int | None:
         id_ = identifier(annotation.get("image_id"))
         if id_ is None:
             got = shown(annotation.get("image_id"))
@@ -119,7 +120,7 @@ class Reader:
         position = self.listed.of_id[id_]
         if position is not None and type(annotation["image_id"]) is not self.listed.written.get(id_):
             what = "image_id and the image's id are written otherwise (1, 1.0, '1'): matched"
-            self.problems.append(Problem(self._named(where, annotation), what))
+            self.problems.append(Problem(self._where(), what))
         return position
 
     def _category(self, value: object) -> str:
@@ -131,7 +132,7 @@ class Reader:
         return name
 
     def _bbox(
-        self, annotation: Mapping[str, Any], picture: Picture, where: str, ignored: bool
+        self, annotation: Mapping[str, Any], picture: Picture, ignored: bool
     ) -> tuple[float, float, float, float]:
         """The box inside its picture; notes whether it sticks out, and whether it could be corners."""
         raw = annotation.get("bbox")
@@ -152,7 +153,7 @@ class Reader:
             )
         x, y, w, h = values
         corners = w > x and h > y and w <= picture.width + 1 and h <= picture.height + 1
-        x, y, w, h = self._upright(annotation, where, (x, y, w, h))
+        x, y, w, h = self._upright(annotation, (x, y, w, h))
         x1, y1 = max(x, 0.0), max(y, 0.0)
         x2, y2 = min(x + w, float(picture.width)), min(y + h, float(picture.height))
         outside = max(-x, -y, x + w - picture.width, y + h - picture.height)
@@ -163,13 +164,13 @@ class Reader:
         if outside > _ROUNDING_PX:
             hint = "; as corners [x1, y1, x2, y2] it would fit" if corners else ""
             what = f"box {shown(raw)} sticks out of the {size}; clipped{hint}"
-            self._outside.append(Problem(where, what, f"box sticks out of its image; clipped{hint}"))
+            self._outside.append(Problem(self._where(), what, f"box sticks out of its image; clipped{hint}"))
         if outside <= 0:
             return x, y, w, h
         return x1, y1, x2 - x1, y2 - y1
 
     def _upright(
-        self, annotation: Mapping[str, Any], where: str, box: tuple[float, float, float, float]
+        self, annotation: Mapping[str, Any], box: tuple[float, float, float, float]
     ) -> tuple[float, float, float, float]:
         """The upright hull of a box that CVAT has rotated about its centre; its bbox is the box before.
 
@@ -189,14 +190,16 @@ class Reader:
             cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
             width, height = w * cos + h * sin, w * sin + h * cos
         what = f"rotated by {degrees:g} degrees: the upright box around it is taken"
-        self.problems.append(Problem(where, what, "rotated box: the upright box around it is taken"))
+        self.problems.append(Problem(self._where(), what, "rotated box: the upright box around it is taken"))
         return x + (w - width) / 2, y + (h - height) / 2, width, height
 
-    def _outline(self, annotation: Mapping[str, Any], picture: Picture, where: str) -> Any:
+    def _outline(self, annotation: Mapping[str, Any], picture: Picture) -> Any:
         try:
             return outline_of(annotation.get("segmentation"), picture)
         except ValueError as error:
-            self.problems.append(Problem(where, f"its segmentation is left out, its box kept: {error}"))
+            self.problems.append(
+                Problem(self._where(), f"its segmentation is left out, its box kept: {error}")
+            )
             return None
 
     def _check_first(self, key: tuple[object, ...]) -> None:
@@ -205,13 +208,11 @@ class Reader:
             raise _RefusedError("is the same as one before, in box, category and image: kept once")
         self._seen.add(key)
 
-    def _named(self, where: str, annotation: Any) -> str:
-        """With the name of its picture, where it has one."""
-        id_ = identifier(annotation.get("image_id")) if isinstance(annotation, dict) else None
-        position = None if id_ is None else self.listed.of_id.get(id_)
+    def _where(self) -> str:
+        """What problems call the annotation that is read now, with the name of its picture where it has one."""
+        own = self._annotation if isinstance(self._annotation, dict) else {}
+        known = identifier(own.get("id")) is not None
+        where = f"annotation {shown(own['id'])}" if known else f"annotation number {self._row + 1}"
+        image = identifier(own.get("image_id"))
+        position = None if image is None else self.listed.of_id.get(image)
         return where if position is None else f"{where} of {self.listed.pictures[position].name}"
-
-
-def _where(row: int, annotation: Any) -> str:
-    id_ = annotation.get("id") if isinstance(annotation, dict) else None
-    return f"annotation {shown(id_)}" if identifier(id_) is not None else f"annotation number {row + 1}"

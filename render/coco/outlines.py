@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from render.coco.structures import Picture
-from render.coco.values import number
 
 #: Numbers of the smallest polygon, a triangle.
 _TRIANGLE = 6
@@ -19,7 +19,7 @@ def outline_of(segmentation: Any, picture: Picture) -> Any:
         for ring in segmentation:
             if not isinstance(ring, list) or len(ring) < _TRIANGLE or len(ring) % 2:
                 raise ValueError("a polygon is a list of x, y, x, y, ... of three corners or more")
-            if any(isinstance(value, str) or number(value) is None for value in ring):
+            if not _finite(ring):
                 raise ValueError("a polygon has finite numbers only")
         return segmentation
     if not isinstance(segmentation, dict) or segmentation.get("size") != [picture.height, picture.width]:
@@ -32,3 +32,11 @@ def outline_of(segmentation: Any, picture: Picture) -> Any:
     elif not isinstance(counts, str) or not counts.isascii():
         raise ValueError("counts must be a list or a text")
     return segmentation
+
+
+def _finite(ring: list[Any]) -> bool:
+    """Whether all are finite numbers, at the speed of C: files have millions of them."""
+    try:
+        return {*map(type, ring)} <= {int, float} and all(map(math.isfinite, ring))
+    except OverflowError:
+        return False

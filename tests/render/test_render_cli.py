@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from stand_in import StandIn
 
 from render.__main__ import main
@@ -119,6 +120,42 @@ def test_validate_passes_and_fails(dataset):
     assert result.exit_code == 1
     assert "images/000001.jpg is missing" in result.stderr
     assert "1 problems" in result.stdout
+
+
+def foreign(folder):
+    """A COCO file of one picture with a box, a worded one and a picture that is not there."""
+    Image.new("RGB", (60, 40), (90, 90, 90)).save(folder / "a.png")
+    size = {"width": 60, "height": 40}
+    boxes = [{"image_id": 1, "category_id": 1, "bbox": bbox} for bbox in ([5, 5, 10, 10], ["a", 1, 2, 3])]
+    images = [{"id": 1, "file_name": "a.png", **size}, {"id": 2, "file_name": "lost.png", **size}]
+    file = folder / "coco.json"
+    file.write_text(
+        json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "bolt"}]})
+    )
+    return file
+
+
+def test_commands_that_read_coco_say_what_they_could_not_take(tmp_path):
+    file = foreign(tmp_path)
+    problems = [
+        "  image 'lost.png': no such file beside coco.json or in images/",
+        "  annotation number 2 of a.png: bbox must be four finite numbers [x, y, width, height], got ['a', 1, 2, 3]",
+    ]
+    for command in (("stats", file), ("preview", file, "--out", tmp_path / "sheet.jpg")):
+        result = run(*command)
+        assert result.exit_code == 0, result.output
+        assert result.stderr.splitlines() == ["warning: 2 problems in coco.json:", *problems]
+    result = run("validate", file)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [problem.strip() for problem in problems]
+    assert "2 images, 1 labels, 0 skipped, 0 failed, 2 problems" in result.stdout
+    file.write_text(file.read_text().replace("[5, 5, 10, 10]", "null"))
+    result = run("stats", file)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: 4 problems in coco.json:\n")
+    assert result.stderr.splitlines()[-1].endswith(
+        "expected boxes to measure, got none; render more images, or label some"
+    )
 
 
 def test_again_passes_and_fails(dataset, python, tmp_path):
