@@ -8,17 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from render.files import printable
+from render.files import printable, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
 Progress = Callable[..., None]
-
-
-def visible(text: str) -> str:
-    """Return lines with what a terminal would obey, or show elsewhere, as escapes; names come from files and servers."""
-    return "\n".join(map(printable, text.split("\n")))
 
 
 def say(text: str, *, err: bool = False) -> None:

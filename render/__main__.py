@@ -10,6 +10,7 @@ from typing import Any, Literal
 import click
 
 from render.errors import RenderError
+from render.files import visible
 
 _FILE = click.Path(path_type=Path)
 _python = click.option(
@@ -44,7 +45,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except RenderError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(visible(str(error))) from None
 
 
 @click.group(cls=_Commands)
@@ -117,11 +118,11 @@ def make(
             on_warning=_warn,
         )
     except KeyboardInterrupt:
-        click.echo(f"\nstopped; the same command goes on from here: {out} keeps what is done", err=True)
+        _say(f"\nstopped; the same command goes on from here: {out} keeps what is done", err=True)
         raise
-    click.echo(f"{coco}: {time.monotonic() - began:.0f} s")
+    _say(f"{coco}: {time.monotonic() - began:.0f} s")
     for line in summary(out, count):
-        click.echo(line)
+        _say(line)
     if not any(record.status == "done" for record in read_records(out, count)):
         raise click.ClickException("not one image was rendered: see above why; change the recipe, and --out")
 
@@ -166,7 +167,7 @@ def preview(
         data = preview_recipe(
             source, to, images=images, seed=seed, crew=crew, root=root, on_progress=progress, on_warning=warn
         )
-    click.echo(f"{to}: {len(data.pictures)} images, {len(data.bbox)} labels, {to.stat().st_size // 1000} kB")
+    _say(f"{to}: {len(data.pictures)} images, {len(data.bbox)} labels, {to.stat().st_size // 1000} kB")
 
 
 @main.command()
@@ -180,9 +181,9 @@ def stats(dataset: Path, against: Path | None, out: Path | None) -> None:
     from render.stats import compare, table, write_report
 
     report = compare(dataset, against, on_warning=_warn)
-    click.echo(table(report))
+    _say(table(report))
     data, chart = write_report(report, out or (dataset if dataset.is_dir() else dataset.parent))
-    click.echo(f"{data}\n{chart}")
+    _say(f"{data}\n{chart}")
 
 
 @main.command()
@@ -193,8 +194,8 @@ def validate(dataset: Path) -> None:
 
     verdict = check(dataset)
     for problem in verdict.problems:
-        click.echo(problem, err=True)
-    click.echo(
+        _say(problem, err=True)
+    _say(
         f"{dataset}: {verdict.images} images, {verdict.annotations} labels, {verdict.skipped} skipped, "
         f"{verdict.failed} failed, {len(verdict.problems)} problems"
     )
@@ -218,9 +219,9 @@ def again(
 
     result = render_again(dataset, image, crew=Crew(python, threads), root=root, keep=keep)
     for difference in result.differences:
-        click.echo(difference, err=True)
+        _say(difference, err=True)
     verdict = "differs" if result.differences else "the same, bit for bit"
-    click.echo(f"{dataset} image {image}: {verdict}")
+    _say(f"{dataset} image {image}: {verdict}")
     if result.differences:
         raise click.exceptions.Exit(1)
 
@@ -237,7 +238,7 @@ def yolo(dataset: Path, outlines: bool) -> None:
     """Write labels/*.txt and data.yaml, as YOLO reads them."""
     from render.writers import write_yolo
 
-    click.echo(write_yolo(dataset, outlines=outlines))
+    _say(write_yolo(dataset, outlines=outlines))
 
 
 @export.command()
@@ -253,7 +254,7 @@ def masks(dataset: Path, kind: Literal["colour", "class", "instance", "onehot"])
     """Write masks as PNG pictures; the recipe must have asked for masks (labels.masks)."""
     from render.writers import write_masks
 
-    click.echo(write_masks(dataset, kind))
+    _say(write_masks(dataset, kind))
 
 
 @main.command()
@@ -263,11 +264,16 @@ def schema() -> None:
 
     from render.schema import recipe_schema
 
-    click.echo(msgspec.json.format(msgspec.json.encode(recipe_schema()), indent=2).decode())
+    _say(msgspec.json.format(msgspec.json.encode(recipe_schema()), indent=2).decode())
+
+
+def _say(text: object, *, err: bool = False) -> None:
+    """Print lines; names in them come from files."""
+    click.echo(visible(str(text)), err=err)
 
 
 def _warn(sentence: str) -> None:
-    click.echo(f"warning: {sentence.rstrip()}", err=True)
+    _say(f"warning: {sentence.rstrip()}", err=True)
 
 
 class _Progress:
@@ -287,7 +293,7 @@ class _Progress:
             click.echo(f"\r{done}/{total} images{left}   ", err=True, nl=done == total)
         elif now - self._told >= 60:
             self._told = now
-            click.echo(f"{done}/{total} images{left}", err=True)
+            _say(f"{done}/{total} images{left}", err=True)
 
 
 if __name__ == "__main__":

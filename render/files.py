@@ -92,6 +92,11 @@ def printable(name: object) -> str:
     return "".join(map(_shown, text))
 
 
+def visible(text: str) -> str:
+    """Return lines with what a terminal would obey, or show elsewhere, as escapes; names come from files and servers."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def _shown(letter: str) -> str:
     code = ord(letter)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as Python has it in names (PEP 383)

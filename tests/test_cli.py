@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +161,33 @@ def test_names_from_files_reach_no_terminal_as_they_are(
         assert code
         assert "\\x1b[2Jnowhere" in err
         assert "\x1b" not in out + err
+
+
+def test_what_the_system_refuses_is_said(run: Any, workspace: Workspace, tmp_path: Path) -> None:
+    """Also where no reader expects it: a name that is too long for the file system."""
+    code, out, err = run("-w", workspace.root, "report", "--out", tmp_path / ("a" * 300) / "b.html")
+    assert (code, out) == (1, "")
+    assert "File name too long" in err
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root mounts a small disk"
+)
+def test_a_full_disk_is_no_traceback(tmp_path: Path) -> None:
+    """A disk of 1 MB, mounted for this process alone."""
+    photos = write_coco_set(tmp_path / "photos", 60, size=(200, 150)).parent / "images"
+    (tmp_path / "disk").mkdir()
+    script = (
+        f"mount -t tmpfs -o size=1m none {tmp_path}/disk || exit 77\n"
+        f"{sys.executable} -m al_loop init {tmp_path}/disk/w --classes bolt,nut || exit 78\n"
+        f"{sys.executable} -m al_loop -w {tmp_path}/disk/w pool add {photos}\n"
+    )
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("no right to mount")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Make room on the disk (al-loop gc)" in done.stderr
 
 
 def test_json_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:

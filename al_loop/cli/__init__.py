@@ -6,6 +6,7 @@ needs them: `al-loop --help` has to answer at once.
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from pathlib import Path
@@ -22,9 +23,21 @@ from al_loop.cli.monitor import monitor
 from al_loop.cli.pool import init, pool
 from al_loop.console import say
 from al_loop.errors import AlLoopError
+from al_loop.files import printable
 
 # What a shell expects of a command that was interrupted by Ctrl-C: 128 + SIGINT.
 _INTERRUPTED = 130
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+#: What a disk or its owner refuses is no mistake of ours, wherever it happens.
+_OF_THE_SYSTEM = _NO_ROOM | {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENAMETOOLONG,
+}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -70,6 +83,15 @@ for command in (
 pool.add_command(repair)
 
 
+def _system(error: OSError) -> str:
+    """What the operating system refused, of which file, and what to do."""
+    where = printable(error.filename) if error.filename else "a file"
+    what = (
+        "Make room on the disk (al-loop gc)" if error.errno in _NO_ROOM else "Look at its rights and its disk"
+    )
+    return f"{where}: {error.strerror}. {what}, and run the same again; or see what is wrong: al-loop doctor"
+
+
 def main() -> None:
     """Run the command line; an error of ours is one message on stderr and exit status 1."""
     for stream in (sys.stdout, sys.stderr):
@@ -89,5 +111,10 @@ def main() -> None:
         say(f"error: {error}", err=True)
         sys.exit(1)
     except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _OF_THE_SYSTEM:
+            raise
+        say(f"error: {_system(error)}", err=True)
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)

@@ -90,7 +90,7 @@ def _watch(look: Callable[[], int], seconds: float) -> int:
     while not stop.is_set():
         try:
             look()
-        except AlLoopError as error:
+        except (AlLoopError, OSError) as error:  # a disk that is full now may not be later
             say(f"error: {error}", err=True)
         stop.wait(seconds)
     return 0

@@ -14,7 +14,7 @@ import msgspec
 from al_loop.config import Config
 from al_loop.counts import count
 from al_loop.errors import DataError, WorkspaceError
-from al_loop.files import read_json
+from al_loop.files import printable, read_json
 from al_loop.frozen import thawed
 from al_loop.labelling.tasks import Edits
 from al_loop.library import labels_until, set_names, validation
@@ -179,7 +179,7 @@ def _picks(workspace: Workspace) -> Mapping[int, list[PickRow]]:
             PickRow(
                 rank=row["rank"],
                 image=image,
-                name=Path(row["source"]).name,
+                name=printable(Path(row["source"]).name),
                 uncertainty=row["uncertainty"],
                 reason=row["reason"],
                 state=row["state"],
