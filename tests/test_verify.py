@@ -13,7 +13,8 @@ from small_loop import small_loop
 
 from al_loop import modelling
 from al_loop.errors import DataError, WorkspaceError
-from al_loop.files import read_json, write_json
+from al_loop.files import file_sha256, read_json, write_json
+from al_loop.manifest import complete_manifests
 from al_loop.verify import read_manifest, reproduce, verify
 from al_loop.workspace import Workspace
 
@@ -101,6 +102,23 @@ def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
     pool = workspace.cycle_dir(1) / "pool.json"
     write_json(pool, read_json(pool)[::-1])
     assert "the list of the pool, 60 images: changed" in changed(verify(workspace, 1))
+
+
+def test_an_edited_config_is_a_change(workspace: Workspace, make: Callable[..., Workspace]) -> None:
+    """With the hash of the database, and where an older al-loop noted none with that of the file in the manifest."""
+    config = workspace.model_dir("m0") / "config.json"
+    config.write_text('{"max_per_img": 100}')
+    workspace.store.execute("UPDATE models SET config_sha256 = ?", file_sha256(config))
+    made = make(cycles=1)
+    assert "the config of m0: as before" in [finding.text for finding in verify(made, 1)]
+    config.write_text('{"max_per_img": 1}')
+    assert changed(verify(made, 1)) == ["the config of m0: changed"]
+    older = workspace.model_dir("cycle-1") / "config.py"
+    older.write_text("max_per_img = 100\n")
+    (made.cycle_dir(1) / "manifest.json").unlink()
+    complete_manifests(made)
+    older.write_text("max_per_img = 1\n")
+    assert changed(verify(made, 1)) == ["the config of m0: changed", "the config of cycle-1: changed"]
 
 
 def test_picks_that_would_be_others(make: Callable[..., Workspace]) -> None:
