@@ -56,12 +56,13 @@ def read_coco(path: Path, classes: Sequence[str]) -> CocoSet:
     """Read boxes of the named classes; what could not be taken as it stands is listed in `problems`.
 
     docs/inputs.md, "COCO files", says what is accepted, joined, converted, ignored and refused. Left out besides: boxes of
-    other categories, images of which no box is left, images whose file is missing. Raises DataError for what is no COCO
-    file.
+    other categories, images of which no box is left, images whose file is missing. A box whose category is a class in
+    another spelling is an ignore region. Raises DataError for what is no COCO file.
     """
     found = read_labelled_set(path)
     index = {name: i for i, name in enumerate(classes)}
     known = np.array([index.get(name, -1) for name in found.categories], dtype=np.int64)
+    misspelt = _misspelt(found.categories, classes)
     problems = [*found.problems, *_unknown(found, classes)]
     regions, images = found.ignored, []
     for picture, objects, ignored in zip(
@@ -73,11 +74,13 @@ def read_coco(path: Path, classes: Sequence[str]) -> CocoSet:
         if picture.path is None:
             continue
         boxes = _boxes(picture, known[found.category[objects]], found.bbox[objects])
-        crowds = _boxes(picture, known[regions.category[ignored]], regions.bbox[ignored])
-        if len(objects) + len(ignored) and not len(boxes) + len(crowds):
+        labels, bbox = known[regions.category[ignored]], regions.bbox[ignored]
+        if len(objects) + len(ignored) and not len(boxes) + (labels >= 0).sum():
             what = f"has boxes, but none of {', '.join(classes)}: left out"
             problems.append(Problem(f"image {picture.name!r}", what))
             continue
+        labels = np.concatenate([labels, misspelt[found.category[objects]]])
+        crowds = _boxes(picture, labels, np.concatenate([bbox, found.bbox[objects]]))
         size = (picture.width, picture.height)
         images.append(CocoImage(picture.path, *size, boxes, crowds, picture.image_sha256))
     return CocoSet(images, problems)
@@ -125,6 +128,13 @@ def _unknown(found: LabelledSet, classes: Sequence[str]) -> Iterator[str]:
             if category in said:
                 where = f"annotation number {row + 1} of {found.pictures[image].name}"
                 yield Problem(where, said[category])
+
+
+def _misspelt(names: Sequence[str], classes: Sequence[str]) -> IntArray:
+    """For each name, the class that it surely means but for case, spaces or the form of an accent; -1 for all others."""
+    plain = {_plain(name): i for i, name in enumerate(classes)}
+    found = [-1 if name in classes else plain.get(_plain(name), -1) for name in names]
+    return np.array(found, dtype=np.int64)
 
 
 def _offer(name: str, classes: Sequence[str]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -195,22 +197,28 @@ def test_an_image_with_none_of_our_classes_is_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "near"),
+    ("name", "near", "surely"),
     [
-        ("Bolt", "bolt"),
-        (" bolt ", "bolt"),
-        ("bolts", "bolt"),
-        ("NUT", "nut"),
-        ("screw", ""),
+        ("Bolt", "bolt", True),
+        (" bolt ", "bolt", True),
+        ("NUT", "nut", True),
+        ("bolts", "bolt", False),
+        ("screw", "", False),
     ],
 )
-def test_a_near_miss_is_offered_and_never_taken(tmp_path: Path, name: str, near: str) -> None:
+def test_a_near_miss_is_offered_and_never_taken(tmp_path: Path, name: str, near: str, surely: bool) -> None:
+    """What is surely one of our objects is not background either; what is only like it may be another."""
     data = edited(lambda d: d["categories"].append({"id": 3, "name": name}))
     data["annotations"][0]["category_id"] = 3
     found = read_coco(written(tmp_path, data), CLASSES)
-    assert boxes(found)["a.png"] == A[1:]
+    assert boxes(found) == {"a.png": A[1:], "b.png": B}
     assert ["did you mean" in problem for problem in found.problems] == [bool(near)]
     assert not near or f"did you mean {near!r}?" in found.problems[0]
+    assert found.images[0].ignored.xyxy.tolist() == (A[:1] if surely else [])
+    assert found.images[0].ignored.labels.tolist() == ([CLASSES.index(near)] if surely else [])
+    # An image of nothing else is no image to learn from.
+    data["annotations"][1]["category_id"] = 3
+    assert boxes(read_coco(written(tmp_path, data), CLASSES)) == {"b.png": B}
 
 
 def test_the_form_of_an_accent_is_a_near_miss(tmp_path: Path) -> None:
@@ -491,3 +499,26 @@ def test_an_outline_that_is_none_leaves_the_box(tmp_path: Path, segmentation: ob
     found = read_coco(path, CLASSES)
     assert boxes(found) == {"a.png": A, "b.png": B}
     assert found.problems[0].startswith("annotation 1 of a.png: its segmentation is left out, its box kept: ")
+
+
+def test_a_file_of_crowds_alone_says_why_nothing_is_left(tmp_path: Path) -> None:
+    """Some tools write iscrowd 1 everywhere."""
+    data = coco()
+    for annotation in data["annotations"]:
+        annotation["iscrowd"] = 1
+    found = read_coco(written(tmp_path, data), CLASSES)
+    assert [len(image.ignored) for image in found.images] == [2, 2]
+    assert found.problems == [
+        "all annotations: are ignore regions (iscrowd or ignore is 1): no object is left"
+    ]
+
+
+def test_reading_brings_nothing_heavy(tmp_path: Path) -> None:
+    path = written(tmp_path, coco())
+    code = (
+        "import sys; from pathlib import Path; from al_loop.coco import read_coco\n"
+        f"assert len(read_coco(Path({str(path)!r}), ('bolt', 'nut')).images) == 2\n"
+        "print({'cv2', 'torch', 'matplotlib', 'scipy', 'mmdet'} & {name.split('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("set()\n", "")

@@ -48,6 +48,10 @@ def _parsed(file: Path, data: Mapping[str, Any], name: str) -> LabelledSet:
     reader = Reader(listed, categories, problems)
     regions = reader.read(data["annotations"])
     kept = _kept(listed.pictures, reader.labelled, {region.picture for region in regions}, problems)
+    if regions and all(region.ignored for region in regions):
+        problems.append(
+            Problem("all annotations", "are ignore regions (iscrowd or ignore is 1): no object is left")
+        )
     names = tuple(dict.fromkeys(name for name in categories.values() if name is not None))
     objects = [region for region in regions if not region.ignored]
     ignored = [region for region in regions if region.ignored]
