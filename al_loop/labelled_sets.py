@@ -162,9 +162,10 @@ def once(
     return kept
 
 
-def counted(images: int, boxes: int, empty: int) -> str:
-    """Return a set in one phrase, with how many of its images are empty."""
-    return f"{images} images, {boxes} boxes, {empty} images empty"
+def counted(images: int, boxes: int, empty: int, regions: int) -> str:
+    """Return a set in one phrase, with how many of its images are empty, and its ignore regions where it has any."""
+    said = f"{images} images, {boxes} boxes, {empty} images empty"
+    return f"{said}, {regions} ignore region{'s' if regions > 1 else ''}" if regions else said
 
 
 def suspicious(images: int, empty: int) -> str:

@@ -127,15 +127,16 @@ def labels_of(workspace: Workspace, ids: Sequence[str]) -> list[KnownLabel]:
     ]
 
 
-def set_counts(workspace: Workspace, name: str) -> tuple[int, int, int]:
-    """Return how many images a set has that models are judged on, how many boxes, and how many images without any."""
+def set_counts(workspace: Workspace, name: str) -> tuple[int, int, int, int]:
+    """Return how many images a set has that models are judged on, boxes, images without any, and ignore regions."""
     row = workspace.store.row(
-        "SELECT count(*), coalesce(sum(json_array_length(l.boxes)), 0), coalesce(sum(l.boxes = '[]'), 0) FROM sets s "
-        "JOIN labels l ON l.image_id = s.image_id WHERE s.name = ? AND l.status IN ('labelled', 'empty')",
+        "SELECT count(*), coalesce(sum(json_array_length(l.boxes)), 0), coalesce(sum(l.boxes = '[]'), 0), "
+        "coalesce(sum(json_array_length(r.boxes)), 0) FROM sets s JOIN labels l ON l.image_id = s.image_id "
+        "LEFT JOIN ignore_regions r ON r.image_id = s.image_id WHERE s.name = ? AND l.status IN ('labelled', 'empty')",
         name,
     )
     assert row is not None
-    return row[0], row[1], row[2]
+    return row[0], row[1], row[2], row[3]
 
 
 def classes_shown(workspace: Workspace, name: str) -> set[int]:

@@ -71,3 +71,8 @@ class Prediction:
 def total_boxes(labelled: Sequence[LabelledImage]) -> int:
     """Return the number of true boxes of a set."""
     return sum(len(item.boxes) for item in labelled)
+
+
+def total_regions(labelled: Sequence[LabelledImage]) -> int:
+    """Return the number of ignore regions of a set."""
+    return sum(len(item.ignored) for item in labelled)

@@ -16,7 +16,7 @@ from al_loop.identity import hash_known, judged_sizes, same_bytes, same_pixels
 from al_loop.ingest import Upright, note_lines
 from al_loop.labelled_sets import CheckedImage, checked_images, counted, once, suspicious
 from al_loop.library import is_judged
-from al_loop.samples import ImageFile, LabelledImage, total_boxes
+from al_loop.samples import ImageFile, LabelledImage, total_boxes, total_regions
 from al_loop.workspace import Workspace
 
 _UPRIGHT = (
@@ -71,7 +71,9 @@ def _training_set(
     ]
     _refuse_without_classes(workspace, images)
     empty = sum(not len(item.boxes) for item in images)
-    reporter.line(f"images to pretrain on: {counted(len(images), total_boxes(images), empty)}")
+    reporter.line(
+        f"images to pretrain on: {counted(len(images), total_boxes(images), empty, total_regions(images))}"
+    )
     if warning := suspicious(len(images), empty):
         reporter.line(warning)
     return images

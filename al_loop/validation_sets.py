@@ -31,7 +31,7 @@ class SetReport(IngestReport):
     """What became of a COCO file's images, and of the set that they are in now.
 
     replaced: labels that gave way to the file's.  alike: images that were labelled in the pool, and are not trained on any more.
-    images, boxes, empty: of the whole set, as it is now.  warning: most of the file's images have no boxes.
+    images, boxes, empty, regions: of the whole set, as it is now.  warning: most of the file's images have no boxes.
     """
 
     replaced: int = 0
@@ -39,6 +39,7 @@ class SetReport(IngestReport):
     images: int = 0
     boxes: int = 0
     empty: int = 0
+    regions: int = 0
     warning: str = ""
     problems: list[str] = field(default_factory=list)
 
@@ -101,7 +102,7 @@ def add_validation(
         shelf.insert()
         for entry in entries:
             _take(workspace, entry, name, report)
-    report.images, report.boxes, report.empty = set_counts(workspace, name)
+    report.images, report.boxes, report.empty, report.regions = set_counts(workspace, name)
     return report, report.problems
 
 

@@ -14,6 +14,7 @@ from al_loop import library
 from al_loop.errors import DataError
 from al_loop.ingest import add_images
 from al_loop.label_history import old_labels, restore
+from al_loop.labelled_sets import counted
 from al_loop.store import MIGRATIONS, Store
 from al_loop.validation_sets import add_validation
 from al_loop.workspace import Workspace
@@ -237,7 +238,9 @@ def test_ignore_regions_are_kept_with_a_set(workspace: Workspace, tmp_path: Path
         )
 
     plain = write_coco_set(tmp_path / "val", 2)
-    add_validation(workspace, edited(plain, "crowd.json", crowd))
+    report, _ = add_validation(workspace, edited(plain, "crowd.json", crowd))
+    assert (report.images, report.boxes, report.empty, report.regions) == (2, 4, 0, 1)
+    assert counted(2, 4, 0, report.regions) == "2 images, 4 boxes, 0 images empty, 1 ignore region"
     truth = library.validation(workspace)
     assert sorted(len(item.boxes) for item in truth) == [2, 2]
     [item] = [item for item in truth if len(item.ignored)]
@@ -245,7 +248,7 @@ def test_ignore_regions_are_kept_with_a_set(workspace: Workspace, tmp_path: Path
     assert item.ignored.labels.tolist() == [CLASSES.index("bolt")]
     known = library.labels_hash(truth)
     report, _ = add_validation(workspace, plain, replace_labels=True)
-    assert report.replaced == 1
+    assert (report.replaced, report.regions) == (1, 0)
     assert library.labels_hash(library.validation(workspace)) != known
     restore(workspace, [], last=True)
     assert library.labels_hash(library.validation(workspace)) == known

@@ -10,7 +10,7 @@ from pathlib import Path
 from al_loop.coco import Problem, listed, read_coco
 from al_loop.errors import ConfigError, DataError
 from al_loop.labelled_sets import checked_images, counted, once
-from al_loop.samples import ImageFile, LabelledImage, total_boxes
+from al_loop.samples import ImageFile, LabelledImage, total_boxes, total_regions
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Sets:
         said = [listed(self.problems, "the benchmark's sets").rstrip("\n")] if self.problems else []
         for name, images in {"pool": self.pool, _VALIDATION: self.validation, **self.tests}.items():
             empty = sum(not len(item.boxes) for item in images)
-            said.append(f"{name}: {counted(len(images), total_boxes(images), empty)}")
+            said.append(f"{name}: {counted(len(images), total_boxes(images), empty, total_regions(images))}")
         return said
 
 

@@ -98,7 +98,7 @@ def add_val(start: Path | None, coco: Path, name: str, replace_labels: bool) -> 
         say(f"{report.alike} of those taken out of the pool had these labels: no model learns from them now")
     if problems:
         say(listed(problems, coco).rstrip("\n"))
-    say(f"{name} now: {counted(report.images, report.boxes, report.empty)}")
+    say(f"{name} now: {counted(report.images, report.boxes, report.empty, report.regions)}")
     if report.warning:
         say(report.warning)
 
