@@ -5,23 +5,24 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from al_loop.boxes import Boxes
 from al_loop.connect import connect, server_name
-from al_loop.errors import LabelStudioError
+from al_loop.errors import AlLoopError, LabelStudioError
 from al_loop.labelling.agreement import Policy
-from al_loop.labelling.connection import Connection
+from al_loop.labelling.connection import Connection, NotFoundError
 from al_loop.labelling.project import ensure_project
 from al_loop.labelling.pull import changed_since, pull
 from al_loop.labelling.push import push
+from al_loop.labelling.serving import LocalFiles
 from al_loop.labelling.tasks import Edits, ExpectedTask, OutgoingTask, PulledTask, PushResult, TaskState
 from al_loop.library import boxes_to_json, images_by_id, outlines_to_json, source_names
+from al_loop.open_tasks import PROJECT, batch_name, known_project, open_tasks, project_fact, task_key
 from al_loop.picks import Pick
 from al_loop.shards import ScoredImages
 from al_loop.workspace import Workspace, now
-
-_PROJECT = "label_studio_project"
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,8 @@ class Pulled:
 
 def project(workspace: Workspace, connection: Connection) -> int:
     """Return the id of the workspace's project on that server, made on the first call."""
-    key = f"{_PROJECT} {server_name(workspace)}"
-    row = workspace.store.row("SELECT value FROM facts WHERE key = ?", key)
-    known = int(row["value"]) if row else None
+    key = project_fact(workspace)
+    known = known_project(workspace)
     config = workspace.config
     found = ensure_project(connection, config.name, config.classes, known, outlined=config.outlined)
     workspace.store.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", key, str(found))
@@ -73,7 +73,7 @@ def forget_project(workspace: Workspace, cycle: int | None) -> None:
     cycle: the open one. Its answered picks become 'kept': they are neither pushed nor pulled again.
     """
     with workspace.store.transaction():
-        workspace.store.execute("DELETE FROM facts WHERE key LIKE ?", f"{_PROJECT}%")
+        workspace.store.execute("DELETE FROM facts WHERE key LIKE ?", f"{PROJECT}%")
         workspace.store.execute(
             "UPDATE picks SET state = 'kept' WHERE cycle = ? AND state IN ('labelled', 'empty', 'skipped')",
             cycle,
@@ -84,12 +84,6 @@ def answered_elsewhere(workspace: Workspace, cycle: int) -> set[str]:
     """Return the images of a cycle that were answered in a project that has been left."""
     rows = workspace.store.rows("SELECT image_id FROM picks WHERE cycle = ? AND state = 'kept'", cycle)
     return {str(row["image_id"]) for row in rows}
-
-
-def batch_name(workspace: Workspace, cycle: int) -> str:
-    """Return the name of a cycle's batch: what the keys of its tasks begin with."""
-    row = workspace.store.row("SELECT task_key FROM picks WHERE cycle = ?", cycle)
-    return str(row["task_key"]).rpartition("/")[0] if row else f"{_mark(workspace)}/cycle-{cycle}"
 
 
 def push_picks(
@@ -140,13 +134,47 @@ def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) 
     server, project_id: where the cycle was pushed. Anywhere else all its tasks would look deleted, and
     their labels would be lost: LabelStudioError instead.
     """
-    connection, _ = connect(workspace)
-    if (server, project_id) != (server_name(workspace), project(workspace, connection)):
-        raise LabelStudioError(
-            f"cycle {cycle} was pushed to project {project_id} of the server {server!r}; al-loop.toml names "
-            f"{server_name(workspace)!r} now. Put label_studio.url back until the cycle is finished, or push the "
-            "cycle again to the other server: al-loop label-studio new-project"
-        )
+    _same_server(workspace, cycle, server, project_id)
+    connection, serving = connect(workspace)
+    project(workspace, connection)
+    if isinstance(serving, LocalFiles):  # where they lie now: the workspace may have been moved
+        with (
+            suppress(LabelStudioError),
+            connection.open() as api,
+        ):  # `label-studio check` says what is missing
+            serving.publish(api, project_id, open_tasks(workspace, cycle))
+    return _pull(workspace, cycle, connection, project_id)
+
+
+def last_pull(workspace: Workspace, cycle: int, server: str, project_id: int) -> list[str]:
+    """Fetch once more what people have done before their project is left; return what is lost with it, a sentence each.
+
+    A project that is not there any more takes nothing with it: what was pulled stays.
+    """
+    try:
+        _same_server(workspace, cycle, server, project_id)
+        pulled = _pull(workspace, cycle, connect(workspace)[0], project_id)
+    except NotFoundError:
+        return []
+    except AlLoopError as error:
+        return [f"whatever people have done since the last pull, for it cannot be pulled now: {error}"]
+    drafts = pulled.counts.get(TaskState.DRAFT, 0)
+    begun = [f"{drafts} answers that were begun and not submitted"] if drafts else []
+    return [*begun, *(f"an answer that is refused: {problem}" for problem in pulled.problems)]
+
+
+def _same_server(workspace: Workspace, cycle: int, server: str, project_id: int) -> None:
+    """Refuse another server or project than the cycle was pushed to, before anything is sent there: not even the token."""
+    if (server, project_id) == (server_name(workspace), known_project(workspace)):
+        return
+    raise LabelStudioError(
+        f"cycle {cycle} was pushed to project {project_id} of the server {server!r}; al-loop.toml names "
+        f"{server_name(workspace)!r} now. Put label_studio.url back until the cycle is finished, or push the "
+        "cycle again to the other server: al-loop label-studio new-project"
+    )
+
+
+def _pull(workspace: Workspace, cycle: int, connection: Connection, project_id: int) -> Pulled:
     rows = workspace.store.rows(
         "SELECT p.task_key, p.image_id, i.width, i.height FROM picks p JOIN images i ON i.id = p.image_id "
         "WHERE p.cycle = ? AND p.state NOT IN ('known', 'kept') AND i.role = 'pool' ORDER BY p.rank",
@@ -237,16 +265,6 @@ def _policy(workspace: Workspace) -> Policy:
     return Policy(settings.annotators, settings.users)
 
 
-def task_key(batch: str, image_id: str) -> str:
-    """Return what a task is known by: workspace, cycle and image; the server's own ids are reused after a deletion."""
-    return f"{batch}/{image_id}"
-
-
-def _mark(workspace: Workspace) -> str:
-    """Return what tells this workspace from others of its name on the same server."""
-    return workspace.mark
-
-
 def _remember(workspace: Workspace, cycle: int, task: PulledTask) -> None:
     workspace.store.execute(
         "UPDATE picks SET state = ? WHERE cycle = ? AND image_id = ?", str(task.state), cycle, task.image_id
@@ -264,6 +282,7 @@ def _remember(workspace: Workspace, cycle: int, task: PulledTask) -> None:
             task.updated_at or now(),
             outlines_to_json(task.boxes or Boxes()),
         )
-    else:
-        # An annotation that was taken back, or is not usable any more, is no label.
+    elif task.state.open:
+        # An annotation that was taken back is no label. A task that is gone, or whose answer cannot be used, says nothing
+        # about the label that it gave before.
         workspace.store.execute("DELETE FROM labels WHERE image_id = ? AND cycle = ?", task.image_id, cycle)

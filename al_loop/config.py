@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from al_loop.addresses import masked
 from al_loop.config_errors import explain
 from al_loop.errors import ConfigError
 from al_loop.ranges import (
@@ -306,7 +307,23 @@ def parse_config(text: bytes, source: str) -> Config:
             f"{source}: {explain(str(error), data, Config)}. Correct it and run again."
         ) from None
     check_classes(config.classes, source)
+    check_addresses(config, source)
     return config
+
+
+def check_addresses(config: Config, source: str) -> None:
+    """Refuse logins and signatures in the addresses of servers: the file goes where backups and colleagues go."""
+    labels = config.label_studio
+    for key, address in (("url", labels.url), ("s3.url", labels.s3.url), ("s3.endpoint", labels.s3.endpoint)):
+        if address is not None and masked(address) != address:
+            instead = (
+                "put the token into the variable of label_studio.token_env, or into the file of label_studio.token_file"
+                if key == "url"
+                else "put the keys into the variables of label_studio.s3.key_env and secret_env, and AWS's own"
+            )
+            raise ConfigError(
+                f"{source}: label_studio.{key} = {masked(address)!r}: expected an address without login or signature; {instead}"
+            )
 
 
 def check_classes(classes: tuple[str, ...], source: str) -> None:

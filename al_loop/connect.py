@@ -9,11 +9,14 @@ from pathlib import Path
 
 from al_loop.config import LabelStudioConfig
 from al_loop.errors import ConfigError, LabelStudioError
+from al_loop.files import read_regular
 from al_loop.labelling.connection import Connection
 from al_loop.labelling.s3 import S3Objects, server_key
 from al_loop.labelling.server import media_root, running
 from al_loop.labelling.serving import ImageServing, LocalFiles, Upload
 from al_loop.workspace import Workspace
+
+_MOST_TOKEN_BYTES = 65_536  # a personal access token is some 300 bytes
 
 
 def connect(workspace: Workspace) -> tuple[Connection, ImageServing]:
@@ -80,9 +83,13 @@ def _token(workspace: Workspace) -> str:
         path = workspace.root / Path(settings.token_file).expanduser()
         try:
             mode = path.stat().st_mode
-            token = path.read_text().strip()
+            token = read_regular(path, _MOST_TOKEN_BYTES).decode("ascii").strip()
         except OSError as error:
             raise ConfigError(f"label_studio.token_file: {path} cannot be read ({error.strerror})") from None
+        except UnicodeDecodeError:
+            raise ConfigError(
+                f"label_studio.token_file: {path} holds no token: expected letters and digits"
+            ) from None
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise ConfigError(
                 f"label_studio.token_file: others can read {path}. Close it: chmod 600 {shlex.quote(str(path))}"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from al_loop.addresses import masked
 from render.files import printable, visible
 
 if TYPE_CHECKING:
@@ -17,13 +18,13 @@ Progress = Callable[..., None]
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print lines at once, also into a pipe; all that a command says to a person passes here."""
-    print(visible(text), file=sys.stderr if err else sys.stdout, flush=True)
+    """Print lines at once, also into a pipe; all that a command says to a person passes here, and no secret does."""
+    print(visible(masked(text)), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def say_json(text: str) -> None:
     """Print JSON with the escapes of its own for what is not to be printed as it is."""
-    print("".join(c if printable(c) == c else json.dumps(c)[1:-1] for c in text), flush=True)
+    print("".join(c if printable(c) == c else json.dumps(c)[1:-1] for c in masked(text)), flush=True)
 
 
 class Reporter(Protocol):

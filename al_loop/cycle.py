@@ -15,11 +15,12 @@ from al_loop.connect import server_name
 from al_loop.console import Reporter
 from al_loop.cycle_ways import with_ways_out
 from al_loop.cycles import Cycle, begin_cycle, open_cycle, open_cycle_number
-from al_loop.errors import ConfigError, DataError, ModelError, TrainingError, WorkspaceError
+from al_loop.errors import ConfigError, DataError, LabelStudioError, ModelError, TrainingError, WorkspaceError
 from al_loop.files import json_hash, printable, read_json, write_json
 from al_loop.identity import take_out_copies
 from al_loop.manifest import KNOWN, LABELS, complete_manifests, write_manifest
 from al_loop.models import Model
+from al_loop.open_tasks import batch_name, task_key
 from al_loop.picks import Pick, pick
 from al_loop.pools import POOL, pool_hash, read_pool
 from al_loop.promotion import Judgement, judge
@@ -132,7 +133,7 @@ def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick
     stage = _stage(workspace, cycle, "select", k=cycle.k, settings=msgspec.to_builtins(settings))
     run_stage(workspace.store, stage, work)
     picks = [Pick(**row) for row in read_json(stage.folder / "picks.json")]
-    batch = bridge.batch_name(workspace, cycle.number)
+    batch = batch_name(workspace, cycle.number)
     with workspace.store.transaction():
         for p in picks:
             workspace.store.execute(
@@ -142,7 +143,7 @@ def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick
                 p.image_id,
                 p.uncertainty,
                 p.reason,
-                bridge.task_key(batch, p.image_id),
+                task_key(batch, p.image_id),
                 "known" if p.known else "selected",
                 int(p.audit),
             )
@@ -350,10 +351,21 @@ def _relative(workspace: Workspace, path: Path) -> str:
     return str(path.relative_to(workspace.root))
 
 
-def restart_labelling(workspace: Workspace) -> str:
-    """Forget the labelling project, so that the open cycle is pushed again into a new one."""
+def restart_labelling(workspace: Workspace, *, anyway: bool = False) -> str:
+    """Forget the labelling project, so that the open cycle is pushed again into a new one; what people did is pulled first.
+
+    Raises LabelStudioError where something would be lost with the project, unless it is to be left anyway.
+    """
     number = open_cycle_number(workspace)
+    if number is not None and (workspace.cycle_dir(number) / "push" / "stage.json").is_file():
+        pushed = read_json(workspace.cycle_dir(number) / "push" / "stage.json")["output"]
+        lost = bridge.last_pull(workspace, number, pushed["server"], pushed["project_id"])
+        if lost and not anyway:
+            raise LabelStudioError(
+                f"the project holds what another one would not: {'; '.join(lost)}. Nothing was changed. Have it finished, "
+                "or leave it: al-loop label-studio new-project --yes"
+            )
     bridge.forget_project(workspace, number)
     if number is not None:
         shutil.rmtree(workspace.cycle_dir(number) / "push", ignore_errors=True)
-    return "the next push begins another project. Run: al-loop cycle"
+    return "what people have answered is kept; the next push begins another project. Run: al-loop cycle"

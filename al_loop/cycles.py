@@ -11,6 +11,7 @@ import msgspec
 from msgspec import structs
 
 from al_loop import library, models
+from al_loop.addresses import masked_in
 from al_loop.config import Config
 from al_loop.console import Reporter
 from al_loop.errors import DataError
@@ -56,7 +57,7 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
         "(SELECT coalesce(max(arrived), 0) FROM images))",
         number,
         k,
-        msgspec.json.encode(workspace.config).decode(),
+        msgspec.json.encode(masked_in(msgspec.to_builtins(workspace.config))).decode(),
         model.id,
         now(),
     )

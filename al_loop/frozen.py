@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect, structs
 
+from al_loop.addresses import masked_in
 from al_loop.config import FILE_NAME, Config, Section
 from al_loop.config_errors import explain
 from al_loop.errors import ConfigError
@@ -61,7 +62,7 @@ class Refrozen:
 
 def refrozen(frozen: Config, now: Config, *, selected: bool) -> Refrozen:
     """Return the settings of al-loop.toml for a cycle that is under way; of one whose images are chosen, those for later stages."""
-    plain, current, changed, kept = _plain(frozen), _plain(now), list[str](), list[str]()
+    plain, current, changed, kept = _plain(frozen), masked_in(_plain(now)), list[str](), list[str]()
     for key in _keys(Config):
         old, new = _get(plain, key), _get(current, key)
         if _same(old, new) or key.split(".")[0] in LIVE:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from al_loop.addresses import masked
 from al_loop.errors import DataError
 from al_loop.files import read_regular
 from al_loop.identity import (
@@ -131,9 +132,15 @@ class Shelf:
             report.duplicates += 1
             return known
         in_place = linked and image.untouched
+        shown = masked(source)
+        if in_place and shown != source:
+            raise DataError(
+                f"{shown} stays in its store, and its address carries a login or a signature, which is not written down. Give "
+                'the store\'s credentials by its own variables or files, or set pool.objects = "copy"'
+            )
         place = source if in_place else self._write(image)
         size = (image.width, image.height)
-        self._rows[image.id] = (image.id, place, stored, *size, source, self._role, now())
+        self._rows[image.id] = (image.id, place, stored, *size, shown, self._role, now())
         self._stored |= {image.id: image.id, stored: image.id}
         if image.pixels:
             self._pixels[image.id, "stored"] = image.pixels

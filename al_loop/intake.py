@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from al_loop.addresses import masked
 from al_loop.errors import ConfigError, DataError
 from al_loop.ingest import MAX_BYTES, IngestReport, Progress, Shelf, load_upright, refuse_large
 from al_loop.listing import Seen, files_at, is_url, read
@@ -110,17 +111,17 @@ def states(workspace: Workspace, files: Sequence[Seen]) -> list[str | None]:
     """Return what is remembered of each file as it lies there: its state, or None where it is new or has changed."""
     rows = workspace.store.rows(
         "SELECT path, size, stamp, state FROM inbox WHERE path IN (SELECT value FROM json_each(?))",
-        json.dumps([seen.path for seen in files]),
+        json.dumps([masked(seen.path) for seen in files]),
     )
     found = {(row["path"], row["size"], row["stamp"]): row["state"] for row in rows}
-    return [found.get((seen.path, seen.size, seen.stamp)) for seen in files]
+    return [found.get((masked(seen.path), seen.size, seen.stamp)) for seen in files]
 
 
 def note(workspace: Workspace, seen: Seen, state: str, reason: str = "") -> None:
     """Remember a file: 'taken', 'refused' and why, or 'waiting' for it to be whole."""
     workspace.store.execute(
         "INSERT OR REPLACE INTO inbox VALUES (?, ?, ?, ?, ?, ?)",
-        *(seen.path, seen.size, seen.stamp, state, reason, now()),
+        *(masked(seen.path), seen.size, seen.stamp, state, masked(reason), now()),
     )
 
 

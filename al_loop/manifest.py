@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from al_loop.addresses import masked_in
 from al_loop.files import file_sha256, read_json, write_json
 from al_loop.frozen import thawed
 from al_loop.models import config_file, saved_metrics
@@ -58,7 +59,7 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
         "reason": row["reason"],
         "started_at": row["started_at"],
         "finished_at": row["finished_at"],
-        "settings": msgspec.to_builtins(settings),
+        "settings": masked_in(msgspec.to_builtins(settings)),
         "model": _model(workspace, start),
         "candidate": _model(workspace, candidate),
         "pool": {"images": len(pool), "hash": pool_hash(pool)},

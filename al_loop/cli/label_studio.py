@@ -20,10 +20,12 @@ def label_studio() -> None:
 @label_studio.command()
 @click.pass_obj
 def start(start: Path | None) -> None:
-    """Start the server, print its address and login; does nothing more where it runs already."""
+    """Start the server and print its address, the first time with the login; does nothing more where it runs already."""
+    from al_loop.labelling.credentials import FILE_NAME, have_credentials
     from al_loop.labelling.server import start as start_server
 
     workspace = open_workspace(start)
+    known = have_credentials(workspace.server_home)
     info = start_server(
         workspace.server_home,
         port=workspace.config.label_studio.port,
@@ -31,7 +33,8 @@ def start(start: Path | None) -> None:
     )
     say(f"Label Studio runs at {info.url}")
     say(f"login: {info.email}")
-    say(f"password: {info.password}")
+    where = workspace.server_home / FILE_NAME
+    say(f"password: in {where}" if known else f"password: {info.password} (said once; it is in {where})")
 
 
 @label_studio.command()
@@ -60,14 +63,17 @@ def status(start: Path | None) -> None:
 
 
 @label_studio.command("new-project")
+@click.option(
+    "--yes", is_flag=True, help="Also where unfinished or refused answers are lost with the old project."
+)
 @click.pass_obj
-def new_project(start: Path | None) -> None:
-    """Begin another project with the next push, after the old one was deleted."""
+def new_project(start: Path | None, yes: bool) -> None:
+    """Begin another project with the next push, after the old one was deleted; its answers are pulled first."""
     from al_loop.cycle import restart_labelling
 
     workspace = open_workspace(start)
     with workspace.lock():
-        say(restart_labelling(workspace))
+        say(restart_labelling(workspace, anyway=yes))
 
 
 @label_studio.command("open")
@@ -94,11 +100,12 @@ def open_browser(start: Path | None) -> None:
 def logs(start: Path | None, lines: int) -> None:
     """Print the end of the server's log."""
     from al_loop.labelling.server import status as server_status
+    from al_loop.labelling.server_state import last_lines
 
     log = server_status(open_workspace(start).server_home).log
     if not log.is_file():
         raise LabelStudioError(f"there is no log at {log} yet. Start the server: al-loop label-studio start")
-    for line in log.read_text(errors="replace").splitlines()[-lines:]:
+    for line in last_lines(log, lines):
         say(line)
 
 
@@ -147,13 +154,24 @@ def add_user(start: Path | None, email: str) -> None:
 
 
 @label_studio.command()
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Show the images of open tasks again, from where they lie now, before asking.",
+)
 @click.pass_obj
-def check(start: Path | None) -> int:
-    """Ask the server of al-loop.toml for what a cycle needs, and say what to fix; status 1 if anything."""
+def check(start: Path | None, repair: bool) -> int:
+    """Ask the server of al-loop.toml for what a cycle needs, and for the images of open tasks; status 1 if anything is wrong."""
     from al_loop.connect import connect
+    from al_loop.cycles import open_cycle_number
     from al_loop.labelling.inspect import inspect
+    from al_loop.open_tasks import check_images
 
-    found = inspect(*connect(open_workspace(start)))
+    workspace = open_workspace(start)
+    found = inspect(*connect(workspace))
+    number = open_cycle_number(workspace)
+    if number is not None:
+        found += check_images(workspace, number, repair=repair)
     for item in found:
         say(f"FIX  {item.what}: {item.fix}" if item.fix else f"ok   {item.what}")
     return int(any(item.fix for item in found))

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
+from al_loop.cli.classes import parse_classes
 from al_loop.console import Terminal, say
-from al_loop.errors import ConfigError, DataError
+from al_loop.errors import DataError
 from al_loop.files import printable
 from al_loop.workspace import init_workspace, open_workspace
 
@@ -18,14 +19,15 @@ _SHOWN = 20
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--classes", required=True, help="What to find: names separated by commas, in a fixed order.")
+@click.option(
+    "--classes",
+    required=True,
+    help="What to find: names separated by commas, in a fixed order; a name with a comma in quotes.",
+)
 def init(folder: Path, classes: str) -> None:
     """Make a workspace in FOLDER."""
-    names = tuple(name.strip() for name in classes.split(","))
-    if "" in names:
-        raise ConfigError(f"--classes {classes!r} has an empty name. Separate names by single commas.")
-    workspace = init_workspace(folder, names)
-    say(f"workspace {workspace.root} for {', '.join(names)}")
+    workspace = init_workspace(folder, parse_classes(classes))
+    say(f"workspace {workspace.root} for {', '.join(workspace.config.classes)}")
     say(f"settings: {workspace.root / 'al-loop.toml'}")
     say(f"next: cd {shlex.quote(str(folder))} && al-loop pool add PHOTOS...")
 

@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from al_loop.boxes import Boxes, FloatArray, Outline, iou
 from al_loop.labelling.connection import Json
+from al_loop.labelling.convert import RefusedResultError, shown
 
 #: Overlap from which two people mean the same object.
 SAME = 0.5
@@ -30,10 +31,14 @@ class Policy:
 
 
 def chosen(annotations: Sequence[Json], policy: Policy, users: Mapping[int, str]) -> Json | None:
-    """Return the annotation that counts: of the submitted ones, else the newest skip, else None."""
-    submitted = [one for one in annotations if not one.get("was_cancelled")]
+    """Return the annotation that counts: of the submitted ones, else the newest skip, else None.
+
+    Raises RefusedResultError where they are not a list of annotations as Label Studio writes them; so do all below.
+    """
+    known = checked(annotations)
+    submitted = [one for one in known if not one.get("was_cancelled")]
     if not submitted:
-        return newest(annotations)
+        return newest(known)
     by = {name: [one for one in submitted if author(one, users) == name] for name in policy.users}
     preferred = {
         "user": next((found for found in by.values() if found), []),
@@ -42,22 +47,53 @@ def chosen(annotations: Sequence[Json], policy: Policy, users: Mapping[int, str]
     return newest(preferred.get(policy.rule) or submitted)
 
 
+def checked(annotations: object) -> list[Json]:
+    """Return annotations whose id, time, author and flags can be relied on; RefusedResultError for any other."""
+    if not isinstance(annotations, list | tuple):
+        raise RefusedResultError(f"expected a list of annotations, got {shown(annotations)}")
+    for one in annotations:
+        if not isinstance(one, dict):
+            raise RefusedResultError(f"expected an annotation, got {shown(one)}")
+        for name, kinds in _KINDS.items():
+            if type(one.get(name)) not in kinds:
+                raise RefusedResultError(f"an annotation has the {name} {shown(one.get(name))}")
+        by = one.get("completed_by")
+        if isinstance(by, dict) and type(by.get("id")) is not int:
+            raise RefusedResultError(f"an annotation was completed by {shown(by)}, who has no number")
+    return list(annotations)
+
+
+#: What the fields of an annotation that we read may be; bool is no int here.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "id": (int,),
+    "updated_at": (str,),
+    "was_cancelled": (bool, type(None)),
+    "ground_truth": (bool, type(None)),
+    "completed_by": (int, dict, type(None)),
+}
+
+
 def newest(annotations: Sequence[Json]) -> Json | None:
     """Return the annotation that was changed last."""
-    return max(annotations, key=lambda one: (str(one["updated_at"]), int(one["id"])), default=None)
+    return max(checked(annotations), key=_when, default=None)
+
+
+def _when(annotation: Json) -> tuple[str, int]:
+    return annotation["updated_at"], annotation["id"]
 
 
 def author(annotation: Json, users: Mapping[int, str]) -> str | None:
     """Return the e-mail address of who submitted an annotation; None where the server does not say."""
+    (annotation,) = checked([annotation])
     by: Any = annotation.get("completed_by")
     by = by.get("id") if isinstance(by, dict) else by
-    return None if by is None else users.get(int(by), f"user {by}")
+    return None if by is None else users.get(by, f"user {by}")
 
 
 def latest_of_each(annotations: Sequence[Json], users: Mapping[int, str]) -> list[Json]:
     """Return the newest submitted annotation of each person, oldest first."""
     found: dict[str | None, Json] = {}
-    for one in sorted(annotations, key=lambda a: (str(a["updated_at"]), int(a["id"]))):
+    for one in sorted(checked(annotations), key=_when):
         if not one.get("was_cancelled"):
             found[author(one, users)] = one
     return list(found.values())

@@ -184,6 +184,8 @@ class _Browser:
         """Log in as a person does, and yield the session."""
         import httpx
 
+        from al_loop.labelling.http import csrf_token
+
         connection = Connection(url.rstrip("/"), token="")
         with (
             httpx.Client(base_url=connection.url, timeout=60.0, trust_env=not connection.is_local) as http,
@@ -193,7 +195,7 @@ class _Browser:
             form = {
                 "email": email,
                 "password": password,
-                "csrfmiddlewaretoken": http.cookies.get("csrftoken", ""),
+                "csrfmiddlewaretoken": csrf_token(http.cookies),
             }
             answer = http.post(
                 "/user/login/", data=form, headers={"Referer": f"{connection.url}/user/login/"}
@@ -250,7 +252,9 @@ class _Browser:
             raise LabelStudioError(f"task {task_id} shows something that is no image: {error}") from error
 
     def _send(self, path: str, body: Json, params: Mapping[str, Any]) -> httpx.Response:
-        headers = {"X-CSRFToken": self._http.cookies.get("csrftoken") or "", "Referer": self._url}
+        from al_loop.labelling.http import csrf_token
+
+        headers = {"X-CSRFToken": csrf_token(self._http.cookies), "Referer": self._url}
         return self._http.post(path, params=dict(params), json=body, headers=headers)
 
     def _checked(self, answer: httpx.Response, what: str) -> httpx.Response:

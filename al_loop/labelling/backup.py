@@ -17,18 +17,22 @@ import os
 import sqlite3
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 from al_loop.errors import LabelStudioError
+from al_loop.labelling.archive import ArchiveError, unpack
 from al_loop.labelling.credentials import FILE_NAME as CREDENTIALS
+from al_loop.labelling.credentials import read_credentials
 from al_loop.labelling.environment import VERSION, file_lock
 from al_loop.labelling.server import status
 
 DATABASE = "label_studio.sqlite3"
 _NOTE = "backup.json"
+_NO_NOTE = (ValueError, KeyError, TypeError, RecursionError, AttributeError)
 
 
 def back_up(home: Path, target: Path, version: str = VERSION) -> Path:
@@ -96,8 +100,7 @@ def restore(home: Path, source: Path) -> Path | None:
 def _unpack(source: Path, folder: Path) -> None:
     """Unpack a backup into an empty folder and check it; nothing in it can reach outside."""
     try:
-        with tarfile.open(source, "r:gz") as archive:
-            archive.extractall(folder, filter="data")
+        unpack(source, folder)
         note = json.loads((folder / _NOTE).read_text())
         kind, version = note["al-loop"], str(note["version"])
         where = f"file:{folder / 'data' / DATABASE}?mode=rw"  # else SQLite would make an empty one
@@ -108,12 +111,18 @@ def _unpack(source: Path, folder: Path) -> None:
         raise LabelStudioError(
             f"{source} is no backup of al-loop: expected a file of al-loop label-studio backup, {missing} is missing"
         ) from None
-    except (OSError, tarfile.TarError, ValueError, KeyError, TypeError, EOFError, sqlite3.Error) as error:
+    except (ArchiveError, OSError, tarfile.TarError, zlib.error, EOFError, sqlite3.Error, *_NO_NOTE) as error:
         raise LabelStudioError(
             f"{source} is no backup of al-loop, or damaged ({error}): expected a file of al-loop label-studio backup"
         ) from None
     if kind != "label-studio backup" or not good or not (folder / CREDENTIALS).is_file():
         raise LabelStudioError(f"{source} is damaged: take another backup")
+    try:
+        read_credentials(folder)
+    except LabelStudioError:
+        raise LabelStudioError(
+            f"{source} is damaged, its logins cannot be read: take another backup"
+        ) from None
     if _numbers(version) > _numbers(VERSION):
         raise LabelStudioError(
             f"{source} is of Label Studio {version}, this al-loop runs {VERSION}: upgrade al-loop, then restore"

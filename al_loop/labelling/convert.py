@@ -9,10 +9,11 @@ Label Studio's own run lengths.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,11 @@ _NO_AREA_PX2 = 1e-4
 _RUN_LENGTHS_HEAD = (
     7  # bytes before the first run: how many numbers, bits of each, bits of the four kinds of runs
 )
+# Nobody draws as much on one image: an answer beyond is a script's or a fault, and would hold up all others.
+_MOST_REGIONS = 5_000
+_MOST_POINTS = 100_000
+# Percent or degrees. A box is clipped to the image; beyond this its corners are lost in the arithmetic.
+_FARTHEST = 1e6
 
 
 class RefusedResultError(LabelStudioError):
@@ -112,9 +118,7 @@ def region(
     return made
 
 
-def from_result(
-    result: Sequence[Region], size: ImageSize, classes: Sequence[str], *, outlined: bool = False
-) -> Boxes:
+def from_result(result: object, size: ImageSize, classes: Sequence[str], *, outlined: bool = False) -> Boxes:
     """Return a submitted result as boxes in pixels, without scores.
 
     A rotated rectangle becomes the upright hull of its corners, clipped to the image.
@@ -124,7 +128,7 @@ def from_result(
     that is not in `classes`, another shape, an outline that is open or empty, numbers that are not finite.
     """
     index = {name: i for i, name in enumerate(classes)}
-    corners = np.zeros((0, 4), dtype=np.float64)
+    boxes: list[FloatArray] = []
     labels: list[int] = []
     drawn: list[Outline | None] = []
     for item in _regions(result):
@@ -133,8 +137,8 @@ def from_result(
         labels.append(_label(item, index))
         outline = _outline(item, size)
         drawn.append(outline)
-        box = _rectangle(item, size) if outline is None else outlines.hull(outline)
-        corners = np.vstack([corners, clip(box, size)])
+        boxes.append(clip(_rectangle(item, size) if outline is None else outlines.hull(outline), size))
+    corners = np.vstack([np.zeros((0, 4)), *boxes])
     if (corners[:, 2:] <= corners[:, :2]).any():
         raise RefusedResultError("a box has no area inside the image")
     kept = tuple(drawn) if any(drawn) else None
@@ -144,9 +148,14 @@ def from_result(
 def count_edits(proposed: Sequence[Region], submitted: Sequence[Region]) -> Edits:
     """Return what became of the proposed regions, matched by the region's id and type.
 
-    A rectangle that somebody has replaced by an outline is one deleted and one added.
+    A rectangle that somebody has replaced by an outline is one deleted and one added. A proposal that is no region counts
+    as none: nobody has seen it. Raises RefusedResultError where what was submitted is not a list of regions.
     """
-    before = {(item.get("id"), item.get("type")): item for item in proposed}
+    before = {
+        (item.get("id"), item.get("type")): item
+        for item in (proposed if isinstance(proposed, Sequence) else ())
+        if isinstance(item, Mapping) and _is_name(item.get("id")) and isinstance(item.get("type"), str)
+    }
     counts = dict.fromkeys(("kept", "moved", "resized", "relabelled", "added"), 0)
     seen = set()
     for item in _regions(submitted):
@@ -157,22 +166,72 @@ def count_edits(proposed: Sequence[Region], submitted: Sequence[Region]) -> Edit
     return Edits(deleted=len(before) - len(seen), **counts)
 
 
-def _regions(result: Sequence[Region]) -> list[Region]:
-    """Return what is drawn; the rest of a result says how regions belong together."""
-    return [item for item in result if item.get("type") != "relation"]
+def _regions(result: object) -> list[Region]:
+    """Return what is drawn; the rest of a result says how regions belong together.
+
+    Raises RefusedResultError where it is not a list of objects with a type, a value, and an id that is one.
+    """
+    if not isinstance(result, list | tuple):
+        raise RefusedResultError(f"expected a list of regions, got {shown(result)}")
+    if len(result) > _MOST_REGIONS:
+        raise RefusedResultError(f"{len(result)} regions on one image, expected at most {_MOST_REGIONS}")
+    found: list[Region] = []
+    for item in result:
+        if not isinstance(item, Mapping):
+            raise RefusedResultError(f"expected a region, got {shown(item)}")
+        if not isinstance(item.get("type"), str):
+            raise RefusedResultError(f"a region has the type {shown(item.get('type'))}, expected a word")
+        if item["type"] == "relation":
+            continue
+        if not _is_name(item.get("id")):
+            raise RefusedResultError(f"a region has the id {shown(item['id'])}, expected a word")
+        if not isinstance(item.get("from_name", ""), str | None):
+            raise RefusedResultError(
+                f"a region is of the control {shown(item['from_name'])}, expected a word"
+            )
+        if not isinstance(item.get("value"), Mapping):
+            raise RefusedResultError(
+                f"every box and outline needs a place and exactly one label, got {shown(item.get('value'))}"
+            )
+        found.append(item)
+    return found
+
+
+def shown(value: object) -> str:
+    """Return a value of a foreign answer for a message: short, on one line, however deep or long it is."""
+    return reprlib.repr(value)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Say whether a value of a foreign answer is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_name(value: object) -> bool:
+    return value is None or (isinstance(value, str | int) and not isinstance(value, bool))
 
 
 def _change(old: Region, new: Region) -> str:
-    was, now = old.get("value") or {}, new.get("value") or {}
-    if was.get("rectanglelabels") != now.get("rectanglelabels"):
+    was = old.get("value")
+    was, now = was if isinstance(was, Mapping) else {}, new["value"]
+    if _labels(was) != _labels(now):
         return "relabelled"
     if any(_differ(was, now, side) for side in ("width", "height", "rotation")):
         return "resized"
     return "moved" if _differ(was, now, "x") or _differ(was, now, "y") else "kept"
 
 
+def _labels(value: Region) -> list[str] | None:
+    found = value.get("rectanglelabels")
+    whole = isinstance(found, list) and all(isinstance(name, str) for name in found)
+    return found if whole else None
+
+
 def _differ(was: Region, now: Region, side: str) -> bool:
-    return abs(float(was.get(side, 0.0)) - float(now.get(side, 0.0))) > _SAME_PERCENT
+    before, after = was.get(side, 0.0), now.get(side, 0.0)
+    if not (is_number(before) and is_number(after)):
+        return True
+    return not abs(before - after) <= _SAME_PERCENT  # NaN differs from all
 
 
 def _check_type(item: Region, outlined: bool) -> None:
@@ -190,12 +249,18 @@ def _check_type(item: Region, outlined: bool) -> None:
 
 
 def _check_image(item: Region, size: ImageSize) -> None:
-    if item.get("image_rotation"):
+    turned = item.get("image_rotation")
+    if turned is not None and not is_number(turned):
+        raise RefusedResultError(f"the image was turned by {shown(turned)}, expected a number of degrees")
+    if turned:
         raise RefusedResultError(
-            f"the image was turned by {item['image_rotation']} degrees while labelling; "
-            "turn it back and submit again"
+            f"the image was turned by {turned} degrees while labelling; turn it back and submit again"
         )
     width, height = item.get("original_width"), item.get("original_height")
+    if not (is_number(width) and is_number(height)):
+        raise RefusedResultError(
+            f"a region has the image size {shown(width)} x {shown(height)}, expected two numbers of pixels"
+        )
     if (width, height) != (size.width, size.height):
         hint = (
             "; the file seems to carry an EXIF rotation"
@@ -209,12 +274,12 @@ def _check_image(item: Region, size: ImageSize) -> None:
 
 
 def _label(item: Region, index: Mapping[str, int]) -> int:
-    names = (item.get("value") or {}).get(item["type"]) or []
-    if len(names) != 1:
-        raise RefusedResultError(f"every box and outline needs exactly one label, got {list(names)}")
+    names = item["value"].get(item["type"]) or []
+    if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
+        raise RefusedResultError(f"every box and outline needs exactly one label, got {shown(names)}")
     if names[0] not in index:
         raise RefusedResultError(
-            f"label {names[0]!r} is not one of the workspace's classes: {', '.join(index)}"
+            f"label {shown(names[0])} is not one of the workspace's classes: {', '.join(index)}"
         )
     return index[names[0]]
 
@@ -227,20 +292,29 @@ def _outline(item: Region, size: ImageSize) -> Outline | None:
 
 
 def _polygon(value: Mapping[str, Any], size: ImageSize) -> Outline:
-    try:
-        percent = np.array([[float(x), float(y)] for x, y in value.get("points") or []])
-    except (TypeError, ValueError):
-        raise RefusedResultError("a polygon has a coordinate that is not a number") from None
-    if len(percent) < 3:
-        raise RefusedResultError(f"a polygon has {len(percent)} points, expected at least 3")
+    points = value.get("points") or []
+    if not isinstance(points, list | tuple):
+        raise RefusedResultError(f"a polygon has a coordinate that is not a number: {shown(points)}")
+    if len(points) > _MOST_POINTS:
+        raise RefusedResultError(f"a polygon has {len(points)} points, expected at most {_MOST_POINTS}")
+    if len(points) < 3:
+        raise RefusedResultError(f"a polygon has {len(points)} points, expected at least 3")
+    if not all(isinstance(p, list | tuple) and len(p) == 2 and all(map(is_number, p)) for p in points):
+        raise RefusedResultError("a polygon has a coordinate that is not a number")
+    percent = np.array([[_percent(x), _percent(y)] for x, y in points])
     if value.get("closed") is False:
         raise RefusedResultError("a polygon is open: close it at its first point and submit again")
     if not np.isfinite(percent).all():
         raise RefusedResultError("a polygon has a coordinate that is not finite")
-    points = outlines.inside(percent * [size.width, size.height] / 100.0, size.width, size.height)
-    if not len(points) or outlines.area(outlines.polygon(points)) < _NO_AREA_PX2:
+    within = outlines.inside(percent * [size.width, size.height] / 100.0, size.width, size.height)
+    if not len(within) or outlines.area(outlines.polygon(within)) < _NO_AREA_PX2:
         raise RefusedResultError("a polygon has no area inside the image")
-    return outlines.polygon(points)
+    return outlines.polygon(within)
+
+
+def _percent(value: float) -> float:
+    """Return a coordinate, size or angle as a float; infinite beyond what can be computed with."""
+    return float(value) if -_FARTHEST <= value <= _FARTHEST else math.inf
 
 
 def _painted(value: Mapping[str, Any], size: ImageSize) -> Outline:
@@ -258,7 +332,9 @@ def _unpacked(packed: object, size: ImageSize) -> NDArray[np.uint8]:
     numbers = size.width * size.height * 4  # red, green, blue, alpha
     damaged = RefusedResultError("what the brush has painted cannot be decoded: paint it again and submit")
     try:
-        data = bytes(packed) if isinstance(packed, list) else b""
+        # No picture takes twice its numbers.
+        whole = isinstance(packed, list) and len(packed) <= 2 * numbers + _RUN_LENGTHS_HEAD
+        data = bytes(packed) if isinstance(packed, list) and whole else b""
         if (
             len(data) < _RUN_LENGTHS_HEAD or data[4] >> 3 != 7
         ):  # 7: numbers of eight bits, as those of a picture are
@@ -269,18 +345,17 @@ def _unpacked(packed: object, size: ImageSize) -> NDArray[np.uint8]:
                 f"expected {numbers} numbers, got {int.from_bytes(data[:4])}"
             )
         return np.asarray(decode_rle(data).reshape(size.height, size.width, 4)[:, :, 3])
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         raise damaged from None
 
 
 def _rectangle(item: Region, size: ImageSize) -> FloatArray:
     value = item["value"]
-    try:
-        x, y, width, height, rotation = (
-            float(value.get(name, 0.0)) for name in ("x", "y", "width", "height", "rotation")
-        )
-    except (TypeError, ValueError) as error:
-        raise RefusedResultError(f"a box has a coordinate that is not a number: {error}") from error
+    sides = [value.get(name, 0.0) for name in ("x", "y", "width", "height", "rotation")]
+    wrong = [side for side in sides if not is_number(side)]
+    if wrong:
+        raise RefusedResultError(f"a box has a coordinate that is not a number: {shown(wrong[0])}")
+    x, y, width, height, rotation = map(_percent, sides)
     if not all(map(math.isfinite, (x, y, width, height, rotation))):
         raise RefusedResultError("a box has a coordinate that is not finite")
     if width <= 0 or height <= 0:

@@ -64,8 +64,10 @@ def _version(version: str) -> Finding:
 
 
 def _clock(api: Api) -> Finding:
-    moment = parsedate_to_datetime(api.date())
-    skew = (datetime.now(UTC) - moment).total_seconds()
+    try:
+        skew = (datetime.now(UTC) - parsedate_to_datetime(api.date())).total_seconds()
+    except (TypeError, ValueError):
+        return Finding("its answers name no time", "check any proxy before it")
     said = f"its clock is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} this one"
     if abs(skew) <= _SKEW_S:
         return Finding(said)

@@ -59,6 +59,12 @@ def is_alive(pid: int, marker: str) -> bool:
     return marker in _command_line(pid)
 
 
+def command_of(pid: int) -> str:
+    """Return the command line of a process, a space after each word; empty where there is none."""
+    _reap(pid)
+    return _command_line(pid)
+
+
 def find(marker: str) -> int | None:
     """Return the pid of a process that has `marker` in its command line, None when there is none."""
     if _has_proc():

@@ -16,6 +16,7 @@ from al_loop.resources import resource
 # A label without a key gets one from Label Studio, which gives those of its tools too: then both act.
 _HOTKEYS = [*"1234567890qwtasdfgzxcyiojklnm"]
 _HOTKEYS += [f"shift+{key}" for key in _HOTKEYS[10:]]  # with the digits it zooms
+_JOINT = "\N{WORD JOINER}"  # has no width
 _GOLDEN_ANGLE = 0.381966  # of a turn: neighbours in the list differ most in hue
 
 _RECTANGLES = """\
@@ -63,10 +64,17 @@ def labelling_config(classes: Sequence[str], *, outlined: bool = False) -> str:
     keys = iter(_HOTKEYS)
     for control in _controls(root):
         for index, name in enumerate(classes):
-            label = ElementTree.SubElement(control, "Label", value=name, background=_colour(index))
+            label = ElementTree.SubElement(control, "Label", value=_literal(name), background=_colour(index))
+            if label.get("value") != name:
+                label.set("alias", name)  # what results say, and what predictions may say
             if key := next(keys, None):
                 label.set("hotkey", key)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _literal(name: str) -> str:
+    """Return a class as the page shows it: without the joint it would put a field of the task in the place of "$price"."""
+    return name.replace("$", f"${_JOINT}")
 
 
 def check_labels(project_id: int, config: str, classes: Sequence[str], *, outlined: bool = False) -> None:

@@ -8,14 +8,30 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from al_loop.boxes import Boxes
-from al_loop.labelling.agreement import Policy, author, chosen, consensus, disagreement, latest_of_each
-from al_loop.labelling.connection import Connection, Json
-from al_loop.labelling.convert import ImageSize, RefusedResultError, count_edits, from_result
+from al_loop.labelling.agreement import (
+    Policy,
+    author,
+    checked,
+    chosen,
+    consensus,
+    disagreement,
+    latest_of_each,
+)
+from al_loop.labelling.connection import Api, Connection, Json
+from al_loop.labelling.convert import (
+    ImageSize,
+    RefusedResultError,
+    count_edits,
+    from_result,
+    is_number,
+    shown,
+)
 from al_loop.labelling.push import batch_filter
 from al_loop.labelling.tasks import ExpectedTask, PulledTask, TaskState
 
 NEWEST = Policy()
 _OVERLAP = timedelta(minutes=1)
+_KEYS = 30  # asked for at once: they stand in an address, which proxies cut at some 4,000 characters
 
 
 def pull(
@@ -41,10 +57,23 @@ def pull(
         found: dict[str, list[Json]] = {}
         for task in api.tasks(project_id, batch_filter(batch), whole=True):
             found.setdefault(str(task["data"].get("al_key")), []).append(task)
+        found |= _asked_for(api, project_id, [want.key for want in expected if want.key not in found])
         users = api.users() if found else {}
     base = f"{connection.base_url}/projects/{project_id}/data?task="
     reader = _Reader(classes, policy, users, base, outlined)
     return [reader.read(want, found.get(want.key, [])) for want in expected]
+
+
+def _asked_for(api: Api, project_id: int, keys: Sequence[str]) -> dict[str, list[Json]]:
+    """Return tasks by their keys, wherever in the project they are: one that a list lacks need not be deleted."""
+    found: dict[str, list[Json]] = {}
+    for start in range(0, len(keys), _KEYS):
+        some = list(keys[start : start + _KEYS])
+        item = {"filter": "filter:tasks:data.al_key", "operator": "in_list", "type": "List", "value": some}
+        for task in api.tasks(project_id, {"conjunction": "and", "items": [item]}, whole=True):
+            if task["data"].get("al_key") in some:
+                found.setdefault(task["data"]["al_key"], []).append(task)
+    return found
 
 
 @dataclass(frozen=True)
@@ -73,13 +102,17 @@ def changed_since(
     if not expected:
         return Changed([], since)
     filters: Json = {"conjunction": "and", "items": []}
-    if since is not None:
+    moment = None if since is None else _moment(since)
+    if moment is not None:
+        value = (
+            (moment - _OVERLAP).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        )  # as its filters want it
         filters["items"].append(
             {
                 "filter": "filter:tasks:updated_at",
                 "operator": "greater_or_equal",
                 "type": "Datetime",
-                "value": _before(since),
+                "value": value,
             }
         )
     with connection.open() as api:
@@ -91,12 +124,17 @@ def changed_since(
     for task in there:
         by_key.setdefault(str(task["data"].get("al_key")), []).append(task)
     tasks = [reader.read(expected[key], some) for key, some in by_key.items() if key in expected]
-    return Changed(tasks, max((str(task["updated_at"]) for task in there), default=since))
+    times = [task["updated_at"] for task in there if _moment(task.get("updated_at")) is not None]
+    return Changed(tasks, max(times, default=since))
 
 
-def _before(moment: str) -> str:
-    """A server's time less the overlap, as its filters want it."""
-    return (datetime.fromisoformat(moment) - _OVERLAP).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _moment(text: object) -> datetime | None:
+    """Return a time that a server wrote; None where it is none that we could ask by."""
+    try:
+        found = datetime.fromisoformat(text) if isinstance(text, str) else None
+        return found if found is not None and found.year > 1 else None
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -115,13 +153,28 @@ class _Reader:
         if not there:
             return PulledTask(**known, task_id=None, state=TaskState.DELETED)
         task = max(there, key=lambda one: int(one["id"]))
-        known |= {"task_id": int(task["id"]), "url": f"{self.base}{task['id']}"}
-        known |= {"updated_at": str(task["updated_at"])}
-        if len(there) > 1:
-            ids = ", ".join(str(one["id"]) for one in there)
-            problem = f"the server has {len(there)} tasks for this image ({ids}): delete all but one"
-            return PulledTask(**known, state=TaskState.REFUSED, problem=problem)
-        annotations = task.get("annotations") or []
+        known |= {"task_id": task["id"], "url": f"{self.base}{task['id']}"}
+        try:
+            if len(there) > 1:
+                ids = ", ".join(str(one["id"]) for one in there)
+                raise RefusedResultError(
+                    f"the server has {len(there)} tasks for this image ({ids}): delete all but one"
+                )
+            return self._answered(want, task, known)
+        except RefusedResultError as refused:
+            return PulledTask(**known, state=TaskState.REFUSED, problem=str(refused))
+
+    def _answered(self, want: ExpectedTask, task: Json, known: dict[str, Any]) -> PulledTask:
+        """Return what people have done with a task, and note in `known` what is certain by then.
+
+        Raises RefusedResultError where it cannot be used.
+        """
+        if _moment(task.get("updated_at")) is None:
+            raise RefusedResultError(
+                f"the task was changed at {shown(task.get('updated_at'))}, expected a time"
+            )
+        known["updated_at"] = task["updated_at"]
+        annotations = checked(task.get("annotations"))
         annotation = chosen(annotations, self.policy, self.users)
         if annotation is None:
             return PulledTask(
@@ -130,11 +183,8 @@ class _Reader:
         known |= self._about(annotation)
         if annotation.get("was_cancelled"):
             return PulledTask(**known, state=TaskState.SKIPPED)
-        try:
-            boxes, apart = self._boxes(want, annotation, latest_of_each(annotations, self.users))
-        except RefusedResultError as refused:
-            return PulledTask(**known, state=TaskState.REFUSED, problem=str(refused))
-        edits = count_edits(_proposed(task, annotation), annotation.get("result") or [])
+        boxes, apart = self._boxes(want, annotation, latest_of_each(annotations, self.users))
+        edits = count_edits(_proposed(task, annotation), annotation["result"])
         state = TaskState.LABELLED if len(boxes) else TaskState.EMPTY
         return PulledTask(**known, state=state, boxes=boxes, edits=edits, disagreement=apart)
 
@@ -149,22 +199,29 @@ class _Reader:
         return consensus(each) if self.policy.rule == "consensus" else boxes, disagreement(each)
 
     def _drawn(self, want: ExpectedTask, annotation: Json) -> Boxes:
+        # An answer without a result is a fault, and must not count as "nothing is on this image".
         size = ImageSize(want.width, want.height)
-        return from_result(annotation.get("result") or [], size, self.classes, outlined=self.outlined)
+        return from_result(annotation.get("result"), size, self.classes, outlined=self.outlined)
 
     def _about(self, annotation: Json) -> dict[str, Any]:
         lead_time = annotation.get("lead_time")
         return {
-            "annotation_id": int(annotation["id"]),
-            "updated_at": str(annotation["updated_at"]),
+            "annotation_id": annotation["id"],
+            "updated_at": annotation["updated_at"],
             "annotator": author(annotation, self.users),
-            "lead_time_s": None if lead_time is None else float(lead_time),
+            "lead_time_s": float(lead_time) if is_number(lead_time) and 0 <= lead_time < 1e9 else None,
         }
 
 
 def _proposed(task: Json, annotation: Json) -> list[Json]:
     """Return the regions that the annotation began with; without a note of it, the newest prediction's."""
-    predictions = sorted(task.get("predictions") or [], key=lambda one: int(one["id"]))
+    there = task.get("predictions")
+    known = [
+        one
+        for one in (there if isinstance(there, list) else [])
+        if isinstance(one, dict) and type(one.get("id")) is int and isinstance(one.get("result"), list)
+    ]
+    predictions = sorted(known, key=lambda one: int(one["id"]))
     parents = [one for one in predictions if one["id"] == annotation.get("parent_prediction")]
     chosen = (parents or predictions)[-1:]
-    return list(chosen[0].get("result") or []) if chosen else []
+    return list(chosen[0]["result"]) if chosen else []

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from al_loop.errors import ConfigError, LabelStudioError
-from al_loop.labelling.connection import Api, Json, UnreachableError
+from al_loop.labelling.api import STORAGE_TITLE, Api
+from al_loop.labelling.connection import Json, UnreachableError
 from al_loop.labelling.serving import stored_name
 from al_loop.labelling.tasks import OutgoingTask
 
@@ -115,7 +116,7 @@ class S3Objects:
         """Make the storage, or bring it up to date: a key may have been replaced."""
         settings: Json = {
             "project": project_id,
-            "title": "al-loop images",
+            "title": STORAGE_TITLE,
             "bucket": self.bucket,
             "prefix": self.prefix,
             "region_name": self.region,

@@ -14,12 +14,13 @@ of its own: it outlives the command that started it, and Ctrl-C does not reach i
 
 from __future__ import annotations
 
-import json
+import re
 import shutil
 import socket
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 from al_loop.errors import LabelStudioError
@@ -34,9 +35,12 @@ from al_loop.labelling.environment import (
     ensure_environment,
     file_lock,
 )
+from al_loop.labelling.place import follow, note_place
+from al_loop.labelling.server_state import last_lines, read_state, write_state
 
 HOST = "127.0.0.1"
 
+_LAUNCHER = Path(__file__).parent / "launch" / "run_server.py"
 _VERSION_FILE = "version"  # in data/: the Label Studio that it was started with last
 _READY_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 15.0
@@ -106,13 +110,17 @@ def stop(home: Path) -> bool:
     if not home.is_dir():
         return False
     with file_lock(home / "lock"):
-        pid, port = _read_state(home)
+        pid, port = read_state(home)
         if pid is None or not _is_ours(pid, home):
+            left = _end_left_behind(pid, port)
             pid = process.find(_marker(home))
+            if pid is None and left:
+                write_state(home, None, port)
+                return True
         if pid is None:
             return False
         _end(home, pid)
-        _write_state(home, None, port)
+        write_state(home, None, port)
         if port is not None:
             _wait_until_free(port)
     return True
@@ -122,7 +130,7 @@ def status(home: Path) -> ServerStatus:
     """Return what is known of the server of `home`."""
     home = home.absolute()
     log = home / "server.log"
-    pid, port = _read_state(home)
+    pid, port = read_state(home)
     if pid is None or port is None or not _is_ours(pid, home):
         return ServerStatus(False, False, None, None, log)
     return ServerStatus(True, _healthy(port), _url(port), pid, log)
@@ -140,18 +148,35 @@ def running(home: Path) -> ServerInfo:
 def _ensure_running(
     home: Path, environment: Environment, document_root: Path, wanted_port: int | None
 ) -> ServerInfo:
-    pid, port = _read_state(home)
+    pid, port = read_state(home)
     if pid is None or port is None or not _is_ours(pid, home):
+        _end_left_behind(pid, port)
         _end(home, process.find(_marker(home)))  # left by a start that was killed before it noted the pid
-        credentials = _prepare(home, environment)
+        credentials = _prepare(home, environment, document_root)
         port = _choose_port(wanted_port, port)
         pid = _spawn(home, environment, credentials, document_root, port)
-        _write_state(home, pid, port)
+        write_state(home, pid, port)
     credentials = read_credentials(home)
     info = ServerInfo(_url(port), credentials.email, credentials.password, credentials.token, pid)
     _wait_until_ready(home, info)
     (home / "data" / "unfinished").unlink(missing_ok=True)
+    follow(home / "data", info.connection, document_root)
     return info
+
+
+def _end_left_behind(pid: int | None, port: int | None) -> bool:
+    """End the server of this folder that was started before the folder was moved; it works in what is no longer there.
+
+    One whose folder is still where it was is another's: this folder is a copy of it.
+    """
+    if pid is None or port is None:
+        return False
+    started = re.search(rf"(--data-dir (.+) )--internal-host {HOST} --port {port} ", process.command_of(pid))
+    if started is None or Path(started[2]).exists():
+        return False
+    if not process.end(pid, started[1], _STOP_TIMEOUT_S):
+        raise LabelStudioError(f"the Label Studio server (process {pid}) does not end; end it by hand")
+    return True
 
 
 def _end(home: Path, pid: int | None) -> None:
@@ -159,7 +184,7 @@ def _end(home: Path, pid: int | None) -> None:
         raise LabelStudioError(f"the Label Studio server (process {pid}) does not end; end it by hand")
 
 
-def _prepare(home: Path, environment: Environment) -> Credentials:
+def _prepare(home: Path, environment: Environment, document_root: Path) -> Credentials:
     """Make the data directory from the template, and the logins, where they are missing."""
     data = home / "data"
     # The first start creates user and token in steps; one that was killed in between starts over.
@@ -172,6 +197,7 @@ def _prepare(home: Path, environment: Environment) -> Credentials:
         partial.chmod(0o700)
         (partial / "unfinished").touch()
         (partial / _VERSION_FILE).write_text(VERSION)
+        note_place(partial, document_root)
         partial.rename(data)
         ensure_credentials(home)
     _before_an_upgrade(home)
@@ -225,6 +251,8 @@ def _spawn(
     """Start the server process, detached, and return its pid."""
     data = home / "data"
     environ = clean_environ(data) | {
+        # Of the token, so that a workspace that is moved keeps its own; of no use to whoever sees it.
+        "AL_LOOP_COOKIES": sha256(f"cookies {credentials.token}".encode()).hexdigest()[:8],
         "LABEL_STUDIO_HOST": _url(port),
         "LABEL_STUDIO_USERNAME": credentials.email,
         "LABEL_STUDIO_PASSWORD": credentials.password,
@@ -236,7 +264,7 @@ def _spawn(
     }
     # fmt: off
     command = [
-        str(environment.python), str(environment.program), "start", "--no-browser",
+        str(environment.python), str(_LAUNCHER), "start", "--no-browser",
         "--data-dir", str(data), "--internal-host", HOST, "--port", str(port),
     ]
     # fmt: on
@@ -248,17 +276,17 @@ def _wait_until_ready(home: Path, info: ServerInfo) -> None:
     deadline = time.monotonic() + _READY_TIMEOUT_S
     while not _healthy(port):
         if not _is_ours(info.pid, home):
-            raise LabelStudioError(f"the Label Studio server ended while starting; {_log_tail(home)}")
+            raise LabelStudioError(f"the Label Studio server ended while starting; {_end_of_log(home)}")
         if time.monotonic() > deadline:
             raise LabelStudioError(
-                f"no answer from {info.url} in {_READY_TIMEOUT_S:.0f} s; {_log_tail(home)}"
+                f"no answer from {info.url} in {_READY_TIMEOUT_S:.0f} s; {_end_of_log(home)}"
             )
         time.sleep(0.2)
     if not _knows_us(info):
         raise LabelStudioError(
             f"what answers at {info.url} does not know the token in {home / 'credentials.json'}: "
             "the file was changed, or another program took the port. Restore the file from a backup, "
-            f"or stop and start the server; {_log_tail(home)}"
+            f"or stop and start the server; {_end_of_log(home)}"
         )
 
 
@@ -294,27 +322,10 @@ def _is_ours(pid: int, home: Path) -> bool:
     return process.is_alive(pid, _marker(home))
 
 
-def _read_state(home: Path) -> tuple[int | None, int | None]:
-    """Return pid and port as last written; a missing or damaged file means no server."""
-    try:
-        state = json.loads((home / "server.json").read_text())
-        return state["pid"], state["port"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None, None
-
-
-def _write_state(home: Path, pid: int | None, port: int | None) -> None:
-    state = {"pid": pid, "port": port, "changed": datetime.now(UTC).isoformat(timespec="seconds")}
-    partial = home / "server.json.partial"
-    partial.write_text(json.dumps(state, indent=2))
-    partial.replace(home / "server.json")
-
-
 def _url(port: int) -> str:
     return f"http://{HOST}:{port}"
 
 
-def _log_tail(home: Path) -> str:
+def _end_of_log(home: Path) -> str:
     log = home / "server.log"
-    lines = log.read_text(errors="replace").splitlines()[-15:] if log.exists() else []
-    return "\n".join([f"the end of {log}:", *lines])
+    return "\n".join([f"the end of {log}:", *last_lines(log, 15)])

@@ -14,7 +14,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from al_loop.errors import LabelStudioError
-from al_loop.labelling.connection import Api
+from al_loop.labelling.api import STORAGE_TITLE, Api
 from al_loop.labelling.tasks import OutgoingTask
 
 _LOCAL_FILES = "/data/local-files/?d="
@@ -58,8 +58,7 @@ class LocalFiles:
             target = folder / stored_name(task)
             _link(task, target)
             urls[task.key] = _LOCAL_FILES + quote(target.relative_to(root).as_posix())
-        if all(Path(storage["path"]) != folder for storage in api.local_storages(project_id)):
-            api.create_local_storage(project_id, folder)
+        _let_in(api, project_id, folder)
         return urls
 
     def kind(self, api: Api, project_id: int, url: str) -> str:
@@ -112,6 +111,15 @@ def _link(task: OutgoingTask, target: Path) -> None:
         raise LabelStudioError(
             f"cannot show {task.file_name} ({task.image_path}) to annotators: {error}"
         ) from error
+
+
+def _let_in(api: Api, project_id: int, folder: Path) -> None:
+    """Allow the server to show a folder. A storage of ours that names another place is of before a move: it follows."""
+    there = api.local_storages(project_id)
+    if any(storage["path"] and Path(storage["path"]) == folder for storage in there):
+        return
+    ours = [storage for storage in there if storage.get("title") == STORAGE_TITLE]
+    api.save_local_storage(ours[0]["id"] if ours else None, project_id, folder)
 
 
 def _uploaded(api: Api, project_id: int) -> dict[str, str]:

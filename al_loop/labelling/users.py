@@ -18,6 +18,8 @@ def add_user(info: ServerInfo, email: str, password: str | None = None) -> str:
     """
     import httpx
 
+    from al_loop.labelling.http import csrf_token
+
     if not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
         raise LabelStudioError(f"{email!r} is no e-mail address: expected one such as ada@example.org")
     password = password or secrets.token_urlsafe(12)
@@ -32,7 +34,7 @@ def add_user(info: ServerInfo, email: str, password: str | None = None) -> str:
             form = {
                 "email": email,
                 "password": password,
-                "csrfmiddlewaretoken": browser.cookies.get("csrftoken", ""),
+                "csrfmiddlewaretoken": csrf_token(browser.cookies),
             }
             answer = browser.post(page, data=form, headers={"Referer": f"{info.url}{page}"})
     if answer.status_code == 302:

@@ -26,6 +26,7 @@ class Proxy:
     """fault: what happens to request number `at` (from 0), and to `times - 1` after it.  seen: what was asked.
 
     stall_s: how late an answer comes that is stalled.  meanwhile: called before such a request goes on its way.  skew: how far the server's clock seems to be ahead.
+    change: what becomes of an answer, by the request's line.
     """
 
     target: str
@@ -38,6 +39,7 @@ class Proxy:
     meanwhile: Callable[[], None] | None = None
     skew: timedelta = timedelta()
     stall_s: float = 2.5
+    change: Callable[[str, bytes], bytes] | None = None
     _count: int = 0
 
     def fails(self, line: str) -> bool:
@@ -101,6 +103,8 @@ def proxied(target: str) -> Iterator[Proxy]:
             if bad and proxy.fault == STALLED:
                 time.sleep(proxy.stall_s)
             content = proxy.told(found.text).encode() if proxy.skew else found.content
+            if proxy.change is not None:
+                content = proxy.change(line, content)
             self._answer(found.status_code, content, dict(found.headers))
 
         def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from al_loop.boxes import Boxes
 from al_loop.labelling.agreement import Policy, chosen, consensus, disagreement, latest_of_each
+from al_loop.labelling.convert import RefusedResultError
 
 Make = Callable[..., Boxes]
 USERS = {1: "ada@example.org", 2: "bob@example.org"}
@@ -41,6 +42,17 @@ def test_whose_annotation_counts(policy: Policy, expected: int) -> None:
     found = chosen([BOB, SKIP, TRUTH, ADA], policy, USERS)
     assert found is not None
     assert found["id"] == expected
+
+
+@pytest.mark.parametrize("wrong", [True, "x", 1.5, [1], {}, {"id": None}, {"id": [1]}], ids=repr)
+@pytest.mark.parametrize("name", ["id", "updated_at", "was_cancelled", "ground_truth", "completed_by"])
+def test_an_annotation_that_cannot_be_read_is_refused(name: str, wrong: Any) -> None:
+    if (name, wrong) in [("was_cancelled", True), ("ground_truth", True), ("updated_at", "x")]:
+        return
+    for some in ([ADA, annotation(9, 1) | {name: wrong}], [ADA, wrong], wrong):
+        for ask in (lambda all_: chosen(all_, Policy(), USERS), lambda all_: latest_of_each(all_, USERS)):
+            with pytest.raises(RefusedResultError):
+                ask(some)
 
 
 def test_skips_and_nothing() -> None:

@@ -24,6 +24,7 @@ from al_loop.labelling import push as push_module
 from al_loop.labelling import server
 from al_loop.labelling.annotator import SimulatedAnnotator
 from al_loop.labelling.connection import Connection, UnreachableError
+from al_loop.labelling.http import csrf_token
 from al_loop.labelling.project import ensure_project
 from al_loop.labelling.pull import pull
 from al_loop.labelling.push import push
@@ -73,7 +74,7 @@ def test_a_token_that_is_revoked_in_the_middle(
 def _token_of(running: Running, email: str, password: str) -> str:
     with httpx.Client(base_url=running.info.url, trust_env=False) as browser:
         browser.get("/user/login/")
-        form = {"email": email, "password": password, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+        form = {"email": email, "password": password, "csrfmiddlewaretoken": csrf_token(browser.cookies)}
         browser.post("/user/login/", data=form)
         return str(browser.get("/api/current-user/token").json()["token"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,64 @@ def test_what_needs_a_guess_is_refused_with_one_sentence(item: dict[str, Any], s
     with pytest.raises(RefusedResultError, match="(?s)" + says.replace("(", r"\(")) as caught:
         from_result([rectangle(), item], SIZE, CLASSES)
     assert "\n" not in str(caught.value)
+
+
+WRONG: list[Any] = [None, True, 7, 1.5, "x", [], ["x"], [["x"]], {}, {"x": {"y": 1}}, float("nan"), 10**400]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_whatever_a_region_holds_is_a_refusal_or_boxes(wrong: Any) -> None:
+    """Never another exception, which would stop all tasks: the others go on."""
+    fields = [
+        "id",
+        "type",
+        "from_name",
+        "to_name",
+        "value",
+        "original_width",
+        "original_height",
+        "image_rotation",
+    ]
+    sides = ["x", "y", "width", "height", "rotation", "rectanglelabels"]
+    items = [wrong, *(rectangle() | {name: wrong} for name in fields)]
+    items += [rectangle(value={name: wrong}) for name in sides]
+    for item in items:
+        with suppress(RefusedResultError):
+            from_result([item], SIZE, CLASSES)
+    if wrong != []:
+        with pytest.raises(RefusedResultError):
+            from_result(wrong, SIZE, CLASSES)
+
+
+SIMPLE = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+JSON = SIMPLE | st.lists(SIMPLE, max_size=2) | st.dictionaries(st.sampled_from("xy"), SIMPLE, max_size=2)
+
+
+@given(st.data())
+def test_any_json_in_the_place_of_any_part(data: st.DataObject) -> None:
+    """Only refusals come out of a result, whatever it holds, with rectangles, polygons and the brush."""
+    kind = data.draw(st.sampled_from(["rectanglelabels", "polygonlabels", "brushlabels"]))
+    item = rectangle(type=kind) | {
+        "value": {"points": [[1, 1], [9, 1], [9, 9]], "rle": [0] * 9, kind: ["one"]}
+    }
+    part = item if data.draw(st.booleans()) else item["value"]
+    part[data.draw(st.sampled_from(sorted(part)))] = data.draw(JSON)
+    for result in ([item], data.draw(JSON)):
+        with suppress(RefusedResultError):
+            from_result(result, SIZE, CLASSES, outlined=True)
+            count_edits([data.draw(JSON), item, rectangle()], result)  # type: ignore[arg-type]
+
+
+def test_more_boxes_than_a_person_draws_are_refused_at_once() -> None:
+    with pytest.raises(RefusedResultError, match="100000 regions on one image, expected at most 5000"):
+        from_result([rectangle()] * 100_000, SIZE, CLASSES)
+    assert len(from_result([rectangle()] * 5_000, SIZE, CLASSES)) == 5_000
+
+
+def test_coordinates_beyond_arithmetic_are_refused() -> None:
+    for value in (1e308, -1e308, 10**400, 2e6):
+        with pytest.raises(RefusedResultError, match="not finite"):
+            from_result([rectangle(value={"x": value})], SIZE, CLASSES)
 
 
 def test_relations_between_boxes_are_no_boxes() -> None:

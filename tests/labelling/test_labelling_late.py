@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -164,6 +165,60 @@ def late_labels_are_found(line: Line) -> None:
     line.submit(2, second[0])
     line.pull(2)
     assert set(line.labels()) == {first[1], second[0]}
+
+
+def test_no_label_goes_with_its_task(line: Line) -> None:
+    """A task that was deleted, or whose answer cannot be used any more, says nothing about the label that it gave."""
+    first, second = line.push(1)
+    line.submit(1, first)
+    annotation = line.submit(1, second)
+    assert line.pull(1).counts == {"labelled": 2}
+    kept = line.labels()
+    line.request("DELETE", f"tasks/{line.task(1, first)['id']}/")
+    wrong = {"id": "r", "type": "rectanglelabels", "value": [1, 2]}
+    line.request("PATCH", f"annotations/{annotation}/", {"result": [wrong]})
+    pulled = line.pull(1)
+    assert pulled.counts == {"deleted": 1, "refused": 1}
+    assert line.labels() == kept
+    assert set(kept) == {first, second}
+
+
+def test_another_address_is_refused_before_anything_is_sent_there(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line.push(1)
+    pushed = server_name(line.workspace)
+    with proxied(line.running.info.url) as proxy:
+        settings = structs.replace(line.workspace.config.label_studio, url=proxy.url)
+        config = structs.replace(line.workspace.config, label_studio=settings)
+        elsewhere = Workspace(line.workspace.root, config, line.workspace.store)
+        with pytest.raises(LabelStudioError, match=r"was pushed to project .* names .* now"):
+            bridge.pull_labels(elsewhere, 1, pushed, line.project)
+        assert proxy.seen == []
+
+
+def test_another_project_begins_when_nothing_is_lost_with_the_old_one(line: Line) -> None:
+    """What was answered is pulled first; a draft and an answer that is refused are named, and stop it."""
+    first, second = line.push(1)
+    line.submit(1, first)
+    folder = line.workspace.cycle_dir(1) / "push"
+    folder.mkdir(parents=True)
+    output = {"server": server_name(line.workspace), "project_id": line.project}
+    (folder / "stage.json").write_text(json.dumps({"input_hash": "", "output": output}))
+    task = line.task(1, second)["id"]
+    line.request("POST", f"tasks/{task}/drafts", {"result": [], "lead_time": 1})
+    with pytest.raises(
+        LabelStudioError, match=r"1 answers that were begun .*Nothing was changed.*new-project --yes"
+    ):
+        restart_labelling(line.workspace)
+    assert set(line.labels()) == {first}  # and pulled it was
+    wrong = {"id": "r", "type": "rectanglelabels", "value": [1, 2]}
+    line.request("POST", f"tasks/{task}/annotations/", {"result": [wrong]})
+    with pytest.raises(LabelStudioError, match="an answer that is refused: every box"):
+        restart_labelling(line.workspace)
+    assert "is kept" in restart_labelling(line.workspace, anyway=True)
+    assert set(line.labels()) == {first}
+    assert bridge.answered_elsewhere(line.workspace, 1) == {first}
 
 
 def _moved(line: Line, image: str) -> Json:

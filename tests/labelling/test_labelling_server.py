@@ -20,6 +20,7 @@ from al_loop.errors import LabelStudioError
 from al_loop.labelling import process, server
 from al_loop.labelling.credentials import read_credentials
 from al_loop.labelling.environment import ensure_environment, find_environment
+from al_loop.labelling.http import csrf_token
 
 pytestmark = pytest.mark.server
 
@@ -157,7 +158,7 @@ def test_signing_up_without_an_invitation_is_closed(label_studio: Running) -> No
     form = {"email": "a@example.org", "password": "long-enough-1", "allow_newsletters": "false"}
     with httpx.Client(base_url=url, trust_env=False) as http:
         http.get("/user/login/")
-        form["csrfmiddlewaretoken"] = http.cookies["csrftoken"]
+        form["csrfmiddlewaretoken"] = csrf_token(http.cookies)
         answer = http.post("/user/signup/", data=form, headers={"Referer": url})
         assert answer.status_code == 403
         assert http.get("/api/current-user/whoami").status_code == 401

@@ -1,0 +1,33 @@
+"""Secrets in addresses: refused where al-loop.toml names a server, masked wherever an address is shown or written down."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+#: What stands in the place of a secret.
+MASK = "***"
+#: Parameters that let in whoever has the address: of presigned addresses (S3, Google, Azure), and the usual names of tokens.
+#: Names that may as well say which file is meant, such as "key", are none.
+_PARAMETERS = (
+    r"x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential)|awsaccesskeyid|googleaccessid|sig|"
+    r"signature|(?:access_|auth_|refresh_|id_)?token|api_?key|(?:client_)?secret|password|passwd|pwd"
+)
+_LOGIN = re.compile(r"(?<=://)[^\s/?#@]+@")
+_SIGNED = re.compile(rf"(?i)(?<=[?&;])({_PARAMETERS})=[^&;\s#'\"<>]+")
+
+
+def masked(text: str) -> str:
+    """Return a text in which no address holds a login or a signature: https://***@host/x?sig=***."""
+    if "://" not in text:
+        return text
+    return _SIGNED.sub(rf"\1={MASK}", _LOGIN.sub(f"{MASK}@", text))
+
+
+def masked_in(value: Any) -> Any:
+    """Return plain data, such as settings, with every text in it masked."""
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, dict):
+        return {name: masked_in(one) for name, one in value.items()}
+    return [masked_in(one) for one in value] if isinstance(value, list | tuple) else value

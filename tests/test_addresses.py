@@ -1,0 +1,86 @@
+"""Secrets in addresses, and the list of classes on the command line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from al_loop.addresses import masked, masked_in
+from al_loop.cli.classes import parse_classes
+from al_loop.config import parse_config
+from al_loop.console import say, say_json
+from al_loop.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://user:s3cret@host:8080/a/b", "https://***@host:8080/a/b"),
+        ("https://t0ken@host", "https://***@host"),
+        ("ftp://u:p%40ss@host/x.jpg is gone", "ftp://***@host/x.jpg is gone"),
+        ("'s3://key:secret@bucket/folder'", "'s3://***@bucket/folder'"),
+        ("https://s3/b/a.jpg?X-Amz-Date=1&X-Amz-Signature=ab12&X-Amz-Credential=k%2F1", "https://s3/b/a.jpg?X-Amz-Date=1&X-Amz-Signature=***&X-Amz-Credential=***"),
+        ("https://blob/a.jpg?sv=2&sig=a%2Bb=&se=3", "https://blob/a.jpg?sv=2&sig=***&se=3"),
+        ("https://h/a?token=x#part", "https://h/a?token=***#part"),
+        ("http://127.0.0.1:8080/projects/1/data?task=3", "http://127.0.0.1:8080/projects/1/data?task=3"),
+        ("http://h:80/a@2x.jpg", "http://h:80/a@2x.jpg"),
+        ("mail ada@example.org, ?sig=x", "mail ada@example.org, ?sig=x"),
+        ("https://h/a?key=photo-1.jpg", "https://h/a?key=photo-1.jpg"),
+    ],
+)  # fmt: skip
+def test_what_is_shown_of_an_address(text: str, shown: str) -> None:
+    assert masked(text) == shown
+    assert masked(shown) == shown
+
+
+def test_nothing_that_is_printed_holds_a_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    say("error: https://u:s3cret@host", err=True)
+    say_json(json.dumps({"url": "https://u:s3cret@host/?sig=abc"}))
+    printed = capsys.readouterr()
+    assert printed.err == "error: https://***@host\n"
+    assert json.loads(printed.out) == {"url": "https://***@host/?sig=***"}
+
+
+@pytest.mark.parametrize("key", ["url", "s3.url", "s3.endpoint"])
+@pytest.mark.parametrize("secret", ["u:s3cret@host", "host?sig=s3cret"])
+def test_the_settings_hold_no_secret(key: str, secret: str) -> None:
+    text = f'classes = ["a"]\n[label_studio]\n{key} = "https://{secret}"\n'
+    with pytest.raises(ConfigError, match=rf"label_studio.{key} = .*without login or signature") as caught:
+        parse_config(text.encode(), "al-loop.toml")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_plain_data() -> None:
+    assert masked_in({"a": ["x", "ftp://u:p@h"], "b": {"c": 1.5}}) == {
+        "a": ["x", "ftp://***@h"],
+        "b": {"c": 1.5},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('"bolt, hex",nut', ("bolt, hex", "nut")),
+        ("bolt, nut", ("bolt", "nut")),
+        ('"bolt;nut"', ("bolt;nut",)),
+        ('"say ""hi""",y', ('say "hi"', "y")),
+        ("M8 bolt", ("M8 bolt",)),
+    ],
+)
+def test_classes_are_one_line_of_csv(text: str, names: tuple[str, ...]) -> None:
+    assert parse_classes(text) == names
+
+
+@pytest.mark.parametrize("text", ["bolt;nut", "bolt|nut", "bolt\nnut", "bolt\tnut", "bolt;nut,washer"])
+def test_a_list_by_something_else_is_refused_with_the_right_form(text: str) -> None:
+    with pytest.raises(ConfigError, match="Write: --classes 'bolt,nut"):
+        parse_classes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("a,,b", "empty name"), ('"a', "is no list"), ("", "empty name|is no list")]
+)
+def test_what_is_no_list(text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        parse_classes(text)
