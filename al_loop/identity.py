@@ -143,10 +143,9 @@ def _hash(workspace: Workspace, ids: Sequence[str], on_progress: Progress | None
         for start in range(0, len(ids), _CHUNK):
             images = images_by_id(workspace, ids[start : start + _CHUNK])
             hashes = list(crew.map(_hashed, images))
-            note_pixels(
-                workspace,
-                [(i.id, "stored", found[0]) for i, found in zip(images, hashes, strict=True) if found[0]],
-            )
+            noted = [(i.id, "stored", found[0]) for i, found in zip(images, hashes, strict=True) if found[0]]
+            with workspace.store.transaction():
+                note_pixels(workspace, noted)
             unread += [
                 f"{image.id[:12]} {problem}"
                 for image, (_, problem) in zip(images, hashes, strict=True)
@@ -158,7 +157,7 @@ def _hash(workspace: Workspace, ids: Sequence[str], on_progress: Progress | None
 
 
 def note_pixels(workspace: Workspace, rows: Sequence[tuple[str, str, str]]) -> None:
-    """Remember hashes of pixels: (image id, 'stored' or 'original', hash); within the caller's transaction, if any."""
+    """Remember hashes of pixels: (image id, 'stored' or 'original', hash); within the caller's transaction."""
     workspace.store.connection.executemany("INSERT OR REPLACE INTO pixels VALUES (?, ?, ?)", rows)
 
 
