@@ -522,3 +522,14 @@ def test_reading_brings_nothing_heavy(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+@pytest.mark.parametrize("lost", [None, {"id": 1, "image_id": None, "category_id": 1, "bbox": [1, 1, 9, 9]}])
+def test_an_image_that_may_have_lost_its_annotations_is_not_empty(tmp_path: Path, lost: object) -> None:
+    data = coco()
+    data["annotations"] = [lost, *data["annotations"][2:]]
+    found = read_coco(written(tmp_path, data), CLASSES)
+    assert boxes(found) == {"b.png": B}
+    assert found.problems[-1] == (
+        "image 'a.png': has no annotation, but 1 of the file do not say of which image they are: left out"
+    )

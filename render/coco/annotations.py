@@ -54,6 +54,8 @@ class Reader:
     problems: list[str]
     #: Pictures that the file has annotations of, whether or not they can be used.
     labelled: set[int] = field(default_factory=set)
+    #: Annotations that do not say of which image they are.
+    of_no_image: int = 0
     _seen: set[tuple[object, ...]] = field(default_factory=set)
     _as_corners: list[bool] = field(default_factory=list)
     _outside: list[Problem] = field(default_factory=list)
@@ -86,6 +88,7 @@ class Reader:
     def _region(self, row: int, annotation: Any) -> Region | None:
         """One annotation; None where its picture is left out, or where it is there already."""
         if not isinstance(annotation, dict):
+            self.of_no_image += 1
             raise _RefusedError(
                 f"expected an object, got {shown(annotation)}", "annotation that is no object"
             )
@@ -94,7 +97,7 @@ class Reader:
             return None
         self.labelled.add(position)
         picture = self.listed.pictures[position]
-        twice = {"image_id", "category_id", "bbox", "iscrowd", "ignore"} & {*annotation.get(TWICE, ())}
+        twice = {"category_id", "bbox", "iscrowd", "ignore", "attributes"} & {*annotation.get(TWICE, ())}
         if twice:
             raise _RefusedError(f"has {', '.join(sorted(twice))} twice, with different values")
         category = self._category(annotation.get("category_id"))
@@ -112,9 +115,10 @@ class Reader:
 
     def _picture_of(self, annotation: Mapping[str, Any]) -> int | None:
         id_ = identifier(annotation.get("image_id"))
-        if id_ is None:
+        if id_ is None or "image_id" in annotation.get(TWICE, ()):
+            self.of_no_image += 1
             got = shown(annotation.get("image_id"))
-            raise _RefusedError(f"image_id must be a number or a text, got {got}", "image_id that is none")
+            raise _RefusedError(f"image_id must be one number or text, got {got}", "image_id that is none")
         if id_ not in self.listed.of_id:
             raise _RefusedError(f"image_id {shown(id_)} is not in images", "image_id that is not in images")
         position = self.listed.of_id[id_]
@@ -128,7 +132,9 @@ class Reader:
         name = None if id_ is None else self.categories.get(id_)
         if name is None:
             known = ", ".join(list(dict.fromkeys(n for n in self.categories.values() if n))[:20])
-            raise _RefusedError(f"category {shown(value)} is none of {known or 'none'}")
+            raise _RefusedError(
+                f"category {shown(value)} is {f'none of {known}' if known else 'not in categories'}"
+            )
         return name
 
     def _bbox(

@@ -47,7 +47,7 @@ def _parsed(file: Path, data: Mapping[str, Any], name: str) -> LabelledSet:
         )
     reader = Reader(listed, categories, problems)
     regions = reader.read(data["annotations"])
-    kept = _kept(listed.pictures, reader.labelled, {region.picture for region in regions}, problems)
+    kept = _kept(listed.pictures, reader, {region.picture for region in regions}, problems)
     if regions and all(region.ignored for region in regions):
         problems.append(
             Problem("all annotations", "are ignore regions (iscrowd or ignore is 1): no object is left")
@@ -67,14 +67,20 @@ def _parsed(file: Path, data: Mapping[str, Any], name: str) -> LabelledSet:
     )
 
 
-def _kept(
-    pictures: Sequence[Picture], labelled: set[int], used: set[int], problems: list[str]
-) -> dict[int, int]:
-    """New positions by old ones; a picture whose annotations were all refused is left out: it is not empty."""
-    for i in sorted(labelled - used):
+def _kept(pictures: Sequence[Picture], reader: Reader, used: set[int], problems: list[str]) -> dict[int, int]:
+    """New positions by old ones; left out is a picture that looks empty and may not be.
+
+    That is one whose annotations were all refused, and one without any where some do not say of which image they are.
+    """
+    kept = []
+    for i, picture in enumerate(pictures):
+        if i in used or not (i in reader.labelled or reader.of_no_image):
+            kept.append(i)
+            continue
         what = "none of its annotations can be used: left out"
-        problems.append(Problem(f"image {shown(pictures[i].name)}", what))
-    kept = [i for i in range(len(pictures)) if i in used or i not in labelled]
+        if i not in reader.labelled:
+            what = f"has no annotation, but {reader.of_no_image} of the file do not say of which image they are: left out"
+        problems.append(Problem(f"image {shown(picture.name)}", what))
     return {old: new for new, old in enumerate(kept)}
 
 
