@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from factories import CLASSES, draw
 
-from al_loop.coco import CocoSet, listed, read_coco, summarise
+from al_loop.coco import CocoSet, Problem, listed, read_coco, summarise
 from al_loop.errors import DataError
 
 Data = dict[str, Any]
@@ -533,3 +534,12 @@ def test_an_image_that_may_have_lost_its_annotations_is_not_empty(tmp_path: Path
     assert found.problems[-1] == (
         "image 'a.png': has no annotation, but 1 of the file do not say of which image they are: left out"
     )
+
+
+def test_problems_travel_between_processes() -> None:
+    problem = Problem("image 'a.png'", "is lost since 1970", "is lost")
+    back = copy.deepcopy(problem)  # by the same way as pickle
+    assert back is not problem
+    assert (back, back.where, back.kind) == (problem, "image 'a.png'", "is lost")
+    assert problem.of("b.json") == "b.json, image 'a.png': is lost since 1970"
+    assert problem.of("b.json").kind == "is lost"

@@ -31,6 +31,10 @@ class Problem(str):
         made.kind = _shortened(printable(kind or what))
         return made
 
+    def __getnewargs__(self) -> tuple[str, str, str]:  # type: ignore[override]
+        """Make copies and pickles of a problem problems again."""
+        return self.where, self.what, self.kind
+
     def of(self, source: str) -> Problem:
         """Return the problem with the name of the file that it is in."""
         return Problem(f"{source}, {self.where}", self.what, self.kind)
