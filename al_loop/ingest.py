@@ -16,7 +16,7 @@ from PIL import Image
 
 from al_loop.addresses import masked
 from al_loop.errors import DataError
-from al_loop.files import read_regular
+from al_loop.files import name_as_text, printable, read_regular
 from al_loop.identity import (
     hash_all,
     hash_known,
@@ -125,6 +125,7 @@ class Shelf:
 
         Returns the id by which the image is known now.
         """
+        source = name_as_text(source)
         stored = image.id if image.untouched else hashlib.sha256(image.data).hexdigest()
         known = same_bytes(self._workspace, image.id, stored)
         known = known or next((self._stored[h] for h in (image.id, stored) if h in self._stored), None)
@@ -236,7 +237,7 @@ def add_images(
             try:
                 shelf.put(load_upright(path, decode=decode), str(path), report)
             except DataError as error:
-                report.refused.append((str(path), str(error)))
+                report.refused.append((name_as_text(str(path)), str(error)))
             if on_progress:
                 on_progress(number, len(files))
         shelf.sync()
@@ -265,6 +266,9 @@ def load_upright(path: Path, *, decode: bool = False) -> Upright:
         return _upright(data, decode=decode)
     except PictureError as error:
         raise DataError(str(error)) from None
+    # To store it again may fail as well, for want of memory; the others are to go in.
+    except Exception as error:
+        raise DataError(f"cannot be taken ({printable(error) or type(error).__name__})") from None
 
 
 def _upright(data: bytes, *, decode: bool) -> Upright:

@@ -14,7 +14,8 @@ from pathlib import Path
 from al_loop.addresses import masked
 from al_loop.errors import ConfigError, DataError
 from al_loop.ingest import MAX_BYTES, IngestReport, Progress, Shelf, load_upright, refuse_large
-from al_loop.listing import Seen, files_at, is_url, read
+from al_loop.listing import Aside, Seen, files_at, is_url
+from al_loop.stores import read
 from al_loop.workspace import Workspace, now
 from render.scratch import scratch_folder
 
@@ -31,7 +32,7 @@ class Intake:
     """What became of the files of some places, in numbers; of those that could not be used the first by name.
 
     known: recognised, unopened or by their bytes.  unreached: objects that could not be fetched.
-    notes: what was done to pixels, with the number of files.
+    notes: what was done to pixels, with the number of files.  aside: what was not listed.
     """
 
     added: int = 0
@@ -40,6 +41,7 @@ class Intake:
     unreached: int = 0
     reasons: list[tuple[str, str]] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
+    aside: Aside = field(default_factory=Aside)
 
 
 def add_places(
@@ -49,10 +51,14 @@ def add_places(
 
     Raises DataError where there is nothing, before anything is added.
     """
-    total = sum(1 for place in places for _ in _listed(place))
-    if not total:
-        raise DataError(f"no image files in {', '.join(places)}: expected JPEG, PNG, WebP, BMP or TIFF")
-    found, done = Intake(), 0
+    aside = Aside()
+    total = sum(1 for place in places for _ in _listed(place, aside))
+    if not total and not aside.closed:
+        raise DataError(
+            f"no image files in {', '.join(places)}: expected JPEG, PNG, WebP, BMP or TIFF"
+            f"{'; ' if aside.suffixes else ''}{aside.line()}"
+        )
+    found, done = Intake(refused=len(aside.closed), reasons=aside.closed[:NAMED], aside=aside), 0
     listed = (seen for place in places for seen in _listed(place))
     for report in take_in(workspace, listed, decode=decode):
         found.added += len(report.added)
@@ -67,13 +73,15 @@ def add_places(
     return found
 
 
-def _listed(place: str) -> Iterator[Seen]:
+def _listed(place: str, aside: Aside | None = None) -> Iterator[Seen]:
     try:
-        yield from files_at(place)
+        yield from files_at(place, aside)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
             f"nothing at {place}: expected files, folders, a glob such as 'photos/*.jpg', or the URL of an object store"
         ) from None
+    except OSError as error:
+        raise DataError(f"{place}: cannot be looked into ({error.strerror})") from None
     except (ConfigError, DataError) as error:
         raise DataError(f"{place}: {error}") from None
 
@@ -111,17 +119,17 @@ def states(workspace: Workspace, files: Sequence[Seen]) -> list[str | None]:
     """Return what is remembered of each file as it lies there: its state, or None where it is new or has changed."""
     rows = workspace.store.rows(
         "SELECT path, size, stamp, state FROM inbox WHERE path IN (SELECT value FROM json_each(?))",
-        json.dumps([masked(seen.path) for seen in files]),
+        json.dumps([seen.name for seen in files]),
     )
     found = {(row["path"], row["size"], row["stamp"]): row["state"] for row in rows}
-    return [found.get((masked(seen.path), seen.size, seen.stamp)) for seen in files]
+    return [found.get((seen.name, seen.size, seen.stamp)) for seen in files]
 
 
 def note(workspace: Workspace, seen: Seen, state: str, reason: str = "") -> None:
     """Remember a file: 'taken', 'refused' and why, or 'waiting' for it to be whole."""
     workspace.store.execute(
         "INSERT OR REPLACE INTO inbox VALUES (?, ?, ?, ?, ?, ?)",
-        *(masked(seen.path), seen.size, seen.stamp, state, masked(reason), now()),
+        *(seen.name, seen.size, seen.stamp, state, masked(reason), now()),
     )
 
 
@@ -152,7 +160,7 @@ def _read(workspace: Workspace, files: Sequence[Seen], *, decode: bool) -> Inges
                 shelf.put(image, seen.path, report, linked=linked and is_url(seen.path))
                 noted.append((seen, "taken", ""))
             except DataError as error:
-                report.refused.append((seen.path, str(error)))
+                report.refused.append((seen.name, str(error)))
                 noted.append((seen, "refused", str(error)))
     shelf.sync()
     with workspace.store.transaction():
@@ -172,7 +180,7 @@ def _fetched(files: Sequence[Seen], folder: Path, report: IngestReport) -> Itera
         seen = files[number]
         if not is_url(seen.path) or seen.size > MAX_BYTES:  # who reads it says so
             return Path(seen.path)
-        target = folder / f"{number}{Path(seen.path).suffix}"
+        target = folder / str(number)
         try:
             target.write_bytes(read(seen.path))
         except DataError as error:
@@ -184,4 +192,4 @@ def _fetched(files: Sequence[Seen], folder: Path, report: IngestReport) -> Itera
             if isinstance(found, Path):
                 yield seen, found
             else:
-                report.unreached.append((seen.path, found))
+                report.unreached.append((seen.name, found))

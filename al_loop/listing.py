@@ -4,17 +4,59 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from al_loop.errors import ConfigError, DataError
+from al_loop.addresses import masked
+from al_loop.files import name_as_text, name_from_text
+from al_loop.stores import listed
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
+#: Pictures of formats that are not read: a user will miss them.
+_OTHERS = frozenset(
+    [
+        ".heic",
+        ".heif",
+        ".avif",
+        ".gif",
+        ".jp2",
+        ".j2k",
+        ".jxl",
+        ".jxr",
+        ".raw",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".dng",
+        ".orf",
+        ".rw2",
+        ".raf",
+        ".pef",
+        ".srw",
+        ".psd",
+        ".exr",
+        ".hdr",
+        ".pgm",
+        ".ppm",
+        ".pnm",
+        ".tga",
+        ".pcx",
+        ".ico",
+        ".svg",
+        ".pdf",
+        ".dcm",
+        ".mp4",
+        ".avi",
+        ".mov",
+    ]
+)
 #: Stores in which an object appears whole or not at all.
 _ATOMIC = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "memory")
 _STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created")
+_GONE = "not there"  # stamp of a file that cannot be asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +68,47 @@ class Seen:
     stamp: str
     changed: float | None  # seconds since 1970; None where objects are whole as soon as they are there
 
+    @property
+    def name(self) -> str:
+        """The path as a database, JSON and a terminal can take it, without what is secret in an address."""
+        return name_as_text(masked(self.path))
 
-def files_at(place: str) -> Iterator[Seen]:
+
+@dataclass
+class Aside:
+    """What a listing leaves aside. suffixes: of pictures of other formats.  closed: folders not to be looked into, and why."""
+
+    suffixes: Counter[str] = field(default_factory=Counter)
+    closed: list[tuple[str, str]] = field(default_factory=list)
+
+    def line(self) -> str:
+        """Say which files were passed over, by suffix; "" for none."""
+        if not self.suffixes:
+            return ""
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in self.suffixes.most_common())
+        return f"passed over: {counts} (not read; convert them to JPEG, or to PNG or TIFF without loss)"
+
+
+def files_at(place: str, aside: Aside | None = None) -> Iterator[Seen]:
     """Yield the image files of a folder (searched below), a glob, or a URL of either, in the order of their names.
 
-    A file named outright is yielded whatever its suffix, so that whoever reads it can say what is wrong with it.
-    Raises FileNotFoundError where nothing is, and what `filesystem_of` and the store itself raise.
+    A file named outright is yielded whatever its suffix, so that whoever reads it can say what is wrong with it; so are
+    links that lead nowhere, named pipes and devices of an image's name.
+    Raises OSError where nothing is, or it cannot be looked into, and what `al_loop.stores` raises.
     """
+    aside = Aside() if aside is None else aside
     if is_url(place):
-        yield from _objects(place)
+        yield from _objects(place, aside)
         return
-    place = os.path.abspath(os.path.expanduser(place.removeprefix("file://")))
+    place = _local(place)
     if os.path.isdir(place):
-        yield from _walk(place)
-    elif os.path.exists(place) or not glob.has_magic(place):
+        yield from _walk(place, aside)
+    elif os.path.lexists(place):
+        yield _asked(place)
+    elif not glob.has_magic(place):
         yield _seen(place, os.stat(place))
     else:
-        for match in sorted(glob.glob(place, recursive=True)):
-            if os.path.isdir(match):
-                yield from _walk(match)
-            elif match.lower().endswith(SUFFIXES):
-                yield _seen(match, os.stat(match))
+        yield from _matches(place, aside)
 
 
 def is_url(place: str) -> bool:
@@ -54,61 +116,95 @@ def is_url(place: str) -> bool:
     return "://" in place and not place.startswith("file://")
 
 
-def filesystem_of(url: str) -> tuple[Any, str]:
-    """Return the store of a URL and the path in it; ConfigError where there is no such kind, or a package is missing.
-
-    fsspec, because it reaches every store there is by one interface, and torch brings it along.
-    """
-    import fsspec
-
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise ConfigError(f"needs another package ({error}). Install it and run again") from None
-    except ValueError as error:
-        raise ConfigError(f"{error}; expected a path, or a URL such as s3://bucket/folder") from None
-    return filesystem, path
+def _local(place: str) -> str:
+    """A path; a file:// address is one as it stands, or as `Seen.name` has written it."""
+    plain = place.removeprefix("file://")
+    if plain != place and not os.path.lexists(plain):
+        named = name_from_text(place)
+        plain = named if os.path.lexists(named) else plain
+    return os.path.abspath(os.path.expanduser(plain))
 
 
-def read(url: str) -> bytes:
-    """Return what an object holds; DataError says why it could not be had. Threads may do so side by side."""
-    try:
-        filesystem, path = filesystem_of(url)
-        data: bytes = filesystem.cat_file(path)
-    except FileNotFoundError:
-        raise DataError("cannot be fetched (it is not there)") from None
-    # What else a store raises is part of no interface: no rights, no network, no such bucket.
-    except Exception as error:
-        raise DataError(f"cannot be fetched ({error})") from None
-    return data
+def _matches(pattern: str, aside: Aside) -> Iterator[Seen]:
+    searched: set[str] = set()
+    for match in sorted(_expanded(pattern)):
+        if any(parent in searched for parent in map(str, Path(match).parents)):
+            continue  # its folder was searched as a whole
+        if os.path.isdir(match):
+            searched.add(match)
+            yield from _walk(match, aside)
+        elif _wanted(match, aside):
+            yield _asked(match)
 
 
-def _walk(folder: str) -> Iterator[Seen]:
+def _expanded(pattern: str) -> Iterator[str]:
+    """The paths a pattern stands for; `**` leads into no linked folder, which may lead back to where it is."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.iglob(pattern)
+        return
+    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    base, rest = Path(*parts[:first]), parts[first:]
+    hidden = any(part.startswith(".") for part in rest)
+    for match in base.glob("/".join(rest)):
+        if hidden or not any(part.startswith(".") for part in match.relative_to(base).parts):
+            yield str(match)
+
+
+def _walk(folder: str, aside: Aside) -> Iterator[Seen]:
     """One call of the system per file: an inbox of many takes a listing."""
+    pending = [_entries(folder)]
+    while pending:
+        entry = next(pending[-1], None)
+        if entry is None:
+            pending.pop()
+        elif entry.is_dir(follow_symlinks=False):
+            try:
+                pending.append(_entries(entry.path))
+            except OSError as error:
+                aside.closed.append((name_as_text(entry.path), f"cannot be looked into ({error.strerror})"))
+        elif not entry.name.startswith(".") and _wanted(entry.name, aside):
+            try:
+                yield _seen(entry.path, entry.stat())
+            except FileNotFoundError:
+                if entry.is_symlink():  # else it was moved away since it was listed
+                    yield Seen(entry.path, 0, _GONE, 0.0)
+            except OSError:
+                yield Seen(entry.path, 0, _GONE, 0.0)
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda e: e.name):
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path)
-            elif entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file():
-                with suppress(FileNotFoundError):  # moved away since it was listed
-                    yield _seen(entry.path, entry.stat())
+        return iter(sorted(entries, key=lambda e: e.name))
+
+
+def _wanted(name: str, aside: Aside) -> bool:
+    lower = name.lower()
+    if lower.endswith(SUFFIXES):
+        return True
+    suffix = os.path.splitext(lower)[1]
+    if suffix in _OTHERS:
+        aside.suffixes[suffix] += 1
+    return False
+
+
+def _asked(path: str) -> Seen:
+    try:
+        return _seen(path, os.stat(path))
+    except OSError:
+        return Seen(path, 0, _GONE, 0.0)  # whoever reads it says why
 
 
 def _seen(path: str, status: os.stat_result) -> Seen:
     return Seen(path, status.st_size, str(status.st_mtime_ns), status.st_mtime)
 
 
-def _objects(url: str) -> Iterator[Seen]:
+def _objects(url: str, aside: Aside) -> Iterator[Seen]:
     """Objects below a URL, or that its pattern stands for."""
-    filesystem, path = filesystem_of(url)
-    look = filesystem.glob if glob.has_magic(path) else filesystem.find
-    try:
-        listed: Mapping[str, Mapping[str, Any]] = look(path, detail=True)
-    except Exception as error:  # as in `read`
-        raise DataError(f"cannot be listed ({error})") from None
+    filesystem, found = listed(url, glob.has_magic)
     atomic = url.partition("://")[0] in _ATOMIC
-    for name, about in sorted(listed.items()):
-        if about.get("type") == "directory" or not name.lower().endswith(SUFFIXES):
+    for name, about in sorted(found.items()):
+        if about.get("type") == "directory" or not _wanted(name, aside):
             continue
         stamp = next((str(about[key]) for key in _STAMPS if key in about), "")
         changed = None if atomic else float(about.get("mtime") or 0)

@@ -17,8 +17,8 @@ from pathlib import Path
 from threading import Lock
 
 from al_loop.errors import DataError
-from al_loop.listing import read
 from al_loop.samples import ImageFile
+from al_loop.stores import read
 
 #: Objects that are fetched at a time, and how many may wait for whoever looks at them.
 _AT_ONCE, _AHEAD = 16, 128

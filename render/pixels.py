@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -246,11 +247,31 @@ def _known(orientation: object) -> int:
 def _png(data: bytes, strict: bool, least_px: int) -> DecodedImage:
     header = _png_header(data)
     check_pixels(header.width, header.height)
+    data = _still_png(data)
     if header.plain and not header.alpha:
         return DecodedImage(_opencv_colour(data), grey=data[25] == 0)
-    samples = _opencv(data)
-    notes = _pictures_note(header.pictures, "frames")
-    return _from_samples(samples, notes=notes)
+    return _from_samples(_opencv(data), notes=_pictures_note(header.pictures, "frames"))
+
+
+def _still_png(data: bytes) -> bytes:
+    """The chunks that make up the picture, each with a checksum that is right: damaged others can crash OpenCV 4.11."""
+    view, place = memoryview(data), 8
+    pieces: list[bytes | memoryview] = [data[:8]]
+    while place + 12 <= len(data):
+        size, name = struct.unpack_from(">I4s", data, place)
+        end = place + 12 + size
+        if name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+            if end > len(data) or zlib.crc32(view[place + 4 : end - 4]) != int.from_bytes(
+                view[end - 4 : end], "big"
+            ):
+                raise PictureError(
+                    f"is damaged or cut short (the checksum of a chunk {name.decode()} is wrong)"
+                )
+            pieces.append(view[place:end])
+        if name == b"IEND":
+            return b"".join(pieces)
+        place = end
+    raise PictureError("is damaged or cut short (its end is missing)")
 
 
 # ---- TIFF ------------------------------------------------------------------------------------------------

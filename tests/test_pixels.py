@@ -210,41 +210,37 @@ def test_more_pages_or_frames_than_one_are_said(tmp_path: Path) -> None:
             assert np.array_equal(decode(upright.data).pixels[..., ::-1], np.asarray(first)), name
 
 
-CASES = Path(__file__).parent / "cases"
-
-
 def test_all_see_the_same(workspace: Workspace, tmp_path: Path) -> None:
     """Of pictures of 16 bits and others: the stored file, the model, a browser's decoder and the thumbnail."""
     ramp = np.linspace(0, 65535, 64 * 48).astype(np.uint16).reshape(48, 64)
-    files = {
-        "a.png": png(ramp, 0),
-        "b.tif": tiff(ramp),
-        "c.tif": tiff(ramp >> 4),
-        "d.tif": tiff((ramp / 65535).astype(np.float32)),
-        "e.png": png(ramp, 0, extra=chunk(b"eXIf", exif(6)[6:])),
+    shown = np.rint(ramp * (255 / 65535)).astype(np.uint8)
+    # Each another way up: a picture of the same pixels would be known as the same.
+    cases = {
+        "a.png": (png(ramp, 0), shown),
+        "b.tif": (tiff(ramp[::-1]), shown[::-1]),
+        "c.tif": (tiff(ramp[:, ::-1] >> 4), shown[:, ::-1]),
+        "d.tif": (tiff((ramp[::-1, ::-1] / 65535).astype(np.float32)), shown[::-1, ::-1]),
+        "e.png": (png(ramp, 0, extra=chunk(b"eXIf", exif(6)[6:])), np.rot90(shown, -1)),
     }
-    for name, data in files.items():
+    for name, (data, _) in cases.items():
         (tmp_path / name).write_bytes(data)
-    report = add_images(workspace, [tmp_path / name for name in files])
+    report = add_images(workspace, [tmp_path / name for name in cases])
     assert len(report.added) == 5
     assert report.notes == {
         "scaled from 16 bit to 8 bit": 3,
         "scaled from 16 bit (12 used) to 8 bit": 1,
         "scaled from 32-bit float in 0..1 to 8 bit": 1,
     }
-    expected = np.rint(ramp * (255 / 65535)).astype(np.uint8)
-    for image in library.images_by_id(workspace, report.added):
-        turned_right = image.height > image.width
-        right = np.rot90(expected, -1) if turned_right else expected
+    for image, (_, right) in zip(library.images_by_id(workspace, report.added), cases.values(), strict=True):
         model = read_picture(image.path)
         assert np.abs(model[..., 0].astype(int) - right).max() <= 1  # 12 of 16 bits have steps of their own
-        with Image.open(image.path) as shown:
-            assert shown.mode == "L"
-            assert np.array_equal(np.asarray(shown.convert("RGB"))[..., ::-1], model)
+        with Image.open(image.path) as stored:
+            assert stored.mode == "L"
+            assert np.array_equal(np.asarray(stored.convert("RGB"))[..., ::-1], model)
         small = thumbnail(image.path)
         assert small is not None
-        with Image.open(io.BytesIO(base64.b64decode(small.partition(",")[2]))) as shown:
-            assert abs(float(np.asarray(shown).mean()) - 127.5) < 2
+        with Image.open(io.BytesIO(base64.b64decode(small.partition(",")[2]))) as seen:
+            assert abs(float(np.asarray(seen).mean()) - 127.5) < 2
 
 
 def test_what_is_opaque_stays_as_it_is(tmp_path: Path) -> None:

@@ -104,8 +104,9 @@ def _say(found: Look) -> None:
         f"{found.at}  model {found.model}: {found.new_images} new images, {inbox.duplicates} known already, "
         f"{len(inbox.refused)} refused, {len(inbox.waiting)} still being written"
     )
-    for line in note_lines(inbox.notes):
-        say(f"  {line}")
+    for line in [*note_lines(inbox.notes), inbox.passed_over]:
+        if line:
+            say(f"  {line}")
     for path, reason in inbox.refused[:_SHOWN]:
         say(f"  refused: {printable(path)} {printable(reason)}")
     if len(inbox.refused) > _SHOWN:

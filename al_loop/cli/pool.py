@@ -57,6 +57,8 @@ def add(start: Path | None, photos: tuple[str, ...], decode: bool) -> None:
         done = add_places(workspace, photos, progress, decode=decode)
     say(f"{done.added} added, {done.known} known already, {done.refused} refused")
     _show_notes(done.notes)
+    if done.aside.suffixes:
+        say(f"  {done.aside.line()}")
     _show_refused(done.reasons, done.refused + done.unreached)
     if done.unreached:
         raise DataError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from al_loop.console import Progress
 from al_loop.errors import AlLoopError, ConfigError
 from al_loop.intake import chunks, note, states, take_in
-from al_loop.listing import Seen, files_at
+from al_loop.listing import Aside, Seen, files_at
 from al_loop.workspace import Workspace
 
 
@@ -23,6 +23,7 @@ class Taken:
     waiting: list[str] = field(default_factory=list)  # still being written
     refused: list[tuple[str, str]] = field(default_factory=list)  # and why; told once
     missing: list[str] = field(default_factory=list)  # places that cannot be looked at, and why
+    passed_over: str = ""  # files of formats that are not read
     notes: dict[str, int] = field(default_factory=dict)  # what was done to pixels, and to those of how many
 
 
@@ -32,10 +33,10 @@ def take(workspace: Workspace, progress: Progress | None = None) -> Taken:
     A file waits while its size or time changes, or changed less than settle_s ago; when the clock stands before that
     time, until two looks have seen it the same.
     """
-    found, ready = Taken(), list[Seen]()
+    found, ready, aside = Taken(), list[Seen](), Aside()
     for place in workspace.config.monitor.inbox:
         try:
-            ready += _ready(workspace, place, found)
+            ready += _ready(workspace, place, found, aside)
         except FileNotFoundError:
             found.missing.append(
                 f"{place}: no such folder. Make it, or correct monitor.inbox in al-loop.toml"
@@ -44,6 +45,8 @@ def take(workspace: Workspace, progress: Progress | None = None) -> Taken:
             found.missing.append(f"{place}: {error}. Correct monitor.inbox in al-loop.toml")
         except (AlLoopError, OSError, ValueError) as error:
             found.missing.append(f"{place}: {error}")
+    found.missing += [f"{where}: {reason}" for where, reason in aside.closed]
+    found.passed_over = aside.line()
     done = 0
     for report in take_in(workspace, ready, again=False):
         found.added += report.added
@@ -57,17 +60,17 @@ def take(workspace: Workspace, progress: Progress | None = None) -> Taken:
     return found
 
 
-def _ready(workspace: Workspace, place: str, found: Taken) -> Iterator[Seen]:
+def _ready(workspace: Workspace, place: str, found: Taken, aside: Aside) -> Iterator[Seen]:
     """Yield the files of a place that are whole and not known; those that are not whole are noted."""
     settle_s = workspace.config.monitor.settle_s
-    for chunk in chunks(files_at(place)):
+    for chunk in chunks(files_at(place, aside)):
         for seen, state in zip(chunk, states(workspace, chunk), strict=True):
             if state in ("taken", "refused"):
                 continue
             if _whole(seen, settle_s, seen_before=state == "waiting"):
                 yield seen
             else:
-                found.waiting.append(seen.path)
+                found.waiting.append(seen.name)
                 note(workspace, seen, "waiting")
 
 

@@ -143,7 +143,7 @@ def test_known_files_are_not_opened_again(
         here.store.connection.executemany(
             "INSERT INTO inbox VALUES (?, 10, ?, 'taken', '', 'now')", [(s.path, s.stamp) for s in many]
         )
-    monkeypatch.setattr(inbox, "files_at", lambda _: iter(many))
+    monkeypatch.setattr(inbox, "files_at", lambda *_: iter(many))
     monkeypatch.setattr(intake, "load_upright", lambda *_, **__: pytest.fail("read a known file"))
     statements: list[str] = []
     here.store.connection.set_trace_callback(statements.append)
