@@ -146,7 +146,9 @@ def connect(path: Path | str) -> Connection:
     if path.exists() and not _writable(path):
         return _to_read(path, left_open=left_open)
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        # Only where there is none: closing a file of an open database drops the locks that SQLite holds on it (POSIX).
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise WorkspaceError(
             f"{path} cannot be opened ({error.strerror}). Give yourself the right to"

@@ -267,3 +267,23 @@ class TestReadOnly:
         assert status == 1
         assert "made by an older al-loop (schema 2" in err
         assert "Copy the workspace to where you may write" in err
+
+
+def test_another_connection_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
+    """Closing any file of an open database in the same process would drop them, and the next process its WAL."""
+    path = tmp_path / "x.db"
+    first = Store(path)
+    first.execute("INSERT INTO facts VALUES ('a', '1')")
+    Store(path).close()
+    code = (
+        "import sys; from pathlib import Path; from al_loop.store import Store; store = Store(Path(sys.argv[1]));"
+        "store.execute(\"INSERT INTO facts VALUES ('b', '2')\"); store.close()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    assert (
+        path.with_name("x.db-wal").stat().st_size > 0
+    )  # the last to close takes it along, which that process was not
+    first.execute("INSERT INTO facts VALUES ('c', '3')")
+    first.check()
+    first.close()
+    assert Store(path).count("SELECT count(*) FROM facts WHERE key IN ('a', 'b', 'c')") == 3
