@@ -260,9 +260,17 @@ def test_corners_instead_of_width_and_height_are_refused_where_all_are(tmp_path:
     found = read_coco(written(tmp_path, data), CLASSES)
     assert found.images == []
     assert found.problems[0] == (
-        "all annotations: the 4 boxes fit as corners [x1, y1, x2, y2], and 3 stick out as [x, y, width, height]: "
+        "all annotations: the 4 boxes fit as corners [x1, y1, x2, y2], and 3 stick out far as [x, y, width, height]: "
         "left out. Write width and height, as COCO has them"
     )
+    # Large objects whose boxes stick out by a few px are no corners.
+    data = coco()
+    for annotation in data["annotations"]:
+        annotation["bbox"] = [4, 3, 95, 64]
+        annotation["category_id"] = annotation["id"] % 2 + 1
+    found = read_coco(written(tmp_path, data), CLASSES)
+    assert boxes(found) == {"a.png": [[4, 3, 96, 64]] * 2, "b.png": [[4, 3, 96, 64]] * 2}
+    assert "4 × box sticks out of its image; clipped; as corners" in summarise(found.problems)
     # One box alone may be large: it is clipped, and what it may be is said.
     data = edited(lambda d: d["annotations"][1].update(bbox=A[1]))
     found = read_coco(written(tmp_path, data), CLASSES)

@@ -16,8 +16,9 @@ from render.coco.values import flag, identifier, number
 
 #: Up to here, px, a box that sticks out is rounding.
 _ROUNDING_PX = 1.0
-#: Boxes of which all fit as corners, and of which a third does not fit as widths and heights, are corners.
-_ENOUGH_BOXES, _SHARE_OUTSIDE = 3, 1 / 3
+#: Boxes of which all fit as corners, and a third is far outside as widths and heights, by a tenth of the image, are corners.
+#: Boxes of large objects fit as corners, too, and may stick out by little.
+_ENOUGH_BOXES, _SHARE_OUTSIDE, _FAR = 3, 1 / 3, 0.1
 #: A box all of whose numbers are below is in fractions of its image: no object is a pixel in the corner.
 _FRACTIONS = 1.001
 
@@ -59,6 +60,7 @@ class Reader:
     _seen: set[tuple[object, ...]] = field(default_factory=set)
     _as_corners: list[bool] = field(default_factory=list)
     _outside: list[Problem] = field(default_factory=list)
+    _far_outside: int = 0
     _row: int = 0
     _annotation: Any = None
 
@@ -73,11 +75,11 @@ class Reader:
             else:
                 regions += [] if found is None else [found]
         count = len(self._as_corners)
-        if count >= _ENOUGH_BOXES and all(self._as_corners) and len(self._outside) >= _SHARE_OUTSIDE * count:
+        if count >= _ENOUGH_BOXES and all(self._as_corners) and self._far_outside >= _SHARE_OUTSIDE * count:
             self.problems.append(
                 Problem(
                     "all annotations",
-                    f"the {count} boxes fit as corners [x1, y1, x2, y2], and {len(self._outside)} stick out as "
+                    f"the {count} boxes fit as corners [x1, y1, x2, y2], and {self._far_outside} stick out far as "
                     "[x, y, width, height]: left out. Write width and height, as COCO has them",
                 )
             )
@@ -165,6 +167,8 @@ class Reader:
         outside = max(-x, -y, x + w - picture.width, y + h - picture.height)
         if not ignored:
             self._as_corners.append(corners)
+            far = max(x + w - (1 + _FAR) * picture.width, y + h - (1 + _FAR) * picture.height)
+            self._far_outside += far > 0
         if x2 <= x1 or y2 <= y1:
             raise _RefusedError(f"box {shown(raw)} lies outside the {size}", "box lies outside its image")
         if outside > _ROUNDING_PX:
