@@ -94,6 +94,16 @@ def test_joined_entries_that_each_list_all_boxes_do_not_double_them(tmp_path: Pa
     assert "2 × is the same as one before, in box, category and image: kept once" in summarise(found.problems)
 
 
+def test_a_file_that_was_merged_with_itself_does_not_double_boxes(tmp_path: Path) -> None:
+    data = coco()
+    found = read_coco(written(tmp_path, {key: rows * 2 for key, rows in data.items()}), CLASSES)
+    assert boxes(found) == {"a.png": A, "b.png": B}
+    # Two equal boxes of one entry, each with an id, are what the file says.
+    data["annotations"].append({**data["annotations"][0], "id": 99})
+    found = read_coco(written(tmp_path, data), CLASSES)
+    assert (boxes(found), found.problems) == ({"a.png": [*A, A[0]], "b.png": B}, [])
+
+
 def test_entries_of_one_file_with_different_sizes_leave_it_out(tmp_path: Path) -> None:
     data = coco()
     data["images"].append({"id": 3, "file_name": "a.png", "width": 64, "height": 96})

@@ -57,7 +57,7 @@ class Reader:
     labelled: set[int] = field(default_factory=set)
     #: Annotations that do not say of which image they are.
     of_no_image: int = 0
-    _seen: set[tuple[object, ...]] = field(default_factory=set)
+    _seen: dict[tuple[object, ...], tuple[object, object]] = field(default_factory=dict)
     _as_corners: list[bool] = field(default_factory=list)
     _outside: list[Problem] = field(default_factory=list)
     _far_outside: int = 0
@@ -111,7 +111,7 @@ class Reader:
             )
         ignored = crowd or ignore
         bbox = self._bbox(annotation, picture, ignored)
-        self._check_first((position, category, bbox, ignored))
+        self._check_first((position, category, bbox, ignored), annotation)
         outline = self._outline(annotation, picture)
         return Region(position, category, bbox, outline, ignored, row)
 
@@ -212,11 +212,15 @@ class Reader:
             )
             return None
 
-    def _check_first(self, key: tuple[object, ...]) -> None:
-        """Refuse what is there already: entries that were joined may each list all boxes."""
-        if key in self._seen:
+    def _check_first(self, key: tuple[object, ...], annotation: Mapping[str, Any]) -> None:
+        """Refuse what is there already by another entry of the file, or under the same id.
+
+        Entries that were joined may each list all boxes. Two equal boxes of one entry are taken as they stand.
+        """
+        ids = identifier(annotation["image_id"]), identifier(annotation.get("id"))
+        before = self._seen.setdefault(key, ids)
+        if before is not ids and (before[0] != ids[0] or (ids[1] is not None and before[1] == ids[1])):
             raise _RefusedError("is the same as one before, in box, category and image: kept once")
-        self._seen.add(key)
 
     def _where(self) -> str:
         """What problems call the annotation that is read now, with the name of its picture where it has one."""
