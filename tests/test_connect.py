@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,23 @@ def test_a_token_in_a_file_that_others_can_read(
     assert connect(workspace)[0].token == "from-the-file"
     with pytest.raises(ConfigError, match="cannot be read"):
         connect(with_settings(url=URL, token_file="none"))
+
+
+def test_a_token_file_that_is_none(with_settings: Callable[..., Workspace], tmp_path: Path) -> None:
+    """A pipe would wait for a writer for ever, a device never ends: both are said at once."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o600)
+    long = tmp_path / "long"
+    long.write_bytes(b"x" * 70_000)
+    odd = tmp_path / "odd"
+    odd.write_bytes(b"\xff\xfe")
+    for path in (long, odd):
+        path.chmod(0o600)
+    for path, says in (
+        (pipe, "a named pipe"),
+        (Path("/dev/zero"), "a device"),
+        (long, "65536|64"),
+        (odd, "holds no token"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            connect(with_settings(url=URL, token_file=str(path)))

@@ -19,6 +19,7 @@ from al_loop.errors import LabelStudioError
 from al_loop.labelling.credentials import read_credentials
 from al_loop.labelling.server import status
 from al_loop.leftovers import leftovers
+from al_loop.open_tasks import check_images
 
 _ROOM = 1 << 30
 _RESTORE = "al-loop label-studio restore FILE, with a backup of al-loop label-studio backup"
@@ -144,9 +145,14 @@ def labelling(case: Case) -> Iterator[Finding]:
     if number is None or not _waits(case, number):
         return
     try:
+        asked = [] if case.quick else check_images(workspace, number)
         connect(workspace)
     except LabelStudioError as error:
         yield Finding("server.project", server_name(workspace), str(error), "al-loop label-studio check")
+        return
+    for item in asked:
+        if item.fix:
+            yield Finding("server.images", item.what, item.fix, "al-loop label-studio check --repair")
 
 
 def _waits(case: Case, number: int | None) -> bool:

@@ -74,6 +74,12 @@ class File(TypedDict):
     file: str
 
 
+class Invitation(TypedDict):
+    """What people sign up with."""
+
+    token: str
+
+
 class StrangeAnswerError(Exception):
     """An answer that is not of the shape it must have; the message says where."""
 

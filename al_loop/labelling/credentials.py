@@ -32,7 +32,7 @@ def read_credentials(home: Path) -> Credentials:
     try:
         known = json.loads(read_regular(path, _MOST_BYTES))
         found = known["email"], known["password"], known["token"]
-        if not all(isinstance(value, str) and value for value in found):
+        if not all(isinstance(value, str) for value in found):
             raise ValueError(f"expected three words, got {sorted(known)}")
         return Credentials(*found)
     except FileNotFoundError:

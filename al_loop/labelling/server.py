@@ -294,11 +294,12 @@ def _knows_us(info: ServerInfo) -> bool:
     # Not through the SDK: its import alone takes longer than the server needs to answer.
     import httpx
 
+    from al_loop.labelling.http import BoundedClient
+
     headers = {"Authorization": f"Token {info.token}"}
     try:
-        answer = httpx.get(
-            f"{info.url}/api/current-user/whoami", headers=headers, timeout=60.0, trust_env=False
-        )
+        with BoundedClient(timeout=60.0, trust_env=False, verify=False) as http:
+            answer = http.get(f"{info.url}/api/current-user/whoami", headers=headers)
     except httpx.HTTPError:
         return False
     return answer.status_code == 200
@@ -307,10 +308,13 @@ def _knows_us(info: ServerInfo) -> bool:
 def _healthy(port: int) -> bool:
     import httpx
 
+    from al_loop.labelling.http import BoundedClient
+
     try:
-        answer = httpx.get(f"{_url(port)}/health", timeout=5.0, trust_env=False)
+        with BoundedClient(timeout=5.0, trust_env=False, verify=False) as http:  # of http:// alone
+            answer = http.get(f"{_url(port)}/health")
         return answer.status_code == 200 and answer.json().get("status") == "UP"
-    except (httpx.HTTPError, ValueError, AttributeError):
+    except (httpx.HTTPError, ValueError, AttributeError, RecursionError):
         return False
 
 

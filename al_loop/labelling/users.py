@@ -6,6 +6,8 @@ import re
 import secrets
 
 from al_loop.errors import LabelStudioError
+from al_loop.labelling.answers import Invitation, checked
+from al_loop.labelling.failures import decoded
 from al_loop.labelling.server import ServerInfo
 
 _TIMEOUT_S = 60.0
@@ -16,20 +18,19 @@ def add_user(info: ServerInfo, email: str, password: str | None = None) -> str:
 
     Raises LabelStudioError where the address is none, is taken, or the server refuses the password.
     """
-    import httpx
-
-    from al_loop.labelling.http import csrf_token
+    from al_loop.labelling.http import BoundedClient, csrf_token
 
     if not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
         raise LabelStudioError(f"{email!r} is no e-mail address: expected one such as ada@example.org")
     password = password or secrets.token_urlsafe(12)
     with info.connection.explain(f"add {email}"):
         headers = {"Authorization": f"Token {info.token}"}
-        invitation = httpx.get(f"{info.url}/api/invite", headers=headers, timeout=_TIMEOUT_S, trust_env=False)
-        if invitation.status_code != 200:
-            raise LabelStudioError(f"{info.url} gives no invitation ({invitation.status_code})")
-        with httpx.Client(base_url=info.url, timeout=_TIMEOUT_S, trust_env=False) as browser:
-            page = f"/user/signup/?token={invitation.json()['token']}"
+        with BoundedClient(base_url=info.url, timeout=_TIMEOUT_S, trust_env=False) as browser:
+            invitation = browser.get("/api/invite", headers=headers)
+            if invitation.status_code != 200:
+                raise LabelStudioError(f"{info.url} gives no invitation ({invitation.status_code})")
+            token = checked(decoded(invitation.content), Invitation)["token"]
+            page = f"/user/signup/?token={token}"
             browser.get(page)
             form = {
                 "email": email,

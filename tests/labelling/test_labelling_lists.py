@@ -7,17 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from faulty import Proxy
 from labelling_fixtures import CLASSES, Running, expected, make_tasks
 
-from al_loop.boxes import Boxes
 from al_loop.errors import LabelStudioError
 from al_loop.labelling import api as api_module
 from al_loop.labelling import http as http_module
-from al_loop.labelling.annotator import SimulatedAnnotator
 from al_loop.labelling.connection import Connection
+from al_loop.labelling.convert import ImageSize, region
 from al_loop.labelling.pull import pull
 from al_loop.labelling.push import batch_filter
 from al_loop.labelling.tasks import OutgoingTask, PulledTask, PushResult, TaskState
@@ -49,10 +49,14 @@ def labelled(
     label_studio: Running, project: int, proxy: Proxy, send: Callable[..., PushResult], tmp_path: Path
 ) -> Labelled:
     tasks = make_tasks(tmp_path, 4, batch="c1")
-    view = send(tasks).view_id
-    truth = Boxes(np.array([[10.0, 10, 50, 60]]), np.array([0]))
-    person = SimulatedAnnotator(label_studio.info.url, label_studio.info.email, label_studio.info.password)
-    person.annotate(project, view, lambda _: truth, classes=CLASSES)
+    send(tasks)
+    drawn = region("r", np.array([10.0, 10, 50, 60]), CLASSES[0], ImageSize(320, 180))
+    with label_studio.info.connection.open() as api:
+        ids = [task["id"] for task in api.tasks(project, batch_filter("c1"), whole=False)]
+    headers = {"Authorization": f"Token {label_studio.info.token}"}
+    with httpx.Client(base_url=label_studio.info.url, headers=headers, trust_env=False) as http:
+        for task_id in ids:
+            http.post(f"/api/tasks/{task_id}/annotations/", json={"result": [drawn]}).raise_for_status()
     return Labelled(label_studio, project, proxy, tasks)
 
 
@@ -134,12 +138,12 @@ def test_an_answer_of_any_other_shape_is_one_error(label_studio: Running, projec
 
 
 def test_one_task_that_cannot_be_read_is_refused_and_the_others_go_on(labelled: Labelled) -> None:
-    region: Any = {"type": "rectanglelabels", "id": "a"}
+    bare: Any = {"type": "rectanglelabels", "id": "a"}
     WRONG: list[dict[str, Any]] = [  # noqa: N806
-        {"result": None}, {"result": {}}, {"result": ""}, {"result": [{**region, "value": [1]}]},
-        {"result": [{**region, "value": {"rectanglelabels": [{"a": 1}]}}]}, {"result": [None]}, {"id": None},
+        {"result": None}, {"result": {}}, {"result": ""}, {"result": [{**bare, "value": [1]}]},
+        {"result": [{**bare, "value": {"rectanglelabels": [{"a": 1}]}}]}, {"result": [None]}, {"id": None},
         {"updated_at": None}, {"updated_at": 7}, {"completed_by": [1]}, {"was_cancelled": "no"},
-        {"result": [region] * 100_000},
+        {"result": [bare] * 100_000},
     ]  # fmt: skip
     for at in range(0, len(WRONG), 4):
 
