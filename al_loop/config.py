@@ -10,6 +10,7 @@ import msgspec
 from al_loop.addresses import masked
 from al_loop.config_errors import explain
 from al_loop.errors import ConfigError
+from al_loop.files import read_regular
 from al_loop.ranges import (
     AuditImages,
     BatchSize,
@@ -65,6 +66,7 @@ CLOSE_STRATEGIES: tuple[StrategyName, ...] = (
 
 #: Of the drift test; its permutations are held in memory, and there are some sixty times as many as one over this.
 _LEAST_LEVEL = 1e-4
+_MOST_BYTES = 4 << 20  # of al-loop.toml
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -282,7 +284,7 @@ class Config(Section, frozen=True):
 def load_config(path: Path) -> Config:
     """Read and check a config file; ConfigError names the key, the value and what is allowed."""
     try:
-        text = path.read_bytes()
+        text = read_regular(path, _MOST_BYTES)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read ({error.strerror}). Restore it, or run: al-loop init"

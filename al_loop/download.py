@@ -10,6 +10,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from al_loop.addresses import masked
 from al_loop.errors import DataError
 from al_loop.files import printable
 
@@ -61,7 +62,9 @@ class _Fetch(threading.Thread):
             if not self.stopped:
                 os.replace(partial, self._target)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            self.problem = DataError(f"cannot be fetched ({printable(error) or type(error).__name__})")
+            self.problem = DataError(
+                f"cannot be fetched ({masked(printable(error)) or type(error).__name__})"
+            )
         except Exception as error:
             self.problem = error
         finally:
@@ -80,7 +83,7 @@ class _Fetch(threading.Thread):
                     there = urljoin(url, answer.headers["location"])
                 if not (self._other_hosts or same_host(url, there)):
                     raise DataError(
-                        f"cannot be fetched (it is redirected to another host, {printable(urlsplit(there).netloc)})"
+                        f"cannot be fetched (it is redirected to another host, {printable(urlsplit(there).netloc.rpartition('@')[2])})"
                     )
                 if urlsplit(url).scheme == "https" and urlsplit(there).scheme != "https":
                     raise DataError("cannot be fetched (it is redirected from HTTPS to HTTP)")

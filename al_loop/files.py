@@ -17,6 +17,7 @@ __all__ = [
 ]  # fmt: skip
 
 _CHUNK = 1 << 20
+_MOST_JSON_BYTES = 2 << 30
 
 
 def file_sha256(path: Path, size: int | None = None) -> str:
@@ -62,8 +63,8 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_bytes())
+    """Read a JSON file of ours; OSError for what is no regular file."""
+    return json.loads(read_regular(path, _MOST_JSON_BYTES))
 
 
 def state_dir() -> Path:

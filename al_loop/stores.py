@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from al_loop.addresses import masked
 from al_loop.download import same_host
 from al_loop.errors import ConfigError, DataError
 from al_loop.files import printable
@@ -81,7 +82,7 @@ def _called(filesystem: Any, name: str, limit_s: float, *args: Any, **options: A
 def _reason(error: Exception, limit_s: float) -> str:
     if isinstance(error, TimeoutError):
         return f"it took more than {limit_s:g} s"
-    return printable(error) or type(error).__name__
+    return masked(printable(error)) or type(error).__name__
 
 
 async def _client(**options: Any) -> Any:
@@ -105,7 +106,7 @@ async def _client(**options: Any) -> Any:
         here = str(step.url)
         there = urljoin(here, step.response.headers.get("Location", ""))
         if not same_host(here, there):
-            raise ValueError(f"it is redirected to another host, {urlsplit(there).netloc}")
+            raise ValueError(f"it is redirected to another host, {urlsplit(there).netloc.rpartition('@')[2]}")
 
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(refuse)

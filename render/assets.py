@@ -18,8 +18,10 @@ from pathlib import Path
 import msgspec
 
 from render.errors import AssetError
+from render.files import read_regular
 from render.meshcache import MeshAsset, cache_folder, stored_surface
 from render.meshfiles import METRES, SUFFIXES, MeshSource, load_meshes
+from render.photometry import MOST_BYTES
 from render.pictures import SUFFIXES as PICTURE_SUFFIXES
 from render.pictures import Ledger, pictures_in
 from render.recipe import Background, Distractors, Lamps, Light, Material, Part, Recipe, Stage
@@ -168,7 +170,7 @@ class _Finder:
         """A photometric file (IES LM-63)."""
         path = self._path(ies)
         try:
-            content = path.read_bytes()
+            content = read_regular(path, MOST_BYTES)
         except OSError as error:
             raise AssetError(f"{where} = {path}: expected an IES file, got {error.strerror}") from error
         if b"TILT=" not in content:

@@ -7,7 +7,6 @@ import io
 import os
 import stat
 from pathlib import Path
-from typing import IO
 
 #: Never waits for a writer (a named pipe), is not left to processes that are started, takes no terminal as its own.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
@@ -23,7 +22,7 @@ _CHUNK = 1 << 20
 _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
 
 
-def open_regular(path: Path | str) -> IO[bytes]:
+def open_regular(path: Path | str) -> io.FileIO:
     """Open a regular file for reading, without ever waiting for somebody to write into it.
 
     Raises OSError; its `strerror` says what else than a regular file is there: a folder, a named pipe, a device.

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from render.errors import AssetError
+from render.files import read_regular
+
+#: Of a photometric file.
+MOST_BYTES = 16 << 20
 
 #: What Blender 4.5's IES node multiplies candela by, so that a lamp of one watt gives what the file says; measured.
 WATTS_PER_CANDELA = 0.07657
@@ -13,7 +17,7 @@ WATTS_PER_CANDELA = 0.07657
 def peak(path: Path) -> float:
     """The greatest value Blender's IES node gives for a file; raises AssetError for anything else."""
     try:
-        text = path.read_text(encoding="latin-1")
+        text = read_regular(path, MOST_BYTES).decode("latin-1")
     except OSError as error:
         raise AssetError(f"expected a photometric file at {path}, got: {error}") from error
     head, tilt, tail = text.replace(",", " ").partition("\nTILT=")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import PIL.Image
 
+from render.files import open_regular
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".exr", ".hdr")
 #: What a picture that Pillow does not read begins with.
 _MAGIC = {".exr": (b"\x76\x2f\x31\x01",), ".hdr": (b"#?RADIANCE", b"#?RGBE")}
@@ -42,7 +44,7 @@ class Ledger:
             known = self._known.get(str(picture))
             if known is not None and known[:2] == mark:
                 return str(known[2]), str(known[3])
-            with picture.open("rb") as file:
+            with open_regular(picture) as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             return "", error.strerror or str(error)

@@ -14,13 +14,16 @@ import msgspec
 
 from render.checks import check
 from render.errors import RecipeError
+from render.files import read_regular
 from render.recipe import Recipe
+
+_MOST_BYTES = 16 << 20
 
 
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe file; raises RecipeError with file, key path, value and what is allowed."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_regular(path, _MOST_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe; expected a TOML file, see configs/render/") from None
     except (OSError, UnicodeDecodeError) as error:

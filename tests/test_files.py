@@ -14,9 +14,13 @@ from pathlib import Path
 import pytest
 
 from al_loop import download as download_module
+from al_loop.config import load_config
 from al_loop.download import download
-from al_loop.errors import DataError
-from al_loop.files import file_sha256, name_as_text, name_from_text, printable, read_regular
+from al_loop.errors import ConfigError, DataError
+from al_loop.files import file_sha256, name_as_text, name_from_text, printable, read_json, read_regular
+from render import AssetError, RecipeError, load_recipe
+from render.photometry import peak
+from render.pictures import Ledger
 
 
 def test_regular_files_are_read(tmp_path: Path) -> None:
@@ -49,6 +53,20 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
         assert time.monotonic() - began < 1
     with pytest.raises(FileNotFoundError):
         read_regular(tmp_path / "nothing", 1)
+
+
+def test_settings_recipes_and_pictures_of_them_are_no_pipes(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    for read, error in (
+        (load_config, ConfigError),
+        (load_recipe, RecipeError),
+        (peak, AssetError),
+        (read_json, OSError),
+    ):
+        with pytest.raises(error, match="a named pipe, expected a regular file"):
+            read(pipe)
+    assert Ledger(tmp_path / "ledger.json").look(pipe) == ("", "a named pipe, expected a regular file")
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def read_checkpoint(path: Path, sha256: str | None = None) -> Checkpoint:
     """
     try:
         # Opened once: what is hashed is what is read.
-        with io.BufferedReader(open_regular(path)) as file:  # type: ignore[type-var]
+        with io.BufferedReader(open_regular(path)) as file:
             _check_hash(file, path, sha256)
             with runner_checkpoints():
                 content = torch.load(file, map_location="cpu", weights_only=True)
