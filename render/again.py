@@ -47,7 +47,7 @@ def render_again(
         )
     crew = crew or Crew()
     assets = load_assets(identity.recipe, root or remembered_root(dataset), python=crew.python)
-    if assets.digest != identity.assets_sha256:
+    if not assets.accepts(identity.assets_sha256):
         raise DatasetError(
             f"the files that the recipe of {dataset} names are not those it was rendered with; "
             "bring them back, or say where they lie: --root FOLDER"

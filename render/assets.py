@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
+from render.distributions import Distribution
 from render.errors import AssetError
 from render.files import read_regular
 from render.meshcache import MeshAsset, cache_folder, stored_surface
@@ -31,6 +32,10 @@ __all__ = ["Assets", "MeshAsset", "load_assets", "stored_surface"]
 
 #: The longest side of a part that is no mistake about units, metres.
 SMALLEST_M, LARGEST_M = 0.0001, 100.0
+#: Longer than this, a part in metres is warned of, and so is one of so many widths of the widest view ...
+HUGE_M, HUGE_VIEWS = 10.0, 10.0
+#: ... or, in other units, one of so small a share of it.
+TINY_VIEWS = 0.002
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Assets:
 
     meshes: a part's file.  mesh_folders: a folder of distractors, one mesh per file, by name.
     pictures: every folder of pictures, its files by name.  textures: the sets in a material's or the stage's.
-    files: photometric files of lamps.  digest: SHA-256 over the content of all of it; "" for no files at all.
+    files: photometric files of lamps.  digest: SHA-256 over the content of all of it, and of the files that it refers to;
+    "" for no files at all.  before: what earlier versions of al-loop have for the same pictures, which `accepts` too.
     warnings: what was left out, and what looks like a mistake.
     """
 
@@ -50,6 +56,11 @@ class Assets:
     files: Mapping[str, Path] = field(default_factory=dict)
     digest: str = ""
     warnings: tuple[str, ...] = ()
+    before: str = ""
+
+    def accepts(self, digest: str) -> bool:
+        """Whether a dataset with assets of a digest gets the same pictures from these."""
+        return digest in (self.digest, self.before)
 
 
 def load_assets(recipe: Recipe, root: Path, *, python: str | None = None) -> Assets:
@@ -58,7 +69,7 @@ def load_assets(recipe: Recipe, root: Path, *, python: str | None = None) -> Ass
     python: one that has bpy, ours when None; meshes not seen before are imported by it, see `render.meshfiles`,
     which raises BlenderMissingError without one.
     """
-    found = _Finder(root)
+    found = _Finder(root, _widest_view(recipe))
     for where, table in _tables(recipe):
         match table:
             case Part(mesh=mesh) if mesh:
@@ -98,8 +109,8 @@ _Loaded = Mapping[MeshSource, MeshAsset | AssetError]
 class _Finder:
     """Collects what a recipe names; meshes come last, all in one go, because Blender takes seconds to start."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, view_m: float) -> None:
+        self._root, self._view_m = root, view_m
         self._ledger = Ledger(cache_folder() / "pictures.json")
         self._parts: list[tuple[MeshSource, Part]] = []
         self._folders: dict[str, tuple[str, tuple[MeshSource, ...]]] = {}
@@ -124,7 +135,13 @@ class _Finder:
         """A folder of meshes of any unit: distractors are scaled to a size of the recipe's."""
         place = self._folder(where, folder, "mesh files")
         named = (f for f in place.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
-        files = sorted(f for f in named if f.is_file())
+        there = sorted(f for f in named if not f.is_dir())
+        files = [file for file in there if file.is_file()]
+        self._warnings |= dict.fromkeys(
+            f"left out: {where} = {file}: expected a mesh file, got something else than a regular file"
+            for file in there
+            if not file.is_file()
+        )
         if not files:
             raise AssetError(f"{where} = {place}: expected files {', '.join(SUFFIXES)}, got none")
         self._folders[folder] = (where, tuple(MeshSource(where, file, dropped=False) for file in files))
@@ -172,7 +189,9 @@ class _Finder:
         try:
             content = read_regular(path, MOST_BYTES)
         except OSError as error:
-            raise AssetError(f"{where} = {path}: expected an IES file, got {error.strerror}") from error
+            raise AssetError(
+                f"{where} = {path}: expected an IES file, got {error.strerror or error}"
+            ) from error
         if b"TILT=" not in content:
             raise AssetError(f"{where} = {path}: expected an IES file (LM-63), got one without a TILT line")
         self._files[ies] = path
@@ -186,18 +205,27 @@ class _Finder:
         loaded = dict(zip(sources, load_meshes(sources, python), strict=True))
         meshes = {part.mesh: self._checked(source, part, loaded) for source, part in self._parts}
         folders = {name: self._usable(name, *wanted, loaded) for name, wanted in self._folders.items()}
-        self._content |= {f"mesh {name}": mesh.key for name, mesh in meshes.items()}
-        self._content |= {f"meshes {name}": [mesh.key for mesh in inside] for name, inside in folders.items()}
-        content = json.dumps(self._content, sort_keys=True).encode()
+        used = (meshes, folders)
         return Assets(
             meshes=meshes,
             mesh_folders=folders,
             pictures=self._pictures,
             textures=self._textures,
             files=self._files,
-            digest=hashlib.sha256(content).hexdigest() if self._content else "",
+            digest=self._digest(*used, lambda mesh: mesh.key),
             warnings=tuple(self._warnings),
+            before=self._digest(*used, lambda mesh: mesh.before or mesh.key),
         )
+
+    def _digest(
+        self,
+        meshes: Mapping[str, MeshAsset],
+        folders: Mapping[str, tuple[MeshAsset, ...]],
+        key: Callable[[MeshAsset], str],
+    ) -> str:
+        content = self._content | {f"mesh {name}": key(mesh) for name, mesh in meshes.items()}
+        content |= {f"meshes {name}": [key(mesh) for mesh in inside] for name, inside in folders.items()}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest() if content else ""
 
     def _checked(self, source: MeshSource, part: Part, loaded: _Loaded) -> MeshAsset:
         mesh = loaded[source]
@@ -211,7 +239,9 @@ class _Finder:
                 f"{source.where.removesuffix('mesh')}components.{strange[0]}: expected one of "
                 f"{', '.join(map(repr, mesh.components))}, the objects in {source.path}"
             )
-        self._warnings |= dict.fromkeys(_contradictions(source, part, mesh))
+        said = [*_contradictions(source, part, mesh)] or [*_implausible(source, part, mesh, self._view_m)]
+        remarks = (f"{source.where} = {source.path}: {remark}" for remark in mesh.remarks)
+        self._warnings |= dict.fromkeys((*said, *remarks))
         return mesh
 
     def _usable(
@@ -223,6 +253,9 @@ class _Finder:
         if not good:
             raise AssetError(f"{where} = {folder}: expected a mesh that can be used, got none; {faults[0]}")
         self._warnings |= dict.fromkeys(f"left out: {fault}" for fault in faults)
+        self._warnings |= dict.fromkeys(
+            f"{where} = {folder}: {mesh.name}: {remark}" for mesh in good for remark in mesh.remarks
+        )
         return good
 
     def _path(self, name: str) -> Path:
@@ -260,3 +293,30 @@ def _contradictions(source: MeshSource, part: Part, mesh: MeshAsset) -> Iterator
         yield f'{table}.up = "{part.up}": {source.path.name} itself says "{up}"'
     if part.size_m is None and abs(unit_m - METRES[part.units]) > 1e-3 * unit_m:
         yield f'{table}.units = "{part.units}": {source.path.name} itself says {unit_m:g} m'
+
+
+def _widest_view(recipe: Recipe) -> float:
+    """How wide the cameras see at most, metres; infinite where one does not say it."""
+    if any(camera.distance_m is not None or camera.position_m is not None for camera in recipe.cameras):
+        return math.inf
+    views = (camera.view_m for camera in recipe.cameras)
+    return max(float(v.extremes()[1]) if isinstance(v, Distribution) else v for v in views)
+
+
+def _implausible(source: MeshSource, part: Part, mesh: MeshAsset, view_m: float) -> Iterator[str]:
+    """Where a part is far longer or shorter than what the cameras see: a file in other units than the recipe says."""
+    if part.size_m is not None:
+        return
+    longest = mesh.longest_m
+    if part.units == "m" and (longest > HUGE_M or longest > HUGE_VIEWS * view_m):
+        other = "mm"
+    elif part.units != "m" and longest < TINY_VIEWS * view_m < math.inf:
+        other = "m"
+    else:
+        return
+    seen = f", and the cameras see {view_m:.3g} m" if view_m < math.inf else ""
+    length = longest / METRES[source.units] * METRES[other]
+    yield (
+        f'{source.where} = {source.path} is {longest:.3g} m long as read (units = "{part.units}"){seen}; '
+        f'if the file is in {other}, write units = "{other}" ({length:.3g} m)'
+    )

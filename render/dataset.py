@@ -74,7 +74,7 @@ def render_dataset(
     if on_warning is not None:
         for warning in assets.warnings:
             on_warning(warning)
-    open_dataset(out, recipe, seed, assets.digest)
+    open_dataset(out, recipe, seed, assets.digest, assets.before)
     with _only_one(out):
         _remember_root(out, root)
         missing = [index for index in range(count) if not is_done(out, index)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import stat
@@ -62,6 +63,22 @@ def read_regular(path: Path | str, limit_bytes: int) -> bytes:
         if not left:
             raise too_large(path, limit_bytes + 1, limit_bytes)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def sha256_regular(path: Path | str, limit_bytes: int) -> str:
+    """Return the SHA-256 of a regular file as 64 hex digits; OSError as in `read_regular`."""
+    digest, size = hashlib.sha256(), 0
+    with open_regular(path) as file:
+        if (named := os.fstat(file.fileno()).st_size) > limit_bytes:
+            raise too_large(path, named, limit_bytes)
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+            if size > limit_bytes:
+                raise too_large(path, size, limit_bytes)
+    if chunk is None:
+        raise OSError(errno.EAGAIN, "it gives nothing without waiting, expected a regular file", str(path))
+    return digest.hexdigest()
 
 
 def too_large(path: Path | str, size: int, limit_bytes: int) -> OSError:

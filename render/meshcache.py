@@ -6,15 +6,17 @@ at any time between two runs; every process that plans or renders a dataset must
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
+import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,11 @@ from numpy.typing import NDArray
 from render.errors import AssetError
 from render.shapes.surface import Rest, Surface
 
+#: Goes up when an entry must be made anew. Entries without it are older than 1: nobody looked beside their files.
+_ENTRY = 1
+_DRAFT = ".draft-"
+#: Seconds after which a draft is nobody's.
+DRAFT_S = 3600.0
 #: What reading a file that is missing, cut off or overwritten raises.
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 
@@ -33,6 +40,8 @@ class MeshAsset:
     key: SHA-256, its name in the cache.  size_m: of its bounding box.  components: the names of the file's
     objects where it holds several, else ("",).  rests: how it lies, all components together.
     stated: the unit in metres and the upward axis that the file itself gives, if it does.
+    before: the key under which earlier versions of al-loop kept the same arrays; "" where they had others, or may have had.
+    remarks: sentences about what of the file is coarse or ignored.
     """
 
     key: str
@@ -41,6 +50,8 @@ class MeshAsset:
     rests: tuple[Rest, ...]
     size_m: tuple[float, float, float]
     stated: tuple[float, str] | None = None
+    before: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def longest_m(self) -> float:
@@ -82,6 +93,8 @@ def recall(key: str, name: str) -> MeshAsset | None:
     try:
         with (cache_folder() / f"{key}.npz").open("rb") as file, np.load(file) as held:
             about, turns, weights = json.loads(str(held["about"])), held["turns"], held["weights"]
+            if about["entry"] != _ENTRY:
+                return None
     except _DAMAGED:
         return None  # it is imported again
     rests = (Rest(tuple(t), weight=w) for t, w in zip(turns.tolist(), weights.tolist(), strict=True))
@@ -92,12 +105,48 @@ def recall(key: str, name: str) -> MeshAsset | None:
         rests=tuple(rests),
         size_m=tuple(about["size_m"]),
         stated=tuple(about["stated"]) if about["stated"] else None,
+        before=about["before"],
+        remarks=tuple(about["remarks"]),
     )
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an import has shown that a file by itself does not say.
+
+    companions: the files it refers to, by their paths from its folder.  moved: whether it lies far from the origin.
+    """
+
+    companions: tuple[str, ...] = ()
+    moved: bool = False
+
+
+def known(key: str) -> Known:
+    """What is known of the file of a key; nothing at first."""
+    try:
+        held = json.loads((cache_folder() / f"{key}.json").read_text(encoding="utf-8"))
+        return Known(tuple(map(str, held["companions"])), bool(held["moved"]))
+    except (*_DAMAGED, TypeError):
+        return Known()
+
+
+def learn(key: str, what: Known) -> None:
+    """Keep it for the next look-up; raises AssetError when the folder cannot be written."""
+    if what != known(key):
+        text = json.dumps({"companions": what.companions, "moved": what.moved})
+        _write(cache_folder() / f"{key}.json", lambda file: file.write(text.encode()))
 
 
 def keep(asset: MeshAsset, pieces: Sequence[Surface]) -> None:
     """Store a mesh, a surface for each component; raises AssetError when the folder cannot be written."""
-    about = {"components": asset.components, "size_m": asset.size_m, "stated": asset.stated}
+    about = {
+        "entry": _ENTRY,
+        "components": asset.components,
+        "size_m": asset.size_m,
+        "stated": asset.stated,
+        "before": asset.before,
+        "remarks": asset.remarks,
+    }
     arrays: dict[str, NDArray[Any]] = {
         "about": np.array(json.dumps(about)),
         "turns": np.array([rest.rotation for rest in asset.rests]),
@@ -108,7 +157,7 @@ def keep(asset: MeshAsset, pieces: Sequence[Surface]) -> None:
         arrays[f"{number}.triangles"] = piece.triangles.astype(np.int32)
         if piece.uv is not None:
             arrays[f"{number}.uv"] = piece.uv.astype(np.float32)
-    _write(cache_folder() / f"{asset.key}.npz", arrays)
+    _write(cache_folder() / f"{asset.key}.npz", lambda file: np.savez(file, **arrays))
 
 
 def joined(pieces: Sequence[Surface]) -> Surface:
@@ -125,12 +174,13 @@ def joined(pieces: Sequence[Surface]) -> Surface:
     )
 
 
-def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".draft-", delete=False) as draft:
+        sweep_drafts(path.parent, f"{_DRAFT}*")
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_DRAFT, delete=False) as draft:
             try:
-                np.savez(draft, **arrays)
+                fill(draft)
                 draft.close()
                 Path(draft.name).replace(path)
             finally:
@@ -140,6 +190,15 @@ def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
             f"expected to write imported meshes to {path.parent}, got {error.strerror or error}; "
             "name another folder: AL_LOOP_MESH_CACHE=PATH python -m render ..."
         ) from error
+
+
+def sweep_drafts(folder: Path, pattern: str) -> None:
+    """Remove what killed processes left in a folder: no draft is written for as long as DRAFT_S."""
+    oldest = time.time() - DRAFT_S
+    for draft in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            if draft.stat().st_mtime < oldest:
+                draft.unlink()
 
 
 def _piece(held: Mapping[str, NDArray[Any]], number: int) -> Surface:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 
 from render.errors import AssetError
-from render.importer import Imported, Piece, import_files
-from render.meshcache import MeshAsset, joined, keep, recall
+from render.files import open_regular, read_regular, sha256_regular
+from render.foreign import LIMIT, foreign
+from render.importer import Imported, Piece, Refused, import_files
+from render.meshcache import Known, MeshAsset, joined, keep, known, learn, recall
 from render.poses import centre_of_mass, resting
 from render.shapes.surface import Surface
 
@@ -31,6 +34,8 @@ UPRIGHT_TURNS = {
 }
 #: Goes up when the same file would give another mesh, so that no old one is taken from the cache.
 _FORMAT = 2
+#: Formats that refer to other files.
+_REFERRING = (".obj", ".gltf", ".glb", ".usd", ".usda", ".usdc", ".fbx")
 
 
 @dataclass(frozen=True)
@@ -53,34 +58,75 @@ def load_meshes(sources: Sequence[MeshSource], python: str | None) -> list[MeshA
     Raises AssetError when the cache cannot be written, BlenderMissingError when a file needs a Blender that is
     not there, WorkerError when its Python cannot be run.
     """
-    keys: dict[MeshSource, str] = {}
-    faults: dict[MeshSource | str, AssetError] = {}
+    bases: dict[MeshSource, str] = {}
+    faults: dict[MeshSource, AssetError] = {}
     for source in sources:
         try:
-            keys[source] = _key(source)
+            bases[source] = _key(source)
         except AssetError as error:
             faults[source] = error
-    unknown: dict[str, MeshSource] = {}
-    for source, key in keys.items():
-        if key not in unknown and recall(key, source.path.stem) is None:
-            unknown[key] = source
+    held = {source: _recalled(source, base) for source, base in bases.items()}
+    # Files that are the same, with the same beside them, are imported once.
+    groups = {source: _alike(source, base) for source, base in bases.items()}
+    unknown: dict[tuple[str, Path | None], MeshSource] = {}
+    for source, group in groups.items():
+        if held[source] is None:
+            unknown.setdefault(group, source)
+    keys: dict[tuple[str, Path | None], str] = {}
     with closing(
         import_files([(source.path, source.dropped) for source in unknown.values()], python)
     ) as imported:
-        for (key, source), result in zip(unknown.items(), imported, strict=True):
+        for (alike, source), result in zip(unknown.items(), imported, strict=True):
             try:
-                settled = _settle(key, source, result)
+                keys[alike] = _keep(bases[source], source, result)
             except AssetError as error:
-                faults[key] = error
-            else:
-                keep(*settled)
+                faults |= {other: error for other in bases if groups[other] == alike}
     return [
-        faults.get(source)
-        or faults.get(keys[source])
-        or recall(keys[source], source.path.stem)
-        or _lost(source)
+        faults.get(source) or held[source] or recall(keys[groups[source]], source.path.stem) or _lost(source)
         for source in sources
     ]
+
+
+def _recalled(source: MeshSource, base: str) -> MeshAsset | None:
+    """The mesh of a file as it and all that it refers to are now, if the cache has it."""
+    what = known(base)
+    folder = source.path.parent
+    return recall(
+        _full_key(base, [(n, _digest(folder / n)) for n in what.companions], what.moved), source.path.stem
+    )
+
+
+def _alike(source: MeshSource, base: str) -> tuple[str, Path | None]:
+    """What two sources have in common that one import serves: those that refer to others must lie in one folder."""
+    return base, source.path.parent if source.path.suffix.lower() in _REFERRING else None
+
+
+def _full_key(base: str, companions: Sequence[tuple[str, str]], moved: bool) -> str:
+    """The mesh's key: that of the file by itself, unless it refers to others or was moved to the origin."""
+    if not companions and not moved:
+        return base
+    return hashlib.sha256(json.dumps([base, sorted(companions), moved]).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file; "" where there is none that can be read, which no import has seen."""
+    try:
+        return sha256_regular(path, LIMIT)
+    except OSError:
+        return ""
+
+
+def _keep(base: str, source: MeshSource, result: Imported | Refused | str) -> str:
+    """Store a mesh and what its import has shown, and return its key; raises AssetError when it is none."""
+    asset, pieces = _settle(base, source, result)
+    assert isinstance(result, Imported)
+    own = {os.path.relpath(file, source.path.parent) for file in _companions(source)}  # in the file's own key
+    beside = [one for one in result.companions if one.name not in own]
+    key = _full_key(base, [(one.name, one.sha256) for one in beside], result.moved)
+    before = "" if result.moved or any(one.shape for one in beside) else base
+    keep(replace(asset, key=key, before=before, remarks=result.remarks), pieces)
+    learn(base, Known(tuple(one.name for one in beside), result.moved))
+    return key
 
 
 def _bad(source: MeshSource, expected: str, got: str) -> AssetError:
@@ -99,10 +145,11 @@ def _key(source: MeshSource) -> str:
     path = source.path
     if not path.exists():
         raise _bad(source, "a mesh file", "nothing there; paths are relative to the recipe's folder")
-    if not path.is_file():
+    if path.is_dir():
         raise _bad(source, "a mesh file", "a folder; name one of its files")
     if path.suffix.lower() not in SUFFIXES:
-        raise _bad(source, f"one of {', '.join(SUFFIXES)}", path.suffix or "no suffix")
+        advice = "; convert it in the program it is from" if path.suffix else ""
+        raise _bad(source, f"one of {', '.join(SUFFIXES)}", (path.suffix or "no suffix") + advice)
     settings = {
         "format": _FORMAT,
         "suffix": path.suffix.lower(),
@@ -113,14 +160,22 @@ def _key(source: MeshSource) -> str:
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for file in (path, *_companions(source)):
         try:
-            with file.open("rb") as content:
-                one = hashlib.file_digest(content, "sha256")
-                if file == path and content.tell() == 0:
-                    raise _bad(source, "a mesh file", "an empty file; export it again")
+            if file == path:
+                with open_regular(file) as content:
+                    _check_start(source, content.read(4096) or b"")
+            one = bytes.fromhex(sha256_regular(file, LIMIT))
         except OSError as error:
             raise _bad(source, f"to read {file}", error.strerror or str(error)) from error
-        digest.update(one.digest())
+        digest.update(one)
     return digest.hexdigest()
+
+
+def _check_start(source: MeshSource, start: bytes) -> None:
+    if not start:
+        raise _bad(source, "a mesh file", "an empty file; export it again")
+    other = foreign(start, source.path.suffix.lower())
+    if other:
+        raise _bad(source, f"a mesh file ({source.path.suffix.lower()})", other)
 
 
 def _companions(source: MeshSource) -> list[Path]:
@@ -128,7 +183,7 @@ def _companions(source: MeshSource) -> list[Path]:
     if source.path.suffix.lower() != ".gltf":
         return []
     try:
-        buffers = json.loads(source.path.read_text(encoding="utf-8")).get("buffers", [])
+        buffers = json.loads(read_regular(source.path, LIMIT)).get("buffers", [])
         uris = [str(buffer["uri"]) for buffer in buffers if "uri" in buffer]
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise _bad(source, "glTF (JSON)", f"{error}; export it again") from error
@@ -138,8 +193,12 @@ def _companions(source: MeshSource) -> list[Path]:
 # ---- from the file's numbers to metres --------------------------------------------------------------------
 
 
-def _settle(key: str, source: MeshSource, result: Imported | str) -> tuple[MeshAsset, list[Surface]]:
+def _settle(
+    key: str, source: MeshSource, result: Imported | Refused | str
+) -> tuple[MeshAsset, list[Surface]]:
     """The mesh, and a surface for each of its components; raises AssetError when it is none."""
+    if isinstance(result, Refused):
+        raise _bad(source, result.expected, result.got)
     if isinstance(result, str):
         raise _bad(
             source, "a mesh that Blender can import", f"{result!r}; open it in Blender and export it again"

@@ -17,7 +17,7 @@ WATTS_PER_CANDELA = 0.07657
 def peak(path: Path) -> float:
     """The greatest value Blender's IES node gives for a file; raises AssetError for anything else."""
     try:
-        text = read_regular(path, MOST_BYTES).decode("latin-1")
+        text = read_regular(path, MOST_BYTES).decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise AssetError(f"expected a photometric file at {path}, got: {error}") from error
     head, tilt, tail = text.replace(",", " ").partition("\nTILT=")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import warnings
@@ -11,19 +10,23 @@ from pathlib import Path
 
 import PIL.Image
 
-from render.files import open_regular
+from render.files import open_regular, sha256_regular
+from render.meshcache import sweep_drafts
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".exr", ".hdr")
 #: What a picture that Pillow does not read begins with.
 _MAGIC = {".exr": (b"\x76\x2f\x31\x01",), ".hdr": (b"#?RADIANCE", b"#?RGBE")}
 #: Goes up when what counts as readable changes.
-_FORMAT = 1
+_FORMAT = 2
+#: Bytes of a picture.
+LIMIT = 2**31
 
 
 class Ledger:
     """What is known of pictures seen before, so that a folder of ten thousand is decoded and hashed only once.
 
-    A file of the same path, size and time of change is taken to be the same. Kept in a JSON file.
+    A file of the same path, size, times of change and inode is taken to be the same: one that was put in its place has
+    another inode or time, also where a copy kept the old date. Kept in a JSON file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,12 +43,11 @@ class Ledger:
         """SHA-256 of the file, and why it cannot be read; "" when it can."""
         try:
             seen = picture.stat()
-            mark = [seen.st_size, seen.st_mtime_ns]
+            mark = [seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino]
             known = self._known.get(str(picture))
-            if known is not None and known[:2] == mark:
-                return str(known[2]), str(known[3])
-            with open_regular(picture) as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if known is not None and known[:-2] == mark:
+                return str(known[-2]), str(known[-1])
+            digest = sha256_regular(picture, LIMIT)
         except OSError as error:
             return "", error.strerror or str(error)
         fault = _fault(picture)
@@ -59,6 +61,7 @@ class Ledger:
             return
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            sweep_drafts(self._path.parent, f"{self._path.name}.*")
             draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
             draft.write_text(json.dumps({"format": _FORMAT, "pictures": self._known}))
             draft.replace(self._path)
@@ -81,12 +84,12 @@ def _fault(picture: Path) -> str:
     magic = _MAGIC.get(picture.suffix.lower())
     try:
         if magic is not None:
-            with picture.open("rb") as file:
+            with open_regular(picture) as file:
                 return "" if file.read(10).startswith(magic) else f"no {picture.suffix} file inside"
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), open_regular(picture) as file:
             # A panorama of 100 million pixels is meant.
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(picture) as image:
+            with PIL.Image.open(file) as image:
                 # An eighth of a JPEG's size is enough to see that it is whole.
                 image.draft("RGB", (image.width // 8, image.height // 8))
                 image.load()

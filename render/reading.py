@@ -26,8 +26,14 @@ def load_recipe(path: Path) -> Recipe:
         table = tomllib.loads(read_regular(path, _MOST_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe; expected a TOML file, see configs/render/") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read: {error}; expected a TOML file") from error
+    except OSError as error:
+        raise RecipeError(
+            f"{path}: cannot be read: {error.strerror or error}; expected a TOML file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: cannot be read: {error}; expected a TOML file in UTF-8") from error
+    except RecursionError:
+        raise RecipeError(f"{path}: nested too deeply; expected a TOML file, see configs/render/") from None
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not valid TOML: {error}; correct the file and run again") from error
     try:

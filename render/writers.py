@@ -50,8 +50,11 @@ class Identity(msgspec.Struct, frozen=True):
     recipe: Recipe
 
 
-def open_dataset(out: Path, recipe: Recipe, seed: int, assets_sha256: str = "") -> None:
-    """Make `out` ready for this recipe and seed; raises DatasetError when it holds something else."""
+def open_dataset(out: Path, recipe: Recipe, seed: int, assets_sha256: str = "", before: str = "") -> None:
+    """Make `out` ready for this recipe and seed; raises DatasetError when it holds something else.
+
+    before: another hash of assets that give the same pictures, see `render.assets.Assets.before`.
+    """
     identity = Identity(FORMAT, seed, recipe_hash(recipe), assets_sha256, recipe)
     path = out / "dataset.json"
     # A kill while dataset.json itself is written leaves its partial: still our folder.
@@ -65,7 +68,7 @@ def open_dataset(out: Path, recipe: Recipe, seed: int, assets_sha256: str = "") 
     except OSError as error:
         raise DatasetError(f"{out}: cannot be written ({error}); choose another folder") from error
     if path.exists():
-        _check_same(path, identity)
+        _check_same(path, identity, before)
     else:
         replace_file(path, msgspec.json.format(msgspec.json.encode(identity), indent=2))
 
@@ -216,9 +219,11 @@ def _merged_count(out: Path) -> int:
     return max(ids, default=0)
 
 
-def _check_same(path: Path, identity: Identity) -> None:
+def _check_same(path: Path, identity: Identity, before: str) -> None:
     try:
         stored = msgspec.json.decode(path.read_bytes())
+        if before and stored.get("assets_sha256") == before:
+            stored["assets_sha256"] = identity.assets_sha256
         wanted = msgspec.json.decode(msgspec.json.encode(identity))
         changed = [f"{k}: was {a!r}, now {b!r}" for k, a, b in _differences(stored, wanted, "")]
     except (msgspec.DecodeError, OSError, AttributeError) as error:
@@ -226,6 +231,12 @@ def _check_same(path: Path, identity: Identity) -> None:
     # The recipe's hash says nothing that its own keys do not say better.
     changed = [line for line in changed if not line.startswith("recipe_sha256")]
     if changed:
+        others = [line for line in changed if line.startswith("assets_sha256")]
+        if others == changed:
+            raise DatasetError(
+                f"{path.parent} holds another dataset ({others[0]}): a mesh, a picture or a file that one of them refers "
+                "to is not what it was rendered with; bring it back, or choose another folder"
+            )
         shown = "; ".join(changed[:4]) + ("; and more" if len(changed) > 4 else "")
         raise DatasetError(
             f"{path.parent} holds another dataset ({shown}); choose another folder, or remove that one"

@@ -6,6 +6,8 @@ import pytest
 from finding import fault, picture, recipe
 
 from render.assets import load_assets
+from render.errors import RecipeError
+from render.reading import load_recipe
 from render.recipe import (
     Background,
     Component,
@@ -129,3 +131,42 @@ def test_a_known_picture_is_not_read_again(tmp_path, monkeypatch):
     monkeypatch.setattr("render.pictures._fault", lambda path: pytest.fail("read again"))
     assert load_assets(wanted, tmp_path) == first
     monkeypatch.undo()
+
+
+def test_a_picture_put_in_the_place_of_another_is_read_though_size_and_date_are_the_same(tmp_path):
+    """As `cp -p` or an archive leaves it; PNGs of one grey each have the same size."""
+    path = tmp_path / "photos" / "a.png"
+    picture(path, 100)
+    seen = path.stat()
+    wanted = recipe(background=Background(folder="photos"))
+    first = load_assets(wanted, tmp_path)
+    path.unlink()
+    picture(path, 101)
+    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (seen.st_size, seen.st_mtime_ns)
+    assert load_assets(wanted, tmp_path).digest != first.digest
+
+
+def test_special_files_are_named_and_not_waited_for(tmp_path):
+    photos = tmp_path / "photos"
+    picture(photos / "a.png")
+    for name in ("b.png", "c.hdr"):
+        os.mkfifo(photos / name)
+    assets = load_assets(recipe(background=Background(folder="photos")), tmp_path)
+    assert [path.name for path in assets.pictures["photos"]] == ["a.png"]
+    assert [warning.partition("photos/")[2] for warning in assets.warnings] == [
+        "b.png: left out: expected a picture, got a named pipe, expected a regular file",
+        "c.hdr: left out: expected a picture, got a named pipe, expected a regular file",
+    ]
+    os.mkfifo(tmp_path / "lamp.ies")
+    message = fault(recipe(light=Light(lamps=(Lamps(kind="point", ies="lamp.ies"),))), tmp_path)
+    assert "lamp.ies: expected an IES file, got a named pipe" in message
+    os.mkfifo(tmp_path / "recipe.toml")
+    with pytest.raises(
+        RecipeError, match=r"recipe\.toml: cannot be read: a named pipe, expected a regular file"
+    ):
+        load_recipe(tmp_path / "recipe.toml")
+    (tmp_path / "large.toml").write_text("")
+    os.truncate(tmp_path / "large.toml", 2**24 + 1)
+    with pytest.raises(RecipeError, match="expected at most 16"):
+        load_recipe(tmp_path / "large.toml")

@@ -1,17 +1,24 @@
 """Mesh files of a recipe: found, checked, remembered; a stand-in imports them."""
 
+import hashlib
+import json
+import os
 import stat
 import sys
+import time
 
 import numpy as np
 import pytest
-from finding import fault, recipe
+from finding import fault, picture, recipe
 
+from render import importer
 from render.assets import load_assets
 from render.errors import AssetError, BlenderMissingError, WorkerError
 from render.meshcache import cache_folder, recall, stored_surface
 from render.poses import resting
 from render.recipe import (
+    Background,
+    Camera,
     Component,
     Distractors,
     Part,
@@ -19,7 +26,7 @@ from render.recipe import (
 
 #: Answers as `render.worker.importing` does. A file holds boxes, one a line: name, then three lengths.
 STAND_IN = """
-import json, os, sys
+import hashlib, json, os, sys, time
 import numpy as np
 CORNERS = np.array([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
 QUADS = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
@@ -33,6 +40,16 @@ for line in sys.stdin:
     if text.startswith("broken"):
         print(json.dumps({"broken": "not a mesh"}), flush=True)
         continue
+    if text.startswith("refused"):
+        print(json.dumps({"refused": ["a whole", "a half; export it again"]}), flush=True)
+        continue
+    if text.startswith("sleep"):
+        time.sleep(60)
+    beside = []
+    if "refers" in text:  # to a file with the boxes
+        name = text.strip('"}').split()[-1]
+        text = open(os.path.join(os.path.dirname(asked["path"]), name)).read()
+        beside = [(name, hashlib.sha256(text.encode()).hexdigest(), not name.endswith(".png"))]
     boxes = [line.split() for line in text.splitlines()]
     arrays = {}
     for number, (_, *sides) in enumerate(boxes):
@@ -42,7 +59,9 @@ for line in sys.stdin:
         arrays["landed"] = np.array([(0, 0, 1), (0, 0, 1), (0, 0, 1), (1, 0, 0)], float)
     np.savez(open(asked["out"], "wb"), **arrays)
     stated = {"unit_m": 0.01, "up": "y"} if asked["path"].endswith(".fbx") else {}
-    print(json.dumps({"objects": [name for name, *_ in boxes], "declared": stated}), flush=True)
+    remarks = ["something is ignored"] if boxes[0][0] == "remarked" else []
+    answer = {"objects": [name for name, *_ in boxes], "declared": stated, "companions": beside, "remarks": remarks}
+    print(json.dumps(answer), flush=True)
 """
 
 
@@ -293,3 +312,138 @@ def test_a_cache_that_cannot_be_written(tmp_path, stand_in, monkeypatch):
     monkeypatch.setenv("AL_LOOP_MESH_CACHE", str(tmp_path / "file" / "cache"))
     (tmp_path / "a.stl").write_text("box 1 2 3")
     assert "AL_LOOP_MESH_CACHE" in fault(recipe(Part(name="a", mesh="a.stl")), tmp_path, stand_in.python)
+
+
+def test_a_file_that_another_refers_to_belongs_to_the_mesh(tmp_path, stand_in, cache):
+    """The same file in two folders, beside different ones, is two meshes; both are kept, and known again."""
+    for folder, height in (("a", 3), ("b", 5)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.usda").write_text("refers geo.usda")
+        (tmp_path / folder / "geo.usda").write_text(f"box 1 2 {height}")
+    parts = [Part(name=n, mesh=f"{n}/m.usda") for n in "ab"]
+    first = load_assets(recipe(*parts), tmp_path, python=stand_in.python)
+    assert [first.meshes[f"{n}/m.usda"].size_m[2] for n in "ab"] == [3, 5]
+    assert stand_in.asked() == ["m.usda", "m.usda"]
+    assert load_assets(recipe(*parts), tmp_path, python="/no/python") == first
+    # The same size and the same date.
+    seen = (tmp_path / "a" / "geo.usda").stat()
+    (tmp_path / "a" / "geo.usda").write_text("box 1 2 4")
+    os.utime(tmp_path / "a" / "geo.usda", ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    changed = load_assets(recipe(*parts), tmp_path, python=stand_in.python)
+    assert [changed.meshes[f"{n}/m.usda"].size_m[2] for n in "ab"] == [4, 5]
+    assert not changed.accepts(first.digest)
+    (tmp_path / "a" / "geo.usda").write_text("box 1 2 3")
+    assert load_assets(recipe(*parts), tmp_path, python="/no/python") == first
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "a").rename(tmp_path / "moved" / "a")
+    (tmp_path / "b").rename(tmp_path / "moved" / "b")
+    assert load_assets(recipe(*parts), tmp_path / "moved", python="/no/python").digest == first.digest
+
+
+def test_a_mesh_by_itself_keeps_the_key_that_earlier_versions_gave_it(tmp_path, stand_in, cache):
+    """Datasets that they have rendered go on; what they had in the cache is looked at once more."""
+    (tmp_path / "a.stl").write_text("box 1 2 3")
+    settings = '{"dropped": true, "format": 2, "suffix": ".stl", "units": "m", "up": "z"}'
+    content = hashlib.sha256(b"box 1 2 3").digest()
+    key = hashlib.sha256(settings.encode() + content).hexdigest()
+    wanted = recipe(Part(name="a", mesh="a.stl"))
+    mesh = load_assets(wanted, tmp_path, python=stand_in.python).meshes["a.stl"]
+    assert mesh.key == mesh.before == key
+    held = dict(np.load(cache / f"{key}.npz"))
+    about = json.loads(str(held["about"]))
+    held["about"] = np.array(json.dumps({k: about[k] for k in ("components", "size_m", "stated")}))
+    np.savez(cache / f"{key}.npz", **held)
+    assert recall(key, "a") is None
+    assert load_assets(wanted, tmp_path, python=stand_in.python).meshes["a.stl"] == mesh
+
+
+def test_pictures_that_do_not_shape_a_mesh_refuse_no_dataset_of_earlier_versions(tmp_path, stand_in):
+    (tmp_path / "a.gltf").write_text('{"asset": "refers-picture wood.png"}')
+    (tmp_path / "wood.png").write_text("box 1 2 3")
+    wanted = recipe(Part(name="a", mesh="a.gltf", up="y"))
+    first = load_assets(wanted, tmp_path, python=stand_in.python)
+    mesh = first.meshes["a.gltf"]
+    assert mesh.before != mesh.key
+    old = hashlib.sha256(json.dumps({"mesh a.gltf": mesh.before}).encode()).hexdigest()
+    assert first.accepts(old)
+    (tmp_path / "wood.png").write_text("box 1 2 4")
+    second = load_assets(wanted, tmp_path, python=stand_in.python)
+    assert not second.accepts(first.digest)
+    assert second.accepts(old)
+
+
+def test_special_files_are_refused_and_not_waited_for(tmp_path, stand_in):
+    (tmp_path / "things").mkdir()
+    os.mkfifo(tmp_path / "things" / "pipe.stl")
+    wanted = Part(name="a", mesh="things/pipe.stl")
+    assert "pipe.stl, got a named pipe, expected a regular file" in fault(recipe(wanted), tmp_path)
+    (tmp_path / "zero.obj").symlink_to("/dev/zero")
+    assert "/dev/zero: expected one of .obj" in fault(recipe(Part(name="a", mesh="zero.obj")), tmp_path)
+    (tmp_path / "things" / "a.stl").write_text("box 1 1 1")
+    assets = load_assets(recipe(distractors=Distractors(folder="things")), tmp_path, python=stand_in.python)
+    assert [mesh.name for mesh in assets.mesh_folders["things"]] == ["a"]
+    assert "pipe.stl: expected a mesh file, got something else than a regular file" in assets.warnings[0]
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path, stand_in, monkeypatch):
+    (tmp_path / "a.stl").write_text("box 1 2 3")
+    os.truncate(tmp_path / "a.stl", 2**31 + 1)
+    assert "expected at most 2" in fault(recipe(Part(name="a", mesh="a.stl")), tmp_path)
+
+
+def test_a_file_that_takes_for_ever_ends_by_itself_and_the_others_go_on(tmp_path, stand_in, monkeypatch):
+    monkeypatch.setattr(importer, "START_S", 0.0)
+    monkeypatch.setattr(importer, "FILE_S", 3.0)
+    (tmp_path / "things").mkdir()
+    for name, text in (("a", "box 1 1 1"), ("b", "sleep"), ("c", "box 1 1 2")):
+        (tmp_path / "things" / f"{name}.stl").write_text(text)
+    assets = load_assets(recipe(distractors=Distractors(folder="things")), tmp_path, python=stand_in.python)
+    assert [mesh.name for mesh in assets.mesh_folders["things"]] == ["a", "c"]
+    assert (
+        "b.stl: expected a mesh that Blender can import, got 'Blender did not read it within 3 s'"
+        in assets.warnings[0]
+    )
+
+
+def test_what_the_importer_refuses_or_remarks_is_told(tmp_path, stand_in):
+    (tmp_path / "a.stl").write_text("refused")
+    message = fault(recipe(Part(name="a", mesh="a.stl")), tmp_path, stand_in.python)
+    assert message == f"parts[0].mesh = {tmp_path / 'a.stl'}: expected a whole, got a half; export it again"
+    (tmp_path / "b.stl").write_text("remarked 1 1 1")
+    wanted = recipe(Part(name="b", mesh="b.stl", size_m=0.1))
+    for python in (stand_in.python, "/no/python"):  # from the cache, too
+        told = load_assets(wanted, tmp_path, python=python).warnings
+        assert told == (f"parts[0].mesh = {tmp_path / 'b.stl'}: something is ignored",)
+
+
+@pytest.mark.parametrize(
+    ("length", "units", "view", "said"),
+    [
+        (60, "m", 0.25, 'is 60 m long as read (units = "m"), and the cameras see 0.25 m; if the file is in mm, write units = "mm" (0.06 m)'),
+        (60, "m", None, 'is 60 m long as read (units = "m"); if the file is in mm, write units = "mm" (0.06 m)'),
+        (3, "m", 0.25, 'is 3 m long'),
+        (3, "m", 1.0, ""),
+        (0.3, "mm", 0.25, 'is 0.0003 m long as read (units = "mm"), and the cameras see 0.25 m; if the file is in m, write units = "m" (0.3 m)'),
+        (60, "mm", 0.25, ""),
+    ],
+)  # fmt: skip
+def test_a_length_that_no_camera_would_see_is_asked_about(tmp_path, stand_in, length, units, view, said):
+    (tmp_path / "a.stl").write_text(f"box {length} {length / 10} {length / 10}")
+    cameras = (Camera(view_m=view) if view else Camera(distance_m=1.0),)
+    wanted = recipe(Part(name="a", mesh="a.stl", units=units), cameras=cameras)
+    warnings = load_assets(wanted, tmp_path, python=stand_in.python).warnings
+    assert len(warnings) == bool(said)
+    assert said in " ".join(warnings)
+
+
+def test_drafts_of_killed_processes_are_swept(tmp_path, stand_in, cache):
+    cache.mkdir()
+    for name, age in ((".draft-old", 7200), (".draft-new", 10), ("pictures.json.123", 7200)):
+        (cache / name).write_text("half")
+        os.utime(cache / name, (time.time() - age,) * 2)
+    (tmp_path / "a.stl").write_text("box 1 2 3")
+    picture(tmp_path / "photos" / "a.png")
+    wanted = recipe(Part(name="a", mesh="a.stl"), background=Background(folder="photos"))
+    load_assets(wanted, tmp_path, python=stand_in.python)
+    assert sorted(p.suffix for p in cache.iterdir()) == ["", ".json", ".npz"]
+    assert (cache / ".draft-new").exists()
