@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from al_loop import library
+from al_loop.addresses import masked
 from al_loop.boxes import Boxes
 from al_loop.config import TrainConfig
 from al_loop.console import Progress, Reporter
@@ -241,7 +242,7 @@ def import_model(
     return {
         "config_sha256": write_config(folder, config),
         "weights_sha256": file_sha256(folder / WEIGHTS),
-        "source": checkpoint,
+        "source": masked(checkpoint),
         "notes": config.notes,
     }
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from msgspec import structs
+from PIL import Image
 
+from al_loop import models
 from al_loop.addresses import masked, masked_in
 from al_loop.cli.classes import parse_classes
 from al_loop.config import parse_config
-from al_loop.console import say, say_json
-from al_loop.errors import ConfigError
+from al_loop.console import Silent, say, say_json
+from al_loop.cycles import begin_cycle
+from al_loop.errors import ConfigError, DataError
+from al_loop.ingest import IngestReport, Shelf, load_upright
+from al_loop.intake import note, states
+from al_loop.listing import Seen
+from al_loop.workspace import Workspace
 
 
 @pytest.mark.parametrize(
@@ -84,3 +93,32 @@ def test_a_list_by_something_else_is_refused_with_the_right_form(text: str) -> N
 def test_what_is_no_list(text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         parse_classes(text)
+
+
+ADDRESS = "https://ada:s3cret@store.example.org/line3/a.png?sig=s3cret"
+
+
+def test_no_secret_of_an_address_is_written_down(filled: Workspace, tmp_path: Path) -> None:
+    """Not with a photograph, not with what is known of its file, and not with a cycle's settings; a linked one cannot have any."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (40, 30), "red").save(path)
+    image, seen = load_upright(path), Seen(ADDRESS, 5, "tag", None)
+    shelf = Shelf(filled, "pool")
+    with pytest.raises(DataError, match=r"https://\*\*\*@store.example.org.* is not written down"):
+        shelf.put(image, ADDRESS, IngestReport(), linked=True)
+    shelf.put(image, ADDRESS, IngestReport())
+    with filled.store.transaction():
+        shelf.insert()
+        note(filled, seen, "taken")
+    assert states(filled, [seen]) == ["taken"]  # known again by what is written down
+
+    models.register_model(filled, "m0", "import", "0" * 64, None, None)
+    filled.store.execute("INSERT INTO promotions (model_id, reason, at) VALUES ('m0', 'first', 'now')")
+    monitor = structs.replace(filled.config.monitor, inbox=(ADDRESS,))
+    config = structs.replace(
+        filled.config, monitor=monitor, model=structs.replace(filled.config.model, load_from=ADDRESS)
+    )
+    begin_cycle(Workspace(filled.root, config, filled.store), 2, Silent())
+    dump = "\n".join(filled.store.connection.iterdump())
+    assert "store.example.org/line3/a.png" in dump
+    assert "s3cret" not in dump

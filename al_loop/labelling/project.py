@@ -64,17 +64,29 @@ def labelling_config(classes: Sequence[str], *, outlined: bool = False) -> str:
     keys = iter(_HOTKEYS)
     for control in _controls(root):
         for index, name in enumerate(classes):
-            label = ElementTree.SubElement(control, "Label", value=_literal(name), background=_colour(index))
-            if label.get("value") != name:
-                label.set("alias", name)  # what results say, and what predictions may say
+            label = ElementTree.SubElement(control, "Label", value=name, background=_colour(index))
+            _make_literal(label)
             if key := next(keys, None):
                 label.set("hotkey", key)
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _literal(name: str) -> str:
-    """Return a class as the page shows it: without the joint it would put a field of the task in the place of "$price"."""
-    return name.replace("$", f"${_JOINT}")
+def with_literal_labels(config: str) -> str | None:
+    """Return a labelling config whose labels are shown as they are; None where they are already."""
+    root = ElementTree.fromstring(config)
+    labels = [label for control in _controls(root) for label in control.iter("Label")]
+    changed = [_make_literal(label) for label in labels]
+    return ElementTree.tostring(root, encoding="unicode") if any(changed) else None
+
+
+def _make_literal(label: ElementTree.Element) -> bool:
+    """Show a label as it is: without a joint the page would put a field of the task in the place of "$price"."""
+    name = label.get("value") or ""
+    if "$" not in name or label.get("alias"):
+        return False
+    label.set("value", name.replace("$", f"${_JOINT}"))
+    label.set("alias", name)  # what results say, and what predictions may say
+    return True
 
 
 def check_labels(project_id: int, config: str, classes: Sequence[str], *, outlined: bool = False) -> None:

@@ -22,7 +22,7 @@ from al_loop.labelling.connection import (
     UnreachableError,
 )
 from al_loop.labelling.convert import to_prediction
-from al_loop.labelling.project import check_labels
+from al_loop.labelling.project import check_labels, with_literal_labels
 from al_loop.labelling.serving import ImageServing
 from al_loop.labelling.tasks import OutgoingTask, PushResult
 
@@ -64,7 +64,10 @@ def push(
     predictions = {task.key: to_prediction(task, classes, model_version) for task in ordered}
     _check(ordered)
     with connection.open() as api:
-        check_labels(project_id, api.project(project_id)["label_config"], classes, outlined=outlined)
+        config = api.project(project_id)["label_config"]
+        check_labels(project_id, config, classes, outlined=outlined)
+        if mended := with_literal_labels(config):  # made by an al-loop that wrote "$price" as it is
+            api.update_project(project_id, label_config=mended)
         there = settled(api, project_id, batch)
         missing = [task for task in ordered if task.key not in there]
         urls = images.publish(api, project_id, ordered)
@@ -103,7 +106,7 @@ def settled(api: Api, project_id: int, batch: str) -> set[str]:
     whole = {int(task["id"]): task for task in api.tasks(project_id, batch_filter(batch), whole=True)}
     surplus, contested = [], []
     for ids in doubled.values():
-        touched = {i for i in ids if i in whole and _touched(whole[i])}
+        touched = {i for i in ids if i not in whole or _touched(whole[i])}
         if len(touched) > 1:
             contested.append(sorted(touched))
         else:
@@ -121,8 +124,8 @@ def settled(api: Api, project_id: int, batch: str) -> set[str]:
 
 
 def _touched(task: Json) -> bool:
-    """Whether people have worked on a task: submitted, skipped, or left a draft."""
-    return bool(task.get("annotations") or task.get("drafts") or task.get("draft_exists"))
+    """Whether people have worked on a task: submitted, skipped, or left a draft; also where the answer does not say."""
+    return task.get("annotations") != [] or bool(task.get("drafts") or task.get("draft_exists"))
 
 
 def queue_url(connection: Connection, project_id: int, view_id: int) -> str:

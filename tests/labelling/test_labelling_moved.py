@@ -18,7 +18,13 @@ from al_loop import bridge, library, models
 from al_loop.boxes import Boxes
 from al_loop.cli import cli
 from al_loop.labelling import process, server
-from al_loop.labelling.project import check_labels, ensure_project, labelling_config, read_labels
+from al_loop.labelling.project import (
+    check_labels,
+    ensure_project,
+    labelling_config,
+    read_labels,
+    with_literal_labels,
+)
 from al_loop.labelling.pull import pull
 from al_loop.labelling.push import batch_filter, push
 from al_loop.labelling.serving import LocalFiles
@@ -148,6 +154,12 @@ def test_a_config_shows_and_returns_any_class() -> None:
     shown = re.findall(r'<Label value="([^"]*)"', config)
     # What Label Studio's page would replace by a field of the task.
     assert not [value for value in shown if re.search(r"\$[\w[\].{}]", value)]
+    assert with_literal_labels(config) is None
+    older = config.replace("\N{WORD JOINER}", "").replace(' alias="$price"', "")
+    mended = with_literal_labels(older)
+    assert mended is not None
+    assert read_labels(mended) == read_labels(older) == read_labels(config)
+    assert "$\N{WORD JOINER}price" in mended
 
 
 @needs_chromium
