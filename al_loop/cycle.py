@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -18,25 +16,14 @@ from al_loop.cycles import Cycle, begin_cycle, open_cycle, open_cycle_number
 from al_loop.errors import ConfigError, DataError, LabelStudioError, ModelError, TrainingError, WorkspaceError
 from al_loop.files import json_hash, printable, read_json, write_json
 from al_loop.identity import take_out_copies
-from al_loop.manifest import KNOWN, LABELS, complete_manifests, write_manifest
+from al_loop.manifest import LABELS, complete_manifests, write_manifest
 from al_loop.models import Model
-from al_loop.open_tasks import batch_name, task_key
-from al_loop.picks import Pick, pick
-from al_loop.pools import POOL, pool_hash, read_pool
+from al_loop.objects import changed
+from al_loop.picks import Pick
 from al_loop.promotion import Judgement, judge
-from al_loop.scoring import (
-    Known,
-    asks_for_counts,
-    context_for,
-    doubt,
-    known_of,
-    score_candidates,
-    score_closely,
-)
-from al_loop.shards import ScoredImages, ShardStore
-from al_loop.stages import Output, Stage, Waiting, run_stage
+from al_loop.selection import output_in, relative, score_stage, scored_pool, select_stage, stage_of
+from al_loop.stages import Output, Stage, Waiting, output_of, run_stage
 from al_loop.workspace import Workspace, now
-from strategies import STRATEGIES, Ids
 
 _NAMED = 5  # images on which people disagree most
 
@@ -68,8 +55,8 @@ def run_cycle(
     workspace = Workspace(workspace.root, cycle.settings, workspace.store)
     try:
         modelling.check_sharing(workspace, workspace.config.train)
-        _score(workspace, cycle, reporter, ray)
-        picks = _select(workspace, cycle, reporter)
+        score_stage(workspace, cycle, reporter, ray)
+        picks = select_stage(workspace, cycle, reporter)
         _push(workspace, cycle, picks, reporter)
         _pull(workspace, cycle, reporter, incomplete=incomplete)
         candidate = _train(workspace, cycle, reporter)
@@ -83,84 +70,6 @@ def run_cycle(
     return CycleResult(cycle.number, True, reason)
 
 
-def _score(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | None) -> None:
-    ids = read_pool(workspace.cycle_dir(cycle.number) / POOL)
-    strategy = workspace.config.cycle.strategy
-    stage = _stage(workspace, cycle, "score", pool=pool_hash(ids), needs=sorted(STRATEGIES[strategy].needs))
-    folder = workspace.scores_dir(cycle.model.id)
-
-    def work(_: Path) -> Output:
-        kept = partial(workspace.scores_dir, cycle.model.id)
-        unreadable = score_candidates(workspace, cycle.model, strategy, ids, kept, reporter, ray)
-        closely = score_closely(workspace, cycle.model, ids, cycle.k, cycle.number, reporter, ray)
-        return {"images": len(ids), "unreadable": [asdict(item) for item in unreadable], "closely": closely}
-
-    done = run_stage(workspace.store, stage, work)
-    left_out = Ids.of(item["image_id"] for item in done["unreadable"])
-    closely = workspace.scores_dir(cycle.model.id, exact=True)
-    selected = (workspace.cycle_dir(cycle.number) / "select").is_dir()
-    wanted = ((folder, ids[left_out.places(ids) < 0]), (closely, Ids.of(done.get("closely", ()))))
-    if any(_lost(place, names, every_byte=not selected) for place, names in wanted):
-        # Scores were lost or damaged after the stage was done: only their images are scored again.
-        shutil.rmtree(stage.folder)
-        done = run_stage(workspace.store, stage, work)
-    for item in done["unreadable"]:
-        reporter.line(f"  left out: {printable(item['reason'])}")
-    reporter.line(f"  score: {done['images']} images by {cycle.model.id} → {_relative(workspace, folder)}")
-
-
-def _lost(folder: Path, ids: Ids, *, every_byte: bool) -> bool:
-    """Whether scores that were made are not there any more; every_byte: or are not as they were."""
-    store = ShardStore(folder)
-    if not ids:
-        return False
-    return (every_byte and store.forget_damaged() > 0) or bool((store.image_ids().places(ids) < 0).any())
-
-
-def _select(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick]:
-    settings = workspace.config.cycle
-
-    def work(folder: Path) -> Output:
-        counted = modelling.counting(workspace, cycle.model) if asks_for_counts(settings.strategy) else None
-        if (doubtful := doubt(settings.strategy, cycle.model.id, counted)) is not None:
-            reporter.line(f"  {doubtful}")
-        known = known_of(library.labelled(workspace), len(workspace.config.classes), counted)
-        write_json(folder / KNOWN, asdict(known))
-        picks = select_picks(workspace, cycle, known)
-        write_json(folder / "picks.json", [asdict(p) for p in picks])
-        return {"picks": len(picks)}
-
-    stage = _stage(workspace, cycle, "select", k=cycle.k, settings=msgspec.to_builtins(settings))
-    run_stage(workspace.store, stage, work)
-    picks = [Pick(**row) for row in read_json(stage.folder / "picks.json")]
-    batch = batch_name(workspace, cycle.number)
-    with workspace.store.transaction():
-        for p in picks:
-            workspace.store.execute(
-                "INSERT OR IGNORE INTO picks VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                cycle.number,
-                p.rank,
-                p.image_id,
-                p.uncertainty,
-                p.reason,
-                task_key(batch, p.image_id),
-                "known" if p.known else "selected",
-                int(p.audit),
-            )
-    reporter.line(
-        f"  select: {len(picks)} by {settings.strategy} → {_relative(workspace, stage.folder)}/picks.json"
-    )
-    return picks
-
-
-def select_picks(workspace: Workspace, cycle: Cycle, known: Known) -> list[Pick]:
-    """What a cycle picks: the same scores, settings and labels give the same picks."""
-    settings, scored = workspace.config.cycle, _scored(workspace, cycle)
-    kept = partial(workspace.scores_dir, cycle.model.id)
-    context = context_for(workspace, cycle.model, settings.strategy, scored.image_ids, known, kept)
-    return pick(scored, cycle.k, settings, cycle.number, set(known.images), context)
-
-
 def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Reporter) -> None:
     answered = bridge.answered_elsewhere(workspace, cycle.number)
     fresh = [p for p in picks if not p.known and p.image_id not in answered]
@@ -170,9 +79,15 @@ def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Repor
         for reason in lost.values():
             reporter.line(f"  left out: {printable(reason)}")
         copies = _take_out_copies(workspace, [p.image_id for p in fresh], reporter)
-        there = [p for p in fresh if p.image_id not in lost and p.image_id not in copies]
+        gone = {*lost, *copies}
+        images = library.images_by_id(workspace, [p.image_id for p in fresh if p.image_id not in gone])
+        damaged = changed(images)
+        for reason in damaged.values():
+            reporter.line(f"  left out: {printable(reason)}")
+        gone |= set(damaged)
+        there = [p for p in fresh if p.image_id not in gone]
         project_id, result = bridge.push_picks(
-            workspace, cycle.number, there, _scored(workspace, cycle), cycle.model.id
+            workspace, cycle.number, there, scored_pool(workspace, cycle), cycle.model.id
         )
         return {
             "tasks": len(there),
@@ -182,7 +97,7 @@ def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Repor
             "queue_url": result.queue_url,
         }
 
-    stage = _stage(workspace, cycle, "push", picks=json_hash([asdict(p) for p in fresh]))
+    stage = stage_of(workspace, cycle, "push", picks=json_hash([asdict(p) for p in fresh]))
     done = run_stage(workspace.store, stage, work)
     reporter.line(f"  push: {done['tasks']} tasks with the model's boxes → {done['queue_url']}")
 
@@ -196,7 +111,7 @@ def _take_out_copies(workspace: Workspace, ids: list[str], reporter: Reporter) -
 
 
 def _pull(workspace: Workspace, cycle: Cycle, reporter: Reporter, *, incomplete: bool) -> None:
-    stage = _stage(workspace, cycle, "pull")
+    stage = stage_of(workspace, cycle, "pull")
 
     def work(folder: Path) -> Output:
         pushed = _pushed(workspace, cycle)
@@ -220,9 +135,24 @@ def _pull(workspace: Workspace, cycle: Cycle, reporter: Reporter, *, incomplete:
             "disagreements": pulled.disagreements,
         }
 
-    counts = run_stage(workspace.store, stage, work)["counts"]
+    done = run_stage(workspace.store, stage, work)
+    if not _as_pulled(stage.folder / LABELS, done):
+        reporter.line(f"  {relative(workspace, stage.folder / LABELS)} is not what was pulled: pulled again")
+        shutil.rmtree(stage.folder)
+        done = run_stage(workspace.store, stage, work)
+    counts = done["counts"]
     said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     reporter.line(f"  pull: {said or 'nothing to label'}")
+
+
+def _as_pulled(path: Path, done: Output) -> bool:
+    """Whether the snapshot of the labels is what the pull has written; an older al-loop wrote none."""
+    if "labels_hash" not in done:
+        return True
+    try:
+        return bool(json_hash(read_json(path)) == done["labels_hash"])
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def _train(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> Model | None:
@@ -251,16 +181,22 @@ def _train(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> Model | No
     )
 
     def work(folder: Path) -> Output:
+        damaged = changed(item.image for item in training)
+        for reason in damaged.values():
+            reporter.line(f"  left out: {reason}")
+        for reason in changed(item.image for item in validation).values():
+            raise DataError(f"a training cannot be judged on the validation set: {reason}")
+        intact = [item for item in training if item.image.id not in damaged]
         with reporter.progress("fine-tune") as progress:
             return modelling.train_model(
-                workspace, folder, cycle.model, training, validation, workspace.config.train, progress
+                workspace, folder, cycle.model, intact, validation, workspace.config.train, progress
             )
 
     done = run_stage(workspace.store, stage, work)
     empty = sum(not len(item.boxes) for item in training)
     reporter.line(
         f"  train: {done['images']} images, {empty} of them empty, {done['epochs']} epochs "
-        f"→ {_relative(workspace, stage.folder)}"
+        f"→ {relative(workspace, stage.folder)}"
     )
     return models.register_model(
         workspace,
@@ -311,29 +247,9 @@ def _promote(
     return reason
 
 
-def _scored(workspace: Workspace, cycle: Cycle) -> ScoredImages:
-    """Return the scores of the cycle's pool, without the images that could not be read."""
-    folder = workspace.cycle_dir(cycle.number)
-    scored = ShardStore(workspace.scores_dir(cycle.model.id)).load().among(read_pool(folder / POOL))
-    closely = read_json(folder / "score" / "stage.json")["output"].get("closely")
-    if not closely:
-        return scored
-    return scored.overlaid(ShardStore(workspace.scores_dir(cycle.model.id, exact=True)).load(closely))
-
-
-def _stage(workspace: Workspace, cycle: Cycle, name: str, **inputs: Any) -> Stage:
-    return Stage(
-        job=f"cycle-{cycle.number}",
-        name=name,
-        folder=workspace.cycle_dir(cycle.number) / name,
-        inputs={"model": cycle.model.weights_sha256, **inputs},
-    )
-
-
 def _pushed(workspace: Workspace, cycle: Cycle) -> Output:
     """Return what the push of a cycle remembered: server, project, view, address of the queue."""
-    output: Output = read_json(workspace.cycle_dir(cycle.number) / "push" / "stage.json")["output"]
-    return output
+    return output_in(workspace, cycle, "push")
 
 
 def _waiting(workspace: Workspace, cycle: Cycle, pulled: bridge.Pulled) -> str:
@@ -347,18 +263,14 @@ def _waiting(workspace: Workspace, cycle: Cycle, pulled: bridge.Pulled) -> str:
     return "\n".join(lines)
 
 
-def _relative(workspace: Workspace, path: Path) -> str:
-    return str(path.relative_to(workspace.root))
-
-
 def restart_labelling(workspace: Workspace, *, anyway: bool = False) -> str:
     """Forget the labelling project, so that the open cycle is pushed again into a new one; what people did is pulled first.
 
     Raises LabelStudioError where something would be lost with the project, unless it is to be left anyway.
     """
     number = open_cycle_number(workspace)
-    if number is not None and (workspace.cycle_dir(number) / "push" / "stage.json").is_file():
-        pushed = read_json(workspace.cycle_dir(number) / "push" / "stage.json")["output"]
+    folder = workspace.cycle_dir(number or 0) / "push"
+    if number is not None and (pushed := output_of(workspace.store, f"cycle-{number}", "push", folder)):
         lost = bridge.last_pull(workspace, number, pushed["server"], pushed["project_id"])
         if lost and not anyway:
             raise LabelStudioError(
@@ -367,5 +279,5 @@ def restart_labelling(workspace: Workspace, *, anyway: bool = False) -> str:
             )
     bridge.forget_project(workspace, number)
     if number is not None:
-        shutil.rmtree(workspace.cycle_dir(number) / "push", ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     return "what people have answered is kept; the next push begins another project. Run: al-loop cycle"

@@ -8,10 +8,9 @@ import msgspec
 
 from al_loop import bridge
 from al_loop.console import Reporter
-from al_loop.cycles import ABANDONED, candidates, live_settings, open_cycle_row, pushing
+from al_loop.cycles import ABANDONED, freeze_pool, live_settings, open_cycle_row, pushing
 from al_loop.errors import AlLoopError, ConfigError, DataError
 from al_loop.frozen import check, refrozen, thawed
-from al_loop.pools import POOL, write_pool
 from al_loop.stages import output_of
 from al_loop.workspace import Workspace, now
 
@@ -52,7 +51,14 @@ def refreeze(workspace: Workspace, k: int | None, reporter: Reporter) -> None:
         reporter.line(f"cycle {number}: al-loop.toml says nothing else than it goes on with")
         return
     if not pushed:
-        _unselect(workspace, number, pool=any(line.startswith("cycle.candidates:") for line in found.changed))
+        _unselect(workspace, number)
+        if any(line.startswith("cycle.candidates:") for line in found.changed):
+            now_frozen = Workspace(workspace.root, found.settings, workspace.store)
+            freeze_pool(now_frozen, number)
+            workspace.store.execute(
+                "UPDATE cycles SET arrived = (SELECT coalesce(max(arrived), 0) FROM images) WHERE number = ?",
+                number,
+            )
     with workspace.store.transaction():
         if not pushed:
             workspace.store.execute("DELETE FROM picks WHERE cycle = ?", number)
@@ -65,13 +71,11 @@ def refreeze(workspace: Workspace, k: int | None, reporter: Reporter) -> None:
     reporter.line(f"cycle {number}: {len(found.changed)} settings of al-loop.toml taken")
 
 
-def _unselect(workspace: Workspace, number: int, *, pool: bool) -> None:
+def _unselect(workspace: Workspace, number: int) -> None:
     """Forget what was selected; scores are kept, and are not computed again."""
     folder = workspace.cycle_dir(number)
     for name in ("score", "select", "score.partial", "select.partial"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    if pool:
-        write_pool(folder / POOL, candidates(workspace))
 
 
 def abandon(workspace: Workspace, reporter: Reporter) -> tuple[int, str]:
@@ -83,8 +87,8 @@ def abandon(workspace: Workspace, reporter: Reporter) -> tuple[int, str]:
     if row is None:
         raise DataError("no cycle is under way: there is nothing to abandon. Begin one: al-loop cycle")
     number = int(row["number"])
-    pushed = output_of(workspace.store, f"cycle-{number}", "push")
-    if pushed is not None:
+    pushed = output_of(workspace.store, f"cycle-{number}", "push", workspace.cycle_dir(number) / "push")
+    if pushed:
         _pull_last(workspace, row["settings"], number, pushed["server"], pushed["project_id"], reporter)
     store = workspace.store
     kept = store.rows(
@@ -113,7 +117,7 @@ def abandon(workspace: Workspace, reporter: Reporter) -> tuple[int, str]:
         )
     lines = [said, f"{left} of its picks have no label and may be picked again"]
     if begun:
-        where = f" ({pushed['queue_url']})" if pushed is not None else ""
+        where = f" ({pushed['queue_url']})" if pushed else ""
         lines.append(
             f"its tasks are still on the labelling server{where}: what people add to them is pulled with the next cycle; "
             "or delete them there"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -14,12 +16,14 @@ from al_loop import library, models
 from al_loop.addresses import masked_in
 from al_loop.config import Config
 from al_loop.console import Reporter
-from al_loop.errors import DataError
+from al_loop.errors import DataError, WorkspaceError
 from al_loop.frozen import LIVE, check, thawed
+from al_loop.ledger import note_file, noted_file
 from al_loop.models import Model
-from al_loop.pools import POOL, write_pool
+from al_loop.pools import POOL, pool_hash, read_pool, write_pool
 from al_loop.promotion import check_sets
 from al_loop.workspace import Workspace, now
+from strategies import Ids
 
 #: The outcome of a cycle that was given up; the others are 'promoted' and 'kept'.
 ABANDONED = "abandoned"
@@ -51,10 +55,10 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
     number = next_number(workspace)
     folder = workspace.cycle_dir(number)
     folder.mkdir(parents=True, exist_ok=True)
-    write_pool(folder / POOL, candidates(workspace))
+    freeze_pool(workspace, number)
     workspace.store.execute(
-        "INSERT INTO cycles VALUES (?, ?, ?, ?, NULL, NULL, ?, NULL, "
-        "(SELECT coalesce(max(arrived), 0) FROM images))",
+        "INSERT INTO cycles (number, k, settings, model_id, started_at, arrived) "
+        "VALUES (?, ?, ?, ?, ?, (SELECT coalesce(max(arrived), 0) FROM images))",
         number,
         k,
         msgspec.json.encode(masked_in(msgspec.to_builtins(workspace.config))).decode(),
@@ -107,6 +111,52 @@ def pushing(workspace: Workspace, number: int) -> bool:
 def next_number(workspace: Workspace) -> int:
     """Return the number of a cycle that begins now."""
     return 1 + workspace.store.count("SELECT coalesce(max(number), 0) FROM cycles")
+
+
+def freeze_pool(workspace: Workspace, number: int) -> None:
+    """Write down what a cycle may pick from, and note what that is."""
+    path = workspace.cycle_dir(number) / POOL
+    write_pool(path, candidates(workspace))
+    note_file(workspace, path, pool_hash(read_pool(path)))
+
+
+def frozen_pool(workspace: Workspace, number: int) -> Ids:
+    """Return the images that a cycle may pick from, as they were when it began.
+
+    A list that was changed or lost is made again, from what the database knows of that time. Raises WorkspaceError where that
+    gives another list.
+    """
+    path = workspace.cycle_dir(number) / POOL
+    noted = noted_file(workspace, path)
+    with suppress(OSError, ValueError, TypeError, RecursionError):
+        found = read_pool(path)
+        if noted is None or pool_hash(found) == noted:
+            return found
+    if noted is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_pool(path, _candidates_then(workspace, number))
+        found = read_pool(path)
+        if pool_hash(found) == noted:
+            return found
+    raise WorkspaceError(
+        f"{path} is not the list with which cycle {number} began, and cannot be made again: labels or images of that time "
+        "have changed. Restore it from a backup"
+    )
+
+
+def _candidates_then(workspace: Workspace, number: int) -> Iterator[str]:
+    """Return what `candidates` gave when a cycle began, as far as that can be told."""
+    row = workspace.store.row("SELECT arrived, settings FROM cycles WHERE number = ?", number)
+    assert row is not None
+    there = ("labelled", "empty") if thawed(row["settings"]).cycle.candidates == "all" else ()
+    rows = workspace.store.execute(
+        "SELECT i.id FROM images i LEFT JOIN labels l ON l.image_id = i.id WHERE i.role = 'pool' AND i.arrived <= ? "
+        "AND (l.image_id IS NULL OR l.cycle >= ? OR l.status IN (SELECT value FROM json_each(?))) ORDER BY i.id",
+        row["arrived"],
+        number,
+        json.dumps(there),
+    )
+    return (name for (name,) in rows)
 
 
 def candidates(workspace: Workspace) -> Iterator[str]:

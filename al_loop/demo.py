@@ -33,6 +33,7 @@ from al_loop.models import saved_metrics
 from al_loop.pretrain import pretrain
 from al_loop.report import write_report
 from al_loop.resources import resource
+from al_loop.stages import output_of
 from al_loop.synthetic import render_set
 from al_loop.validation_sets import add_validation
 from al_loop.workspace import Workspace, init_workspace, open_workspace
@@ -164,7 +165,9 @@ def _cycle(workspace: Workspace, server: ServerInfo, truth: dict[str, Boxes], k:
     result = run_cycle(workspace, k, tell)
     if result.finished:
         return
-    push: Any = read_json(workspace.cycle_dir(result.number) / "push" / "stage.json")["output"]
+    push: Any = output_of(
+        workspace.store, f"cycle-{result.number}", "push", workspace.cycle_dir(result.number) / "push"
+    )
     annotator = SimulatedAnnotator(server.url, server.email, server.password)
     with tell.progress("simulated annotator") as progress:
         counts = annotator.annotate(

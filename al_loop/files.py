@@ -31,6 +31,11 @@ def file_sha256(path: Path, size: int | None = None) -> str:
     return digest.hexdigest()
 
 
+def hash_of(path: Path) -> str | None:
+    """Return the SHA-256 of a file; None where there is none."""
+    return file_sha256(path) if path.is_file() else None
+
+
 def json_hash(value: object) -> str:
     """Return a hash of JSON-serialisable data that does not depend on the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

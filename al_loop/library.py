@@ -284,5 +284,5 @@ def _image(workspace: Workspace, row: sqlite3.Row) -> ImageFile:
     if is_url(file):
         suffix = PurePosixPath(urlsplit(file).path).suffix.lower()
         path = workspace.cache / name[:2] / f"{name}{suffix}"
-        return ImageFile(name, path, row["width"], row["height"], file)
-    return ImageFile(name, workspace.root / file, row["width"], row["height"])
+        return ImageFile(name, path, row["width"], row["height"], file, sha256=name)
+    return ImageFile(name, workspace.root / file, row["width"], row["height"], sha256=row["stored_sha256"])

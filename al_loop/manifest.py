@@ -12,15 +12,18 @@ from typing import Any
 import msgspec
 
 from al_loop.addresses import masked_in
-from al_loop.files import file_sha256, read_json, write_json
+from al_loop.files import file_sha256, hash_of, write_json
 from al_loop.frozen import thawed
+from al_loop.ledger import note_file, shards_in
 from al_loop.models import config_file, saved_metrics
 from al_loop.pools import POOL, pool_hash, read_pool
-from al_loop.shards import ShardStore
+from al_loop.stages import output_of
 from al_loop.workspace import Workspace
 
 #: Beside the stages that wrote them: what the selection knew of labels, and the labels as they were pulled.
 KNOWN, LABELS = "known.json", "labels.json"
+#: The picks as the selection wrote them, and the record of a finished cycle.
+PICKS, MANIFEST = "picks.json", "manifest.json"
 #: Raised when a reader of old manifests would misread new ones; docs/manifest.schema.json describes this one.
 VERSION = 2
 
@@ -50,7 +53,7 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
     then = replace(workspace, config=settings)
     # Scores in less than float32, and those of them that were looked at closely.
     folders = {then.scores_dir(row["model_id"]), then.scores_dir(row["model_id"], exact=True)}
-    scores = {path: end for place in folders for path, end in ShardStore(place).extent().items()}
+    scores = {path: end for place in folders for path, end in shards_in(workspace, place).extent().items()}
     manifest: dict[str, Any] = {
         "manifest": VERSION,
         "cycle": number,
@@ -68,8 +71,8 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
             str(path.relative_to(workspace.root)): {"bytes": end, "sha256": file_sha256(path, end)}
             for path, end in sorted(scores.items())
         },
-        "selected_with": _hash(folder / "select" / KNOWN),
-        "labels": _output(folder / "pull"),
+        "selected_with": hash_of(folder / "select" / KNOWN),
+        "labels": output_of(store, f"cycle-{number}", "pull", folder / "pull") or None,
         "picks": [
             dict(pick)
             for pick in store.rows(
@@ -83,8 +86,9 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
         },
         "versions": versions(),
     }
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     write_json(path, manifest)
+    note_file(workspace, path, file_sha256(path))
     return path
 
 
@@ -96,7 +100,7 @@ def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str | None]:
 def complete_manifests(workspace: Workspace) -> None:
     """Write the manifests that a run killed at its very end did not get to; a cycle that was given up has none."""
     for row in workspace.store.rows("SELECT number FROM cycles WHERE outcome IN ('promoted', 'kept')"):
-        if not (workspace.cycle_dir(row["number"]) / "manifest.json").is_file():
+        if not (workspace.cycle_dir(row["number"]) / MANIFEST).is_file():
             write_manifest(workspace, row["number"])
 
 
@@ -104,17 +108,8 @@ def _model(workspace: Workspace, row: Any) -> dict[str, Any] | None:
     """A model's hashes; where an older al-loop noted none of the config, that of the file as it lies."""
     if row is None:
         return None
-    config = row["config_sha256"] or _hash(config_file(workspace.model_dir(row["id"]), None))
+    config = row["config_sha256"] or hash_of(config_file(workspace.model_dir(row["id"]), None))
     return {"id": row["id"], "weights_sha256": row["weights_sha256"], "config_sha256": config}
-
-
-def _hash(path: Path) -> str | None:
-    return file_sha256(path) if path.is_file() else None
-
-
-def _output(folder: Path) -> Any:
-    seal = folder / "stage.json"
-    return read_json(seal)["output"] if seal.is_file() else None
 
 
 def _metrics(workspace: Workspace, model: Any) -> Any:

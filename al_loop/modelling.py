@@ -15,14 +15,15 @@ from al_loop.boxes import Boxes
 from al_loop.config import TrainConfig
 from al_loop.console import Progress, Reporter
 from al_loop.counts import count_r2
-from al_loop.errors import ConfigError, WorkspaceError
+from al_loop.errors import ConfigError, DataError
 from al_loop.fetch import fetch
-from al_loop.files import file_sha256, json_hash, read_json, write_json
+from al_loop.files import file_sha256, json_hash, write_json
+from al_loop.ledger import shards_in
 from al_loop.metrics import VALIDATION, Metrics
 from al_loop.models import WEIGHTS, Model, Unchanged, save_metrics, saved_metrics
 from al_loop.objects import trim
 from al_loop.samples import ImageFile, LabelledImage
-from al_loop.shards import ShardStore
+from al_loop.stages import noted_in, output_of
 from al_loop.trust import is_data, refusal
 from al_loop.workspace import Workspace
 
@@ -86,7 +87,7 @@ def score(
     exact: in float32 whatever the settings say, for what models are judged by.  say: is told what the user should know.
     ray: address of a cluster to do it on.  Raises ModelError where the weights change meanwhile.
     """
-    store = ShardStore(folder)
+    store = shards_in(workspace, folder)
     if not images or not store.missing(images):
         return []
     from al_loop.detector.precision import precision_here
@@ -312,18 +313,25 @@ def predictions(workspace: Workspace, model: Model, name: str, reporter: Reporte
     """A model's boxes on the set of that name by image; they are kept beside the model, of all sets."""
     folder = predictions_dir(workspace, model)
     images = [item.image for item in library.validation(workspace, name)]
+    if lost := shards_in(workspace, folder).forget_damaged():
+        reporter.line(f"  {model.id}: {lost} of its predictions were changed on the disk, and are made again")
     with reporter.progress(f"{model.id}: {name}") as progress:
-        score(workspace, model, images, folder, progress, exact=True, say=reporter.line)
-    return ShardStore(folder).load().boxes_by_image()
+        unreadable = score(workspace, model, images, folder, progress, exact=True, say=reporter.line)
+    if unreadable:
+        raise DataError(
+            f"{model.id} cannot be judged on {name}: {len(unreadable)} of {len(images)} images cannot be used. "
+            f"{unreadable[0].reason}"
+        )
+    return shards_in(workspace, folder).load().boxes_by_image()
 
 
-def counting(workspace: Workspace, model: Model) -> float | None:
-    """How well a model counts the boxes of the validation set, as far as it was judged there; `counts.count_r2`."""
-    try:
-        scored = ShardStore(predictions_dir(workspace, model)).load()
-    except WorkspaceError:  # it was not judged yet
+def counting(workspace: Workspace, model: Model, reporter: Reporter) -> float | None:
+    """How well a model counts the boxes of the validation set; None where it was not judged there; `counts.count_r2`."""
+    if not predictions_dir(workspace, model).is_dir():
         return None
-    return count_r2(library.validation(workspace, VALIDATION), scored.boxes_by_image())
+    return count_r2(
+        library.validation(workspace, VALIDATION), predictions(workspace, model, VALIDATION, reporter)
+    )
 
 
 def predictions_dir(workspace: Workspace, model: Model) -> Path:
@@ -358,7 +366,7 @@ def judge(
     from al_loop.detector.evaluate import evaluate
 
     score(workspace, model, [item.image for item in labelled], folder, progress, exact=True)
-    predicted = ShardStore(folder).load().boxes_by_image()
+    predicted = shards_in(workspace, folder).load().boxes_by_image()
     return evaluate(labelled, predicted, workspace.config.classes)
 
 
@@ -386,10 +394,17 @@ def _in_workspace(workspace: Workspace, name: str) -> str:
 
 
 def training_notes(model: Model) -> dict[str, Any]:
-    """Return what the stage that made a model noted: epochs, validations, images."""
-    seal = model.folder / "stage.json"
-    notes: dict[str, Any] = read_json(seal)["output"] if seal.is_file() else {}
-    return notes
+    """Return what the stage that made a model noted, for people: epochs, validations, images."""
+    return noted_in(model.folder)
+
+
+def class_quality(workspace: Workspace, model: Model) -> Sequence[float] | None:
+    """Return how well a model's training has learned each class, as the database has it; None where it was not noted."""
+    stage = "train" if model.origin == "cycle" else model.origin
+    quality: Sequence[float] | None = output_of(workspace.store, model.id, stage, model.folder).get(
+        "class_quality"
+    )
+    return quality
 
 
 def _start_weights(workspace: Workspace, config: Any) -> tuple[Any, list[str]]:

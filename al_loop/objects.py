@@ -1,4 +1,4 @@
-"""Photographs that stay in an object store: fetched when they are looked at, kept for a while, up to a limit.
+"""The bytes of photographs, checked whenever they are read; those that stay in an object store are fetched then, and kept for a while.
 
 What people are asked to label is copied into the workspace for good (`al_loop.library.keep`): of a pool of millions these
 are few, and nothing that was trained on may be lost with a bucket.
@@ -17,11 +17,14 @@ from pathlib import Path
 from threading import Lock
 
 from al_loop.errors import DataError
+from al_loop.files import read_regular
 from al_loop.samples import ImageFile
 from al_loop.stores import read
 
 #: Objects that are fetched at a time, and how many may wait for whoever looks at them.
 _AT_ONCE, _AHEAD = 16, 128
+_MOST_BYTES = 1 << 30  # of a stored picture: a photograph that was turned or converted may have grown
+_READERS = 4  # files that are read at a time
 #: Share of the limit that is left after some were dropped, so that not every picture drops one.
 _LEFT = 0.9
 _TURNS = tuple(Lock() for _ in range(64))
@@ -68,6 +71,55 @@ def contents(image: ImageFile) -> bytes:
             f"Add what is there now: al-loop pool add {shlex.quote(image.url)}"
         )
     return data
+
+
+def stored(image: ImageFile) -> bytes:
+    """Return the bytes of an image's file, fetched if it is not here.
+
+    Raises DataError where it cannot be read, or holds other bytes than were stored.
+    """
+    path = present(image)
+    try:
+        data = read_regular(path, _MOST_BYTES)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}). To put it back: al-loop doctor") from None
+    try:
+        check_stored(image, data)
+    except DataError:
+        if image.url is None:
+            raise
+        path.unlink(missing_ok=True)  # what was kept of an object is fetched again
+        data = read_regular(present(image), _MOST_BYTES)
+        check_stored(image, data)
+    return data
+
+
+def check_stored(image: ImageFile, data: bytes) -> None:
+    """Raise DataError unless these are the bytes that were stored as an image."""
+    if image.sha256 is None:
+        return
+    found = hashlib.sha256(data).hexdigest()
+    if found != image.sha256:
+        raise DataError(
+            f"{image.path} is not what was stored: expected SHA-256 {image.sha256[:12]}, got {found[:12]}. "
+            "Restore it from a backup; what else is wrong, and what mends it: al-loop doctor"
+        )
+
+
+def changed(images: Iterable[ImageFile]) -> dict[str, str]:
+    """Return the images whose files cannot be read, or hold other bytes than were stored, with the reason, by id."""
+
+    def reason(image: ImageFile) -> str | None:
+        try:
+            stored(image)
+        except DataError as error:
+            return str(error)
+        return None
+
+    some = list(images)
+    with ThreadPoolExecutor(_READERS) as readers:
+        found = zip(some, readers.map(reason, some), strict=True)
+        return {image.id: said for image, said in found if said is not None}
 
 
 class Ahead:

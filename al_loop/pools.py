@@ -30,9 +30,10 @@ def read_pool(path: Path) -> Ids:
     size, record = path.stat().st_size, HEX + len('"", ')
     if size > 0 and size % record == 0:
         data = np.memmap(path, np.uint8, "r")
-        quotes = data[1::record], data[HEX + 2 :: record]
-        ends = bytes(data[[0, -1]])
-        if ends == b"[]" and all((column == ord('"')).all() for column in quotes):
+        marks = {'"': (data[1::record], data[HEX + 2 :: record]), ",": (data[HEX + 3 : -1 : record],)}
+        marks[" "] = (data[HEX + 4 :: record],)
+        whole = all((column == ord(mark)).all() for mark, columns in marks.items() for column in columns)
+        if bytes(data[[0, -1]]) == b"[]" and whole:
             return _mapped(data, 2, record, size // record)
     return Ids.of(read_json(path))
 

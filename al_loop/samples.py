@@ -22,6 +22,7 @@ class ImageFile:
     """An image on disk. `id` is its SHA-256 in the workspace; width and height are in pixels.
 
     url: of an image that stays in an object store; `path` is then where `al_loop.objects.present` puts it.
+    sha256: of the bytes of the file, as they were stored; None where nobody has noted it.
     """
 
     id: str
@@ -29,6 +30,7 @@ class ImageFile:
     width: int
     height: int
     url: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,10 +17,10 @@ from al_loop.console import Reporter
 from al_loop.cycles import candidates, next_number
 from al_loop.errors import DataError
 from al_loop.files import printable
+from al_loop.ledger import shards_in
 from al_loop.models import Model
 from al_loop.picks import Context, looked_at_closely
 from al_loop.samples import CHANGES, ImageFile, LabelledImage
-from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
 from strategies import COUNTING, STRATEGIES, Ids
 
@@ -86,7 +86,7 @@ def score_candidates(
 ) -> list[Unreadable]:
     """Do what `score_for` does for images of the pool, so many at a time that memory does not grow with the pool."""
     folders = [folder(change) for change in ("", *CHANGES) if not change or _augmented(strategy)]
-    missing = [ShardStore(path).image_ids().places(ids) < 0 for path in folders]
+    missing = [shards_in(workspace, path).image_ids().places(ids) < 0 for path in folders]
     todo = ids[np.logical_or.reduce(missing)]
     known, unreadable = library.labelled(workspace), []
     for start in range(0, max(1, len(todo)), _SLICE):
@@ -111,8 +111,8 @@ def score_closely(
     kept, rule = partial(workspace.scores_dir, model.id), workspace.config.cycle
     if kept("") == kept("", exact=True) or rule.strategy not in CLOSE_STRATEGIES:
         return []
-    chosen = looked_at_closely(ShardStore(kept("")).load(ids), k, rule, cycle)
-    if (ShardStore(kept("", exact=True)).image_ids().places(Ids.of(chosen)) >= 0).all():
+    chosen = looked_at_closely(shards_in(workspace, kept("")).load(ids), k, rule, cycle)
+    if (shards_in(workspace, kept("", exact=True)).image_ids().places(Ids.of(chosen)) >= 0).all():
         return chosen
     if ray is None and modelling.pool_precision(workspace) == "fp32":
         return []
@@ -149,7 +149,7 @@ def score_pool(
             "Add photographs: al-loop pool add PHOTOS..."
         )
     folder = partial(workspace.scores_dir, model.id)
-    old = int((ShardStore(folder("")).image_ids().places(pool) >= 0).sum())
+    old = int((shards_in(workspace, folder("")).image_ids().places(pool) >= 0).sum())
     began = time.monotonic()
     strategy = workspace.config.cycle.strategy
     unreadable = score_candidates(workspace, model, strategy, pool, folder, reporter, ray)
@@ -211,13 +211,13 @@ def context_for(
     needs = STRATEGIES[strategy].needs
     labelled = None
     if "labelled" in needs:
-        labelled = np.asarray(ShardStore(folder("")).load(known.images).embeddings, np.float32)
+        labelled = np.asarray(shards_in(workspace, folder("")).load(known.images).embeddings, np.float32)
     copies = CHANGES if _augmented(strategy) else ()
-    quality = modelling.training_notes(model).get("class_quality")
+    quality = modelling.class_quality(workspace, model)
     return Context(
         labelled,
         np.asarray(known.boxes, np.float64),
-        tuple(ShardStore(folder(change)).load().subset(ids) for change in copies),
+        tuple(shards_in(workspace, folder(change)).load().subset(ids) for change in copies),
         None if quality is None else np.asarray(quality),
         known.count_r2,
     )

@@ -7,6 +7,7 @@ without executing anything. Parquet would be smaller on disk, and must be decode
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zlib
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,16 +163,27 @@ class _Whole:
         self.journal += len(line)
 
 
+class Ledger(Protocol):
+    """Vouches for the lines of a journal, where whoever can change that cannot reach it."""
+
+    def noted(self) -> list[str]:
+        """Return the SHA-256 of each line, in order; none where nobody has noted any."""
+
+    def note(self, first: int, lines: Sequence[bytes]) -> None:
+        """Note lines from number `first` on, and forget all behind them."""
+
+
 class ShardStore:
     """A folder of columns, to which one shard after another is added; what is there is never scored again.
 
     A shard is there once its line in the journal is. What a kill leaves behind it is written over, and a column that
-    was cut short, or is gone, costs the shards that it held.
+    was cut short, or is gone, costs the shards that it held. So does a line that the ledger does not vouch for.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, ledger: Ledger | None = None) -> None:
+        self.folder, self._ledger = folder, ledger
         self._read: tuple[int, _Whole] | None = None  # for a journal of so many bytes
+        self._vouched = False  # whether the ledger knows a line
 
     def image_ids(self) -> Ids:
         """Return the images that have been scored, mapped."""
@@ -214,6 +226,12 @@ class ShardStore:
                 f"scores cannot be written to {self.folder} ({error.strerror}); what was written before is kept. "
                 "Make room, delete what is not needed (al-loop gc), and run the same again"
             ) from error
+        if self._ledger is not None:
+            if whole.shards and not self._vouched:  # by an al-loop that noted none
+                self._ledger.note(0, self._lines())
+            else:
+                self._ledger.note(len(whole.shards), [line])
+            self._vouched = True
         whole.add(shard, line)
         self._read = (whole.journal, whole)
 
@@ -249,11 +267,14 @@ class ShardStore:
         if lost:
             _write_at(self.folder / JOURNAL, good.journal, b"")
             self._read = None
+        if self._ledger is not None and (lost or (good.shards and not self._vouched)):
+            self._ledger.note(0, self._lines()[: len(good.shards)])
         return lost
 
     def damaged(self) -> int:
         """Read every byte, and change nothing; return how many shards are not what was written, or lie behind such a one."""
-        written = sum(1 for line in self._lines() if line.endswith(b"\n"))
+        noted = [] if self._ledger is None else self._ledger.noted()
+        written = max(len(noted), sum(1 for line in self._lines() if line.endswith(b"\n")))
         return written - len(self._good()[0].shards)
 
     def _good(self) -> tuple[_Whole, int]:
@@ -287,7 +308,11 @@ class ShardStore:
         if self._read is not None and self._read[0] == _size(self.folder / JOURNAL):
             return self._read[1]
         whole, there = _Whole(), dict[str, int]()
-        for line in self._lines():
+        noted = [] if self._ledger is None else self._ledger.noted()
+        self._vouched = bool(noted)
+        for number, line in enumerate(self._lines()):
+            if noted and (number >= len(noted) or hashlib.sha256(line).hexdigest() != noted[number]):
+                break
             try:
                 shard = _Shard(**json.loads(line))
                 there = there or {name: _size(self._file(name)) for name in shard.crc}

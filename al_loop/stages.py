@@ -72,7 +72,7 @@ def run_stage(store: Store, stage: Stage, work: Callable[[Path], Output]) -> Out
     except Exception:
         _mark(store, stage, "failed")
         raise
-    write_json(partial / _SEAL, {"input_hash": digest, "output": output})
+    _seal(partial, digest, output)
     if stage.folder.exists():
         shutil.rmtree(stage.folder)
     os.replace(partial, stage.folder)
@@ -83,21 +83,60 @@ def run_stage(store: Store, stage: Stage, work: Callable[[Path], Output]) -> Out
 def finished(store: Store, stage: Stage) -> Output | None:
     """Return the output of a stage that is done for these inputs, else None."""
     digest = json_hash(stage.inputs)
+    row = store.row(
+        "SELECT output FROM stages WHERE job = ? AND name = ? AND state = 'done' AND input_hash = ?",
+        stage.job,
+        stage.name,
+        digest,
+    )
+    if row is not None and (stage.folder / _SEAL).is_file():
+        # The row is what counts; a file that says something else was changed.
+        known: Output = json.loads(row["output"])
+        if not _says(stage.folder, digest, known):
+            _seal(stage.folder, digest, known)
+        return known
     output = _sealed(stage.folder, digest)
-    if output is None:
-        return None
-    row = store.row("SELECT state, input_hash FROM stages WHERE job = ? AND name = ?", stage.job, stage.name)
-    if row is None or row["state"] != "done" or row["input_hash"] != digest:
+    if output is not None:
         # Killed between the rename and the row: the work is whole, only the row is missing.
         _finish(store, stage, digest, output)
     return output
 
 
-def output_of(store: Store, job: str, name: str) -> Output | None:
-    """Return the output of a stage that is done, whatever its inputs were; None before."""
+def output_of(store: Store, job: str, name: str, folder: Path) -> Output:
+    """Return the output of a stage that is done, whatever its inputs were; empty before.
+
+    It is the database's. The file in the stage's folder is read where that has none; without the folder nothing is done.
+    """
+    if not folder.is_dir():
+        return {}
     row = store.row("SELECT output FROM stages WHERE job = ? AND name = ? AND state = 'done'", job, name)
-    output: Output | None = json.loads(row["output"]) if row else None
+    output: Output = json.loads(row["output"]) if row and row["output"] else noted_in(folder)
     return output
+
+
+def noted_in(folder: Path) -> Output:
+    """Return what a finished stage noted in its folder; nothing where that is missing or damaged."""
+    try:
+        output = read_json(folder / _SEAL)["output"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return output if isinstance(output, dict) else {}
+
+
+def is_sealed(store: Store, job: str, name: str, folder: Path) -> bool:
+    """Whether `stage.json` in a finished stage's folder says what the database does; also where that knows no such stage."""
+    row = store.row(
+        "SELECT input_hash, output FROM stages WHERE job = ? AND name = ? AND state = 'done'", job, name
+    )
+    return row is None or _says(folder, row["input_hash"], json.loads(row["output"]))
+
+
+def _says(folder: Path, digest: str, output: Output) -> bool:
+    """Whether the file in a stage's folder is what the database says."""
+    try:
+        return bool(read_json(folder / _SEAL) == {"input_hash": digest, "output": output})
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def _sealed(folder: Path, digest: str) -> Output | None:
@@ -111,6 +150,10 @@ def _sealed(folder: Path, digest: str) -> Output | None:
             f"{seal} cannot be read ({error}). Restore it from a backup; or see what can be done again: al-loop doctor"
         ) from None
     return output
+
+
+def _seal(folder: Path, digest: str, output: Output) -> None:
+    write_json(folder / _SEAL, {"input_hash": digest, "output": output})
 
 
 def _clear_if_changed(partial: Path, digest: str) -> None:

@@ -232,6 +232,19 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE models ADD COLUMN config_sha256 TEXT;  -- of config.json; NULL: config.py of an older al-loop, not noted
     """,
+    """
+    -- What files must be to be used; no row: written by an al-loop that did not note it.
+    CREATE TABLE written_files (
+        path TEXT PRIMARY KEY,        -- below the workspace: cycles/<n>/pool.json (its names), cycles/<n>/manifest.json
+        sha256 TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE journals (           -- lines of the journals of predictions
+        folder TEXT NOT NULL,         -- below the workspace
+        line INTEGER NOT NULL,        -- from 0
+        sha256 TEXT NOT NULL,
+        PRIMARY KEY (folder, line)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 

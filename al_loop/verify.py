@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from al_loop import library, models
-from al_loop.cycle import select_picks
+from al_loop import library, modelling, models
 from al_loop.cycles import ABANDONED, Cycle
 from al_loop.errors import DataError, WorkspaceError
 from al_loop.files import file_sha256, json_hash, read_json
 from al_loop.frozen import from_plain
-from al_loop.manifest import KNOWN, LABELS, VERSION, versions
+from al_loop.ledger import noted_file, shards_in
+from al_loop.manifest import KNOWN, LABELS, MANIFEST, PICKS, VERSION, versions
+from al_loop.objects import changed
 from al_loop.pools import POOL, pool_hash, read_pool
 from al_loop.scoring import Known
+from al_loop.selection import select_picks
+from al_loop.shards import JOURNAL
+from al_loop.stages import is_sealed, output_of
 from al_loop.workspace import Workspace
 
 
@@ -31,11 +36,15 @@ def verify(workspace: Workspace, number: int) -> list[Finding]:
     """Compute every hash of a manifest anew; WorkspaceError where there is no manifest that can be read."""
     manifest = read_manifest(workspace, number)
     return [
+        _manifest(workspace, number),
         *_pool(workspace, manifest),
         *_models(workspace, manifest),
         *_scores(workspace, manifest),
         *_labels(workspace, manifest),
         *_picks(workspace, manifest),
+        *_predictions(workspace, manifest),
+        *_photographs(workspace, manifest),
+        *_stages(workspace, number),
         *_versions(manifest),
     ]
 
@@ -49,6 +58,7 @@ def reproduce(workspace: Workspace, number: int) -> list[Finding]:
     changed = [
         finding.text
         for finding in (
+            _manifest(workspace, number),
             *_pool(workspace, manifest),
             *_scores(workspace, manifest),
             *_known(workspace, manifest),
@@ -122,13 +132,76 @@ def _file(what: str, path: Path, before: str, size: int | None = None) -> Findin
     return _compare(what, before, file_sha256(path, size))
 
 
+def _manifest(workspace: Workspace, number: int) -> Finding:
+    """The record itself: whoever changes it changes what all else is held against."""
+    path = workspace.cycle_dir(number) / MANIFEST
+    noted = noted_file(workspace, path)
+    if noted is None:
+        return Finding(False, "the manifest is of an al-loop that kept no hash of it")
+    return _file("the manifest", path, noted)
+
+
+def _predictions(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
+    """What the promotion was decided from, as far as it is still there."""
+    then = Workspace(workspace.root, from_plain(manifest["settings"]), workspace.store)
+    for role in ("model", "candidate"):
+        if manifest[role] is None:
+            continue
+        model = models.get_model(workspace, manifest[role]["id"])
+        folder = modelling.predictions_dir(then, model)
+        name = f"the predictions of {model.id} on labelled sets"
+        if model.removed_at is not None or not folder.is_dir():
+            continue
+        lost = shards_in(workspace, folder).damaged()
+        yield Finding(lost > 0, f"{name}: {f'changed, {lost} shards of them' if lost else 'as before'}")
+
+
+def _photographs(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
+    """The pictures of what was trained and judged on; those of the picks are looked at by themselves."""
+    path = workspace.cycle_dir(manifest["cycle"]) / "pull" / LABELS
+    picked = {p["image_id"] for p in manifest["picks"]}
+    wanted = {
+        item.image.id: item.image
+        for name in library.set_names(workspace)
+        for item in library.validation(workspace, name)
+    }
+    with suppress(
+        OSError, ValueError, TypeError, LookupError, RecursionError
+    ):  # a damaged snapshot is said elsewhere
+        wanted |= {item.image.id: item.image for item in library.from_snapshot(workspace, read_json(path))}
+    images = [image for name, image in wanted.items() if name not in picked]
+    damaged = changed(images)
+    yield from (Finding(True, f"picture {name[:12]}: {reason}") for name, reason in sorted(damaged.items()))
+    if not damaged:
+        yield Finding(
+            False, f"the pictures trained and judged on, {len(images)} besides the picks, are as stored"
+        )
+
+
+def _stages(workspace: Workspace, number: int) -> Iterator[Finding]:
+    """What stages left for people to read; nothing is decided from it."""
+    folder = workspace.cycle_dir(number)
+    noted = output_of(workspace.store, f"cycle-{number}", "select", folder / "select").get("picks_sha256")
+    if noted is not None:
+        yield _file("the file of the picks", folder / "select" / PICKS, noted)
+    places = {name: folder / name for name in ("score", "select", "push", "pull")}
+    places["train"] = workspace.model_dir(f"cycle-{number}")
+    for name, place in places.items():
+        if place.is_dir() and not is_sealed(workspace.store, f"cycle-{number}", name, place):
+            yield Finding(True, f"{(place / 'stage.json').relative_to(workspace.root)}: changed")
+
+
 def _pool(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
     path = workspace.cycle_dir(manifest["cycle"]) / POOL
     name = f"the list of the pool, {manifest['pool']['images']} images"
-    if not path.is_file():
+    try:
+        found = pool_hash(read_pool(path))
+    except FileNotFoundError:
         yield Finding(True, f"{name}: gone")
-        return
-    yield _compare(name, manifest["pool"]["hash"], pool_hash(read_pool(path)))
+    except (OSError, ValueError, TypeError, RecursionError):
+        yield Finding(True, f"{name}: damaged")
+    else:
+        yield _compare(name, manifest["pool"]["hash"], found)
 
 
 def _models(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
@@ -150,9 +223,20 @@ def _scores(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]
     findings = [
         _file(name, workspace.root / name, was["sha256"], was["bytes"]) for name, was in noted.items()
     ]
+    if not any(finding.changed for finding in findings):
+        findings += _journals(workspace, noted)
     yield from (finding for finding in findings if finding.changed)
     if not any(finding.changed for finding in findings):
         yield Finding(False, f"the scores, {len(noted)} files, are as before")
+
+
+def _journals(workspace: Workspace, noted: dict[str, Any]) -> Iterator[Finding]:
+    """Columns that are whole, and of which the journal says too little."""
+    for folder in sorted({(workspace.root / name).parent for name in noted}):
+        there = shards_in(workspace, folder).extent()
+        sizes = {workspace.root / name: was["bytes"] for name, was in noted.items()}
+        if any(there.get(path, 0) < size for path, size in sizes.items() if path.parent == folder):
+            yield Finding(True, f"{(folder / JOURNAL).relative_to(workspace.root)}: changed")
 
 
 def _known_file(workspace: Workspace, number: int) -> Path:
@@ -174,12 +258,17 @@ def _labels(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]
     if manifest["labels"] is None or not path.is_file():
         yield Finding(True, "the snapshot of the labels: gone")
         return
-    kept = read_json(path)
+    try:
+        kept = read_json(path)
+        names = [item[0] for item in kept]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        yield Finding(True, "the snapshot of the labels: damaged")
+        return
     yield _compare(
         f"the snapshot of the labels, {len(kept)} images", manifest["labels"]["labels_hash"], json_hash(kept)
     )
     today = {item[0]: item for item in library.snapshot(library.labelled(workspace))}
-    edited = [item[0] for item in kept if today.get(item[0]) != item]
+    edited = [name for name, item in zip(names, kept, strict=True) if today.get(name) != item]
     if edited:
         named = ", ".join(name[:12] for name in edited[:8])
         yield Finding(

@@ -36,13 +36,13 @@ from PIL import Image
 from al_loop import library, models
 from al_loop.boxes import Boxes
 from al_loop.console import Silent
-from al_loop.cycle import _score, select_picks
 from al_loop.cycles import begin_cycle, candidates, open_cycle
 from al_loop.metrics import Metrics
 from al_loop.picks import Pick, looked_at_closely
 from al_loop.report.write import write_report
 from al_loop.samples import Prediction
 from al_loop.scoring import known_of, score_candidates
+from al_loop.selection import score_stage, select_picks
 from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace, init_workspace, now, open_workspace
 from strategies import Ids
@@ -146,7 +146,7 @@ def score_known(workspace: Workspace) -> None:
     """The stage that scores, where all is scored already; every byte of the scores is checked."""
     cycle = open_cycle(workspace, None, Silent())
     assert cycle is not None
-    _score(workspace, cycle, Silent(), None)
+    score_stage(workspace, cycle, Silent(), None)
 
 
 def check(workspace: Workspace) -> None:

@@ -33,13 +33,16 @@ BOLT = "[[1, 2, 9, 9, 0]]"
 class SmallLoop:
     """answered: share of the picks in which people have found one bolt by now; None: the server does not answer.
 
-    trained: settings of every training.
+    trained: settings of every training.  images: how many images each had.  pushed: the images of every push.
+    noted: models have a config whose hash is known, and not that of an older al-loop.
     """
 
     workspace: Workspace
     answered: float | None = 1.0
     trained: list[TrainConfig] = field(default_factory=list)
+    images: list[int] = field(default_factory=list)
     pushed: list[list[str]] = field(default_factory=list)
+    noted: bool = False
 
     def push(
         self, workspace: Workspace, cycle: int, picks: Sequence[Pick], *_: object
@@ -80,9 +83,10 @@ class SmallLoop:
         **__: object,
     ) -> dict[str, Any]:
         self.trained.append(settings)
+        self.images.append(len(training))
         (folder / "weights.pth").write_bytes(str(len(training)).encode())
-        (folder / "config.py").write_text("model = dict()\n")
         return {
+            "config_sha256": write_config(folder, noted=self.noted),
             "weights_sha256": file_sha256(folder / "weights.pth"),
             "epochs": 1,
             "images": len(training),
@@ -101,10 +105,26 @@ class SmallLoop:
         return here
 
 
+def write_config(folder: Path, *, noted: bool) -> str | None:
+    """Write what stands for a model's config; return its hash, where it is to be noted."""
+    if not noted:
+        (folder / "config.py").write_text("model = dict()\n")
+        return None
+    (folder / "config.json").write_text('{"classes": ["bolt", "nut"]}')
+    return file_sha256(folder / "config.json")
+
+
 def small_loop(
-    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int = 60
+    workspace: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    images: int = 60,
+    judged: bool = False,
 ) -> SmallLoop:
-    """A workspace with photographs, a validation set and a first model."""
+    """A workspace with photographs, a validation set and a first model.
+
+    judged: metrics and comparisons are real, too, of predictions that are made up, and models are as this al-loop makes them.
+    """
     (tmp_path / "in").mkdir()
     for number in range(images):
         draw(64, 64, [], seed=number).save(tmp_path / "in" / f"{number}.png")
@@ -113,17 +133,17 @@ def small_loop(
     folder = workspace.model_dir("m0")
     folder.mkdir(parents=True)
     (folder / "weights.pth").write_bytes(b"m0")
-    (folder / "config.py").write_text("model = dict()\n")
+    config = write_config(folder, noted=judged)
+    weights = file_sha256(folder / "weights.pth")
     models.promote(
-        workspace,
-        models.register_model(workspace, "m0", "import", file_sha256(folder / "weights.pth"), None, None),
-        "x",
+        workspace, models.register_model(workspace, "m0", "import", weights, None, None, config), "x"
     )
-    loop = SmallLoop(workspace)
+    loop = SmallLoop(workspace, noted=judged)
     monkeypatch.setattr(modelling, "score", score)
     monkeypatch.setattr(modelling, "train_model", loop.train)
-    monkeypatch.setattr(modelling, "evaluate_model", lambda *_: metrics(0.5, bolt=0.5, nut=None))
-    monkeypatch.setattr(modelling, "compare_models", lambda *_: apart(0.0, -0.1, 0.1))
+    if not judged:
+        monkeypatch.setattr(modelling, "evaluate_model", lambda *_: metrics(0.5, bolt=0.5, nut=None))
+        monkeypatch.setattr(modelling, "compare_models", lambda *_: apart(0.0, -0.1, 0.1))
     monkeypatch.setattr(bridge, "push_picks", loop.push)
     monkeypatch.setattr(bridge, "pull_labels", loop.pull)
     return loop

@@ -14,6 +14,7 @@ from small_loop import small_loop
 from al_loop import modelling
 from al_loop.errors import DataError, WorkspaceError
 from al_loop.files import file_sha256, read_json, write_json
+from al_loop.ledger import note_file
 from al_loop.manifest import complete_manifests
 from al_loop.verify import read_manifest, reproduce, verify
 from al_loop.workspace import Workspace
@@ -127,6 +128,9 @@ def test_picks_that_would_be_others(make: Callable[..., Workspace]) -> None:
     manifest = read_json(path)
     manifest["settings"]["cycle"]["seed"] = 1
     write_json(path, manifest)
+    with pytest.raises(WorkspaceError, match="the manifest: changed"):
+        reproduce(workspace, 1)
+    note_file(workspace, path, file_sha256(path))  # as if the cycle had been selected so
     found = reproduce(workspace, 1)
     assert len(changed(found)) >= 5
     assert changed(found)[0].startswith("rank ")

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 from al_loop.boxes import Boxes
 from al_loop.detector.changes import change, undo
 from al_loop.detector.predict import Detector, predict, quickened
-from al_loop.detector.transforms import Picture, decoded, fit, fitted_size, read_picture
+from al_loop.detector.transforms import Picture, decoded, fit, fitted_size
 from al_loop.errors import DataError, ModelError
-from al_loop.objects import Ahead, present
+from al_loop.objects import Ahead, check_stored, stored
 from al_loop.samples import ImageFile, Prediction
 from al_loop.shards import ShardStore
 
@@ -211,7 +211,11 @@ class Reader:
     def read(self, image: ImageFile, data: bytes | None = None) -> Picture | Unreadable:
         """Return the picture, or why there is none; data: the bytes of the file, where it is not here."""
         try:
-            picture = read_picture(present(image)) if data is None else decoded(data, image.path)
+            if data is None:
+                data = stored(image)
+            else:
+                check_stored(image, data)
+            picture = decoded(data, image.path)
         except DataError as error:
             return Unreadable(image.id, str(error))
         if picture.shape[:2] != (image.height, image.width):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,7 +65,9 @@ def _open(case: Case, row: Any) -> Iterator[Finding]:
     try:
         read_pool(folder / POOL)
     except (OSError, ValueError) as error:
-        yield Finding("cycles.pool", subject, f"its list of the pool cannot be read ({error})", _ABANDON)
+        yield Finding(
+            "cycles.pool", subject, f"its list of the pool cannot be read ({error})", "al-loop cycle"
+        )
     states = {
         stage["name"]: stage
         for stage in case.workspace.store.rows("SELECT * FROM stages WHERE job = ?", f"cycle-{number}")
@@ -101,7 +102,7 @@ def _stage(case: Case, subject: str, number: int, stage: Any) -> Iterator[Findin
         yield Finding("cycles.stage", subject, f"what its stage {name} left is gone", again)
         return
     except (OSError, ValueError, KeyError, TypeError) as error:
-        away = _ABANDON if name == "select" else f"rm -r -- {shlex.quote(str(folder))}"
+        away = "al-loop cycle"  # the database has it, and writes it again
         yield Finding("cycles.stage", subject, f"{name}/stage.json cannot be read ({error})", away)
         return
     if sealed != stage["input_hash"]:
@@ -115,12 +116,12 @@ def _picks(case: Case, subject: str, number: int) -> Iterator[Finding]:
     try:
         chosen = [(pick["rank"], pick["image_id"]) for pick in read_json(path)]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        yield Finding("cycles.picks", subject, f"select/picks.json cannot be read ({error})", _ABANDON)
+        yield Finding("cycles.picks", subject, f"select/picks.json cannot be read ({error})", "al-loop cycle")
         return
     rows = case.workspace.store.rows("SELECT rank, image_id FROM picks WHERE cycle = ? ORDER BY rank", number)
     if rows and sorted(chosen) != [(row["rank"], row["image_id"]) for row in rows]:
         yield Finding(
-            "cycles.picks", subject, "select/picks.json lists other picks than the database", _ABANDON
+            "cycles.picks", subject, "select/picks.json lists other picks than the database", "al-loop cycle"
         )
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from al_loop import models
 from al_loop.doctor.finding import Case, Finding
 from al_loop.files import file_sha256, read_json
+from al_loop.ledger import shards_in
 from al_loop.models import Model
-from al_loop.shards import JOURNAL, ShardStore
+from al_loop.shards import JOURNAL
 from render.errors import RenderError
 
 
@@ -92,7 +93,7 @@ def scores(case: Case) -> Iterator[Finding]:
     with case.reporter.progress("examine scores") as progress:
         for done, journal in enumerate(found, start=1):
             folder = journal.parent
-            if lost := ShardStore(folder).damaged():
+            if lost := shards_in(case.workspace, folder).damaged():
                 yield Finding(
                     "scores.damaged",
                     str(folder.relative_to(root)),

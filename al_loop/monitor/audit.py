@@ -12,10 +12,10 @@ from al_loop.boxes import Boxes
 from al_loop.errors import WorkspaceError
 from al_loop.files import json_hash
 from al_loop.frozen import thawed
+from al_loop.ledger import shards_in
 from al_loop.library import boxes_from_json
 from al_loop.models import saved_metrics
 from al_loop.samples import ImageFile, LabelledImage
-from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
 
 
@@ -95,7 +95,7 @@ def _predicted(workspace: Workspace, model_id: str, settings: str, images: list[
     config = thawed(settings)
     folder = replace(workspace, config=config).scores_dir(model_id)
     try:
-        scored = ShardStore(folder).load(images)
+        scored = shards_in(workspace, folder).load(images)
     except WorkspaceError:
         return {}
     place = {name: i for i, name in enumerate(scored.image_ids)}

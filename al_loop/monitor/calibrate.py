@@ -15,11 +15,11 @@ from al_loop import library, modelling, models
 from al_loop.config import DriftTrigger
 from al_loop.console import Reporter
 from al_loop.errors import DataError
+from al_loop.ledger import shards_in
 from al_loop.models import Model
 from al_loop.monitor.signals import Sight, Signal, judge, sight
 from al_loop.objects import present
 from al_loop.samples import ImageFile
-from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
 from render.scratch import scratch_folder
 
@@ -140,7 +140,7 @@ def _seen(
 ) -> Sight:
     with reporter.progress(title) as progress:
         modelling.score(workspace, model, images, folder, progress, say=reporter.line)
-    scored = ShardStore(folder).load([image.id for image in images])
+    scored = shards_in(workspace, folder).load([image.id for image in images])
     return sight(scored, workspace.config.label_studio.min_score)
 
 

@@ -14,13 +14,14 @@ from al_loop.console import Reporter
 from al_loop.cycle import CycleResult, run_cycle
 from al_loop.cycles import open_cycle_number
 from al_loop.files import printable
+from al_loop.ledger import shards_in
 from al_loop.models import Model
 from al_loop.monitor.baseline import baseline
 from al_loop.monitor.inbox import Taken, take
 from al_loop.monitor.signals import sight
 from al_loop.monitor.triggers import Verdict, verdicts
 from al_loop.monitor.windows import Window, judge_windows, waiting
-from al_loop.shards import ScoredImages, ShardStore
+from al_loop.shards import ScoredImages
 from al_loop.workspace import Workspace, now
 
 
@@ -114,7 +115,7 @@ def _scored(workspace: Workspace, model: Model, ids: list[str], reporter: Report
         )
     for item in unreadable:
         reporter.line(f"left out: {printable(item.reason)}")
-    return ShardStore(folder).load(ids)
+    return shards_in(workspace, folder).load(ids)
 
 
 def _remember(workspace: Workspace, found: Look, cycle: int | None) -> None:

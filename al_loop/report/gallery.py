@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from al_loop.boxes import Boxes
 from al_loop.errors import WorkspaceError
+from al_loop.ledger import shards_in
 from al_loop.library import boxes_from_json
 from al_loop.report.data import CycleRow, PickRow
-from al_loop.report.pictures import DrawnBox, draw_boxes, thumbnail
-from al_loop.shards import ShardStore
+from al_loop.report.pictures import DrawnBox, draw_boxes, stored_thumbnail
 from al_loop.workspace import Workspace
 
 # A report of any number of picks stays below 20 MB: 12 MB of pictures, and a table row for the rest.
@@ -61,7 +61,7 @@ def _gallery(
     classes = cycle.settings.classes
     cards: list[Card] = []
     for pick in cycle.picks:
-        picture = thumbnail(pick.image.path)
+        picture = stored_thumbnail(pick.image)
         if len(picture or "") > room:
             room = 0
             break
@@ -90,9 +90,9 @@ def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes
     if not folder.is_dir():
         return {}, f"The model's boxes cannot be shown: {where} is missing."
     try:
-        scored = ShardStore(folder).load([pick.image.id for pick in cycle.picks])
+        scored = shards_in(workspace, folder).load([pick.image.id for pick in cycle.picks])
         if exact != folder and exact.is_dir():
-            scored = scored.overlaid(ShardStore(exact).load(scored.image_ids))
+            scored = scored.overlaid(shards_in(workspace, exact).load(scored.image_ids))
     except (WorkspaceError, KeyError) as error:
         return {}, f"The model's boxes cannot be shown: {error}"
     place = {name: i for i, name in enumerate(scored.image_ids)}

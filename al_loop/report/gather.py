@@ -14,9 +14,10 @@ import msgspec
 from al_loop.config import Config
 from al_loop.counts import count
 from al_loop.errors import DataError, WorkspaceError
-from al_loop.files import printable, read_json
+from al_loop.files import printable
 from al_loop.frozen import thawed
 from al_loop.labelling.tasks import Edits
+from al_loop.ledger import shards_in
 from al_loop.library import labels_until, set_names, validation
 from al_loop.metrics import VALIDATION, Metrics
 from al_loop.modelling import predictions_dir
@@ -36,7 +37,7 @@ from al_loop.report.data import (
 )
 from al_loop.report.watched import watched
 from al_loop.samples import ImageFile
-from al_loop.shards import ShardStore
+from al_loop.stages import output_of
 from al_loop.status import describe, pool_counts
 from al_loop.store import Store
 from al_loop.workspace import Workspace, now
@@ -103,6 +104,7 @@ def _cycles(workspace: Workspace) -> list[CycleRow]:
 
 def _cycle(workspace: Workspace, row: sqlite3.Row, picks: tuple[PickRow, ...]) -> CycleRow:
     store, number = workspace.store, int(row["number"])
+    folder = workspace.cycle_dir(number)
     made = store.row("SELECT id FROM models WHERE cycle = ? ORDER BY rowid DESC LIMIT 1", number)
     candidate = str(made["id"]) if made else None
     before, after = _compared(store, row["model_id"], candidate)
@@ -122,10 +124,10 @@ def _cycle(workspace: Workspace, row: sqlite3.Row, picks: tuple[PickRow, ...]) -
         started_at=row["started_at"],
         finished_at=row["finished_at"],
         stages={stage["name"]: stage["state"] for stage in stages},
-        queue_url=_output(workspace.cycle_dir(number) / "push").get("queue_url"),
+        queue_url=output_of(store, f"cycle-{number}", "push", folder / "push").get("queue_url"),
         picks=picks,
         cost=_cost(store, number),
-        edits=_edits(_output(workspace.cycle_dir(number) / "pull").get("edits")),
+        edits=_edits(output_of(store, f"cycle-{number}", "pull", folder / "pull").get("edits")),
     )
 
 
@@ -150,9 +152,12 @@ def _errors(workspace: Workspace, models: tuple[ModelRow, ...]) -> Errors | None
     current = next((row.model for row in models if row.current), None)
     if current is None:
         return None
+    store = shards_in(workspace, predictions_dir(workspace, current))
     try:
-        truth, scored = validation(workspace), ShardStore(predictions_dir(workspace, current)).load()
+        truth, scored = validation(workspace), store.load()
     except (DataError, WorkspaceError):
+        return None
+    if store.damaged():
         return None
     predicted = scored.boxes_by_image()
     if not all(item.image.id in predicted for item in truth):
@@ -171,10 +176,16 @@ def _settings(workspace: Workspace, text: str) -> Config:
 def _picks(workspace: Workspace) -> Mapping[int, list[PickRow]]:
     picks: dict[int, list[PickRow]] = {}
     for row in workspace.store.rows(
-        "SELECT p.*, i.file, i.width, i.height, i.source FROM picks p JOIN images i ON i.id = p.image_id "
+        "SELECT p.*, i.file, i.stored_sha256, i.width, i.height, i.source FROM picks p JOIN images i ON i.id = p.image_id "
         "ORDER BY p.cycle, p.rank"
     ):
-        image = ImageFile(row["image_id"], workspace.root / row["file"], row["width"], row["height"])
+        image = ImageFile(
+            row["image_id"],
+            workspace.root / row["file"],
+            row["width"],
+            row["height"],
+            sha256=row["stored_sha256"],
+        )
         picks.setdefault(row["cycle"], []).append(
             PickRow(
                 rank=row["rank"],
@@ -190,7 +201,10 @@ def _picks(workspace: Workspace) -> Mapping[int, list[PickRow]]:
 
 def _labels_at(workspace: Workspace, number: int, candidate: str | None) -> int:
     """Return how many labels a cycle trained on; without a training, how many there were until then."""
-    trained = _output(workspace.model_dir(candidate)).get("images") if candidate else None
+    trained = None
+    if candidate:
+        folder = workspace.model_dir(candidate)
+        trained = output_of(workspace.store, f"cycle-{number}", "train", folder).get("images")
     if isinstance(trained, int):
         return trained
     return labels_until(workspace, number)
@@ -276,12 +290,3 @@ def _per_class(
         )
         for name in workspace.config.classes
     )
-
-
-def _output(folder: Path) -> dict[str, Any]:
-    """Return what a finished stage noted in its folder; nothing where that is missing or damaged."""
-    try:
-        output = read_json(folder / "stage.json")["output"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return output if isinstance(output, dict) else {}

@@ -18,7 +18,9 @@ from PIL import Image
 
 from al_loop.boxes import Boxes
 from al_loop.errors import DataError
+from al_loop.objects import changed
 from al_loop.pictures import read_picture
+from al_loop.samples import ImageFile
 
 LONGEST_SIDE_PX = 360
 JPEG_QUALITY = 75
@@ -53,6 +55,11 @@ class DrawnBox:
     tag: Rect
     text: str
     letters_px: float
+
+
+def stored_thumbnail(image: ImageFile) -> str | None:
+    """Return the thumbnail of a photograph of the workspace; None also where its file is not what was stored."""
+    return None if changed([image]) else thumbnail(image.path)
 
 
 def thumbnail(path: Path) -> str | None:

@@ -10,7 +10,7 @@ from al_loop.boxes import Boxes
 from al_loop.differing import Differing
 from al_loop.errors import DataError
 from al_loop.files import write_atomically
-from al_loop.report.pictures import DrawnBox, draw_boxes, thumbnail
+from al_loop.report.pictures import DrawnBox, draw_boxes, stored_thumbnail
 from al_loop.report.write import environment
 from al_loop.samples import LabelledImage
 from al_loop.workspace import Workspace, now
@@ -61,7 +61,7 @@ def _pairs(workspace: Workspace, found: Differing, right: str, images: Sequence[
             found.names[item.image.id],
             item.image.width,
             item.image.height,
-            thumbnail(item.image.path),
+            stored_thumbnail(item.image),
             drawn(item, found.predicted[right].get(item.image.id, Boxes())),
             drawn(item, found.predicted[wrong].get(item.image.id, Boxes())),
             drawn(item, item.boxes),

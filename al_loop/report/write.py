@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +12,11 @@ import msgspec
 
 from al_loop.errors import DataError
 from al_loop.files import write_atomically
-from al_loop.objects import present
 from al_loop.report.curve import curve_of, draw_curve
 from al_loop.report.drift import draw_drift
 from al_loop.report.gallery import CYCLES_WITH_PICTURES, build_galleries
 from al_loop.report.gather import gather
-from al_loop.report.pictures import thumbnail
-from al_loop.samples import ImageFile
+from al_loop.report.pictures import stored_thumbnail
 from al_loop.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -59,7 +56,7 @@ def write_report(workspace: Workspace, path: Path) -> Path:
         if report.watch.windows
         else None,
         strangest=[
-            {"name": name, "picture": thumbnail(_file(image))} for image, name in report.watch.strangest
+            {"name": name, "picture": stored_thumbnail(image)} for image, name in report.watch.strangest
         ],
     )
     try:
@@ -80,13 +77,6 @@ def report_json(workspace: Workspace) -> str:
 def _plain(value: Any) -> Any:
     """What JSON has no word for: paths."""
     return str(value)
-
-
-def _file(image: ImageFile) -> Path:
-    """The picture's file; one that cannot be fetched is left out by who reads it."""
-    with suppress(DataError):
-        return present(image)
-    return image.path
 
 
 def environment(*folders: str) -> Environment:

@@ -10,7 +10,7 @@ import pytest
 from factories import write_checkpoint
 from msgspec import structs
 
-from al_loop import cycle, library, modelling, models
+from al_loop import library, modelling, models, selection
 from al_loop.cli import main
 from al_loop.console import Silent
 from al_loop.cycles import begin_cycle
@@ -55,7 +55,9 @@ def test_the_next_cycle_finds_it_done(
     broken.path.write_bytes(b"no picture")
     assert run("-w", ready.root, "score") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"  left out: {source}: {broken.path} is not an image that can be decoded"
+    assert lines[0].startswith(
+        f"  left out: {source}: {broken.path} is not what was stored: expected SHA-256 "
+    )
     assert lines[1].startswith("6 images of the pool by import-1: 5 scored in ")
     assert lines[1].endswith(" images/s), 0 scored before, 1 cannot be read")
     assert run("-w", ready.root, "score", "--model", "import-1") == 0
@@ -70,7 +72,7 @@ def test_the_next_cycle_finds_it_done(
     )
     monkeypatch.setattr(modelling, "load_detector", lambda *_: pytest.fail("scored again"))
     begun, told = begin_cycle(ready, None, Silent()), Silent()
-    cycle._score(ready, begun, told, None)
+    selection.score_stage(ready, begun, told, None)
     assert told.lines[-1].startswith("  score: 5 images by import-1")
 
 
@@ -79,7 +81,7 @@ def test_what_a_selection_looks_at_is_scored_in_float32_too(ready: Workspace) ->
     quick = structs.replace(ready.config, score=score_settings)
     ready = Workspace(ready.root, quick, ready.store)
     begun = begin_cycle(ready, 1, Silent())
-    cycle._score(ready, begun, Silent(), None)
+    selection.score_stage(ready, begun, Silent(), None)
     everything = Ids.of(library.unlabelled_ids(ready))
     rough = ShardStore(ready.scores_dir("import-1")).load(everything)
     store = ShardStore(ready.scores_dir("import-1", exact=True))
@@ -91,7 +93,7 @@ def test_what_a_selection_looks_at_is_scored_in_float32_too(ready: Workspace) ->
         ready, begun.model, library.unlabelled(ready), ready.root / "exact", lambda *_: None, exact=True
     )
     exact = ShardStore(ready.root / "exact").load(everything)
-    seen = cycle._scored(ready, begun)
+    seen = selection.scored_pool(ready, begun)
     for i, name in enumerate(everything):
         there = exact if name in closely.image_ids else rough
         np.testing.assert_allclose(
@@ -99,8 +101,8 @@ def test_what_a_selection_looks_at_is_scored_in_float32_too(ready: Workspace) ->
         )
     # What is lost of either is made again.
     (store.folder / "embeddings.bin").unlink()
-    cycle._score(ready, begun, Silent(), None)
-    np.testing.assert_allclose(cycle._scored(ready, begun).uncertainty, seen.uncertainty, atol=1e-4)
+    selection.score_stage(ready, begun, Silent(), None)
+    np.testing.assert_allclose(selection.scored_pool(ready, begun).uncertainty, seen.uncertainty, atol=1e-4)
 
 
 def test_auto_is_what_the_machine_and_the_strategy_allow(
@@ -132,9 +134,9 @@ def test_auto_is_what_the_machine_and_the_strategy_allow(
     assert names == {"thr-0.05-auto", "thr-0.05"}
     # A machine that computes float32 alone scores nothing twice.
     begun = begin_cycle(with_("dbal"), 1, Silent())
-    cycle._score(with_("dbal"), begun, Silent(), None)
+    selection.score_stage(with_("dbal"), begun, Silent(), None)
     assert not with_("dbal").scores_dir("import-1", exact=True).exists()
-    assert len(cycle._scored(with_("dbal"), begun).image_ids) == 6
+    assert len(selection.scored_pool(with_("dbal"), begun).image_ids) == 6
     assert with_("dbal").config.exact() == with_("dbal", "fp32").config
     assert with_("dbal", "bf16").config.exact() == with_("dbal", "bf16").config
 

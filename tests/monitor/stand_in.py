@@ -10,9 +10,9 @@ import numpy as np
 
 from al_loop.boxes import Boxes
 from al_loop.console import Progress
+from al_loop.ledger import shards_in
 from al_loop.models import Model, promote, register_model
 from al_loop.samples import ImageFile, Prediction
-from al_loop.shards import ShardStore
 from al_loop.workspace import Workspace
 
 
@@ -47,7 +47,7 @@ def score(
     **_: object,
 ) -> list[object]:
     """What `modelling.score` does, without a network: usual images have mean 0, "odd" and "new" ones do not."""
-    store = ShardStore(folder)
+    store = shards_in(workspace, folder)
     some = [_seen(model.id, image.id) for image in store.missing(images)]
     if some:
         store.append(some)
