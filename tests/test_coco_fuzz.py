@@ -127,6 +127,7 @@ def test_a_file_is_read_or_refused(folder: Path, data: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @settings(settings.get_profile("thorough"))
 @given(data=mutated())
 def test_a_hundred_thousand_files_are_read_or_refused(folder: Path, data: Any) -> None:
