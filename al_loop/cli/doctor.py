@@ -26,7 +26,11 @@ _SHOWN = 20
     is_flag=True,
     help="Do not read every byte: leaves out hashes, damage inside files, rendered sets.",
 )
-@click.option("--deep", is_flag=True, help="Decode every photograph, too: finds damage that was stored.")
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Decode every photograph and load the model, too: finds damage that was stored.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 @click.pass_obj
 def doctor(start: Path | None, quick: bool, deep: bool, as_json: bool) -> int:

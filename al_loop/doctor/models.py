@@ -6,12 +6,14 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from al_loop import models
+from al_loop import modelling, models
 from al_loop.doctor.finding import Case, Finding
+from al_loop.errors import ModelError
 from al_loop.files import file_sha256, read_json
 from al_loop.ledger import shards_in
 from al_loop.models import Model
 from al_loop.shards import JOURNAL
+from al_loop.stored import Look
 from render.errors import RenderError
 
 
@@ -82,6 +84,18 @@ def in_use(case: Case) -> Iterator[Finding]:
         yield Finding(
             "models.deleted", current.id, "is in use, and gc has deleted its files", "al-loop rollback"
         )
+    elif case.look is Look.DEEP:
+        yield from _loaded(case, current)
+
+
+def _loaded(case: Case, model: Model) -> Iterator[Finding]:
+    """Build the network and load the weights into it: do they fit each other, and the classes?"""
+    if not (model.weights.is_file() and model.config.is_file()):
+        return  # said by `files`
+    try:
+        modelling.load_detector(case.workspace, model)
+    except ModelError as error:
+        yield Finding("models.unusable", model.id, str(error), _mend(model, model, {model.id}))
 
 
 def scores(case: Case) -> Iterator[Finding]:

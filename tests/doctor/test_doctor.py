@@ -21,6 +21,7 @@ from PIL import Image
 from small_loop import SmallLoop, small_loop
 from test_database import al_loop, close_to_writing, needs_modes, open_to_writing
 
+from al_loop import modelling
 from al_loop.config import FILE_NAME
 from al_loop.console import Silent
 from al_loop.cycle import run_cycle
@@ -53,6 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         path = workspace.root / FILE_NAME
         path.write_text(path.read_text().replace("k = 25", "k = 4"))
         loop = small_loop(open_workspace(workspace.root), folder, patch, images=12)
+        patch.setattr(modelling, "load_detector", lambda *_: None)  # its weights are a word
         assert run_cycle(loop.workspace, None, Silent()).finished
         candidate(loop.workspace)
         loop.workspace.store.close()
