@@ -31,9 +31,12 @@ _SHOWN = 20
     is_flag=True,
     help="Decode every photograph and load the model, too: finds damage that was stored.",
 )
+@click.option(
+    "--server", "ask", is_flag=True, help="Also ask a labelling server of your own, with its token."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 @click.pass_obj
-def doctor(start: Path | None, quick: bool, deep: bool, as_json: bool) -> int:
+def doctor(start: Path | None, quick: bool, deep: bool, ask: bool, as_json: bool) -> int:
     """Examine the whole workspace and say what is wrong, with the command that mends it; exit status 1 if anything is.
 
     Nothing is changed; damaged and read-only workspaces are examined as far as they can be.
@@ -44,7 +47,7 @@ def doctor(start: Path | None, quick: bool, deep: bool, as_json: bool) -> int:
     if quick and deep:
         raise ConfigError("--quick reads less, --deep reads more: give one of them")
     look = Look.QUICK if quick else Look.DEEP if deep else Look.BYTES
-    found = examine(start, Silent() if as_json else Terminal(), look)
+    found = examine(start, Silent() if as_json else Terminal(), look, ask=ask)
     if as_json:
         say_json(
             json.dumps({**asdict(found), "root": str(found.root), "wrong": found.count}, ensure_ascii=False)

@@ -87,8 +87,13 @@ class Diagnosis:
         return len(self.findings) + sum(self.more.values())
 
 
-def examine(start: Path | None, reporter: Reporter, look: Look = Look.BYTES) -> Diagnosis:
-    """Look at everything in a workspace; WorkspaceError only where there is none."""
+def examine(
+    start: Path | None, reporter: Reporter, look: Look = Look.BYTES, *, ask: bool = False
+) -> Diagnosis:
+    """Look at everything in a workspace; WorkspaceError only where there is none.
+
+    ask: also a labelling server of the user's own, with its token.
+    """
     root = _find(start)
     notes: list[str] = []
     config, found = _settings(root)
@@ -99,8 +104,10 @@ def examine(start: Path | None, reporter: Reporter, look: Look = Look.BYTES) -> 
         notes.append(f"{at_work} works here: what it has not finished is left out")
     if store is None:
         notes.append("without the database, only files were examined")
+    if config is not None and config.label_studio.url is not None and not ask:
+        notes.append(f"the labelling server {config.label_studio.url} was not asked: --server asks it")
     workspace = Workspace(root, config or _default(store), store or Store(":memory:"))
-    case = Case(workspace, reporter, look, at_work)
+    case = Case(workspace, reporter, look, at_work, ask)
     kept, more = _Kept(), Counter[str]()
     for finding in found:
         kept.add(finding, more)

@@ -34,13 +34,14 @@ class Case:
     """A workspace as a check gets it: its database can only be read.
 
     look: how closely photographs are looked at, and whether other files are hashed.  at_work: the command that holds the
-    workspace, whose unfinished work is not wrong.
+    workspace, whose unfinished work is not wrong.  ask: also a labelling server of the user's own, with its token.
     """
 
     workspace: Workspace
     reporter: Reporter
     look: Look = Look.BYTES
     at_work: str | None = None
+    ask: bool = False
 
     @property
     def quick(self) -> bool:

@@ -15,11 +15,12 @@ from pathlib import Path
 from al_loop.connect import connect, server_name
 from al_loop.cycles import open_cycle_number
 from al_loop.doctor.finding import Case, Finding
-from al_loop.errors import LabelStudioError
+from al_loop.errors import ConfigError, LabelStudioError
 from al_loop.labelling.credentials import read_credentials
+from al_loop.labelling.project import check_labels
 from al_loop.labelling.server import status
 from al_loop.leftovers import leftovers
-from al_loop.open_tasks import check_images
+from al_loop.open_tasks import check_images, known_project
 
 _ROOM = 1 << 30
 _RESTORE = "al-loop label-studio restore FILE, with a backup of al-loop label-studio backup"
@@ -118,44 +119,48 @@ def _damage(path: Path) -> str | None:
 
 
 def labelling(case: Case) -> Iterator[Finding]:
-    """While a cycle waits for people: does its server run, has it our classes, does it show the pictures?"""
+    """While a cycle waits for people: does its server run, has it our classes, does it show the pictures?
+
+    A server of one's own is asked only where that was wished: it gets the token, and a workspace may be from elsewhere.
+    """
     workspace = case.workspace
     number = open_cycle_number(workspace)
-    embedded = server_name(workspace) == "embedded"
-    if embedded:
+    waits = number is not None and _waits(case, number)
+    if server_name(workspace) == "embedded":
         found = status(workspace.server_home)
         if found.running and not found.answers:
-            yield Finding(
-                "server.hangs",
-                "label-studio",
-                f"process {found.pid} does not answer",
-                "al-loop label-studio stop",
-            )
+            said = f"process {found.pid} does not answer"
+            yield Finding("server.hangs", "label-studio", said, "al-loop label-studio stop")
+        elif waits and not found.running:
+            said = f"cycle {number} waits for people, and no server runs"
+            yield Finding("server.stopped", "label-studio", said, "al-loop label-studio start")
+        if not found.answers:
             return
-        if not found.running and not _waits(case, number):
-            return
-        if not found.running:
-            yield Finding(
-                "server.stopped",
-                "label-studio",
-                f"cycle {number} waits for people, and no server runs",
-                "al-loop label-studio start",
-            )
-            return
-    if number is None or not _waits(case, number):
+    elif not case.ask:
         return
+    if number is not None and waits:
+        yield from _tasks(case, number)
+
+
+def _tasks(case: Case, number: int) -> Iterator[Finding]:
+    workspace = case.workspace
+    project = known_project(workspace)
+    if project is None:
+        return  # the cycle was pushed to another server: `al-loop cycle` says so
     try:
-        asked = [] if case.quick else check_images(workspace, number)
-        connect(workspace)
-    except LabelStudioError as error:
+        with connect(workspace)[0].open() as api:
+            config = api.project(project)["label_config"]
+        check_labels(project, config, workspace.config.classes, outlined=workspace.config.outlined)
+        found = [] if case.quick else check_images(workspace, number)
+    except (LabelStudioError, ConfigError) as error:
         yield Finding("server.project", server_name(workspace), str(error), "al-loop label-studio check")
         return
-    for item in asked:
+    for item in found:
         if item.fix:
             yield Finding("server.images", item.what, item.fix, "al-loop label-studio check --repair")
 
 
-def _waits(case: Case, number: int | None) -> bool:
+def _waits(case: Case, number: int) -> bool:
     """Whether people have tasks of a cycle before them."""
     return (
         case.workspace.store.row(

@@ -287,7 +287,7 @@ NAMED: dict[str, Damage] = {
     ),
     "the server's database damaged": (
         lambda w: (server_data(w), write(w / "label-studio" / "data" / "label_studio.sqlite3", b"?" * 5000),
-                   write(w / "label-studio" / "credentials.json", b'{"email": "", "password": "", "token": ""}'),
+                   write(w / "label-studio" / "credentials.json", b'{"email": "a", "password": "b", "token": "c"}'),
                    (w / "label-studio" / "credentials.json").chmod(0o600)),
         "server.damaged", "not a database",
     ),
