@@ -6,16 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from factories import draw, write_coco_set
+from msgspec import structs
 from PIL import Image
 from small_loop import small_loop
 
 from al_loop import library
+from al_loop.config import PoolConfig
 from al_loop.files import file_sha256
 from al_loop.identity import hash_known, picture_sha256, pixels_sha256, same_pixels, take_out_copies
 from al_loop.ingest import Shelf, add_images
+from al_loop.intake import add_places
 from al_loop.label_history import old_labels
 from al_loop.labels import export_labels
 from al_loop.validation_sets import add_validation
@@ -131,6 +135,33 @@ def test_a_validation_image_by_another_file_stays_out_of_the_pool(
     assert (len(report.added), report.duplicates) == (1, 1)
     assert roles(workspace) == ["pool", "validation"]
     assert len(list((workspace.root / "images").rglob("*.*"))) == 2
+
+
+def test_the_photograph_of_a_judged_copy_stays_out_of_the_pool(workspace: Workspace, tmp_path: Path) -> None:
+    """It is turned and compressed again when it is stored: the pixels that it came with tell."""
+    photo = turned(tmp_path / "photos" / "a.jpg")
+    add_validation(workspace, coco_of(tmp_path / "val", [copies(photo, tmp_path / "again")["png"]]))
+    assert add_images(workspace, [photo]).duplicates == 1
+    assert roles(workspace) == ["validation"]
+
+
+def test_linked_photographs_are_compared_too(workspace: Workspace, tmp_path: Path) -> None:
+    linked = Workspace(
+        workspace.root,
+        structs.replace(workspace.config, pool=PoolConfig(objects="link")),
+        workspace.store,
+    )
+    first, second = (turned(tmp_path / "photos" / name, seed) for seed, name in enumerate(("a.jpg", "b.jpg")))
+    one, two = (copies(photo, tmp_path / photo.stem) for photo in (first, second))
+    store = fsspec.filesystem("memory")
+    store.pipe({"/compared/1.png": one["png"].read_bytes(), "/compared/2.png": two["png"].read_bytes()})
+    add_validation(linked, coco_of(tmp_path / "val", [first]))
+    found = add_places(linked, ["memory://compared"])
+    assert (found.added, found.known) == (1, 1)
+    report, problems = add_validation(linked, coco_of(tmp_path / "more", [two["bmp"]]))
+    assert (report.moved, report.added, problems) == (1, [], [])
+    assert roles(linked) == ["validation"] * 2
+    store.rm("/compared", recursive=True)
 
 
 def test_photographs_are_decoded_only_beside_judged_ones_of_their_size(
