@@ -20,6 +20,8 @@ BATCH = 256
 #: What is written without holding the workspace is left alone for so long after its last change.
 _YOUNG_S = 3600.0
 NOT_TAKEN_IN = "a photograph that was not taken in"
+#: Folders of the workspace that only commands write which hold it.
+_ROOMS = ("images", "cache", "cycles", "models", "scores", "synthetic", "training-images", "export")
 _KILLED = "left by a run that was killed"
 _PICTURE = re.compile(r"[0-9a-f]{64}\.[a-z]+")
 _SERVERS = re.compile(r"(backup|restore)-[a-z0-9_]{8}")  # as `tempfile` makes them
@@ -124,7 +126,7 @@ def _cycles_without_a_row(workspace: Workspace) -> Iterator[Leftover]:
 
 def _half_written(workspace: Workspace) -> Iterator[Leftover]:
     """Files `*.partial`; those of jobs that go on are in folders `*.partial`, which are looked at elsewhere."""
-    for room in ("images", "cache", "cycles", "models", "scores", "synthetic", "export"):
+    for room in _ROOMS:
         for place, folders, files in os.walk(workspace.root / room):
             folders[:] = [name for name in folders if not name.endswith(".partial")]
             for name in files:

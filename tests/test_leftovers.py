@@ -96,6 +96,7 @@ def test_every_leftover_of_a_killed_run_goes(used: Workspace) -> None:
         used.root / "models" / "pretrain-9.partial" / "training" / "train.log",
         used.synthetic / "dice" / "images" / "000001.jpg.partial",
         used.root / "export" / "m0" / "m0.onnx.partial",
+        used.root / "training-images" / "ab" / "x.png.partial",
     ]
     old = [
         used.server_home / "backup-abcd_123" / "label_studio.sqlite3",
@@ -135,9 +136,8 @@ def test_photographs_of_a_newer_database_stay(used: Workspace, monkeypatch: pyte
     """After an old database was restored many files have no row: they are photographs, and may be the only copies."""
     monkeypatch.setattr(module, "BATCH", 3)
     monkeypatch.setattr("al_loop.collect.BATCH", 3)
-    used.store.execute("DELETE FROM labels")
-    used.store.execute("DELETE FROM sets")
-    used.store.execute("DELETE FROM images")
+    for table in ("labels", "sets", "pixels", "label_history", "images"):
+        used.store.execute(f"DELETE FROM {table}")
     files = [path for path in used.images.rglob("*") if path.is_file()]
     assert len(list(unnamed_pictures(used))) == len(files) == 10
     said = collect(used, ["m1"], dry_run=False)
