@@ -170,7 +170,8 @@ def _same_server(workspace: Workspace, cycle: int, server: str, project_id: int)
     raise LabelStudioError(
         f"cycle {cycle} was pushed to project {project_id} of the server {server!r}; al-loop.toml names "
         f"{server_name(workspace)!r} now. Put label_studio.url back until the cycle is finished, or push the "
-        "cycle again to the other server: al-loop label-studio new-project"
+        "cycle again to the other server: al-loop label-studio new-project. Or give it up, with its labels kept: al-loop cycle "
+        "--abandon"
     )
 
 

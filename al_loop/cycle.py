@@ -17,8 +17,9 @@ from al_loop.errors import ConfigError, DataError, LabelStudioError, ModelError,
 from al_loop.files import json_hash, printable, read_json, write_json
 from al_loop.identity import take_out_copies
 from al_loop.manifest import LABELS, complete_manifests, write_manifest
+from al_loop.metrics import VALIDATION
 from al_loop.models import Model
-from al_loop.objects import changed
+from al_loop.objects import changed, refuse_changed
 from al_loop.picks import Pick
 from al_loop.promotion import Judgement, judge
 from al_loop.selection import output_in, relative, score_stage, scored_pool, select_stage, stage_of
@@ -184,8 +185,7 @@ def _train(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> Model | No
         damaged = changed(item.image for item in training)
         for reason in damaged.values():
             reporter.line(f"  left out: {reason}")
-        for reason in changed(item.image for item in validation).values():
-            raise DataError(f"a training cannot be judged on the validation set: {reason}")
+        refuse_changed((item.image for item in validation), VALIDATION)
         intact = [item for item in training if item.image.id not in damaged]
         with reporter.progress("fine-tune") as progress:
             return modelling.train_model(

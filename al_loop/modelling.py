@@ -21,7 +21,7 @@ from al_loop.files import file_sha256, json_hash, write_json
 from al_loop.ledger import shards_in
 from al_loop.metrics import VALIDATION, Metrics
 from al_loop.models import WEIGHTS, Model, Unchanged, save_metrics, saved_metrics
-from al_loop.objects import trim
+from al_loop.objects import stored, trim
 from al_loop.samples import ImageFile, LabelledImage
 from al_loop.stages import noted_in, output_of
 from al_loop.trust import is_data, refusal
@@ -344,14 +344,14 @@ def export(
 ) -> Exported:
     """Write a model as one file for the machine that uses it, checked on the images; `al_loop.detector.export`."""
     from al_loop.detector.export import export_model
-    from al_loop.detector.transforms import fit, read_picture
+    from al_loop.detector.transforms import decoded, fit
 
     detector = load_detector(workspace, model)
     width, height = detector.config.image_size
     enlarge, way = bool(detector.config.enlarge), detector.config.get("resize", "inside")
     return export_model(
         detector,
-        [fit(read_picture(image.path), (width, height), enlarge, way) for image in images],
+        [fit(decoded(stored(image), image.path), (width, height), enlarge, way) for image in images],
         folder,
         kind,
         score_thr=workspace.config.score.score_thr,

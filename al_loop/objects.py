@@ -82,7 +82,8 @@ def stored(image: ImageFile) -> bytes:
     try:
         data = read_regular(path, _MOST_BYTES)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}). To put it back: al-loop doctor") from None
+        then = "" if image.sha256 is None else ". What else is wrong, and what mends it: al-loop doctor"
+        raise DataError(f"{path} cannot be read ({error.strerror}){then}") from None
     try:
         check_stored(image, data)
     except DataError:
@@ -120,6 +121,12 @@ def changed(images: Iterable[ImageFile]) -> dict[str, str]:
     with ThreadPoolExecutor(_READERS) as readers:
         found = zip(some, readers.map(reason, some), strict=True)
         return {image.id: said for image, said in found if said is not None}
+
+
+def refuse_changed(images: Iterable[ImageFile], name: str) -> None:
+    """Raise DataError where a model cannot be judged on the set of that name, as one of its files is not what was stored."""
+    for reason in changed(images).values():
+        raise DataError(f"no model can be judged on {name}: {reason}")
 
 
 class Ahead:

@@ -9,7 +9,9 @@ import msgspec
 
 from al_loop import library, modelling, models
 from al_loop.console import Reporter
+from al_loop.metrics import VALIDATION
 from al_loop.models import Model
+from al_loop.objects import refuse_changed
 from al_loop.promotion import check_sets, judge
 from al_loop.stages import Output, Stage, finished, run_stage
 from al_loop.training_sets import labelled_files, synthetic_images
@@ -33,6 +35,7 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
     }
 
     def work(folder: Path) -> Output:
+        refuse_changed((item.image for item in validation), VALIDATION)
         with reporter.progress("pretrain") as progress:
             settings = workspace.config.pretrain
             return modelling.train_model(workspace, folder, None, images, validation, settings, progress)

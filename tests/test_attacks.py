@@ -284,7 +284,7 @@ def test_photographs_that_were_changed_are_left_out_by_name(loop: SmallLoop) -> 
 
     judged = library.validation(workspace)[0].image
     flip(judged.path, 0.5)
-    with pytest.raises(DataError, match=r"cannot be judged on the validation set: .*is not what was stored"):
+    with pytest.raises(DataError, match=r"no model can be judged on validation: .*is not what was stored"):
         run_cycle(workspace, None, Lines())
 
 

@@ -63,7 +63,7 @@ def test_a_node_says_the_same_of_files_and_of_bytes(
     sent = there.score(shard, sizes, files, SETTINGS, last=True)
     assert isinstance(sent, Scored)
     assert [(u.image_id, u.reason) for u in sent.unreadable] == [
-        (images[0].id, f"{elsewhere[0].path} is not an image that can be decoded")
+        (images[0].id, f"{elsewhere[0].path} is not an image (JPEG, PNG, WebP, BMP or TIFF)")
     ]
     store = ShardStore(tmp_path / "here")
     score_images(detector, images[1:], store, SETTINGS)

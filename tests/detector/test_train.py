@@ -279,3 +279,15 @@ def test_another_class_count_and_another_architecture(trained: Any, config: Any,
     broken = {n: t * float("nan") if t.is_floating_point() else t for n, t in trained[0].weights.items()}
     with pytest.raises(ModelError, match="not finite"):
         load_into(build_model(config), broken, "x.pth")
+
+
+def test_the_largest_seed_and_the_ends_of_the_learning_rate(sets: Any, config: Any, tmp_path: Path) -> None:
+    """A worker adds its number to the seed, of which numpy takes 32 bits. A loss that is not finite is an answer."""
+    from contextlib import suppress
+    from dataclasses import replace
+
+    few = sets[0][:4], sets[1][:1]
+    low = replace(QUICK, epochs=1, seed=2**32 - 1, lr=1e-12, workers=2)
+    assert train(config, None, *few, low, tmp_path / "low").epochs == 1
+    with suppress(TrainingError):
+        train(config, None, *few, replace(QUICK, epochs=1, lr=10.0), tmp_path / "high")
