@@ -28,6 +28,8 @@ from al_loop.errors import AlLoopError, DataError
 from al_loop.files import file_sha256, read_json, write_json
 from al_loop.ingest import add_images
 from al_loop.labelling.annotator import SimulatedAnnotator
+from al_loop.labelling.credentials import FILE_NAME as CREDENTIALS
+from al_loop.labelling.credentials import have_credentials
 from al_loop.labelling.server import ServerInfo, start
 from al_loop.models import saved_metrics
 from al_loop.pretrain import pretrain
@@ -95,8 +97,10 @@ def run_demo(root: Path, photos: Path | None, k: int, cycles: int, sizes: Sizes)
         with clock.stage("pretrain"):
             pretrain(workspace, tell)
         with clock.stage("start the labelling server"):
+            known = have_credentials(workspace.server_home)
             server = start(workspace.server_home, on_progress=tell.line)
-            tell.line(f"Label Studio: {server.url}   login: {server.email}   password: {server.password}")
+            password = f"in {workspace.server_home / CREDENTIALS}" if known else server.password
+            tell.line(f"Label Studio: {server.url}   login: {server.email}   password: {password}")
         while (number := _finished_cycles(workspace) + 1) <= cycles:
             with clock.stage(f"cycle {number}"):
                 _cycle(workspace, server, truth, k, tell)
@@ -211,7 +215,8 @@ def _summary(workspace: Workspace, clock: StageClock, report: Path, server: Serv
     for name, seconds in {**times, "total": sum(times.values())}.items():
         tell.line(f"  {name:<28} {seconds:6.0f}")
     tell.line(f"\nreport: {report}")
-    tell.line(f"Label Studio still runs: {server.url}   login: {server.email}   password: {server.password}")
+    where = workspace.server_home / CREDENTIALS
+    tell.line(f"Label Studio still runs: {server.url}   login: {server.email}   password: in {where}")
     tell.line(f"stop it: al-loop --workspace {shlex.quote(str(workspace.root))} label-studio stop")
 
 

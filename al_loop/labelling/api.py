@@ -21,8 +21,6 @@ from al_loop.labelling.failures import NEW_PROJECT_COMMAND, NotFoundError, decod
 if TYPE_CHECKING:
     from al_loop.labelling.connection import Connection
 
-# An import of 250 tasks takes under a second; a slow disk or a busy server may need far more.
-_IMPORT_TIMEOUT_S = 300.0
 _NO_RETRY = {"max_retries": 0}
 _RETRY = {"max_retries": 2}
 _PAGE_SIZE = 500
@@ -145,7 +143,7 @@ class Api:
         """Create tasks, all of them or none; after an error, list before sending again."""
         doing = f"import {len(tasks)} tasks into project {project_id}"
         path = f"api/projects/{project_id}/import"
-        self._change(doing, "POST", path, json=list(tasks), timeout_s=_IMPORT_TIMEOUT_S)
+        self._change(doing, "POST", path, json=list(tasks), timeout_s=self._connection.import_timeout_s)
 
     def change_data(self, task_id: int, data: Json) -> None:
         """Replace the data of one task; what people have drawn on it stays."""
@@ -239,7 +237,7 @@ class Api:
             f"api/projects/{project_id}/import",
             params={"commit_to_project": "false"},
             files=contents,
-            timeout_s=_IMPORT_TIMEOUT_S,
+            timeout_s=self._connection.import_timeout_s,
         )
 
     def _get(self, doing: str, shape: Any, path: str, **params: Any) -> Any:

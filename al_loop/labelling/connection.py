@@ -41,7 +41,9 @@ __all__ = [
     "sdk_warnings_off",
 ]
 
+# An import of 250 tasks takes under a second; a slow disk or a busy server may need far more.
 _TIMEOUT_S = 60.0
+_IMPORT_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Connection:
     def base_url(self) -> str:
         """The address without a trailing slash."""
         return self.url.rstrip("/")
+
+    @property
+    def import_timeout_s(self) -> float:
+        """How long an import or an upload may take."""
+        return _IMPORT_TIMEOUT_S
 
     @property
     def is_local(self) -> bool:

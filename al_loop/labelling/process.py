@@ -16,6 +16,8 @@ from pathlib import Path
 # The working directory and the umask are the child's own to set: posix_spawn cannot.
 _SETTLE = 'cd / && umask 077 && exec "$@"'
 _SHELL = "/bin/sh"
+# While a process becomes another program, as the shell does, it has no command line for a moment; on a busy machine a long one.
+_NAMELESS_S = 2.0
 
 
 def spawn(command: Sequence[str], environ: Mapping[str, str], log: Path) -> int:
@@ -55,8 +57,10 @@ def _inheritable() -> list[int]:
 
 def is_alive(pid: int, marker: str) -> bool:
     """Whether process `pid` runs and has `marker` in its command line."""
-    _reap(pid)
-    return marker in _command_line(pid)
+    deadline = time.monotonic() + _NAMELESS_S
+    while not (line := command_of(pid)) and not _is_gone(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return marker in line
 
 
 def command_of(pid: int) -> str:
@@ -103,6 +107,8 @@ def _is_gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
+    except PermissionError:  # another user's, which has got the number since
+        return False
     with suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     return False

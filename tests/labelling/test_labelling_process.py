@@ -67,6 +67,17 @@ def test_a_server_that_is_left_running_holds_nothing_of_its_caller(tmp_path: Pat
         assert process.end(pid, sys.executable, 5.0)
 
 
+def test_a_server_that_has_just_been_started_is_alive(tmp_path: Path) -> None:
+    """Also while the shell becomes the server, which has no command line for a moment."""
+    for _ in range(20):
+        pid = process.spawn(["/bin/sleep", "60.125"], {}, tmp_path / "log")
+        try:
+            assert all(process.is_alive(pid, "60.125") for _ in range(200))
+        finally:
+            process.end(pid, "60.125", 5.0)
+    assert not process.is_alive(pid, "60.125")
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL])
 def test_a_file_system_without_locks(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
