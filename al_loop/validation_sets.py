@@ -93,9 +93,15 @@ def add_validation(
     )
     if not replace_labels:
         entries = [entry for entry in entries if not _kept(workspace, entry, coco, report)]
-    for image in fresh - {entry.id for entry in entries}:
+    used = fresh & {entry.id for entry in entries}
+    for image in fresh - used:
         shelf.drop(image)
-    _refuse_without(_absent(workspace, name, entries), workspace, coco, name, report)
+    try:
+        _refuse_without(_absent(workspace, name, entries), workspace, coco, name, report)
+    except DataError:
+        for image in used:
+            shelf.drop(image)
+        raise
     shelf.sync()
     command = f"pool add-val {coco.name}{' --replace' if replace_labels else ''}"
     with workspace.store.transaction(), replacing(workspace, command):

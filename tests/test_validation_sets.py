@@ -231,6 +231,19 @@ def test_problems_stand_before_the_error_that_follows(
     assert workspace.store.count("SELECT count(*) FROM images") == 0
 
 
+def test_a_set_that_lacks_a_class_once_its_pictures_were_checked_leaves_nothing(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    def spoil(data: dict[str, Any]) -> None:
+        data["images"][0]["width"] = 90  # the only picture with a nut
+        data["annotations"] = [a for a in data["annotations"] if a["image_id"] == 1 or a["category_id"] == 1]
+
+    with pytest.raises(DataError, match=r"(?s)bad.json says 90x64.*has no box of nut"):
+        add_validation(workspace, edited(write_coco_set(tmp_path / "val", 2), "bad.json", spoil))
+    assert workspace.store.count("SELECT count(*) FROM images") == 0
+    assert not list((workspace.root / "images").rglob("*.png"))
+
+
 def test_ignore_regions_are_kept_with_a_set(workspace: Workspace, tmp_path: Path) -> None:
     def crowd(data: dict[str, Any]) -> None:
         data["annotations"].append(
