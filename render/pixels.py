@@ -12,7 +12,6 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -21,19 +20,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from render.decoded import MAX_BYTES as MAX_BYTES
+from render.decoded import MAX_PIXELS as MAX_PIXELS
+from render.decoded import DecodedImage as DecodedImage
+from render.decoded import PictureHeader as PictureHeader
+from render.decoded import check_pixels as check_pixels
 from render.errors import PictureError
 from render.files import printable, read_regular
+from render.jpeg import decode_jpeg, read_frame
 from render.levels import Picture, to_8bit, top_of
-from render.tiff import FLOAT, MIN_IS_WHITE, SIGNED, UNSIGNED, first_page
+from render.tiff import FLOAT, MIN_IS_WHITE, SIGNED, UNSIGNED, exif_orientation, first_page
 
-MAX_PIXELS = 100_000_000
-MAX_BYTES = 256 << 20  # of a file
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _EXPECTED = "JPEG, PNG, WebP, BMP or TIFF"
 _ORIENTATION = 0x0112  # EXIF; 1 is upright
-#: Scans of a JPEG; each is as much work as the whole picture, and a progressive one has about ten.
-_MAX_SCANS = 200
-_EXTRANEOUS = b" extraneous bytes before marker 0x"
 #: What a file that is no such picture begins with, and what it is.
 _OTHERS = (
     (0, b"GIF8", "a GIF"), (4, b"ftypheic", "a HEIC"), (4, b"ftypheix", "a HEIC"), (4, b"ftypmif1", "a HEIC"),
@@ -41,32 +41,6 @@ _OTHERS = (
     (0, b"8BPS", "a Photoshop file"), (0, b"\x76\x2f\x31\x01", "an OpenEXR"), (0, b"#?RADIANCE", "a Radiance HDR"),
 )  # fmt: skip
 OPAQUE = "transparent pixels laid on white"
-
-
-@dataclass(frozen=True)
-class PictureHeader:
-    """What a file says before its pixels are read.
-
-    width, height: px, before it is turned.  orientation: EXIF's, 1 to 8.  pictures: pages or frames.
-    alpha: pixels may be transparent.  plain: whatever shows the file shows the same pixels, if none is transparent.
-    """
-
-    format: str
-    width: int
-    height: int
-    orientation: int = 1
-    pictures: int = 1
-    alpha: bool = False
-    plain: bool = True
-
-
-@dataclass(frozen=True, eq=False)
-class DecodedImage:
-    """pixels: (h, w, 3) BGR.  grey: all three are the same.  notes: what was done to them, for the log."""
-
-    pixels: Picture
-    grey: bool = False
-    notes: tuple[str, ...] = ()
 
 
 def format_of(data: bytes) -> str:
@@ -91,7 +65,8 @@ def read_header(data: bytes) -> PictureHeader:
     """Return what a picture's header says; PictureError where it cannot be read."""
     kind = format_of(data)
     with _refusing():
-        return {"PNG": _png_header, "TIFF": _tiff_header}.get(kind, _pillow_header)(data)
+        readers = {"JPEG": _jpeg_header, "PNG": _png_header, "TIFF": _tiff_header}
+        return readers.get(kind, _pillow_header)(data)
 
 
 def decode(data: bytes, *, turn: bool = True, strict: bool = True, least_px: int = 0) -> DecodedImage:
@@ -128,14 +103,6 @@ def turned(picture: Picture, orientation: int) -> Picture:
     return picture[:: -1 if down else 1, :: -1 if across else 1]
 
 
-def check_pixels(width: int, height: int, most: int = MAX_PIXELS) -> None:
-    """Raise PictureError for a picture of no or too many pixels, before room is made for them."""
-    if width < 1 or height < 1:
-        raise PictureError(f"has {width}x{height} px")
-    if width * height > most:
-        raise PictureError(f"has {width}x{height} px, at most {most // 10**6} million pixels are taken")
-
-
 @contextmanager
 def _refusing() -> Iterator[None]:
     """Whatever a decoder raises is the refusal of its file."""
@@ -149,69 +116,16 @@ def _refusing() -> Iterator[None]:
         raise PictureError(f"is damaged or cut short ({printable(lines[0][:200])})") from None
 
 
-# ---- JPEG ------------------------------------------------------------------------------------------------
-
-
-def _jpeg(data: bytes, strict: bool, least_px: int) -> DecodedImage:
-    import simplejpeg
-
-    width, height, components, several = _jpeg_frame(data)
-    check_pixels(width, height)
-    if several and data.count(b"\xff\xda") > _MAX_SCANS:
-        raise PictureError(f"has more than {_MAX_SCANS} scans")
-    cmyk = components == 4
-    colours, small = (
-        "CMYK" if cmyk else "BGR",
-        {"min_height": least_px, "min_width": least_px} if least_px else {},
-    )
-    try:
-        pixels = simplejpeg.decode_jpeg(data, colours, strict=strict, **small)
-    except ValueError as error:
-        # Bytes that mean nothing, or colours sampled in a way that it does not know: OpenCV says nothing of these.
-        if not cmyk and (_is_padding(data, str(error).encode()) or "subsampling" in str(error)):
-            pixels = _opencv_colour(data)
-        else:
-            raise PictureError(f"is damaged or cut short ({printable(error)})") from None
-    if cmyk:
-        # As every reader does, the samples are taken as Adobe writes them: inverted.
-        inks = pixels.astype(np.uint16)
-        pixels = ((inks[..., 2::-1] * inks[..., 3:] + 127) // 255).astype(np.uint8)
-        return DecodedImage(pixels, notes=("turned from CMYK into RGB",))
-    if colours == "GRAY" and pixels.shape[2] == 1:
-        pixels = _cv2().cvtColor(pixels, _cv2().COLOR_GRAY2BGR)
-    return DecodedImage(np.asarray(pixels, np.uint8), grey=components == 1)
-
-
-def _jpeg_frame(data: bytes) -> tuple[int, int, int, bool]:
-    """Width, height, components, and whether they come in several scans, from the headers; ITU T.81, B.2."""
-    place, frame = 2, (0, 0, 0)
-    progressive = False
-    while True:
-        place = data.find(b"\xff", place)
-        marker = data[place + 1] if 0 <= place < len(data) - 9 else -1
-        if marker < 0 or (marker == 0xDA and not frame[2]):
-            raise PictureError("is damaged or cut short (it has no frame)")
-        if marker == 0xDA:
-            return *frame, progressive or data[place + 4] < frame[2]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", data, place + 5)
-            frame, progressive = (width, height, data[place + 9]), marker in (0xC2, 0xC6, 0xCA, 0xCE)
-        alone = marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8
-        place += 1 if alone else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-
-
-def _is_padding(data: bytes, warning: bytes) -> bool:
-    """Say whether what libjpeg warns of are bytes that mean nothing: before the frame, or zeros before the end."""
-    count, found, marker = warning.rpartition(b": ")[2].partition(_EXTRANEOUS)
-    if not found:
-        return False
-    if marker[:2] == b"d9":
-        end = data.rfind(b"\xff\xd9")
-        return end > 0 and not any(data[end - int(count) : end])
-    return marker[:1] == b"e" or marker[:2] in (b"fe", b"db", b"dd", b"c0", b"c1", b"c2")
-
-
 # ---- PNG -------------------------------------------------------------------------------------------------
+
+
+def _jpeg_header(data: bytes) -> PictureHeader:
+    frame = read_frame(data)
+    if frame.more:
+        return _pillow_header(data)
+    orientation = exif_orientation(frame.exif)
+    plain = orientation == 1 and frame.components != 4
+    return PictureHeader("JPEG", frame.width, frame.height, orientation, plain=plain)
 
 
 def _png_header(data: bytes) -> PictureHeader:
@@ -226,22 +140,9 @@ def _png_header(data: bytes) -> PictureHeader:
         elif name == b"eXIf":
             exif = data[place + 8 : place + 8 + size]
         place += 12 + size
-    orientation = _exif_orientation(exif) if exif else 1
+    orientation = exif_orientation(exif)
     plain = depth <= 8 and frames == 1 and orientation == 1
     return PictureHeader("PNG", width, height, orientation, frames, alpha, plain)
-
-
-def _exif_orientation(data: bytes) -> int:
-    from PIL import Image
-
-    exif = Image.Exif()
-    exif.load(data)
-    return _known(exif.get(_ORIENTATION, 1))
-
-
-def _known(orientation: object) -> int:
-    """An orientation as it is, or 1 where it is none."""
-    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def _png(data: bytes, strict: bool, least_px: int) -> DecodedImage:
@@ -408,12 +309,21 @@ def _no_warnings() -> Iterator[None]:
         yield
 
 
+def _pillow_orientation(image: Any) -> int:
+    """An image's orientation, by EXIF or XMP; 1 where these are damaged."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # the pixels are what counts
+        return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
 def _pillow_header(data: bytes) -> PictureHeader:
     from PIL import Image
 
     with _no_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         kind = "JPEG" if image.format == "MPO" else str(image.format)
-        orientation = _known(image.getexif().get(_ORIENTATION, 1))
+        orientation = _pillow_orientation(image)
         pictures = int(getattr(image, "n_frames", 1))
         alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
         # Of a JPEG of several frames every reader shows the first.
@@ -449,5 +359,5 @@ def _bmp(data: bytes, strict: bool, least_px: int) -> DecodedImage:
 
 
 _DECODERS: Mapping[str, Callable[[bytes, bool, int], DecodedImage]] = MappingProxyType(
-    {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp, "BMP": _bmp, "TIFF": _tiff}
+    {"JPEG": decode_jpeg, "PNG": _png, "WEBP": _webp, "BMP": _bmp, "TIFF": _tiff}
 )

@@ -12,6 +12,7 @@ _TYPES: Mapping[int, tuple[str, int]] = MappingProxyType(
     {1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 6: ("b", 1), 8: ("h", 2), 9: ("i", 4), 11: ("f", 4), 12: ("d", 8), 16: ("Q", 8)}
 )  # fmt: skip
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 262, 277
+_ORIENTATION = 274
 _MIN, _MAX, _SMIN, _SMAX = 280, 281, 340, 341
 _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT = 322, 323, 338, 339
 _WANTED = {_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _MIN, _MAX, _SMIN, _SMAX, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT}  # fmt: skip
@@ -70,6 +71,22 @@ def first_page(data: bytes) -> Page:
         tile_pixels=int(tags.get(_TILE_WIDTH, (0,))[0] * tags.get(_TILE_HEIGHT, (0,))[0]),
         pages=1 + len(places),
     )
+
+
+def exif_orientation(data: bytes) -> int:
+    """Return the orientation in EXIF data, which are a TIFF; 1 where they name none, or are damaged, as browsers take it."""
+    data = data.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(data[:2], "")
+    try:
+        tags, _ = (
+            _directory(data, order, False, _start(data, order, False), wanted={_ORIENTATION})
+            if order
+            else ({}, 0)
+        )
+    except (struct.error, ValueError):
+        return 1
+    found = tags.get(_ORIENTATION, (1,))
+    return int(found[0]) if found and found[0] in range(1, 9) else 1
 
 
 def _start(data: bytes, order: str, big: bool) -> int:

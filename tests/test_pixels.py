@@ -193,6 +193,20 @@ def load(path: Path, data: bytes) -> NDArray[np.uint8]:
     return pixels
 
 
+def test_exif_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
+    for broken in (
+        exif(6)[:9],
+        b"Exif\0\0" + b"\xff" * 30,
+        exif(6).replace(b"MM", b"XX").replace(b"II", b"XX"),
+    ):
+        path = tmp_path / "a.jpg"
+        path.write_bytes(saved(noise(), "JPEG", exif=broken))
+        upright = load_upright(path)
+        assert upright.untouched
+        assert (upright.width, upright.height) == (64, 48)
+        assert load_upright(path, decode=True).untouched
+
+
 def test_more_pages_or_frames_than_one_are_said(tmp_path: Path) -> None:
     first, second = noise(1), noise(2)
     mpo = saved(noise(1), "MPO", save_all=True, append_images=[noise(2)], quality=95)
