@@ -12,8 +12,9 @@ from al_loop.doctor.finding import Case, Finding
 from al_loop.errors import AlLoopError, ConfigError
 from al_loop.files import read_json
 from al_loop.frozen import check, thawed
+from al_loop.ledger import noted_file
 from al_loop.leftovers import foreign_folders
-from al_loop.pools import POOL, read_pool
+from al_loop.pools import POOL, pool_hash, read_pool
 from al_loop.verify import verify
 
 _ABANDON = "al-loop cycle --abandon"
@@ -63,8 +64,12 @@ def _open(case: Case, row: Any) -> Iterator[Finding]:
     subject, folder = f"cycle {number}", case.workspace.cycle_dir(number)
     yield from _settings(case, row)
     try:
-        read_pool(folder / POOL)
-    except (OSError, ValueError) as error:
+        noted, there = noted_file(case.workspace, folder / POOL), pool_hash(read_pool(folder / POOL))
+        if noted is not None and there != noted:
+            yield Finding(
+                "cycles.pool", subject, "its list of the pool is not the one it began with", "al-loop cycle"
+            )
+    except (OSError, ValueError, TypeError) as error:
         yield Finding(
             "cycles.pool", subject, f"its list of the pool cannot be read ({error})", "al-loop cycle"
         )

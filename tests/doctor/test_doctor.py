@@ -328,6 +328,10 @@ UNDER_WAY: dict[str, Damage] = {
     "a push that is gone": (lambda w: shutil.rmtree(w / "cycles" / "2" / "push"), "cycles.stage", "its stage push left is gone"),
     "a stage that cannot be read": (lambda w: write(w / "cycles" / "2" / "score" / "stage.json", b"?"), "cycles.stage", "score/stage.json cannot be read"),
     "a pool that is gone": (lambda w: (w / "cycles" / "2" / "pool.json").unlink(), "cycles.pool", "list of the pool"),
+    "another pool": (
+        lambda w: write_json(w / "cycles" / "2" / "pool.json", read_json(w / "cycles" / "2" / "pool.json")[1:]),
+        "cycles.pool", "not the one it began with",
+    ),
     "other picks": (
         lambda w: write_json(w / "cycles" / "2" / "select" / "picks.json", read_json(w / "cycles" / "2" / "select" / "picks.json")[1:]),
         "cycles.picks", "other picks than the database",
