@@ -20,7 +20,7 @@ from al_loop.fetch import fetch
 from al_loop.files import file_sha256, json_hash, write_json
 from al_loop.ledger import shards_in
 from al_loop.metrics import VALIDATION, Metrics
-from al_loop.models import WEIGHTS, Model, Unchanged, save_metrics, saved_metrics
+from al_loop.models import SHIPPED, WEIGHTS, Model, Unchanged, save_metrics, saved_metrics
 from al_loop.objects import stored, trim
 from al_loop.samples import ImageFile, LabelledImage
 from al_loop.stages import noted_in, output_of
@@ -378,7 +378,14 @@ def model_inputs(workspace: Workspace) -> dict[str, Any]:
         "image_size": model.image_size,
         "load_from": checkpoint_identity(_in_workspace(workspace, model.load_from or "")),
         "classes": workspace.config.classes,
+        **config_identity(_in_workspace(workspace, model.config)),
     }
+
+
+def config_identity(name: str) -> dict[str, str]:
+    """Return the hash of a config that is a file, as an entry of a stage's inputs; none for a shipped one."""
+    path = Path(name).expanduser()
+    return {} if name in SHIPPED or not path.is_file() else {"config_sha256": file_sha256(path)}
 
 
 def checkpoint_identity(location: str) -> str:

@@ -64,6 +64,7 @@ def import_checkpoint(
         "checkpoint": modelling.checkpoint_identity(checkpoint),
         "config": config,
         "model": modelling.model_inputs(workspace),
+        **({"own": modelling.config_identity(config)} if config else {}),
         **({"classes_as_is": True} if classes_as_is else {}),
     }
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
 from al_loop.detector.config_types import check_types, registered_name
+from al_loop.detector.transforms import WAYS
 from al_loop.errors import ModelError
 from al_loop.files import read_regular, write_atomically
 from al_loop.literals import literals
@@ -31,6 +33,8 @@ KEPT = (
 )  # fmt: skip
 #: No config of a detector is larger.
 _LARGEST = 4 << 20
+#: As of model.image_size.
+_LARGEST_PX = 8192
 _TUPLES = "tuples"
 _AGAIN = "Use another model (al-loop models list), or go back: al-loop models rollback"
 
@@ -127,16 +131,40 @@ def checked(config: Mapping[str, Any], source: str, *, trusted: bool) -> Config:
 
 def _require(config: dict[str, Any], source: str) -> None:
     """Check what al-loop itself reads, and make it what it was when it was written."""
-    if not isinstance(config.get("model"), dict) or not isinstance(config.get("optim_wrapper"), dict):
+    wrapper, size, classes = (config.get(name) for name in ("optim_wrapper", "image_size", "classes"))
+    if not isinstance(config.get("model"), dict) or not isinstance(wrapper, dict):
         raise ModelError(f"{source} is no model's config: expected model and optim_wrapper. {_AGAIN}")
-    size, classes = config.get("image_size"), config.get("classes")
-    whole = isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int and n > 0 for n in size)
-    if not whole:
-        raise ModelError(f"{source}: expected image_size to be two sizes in px, got {size!r}. {_AGAIN}")
-    if not isinstance(classes, list | tuple) or not all(isinstance(name, str) for name in classes):
-        raise ModelError(f"{source}: expected classes to be names, got {classes!r}. {_AGAIN}")
-    config["image_size"], config["classes"] = tuple(size or ()), tuple(classes)
+    _expect(
+        source, "optim_wrapper.optimizer", wrapper.get("optimizer"), "a table", lambda v: isinstance(v, dict)
+    )
+    _expect(source, "optim_wrapper.optimizer.lr", wrapper["optimizer"].get("lr"), "a rate above 0", _is_rate)
+    _expect(source, "fine_tune_lr", config.get("fine_tune_lr", 1.0), "a rate above 0", _is_rate)
+    _expect(source, "image_size", size, f"two sizes from 1 to {_LARGEST_PX} px", _is_size)
+    _expect(source, "resize", config.get("resize", "inside"), f"one of {', '.join(WAYS)}", WAYS.__contains__)
+    for name in ("classes", "named_classes", "notes"):
+        _expect(source, name, config.get(name, ()), "a list of texts", _are_texts)
+    config["image_size"], config["classes"] = tuple(size or ()), tuple(classes or ())
     config["enlarge"] = bool(config.get("enlarge", False))
+
+
+def _expect(source: str, key: str, value: Any, expected: str, holds: Callable[[Any], bool]) -> None:
+    if not holds(value):
+        raise ModelError(
+            f"{source}: expected {key} to be {expected}, got {value!r:.80}. Correct it, or: {_AGAIN}"
+        )
+
+
+def _is_rate(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < math.inf
+
+
+def _is_size(value: Any) -> bool:
+    whole = isinstance(value, list | tuple) and len(value) == 2
+    return whole and all(type(side) is int and 1 <= side <= _LARGEST_PX for side in value)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
 
 
 def decoded(data: bytes, source: str) -> dict[str, Any]:

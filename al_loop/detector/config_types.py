@@ -21,9 +21,18 @@ _OPTIMISER = (
     mmdet_registry.OPTIMIZERS,
     mmdet_registry.OPTIM_WRAPPER_CONSTRUCTORS,
 )
-#: Functions of mmcv that `batched_nms` finds by `eval`, and classes of mmcv.ops that a RoI extractor finds by name.
-_FUNCTIONS = {"nms", "soft_nms", "nms_match"}
-_ROI_LAYERS = {"RoIAlign", "RoIPool", "DeformRoIPool", "DeformRoIPoolPack", "ModulatedDeformRoIPoolPack"}
+_NMS = {"nms", "soft_nms", "nms_match"}
+_FPG = {"conv", "interpolation_conv", "last_conv"}
+#: Words that some keys take as a type beside registered names: functions of mmcv that `batched_nms` finds by `eval`, classes of
+#: mmcv.ops that a RoI extractor finds by name, and words that FPG and a cascade RPN know.
+_WORDS: dict[str, set[str]] = {
+    "nms": _NMS,
+    "nms_cfg": _NMS,
+    "roi_layer": {"RoIAlign", "RoIPool", "DeformRoIPool", "DeformRoIPoolPack", "ModulatedDeformRoIPoolPack"},
+    "adapt_cfg": {"dilation", "offset"},
+    **dict.fromkeys(("same_down_trans", "same_up_trans", "across_lateral_trans", "across_down_trans"), _FPG),
+    **dict.fromkeys(("across_up_trans", "across_skip_trans", "output_trans"), _FPG),
+}
 #: Packages whose registered parts are known; of mmdet only those that a two-stage detector is made of.
 _KNOWN = ("mmdet", "mmcv", "mmengine", "torch")
 _PARTS = (
@@ -40,6 +49,7 @@ _PARTS = (
     "mmcv.cnn",
     "mmcv.ops",
     "mmengine.model",
+    "mmengine.utils.dl_utils.parrots_wrapper",  # SyncBN
     "mmengine.optim",
     "torch.nn",
     "torch.optim",
@@ -59,7 +69,7 @@ def check_types(model: Mapping[str, Any], optim_wrapper: Mapping[str, Any], sour
                     "Give the config of a Faster R-CNN"
                 )
             continue
-        if name in _FUNCTIONS or name in _ROI_LAYERS:
+        if name in _WORDS.get(where.rpartition(".")[2], ()):
             continue
         if not _usable(_registered(name, _MODEL)):
             raise _unknown(source, f"{where}.type", name)

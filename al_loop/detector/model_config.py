@@ -29,7 +29,7 @@ from al_loop.models import SHIPPED
 from al_loop.resources import resource
 
 # For a user's config that says nothing of training: mmdet's usual rate for a batch of 2.
-_OPTIMISER = {
+_OPTIMISER: dict[str, Any] = {
     "type": "OptimWrapper",
     "optimizer": {"type": "SGD", "lr": 0.0025, "momentum": 0.9, "weight_decay": 1e-4},
 }
@@ -65,7 +65,12 @@ def load_model_config(
             "Correct model.config in al-loop.toml."
         )
     if path.suffix == ".json":
-        return complete(decoded(read_file(path), str(path)), classes, image_size, str(path), trusted=trusted)
+        data = decoded(read_file(path), str(path))
+        if "_base_" in data:
+            raise ModelError(
+                f"{path} inherits from another config (_base_): a JSON is read as it is. Give it as Python"
+            )
+        return complete(data, classes, image_size, str(path), trusted=trusted)
     try:
         # What it names in custom_imports is imported below, where an error can name the module.
         executed = Config.fromfile(path, import_custom_modules=False)
@@ -95,6 +100,11 @@ def complete(
     model["roi_head"]["bbox_head"]["num_classes"] = len(classes)
     if not has_compiled_ops():
         model["roi_head"]["bbox_roi_extractor"]["roi_layer"]["use_torchvision"] = True
+    if "optimizer" in config and "optim_wrapper" not in config:  # mmdet 2's
+        rate = _OPTIMISER["optimizer"]["lr"]
+        notes.append(
+            f"the config's optimizer is not used, only optim_wrapper is: SGD with a rate of {rate:g} is"
+        )
     notes += _set_pixels(model, config, pipeline, source)
     notes += _set_size(kept, image_size, pipeline, source)
     kept["custom_imports"] = list(modules_of(config, source))
@@ -138,26 +148,21 @@ def _require_faster_rcnn(config: Mapping[str, Any], source: str) -> None:
 def _set_size(
     kept: dict[str, Any], wanted: tuple[int, int] | None, pipeline: PictureSteps, source: str
 ) -> list[str]:
-    """Set image_size, enlarge and resize; return what is worth saying of it."""
-    own = kept.get("image_size")
+    """Set image_size, enlarge and resize; return what is worth saying of it.
+
+    Own configs name image_size and have no pipeline. In others it is a name like any, which their training pipelines use.
+    """
+    own = None if len(pipeline.sizes) == 1 else kept.get("image_size")
     kept.setdefault("enlarge", own is None)
+    kept["image_size"] = tuple(wanted or own or one_size(pipeline, source))
     if wanted or own is not None:
-        kept["image_size"] = tuple(wanted or own or ())
-        stretched = not wanted and kept.get("resize") == "stretch"
-        kept["resize"] = kept.get("resize", "inside") if not wanted else "inside"
-        if pipeline.sizes and not pipeline.keeps_aspect and not stretched:
-            return [
-                f"the config's {pipeline.place} stretches pictures (keep_ratio=False); with image_size their aspect is kept"
-            ]
-        return []
-    kept["image_size"] = one_size(pipeline, source)
+        kept["resize"] = "inside" if wanted else kept.get("resize", "inside")
+        stretched = f"the config's {pipeline.place} stretches pictures (keep_ratio=False)"
+        return [] if pipeline.keeps_aspect else [f"{stretched}; with image_size their aspect is kept"]
     kept["resize"] = "either-way" if pipeline.keeps_aspect else "stretch"
-    if pipeline.keeps_aspect:
-        return []
-    width, height = kept["image_size"]
-    return [
-        f"pictures are stretched to {width}x{height} px, as the config's {pipeline.place} does (keep_ratio=False)"
-    ]
+    size = "x".join(map(str, kept["image_size"]))
+    stretched = f"pictures are stretched to {size} px, as the config's {pipeline.place} does"
+    return [] if pipeline.keeps_aspect else [f"{stretched} (keep_ratio=False)"]
 
 
 def _set_pixels(

@@ -17,7 +17,7 @@ from al_loop.detector.model_config import load_model_config
 from al_loop.detector.picture_steps import read_pipeline
 from al_loop.detector.predict import Detector, predict
 from al_loop.detector.score import Reader, ScoreSettings
-from al_loop.detector.transforms import fitted_size
+from al_loop.detector.transforms import FitInto, fitted_size, read_picture
 from al_loop.errors import ModelError
 from al_loop.samples import ImageFile, LabelledImage
 
@@ -58,6 +58,7 @@ WHERE_THE_SIZE_STANDS = {
     "RandomChoiceResize": {"test_dataloader": loader({"type": "RandomChoiceResize", "scales": [(96, 64)], "keep_ratio": True})},
     "ResizeShortestEdge": {"test_dataloader": loader({"type": "ResizeShortestEdge", "scale": 64, "max_size": 96})},
     "TestTimeAug": {"tta_pipeline": [LOAD, {"type": "TestTimeAug", "transforms": [[KEEP], [{"type": "RandomFlip"}], [PACK]]}]},
+    "before a name of the training's": {"image_size": (1024, 1024), "test_dataloader": loader(KEEP)},
     "a scoped name": {"test_dataloader": loader({**KEEP, "type": "mmdet.Resize"})},
 }  # fmt: skip
 
@@ -107,6 +108,20 @@ def test_a_picture_lies_in_the_size_as_mmdet_puts_it() -> None:
     assert fitted_size(1000, 1000, (1333, 800), True, "either-way") == (800, 800)
     assert fitted_size(1200, 1600, (1333, 800), True) == (600, 800)  # a box of al-loop.toml
     assert fitted_size(1200, 1600, (1333, 800), False, "stretch") == (1333, 800)
+
+
+def test_a_training_stretches_boxes_with_their_picture(tmp_path: Path) -> None:
+    from mmdet.structures.bbox import HorizontalBoxes  # only after al_loop.detector
+
+    draw(96, 64, [[10, 20, 30, 40]]).save(tmp_path / "x.png")
+    results = {
+        "img": read_picture(tmp_path / "x.png"),
+        "gt_bboxes": HorizontalBoxes([[10.0, 20.0, 40.0, 60.0]]),
+    }
+    done = FitInto((192, 96), enlarge=True, way="stretch").transform(results)
+    assert done["img"].shape == (96, 192, 3)
+    assert done["scale_factor"] == (2.0, 1.5)
+    assert done["gt_bboxes"].tensor.tolist() == [[20.0, 30.0, 80.0, 90.0]]
 
 
 @pytest.mark.train
@@ -249,3 +264,53 @@ def test_a_missing_module_of_custom_imports_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, custom_imports={"imports": ["no_such_backbone"]}, test_dataloader=loader(KEEP))
     with pytest.raises(ModelError, match=r"mine\.py needs the module no_such_backbone.*PYTHONPATH=FOLDER"):
         load_model_config(path, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"optim_wrapper": {"_delete_": True, "type": "OptimWrapper"}},
+            r"optim_wrapper\.optimizer to be a table, got None",
+        ),
+        (
+            {"optim_wrapper": {"_delete_": True, "type": "OptimWrapper", "optimizer": {"type": "SGD"}}},
+            r"optim_wrapper\.optimizer\.lr to be a rate above 0, got None",
+        ),
+        ({"fine_tune_lr": "slow"}, "fine_tune_lr to be a rate above 0, got 'slow'"),
+        (
+            {"test_dataloader": None, "image_size": (96, 64, 3)},
+            r"image_size to be two sizes from 1 to 8192 px, got \(96, 64, 3\)",
+        ),
+        ({"test_dataloader": None, "image_size": (96, 10**6)}, "image_size to be two sizes"),
+        ({"model": {"backbone": {"type": "MyBackbone"}}}, "'MyBackbone' is no registered part of a detector"),
+        (
+            {"model": {"backbone": {"conv_cfg": {"type": "Conv2d", "x": object}}}},
+            r"expected text, numbers.*got type",
+        ),
+    ],
+)
+def test_a_config_that_would_fail_later_is_refused(
+    tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    text = {"test_dataloader": loader(KEEP), **settings}
+    path = write(tmp_path, **text)
+    Path(path).write_text(Path(path).read_text().replace("<class 'object'>", "type"))
+    with pytest.raises(ModelError, match=said):
+        load_model_config(path, CLASSES)
+
+
+def test_json_inherits_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"_base_": "./other.py"}')
+    with pytest.raises(ModelError, match="inherits from another config"):
+        load_model_config(str(tmp_path / "x.json"), CLASSES)
+
+
+def test_an_optimiser_of_mmdet_2_is_said_not_to_be_used(tmp_path: Path) -> None:
+    config = load_model_config("small", CLASSES).to_dict()
+    del config["optim_wrapper"]
+    config["optimizer"] = {"type": "SGD", "lr": 0.1}
+    path = tmp_path / "old.py"
+    path.write_text("".join(f"{name} = {value!r}\n" for name, value in config.items()))
+    [note] = load_model_config(str(path), CLASSES).notes
+    assert note == "the config's optimizer is not used, only optim_wrapper is: SGD with a rate of 0.0025 is"
