@@ -261,7 +261,7 @@ def load_upright(path: Path, *, decode: bool = False) -> Upright:
     try:
         data = read_regular(path, MAX_BYTES)
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})") from None
+        raise DataError(f"cannot be read ({error.strerror})") from error
     try:
         return _upright(data, decode=decode)
     except PictureError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from al_loop.addresses import masked
 from al_loop.errors import ConfigError, DataError
 from al_loop.ingest import MAX_BYTES, IngestReport, Progress, Shelf, load_upright, refuse_large
-from al_loop.listing import Aside, Seen, files_at, is_url
+from al_loop.listing import GONE, Aside, Seen, files_at, is_url
 from al_loop.stores import read
 from al_loop.workspace import Workspace, now
 from render.scratch import scratch_folder
@@ -24,6 +25,22 @@ BATCH, BATCH_BYTES = 256, 64 << 20
 #: Files that could not be used which are named; of the others there is a number.
 NAMED = 20
 _LOOKED_UP = 4096  # known files are found by one query for so many
+_PASSING = {
+    getattr(errno, name)
+    for name in [
+        "EACCES",
+        "EPERM",
+        "EIO",
+        "ESTALE",
+        "ENOENT",
+        "ETIMEDOUT",
+        "EMFILE",
+        "ENFILE",
+        "ENOMEM",
+        "EAGAIN",
+        "EBUSY",
+    ]
+}
 _FETCHED = 16  # objects at a time: a store answers late, not slowly
 
 
@@ -161,13 +178,19 @@ def _read(workspace: Workspace, files: Sequence[Seen], *, decode: bool) -> Inges
                 noted.append((seen, "taken", ""))
             except DataError as error:
                 report.refused.append((seen.name, str(error)))
-                noted.append((seen, "refused", str(error)))
+                if not (_may_pass(error) and seen.stamp != GONE):
+                    noted.append((seen, "refused", str(error)))
     shelf.sync()
     with workspace.store.transaction():
         shelf.insert()
         for seen, state, reason in noted:
             note(workspace, seen, state, reason)
     return report
+
+
+def _may_pass(error: DataError) -> bool:
+    """Say whether a file may be read the next time: it is about rights, the disk or this process, not about the file."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING
 
 
 def _fetched(files: Sequence[Seen], folder: Path, report: IngestReport) -> Iterator[tuple[Seen, Path]]:

@@ -56,7 +56,8 @@ _OTHERS = frozenset(
 #: Stores in which an object appears whole or not at all.
 _ATOMIC = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "memory")
 _STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created")
-_GONE = "not there"  # stamp of a file that cannot be asked
+#: Stamp of a file that cannot be asked.
+GONE = "not there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +169,9 @@ def _walk(folder: str, aside: Aside) -> Iterator[Seen]:
                 yield _seen(entry.path, entry.stat())
             except FileNotFoundError:
                 if entry.is_symlink():  # else it was moved away since it was listed
-                    yield Seen(entry.path, 0, _GONE, 0.0)
+                    yield Seen(entry.path, 0, GONE, 0.0)
             except OSError:
-                yield Seen(entry.path, 0, _GONE, 0.0)
+                yield Seen(entry.path, 0, GONE, 0.0)
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
@@ -192,7 +193,7 @@ def _asked(path: str) -> Seen:
     try:
         return _seen(path, os.stat(path))
     except OSError:
-        return Seen(path, 0, _GONE, 0.0)  # whoever reads it says why
+        return Seen(path, 0, GONE, 0.0)  # whoever reads it says why
 
 
 def _seen(path: str, status: os.stat_result) -> Seen:

@@ -8,21 +8,26 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from factories import picture_bytes
+from msgspec import structs
 from raw_pictures import tiff
 from test_pixels import U16
 
 from al_loop import stores
 from al_loop.cli import cli
+from al_loop.config import MonitorConfig
 from al_loop.errors import DataError
 from al_loop.intake import Intake, add_places
 from al_loop.listing import Aside, files_at
+from al_loop.monitor.inbox import take
 from al_loop.workspace import Workspace
+from render import files
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 NOT_UTF8 = os.fsdecode(b"weld \xff\xe4.png")
@@ -72,6 +77,49 @@ def test_one_bad_file_does_not_stop_the_good(workspace: Workspace, tmp_path: Pat
         assert (again.added, again.known) == (0, 3)
         assert len(again.reasons) >= 5  # a linked folder by its name is a folder to search
     json.dumps(found.reasons, ensure_ascii=False).encode()
+
+
+def test_the_monitor_says_what_is_bad_once_and_goes_on(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    put(folder / "good.png", 1)
+    put(folder / NOT_UTF8, 2)
+    put(folder / "locked.png", 3)
+    (folder / "cut.tif").write_bytes(tiff(U16)[:40])
+    (folder / "nowhere.png").symlink_to("gone.png")
+    (folder / "phone.heic").touch()
+    os.mkfifo(folder / "pipe.png")
+    for path in folder.iterdir():
+        if path.name != "nowhere.png":
+            os.utime(path, (1e9, 1e9))
+    opened = files.open_regular
+
+    def locked(path: Path | str) -> object:
+        if str(path).endswith("locked.png"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path)
+
+    config = structs.replace(workspace.config, monitor=MonitorConfig(inbox=(str(folder),)))
+    here = Workspace(workspace.root, config, workspace.store)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "open_regular", locked)
+        first = take(here)
+        assert len(first.added) == 2
+        assert {Path(where).name for where, _ in first.refused} == {
+            "cut.tif",
+            "locked.png",
+            "nowhere.png",
+            "pipe.png",
+        }
+        assert first.passed_over.startswith("passed over: 1 .heic")
+        json.dumps(asdict(first), ensure_ascii=False).encode()
+        # What is in a file is told once; what may pass is tried again.
+        assert [Path(where).name for where, _ in take(here).refused] == ["locked.png"]
+    assert len(take(here).added) == 1
+    (folder / "gone.png").write_bytes(picture_bytes(4))
+    os.utime(folder / "gone.png", (1e9, 1e9))
+    assert len(take(here).added) == 1
 
 
 def test_a_name_that_is_no_utf8_is_remembered_and_found_again(workspace: Workspace, tmp_path: Path) -> None:

@@ -16,10 +16,12 @@ from PIL import Image
 from raw_pictures import chunk, exif, noise, pack, png, saved, tiff
 
 from al_loop import library
+from al_loop.detector.score import Reader, Unreadable
 from al_loop.detector.transforms import read_picture
 from al_loop.errors import DataError
 from al_loop.ingest import IngestReport, Shelf, add_images, load_upright
 from al_loop.report.pictures import thumbnail
+from al_loop.samples import ImageFile
 from al_loop.workspace import Workspace
 from render.errors import PictureError
 from render.levels import to_8bit
@@ -288,6 +290,9 @@ def test_a_jpeg_that_is_damaged_inside_is_refused(workspace: Workspace, tmp_path
     with pytest.raises(DataError, match=r"a\.jpg is damaged or cut short"):
         read_picture(path)
     assert thumbnail(path) is None
+    left_out = Reader((320, 240), enlarge=False, change="").read(ImageFile("a", path, 320, 240))
+    assert isinstance(left_out, Unreadable)
+    assert "a.jpg is damaged or cut short (Corrupt JPEG data" in left_out.reason
     shelf, report = Shelf(workspace, "pool"), IngestReport()
     shelf.put(load_upright(path), str(path), report)
     assert report.added
