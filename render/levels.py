@@ -10,6 +10,7 @@ Range = tuple[float, float]
 
 #: What cameras fill of wider samples. Not 14: a dark picture of 16 bits looks the same.
 _USED_BITS = (8, 10, 12, 16)
+_ROWS = 64
 
 
 def to_8bit(
@@ -35,10 +36,13 @@ def to_8bit(
     if samples.dtype == np.uint16:
         table = np.rint((np.arange(65536) - low).clip(0, high - low) * 255 / (high - low)).astype(np.uint8)
         return table[samples], how
-    if samples.dtype.kind == "f":
-        samples = np.nan_to_num(samples, nan=low, posinf=high, neginf=low)
-    share = (np.clip(samples.astype(np.float64), low, high) - low) / (high - low) if high > low else 0.5
-    return np.broadcast_to(np.rint(np.asarray(share) * 255), samples.shape).astype(np.uint8), how
+    made = np.full(samples.shape, 128, np.uint8)  # of one value that has no range: grey
+    # Some rows at a time: a large picture in float64 would take its memory several times.
+    for start in range(0, len(samples) if high > low else 0, _ROWS):
+        rows = samples[start : start + _ROWS].astype(np.float64)
+        rows = np.nan_to_num(rows, copy=False, nan=low, posinf=high, neginf=low).clip(low, high)
+        made[start : start + _ROWS] = np.rint((rows - low) * (255 / (high - low)))
+    return made, how
 
 
 def top_of(dtype: np.dtype[np.generic]) -> float:
