@@ -115,6 +115,10 @@ def abandon(workspace: Workspace, reporter: Reporter) -> tuple[int, str]:
             now(),
             number,
         )
+    for partial in workspace.cycle_dir(number).glob("*.partial"):
+        shutil.rmtree(
+            partial, ignore_errors=True
+        )  # no run goes on with it; gc takes the training, which has a log
     lines = [said, f"{left} of its picks have no label and may be picked again"]
     if begun:
         where = f" ({pushed['queue_url']})" if pushed else ""

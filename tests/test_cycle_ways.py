@@ -152,6 +152,7 @@ def test_what_status_and_triggers_say_of_it(loop: SmallLoop) -> None:
     run_cycle(loop.workspace, None, Silent())
     number, said = abandon(loop.workspace, Silent())
     assert number == 1
+    assert not list(loop.workspace.cycle_dir(1).glob("*.partial"))
     assert said.startswith("5 labels kept (5 labelled)\n5 of its picks have no label")
     assert "cycle       1 abandoned: 5 labels kept (5 labelled)" in describe(loop.workspace)
     # It answered no trigger: all that is unlabelled counts as new.
