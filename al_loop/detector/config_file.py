@@ -12,7 +12,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ KEPT = (
 )  # fmt: skip
 #: No config of a detector is larger.
 _LARGEST = 4 << 20
+#: Those of mmdet's models are nested less than 12 deep.
+_DEEPEST = 40
 #: As of model.image_size.
 _LARGEST_PX = 8192
 _TUPLES = "tuples"
@@ -171,8 +173,9 @@ def decoded(data: bytes, source: str) -> dict[str, Any]:
     """Return what `encoded` wrote."""
     try:
         found = json.loads(data)
+        _refuse_deep(found)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{source} is no JSON ({_first_line(error)}). {_AGAIN}") from None
+        raise ModelError(f"{source} is no JSON that can be used ({_first_line(error)}). {_AGAIN}") from None
     if not isinstance(found, dict):
         raise ModelError(f"{source}: expected a table of settings, got {type(found).__name__}. {_AGAIN}")
     pointers = found.pop(_TUPLES, [])
@@ -183,10 +186,28 @@ def decoded(data: bytes, source: str) -> dict[str, Any]:
     return config
 
 
+def _refuse_deep(value: Any) -> None:
+    """Raise ValueError for tables inside tables beyond any config's: what reads them calls itself for each."""
+    level, depth = [value], 0
+    while level:
+        level = [item for one in level for item in _inside(one)]
+        depth += 1
+        if depth > _DEEPEST:
+            raise ValueError(f"it is nested more than {_DEEPEST} deep")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
+
+
 def _older(data: bytes, source: str) -> dict[str, Any]:
     """Return what `config.py` of an older workspace says."""
     try:
-        return literals(data)
+        found = literals(data)
+        _refuse_deep(found)
+        return found
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ModelError(
             f"{source} holds more than data, and a model's own config is not executed ({_first_line(error)}). {_AGAIN}"

@@ -102,6 +102,7 @@ def test_the_config_of_an_older_workspace_is_parsed(tmp_path: Path) -> None:
         "x = lambda: 0",
         "x = 9 ** 9 ** 9",
         "x = " + "[" * 100_000,
+        "model = " + "[" * 80 + "]" * 80,
     ],
 )
 def test_python_in_an_older_config_is_refused(tmp_path: Path, line: str) -> None:
@@ -172,6 +173,7 @@ ATTACKS = {
     "no model": set_in("model")(None),
     "words as sizes": set_in("image_size")("96x64"),
     "deep nesting": set_in("model", "backbone", "x")("DEEP"),
+    "nesting that JSON can hold": set_in("model", "backbone", "x")("NESTED"),
 }  # fmt: skip
 
 
@@ -201,7 +203,8 @@ def test_an_attack_leaves_no_trace(
     }
     for name, path in places.items():
         text = text.replace(name, str(path))
-    (folder / "config.json").write_text(text.replace('"DEEP"', "[" * 100_000 + "]" * 100_000))
+    text = text.replace('"DEEP"', "[" * 100_000 + "]" * 100_000).replace('"NESTED"', "[" * 300 + "]" * 300)
+    (folder / "config.json").write_text(text)
     if attack.startswith("weights of a pickle") or attack == "pretrained":
         build_model(read_config(folder))
     else:
