@@ -29,7 +29,16 @@ from render.errors import PictureError
 from render.files import printable, read_regular
 from render.jpeg import decode_jpeg, read_frame
 from render.levels import Picture, to_8bit, top_of
-from render.tiff import FLOAT, MIN_IS_WHITE, SIGNED, UNSIGNED, exif_orientation, first_page
+from render.tiff import (
+    ASSOCIATED,
+    FLOAT,
+    MIN_IS_WHITE,
+    SIGNED,
+    UNASSOCIATED,
+    UNSIGNED,
+    exif_orientation,
+    first_page,
+)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _EXPECTED = "JPEG, PNG, WebP, BMP or TIFF"
@@ -181,6 +190,7 @@ def _still_png(data: bytes) -> bytes:
 _SAMPLE_KINDS = MappingProxyType(
     {UNSIGNED: "unsigned", SIGNED: "signed", FLOAT: "float", 5: "complex", 6: "complex"}
 )
+_PHOTOMETRIC = (MIN_IS_WHITE, 1, 2)  # grey, either way round, and RGB
 _DEEP = frozenset(
     [(bits, "unsigned") for bits in (10, 12, 14, 16, 32)]
     + [(bits, "signed") for bits in (8, 16, 32)]
@@ -191,7 +201,7 @@ _DEEP = frozenset(
 def _tiff_header(data: bytes) -> PictureHeader:
     page = first_page(data)
     return PictureHeader(
-        "TIFF", page.width, page.height, pictures=page.pages, alpha=page.extra > 0, plain=False
+        "TIFF", page.width, page.height, pictures=page.pages, alpha=page.extra is not None, plain=False
     )
 
 
@@ -211,7 +221,16 @@ def _tiff(data: bytes, strict: bool, least_px: int) -> DecodedImage:
             f"holds {page.samples} {kind} samples of {page.bits} bits per pixel, expected 1, 3 or 4 of 8 or 16 bits, "
             "or 32-bit integers or floats. Save it with 8 or 16 bits"
         )
+    if page.planar and page.samples > 1:  # OpenCV would take one colour's rows for pixels
+        raise PictureError("holds more than 8 bits with each colour by itself (planar): save it interleaved")
+    if page.photometric not in _PHOTOMETRIC or page.extra == ASSOCIATED:
+        raise PictureError(
+            "holds more than 8 bits of other colours than grey and RGB, or of such as are multiplied by their transparency: "
+            "save it as RGB or grey, with 8 or 16 bits"
+        )
     samples = _unsigned_32(data) if (page.bits, kind) == (32, "unsigned") else _opencv(data)
+    if page.samples == 4 and page.extra != UNASSOCIATED:
+        samples, notes = samples[..., :3], (*notes, "a fourth channel that is no transparency: left out")
     if page.bits < 16 < page.bits + 7:  # OpenCV puts 10, 12 and 14 bits at the upper end of 16
         samples = samples >> (16 - page.bits)
     inverted = page.photometric == MIN_IS_WHITE

@@ -12,14 +12,15 @@ _TYPES: Mapping[int, tuple[str, int]] = MappingProxyType(
     {1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 6: ("b", 1), 8: ("h", 2), 9: ("i", 4), 11: ("f", 4), 12: ("d", 8), 16: ("Q", 8)}
 )  # fmt: skip
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 262, 277
-_ORIENTATION = 274
+_ORIENTATION, _PLANAR = 274, 284
 _MIN, _MAX, _SMIN, _SMAX = 280, 281, 340, 341
 _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT = 322, 323, 338, 339
-_WANTED = {_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _MIN, _MAX, _SMIN, _SMAX, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT}  # fmt: skip
+_WANTED = {_PLANAR, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _MIN, _MAX, _SMIN, _SMAX, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT}  # fmt: skip
 #: Values of one tag that are read, and pages that are counted; more of them are nobody's.
 _VALUES, _PAGES = 16, 10_000
 
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+ASSOCIATED, UNASSOCIATED = 1, 2  # alpha, by which colours are multiplied already, or are to be
 MIN_IS_WHITE = 0
 
 
@@ -28,8 +29,8 @@ class Page:
     """The first page of a TIFF.
 
     bits, sample_format: of one sample; all samples of a page have the same.  samples: of a pixel.
-    extra: samples that are no colours, such as alpha.  declared: lowest and highest value, where the file says them.
-    pages: how many there are.
+    extra: what the first sample is that is no colour: 1 and 2 alpha, 0 anything; None without such.  declared: lowest and highest value, where the file says them.
+    planar: each colour lies by itself.  pages: how many there are.
     """
 
     width: int
@@ -37,7 +38,8 @@ class Page:
     bits: int
     sample_format: int
     samples: int
-    extra: int
+    extra: int | None
+    planar: bool
     photometric: int
     declared: tuple[float, float] | None
     tile_pixels: int
@@ -65,7 +67,8 @@ def first_page(data: bytes) -> Page:
         bits=int(bits[0]),
         sample_format=int(formats[0]),
         samples=int(tags.get(_SAMPLES, (1,))[0]),
-        extra=len(tags.get(_EXTRA, ())),
+        extra=int(tags[_EXTRA][0]) if tags.get(_EXTRA) else None,
+        planar=tags.get(_PLANAR, (1,))[0] == 2,
         photometric=int(tags.get(_PHOTOMETRIC, (1,))[0]),
         declared=_declared(tags),
         tile_pixels=int(tags.get(_TILE_WIDTH, (0,))[0] * tags.get(_TILE_HEIGHT, (0,))[0]),

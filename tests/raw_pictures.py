@@ -29,8 +29,12 @@ def tiff(
     pages: int = 1,
     deflated: bool = False,
     packed: bytes = b"",
+    extra: int = 2,
 ) -> bytes:
-    """A TIFF of samples (h, w) or (h, w, c) in one strip; `packed` in place of their bytes, `bits` of their type's."""
+    """A TIFF of samples (h, w) or (h, w, c) in one strip; `packed` in place of their bytes, `bits` of their type's.
+
+    extra: what a second or fourth channel is, 2 for alpha; -1 to say nothing.
+    """
     height, width = samples.shape[:2]
     channels = samples.shape[2] if samples.ndim == 3 else 1
     data = packed or samples.astype(samples.dtype.newbyteorder(order)).tobytes()
@@ -54,7 +58,7 @@ def tiff(
             (278, "I", (height,)),
             (279, long, (len(data),)),
             (339, "H", (_FORMATS[samples.dtype.kind],) * channels),
-            *((338, "H", (2,)) for _ in range(int(channels in (2, 4)))),
+            *((338, "H", (extra,)) for _ in range(int(channels in (2, 4) and extra >= 0))),
             *tags,
         ]
         out += b"\0" * (len(out) % 2)

@@ -111,6 +111,22 @@ def test_colours_of_16_bit() -> None:
     assert decode(tiff(np.array([[[65535, 0, 0, 65535]]], np.uint16))).pixels.tolist() == [[[0, 0, 255]]]
 
 
+def test_a_fourth_channel_is_alpha_only_where_the_file_says_so() -> None:
+    four = np.array([[[65535, 0, 0, 257]]], np.uint16)
+    for extra in (0, -1):  # near infrared, say
+        done = decode(tiff(four, extra=extra))
+        assert done.pixels.tolist() == [[[0, 0, 255]]]
+        assert "a fourth channel that is no transparency: left out" in done.notes
+    for data in (tiff(four, extra=1), tiff(four, photometric=5, extra=-1)):  # multiplied already, and CMYK
+        with pytest.raises(PictureError, match="other colours than grey and RGB"):
+            decode(data)
+
+
+def test_colours_in_planes_of_their_own_are_not_taken_for_pixels() -> None:
+    with pytest.raises(PictureError, match="with each colour by itself"):
+        decode(tiff(np.array([[[1, 2, 3]]], np.uint16), tags=[(284, "H", (2,))]))
+
+
 def test_white_may_be_zero() -> None:
     assert grey(tiff(U16, photometric=0)) == [[255, 254, 127, 0]]
     assert grey(tiff(np.array([[0, 40, 255]], np.uint8), photometric=0)) == [[255, 215, 0]]
