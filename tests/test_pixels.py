@@ -192,6 +192,9 @@ def test_every_orientation_in_every_format(orientation: int, tmp_path: Path) -> 
         "a.webp": saved(image, "WEBP", lossless=True, exif=exif(orientation)),
         "a.tif": tiff(stored, tags=tags),
         "b.tif": tiff(stored.astype(np.uint16) * 257, tags=tags),
+        "c.tif": tiff((stored / 255).astype(np.float32), tags=tags),
+        "d.tif": tiff(stored.astype(np.int32), tags=tags),
+        "e.tif": tiff(stored.astype(np.uint32), tags=tags),
     }
     for name, data in files.items():
         for pixels in (decode(data).pixels, load(tmp_path / name, data)):
