@@ -96,6 +96,11 @@ def test_meshes_far_away_keep_their_shape_or_say_that_the_file_lost_it(tmp_path)
     gltf(things / "node.gltf", FAR.tolist())
     move = f'double3 xformOp:translate = {tuple(FAR)}\nuniform token[] xformOpOrder = ["xformOp:translate"]\n'
     (things / "stage.usda").write_text(stage(f'def Xform "root" {{\n{move}{mesh()}\n}}'))
+    gltf(things / "pair.gltf", FAR.tolist())
+    pair = json.loads((things / "pair.gltf").read_text())
+    pair["nodes"].append({"mesh": 0, "name": "lid", "translation": (FAR + np.array([1, 0, 0])).tolist()})
+    pair["scenes"][0]["nodes"] = [0, 1]
+    (things / "pair.gltf").write_text(json.dumps(pair))
     found, assets = load(tmp_path)
     near = found["near"].surface()
     assert near.volume == pytest.approx(1)
@@ -108,7 +113,8 @@ def test_meshes_far_away_keep_their_shape_or_say_that_the_file_lost_it(tmp_path)
         np.testing.assert_allclose(surface.vertices[order], expected, atol=3e-6, err_msg=mesh_far.name)
         assert surface.volume == pytest.approx(1, rel=1e-5)
     assert [mesh.name for mesh in assets.mesh_folders["things"]].count("text") == 2
-    (lost,) = assets.warnings
+    lost, pair = assets.warnings  # of two nodes, the place of one to the other
+    assert "pair.gltf: expected a shape, got numbers in steps of 4 on a part that is" in pair
     assert "lost.ply: expected a shape, got numbers in steps of 4 on a part that is" in lost
     assert found["near"].key == found["near"].before
     assert found["far"].before == ""

@@ -447,3 +447,18 @@ def test_drafts_of_killed_processes_are_swept(tmp_path, stand_in, cache):
     load_assets(wanted, tmp_path, python=stand_in.python)
     assert sorted(p.suffix for p in cache.iterdir()) == ["", ".json", ".npz"]
     assert (cache / ".draft-new").exists()
+
+
+def test_the_importer_holds_nothing_of_who_called_it_open(tmp_path):
+    there, here = os.pipe()
+    os.set_inheritable(here, True)
+    script = tmp_path / "python"
+    script.write_text(
+        f"#!/bin/sh\nif [ -e /proc/self/fd/{here} ]; then echo open >&2; else echo closed >&2; fi\nexit 1\n"
+    )
+    script.chmod(stat.S_IRWXU)
+    (tmp_path / "a.stl").write_text("box 1 2 3")
+    with pytest.raises(WorkerError, match=r"the mesh importer .closed"):
+        load_assets(recipe(Part(name="a", mesh="a.stl")), tmp_path, python=str(script))
+    os.close(here)
+    os.close(there)

@@ -293,3 +293,19 @@ def test_a_worker_that_cannot_be_had_is_left_out_and_the_others_go_on(tmp_path):
     assert all("No module named 'bpy'" in line and line.endswith("; the others go on") for line in told)
     with pytest.raises(BlenderMissingError, match="No module named 'bpy'"):
         render(bare, bare, count=2)
+
+
+def test_a_worker_holds_nothing_of_who_called_it_open(tmp_path):
+    """A pipe of the caller's ends when the caller closes it, though a worker is alive."""
+    (tmp_path / "out").mkdir()
+    there, here = os.pipe()
+    os.set_inheritable(here, True)
+    worker = Worker(["/bin/sh", "-c", "cat >/dev/null"], tmp_path / "out", 1)
+    try:
+        os.close(here)
+        os.set_blocking(there, False)
+        assert os.read(there, 1) == b""
+        assert worker.fit
+    finally:
+        worker.close()
+        os.close(there)
