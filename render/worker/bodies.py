@@ -67,7 +67,7 @@ def settled(found: list[Body]) -> tuple[bool, tuple[str, ...]]:
         for body in found:
             body.made.transform(body.matrix)
         return False, ()
-    remarks = steps_of(everywhere, _step(found))
+    remarks = _steps(found, everywhere)
     offset = middle(everywhere)
     for body in found:
         turn, shift = body.to_scene[:3, :3], body.to_scene[:3, 3] - offset
@@ -76,16 +76,21 @@ def settled(found: list[Body]) -> tuple[bool, tuple[str, ...]]:
     return True, remarks
 
 
-def _step(found: list[Body]) -> float:
-    """The least difference that the bodies' numbers can express: their corners', and their places to each other."""
-    steps = [
-        float32_step(body.places) * np.linalg.norm(body.to_scene[:3, :3], axis=0).max() for body in found
-    ]
-    shifts = np.array([body.to_scene[:3, 3] for body in found])
-    # A shift that all have in common says nothing about the shape.
-    if np.ptp(shifts, axis=0).any():
-        steps.append(float32_step(shifts))
-    return float(max(steps))
+def _steps(found: list[Body], everywhere: FloatArray) -> tuple[str, ...]:
+    """Remarks about the bodies' own numbers, and about their places to each other, which Blender keeps in float32 too.
+
+    A shift that a single body has says nothing about the shape. Of several, equal ones may have been different.
+    """
+    own = max(float32_step(body.places) * _stretch(body) for body in found)
+    remarks = steps_of(everywhere, own)
+    if len(found) == 1:
+        return remarks
+    apart = float32_step(np.array([body.to_scene[:3, 3] for body in found]))
+    return remarks + steps_of(everywhere, apart, what=f"{len(found)} objects whose places come")
+
+
+def _stretch(body: Body) -> float:
+    return float(np.linalg.norm(body.to_scene[:3, :3], axis=0).max())
 
 
 def _places(name: str, mesh: Any) -> FloatArray:

@@ -72,19 +72,22 @@ def middle(points: FloatArray) -> FloatArray:
     return np.asarray(low + (high - low) / 2)
 
 
-def steps_of(points: FloatArray, step: float, *, text: bool = False) -> tuple[str, ...]:
+def steps_of(
+    points: FloatArray, step: float, *, text: bool = False, what: str = "numbers"
+) -> tuple[str, ...]:
     """A remark where a file's numbers are coarse beside its size; raises RefusedError where no shape is left.
 
     text: whether they are written out: then a part may well be modelled in whole numbers, and nothing is refused.
+    what: comes in these steps.
     """
     size = float(np.ptp(points, axis=0).max()) if len(points) else 0.0
     if not size or step <= COARSE * size:
         return ()
     far = float(np.abs(points).max())
-    said = f"numbers in steps of {step:.3g} on a part that is {size:.3g} long, {far:.3g} from the origin"
+    said = f"{what} in steps of {step:.3g} on a part that is {size:.3g} long, {far:.3g} from the origin"
     if step > LOST * size and not text:
-        raise RefusedError("a shape", f"{said}: the file lost it; {_MOVE}")
-    return (f"{said}: the file {'may have' if text else 'has'} lost detail; {_MOVE}",)
+        raise RefusedError("a shape", f"{said}: detail is lost; {_MOVE}")
+    return (f"{said}: detail {'may be' if text else 'is'} lost; {_MOVE}",)
 
 
 _MOVE = "move the part to the origin in the CAD program and export it again"

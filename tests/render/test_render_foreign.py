@@ -114,7 +114,9 @@ def test_meshes_far_away_keep_their_shape_or_say_that_the_file_lost_it(tmp_path)
         assert surface.volume == pytest.approx(1, rel=1e-5)
     assert [mesh.name for mesh in assets.mesh_folders["things"]].count("text") == 2
     lost, pair = assets.warnings  # of two nodes, the place of one to the other
-    assert "pair.gltf: expected a shape, got numbers in steps of 4 on a part that is" in pair
+    assert (
+        "pair.gltf: expected a shape, got 2 objects whose places come in steps of 4 on a part that is" in pair
+    )
     assert "lost.ply: expected a shape, got numbers in steps of 4 on a part that is" in lost
     assert found["near"].key == found["near"].before
     assert found["far"].before == ""
