@@ -59,7 +59,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int, bool]]
 
     def spy(workspace: Any, folder: Path, start: Any, images: Any, *rest: Any, frozen: bool = False) -> Any:
         name = folder.as_posix().partition("units/mix/")[2].removesuffix(".partial")
-        seen.append((name, len(images), sum("/" in i.image.id for i in images), frozen))
+        seen.append((name, len(images), sum(i.image.path.parts[-3] == "rendered" for i in images), frozen))
         return real(workspace, folder, start, images, *rest, frozen=frozen)
 
     monkeypatch.setattr(mixing.modelling, "train_model", spy)
@@ -136,7 +136,7 @@ def test_a_frozen_backbone_does_not_move(workspace: Workspace, tmp_path: Path, q
         done = modelling.train_model(
             home, folder, start, sets.pool, sets.validation, settings, lambda *_: None, frozen=frozen
         )
-        return mixing._model(name, folder, done["weights_sha256"])
+        return mixing._model(name, folder, done)
 
     first = train("first", None, False)
     before = read_weights(first.weights)
