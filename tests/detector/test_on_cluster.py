@@ -91,7 +91,7 @@ def scored(
     model = models.current_model(home)
     failed = modelling.score(home, model, images, folder, progress, say=told.append, ray=ray)
     assert [item.image_id for item in failed] == [images[CORRUPT].id]
-    assert "is not an image" in failed[0].reason
+    assert "is not what was stored" in failed[0].reason
     return whole(home, folder), told
 
 
