@@ -24,6 +24,16 @@ def masked(text: str) -> str:
     return _SIGNED.sub(rf"\1={MASK}", _LOGIN.sub(f"{MASK}@", text))
 
 
+def masked_error(error: object, address: str) -> str:
+    """Return what another program says of an address, without the address's login, whatever stands around it."""
+    login = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    secrets = [login, login.partition(":")[2]]
+    text = str(error)
+    for secret in filter(None, secrets):
+        text = text.replace(secret, MASK)
+    return masked(text)
+
+
 def masked_in(value: Any) -> Any:
     """Return plain data, such as settings, with every text in it masked."""
     if isinstance(value, str):

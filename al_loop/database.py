@@ -12,6 +12,9 @@ from typing import Any, Self
 
 from al_loop.errors import WorkspaceError
 
+#: What to do where a database is private to somebody else.
+AS_OWNER = "Run the command as that user, or have a copy of the workspace made for you"
+
 _BUSY_S = 30
 #: Up to here the whole file is looked through whenever a command begins to write: 0.1 s.
 _ALWAYS_BYTES = 64 << 20
@@ -142,6 +145,7 @@ def connect(path: Path | str) -> Connection:
     path = Path(path)
     if str(path) == ":memory:":
         return _opened(path, ":memory:")
+    _refuse_unreadable(path)
     left_open = _size(_beside(path, "-wal")) > 0
     if path.exists() and not _writable(path):
         return _to_read(path, left_open=left_open)
@@ -222,6 +226,7 @@ def read_only_message(root: Path) -> str:
 
 def connect_to_read(path: Path) -> Connection:
     """Open the database to read it, without a trace; WorkspaceError where it cannot be opened."""
+    _refuse_unreadable(path)
     if any(
         file.exists() for file in database_files(path)[1:]
     ):  # in use, or left by a kill: with SQLite's locks
@@ -270,6 +275,16 @@ def _opened(path: Path, target: str, *, read_only: bool = False) -> Connection:
     made.row_factory = sqlite3.Row
     made.path, made.read_only = path, read_only
     return made
+
+
+def unreadable(path: Path) -> bool:
+    """Say whether there is a database that this user may not read: it is private to its owner."""
+    return path.exists() and not os.access(path, os.R_OK)
+
+
+def _refuse_unreadable(path: Path) -> None:
+    if unreadable(path):
+        raise WorkspaceError(f"{path} may be read by its owner only (user {path.stat().st_uid}). {AS_OWNER}")
 
 
 def _writable(path: Path) -> bool:

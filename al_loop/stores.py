@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from al_loop.addresses import masked
+from al_loop.addresses import masked_error
 from al_loop.download import same_host
 from al_loop.errors import ConfigError, DataError
 from al_loop.files import printable
@@ -50,7 +50,7 @@ def read(url: str) -> bytes:
         raise DataError("cannot be fetched (it is not there)") from None
     # What else a store raises is part of no interface: no rights, no network, no such bucket.
     except Exception as error:
-        raise DataError(f"cannot be fetched ({_reason(error, FETCH_S)})") from None
+        raise DataError(f"cannot be fetched ({_reason(error, url, FETCH_S)})") from None
     if len(data) > MAX_BYTES:
         raise DataError(f"cannot be fetched (it has more than {MAX_BYTES >> 20} MiB)")
     return data
@@ -66,7 +66,7 @@ def listed(url: str, is_pattern: Callable[[str], bool]) -> tuple[Any, Mapping[st
             filesystem, look, LISTING_S, path, detail=True, **limits
         )
     except Exception as error:  # as in `read`
-        raise DataError(f"cannot be listed ({_reason(error, LISTING_S)})") from None
+        raise DataError(f"cannot be listed ({_reason(error, url, LISTING_S)})") from None
     return filesystem, found
 
 
@@ -79,10 +79,10 @@ def _called(filesystem: Any, name: str, limit_s: float, *args: Any, **options: A
     return getattr(filesystem, name)(*args, **options)
 
 
-def _reason(error: Exception, limit_s: float) -> str:
+def _reason(error: Exception, url: str, limit_s: float) -> str:
     if isinstance(error, TimeoutError):
         return f"it took more than {limit_s:g} s"
-    return masked(printable(error)) or type(error).__name__
+    return printable(masked_error(error, url)) or type(error).__name__
 
 
 async def _client(**options: Any) -> Any:

@@ -293,7 +293,7 @@ def _on_white(pixels: Picture, alpha: Picture, grey: bool, notes: tuple[str, ...
 
 
 def _pictures_note(count: int, name: str) -> tuple[str, ...]:
-    return (f"{count} {name} in a file: the first is taken",) if count > 1 else ()
+    return (f"with {count} {name}: the first is taken",) if count > 1 else ()
 
 
 @cache

@@ -10,7 +10,7 @@ from msgspec import structs
 from PIL import Image
 
 from al_loop import models
-from al_loop.addresses import masked, masked_in
+from al_loop.addresses import masked, masked_error, masked_in
 from al_loop.cli.classes import parse_classes
 from al_loop.config import parse_config
 from al_loop.console import Silent, say, say_json
@@ -41,6 +41,22 @@ from al_loop.workspace import Workspace
 def test_what_is_shown_of_an_address(text: str, shown: str) -> None:
     assert masked(text) == shown
     assert masked(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "shown"),
+    [
+        (
+            "s3://key:s3cret@bucket/x",
+            'Invalid bucket name "key:s3cret@bucket"',
+            'Invalid bucket name "***@bucket"',
+        ),
+        ("https://eve:s3cret@host/x", "no login with s3cret", "no login with ***"),
+        ("https://host/x", "no such host", "no such host"),
+    ],
+)
+def test_what_another_program_says_of_an_address(address: str, error: str, shown: str) -> None:
+    assert masked_error(ValueError(error), address) == shown
 
 
 def test_nothing_that_is_printed_holds_a_secret(capsys: pytest.CaptureFixture[str]) -> None:

@@ -235,7 +235,7 @@ def test_options_that_mean_nothing_are_refused(tmp_path: Path, question: MixQues
         return str(result.exception)
 
     assert "one cell after another: leave --jobs out" in refused("--mix", "--jobs", "2")
-    assert "leave --strategies and --k out" in refused("--mix", "--strategies", "nope", "--k", "0")
+    assert "leave --strategies and --k out" in refused("--mix", "--strategies", "nope", "--k", "3")
     assert "leave --early-stop and --target out" in refused("--mix", "--early-stop", "--target", "0.3")
     # Also where what is given is the default.
     assert "leave --cycles out" in refused("--mix", "--cycles", "4")

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,6 +103,23 @@ def test_what_others_may_read_is_closed_when_a_workspace_is_opened(workspace: Wo
     assert mode(workspace.root / "al-loop.db") == 0o600
     assert mode(home / "credentials.json") == 0o600
     assert mode(home / "data") == 0o700
+
+
+def test_a_database_of_somebody_else_is_no_damage(
+    workspace: Workspace, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = os.access
+    monkeypatch.setattr(  # the right of root to read everything
+        os,
+        "access",
+        lambda path, mode: not str(path).endswith(".db") and allowed(path, mode),
+    )
+    for command in ("status", "doctor"):
+        code, out, err = run("-w", workspace.root, command)
+        assert code == 1
+        assert f"may be read by its owner only (user {os.geteuid()})" in out + err
+        assert "Run the command as that user" in out + err
+        assert "backup" not in out + err
 
 
 def test_a_damaged_page_is_found_before_anything_is_written(workspace: Workspace) -> None:

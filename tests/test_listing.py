@@ -156,7 +156,7 @@ def test_pictures_of_other_formats_are_said(workspace: Workspace, tmp_path: Path
     assert ".txt" not in done.output
     (tmp_path / "f.tif").write_bytes(tiff(U16 >> 4, pages=3))
     done = CliRunner().invoke(cli, ["-w", str(workspace.root), "pool", "add", str(tmp_path / "f.tif")])
-    assert "  1 3 pages in a file: the first is taken" in done.output
+    assert "  1 with 3 pages: the first is taken" in done.output
     assert "  1 scaled from 16 bit (12 used) to 8 bit" in done.output
 
 

@@ -232,10 +232,10 @@ def test_more_pages_or_frames_than_one_are_said(tmp_path: Path) -> None:
     first, second = noise(1), noise(2)
     mpo = saved(noise(1), "MPO", save_all=True, append_images=[noise(2)], quality=95)
     cases = {
-        "a.tif": (tiff(U16, pages=12), "12 pages in a file: the first is taken"),
-        "b.tif": (saved(first, "TIFF", save_all=True, append_images=[second]), "2 pages in a file: the first is taken"),
-        "a.png": (saved(first, "PNG", save_all=True, append_images=[second]), "2 frames in a file: the first is taken"),
-        "a.webp": (saved(first, "WEBP", save_all=True, append_images=[second], lossless=True), "2 frames in a file: the first is taken"),
+        "a.tif": (tiff(U16, pages=12), "with 12 pages: the first is taken"),
+        "b.tif": (saved(first, "TIFF", save_all=True, append_images=[second]), "with 2 pages: the first is taken"),
+        "a.png": (saved(first, "PNG", save_all=True, append_images=[second]), "with 2 frames: the first is taken"),
+        "a.webp": (saved(first, "WEBP", save_all=True, append_images=[second], lossless=True), "with 2 frames: the first is taken"),
         "a.jpg": (mpo, "2 pictures in a JPEG: the first is taken"),
     }  # fmt: skip
     for name, (data, note) in cases.items():

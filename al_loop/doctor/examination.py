@@ -15,7 +15,7 @@ import msgspec
 
 from al_loop.config import FILE_NAME, Config, load_config
 from al_loop.console import Reporter
-from al_loop.database import restoring
+from al_loop.database import AS_OWNER, restoring, unreadable
 from al_loop.doctor import cycles, images, labels, leaks, models, records, surroundings
 from al_loop.doctor.finding import Case, Check, Finding
 from al_loop.errors import AlLoopError, ConfigError, WorkspaceError
@@ -179,7 +179,7 @@ def _default(store: Store | None) -> Config:
 
 def _database(root: Path) -> tuple[Store | None, list[Finding]]:
     path = root / DATABASE
-    mend = restoring(path)
+    mend = AS_OWNER if unreadable(path) else restoring(path)
     if not path.is_file():
         return None, [Finding("database.missing", DATABASE, "is gone", mend)]
     try:
