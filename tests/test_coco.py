@@ -175,6 +175,27 @@ def test_a_box_that_is_none_is_named_and_the_rest_stays(tmp_path: Path, bbox: ob
     assert says in found.problems[0]
 
 
+@pytest.mark.parametrize(
+    ("bbox", "says"),
+    [
+        ([95.99, 5, 10, 10], "box lies outside its image"),
+        ([-10, 5, 10.01, 5], "box lies outside its image"),
+        ([50, 5, 0.01, 9], "box has no area"),
+    ],
+)
+def test_what_is_left_of_a_box_by_rounding_is_no_object(tmp_path: Path, bbox: object, says: str) -> None:
+    found = read_coco(written(tmp_path, edited(lambda d: d["annotations"][0].update(bbox=bbox))), CLASSES)
+    assert boxes(found) == {"a.png": A[1:], "b.png": B}
+    assert [problem.kind for problem in found.problems if isinstance(problem, Problem)] == [says]
+
+
+def test_a_category_by_its_name_says_which_ids_there_are(tmp_path: Path) -> None:
+    found = read_coco(
+        written(tmp_path, edited(lambda d: d["annotations"][0].update(category_id="bolt"))), CLASSES
+    )
+    assert found.problems == ["annotation 1 of a.png: category_id 'bolt' is none of 1 (bolt), 2 (nut)"]
+
+
 def test_numbers_that_are_written_as_text_are_numbers(tmp_path: Path) -> None:
     data = coco()
     data["annotations"][0]["bbox"] = ["10", "1e1", " 22.0", "12"]
@@ -376,6 +397,9 @@ def test_a_missing_size_of_a_turned_or_damaged_file_is_not_guessed(tmp_path: Pat
         ("a.png", "deep/below/a.png", "deep/below/a.png"),
         ("caf\u0065\u0301.png", "caf\u00e9.png", "caf\u00e9.png"),
         ("A.PNG", "images/a.png", "images/a.png"),
+        ("1a2b-a%20b.png", "images/1a2b-a b.png", "images/1a2b-a b.png"),
+        ("1a2b-a b.png", "images/1a2b-a%20b.png", "images/1a2b-a%20b.png"),
+        ("a.png ", "a.png", "a.png"),
     ],
 )
 def test_files_are_found_by_the_tail_of_their_path(
@@ -424,6 +448,21 @@ def test_no_picture_is_taken_for_another(tmp_path: Path) -> None:
         in found.problems[0]
     )
     assert "line-a/c.png': no such file beside coco.json" in "\n".join(found.problems)
+
+
+def test_a_picture_of_another_suffix_is_offered_and_not_taken(tmp_path: Path) -> None:
+    data = coco()
+    data["images"][0]["file_name"] = "a.jpg"
+    path = written(tmp_path, data, "images/a.png", "b.png")
+    (tmp_path / "images" / "a.json").write_text("{}")
+    found = read_coco(path, CLASSES)
+    assert boxes(found) == {"b.png": B}
+    assert found.problems == [
+        "image 'a.jpg': no such file beside coco.json or in images/; images/a.png is: name it in coco.json if it shows the same"
+    ]
+    data["images"].append({"id": 3, "file_name": "a.png", "width": 96, "height": 64})
+    found = read_coco(written(tmp_path, data, "images/a.png", "b.png"), CLASSES)
+    assert found.problems == ["image 'a.jpg': no such file beside coco.json or in images/"]
 
 
 def test_names_that_no_file_can_have(tmp_path: Path) -> None:
@@ -543,14 +582,17 @@ def test_reading_brings_nothing_heavy(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
-@pytest.mark.parametrize("lost", [None, {"id": 1, "image_id": None, "category_id": 1, "bbox": [1, 1, 9, 9]}])
+@pytest.mark.parametrize(
+    "lost",
+    [None, *({"id": 1, "image_id": i, "category_id": 1, "bbox": [1, 1, 9, 9]} for i in (None, 99, "a.png"))],
+)
 def test_an_image_that_may_have_lost_its_annotations_is_not_empty(tmp_path: Path, lost: object) -> None:
     data = coco()
     data["annotations"] = [lost, *data["annotations"][2:]]
     found = read_coco(written(tmp_path, data), CLASSES)
     assert boxes(found) == {"b.png": B}
     assert found.problems[-1] == (
-        "image 'a.png': has no annotation, but 1 of the file do not say of which image they are: left out"
+        "image 'a.png': has no annotation, but 1 of the file belong to none of its images: left out"
     )
 
 

@@ -137,7 +137,7 @@ def test_coco_problems_are_named_and_the_rest_is_used(tmp_path: Path) -> None:
     assert "annotation 1 of photo-001.png: box [500.0, 10.0, 20.0, 20.0] lies outside the 96x64 image" in text
     assert "annotation 2 of photo-001.png" in text
     assert "has no area" in text
-    assert "annotation 3 of photo-002.png: category 77 is none of bolt, nut" in text
+    assert "annotation 3 of photo-002.png: category_id 77 is none of 1 (bolt), 2 (nut)" in text
     assert "annotation 4 of photo-002.png" in text
     assert "clipped" in text
     assert "annotation 5 of photo-003.png: bbox must be four finite numbers" in text

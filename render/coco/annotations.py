@@ -19,6 +19,8 @@ _ROUNDING_PX = 1.0
 #: Boxes of which all fit as corners, and a third is far outside as widths and heights, by a tenth of the image, are corners.
 #: Boxes of large objects fit as corners, too, and may stick out by little.
 _ENOUGH_BOXES, _SHARE_OUTSIDE, _FAR = 3, 1 / 3, 0.1
+#: A box of less, px, inside its picture is rounding, too: nothing can be seen there.
+_SLIVER_PX = 0.05
 #: A box all of whose numbers are below is in fractions of its image: no object is a pixel in the corner.
 _FRACTIONS = 1.001
 
@@ -55,7 +57,7 @@ class Reader:
     problems: list[str]
     #: Pictures that the file has annotations of, whether or not they can be used.
     labelled: set[int] = field(default_factory=set)
-    #: Annotations that do not say of which image they are.
+    #: Annotations that do not say of which image they are, or that name one which is not there.
     of_no_image: int = 0
     _seen: dict[tuple[object, ...], tuple[object, object]] = field(default_factory=dict)
     _as_corners: list[bool] = field(default_factory=list)
@@ -122,6 +124,7 @@ class Reader:
             got = shown(annotation.get("image_id"))
             raise _RefusedError(f"image_id must be one number or text, got {got}", "image_id that is none")
         if id_ not in self.listed.of_id:
+            self.of_no_image += 1
             raise _RefusedError(f"image_id {shown(id_)} is not in images", "image_id that is not in images")
         position = self.listed.of_id[id_]
         if position is not None and type(annotation["image_id"]) is not self.listed.written.get(id_):
@@ -133,9 +136,9 @@ class Reader:
         id_ = identifier(value)
         name = None if id_ is None else self.categories.get(id_)
         if name is None:
-            known = ", ".join(list(dict.fromkeys(n for n in self.categories.values() if n))[:20])
+            known = ", ".join([f"{shown(i)} ({n})" for i, n in self.categories.items() if n][:20])
             raise _RefusedError(
-                f"category {shown(value)} is {f'none of {known}' if known else 'not in categories'}"
+                f"category_id {shown(value)} is {f'none of {known}' if known else 'not in categories'}"
             )
         return name
 
@@ -169,7 +172,9 @@ class Reader:
             self._as_corners.append(corners)
             far = max(x + w - (1 + _FAR) * picture.width, y + h - (1 + _FAR) * picture.height)
             self._far_outside += far > 0
-        if x2 <= x1 or y2 <= y1:
+        if x2 - x1 < _SLIVER_PX or y2 - y1 < _SLIVER_PX:
+            if values[2] < _SLIVER_PX or values[3] < _SLIVER_PX:
+                raise _RefusedError(f"box {shown(raw)} has no area", "box has no area")
             raise _RefusedError(f"box {shown(raw)} lies outside the {size}", "box lies outside its image")
         if outside > _ROUNDING_PX:
             hint = "; as corners [x1, y1, x2, y2] it would fit" if corners else ""

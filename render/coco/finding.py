@@ -16,6 +16,8 @@ MAX_FILES = 500_000
 _DEEPEST = 12
 #: Folders that tools put around pictures, and that a name may lack.
 _USUAL = frozenset({"images", "image", "imgs", "img", "data", "default", "photos", "pictures"})
+#: Pictures that a tool may have written under the same name.
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _ANNOTATION_FOLDERS = frozenset({"annotations", "annotation"})
 
 Identity = tuple[int, int]
@@ -49,7 +51,8 @@ class Finder:
         """Return the files whose path ends as `name` does: none, the one that fits best, or all that fit alike.
 
         Of two paths, one must be the tail of the other, but for usual folders such as images/. What differs in its
-        Unicode form (NFC, NFD) fits if nothing fits as written, what differs in upper and lower case comes last.
+        Unicode form (NFC, NFD) fits if nothing fits as written, then what differs in upper and lower case, at last
+        what differs in spaces at the ends or in escapes of web addresses (%20).
         """
         parts = path_parts(name)
         if not parts:
@@ -57,12 +60,20 @@ class Finder:
         local = place_of(Path("/", *parts)) if name.startswith("file://") else None
         if local is not None:
             return [local]
-        near = self._files.get(_folded(parts[-1]), [])
-        for same in (str, _composed, _folded):
+        near = self._files.get(_plain(parts[-1]), [])
+        for same in (str, _composed, _folded, _plain):
             found = self._best(parts, near, same)
             if found:
                 return found
         return []
+
+    def renamed(self, name: str) -> Place | None:
+        """Return the one picture that has this name but for its suffix, to be offered: it may be another picture."""
+        parts = path_parts(name)
+        stem, suffix = os.path.splitext(_plain(parts[-1])) if parts else ("", "")
+        others = [stem + other for other in _PICTURES if other != suffix]
+        found = [place for other in others for place in self._files.get(other, [])]
+        return place_of(self._root.joinpath(*found[0])) if len(found) == 1 else None
 
     def _best(self, parts: Parts, near: Sequence[Parts], same: Callable[[str], str]) -> list[Place]:
         ranked: dict[int, list[Parts]] = {}
@@ -79,7 +90,7 @@ class Finder:
 
     @cached_property
     def _files(self) -> dict[str, list[Parts]]:
-        """Paths of all files below the root, by their folded name; nothing where there are too many."""
+        """Paths of all files below the root, by their plain name; nothing where there are too many."""
         files: dict[str, list[Parts]] = {}
         seen: set[Identity] = set()
         folders: list[Parts] = [()]
@@ -93,7 +104,7 @@ class Finder:
                 if is_folder and len(here) < _DEEPEST:
                     folders.append((*here, name))
                 elif not is_folder:
-                    files.setdefault(_folded(name), []).append((*here, name))
+                    files.setdefault(_plain(name), []).append((*here, name))
         return {name: sorted(paths) for name, paths in files.items()}
 
 
@@ -153,3 +164,8 @@ def _composed(part: str) -> str:
 
 def _folded(part: str) -> str:
     return unicodedata.normalize("NFC", part).casefold()
+
+
+def _plain(part: str) -> str:
+    """A part without what tools add to names: escapes of web addresses, spaces at its ends."""
+    return _folded(unquote(part)).strip()

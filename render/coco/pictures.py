@@ -145,7 +145,7 @@ def _find(file: Path, entries: Sequence[_Entry], problems: list[str]) -> None:
             names.setdefault(places[0].identity, []).append(name)
     told: set[str] = set()
     for one in lost:
-        places = guesses[one.name]
+        places, kind = guesses[one.name], "no such file, but some that fit"
         if len(places) == 1:
             others = [n for n in names[places[0].identity] if not tails_agree(n, one.name)]
             if not others:
@@ -157,12 +157,13 @@ def _find(file: Path, entries: Sequence[_Entry], problems: list[str]) -> None:
             both = " and ".join(_below(file, place.path) for place in places[:2])
             what = f"no such file, and more than one that fits: {both}. Name one of them in {file.name}"
         else:
-            what = f"no such file beside {file.name} or in images/"
+            what = kind = f"no such file beside {file.name} or in images/"
+            near = finder.renamed(one.name)
+            if near is not None and near.identity not in names:
+                what += f"; {_below(file, near.path)} is: name it in {file.name} if it shows the same"
         if one.name not in told:
             told.add(one.name)
-            problems.append(
-                Problem(one.where, what, what if not places else "no such file, but some that fit")
-            )
+            problems.append(Problem(one.where, what, kind))
 
 
 def _below(file: Path, path: Path) -> str:

@@ -70,7 +70,7 @@ def _parsed(file: Path, data: Mapping[str, Any], name: str) -> LabelledSet:
 def _kept(pictures: Sequence[Picture], reader: Reader, used: set[int], problems: list[str]) -> dict[int, int]:
     """New positions by old ones; left out is a picture that looks empty and may not be.
 
-    That is one whose annotations were all refused, and one without any where some do not say of which image they are.
+    That is one whose annotations were all refused, and one without any where some belong to no image of the file.
     """
     kept = []
     for i, picture in enumerate(pictures):
@@ -79,7 +79,7 @@ def _kept(pictures: Sequence[Picture], reader: Reader, used: set[int], problems:
             continue
         what = "none of its annotations can be used: left out"
         if i not in reader.labelled:
-            what = f"has no annotation, but {reader.of_no_image} of the file do not say of which image they are: left out"
+            what = f"has no annotation, but {reader.of_no_image} of the file belong to none of its images: left out"
         problems.append(Problem(f"image {shown(picture.name)}", what))
     return {old: new for new, old in enumerate(kept)}
 
