@@ -83,8 +83,8 @@ def _built(usual: S, plain: dict[str, Any]) -> S:
         if value is msgspec.UNSET:
             continue
         own = getattr(usual, field.name)
-        if isinstance(own, Section) and isinstance(value, dict):
-            value = _built(own, value)
+        if isinstance(own, Section):
+            value = _built(own, value) if isinstance(value, dict) else own
         structs.force_setattr(made, field.name, tuple(value) if isinstance(value, list) else value)
     return made
 

@@ -60,7 +60,7 @@ def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
     if model.removed_at:
         lines.append(f"deleted    its files, by gc, {model.removed_at}")
     notes = modelling.training_notes(model)
-    if "epochs" in notes:
+    if {"epochs", "images"} <= notes.keys():
         numbers = f", {notes['precision']}" if "precision" in notes else ""
         lines.append(f"training   {notes['images']} images, {notes['epochs']} epochs{numbers}")
     lines += [f"note       {note}" for note in notes.get("notes", ())]
@@ -77,15 +77,22 @@ def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
             f"{name}: {words(metrics)}, AP50 {metrics.ap50:.3f}, AP75 {metrics.ap75:.3f}, {metrics.images} images"
         )
         lines += [f"  {c}: {'no box' if ap is None else f'{ap:.3f}'}" for c, ap in metrics.per_class.items()]
+    return lines + _compared(model)
+
+
+def _compared(model: Model) -> list[str]:
+    """What the promotion noted of the model beside the one before it, as far as it can be read."""
     kept = model.folder / COMPARISON
-    if kept.is_file():
-        against = read_json(kept)
-        for name, found in against["sets"].items():
-            d = found["ap"]
-            lines.append(
-                f"{name}, minus {against['against']}: {d['value']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f}) AP"
-            )
-    return lines
+    if not kept.is_file():
+        return []
+    try:
+        found = read_json(kept)
+        return [
+            f"{name}, minus {found['against']}: {d['value']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f}) AP"
+            for name, d in ((name, one["ap"]) for name, one in found["sets"].items())
+        ]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return [f"{COMPARISON} is damaged: how far it was from the model before is not known"]
 
 
 def _ancestors(workspace: Workspace, model: Model) -> list[str]:

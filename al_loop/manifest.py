@@ -39,6 +39,57 @@ _PACKAGES = (
 )
 
 
+class _Model(msgspec.Struct):
+    id: str
+    weights_sha256: str
+    config_sha256: str | None = None
+
+
+class _Sized(msgspec.Struct):
+    bytes: int
+    sha256: str
+
+
+class _Pool(msgspec.Struct):
+    images: int
+    hash: str
+
+
+class _Labels(msgspec.Struct):
+    labels_hash: str
+
+
+class _Pick(msgspec.Struct):
+    image_id: str
+    stored_sha256: str
+
+
+class _Read(msgspec.Struct):
+    """What is read of a manifest; what else stands in it is for people."""
+
+    cycle: int
+    k: int
+    settings: dict[str, Any]
+    model: _Model
+    candidate: _Model | None
+    pool: _Pool
+    scores: dict[str, _Sized]
+    selected_with: str | None
+    labels: _Labels | None
+    picks: list[_Pick]
+    versions: dict[str, str | None]
+
+
+def check_shape(manifest: dict[str, Any], number: int) -> None:
+    """Raise ValueError for a manifest that lacks what is read of it, or that is another cycle's."""
+    try:
+        found = msgspec.convert(manifest, _Read)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+    if found.cycle != number:
+        raise ValueError(f"expected that of cycle {number}, got {found.cycle}")
+
+
 def write_manifest(workspace: Workspace, number: int) -> Path:
     """Write the manifest of a cycle and return its path; the same cycle gives the same manifest."""
     store = workspace.store

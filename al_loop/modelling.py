@@ -401,8 +401,11 @@ def _in_workspace(workspace: Workspace, name: str) -> str:
 
 
 def training_notes(model: Model) -> dict[str, Any]:
-    """Return what the stage that made a model noted, for people: epochs, validations, images."""
-    return noted_in(model.folder)
+    """Return what the stage that made a model noted, for people: epochs, validations, images; nothing of a damaged file."""
+    found = noted_in(model.folder)
+    notes = found.get("notes", [])
+    whole = isinstance(notes, list) and all(isinstance(note, str) for note in notes)
+    return found if whole else {}
 
 
 def class_quality(workspace: Workspace, model: Model) -> Sequence[float] | None:

@@ -14,7 +14,7 @@ from al_loop.errors import DataError, WorkspaceError
 from al_loop.files import file_sha256, json_hash, read_json
 from al_loop.frozen import from_plain
 from al_loop.ledger import noted_file, shards_in
-from al_loop.manifest import KNOWN, LABELS, MANIFEST, PICKS, VERSION, versions
+from al_loop.manifest import KNOWN, LABELS, MANIFEST, PICKS, VERSION, check_shape, versions
 from al_loop.objects import changed
 from al_loop.pools import POOL, pool_hash, read_pool
 from al_loop.scoring import Known
@@ -104,13 +104,15 @@ def read_manifest(workspace: Workspace, number: int) -> dict[str, Any]:
     try:
         found: dict[str, Any] = read_json(path)
         version = found["manifest"]
+        if version == VERSION:
+            check_shape(found, number)
     except FileNotFoundError:
         raise WorkspaceError(f"{path} is missing. The next run writes it anew: al-loop cycle") from None
     except KeyError:
         raise WorkspaceError(
             f"{path} was written by an al-loop that noted less than this one checks. Delete it; the next run writes it anew: al-loop cycle"
         ) from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise WorkspaceError(
             f"{path} is damaged ({error}). Delete it; the next run writes it anew: al-loop cycle"
         ) from None

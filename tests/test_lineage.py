@@ -86,6 +86,12 @@ def test_all_about_a_model(family: Workspace) -> None:
     # A model of before the precision was noted.
     write_json(folder / "stage.json", {"output": {"images": 25, "epochs": 6}})
     assert "training   25 images, 6 epochs" in describe(family)
+    for damaged in ({"output": {"epochs": 6}}, {"output": {"notes": 3}}, []):
+        write_json(folder / "stage.json", damaged)
+        assert not any(line.startswith(("training", "note")) for line in describe(family))
+    for text in ("", "[]", '{"sets": {"validation": {"ap": 3}}, "against": "x"}', "[" * 100_000):
+        (folder / "comparison.json").write_text(text)
+        assert describe(family)[-1].startswith("comparison.json is damaged")
     with pytest.raises(ModelError, match="no model 'm9'"):
         describe(family, "m9")
 

@@ -145,6 +145,13 @@ def test_manifests_that_are_not_there(make: Callable[..., Workspace]) -> None:
         ('{"cycle": 1}', "noted less than this one checks"),
         ("{", "is damaged"),
         ('{"manifest": 9}', "has format 9"),
+        ('{"manifest": 2}', "is damaged .*missing required field `cycle`"),
+        (
+            path.read_text().replace('"cycle": 1,', '"cycle": 2,', 1),
+            "is damaged .expected that of cycle 1, got 2",
+        ),
+        (path.read_text().replace('"hash": ', '"hasj": ', 1), "is damaged .*`hash` - at `..pool`"),
+        ("[" * 100_000, "is damaged"),
     ):
         path.write_text(text)
         with pytest.raises(WorkspaceError, match=says):

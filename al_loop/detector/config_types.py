@@ -16,11 +16,8 @@ from mmengine.registry import WEIGHT_INITIALIZERS, Registry
 from al_loop.errors import ModelError
 
 _MODEL = (mmdet_registry.MODELS, mmdet_registry.TASK_UTILS, WEIGHT_INITIALIZERS)
-_OPTIMISER = (
-    mmdet_registry.OPTIM_WRAPPERS,
-    mmdet_registry.OPTIMIZERS,
-    mmdet_registry.OPTIM_WRAPPER_CONSTRUCTORS,
-)
+_CONSTRUCTORS = (mmdet_registry.OPTIM_WRAPPER_CONSTRUCTORS,)
+_OPTIMISER = (mmdet_registry.OPTIM_WRAPPERS, mmdet_registry.OPTIMIZERS, *_CONSTRUCTORS)
 _NMS = {"nms", "soft_nms", "nms_match"}
 _FPG = {"conv", "interpolation_conv", "last_conv"}
 #: Words that some keys take as a type beside registered names: functions of mmcv that `batched_nms` finds by `eval`, classes of
@@ -69,15 +66,18 @@ def check_types(model: Mapping[str, Any], optim_wrapper: Mapping[str, Any], sour
                     "Give the config of a Faster R-CNN"
                 )
             continue
-        if name in _WORDS.get(where.rpartition(".")[2], ()):
+        if isinstance(name, str) and name in _WORDS.get(where.rpartition(".")[2], ()):
             continue
         if not _usable(_registered(name, _MODEL)):
             raise _unknown(source, f"{where}.type", name)
     for where, name in _types(optim_wrapper, "optim_wrapper"):
         if not _usable(_registered(name, _OPTIMISER)):
             raise _unknown(source, f"{where}.type", name)
+    for where, name in _values(optim_wrapper, "constructor", "optim_wrapper"):  # looked up as a type is
+        if not _usable(_registered(name, _CONSTRUCTORS)):
+            raise _unknown(source, f"{where}.constructor", name)
     for where, scope in _values({"model": model, "optim_wrapper": optim_wrapper}, "_scope_", ""):
-        if scope not in _scopes():
+        if not isinstance(scope, str) or scope not in _scopes():
             raise _unknown(source, f"{where}._scope_", scope)
 
 
