@@ -13,13 +13,17 @@ _PARAMETERS = (
     r"x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential)|awsaccesskeyid|googleaccessid|sig|"
     r"signature|(?:access_|auth_|refresh_|id_)?token|api_?key|(?:client_)?secret|password|passwd|pwd"
 )
-_LOGIN = re.compile(r"(?<=://)[^\s/?#@]+@")
+# Up to the last @ before the path, for a password may hold one that was not written as %40; and past a / ? or # where what
+# stands behind the colon is no port. A path of an address has lost one of its slashes.
+_LOGIN = re.compile(
+    r"(?:(?<=://)|(?<=[A-Za-z0-9]{2}:/))(?:[^\s/?#\"<>]+|[^\s/?#@:\[\"<>]+:(?!\d{0,5}[/?#])[^\s@\"<>]+)@"
+)
 _SIGNED = re.compile(rf"(?i)(?<=[?&;])({_PARAMETERS})=[^&;\s#'\"<>]+")
 
 
 def masked(text: str) -> str:
     """Return a text in which no address holds a login or a signature: https://***@host/x?sig=***."""
-    if "://" not in text:
+    if ":/" not in text:
         return text
     return _SIGNED.sub(rf"\1={MASK}", _LOGIN.sub(f"{MASK}@", text))
 

@@ -20,6 +20,7 @@ from al_loop.manifest import LABELS, complete_manifests, write_manifest
 from al_loop.metrics import VALIDATION
 from al_loop.models import Model
 from al_loop.objects import changed, refuse_changed
+from al_loop.open_tasks import queue_address
 from al_loop.picks import Pick
 from al_loop.promotion import Judgement, judge
 from al_loop.selection import output_in, relative, score_stage, scored_pool, select_stage, stage_of
@@ -100,7 +101,8 @@ def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Repor
 
     stage = stage_of(workspace, cycle, "push", picks=json_hash([asdict(p) for p in fresh]))
     done = run_stage(workspace.store, stage, work)
-    reporter.line(f"  push: {done['tasks']} tasks with the model's boxes → {done['queue_url']}")
+    where = queue_address(workspace, done) or "the embedded server"
+    reporter.line(f"  push: {done['tasks']} tasks with the model's boxes → {where}")
 
 
 def _take_out_copies(workspace: Workspace, ids: list[str], reporter: Reporter) -> list[str]:
@@ -253,8 +255,9 @@ def _pushed(workspace: Workspace, cycle: Cycle) -> Output:
 
 
 def _waiting(workspace: Workspace, cycle: Cycle, pulled: bridge.Pulled) -> str:
+    where = queue_address(workspace, _pushed(workspace, cycle)) or "al-loop label-studio start"
     lines = [
-        f"{pulled.answered} of {pulled.total} labelled. Label the rest: {_pushed(workspace, cycle)['queue_url']}",
+        f"{pulled.answered} of {pulled.total} labelled. Label the rest: {where}",
         "Then run again: al-loop cycle",
     ]
     if refused := pulled.counts.get("refused", 0):

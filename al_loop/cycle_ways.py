@@ -11,6 +11,7 @@ from al_loop.console import Reporter
 from al_loop.cycles import ABANDONED, freeze_pool, live_settings, open_cycle_row, pushing
 from al_loop.errors import AlLoopError, ConfigError, DataError
 from al_loop.frozen import check, refrozen, thawed
+from al_loop.open_tasks import queue_address
 from al_loop.stages import output_of
 from al_loop.workspace import Workspace, now
 
@@ -121,7 +122,8 @@ def abandon(workspace: Workspace, reporter: Reporter) -> tuple[int, str]:
         )  # no run goes on with it; gc takes the training, which has a log
     lines = [said, f"{left} of its picks have no label and may be picked again"]
     if begun:
-        where = f" ({pushed['queue_url']})" if pushed else ""
+        address = queue_address(workspace, pushed) if pushed else None
+        where = f" ({address})" if address else ""
         lines.append(
             f"its tasks are still on the labelling server{where}: what people add to them is pulled with the next cycle; "
             "or delete them there"

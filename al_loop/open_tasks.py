@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from al_loop.connect import connect, server_name
 from al_loop.errors import LabelStudioError
 from al_loop.labelling.connection import Api, Json, UnreachableError
 from al_loop.labelling.inspect import Finding
-from al_loop.labelling.push import batch_filter, check_image
+from al_loop.labelling.push import batch_filter, check_image, queue_url
+from al_loop.labelling.server import status as server_status
 from al_loop.labelling.serving import ImageServing, LocalFiles
 from al_loop.labelling.tasks import OutgoingTask
 from al_loop.library import images_by_id
@@ -46,6 +48,19 @@ def batch_name(workspace: Workspace, cycle: int) -> str:
 def task_key(batch: str, image_id: str) -> str:
     """Return what a task is known by: workspace, cycle and image; the server's own ids are reused after a deletion."""
     return f"{batch}/{image_id}"
+
+
+def queue_address(workspace: Workspace, pushed: Mapping[str, Any]) -> str | None:
+    """Return where people label what a push has left, at the address that the server has now; None while it does not run.
+
+    The embedded server has another address after its port was taken, and where the workspace is a copy: at the old one people
+    would label for somebody else.
+    """
+    project, view = pushed.get("project_id"), pushed.get("view_id")
+    if pushed.get("server") != "embedded" or project is None or view is None:
+        return pushed.get("queue_url")
+    there = server_status(workspace.server_home).url
+    return None if there is None else queue_url(there, project, view)
 
 
 def open_tasks(workspace: Workspace, cycle: int) -> list[OutgoingTask]:

@@ -170,6 +170,8 @@ def init_workspace(root: Path, classes: tuple[str, ...], template: str = "defaul
         raise WorkspaceError(
             f"{root} is a workspace already. Look at it with: al-loop --workspace {shlex.quote(str(root))} status"
         )
+    if root.exists() and not root.is_dir():
+        raise WorkspaceError(f"{root} is a file: expected a new or empty folder. Choose another name.")
     # Without its settings, a database is what a killed init left behind.
     unfinished = [root / f"{name}{end}" for name, end in _UNFINISHED]
     if root.exists() and set(root.iterdir()) - set(unfinished):

@@ -36,6 +36,12 @@ from al_loop.workspace import Workspace
         ("http://h:80/a@2x.jpg", "http://h:80/a@2x.jpg"),
         ("mail ada@example.org, ?sig=x", "mail ada@example.org, ?sig=x"),
         ("https://h/a?key=photo-1.jpg", "https://h/a?key=photo-1.jpg"),
+        ("https://user:p@ss@host/x", "https://***@host/x"),
+        ("https://user:pa/s#s@host/x", "https://***@host/x"),
+        ("/home/ada/https:/user:s3cret@host/x", "/home/ada/https:/***@host/x"),
+        ("https://[::1]:80/a@2x.jpg", "https://[::1]:80/a@2x.jpg"),
+        ("C:/photos@line3/a.jpg", "C:/photos@line3/a.jpg"),
+        ('{"url":"https://h","mail":"ada@example.org"}', '{"url":"https://h","mail":"ada@example.org"}'),
     ],
 )  # fmt: skip
 def test_what_is_shown_of_an_address(text: str, shown: str) -> None:

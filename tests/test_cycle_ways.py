@@ -122,7 +122,7 @@ def test_frozen_then_abandoned_and_the_next_cycle_learns_from_its_labels(
     assert "pull: 6 of 10 answered" in out
     assert "cycle 1 is abandoned: 6 labels kept (6 labelled)" in out
     assert "4 of its picks have no label and may be picked again" in out
-    assert "http://127.0.0.1:1/queue" in out
+    assert "127.0.0.1" not in out  # the server does not run: an address of before may be another's by now
     assert len(library.labelled(loop.workspace)) == 6
 
     loop.answered = 1.0

@@ -48,6 +48,8 @@ def test_init_refuses_a_full_folder_and_a_workspace(workspace: Workspace, tmp_pa
     (tmp_path / "full" / "thesis.doc").touch()
     with pytest.raises(WorkspaceError, match="not empty"):
         init_workspace(tmp_path / "full", ("a",))
+    with pytest.raises(WorkspaceError, match="is a file: expected a new or empty folder"):
+        init_workspace(tmp_path / "full" / "thesis.doc", ("a",))
 
 
 def test_a_killed_init_can_be_repeated(tmp_path: Path) -> None:

@@ -351,7 +351,7 @@ def _unpacked(packed: object, size: ImageSize) -> NDArray[np.uint8]:
 
 def _rectangle(item: Region, size: ImageSize) -> FloatArray:
     value = item["value"]
-    sides = [value.get(name, 0.0) for name in ("x", "y", "width", "height", "rotation")]
+    sides = [value.get(name) for name in ("x", "y", "width", "height")] + [value.get("rotation", 0.0)]
     wrong = [side for side in sides if not is_number(side)]
     if wrong:
         raise RefusedResultError(f"a box has a coordinate that is not a number: {shown(wrong[0])}")

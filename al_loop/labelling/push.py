@@ -86,7 +86,7 @@ def push(
             created=len(missing),
             already_there=len(ordered) - len(missing),
             view_id=view_id,
-            queue_url=queue_url(connection, project_id, view_id),
+            queue_url=queue_url(connection.base_url, project_id, view_id),
         )
 
 
@@ -128,9 +128,9 @@ def _touched(task: Json) -> bool:
     return task.get("annotations") != [] or bool(task.get("drafts") or task.get("draft_exists"))
 
 
-def queue_url(connection: Connection, project_id: int, view_id: int) -> str:
-    """Return the page where people label a view's tasks one after the other."""
-    return f"{connection.base_url}/projects/{project_id}/data?tab={view_id}&labeling=1"
+def queue_url(server: str, project_id: int, view_id: int) -> str:
+    """Return the page of a server where people label a view's tasks one after the other."""
+    return f"{server}/projects/{project_id}/data?tab={view_id}&labeling=1"
 
 
 def batch_filter(batch: str) -> Json:

@@ -22,6 +22,7 @@ from al_loop.library import labels_until, set_names, validation
 from al_loop.metrics import VALIDATION, Metrics
 from al_loop.modelling import predictions_dir
 from al_loop.models import all_models, current_model, has_model, saved_metrics
+from al_loop.open_tasks import queue_address
 from al_loop.report.data import (
     ClassRow,
     Cost,
@@ -108,6 +109,8 @@ def _cycle(workspace: Workspace, row: sqlite3.Row, picks: tuple[PickRow, ...]) -
     made = store.row("SELECT id FROM models WHERE cycle = ? ORDER BY rowid DESC LIMIT 1", number)
     candidate = str(made["id"]) if made else None
     before, after = _compared(store, row["model_id"], candidate)
+    pushed = output_of(store, f"cycle-{number}", "push", folder / "push")
+    queue = queue_address(workspace, pushed) if row["outcome"] is None else None
     stages = store.rows("SELECT name, state FROM stages WHERE job = ? ORDER BY rowid", f"cycle-{number}")
     return CycleRow(
         number=number,
@@ -124,7 +127,7 @@ def _cycle(workspace: Workspace, row: sqlite3.Row, picks: tuple[PickRow, ...]) -
         started_at=row["started_at"],
         finished_at=row["finished_at"],
         stages={stage["name"]: stage["state"] for stage in stages},
-        queue_url=output_of(store, f"cycle-{number}", "push", folder / "push").get("queue_url"),
+        queue_url=queue,
         picks=picks,
         cost=_cost(store, number),
         edits=_edits(output_of(store, f"cycle-{number}", "pull", folder / "pull").get("edits")),

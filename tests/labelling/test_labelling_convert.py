@@ -41,6 +41,12 @@ def rectangle(**changes: Any) -> dict[str, Any]:
     return made | changes
 
 
+def without(side: str) -> dict[str, Any]:
+    made = rectangle()
+    del made["value"][side]
+    return made
+
+
 @st.composite
 def coco_boxes(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
     """Any boxes [x, y, w, h] (n, 4) in px inside any image, from a millionth of its side on."""
@@ -105,6 +111,8 @@ def test_rotated_box_by_45_degrees_and_clipped() -> None:
         (rectangle(value={"width": float("inf")}), "not finite"),
         (rectangle(value={"x": "wide"}), "not a number"),
         (rectangle(value={"x": None}), "not a number"),
+        (without("x"), "not a number: None"),
+        (without("y"), "not a number: None"),
         (rectangle(value={"width": 0.0}), "no area"),
         (rectangle(value={"height": -3.0}), "no area"),
         (rectangle(value={"x": 101.0}), "no area inside the image"),

@@ -28,7 +28,7 @@ from al_loop.labelling.project import (
 from al_loop.labelling.pull import pull
 from al_loop.labelling.push import batch_filter, push
 from al_loop.labelling.serving import LocalFiles
-from al_loop.open_tasks import check_images
+from al_loop.open_tasks import check_images, queue_address
 from al_loop.picks import Pick
 from al_loop.samples import Prediction
 from al_loop.shards import ShardStore
@@ -116,6 +116,13 @@ def test_a_workspace_that_is_moved_while_people_label(filled: Workspace, tmp_pat
         assert process.command_of(before.pid or 0) == ""  # the one that worked in what is not there any more
         assert seen(places[2], images) == [200, 200]
         assert [finding.fix for finding in check_images(workspace, 1)] == [""]
+
+        # A push remembers an address that may be another server's by now, as it is in a copy.
+        pushed = {"server": "embedded", "project_id": 1, "view_id": 2, "queue_url": "http://127.0.0.1:9/old"}
+        assert queue_address(workspace, pushed) == f"{after.url}/projects/1/data?tab=2&labeling=1"
+        shutil.copytree(workspace.root, tmp_path / "copy", ignore=shutil.ignore_patterns("data"))
+        assert queue_address(open_workspace(tmp_path / "copy"), pushed) is None
+        assert queue_address(workspace, pushed | {"server": "https://labels"}) == "http://127.0.0.1:9/old"
 
         shutil.rmtree(places[2] / "media")
         (finding,) = check_images(workspace, 1)
