@@ -95,7 +95,7 @@ def _listed(place: str, aside: Aside | None = None) -> Iterator[Seen]:
         yield from files_at(place, aside)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
-            f"nothing at {place}: expected files, folders, a glob such as 'photos/*.jpg', or the URL of an object store"
+            f"nothing at {place.strip() or repr(place)}: expected files, folders, a glob such as 'photos/*.jpg', or the URL of an object store"
         ) from None
     except OSError as error:
         raise DataError(f"{place}: cannot be looked into ({error.strerror})") from None

@@ -98,6 +98,8 @@ def files_at(place: str, aside: Aside | None = None) -> Iterator[Seen]:
     Raises OSError where nothing is, or it cannot be looked into, and what `al_loop.stores` raises.
     """
     aside = Aside() if aside is None else aside
+    if not place.strip() or "\0" in place:  # an empty variable of a shell is not the current folder
+        raise FileNotFoundError(place)
     if is_url(place):
         yield from _objects(place, aside)
         return

@@ -60,11 +60,18 @@ def listed(url: str, is_pattern: Callable[[str], bool]) -> tuple[Any, Mapping[st
     """Return a store, and what it says of each object below a URL, or that its pattern stands for, by path."""
     filesystem, path = filesystem_of(url)
     look = "glob" if is_pattern(path) else "find"
-    limits = {"maxdepth": _DEPTH} if url.startswith(_HTTP) and (look == "find" or "**" in path) else {}
+    limits: dict[str, Any] = {}
+    lost: list[OSError] = []
+    if url.startswith(_HTTP):
+        limits = {"on_error": lost.append}  # fsspec takes a page that it cannot get for one without links
+        limits |= {"maxdepth": _DEPTH} if look == "find" or "**" in path else {}
     try:
         found: Mapping[str, Mapping[str, Any]] = _called(
             filesystem, look, LISTING_S, path, detail=True, **limits
         )
+        lost = [error for error in lost if not isinstance(error, FileNotFoundError)]
+        if lost and not found:
+            raise lost[0]
     except Exception as error:  # as in `read`
         raise DataError(f"cannot be listed ({_reason(error, url, LISTING_S)})") from None
     return filesystem, found

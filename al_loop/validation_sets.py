@@ -25,6 +25,9 @@ from al_loop.library import (
 from al_loop.metrics import VALIDATION
 from al_loop.workspace import Workspace, now
 
+#: Letters of a set's name; it stands in tables of the report.
+_LONGEST_NAME = 100
+
 
 @dataclass
 class SetReport(IngestReport):
@@ -70,9 +73,14 @@ def add_validation(
     An image that is in the pool already leaves it: a model must not be judged on what it learns from. An image that has
     another label than the file gives it stays as it is, where it is; with `replace_labels` it takes the file's, and
     `al_loop.label_history` keeps the old one.
-    Raises DataError when a class of the workspace has no box in the validation set, as its AP could not be known;
+    Raises DataError for a name that cannot be shown, and when a class of the workspace has no box in the validation set, as its AP could not be known;
     of another set when no class has one.
     """
+    if not name.isprintable() or name != name.strip() or not 0 < len(name) <= _LONGEST_NAME:
+        raise DataError(
+            f"--name {name[:_LONGEST_NAME]!r}: expected 1 to {_LONGEST_NAME} letters, digits and signs, without spaces at "
+            "the ends. Name the set like night"
+        )
     classes = workspace.config.classes
     found = read_coco(coco, classes)
     report, shelf, taken = (

@@ -65,6 +65,17 @@ def test_nothing_there_is_said_before_anything_is_added(workspace: Workspace, tm
         add_places(workspace, ["s4://x"])
 
 
+@pytest.mark.parametrize("place", ["", " ", "a\0b"])
+def test_an_empty_name_is_not_the_current_folder(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """As an unset variable of a shell gives one."""
+    draw(96, 64, []).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="nothing at"):
+        add_places(workspace, [place])
+
+
 def test_what_was_taken_is_not_opened_again(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

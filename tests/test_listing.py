@@ -310,6 +310,11 @@ def test_a_listing_has_an_end(
     away = serve(redirected(f"{deeper}/"))
     with pytest.raises(DataError, match=r"cannot be listed \(it is redirected to another host, 127.0.0.1:"):
         add_places(workspace, [f"{away}/"])
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # nothing listens there
+        for place in ("", "line/", "a.png", "line/*.png"):
+            with pytest.raises(DataError, match=r"cannot be listed \(.*[Cc]onnect"):
+                add_places(workspace, [f"http://127.0.0.1:{closed.getsockname()[1]}/{place}"])
     monkeypatch.setattr(stores, "LISTING_S", 1.0)
     with pytest.raises(DataError, match=r"cannot be listed \(it took more than 1 s\)"):
         add_places(workspace, [f"{serve(drips)}/"])

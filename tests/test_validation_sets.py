@@ -135,6 +135,13 @@ def test_another_set_does_not_rewrite_the_labels_of_validation(
     assert library.labels_hash(library.validation(filled)) == truth
 
 
+@pytest.mark.parametrize("name", ["", " night", "a\nb", "\x1b[31m", "x" * 101])
+def test_a_set_has_a_name_that_can_be_shown(filled: Workspace, tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=r"--name .*expected 1 to 100 letters"):
+        add_validation(filled, tmp_path / "pool" / "coco.json", name=name)
+    assert library.set_names(filled) == ["validation"]
+
+
 def test_the_database_keeps_what_any_statement_replaces(filled: Workspace, pool: list[str]) -> None:
     label(filled, pool[0], DRAWN)  # pulled again, the same: nothing is replaced
     label(filled, pool[0], [], cycle=2)
