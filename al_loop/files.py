@@ -64,7 +64,9 @@ def write_pieces_atomically(path: Path, pieces: Iterable[bytes]) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write indented JSON atomically."""
-    write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    # Of a file name that is no UTF-8, what Python writes here is JSON's escape, which is read back as that name.
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: Path) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from al_loop.coco import listed
+from al_loop.coco import Problem, listed
 from al_loop.console import Progress
 from al_loop.errors import ConfigError, DataError
 from al_loop.files import write_atomically, write_json
@@ -49,7 +50,7 @@ def write_shifted(
 ) -> dict[str, Path]:
     """Write `out/<kind>-<level>/` with pictures and coco.json for every kind; returns the COCO files by kind.
 
-    The files hold what could be read of `coco`; `on_problems(text)` is called with what could not.
+    The files hold what could be read of `coco` and its pictures; `on_problems(text)` is called with what could not.
     What is random depends on the picture and the kind alone. Raises ConfigError for a kind or level there is not,
     DataError for a set that cannot be read.
     """
@@ -60,18 +61,36 @@ def write_shifted(
         )
     data, paths = _readable(coco, on_problems)
     made, total = {}, len(kinds) * len(paths)
+    unread: dict[int, Problem] = {}
     for number, kind in enumerate(kinds):
         folder = out / f"{kind}-{level}"
         (folder / "images").mkdir(parents=True, exist_ok=True)
-        names = []
+        names = {}
         for place, path in enumerate(paths):
-            names.append(shifted_copy(path, folder / "images", kind, level, place).name)
+            try:
+                if place not in unread:
+                    names[place] = shifted_copy(path, folder / "images", kind, level, place).name
+            except DataError as error:
+                reason = str(error).removeprefix(f"{path} ")
+                unread[place] = Problem(f"image {path.name}", f"{reason}: left out")
             if on_progress:
                 on_progress(number * len(paths) + place + 1, total)
+        if not names:
+            raise DataError(
+                f"{listed([*unread.values()], coco.name)}{coco} names no picture that can be read"
+            )
         made[kind] = folder / "coco.json"
-        images = [{**image, "file_name": name} for image, name in zip(data["images"], names, strict=True)]
-        write_json(made[kind], {**data, "images": images})
+        write_json(made[kind], _named(data, names))
+    if unread and on_problems:
+        on_problems(listed([*unread.values()], coco.name).rstrip())
     return made
+
+
+def _named(data: dict[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
+    """The COCO file with the files of its pictures by their positions, without those that have none."""
+    images = [{**image, "file_name": names[i]} for i, image in enumerate(data["images"]) if i in names]
+    annotations = [own for own in data["annotations"] if own["image_id"] - 1 in names]
+    return {**data, "images": images, "annotations": annotations}
 
 
 def shifted(picture: Picture, kind: str, level: int, rng: Generator) -> Picture:
@@ -134,7 +153,7 @@ def shifted_copy(path: Path, folder: Path, kind: str, level: int, place: int) ->
     Raises DataError for a file that is no picture.
     """
     picture = read_picture(path)
-    seed = int.from_bytes(hashlib.sha256(f"{kind} {path.name}".encode()).digest()[:8], "big")
+    seed = int.from_bytes(hashlib.sha256(os.fsencode(f"{kind} {path.name}")).digest()[:8], "big")
     changed = shifted(picture, kind, level, default_rng(seed))
     name = f"{place:06d}-{path.stem}.png"
     write_atomically(folder / name, bytes(cv2.imencode(".png", changed)[1]))

@@ -88,7 +88,8 @@ def picture_look(path: Path, side_px: int) -> tuple[float, float, float, float] 
         return None
     scale = side_px / max(picture.shape[:2])
     if scale < 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        fy, fx = (max(scale, 1 / side) for side in picture.shape[:2])  # no side of less than a pixel
+        picture = cv2.resize(picture, None, fx=fx, fy=fy, interpolation=cv2.INTER_AREA)
     elif scale > 1:
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)

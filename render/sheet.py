@@ -118,7 +118,7 @@ def _draw_cell(sheet: Image.Image, data: LabelledSet, cell: Cell, place: tuple[i
         draw.multiline_text((left + 6, top + 6), _wrapped(note, width - 12), _FAINT, _font(_TAG_PX))
         return
     scale = min(width / picture.width, height / picture.height)
-    size = (round(picture.width * scale), round(picture.height * scale))
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     sheet.paste(shown.resize(size, Image.Resampling.LANCZOS), (left, top))
     canvas = _Canvas(draw, left, top, *size, scale)
     found = np.flatnonzero(data.image == cell.picture)
@@ -137,9 +137,12 @@ def _opened(picture: Picture | None) -> tuple[Image.Image | None, str]:
     if picture is None or picture.path is None:
         return None, "no such file"
     try:
-        return Image.fromarray(np.ascontiguousarray(read_picture(picture.path)[..., ::-1])), ""
+        shown = Image.fromarray(np.ascontiguousarray(read_picture(picture.path)[..., ::-1]))
     except PictureError as error:
         return None, str(error)
+    if shown.size != (picture.width, picture.height):  # the boxes are not of what the file shows
+        return None, f"is {shown.width}x{shown.height} px upright, not {picture.width}x{picture.height}"
+    return shown, ""
 
 
 def _draw_outline(canvas: _Canvas, segmentation: Any, picture: Picture, colour: Colour) -> None:

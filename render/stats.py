@@ -141,7 +141,9 @@ def write_report(report: Report, out: Path) -> tuple[Path, Path]:
     except OSError as error:
         raise DatasetError(f"{out}: cannot be written ({error}); name another folder: --out DIR") from error
     data, chart = out / "stats.json", out / "stats.png"
-    replace_file(data, json.dumps(as_json(report), indent=2, ensure_ascii=False).encode())
+    replace_file(
+        data, json.dumps(as_json(report), indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    )
     replace_file(chart, draw_report(report))
     return data, chart
 

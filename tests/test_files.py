@@ -17,7 +17,15 @@ from al_loop import download as download_module
 from al_loop.config import load_config
 from al_loop.download import download
 from al_loop.errors import ConfigError, DataError
-from al_loop.files import file_sha256, name_as_text, name_from_text, printable, read_json, read_regular
+from al_loop.files import (
+    file_sha256,
+    name_as_text,
+    name_from_text,
+    printable,
+    read_json,
+    read_regular,
+    write_json,
+)
 from render import AssetError, RecipeError, load_recipe
 from render.photometry import peak
 from render.pictures import Ledger
@@ -86,6 +94,13 @@ def test_settings_recipes_and_pictures_of_them_are_no_pipes(tmp_path: Path) -> N
 def test_names_are_printable(name: str, shown: str) -> None:
     assert printable(name) == shown
     shown.encode()
+
+
+def test_json_holds_names_that_are_no_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"weld \xff \xc3\xa9.png")
+    write_json(tmp_path / "a.json", {"file_name": name})
+    assert (tmp_path / "a.json").read_bytes() == b'{\n  "file_name": "weld \\udcff \xc3\xa9.png"\n}\n'
+    assert read_json(tmp_path / "a.json") == {"file_name": name}
 
 
 def test_a_name_that_is_no_utf8_is_kept_as_text() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -65,6 +66,35 @@ def test_what_cannot_be_shifted(tmp_path: Path) -> None:
         path.unlink()
     with pytest.raises(DataError, match="names no picture that is there"):
         write_shifted(coco, tmp_path / "out", ["blur"], 1)
+
+
+def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
+    coco = write_coco_set(tmp_path / "set", 3)
+    (coco.parent / "images" / "photo-002.png").write_bytes(b"no picture")
+    said: list[str] = []
+    made = write_shifted(coco, tmp_path / "out", ["noise", "darker"], 3, on_problems=said.append)
+    for path in made.values():
+        found = read_coco(path, CLASSES)
+        assert [image.path.name for image in found.images] == ["000000-photo-001.png", "000002-photo-003.png"]
+        before = [image.boxes.xyxy.tolist() for image in read_coco(coco, CLASSES).images]
+        assert [image.boxes.xyxy.tolist() for image in found.images] == [before[0], before[2]]
+        assert found.problems == []
+    assert len(said) == 1
+    assert "image photo-002.png: is not an image (JPEG, PNG, WebP, BMP or TIFF): left out" in said[0]
+    for picture in (coco.parent / "images").iterdir():
+        picture.write_bytes(b"")
+    with pytest.raises(DataError, match=r"(?s)3 × is empty: left out.*names no picture that can be read"):
+        write_shifted(coco, tmp_path / "none", ["noise"], 3)
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    coco = write_coco_set(tmp_path / "set", 1)
+    name = os.fsdecode(b"weld \xff.png")
+    (coco.parent / "images" / "photo-001.png").rename(coco.parent / "images" / name)
+    coco.write_text(coco.read_text().replace("photo-001.png", "weld \\udcff.png"))
+    made = write_shifted(coco, tmp_path / "out", ["noise"], 3)
+    [image] = read_coco(made["noise"], CLASSES).images
+    assert image.path.name == f"000000-{name}"
 
 
 def test_the_command(tmp_path: Path) -> None:

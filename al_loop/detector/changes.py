@@ -56,9 +56,8 @@ def _cut_out(picture: Picture, rng: Generator) -> Picture:
 
 
 def _smaller(picture: Picture, rng: Generator) -> Picture:
-    return np.asarray(
-        cv2.resize(picture, None, fx=_SMALLER, fy=_SMALLER, interpolation=cv2.INTER_AREA), np.uint8
-    )
+    fy, fx = (max(_SMALLER, 1 / side) for side in picture.shape[:2])  # no side of less than a pixel
+    return np.asarray(cv2.resize(picture, None, fx=fx, fy=fy, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _turn(picture: Picture, rng: Generator) -> Picture:

@@ -35,6 +35,12 @@ def test_a_box_found_in_the_copy_comes_back_to_its_place(name: str) -> None:
     np.testing.assert_allclose(middle, [165, 40], atol=1.0)
 
 
+@pytest.mark.parametrize("size", [(1, 9000), (9000, 1), (1, 1)])
+@pytest.mark.parametrize("name", CHANGES)
+def test_pictures_of_one_row_have_copies(name: str, size: tuple[int, int]) -> None:
+    assert min(change(name, np.full((*size, 3), 9, np.uint8), "a").shape[:2]) == 1
+
+
 def test_a_copy_depends_on_the_image_alone() -> None:
     for name in ("cutout", "noise"):
         one, same, other = (change(name, picture(), image) for image in ("a", "a", "b"))

@@ -137,6 +137,19 @@ def test_a_cell_without_a_picture_says_why(tmp_path):
     assert (empty != noted).any()
 
 
+def test_a_picture_of_another_size_is_not_drawn_with_boxes_beside_its_parts(tmp_path):
+    data = one_picture(tmp_path, (100, 60, 50, 40))
+    Image.new("RGB", (160, 320), (255, 255, 255)).save(tmp_path / "p.png")
+    sheet = np.asarray(contact_sheet(data, [Cell("0", 0)], "t"))
+    assert not (sheet[26 : 26 + 160] == colour_of(1)).all(axis=2).any()
+
+
+def test_a_picture_of_one_row_is_drawn(tmp_path):
+    data = one_picture(tmp_path, (0, 0, 9000, 1), size=(9000, 1))
+    sheet = np.asarray(contact_sheet(data, [Cell("0", 0)], "t"))
+    assert (sheet[26] == colour_of(1)).all(axis=1).any()
+
+
 def test_the_preview_is_small_and_quick_and_shows_the_same():
     """640 x 320 becomes 320 x 160: lengths halve, areas become a quarter."""
     small = reduced(RECIPE)

@@ -75,6 +75,8 @@ def test_looks_of_a_picture_by_hand(tmp_path):
     red[..., 2] = 200
     cv2.imwrite(str(tmp_path / "r.png"), red)
     assert picture_look(tmp_path / "r.png", 10)[3] == 1.0
+    cv2.imwrite(str(tmp_path / "line.png"), np.full((1, 9000, 3), 51, np.uint8))
+    assert picture_look(tmp_path / "line.png", 100) == (0.2, 0.0, 0.0, 0.0)
     (tmp_path / "broken.png").write_text("x")
     assert picture_look(tmp_path / "broken.png", 10) is None
 
