@@ -25,6 +25,7 @@ from pathlib import Path
 
 from al_loop.errors import LabelStudioError
 from al_loop.labelling.archive import ArchiveError, unpack
+from al_loop.labelling.convert import shown
 from al_loop.labelling.credentials import FILE_NAME as CREDENTIALS
 from al_loop.labelling.credentials import read_credentials
 from al_loop.labelling.environment import VERSION, file_lock
@@ -53,7 +54,9 @@ def back_up(home: Path, target: Path, version: str = VERSION) -> Path:
         with (
             tempfile.TemporaryDirectory(dir=home, prefix="backup-") as folder,
             open(os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file,
-            tarfile.open(fileobj=file, mode="w:gz") as archive,
+            tarfile.open(
+                fileobj=file, mode="w:gz", dereference=True
+            ) as archive,  # restored as plain files alone
         ):
             _add_text(
                 archive,
@@ -87,8 +90,7 @@ def restore(home: Path, source: Path) -> Path | None:
         kept = None
         there = [path for path in (home / "data", home / CREDENTIALS) if path.exists()]
         if there:
-            kept = home / f"before-restore-{_now().replace(':', '')}"
-            kept.mkdir(mode=0o700)
+            kept = Path(tempfile.mkdtemp(dir=home, prefix=f"before-restore-{_now().replace(':', '')}-"))
             for path in there:
                 os.replace(path, kept / path.name)
         os.replace(unpacked / CREDENTIALS, home / CREDENTIALS)
@@ -102,10 +104,13 @@ def _unpack(source: Path, folder: Path) -> None:
     try:
         unpack(source, folder)
         note = json.loads((folder / _NOTE).read_text())
-        kind, version = note["al-loop"], str(note["version"])
+        kind, version = note["al-loop"], note["version"]
+        if not isinstance(version, str) or not _numbers(version):
+            raise ValueError(f"it is of the version {shown(version)}")
         where = f"file:{folder / 'data' / DATABASE}?mode=rw"  # else SQLite would make an empty one
         with closing(sqlite3.connect(where, uri=True)) as database:
             good = database.execute("PRAGMA quick_check").fetchone()[0] == "ok"
+            database.execute("SELECT 1 FROM htx_user LIMIT 1")  # an empty database is whole, too
     except FileNotFoundError as error:
         missing = Path(str(error.filename)).name
         raise LabelStudioError(

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from al_loop.errors import LabelStudioError
+from al_loop.files import printable
 from al_loop.labelling.answers import StrangeAnswerError
 
 START_COMMAND = "al-loop label-studio start"
@@ -108,9 +109,15 @@ def stranger(url: str, doing: str, why: str) -> LabelStudioError:
 
 
 def decoded(content: bytes) -> Any:
-    """Return the JSON of an answer; StrangeAnswerError where it is none, or too deep or its numbers too long to read."""
+    """Return the JSON of an answer; StrangeAnswerError where it is none, or too deep or its numbers too long to read.
+
+    Half a character, as a page leaves where it cuts a text, becomes a question mark: no file and no database takes it.
+    """
     try:
-        return json.loads(content)
+        answer = json.loads(content)
+        if b"\\ud" in content or b"\\uD" in content:
+            answer = json.loads(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))
+        return answer
     except (ValueError, RecursionError) as error:
         raise StrangeAnswerError(f"no JSON that can be read: {type(error).__name__}") from None
 
@@ -141,4 +148,4 @@ def _detail(body: object) -> str:
         parts += [
             f"{name}: {' '.join(map(str, says))}" for name, says in errors.items() if isinstance(says, list)
         ]
-    return "; ".join(parts)[:500]
+    return printable("; ".join(parts)[:500])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
+import sqlite3
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +16,8 @@ import pytest
 from al_loop.errors import LabelStudioError
 from al_loop.labelling import archive
 from al_loop.labelling.archive import ArchiveError, unpack
-from al_loop.labelling.backup import restore
-from al_loop.labelling.credentials import read_credentials
+from al_loop.labelling.backup import DATABASE, back_up, restore
+from al_loop.labelling.credentials import ensure_credentials, read_credentials
 
 Fill = Callable[[tarfile.TarFile], None]
 
@@ -106,3 +108,50 @@ def test_logins_of_another_shape(tmp_path: Path, text: str) -> None:
     (tmp_path / "credentials.json").write_text(text)
     with pytest.raises(LabelStudioError, match="cannot read"):
         read_credentials(tmp_path)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The folder of a server with one person and one picture, which is there under three names."""
+    home = tmp_path / "label-studio"
+    (home / "data").mkdir(parents=True)
+    with sqlite3.connect(home / "data" / DATABASE) as database:
+        database.execute("CREATE TABLE htx_user (email TEXT)")
+        database.execute("INSERT INTO htx_user VALUES ('ada@example.org')")
+    (home / "data" / "a.png").write_bytes(b"picture")
+    os.link(home / "data" / "a.png", home / "data" / "b.png")
+    (home / "data" / "c.png").symlink_to("a.png")
+    ensure_credentials(home)
+    return home
+
+
+def test_links_among_the_data_come_back_as_files(home: Path, tmp_path: Path) -> None:
+    source = back_up(home, tmp_path / "a.tar.gz")
+    assert restore(tmp_path / "other", source) is None
+    pictures = sorted((tmp_path / "other" / "data").glob("*.png"))
+    assert [path.read_bytes() for path in pictures] == [b"picture"] * 3
+    assert not any(path.is_symlink() for path in pictures)
+
+
+def test_several_restores_within_a_second_keep_what_was_there(home: Path, tmp_path: Path) -> None:
+    source = back_up(home, tmp_path / "a.tar.gz")
+    kept = [restore(home, source) for _ in range(3)]
+    assert len(set(kept)) == 3
+    assert all(one is not None and (one / "data" / DATABASE).is_file() for one in kept)
+
+
+@pytest.mark.parametrize("harm", ["empty database", "no server's database", "version", "words for a version"])
+def test_a_backup_of_nothing_replaces_nothing(home: Path, tmp_path: Path, harm: str) -> None:
+    version = {"version": [1, 23, 2], "words for a version": "new"}.get(harm, "1.23.2")
+    database = home / "data" / DATABASE
+    if harm.endswith("database"):
+        database.unlink()
+        sqlite3.connect(database).execute(f"PRAGMA user_version = {int('no' in harm)}").connection.close()
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as file:
+        note = json.dumps({"al-loop": "label-studio backup", "version": version}).encode()
+        file.addfile(entry("backup.json", size=len(note)), io.BytesIO(note))
+        file.add(home / "credentials.json", "credentials.json")
+        file.add(database, f"data/{DATABASE}")
+    with pytest.raises(LabelStudioError, match="is no backup of al-loop, or damaged"):
+        restore(home, tmp_path / "a.tar.gz")
+    assert (home / "data" / "a.png").read_bytes() == b"picture"

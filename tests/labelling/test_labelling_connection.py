@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from al_loop.errors import LabelStudioError
 from al_loop.labelling.connection import Connection, ServerFaultError, UnreachableError
+from al_loop.labelling.failures import decoded
 
 TOKEN = "feedfacefeedfacefeedfacefeedfacefeedface"
 
@@ -52,6 +53,19 @@ def answering(status: int, body: bytes, *, certificate: Path | None = None, **he
         finally:
             http.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'["\ud83d", 1]', ["?", 1]),
+        (r'{"a": "x\uDC00y"}', {"a": "x?y"}),
+        (r'["\ud83d\ude00"]', ["\U0001f600"]),
+        (r'["\\ud83d"]', [r"\ud83d"]),
+    ],
+)
+def test_half_a_character_stops_nothing(text: str, value: object) -> None:
+    assert decoded(text.encode()) == value
 
 
 def test_nothing_listens() -> None:
