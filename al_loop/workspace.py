@@ -18,7 +18,7 @@ from al_loop.approvals import approve, is_approved
 from al_loop.config import FEATURE_STRATEGIES, FILE_NAME, Config, check_classes, load_config, parse_config
 from al_loop.database import database_files, keep_private, read_only_message
 from al_loop.errors import ConfigError, WorkspaceError
-from al_loop.files import write_atomically
+from al_loop.files import printable, write_atomically
 from al_loop.lock import locked
 from al_loop.resources import resource
 from al_loop.store import Store
@@ -151,6 +151,7 @@ def find_workspace(start: Path | None = None) -> Path:
 def open_workspace(start: Path | None = None) -> Workspace:
     """Open the workspace that `start` or the current folder lies in."""
     root = find_workspace(start)
+    _check_path(root)
     config = load_config(root / FILE_NAME)
     if not (root / DATABASE).is_file():
         raise WorkspaceError(
@@ -166,6 +167,7 @@ def init_workspace(root: Path, classes: tuple[str, ...], template: str = "defaul
     """Make a workspace; the folder must be new or empty."""
     check_classes(classes, "--classes")
     root = root.expanduser().resolve()
+    _check_path(root)
     if (root / FILE_NAME).exists():
         raise WorkspaceError(
             f"{root} is a workspace already. Look at it with: al-loop --workspace {shlex.quote(str(root))} status"
@@ -178,7 +180,7 @@ def init_workspace(root: Path, classes: tuple[str, ...], template: str = "defaul
         raise WorkspaceError(f"{root} is not empty: expected a new or empty folder. Choose another name.")
     text = resource(f"configs/loop/{template}.toml").read_text()
     listed = ", ".join(_toml_string(name) for name in classes)
-    head = f"name = {_toml_string(root.name)}\nclasses = [{listed}]\n"
+    head = f"name = {_toml_string(printable(root.name))}\nclasses = [{listed}]\n"
     text = text.replace("# @head@\n", head)
     parse_config(text.encode(), FILE_NAME)
     root.mkdir(parents=True, exist_ok=True)
@@ -191,6 +193,16 @@ def init_workspace(root: Path, classes: tuple[str, ...], template: str = "defaul
     with suppress(WorkspaceError):  # without a note, a Python config asks for one command more
         approve(root / DATABASE, workspace.mark)
     return workspace
+
+
+def _check_path(root: Path) -> None:
+    """Refuse a path that trainings (mmengine) and the labelling server cannot write into their files."""
+    try:
+        str(root).encode()
+    except UnicodeEncodeError:
+        raise WorkspaceError(
+            f"{printable(root)}: the path of a workspace must be UTF-8. Rename the folder and run again"
+        ) from None
 
 
 def _toml_string(text: str) -> str:

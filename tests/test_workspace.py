@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -39,6 +40,21 @@ def test_default_template_shows_the_defaults(tmp_path: Path) -> None:
 def test_no_workspace_here(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match=r"no workspace at .*al-loop init"):
         open_workspace(tmp_path)
+
+
+def test_paths_that_are_no_utf8_are_refused_and_strange_names_are_not(tmp_path: Path) -> None:
+    """What trains writes the path into files of UTF-8."""
+    bad = tmp_path / os.fsdecode(b"w\xff")
+    with pytest.raises(
+        WorkspaceError, match=r"w\\xff/inside: the path of a workspace must be UTF-8\. Rename"
+    ):
+        init_workspace(bad / "inside", ("bolt",))
+    assert not bad.exists()
+    strange = init_workspace(tmp_path / 'a\n"b\x1b', ("bolt",))
+    assert strange.config.name == r'a\n"b\x1b'
+    strange.root.rename(bad)
+    with pytest.raises(WorkspaceError, match="must be UTF-8"):
+        open_workspace(bad)
 
 
 def test_init_refuses_a_full_folder_and_a_workspace(workspace: Workspace, tmp_path: Path) -> None:
