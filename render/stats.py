@@ -110,7 +110,8 @@ def table(report: Report) -> str:
     """The report as text: one line per measure, the largest gap first, then what it means."""
     if report.real is None:
         alone = [(name, _spread(values), *MEANING[name]) for name, values in report.rendered.values.items()]
-        return _columns(("measure", "median (5–95 %)", "unit", "moved by"), alone) + "\n" + _shares(report)
+        head = ("measure", "median (5–95 %)", "unit", "moved by")
+        return "\n".join([_columns(head, alone), _shares(report), *_unread(report)])
     rows = [
         (
             gap.measure,
@@ -129,7 +130,17 @@ def table(report: Report) -> str:
     parts = [_columns(head, rows), "distance: 0 same, 1 nothing in common; in brackets: within chance"]
     if sizes:
         parts += ["", _columns(("size by class", "distance", ""), sizes)]
-    return "\n".join([*parts, "", *_words(report)])
+    return "\n".join([*parts, "", *_words(report), *_unread(report)])
+
+
+def _unread(report: Report) -> list[str]:
+    """Which sets have pictures that brightness, contrast, sharpness and saturation are not of."""
+    sets = [measures for measures in (report.rendered, report.real) if measures is not None]
+    return [
+        f"{one.name}: {one.unread} of the pictures that were looked at are missing or cannot be read; light is of the others"
+        for one in sets
+        if one.unread
+    ]
 
 
 def write_report(report: Report, out: Path) -> tuple[Path, Path]:

@@ -189,8 +189,12 @@ def test_one_set_alone_is_described(tmp_path):
 def test_a_missing_picture_is_counted_and_does_not_stop(tmp_path):
     path = write_set(tmp_path / "s", grid(30, 30, 20))
     (tmp_path / "s" / "images" / "3.png").unlink()
-    measured = compare(path).rendered
+    report = compare(path)
+    measured = report.rendered
     assert measured.unread == 1
+    said = "1 of the pictures that were looked at are missing or cannot be read; light is of the others"
+    assert table(report).endswith(said)
+    assert said not in table(compare(write_set(tmp_path / "whole", grid(30, 30, 20))))
     assert len(measured.values["brightness"]) == 9
 
 
