@@ -146,6 +146,7 @@ def connect(path: Path | str) -> Connection:
     if str(path) == ":memory:":
         return _opened(path, ":memory:")
     _refuse_unreadable(path)
+    _refuse_empty(path)
     left_open = _size(_beside(path, "-wal")) > 0
     if path.exists() and not _writable(path):
         return _to_read(path, left_open=left_open)
@@ -227,6 +228,7 @@ def read_only_message(root: Path) -> str:
 def connect_to_read(path: Path) -> Connection:
     """Open the database to read it, without a trace; WorkspaceError where it cannot be opened."""
     _refuse_unreadable(path)
+    _refuse_empty(path)
     if any(
         file.exists() for file in database_files(path)[1:]
     ):  # in use, or left by a kill: with SQLite's locks
@@ -285,6 +287,12 @@ def unreadable(path: Path) -> bool:
 def _refuse_unreadable(path: Path) -> None:
     if unreadable(path):
         raise WorkspaceError(f"{path} may be read by its owner only (user {path.stat().st_uid}). {AS_OWNER}")
+
+
+def _refuse_empty(path: Path) -> None:
+    """A file without a byte is what a full disk or a loss of power leaves; SQLite would take it for a new database."""
+    if path.exists() and _size(path) == 0:
+        raise damaged(path, "it is empty")
 
 
 def _writable(path: Path) -> bool:

@@ -141,6 +141,17 @@ def test_a_damaged_page_is_found_before_anything_is_written(workspace: Workspace
     assert path.read_bytes() == before
 
 
+def test_a_database_without_a_byte_is_damage_and_not_a_new_one(workspace: Workspace) -> None:
+    workspace.store.close()
+    path = workspace.root / "al-loop.db"
+    path.write_bytes(b"")
+    with pytest.raises(WorkspaceError, match=r"is damaged .*it is empty.*Restore al-loop\.db from a backup"):
+        open_workspace(workspace.root)
+    with pytest.raises(WorkspaceError, match="it is empty"):
+        Store(path, only_read=True)
+    assert path.read_bytes() == b""
+
+
 def test_damage_that_is_met_while_reading_ends_all_writing(workspace: Workspace) -> None:
     add_rows(workspace.store)
     page = root_page(workspace.store, "images")
