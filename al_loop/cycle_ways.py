@@ -10,7 +10,7 @@ from al_loop import bridge
 from al_loop.console import Reporter
 from al_loop.cycles import ABANDONED, freeze_pool, live_settings, open_cycle_row, pushing
 from al_loop.errors import AlLoopError, ConfigError, DataError
-from al_loop.frozen import check, refrozen, thawed
+from al_loop.frozen import UnreadableError, check, refrozen, thawed
 from al_loop.open_tasks import queue_address
 from al_loop.stages import output_of
 from al_loop.workspace import Workspace, now
@@ -135,7 +135,10 @@ def _pull_last(
     workspace: Workspace, settings: str, number: int, server: str, project_id: int, reporter: Reporter
 ) -> None:
     """Take what people have done by now; a server that cannot be asked is no reason to keep the cycle."""
-    then = Workspace(workspace.root, live_settings(workspace, thawed(settings)), workspace.store)
+    try:
+        then = Workspace(workspace.root, live_settings(workspace, thawed(settings)), workspace.store)
+    except UnreadableError:  # of them, a pull reads nothing but what is live
+        then = workspace
     try:
         pulled = bridge.pull_labels(then, number, server, project_id)
     except AlLoopError as error:

@@ -82,6 +82,8 @@ class Connection(sqlite3.Connection):
                 f"{self.path} lacks a part that every workspace has ({error}). See what is wrong: al-loop doctor. "
                 "Then restore it from a backup"
             )
+        if code == sqlite3.SQLITE_ERROR and "malformed JSON" in str(error):
+            return WorkspaceError(f"{self.path} holds a damaged entry ({error}). See which: al-loop doctor")
         return error
 
     def _stop_writing(self) -> None:

@@ -22,9 +22,22 @@ LIVE = ("label_studio", "device", "gpus")
 SELECTION = ("classes", "name", "task", "cycle", "score.score_thr", "score.precision")
 
 
+class UnreadableError(ConfigError):
+    """The settings of a cycle cannot be read from the database at all."""
+
+
 def thawed(text: str | bytes) -> Config:
-    """Return settings that were frozen, whatever they are: an older al-loop may have allowed more."""
-    return from_plain(msgspec.json.decode(text))
+    """Return settings that were frozen, whatever they are: an older al-loop may have allowed more.
+
+    Raises UnreadableError for what is no table of settings.
+    """
+    try:
+        return from_plain(msgspec.json.decode(text, type=dict[str, Any]))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise UnreadableError(
+            f"the settings that the cycle began with cannot be read ({error}). Give it up, and keep its labels: al-loop "
+            "cycle --abandon"
+        ) from None
 
 
 def from_plain(plain: dict[str, Any]) -> Config:

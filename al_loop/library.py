@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from al_loop.boxes import Boxes
-from al_loop.errors import DataError
+from al_loop.errors import DataError, WorkspaceError
 from al_loop.files import json_hash, write_atomically
 from al_loop.listing import is_url
 from al_loop.metrics import VALIDATION
@@ -264,10 +264,15 @@ def outlines_to_json(boxes: Boxes) -> str | None:
 
 
 def boxes_from_json(text: str, outlines: str | None = None) -> Boxes:
-    """Return boxes from the database, with their outlines if given."""
-    rows = np.asarray(json.loads(text), dtype=np.float64).reshape(-1, 5)
-    drawn = None if outlines is None else tuple(json.loads(outlines))
-    return Boxes(rows[:, :4].copy(), rows[:, 4].astype(np.int64), outlines=drawn)
+    """Return boxes from the database, with their outlines if given; WorkspaceError where they are damaged."""
+    try:
+        rows = np.asarray(json.loads(text), dtype=np.float64).reshape(-1, 5)
+        drawn = None if outlines is None else tuple(json.loads(outlines))
+        return Boxes(rows[:, :4].copy(), rows[:, 4].astype(np.int64), outlines=drawn)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise WorkspaceError(
+            f"al-loop.db: the boxes of a label are damaged ({error}). See which: al-loop doctor"
+        ) from None
 
 
 def _labelled(workspace: Workspace, row: sqlite3.Row, outlines: str | None = None) -> LabelledImage:

@@ -91,7 +91,7 @@ def finished(store: Store, stage: Stage) -> Output | None:
     )
     if row is not None and (stage.folder / _SEAL).is_file():
         # The row is what counts; a file that says something else was changed.
-        known: Output = json.loads(row["output"])
+        known = _noted(row["output"])
         if not _says(stage.folder, digest, known):
             _seal(stage.folder, digest, known)
         return known
@@ -110,8 +110,21 @@ def output_of(store: Store, job: str, name: str, folder: Path) -> Output:
     if not folder.is_dir():
         return {}
     row = store.row("SELECT output FROM stages WHERE job = ? AND name = ? AND state = 'done'", job, name)
-    output: Output = json.loads(row["output"]) if row and row["output"] else noted_in(folder)
-    return output
+    return _noted(row["output"]) if row and row["output"] else noted_in(folder)
+
+
+def _noted(text: str) -> Output:
+    """Return the output of a stage as the database has it; WorkspaceError where that is damaged."""
+    try:
+        output: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        output = None
+    if isinstance(output, dict):
+        return output
+    raise WorkspaceError(
+        "al-loop.db: what a stage noted there is damaged. See what is wrong: al-loop doctor. Then restore al-loop.db from "
+        "a backup"
+    )
 
 
 def noted_in(folder: Path) -> Output:
@@ -128,7 +141,7 @@ def is_sealed(store: Store, job: str, name: str, folder: Path) -> bool:
     row = store.row(
         "SELECT input_hash, output FROM stages WHERE job = ? AND name = ? AND state = 'done'", job, name
     )
-    return row is None or _says(folder, row["input_hash"], json.loads(row["output"]))
+    return row is None or _says(folder, row["input_hash"], _noted(row["output"]))
 
 
 def _says(folder: Path, digest: str, output: Output) -> bool:

@@ -264,3 +264,41 @@ def test_a_training_that_always_fails_names_the_ways_out(
     from al_loop.collect import collect
 
     assert "models/cycle-1.partial" in "\n".join(collect(loop.workspace, (), dry_run=True))
+
+
+@pytest.mark.parametrize("settings", ["[]", "{", "null", '"small"'])
+def test_a_cycle_whose_settings_cannot_be_read_can_be_given_up(
+    loop: SmallLoop, run: Any, settings: str
+) -> None:
+    root = loop.workspace.root
+    loop.answered = 0.0
+    run_cycle(loop.workspace, None, Silent())
+    loop.workspace.store.execute("UPDATE cycles SET settings = ?", settings)
+    loop.answered = 0.6
+    for command in (["cycle"], ["cycle", "--refreeze"]):
+        code, _, err = run("-w", root, *command)
+        assert code == 1
+        assert "cannot be read" in err
+        assert "al-loop cycle --abandon" in err
+    code, out, _ = run("-w", root, "cycle", "--abandon")
+    assert code == 0
+    assert "cycle 1 is abandoned: 6 labels kept (6 labelled)" in out
+
+
+def test_damaged_entries_of_the_database_end_a_command_with_a_message(loop: SmallLoop, run: Any) -> None:
+    root, store = loop.workspace.root, loop.workspace.store
+    run_cycle(loop.workspace, None, Silent())
+    before = store.row("SELECT boxes FROM labels WHERE cycle = 1")
+    assert before is not None
+    for boxes in ("[[1, 2, NaN, 9, 0]]", "{", "[[1, 2]]", "3", '"x"'):
+        store.execute("UPDATE labels SET boxes = ?", boxes)
+        code, _, err = run("-w", root, "verify", "1")
+        assert (code, "al-loop doctor" in err) == (1, True)
+    store.execute("UPDATE labels SET boxes = '{'")
+    code, _, err = run("-w", root, "report", "--json")
+    assert (code, "holds a damaged entry (malformed JSON). See which: al-loop doctor" in err) == (1, True)
+    store.execute("UPDATE labels SET boxes = ?", before["boxes"])
+    for output in ("[]", "{"):
+        store.execute("UPDATE stages SET output = ?", output)
+        code, _, err = run("-w", root, "verify", "1")
+        assert (code, "what a stage noted there is damaged" in err) == (1, True)

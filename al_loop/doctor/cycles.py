@@ -6,12 +6,10 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from al_loop.doctor.finding import Case, Finding
 from al_loop.errors import AlLoopError, ConfigError
 from al_loop.files import read_json
-from al_loop.frozen import check, thawed
+from al_loop.frozen import UnreadableError, check, thawed
 from al_loop.ledger import noted_file
 from al_loop.leftovers import foreign_folders
 from al_loop.pools import POOL, pool_hash, read_pool
@@ -91,10 +89,10 @@ def _settings(case: Case, row: Any) -> Iterator[Finding]:
     selected = (case.workspace.cycle_dir(row["number"]) / "select" / "stage.json").is_file()
     try:
         check(thawed(row["settings"]), row["number"], selected=selected)
+    except UnreadableError as error:
+        yield Finding("cycles.settings", subject, str(error), _ABANDON)
     except ConfigError as error:
         yield Finding("cycles.settings", subject, str(error), "al-loop cycle --refreeze")
-    except (msgspec.MsgspecError, AttributeError, TypeError) as error:
-        yield Finding("cycles.settings", subject, f"its settings cannot be read ({error})", _ABANDON)
 
 
 def _stage(case: Case, subject: str, number: int, stage: Any) -> Iterator[Finding]:

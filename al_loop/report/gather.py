@@ -9,13 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from al_loop.config import Config
 from al_loop.counts import count
 from al_loop.errors import DataError, WorkspaceError
 from al_loop.files import printable
-from al_loop.frozen import thawed
+from al_loop.frozen import UnreadableError, thawed
 from al_loop.labelling.tasks import Edits
 from al_loop.ledger import shards_in
 from al_loop.library import labels_until, set_names, validation
@@ -172,7 +170,7 @@ def _settings(workspace: Workspace, text: str) -> Config:
     """Return the settings a cycle began with; today's where an older al-loop wrote what we cannot read."""
     try:
         return thawed(text)
-    except msgspec.MsgspecError:
+    except UnreadableError:
         return workspace.config
 
 
