@@ -110,8 +110,8 @@ def table(report: Report) -> str:
     """The report as text: one line per measure, the largest gap first, then what it means."""
     if report.real is None:
         alone = [(name, _spread(values), *MEANING[name]) for name, values in report.rendered.values.items()]
-        head = ("measure", "median (5–95 %)", "unit", "moved by")
-        return "\n".join([_columns(head, alone), _shares(report), *_unread(report)])
+        titles = ("measure", "median (5–95 %)", "unit", "moved by")
+        return "\n".join([_columns(titles, alone), _shares(report), *_unread(report)])
     rows = [
         (
             gap.measure,
