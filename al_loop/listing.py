@@ -202,12 +202,17 @@ def _seen(path: str, status: os.stat_result) -> Seen:
     return Seen(path, status.st_size, str(status.st_mtime_ns), status.st_mtime)
 
 
+def _file_of(url: str, name: str) -> str:
+    """An object's name without the parameters of an address of the web, such as a signature."""
+    return name.partition("?")[0] if url.startswith(("http://", "https://")) else name
+
+
 def _objects(url: str, aside: Aside) -> Iterator[Seen]:
     """Objects below a URL, or that its pattern stands for."""
     filesystem, found = listed(url, glob.has_magic)
     atomic = url.partition("://")[0] in _ATOMIC
     for name, about in sorted(found.items()):
-        if about.get("type") == "directory" or not _wanted(name, aside):
+        if about.get("type") == "directory" or not _wanted(_file_of(url, name), aside):
             continue
         stamp = next((str(about[key]) for key in _STAMPS if key in about), "")
         changed = None if atomic else float(about.get("mtime") or 0)

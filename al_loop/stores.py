@@ -59,7 +59,8 @@ def read(url: str) -> bytes:
 def listed(url: str, is_pattern: Callable[[str], bool]) -> tuple[Any, Mapping[str, Mapping[str, Any]]]:
     """Return a store, and what it says of each object below a URL, or that its pattern stands for, by path."""
     filesystem, path = filesystem_of(url)
-    look = "glob" if is_pattern(path) else "find"
+    # In an address of the web a question mark begins its parameters, as of one that is signed.
+    look = "glob" if is_pattern(path.partition("?")[0] if url.startswith(_HTTP) else path) else "find"
     limits: dict[str, Any] = {}
     lost: list[OSError] = []
     if url.startswith(_HTTP):

@@ -109,6 +109,11 @@ def test_a_list_by_something_else_is_refused_with_the_right_form(text: str) -> N
         parse_classes(text)
 
 
+def test_a_class_that_looks_like_another_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'caf\u00e9' twice"):
+        parse_classes("caf\u00e9,nut,cafe\u0301")
+
+
 @pytest.mark.parametrize(
     ("text", "says"), [("a,,b", "empty name"), ('"a', "is no list"), ("", "empty name|is no list")]
 )

@@ -318,3 +318,21 @@ def test_a_listing_has_an_end(
     monkeypatch.setattr(stores, "LISTING_S", 1.0)
     with pytest.raises(DataError, match=r"cannot be listed \(it took more than 1 s\)"):
         add_places(workspace, [f"{serve(drips)}/"])
+
+
+def test_a_signed_address_of_a_photograph(workspace: Workspace, serve: Callable[[Answer], str]) -> None:
+    """Its question mark is no pattern, and its signature is written down nowhere."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path == "/a.png?X-Amz-Signature=s3cret":
+            page(handler, picture_bytes(1), "image/png")
+        else:
+            handler.send_error(403)
+
+    url = serve(answer)
+    assert add_places(workspace, [f"{url}/a.png?X-Amz-Signature=s3cret"]).added == 1
+    assert "s3cret" not in "\n".join(workspace.store.connection.iterdump())
+    with pytest.raises(DataError):
+        add_places(workspace, [f"{url}/a.png?X-Amz-Signature=older"])
+    with pytest.raises(DataError, match=r"cannot be listed \(.*[Cc]onnect"):
+        add_places(workspace, ["http://127.0.0.1:1/x/?sig=a"])

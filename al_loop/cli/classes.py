@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from unicodedata import normalize
 
 from al_loop.errors import ConfigError
 
@@ -22,6 +23,12 @@ def parse_classes(text: str) -> tuple[str, ...]:
     found = tuple(name.strip() for name in names)
     if not found or "" in found:
         raise ConfigError(f"--classes {text!r} has an empty name. Separate names by single commas.")
+    same = {normalize("NFC", name): name for name in found}
+    if len(same) < len(set(found)):
+        twice = next(name for name in found if same[normalize("NFC", name)] != name)
+        raise ConfigError(
+            f"--classes {text!r} has {twice!r} twice, written with other code points. Name each class once."
+        )
     if '"' not in text:
         _refuse_other_separators(text)
     return found
