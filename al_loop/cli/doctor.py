@@ -65,7 +65,8 @@ def _say(found: Diagnosis) -> None:
         say(f"       {finding.mend}")
     for check, count in found.more.items():
         say(f"... and {count} more of {check}")
-    say(f"{found.count} things are wrong" if found.count else f"{found.root}: nothing is wrong")
+    wrong = "1 thing is wrong" if found.count == 1 else f"{found.count} things are wrong"
+    say(wrong if found.count else f"{found.root}: nothing is wrong")
 
 
 @click.command()
