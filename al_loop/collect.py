@@ -26,7 +26,14 @@ def collect(workspace: Workspace, keep: Sequence[str], *, dry_run: bool, picture
     Raises ModelError for a name that there is not. Returns what was deleted, in lines. Killed, it is finished by the next.
     """
     needed = {models.get_model(workspace, name).id for name in keep} | _needed(workspace)
-    lines, freed = [], 0
+    # Before the first write to the database, for which a full disk may have no room.
+    notes, found = [], list(leftovers(workspace))
+    if pictures:
+        found = list({*found, *(Leftover(path, NOT_TAKEN_IN) for path in unnamed_pictures(workspace))})
+    elif (unnamed := sum(1 for _ in unnamed_pictures(workspace))) > BATCH:
+        notes.append(too_many(workspace, unnamed))
+    said, freed = _deleted(workspace, found, dry_run=dry_run)
+    lines = []
     for model in models.all_models(workspace):
         if model.id in needed or model.removed_at is not None:
             continue
@@ -39,15 +46,9 @@ def collect(workspace: Workspace, keep: Sequence[str], *, dry_run: bool, picture
             workspace.store.execute("UPDATE models SET removed_at = ? WHERE id = ?", now(), model.id)
             for folder in folders:
                 shutil.rmtree(folder)
-    found = list(leftovers(workspace))
-    if pictures:
-        found = list({*found, *(Leftover(path, NOT_TAKEN_IN) for path in unnamed_pictures(workspace))})
-    elif (unnamed := sum(1 for _ in unnamed_pictures(workspace))) > BATCH:
-        lines.append(too_many(workspace, unnamed))
-    said, size = _deleted(workspace, found, dry_run=dry_run)
-    total = f"{(freed + size) / 1e6:.1f} MB"
+    total = f"{freed / 1e6:.1f} MB"
     end = f"would free {total}: run again without --dry-run" if dry_run else f"freed {total}"
-    return [*lines, *said, end]
+    return [*lines, *notes, *said, end]
 
 
 def _deleted(workspace: Workspace, found: Sequence[Leftover], *, dry_run: bool) -> tuple[list[str], int]:

@@ -74,8 +74,8 @@ class Connection(sqlite3.Connection):
             )
         if code in _NO_ROOM:
             return WorkspaceError(
-                f"{self.path} cannot be written ({error}). What was written before is kept. Make room on the disk "
-                "(al-loop gc), and run the same again"
+                f"{self.path} cannot be written ({error}). What was written before is kept. Make room on the disk, "
+                "and run the same again. With a little room, al-loop gc makes more"
             )
         if code == sqlite3.SQLITE_ERROR and ("no such table" in str(error) or "no such column" in str(error)):
             return WorkspaceError(
