@@ -23,6 +23,7 @@ from al_loop.coco import Problem, listed
 from al_loop.console import Progress
 from al_loop.errors import ConfigError, DataError
 from al_loop.files import write_atomically, write_json
+from al_loop.labelled_sets import counted
 from al_loop.pictures import read_picture
 from render.coco import LabelledSet, load_coco, parse_coco
 from render.errors import DatasetError
@@ -46,11 +47,12 @@ def write_shifted(
     kinds: Sequence[str],
     level: int,
     on_progress: Progress | None = None,
-    on_problems: Callable[[str], None] | None = None,
+    on_report: Callable[[str], None] | None = None,
 ) -> dict[str, Path]:
     """Write `out/<kind>-<level>/` with pictures and coco.json for every kind; returns the COCO files by kind.
 
-    The files hold what could be read of `coco` and its pictures; `on_problems(text)` is called with what could not.
+    The files hold what could be read of `coco` and its pictures; `on_report(text)` is called with how many images are
+    empty, and with what could not be read.
     What is random depends on the picture and the kind alone. Raises ConfigError for a kind or level there is not,
     DataError for a set that cannot be read.
     """
@@ -59,7 +61,7 @@ def write_shifted(
         raise ConfigError(
             f"expected kinds of {', '.join(SHIFTS)} and a level of 1 to 5, got {', '.join(unknown) or kinds} at {level}"
         )
-    data, paths = _readable(coco, on_problems)
+    data, paths = _readable(coco, on_report)
     made, total = {}, len(kinds) * len(paths)
     unread: dict[int, Problem] = {}
     for number, kind in enumerate(kinds):
@@ -81,8 +83,8 @@ def write_shifted(
             )
         made[kind] = folder / "coco.json"
         write_json(made[kind], _named(data, names))
-    if unread and on_problems:
-        on_problems(listed([*unread.values()], coco.name).rstrip())
+    if unread and on_report:
+        on_report(listed([*unread.values()], coco.name).rstrip())
     return made
 
 
@@ -99,7 +101,7 @@ def shifted(picture: Picture, kind: str, level: int, rng: Generator) -> Picture:
     return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
 
 
-def _readable(coco: Path, on_problems: Callable[[str], None] | None) -> tuple[dict[str, Any], list[Path]]:
+def _readable(coco: Path, on_report: Callable[[str], None] | None) -> tuple[dict[str, Any], list[Path]]:
     """What could be read of the file, as COCO, and where its pictures are, in the order of `images`."""
     try:
         data = load_coco(coco)
@@ -107,13 +109,17 @@ def _readable(coco: Path, on_problems: Callable[[str], None] | None) -> tuple[di
     except DatasetError as error:
         raise DataError(str(error)) from None
     problems = listed(found.problems, coco.name)
+    if on_report:
+        on_report(
+            f"{coco.name}: {counted(len(found.pictures), len(found.bbox), found.empty, len(found.ignored.bbox))}"
+        )
     paths = [picture.path for picture in found.pictures if picture.path is not None]
     if not paths:
         raise DataError(
             f"{problems}{coco} names no picture that is there: expected them beside it, or in images/"
         )
-    if problems and on_problems:
-        on_problems(problems.rstrip())
+    if problems and on_report:
+        on_report(problems.rstrip())
     return _as_read(data, found), paths
 
 

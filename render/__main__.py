@@ -167,7 +167,9 @@ def preview(
         data = preview_recipe(
             source, to, images=images, seed=seed, crew=crew, root=root, on_progress=progress, on_warning=warn
         )
-    _say(f"{to}: {len(data.pictures)} images, {len(data.bbox)} labels, {to.stat().st_size // 1000} kB")
+    _say(
+        f"{to}: {len(data.pictures)} images, {len(data.bbox)} labels, {data.empty} images empty, {to.stat().st_size // 1000} kB"
+    )
 
 
 @main.command()
@@ -197,7 +199,7 @@ def validate(dataset: Path) -> None:
         _say(problem, err=True)
     _say(
         f"{dataset}: {verdict.images} images, {verdict.annotations} labels, {verdict.skipped} skipped, "
-        f"{verdict.failed} failed, {len(verdict.problems)} problems"
+        f"{verdict.failed} failed, {len(verdict.problems)} problems, {verdict.empty} images empty"
     )
     if verdict.problems:
         raise click.exceptions.Exit(1)

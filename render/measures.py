@@ -29,12 +29,13 @@ class Measures:
 
     position: (MAP_CELLS, MAP_CELLS) share of the boxes that cover a cell of the picture.
     shares: category -> its share of the boxes.  size_by_category: category -> (n,) sizes.
-    unread: pictures whose file is missing or broken.
+    empty: pictures without a box.  unread: pictures whose file is missing or broken.
     """
 
     name: str
     pictures: int
     boxes: int
+    empty: int
     unread: int
     values: Mapping[str, Array]
     position: Array
@@ -60,6 +61,7 @@ def measure(data: LabelledSet, side_px: int) -> Measures:
         name=data.name,
         pictures=len(data.pictures),
         boxes=len(data.bbox),
+        empty=data.empty,
         unread=unread,
         values={name: value for name, value in values.items() if len(value)},
         position=_covered(data),

@@ -111,7 +111,7 @@ def table(report: Report) -> str:
     if report.real is None:
         alone = [(name, _spread(values), *MEANING[name]) for name, values in report.rendered.values.items()]
         titles = ("measure", "median (5–95 %)", "unit", "moved by")
-        return "\n".join([_columns(titles, alone), _shares(report), *_unread(report)])
+        return "\n".join([_columns(titles, alone), _shares(report), *_sets(report), *_unread(report)])
     rows = [
         (
             gap.measure,
@@ -130,15 +130,26 @@ def table(report: Report) -> str:
     parts = [_columns(head, rows), "distance: 0 same, 1 nothing in common; in brackets: within chance"]
     if sizes:
         parts += ["", _columns(("size by class", "distance", ""), sizes)]
-    return "\n".join([*parts, "", *_words(report), *_unread(report)])
+    return "\n".join([*parts, "", *_sets(report), *_words(report), *_unread(report)])
+
+
+def _measured(report: Report) -> list[Measures]:
+    return [measures for measures in (report.rendered, report.real) if measures is not None]
+
+
+def _sets(report: Report) -> list[str]:
+    """How large the sets are."""
+    return [
+        f"{one.name}: {one.pictures} images, {one.boxes} boxes, {one.empty} images empty"
+        for one in _measured(report)
+    ]
 
 
 def _unread(report: Report) -> list[str]:
     """Which sets have pictures that brightness, contrast, sharpness and saturation are not of."""
-    sets = [measures for measures in (report.rendered, report.real) if measures is not None]
     return [
         f"{one.name}: {one.unread} of the pictures that were looked at are missing or cannot be read; light is of the others"
-        for one in sets
+        for one in _measured(report)
         if one.unread
     ]
 
@@ -174,6 +185,7 @@ def _summary(measures: Measures) -> dict[str, Any]:
         "name": measures.name,
         "pictures": measures.pictures,
         "boxes": measures.boxes,
+        "empty": measures.empty,
         "unread": measures.unread,
         "measures": {name: _quantiles(values) for name, values in measures.values.items()},
         "shares": dict(measures.shares),

@@ -30,6 +30,7 @@ class Verdict:
 
     images: int
     annotations: int
+    empty: int
     skipped: int
     failed: int
     problems: tuple[str, ...]
@@ -39,7 +40,7 @@ def validate(dataset: Path) -> Verdict:
     """Check every file of a dataset, or what can be read of a COCO file; raises DatasetError when it is neither."""
     if dataset.is_file():
         found = read_coco(dataset)
-        return Verdict(len(found.pictures), len(found.bbox), 0, 0, found.problems)
+        return Verdict(len(found.pictures), len(found.bbox), found.empty, 0, 0, found.problems)
     identity = read_identity(dataset)
     names = frozenset(categories(identity.recipe))
     numbers, problems = _numbered(dataset)
@@ -59,6 +60,7 @@ def validate(dataset: Path) -> Verdict:
     return Verdict(
         images=len(done),
         annotations=sum(len(record.annotations) for record in done),
+        empty=sum(not record.annotations for record in done),
         skipped=sum(record.status == "skipped" for record in records),
         failed=sum(record.status == "failed" for record in records),
         problems=tuple(problems),

@@ -72,15 +72,16 @@ def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
     coco = write_coco_set(tmp_path / "set", 3)
     (coco.parent / "images" / "photo-002.png").write_bytes(b"no picture")
     said: list[str] = []
-    made = write_shifted(coco, tmp_path / "out", ["noise", "darker"], 3, on_problems=said.append)
+    made = write_shifted(coco, tmp_path / "out", ["noise", "darker"], 3, on_report=said.append)
     for path in made.values():
         found = read_coco(path, CLASSES)
         assert [image.path.name for image in found.images] == ["000000-photo-001.png", "000002-photo-003.png"]
         before = [image.boxes.xyxy.tolist() for image in read_coco(coco, CLASSES).images]
         assert [image.boxes.xyxy.tolist() for image in found.images] == [before[0], before[2]]
         assert found.problems == []
-    assert len(said) == 1
-    assert "image photo-002.png: is not an image (JPEG, PNG, WebP, BMP or TIFF): left out" in said[0]
+    assert said[0] == "coco.json: 3 images, 6 boxes, 0 images empty"
+    assert len(said) == 2
+    assert "image photo-002.png: is not an image (JPEG, PNG, WebP, BMP or TIFF): left out" in said[1]
     for picture in (coco.parent / "images").iterdir():
         picture.write_bytes(b"")
     with pytest.raises(DataError, match=r"(?s)3 × is empty: left out.*names no picture that can be read"):
@@ -119,7 +120,7 @@ def test_copies_hold_what_was_read_and_no_more(tmp_path: Path) -> None:
     data["categories"][0]["supercategory"] = "part"
     coco.write_text(json.dumps(data))
     said: list[str] = []
-    made = write_shifted(coco, tmp_path / "out", ["blur"], 1, on_problems=said.append)["blur"]
+    made = write_shifted(coco, tmp_path / "out", ["blur"], 1, on_report=said.append)["blur"]
     after = json.loads(made.read_text())
     assert [image["id"] for image in after["images"]] == [1, 2]
     assert [a["image_id"] for a in after["annotations"]] == [1, 1, 2, 2]
@@ -128,8 +129,8 @@ def test_copies_hold_what_was_read_and_no_more(tmp_path: Path) -> None:
         **{"attributes": {"occluded": True}, "score": 0.5},
     }
     assert after["annotations"][1] == {**two, "image_id": 1}
-    assert len(said) == 1
-    assert said[0].startswith("5 problems in coco.json:\n")
+    assert len(said) == 2
+    assert said[1].startswith("5 problems in coco.json:\n")
     again = read_coco(made, CLASSES)
     assert again.problems == []
     assert [(len(image.boxes), len(image.ignored)) for image in again.images] == [(1, 1), (2, 0)]

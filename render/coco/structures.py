@@ -76,6 +76,11 @@ class LabelledSet:
         sizes = np.array([(p.width, p.height) for p in self.pictures], dtype=np.float64).reshape(-1, 2)
         return sizes[self.image]
 
+    @property
+    def empty(self) -> int:
+        """How many pictures have no box."""
+        return len(self.pictures) - len(np.unique(self.image))
+
 
 def _check_lengths(bbox: FloatArray, *lengths: int) -> None:
     if {*lengths, len(bbox)} != {len(bbox)} or bbox.shape[1:] != (4,):

@@ -49,7 +49,7 @@ def test_measures_of_two_boxes_by_hand(tmp_path):
     np.testing.assert_allclose(measured.values["boxes per image"], [1, 0, 1])
     assert measured.shares == {"a": 0.5, "b": 0.5}
     np.testing.assert_allclose(measured.size_by_category["b"], [0.5])
-    assert (measured.pictures, measured.boxes, measured.unread) == (3, 2, 0)
+    assert (measured.pictures, measured.boxes, measured.empty, measured.unread) == (3, 2, 1, 0)
 
 
 def test_the_position_map_has_the_share_of_boxes_over_each_cell(tmp_path):
