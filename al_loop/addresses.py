@@ -1,9 +1,10 @@
-"""Secrets in addresses: refused where al-loop.toml names a server, masked wherever an address is shown or written down."""
+"""Addresses: their secrets, refused in al-loop.toml and masked wherever one is shown or written down, and their hosts."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 #: What stands in the place of a secret.
 MASK = "***"
@@ -45,3 +46,11 @@ def masked_in(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: masked_in(one) for name, one in value.items()}
     return [masked_in(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def same_host(before: str, after: str) -> bool:
+    """Say whether a redirect stays at its host and port; HTTPS in place of HTTP is the same host."""
+    one, two = urlsplit(before), urlsplit(after)
+    if (one.scheme, two.scheme) == ("http", "https") and (one.port or 80, two.port or 443) == (80, 443):
+        return one.hostname == two.hostname
+    return (one.scheme, one.hostname, one.port) == (two.scheme, two.hostname, two.port)

@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from al_loop.addresses import masked
+from al_loop.addresses import masked, same_host
 from al_loop.errors import DataError
 from al_loop.files import printable
 
@@ -35,14 +35,6 @@ def download(url: str, target: Path, *, limit_bytes: int, limit_s: float, other_
         raise DataError(f"cannot be fetched (it took more than {limit_s:g} s)")
     if fetch.problem is not None:
         raise fetch.problem
-
-
-def same_host(before: str, after: str) -> bool:
-    """Say whether a redirect stays at its host and port; HTTPS in place of HTTP is the same host."""
-    one, two = urlsplit(before), urlsplit(after)
-    if (one.scheme, two.scheme) == ("http", "https") and (one.port or 80, two.port or 443) == (80, 443):
-        return one.hostname == two.hostname
-    return (one.scheme, one.hostname, one.port) == (two.scheme, two.hostname, two.port)
 
 
 class _Fetch(threading.Thread):

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from al_loop.addresses import masked_error
-from al_loop.download import same_host
+from al_loop.addresses import masked_error, same_host
 from al_loop.errors import ConfigError, DataError
 from al_loop.files import printable
 from render.pixels import MAX_BYTES

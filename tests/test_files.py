@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from al_loop import download as download_module
+from al_loop.addresses import same_host
 from al_loop.config import load_config
 from al_loop.download import download
 from al_loop.errors import ConfigError, DataError
@@ -210,13 +210,12 @@ def test_a_redirect_to_another_host_is_followed_only_where_allowed(
 
 
 def test_same_host() -> None:
-    same = download_module.same_host
-    assert same("http://a/x", "https://a/y")
-    assert same("https://a:8443/x", "https://a:8443/y")
-    assert not same("https://a/x", "http://a/x")
-    assert not same("http://a/x", "http://a:81/x")
-    assert not same("http://a:81/x", "https://a/x")
-    assert not same("https://a/x", "https://a.b/x")
+    assert same_host("http://a/x", "https://a/y")
+    assert same_host("https://a:8443/x", "https://a:8443/y")
+    assert not same_host("https://a/x", "http://a/x")
+    assert not same_host("http://a/x", "http://a:81/x")
+    assert not same_host("http://a:81/x", "https://a/x")
+    assert not same_host("https://a/x", "https://a.b/x")
 
 
 def test_a_download_has_limits(serve: Callable[[Answer], str], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 import pytest
+from factories import picture_bytes
 
 from al_loop.cli import cli
 
@@ -86,7 +87,7 @@ def test_packages_are_typed(package: str) -> None:
 
 
 def test_commands_without_a_model_import_nothing_heavy(tmp_path: Path) -> None:
-    """`--help`, `status` and `pool list` answer at once: no torch, no Label Studio SDK, no scikit-learn."""
+    """`--help`, `status`, `pool add` and `pool list` answer at once: no torch, no Label Studio SDK, no scikit-learn, no HTTP."""
     code = (
         "import sys\n"
         "sys.argv = ['al-loop', *{args!r}]\n"
@@ -95,12 +96,14 @@ def test_commands_without_a_model_import_nothing_heavy(tmp_path: Path) -> None:
         "heavy = {heavy!r} & {{name.split('.')[0] for name in sys.modules}}\n"
         "assert not heavy, heavy\n"
     )
-    heavy = HEAVY | {"label_studio_sdk", "sklearn", "matplotlib", "bpy", "cv2", "scipy"}
-    where = str(tmp_path / "w")
+    heavy = HEAVY | {"label_studio_sdk", "sklearn", "matplotlib", "bpy", "cv2", "scipy", "httpx"}
+    where, photo = str(tmp_path / "w"), tmp_path / "photo.png"
+    photo.write_bytes(picture_bytes())
     for args in (
         ["--help"],
         ["init", where, "--classes", "a,b"],
         ["-w", where, "status"],
+        ["-w", where, "pool", "add", str(photo)],
         ["-w", where, "pool", "list"],
     ):
         done = subprocess.run(
