@@ -169,7 +169,7 @@ class DriftTrigger(Section, frozen=True):
 class MetricTrigger(Section, frozen=True):
     """The model does worse on images drawn by lot than it did on the validation set."""
 
-    images: AuditImages = 20  # drawn by lot and labelled, the newest; fewer say nothing
+    images: AuditImages = 20  # drawn at random and labelled, the newest; fewer say nothing
     fall: Fraction = 0.05  # AP; the whole interval must lie below
     cooldown_h: Cooldown = 24.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def refusal(workspace: Workspace, path: Path) -> ModelError:
 
 
 def _command(workspace: Workspace) -> str:
-    return f"al-loop --workspace {workspace.root} models trust"
+    return f"al-loop --workspace {shlex.quote(str(workspace.root))} models trust"
 
 
 def _custom_imports(path: Path) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from web_server import Answer, endless, redirect, web_servers
 
 from al_loop.addresses import same_host
 from al_loop.config import load_config
@@ -112,33 +112,10 @@ def test_a_name_that_is_no_utf8_is_kept_as_text() -> None:
         assert name_as_text(plain) == plain == name_from_text(plain)
 
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
 @pytest.fixture
 def serve() -> Iterator[Callable[[Answer], str]]:
-    servers: list[ThreadingHTTPServer] = []
-
-    def start(answer: Answer) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                try:
-                    answer(self)
-                except OSError:
-                    self.close_connection = True
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        return f"http://127.0.0.1:{server.server_address[1]}/file.pth"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with web_servers() as start:
+        yield lambda answer: f"{start(answer)}/file.pth"
 
 
 def sends(data: bytes, *, said: int | None = None) -> Answer:
@@ -156,19 +133,9 @@ def redirects(to: str) -> Answer:
         if handler.path == "/here":
             sends(b"here")(handler)
             return
-        handler.send_response(302)
-        handler.send_header("Location", to)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
+        redirect(handler, to)
 
     return answer
-
-
-def endless(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    while True:
-        handler.wfile.write(bytes(1 << 16))
 
 
 def drips_headers(handler: BaseHTTPRequestHandler) -> None:

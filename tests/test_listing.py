@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from factories import picture_bytes
 from msgspec import structs
 from raw_pictures import tiff
 from test_pixels import U16
+from web_server import Answer, endless, redirect, web_servers
 
 from al_loop import stores
 from al_loop.cli import cli
@@ -29,7 +29,6 @@ from al_loop.monitor.inbox import take
 from al_loop.workspace import Workspace
 from render import files
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
 NOT_UTF8 = os.fsdecode(b"weld \xff\xe4.png")
 
 
@@ -195,31 +194,8 @@ def test_a_folder_that_cannot_be_looked_into_is_named(
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Answer], str]]:
-    servers: list[ThreadingHTTPServer] = []
-
-    def start(answer: Answer) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                try:
-                    answer(self)
-                except OSError:
-                    self.close_connection = True
-
-            do_HEAD = do_GET  # noqa: N815
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        return f"http://127.0.0.1:{server.server_address[1]}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with web_servers() as start:
+        yield start
 
 
 def page(handler: BaseHTTPRequestHandler, data: bytes, kind: str = "text/html", said: int = -1) -> None:
@@ -247,19 +223,9 @@ def line3(photograph: Answer) -> Answer:
 
 def redirected(to: str) -> Answer:
     def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(302)
-        handler.send_header("Location", to)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
+        redirect(handler, to)
 
     return answer
-
-
-def endless(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    while True:
-        handler.wfile.write(bytes(1 << 16))
 
 
 def drips(handler: BaseHTTPRequestHandler) -> None:

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 
 import pytest
 from factories import CLASSES, write_checkpoint, write_coco_set
@@ -41,7 +42,7 @@ def name_config(root: Path, name: str) -> None:
 @pytest.fixture
 def foreign(small: Workspace, tmp_path: Path) -> Path:
     """A copy of a workspace, as somebody may send it, whose settings name a Python file in it."""
-    root = tmp_path / "from-elsewhere"
+    root = tmp_path / "from elsewhere"
     shutil.copytree(small.root, root)
     python_config(root, tmp_path / "trace")
     name_config(root, "mine.py")
@@ -71,7 +72,7 @@ def test_in_a_foreign_workspace_nothing_runs_before_it_is_approved_of(
         status, _, err = run("-w", foreign, *command)
         assert status == 1
         assert f"model.config names {foreign / 'mine.py'} (SHA-256 {digest})" in err
-        assert f"al-loop --workspace {foreign} models trust" in err
+        assert f"al-loop --workspace {quote(str(foreign))} models trust" in err
         assert not trace.exists()
     with pytest.raises(ModelError, match=r"was not made here by you, and would run: model\.config"):
         require(open_workspace(foreign))
