@@ -21,10 +21,10 @@ sys.path.remove(str(Path(__file__).parent))
 
 import numpy as np
 
-from al_loop.bootstrap import compare
-from al_loop.boxes import Boxes
-from al_loop.detector.evaluate import evaluate, match
-from al_loop.samples import ImageFile, LabelledImage
+from al_loop.evaluation.bootstrap import compare
+from al_loop.evaluation.evaluate import evaluate, match
+from al_loop.structures.boxes import Boxes
+from al_loop.structures.images import ImageFile, LabelledImage
 
 
 def scattered(rng: np.random.Generator, count: int, classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@
 
 BENCH is the folder that `al-loop benchmark --data POOL.json --val VAL.json --out BENCH` has filled. Printed by start and
 strategy: the number of models, and the least and the greatest share of the variance of the number of boxes per image that
-their boxes explain (`al_loop.counts.count_r2`).
+their boxes explain (`al_loop.evaluation.detection_counts.count_r2`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 # A script's folder comes first on the path, and it holds a render.py.
 sys.path.remove(str(Path(__file__).parent))
 
-from al_loop.benchmark.judging import counting
-from al_loop.benchmark.sets import read_sets
+from al_loop.benchmark.run.evaluation import counting
+from al_loop.benchmark.spec.datasets import read_sets
 
 
 def main() -> None:

@@ -26,9 +26,9 @@ from frouros.utils.kernels import rbf_kernel
 from numpy.random import Generator, default_rng
 from scipy.stats import ks_2samp
 
-from al_loop.config import DriftTrigger
+from al_loop.core.config import DriftTrigger
+from al_loop.monitor.drift_tests import Sight, judge, level
 from al_loop.monitor.mmd import squared_distances, two_sample
-from al_loop.monitor.signals import Sight, judge, level
 
 WIDTH, DIRECTIONS, REFERENCE, PERMUTATIONS = 64, 8, 500, 199
 

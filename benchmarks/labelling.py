@@ -23,13 +23,13 @@ sys.path.remove(str(Path(__file__).parent))
 import numpy as np
 from PIL import Image
 
-from al_loop.boxes import Boxes
-from al_loop.labelling import server
-from al_loop.labelling.convert import to_prediction
-from al_loop.labelling.project import ensure_project
-from al_loop.labelling.push import batch_filter, push, to_task
-from al_loop.labelling.serving import LocalFiles
-from al_loop.labelling.tasks import OutgoingTask
+from al_loop.labelling.client.image_serving import LocalFiles
+from al_loop.labelling.client.task import OutgoingTask
+from al_loop.labelling.server import server
+from al_loop.labelling.tasks.convert import to_prediction
+from al_loop.labelling.tasks.project import ensure_project
+from al_loop.labelling.tasks.push import batch_filter, push, to_task
+from al_loop.structures.boxes import Boxes
 
 CLASSES = ("scratch", "dent", "stain")
 BOXES = 5

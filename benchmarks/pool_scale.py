@@ -33,18 +33,19 @@ sys.path.remove(str(Path(__file__).parent))
 import numpy as np
 from PIL import Image
 
-from al_loop import library, models
-from al_loop.boxes import Boxes
-from al_loop.console import Silent
-from al_loop.cycles import begin_cycle, candidates, open_cycle
-from al_loop.metrics import Metrics
-from al_loop.picks import Pick, looked_at_closely
+from al_loop.core.console import Silent
+from al_loop.images import repository
+from al_loop.loop.cycle_record import begin_cycle, candidates, open_cycle
+from al_loop.loop.pool_scoring import known_of, score_candidates
+from al_loop.loop.selection import Pick, looked_at_closely
+from al_loop.loop.stages import score_stage, select_picks
 from al_loop.report.write import write_report
-from al_loop.samples import Prediction
-from al_loop.scoring import known_of, score_candidates
-from al_loop.selection import score_stage, select_picks
-from al_loop.shards import ShardStore
-from al_loop.workspace import Workspace, init_workspace, now, open_workspace
+from al_loop.state import model_registry
+from al_loop.state.prediction_store import ShardStore
+from al_loop.state.workspace import Workspace, init_workspace, now, open_workspace
+from al_loop.structures.boxes import Boxes
+from al_loop.structures.images import Prediction
+from al_loop.structures.metrics import Metrics
 from strategies import Ids
 
 CLASSES = tuple("abcdef")
@@ -83,8 +84,10 @@ def fill(workspace: Workspace, n: int, width: int) -> tuple[float, float]:
         "VALUES (?, 'labelled', '[[1, 1, 9, 9, 0]]', NULL, NULL, NULL, ?, NULL)",
                   validation, now())  # fmt: skip
     store.execute("INSERT INTO sets VALUES ('validation', ?)", validation)
-    models.promote(workspace, models.register_model(workspace, "m0", "pretrain", "0" * 64, None, None), "")
-    models.save_metrics(workspace, "m0", "v", Metrics(0.5, 0.5, 0.5, {}, 1, 1))
+    model_registry.promote(
+        workspace, model_registry.register_model(workspace, "m0", "pretrain", "0" * 64, None, None), ""
+    )
+    model_registry.save_metrics(workspace, "m0", "v", Metrics(0.5, 0.5, 0.5, {}, 1, 1))
     began = time.perf_counter()
     append(workspace, range(n), width)
     closely(workspace)
@@ -158,7 +161,7 @@ def select(workspace: Workspace) -> list[Pick]:
     """The stage that selects: scores mapped, candidates ranked and clustered."""
     cycle = open_cycle(workspace, None, Silent())
     assert cycle is not None
-    return select_picks(workspace, cycle, known_of(library.labelled(workspace), len(CLASSES)))
+    return select_picks(workspace, cycle, known_of(repository.labelled(workspace), len(CLASSES)))
 
 
 def report(workspace: Workspace) -> None:
@@ -305,7 +308,7 @@ def links(source: Path, target: Path, count: int) -> None:
 
 def remember(workspace: Workspace, folder: Path) -> None:
     """As `pool add` does when it has taken a file."""
-    from al_loop.listing import files_at
+    from al_loop.images.sources import files_at
 
     with workspace.store.transaction():
         workspace.store.connection.executemany(
@@ -318,10 +321,10 @@ def scored(folder: Path, n: int) -> None:
     """Score and select with a small model of random weights, in this process."""
     import torch
 
+    from al_loop.core.files import file_sha256
     from al_loop.detector.checkpoint import write_weights
-    from al_loop.detector.config_file import write_config
-    from al_loop.detector.model_config import build_model, load_model_config
-    from al_loop.files import file_sha256
+    from al_loop.detector.config.model_config import build_model, load_model_config
+    from al_loop.detector.config.stored_config import write_config
 
     workspace = open_workspace(folder)
     torch.manual_seed(0)
@@ -334,8 +337,8 @@ def scored(folder: Path, n: int) -> None:
     write_weights(home / "weights.pth", network.state_dict())
     write_config(home, config)
     digest = file_sha256(home / "weights.pth")
-    model = models.register_model(workspace, "m0", "import", digest, None, None)
-    ids, kept = Ids.of(library.unlabelled_ids(workspace)), partial(workspace.scores_dir, "m0")
+    model = model_registry.register_model(workspace, "m0", "import", digest, None, None)
+    ids, kept = Ids.of(repository.unlabelled_ids(workspace)), partial(workspace.scores_dir, "m0")
 
     def run(said: str, some: Ids) -> None:
         began = time.perf_counter()

@@ -36,14 +36,14 @@ import numpy as np
 sys.path.remove(str(Path(__file__).parent))
 
 from render import load_assets, load_recipe, plan
-from render.masks import encode
-from render.recipe import Image, Quality, Recipe
-from render.spec import DefectSpec, ObjectSpec, SceneSpec, ViewSpec
+from render.annotation.masks import encode
+from render.annotation.record_store import open_dataset
+from render.core.spec import DefectSpec, ObjectSpec, SceneSpec, ViewSpec
+from render.recipe.tables import Image, Quality, Recipe
 from render.worker import passes
 from render.worker.camera import aim
-from render.worker.studio import Studio
+from render.worker.renderer import Studio
 from render.worker.verify import verify
-from render.writers import open_dataset
 
 _WAYS = ("ours", "bare", "two", "two, one", "as shipped", "shipped, one")
 #: Settings of Cycles that are ours, not what Blender ships and not the recipe's samples, denoiser and seed.

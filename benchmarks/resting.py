@@ -21,10 +21,10 @@ import numpy as np
 # A script's folder comes first on the path, and it holds a render.py.
 sys.path.remove(str(Path(__file__).parent))
 
-from render.errors import AssetError
-from render.meshfiles import MeshSource, load_meshes
-from render.poses import centre_of_mass, resting
-from render.shapes.surface import Rest
+from render.assets.meshfiles import MeshSource, load_meshes
+from render.core.errors import AssetError
+from render.geometry.resting_poses import centre_of_mass, resting
+from render.shapes.kernels.surface import Rest
 
 
 def ups(rests: tuple[Rest, ...]) -> np.ndarray:

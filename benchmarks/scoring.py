@@ -37,22 +37,22 @@ from mmengine.config import Config
 from torch.profiler import ProfilerActivity, profile
 from torchvision.ops import roi_align as torchvision_align
 
-from al_loop.coco import read_coco
-from al_loop.config import CLOSE_STRATEGIES, CycleConfig
-from al_loop.detector import forward
-from al_loop.detector.align import roi_align
-from al_loop.detector.evaluate import evaluate
-from al_loop.detector.model_config import build_model, load_model_config
+from al_loop.core.config import CLOSE_STRATEGIES, CycleConfig
+from al_loop.detector.config.model_config import build_model, load_model_config
+from al_loop.detector.inference import batched
+from al_loop.detector.inference.predict import Detector, _sample, predict, quickened
+from al_loop.detector.inference.roi_align import roi_align
+from al_loop.detector.inference.scoring import ScoreSettings, score_images
 from al_loop.detector.precision import convolution_seconds, precision_here
-from al_loop.detector.predict import Detector, _sample, predict, quickened
-from al_loop.detector.score import ScoreSettings, score_images
 from al_loop.detector.transforms import Picture, fit, read_picture
-from al_loop.modelling import default_workers, load_detector
-from al_loop.models import current_model
-from al_loop.picks import looked_at_closely, pick
-from al_loop.samples import ImageFile, LabelledImage
-from al_loop.shards import ScoredImages, ShardStore
-from al_loop.workspace import open_workspace
+from al_loop.evaluation.evaluate import evaluate
+from al_loop.images.coco import read_coco
+from al_loop.loop.selection import looked_at_closely, pick
+from al_loop.models.service import default_workers, load_detector
+from al_loop.state.model_registry import current_model
+from al_loop.state.prediction_store import ScoredImages, ShardStore
+from al_loop.state.workspace import open_workspace
+from al_loop.structures.images import ImageFile, LabelledImage
 
 BATCH, THRESHOLD = 8, 0.05
 KEPT = ", memory kept"
@@ -147,9 +147,9 @@ class Passes:
     def boxes_alone(self, detector: Detector, _: object, pictures: Sequence[Picture]) -> None:
         model = detector.quick
         height, width = pictures[0].shape[:2]
-        maps = model.extract_feat(forward.normalised(model, pictures, detector.device))
-        heads = forward.classify(model, maps, forward.propose(model, maps, height, width), height, width)
-        kept = forward.keep(model, heads, THRESHOLD, float(max(height, width)))
+        maps = model.extract_feat(batched.normalised(model, pictures, detector.device))
+        heads = batched.classify(model, maps, batched.propose(model, maps, height, width), height, width)
+        kept = batched.keep(model, heads, THRESHOLD, float(max(height, width)))
         (kept.boxes.cpu(), heads.distributions[kept.rows, kept.labels].cpu())
 
 
@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--malloc", choices=("", "system"), default="", help="Of al-loop's process, too.")
     parser.add_argument(
-        "--profile", choices=tuple(forward.PRECISIONS), help="Only say where the time of scoring goes."
+        "--profile", choices=tuple(batched.PRECISIONS), help="Only say where the time of scoring goes."
     )
     args = parser.parse_args()
     asked = Asked(args.workspace, args.config, ())
@@ -245,7 +245,7 @@ def contenders(asked: Asked) -> dict[str, Callable[[], object]]:
     runs: dict[str, Callable[[], object]] = {
         f"inferencer, batch {size}": partial(inferencer(detector, size), asked.paths) for size in (1, 4, 8)
     }
-    for kind, dtype in forward.PRECISIONS.items():
+    for kind, dtype in batched.PRECISIONS.items():
         quick = quickened(detector, kind)
         runs[f"scoring {kind}"] = partial(scored, detector, images, kind)
         runs[f"bare mmdet {kind}"] = partial(passes.by_mmdet, detector, dtype)
@@ -274,7 +274,7 @@ def race(asked: Asked, repeats: int, malloc: str) -> None:
     first = min(sizes, key=lambda name: min(run(name) for _ in range(2)))
     names = [first, first + KEPT] + [
         f"{what} {kind}"
-        for kind in forward.PRECISIONS
+        for kind in batched.PRECISIONS
         for what in ("scoring", "bare mmdet", "bare al-loop", "boxes alone")
     ]
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -288,7 +288,7 @@ def race(asked: Asked, repeats: int, malloc: str) -> None:
     for name in names:
         if name not in alone:
             print(f"{name:<22} {len(asked.paths) / np.median(times[name]):7.2f} images/s")
-    for kind in forward.PRECISIONS:
+    for kind in batched.PRECISIONS:
         for a, b in ((f"scoring {kind}", first), (f"scoring {kind}", first + KEPT), (f"scoring {kind}", f"bare mmdet {kind}"),
                      (f"scoring {kind}", f"bare al-loop {kind}")):  # fmt: skip
             said(f"{a} / {b}", np.array(times[b]) / np.array(times[a]))

@@ -17,13 +17,13 @@ from pathlib import Path
 # A script's folder comes first on the path, and it holds a render.py.
 sys.path.remove(str(Path(__file__).parent))
 
-from al_loop.coco import read_coco
-from al_loop.console import Terminal
-from al_loop.models import saved_metrics
-from al_loop.pretrain import pretrain
-from al_loop.synthetic import find_recipe, render_set
-from al_loop.validation_sets import add_validation
-from al_loop.workspace import FILE_NAME, init_workspace, open_workspace
+from al_loop.core.console import Terminal
+from al_loop.images.coco import read_coco
+from al_loop.images.synthetic import find_recipe, render_set
+from al_loop.images.validation_sets import add_validation
+from al_loop.models.pretrain import pretrain
+from al_loop.state.model_registry import saved_metrics
+from al_loop.state.workspace import FILE_NAME, init_workspace, open_workspace
 from render import categories, load_recipe
 
 

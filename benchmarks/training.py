@@ -5,7 +5,7 @@
 
   mmdet          what its tools/train.py runs: Runner.from_cfg, its pipeline (read, resize, flip), 2 decoding processes;
                  and once more with none, which on two cores is faster
-  al-loop        al_loop.detector.train.train with the default settings, all of its augmentations included
+  al-loop        al_loop.detector.training.train.train with the default settings, all of its augmentations included
   al-loop bf16   the same with precision = "bf16"
 
 They take turns, each from the same weights; the time is that of the steps after the first epoch, from the end of one step to
@@ -46,14 +46,14 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.profiler import ProfilerActivity, profile
 
-from al_loop.coco import read_coco, write_coco
 from al_loop.detector.checkpoint import Weights, read_weights, runner_checkpoints, write_weights
-from al_loop.detector.model_config import build_model, load_model_config
-from al_loop.detector.schedule import schedule
-from al_loop.detector.train import TrainSettings, train
+from al_loop.detector.config.model_config import build_model, load_model_config
+from al_loop.detector.training.schedule import schedule
+from al_loop.detector.training.train import TrainSettings, train
 from al_loop.detector.transforms import read_picture
-from al_loop.modelling import default_workers
-from al_loop.samples import ImageFile, LabelledImage
+from al_loop.images.coco import read_coco, write_coco
+from al_loop.models.service import default_workers
+from al_loop.structures.images import ImageFile, LabelledImage
 
 BATCH = 4
 

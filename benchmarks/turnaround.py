@@ -25,17 +25,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from al_loop import bridge, cycle, library
-from al_loop.coco import read_coco
-from al_loop.console import Silent
+from al_loop.core.console import Silent
+from al_loop.core.files import file_sha256
 from al_loop.detector.checkpoint import write_weights
-from al_loop.detector.model_config import build_model, load_model_config
-from al_loop.files import file_sha256
-from al_loop.ingest import add_images
-from al_loop.labelling.tasks import PushResult
-from al_loop.pretrain import import_checkpoint
-from al_loop.validation_sets import add_validation
-from al_loop.workspace import Workspace, init_workspace, open_workspace
+from al_loop.detector.config.model_config import build_model, load_model_config
+from al_loop.images import repository
+from al_loop.images.coco import read_coco
+from al_loop.images.ingest import add_images
+from al_loop.images.validation_sets import add_validation
+from al_loop.labelling import sync
+from al_loop.labelling.client.task import PushResult
+from al_loop.loop import cycle
+from al_loop.models.pretrain import import_checkpoint
+from al_loop.state.workspace import Workspace, init_workspace, open_workspace
 
 STAGES = ("_score", "_select", "_push", "_pull", "_train", "_evaluate", "_promote")
 
@@ -51,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         workspace = prepared(Path(folder), args)
         print(
-            f"{library.pool_size(workspace)} photographs in the pool, {len(library.validation(workspace))} to judge on; "
+            f"{repository.pool_size(workspace)} photographs in the pool, {len(repository.validation(workspace))} to judge on; "
             f"k = {args.k}, {args.epochs} epochs, {torch.get_num_threads()} threads"
         )
         for number in range(1, args.cycles + 1):
@@ -91,7 +93,7 @@ def answer_at_once(truth: dict[str, Any]) -> None:
     def push(workspace: Workspace, *_: Any) -> tuple[int, PushResult]:
         return 1, PushResult(0, 0, 1, "nowhere")
 
-    def pull(workspace: Workspace, number: int, *_: Any) -> bridge.Pulled:
+    def pull(workspace: Workspace, number: int, *_: Any) -> sync.Pulled:
         rows = workspace.store.rows("SELECT image_id FROM picks WHERE cycle = ?", number)
         for row in rows:
             found = truth[row["image_id"]]
@@ -104,10 +106,10 @@ def answer_at_once(truth: dict[str, Any]) -> None:
         "VALUES (?, 'labelled', ?, ?, 'truth', 1.0, 'now', NULL)",
                 row["image_id"], json.dumps(boxes), number,
             )  # fmt: skip
-        return bridge.Pulled({"labelled": len(rows)})
+        return sync.Pulled({"labelled": len(rows)})
 
-    bridge.push_picks = push
-    bridge.pull_labels = pull
+    sync.push_picks = push
+    sync.pull_labels = pull
 
 
 def timed_cycle(workspace: Workspace) -> dict[str, float]:

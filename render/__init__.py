@@ -9,15 +9,11 @@ Blender runs in a worker process; nothing here but `render.worker` imports bpy.
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from render.assets import Assets, load_assets
-    from render.categories import categories
-    from render.dataset import render_dataset
-    from render.errors import (
+    from render.assets.load import Assets, load_assets
+    from render.core.errors import (
         AssetError,
         BlenderMissingError,
         DatasetError,
@@ -26,10 +22,12 @@ if TYPE_CHECKING:
         WorkerCrashedError,
         WorkerError,
     )
-    from render.plan import plan
-    from render.reading import load_recipe, parse_recipe
-    from render.recipe import Recipe
-    from render.spec import SceneSpec
+    from render.core.spec import SceneSpec
+    from render.dataset.generate import render_dataset
+    from render.planner.plan import plan
+    from render.recipe.categories import categories
+    from render.recipe.load import load_recipe, parse_recipe
+    from render.recipe.tables import Recipe
 
 __all__ = [
     "AssetError",
@@ -52,15 +50,15 @@ __all__ = [
 
 #: Where each name is from: al-loop's commands use small modules of this package, and must not wait for SciPy.
 _HOMES = {
-    "Assets": "assets",
-    "load_assets": "assets",
-    "categories": "categories",
-    "render_dataset": "dataset",
-    "plan": "plan",
-    "load_recipe": "reading",
-    "parse_recipe": "reading",
-    "Recipe": "recipe",
-    "SceneSpec": "spec",
+    "Assets": "assets.load",
+    "load_assets": "assets.load",
+    "categories": "recipe.categories",
+    "render_dataset": "dataset.generate",
+    "plan": "planner.plan",
+    "load_recipe": "recipe.load",
+    "parse_recipe": "recipe.load",
+    "Recipe": "recipe.tables",
+    "SceneSpec": "core.spec",
 }
 
 
@@ -68,14 +66,4 @@ def __getattr__(name: str) -> object:
     """Import what is asked for (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
-
-
-class _Package(ModuleType):
-    def __setattr__(self, name: str, value: object) -> None:
-        # A package that is imported becomes an attribute of the one it is in: two here have the name of a function.
-        if not (name in __all__ and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'core.errors')}"), name)

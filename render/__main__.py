@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import click
 
-from render.errors import RenderError
-from render.files import visible
+from render.core.errors import RenderError
+from render.core.files import visible
 
 _FILE = click.Path(path_type=Path)
 _python = click.option(
@@ -97,9 +97,9 @@ def make(
     root: Path | None,
 ) -> None:
     """Render COUNT images of RECIPE with COCO labels; called again, it goes on where it was."""
-    from render.dataset import render_dataset
-    from render.summary import summary
-    from render.writers import read_records
+    from render.annotation.record_store import read_records
+    from render.dataset.generate import render_dataset
+    from render.dataset.summary import summary
 
     began = time.monotonic()
     try:
@@ -155,8 +155,8 @@ def preview(
 
     SOURCE is a recipe, of which a few small images are rendered in seconds, or a rendered dataset or COCO file.
     """
-    from render.dataset import Crew
-    from render.preview import preview_dataset, preview_recipe
+    from render.dataset.generate import Crew
+    from render.inspect.preview import preview_dataset, preview_recipe
 
     to = out or Path(f"{source.resolve().stem}-preview.jpg")
     if source.is_dir() or source.suffix == ".json":
@@ -180,7 +180,7 @@ def preview(
 )
 def stats(dataset: Path, against: Path | None, out: Path | None) -> None:
     """Say how DATASET (a folder or COCO file) looks: sizes, places, classes, light; and what differs most."""
-    from render.stats import compare, table, write_report
+    from render.inspect.stats import compare, table, write_report
 
     report = compare(dataset, against, on_warning=_warn)
     _say(table(report))
@@ -192,7 +192,7 @@ def stats(dataset: Path, against: Path | None, out: Path | None) -> None:
 @click.argument("dataset", type=_FILE)
 def validate(dataset: Path) -> None:
     """Check every record, picture, hash, box and mask of DATASET, or a COCO file; exit status 1 when anything is wrong."""
-    from render.validate import validate as check
+    from render.dataset.validate import validate as check
 
     verdict = check(dataset)
     for problem in verdict.problems:
@@ -216,8 +216,8 @@ def again(
     dataset: Path, image: int, keep: Path | None, python: str | None, threads: int | None, root: Path | None
 ) -> None:
     """Make IMAGE (its number) of DATASET anew and compare bit for bit; exit status 1 when it differs."""
-    from render.again import render_again
-    from render.dataset import Crew
+    from render.dataset.generate import Crew
+    from render.dataset.reproduce import render_again
 
     result = render_again(dataset, image, crew=Crew(python, threads), root=root, keep=keep)
     for difference in result.differences:
@@ -238,7 +238,7 @@ def export() -> None:
 @click.option("--outlines", is_flag=True, help="Outlines instead of boxes, for segmentation.")
 def yolo(dataset: Path, outlines: bool) -> None:
     """Write labels/*.txt and data.yaml, as YOLO reads them."""
-    from render.writers import write_yolo
+    from render.annotation.record_store import write_yolo
 
     _say(write_yolo(dataset, outlines=outlines))
 
@@ -254,7 +254,7 @@ def yolo(dataset: Path, outlines: bool) -> None:
 )
 def masks(dataset: Path, kind: Literal["colour", "class", "instance", "onehot"]) -> None:
     """Write masks as PNG pictures; the recipe must have asked for masks (labels.masks)."""
-    from render.writers import write_masks
+    from render.annotation.record_store import write_masks
 
     _say(write_masks(dataset, kind))
 
@@ -264,7 +264,7 @@ def schema() -> None:
     """Print the JSON Schema of a recipe."""
     import msgspec
 
-    from render.schema import recipe_schema
+    from render.recipe.json_schema import recipe_schema
 
     _say(msgspec.json.format(msgspec.json.encode(recipe_schema()), indent=2).decode())
 

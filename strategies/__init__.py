@@ -5,9 +5,9 @@ Higher uncertainty means pick sooner, everywhere. Nothing here knows of images, 
 
 from strategies.candidates import Candidates, CandidatesError, Detections, largest
 from strategies.clusters import select_kmeans
+from strategies.coverage import COUNTING
 from strategies.explore import silent
 from strategies.ids import Ids
-from strategies.ours import COUNTING
 from strategies.registry import STRATEGIES, Strategy, select
 from strategies.rows import AnyFloats, Rows, Stacked, Table
 from strategies.scores import entropies, least_confidences, margin_sum, margins

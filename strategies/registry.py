@@ -15,8 +15,8 @@ from strategies.cald import select_cald
 from strategies.candidates import Candidates, CandidatesError
 from strategies.clusters import select_kmeans, select_typiclust
 from strategies.coreset import select_coreset
+from strategies.coverage import select_ours
 from strategies.dbal import select_dbal
-from strategies.ours import select_ours
 from strategies.ppal import select_ppal
 from strategies.random import select_random
 from strategies.rows import FloatArray, IntArray

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from factories import CLASSES, write_coco_set
 from hypothesis import settings
+from support.factories import CLASSES, write_coco_set
 
-from al_loop.boxes import Boxes
 from al_loop.cli import main
-from al_loop.ingest import add_images
-from al_loop.validation_sets import add_validation
-from al_loop.workspace import Workspace, init_workspace, open_workspace
+from al_loop.images.ingest import add_images
+from al_loop.images.validation_sets import add_validation
+from al_loop.state.workspace import Workspace, init_workspace, open_workspace
+from al_loop.structures.boxes import Boxes
 from render.worker import leave
 
 settings.register_profile("suite", max_examples=300, deadline=None)
@@ -66,7 +66,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "tmp"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setattr("render.scratch._MEMORY", folder)
+    monkeypatch.setattr("render.core.tempdirs._MEMORY", folder)
     return folder
 
 

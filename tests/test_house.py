@@ -14,7 +14,8 @@ from pathlib import Path
 
 import click
 import pytest
-from factories import picture_bytes
+from support.cli_commands import commands
+from support.factories import picture_bytes
 
 from al_loop.cli import cli
 
@@ -56,13 +57,13 @@ def test_torch_stays_in_the_detector() -> None:
     inside = ROOT / "al_loop" / "detector"
     for path in (p for package in PACKAGES for p in files(package)):
         names = {name.split(".")[0] for name in imports(path)}
-        if path.is_relative_to(inside) or path.name == "modelling.py":
+        if path.is_relative_to(inside) or path == ROOT / "al_loop" / "models" / "service.py":
             continue
         assert not names & HEAVY, path
 
 
-def test_modelling_imports_torch_only_inside_functions() -> None:
-    tree = ast.parse((ROOT / "al_loop" / "modelling.py").read_text())
+def test_the_model_service_imports_torch_only_inside_functions() -> None:
+    tree = ast.parse((ROOT / "al_loop" / "models" / "service.py").read_text())
     top = {n.module or "" for n in tree.body if isinstance(n, ast.ImportFrom)}
     top |= {alias.name for n in tree.body if isinstance(n, ast.Import) for alias in n.names}
     assert not {name for name in top if name.split(".")[0] in HEAVY or name.startswith("al_loop.detector")}
@@ -115,14 +116,6 @@ def test_commands_without_a_model_import_nothing_heavy(tmp_path: Path) -> None:
         assert done.returncode == 0, f"{args}: {done.stderr}"
 
 
-def commands(group: click.Group, prefix: str = "al-loop") -> Iterator[tuple[str, click.Command]]:
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from commands(command, f"{prefix} {name}")
-        else:
-            yield f"{prefix} {name}", command
-
-
 def test_every_command_is_documented() -> None:
     text = (ROOT / "README.md").read_text() + (ROOT / "docs" / "commands.md").read_text()
     found = dict(commands(cli))
@@ -138,7 +131,7 @@ def test_every_command_is_documented() -> None:
 def test_every_setting_is_documented() -> None:
     import msgspec
 
-    from al_loop.config import Config
+    from al_loop.core.config import Config
 
     text = (ROOT / "docs" / "settings.md").read_text()
 
@@ -204,6 +197,6 @@ def test_the_compose_file_holds_no_secret_and_shows_only_the_proxy() -> None:
         for key, value in (service.get("environment") or {}).items():
             if re.search("PASSWORD|SECRET|MC_HOST", key):
                 assert "${LABELS_" in value, key
-    from al_loop.labelling.environment import VERSION
+    from al_loop.labelling.server.environment import VERSION
 
     assert services["server"]["image"].endswith(f":{VERSION}")

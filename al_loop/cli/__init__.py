@@ -21,9 +21,9 @@ from al_loop.cli.label_studio import label_studio
 from al_loop.cli.models import gc, models, pretrain, render, rollback
 from al_loop.cli.monitor import monitor
 from al_loop.cli.pool import init, pool
-from al_loop.console import say
-from al_loop.errors import AlLoopError
-from al_loop.files import printable
+from al_loop.core.console import say
+from al_loop.core.errors import AlLoopError
+from al_loop.core.files import printable
 
 # What a shell expects of a command that was interrupted by Ctrl-C: 128 + SIGINT.
 _INTERRUPTED = 130

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 from click.core import ParameterSource
 
-from al_loop.console import Terminal, say
-from al_loop.errors import ConfigError, WorkspaceError
+from al_loop.core.console import Terminal, say
+from al_loop.core.errors import ConfigError, WorkspaceError
 
 if TYPE_CHECKING:
-    from al_loop.benchmark.mix import MixQuestion
-    from al_loop.workspace import Workspace
+    from al_loop.benchmark.run.mix import MixQuestion
+    from al_loop.state.workspace import Workspace
 
 T = TypeVar("T")
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -136,13 +136,13 @@ def benchmark(
 
     Settings of model and training are those of the workspace. Killed at any moment, it goes on with --resume.
     """
-    from al_loop.benchmark.mix import MixQuestion
-    from al_loop.benchmark.pace import pace_of
-    from al_loop.benchmark.page import write_page
-    from al_loop.benchmark.results import Results
-    from al_loop.benchmark.sweep import Question, run_benchmark
-    from al_loop.benchmark.tables import summary, write_files
-    from al_loop.workspace import open_workspace
+    from al_loop.benchmark.results.labelling_cost import pace_of
+    from al_loop.benchmark.results.page import write_page
+    from al_loop.benchmark.results.summary import Results
+    from al_loop.benchmark.results.tables import summary, write_files
+    from al_loop.benchmark.run.mix import MixQuestion
+    from al_loop.benchmark.run.runner import Question, run_benchmark
+    from al_loop.state.workspace import open_workspace
 
     try:
         home = open_workspace(context.obj)
@@ -207,8 +207,8 @@ def _refuse_of_the_other(context: click.Context, mix: bool) -> None:
 
 def _mix(home: Workspace, out: Path, grid: MixQuestion, *, resume: bool) -> None:
     """Run a mix study and say what came of it."""
-    from al_loop.benchmark.mix import run_mix
-    from al_loop.benchmark.mixed import Mixed, mix_summary, write_mix
+    from al_loop.benchmark.results.mix_page import Mixed, mix_summary, write_mix
+    from al_loop.benchmark.run.mix import run_mix
 
     mixed = Mixed(run_mix(out, grid, home.config, home, Terminal(), resume=resume))
     paths = write_mix(mixed, out)
@@ -267,7 +267,7 @@ def shift(coco: Path, kinds: str, level: int, out: Path) -> None:
 
     For a benchmark's --test, when there are no photographs of another station.
     """
-    from al_loop.shift import SHIFTS, write_shifted
+    from al_loop.images.corruptions import SHIFTS, write_shifted
 
     terminal = Terminal()
     with terminal.progress("shift") as progress:

@@ -6,7 +6,7 @@ import csv
 import re
 from unicodedata import normalize
 
-from al_loop.errors import ConfigError
+from al_loop.core.errors import ConfigError
 
 _OTHER_SEPARATORS = ";|\t\n\r"
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from al_loop.console import Terminal, say, say_json
-from al_loop.errors import ConfigError
-from al_loop.workspace import open_workspace
+from al_loop.core.console import Terminal, say, say_json
+from al_loop.core.errors import ConfigError
+from al_loop.state.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from al_loop.verify import Finding
+    from al_loop.loop.verify import Finding
 
 
 _ray = click.option(
@@ -32,7 +32,7 @@ def score(start: Path | None, model_id: str | None, ray: str | None) -> None:
 
     What this model has scored before is left as it is; a run that was killed goes on where it stopped.
     """
-    from al_loop.scoring import score_pool
+    from al_loop.loop.pool_scoring import score_pool
 
     workspace = open_workspace(start)
     with workspace.lock():
@@ -71,19 +71,19 @@ def cycle(
     Scores the pool, selects, pushes to the labelling server; once people have labelled: pulls,
     fine-tunes, evaluates, and promotes the new model if it is not worse.
     """
-    from al_loop import cycle_ways
-    from al_loop.cycle import run_cycle
+    from al_loop.loop import recovery
+    from al_loop.loop.cycle import run_cycle
 
     if abandon and (k or partial or refreeze or ray or gpus):
         raise ConfigError("--abandon ends the cycle under way: give it alone")
     workspace = open_workspace(start).sharing(gpus)
     with workspace.lock():
         if abandon:
-            number, kept = cycle_ways.abandon(workspace, Terminal())
+            number, kept = recovery.abandon(workspace, Terminal())
             say(f"cycle {number} is abandoned: {kept}\nnext: al-loop cycle")
             return
         if refreeze:
-            cycle_ways.refreeze(workspace, k, Terminal())
+            recovery.refreeze(workspace, k, Terminal())
         result = run_cycle(workspace, k, Terminal(), incomplete=partial, ray=ray)
     if not result.finished:
         say(f"cycle {result.number} waits: {result.message}")
@@ -96,7 +96,7 @@ def cycle(
 @click.pass_obj
 def status(start: Path | None) -> None:
     """Say where the loop stands and what to do next."""
-    from al_loop.status import describe
+    from al_loop.loop.status import describe
 
     for line in describe(open_workspace(start)):
         say(line)
@@ -128,7 +128,7 @@ def report(start: Path | None, out: Path | None, show: bool, as_json: bool) -> N
 @click.pass_obj
 def verify(start: Path | None, number: int) -> int:
     """Compute the hashes of a finished CYCLE anew and say what has changed; exit status 1 if anything has."""
-    from al_loop.verify import verify as run
+    from al_loop.loop.verify import verify as run
 
     return _findings(run(open_workspace(start), number))
 
@@ -138,7 +138,7 @@ def verify(start: Path | None, number: int) -> int:
 @click.pass_obj
 def reproduce(start: Path | None, number: int) -> int:
     """Select again as CYCLE did, from what its manifest names; exit status 1 if the picks differ."""
-    from al_loop.verify import reproduce as run
+    from al_loop.loop.verify import reproduce as run
 
     return _findings(run(open_workspace(start), number))
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from al_loop.console import Silent, Terminal, say, say_json
-from al_loop.errors import ConfigError, DataError
-from al_loop.files import printable
-from al_loop.workspace import open_workspace
+from al_loop.core.console import Silent, Terminal, say, say_json
+from al_loop.core.errors import ConfigError, DataError
+from al_loop.core.files import printable
+from al_loop.state.workspace import open_workspace
 
 if TYPE_CHECKING:
     from al_loop.doctor import Diagnosis
@@ -42,7 +42,7 @@ def doctor(start: Path | None, quick: bool, deep: bool, ask: bool, as_json: bool
     Nothing is changed; damaged and read-only workspaces are examined as far as they can be.
     """
     from al_loop.doctor import examine
-    from al_loop.stored import Look
+    from al_loop.images.integrity import Look
 
     if quick and deep:
         raise ConfigError("--quick reads less, --deep reads more: give one of them")
@@ -77,7 +77,7 @@ def repair(start: Path | None, photos: tuple[str, ...]) -> None:
 
     Only a file that gives the very bytes that were stored is taken.
     """
-    from al_loop.stored import put_back
+    from al_loop.images.integrity import put_back
 
     workspace = open_workspace(start)
     with workspace.lock(), Terminal().progress("examine photographs") as progress:

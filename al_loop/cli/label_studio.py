@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from al_loop.console import say
-from al_loop.errors import LabelStudioError
-from al_loop.workspace import open_workspace
+from al_loop.core.console import say
+from al_loop.core.errors import LabelStudioError
+from al_loop.state.workspace import open_workspace
 
 
 @click.group("label-studio")
@@ -21,8 +21,8 @@ def label_studio() -> None:
 @click.pass_obj
 def start(start: Path | None) -> None:
     """Start the server and print its address, the first time with the login; does nothing more where it runs already."""
-    from al_loop.labelling.credentials import FILE_NAME, have_credentials
-    from al_loop.labelling.server import start as start_server
+    from al_loop.labelling.server.credentials import FILE_NAME, have_credentials
+    from al_loop.labelling.server.server import start as start_server
 
     workspace = open_workspace(start)
     known = have_credentials(workspace.server_home)
@@ -41,7 +41,7 @@ def start(start: Path | None) -> None:
 @click.pass_obj
 def stop(start: Path | None) -> None:
     """Stop the server."""
-    from al_loop.labelling.server import stop as stop_server
+    from al_loop.labelling.server.server import stop as stop_server
 
     workspace = open_workspace(start)
     say("stopped" if stop_server(workspace.server_home) else "it was not running")
@@ -51,7 +51,7 @@ def stop(start: Path | None) -> None:
 @click.pass_obj
 def status(start: Path | None) -> None:
     """Say whether the server runs, and where."""
-    from al_loop.labelling.server import status as server_status
+    from al_loop.labelling.server.server import status as server_status
 
     workspace = open_workspace(start)
     found = server_status(workspace.server_home)
@@ -69,7 +69,7 @@ def status(start: Path | None) -> None:
 @click.pass_obj
 def new_project(start: Path | None, yes: bool) -> None:
     """Begin another project with the next push, after the old one was deleted; its answers are pulled first."""
-    from al_loop.cycle import restart_labelling
+    from al_loop.loop.cycle import restart_labelling
 
     workspace = open_workspace(start)
     with workspace.lock():
@@ -80,7 +80,7 @@ def new_project(start: Path | None, yes: bool) -> None:
 @click.pass_obj
 def open_browser(start: Path | None) -> None:
     """Show the server in the browser."""
-    from al_loop.labelling.server import running
+    from al_loop.labelling.server.server import running
 
     info = running(open_workspace(start).server_home)
     say(f"{info.url}, login: {info.email}")
@@ -99,8 +99,8 @@ def open_browser(start: Path | None) -> None:
 @click.pass_obj
 def logs(start: Path | None, lines: int) -> None:
     """Print the end of the server's log."""
-    from al_loop.labelling.server import status as server_status
-    from al_loop.labelling.server_state import last_lines
+    from al_loop.labelling.server.server import status as server_status
+    from al_loop.labelling.server.server_state import last_lines
 
     log = server_status(open_workspace(start).server_home).log
     if not log.is_file():
@@ -114,7 +114,7 @@ def logs(start: Path | None, lines: int) -> None:
 @click.pass_obj
 def backup(start: Path | None, file: Path) -> None:
     """Write everything that people have labelled, and the logins, to FILE (.tar.gz); the server may run."""
-    from al_loop.labelling.backup import back_up
+    from al_loop.labelling.server.backup import back_up
 
     workspace = open_workspace(start)
     path = back_up(workspace.server_home, file)
@@ -126,7 +126,7 @@ def backup(start: Path | None, file: Path) -> None:
 @click.pass_obj
 def restore(start: Path | None, file: Path) -> None:
     """Put the backup FILE in the place of the server, which must be stopped; what was there is kept."""
-    from al_loop.labelling.backup import restore as put_back
+    from al_loop.labelling.server.backup import restore as put_back
 
     kept = put_back(open_workspace(start).server_home, file)
     say(f"restored{f'; what was there is in {kept}' if kept else ''}")
@@ -143,8 +143,8 @@ def user() -> None:
 @click.pass_obj
 def add_user(start: Path | None, email: str) -> None:
     """Make an annotator with the address EMAIL, and print the password, once."""
-    from al_loop.labelling.server import running
-    from al_loop.labelling.users import add_user as make
+    from al_loop.labelling.server.server import running
+    from al_loop.labelling.server.users import add_user as make
 
     info = running(open_workspace(start).server_home)
     password = make(info, email)
@@ -162,10 +162,10 @@ def add_user(start: Path | None, email: str) -> None:
 @click.pass_obj
 def check(start: Path | None, repair: bool) -> int:
     """Ask the server of al-loop.toml for what a cycle needs, and for the images of open tasks; status 1 if anything is wrong."""
-    from al_loop.connect import connect
-    from al_loop.cycles import open_cycle_number
-    from al_loop.labelling.inspect import inspect
-    from al_loop.open_tasks import check_images
+    from al_loop.labelling.backend import connect
+    from al_loop.labelling.check import inspect
+    from al_loop.labelling.open_tasks import check_images
+    from al_loop.loop.cycle_record import open_cycle_number
 
     workspace = open_workspace(start)
     found = inspect(*connect(workspace))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from al_loop.console import Terminal, say
-from al_loop.workspace import open_workspace
+from al_loop.core.console import Terminal, say
+from al_loop.state.workspace import open_workspace
 
 
 @click.command()
@@ -42,7 +42,7 @@ def render(
 
     The same recipe and seed go on where they stopped; a larger count extends the set.
     """
-    from al_loop.synthetic import render_set
+    from al_loop.images.synthetic import render_set
 
     workspace = open_workspace(start)
     with workspace.lock():
@@ -64,7 +64,7 @@ def render(
 @click.pass_obj
 def pretrain(start: Path | None, data: tuple[Path, ...], gpus: int | None) -> None:
     """Train the first model on the rendered sets and evaluate it on the validation set."""
-    from al_loop.pretrain import pretrain as run
+    from al_loop.models.pretrain import pretrain as run
 
     workspace = open_workspace(start).sharing(gpus)
     with workspace.lock():
@@ -91,7 +91,7 @@ def models() -> None:
 @click.pass_obj
 def import_(start: Path | None, checkpoint: str, config: str | None, classes_as_is: bool) -> None:
     """Use CHECKPOINT (a .pth file or URL, trained for this workspace's classes) as a model."""
-    from al_loop.pretrain import import_checkpoint
+    from al_loop.models.pretrain import import_checkpoint
 
     workspace = open_workspace(start)
     with workspace.lock():
@@ -105,7 +105,7 @@ def trust(start: Path | None) -> None:
 
     That is model.config where it is a Python file, and modules that models name in custom_imports.
     """
-    from al_loop.trust import trust as run
+    from al_loop.models.trust import trust as run
 
     workspace = open_workspace(start)
     with workspace.lock():
@@ -119,7 +119,7 @@ def trust(start: Path | None) -> None:
 @click.pass_obj
 def list_models(start: Path | None) -> None:
     """List the models as a tree of what was made from what; the current one is marked."""
-    from al_loop.lineage import tree
+    from al_loop.models.lineage import tree
 
     for line in tree(open_workspace(start)):
         say(line)
@@ -130,7 +130,7 @@ def list_models(start: Path | None) -> None:
 @click.pass_obj
 def show(start: Path | None, model_id: str | None) -> None:
     """Say everything about MODEL, by default the current one: metrics on every set, origin, files."""
-    from al_loop.lineage import describe
+    from al_loop.models.lineage import describe
 
     for line in describe(open_workspace(start), model_id):
         say(line)
@@ -148,9 +148,9 @@ def show(start: Path | None, model_id: str | None) -> None:
 @click.pass_obj
 def compare(start: Path | None, first: str, second: str | None, name: str, out: Path | None) -> None:
     """Hold model FIRST against SECOND, by default the current one: differences in AP, how sure, and where."""
-    from al_loop.differing import differing
-    from al_loop.models import current_model
-    from al_loop.report.versus import write_versus
+    from al_loop.models.compare import differing
+    from al_loop.report.model_comparison import write_versus
+    from al_loop.state.model_registry import current_model
 
     workspace = open_workspace(start)
     with workspace.lock():
@@ -183,9 +183,9 @@ def export(start: Path | None, model_id: str | None, kind: str, out: Path | None
 
     Normalisation and NMS are inside; MODEL.json beside it says how to feed it, config.json is the resolved config.
     """
-    from al_loop.library import validation
-    from al_loop.modelling import export as run
-    from al_loop.models import current_model, get_model
+    from al_loop.images.repository import validation
+    from al_loop.models.service import export as run
+    from al_loop.state.model_registry import current_model, get_model
 
     workspace = open_workspace(start)
     with workspace.lock_unless_read_only():
@@ -211,7 +211,7 @@ def export(start: Path | None, model_id: str | None, kind: str, out: Path | None
 @click.pass_obj
 def promote_model(start: Path | None, model_id: str, reason: str) -> None:
     """Make MODEL the current one, whatever its metrics; the report says that a person did it."""
-    from al_loop.models import get_model, promote
+    from al_loop.state.model_registry import get_model, promote
 
     workspace = open_workspace(start)
     with workspace.lock():
@@ -224,7 +224,7 @@ def promote_model(start: Path | None, model_id: str, reason: str) -> None:
 @click.pass_obj
 def rollback(start: Path | None, model_id: str | None) -> None:
     """Go back to MODEL, by default the one before the current."""
-    from al_loop.models import rollback as go_back
+    from al_loop.state.model_registry import rollback as go_back
 
     workspace = open_workspace(start)
     with workspace.lock():
@@ -249,7 +249,7 @@ def gc(start: Path | None, keep: tuple[str, ...], dry_run: bool, pictures: bool)
 
     Models that are or were in use, that others were made from, that an open cycle needs, and those named stay.
     """
-    from al_loop.collect import collect
+    from al_loop.models.gc import collect
 
     workspace = open_workspace(start)
     with workspace.lock():

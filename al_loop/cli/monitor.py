@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from al_loop.console import Silent, Terminal, say, say_json
-from al_loop.errors import AlLoopError, ConfigError
-from al_loop.files import printable
-from al_loop.workspace import open_workspace
+from al_loop.core.console import Silent, Terminal, say, say_json
+from al_loop.core.errors import AlLoopError, ConfigError
+from al_loop.core.files import printable
+from al_loop.state.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from al_loop.monitor.look import Look
+    from al_loop.monitor.run import Look
 
 #: For cron and systemd: 0 is quiet, others are errors.
 TRIGGERED = 10
@@ -61,8 +61,8 @@ def monitor(
 
 def _look(start: Path | None, *, act: bool, as_json: bool, prometheus: Path | None) -> int:
     """Look once, say what was found, and return the exit status; settings are read anew."""
-    from al_loop.monitor.look import look, to_json
     from al_loop.monitor.prometheus import write_textfile
+    from al_loop.monitor.run import look, to_json
 
     workspace = open_workspace(start)
     try:
@@ -97,7 +97,7 @@ def _watch(look: Callable[[], int], seconds: float) -> int:
 
 
 def _say(found: Look) -> None:
-    from al_loop.ingest import note_lines
+    from al_loop.images.ingest import note_lines
 
     inbox = found.inbox
     say(

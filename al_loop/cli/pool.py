@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 
 from al_loop.cli.classes import parse_classes
-from al_loop.console import Terminal, say
-from al_loop.errors import DataError
-from al_loop.files import printable
-from al_loop.workspace import init_workspace, open_workspace
+from al_loop.core.console import Terminal, say
+from al_loop.core.errors import DataError
+from al_loop.core.files import printable
+from al_loop.state.workspace import init_workspace, open_workspace
 
 _SHOWN = 20
 
@@ -50,7 +50,7 @@ def add(start: Path | None, photos: tuple[str, ...], decode: bool) -> None:
 
     A file that is as it was when it was taken is not read again.
     """
-    from al_loop.intake import add_places
+    from al_loop.images.import_sources import add_places
 
     workspace = open_workspace(start)
     with workspace.lock(), Terminal().progress("read photographs") as progress:
@@ -80,9 +80,9 @@ def add_val(start: Path | None, coco: Path, name: str, replace_labels: bool) -> 
 
     An image that has other labels already stays as it is, unless --replace is given.
     """
-    from al_loop.coco import listed
-    from al_loop.labelled_sets import counted
-    from al_loop.validation_sets import add_validation
+    from al_loop.images.coco import listed
+    from al_loop.images.labelled_sets import counted
+    from al_loop.images.validation_sets import add_validation
 
     workspace = open_workspace(start)
     with workspace.lock(), Terminal().progress("read validation images") as progress:
@@ -116,7 +116,7 @@ def restore_labels(start: Path | None, images: tuple[str, ...], last: bool) -> N
 
     IMAGE is an id as `pool list` shows it. What this replaces can be restored in turn.
     """
-    from al_loop.label_history import old_labels, restore
+    from al_loop.state.label_history import old_labels, restore
 
     workspace = open_workspace(start)
     if not images and not last:
@@ -137,7 +137,7 @@ def restore_labels(start: Path | None, images: tuple[str, ...], last: bool) -> N
 @click.pass_obj
 def export(start: Path | None, file: Path) -> None:
     """Write everything that people have labelled to FILE (COCO JSON), with the outlines they have drawn."""
-    from al_loop.labels import export_labels
+    from al_loop.images.export import export_labels
 
     done = export_labels(open_workspace(start), file)
     say(
@@ -169,7 +169,7 @@ def list_pool(start: Path | None, limit: int) -> None:
 
 
 def _show_notes(notes: Counter[str]) -> None:
-    from al_loop.ingest import note_lines
+    from al_loop.images.ingest import note_lines
 
     for line in note_lines(notes):
         say(f"  {line}")

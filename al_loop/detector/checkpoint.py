@@ -16,8 +16,8 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
-from al_loop.errors import ModelError
-from al_loop.files import open_regular, write_atomically
+from al_loop.core.errors import ModelError
+from al_loop.core.files import open_regular, write_atomically
 
 Weights = dict[str, Tensor]
 

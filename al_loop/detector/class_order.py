@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from al_loop.core.errors import ModelError
 from al_loop.detector.checkpoint import BOX_HEAD, Weights, class_count
-from al_loop.errors import ModelError
 
 
 def in_order(

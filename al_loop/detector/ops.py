@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torchvision.ops import nms as torchvision_nms
 
-from al_loop.errors import ModelError
+from al_loop.core.errors import ModelError
 
 _EXTENSION = "mmcv._ext"
 

@@ -15,7 +15,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
 if TYPE_CHECKING:
-    from al_loop.detector.train import TrainSettings
+    from al_loop.detector.training.train import TrainSettings
 
 #: A convolution must be so many times as fast in bfloat16: less would not pay for what is scored twice.
 _PAYS = 1.25

@@ -13,8 +13,8 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
 from numpy.typing import NDArray
 
-from al_loop import pictures
-from al_loop.errors import DataError
+from al_loop.core.errors import DataError
+from al_loop.images import decode
 
 # Albumentations asks the registry for a newer release of itself at import unless told not to.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -29,13 +29,13 @@ def read_picture(path: Path | str, *, strict: bool = True) -> Picture:
 
     strict: refuse a JPEG that is damaged inside; else its lost parts are grey.
     """
-    return pictures.read_picture(path, turn=False, strict=strict)
+    return decode.read_picture(path, turn=False, strict=strict)
 
 
 def decoded(data: bytes, path: Path | str) -> Picture:
     """Return the image in the bytes of a file, as `read_picture` does; path: what the error calls it."""
     try:
-        return pictures.decode_picture(data, turn=False).pixels
+        return decode.decode_picture(data, turn=False).pixels
     except DataError as error:
         raise DataError(f"{path} {error}") from None
 

@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from al_loop.core.errors import AlLoopError, ConfigError
+from al_loop.core.files import read_json
+from al_loop.core.frozen_settings import UnreadableError, check, thawed
 from al_loop.doctor.finding import Case, Finding
-from al_loop.errors import AlLoopError, ConfigError
-from al_loop.files import read_json
-from al_loop.frozen import UnreadableError, check, thawed
-from al_loop.ledger import noted_file
-from al_loop.leftovers import foreign_folders
-from al_loop.pools import POOL, pool_hash, read_pool
-from al_loop.verify import verify
+from al_loop.loop.verify import verify
+from al_loop.state.file_hashes import noted_file
+from al_loop.state.id_list import POOL, pool_hash, read_pool
+from al_loop.state.leftovers import foreign_folders
 
 _ABANDON = "al-loop cycle --abandon"
 _RESTORE = "restore cycles/{number} from a backup"

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import msgspec
 
-from al_loop.config import FILE_NAME, Config, load_config
-from al_loop.console import Reporter
-from al_loop.database import AS_OWNER, restoring, unreadable
+from al_loop.core.config import FILE_NAME, Config, load_config
+from al_loop.core.console import Reporter
+from al_loop.core.errors import AlLoopError, ConfigError, WorkspaceError
 from al_loop.doctor import cycles, images, labels, leaks, models, records, surroundings
 from al_loop.doctor.finding import Case, Check, Finding
-from al_loop.errors import AlLoopError, ConfigError, WorkspaceError
-from al_loop.store import Store
-from al_loop.stored import Look
-from al_loop.workspace import DATABASE, Workspace, find_workspace
+from al_loop.images.integrity import Look
+from al_loop.state.database import Store
+from al_loop.state.sqlite_file import AS_OWNER, restoring, unreadable
+from al_loop.state.workspace import DATABASE, Workspace, find_workspace
 
 #: Of a kind of finding so many are kept; of the others the number. A million broken photographs take no more memory.
 KEPT = 20

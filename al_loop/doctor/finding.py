@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from al_loop.console import Reporter
-from al_loop.stored import Look
-from al_loop.workspace import Workspace
+from al_loop.core.console import Reporter
+from al_loop.images.integrity import Look
+from al_loop.state.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from al_loop.collect import too_many
+from al_loop.core.files import name_from_text
 from al_loop.doctor.finding import Case, Finding
-from al_loop.files import name_from_text
-from al_loop.leftovers import BATCH, unnamed_pictures
-from al_loop.listing import is_url
-from al_loop.stored import problems
+from al_loop.images.integrity import problems
+from al_loop.images.sources import is_url
+from al_loop.models.gc import too_many
+from al_loop.state.leftovers import BATCH, unnamed_pictures
 
 REPAIR = "al-loop pool repair"
 

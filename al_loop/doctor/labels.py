@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from al_loop.doctor.finding import Case, Finding
-from al_loop.library import set_names
-from al_loop.metrics import VALIDATION
+from al_loop.images.repository import set_names
+from al_loop.structures.metrics import VALIDATION
 
 _RESTORE = "al-loop pool restore-labels"
 _SLACK_PX = 0.01  # corners come from percentages

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from al_loop import models
+from al_loop.core.errors import ModelError
+from al_loop.core.files import read_json
 from al_loop.doctor.finding import Case, Finding
-from al_loop.errors import ModelError
-from al_loop.files import read_json
-from al_loop.identity import hash_all
-from al_loop.listing import is_url
-from al_loop.manifest import LABELS
-from al_loop.stored import Look
+from al_loop.images.identity import hash_all
+from al_loop.images.integrity import Look
+from al_loop.images.sources import is_url
+from al_loop.loop.manifest import LABELS
+from al_loop.state import model_registry
 
 _CHUNK = 64
 
@@ -116,11 +116,11 @@ def trained(case: Case) -> Iterator[Finding]:
 def _cycles_of_the_current_model(case: Case) -> list[int]:
     found: list[int] = []
     try:
-        model: models.Model | None = models.current_model(case.workspace)
+        model: model_registry.Model | None = model_registry.current_model(case.workspace)
         while model is not None and len(found) < 10_000:
             if model.cycle is not None:
                 found.append(model.cycle)
-            model = models.get_model(case.workspace, model.parent) if model.parent else None
+            model = model_registry.get_model(case.workspace, model.parent) if model.parent else None
     except ModelError:
         pass
     return found

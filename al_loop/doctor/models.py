@@ -6,23 +6,26 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from al_loop import modelling, models
+from al_loop.core.errors import ModelError
+from al_loop.core.files import file_sha256, read_json
 from al_loop.doctor.finding import Case, Finding
-from al_loop.errors import ModelError
-from al_loop.files import file_sha256, read_json
-from al_loop.ledger import shards_in
-from al_loop.models import Model
-from al_loop.shards import JOURNAL
-from al_loop.stored import Look
-from render.errors import RenderError
+from al_loop.images.integrity import Look
+from al_loop.models import service
+from al_loop.state import model_registry
+from al_loop.state.file_hashes import shards_in
+from al_loop.state.model_registry import Model
+from al_loop.state.prediction_store import JOURNAL
+from render.core.errors import RenderError
 
 
 def files(case: Case) -> Iterator[Finding]:
     """Weights and configs that are gone or changed."""
     store = case.workspace.store
     used = {str(row["model_id"]) for row in store.rows("SELECT model_id FROM promotions")}
-    current = models.current_model(case.workspace) if models.has_model(case.workspace) else None
-    every = models.all_models(case.workspace)
+    current = (
+        model_registry.current_model(case.workspace) if model_registry.has_model(case.workspace) else None
+    )
+    every = model_registry.all_models(case.workspace)
     with case.reporter.progress("examine models") as progress:
         for done, model in enumerate(every, start=1):
             if model.removed_at is None:
@@ -69,8 +72,8 @@ def _mend(model: Model, current: Model | None, used: set[str]) -> str:
 
 def in_use(case: Case) -> Iterator[Finding]:
     """Models, and none of them in use; or one whose files gc has deleted."""
-    if not models.has_model(case.workspace):
-        whole = [model for model in models.all_models(case.workspace) if model.removed_at is None]
+    if not model_registry.has_model(case.workspace):
+        whole = [model for model in model_registry.all_models(case.workspace) if model.removed_at is None]
         if whole:
             yield Finding(
                 "models.none-in-use",
@@ -79,7 +82,7 @@ def in_use(case: Case) -> Iterator[Finding]:
                 f"al-loop models promote {whole[-1].id}",
             )
         return
-    current = models.current_model(case.workspace)
+    current = model_registry.current_model(case.workspace)
     if current.removed_at is not None:
         yield Finding(
             "models.deleted", current.id, "is in use, and gc has deleted its files", "al-loop rollback"
@@ -93,7 +96,7 @@ def _loaded(case: Case, model: Model) -> Iterator[Finding]:
     if not (model.weights.is_file() and model.config.is_file()):
         return  # said by `files`
     try:
-        modelling.load_detector(case.workspace, model)
+        service.load_detector(case.workspace, model)
     except ModelError as error:
         yield Finding("models.unusable", model.id, str(error), _mend(model, model, {model.id}))
 
@@ -128,7 +131,7 @@ def rendered(case: Case) -> Iterator[Finding]:
 
 
 def _rendered(case: Case, folder: Path) -> Iterator[str]:
-    from render.validate import validate
+    from render.dataset.validate import validate
 
     if not (folder / "annotations.json").is_file():
         yield "its annotations.json is gone"

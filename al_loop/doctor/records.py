@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from al_loop.database import restoring
+from al_loop.core.errors import WorkspaceError
 from al_loop.doctor.finding import Case, Finding
-from al_loop.errors import WorkspaceError
-from al_loop.store import Store
-from al_loop.workspace import DATABASE
+from al_loop.state.database import Store
+from al_loop.state.sqlite_file import restoring
+from al_loop.state.workspace import DATABASE
 
 _NAMED = 20
 

@@ -12,15 +12,15 @@ from contextlib import closing
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from al_loop.connect import connect, server_name
-from al_loop.cycles import open_cycle_number
+from al_loop.core.errors import ConfigError, LabelStudioError
 from al_loop.doctor.finding import Case, Finding
-from al_loop.errors import ConfigError, LabelStudioError
-from al_loop.labelling.credentials import read_credentials
-from al_loop.labelling.project import check_labels
-from al_loop.labelling.server import status
-from al_loop.leftovers import leftovers
-from al_loop.open_tasks import check_images, known_project
+from al_loop.labelling.backend import connect, server_name
+from al_loop.labelling.open_tasks import check_images, known_project
+from al_loop.labelling.server.credentials import read_credentials
+from al_loop.labelling.server.server import status
+from al_loop.labelling.tasks.project import check_labels
+from al_loop.loop.cycle_record import open_cycle_number
+from al_loop.state.leftovers import leftovers
 
 _ROOM = 1 << 30
 _RESTORE = "al-loop label-studio restore FILE, with a backup of al-loop label-studio backup"

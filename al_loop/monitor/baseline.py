@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from al_loop.workspace import Workspace
+from al_loop.state.workspace import Workspace
 
 #: The reference that is drawn from the whole pool; the others are stretches of it, between drifts.
 POOL = "pool"

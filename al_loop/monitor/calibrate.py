@@ -11,17 +11,19 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
-from al_loop import library, modelling, models
-from al_loop.config import DriftTrigger
-from al_loop.console import Reporter
-from al_loop.errors import DataError
-from al_loop.ledger import shards_in
-from al_loop.models import Model
-from al_loop.monitor.signals import Sight, Signal, judge, sight
-from al_loop.objects import present
-from al_loop.samples import ImageFile
-from al_loop.workspace import Workspace
-from render.scratch import scratch_folder
+from al_loop.core.config import DriftTrigger
+from al_loop.core.console import Reporter
+from al_loop.core.errors import DataError
+from al_loop.images import repository
+from al_loop.images.object_cache import present
+from al_loop.models import service
+from al_loop.monitor.drift_tests import Sight, Signal, judge, sight
+from al_loop.state import model_registry
+from al_loop.state.file_hashes import shards_in
+from al_loop.state.model_registry import Model
+from al_loop.state.workspace import Workspace
+from al_loop.structures.images import ImageFile
+from render.core.tempdirs import scratch_folder
 
 _SERIES = 20  # windows that share a reference
 _SIZES = (1, 2, 4)  # windows tried, in units of the settings'
@@ -59,7 +61,7 @@ def calibrate(workspace: Workspace, trials: int, level: int, reporter: Reporter)
 
     Raises DataError for a pool too small to be split into a reference and a window.
     """
-    rule, model = workspace.config.monitor.drift, models.current_model(workspace)
+    rule, model = workspace.config.monitor.drift, model_registry.current_model(workspace)
     rng = default_rng(SeedSequence([workspace.config.cycle.seed, 2]))
     ids = [
         row["id"]
@@ -70,7 +72,7 @@ def calibrate(workspace: Workspace, trials: int, level: int, reporter: Reporter)
             f"calibration splits the pool into a reference and windows of {rule.window}: expected at least "
             f"{2 * rule.window} images, got {len(ids)}. Add photographs: al-loop pool add PHOTOS..."
         )
-    images = library.images_by_id(workspace, [ids[i] for i in rng.permutation(len(ids))[:_POOL]])
+    images = repository.images_by_id(workspace, [ids[i] for i in rng.permutation(len(ids))[:_POOL]])
     seen = _seen(workspace, model, images, workspace.scores_dir(model.id), reporter, "score the pool")
     size = min(rule.reference, len(seen) // 2)
     quiet = _without_shift(seen, size, rule, trials, rng)
@@ -139,7 +141,7 @@ def _seen(
     title: str,
 ) -> Sight:
     with reporter.progress(title) as progress:
-        modelling.score(workspace, model, images, folder, progress, say=reporter.line)
+        service.score(workspace, model, images, folder, progress, say=reporter.line)
     scored = shards_in(workspace, folder).load([image.id for image in images])
     return sight(scored, workspace.config.label_studio.min_score)
 
@@ -165,7 +167,7 @@ def _shifted(
     workspace: Workspace, model: Model, images: Sequence[ImageFile], level: int, reporter: Reporter
 ) -> dict[str, Sight]:
     """What the model sees of copies of the images after each shift."""
-    from al_loop.shift import SHIFTS, shifted_copy
+    from al_loop.images.corruptions import SHIFTS, shifted_copy
 
     found = {}
     for kind in SHIFTS:

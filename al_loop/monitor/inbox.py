@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from al_loop.console import Progress
-from al_loop.errors import AlLoopError, ConfigError
-from al_loop.intake import chunks, note, states, take_in
-from al_loop.listing import Aside, Seen, files_at
-from al_loop.workspace import Workspace
+from al_loop.core.console import Progress
+from al_loop.core.errors import AlLoopError, ConfigError
+from al_loop.images.import_sources import chunks, note, states, take_in
+from al_loop.images.sources import Aside, Seen, files_at
+from al_loop.state.workspace import Workspace
 
 
 @dataclass

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from al_loop.errors import ConfigError, DataError
-from al_loop.monitor.look import Look
+from al_loop.core.errors import ConfigError, DataError
+from al_loop.monitor.run import Look
 
 
 def write_textfile(found: Look, workspace: str, path: Path) -> None:

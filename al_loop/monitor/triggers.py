@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
-from al_loop.config import TriggerName
-from al_loop.monitor import audit, budget
+from al_loop.core.config import TriggerName
+from al_loop.monitor import random_audit, stopping
 from al_loop.monitor.baseline import baseline
 from al_loop.monitor.windows import explain, open_alarm, raise_alarm, waiting, windows_of
-from al_loop.workspace import Workspace, now
+from al_loop.state.workspace import Workspace, now
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _drift(workspace: Workspace) -> Verdict:
 def _metric(workspace: Workspace) -> Verdict:
     """AP of the model's boxes on images drawn by lot, against what people made of them."""
     rule = workspace.config.monitor.metric
-    found = audit.measure(workspace, rule.images)
+    found = random_audit.measure(workspace, rule.images)
     if found.images < rule.images or found.expected is None:
         said = f"{found.images} of {rule.images} images drawn by lot are labelled"
         return Verdict("metric", False, said, {"images": found.images})
@@ -105,7 +105,7 @@ def _metric(workspace: Workspace) -> Verdict:
 
 def _budget(workspace: Workspace) -> Verdict:
     """What the next labels will bring: advice, and never a reason to begin."""
-    rule, found = workspace.config.monitor.budget, budget.outlook(workspace)
+    rule, found = workspace.config.monitor.budget, stopping.outlook(workspace)
     if found is None:
         return Verdict("budget", False, "too few cycles for advice: it takes three models judged on one set")
     k = workspace.config.cycle.k

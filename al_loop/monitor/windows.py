@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from al_loop.monitor.baseline import Baseline
-from al_loop.monitor.signals import Sight, Signal, judge, most_drifted, sight
-from al_loop.shards import ScoredImages
-from al_loop.workspace import Workspace, now
+from al_loop.monitor.drift_tests import Sight, Signal, judge, most_drifted, sight
+from al_loop.state.prediction_store import ScoredImages
+from al_loop.state.workspace import Workspace, now
 
 _NAMED = 8  # most drifted images of a window
 

@@ -7,7 +7,7 @@ pictures.py  thumbnails, and where boxes and their tags go on them
 curve.py     the plot of AP over labels, as SVG
 watched.py   what the monitor has seen; drift.py plots it
 versus.py    the page of `al-loop models compare`
-write.py     puts it into template.html and style.css
+write.py     puts it into templates/template.html and style.css
 """
 
 from al_loop.report.write import report_json, write_report

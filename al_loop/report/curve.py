@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
-from al_loop.metrics import Metrics
 from al_loop.report.data import Report
 from al_loop.report.svg import AP, COLOURS, FAINT, INK, bare_axes, for_page
+from al_loop.structures.metrics import Metrics
 
 _PAPER, _AP50 = "#030303", "#050505"
 _VARIABLES = {**COLOURS, _PAPER: "var(--paper)", _AP50: "var(--ap50)"}

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from al_loop.config import Config
-from al_loop.counts import Counts
-from al_loop.labelling.tasks import Edits
-from al_loop.metrics import Metrics
-from al_loop.models import Model, descent
-from al_loop.samples import ImageFile
+from al_loop.core.config import Config
+from al_loop.evaluation.detection_counts import Counts
+from al_loop.labelling.client.task import Edits
+from al_loop.state.model_registry import Model, descent
+from al_loop.structures.images import ImageFile
+from al_loop.structures.metrics import Metrics
 
 
 @dataclass(frozen=True)

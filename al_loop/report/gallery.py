@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from al_loop.boxes import Boxes
-from al_loop.errors import WorkspaceError
-from al_loop.ledger import shards_in
-from al_loop.library import boxes_from_json
+from al_loop.core.errors import WorkspaceError
+from al_loop.images.repository import boxes_from_json
 from al_loop.report.data import CycleRow, PickRow
 from al_loop.report.pictures import DrawnBox, draw_boxes, stored_thumbnail
-from al_loop.workspace import Workspace
+from al_loop.state.file_hashes import shards_in
+from al_loop.state.workspace import Workspace
+from al_loop.structures.boxes import Boxes
 
 # A report of any number of picks stays below 20 MB: 12 MB of pictures, and a table row for the rest.
 CYCLES_WITH_PICTURES = 5

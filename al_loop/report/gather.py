@@ -9,18 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from al_loop.config import Config
-from al_loop.counts import count
-from al_loop.errors import DataError, WorkspaceError
-from al_loop.files import printable
-from al_loop.frozen import UnreadableError, thawed
-from al_loop.labelling.tasks import Edits
-from al_loop.ledger import shards_in
-from al_loop.library import labels_until, set_names, validation
-from al_loop.metrics import VALIDATION, Metrics
-from al_loop.modelling import predictions_dir
-from al_loop.models import all_models, current_model, has_model, saved_metrics
-from al_loop.open_tasks import queue_address
+from al_loop.core.config import Config
+from al_loop.core.errors import DataError, WorkspaceError
+from al_loop.core.files import printable
+from al_loop.core.frozen_settings import UnreadableError, thawed
+from al_loop.evaluation.detection_counts import count
+from al_loop.images.repository import labels_until, set_names, validation
+from al_loop.labelling.client.task import Edits
+from al_loop.labelling.open_tasks import queue_address
+from al_loop.loop.status import describe, pool_counts
+from al_loop.models.service import predictions_dir
 from al_loop.report.data import (
     ClassRow,
     Cost,
@@ -34,12 +32,14 @@ from al_loop.report.data import (
     Report,
     Start,
 )
-from al_loop.report.watched import watched
-from al_loop.samples import ImageFile
-from al_loop.stages import output_of
-from al_loop.status import describe, pool_counts
-from al_loop.store import Store
-from al_loop.workspace import Workspace, now
+from al_loop.report.monitor_section import watched
+from al_loop.state.database import Store
+from al_loop.state.file_hashes import shards_in
+from al_loop.state.model_registry import all_models, current_model, has_model, saved_metrics
+from al_loop.state.stages import output_of
+from al_loop.state.workspace import Workspace, now
+from al_loop.structures.images import ImageFile
+from al_loop.structures.metrics import VALIDATION, Metrics
 
 
 def gather(workspace: Workspace) -> Report:

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from al_loop.boxes import Boxes
-from al_loop.errors import DataError
-from al_loop.objects import changed
-from al_loop.pictures import read_picture
-from al_loop.samples import ImageFile
+from al_loop.core.errors import DataError
+from al_loop.images.decode import read_picture
+from al_loop.images.object_cache import changed
+from al_loop.structures.boxes import Boxes
+from al_loop.structures.images import ImageFile
 
 LONGEST_SIDE_PX = 360
 JPEG_QUALITY = 75

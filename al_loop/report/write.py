@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from al_loop.errors import DataError
-from al_loop.files import write_atomically
+from al_loop.core.errors import DataError
+from al_loop.core.files import write_atomically
 from al_loop.report.curve import curve_of, draw_curve
 from al_loop.report.drift import draw_drift
 from al_loop.report.gallery import CYCLES_WITH_PICTURES, build_galleries
 from al_loop.report.gather import gather
 from al_loop.report.pictures import stored_thumbnail
-from al_loop.workspace import Workspace
+from al_loop.state.workspace import Workspace
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -80,11 +80,11 @@ def _plain(value: Any) -> Any:
 
 
 def environment(*folders: str) -> Environment:
-    """Templates in folders of al_loop, with the filters of a page."""
+    """Templates of packages of al_loop, with the filters of a page."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     made = Environment(
-        loader=ChoiceLoader([PackageLoader("al_loop", folder) for folder in folders]),
+        loader=ChoiceLoader([PackageLoader("al_loop", f"{folder}/templates") for folder in folders]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

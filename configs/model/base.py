@@ -1,7 +1,7 @@
 """Faster R-CNN with a ResNet and FPN (Ren 2015, Lin 2017): what the two model configs share.
 
 Left open on purpose: the number of classes, the data and the schedule; al-loop fills them in from
-al-loop.toml (al_loop/detector/model_config.py).
+al-loop.toml (al_loop/detector/config/model_config.py).
 """
 
 default_scope = "mmdet"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from render.coco.problems import shown
-from render.errors import DatasetError
-from render.files import read_regular
+from render.core.errors import DatasetError
+from render.core.files import read_regular
 
 #: COCO 2017's largest file has 470 MB.
 MAX_BYTES = 2 << 30

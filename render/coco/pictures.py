@@ -13,7 +13,7 @@ from render.coco.loading import TWICE
 from render.coco.problems import Problem, shown
 from render.coco.structures import Picture
 from render.coco.values import identifier, number
-from render.files import printable
+from render.core.files import printable
 
 Id = int | str
 Size = tuple[int, int]

@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from render.files import printable
+from render.core.files import printable
 
 #: Longest sentence; values of foreign files may be of any length.
 _LONGEST = 400

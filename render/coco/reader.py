@@ -14,7 +14,7 @@ from render.coco.loading import load_coco
 from render.coco.pictures import read_pictures
 from render.coco.problems import Problem, shown, summarise
 from render.coco.structures import FloatArray, IgnoreRegions, IntArray, LabelledSet, Picture
-from render.errors import DatasetError
+from render.core.errors import DatasetError
 
 
 def read_coco(path: Path) -> LabelledSet:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from render.errors import RecipeError
+from render.core.errors import RecipeError
 from render.shapes.billet import BILLET
 from render.shapes.blade import BLADE, VANE
 from render.shapes.bracket import BRACKET
 from render.shapes.car import CAR
 from render.shapes.die import DIE
 from render.shapes.fasteners import BOLT, NUT, WASHER
+from render.shapes.kernels.surface import Shape, Surface
 from render.shapes.primitives import BOX, CONE, CYLINDER, SPHERE, TORUS
 from render.shapes.slab import SHEET, SLAB
-from render.shapes.surface import Shape, Surface
 
 SHAPES: dict[str, Shape] = {
     "die": DIE,

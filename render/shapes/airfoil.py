@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from render.shapes.surface import FloatArray
+from render.shapes.kernels.surface import FloatArray
 
 #: Radius of the trailing edge over the chord: it is cast round, not sharp.
 _TRAILING = 0.014

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from render.shapes.patches import centred, join
-from render.shapes.planar import densified, lattice, rounded_rectangle
-from render.shapes.solids import plate
-from render.shapes.surface import UPRIGHT, Panel, Parameter, Shape, Surface
+from render.shapes.kernels.patches import centred, join
+from render.shapes.kernels.planar import densified, lattice, rounded_rectangle
+from render.shapes.kernels.solids import plate
+from render.shapes.kernels.surface import UPRIGHT, Panel, Parameter, Shape, Surface
 
 _LENGTH = Parameter(5.0, 0.5, 40.0, "length, in sides")
 _EDGE = Parameter(0.07, 0.01, 0.3, "radius of the four long edges, in sides")

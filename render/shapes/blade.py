@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from render.shapes.airfoil import Aerofoil
-from render.shapes.patches import Patch, centred, grid, join
-from render.shapes.planar import densified, fill, lattice, rounded_rectangle
-from render.shapes.solids import lofted, rounded_box, strip_cap
-from render.shapes.surface import FloatArray, Parameter, Shape, Surface
+from render.shapes.kernels.patches import Patch, centred, grid, join
+from render.shapes.kernels.planar import densified, fill, lattice, rounded_rectangle
+from render.shapes.kernels.solids import lofted, rounded_box, strip_cap
+from render.shapes.kernels.surface import FloatArray, Parameter, Shape, Surface
 
 #: Finest side of a platform's outline, and of the triangles on it, in heights.
 _SPACING = 0.012

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from render.shapes.patches import Patch, centred, join
-from render.shapes.planar import circle, densified, rounded_rectangle
-from render.shapes.solids import plate
-from render.shapes.surface import FloatArray, Parameter, Shape, Surface
+from render.shapes.kernels.patches import Patch, centred, join
+from render.shapes.kernels.planar import circle, densified, rounded_rectangle
+from render.shapes.kernels.solids import plate
+from render.shapes.kernels.surface import FloatArray, Parameter, Shape, Surface
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import numpy as np
 from render.shapes.car_body import Body, Lines
 from render.shapes.car_panels import SIDES, Panels
 from render.shapes.car_wheel import wheel
-from render.shapes.implicit import Field, skin
-from render.shapes.panels import Skin
-from render.shapes.patches import Patch, centred, grid, join
-from render.shapes.solids import lofted, plate, rounded_box
-from render.shapes.surface import UPRIGHT, Parameter, Shape, Surface
+from render.shapes.kernels.implicit import Field, skin
+from render.shapes.kernels.panels import Skin
+from render.shapes.kernels.patches import Patch, centred, grid, join
+from render.shapes.kernels.solids import lofted, plate, rounded_box
+from render.shapes.kernels.surface import UPRIGHT, Parameter, Shape, Surface
 
 #: Takes a plate's axes (right, up, out) to (x, z, -y).
 _SIDEWAYS = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from render.shapes.implicit import Outline, blended_max, blended_min, curve
-from render.shapes.surface import FloatArray
+from render.shapes.kernels.implicit import Outline, blended_max, blended_min, curve
+from render.shapes.kernels.surface import FloatArray
 
 #: How far the front axle is behind the nose, in lengths; the rear axle follows from the wheelbase.
 _OVERHANG = 0.185

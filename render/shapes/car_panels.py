@@ -8,11 +8,11 @@ from functools import reduce
 import numpy as np
 
 from render.shapes.car_body import Body
-from render.shapes.implicit import Field, Outline, blended_max
-from render.shapes.panels import Skin
-from render.shapes.patches import Patch
-from render.shapes.planar import densified, rounded_rectangle
-from render.shapes.surface import FloatArray
+from render.shapes.kernels.implicit import Field, Outline, blended_max
+from render.shapes.kernels.panels import Skin
+from render.shapes.kernels.patches import Patch
+from render.shapes.kernels.planar import densified, rounded_rectangle
+from render.shapes.kernels.surface import FloatArray
 
 SIDES = {"left": 1.0, "right": -1.0}
 #: Metal and glass, and the gaps between panels, in car lengths: about 7 and 6 mm.

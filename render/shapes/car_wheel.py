@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from render.shapes.patches import Patch
-from render.shapes.solids import lofted
-from render.shapes.surface import FloatArray
+from render.shapes.kernels.patches import Patch
+from render.shapes.kernels.solids import lofted
+from render.shapes.kernels.surface import FloatArray
 
 #: Tyre from the inner side to the outer: (radius, place across in half widths).
 _TYRE = (

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from render.shapes.patches import grid, join
-from render.shapes.surface import FloatArray, Parameter, Rest, Shape, Surface
+from render.shapes.kernels.patches import grid, join
+from render.shapes.kernels.surface import FloatArray, Parameter, Rest, Shape, Surface
 
 #: Value of a face -> (outward normal, direction its pip pattern calls "right"). Opposite faces sum to 7.
 FACES: dict[int, tuple[tuple[int, int, int], tuple[int, int, int]]] = {

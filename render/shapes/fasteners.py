@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from render.shapes.patches import centred, join
-from render.shapes.solids import lofted, loops, turned
-from render.shapes.surface import UPRIGHT, FloatArray, Parameter, Rest, Shape, Surface
+from render.shapes.kernels.patches import centred, join
+from render.shapes.kernels.solids import lofted, loops, turned
+from render.shapes.kernels.surface import UPRIGHT, FloatArray, Parameter, Rest, Shape, Surface
 
 #: ISO 68-1: the basic profile is 5/8 of a 60° triangle high, its crest 1/8 and its root 1/4 of a pitch wide.
 _DEPTH, _CREST, _ROOT = 0.625 * np.sqrt(3) / 2, 1 / 8, 1 / 4

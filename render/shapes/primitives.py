@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from render.shapes.patches import Patch, join
-from render.shapes.solids import rounded_box, turned
-from render.shapes.surface import UPRIGHT, FloatArray, Parameter, Rest, Shape, Surface
+from render.shapes.kernels.patches import Patch, join
+from render.shapes.kernels.solids import rounded_box, turned
+from render.shapes.kernels.surface import UPRIGHT, FloatArray, Parameter, Rest, Shape, Surface
 
 _LYING = Rest((1, 0, 0, 0, 0, -1, 0, 1, 0))
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from render.shapes.patches import centred, join
-from render.shapes.solids import rounded_box
-from render.shapes.surface import UPRIGHT, Parameter, Rest, Shape, Surface
+from render.shapes.kernels.patches import centred, join
+from render.shapes.kernels.solids import rounded_box
+from render.shapes.kernels.surface import UPRIGHT, Parameter, Rest, Shape, Surface
 
 _OVER = Rest((1, 0, 0, 0, -1, 0, 0, 0, -1))
 

@@ -1,4 +1,4 @@
-"""The spec's camera in Blender; `render.projection` holds the same arithmetic."""
+"""The spec's camera in Blender; `render.geometry.projection` holds the same arithmetic."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import bpy
 import mathutils
 import numpy as np
 
-from render.projection import NEAR_M
-from render.spec import CameraSpec
+from render.core.spec import CameraSpec
+from render.geometry.projection import NEAR_M
 
 #: As far as a camera sees, in metres.
 FAR_M = 1e5

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from render.errors import RecipeError
-from render.shapes.surface import Surface, polygons
-from render.spec import MeshSpec
+from render.core.errors import RecipeError
+from render.core.spec import MeshSpec
+from render.shapes.kernels.surface import Surface, polygons
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

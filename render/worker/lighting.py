@@ -8,11 +8,11 @@ from typing import Any
 import bpy
 import mathutils
 
-from render.photometry import peak
-from render.recipe import SKIES
-from render.spec import LampSpec, LightSpec
-from render.worker.nodes import Nodes
-from render.worker.tiles import load_image
+from render.assets.ies import peak
+from render.core.spec import LampSpec, LightSpec
+from render.recipe.tables import SKIES
+from render.worker.materials.image_textures import load_image
+from render.worker.materials.nodes import Nodes
 
 #: Panoramas kept; at 4096 x 2048 each holds 130 MB.
 _KEPT = 8

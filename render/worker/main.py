@@ -17,8 +17,8 @@ from typing import IO, Any
 
 import msgspec
 
-from render.errors import DatasetError
-from render.spec import SceneSpec
+from render.core.errors import DatasetError
+from render.core.spec import SceneSpec
 from render.worker import leave
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     except ImportError as error:
         _answer(answers, {"missing": str(error)})
         return
-    from render.worker.studio import Studio
+    from render.worker.renderer import Studio
 
     studio = Studio(Path(setup["out"]), setup["threads"])
     _answer(answers, {"ready": str(bpy.app.version_string)})

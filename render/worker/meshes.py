@@ -8,10 +8,10 @@ import bpy
 import msgspec
 import numpy as np
 
-from render.geometry import surface_of
-from render.shapes.refine import refined
-from render.shapes.surface import Surface
-from render.spec import MeshSpec
+from render.assets.bodies import surface_of
+from render.core.spec import MeshSpec
+from render.shapes.kernels.refine import refined
+from render.shapes.kernels.surface import Surface
 from render.worker.glyphs import glyph
 
 #: Edges between faces that turn by more than this are edges, not tessellation.

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from render.errors import RenderError
-from render.labels import Shot
-from render.projection import Plate, plate
-from render.spec import QualitySpec, SceneSpec, ViewSpec
+from render.annotation.annotate import Shot
+from render.core.errors import RenderError
+from render.core.spec import QualitySpec, SceneSpec, ViewSpec
+from render.geometry.projection import Plate, plate
 from render.worker.camera import aim, blurs
 
 Pixels = NDArray[np.float32]

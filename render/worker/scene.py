@@ -6,10 +6,10 @@ import bpy
 import mathutils
 import numpy as np
 
-from render.geometry import scale_of
-from render.spec import ObjectSpec, SceneSpec
+from render.assets.bodies import scale_of
+from render.core.spec import ObjectSpec, SceneSpec
+from render.worker.appearance import MaterialShelf
 from render.worker.lighting import Skies
-from render.worker.materials import MaterialShelf
 from render.worker.meshes import MeshShelf
 
 

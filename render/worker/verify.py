@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from render.labels import flaw_spots, groups
-from render.projection import frame, project, ray
-from render.shapes.surface import Surface
-from render.spec import DefectSpec, MeshSpec, ObjectSpec, SceneSpec, ViewSpec
+from render.annotation.annotate import flaw_spots, groups
+from render.core.spec import DefectSpec, MeshSpec, ObjectSpec, SceneSpec, ViewSpec
+from render.geometry.projection import frame, project, ray
+from render.shapes.kernels.surface import Surface
 
 FloatArray = NDArray[np.float64]
 #: A camera from which this share of the rays meets the back of one thing first stands inside it.

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import CLASSES, write_coco_set
+from support.factories import CLASSES, write_coco_set
 
-from al_loop.coco import read_coco
-from al_loop.samples import ImageFile, LabelledImage
+from al_loop.images.coco import read_coco
+from al_loop.structures.images import ImageFile, LabelledImage
 
 
 def labelled_set(folder: Path, count: int, seed: int) -> list[LabelledImage]:
@@ -32,7 +32,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[LabelledImage],
 @pytest.fixture(scope="session")
 def config() -> Any:
     """The small model's config for two classes."""
-    from al_loop.detector.model_config import load_model_config
+    from al_loop.detector.config.model_config import load_model_config
 
     return load_model_config("small", CLASSES, (96, 64))
 
@@ -44,7 +44,7 @@ def trained(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
     """A training of a few seconds that ends with an AP well above zero, and its work folder."""
-    from al_loop.detector.train import TrainSettings, train
+    from al_loop.detector.training.train import TrainSettings, train
 
     folder = tmp_path_factory.mktemp("trained") / "work"
     settings = TrainSettings(
@@ -61,8 +61,8 @@ def detector(trained: Any, config: Any) -> Any:
     import torch
 
     from al_loop.detector.checkpoint import load_into
-    from al_loop.detector.model_config import build_model
-    from al_loop.detector.predict import Detector
+    from al_loop.detector.config.model_config import build_model
+    from al_loop.detector.inference.predict import Detector
 
     model = build_model(config)
     load_into(model, trained[0].weights, "the fixture")

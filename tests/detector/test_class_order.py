@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from factories import CLASSES
+from support.factories import CLASSES
 
+from al_loop.core.errors import ModelError
 from al_loop.detector.checkpoint import load_into, read_checkpoint, read_weights, write_weights
 from al_loop.detector.class_order import in_order
-from al_loop.detector.model_config import build_model
-from al_loop.detector.predict import Detector, predict
+from al_loop.detector.config.model_config import build_model
+from al_loop.detector.inference.predict import Detector, predict
 from al_loop.detector.transforms import read_picture
-from al_loop.errors import ModelError
 
 CLS, REG = "roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg."
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from al_loop.core.errors import ModelError
 from al_loop.detector.ops import has_compiled_ops, install_ops, nms
-from al_loop.errors import ModelError
 
 install_ops()
 

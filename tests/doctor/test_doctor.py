@@ -18,20 +18,20 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from small_loop import SmallLoop, small_loop
-from test_database import al_loop, close_to_writing, needs_modes, open_to_writing
+from support.read_only import al_loop, close_to_writing, needs_modes, open_to_writing
+from support.small_loop import SmallLoop, small_loop
 
-from al_loop import modelling
-from al_loop.config import FILE_NAME
-from al_loop.console import Silent
-from al_loop.cycle import run_cycle
+from al_loop.core.config import FILE_NAME
+from al_loop.core.console import Silent
+from al_loop.core.files import read_json, write_json
 from al_loop.doctor import Finding, examine
-from al_loop.files import read_json, write_json
-from al_loop.ingest import add_images
-from al_loop.models import register_model
-from al_loop.store import MIGRATIONS
-from al_loop.stored import Look, put_back
-from al_loop.workspace import Workspace, init_workspace, open_workspace
+from al_loop.images.ingest import add_images
+from al_loop.images.integrity import Look, put_back
+from al_loop.loop.cycle import run_cycle
+from al_loop.models import service
+from al_loop.state.database import MIGRATIONS
+from al_loop.state.model_registry import register_model
+from al_loop.state.workspace import Workspace, init_workspace, open_workspace
 
 pytestmark = pytest.mark.usefixtures("temporary")
 
@@ -54,7 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         path = workspace.root / FILE_NAME
         path.write_text(path.read_text().replace("k = 25", "k = 4"))
         loop = small_loop(open_workspace(workspace.root), folder, patch, images=12)
-        patch.setattr(modelling, "load_detector", lambda *_: None)  # its weights are a word
+        patch.setattr(service, "load_detector", lambda *_: None)  # its weights are a word
         assert run_cycle(loop.workspace, None, Silent()).finished
         candidate(loop.workspace)
         loop.workspace.store.close()
@@ -68,7 +68,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
 
 def candidate(workspace: Workspace) -> None:
     """A model that was never in use, with scores that no manifest names."""
-    from al_loop.files import file_sha256
+    from al_loop.core.files import file_sha256
 
     folder = workspace.model_dir("import-1")
     shutil.copytree(workspace.model_dir("m0"), folder)
@@ -463,7 +463,7 @@ def test_many_files_without_a_row_are_taken_in_again(
     well: Path, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after an older database was restored."""
-    for name in ("al_loop.leftovers", "al_loop.doctor.images"):
+    for name in ("al_loop.state.leftovers", "al_loop.doctor.images"):
         monkeypatch.setattr(f"{name}.BATCH", 3)
     sql(
         well,
@@ -514,7 +514,7 @@ class TestDatabase:
 
     def test_of_an_older_al_loop(self, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr("al_loop.store.MIGRATIONS", MIGRATIONS[:2])
+            patch.setattr("al_loop.state.database.MIGRATIONS", MIGRATIONS[:2])
             root = init_workspace(tmp_path / "old", ("a",)).root
         (finding,) = found(root)
         assert finding.check == "database.older"

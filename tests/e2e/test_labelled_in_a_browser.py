@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command import al_loop
-from desk import Desk, chromium, corners, needs_chromium
-from factories import CLASSES, write_coco_set
+from support.annotation_page import Desk, chromium, corners, needs_chromium
+from support.command import al_loop
+from support.factories import CLASSES, write_coco_set
 
-from al_loop import library
-from al_loop.boxes import iou
-from al_loop.labelling.server import ServerInfo, media_root, running, stop
-from al_loop.labelling.tasks import Edits
-from al_loop.models import current_model
-from al_loop.workspace import Workspace, open_workspace
+from al_loop.images import repository
+from al_loop.labelling.client.task import Edits
+from al_loop.labelling.server.server import ServerInfo, media_root, running, stop
+from al_loop.state.model_registry import current_model
+from al_loop.state.workspace import Workspace, open_workspace
+from al_loop.structures.boxes import iou
 
 pytestmark = [pytest.mark.e2e, pytest.mark.server, pytest.mark.train, needs_chromium]
 
@@ -246,10 +246,10 @@ def label(shift: Shift, run: Any) -> None:
 
 def check_labels(workspace: Workspace, shift: Shift) -> None:
     """What the database, the snapshot and the manifest hold is what was drawn, to the pixel's fraction."""
-    labelled = {item.image.id: item.boxes for item in library.labelled(workspace)}
+    labelled = {item.image.id: item.boxes for item in repository.labelled(workspace)}
     assert set(labelled) == set(shift.drawn)
     snapshot = json.loads((workspace.cycle_dir(1) / "pull" / "labels.json").read_text())
-    assert snapshot == library.snapshot(library.labelled(workspace))
+    assert snapshot == repository.snapshot(repository.labelled(workspace))
     for image, (xyxy, classes) in shift.drawn.items():
         np.testing.assert_allclose(labelled[image].xyxy, xyxy, atol=1e-6)
         assert [CLASSES[label] for label in labelled[image].labels] == classes
@@ -260,7 +260,7 @@ def check_labels(workspace: Workspace, shift: Shift) -> None:
     assert edits.kept == proposed[0] - 1 + proposed[1]
     assert manifest["outcome"] == "promoted"
     assert current_model(workspace).id == "cycle-1"
-    assert len(library.unlabelled(workspace)) == 4  # the skipped one does not come back
+    assert len(repository.unlabelled(workspace)) == 4  # the skipped one does not come back
 
 
 def check_images(workspace: Workspace, info: ServerInfo, project: int, asked: list[str]) -> None:

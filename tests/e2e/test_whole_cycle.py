@@ -21,18 +21,18 @@ import httpx
 import jsonschema
 import numpy as np
 import pytest
-from command import al_loop
+from support.command import al_loop
 
-from al_loop import library
-from al_loop.boxes import Boxes
-from al_loop.coco import CocoImage, read_coco
-from al_loop.labelling.annotator import SimulatedAnnotator
-from al_loop.labelling.server import ServerInfo, running, stop
-from al_loop.labelling.tasks import Edits
-from al_loop.models import current_model
-from al_loop.resources import resource
-from al_loop.shards import ShardStore
-from al_loop.workspace import Workspace, open_workspace
+from al_loop.cli.simulated_annotator import SimulatedAnnotator
+from al_loop.core.resources import resource
+from al_loop.images import repository
+from al_loop.images.coco import CocoImage, read_coco
+from al_loop.labelling.client.task import Edits
+from al_loop.labelling.server.server import ServerInfo, running, stop
+from al_loop.state.model_registry import current_model
+from al_loop.state.prediction_store import ShardStore
+from al_loop.state.workspace import Workspace, open_workspace
+from al_loop.structures.boxes import Boxes
 from render import render_dataset
 
 pytestmark = [pytest.mark.e2e, pytest.mark.server, pytest.mark.render, pytest.mark.train]
@@ -185,7 +185,7 @@ def test_the_normal_way_to_work(workspace: Workspace, photographs: Path, recipe:
     assert current_model(workspace).id == "cycle-1"
 
     # What was labelled came back as it was drawn.
-    labelled = {item.image.id: item.boxes for item in library.labelled(workspace)}
+    labelled = {item.image.id: item.boxes for item in repository.labelled(workspace)}
     assert set(labelled) == {picks[0], picks[2], picks[3]}
     assert len(labelled[picks[2]]) == 0
     for name in (picks[0], picks[3]):
@@ -194,7 +194,7 @@ def test_the_normal_way_to_work(workspace: Workspace, photographs: Path, recipe:
         wanted = np.lexsort((expected.xyxy[:, 0], expected.labels))
         np.testing.assert_allclose(labelled[name].xyxy[order], expected.xyxy[wanted], atol=1e-6)
         assert labelled[name].labels[order].tolist() == expected.labels[wanted].tolist()
-    assert len(library.unlabelled(workspace)) == 6  # the skipped one does not come back
+    assert len(repository.unlabelled(workspace)) == 6  # the skipped one does not come back
 
     check_manifest(workspace, picks)
     report = Path(al_loop(root, "report").removeprefix("report: ").strip())
@@ -212,7 +212,7 @@ def check_manifest(workspace: Workspace, picks: list[str]) -> None:
     assert {pick["state"] for pick in manifest["picks"]} == {"labelled", "empty", "skipped"}
     edits = Edits(**manifest["labels"]["edits"])
     assert edits.proposed > 0
-    assert edits.final == sum(len(item.boxes) for item in library.labelled(workspace))
+    assert edits.final == sum(len(item.boxes) for item in repository.labelled(workspace))
     assert manifest["pool"]["images"] == 10
     assert manifest["metrics"]["after"]["images"] == 8
     assert manifest["versions"]["torch"]
@@ -261,7 +261,7 @@ def test_an_unknown_label_on_the_server_is_named_and_waits_for_its_correction(
     workspace: Workspace, photographs: Path, tmp_path: Path
 ) -> None:
     """A label the workspace does not know: that task is refused with its link, and nothing is guessed."""
-    from factories import picture_bytes
+    from support.factories import picture_bytes
 
     root = workspace.root
     (tmp_path / "new.png").write_bytes(picture_bytes(99, (128, 128)))

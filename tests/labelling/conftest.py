@@ -6,16 +6,16 @@ import hashlib
 from collections.abc import Callable, Iterator
 
 import pytest
-from faulty import Proxy, proxied
-from labelling_fixtures import CLASSES, Running
+from support.failing_proxy import Proxy, proxied
+from support.labelling_tasks import CLASSES, Running
 
-from al_loop.labelling import push as push_module
-from al_loop.labelling import server
-from al_loop.labelling.connection import Connection
-from al_loop.labelling.project import ensure_project
-from al_loop.labelling.push import push
-from al_loop.labelling.serving import LocalFiles
-from al_loop.labelling.tasks import OutgoingTask, PushResult
+from al_loop.labelling.client.client import Connection
+from al_loop.labelling.client.image_serving import LocalFiles
+from al_loop.labelling.client.task import OutgoingTask, PushResult
+from al_loop.labelling.server import server
+from al_loop.labelling.tasks import push as push_module
+from al_loop.labelling.tasks.project import ensure_project
+from al_loop.labelling.tasks.push import push
 
 
 @pytest.fixture(scope="session")

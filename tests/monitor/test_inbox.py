@@ -8,15 +8,15 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from factories import picture_bytes
 from msgspec import structs
+from support.factories import picture_bytes
 
-from al_loop import intake
-from al_loop.config import MonitorConfig
-from al_loop.listing import Seen
+from al_loop.core.config import MonitorConfig
+from al_loop.images import import_sources
+from al_loop.images.sources import Seen
 from al_loop.monitor import inbox
 from al_loop.monitor.inbox import Taken, take
-from al_loop.workspace import Workspace
+from al_loop.state.workspace import Workspace
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_killed_look_loses_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(intake, "note", killed)
+        patch.setattr(import_sources, "note", killed)
         with pytest.raises(KeyboardInterrupt):
             take(here)
     found = take(here)
@@ -144,7 +144,7 @@ def test_known_files_are_not_opened_again(
             "INSERT INTO inbox VALUES (?, 10, ?, 'taken', '', 'now')", [(s.path, s.stamp) for s in many]
         )
     monkeypatch.setattr(inbox, "files_at", lambda *_: iter(many))
-    monkeypatch.setattr(intake, "load_upright", lambda *_, **__: pytest.fail("read a known file"))
+    monkeypatch.setattr(import_sources, "load_upright", lambda *_, **__: pytest.fail("read a known file"))
     statements: list[str] = []
     here.store.connection.set_trace_callback(statements.append)
     assert take(here) == Taken()

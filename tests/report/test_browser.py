@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, FLAGS
-from history import long_history
 from PIL import Image
+from support.browser import CHROMIUM, FLAGS
+from support.workspace_history import long_history
 
 from al_loop.report import write_report
-from al_loop.workspace import Workspace
+from al_loop.state.workspace import Workspace
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
 

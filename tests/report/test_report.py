@@ -13,19 +13,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from history import add_cycle, add_model, add_pick, add_pool, add_predictions, boxes, long_history, metrics
-from page import rects, written
 from PIL import Image
+from support.report_page import rects, written
+from support.workspace_history import (
+    add_cycle,
+    add_model,
+    add_pick,
+    add_pool,
+    add_predictions,
+    boxes,
+    long_history,
+    metrics,
+)
 
-from al_loop.boxes import Boxes
-from al_loop.errors import DataError
-from al_loop.files import write_json
-from al_loop.models import get_model, promote, register_model, rollback, save_metrics
+from al_loop.core.errors import DataError
+from al_loop.core.files import write_json
 from al_loop.report import gallery, write_report
 from al_loop.report.curve import curve_of, draw_curve
 from al_loop.report.gather import gather
 from al_loop.report.pictures import draw_boxes
-from al_loop.workspace import Workspace, now
+from al_loop.state.model_registry import get_model, promote, register_model, rollback, save_metrics
+from al_loop.state.workspace import Workspace, now
+from al_loop.structures.boxes import Boxes
 
 NASTY = "a<b>&\"'.png"
 
@@ -357,7 +366,7 @@ def test_a_killed_report_leaves_the_old_one(ran: Workspace, monkeypatch: pytest.
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("al_loop.files.os.replace", killed)
+        patch.setattr("al_loop.core.files.os.replace", killed)
         with pytest.raises(KeyboardInterrupt):
             written(ran)
     assert (ran.root / "report.html").read_text() == before
@@ -375,7 +384,7 @@ def test_writing_needs_no_torch_and_importing_no_matplotlib(ran: Workspace) -> N
     code = (
         "import sys; from pathlib import Path; from al_loop.report import write_report;"
         "assert not {'matplotlib', 'jinja2', 'torch'} & sys.modules.keys();"
-        "from al_loop.workspace import open_workspace;"
+        "from al_loop.state.workspace import open_workspace;"
         f"write_report(open_workspace(Path({str(ran.root)!r})), Path({str(ran.root / 'other.html')!r}));"
         "assert 'torch' not in sys.modules; assert 'matplotlib.pyplot' not in sys.modules;"
         "assert not [name for name in sys.modules if name.startswith('al_loop.detector')]"

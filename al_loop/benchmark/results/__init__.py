@@ -1,0 +1,1 @@
+"""What a benchmark found: curves, intervals, tables, plots, the page."""

@@ -1,0 +1,1 @@
+"""Runs a benchmark: trials, one after another or in parallel, resumable."""

@@ -1,0 +1,1 @@
+"""What a benchmark runs on: its spec, datasets and initial models."""

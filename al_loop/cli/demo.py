@@ -1,0 +1,260 @@
+"""The demo: the whole main job on dice, with a simulated annotator in place of people.
+
+Every step is one that the command line offers, and each can be done again: a demo that was stopped at
+any moment goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from al_loop.cli.simulated_annotator import SimulatedAnnotator
+from al_loop.core.config import FILE_NAME
+from al_loop.core.console import Terminal, say
+from al_loop.core.errors import AlLoopError, DataError
+from al_loop.core.files import file_sha256, read_json, write_json
+from al_loop.core.resources import resource
+from al_loop.images import repository
+from al_loop.images.coco import listed, read_coco
+from al_loop.images.ingest import add_images
+from al_loop.images.synthetic import render_set
+from al_loop.images.validation_sets import add_validation
+from al_loop.labelling.server.credentials import FILE_NAME as CREDENTIALS
+from al_loop.labelling.server.credentials import have_credentials
+from al_loop.labelling.server.server import ServerInfo, start
+from al_loop.loop.cycle import run_cycle
+from al_loop.models.pretrain import pretrain
+from al_loop.report import write_report
+from al_loop.state import model_registry
+from al_loop.state.model_registry import saved_metrics
+from al_loop.state.stages import output_of
+from al_loop.state.workspace import Workspace, init_workspace, open_workspace
+from al_loop.structures.boxes import Boxes
+from render import RenderError, render_dataset
+
+CLASSES = ("one", "two", "three", "four", "five", "six")
+RENDERED_NOTE = (
+    "The pool and the validation set of this demo are RENDERED images of a second, different scene, "
+    "not real photographs: the numbers show that the loop works, not how well it does on your parts."
+)
+REAL_NOTE = "The pool and the validation set are the photographs given with --photos."
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many images the demo renders: for pretraining, and as a stand-in for photographs."""
+
+    synthetic: int = 256
+    pool: int = 90
+    validation: int = 40
+
+
+@dataclass
+class StageClock:
+    """Prints a line per stage and adds up how long each took, over all runs of a demo."""
+
+    path: Path
+    terminal: Terminal = field(default_factory=Terminal)
+    began: float = field(default_factory=time.monotonic)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Announce a stage and time it, also when it is interrupted."""
+        began = time.monotonic()
+        self.terminal.line(f"\n[{began - self.began:5.0f} s] {name}")
+        try:
+            yield
+        finally:
+            times = self.times()
+            times[name] = times.get(name, 0.0) + time.monotonic() - began
+            write_json(self.path, times)
+
+    def times(self) -> dict[str, float]:
+        """Return the seconds of each stage so far."""
+        times: dict[str, float] = read_json(self.path) if self.path.is_file() else {}
+        return times
+
+
+def run_demo(root: Path, photos: Path | None, k: int, cycles: int, sizes: Sizes) -> None:
+    """Run the main job in a workspace of its own, from rendering to the report."""
+    workspace = _workspace(root)
+    clock = StageClock(root / "demo" / "times.json")
+    tell = clock.terminal
+    with workspace.lock():
+        with clock.stage("render synthetic images"):
+            render_set(workspace, "dice", sizes.synthetic, 0, tell)
+        with clock.stage("collect photographs"):
+            truth = _photographs(workspace, photos, sizes, tell)
+        with clock.stage("pretrain"):
+            pretrain(workspace, tell)
+        with clock.stage("start the labelling server"):
+            known = have_credentials(workspace.server_home)
+            server = start(workspace.server_home, on_progress=tell.line)
+            password = f"in {workspace.server_home / CREDENTIALS}" if known else server.password
+            tell.line(f"Label Studio: {server.url}   login: {server.email}   password: {password}")
+        while (number := _finished_cycles(workspace) + 1) <= cycles:
+            with clock.stage(f"cycle {number}"):
+                _cycle(workspace, server, truth, k, tell)
+        with clock.stage("report"):
+            report = write_report(workspace, root / "report.html")
+    _summary(workspace, clock, report, server, real=photos is not None)
+
+
+def _workspace(root: Path) -> Workspace:
+    if (root / FILE_NAME).is_file():
+        workspace = open_workspace(root)
+    else:
+        workspace = init_workspace(root, CLASSES, template="demo")
+    (root / "demo").mkdir(exist_ok=True)
+    return workspace
+
+
+def _photographs(workspace: Workspace, photos: Path | None, sizes: Sizes, tell: Terminal) -> dict[str, Boxes]:
+    """Fill pool and validation set; return the hidden truth by image id, for the annotator only."""
+    folder = photos or _rendered_station(workspace, sizes, tell)
+    note = REAL_NOTE if photos else RENDERED_NOTE
+    workspace.store.execute("INSERT OR REPLACE INTO facts VALUES ('pool_note', ?)", note)
+    tell.line(note)
+    for name in ("pool.json", "val.json"):
+        if not (folder / name).is_file():
+            raise DataError(
+                f"--photos {folder} lacks {name}: expected a folder with pool.json and val.json (COCO) and images/"
+            )
+    hidden = read_coco(folder / "pool.json", CLASSES)
+    report = add_images(workspace, [image.path for image in hidden.images])
+    if not report.added and not report.duplicates:
+        raise DataError(
+            f"{listed(hidden.problems, 'pool.json')}no usable photograph in {folder / 'pool.json'}"
+        )
+    if hidden.problems:
+        tell.line(listed(hidden.problems, "pool.json").rstrip())
+    add_validation(workspace, folder / "val.json")
+    tell.line(
+        f"{repository.pool_size(workspace)} images in the pool, "
+        f"{len(repository.validation(workspace))} in the validation set → images/"
+    )
+    return {file_sha256(image.path): image.boxes for image in hidden.images}
+
+
+def _rendered_station(workspace: Workspace, sizes: Sizes, tell: Terminal) -> Path:
+    """Render the stand-in for photographs and split it into pool.json and val.json."""
+    folder = workspace.root / "demo" / "station"
+    total = sizes.pool + sizes.validation
+    try:
+        with tell.progress("render the stand-in") as progress:
+            recipe = resource("configs/render/dice-station.toml")
+            coco = render_dataset(recipe, folder, total, 1, on_progress=progress)
+    except RenderError as error:
+        raise DataError(str(error)) from error
+    data = json.loads(coco.read_bytes())
+    images = data["images"]
+    for name, part in (("pool.json", images[: sizes.pool]), ("val.json", images[sizes.pool :])):
+        ids = {image["id"] for image in part}
+        kept = [a for a in data["annotations"] if a["image_id"] in ids]
+        write_json(folder / name, {**data, "images": part, "annotations": kept})
+    return folder
+
+
+def _cycle(workspace: Workspace, server: ServerInfo, truth: dict[str, Boxes], k: int, tell: Terminal) -> None:
+    """Run one cycle; where it waits for people, the simulated annotator labels its queue."""
+    result = run_cycle(workspace, k, tell)
+    if result.finished:
+        return
+    push: Any = output_of(
+        workspace.store, f"cycle-{result.number}", "push", workspace.cycle_dir(result.number) / "push"
+    )
+    annotator = SimulatedAnnotator(server.url, server.email, server.password)
+    with tell.progress("simulated annotator") as progress:
+        counts = annotator.annotate(
+            push["project_id"],
+            push["view_id"],
+            truth.get,
+            classes=CLASSES,
+            on_progress=lambda done: progress(done, push["tasks"]),
+        )
+    tell.line(
+        f"  simulated annotator: {counts.tasks} tasks; boxes: {counts.kept} of the model's kept or corrected, "
+        f"{counts.deleted} deleted, {counts.added} added"
+    )
+    result = run_cycle(workspace, k, tell)
+    if not result.finished:
+        raise DataError(f"the simulated annotator left work undone: {result.message}")
+
+
+def _finished_cycles(workspace: Workspace) -> int:
+    return workspace.store.count("SELECT count(*) FROM cycles WHERE outcome IS NOT NULL")
+
+
+def _summary(workspace: Workspace, clock: StageClock, report: Path, server: ServerInfo, real: bool) -> None:
+    """Print AP before and after each cycle, the time of each stage, and where to look."""
+    tell = clock.terminal
+    tell.line(f"\nAP on {'the real photographs' if real else 'RENDERED stand-ins, not real photographs'}")
+    first = model_registry.all_models(workspace)[0]
+    start_metrics = saved_metrics(workspace, first.id)
+    if start_metrics is not None:
+        tell.line(f"  M0 ({first.id}): AP {start_metrics.ap:.3f}, AP50 {start_metrics.ap50:.3f}")
+    for row in workspace.store.rows("SELECT * FROM cycles WHERE outcome IS NOT NULL ORDER BY number"):
+        before = saved_metrics(workspace, row["model_id"])
+        after = saved_metrics(workspace, f"cycle-{row['number']}")
+        if before and after:
+            tell.line(
+                f"  cycle {row['number']}: AP {before.ap:.3f} → {after.ap:.3f}, "
+                f"AP50 {before.ap50:.3f} → {after.ap50:.3f} ({row['outcome']})"
+            )
+    times = clock.times()
+    tell.line("\nseconds by stage")
+    for name, seconds in {**times, "total": sum(times.values())}.items():
+        tell.line(f"  {name:<28} {seconds:6.0f}")
+    tell.line(f"\nreport: {report}")
+    where = workspace.server_home / CREDENTIALS
+    tell.line(f"Label Studio still runs: {server.url}   login: {server.email}   password: in {where}")
+    tell.line(f"stop it: al-loop --workspace {shlex.quote(str(workspace.root))} label-studio stop")
+
+
+@click.command()
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder with pool.json, val.json (COCO) and images/; without it, rendered stand-ins.",
+)
+@click.option(
+    "--k", type=click.IntRange(1, 1_000_000), default=25, show_default=True, help="Images per cycle."
+)
+@click.option("--cycles", type=click.IntRange(1, 10_000), default=2, show_default=True)
+@click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), help="Where to work.")
+@click.option("--synthetic", type=click.IntRange(1, 1_000_000), default=Sizes.synthetic, show_default=True)
+@click.option("--pool", type=click.IntRange(1, 1_000_000), default=Sizes.pool, show_default=True)
+@click.option("--validation", type=click.IntRange(1, 1_000_000), default=Sizes.validation, show_default=True)
+def main(
+    photos: Path | None,
+    k: int,
+    cycles: int,
+    workspace: Path | None,
+    synthetic: int,
+    pool: int,
+    validation: int,
+) -> None:
+    """Run the whole loop on dice; stopped at any moment, the same command goes on where it was."""
+    root = workspace or Path("demo-workspace") / ("photos" if photos else "rendered")
+    try:
+        run_demo(root.resolve(), photos, k, cycles, Sizes(synthetic, pool, validation))
+    except AlLoopError as error:
+        say(f"error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say("\nstopped; nothing is lost: run scripts/demo again to go on", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Settings, errors, console output and files: what every other package uses."""

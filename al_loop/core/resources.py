@@ -1,0 +1,19 @@
+"""Where the files that ship with al-loop are: model configs, recipes, the labelling config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def resource(relative: str) -> Path:
+    """Return the path of a shipped file or folder, such as ``configs/model/small.py``.
+
+    An installed wheel carries a copy below the package; a checkout has them beside it.
+    """
+    for root in (_PACKAGE / "_resources", _PACKAGE.parent):
+        path = root / relative
+        if path.exists():
+            return path
+    raise FileNotFoundError(f"{relative} does not ship with this installation of al-loop")

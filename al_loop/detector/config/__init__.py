@@ -1,0 +1,1 @@
+"""Model configs: shipped, of users, and as they are stored beside a model."""

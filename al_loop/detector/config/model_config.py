@@ -1,0 +1,253 @@
+"""From a name or a path to a detector's config, completed with the workspace's classes and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
+from torch import nn
+
+from al_loop.core.errors import ModelError
+from al_loop.core.resources import resource
+from al_loop.detector.config.preprocessing import PictureSteps, one_size, read_pipeline
+from al_loop.detector.config.stored_config import (
+    KEPT,
+    checked,
+    decoded,
+    import_modules,
+    modules_of,
+    plain,
+    read_file,
+    without_weights,
+)
+from al_loop.detector.ops import has_compiled_ops
+from al_loop.state.model_registry import SHIPPED
+
+# For a user's config that says nothing of training: mmdet's usual rate for a batch of 2.
+_OPTIMISER: dict[str, Any] = {
+    "type": "OptimWrapper",
+    "optimizer": {"type": "SGD", "lr": 0.0025, "momentum": 0.9, "weight_decay": 1e-4},
+}
+#: Parts of a RoI head that a Faster R-CNN does not have, and what al-loop does not train.
+_OTHER_HEADS = (
+    "mask_head",
+    "mask_iou_head",
+    "point_head",
+    "grid_head",
+    "semantic_head",
+    "keypoint_head",
+    "track_head",
+)
+
+
+def load_model_config(
+    name: str,
+    classes: tuple[str, ...],
+    image_size: tuple[int, int] | None = None,
+    *,
+    trusted: bool = False,
+) -> Config:
+    """Return the config called `name`: "r50", "small", or the path of an mmdet config or of a model's `config.json`.
+
+    A config that is no JSON is executed: whoever calls this has made sure that the user named it.  trusted: import what a
+    JSON names in custom_imports.  The classes replace the config's; image_size (width, height) px replaces its own where
+    given. Raises ModelError for a file that is missing, is no config, or is not of the Faster R-CNN family.
+    """
+    path = resource(f"configs/model/{name}.py") if name in SHIPPED else Path(name).expanduser()
+    if not path.is_file():
+        raise ModelError(
+            f"no model config {name!r}: expected one of {', '.join(SHIPPED)} or the path of an mmdet config. "
+            "Correct model.config in al-loop.toml."
+        )
+    if path.suffix == ".json":
+        data = decoded(read_file(path), str(path))
+        if "_base_" in data:
+            raise ModelError(
+                f"{path} inherits from another config (_base_): a JSON is read as it is. Give it as Python"
+            )
+        return complete(data, classes, image_size, str(path), trusted=trusted)
+    try:
+        # What it names in custom_imports is imported below, where an error can name the module.
+        executed = Config.fromfile(path, import_custom_modules=False)
+        import_modules(modules_of(executed, str(path)), str(path), trusted=True)
+        found = executed.to_dict()
+    except ModelError:
+        raise
+    except Exception as error:  # a config is a Python file: anything can go wrong in it
+        raise ModelError(f"{path} cannot be read as an mmengine config: {error}") from error
+    return complete(found, classes, image_size, str(path), trusted=True)
+
+
+def complete(
+    config: Mapping[str, Any],
+    classes: tuple[str, ...],
+    image_size: tuple[int, int] | None,
+    source: str,
+    *,
+    trusted: bool = False,
+) -> Config:
+    """Fit a config to the workspace and to the operators that are installed; what of it is not used stands in its notes."""
+    _require_faster_rcnn(config, source)
+    pipeline = read_pipeline(config)
+    kept = {name: plain(config[name], name) for name in KEPT if name in config}
+    model, left = without_weights(kept["model"])
+    notes = [f"weights that the config names are not loaded: {', '.join(left)}"] if left else []
+    model["roi_head"]["bbox_head"]["num_classes"] = len(classes)
+    if not has_compiled_ops():
+        model["roi_head"]["bbox_roi_extractor"]["roi_layer"]["use_torchvision"] = True
+    if "optimizer" in config and "optim_wrapper" not in config:  # mmdet 2's
+        rate = _OPTIMISER["optimizer"]["lr"]
+        notes.append(
+            f"the config's optimizer is not used, only optim_wrapper is: SGD with a rate of {rate:g} is"
+        )
+    notes += _set_pixels(model, config, pipeline, source)
+    notes += _set_size(kept, image_size, pipeline, source)
+    kept["custom_imports"] = list(modules_of(config, source))
+    kept["named_classes"] = named_classes(config)
+    whole = {
+        "optim_wrapper": _OPTIMISER,
+        **{name: value for name, value in kept.items() if value not in ([], ())},
+    }
+    whole |= {"model": model, "classes": tuple(classes), "notes": notes}
+    return checked(whole, source, trusted=trusted)
+
+
+def _require_faster_rcnn(config: Mapping[str, Any], source: str) -> None:
+    """Refuse another family here, where there is a word for it, and not in the training."""
+    model = config.get("model")
+    model = model if isinstance(model, Mapping) else {}
+    roi_head = model.get("roi_head")
+    roi_head = roi_head if isinstance(roi_head, Mapping) else {}
+    extractor = roi_head.get("bbox_roi_extractor")
+    whole = (
+        isinstance(roi_head.get("bbox_head"), Mapping)
+        and isinstance(extractor, Mapping)
+        and isinstance(extractor.get("roi_layer"), Mapping)
+        and model.get("rpn_head")
+        and model.get("neck")
+        and isinstance(model.get("backbone"), Mapping)
+    )
+    got = model.get("type") if model else "no model"
+    if not whole:
+        raise ModelError(
+            f"{source} must hold a two-stage detector with an FPN and one box head (Faster R-CNN); got {got}"
+        )
+    others = [name for name in _OTHER_HEADS if roi_head.get(name)]
+    if others:
+        raise ModelError(
+            f"{source} must hold a detector of boxes alone (Faster R-CNN); got {got} with {', '.join(others)}, which needs "
+            "labels that a workspace does not have. Give the config and the checkpoint of a Faster R-CNN"
+        )
+
+
+def _set_size(
+    kept: dict[str, Any], wanted: tuple[int, int] | None, pipeline: PictureSteps, source: str
+) -> list[str]:
+    """Set image_size, enlarge and resize; return what is worth saying of it.
+
+    Own configs name image_size and have no pipeline. In others it is a name like any, which their training pipelines use.
+    """
+    own = None if len(pipeline.sizes) == 1 else kept.get("image_size")
+    kept.setdefault("enlarge", own is None)
+    kept["image_size"] = tuple(wanted or own or one_size(pipeline, source))
+    if wanted or own is not None:
+        kept["resize"] = "inside" if wanted else kept.get("resize", "inside")
+        stretched = f"the config's {pipeline.place} stretches pictures (keep_ratio=False)"
+        return [] if pipeline.keeps_aspect else [f"{stretched}; with image_size their aspect is kept"]
+    kept["resize"] = "either-way" if pipeline.keeps_aspect else "stretch"
+    size = "x".join(map(str, kept["image_size"]))
+    stretched = f"pictures are stretched to {size} px, as the config's {pipeline.place} does"
+    return [] if pipeline.keeps_aspect else [f"{stretched} (keep_ratio=False)"]
+
+
+def _set_pixels(
+    model: dict[str, Any], config: Mapping[str, Any], pipeline: PictureSteps, source: str
+) -> list[str]:
+    """Give the model the normalisation and the order of channels that its config asks for; return what is left out."""
+    before = model.get("data_preprocessor") or plain(config.get("data_preprocessor"), "data_preprocessor")
+    normalise, load, notes = pipeline.step("Normalize"), pipeline.step("LoadImageFromFile"), []
+    if normalise and (before or {}).get("mean") is not None:
+        raise ModelError(
+            f"{source} normalises pictures twice: in {pipeline.place} (Normalize) and in model.data_preprocessor. "
+            "Remove one of them"
+        )
+    if normalise:
+        before = {
+            "type": "DetDataPreprocessor",
+            "mean": list(normalise["mean"]),
+            "std": list(normalise["std"]),
+            "bgr_to_rgb": bool(normalise.get("to_rgb", True)),
+            "pad_size_divisor": int(pipeline.step("Pad").get("size_divisor") or 32),
+        }
+        notes.append(
+            f"pictures are normalised as Normalize in {pipeline.place} says, in model.data_preprocessor"
+        )
+    if not before:
+        raise ModelError(
+            f"{source}: expected model.data_preprocessor with the mean and std of pictures (DetDataPreprocessor), got none"
+        )
+    model["data_preprocessor"] = before
+    if load.get("color_type") in ("grayscale", "unchanged_grayscale"):
+        raise ModelError(
+            f"{source} reads pictures as grey ({load['color_type']}): al-loop gives detectors three channels"
+        )
+    if load.get("channel_order", "bgr") != "bgr":
+        swapped = bool(before.pop("bgr_to_rgb", False) or before.pop("rgb_to_bgr", False))
+        before["bgr_to_rgb"] = not swapped
+        notes.append(
+            "pictures are read as BGR; the order that channel_order asks for is made in data_preprocessor"
+        )
+    left = [name for name in pipeline.left_out if not (name == "Pad" and normalise)]
+    if left:
+        notes.append(f"steps of the config's {pipeline.place} that are not done: {', '.join(left)}")
+    return notes
+
+
+def named_classes(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the classes that a config names, of its data sets or its own; none where it names none."""
+    places: list[Any] = [
+        config.get(name) for name in ("test_dataloader", "val_dataloader", "train_dataloader")
+    ]
+    places += [(config.get("data") or {}).get(name) for name in ("test", "val", "train")]
+    for place in places:
+        at = place
+        while isinstance(at, Mapping):
+            for holder in (at.get("metainfo"), at):
+                named = holder if isinstance(holder, Mapping) else {}
+                if found := _names(named.get("classes") or named.get("CLASSES")):
+                    return found
+            at = at.get("dataset")
+    return _names(config.get("classes"))
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """Return a value as names of classes, none where it is something else."""
+    names = (value,) if isinstance(value, str) else value
+    whole = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    return tuple(names) if whole else ()
+
+
+def build_model(config: Config) -> nn.Module:
+    """Build the detector with random weights, in evaluation mode, on the CPU."""
+    register_all_modules(init_default_scope=True)
+    # mmengine logs the initialisation of every single tensor.
+    if not MMLogger.check_instance_created("al_loop"):
+        MMLogger.get_instance("al_loop", log_level="WARNING")
+    try:
+        model = MODELS.build(ConfigDict(config.model.copy()))
+        model.init_weights()
+    except Exception as error:  # mmengine wraps whatever the modules raise
+        raise ModelError(f"the model config cannot be built: {error}") from error
+    model.eval()
+    return _as_module(model)
+
+
+def _as_module(model: Any) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"the model config must build a torch module, got {type(model).__name__}")
+    return model

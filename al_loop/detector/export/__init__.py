@@ -1,0 +1,1 @@
+"""Models as one file for the machine that uses them."""

@@ -1,0 +1,264 @@
+"""A model as one file for the machine that uses it: ONNX, or TorchScript; checked before it counts.
+
+The file takes a picture's bytes and gives boxes (`al_loop.detector.inference.traced`); beside it lie `<file>.json`,
+which says how to feed it, and the resolved mmdet config. The JSON is written last: an export without it
+is not complete.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from al_loop.core.errors import ModelError
+from al_loop.core.files import file_sha256, write_json
+from al_loop.detector.config.stored_config import write_config
+from al_loop.detector.export.exporters import Run, load_onnx, load_torchscript, write_onnx, write_torchscript
+from al_loop.detector.inference.predict import Detector, predict
+from al_loop.detector.inference.traced import DetectionGraph
+from al_loop.detector.transforms import Picture
+from al_loop.loop.manifest import versions
+from al_loop.state.model_registry import CONFIG
+from al_loop.structures.boxes import Boxes, FloatArray, IntArray, iou
+from al_loop.structures.images import ImageFile
+
+#: What `format` may be, and what is tried for it, in this order.
+FORMATS = {"onnx": ("onnx",), "torchscript": ("torchscript",), "auto": ("onnx", "torchscript")}
+BOX_TOLERANCE_PX = 0.5
+SCORE_TOLERANCE = 1e-3
+
+_SUFFIX = {"onnx": ".onnx", "torchscript": ".torchscript.pt"}
+_WRITERS = {"onnx": write_onnx, "torchscript": write_torchscript}
+_LOADERS = {"onnx": load_onnx, "torchscript": load_torchscript}
+_PACKAGES = ("al-loop", "torch", "torchvision", "mmdet", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the exported file is from `predict`, over all pictures.
+
+    images, boxes: how many were compared; no boxes prove nothing.  box_px: largest difference of a
+    coordinate.  score: largest difference of a score.  alone: boxes of only one of the two; at_threshold:
+    such boxes within SCORE_TOLERANCE of the score threshold, where rounding decides, not counted there.
+    """
+
+    images: int
+    boxes: int
+    box_px: float
+    score: float
+    alone: int
+    at_threshold: int
+
+    @property
+    def good(self) -> bool:
+        """Say whether both find the same boxes, within the tolerances."""
+        return not self.alone and self.box_px <= BOX_TOLERANCE_PX and self.score <= SCORE_TOLERANCE
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An export that agreed with `predict`.
+
+    file: the model.  notes: its JSON.  format: "onnx" or "torchscript".  size: (width, height) px of its
+    input.  skipped: why there is no ONNX where "auto" fell back to TorchScript, else "".
+    """
+
+    file: Path
+    notes: Path
+    format: str
+    size: tuple[int, int]
+    agreement: Agreement
+    skipped: str = ""
+
+
+def export_model(
+    detector: Detector,
+    pictures: Sequence[Picture],
+    folder: Path,
+    format: str = "auto",
+    *,
+    score_thr: float,
+    weights_sha256: str,
+    size: tuple[int, int] | None = None,
+    name: str = "model",
+) -> Exported:
+    """Write the detector to `folder` as one file, once it agrees with `predict` on every picture.
+
+    pictures: (h, w, 3) uint8 BGR, already resized as for `predict`; one that is smaller than the input is
+        padded to the right and below with the mean colour, for both sides of the comparison.
+    format: "onnx", "torchscript", or "auto": ONNX, or TorchScript where that cannot be made or disagrees.
+    score_thr: boxes at or below it are left out, inside the file.
+    weights_sha256: hash of the weights, for the notes.
+    size: (width, height) px of the file's input; by default that of the pictures, or, where they differ,
+        the config's image size.
+    Raises ModelError where nothing could be written that agrees; an earlier export then stays as it was.
+    """
+    if format not in FORMATS:
+        raise ModelError(f"no export format {format!r}: expected one of {', '.join(FORMATS)}")
+    if not pictures:
+        raise ModelError(
+            "an export is checked on real images, got none. Add some: al-loop pool add PHOTOS..."
+        )
+    size = size or _input_size(detector, pictures)
+    network = deepcopy(detector.model).cpu().eval()
+    on_cpu = Detector(network, detector.config, torch.device("cpu"))
+    graph = DetectionGraph(network, size, score_thr).eval()
+    frames = [_framed(detector, picture, size) for picture in pictures]
+    expected = [_expected(on_cpu, frame, score_thr) for frame in frames]
+    folder.mkdir(parents=True, exist_ok=True)
+    skipped = ""
+    for kind in FORMATS[format]:
+        file = folder / f"{name}{_SUFFIX[kind]}"
+        unchecked = file.with_name(f"{file.name}.partial")
+        try:
+            _WRITERS[kind](graph, frames[0], unchecked)
+            agreement = compare(_LOADERS[kind](unchecked), frames, expected, score_thr)
+            _insist(agreement, kind)
+            notes = file.with_name(f"{file.name}.json")
+            exported = Exported(file, notes, kind, size, agreement, skipped)
+            _publish(exported, unchecked, on_cpu, score_thr, weights_sha256)
+            return exported
+        except ModelError as error:
+            if kind == FORMATS[format][-1]:
+                raise ModelError(f"{error}{f'; before that: {skipped}' if skipped else ''}") from error
+            skipped = str(error)
+        finally:
+            unchecked.unlink(missing_ok=True)
+    raise AssertionError("every format was tried")
+
+
+def compare(run: Run, frames: Sequence[Picture], expected: Sequence[Boxes], score_thr: float) -> Agreement:
+    """Return how far an exported file is from what was expected of each frame.
+
+    frames: (h, w, 3) uint8 BGR of the file's input size.
+    """
+    apart_px, apart_score = [0.0], [0.0]
+    boxes = alone = at_threshold = 0
+    for frame, wanted in zip(frames, expected, strict=True):
+        xyxy, scores, labels = run(frame)
+        got = Boxes(xyxy.astype(np.float64), labels.astype(np.int64), scores.astype(np.float64))
+        rows, columns = _pairs(got, wanted)
+        left = np.concatenate([np.delete(_scores(got), rows), np.delete(_scores(wanted), columns)])
+        edge = left <= score_thr + SCORE_TOLERANCE
+        boxes += len(rows)
+        alone += int((~edge).sum())
+        at_threshold += int(edge.sum())
+        apart_px.append(np.abs(got.xyxy[rows] - wanted.xyxy[columns]).max(initial=0.0))
+        apart_score.append(np.abs(_scores(got)[rows] - _scores(wanted)[columns]).max(initial=0.0))
+    return Agreement(len(frames), boxes, float(max(apart_px)), float(max(apart_score)), alone, at_threshold)
+
+
+def _pairs(got: Boxes, wanted: Boxes) -> tuple[IntArray, IntArray]:
+    """Return the rows of each side that are one box: of one class, and overlapping by more than half."""
+    common = iou(got.xyxy, wanted.xyxy) * (got.labels[:, None] == wanted.labels[None])
+    rows, columns = linear_sum_assignment(common, maximize=True)
+    same = common[rows, columns] > 0.5
+    return rows[same], columns[same]
+
+
+def _scores(boxes: Boxes) -> FloatArray:
+    return np.zeros(0) if boxes.scores is None else boxes.scores
+
+
+def _insist(agreement: Agreement, kind: str) -> None:
+    if not agreement.good:
+        raise ModelError(
+            f"the {kind} file does not agree with the model on {agreement.images} images: coordinates differ by "
+            f"up to {agreement.box_px:.3g} px (allowed: {BOX_TOLERANCE_PX}), scores by up to "
+            f"{agreement.score:.2g} (allowed: {SCORE_TOLERANCE}), and {agreement.alone} boxes are found by only "
+            f"one of the two (besides {agreement.boxes} by both). It was not kept"
+        )
+
+
+def _input_size(detector: Detector, pictures: Sequence[Picture]) -> tuple[int, int]:
+    sizes = {(picture.shape[1], picture.shape[0]) for picture in pictures}
+    width, height = sizes.pop() if len(sizes) == 1 else detector.config.image_size
+    return int(width), int(height)
+
+
+def _mean_colour(detector: Detector) -> tuple[int, int, int]:
+    """Return the BGR bytes that become nearly 0, the network's padding, when they are normalised."""
+    before = detector.model.data_preprocessor
+    if not before._enable_normalize:
+        return (round(before.pad_value),) * 3
+    mean = before.mean.flatten().tolist() * (3 // before.mean.numel())
+    blue, green, red = (round(value) for value in (mean[::-1] if before._channel_conversion else mean))
+    return blue, green, red
+
+
+def _framed(detector: Detector, picture: Picture, size: tuple[int, int]) -> Picture:
+    """Return a picture padded to the right and below to (width, height) px."""
+    height, width = picture.shape[:2]
+    if width > size[0] or height > size[1]:
+        raise ModelError(
+            f"a picture of {width}x{height} px does not fit into the export's input of {size[0]}x{size[1]} px: "
+            "resize it first, as al_loop.detector.transforms.fit does"
+        )
+    frame = np.empty((size[1], size[0], 3), dtype=np.uint8)
+    frame[:] = _mean_colour(detector)
+    frame[:height, :width] = picture
+    return frame
+
+
+def _expected(detector: Detector, frame: Picture, score_thr: float) -> Boxes:
+    image = ImageFile("frame", Path("frame"), frame.shape[1], frame.shape[0])
+    return predict(detector, [image], [frame], score_thr)[0].boxes
+
+
+def _publish(
+    exported: Exported, unchecked: Path, detector: Detector, score_thr: float, weights_sha256: str
+) -> None:
+    """Give the checked file its name, and describe it."""
+    exported.notes.unlink(missing_ok=True)
+    os.replace(unchecked, exported.file)
+    write_config(exported.file.parent, detector.config)
+    write_json(exported.notes, _notes(exported, detector, score_thr, weights_sha256))
+
+
+def _notes(exported: Exported, detector: Detector, score_thr: float, weights_sha256: str) -> dict[str, Any]:
+    width, height = exported.size
+    test, rpn = detector.model.roi_head.test_cfg, detector.model.rpn_head.test_cfg
+    return {
+        "file": exported.file.name,
+        "format": exported.format,
+        "sha256": file_sha256(exported.file),
+        "weights_sha256": weights_sha256,
+        "config": CONFIG,
+        "classes": detector.classes,
+        "input": {
+            "name": "image",
+            "shape": [1, 3, height, width],
+            "type": "uint8",
+            "colour_order": "BGR",
+            "fit_into": [int(side) for side in detector.config.image_size],
+            "enlarge": bool(detector.config.enlarge),
+            "resize": detector.config.get("resize", "inside"),
+            "padding_bgr": _mean_colour(detector),
+        },
+        "outputs": {
+            "boxes": "(n, 4) float32, x1 y1 x2 y2 in pixels of the input",
+            "scores": "(n,) float32, best first",
+            "labels": "(n,) int64, index into classes",
+        },
+        "thresholds": {
+            "score": score_thr,
+            "nms_iou": float(test.nms.iou_threshold),
+            "max_boxes": int(test.max_per_img),
+            "proposal_nms_iou": float(rpn.nms.iou_threshold),
+            "max_proposals": int(rpn.max_per_img),
+        },
+        "checked": {
+            **asdict(exported.agreement),
+            "box_tolerance_px": BOX_TOLERANCE_PX,
+            "score_tolerance": SCORE_TOLERANCE,
+        },
+        "versions": versions(_PACKAGES),
+    }

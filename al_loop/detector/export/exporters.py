@@ -1,0 +1,128 @@
+"""Writing a graph as ONNX or TorchScript, and running what was written."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.jit._trace import TracerWarning
+
+from al_loop.core.errors import ModelError
+from al_loop.detector.inference.traced import DetectionGraph
+from al_loop.detector.transforms import Picture
+
+# The first opset whose RoIAlign knows `aligned` is 16.
+OPSET = 17
+
+# From a picture, (h, w, 3) uint8 BGR, to boxes (n, 4), scores (n,) and labels (n,), as arrays.
+Run = Callable[[Picture], tuple[Any, Any, Any]]
+
+_jit: Any = torch.jit  # parts of it have no types
+_OUTPUTS = ("boxes", "scores", "labels")
+
+
+def _as_input(frame: Picture) -> Picture:
+    return np.ascontiguousarray(frame.transpose(2, 0, 1)[None])
+
+
+def write_onnx(graph: DetectionGraph, frame: Picture, path: Path) -> None:
+    """Trace the graph on a frame, (h, w, 3) uint8 BGR, and write it as ONNX.
+
+    Raises ModelError where that fails, or where the packages for it are missing.
+    """
+    onnx = _toolchain("onnx")
+    _toolchain("onnxruntime")
+    try:
+        with _quiet(), torch.no_grad():
+            torch.onnx.export(
+                graph,
+                (torch.from_numpy(_as_input(frame)),),
+                str(path),
+                input_names=["image"],
+                output_names=list(_OUTPUTS),
+                dynamic_axes={output: {0: "n"} for output in _OUTPUTS},
+                opset_version=OPSET,
+                # The exporter by torch.export wants onnxscript, and has no NMS and RoIAlign of torchvision.
+                dynamo=False,
+            )
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:  # what an exporter raises is part of no interface
+        raise ModelError(f"the model cannot be written as ONNX: {_first_line(error)}") from error
+
+
+def load_onnx(path: Path) -> Run:
+    """Return a function that runs an ONNX file on the CPU."""
+    runtime = _toolchain("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    # As torch's threads (al_loop/detector/__init__.py): sleep while waiting.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own, which derive from Exception alone
+        raise ModelError(f"onnxruntime refuses the ONNX file: {_first_line(error)}") from error
+
+    def run(frame: Picture) -> tuple[Any, Any, Any]:
+        try:
+            boxes, scores, labels = session.run(list(_OUTPUTS), {"image": _as_input(frame)})
+        except Exception as error:  # as above
+            raise ModelError(f"onnxruntime cannot run the ONNX file: {_first_line(error)}") from error
+        return boxes, scores, labels
+
+    return run
+
+
+def write_torchscript(graph: DetectionGraph, frame: Picture, path: Path) -> None:
+    """Trace the graph on a frame, (h, w, 3) uint8 BGR, and write it as TorchScript."""
+    with _quiet(), torch.no_grad():
+        # check_trace would only run the traced picture again; other pictures are compared below.
+        traced = _jit.trace(graph, torch.from_numpy(_as_input(frame)), check_trace=False)
+        traced.save(str(path))
+
+
+def load_torchscript(path: Path) -> Run:
+    """Return a function that runs a TorchScript file on the CPU."""
+    with _quiet():
+        module = _jit.load(str(path), map_location="cpu")
+
+    def run(frame: Picture) -> tuple[Any, Any, Any]:
+        with torch.no_grad():
+            boxes, scores, labels = module(torch.from_numpy(_as_input(frame)))
+        return boxes.numpy(), scores.numpy(), labels.numpy()
+
+    return run
+
+
+def _toolchain(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ModelError(
+            f"an export to ONNX needs the package {module}, which is not installed: pip install 'al-loop[onnx]'"
+        ) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide what torch and mmdet say of tracing: that it is old, and that it may freeze Python's branches.
+
+    The first is known; the second is what the comparison with other pictures is for.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=TracerWarning)
+        warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
+        warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based", DeprecationWarning)
+        warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning)
+        warnings.filterwarnings("ignore", "Exporting aten::|Constant folding", UserWarning)
+        warnings.filterwarnings("ignore", "DeprecationWarning", UserWarning, module="mmdet")
+        yield
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

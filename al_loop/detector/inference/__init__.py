@@ -1,0 +1,1 @@
+"""Predictions: the batched forward pass, scoring of a pool, augmented copies."""

@@ -1,0 +1,86 @@
+"""Changed copies of a picture, and where a box found in one lies in the unchanged picture.
+
+What a detector says of a thing should not depend on them; `strategies.cald` measures how much it does.
+Source: Yu et al. 2022, section 3.2 (flip, cutout, smaller, turn) and its supplement (noise).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+from numpy.random import Generator, default_rng
+
+from al_loop.detector.transforms import Picture
+from al_loop.structures.boxes import FloatArray
+
+_SMALLER = 0.8
+_TURN_DEG = 5.0
+_HOLES, _HOLE = 4, 0.12  # how many are cut out, and their sides as a share of the picture's
+_NOISE = 8.0  # standard deviation, of 255
+
+
+def change(name: str, picture: Picture, image_id: str) -> Picture:
+    """A changed copy; what is random in it depends on the image alone."""
+    seed = int.from_bytes(hashlib.sha256(f"{name} {image_id}".encode()).digest()[:8], "big")
+    return np.ascontiguousarray(_CHANGES[name](picture, default_rng(seed)))
+
+
+def undo(name: str, xyxy: FloatArray, width: int, height: int) -> FloatArray:
+    """Boxes (n, 4) found in the changed copy of a picture of width x height px, in the unchanged one.
+
+    A turned box is the upright one around its corners.
+    """
+    if name == "flip":
+        return np.stack([width - xyxy[:, 2], xyxy[:, 1], width - xyxy[:, 0], xyxy[:, 3]], axis=1)
+    if name == "turn":
+        return _turned_back(xyxy, width, height)
+    return xyxy
+
+
+def _flip(picture: Picture, rng: Generator) -> Picture:
+    return picture[:, ::-1]
+
+
+def _cut_out(picture: Picture, rng: Generator) -> Picture:
+    height, width = picture.shape[:2]
+    changed = picture.copy()
+    for x, y in rng.uniform(0, 1 - _HOLE, (_HOLES, 2)):
+        left, top = int(x * width), int(y * height)
+        changed[top : top + max(1, int(_HOLE * height)), left : left + max(1, int(_HOLE * width))] = 128
+    return changed
+
+
+def _smaller(picture: Picture, rng: Generator) -> Picture:
+    fy, fx = (max(_SMALLER, 1 / side) for side in picture.shape[:2])  # no side of less than a pixel
+    return np.asarray(cv2.resize(picture, None, fx=fx, fy=fy, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _turn(picture: Picture, rng: Generator) -> Picture:
+    height, width = picture.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), _TURN_DEG, 1.0)
+    turned = cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(turned, np.uint8)
+
+
+def _noise(picture: Picture, rng: Generator) -> Picture:
+    noisy = picture + rng.normal(0, _NOISE, picture.shape)
+    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+
+
+def _turned_back(xyxy: FloatArray, width: int, height: int) -> FloatArray:
+    angle = math.radians(_TURN_DEG)  # OpenCV turns counter-clockwise, in pixels that count downwards
+    x = xyxy[:, [0, 2, 2, 0]] - width / 2
+    y = xyxy[:, [1, 1, 3, 3]] - height / 2
+    back_x = math.cos(angle) * x - math.sin(angle) * y + width / 2
+    back_y = math.sin(angle) * x + math.cos(angle) * y + height / 2
+    return np.stack([back_x.min(axis=1), back_y.min(axis=1), back_x.max(axis=1), back_y.max(axis=1)], axis=1)
+
+
+_CHANGES: Mapping[str, Callable[[Picture, Generator], Picture]] = MappingProxyType(
+    {"flip": _flip, "cutout": _cut_out, "smaller": _smaller, "turn": _turn, "noise": _noise}
+)

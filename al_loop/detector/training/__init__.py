@@ -1,0 +1,1 @@
+"""Training: settings, schedule, hooks, several GPUs."""

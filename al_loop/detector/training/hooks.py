@@ -1,0 +1,111 @@
+"""Hooks of a training: progress, early stop, and a stop on a loss that is not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from al_loop.core.errors import TrainingError
+from al_loop.detector.checkpoint import read_note, write_weights
+from al_loop.detector.training.metric import KEY
+
+# Key of the list of [epoch, AP] in the Runner's message hub; it is saved with each checkpoint, so that a
+# resumed training knows what came before.
+_VALIDATIONS = "al_loop_validations"
+
+
+def validations(runner: Any) -> dict[int, float]:
+    """Return the AP of each validated epoch."""
+    return {int(epoch): float(ap) for epoch, ap in runner.message_hub.get_info(_VALIDATIONS, [])}
+
+
+class StopWithoutGain(Hook):  # type: ignore[misc]
+    """Stop once `patience` validations in a row brought no better AP."""
+
+    priority = "LOW"
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Remember this validation and decide."""
+        known = validations(runner) | {runner.epoch: _ap(metrics)}
+        runner.message_hub.update_info(_VALIDATIONS, [list(item) for item in known.items()])
+        past = list(known.values())
+        if len(past) - 1 - past.index(max(past)) >= self.patience:
+            runner.train_loop.stop_training = True
+
+
+class KeepBest(Hook):  # type: ignore[misc]
+    """Keep the weights with the best validation AP in one file, with that AP, replaced in one step.
+
+    mmengine's own `save_best` deletes the old best before it writes the new one, and rewrites the last
+    checkpoint in place: a kill in between leaves a training that can neither go on nor end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best = read_note(path, "ap") if path.is_file() else -math.inf
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Write the weights if they are better than any before."""
+        if _ap(metrics) > self.best and is_main_process():
+            self.best = _ap(metrics)
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            write_weights(self.path, model.state_dict(), ap=self.best)
+
+
+class RefuseNonFiniteLoss(Hook):  # type: ignore[misc]
+    """Stop a training whose loss is NaN or infinite before it spoils the weights further."""
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Look at the total loss of this step."""
+        loss = _loss(outputs)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss became {loss} in step {runner.iter + 1}. Lower the learning rate "
+                "(pretrain.lr or train.lr in al-loop.toml) and run again."
+            )
+
+
+class ReportProgress(Hook):  # type: ignore[misc]
+    """Call back after every step with (steps done, steps in all, a short text).
+
+    steps: in all; None where every epoch is whole.
+    """
+
+    def __init__(self, callback: Callable[[int, int, str], None] | None, steps: int | None = None) -> None:
+        self.callback = callback
+        self.steps = steps
+        self.text = ""
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Report the step."""
+        if self.callback:
+            self.callback(
+                runner.iter + 1, self.steps or runner.max_iters, f"loss {_loss(outputs):.2f}{self.text}"
+            )
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Report the AP of the validation with the steps that follow."""
+        self.text = f", AP {_ap(metrics):.3f}"
+
+
+def _ap(metrics: dict[str, float] | None) -> float:
+    """Return the AP of a validation."""
+    return float((metrics or {}).get(KEY, 0.0))
+
+
+def _loss(outputs: dict[str, Any] | None) -> float:
+    """Return the total loss of a step."""
+    return float(outputs["loss"].detach()) if outputs and "loss" in outputs else 0.0

@@ -1,0 +1,1 @@
+"""How good predictions are: AP, its confidence intervals, counts of boxes."""

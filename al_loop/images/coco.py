@@ -1,0 +1,194 @@
+"""COCO JSON of a workspace's classes: read with every problem named (`render.coco`), written exactly."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from al_loop.core.errors import DataError
+from al_loop.core.files import write_json
+from al_loop.structures.boxes import Boxes, FloatArray, IntArray
+from al_loop.structures.images import LabelledImage
+from al_loop.structures.segmentation import area
+from render.coco import LabelledSet, Picture, Problem, listed, summarise
+from render.coco import read_coco as read_all
+from render.core.errors import DatasetError
+
+__all__ = [
+    "CocoImage", "CocoSet", "Problem", "listed", "missing_classes", "read_coco", "read_labelled_set", "summarise", "write_coco",
+]  # fmt: skip
+
+#: Likeness of two names, from which one is offered for the other.
+_ALIKE = 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class CocoImage:
+    """One image of a COCO file: where it is, its stated size in px, and its boxes.
+
+    ignored: regions where objects are neither to be found nor wrong to find (`iscrowd`, `ignore`).
+    image_sha256: the id that the image has in the workspace that exported the file; None in files of other tools.
+    """
+
+    path: Path
+    width: int
+    height: int
+    boxes: Boxes
+    ignored: Boxes = field(default_factory=Boxes)
+    image_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class CocoSet:
+    """What could be used of a COCO file, and a sentence for everything that was left out, joined or converted."""
+
+    images: list[CocoImage] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def read_coco(path: Path, classes: Sequence[str]) -> CocoSet:
+    """Read boxes of the named classes; what could not be taken as it stands is listed in `problems`.
+
+    docs/inputs.md, "COCO files", says what is accepted, joined, converted, ignored and refused. Left out besides: boxes of
+    other categories, images of which no box is left, images whose file is missing. A box whose category is a class in
+    another spelling is an ignore region. Raises DataError for what is no COCO file.
+    """
+    found = read_labelled_set(path)
+    index = {name: i for i, name in enumerate(classes)}
+    known = np.array([index.get(name, -1) for name in found.categories], dtype=np.int64)
+    misspelt = _misspelt(found.categories, classes)
+    problems = [*found.problems, *_unknown(found, classes)]
+    regions, images = found.ignored, []
+    for picture, objects, ignored in zip(
+        found.pictures,
+        _by_picture(found.image, len(found.pictures)),
+        _by_picture(regions.image, len(found.pictures)),
+        strict=True,
+    ):
+        if picture.path is None:
+            continue
+        boxes = _boxes(picture, known[found.category[objects]], found.bbox[objects])
+        labels, bbox = known[regions.category[ignored]], regions.bbox[ignored]
+        if len(objects) + len(ignored) and not len(boxes) + (labels >= 0).sum():
+            what = f"has boxes, but none of {', '.join(classes)}: left out"
+            problems.append(Problem(f"image {picture.name!r}", what))
+            continue
+        labels = np.concatenate([labels, misspelt[found.category[objects]]])
+        crowds = _boxes(picture, labels, np.concatenate([bbox, found.bbox[objects]]))
+        size = (picture.width, picture.height)
+        images.append(CocoImage(picture.path, *size, boxes, crowds, picture.image_sha256))
+    return CocoSet(images, problems)
+
+
+def read_labelled_set(path: Path) -> LabelledSet:
+    """Return a COCO file with all of its categories; DataError for what is none."""
+    try:
+        return read_all(path)
+    except DatasetError as error:
+        raise DataError(str(error)) from None
+
+
+def missing_classes(images: Sequence[CocoImage], classes: Sequence[str]) -> list[str]:
+    """Return the classes that no box of the set has."""
+    seen = {int(label) for image in images for label in image.boxes.labels}
+    return [name for i, name in enumerate(classes) if i not in seen]
+
+
+def _by_picture(image: IntArray, count: int) -> list[IntArray]:
+    """Positions of the rows of each picture, in their order."""
+    order = np.argsort(image, kind="stable")
+    return np.split(order, np.searchsorted(image[order], np.arange(1, count))) if count else []
+
+
+def _boxes(picture: Picture, labels: IntArray, bbox: FloatArray) -> Boxes:
+    """Boxes of known classes (others are -1) from x, y, w, h, inside the picture."""
+    if not len(labels):
+        return Boxes()
+    kept = labels >= 0
+    xyxy = np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1)
+    xyxy[:, 2:] = np.minimum(xyxy[:, 2:], (picture.width, picture.height))
+    return Boxes(xyxy[kept], labels[kept])
+
+
+def _unknown(found: LabelledSet, classes: Sequence[str]) -> Iterator[str]:
+    """A sentence for every annotation of a category that is no class, with the class that may be meant."""
+    said = {
+        i: f"category {name!r} is none of {', '.join(classes)}{_offer(name, classes)}"
+        for i, name in enumerate(found.categories)
+        if name not in classes
+    }
+    for part in (found, found.ignored):
+        for image, category, row in zip(part.image.tolist(), part.category.tolist(), part.rows, strict=True):
+            if category in said:
+                where = f"annotation number {row + 1} of {found.pictures[image].name}"
+                yield Problem(where, said[category])
+
+
+def _misspelt(names: Sequence[str], classes: Sequence[str]) -> IntArray:
+    """For each name, the class that it surely means but for case, spaces or the form of an accent; -1 for all others."""
+    plain = {_plain(name): i for i, name in enumerate(classes)}
+    found = [-1 if name in classes else plain.get(_plain(name), -1) for name in names]
+    return np.array(found, dtype=np.int64)
+
+
+def _offer(name: str, classes: Sequence[str]) -> str:
+    """The class that a name may have been meant to be; it is offered, never taken."""
+    plain = {_plain(other): other for other in classes}
+    near = get_close_matches(_plain(name), plain, n=1, cutoff=_ALIKE)
+    if not near:
+        return ""
+    return f"; did you mean {plain[near[0]]!r}? Rename it in the file or in the workspace"
+
+
+def _plain(name: str) -> str:
+    """A name without what people write differently: case, spaces, hyphens, the form of its accents."""
+    text = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(letter for letter in text if letter not in " _-\t\u00a0")
+
+
+def write_coco(
+    path: Path,
+    labelled: Sequence[LabelledImage],
+    classes: Sequence[str],
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Write images, boxes with their outlines, and ignore regions (iscrowd 1), whole or not at all; ids count from 1.
+
+    names: what the file is to call each image, by its id; without, it is found by its absolute path, as by a trainer.
+    """
+    annotations: list[dict[str, Any]] = []
+    for number, item in enumerate(labelled, start=1):
+        for crowd, boxes in enumerate((item.boxes, item.ignored)):
+            outlines = boxes.outlines or (None,) * len(boxes)
+            rows = zip(boxes.xyxy.tolist(), boxes.labels.tolist(), outlines, strict=True)
+            for (x1, y1, x2, y2), label, outline in rows:
+                drawn = {} if outline is None else {"segmentation": outline}
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": number,
+                        "category_id": label + 1,
+                        "bbox": [x1, y1, x2 - x1, y2 - y1],
+                        "area": (x2 - x1) * (y2 - y1) if outline is None else area(outline),
+                        "iscrowd": crowd,
+                        **drawn,
+                    }
+                )
+    images = [
+        {
+            "id": number,
+            "file_name": names[item.image.id] if names else str(item.image.path),
+            "width": item.image.width,
+            "height": item.image.height,
+            "image_sha256": item.image.id,
+        }
+        for number, item in enumerate(labelled, start=1)
+    ]
+    categories = [{"id": i, "name": name} for i, name in enumerate(classes, start=1)]
+    write_json(path, {"images": images, "annotations": annotations, "categories": categories})

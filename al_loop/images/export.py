@@ -1,0 +1,59 @@
+"""Labels out of the workspace: one COCO file of everything that people have drawn."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from al_loop.core.errors import DataError
+from al_loop.images.coco import write_coco
+from al_loop.images.repository import labelled
+from al_loop.state.workspace import Workspace
+from al_loop.structures.images import total_boxes
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What a file of labels holds. empty: images on which there is nothing; skipped: those left out, as nobody could judge them."""
+
+    images: int
+    empty: int
+    boxes: int
+    outlines: int
+    skipped: int
+
+
+def export_labels(workspace: Workspace, target: Path) -> Exported:
+    """Write the labelled and empty images of the pool as COCO, outlines as `segmentation`; reads only, may run beside a cycle.
+
+    Images are named by their path from the file's folder, where `read_coco` finds them.
+    Raises DataError where nobody has labelled anything yet, where the file is there already, or cannot be written.
+    """
+    if target.exists():
+        raise DataError(f"{target} is there already: name another file")
+    found = labelled(workspace, outlines=True)
+    if not found:
+        raise DataError("nobody has labelled an image yet: there is nothing to export. Begin: al-loop cycle")
+    folder = target.absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {item.image.id: _from(folder, item.image.path) for item in found}
+        write_coco(target, found, workspace.config.classes, names)
+    except OSError as error:
+        raise DataError(f"the labels cannot be written to {target}: {error}") from None
+    return Exported(
+        images=len(found),
+        empty=sum(not len(item.boxes) for item in found),
+        boxes=total_boxes(found),
+        outlines=sum(outline is not None for item in found for outline in item.boxes.outlines or ()),
+        skipped=workspace.store.count(
+            "SELECT count(*) FROM labels l CROSS JOIN images i ON i.id = l.image_id "
+            "WHERE i.role = 'pool' AND l.status = 'skipped'"
+        ),
+    )
+
+
+def _from(folder: Path, path: Path) -> str:
+    """Return the way from a folder to a file: of the folder itself, whatever links lead to it."""
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()

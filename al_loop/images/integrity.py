@@ -1,0 +1,160 @@
+"""The photographs that a workspace has stored: is one still what it was, and can it be put back?"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from al_loop.core.errors import DataError
+from al_loop.core.files import file_sha256, name_from_text, read_regular, write_atomically
+from al_loop.images.ingest import MAX_BYTES, load_upright
+from al_loop.images.sources import files_at, is_url
+from al_loop.state.workspace import Workspace
+from render.core.errors import PictureError
+from render.pixels.decode import decode, read_header
+
+Progress = Callable[[int, int], None]
+_COLUMNS = "id, file, stored_sha256, width, height, source"
+_CHUNK, _READERS = 256, 4
+#: Of the others the file is what was stored, or the row is wrong.
+_REPAIRED = ("missing", "changed", "unreadable")
+_PLACE = re.compile(r"images/[0-9a-f]{2}/[0-9a-f]+\.[a-z]+")  # a workspace from elsewhere may name any
+
+
+class Look(Enum):
+    """How closely a stored photograph is looked at: is there a file, is every byte what it was, does it decode."""
+
+    QUICK = auto()
+    BYTES = auto()
+    DEEP = auto()
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A stored photograph, by its row, and what is wrong: missing, changed, unreadable, damaged, or of another size."""
+
+    row: sqlite3.Row
+    kind: str
+    said: str
+
+
+@dataclass
+class Repaired:
+    """What became of stored photographs that were missing or changed.
+
+    lost: files of those that could not be put back, and why.
+    """
+
+    fixed: list[str] = field(default_factory=list)
+    lost: list[tuple[str, str]] = field(default_factory=list)
+
+
+def stored_rows(workspace: Workspace) -> Iterator[sqlite3.Row]:
+    """Yield what the database says of each photograph whose file lies in the workspace, by id, a row at a time."""
+    for row in workspace.store.execute(f"SELECT {_COLUMNS} FROM images ORDER BY id"):
+        if not is_url(row["file"]):
+            yield row
+
+
+def problem_of(workspace: Workspace, row: sqlite3.Row, look: Look) -> Wrong | None:
+    """Say what is wrong with a stored photograph, None where it is as it was stored."""
+    path = workspace.root / row["file"]
+    try:
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            return Wrong(row, "unreadable", "is no regular file")
+        if found.st_size == 0:
+            return Wrong(row, "changed", "is empty")
+        return None if look is Look.QUICK else _content(row, read_regular(path, MAX_BYTES), look)
+    except FileNotFoundError:
+        return Wrong(row, "missing", "the file is gone")
+    except PictureError as error:
+        return Wrong(row, "damaged", str(error))
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        return Wrong(row, "unreadable", f"cannot be read ({getattr(error, 'strerror', None) or error})")
+
+
+def _content(row: sqlite3.Row, data: bytes, look: Look) -> Wrong | None:
+    if hashlib.sha256(data).hexdigest() != row["stored_sha256"]:
+        return Wrong(row, "changed", "its bytes are not those that were stored")
+    header = read_header(data)
+    if look is Look.DEEP:
+        decode(data, turn=False)
+    if (header.width, header.height) == (row["width"], row["height"]):
+        return None
+    # Boxes are in pixels of the size that the database says.
+    said = f"is {header.width}x{header.height} px, the database says {row['width']}x{row['height']}"
+    return Wrong(row, "size", said)
+
+
+def problems(workspace: Workspace, look: Look, on_progress: Progress | None = None) -> Iterator[Wrong]:
+    """Yield the stored photographs with which something is wrong; memory does not grow with their number."""
+    total, done = workspace.store.count("SELECT count(*) FROM images"), 0
+    rows = stored_rows(workspace)
+    with ThreadPoolExecutor(_READERS) as readers:
+        while chunk := list(islice(rows, _CHUNK)):
+            for wrong in readers.map(partial(problem_of, workspace, look=look), chunk):
+                if wrong is not None:
+                    yield wrong
+            done += len(chunk)
+            if on_progress:
+                on_progress(done, total)
+
+
+def put_back(workspace: Workspace, places: Sequence[str], on_progress: Progress | None = None) -> Repaired:
+    """Store photographs again that are missing or changed: from files at the places, or from where they came.
+
+    Only bytes that give what was stored, by its hash, are written.
+    """
+    found = problems(workspace, Look.BYTES, on_progress)
+    wrong = {
+        item.row["id"]: item.row
+        for item in found
+        if item.kind in _REPAIRED and _PLACE.fullmatch(item.row["file"])
+    }
+    report = Repaired()
+    for path in _sources(list(wrong.values()), places):
+        if not wrong:
+            break
+        with suppress(OSError, DataError):
+            row = wrong.get(file_sha256(path))
+            if row is not None and _write(workspace, row, path):
+                report.fixed.append(row["id"])
+                del wrong[row["id"]]
+    report.lost += [(row["file"], f"came from {row['source']}") for row in wrong.values()]
+    return report
+
+
+def _sources(rows: Sequence[sqlite3.Row], places: Sequence[str]) -> Iterator[Path]:
+    if not places:
+        yield from [Path(name_from_text(row["source"])) for row in rows]
+    for place in places:
+        try:
+            yield from (Path(name_from_text(seen.path)) for seen in files_at(place))
+        except (FileNotFoundError, NotADirectoryError):
+            raise DataError(
+                f"nothing at {place}: expected files, folders, or a glob such as 'photos/*.jpg'"
+            ) from None
+
+
+def _write(workspace: Workspace, row: sqlite3.Row, source: Path) -> bool:
+    """Store a photograph again as it was, if its source still gives that."""
+    data = read_regular(source, MAX_BYTES)
+    if row["stored_sha256"] != row["id"]:  # it was turned or converted
+        data = load_upright(source, decode=True).data
+    if hashlib.sha256(data).hexdigest() != row["stored_sha256"]:
+        return False
+    target = workspace.root / row["file"]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, data)
+    return True

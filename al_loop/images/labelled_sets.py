@@ -1,0 +1,178 @@
+"""The one way from a COCO file to labelled images that were checked: of `add-val`, `pretrain --data` and rendered sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from al_loop.core.errors import DataError
+from al_loop.images.coco import CocoImage, CocoSet, Problem
+from al_loop.images.identity import Progress, pixels_sha256, threads
+from al_loop.images.ingest import Upright, load_upright
+from al_loop.structures.boxes import Boxes
+
+_SAME_PX = 0.05  # other tools round to two decimals: boxes that differ by less are the same
+_MOSTLY = 0.5  # share of images without boxes above which a set is suspicious
+
+
+class Labels(Protocol):
+    """What is marked on an image."""
+
+    @property
+    def boxes(self) -> Boxes:
+        """Return the objects."""
+
+    @property
+    def ignored(self) -> Boxes:
+        """Return the regions to ignore."""
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedImage:
+    """A picture that is whole, upright, and as large as its COCO file says, with its boxes in upright px.
+
+    claimed: the `image_sha256` of the file's entry.
+    """
+
+    upright: Upright
+    path: Path
+    boxes: Boxes
+    ignored: Boxes
+    claimed: str | None
+
+    @property
+    def bare(self) -> CheckedImage:
+        """Return it without the bytes of its picture."""
+        return replace(self, upright=replace(self.upright, data=b""))
+
+    @property
+    def empty(self) -> bool:
+        """Say whether nothing is marked on it."""
+        return not len(self.boxes) + len(self.ignored)
+
+    @property
+    def hashes(self) -> set[str]:
+        """Return the hashes by whose pixels the image may be known."""
+        return {found for found in (self.upright.pixels, self.upright.original_pixels) if found}
+
+    def says_the_same(self, other: Labels) -> bool:
+        """Say whether the other has the same boxes and the same regions to ignore."""
+        return same_boxes(self.boxes, other.boxes) and same_boxes(self.ignored, other.ignored)
+
+    @property
+    def picture(self) -> str:
+        """Return what tells the picture from others of its set."""
+        return self.upright.original_pixels or self.upright.pixels or self.upright.id
+
+
+def checked_images(
+    found: CocoSet,
+    coco: Path,
+    refused: list[tuple[str, str]],
+    on_progress: Progress | None = None,
+    *,
+    decode: bool = True,
+) -> Iterator[CheckedImage]:
+    """Yield the pictures of a COCO file that can be used, in its order; the others are named in `refused`.
+
+    Only the pictures of one chunk are in memory.  decode: look at every pixel, and hash them.
+    """
+
+    def check(item: CocoImage) -> CheckedImage | DataError:
+        try:
+            return _check(item, coco, decode=decode)
+        except DataError as error:
+            return error
+
+    size = 4 * threads()
+    with ThreadPoolExecutor(threads()) as crew:
+        for start in range(0, len(found.images), size):
+            chunk = found.images[start : start + size]
+            for number, (item, done) in enumerate(zip(chunk, crew.map(check, chunk), strict=True), start + 1):
+                if isinstance(done, DataError):
+                    refused.append((str(item.path), str(done)))
+                else:
+                    yield done
+                if on_progress:
+                    on_progress(number, len(found.images))
+
+
+def _check(item: CocoImage, coco: Path, *, decode: bool) -> CheckedImage:
+    upright = load_upright(item.path, decode=decode)
+    if (upright.width, upright.height) != (item.width, item.height):
+        turned = (upright.width, upright.height) == (item.height, item.width) and not upright.untouched
+        raise DataError(
+            f"is {upright.width}x{upright.height} px upright, {coco.name} says {item.width}x{item.height}"
+            + (". An EXIF tag turns it: expected boxes of the picture as viewers show it" if turned else "")
+        )
+    if decode and upright.pixels is None:  # what is stored is not what came
+        upright = replace(upright, pixels=pixels_sha256(upright.data))
+    return CheckedImage(upright, item.path, item.boxes, item.ignored, item.image_sha256)
+
+
+def same_boxes(one: Boxes, other: Boxes) -> bool:
+    """Say whether two labels are the same: the same boxes of the same classes in any order, within rounding."""
+    if len(one) != len(other):
+        return False
+    left = list(range(len(other)))
+    for xyxy, label in zip(one.xyxy, one.labels, strict=True):
+        match = next(
+            (i for i in left if other.labels[i] == label and np.abs(other.xyxy[i] - xyxy).max() <= _SAME_PX),
+            None,
+        )
+        if match is None:
+            return False
+        left.remove(match)
+    return True
+
+
+def once(
+    images: Sequence[CheckedImage],
+    same: Sequence[str],
+    refused: list[tuple[str, str]],
+    problems: list[str],
+) -> list[int]:
+    """Return the places of a set's images with each picture once.
+
+    same: what tells each image's picture. Of copies with boxes and without, those with boxes count, which `problems`
+    says: an entry without boxes often is one that nobody has labelled. A picture whose copies have different boxes is refused.
+    """
+    groups: dict[str, list[int]] = {}
+    for place, key in enumerate(same):
+        groups.setdefault(key, []).append(place)
+    kept = []
+    for group in groups.values():
+        boxed = [place for place in group if not images[place].empty] or group[:1]
+        first = images[boxed[0]]
+        names = ", ".join(images[place].path.name for place in group)
+        if all(first.says_the_same(images[place]) for place in boxed[1:]):
+            kept.append(boxed[0])
+            if not first.empty and len(boxed) < len(group):
+                problems.append(Problem(names, "the same picture with boxes and without; the boxes count"))
+            continue
+        for place in group:
+            refused.append(
+                (str(images[place].path), f"is left out: the same picture has different boxes in {names}")
+            )
+    return kept
+
+
+def counted(images: int, boxes: int, empty: int, regions: int) -> str:
+    """Return a set in one phrase, with how many of its images are empty, and its ignore regions where it has any."""
+    said = f"{images} images, {boxes} boxes, {empty} images empty"
+    return f"{said}, {regions} ignore region{'s' if regions > 1 else ''}" if regions else said
+
+
+def suspicious(images: int, empty: int) -> str:
+    """Return a warning for a COCO file most of whose images have no boxes, or nothing."""
+    if empty <= _MOSTLY * images:
+        return ""
+    return (
+        f"warning: {empty} of {images} images have no boxes: they say that there is nothing to find on them. "
+        "Take images that nobody has labelled yet out of the file"
+    )

@@ -1,0 +1,293 @@
+"""What the workspace knows of its images: which there are, which are labelled, and how."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from al_loop.core.errors import DataError, WorkspaceError
+from al_loop.core.files import json_hash, write_atomically
+from al_loop.images.object_cache import present
+from al_loop.images.sources import is_url
+from al_loop.state.workspace import Workspace
+from al_loop.structures.boxes import Boxes
+from al_loop.structures.images import ImageFile, LabelledImage
+from al_loop.structures.metrics import VALIDATION
+
+# CROSS JOIN keeps the order: labels are few beside the images of a large pool, which SQLite does not know.
+
+
+def unlabelled(workspace: Workspace) -> list[ImageFile]:
+    """Return the pool's images that nobody has labelled or skipped, by id."""
+    return _images(
+        workspace,
+        "SELECT i.* FROM images i LEFT JOIN labels l ON l.image_id = i.id "
+        "WHERE i.role = 'pool' AND l.image_id IS NULL ORDER BY i.id",
+    )
+
+
+def unlabelled_ids(workspace: Workspace) -> Iterator[str]:
+    """Return the ids of `unlabelled`, one after the other."""
+    rows = workspace.store.execute(
+        "SELECT id FROM images WHERE role = 'pool' AND id NOT IN (SELECT image_id FROM labels) ORDER BY id"
+    )
+    return (name for (name,) in rows)
+
+
+def unlabelled_count(workspace: Workspace) -> int:
+    """Return how many images of the pool nobody has labelled or skipped."""
+    labelled = "SELECT count(*) FROM labels l CROSS JOIN images i ON i.id = l.image_id WHERE i.role = 'pool'"
+    return pool_size(workspace) - workspace.store.count(labelled)
+
+
+def labelled(workspace: Workspace, *, outlines: bool = False) -> list[LabelledImage]:
+    """Return L: the pool's images with boxes from people, or confirmed to be empty, by id.
+
+    outlines: with what people have drawn around the objects, which no training reads.
+    """
+    rows = workspace.store.rows(
+        f"SELECT i.*, l.boxes, {'l.outlines' if outlines else 'NULL AS outlines'}, r.boxes AS ignored "
+        "FROM labels l CROSS JOIN images i ON i.id = l.image_id LEFT JOIN ignore_regions r ON r.image_id = i.id "
+        "WHERE i.role = 'pool' AND l.status IN ('labelled', 'empty') ORDER BY i.id"
+    )
+    return [_labelled(workspace, row, row["outlines"]) for row in rows]
+
+
+def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledImage]:
+    """Return the fixed validation set, or another that models are judged on; DataError when there is none."""
+    rows = workspace.store.rows(
+        "SELECT i.*, l.boxes, r.boxes AS ignored FROM sets s JOIN images i ON i.id = s.image_id "
+        "JOIN labels l ON l.image_id = i.id LEFT JOIN ignore_regions r ON r.image_id = i.id WHERE s.name = ? AND l.status IN ('labelled', 'empty') ORDER BY i.id",
+        name,
+    )
+    if not rows and name == VALIDATION:
+        raise DataError(
+            "no validation set: a model cannot be judged. Add one: al-loop pool add-val COCO.json"
+        )
+    if not rows:
+        raise DataError(
+            f"no set {name!r} to judge models on; there are: {', '.join(set_names(workspace)) or 'none'}. "
+            f"Add it: al-loop pool add-val COCO.json --name {shlex.quote(name)}"
+        )
+    return [_labelled(workspace, row) for row in rows]
+
+
+def set_names(workspace: Workspace) -> list[str]:
+    """Return the sets that models are judged on, the validation set first."""
+    rows = workspace.store.rows("SELECT DISTINCT name FROM sets ORDER BY name != ?, name", VALIDATION)
+    return [str(row["name"]) for row in rows]
+
+
+@dataclass(frozen=True, eq=False)
+class KnownLabel:
+    """The label that an image has now, whoever gave it.  status: 'labelled', 'empty' or 'skipped'."""
+
+    image_id: str
+    status: str
+    boxes: Boxes
+    ignored: Boxes
+    cycle: int | None
+    annotator: str | None
+    judged: bool
+
+    def __str__(self) -> str:
+        """Say what the label is and where it came from."""
+        what = f"has {len(self.boxes)} boxes" if self.status == "labelled" else f"is {self.status}"
+        if self.cycle is None and self.annotator is None:
+            return f"{what} in a set that models are judged on" if self.judged else f"{what} already"
+        by = f" by {self.annotator}" if self.annotator else ""
+        return f"{what}{by}" + (f" in cycle {self.cycle}" if self.cycle is not None else "")
+
+
+def labels_of(workspace: Workspace, ids: Sequence[str]) -> list[KnownLabel]:
+    """Return the labels of those of the images that have one, skipped ones included."""
+    rows = workspace.store.rows(
+        "SELECT * FROM full_labels WHERE image_id IN (SELECT value FROM json_each(?)) ORDER BY image_id",
+        json.dumps(list(ids)),
+    )
+    return [
+        KnownLabel(
+            row["image_id"],
+            row["status"],
+            boxes_from_json(row["boxes"]),
+            boxes_from_json(row["ignored"] or "[]"),
+            row["cycle"],
+            row["annotator"],
+            row["role"] == "validation",
+        )
+        for row in rows
+    ]
+
+
+def set_counts(workspace: Workspace, name: str) -> tuple[int, int, int, int]:
+    """Return how many images a set has that models are judged on, boxes, images without any, and ignore regions."""
+    row = workspace.store.row(
+        "SELECT count(*), coalesce(sum(json_array_length(l.boxes)), 0), coalesce(sum(l.boxes = '[]'), 0), "
+        "coalesce(sum(json_array_length(r.boxes)), 0) FROM sets s JOIN labels l ON l.image_id = s.image_id "
+        "LEFT JOIN ignore_regions r ON r.image_id = s.image_id WHERE s.name = ? AND l.status IN ('labelled', 'empty')",
+        name,
+    )
+    assert row is not None
+    return row[0], row[1], row[2], row[3]
+
+
+def classes_shown(workspace: Workspace, name: str) -> set[int]:
+    """Return the indices of the classes that a set has boxes of."""
+    rows = workspace.store.rows(
+        "SELECT DISTINCT box.value ->> 4 AS label FROM sets s JOIN labels l ON l.image_id = s.image_id, "
+        "json_each(l.boxes) box WHERE s.name = ? AND l.status = 'labelled'",
+        name,
+    )
+    return {int(row["label"]) for row in rows}
+
+
+def is_known(workspace: Workspace, name: str) -> bool:
+    """Say whether there is an image of that id."""
+    return workspace.store.row("SELECT 1 FROM images WHERE id = ?", name) is not None
+
+
+def is_judged(workspace: Workspace, name: str) -> bool:
+    """Say whether models are judged on the image of that id."""
+    return workspace.store.row("SELECT 1 FROM images WHERE id = ? AND role = 'validation'", name) is not None
+
+
+def judged_first(workspace: Workspace, ids: Collection[str]) -> list[str]:
+    """Return the images in a fixed order, those that models are judged on before those of the pool."""
+    rows = workspace.store.rows(
+        "SELECT id FROM images WHERE id IN (SELECT value FROM json_each(?)) ORDER BY role != 'validation', id",
+        json.dumps(sorted(ids)),
+    )
+    return [str(row["id"]) for row in rows]
+
+
+def images_by_id(workspace: Workspace, ids: Sequence[str]) -> list[ImageFile]:
+    """Return the images named, in that order."""
+    rows = workspace.store.rows(
+        "SELECT * FROM images WHERE id IN (SELECT value FROM json_each(?))", json.dumps(list(ids))
+    )
+    found = {row["id"]: row for row in rows}
+    return [_image(workspace, found[name]) for name in ids]
+
+
+def keep(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
+    """Copy images that stay in an object store into the workspace, for good; return those that cannot be had, and why."""
+    lost: dict[str, str] = {}
+    for image in images_by_id(workspace, ids):
+        if image.url is None:
+            continue
+        try:
+            data = present(image).read_bytes()
+        except DataError as error:
+            lost[image.id] = str(error)
+            continue
+        relative = Path("images") / image.id[:2] / image.path.name
+        (workspace.root / relative).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(workspace.root / relative, data)
+        workspace.store.execute("UPDATE images SET file = ? WHERE id = ?", str(relative), image.id)
+    return lost
+
+
+def source_names(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
+    """Return the names of the files that images came from, by id."""
+    rows = workspace.store.rows(
+        "SELECT id, source FROM images WHERE id IN (SELECT value FROM json_each(?))", json.dumps(list(ids))
+    )
+    return {row["id"]: Path(row["source"]).name for row in rows}
+
+
+def labels_until(workspace: Workspace, cycle: int) -> int:
+    """Return how many images of the pool had labels to train on when a cycle ended."""
+    return workspace.store.count(
+        "SELECT count(*) FROM labels l CROSS JOIN images i ON i.id = l.image_id WHERE i.role = 'pool' "
+        "AND l.status IN ('labelled', 'empty') AND coalesce(l.cycle, 0) <= ?",
+        cycle,
+    )
+
+
+def pool_size(workspace: Workspace) -> int:
+    """Return how many photographs the pool holds, labelled or not."""
+    return workspace.store.count("SELECT count(*) FROM images WHERE role = 'pool'")
+
+
+def labels_hash(images: Sequence[LabelledImage]) -> str:
+    """Return a hash of a labelled set: its images and every box."""
+    return json_hash(snapshot(images))
+
+
+def snapshot(images: Sequence[LabelledImage]) -> list[list[Any]]:
+    """Return a labelled set as plain data: [image id, boxes [x1, y1, x2, y2] in px, class indices] of each image.
+
+    An image with ignore regions has theirs behind it: [..., boxes, class indices].
+    """
+
+    def plain(boxes: Boxes) -> list[Any]:
+        return [boxes.xyxy.tolist(), boxes.labels.tolist()]
+
+    return [[i.image.id, *plain(i.boxes), *(plain(i.ignored) if len(i.ignored) else [])] for i in images]
+
+
+def from_snapshot(workspace: Workspace, kept: Sequence[Sequence[Any]]) -> list[LabelledImage]:
+    """Return the labelled set that `snapshot` has put down; images that are gone, or judged on now, are left out."""
+    rows = workspace.store.rows(
+        "SELECT * FROM images WHERE role = 'pool' AND id IN (SELECT value FROM json_each(?))",
+        json.dumps([item[0] for item in kept]),
+    )
+    found = {row["id"]: _image(workspace, row) for row in rows}
+    return [
+        LabelledImage(found[name], *(_boxes(*rest[at : at + 2]) for at in range(0, len(rest), 2)))
+        for name, *rest in kept
+        if name in found
+    ]
+
+
+def _boxes(xyxy: Sequence[Sequence[float]], labels: Sequence[int]) -> Boxes:
+    return Boxes(np.asarray(xyxy, np.float64).reshape(-1, 4), np.asarray(labels, np.int64))
+
+
+def boxes_to_json(boxes: Boxes) -> str:
+    """Return boxes as the database keeps them."""
+    rows = zip(boxes.xyxy.tolist(), boxes.labels.tolist(), strict=True)
+    return json.dumps([[*box, label] for box, label in rows])
+
+
+def outlines_to_json(boxes: Boxes) -> str | None:
+    """Return the outlines of boxes as the database keeps them; None where there are none."""
+    return None if boxes.outlines is None else json.dumps(boxes.outlines)
+
+
+def boxes_from_json(text: str, outlines: str | None = None) -> Boxes:
+    """Return boxes from the database, with their outlines if given; WorkspaceError where they are damaged."""
+    try:
+        rows = np.asarray(json.loads(text), dtype=np.float64).reshape(-1, 5)
+        drawn = None if outlines is None else tuple(json.loads(outlines))
+        return Boxes(rows[:, :4].copy(), rows[:, 4].astype(np.int64), outlines=drawn)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise WorkspaceError(
+            f"al-loop.db: the boxes of a label are damaged ({error}). See which: al-loop doctor"
+        ) from None
+
+
+def _labelled(workspace: Workspace, row: sqlite3.Row, outlines: str | None = None) -> LabelledImage:
+    boxes = boxes_from_json(row["boxes"], outlines)
+    return LabelledImage(_image(workspace, row), boxes, boxes_from_json(row["ignored"] or "[]"))
+
+
+def _images(workspace: Workspace, sql: str) -> list[ImageFile]:
+    return [_image(workspace, row) for row in workspace.store.rows(sql)]
+
+
+def _image(workspace: Workspace, row: sqlite3.Row) -> ImageFile:
+    name, file = row["id"], row["file"]
+    if is_url(file):
+        suffix = PurePosixPath(urlsplit(file).path).suffix.lower()
+        path = workspace.cache / name[:2] / f"{name}{suffix}"
+        return ImageFile(name, path, row["width"], row["height"], file, sha256=name)
+    return ImageFile(name, workspace.root / file, row["width"], row["height"], sha256=row["stored_sha256"])

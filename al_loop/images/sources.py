@@ -1,0 +1,219 @@
+"""Which image files lie in folders, below globs and in object stores, and as what each was last seen."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from al_loop.core.files import name_as_text, name_from_text
+from al_loop.core.urls import masked
+from al_loop.images.object_stores import listed
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
+#: Pictures of formats that are not read: a user will miss them.
+_OTHERS = frozenset(
+    [
+        ".heic",
+        ".heif",
+        ".avif",
+        ".gif",
+        ".jp2",
+        ".j2k",
+        ".jxl",
+        ".jxr",
+        ".raw",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".dng",
+        ".orf",
+        ".rw2",
+        ".raf",
+        ".pef",
+        ".srw",
+        ".psd",
+        ".exr",
+        ".hdr",
+        ".pgm",
+        ".ppm",
+        ".pnm",
+        ".tga",
+        ".pcx",
+        ".ico",
+        ".svg",
+        ".pdf",
+        ".dcm",
+        ".mp4",
+        ".avi",
+        ".mov",
+    ]
+)
+#: Stores in which an object appears whole or not at all.
+_ATOMIC = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "memory")
+_STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created")
+#: Stamp of a file that cannot be asked.
+GONE = "not there"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A file as it lies there. stamp: its time of change, or an object store's tag; another stamp is another file."""
+
+    path: str
+    size: int
+    stamp: str
+    changed: float | None  # seconds since 1970; None where objects are whole as soon as they are there
+
+    @property
+    def name(self) -> str:
+        """The path as a database, JSON and a terminal can take it, without what is secret in an address."""
+        return name_as_text(masked(self.path))
+
+
+@dataclass
+class Aside:
+    """What a listing leaves aside. suffixes: of pictures of other formats.  closed: folders not to be looked into, and why."""
+
+    suffixes: Counter[str] = field(default_factory=Counter)
+    closed: list[tuple[str, str]] = field(default_factory=list)
+
+    def line(self) -> str:
+        """Say which files were passed over, by suffix; "" for none."""
+        if not self.suffixes:
+            return ""
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in self.suffixes.most_common())
+        return f"passed over: {counts} (not read; convert them to JPEG, or to PNG or TIFF without loss)"
+
+
+def files_at(place: str, aside: Aside | None = None) -> Iterator[Seen]:
+    """Yield the image files of a folder (searched below), a glob, or a URL of either, in the order of their names.
+
+    A file named outright is yielded whatever its suffix, so that whoever reads it can say what is wrong with it; so are
+    links that lead nowhere, named pipes and devices of an image's name.
+    Raises OSError where nothing is, or it cannot be looked into, and what `al_loop.images.object_stores` raises.
+    """
+    aside = Aside() if aside is None else aside
+    if not place.strip() or "\0" in place:  # an empty variable of a shell is not the current folder
+        raise FileNotFoundError(place)
+    if is_url(place):
+        yield from _objects(place, aside)
+        return
+    place = _local(place)
+    if os.path.isdir(place):
+        yield from _walk(place, aside)
+    elif os.path.lexists(place):
+        yield _asked(place)
+    elif not glob.has_magic(place):
+        yield _seen(place, os.stat(place))
+    else:
+        yield from _matches(place, aside)
+
+
+def is_url(place: str) -> bool:
+    """Say whether a place is in an object store."""
+    return "://" in place and not place.startswith("file://")
+
+
+def _local(place: str) -> str:
+    """A path; a file:// address is one as it stands, or as `Seen.name` has written it."""
+    plain = place.removeprefix("file://")
+    if plain != place and not os.path.lexists(plain):
+        named = name_from_text(place)
+        plain = named if os.path.lexists(named) else plain
+    return os.path.abspath(os.path.expanduser(plain))
+
+
+def _matches(pattern: str, aside: Aside) -> Iterator[Seen]:
+    searched: set[str] = set()
+    for match in sorted(_expanded(pattern)):
+        if any(parent in searched for parent in map(str, Path(match).parents)):
+            continue  # its folder was searched as a whole
+        if os.path.isdir(match):
+            searched.add(match)
+            yield from _walk(match, aside)
+        elif _wanted(match, aside):
+            yield _asked(match)
+
+
+def _expanded(pattern: str) -> Iterator[str]:
+    """The paths a pattern stands for; `**` leads into no linked folder, which may lead back to where it is."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.iglob(pattern)
+        return
+    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    base, rest = Path(*parts[:first]), parts[first:]
+    hidden = any(part.startswith(".") for part in rest)
+    for match in base.glob("/".join(rest)):
+        if hidden or not any(part.startswith(".") for part in match.relative_to(base).parts):
+            yield str(match)
+
+
+def _walk(folder: str, aside: Aside) -> Iterator[Seen]:
+    """One call of the system per file: an inbox of many takes a listing."""
+    pending = [_entries(folder)]
+    while pending:
+        entry = next(pending[-1], None)
+        if entry is None:
+            pending.pop()
+        elif entry.is_dir(follow_symlinks=False):
+            try:
+                pending.append(_entries(entry.path))
+            except OSError as error:
+                aside.closed.append((name_as_text(entry.path), f"cannot be looked into ({error.strerror})"))
+        elif not entry.name.startswith(".") and _wanted(entry.name, aside):
+            try:
+                yield _seen(entry.path, entry.stat())
+            except FileNotFoundError:
+                if entry.is_symlink():  # else it was moved away since it was listed
+                    yield Seen(entry.path, 0, GONE, 0.0)
+            except OSError:
+                yield Seen(entry.path, 0, GONE, 0.0)
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return iter(sorted(entries, key=lambda e: e.name))
+
+
+def _wanted(name: str, aside: Aside) -> bool:
+    lower = name.lower()
+    if lower.endswith(SUFFIXES):
+        return True
+    suffix = os.path.splitext(lower)[1]
+    if suffix in _OTHERS:
+        aside.suffixes[suffix] += 1
+    return False
+
+
+def _asked(path: str) -> Seen:
+    try:
+        return _seen(path, os.stat(path))
+    except OSError:
+        return Seen(path, 0, GONE, 0.0)  # whoever reads it says why
+
+
+def _seen(path: str, status: os.stat_result) -> Seen:
+    return Seen(path, status.st_size, str(status.st_mtime_ns), status.st_mtime)
+
+
+def _file_of(url: str, name: str) -> str:
+    """An object's name without the parameters of an address of the web, such as a signature."""
+    return name.partition("?")[0] if url.startswith(("http://", "https://")) else name
+
+
+def _objects(url: str, aside: Aside) -> Iterator[Seen]:
+    """Objects below a URL, or that its pattern stands for."""
+    filesystem, found = listed(url, glob.has_magic)
+    atomic = url.partition("://")[0] in _ATOMIC
+    for name, about in sorted(found.items()):
+        if about.get("type") == "directory" or not _wanted(_file_of(url, name), aside):
+            continue
+        stamp = next((str(about[key]) for key in _STAMPS if key in about), "")
+        changed = None if atomic else float(about.get("mtime") or 0)
+        yield Seen(filesystem.unstrip_protocol(name), int(about.get("size") or 0), stamp, changed)

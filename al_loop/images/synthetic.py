@@ -1,0 +1,113 @@
+"""Rendered datasets of a workspace."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from al_loop.core.console import Reporter
+from al_loop.core.errors import ConfigError, RenderingError
+from al_loop.core.files import file_sha256, json_hash
+from al_loop.core.resources import resource
+from al_loop.images.coco import read_coco, summarise
+from al_loop.state.workspace import Workspace, now
+from render import RenderError, load_assets, load_recipe, render_dataset
+from render.annotation.record_store import read_identity
+
+
+def render_set(
+    workspace: Workspace,
+    recipe: str,
+    count: int,
+    seed: int,
+    reporter: Reporter,
+    *,
+    root: Path | None = None,
+    ray: str | None = None,
+    workers: int | None = None,
+) -> Path:
+    """Render a dataset into the workspace and return its COCO file; goes on where it stopped.
+
+    Another recipe, seed or content of a file that the recipe names, or that such a file refers to, is another dataset.
+    root: folder that the recipe's paths are relative to, its own when None.  ray: address of a cluster to do it on.
+    workers: processes side by side; None: one here, on a cluster one for each node.
+    """
+    path = find_recipe(recipe)
+    try:
+        folder = dataset_folder(workspace, path, seed, root)
+        _tell_others(workspace, folder, path, seed, reporter)
+        with reporter.progress(f"render {path.stem}") as progress:
+            coco = render_dataset(
+                path,
+                folder,
+                count,
+                seed,
+                on_progress=progress,
+                root=root,
+                on_warning=reporter.line,
+                ray=ray,
+                workers=workers,
+            )
+    except RenderError as error:
+        raise RenderingError(str(error)) from error
+    found = read_coco(coco, workspace.config.classes)
+    if found.problems:
+        reporter.line(f"  {len(found.problems)} problems in {coco}:{summarise(found.problems)}")
+    workspace.store.execute(
+        "INSERT OR REPLACE INTO datasets VALUES (?, ?, ?, ?)",
+        folder.name,
+        str(recipe),
+        len(found.images),
+        now(),
+    )
+    boxes = sum(len(image.boxes) for image in found.images)
+    reporter.line(
+        f"rendered {len(found.images)} images with {boxes} boxes → {folder.relative_to(workspace.root)}"
+    )
+    return coco
+
+
+def dataset_folder(workspace: Workspace, recipe: Path, seed: int, root: Path | None) -> Path:
+    """Return where the dataset of a recipe and a seed lies: the hash is of the recipe and of all files that it needs.
+
+    root: as for `render_set`.  A recipe that needs none, and datasets of earlier versions have the hash of the recipe's text alone.
+    """
+    text = file_sha256(recipe)
+    by_text = workspace.synthetic / f"{recipe.stem}-{text[:8]}-s{seed}"
+    assets = load_assets(load_recipe(recipe), root or recipe.parent)
+    if not assets.digest or assets.accepts(_assets_of(by_text)):
+        return by_text
+    return workspace.synthetic / f"{recipe.stem}-{json_hash([text, assets.digest])[:8]}-s{seed}"
+
+
+def _assets_of(folder: Path) -> str:
+    """The hash of the assets that a dataset was rendered with; "-" where there is none."""
+    try:
+        return read_identity(folder).assets_sha256
+    except RenderError:
+        return "-"
+
+
+def _tell_others(workspace: Workspace, folder: Path, recipe: Path, seed: int, reporter: Reporter) -> None:
+    """Say which other sets of the recipe's name and seed `pretrain` uses too, when a new one begins."""
+    if folder.exists():
+        return
+    kind = re.compile(rf"{re.escape(recipe.stem)}-[0-9a-f]{{8}}-s{seed}")
+    names = [row["name"] for row in workspace.store.rows("SELECT name FROM datasets ORDER BY name")]
+    others = [name for name in names if kind.fullmatch(name)]
+    if others:
+        reporter.line(
+            f"the recipe {recipe.stem}, or a file that it needs, has changed: a new set begins. {', '.join(others)} stays, and "
+            f"pretrain uses it too; to use this set alone: al-loop pretrain --data synthetic/{folder.name}/annotations.json"
+        )
+
+
+def find_recipe(recipe: str) -> Path:
+    """Return the file of a recipe given by path or by the name of a shipped one."""
+    path = Path(recipe).expanduser()
+    if path.is_file():
+        return path
+    shipped = sorted(p.stem for p in resource("configs/render").glob("*.toml"))
+    if recipe in shipped:
+        return resource(f"configs/render/{recipe}.toml")
+    raise ConfigError(f"no recipe {recipe!r}: expected a TOML file, or one of {', '.join(shipped)}")

@@ -1,0 +1,143 @@
+"""Labelled images to pretrain on: rendered sets and COCO files, checked as validation sets are, and never what models are judged on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from al_loop.core.console import Progress, Reporter
+from al_loop.core.errors import DataError
+from al_loop.core.files import file_sha256, write_atomically
+from al_loop.images.coco import Problem, listed, read_coco
+from al_loop.images.identity import hash_known, judged_sizes, same_bytes, same_pixels
+from al_loop.images.ingest import Upright, note_lines
+from al_loop.images.labelled_sets import CheckedImage, checked_images, counted, once, suspicious
+from al_loop.images.repository import is_judged
+from al_loop.state.workspace import Workspace
+from al_loop.structures.images import ImageFile, LabelledImage, total_boxes, total_regions
+
+_UPRIGHT = (
+    "training-images"  # below the workspace: upright copies of files that no trainer can read as they are
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Learnt:
+    """A picture to learn from, and the file that a trainer reads."""
+
+    item: CheckedImage
+    image: ImageFile
+
+
+def synthetic_images(workspace: Workspace, reporter: Reporter) -> list[LabelledImage]:
+    """Return all rendered images; DataError when there are none, or a class has no example.
+
+    They are hashed, not decoded: each was written whole, with its record.
+    """
+    names = [row["name"] for row in workspace.store.rows("SELECT name FROM datasets ORDER BY name")]
+    if not names:
+        raise DataError("no rendered images to pretrain on. Render some: al-loop render RECIPE --count 400")
+    files = [workspace.synthetic / name / "annotations.json" for name in names]
+    return _training_set(workspace, files, reporter, decode=False)
+
+
+def labelled_files(workspace: Workspace, files: Sequence[Path], reporter: Reporter) -> list[LabelledImage]:
+    """Return the images of COCO files, each once, and say what is left out of them and why.
+
+    Left out: what cannot be used, and images that models are judged on, by their bytes, their pixels or their
+    `image_sha256`. Files that are turned by an EXIF tag, or that a trainer cannot read, are copied upright into the workspace.
+    Raises DataError when a class of the workspace has no example, or models are judged on all images of a file.
+    """
+    return _training_set(workspace, files, reporter, decode=True)
+
+
+def _training_set(
+    workspace: Workspace, files: Sequence[Path], reporter: Reporter, *, decode: bool
+) -> list[LabelledImage]:
+    found: list[_Learnt] = []
+    for file in files:
+        with reporter.progress(f"read {file.parent.name}/{file.name}") as progress:
+            found += _read(workspace, file, reporter, progress, decode=decode)
+    refused: list[tuple[str, str]] = []
+    problems: list[str] = []
+    kept = once([one.item for one in found], [one.item.picture for one in found], refused, problems)
+    _say(reporter, "copies of one picture", [*problems, *(Problem(where, why) for where, why in refused)])
+    images = [
+        LabelledImage(found[place].image, found[place].item.boxes, found[place].item.ignored)
+        for place in sorted(kept)
+    ]
+    _refuse_without_classes(workspace, images)
+    empty = sum(not len(item.boxes) for item in images)
+    reporter.line(
+        f"images to pretrain on: {counted(len(images), total_boxes(images), empty, total_regions(images))}"
+    )
+    if warning := suspicious(len(images), empty):
+        reporter.line(warning)
+    return images
+
+
+def _read(
+    workspace: Workspace, file: Path, reporter: Reporter, progress: Progress, *, decode: bool
+) -> list[_Learnt]:
+    found = read_coco(file, workspace.config.classes)
+    if decode:
+        sizes = {(item.width, item.height) for item in found.images}
+        hash_known(workspace, sizes & judged_sizes(workspace), judged=True)
+    refused: list[tuple[str, str]] = []
+    learnt, left_out = [], 0
+    for item in checked_images(found, file, refused, progress, decode=decode):
+        if _is_judged(workspace, item):
+            left_out += 1
+            continue
+        path = item.path if item.upright.untouched else _upright_copy(workspace, item.upright)
+        image = ImageFile(item.upright.id, path, item.upright.width, item.upright.height)
+        learnt.append(_Learnt(item.bare, image))
+    for line in note_lines(Counter(note for one in learnt for note in one.item.upright.notes)):
+        reporter.line(f"{file.name}: {line}")
+    _say(reporter, str(file), [*found.problems, *(Problem(where, why) for where, why in refused)])
+    if left_out and not learnt:
+        raise DataError(
+            f"{file}: models are judged on all {left_out} images of it that can be used, and never trained on them. "
+            "Name a file of other images: al-loop pretrain --data COCO.json"
+        )
+    if left_out:
+        reporter.line(f"{file}: {left_out} images left out: models are judged on them")
+    return learnt
+
+
+def _is_judged(workspace: Workspace, item: CheckedImage) -> bool:
+    """Say whether models are judged on a picture, or on the image that its file says it is."""
+    upright = item.upright
+    stored = upright.id if upright.untouched else hashlib.sha256(upright.data).hexdigest()
+    known = same_bytes(workspace, upright.id, stored)
+    if any(name is not None and is_judged(workspace, name) for name in (known, item.claimed)):
+        return True
+    return bool(item.hashes) and bool(same_pixels(workspace, item.hashes, judged=True))
+
+
+def _upright_copy(workspace: Workspace, upright: Upright) -> Path:
+    """Return the file of an upright copy, named by what it holds, written unless it is there and whole."""
+    digest = hashlib.sha256(upright.data).hexdigest()
+    path = workspace.root / _UPRIGHT / digest[:2] / f"{digest}{upright.suffix}"
+    if not path.is_file() or file_sha256(path) != digest:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, upright.data)
+    return path
+
+
+def _say(reporter: Reporter, where: str, problems: Sequence[str]) -> None:
+    if problems:
+        reporter.line(listed(problems, where).rstrip("\n"))
+
+
+def _refuse_without_classes(workspace: Workspace, images: Sequence[LabelledImage]) -> None:
+    seen = {int(label) for item in images for label in item.boxes.labels}
+    missing = [name for i, name in enumerate(workspace.config.classes) if i not in seen]
+    if missing:
+        raise DataError(
+            f"the images to pretrain on show no {', '.join(missing)}: expected every class of the workspace "
+            f"({', '.join(workspace.config.classes)}). Render or add more, or correct the categories' names."
+        )

@@ -1,0 +1,236 @@
+"""Labelled sets that models are judged on: in from COCO files, without replacing what people have drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from al_loop.core.errors import DataError
+from al_loop.images.coco import Problem, listed, missing_classes, read_coco
+from al_loop.images.identity import Progress, hash_known, same_pixels
+from al_loop.images.ingest import IngestReport, Shelf
+from al_loop.images.labelled_sets import CheckedImage, checked_images, once, same_boxes, suspicious
+from al_loop.images.repository import (
+    KnownLabel,
+    boxes_to_json,
+    classes_shown,
+    is_judged,
+    is_known,
+    judged_first,
+    labels_of,
+    set_counts,
+)
+from al_loop.state.label_history import keep_label, replacing
+from al_loop.state.workspace import Workspace, now
+from al_loop.structures.metrics import VALIDATION
+
+#: Letters of a set's name; it stands in tables of the report.
+_LONGEST_NAME = 100
+
+
+@dataclass
+class SetReport(IngestReport):
+    """What became of a COCO file's images, and of the set that they are in now.
+
+    replaced: labels that gave way to the file's.  alike: images that were labelled in the pool, and are not trained on any more.
+    images, boxes, empty, regions: of the whole set, as it is now.  warning: most of the file's images have no boxes.
+    """
+
+    replaced: int = 0
+    alike: int = 0
+    images: int = 0
+    boxes: int = 0
+    empty: int = 0
+    regions: int = 0
+    warning: str = ""
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """A labelled picture, and the images of the workspace that show it, those of judged sets first."""
+
+    item: CheckedImage
+    known: list[str]
+
+    @property
+    def id(self) -> str:
+        """Return the id of the image that gets the label."""
+        return self.known[0] if self.known else self.item.upright.id
+
+
+def add_validation(
+    workspace: Workspace,
+    coco: Path,
+    on_progress: Progress | None = None,
+    name: str = VALIDATION,
+    *,
+    replace_labels: bool = False,
+) -> tuple[SetReport, list[str]]:
+    """Add a labelled COCO set as the fixed validation set, or to another one; return the report and what was left out.
+
+    An image that is in the pool already leaves it: a model must not be judged on what it learns from. An image that has
+    another label than the file gives it stays as it is, where it is; with `replace_labels` it takes the file's, and
+    `al_loop.state.label_history` keeps the old one.
+    Raises DataError for a name that cannot be shown, and when a class of the workspace has no box in the validation set, as its AP could not be known;
+    of another set when no class has one.
+    """
+    if not name.isprintable() or name != name.strip() or not 0 < len(name) <= _LONGEST_NAME:
+        raise DataError(
+            f"--name {name[:_LONGEST_NAME]!r}: expected 1 to {_LONGEST_NAME} letters, digits and signs, without spaces at "
+            "the ends. Name the set like night"
+        )
+    classes = workspace.config.classes
+    found = read_coco(coco, classes)
+    report, shelf, taken = (
+        SetReport(problems=list(found.problems)),
+        Shelf(workspace, "validation"),
+        IngestReport(),
+    )
+    _refuse_without(missing_classes(found.images, classes), workspace, coco, name, report)
+    items, ids = [], []
+    for item in checked_images(found, coco, report.refused, on_progress):
+        ids.append(shelf.put(item.upright, str(item.path), taken))
+        items.append(item.bare)
+    report.warning = suspicious(len(items), sum(item.empty for item in items))
+    report.notes = taken.notes
+    fresh = set(taken.added)
+    entries = _resolved(
+        workspace, items, [None if image in fresh else image for image in ids], report, on_progress
+    )
+    if not replace_labels:
+        entries = [entry for entry in entries if not _kept(workspace, entry, coco, report)]
+    used = fresh & {entry.id for entry in entries}
+    for image in fresh - used:
+        shelf.drop(image)
+    try:
+        _refuse_without(_absent(workspace, name, entries), workspace, coco, name, report)
+    except DataError:
+        for image in used:
+            shelf.drop(image)
+        raise
+    shelf.sync()
+    command = f"pool add-val {coco.name}{' --replace' if replace_labels else ''}"
+    with workspace.store.transaction(), replacing(workspace, command):
+        shelf.insert()
+        for entry in entries:
+            _take(workspace, entry, name, report)
+    report.images, report.boxes, report.empty, report.regions = set_counts(workspace, name)
+    return report, report.problems
+
+
+def _refuse_without(
+    missing: Sequence[str], workspace: Workspace, coco: Path, name: str, report: SetReport
+) -> None:
+    """Raise DataError where a set lacks classes that it must have, with all that was left out of it."""
+    classes = workspace.config.classes
+    if not missing or (name != VALIDATION and len(missing) < len(classes)):
+        return
+    have = [name for name in classes if name not in missing]
+    kept = (
+        f" {len(report.kept)} of its images have other labels: take the file's with --replace."
+        if report.kept
+        else ""
+    )
+    left_out = [*report.problems, *(Problem(where, why) for where, why in (*report.refused, *report.kept))]
+    raise DataError(
+        f"{listed(left_out, coco)}{coco} has no box of {', '.join(missing)} (it has {', '.join(have) or 'none of the classes'}). "
+        f"A model cannot be judged on a class without examples: add some and run again.{kept}"
+    )
+
+
+def _absent(workspace: Workspace, name: str, entries: Sequence[_Entry]) -> list[str]:
+    """Return the classes that a set does not show when the entries are in it."""
+    shown = {int(label) for entry in entries for label in entry.item.boxes.labels}
+    shown |= classes_shown(workspace, name)
+    return [label for number, label in enumerate(workspace.config.classes) if number not in shown]
+
+
+def _resolved(
+    workspace: Workspace,
+    items: Sequence[CheckedImage],
+    by_bytes: Sequence[str | None],
+    report: SetReport,
+    on_progress: Progress | None,
+) -> list[_Entry]:
+    """Return each picture once, with the images of the workspace that show it; the images themselves are compared.
+
+    by_bytes: the known image whose file each item is.
+    """
+    sizes = {(item.upright.width, item.upright.height) for item in items}
+    unread = hash_known(workspace, sizes, on_progress)
+    report.problems += [
+        Problem(f"known image {which}", "not compared with the pictures of the file") for which in unread
+    ]
+    matches = same_pixels(workspace, {found for item in items for found in item.hashes})
+    entries, keys = [], []
+    for item, known in zip(items, by_bytes, strict=True):
+        shown = {image for found in item.hashes for image in matches.get(found, [])}
+        if known is not None:
+            shown.add(known)
+        if item.claimed and item.claimed not in shown and is_known(workspace, item.claimed):
+            report.refused.append(
+                (
+                    str(item.path),
+                    f"says that it is image {item.claimed[:12]} (image_sha256), whose pixels are others. Export the labels "
+                    "again, or take image_sha256 out of its entry",
+                )
+            )
+            continue
+        entries.append(_Entry(item, judged_first(workspace, shown)))
+        keys.append(entries[-1].known[0] if shown else item.picture)
+    refused = len(report.refused)
+    kept = once([entry.item for entry in entries], keys, report.refused, report.problems)
+    report.duplicates += len(entries) - len(kept) - (len(report.refused) - refused)
+    return [entries[place] for place in kept]
+
+
+def _kept(workspace: Workspace, entry: _Entry, coco: Path, report: SetReport) -> bool:
+    """Note an image that has other labels than the file gives it, and say so."""
+    for label in labels_of(workspace, entry.known):
+        if _same(label, entry):
+            continue
+        theirs = len(entry.item.boxes)
+        same = "other " if theirs == len(label.boxes) else ""
+        what = f"{same}{theirs} boxes" if theirs else "none"
+        report.kept.append((str(entry.item.path), f"{label}; {coco.name} has {what}"))
+        return True
+    return False
+
+
+def _same(label: KnownLabel, entry: _Entry) -> bool:
+    return label.status != "skipped" and entry.item.says_the_same(label)
+
+
+def _take(workspace: Workspace, entry: _Entry, name: str, report: SetReport) -> None:
+    """Make a picture part of a set: its label first, so that the history has the role that the image had."""
+    store, boxes = workspace.store, entry.item.boxes
+    labels = {label.image_id: label for label in labels_of(workspace, entry.known)}
+    leaving = [image for image in entry.known if not is_judged(workspace, image)]
+    own = labels.get(entry.id)
+    for image in set(leaving) & set(labels):
+        if image != entry.id or (own is not None and _same(own, entry)):
+            report.alike += _same(labels[image], entry)
+            keep_label(workspace, image)
+    if own is None or not _same(own, entry):
+        if own is not None and own.status != "skipped" and same_boxes(own.boxes, boxes):
+            keep_label(workspace, entry.id)  # other regions to ignore alone: the database sees the same label
+        store.execute(
+            "INSERT OR REPLACE INTO labels (image_id, status, boxes, updated_at) VALUES (?, ?, ?, ?)",
+            *(entry.id, "labelled" if len(boxes) else "empty", boxes_to_json(boxes), now()),
+        )
+        store.execute("DELETE FROM ignore_regions WHERE image_id = ?", entry.id)
+        if len(entry.item.ignored):
+            regions = boxes_to_json(entry.item.ignored)
+            store.execute("INSERT INTO ignore_regions (image_id, boxes) VALUES (?, ?)", entry.id, regions)
+        report.replaced += own is not None
+    for image in leaving:
+        store.execute("UPDATE images SET role = 'validation' WHERE id = ?", image)
+    store.execute("INSERT OR IGNORE INTO sets VALUES (?, ?)", name, entry.id)
+    if not entry.known:
+        report.added.append(entry.id)
+    elif leaving:
+        report.moved += 1
+    else:
+        report.duplicates += 1

@@ -1,0 +1,1 @@
+"""HTTP to a Label Studio server: requests, checked responses, failures, image addresses."""

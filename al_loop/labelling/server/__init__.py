@@ -1,0 +1,1 @@
+"""The embedded server: its environment, process, users and backups."""

@@ -1,0 +1,69 @@
+"""Unpack a .tar.gz that may be anybody's: bounded in size, number and time, plain files and folders only."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tarfile
+import time
+from pathlib import Path
+
+from al_loop.core.files import open_regular
+
+_MOST_MEMBERS = 1_000_000
+_MOST_S = 3600.0
+_SPARE_BYTES = 100_000_000  # left free on the disk
+_MOST_AT_ONCE = 16_000_000  # what is read into memory at once: names and other notes are far shorter
+
+
+class ArchiveError(Exception):
+    """An archive that is not unpacked; the message says why."""
+
+
+class _Bounded:
+    """What a compressed file holds, up to a number of bytes and a moment."""
+
+    def __init__(self, file: gzip.GzipFile, most_bytes: int) -> None:
+        self._file, self._most = file, most_bytes
+        self._deadline = time.monotonic() + _MOST_S
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes; never all that is left."""
+        if not 0 <= size <= _MOST_AT_ONCE:
+            raise ArchiveError("it has an entry whose name or notes are longer than any")
+        self._check(self._file.tell() + size)
+        return self._file.read(size)
+
+    def seek(self, position: int, whence: int = 0) -> int:
+        """Go to a position."""
+        self._check(position)
+        return self._file.seek(position, whence)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._file.tell()
+
+    def _check(self, position: int) -> None:
+        if position > self._most + _MOST_AT_ONCE:
+            raise ArchiveError(f"it holds more than the {self._most // 1_000_000} MB that are free here")
+        if time.monotonic() > self._deadline:
+            raise ArchiveError(f"it takes longer than {_MOST_S / 60:.0f} minutes to unpack")
+
+
+def unpack(source: Path, folder: Path) -> None:
+    """Unpack an archive into a folder; nothing in it can reach outside, and no link or device is made.
+
+    Raises ArchiveError, OSError, tarfile.TarError, EOFError or zlib.error.
+    """
+    free = max(shutil.disk_usage(folder).free - _SPARE_BYTES, 0)
+    with (
+        open_regular(source) as file,
+        gzip.open(file, "rb") as plain,
+        tarfile.open(fileobj=_Bounded(plain, free), mode="r:") as archive,  # type: ignore[call-overload]
+    ):
+        for number, member in enumerate(archive):
+            if number >= _MOST_MEMBERS:
+                raise ArchiveError(f"it has more than {_MOST_MEMBERS} entries")
+            if not (member.isdir() or member.isreg()) or member.issparse():
+                raise ArchiveError("it has an entry that is no plain file")
+            archive.extract(member, folder, filter="data")

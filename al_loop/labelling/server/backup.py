@@ -1,0 +1,163 @@
+"""Backup and restore of an embedded server: what people have labelled, and the logins.
+
+A backup is one .tar.gz, readable by its owner only:
+
+    backup.json            what it is, and the server's version
+    credentials.json       e-mail, password, token
+    data/                  the database as of one moment, the secret key, uploads
+
+Pictures are not in it: they are the workspace's own.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sqlite3
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from al_loop.core.errors import LabelStudioError
+from al_loop.labelling.server.archive import ArchiveError, unpack
+from al_loop.labelling.server.credentials import FILE_NAME as CREDENTIALS
+from al_loop.labelling.server.credentials import read_credentials
+from al_loop.labelling.server.environment import VERSION, file_lock
+from al_loop.labelling.server.server import status
+from al_loop.labelling.tasks.convert import shown
+
+DATABASE = "label_studio.sqlite3"
+_NOTE = "backup.json"
+_NO_NOTE = (ValueError, KeyError, TypeError, RecursionError, AttributeError)
+
+
+def back_up(home: Path, target: Path, version: str = VERSION) -> Path:
+    """Write a backup of the server of `home`, which may run meanwhile; returns the file.
+
+    version: of the Label Studio that it was started with last.
+
+    Raises LabelStudioError where there is nothing to back up, where the file is there already, or cannot be written.
+    """
+    data = home / "data"
+    if not (data / DATABASE).is_file():
+        raise LabelStudioError(f"{home} holds no server to back up. Make one: al-loop label-studio start")
+    if target.exists():
+        raise LabelStudioError(f"{target} is there already: name another file")
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.TemporaryDirectory(dir=home, prefix="backup-") as folder,
+            open(os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file,
+            tarfile.open(
+                fileobj=file, mode="w:gz", dereference=True
+            ) as archive,  # restored as plain files alone
+        ):
+            _add_text(
+                archive,
+                _NOTE,
+                json.dumps({"al-loop": "label-studio backup", "version": version, "at": _now()}),
+            )
+            archive.add(home / CREDENTIALS, CREDENTIALS)
+            _copy_database(data / DATABASE, Path(folder) / DATABASE)
+            archive.add(Path(folder) / DATABASE, f"data/{DATABASE}")
+            for path in _others(data):
+                archive.add(path, f"data/{path.relative_to(data)}")
+        os.replace(partial, target)
+    except (OSError, sqlite3.Error) as error:
+        partial.unlink(missing_ok=True)
+        raise LabelStudioError(f"the backup cannot be written to {target}: {error}") from None
+    return target
+
+
+def restore(home: Path, source: Path) -> Path | None:
+    """Put a backup in the place of the server of `home`; returns where what was there is kept now.
+
+    Raises LabelStudioError while the server runs, and for a file that is no backup: then nothing has changed.
+    """
+    home = home.absolute()
+    if status(home).running:
+        raise LabelStudioError("the server runs: stop it before you restore: al-loop label-studio stop")
+    home.mkdir(parents=True, exist_ok=True)
+    with file_lock(home / "lock"), tempfile.TemporaryDirectory(dir=home, prefix="restore-") as folder:
+        unpacked = Path(folder)
+        _unpack(source, unpacked)
+        kept = None
+        there = [path for path in (home / "data", home / CREDENTIALS) if path.exists()]
+        if there:
+            kept = Path(tempfile.mkdtemp(dir=home, prefix=f"before-restore-{_now().replace(':', '')}-"))
+            for path in there:
+                os.replace(path, kept / path.name)
+        os.replace(unpacked / CREDENTIALS, home / CREDENTIALS)
+        # With its data the folder is a server's: they come last.
+        os.replace(unpacked / "data", home / "data")
+    return kept
+
+
+def _unpack(source: Path, folder: Path) -> None:
+    """Unpack a backup into an empty folder and check it; nothing in it can reach outside."""
+    try:
+        unpack(source, folder)
+        note = json.loads((folder / _NOTE).read_text())
+        kind, version = note["al-loop"], note["version"]
+        if not isinstance(version, str) or not _numbers(version):
+            raise ValueError(f"it is of the version {shown(version)}")
+        where = f"file:{folder / 'data' / DATABASE}?mode=rw"  # else SQLite would make an empty one
+        with closing(sqlite3.connect(where, uri=True)) as database:
+            good = database.execute("PRAGMA quick_check").fetchone()[0] == "ok"
+            database.execute("SELECT 1 FROM htx_user LIMIT 1")  # an empty database is whole, too
+    except FileNotFoundError as error:
+        missing = Path(str(error.filename)).name
+        raise LabelStudioError(
+            f"{source} is no backup of al-loop: expected a file of al-loop label-studio backup, {missing} is missing"
+        ) from None
+    except (ArchiveError, OSError, tarfile.TarError, zlib.error, EOFError, sqlite3.Error, *_NO_NOTE) as error:
+        raise LabelStudioError(
+            f"{source} is no backup of al-loop, or damaged ({error}): expected a file of al-loop label-studio backup"
+        ) from None
+    if kind != "label-studio backup" or not good or not (folder / CREDENTIALS).is_file():
+        raise LabelStudioError(f"{source} is damaged: take another backup")
+    try:
+        read_credentials(folder)
+    except LabelStudioError:
+        raise LabelStudioError(
+            f"{source} is damaged, its logins cannot be read: take another backup"
+        ) from None
+    if _numbers(version) > _numbers(VERSION):
+        raise LabelStudioError(
+            f"{source} is of Label Studio {version}, this al-loop runs {VERSION}: upgrade al-loop, then restore"
+        )
+    (folder / "data").chmod(0o700)
+    (folder / CREDENTIALS).chmod(0o600)
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """Copy a database that others may be writing to, as of one moment."""
+    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+        one.backup(other)
+
+
+def _others(data: Path) -> Iterator[Path]:
+    """Files of the data directory besides the database and what SQLite keeps beside it."""
+    for path in sorted(data.rglob("*")):
+        if path.is_file() and not path.name.startswith(DATABASE):
+            yield path
+
+
+def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
+    about = tarfile.TarInfo(name)
+    about.size = len(text.encode())
+    archive.addfile(about, io.BytesIO(text.encode()))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())

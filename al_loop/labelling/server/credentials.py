@@ -1,0 +1,61 @@
+"""The logins of an embedded server: random, made once, readable by the owner only."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from al_loop.core.errors import LabelStudioError
+from al_loop.core.files import read_regular
+from al_loop.labelling.client.client import START_COMMAND
+
+EMAIL = "al-loop@localhost"
+FILE_NAME = "credentials.json"
+_MOST_BYTES = 65_536
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """How a person (e-mail, password) and the loop (token) log in to the embedded server."""
+
+    email: str
+    password: str = field(repr=False)
+    token: str = field(repr=False)
+
+
+def read_credentials(home: Path) -> Credentials:
+    """Return the logins of the embedded server of `home`."""
+    path = home / FILE_NAME
+    try:
+        known = json.loads(read_regular(path, _MOST_BYTES))
+        found = known["email"], known["password"], known["token"]
+        if not all(isinstance(value, str) for value in found):
+            raise ValueError(f"expected three words, got {sorted(known)}")
+        return Credentials(*found)
+    except FileNotFoundError:
+        raise LabelStudioError(f"no {path}: start the server first with: {START_COMMAND}") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise LabelStudioError(
+            f"cannot read {path} ({type(error).__name__}); restore it from a backup"
+        ) from None
+
+
+def have_credentials(home: Path) -> bool:
+    """Say whether the logins of `home` were made."""
+    return os.path.lexists(home / FILE_NAME)
+
+
+def ensure_credentials(home: Path) -> None:
+    """Make the logins of `home` where there are none."""
+    path = home / FILE_NAME
+    if have_credentials(home):
+        return
+    made = {"email": EMAIL, "password": secrets.token_urlsafe(15), "token": secrets.token_hex(20)}
+    partial = path.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(made, file, indent=2)
+    partial.replace(path)

@@ -1,0 +1,204 @@
+"""The server's own Python environment, made once per user and shared by all workspaces.
+
+Label Studio needs other versions of numpy and pydantic than the loop does, so it never shares the
+loop's environment. Below the user cache:
+
+    label-studio-1.23.2/
+        venv/        the environment; venv/complete is written last
+        template/    a data directory whose database is migrated (32-46 s) and otherwise empty:
+                     no user, no token, no secret key. A workspace starts from a copy of it.
+
+``python -m al_loop.labelling.server.environment`` makes it ahead of the first use.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from al_loop.core.errors import LabelStudioError
+from al_loop.core.files import cache_dir
+from al_loop.core.lock import take
+from al_loop.core.resources import resource
+
+VERSION = "1.23.2"
+
+# Nothing listens here: whatever the server wants to fetch from outside fails at once.
+NO_PROXY_TARGET = "http://127.0.0.1:9"
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where the server's environment and the template of its data directory are."""
+
+    root: Path
+
+    @property
+    def python(self) -> Path:
+        """The interpreter of the server's environment."""
+        return self.root / "venv" / "bin" / "python"
+
+    @property
+    def program(self) -> Path:
+        """The ``label-studio`` script; run it with `python`, so that its first line does not matter."""
+        return self.root / "venv" / "bin" / "label-studio"
+
+    @property
+    def template(self) -> Path:
+        """A migrated data directory without users."""
+        return self.root / "template"
+
+    @property
+    def installed(self) -> bool:
+        """Whether the environment was made to the end, and the Python it was made with is still there."""
+        return (self.root / "venv" / "complete").exists() and self.python.exists()
+
+    @property
+    def complete(self) -> bool:
+        """Whether environment and template were made to the end."""
+        return self.installed and self.template.is_dir()
+
+
+def find_environment() -> Environment:
+    """Return where the environment is or will be; makes nothing."""
+    return Environment(cache_dir().absolute() / f"label-studio-{VERSION}")
+
+
+def ensure_environment(on_progress: Progress | None = None) -> Environment:
+    """Return the server's environment, and make what is missing of it first.
+
+    Safe to kill and to run twice at once: the second waits, a half-made part is made again.
+    Raises LabelStudioError when pip or the server fails.
+    """
+    environment = find_environment()
+    if environment.complete:
+        return environment
+    say = on_progress or (lambda _: None)
+    environment.root.mkdir(parents=True, exist_ok=True)
+    with file_lock(environment.root / "lock"):
+        if not environment.installed:
+            say(f"installing Label Studio {VERSION} into {environment.root} (once, some minutes)")
+            _make_venv(environment)
+        if not environment.template.is_dir():
+            say("preparing an empty Label Studio database (once, under a minute)")
+            _make_template(environment)
+    return environment
+
+
+def clean_environ(data: Path) -> dict[str, str]:
+    """Return the environment variables of a server process that works in `data`.
+
+    Built from nothing: the server also reads unprefixed names such as USERNAME, HOST, PORT and DEBUG.
+    """
+    environ = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(data / "home"),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "LABEL_STUDIO_BASE_DATA_DIR": str(data),
+        "COLLECT_ANALYTICS": "false",
+        "LATEST_VERSION_CHECK": "false",
+        "SENTRY_DSN": "",
+        "FRONTEND_SENTRY_DSN": "",
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+    }
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        environ[name] = NO_PROXY_TARGET
+    for name in ("TMPDIR", "TZ"):
+        if name in os.environ:
+            environ[name] = os.environ[name]
+    return environ
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `path`; waits for whoever has it, and is freed when its holder dies.
+
+    Raises WorkspaceError where the file system has no locks.
+    """
+    with path.open("w") as handle:
+        take(handle, path, wait=True)
+        yield
+
+
+def _make_venv(environment: Environment) -> None:
+    # Made at its final path, since scripts of a venv hold it; `complete` says that it is whole.
+    venv = environment.root / "venv"
+    shutil.rmtree(venv, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", str(venv)], "python -m venv")
+    # fmt: off
+    pip = [
+        str(environment.python), "-m", "pip", "install",
+        "--disable-pip-version-check", "--no-input", "--no-compile", "--no-cache-dir",
+        "-c", str(resource("label_studio/constraints.txt")),
+        f"label-studio=={VERSION}",
+    ]
+    # fmt: on
+    _run(pip, "pip install label-studio")
+    (venv / "complete").touch()
+
+
+def _make_template(environment: Environment) -> None:
+    partial = environment.root / "template.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700)
+    # `version` migrates the database before it prints, and creates neither user nor organisation.
+    command = [str(environment.python), str(environment.program), "version"]
+    _run(command, "label-studio version", environ=clean_environ(partial))
+    (partial / ".env").unlink(missing_ok=True)  # the secret key: each workspace gets one of its own
+    with closing(sqlite3.connect(partial / "label_studio.sqlite3")) as database:
+        (users,) = database.execute("SELECT count(*) FROM htx_user").fetchone()
+        (organisations,) = database.execute("SELECT count(*) FROM organization").fetchone()
+    if users or organisations:
+        raise LabelStudioError(
+            f"the template database should be empty, but has {users} users and {organisations} "
+            f"organisations; this version of al-loop works with Label Studio {VERSION}"
+        )
+    partial.rename(environment.template)
+
+
+def _run(command: list[str], what: str, environ: dict[str, str] | None = None) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise LabelStudioError(f"cannot run {what}: {error}") from error
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-15:])
+        raise LabelStudioError(
+            f"{what} failed with status {done.returncode} while preparing the Label Studio server:\n{tail}\n"
+            "Try again with: python -m al_loop.labelling.server.environment"
+        )
+
+
+def main() -> int:
+    """Make the environment and say where it is."""
+    try:
+        environment = ensure_environment(lambda line: print(line, flush=True))
+    except LabelStudioError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"Label Studio {VERSION} is ready in {environment.root}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

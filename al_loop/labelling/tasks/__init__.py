@@ -1,0 +1,1 @@
+"""Tasks out, labels in: the project, conversion of boxes, push, pull, agreement."""

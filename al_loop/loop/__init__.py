@@ -1,0 +1,1 @@
+"""The cycle: score, select, label, train, evaluate, promote."""

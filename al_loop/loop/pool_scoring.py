@@ -1,0 +1,227 @@
+"""What a strategy reads of images: one forward pass each, and more where it asks for more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from al_loop.core.config import CLOSE_STRATEGIES
+from al_loop.core.console import Reporter
+from al_loop.core.errors import DataError
+from al_loop.core.files import printable
+from al_loop.images import repository
+from al_loop.loop.cycle_record import candidates, next_number
+from al_loop.loop.selection import Context, looked_at_closely
+from al_loop.models import service
+from al_loop.state import model_registry
+from al_loop.state.file_hashes import shards_in
+from al_loop.state.model_registry import Model
+from al_loop.state.workspace import Workspace
+from al_loop.structures.images import CHANGES, ImageFile, LabelledImage
+from strategies import COUNTING, STRATEGIES, Ids
+
+if TYPE_CHECKING:
+    from al_loop.detector.inference.scoring import Unreadable
+
+#: Where scores are kept: of the images for "", of their changed copies by the change's name.
+Folders = Callable[[str], Path]
+_SLICE = 250_000  # images whose places and sizes are in memory: some hundred megabytes
+
+
+def score_for(
+    workspace: Workspace,
+    model: Model,
+    strategy: str,
+    images: Sequence[ImageFile],
+    known: Sequence[LabelledImage],
+    folder: Folders,
+    reporter: Reporter,
+    ray: str | None = None,
+) -> list[Unreadable]:
+    """Score what the folders do not hold yet; return the images that could not be read.
+
+    images: the candidates.  known: the labelled images, for strategies that keep away from them.
+    ray: address of a cluster to do it on.
+    """
+    needs = STRATEGIES[strategy].needs
+    labelled = [item.image for item in known] if "labelled" in needs else []
+    with reporter.progress("score the pool") as progress:
+        unreadable = service.score(
+            workspace,
+            model,
+            [*images, *labelled],
+            folder(""),
+            progress,
+            features="features" in needs,
+            say=reporter.line,
+            ray=ray,
+        )
+    for change in CHANGES if _augmented(strategy) else ():
+        with reporter.progress(f"score the pool, {change}") as progress:
+            service.score(
+                workspace,
+                model,
+                images,
+                folder(change),
+                progress,
+                change=change,
+                say=reporter.line,
+                ray=ray,
+            )
+    return unreadable
+
+
+def score_candidates(
+    workspace: Workspace,
+    model: Model,
+    strategy: str,
+    ids: Ids,
+    folder: Folders,
+    reporter: Reporter,
+    ray: str | None = None,
+) -> list[Unreadable]:
+    """Do what `score_for` does for images of the pool, so many at a time that memory does not grow with the pool."""
+    folders = [folder(change) for change in ("", *CHANGES) if not change or _augmented(strategy)]
+    missing = [shards_in(workspace, path).image_ids().places(ids) < 0 for path in folders]
+    todo = ids[np.logical_or.reduce(missing)]
+    known, unreadable = repository.labelled(workspace), []
+    for start in range(0, max(1, len(todo)), _SLICE):
+        images = repository.images_by_id(workspace, todo[start : start + _SLICE])
+        unreadable += score_for(workspace, model, strategy, images, known, folder, reporter, ray)
+    return unreadable
+
+
+def score_closely(
+    workspace: Workspace,
+    model: Model,
+    ids: Ids,
+    k: int,
+    cycle: int,
+    reporter: Reporter,
+    ray: str | None = None,
+) -> list[str]:
+    """Score in float32 what the selection of a cycle looks at closely, where the pool is scored in less; return which images.
+
+    bf16 rounds, which changes who is among the most uncertain, and which of two that are alike is taken.
+    """
+    kept, rule = partial(workspace.scores_dir, model.id), workspace.config.cycle
+    if kept("") == kept("", exact=True) or rule.strategy not in CLOSE_STRATEGIES:
+        return []
+    chosen = looked_at_closely(shards_in(workspace, kept("")).load(ids), k, rule, cycle)
+    if (shards_in(workspace, kept("", exact=True)).image_ids().places(Ids.of(chosen)) >= 0).all():
+        return chosen
+    if ray is None and service.pool_precision(workspace) == "fp32":
+        return []
+    with reporter.progress("score closely") as progress:
+        service.score(
+            workspace,
+            model,
+            repository.images_by_id(workspace, chosen),
+            kept("", exact=True),
+            progress,
+            exact=True,
+            say=reporter.line,
+            ray=ray,
+        )
+    return chosen
+
+
+def _augmented(strategy: str) -> bool:
+    return "augmented" in STRATEGIES[strategy].needs
+
+
+def score_pool(
+    workspace: Workspace, model_id: str | None, reporter: Reporter, ray: str | None = None
+) -> list[Unreadable]:
+    """Score what a cycle that begins now would, by the current model or another; return the images that cannot be read.
+
+    Raises DataError where nothing is to be scored.
+    """
+    model = (
+        model_registry.get_model(workspace, model_id) if model_id else model_registry.current_model(workspace)
+    )
+    pool = Ids.of(candidates(workspace))
+    if not pool:
+        raise DataError(
+            f"nothing to score: of {repository.pool_size(workspace)} images in the pool none is unlabelled. "
+            "Add photographs: al-loop pool add PHOTOS..."
+        )
+    folder = partial(workspace.scores_dir, model.id)
+    old = int((shards_in(workspace, folder("")).image_ids().places(pool) >= 0).sum())
+    began = time.monotonic()
+    strategy = workspace.config.cycle.strategy
+    unreadable = score_candidates(workspace, model, strategy, pool, folder, reporter, ray)
+    score_closely(workspace, model, pool, workspace.config.cycle.k, next_number(workspace), reporter, ray)
+    seconds = time.monotonic() - began
+    failed = int((pool.places(Ids.of({item.image_id for item in unreadable})) >= 0).sum())
+    new = len(pool) - old - failed
+    names = repository.source_names(workspace, [item.image_id for item in unreadable])
+    for item in unreadable:
+        reporter.line(
+            f"  left out: {printable(names.get(item.image_id, item.image_id))}: {printable(item.reason)}"
+        )
+    reporter.line(
+        f"{len(pool)} images of the pool by {model.id}: {new} scored in {seconds:.1f} s ({new / seconds:.1f} images/s), "
+        f"{old} scored before, {failed} cannot be read"
+    )
+    return unreadable
+
+
+@dataclass(frozen=True)
+class Known:
+    """What strategies may know of the labels: which images have them, and how many boxes of each class.
+
+    count_r2: how well the model counts boxes in the validation set, see `al_loop.evaluation.detection_counts`; None where it matters to no strategy.
+    """
+
+    images: tuple[str, ...]
+    boxes: tuple[int, ...]
+    count_r2: float | None = None
+
+
+def asks_for_counts(strategy: str) -> bool:
+    """Whether it matters to a strategy how well the model counts: it reads that, or ranks images by their boxes."""
+    return "count_r2" in STRATEGIES[strategy].needs or STRATEGIES[strategy].values is not None
+
+
+def doubt(strategy: str, model_id: str, count_r2: float | None) -> str | None:
+    """What to say before a strategy ranks images by the boxes of a model that does not count them; None: nothing."""
+    if STRATEGIES[strategy].values is None or count_r2 is None or count_r2 >= COUNTING:
+        return None
+    return (
+        f"note: {model_id} explains {count_r2:.0%} of the differences in how many boxes the validation images show. "
+        f'Below {COUNTING:.0%} "{strategy}" may pick worse than by lot; cycle.strategy = "ours" picks typical images then'
+    )
+
+
+def known_of(labelled: Sequence[LabelledImage], classes: int, count_r2: float | None = None) -> Known:
+    """What labels say to a strategy."""
+    counts = np.zeros(classes, np.int64)
+    for item in labelled:
+        np.add.at(counts, item.boxes.labels, 1)
+    return Known(tuple(item.image.id for item in labelled), tuple(counts.tolist()), count_r2)
+
+
+def context_for(
+    workspace: Workspace, model: Model, strategy: str, ids: Sequence[str], known: Known, folder: Folders
+) -> Context:
+    """What the strategy reads besides the scores of the candidates, `ids`; after `score_for`."""
+    needs = STRATEGIES[strategy].needs
+    labelled = None
+    if "labelled" in needs:
+        labelled = np.asarray(shards_in(workspace, folder("")).load(known.images).embeddings, np.float32)
+    copies = CHANGES if _augmented(strategy) else ()
+    quality = service.class_quality(workspace, model)
+    return Context(
+        labelled,
+        np.asarray(known.boxes, np.float64),
+        tuple(shards_in(workspace, folder(change)).load().subset(ids) for change in copies),
+        None if quality is None else np.asarray(quality),
+        known.count_r2,
+    )

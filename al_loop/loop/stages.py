@@ -1,0 +1,174 @@
+"""What a cycle scores and selects: its first two stages."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from al_loop.core.console import Reporter
+from al_loop.core.files import file_sha256, hash_of, printable, read_json, write_json
+from al_loop.images import repository
+from al_loop.labelling.open_tasks import batch_name, task_key
+from al_loop.loop.cycle_record import Cycle, frozen_pool
+from al_loop.loop.manifest import KNOWN, PICKS
+from al_loop.loop.pool_scoring import (
+    Known,
+    asks_for_counts,
+    context_for,
+    doubt,
+    known_of,
+    score_candidates,
+    score_closely,
+)
+from al_loop.loop.selection import Pick, pick
+from al_loop.models import service
+from al_loop.state.file_hashes import shards_in
+from al_loop.state.id_list import POOL, pool_hash, read_pool
+from al_loop.state.prediction_store import ScoredImages
+from al_loop.state.stages import Output, Stage, output_of, run_stage
+from al_loop.state.workspace import Workspace
+from strategies import STRATEGIES, Ids
+
+
+def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | None) -> None:
+    """Score the pool of a cycle, as far as it is not; what was lost or damaged since is scored again."""
+    ids = frozen_pool(workspace, cycle.number)
+    strategy = workspace.config.cycle.strategy
+    stage = stage_of(workspace, cycle, "score", pool=pool_hash(ids), needs=sorted(STRATEGIES[strategy].needs))
+    folder = workspace.scores_dir(cycle.model.id)
+
+    def work(_: Path) -> Output:
+        kept = partial(workspace.scores_dir, cycle.model.id)
+        unreadable = score_candidates(workspace, cycle.model, strategy, ids, kept, reporter, ray)
+        closely = score_closely(workspace, cycle.model, ids, cycle.k, cycle.number, reporter, ray)
+        return {"images": len(ids), "unreadable": [asdict(item) for item in unreadable], "closely": closely}
+
+    done = run_stage(workspace.store, stage, work)
+    left_out = Ids.of(item["image_id"] for item in done["unreadable"])
+    closely = workspace.scores_dir(cycle.model.id, exact=True)
+    # Until the push, picks and the boxes that people are shown rest on every byte of them.
+    pushed = bool(output_in(workspace, cycle, "push"))
+    wanted = ((folder, ids[left_out.places(ids) < 0]), (closely, Ids.of(done.get("closely", ()))))
+    lost = [_lost(workspace, place, names, every_byte=not pushed) for place, names in wanted]
+    if any(lost):
+        # Scores were lost or damaged after the stage was done: only their images are scored again.
+        shutil.rmtree(stage.folder)
+        done = run_stage(workspace.store, stage, work)
+    for item in done["unreadable"]:
+        reporter.line(f"  left out: {printable(item['reason'])}")
+    reporter.line(f"  score: {done['images']} images by {cycle.model.id} → {relative(workspace, folder)}")
+
+
+def _lost(workspace: Workspace, folder: Path, ids: Ids, *, every_byte: bool) -> bool:
+    """Whether scores that were made are not there any more; every_byte: or are not as they were."""
+    store = shards_in(workspace, folder)
+    if not ids:
+        return False
+    return (every_byte and store.forget_damaged() > 0) or bool((store.image_ids().places(ids) < 0).any())
+
+
+def select_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick]:
+    """Select the images of a cycle, once; the same picks from then on."""
+    settings = workspace.config.cycle
+
+    def work(folder: Path) -> Output:
+        asked = asks_for_counts(settings.strategy)
+        counted = service.counting(workspace, cycle.model, reporter) if asked else None
+        if (doubtful := doubt(settings.strategy, cycle.model.id, counted)) is not None:
+            reporter.line(f"  {doubtful}")
+        known = known_of(repository.labelled(workspace), len(workspace.config.classes), counted)
+        write_json(folder / KNOWN, asdict(known))
+        picks = select_picks(workspace, cycle, known)
+        write_json(folder / PICKS, [asdict(p) for p in picks])
+        return {"picks": len(picks), "picks_sha256": file_sha256(folder / PICKS)}
+
+    stage = stage_of(workspace, cycle, "select", k=cycle.k, settings=msgspec.to_builtins(settings))
+    done = run_stage(workspace.store, stage, work)
+    picks = _noted_picks(workspace, cycle.number)
+    if "picks_sha256" in done and hash_of(stage.folder / PICKS) != done["picks_sha256"]:
+        reporter.line(f"  {relative(workspace, stage.folder / PICKS)} is not what was selected: made again")
+        if picks:
+            write_json(stage.folder / PICKS, [asdict(p) for p in picks])
+        else:
+            shutil.rmtree(stage.folder)
+            run_stage(workspace.store, stage, work)
+    picks = picks or [Pick(**row) for row in read_json(stage.folder / PICKS)]
+    batch = batch_name(workspace, cycle.number)
+    with workspace.store.transaction():
+        for p in picks:
+            workspace.store.execute(
+                "INSERT OR IGNORE INTO picks VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                cycle.number,
+                p.rank,
+                p.image_id,
+                p.uncertainty,
+                p.reason,
+                task_key(batch, p.image_id),
+                "known" if p.known else "selected",
+                int(p.audit),
+            )
+    reporter.line(
+        f"  select: {len(picks)} by {settings.strategy} → {relative(workspace, stage.folder)}/picks.json"
+    )
+    return picks
+
+
+def _noted_picks(workspace: Workspace, number: int) -> list[Pick]:
+    """Return the picks of a cycle as the database has them; the file beside them is for people."""
+    rows = workspace.store.rows("SELECT * FROM picks WHERE cycle = ? ORDER BY rank", number)
+    return [
+        Pick(
+            row["image_id"],
+            row["rank"],
+            row["uncertainty"],
+            row["reason"],
+            row["state"] == "known",
+            bool(row["audit"]),
+        )
+        for row in rows
+    ]
+
+
+def select_picks(workspace: Workspace, cycle: Cycle, known: Known) -> list[Pick]:
+    """What a cycle picks: the same scores, settings and labels give the same picks."""
+    settings, scored = workspace.config.cycle, scored_pool(workspace, cycle)
+    kept = partial(workspace.scores_dir, cycle.model.id)
+    context = context_for(workspace, cycle.model, settings.strategy, scored.image_ids, known, kept)
+    return pick(scored, cycle.k, settings, cycle.number, set(known.images), context)
+
+
+def scored_pool(workspace: Workspace, cycle: Cycle) -> ScoredImages:
+    """Return the scores of the cycle's pool, without the images that could not be read."""
+    pool = read_pool(workspace.cycle_dir(cycle.number) / POOL)
+    scored = shards_in(workspace, workspace.scores_dir(cycle.model.id)).load().among(pool)
+    closely = output_in(workspace, cycle, "score").get("closely")
+    if not closely:
+        return scored
+    exact = shards_in(workspace, workspace.scores_dir(cycle.model.id, exact=True))
+    return scored.overlaid(exact.load(closely))
+
+
+def stage_of(workspace: Workspace, cycle: Cycle, name: str, **inputs: Any) -> Stage:
+    """Return a stage of a cycle, which depends on the inputs and on the model that the cycle began with."""
+    return Stage(
+        job=f"cycle-{cycle.number}",
+        name=name,
+        folder=workspace.cycle_dir(cycle.number) / name,
+        inputs={"model": cycle.model.weights_sha256, **inputs},
+    )
+
+
+def output_in(workspace: Workspace, cycle: Cycle, name: str) -> Output:
+    """Return what a stage of a cycle noted; empty before it is done."""
+    folder = workspace.cycle_dir(cycle.number) / name
+    return output_of(workspace.store, f"cycle-{cycle.number}", name, folder)
+
+
+def relative(workspace: Workspace, path: Path) -> str:
+    """Return a path as it is printed: below the workspace."""
+    return str(path.relative_to(workspace.root))

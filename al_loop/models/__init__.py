@@ -1,0 +1,1 @@
+"""Models: trained, imported, compared, promoted, deleted."""

@@ -1,0 +1,128 @@
+"""The first model: trained on rendered images, or imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from al_loop.core.console import Reporter
+from al_loop.images import repository
+from al_loop.images.object_cache import refuse_changed
+from al_loop.images.training_sets import labelled_files, synthetic_images
+from al_loop.models import service
+from al_loop.models.promotion import check_sets, judge
+from al_loop.state import model_registry
+from al_loop.state.model_registry import Model
+from al_loop.state.stages import Output, Stage, finished, run_stage
+from al_loop.state.workspace import Workspace
+from al_loop.structures.metrics import VALIDATION
+
+
+def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()) -> Model:
+    """Train a model; it becomes current if there is none, or if it is not worse.
+
+    data: COCO files of labelled images to learn from; none takes all rendered sets of the workspace.
+    """
+    check_sets(workspace)
+    service.check_sharing(workspace, workspace.config.pretrain)
+    images = labelled_files(workspace, data, reporter) if data else synthetic_images(workspace, reporter)
+    validation = repository.validation(workspace)
+    inputs = {
+        "images": repository.labels_hash(images),
+        "validation": repository.labels_hash(validation),
+        "settings": msgspec.to_builtins(workspace.config.pretrain),
+        "model": service.model_inputs(workspace),
+    }
+
+    def work(folder: Path) -> Output:
+        refuse_changed((item.image for item in validation), VALIDATION)
+        with reporter.progress("pretrain") as progress:
+            settings = workspace.config.pretrain
+            return service.train_model(workspace, folder, None, images, validation, settings, progress)
+
+    model = _make(workspace, "pretrain", inputs, work)
+    notes = service.training_notes(model)
+    reporter.line(f"pretrained {model.id}: {notes['images']} images, {notes['epochs']} epochs")
+    _warn(model, reporter)
+    return _judge(workspace, model, reporter)
+
+
+def import_checkpoint(
+    workspace: Workspace,
+    checkpoint: str,
+    config: str | None,
+    reporter: Reporter,
+    *,
+    classes_as_is: bool = False,
+) -> Model:
+    """Take a trained detector into the workspace; ModelError says what does not fit.
+
+    classes_as_is: its classes are the workspace's by their place, whatever it calls them.
+    """
+    check_sets(workspace)
+    inputs = {
+        "checkpoint": service.checkpoint_identity(checkpoint),
+        "config": config,
+        "model": service.model_inputs(workspace),
+        **({"own": service.config_identity(config)} if config else {}),
+        **({"classes_as_is": True} if classes_as_is else {}),
+    }
+
+    def work(folder: Path) -> Output:
+        return service.import_model(workspace, folder, checkpoint, config, classes_as_is=classes_as_is)
+
+    model = _make(workspace, "import", inputs, work)
+    reporter.line(f"imported {model.id} from {checkpoint}")
+    _warn(model, reporter)
+    return _judge(workspace, model, reporter)
+
+
+def _warn(model: Model, reporter: Reporter) -> None:
+    """Say what of a config and a checkpoint is not as somebody may expect."""
+    for note in service.training_notes(model).get("notes", ()):
+        reporter.line(f"  warning: {note}")
+
+
+def _make(workspace: Workspace, origin: str, inputs: Output, work: Callable[[Path], Output]) -> Model:
+    """Run the stage that makes a model, unless the newest of that origin was made from the same inputs."""
+    made = workspace.store.count("SELECT count(*) FROM models WHERE origin = ?", origin)
+    stages = [
+        Stage(job=f"{origin}-{n}", name=origin, folder=workspace.model_dir(f"{origin}-{n}"), inputs=inputs)
+        for n in (made, made + 1)
+    ]
+    same = made > 0 and finished(workspace.store, stages[0]) is not None
+    stage = stages[0] if same else stages[1]
+    done = run_stage(workspace.store, stage, work)
+    return model_registry.register_model(
+        workspace,
+        stage.job,
+        origin,
+        done["weights_sha256"],
+        parent=None,
+        cycle=None,
+        config_sha256=done.get("config_sha256"),
+    )
+
+
+def _judge(workspace: Workspace, model: Model, reporter: Reporter) -> Model:
+    """Evaluate a model and make it current unless a better one is; decided once, however often it is asked."""
+    judged = f"judged {model.id}"
+    if workspace.store.row("SELECT 1 FROM facts WHERE key = ?", judged) is not None:
+        reporter.line(
+            f"current model: {model_registry.current_model(workspace).id}; {model.id} was made before"
+        )
+        return model
+    current = model_registry.current_model(workspace) if model_registry.has_model(workspace) else None
+    judged_now = judge(workspace, model, current, reporter)
+    metrics, decision = judged_now.candidate, judged_now.decision
+    with workspace.store.transaction():
+        if decision.promote:
+            model_registry.promote(workspace, model, decision.reason)
+        workspace.store.execute("INSERT OR REPLACE INTO facts VALUES (?, 'yes')", judged)
+    reporter.line(
+        f"evaluated {model.id}: AP {metrics.ap:.3f}, AP50 {metrics.ap50:.3f} on {metrics.images} validation images"
+    )
+    reporter.line(f"current model: {model_registry.current_model(workspace).id} ({decision.reason})")
+    return model

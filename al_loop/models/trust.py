@@ -1,0 +1,75 @@
+"""What of a workspace is Python that al-loop would execute, and the user's approval of it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from al_loop.core.errors import ModelError
+from al_loop.core.files import file_sha256
+from al_loop.core.python_literals import literals
+from al_loop.state.approvals import approve
+from al_loop.state.model_registry import SHIPPED, all_models
+from al_loop.state.workspace import Workspace
+
+
+def is_data(name: str) -> bool:
+    """Say whether a model config is read as data: a shipped one by its name, or JSON. Any other file is executed."""
+    return name in SHIPPED or Path(name).suffix == ".json"
+
+
+def would_run(workspace: Workspace) -> list[str]:
+    """Return a line for each file or module that commands in this workspace execute."""
+    name = workspace.config.model.config
+    path = workspace.root / Path(name).expanduser()
+    lines = []
+    if not is_data(name) and path.is_file():
+        lines.append(f"model.config: {path}, SHA-256 {file_sha256(path)}")
+    for model in all_models(workspace):
+        modules = _custom_imports(model.config)
+        if modules:
+            lines.append(f"custom_imports of {model.id}: {', '.join(modules)}")
+    return lines
+
+
+def require(workspace: Workspace) -> None:
+    """Raise ModelError where a workspace that the user has not approved of would execute something."""
+    found = [] if workspace.trusted else would_run(workspace)
+    if found:
+        raise ModelError(
+            f"{workspace.root} was not made here by you, and would run: {'; '.join(found)}. Look at it; then approve of the "
+            f"workspace: {_command(workspace)}"
+        )
+
+
+def trust(workspace: Workspace) -> list[str]:
+    """Approve of a workspace as it lies here; return what it may execute from now on."""
+    found = would_run(workspace)
+    approve(Path(workspace.store.path), workspace.mark)
+    return found
+
+
+def refusal(workspace: Workspace, path: Path) -> ModelError:
+    """Return the error for a Python config that the settings of a workspace name which is not approved of."""
+    return ModelError(
+        f"model.config names {path} (SHA-256 {file_sha256(path)}), a Python file that would be executed, and this workspace "
+        f"was not made here by you. Look at the file; then approve of the workspace: {_command(workspace)}"
+    )
+
+
+def _command(workspace: Workspace) -> str:
+    return f"al-loop --workspace {shlex.quote(str(workspace.root))} models trust"
+
+
+def _custom_imports(path: Path) -> list[str]:
+    """Return the modules that a model's own config names; none where it cannot be read, which its user is told."""
+    try:
+        data = path.read_bytes()
+        found: Any = json.loads(data) if path.suffix == ".json" else literals(data)
+        named = found.get("custom_imports") or []
+        named = named.get("imports", []) if isinstance(named, dict) else named
+        return [named] if isinstance(named, str) else [str(name) for name in named]
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError, AttributeError, TypeError):
+        return []

@@ -1,0 +1,104 @@
+"""A window of images against a reference: does the model see what it saw when it was promoted?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from scipy.stats import ks_2samp
+
+from al_loop.core.config import DriftTrigger
+from al_loop.monitor.mmd import two_sample, witness
+from al_loop.state.prediction_store import ScoredImages
+from al_loop.structures.boxes import FloatArray
+from al_loop.structures.images import Float32Array
+
+#: What is held against the reference; the level is shared between them.
+NAMES = ("embedding", "boxes", "score")
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What a model says of n images.
+
+    embedding: (n, d).  boxes: (n,) number of boxes that are meant.  score: (n,) of the surest box, 0 without any.
+    """
+
+    embedding: Float32Array
+    boxes: FloatArray
+    score: FloatArray
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Sight:  # type: ignore[type-arg]
+        """Those rows."""
+        return Sight(self.embedding[rows], self.boxes[rows], self.score[rows])
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.boxes)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One measure of a window. p: its chance without a shift, of all references the largest.
+
+    effect: of embeddings, the distance of the means in standard deviations of the reference, in the kernel's space; of
+    the others, the largest difference of the distribution functions, in [0, 1].  against: the reference it is like most.
+    """
+
+    name: str
+    p: float
+    effect: float
+    against: str
+    drifted: bool
+
+
+def sight(scored: ScoredImages, min_score: float) -> Sight:
+    """What scores say of each image; boxes of min_score and more are meant."""
+    boxes, best = [], []
+    for start, end in zip(scored.offsets[:-1], scored.offsets[1:], strict=True):
+        scores = scored.scores[start:end]
+        boxes.append(float((scores >= min_score).sum()))
+        best.append(float(scores.max()) if len(scores) else 0.0)
+    return Sight(np.asarray(scored.embeddings, np.float32), np.asarray(boxes), np.asarray(best))
+
+
+def level(rule: DriftTrigger) -> float:
+    """Chance that one window without a shift counts as drifted.
+
+    `in_a_row` windows must, so that level ** in_a_row · horizon is the chance of an alarm in `horizon` windows at most
+    (Bonferroni over the looks). Windows that share a reference are not quite independent: `al-loop monitor calibrate`
+    measures what comes of it.
+    """
+    return float((rule.false_alarms / rule.horizon) ** (1 / rule.in_a_row))
+
+
+def judge(
+    references: Mapping[str, Sight], window: Sight, rule: DriftTrigger, rng: Generator
+) -> tuple[Signal, ...]:
+    """Hold a window against every reference; it has drifted where it is unlike all of them.
+
+    Embeddings by MMD², boxes and scores of images by Kolmogorov and Smirnov's test.
+    """
+    permutations = max(999, int(20 * len(NAMES) / level(rule)))
+    found: dict[str, list[tuple[float, float, str]]] = {name: [] for name in NAMES}
+    for against, reference in references.items():
+        test = two_sample(reference.embedding, window.embedding, rng, permutations=permutations)
+        found["embedding"].append((test.p, test.effect, against))
+        for name in ("boxes", "score"):
+            ks = ks_2samp(getattr(reference, name), getattr(window, name), method="asymp")
+            found[name].append((float(ks.pvalue), float(ks.statistic), against))
+    signals = []
+    for name, tests in found.items():
+        p, effect, against = max(tests, key=lambda test: (test[0], -test[1]))
+        drifted = p <= level(rule) / len(NAMES) and effect >= rule.effect
+        signals.append(Signal(name, p, effect, against, drifted))
+    return tuple(signals)
+
+
+def most_drifted(references: Mapping[str, Sight], window: Sight, count: int) -> list[tuple[int, float]]:
+    """Rows of the window that are least like the references, and by how much, the strangest first."""
+    strange = np.min([witness(one.embedding, window.embedding) for one in references.values()], axis=0)
+    order = np.argsort(-strange, kind="stable")[:count]
+    return [(int(row), float(strange[row])) for row in order]

@@ -1,0 +1,85 @@
+"""Are more labels worth their price? The curve so far, carried on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+from al_loop.images.repository import labels_until
+from al_loop.loop.cycle_record import ABANDONED
+from al_loop.state.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """gain: expected change of AP by the next labels, with a 95 % interval.  gains: of each cycle so far, in AP."""
+
+    gain: float
+    low: float
+    high: float
+    gains: tuple[float, ...]
+
+
+def outlook(workspace: Workspace) -> Outlook | None:
+    """Return the outlook for the next k labels; None with fewer than three models judged on one validation set."""
+    points = curve(workspace)
+    if len(points) < 3:
+        return None
+    return carried_on(points, workspace.config.cycle.k)
+
+
+def curve(workspace: Workspace) -> list[tuple[int, float]]:
+    """(labels, AP) of the model in use after each cycle, from the first on, on the newest validation set."""
+    newest = workspace.store.row(
+        "SELECT validation_hash FROM evaluations WHERE set_name = 'validation' ORDER BY rowid DESC LIMIT 1"
+    )
+    if newest is None:
+        return []
+    reached = {
+        row["model_id"]: float(row["ap"])
+        for row in workspace.store.rows(
+            "SELECT model_id, json_extract(metrics, '$.ap') AS ap FROM evaluations WHERE validation_hash = ?",
+            newest["validation_hash"],
+        )
+        if row["ap"] is not None
+    }
+    cycles = workspace.store.rows(
+        "SELECT c.number, c.model_id, c.outcome, m.id AS made FROM cycles c LEFT JOIN models m ON m.cycle = c.number "
+        "WHERE c.outcome IS NOT NULL ORDER BY c.number"
+    )
+    points: list[tuple[int, float]] = []
+    for cycle in cycles:
+        if not points and cycle["model_id"] in reached:
+            points.append((labels_until(workspace, cycle["number"] - 1), reached[cycle["model_id"]]))
+        if cycle["outcome"] == ABANDONED:  # its labels count with the next
+            continue
+        used = cycle["made"] if cycle["outcome"] == "promoted" else cycle["model_id"]
+        if used in reached:
+            points.append((labels_until(workspace, cycle["number"]), reached[used]))
+    return points
+
+
+def carried_on(points: Sequence[tuple[int, float]], k: int) -> Outlook:
+    """Expected gain of k more labels: AP = a + b · log(1 + labels / k) by least squares, b with Student's interval.
+
+    points: (labels, AP), at least 3, labels rising.  Learning curves of detectors are close to straight over the logarithm
+    of the labels, until they level off: then the last gains, which are returned too, say more than the line.
+    Source: Viering & Loog 2023, "The Shape of Learning Curves", section 4 (logarithm and power laws).
+    """
+    labels, ap = np.array(points, np.float64).T
+    x = np.log1p(labels / k)
+    centred = x - x.mean()
+    spread = float(centred @ centred)
+    step = math.log1p((labels[-1] + k) / k) - math.log1p(labels[-1] / k)
+    gains = tuple(float(g) for g in np.diff(ap))
+    if spread == 0:
+        return Outlook(math.nan, -math.inf, math.inf, gains)
+    slope = float(centred @ ap) / spread
+    rest = ap - ap.mean() - slope * centred
+    error = math.sqrt(float(rest @ rest) / (len(points) - 2) / spread)
+    reach = float(student.ppf(0.975, len(points) - 2)) * error
+    return Outlook(slope * step, (slope - reach) * step, (slope + reach) * step, gains)

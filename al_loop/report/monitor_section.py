@@ -1,0 +1,61 @@
+"""What the monitor has seen, for the report."""
+
+from __future__ import annotations
+
+import json
+
+from al_loop.images.repository import images_by_id, source_names
+from al_loop.report.data import Verdict, Watch, WindowRow
+from al_loop.state.workspace import Workspace
+from al_loop.structures.images import ImageFile
+
+_WINDOWS = 500  # the newest; a plot of more shows nothing more
+
+
+def watched(workspace: Workspace) -> Watch:
+    """Return the newest look, the windows, and the strangest images of the newest window that drifted."""
+    store = workspace.store
+    last = store.row("SELECT at, verdicts FROM looks ORDER BY id DESC LIMIT 1")
+    verdicts = json.loads(last["verdicts"]) if last else []
+    rows = store.rows(
+        "SELECT w.*, p.model_id FROM windows w JOIN promotions p ON p.id = w.promotion ORDER BY w.id DESC LIMIT ?",
+        _WINDOWS,
+    )
+    alarms = _alarmed(workspace)
+    windows = []
+    for row in reversed(rows):
+        signals = {s["name"]: s for s in json.loads(row["signals"])["signals"]}
+        if "embedding" not in signals:
+            continue
+        own = signals["embedding"]
+        windows.append(
+            WindowRow(
+                row["id"],
+                row["at"],
+                row["model_id"],
+                own["effect"],
+                own["p"],
+                bool(row["drifted"]),
+                row["id"] in alarms,
+            )
+        )
+    newest = next((row for row in rows if row["drifted"]), None)
+    return Watch(
+        looked_at=last["at"] if last else None,
+        verdicts=tuple(Verdict(v["trigger"], v["due"], v["reason"]) for v in verdicts),
+        windows=tuple(windows),
+        threshold=workspace.config.monitor.drift.effect,
+        strangest_of=newest["id"] if newest else None,
+        strangest=_pictures(workspace, json.loads(newest["signals"])["strangest"]) if newest else (),
+    )
+
+
+def _alarmed(workspace: Workspace) -> set[int]:
+    """Windows at which an alarm was raised: the last of those that raised it together."""
+    rows = workspace.store.rows("SELECT first_window FROM alarms WHERE first_window IS NOT NULL")
+    return {int(row["first_window"]) + workspace.config.monitor.drift.in_a_row - 1 for row in rows}
+
+
+def _pictures(workspace: Workspace, ids: list[str]) -> tuple[tuple[ImageFile, str], ...]:
+    names = source_names(workspace, ids)
+    return tuple((image, names[image.id]) for image in images_by_id(workspace, ids))

@@ -1,0 +1,342 @@
+"""The workspace's database: SQLite in WAL mode, its schema moved forward by numbered migrations."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from al_loop.core.errors import WorkspaceError
+from al_loop.state.sqlite_file import check, connect, connect_to_read, restoring
+
+# Each entry lifts the schema by one version; entries are never changed, only added.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE images (
+        id TEXT PRIMARY KEY,              -- SHA-256 of the file as it came in
+        file TEXT NOT NULL,               -- below the workspace
+        stored_sha256 TEXT NOT NULL,      -- differs from id where the EXIF orientation was applied
+        width INTEGER NOT NULL, height INTEGER NOT NULL,  -- px, as stored
+        source TEXT NOT NULL,             -- the path it came from
+        role TEXT NOT NULL CHECK (role IN ('pool', 'validation')),
+        added_at TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX images_role ON images (role);
+
+    CREATE TABLE labels (
+        image_id TEXT PRIMARY KEY REFERENCES images (id),
+        status TEXT NOT NULL CHECK (status IN ('labelled', 'empty', 'skipped')),
+        boxes TEXT NOT NULL,              -- JSON [[x1, y1, x2, y2, class index], ...] in px
+        cycle INTEGER,                    -- NULL: came with the validation set
+        annotator TEXT,
+        lead_time_s REAL,
+        updated_at TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE models (
+        id TEXT PRIMARY KEY,
+        parent TEXT REFERENCES models (id),
+        origin TEXT NOT NULL,             -- 'pretrain', 'import' or 'cycle'
+        cycle INTEGER,
+        weights_sha256 TEXT NOT NULL,
+        created_at TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE evaluations (
+        model_id TEXT NOT NULL REFERENCES models (id),
+        validation_hash TEXT NOT NULL,
+        metrics TEXT NOT NULL,            -- JSON of al_loop.structures.images.Metrics
+        PRIMARY KEY (model_id, validation_hash)
+    ) STRICT;
+
+    CREATE TABLE promotions (             -- the newest row names the current model
+        id INTEGER PRIMARY KEY,
+        model_id TEXT NOT NULL REFERENCES models (id),
+        reason TEXT NOT NULL,
+        at TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE cycles (
+        number INTEGER PRIMARY KEY,
+        k INTEGER NOT NULL,               -- as asked for
+        settings TEXT NOT NULL,           -- JSON, frozen when the cycle began
+        model_id TEXT NOT NULL REFERENCES models (id),
+        outcome TEXT,                     -- NULL while it runs; 'promoted' or 'kept'
+        reason TEXT,
+        started_at TEXT NOT NULL, finished_at TEXT
+    ) STRICT;
+
+    CREATE TABLE picks (
+        cycle INTEGER NOT NULL REFERENCES cycles (number),
+        rank INTEGER NOT NULL,
+        image_id TEXT NOT NULL REFERENCES images (id),
+        uncertainty REAL NOT NULL,
+        reason TEXT NOT NULL,
+        task_key TEXT NOT NULL UNIQUE,
+        state TEXT NOT NULL DEFAULT 'selected',  -- then what the labelling server says
+        PRIMARY KEY (cycle, rank), UNIQUE (cycle, image_id)
+    ) STRICT;
+
+    CREATE TABLE stages (
+        job TEXT NOT NULL,                -- 'cycle-3', 'pretrain', ...
+        name TEXT NOT NULL,
+        input_hash TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('running', 'waiting', 'done', 'failed')),
+        output TEXT,                      -- JSON, once done
+        pid INTEGER, started_at TEXT NOT NULL, finished_at TEXT,
+        PRIMARY KEY (job, name)
+    ) STRICT;
+
+    CREATE TABLE datasets (
+        name TEXT PRIMARY KEY,            -- folder below synthetic/
+        recipe TEXT NOT NULL, images INTEGER NOT NULL, created_at TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    """,
+    """
+    ALTER TABLE images ADD COLUMN arrived INTEGER;    -- 1, 2, ... as they came; clocks may jump
+    UPDATE images SET arrived = rowid;
+    CREATE UNIQUE INDEX images_arrived ON images (arrived);
+
+    -- The last image that had arrived when it happened.
+    ALTER TABLE cycles ADD COLUMN arrived INTEGER NOT NULL DEFAULT 0;
+    UPDATE cycles SET arrived =
+        coalesce((SELECT max(i.arrived) FROM images i WHERE i.added_at <= cycles.started_at), 0);
+    ALTER TABLE promotions ADD COLUMN arrived INTEGER NOT NULL DEFAULT 0;
+    UPDATE promotions SET arrived =
+        coalesce((SELECT max(i.arrived) FROM images i WHERE i.added_at <= promotions.at), 0);
+
+    ALTER TABLE picks ADD COLUMN audit INTEGER NOT NULL DEFAULT 0;  -- 1: drawn by lot, to measure the model on
+    ALTER TABLE models ADD COLUMN removed_at TEXT;                  -- its files were deleted by gc
+
+    CREATE TABLE sets (               -- labelled images that models are judged on, never trained on
+        name TEXT NOT NULL, image_id TEXT NOT NULL REFERENCES images (id),
+        PRIMARY KEY (name, image_id)
+    ) STRICT;
+    INSERT INTO sets SELECT 'validation', id FROM images WHERE role = 'validation';
+    ALTER TABLE evaluations ADD COLUMN set_name TEXT NOT NULL DEFAULT 'validation';
+
+    CREATE TABLE inbox (              -- files that the monitor has seen
+        path TEXT PRIMARY KEY,        -- or URL
+        size INTEGER NOT NULL, stamp TEXT NOT NULL,  -- both as last seen; another pair is another file
+        state TEXT NOT NULL CHECK (state IN ('waiting', 'taken', 'refused')),
+        note TEXT NOT NULL, seen_at TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE baselines (          -- what a model in use was promoted on, drawn once
+        promotion INTEGER PRIMARY KEY REFERENCES promotions (id),
+        arrived INTEGER NOT NULL,     -- windows begin behind it
+        drawn TEXT NOT NULL           -- JSON {name: [image id, ...]}
+    ) STRICT;
+
+    CREATE TABLE windows (            -- images as they came, each window judged once
+        id INTEGER PRIMARY KEY,
+        promotion INTEGER NOT NULL REFERENCES promotions (id),
+        arrived INTEGER NOT NULL,     -- its last image
+        images TEXT NOT NULL,         -- JSON [image id, ...]
+        signals TEXT NOT NULL,        -- JSON of al_loop.monitor.drift_tests.Signal
+        drifted INTEGER NOT NULL, at TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE alarms (
+        id INTEGER PRIMARY KEY,
+        trigger TEXT NOT NULL, reason TEXT NOT NULL,
+        promotion INTEGER NOT NULL REFERENCES promotions (id),
+        cycle INTEGER NOT NULL,       -- the last that had begun; a later one answers the alarm
+        first_window INTEGER REFERENCES windows (id),  -- of drift: where it begins
+        at TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE looks (              -- every look of the monitor at which something was new
+        id INTEGER PRIMARY KEY,
+        at TEXT NOT NULL, model_id TEXT NOT NULL,
+        arrived INTEGER NOT NULL,     -- the last image that it saw
+        numbers TEXT NOT NULL,        -- JSON, of the images that were new
+        verdicts TEXT NOT NULL,       -- JSON of al_loop.monitor.triggers.Verdict
+        cycle INTEGER                 -- that it began
+    ) STRICT;
+    """,
+    """
+    -- JSON, one for each of `boxes`: COCO's segmentation in px, or null; NULL: nobody has drawn one
+    ALTER TABLE labels ADD COLUMN outlines TEXT;
+    """,
+    """
+    CREATE TABLE ignore_regions (     -- where objects are neither to be found nor wrong to find
+        image_id TEXT PRIMARY KEY REFERENCES images (id),
+        boxes TEXT NOT NULL           -- as in labels
+    ) STRICT;
+
+    CREATE TABLE label_history (      -- labels that were replaced or taken back
+        id INTEGER PRIMARY KEY,
+        image_id TEXT NOT NULL REFERENCES images (id),
+        status TEXT NOT NULL, boxes TEXT NOT NULL, cycle INTEGER, annotator TEXT, lead_time_s REAL,
+        updated_at TEXT NOT NULL, outlines TEXT,
+        ignored TEXT,                 -- its ignore regions then
+        role TEXT NOT NULL,           -- of the image then
+        sets TEXT NOT NULL,           -- JSON [name, ...] of the sets that it was in then
+        replaced_at TEXT NOT NULL,
+        reason TEXT NOT NULL,         -- 'pull', 'taken back', or the command
+        batch INTEGER                 -- rows of one command share it; NULL: replaced by a pull
+    ) STRICT;
+    CREATE INDEX label_history_image ON label_history (image_id);
+
+    CREATE VIEW full_labels AS
+    SELECT l.image_id, l.status, l.boxes, l.cycle, l.annotator, l.lead_time_s, l.updated_at, l.outlines,
+           r.boxes AS ignored, i.role,
+           (SELECT json_group_array(s.name) FROM sets s WHERE s.image_id = l.image_id) AS sets
+    FROM labels l JOIN images i ON i.id = l.image_id LEFT JOIN ignore_regions r ON r.image_id = l.image_id;
+
+    -- The database itself keeps what is replaced: no statement can forget it. INSERT OR REPLACE fires no trigger for the
+    -- row that it deletes.
+    CREATE TRIGGER labels_replaced BEFORE INSERT ON labels
+    WHEN EXISTS (
+        SELECT 1 FROM labels l WHERE l.image_id = NEW.image_id
+        AND (l.status, l.boxes, l.outlines) IS NOT (NEW.status, NEW.boxes, NEW.outlines)
+    )
+    BEGIN
+        INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
+                                   role, sets, replaced_at, reason)
+        SELECT image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
+               role, sets, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'pull'
+        FROM full_labels WHERE image_id = NEW.image_id;
+    END;
+    CREATE TRIGGER labels_updated BEFORE UPDATE ON labels
+    WHEN (OLD.status, OLD.boxes, OLD.outlines) IS NOT (NEW.status, NEW.boxes, NEW.outlines)
+    BEGIN
+        INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
+                                   role, sets, replaced_at, reason)
+        SELECT image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
+               role, sets, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'pull'
+        FROM full_labels WHERE image_id = OLD.image_id;
+    END;
+    CREATE TRIGGER labels_deleted BEFORE DELETE ON labels
+    BEGIN
+        INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
+                                   role, sets, replaced_at, reason)
+        SELECT image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
+               role, sets, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'taken back'
+        FROM full_labels WHERE image_id = OLD.image_id;
+    END;
+
+    CREATE TABLE pixels (             -- of the images that were compared so far
+        image_id TEXT NOT NULL REFERENCES images (id),
+        source TEXT NOT NULL CHECK (source IN ('stored', 'original')),  -- original: before it was encoded again
+        sha256 TEXT NOT NULL,         -- of al_loop.images.identity.pixels_sha256
+        PRIMARY KEY (image_id, source)
+    ) STRICT;
+    CREATE INDEX pixels_sha256 ON pixels (sha256);
+    CREATE INDEX images_stored ON images (stored_sha256) WHERE stored_sha256 != id;
+    """,
+    """
+    ALTER TABLE models ADD COLUMN config_sha256 TEXT;  -- of config.json; NULL: config.py of an older al-loop, not noted
+    """,
+    """
+    -- What files must be to be used; no row: written by an al-loop that did not note it.
+    CREATE TABLE written_files (
+        path TEXT PRIMARY KEY,        -- below the workspace: cycles/<n>/pool.json (its names), cycles/<n>/manifest.json
+        sha256 TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE journals (           -- lines of the journals of predictions
+        folder TEXT NOT NULL,         -- below the workspace
+        line INTEGER NOT NULL,        -- from 0
+        sha256 TEXT NOT NULL,
+        PRIMARY KEY (folder, line)
+    ) STRICT, WITHOUT ROWID;
+    """,
+)
+
+
+class Store:
+    """One connection to the database, with rows as mappings and explicit transactions."""
+
+    def __init__(self, path: Path | str, *, only_read: bool = False) -> None:
+        """Open or create the database and bring its schema up to date.
+
+        only_read: change nothing, not even beside it, and leave the schema as it is.
+
+        Raises WorkspaceError for a database of a newer al-loop, one that is damaged, and, where nothing can be written,
+        one of an older al-loop.
+        """
+        self.path = path
+        self.connection = connect_to_read(Path(path)) if only_read else connect(path)
+        try:
+            self._prepare()
+        except BaseException:
+            self.connection.close()
+            raise
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written where the database lies."""
+        return self.connection.read_only
+
+    def _prepare(self) -> None:
+        self.connection.execute("PRAGMA foreign_keys = ON")
+        self.connection.execute("PRAGMA cell_size_check = ON")  # damage is met before it is used
+        version = self.connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise WorkspaceError(
+                f"{self.path} was made by a newer al-loop (schema {version}, this one knows "
+                f"{len(MIGRATIONS)}). Upgrade al-loop, then run again"
+            )
+        if self.read_only:
+            if version < len(MIGRATIONS):
+                raise WorkspaceError(
+                    f"{self.path} was made by an older al-loop (schema {version}, this one has {len(MIGRATIONS)}), and "
+                    "cannot be brought up to date, as it is read-only here. Copy the workspace to where you may write"
+                )
+            self.connection.execute("PRAGMA query_only = ON")
+            return
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            # The schema and its number change together or not at all.
+            try:
+                self.connection.executescript(
+                    f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;"
+                )
+            except sqlite3.OperationalError as error:
+                raise WorkspaceError(
+                    f"{self.path} cannot be brought to schema {number} ({error}). {restoring(Path(self.path))}"
+                ) from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+    def check(self) -> None:
+        """Look for damage before a command writes; WorkspaceError where there is any."""
+        check(self.connection)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit everything inside, or nothing."""
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            # A full disk has ended it already.
+            if self.connection.in_transaction:
+                self.execute("ROLLBACK")
+            raise
+
+    def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
+        """Run one statement; outside a transaction it commits by itself."""
+        cursor: sqlite3.Cursor = self.connection.execute(sql, values)
+        return cursor
+
+    def row(self, sql: str, *values: object) -> sqlite3.Row | None:
+        """Return the first row or None."""
+        row: sqlite3.Row | None = self.connection.execute(sql, values).fetchone()
+        return row
+
+    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        """Return all rows."""
+        rows: list[sqlite3.Row] = self.connection.execute(sql, values).fetchall()
+        return rows
+
+    def count(self, sql: str, *values: object) -> int:
+        """Return the single number that the statement asks for."""
+        return int(self.connection.execute(sql, values).fetchone()[0])

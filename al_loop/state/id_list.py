@@ -1,0 +1,69 @@
+"""The images of a pool by name, in files that are read without a copy of them in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from al_loop.core.files import read_json, write_pieces_atomically
+from strategies import Ids
+
+#: In the folder of a cycle: what it may pick from.
+POOL = "pool.json"
+
+HEX = 64  # characters of a SHA-256
+_PIECE = 65_536
+
+
+def write_pool(path: Path, names: Iterable[str]) -> None:
+    """Write names as a JSON list, whole or not at all."""
+    write_pieces_atomically(path, _json(names, ", "))
+
+
+def read_pool(path: Path) -> Ids:
+    """Read a JSON list of names; mapped where `write_pool` has written hashes, which stand at equal distances then."""
+    size, record = path.stat().st_size, HEX + len('"", ')
+    if size > 0 and size % record == 0:
+        data = np.memmap(path, np.uint8, "r")
+        marks = {'"': (data[1::record], data[HEX + 2 :: record]), ",": (data[HEX + 3 : -1 : record],)}
+        marks[" "] = (data[HEX + 4 :: record],)
+        whole = all((column == ord(mark)).all() for mark, columns in marks.items() for column in columns)
+        if bytes(data[[0, -1]]) == b"[]" and whole:
+            return _mapped(data, 2, record, size // record)
+    return Ids.of(read_json(path))
+
+
+def read_lines(path: Path, size: int, count: int) -> Ids:
+    """Read the names in the first `size` bytes of a file, one of `count` in a line; mapped where all are hashes."""
+    if count and size == count * (HEX + 1):
+        data = np.memmap(path, np.uint8, "r", shape=(size,))
+        if (data[HEX :: HEX + 1] == ord("\n")).all():
+            return _mapped(data, 0, HEX + 1, count)
+    with path.open("rb") as file:
+        return Ids.of(file.read(size).decode().split("\n")[:-1])
+
+
+def pool_hash(names: Iterable[str]) -> str:
+    """Return what `al_loop.core.files.json_hash` says of a list of names, without the list."""
+    digest = hashlib.sha256()
+    for piece in _json(names, ","):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _mapped(data: np.ndarray, start: int, record: int, count: int) -> Ids:  # type: ignore[type-arg]
+    return Ids(np.ndarray((count,), f"S{HEX}", data, start, (record,)))
+
+
+def _json(names: Iterable[str], between: str) -> Iterator[bytes]:
+    """A list of names as JSON, in pieces."""
+    before, left = "[", iter(names)
+    while piece := list(islice(left, _PIECE)):
+        yield (before + json.dumps(piece, separators=(between, ":"))[1:-1]).encode()
+        before = between
+    yield ("[]" if before == "[" else "]").encode()

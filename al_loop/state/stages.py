@@ -1,0 +1,196 @@
+"""Resumable stages: work in `<name>.partial`, rename into place, and only then say that it is done.
+
+A stage is known by its job and name, and by a hash of its inputs. Run again, a finished stage returns
+what it returned; one that was killed goes on in the same partial folder; one whose inputs changed
+starts afresh.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from al_loop.core.errors import WorkspaceError
+from al_loop.core.files import json_hash, read_json, write_json
+from al_loop.state.database import Store
+from al_loop.state.workspace import now
+
+Output = dict[str, Any]
+_SEAL = "stage.json"
+
+
+class Waiting(Exception):  # noqa: N818 (it is no error)
+    """A stage cannot go on before people have done something; not an error."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where a stage runs and what it depends on.
+
+    inputs: JSON-serialisable; the stage is done again when they change.
+    """
+
+    job: str
+    name: str
+    folder: Path
+    inputs: Mapping[str, Any]
+
+
+def run_stage(store: Store, stage: Stage, work: Callable[[Path], Output]) -> Output:
+    """Return the output of a stage, doing the work if it has not been done for these inputs.
+
+    work: gets the folder to write in, which holds what a killed run left there; returns what is
+    remembered. It may raise Waiting: the stage is asked again next time.
+    """
+    digest = json_hash(stage.inputs)
+    done = finished(store, stage)
+    if done is not None:
+        return done
+    partial = stage.folder.with_name(f"{stage.folder.name}.partial")
+    _clear_if_changed(partial, digest)
+    store.execute(
+        "INSERT OR REPLACE INTO stages VALUES (?, ?, ?, 'running', NULL, ?, ?, NULL)",
+        stage.job,
+        stage.name,
+        digest,
+        os.getpid(),
+        now(),
+    )
+    try:
+        # Killed between the seal and the rename, the work is whole already.
+        output = _sealed(partial, digest)
+        if output is None:
+            output = work(partial)
+    except Waiting:
+        _mark(store, stage, "waiting")
+        raise
+    except Exception:
+        _mark(store, stage, "failed")
+        raise
+    _seal(partial, digest, output)
+    if stage.folder.exists():
+        shutil.rmtree(stage.folder)
+    os.replace(partial, stage.folder)
+    _finish(store, stage, digest, output)
+    return output
+
+
+def finished(store: Store, stage: Stage) -> Output | None:
+    """Return the output of a stage that is done for these inputs, else None."""
+    digest = json_hash(stage.inputs)
+    row = store.row(
+        "SELECT output FROM stages WHERE job = ? AND name = ? AND state = 'done' AND input_hash = ?",
+        stage.job,
+        stage.name,
+        digest,
+    )
+    if row is not None and (stage.folder / _SEAL).is_file():
+        # The row is what counts; a file that says something else was changed.
+        known = _noted(row["output"])
+        if not _says(stage.folder, digest, known):
+            _seal(stage.folder, digest, known)
+        return known
+    output = _sealed(stage.folder, digest)
+    if output is not None:
+        # Killed between the rename and the row: the work is whole, only the row is missing.
+        _finish(store, stage, digest, output)
+    return output
+
+
+def output_of(store: Store, job: str, name: str, folder: Path) -> Output:
+    """Return the output of a stage that is done, whatever its inputs were; empty before.
+
+    It is the database's. The file in the stage's folder is read where that has none; without the folder nothing is done.
+    """
+    if not folder.is_dir():
+        return {}
+    row = store.row("SELECT output FROM stages WHERE job = ? AND name = ? AND state = 'done'", job, name)
+    return _noted(row["output"]) if row and row["output"] else noted_in(folder)
+
+
+def _noted(text: str) -> Output:
+    """Return the output of a stage as the database has it; WorkspaceError where that is damaged."""
+    try:
+        output: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        output = None
+    if isinstance(output, dict):
+        return output
+    raise WorkspaceError(
+        "al-loop.db: what a stage noted there is damaged. See what is wrong: al-loop doctor. Then restore al-loop.db from "
+        "a backup"
+    )
+
+
+def noted_in(folder: Path) -> Output:
+    """Return what a finished stage noted in its folder; nothing where that is missing or damaged."""
+    try:
+        output = read_json(folder / _SEAL)["output"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return output if isinstance(output, dict) else {}
+
+
+def is_sealed(store: Store, job: str, name: str, folder: Path) -> bool:
+    """Whether `stage.json` in a finished stage's folder says what the database does; also where that knows no such stage."""
+    row = store.row(
+        "SELECT input_hash, output FROM stages WHERE job = ? AND name = ? AND state = 'done'", job, name
+    )
+    return row is None or _says(folder, row["input_hash"], _noted(row["output"]))
+
+
+def _says(folder: Path, digest: str, output: Output) -> bool:
+    """Whether the file in a stage's folder is what the database says."""
+    try:
+        return bool(read_json(folder / _SEAL) == {"input_hash": digest, "output": output})
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def _sealed(folder: Path, digest: str) -> Output | None:
+    """Return what is written in a folder whose work was finished for these inputs."""
+    seal = folder / _SEAL
+    try:
+        sealed = read_json(seal) if seal.is_file() else {}
+        output: Output | None = sealed["output"] if sealed.get("input_hash") == digest else None
+    except (OSError, ValueError, AttributeError, LookupError) as error:
+        raise WorkspaceError(
+            f"{seal} cannot be read ({error}). Restore it from a backup; or see what can be done again: al-loop doctor"
+        ) from None
+    return output
+
+
+def _seal(folder: Path, digest: str, output: Output) -> None:
+    write_json(folder / _SEAL, {"input_hash": digest, "output": output})
+
+
+def _clear_if_changed(partial: Path, digest: str) -> None:
+    """Keep what a killed run left for the same inputs; remove anything else."""
+    marker = partial / ".inputs"
+    if partial.exists() and (not marker.is_file() or marker.read_text() != digest):
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    marker.write_text(digest)
+
+
+def _mark(store: Store, stage: Stage, state: str) -> None:
+    store.execute("UPDATE stages SET state = ? WHERE job = ? AND name = ?", state, stage.job, stage.name)
+
+
+def _finish(store: Store, stage: Stage, digest: str, output: Output) -> None:
+    store.execute(
+        "INSERT INTO stages VALUES (?, ?, ?, 'done', ?, NULL, ?, ?) ON CONFLICT (job, name) DO UPDATE SET "
+        "state = 'done', input_hash = excluded.input_hash, output = excluded.output, "
+        "finished_at = excluded.finished_at",
+        stage.job,
+        stage.name,
+        digest,
+        json.dumps(output),
+        now(),
+        now(),
+    )

@@ -1,0 +1,232 @@
+"""A workspace: a folder with settings, a database and everything that a loop makes."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from al_loop.core.config import (
+    FEATURE_STRATEGIES,
+    FILE_NAME,
+    Config,
+    check_classes,
+    load_config,
+    parse_config,
+)
+from al_loop.core.errors import ConfigError, WorkspaceError
+from al_loop.core.files import printable, write_atomically
+from al_loop.core.lock import locked
+from al_loop.core.resources import resource
+from al_loop.state.approvals import approve, is_approved
+from al_loop.state.database import Store
+from al_loop.state.sqlite_file import database_files, keep_private, read_only_message
+
+DATABASE = "al-loop.db"
+_UNFINISHED = ((DATABASE, ""), (DATABASE, "-wal"), (DATABASE, "-shm"), (FILE_NAME, ".partial"))
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The rooms of a workspace; open it with `open_workspace`."""
+
+    root: Path
+    config: Config
+    store: Store
+
+    @property
+    def images(self) -> Path:
+        """Photographs, named by their SHA-256."""
+        return self.root / "images"
+
+    @property
+    def cache(self) -> Path:
+        """Photographs that stay in object stores, as far as they were fetched; may be deleted."""
+        return self.root / "cache"
+
+    @property
+    def synthetic(self) -> Path:
+        """Rendered datasets."""
+        return self.root / "synthetic"
+
+    @property
+    def server_home(self) -> Path:
+        """The embedded labelling server's files."""
+        return self.root / "label-studio"
+
+    @property
+    def private(self) -> list[Path]:
+        """What no one but its owner may read: what people have labelled, where from, and logins."""
+        home = self.server_home
+        return [
+            *database_files(self.root / DATABASE),
+            home / "credentials.json",
+            home / "data",
+            home / "backups",
+        ]
+
+    @property
+    def mark(self) -> str:
+        """What tells this workspace from others of its name, made on the first call."""
+        self.store.execute("INSERT OR IGNORE INTO facts VALUES ('workspace', ?)", secrets.token_hex(4))
+        row = self.store.row("SELECT value FROM facts WHERE key = 'workspace'")
+        assert row is not None
+        return str(row["value"])
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the user made it on this machine, or approved of it: only then is Python that it names executed."""
+        if (
+            self.store.path == ":memory:"
+        ):  # a benchmark's, which has asked the workspace that its settings are from
+            return True
+        row = self.store.row("SELECT value FROM facts WHERE key = 'workspace'")
+        return row is not None and is_approved(Path(self.store.path), str(row["value"]))
+
+    def model_dir(self, model_id: str) -> Path:
+        """Return the folder of a model: weights, resolved config, predictions on the validation set."""
+        return self.root / "models" / model_id
+
+    def scores_dir(self, model_id: str, change: str = "", *, exact: bool = False) -> Path:
+        """Return the folder with what a model says of the pool, or of changed copies of it.
+
+        Each threshold has its own, and so have scores with features, and of a precision that was asked for; exact: in
+        float32 whatever was.
+        """
+        name = f"thr-{self.config.score.score_thr:g}"
+        if self.config.pool_precision != "fp32" and not exact:
+            name += f"-{self.config.pool_precision}"
+        if self.config.cycle.strategy in FEATURE_STRATEGIES:
+            name += "-features"
+        return self.root / "scores" / model_id / (f"{name}-{change}" if change else name)
+
+    def cycle_dir(self, number: int) -> Path:
+        """Return the folder of a cycle."""
+        return self.root / "cycles" / str(number)
+
+    def sharing(self, gpus: int | None) -> Workspace:
+        """Return this workspace with trainings that as many GPUs share; None: as its settings say."""
+        if gpus is None:
+            return self
+        return replace(self, config=msgspec.structs.replace(self.config, gpus=gpus))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the workspace for this process, to write in it.
+
+        LockedError says who holds it; WorkspaceError that it is read-only, or that its database is damaged.
+        """
+        if self.store.read_only:
+            raise WorkspaceError(read_only_message(self.root))
+        with locked(self.root / ".lock"):
+            self.store.check()
+            yield
+
+    @contextmanager
+    def lock_unless_read_only(self) -> Iterator[None]:
+        """Hold the workspace where something could write in it; for work whose results go elsewhere."""
+        with nullcontext() if self.store.read_only else self.lock():
+            yield
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def find_workspace(start: Path | None = None) -> Path:
+    """Return the workspace that `start` (else AL_LOOP_WORKSPACE, else here) is or lies in."""
+    origin = start or Path(os.environ.get("AL_LOOP_WORKSPACE") or ".")
+    origin = origin.expanduser().resolve()
+    for folder in (origin, *origin.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder
+    raise WorkspaceError(
+        f"no workspace at {origin}: expected a folder with {FILE_NAME}. "
+        "Go into one, name it with --workspace, or make one: al-loop init NAME --classes a,b"
+    )
+
+
+def open_workspace(start: Path | None = None) -> Workspace:
+    """Open the workspace that `start` or the current folder lies in."""
+    root = find_workspace(start)
+    _check_path(root)
+    config = load_config(root / FILE_NAME)
+    if not (root / DATABASE).is_file():
+        raise WorkspaceError(
+            f"{root} has {FILE_NAME} but no {DATABASE}. Restore it, or start over: al-loop init"
+        )
+    workspace = Workspace(root, config, Store(root / DATABASE))
+    keep_private(workspace.private)
+    _same_classes(workspace)
+    return workspace
+
+
+def init_workspace(root: Path, classes: tuple[str, ...], template: str = "default") -> Workspace:
+    """Make a workspace; the folder must be new or empty."""
+    check_classes(classes, "--classes")
+    root = root.expanduser().resolve()
+    _check_path(root)
+    if (root / FILE_NAME).exists():
+        raise WorkspaceError(
+            f"{root} is a workspace already. Look at it with: al-loop --workspace {shlex.quote(str(root))} status"
+        )
+    if root.exists() and not root.is_dir():
+        raise WorkspaceError(f"{root} is a file: expected a new or empty folder. Choose another name.")
+    # Without its settings, a database is what a killed init left behind.
+    unfinished = [root / f"{name}{end}" for name, end in _UNFINISHED]
+    if root.exists() and set(root.iterdir()) - set(unfinished):
+        raise WorkspaceError(f"{root} is not empty: expected a new or empty folder. Choose another name.")
+    text = resource(f"configs/loop/{template}.toml").read_text()
+    listed = ", ".join(_toml_string(name) for name in classes)
+    head = f"name = {_toml_string(printable(root.name))}\nclasses = [{listed}]\n"
+    text = text.replace("# @head@\n", head)
+    parse_config(text.encode(), FILE_NAME)
+    root.mkdir(parents=True, exist_ok=True)
+    for path in unfinished:
+        path.unlink(missing_ok=True)
+    Store(root / DATABASE).close()
+    # The settings come last: with them the folder is a workspace.
+    write_atomically(root / FILE_NAME, text.encode())
+    workspace = open_workspace(root)
+    with suppress(WorkspaceError):  # without a note, a Python config asks for one command more
+        approve(root / DATABASE, workspace.mark)
+    return workspace
+
+
+def _check_path(root: Path) -> None:
+    """Refuse a path that trainings (mmengine) and the labelling server cannot write into their files."""
+    try:
+        str(root).encode()
+    except UnicodeEncodeError:
+        raise WorkspaceError(
+            f"{printable(root)}: the path of a workspace must be UTF-8. Rename the folder and run again"
+        ) from None
+
+
+def _toml_string(text: str) -> str:
+    escaped = re.sub(r'(["\\])', r"\\\1", text)
+    return f'"{escaped}"'
+
+
+def _same_classes(workspace: Workspace) -> None:
+    """Labels are stored as indices of the classes: refuse a list that gives them another meaning."""
+    known = workspace.store.row("SELECT value FROM facts WHERE key = 'classes'")
+    current = "\n".join(workspace.config.classes)
+    if known is None and workspace.store.read_only:
+        return
+    if known is None:
+        workspace.store.execute("INSERT INTO facts VALUES ('classes', ?)", current)
+    elif known["value"] != current:
+        raise ConfigError(
+            f"classes in {FILE_NAME} are {', '.join(workspace.config.classes)}; this workspace was made for "
+            f"{', '.join(known['value'].splitlines())}. Put them back, or make another workspace: al-loop init"
+        )

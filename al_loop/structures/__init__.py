@@ -1,0 +1,1 @@
+"""The data: frozen dataclasses of arrays, checked when they are made."""

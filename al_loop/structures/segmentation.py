@@ -1,0 +1,72 @@
+"""Outlines of objects: polygons and masks, in the form of COCO's `segmentation`, in px of the image."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+from al_loop.structures.boxes import FloatArray, Outline
+
+#: Arithmetic in percent leaves points this far outside the image, px: they are moved back and change nothing else.
+_ROUNDING_PX = 1e-6
+
+
+def polygon(points: FloatArray) -> Outline:
+    """Return the outline with these corners, (n, 2) px."""
+    return [points.ravel().tolist()]
+
+
+def mask(pixels: NDArray[np.bool_]) -> Outline:
+    """Return the outline that covers these pixels, (h, w)."""
+    packed = coco.encode(np.asfortranarray(pixels, np.uint8))
+    return {"size": list(pixels.shape), "counts": packed["counts"].decode("ascii")}
+
+
+def hull(outline: Outline) -> FloatArray:
+    """Return the upright box around an outline, xyxy (4,)."""
+    if isinstance(outline, dict):
+        x, y, w, h = coco.toBbox(outline)
+        return np.array([x, y, x + w, y + h], dtype=np.float64)
+    points = _points(outline)
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+
+def area(outline: Outline) -> float:
+    """Return how many square px an outline encloses; of a polygon that crosses itself, the loops' difference."""
+    if isinstance(outline, dict):
+        return float(coco.area(outline))
+    points = _points(outline)
+    x, y = (points - points[0]).T  # near zero, where products lose least
+    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
+
+
+def inside(points: FloatArray, width: int, height: int) -> FloatArray:
+    """Return the part of a polygon (n, 2) that lies in an image, (m, 2); no points where none of it does.
+
+    Pieces that the image's edge cuts apart stay one polygon: they are joined along the edge.
+    Source: Sutherland & Hodgman 1974.
+    """
+    limits = np.array([width, height], dtype=np.float64)
+    if (points < -_ROUNDING_PX).any() or (points > limits + _ROUNDING_PX).any():
+        for axis in (0, 1):
+            points = _cut(points, points[:, axis])
+            points = _cut(points, limits[axis] - points[:, axis])
+    return np.clip(points, 0.0, limits)
+
+
+def _cut(points: FloatArray, distance: FloatArray) -> FloatArray:
+    """Cut off the corners at a negative distance from a line, (n,); the polygon then follows the line."""
+    kept = []
+    for here in range(len(points)):
+        before = here - 1
+        if (distance[before] < 0) != (distance[here] < 0):
+            share = distance[before] / (distance[before] - distance[here])
+            kept.append(points[before] + share * (points[here] - points[before]))
+        if distance[here] >= 0:
+            kept.append(points[here])
+    return np.array(kept, dtype=np.float64).reshape(-1, 2)
+
+
+def _points(outline: list[list[float]]) -> FloatArray:
+    return np.array(outline[0], dtype=np.float64).reshape(-1, 2)

@@ -1,0 +1,1 @@
+"""Render passes into annotations, and the records of a dataset."""

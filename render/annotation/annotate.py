@@ -1,0 +1,194 @@
+"""What can be seen, as annotations. Pixels; boxes are x, y, w, h with the origin top left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from render.annotation import masks
+from render.annotation.masks import Mask, Polygon
+from render.core.spec import CameraSpec, DefectSpec, LabelSpec, MeshSpec, ObjectSpec, SceneSpec, ViewSpec
+from render.geometry.projection import project
+from render.geometry.silhouette import Silhouette, silhouette
+from render.shapes.kernels.surface import Surface
+
+FloatArray = NDArray[np.float64]
+#: Points along and across a flaw at which it is asked what hides it.
+_SPOTS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One rendered view, (h, w) each.
+
+    light: (h, w, 3) linear RGB.  alpha: 1 where anything stands before the background.  index: ObjectSpec.index of
+    what is seen, 0 for none.  flaws: by number, the share of the pixel that shows it.
+    """
+
+    light: NDArray[np.float32]
+    alpha: NDArray[np.float32]
+    index: NDArray[np.int32]
+    flaws: dict[int, NDArray[np.float32]]
+
+
+class Annotation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One labelled thing, or one flaw. bbox: of its visible pixels; area: their number.
+
+    visible_fraction: area over that of the whole silhouette, in the picture and out of it.  truncation: the share of
+    the silhouette outside the picture.  amodal_bbox: of the silhouette.  object_index, instance, component: as in the
+    spec.  flaw: its number; 0 for a thing.  rle, polygons: its mask, if asked for.
+    """
+
+    category: str
+    bbox: tuple[int, int, int, int]
+    area: int
+    visible_fraction: float
+    truncation: float
+    amodal_bbox: tuple[float, float, float, float]
+    object_index: int
+    instance: int = 0
+    component: str = ""
+    flaw: int = 0
+    state: dict[str, str] = {}
+    rle: str = ""
+    polygons: tuple[Polygon, ...] = ()
+
+
+def label(
+    shot: Shot, spec: SceneSpec, view: ViewSpec, surface_of: Callable[[MeshSpec], Surface]
+) -> tuple[Annotation, ...]:
+    """Annotations of a view: things in the order of their indices, then flaws by number."""
+    eye = _Eye(view.camera, spec.width, spec.height, spec.labels, surface_of)
+    present = set(np.flatnonzero(np.bincount(np.maximum(shot.index, 0).ravel())).tolist())
+    found = []
+    for pieces in groups(spec):
+        indices = [thing.index for thing in pieces if thing.index in present]
+        if indices:
+            seen = np.logical_or.reduce([shot.index == index for index in indices])
+            found.append(eye.thing(seen, pieces))
+    for thing in spec.objects:
+        for flaw in thing.defects:
+            if flaw.category and flaw.number in shot.flaws:
+                found.append(eye.flaw(flaw_mask(shot, thing, flaw), shot, thing, flaw))
+    return tuple(a for a in found if a is not None)
+
+
+def groups(spec: SceneSpec) -> list[list[ObjectSpec]]:
+    """Objects that share an annotation, in the order of their first; unlabelled ones are left out."""
+    together: dict[tuple[str, int], list[ObjectSpec]] = {}
+    for thing in sorted(spec.objects, key=lambda o: o.index):
+        if thing.index and thing.category:
+            key = ("group", thing.group) if thing.group else ("alone", thing.index)
+            together.setdefault(key, []).append(thing)
+    return list(together.values())
+
+
+def flaw_mask(shot: Shot, thing: ObjectSpec, flaw: DefectSpec) -> Mask:
+    """Where a flaw is seen.
+
+    A hole shows what lies behind it, so there the object index is another's; what hides a hole hides its AOV too.
+    """
+    marked = shot.flaws[flaw.number] > 0.5
+    return marked if flaw.hole else marked & (shot.index == thing.index)
+
+
+@dataclass(frozen=True, eq=False)
+class _Eye:
+    """A view, and what of it is kept."""
+
+    camera: CameraSpec
+    width: int
+    height: int
+    labels: LabelSpec
+    surface_of: Callable[[MeshSpec], Surface]
+
+    def thing(self, mask: Mask, pieces: list[ObjectSpec]) -> Annotation | None:
+        """The annotation of a thing of one or more objects."""
+        box = masks.bounds(mask)
+        area = int(np.count_nonzero(mask))
+        if not self._large(box, area):
+            return None
+        whole = self._silhouette(pieces)
+        if whole is None:
+            return None
+        fraction = min(1.0, area / max(whole.area_px, 1.0))
+        if fraction < self.labels.min_visible_fraction:
+            return None
+        first = pieces[0]
+        return Annotation(
+            category=first.category or "",
+            bbox=box,
+            area=area,
+            visible_fraction=round(fraction, 4),
+            truncation=max(0.0, round(1 - whole.inside_px / max(whole.area_px, 1e-9), 4)),
+            amodal_bbox=_xywh(whole.box),
+            object_index=first.index,
+            instance=first.instance,
+            component=first.mesh.component if len(pieces) == 1 else "",
+            state=first.state,
+            **self._mask(mask),
+        )
+
+    def flaw(self, mask: Mask, shot: Shot, thing: ObjectSpec, flaw: DefectSpec) -> Annotation | None:
+        """The annotation of a flaw; its silhouette is the rectangle it lies in, as far as the object reaches."""
+        box = masks.bounds(mask)
+        area = int(np.count_nonzero(mask))
+        if not self._large(box, area):
+            return None
+        whole = self._silhouette([thing])
+        spots = project(self.camera, self.width, self.height, flaw_spots(thing, flaw, _SPOTS))
+        spots = spots[whole.covers(spots)] if whole is not None else spots[:0]
+        inside = ((spots >= 0) & (spots < (self.width, self.height))).all(axis=1)
+        column, row = spots[inside].astype(np.int64).T
+        seen = (shot.index[row, column] == thing.index) | mask[row, column]
+        # A flaw around an edge may have no spot on the silhouette: then it is as visible as it looks.
+        fraction = min(1.0, seen.sum() / len(spots)) if len(spots) else 1.0
+        if fraction < self.labels.min_visible_fraction:
+            return None
+        x, y, w, h = box
+        rim = np.concatenate([spots, [(x, y), (x + w, y + h)]])
+        return Annotation(
+            category=flaw.category,
+            bbox=box,
+            area=area,
+            visible_fraction=round(float(fraction), 4),
+            truncation=max(0.0, round(1 - float(inside.mean()), 4)) if len(spots) else 0.0,
+            amodal_bbox=_xywh((*rim.min(axis=0).tolist(), *rim.max(axis=0).tolist())),
+            object_index=thing.index,
+            instance=thing.instance,
+            component=thing.mesh.component,
+            flaw=flaw.number,
+            **self._mask(mask),
+        )
+
+    def _silhouette(self, pieces: list[ObjectSpec]) -> Silhouette | None:
+        placed = [(self.surface_of(piece.mesh), piece.pose) for piece in pieces]
+        return silhouette(self.camera, self.width, self.height, placed)
+
+    def _large(self, box: tuple[int, int, int, int], area: int) -> bool:
+        return area >= self.labels.min_visible_px and min(box[2:]) >= self.labels.min_side_px
+
+    def _mask(self, mask: Mask) -> dict[str, Any]:
+        if self.labels.masks == "none":
+            return {}
+        outlines = masks.polygons(mask) if self.labels.masks == "polygon" else ()
+        return {"rle": masks.encode(mask), "polygons": outlines}
+
+
+def flaw_spots(thing: ObjectSpec, flaw: DefectSpec, count: int) -> FloatArray:
+    """Points (count * count, 3) in the world, spread evenly over the rectangle a flaw lies in."""
+    placed, own = np.reshape(thing.pose, (3, 4)), np.reshape(flaw.frame, (3, 4))
+    steps = (np.arange(count) + 0.5) / count - 0.5
+    along, across = (g.reshape(-1, 1) for g in np.meshgrid(steps, steps))
+    points = own[:, 3] + along * flaw.size_m[0] * own[:, 0] + across * flaw.size_m[1] * own[:, 1]
+    return np.asarray(points @ placed[:, :3].T + placed[:, 3])
+
+
+def _xywh(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = (round(v, 2) for v in box)
+    return (x0, y0, round(x1 - x0, 2), round(y1 - y0, 2))

@@ -1,0 +1,265 @@
+"""Files of a dataset: every image commits itself, the COCO file is a merge of what is committed.
+
+out/
+  dataset.json            what this dataset is: recipe, assets, seed; another one is refused here
+  images/000000.jpg       the picture, written first
+  records/000000.json     its labels and the picture's hash, written last: the image is done when this exists
+  annotations.json        COCO, merged from the records
+  labels/, data.yaml      YOLO, when exported
+  masks/<kind>/           pictures of masks, when exported
+  render.log              what Blender printed
+  root.txt                the folder that the recipe's paths are relative to, seen from here
+  stats.json, stats.png   what `render stats` found
+  .lock                   held while a process writes here
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+
+from render.annotation.records import MASK_KINDS, MaskKind, Record, coco, mask_pictures, yolo
+from render.core.errors import DatasetError
+from render.recipe.categories import categories
+from render.recipe.load import recipe_hash
+from render.recipe.tables import Recipe
+
+__all__ = [
+    "FORMAT", "Identity", "Record", "commit", "failures", "is_done", "merge", "open_dataset", "read_identity",
+    "read_record", "read_records", "replace_file", "skips", "write_masks", "write_yolo",
+]  # fmt: skip
+
+#: Raised whenever the same recipe and seed would give other pictures than before.
+FORMAT = 2
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What makes a dataset the same dataset. assets_sha256: of the meshes and pictures the recipe names."""
+
+    format: int
+    seed: int
+    recipe_sha256: str
+    assets_sha256: str
+    recipe: Recipe
+
+
+def open_dataset(out: Path, recipe: Recipe, seed: int, assets_sha256: str = "", before: str = "") -> None:
+    """Make `out` ready for this recipe and seed; raises DatasetError when it holds something else.
+
+    before: another hash of assets that give the same pictures, see `render.assets.load.Assets.before`.
+    """
+    identity = Identity(FORMAT, seed, recipe_hash(recipe), assets_sha256, recipe)
+    path = out / "dataset.json"
+    # A kill while dataset.json itself is written leaves its partial: still our folder.
+    if not path.exists() and {p.name for p in out.rglob("*") if p.is_file()} - {"dataset.json.partial"}:
+        raise DatasetError(
+            f"{out} holds files but no dataset.json; expected an empty folder: choose another folder"
+        )
+    try:
+        (out / "images").mkdir(parents=True, exist_ok=True)
+        (out / "records").mkdir(exist_ok=True)
+    except OSError as error:
+        raise DatasetError(f"{out}: cannot be written ({error}); choose another folder") from error
+    if path.exists():
+        _check_same(path, identity, before)
+    else:
+        replace_file(path, msgspec.json.format(msgspec.json.encode(identity), indent=2))
+
+
+def read_identity(out: Path) -> Identity:
+    """What the dataset in `out` is; raises DatasetError when there is none that this version can read."""
+    path = out / "dataset.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Identity)
+    except FileNotFoundError:
+        raise DatasetError(f"{out} holds no dataset.json; expected a folder that render wrote") from None
+    except (OSError, msgspec.DecodeError) as error:
+        raise DatasetError(
+            f"{path}: not a dataset of format {FORMAT} ({error}); render it again into another folder"
+        ) from error
+
+
+def is_done(out: Path, index: int) -> bool:
+    """Whether image `index` is committed whole, given up, or skipped."""
+    record = read_record(out, index)
+    if record is None:
+        return False
+    if record.status != "done":
+        return True
+    try:
+        return _sha256((out / "images" / record.file_name).read_bytes()) == record.sha256
+    except OSError:
+        return False
+
+
+def read_record(out: Path, index: int) -> Record | None:
+    """The record of image `index`; None when there is none that can be read."""
+    try:
+        return _decoder.decode(_record_path(out, index).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def read_records(out: Path, count: int) -> Iterator[Record]:
+    """Records of the first `count` images, in order; those that are missing are left out."""
+    for index in range(count):
+        record = read_record(out, index)
+        if record is not None:
+            yield record
+
+
+def commit(out: Path, record: Record, picture: bytes | None) -> Record:
+    """Write picture, then record, each whole or not at all; the record with name and hash filled in."""
+    if picture is not None:
+        suffix = "png" if picture.startswith(b"\x89PNG") else "jpg"
+        name = f"{record.index:06d}.{suffix}"
+        replace_file(out / "images" / name, picture)
+        record = msgspec.structs.replace(record, file_name=name, sha256=_sha256(picture))
+    replace_file(_record_path(out, record.index), msgspec.json.encode(record, order="deterministic"))
+    return record
+
+
+def merge(out: Path, count: int) -> Path:
+    """Write out/annotations.json, COCO of the first `count` images; the same records give the same bytes."""
+    recipe = read_identity(out).recipe
+    path = out / "annotations.json"
+    merged = coco(_rendered(out, count), categories(recipe), recipe.labels.margin)
+    replace_file(path, msgspec.json.encode(merged))
+    return path
+
+
+def write_yolo(out: Path, *, outlines: bool = False) -> Path:
+    """Write out/labels/*.txt beside the pictures, and out/data.yaml, which names them all; returns the latter."""
+    recipe = read_identity(out).recipe
+    names, margin = categories(recipe), recipe.labels.margin
+    _make_folder(out / "labels")
+    for record in _rendered(out, _merged_count(out)):
+        text = yolo(record, names, margin=margin, outlines=outlines)
+        replace_file(out / "labels" / f"{record.index:06d}.txt", text.encode(), durable=False)
+    listed = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(names))
+    path = out / "data.yaml"
+    # JSON's strings are YAML's. YOLO finds labels/ by replacing images/ in a picture's path.
+    text = f"path: {json.dumps(str(out.resolve()))}\ntrain: images\nval: images\nnames:\n{listed}"
+    replace_file(path, text.encode())
+    return path
+
+
+def write_masks(out: Path, kind: MaskKind) -> Path:
+    """Write out/masks/<kind>/*.png, see `render.annotation.records.mask_pictures`; returns that folder."""
+    if kind not in MASK_KINDS:
+        raise DatasetError(f"expected masks of a kind of {', '.join(MASK_KINDS)}, got {kind!r}")
+    names = category_names(out)
+    for record in _rendered(out, _merged_count(out)):
+        for folder, picture in mask_pictures(record, names, kind):
+            _make_folder(out / "masks" / folder)
+            data = cv2.imencode(".png", picture[..., ::-1] if picture.ndim == 3 else picture)[1]
+            replace_file(out / "masks" / folder / f"{record.index:06d}.png", bytes(data), durable=False)
+    return out / "masks" / kind
+
+
+def failures(out: Path, count: int) -> list[Record]:
+    """Records of the images among the first `count` that were given up."""
+    return [record for record in read_records(out, count) if record.status == "failed"]
+
+
+def skips(out: Path, count: int) -> list[Record]:
+    """Records of the images among the first `count` that show too little and were not rendered."""
+    return [record for record in read_records(out, count) if record.status == "skipped"]
+
+
+def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a file so that a reader, or a kill, finds the old one or the new one, never half of it.
+
+    durable: also after a power cut. Raises DatasetError when it cannot be written: disk full, folder gone.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be written ({error}); make room and run again") from error
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be written ({error}); make room and run again") from error
+
+
+def category_names(out: Path) -> tuple[str, ...]:
+    """The dataset's categories, in the order of their ids."""
+    return categories(read_identity(out).recipe)
+
+
+def _rendered(out: Path, count: int) -> Iterator[Record]:
+    return (record for record in read_records(out, count) if record.status == "done")
+
+
+def _merged_count(out: Path) -> int:
+    """How many images annotations.json speaks of, so that exports speak of the same."""
+    path = out / "annotations.json"
+    try:
+        ids = [image["id"] for image in json.loads(path.read_bytes())["images"]]
+    except FileNotFoundError:
+        raise DatasetError(f"{out} holds no annotations.json; render it to its end first") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}); run the rendering again") from error
+    return max(ids, default=0)
+
+
+def _check_same(path: Path, identity: Identity, before: str) -> None:
+    try:
+        stored = msgspec.json.decode(path.read_bytes())
+        if before and stored.get("assets_sha256") == before:
+            stored["assets_sha256"] = identity.assets_sha256
+        wanted = msgspec.json.decode(msgspec.json.encode(identity))
+        changed = [f"{k}: was {a!r}, now {b!r}" for k, a, b in _differences(stored, wanted, "")]
+    except (msgspec.DecodeError, OSError, AttributeError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}); choose another folder") from error
+    # The recipe's hash says nothing that its own keys do not say better.
+    changed = [line for line in changed if not line.startswith("recipe_sha256")]
+    if changed:
+        others = [line for line in changed if line.startswith("assets_sha256")]
+        if others == changed:
+            raise DatasetError(
+                f"{path.parent} holds another dataset ({others[0]}): a mesh, a picture or a file that one of them refers "
+                "to is not what it was rendered with; bring it back, or choose another folder"
+            )
+        shown = "; ".join(changed[:4]) + ("; and more" if len(changed) > 4 else "")
+        raise DatasetError(
+            f"{path.parent} holds another dataset ({shown}); choose another folder, or remove that one"
+        )
+
+
+def _differences(a: Any, b: Any, path: str) -> list[tuple[str, Any, Any]]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = sorted(a.keys() | b.keys())
+        return [d for k in keys for d in _differences(a.get(k), b.get(k), f"{path}.{k}" if path else k)]
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return [
+            d for i, (x, y) in enumerate(zip(a, b, strict=True)) for d in _differences(x, y, f"{path}[{i}]")
+        ]
+    return [] if a == b else [(path, a, b)]
+
+
+def _record_path(out: Path, index: int) -> Path:
+    return out / "records" / f"{index:06d}.json"
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+_decoder = msgspec.json.Decoder(Record)

@@ -1,0 +1,184 @@
+"""The record of an image, and what others read of it: COCO, YOLO, masks as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from render.annotation import masks
+from render.annotation.annotate import Annotation
+from render.core.errors import DatasetError
+
+MaskKind = Literal["colour", "class", "instance", "onehot"]
+MASK_KINDS: tuple[MaskKind, ...] = ("colour", "class", "instance", "onehot")
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one image. A failed or skipped one has a reason and no file.
+
+    scene: SceneSpec.index; view: which of its views, from 0.  skipped: the view showed too little to be rendered.
+    """
+
+    index: int
+    scene: int
+    view: int
+    seed: int
+    status: Literal["done", "failed", "skipped"]
+    width: int
+    height: int
+    file_name: str = ""
+    sha256: str = ""
+    annotations: tuple[Annotation, ...] = ()
+    unplaced: int = 0
+    reason: str = ""
+
+
+class _Labelled(msgspec.Struct, omit_defaults=True):
+    """An annotation as COCO has it, and what else we know."""
+
+    id: int
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    area: int
+    iscrowd: int
+    visible_bbox: tuple[int, int, int, int]
+    visible_fraction: float
+    truncation: float
+    amodal_bbox: tuple[float, float, float, float]
+    object_index: int
+    instance: int = 0
+    component: str = ""
+    flaw: int = 0
+    state: dict[str, str] = {}
+    segmentation: Any = msgspec.UNSET
+
+
+def loosened(found: Annotation, record: Record, margin: float) -> tuple[float, float, float, float]:
+    """An annotation's box, every side moved out by `margin` of the box, as far as the picture reaches."""
+    x, y, w, h = found.bbox
+    if not margin:
+        return found.bbox
+    x0, y0 = max(0.0, x - margin * w), max(0.0, y - margin * h)
+    x1, y1 = min(float(record.width), x + w + margin * w), min(float(record.height), y + h + margin * h)
+    return (round(x0, 2), round(y0, 2), round(x1 - x0, 2), round(y1 - y0, 2))
+
+
+def coco(records: Iterable[Record], names: Sequence[str], margin: float = 0.0) -> dict[str, Any]:
+    """COCO of the rendered images; `names` are the categories in the order of their ids, from 1.
+
+    margin: see `loosened`; what is seen is kept as "visible_bbox".
+    """
+    ids = {name: number for number, name in enumerate(names, start=1)}
+    images: list[dict[str, Any]] = []
+    annotations: list[_Labelled] = []
+    for record in records:
+        image_id = record.index + 1
+        image = {"id": image_id, "file_name": record.file_name}
+        images.append({**image, "width": record.width, "height": record.height})
+        for found in record.annotations:
+            number, category = len(annotations) + 1, _id(found, record, ids)
+            annotations.append(_labelled(found, record, number, category, margin))
+    categories = [{"id": number, "name": name} for name, number in ids.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def yolo(record: Record, names: Sequence[str], *, margin: float = 0.0, outlines: bool = False) -> str:
+    """Lines of a YOLO label file, class from 0, lengths in shares of the picture.
+
+    class, middle x and y, width and height of the box; or, with `outlines`, class and the outline's x and y, one
+    line for each connected piece.
+    """
+    ids = {name: number for number, name in enumerate(names)}
+    size = (record.width, record.height)
+    lines = []
+    for found in record.annotations:
+        x, y, w, h = loosened(found, record, margin)
+        shapes: Iterable[Sequence[float]] = [(x + w / 2, y + h / 2, w, h)]
+        if outlines:
+            shapes = found.polygons or masks.polygons(mask_of(found, record))
+        for shape in shapes:
+            shares = (f"{value / size[i % 2]:.6f}" for i, value in enumerate(shape))
+            lines.append(f"{_id(found, record, ids)} {' '.join(shares)}\n")
+    return "".join(lines)
+
+
+def mask_pictures(
+    record: Record, names: Sequence[str], kind: MaskKind
+) -> Iterator[tuple[str, NDArray[np.uint8] | NDArray[np.uint16]]]:
+    """(folder, picture) of an image's masks.
+
+    colour: RGB, a colour per category.  class: the category's id, 8 bits (16 beyond 255 categories).  instance: 16
+    bits, the annotation's place in the record, from 1.  onehot: for every category a folder, 255 where it is.
+    Background is 0. Except in onehot, flaws cover things.
+    """
+    ids = {name: number for number, name in enumerate(names, start=1)}
+    shape = (record.height, record.width)
+    if kind == "onehot":
+        for name in names:
+            layer = np.zeros(shape, np.uint8)
+            for found in record.annotations:
+                if found.category == name:
+                    layer[mask_of(found, record)] = 255
+            yield f"onehot/{name.replace('/', '_')}", layer
+        return
+    values = np.zeros(shape, np.uint16)
+    order = sorted(enumerate(record.annotations, start=1), key=lambda item: (item[1].flaw > 0, -item[1].area))
+    for place, found in order:
+        values[mask_of(found, record)] = place if kind == "instance" else _id(found, record, ids)
+    if kind == "instance":
+        yield kind, values
+    elif kind == "class":
+        yield kind, values.astype(np.uint8) if len(names) < 256 else values
+    else:
+        black = np.zeros((1, 3), np.uint8)
+        yield kind, np.concatenate([black, masks.colours(len(names))])[values]
+
+
+def mask_of(found: Annotation, record: Record) -> masks.Mask:
+    """The mask (h, w) of an annotation; raises DatasetError when the recipe asked for none."""
+    if not found.rle:
+        raise DatasetError(
+            f"image {record.index} has no masks; expected labels.masks = 'rle' or 'polygon' in the recipe: "
+            "set it and render into another folder"
+        )
+    return masks.decode(found.rle, record.height, record.width)
+
+
+def _labelled(found: Annotation, record: Record, number: int, category_id: int, margin: float) -> _Labelled:
+    outlines: Any = msgspec.UNSET
+    if found.polygons:
+        outlines = found.polygons
+    elif found.rle:
+        outlines = {"size": (record.height, record.width), "counts": found.rle}
+    return _Labelled(
+        id=number,
+        image_id=record.index + 1,
+        category_id=category_id,
+        bbox=loosened(found, record, margin),
+        area=found.area,
+        iscrowd=0,
+        visible_bbox=found.bbox,
+        visible_fraction=found.visible_fraction,
+        truncation=found.truncation,
+        amodal_bbox=found.amodal_bbox,
+        object_index=found.object_index,
+        instance=found.instance,
+        component=found.component,
+        flaw=found.flaw,
+        state=found.state,
+        segmentation=outlines,
+    )
+
+
+def _id(found: Annotation, record: Record, ids: dict[str, int]) -> int:
+    if found.category not in ids:
+        raise DatasetError(
+            f"image {record.index} has the category {found.category!r}; expected one of {', '.join(ids)}: "
+            "remove its record and run again"
+        )
+    return ids[found.category]

@@ -1,0 +1,1 @@
+"""Files that a recipe names: meshes, textures, image folders, photometric files."""

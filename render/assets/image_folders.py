@@ -1,0 +1,99 @@
+"""Picture folders of a recipe: which pictures can be read, and what is in them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import warnings
+from pathlib import Path
+
+import PIL.Image
+
+from render.assets.meshcache import sweep_drafts
+from render.core.files import open_regular, sha256_regular
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".exr", ".hdr")
+#: What a picture that Pillow does not read begins with.
+_MAGIC = {".exr": (b"\x76\x2f\x31\x01",), ".hdr": (b"#?RADIANCE", b"#?RGBE")}
+#: Goes up when what counts as readable changes.
+_FORMAT = 2
+#: Bytes of a picture.
+LIMIT = 2**31
+
+
+class Ledger:
+    """What is known of pictures seen before, so that a folder of ten thousand is decoded and hashed only once.
+
+    A file of the same path, size, times of change and inode is taken to be the same: one that was put in its place has
+    another inode or time, also where a copy kept the old date. Kept in a JSON file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read what is known; a ledger that is missing or broken knows nothing."""
+        self._path = path
+        self._known: dict[str, list[object]] = {}
+        self._changed = False
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            held = json.loads(path.read_text())
+            if held["format"] == _FORMAT:
+                self._known = held["pictures"]
+
+    def look(self, picture: Path) -> tuple[str, str]:
+        """SHA-256 of the file, and why it cannot be read; "" when it can."""
+        try:
+            seen = picture.stat()
+            mark = [seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino]
+            known = self._known.get(str(picture))
+            if known is not None and known[:-2] == mark:
+                return str(known[-2]), str(known[-1])
+            digest = sha256_regular(picture, LIMIT)
+        except OSError as error:
+            return "", error.strerror or str(error)
+        fault = _fault(picture)
+        self._known[str(picture)] = [*mark, digest, fault]
+        self._changed = True
+        return digest, fault
+
+    def save(self) -> None:
+        """Write what is known; where that cannot be done, the next run looks again."""
+        if not self._changed:
+            return
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            sweep_drafts(self._path.parent, f"{self._path.name}.*")
+            draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+            draft.write_text(json.dumps({"format": _FORMAT, "pictures": self._known}))
+            draft.replace(self._path)
+
+
+def pictures_in(place: Path) -> tuple[Path, ...]:
+    """Picture files in a folder and its sub-folders, by name, hidden ones left out; or the one file itself."""
+    if place.is_file():
+        return (place,)
+    found: list[Path] = []
+    for folder, inside, names in os.walk(place):
+        inside[:] = [name for name in inside if not name.startswith(".")]
+        shown = (name for name in names if not name.startswith("."))
+        found += [Path(folder, name) for name in shown if name.lower().endswith(SUFFIXES)]
+    return tuple(sorted(found))
+
+
+def _fault(picture: Path) -> str:
+    """Why a picture cannot be decoded; "" when it can."""
+    magic = _MAGIC.get(picture.suffix.lower())
+    try:
+        if magic is not None:
+            with open_regular(picture) as file:
+                return "" if file.read(10).startswith(magic) else f"no {picture.suffix} file inside"
+        with warnings.catch_warnings(), open_regular(picture) as file:
+            # A panorama of 100 million pixels is meant.
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            with PIL.Image.open(file) as image:
+                # An eighth of a JPEG's size is enough to see that it is whole.
+                image.draft("RGB", (image.width // 8, image.height // 8))
+                image.load()
+    # Pillow's decoders raise what they like on broken files: SyntaxError, struct.error, ...
+    except Exception as error:
+        return str(error) or type(error).__name__
+    return ""

@@ -1,0 +1,212 @@
+"""Imported meshes, kept on disk: in metres, upright, around the origin, each with the poses it rests in.
+
+The folder is $AL_LOOP_MESH_CACHE, else al-loop/meshes in $XDG_CACHE_HOME, else in ~/.cache. It may be deleted
+at any time between two runs; every process that plans or renders a dataset must see the same one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.core.errors import AssetError
+from render.shapes.kernels.surface import Rest, Surface
+
+#: Goes up when an entry must be made anew. Entries without it are older than 1: nobody looked beside their files.
+_ENTRY = 1
+_DRAFT = ".draft-"
+#: Seconds after which a draft is nobody's.
+DRAFT_S = 3600.0
+#: What reading a file that is missing, cut off or overwritten raises.
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class MeshAsset:
+    """An imported mesh; its frame is the file's, turned upright, with the middle of its bounding box at 0.
+
+    key: SHA-256, its name in the cache.  size_m: of its bounding box.  components: the names of the file's
+    objects where it holds several, else ("",).  rests: how it lies, all components together.
+    stated: the unit in metres and the upward axis that the file itself gives, if it does.
+    before: the key under which earlier versions of al-loop kept the same arrays; "" where they had others, or may have had.
+    remarks: sentences about what of the file is coarse or ignored.
+    """
+
+    key: str
+    name: str
+    components: tuple[str, ...]
+    rests: tuple[Rest, ...]
+    size_m: tuple[float, float, float]
+    stated: tuple[float, str] | None = None
+    before: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def longest_m(self) -> float:
+        """The longest side of its bounding box."""
+        return max(self.size_m)
+
+    def surface(self, component: str = "") -> Surface:
+        """One component, or all of them in one ("")."""
+        return stored_surface(self.key, component)
+
+
+def cache_folder() -> Path:
+    """Where imported meshes are kept."""
+    own = os.environ.get("AL_LOOP_MESH_CACHE")
+    if own:
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "al-loop" / "meshes"
+
+
+#: A worker uses a few meshes over and over; a folder of thousands of distractors need not stay in memory.
+@lru_cache(maxsize=128)
+def stored_surface(key: str, component: str) -> Surface:
+    """A component of an imported mesh, or all of them in one (""), from the cache; raises AssetError."""
+    try:
+        with (cache_folder() / f"{key}.npz").open("rb") as file, np.load(file) as held:
+            names = json.loads(str(held["about"]))["components"]
+            if component and component not in names:
+                raise AssetError(f"expected one of the components {', '.join(names)}, got {component!r}")
+            return joined([_piece(held, i) for i, n in enumerate(names) if component in ("", n)])
+    except _DAMAGED as error:
+        raise AssetError(
+            f"expected the imported mesh {key[:12]} in {cache_folder()}, got {type(error).__name__}; the cache was "
+            "emptied, or AL_LOOP_MESH_CACHE differs here: run the command again"
+        ) from error
+
+
+def recall(key: str, name: str) -> MeshAsset | None:
+    """The mesh of a key, if the cache has it whole."""
+    try:
+        with (cache_folder() / f"{key}.npz").open("rb") as file, np.load(file) as held:
+            about, turns, weights = json.loads(str(held["about"])), held["turns"], held["weights"]
+            if about["entry"] != _ENTRY:
+                return None
+    except _DAMAGED:
+        return None  # it is imported again
+    rests = (Rest(tuple(t), weight=w) for t, w in zip(turns.tolist(), weights.tolist(), strict=True))
+    return MeshAsset(
+        key=key,
+        name=name,
+        components=tuple(about["components"]),
+        rests=tuple(rests),
+        size_m=tuple(about["size_m"]),
+        stated=tuple(about["stated"]) if about["stated"] else None,
+        before=about["before"],
+        remarks=tuple(about["remarks"]),
+    )
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an import has shown that a file by itself does not say.
+
+    companions: the files it refers to, by their paths from its folder.  moved: whether it lies far from the origin.
+    """
+
+    companions: tuple[str, ...] = ()
+    moved: bool = False
+
+
+def known(key: str) -> Known:
+    """What is known of the file of a key; nothing at first."""
+    try:
+        held = json.loads((cache_folder() / f"{key}.json").read_text(encoding="utf-8"))
+        return Known(tuple(map(str, held["companions"])), bool(held["moved"]))
+    except (*_DAMAGED, TypeError):
+        return Known()
+
+
+def learn(key: str, what: Known) -> None:
+    """Keep it for the next look-up; raises AssetError when the folder cannot be written."""
+    if what != known(key):
+        text = json.dumps({"companions": what.companions, "moved": what.moved})
+        _write(cache_folder() / f"{key}.json", lambda file: file.write(text.encode()))
+
+
+def keep(asset: MeshAsset, pieces: Sequence[Surface]) -> None:
+    """Store a mesh, a surface for each component; raises AssetError when the folder cannot be written."""
+    about = {
+        "entry": _ENTRY,
+        "components": asset.components,
+        "size_m": asset.size_m,
+        "stated": asset.stated,
+        "before": asset.before,
+        "remarks": asset.remarks,
+    }
+    arrays: dict[str, NDArray[Any]] = {
+        "about": np.array(json.dumps(about)),
+        "turns": np.array([rest.rotation for rest in asset.rests]),
+        "weights": np.array([rest.weight for rest in asset.rests]),
+    }
+    for number, piece in enumerate(pieces):
+        arrays[f"{number}.vertices"] = piece.vertices
+        arrays[f"{number}.triangles"] = piece.triangles.astype(np.int32)
+        if piece.uv is not None:
+            arrays[f"{number}.uv"] = piece.uv.astype(np.float32)
+    _write(cache_folder() / f"{asset.key}.npz", lambda file: np.savez(file, **arrays))
+
+
+def joined(pieces: Sequence[Surface]) -> Surface:
+    """Surfaces as one; it has texture coordinates if all of them do."""
+    if len(pieces) == 1:
+        return pieces[0]
+    starts = np.cumsum([0, *(len(piece.vertices) for piece in pieces[:-1])])
+    uv = [piece.uv for piece in pieces if piece.uv is not None]
+    return Surface(
+        np.concatenate([piece.vertices for piece in pieces]),
+        np.concatenate([piece.corners + start for piece, start in zip(pieces, starts, strict=True)]),
+        np.concatenate([piece.sizes for piece in pieces]),
+        uv=np.concatenate(uv) if len(uv) == len(pieces) else None,
+    )
+
+
+def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_drafts(path.parent, f"{_DRAFT}*")
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_DRAFT, delete=False) as draft:
+            try:
+                fill(draft)
+                draft.close()
+                Path(draft.name).replace(path)
+            finally:
+                Path(draft.name).unlink(missing_ok=True)
+    except OSError as error:
+        raise AssetError(
+            f"expected to write imported meshes to {path.parent}, got {error.strerror or error}; "
+            "name another folder: AL_LOOP_MESH_CACHE=PATH python -m render ..."
+        ) from error
+
+
+def sweep_drafts(folder: Path, pattern: str) -> None:
+    """Remove what killed processes left in a folder: no draft is written for as long as DRAFT_S."""
+    oldest = time.time() - DRAFT_S
+    for draft in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            if draft.stat().st_mtime < oldest:
+                draft.unlink()
+
+
+def _piece(held: Mapping[str, NDArray[Any]], number: int) -> Surface:
+    triangles = held[f"{number}.triangles"].astype(np.int64)
+    uv = f"{number}.uv"
+    return Surface(
+        held[f"{number}.vertices"],
+        triangles.ravel(),
+        np.full(len(triangles), 3),
+        uv=held[uv].astype(np.float64) if uv in held else None,
+    )

@@ -1,0 +1,198 @@
+"""Whether a dataset folder is what it says: records, pictures, hashes, boxes, masks and the merged COCO file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from PIL import Image, UnidentifiedImageError
+
+from render.annotation import masks
+from render.annotation.annotate import Annotation
+from render.annotation.record_store import Record, read_identity, read_record
+from render.annotation.records import coco
+from render.coco import load_coco, parse_coco, read_coco
+from render.core.errors import DatasetError
+from render.recipe.categories import categories
+from render.recipe.tables import Recipe
+
+#: How far a polygon's area and box may be from those of the mask it was simplified from: corners are cut.
+_POLYGON_SLACK_PX = 2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is in a dataset, and a sentence for everything that is wrong with it."""
+
+    images: int
+    annotations: int
+    empty: int
+    skipped: int
+    failed: int
+    problems: tuple[str, ...]
+
+
+def validate(dataset: Path) -> Verdict:
+    """Check every file of a dataset, or what can be read of a COCO file; raises DatasetError when it is neither."""
+    if dataset.is_file():
+        found = read_coco(dataset)
+        return Verdict(len(found.pictures), len(found.bbox), found.empty, 0, 0, found.problems)
+    identity = read_identity(dataset)
+    names = frozenset(categories(identity.recipe))
+    numbers, problems = _numbered(dataset)
+    records: list[Record] = []
+    for number in numbers:
+        record = read_record(dataset, number)
+        if record is None:
+            problems.append(f"records/{number:06d}.json cannot be read; remove it and run make again")
+            continue
+        records.append(record)
+        problems += [f"image {number}: {problem}" for problem in _check_image(dataset, number, record, names)]
+        if record.seed != identity.seed:
+            problems.append(f"image {number}: of seed {record.seed}; expected {identity.seed}")
+    problems += _check_files(dataset, records)
+    done = [record for record in records if record.status == "done"]
+    problems += _check_coco(dataset, done, identity.recipe)
+    return Verdict(
+        images=len(done),
+        annotations=sum(len(record.annotations) for record in done),
+        empty=sum(not record.annotations for record in done),
+        skipped=sum(record.status == "skipped" for record in records),
+        failed=sum(record.status == "failed" for record in records),
+        problems=tuple(problems),
+    )
+
+
+def _numbered(dataset: Path) -> tuple[list[int], list[str]]:
+    """Numbers of the records that are there, and what is missing between them."""
+    numbers = sorted(int(path.stem) for path in (dataset / "records").glob("*.json") if path.stem.isdigit())
+    if not numbers:
+        return [], ["no records: nothing was rendered; run make again"]
+    missing = sorted(set(range(numbers[-1] + 1)) - set(numbers))
+    return numbers, [f"image {number} is missing; run make again" for number in missing]
+
+
+def _check_image(dataset: Path, number: int, record: Record, names: frozenset[str]) -> Iterator[str]:
+    if record.index != number:
+        yield f"its record says it is image {record.index}"
+    if record.status != "done":
+        if record.file_name or record.annotations:
+            yield f"it is {record.status}, but has a picture or labels"
+        return
+    yield from _check_picture(dataset / "images" / record.file_name, record)
+    for place, found in enumerate(record.annotations):
+        for problem in _check_annotation(found, record, names):
+            yield f"label {place} ({found.category}): {problem}"
+
+
+def _check_picture(path: Path, record: Record) -> Iterator[str]:
+    try:
+        data = path.read_bytes()
+    except OSError:
+        yield f"images/{record.file_name} is missing; run make again"
+        return
+    if hashlib.sha256(data).hexdigest() != record.sha256:
+        yield f"images/{record.file_name} was changed: its hash is not the record's; run make again"
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            size = picture.size
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        yield f"images/{record.file_name} is no picture ({error})"
+        return
+    if size != (record.width, record.height):
+        yield f"expected {record.width} x {record.height} px, got {size[0]} x {size[1]}"
+
+
+def _check_annotation(found: Annotation, record: Record, names: frozenset[str]) -> Iterator[str]:
+    x, y, w, h = found.bbox
+    if found.category not in names:
+        yield "the recipe has no such category"
+    if w < 1 or h < 1 or x < 0 or y < 0 or x + w > record.width or y + h > record.height:
+        yield f"box {list(found.bbox)} is not inside {record.width} x {record.height} px"
+        return
+    if not 0 < found.area <= w * h:
+        yield f"area {found.area} does not fit a box of {w} x {h} px"
+    for name in ("visible_fraction", "truncation"):
+        if not 0 <= getattr(found, name) <= 1:
+            yield f"{name} {getattr(found, name)} is not between 0 and 1"
+    yield from _check_mask(found, record)
+
+
+def _check_mask(found: Annotation, record: Record) -> Iterator[str]:
+    size = (record.height, record.width)
+    try:
+        if found.rle:
+            yield from _check_shape("mask", masks.decode(found.rle, *size), found, 0)
+        if found.polygons:
+            yield from _check_shape("polygon", masks.fill(found.polygons, *size), found, _POLYGON_SLACK_PX)
+    except Exception as error:  # pycocotools raises whatever its C code meets
+        yield f"its mask cannot be decoded ({type(error).__name__}: {error})"
+
+
+def _check_shape(what: str, mask: masks.Mask, found: Annotation, slack: int) -> Iterator[str]:
+    if not mask.any():
+        # A sliver may vanish when its polygon is filled; a run-length mask must not be empty.
+        if found.area > slack * max(found.bbox[2:]):
+            yield f"its {what} is empty"
+        return
+    box, area = masks.bounds(mask), int(mask.sum())
+    if max(abs(a - b) for a, b in zip(_corners(box), _corners(found.bbox), strict=True)) > slack:
+        yield f"its {what}'s box is {list(box)}, its own {list(found.bbox)}"
+    if abs(area - found.area) > slack * 2 * (found.bbox[2] + found.bbox[3]):
+        yield f"its {what} has {area} px, its area says {found.area}"
+
+
+def _corners(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    x, y, w, h = box
+    return x, y, x + w, y + h
+
+
+def _check_files(dataset: Path, records: list[Record]) -> Iterator[str]:
+    known = {record.file_name for record in records}
+    for path in sorted((dataset / "images").iterdir()):
+        if path.name not in known and not path.name.endswith(".partial"):
+            yield f"images/{path.name} belongs to no record; run make again, or remove it"
+
+
+def _check_coco(dataset: Path, records: list[Record], recipe: Recipe) -> Iterator[str]:
+    """annotations.json is what the records give when they are merged."""
+    file = dataset / "annotations.json"
+    if not file.exists():
+        yield "annotations.json is missing; run make again"
+        return
+    try:
+        stored = load_coco(file)
+        found = parse_coco(file, stored).problems
+        # That a picture is missing is said of its record.
+        yield from (f"annotations.json: {problem}" for problem in found if "no such file" not in problem)
+        images = {image["id"]: image for image in stored["images"]}
+        labels = _by_image(stored)
+    except (DatasetError, KeyError, TypeError, AttributeError) as error:
+        yield f"annotations.json is no COCO file ({type(error).__name__}: {error}); run make again"
+        return
+    try:
+        merged = coco(records, categories(recipe), recipe.labels.margin)
+    except DatasetError:
+        return  # a label of an unknown category, reported with its image
+    expected = msgspec.json.decode(msgspec.json.encode(merged))
+    if images != {image["id"]: image for image in expected["images"]}:
+        yield f"annotations.json lists other images ({len(images)}) than the records ({len(records)}); run make again"
+    if stored.get("categories") != expected["categories"]:
+        yield "annotations.json has other categories than the recipe; run make again"
+    for id_, own in _by_image(expected).items():
+        if id_ in images and labels.get(id_) != own:
+            yield f"image {id_ - 1}: annotations.json has other labels than its record; run make again"
+
+
+def _by_image(stored: Any) -> dict[int, list[Any]]:
+    """The annotations of every image, without their running numbers."""
+    found: dict[int, list[Any]] = {image["id"]: [] for image in stored["images"]}
+    for annotation in stored["annotations"]:
+        rest = {key: value for key, value in annotation.items() if key != "id"}
+        found.setdefault(annotation["image_id"], []).append(rest)
+    return found

@@ -1,0 +1,1 @@
+"""Who renders: worker processes here, or on a Ray cluster."""

@@ -1,0 +1,1 @@
+"""Cameras, placement and resting poses as arrays."""

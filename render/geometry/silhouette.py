@@ -1,0 +1,195 @@
+"""The outline of a thing as if nothing stood before it and the picture had no edges.
+
+The union of its projected triangles, by winding numbers: orient every triangle alike in the picture, and the
+directed sides of neighbours cancel; what remains is rasterised on a grid of its own, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.core.spec import CameraSpec, Pose
+from render.geometry.projection import NEAR_M, frame, to_camera, to_pixels
+from render.shapes.kernels.surface import Surface
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+_Sides = tuple[IntArray, IntArray, FloatArray, FloatArray]
+#: Rows and columns of the grid; the area is right to about a thousandth.
+_CELLS = 256
+#: How far beyond the picture a silhouette is followed, in pictures.
+_REACH = 2.0
+#: Pieces into which a straight side is cut when the lens bends it.
+_PIECES = 24
+_KNOWN: WeakKeyDictionary[Surface, _Sides] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Silhouette:
+    """area_px: of the whole; inside_px: of what lies in the picture.  box: x0, y0, x1, y1 of the whole, pixels.
+
+    grid: (rows, columns) of `box`, whether covered.
+    """
+
+    area_px: float
+    inside_px: float
+    box: tuple[float, float, float, float]
+    grid: NDArray[np.bool_]
+
+    def covers(self, pixels: FloatArray) -> NDArray[np.bool_]:
+        """Whether points (n, 2) of the picture's plane lie in it; NaN does not."""
+        x0, y0, x1, y1 = self.box
+        cells = (pixels - (x0, y0)) / (max(x1 - x0, 1e-9), max(y1 - y0, 1e-9)) * _CELLS
+        inside = ((cells >= 0) & (cells < _CELLS)).all(axis=1)
+        column, row = np.where(inside[:, None], cells, 0).astype(np.int64).T
+        return np.asarray(inside & self.grid[row, column])
+
+
+def silhouette(
+    camera: CameraSpec, width: int, height: int, pieces: Sequence[tuple[Surface, Pose]]
+) -> Silhouette | None:
+    """The silhouette of surfaces at their poses, together; None when none of it is before the camera."""
+    found = [_outline(camera, width, height, *piece) for piece in pieces]
+    starts, ends = (np.concatenate([f[i] for f in found]) for i in (0, 1))
+    weights = np.concatenate([f[2] for f in found])
+    if not len(starts):
+        return None
+    low = np.maximum(np.minimum(starts, ends).min(axis=0), (-_REACH * width, -_REACH * height))
+    high = np.minimum(np.maximum(starts, ends).max(axis=0), ((1 + _REACH) * width, (1 + _REACH) * height))
+    if not (high > low).all():
+        return None
+    cell = (high - low) / _CELLS
+    grid = _wound((starts - low) / cell, (ends - low) / cell, weights)
+    size = float(cell[0] * cell[1])
+    across, down = (_share_within(low[i], cell[i], side) for i, side in ((0, width), (1, height)))
+    box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+    return Silhouette(float(grid.sum()) * size, float((grid * across).sum(axis=1) @ down) * size, box, grid)
+
+
+def _share_within(low: float, cell: float, side: int) -> FloatArray:
+    """How much of each column, or row, of the grid lies in the picture, which reaches from 0 to `side`."""
+    edges = np.clip(low + np.arange(_CELLS + 1) * cell, 0, side)
+    return np.asarray(np.diff(edges) / cell)
+
+
+def _outline(
+    camera: CameraSpec, width: int, height: int, surface: Surface, pose: Pose
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Directed sides that do not cancel, in pixels: starts (m, 2), ends (m, 2), and weights (m,)."""
+    rows = np.reshape(np.asarray(pose, np.float64), (3, 4))
+    turn, at = rows[:, :3], rows[:, 3]
+    axes, position = frame(camera)
+    depth = _along(surface.vertices, turn.T @ -axes[:, 2]) - (at - position) @ axes[:, 2]
+    if (depth <= NEAR_M).all():
+        return np.empty((0, 2)), np.empty((0, 2)), np.empty(0)
+    if (depth <= NEAR_M).any():
+        local = to_camera(camera, surface.vertices @ turn.T + at)
+        corners = _clipped(local[surface.triangles])
+        flat = corners[..., :2] / corners[..., 2:]
+        a, b = flat.reshape(-1, 2), np.roll(flat, -1, axis=1).reshape(-1, 2)
+        u, v = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
+        weights = np.repeat(np.sign(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]), 3)
+    else:
+        ends, wound = _uncancelled(surface, np.linalg.solve(turn, position - at))
+        # A mirrored thing turns its triangles around.
+        weights = wound * -np.sign(np.linalg.det(turn))
+        points, where = np.unique(ends, return_inverse=True)
+        local = to_camera(camera, surface.vertices[points] @ turn.T + at)
+        flat = (local[:, :2] / local[:, 2:])[where.reshape(-1, 2)]
+        a, b = flat[:, 0], flat[:, 1]
+    if not any(camera.lens.k):
+        return to_pixels(camera, width, height, a), to_pixels(camera, width, height, b), weights
+    steps = np.linspace(0, 1, _PIECES + 1)[:, None]
+    # From the same end whichever triangle a side belongs to, so that both give the same pieces.
+    swap = (a[:, 0] > b[:, 0]) | ((a[:, 0] == b[:, 0]) & (a[:, 1] > b[:, 1]))
+    first, last = np.where(swap[:, None], b, a), np.where(swap[:, None], a, b)
+    points = (first[:, None] * (1 - steps) + last[:, None] * steps).reshape(-1, 2)
+    bent = to_pixels(camera, width, height, points).reshape(-1, _PIECES + 1, 2)
+    signed = np.repeat(np.where(swap, -weights, weights), _PIECES)
+    return bent[:, :-1].reshape(-1, 2), bent[:, 1:].reshape(-1, 2), signed
+
+
+def _along(points: FloatArray, direction: FloatArray) -> FloatArray:
+    """Dot products (n,) of many points with one direction.
+
+    Not as a matrix product: its library's threads would spin against Cycles' in other processes.
+    """
+    x, y, z = direction
+    return np.asarray(points[:, 0] * x + points[:, 1] * y + points[:, 2] * z)
+
+
+def _uncancelled(surface: Surface, eye: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Ends (e, 2) and weights (e,) of the sides that triangles facing the eye do not share with another such."""
+    ends, side_of, direction, offsets = _sides(surface)
+    facing = np.sign(_along(surface.normals, eye) - offsets)
+    wound = np.bincount(side_of, direction * np.repeat(facing, 3), len(ends)).astype(np.float64)
+    left = np.abs(wound) > 0.5
+    return ends[left], wound[left]
+
+
+def _sides(surface: Surface) -> _Sides:
+    """Ends (e, 2) of every side; for each side of each triangle, (3 t,), which one it is and its direction.
+
+    And where the triangles' planes are, (t,), along their normals. Kept as long as the surface itself: one that was
+    refined around a flaw has a hundred thousand triangles and goes with its scene.
+    """
+    known = _KNOWN.get(surface)
+    if known is None:
+        known = _KNOWN[surface] = _found_sides(surface)
+    return known
+
+
+def _found_sides(surface: Surface) -> _Sides:
+    a = surface.triangles.ravel()
+    b = np.roll(surface.triangles, -1, axis=1).ravel()
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    keys, side_of = np.unique(low * len(surface.vertices) + high, return_inverse=True)
+    ends = np.stack(np.divmod(keys, len(surface.vertices)), axis=1)
+    offsets = (surface.normals * surface.vertices[surface.triangles[:, 0]]).sum(axis=1)
+    return ends, side_of, np.where(a < b, 1.0, -1.0), offsets
+
+
+def _clipped(corners: FloatArray) -> FloatArray:
+    """Triangles (t, 3, 3) cut off at the plane NEAR_M before the camera."""
+    front = corners[..., 2] > NEAR_M
+    kept = [corners[front.all(axis=1)]]
+    for number in (1, 2):
+        some = front.sum(axis=1) == number
+        # The odd corner out comes first; the order around the triangle stays.
+        odd = front[some] if number == 1 else ~front[some]
+        order = (np.argmax(odd, axis=1)[:, None] + np.arange(3)) % 3
+        p, q, r = np.moveaxis(np.take_along_axis(corners[some], order[..., None], axis=1), 1, 0)
+        if number == 1:
+            kept.append(np.stack([p, _crossing(p, q), _crossing(p, r)], axis=1))
+        else:
+            pq, pr = _crossing(q, p), _crossing(r, p)
+            kept += [np.stack([pq, q, r], axis=1), np.stack([pq, r, pr], axis=1)]
+    return np.concatenate(kept)
+
+
+def _crossing(front: FloatArray, back: FloatArray) -> FloatArray:
+    """Where lines from a point before the plane to one behind it cross it."""
+    near = NEAR_M * 1.0001
+    share = (front[:, 2:] - near) / (front[:, 2:] - back[:, 2:])
+    return np.concatenate([(front + share * (back - front))[:, :2], np.full((len(front), 1), near)], axis=1)
+
+
+def _wound(starts: FloatArray, ends: FloatArray, weights: FloatArray) -> NDArray[np.bool_]:
+    """Cells of the grid whose middle the directed sides, in cells, wind around."""
+    down = ends[:, 1] >= starts[:, 1]
+    upper, lower = np.where(down[:, None], starts, ends), np.where(down[:, None], ends, starts)
+    first, last = (np.clip(np.ceil(p[:, 1] - 0.5), 0, _CELLS).astype(np.int64) for p in (upper, lower))
+    count = last - first
+    side = np.repeat(np.arange(len(count)), count)
+    row = np.arange(len(side)) - np.repeat(np.cumsum(count) - count, count) + first[side]
+    fall = (lower - upper)[side]
+    x = upper[side, 0] + (row + 0.5 - upper[side, 1]) * (fall[:, 0] / fall[:, 1])
+    column = np.clip(np.ceil(x - 0.5), 0, _CELLS).astype(np.int64)
+    signed = np.where(down, weights, -weights)[side]
+    steps = np.bincount(row * (_CELLS + 1) + column, signed, _CELLS * (_CELLS + 1)).astype(np.int32)
+    return np.asarray(np.cumsum(steps.reshape(_CELLS, -1), axis=1, dtype=np.int32)[:, :-1] != 0)

@@ -1,0 +1,1 @@
+"""Looking at a dataset: contact sheets and statistics."""

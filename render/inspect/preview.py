@@ -1,0 +1,166 @@
+"""A first look at a recipe: a few of its images, small and quick, on one contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from render.annotation.record_store import merge, open_dataset, read_record, read_records, replace_file
+from render.assets.load import load_assets
+from render.coco import LabelledSet, listed, read_coco
+from render.core.errors import DatasetError
+from render.core.tempdirs import scratch_folder
+from render.dataset.generate import Crew, located, render_images, scenes
+from render.dataset.summary import scale_warnings
+from render.inspect.contact_sheet import Cell, contact_sheet, to_jpeg
+from render.planner.plan import views_per_scene
+from render.recipe.distributions import Distribution, Scalar
+from render.recipe.tables import Recipe
+
+#: Longest side of a preview's images, px.
+LARGEST_SIDE_PX = 320
+#: With the denoiser 4 samples show all that a glance can see.
+SAMPLES = 4
+
+
+def preview_recipe(
+    recipe: Recipe | Path,
+    to: Path,
+    *,
+    images: int = 12,
+    seed: int = 0,
+    crew: Crew | None = None,
+    root: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
+) -> LabelledSet:
+    """Render `images` scenes of a recipe small and draw them, with boxes and masks, into the JPEG `to`.
+
+    Every image is of another scene, the cameras taking turns. Returns what is labelled; `on_warning(sentence)` is
+    called for files that had to be left out and for what looks like a wrong scale. Raises the errors of
+    `render.core.errors`; a scene that cannot be rendered takes its place on the sheet, with the reason.
+    """
+    _check_target(to)
+    recipe, root = located(recipe, root)
+    small = reduced(recipe)
+    warn = on_warning or (lambda sentence: None)
+    assets = load_assets(small, root, python=crew.python if crew else None)
+    for warning in assets.warnings:
+        warn(warning)
+    chosen = spread_out(images, views_per_scene(small))
+    made = 0
+
+    def count_up(index: int) -> None:
+        nonlocal made
+        made += 1
+        if on_progress is not None:
+            on_progress(made, images)
+
+    with scratch_folder("preview") as out:
+        open_dataset(out, small, seed, assets.digest)
+        render_images(out, scenes(small, assets, seed, chosen), crew or Crew(), count_up)
+        data = read_coco(merge(out, chosen[-1] + 1))
+        cells = _cells(data, out, chosen)
+        size = f"{small.image.width}×{small.image.height}, {small.quality.samples} samples"
+        sheet = contact_sheet(data, cells, f"{recipe.name}   seed {seed}, preview at {size}")
+        replace_file(to, to_jpeg(sheet))
+        done = [record for record in read_records(out, chosen[-1] + 1) if record.status == "done"]
+        for warning in scale_warnings(done):
+            warn(warning)
+        return data
+
+
+def preview_dataset(
+    dataset: Path, to: Path, *, images: int = 12, on_warning: Callable[[str], None] | None = None
+) -> LabelledSet:
+    """Draw images of a rendered dataset or COCO file, evenly spread, into the JPEG `to`.
+
+    `on_warning(text)` is called with what could not be read; an error has it in its message.
+    """
+    _check_target(to)
+    data = read_coco(dataset)
+    if not data.pictures:
+        raise DatasetError(
+            f"{listed(data.problems, dataset.name)}{dataset}: expected images to draw, got none"
+        )
+    if data.problems and on_warning is not None:
+        on_warning(listed(data.problems, dataset.name))
+    count = min(images, len(data.pictures))
+    chosen = np.linspace(0, len(data.pictures) - 1, count).round().astype(int)
+    cells = [Cell(data.pictures[i].name, int(i)) for i in chosen]
+    title = f"{data.name}   {count} of {len(data.pictures)} images"
+    replace_file(to, to_jpeg(contact_sheet(data, cells, title)))
+    return data
+
+
+def reduced(recipe: Recipe) -> Recipe:
+    """The recipe with small, quick images that show the same, and with masks to draw."""
+    scale = min(1.0, LARGEST_SIDE_PX / max(recipe.image.width, recipe.image.height))
+    labels, sensor, change = recipe.labels, recipe.sensor, msgspec.structs.replace
+    return change(
+        recipe,
+        image=change(
+            recipe.image,
+            width=max(32, round(recipe.image.width * scale)),
+            height=max(32, round(recipe.image.height * scale)),
+        ),
+        quality=change(
+            recipe.quality,
+            samples=min(SAMPLES, recipe.quality.samples),
+            denoise="off" if recipe.quality.denoise == "off" else "fast",
+        ),
+        labels=change(
+            labels,
+            masks="rle",
+            min_visible_px=max(1, round(labels.min_visible_px * scale**2)),
+            min_side_px=max(1, round(labels.min_side_px * scale)),
+        ),
+        sensor=change(
+            sensor, blur_px=_times(sensor.blur_px, scale), motion_px=_times(sensor.motion_px, scale)
+        ),
+    )
+
+
+def spread_out(count: int, views: int) -> list[int]:
+    """Images of different scenes, each by the next of a scene's `views`."""
+    return [scene * views + scene % views for scene in range(count)]
+
+
+def _times(value: Scalar, factor: float) -> Scalar:
+    """A length in px, or its distribution, at another scale."""
+    if not isinstance(value, Distribution):
+        return value * factor
+    scaled = {
+        name: tuple(float(x) * factor for x in bounds)
+        for name in ("uniform", "normal", "loguniform", "choice")
+        if (bounds := getattr(value, name)) is not None
+    }
+    return msgspec.structs.replace(value, **scaled)
+
+
+def _cells(data: LabelledSet, out: Path, chosen: Sequence[int]) -> list[Cell]:
+    places = {picture.name: number for number, picture in enumerate(data.pictures)}
+    cells = []
+    for image in chosen:
+        record = read_record(out, image)
+        if record is not None and record.status == "done":
+            cells.append(Cell(f"{image}", places[record.file_name]))
+        else:
+            status, reason = (record.status, record.reason) if record else ("failed", "not rendered")
+            cells.append(Cell(f"image {image}: {status}", note=_last_line(reason)))
+    return cells
+
+
+def _last_line(reason: str) -> str:
+    """What a traceback comes to; a sentence as it is."""
+    return reason.strip().splitlines()[-1] if reason.strip() else ""
+
+
+def _check_target(to: Path) -> None:
+    if to.suffix.lower() not in (".jpg", ".jpeg"):
+        raise DatasetError(f"{to}: expected a name that ends in .jpg, got {to.suffix or 'no ending'}")
+    if not to.resolve().parent.is_dir():
+        raise DatasetError(f"{to}: expected an existing folder, got {to.parent}; make it, or choose another")

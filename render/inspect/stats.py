@@ -1,0 +1,291 @@
+"""How a rendered set looks in numbers, and where it differs most from photographs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from render.annotation.record_store import replace_file
+from render.coco import listed, read_coco
+from render.core.errors import DatasetError
+from render.inspect.measures import (
+    Array,
+    Measures,
+    common_side,
+    ks_distance,
+    ks_noise,
+    measure,
+    total_variation,
+    variation_noise,
+    wasserstein,
+)
+
+#: What a measure says, and which keys of a recipe move it.
+MEANING = {
+    "size": ("√(box area ÷ picture area)", "size_m of the parts or defects, cameras.view_m"),
+    "aspect": ("box width ÷ height", "forms and pose of the parts, aspect of the defects, cameras.tilt_deg"),
+    "position x": ("box centre ÷ picture width", "layout.spread, cameras.offset"),
+    "position y": ("box centre ÷ picture height", "layout.spread, cameras.offset, cameras.tilt_deg"),
+    "boxes per image": ("", "count and probability of the parts, defects.per_scene"),
+    "brightness": ("mean grey, 0 to 1", "sensor.exposure, light.strength, stage.value"),
+    "contrast": ("deviation of grey, 0 to 1", "light.lamps against light.strength, sensor.gamma"),
+    "sharpness": (
+        "variance of the Laplacian",
+        "sensor.blur_px, sensor.sharpen, sensor.noise, cameras.f_number",
+    ),
+    "saturation": ("mean saturation, 0 to 1", "colours of materials and stage, sensor.saturation"),
+    "class shares": ("", "weight of the defects or forms, count of the parts"),
+}
+#: Measures whose ratio says more than their difference.
+_RATIOS = ("size", "aspect", "boxes per image", "sharpness")
+#: A class is compared by itself from this many boxes on.
+_ENOUGH_BOXES = 10
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far one measure of the rendered set is from the photographs'.
+
+    distance: Kolmogorov-Smirnov (class shares: total variation), 0 the same, 1 nothing in common.
+    noise: distance by chance alone.  wasserstein: mean shift in the measure's own unit.  says: in words.
+    """
+
+    measure: str
+    distance: float
+    noise: float
+    wasserstein: float
+    says: str
+
+    @property
+    def real(self) -> bool:
+        """Whether it is more than chance."""
+        return self.distance > self.noise
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Measures of a set, of the photographs it is held against, and the gaps, largest first."""
+
+    rendered: Measures
+    real: Measures | None
+    gaps: tuple[Gap, ...]
+    size_gaps: tuple[Gap, ...]
+    side_px: int
+
+
+def compare(
+    dataset: Path, against: Path | None = None, *, on_warning: Callable[[str], None] | None = None
+) -> Report:
+    """Measure a dataset folder or COCO file; with `against`, also how far it is from that COCO file.
+
+    `on_warning(text)` is called with what could not be read. Raises DatasetError for what cannot be read or has no
+    boxes, with the same in its message.
+    """
+    paths = [path for path in (dataset, against) if path is not None]
+    sets = [read_coco(path) for path in paths]
+    problems = [listed(data.problems, path.name) for data, path in zip(sets, paths, strict=True)]
+    for data, path in zip(sets, paths, strict=True):
+        if not len(data.bbox):
+            raise DatasetError(
+                f"{''.join(problems)}{path}: expected boxes to measure, got none; render more images, or label some"
+            )
+    for text in filter(None, problems):
+        if on_warning is not None:
+            on_warning(text)
+    side = common_side(sets)
+    measured = [measure(data, side) for data in sets]
+    if len(measured) == 1:
+        return Report(measured[0], None, (), (), side)
+    a, b = measured
+    gaps = [_gap(name, a.values[name], b.values[name]) for name in a.values if name in b.values]
+    return Report(a, b, _sorted([*gaps, _share_gap(a, b)]), _size_gaps(a, b), side)
+
+
+def table(report: Report) -> str:
+    """The report as text: one line per measure, the largest gap first, then what it means."""
+    if report.real is None:
+        alone = [(name, _spread(values), *MEANING[name]) for name, values in report.rendered.values.items()]
+        titles = ("measure", "median (5–95 %)", "unit", "moved by")
+        return "\n".join([_columns(titles, alone), _shares(report), *_sets(report), *_unread(report)])
+    rows = [
+        (
+            gap.measure,
+            _spread(report.rendered.values.get(gap.measure)),
+            _spread(report.real.values.get(gap.measure)),
+            f"{gap.distance:.2f}" if gap.real else f"({gap.distance:.2f})",
+            _number(gap.wasserstein),
+        )
+        for gap in report.gaps
+    ]
+    head = ("measure", "rendered (5–95 %)", "real (5–95 %)", "distance", "shift")
+    sizes = [
+        (g.measure, f"{g.distance:.2f}" if g.real else f"({g.distance:.2f})", g.says)
+        for g in report.size_gaps
+    ]
+    parts = [_columns(head, rows), "distance: 0 same, 1 nothing in common; in brackets: within chance"]
+    if sizes:
+        parts += ["", _columns(("size by class", "distance", ""), sizes)]
+    return "\n".join([*parts, "", *_sets(report), *_words(report), *_unread(report)])
+
+
+def _measured(report: Report) -> list[Measures]:
+    return [measures for measures in (report.rendered, report.real) if measures is not None]
+
+
+def _sets(report: Report) -> list[str]:
+    """How large the sets are."""
+    return [
+        f"{one.name}: {one.pictures} images, {one.boxes} boxes, {one.empty} images empty"
+        for one in _measured(report)
+    ]
+
+
+def _unread(report: Report) -> list[str]:
+    """Which sets have pictures that brightness, contrast, sharpness and saturation are not of."""
+    return [
+        f"{one.name}: {one.unread} of the pictures that were looked at are missing or cannot be read; light is of the others"
+        for one in _measured(report)
+        if one.unread
+    ]
+
+
+def write_report(report: Report, out: Path) -> tuple[Path, Path]:
+    """Write stats.json and stats.png into a folder; raises DatasetError when it cannot be written."""
+    from render.inspect.charts import draw_report  # matplotlib takes a second to import
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(f"{out}: cannot be written ({error}); name another folder: --out DIR") from error
+    data, chart = out / "stats.json", out / "stats.png"
+    replace_file(
+        data, json.dumps(as_json(report), indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    )
+    replace_file(chart, draw_report(report))
+    return data, chart
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report as plain data."""
+    result: dict[str, Any] = {"side_px": report.side_px, "rendered": _summary(report.rendered)}
+    if report.real is not None:
+        result["real"] = _summary(report.real)
+        result["gaps"] = [{**asdict(gap), "beyond_chance": gap.real} for gap in report.gaps]
+        result["size_gaps"] = [{**asdict(gap), "beyond_chance": gap.real} for gap in report.size_gaps]
+    return result
+
+
+def _summary(measures: Measures) -> dict[str, Any]:
+    return {
+        "name": measures.name,
+        "pictures": measures.pictures,
+        "boxes": measures.boxes,
+        "empty": measures.empty,
+        "unread": measures.unread,
+        "measures": {name: _quantiles(values) for name, values in measures.values.items()},
+        "shares": dict(measures.shares),
+        "size_by_category": {name: _quantiles(sizes) for name, sizes in measures.size_by_category.items()},
+    }
+
+
+def _quantiles(values: Array) -> dict[str, float]:
+    low, first, median, third, high = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95)).tolist()
+    return {
+        "n": len(values),
+        "mean": float(values.mean()),
+        "p05": low,
+        "p25": first,
+        "median": median,
+        "p75": third,
+        "p95": high,
+    }
+
+
+def _gap(name: str, a: Array, b: Array, kind: str = "") -> Gap:
+    return Gap(
+        name, ks_distance(a, b), ks_noise(len(a), len(b)), wasserstein(a, b), _says(kind or name, a, b)
+    )
+
+
+def _share_gap(a: Measures, b: Measures) -> Gap:
+    distance = total_variation(a.shares, b.shares)
+    noise = variation_noise(a.shares, a.boxes, b.shares, b.boxes, np.random.default_rng(0))
+    apart = {name: a.shares.get(name, 0.0) - b.shares.get(name, 0.0) for name in {*a.shares, *b.shares}}
+    most = max(sorted(apart), key=lambda name: abs(apart[name]))
+    says = f"{most} is {a.shares.get(most, 0.0):.0%} of the rendered boxes, {b.shares.get(most, 0.0):.0%} of the real"
+    return Gap("class shares", distance, noise, distance, says)
+
+
+def _size_gaps(a: Measures, b: Measures) -> tuple[Gap, ...]:
+    """Sizes class by class, where both have enough boxes of more than one class."""
+    enough = [
+        name
+        for name, sizes in a.size_by_category.items()
+        if min(len(sizes), len(b.size_by_category.get(name, ()))) >= _ENOUGH_BOXES
+    ]
+    if len(enough) < 2:
+        return ()
+    return _sorted([_gap(n, a.size_by_category[n], b.size_by_category[n], "size") for n in enough])
+
+
+def _sorted(gaps: list[Gap]) -> tuple[Gap, ...]:
+    return tuple(sorted(gaps, key=lambda gap: (-gap.distance, gap.measure)))
+
+
+def _says(name: str, a: Array, b: Array) -> str:
+    """One sentence on how the rendered values differ from the real ones: by level, else by spread."""
+    here, there = float(np.median(a)), float(np.median(b))
+    spread = float(np.subtract(*np.quantile(b, (0.75, 0.25))))
+    own = float(np.subtract(*np.quantile(a, (0.75, 0.25))))
+    medians = f"median {_number(here)} against {_number(there)}"
+    if abs(here - there) <= 0.25 * max(spread, own):
+        if min(spread, own) <= 1e-9 * max(spread, own, 1e-9):
+            who = "neither varies" if spread == own else f"only the {'rendered' if own else 'real'} vary"
+            return f"alike in level, {who}: {medians}"
+        if 0.8 < own / spread < 1.25:
+            return f"alike in level and spread: {medians}"
+        wider = "wider" if own > spread else "narrower"
+        return f"alike in level, but {wider}: middle half {own / spread:.2g} times as wide as the real ({medians})"
+    if name in _RATIOS and there > 0:
+        return f"rendered {here / there:.2g} times the real: {medians}"
+    return f"rendered {'higher' if here > there else 'lower'} by {_number(abs(here - there))}: {medians}"
+
+
+def _words(report: Report) -> list[str]:
+    """The gaps that are more than chance, the largest first, with what moves them."""
+    found = [gap for gap in report.gaps if gap.real][:3]
+    if not found:
+        return ["Nothing differs by more than chance."]
+    head = ("Differs most", "Then", "Then")
+    return [
+        f"{start}: {gap.measure}. {gap.says[0].upper()}{gap.says[1:]}. Moved by {MEANING[gap.measure][1]}."
+        for start, gap in zip(head, found, strict=False)
+    ]
+
+
+def _shares(report: Report) -> str:
+    shares: Mapping[str, float] = report.rendered.shares
+    return "class shares: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+
+
+def _spread(values: Array | None) -> str:
+    if values is None:
+        return ""
+    low, median, high = np.quantile(values, (0.05, 0.5, 0.95)).tolist()
+    return f"{_number(median)} ({_number(low)}–{_number(high)})"
+
+
+def _number(value: float) -> str:
+    """Three significant digits, never in powers of ten."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.4f}"
+
+
+def _columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in [head, *rows])
+    return "\n".join(line.rstrip() for line in lines)

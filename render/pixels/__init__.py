@@ -1,0 +1,1 @@
+"""Image files into 8-bit arrays: one decoder for every reader."""

@@ -1,0 +1,87 @@
+"""Where the cameras hang and what they look at."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from render.assets.bodies import about, pose
+from render.core.spec import CameraSpec, LensSpec
+from render.recipe.distributions import draw
+from render.recipe.tables import Camera
+
+FloatArray = NDArray[np.float64]
+
+
+def aim(camera: Camera, width: int, height: int, rng: Generator) -> tuple[CameraSpec, float]:
+    """One view of a camera, and its working distance in metres."""
+    focal_px = _focal_px(camera, width, rng)
+    view = draw(camera.view_m, rng)
+    distance = view * focal_px / width
+    if camera.distance_m is not None:
+        distance = draw(camera.distance_m, rng)
+        view = distance * width / focal_px
+    target = np.array([draw(v, rng) for v in camera.look_at_m])
+    target[:2] += [view * draw(camera.offset, rng), view * draw(camera.offset, rng)]
+    if camera.position_m is None:
+        backward = _direction(draw(camera.tilt_deg, rng), draw(camera.azimuth_deg, rng))
+        position = target + distance * backward
+    else:
+        position = np.array([draw(v, rng) for v in camera.position_m])
+        backward = position - target
+        distance = float(np.linalg.norm(backward))
+        backward = backward / max(distance, 1e-12)
+    axes = _axes(backward, np.radians(draw(camera.roll_deg, rng)))
+    position = position + rng.standard_normal(3) * draw(camera.jitter_m, rng)
+    turn = rng.standard_normal(3) * np.radians(draw(camera.jitter_deg, rng))
+    angle = float(np.linalg.norm(turn))
+    if angle > 0:
+        axes = about(turn / angle, angle) @ axes
+    f_number = None if camera.f_number is None else draw(camera.f_number, rng)
+    return CameraSpec(
+        name=camera.name,
+        pose=pose(axes, position),
+        focal_px=focal_px,
+        sensor_mm=camera.sensor_mm,
+        f_number=f_number,
+        focus_m=None if f_number is None else max(1e-4, distance - draw(camera.focus_m, rng)),
+        lens=_lens(camera, width, height),
+    ), distance
+
+
+def _focal_px(camera: Camera, width: int, rng: Generator) -> float:
+    focal = draw(camera.focal_mm, rng)
+    if camera.intrinsics is not None:
+        return camera.intrinsics.fx * width / camera.intrinsics.width
+    return focal / camera.sensor_mm * width
+
+
+def _lens(camera: Camera, width: int, height: int) -> LensSpec:
+    i = camera.intrinsics
+    if i is None:
+        return LensSpec()
+    across, down = width / i.width, height / i.height
+    return LensSpec(
+        k=(i.k1, i.k2, i.p1, i.p2, i.k3),
+        # OpenCV counts from the middle of the first pixel, we from its corner.
+        shift_px=((i.cx + 0.5) * across - width / 2, (i.cy + 0.5) * down - height / 2),
+        aspect=(i.fy * down) / (i.fx * across),
+    )
+
+
+def _direction(tilt_deg: float, azimuth_deg: float) -> FloatArray:
+    """From the target to the camera: straight up at tilt 0, then down towards the azimuth."""
+    tilt, azimuth = np.radians([tilt_deg, azimuth_deg])
+    return np.array([np.sin(tilt) * np.cos(azimuth), np.sin(tilt) * np.sin(azimuth), np.cos(tilt)])
+
+
+def _axes(backward: FloatArray, roll_rad: float) -> FloatArray:
+    """(3, 3), columns right, up and backward; level when roll is 0."""
+    level = np.array([-backward[1], backward[0], 0.0])
+    if np.linalg.norm(level) < 1e-9:  # straight down: as if come there from the front (azimuth -90 degrees)
+        level = np.array([1.0, 0.0, 0.0])
+    level /= np.linalg.norm(level)
+    upward = np.cross(backward, level)
+    c, s = np.cos(roll_rad), np.sin(roll_rad)
+    return np.stack([c * level + s * upward, c * upward - s * level, backward], axis=1)

@@ -1,0 +1,218 @@
+"""Which parts are in the scene, how they are formed, how they lie, and where."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.random import Generator, SeedSequence
+from numpy.typing import NDArray
+
+from render.assets.bodies import Body, about, body_of, euler, footprint, pose, random_rotation
+from render.assets.load import Assets
+from render.core.spec import CameraSpec, MaterialSpec, MeshSpec, ObjectSpec, Pose, Vector
+from render.geometry.placement import Air, Footprint, Ground, Tray, window
+from render.planner.materials import look
+from render.planner.stamps import stamp
+from render.recipe.distributions import draw, draw_int, pick
+from render.recipe.tables import Part, Recipe
+from render.shapes import SHAPES
+from render.shapes.kernels.surface import UPRIGHT, Rest
+
+FloatArray = NDArray[np.float64]
+_UP = np.array([0.0, 0.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where parts may go; neither ground nor air: all at the origin."""
+
+    ground: Ground | None
+    air: Air | None
+
+
+def spots(recipe: Recipe, camera: CameraSpec, distance_m: float, tray: Tray | None, rng: Generator) -> Room:
+    """The room the first camera sees."""
+    width, height, layout = recipe.image.width, recipe.image.height, recipe.layout
+    if layout.mode == "fixed":
+        return Room(None, None)
+    seen = window(width, height, draw(layout.spread, rng), rng)
+    if layout.mode == "floating":
+        depth = draw(layout.depth_m, rng)
+        return Room(None, Air(camera, width, height, seen, distance_m, depth, layout.tries))
+    return Room(Ground(camera, width, height, seen, tray, layout.tries), None)
+
+
+@dataclass(eq=False)
+class Placed:
+    """Parts put into the room one after another."""
+
+    recipe: Recipe
+    assets: Assets
+    seed: int
+    objects: list[ObjectSpec] = field(default_factory=list)
+    unplaced: list[tuple[str, str]] = field(default_factory=list)
+    _instances: int = 0
+
+    def all(self, room: Room, rng: Generator) -> None:
+        """Draw and place every part of the recipe."""
+        for part in self.recipe.parts:
+            if rng.uniform() >= part.probability:
+                continue
+            for _ in range(draw_int(part.count, rng)):
+                self._put(part, room, rng)
+
+    def _put(self, part: Part, room: Room, rng: Generator) -> None:
+        meshes = self._meshes(part, rng)
+        body = body_of(tuple(meshes.values()))
+        scale = self._scale(part, rng)
+        rest = self._rest(part, body, rng)
+        turn = np.reshape(rest.rotation, (3, 3))
+        turn = about(_UP, math.radians(draw(part.yaw_deg, rng))) @ turn
+        turn = about(np.array([1.0, 0.0, 0.0]), math.radians(draw(part.tilt_deg, rng))) @ turn
+        materials = self._materials(part, rng)
+        where = self._where(room, (body.hull @ turn.T) * scale, body.radius * scale, rng)
+        if where is None:
+            self.unplaced.append((part.name, f"no free place in {self.recipe.layout.tries} tries"))
+            return
+        self._instances += 1
+        at = pose(turn, np.asarray(where), scale)
+        state = rest.state or _state(part, turn)
+        # Pieces of a part that is labelled as a whole share one annotation.
+        group = self._instances if len(meshes) > 1 and part.label in ("name", "state") else 0
+        for name, mesh in meshes.items():
+            self._add(part, name, mesh, at, materials[name], state, group)
+        if part.stamp is not None:
+            self._stamp(part, meshes, at, scale, materials, rng)
+
+    def _meshes(self, part: Part, rng: Generator) -> dict[str, MeshSpec]:
+        """Component -> mesh. A form's variants are the same throughout the dataset, so that meshes are few."""
+        if part.mesh:
+            asset = self.assets.meshes[part.mesh]
+            return {c: MeshSpec(file=asset.key, component=c) for c in asset.components}
+        number = pick(tuple(form.weight for form in part.forms), rng)
+        form = part.forms[number]
+        variant = int(rng.integers(form.variants))
+        mould = np.random.default_rng(
+            SeedSequence([self.seed, number, variant], spawn_key=tuple(part.name.encode()))
+        )
+        values = {name: draw(value, mould) for name, value in form.values.items()}
+        return {
+            c: MeshSpec(shape=part.shape, form=values, component=c) for c in SHAPES[part.shape].components
+        }
+
+    def _scale(self, part: Part, rng: Generator) -> float:
+        """Metres per own unit: a shape is one unit long, a mesh file in metres."""
+        if part.mesh:
+            if part.size_m is None:
+                return 1.0
+            return draw(part.size_m, rng) / self.assets.meshes[part.mesh].longest_m
+        return 1.0 if part.size_m is None else draw(part.size_m, rng)
+
+    def _rest(self, part: Part, body: Body, rng: Generator) -> Rest:
+        if isinstance(part.pose, tuple):
+            turn = euler(part.pose[int(rng.integers(len(part.pose)))])
+        elif part.pose == "any":
+            turn = random_rotation(rng)
+        elif part.pose == "upright":
+            return UPRIGHT
+        else:
+            rests = (
+                self.assets.meshes[part.mesh].rests if part.mesh else SHAPES[part.shape].rests or body.rests
+            )
+            return rests[pick(tuple(rest.weight for rest in rests), rng)]
+        return Rest(tuple(float(v) for v in turn.ravel()))  # type: ignore[arg-type]  # nine numbers
+
+    def _materials(self, part: Part, rng: Generator) -> dict[str, MaterialSpec]:
+        """Component -> material; components without materials of their own share the part's."""
+        shared = look(part.materials, self.assets, rng)
+        names = self.assets.meshes[part.mesh].components if part.mesh else SHAPES[part.shape].components
+        return {
+            name: look(part.components[name].materials, self.assets, rng)
+            if name in part.components and part.components[name].materials
+            else shared
+            for name in names
+        }
+
+    def _where(self, room: Room, hull: FloatArray, radius: float, rng: Generator) -> Vector | None:
+        """Where the origin of a turned and scaled body goes."""
+        lift = -float(hull[:, 2].min())
+        gap = draw(self.recipe.layout.gap_m, rng)
+        if room.air is not None:
+            return room.air.place(radius, gap, rng)
+        if room.ground is None:
+            return (0.0, 0.0, lift)
+        at = room.ground.place(Footprint.around(footprint(hull)), gap, rng)
+        return None if at is None else (float(at[0]), float(at[1]), lift)
+
+    def _add(
+        self,
+        part: Part,
+        component: str,
+        mesh: MeshSpec,
+        at: Pose,
+        material: MaterialSpec,
+        state: str,
+        group: int,
+    ) -> None:
+        self.objects.append(
+            ObjectSpec(
+                name=f"{part.name}/{component}" if component else part.name,
+                mesh=mesh,
+                pose=at,
+                material=material,
+                index=len(self.objects) + 1,
+                instance=self._instances,
+                category=self._category(part, component, state) if self.recipe.labels.parts else None,
+                state={"state": state} if state and part.label != "state" else {},
+                group=group,
+            )
+        )
+
+    def _category(self, part: Part, component: str, state: str) -> str | None:
+        if part.label == "none":
+            return None
+        if part.label == "state":
+            return state or None
+        if part.label == "component":
+            own = part.components[component].category if component in part.components else None
+            return (component if own is None else own) or None
+        return part.name
+
+    def _stamp(
+        self,
+        part: Part,
+        meshes: dict[str, MeshSpec],
+        at: Pose,
+        scale: float,
+        materials: dict[str, MaterialSpec],
+        rng: Generator,
+    ) -> None:
+        """Digits on the part's face: objects of their own, in the part's material."""
+        assert part.stamp is not None  # the caller saw to it
+        find = SHAPES[part.shape].stamped
+        assert find is not None  # render.recipe.load saw to it
+        component, mesh = next(iter(meshes.items()))
+        for glyph in stamp(part.stamp, find(mesh.form), scale, at, rng):
+            self.objects.append(
+                ObjectSpec(
+                    name=f"{part.name}/{glyph.mesh.text}",
+                    mesh=glyph.mesh,
+                    pose=glyph.pose,
+                    material=materials[component],
+                    index=len(self.objects) + 1,
+                    instance=self._instances,
+                    category=glyph.mesh.text if self.recipe.labels.parts else None,
+                    state={"legibility": glyph.legibility},
+                )
+            )
+
+
+def _state(part: Part, turn: FloatArray) -> str:
+    """The state whose side looks most upwards, for orientations that are no resting pose."""
+    rests = [rest for rest in SHAPES[part.shape].rests if rest.state] if part.shape else []
+    if not rests:
+        return ""
+    up = turn.T @ _UP
+    return max(rests, key=lambda rest: float(np.reshape(rest.rotation, (3, 3)).T @ _UP @ up)).state

@@ -1,0 +1,98 @@
+"""From a recipe and (seed, scene) to a scene with every choice made.
+
+Pure: the same four always give the same SceneSpec, whoever asks, in whatever order. Each subject draws from a
+stream of its own, so that another lamp moves no part.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import Generator, SeedSequence
+
+from render.assets.bodies import surface_of
+from render.assets.load import Assets
+from render.core.spec import CameraSpec, LabelSpec, QualitySpec, SceneSpec, ViewSpec
+from render.planner import defects
+from render.planner.cameras import aim
+from render.planner.distractors import scatter
+from render.planner.light import background, light, sensor
+from render.planner.parts import Placed, spots
+from render.planner.stage import set_stage
+from render.recipe.tables import Recipe
+
+_STREAMS = ("camera", "stage", "parts", "distractors", "defects", "light", "background", "sensor", "noise")
+
+
+def views_per_scene(recipe: Recipe) -> int:
+    """How many images one scene gives: every camera takes `layout.views`."""
+    return recipe.layout.views * len(recipe.cameras)
+
+
+def plan(recipe: Recipe, assets: Assets, seed: int, scene: int) -> SceneSpec:
+    """Resolve every distribution of the recipe for one scene of the dataset `seed`."""
+    rng = {
+        name: np.random.default_rng(SeedSequence([seed, scene], spawn_key=(number,)))
+        for number, name in enumerate(_STREAMS)
+    }
+    width, height = recipe.image.width, recipe.image.height
+    cameras = _cameras(recipe, rng["camera"])
+    stage = set_stage(recipe.stage, assets, cameras[0][1], rng["stage"])
+    room = spots(recipe, cameras[0][0], cameras[0][1], stage.tray, rng["parts"])
+    placed = Placed(recipe, assets, seed)
+    placed.all(room, rng["parts"])
+    kinds = defects.deal(recipe, seed, scene)
+    only = [camera for camera, _ in cameras]
+    flawed = defects.place(
+        recipe,
+        kinds,
+        tuple(placed.objects),
+        only,
+        surface_of,
+        rng["defects"],
+        size=(width, height),
+        assets=assets,
+    )
+    others = scatter(recipe, assets, room, rng["distractors"])
+    labels = recipe.labels
+    return SceneSpec(
+        seed=seed,
+        index=scene,
+        width=width,
+        height=height,
+        format=recipe.image.format,
+        quality=QualitySpec(recipe.quality.samples, recipe.quality.denoise, recipe.quality.bounces),
+        labels=LabelSpec(
+            masks=labels.masks,
+            min_visible_px=labels.min_visible_px,
+            min_visible_fraction=labels.min_visible_fraction,
+            min_side_px=labels.min_side_px,
+            verify=labels.verify,
+            min_parts=labels.min_parts,
+        ),
+        objects=(*flawed, *others, *stage.objects),
+        views=_views(recipe, scene, only, rng),
+        light=light(recipe.light, assets, rng["light"]),
+        background=background(recipe.background, assets, rng["background"]),
+        unplaced=tuple(placed.unplaced),
+    )
+
+
+def _cameras(recipe: Recipe, rng: Generator) -> list[tuple[CameraSpec, float]]:
+    """Every view's camera and its working distance in metres."""
+    size = recipe.image.width, recipe.image.height
+    return [aim(camera, *size, rng) for camera in recipe.cameras for _ in range(recipe.layout.views)]
+
+
+def _views(
+    recipe: Recipe, scene: int, cameras: list[CameraSpec], rng: dict[str, Generator]
+) -> tuple[ViewSpec, ...]:
+    first = scene * len(cameras)
+    return tuple(
+        ViewSpec(
+            index=first + number,
+            camera=camera,
+            sensor=sensor(recipe.sensor, rng["sensor"]),
+            cycles_seed=int(rng["noise"].integers(2**31)),
+        )
+        for number, camera in enumerate(cameras)
+    )

@@ -1,0 +1,116 @@
+"""What the parts lie on: a table, a tray on it, a ground that only takes shadows, or nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+
+from render.assets.bodies import about, pose
+from render.assets.load import Assets
+from render.core.colour import linear
+from render.core.spec import MaterialSpec, MeshSpec, ObjectSpec
+from render.geometry.placement import Tray
+from render.planner.materials import hsv
+from render.recipe.distributions import draw, draw_word
+from render.recipe.tables import Stage
+
+#: The ground reaches this far, in working distances.
+_REACH = 30.0
+_THICK = 0.001  # of the ground, in shares of its side
+_UP = np.array([0.0, 0.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Scenery:
+    """Objects of the stage, and the floor that holds the parts, if it has walls."""
+
+    objects: tuple[ObjectSpec, ...]
+    tray: Tray | None
+
+
+def set_stage(recipe: Stage, assets: Assets, distance_m: float, rng: Generator) -> Scenery:
+    """Draw the stage of one scene."""
+    kind = draw_word(recipe.kind, rng)
+    surface = _surface(recipe, assets, rng)
+    walls = _Walls(recipe, rng)
+    if kind == "none":
+        return Scenery((), None)
+    ground = _ground(surface, distance_m * _REACH, kind == "catcher")
+    if kind != "tray":
+        return Scenery((ground,), None)
+    return Scenery((ground, *walls.objects()), walls.tray)
+
+
+def _surface(recipe: Stage, assets: Assets, rng: Generator) -> MaterialSpec:
+    hue, saturation, value = (draw(v, rng) for v in (recipe.hue, recipe.saturation, recipe.value))
+    pattern = draw_word(recipe.pattern, rng)
+    numbers = {
+        "roughness": draw(recipe.roughness, rng),
+        "metallic": draw(recipe.metallic, rng),
+        "grain": draw(recipe.grain, rng),
+        "grain_m": draw(recipe.grain_m, rng),
+    }
+    colours = {
+        "body": linear(hsv(hue, saturation, value)),
+        "second": linear(hsv(hue, min(1.0, saturation * 1.2), value * 0.55)),
+    }
+    seed = float(rng.uniform(-100, 100))
+    textured, number, tile = rng.uniform() < recipe.textured, rng.uniform(), float(rng.uniform(0.5, 2.0))
+    pictures = assets.textures.get(recipe.folder, ()) if recipe.folder else ()
+    if pictures and textured:
+        images = {r: str(p) for r, p in pictures[int(number * len(pictures))].images.items()}
+        return MaterialSpec("pbr", colours, numbers, images, tile_m=tile * 20 * numbers["grain_m"], seed=seed)
+    return MaterialSpec(f"stage-{pattern}", colours, numbers, seed=seed)
+
+
+def _ground(material: MaterialSpec, side_m: float, catcher: bool) -> ObjectSpec:
+    """A flat box whose upper face is the plane z = 0."""
+    return ObjectSpec(
+        name="ground",
+        mesh=MeshSpec(shape="box", form={"y": 1.0, "z": _THICK}),
+        pose=pose(np.eye(3), np.array([0.0, 0.0, -side_m * _THICK / 2]), side_m),
+        material=material,
+        role="stage",
+        shadow_catcher=catcher,
+        smooth=False,
+    )
+
+
+class _Walls:
+    """Four walls around the origin; drawn always, so that the stage's other draws do not depend on them."""
+
+    def __init__(self, recipe: Stage, rng: Generator) -> None:
+        side = draw(recipe.tray_m, rng)
+        self._inner = (side, side * draw(recipe.tray_aspect, rng))
+        self._height, self._wall = draw(recipe.wall_height_m, rng), draw(recipe.wall_m, rng)
+        self._yaw = math.radians(draw(recipe.tray_yaw_deg, rng))
+        rim = linear(hsv(rng.uniform(), 0.15, draw(recipe.rim_value, rng)))
+        self._material = MaterialSpec("plastic", {"body": rim, "second": rim}, {"roughness": 0.6})
+
+    @property
+    def tray(self) -> Tray:
+        return Tray(self._inner, self._yaw)
+
+    def objects(self) -> tuple[ObjectSpec, ...]:
+        (x, y), h, w = self._inner, self._height, self._wall
+        sides = [
+            ((0.0, (y + w) / 2, h / 2), (x + 2 * w, w, h)),
+            ((0.0, -(y + w) / 2, h / 2), (x + 2 * w, w, h)),
+            (((x + w) / 2, 0.0, h / 2), (w, y, h)),
+            ((-(x + w) / 2, 0.0, h / 2), (w, y, h)),
+        ]
+        turn = about(_UP, self._yaw)
+        return tuple(
+            ObjectSpec(
+                name=f"wall {number}",
+                mesh=MeshSpec(shape="box", form={"y": size[1] / size[0], "z": size[2] / size[0]}),
+                pose=pose(turn, turn @ np.array(place), size[0]),
+                material=self._material,
+                role="stage",
+                smooth=False,
+            )
+            for number, (place, size) in enumerate(sides)
+        )

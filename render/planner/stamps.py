@@ -1,0 +1,101 @@
+"""Digits on a face: which, where, and how well each can be read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from render.assets.bodies import about, matrix, pose, scale_of
+from render.core.spec import MeshSpec, Pose
+from render.recipe.distributions import draw, draw_int
+from render.recipe.tables import Stamp
+from render.shapes.kernels.surface import Panel
+
+FloatArray = NDArray[np.float64]
+Legibility = Literal["well", "partly", "poorly"]
+LEVELS: tuple[Legibility, ...] = ("well", "partly", "poorly")
+#: Distance of neighbouring digits in character heights, at spacing 1.
+ADVANCE = 0.8
+#: How much of the face a line of digits may take, along and up.
+_FILL = (0.94, 0.8)
+#: Per level: lowest and highest share of the strokes erased, warp, and relief as a share of what is asked.
+_WEAR: dict[Legibility, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
+    "well": ((0.0, 0.02), (0.0, 0.12), (0.85, 1.1)),
+    "partly": ((0.2, 0.42), (0.15, 0.45), (0.5, 0.9)),
+    "poorly": ((0.45, 0.7), (0.35, 0.9), (0.25, 0.6)),
+}
+
+
+@dataclass(frozen=True)
+class GlyphPlan:
+    """One character. mesh: shape "glyph", one unit high.  pose: in the world."""
+
+    mesh: MeshSpec
+    pose: Pose
+    legibility: Legibility
+
+
+def stamp(stamp: Stamp, panel: Panel, scale: float, at: Pose, rng: Generator) -> tuple[GlyphPlan, ...]:
+    """A line of digits on the panel of a part that stands `at` a pose and is `scale` metres per own unit.
+
+    A line too long or too high for the face is made smaller. Of n digits each level gets its share of n, rounded
+    up or down at random, so that the expected share is exact.
+    """
+    count = max(1, draw_int(stamp.length, rng))
+    height = draw(stamp.height_m, rng) / scale
+    advance = ADVANCE * draw(stamp.spacing, rng)  # in heights
+    height = min(height, panel.height * _FILL[1], panel.length * _FILL[0] / (count * advance))
+    levels = _levels(stamp, count, rng)
+    relief = draw(stamp.relief_m, rng) / scale / height
+    # One set of stamps hits one face: font, weight and slant are the line's, wear is each digit's own.
+    line = {
+        "slant": math.radians(draw(stamp.slant_deg, rng)),
+        "weight": float(rng.uniform(0.13, 0.19)),
+        "font": float(rng.integers(2)),
+    }
+    axes = np.reshape(panel.axes, (3, 3)).T
+    tilt = about(np.eye(3)[2], float(rng.normal(0, 0.012)))
+    room = np.array([panel.length - count * advance * height, panel.height - height]) * 0.4
+    start = np.array([*(rng.uniform(-0.5, 0.5, 2) * np.maximum(room, 0)), 0.0])
+    made = []
+    for number, level in enumerate(levels):
+        along = (number - (count - 1) / 2) * advance * height
+        jitter = rng.normal(0, 0.018, 2).clip(-0.05, 0.05) * height
+        place = start + tilt @ np.array([along + jitter[0], jitter[1], 0.0])
+        turn = tilt @ about(np.eye(3)[2], float(rng.normal(0, 0.025)))
+        text = stamp.characters[int(rng.integers(len(stamp.characters)))]
+        mesh = MeshSpec(shape="glyph", form=line | _wear(level, relief, rng), text=text)
+        made.append(GlyphPlan(mesh, _pose(at, panel, axes @ turn, axes @ place, height), level))
+    return tuple(made)
+
+
+def _levels(stamp: Stamp, count: int, rng: Generator) -> list[Legibility]:
+    """A level for each digit: systematic sampling of the shares, shuffled."""
+    shares = np.array([stamp.well, stamp.partly, stamp.poorly])
+    bounds = np.cumsum(shares / shares.sum())
+    points = (np.arange(count) + rng.uniform()) / count
+    found = np.minimum(np.searchsorted(bounds, points, side="right"), len(LEVELS) - 1)
+    return [LEVELS[int(i)] for i in rng.permutation(found)]
+
+
+def _wear(level: Legibility, relief: float, rng: Generator) -> dict[str, float]:
+    erase, warp, left = _WEAR[level]
+    return {
+        "erase": float(rng.uniform(*erase)),
+        "warp": float(rng.uniform(*warp)),
+        "relief": relief * float(rng.uniform(*left)),
+        "seed": float(rng.integers(2**20)),
+    }
+
+
+def _pose(at: Pose, panel: Panel, turn: FloatArray, place: FloatArray, height: float) -> Pose:
+    """World <- part <- panel <- glyph of this height; turn (3, 3) and place (3,) in the part's own frame."""
+    linear, origin = matrix(at)
+    scale = scale_of(at)
+    centre = linear @ (np.asarray(panel.centre) + place) + origin
+    return pose(linear / scale @ turn, centre, scale * height)

@@ -1,0 +1,134 @@
+"""What the cameras see of some objects: random points of their surfaces, and how they look from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from render.assets.bodies import matrix, scale_of, to_world
+from render.core.spec import CameraSpec, MeshSpec, ObjectSpec
+from render.geometry.projection import project
+from render.shapes.kernels.surface import Surface
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+#: Points per look: a slab that shows a fiftieth of itself still gives about five.
+_POINTS = 512
+#: Least cosine between a surface's normal and the direction to the camera; flatter, a flaw is a line.
+_FACING = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Spots:
+    """Points that some camera sees, in random order; those that face it are more.
+
+    which: (n,) number of the object.  at, outward: (n, 3) world.  pixel_m: (n,) what a pixel of the nearest
+    camera covers there.  margin_px: (n,) distance to that picture's border.
+    """
+
+    which: IntArray
+    at: FloatArray
+    outward: FloatArray
+    pixel_m: FloatArray
+    margin_px: FloatArray
+
+
+class Sight:
+    """The surfaces of some objects, seen by some cameras; occlusion is left to the verification."""
+
+    def __init__(
+        self,
+        objects: Sequence[ObjectSpec],
+        cameras: Sequence[CameraSpec],
+        size: tuple[int, int],
+        surface_of: Callable[[MeshSpec], Surface],
+    ) -> None:
+        """size: width and height of the pictures."""
+        self._objects, self._cameras, self._size = objects, cameras, size
+        self._surfaces = [surface_of(thing.mesh) for thing in objects]
+        self.short_px = min(size)
+        self.spans = [(o, _span(s)) for o, s in zip(objects, self._surfaces, strict=True)]
+        areas = [
+            np.linalg.norm(s.normals, axis=1) * scale_of(o.pose) ** 2
+            for o, s in zip(objects, self._surfaces, strict=True)
+        ]
+        self._first = np.cumsum([0] + [len(a) for a in areas])
+        self._chance = np.cumsum(np.concatenate(areas)) if areas else np.zeros(0)
+
+    def look(self, rng: Generator) -> Spots:
+        """Some of _POINTS random points, as many as are seen."""
+        which, at, outward = self._sample(rng)
+        best = np.zeros(len(at))
+        pixel, margin = np.full(len(at), np.inf), np.zeros(len(at))
+        for camera in self._cameras:
+            facing, covers, inside = _seen(camera, self._size, at, outward)
+            seen = (inside > 0) & (facing > _FACING)
+            pixel[seen] = np.minimum(pixel, covers)[seen]
+            better = seen & (facing > best)
+            best[better], margin[better] = facing[better], inside[better]
+        # Kept in proportion to the cosine: a flaw then is as likely on any pixel of the part.
+        kept = rng.uniform(size=len(at)) < best
+        return Spots(which[kept], at[kept], outward[kept], pixel[kept], margin[kept])
+
+    def _sample(self, rng: Generator) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Object, point and outward normal of points spread evenly over all surfaces."""
+        if not len(self._chance) or self._chance[-1] <= 0:
+            return np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3))
+        flat = np.searchsorted(self._chance, rng.uniform(0, self._chance[-1], _POINTS), side="right")
+        flat = np.minimum(flat, len(self._chance) - 1)
+        which = np.searchsorted(self._first, flat, side="right") - 1
+        # Uniform on a triangle: Osada et al. 2002, eq. 1.
+        root, slide = np.sqrt(rng.uniform(size=_POINTS)), rng.uniform(size=_POINTS)
+        shares = np.stack([1 - root, root * (1 - slide), root * slide], axis=1)
+        at, outward = np.empty((_POINTS, 3)), np.empty((_POINTS, 3))
+        for number in np.unique(which):
+            mine = which == number
+            surface, placed = self._surfaces[number], self._objects[number].pose
+            triangle = flat[mine] - self._first[number]
+            corners = surface.vertices[surface.triangles[triangle]]
+            at[mine] = to_world(placed, (shares[mine][:, :, None] * corners).sum(axis=1))
+            normals = surface.normals[triangle] @ matrix(placed)[0].T
+            outward[mine] = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+        return which, at, outward
+
+    def own(
+        self, number: int, at: FloatArray, outward: FloatArray, reach: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """A world point in the object's own frame, and the surface's mean normal within `reach` (own units)."""
+        linear, origin = matrix(self._objects[number].pose)
+        scale = scale_of(self._objects[number].pose)
+        turn = linear / scale
+        point, normal = turn.T @ (at - origin) / scale, turn.T @ outward
+        surface = self._surfaces[number]
+        middles = surface.vertices[surface.triangles].mean(axis=1)
+        lengths = np.linalg.norm(surface.normals, axis=1)
+        near = (np.linalg.norm(middles - point, axis=1) < reach) & (surface.normals @ normal > 0.5 * lengths)
+        mean = surface.normals[near].sum(axis=0)
+        length = float(np.linalg.norm(mean))
+        return point, normal if length == 0 else mean / length
+
+
+def _seen(
+    camera: CameraSpec, size: tuple[int, int], at: FloatArray, outward: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Per point: cosine to the camera, metres a pixel covers there, pixels to the border (0: not in it)."""
+    axes, eye = matrix(camera.pose)
+    towards = eye - at
+    distance = np.linalg.norm(towards, axis=1)
+    facing = (towards * outward).sum(axis=1) / np.maximum(distance, 1e-12)
+    depth = towards @ axes[:, 2]
+    before = depth > 1e-6 * distance
+    pixels = np.full((len(at), 2), -1.0)
+    if before.any():
+        pixels[before] = project(camera, *size, at[before])
+    inside = np.minimum(pixels, np.array(size) - pixels).min(axis=1)
+    return facing, depth / camera.focal_px, np.maximum(inside, 0.0)
+
+
+def _span(surface: Surface) -> float:
+    """The second longest side of the bounding box."""
+    return float(np.sort(np.ptp(surface.vertices, axis=0))[1])

@@ -1,0 +1,1 @@
+"""After rendering: background and sensor."""

@@ -1,0 +1,1 @@
+"""What built-in shapes are made with: surfaces, patches, implicit functions, plates."""

@@ -1,0 +1,146 @@
+"""Pieces of a surface, and how they are joined: welded where their edges meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from render.shapes.kernels.surface import FloatArray, IntArray, Surface, polygons
+
+#: Points nearer than this, in shape units, become one vertex; the finest detail is a hundred times larger.
+WELD = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """A piece of a surface. points: (n, 3).  faces: (m, 3) or (m, 4), outward.  uv: (n, 2) or None.
+
+    uv are lengths in shape units, so that a texture keeps its proportions; None: projected, face by face, along
+    the axis the face looks at.  accent: (n,) or None for 0.
+    """
+
+    points: FloatArray
+    faces: IntArray
+    uv: FloatArray | None = None
+    accent: FloatArray | None = None
+
+    def moved(self, by: Sequence[float]) -> Patch:
+        """The same piece elsewhere."""
+        return replace(self, points=self.points + np.asarray(by, float))
+
+    def turned(self, matrix: FloatArray) -> Patch:
+        """The same piece under a rotation (3, 3)."""
+        return replace(self, points=self.points @ matrix.T)
+
+    def flipped(self) -> Patch:
+        """The same piece seen from behind."""
+        return replace(self, faces=self.faces[:, ::-1])
+
+
+def grid(
+    points: FloatArray,
+    uv: FloatArray | None = None,
+    accent: FloatArray | None = None,
+    *,
+    around: bool = False,
+) -> Patch:
+    """Quads between rows of points, (rows, columns, 3). Outward is column direction x row direction.
+
+    around: every row is a closed loop; its first point is repeated for a seam in the texture.
+    """
+    if around:
+        points = np.concatenate([points, points[:, :1]], axis=1)
+        accent = None if accent is None else np.concatenate([accent, accent[:, :1]], axis=1)
+    rows, columns = points.shape[:2]
+    first = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
+    quads = np.stack([first, first + 1, first + columns + 1, first + columns], axis=1)
+    if uv is None:
+        uv = _unrolled(points)
+    return Patch(points.reshape(-1, 3), quads, uv.reshape(-1, 2), None if accent is None else accent.ravel())
+
+
+def _unrolled(points: FloatArray) -> FloatArray:
+    """Texture coordinates of a grid: mean distance walked along its rows and its columns, (r, c, 2)."""
+    along = np.linalg.norm(np.diff(points, axis=1), axis=2).mean(axis=0)
+    up = np.linalg.norm(np.diff(points, axis=0), axis=2).mean(axis=1)
+    u, v = np.concatenate([[0.0], np.cumsum(along)]), np.concatenate([[0.0], np.cumsum(up)])
+    return np.stack(np.broadcast_arrays(u[None, :], v[:, None]), axis=-1)
+
+
+def join(patches: Iterable[Patch], *, smooth: bool = True, weld: float = WELD) -> Surface:
+    """One Surface of patches that share edges point by point; what collapses in the weld is dropped.
+
+    weld: points nearer than this become one vertex.
+    """
+    pieces = list(patches)
+    starts = np.cumsum([0] + [len(p.points) for p in pieces])
+    points = np.concatenate([p.points for p in pieces])
+    vertex = _weld(points, weld)
+    accent = None
+    if any(p.accent is not None for p in pieces):
+        every = np.concatenate([np.zeros(len(p.points)) if p.accent is None else p.accent for p in pieces])
+        accent = np.zeros(vertex.max() + 1)
+        np.maximum.at(accent, vertex, every)
+    kept = np.unique(vertex, return_index=True)[1]
+    corners: dict[int, list[IntArray]] = {3: [], 4: []}
+    uvs: dict[int, list[FloatArray]] = {3: [], 4: []}
+    for piece, start in zip(pieces, starts[:-1], strict=True):
+        own = vertex[piece.faces + start]
+        uv = _projected(piece) if piece.uv is None else piece.uv[piece.faces]
+        for count, faces, coordinates in _whole(own, uv):
+            corners[count].append(faces)
+            uvs[count].append(coordinates)
+    joined = [np.concatenate(corners[k]) for k in (3, 4) if corners[k]]
+    uv = np.concatenate([np.concatenate(uvs[k]).reshape(-1, 2) for k in (3, 4) if corners[k]])
+    return polygons(points[kept], *joined, accent=accent, uv=uv, smooth=smooth)
+
+
+def _weld(points: FloatArray, nearer: float) -> IntArray:
+    """(n,) number of the vertex each point becomes, in order of first appearance."""
+    pairs = cKDTree(points).query_pairs(nearer, output_type="ndarray")
+    links = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(points),) * 2)
+    _, label = connected_components(links, directed=False)
+    _, first = np.unique(label, return_index=True)
+    return np.asarray(np.argsort(np.argsort(first))[label], np.int64)
+
+
+def _whole(faces: IntArray, uv: FloatArray) -> Iterable[tuple[int, IntArray, FloatArray]]:
+    """Faces without repeated corners: quads with one pair welded become triangles, worse ones vanish."""
+    same = faces == np.roll(faces, -1, axis=1)
+    good = ~same.any(axis=1)
+    if faces.shape[1] == 3:
+        yield 3, faces[good], uv[good]
+        return
+    crossed = (faces[:, 0] == faces[:, 2]) | (faces[:, 1] == faces[:, 3])
+    yield 4, faces[good & ~crossed], uv[good & ~crossed]
+    once = (same.sum(axis=1) == 1) & ~crossed
+    keep = ~same[once]
+    yield 3, faces[once][keep].reshape(-1, 3), uv[once][keep].reshape(-1, 3, 2)
+
+
+def _projected(piece: Patch) -> FloatArray:
+    """(m, k, 2): the two coordinates across the axis each face looks at most."""
+    a, b, c = (piece.points[piece.faces[:, i]] for i in range(3))
+    axis = np.abs(np.cross(b - a, c - a)).argmax(axis=1)
+    plane = np.array([[1, 2], [0, 2], [0, 1]])[axis]
+    shown = piece.points[piece.faces]
+    return np.take_along_axis(shown, np.repeat(plane[:, None, :], shown.shape[1], axis=1), axis=2)
+
+
+def centred(surfaces: dict[str, Surface], scale: float = 1.0) -> dict[str, Surface]:
+    """The surfaces moved together so that the middle of their bounding box is the origin, then scaled."""
+    low = np.min([s.vertices.min(axis=0) for s in surfaces.values()], axis=0)
+    high = np.max([s.vertices.max(axis=0) for s in surfaces.values()], axis=0)
+    return {
+        name: replace(
+            s,
+            vertices=(s.vertices - (low + high) / 2) * scale,
+            uv=None if s.uv is None else s.uv * scale,
+        )
+        for name, s in surfaces.items()
+    }

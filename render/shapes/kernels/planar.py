@@ -1,0 +1,110 @@
+"""Flat outlines: drawing them, thinning them out, filling them with triangles around holes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import Delaunay
+
+from render.shapes.kernels.constrain import constrained
+from render.shapes.kernels.surface import FloatArray, IntArray
+
+
+def circle(radius: float, count: int, centre: tuple[float, float] = (0.0, 0.0)) -> FloatArray:
+    """(count, 2) points, counter-clockwise."""
+    angle = np.arange(count) * (2 * np.pi / count)
+    return np.asarray(np.stack([np.cos(angle), np.sin(angle)], axis=1) * radius + np.asarray(centre))
+
+
+def rounded_rectangle(
+    low: Sequence[float] | FloatArray, high: Sequence[float] | FloatArray, radius: float, arc: int
+) -> FloatArray:
+    """(4 (arc + 1), 2) points, counter-clockwise from the middle right's upper corner; `arc` steps a corner."""
+    (x0, y0), (x1, y1) = low, high
+    corners = ((x1, y1, 0.0), (x0, y1, 0.5), (x0, y0, 1.0), (x1, y0, 1.5))
+    step = np.linspace(0.0, 0.5, arc + 1)
+    pieces = []
+    for x, y, start in corners:
+        angle = (start + step) * np.pi
+        inner = np.array([x - radius * np.sign(x - (x0 + x1) / 2), y - radius * np.sign(y - (y0 + y1) / 2)])
+        pieces.append(inner + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1))
+    return np.concatenate(pieces)
+
+
+def densified(loop: FloatArray, spacing: float) -> FloatArray:
+    """The same closed outline with points added so that no side is longer than `spacing`."""
+    ends = np.roll(loop, -1, axis=0)
+    counts = np.maximum(1, np.ceil(np.linalg.norm(ends - loop, axis=1) / spacing - 1e-9).astype(int))
+    pieces = [a + (b - a) * (np.arange(n) / n)[:, None] for a, b, n in zip(loop, ends, counts, strict=True)]
+    return np.concatenate(pieces)
+
+
+def inset(loop: FloatArray, distance: float) -> FloatArray:
+    """A counter-clockwise outline moved inward along the bisectors of its corners, point by point."""
+    before, after = loop - np.roll(loop, 1, axis=0), np.roll(loop, -1, axis=0) - loop
+    before = before / np.linalg.norm(before, axis=1, keepdims=True)
+    after = after / np.linalg.norm(after, axis=1, keepdims=True)
+    normal = np.stack([-(before + after)[:, 1], (before + after)[:, 0]], axis=1)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    lean = np.clip(normal[:, 0] * -after[:, 1] + normal[:, 1] * after[:, 0], 0.3, 1.0)
+    return np.asarray(loop + normal * (distance / lean)[:, None])
+
+
+def inside(points: FloatArray, loops: Sequence[FloatArray]) -> NDArray[np.bool_]:
+    """(n,) whether points are in an odd number of the loops."""
+    a = np.concatenate(loops)
+    b = np.concatenate([np.roll(loop, -1, axis=0) for loop in loops])
+    x, y = points[:, :1], points[:, 1:]
+    spans = (a[:, 1] > y) != (b[:, 1] > y)
+    rise = np.where(b[:, 1] == a[:, 1], 1.0, b[:, 1] - a[:, 1])
+    return np.asarray(
+        (spans & (x < a[:, 0] + (y - a[:, 1]) * (b[:, 0] - a[:, 0]) / rise)).sum(axis=1) % 2 == 1
+    )
+
+
+def fill(
+    outer: FloatArray, holes: Sequence[FloatArray] = (), inner: FloatArray | None = None
+) -> tuple[FloatArray, IntArray]:
+    """Points (outline, holes, then those of `inner` that lie well within) and triangles, counter-clockwise.
+
+    A constrained Delaunay triangulation. Raises ValueError when outlines cross each other or themselves.
+    """
+    loops = [outer, *holes]
+    edge = np.concatenate(loops)
+    points = edge
+    if inner is not None and len(inner):
+        reach = np.concatenate([_longer_side(loop) for loop in loops])
+        near = np.linalg.norm(inner[:, None] - edge[None], axis=2) < np.maximum(0.75 * reach, 1e-4)
+        points = np.concatenate([edge, inner[~near.any(axis=1) & inside(inner, loops)]])
+    low, high = outer.min(axis=0), outer.max(axis=0)
+    # Far points all around, so that no side of the outline lies on the hull, where slivers come from.
+    ghosts = circle(3 * float(np.linalg.norm(high - low)), 16) + (low + high) / 2
+    every = np.concatenate([points, ghosts])
+    found = constrained(every, np.asarray(Delaunay(every).simplices, np.int64), _sides(loops))
+    found = found[(found < len(points)).all(axis=1)]
+    return points, found[inside(points[found].mean(axis=1), loops)]
+
+
+def _longer_side(loop: FloatArray) -> FloatArray:
+    after = np.linalg.norm(np.roll(loop, -1, axis=0) - loop, axis=1)
+    return np.maximum(after, np.roll(after, 1))
+
+
+def _sides(loops: Sequence[FloatArray]) -> list[tuple[int, int]]:
+    """Every outline's sides as pairs of numbers in the loops put end to end."""
+    starts = np.cumsum([0, *(len(loop) for loop in loops)])
+    return [
+        (int(start) + k, int(start) + (k + 1) % len(loop))
+        for start, loop in zip(starts[:-1], loops, strict=True)
+        for k in range(len(loop))
+    ]
+
+
+def lattice(
+    low: Sequence[float] | FloatArray, high: Sequence[float] | FloatArray, spacing: float
+) -> FloatArray:
+    """(n, 2) points of a square grid that fills a rectangle."""
+    axes = [np.linspace(a, b, max(2, round((b - a) / spacing) + 1)) for a, b in zip(low, high, strict=True)]
+    return np.asarray(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2))

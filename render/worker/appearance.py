@@ -1,0 +1,82 @@
+"""Materials as Blender holds them: compiled once, what differs between things read from custom properties."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import bpy
+
+from render.core.spec import DefectSpec, MaterialSpec
+from render.worker.defects.defects import apply
+from render.worker.materials.families import FAMILIES, build, completed, options
+from render.worker.materials.look import Look, shift
+from render.worker.materials.nodes import Nodes, finish
+
+__all__ = ["FAMILIES", "MaterialShelf"]
+
+#: Shared materials kept; those with pictures hold them in memory.
+_KEPT = 48
+
+
+class MaterialShelf:
+    """One material for all things whose trees are the same; a thing with defects has one of its own."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._made: dict[tuple[object, ...], bpy.types.Material] = {}
+
+    def dress(self, thing: bpy.types.Object, spec: MaterialSpec, defects: Sequence[DefectSpec] = ()) -> None:
+        """Give a thing its material.
+
+        The thing's custom property "scale_m" is the length of its own unit in metres; without one its scale is.
+        """
+        spec = completed(spec)
+        _note(thing, spec)
+        if not thing.material_slots:
+            thing.data.materials.append(None)
+        slot = thing.material_slots[0]
+        slot.link = "OBJECT"
+        uv = bool(thing.data.uv_layers)
+        slot.material = _flawed(spec, uv, defects) if defects else self._shared(spec, uv)
+
+    def _shared(self, spec: MaterialSpec, uv: bool) -> bpy.types.Material:
+        pictures = tuple(sorted(spec.images.items()))
+        key = (spec.kind, options(spec), pictures, bool(pictures) and uv)
+        if key in self._made:
+            self._made[key] = self._made.pop(key)
+            return self._made[key]
+        self._make_room()
+        material = bpy.data.materials.new(spec.kind)
+        material.use_nodes = True
+        material.use_fake_user = True
+        nodes = Nodes(material.node_tree)
+        finish(nodes, build(Look(nodes, spec, shared=True, uv=uv)))
+        self._made[key] = material
+        return material
+
+    def _make_room(self) -> None:
+        """Let go of the least recently used that nothing in the scene wears."""
+        idle = [key for key, material in self._made.items() if material.users <= 1]
+        for key in idle[: max(0, len(self._made) + 1 - _KEPT)]:
+            bpy.data.materials.remove(self._made.pop(key))
+
+
+def _note(thing: bpy.types.Object, spec: MaterialSpec) -> None:
+    """Write what the material reads onto the thing."""
+    if "scale_m" not in thing:
+        thing["scale_m"] = float(thing.scale.x)
+    thing["shift"] = shift(spec.seed)
+    for name, value in (*spec.colours.items(), *spec.numbers.items()):
+        thing[name] = value
+
+
+def _flawed(spec: MaterialSpec, uv: bool, defects: Sequence[DefectSpec]) -> bpy.types.Material:
+    """A material of this thing alone; without fake user, so that the next scene's purge removes it."""
+    material = bpy.data.materials.new(f"flawed {spec.kind}")
+    material.use_nodes = True
+    nodes = Nodes(material.node_tree)
+    surface = apply(nodes, build(Look(nodes, spec, shared=True, uv=uv)), defects)
+    finish(nodes, surface)
+    if surface.displacement is not None:
+        material.displacement_method = "DISPLACEMENT"
+    return material

@@ -1,0 +1,1 @@
+"""Defects as Blender shader nodes."""

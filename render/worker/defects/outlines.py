@@ -1,0 +1,239 @@
+"""Where a flaw is, as shader nodes.
+
+The edge measure is 1 in the middle of a feature (a dent, one line of a crack, a pit), 0 on its border, negative
+outside; so softness, depth and rim mean the same for all outlines. Places: see `render.worker.defects.flaw`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from render.worker.defects.flaw import SWING, Flaw
+from render.worker.materials.nodes import Value
+
+
+@dataclass(frozen=True)
+class Outline:
+    """edge: see above.  label: 1 where the flaw is to be labelled, 0 elsewhere."""
+
+    edge: Value
+    label: Value
+
+
+def blot(flaw: Flaw) -> Outline:
+    """One area; a raised edge around it that can be seen belongs to it."""
+    edge, spec = flaw.oval(), flaw.spec
+    raised = abs(spec.rim_m) > 0.1 * abs(spec.depth_m)
+    return Outline(edge, flaw.above(edge, -0.6 * flaw.number("rim_width") if raised else 0.0))
+
+
+def ring(flaw: Flaw) -> Outline:
+    """A band along the border of an area."""
+    n, half = flaw.nodes, flaw.number("thickness") / 2
+    off = n.maths("ABSOLUTE", n.maths("SUBTRACT", flaw.oval(), half))
+    edge = n.maths("MULTIPLY_ADD", off, -1 / half, 1.0)
+    return Outline(edge, flaw.above(edge))
+
+
+def streak(flaw: Flaw) -> Outline:
+    """Lines along the length, side by side."""
+    n, count = flaw.nodes, max(1, round(flaw.number("strands")))
+    x, y, _ = flaw.parts
+    y = _ruffled(flaw, y)
+    across = n.maths("MULTIPLY_ADD", y, count / 2 / flaw.aspect, count / 2)  # in strips
+    strip = n.maths("MINIMUM", n.maths("MAXIMUM", n.maths("FLOOR", across), 0.0), count - 1.0)
+    off = n.maths("SUBTRACT", n.maths("SUBTRACT", across, strip), 0.5)
+    along, half, own = x, 0.5 / (1 + flaw.number("wander")), strip
+    if count > 1:
+        dice = n.add(
+            "ShaderNodeTexWhiteNoise",
+            {"Vector": n.combine(strip, flaw.shift(2)[0], 0.0)},
+            noise_dimensions="2D",
+        )
+        one, two, three = n.separate(dice.outputs["Color"])
+        length = n.maths("MULTIPLY_ADD", one, 0.6, 0.4)
+        middle = n.maths(
+            "MULTIPLY", n.maths("MULTIPLY_ADD", two, 2.0, -1.0), n.maths("SUBTRACT", 1.0, length)
+        )
+        along = n.maths("DIVIDE", n.maths("SUBTRACT", x, middle), length)
+        half = n.maths("MULTIPLY", n.maths("MULTIPLY_ADD", three, 0.7, 0.3), half)
+        aside = n.maths("MULTIPLY_ADD", dice.outputs["Value"], 1.2, -0.6)
+        off = n.maths("MULTIPLY_ADD", aside, n.maths("SUBTRACT", 0.5, half), off)
+    bend = flaw.noise(_along(flaw, x, own, 0.7, 3), detail=1)
+    sway = n.maths("MULTIPLY", n.maths("SUBTRACT", bend, 0.5), n.maths("SUBTRACT", 0.5, half))
+    reach = flaw.number("wander") / SWING * (1.0 if count == 1 else 0.4)
+    off = n.maths("ABSOLUTE", n.maths("MULTIPLY_ADD", sway, reach, off))
+    ends = n.maths("POWER", n.maths("MINIMUM", n.maths("ABSOLUTE", along), 1.0), _blunt(flaw.number("taper")))
+    half = n.maths("MULTIPLY", half, n.maths("SUBTRACT", 1.0, ends))
+    half = _frayed(flaw, half, x, own)
+    edge = n.maths("SUBTRACT", 1.0, n.maths("DIVIDE", off, n.maths("MAXIMUM", half, 1e-4)))
+    if count > 1:  # the lines are labelled as one, each strip as far as its line reaches
+        within = n.maths("LESS_THAN", n.maths("ABSOLUTE", n.maths("DIVIDE", y, flaw.aspect)), 1.0)
+        reached = n.maths("LESS_THAN", n.maths("ABSOLUTE", along), 1.0)
+        return Outline(edge, n.maths("MINIMUM", within, reached))
+    return Outline(edge, _broad(flaw, off, half, flaw.pixel / flaw.aspect / 2))
+
+
+def _ruffled(flaw: Flaw, y: Value) -> Value:
+    """Y with small sideways steps, so that the lines' borders are no curves."""
+    n, ragged = flaw.nodes, flaw.number("ragged")
+    if ragged == 0:
+        return y
+    size = flaw.aspect / flaw.number("strands")
+    noise = flaw.noise(flaw.cells(1.5 * size, 3.0, stream=7), detail=3, rough=0.6)
+    return n.maths("MULTIPLY_ADD", n.maths("SUBTRACT", noise, 0.5), 1.6 * ragged * size, y)
+
+
+def _broad(flaw: Flaw, off: Value, half: Value, pixel: float) -> Value:
+    """1 within a line's half width; one finer than a pixel gets a pixel, but no label where it fades away."""
+    n = flaw.nodes
+    if pixel == 0:
+        return flaw.above(half, off)
+    broad = n.maths("MAXIMUM", half, 0.75 * pixel)
+    return n.maths("MINIMUM", flaw.above(broad, off), flaw.above(half, 0.06 * pixel))
+
+
+def _blunt(taper: float) -> float:
+    """Power of |along| that the width falls with: 12 blunt, 1.2 pointed."""
+    return 12.0 * float(0.1**taper)
+
+
+def _along(flaw: Flaw, x: Value, strip: Value, size: float, stream: int) -> Value:
+    """Cells along x, in a row of their own for every strip."""
+    n, shift = flaw.nodes, flaw.shift(stream)
+    return n.combine(
+        n.maths("MULTIPLY_ADD", x, 1 / size, shift[0]), n.maths("MULTIPLY_ADD", strip, 7.3, shift[1]), 0.0
+    )
+
+
+def _frayed(flaw: Flaw, half: Value, x: Value, strip: Value) -> Value:
+    """Half the width of a line, now broader, now narrower, now gone."""
+    n, ragged, breaks = flaw.nodes, flaw.number("ragged"), flaw.number("breaks")
+    if ragged > 0:
+        noise = flaw.noise(_along(flaw, x, strip, 0.12, 4), detail=4, rough=0.6)
+        half = n.maths("MULTIPLY", half, n.ramp(noise, 0.5 - SWING, 0.5 + SWING, 1 - ragged, 1.0))
+    if breaks > 0:
+        at = 0.5 - SWING + 2 * SWING * breaks
+        noise = flaw.noise(_along(flaw, x, strip, 0.2, 5), detail=2)
+        half = n.maths("MULTIPLY", half, flaw.smooth(noise, at - 0.06, at + 0.02))
+    return half
+
+
+def crack(flaw: Flaw) -> Outline:
+    """A thin lens and its branches, in a distorted plane: where they were straight, they now are jagged."""
+    n, wander = flaw.nodes, flaw.number("wander")
+    sway = 3.0 * wander * flaw.aspect
+    noise = flaw.noise(flaw.cells(flaw.number("kink"), stream=1), detail=6, rough=0.55, output="Color")
+    bent = n.vector(
+        "MULTIPLY_ADD", n.vector("SUBTRACT", noise, (0.5, 0.5, 0.5)), (0.3 * sway, sway, 0.0), flaw.place
+    )
+    opening = n.ramp(flaw.noise(flaw.cells(0.15, stream=2), detail=2), 0.3, 0.7, 0.5, 1.0)
+    wide = flaw.number("thickness")
+    pieces = [_lens(flaw, bent, opening, wide)]
+    for at, angle, length in _branches(flaw):
+        middle = (at + 0.92 * length * math.cos(angle), 0.92 * length * math.sin(angle), 0.0)
+        frame = flaw.moved(bent, middle, (0.0, 0.0, angle), length)
+        pieces.append(_lens(flaw, frame, opening, 0.7 * wide / length, length))
+    edge, label = pieces[0].edge, pieces[0].label
+    for piece in pieces[1:]:
+        edge, label = n.maths("MAXIMUM", edge, piece.edge), n.maths("MAXIMUM", label, piece.label)
+    return Outline(edge, label)
+
+
+def _lens(flaw: Flaw, place: Value, opening: Value, wide: float, unit: float = 1.0) -> Outline:
+    """A pointed slit from x = -1 to 1, `wide` its greatest half width; unit: its own, in half lengths."""
+    n = flaw.nodes
+    x, y, _ = n.separate(place)
+    bulge = n.maths(
+        "SQRT", n.maths("MAXIMUM", n.maths("MULTIPLY_ADD", n.maths("MULTIPLY", x, x), -1.0, 1.0), 0.0)
+    )
+    half = n.maths("MULTIPLY", n.maths("MULTIPLY", bulge, opening), wide)
+    off = n.maths("ABSOLUTE", y)
+    edge = n.maths("SUBTRACT", 1.0, n.maths("DIVIDE", off, n.maths("MAXIMUM", half, 1e-5)))
+    return Outline(edge, _broad(flaw, off, half, flaw.pixel / unit))
+
+
+def _branches(flaw: Flaw) -> list[tuple[float, float, float]]:
+    """Where each starts along x, its angle, and half its length."""
+    rng = np.random.default_rng(int(abs(flaw.spec.seed) * 1e6))
+    found = []
+    for _ in range(round(flaw.number("branches"))):
+        angle = math.radians(rng.uniform(25, 60)) * (1 if rng.uniform() < 0.5 else -1)
+        length = min(rng.uniform(0.12, 0.3), 0.45 * flaw.aspect / abs(math.sin(angle)))
+        found.append((float(rng.uniform(-0.75, 0.45)), angle, float(length)))
+    return found
+
+
+def pits(flaw: Flaw) -> Outline:
+    """Many small spots, denser in the middle and in clumps."""
+    n, stretch, size = flaw.nodes, flaw.number("stretch"), 2 * flaw.number("cell")
+    cells = flaw.cells(size, stretch, 2)
+    if flaw.number("ragged") > 0:
+        warp = flaw.noise(n.vector("MULTIPLY", cells, (2.0, 2.0, 0.0)), detail=2, output="Color")
+        warp = n.vector("SUBTRACT", warp, (0.5, 0.5, 0.5))
+        amount = flaw.number("ragged")
+        cells = n.vector("MULTIPLY_ADD", warp, (amount, amount, 0.0), cells)
+    spots = n.add(
+        "ShaderNodeTexVoronoi",
+        {"Vector": cells, "Scale": 1.0, "Randomness": 1.0},
+        feature="F1",
+        voronoi_dimensions="2D",
+    )
+    # Whether a pit is there is decided at its middle, so that none is cut.
+    back, shift = (size * stretch, size, 0.0), flaw.shift(2)
+    middle = n.vector(
+        "MULTIPLY_ADD", spots.outputs["Position"], back, (-shift[0] * back[0], -shift[1] * back[1], 0.0)
+    )
+    one, two, _ = n.separate(spots.outputs["Color"])
+    there = flaw.above(_crowd(flaw, middle), one)
+    radius = n.maths("MULTIPLY", n.ramp(two, 0.0, 1.0, 0.4, 1.0), flaw.number("pit"))
+    radius = n.maths("MULTIPLY_ADD", radius, there, 1e-3)
+    edge = n.maths("SUBTRACT", 1.0, n.maths("DIVIDE", spots.outputs["Distance"], radius))
+    return Outline(edge, flaw.above(_crowd(flaw, flaw.place), 0.3 * flaw.number("density")))
+
+
+def _crowd(flaw: Flaw, at: Value) -> Value:
+    """The chance that there is a pit at a place."""
+    n, clump = flaw.nodes, flaw.number("clump")
+    chance: Value = n.ramp(flaw.oval(at), 0.0, 0.3, 0.0, flaw.number("density"))
+    if clump == 0:
+        return chance
+    lumps = flaw.noise(flaw.cells(12 * flaw.number("cell"), stream=3, at=at), detail=1)
+    return n.maths("MULTIPLY", chance, n.ramp(lumps, 0.38, 0.55, 1 - clump, 1.0))
+
+
+def network(flaw: Flaw) -> Outline:
+    """Crooked lines between cells, missing in places."""
+    n, size = flaw.nodes, 2 * flaw.number("cell")
+    cells = flaw.cells(size, flaw.number("stretch"), 2)
+    if flaw.number("ragged") > 0:
+        warp = flaw.noise(n.vector("MULTIPLY", cells, (1.3, 1.3, 0.0)), detail=4, rough=0.6, output="Color")
+        amount = 1.6 * flaw.number("ragged")
+        warp = n.vector("SUBTRACT", warp, (0.5, 0.5, 0.5))
+        cells = n.vector("MULTIPLY_ADD", warp, (amount, amount, 0.0), cells)
+    lines = n.add(
+        "ShaderNodeTexVoronoi",
+        {"Vector": cells, "Scale": 1.0, "Randomness": 1.0},
+        feature="DISTANCE_TO_EDGE",
+        voronoi_dimensions="2D",
+    ).outputs["Distance"]
+    inside = flaw.oval()
+    at = 0.5 - SWING + 2 * SWING * flaw.number("gaps")
+    fade = flaw.smooth(flaw.noise(flaw.cells(1.5 * size, stream=4)), at - 0.08, at + 0.12)
+    half = n.maths("MULTIPLY", n.maths("MULTIPLY", fade, n.ramp(inside, 0.0, 0.25)), flaw.number("thickness"))
+    edge = n.maths("SUBTRACT", 1.0, n.maths("DIVIDE", lines, n.maths("MAXIMUM", half, 1e-4)))
+    return Outline(edge, flaw.above(inside, 0.05))
+
+
+OUTLINES: Mapping[str, Callable[[Flaw], Outline]] = {
+    "blot": blot,
+    "ring": ring,
+    "streak": streak,
+    "crack": crack,
+    "pits": pits,
+    "network": network,
+}

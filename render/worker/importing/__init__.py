@@ -1,0 +1,1 @@
+"""Mesh files into Blender, read in double precision first."""

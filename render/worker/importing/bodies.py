@@ -1,0 +1,157 @@
+"""The meshes of the scene as arrays: in double, about the origin where they are far from it, welded, triangulated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import bmesh
+import bpy
+import numpy as np
+from numpy.typing import NDArray
+
+from render.worker.importing.plain import FloatArray, finite, float32_step, is_far, middle, steps_of
+
+#: Corners closer than this share of the object's longest side are one; thinner faces are none.
+SAME = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A mesh in its object's frame. made: a bmesh.  places: (n, 3) float64 of the corners that faces use.
+
+    matrix: Blender's own (4, 4), and to_scene the same numbers in double.
+    """
+
+    name: str
+    made: Any
+    places: FloatArray
+    matrix: Any
+
+    @property
+    def to_scene(self) -> FloatArray:
+        """(4, 4) from the object's frame to the scene's."""
+        return np.array(self.matrix, np.float64)
+
+    def in_scene(self) -> FloatArray:
+        """Its places in the scene, in double."""
+        return np.asarray(self.places @ self.to_scene[:3, :3].T + self.to_scene[:3, 3])
+
+
+def bodies() -> list[Body]:
+    """Whatever would be rendered, instances included; raises RefusedError for a corner that is no number."""
+    found = []
+    for instance in bpy.context.evaluated_depsgraph_get().object_instances:
+        thing = instance.object
+        if thing.type not in ("MESH", "CURVE", "SURFACE", "META", "FONT"):
+            continue
+        mesh = thing.to_mesh()
+        if mesh is not None and len(mesh.polygons):
+            made = bmesh.new()
+            made.from_mesh(mesh)
+            found.append(Body(thing.name, made, _places(thing.name, mesh), instance.matrix_world.copy()))
+        thing.to_mesh_clear()
+    return found
+
+
+def settled(found: list[Body]) -> tuple[bool, tuple[str, ...]]:
+    """Bring bodies into the scene's frame, moved to the origin if they are far from it; whether, and remarks.
+
+    Raises RefusedError where their numbers have lost the shape.
+    """
+    if not found:
+        return False, ()
+    everywhere = np.concatenate([body.in_scene() for body in found])
+    finite(everywhere, lambda i: f"at corner {i + 1}, from the matrices of its objects")
+    if not is_far(everywhere):
+        for body in found:
+            body.made.transform(body.matrix)
+        return False, ()
+    remarks = _steps(found, everywhere)
+    offset = middle(everywhere)
+    for body in found:
+        turn, shift = body.to_scene[:3, :3], body.to_scene[:3, 3] - offset
+        for corner in body.made.verts:
+            corner.co = turn @ np.array(corner.co, np.float64) + shift
+    return True, remarks
+
+
+def _steps(found: list[Body], everywhere: FloatArray) -> tuple[str, ...]:
+    """Remarks about the bodies' own numbers, and about their places to each other, which Blender keeps in float32 too.
+
+    A shift that a single body has says nothing about the shape. Of several, equal ones may have been different.
+    """
+    own = max(float32_step(body.places) * _stretch(body) for body in found)
+    remarks = steps_of(everywhere, own)
+    if len(found) == 1:
+        return remarks
+    apart = float32_step(np.array([body.to_scene[:3, 3] for body in found]))
+    return remarks + steps_of(everywhere, apart, what=f"{len(found)} objects whose places come")
+
+
+def _stretch(body: Body) -> float:
+    return float(np.linalg.norm(body.to_scene[:3, :3], axis=0).max())
+
+
+def _places(name: str, mesh: Any) -> FloatArray:
+    """(n, 3) corners that faces use; raises RefusedError for one that is no number, texture coordinates too."""
+    places = np.empty(3 * len(mesh.vertices), np.float32)
+    mesh.vertices.foreach_get("co", places)
+    corners = np.empty(len(mesh.loops), np.int32)
+    mesh.loops.foreach_get("vertex_index", corners)
+    held = places.reshape(-1, 3).astype(np.float64)
+    finite(held, lambda i: f"at vertex {i + 1} of {name!r}")
+    if mesh.uv_layers.active is not None:
+        uv = np.empty(2 * len(corners), np.float32)
+        mesh.uv_layers.active.uv.foreach_get("vector", uv)
+        finite(
+            uv.reshape(-1, 2).astype(np.float64), lambda i: f"at vertex {corners[i] + 1} of {name!r}",
+            "two finite texture coordinates",
+        )  # fmt: skip
+    return np.asarray(held[np.unique(corners)])
+
+
+def cleaned(pieces: list[Any]) -> dict[str, NDArray[Any]]:
+    """Vertices, triangles and uv of an object's pieces, welded, without loose or flat bits, looking outward."""
+    made = bmesh.new()
+    for piece in pieces:
+        mesh = bpy.data.meshes.new("piece")
+        piece.to_mesh(mesh)
+        piece.free()
+        made.from_mesh(mesh)
+        bpy.data.meshes.remove(mesh)
+    places = np.array([corner.co for corner in made.verts])
+    same = SAME * float(np.ptp(places, axis=0).max())
+    bmesh.ops.remove_doubles(made, verts=made.verts, dist=same)
+    bmesh.ops.dissolve_degenerate(made, edges=made.edges, dist=same)
+    bmesh.ops.triangulate(made, faces=made.faces)
+    bmesh.ops.dissolve_degenerate(made, edges=made.edges, dist=same)
+    bmesh.ops.triangulate(made, faces=made.faces)
+    flat = [face for face in made.faces if face.calc_area() <= same * same]
+    bmesh.ops.delete(made, geom=flat, context="FACES_ONLY")
+    bmesh.ops.delete(made, geom=[e for e in made.edges if not e.link_faces], context="EDGES")
+    bmesh.ops.delete(made, geom=[v for v in made.verts if not v.link_faces], context="VERTS")
+    bmesh.ops.recalc_face_normals(made, faces=made.faces)
+    mesh = bpy.data.meshes.new("clean")
+    made.to_mesh(mesh)
+    made.free()
+    arrays = _arrays(mesh)
+    bpy.data.meshes.remove(mesh)
+    return arrays
+
+
+def _arrays(mesh: Any) -> dict[str, NDArray[Any]]:
+    vertices = np.empty(3 * len(mesh.vertices), np.float32)
+    mesh.vertices.foreach_get("co", vertices)
+    corners = np.empty(len(mesh.loops), np.int32)
+    mesh.loops.foreach_get("vertex_index", corners)
+    arrays: dict[str, NDArray[Any]] = {
+        "vertices": vertices.reshape(-1, 3).astype(np.float64),
+        "triangles": corners.reshape(-1, 3),
+    }
+    layer = mesh.uv_layers.active
+    if layer is not None:
+        uv = np.empty(2 * len(corners), np.float32)
+        layer.uv.foreach_get("vector", uv)
+        arrays["uv"] = uv.reshape(-1, 2)
+    return arrays

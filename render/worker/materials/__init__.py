@@ -1,0 +1,1 @@
+"""Materials as Blender shader nodes."""

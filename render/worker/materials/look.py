@@ -1,0 +1,58 @@
+"""What a family's builder reads: a material's values, and coordinates in its grains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from render.core.spec import MaterialSpec, Vector
+from render.worker.materials.nodes import Nodes, Value
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A complete MaterialSpec on its way into a tree.
+
+    shared: values are read from the object's custom properties, so that many objects share the material;
+    otherwise they are constants of the tree.  uv: the mesh has texture coordinates.
+    """
+
+    nodes: Nodes
+    spec: MaterialSpec
+    shared: bool
+    uv: bool = False
+
+    def number(self, name: str) -> Value:
+        """A scalar of the material."""
+        return self.nodes.prop(name) if self.shared else self.spec.numbers[name]
+
+    def colour(self, name: str) -> Value:
+        """A colour of the material, linear RGB."""
+        return self.nodes.prop(name, "Color") if self.shared else self.spec.colours[name]
+
+    def on(self, option: str) -> bool:
+        """Whether the option is wanted at all; what is not never enters the tree."""
+        return self.spec.numbers.get(option, 0.0) > 0 or option in self.spec.images
+
+    def shift(self) -> Value:
+        """Where in its noise the material is, in cells."""
+        return self.nodes.prop("shift", "Vector") if self.shared else shift(self.spec.seed)
+
+    def grains(self, size: float = 1.0, stretch: Vector = (1.0, 1.0, 1.0)) -> Value:
+        """Coordinates in cells of `size` grains, drawn out along the object's axes by `stretch`."""
+        n = self.nodes
+        cells = n.vector("DIVIDE", n.metres(), self.number("grain_m"))
+        per_cell = (1 / (size * stretch[0]), 1 / (size * stretch[1]), 1 / (size * stretch[2]))
+        return n.vector("MULTIPLY_ADD", cells, per_cell, self.shift())
+
+    def height(self, pattern: Value, grains: float, option: str = "") -> Value:
+        """A pattern in [0, 1] as a height in metres: `grains` of them at 1, times the option's strength."""
+        n = self.nodes
+        size = n.maths("MULTIPLY", self.number("grain_m"), grains)
+        if option:
+            size = n.maths("MULTIPLY", size, self.number(option))
+        return n.maths("MULTIPLY", pattern, size)
+
+
+def shift(seed: float) -> Vector:
+    """Three offsets, in cells, far apart for neighbouring seeds; below 400, where single precision is fine."""
+    return (seed * 17.17 % 397, seed * 29.71 % 397, seed * 41.93 % 397)

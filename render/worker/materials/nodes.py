@@ -1,0 +1,250 @@
+"""A small hand for shader trees, and what a surface looks like before it becomes a shader.
+
+A value below is a node's output socket, or a constant: a float, or three numbers (colours: linear RGB).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import bpy
+
+from render.core.spec import Vector
+
+#: A socket to link from, or a constant.
+Value = Any
+
+
+@dataclass(frozen=True)
+class SurfaceSockets:
+    """The look of a surface, field by field a socket or a constant; change it with `dataclasses.replace`.
+
+    colour: linear RGB.  roughness, metallic, transmission, alpha: in [0, 1].  normal: world space, None: the
+    mesh's own; a bump goes on top with `Nodes.bump(height, below=surface.normal)`.  displacement: height over
+    the mesh in metres, outward, None: none.  coat: weight of a clear coat.  tangent: world direction along
+    which an anisotropic surface was brushed.
+    """
+
+    colour: Value
+    roughness: Value = 0.5
+    metallic: Value = 0.0
+    normal: Value | None = None
+    transmission: Value = 0.0
+    alpha: Value = 1.0
+    displacement: Value | None = None
+    ior: Value = 1.45
+    specular: Value = 0.5
+    coat: Value = 0.0
+    coat_roughness: Value = 0.03
+    coat_normal: Value | None = None
+    anisotropic: Value = 0.0
+    tangent: Value | None = None
+
+
+class Nodes:
+    """Adds nodes to one tree, which it empties first; inputs are values."""
+
+    def __init__(self, tree: bpy.types.NodeTree) -> None:
+        """Start from an empty tree."""
+        self._tree = tree
+        self._kept: dict[tuple[str, ...], Any] = {}
+        tree.nodes.clear()
+
+    def add(self, kind: str, inputs: Mapping[Any, Value] | None = None, **settings: Any) -> Any:
+        """A node of type `kind`; inputs by name or number, settings as attributes."""
+        node = self._tree.nodes.new(kind)
+        for name, value in settings.items():
+            setattr(node, name, value)
+        for key, value in (inputs or {}).items():
+            socket = node.inputs[key]
+            if isinstance(value, bpy.types.NodeSocket):
+                self._tree.links.new(value, socket)
+            else:
+                socket.default_value = _fitted(value, socket)
+        return node
+
+    # ---- where --------------------------------------------------------------------------------------------
+
+    def metres(self) -> Value:
+        """Coordinates in the object's own frame, in metres (its units times the property "scale_m")."""
+        if ("metres",) not in self._kept:
+            place = self.add("ShaderNodeTexCoord").outputs["Object"]
+            self._kept[("metres",)] = self.vector("MULTIPLY", place, self.prop("scale_m"))
+        return self._kept[("metres",)]
+
+    def facing(self) -> Value:
+        """The mesh's normal in the object's own frame, a unit vector (where the object is scaled evenly)."""
+        if ("facing",) not in self._kept:
+            self._kept[("facing",)] = self.add("ShaderNodeTexCoord").outputs["Normal"]
+        return self._kept[("facing",)]
+
+    def upright(self) -> Value:
+        """The interpolated normal of the mesh in world space."""
+        if ("upright",) not in self._kept:
+            self._kept[("upright",)] = self.add("ShaderNodeNewGeometry").outputs["Normal"]
+        return self._kept[("upright",)]
+
+    def to_world(self, vector: Value, kind: str = "VECTOR") -> Value:
+        """From the object's own frame to the world's; kind "NORMAL" for a surface's normal."""
+        settings = {"vector_type": kind, "convert_from": "OBJECT", "convert_to": "WORLD"}
+        return self.add("ShaderNodeVectorTransform", {0: vector}, **settings).outputs[0]
+
+    def prop(self, name: str, output: str = "Fac") -> Value:
+        """A custom property of the object being shaded; output "Color" or "Vector" for three numbers."""
+        return self._attribute("OBJECT", name, output)
+
+    def attribute(self, name: str, output: str = "Fac") -> Value:
+        """An attribute of the mesh being shaded, 0 where it has none of that name."""
+        return self._attribute("GEOMETRY", name, output)
+
+    def _attribute(self, kind: str, name: str, output: str) -> Value:
+        if (kind, name) not in self._kept:
+            self._kept[(kind, name)] = self.add(
+                "ShaderNodeAttribute", attribute_type=kind, attribute_name=name
+            )
+        return self._kept[(kind, name)].outputs[output]
+
+    # ---- arithmetic ---------------------------------------------------------------------------------------
+
+    def maths(
+        self, operation: str, a: Value, b: Value = 0.0, c: Value = 0.0, *, clamp: bool = False
+    ) -> Value:
+        """One step of arithmetic on numbers; clamp: the result to [0, 1]."""
+        node = self.add("ShaderNodeMath", {0: a, 1: b, 2: c}, operation=operation, use_clamp=clamp)
+        return node.outputs[0]
+
+    def vector(self, operation: str, a: Value, b: Value = 0.0, c: Value = 0.0) -> Value:
+        """One step of arithmetic on vectors; a number stands for three equal ones."""
+        node = self.add("ShaderNodeVectorMath", {0: a, 1: b, 2: c}, operation=operation)
+        return node.outputs["Value" if operation in ("DOT_PRODUCT", "LENGTH", "DISTANCE") else "Vector"]
+
+    def combine(self, x: Value, y: Value, z: Value) -> Value:
+        """Three numbers as a vector."""
+        return self.add("ShaderNodeCombineXYZ", {0: x, 1: y, 2: z}).outputs[0]
+
+    def separate(self, vector: Value) -> tuple[Value, Value, Value]:
+        """A vector as three numbers."""
+        x, y, z = self.add("ShaderNodeSeparateXYZ", {0: vector}).outputs
+        return x, y, z
+
+    def ramp(self, value: Value, low: Value, high: Value, to_low: Value = 0.0, to_high: Value = 1.0) -> Value:
+        """[low, high] -> [to_low, to_high], straight, constant outside; low > high turns it round."""
+        inputs = {"Value": value, "From Min": low, "From Max": high, "To Min": to_low, "To Max": to_high}
+        return self.add("ShaderNodeMapRange", inputs).outputs[0]
+
+    def mix(self, factor: Value, a: Value, b: Value) -> Value:
+        """Colours: a at factor 0, b at 1."""
+        return self.add("ShaderNodeMix", {0: factor, 6: a, 7: b}, data_type="RGBA").outputs[2]
+
+    def mix_number(self, factor: Value, a: Value, b: Value) -> Value:
+        """Numbers: a at factor 0, b at 1."""
+        return self.add("ShaderNodeMix", {0: factor, 2: a, 3: b}, data_type="FLOAT").outputs[0]
+
+    def mix_vector(self, factor: Value, a: Value, b: Value) -> Value:
+        """Vectors: a at factor 0, b at 1."""
+        return self.add("ShaderNodeMix", {0: factor, 4: a, 5: b}, data_type="VECTOR").outputs[1]
+
+    # ---- patterns -----------------------------------------------------------------------------------------
+
+    def noise(self, place: Value, detail: float = 2.0, distortion: float = 0.0, rough: float = 0.5) -> Value:
+        """Perlin noise of `place` in cells: about 0.5, nearly all within [0.25, 0.75]."""
+        inputs = {
+            "Vector": place,
+            "Scale": 1.0,
+            "Detail": detail,
+            "Roughness": rough,
+            "Distortion": distortion,
+        }
+        return self.add("ShaderNodeTexNoise", inputs, noise_dimensions="3D").outputs[0]
+
+    def cells(self, place: Value, feature: str = "F1", random: float = 1.0) -> Any:
+        """The Voronoi node of `place` in cells: outputs "Distance", "Color" and, for F1, "Position"."""
+        inputs = {"Vector": place, "Scale": 1.0, "Randomness": random}
+        return self.add("ShaderNodeTexVoronoi", inputs, feature=feature, voronoi_dimensions="3D")
+
+    def gradient(self, value: Value, stops: Sequence[tuple[float, Vector]]) -> Value:
+        """A colour for a number: straight between the stops (position from 0 to 1, linear RGB)."""
+        node = self.add("ShaderNodeValToRGB", {"Fac": value})
+        elements = node.color_ramp.elements
+        for position, _ in stops[2:]:
+            elements.new(position)
+        for element, (position, colour) in zip(elements, sorted(stops), strict=True):
+            element.position, element.color = position, (*colour, 1.0)
+        return node.outputs["Color"]
+
+    def bump(self, height: Value, below: Value | None = None, strength: Value = 1.0) -> Value:
+        """A normal: that of a surface raised by `height` metres over the one with normal `below`."""
+        inputs = {"Height": height, "Strength": strength, "Distance": 1.0}
+        if below is not None:
+            inputs["Normal"] = below
+        return self.add("ShaderNodeBump", inputs).outputs[0]
+
+    # ---- surfaces -----------------------------------------------------------------------------------------
+
+    def blend(self, factor: Value, below: SurfaceSockets, above: SurfaceSockets) -> SurfaceSockets:
+        """One surface over another: `below` at factor 0, `above` at 1; its displacements are added up."""
+        made: dict[str, Value] = {}
+        for name in SurfaceSockets.__dataclass_fields__:
+            a, b = getattr(below, name), getattr(above, name)
+            if a is b or (_constant(a) and _constant(b) and a == b):
+                made[name] = a
+            elif name == "colour":
+                made[name] = self.mix(factor, a, b)
+            elif name in ("normal", "coat_normal"):
+                made[name] = self.mix_vector(factor, self._normal(a), self._normal(b))
+            elif name == "tangent":
+                # A direction only matters where the surface is anisotropic.
+                made[name] = b if a is None else a
+            elif name == "displacement":
+                made[name] = self._raised(factor, a, b)
+            else:
+                made[name] = self.mix_number(factor, a, b)
+        return SurfaceSockets(**made)
+
+    def _normal(self, normal: Value | None) -> Value:
+        return self.upright() if normal is None else normal
+
+    def _raised(self, factor: Value, below: Value | None, above: Value | None) -> Value:
+        if above is None:
+            return below
+        raised = self.maths("MULTIPLY", factor, above)
+        return raised if below is None else self.maths("ADD", below, raised)
+
+
+def finish(nodes: Nodes, surface: SurfaceSockets) -> None:
+    """The shader of a surface and the tree's output; what is off is left unlinked and costs nothing."""
+    inputs = {
+        "Base Color": surface.colour,
+        "Roughness": surface.roughness,
+        "Metallic": surface.metallic,
+        "Transmission Weight": surface.transmission,
+        "Alpha": surface.alpha,
+        "IOR": surface.ior,
+        "Specular IOR Level": surface.specular,
+        "Coat Weight": surface.coat,
+        "Coat Roughness": surface.coat_roughness,
+        "Anisotropic": surface.anisotropic,
+    }
+    sockets = {"Normal": surface.normal, "Coat Normal": surface.coat_normal, "Tangent": surface.tangent}
+    inputs |= {name: value for name, value in sockets.items() if value is not None}
+    outputs = {"Surface": nodes.add("ShaderNodeBsdfPrincipled", inputs).outputs[0]}
+    if surface.displacement is not None:
+        height = {"Height": surface.displacement, "Midlevel": 0.0, "Scale": 1.0}
+        outputs["Displacement"] = nodes.add("ShaderNodeDisplacement", height, space="WORLD").outputs[0]
+    nodes.add("ShaderNodeOutputMaterial", outputs)
+
+
+def _constant(value: Value) -> bool:
+    return not isinstance(value, bpy.types.NodeSocket)
+
+
+def _fitted(value: Any, socket: Any) -> Any:
+    """A constant in the shape the socket takes: a number for three, three for a colour's four."""
+    if socket.type == "RGBA":
+        r, g, b = (value, value, value) if isinstance(value, (int, float)) else tuple(value)[:3]
+        return (r, g, b, 1.0)
+    if socket.type == "VECTOR" and isinstance(value, (int, float)):
+        return (value, value, value)
+    return value

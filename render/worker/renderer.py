@@ -1,0 +1,81 @@
+"""One scene after another, every view of it: verify, render, label, expose, commit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from render.annotation.annotate import Annotation, label
+from render.annotation.record_store import Record, commit
+from render.core.spec import SceneSpec, ViewSpec
+from render.postprocess import sensor
+from render.postprocess.background import backdrop, composite, foreground_level
+from render.worker.passes import configure, shoot
+from render.worker.scene import Stage
+from render.worker.verify import Sight, verify, without_hidden
+
+
+class Studio:
+    """Blender, ready to make images into one dataset folder."""
+
+    def __init__(self, out: Path, threads: int) -> None:
+        """Set up the stage."""
+        self._out = out
+        self.stage = Stage()
+        configure(self.stage.scene, threads)
+
+    def make(self, spec: SceneSpec, wanted: frozenset[int]) -> None:
+        """Make the wanted views of a scene, each committed as soon as it is done.
+
+        What is verified, and so what is compiled, depends on the scene alone, never on which views are wanted.
+        """
+        self.stage.set(spec)
+        sights: dict[int, Sight] = {}
+        if spec.labels.verify:
+            found = verify(self.stage.scene, spec, self.stage.meshes.surface)
+            spec = without_hidden(spec, found)
+            sights = {sight.index: sight for sight in found}
+        dressed = False
+        for number, view in enumerate(spec.views):
+            if view.index not in wanted:
+                continue
+            sight = sights.get(view.index)
+            if sight is not None and sight.reason:
+                commit(self._out, _record(spec, view, number, reason=sight.reason), None)
+                continue
+            if not dressed:
+                self.stage.dress(spec)
+                dressed = True
+            self._render(spec, view, number)
+
+    def _render(self, spec: SceneSpec, view: ViewSpec, number: int) -> None:
+        shot = shoot(self.stage.scene, spec, view)
+        found = label(shot, spec, view, self.stage.meshes.surface)
+        record = _record(spec, view, number, found)
+        light = shot.light
+        if spec.background.kind != "sky":
+            level = foreground_level(light, shot.alpha)
+            light = composite(light, shot.alpha, backdrop(spec.background, spec.width, spec.height, level))
+        pixels = sensor.expose(light, view.sensor)
+        commit(self._out, record, sensor.to_bytes(pixels, spec.format, view.sensor.jpeg_quality))
+
+
+def _record(
+    spec: SceneSpec,
+    view: ViewSpec,
+    number: int,
+    annotations: tuple[Annotation, ...] = (),
+    *,
+    reason: str = "",
+) -> Record:
+    return Record(
+        index=view.index,
+        scene=spec.index,
+        view=number,
+        seed=spec.seed,
+        status="skipped" if reason else "done",
+        width=spec.width,
+        height=spec.height,
+        annotations=annotations,
+        unplaced=len(spec.unplaced),
+        reason=reason,
+    )

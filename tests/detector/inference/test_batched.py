@@ -1,0 +1,170 @@
+"""The quick forward pass: what mmdet says, whatever the model and the pictures; and RoIAlign by sums of rows."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.factories import CLASSES, draw
+from torchvision.ops import roi_align as torchvision_roi_align
+
+from al_loop.detector.inference import batched
+from al_loop.detector.inference.predict import Detector, predict, quickened
+from al_loop.detector.inference.roi_align import roi_align
+from al_loop.structures.boxes import iou
+from al_loop.structures.images import ImageFile, Prediction
+
+pytestmark = pytest.mark.train
+
+
+def pictures(count: int, size: tuple[int, int] = (96, 64)) -> tuple[list[ImageFile], list[np.ndarray]]:
+    """Pictures of blocks, as if they had been twice as wide and three times as high on disk."""
+    boxes = [[10, 8, 30, 12], [50, 30, 12, 28], [60, 6, 25, 11]]
+    shown = [np.asarray(draw(*size, boxes[: 1 + i % 3], seed=i))[:, :, ::-1].copy() for i in range(count)]
+    images = [ImageFile(f"{i:064}", None, 2 * size[0], 3 * size[1]) for i in range(count)]  # type: ignore[arg-type]
+    return images, shown
+
+
+def assert_alike(ours: list[Prediction], theirs: list[Prediction], *, boxes: int = 4) -> None:
+    assert sum(len(one.boxes) for one in theirs) >= boxes
+    for quick, plain in zip(ours, theirs, strict=True):
+        assert quick.image_id == plain.image_id
+        assert quick.boxes.labels.tolist() == plain.boxes.labels.tolist()
+        np.testing.assert_allclose(quick.boxes.xyxy, plain.boxes.xyxy, atol=1e-2)
+        np.testing.assert_allclose(quick.boxes.scores, plain.boxes.scores, atol=1e-4)
+        np.testing.assert_allclose(quick.distributions, plain.distributions, atol=1e-4)
+        np.testing.assert_allclose(quick.embedding, plain.embedding, atol=1e-4)
+        np.testing.assert_allclose(quick.features, plain.features, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(96, 64), (70, 50), (33, 96)])  # whole, and with padding on both sides
+def test_it_says_what_mmdet_says(detector: Detector, size: tuple[int, int]) -> None:
+    images, shown = pictures(5, size)
+    quick = quickened(detector, "fp32")
+    assert quick.quick is not None
+    ours = predict(quick, images, shown, 0.05, features=True)
+    assert_alike(ours, predict(detector, images, shown, 0.05, features=True))
+    (alone,) = predict(quick, images[2:3], shown[2:3], 0.05, features=True)
+    assert_alike([alone], ours[2:3], boxes=1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"roi_head.bbox_head.reg_class_agnostic": True},
+        {"test_cfg.rpn.nms_pre": 7, "test_cfg.rpn.max_per_img": 9},
+        {"test_cfg.rpn.min_bbox_size": 10},
+        {"test_cfg.rcnn.max_per_img": 2},
+        {"roi_head.bbox_roi_extractor.roi_layer.sampling_ratio": 2},
+    ],
+)
+def test_it_says_what_mmdet_says_with_other_settings(
+    config: Any, trained: Any, changes: dict[str, Any]
+) -> None:
+    from al_loop.detector.config.model_config import build_model
+
+    changed = deepcopy(config)
+    changed.merge_from_dict({f"model.{name}": value for name, value in changes.items()})
+    torch.manual_seed(0)
+    model: Any = build_model(changed)
+    kept = {
+        name: value
+        for name, value in trained[0].weights.items()
+        if value.shape == model.state_dict()[name].shape
+    }
+    model.load_state_dict(kept, strict=False)
+    other = Detector(model, changed, torch.device("cpu"))
+    images, shown = pictures(4)
+    assert_alike(
+        predict(quickened(other, "fp32"), images, shown, 0.05, features=True),
+        predict(other, images, shown, 0.05, features=True),
+    )
+
+
+def test_no_boxes_at_all(detector: Detector) -> None:
+    images, shown = pictures(2)
+    found = predict(quickened(detector, "fp32"), images, [0 * one for one in shown], 0.999, features=True)
+    assert [len(one.boxes) for one in found] == [0, 0]
+    assert found[0].distributions.shape == (0, len(CLASSES) + 1)
+    assert found[0].embedding.shape == (64,)
+
+
+def test_half_the_precision_says_nearly_the_same(detector: Detector) -> None:
+    """Of every proposal. Which of boxes that are about as good NMS keeps, the last digit decides."""
+    _, shown = pictures(6)
+    height, width = shown[0].shape[:2]
+    heads, proposals = [], None
+    with torch.inference_mode():
+        for kind in ("fp32", "bf16"):
+            model = quickened(detector, kind).quick
+            maps = model.extract_feat(batched.normalised(model, shown, torch.device("cpu")))
+            proposals = proposals or batched.propose(model, maps, height, width)
+            heads.append(batched.classify(model, maps, proposals, height, width))
+    exact, rough = heads
+    assert len(exact.distributions) > 100
+    assert rough.distributions.dtype == rough.boxes.dtype == torch.float32
+    assert not torch.equal(exact.distributions, rough.distributions)
+    torch.testing.assert_close(rough.distributions, exact.distributions, atol=0.05, rtol=0)
+    for plain, half in zip(exact.boxes.split(4, dim=1), rough.boxes.split(4, dim=1), strict=True):
+        large = ((plain[:, 2:] - plain[:, :2]) > 4).all(dim=1)
+        assert large.sum() > 100
+        apart = (plain - half).abs().amax(dim=1) / (plain[:, 2:] - plain[:, :2]).amin(dim=1)
+        assert apart[large].max() < 0.1
+
+
+def test_half_the_precision_finds_most_boxes_and_the_same_looks(detector: Detector) -> None:
+    images, shown = pictures(6)
+    plain, half = (predict(quickened(detector, kind), images, shown, 0.3) for kind in ("fp32", "bf16"))
+    boxes = found = 0
+    for exact, rough in zip(plain, half, strict=True):
+        assert rough.embedding.dtype == rough.distributions.dtype == np.float32
+        np.testing.assert_allclose(rough.embedding, exact.embedding, rtol=0.05, atol=0.05)
+        apart = np.abs(exact.distributions[:, None] - rough.distributions[None]).max(axis=2)
+        same = (iou(exact.boxes.xyxy, rough.boxes.xyxy) > 0.9) & (apart < 0.05)
+        same &= exact.boxes.labels[:, None] == rough.boxes.labels[None]
+        boxes += max(same.shape)
+        found += same.any(axis=1).sum()
+    assert boxes > 6
+    assert found > 0.6 * boxes
+    assert any((exact.embedding != rough.embedding).any() for exact, rough in zip(plain, half, strict=True))
+
+
+def test_the_model_itself_stays_as_it_is(detector: Detector) -> None:
+    before = {name: value.clone() for name, value in detector.model.state_dict().items()}
+    quickened(detector, "bf16")
+    after = detector.model.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_models_with_other_parts_take_mmdets_own_way(config: Any) -> None:
+    from al_loop.detector.config.model_config import build_model
+
+    other = deepcopy(config)
+    other.model.roi_head.bbox_head.update(type="ConvFCBBoxHead", num_shared_fcs=1, num_reg_fcs=1)
+    model = build_model(other)
+    assert not batched.is_plain(model)
+    assert quickened(Detector(model, other, torch.device("cpu")), "bf16").quick is None
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("samples", [0, 2])
+def test_roi_align_is_torchvisions(aligned: bool, samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RoIs of any size, inside the map, across its edges, outside of it, and without area."""
+    from al_loop.detector.inference import roi_align as align
+
+    monkeypatch.setattr(align, "_VALUES", 20_000)  # in many pieces
+    torch.manual_seed(0)
+    level = torch.randn(3, 8, 20, 30)
+    corner = torch.rand(400, 2) * torch.tensor([400.0, 300.0]) - 60
+    extent = torch.rand(400, 2) ** 2 * torch.tensor([300.0, 200.0])
+    extent[:5] = 0
+    rois = torch.cat([torch.randint(0, 3, (400, 1)).float(), corner, corner + extent], dim=1)
+    ours = roi_align(
+        level.contiguous(memory_format=torch.channels_last), rois, 7, 0.1, samples, aligned=aligned
+    )
+    theirs = torchvision_roi_align(level, rois, 7, 0.1, samples, aligned)
+    torch.testing.assert_close(ours.permute(0, 3, 1, 2), theirs, atol=1e-4, rtol=1e-4)

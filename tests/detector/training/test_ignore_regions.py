@@ -1,0 +1,203 @@
+"""Ignore regions: nothing is learnt from them, and what is found on them is neither right nor false."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import DATASETS
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from support.factories import CLASSES
+
+from al_loop.detector.config.model_config import build_model
+from al_loop.detector.training import job
+from al_loop.detector.training.ignore_regions import IgnoringAssigner, ignore_regions, opened
+from al_loop.detector.training.train import TrainSettings, train
+from al_loop.evaluation.bootstrap import average_precision
+from al_loop.evaluation.evaluate import evaluate, match
+from al_loop.images.coco import write_coco
+from al_loop.structures.boxes import Boxes
+from al_loop.structures.images import ImageFile, LabelledImage
+
+Make = Callable[..., Boxes]
+
+
+def hand(make_boxes: Make) -> tuple[list[LabelledImage], dict[str, Boxes]]:
+    """A bolt at the left; the right half is a crowd of bolts. Found: a box on the crowd, a false one, the bolt."""
+    image = ImageFile("a", Path("a.png"), 200, 100)
+    truth = [LabelledImage(image, make_boxes((0, 0, 20, 20, 0)), make_boxes((100, 0, 200, 100, 0)))]
+    found = make_boxes((120, 10, 140, 30, 0, 0.9), (60, 60, 80, 80, 0, 0.8), (0, 0, 20, 20, 0, 0.7))
+    return truth, {"a": found}
+
+
+def test_detections_on_a_crowd_count_neither_way_by_hand(make_boxes: Make) -> None:
+    truth, predicted = hand(make_boxes)
+    # One false before the one that is right: precision 1/2 at every recall. As objects: 1/3, without the region 1/3.
+    assert evaluate(truth, predicted, CLASSES).ap == pytest.approx(1 / 2)
+    assert evaluate([replace(truth[0], ignored=Boxes())], predicted, CLASSES).ap == pytest.approx(1 / 3)
+    # A region of another class excuses nothing.
+    other = [replace(truth[0], ignored=make_boxes((100, 0, 200, 100, 1)))]
+    assert evaluate(other, predicted, CLASSES).ap == pytest.approx(1 / 3)
+    assert (evaluate(truth, predicted, CLASSES).boxes, evaluate(truth, predicted, CLASSES).images) == (1, 1)
+
+
+def test_it_is_what_pycocotools_says_of_the_file_that_we_write(make_boxes: Make, tmp_path: Path) -> None:
+    truth, predicted = hand(make_boxes)
+    truth.append(
+        LabelledImage(ImageFile("b", Path("b.png"), 90, 90), Boxes(), make_boxes((10, 10, 50, 50, 1)))
+    )
+    predicted["b"] = make_boxes((12, 12, 30, 30, 1, 0.9), (60, 60, 70, 70, 0, 0.95))
+    write_coco(tmp_path / "truth.json", truth, CLASSES)
+    results = [
+        {
+            "image_id": number,
+            "category_id": int(label) + 1,
+            "score": float(score),
+            "bbox": [x, y, x2 - x, y2 - y],
+        }
+        for number, item in enumerate(truth, start=1)
+        for (x, y, x2, y2), label, score in zip(
+            predicted[item.image.id].xyxy.tolist(),
+            predicted[item.image.id].labels,
+            predicted[item.image.id].scores if predicted[item.image.id].scores is not None else [],
+            strict=True,
+        )
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        ground = COCO(str(tmp_path / "truth.json"))
+        run = COCOeval(ground, ground.loadRes(results), "bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    found = evaluate(truth, predicted, CLASSES)
+    # Two false before the bolt is found; of nuts there is nothing to be found.
+    assert found.ap == pytest.approx(run.stats[0], abs=1e-12) == pytest.approx(1 / 3)
+    assert found.per_class == {"bolt": pytest.approx(1 / 3), "nut": None}
+    stored = average_precision(match(truth, predicted, CLASSES), np.ones((1, 2)))
+    assert np.nanmean(stored) == pytest.approx(run.stats[0], abs=1e-12)
+
+
+def test_boxes_in_a_region_are_neither_positive_nor_negative(config: Any) -> None:
+    """Of the real assigner of the second stage: an object, its surroundings, the region, and an object in the region."""
+    assigner = build_model(config).roi_head.bbox_assigner
+    rows = [
+        [0, 0, 20, 20],
+        [30, 40, 50, 60],
+        [60, 10, 70, 20],
+        [80, 10, 92, 22],
+        [44, 10, 54, 20],
+        [41, 10, 51, 20],
+    ]
+    priors = InstanceData(priors=torch.tensor(rows, dtype=torch.float32))
+    objects = InstanceData(
+        bboxes=torch.tensor([[0.0, 0, 20, 20], [80, 10, 92, 22]]), labels=torch.tensor([0, 1])
+    )
+    region = InstanceData(bboxes=torch.tensor([[48.0, 0, 96, 32]]))
+    found = IgnoringAssigner(assigner).assign(priors, objects, region)
+    # The last two lie in the region by 6 and by 3 tenths.
+    assert found.gt_inds.tolist() == [1, 0, -1, 2, -1, 0]
+    nothing = InstanceData(bboxes=torch.zeros(0, 4))
+    assert IgnoringAssigner(assigner).assign(priors, objects, nothing).gt_inds.tolist() == [1, 0, 0, 2, 0, 0]
+
+
+def test_a_whole_image_that_is_ignored_gives_no_loss(config: Any) -> None:
+    torch.manual_seed(0)
+    model = build_model(config)
+    ignore_regions(model)
+    model.train()
+    assert losses(model, torch.zeros(0, 4)) > 0.1
+    whole = torch.tensor([[0.0, 0.0, 96.0, 64.0]])
+    assert losses(model, opened(whole, (64, 96))) == 0
+
+
+def test_a_region_at_the_edge_goes_on_outside() -> None:
+    regions = torch.tensor([[0.0, 10, 20, 30], [30, 0, 96, 64], [40, 10, 50, 20]])
+    far = 16.0 * 96
+    assert opened(regions, (64, 96)).tolist() == [[-far, 10, 20, 30], [30, -far, far, far], [40, 10, 50, 20]]
+
+
+def losses(model: Any, regions: torch.Tensor) -> float:
+    sample = DetDataSample(
+        metainfo={"img_shape": (64, 96), "batch_input_shape": (64, 96), "pad_shape": (64, 96)}
+    )
+    sample.set_metainfo({"scale_factor": (1.0, 1.0), "ori_shape": (64, 96), "img_id": 1})
+    sample.gt_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.int64))
+    sample.ignored_instances = InstanceData(
+        bboxes=regions, labels=torch.zeros(len(regions), dtype=torch.int64)
+    )
+    picture = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = {
+            name: value for name, value in model.loss(picture, [sample]).items() if name.startswith("loss")
+        }
+    assert {"loss_rpn_cls", "loss_rpn_bbox"} <= set(found)
+    parts = [one for value in found.values() for one in (value if isinstance(value, list) else [value])]
+    return sum(float(one.sum()) for one in parts)
+
+
+def loaded(file: Path, *more: dict[str, Any]) -> Any:
+    """The first image of a COCO file, as a training reads it, at half its sides."""
+    pipeline = [{"type": "ReadPicture"}, {"type": "LoadAnnotations", "with_bbox": True}]
+    pipeline += [
+        {"type": "FitInto", "size": (48, 32)},
+        *more,
+        {"type": "PackDetInputs", "meta_keys": ("img_id",)},
+    ]
+    classes = {"metainfo": {"classes": CLASSES}, "data_prefix": {"img": ""}}
+    return DATASETS.build({"type": "CocoDataset", "ann_file": str(file), "pipeline": pipeline, **classes})[0]
+
+
+def test_regions_travel_to_the_trainer_with_their_image(make_boxes: Make, tmp_path: Path, sets: Any) -> None:
+    first = sets[0][0]
+    write_coco(tmp_path / "train.json", [replace(first, ignored=make_boxes((10, 4, 90, 60, 1)))], CLASSES)
+    plain = loaded(tmp_path / "train.json")["data_samples"]
+    assert plain.ignored_instances.bboxes.tensor.tolist() == [[5, 2, 45, 30]]
+    assert plain.ignored_instances.labels.tolist() == [1]
+    np.testing.assert_allclose(plain.gt_instances.bboxes.tensor.numpy(), first.boxes.xyxy / 2)
+    assert plain.gt_instances.labels.tolist() == [0, 1]
+    for seed in range(4):
+        np.random.seed(seed)
+        changed = loaded(tmp_path / "train.json", {"type": "Augment"})["data_samples"]
+        assert changed.ignored_instances.labels.tolist() == [1]
+        assert set(changed.gt_instances.labels.tolist()) <= {0, 1}
+        width, height = (
+            changed.ignored_instances.bboxes.tensor[0, 2:] - changed.ignored_instances.bboxes.tensor[0, :2]
+        )
+        assert 48 * 0.6 < width <= 48
+        assert 32 * 0.6 < height <= 32
+
+
+def test_a_training_takes_an_image_of_nothing_but_a_region(
+    make_boxes: Make, tmp_path: Path, sets: Any, config: Any
+) -> None:
+    everything = make_boxes((0, 0, 96, 64, 0))
+    training = [
+        replace(sets[0][0], boxes=Boxes(), ignored=everything),
+        replace(sets[0][1], ignored=everything),
+    ]
+    settings = TrainSettings(
+        epochs=1, batch_size=1, lr=1e-3, val_every=1, patience=1, repeat=1, workers=0, seed=0, device="cpu"
+    )
+    result = train(config, None, training, sets[1][:1], settings, tmp_path / "work")
+    assert all(
+        torch.isfinite(tensor).all() for tensor in result.weights.values() if tensor.is_floating_point()
+    )
+
+
+def test_a_job_for_several_processes_keeps_regions(make_boxes: Make, sets: Any) -> None:
+    item = replace(sets[0][0], ignored=make_boxes((1, 2, 3, 4, 1)))
+    back = job._labelled(json.loads(json.dumps(job._row(item))))
+    assert back.image == item.image
+    assert (back.boxes.xyxy == item.boxes.xyxy).all()
+    assert (back.ignored.xyxy.tolist(), back.ignored.labels.tolist()) == ([[1, 2, 3, 4]], [1])

@@ -1,0 +1,136 @@
+"""Shifted copies of a set: the same boxes, another picture, more of it at a higher level."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from support.factories import CLASSES, write_coco_set
+
+from al_loop.cli import cli
+from al_loop.core.errors import ConfigError, DataError
+from al_loop.images.coco import read_coco
+from al_loop.images.corruptions import LEVELS, SHIFTS, shifted, write_shifted
+
+
+def photo() -> np.ndarray:  # type: ignore[type-arg]
+    blocks = np.random.default_rng(5).integers(40, 200, (12, 16, 3))
+    return np.kron(blocks, np.ones((20, 20, 1))).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", list(SHIFTS))
+def test_a_higher_level_is_further_away(kind: str) -> None:
+    apart = [
+        float(abs(shifted(photo(), kind, level, np.random.default_rng(0)).astype(float) - photo()).mean())
+        for level in LEVELS
+    ]
+    assert apart == sorted(apart)
+    assert 0.5 < apart[0] < apart[-1]
+
+
+def test_blur_keeps_the_light_and_noise_the_mean() -> None:
+    for kind in ("blur", "noise"):
+        changed = shifted(photo(), kind, 2, np.random.default_rng(0))
+        assert changed.mean() == pytest.approx(photo().mean(), abs=2)
+    assert cv2.Laplacian(shifted(photo(), "blur", 3, np.random.default_rng(0)), cv2.CV_64F).var() < 0.3 * (
+        cv2.Laplacian(photo(), cv2.CV_64F).var()
+    )
+
+
+def test_sets_keep_their_boxes(tmp_path: Path) -> None:
+    coco = write_coco_set(tmp_path / "set", 3)
+    made = write_shifted(coco, tmp_path / "out", ["noise", "darker"], 3)
+    before, after = json.loads(coco.read_text()), json.loads(made["noise"].read_text())
+    assert after["annotations"] == before["annotations"]
+    assert after["categories"] == before["categories"]
+    assert len(list((tmp_path / "out" / "noise-3" / "images").iterdir())) == 3
+    again = write_shifted(coco, tmp_path / "again", ["noise"], 3)
+    one, two = ((made["noise"].parent / "images").iterdir(), (again["noise"].parent / "images").iterdir())
+    assert sorted(p.read_bytes() for p in one) == sorted(p.read_bytes() for p in two)
+
+
+def test_what_cannot_be_shifted(tmp_path: Path) -> None:
+    coco = write_coco_set(tmp_path / "set", 1)
+    with pytest.raises(ConfigError, match=r"expected kinds of blur, .* got fog at 3"):
+        write_shifted(coco, tmp_path / "out", ["fog"], 3)
+    with pytest.raises(ConfigError, match="a level of 1 to 5"):
+        write_shifted(coco, tmp_path / "out", ["blur"], 6)
+    with pytest.raises(DataError, match="expected a COCO JSON file"):
+        write_shifted(tmp_path / "none.json", tmp_path / "out", ["blur"], 1)
+    for path in (coco.parent / "images").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="names no picture that is there"):
+        write_shifted(coco, tmp_path / "out", ["blur"], 1)
+
+
+def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
+    coco = write_coco_set(tmp_path / "set", 3)
+    (coco.parent / "images" / "photo-002.png").write_bytes(b"no picture")
+    said: list[str] = []
+    made = write_shifted(coco, tmp_path / "out", ["noise", "darker"], 3, on_report=said.append)
+    for path in made.values():
+        found = read_coco(path, CLASSES)
+        assert [image.path.name for image in found.images] == ["000000-photo-001.png", "000002-photo-003.png"]
+        before = [image.boxes.xyxy.tolist() for image in read_coco(coco, CLASSES).images]
+        assert [image.boxes.xyxy.tolist() for image in found.images] == [before[0], before[2]]
+        assert found.problems == []
+    assert said[0] == "coco.json: 3 images, 6 boxes, 0 images empty"
+    assert len(said) == 2
+    assert "image photo-002.png: is not an image (JPEG, PNG, WebP, BMP or TIFF): left out" in said[1]
+    for picture in (coco.parent / "images").iterdir():
+        picture.write_bytes(b"")
+    with pytest.raises(DataError, match=r"(?s)3 × is empty: left out.*names no picture that can be read"):
+        write_shifted(coco, tmp_path / "none", ["noise"], 3)
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    coco = write_coco_set(tmp_path / "set", 1)
+    name = os.fsdecode(b"weld \xff.png")
+    (coco.parent / "images" / "photo-001.png").rename(coco.parent / "images" / name)
+    coco.write_text(coco.read_text().replace("photo-001.png", "weld \\udcff.png"))
+    made = write_shifted(coco, tmp_path / "out", ["noise"], 3)
+    [image] = read_coco(made["noise"], CLASSES).images
+    assert image.path.name == f"000000-{name}"
+
+
+def test_the_command(tmp_path: Path) -> None:
+    coco = write_coco_set(tmp_path / "set", 2)
+    result = CliRunner().invoke(cli, ["shift", str(coco), "--level", "2", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "out").glob("*/coco.json"))) == len(SHIFTS)
+    assert "--test blur-2=" in result.output
+
+
+def test_copies_hold_what_was_read_and_no_more(tmp_path: Path) -> None:
+    """Joined entries, upright boxes, ignore regions; no image of which nothing could be read."""
+    coco = write_coco_set(tmp_path / "set", 3)
+    data = json.loads(coco.read_text())
+    one, two = data["annotations"][:2]
+    data["images"].append({**data["images"][0], "id": 9})
+    two["image_id"] = 9
+    two["iscrowd"] = 1
+    one |= {"bbox": [20, 20, 22, 12], "attributes": {"rotation": 90, "occluded": True}, "score": 0.5}
+    for annotation in data["annotations"][2:4]:
+        annotation["bbox"] = None
+    data["categories"][0]["supercategory"] = "part"
+    coco.write_text(json.dumps(data))
+    said: list[str] = []
+    made = write_shifted(coco, tmp_path / "out", ["blur"], 1, on_report=said.append)["blur"]
+    after = json.loads(made.read_text())
+    assert [image["id"] for image in after["images"]] == [1, 2]
+    assert [a["image_id"] for a in after["annotations"]] == [1, 1, 2, 2]
+    assert after["annotations"][0] == {
+        **{"id": 1, "image_id": 1, "category_id": 1, "bbox": [25, 15, 12, 22], "area": 264.0, "iscrowd": 0},
+        **{"attributes": {"occluded": True}, "score": 0.5},
+    }
+    assert after["annotations"][1] == {**two, "image_id": 1}
+    assert len(said) == 2
+    assert said[1].startswith("5 problems in coco.json:\n")
+    again = read_coco(made, CLASSES)
+    assert again.problems == []
+    assert [(len(image.boxes), len(image.ignored)) for image in again.images] == [(1, 1), (2, 0)]

@@ -1,0 +1,54 @@
+"""Which folder a rendered set of a workspace gets: its name follows everything that its pictures follow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import PIL.Image
+
+from al_loop.core.files import file_sha256
+from al_loop.images.synthetic import dataset_folder
+from al_loop.state.workspace import Workspace
+from render import load_assets, load_recipe
+from render.annotation.record_store import open_dataset
+
+RECIPE = 'name = "r"\n[[parts]]\nname = "die"\nshape = "die"\n'
+
+
+def station(folder: Path, colour: int = 100, tables: str = '[background]\nfolder = "photos"\n') -> Path:
+    """A recipe and the photographs beside it."""
+    (folder / "photos").mkdir(parents=True, exist_ok=True)
+    PIL.Image.new("L", (32, 24), colour).save(folder / "photos" / "a.png")
+    (folder / "station.toml").write_text(RECIPE + tables)
+    return folder / "station.toml"
+
+
+def test_a_recipe_without_files_is_named_by_its_text(workspace: Workspace, tmp_path: Path) -> None:
+    recipe = station(tmp_path, tables="")
+    by_text = f"station-{file_sha256(recipe)[:8]}-s7"
+    assert dataset_folder(workspace, recipe, 7, None) == workspace.synthetic / by_text
+
+
+def test_the_files_of_a_recipe_belong_to_its_name_and_its_folder_does_not(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """Two recipes with the same words, beside other files, are two sets; the same moved elsewhere is the same set."""
+    first = dataset_folder(workspace, station(tmp_path / "one"), 0, None)
+    other = dataset_folder(workspace, station(tmp_path / "two", colour=200), 0, None)
+    moved = dataset_folder(workspace, station(tmp_path / "three"), 0, None)
+    rooted = dataset_folder(workspace, tmp_path / "one" / "station.toml", 0, tmp_path / "two")
+    assert first == moved
+    assert other == rooted != first
+    assert dataset_folder(workspace, station(tmp_path / "one", colour=200), 0, None) == other
+
+
+def test_a_set_of_an_earlier_version_goes_on_until_a_file_changes(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    recipe = station(tmp_path / "one")
+    by_text = workspace.synthetic / f"station-{file_sha256(recipe)[:8]}-s0"
+    assets = load_assets(load_recipe(recipe), recipe.parent)
+    open_dataset(by_text, load_recipe(recipe), 0, assets.digest)
+    assert dataset_folder(workspace, recipe, 0, None) == by_text
+    station(tmp_path / "one", colour=200)
+    assert dataset_folder(workspace, recipe, 0, None) != by_text

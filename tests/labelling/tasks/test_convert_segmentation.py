@@ -1,0 +1,333 @@
+"""Polygons and the brush: to px and back, what is refused, and what becomes of them on the real server."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco
+from support.labelling_tasks import CLASSES as SERVED
+from support.labelling_tasks import Running, expected, make_tasks
+
+from al_loop.core.errors import LabelStudioError
+from al_loop.labelling.client.image_serving import LocalFiles
+from al_loop.labelling.client.task import Edits, PulledTask, TaskState
+from al_loop.labelling.server import server
+from al_loop.labelling.tasks.agreement import consensus
+from al_loop.labelling.tasks.convert import ImageSize, RefusedResultError, count_edits, from_result, region
+from al_loop.labelling.tasks.project import check_labels, ensure_project, labelling_config, read_labels
+from al_loop.labelling.tasks.pull import pull
+from al_loop.labelling.tasks.push import push
+from al_loop.structures import segmentation
+from al_loop.structures.boxes import Boxes
+
+CLASSES = ["one", "two"]
+SIZE = ImageSize(200, 100)
+TRIANGLE = [[10.0, 10.0], [50.0, 10.0], [50.0, 60.0]]  # percent: (20, 10), (100, 10), (100, 60) px
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="label_studio_sdk")
+    from label_studio_sdk.converter.brush import mask2rle
+
+
+def shape(kind: str, value: dict[str, Any], size: ImageSize = SIZE, **changes: Any) -> dict[str, Any]:
+    """A region as the browser sends it."""
+    return {
+        "id": kind, "type": kind, "from_name": kind.removesuffix("labels"), "to_name": "image", "image_rotation": 0,
+        "original_width": size.width, "original_height": size.height, "value": {kind: ["one"], **value}, **changes,
+    }  # fmt: skip
+
+
+def polygon(points: Any = TRIANGLE, **value: Any) -> dict[str, Any]:
+    return shape("polygonlabels", {"points": points, "closed": True, **value})
+
+
+def painted(pixels: np.ndarray, **value: Any) -> dict[str, Any]:
+    """What the brush has painted: pixels (h, w) of 0 to 255."""
+    height, width = pixels.shape
+    made = {"format": "rle", "rle": mask2rle(pixels.astype(np.uint8)), **value}
+    return shape("brushlabels", made, ImageSize(width, height))
+
+
+def block(size: ImageSize = SIZE) -> np.ndarray:
+    pixels = np.zeros((size.height, size.width), np.uint8)
+    pixels[20:40, 30:70] = 255
+    pixels[30:40, 30:40] = 0
+    return pixels
+
+
+@st.composite
+def polygons_in_images(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
+    width, height = draw(st.integers(2, 20_000)), draw(st.integers(2, 20_000))
+    share = st.floats(0, 1)
+    points = draw(st.lists(st.tuples(share, share), min_size=3, max_size=12))
+    wide = np.array([[0.0, 0.0], [1.0, 0.25], [0.5, 1.0]])  # an area, whatever the others are
+    return np.vstack([wide, points]) * [width, height], width, height
+
+
+@settings(max_examples=300, deadline=None)
+@given(polygons_in_images())
+def test_polygons_come_back_within_a_millionth_of_a_pixel(case: tuple[np.ndarray, int, int]) -> None:
+    points, width, height = case
+    assume(abs(_area(points)) > 1e-3)  # one whose loops cancel each other out is refused, see below
+    item = shape(
+        "polygonlabels", {"points": (100 * points / [width, height]).tolist()}, ImageSize(width, height)
+    )
+    back = from_result(json.loads(json.dumps([item])), ImageSize(width, height), CLASSES, outlined=True)
+    assert back.outlines is not None
+    (outline,) = back.outlines
+    assert isinstance(outline, list)
+    np.testing.assert_allclose(np.array(outline[0]).reshape(-1, 2), points, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(back.xyxy[0], [*points.min(axis=0), *points.max(axis=0)], rtol=0, atol=1e-6)
+    assert segmentation.area(outline) == pytest.approx(abs(_area(points)), rel=1e-6, abs=1e-3)
+
+
+def _area(points: np.ndarray) -> float:
+    x, y = points.T
+    return float(sum(x[i - 1] * y[i] - x[i] * y[i - 1] for i in range(len(x)))) / 2
+
+
+def test_an_outline_is_kept_and_its_hull_is_the_box() -> None:
+    rectangle = region("r", np.array([20.0, 10.0, 60.0, 30.0]), "two", SIZE)
+    found = from_result([polygon(), rectangle, painted(block())], SIZE, CLASSES, outlined=True)
+    np.testing.assert_allclose(found.xyxy, [[20, 10, 100, 60], [20, 10, 60, 30], [30, 20, 70, 40]])
+    assert found.labels.tolist() == [0, 1, 0]
+    assert found.outlines is not None
+    triangle, none, mask = found.outlines
+    assert triangle == [[20.0, 10.0, 100.0, 10.0, 100.0, 60.0]]
+    assert segmentation.area(triangle) == 80 * 50 / 2
+    assert none is None
+    assert isinstance(mask, dict)
+    np.testing.assert_array_equal(coco.decode(mask), block() > 0)
+    assert segmentation.area(mask) == 20 * 40 - 100
+    # Rectangles alone have no outlines to keep.
+    assert from_result([rectangle], SIZE, CLASSES, outlined=True).outlines is None
+
+
+def test_the_soft_edge_of_a_stroke_is_cut_at_half() -> None:
+    pixels = np.zeros((100, 200), np.uint8)
+    pixels[10:20, 10] = 100
+    pixels[10:20, 11:15] = 255
+    pixels[10:20, 15] = 200
+    np.testing.assert_array_equal(
+        from_result([painted(pixels)], SIZE, CLASSES, outlined=True).xyxy, [[11, 10, 16, 20]]
+    )
+    # A server may send strokes that are pale all over.
+    np.testing.assert_array_equal(
+        from_result([painted(pixels // 4)], SIZE, CLASSES, outlined=True).xyxy, [[11, 10, 16, 20]]
+    )
+
+
+def test_what_sticks_out_of_the_image_is_cut_off() -> None:
+    # A diamond around the corner of the image: a quarter of it is inside, cut by the two sides.
+    diamond = from_result([polygon([[-10, 0], [0, -20], [10, 0], [0, 20]])], SIZE, CLASSES, outlined=True)
+    np.testing.assert_allclose(diamond.xyxy, [[0, 0, 20, 20]], atol=1e-9)
+    assert diamond.outlines is not None
+    assert diamond.outlines[0] is not None
+    assert segmentation.area(diamond.outlines[0]) == pytest.approx(20 * 20 / 2)
+    # Two teeth of a comb whose back is outside: one polygon, whose area is that of both teeth.
+    comb = [[10, 50], [20, 50], [20, 110], [30, 110], [30, 50], [40, 50], [40, 120], [10, 120]]
+    teeth = from_result([polygon(comb)], SIZE, CLASSES, outlined=True)
+    np.testing.assert_allclose(teeth.xyxy, [[20, 50, 80, 100]])
+    assert teeth.outlines is not None
+    assert teeth.outlines[0] is not None
+    assert segmentation.area(teeth.outlines[0]) == pytest.approx(2 * 20 * 50)
+
+
+HALF = mask2rle(block())[:-20]
+WRONG_BITS = [*mask2rle(block())[:4], 0, *mask2rle(block())[5:]]
+OTHER_SIZE = mask2rle(np.full((100, 100), 255, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        (polygon([[10, 10], [50, 10]]), "a polygon has 2 points, expected at least 3"),
+        (polygon([]), "a polygon has 0 points"),
+        (polygon(None), "a polygon has 0 points"),
+        (polygon(closed=False), "a polygon is open: close it"),
+        (polygon([[10, 10], [30, 30], [50, 50]]), "a polygon has no area inside the image"),
+        (polygon([[10, 10], [20, 20], [20, 10], [10, 20]]), "a polygon has no area"),  # a bow tie
+        (polygon([[110, 10], [150, 10], [150, 60]]), "a polygon has no area inside the image"),
+        (polygon([[10, 10], [50, 10], [50, float("nan")]]), "a polygon has a coordinate that is not finite"),
+        (polygon([[10, 10], [50, 10], [50, float("inf")]]), "not finite"),
+        (polygon([[10, 10], [50, 10], [50, None]]), "a polygon has a coordinate that is not a number"),
+        (polygon([[10, 10], [50, 10], [50]]), "not a number"),
+        (polygon([1, 2, 3]), "not a number"),
+        (polygon(7), "not a number"),
+        (polygon(polygonlabels=["three"]), "'three' is not one of the workspace's classes"),
+        (polygon(polygonlabels=[]), "exactly one label"),
+        (polygon(polygonlabels=["one", "two"]), "exactly one label"),
+        (polygon() | {"original_width": 100, "original_height": 200}, "EXIF"),
+        (polygon() | {"image_rotation": 90}, "turned by 90"),
+        (painted(block(), brushlabels=["one", "two"]), "exactly one label"),
+        (painted(np.zeros((100, 200))), "nothing is left of what the brush has painted"),
+        (painted(block(), rle=OTHER_SIZE), "not of the image's size, 200x100 pixels: expected 80000 numbers, got 40000"),
+        (painted(block(), rle=[255, 255, 255, 255, 57, 0, 0]), "expected 80000 numbers, got 4294967295"),
+        (painted(block(), rle=HALF), "cannot be decoded"),
+        (painted(block(), rle=WRONG_BITS), "cannot be decoded"),
+        (painted(block(), rle=[]), "cannot be decoded"),
+        (painted(block(), rle=None), "cannot be decoded"),
+        (painted(block(), rle=10**9), "cannot be decoded"),
+        (painted(block(), rle=[0, 1, 300, 0, 0, 0, 0, 0]), "cannot be decoded"),
+        (painted(block(), rle=["a"] * 9), "cannot be decoded"),
+        (painted(block(ImageSize(100, 80))), "the browser saw an image of 100x80 pixels, the workspace has 200x100"),
+        (shape("ellipselabels", {}), "expected rectangles, polygons and the brush, got a region of type 'ellipselabels'"),
+    ],
+)  # fmt: skip
+def test_what_needs_a_guess_is_refused_with_one_sentence(item: dict[str, Any], says: str) -> None:
+    with pytest.raises(RefusedResultError) as caught:
+        from_result([polygon(), item], SIZE, CLASSES, outlined=True)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 255), max_size=40), st.integers(0, 60))
+def test_damaged_strokes_are_refused_or_read(bytes_: list[int], cut: int) -> None:
+    """Whatever the server has kept: one sentence, or a mask of the image's size."""
+    head = mask2rle(block())[:cut]
+    try:
+        found = from_result([painted(block(), rle=head + bytes_)], SIZE, CLASSES, outlined=True)
+    except RefusedResultError:
+        return
+    assert found.outlines is not None
+    assert isinstance(found.outlines[0], dict)
+    assert found.outlines[0]["size"] == [100, 200]
+
+
+@pytest.mark.parametrize("item", [polygon(), painted(block())])
+def test_for_detection_outlines_are_refused_and_it_is_said_what_to_do(item: dict[str, Any]) -> None:
+    with pytest.raises(RefusedResultError, match=r"draw a rectangle instead .* task = \"segmentation\""):
+        from_result([item], SIZE, CLASSES)
+
+
+def test_a_rectangle_that_became_an_outline_is_deleted_and_added() -> None:
+    before = [region(name, np.array([20.0, 10.0, 60.0, 30.0]), "one", SIZE) for name in ("a", "b")]
+    after = [before[1], polygon() | {"id": "a"}, painted(block()), {"type": "relation"}]
+    assert count_edits(before, after) == Edits(kept=1, deleted=1, added=2)
+
+
+def test_consensus_keeps_the_outline_next_to_the_mean() -> None:
+    def drawn(left: float, outline: bool) -> Boxes:
+        corners = [[left, 0.0, left + 100, 0.0, left + 100, 100.0]]
+        return Boxes(
+            np.array([[left, 0.0, left + 100, 100.0]]),
+            np.array([0]),
+            outlines=(corners,) if outline else None,
+        )
+
+    # Mean of the left sides: 12. The rectangle at 10 is nearer than either outline, but has none to keep.
+    found = consensus([drawn(0, True), drawn(10, False), drawn(26, False), drawn(20, True), drawn(4, False)])
+    np.testing.assert_array_equal(found.xyxy, [[20, 0, 120, 100]])
+    assert found.outlines == ([[20.0, 0.0, 120.0, 0.0, 120.0, 100.0]],)
+    plain = consensus([drawn(0, False), drawn(10, False)])
+    np.testing.assert_array_equal(plain.xyxy, [[5, 0, 105, 100]])
+    assert plain.outlines is None
+
+
+def test_boxes_and_outlines_belong_together() -> None:
+    with pytest.raises(ValueError, match="expected 1 outlines to match 1 labels, got 2"):
+        Boxes(np.array([[0.0, 0, 1, 1]]), np.array([0]), outlines=(None, None))
+
+
+def test_each_control_has_the_classes_and_no_key_is_used_twice() -> None:
+    names = [f"class {i}" for i in range(10)]
+    config = labelling_config(names, outlined=True)
+    assert read_labels(config) == {"polygon": names, "brush": names, "label": names}
+    keys = [part.split('"')[0] for part in config.split('hotkey="')[1:]]
+    assert len(keys) == len(set(keys)) == 30
+    assert not set(keys) & set("behpruv")  # the keys of Label Studio's own tools
+    check_labels(1, config, names, outlined=True)
+
+
+def test_a_project_that_offers_something_else_is_explained() -> None:
+    plain, outlined = labelling_config(CLASSES), labelling_config(CLASSES, outlined=True)
+    with pytest.raises(
+        LabelStudioError,
+        match=r'(?s)project 4 has the controls label; .*task = "segmentation", which takes label, polygon, brush.*new-project',
+    ):
+        check_labels(4, plain, CLASSES, outlined=True)
+    with pytest.raises(
+        LabelStudioError, match=r'(?s)controls polygon, brush, label; .*task = "detection".*new-project'
+    ):
+        check_labels(4, outlined, CLASSES)
+    changed = outlined.replace('<BrushLabels name="brush"', '<BrushLabels name="painted"')
+    with pytest.raises(LabelStudioError, match="has the controls polygon, label;"):
+        check_labels(4, changed, CLASSES, outlined=True)
+    for control in ("polygon", "brush", "label"):
+        start = outlined.index(f'name="{control}"')
+        renamed = outlined[:start] + outlined[start:].replace('value="two"', 'value="three"', 1)
+        with pytest.raises(
+            LabelStudioError,
+            match=rf"(?s)control '{control}' has one, three; .*missing there: two; unknown here: three",
+        ):
+            check_labels(4, renamed, CLASSES, outlined=True)
+    with pytest.raises(LabelStudioError, match=r"config was replaced.*segmentation_config\.xml"):
+        check_labels(4, "<View/>", CLASSES, outlined=True)
+
+
+@pytest.mark.server
+def test_outlines_on_the_real_server(label_studio: Running, tmp_path: Path) -> None:
+    connection, size = label_studio.info.connection, ImageSize(320, 180)
+    project = ensure_project(connection, "outlines", SERVED, outlined=True)
+    assert ensure_project(connection, "outlines", SERVED, outlined=True) == project
+    with pytest.raises(LabelStudioError, match='task = "detection"'):
+        ensure_project(connection, "outlines", SERVED, project)
+    with connection.open() as api:
+        config = api.project(project)["label_config"]
+    assert read_labels(config) == {name: list(SERVED) for name in ("polygon", "brush", "label")}
+    tasks = make_tasks(tmp_path, 4, batch="c1")
+    images = LocalFiles(server.media_root(label_studio.home))
+    push(connection, project, "c1", tasks, model_version="m1", classes=SERVED, images=images, outlined=True)
+
+    def pulled(outlined: bool = True) -> list[PulledTask]:
+        return pull(connection, project, "c1", expected(tasks), classes=SERVED, outlined=outlined)
+
+    ids = [task.task_id for task in pulled()]
+
+    def submit(number: int, *result: dict[str, Any]) -> None:
+        answer = httpx.post(
+            f"{label_studio.info.url}/api/tasks/{ids[number]}/annotations", json={"result": list(result)},
+            headers={"Authorization": f"Token {label_studio.info.token}"}, trust_env=False,
+        )  # fmt: skip
+        assert answer.status_code == 201
+
+    with connection.open() as api:
+        (task,) = [
+            t
+            for t in api.tasks(project, {"conjunction": "and", "items": []}, whole=True)
+            if t["id"] == ids[0]
+        ]
+    (first, second) = task["predictions"][0]["result"]  # the model's rectangles are drawn as ever
+    triangle = shape("polygonlabels", {"points": TRIANGLE, "polygonlabels": [SERVED[1]]}, size)
+    stroke = painted(block(size), brushlabels=[SERVED[2]])
+    submit(0, second, triangle, stroke)
+    submit(1, triangle, painted(np.zeros((180, 320))))
+    submit(2, first)
+    full, refused, plain, pending = pulled()
+    assert (full.state, full.edits) == (TaskState.LABELLED, Edits(kept=1, deleted=1, added=2))
+    assert full.boxes is not None
+    np.testing.assert_allclose(
+        full.boxes.xyxy, [[100.5, 20.25, 320, 90.125], [32, 18, 160, 108], [30, 20, 70, 40]], atol=1e-9
+    )
+    assert full.boxes.labels.tolist() == [1, 1, 2]
+    assert full.boxes.outlines is not None
+    assert full.boxes.outlines[1] == [[32.0, 18.0, 160.0, 18.0, 160.0, 108.0]]
+    np.testing.assert_array_equal(coco.decode(full.boxes.outlines[2]), block(size) > 0)
+    assert refused.state is TaskState.REFUSED
+    assert "nothing is left" in str(refused.problem)
+    assert plain.boxes is not None
+    assert plain.boxes.outlines is None
+    assert pending.state is TaskState.PENDING
+    # The same answers in a workspace for detection.
+    assert [task.state for task in pulled(outlined=False)] == [
+        TaskState.REFUSED, TaskState.REFUSED, TaskState.LABELLED, TaskState.PENDING,
+    ]  # fmt: skip

@@ -1,0 +1,235 @@
+"""An annotator in a real browser: Chromium, driven by Playwright, at the real server.
+
+Skipped, with a line that says so, where there is no Chromium (scripts/test gets it where it may).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.annotation_page import Desk, chromium, corners, needs_chromium
+from support.factories import draw
+from support.labelling_tasks import BLOCKS, CLASSES, SIZE, Running, block_tasks, expected
+
+from al_loop.images import repository
+from al_loop.images.ingest import add_images
+from al_loop.labelling.client.image_serving import LocalFiles, Upload
+from al_loop.labelling.client.task import Edits, OutgoingTask, PulledTask, TaskState
+from al_loop.labelling.server import server
+from al_loop.labelling.tasks.project import ensure_project
+from al_loop.labelling.tasks.pull import pull
+from al_loop.labelling.tasks.push import push
+from al_loop.state.workspace import Workspace
+from al_loop.structures import segmentation
+from al_loop.structures.boxes import Boxes
+
+pytestmark = [pytest.mark.server, needs_chromium]
+
+POLYGON = [(100.0, 80.0), (260.0, 80.0), (260.0, 170.0)]
+
+
+@pytest.fixture
+def desk(label_studio: Running) -> Iterator[Desk]:
+    """A browser in which somebody has logged in."""
+    info = label_studio.info
+    with chromium() as browser:
+        yield Desk.log_in(browser, info.url, info.email, info.password)
+
+
+def test_what_people_do_in_the_browser_comes_back(
+    label_studio: Running, project: int, desk: Desk, tmp_path: Path
+) -> None:
+    some = block_tasks(tmp_path, 4)
+    images = LocalFiles(server.media_root(label_studio.home))
+    connection = label_studio.info.connection
+    result = push(
+        connection, project, "c1", some, model_version="m1", classes=CLASSES, images=images, title="Cycle 1"
+    )
+
+    def pulled() -> list[Any]:
+        return pull(connection, project, "c1", expected(some), classes=CLASSES)
+
+    ids = [task.task_id or 0 for task in pulled()]
+    desk.page.goto(result.queue_url)
+
+    # The first in the queue: the picture has loaded, and the boxes are where the model put them.
+    desk.open(ids[0], boxes=2)
+    assert desk.size == SIZE
+    np.testing.assert_allclose(desk.boxes(), BLOCKS, atol=1e-6)
+    assert _red_and_green(desk, desk.screenshot(tmp_path / "opened.png"))
+    desk.click(180, 125)
+    desk.drag((180, 125), (220, 145))
+    moved = desk.boxes()
+    np.testing.assert_allclose(moved[0], [140, 100, 160, 90], atol=2)
+    desk.submit()
+
+    # Something was missed: its class, and a box around it.
+    desk.open(ids[1], boxes=2)
+    desk.page.keyboard.press("3")
+    desk.drag((20, 300), (120, 380))
+    desk.wait_for(boxes=3)
+    added = desk.boxes()[2]
+    np.testing.assert_allclose(added, [20, 300, 100, 80], atol=2)
+    desk.screenshot(tmp_path / "added.png")
+    desk.submit()
+
+    # Nothing is there after all.
+    desk.open(ids[2], boxes=2)
+    for x, y, w, h in BLOCKS:
+        desk.click(x + w / 2, y + h / 2)
+        desk.page.keyboard.press("Backspace")
+    desk.wait_for(boxes=0)
+    desk.submit()
+
+    # And this one cannot be judged.
+    desk.open(ids[3], boxes=2)
+    desk.skip()
+
+    found = pulled()
+    states = [task.state for task in found]
+    assert states == [TaskState.LABELLED, TaskState.LABELLED, TaskState.EMPTY, TaskState.SKIPPED]
+    for task, shown in ((found[0], moved), (found[1], np.vstack([BLOCKS, added]))):
+        np.testing.assert_allclose(task.boxes.xyxy, corners(shown), atol=1e-6)
+    assert found[1].boxes.labels.tolist() == [0, 1, 2]
+    assert [task.edits for task in found[:3]] == [
+        Edits(kept=1, moved=1),
+        Edits(kept=2, added=1),
+        Edits(deleted=2),
+    ]
+    assert all(task.lead_time_s for task in found[:3])
+
+
+@pytest.mark.parametrize("size", [SIZE, (520, 640)], ids=["wide", "high"])
+def test_the_whole_picture_is_seen(
+    label_studio: Running, project: int, desk: Desk, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """Label Studio alone would hide the sides of a small wide picture, and the lower end of a high one."""
+    connection = label_studio.info.connection
+    some = block_tasks(tmp_path, 1, size)
+    images = LocalFiles(server.media_root(label_studio.home))
+    queue = push(
+        connection, project, "c1", some, model_version="m1", classes=CLASSES, images=images
+    ).queue_url
+    (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES)
+    for width, height in ((1400, 900), (1280, 720)):
+        desk.page.set_viewport_size({"width": width, "height": height})
+        desk.page.goto(queue)
+        desk.open(task.task_id or 0, boxes=2)
+        desk.screenshot(tmp_path / f"{width}.png")
+        assert desk.corners_seen() == [True] * 4
+        assert desk.height > 0.6 * height  # as large as there is room
+
+
+@pytest.mark.parametrize("way", ["local-files", "upload"])
+def test_a_photograph_that_was_taken_upright(
+    label_studio: Running, project: int, desk: Desk, workspace: Workspace, tmp_path: Path, way: str
+) -> None:
+    """A phone stores its sensor's rows and a note to turn them: 400x300 px that people see as 300x400."""
+    phone = Image.Exif()
+    phone[0x0112] = 6  # turn by 90 degrees clockwise
+    draw(400, 300, [[40, 30, 100, 60]]).save(tmp_path / "phone.jpg", exif=phone, quality=95)
+    add_images(workspace, [tmp_path / "phone.jpg"])
+    (photo,) = repository.unlabelled(workspace)
+    # (x, y) of the sensor is at (300 - y, x).
+    part = [210.0, 40.0, 60.0, 100.0]
+    boxes = Boxes(np.array([[210.0, 40.0, 270.0, 140.0]]), np.array([0]), np.array([0.9]))
+    some = [
+        OutgoingTask(
+            "ws/c1/0", photo.id, photo.path, "phone.jpg", photo.width, photo.height, boxes, 1.0, 0, "unsure"
+        )
+    ]
+    connection = label_studio.info.connection
+    images = LocalFiles(server.media_root(label_studio.home)) if way == "local-files" else Upload()
+    queue = push(
+        connection, project, "c1", some, model_version="m1", classes=CLASSES, images=images
+    ).queue_url
+    (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES)
+
+    desk.page.goto(queue)
+    desk.open(task.task_id or 0, boxes=1)
+    assert desk.size == (photo.width, photo.height) == (300, 400)
+    assert desk.width / desk.height == pytest.approx(300 / 400, rel=0.01)
+    np.testing.assert_allclose(desk.boxes(), [part], atol=1e-6)
+    seen = desk.screenshot(tmp_path / "upright.png")
+    for x, y in ((210, 90), (270, 90), (240, 40), (240, 140)):  # a red frame on each side of the part
+        edge = desk.near(seen, x, y)
+        assert (edge[:, 0] - edge[:, 1]).max() > 100
+    for x, y in ((200, 90), (280, 90), (240, 30), (240, 150)):  # which is inside of it, and nowhere else
+        assert desk.near(seen, x, y).max() < 130
+    assert desk.near(seen, 240, 90)[:, :2].min() > 130
+
+    desk.click(240, 90)
+    desk.drag((240, 90), (210, 140))
+    moved = desk.boxes()
+    np.testing.assert_allclose(moved, [[180, 90, 60, 100]], atol=2)
+    desk.submit()
+    (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES)
+    assert task.boxes is not None
+    np.testing.assert_allclose(task.boxes.xyxy, corners(moved), atol=1e-6)
+
+
+def _red_and_green(desk: Desk, seen: np.ndarray) -> bool:
+    """Whether the frames of both boxes can be seen where they should be: other colours than the picture's own."""
+    # Red is the first class and green the second; the picture is grey with yellow blocks.
+    first, second = desk.near(seen, 100, 125), desk.near(seen, 400, 260)
+    return bool((first[:, 0] - first[:, 1]).max() > 80 and (second[:, 1] - second[:, 0]).max() > 40)
+
+
+def test_outlines_drawn_in_the_browser_come_back(label_studio: Running, desk: Desk, tmp_path: Path) -> None:
+    connection = label_studio.info.connection
+    project = ensure_project(connection, "outlines in the browser", CLASSES, outlined=True)
+    some = block_tasks(tmp_path, 1)
+    images = LocalFiles(server.media_root(label_studio.home))
+    result = push(
+        connection, project, "c1", some,
+        model_version="m1", classes=CLASSES, images=images, outlined=True,
+    )  # fmt: skip
+
+    def pulled() -> PulledTask:
+        (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES, outlined=True)
+        return task
+
+    desk.page.goto(result.queue_url)
+    desk.open(pulled().task_id or 0, boxes=2)
+    np.testing.assert_allclose(desk.boxes(), BLOCKS, atol=1e-6)  # the model's, as ever
+    assert desk.corners_seen() == [True] * 4
+    # The first box becomes a polygon of three corners, closed by a click on the first.
+    desk.click(180, 125)
+    desk.page.keyboard.press("Backspace")
+    desk.wait_for(boxes=1)
+    desk.choose("1")
+    for number, corner in enumerate(POLYGON, start=1):
+        desk.click_until(*corner, f"polygon?.points.length === {number}")
+    desk.click_until(*POLYGON[0], "polygon.closed")
+    desk.page.keyboard.press("Escape")
+    # The second class of the brush: one stroke.
+    desk.choose("5")
+    desk.drag((40, 280), (140, 280))
+    desk.wait_for(boxes=3)
+    desk.screenshot(tmp_path / "outlines.png")
+    desk.submit()
+
+    task = pulled()
+    assert task.state is TaskState.LABELLED
+    assert task.edits == Edits(kept=1, deleted=1, added=2)
+    assert task.boxes is not None
+    assert task.boxes.labels.tolist() == [1, 0, 1]
+    assert task.boxes.outlines is not None
+    box, polygon, painted = task.boxes.outlines
+    assert box is None
+    assert isinstance(polygon, list)
+    np.testing.assert_allclose(np.array(polygon).reshape(-1, 2), POLYGON, atol=2)
+    assert isinstance(painted, dict)
+    assert painted["size"] == [SIZE[1], SIZE[0]]
+    x1, y1, x2, y2 = task.boxes.xyxy[2]
+    assert x1 < 40
+    assert x2 > 140
+    assert (y1 + y2) / 2 == pytest.approx(280, abs=2)
+    assert segmentation.area(painted) == pytest.approx(
+        (x2 - x1) * (y2 - y1), rel=0.1
+    )  # a bar with round ends

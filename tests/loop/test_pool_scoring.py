@@ -1,0 +1,183 @@
+"""`al-loop score`: the pool is scored where a cycle looks, and never by two models at once."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec import structs
+from support.factories import write_checkpoint
+
+from al_loop.cli import main
+from al_loop.core.console import Silent
+from al_loop.core.errors import ModelError
+from al_loop.images import repository
+from al_loop.loop import stages
+from al_loop.loop.cycle_record import begin_cycle
+from al_loop.loop.pool_scoring import score_pool
+from al_loop.models import service
+from al_loop.models.pretrain import import_checkpoint
+from al_loop.state import model_registry
+from al_loop.state.prediction_store import ShardStore
+from al_loop.state.workspace import Workspace
+from strategies import Ids
+
+pytestmark = pytest.mark.train
+
+
+@pytest.fixture
+def ready(small: Workspace, tmp_path: Path) -> Workspace:
+    """Six photographs and a model, in shards of two."""
+    path = small.root / "al-loop.toml"
+    path.write_text(
+        path.read_text().replace("batch_size = 8\n", "batch_size = 2\nshard_size = 2\nworkers = 0\n")
+    )
+    from al_loop.state.workspace import open_workspace
+
+    workspace = open_workspace(small.root)
+    import_checkpoint(workspace, str(write_checkpoint(tmp_path / "mine.pth")), None, Silent())
+    return workspace
+
+
+def run(*args: object) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["al-loop", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    return int(stop.value.code or 0)
+
+
+def test_the_next_cycle_finds_it_done(
+    ready: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = repository.unlabelled(ready)[0]
+    source = repository.source_names(ready, [broken.id])[broken.id]
+    broken.path.chmod(0o644)
+    broken.path.write_bytes(b"no picture")
+    assert run("-w", ready.root, "score") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(
+        f"  left out: {source}: {broken.path} is not what was stored: expected SHA-256 "
+    )
+    assert lines[1].startswith("6 images of the pool by import-1: 5 scored in ")
+    assert lines[1].endswith(" images/s), 0 scored before, 1 cannot be read")
+    assert run("-w", ready.root, "score", "--model", "import-1") == 0
+    assert "0 scored in" in (again := capsys.readouterr().out.splitlines()[-1])
+    assert "5 scored before" in again
+    assert run("-w", ready.root, "score", "--model", "other") == 1
+    assert "no model 'other'" in capsys.readouterr().err
+
+    broken.path.unlink()  # else it would be asked for again
+    monkeypatch.setattr(
+        repository, "unlabelled_ids", lambda _, real=repository.unlabelled_ids: islice(real(_), 1, None)
+    )
+    monkeypatch.setattr(service, "load_detector", lambda *_: pytest.fail("scored again"))
+    begun, told = begin_cycle(ready, None, Silent()), Silent()
+    stages.score_stage(ready, begun, told, None)
+    assert told.lines[-1].startswith("  score: 5 images by import-1")
+
+
+def test_what_a_selection_looks_at_is_scored_in_float32_too(ready: Workspace) -> None:
+    score_settings = structs.replace(ready.config.score, precision="bf16")
+    quick = structs.replace(ready.config, score=score_settings)
+    ready = Workspace(ready.root, quick, ready.store)
+    begun = begin_cycle(ready, 1, Silent())
+    stages.score_stage(ready, begun, Silent(), None)
+    everything = Ids.of(repository.unlabelled_ids(ready))
+    rough = ShardStore(ready.scores_dir("import-1")).load(everything)
+    store = ShardStore(ready.scores_dir("import-1", exact=True))
+    closely = store.load()
+    assert len(rough.image_ids) == 6
+    order = np.argsort(-rough.uncertainty, kind="stable")
+    assert set(closely.image_ids) >= set(rough.image_ids[order[:4]])  # twice the 2 · 1 that dbal clusters
+    service.score(
+        ready, begun.model, repository.unlabelled(ready), ready.root / "exact", lambda *_: None, exact=True
+    )
+    exact = ShardStore(ready.root / "exact").load(everything)
+    seen = stages.scored_pool(ready, begun)
+    for i, name in enumerate(everything):
+        there = exact if name in closely.image_ids else rough
+        np.testing.assert_allclose(
+            seen.uncertainty[i], there.uncertainty[there.image_ids.index(name)], atol=1e-4
+        )
+    # What is lost of either is made again.
+    (store.folder / "embeddings.bin").unlink()
+    stages.score_stage(ready, begun, Silent(), None)
+    np.testing.assert_allclose(stages.scored_pool(ready, begun).uncertainty, seen.uncertainty, atol=1e-4)
+
+
+def test_auto_is_what_the_machine_and_the_strategy_allow(
+    ready: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_(strategy: str, precision: str = "auto") -> Workspace:
+        config = structs.replace(
+            ready.config,
+            score=structs.replace(ready.config.score, precision=precision),
+            cycle=structs.replace(ready.config.cycle, strategy=strategy),
+        )
+        return Workspace(ready.root, config, ready.store)
+
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "al_loop.detector.precision.precision_here",
+        lambda wanted, _: asked.append(wanted) or {"auto": here}.get(wanted, wanted),
+    )
+    for here in ("bf16", "fp32"):
+        assert [service.pool_precision(with_(name)) for name in ("dbal", "entropy-mean", "random")] == [
+            here
+        ] * 3
+        # Their picks would change with rounding.
+        assert [service.pool_precision(with_(name)) for name in ("kmeans", "ours", "ppal")] == ["fp32"] * 3
+        assert service.pool_precision(with_("ours", "bf16")) == "bf16"
+        assert service.pool_precision(with_("dbal", "fp32")) == "fp32"
+    assert set(asked) == {"auto", "fp32", "bf16"}
+    names = {path.name for path in (with_(name).scores_dir("m") for name in ("dbal", "kmeans"))}
+    assert names == {"thr-0.05-auto", "thr-0.05"}
+    # A machine that computes float32 alone scores nothing twice.
+    begun = begin_cycle(with_("dbal"), 1, Silent())
+    stages.score_stage(with_("dbal"), begun, Silent(), None)
+    assert not with_("dbal").scores_dir("import-1", exact=True).exists()
+    assert len(stages.scored_pool(with_("dbal"), begun).image_ids) == 6
+    assert with_("dbal").config.exact() == with_("dbal", "fp32").config
+    assert with_("dbal", "bf16").config.exact() == with_("dbal", "bf16").config
+
+
+def test_weights_that_change_meanwhile_end_the_run_and_nothing_of_them_is_kept(
+    ready: Workspace, tmp_path: Path
+) -> None:
+    model, images = model_registry.current_model(ready), repository.unlabelled(ready)
+    service.score(ready, model, images, tmp_path / "whole", lambda *_: None)
+    weights, folder = model.weights.read_bytes(), tmp_path / "scores"
+
+    def change(done: int, total: int) -> None:
+        if done == 2:
+            write_checkpoint(model.weights, seed=3)
+
+    with pytest.raises(
+        ModelError, match=r"weights.pth was changed during the run: expected .*al-loop models list"
+    ):
+        service.score(ready, model, images, folder, change)
+    kept = ShardStore(folder).load()
+    assert len(kept.image_ids) == 2
+    np.testing.assert_array_equal(kept.xyxy, ShardStore(tmp_path / "whole").load(kept.image_ids).xyxy)
+    with pytest.raises(ModelError, match="has SHA-256"):
+        score_pool(ready, None, Silent())
+
+    def touch(done: int, total: int) -> None:
+        model.weights.write_bytes(weights)  # the same bytes, another time
+
+    touch(0, 0)
+    service.score(ready, model, images, folder, touch)
+    assert len(ShardStore(folder).image_ids()) == 6
+
+
+def test_a_cluster_that_is_not_there(ready: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("score", "cycle"):
+        assert run("-w", ready.root, command, "--ray", "127.0.0.1:1") == 1
+        error = capsys.readouterr().err
+        assert error.startswith(
+            "error: no Ray cluster at 127.0.0.1:1 (Connection refused); start one: ray start"
+        )
+        assert "Traceback" not in error

@@ -1,0 +1,169 @@
+"""From scores to a queue: the strategy's picks, the explore quota, a reason for each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+from support.candidate_pools import detections
+
+from al_loop.core.config import CLOSE_STRATEGIES, CycleConfig
+from al_loop.loop import selection as picks
+from al_loop.loop.pool_scoring import doubt
+from al_loop.loop.selection import Context, looked_at_closely, pick
+from al_loop.state.prediction_store import ScoredImages
+from strategies import STRATEGIES, Ids, margin_sum
+
+
+def scored(n: int, seed: int = 0, silent: int = 0) -> ScoredImages:
+    """Scores of n images; the model sees nothing in the last `silent`."""
+    found = detections(n, seed)
+    if silent:
+        counts = np.where(np.arange(n) < n - silent, np.maximum(found.counts, 1), 0)
+        found = detections(int(counts.sum()), seed, most=1).subset(np.arange(0))
+        many = detections(4 * n, seed)
+        rows = int(counts.sum())
+        found = type(many)(
+            np.concatenate([[0], np.cumsum(counts)]),
+            *(getattr(many, f)[:rows] for f in ("distributions", "labels", "scores", "boxes", "features")),
+        )
+    rng = np.random.default_rng(seed)
+    return ScoredImages(
+        Ids.of(f"img{i:03d}" for i in range(n)),
+        rng.normal(size=(n, 8)).astype(np.float32),
+        found.offsets,
+        np.asarray(found.boxes, np.float64),
+        found.labels,
+        np.asarray(found.scores, np.float64),
+        np.asarray(found.distributions, np.float32),
+        np.asarray(found.features, np.float16),
+        margin_sum(found.distributions, found.offsets),
+    )
+
+
+def full(n: int) -> Context:
+    return Context(
+        np.random.default_rng(9).normal(size=(5, 8)).astype(np.float32),
+        np.array([3.0, 1.0, 0.0]),
+        (scored(n, 1), scored(n, 2)),
+        np.array([0.9, 0.5, 0.2]),
+    )
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_every_strategy_fills_the_queue_and_says_why(strategy: str) -> None:
+    settings = msgspec.convert({"strategy": strategy}, CycleConfig)
+    picks = pick(scored(40), 9, settings, 1, context=full(40))
+    assert len({p.image_id for p in picks}) == 9
+    assert [p.rank for p in picks] == list(range(9))
+    assert all(p.reason for p in picks)
+    assert [p.uncertainty for p in picks] == sorted((p.uncertainty for p in picks), reverse=True)
+    again = pick(scored(40), 9, settings, 1, context=full(40))
+    assert [p.image_id for p in again] == [p.image_id for p in picks]
+
+
+def test_a_share_goes_to_what_the_model_does_not_see() -> None:
+    found = scored(40, silent=12)
+    for strategy, share, expected in (
+        ("dbal", 0.2, 2),
+        ("dbal", 0.0, 0),
+        ("margin", 0.5, 5),
+        ("random", 0.5, None),
+    ):
+        settings = msgspec.convert({"strategy": strategy, "explore": share}, CycleConfig)
+        picks = pick(found, 10, settings, 1)
+        explored = [p for p in picks if p.reason.startswith("explore")]
+        assert len(picks) == 10
+        assert len(explored) == (expected or 0)
+        assert all(p.uncertainty == 0 for p in explored)
+
+
+def test_of_many_images_that_show_nothing_some_are_looked_at_by_lot() -> None:
+    found = scored(700, silent=500)
+    settings = CycleConfig(k=10, explore=0.2, audit=0.0)
+    explored = [
+        {p.image_id for p in pick(found, 10, settings, cycle) if p.reason.startswith("explore")}
+        for cycle in range(1, 20)
+    ]
+    assert all(len(names) == 2 for names in explored)
+    assert len(set.union(*explored)) > 10  # another lot in each cycle
+    quiet = [set(looked_at_closely(found, 10, settings, cycle)[40:]) for cycle in (1, 2)]
+    assert [len(names) for names in quiet] == [200, 200]
+    assert 40 < len(quiet[0] & quiet[1]) < 120  # 80 are to be expected
+    # One more, or less, that shows nothing: all the others are drawn as before.
+    fewer = found.subset([name for name in found.image_ids if name not in sorted(quiet[0])[::40]])
+    assert len(quiet[0] - set(looked_at_closely(fewer, 10, settings, 1))) == 5
+
+
+@pytest.mark.parametrize("strategy", CLOSE_STRATEGIES)
+def test_rounded_scores_pick_the_same_where_they_are_looked_at_closely(strategy: str) -> None:
+    exact = scored(600, silent=30)
+    settings = msgspec.convert({"strategy": strategy}, CycleConfig)
+    rng = np.random.default_rng(5)
+    shares = np.asarray(exact.distributions) * rng.uniform(0.996, 1.004, exact.distributions.shape)
+    shares = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+    rounded = replace(
+        exact,
+        embeddings=exact.embeddings * rng.uniform(0.996, 1.004, (600, 8)).astype(np.float32),
+        distributions=shares,
+        scores=np.minimum(1, exact.scores * rng.uniform(0.996, 1.004, exact.scores.shape)),
+        uncertainty=margin_sum(shares, exact.offsets),
+    )
+    for cycle in range(1, 6):
+        closely = looked_at_closely(rounded, 10, settings, cycle)
+        assert len(closely) <= 40 + 30
+        seen = rounded.overlaid(exact.subset(closely))
+        expected = [p.image_id for p in pick(exact, 10, settings, cycle)]
+        assert [p.image_id for p in pick(seen, 10, settings, cycle)] == expected or strategy == "random"
+
+
+def test_more_than_there_are_takes_all() -> None:
+    assert len(pick(scored(6), 25, CycleConfig(), 1)) == 6
+
+
+def test_what_is_labelled_already_is_marked() -> None:
+    picks = pick(scored(8), 8, CycleConfig(), 1, known={"img003"})
+    assert [p.image_id for p in picks if p.known] == ["img003"]
+
+
+def test_another_cycle_draws_anew() -> None:
+    settings = msgspec.convert({"strategy": "random"}, CycleConfig)
+    first, second = ({p.image_id for p in pick(scored(60), 10, settings, n)} for n in (1, 2))
+    assert first != second
+
+
+def test_in_a_large_pool_what_a_pick_stands_for_is_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = scored(300)
+    rule = CycleConfig(k=5, strategy="dbal", explore=0, audit=0)
+
+    def sizes() -> list[int]:
+        said = [re.search(r"stands for (?:about )?(\d+) image", p.reason) for p in pick(pool, 5, rule, 1)]
+        return [int(found[1]) for found in said if found]
+
+    exact = sizes()
+    monkeypatch.setattr(picks, "_ASKED", 200)
+    monkeypatch.setattr(picks, "_PIECE", 20)
+    about = sizes()
+    assert all("stands for about " in p.reason for p in pick(pool, 5, rule, 1))
+    assert sum(exact) == 300
+    assert 290 <= sum(about) <= 310
+    assert max(abs(a - b) for a, b in zip(exact, about, strict=True)) < 40
+
+
+def test_a_model_that_cannot_count_is_doubted() -> None:
+    said = doubt("dbal", "pretrain-1", 0.249)
+    assert said is not None
+    assert said.startswith("note: pretrain-1 explains 25% of the differences in how many boxes")
+    assert 'Below 50% "dbal" may pick worse than by lot; cycle.strategy = "ours"' in said
+    assert doubt("entropy-max", "m0", 0.0) is not None
+    for strategy, counted in (
+        ("dbal", 0.5),
+        ("dbal", None),
+        ("ours", 0.1),
+        ("typiclust", 0.1),
+        ("random", 0.1),
+    ):
+        assert doubt(strategy, "m0", counted) is None

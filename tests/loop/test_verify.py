@@ -1,0 +1,164 @@
+"""Manifests: complete, checkable, and enough to select again. The loop is real; network and server are stood in for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from support.small_loop import small_loop
+
+from al_loop.core.errors import DataError, WorkspaceError
+from al_loop.core.files import file_sha256, read_json, write_json
+from al_loop.loop.manifest import complete_manifests
+from al_loop.loop.verify import read_manifest, reproduce, verify
+from al_loop.models import service
+from al_loop.state.file_hashes import note_file
+from al_loop.state.workspace import Workspace
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def make(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Workspace]:
+    """Run cycles to their end, with people who find one bolt in everything."""
+    return small_loop(workspace, tmp_path, monkeypatch).run
+
+
+def changed(found: Sequence[Any]) -> list[str]:
+    return [finding.text for finding in found if finding.changed]
+
+
+@pytest.mark.parametrize("strategy", ["dbal", "random", "ours", "coreset", "margin"])
+def test_the_second_cycle_is_selected_again(
+    make: Callable[..., Workspace], strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was labelled or judged since does not change what is picked again."""
+    monkeypatch.setattr(service, "counting", lambda *_: 0.4)
+    workspace = make(strategy, cycles=3)
+    known = json.loads((workspace.cycle_dir(2) / "select" / "known.json").read_text())
+    assert known["count_r2"] == (None if strategy in ("random", "coreset") else 0.4)
+    monkeypatch.setattr(service, "counting", lambda *_: 0.9)
+    for cycle in (1, 2, 3):
+        (found,) = reproduce(workspace, cycle)
+        assert (found.changed, found.text) == (False, "the same 10 picks in the same order")
+        assert changed(verify(workspace, cycle)) == []
+
+
+def test_with_labelled_candidates_too(make: Callable[..., Workspace]) -> None:
+    workspace = make("dbal", cycles=2, candidates="all")
+    assert not reproduce(workspace, 2)[0].changed
+
+
+def test_the_manifest_follows_its_schema(make: Callable[..., Workspace]) -> None:
+    schema = json.loads((ROOT / "docs" / "manifest.schema.json").read_text())
+    workspace = make(cycles=2)
+    for cycle in (1, 2):
+        jsonschema.validate(read_manifest(workspace, cycle), schema)
+    assert sum(p["audit"] for p in read_manifest(workspace, 1)["picks"]) == 1
+    broken = {**read_manifest(workspace, 1), "outcome": "maybe"}
+    with pytest.raises(jsonschema.ValidationError, match="'maybe' is not one of"):
+        jsonschema.validate(broken, schema)
+
+
+def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
+    workspace = make(cycles=1)
+    root, store = workspace.root, workspace.store
+    pick = read_manifest(workspace, 1)["picks"][0]["image_id"]
+    assert changed(verify(workspace, 1)) == []
+
+    (root / "models" / "m0" / "weights.pth").write_bytes(b"other")
+    assert changed(verify(workspace, 1)) == ["the weights of m0: changed"]
+    (root / "models" / "m0" / "weights.pth").write_bytes(b"m0")
+
+    column = workspace.scores_dir("m0") / "embeddings.bin"
+    kept, name = column.read_bytes(), str(column.relative_to(root))
+    column.unlink()
+    assert changed(verify(workspace, 1)) == [f"{name}: gone"]
+    with pytest.raises(WorkspaceError, match=r"cycle 1 cannot be selected again: .*: gone"):
+        reproduce(workspace, 1)
+    column.write_bytes(bytes([kept[0] ^ 1]) + kept[1:])
+    assert changed(verify(workspace, 1)) == [f"{name}: changed"]
+    column.write_bytes(kept + b"of the next cycle")
+    assert changed(verify(workspace, 1)) == []
+    column.write_bytes(kept)
+
+    picture = root / store.rows("SELECT file FROM images WHERE id = ?", pick)[0]["file"]
+    kept = picture.read_bytes()
+    picture.write_bytes(kept + b" ")
+    assert changed(verify(workspace, 1)) == [f"picture {pick[:12]}: changed"]
+    picture.write_bytes(kept)
+
+    store.execute("UPDATE labels SET status = 'empty', boxes = '[]' WHERE image_id = ?", pick)
+    found = verify(workspace, 1)
+    assert changed(found) == []  # people may
+    assert any(f.text == f"people have changed 1 of these labels since: {pick[:12]}" for f in found)
+    labels = workspace.cycle_dir(1) / "pull" / "labels.json"
+    write_json(labels, read_json(labels)[1:])
+    assert changed(verify(workspace, 1)) == ["the snapshot of the labels, 9 images: changed"]
+
+    pool = workspace.cycle_dir(1) / "pool.json"
+    write_json(pool, read_json(pool)[::-1])
+    assert "the list of the pool, 60 images: changed" in changed(verify(workspace, 1))
+
+
+def test_an_edited_config_is_a_change(workspace: Workspace, make: Callable[..., Workspace]) -> None:
+    """With the hash of the database, and where an older al-loop noted none with that of the file in the manifest."""
+    config = workspace.model_dir("m0") / "config.json"
+    config.write_text('{"max_per_img": 100}')
+    workspace.store.execute("UPDATE models SET config_sha256 = ?", file_sha256(config))
+    made = make(cycles=1)
+    assert "the config of m0: as before" in [finding.text for finding in verify(made, 1)]
+    config.write_text('{"max_per_img": 1}')
+    assert changed(verify(made, 1)) == ["the config of m0: changed"]
+    older = workspace.model_dir("cycle-1") / "config.py"
+    older.write_text("max_per_img = 100\n")
+    (made.cycle_dir(1) / "manifest.json").unlink()
+    complete_manifests(made)
+    older.write_text("max_per_img = 1\n")
+    assert changed(verify(made, 1)) == ["the config of m0: changed", "the config of cycle-1: changed"]
+
+
+def test_picks_that_would_be_others(make: Callable[..., Workspace]) -> None:
+    workspace = make("random", cycles=1)
+    path = workspace.cycle_dir(1) / "manifest.json"
+    manifest = read_json(path)
+    manifest["settings"]["cycle"]["seed"] = 1
+    write_json(path, manifest)
+    with pytest.raises(WorkspaceError, match="the manifest: changed"):
+        reproduce(workspace, 1)
+    note_file(workspace, path, file_sha256(path))  # as if the cycle had been selected so
+    found = reproduce(workspace, 1)
+    assert len(changed(found)) >= 5
+    assert changed(found)[0].startswith("rank ")
+
+
+def test_manifests_that_are_not_there(make: Callable[..., Workspace]) -> None:
+    workspace = make(cycles=1)
+    with pytest.raises(DataError, match="no cycle 7; there are 1 to 1"):
+        verify(workspace, 7)
+    path = workspace.cycle_dir(1) / "manifest.json"
+    for text, says in (
+        ('{"cycle": 1}', "noted less than this one checks"),
+        ("{", "is damaged"),
+        ('{"manifest": 9}', "has format 9"),
+        ('{"manifest": 2}', "is damaged .*missing required field `cycle`"),
+        (
+            path.read_text().replace('"cycle": 1,', '"cycle": 2,', 1),
+            "is damaged .expected that of cycle 1, got 2",
+        ),
+        (path.read_text().replace('"hash": ', '"hasj": ', 1), "is damaged .*`hash` - at `..pool`"),
+        ("[" * 100_000, "is damaged"),
+    ):
+        path.write_text(text)
+        with pytest.raises(WorkspaceError, match=says):
+            verify(workspace, 1)
+    path.unlink()
+    with pytest.raises(WorkspaceError, match=r"is missing. The next run writes it anew: al-loop cycle"):
+        reproduce(workspace, 1)
+    workspace.store.execute("UPDATE cycles SET outcome = NULL")
+    with pytest.raises(DataError, match="cycle 1 is under way"):
+        verify(workspace, 1)

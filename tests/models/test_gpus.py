@@ -1,0 +1,91 @@
+"""How many GPUs share a training: from the command line and the settings to the training, refused before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from al_loop.cli import cli
+from al_loop.core.errors import ConfigError
+from al_loop.state.workspace import Workspace, open_workspace
+
+
+@pytest.fixture
+def shared(filled: Workspace) -> Workspace:
+    """A workspace whose settings ask for two processes on the CPU."""
+    path = filled.root / "al-loop.toml"
+    text = path.read_text().replace('device = "auto"', 'device = "cpu"')
+    path.write_text(text.replace("gpus = 1", "gpus = 2"))
+    return open_workspace(filled.root)
+
+
+def test_the_command_line_wins_over_the_settings(shared: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(
+        "al_loop.models.pretrain.pretrain", lambda workspace, *_: seen.append(workspace.config.gpus)
+    )
+    monkeypatch.setattr(
+        "al_loop.loop.cycle.begin_cycle", lambda workspace, *_: seen.append(workspace.config.gpus) or stop()
+    )
+
+    def stop() -> None:
+        raise ConfigError("enough")
+
+    for words in (["pretrain"], ["pretrain", "--gpus", "3"], ["cycle"], ["cycle", "--gpus", "1"]):
+        CliRunner().invoke(cli, ["-w", str(shared.root), *words])
+    assert seen == [2, 3, 2, 1]
+    assert CliRunner().invoke(cli, ["-w", str(shared.root), "pretrain", "--gpus", "0"]).exit_code == 2
+
+
+def test_a_cycle_under_way_takes_the_gpus_of_now(shared: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from al_loop.core.console import Silent
+    from al_loop.loop.cycle_record import begin_cycle, open_cycle
+    from al_loop.state import model_registry
+
+    model_registry.promote(
+        shared, model_registry.register_model(shared, "m0", "import", "0" * 64, None, None), "the first model"
+    )
+    begin_cycle(shared, 2, Silent())
+    cycle = open_cycle(shared.sharing(1), None, Silent())
+    assert cycle is not None
+    assert cycle.settings.gpus == 1
+
+
+@pytest.mark.train
+def test_what_does_not_fit_is_refused_before_anything_runs(shared: Workspace, tmp_path: Path) -> None:
+    from al_loop.core.console import Silent
+    from al_loop.models.pretrain import pretrain
+
+    tell = Silent()
+    with pytest.raises(ConfigError, match="a batch of 4 images cannot be shared evenly by 3 GPUs"):
+        pretrain(shared.sharing(3), tell)
+    assert not tell.lines
+    assert not list(shared.root.glob("models/*"))
+
+
+@pytest.mark.train
+def test_two_processes_make_a_model(small: Workspace, tmp_path: Path) -> None:
+    """The whole way of `al-loop pretrain --gpus 2` on a CPU."""
+    from support.factories import write_coco_set
+
+    from al_loop.core.console import Silent
+    from al_loop.models import service
+    from al_loop.models.pretrain import pretrain
+    from al_loop.state import model_registry
+
+    path = small.root / "al-loop.toml"
+    text = path.read_text().replace('device = "auto"', 'device = "cpu"')
+    path.write_text(text.replace("epochs = 50", "epochs = 1"))
+    data = write_coco_set(tmp_path / "rendered", 8, seed=3)
+    workspace = open_workspace(small.root).sharing(2)
+    model = pretrain(workspace, Silent(), [data])
+    notes = service.training_notes(model)
+    assert notes["images"] == 8
+    assert model_registry.current_model(workspace).id == model.id == "pretrain-1"
+    assert (model.folder / "training" / "processes.log").is_file()
+    assert not (model.folder / "training" / "processes").exists()
+    assert not list((model.folder / "training").glob("*.pth"))
+    # However many share it, it is one training: asked again with one, nothing is trained.
+    assert pretrain(open_workspace(small.root), Silent(), [data]).id == model.id

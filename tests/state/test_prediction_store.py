@@ -1,0 +1,199 @@
+"""Columns of predictions: what was written whole is there, whatever happened, and nothing else."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from al_loop.core.errors import WorkspaceError
+from al_loop.state import prediction_store
+from al_loop.state.prediction_store import ScoredImages, ShardStore
+from al_loop.structures.boxes import Boxes
+from al_loop.structures.images import Prediction
+from strategies import margin_sum
+
+COLUMNS = ("embeddings", "xyxy", "labels", "scores", "distributions", "features", "uncertainty", "offsets")
+
+
+def predictions(*numbers: int, width: int = 5, features: bool = False) -> list[Prediction]:
+    made = []
+    for number in numbers:
+        rng = np.random.default_rng(number)
+        n = number % 4  # some images show nothing
+        corners = rng.uniform(0, 50, (n, 2))
+        shares = rng.dirichlet(np.ones(3), n).astype(np.float32)
+        made.append(
+            Prediction(
+                f"image-{number}",
+                Boxes(
+                    np.concatenate([corners, corners + 10], axis=1).astype(np.float32).astype(np.float64),
+                    shares[:, :2].argmax(axis=1),
+                    shares[:, :2].max(axis=1).astype(np.float64),
+                ),
+                shares,
+                rng.normal(size=width).astype(np.float16).astype(np.float32),
+                rng.normal(size=(n, 3)).astype(np.float32) if features else None,
+            )
+        )
+    return made
+
+
+def equal(found: ScoredImages, expected: list[Prediction]) -> None:
+    assert found.image_ids == tuple(p.image_id for p in expected)
+    for i, p in enumerate(expected):
+        boxes, rows = found.boxes(i), slice(found.offsets[i], found.offsets[i + 1])
+        np.testing.assert_array_equal(boxes.xyxy, p.boxes.xyxy)
+        np.testing.assert_array_equal(boxes.labels, p.boxes.labels)
+        assert boxes.scores is not None
+        np.testing.assert_array_equal(boxes.scores, p.boxes.scores)
+        np.testing.assert_array_equal(found.distributions[rows], p.distributions)
+        np.testing.assert_array_equal(found.embeddings[i], p.embedding)
+        assert found.uncertainty[i] == margin_sum(p.distributions, np.array([0, len(p.boxes)]))[0]
+
+
+def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
+    store = ShardStore(tmp_path / "scores")
+    assert list(store.image_ids()) == []
+    with pytest.raises(WorkspaceError, match="no scores in"):
+        store.load()
+    store.append(predictions(1, 2, 3, features=True))
+    store.append(predictions(4, 8, features=True))  # neither shows anything
+    store.append(predictions(5, features=True))
+    everything = predictions(1, 2, 3, 4, 8, 5, features=True)
+    for reader in (store, ShardStore(tmp_path / "scores")):
+        equal(reader.load(), everything)
+        assert set(reader.image_ids()) == {p.image_id for p in everything}
+    found = store.load(["image-5", "image-99", "image-2", "image-5"])
+    equal(found, predictions(5, 2, features=True))
+    np.testing.assert_allclose(found.features, np.concatenate([p.features for p in predictions(5, 2, features=True)]), atol=2e-3)  # fmt: skip
+
+
+def test_a_subset_of_a_subset(tmp_path: Path) -> None:
+    store = ShardStore(tmp_path)
+    store.append(predictions(*range(12)))
+    scored = store.load()
+    assert scored.subset(scored.image_ids) is scored
+    some = scored.subset([f"image-{n}" for n in (9, 3, 7, 0, 1, 2)])
+    equal(some.subset(["image-1", "image-9", "image-7"]), predictions(1, 9, 7))
+    equal(scored.subset([]), [])
+    with pytest.raises(KeyError):
+        scored.subset(["image-99"])
+
+
+def test_a_store_of_images_without_boxes(tmp_path: Path) -> None:
+    store = ShardStore(tmp_path)
+    store.append(predictions(0, 4))
+    equal(store.load(), predictions(0, 4))
+    assert store.forget_damaged() == 0
+
+
+@pytest.mark.parametrize("after", range(10))
+def test_a_kill_or_a_full_disk_at_any_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    store = ShardStore(tmp_path)
+    store.append(predictions(1, 2))
+    write, calls = prediction_store._write_at, []
+
+    def full(path: Path, start: int, data: bytes) -> None:
+        calls.append(path)
+        if len(calls) > after:
+            write(path, start, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, start, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction_store, "_write_at", full)
+        with pytest.raises(WorkspaceError, match=r"\(No space left on device\); what was written before"):
+            store.append(predictions(3, 5))
+    for reader in (store, ShardStore(tmp_path)):
+        equal(reader.load(), predictions(1, 2))
+        assert reader.forget_damaged() == 0
+    ShardStore(tmp_path).append(predictions(3, 6))
+    equal(ShardStore(tmp_path).load(), predictions(1, 2, 3, 6))
+
+
+def test_every_file_that_is_short_or_gone_costs_only_what_it_held(tmp_path: Path) -> None:
+    def made(folder: Path) -> ShardStore:
+        store = ShardStore(folder)
+        for numbers in ((1, 2), (3, 5), (6, 7)):
+            store.append(predictions(*numbers, features=True))
+        return store
+
+    names = sorted(path.name for path in made(tmp_path / "all").folder.iterdir())
+    assert len(names) == 10
+    for name in names:
+        path = made(tmp_path / f"cut-{name}").folder / name
+        path.write_bytes(path.read_bytes()[:-1])
+        equal(ShardStore(path.parent).load(), predictions(1, 2, 3, 5, features=True))
+        path = made(tmp_path / f"gone-{name}").folder / name
+        path.unlink()
+        assert list(ShardStore(path.parent).image_ids()) == []
+        with pytest.raises(
+            WorkspaceError, match="no scores in" if name == prediction_store.JOURNAL else "are damaged"
+        ):
+            ShardStore(path.parent).load()
+        ShardStore(path.parent).append(predictions(9, features=True))
+        equal(ShardStore(path.parent).load(), predictions(9, features=True))
+
+
+def test_a_byte_that_changed_is_found(tmp_path: Path) -> None:
+    for name in ("embeddings.bin", "distributions.bin", "image_ids.txt"):
+        store = ShardStore(tmp_path / name)
+        for numbers in ((1, 2), (3, 5), (6, 7)):
+            store.append(predictions(*numbers))
+        assert store.forget_damaged() == 0
+        path = tmp_path / name / name
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        assert ShardStore(tmp_path / name).forget_damaged() == 4
+        equal(ShardStore(tmp_path / name).load(), predictions(1, 2))
+
+
+def test_rows_of_another_model_are_refused(tmp_path: Path) -> None:
+    store = ShardStore(tmp_path)
+    store.append(predictions(1, 2))
+    with pytest.raises(WorkspaceError, match="of another model"):
+        store.append(predictions(3, width=7))
+    equal(store.load(), predictions(1, 2))
+
+
+def test_what_half_precision_cannot_hold_stays_finite(tmp_path: Path) -> None:
+    large = predictions(1)[0]
+    large.embedding[0] = 1e6
+    ShardStore(tmp_path).append([large])
+    assert np.isfinite(np.asarray(ShardStore(tmp_path).load().embeddings)).all()
+
+
+def test_columns_are_not_read_before_they_are_looked_at(tmp_path: Path) -> None:
+    store = ShardStore(tmp_path)
+    store.append(predictions(*range(8)))
+    scored = store.load()
+    assert isinstance(scored.embeddings, np.memmap)
+    some = scored.subset([f"image-{n}" for n in (5, 3)])
+    assert not isinstance(some.distributions, np.ndarray)
+    assert {name for name in COLUMNS if hasattr(some, name)} == set(COLUMNS)
+
+
+def test_some_are_looked_at_more_closely(tmp_path: Path) -> None:
+    """Of those the better scores count, wherever they are looked at."""
+    quick, close = ShardStore(tmp_path / "quick"), ShardStore(tmp_path / "close")
+    quick.append(predictions(*range(12), features=True))
+    better = predictions(21, 22, 23, 28, features=True)  # other boxes, other numbers of them
+    names = ["image-3", "image-7", "image-4", "image-0"]
+    better = [replace(p, image_id=name) for p, name in zip(better, names, strict=True)]
+    close.append(better)
+    expected = {p.image_id: p for p in [*predictions(*range(12)), *better]}
+    both = quick.load().overlaid(close.load())
+    equal(both, list(expected.values()))
+    order = ["image-7", "image-1", "image-0", "image-11"]
+    equal(both.subset(order), [expected[name] for name in order])
+    np.testing.assert_array_equal(
+        np.asarray(both.embeddings), np.stack([p.embedding for p in expected.values()])
+    )
+    equal(quick.load().overlaid(close.load(["image-99"])), predictions(*range(12)))

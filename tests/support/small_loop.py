@@ -1,0 +1,151 @@
+"""A loop whose parts are real but for the network and the labelling server, which are stood in for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+from support.factories import draw, write_coco_set
+from support.fake_model import score
+from support.metrics import apart, metrics
+
+from al_loop.core.config import TrainConfig
+from al_loop.core.console import Silent
+from al_loop.core.errors import LabelStudioError
+from al_loop.core.files import file_sha256
+from al_loop.images.ingest import add_images
+from al_loop.images.validation_sets import add_validation
+from al_loop.labelling import sync
+from al_loop.labelling.client.task import PushResult
+from al_loop.labelling.sync import Pulled
+from al_loop.loop.cycle import run_cycle
+from al_loop.loop.selection import Pick
+from al_loop.models import service
+from al_loop.state import model_registry
+from al_loop.state.workspace import Workspace
+
+BOLT = "[[1, 2, 9, 9, 0]]"
+
+
+@dataclass
+class SmallLoop:
+    """answered: share of the picks in which people have found one bolt by now; None: the server does not answer.
+
+    trained: settings of every training.  images: how many images each had.  pushed: the images of every push.
+    noted: models have a config whose hash is known, and not that of an older al-loop.
+    """
+
+    workspace: Workspace
+    answered: float | None = 1.0
+    trained: list[TrainConfig] = field(default_factory=list)
+    images: list[int] = field(default_factory=list)
+    pushed: list[list[str]] = field(default_factory=list)
+    noted: bool = False
+
+    def push(
+        self, workspace: Workspace, cycle: int, picks: Sequence[Pick], *_: object
+    ) -> tuple[int, PushResult]:
+        self.pushed.append([pick.image_id for pick in picks])
+        return 1, PushResult(len(picks), 0, 1, "http://127.0.0.1:1/queue")
+
+    def pull(self, workspace: Workspace, cycle: int, *_: object) -> Pulled:
+        if self.answered is None:
+            raise LabelStudioError("no answer. Start it: al-loop label-studio start")
+        rows = workspace.store.rows("SELECT image_id FROM picks WHERE cycle = ? ORDER BY rank", cycle)
+        done = round(len(rows) * self.answered)
+        for number, row in enumerate(rows):
+            state = "labelled" if number < done else "pending"
+            workspace.store.execute(
+                "UPDATE picks SET state = ? WHERE cycle = ? AND image_id = ?", state, cycle, row["image_id"]
+            )
+            if state == "labelled":
+                workspace.store.execute(
+                    "INSERT OR REPLACE INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at) "
+                    "VALUES (?, 'labelled', ?, ?, 'ann', 4.0, 'now')",
+                    row["image_id"],
+                    BOLT,
+                    cycle,
+                )
+        counts = {"labelled": done, "pending": len(rows) - done}
+        return Pulled({state: count for state, count in counts.items() if count})
+
+    def train(
+        self,
+        workspace: Workspace,
+        folder: Path,
+        start: object,
+        training: Sequence[object],
+        validation: object,
+        settings: TrainConfig,
+        *_: object,
+        **__: object,
+    ) -> dict[str, Any]:
+        self.trained.append(settings)
+        self.images.append(len(training))
+        (folder / "weights.pth").write_bytes(str(len(training)).encode())
+        return {
+            "config_sha256": write_config(folder, noted=self.noted),
+            "weights_sha256": file_sha256(folder / "weights.pth"),
+            "epochs": 1,
+            "images": len(training),
+            "class_quality": [0.5, 0.5],
+        }
+
+    def run(self, strategy: str = "dbal", cycles: int = 1, **settings: object) -> Workspace:
+        """Run cycles to their end."""
+        config = structs.replace(
+            self.workspace.config,
+            cycle=structs.replace(self.workspace.config.cycle, k=10, strategy=strategy, **settings),
+        )
+        here = Workspace(self.workspace.root, config, self.workspace.store)
+        for _ in range(cycles):
+            assert run_cycle(here, None, Silent()).finished
+        return here
+
+
+def write_config(folder: Path, *, noted: bool) -> str | None:
+    """Write what stands for a model's config; return its hash, where it is to be noted."""
+    if not noted:
+        (folder / "config.py").write_text("model = dict()\n")
+        return None
+    (folder / "config.json").write_text('{"classes": ["bolt", "nut"]}')
+    return file_sha256(folder / "config.json")
+
+
+def small_loop(
+    workspace: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    images: int = 60,
+    judged: bool = False,
+) -> SmallLoop:
+    """A workspace with photographs, a validation set and a first model.
+
+    judged: metrics and comparisons are real, too, of predictions that are made up, and models are as this al-loop makes them.
+    """
+    (tmp_path / "in").mkdir()
+    for number in range(images):
+        draw(64, 64, [], seed=number).save(tmp_path / "in" / f"{number}.png")
+    add_images(workspace, sorted((tmp_path / "in").iterdir()))
+    add_validation(workspace, write_coco_set(tmp_path / "val", 2, seed=2))
+    folder = workspace.model_dir("m0")
+    folder.mkdir(parents=True)
+    (folder / "weights.pth").write_bytes(b"m0")
+    config = write_config(folder, noted=judged)
+    weights = file_sha256(folder / "weights.pth")
+    model_registry.promote(
+        workspace, model_registry.register_model(workspace, "m0", "import", weights, None, None, config), "x"
+    )
+    loop = SmallLoop(workspace, noted=judged)
+    monkeypatch.setattr(service, "score", score)
+    monkeypatch.setattr(service, "train_model", loop.train)
+    if not judged:
+        monkeypatch.setattr(service, "evaluate_model", lambda *_: metrics(0.5, bolt=0.5, nut=None))
+        monkeypatch.setattr(service, "compare_models", lambda *_: apart(0.0, -0.1, 0.1))
+    monkeypatch.setattr(sync, "push_picks", loop.push)
+    monkeypatch.setattr(sync, "pull_labels", loop.pull)
+    return loop
