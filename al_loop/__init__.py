@@ -1,3 +1,5 @@
-"""al-loop: an active-learning labelling loop for industrial object detection."""
+"""Active-learning labelling loop for industrial object detection."""
 
-__version__ = "0.1.0"
+from al_loop.core.versions import __version__
+
+__all__ = ["__version__"]

@@ -37,7 +37,7 @@ from al_loop.core.console import Silent
 from al_loop.images import repository
 from al_loop.loop.cycle_record import begin_cycle, candidates, open_cycle
 from al_loop.loop.pool_scoring import known_of, score_candidates
-from al_loop.loop.selection import Pick, looked_at_closely
+from al_loop.loop.selection import looked_at_closely
 from al_loop.loop.stages import score_stage, select_picks
 from al_loop.report.write import write_report
 from al_loop.state import model_registry
@@ -46,6 +46,7 @@ from al_loop.state.workspace import Workspace, init_workspace, now, open_workspa
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import Prediction
 from al_loop.structures.metrics import Metrics
+from al_loop.structures.picks import Pick
 from strategies import Ids
 
 CLASSES = tuple("abcdef")

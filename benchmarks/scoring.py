@@ -39,6 +39,7 @@ from torchvision.ops import roi_align as torchvision_align
 
 from al_loop.core.config import CLOSE_STRATEGIES, CycleConfig
 from al_loop.detector.config.model_config import build_model, load_model_config
+from al_loop.detector.cpu import default_workers
 from al_loop.detector.inference import batched
 from al_loop.detector.inference.predict import Detector, _sample, predict, quickened
 from al_loop.detector.inference.roi_align import roi_align
@@ -48,11 +49,12 @@ from al_loop.detector.transforms import Picture, fit, read_picture
 from al_loop.evaluation.evaluate import evaluate
 from al_loop.images.coco import read_coco
 from al_loop.loop.selection import looked_at_closely, pick
-from al_loop.models.service import default_workers, load_detector
+from al_loop.models.service import load_detector
 from al_loop.state.model_registry import current_model
-from al_loop.state.prediction_store import ScoredImages, ShardStore
+from al_loop.state.prediction_store import ShardStore
 from al_loop.state.workspace import open_workspace
 from al_loop.structures.images import ImageFile, LabelledImage
+from al_loop.structures.predictions import ScoredImages
 
 BATCH, THRESHOLD = 8, 0.05
 KEPT = ", memory kept"

@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import click
+import networkx
 import pytest
 from support.cli_commands import commands
 from support.factories import picture_bytes
@@ -40,8 +42,78 @@ def files(package: str) -> list[Path]:
     return found
 
 
+@cache
+def modules() -> dict[str, Path]:
+    """Every module by its dotted name; a package by its own."""
+    found = {}
+    for path in (p for package in PACKAGES for p in files(package)):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@cache
+def import_graph() -> dict[str, set[str]]:
+    """Return which module imports which of ours, inside functions and for type checkers too."""
+    known = modules()
+    graph: dict[str, set[str]] = {}
+    for name, path in known.items():
+        wanted: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                members = {f"{node.module}.{alias.name}" for alias in node.names}
+                wanted |= {member if member in known else node.module or "" for member in members}
+        graph[name] = (wanted & set(known)) - {name}
+    return graph
+
+
+def folder_of(module: str) -> str:
+    """Return the package that a module lies in; of a package, itself."""
+    return module if modules()[module].name == "__init__.py" else module.rpartition(".")[0]
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Return the groups of nodes that reach each other."""
+    built = networkx.DiGraph((a, b) for a, targets in graph.items() for b in targets)
+    return [sorted(group) for group in networkx.strongly_connected_components(built) if len(group) > 1]
+
+
+def contracted(graph: dict[str, set[str]], group_of: Callable[[str], str]) -> dict[str, set[str]]:
+    """Return which group of modules imports from which other."""
+    arrows: dict[str, set[str]] = {}
+    for module, targets in graph.items():
+        arrows.setdefault(group_of(module), set()).update(map(group_of, targets))
+    return {group: targets - {group} for group, targets in arrows.items()}
+
+
+def test_a_circle_is_found() -> None:
+    graph = {"a.x": {"b.y"}, "b.z": {"a.x"}, "b.y": set[str]()}
+    assert circles(graph) == []
+    assert circles(contracted(graph, lambda module: module[0])) == [["a", "b"]]
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = import_graph()
+    assert len(graph) > 300
+    assert circles(graph) == []
+
+
+def test_arrows_between_folders_point_one_way() -> None:
+    """Both for each folder by itself, and for each folder with all that lies in it."""
+    graph = import_graph()
+    assert circles(contracted(graph, folder_of)) == []
+    assert circles(contracted(graph, lambda module: ".".join(folder_of(module).split(".")[:2]))) == []
+
+
+@pytest.mark.parametrize(("package", "most"), [("al_loop", 6), ("render", 3)])
+def test_few_modules_lie_beside_the_folders(package: str, most: int) -> None:
+    assert len(list((ROOT / package).glob("*.py"))) <= most
+
+
 @pytest.mark.parametrize("package", ["render", "strategies"])
-def test_the_lower_rooms_do_not_know_the_loop(package: str) -> None:
+def test_the_lower_packages_do_not_know_the_loop(package: str) -> None:
     others = {*PACKAGES, "label_studio"} - {package}
     for path in files(package):
         assert not {name.split(".")[0] for name in imports(path)} & others, path

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import click
 
-from al_loop import __version__
 from al_loop.cli.benchmark import benchmark, shift
 from al_loop.cli.cycle import cycle, report, reproduce, score, status, verify
 from al_loop.cli.doctor import doctor, repair
@@ -24,6 +23,7 @@ from al_loop.cli.pool import init, pool
 from al_loop.core.console import say
 from al_loop.core.errors import AlLoopError
 from al_loop.core.files import printable
+from al_loop.core.versions import __version__
 
 # What a shell expects of a command that was interrupted by Ctrl-C: 128 + SIGINT.
 _INTERRUPTED = 130

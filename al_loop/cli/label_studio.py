@@ -51,7 +51,7 @@ def stop(start: Path | None) -> None:
 @click.pass_obj
 def status(start: Path | None) -> None:
     """Say whether the server runs, and where."""
-    from al_loop.labelling.server.server import status as server_status
+    from al_loop.labelling.server.server_state import status as server_status
 
     workspace = open_workspace(start)
     found = server_status(workspace.server_home)
@@ -99,8 +99,8 @@ def open_browser(start: Path | None) -> None:
 @click.pass_obj
 def logs(start: Path | None, lines: int) -> None:
     """Print the end of the server's log."""
-    from al_loop.labelling.server.server import status as server_status
     from al_loop.labelling.server.server_state import last_lines
+    from al_loop.labelling.server.server_state import status as server_status
 
     log = server_status(open_workspace(start).server_home).log
     if not log.is_file():

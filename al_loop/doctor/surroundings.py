@@ -17,7 +17,7 @@ from al_loop.doctor.finding import Case, Finding
 from al_loop.labelling.backend import connect, server_name
 from al_loop.labelling.open_tasks import check_images, known_project
 from al_loop.labelling.server.credentials import read_credentials
-from al_loop.labelling.server.server import status
+from al_loop.labelling.server.server_state import status
 from al_loop.labelling.tasks.project import check_labels
 from al_loop.loop.cycle_record import open_cycle_number
 from al_loop.state.leftovers import leftovers

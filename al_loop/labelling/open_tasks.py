@@ -15,7 +15,7 @@ from al_loop.labelling.check import Finding
 from al_loop.labelling.client.client import Api, Json, UnreachableError
 from al_loop.labelling.client.image_serving import ImageServing, LocalFiles
 from al_loop.labelling.client.task import OutgoingTask
-from al_loop.labelling.server.server import status as server_status
+from al_loop.labelling.server.server_state import status as server_status
 from al_loop.labelling.tasks.push import batch_filter, check_image, queue_url
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes

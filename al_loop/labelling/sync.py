@@ -26,10 +26,10 @@ from al_loop.labelling.tasks.agreement import Policy
 from al_loop.labelling.tasks.project import ensure_project
 from al_loop.labelling.tasks.pull import changed_since, pull
 from al_loop.labelling.tasks.push import push
-from al_loop.loop.selection import Pick
-from al_loop.state.prediction_store import ScoredImages
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.boxes import Boxes
+from al_loop.structures.picks import Pick
+from al_loop.structures.predictions import ScoredImages
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ from al_loop.labelling.open_tasks import queue_address
 from al_loop.loop.cycle_record import Cycle, begin_cycle, open_cycle, open_cycle_number
 from al_loop.loop.manifest import LABELS, complete_manifests, write_manifest
 from al_loop.loop.recovery import with_ways_out
-from al_loop.loop.selection import Pick
 from al_loop.loop.stages import output_in, relative, score_stage, scored_pool, select_stage, stage_of
 from al_loop.models import service
 from al_loop.models.promotion import Judgement, judge
@@ -36,6 +35,7 @@ from al_loop.state.model_registry import Model
 from al_loop.state.stages import Output, Stage, Waiting, output_of, run_stage
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.metrics import VALIDATION
+from al_loop.structures.picks import Pick
 
 _NAMED = 5  # images on which people disagree most
 

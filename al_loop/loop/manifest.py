@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import msgspec
 from al_loop.core.files import file_sha256, hash_of, write_json
 from al_loop.core.frozen_settings import thawed
 from al_loop.core.urls import masked_in
+from al_loop.core.versions import versions
 from al_loop.state.file_hashes import note_file, shards_in
 from al_loop.state.id_list import POOL, pool_hash, read_pool
 from al_loop.state.model_registry import config_file, saved_metrics
@@ -26,17 +24,6 @@ KNOWN, LABELS = "known.json", "labels.json"
 PICKS, MANIFEST = "picks.json", "manifest.json"
 #: Raised when a reader of old manifests would misread new ones; docs/manifest.schema.json describes this one.
 VERSION = 2
-
-_PACKAGES = (
-    "al-loop",
-    "torch",
-    "torchvision",
-    "mmdet",
-    "mmengine",
-    "numpy",
-    "scikit-learn",
-    "label-studio-sdk",
-)
 
 
 class _Model(msgspec.Struct):
@@ -143,11 +130,6 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
     return path
 
 
-def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str | None]:
-    """Return the versions of what computes; None for what is not installed."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
-
-
 def complete_manifests(workspace: Workspace) -> None:
     """Write the manifests that a run killed at its very end did not get to; a cycle that was given up has none."""
     for row in workspace.store.rows("SELECT number FROM cycles WHERE outcome IN ('promoted', 'kept')"):
@@ -166,10 +148,3 @@ def _model(workspace: Workspace, row: Any) -> dict[str, Any] | None:
 def _metrics(workspace: Workspace, model: Any) -> Any:
     metrics = saved_metrics(workspace, model["id"]) if model else None
     return asdict(metrics) if metrics else None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
 from al_loop.core.config import CycleConfig
-from al_loop.state.prediction_store import ScoredImages
 from al_loop.structures.boxes import FloatArray, IntArray
 from al_loop.structures.images import Float32Array
+from al_loop.structures.picks import Pick
+from al_loop.structures.predictions import ScoredImages
 from strategies import STRATEGIES, Candidates, Detections, Ids, largest, select, select_kmeans, silent
 
 # Candidates that are asked which pick is the nearest; of more, as many, in pieces that are evenly spread.
@@ -32,18 +33,6 @@ class Context:
     augmented: tuple[ScoredImages, ...] = ()
     class_quality: FloatArray | None = None
     count_r2: float | None = None
-
-
-@dataclass(frozen=True)
-class Pick:
-    """One chosen image: where it stands in the queue (rank, from 0) and why it was chosen."""
-
-    image_id: str
-    rank: int
-    uncertainty: float
-    reason: str
-    known: bool = False  # labelled before: it costs no label and is not pushed
-    audit: bool = False  # drawn by lot: a fair sample of what comes in, to measure the model on
 
 
 def pick(

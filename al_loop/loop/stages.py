@@ -25,13 +25,14 @@ from al_loop.loop.pool_scoring import (
     score_candidates,
     score_closely,
 )
-from al_loop.loop.selection import Pick, pick
+from al_loop.loop.selection import pick
 from al_loop.models import service
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.id_list import POOL, pool_hash, read_pool
-from al_loop.state.prediction_store import ScoredImages
 from al_loop.state.stages import Output, Stage, output_of, run_stage
 from al_loop.state.workspace import Workspace
+from al_loop.structures.picks import Pick
+from al_loop.structures.predictions import ScoredImages
 from strategies import STRATEGIES, Ids
 
 

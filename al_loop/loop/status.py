@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from al_loop.labelling.server.server import status as server_status
+from al_loop.labelling.server.server_state import status as server_status
 from al_loop.state.model_registry import current_model, has_model, saved_metrics
 from al_loop.state.workspace import Workspace
 

@@ -11,10 +11,11 @@ from typing import Any
 from al_loop.core.errors import DataError, WorkspaceError
 from al_loop.core.files import file_sha256, json_hash, read_json
 from al_loop.core.frozen_settings import from_plain
+from al_loop.core.versions import versions
 from al_loop.images import repository
 from al_loop.images.object_cache import changed
 from al_loop.loop.cycle_record import ABANDONED, Cycle
-from al_loop.loop.manifest import KNOWN, LABELS, MANIFEST, PICKS, VERSION, check_shape, versions
+from al_loop.loop.manifest import KNOWN, LABELS, MANIFEST, PICKS, VERSION, check_shape
 from al_loop.loop.pool_scoring import Known
 from al_loop.loop.stages import select_picks
 from al_loop.models import service

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -34,22 +33,10 @@ if TYPE_CHECKING:
     from al_loop.evaluation.bootstrap import Comparison
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def default_workers(own: int | None = None) -> int:
-    """Return how many workers decode images beside a model with so many cores, all where None: two less, at most 4.
-
-    On two cores none: a decoding process beside torch's own two threads makes both wait.
-    """
-    return max(0, min(4, (cores() if own is None else own) - 2))
-
-
 def check_sharing(workspace: Workspace, settings: TrainConfig) -> None:
     """Refuse with ConfigError, before anything is computed, a training that `gpus` GPUs cannot share."""
     if workspace.config.gpus > 1:
+        from al_loop.detector.cpu import cores
         from al_loop.detector.training.launcher import check
 
         check(workspace.config.gpus, workspace.config.device, settings.batch_size, cores())
@@ -134,8 +121,8 @@ def score(
 
 def pool_precision(workspace: Workspace) -> str:
     """Return what this machine scores the pool in: "fp32" or "bf16"."""
+    from al_loop.detector.device import choose_device
     from al_loop.detector.precision import precision_of
-    from al_loop.detector.training.train import choose_device
 
     return precision_of(workspace.config.pool_precision, choose_device(workspace.config.device)) or "fp32"
 
@@ -159,9 +146,13 @@ def train_model(
     """
     from al_loop.detector.checkpoint import read_weights, write_weights
     from al_loop.detector.config.stored_config import read_config, write_config
-    from al_loop.detector.precision import learned_in, precision_of
+    from al_loop.detector.cpu import cores, default_workers
+    from al_loop.detector.device import choose_device
+    from al_loop.detector.precision import precision_of
     from al_loop.detector.training.launcher import train_in_processes
-    from al_loop.detector.training.train import TrainSettings, choose_device, discard_work_files, train
+    from al_loop.detector.training.optimiser import learned_in
+    from al_loop.detector.training.settings import TrainSettings
+    from al_loop.detector.training.train import discard_work_files, train
 
     gpus = workspace.config.gpus
     check_sharing(workspace, settings)
@@ -449,6 +440,7 @@ def _start_weights(workspace: Workspace, config: Any) -> tuple[Any, list[str]]:
 
 
 def _score_settings(workspace: Workspace) -> ScoreSettings:
+    from al_loop.detector.cpu import default_workers
     from al_loop.detector.inference.scoring import ScoreSettings
 
     score = workspace.config.score

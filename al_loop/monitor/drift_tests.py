@@ -11,9 +11,9 @@ from scipy.stats import ks_2samp
 
 from al_loop.core.config import DriftTrigger
 from al_loop.monitor.mmd import two_sample, witness
-from al_loop.state.prediction_store import ScoredImages
 from al_loop.structures.boxes import FloatArray
 from al_loop.structures.images import Float32Array
+from al_loop.structures.predictions import ScoredImages
 
 #: What is held against the reference; the level is shared between them.
 NAMES = ("embedding", "boxes", "score")

@@ -23,8 +23,8 @@ from al_loop.monitor.windows import Window, judge_windows, waiting
 from al_loop.state import model_registry
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import Model
-from al_loop.state.prediction_store import ScoredImages
 from al_loop.state.workspace import Workspace, now
+from al_loop.structures.predictions import ScoredImages
 
 
 @dataclass(frozen=True)

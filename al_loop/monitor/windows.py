@@ -11,8 +11,8 @@ import numpy as np
 
 from al_loop.monitor.baseline import Baseline
 from al_loop.monitor.drift_tests import Sight, Signal, judge, most_drifted, sight
-from al_loop.state.prediction_store import ScoredImages
 from al_loop.state.workspace import Workspace, now
+from al_loop.structures.predictions import ScoredImages
 
 _NAMED = 8  # most drifted images of a window
 

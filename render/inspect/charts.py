@@ -9,8 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from render.inspect.measures import Array, Measures
-from render.inspect.stats import MEANING, Report
+from render.inspect.measures import MEANING, Array, Measures, Report
 
 _RENDERED, _REAL = "#2f6db5", "#e07b1a"
 _LOGARITHMIC = ("size", "aspect", "sharpness")

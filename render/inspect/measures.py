@@ -160,3 +160,52 @@ def _looks(data: LabelledSet, side_px: int) -> tuple[dict[str, Array], int]:
     ]
     rows = np.array([look for look in found if look is not None], dtype=np.float64).reshape(-1, len(names))
     return {name: rows[:, i] for i, name in enumerate(names)}, len(found) - len(rows)
+
+
+#: What a measure says, and which keys of a recipe move it.
+MEANING = {
+    "size": ("√(box area ÷ picture area)", "size_m of the parts or defects, cameras.view_m"),
+    "aspect": ("box width ÷ height", "forms and pose of the parts, aspect of the defects, cameras.tilt_deg"),
+    "position x": ("box centre ÷ picture width", "layout.spread, cameras.offset"),
+    "position y": ("box centre ÷ picture height", "layout.spread, cameras.offset, cameras.tilt_deg"),
+    "boxes per image": ("", "count and probability of the parts, defects.per_scene"),
+    "brightness": ("mean grey, 0 to 1", "sensor.exposure, light.strength, stage.value"),
+    "contrast": ("deviation of grey, 0 to 1", "light.lamps against light.strength, sensor.gamma"),
+    "sharpness": (
+        "variance of the Laplacian",
+        "sensor.blur_px, sensor.sharpen, sensor.noise, cameras.f_number",
+    ),
+    "saturation": ("mean saturation, 0 to 1", "colours of materials and stage, sensor.saturation"),
+    "class shares": ("", "weight of the defects or forms, count of the parts"),
+}
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far one measure of the rendered set is from the photographs'.
+
+    distance: Kolmogorov-Smirnov (class shares: total variation), 0 the same, 1 nothing in common.
+    noise: distance by chance alone.  wasserstein: mean shift in the measure's own unit.  says: in words.
+    """
+
+    measure: str
+    distance: float
+    noise: float
+    wasserstein: float
+    says: str
+
+    @property
+    def real(self) -> bool:
+        """Whether it is more than chance."""
+        return self.distance > self.noise
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Measures of a set, of the photographs it is held against, and the gaps, largest first."""
+
+    rendered: Measures
+    real: Measures | None
+    gaps: tuple[Gap, ...]
+    size_gaps: tuple[Gap, ...]
+    side_px: int

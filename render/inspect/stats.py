@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,11 @@ from render.annotation.record_store import replace_file
 from render.coco import listed, read_coco
 from render.core.errors import DatasetError
 from render.inspect.measures import (
+    MEANING,
     Array,
+    Gap,
     Measures,
+    Report,
     common_side,
     ks_distance,
     ks_noise,
@@ -25,57 +28,10 @@ from render.inspect.measures import (
     wasserstein,
 )
 
-#: What a measure says, and which keys of a recipe move it.
-MEANING = {
-    "size": ("√(box area ÷ picture area)", "size_m of the parts or defects, cameras.view_m"),
-    "aspect": ("box width ÷ height", "forms and pose of the parts, aspect of the defects, cameras.tilt_deg"),
-    "position x": ("box centre ÷ picture width", "layout.spread, cameras.offset"),
-    "position y": ("box centre ÷ picture height", "layout.spread, cameras.offset, cameras.tilt_deg"),
-    "boxes per image": ("", "count and probability of the parts, defects.per_scene"),
-    "brightness": ("mean grey, 0 to 1", "sensor.exposure, light.strength, stage.value"),
-    "contrast": ("deviation of grey, 0 to 1", "light.lamps against light.strength, sensor.gamma"),
-    "sharpness": (
-        "variance of the Laplacian",
-        "sensor.blur_px, sensor.sharpen, sensor.noise, cameras.f_number",
-    ),
-    "saturation": ("mean saturation, 0 to 1", "colours of materials and stage, sensor.saturation"),
-    "class shares": ("", "weight of the defects or forms, count of the parts"),
-}
 #: Measures whose ratio says more than their difference.
 _RATIOS = ("size", "aspect", "boxes per image", "sharpness")
 #: A class is compared by itself from this many boxes on.
 _ENOUGH_BOXES = 10
-
-
-@dataclass(frozen=True)
-class Gap:
-    """How far one measure of the rendered set is from the photographs'.
-
-    distance: Kolmogorov-Smirnov (class shares: total variation), 0 the same, 1 nothing in common.
-    noise: distance by chance alone.  wasserstein: mean shift in the measure's own unit.  says: in words.
-    """
-
-    measure: str
-    distance: float
-    noise: float
-    wasserstein: float
-    says: str
-
-    @property
-    def real(self) -> bool:
-        """Whether it is more than chance."""
-        return self.distance > self.noise
-
-
-@dataclass(frozen=True, eq=False)
-class Report:
-    """Measures of a set, of the photographs it is held against, and the gaps, largest first."""
-
-    rendered: Measures
-    real: Measures | None
-    gaps: tuple[Gap, ...]
-    size_gaps: tuple[Gap, ...]
-    side_px: int
 
 
 def compare(

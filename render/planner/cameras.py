@@ -6,8 +6,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from render.assets.bodies import about, pose
 from render.core.spec import CameraSpec, LensSpec
+from render.geometry.transforms import about, pose
 from render.recipe.distributions import draw
 from render.recipe.tables import Camera
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from render.assets.bodies import about, pose, scale_of
 from render.assets.load import Assets
 from render.core.colour import from_hex, linear
 from render.core.spec import CameraSpec, DefectSpec, MaterialSpec, MeshSpec, ObjectSpec, Pose, Vector
+from render.geometry.transforms import about, pose, scale_of
 from render.planner.defect_schedule import deal
 from render.planner.materials import look
 from render.planner.visibility import Sight, Spots

@@ -7,10 +7,11 @@ import math
 import numpy as np
 from numpy.random import Generator
 
-from render.assets.bodies import about, body_of, footprint, pose, random_rotation
+from render.assets.bodies import body_of
 from render.assets.load import Assets
 from render.core.spec import MeshSpec, ObjectSpec
 from render.geometry.placement import Footprint
+from render.geometry.transforms import about, footprint, pose, random_rotation
 from render.planner.materials import look
 from render.planner.parts import Room
 from render.recipe.distributions import draw, draw_int

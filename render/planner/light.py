@@ -6,10 +6,10 @@ import math
 
 from numpy.random import Generator
 
-from render.assets.bodies import random_rotation
 from render.assets.load import Assets
 from render.core.colour import kelvin, linear
 from render.core.spec import BackgroundSpec, LampSpec, LightSpec, SensorSpec, Vector
+from render.geometry.transforms import random_rotation
 from render.planner.materials import hsv
 from render.recipe.distributions import draw, draw_int, draw_word
 from render.recipe.tables import Background, Lamps, Light, Sensor

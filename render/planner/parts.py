@@ -9,10 +9,11 @@ import numpy as np
 from numpy.random import Generator, SeedSequence
 from numpy.typing import NDArray
 
-from render.assets.bodies import Body, about, body_of, euler, footprint, pose, random_rotation
+from render.assets.bodies import Body, body_of
 from render.assets.load import Assets
 from render.core.spec import CameraSpec, MaterialSpec, MeshSpec, ObjectSpec, Pose, Vector
 from render.geometry.placement import Air, Footprint, Ground, Tray, window
+from render.geometry.transforms import about, euler, footprint, pose, random_rotation
 from render.planner.materials import look
 from render.planner.stamps import stamp
 from render.recipe.distributions import draw, draw_int, pick

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from render.assets.bodies import about, pose
 from render.assets.load import Assets
 from render.core.colour import linear
 from render.core.spec import MaterialSpec, MeshSpec, ObjectSpec
 from render.geometry.placement import Tray
+from render.geometry.transforms import about, pose
 from render.planner.materials import hsv
 from render.recipe.distributions import draw, draw_word
 from render.recipe.tables import Stage

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from render.assets.bodies import about, matrix, pose, scale_of
 from render.core.spec import MeshSpec, Pose
+from render.geometry.transforms import about, matrix, pose, scale_of
 from render.recipe.distributions import draw, draw_int
 from render.recipe.tables import Stamp
 from render.shapes.kernels.surface import Panel

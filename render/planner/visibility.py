@@ -9,9 +9,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from render.assets.bodies import matrix, scale_of, to_world
 from render.core.spec import CameraSpec, MeshSpec, ObjectSpec
 from render.geometry.projection import project
+from render.geometry.transforms import matrix, scale_of, to_world
 from render.shapes.kernels.surface import Surface
 
 FloatArray = NDArray[np.float64]

@@ -6,8 +6,8 @@ import bpy
 import mathutils
 import numpy as np
 
-from render.assets.bodies import scale_of
 from render.core.spec import ObjectSpec, SceneSpec
+from render.geometry.transforms import scale_of
 from render.worker.appearance import MaterialShelf
 from render.worker.lighting import Skies
 from render.worker.meshes import MeshShelf

@@ -24,7 +24,7 @@ from al_loop.core.config import Config, CycleConfig, DriftTrigger, PromotionConf
 from al_loop.core.errors import ConfigError
 from al_loop.core.setting_types import bounds
 from al_loop.loop.selection import pick
-from al_loop.state.prediction_store import ScoredImages
+from al_loop.structures.predictions import ScoredImages
 from render.__main__ import main as renderer
 from strategies import Ids
 

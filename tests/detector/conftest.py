@@ -44,7 +44,8 @@ def trained(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
     """A training of a few seconds that ends with an AP well above zero, and its work folder."""
-    from al_loop.detector.training.train import TrainSettings, train
+    from al_loop.detector.training.settings import TrainSettings
+    from al_loop.detector.training.train import train
 
     folder = tmp_path_factory.mktemp("trained") / "work"
     settings = TrainSettings(

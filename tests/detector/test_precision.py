@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from al_loop.detector import precision
-from al_loop.detector.precision import learned_in, precision_here, precision_of
-from al_loop.detector.training.train import TrainSettings, train
+from al_loop.detector.precision import precision_here, precision_of
+from al_loop.detector.training.optimiser import learned_in
+from al_loop.detector.training.settings import TrainSettings
+from al_loop.detector.training.train import train
 
 QUICK = TrainSettings(
     epochs=1, batch_size=8, lr=1e-3, val_every=1, patience=9, repeat=1, workers=0, seed=0, device="cpu"

@@ -22,12 +22,12 @@ from al_loop.labelling.client.client import Json
 from al_loop.labelling.client.task import PulledTask
 from al_loop.labelling.tasks.push import batch_filter
 from al_loop.loop.cycle import restart_labelling
-from al_loop.loop.selection import Pick
 from al_loop.state import model_registry
 from al_loop.state.prediction_store import ShardStore
 from al_loop.state.workspace import Workspace, open_workspace
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import Prediction
+from al_loop.structures.picks import Pick
 
 pytestmark = pytest.mark.server
 

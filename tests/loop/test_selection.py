@@ -14,7 +14,7 @@ from al_loop.core.config import CLOSE_STRATEGIES, CycleConfig
 from al_loop.loop import selection as picks
 from al_loop.loop.pool_scoring import doubt
 from al_loop.loop.selection import Context, looked_at_closely, pick
-from al_loop.state.prediction_store import ScoredImages
+from al_loop.structures.predictions import ScoredImages
 from strategies import STRATEGIES, Ids, margin_sum
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from al_loop.core.errors import WorkspaceError
 from al_loop.state import prediction_store
-from al_loop.state.prediction_store import ScoredImages, ShardStore
+from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import Prediction
+from al_loop.structures.predictions import ScoredImages
 from strategies import margin_sum
 
 COLUMNS = ("embeddings", "xyxy", "labels", "scores", "distributions", "features", "uncertainty", "offsets")

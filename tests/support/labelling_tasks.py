@@ -17,12 +17,12 @@ from al_loop.labelling import sync
 from al_loop.labelling.client.task import ExpectedTask, OutgoingTask, PushResult
 from al_loop.labelling.server import server
 from al_loop.labelling.tasks.push import batch_filter
-from al_loop.loop.selection import Pick
 from al_loop.state import model_registry
 from al_loop.state.prediction_store import ShardStore
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import Prediction
+from al_loop.structures.picks import Pick
 
 CLASSES = ("one", "two & <three>", "drei\u00df")
 

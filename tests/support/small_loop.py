@@ -23,10 +23,10 @@ from al_loop.labelling import sync
 from al_loop.labelling.client.task import PushResult
 from al_loop.labelling.sync import Pulled
 from al_loop.loop.cycle import run_cycle
-from al_loop.loop.selection import Pick
 from al_loop.models import service
 from al_loop.state import model_registry
 from al_loop.state.workspace import Workspace
+from al_loop.structures.picks import Pick
 
 BOLT = "[[1, 2, 9, 9, 0]]"
 

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import torch
 from mmengine.config import Config
 
-from al_loop import __version__
 from al_loop.core.errors import ClusterError, DataError
+from al_loop.core.versions import __version__
 from al_loop.detector.checkpoint import read_weights
 from al_loop.detector.cluster.seats import Seat
 from al_loop.detector.config.stored_config import encoded
+from al_loop.detector.cpu import default_workers
 from al_loop.detector.inference.load import load_detector
 from al_loop.detector.inference.predict import Detector
 from al_loop.detector.inference.scoring import Batch, Loaded, Passes, Reader, ScoreSettings, Unreadable, load
 from al_loop.detector.precision import precision_here
 from al_loop.detector.transforms import Picture
 from al_loop.images.object_cache import contents
-from al_loop.models.service import default_workers
 from al_loop.state.model_registry import CONFIG, WEIGHTS, Model
 from al_loop.structures.images import ImageFile, Prediction
 from render.core.tempdirs import scratch_folder

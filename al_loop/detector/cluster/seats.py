@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from al_loop import __version__
 from al_loop.core.errors import ClusterError, ConfigError
+from al_loop.core.versions import __version__
 from render import WorkerError
 from render.execution.ray_connection import connected, node_name
 

@@ -20,12 +20,12 @@ from scipy.optimize import linear_sum_assignment
 
 from al_loop.core.errors import ModelError
 from al_loop.core.files import file_sha256, write_json
+from al_loop.core.versions import versions
 from al_loop.detector.config.stored_config import write_config
 from al_loop.detector.export.exporters import Run, load_onnx, load_torchscript, write_onnx, write_torchscript
 from al_loop.detector.inference.predict import Detector, predict
 from al_loop.detector.inference.traced import DetectionGraph
 from al_loop.detector.transforms import Picture
-from al_loop.loop.manifest import versions
 from al_loop.state.model_registry import CONFIG
 from al_loop.structures.boxes import Boxes, FloatArray, IntArray, iou
 from al_loop.structures.images import ImageFile

@@ -9,8 +9,8 @@ import torch
 from al_loop.detector.checkpoint import load_into, read_weights
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.config.stored_config import read_config
+from al_loop.detector.device import choose_device
 from al_loop.detector.inference.predict import Detector
-from al_loop.detector.training.train import choose_device
 from al_loop.state.model_registry import WEIGHTS
 
 

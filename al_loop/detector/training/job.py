@@ -16,7 +16,7 @@ from mmengine.config import Config
 from al_loop.core.files import read_json, write_json
 from al_loop.detector.checkpoint import Weights, read_weights, write_weights
 from al_loop.detector.config.stored_config import read_config, write_config
-from al_loop.detector.training.train import TrainSettings
+from al_loop.detector.training.settings import TrainSettings
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile, LabelledImage
 

@@ -26,7 +26,8 @@ from al_loop.core.files import read_json
 from al_loop.detector.checkpoint import Weights, read_note, read_weights
 from al_loop.detector.training.agent import ENDED
 from al_loop.detector.training.job import Job
-from al_loop.detector.training.train import BEST, Progress, Trained, TrainSettings
+from al_loop.detector.training.settings import TrainSettings
+from al_loop.detector.training.train import BEST, Progress, Trained
 from al_loop.detector.training.worker import PROGRESS, RESULT, failure
 from al_loop.structures.images import LabelledImage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from al_loop.detector.training.train import TrainSettings
+    from al_loop.detector.training.settings import TrainSettings
 
 
 def steps_of_epoch(settings: TrainSettings, images: int) -> int:

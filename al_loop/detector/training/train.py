@@ -26,13 +26,14 @@ from al_loop.core.errors import ModelError, TrainingError
 from al_loop.detector import transforms
 from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weights, runner_checkpoints
 from al_loop.detector.config.model_config import build_model
-from al_loop.detector.precision import laid_out, optimiser
 from al_loop.detector.training import hooks
 from al_loop.detector.training.ddp import ShareOfBatches, WholeSampler, wrapping
 from al_loop.detector.training.ignore_regions import OpenRegions, ignore_regions
 from al_loop.detector.training.metric import ValidationAP
+from al_loop.detector.training.optimiser import laid_out, optimiser
 from al_loop.detector.training.quality import ClassQuality
 from al_loop.detector.training.schedule import cut_short, schedule
+from al_loop.detector.training.settings import TrainSettings
 from al_loop.images.coco import write_coco
 from al_loop.structures.images import LabelledImage
 
@@ -43,29 +44,6 @@ _REGISTERED = (transforms.ReadPicture, transforms.FitInto, transforms.Augment, O
 BEST = "best.pth"
 
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """One training; `turns` adds vertical flips and quarter turns to the augmentations.
-
-    precision: of the forward pass, "fp32" or "bf16"; None for what the device usually takes, fp16 mixed on CUDA.
-    steps: in all, the last of the epochs is cut short for it; None: every epoch is whole.
-    Of several processes that share it: batch_size of all together, workers of each.
-    """
-
-    epochs: int
-    batch_size: int
-    lr: float
-    val_every: int
-    patience: int
-    repeat: int
-    workers: int
-    seed: int
-    device: str
-    turns: bool = False
-    precision: str | None = None
-    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -276,16 +254,3 @@ def _to_log(folder: Path) -> Iterator[None]:
         return
     with (folder / "train.log").open("a") as log, redirect_stdout(log), redirect_stderr(log):
         yield
-
-
-def choose_device(wanted: str) -> str:
-    """Return "cuda" or "cpu" for "auto", else what was asked for; TrainingError where it is not there."""
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=wanted)
-    except (RuntimeError, AssertionError) as error:
-        raise TrainingError(
-            f'device = "{wanted}" cannot be used here ({error}). Set device = "auto" in al-loop.toml.'
-        ) from None
-    return wanted

@@ -9,17 +9,15 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from al_loop.core.errors import LabelStudioError
 from al_loop.labelling.client import responses
 from al_loop.labelling.client.failures import NEW_PROJECT_COMMAND, NotFoundError, decoded, sdk
 from al_loop.labelling.client.responses import Json, StrangeAnswerError, checked
-
-if TYPE_CHECKING:
-    from al_loop.labelling.client.client import Connection
 
 _NO_RETRY = {"max_retries": 0}
 _RETRY = {"max_retries": 2}
@@ -33,18 +31,33 @@ _MOST_PAGES = 1000
 _LISTINGS = 3
 
 
+class Server(Protocol):
+    """What a request needs to know of its server; `client.Connection` is one."""
+
+    @property
+    def base_url(self) -> str:
+        """The address without a trailing slash."""
+
+    @property
+    def import_timeout_s(self) -> float:
+        """How long an import or an upload may take."""
+
+    def explain(self, doing: str) -> AbstractContextManager[None]:
+        """Turn every failure of a request into a LabelStudioError."""
+
+
 class Api:
     """The functions of one server; every failure is a LabelStudioError."""
 
-    def __init__(self, connection: Connection, client: Any) -> None:
+    def __init__(self, server: Server, client: Any) -> None:
         """Use the SDK's client; made by `Connection.open`."""
-        self._connection = connection
+        self._server = server
         self._client = client
 
     @property
     def base_url(self) -> str:
         """The server's address without a trailing slash."""
-        return self._connection.base_url
+        return self._server.base_url
 
     def whoami(self) -> Json:
         """Return the user the token belongs to."""
@@ -143,7 +156,7 @@ class Api:
         """Create tasks, all of them or none; after an error, list before sending again."""
         doing = f"import {len(tasks)} tasks into project {project_id}"
         path = f"api/projects/{project_id}/import"
-        self._change(doing, "POST", path, json=list(tasks), timeout_s=self._connection.import_timeout_s)
+        self._change(doing, "POST", path, json=list(tasks), timeout_s=self._server.import_timeout_s)
 
     def change_data(self, task_id: int, data: Json) -> None:
         """Replace the data of one task; what people have drawn on it stays."""
@@ -214,7 +227,7 @@ class Api:
         path = f"projects/{project_id}/resolve/"
         coded = base64.urlsafe_b64encode(uri.encode()).decode()
         doing = f"resolve {uri}"
-        with self._connection.explain(doing):
+        with self._server.explain(doing):
             found = self._send("GET", path, params={"fileuri": coded}, request_options=_RETRY)
             if found.status_code == 404:
                 raise NotFoundError(f"no storage of project {project_id} gives {uri}")
@@ -237,19 +250,19 @@ class Api:
             f"api/projects/{project_id}/import",
             params={"commit_to_project": "false"},
             files=contents,
-            timeout_s=self._connection.import_timeout_s,
+            timeout_s=self._server.import_timeout_s,
         )
 
     def _get(self, doing: str, shape: Any, path: str, **params: Any) -> Any:
         """Ask for something of that shape, a type of answers.py."""
         answer = self._answer(doing, "GET", path, params=params, request_options=_RETRY)
-        with self._connection.explain(doing):
+        with self._server.explain(doing):
             return checked(decoded(answer.content), shape)
 
     def _make(self, doing: str, path: str, settings: Json) -> int:
         """Create something, once, and return its number."""
         answer = self._change(doing, "POST", path, json=settings)
-        with self._connection.explain(doing):
+        with self._server.explain(doing):
             return int(checked(decoded(answer.content), responses.Made)["id"])
 
     def _change(
@@ -260,7 +273,7 @@ class Api:
         return self._answer(doing, method, path, request_options=options, **arguments)
 
     def _answer(self, doing: str, method: str, path: str, **arguments: Any) -> Any:
-        with self._connection.explain(doing):
+        with self._server.explain(doing):
             response = self._send(method, path, **arguments)
             if not 200 <= response.status_code < 300:
                 raise sdk().core.ApiError(status_code=response.status_code, body=_json_or_none(response))

@@ -28,7 +28,7 @@ from al_loop.labelling.server.archive import ArchiveError, unpack
 from al_loop.labelling.server.credentials import FILE_NAME as CREDENTIALS
 from al_loop.labelling.server.credentials import read_credentials
 from al_loop.labelling.server.environment import VERSION, file_lock
-from al_loop.labelling.server.server import status
+from al_loop.labelling.server.server_state import status
 from al_loop.labelling.tasks.convert import shown
 
 DATABASE = "label_studio.sqlite3"

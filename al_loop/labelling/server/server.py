@@ -36,9 +36,17 @@ from al_loop.labelling.server.environment import (
     file_lock,
 )
 from al_loop.labelling.server.moved import follow, note_place
-from al_loop.labelling.server.server_state import last_lines, read_state, write_state
-
-HOST = "127.0.0.1"
+from al_loop.labelling.server.server_state import (
+    HOST,
+    command_marker,
+    is_healthy,
+    is_ours,
+    last_lines,
+    read_state,
+    server_url,
+    status,
+    write_state,
+)
 
 _LAUNCHER = Path(__file__).parent / "launch" / "run_server.py"
 _VERSION_FILE = "version"  # in data/: the Label Studio that it was started with last
@@ -60,17 +68,6 @@ class ServerInfo:
     def connection(self) -> Connection:
         """How the loop reaches it."""
         return Connection(self.url, self.token)
-
-
-@dataclass(frozen=True)
-class ServerStatus:
-    """What is known of an embedded server; `answers` is False while it starts or hangs."""
-
-    running: bool
-    answers: bool
-    url: str | None
-    pid: int | None
-    log: Path
 
 
 def media_root(home: Path) -> Path:
@@ -111,9 +108,9 @@ def stop(home: Path) -> bool:
         return False
     with file_lock(home / "lock"):
         pid, port = read_state(home)
-        if pid is None or not _is_ours(pid, home):
+        if pid is None or not is_ours(pid, home):
             left = _end_left_behind(pid, port)
-            pid = process.find(_marker(home))
+            pid = process.find(command_marker(home))
             if pid is None and left:
                 write_state(home, None, port)
                 return True
@@ -124,16 +121,6 @@ def stop(home: Path) -> bool:
         if port is not None:
             _wait_until_free(port)
     return True
-
-
-def status(home: Path) -> ServerStatus:
-    """Return what is known of the server of `home`."""
-    home = home.absolute()
-    log = home / "server.log"
-    pid, port = read_state(home)
-    if pid is None or port is None or not _is_ours(pid, home):
-        return ServerStatus(False, False, None, None, log)
-    return ServerStatus(True, _healthy(port), _url(port), pid, log)
 
 
 def running(home: Path) -> ServerInfo:
@@ -149,15 +136,17 @@ def _ensure_running(
     home: Path, environment: Environment, document_root: Path, wanted_port: int | None
 ) -> ServerInfo:
     pid, port = read_state(home)
-    if pid is None or port is None or not _is_ours(pid, home):
+    if pid is None or port is None or not is_ours(pid, home):
         _end_left_behind(pid, port)
-        _end(home, process.find(_marker(home)))  # left by a start that was killed before it noted the pid
+        _end(
+            home, process.find(command_marker(home))
+        )  # left by a start that was killed before it noted the pid
         credentials = _prepare(home, environment, document_root)
         port = _choose_port(wanted_port, port)
         pid = _spawn(home, environment, credentials, document_root, port)
         write_state(home, pid, port)
     credentials = read_credentials(home)
-    info = ServerInfo(_url(port), credentials.email, credentials.password, credentials.token, pid)
+    info = ServerInfo(server_url(port), credentials.email, credentials.password, credentials.token, pid)
     _wait_until_ready(home, info)
     (home / "data" / "unfinished").unlink(missing_ok=True)
     follow(home / "data", info.connection, document_root)
@@ -180,7 +169,7 @@ def _end_left_behind(pid: int | None, port: int | None) -> bool:
 
 
 def _end(home: Path, pid: int | None) -> None:
-    if pid is not None and not process.end(pid, _marker(home), _STOP_TIMEOUT_S):
+    if pid is not None and not process.end(pid, command_marker(home), _STOP_TIMEOUT_S):
         raise LabelStudioError(f"the Label Studio server (process {pid}) does not end; end it by hand")
 
 
@@ -253,7 +242,7 @@ def _spawn(
     environ = clean_environ(data) | {
         # Of the token, so that a workspace that is moved keeps its own; of no use to whoever sees it.
         "AL_LOOP_COOKIES": sha256(f"cookies {credentials.token}".encode()).hexdigest()[:8],
-        "LABEL_STUDIO_HOST": _url(port),
+        "LABEL_STUDIO_HOST": server_url(port),
         "LABEL_STUDIO_USERNAME": credentials.email,
         "LABEL_STUDIO_PASSWORD": credentials.password,
         "LABEL_STUDIO_USER_TOKEN": credentials.token,
@@ -274,8 +263,8 @@ def _spawn(
 def _wait_until_ready(home: Path, info: ServerInfo) -> None:
     port = int(info.url.rsplit(":", 1)[1])
     deadline = time.monotonic() + _READY_TIMEOUT_S
-    while not _healthy(port):
-        if not _is_ours(info.pid, home):
+    while not is_healthy(port):
+        if not is_ours(info.pid, home):
             raise LabelStudioError(f"the Label Studio server ended while starting; {_end_of_log(home)}")
         if time.monotonic() > deadline:
             raise LabelStudioError(
@@ -303,31 +292,6 @@ def _knows_us(info: ServerInfo) -> bool:
     except httpx.HTTPError:
         return False
     return answer.status_code == 200
-
-
-def _healthy(port: int) -> bool:
-    import httpx
-
-    from al_loop.labelling.client.http import BoundedClient
-
-    try:
-        with BoundedClient(timeout=5.0, trust_env=False, verify=False) as http:  # of http:// alone
-            answer = http.get(f"{_url(port)}/health")
-        return answer.status_code == 200 and answer.json().get("status") == "UP"
-    except (httpx.HTTPError, ValueError, AttributeError, RecursionError):
-        return False
-
-
-def _marker(home: Path) -> str:
-    return f"--data-dir {home / 'data'} "
-
-
-def _is_ours(pid: int, home: Path) -> bool:
-    return process.is_alive(pid, _marker(home))
-
-
-def _url(port: int) -> str:
-    return f"http://{HOST}:{port}"
 
 
 def _end_of_log(home: Path) -> str:

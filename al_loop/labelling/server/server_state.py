@@ -1,14 +1,18 @@
-"""What an embedded server leaves in its folder: where it runs, and its log. Read as anybody's: a folder may come from elsewhere."""
+"""The state of an embedded server: whether it runs, where, and its log. The folder may come from elsewhere: nothing in it is trusted."""
 
 from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from al_loop.core.files import open_regular, read_regular
+from al_loop.labelling.server import process
 
+#: Servers listen on loopback only.
+HOST = "127.0.0.1"
 _STATE_FILE = "server.json"
 _MOST_STATE_BYTES = 65_536
 _MOST_LOG_BYTES = 4_000_000  # of its end
@@ -44,3 +48,53 @@ def last_lines(log: Path, count: int) -> list[str]:
     except OSError:
         return []
     return text.decode(errors="replace").splitlines()[-count:]
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """What is known of an embedded server; `answers` is False while it starts or hangs."""
+
+    running: bool
+    answers: bool
+    url: str | None
+    pid: int | None
+    log: Path
+
+
+def status(home: Path) -> ServerStatus:
+    """Return what is known of the server of `home`."""
+    home = home.absolute()
+    log = home / "server.log"
+    pid, port = read_state(home)
+    if pid is None or port is None or not is_ours(pid, home):
+        return ServerStatus(False, False, None, None, log)
+    return ServerStatus(True, is_healthy(port), server_url(port), pid, log)
+
+
+def is_healthy(port: int) -> bool:
+    """Return whether a Label Studio server answers on the port."""
+    import httpx
+
+    from al_loop.labelling.client.http import BoundedClient
+
+    try:
+        with BoundedClient(timeout=5.0, trust_env=False, verify=False) as http:  # of http:// alone
+            answer = http.get(f"{server_url(port)}/health")
+        return answer.status_code == 200 and answer.json().get("status") == "UP"
+    except (httpx.HTTPError, ValueError, AttributeError, RecursionError):
+        return False
+
+
+def command_marker(home: Path) -> str:
+    """Return the part of the command line that only the server of `home` has."""
+    return f"--data-dir {home / 'data'} "
+
+
+def is_ours(pid: int, home: Path) -> bool:
+    """Return whether the process is the server of `home`."""
+    return process.is_alive(pid, command_marker(home))
+
+
+def server_url(port: int) -> str:
+    """Return the address of a server on this machine."""
+    return f"http://{HOST}:{port}"

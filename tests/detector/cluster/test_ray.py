@@ -32,9 +32,10 @@ from al_loop.loop.selection import pick
 from al_loop.models import service
 from al_loop.models.pretrain import import_checkpoint
 from al_loop.state import model_registry
-from al_loop.state.prediction_store import ScoredImages, ShardStore
+from al_loop.state.prediction_store import ShardStore
 from al_loop.state.workspace import Workspace, init_workspace, open_workspace
 from al_loop.structures.images import ImageFile
+from al_loop.structures.predictions import ScoredImages
 
 pytestmark = pytest.mark.train
 SHARD, BATCH, IMAGES, CORRUPT = 4, 2, 64, 5

@@ -14,8 +14,9 @@ from support.factories import CLASSES, draw
 from al_loop.core.errors import ModelError
 from al_loop.detector.inference.scoring import ScoreSettings, planned, score_images
 from al_loop.evaluation.evaluate import evaluate
-from al_loop.state.prediction_store import ScoredImages, ShardStore
+from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.images import ImageFile
+from al_loop.structures.predictions import ScoredImages
 
 pytestmark = pytest.mark.train
 SETTINGS = ScoreSettings(score_thr=0.05, batch_size=4, workers=0, shard_size=4)

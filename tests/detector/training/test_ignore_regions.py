@@ -23,7 +23,8 @@ from support.factories import CLASSES
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.training import job
 from al_loop.detector.training.ignore_regions import IgnoringAssigner, ignore_regions, opened
-from al_loop.detector.training.train import TrainSettings, train
+from al_loop.detector.training.settings import TrainSettings
+from al_loop.detector.training.train import train
 from al_loop.evaluation.bootstrap import average_precision
 from al_loop.evaluation.evaluate import evaluate, match
 from al_loop.images.coco import write_coco

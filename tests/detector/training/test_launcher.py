@@ -20,7 +20,8 @@ from al_loop.core.errors import ConfigError, DataError, TrainingError
 from al_loop.detector.training import launcher
 from al_loop.detector.training.ddp import share
 from al_loop.detector.training.job import Job, read_job
-from al_loop.detector.training.train import TrainSettings, train
+from al_loop.detector.training.settings import TrainSettings
+from al_loop.detector.training.train import train
 from al_loop.structures.images import ImageFile, LabelledImage
 
 pytestmark = pytest.mark.train

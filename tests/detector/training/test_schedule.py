@@ -13,7 +13,7 @@ from al_loop.benchmark.run.evaluation import fixed_steps
 from al_loop.core.config import TrainConfig
 from al_loop.detector.training.ddp import ShareOfBatches, WholeSampler, evenly
 from al_loop.detector.training.schedule import cut_short, schedule
-from al_loop.detector.training.train import TrainSettings
+from al_loop.detector.training.settings import TrainSettings
 
 PLAIN = TrainSettings(
     epochs=1, batch_size=4, lr=1e-3, val_every=1, patience=9, repeat=1, workers=0, seed=0, device="cpu"

@@ -13,8 +13,10 @@ from support.factories import CLASSES
 from al_loop.core.errors import ModelError, TrainingError
 from al_loop.detector.checkpoint import load_into, read_weights, write_weights
 from al_loop.detector.config.model_config import build_model
+from al_loop.detector.device import choose_device
 from al_loop.detector.inference.scoring import ScoreSettings, score_images
-from al_loop.detector.training.train import TrainSettings, choose_device, discard_work_files, train
+from al_loop.detector.training.settings import TrainSettings
+from al_loop.detector.training.train import discard_work_files, train
 from al_loop.evaluation.evaluate import evaluate
 from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.images import LabelledImage

@@ -17,7 +17,7 @@ from al_loop.cli import cli
 from al_loop.labelling import sync
 from al_loop.labelling.client.image_serving import LocalFiles
 from al_loop.labelling.open_tasks import check_images, queue_address
-from al_loop.labelling.server import process, server
+from al_loop.labelling.server import process, server, server_state
 from al_loop.labelling.tasks.project import (
     check_labels,
     ensure_project,
@@ -83,7 +83,7 @@ def test_a_workspace_that_is_moved_while_people_label(filled: Workspace, tmp_pat
         server.start(places[1])
         assert seen(places[1], images) == [200, 200]
 
-        before = server.status(places[1])
+        before = server_state.status(places[1])
         places[1].parent.rename(places[2].parent)
         workspace = open_workspace(places[2].parent)
         after = server.start(places[2])

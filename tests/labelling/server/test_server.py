@@ -18,7 +18,7 @@ from support.labelling_tasks import Running
 
 from al_loop.core.errors import LabelStudioError
 from al_loop.labelling.client.http import csrf_token
-from al_loop.labelling.server import process, server
+from al_loop.labelling.server import process, server, server_state
 from al_loop.labelling.server.credentials import read_credentials
 from al_loop.labelling.server.environment import ensure_environment, find_environment
 
@@ -59,19 +59,21 @@ def test_the_template_holds_no_user_and_no_secret() -> None:
 
 
 def test_start_stop_status_and_start_again(home: Path) -> None:
-    assert not server.status(home).running
+    assert not server_state.status(home).running
     assert not server.stop(home)
     with pytest.raises(LabelStudioError, match="al-loop label-studio start"):
         server.running(home)
 
     first = server.start(home)
     assert server.start(home) == first == server.running(home)
-    assert server.status(home) == server.ServerStatus(True, True, first.url, first.pid, home / "server.log")
+    assert server_state.status(home) == server_state.ServerStatus(
+        True, True, first.url, first.pid, home / "server.log"
+    )
     assert first.connection.check() == "1.23.2"
     assert os.getsid(first.pid) == first.pid  # a session of its own: Ctrl-C does not reach it
 
     assert server.stop(home)
-    assert not server.status(home).running
+    assert not server_state.status(home).running
     again = server.start(home)
     assert (again.url, again.token, again.password) == (first.url, first.token, first.password)
     assert again.pid != first.pid
@@ -102,10 +104,10 @@ def test_a_stale_or_damaged_state_is_no_server(home: Path) -> None:
     home.mkdir(parents=True)
     for state in ({"pid": os.getpid(), "port": 1}, {"pid": 2**22 + 1, "port": 1}, {}):
         (home / "server.json").write_text(json.dumps(state))
-        assert not server.status(home).running
+        assert not server_state.status(home).running
         assert not server.stop(home)  # above all, the process of that pid is left alone
     (home / "server.json").write_text("{")
-    assert not server.status(home).running
+    assert not server_state.status(home).running
 
 
 def test_a_busy_port_is_refused(home: Path) -> None:
@@ -115,7 +117,7 @@ def test_a_busy_port_is_refused(home: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(LabelStudioError, match=f"port {port} on 127.0.0.1 is in use"):
             server.start(home, port=port)
-    assert not server.status(home).running
+    assert not server_state.status(home).running
 
 
 def test_the_folder_with_the_secrets_is_never_served(home: Path) -> None:

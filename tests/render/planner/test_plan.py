@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from render import SceneSpec, load_assets, parse_recipe, plan
-from render.assets.bodies import about, body_of, scale_of, to_world
+from render.assets.bodies import body_of
 from render.core.spec import MeshSpec
 from render.geometry.placement import Footprint, closer_than
 from render.geometry.projection import project
+from render.geometry.transforms import about, scale_of, to_world
 
 CROWD = {
     "name": "crowd",

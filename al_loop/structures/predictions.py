@@ -1,0 +1,108 @@
+"""Predictions of many images as parallel arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from al_loop.structures.boxes import Boxes, FloatArray, IntArray
+from strategies import Ids, Rows, Stacked, Table
+
+#: The columns with one row per box.
+BOX_COLUMNS = ("xyxy", "labels", "scores", "distributions", "features")
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredImages:
+    """All predictions of one model, as parallel arrays, which are read when they are looked at.
+
+    image_ids: n names.  embeddings: (n, d).  uncertainty: (n,) `strategies.margin_sum` of each image.
+    offsets: (n + 1,) rows of image i are offsets[i] to offsets[i + 1] of xyxy (m, 4) px, labels (m,), scores (m,),
+    distributions (m, C + 1) and features (m, r), where r is 0 unless they were asked for.
+    """
+
+    image_ids: Ids
+    embeddings: Table
+    offsets: IntArray
+    xyxy: Table
+    labels: NDArray[Any] | Rows
+    scores: Table
+    distributions: Table
+    features: Table
+    uncertainty: FloatArray
+
+    def boxes(self, index: int) -> Boxes:
+        """Return the boxes of the image at `index`, best first."""
+        rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        return Boxes(
+            np.asarray(self.xyxy[rows], np.float64),
+            np.asarray(self.labels[rows], np.int64),
+            np.asarray(self.scores[rows], np.float64),
+        )
+
+    def boxes_by_image(self) -> dict[str, Boxes]:
+        """Return the boxes of every image by its id."""
+        return {name: self.boxes(index) for index, name in enumerate(self.image_ids)}
+
+    def subset(self, image_ids: Sequence[str]) -> ScoredImages:
+        """Return the images named, in that order, without a copy of their columns; KeyError for one that is not here."""
+        found = self.among(image_ids)
+        if len(found.image_ids) < len(image_ids):
+            wanted = Ids.of(image_ids)
+            raise KeyError(wanted[int((found.image_ids.places(wanted) < 0).argmax())])
+        return found
+
+    def among(self, image_ids: Iterable[str]) -> ScoredImages:
+        """Return those of the images named that are here, in the order in which they are named."""
+        wanted = Ids.of(image_ids)
+        if wanted == self.image_ids:
+            return self
+        chosen = self.image_ids.places(wanted)
+        there = chosen >= 0
+        chosen = chosen[there]
+        counts = np.diff(self.offsets)[chosen]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+        @cache
+        def rows() -> IntArray:
+            return np.asarray(np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], counts))
+
+        return ScoredImages(
+            image_ids=wanted if there.all() else wanted[there],
+            embeddings=Rows.of(self.embeddings, chosen),
+            offsets=offsets,
+            uncertainty=self.uncertainty[chosen],
+            **{name: Rows.later(getattr(self, name), rows, int(offsets[-1])) for name in BOX_COLUMNS},
+        )
+
+    def overlaid(self, better: ScoredImages) -> ScoredImages:
+        """Return these with what `better` says of those that it holds, without a copy of the columns."""
+        if not better.image_ids:
+            return self
+        instead = better.image_ids.places(self.image_ids)
+        new = instead >= 0
+        counts = np.where(new, np.diff(better.offsets)[instead], np.diff(self.offsets))
+        n, m = len(self.image_ids), int(self.offsets[-1])
+        chosen = np.where(new, n + instead, np.arange(n))
+        starts = np.where(new, m + better.offsets[instead], self.offsets[:-1])
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+        @cache
+        def rows() -> IntArray:
+            return np.asarray(np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts))
+
+        def both(name: str) -> Stacked:
+            return Stacked(getattr(self, name), getattr(better, name))
+
+        return ScoredImages(
+            image_ids=self.image_ids,
+            embeddings=Rows(both("embeddings"), chosen),
+            offsets=offsets,
+            uncertainty=np.where(new, better.uncertainty[instead], self.uncertainty),
+            **{name: Rows.later(both(name), rows, int(offsets[-1])) for name in BOX_COLUMNS},
+        )
