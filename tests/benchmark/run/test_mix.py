@@ -62,7 +62,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int, bool]]
         seen.append((name, len(images), sum(i.image.path.parts[-3] == "rendered" for i in images), frozen))
         return real(workspace, folder, start, images, *rest, frozen=frozen)
 
-    monkeypatch.setattr(mixing.modelling, "train_model", spy)
+    monkeypatch.setattr(mixing.service, "train_model", spy)
     return seen
 
 
@@ -158,7 +158,7 @@ def test_a_training_that_fails_is_a_hole(
             raise TrainingError("the loss is nan")
         return real(workspace, folder, *rest, **more)
 
-    monkeypatch.setattr(mixing.modelling, "train_model", break_joint)
+    monkeypatch.setattr(mixing.service, "train_model", break_joint)
     mix, told = run(tmp_path / "out", question, workspace)
     assert [c.way for c in mix.cells if c.hole] == ["joint"]
     assert any("the loss is nan" in line for line in told.lines)
