@@ -19,8 +19,8 @@ from al_loop.core.errors import AlLoopError, ConfigError, WorkspaceError
 from al_loop.doctor import cycles, images, labels, leaks, models, records, surroundings
 from al_loop.doctor.finding import Case, Check, Finding
 from al_loop.images.integrity import Look
-from al_loop.state.database import Store
-from al_loop.state.sqlite_file import AS_OWNER, restoring, unreadable
+from al_loop.state.database.sqlite_file import AS_OWNER, restoring, unreadable
+from al_loop.state.database.store import Store
 from al_loop.state.workspace import DATABASE, Workspace, find_workspace
 
 #: Of a kind of finding so many are kept; of the others the number. A million broken photographs take no more memory.

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from al_loop.core.errors import WorkspaceError
 from al_loop.doctor.finding import Case, Finding
-from al_loop.state.database import Store
-from al_loop.state.sqlite_file import restoring
+from al_loop.state.database.sqlite_file import restoring
+from al_loop.state.database.store import Store
 from al_loop.state.workspace import DATABASE
 
 _NAMED = 20

@@ -33,7 +33,7 @@ from al_loop.report.data import (
     Start,
 )
 from al_loop.report.monitor_section import watched
-from al_loop.state.database import Store
+from al_loop.state.database.store import Store
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import all_models, current_model, has_model, saved_metrics
 from al_loop.state.stages import output_of

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from al_loop.state.database import Store
+from al_loop.state.database.store import Store
 from al_loop.state.prediction_store import ShardStore
 from al_loop.state.workspace import Workspace
 

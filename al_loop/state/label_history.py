@@ -1,6 +1,6 @@
 """Labels that were replaced or taken back, and their way back.
 
-The database itself writes them down (triggers in `al_loop.state.database`), whoever replaces a label.
+The database itself writes them down (triggers in `al_loop.state.database.migrations`), whoever replaces a label.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Any
 
 from al_loop.core.errors import WorkspaceError
 from al_loop.core.files import json_hash, read_json, write_json
-from al_loop.state.database import Store
+from al_loop.state.database.store import Store
 from al_loop.state.workspace import now
 
 Output = dict[str, Any]

@@ -27,8 +27,8 @@ from al_loop.core.files import printable, write_atomically
 from al_loop.core.lock import locked
 from al_loop.core.resources import resource
 from al_loop.state.approvals import approve, is_approved
-from al_loop.state.database import Store
-from al_loop.state.sqlite_file import database_files, keep_private, read_only_message
+from al_loop.state.database.sqlite_file import database_files, keep_private, read_only_message
+from al_loop.state.database.store import Store
 
 DATABASE = "al-loop.db"
 _UNFINISHED = ((DATABASE, ""), (DATABASE, "-wal"), (DATABASE, "-shm"), (FILE_NAME, ".partial"))

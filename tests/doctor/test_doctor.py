@@ -29,7 +29,7 @@ from al_loop.images.ingest import add_images
 from al_loop.images.integrity import Look, put_back
 from al_loop.loop.cycle import run_cycle
 from al_loop.models import service
-from al_loop.state.database import MIGRATIONS
+from al_loop.state.database.migrations import MIGRATIONS
 from al_loop.state.model_registry import register_model
 from al_loop.state.workspace import Workspace, init_workspace, open_workspace
 
@@ -514,7 +514,7 @@ class TestDatabase:
 
     def test_of_an_older_al_loop(self, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr("al_loop.state.database.MIGRATIONS", MIGRATIONS[:2])
+            patch.setattr("al_loop.state.database.store.MIGRATIONS", MIGRATIONS[:2])
             root = init_workspace(tmp_path / "old", ("a",)).root
         (finding,) = found(root)
         assert finding.check == "database.older"

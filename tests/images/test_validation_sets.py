@@ -15,7 +15,8 @@ from al_loop.images import repository
 from al_loop.images.ingest import add_images
 from al_loop.images.labelled_sets import counted
 from al_loop.images.validation_sets import add_validation
-from al_loop.state.database import MIGRATIONS, Store
+from al_loop.state.database.migrations import MIGRATIONS
+from al_loop.state.database.store import Store
 from al_loop.state.label_history import old_labels, restore
 from al_loop.state.workspace import Workspace
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from al_loop.state.database import Store
+from al_loop.state.database.store import Store
 from al_loop.state.stages import Stage, Waiting, finished, run_stage
 
 

@@ -36,7 +36,7 @@ class Lines:
 
 
 #: Nothing is decided from these. al-loop.toml and the database are what all else is held against; the second looks after
-#: itself (al_loop/state/sqlite_file.py).
+#: itself (al_loop/state/database/sqlite_file.py).
 _NOTHING_RESTS_ON = (
     "al-loop.toml",
     "al-loop.db",

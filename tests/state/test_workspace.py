@@ -13,7 +13,8 @@ from msgspec import structs
 
 from al_loop.core.config import load_config, parse_config
 from al_loop.core.errors import AlLoopError, ConfigError, LockedError, WorkspaceError
-from al_loop.state.database import MIGRATIONS, Store
+from al_loop.state.database.migrations import MIGRATIONS
+from al_loop.state.database.store import Store
 from al_loop.state.workspace import Workspace, find_workspace, init_workspace, open_workspace
 
 
@@ -99,7 +100,8 @@ def test_a_migration_that_fails_leaves_the_schema_as_it_was(
 ) -> None:
     Store(tmp_path / "x.db").close()
     monkeypatch.setattr(
-        "al_loop.state.database.MIGRATIONS", (*MIGRATIONS, "CREATE TABLE extra (a); CREATE TABLE images (b);")
+        "al_loop.state.database.store.MIGRATIONS",
+        (*MIGRATIONS, "CREATE TABLE extra (a); CREATE TABLE images (b);"),
     )
     with pytest.raises(WorkspaceError, match="already exists"):
         Store(tmp_path / "x.db")
@@ -110,7 +112,7 @@ def test_a_migration_that_fails_leaves_the_schema_as_it_was(
 
 
 def test_labels_of_an_older_al_loop_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("al_loop.state.database.MIGRATIONS", MIGRATIONS[:2])
+    monkeypatch.setattr("al_loop.state.database.store.MIGRATIONS", MIGRATIONS[:2])
     old = Store(tmp_path / "x.db")
     old.execute("INSERT INTO images VALUES ('i', 'f', 's', 9, 9, 'from', 'pool', 'now', 1)")
     old.execute("INSERT INTO labels VALUES ('i', 'labelled', '[[1, 1, 5, 5, 0]]', 1, 'ann', 2.5, 'now')")

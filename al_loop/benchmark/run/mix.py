@@ -25,7 +25,7 @@ from al_loop.images.repository import labels_hash
 from al_loop.images.training_sets import labelled_files, synthetic_images
 from al_loop.models import service
 from al_loop.models.trust import require
-from al_loop.state.database import Store
+from al_loop.state.database.store import Store
 from al_loop.state.model_registry import WEIGHTS, Model
 from al_loop.state.stages import Output, Stage, run_stage
 from al_loop.state.workspace import Workspace

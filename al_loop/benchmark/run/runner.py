@@ -17,7 +17,7 @@ from al_loop.core.console import Reporter
 from al_loop.core.errors import ConfigError
 from al_loop.images.repository import labels_hash
 from al_loop.models.trust import require
-from al_loop.state.database import Store
+from al_loop.state.database.store import Store
 from al_loop.state.workspace import Workspace, open_workspace
 from strategies import STRATEGIES
 

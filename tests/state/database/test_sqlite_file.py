@@ -16,8 +16,9 @@ import pytest
 from support.read_only import al_loop, close_to_writing, needs_modes, open_to_writing
 
 from al_loop.core.errors import WorkspaceError
-from al_loop.state import sqlite_file
-from al_loop.state.database import MIGRATIONS, Store
+from al_loop.state.database import sqlite_file
+from al_loop.state.database.migrations import MIGRATIONS
+from al_loop.state.database.store import Store
 from al_loop.state.workspace import Workspace, init_workspace, open_workspace
 
 PAGE = 4096
@@ -258,7 +259,7 @@ class TestReadOnly:
     def test_an_older_schema_stays_as_it_is(
         self, tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("al_loop.state.database.MIGRATIONS", MIGRATIONS[:2])
+        monkeypatch.setattr("al_loop.state.database.store.MIGRATIONS", MIGRATIONS[:2])
         (workspace.root / "al-loop.db").unlink()
         Store(workspace.root / "al-loop.db").close()
         close_to_writing(workspace.root)
@@ -278,7 +279,7 @@ def test_another_connection_leaves_the_locks_of_the_first(tmp_path: Path) -> Non
     first.execute("INSERT INTO facts VALUES ('a', '1')")
     Store(path).close()
     code = (
-        "import sys; from pathlib import Path; from al_loop.state.database import Store; store = Store(Path(sys.argv[1]));"
+        "import sys; from pathlib import Path; from al_loop.state.database.store import Store; store = Store(Path(sys.argv[1]));"
         "store.execute(\"INSERT INTO facts VALUES ('b', '2')\"); store.close()"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
