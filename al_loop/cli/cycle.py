@@ -76,7 +76,7 @@ def cycle(
 
     if abandon and (k or partial or refreeze or ray or gpus):
         raise ConfigError("--abandon ends the cycle under way: give it alone")
-    workspace = open_workspace(start).sharing(gpus)
+    workspace = open_workspace(start).with_gpus(gpus)
     with workspace.lock():
         if abandon:
             number, kept = recovery.abandon(workspace, Terminal())

@@ -66,7 +66,7 @@ def pretrain(start: Path | None, data: tuple[Path, ...], gpus: int | None) -> No
     """Train the first model on the rendered sets and evaluate it on the validation set."""
     from al_loop.models.pretrain import pretrain as run
 
-    workspace = open_workspace(start).sharing(gpus)
+    workspace = open_workspace(start).with_gpus(gpus)
     with workspace.lock():
         run(workspace, Terminal(), data)
 

@@ -66,7 +66,7 @@ def run_cycle(
     cycle = open_cycle(workspace, k, reporter) or begin_cycle(workspace, k, reporter)
     workspace = Workspace(workspace.root, cycle.settings, workspace.store)
     try:
-        service.check_sharing(workspace, workspace.config.train)
+        service.check_gpus(workspace, workspace.config.train)
         score_stage(workspace, cycle, reporter, ray)
         picks = select_stage(workspace, cycle, reporter)
         _push(workspace, cycle, picks, reporter)

@@ -26,7 +26,7 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
     data: COCO files of labelled images to learn from; none takes all rendered sets of the workspace.
     """
     check_sets(workspace)
-    service.check_sharing(workspace, workspace.config.pretrain)
+    service.check_gpus(workspace, workspace.config.pretrain)
     images = labelled_files(workspace, data, reporter) if data else synthetic_images(workspace, reporter)
     validation = repository.validation(workspace)
     inputs = {

@@ -19,7 +19,7 @@ from al_loop.images.object_cache import stored, trim
 from al_loop.models.checkpoint_cache import fetch
 from al_loop.models.trust import is_data, refusal
 from al_loop.state.file_hashes import shards_in
-from al_loop.state.model_registry import SHIPPED, WEIGHTS, Model, Unchanged, save_metrics, saved_metrics
+from al_loop.state.model_registry import SHIPPED, WEIGHTS, Model, WeightsGuard, save_metrics, saved_metrics
 from al_loop.state.stages import noted_in, output_of
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from al_loop.evaluation.bootstrap import Comparison
 
 
-def check_sharing(workspace: Workspace, settings: TrainConfig) -> None:
+def check_gpus(workspace: Workspace, settings: TrainConfig) -> None:
     """Refuse with ConfigError, before anything is computed, a training that `gpus` GPUs cannot share."""
     if workspace.config.gpus > 1:
         from al_loop.detector.cpu import cores
@@ -80,11 +80,11 @@ def score(
     from al_loop.detector.inference.scoring import score_images
     from al_loop.detector.precision import precision_here
 
-    unchanged = Unchanged(model)
+    guard = WeightsGuard(model)
     linked = any(image.url is not None for image in images)
 
     def check() -> None:
-        unchanged.check()
+        guard.check()
         if linked:
             trim(workspace.cache, int(workspace.config.pool.cache_gb * 1e9))
 
@@ -155,7 +155,7 @@ def train_model(
     from al_loop.detector.training.train import discard_work_files, train
 
     gpus = workspace.config.gpus
-    check_sharing(workspace, settings)
+    check_gpus(workspace, settings)
     if start is None:
         config = _named_config(workspace)
         weights, notes = _start_weights(workspace, config)

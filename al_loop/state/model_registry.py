@@ -52,7 +52,7 @@ def config_file(folder: Path, sha256: str | None) -> Path:
     return old if sha256 is None and not new.is_file() and old.is_file() else new
 
 
-class Unchanged:
+class WeightsGuard:
     """The weights of a model that a run uses: they must stay what they are, or what it finds belongs to no model."""
 
     def __init__(self, model: Model) -> None:

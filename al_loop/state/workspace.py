@@ -112,7 +112,7 @@ class Workspace:
         """Return the folder of a cycle."""
         return self.root / "cycles" / str(number)
 
-    def sharing(self, gpus: int | None) -> Workspace:
+    def with_gpus(self, gpus: int | None) -> Workspace:
         """Return this workspace with trainings that as many GPUs share; None: as its settings say."""
         if gpus is None:
             return self

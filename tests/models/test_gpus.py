@@ -48,7 +48,7 @@ def test_a_cycle_under_way_takes_the_gpus_of_now(shared: Workspace, monkeypatch:
         shared, model_registry.register_model(shared, "m0", "import", "0" * 64, None, None), "the first model"
     )
     begin_cycle(shared, 2, Silent())
-    cycle = open_cycle(shared.sharing(1), None, Silent())
+    cycle = open_cycle(shared.with_gpus(1), None, Silent())
     assert cycle is not None
     assert cycle.settings.gpus == 1
 
@@ -60,7 +60,7 @@ def test_what_does_not_fit_is_refused_before_anything_runs(shared: Workspace, tm
 
     tell = Silent()
     with pytest.raises(ConfigError, match="a batch of 4 images cannot be shared evenly by 3 GPUs"):
-        pretrain(shared.sharing(3), tell)
+        pretrain(shared.with_gpus(3), tell)
     assert not tell.lines
     assert not list(shared.root.glob("models/*"))
 
@@ -79,7 +79,7 @@ def test_two_processes_make_a_model(small: Workspace, tmp_path: Path) -> None:
     text = path.read_text().replace('device = "auto"', 'device = "cpu"')
     path.write_text(text.replace("epochs = 50", "epochs = 1"))
     data = write_coco_set(tmp_path / "rendered", 8, seed=3)
-    workspace = open_workspace(small.root).sharing(2)
+    workspace = open_workspace(small.root).with_gpus(2)
     model = pretrain(workspace, Silent(), [data])
     notes = service.training_notes(model)
     assert notes["images"] == 8
