@@ -32,7 +32,7 @@ _LOOKS = 8
 
 
 @dataclass(frozen=True)
-class Unit:
+class CycleRun:
     """Cycle `cycle`, from 1, of a chain; `k` images are picked in it."""
 
     start: str
@@ -50,7 +50,7 @@ class Unit:
 
 
 @dataclass(frozen=True, eq=False)
-class Room:
+class BenchmarkContext:
     """Everything that units share; starts by name.
 
     The workspace has no images: its folder holds the units, its settings are those of the trainings.
@@ -66,67 +66,75 @@ class Room:
         return self.starts[start].training_in(self.workspace)
 
 
-def judge_start(room: Room, start: str, reporter: Reporter) -> Output | None:
+def judge_start(context: BenchmarkContext, start: str, reporter: Reporter) -> Output | None:
     """Metrics of the model that a chain begins with, before any label; None where there is none."""
-    model = room.starts[start].model
+    model = context.starts[start].model
     if model is None:
         return None
 
     def work(folder: Path) -> Output:
-        return {"labels": 0, "boxes": 0, "judged": judged(room.workspace, room.sets, model, folder, reporter)}
+        return {
+            "labels": 0,
+            "boxes": 0,
+            "judged": judged(context.workspace, context.sets, model, folder, reporter),
+        }
 
-    inputs = {"weights": model.weights_sha256, **_judging(room)}
+    inputs = {"weights": model.weights_sha256, **_judging(context)}
     return run_stage(
-        room.workspace.store,
-        Stage(f"{start}/start", "unit", folder_of(room.workspace, f"{start}/start"), inputs),
+        context.workspace.store,
+        Stage(f"{start}/start", "unit", folder_of(context.workspace, f"{start}/start"), inputs),
         work,
     )
 
 
-def run_unit(
-    room: Room, unit: Unit, before: Model | None, labelled: Sequence[str], reporter: Reporter
+def run_cycle_of_trial(
+    context: BenchmarkContext,
+    run: CycleRun,
+    before: Model | None,
+    labelled: Sequence[str],
+    reporter: Reporter,
 ) -> tuple[Output, Model]:
     """Pick, label, train and judge; what was done before is only read.
 
     before: the model that scores the pool, None for none yet.  labelled: images that have labels so far.
     """
-    asked, folder = room.asked, folder_of(room.workspace, unit.name)
+    asked, folder = context.asked, folder_of(context.workspace, run.name)
     inputs = {
         "before": before.weights_sha256 if before else "",
         "labelled": json_hash(sorted(labelled)),
-        "unit": asdict(unit),
+        "unit": asdict(run),
         "pool": asked.pool,
         "recipe": RECIPE,
         "iterations": asked.iterations,
         "early": asked.early,
         "anew": asked.anew,
         "settings": read_settings(asked),
-        **_judging(room),
+        **_judging(context),
     }
 
     def work(partial: Path) -> Output:
         began = time.monotonic()
-        chosen = _chosen(room, unit, before, labelled, partial, reporter)
+        chosen = _chosen(context, run, before, labelled, partial, reporter)
         picked = time.monotonic()
         known = set(labelled) | set(chosen)
-        training = [item for item in room.sets.pool if item.image.id in known]
-        start = room.starts[unit.start].model if asked.anew or before is None else before
+        training = [item for item in context.sets.pool if item.image.id in known]
+        start = context.starts[run.start].model if asked.anew or before is None else before
         own = asked.settings.pretrain if start is None else asked.settings.train
         looks = _LOOKS if asked.early else 1
-        settings = fixed_steps(own, asked.iterations, len(training), unit.seed, looks=looks)
-        with reporter.progress(f"{unit.name}: train") as progress:
+        settings = fixed_steps(own, asked.iterations, len(training), run.seed, looks=looks)
+        with reporter.progress(f"{run.name}: train") as progress:
             done = service.train_model(
-                room.training_in(unit.start),
+                context.training_in(run.start),
                 partial,
                 start,
                 training,
-                room.sets.validation,
+                context.sets.validation,
                 settings,
                 progress,
                 asked.iterations,
             )
         trained = time.monotonic()
-        model = _model(unit.name, partial, done)
+        model = _model(run.name, partial, done)
         return {
             "picked": chosen,
             "labels": len(training),
@@ -135,17 +143,17 @@ def run_unit(
             "precision": done["precision"],
             "weights_sha256": done["weights_sha256"],
             "config_sha256": done.get("config_sha256"),
-            "judged": judged(room.workspace, room.sets, model, partial, reporter),
+            "judged": judged(context.workspace, context.sets, model, partial, reporter),
             "seconds": {"select": picked - began, "train": trained - picked},
         }
 
-    done = run_stage(room.workspace.store, Stage(unit.name, "unit", folder, inputs), work)
-    return done, _model(unit.name, folder, done)
+    done = run_stage(context.workspace.store, Stage(run.name, "unit", folder, inputs), work)
+    return done, _model(run.name, folder, done)
 
 
-def forget_weights(room: Room, unit: Unit) -> None:
+def forget_weights(context: BenchmarkContext, run: CycleRun) -> None:
     """Delete the weights of a unit that no other unit begins with."""
-    (folder_of(room.workspace, unit.name) / WEIGHTS).unlink(missing_ok=True)
+    (folder_of(context.workspace, run.name) / WEIGHTS).unlink(missing_ok=True)
 
 
 def folder_of(workspace: Workspace, name: str) -> Path:
@@ -154,7 +162,12 @@ def folder_of(workspace: Workspace, name: str) -> Path:
 
 
 def _chosen(
-    room: Room, unit: Unit, before: Model | None, labelled: Sequence[str], folder: Path, reporter: Reporter
+    context: BenchmarkContext,
+    run: CycleRun,
+    before: Model | None,
+    labelled: Sequence[str],
+    folder: Path,
+    reporter: Reporter,
 ) -> list[str]:
     """Images picked in the unit; without a model yet they are drawn by lot, the same for every strategy."""
     kept = folder / "picks.json"
@@ -162,21 +175,21 @@ def _chosen(
         found: list[str] = read_json(kept)
         return found
     known = set(labelled)
-    left = [item for item in room.sets.pool if item.image.id not in known]
+    left = [item for item in context.sets.pool if item.image.id not in known]
     if before is None:
-        rng = np.random.default_rng(np.random.SeedSequence([unit.seed, unit.cycle]))
-        order = rng.permutation(len(left))[: unit.k]
+        rng = np.random.default_rng(np.random.SeedSequence([run.seed, run.cycle]))
+        order = rng.permutation(len(left))[: run.k]
         chosen = [left[i].image.id for i in order]
     else:
-        chosen = _by_strategy(room, unit, before, left, known, folder / "scores", reporter)
+        chosen = _by_strategy(context, run, before, left, known, folder / "scores", reporter)
     write_json(kept, chosen)
     shutil.rmtree(folder / "scores", ignore_errors=True)
     return chosen
 
 
 def _by_strategy(
-    room: Room,
-    unit: Unit,
+    context: BenchmarkContext,
+    run: CycleRun,
     model: Model,
     left: list[LabelledImage],
     known: set[str],
@@ -185,34 +198,34 @@ def _by_strategy(
 ) -> list[str]:
     """The strategy's own picks: no share of them is drawn by lot or goes to what the model does not see."""
     settings = msgspec.structs.replace(
-        room.asked.settings.cycle, strategy=unit.strategy, seed=unit.seed, explore=0.0, audit=0.0
+        context.asked.settings.cycle, strategy=run.strategy, seed=run.seed, explore=0.0, audit=0.0
     )
-    labelled = [item for item in room.sets.pool if item.image.id in known]
+    labelled = [item for item in context.sets.pool if item.image.id in known]
     candidates = [*left, *(labelled if settings.candidates == "all" else [])]
 
     def kept(change: str) -> Path:
         return folder / (change or "pool")
 
     images = [item.image for item in candidates]
-    score_for(room.workspace, model, unit.strategy, images, labelled, kept, reporter)
+    score_for(context.workspace, model, run.strategy, images, labelled, kept, reporter)
     scored = ShardStore(kept("")).load([image.id for image in images])
     ids = scored.image_ids
-    shown = known_of(labelled, len(room.workspace.config.classes), _counted(room, unit, model))
-    context = context_for(room.workspace, model, unit.strategy, ids, shown, kept)
-    picks = pick(scored, unit.k, settings, unit.cycle, known, context)
+    shown = known_of(labelled, len(context.workspace.config.classes), _counted(context, run, model))
+    known_here = context_for(context.workspace, model, run.strategy, ids, shown, kept)
+    picks = pick(scored, run.k, settings, run.cycle, known, known_here)
     return [p.image_id for p in picks if not p.known]
 
 
-def _counted(room: Room, unit: Unit, model: Model) -> float | None:
+def _counted(context: BenchmarkContext, run: CycleRun, model: Model) -> float | None:
     """How well the model that picks counts, where that matters to the strategy."""
-    if not asks_for_counts(unit.strategy):
+    if not asks_for_counts(run.strategy):
         return None
-    own = model == room.starts[unit.start].model
-    return counting(room.sets, folder_of(room.workspace, f"{unit.start}/start") if own else model.folder)
+    own = model == context.starts[run.start].model
+    return counting(context.sets, folder_of(context.workspace, f"{run.start}/start") if own else model.folder)
 
 
-def _judging(room: Room) -> dict[str, Any]:
-    return {"validation": room.asked.validation, "tests": room.asked.tests}
+def _judging(context: BenchmarkContext) -> dict[str, Any]:
+    return {"validation": context.asked.validation, "tests": context.asked.tests}
 
 
 def _model(name: str, folder: Path, done: Output) -> Model:

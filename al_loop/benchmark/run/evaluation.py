@@ -62,5 +62,5 @@ def counting(sets: Sets, folder: Path) -> float | None:
 
 
 def _shards(folder: Path, name: str) -> Path:
-    """The predictions on a set in the folder of a unit."""
+    """The predictions on a set in the folder of a run."""
     return folder / "judged" / name

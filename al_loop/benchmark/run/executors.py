@@ -12,48 +12,56 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from al_loop.benchmark.run.cycle_run import Room
-from al_loop.benchmark.run.progress import Overall
-from al_loop.benchmark.run.trials import Chain, Crew, Ended, run_chain
+from al_loop.benchmark.run.cycle_run import BenchmarkContext
+from al_loop.benchmark.run.progress import OverallProgress
+from al_loop.benchmark.run.trials import Executor, Trial, TrialResult, run_trial
 from al_loop.benchmark.spec.spec import FILE
 from al_loop.core.console import Silent
 from al_loop.core.errors import AlLoopError, ClusterError, ConfigError
 from al_loop.detector.cluster.seats import joined
 
-Opening = Callable[[], Room]
+ContextFactory = Callable[[], BenchmarkContext]
 
 
 @contextmanager
-def crew_of(opening: Opening, out: Path, jobs: int | None, ray: str | None) -> Iterator[Crew | None]:
-    """Those who run chains side by side; None: nobody else, they are run here, one after another.
+def make_executor(
+    make_context: ContextFactory, out: Path, jobs: int | None, ray: str | None
+) -> Iterator[Executor | None]:
+    """Those who run trials side by side; None: nobody else, they are run here, one after another.
 
-    opening: gives the room to another process, so it must be picklable.  jobs: chains at a time; None: one here, on a
+    make_context: gives the context to another process, so it must be picklable.  jobs: trials at a time; None: one here, on a
     cluster as many as it has GPUs, else nodes.  ray: address of a cluster.  Raises ClusterError where it cannot be used.
     """
     if ray is None:
-        yield None if jobs in (None, 1) else Crew(jobs or 1, lambda chains: _here(opening, chains, jobs or 1))
+        yield (
+            None
+            if jobs in (None, 1)
+            else Executor(jobs or 1, lambda trials: _here(make_context, trials, jobs or 1))
+        )
         return
     with joined(ray) as cluster:
         share = _share(cluster, jobs)
-        yield Crew(share.abreast, lambda chains: _on_nodes(cluster, opening, out, chains, share))
+        yield Executor(share.abreast, lambda trials: _on_nodes(cluster, make_context, out, trials, share))
 
 
-def _here(opening: Opening, chains: Sequence[Chain], jobs: int) -> Iterator[Ended]:
+def _here(make_context: ContextFactory, trials: Sequence[Trial], jobs: int) -> Iterator[TrialResult]:
     """In processes of their own, each with its share of the cores."""
-    if not chains:
+    if not trials:
         return
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     kept = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     os.environ.update(dict.fromkeys(kept, threads))
     try:
         # Spawned: a fork of a process that has used torch's threads hangs.
-        with ProcessPoolExecutor(min(jobs, len(chains)), get_context("spawn"), _enter, (opening,)) as crew:
-            given = [crew.submit(_work, number, chain) for number, chain in enumerate(chains)]
+        with ProcessPoolExecutor(
+            min(jobs, len(trials)), get_context("spawn"), _enter, (make_context,)
+        ) as executor:
+            given = [executor.submit(_work, number, trial) for number, trial in enumerate(trials)]
             try:
                 for done in as_completed(given):
                     yield done.result()
             except BaseException:
-                crew.shutdown(wait=False, cancel_futures=True)  # what is left is not begun
+                executor.shutdown(wait=False, cancel_futures=True)  # what is left is not begun
                 raise
     finally:
         for name, value in kept.items():
@@ -63,29 +71,29 @@ def _here(opening: Opening, chains: Sequence[Chain], jobs: int) -> Iterator[Ende
                 os.environ[name] = value
 
 
-_room: Room | None = None
+_context: BenchmarkContext | None = None
 
 
-def _enter(opening: Opening) -> None:
-    global _room  # noqa: PLW0603 (one per process, made when it starts)
-    _room = opening()
+def _enter(make_context: ContextFactory) -> None:
+    global _context  # noqa: PLW0603 (one per process, made when it starts)
+    _context = make_context()
 
 
-def _work(number: int, chain: Chain) -> Ended:
-    assert _room is not None  # _enter came first
-    return _ended(_room, number, chain)
+def _work(number: int, trial: Trial) -> TrialResult:
+    assert _context is not None  # _enter came first
+    return _ended(_context, number, trial)
 
 
-def _ended(room: Room, number: int, chain: Chain) -> Ended:
-    """Run a chain, and time its parts where they are run."""
+def _ended(context: BenchmarkContext, number: int, trial: Trial) -> TrialResult:
+    """Run a trial, and time its parts where they are run."""
     told = Silent()
-    whole = Overall(told, len(chain))
-    return Ended(number, run_chain(room, chain, told, whole.step), told.lines, whole.worked)
+    whole = OverallProgress(told, len(trial))
+    return TrialResult(number, run_trial(context, trial, told, whole.step), told.lines, whole.work_time)
 
 
 @dataclass(frozen=True)
 class _Share:
-    """What each chain gets of a cluster, and how many find room at a time."""
+    """What each trial gets of a cluster, and how many run at a time."""
 
     cores: int
     gpus: int
@@ -102,11 +110,11 @@ def _share(ray: Any, jobs: int | None) -> _Share:
 
 
 def _on_nodes(
-    ray: Any, opening: Opening, out: Path, chains: Sequence[Chain], share: _Share
-) -> Iterator[Ended]:
-    """A task for each chain, with its share of the cluster's cores and, where it has some, a GPU."""
+    ray: Any, make_context: ContextFactory, out: Path, trials: Sequence[Trial], share: _Share
+) -> Iterator[TrialResult]:
+    """A task for each trial, with its share of the cluster's cores and, where it has some, a GPU."""
     task = ray.remote(_work_there).options(num_cpus=share.cores, num_gpus=share.gpus, max_retries=0)
-    left = [task.remote(opening, out, number, chain) for number, chain in enumerate(chains)]
+    left = [task.remote(make_context, out, number, trial) for number, trial in enumerate(trials)]
     while left:
         (reference,), left = ray.wait(left, num_returns=1)
         try:
@@ -122,11 +130,11 @@ def _on_nodes(
             ) from None
 
 
-def _work_there(opening: Opening, out: Path, number: int, chain: Chain) -> Ended:
-    """On a node, which reads the sets anew for every chain: that is little beside a training."""
+def _work_there(make_context: ContextFactory, out: Path, number: int, trial: Trial) -> TrialResult:
+    """On a node, which reads the sets anew for every trial: that is little beside a training."""
     if not (out / FILE).is_file():
         raise ConfigError(
             f"node {platform.node()} of the Ray cluster does not see {out}: expected a folder that all nodes share, for "
             "--out as for the sets and the workspace. Name one, or leave --ray out"
         )
-    return _ended(opening(), number, chain)
+    return _ended(make_context(), number, trial)

@@ -14,7 +14,7 @@ import numpy as np
 
 from al_loop.benchmark.run.cycle_run import folder_of
 from al_loop.benchmark.run.evaluation import RECIPE, fixed_steps, judged
-from al_loop.benchmark.run.progress import Overall
+from al_loop.benchmark.run.progress import OverallProgress
 from al_loop.benchmark.spec.datasets import Sets, check_names, read_sets
 from al_loop.benchmark.spec.initial_models import Start, start_of
 from al_loop.benchmark.spec.spec import MixAsked, read_settings, remember
@@ -201,7 +201,7 @@ class _Study:
     def run(self, reporter: Reporter) -> Iterator[Cell]:
         """Every cell; a training that fails leaves a hole, and the rest goes on."""
         cells = list(self._grid())
-        whole = Overall(reporter, len(cells))
+        whole = OverallProgress(reporter, len(cells))
         for cell in cells:
             reporter.line(f"{cell.name.removeprefix('mix/')} ({whole})")
             try:

@@ -14,20 +14,20 @@ _READ_S = 2.0
 
 
 @dataclass(frozen=True)
-class Worked:
+class WorkTime:
     """What was done and not only read. parts: how many; seconds: in all, of whoever did them."""
 
     parts: int = 0
     seconds: float = 0.0
 
 
-class Overall:
+class OverallProgress:
     """A reporter for the parts of a sweep. total: how many there are, about as long as one another."""
 
     def __init__(self, inner: Reporter, total: int, abreast: int = 1) -> None:
         """Begin with none done. abreast: parts that are worked on at a time."""
         self._inner, self._total, self._abreast = inner, total, abreast
-        self._done, self.worked = 0, Worked()
+        self._done, self.work_time = 0, WorkTime()
         self._last = time.monotonic()
 
     def line(self, text: str) -> None:
@@ -42,12 +42,14 @@ class Overall:
         """One part is done, here."""
         now = time.monotonic()
         spent, self._last = now - self._last, now
-        self.add(1, Worked(1, spent) if spent > _READ_S else Worked())
+        self.add(1, WorkTime(1, spent) if spent > _READ_S else WorkTime())
 
-    def add(self, parts: int, worked: Worked) -> None:
+    def add(self, parts: int, work_time: WorkTime) -> None:
         """So many parts are done, of them some by work that somebody has timed."""
         self._done += parts
-        self.worked = Worked(self.worked.parts + worked.parts, self.worked.seconds + worked.seconds)
+        self.work_time = WorkTime(
+            self.work_time.parts + work_time.parts, self.work_time.seconds + work_time.seconds
+        )
 
     def skip(self, parts: int) -> None:
         """So many parts will not be done."""
@@ -60,8 +62,8 @@ class Overall:
     def __str__(self) -> str:
         """As in "7 of 24, about 18 min left"."""
         said, left = f"{self._done} of {self._total}", self._total - self._done
-        if not self.worked.parts or left <= 0:
+        if not self.work_time.parts or left <= 0:
             return said
         # Not by the time between two steps: those side by side end together.
-        seconds = self.worked.seconds / self.worked.parts * left / min(self._abreast, left)
+        seconds = self.work_time.seconds / self.work_time.parts * left / min(self._abreast, left)
         return f"{said}, about {math.ceil(seconds / 60)} min left"

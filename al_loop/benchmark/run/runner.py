@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from al_loop.benchmark.run.cycle_run import Room
-from al_loop.benchmark.run.executors import crew_of
+from al_loop.benchmark.run.cycle_run import BenchmarkContext
+from al_loop.benchmark.run.executors import make_executor
 from al_loop.benchmark.run.trials import Row, run_all
 from al_loop.benchmark.spec.datasets import Sets, check_names, read_sets
 from al_loop.benchmark.spec.initial_models import COCO, SCRATCH, start_of
@@ -50,8 +50,8 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Opening:
-    """How to open the room of a benchmark, here and in another process.
+class ContextFactory:
+    """How to open the context of a benchmark, here and in another process.
 
     config: exact, see `Config.exact`.  home: the workspace that starts name.
     """
@@ -61,7 +61,7 @@ class Opening:
     config: Config
     home: Path | None
 
-    def __call__(self) -> Room:
+    def __call__(self) -> BenchmarkContext:
         """Read the sets and find the starts."""
         question, config = self.question, self.config
         sets = read_sets(question.data, question.validation, question.tests, config.classes)
@@ -83,7 +83,7 @@ class Opening:
             settings=config,
         )
         self.out.mkdir(parents=True, exist_ok=True)
-        return Room(Workspace(self.out, config, Store(":memory:")), asked, sets, starts)
+        return BenchmarkContext(Workspace(self.out, config, Store(":memory:")), asked, sets, starts)
 
 
 def run_benchmark(
@@ -106,15 +106,15 @@ def run_benchmark(
     check(question)
     if home is not None:
         require(home)
-    opening = Opening(out, question, config.exact(), home.root if home else None)
-    room = opening()
-    for line in room.sets.lines:
+    make_context = ContextFactory(out, question, config.exact(), home.root if home else None)
+    context = make_context()
+    for line in context.sets.lines:
         reporter.line(line)
-    _say_what_was_clipped(question, room, reporter)
-    with crew_of(opening, room.workspace.root, jobs, ray) as crew:
-        remember(out, room.asked, resume=resume)
-        with room.workspace.lock():
-            return Outcome(room.asked, room.sets, run_all(room, crew, reporter))
+    _say_what_was_clipped(question, context, reporter)
+    with make_executor(make_context, context.workspace.root, jobs, ray) as executor:
+        remember(out, context.asked, resume=resume)
+        with context.workspace.lock():
+            return Outcome(context.asked, context.sets, run_all(context, executor, reporter))
 
 
 def check(question: Question) -> None:
@@ -150,8 +150,8 @@ def _cycles(question: Question, pool: int) -> int:
     return min(question.cycles, -(-pool // question.k))
 
 
-def _say_what_was_clipped(question: Question, room: Room, reporter: Reporter) -> None:
-    pool, asked = len(room.sets.pool), room.asked
+def _say_what_was_clipped(question: Question, context: BenchmarkContext, reporter: Reporter) -> None:
+    pool, asked = len(context.sets.pool), context.asked
     if asked.batches != question.batches:
         reporter.line(f"the pool has {pool} images: batches of {', '.join(map(str, asked.batches))}")
     if not asked.batches and asked.cycles < question.cycles:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from al_loop.benchmark.run import progress as overall
-from al_loop.benchmark.run.progress import Overall, Worked
-from al_loop.benchmark.run.trials import Chain, Crew, Ended, Row, run_all
+from al_loop.benchmark.run.progress import OverallProgress, WorkTime
+from al_loop.benchmark.run.trials import Executor, Row, Trial, TrialResult, run_all
 from al_loop.benchmark.spec.initial_models import Start
 from al_loop.core.console import Silent
 
@@ -19,7 +19,7 @@ from al_loop.core.console import Silent
 def test_what_is_left_goes_by_what_was_worked_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(overall.time, "monotonic", lambda: clock[0])
-    whole = Overall(Silent(), 10)
+    whole = OverallProgress(Silent(), 10)
     assert str(whole) == "0 of 10"
     for seconds in (0.1, 0.1, 100.0, 200.0):
         clock[0] += seconds
@@ -41,7 +41,7 @@ def test_bars_say_it_and_lines_do_not() -> None:
             return super().progress(description)
 
     told = Told()
-    whole = Overall(told, 3)
+    whole = OverallProgress(told, 3)
     whole.line("hello")
     with whole.progress("train"):
         whole.step()
@@ -50,11 +50,11 @@ def test_bars_say_it_and_lines_do_not() -> None:
 
 def test_chains_that_end_together_share_the_time() -> None:
     """16 chains of 10 min, 4 at a time: after the first four, three times ten minutes are left."""
-    whole = Overall(Silent(), 16, abreast=4)
+    whole = OverallProgress(Silent(), 16, abreast=4)
     for _ in range(4):
-        whole.add(1, Worked(1, 600.0))
+        whole.add(1, WorkTime(1, 600.0))
     assert str(whole) == "4 of 16, about 30 min left"
-    whole.add(10, Worked())  # what was only read says nothing of the rest, and two of four may run
+    whole.add(10, WorkTime())  # what was only read says nothing of the rest, and two of four may run
     assert str(whole) == "14 of 16, about 10 min left"
 
 
@@ -68,15 +68,15 @@ def test_a_crew_has_one_count_a_bar_and_rows_in_order() -> None:
             assert description == "trainings"
             yield lambda done, total, text="": shown.append((done, total))
 
-    def backwards(chains: Sequence[Chain]) -> Iterator[Ended]:
+    def backwards(chains: Sequence[Trial]) -> Iterator[TrialResult]:
         for number, chain in reversed(list(enumerate(chains))):
             rows = [Row(u.start, u.strategy, u.seed, u.cycle, 0) for u in chain]
-            yield Ended(number, rows, [f"cycles of {chain[0].strategy}"], Worked(1, 600.0))
+            yield TrialResult(number, rows, [f"cycles of {chain[0].strategy}"], WorkTime(1, 600.0))
 
     asked = SimpleNamespace(strategies=("random", "dbal"), seeds=2, cycles=2, k=3, batches=())
-    room: Any = SimpleNamespace(starts={"scratch": Start(None)}, asked=asked)
+    context: Any = SimpleNamespace(starts={"scratch": Start(None)}, asked=asked)
     told = Told()
-    rows = run_all(room, Crew(2, backwards), told)
+    rows = run_all(context, Executor(2, backwards), told)
     assert [(r.strategy, r.seed, r.cycle) for r in rows] == [
         (strategy, seed, cycle) for strategy in asked.strategies for seed in (0, 1) for cycle in (1, 2)
     ]

@@ -37,7 +37,7 @@ def test_chains_share_their_first_images_and_are_never_run_twice(
     question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[str] = []
-    real = cycle_run.modelling.train_model
+    real = cycle_run.service.train_model
 
     def spy(workspace: Any, folder: Path, *rest: Any) -> Any:
         trained.append(folder.as_posix())
@@ -45,7 +45,7 @@ def test_chains_share_their_first_images_and_are_never_run_twice(
             raise KeyboardInterrupt
         return real(workspace, folder, *rest)
 
-    monkeypatch.setattr(cycle_run.modelling, "train_model", spy)
+    monkeypatch.setattr(cycle_run.service, "train_model", spy)
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         run(out, question)
@@ -87,34 +87,36 @@ def test_chains_share_their_first_images_and_are_never_run_twice(
 def test_a_training_that_fails_is_a_hole_and_the_rest_goes_on(
     question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = cycle_run.modelling.train_model
+    real = cycle_run.service.train_model
 
     def break_dbal(workspace: Any, folder: Path, *rest: Any) -> Any:
         if "dbal" in folder.as_posix():
             raise TrainingError("the loss is nan")
         return real(workspace, folder, *rest)
 
-    monkeypatch.setattr(cycle_run.modelling, "train_model", break_dbal)
+    monkeypatch.setattr(cycle_run.service, "train_model", break_dbal)
     outcome, told = run(tmp_path / "out", question)
     holes = [row for row in outcome.rows if row.hole]
     assert [(row.strategy, row.cycle) for row in holes] == [("dbal", 2)]
     assert len(outcome.rows) == 4
     assert any("dbal" in line and "the loss is nan" in line for line in told.lines)
     assert any(line.startswith("hole: scratch/dbal") for line in summary(Results(outcome, Pace(10, 7))))
-    monkeypatch.setattr(cycle_run.modelling, "train_model", real)
+    monkeypatch.setattr(cycle_run.service, "train_model", real)
     mended, _ = run(tmp_path / "out", question, resume=True)
     assert not [row for row in mended.rows if row.hole]
 
 
 @pytest.mark.train
 @pytest.mark.parametrize(
-    "crew",
+    "executor",
     [
         pytest.param({"jobs": 2}, id="processes"),
         pytest.param({"ray": "local", "jobs": 1}, id="ray", marks=pytest.mark.slow),
     ],
 )
-def test_chains_side_by_side_give_the_same(question: Question, tmp_path: Path, crew: dict[str, Any]) -> None:
+def test_chains_side_by_side_give_the_same(
+    question: Question, tmp_path: Path, executor: dict[str, Any]
+) -> None:
     question = replace(question, k=2)
     alone, _ = run(tmp_path / "alone", question)
     beside = run_benchmark(
@@ -124,7 +126,7 @@ def test_chains_side_by_side_give_the_same(question: Question, tmp_path: Path, c
         None,
         Silent(),
         resume=False,
-        **crew,
+        **executor,
     )
     for one, other in zip(alone.rows, beside.rows, strict=True):
         assert (one.strategy, one.cycle, one.labels) == (other.strategy, other.cycle, other.labels)
@@ -137,7 +139,7 @@ def test_chains_side_by_side_give_the_same(question: Question, tmp_path: Path, c
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, int, int]]:
     """Of each training: whether it began with a model, epochs asked for, epochs done."""
     seen: list[tuple[bool, int, int]] = []
-    real = cycle_run.modelling.train_model
+    real = cycle_run.service.train_model
 
     def spy(
         workspace: Any, folder: Path, start: Any, training: Any, judged: Any, settings: Any, *rest: Any
@@ -146,7 +148,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, int, int]]:
         seen.append((start is not None, settings.epochs, done["epochs"]))
         return done
 
-    monkeypatch.setattr(cycle_run.modelling, "train_model", spy)
+    monkeypatch.setattr(cycle_run.service, "train_model", spy)
     return seen
 
 

@@ -16,7 +16,7 @@ from support.benchmark_specs import CONFIG, run, small_question
 from support.factories import CLASSES
 
 from al_loop.benchmark.run import cycle_run
-from al_loop.benchmark.run.executors import crew_of
+from al_loop.benchmark.run.executors import make_executor
 from al_loop.benchmark.run.runner import Outcome, Question, check, run_benchmark
 from al_loop.benchmark.spec.spec import read_settings
 from al_loop.cli import cli
@@ -198,13 +198,13 @@ def test_an_image_that_is_judged_on_is_not_picked(
 
 
 def test_a_node_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
-    chain = (cycle_run.Unit("scratch", "random", 0, 1, 2),)
+    chain = (cycle_run.CycleRun("scratch", "random", 0, 1, 2),)
     with (
-        crew_of(dict, tmp_path / "out", 1, "local") as crew,
+        make_executor(dict, tmp_path / "out", 1, "local") as executor,
         pytest.raises(ConfigError, match=r"does not see .*/out: expected a folder that all nodes share"),
     ):
-        assert crew is not None
-        list(crew.run([chain]))
+        assert executor is not None
+        list(executor.run([chain]))
 
 
 def test_without_ray_it_says_how_to_get_it(
