@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         WorkerCrashedError,
         WorkerError,
     )
+    from render.core.options import RenderOptions
     from render.core.spec import SceneSpec
     from render.dataset.generate import render_dataset
     from render.planner.plan import plan
@@ -37,6 +38,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "RenderError",
+    "RenderOptions",
     "SceneSpec",
     "WorkerCrashedError",
     "WorkerError",
@@ -58,6 +60,7 @@ _HOMES = {
     "load_recipe": "recipe.load",
     "parse_recipe": "recipe.load",
     "Recipe": "recipe.tables",
+    "RenderOptions": "core.options",
     "SceneSpec": "core.spec",
 }
 

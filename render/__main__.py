@@ -1,9 +1,10 @@
-"""`python -m render`: make, preview, stats, validate, again, export, schema."""
+"""`python -m render`: make, preview, stats, validate, reproduce, export, schema."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,34 +12,50 @@ import click
 
 from render.core.errors import RenderError
 from render.core.files import visible
+from render.core.options import IMAGE_TIMEOUT_S, RenderOptions
 
-_FILE = click.Path(path_type=Path)
-_python = click.option(
-    "--python", default=None, help="A Python that has bpy.  [default: the one running this]"
-)
-_threads = click.option(
-    "--threads",
-    type=click.IntRange(1, 1024),
-    default=None,
-    help="Render threads of a worker.  [default: its cores]",
-)
+_PATH = click.Path(path_type=Path)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+#: Old names of commands, refused with the new one.
+_RENAMED = {"again": "reproduce"}
+
 _seed = click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=0,
     show_default=True,
-    help="Another seed, other images.",
+    help="Seed of the random choices; another seed gives other images.",
 )
-_root = click.option(
-    "--root",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    default=None,
-    help="Folder that the recipe's paths are relative to.  [default: the recipe's own]",
-)
+
+
+def _rendering(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of every command that renders."""
+    for option in (
+        click.option(
+            "--root",
+            type=_EXISTING_FOLDER,
+            help="Folder that the recipe's paths are relative to.  [default: the recipe's own]",
+        ),
+        click.option(
+            "--threads",
+            type=click.IntRange(1, 1024),
+            help="Render threads per worker.  [default: its share of the cores]",
+        ),
+        click.option("--python", help="A Python that has bpy.  [default: the one running this]"),
+    ):
+        command = option(command)
+    return command
 
 
 class _Commands(click.Group):
-    """Commands whose known errors are a line of text, not a traceback."""
+    """Commands that show a known error as a line of text, without traceback."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Refuse a command's old name with its new one."""
+        if args and args[0] in _RENAMED:
+            ctx.fail(f"'{args[0]}' is now called '{_RENAMED[args[0]]}'.")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -50,53 +67,39 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands)
 def main() -> None:
-    """Annotated synthetic images from a recipe (a TOML file), rendered by Blender."""
+    """Render annotated synthetic images from a recipe (a TOML file) with Blender."""
 
 
 @main.command()
-@click.argument("recipe", type=_FILE)
+@click.argument("recipe", type=_PATH)
 @click.option(
     "--count",
     type=click.IntRange(1, 10_000_000),
     required=True,
-    help="Images in the dataset, old ones included.",
+    help="Number of images in the dataset, existing ones included.",
 )
 @_seed
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill."
-)
-@_python
-@_threads
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the dataset.")
 @click.option(
     "--workers",
     type=click.IntRange(1, 1024),
-    default=None,
-    help="Worker processes, each with its share of the cores.  [default: 1, on a cluster one per node]",
+    help="Worker processes that share the cores.  [default: 1; on a cluster one per node]",
 )
-@click.option(
-    "--ray", default=None, metavar="ADDRESS", help="Render on a Ray cluster: auto, host:port, local."
-)
+@click.option("--ray", metavar="ADDRESS", help="Render on a Ray cluster: auto, host:port or local.")
 @click.option(
     "--timeout",
+    "timeout_s",
     type=click.FloatRange(1, 604_800),
-    default=300.0,
+    default=IMAGE_TIMEOUT_S,
     show_default=True,
-    help="Seconds an image may take.",
+    help="Seconds that one image may take.",
 )
-@_root
-def make(
-    recipe: Path,
-    count: int,
-    seed: int,
-    out: Path,
-    python: str | None,
-    threads: int | None,
-    workers: int | None,
-    ray: str | None,
-    timeout: float,
-    root: Path | None,
-) -> None:
-    """Render COUNT images of RECIPE with COCO labels; called again, it goes on where it was."""
+@_rendering
+def make(recipe: Path, count: int, seed: int, out: Path, **options: Any) -> None:
+    """Render COUNT images of RECIPE with COCO labels.
+
+    A second call resumes the dataset, or extends it to a larger COUNT.
+    """
     from render.annotation.record_store import read_records
     from render.dataset.generate import render_dataset
     from render.dataset.summary import summary
@@ -108,96 +111,88 @@ def make(
             out,
             count,
             seed,
-            python=python,
-            threads=threads,
-            workers=workers,
-            ray=ray,
-            timeout_s=timeout,
-            root=root,
+            RenderOptions(**options),
             on_progress=_Progress(),
             on_warning=_warn,
         )
     except KeyboardInterrupt:
-        _say(f"\nstopped; the same command goes on from here: {out} keeps what is done", err=True)
+        _print(f"\nstopped; run the same command again to resume: {out} holds what is done", err=True)
         raise
-    _say(f"{coco}: {time.monotonic() - began:.0f} s")
+    _print(f"{coco}: {time.monotonic() - began:.0f} s")
     for line in summary(out, count):
-        _say(line)
+        _print(line)
     if not any(record.status == "done" for record in read_records(out, count)):
-        raise click.ClickException("not one image was rendered: see above why; change the recipe, and --out")
+        raise click.ClickException("no image was rendered, see above; change the recipe and --out")
 
 
 @main.command()
-@click.argument("source", type=_FILE)
+@click.argument("source", type=_PATH)
 @click.option(
     "--images", type=click.IntRange(1, 60), default=12, show_default=True, help="Images on the sheet."
 )
 @_seed
 @click.option(
     "--out",
-    type=_FILE,
-    default=None,
+    type=_PATH,
     help="JPEG to write.  [default: the recipe's name and -preview.jpg, here]",
 )
-@_python
-@_threads
-@_root
-def preview(
-    source: Path,
-    images: int,
-    seed: int,
-    out: Path | None,
-    python: str | None,
-    threads: int | None,
-    root: Path | None,
-) -> None:
-    """Draw a contact sheet of SOURCE with boxes, names and masks, 200 kB at most.
+@_rendering
+def preview(source: Path, images: int, seed: int, out: Path | None, **options: Any) -> None:
+    """Draw a contact sheet of SOURCE with boxes, names and masks (at most 200 kB).
 
-    SOURCE is a recipe, of which a few small images are rendered in seconds, or a rendered dataset or COCO file.
+    SOURCE is a rendered dataset, a COCO file, or a recipe: a few small images of it are rendered in seconds.
     """
-    from render.dataset.generate import Crew
     from render.inspect.preview import preview_dataset, preview_recipe
 
-    to = out or Path(f"{source.resolve().stem}-preview.jpg")
+    sheet = out or Path(f"{source.resolve().stem}-preview.jpg")
     if source.is_dir() or source.suffix == ".json":
-        data = preview_dataset(source, to, images=images, on_warning=_warn)
+        data = preview_dataset(source, sheet, images=images, on_warning=_warn)
     else:
-        crew = Crew(python, threads)
-        progress, warn = _Progress(), _warn
         data = preview_recipe(
-            source, to, images=images, seed=seed, crew=crew, root=root, on_progress=progress, on_warning=warn
+            source,
+            sheet,
+            RenderOptions(**options),
+            images=images,
+            seed=seed,
+            on_progress=_Progress(),
+            on_warning=_warn,
         )
-    _say(
-        f"{to}: {len(data.pictures)} images, {len(data.bbox)} labels, {data.empty} images empty, {to.stat().st_size // 1000} kB"
+    _print(
+        f"{sheet}: {len(data.pictures)} images, {len(data.bbox)} labels, {data.empty} images empty, "
+        f"{sheet.stat().st_size // 1000} kB"
     )
 
 
 @main.command()
-@click.argument("dataset", type=_FILE)
-@click.option("--against", type=_FILE, default=None, help="COCO file of photographs to compare with.")
-@click.option(
-    "--out", type=_FILE, default=None, help="Folder for stats.json and stats.png.  [default: the dataset's]"
-)
+@click.argument("dataset", type=_PATH)
+@click.option("--against", type=_PATH, help="COCO file of photographs to compare with.")
+@click.option("--out", type=_PATH, help="Folder for stats.json and stats.png.  [default: the dataset's]")
 def stats(dataset: Path, against: Path | None, out: Path | None) -> None:
-    """Say how DATASET (a folder or COCO file) looks: sizes, places, classes, light; and what differs most."""
+    """Measure DATASET (a folder or COCO file): sizes, positions, classes and light.
+
+    With --against, list the largest differences from photographs.
+    """
     from render.inspect.stats import compare, table, write_report
 
     report = compare(dataset, against, on_warning=_warn)
-    _say(table(report))
+    _print(table(report))
     data, chart = write_report(report, out or (dataset if dataset.is_dir() else dataset.parent))
-    _say(f"{data}\n{chart}")
+    _print(f"{data}\n{chart}")
 
 
 @main.command()
-@click.argument("dataset", type=_FILE)
+@click.argument("dataset", type=_PATH)
 def validate(dataset: Path) -> None:
-    """Check every record, picture, hash, box and mask of DATASET, or a COCO file; exit status 1 when anything is wrong."""
+    """Check every record, image, hash, box and mask of DATASET (a folder or COCO file).
+
+    The exit status is 1 if there is a problem.
+    """
     from render.dataset.validate import validate as check
 
     verdict = check(dataset)
     for problem in verdict.problems:
-        _say(problem, err=True)
-    _say(
+        _print(problem, err=True)
+    _print(
         f"{dataset}: {verdict.images} images, {verdict.annotations} labels, {verdict.skipped} skipped, "
         f"{verdict.failed} failed, {len(verdict.problems)} problems, {verdict.empty} images empty"
     )
@@ -206,57 +201,55 @@ def validate(dataset: Path) -> None:
 
 
 @main.command()
-@click.argument("dataset", type=_FILE)
+@click.argument("dataset", type=_PATH)
 @click.argument("image", type=click.IntRange(0, 9_999_999))
-@click.option("--keep", type=_FILE, default=None, help="Where to put the picture made.")
-@_python
-@_threads
-@_root
-def again(
-    dataset: Path, image: int, keep: Path | None, python: str | None, threads: int | None, root: Path | None
-) -> None:
-    """Make IMAGE (its number) of DATASET anew and compare bit for bit; exit status 1 when it differs."""
-    from render.dataset.generate import Crew
-    from render.dataset.reproduce import render_again
+@click.option("--keep", type=_PATH, help="File for a copy of the new image.")
+@_rendering
+def reproduce(dataset: Path, image: int, keep: Path | None, **options: Any) -> None:
+    """Render image number IMAGE of DATASET again and compare it bit for bit.
 
-    result = render_again(dataset, image, crew=Crew(python, threads), root=root, keep=keep)
+    The exit status is 1 if image or labels differ.
+    """
+    from render.dataset.reproduce import reproduce_image
+
+    result = reproduce_image(dataset, image, RenderOptions(**options), keep=keep)
     for difference in result.differences:
-        _say(difference, err=True)
+        _print(difference, err=True)
     verdict = "differs" if result.differences else "the same, bit for bit"
-    _say(f"{dataset} image {image}: {verdict}")
+    _print(f"{dataset} image {image}: {verdict}")
     if result.differences:
         raise click.exceptions.Exit(1)
 
 
 @main.group()
 def export() -> None:
-    """Write a dataset's labels in another form, beside its COCO file."""
+    """Write a dataset's labels in another format, beside its COCO file."""
 
 
 @export.command()
-@click.argument("dataset", type=_FILE)
-@click.option("--outlines", is_flag=True, help="Outlines instead of boxes, for segmentation.")
+@click.argument("dataset", type=_PATH)
+@click.option("--outlines", is_flag=True, help="Write outlines instead of boxes, for segmentation.")
 def yolo(dataset: Path, outlines: bool) -> None:
-    """Write labels/*.txt and data.yaml, as YOLO reads them."""
+    """Write labels/*.txt and data.yaml for YOLO."""
     from render.annotation.record_store import write_yolo
 
-    _say(write_yolo(dataset, outlines=outlines))
+    _print(write_yolo(dataset, outlines=outlines))
 
 
 @export.command()
-@click.argument("dataset", type=_FILE)
+@click.argument("dataset", type=_PATH)
 @click.option(
     "--kind",
     type=click.Choice(("colour", "class", "instance", "onehot")),
     default="colour",
     show_default=True,
-    help="A colour or a number per class, a number per label, or a picture per class.",
+    help="A colour per class, a number per class, a number per label, or an image per class.",
 )
 def masks(dataset: Path, kind: Literal["colour", "class", "instance", "onehot"]) -> None:
-    """Write masks as PNG pictures; the recipe must have asked for masks (labels.masks)."""
+    """Write masks as PNG images; the recipe must have labels.masks."""
     from render.annotation.record_store import write_masks
 
-    _say(write_masks(dataset, kind))
+    _print(write_masks(dataset, kind))
 
 
 @main.command()
@@ -266,24 +259,24 @@ def schema() -> None:
 
     from render.recipe.json_schema import recipe_schema
 
-    _say(msgspec.json.format(msgspec.json.encode(recipe_schema()), indent=2).decode())
+    _print(msgspec.json.format(msgspec.json.encode(recipe_schema()), indent=2).decode())
 
 
-def _say(text: object, *, err: bool = False) -> None:
-    """Print lines; names in them come from files."""
+def _print(text: object, *, err: bool = False) -> None:
+    """Print lines; escape control characters, as file names may hold them."""
     click.echo(visible(str(text)), err=err)
 
 
 def _warn(sentence: str) -> None:
-    _say(f"warning: {sentence.rstrip()}", err=True)
+    _print(f"warning: {sentence.rstrip()}", err=True)
 
 
 class _Progress:
-    """A line that counts, on a terminal; elsewhere one line a minute."""
+    """A counter that is redrawn on a terminal; elsewhere a line per minute."""
 
     def __init__(self) -> None:
         self._began: tuple[float, int] | None = None
-        self._told = time.monotonic()
+        self._printed = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
@@ -293,9 +286,9 @@ class _Progress:
         )
         if sys.stderr.isatty():
             click.echo(f"\r{done}/{total} images{left}   ", err=True, nl=done == total)
-        elif now - self._told >= 60:
-            self._told = now
-            _say(f"{done}/{total} images{left}", err=True)
+        elif now - self._printed >= 60:
+            self._printed = now
+            _print(f"{done}/{total} images{left}", err=True)
 
 
 if __name__ == "__main__":

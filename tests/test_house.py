@@ -20,6 +20,7 @@ from support.cli_commands import commands
 from support.factories import picture_bytes
 
 from al_loop.cli import cli
+from render.__main__ import main as render_cli
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("al_loop", "render", "strategies")
@@ -188,16 +189,37 @@ def test_commands_without_a_model_import_nothing_heavy(tmp_path: Path) -> None:
         assert done.returncode == 0, f"{args}: {done.stderr}"
 
 
-def test_every_command_is_documented() -> None:
-    text = (ROOT / "README.md").read_text() + (ROOT / "docs" / "commands.md").read_text()
-    found = dict(commands(cli))
-    assert len(found) > 12
-    for name, command in found.items():
-        assert re.search(rf"{name}\b", text), f"{name} is not documented"
-        assert command.help, name
-        for parameter in command.params:
-            if isinstance(parameter, click.Option):
-                assert parameter.opts[0] in text, f"{name} {parameter.opts[0]} is not documented"
+def sections(text: str) -> dict[str, str]:
+    """Return what docs/commands.md says of each command: its own section and the intro of the chapter.
+
+    A heading may name several commands. The name of a command ends before its first argument.
+    """
+    found = {}
+    for chapter in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        intro, *parts = re.split(r"^### ", chapter, flags=re.MULTILINE)
+        for part in parts:
+            heading, _, body = part.partition("\n")
+            for name in re.findall(r"`((?:al-loop|python -m render)(?: [a-z][a-z0-9-]*)+)", heading):
+                found[name] = f"{intro}\n{heading}\n{body}"
+    return found
+
+
+ALL_COMMANDS = dict([*commands(cli), *commands(render_cli, "python -m render")])
+
+
+def test_the_documentation_speaks_of_the_commands_that_there_are() -> None:
+    assert sections((ROOT / "docs" / "commands.md").read_text()).keys() == ALL_COMMANDS.keys()
+
+
+@pytest.mark.parametrize("name", ALL_COMMANDS)
+def test_every_command_and_option_is_documented(name: str) -> None:
+    """In the command's own section; its help has a sentence for the command and for each option."""
+    section, command = sections((ROOT / "docs" / "commands.md").read_text())[name], ALL_COMMANDS[name]
+    assert command.help
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help, option.opts[0]
+            assert re.search(rf"{re.escape(option.opts[0])}(?![\w-])", section), option.opts[0]
 
 
 def test_every_setting_is_documented() -> None:

@@ -13,7 +13,13 @@ from al_loop.state.workspace import open_workspace
 @click.command()
 @click.argument("recipe")
 @click.option("--count", type=click.IntRange(1, 10_000_000), required=True, help="Images of the set, in all.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Another seed gives other images.",
+)
 @click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -11,7 +11,7 @@ from al_loop.core.files import file_sha256, json_hash
 from al_loop.core.resources import resource
 from al_loop.images.coco import read_coco, summarise
 from al_loop.state.workspace import Workspace, now
-from render import RenderError, load_assets, load_recipe, render_dataset
+from render import RenderError, RenderOptions, load_assets, load_recipe, render_dataset
 from render.annotation.record_store import read_identity
 
 
@@ -42,11 +42,9 @@ def render_set(
                 folder,
                 count,
                 seed,
+                RenderOptions(workers=workers, ray=ray, root=root),
                 on_progress=progress,
-                root=root,
                 on_warning=reporter.line,
-                ray=ray,
-                workers=workers,
             )
     except RenderError as error:
         raise RenderingError(str(error)) from error

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,14 @@ import msgspec
 
 from render.annotation.records import MASK_KINDS, MaskKind, Record, coco, mask_pictures, yolo
 from render.core.errors import DatasetError
+from render.core.files import write_atomically
 from render.recipe.categories import categories
 from render.recipe.load import recipe_hash
 from render.recipe.tables import Recipe
 
 __all__ = [
     "FORMAT", "Identity", "Record", "commit", "failures", "is_done", "merge", "open_dataset", "read_identity",
-    "read_record", "read_records", "replace_file", "skips", "write_masks", "write_yolo",
+    "read_record", "read_records", "skips", "write_masks", "write_yolo",
 ]  # fmt: skip
 
 #: Raised whenever the same recipe and seed would give other pictures than before.
@@ -70,7 +70,7 @@ def open_dataset(out: Path, recipe: Recipe, seed: int, assets_sha256: str = "", 
     if path.exists():
         _check_same(path, identity, before)
     else:
-        replace_file(path, msgspec.json.format(msgspec.json.encode(identity), indent=2))
+        write_atomically(path, msgspec.json.format(msgspec.json.encode(identity), indent=2))
 
 
 def read_identity(out: Path) -> Identity:
@@ -120,9 +120,9 @@ def commit(out: Path, record: Record, picture: bytes | None) -> Record:
     if picture is not None:
         suffix = "png" if picture.startswith(b"\x89PNG") else "jpg"
         name = f"{record.index:06d}.{suffix}"
-        replace_file(out / "images" / name, picture)
+        write_atomically(out / "images" / name, picture)
         record = msgspec.structs.replace(record, file_name=name, sha256=_sha256(picture))
-    replace_file(_record_path(out, record.index), msgspec.json.encode(record, order="deterministic"))
+    write_atomically(_record_path(out, record.index), msgspec.json.encode(record, order="deterministic"))
     return record
 
 
@@ -131,7 +131,7 @@ def merge(out: Path, count: int) -> Path:
     recipe = read_identity(out).recipe
     path = out / "annotations.json"
     merged = coco(_rendered(out, count), categories(recipe), recipe.labels.margin)
-    replace_file(path, msgspec.json.encode(merged))
+    write_atomically(path, msgspec.json.encode(merged))
     return path
 
 
@@ -142,12 +142,12 @@ def write_yolo(out: Path, *, outlines: bool = False) -> Path:
     _make_folder(out / "labels")
     for record in _rendered(out, _merged_count(out)):
         text = yolo(record, names, margin=margin, outlines=outlines)
-        replace_file(out / "labels" / f"{record.index:06d}.txt", text.encode(), durable=False)
+        write_atomically(out / "labels" / f"{record.index:06d}.txt", text.encode(), durable=False)
     listed = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(names))
     path = out / "data.yaml"
     # JSON's strings are YAML's. YOLO finds labels/ by replacing images/ in a picture's path.
     text = f"path: {json.dumps(str(out.resolve()))}\ntrain: images\nval: images\nnames:\n{listed}"
-    replace_file(path, text.encode())
+    write_atomically(path, text.encode())
     return path
 
 
@@ -160,7 +160,7 @@ def write_masks(out: Path, kind: MaskKind) -> Path:
         for folder, picture in mask_pictures(record, names, kind):
             _make_folder(out / "masks" / folder)
             data = cv2.imencode(".png", picture[..., ::-1] if picture.ndim == 3 else picture)[1]
-            replace_file(out / "masks" / folder / f"{record.index:06d}.png", bytes(data), durable=False)
+            write_atomically(out / "masks" / folder / f"{record.index:06d}.png", bytes(data), durable=False)
     return out / "masks" / kind
 
 
@@ -172,23 +172,6 @@ def failures(out: Path, count: int) -> list[Record]:
 def skips(out: Path, count: int) -> list[Record]:
     """Records of the images among the first `count` that show too little and were not rendered."""
     return [record for record in read_records(out, count) if record.status == "skipped"]
-
-
-def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write a file so that a reader, or a kill, finds the old one or the new one, never half of it.
-
-    durable: also after a power cut. Raises DatasetError when it cannot be written: disk full, folder gone.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be written ({error}); make room and run again") from error
 
 
 def _make_folder(path: Path) -> None:

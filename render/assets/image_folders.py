@@ -10,8 +10,7 @@ from pathlib import Path
 
 import PIL.Image
 
-from render.assets.meshcache import sweep_drafts
-from render.core.files import open_regular, sha256_regular
+from render.core.files import open_regular, replacing, sha256_regular
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".exr", ".hdr")
 #: What a picture that Pillow does not read begins with.
@@ -61,10 +60,8 @@ class Ledger:
             return
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            sweep_drafts(self._path.parent, f"{self._path.name}.*")
-            draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-            draft.write_text(json.dumps({"format": _FORMAT, "pictures": self._known}))
-            draft.replace(self._path)
+            with replacing(self._path, durable=False, shared=True) as file:
+                file.write(json.dumps({"format": _FORMAT, "pictures": self._known}).encode())
 
 
 def pictures_in(place: Path) -> tuple[Path, ...]:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
-import time
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,13 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.core.errors import AssetError
+from render.core.files import replacing
 from render.shapes.kernels.surface import Rest, Surface
 
 #: Goes up when an entry must be made anew. Entries without it are older than 1: nobody looked beside their files.
 _ENTRY = 1
-_DRAFT = ".draft-"
-#: Seconds after which a draft is nobody's.
-DRAFT_S = 3600.0
 #: What reading a file that is missing, cut off or overwritten raises.
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 
@@ -134,7 +130,8 @@ def learn(key: str, what: Known) -> None:
     """Keep it for the next look-up; raises AssetError when the folder cannot be written."""
     if what != known(key):
         text = json.dumps({"companions": what.companions, "moved": what.moved})
-        _write(cache_folder() / f"{key}.json", lambda file: file.write(text.encode()))
+        with _entry(f"{key}.json") as file:
+            file.write(text.encode())
 
 
 def keep(asset: MeshAsset, pieces: Sequence[Surface]) -> None:
@@ -157,7 +154,8 @@ def keep(asset: MeshAsset, pieces: Sequence[Surface]) -> None:
         arrays[f"{number}.triangles"] = piece.triangles.astype(np.int32)
         if piece.uv is not None:
             arrays[f"{number}.uv"] = piece.uv.astype(np.float32)
-    _write(cache_folder() / f"{asset.key}.npz", lambda file: np.savez(file, **arrays))
+    with _entry(f"{asset.key}.npz") as file:
+        np.savez(file, **arrays)
 
 
 def joined(pieces: Sequence[Surface]) -> Surface:
@@ -174,31 +172,19 @@ def joined(pieces: Sequence[Surface]) -> Surface:
     )
 
 
-def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
+@contextlib.contextmanager
+def _entry(name: str) -> Iterator[IO[bytes]]:
+    """Open a file of the cache for writing; raises AssetError when the folder cannot be written."""
+    path = cache_folder() / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep_drafts(path.parent, f"{_DRAFT}*")
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_DRAFT, delete=False) as draft:
-            try:
-                fill(draft)
-                draft.close()
-                Path(draft.name).replace(path)
-            finally:
-                Path(draft.name).unlink(missing_ok=True)
+        with replacing(path, durable=False, shared=True) as file:
+            yield file
     except OSError as error:
         raise AssetError(
             f"expected to write imported meshes to {path.parent}, got {error.strerror or error}; "
             "name another folder: AL_LOOP_MESH_CACHE=PATH python -m render ..."
         ) from error
-
-
-def sweep_drafts(folder: Path, pattern: str) -> None:
-    """Remove what killed processes left in a folder: no draft is written for as long as DRAFT_S."""
-    oldest = time.time() - DRAFT_S
-    for draft in folder.glob(pattern):
-        with contextlib.suppress(OSError):
-            if draft.stat().st_mtime < oldest:
-                draft.unlink()
 
 
 def _piece(held: Mapping[str, NDArray[Any]], number: int) -> Surface:

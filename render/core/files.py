@@ -1,13 +1,19 @@
-"""Files that come from outside: regular ones only, of a bounded size; and how their names are shown."""
+"""Reading untrusted files, writing files atomically, and showing file names."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
 import os
 import stat
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+from render.core.errors import DatasetError
 
 #: Never waits for a writer (a named pipe), is not left to processes that are started, takes no terminal as its own.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
@@ -19,6 +25,8 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 _CHUNK = 1 << 20
+#: No draft is written for longer than this, in seconds.
+DRAFT_S = 3600.0
 #: Direction marks: text after them is shown in another order than it has.
 _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
 
@@ -94,6 +102,51 @@ def _refuse_special(status: os.stat_result, path: Path | str) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
         raise OSError(errno.EINVAL, f"{kind}, expected a regular file", str(path))
+
+
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a file so that a reader, or a kill, never leaves half of it.
+
+    durable: also after a power cut. Raises DatasetError when it cannot be written.
+    """
+    try:
+        with replacing(path, durable=durable) as file:
+            file.write(data)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be written ({error}); make room and run again") from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = True, shared: bool = False) -> Iterator[IO[bytes]]:
+    """Open a draft beside `path` for writing; at the end the draft takes the place of `path`.
+
+    durable: flush the draft to the disk first.
+    shared: several processes may write `path` at once. Each has a draft of its own, and drafts of killed
+        processes are removed after DRAFT_S. Otherwise the draft of a killed process is overwritten.
+    """
+    draft = path.with_name(f"{path.name}.{os.getpid()}.partial" if shared else f"{path.name}.partial")
+    if shared:
+        remove_old_drafts(path.parent)
+    try:
+        with draft.open("wb") as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        if shared:
+            draft.unlink(missing_ok=True)
+        raise
+
+
+def remove_old_drafts(folder: Path) -> None:
+    """Remove the drafts that killed processes left in a folder more than DRAFT_S ago."""
+    oldest = time.time() - DRAFT_S
+    for draft in folder.glob("*.partial"):
+        with contextlib.suppress(OSError):
+            if draft.stat().st_mtime < oldest:
+                draft.unlink()
 
 
 def printable(name: object) -> str:

@@ -17,7 +17,7 @@ from render.core.errors import WorkerError
 
 _PREFIX = "al-loop-"
 #: What such folders are for.
-KINDS = ("scratch", "meshes", "again", "preview", "inbox", "shift", "weights", "check")
+KINDS = ("scratch", "meshes", "reproduce", "preview", "inbox", "shift", "weights", "check")
 _MEMORY = Path("/dev/shm")
 #: Bytes that must be free in memory; a container often has 64 MB, a large picture's passes take 1 GB.
 _ROOM = 2**30

@@ -1,47 +1,24 @@
-"""A whole dataset: plan what is missing, have it rendered, merge."""
+"""Render a dataset: plan the missing scenes, render them, merge their labels."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from render.annotation.record_store import is_done, merge, open_dataset, replace_file
+from render.annotation.record_store import is_done, merge, open_dataset
 from render.assets.load import Assets, load_assets
 from render.core.errors import DatasetError
+from render.core.files import write_atomically
+from render.core.options import RenderOptions
 from render.execution.scheduler import Job, render_all
 from render.execution.worker_process import Worker, available_cores, shared_out, worker_command
 from render.planner.plan import plan, views_per_scene
 from render.recipe.load import load_recipe
 from render.recipe.tables import Recipe
-
-#: Seconds one image may take before its worker is taken for hung.
-IMAGE_TIMEOUT_S = 300.0
-
-
-@dataclass(frozen=True)
-class Crew:
-    """Who renders.
-
-    python: one that has bpy, ours when None.  threads: Cycles' in each worker, its share of the cores when
-    None.  workers: None is one here, one for every node of a cluster.  ray: address of the cluster.
-    """
-
-    python: str | None = None
-    threads: int | None = None
-    workers: int | None = None
-    timeout_s: float = IMAGE_TIMEOUT_S
-    ray: str | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that render nothing."""
-        for name in ("threads", "workers"):
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise DatasetError(f"expected {name} >= 1, got {number}")
 
 
 def render_dataset(
@@ -49,83 +26,82 @@ def render_dataset(
     out: Path,
     count: int,
     seed: int,
+    options: RenderOptions | None = None,
     *,
-    python: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-    threads: int | None = None,
-    workers: int | None = None,
-    timeout_s: float = IMAGE_TIMEOUT_S,
-    ray: str | None = None,
-    root: Path | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> Path:
-    """Render images 0 to count - 1 of the dataset (recipe, seed) into `out`; what is there already stays.
+    """Render the images of a dataset that are missing and merge all labels into one COCO file.
 
-    Returns the COCO file `out/annotations.json`; pictures lie in `out/images/`. `on_progress(done, count)` is
-    called at the start and after every image, `on_warning(sentence)` for files that had to be left out; `root` is
-    the folder that the recipe's paths are relative to (its own, or the current one); the rest is as in `Crew`. Killed at any moment and called again, it goes on
-    and gives the same bytes, whoever renders. Raises the errors of `render.core.errors`.
+    The result depends on recipe, assets and seed only: a run that was killed and repeated gives the same bytes.
+
+    recipe: the recipe, or the path of its TOML file.
+    out: folder of the dataset; images go to `out/images/`.
+    count: number of images in the dataset, those already there included.
+    seed: >= 0; another seed gives other images.
+    on_progress: called as `on_progress(done, count)` at the start and after every image.
+    on_warning: called with a sentence for each file that was left out.
+
+    Returns the path `out/annotations.json`. Raises the errors of `render.core.errors`.
     """
+    options = options or RenderOptions()
     if count < 1 or seed < 0:
         raise DatasetError(f"expected count >= 1 and seed >= 0, got count {count} and seed {seed}")
-    crew = Crew(python, threads, workers, timeout_s, ray)
-    recipe, root = located(recipe, root)
-    assets = load_assets(recipe, root, python=python)
+    recipe, root = located(recipe, options.root)
+    assets = load_assets(recipe, root, python=options.python)
     if on_warning is not None:
         for warning in assets.warnings:
             on_warning(warning)
     open_dataset(out, recipe, seed, assets.digest, assets.before)
-    with _only_one(out):
+    with _locked(out):
         _remember_root(out, root)
         missing = [index for index in range(count) if not is_done(out, index)]
-        done = count - len(missing)
-        tell = on_progress or (lambda done, total: None)
-        tell(done, count)
+        report = on_progress or (lambda done, total: None)
+        finished = itertools.count(count - len(missing))
 
-        def count_up(index: int) -> None:
-            nonlocal done
-            done += 1
-            tell(done, count)
+        def advance(_: int | None = None) -> None:
+            report(next(finished), count)
 
-        render_images(out, scenes(recipe, assets, seed, missing), crew, count_up, on_warning)
+        advance()
+        render_images(out, scenes(recipe, assets, seed, missing), options, advance, on_warning)
         return merge(out, count)
 
 
 def render_images(
     out: Path,
     jobs: Iterable[Job],
-    crew: Crew,
+    options: RenderOptions,
     on_done: Callable[[int], None],
     on_warning: Callable[[str], None] | None = None,
 ) -> None:
-    """Render jobs into an open dataset folder, on this machine or on a cluster."""
-    if crew.ray is not None:
+    """Render jobs into an open dataset folder, on this machine or on a Ray cluster."""
+    if options.ray is not None:
         from render.execution.ray_workers import joined  # Ray is an extra
 
-        with joined(crew.ray, out, crew.python, crew.threads, crew.workers) as cluster:
+        with joined(options.ray, out, options.python, options.threads, options.workers) as cluster:
             render_all(
                 jobs,
                 cluster.start,
                 out,
-                timeout_s=crew.timeout_s,
+                timeout_s=options.timeout_s,
                 on_done=on_done,
                 workers=cluster.seats,
                 on_warning=on_warning,
             )
         return
-    workers = crew.workers or 1
+    workers = options.workers or 1
     shares = shared_out(available_cores(), workers)
 
     def start(seat: int) -> Worker:
-        # One worker alone keeps all cores: pinning it would gain nothing.
+        # A single worker keeps all cores: pinning it would gain nothing.
         cores = shares[seat] if workers > 1 else None
-        return Worker(worker_command(crew.python), out, crew.threads or len(shares[seat]), cores)
+        return Worker(worker_command(options.python), out, options.threads or len(shares[seat]), cores)
 
     render_all(
         jobs,
         start,
         out,
-        timeout_s=crew.timeout_s,
+        timeout_s=options.timeout_s,
         on_done=on_done,
         workers=workers,
         on_warning=on_warning,
@@ -133,21 +109,21 @@ def render_images(
 
 
 def scenes(recipe: Recipe, assets: Assets, seed: int, images: Iterable[int]) -> Iterator[Job]:
-    """Plan the scenes that the images are views of, one after another."""
+    """Plan, one by one, the scenes that the images are views of."""
     views = views_per_scene(recipe)
     for scene, group in groupby(images, key=lambda image: image // views):
         yield Job(plan(recipe, assets, seed, scene), tuple(group))
 
 
 def located(recipe: Recipe | Path, root: Path | None) -> tuple[Recipe, Path]:
-    """The recipe, read if it is a file, and the folder that its paths are relative to."""
+    """Return the recipe, read from its file if need be, and the folder that its paths are relative to."""
     if isinstance(recipe, Recipe):
         return recipe, root or Path.cwd()
     return load_recipe(recipe), root or recipe.parent
 
 
 def remembered_root(out: Path) -> Path:
-    """The folder that the paths in a dataset's recipe are relative to."""
+    """Return the folder that the paths in a dataset's recipe are relative to."""
     try:
         return (out / (out / "root.txt").read_text(encoding="utf-8").strip()).resolve()
     except OSError:
@@ -155,22 +131,22 @@ def remembered_root(out: Path) -> Path:
 
 
 def _remember_root(out: Path, root: Path) -> None:
-    """Keep it beside the dataset, relative to it, so that both may move together."""
+    """Write the folder to root.txt, relative to the dataset, so that both can be moved together."""
     path = out / "root.txt"
     if not path.exists():
         try:
             relative = os.path.relpath(root.resolve(), out.resolve())
         except ValueError:  # Windows: on another drive
             relative = str(root.resolve())
-        replace_file(path, relative.encode())
+        write_atomically(path, relative.encode())
 
 
 @contextlib.contextmanager
-def _only_one(out: Path) -> Iterator[None]:
-    """Hold the folder; the lock falls with the process, so a kill leaves none behind."""
+def _locked(out: Path) -> Iterator[None]:
+    """Lock the dataset for this process. The system frees the lock of a killed process."""
     try:
         import fcntl
-    except ImportError:  # Windows: two renders into one folder are the user's own affair
+    except ImportError:  # Windows has no flock: two renders into one folder are not detected
         yield
         return
     try:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from render.annotation.record_store import FORMAT, replace_file
+from render.annotation.record_store import FORMAT
 from render.core import errors
 from render.core.errors import DatasetError, RenderError, WorkerError
+from render.core.files import write_atomically
 from render.core.tempdirs import Scratch
 from render.execution.ray_connection import connected, node_name
 from render.execution.scheduler import Job
@@ -139,7 +140,7 @@ class RemoteWorker:
             return answer
         self._sent |= files.keys()
         for name, data in answer["files"]:
-            replace_file(self._out / name, data)
+            write_atomically(self._out / name, data)
         if answer["log"]:
             with contextlib.suppress(OSError), (self._out / "render.log").open("ab") as log:
                 log.write(answer["log"])

@@ -8,12 +8,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from render.annotation.record_store import merge, open_dataset, read_record, read_records, replace_file
+from render.annotation.record_store import merge, open_dataset, read_record, read_records
 from render.assets.load import load_assets
 from render.coco import LabelledSet, listed, read_coco
 from render.core.errors import DatasetError
+from render.core.files import write_atomically
+from render.core.options import RenderOptions
 from render.core.tempdirs import scratch_folder
-from render.dataset.generate import Crew, located, render_images, scenes
+from render.dataset.generate import located, render_images, scenes
 from render.dataset.summary import scale_warnings
 from render.inspect.contact_sheet import Cell, contact_sheet, to_jpeg
 from render.planner.plan import views_per_scene
@@ -29,25 +31,28 @@ SAMPLES = 4
 def preview_recipe(
     recipe: Recipe | Path,
     to: Path,
+    options: RenderOptions | None = None,
     *,
     images: int = 12,
     seed: int = 0,
-    crew: Crew | None = None,
-    root: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> LabelledSet:
-    """Render `images` scenes of a recipe small and draw them, with boxes and masks, into the JPEG `to`.
+    """Render `images` scenes of a recipe at low resolution; draw them with boxes and masks into the JPEG `to`.
 
-    Every image is of another scene, the cameras taking turns. Returns what is labelled; `on_warning(sentence)` is
-    called for files that had to be left out and for what looks like a wrong scale. Raises the errors of
-    `render.core.errors`; a scene that cannot be rendered takes its place on the sheet, with the reason.
+    Every image shows another scene, by the next camera in turn. A scene that fails is shown by its reason.
+
+    on_progress: called as `on_progress(done, images)` after every image.
+    on_warning: called with a sentence for each file that was left out, and for labels of unlikely size.
+
+    Returns the labels. Raises the errors of `render.core.errors`.
     """
+    options = options or RenderOptions()
     _check_target(to)
-    recipe, root = located(recipe, root)
+    recipe, root = located(recipe, options.root)
     small = reduced(recipe)
     warn = on_warning or (lambda sentence: None)
-    assets = load_assets(small, root, python=crew.python if crew else None)
+    assets = load_assets(small, root, python=options.python)
     for warning in assets.warnings:
         warn(warning)
     chosen = spread_out(images, views_per_scene(small))
@@ -61,12 +66,12 @@ def preview_recipe(
 
     with scratch_folder("preview") as out:
         open_dataset(out, small, seed, assets.digest)
-        render_images(out, scenes(small, assets, seed, chosen), crew or Crew(), count_up)
+        render_images(out, scenes(small, assets, seed, chosen), options, count_up)
         data = read_coco(merge(out, chosen[-1] + 1))
         cells = _cells(data, out, chosen)
         size = f"{small.image.width}×{small.image.height}, {small.quality.samples} samples"
         sheet = contact_sheet(data, cells, f"{recipe.name}   seed {seed}, preview at {size}")
-        replace_file(to, to_jpeg(sheet))
+        write_atomically(to, to_jpeg(sheet))
         done = [record for record in read_records(out, chosen[-1] + 1) if record.status == "done"]
         for warning in scale_warnings(done):
             warn(warning)
@@ -92,7 +97,7 @@ def preview_dataset(
     chosen = np.linspace(0, len(data.pictures) - 1, count).round().astype(int)
     cells = [Cell(data.pictures[i].name, int(i)) for i in chosen]
     title = f"{data.name}   {count} of {len(data.pictures)} images"
-    replace_file(to, to_jpeg(contact_sheet(data, cells, title)))
+    write_atomically(to, to_jpeg(contact_sheet(data, cells, title)))
     return data
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from render.annotation.record_store import replace_file
 from render.coco import listed, read_coco
 from render.core.errors import DatasetError
+from render.core.files import write_atomically
 from render.inspect.measures import (
     MEANING,
     Array,
@@ -119,10 +119,10 @@ def write_report(report: Report, out: Path) -> tuple[Path, Path]:
     except OSError as error:
         raise DatasetError(f"{out}: cannot be written ({error}); name another folder: --out DIR") from error
     data, chart = out / "stats.json", out / "stats.png"
-    replace_file(
+    write_atomically(
         data, json.dumps(as_json(report), indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
     )
-    replace_file(chart, draw_report(report))
+    write_atomically(chart, draw_report(report))
     return data, chart
 
 

@@ -9,7 +9,7 @@ import click
 
 def commands(group: click.Group, prefix: str = "al-loop") -> Iterator[tuple[str, click.Command]]:
     for name, command in group.commands.items():
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            yield f"{prefix} {name}", command
         if isinstance(command, click.Group):
             yield from commands(command, f"{prefix} {name}")
-        else:
-            yield f"{prefix} {name}", command

@@ -432,15 +432,15 @@ def test_a_length_that_no_camera_would_see_is_asked_about(tmp_path, stand_in, le
 
 def test_drafts_of_killed_processes_are_swept(tmp_path, stand_in, cache):
     cache.mkdir()
-    for name, age in ((".draft-old", 7200), (".draft-new", 10), ("pictures.json.123", 7200)):
+    for name, age in (("old.1.partial", 7200), ("new.2.partial", 10)):
         (cache / name).write_text("half")
         os.utime(cache / name, (time.time() - age,) * 2)
     (tmp_path / "a.stl").write_text("box 1 2 3")
     picture(tmp_path / "photos" / "a.png")
     wanted = recipe(Part(name="a", mesh="a.stl"), background=Background(folder="photos"))
     load_assets(wanted, tmp_path, python=stand_in.python)
-    assert sorted(p.suffix for p in cache.iterdir()) == ["", ".json", ".npz"]
-    assert (cache / ".draft-new").exists()
+    assert sorted(p.suffix for p in cache.iterdir()) == [".json", ".npz", ".partial"]
+    assert (cache / "new.2.partial").exists()
 
 
 def test_the_importer_holds_nothing_of_who_called_it_open(tmp_path):

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from support.fake_worker import StandIn
 
-from render import BlenderMissingError, DatasetError, WorkerError, parse_recipe, render_dataset
+from render import BlenderMissingError, DatasetError, RenderOptions, WorkerError, parse_recipe, render_dataset
 from render.annotation import masks
 from render.annotation.record_store import open_dataset, read_record
-from render.dataset.generate import Crew, _only_one
-from render.dataset.reproduce import render_again
+from render.dataset.generate import _locked
+from render.dataset.reproduce import reproduce_image
 from render.dataset.summary import summary
 from render.dataset.validate import validate
 
@@ -55,7 +55,9 @@ def files(out):
 def test_a_dataset_is_rendered_and_merged(tmp_path, stand_in):
     told = []
     tell = lambda *x: told.append(x)  # noqa: E731
-    coco = render_dataset(RECIPE, tmp_path / "out", 3, 5, python=stand_in.path, on_progress=tell)
+    coco = render_dataset(
+        RECIPE, tmp_path / "out", 3, 5, RenderOptions(python=stand_in.path), on_progress=tell
+    )
     assert coco == tmp_path / "out" / "annotations.json"
     data = json.loads(coco.read_text())
     assert [image["file_name"] for image in data["images"]] == ["000000.jpg", "000001.jpg", "000002.jpg"]
@@ -65,33 +67,33 @@ def test_a_dataset_is_rendered_and_merged(tmp_path, stand_in):
 
 
 def test_called_again_it_asks_for_nothing_and_with_more_for_the_rest(tmp_path, stand_in):
-    render_dataset(RECIPE, tmp_path / "out", 2, 5, python=stand_in.path)
-    render_dataset(RECIPE, tmp_path / "out", 2, 5, python=stand_in.path)
+    render_dataset(RECIPE, tmp_path / "out", 2, 5, RenderOptions(python=stand_in.path))
+    render_dataset(RECIPE, tmp_path / "out", 2, 5, RenderOptions(python=stand_in.path))
     assert [asked.images for asked in stand_in.asked] == [(0,), (1,)]
-    render_dataset(RECIPE, tmp_path / "out", 3, 5, python=stand_in.path)
+    render_dataset(RECIPE, tmp_path / "out", 3, 5, RenderOptions(python=stand_in.path))
     assert [asked.images for asked in stand_in.asked] == [(0,), (1,), (2,)]
 
 
 def test_of_a_scene_of_several_views_only_those_wanted_are_rendered(tmp_path, stand_in):
-    render_dataset(THREE_VIEWS, tmp_path / "out", 4, 5, python=stand_in.path)
+    render_dataset(THREE_VIEWS, tmp_path / "out", 4, 5, RenderOptions(python=stand_in.path))
     assert [(asked.scene, asked.images) for asked in stand_in.asked] == [(0, (0, 1, 2)), (1, (3,))]
-    render_dataset(THREE_VIEWS, tmp_path / "out", 6, 5, python=stand_in.path)
+    render_dataset(THREE_VIEWS, tmp_path / "out", 6, 5, RenderOptions(python=stand_in.path))
     assert [(asked.scene, asked.images) for asked in stand_in.asked][2:] == [(1, (4, 5))]
 
 
 def test_a_picture_that_was_damaged_is_made_again(tmp_path, stand_in):
-    render_dataset(RECIPE, tmp_path / "out", 2, 5, python=stand_in.path)
+    render_dataset(RECIPE, tmp_path / "out", 2, 5, RenderOptions(python=stand_in.path))
     whole = files(tmp_path / "out")
     (tmp_path / "out" / "images" / "000001.jpg").write_bytes(b"half a pic")
     (tmp_path / "out" / "records" / "000001.json").unlink()
-    render_dataset(RECIPE, tmp_path / "out", 2, 5, python=stand_in.path)
+    render_dataset(RECIPE, tmp_path / "out", 2, 5, RenderOptions(python=stand_in.path))
     assert files(tmp_path / "out") == whole
 
 
 def test_two_workers_make_the_same_bytes_as_one(tmp_path):
     one, two = StandIn(tmp_path / "a"), StandIn(tmp_path / "b")
-    render_dataset(THREE_VIEWS, tmp_path / "one", 11, 5, python=one.path)
-    render_dataset(THREE_VIEWS, tmp_path / "two", 11, 5, python=two.path, workers=2)
+    render_dataset(THREE_VIEWS, tmp_path / "one", 11, 5, RenderOptions(python=one.path))
+    render_dataset(THREE_VIEWS, tmp_path / "two", 11, 5, RenderOptions(python=two.path, workers=2))
     assert files(tmp_path / "one") == files(tmp_path / "two")
     cores = len(os.sched_getaffinity(0))
     assert {asked.threads for asked in one.asked} == {cores}
@@ -99,7 +101,7 @@ def test_two_workers_make_the_same_bytes_as_one(tmp_path):
 
 
 def test_threads_are_handed_on(tmp_path, stand_in):
-    render_dataset(RECIPE, tmp_path / "out", 1, 5, python=stand_in.path, threads=7)
+    render_dataset(RECIPE, tmp_path / "out", 1, 5, RenderOptions(python=stand_in.path, threads=7))
     assert [asked.threads for asked in stand_in.asked] == [7]
 
 
@@ -108,8 +110,9 @@ def test_killed_and_run_again_it_gives_the_undisturbed_bytes(tmp_path, seconds):
     slow = StandIn(tmp_path / "slow", "def behave(*_): time.sleep(0.15)")
     code = (
         "import sys; sys.path.insert(0, sys.argv[3]); sys.path.insert(0, sys.argv[4])\n"
-        "from test_generate import THREE_VIEWS; from render import render_dataset; from pathlib import Path\n"
-        "render_dataset(THREE_VIEWS, Path(sys.argv[1]), 12, 5, python=sys.argv[2])"
+        "from test_generate import THREE_VIEWS; from render import RenderOptions, render_dataset\n"
+        "from pathlib import Path\n"
+        "render_dataset(THREE_VIEWS, Path(sys.argv[1]), 12, 5, RenderOptions(python=sys.argv[2]))"
     )
     arguments = [str(tmp_path / "out"), slow.path, str(ROOT / "tests"), str(Path(__file__).parent)]
     running = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE)
@@ -122,10 +125,12 @@ def test_killed_and_run_again_it_gives_the_undisturbed_bytes(tmp_path, seconds):
     running.communicate()
     assert 0 < len(list(records.glob("*.json"))) <= 12
     _wait_until_gone({asked.pid for asked in slow.asked})
-    render_dataset(THREE_VIEWS, tmp_path / "out", 12, 5, python=StandIn(tmp_path / "rest").path)
+    render_dataset(
+        THREE_VIEWS, tmp_path / "out", 12, 5, RenderOptions(python=StandIn(tmp_path / "rest").path)
+    )
     whole = tmp_path / "whole" / "out"
     whole.parent.mkdir()
-    render_dataset(THREE_VIEWS, whole, 12, 5, python=StandIn(tmp_path / "other").path)
+    render_dataset(THREE_VIEWS, whole, 12, 5, RenderOptions(python=StandIn(tmp_path / "other").path))
     assert _without_root(files(tmp_path / "out")) == _without_root(files(whole))
 
 
@@ -150,17 +155,17 @@ def test_a_python_without_what_the_worker_needs_says_how_to_get_it(tmp_path):
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -c "import msgspec"\n')
     python.chmod(stat.S_IRWXU)
     with pytest.raises(BlenderMissingError, match=r"bare: ModuleNotFoundError.*msgspec.*pip install 'bpy"):
-        render_dataset(RECIPE, tmp_path / "out", 1, 0, python=str(python))
+        render_dataset(RECIPE, tmp_path / "out", 1, 0, RenderOptions(python=str(python)))
 
 
 def test_a_python_that_is_not_there_is_a_render_error(tmp_path):
     with pytest.raises(WorkerError, match=r"no-python.*--python"):
-        render_dataset(RECIPE, tmp_path / "out", 1, 0, python=str(tmp_path / "no-python"))
+        render_dataset(RECIPE, tmp_path / "out", 1, 0, RenderOptions(python=str(tmp_path / "no-python")))
 
 
 def test_two_renders_do_not_share_a_folder(tmp_path):
     open_dataset(tmp_path, RECIPE, 0)
-    with _only_one(tmp_path), pytest.raises(DatasetError, match="another render is writing"):
+    with _locked(tmp_path), pytest.raises(DatasetError, match="another render is writing"):
         render_dataset(RECIPE, tmp_path, 1, 0)
 
 
@@ -171,9 +176,9 @@ def test_nonsense_counts_are_refused(tmp_path, count, seed):
 
 
 @pytest.mark.parametrize("name", ["workers", "threads"])
-def test_nonsense_crews_are_refused(tmp_path, name):
+def test_counts_below_one_are_refused(name):
     with pytest.raises(DatasetError, match=f"expected {name} >= 1, got 0"):
-        render_dataset(RECIPE, tmp_path, 1, 0, **{name: 0})
+        RenderOptions(**{name: 0})
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that root cannot write either")
@@ -192,16 +197,16 @@ def test_a_lock_that_cannot_be_written_is_a_dataset_error(tmp_path):
 def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path, stand_in):
     """A limit on the size of files stands for the disk: dataset.json fits in, annotations.json does not."""
     out = tmp_path / "out"
-    render_dataset(RECIPE, out, 2, 5, python=stand_in.path)
+    render_dataset(RECIPE, out, 2, 5, RenderOptions(python=stand_in.path))
     size = (out / "dataset.json").stat().st_size
     recipe = tmp_path / "recipe.json"
     recipe.write_bytes(msgspec.json.encode(RECIPE))
     code = (
         "import resource, sys, json; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
-        "from render import parse_recipe, render_dataset, RenderError\n"
+        "from render import parse_recipe, render_dataset, RenderError, RenderOptions\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size + 200}, {size + 200}))\n"
         "recipe = parse_recipe(json.loads(Path(sys.argv[4]).read_bytes()))\n"
-        "try: render_dataset(recipe, Path(sys.argv[1]), 40, 5, python=sys.argv[2])\n"
+        "try: render_dataset(recipe, Path(sys.argv[1]), 40, 5, RenderOptions(python=sys.argv[2]))\n"
         "except RenderError as error: sys.exit(f'{type(error).__name__}: {error}')"
     )
     done = subprocess.run(
@@ -213,7 +218,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path, stand_in):
     assert "annotations.json: cannot be written" in done.stderr
     assert "make room and run again" in done.stderr
     assert done.stderr.startswith("DatasetError")
-    render_dataset(RECIPE, out, 40, 5, python=stand_in.path)
+    render_dataset(RECIPE, out, 40, 5, RenderOptions(python=stand_in.path))
     assert validate(out).problems == ()
     assert len(stand_in.asked) == 40, "an image was rendered twice"
 
@@ -221,7 +226,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path, stand_in):
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rendered")
-    render_dataset(RECIPE, folder / "out", 3, 5, python=StandIn(folder / "stand-in").path)
+    render_dataset(RECIPE, folder / "out", 3, 5, RenderOptions(python=StandIn(folder / "stand-in").path))
     return folder / "out"
 
 
@@ -315,7 +320,7 @@ def test_what_is_no_dataset_cannot_be_validated(tmp_path):
 
 
 def test_an_image_made_again_is_the_same(dataset, stand_in):
-    result = render_again(dataset, 1, crew=Crew(python=stand_in.path))
+    result = reproduce_image(dataset, 1, RenderOptions(python=stand_in.path))
     assert result.differences == ()
     assert result.sha256 == read_record(dataset, 1).sha256
     assert stand_in.asked[-1].images == (1,)
@@ -326,18 +331,18 @@ def test_an_image_made_again_shows_how_it_differs(dataset, tmp_path):
         tmp_path / "darker", "def behave(*_):\n  Image.Image.paste = lambda *a: None  # no rectangle"
     )
     keep = tmp_path / "made.jpg"
-    result = render_again(dataset, 1, crew=Crew(python=darker.path), keep=keep)
+    result = reproduce_image(dataset, 1, RenderOptions(python=darker.path), keep=keep)
     assert len(result.differences) == 1
-    assert "the picture differs in" in result.differences[0]
+    assert "the image differs in" in result.differences[0]
     assert keep.read_bytes() != (dataset / "images" / "000001.jpg").read_bytes()
     _edit_record(dataset, lambda r: r["annotations"][0].update(area=87))
-    result = render_again(dataset, 1, crew=Crew(python=darker.path))
+    result = reproduce_image(dataset, 1, RenderOptions(python=darker.path))
     assert "label 0: area was 87, is 88" in result.differences
 
 
 def test_an_image_that_is_not_there_cannot_be_made_again(dataset):
     with pytest.raises(DatasetError, match=r"no image 3.*--count 4"):
-        render_again(dataset, 3)
+        reproduce_image(dataset, 3)
 
 
 def test_the_summary_counts_and_says_what_to_do(tmp_path):
@@ -346,7 +351,9 @@ def test_the_summary_counts_and_says_what_to_do(tmp_path):
         if scene == 1: os._exit(1)
         if scene == 2: skip(spec, images[0], "nothing to see")
     """
-    render_dataset(RECIPE, tmp_path / "out", 4, 5, python=StandIn(tmp_path / "stand-in", behave).path)
+    render_dataset(
+        RECIPE, tmp_path / "out", 4, 5, RenderOptions(python=StandIn(tmp_path / "stand-in", behave).path)
+    )
     lines = summary(tmp_path / "out", 4)
     assert lines[0] == "2 images with 2 labels"
     assert lines[1] == "1 views skipped before rendering: 1 × nothing to see"
@@ -360,7 +367,7 @@ def test_the_summary_warns_of_a_scale_that_cannot_be_meant(tmp_path, stand_in):
     large = msgspec.structs.replace(
         RECIPE, image=msgspec.structs.replace(RECIPE.image, width=400, height=300)
     )
-    render_dataset(large, tmp_path / "out", 1, 5, python=stand_in.path)
+    render_dataset(large, tmp_path / "out", 1, 5, RenderOptions(python=stand_in.path))
     assert any(
         "less than 0.07% of their picture; check units" in line for line in summary(tmp_path / "out", 1)
     )
@@ -386,11 +393,11 @@ def test_blender_killed_from_outside_costs_nothing(tmp_path):
 
     render_dataset(small, tmp_path / "killed", 8, 2, on_progress=kill)
     assert len(killed) == 1
-    render_dataset(small, tmp_path / "whole", 8, 2, workers=2)
+    render_dataset(small, tmp_path / "whole", 8, 2, RenderOptions(workers=2))
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
     assert validate(tmp_path / "whole").problems == ()
     assert validate(tmp_path / "whole").images == 8
-    assert render_again(tmp_path / "whole", 4).differences == ()
+    assert reproduce_image(tmp_path / "whole", 4).differences == ()
 
 
 def _workers_of(parent):

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from support.fake_worker import StandIn
 
-from render import DatasetError, WorkerError, parse_recipe, plan, render_dataset
+from render import DatasetError, RenderOptions, WorkerError, parse_recipe, plan, render_dataset
 from render.annotation.record_store import failures
 from render.assets.load import Assets
 from render.core.spec import MeshSpec
@@ -85,7 +85,7 @@ def test_a_scene_travels_with_its_files_once(tmp_path, monkeypatch):
 def test_without_ray_it_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(WorkerError, match=r"pip install 'al-loop\[ray\]'"):
-        render_dataset(RECIPE, tmp_path / "out", 1, 0, ray="auto")
+        render_dataset(RECIPE, tmp_path / "out", 1, 0, RenderOptions(ray="auto"))
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
@@ -95,7 +95,7 @@ def test_where_nobody_listens_it_says_so_at_once(tmp_path, form, monkeypatch):
         taken.bind(("127.0.0.1", 0))
         address = form.format(taken.getsockname()[1])
         with pytest.raises(WorkerError, match=f"no Ray cluster at {address} .*refused.*ray start --head"):
-            render_dataset(RECIPE, tmp_path / "out", 1, 0, ray=address)
+            render_dataset(RECIPE, tmp_path / "out", 1, 0, RenderOptions(ray=address))
 
 
 @pytest.fixture(scope="module")
@@ -135,12 +135,10 @@ def test_a_cluster_makes_the_same_bytes_and_its_files_come_back(tmp_path, cluste
         tmp_path / "ray",
         9,
         3,
-        python=there.path,
-        ray="local",
-        workers=2,
+        RenderOptions(python=there.path, ray="local", workers=2),
         on_progress=lambda *x: told.append(x),
     )
-    render_dataset(RECIPE, tmp_path / "alone", 9, 3, python=here.path)
+    render_dataset(RECIPE, tmp_path / "alone", 9, 3, RenderOptions(python=here.path))
     assert pictures(tmp_path / "ray") == pictures(tmp_path / "alone")
     assert (tmp_path / "ray" / "annotations.json").read_bytes() == (
         tmp_path / "alone" / "annotations.json"
@@ -154,7 +152,7 @@ def test_a_cluster_makes_the_same_bytes_and_its_files_come_back(tmp_path, cluste
 def test_a_worker_that_dies_over_there_is_replaced(tmp_path, cluster):
     behave = "def behave(scene, *_):\n  if scene == 1: sys.stderr.write('oh dear'); os._exit(3)"
     there = StandIn(tmp_path / "there", behave)
-    render_dataset(RECIPE, tmp_path / "out", 6, 3, python=there.path, ray="local")
+    render_dataset(RECIPE, tmp_path / "out", 6, 3, RenderOptions(python=there.path, ray="local"))
     assert [(r.index, r.reason) for r in failures(tmp_path / "out", 6)] == [
         (2, "ended with exit status 3"),
         (3, "ended with exit status 3"),
@@ -169,7 +167,7 @@ def test_a_process_of_the_cluster_that_is_lost_costs_nothing(tmp_path, cluster):
         "def behave(scene, *_):\n  if scene == 1 and tries(1) == 1: os.kill(os.getppid(), 9); time.sleep(30)"
     )
     there = StandIn(tmp_path / "there", behave)
-    render_dataset(RECIPE, tmp_path / "out", 4, 3, python=there.path, ray="local")
+    render_dataset(RECIPE, tmp_path / "out", 4, 3, RenderOptions(python=there.path, ray="local"))
     assert [asked.scene for asked in there.asked] == [0, 1, 1]
     assert validate(tmp_path / "out").images == 4
 
@@ -179,12 +177,12 @@ def test_what_is_missing_over_there_is_the_same_error_here(tmp_path, cluster):
     with pytest.raises(
         WorkerError, match=r"on node \S+ \(127.0.0.1\) of the Ray cluster: .*pip install 'bpy"
     ):
-        render_dataset(RECIPE, tmp_path / "out", 1, 3, python=bare.path, ray="local")
+        render_dataset(RECIPE, tmp_path / "out", 1, 3, RenderOptions(python=bare.path, ray="local"))
     full = StandIn(
         tmp_path / "full", "def behave(*_):\n  say({'unwritable': 'No space left'})\n  return 'answered'"
     )
     with pytest.raises(DatasetError, match=r"on node \S+ \(127.0.0.1\) of the Ray cluster: No space left"):
-        render_dataset(RECIPE, tmp_path / "out", 1, 3, python=full.path, ray="local")
+        render_dataset(RECIPE, tmp_path / "out", 1, 3, RenderOptions(python=full.path, ray="local"))
 
 
 def test_a_node_without_blender_is_named_and_the_others_go_on(tmp_path, cluster):
@@ -198,7 +196,12 @@ def test_a_node_without_blender_is_named_and_the_others_go_on(tmp_path, cluster)
     """
     there, told = StandIn(tmp_path / "there", behave), []
     render_dataset(
-        RECIPE, tmp_path / "out", 4, 3, python=there.path, ray="local", workers=2, on_warning=told.append
+        RECIPE,
+        tmp_path / "out",
+        4,
+        3,
+        RenderOptions(python=there.path, ray="local", workers=2),
+        on_warning=told.append,
     )
     assert validate(tmp_path / "out").images == 4
     [line] = told
@@ -208,4 +211,4 @@ def test_a_node_without_blender_is_named_and_the_others_go_on(tmp_path, cluster)
 
 def test_more_threads_than_a_node_has_cores_is_refused(tmp_path, cluster):
     with pytest.raises(WorkerError, match="no node with 64 cores"):
-        render_dataset(RECIPE, tmp_path / "out", 1, 3, ray="local", threads=64)
+        render_dataset(RECIPE, tmp_path / "out", 1, 3, RenderOptions(ray="local", threads=64))

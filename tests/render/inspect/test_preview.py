@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from support.fake_worker import StandIn
 
-from render import DatasetError, parse_recipe
+from render import DatasetError, RenderOptions, parse_recipe
 from render.annotation import masks
 from render.coco import LabelledSet, Picture
-from render.dataset.generate import Crew, render_dataset
+from render.dataset.generate import render_dataset
 from render.inspect.contact_sheet import LIMIT_BYTES, Cell, colour_of, contact_sheet, to_jpeg
 from render.inspect.preview import preview_dataset, preview_recipe, reduced, spread_out
 
@@ -175,8 +175,8 @@ def test_a_recipe_is_previewed(tmp_path):
     data = preview_recipe(
         RECIPE,
         tmp_path / "p.jpg",
+        RenderOptions(python=stand_in.path),
         images=5,
-        crew=Crew(python=stand_in.path),
         on_progress=lambda *x: told.append(x),
     )
     assert told[-1] == (5, 5)
@@ -191,15 +191,15 @@ def test_a_scale_that_cannot_be_meant_is_mentioned(tmp_path):
     """Labels of 10 x 8 px in 320 x 320 px: 0.08 %."""
     wide = msgspec.structs.replace(RECIPE, image=msgspec.structs.replace(RECIPE.image, width=320, height=320))
     said = []
-    crew = Crew(python=StandIn(tmp_path / "stand-in").path)
-    preview_recipe(wide, tmp_path / "p.jpg", images=1, crew=crew, on_warning=said.append)
+    options = RenderOptions(python=StandIn(tmp_path / "stand-in").path)
+    preview_recipe(wide, tmp_path / "p.jpg", options, images=1, on_warning=said.append)
     assert len(said) == 1
     assert "check units and size_m" in said[0]
 
 
 def test_a_dataset_is_previewed_without_rendering(tmp_path):
     stand_in = StandIn(tmp_path / "stand-in")
-    render_dataset(RECIPE, tmp_path / "out", 5, 0, python=stand_in.path)
+    render_dataset(RECIPE, tmp_path / "out", 5, 0, RenderOptions(python=stand_in.path))
     asked = len(stand_in.asked)
     preview_dataset(tmp_path / "out", tmp_path / "p.jpg", images=3)
     assert cv2.imread(str(tmp_path / "p.jpg")) is not None
@@ -209,4 +209,4 @@ def test_a_dataset_is_previewed_without_rendering(tmp_path):
 @pytest.mark.parametrize("name", ["p.png", "p", "none/p.jpg"])
 def test_a_target_that_cannot_be_is_refused_before_rendering(tmp_path, name):
     with pytest.raises(DatasetError, match=r"expected (a name that ends in \.jpg|an existing folder)"):
-        preview_recipe(RECIPE, tmp_path / name, crew=Crew(python="/no/python"))
+        preview_recipe(RECIPE, tmp_path / name, RenderOptions(python="/no/python"))

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from render import BlenderMissingError, load_assets, parse_recipe, plan, render_dataset
+from render import BlenderMissingError, RenderOptions, load_assets, parse_recipe, plan, render_dataset
 from render.annotation.masks import decode
 from render.annotation.record_store import open_dataset, read_record
 from render.execution.scheduler import Job, render_all
@@ -56,7 +56,12 @@ def undisturbed(tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed")
     told = []
     coco = render_dataset(
-        TINY, out, COUNT, 5, threads=2, on_progress=lambda done, total: told.append((done, total))
+        TINY,
+        out,
+        COUNT,
+        5,
+        RenderOptions(threads=2),
+        on_progress=lambda done, total: told.append((done, total)),
     )
     assert coco == out / "annotations.json"
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
@@ -86,9 +91,9 @@ def test_killed_in_the_middle_and_resumed_it_is_the_same_dataset(undisturbed, tm
     recipe, out = tmp_path / "tiny.json", tmp_path / "out"
     recipe.write_bytes(msgspec.json.encode(TINY))
     code = (
-        "import sys, pathlib, json; from render import parse_recipe, render_dataset;"
+        "import sys, pathlib, json; from render import RenderOptions, parse_recipe, render_dataset;"
         f"render_dataset(parse_recipe(json.loads(pathlib.Path({str(recipe)!r}).read_text())),"
-        f" pathlib.Path({str(out)!r}), {COUNT}, 5, threads=2)"
+        f" pathlib.Path({str(out)!r}), {COUNT}, 5, RenderOptions(threads=2))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3])
     wait_for((out / "records" / "000000.json").exists)
@@ -97,7 +102,7 @@ def test_killed_in_the_middle_and_resumed_it_is_the_same_dataset(undisturbed, tm
     parent.wait()
     wait_for(lambda: not running(worker))
     assert not (out / "annotations.json").exists()
-    render_dataset(TINY, out, COUNT, 5, threads=1)
+    render_dataset(TINY, out, COUNT, 5, RenderOptions(threads=1))
     assert files(out) == files(undisturbed)
 
 
@@ -111,7 +116,7 @@ def test_an_image_does_not_depend_on_those_before_it(undisturbed, tmp_path):
 
 def test_a_finished_dataset_starts_no_worker(undisturbed):
     before = files(undisturbed)
-    render_dataset(TINY, undisturbed, COUNT, 5, python="/nowhere/python")
+    render_dataset(TINY, undisturbed, COUNT, 5, RenderOptions(python="/nowhere/python"))
     assert files(undisturbed) == before
 
 
@@ -248,7 +253,7 @@ def test_a_python_without_bpy_is_told_how_to_get_it(tmp_path):
     python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
     python.chmod(0o755)
     with pytest.raises(BlenderMissingError) as error:
-        render_dataset(TINY, tmp_path / "out", 1, 0, python=str(python))
+        render_dataset(TINY, tmp_path / "out", 1, 0, RenderOptions(python=str(python)))
     for words in ("no Blender here", "python3.11 -m pip install", "--python", str(python)):
         assert words in str(error.value)
 
