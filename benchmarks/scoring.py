@@ -182,7 +182,7 @@ def compare(detector: Detector, truth: Path) -> None:
             settings = CycleConfig(k=k, strategy=name, audit=0.0)  # type: ignore[arg-type]
             one, other = ({p.image_id for p in pick(both[kind], k, settings, 1)} for kind in both)
             twice = looked_at_closely(both["bf16"], k, settings, 1)
-            close = both["bf16"].overlaid(both["fp32"].subset(twice))
+            close = both["bf16"].updated_with(both["fp32"].subset(twice))
             last = {p.image_id for p in pick(close, k, settings, 1)}
             print(
                 f"{name}, k = {k}: {len(one & other)} of {k} picks are the same in bf16 alone, {len(one & last)} with "

@@ -129,25 +129,25 @@ def refuse_changed(images: Iterable[ImageFile], name: str) -> None:
         raise DataError(f"no model can be judged on {name}: {reason}")
 
 
-class Ahead:
-    """Fetches images in their order, some before they are looked at; what fails is told when it is looked at."""
+class Prefetcher:
+    """Fetches linked images ahead of their use; an error is raised when the image is read."""
 
     def __init__(self, images: Iterable[ImageFile]) -> None:
         self._left = (image for image in images if image.url is not None)
         self._crew = ThreadPoolExecutor(_AT_ONCE, "fetch")
 
-    def __enter__(self) -> Ahead:
-        """Begin with the first."""
-        self.more(_AHEAD)
+    def __enter__(self) -> Prefetcher:
+        """Fetch the first images."""
+        self.advance(_AHEAD)
         return self
 
-    def more(self, count: int) -> None:
-        """Say that so many were looked at: as many more are fetched."""
+    def advance(self, count: int) -> None:
+        """Fetch `count` more images, as that many were read."""
         for image in islice(self._left, count):
             self._crew.submit(_quietly, image)
 
     def __exit__(self, *_: object) -> None:
-        """Leave what nobody waits for."""
+        """Cancel what nobody waits for."""
         self._crew.shutdown(wait=True, cancel_futures=True)
 
 

@@ -23,13 +23,13 @@ from al_loop.state import model_registry
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace
-from al_loop.structures.images import CHANGES, ImageFile, LabelledImage
+from al_loop.structures.images import AUGMENTATIONS, ImageFile, LabelledImage
 from strategies import COUNTING, STRATEGIES, Ids
 
 if TYPE_CHECKING:
     from al_loop.detector.inference.scoring import Unreadable
 
-#: Where scores are kept: of the images for "", of their changed copies by the change's name.
+#: Where scores are kept: of the images for "", of augmented copies by the name of the augmentation.
 Folders = Callable[[str], Path]
 _SLICE = 250_000  # images whose places and sizes are in memory: some hundred megabytes
 
@@ -62,15 +62,15 @@ def score_for(
             say=reporter.line,
             ray=ray,
         )
-    for change in CHANGES if _augmented(strategy) else ():
-        with reporter.progress(f"score the pool, {change}") as progress:
+    for augmentation in AUGMENTATIONS if _augmented(strategy) else ():
+        with reporter.progress(f"score the pool, {augmentation}") as progress:
             service.score(
                 workspace,
                 model,
                 images,
-                folder(change),
+                folder(augmentation),
                 progress,
-                change=change,
+                augmentation=augmentation,
                 say=reporter.line,
                 ray=ray,
             )
@@ -87,7 +87,11 @@ def score_candidates(
     ray: str | None = None,
 ) -> list[Unreadable]:
     """Do what `score_for` does for images of the pool, so many at a time that memory does not grow with the pool."""
-    folders = [folder(change) for change in ("", *CHANGES) if not change or _augmented(strategy)]
+    folders = [
+        folder(augmentation)
+        for augmentation in ("", *AUGMENTATIONS)
+        if not augmentation or _augmented(strategy)
+    ]
     missing = [shards_in(workspace, path).image_ids().places(ids) < 0 for path in folders]
     todo = ids[np.logical_or.reduce(missing)]
     known, unreadable = repository.labelled(workspace), []
@@ -216,12 +220,12 @@ def context_for(
     labelled = None
     if "labelled" in needs:
         labelled = np.asarray(shards_in(workspace, folder("")).load(known.images).embeddings, np.float32)
-    copies = CHANGES if _augmented(strategy) else ()
+    copies = AUGMENTATIONS if _augmented(strategy) else ()
     quality = service.class_quality(workspace, model)
     return Context(
         labelled,
         np.asarray(known.boxes, np.float64),
-        tuple(shards_in(workspace, folder(change)).load().subset(ids) for change in copies),
+        tuple(shards_in(workspace, folder(augmentation)).load().subset(ids) for augmentation in copies),
         None if quality is None else np.asarray(quality),
         known.count_r2,
     )

@@ -146,12 +146,12 @@ def select_picks(workspace: Workspace, cycle: Cycle, known: Known) -> list[Pick]
 def scored_pool(workspace: Workspace, cycle: Cycle) -> ScoredImages:
     """Return the scores of the cycle's pool, without the images that could not be read."""
     pool = read_pool(workspace.cycle_dir(cycle.number) / POOL)
-    scored = shards_in(workspace, workspace.scores_dir(cycle.model.id)).load().among(pool)
+    scored = shards_in(workspace, workspace.scores_dir(cycle.model.id)).load().intersection(pool)
     closely = output_in(workspace, cycle, "score").get("closely")
     if not closely:
         return scored
     exact = shards_in(workspace, workspace.scores_dir(cycle.model.id, exact=True))
-    return scored.overlaid(exact.load(closely))
+    return scored.updated_with(exact.load(closely))
 
 
 def stage_of(workspace: Workspace, cycle: Cycle, name: str, **inputs: Any) -> Stage:

@@ -64,12 +64,12 @@ def score(
     progress: Progress,
     *,
     features: bool = False,
-    change: str = "",
+    augmentation: str = "",
     exact: bool = False,
     say: Callable[[str], None] = print,
     ray: str | None = None,
 ) -> list[Unreadable]:
-    """Score the images, or changed copies, that `folder` does not hold yet; return those that could not be read.
+    """Score the images, or augmented copies, that `folder` does not hold yet; return those that could not be read.
 
     exact: in float32 whatever the settings say, for what models are judged by.  say: is told what the user should know.
     ray: address of a cluster to do it on.  Raises ModelError where the weights change meanwhile.
@@ -88,7 +88,7 @@ def score(
         if linked:
             trim(workspace.cache, int(workspace.config.pool.cache_gb * 1e9))
 
-    settings = replace(_score_settings(workspace), features=features, change=change)
+    settings = replace(_score_settings(workspace), features=features, augmentation=augmentation)
     wanted = "fp32" if exact else workspace.config.pool_precision
     if ray is not None:
         from al_loop.detector.cluster.actor import Kit

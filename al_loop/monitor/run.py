@@ -95,7 +95,7 @@ def _judge(
         return [], {}
     scored = _scored(workspace, model, sorted(wanted), reporter)
     windows = judge_windows(workspace, reference, scored) if full and reference else []
-    new = scored.among(fresh)
+    new = scored.intersection(fresh)
     if not new.image_ids:
         return windows, {}
     seen = sight(new, workspace.config.label_studio.min_score)

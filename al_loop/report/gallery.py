@@ -92,7 +92,7 @@ def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes
     try:
         scored = shards_in(workspace, folder).load([pick.image.id for pick in cycle.picks])
         if exact != folder and exact.is_dir():
-            scored = scored.overlaid(shards_in(workspace, exact).load(scored.image_ids))
+            scored = scored.updated_with(shards_in(workspace, exact).load(scored.image_ids))
     except (WorkspaceError, KeyError) as error:
         return {}, f"The model's boxes cannot be shown: {error}"
     place = {name: i for i, name in enumerate(scored.image_ids)}

@@ -164,7 +164,7 @@ class ShardStore:
         )
         if wanted is None:
             return found
-        return found.among(wanted if isinstance(wanted, Ids) else dict.fromkeys(wanted))
+        return found.intersection(wanted if isinstance(wanted, Ids) else dict.fromkeys(wanted))
 
     def forget_damaged(self) -> int:
         """Read every byte, and forget the first shard that is not what was written, and those behind it.

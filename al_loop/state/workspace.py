@@ -95,7 +95,7 @@ class Workspace:
         """Return the folder of a model: weights, resolved config, predictions on the validation set."""
         return self.root / "models" / model_id
 
-    def scores_dir(self, model_id: str, change: str = "", *, exact: bool = False) -> Path:
+    def scores_dir(self, model_id: str, augmentation: str = "", *, exact: bool = False) -> Path:
         """Return the folder with what a model says of the pool, or of changed copies of it.
 
         Each threshold has its own, and so have scores with features, and of a precision that was asked for; exact: in
@@ -106,7 +106,7 @@ class Workspace:
             name += f"-{self.config.pool_precision}"
         if self.config.cycle.strategy in FEATURE_STRATEGIES:
             name += "-features"
-        return self.root / "scores" / model_id / (f"{name}-{change}" if change else name)
+        return self.root / "scores" / model_id / (f"{name}-{augmentation}" if augmentation else name)
 
     def cycle_dir(self, number: int) -> Path:
         """Return the folder of a cycle."""

@@ -14,7 +14,7 @@ from al_loop.structures.boxes import Boxes
 Float32Array = NDArray[np.float32]
 
 #: Names of the changed copies of an image, made by `al_loop.detector.inference.tta`.
-CHANGES = ("flip", "cutout", "smaller", "turn", "noise")
+AUGMENTATIONS = ("flip", "cutout", "smaller", "turn", "noise")
 
 
 @dataclass(frozen=True)

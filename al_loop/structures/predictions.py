@@ -51,13 +51,13 @@ class ScoredImages:
 
     def subset(self, image_ids: Sequence[str]) -> ScoredImages:
         """Return the images named, in that order, without a copy of their columns; KeyError for one that is not here."""
-        found = self.among(image_ids)
+        found = self.intersection(image_ids)
         if len(found.image_ids) < len(image_ids):
             wanted = Ids.of(image_ids)
             raise KeyError(wanted[int((found.image_ids.places(wanted) < 0).argmax())])
         return found
 
-    def among(self, image_ids: Iterable[str]) -> ScoredImages:
+    def intersection(self, image_ids: Iterable[str]) -> ScoredImages:
         """Return those of the images named that are here, in the order in which they are named."""
         wanted = Ids.of(image_ids)
         if wanted == self.image_ids:
@@ -80,7 +80,7 @@ class ScoredImages:
             **{name: Rows.later(getattr(self, name), rows, int(offsets[-1])) for name in BOX_COLUMNS},
         )
 
-    def overlaid(self, better: ScoredImages) -> ScoredImages:
+    def updated_with(self, better: ScoredImages) -> ScoredImages:
         """Return these with what `better` says of those that it holds, without a copy of the columns."""
         if not better.image_ids:
             return self

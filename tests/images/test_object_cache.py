@@ -19,7 +19,7 @@ from al_loop.core.config import PoolConfig
 from al_loop.core.errors import DataError
 from al_loop.images import object_cache, repository
 from al_loop.images.import_sources import add_places
-from al_loop.images.object_cache import Ahead, present, trim
+from al_loop.images.object_cache import Prefetcher, present, trim
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import ImageFile
 
@@ -119,12 +119,12 @@ def test_the_cache_drops_what_was_not_used_for_the_longest_time(linked: Workspac
 def test_fetched_ahead_of_whoever_looks(linked: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(object_cache, "_AHEAD", 2)
     images = repository.unlabelled(linked)
-    with Ahead(images) as ahead:
-        ahead.more(1)
+    with Prefetcher(images) as prefetcher:
+        prefetcher.advance(1)
     assert sum(image.path.exists() for image in images) <= 3
-    with Ahead(images) as ahead:
-        ahead.more(len(images))
-        ahead._crew.shutdown(wait=True)
+    with Prefetcher(images) as prefetcher:
+        prefetcher.advance(len(images))
+        prefetcher._crew.shutdown(wait=True)
     assert all(image.path.exists() for image in images)
 
 
@@ -155,7 +155,7 @@ def test_a_bucket(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None
         found = add_places(here, ["s3://plant/line 3"])
         assert (found.added, found.unreached) == (3, 0)
         images = repository.unlabelled(here)
-        with Ahead(images):  # nothing is fetched twice, whoever is first
+        with Prefetcher(images):  # nothing is fetched twice, whoever is first
             assert {hashlib.sha256(present(i).read_bytes()).hexdigest() for i in images} == {
                 i.id for i in images
             }

@@ -115,7 +115,7 @@ def test_rounded_scores_pick_the_same_where_they_are_looked_at_closely(strategy:
     for cycle in range(1, 6):
         closely = looked_at_closely(rounded, 10, settings, cycle)
         assert len(closely) <= 40 + 30
-        seen = rounded.overlaid(exact.subset(closely))
+        seen = rounded.updated_with(exact.subset(closely))
         expected = [p.image_id for p in pick(exact, 10, settings, cycle)]
         assert [p.image_id for p in pick(seen, 10, settings, cycle)] == expected or strategy == "random"
 

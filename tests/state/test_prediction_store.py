@@ -190,11 +190,11 @@ def test_some_are_looked_at_more_closely(tmp_path: Path) -> None:
     better = [replace(p, image_id=name) for p, name in zip(better, names, strict=True)]
     close.append(better)
     expected = {p.image_id: p for p in [*predictions(*range(12)), *better]}
-    both = quick.load().overlaid(close.load())
+    both = quick.load().updated_with(close.load())
     equal(both, list(expected.values()))
     order = ["image-7", "image-1", "image-0", "image-11"]
     equal(both.subset(order), [expected[name] for name in order])
     np.testing.assert_array_equal(
         np.asarray(both.embeddings), np.stack([p.embedding for p in expected.values()])
     )
-    equal(quick.load().overlaid(close.load(["image-99"])), predictions(*range(12)))
+    equal(quick.load().updated_with(close.load(["image-99"])), predictions(*range(12)))

@@ -43,7 +43,7 @@ def score(
     progress: Progress,
     *,
     features: bool = False,
-    change: str = "",
+    augmentation: str = "",
     **_: object,
 ) -> list[object]:
     """What `modelling.score` does, without a network: usual images have mean 0, "odd" and "new" ones do not."""

@@ -203,8 +203,8 @@ def _by_strategy(
     labelled = [item for item in context.sets.pool if item.image.id in known]
     candidates = [*left, *(labelled if settings.candidates == "all" else [])]
 
-    def kept(change: str) -> Path:
-        return folder / (change or "pool")
+    def kept(augmentation: str) -> Path:
+        return folder / (augmentation or "pool")
 
     images = [item.image for item in candidates]
     score_for(context.workspace, model, run.strategy, images, labelled, kept, reporter)

@@ -19,7 +19,15 @@ from al_loop.detector.config.stored_config import encoded
 from al_loop.detector.cpu import default_workers
 from al_loop.detector.inference.load import load_detector
 from al_loop.detector.inference.predict import Detector
-from al_loop.detector.inference.scoring import Batch, Loaded, Passes, Reader, ScoreSettings, Unreadable, load
+from al_loop.detector.inference.scoring import (
+    Batch,
+    BatchScorer,
+    Loaded,
+    Reader,
+    ScoreSettings,
+    Unreadable,
+    load,
+)
 from al_loop.detector.precision import precision_here
 from al_loop.detector.transforms import Picture
 from al_loop.images.object_cache import contents
@@ -124,7 +132,7 @@ class Scorer:
         self._seat = seat
         self._notes: list[str] = []
         self._detector: Detector | None = None
-        self._passes: Passes | None = None
+        self._scorer: BatchScorer | None = None
         self._readers: ThreadPoolExecutor | None = None
 
     def prepare(self, kit: Kit, probe: Sized) -> Ready:
@@ -172,13 +180,13 @@ class Scorer:
             return Lacking(tuple(lacking))
         files = {**files, **{name: data for name, data in objects.items() if data is not None}}
         assert self._detector is not None  # prepare came first
-        if self._passes is None:
-            self._passes = Passes(self._detector, settings, self._notes.append)
+        if self._scorer is None:
+            self._scorer = BatchScorer(self._detector, settings, self._notes.append)
         reader = Reader.of(self._detector.config, settings)
         predictions: list[Prediction] = []
         unreadable: list[Unreadable] = []
         for loaded in self._read_ahead(reader, shard, files):
-            predictions += self._passes.score(loaded.images, loaded.pictures)
+            predictions += self._scorer.score(loaded.images, loaded.pictures)
             unreadable += loaded.unreadable
         notes = list(self._notes)
         self._notes.clear()

@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from al_loop.core.errors import DataError, ModelError
 from al_loop.detector.inference.predict import Detector, predict, quickened
-from al_loop.detector.inference.tta import change, undo
+from al_loop.detector.inference.tta import augment, boxes_in_original
 from al_loop.detector.transforms import Picture, decoded, fit, fitted_size
-from al_loop.images.object_cache import Ahead, check_stored, stored
+from al_loop.images.object_cache import Prefetcher, check_stored, stored
 from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile, Prediction
@@ -30,7 +30,7 @@ Batch = tuple[ImageFile, ...]
 class ScoreSettings:
     """How to score; the numbers do not depend on batch size and workers, within float rounding.
 
-    features: keep what the classifier sees of each box.  change: of `al_loop.detector.inference.tta`, "" for none.
+    features: keep what the classifier sees of each box.  augmentation: of `al_loop.detector.inference.tta`, "" for none.
     precision: of the convolutions, "fp32" or "bf16".
     """
 
@@ -39,7 +39,7 @@ class ScoreSettings:
     workers: int
     shard_size: int
     features: bool = False
-    change: str = ""
+    augmentation: str = ""
     precision: str = "fp32"
 
 
@@ -79,7 +79,7 @@ def score_images(
     shards = planned(detector.config, store.missing(images), settings)
     if not shards:
         return []
-    passes = Passes(detector, settings, say)
+    passes = BatchScorer(detector, settings, say)
     batches = [batch for shard in shards for batch in shard]
     last_of_shard = set(accumulate(len(shard) for shard in shards))
     total = len(images)
@@ -124,7 +124,7 @@ def planned(config: Config, images: Sequence[ImageFile], settings: ScoreSettings
     return shards
 
 
-class Passes:
+class BatchScorer:
     """The forward passes of a run: what is found is checked, and batches shrink when the device's memory is short."""
 
     def __init__(self, detector: Detector, settings: ScoreSettings, say: Say) -> None:
@@ -143,7 +143,7 @@ class Passes:
             else:
                 found += some
         return [
-            _unchanged(p, image, self._settings.change)
+            _in_original(p, image, self._settings.augmentation)
             for p, image in zip(_checked(found), images, strict=True)
         ]
 
@@ -183,12 +183,12 @@ def _checked(predictions: list[Prediction]) -> list[Prediction]:
     return predictions
 
 
-def _unchanged(prediction: Prediction, image: ImageFile, name: str) -> Prediction:
+def _in_original(prediction: Prediction, image: ImageFile, name: str) -> Prediction:
     """A prediction of a changed copy with its boxes where they are in the image itself."""
     if not name or not len(prediction.boxes):
         return prediction
     boxes = prediction.boxes
-    xyxy = undo(name, boxes.xyxy, image.width, image.height)
+    xyxy = boxes_in_original(name, boxes.xyxy, image.width, image.height)
     return replace(prediction, boxes=Boxes(xyxy, boxes.labels, boxes.scores))
 
 
@@ -198,14 +198,17 @@ class Reader:
 
     box: tuple[int, int]
     enlarge: bool
-    change: str
+    augmentation: str
     way: str = "inside"
 
     @classmethod
     def of(cls, config: Config, settings: ScoreSettings) -> Reader:
         """Return the reader that a model's config asks for."""
         return cls(
-            tuple(config.image_size), bool(config.enlarge), settings.change, config.get("resize", "inside")
+            tuple(config.image_size),
+            bool(config.enlarge),
+            settings.augmentation,
+            config.get("resize", "inside"),
         )
 
     def read(self, image: ImageFile, data: bytes | None = None) -> Picture | Unreadable:
@@ -222,7 +225,7 @@ class Reader:
             got = f"{picture.shape[1]}x{picture.shape[0]}"
             return Unreadable(image.id, f"{image.path} is {got} px, expected {image.width}x{image.height}")
         picture = fit(picture, self.box, self.enlarge, self.way)
-        return change(self.change, picture, image.id) if self.change else picture
+        return augment(self.augmentation, picture, image.id) if self.augmentation else picture
 
 
 def load(batch: Batch, read: Iterable[Picture | Unreadable]) -> Loaded:
@@ -244,10 +247,10 @@ def _read_ahead(reader: Reader, batches: Sequence[Batch], settings: ScoreSetting
         num_workers=min(settings.workers, len(batches)),
         collate_fn=_collate,
     )
-    with Ahead(image for batch in batches for image in batch) as ahead:
+    with Prefetcher(image for batch in batches for image in batch) as prefetcher:
         for batch, loaded in zip(batches, loader, strict=True):
             yield loaded
-            ahead.more(len(batch))
+            prefetcher.advance(len(batch))
 
 
 class _Pictures(Dataset[Any]):

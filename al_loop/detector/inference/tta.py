@@ -24,13 +24,13 @@ _HOLES, _HOLE = 4, 0.12  # how many are cut out, and their sides as a share of t
 _NOISE = 8.0  # standard deviation, of 255
 
 
-def change(name: str, picture: Picture, image_id: str) -> Picture:
+def augment(name: str, picture: Picture, image_id: str) -> Picture:
     """A changed copy; what is random in it depends on the image alone."""
     seed = int.from_bytes(hashlib.sha256(f"{name} {image_id}".encode()).digest()[:8], "big")
-    return np.ascontiguousarray(_CHANGES[name](picture, default_rng(seed)))
+    return np.ascontiguousarray(_AUGMENTATIONS[name](picture, default_rng(seed)))
 
 
-def undo(name: str, xyxy: FloatArray, width: int, height: int) -> FloatArray:
+def boxes_in_original(name: str, xyxy: FloatArray, width: int, height: int) -> FloatArray:
     """Boxes (n, 4) found in the changed copy of a picture of width x height px, in the unchanged one.
 
     A turned box is the upright one around its corners.
@@ -81,6 +81,6 @@ def _turned_back(xyxy: FloatArray, width: int, height: int) -> FloatArray:
     return np.stack([back_x.min(axis=1), back_y.min(axis=1), back_x.max(axis=1), back_y.max(axis=1)], axis=1)
 
 
-_CHANGES: Mapping[str, Callable[[Picture, Generator], Picture]] = MappingProxyType(
+_AUGMENTATIONS: Mapping[str, Callable[[Picture, Generator], Picture]] = MappingProxyType(
     {"flip": _flip, "cutout": _cut_out, "smaller": _smaller, "turn": _turn, "noise": _noise}
 )

@@ -310,7 +310,7 @@ def test_a_changed_copy_shows_the_same_in_the_same_place(
 ) -> None:
     plain = score(detector, images, tmp_path / "plain", score_thr=0.5)
     for name in ("flip", "noise", "turn"):
-        copy = score(detector, images, tmp_path / name, score_thr=0.3, change=name)
+        copy = score(detector, images, tmp_path / name, score_thr=0.3, augmentation=name)
         near = 0
         for index in range(len(images)):
             mine, theirs = plain.boxes(index).xyxy, copy.boxes(index).xyxy
