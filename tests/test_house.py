@@ -240,6 +240,17 @@ def test_every_setting_is_documented() -> None:
         assert f"`{key}`" in text, key
 
 
+def test_one_version_everywhere() -> None:
+    from al_loop.core.versions import __version__
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == __version__
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert re.search(
+        rf"^## \[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.M
+    )
+
+
 def test_constraints_hold_names_and_versions_only() -> None:
     for file in ("constraints.txt", "label_studio/constraints.txt"):
         for line in (ROOT / file).read_text().splitlines():
