@@ -1,4 +1,4 @@
-"""How well the models of a benchmark count the boxes of the validation set, which `ours` goes by.
+"""How well the models of a benchmark count the boxes of the validation set, which `coverage` goes by.
 
     .venv/bin/python benchmarks/counting.py BENCH --data POOL.json --val VAL.json
 

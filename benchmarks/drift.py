@@ -59,7 +59,7 @@ def false_alarms(series: int, rng: Generator) -> None:
             one = any(s.drifted for s in judge(reference, sight(rule.window, rng, mixing), rule, rng))
             drifted += one
             row = row + 1 if one else 0
-            if row == rule.in_a_row:
+            if row == rule.consecutive_windows:
                 alarms, row = alarms + 1, 0
     print(f"without a shift, {series} x 100 windows of {rule.window}, settings as they ship:")
     print(

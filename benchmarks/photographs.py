@@ -4,14 +4,14 @@
         [--parts dice,batch,every,scratch,alone,mix,steel,steel-scratch] [--results docs/results]
 
 DATA holds dice/ and neu-det/ with pool.json and val.json (COCO).
-  dice     M0 from 320 rendered dice; dbal, ours and random, four cycles of 25, 160 steps each
+  dice     M0 from 320 rendered dice; dbal, coverage and random, four cycles of 25, 160 steps each
   batch    the same M0; dbal, all four cycles' images at once, as many steps in all
   every    the same M0; one batch of 25 by strategies of each kind, 160 steps
-  scratch  dice without M0; dbal, ours and random, 400 steps a cycle
+  scratch  dice without M0; dbal, coverage and random, 400 steps a cycle
   alone    25 photographs of dice alone, 4160 steps: as many as M0 and a cycle take together
   mix      25 photographs alone, and after the rendered dice, 2000 steps a cell
-  steel    NEU-DET, M0 from 400 rendered pieces of steel; dbal, ours and random, four cycles of 25, 400 steps each
-  steel-scratch  NEU-DET without M0; dbal, ours and random, 1200 steps a cycle
+  steel    NEU-DET, M0 from 400 rendered pieces of steel; dbal, coverage and random, four cycles of 25, 400 steps each
+  steel-scratch  NEU-DET without M0; dbal, coverage and random, 1200 steps a cycle
 Each is one `al-loop benchmark`, whose command is printed. WORK is kept: run again, it goes on; with more seeds or cycles
 it adds them. Tables and figures go to --results. On a GPU the same call is faster and may take more: --seeds 5.
 """
@@ -45,8 +45,8 @@ FIGURES = {
     "steel": "NEU-DET, start: M0 from rendered steel",
     "steel-scratch": "NEU-DET, start: random weights",
 }
-EVERY = "random,most-boxes,margin,margin-mean,entropy,coreset,kmeans,typiclust,dbal,badge,ppal,cald,ours"
-CYCLES = ["--strategies", "dbal,ours,random", "--k", "25"]
+EVERY = "random,most-boxes,margin,margin-mean,entropy,coreset,kmeans,typiclust,dbal,badge,ppal,cald,coverage"
+CYCLES = ["--strategies", "dbal,coverage,random", "--k", "25"]
 
 
 def al_loop(*words: str) -> None:

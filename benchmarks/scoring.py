@@ -179,7 +179,7 @@ def compare(detector: Detector, truth: Path) -> None:
         )
     for k in (10, 25, 50):
         for name in CLOSE_STRATEGIES:
-            settings = CycleConfig(k=k, strategy=name, audit=0.0)  # type: ignore[arg-type]
+            settings = CycleConfig(k=k, strategy=name, random_audit_fraction=0.0)  # type: ignore[arg-type]
             one, other = ({p.image_id for p in pick(both[kind], k, settings, 1)} for kind in both)
             twice = looked_at_closely(both["bf16"], k, settings, 1)
             close = both["bf16"].updated_with(both["fp32"].subset(twice))

@@ -33,7 +33,7 @@ def settings(folder: Path, epochs: int, turns: bool) -> None:
     text = path.read_text(encoding="utf-8")
     start = text.index("[pretrain]")
     end = text.index("\n[", start)
-    own = f"[pretrain]\nepochs = {epochs}\nbatch_size = 4\nval_every = 4\nturns = {str(turns).lower()}\n"
+    own = f"[pretrain]\nepochs = {epochs}\nbatch_size = 4\nval_every = 4\nrotate90 = {str(turns).lower()}\n"
     path.write_text(text[:start] + own + text[end:], encoding="utf-8")
 
 

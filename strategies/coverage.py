@@ -21,7 +21,7 @@ _TYPICAL = 10_000
 _ANYTHING = 0.01
 
 
-def select_ours(candidates: Candidates, k: int, rng: Generator, *, looks: float = 0.3) -> IntArray:
+def select_coverage(candidates: Candidates, k: int, rng: Generator, *, looks: float = 0.3) -> IntArray:
     """Pick k images whose unsure objects add most to what labels cover; typical ones while the detector cannot count.
 
     What a sum over an image's boxes says depends on their number. `count_r2` tells how well the detector counts: the share

@@ -15,7 +15,7 @@ from strategies.cald import select_cald
 from strategies.candidates import Candidates, CandidatesError
 from strategies.clusters import select_kmeans, select_typiclust
 from strategies.coreset import select_coreset
-from strategies.coverage import select_ours
+from strategies.coverage import select_coverage
 from strategies.dbal import select_dbal
 from strategies.ppal import select_ppal
 from strategies.random import select_random
@@ -66,6 +66,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
         "badge": _strategy(select_badge, "detections", "features"),
         "cald": _strategy(select_cald, "detections", "augmented"),
         "coreset": _strategy(select_coreset, "labelled"),
+        "coverage": _strategy(select_coverage, "detections", "labelled", "count_r2"),
         "dbal": _strategy(select_dbal, values=_uncertainty),
         "entropy": _by_score("entropy", "sum"),
         "entropy-max": _by_score("entropy", "max"),
@@ -78,7 +79,6 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
         "margin-max": _by_score("margin", "max"),
         "margin-mean": _by_score("margin", "mean"),
         "most-boxes": _strategy(select_most_boxes, "detections", values=box_counts),
-        "ours": _strategy(select_ours, "detections", "labelled", "count_r2"),
         "ppal": _strategy(select_ppal, "detections", "features"),
         "random": _strategy(select_random),
         "typiclust": _strategy(select_typiclust, "labelled"),

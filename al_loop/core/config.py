@@ -10,6 +10,7 @@ import msgspec
 from al_loop.core.config_errors import explain
 from al_loop.core.errors import ConfigError
 from al_loop.core.files import read_regular
+from al_loop.core.renamed_settings import refusals, with_new_names
 from al_loop.core.setting_types import (
     AuditImages,
     BatchSize,
@@ -25,7 +26,6 @@ from al_loop.core.setting_types import (
     Horizon,
     Hours,
     Images,
-    InARow,
     LearningRate,
     Minutes,
     Port,
@@ -40,6 +40,7 @@ from al_loop.core.setting_types import (
     Texts,
     Variable,
     Window,
+    WindowCount,
     Workers,
     distinct,
     repeated_in,
@@ -49,9 +50,8 @@ from al_loop.core.urls import masked
 FILE_NAME = "al-loop.toml"
 
 StrategyName = Literal[
-    "badge", "cald", "coreset", "dbal", "entropy", "entropy-max", "entropy-mean", "kmeans", "least-confidence",
-    "least-confidence-max", "least-confidence-mean", "margin", "margin-max", "margin-mean", "most-boxes", "ours",
-    "ppal", "random", "typiclust",
+    "badge", "cald", "coreset", "coverage", "dbal", "entropy", "entropy-max", "entropy-mean", "kmeans", "least-confidence",
+    "least-confidence-max", "least-confidence-mean", "margin", "margin-max", "margin-mean", "most-boxes", "ppal", "random", "typiclust",
 ]  # fmt: skip
 TriggerName = Literal["new-data", "time", "drift", "metric", "budget"]
 #: Strategies that read RoI features, which are large and otherwise not kept.
@@ -66,7 +66,7 @@ CLOSE_STRATEGIES: tuple[StrategyName, ...] = (
 
 #: Of the drift test; its permutations are held in memory, and there are some sixty times as many as one over this.
 _LEAST_LEVEL = 1e-4
-_MOST_BYTES = 4 << 20  # of al-loop.toml
+MOST_BYTES = 4 << 20  # of al-loop.toml
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -90,7 +90,7 @@ class TrainConfig(Section, frozen=True):
     lr: LearningRate | None = None  # None: what the model config says
     val_every: Epochs = 1  # epochs between validations
     patience: Epochs = 10  # validations without a better AP before the training stops
-    turns: bool = False  # augment by vertical flips and quarter turns; not where a class has an upper side
+    rotate90: bool = False  # augment by vertical flips and quarter turns; not where a class has an upper side
     repeat: Repeat = 1  # times each image is seen per epoch; > 1 makes epochs of few images longer
     workers: Workers | None = None  # None: two less than the cores, at most 4
     # Of the forward pass. None: "fp32", on CUDA mixed with fp16. "auto": "bf16" where that is faster here.
@@ -126,8 +126,8 @@ class CycleConfig(Section, frozen=True):
     k: Images = 25
     strategy: StrategyName = "dbal"
     beta: Beta = 2.0  # DBAL clusters the beta * k most uncertain
-    explore: Fraction = 0.1  # share of k reserved for images the model is silent about
-    audit: Fraction = (
+    explore_fraction: Fraction = 0.1  # share of k reserved for images the model is silent about
+    random_audit_fraction: Fraction = (
         0.1  # share of k drawn by lot, to measure the model on: what is selected is hard by design
     )
     candidates: Literal["unlabelled", "all"] = "unlabelled"  # "all" is the paper's U with L
@@ -151,18 +151,18 @@ class DriftTrigger(Section, frozen=True):
 
     window: Window = 50  # images judged together, as they come
     reference: Window = 500  # images they are held against
-    in_a_row: InARow = 2  # windows that must have drifted
+    consecutive_windows: WindowCount = 2  # windows that must have drifted
     false_alarms: FalseAlarms = 0.05  # chance of one in `horizon` windows
     horizon: Horizon = 100
-    effect: Effect = 0.1  # standard deviations; a smaller shift is none, however sure
+    min_effect: Effect = 0.1  # standard deviations; a smaller shift is none, however sure
     cooldown_h: Cooldown = 24.0  # hours after an alarm without another
 
     def __post_init__(self) -> None:
         """Refuse a level that takes more permutations than memory holds."""
-        if (self.false_alarms / self.horizon) ** (1 / self.in_a_row) < _LEAST_LEVEL:
+        if (self.false_alarms / self.horizon) ** (1 / self.consecutive_windows) < _LEAST_LEVEL:
             raise ValueError(
-                f"(false_alarms / horizon) ** (1 / in_a_row) must be at least {_LEAST_LEVEL:g}: expected a larger "
-                "false_alarms or in_a_row, or a smaller horizon"
+                f"(false_alarms / horizon) ** (1 / consecutive_windows) must be at least {_LEAST_LEVEL:g}: expected a larger "
+                "false_alarms or consecutive_windows, or a smaller horizon"
             )
 
 
@@ -185,7 +185,7 @@ class MonitorConfig(Section, frozen=True):
     """`al-loop monitor`."""
 
     inbox: Texts = ()  # folders, globs, URLs of object stores
-    settle_s: Seconds = 10.0  # a file whose size or time changed more recently is still being written
+    min_age_s: Seconds = 10.0  # a file whose size or time changed more recently is still being written
     triggers: tuple[TriggerName, ...] = ("new-data", "drift", "metric", "budget")
     new_data: NewDataTrigger = NewDataTrigger()
     time: TimeTrigger = TimeTrigger()
@@ -281,18 +281,21 @@ class Config(Section, frozen=True):
         return msgspec.structs.replace(self, score=msgspec.structs.replace(self.score, precision="fp32"))
 
 
-def load_config(path: Path) -> Config:
-    """Read and check a config file; ConfigError names the key, the value and what is allowed."""
+def load_config(path: Path, *, of_0_1: bool = False) -> Config:
+    """Read and check a config file; ConfigError names the key, the value and what is allowed.
+
+    of_0_1: take the names that settings had in al-loop 0.1, too.
+    """
     try:
-        text = read_regular(path, _MOST_BYTES)
+        text = read_regular(path, MOST_BYTES)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read ({error.strerror}). Restore it, or run: al-loop init"
         ) from None
-    return parse_config(text, str(path))
+    return parse_config(text, str(path), of_0_1=of_0_1)
 
 
-def parse_config(text: bytes, source: str) -> Config:
+def parse_config(text: bytes, source: str, *, of_0_1: bool = False) -> Config:
     """Read a config from TOML text; `source` names it in errors."""
     try:
         data = msgspec.toml.decode(text)
@@ -302,6 +305,10 @@ def parse_config(text: bytes, source: str) -> Config:
         raise ConfigError(
             f"{source} is not valid TOML: it is nested too deeply. Correct it and run again."
         ) from None
+    if of_0_1:
+        data = with_new_names(data)
+    if renamed := refusals(data):
+        raise ConfigError(f"{source}: {'; '.join(renamed)}. Correct it and run again.")
     try:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError as error:

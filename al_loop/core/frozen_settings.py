@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import inspect, structs
@@ -13,6 +13,7 @@ from msgspec import inspect, structs
 from al_loop.core.config import FILE_NAME, Config, Section
 from al_loop.core.config_errors import explain
 from al_loop.core.errors import ConfigError
+from al_loop.core.renamed_settings import with_new_names, with_old_names
 from al_loop.core.urls import masked_in
 
 S = TypeVar("S", bound=Section)
@@ -42,7 +43,12 @@ def thawed(text: str | bytes) -> Config:
 
 def from_plain(plain: dict[str, Any]) -> Config:
     """Do what `thawed` does for plain data."""
-    return _built(Config(classes=()), plain)
+    return _built(Config(classes=()), with_new_names(plain))
+
+
+def hashed(settings: Config, table: str) -> dict[str, Any]:
+    """Return a table of the settings as stages are known by it: with the names of 0.1, whose stages stay valid."""
+    return cast(dict[str, Any], with_old_names(_plain(settings))[table])
 
 
 def check(settings: Config, number: int, *, selected: bool) -> None:

@@ -44,7 +44,7 @@ Cooldown = Annotated[float, Meta(ge=0, le=87_600)]
 Seconds = Annotated[float, Meta(ge=0, le=604_800)]
 #: The drift test holds a matrix of window and reference by window and reference in memory.
 Window = Annotated[int, Meta(ge=50, le=10_000)]
-InARow = Annotated[int, Meta(ge=1, le=1000)]
+WindowCount = Annotated[int, Meta(ge=1, le=1000)]
 FalseAlarms = Annotated[float, Meta(gt=0, lt=1)]
 Horizon = Annotated[int, Meta(ge=1, le=1_000_000)]
 Effect = Annotated[float, Meta(ge=0, le=100)]

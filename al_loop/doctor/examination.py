@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from al_loop.core.config import FILE_NAME, Config, load_config
+from al_loop.core.config import FILE_NAME, Config
 from al_loop.core.console import Reporter
 from al_loop.core.errors import AlLoopError, ConfigError, WorkspaceError
 from al_loop.doctor import cycles, images, labels, leaks, models, records, surroundings
@@ -21,7 +21,7 @@ from al_loop.doctor.finding import Case, Check, Finding
 from al_loop.images.integrity import Look
 from al_loop.state.database.sqlite_file import AS_OWNER, restoring, unreadable
 from al_loop.state.database.store import Store
-from al_loop.state.workspace import DATABASE, Workspace, find_workspace
+from al_loop.state.workspace import DATABASE, Workspace, find_workspace, settings_of
 
 #: Of a kind of finding so many are kept; of the others the number. A million broken photographs take no more memory.
 KEPT = 20
@@ -96,8 +96,8 @@ def examine(
     """
     root = _find(start)
     notes: list[str] = []
-    config, found = _settings(root)
     store, blind = _database(root)
+    config, found = _settings(root, store)
     found += blind
     at_work = _at_work(root)
     if at_work:
@@ -158,12 +158,12 @@ def _find(start: Path | None) -> Path:
         raise
 
 
-def _settings(root: Path) -> tuple[Config | None, list[Finding]]:
+def _settings(root: Path, store: Store | None) -> tuple[Config | None, list[Finding]]:
     path = root / FILE_NAME
     if not path.exists():
         return None, [Finding("settings.missing", FILE_NAME, "is gone", "restore al-loop.toml from a backup")]
     try:
-        return load_config(path), []
+        return settings_of(root, store), []
     except ConfigError as error:
         return None, [Finding("settings.unusable", FILE_NAME, str(error), "correct al-loop.toml as it says")]
 

@@ -6,8 +6,6 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import msgspec
-
 from al_loop.core.console import Reporter
 from al_loop.core.errors import (
     ConfigError,
@@ -18,6 +16,7 @@ from al_loop.core.errors import (
     WorkspaceError,
 )
 from al_loop.core.files import json_hash, printable, read_json, write_json
+from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
 from al_loop.images.identity import take_out_copies
 from al_loop.images.object_cache import changed, refuse_changed
@@ -189,7 +188,7 @@ def _train(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> Model | No
             "start": cycle.model.weights_sha256,
             "labels": repository.labels_hash(training),
             "validation": repository.labels_hash(validation),
-            "settings": msgspec.to_builtins(workspace.config.train),
+            "settings": hashed(workspace.config, "train"),
         },
     )
 

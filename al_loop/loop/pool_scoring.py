@@ -200,7 +200,7 @@ def doubt(strategy: str, model_id: str, count_r2: float | None) -> str | None:
         return None
     return (
         f"note: {model_id} explains {count_r2:.0%} of the differences in how many boxes the validation images show. "
-        f'Below {COUNTING:.0%} "{strategy}" may pick worse than by lot; cycle.strategy = "ours" picks typical images then'
+        f'Below {COUNTING:.0%} "{strategy}" may pick worse than by lot; cycle.strategy = "coverage" picks typical images then'
     )
 
 

@@ -78,7 +78,7 @@ def looked_at_closely(scored: ScoredImages, k: int, settings: CycleConfig, cycle
         return []
     candidates = _candidates(scored, settings.strategy, Context())
     top = largest(strategy.values(candidates), candidates.rank, round(_CLOSELY * settings.beta * k))
-    quiet = _quiet(candidates, round(settings.explore * k), settings, cycle)
+    quiet = _quiet(candidates, round(settings.explore_fraction * k), settings, cycle)
     return list(scored.image_ids[np.union1d(top, quiet)])
 
 
@@ -103,7 +103,7 @@ def _audit(
 ) -> list[int]:
     """Return the indices of the audit quota, drawn by lot from what has no labels; random sampling is one as it is."""
     fresh = np.flatnonzero(Ids.of(known).places(candidates.names) < 0)
-    count = min(round(settings.audit * k), len(fresh))
+    count = min(round(settings.random_audit_fraction * k), len(fresh))
     if count == 0 or settings.strategy == "random":
         return []
     # A stream of its own: what the strategy picks does not depend on whether there is an audit.
@@ -117,7 +117,7 @@ def _explore(
     """Return the indices of the explore quota; random sampling has none, it is unbiased as it is."""
     if settings.strategy == "random":
         return []
-    wanted = round(settings.explore * k)
+    wanted = round(settings.explore_fraction * k)
     quiet = np.setdiff1d(
         _quiet(candidates, wanted, settings, cycle), np.asarray(sorted(taken), dtype=np.int64)
     )
@@ -204,7 +204,7 @@ _WHY: Mapping[str, str] = MappingProxyType(
         "margin-max": "the box of the smallest margin",
         "margin-mean": "the smallest margin per box",
         "most-boxes": "the most boxes",
-        "ours": "unsure objects of classes and looks that labels show little of, or typical of what they do not show",
+        "coverage": "unsure objects of classes and looks that labels show little of, or typical of what they do not show",
         "ppal": "hard, and unlike the others in what it shows",
         "typiclust": "typical of a cluster without labels",
     }

@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from al_loop.core.console import Reporter
 from al_loop.core.files import file_sha256, hash_of, printable, read_json, write_json
+from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
 from al_loop.labelling.open_tasks import batch_name, task_key
 from al_loop.loop.cycle_record import Cycle, frozen_pool
@@ -88,7 +87,7 @@ def select_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list
         write_json(folder / PICKS, [asdict(p) for p in picks])
         return {"picks": len(picks), "picks_sha256": file_sha256(folder / PICKS)}
 
-    stage = stage_of(workspace, cycle, "select", k=cycle.k, settings=msgspec.to_builtins(settings))
+    stage = stage_of(workspace, cycle, "select", k=cycle.k, settings=hashed(workspace.config, "cycle"))
     done = run_stage(workspace.store, stage, work)
     picks = _noted_picks(workspace, cycle.number)
     if "picks_sha256" in done and hash_of(stage.folder / PICKS) != done["picks_sha256"]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
-
 from al_loop.core.console import Reporter
+from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
 from al_loop.images.object_cache import refuse_changed
 from al_loop.images.training_sets import labelled_files, synthetic_images
@@ -32,7 +31,7 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
     inputs = {
         "images": repository.labels_hash(images),
         "validation": repository.labels_hash(validation),
-        "settings": msgspec.to_builtins(workspace.config.pretrain),
+        "settings": hashed(workspace.config, "pretrain"),
         "model": service.model_inputs(workspace),
     }
 

@@ -184,7 +184,7 @@ def train_model(
             workers=default_workers(cores() // gpus) if settings.workers is None else settings.workers,
             seed=settings.seed,
             device=device,
-            turns=settings.turns,
+            turns=settings.rotate90,
             precision=precision,
             steps=steps,
         ),

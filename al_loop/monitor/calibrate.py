@@ -89,7 +89,7 @@ def calibrate(workspace: Workspace, trials: int, level: int, reporter: Reporter)
         size,
         trials,
         level,
-        100 * sum(_alarms(series, rule.in_a_row) for series in quiet) / sum(map(len, quiet)),
+        100 * sum(_alarms(series, rule.consecutive_windows) for series in quiet) / sum(map(len, quiet)),
         float(np.mean([any(s.drifted for s in one) for series in quiet for one in series])),
         null,
         power,
@@ -123,7 +123,7 @@ def lines(found: Calibration) -> list[str]:
         "suggested for al-loop.toml:",
         "  [monitor.drift]",
         f"  window = {found.window}",
-        f"  effect = {found.effect:.2f}",
+        f"  min_effect = {found.effect:.2f}",
     ]
 
 
@@ -209,12 +209,12 @@ def _embedding(signals: Sequence[Signal]) -> Signal:
     return next(s for s in signals if s.name == "embedding")
 
 
-def _alarms(series: Sequence[Sequence[Signal]], in_a_row: int) -> int:
+def _alarms(series: Sequence[Sequence[Signal]], consecutive_windows: int) -> int:
     """Alarms of a series; after each one it takes as many windows again."""
     alarms = row = 0
     for signals in series:
         row = row + 1 if any(s.drifted for s in signals) else 0
-        if row == in_a_row:
+        if row == consecutive_windows:
             alarms, row = alarms + 1, 0
     return alarms
 

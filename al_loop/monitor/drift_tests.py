@@ -67,11 +67,11 @@ def sight(scored: ScoredImages, min_score: float) -> Sight:
 def level(rule: DriftTrigger) -> float:
     """Chance that one window without a shift counts as drifted.
 
-    `in_a_row` windows must, so that level ** in_a_row · horizon is the chance of an alarm in `horizon` windows at most
+    `consecutive_windows` windows must, so that level ** consecutive_windows · horizon is the chance of an alarm in `horizon` windows at most
     (Bonferroni over the looks). Windows that share a reference are not quite independent: `al-loop monitor calibrate`
     measures what comes of it.
     """
-    return float((rule.false_alarms / rule.horizon) ** (1 / rule.in_a_row))
+    return float((rule.false_alarms / rule.horizon) ** (1 / rule.consecutive_windows))
 
 
 def judge(
@@ -92,7 +92,7 @@ def judge(
     signals = []
     for name, tests in found.items():
         p, effect, against = max(tests, key=lambda test: (test[0], -test[1]))
-        drifted = p <= level(rule) / len(NAMES) and effect >= rule.effect
+        drifted = p <= level(rule) / len(NAMES) and effect >= rule.min_effect
         signals.append(Signal(name, p, effect, against, drifted))
     return tuple(signals)
 

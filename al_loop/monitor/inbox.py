@@ -30,7 +30,7 @@ class Taken:
 def take(workspace: Workspace, progress: Progress | None = None) -> Taken:
     """Add what is new in the inbox to the pool. Files that were taken or refused are not read again.
 
-    A file waits while its size or time changes, or changed less than settle_s ago; when the clock stands before that
+    A file waits while its size or time changes, or changed less than min_age_s ago; when the clock stands before that
     time, until two looks have seen it the same.
     """
     found, ready, aside = Taken(), list[Seen](), Aside()
@@ -62,21 +62,21 @@ def take(workspace: Workspace, progress: Progress | None = None) -> Taken:
 
 def _ready(workspace: Workspace, place: str, found: Taken, aside: Aside) -> Iterator[Seen]:
     """Yield the files of a place that are whole and not known; those that are not whole are noted."""
-    settle_s = workspace.config.monitor.settle_s
+    min_age_s = workspace.config.monitor.min_age_s
     for chunk in chunks(files_at(place, aside)):
         for seen, state in zip(chunk, states(workspace, chunk), strict=True):
             if state in ("taken", "refused"):
                 continue
-            if _whole(seen, settle_s, seen_before=state == "waiting"):
+            if _whole(seen, min_age_s, seen_before=state == "waiting"):
                 yield seen
             else:
                 found.waiting.append(seen.name)
                 note(workspace, seen, "waiting")
 
 
-def _whole(seen: Seen, settle_s: float, *, seen_before: bool) -> bool:
+def _whole(seen: Seen, min_age_s: float, *, seen_before: bool) -> bool:
     if seen.changed is None:
         return True
     age = time.time() - seen.changed
     # A time to come: the clock jumped back, or the camera's is ahead. Then only what stays the same is whole.
-    return age >= settle_s if age >= 0 else seen_before
+    return age >= min_age_s if age >= 0 else seen_before

@@ -66,7 +66,7 @@ def _drift(workspace: Workspace) -> Verdict:
     alarm = open_alarm(workspace, "drift")
     if reference is None:
         return Verdict("drift", False, f"no reference yet: the pool has less than {rule.window} images")
-    row = windows_of(workspace, reference.promotion, rule.in_a_row)
+    row = windows_of(workspace, reference.promotion, rule.consecutive_windows)
     queue = len(waiting(workspace, reference))
     numbers: dict[str, float] = {"windows_drifted": sum(w.drifted for w in row), "images_waiting": queue}
     if row:
@@ -77,10 +77,10 @@ def _drift(workspace: Workspace) -> Verdict:
     if not row:
         return Verdict("drift", False, f"{queue} of {rule.window} images for the first window", numbers)
     said = explain(row[-1]) if row[-1].drifted else f"window {row[-1].id} is like the reference"
-    if row[-1].drifted and all(w.drifted for w in row) and len(row) == rule.in_a_row:
+    if row[-1].drifted and all(w.drifted for w in row) and len(row) == rule.consecutive_windows:
         said += f"; an alarm was raised less than {rule.cooldown_h:g} h ago"
     elif row[-1].drifted:
-        said += f"; {rule.in_a_row} in a row are an alarm"
+        said += f"; {rule.consecutive_windows} in a row are an alarm"
     return Verdict("drift", False, f"{said}; {queue} of {rule.window} images for the next", numbers)
 
 

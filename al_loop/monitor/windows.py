@@ -97,8 +97,8 @@ def _judge(
             int(found.drifted),
             found.at,
         )
-        row = windows_of(workspace, baseline.promotion, rule.in_a_row)
-        if len(row) == rule.in_a_row and all(one.drifted for one in row):
+        row = windows_of(workspace, baseline.promotion, rule.consecutive_windows)
+        if len(row) == rule.consecutive_windows and all(one.drifted for one in row):
             raise_alarm(workspace, "drift", explain(row[-1]), rule.cooldown_h, row[0].id)
     return found
 

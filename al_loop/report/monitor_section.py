@@ -44,7 +44,7 @@ def watched(workspace: Workspace) -> Watch:
         looked_at=last["at"] if last else None,
         verdicts=tuple(Verdict(v["trigger"], v["due"], v["reason"]) for v in verdicts),
         windows=tuple(windows),
-        threshold=workspace.config.monitor.drift.effect,
+        threshold=workspace.config.monitor.drift.min_effect,
         strangest_of=newest["id"] if newest else None,
         strangest=_pictures(workspace, json.loads(newest["signals"])["strangest"]) if newest else (),
     )
@@ -53,7 +53,7 @@ def watched(workspace: Workspace) -> Watch:
 def _alarmed(workspace: Workspace) -> set[int]:
     """Windows at which an alarm was raised: the last of those that raised it together."""
     rows = workspace.store.rows("SELECT first_window FROM alarms WHERE first_window IS NOT NULL")
-    return {int(row["first_window"]) + workspace.config.monitor.drift.in_a_row - 1 for row in rows}
+    return {int(row["first_window"]) + workspace.config.monitor.drift.consecutive_windows - 1 for row in rows}
 
 
 def _pictures(workspace: Workspace, ids: list[str]) -> tuple[tuple[ImageFile, str], ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,16 +18,20 @@ import msgspec
 from al_loop.core.config import (
     FEATURE_STRATEGIES,
     FILE_NAME,
+    MOST_BYTES,
     Config,
     check_classes,
     load_config,
     parse_config,
 )
+from al_loop.core.console import say
 from al_loop.core.errors import ConfigError, WorkspaceError
-from al_loop.core.files import printable, write_atomically
+from al_loop.core.files import printable, read_regular, write_atomically
 from al_loop.core.lock import locked
+from al_loop.core.renamed_settings import rewritten
 from al_loop.core.resources import resource
 from al_loop.state.approvals import approve, is_approved
+from al_loop.state.database.migrations import SETTINGS_RENAMED
 from al_loop.state.database.sqlite_file import database_files, keep_private, read_only_message
 from al_loop.state.database.store import Store
 
@@ -159,15 +164,44 @@ def open_workspace(start: Path | None = None) -> Workspace:
     """Open the workspace that `start` or the current folder lies in."""
     root = find_workspace(start)
     _check_path(root)
-    config = load_config(root / FILE_NAME)
+    settings = root / FILE_NAME
     if not (root / DATABASE).is_file():
+        load_config(settings)
         raise WorkspaceError(
             f"{root} has {FILE_NAME} but no {DATABASE}. Restore it, or start over: al-loop init"
         )
-    workspace = Workspace(root, config, Store(root / DATABASE))
+    store = Store(root / DATABASE, before_migration=partial(_rewrite_settings, settings))
+    try:
+        workspace = Workspace(root, settings_of(root, store), store)
+    except ConfigError:
+        store.close()
+        raise
     keep_private(workspace.private)
     _same_classes(workspace)
     return workspace
+
+
+def settings_of(root: Path, store: Store | None) -> Config:
+    """Load al-loop.toml; where the database is older and was not migrated, with the names of al-loop 0.1."""
+    unchanged = store is not None and store.read_only and store.version < SETTINGS_RENAMED
+    return load_config(root / FILE_NAME, of_0_1=unchanged)
+
+
+def _rewrite_settings(path: Path, version: int) -> None:
+    """Rewrite al-loop.toml of al-loop 0.1 with the new names, once; the old file is kept beside it.
+
+    Raises ConfigError where the settings cannot be used: then the database is not migrated either.
+    """
+    if version < SETTINGS_RENAMED:
+        old = read_regular(path, MOST_BYTES)
+        new = rewritten(old)
+        if new is not None:
+            kept = path.with_name(f"{path.name}.before-0.2")
+            if not kept.exists():
+                write_atomically(kept, old)
+            write_atomically(path, new)
+            say(f"{path.name}: settings have the names of al-loop 0.2 now. Before: {kept.name}", err=True)
+    load_config(path)
 
 
 def init_workspace(root: Path, classes: tuple[str, ...], template: str = "default") -> Workspace:

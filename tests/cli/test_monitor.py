@@ -46,7 +46,7 @@ def watched(small: Workspace, tmp_path: Path) -> Workspace:
 def watch(workspace: Workspace, *lines: str) -> None:
     """Write the section of the monitor anew."""
     path = workspace.root / "al-loop.toml"
-    own = "\n".join(["[monitor]", "settle_s = 0", *lines, "", ""])
+    own = "\n".join(["[monitor]", "min_age_s = 0", *lines, "", ""])
     path.write_text(re.sub(r"(?s)\[monitor\]\n.*?\n\n", own, path.read_text()))
 
 
@@ -137,7 +137,7 @@ def test_calibrating_on_the_pool_itself(watched: Workspace, tmp_path: Path) -> N
     assert found["false_alarms"] <= 5
     assert found["images"] == 126
     said = run(watched, "calibrate", "--trials", "20", "--level", "5").stdout
-    assert f"  effect = {found['effect']:.2f}" in said  # the same again: it is seeded
+    assert f"  min_effect = {found['effect']:.2f}" in said  # the same again: it is seeded
 
 
 def test_an_inbox_that_is_not_there_is_an_error_after_the_rest(watched: Workspace, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_both_ends_are_taken(key: str) -> None:
         ('[label_studio]\ntoken_env = "A=B"', "expected the name of an environment variable"),
         ('[monitor]\ntriggers = ["time", "time"]', "triggers: expected each once, got 'time' twice"),
         ('[promotion]\nsets = ["night", "night"]', "sets: expected each once, got 'night' twice"),
-        ("[monitor.drift]\nfalse_alarms = 1e-9", "expected a larger false_alarms or in_a_row"),
+        ("[monitor.drift]\nfalse_alarms = 1e-9", "expected a larger false_alarms or consecutive_windows"),
         (f"[train]\nseed = {'9' * 5000}", "is not valid TOML"),
         (f"x = {'[' * 5000}{']' * 5000}", "nested too deeply"),
         (f"device = '{'x' * 300}'", "text of at most 255 characters"),
@@ -190,7 +190,7 @@ def test_the_database_and_the_clock_take_both_ends() -> None:
     event.wait(30 * 86_400)
 
 
-@pytest.mark.parametrize("strategy", ["dbal", "random", "margin", "ours"])
+@pytest.mark.parametrize("strategy", ["dbal", "random", "margin", "coverage"])
 @pytest.mark.parametrize("end", [0, 1])
 def test_a_selection_at_both_ends(strategy: str, end: int) -> None:
     """More than there are: all of them."""
@@ -212,8 +212,8 @@ def test_a_selection_at_both_ends(strategy: str, end: int) -> None:
         k=k,
         strategy=strategy,  # type: ignore[arg-type]
         beta=ends("cycle.beta")[end],
-        explore=float(end),
-        audit=0.0,
+        explore_fraction=float(end),
+        random_audit_fraction=0.0,
         seed=int(ends("cycle.seed")[end]),
     )
     from al_loop.loop.selection import Context
@@ -225,10 +225,10 @@ def test_a_selection_at_both_ends(strategy: str, end: int) -> None:
 def test_the_drift_test_needs_no_more_permutations_than_memory_holds() -> None:
     from al_loop.monitor.drift_tests import level
 
-    rule = DriftTrigger(false_alarms=0.01, horizon=100, in_a_row=1)
+    rule = DriftTrigger(false_alarms=0.01, horizon=100, consecutive_windows=1)
     assert level(rule) == pytest.approx(1e-4)
     with pytest.raises(ValueError, match=r"at least 0\.0001"):
-        DriftTrigger(false_alarms=0.0099, horizon=100, in_a_row=1)
+        DriftTrigger(false_alarms=0.0099, horizon=100, consecutive_windows=1)
 
 
 def test_what_was_allowed_before_and_is_sensible_still_is() -> None:

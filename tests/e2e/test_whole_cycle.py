@@ -266,7 +266,7 @@ def test_an_unknown_label_on_the_server_is_named_and_waits_for_its_correction(
     root = workspace.root
     (tmp_path / "new.png").write_bytes(picture_bytes(99, (128, 128)))
     with (root / "al-loop.toml").open("a") as file:
-        file.write(f'[monitor]\ninbox = ["{tmp_path}"]\nsettle_s = 0\n[monitor.new_data]\nimages = 1\n')
+        file.write(f'[monitor]\ninbox = ["{tmp_path}"]\nmin_age_s = 0\n[monitor.new_data]\nimages = 1\n')
     looked = al_loop(root, "monitor", "--act", status=10)
     assert "1 new images" in looked
     assert "DUE    new-data  1 unlabelled images" in looked

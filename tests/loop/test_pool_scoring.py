@@ -129,8 +129,10 @@ def test_auto_is_what_the_machine_and_the_strategy_allow(
             here
         ] * 3
         # Their picks would change with rounding.
-        assert [service.pool_precision(with_(name)) for name in ("kmeans", "ours", "ppal")] == ["fp32"] * 3
-        assert service.pool_precision(with_("ours", "bf16")) == "bf16"
+        assert [service.pool_precision(with_(name)) for name in ("kmeans", "coverage", "ppal")] == [
+            "fp32"
+        ] * 3
+        assert service.pool_precision(with_("coverage", "bf16")) == "bf16"
         assert service.pool_precision(with_("dbal", "fp32")) == "fp32"
     assert set(asked) == {"auto", "fp32", "bf16"}
     names = {path.name for path in (with_(name).scores_dir("m") for name in ("dbal", "kmeans"))}

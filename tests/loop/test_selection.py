@@ -73,7 +73,7 @@ def test_a_share_goes_to_what_the_model_does_not_see() -> None:
         ("margin", 0.5, 5),
         ("random", 0.5, None),
     ):
-        settings = msgspec.convert({"strategy": strategy, "explore": share}, CycleConfig)
+        settings = msgspec.convert({"strategy": strategy, "explore_fraction": share}, CycleConfig)
         picks = pick(found, 10, settings, 1)
         explored = [p for p in picks if p.reason.startswith("explore")]
         assert len(picks) == 10
@@ -83,7 +83,7 @@ def test_a_share_goes_to_what_the_model_does_not_see() -> None:
 
 def test_of_many_images_that_show_nothing_some_are_looked_at_by_lot() -> None:
     found = scored(700, silent=500)
-    settings = CycleConfig(k=10, explore=0.2, audit=0.0)
+    settings = CycleConfig(k=10, explore_fraction=0.2, random_audit_fraction=0.0)
     explored = [
         {p.image_id for p in pick(found, 10, settings, cycle) if p.reason.startswith("explore")}
         for cycle in range(1, 20)
@@ -137,7 +137,7 @@ def test_another_cycle_draws_anew() -> None:
 
 def test_in_a_large_pool_what_a_pick_stands_for_is_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = scored(300)
-    rule = CycleConfig(k=5, strategy="dbal", explore=0, audit=0)
+    rule = CycleConfig(k=5, strategy="dbal", explore_fraction=0, random_audit_fraction=0)
 
     def sizes() -> list[int]:
         said = [re.search(r"stands for (?:about )?(\d+) image", p.reason) for p in pick(pool, 5, rule, 1)]
@@ -157,12 +157,12 @@ def test_a_model_that_cannot_count_is_doubted() -> None:
     said = doubt("dbal", "pretrain-1", 0.249)
     assert said is not None
     assert said.startswith("note: pretrain-1 explains 25% of the differences in how many boxes")
-    assert 'Below 50% "dbal" may pick worse than by lot; cycle.strategy = "ours"' in said
+    assert 'Below 50% "dbal" may pick worse than by lot; cycle.strategy = "coverage"' in said
     assert doubt("entropy-max", "m0", 0.0) is not None
     for strategy, counted in (
         ("dbal", 0.5),
         ("dbal", None),
-        ("ours", 0.1),
+        ("coverage", 0.1),
         ("typiclust", 0.1),
         ("random", 0.1),
     ):

@@ -164,7 +164,7 @@ def test_the_strangest_images_are_named(watched: Workspace) -> None:
 
 
 def test_a_small_shift_is_none_however_sure(watched: Workspace) -> None:
-    calm = monitored(watched, triggers=("drift",), drift=structs.replace(QUICK, effect=2.0))
+    calm = monitored(watched, triggers=("drift",), drift=structs.replace(QUICK, min_effect=2.0))
     see(calm)
     add_rows(calm, 100, "odd")
     found = see(calm)
@@ -383,7 +383,7 @@ def test_a_flat_curve_is_advice_and_holds_only_where_asked(loop: Workspace) -> N
 
 def test_no_model_yet_takes_the_photographs_all_the_same(workspace: Workspace, tmp_path: object) -> None:
     pool = write_coco_set(tmp_path / "in", 2, seed=1)  # type: ignore[operator]
-    here = monitored(workspace, inbox=(str(pool.parent / "images"),), settle_s=0)
+    here = monitored(workspace, inbox=(str(pool.parent / "images"),), min_age_s=0)
     with pytest.raises(ModelError, match="no model yet"):
         see(here)
     assert here.store.count("SELECT count(*) FROM images") == 2

@@ -1,4 +1,4 @@
-"""`ours` by hand: what an image's objects add, what labels show already, and when a detector is believed."""
+"""`coverage` by hand: what an image's objects add, what labels show already, and when a detector is believed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.random import default_rng
 from support.candidate_pools import found, names, points
 
 from strategies import Candidates, CandidatesError, select
-from strategies.coverage import class_mass, greedy, select_ours
+from strategies.coverage import class_mass, greedy, select_coverage
 from strategies.objects import objects
 
 
@@ -49,16 +49,16 @@ def test_lazy_gains_pick_what_all_gains_would() -> None:
     assert greedy(parts, base, np.ones(7), 20).tolist() == expected
 
 
-def test_ours_asks_for_the_class_that_labels_lack() -> None:
+def test_coverage_asks_for_the_class_that_labels_lack() -> None:
     """Two images alike but for the class of their object; people have drawn a hundred of the first."""
     seen = found([0, 1, 2], [[0.5, 0.1, 0.4], [0.1, 0.5, 0.4]])
     pool = points([0, 0], detections=seen, labelled_classes=np.array([100.0, 0]), count_r2=1.0)
-    assert names(pool, select_ours(pool, 1, default_rng(0))) == ["b"]
+    assert names(pool, select_coverage(pool, 1, default_rng(0))) == ["b"]
     other = points([0, 0], detections=seen, labelled_classes=np.array([0.0, 100]), count_r2=1.0)
-    assert names(other, select_ours(other, 1, default_rng(0))) == ["a"]
+    assert names(other, select_coverage(other, 1, default_rng(0))) == ["a"]
 
 
-def test_ours_keeps_away_from_labelled_looks() -> None:
+def test_coverage_keeps_away_from_labelled_looks() -> None:
     """Alike in what they show; labels lie where a, b and c do. Without the looks the first name decides."""
     pool = points(
         [0, 0.1, 0.2, 9, 9.1],
@@ -67,13 +67,13 @@ def test_ours_keeps_away_from_labelled_looks() -> None:
         labelled_classes=np.array([5.0, 5]),
         count_r2=1.0,
     )
-    assert names(pool, select_ours(pool, 2, default_rng(0)))[0] == "d"
-    assert names(pool, select_ours(pool, 2, default_rng(0), looks=0)) == ["a", "b"]
+    assert names(pool, select_coverage(pool, 2, default_rng(0)))[0] == "d"
+    assert names(pool, select_coverage(pool, 2, default_rng(0), looks=0)) == ["a", "b"]
     with pytest.raises(CandidatesError, match="looks must be >= 0, got -1"):
-        select_ours(pool, 2, default_rng(0), looks=-1)
+        select_coverage(pool, 2, default_rng(0), looks=-1)
 
 
-def test_ours_looks_at_the_most_uncertain_of_a_large_pool() -> None:
+def test_coverage_looks_at_the_most_uncertain_of_a_large_pool() -> None:
     n = 2100
     weights = np.arange(n, dtype=float)
     pool = Candidates(
@@ -83,10 +83,10 @@ def test_ours_looks_at_the_most_uncertain_of_a_large_pool() -> None:
         found(np.arange(n + 1), np.tile([0.5, 0.1, 0.4], (n, 1))),
         count_r2=1.0,
     )
-    assert select_ours(pool, 5, default_rng(0)).min() >= 100
+    assert select_coverage(pool, 5, default_rng(0)).min() >= 100
 
 
-def test_ours_believes_a_detector_that_counts() -> None:
+def test_coverage_believes_a_detector_that_counts() -> None:
     """Two looks with a middle each; between them a single image that has all that is unsure."""
     pool = points(
         np.concatenate([np.linspace(0, 1, 11), [20.0], np.linspace(40, 41, 11)]),
@@ -96,12 +96,12 @@ def test_ours_believes_a_detector_that_counts() -> None:
     typical = names(pool, select("typiclust", pool, 2, default_rng(0)))
     assert set(typical) == {"f", "r"}
     for known in (None, 0.0, 0.49):
-        assert names(pool, select_ours(replace(pool, count_r2=known), 2, default_rng(0))) == typical
+        assert names(pool, select_coverage(replace(pool, count_r2=known), 2, default_rng(0))) == typical
     for known in (0.5, 1.0):
-        assert names(pool, select_ours(replace(pool, count_r2=known), 2, default_rng(0)))[0] == "l"
+        assert names(pool, select_coverage(replace(pool, count_r2=known), 2, default_rng(0)))[0] == "l"
 
 
-def test_ours_asks_a_sample_of_a_large_pool_what_is_typical() -> None:
+def test_coverage_asks_a_sample_of_a_large_pool_what_is_typical() -> None:
     n = 10_500
     pool = Candidates(
         tuple(f"{i:05d}" for i in range(n)),
@@ -110,6 +110,6 @@ def test_ours_asks_a_sample_of_a_large_pool_what_is_typical() -> None:
         found(np.zeros(n + 1, np.int64), np.zeros((0, 3))),
         count_r2=0.0,
     )
-    first, again = (select_ours(pool, 4, default_rng(0)) for _ in range(2))
+    first, again = (select_coverage(pool, 4, default_rng(0)) for _ in range(2))
     assert first.tolist() == again.tolist()
     assert len(set(first.tolist())) == 4

@@ -198,7 +198,11 @@ def _by_strategy(
 ) -> list[str]:
     """The strategy's own picks: no share of them is drawn by lot or goes to what the model does not see."""
     settings = msgspec.structs.replace(
-        context.asked.settings.cycle, strategy=run.strategy, seed=run.seed, explore=0.0, audit=0.0
+        context.asked.settings.cycle,
+        strategy=run.strategy,
+        seed=run.seed,
+        explore_fraction=0.0,
+        random_audit_fraction=0.0,
     )
     labelled = [item for item in context.sets.pool if item.image.id in known]
     candidates = [*left, *(labelled if settings.candidates == "all" else [])]

@@ -10,6 +10,7 @@ import msgspec
 from al_loop.core.config import Config
 from al_loop.core.errors import ConfigError
 from al_loop.core.files import read_json, write_json
+from al_loop.core.renamed_settings import with_new_names, with_old_names
 
 #: Where the question is kept.
 FILE = "benchmark.json"
@@ -68,8 +69,8 @@ class MixAsked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_settings(asked: Asked | MixAsked) -> dict[str, Any]:
-    """The settings that units read, by dotted key, as plain data: what units are known by."""
-    found, settings = {}, _plain(asked)["settings"]
+    """The settings that units read, by dotted key of 0.1, as plain data: what units are known by."""
+    found, settings = {}, with_old_names(_plain(asked)["settings"])
     for key in asked.read:
         part = settings
         for name in key.split("."):
@@ -97,6 +98,7 @@ def remember(out: Path, asked: Asked | MixAsked, *, resume: bool) -> None:
             f"{out} holds a benchmark already. Go on with it: --resume; or choose another --out"
         )
     before, now = read_json(path), _plain(asked)
+    before["settings"] = with_new_names(before["settings"])
     changed = [
         f"{key}: was {a!r}, now {b!r}"
         for key, a, b in _differences(before, now, "", asked.growing)

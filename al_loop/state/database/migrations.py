@@ -237,4 +237,11 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (folder, line)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    -- No table changes: settings were renamed, and al-loop.toml is rewritten before this.
+    """,
 )
+#: From this version on, al-loop.toml has the names of al-loop 0.2.
+SETTINGS_RENAMED = 7
+#: A database that cannot be written is read from this version on: the tables are those of the newest.
+OLDEST_READABLE = 6

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from al_loop.core.errors import WorkspaceError
-from al_loop.state.database.migrations import MIGRATIONS
+from al_loop.state.database.migrations import MIGRATIONS, OLDEST_READABLE
 from al_loop.state.database.sqlite_file import check, connect, connect_to_read, restoring
 
 Row = TypeVar("Row")
@@ -18,15 +18,23 @@ Row = TypeVar("Row")
 class Store:
     """One connection to the database, with rows as mappings and explicit transactions."""
 
-    def __init__(self, path: Path | str, *, only_read: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        only_read: bool = False,
+        before_migration: Callable[[int], None] | None = None,
+    ) -> None:
         """Open or create the database and bring its schema up to date.
 
         only_read: change nothing, not even beside it, and leave the schema as it is.
+        before_migration: called with the version of an older schema; an error that it raises prevents the migration.
 
         Raises WorkspaceError for a database of a newer al-loop, one that is damaged, and, where nothing can be written,
         one of an older al-loop.
         """
-        self.path = path
+        self.path, self._before_migration = path, before_migration
+        self.version = 0  # of the schema, when the database was opened
         self.connection = connect_to_read(Path(path)) if only_read else connect(path)
         try:
             self._prepare()
@@ -42,20 +50,22 @@ class Store:
     def _prepare(self) -> None:
         self.connection.execute("PRAGMA foreign_keys = ON")
         self.connection.execute("PRAGMA cell_size_check = ON")  # damage is met before it is used
-        version = self.connection.execute("PRAGMA user_version").fetchone()[0]
+        self.version = version = int(self.connection.execute("PRAGMA user_version").fetchone()[0])
         if version > len(MIGRATIONS):
             raise WorkspaceError(
                 f"{self.path} was made by a newer al-loop (schema {version}, this one knows "
                 f"{len(MIGRATIONS)}). Upgrade al-loop, then run again"
             )
         if self.read_only:
-            if version < len(MIGRATIONS):
+            if version < OLDEST_READABLE:
                 raise WorkspaceError(
                     f"{self.path} was made by an older al-loop (schema {version}, this one has {len(MIGRATIONS)}), and "
                     "cannot be brought up to date, as it is read-only here. Copy the workspace to where you may write"
                 )
             self.connection.execute("PRAGMA query_only = ON")
             return
+        if version < len(MIGRATIONS) and self._before_migration is not None:
+            self._before_migration(version)
         self.connection.execute("PRAGMA journal_mode = WAL")
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
             # The schema and its number change together or not at all.

@@ -244,10 +244,10 @@ def test_ours_is_told_how_well_the_model_counts(
     coco = json.loads(question.validation.read_text())
     del coco["annotations"][0]  # else all images have as many
     question.validation.write_text(json.dumps(coco))
-    asked = replace(question, strategies=("ours", "random"), starts={"m0": "import-1"})
+    asked = replace(question, strategies=("coverage", "random"), starts={"m0": "import-1"})
     run_benchmark(tmp_path / "out", asked, home.config, home, Silent(), resume=False)
     folder = tmp_path / "out" / "units" / "m0"
     sets = read_sets(question.data, question.validation, {}, CLASSES)
-    expected = [counting(sets, folder / name) for name in ("start", "ours/seed-0/cycle-1")]
+    expected = [counting(sets, folder / name) for name in ("start", "coverage/seed-0/cycle-1")]
     assert None not in expected
     assert told == [*expected, None, None]

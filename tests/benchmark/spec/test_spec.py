@@ -113,9 +113,11 @@ def test_settings_that_nothing_reads_may_change(
         return run_benchmark(out, question, config, None, Silent(), resume=True)
 
     first, _ = run(out, question)
-    other = replaced(CONFIG, name="line 4", cycle=replaced(CONFIG.cycle, k=7, strategy="margin", explore=0.5))
+    other = replaced(
+        CONFIG, name="line 4", cycle=replaced(CONFIG.cycle, k=7, strategy="margin", explore_fraction=0.5)
+    )
     other = replaced(other, label_studio=replaced(CONFIG.label_studio, port=9000))
-    other = replaced(other, monitor=replaced(CONFIG.monitor, settle_s=1.0))
+    other = replaced(other, monitor=replaced(CONFIG.monitor, min_age_s=1.0))
     # Units are known by what they read: what is done is found again.
     assert read_settings(resumed(other).asked) == read_settings(first.asked)
     for changed, says in (

@@ -1,0 +1,114 @@
+"""Settings that were renamed in 0.2: refused by their old names, translated in what 0.1 has written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from copy import deepcopy
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+#: Dotted key in 0.1 -> name in the same table since 0.2.
+RENAMED: Mapping[str, str] = MappingProxyType(
+    {
+        "cycle.explore": "explore_fraction",
+        "cycle.audit": "random_audit_fraction",
+        "monitor.settle_s": "min_age_s",
+        "monitor.drift.in_a_row": "consecutive_windows",
+        "monitor.drift.effect": "min_effect",
+        "pretrain.turns": "rotate90",
+        "train.turns": "rotate90",
+    }
+)
+#: The same for values of cycle.strategy.
+RENAMED_STRATEGIES: Mapping[str, str] = MappingProxyType({"ours": "coverage"})
+
+_HEADER = re.compile(r"\s*\[\s*([\w.\s-]+?)\s*\]\s*(#.*)?$")
+_PAIR = re.compile(r"(\s*)([\w.-]+)(\s*=\s*)(.*)$", re.DOTALL)
+
+
+def refusals(plain: Mapping[str, Any]) -> list[str]:
+    """Return a sentence with the new name for each old name in the settings."""
+    found = [
+        f"{key} is called {table}.{name} now"
+        for key, name in RENAMED.items()
+        for table, _, last in [key.rpartition(".")]
+        if last in _table(plain, table)
+    ]
+    strategy = _table(plain, "cycle").get("strategy")
+    if isinstance(strategy, str) and strategy in RENAMED_STRATEGIES:
+        found.append(f'cycle.strategy = "{strategy}" is called "{RENAMED_STRATEGIES[strategy]}" now')
+    return found
+
+
+def with_new_names(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of settings, as plain data, with the names of this version."""
+    return _renamed(plain, RENAMED, RENAMED_STRATEGIES)
+
+
+def with_old_names(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of settings with the names of 0.1, in which stages are hashed: what it has finished stays so."""
+    keys = {f"{key.rpartition('.')[0]}.{name}": key.rpartition(".")[2] for key, name in RENAMED.items()}
+    return _renamed(plain, keys, {new: old for old, new in RENAMED_STRATEGIES.items()})
+
+
+def rewritten(text: bytes) -> bytes | None:
+    """Return a TOML file of 0.1 with the new names, its comments and order kept.
+
+    None where it holds no old name, or writes one in a way that is not understood here.
+    """
+    plain = _decoded(text)
+    if plain is None or not refusals(plain):
+        return None
+    table, lines = "", []
+    for line in text.decode().splitlines(keepends=True):
+        if header := _HEADER.match(line.rstrip()):
+            table = header[1]
+        lines.append(_rewritten_line(table, line))
+    new = "".join(lines).encode()
+    return new if _decoded(new) == with_new_names(plain) else None
+
+
+def _decoded(text: bytes) -> dict[str, Any] | None:
+    try:
+        plain: dict[str, Any] = msgspec.toml.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    return plain
+
+
+def _rewritten_line(table: str, line: str) -> str:
+    pair = _PAIR.match(line)
+    if pair is None:
+        return line
+    indent, written, equals, value = pair.groups()
+    key = f"{table}.{written}".lstrip(".")
+    if key in RENAMED:
+        written = ".".join([*written.split(".")[:-1], RENAMED[key]])
+    if key == "cycle.strategy":
+        for old, new in RENAMED_STRATEGIES.items():
+            value = re.sub(rf"""^(["']){old}\1""", rf"\g<1>{new}\g<1>", value)
+    return f"{indent}{written}{equals}{value}"
+
+
+def _renamed(plain: dict[str, Any], keys: Mapping[str, str], strategies: Mapping[str, str]) -> dict[str, Any]:
+    renamed = deepcopy(plain)
+    for key, name in keys.items():
+        where, _, last = key.rpartition(".")
+        table = _table(renamed, where)
+        if last in table and name not in table:
+            table[name] = table.pop(last)
+    cycle = _table(renamed, "cycle")
+    if isinstance(strategy := cycle.get("strategy"), str):
+        cycle["strategy"] = strategies.get(strategy, strategy)
+    return renamed
+
+
+def _table(plain: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the table at a dotted key; an empty one where there is none."""
+    table: Any = plain
+    for part in where.split("."):
+        table = table.get(part) if isinstance(table, Mapping) else None
+    return table if isinstance(table, dict) else {}
