@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from al_loop.cli.benchmark import benchmark, shift
+from al_loop.cli.benchmark import benchmark, corrupt
 from al_loop.cli.cycle import cycle, report, reproduce, score, status, verify
 from al_loop.cli.doctor import doctor, repair
 from al_loop.cli.label_studio import label_studio
@@ -40,7 +40,23 @@ _OF_THE_SYSTEM = _NO_ROOM | {
 }
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+#: Commands of earlier versions, and what each is called now.
+RENAMED = {"shift": "corrupt"}
+
+
+class _Commands(click.Group):
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuse a command of an earlier version with its new name."""
+        if args and args[0] in RENAMED:
+            raise click.UsageError(f"`al-loop {args[0]}` was renamed: type `al-loop {RENAMED[args[0]]}`")
+        return super().resolve_command(context, args)
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="al-loop")
 @click.option(
     "--workspace",
@@ -77,7 +93,7 @@ for command in (
     reproduce,
     monitor,
     benchmark,
-    shift,
+    corrupt,
 ):
     cli.add_command(command)
 pool.add_command(repair)

@@ -255,22 +255,22 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 @click.command()
 @click.argument("coco", type=_FILE)
-@click.option("--kinds", default="", metavar="KIND,...", help="Which shifts.  [default: all there are]")
+@click.option("--kinds", default="", metavar="KIND,...", help="Which corruptions.  [default: all]")
 @click.option(
     "--level", default=3, show_default=True, type=click.IntRange(1, 5), help="From slight to strong."
 )
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill."
 )
-def shift(coco: Path, kinds: str, level: int, out: Path) -> None:
-    """Make shifted copies of COCO, a labelled set: blur, noise, light, colour, compression.
+def corrupt(coco: Path, kinds: str, level: int, out: Path) -> None:
+    """Write corrupted copies of COCO, a labelled set: blur, noise, light, colour, compression.
 
     For a benchmark's --test, when there are no photographs of another station.
     """
-    from al_loop.images.corruptions import SHIFTS, write_shifted
+    from al_loop.images.corruptions import CORRUPTIONS, write_corrupted
 
     terminal = Terminal()
-    with terminal.progress("shift") as progress:
-        made = write_shifted(coco, out, _words(kinds) or tuple(SHIFTS), level, progress, terminal.line)
+    with terminal.progress("corrupt") as progress:
+        made = write_corrupted(coco, out, _words(kinds) or tuple(CORRUPTIONS), level, progress, terminal.line)
     for kind, path in made.items():
         say(f"--test {kind}-{level}={path}")

@@ -42,12 +42,12 @@ def doctor(start: Path | None, quick: bool, deep: bool, ask: bool, as_json: bool
     Nothing is changed; damaged and read-only workspaces are examined as far as they can be.
     """
     from al_loop.doctor import examine
-    from al_loop.images.integrity import Look
+    from al_loop.images.integrity import CheckDepth
 
     if quick and deep:
         raise ConfigError("--quick reads less, --deep reads more: give one of them")
-    look = Look.QUICK if quick else Look.DEEP if deep else Look.BYTES
-    found = examine(start, Silent() if as_json else Terminal(), look, ask=ask)
+    depth = CheckDepth.QUICK if quick else CheckDepth.DEEP if deep else CheckDepth.BYTES
+    found = examine(start, Silent() if as_json else Terminal(), depth, ask=ask)
     if as_json:
         say_json(
             json.dumps({**asdict(found), "root": str(found.root), "wrong": found.count}, ensure_ascii=False)
@@ -77,11 +77,11 @@ def repair(start: Path | None, photos: tuple[str, ...]) -> None:
 
     Only a file that gives the very bytes that were stored is taken.
     """
-    from al_loop.images.integrity import put_back
+    from al_loop.images.integrity import repair_images
 
     workspace = open_workspace(start)
     with workspace.lock(), Terminal().progress("examine photographs") as progress:
-        done = put_back(workspace, photos, progress)
+        done = repair_images(workspace, photos, progress)
     say(f"{len(done.fixed)} photographs stored again, {len(done.lost)} cannot be")
     for file, why in done.lost[:_SHOWN]:
         say(f"  lost: {printable(file)}, {printable(why)}")

@@ -126,9 +126,9 @@ def backup(start: Path | None, file: Path) -> None:
 @click.pass_obj
 def restore(start: Path | None, file: Path) -> None:
     """Put the backup FILE in the place of the server, which must be stopped; what was there is kept."""
-    from al_loop.labelling.server.backup import restore as put_back
+    from al_loop.labelling.server.backup import restore as repair_images
 
-    kept = put_back(open_workspace(start).server_home, file)
+    kept = repair_images(open_workspace(start).server_home, file)
     say(f"restored{f'; what was there is in {kept}' if kept else ''}")
     say("next: al-loop label-studio start")
 

@@ -97,14 +97,14 @@ def _watch(look: Callable[[], int], seconds: float) -> int:
 
 
 def _say(found: Look) -> None:
-    from al_loop.images.ingest import note_lines
+    from al_loop.images.ingest import conversion_lines
 
     inbox = found.inbox
     say(
         f"{found.at}  model {found.model}: {found.new_images} new images, {inbox.duplicates} known already, "
         f"{len(inbox.refused)} refused, {len(inbox.waiting)} still being written"
     )
-    for line in [*note_lines(inbox.notes), inbox.passed_over]:
+    for line in [*conversion_lines(inbox.notes), inbox.passed_over]:
         if line:
             say(f"  {line}")
     for path, reason in inbox.refused[:_SHOWN]:

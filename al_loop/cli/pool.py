@@ -50,15 +50,15 @@ def add(start: Path | None, photos: tuple[str, ...], decode: bool) -> None:
 
     A file that is as it was when it was taken is not read again.
     """
-    from al_loop.images.import_sources import add_places
+    from al_loop.images.import_sources import add_sources
 
     workspace = open_workspace(start)
     with workspace.lock(), Terminal().progress("read photographs") as progress:
-        done = add_places(workspace, photos, progress, decode=decode)
+        done = add_sources(workspace, photos, progress, decode=decode)
     say(f"{done.added} added, {done.known} known already, {done.refused} refused")
     _show_notes(done.notes)
-    if done.aside.suffixes:
-        say(f"  {done.aside.line()}")
+    if done.skipped.suffixes:
+        say(f"  {done.skipped.line()}")
     _show_refused(done.reasons, done.refused + done.unreached)
     if done.unreached:
         raise DataError(
@@ -81,7 +81,7 @@ def add_val(start: Path | None, coco: Path, name: str, replace_labels: bool) -> 
     An image that has other labels already stays as it is, unless --replace is given.
     """
     from al_loop.images.coco import listed
-    from al_loop.images.labelled_sets import counted
+    from al_loop.images.labelled_sets import count_phrase
     from al_loop.images.validation_sets import add_validation
 
     workspace = open_workspace(start)
@@ -102,7 +102,7 @@ def add_val(start: Path | None, coco: Path, name: str, replace_labels: bool) -> 
         say(f"{report.alike} of those taken out of the pool had these labels: no model learns from them now")
     if problems:
         say(listed(problems, coco).rstrip("\n"))
-    say(f"{name} now: {counted(report.images, report.boxes, report.empty, report.regions)}")
+    say(f"{name} now: {count_phrase(report.images, report.boxes, report.empty, report.regions)}")
     if report.warning:
         say(report.warning)
 
@@ -169,9 +169,9 @@ def list_pool(start: Path | None, limit: int) -> None:
 
 
 def _show_notes(notes: Counter[str]) -> None:
-    from al_loop.images.ingest import note_lines
+    from al_loop.images.ingest import conversion_lines
 
-    for line in note_lines(notes):
+    for line in conversion_lines(notes):
         say(f"  {line}")
 
 

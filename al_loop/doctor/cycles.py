@@ -9,7 +9,7 @@ from typing import Any
 from al_loop.core.errors import AlLoopError, ConfigError
 from al_loop.core.files import read_json
 from al_loop.core.frozen_settings import UnreadableError, check, thawed
-from al_loop.doctor.finding import Case, Finding
+from al_loop.doctor.finding import CheckContext, Finding
 from al_loop.loop.verify import verify
 from al_loop.state.file_hashes import noted_file
 from al_loop.state.id_list import POOL, pool_hash, read_pool
@@ -21,48 +21,48 @@ _RESTORE = "restore cycles/{number} from a backup"
 _STAGES = ("score", "select", "push", "pull")
 
 
-def finished(case: Case) -> Iterator[Finding]:
+def finished(context: CheckContext) -> Iterator[Finding]:
     """Finished cycles against their manifests."""
-    rows = case.workspace.store.rows(
+    rows = context.workspace.store.rows(
         "SELECT number FROM cycles WHERE outcome IN ('promoted', 'kept') ORDER BY number"
     )
-    with case.reporter.progress("examine cycles") as progress:
+    with context.reporter.progress("examine cycles") as progress:
         for done, row in enumerate(rows, start=1):
             number = row["number"]
-            manifest = case.workspace.cycle_dir(number) / "manifest.json"
+            manifest = context.workspace.cycle_dir(number) / "manifest.json"
             if not manifest.is_file():
                 yield Finding("cycles.manifest", f"cycle {number}", "has no manifest", "al-loop cycle")
-            elif not case.quick:
-                for text in _changed(case, number):
+            elif not context.quick:
+                for text in _changed(context, number):
                     yield Finding("cycles.verify", f"cycle {number}", text, _RESTORE.format(number=number))
             progress(done, len(rows))
 
 
-def _changed(case: Case, number: int) -> list[str]:
+def _changed(context: CheckContext, number: int) -> list[str]:
     try:
-        return [finding.text for finding in verify(case.workspace, number) if finding.changed]
+        return [finding.text for finding in verify(context.workspace, number) if finding.changed]
     except (AlLoopError, OSError, ValueError, TypeError, LookupError) as error:
         return [f"cannot be held against its manifest ({error})"]
 
 
-def under_way(case: Case) -> Iterator[Finding]:
+def under_way(context: CheckContext) -> Iterator[Finding]:
     """The open cycle: its settings, its pool, its model, its stages, its picks."""
-    store = case.workspace.store
+    store = context.workspace.store
     rows = store.rows("SELECT * FROM cycles WHERE outcome IS NULL ORDER BY number")
     for row in rows[1:]:
         yield Finding(
             "cycles.two", f"cycle {row['number']}", f"is open, and so is cycle {rows[0]['number']}", _ABANDON
         )
     for row in rows[:1]:
-        yield from _open(case, row)
+        yield from _open(context, row)
 
 
-def _open(case: Case, row: Any) -> Iterator[Finding]:
+def _open(context: CheckContext, row: Any) -> Iterator[Finding]:
     number = row["number"]
-    subject, folder = f"cycle {number}", case.workspace.cycle_dir(number)
-    yield from _settings(case, row)
+    subject, folder = f"cycle {number}", context.workspace.cycle_dir(number)
+    yield from _settings(context, row)
     try:
-        noted, there = noted_file(case.workspace, folder / POOL), pool_hash(read_pool(folder / POOL))
+        noted, there = noted_file(context.workspace, folder / POOL), pool_hash(read_pool(folder / POOL))
         if noted is not None and there != noted:
             yield Finding(
                 "cycles.pool", subject, "its list of the pool is not the one it began with", "al-loop cycle"
@@ -73,20 +73,20 @@ def _open(case: Case, row: Any) -> Iterator[Finding]:
         )
     states = {
         stage["name"]: stage
-        for stage in case.workspace.store.rows("SELECT * FROM stages WHERE job = ?", f"cycle-{number}")
+        for stage in context.workspace.store.rows("SELECT * FROM stages WHERE job = ?", f"cycle-{number}")
     }
     for name in _STAGES:
         if name in states and states[name]["state"] == "done":
-            yield from _stage(case, subject, number, states[name])
+            yield from _stage(context, subject, number, states[name])
     for stage in states.values():
-        if stage["state"] == "running" and case.at_work is None and _gone(stage["pid"]):
+        if stage["state"] == "running" and context.at_work is None and _gone(stage["pid"]):
             yield Finding("cycles.crashed", subject, f"its stage {stage['name']} was killed", "al-loop cycle")
 
 
-def _settings(case: Case, row: Any) -> Iterator[Finding]:
+def _settings(context: CheckContext, row: Any) -> Iterator[Finding]:
     """Settings are frozen when a cycle begins, and an older al-loop may have allowed more."""
     subject = f"cycle {row['number']}"
-    selected = (case.workspace.cycle_dir(row["number"]) / "select" / "stage.json").is_file()
+    selected = (context.workspace.cycle_dir(row["number"]) / "select" / "stage.json").is_file()
     try:
         check(thawed(row["settings"]), row["number"], selected=selected)
     except UnreadableError as error:
@@ -95,9 +95,9 @@ def _settings(case: Case, row: Any) -> Iterator[Finding]:
         yield Finding("cycles.settings", subject, str(error), "al-loop cycle --refreeze")
 
 
-def _stage(case: Case, subject: str, number: int, stage: Any) -> Iterator[Finding]:
+def _stage(context: CheckContext, subject: str, number: int, stage: Any) -> Iterator[Finding]:
     name = stage["name"]
-    folder = case.workspace.cycle_dir(number) / name
+    folder = context.workspace.cycle_dir(number) / name
     again = _ABANDON if name == "select" else "al-loop cycle"  # selected again, other images would be chosen
     try:
         sealed = read_json(folder / "stage.json")["input_hash"]
@@ -111,29 +111,31 @@ def _stage(case: Case, subject: str, number: int, stage: Any) -> Iterator[Findin
     if sealed != stage["input_hash"]:
         yield Finding("cycles.stage", subject, f"{name} was made from something else", again)
     if stage["name"] == "select":
-        yield from _picks(case, subject, number)
+        yield from _picks(context, subject, number)
 
 
-def _picks(case: Case, subject: str, number: int) -> Iterator[Finding]:
-    path = case.workspace.cycle_dir(number) / "select" / "picks.json"
+def _picks(context: CheckContext, subject: str, number: int) -> Iterator[Finding]:
+    path = context.workspace.cycle_dir(number) / "select" / "picks.json"
     try:
         chosen = [(pick["rank"], pick["image_id"]) for pick in read_json(path)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         yield Finding("cycles.picks", subject, f"select/picks.json cannot be read ({error})", "al-loop cycle")
         return
-    rows = case.workspace.store.rows("SELECT rank, image_id FROM picks WHERE cycle = ? ORDER BY rank", number)
+    rows = context.workspace.store.rows(
+        "SELECT rank, image_id FROM picks WHERE cycle = ? ORDER BY rank", number
+    )
     if rows and sorted(chosen) != [(row["rank"], row["image_id"]) for row in rows]:
         yield Finding(
             "cycles.picks", subject, "select/picks.json lists other picks than the database", "al-loop cycle"
         )
 
 
-def unknown(case: Case) -> Iterator[Finding]:
+def unknown(context: CheckContext) -> Iterator[Finding]:
     """Whole cycles and models that the database does not know: it is older than they are."""
-    for folder in foreign_folders(case.workspace):
+    for folder in foreign_folders(context.workspace):
         yield Finding(
             "database.older-than-files",
-            str(folder.relative_to(case.workspace.root)),
+            str(folder.relative_to(context.workspace.root)),
             "the database does not know it: the database is of an earlier time",
             "restore the newest al-loop.db that there is; if this is of no use to you, move the folder away",
         )

@@ -17,8 +17,8 @@ from al_loop.core.config import FILE_NAME, Config
 from al_loop.core.console import Reporter
 from al_loop.core.errors import AlLoopError, ConfigError, WorkspaceError
 from al_loop.doctor import cycles, images, labels, leaks, models, records, surroundings
-from al_loop.doctor.finding import Case, Check, Finding
-from al_loop.images.integrity import Look
+from al_loop.doctor.finding import Check, CheckContext, Finding
+from al_loop.images.integrity import CheckDepth
 from al_loop.state.database.sqlite_file import AS_OWNER, restoring, unreadable
 from al_loop.state.database.store import Store
 from al_loop.state.workspace import DATABASE, Workspace, find_workspace, settings_of
@@ -88,9 +88,9 @@ class Diagnosis:
 
 
 def examine(
-    start: Path | None, reporter: Reporter, look: Look = Look.BYTES, *, ask: bool = False
+    start: Path | None, reporter: Reporter, depth: CheckDepth = CheckDepth.BYTES, *, ask: bool = False
 ) -> Diagnosis:
-    """Look at everything in a workspace; WorkspaceError only where there is none.
+    """Run every check on a workspace; raise WorkspaceError only where there is none.
 
     ask: also a labelling server of the user's own, with its token.
     """
@@ -107,12 +107,12 @@ def examine(
     if config is not None and config.label_studio.url is not None and not ask:
         notes.append(f"the labelling server {config.label_studio.url} was not asked: --server asks it")
     workspace = Workspace(root, config or _default(store), store or Store(":memory:"))
-    case = Case(workspace, reporter, look, at_work, ask)
+    context = CheckContext(workspace, reporter, depth, at_work, ask)
     kept, more = _Kept(), Counter[str]()
     for finding in found:
         kept.add(finding, more)
     for name, check in (CHECKS if store is not None else OF_FILES).items():
-        for finding in _guarded(name, check, case):
+        for finding in _guarded(name, check, context):
             kept.add(finding, more)
     workspace.store.close()
     return Diagnosis(root, tuple(kept.findings), dict(more), tuple(notes))
@@ -133,12 +133,12 @@ class _Kept:
             more[finding.check] += 1
 
 
-def _guarded(name: str, check: Check, case: Case) -> Iterator[Finding]:
+def _guarded(name: str, check: Check, context: CheckContext) -> Iterator[Finding]:
     """The findings of a check, and whatever stopped it as one more."""
     try:
-        yield from check(case)
+        yield from check(context)
     except AlLoopError as error:
-        damaged = case.workspace.store.connection.damaged
+        damaged = context.workspace.store.connection.damaged
         text = "could not be examined to its end: the database is damaged" if damaged else str(error)
         yield Finding(f"{name}.stopped", name, text, "mend what else is named here, then: al-loop doctor")
     except _MET as error:

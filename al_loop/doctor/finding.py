@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from al_loop.core.console import Reporter
-from al_loop.images.integrity import Look
+from al_loop.images.integrity import CheckDepth
 from al_loop.state.workspace import Workspace
 
 
@@ -30,24 +30,24 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Case:
+class CheckContext:
     """A workspace as a check gets it: its database can only be read.
 
-    look: how closely photographs are looked at, and whether other files are hashed.  at_work: the command that holds the
+    depth: how closely photographs are looked at, and whether other files are hashed.  at_work: the command that holds the
     workspace, whose unfinished work is not wrong.  ask: also a labelling server of the user's own, with its token.
     """
 
     workspace: Workspace
     reporter: Reporter
-    look: Look = Look.BYTES
+    depth: CheckDepth = CheckDepth.BYTES
     at_work: str | None = None
     ask: bool = False
 
     @property
     def quick(self) -> bool:
         """Whether what reads every byte is left out."""
-        return self.look is Look.QUICK
+        return self.depth is CheckDepth.QUICK
 
 
 #: Looks at a part of a workspace; whatever it raises is a finding of its own.
-Check = Callable[[Case], Iterator[Finding]]
+Check = Callable[[CheckContext], Iterator[Finding]]

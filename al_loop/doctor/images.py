@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from al_loop.core.files import name_from_text
-from al_loop.doctor.finding import Case, Finding
+from al_loop.doctor.finding import CheckContext, Finding
 from al_loop.images.integrity import problems
 from al_loop.images.sources import is_url
 from al_loop.models.gc import too_many
@@ -17,18 +17,18 @@ from al_loop.state.leftovers import BATCH, unnamed_pictures
 REPAIR = "al-loop pool repair"
 
 
-def stored(case: Case) -> Iterator[Finding]:
+def stored(context: CheckContext) -> Iterator[Finding]:
     """Files that are gone, changed, no pictures, or of another size than the database says."""
-    with case.reporter.progress("examine photographs") as progress:
-        for wrong in problems(case.workspace, case.look, progress):
+    with context.reporter.progress("examine photographs") as progress:
+        for wrong in problems(context.workspace, context.depth, progress):
             row = wrong.row
             mend = "restore al-loop.db from a backup" if wrong.kind == "size" else _mend(row["source"])
             yield Finding(f"images.{wrong.kind}", f"{row['file']} (from {row['source']})", wrong.said, mend)
 
 
-def places(case: Case) -> Iterator[Finding]:
+def places(context: CheckContext) -> Iterator[Finding]:
     """Rows that name a file outside images/: a workspace from elsewhere may name any."""
-    rows = case.workspace.store.execute(
+    rows = context.workspace.store.execute(
         "SELECT id, file FROM images WHERE file NOT LIKE 'images/%' OR file LIKE '%/../%'"
     )
     for row in rows:
@@ -41,16 +41,16 @@ def places(case: Case) -> Iterator[Finding]:
             )
 
 
-def without_row(case: Case) -> Iterator[Finding]:
+def without_row(context: CheckContext) -> Iterator[Finding]:
     """Files in images/ that no row names; those that a killed command may be writing are left alone."""
-    if case.at_work is not None:
+    if context.at_work is not None:
         return
-    found = list(islice(unnamed_pictures(case.workspace), BATCH + 1))
+    found = list(islice(unnamed_pictures(context.workspace), BATCH + 1))
     if len(found) <= BATCH:
         return  # of a killed pool add: `leftovers` says so
-    count = sum(1 for _ in unnamed_pictures(case.workspace))
-    again = f"al-loop pool add {shlex.quote(str(case.workspace.images))}"
-    yield Finding("images.unnamed", "images/", too_many(case.workspace, count), again)
+    count = sum(1 for _ in unnamed_pictures(context.workspace))
+    again = f"al-loop pool add {shlex.quote(str(context.workspace.images))}"
+    yield Finding("images.unnamed", "images/", too_many(context.workspace, count), again)
 
 
 def _mend(source: str) -> str:

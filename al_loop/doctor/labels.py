@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from al_loop.doctor.finding import Case, Finding
+from al_loop.doctor.finding import CheckContext, Finding
 from al_loop.images.repository import set_names
 from al_loop.structures.metrics import VALIDATION
 
@@ -15,10 +15,10 @@ _RESTORE = "al-loop pool restore-labels"
 _SLACK_PX = 0.01  # corners come from percentages
 
 
-def boxes(case: Case) -> Iterator[Finding]:
+def boxes(context: CheckContext) -> Iterator[Finding]:
     """Boxes that are none, lie outside, or name no class; a status that says otherwise."""
-    classes = case.workspace.config.classes
-    rows = case.workspace.store.execute(
+    classes = context.workspace.config.classes
+    rows = context.workspace.store.execute(
         "SELECT l.*, i.width, i.height, i.role, EXISTS (SELECT 1 FROM label_history h WHERE h.image_id = l.image_id) AS replaced, "
         "r.boxes AS ignored FROM labels l JOIN images i ON i.id = l.image_id "
         "LEFT JOIN ignore_regions r ON r.image_id = l.image_id ORDER BY l.image_id"
@@ -79,9 +79,9 @@ def _outlines(row: Any, count: int) -> Iterator[tuple[str, str]]:
         yield "outlines", f"its outlines cannot be read as one for each of {count} boxes"
 
 
-def sets(case: Case) -> Iterator[Finding]:
+def sets(context: CheckContext) -> Iterator[Finding]:
     """Sets that models are judged on: an image without labels, a class without a box."""
-    store, classes = case.workspace.store, case.workspace.config.classes
+    store, classes = context.workspace.store, context.workspace.config.classes
     for row in store.execute(
         "SELECT s.name, s.image_id, EXISTS (SELECT 1 FROM label_history h WHERE h.image_id = s.image_id) AS replaced "
         "FROM sets s LEFT JOIN labels l ON l.image_id = s.image_id AND l.status IN ('labelled', 'empty') "
@@ -93,7 +93,7 @@ def sets(case: Case) -> Iterator[Finding]:
             "has no labels to judge by",
             f"{_RESTORE} {row['image_id']}" if row["replaced"] else _add_val(row["name"]),
         )
-    for name in set_names(case.workspace):
+    for name in set_names(context.workspace):
         seen: set[int] = set()
         for row in store.execute(
             "SELECT l.boxes FROM sets s JOIN labels l ON l.image_id = s.image_id WHERE s.name = ?", name
@@ -110,8 +110,8 @@ def sets(case: Case) -> Iterator[Finding]:
                 f"has no box of {', '.join(missing)}: AP of it cannot be known",
                 _add_val(name),
             )
-    for name in case.workspace.config.promotion.sets:
-        if set_names(case.workspace) and name not in set_names(case.workspace):
+    for name in context.workspace.config.promotion.sets:
+        if set_names(context.workspace) and name not in set_names(context.workspace):
             yield Finding(
                 "sets.missing", name, "promotion.sets names it, and there is no such set", _add_val(name)
             )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from al_loop.core.errors import ModelError
 from al_loop.core.files import file_sha256, read_json
-from al_loop.doctor.finding import Case, Finding
-from al_loop.images.integrity import Look
+from al_loop.doctor.finding import CheckContext, Finding
+from al_loop.images.integrity import CheckDepth
 from al_loop.models import service
 from al_loop.state import model_registry
 from al_loop.state.file_hashes import shards_in
@@ -18,23 +18,25 @@ from al_loop.state.prediction_store import JOURNAL
 from render.core.errors import RenderError
 
 
-def files(case: Case) -> Iterator[Finding]:
+def files(context: CheckContext) -> Iterator[Finding]:
     """Weights and configs that are gone or changed."""
-    store = case.workspace.store
+    store = context.workspace.store
     used = {str(row["model_id"]) for row in store.rows("SELECT model_id FROM promotions")}
     current = (
-        model_registry.current_model(case.workspace) if model_registry.has_model(case.workspace) else None
+        model_registry.current_model(context.workspace)
+        if model_registry.has_model(context.workspace)
+        else None
     )
-    every = model_registry.all_models(case.workspace)
-    with case.reporter.progress("examine models") as progress:
+    every = model_registry.all_models(context.workspace)
+    with context.reporter.progress("examine models") as progress:
         for done, model in enumerate(every, start=1):
             if model.removed_at is None:
                 mend = _mend(model, current, used)
-                yield from (Finding(check, model.id, said, mend) for check, said in _problems(case, model))
+                yield from (Finding(check, model.id, said, mend) for check, said in _problems(context, model))
             progress(done, len(every))
 
 
-def _problems(case: Case, model: Model) -> Iterator[tuple[str, str]]:
+def _problems(context: CheckContext, model: Model) -> Iterator[tuple[str, str]]:
     if not model.folder.is_dir():
         yield "models.missing", "its folder is gone"
         return
@@ -42,20 +44,20 @@ def _problems(case: Case, model: Model) -> Iterator[tuple[str, str]]:
     for path, expected in parts:
         if not path.is_file():
             yield "models.missing", f"its {path.name} is gone"
-        elif expected is not None and not case.quick and file_sha256(path) != expected:
+        elif expected is not None and not context.quick and file_sha256(path) != expected:
             yield "models.changed", f"{path.name} is not what was made: its hash is another"
         elif path.suffix == ".json":
-            yield from _classes(case, path)
+            yield from _classes(context, path)
 
 
-def _classes(case: Case, config: Path) -> Iterator[tuple[str, str]]:
+def _classes(context: CheckContext, config: Path) -> Iterator[tuple[str, str]]:
     """Outputs are known by their place: in another order every box has another class."""
     try:
         there = tuple(read_json(config)["classes"])
     except (OSError, ValueError, TypeError, LookupError) as error:
         yield "models.changed", f"{config.name} cannot be read ({error})"
         return
-    wanted = case.workspace.config.classes
+    wanted = context.workspace.config.classes
     if there != wanted:
         yield (
             "models.classes",
@@ -70,10 +72,10 @@ def _mend(model: Model, current: Model | None, used: set[str]) -> str:
     return "al-loop gc" if model.id not in used else restore
 
 
-def in_use(case: Case) -> Iterator[Finding]:
+def in_use(context: CheckContext) -> Iterator[Finding]:
     """Models, and none of them in use; or one whose files gc has deleted."""
-    if not model_registry.has_model(case.workspace):
-        whole = [model for model in model_registry.all_models(case.workspace) if model.removed_at is None]
+    if not model_registry.has_model(context.workspace):
+        whole = [model for model in model_registry.all_models(context.workspace) if model.removed_at is None]
         if whole:
             yield Finding(
                 "models.none-in-use",
@@ -82,35 +84,35 @@ def in_use(case: Case) -> Iterator[Finding]:
                 f"al-loop models promote {whole[-1].id}",
             )
         return
-    current = model_registry.current_model(case.workspace)
+    current = model_registry.current_model(context.workspace)
     if current.removed_at is not None:
         yield Finding(
             "models.deleted", current.id, "is in use, and gc has deleted its files", "al-loop rollback"
         )
-    elif case.look is Look.DEEP:
-        yield from _loaded(case, current)
+    elif context.depth is CheckDepth.DEEP:
+        yield from _loaded(context, current)
 
 
-def _loaded(case: Case, model: Model) -> Iterator[Finding]:
+def _loaded(context: CheckContext, model: Model) -> Iterator[Finding]:
     """Build the network and load the weights into it: do they fit each other, and the classes?"""
     if not (model.weights.is_file() and model.config.is_file()):
         return  # said by `files`
     try:
-        service.load_detector(case.workspace, model)
+        service.load_detector(context.workspace, model)
     except ModelError as error:
         yield Finding("models.unusable", model.id, str(error), _mend(model, model, {model.id}))
 
 
-def scores(case: Case) -> Iterator[Finding]:
+def scores(context: CheckContext) -> Iterator[Finding]:
     """What models said of the pool and of the sets they are judged on, held against its checksums."""
-    if case.quick or case.at_work is not None:
+    if context.quick or context.at_work is not None:
         return
-    root = case.workspace.root
+    root = context.workspace.root
     found = [path for room in ("scores", "models") for path in sorted((root / room).rglob(JOURNAL))]
-    with case.reporter.progress("examine scores") as progress:
+    with context.reporter.progress("examine scores") as progress:
         for done, journal in enumerate(found, start=1):
             folder = journal.parent
-            if lost := shards_in(case.workspace, folder).damaged():
+            if lost := shards_in(context.workspace, folder).damaged():
                 yield Finding(
                     "scores.damaged",
                     str(folder.relative_to(root)),
@@ -120,22 +122,22 @@ def scores(case: Case) -> Iterator[Finding]:
             progress(done, len(found))
 
 
-def rendered(case: Case) -> Iterator[Finding]:
+def rendered(context: CheckContext) -> Iterator[Finding]:
     """Rendered sets: files there, pictures and labels what the records say."""
-    for row in case.workspace.store.rows("SELECT * FROM datasets ORDER BY name"):
-        folder = case.workspace.synthetic / row["name"]
+    for row in context.workspace.store.rows("SELECT * FROM datasets ORDER BY name"):
+        folder = context.workspace.synthetic / row["name"]
         seed = row["name"].rpartition("-s")[2]
         mend = f"al-loop render {shlex.quote(row['recipe'])} --count {row['images']} --seed {seed}"
-        for said in _rendered(case, folder):
+        for said in _rendered(context, folder):
             yield Finding("rendered", f"synthetic/{row['name']}", said, mend)
 
 
-def _rendered(case: Case, folder: Path) -> Iterator[str]:
+def _rendered(context: CheckContext, folder: Path) -> Iterator[str]:
     from render.dataset.validate import validate
 
     if not (folder / "annotations.json").is_file():
         yield "its annotations.json is gone"
-    elif not case.quick:
+    elif not context.quick:
         try:
             yield from validate(folder).problems
         except RenderError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from al_loop.core.errors import WorkspaceError
-from al_loop.doctor.finding import Case, Finding
+from al_loop.doctor.finding import CheckContext, Finding
 from al_loop.state.database.sqlite_file import restoring
 from al_loop.state.database.store import Store
 from al_loop.state.workspace import DATABASE
@@ -13,11 +13,11 @@ from al_loop.state.workspace import DATABASE
 _NAMED = 20
 
 
-def integrity(case: Case) -> Iterator[Finding]:
+def integrity(context: CheckContext) -> Iterator[Finding]:
     """Damaged pages, and indices that say something else than their tables."""
-    store = case.workspace.store
-    what = "quick_check" if case.quick else "integrity_check"
-    with case.reporter.progress("examine the database"):
+    store = context.workspace.store
+    what = "quick_check" if context.quick else "integrity_check"
+    with context.reporter.progress("examine the database"):
         try:
             found = [str(row[0]) for row in store.rows(f"PRAGMA {what}({_NAMED})")]
         except WorkspaceError as error:
@@ -28,39 +28,39 @@ def integrity(case: Case) -> Iterator[Finding]:
                 "database.damaged",
                 DATABASE,
                 " ".join(said.split()),
-                restoring(case.workspace.root / DATABASE),
+                restoring(context.workspace.root / DATABASE),
             )
 
 
-def references(case: Case) -> Iterator[Finding]:
+def references(context: CheckContext) -> Iterator[Finding]:
     """Rows that name a row which is not there: labels of an image, cycles of a model."""
-    store = case.workspace.store
+    store = context.workspace.store
     for row in store.execute("PRAGMA foreign_key_check"):
         yield Finding(
             "database.references",
             f"{row['table']}, row {row['rowid']}",
             f"names a row of {row['parent']} that is not there",
-            restoring(case.workspace.root / DATABASE),
+            restoring(context.workspace.root / DATABASE),
         )
 
 
-def schema(case: Case) -> Iterator[Finding]:
+def schema(context: CheckContext) -> Iterator[Finding]:
     """Tables, columns, indices and triggers that every workspace has."""
     wanted = Store(":memory:")
-    for kind, name in _things(wanted) - _things(case.workspace.store):
+    for kind, name in _things(wanted) - _things(context.workspace.store):
         yield Finding(
             "database.schema",
             DATABASE,
             f"the {kind} {name} is missing",
-            restoring(case.workspace.root / DATABASE),
+            restoring(context.workspace.root / DATABASE),
         )
     wanted.close()
 
 
-def classes(case: Case) -> Iterator[Finding]:
+def classes(context: CheckContext) -> Iterator[Finding]:
     """Labels are stored as indices of the classes: al-loop.toml must have those that they were drawn for."""
-    row = case.workspace.store.row("SELECT value FROM facts WHERE key = 'classes'")
-    there = case.workspace.config.classes
+    row = context.workspace.store.row("SELECT value FROM facts WHERE key = 'classes'")
+    there = context.workspace.config.classes
     if row is not None and tuple(row["value"].split("\n")) != there:
         made = ", ".join(f'"{name}"' for name in row["value"].split("\n"))
         yield Finding(

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from al_loop.core.errors import ConfigError, LabelStudioError
-from al_loop.doctor.finding import Case, Finding
+from al_loop.doctor.finding import CheckContext, Finding
 from al_loop.labelling.backend import connect, server_name
 from al_loop.labelling.open_tasks import check_images, known_project
 from al_loop.labelling.server.credentials import read_credentials
@@ -26,9 +26,9 @@ _ROOM = 1 << 30
 _RESTORE = "al-loop label-studio restore FILE, with a backup of al-loop label-studio backup"
 
 
-def rights(case: Case) -> Iterator[Finding]:
+def rights(context: CheckContext) -> Iterator[Finding]:
     """What only its owner may read, open to others."""
-    for path in case.workspace.private:
+    for path in context.workspace.private:
         try:
             mode = stat.S_IMODE(path.stat().st_mode)
         except OSError:
@@ -37,32 +37,32 @@ def rights(case: Case) -> Iterator[Finding]:
             wanted = "700" if path.is_dir() else "600"
             yield Finding(
                 "rights",
-                str(path.relative_to(case.workspace.root)),
+                str(path.relative_to(context.workspace.root)),
                 f"others may read it (mode {mode:o})",
                 f"chmod {wanted} {shlex.quote(str(path))}",
             )
 
 
-def disk(case: Case) -> Iterator[Finding]:
+def disk(context: CheckContext) -> Iterator[Finding]:
     """Room for a training and a database that grows."""
-    free = shutil.disk_usage(case.workspace.root).free
+    free = shutil.disk_usage(context.workspace.root).free
     if free < _ROOM:
         yield Finding(
-            "disk", str(case.workspace.root), f"only {free >> 20} MiB are free on its disk", "al-loop gc"
+            "disk", str(context.workspace.root), f"only {free >> 20} MiB are free on its disk", "al-loop gc"
         )
 
 
-def left(case: Case) -> Iterator[Finding]:
+def left(context: CheckContext) -> Iterator[Finding]:
     """What killed runs have left; not while a command works here, whose files look alike."""
-    if case.at_work is not None:
+    if context.at_work is not None:
         return
-    for item in leftovers(case.workspace):
-        root = case.workspace.root
+    for item in leftovers(context.workspace):
+        root = context.workspace.root
         name = item.path.relative_to(root) if item.path.is_relative_to(root) else item.path
         yield Finding("leftovers", str(name), item.why, "al-loop gc")
 
 
-def packages(case: Case) -> Iterator[Finding]:
+def packages(context: CheckContext) -> Iterator[Finding]:
     """Installed packages that al-loop was not made for."""
     from packaging.requirements import InvalidRequirement, Requirement
 
@@ -91,9 +91,9 @@ def packages(case: Case) -> Iterator[Finding]:
             )
 
 
-def server(case: Case) -> Iterator[Finding]:
+def server(context: CheckContext) -> Iterator[Finding]:
     """The embedded server's files: logins, and the database with what people have drawn."""
-    home = case.workspace.server_home
+    home = context.workspace.server_home
     data = home / "data" / "label_studio.sqlite3"
     if not data.is_file():
         return
@@ -101,7 +101,7 @@ def server(case: Case) -> Iterator[Finding]:
         read_credentials(home)
     except LabelStudioError as error:
         yield Finding("server.logins", "label-studio/credentials.json", str(error), _RESTORE)
-    if not case.quick and (said := _damage(data)):
+    if not context.quick and (said := _damage(data)):
         yield Finding("server.damaged", "label-studio/data", said, _RESTORE)
 
 
@@ -118,14 +118,14 @@ def _damage(path: Path) -> str | None:
     return None if said == "ok" else said
 
 
-def labelling(case: Case) -> Iterator[Finding]:
+def labelling(context: CheckContext) -> Iterator[Finding]:
     """While a cycle waits for people: does its server run, has it our classes, does it show the pictures?
 
     A server of one's own is asked only where that was wished: it gets the token, and a workspace may be from elsewhere.
     """
-    workspace = case.workspace
+    workspace = context.workspace
     number = open_cycle_number(workspace)
-    waits = number is not None and _waits(case, number)
+    waits = number is not None and _waits(context, number)
     if server_name(workspace) == "embedded":
         found = status(workspace.server_home)
         if found.running and not found.answers:
@@ -136,14 +136,14 @@ def labelling(case: Case) -> Iterator[Finding]:
             yield Finding("server.stopped", "label-studio", said, "al-loop label-studio start")
         if not found.answers:
             return
-    elif not case.ask:
+    elif not context.ask:
         return
     if number is not None and waits:
-        yield from _tasks(case, number)
+        yield from _tasks(context, number)
 
 
-def _tasks(case: Case, number: int) -> Iterator[Finding]:
-    workspace = case.workspace
+def _tasks(context: CheckContext, number: int) -> Iterator[Finding]:
+    workspace = context.workspace
     project = known_project(workspace)
     if project is None:
         return  # the cycle was pushed to another server: `al-loop cycle` says so
@@ -151,7 +151,7 @@ def _tasks(case: Case, number: int) -> Iterator[Finding]:
         with connect(workspace)[0].open() as api:
             config = api.project(project)["label_config"]
         check_labels(project, config, workspace.config.classes, outlined=workspace.config.outlined)
-        found = [] if case.quick else check_images(workspace, number)
+        found = [] if context.quick else check_images(workspace, number)
     except (LabelStudioError, ConfigError) as error:
         yield Finding("server.project", server_name(workspace), str(error), "al-loop label-studio check")
         return
@@ -160,10 +160,10 @@ def _tasks(case: Case, number: int) -> Iterator[Finding]:
             yield Finding("server.images", item.what, item.fix, "al-loop label-studio check --repair")
 
 
-def _waits(case: Case, number: int) -> bool:
+def _waits(context: CheckContext, number: int) -> bool:
     """Whether people have tasks of a cycle before them."""
     return (
-        case.workspace.store.row(
+        context.workspace.store.row(
             "SELECT 1 FROM stages WHERE job = ? AND name = 'push' AND state = 'done'", f"cycle-{number}"
         )
         is not None

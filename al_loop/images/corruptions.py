@@ -24,7 +24,7 @@ from al_loop.core.errors import ConfigError, DataError
 from al_loop.core.files import write_atomically, write_json
 from al_loop.images.coco import Problem, listed
 from al_loop.images.decode import read_picture
-from al_loop.images.labelled_sets import counted
+from al_loop.images.labelled_sets import count_phrase
 from render.coco import LabelledSet, load_coco, parse_coco
 from render.core.errors import DatasetError
 
@@ -41,7 +41,7 @@ _WARMTH = (0.06, 0.12, 0.2, 0.3, 0.42)
 _QUALITY = (25, 18, 15, 10, 7)
 
 
-def write_shifted(
+def write_corrupted(
     coco: Path,
     out: Path,
     kinds: Sequence[str],
@@ -56,10 +56,10 @@ def write_shifted(
     What is random depends on the picture and the kind alone. Raises ConfigError for a kind or level there is not,
     DataError for a set that cannot be read.
     """
-    unknown = [kind for kind in kinds if kind not in SHIFTS]
+    unknown = [kind for kind in kinds if kind not in CORRUPTIONS]
     if unknown or level not in LEVELS:
         raise ConfigError(
-            f"expected kinds of {', '.join(SHIFTS)} and a level of 1 to 5, got {', '.join(unknown) or kinds} at {level}"
+            f"expected kinds of {', '.join(CORRUPTIONS)} and a level of 1 to 5, got {', '.join(unknown) or kinds} at {level}"
         )
     data, paths = _readable(coco, on_report)
     made, total = {}, len(kinds) * len(paths)
@@ -71,7 +71,7 @@ def write_shifted(
         for place, path in enumerate(paths):
             try:
                 if place not in unread:
-                    names[place] = shifted_copy(path, folder / "images", kind, level, place).name
+                    names[place] = corrupted_copy(path, folder / "images", kind, level, place).name
             except DataError as error:
                 reason = str(error).removeprefix(f"{path} ")
                 unread[place] = Problem(f"image {path.name}", f"{reason}: left out")
@@ -97,7 +97,7 @@ def _named(data: dict[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
 
 def shifted(picture: Picture, kind: str, level: int, rng: Generator) -> Picture:
     """A picture (h, w, 3) BGR after the shift."""
-    changed = SHIFTS[kind](picture, level, rng)
+    changed = CORRUPTIONS[kind](picture, level, rng)
     return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
 
 
@@ -111,7 +111,7 @@ def _readable(coco: Path, on_report: Callable[[str], None] | None) -> tuple[dict
     problems = listed(found.problems, coco.name)
     if on_report:
         on_report(
-            f"{coco.name}: {counted(len(found.pictures), len(found.bbox), found.empty, len(found.ignored.bbox))}"
+            f"{coco.name}: {count_phrase(len(found.pictures), len(found.bbox), found.empty, len(found.ignored.bbox))}"
         )
     paths = [picture.path for picture in found.pictures if picture.path is not None]
     if not paths:
@@ -153,7 +153,7 @@ def _as_read(data: dict[str, Any], found: LabelledSet) -> dict[str, Any]:
     }
 
 
-def shifted_copy(path: Path, folder: Path, kind: str, level: int, place: int) -> Path:
+def corrupted_copy(path: Path, folder: Path, kind: str, level: int, place: int) -> Path:
     """Write a shifted copy of one picture into a folder, with its place in the name; returns the file.
 
     Raises DataError for a file that is no picture.
@@ -210,7 +210,7 @@ def _scaled(length: float, picture: Picture) -> float:
     return max(0.5, length * min(1.0, min(picture.shape[:2]) / _REFERENCE_PX))
 
 
-SHIFTS: Mapping[str, Callable[[Picture, int, Generator], Floats]] = MappingProxyType(
+CORRUPTIONS: Mapping[str, Callable[[Picture, int, Generator], Floats]] = MappingProxyType(
     {
         "blur": _blur,
         "noise": _noise,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from al_loop.core.errors import DataError
 from al_loop.images.decode import decode_picture
-from al_loop.images.object_cache import contents
+from al_loop.images.object_cache import fetch_bytes
 from al_loop.images.repository import images_by_id
 from al_loop.state.label_history import keep_label, replacing
 from al_loop.state.workspace import Workspace
@@ -171,7 +171,9 @@ def _hashed(image: ImageFile) -> tuple[str | None, str]:
     """Return the hash of an image's pixels, or None and why there is none."""
     try:
         data = (
-            contents(image) if image.url is not None and not image.path.is_file() else image.path.read_bytes()
+            fetch_bytes(image)
+            if image.url is not None and not image.path.is_file()
+            else image.path.read_bytes()
         )
     except OSError as error:
         return None, f"cannot be read ({error.strerror})"

@@ -36,7 +36,7 @@ from render.pixels.decode import decode as decode_image
 SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}
 _SYNCED = 16  # files at a time: the file system then writes its journal once for many
 _NOTED = 10  # kinds of notes that are shown
-_SHELF = 256  # files of `add_images` that become part of the workspace together
+_BATCH = 256  # files of `add_images` that become part of the workspace together
 
 Progress = Callable[[int, int], None]
 
@@ -65,7 +65,7 @@ class IngestReport:
         return told + self.duplicates + self.known + self.moved
 
 
-def note_lines(notes: Mapping[str, int]) -> list[str]:
+def conversion_lines(notes: Mapping[str, int]) -> list[str]:
     """Say what was done to pixels, a line for each kind with the number of files."""
     lines = [f"{count} {text}" for text, count in Counter(notes).most_common(_NOTED)]
     if len(notes) > _NOTED:
@@ -79,7 +79,7 @@ def note_lines(notes: Mapping[str, int]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Upright:
+class PreparedImage:
     """A checked image, ready to store.
 
     untouched: byte for byte as it came in.  pixels: hash of what is stored, where it was decoded.
@@ -97,7 +97,7 @@ class Upright:
     notes: tuple[str, ...] = ()
 
 
-class Shelf:
+class IngestBatch:
     """Images that become part of the workspace together: files first, on the disk for good, then their rows.
 
     What a kill leaves behind are files without a row, which the next run writes again.
@@ -115,7 +115,7 @@ class Shelf:
 
     def put(
         self,
-        image: Upright,
+        image: PreparedImage,
         source: str,
         report: IngestReport,
         *,
@@ -154,7 +154,7 @@ class Shelf:
         self._reports[image.id] = report
         return image.id
 
-    def _write(self, image: Upright) -> str:
+    def _write(self, image: PreparedImage) -> str:
         relative = Path("images") / image.id[:2] / f"{image.id}{image.suffix}"
         target = self._workspace.root / relative
         try:
@@ -228,21 +228,21 @@ def add_images(
 ) -> IngestReport:
     """Add photographs to the pool, whatever is remembered of them; safe to repeat.
 
-    A file that cannot be used is refused by name.  decode: see `load_upright`.
+    A file that cannot be used is refused by name.  decode: see `prepare_image`.
     """
     report = IngestReport()
-    for start in range(0, len(files), _SHELF):
-        shelf = Shelf(workspace, "pool")
-        for number, path in enumerate(files[start : start + _SHELF], start=start + 1):
+    for start in range(0, len(files), _BATCH):
+        batch = IngestBatch(workspace, "pool")
+        for number, path in enumerate(files[start : start + _BATCH], start=start + 1):
             try:
-                shelf.put(load_upright(path, decode=decode), str(path), report)
+                batch.put(prepare_image(path, decode=decode), str(path), report)
             except DataError as error:
                 report.refused.append((name_as_text(str(path)), str(error)))
             if on_progress:
                 on_progress(number, len(files))
-        shelf.sync()
+        batch.sync()
         with workspace.store.transaction():
-            shelf.insert()
+            batch.insert()
     return report
 
 
@@ -252,7 +252,7 @@ def refuse_large(size: int) -> None:
         raise DataError(f"has {size >> 20} MiB, at most {MAX_BYTES >> 20} are taken")
 
 
-def load_upright(path: Path, *, decode: bool = False) -> Upright:
+def prepare_image(path: Path, *, decode: bool = False) -> PreparedImage:
     """Read, check and turn an image upright; DataError says what is wrong with it.
 
     Without `decode` an image that begins and ends as its format says is taken at its word: of a damage in between,
@@ -263,7 +263,7 @@ def load_upright(path: Path, *, decode: bool = False) -> Upright:
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})") from error
     try:
-        return _upright(data, decode=decode)
+        return _prepare(data, decode=decode)
     except PictureError as error:
         raise DataError(str(error)) from None
     # To store it again may fail as well, for want of memory; the others are to go in.
@@ -271,7 +271,7 @@ def load_upright(path: Path, *, decode: bool = False) -> Upright:
         raise DataError(f"cannot be taken ({printable(error) or type(error).__name__})") from None
 
 
-def _upright(data: bytes, *, decode: bool) -> Upright:
+def _prepare(data: bytes, *, decode: bool) -> PreparedImage:
     identity = hashlib.sha256(data).hexdigest()
     header = read_header(data)
     check_pixels(header.width, header.height, MAX_PIXELS)
@@ -281,15 +281,15 @@ def _upright(data: bytes, *, decode: bool) -> Upright:
         if decode or not _ends(header.format, data):
             pixels = picture_sha256(decode_image(data, turn=False).pixels)  # a truncated file shows only now
         suffix = SUFFIX[header.format]
-        return Upright(identity, data, suffix, header.width, header.height, pixels=pixels, notes=notes)
+        return PreparedImage(identity, data, suffix, header.width, header.height, pixels=pixels, notes=notes)
     picture = decode_image(data)
     if header.plain and not picture.notes:  # nothing is transparent
-        return Upright(identity, data, SUFFIX[header.format], header.width, header.height)
+        return PreparedImage(identity, data, SUFFIX[header.format], header.width, header.height)
     stored, suffix = _stored(picture, header.format)
     height, width = picture.pixels.shape[:2]
     shown = picture_sha256(picture.pixels)
     lossy = suffix == ".jpg"
-    return Upright(
+    return PreparedImage(
         identity,
         stored,
         suffix,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from al_loop.core.errors import DataError
 from al_loop.core.files import file_sha256, name_from_text, read_regular, write_atomically
-from al_loop.images.ingest import MAX_BYTES, load_upright
+from al_loop.images.ingest import MAX_BYTES, prepare_image
 from al_loop.images.sources import files_at, is_url
 from al_loop.state.workspace import Workspace
 from render.core.errors import PictureError
@@ -31,7 +31,7 @@ _REPAIRED = ("missing", "changed", "unreadable")
 _PLACE = re.compile(r"images/[0-9a-f]{2}/[0-9a-f]+\.[a-z]+")  # a workspace from elsewhere may name any
 
 
-class Look(Enum):
+class CheckDepth(Enum):
     """How closely a stored photograph is looked at: is there a file, is every byte what it was, does it decode."""
 
     QUICK = auto()
@@ -40,7 +40,7 @@ class Look(Enum):
 
 
 @dataclass(frozen=True)
-class Wrong:
+class ImageProblem:
     """A stored photograph, by its row, and what is wrong: missing, changed, unreadable, damaged, or of another size."""
 
     row: sqlite3.Row
@@ -49,7 +49,7 @@ class Wrong:
 
 
 @dataclass
-class Repaired:
+class RepairReport:
     """What became of stored photographs that were missing or changed.
 
     lost: files of those that could not be put back, and why.
@@ -66,38 +66,42 @@ def stored_rows(workspace: Workspace) -> Iterator[sqlite3.Row]:
             yield row
 
 
-def problem_of(workspace: Workspace, row: sqlite3.Row, look: Look) -> Wrong | None:
+def problem_of(workspace: Workspace, row: sqlite3.Row, look: CheckDepth) -> ImageProblem | None:
     """Say what is wrong with a stored photograph, None where it is as it was stored."""
     path = workspace.root / row["file"]
     try:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode):
-            return Wrong(row, "unreadable", "is no regular file")
+            return ImageProblem(row, "unreadable", "is no regular file")
         if found.st_size == 0:
-            return Wrong(row, "changed", "is empty")
-        return None if look is Look.QUICK else _content(row, read_regular(path, MAX_BYTES), look)
+            return ImageProblem(row, "changed", "is empty")
+        return None if look is CheckDepth.QUICK else _content(row, read_regular(path, MAX_BYTES), look)
     except FileNotFoundError:
-        return Wrong(row, "missing", "the file is gone")
+        return ImageProblem(row, "missing", "the file is gone")
     except PictureError as error:
-        return Wrong(row, "damaged", str(error))
+        return ImageProblem(row, "damaged", str(error))
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        return Wrong(row, "unreadable", f"cannot be read ({getattr(error, 'strerror', None) or error})")
+        return ImageProblem(
+            row, "unreadable", f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        )
 
 
-def _content(row: sqlite3.Row, data: bytes, look: Look) -> Wrong | None:
+def _content(row: sqlite3.Row, data: bytes, look: CheckDepth) -> ImageProblem | None:
     if hashlib.sha256(data).hexdigest() != row["stored_sha256"]:
-        return Wrong(row, "changed", "its bytes are not those that were stored")
+        return ImageProblem(row, "changed", "its bytes are not those that were stored")
     header = read_header(data)
-    if look is Look.DEEP:
+    if look is CheckDepth.DEEP:
         decode(data, turn=False)
     if (header.width, header.height) == (row["width"], row["height"]):
         return None
     # Boxes are in pixels of the size that the database says.
     said = f"is {header.width}x{header.height} px, the database says {row['width']}x{row['height']}"
-    return Wrong(row, "size", said)
+    return ImageProblem(row, "size", said)
 
 
-def problems(workspace: Workspace, look: Look, on_progress: Progress | None = None) -> Iterator[Wrong]:
+def problems(
+    workspace: Workspace, look: CheckDepth, on_progress: Progress | None = None
+) -> Iterator[ImageProblem]:
     """Yield the stored photographs with which something is wrong; memory does not grow with their number."""
     total, done = workspace.store.count("SELECT count(*) FROM images"), 0
     rows = stored_rows(workspace)
@@ -111,18 +115,20 @@ def problems(workspace: Workspace, look: Look, on_progress: Progress | None = No
                 on_progress(done, total)
 
 
-def put_back(workspace: Workspace, places: Sequence[str], on_progress: Progress | None = None) -> Repaired:
+def repair_images(
+    workspace: Workspace, places: Sequence[str], on_progress: Progress | None = None
+) -> RepairReport:
     """Store photographs again that are missing or changed: from files at the places, or from where they came.
 
     Only bytes that give what was stored, by its hash, are written.
     """
-    found = problems(workspace, Look.BYTES, on_progress)
+    found = problems(workspace, CheckDepth.BYTES, on_progress)
     wrong = {
         item.row["id"]: item.row
         for item in found
         if item.kind in _REPAIRED and _PLACE.fullmatch(item.row["file"])
     }
-    report = Repaired()
+    report = RepairReport()
     for path in _sources(list(wrong.values()), places):
         if not wrong:
             break
@@ -151,7 +157,7 @@ def _write(workspace: Workspace, row: sqlite3.Row, source: Path) -> bool:
     """Store a photograph again as it was, if its source still gives that."""
     data = read_regular(source, MAX_BYTES)
     if row["stored_sha256"] != row["id"]:  # it was turned or converted
-        data = load_upright(source, decode=True).data
+        data = prepare_image(source, decode=True).data
     if hashlib.sha256(data).hexdigest() != row["stored_sha256"]:
         return False
     target = workspace.root / row["file"]

@@ -13,7 +13,7 @@ import numpy as np
 from al_loop.core.errors import DataError
 from al_loop.images.coco import CocoImage, CocoSet, Problem
 from al_loop.images.identity import Progress, pixels_sha256, threads
-from al_loop.images.ingest import Upright, load_upright
+from al_loop.images.ingest import PreparedImage, prepare_image
 from al_loop.structures.boxes import Boxes
 
 _SAME_PX = 0.05  # other tools round to two decimals: boxes that differ by less are the same
@@ -39,16 +39,16 @@ class CheckedImage:
     claimed: the `image_sha256` of the file's entry.
     """
 
-    upright: Upright
+    prepared: PreparedImage
     path: Path
     boxes: Boxes
     ignored: Boxes
     claimed: str | None
 
     @property
-    def bare(self) -> CheckedImage:
+    def without_data(self) -> CheckedImage:
         """Return it without the bytes of its picture."""
-        return replace(self, upright=replace(self.upright, data=b""))
+        return replace(self, prepared=replace(self.prepared, data=b""))
 
     @property
     def empty(self) -> bool:
@@ -58,16 +58,16 @@ class CheckedImage:
     @property
     def hashes(self) -> set[str]:
         """Return the hashes by whose pixels the image may be known."""
-        return {found for found in (self.upright.pixels, self.upright.original_pixels) if found}
+        return {found for found in (self.prepared.pixels, self.prepared.original_pixels) if found}
 
-    def says_the_same(self, other: Labels) -> bool:
+    def has_same_labels(self, other: Labels) -> bool:
         """Say whether the other has the same boxes and the same regions to ignore."""
         return same_boxes(self.boxes, other.boxes) and same_boxes(self.ignored, other.ignored)
 
     @property
     def picture(self) -> str:
         """Return what tells the picture from others of its set."""
-        return self.upright.original_pixels or self.upright.pixels or self.upright.id
+        return self.prepared.original_pixels or self.prepared.pixels or self.prepared.id
 
 
 def checked_images(
@@ -103,16 +103,16 @@ def checked_images(
 
 
 def _check(item: CocoImage, coco: Path, *, decode: bool) -> CheckedImage:
-    upright = load_upright(item.path, decode=decode)
-    if (upright.width, upright.height) != (item.width, item.height):
-        turned = (upright.width, upright.height) == (item.height, item.width) and not upright.untouched
+    prepared = prepare_image(item.path, decode=decode)
+    if (prepared.width, prepared.height) != (item.width, item.height):
+        turned = (prepared.width, prepared.height) == (item.height, item.width) and not prepared.untouched
         raise DataError(
-            f"is {upright.width}x{upright.height} px upright, {coco.name} says {item.width}x{item.height}"
+            f"is {prepared.width}x{prepared.height} px upright, {coco.name} says {item.width}x{item.height}"
             + (". An EXIF tag turns it: expected boxes of the picture as viewers show it" if turned else "")
         )
-    if decode and upright.pixels is None:  # what is stored is not what came
-        upright = replace(upright, pixels=pixels_sha256(upright.data))
-    return CheckedImage(upright, item.path, item.boxes, item.ignored, item.image_sha256)
+    if decode and prepared.pixels is None:  # what is stored is not what came
+        prepared = replace(prepared, pixels=pixels_sha256(prepared.data))
+    return CheckedImage(prepared, item.path, item.boxes, item.ignored, item.image_sha256)
 
 
 def same_boxes(one: Boxes, other: Boxes) -> bool:
@@ -131,7 +131,7 @@ def same_boxes(one: Boxes, other: Boxes) -> bool:
     return True
 
 
-def once(
+def deduplicate(
     images: Sequence[CheckedImage],
     same: Sequence[str],
     refused: list[tuple[str, str]],
@@ -150,7 +150,7 @@ def once(
         boxed = [place for place in group if not images[place].empty] or group[:1]
         first = images[boxed[0]]
         names = ", ".join(images[place].path.name for place in group)
-        if all(first.says_the_same(images[place]) for place in boxed[1:]):
+        if all(first.has_same_labels(images[place]) for place in boxed[1:]):
             kept.append(boxed[0])
             if not first.empty and len(boxed) < len(group):
                 problems.append(Problem(names, "the same picture with boxes and without; the boxes count"))
@@ -162,13 +162,13 @@ def once(
     return kept
 
 
-def counted(images: int, boxes: int, empty: int, regions: int) -> str:
+def count_phrase(images: int, boxes: int, empty: int, regions: int) -> str:
     """Return a set in one phrase, with how many of its images are empty, and its ignore regions where it has any."""
     said = f"{images} images, {boxes} boxes, {empty} images empty"
     return f"{said}, {regions} ignore region{'s' if regions > 1 else ''}" if regions else said
 
 
-def suspicious(images: int, empty: int) -> str:
+def empty_warning(images: int, empty: int) -> str:
     """Return a warning for a COCO file most of whose images have no boxes, or nothing."""
     if empty <= _MOSTLY * images:
         return ""

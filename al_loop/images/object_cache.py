@@ -30,7 +30,7 @@ _LEFT = 0.9
 _TURNS = tuple(Lock() for _ in range(64))
 
 
-def present(image: ImageFile) -> Path:
+def local_copy(image: ImageFile) -> Path:
     """Return an image's file, fetched if it is not here; several processes may want it at a time.
 
     Raises DataError where the object cannot be had, or is another than it was when it was added.
@@ -46,7 +46,7 @@ def _fetched(image: ImageFile, url: str) -> Path:
     with suppress(FileNotFoundError):
         os.utime(image.path)  # it was used: others are dropped before it
         return image.path
-    data = contents(image)
+    data = fetch_bytes(image)
     image.path.parent.mkdir(parents=True, exist_ok=True)
     partial = image.path.with_name(f"{image.path.name}.{os.getpid()}.partial")
     try:
@@ -57,7 +57,7 @@ def _fetched(image: ImageFile, url: str) -> Path:
     return image.path
 
 
-def contents(image: ImageFile) -> bytes:
+def fetch_bytes(image: ImageFile) -> bytes:
     """Return the bytes of an image that stays in a store, as they are there now; raises as `present` does."""
     assert image.url is not None
     try:
@@ -73,29 +73,29 @@ def contents(image: ImageFile) -> bytes:
     return data
 
 
-def stored(image: ImageFile) -> bytes:
+def read_stored(image: ImageFile) -> bytes:
     """Return the bytes of an image's file, fetched if it is not here.
 
     Raises DataError where it cannot be read, or holds other bytes than were stored.
     """
-    path = present(image)
+    path = local_copy(image)
     try:
         data = read_regular(path, _MOST_BYTES)
     except OSError as error:
         then = "" if image.sha256 is None else ". What else is wrong, and what mends it: al-loop doctor"
         raise DataError(f"{path} cannot be read ({error.strerror}){then}") from None
     try:
-        check_stored(image, data)
+        check_bytes(image, data)
     except DataError:
         if image.url is None:
             raise
         path.unlink(missing_ok=True)  # what was kept of an object is fetched again
-        data = read_regular(present(image), _MOST_BYTES)
-        check_stored(image, data)
+        data = read_regular(local_copy(image), _MOST_BYTES)
+        check_bytes(image, data)
     return data
 
 
-def check_stored(image: ImageFile, data: bytes) -> None:
+def check_bytes(image: ImageFile, data: bytes) -> None:
     """Raise DataError unless these are the bytes that were stored as an image."""
     if image.sha256 is None:
         return
@@ -107,12 +107,12 @@ def check_stored(image: ImageFile, data: bytes) -> None:
         )
 
 
-def changed(images: Iterable[ImageFile]) -> dict[str, str]:
+def changed_files(images: Iterable[ImageFile]) -> dict[str, str]:
     """Return the images whose files cannot be read, or hold other bytes than were stored, with the reason, by id."""
 
     def reason(image: ImageFile) -> str | None:
         try:
-            stored(image)
+            read_stored(image)
         except DataError as error:
             return str(error)
         return None
@@ -123,9 +123,9 @@ def changed(images: Iterable[ImageFile]) -> dict[str, str]:
         return {image.id: said for image, said in found if said is not None}
 
 
-def refuse_changed(images: Iterable[ImageFile], name: str) -> None:
+def check_unchanged(images: Iterable[ImageFile], name: str) -> None:
     """Raise DataError where a model cannot be judged on the set of that name, as one of its files is not what was stored."""
-    for reason in changed(images).values():
+    for reason in changed_files(images).values():
         raise DataError(f"no model can be judged on {name}: {reason}")
 
 
@@ -153,7 +153,7 @@ class Prefetcher:
 
 def _quietly(image: ImageFile) -> None:
     with suppress(DataError):
-        present(image)
+        local_copy(image)
 
 
 def trim(folder: Path, limit_bytes: int) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 
 from al_loop.core.errors import DataError, WorkspaceError
 from al_loop.core.files import json_hash, write_atomically
-from al_loop.images.object_cache import present
+from al_loop.images.object_cache import local_copy
 from al_loop.images.sources import is_url
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
@@ -184,7 +184,7 @@ def keep(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
         if image.url is None:
             continue
         try:
-            data = present(image).read_bytes()
+            data = local_copy(image).read_bytes()
         except DataError as error:
             lost[image.id] = str(error)
             continue

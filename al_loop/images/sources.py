@@ -1,4 +1,4 @@
-"""Which image files lie in folders, below globs and in object stores, and as what each was last seen."""
+"""Which image files lie in folders, below globs and in object stores, and the size and stamp of each."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ GONE = "not there"
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FileStat:
     """A file as it lies there. stamp: its time of change, or an object store's tag; another stamp is another file."""
 
     path: str
@@ -76,8 +76,8 @@ class Seen:
 
 
 @dataclass
-class Aside:
-    """What a listing leaves aside. suffixes: of pictures of other formats.  closed: folders not to be looked into, and why."""
+class SkippedFiles:
+    """What a listing leaves out. suffixes: of pictures of other formats.  closed: folders not to be looked into, and why."""
 
     suffixes: Counter[str] = field(default_factory=Counter)
     closed: list[tuple[str, str]] = field(default_factory=list)
@@ -90,28 +90,28 @@ class Aside:
         return f"passed over: {counts} (not read; convert them to JPEG, or to PNG or TIFF without loss)"
 
 
-def files_at(place: str, aside: Aside | None = None) -> Iterator[Seen]:
+def files_at(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileStat]:
     """Yield the image files of a folder (searched below), a glob, or a URL of either, in the order of their names.
 
     A file named outright is yielded whatever its suffix, so that whoever reads it can say what is wrong with it; so are
     links that lead nowhere, named pipes and devices of an image's name.
     Raises OSError where nothing is, or it cannot be looked into, and what `al_loop.images.object_stores` raises.
     """
-    aside = Aside() if aside is None else aside
+    skipped = SkippedFiles() if skipped is None else skipped
     if not place.strip() or "\0" in place:  # an empty variable of a shell is not the current folder
         raise FileNotFoundError(place)
     if is_url(place):
-        yield from _objects(place, aside)
+        yield from _objects(place, skipped)
         return
     place = _local(place)
     if os.path.isdir(place):
-        yield from _walk(place, aside)
+        yield from _walk(place, skipped)
     elif os.path.lexists(place):
-        yield _asked(place)
+        yield _stat_named(place)
     elif not glob.has_magic(place):
-        yield _seen(place, os.stat(place))
+        yield _stat(place, os.stat(place))
     else:
-        yield from _matches(place, aside)
+        yield from _matches(place, skipped)
 
 
 def is_url(place: str) -> bool:
@@ -120,7 +120,7 @@ def is_url(place: str) -> bool:
 
 
 def _local(place: str) -> str:
-    """A path; a file:// address is one as it stands, or as `Seen.name` has written it."""
+    """A path; a file:// address is one as it stands, or as `FileStat.name` has written it."""
     plain = place.removeprefix("file://")
     if plain != place and not os.path.lexists(plain):
         named = name_from_text(place)
@@ -128,16 +128,16 @@ def _local(place: str) -> str:
     return os.path.abspath(os.path.expanduser(plain))
 
 
-def _matches(pattern: str, aside: Aside) -> Iterator[Seen]:
+def _matches(pattern: str, skipped: SkippedFiles) -> Iterator[FileStat]:
     searched: set[str] = set()
     for match in sorted(_expanded(pattern)):
         if any(parent in searched for parent in map(str, Path(match).parents)):
             continue  # its folder was searched as a whole
         if os.path.isdir(match):
             searched.add(match)
-            yield from _walk(match, aside)
-        elif _wanted(match, aside):
-            yield _asked(match)
+            yield from _walk(match, skipped)
+        elif _wanted(match, skipped):
+            yield _stat_named(match)
 
 
 def _expanded(pattern: str) -> Iterator[str]:
@@ -154,7 +154,7 @@ def _expanded(pattern: str) -> Iterator[str]:
             yield str(match)
 
 
-def _walk(folder: str, aside: Aside) -> Iterator[Seen]:
+def _walk(folder: str, skipped: SkippedFiles) -> Iterator[FileStat]:
     """One call of the system per file: an inbox of many takes a listing."""
     pending = [_entries(folder)]
     while pending:
@@ -165,15 +165,15 @@ def _walk(folder: str, aside: Aside) -> Iterator[Seen]:
             try:
                 pending.append(_entries(entry.path))
             except OSError as error:
-                aside.closed.append((name_as_text(entry.path), f"cannot be looked into ({error.strerror})"))
-        elif not entry.name.startswith(".") and _wanted(entry.name, aside):
+                skipped.closed.append((name_as_text(entry.path), f"cannot be looked into ({error.strerror})"))
+        elif not entry.name.startswith(".") and _wanted(entry.name, skipped):
             try:
-                yield _seen(entry.path, entry.stat())
+                yield _stat(entry.path, entry.stat())
             except FileNotFoundError:
                 if entry.is_symlink():  # else it was moved away since it was listed
-                    yield Seen(entry.path, 0, GONE, 0.0)
+                    yield FileStat(entry.path, 0, GONE, 0.0)
             except OSError:
-                yield Seen(entry.path, 0, GONE, 0.0)
+                yield FileStat(entry.path, 0, GONE, 0.0)
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
@@ -181,25 +181,25 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
         return iter(sorted(entries, key=lambda e: e.name))
 
 
-def _wanted(name: str, aside: Aside) -> bool:
+def _wanted(name: str, skipped: SkippedFiles) -> bool:
     lower = name.lower()
     if lower.endswith(SUFFIXES):
         return True
     suffix = os.path.splitext(lower)[1]
     if suffix in _OTHERS:
-        aside.suffixes[suffix] += 1
+        skipped.suffixes[suffix] += 1
     return False
 
 
-def _asked(path: str) -> Seen:
+def _stat_named(path: str) -> FileStat:
     try:
-        return _seen(path, os.stat(path))
+        return _stat(path, os.stat(path))
     except OSError:
-        return Seen(path, 0, GONE, 0.0)  # whoever reads it says why
+        return FileStat(path, 0, GONE, 0.0)  # whoever reads it says why
 
 
-def _seen(path: str, status: os.stat_result) -> Seen:
-    return Seen(path, status.st_size, str(status.st_mtime_ns), status.st_mtime)
+def _stat(path: str, status: os.stat_result) -> FileStat:
+    return FileStat(path, status.st_size, str(status.st_mtime_ns), status.st_mtime)
 
 
 def _file_of(url: str, name: str) -> str:
@@ -207,13 +207,13 @@ def _file_of(url: str, name: str) -> str:
     return name.partition("?")[0] if url.startswith(("http://", "https://")) else name
 
 
-def _objects(url: str, aside: Aside) -> Iterator[Seen]:
+def _objects(url: str, skipped: SkippedFiles) -> Iterator[FileStat]:
     """Objects below a URL, or that its pattern stands for."""
     filesystem, found = listed(url, glob.has_magic)
     atomic = url.partition("://")[0] in _ATOMIC
     for name, about in sorted(found.items()):
-        if about.get("type") == "directory" or not _wanted(_file_of(url, name), aside):
+        if about.get("type") == "directory" or not _wanted(_file_of(url, name), skipped):
             continue
         stamp = next((str(about[key]) for key in _STAMPS if key in about), "")
         changed = None if atomic else float(about.get("mtime") or 0)
-        yield Seen(filesystem.unstrip_protocol(name), int(about.get("size") or 0), stamp, changed)
+        yield FileStat(filesystem.unstrip_protocol(name), int(about.get("size") or 0), stamp, changed)

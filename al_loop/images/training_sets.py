@@ -13,8 +13,14 @@ from al_loop.core.errors import DataError
 from al_loop.core.files import file_sha256, write_atomically
 from al_loop.images.coco import Problem, listed, read_coco
 from al_loop.images.identity import hash_known, judged_sizes, same_bytes, same_pixels
-from al_loop.images.ingest import Upright, note_lines
-from al_loop.images.labelled_sets import CheckedImage, checked_images, counted, once, suspicious
+from al_loop.images.ingest import PreparedImage, conversion_lines
+from al_loop.images.labelled_sets import (
+    CheckedImage,
+    checked_images,
+    count_phrase,
+    deduplicate,
+    empty_warning,
+)
 from al_loop.images.repository import is_judged
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import ImageFile, LabelledImage, total_boxes, total_regions
@@ -25,7 +31,7 @@ _UPRIGHT = (
 
 
 @dataclass(frozen=True, eq=False)
-class _Learnt:
+class _TrainingImage:
     """A picture to learn from, and the file that a trainer reads."""
 
     item: CheckedImage
@@ -45,7 +51,7 @@ def synthetic_images(workspace: Workspace, reporter: Reporter) -> list[LabelledI
 
 
 def labelled_files(workspace: Workspace, files: Sequence[Path], reporter: Reporter) -> list[LabelledImage]:
-    """Return the images of COCO files, each once, and say what is left out of them and why.
+    """Return the images of COCO files, each deduplicate, and say what is left out of them and why.
 
     Left out: what cannot be used, and images that models are judged on, by their bytes, their pixels or their
     `image_sha256`. Files that are turned by an EXIF tag, or that a trainer cannot read, are copied upright into the workspace.
@@ -57,13 +63,13 @@ def labelled_files(workspace: Workspace, files: Sequence[Path], reporter: Report
 def _training_set(
     workspace: Workspace, files: Sequence[Path], reporter: Reporter, *, decode: bool
 ) -> list[LabelledImage]:
-    found: list[_Learnt] = []
+    found: list[_TrainingImage] = []
     for file in files:
         with reporter.progress(f"read {file.parent.name}/{file.name}") as progress:
             found += _read(workspace, file, reporter, progress, decode=decode)
     refused: list[tuple[str, str]] = []
     problems: list[str] = []
-    kept = once([one.item for one in found], [one.item.picture for one in found], refused, problems)
+    kept = deduplicate([one.item for one in found], [one.item.picture for one in found], refused, problems)
     _say(reporter, "copies of one picture", [*problems, *(Problem(where, why) for where, why in refused)])
     images = [
         LabelledImage(found[place].image, found[place].item.boxes, found[place].item.ignored)
@@ -72,16 +78,16 @@ def _training_set(
     _refuse_without_classes(workspace, images)
     empty = sum(not len(item.boxes) for item in images)
     reporter.line(
-        f"images to pretrain on: {counted(len(images), total_boxes(images), empty, total_regions(images))}"
+        f"images to pretrain on: {count_phrase(len(images), total_boxes(images), empty, total_regions(images))}"
     )
-    if warning := suspicious(len(images), empty):
+    if warning := empty_warning(len(images), empty):
         reporter.line(warning)
     return images
 
 
 def _read(
     workspace: Workspace, file: Path, reporter: Reporter, progress: Progress, *, decode: bool
-) -> list[_Learnt]:
+) -> list[_TrainingImage]:
     found = read_coco(file, workspace.config.classes)
     if decode:
         sizes = {(item.width, item.height) for item in found.images}
@@ -92,10 +98,10 @@ def _read(
         if _is_judged(workspace, item):
             left_out += 1
             continue
-        path = item.path if item.upright.untouched else _upright_copy(workspace, item.upright)
-        image = ImageFile(item.upright.id, path, item.upright.width, item.upright.height)
-        learnt.append(_Learnt(item.bare, image))
-    for line in note_lines(Counter(note for one in learnt for note in one.item.upright.notes)):
+        path = item.path if item.prepared.untouched else _prepared_copy(workspace, item.prepared)
+        image = ImageFile(item.prepared.id, path, item.prepared.width, item.prepared.height)
+        learnt.append(_TrainingImage(item.without_data, image))
+    for line in conversion_lines(Counter(note for one in learnt for note in one.item.prepared.notes)):
         reporter.line(f"{file.name}: {line}")
     _say(reporter, str(file), [*found.problems, *(Problem(where, why) for where, why in refused)])
     if left_out and not learnt:
@@ -110,21 +116,21 @@ def _read(
 
 def _is_judged(workspace: Workspace, item: CheckedImage) -> bool:
     """Say whether models are judged on a picture, or on the image that its file says it is."""
-    upright = item.upright
-    stored = upright.id if upright.untouched else hashlib.sha256(upright.data).hexdigest()
-    known = same_bytes(workspace, upright.id, stored)
+    prepared = item.prepared
+    stored = prepared.id if prepared.untouched else hashlib.sha256(prepared.data).hexdigest()
+    known = same_bytes(workspace, prepared.id, stored)
     if any(name is not None and is_judged(workspace, name) for name in (known, item.claimed)):
         return True
     return bool(item.hashes) and bool(same_pixels(workspace, item.hashes, judged=True))
 
 
-def _upright_copy(workspace: Workspace, upright: Upright) -> Path:
+def _prepared_copy(workspace: Workspace, prepared: PreparedImage) -> Path:
     """Return the file of an upright copy, named by what it holds, written unless it is there and whole."""
-    digest = hashlib.sha256(upright.data).hexdigest()
-    path = workspace.root / _UPRIGHT / digest[:2] / f"{digest}{upright.suffix}"
+    digest = hashlib.sha256(prepared.data).hexdigest()
+    path = workspace.root / _UPRIGHT / digest[:2] / f"{digest}{prepared.suffix}"
     if not path.is_file() or file_sha256(path) != digest:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, upright.data)
+        write_atomically(path, prepared.data)
     return path
 
 

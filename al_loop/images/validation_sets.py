@@ -9,8 +9,8 @@ from pathlib import Path
 from al_loop.core.errors import DataError
 from al_loop.images.coco import Problem, listed, missing_classes, read_coco
 from al_loop.images.identity import Progress, hash_known, same_pixels
-from al_loop.images.ingest import IngestReport, Shelf
-from al_loop.images.labelled_sets import CheckedImage, checked_images, once, same_boxes, suspicious
+from al_loop.images.ingest import IngestBatch, IngestReport
+from al_loop.images.labelled_sets import CheckedImage, checked_images, deduplicate, empty_warning, same_boxes
 from al_loop.images.repository import (
     KnownLabel,
     boxes_to_json,
@@ -57,7 +57,7 @@ class _Entry:
     @property
     def id(self) -> str:
         """Return the id of the image that gets the label."""
-        return self.known[0] if self.known else self.item.upright.id
+        return self.known[0] if self.known else self.item.prepared.id
 
 
 def add_validation(
@@ -83,17 +83,17 @@ def add_validation(
         )
     classes = workspace.config.classes
     found = read_coco(coco, classes)
-    report, shelf, taken = (
+    report, batch, taken = (
         SetReport(problems=list(found.problems)),
-        Shelf(workspace, "validation"),
+        IngestBatch(workspace, "validation"),
         IngestReport(),
     )
     _refuse_without(missing_classes(found.images, classes), workspace, coco, name, report)
     items, ids = [], []
     for item in checked_images(found, coco, report.refused, on_progress):
-        ids.append(shelf.put(item.upright, str(item.path), taken))
-        items.append(item.bare)
-    report.warning = suspicious(len(items), sum(item.empty for item in items))
+        ids.append(batch.put(item.prepared, str(item.path), taken))
+        items.append(item.without_data)
+    report.warning = empty_warning(len(items), sum(item.empty for item in items))
     report.notes = taken.notes
     fresh = set(taken.added)
     entries = _resolved(
@@ -103,17 +103,17 @@ def add_validation(
         entries = [entry for entry in entries if not _kept(workspace, entry, coco, report)]
     used = fresh & {entry.id for entry in entries}
     for image in fresh - used:
-        shelf.drop(image)
+        batch.drop(image)
     try:
         _refuse_without(_absent(workspace, name, entries), workspace, coco, name, report)
     except DataError:
         for image in used:
-            shelf.drop(image)
+            batch.drop(image)
         raise
-    shelf.sync()
+    batch.sync()
     command = f"pool add-val {coco.name}{' --replace' if replace_labels else ''}"
     with workspace.store.transaction(), replacing(workspace, command):
-        shelf.insert()
+        batch.insert()
         for entry in entries:
             _take(workspace, entry, name, report)
     report.images, report.boxes, report.empty, report.regions = set_counts(workspace, name)
@@ -154,11 +154,11 @@ def _resolved(
     report: SetReport,
     on_progress: Progress | None,
 ) -> list[_Entry]:
-    """Return each picture once, with the images of the workspace that show it; the images themselves are compared.
+    """Return each picture deduplicate, with the images of the workspace that show it; the images themselves are compared.
 
     by_bytes: the known image whose file each item is.
     """
-    sizes = {(item.upright.width, item.upright.height) for item in items}
+    sizes = {(item.prepared.width, item.prepared.height) for item in items}
     unread = hash_known(workspace, sizes, on_progress)
     report.problems += [
         Problem(f"known image {which}", "not compared with the pictures of the file") for which in unread
@@ -181,7 +181,7 @@ def _resolved(
         entries.append(_Entry(item, judged_first(workspace, shown)))
         keys.append(entries[-1].known[0] if shown else item.picture)
     refused = len(report.refused)
-    kept = once([entry.item for entry in entries], keys, report.refused, report.problems)
+    kept = deduplicate([entry.item for entry in entries], keys, report.refused, report.problems)
     report.duplicates += len(entries) - len(kept) - (len(report.refused) - refused)
     return [entries[place] for place in kept]
 
@@ -200,7 +200,7 @@ def _kept(workspace: Workspace, entry: _Entry, coco: Path, report: SetReport) ->
 
 
 def _same(label: KnownLabel, entry: _Entry) -> bool:
-    return label.status != "skipped" and entry.item.says_the_same(label)
+    return label.status != "skipped" and entry.item.has_same_labels(label)
 
 
 def _take(workspace: Workspace, entry: _Entry, name: str, report: SetReport) -> None:

@@ -19,7 +19,7 @@ from al_loop.core.files import json_hash, printable, read_json, write_json
 from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
 from al_loop.images.identity import take_out_copies
-from al_loop.images.object_cache import changed, refuse_changed
+from al_loop.images.object_cache import changed_files, check_unchanged
 from al_loop.labelling import sync
 from al_loop.labelling.backend import server_name
 from al_loop.labelling.open_tasks import queue_address
@@ -92,7 +92,7 @@ def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], reporter: Repor
         copies = _take_out_copies(workspace, [p.image_id for p in fresh], reporter)
         gone = {*lost, *copies}
         images = repository.images_by_id(workspace, [p.image_id for p in fresh if p.image_id not in gone])
-        damaged = changed(images)
+        damaged = changed_files(images)
         for reason in damaged.values():
             reporter.line(f"  left out: {printable(reason)}")
         gone |= set(damaged)
@@ -193,10 +193,10 @@ def _train(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> Model | No
     )
 
     def work(folder: Path) -> Output:
-        damaged = changed(item.image for item in training)
+        damaged = changed_files(item.image for item in training)
         for reason in damaged.values():
             reporter.line(f"  left out: {reason}")
-        refuse_changed((item.image for item in validation), VALIDATION)
+        check_unchanged((item.image for item in validation), VALIDATION)
         intact = [item for item in training if item.image.id not in damaged]
         with reporter.progress("fine-tune") as progress:
             return service.train_model(

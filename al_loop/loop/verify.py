@@ -13,7 +13,7 @@ from al_loop.core.files import file_sha256, json_hash, read_json
 from al_loop.core.frozen_settings import from_plain
 from al_loop.core.versions import versions
 from al_loop.images import repository
-from al_loop.images.object_cache import changed
+from al_loop.images.object_cache import changed_files
 from al_loop.loop.cycle_record import ABANDONED, Cycle
 from al_loop.loop.manifest import KNOWN, LABELS, MANIFEST, PICKS, VERSION, check_shape
 from al_loop.loop.pool_scoring import Known
@@ -175,7 +175,7 @@ def _photographs(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Fin
     ):  # a damaged snapshot is said elsewhere
         wanted |= {item.image.id: item.image for item in repository.from_snapshot(workspace, read_json(path))}
     images = [image for name, image in wanted.items() if name not in picked]
-    damaged = changed(images)
+    damaged = changed_files(images)
     yield from (Finding(True, f"picture {name[:12]}: {reason}") for name, reason in sorted(damaged.items()))
     if not damaged:
         yield Finding(

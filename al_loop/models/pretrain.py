@@ -8,7 +8,7 @@ from pathlib import Path
 from al_loop.core.console import Reporter
 from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
-from al_loop.images.object_cache import refuse_changed
+from al_loop.images.object_cache import check_unchanged
 from al_loop.images.training_sets import labelled_files, synthetic_images
 from al_loop.models import service
 from al_loop.models.promotion import check_sets, judge
@@ -36,7 +36,7 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
     }
 
     def work(folder: Path) -> Output:
-        refuse_changed((item.image for item in validation), VALIDATION)
+        check_unchanged((item.image for item in validation), VALIDATION)
         with reporter.progress("pretrain") as progress:
             settings = workspace.config.pretrain
             return service.train_model(workspace, folder, None, images, validation, settings, progress)

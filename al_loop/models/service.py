@@ -15,7 +15,7 @@ from al_loop.core.files import file_sha256, json_hash, write_json
 from al_loop.core.urls import masked
 from al_loop.evaluation.detection_counts import count_r2
 from al_loop.images import repository
-from al_loop.images.object_cache import stored, trim
+from al_loop.images.object_cache import read_stored, trim
 from al_loop.models.checkpoint_cache import fetch
 from al_loop.models.trust import is_data, refusal
 from al_loop.state.file_hashes import shards_in
@@ -342,7 +342,7 @@ def export(
     enlarge, way = bool(detector.config.enlarge), detector.config.get("resize", "inside")
     return export_model(
         detector,
-        [fit(decoded(stored(image), image.path), (width, height), enlarge, way) for image in images],
+        [fit(decoded(read_stored(image), image.path), (width, height), enlarge, way) for image in images],
         folder,
         kind,
         score_thr=workspace.config.score.score_thr,

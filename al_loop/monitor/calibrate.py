@@ -15,7 +15,7 @@ from al_loop.core.config import DriftTrigger
 from al_loop.core.console import Reporter
 from al_loop.core.errors import DataError
 from al_loop.images import repository
-from al_loop.images.object_cache import present
+from al_loop.images.object_cache import local_copy
 from al_loop.models import service
 from al_loop.monitor.drift_tests import Sight, Signal, judge, sight
 from al_loop.state import model_registry
@@ -167,15 +167,15 @@ def _shifted(
     workspace: Workspace, model: Model, images: Sequence[ImageFile], level: int, reporter: Reporter
 ) -> dict[str, Sight]:
     """What the model sees of copies of the images after each shift."""
-    from al_loop.images.corruptions import SHIFTS, shifted_copy
+    from al_loop.images.corruptions import CORRUPTIONS, corrupted_copy
 
     found = {}
-    for kind in SHIFTS:
+    for kind in CORRUPTIONS:
         with scratch_folder("shift") as folder:
             copies = [
                 ImageFile(
                     image.id,
-                    shifted_copy(present(image), folder, kind, level, number),
+                    corrupted_copy(local_copy(image), folder, kind, level, number),
                     image.width,
                     image.height,
                 )

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from al_loop.core.console import Progress
 from al_loop.core.errors import AlLoopError, ConfigError
-from al_loop.images.import_sources import chunks, note, states, take_in
-from al_loop.images.sources import Aside, Seen, files_at
+from al_loop.images.import_sources import chunks, import_files, note, states
+from al_loop.images.sources import FileStat, SkippedFiles, files_at
 from al_loop.state.workspace import Workspace
 
 
@@ -33,10 +33,10 @@ def take(workspace: Workspace, progress: Progress | None = None) -> Taken:
     A file waits while its size or time changes, or changed less than min_age_s ago; when the clock stands before that
     time, until two looks have seen it the same.
     """
-    found, ready, aside = Taken(), list[Seen](), Aside()
+    found, ready, skipped = Taken(), list[FileStat](), SkippedFiles()
     for place in workspace.config.monitor.inbox:
         try:
-            ready += _ready(workspace, place, found, aside)
+            ready += _ready(workspace, place, found, skipped)
         except FileNotFoundError:
             found.missing.append(
                 f"{place}: no such folder. Make it, or correct monitor.inbox in al-loop.toml"
@@ -45,10 +45,10 @@ def take(workspace: Workspace, progress: Progress | None = None) -> Taken:
             found.missing.append(f"{place}: {error}. Correct monitor.inbox in al-loop.toml")
         except (AlLoopError, OSError, ValueError) as error:
             found.missing.append(f"{place}: {error}")
-    found.missing += [f"{where}: {reason}" for where, reason in aside.closed]
-    found.passed_over = aside.line()
+    found.missing += [f"{where}: {reason}" for where, reason in skipped.closed]
+    found.passed_over = skipped.line()
     done = 0
-    for report in take_in(workspace, ready, again=False):
+    for report in import_files(workspace, ready, again=False):
         found.added += report.added
         found.duplicates += report.duplicates
         found.refused += report.refused
@@ -60,23 +60,23 @@ def take(workspace: Workspace, progress: Progress | None = None) -> Taken:
     return found
 
 
-def _ready(workspace: Workspace, place: str, found: Taken, aside: Aside) -> Iterator[Seen]:
+def _ready(workspace: Workspace, place: str, found: Taken, skipped: SkippedFiles) -> Iterator[FileStat]:
     """Yield the files of a place that are whole and not known; those that are not whole are noted."""
     min_age_s = workspace.config.monitor.min_age_s
-    for chunk in chunks(files_at(place, aside)):
-        for seen, state in zip(chunk, states(workspace, chunk), strict=True):
+    for chunk in chunks(files_at(place, skipped)):
+        for file, state in zip(chunk, states(workspace, chunk), strict=True):
             if state in ("taken", "refused"):
                 continue
-            if _whole(seen, min_age_s, seen_before=state == "waiting"):
-                yield seen
+            if _whole(file, min_age_s, seen_before=state == "waiting"):
+                yield file
             else:
-                found.waiting.append(seen.name)
-                note(workspace, seen, "waiting")
+                found.waiting.append(file.name)
+                note(workspace, file, "waiting")
 
 
-def _whole(seen: Seen, min_age_s: float, *, seen_before: bool) -> bool:
-    if seen.changed is None:
+def _whole(file: FileStat, min_age_s: float, *, seen_before: bool) -> bool:
+    if file.changed is None:
         return True
-    age = time.time() - seen.changed
+    age = time.time() - file.changed
     # A time to come: the clock jumped back, or the camera's is ahead. Then only what stays the same is whole.
     return age >= min_age_s if age >= 0 else seen_before

@@ -18,7 +18,7 @@ from PIL import Image
 
 from al_loop.core.errors import DataError
 from al_loop.images.decode import read_picture
-from al_loop.images.object_cache import changed
+from al_loop.images.object_cache import changed_files
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile
 
@@ -59,7 +59,7 @@ class DrawnBox:
 
 def stored_thumbnail(image: ImageFile) -> str | None:
     """Return the thumbnail of a photograph of the workspace; None also where its file is not what was stored."""
-    return None if changed([image]) else thumbnail(image.path)
+    return None if changed_files([image]) else thumbnail(image.path)
 
 
 def thumbnail(path: Path) -> str | None:

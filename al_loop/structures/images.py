@@ -21,7 +21,7 @@ AUGMENTATIONS = ("flip", "cutout", "smaller", "turn", "noise")
 class ImageFile:
     """An image on disk. `id` is its SHA-256 in the workspace; width and height are in pixels.
 
-    url: of an image that stays in an object store; `path` is then where `al_loop.images.object_cache.present` puts it.
+    url: of an image that stays in an object store; `path` is then where `al_loop.images.object_cache.local_copy` puts it.
     sha256: of the bytes of the file, as they were stored; None where nobody has noted it.
     """
 

@@ -25,7 +25,7 @@ Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Place:
+class FoundFile:
     """A regular file; two places with one identity are one file, whatever links lead to it."""
 
     path: Path
@@ -43,11 +43,13 @@ class Finder:
         above = self.folder.resolve().name.casefold() in _ANNOTATION_FOLDERS
         self._root = self.folder / ".." if above else self.folder
 
-    def exact(self, name: str) -> Place | None:
+    def exact(self, name: str) -> FoundFile | None:
         """Return the file beside the COCO file or in images/ there; None where there is none."""
-        return place_of(self.folder / name) or place_of(self.folder / "images" / name) if name else None
+        return (
+            regular_file(self.folder / name) or regular_file(self.folder / "images" / name) if name else None
+        )
 
-    def fitting(self, name: str) -> list[Place]:
+    def fitting(self, name: str) -> list[FoundFile]:
         """Return the files whose path ends as `name` does: none, the one that fits best, or all that fit alike.
 
         Of two paths, one must be the tail of the other, but for usual folders such as images/. What differs in its
@@ -57,7 +59,7 @@ class Finder:
         parts = path_parts(name)
         if not parts:
             return []
-        local = place_of(Path("/", *parts)) if name.startswith("file://") else None
+        local = regular_file(Path("/", *parts)) if name.startswith("file://") else None
         if local is not None:
             return [local]
         near = self._files.get(_plain(parts[-1]), [])
@@ -67,15 +69,15 @@ class Finder:
                 return found
         return []
 
-    def renamed(self, name: str) -> Place | None:
+    def renamed(self, name: str) -> FoundFile | None:
         """Return the one picture that has this name but for its suffix, to be offered: it may be another picture."""
         parts = path_parts(name)
         stem, suffix = os.path.splitext(_plain(parts[-1])) if parts else ("", "")
         others = [stem + other for other in _PICTURES if other != suffix]
         found = [place for other in others for place in self._files.get(other, [])]
-        return place_of(self._root.joinpath(*found[0])) if len(found) == 1 else None
+        return regular_file(self._root.joinpath(*found[0])) if len(found) == 1 else None
 
-    def _best(self, parts: Parts, near: Sequence[Parts], same: Callable[[str], str]) -> list[Place]:
+    def _best(self, parts: Parts, near: Sequence[Parts], same: Callable[[str], str]) -> list[FoundFile]:
         ranked: dict[int, list[Parts]] = {}
         for candidate in near:
             length = _common_tail(parts, candidate, same)
@@ -85,7 +87,7 @@ class Finder:
         best = ranked[max(ranked)] if ranked else []
         if len(best) > 1 and self._subset:
             best = [c for c in best if self._subset in c[:-1]] or best
-        found = [place_of(self._root.joinpath(*candidate)) for candidate in best]
+        found = [regular_file(self._root.joinpath(*candidate)) for candidate in best]
         return list({place.identity: place for place in found if place is not None}.values())
 
     @cached_property
@@ -108,13 +110,13 @@ class Finder:
         return {name: sorted(paths) for name, paths in files.items()}
 
 
-def place_of(path: Path) -> Place | None:
+def regular_file(path: Path) -> FoundFile | None:
     """Return a regular file; None for everything else, and for names that no file can have."""
     try:
         found = path.stat()
     except (OSError, ValueError):
         return None
-    return Place(path, (found.st_dev, found.st_ino)) if stat.S_ISREG(found.st_mode) else None
+    return FoundFile(path, (found.st_dev, found.st_ino)) if stat.S_ISREG(found.st_mode) else None
 
 
 def path_parts(name: str) -> Parts:

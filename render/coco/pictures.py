@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from render.coco.finding import Finder, Identity, Place, path_parts, tails_agree
+from render.coco.finding import Finder, FoundFile, Identity, path_parts, tails_agree
 from render.coco.loading import TWICE
 from render.coco.problems import Problem, shown
 from render.coco.structures import Picture
@@ -46,7 +46,7 @@ class _Entry:
     id: Id | None
     size: Size | None
     fit: bool = True
-    place: Place | None = None
+    place: FoundFile | None = None
     found_as: str = ""
     image_sha256: str | None = None
 

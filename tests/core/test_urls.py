@@ -15,8 +15,8 @@ from al_loop.core.console import Silent, say, say_json
 from al_loop.core.errors import ConfigError, DataError
 from al_loop.core.urls import masked, masked_error, masked_in
 from al_loop.images.import_sources import note, states
-from al_loop.images.ingest import IngestReport, Shelf, load_upright
-from al_loop.images.sources import Seen
+from al_loop.images.ingest import IngestBatch, IngestReport, prepare_image
+from al_loop.images.sources import FileStat
 from al_loop.loop.cycle_record import begin_cycle
 from al_loop.state import model_registry
 from al_loop.state.workspace import Workspace
@@ -129,13 +129,13 @@ def test_no_secret_of_an_address_is_written_down(filled: Workspace, tmp_path: Pa
     """Not with a photograph, not with what is known of its file, and not with a cycle's settings; a linked one cannot have any."""
     path = tmp_path / "a.png"
     Image.new("RGB", (40, 30), "red").save(path)
-    image, seen = load_upright(path), Seen(ADDRESS, 5, "tag", None)
-    shelf = Shelf(filled, "pool")
+    image, seen = prepare_image(path), FileStat(ADDRESS, 5, "tag", None)
+    batch = IngestBatch(filled, "pool")
     with pytest.raises(DataError, match=r"https://\*\*\*@store.example.org.* is not written down"):
-        shelf.put(image, ADDRESS, IngestReport(), linked=True)
-    shelf.put(image, ADDRESS, IngestReport())
+        batch.put(image, ADDRESS, IngestReport(), linked=True)
+    batch.put(image, ADDRESS, IngestReport())
     with filled.store.transaction():
-        shelf.insert()
+        batch.insert()
         note(filled, seen, "taken")
     assert states(filled, [seen]) == ["taken"]  # known again by what is written down
 

@@ -26,7 +26,7 @@ from al_loop.core.console import Silent
 from al_loop.core.files import read_json, write_json
 from al_loop.doctor import Finding, examine
 from al_loop.images.ingest import add_images
-from al_loop.images.integrity import Look, put_back
+from al_loop.images.integrity import CheckDepth, repair_images
 from al_loop.loop.cycle import run_cycle
 from al_loop.models import service
 from al_loop.state.database.migrations import MIGRATIONS
@@ -88,8 +88,8 @@ def labelling(made: Made, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made.under_way, tmp_path / "line4", symlinks=True))
 
 
-def found(root: Path, look: Look = Look.BYTES) -> list[Finding]:
-    return list(examine(root, Silent(), look).findings)
+def found(root: Path, depth: CheckDepth = CheckDepth.BYTES) -> list[Finding]:
+    return list(examine(root, Silent(), depth).findings)
 
 
 def said(root: Path) -> set[str]:
@@ -376,7 +376,7 @@ def test_the_same_picture_encoded_anew_is_a_leak(well: Path) -> None:
         "DELETE FROM pixels",
     )
     assert found(well) == []
-    (finding,) = found(well, Look.DEEP)
+    (finding,) = found(well, CheckDepth.DEEP)
     assert (finding.check, finding.subject) == ("leaks.pixels", f"{name[:12]} in the pool")
     assert judged.stem[:12] in finding.problem
 
@@ -411,7 +411,7 @@ def test_a_turned_photograph_is_stored_again_as_it_was(workspace: Workspace, tmp
     (stored,) = workspace.images.rglob("*.jpg")
     before = stored.read_bytes()
     stored.unlink()
-    assert len(put_back(workspace, []).fixed) == 1
+    assert len(repair_images(workspace, []).fixed) == 1
     assert stored.read_bytes() == before
 
 

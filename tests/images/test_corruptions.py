@@ -15,7 +15,7 @@ from support.factories import CLASSES, write_coco_set
 from al_loop.cli import cli
 from al_loop.core.errors import ConfigError, DataError
 from al_loop.images.coco import read_coco
-from al_loop.images.corruptions import LEVELS, SHIFTS, shifted, write_shifted
+from al_loop.images.corruptions import CORRUPTIONS, LEVELS, shifted, write_corrupted
 
 
 def photo() -> np.ndarray:  # type: ignore[type-arg]
@@ -23,7 +23,7 @@ def photo() -> np.ndarray:  # type: ignore[type-arg]
     return np.kron(blocks, np.ones((20, 20, 1))).astype(np.uint8)
 
 
-@pytest.mark.parametrize("kind", list(SHIFTS))
+@pytest.mark.parametrize("kind", list(CORRUPTIONS))
 def test_a_higher_level_is_further_away(kind: str) -> None:
     apart = [
         float(abs(shifted(photo(), kind, level, np.random.default_rng(0)).astype(float) - photo()).mean())
@@ -44,12 +44,12 @@ def test_blur_keeps_the_light_and_noise_the_mean() -> None:
 
 def test_sets_keep_their_boxes(tmp_path: Path) -> None:
     coco = write_coco_set(tmp_path / "set", 3)
-    made = write_shifted(coco, tmp_path / "out", ["noise", "darker"], 3)
+    made = write_corrupted(coco, tmp_path / "out", ["noise", "darker"], 3)
     before, after = json.loads(coco.read_text()), json.loads(made["noise"].read_text())
     assert after["annotations"] == before["annotations"]
     assert after["categories"] == before["categories"]
     assert len(list((tmp_path / "out" / "noise-3" / "images").iterdir())) == 3
-    again = write_shifted(coco, tmp_path / "again", ["noise"], 3)
+    again = write_corrupted(coco, tmp_path / "again", ["noise"], 3)
     one, two = ((made["noise"].parent / "images").iterdir(), (again["noise"].parent / "images").iterdir())
     assert sorted(p.read_bytes() for p in one) == sorted(p.read_bytes() for p in two)
 
@@ -57,22 +57,22 @@ def test_sets_keep_their_boxes(tmp_path: Path) -> None:
 def test_what_cannot_be_shifted(tmp_path: Path) -> None:
     coco = write_coco_set(tmp_path / "set", 1)
     with pytest.raises(ConfigError, match=r"expected kinds of blur, .* got fog at 3"):
-        write_shifted(coco, tmp_path / "out", ["fog"], 3)
+        write_corrupted(coco, tmp_path / "out", ["fog"], 3)
     with pytest.raises(ConfigError, match="a level of 1 to 5"):
-        write_shifted(coco, tmp_path / "out", ["blur"], 6)
+        write_corrupted(coco, tmp_path / "out", ["blur"], 6)
     with pytest.raises(DataError, match="expected a COCO JSON file"):
-        write_shifted(tmp_path / "none.json", tmp_path / "out", ["blur"], 1)
+        write_corrupted(tmp_path / "none.json", tmp_path / "out", ["blur"], 1)
     for path in (coco.parent / "images").iterdir():
         path.unlink()
     with pytest.raises(DataError, match="names no picture that is there"):
-        write_shifted(coco, tmp_path / "out", ["blur"], 1)
+        write_corrupted(coco, tmp_path / "out", ["blur"], 1)
 
 
 def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
     coco = write_coco_set(tmp_path / "set", 3)
     (coco.parent / "images" / "photo-002.png").write_bytes(b"no picture")
     said: list[str] = []
-    made = write_shifted(coco, tmp_path / "out", ["noise", "darker"], 3, on_report=said.append)
+    made = write_corrupted(coco, tmp_path / "out", ["noise", "darker"], 3, on_report=said.append)
     for path in made.values():
         found = read_coco(path, CLASSES)
         assert [image.path.name for image in found.images] == ["000000-photo-001.png", "000002-photo-003.png"]
@@ -85,7 +85,7 @@ def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
     for picture in (coco.parent / "images").iterdir():
         picture.write_bytes(b"")
     with pytest.raises(DataError, match=r"(?s)3 × is empty: left out.*names no picture that can be read"):
-        write_shifted(coco, tmp_path / "none", ["noise"], 3)
+        write_corrupted(coco, tmp_path / "none", ["noise"], 3)
 
 
 def test_names_that_are_no_utf8(tmp_path: Path) -> None:
@@ -93,16 +93,16 @@ def test_names_that_are_no_utf8(tmp_path: Path) -> None:
     name = os.fsdecode(b"weld \xff.png")
     (coco.parent / "images" / "photo-001.png").rename(coco.parent / "images" / name)
     coco.write_text(coco.read_text().replace("photo-001.png", "weld \\udcff.png"))
-    made = write_shifted(coco, tmp_path / "out", ["noise"], 3)
+    made = write_corrupted(coco, tmp_path / "out", ["noise"], 3)
     [image] = read_coco(made["noise"], CLASSES).images
     assert image.path.name == f"000000-{name}"
 
 
 def test_the_command(tmp_path: Path) -> None:
     coco = write_coco_set(tmp_path / "set", 2)
-    result = CliRunner().invoke(cli, ["shift", str(coco), "--level", "2", "--out", str(tmp_path / "out")])
+    result = CliRunner().invoke(cli, ["corrupt", str(coco), "--level", "2", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
-    assert len(list((tmp_path / "out").glob("*/coco.json"))) == len(SHIFTS)
+    assert len(list((tmp_path / "out").glob("*/coco.json"))) == len(CORRUPTIONS)
     assert "--test blur-2=" in result.output
 
 
@@ -120,7 +120,7 @@ def test_copies_hold_what_was_read_and_no_more(tmp_path: Path) -> None:
     data["categories"][0]["supercategory"] = "part"
     coco.write_text(json.dumps(data))
     said: list[str] = []
-    made = write_shifted(coco, tmp_path / "out", ["blur"], 1, on_report=said.append)["blur"]
+    made = write_corrupted(coco, tmp_path / "out", ["blur"], 1, on_report=said.append)["blur"]
     after = json.loads(made.read_text())
     assert [image["id"] for image in after["images"]] == [1, 2]
     assert [a["image_id"] for a in after["annotations"]] == [1, 1, 2, 2]
@@ -134,3 +134,9 @@ def test_copies_hold_what_was_read_and_no_more(tmp_path: Path) -> None:
     again = read_coco(made, CLASSES)
     assert again.problems == []
     assert [(len(image.boxes), len(image.ignored)) for image in again.images] == [(1, 1), (2, 0)]
+
+
+def test_the_old_name_of_the_command_is_refused_with_the_new_one() -> None:
+    result = CliRunner().invoke(cli, ["shift", "coco.json", "--out", "out"])
+    assert result.exit_code == 2
+    assert "`al-loop shift` was renamed: type `al-loop corrupt`" in result.output

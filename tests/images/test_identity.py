@@ -19,8 +19,8 @@ from al_loop.core.files import file_sha256
 from al_loop.images import repository
 from al_loop.images.export import export_labels
 from al_loop.images.identity import hash_known, picture_sha256, pixels_sha256, same_pixels, take_out_copies
-from al_loop.images.import_sources import add_places
-from al_loop.images.ingest import Shelf, add_images
+from al_loop.images.import_sources import add_sources
+from al_loop.images.ingest import IngestBatch, add_images
 from al_loop.images.validation_sets import add_validation
 from al_loop.state.label_history import old_labels
 from al_loop.state.workspace import Workspace
@@ -156,7 +156,7 @@ def test_linked_photographs_are_compared_too(workspace: Workspace, tmp_path: Pat
     store = fsspec.filesystem("memory")
     store.pipe({"/compared/1.png": one["png"].read_bytes(), "/compared/2.png": two["png"].read_bytes()})
     add_validation(linked, coco_of(tmp_path / "val", [first]))
-    found = add_places(linked, ["memory://compared"])
+    found = add_sources(linked, ["memory://compared"])
     assert (found.added, found.known) == (1, 1)
     report, problems = add_validation(linked, coco_of(tmp_path / "more", [two["bmp"]]))
     assert (report.moved, report.added, problems) == (1, [], [])
@@ -250,11 +250,11 @@ def test_a_kill_between_comparing_and_the_rows_leaves_nothing(
     more = write_coco_set(tmp_path / "more", 2, seed=9)
     before = filled.store.count("SELECT count(*) FROM images")
 
-    def killed(_: Shelf) -> None:
+    def killed(_: IngestBatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Shelf, "insert", killed)
+        patch.setattr(IngestBatch, "insert", killed)
         for add in (
             lambda: add_validation(filled, more),
             lambda: add_images(filled, list(more.parent.rglob("*.png"))),

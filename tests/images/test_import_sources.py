@@ -16,8 +16,8 @@ from support.factories import draw, picture_bytes
 
 from al_loop.core.errors import DataError
 from al_loop.images import import_sources, repository
-from al_loop.images.import_sources import Intake, add_places
-from al_loop.images.ingest import IngestReport, Shelf, load_upright
+from al_loop.images.import_sources import ImportSummary, add_sources
+from al_loop.images.ingest import IngestBatch, IngestReport, prepare_image
 from al_loop.images.sources import files_at
 from al_loop.state.workspace import Workspace
 
@@ -57,12 +57,12 @@ def test_nothing_there_is_said_before_anything_is_added(workspace: Workspace, tm
     photographs(tmp_path / "some", 2)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"nothing at .*nowhere: expected files, folders"):
-        add_places(workspace, [str(tmp_path / "some"), str(tmp_path / "nowhere")])
+        add_sources(workspace, [str(tmp_path / "some"), str(tmp_path / "nowhere")])
     assert repository.pool_size(workspace) == 0
     with pytest.raises(DataError, match="no image files in"):
-        add_places(workspace, [str(tmp_path / "empty")])
+        add_sources(workspace, [str(tmp_path / "empty")])
     with pytest.raises(DataError, match="s4://x: Protocol not known"):
-        add_places(workspace, ["s4://x"])
+        add_sources(workspace, ["s4://x"])
 
 
 @pytest.mark.parametrize("place", ["", " ", "a\0b"])
@@ -73,7 +73,7 @@ def test_an_empty_name_is_not_the_current_folder(
     draw(96, 64, []).save(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="nothing at"):
-        add_places(workspace, [place])
+        add_sources(workspace, [place])
 
 
 def test_what_was_taken_is_not_opened_again(
@@ -83,22 +83,22 @@ def test_what_was_taken_is_not_opened_again(
     first = photographs(folder, 5)[0]
     (folder / "cut.png").write_bytes(picture_bytes(9)[:200])
     told: list[tuple[int, int]] = []
-    found = add_places(workspace, [str(folder)], lambda done, total: told.append((done, total)))
+    found = add_sources(workspace, [str(folder)], lambda done, total: told.append((done, total)))
     assert (found.added, found.known, found.refused) == (5, 0, 1)
     assert told[-1] == (6, 6)
     opened: list[str] = []
 
     def spied(path: Path, *, decode: bool) -> object:
         opened.append(path.name)
-        return load_upright(path, decode=decode)
+        return prepare_image(path, decode=decode)
 
-    monkeypatch.setattr(import_sources, "load_upright", spied)
-    again = add_places(workspace, [str(folder)])
+    monkeypatch.setattr(import_sources, "prepare_image", spied)
+    again = add_sources(workspace, [str(folder)])
     assert (again.added, again.known, again.refused) == (0, 5, 1)
     assert opened == ["cut.png"]  # whose owner wants to know again
     first.write_bytes(picture_bytes(77))
     (folder / "copy.png").write_bytes(picture_bytes(1))
-    assert add_places(workspace, [str(folder)]) == Intake(1, 5, 1, 0, again.reasons)
+    assert add_sources(workspace, [str(folder)]) == ImportSummary(1, 5, 1, 0, again.reasons)
 
 
 def test_small_batches_are_the_same(
@@ -107,17 +107,17 @@ def test_small_batches_are_the_same(
     """Large photographs make batches of few, so that memory does not grow with their size."""
     photographs(tmp_path, 5)
     sizes: list[int] = []
-    insert = Shelf.insert
+    insert = IngestBatch.insert
 
-    def counted(shelf: Shelf) -> None:
-        sizes.append(len(shelf._rows))
-        insert(shelf)
+    def counted(batch: IngestBatch) -> None:
+        sizes.append(len(batch._rows))
+        insert(batch)
 
     monkeypatch.setattr(
         import_sources, "BATCH_BYTES", 2 * max(p.stat().st_size for p in tmp_path.glob("*.png"))
     )
-    monkeypatch.setattr(Shelf, "insert", counted)
-    assert add_places(workspace, [str(tmp_path)]).added == 5
+    monkeypatch.setattr(IngestBatch, "insert", counted)
+    assert add_sources(workspace, [str(tmp_path)]).added == 5
     assert sizes == [2, 2, 1]
     arrived = workspace.store.rows("SELECT arrived, source FROM images ORDER BY source")
     assert [row["arrived"] for row in arrived] == [1, 2, 3, 4, 5]
@@ -129,17 +129,17 @@ def test_a_kill_loses_nothing(
 ) -> None:
     photographs(tmp_path, 3)
 
-    def killed(_: Shelf) -> None:
+    def killed(_: IngestBatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Shelf, moment, killed)
+        patch.setattr(IngestBatch, moment, killed)
         with pytest.raises(KeyboardInterrupt):
-            add_places(workspace, [str(tmp_path)])
+            add_sources(workspace, [str(tmp_path)])
     assert repository.pool_size(workspace) == 0
     for torn in workspace.images.rglob("*.png"):
         torn.write_bytes(b"half")  # what a machine that lost its power may have left
-    assert add_places(workspace, [str(tmp_path)]).added == 3
+    assert add_sources(workspace, [str(tmp_path)]).added == 3
     stored = {image.path.read_bytes() for image in repository.unlabelled(workspace)}
     assert stored == {picture_bytes(n) for n in range(3)}
 
@@ -159,10 +159,10 @@ def test_objects_that_cannot_be_fetched_are_named_and_tried_again(
     try:
         with monkeypatch.context() as patch:
             patch.setattr(type(store), "cat_file", refuse)
-            found = add_places(workspace, ["memory://line3"])
+            found = add_sources(workspace, ["memory://line3"])
         assert (found.added, found.unreached) == (3, 1)
         assert found.reasons == [("memory:///line3/2.png", "cannot be fetched (403)")]
-        again = add_places(workspace, ["memory://line3"])
+        again = add_sources(workspace, ["memory://line3"])
         assert (again.added, again.known, again.unreached) == (1, 3, 0)
     finally:
         store.rm("/line3", recursive=True)
@@ -180,7 +180,7 @@ def test_an_object_that_is_too_large_is_not_fetched(
         import_sources, "read", lambda url, real=import_sources.read: (fetched.append(url), real(url))[1]
     )
     try:
-        found = add_places(workspace, ["memory://line3"])
+        found = add_sources(workspace, ["memory://line3"])
     finally:
         store.rm("/line3", recursive=True)
     assert (found.added, found.refused, found.unreached) == (1, 1, 0)
@@ -199,13 +199,13 @@ def test_a_page_of_links_does_not_tell_whether_a_file_is_the_same(
         thread.start()
         try:
             page = f"http://127.0.0.1:{server.server_port}/"
-            assert add_places(workspace, [page]).added == 2
+            assert add_sources(workspace, [page]).added == 2
             (served / "000.png").write_bytes(picture_bytes(50))
-            again = add_places(workspace, [page])
+            again = add_sources(workspace, [page])
             assert (again.added, again.known) == (1, 1)
-            assert add_places(workspace, [f"{page}001.png"]).known == 1
+            assert add_sources(workspace, [f"{page}001.png"]).known == 1
             with pytest.raises(DataError, match="no image files in http"):
-                add_places(workspace, [f"{page}none.png"])
+                add_sources(workspace, [f"{page}none.png"])
         finally:
             server.shutdown()
             thread.join()
@@ -214,7 +214,7 @@ def test_a_page_of_links_does_not_tell_whether_a_file_is_the_same(
 def whole(path: Path, data: bytes, *, decode: bool = False) -> bool:
     path.write_bytes(data)
     try:
-        load_upright(path, decode=decode)
+        prepare_image(path, decode=decode)
     except DataError:
         return False
     return True
@@ -256,7 +256,7 @@ def test_a_png_that_lies_on_its_side_is_turned(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     draw(80, 40, []).save(tmp_path / "a.png", exif=exif)
-    upright = load_upright(tmp_path / "a.png")
+    upright = prepare_image(tmp_path / "a.png")
     assert (upright.width, upright.height, upright.untouched) == (40, 80, False)
 
 

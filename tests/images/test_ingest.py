@@ -14,7 +14,7 @@ from support.factories import CLASSES, draw, picture_bytes, write_coco_set
 from al_loop.core.errors import DataError
 from al_loop.images import repository
 from al_loop.images.coco import read_coco
-from al_loop.images.ingest import add_images, load_upright
+from al_loop.images.ingest import add_images, prepare_image
 from al_loop.images.validation_sets import add_validation
 from al_loop.state.workspace import Workspace
 
@@ -78,7 +78,7 @@ def test_the_bad_is_refused_by_name_and_the_good_goes_in(
 
 def test_a_format_that_browsers_do_not_show_is_stored_as_png(tmp_path: Path) -> None:
     draw(20, 10, []).save(tmp_path / "a.tiff")
-    upright = load_upright(tmp_path / "a.tiff")
+    upright = prepare_image(tmp_path / "a.tiff")
     assert upright.suffix == ".png"
     assert upright.data.startswith(b"\x89PNG")
 

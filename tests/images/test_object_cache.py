@@ -18,8 +18,8 @@ from support.factories import draw, picture_bytes
 from al_loop.core.config import PoolConfig
 from al_loop.core.errors import DataError
 from al_loop.images import object_cache, repository
-from al_loop.images.import_sources import add_places
-from al_loop.images.object_cache import Prefetcher, present, trim
+from al_loop.images.import_sources import add_sources
+from al_loop.images.object_cache import Prefetcher, local_copy, trim
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import ImageFile
 
@@ -43,7 +43,7 @@ def line3() -> Iterator[Any]:
 def linked(workspace: Workspace, line3: Any) -> Workspace:
     """A pool whose photographs stay there."""
     found = linking(workspace)
-    assert add_places(found, ["memory://line3"]).added == 4
+    assert add_sources(found, ["memory://line3"]).added == 4
     return found
 
 
@@ -53,17 +53,17 @@ def test_nothing_is_copied_before_it_is_looked_at(linked: Workspace) -> None:
     images = repository.unlabelled(linked)
     assert sorted(image.url or "" for image in images) == [f"memory:///line3/{n}.PNG" for n in range(4)]
     for image in images:
-        path = present(image)
+        path = local_copy(image)
         assert path == image.path == linked.cache / image.id[:2] / f"{image.id}.png"
         assert hashlib.sha256(path.read_bytes()).hexdigest() == image.id
-    assert add_places(linked, ["memory://line3"]).known == 4
+    assert add_sources(linked, ["memory://line3"]).known == 4
 
 
 def test_what_is_cached_is_not_fetched_again(linked: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     (first, *_) = repository.unlabelled(linked)
-    present(first)
+    local_copy(first)
     monkeypatch.setattr(object_cache, "read", lambda *_: pytest.fail("fetched again"))
-    present(first)
+    local_copy(first)
 
 
 def test_another_object_of_that_name_is_refused(linked: Workspace, line3: Any) -> None:
@@ -72,10 +72,10 @@ def test_another_object_of_that_name_is_refused(linked: Workspace, line3: Any) -
     with pytest.raises(
         DataError, match=r"memory:///line3/1.PNG is not what it was when it was added: expected SHA-256"
     ):
-        present(image)
+        local_copy(image)
     line3.rm("/line3/1.PNG")
     with pytest.raises(DataError, match=r"memory:///line3/1.PNG cannot be fetched"):
-        present(image)
+        local_copy(image)
     assert [p for p in linked.cache.rglob("*") if p.is_file()] == []
 
 
@@ -97,7 +97,7 @@ def test_what_must_be_turned_is_copied(workspace: Workspace, line3: Any, tmp_pat
     draw(20, 10, []).save(tmp_path / "a.tiff")
     line3.pipe("/line3/a.tiff", (tmp_path / "a.tiff").read_bytes())
     here = linking(workspace)
-    add_places(here, ["memory://line3"])
+    add_sources(here, ["memory://line3"])
     assert sum(image.url is None for image in repository.unlabelled(here)) == 1
 
 
@@ -105,11 +105,11 @@ def test_the_cache_drops_what_was_not_used_for_the_longest_time(linked: Workspac
     images = repository.unlabelled(linked)
     sizes = {}
     for age, image in enumerate(images):
-        path = present(image)
+        path = local_copy(image)
         os.utime(path, (1e9 + age, 1e9 + age))
         sizes[image.id] = path.stat().st_size
     assert trim(linked.cache, sum(sizes.values())) == 0
-    present(images[0])  # the oldest, used again
+    local_copy(images[0])  # the oldest, used again
     assert trim(linked.cache, sum(sizes.values()) - 1) == 1
     assert not images[1].path.exists()
     assert all(images[i].path.exists() for i in (0, 2, 3))
@@ -130,7 +130,7 @@ def test_fetched_ahead_of_whoever_looks(linked: Workspace, monkeypatch: pytest.M
 
 def test_a_photograph_of_this_machine_is_where_it_is(tmp_path: Path) -> None:
     image = ImageFile("a", tmp_path / "a.png", 1, 1)
-    assert present(image) == image.path
+    assert local_copy(image) == image.path
 
 
 def test_a_bucket(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,20 +152,20 @@ def test_a_bucket(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None
             client.put_object(Bucket="plant", Key=f"line 3/ü/{n}.png", Body=picture_bytes(n))
         here = linking(workspace)
         fsspec.filesystem("s3").clear_instance_cache()
-        found = add_places(here, ["s3://plant/line 3"])
+        found = add_sources(here, ["s3://plant/line 3"])
         assert (found.added, found.unreached) == (3, 0)
         images = repository.unlabelled(here)
         with Prefetcher(images):  # nothing is fetched twice, whoever is first
-            assert {hashlib.sha256(present(i).read_bytes()).hexdigest() for i in images} == {
+            assert {hashlib.sha256(local_copy(i).read_bytes()).hexdigest() for i in images} == {
                 i.id for i in images
             }
         client.put_object(Bucket="plant", Key="line 3/ü/0.png", Body=picture_bytes(50))
         fsspec.filesystem("s3").invalidate_cache()
-        again = add_places(here, ["s3://plant/line 3"])
+        again = add_sources(here, ["s3://plant/line 3"])
         assert (again.added, again.known) == (1, 2)  # its tag is another: another photograph
         with pytest.raises(
             DataError, match=r"s3://absent: cannot be listed \(The specified bucket does not exist\)"
         ):
-            add_places(here, ["s3://absent"])
+            add_sources(here, ["s3://absent"])
     finally:
         moto.stop()

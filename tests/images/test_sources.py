@@ -22,8 +22,8 @@ from al_loop.cli import cli
 from al_loop.core.config import MonitorConfig
 from al_loop.core.errors import DataError
 from al_loop.images import object_stores
-from al_loop.images.import_sources import Intake, add_places
-from al_loop.images.sources import Aside, files_at
+from al_loop.images.import_sources import ImportSummary, add_sources
+from al_loop.images.sources import SkippedFiles, files_at
 from al_loop.monitor.inbox import take
 from al_loop.state.workspace import Workspace
 from render.core import files
@@ -37,8 +37,8 @@ def put(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def names(place: object, aside: Aside | None = None) -> list[str]:
-    return [Path(seen.path).name for seen in files_at(str(place), aside)]
+def names(place: object, skipped: SkippedFiles | None = None) -> list[str]:
+    return [Path(seen.path).name for seen in files_at(str(place), skipped)]
 
 
 def test_one_bad_file_does_not_stop_the_good(workspace: Workspace, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_one_bad_file_does_not_stop_the_good(workspace: Workspace, tmp_path: Pat
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / "socket.png"))
         began = time.monotonic()
-        found = add_places(workspace, [str(folder)])
+        found = add_sources(workspace, [str(folder)])
         assert time.monotonic() - began < 5
     assert (found.added, found.known) == (3, 0)
     reasons = {Path(where).name: reason for where, reason in found.reasons}
@@ -71,7 +71,7 @@ def test_one_bad_file_does_not_stop_the_good(workspace: Workspace, tmp_path: Pat
     }
     # By a glob and by name it is the same, and what was taken is known without being read.
     for places in ([str(folder / "*.png")], [str(folder / name) for name in os.listdir(folder)]):
-        again = add_places(workspace, places)
+        again = add_sources(workspace, places)
         assert (again.added, again.known) == (0, 3)
         assert len(again.reasons) >= 5  # a linked folder by its name is a folder to search
     json.dumps(found.reasons, ensure_ascii=False).encode()
@@ -122,13 +122,13 @@ def test_the_monitor_says_what_is_bad_once_and_goes_on(
 
 def test_a_name_that_is_no_utf8_is_remembered_and_found_again(workspace: Workspace, tmp_path: Path) -> None:
     path = put(tmp_path / NOT_UTF8, 2)
-    assert add_places(workspace, [str(tmp_path)]).added == 1
+    assert add_sources(workspace, [str(tmp_path)]).added == 1
     address = f"file://{tmp_path}/weld%20%FF%E4.png"
     for table, column in (("images", "source"), ("inbox", "path")):
         assert [row[column] for row in workspace.store.rows(f"SELECT {column} FROM {table}")] == [address]
-    assert add_places(workspace, [address]).known == 1  # as it is shown, it can be given
+    assert add_sources(workspace, [address]).known == 1  # as it is shown, it can be given
     path.write_bytes(picture_bytes(7))
-    assert add_places(workspace, [address]).added == 1
+    assert add_sources(workspace, [address]).added == 1
     listing = CliRunner().invoke(cli, ["-w", str(workspace.root), "pool", "list"])
     assert "weld%20%FF%E4.png" in listing.output
 
@@ -146,7 +146,7 @@ def test_pictures_of_other_formats_are_said(workspace: Workspace, tmp_path: Path
     for name in ("a.heic", "b.HEIC", "c.gif", "d.nef", "notes.txt", "e.json"):
         (tmp_path / name).touch()
     with pytest.raises(DataError, match=r"no image files in .*; passed over: 2 \.heic, 1 \.gif, 1 \.nef \("):
-        add_places(workspace, [str(tmp_path)])
+        add_sources(workspace, [str(tmp_path)])
     put(tmp_path / "good.jfif")
     done = CliRunner().invoke(cli, ["-w", str(workspace.root), "pool", "add", str(tmp_path)])
     assert "1 added" in done.output
@@ -184,11 +184,11 @@ def test_a_folder_that_cannot_be_looked_into_is_named(
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", locked)
-    found = add_places(workspace, [str(tmp_path)])
+    found = add_sources(workspace, [str(tmp_path)])
     assert (found.added, found.refused) == (1, 1)
     assert found.reasons == [(str(tmp_path / "a"), "cannot be looked into (Permission denied)")]
     with pytest.raises(DataError, match="cannot be looked into"):
-        add_places(workspace, [str(tmp_path / "a")])
+        add_sources(workspace, [str(tmp_path / "a")])
 
 
 @pytest.fixture
@@ -235,9 +235,9 @@ def drips(handler: BaseHTTPRequestHandler) -> None:
         time.sleep(0.05)
 
 
-def taken(workspace: Workspace, url: str) -> Intake:
+def taken(workspace: Workspace, url: str) -> ImportSummary:
     began = time.monotonic()
-    found = add_places(workspace, [f"{url}/"])
+    found = add_sources(workspace, [f"{url}/"])
     assert time.monotonic() - began < 6
     return found
 
@@ -271,18 +271,18 @@ def test_a_listing_has_an_end(
     found = [seen.path for seen in files_at(f"{deeper}/")]
     assert 1 < len(found) <= object_stores._DEPTH + 1
     with pytest.raises(DataError, match=r"cannot be listed \(it has more than 1 MiB"):
-        add_places(workspace, [f"{serve(endless)}/"])
+        add_sources(workspace, [f"{serve(endless)}/"])
     away = serve(redirected(f"{deeper}/"))
     with pytest.raises(DataError, match=r"cannot be listed \(it is redirected to another host, 127.0.0.1:"):
-        add_places(workspace, [f"{away}/"])
+        add_sources(workspace, [f"{away}/"])
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # nothing listens there
         for place in ("", "line/", "a.png", "line/*.png"):
             with pytest.raises(DataError, match=r"cannot be listed \(.*[Cc]onnect"):
-                add_places(workspace, [f"http://127.0.0.1:{closed.getsockname()[1]}/{place}"])
+                add_sources(workspace, [f"http://127.0.0.1:{closed.getsockname()[1]}/{place}"])
     monkeypatch.setattr(object_stores, "LISTING_S", 1.0)
     with pytest.raises(DataError, match=r"cannot be listed \(it took more than 1 s\)"):
-        add_places(workspace, [f"{serve(drips)}/"])
+        add_sources(workspace, [f"{serve(drips)}/"])
 
 
 def test_a_signed_address_of_a_photograph(workspace: Workspace, serve: Callable[[Answer], str]) -> None:
@@ -295,9 +295,9 @@ def test_a_signed_address_of_a_photograph(workspace: Workspace, serve: Callable[
             handler.send_error(403)
 
     url = serve(answer)
-    assert add_places(workspace, [f"{url}/a.png?X-Amz-Signature=s3cret"]).added == 1
+    assert add_sources(workspace, [f"{url}/a.png?X-Amz-Signature=s3cret"]).added == 1
     assert "s3cret" not in "\n".join(workspace.store.connection.iterdump())
     with pytest.raises(DataError):
-        add_places(workspace, [f"{url}/a.png?X-Amz-Signature=older"])
+        add_sources(workspace, [f"{url}/a.png?X-Amz-Signature=older"])
     with pytest.raises(DataError, match=r"cannot be listed \(.*[Cc]onnect"):
-        add_places(workspace, ["http://127.0.0.1:1/x/?sig=a"])
+        add_sources(workspace, ["http://127.0.0.1:1/x/?sig=a"])

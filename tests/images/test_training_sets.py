@@ -1,4 +1,4 @@
-"""Images to pretrain on: upright, checked, each once, and never what models are judged on."""
+"""Images to pretrain on: upright, checked, each deduplicate, and never what models are judged on."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from support.factories import CLASSES, write_coco_set
 from al_loop.core.errors import DataError
 from al_loop.images import repository
 from al_loop.images.ingest import add_images
-from al_loop.images.labelled_sets import counted
+from al_loop.images.labelled_sets import count_phrase
 from al_loop.images.validation_sets import add_validation
 from al_loop.state.database.migrations import MIGRATIONS
 from al_loop.state.database.store import Store
@@ -261,7 +261,7 @@ def test_ignore_regions_are_kept_with_a_set(workspace: Workspace, tmp_path: Path
     plain = write_coco_set(tmp_path / "val", 2)
     report, _ = add_validation(workspace, edited(plain, "crowd.json", crowd))
     assert (report.images, report.boxes, report.empty, report.regions) == (2, 4, 0, 1)
-    assert counted(2, 4, 0, report.regions) == "2 images, 4 boxes, 0 images empty, 1 ignore region"
+    assert count_phrase(2, 4, 0, report.regions) == "2 images, 4 boxes, 0 images empty, 1 ignore region"
     truth = repository.validation(workspace)
     assert sorted(len(item.boxes) for item in truth) == [2, 2]
     [item] = [item for item in truth if len(item.ignored)]

@@ -13,7 +13,7 @@ from support.factories import picture_bytes
 
 from al_loop.core.config import MonitorConfig
 from al_loop.images import import_sources
-from al_loop.images.sources import Seen
+from al_loop.images.sources import FileStat
 from al_loop.monitor import inbox
 from al_loop.monitor.inbox import Taken, take
 from al_loop.state.workspace import Workspace
@@ -138,13 +138,13 @@ def test_known_files_are_not_opened_again(
     row = here.store.row("SELECT * FROM inbox")
     assert row is not None
     status = (folder / "known.png").stat()
-    many = [Seen(f"{folder}/{n:06d}.png", 10, str(status.st_mtime_ns), 0.0) for n in range(100_000)]
+    many = [FileStat(f"{folder}/{n:06d}.png", 10, str(status.st_mtime_ns), 0.0) for n in range(100_000)]
     with here.store.transaction():
         here.store.connection.executemany(
             "INSERT INTO inbox VALUES (?, 10, ?, 'taken', '', 'now')", [(s.path, s.stamp) for s in many]
         )
     monkeypatch.setattr(inbox, "files_at", lambda *_: iter(many))
-    monkeypatch.setattr(import_sources, "load_upright", lambda *_, **__: pytest.fail("read a known file"))
+    monkeypatch.setattr(import_sources, "prepare_image", lambda *_, **__: pytest.fail("read a known file"))
     statements: list[str] = []
     here.store.connection.set_trace_callback(statements.append)
     assert take(here) == Taken()

@@ -13,7 +13,7 @@ from support.small_loop import SmallLoop, small_loop
 from al_loop.core.errors import AlLoopError, DataError, WorkspaceError
 from al_loop.core.files import read_json, write_json
 from al_loop.images import repository
-from al_loop.images.object_cache import changed, stored
+from al_loop.images.object_cache import changed_files, read_stored
 from al_loop.loop.cycle import run_cycle
 from al_loop.loop.verify import reproduce, verify
 from al_loop.models import service
@@ -309,12 +309,12 @@ def test_a_cached_object_that_was_changed_is_fetched_again(tmp_path: Path) -> No
     source.write_bytes(b"the picture")
     digest = hashlib.sha256(b"the picture").hexdigest()
     image = ImageFile(digest, cache, 1, 1, source.as_uri(), digest)
-    assert stored(image) == b"the picture"
+    assert read_stored(image) == b"the picture"
     cache.write_bytes(b"something else")
-    assert stored(image) == b"the picture"
+    assert read_stored(image) == b"the picture"
     source.write_bytes(b"another")
     cache.write_bytes(b"something else")
-    assert "is not what it was when it was added" in changed([image])[digest]
+    assert "is not what it was when it was added" in changed_files([image])[digest]
 
 
 def test_scoring_leaves_out_a_photograph_that_was_changed(tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_scoring_leaves_out_a_photograph_that_was_changed(tmp_path: Path) -> Non
     assert "is not what was stored: expected SHA-256" in found.reason
     assert isinstance(reader.read(image, path.read_bytes()), Unreadable)
     path.unlink()
-    assert "cannot be read" in changed([image])["a"]
+    assert "cannot be read" in changed_files([image])["a"]
 
 
 def test_what_an_older_al_loop_wrote_is_taken_and_noted(loop: SmallLoop) -> None:

@@ -24,7 +24,7 @@ class Booth:
         self.scene.render.threads_mode, self.scene.render.threads = "FIXED", 2
         self.scene.render.image_settings.file_format = "OPEN_EXR"
         self.scene.render.image_settings.color_depth = "32"
-        self.shelf, self.skies = MaterialShelf(), Skies()
+        self.batch, self.skies = MaterialShelf(), Skies()
         self.lit(1.0)
         eye = bpy.data.cameras.new("eye")
         eye.type, eye.ortho_scale = "ORTHO", 1.0
@@ -54,7 +54,7 @@ class Booth:
         thing.scale, thing.location = (unit,) * 3, (x, 0.0, 0.0)
         self.scene.collection.objects.link(thing)
         if spec is not None:
-            self.shelf.dress(thing, spec)
+            self.batch.dress(thing, spec)
         return thing
 
     def shoot(self, samples=4):

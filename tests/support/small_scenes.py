@@ -90,7 +90,7 @@ def build(spec, materials=dict):
     bpy.ops.wm.read_factory_settings(use_empty=True)
     stage = bpy.context.scene
     configure(stage, 2)
-    shelf = materials()
+    batch = materials()
     for number, one in enumerate(spec.objects):
         surface = surface_of(one.mesh)
         mesh = bpy.data.meshes.new(one.name)
@@ -100,7 +100,7 @@ def build(spec, materials=dict):
         made = bpy.data.objects.new(one.name, mesh)
         made.matrix_world = mathutils.Matrix([*np.reshape(one.pose, (3, 4)).tolist(), [0, 0, 0, 1]])
         made.pass_index, made.is_shadow_catcher = one.index, one.shadow_catcher
-        mesh.materials.append(shelf.get(number))
+        mesh.materials.append(batch.get(number))
         stage.collection.objects.link(made)
     sun = bpy.data.objects.new("sun", bpy.data.lights.new("sun", "SUN"))
     stage.collection.objects.link(sun)

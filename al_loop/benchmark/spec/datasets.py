@@ -9,7 +9,7 @@ from pathlib import Path
 
 from al_loop.core.errors import ConfigError, DataError
 from al_loop.images.coco import Problem, listed, read_coco
-from al_loop.images.labelled_sets import checked_images, counted, once
+from al_loop.images.labelled_sets import checked_images, count_phrase, deduplicate
 from al_loop.structures.images import ImageFile, LabelledImage, total_boxes, total_regions
 
 
@@ -28,7 +28,9 @@ class Sets:
         said = [listed(self.problems, "the benchmark's sets").rstrip("\n")] if self.problems else []
         for name, images in {"pool": self.pool, _VALIDATION: self.validation, **self.tests}.items():
             empty = sum(not len(item.boxes) for item in images)
-            said.append(f"{name}: {counted(len(images), total_boxes(images), empty, total_regions(images))}")
+            said.append(
+                f"{name}: {count_phrase(len(images), total_boxes(images), empty, total_regions(images))}"
+            )
         return said
 
 
@@ -110,12 +112,12 @@ def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[_Read
     refused: list[tuple[str, str]] = []
     items = []
     for item in checked_images(found, path, refused):
-        if item.upright.untouched:
-            items.append(item.bare)
+        if item.prepared.untouched:
+            items.append(item.without_data)
         else:
             what = "is turned by an EXIF tag, or of a format that is stored anew: save it upright"
             refused.append((str(item.path), what))
-    kept = once(items, [item.picture for item in items], refused, problems)
+    kept = deduplicate(items, [item.picture for item in items], refused, problems)
     problems += [
         problem.of(path.name) if isinstance(problem, Problem) else problem for problem in found.problems
     ]
@@ -123,7 +125,7 @@ def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[_Read
     images = [
         _Read(
             LabelledImage(
-                ImageFile(item.upright.id, item.path, item.upright.width, item.upright.height),
+                ImageFile(item.prepared.id, item.path, item.prepared.width, item.prepared.height),
                 item.boxes,
                 item.ignored,
             ),

@@ -30,7 +30,7 @@ from al_loop.detector.inference.scoring import (
 )
 from al_loop.detector.precision import precision_here
 from al_loop.detector.transforms import Picture
-from al_loop.images.object_cache import contents
+from al_loop.images.object_cache import fetch_bytes
 from al_loop.state.model_registry import CONFIG, WEIGHTS, Model
 from al_loop.structures.images import ImageFile, Prediction
 from render.core.tempdirs import scratch_folder
@@ -197,7 +197,7 @@ class Scorer:
 
         def fetched(image: ImageFile) -> bytes | None:
             try:
-                return contents(image)
+                return fetch_bytes(image)
             except DataError:
                 return None
 

@@ -18,7 +18,7 @@ from al_loop.core.errors import AlLoopError, ClusterError, DataError
 from al_loop.detector.cluster.actor import Kit, Lacking, Ready, Scored, Scorer, Sized
 from al_loop.detector.cluster.seats import Seat, answers, head_of, joined, reason_of, seats
 from al_loop.detector.inference.scoring import Batch, Progress, Say, ScoreSettings, Unreadable, planned
-from al_loop.images.object_cache import present
+from al_loop.images.object_cache import local_copy
 from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.images import ImageFile
 
@@ -262,7 +262,7 @@ def _read(images: Sequence[ImageFile]) -> dict[str, bytes]:
     found = {}
     for image in images:
         try:
-            found[image.id] = present(image).read_bytes()
+            found[image.id] = local_copy(image).read_bytes()
         except (OSError, DataError):
             continue
     return found

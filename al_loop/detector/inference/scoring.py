@@ -15,7 +15,7 @@ from al_loop.core.errors import DataError, ModelError
 from al_loop.detector.inference.predict import Detector, predict, quickened
 from al_loop.detector.inference.tta import augment, boxes_in_original
 from al_loop.detector.transforms import Picture, decoded, fit, fitted_size
-from al_loop.images.object_cache import Prefetcher, check_stored, stored
+from al_loop.images.object_cache import Prefetcher, check_bytes, read_stored
 from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile, Prediction
@@ -215,9 +215,9 @@ class Reader:
         """Return the picture, or why there is none; data: the bytes of the file, where it is not here."""
         try:
             if data is None:
-                data = stored(image)
+                data = read_stored(image)
             else:
-                check_stored(image, data)
+                check_bytes(image, data)
             picture = decoded(data, image.path)
         except DataError as error:
             return Unreadable(image.id, str(error))

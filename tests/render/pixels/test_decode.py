@@ -19,7 +19,7 @@ from al_loop.core.errors import DataError
 from al_loop.detector.inference.scoring import Reader, Unreadable
 from al_loop.detector.transforms import read_picture
 from al_loop.images import repository
-from al_loop.images.ingest import IngestReport, Shelf, add_images, load_upright
+from al_loop.images.ingest import IngestBatch, IngestReport, add_images, prepare_image
 from al_loop.report.pictures import thumbnail
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import ImageFile
@@ -205,7 +205,7 @@ def test_every_orientation_in_every_format(orientation: int, tmp_path: Path) -> 
 def load(path: Path, data: bytes) -> NDArray[np.uint8]:
     """What the model sees of a file that was taken in."""
     path.write_bytes(data)
-    upright = load_upright(path)
+    upright = prepare_image(path)
     stored = path.with_name(f"stored-{path.name}").with_suffix(upright.suffix)
     stored.write_bytes(upright.data)
     pixels = read_picture(stored)
@@ -221,10 +221,10 @@ def test_exif_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
     ):
         path = tmp_path / "a.jpg"
         path.write_bytes(saved(noise(), "JPEG", exif=broken))
-        upright = load_upright(path)
+        upright = prepare_image(path)
         assert upright.untouched
         assert (upright.width, upright.height) == (64, 48)
-        assert load_upright(path, decode=True).untouched
+        assert prepare_image(path, decode=True).untouched
 
 
 def test_more_pages_or_frames_than_one_are_said(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_more_pages_or_frames_than_one_are_said(tmp_path: Path) -> None:
     for name, (data, note) in cases.items():
         path = tmp_path / name
         path.write_bytes(data)
-        upright = load_upright(path)
+        upright = prepare_image(path)
         assert note in upright.notes, name
         if name not in ("a.tif", "a.jpg"):
             assert upright.suffix == ".png"  # what is stored has one frame, so that nobody sees another
@@ -286,7 +286,7 @@ def test_what_is_opaque_stays_as_it_is(tmp_path: Path) -> None:
     rgba = np.full((4, 5, 4), 255, np.uint8)
     path = tmp_path / "a.png"
     path.write_bytes(png(rgba, 6))
-    upright = load_upright(path)
+    upright = prepare_image(path)
     assert upright.untouched
     assert upright.data == path.read_bytes()
 
@@ -304,17 +304,17 @@ def test_a_jpeg_that_is_damaged_inside_is_refused(workspace: Workspace, tmp_path
     assert decode(inside, strict=False).pixels.shape == (240, 320, 3)
     path = tmp_path / "a.jpg"
     path.write_bytes(inside)
-    assert load_upright(path).untouched  # taken at its word, as the docs say
+    assert prepare_image(path).untouched  # taken at its word, as the docs say
     with pytest.raises(DataError, match="is damaged or cut short"):
-        load_upright(path, decode=True)
+        prepare_image(path, decode=True)
     with pytest.raises(DataError, match=r"a\.jpg is damaged or cut short"):
         read_picture(path)
     assert thumbnail(path) is None
     left_out = Reader((320, 240), enlarge=False, change="").read(ImageFile("a", path, 320, 240))
     assert isinstance(left_out, Unreadable)
     assert "a.jpg is damaged or cut short (Corrupt JPEG data" in left_out.reason
-    shelf, report = Shelf(workspace, "pool"), IngestReport()
-    shelf.put(load_upright(path), str(path), report)
+    batch, report = IngestBatch(workspace, "pool"), IngestReport()
+    batch.put(prepare_image(path), str(path), report)
     assert report.added
 
 

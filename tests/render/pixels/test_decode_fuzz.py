@@ -13,7 +13,7 @@ from PIL import Image
 from support.raw_images import chunk, exif, noise, png, resealed, saved, tiff
 
 from al_loop.core.errors import DataError
-from al_loop.images.ingest import load_upright
+from al_loop.images.ingest import prepare_image
 from render.core.errors import PictureError
 from render.pixels.decode import decode
 
@@ -106,7 +106,7 @@ def run(count: int, seed: int, folder: Path) -> None:
                 assert (pixels.dtype, pixels.ndim, pixels.shape[-1]) == (np.uint8, 3, 3), name
             else:
                 path.write_bytes(data)
-                load_upright(path, decode=bool(number % 8))
+                prepare_image(path, decode=bool(number % 8))
         except (PictureError, DataError) as error:
             reasons.append(str(error))
         slowest = max(slowest, time.perf_counter() - began)
