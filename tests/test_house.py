@@ -305,3 +305,26 @@ def test_the_compose_file_holds_no_secret_and_shows_only_the_proxy() -> None:
     from al_loop.labelling.server.environment import VERSION
 
     assert services["server"]["image"].endswith(f":{VERSION}")
+
+
+SQL = re.compile(
+    r"\s*(SELECT\b.*|INSERT (OR \w+ )?INTO\b|REPLACE INTO\b|UPDATE \w+ SET\b|DELETE FROM\b|PRAGMA \w+)", re.S
+)
+
+
+def statements(source: str) -> list[str]:
+    """Return the SQL statements among the string constants of a module; its docstrings are none."""
+    return [
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value)
+    ]
+
+
+def test_sql_stands_in_state_alone() -> None:
+    """Tables and columns are named in one folder; other modules call its functions and get dataclasses."""
+    inside = ROOT / "al_loop" / "state" / "database"
+    assert sum(len(statements(path.read_text())) for path in inside.glob("*.py")) > 100
+    outside = [p for package in PACKAGES for p in files(package) if not p.is_relative_to(inside)]
+    found = {str(path): statements(path.read_text()) for path in outside}
+    assert {path: sql for path, sql in found.items() if sql} == {}

@@ -36,6 +36,8 @@ from al_loop.loop.cycle import run_cycle
 from al_loop.models.pretrain import pretrain
 from al_loop.report import write_report
 from al_loop.state import model_registry
+from al_loop.state.database.cycle_table import finished_count, models_of_finished
+from al_loop.state.database.facts import write_fact
 from al_loop.state.model_registry import saved_metrics
 from al_loop.state.stages import output_of
 from al_loop.state.workspace import Workspace, init_workspace, open_workspace
@@ -123,7 +125,7 @@ def _photographs(workspace: Workspace, photos: Path | None, sizes: Sizes, tell: 
     """Fill pool and validation set; return the hidden truth by image id, for the annotator only."""
     folder = photos or _rendered_station(workspace, sizes, tell)
     note = REAL_NOTE if photos else RENDERED_NOTE
-    workspace.store.execute("INSERT OR REPLACE INTO facts VALUES ('pool_note', ?)", note)
+    write_fact(workspace.store, "pool_note", note)
     tell.line(note)
     for name in ("pool.json", "val.json"):
         if not (folder / name).is_file():
@@ -192,7 +194,7 @@ def _cycle(workspace: Workspace, server: ServerInfo, truth: dict[str, Boxes], k:
 
 
 def _finished_cycles(workspace: Workspace) -> int:
-    return workspace.store.count("SELECT count(*) FROM cycles WHERE outcome IS NOT NULL")
+    return finished_count(workspace.store)
 
 
 def _summary(workspace: Workspace, clock: StageClock, report: Path, server: ServerInfo, real: bool) -> None:
@@ -203,13 +205,13 @@ def _summary(workspace: Workspace, clock: StageClock, report: Path, server: Serv
     start_metrics = saved_metrics(workspace, first.id)
     if start_metrics is not None:
         tell.line(f"  M0 ({first.id}): AP {start_metrics.ap:.3f}, AP50 {start_metrics.ap50:.3f}")
-    for row in workspace.store.rows("SELECT * FROM cycles WHERE outcome IS NOT NULL ORDER BY number"):
-        before = saved_metrics(workspace, row["model_id"])
-        after = saved_metrics(workspace, f"cycle-{row['number']}")
+    for row in models_of_finished(workspace.store):
+        before = saved_metrics(workspace, row.model_id)
+        after = saved_metrics(workspace, f"cycle-{row.number}")
         if before and after:
             tell.line(
-                f"  cycle {row['number']}: AP {before.ap:.3f} → {after.ap:.3f}, "
-                f"AP50 {before.ap50:.3f} → {after.ap50:.3f} ({row['outcome']})"
+                f"  cycle {row.number}: AP {before.ap:.3f} → {after.ap:.3f}, "
+                f"AP50 {before.ap50:.3f} → {after.ap50:.3f} ({row.outcome})"
             )
     times = clock.times()
     tell.line("\nseconds by stage")

@@ -12,6 +12,7 @@ from al_loop.cli.classes import parse_classes
 from al_loop.core.console import Terminal, say
 from al_loop.core.errors import DataError
 from al_loop.core.files import printable
+from al_loop.state.database.image_table import image_count, newest_images
 from al_loop.state.workspace import init_workspace, open_workspace
 
 _SHOWN = 20
@@ -154,17 +155,11 @@ def export(start: Path | None, file: Path) -> None:
 def list_pool(start: Path | None, limit: int) -> None:
     """List the photographs, the newest first."""
     workspace = open_workspace(start)
-    rows = workspace.store.rows(
-        "SELECT i.id, i.width, i.height, i.role, i.source, coalesce(l.status, 'unlabelled') AS status "
-        "FROM images i LEFT JOIN labels l ON l.image_id = i.id ORDER BY i.rowid DESC LIMIT ?",
-        limit or -1,
-    )
+    rows = newest_images(workspace.store, limit)
     for row in rows:
-        size = f"{row['width']}x{row['height']}"
-        say(
-            f"{row['id'][:12]}  {size:>11}  {row['role']:<10}  {row['status']:<10}  {printable(row['source'])}"
-        )
-    total = workspace.store.count("SELECT count(*) FROM images")
+        size = f"{row.width}x{row.height}"
+        say(f"{row.id[:12]}  {size:>11}  {row.role:<10}  {row.status:<10}  {printable(row.source)}")
+    total = image_count(workspace.store)
     say(f"{len(rows)} of {total} images")
 
 

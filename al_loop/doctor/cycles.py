@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from al_loop.core.errors import AlLoopError, ConfigError
 from al_loop.core.files import read_json
 from al_loop.core.frozen_settings import UnreadableError, check, thawed
 from al_loop.doctor.finding import CheckContext, Finding
 from al_loop.loop.verify import verify
+from al_loop.state.database.cycle_table import CycleRow, complete_numbers, open_cycles
+from al_loop.state.database.pick_table import picks_of
+from al_loop.state.database.stage_table import StageRow, stages_of
 from al_loop.state.file_hashes import noted_file
 from al_loop.state.id_list import POOL, pool_hash, read_pool
 from al_loop.state.leftovers import foreign_folders
@@ -23,19 +25,16 @@ _STAGES = ("score", "select", "push", "pull")
 
 def finished(context: CheckContext) -> Iterator[Finding]:
     """Finished cycles against their manifests."""
-    rows = context.workspace.store.rows(
-        "SELECT number FROM cycles WHERE outcome IN ('promoted', 'kept') ORDER BY number"
-    )
+    numbers = complete_numbers(context.workspace.store)
     with context.reporter.progress("examine cycles") as progress:
-        for done, row in enumerate(rows, start=1):
-            number = row["number"]
+        for done, number in enumerate(numbers, start=1):
             manifest = context.workspace.cycle_dir(number) / "manifest.json"
             if not manifest.is_file():
                 yield Finding("cycles.manifest", f"cycle {number}", "has no manifest", "al-loop cycle")
             elif not context.quick:
                 for text in _changed(context, number):
                     yield Finding("cycles.verify", f"cycle {number}", text, _RESTORE.format(number=number))
-            progress(done, len(rows))
+            progress(done, len(numbers))
 
 
 def _changed(context: CheckContext, number: int) -> list[str]:
@@ -47,18 +46,17 @@ def _changed(context: CheckContext, number: int) -> list[str]:
 
 def under_way(context: CheckContext) -> Iterator[Finding]:
     """The open cycle: its settings, its pool, its model, its stages, its picks."""
-    store = context.workspace.store
-    rows = store.rows("SELECT * FROM cycles WHERE outcome IS NULL ORDER BY number")
+    rows = open_cycles(context.workspace.store)
     for row in rows[1:]:
         yield Finding(
-            "cycles.two", f"cycle {row['number']}", f"is open, and so is cycle {rows[0]['number']}", _ABANDON
+            "cycles.two", f"cycle {row.number}", f"is open, and so is cycle {rows[0].number}", _ABANDON
         )
     for row in rows[:1]:
         yield from _open(context, row)
 
 
-def _open(context: CheckContext, row: Any) -> Iterator[Finding]:
-    number = row["number"]
+def _open(context: CheckContext, row: CycleRow) -> Iterator[Finding]:
+    number = row.number
     subject, folder = f"cycle {number}", context.workspace.cycle_dir(number)
     yield from _settings(context, row)
     try:
@@ -71,32 +69,29 @@ def _open(context: CheckContext, row: Any) -> Iterator[Finding]:
         yield Finding(
             "cycles.pool", subject, f"its list of the pool cannot be read ({error})", "al-loop cycle"
         )
-    states = {
-        stage["name"]: stage
-        for stage in context.workspace.store.rows("SELECT * FROM stages WHERE job = ?", f"cycle-{number}")
-    }
+    states = {stage.name: stage for stage in stages_of(context.workspace.store, f"cycle-{number}")}
     for name in _STAGES:
-        if name in states and states[name]["state"] == "done":
+        if name in states and states[name].state == "done":
             yield from _stage(context, subject, number, states[name])
     for stage in states.values():
-        if stage["state"] == "running" and context.at_work is None and _gone(stage["pid"]):
-            yield Finding("cycles.crashed", subject, f"its stage {stage['name']} was killed", "al-loop cycle")
+        if stage.state == "running" and context.at_work is None and _gone(stage.pid):
+            yield Finding("cycles.crashed", subject, f"its stage {stage.name} was killed", "al-loop cycle")
 
 
-def _settings(context: CheckContext, row: Any) -> Iterator[Finding]:
+def _settings(context: CheckContext, row: CycleRow) -> Iterator[Finding]:
     """Settings are frozen when a cycle begins, and an older al-loop may have allowed more."""
-    subject = f"cycle {row['number']}"
-    selected = (context.workspace.cycle_dir(row["number"]) / "select" / "stage.json").is_file()
+    subject = f"cycle {row.number}"
+    selected = (context.workspace.cycle_dir(row.number) / "select" / "stage.json").is_file()
     try:
-        check(thawed(row["settings"]), row["number"], selected=selected)
+        check(thawed(row.settings), row.number, selected=selected)
     except UnreadableError as error:
         yield Finding("cycles.settings", subject, str(error), _ABANDON)
     except ConfigError as error:
         yield Finding("cycles.settings", subject, str(error), "al-loop cycle --refreeze")
 
 
-def _stage(context: CheckContext, subject: str, number: int, stage: Any) -> Iterator[Finding]:
-    name = stage["name"]
+def _stage(context: CheckContext, subject: str, number: int, stage: StageRow) -> Iterator[Finding]:
+    name = stage.name
     folder = context.workspace.cycle_dir(number) / name
     again = _ABANDON if name == "select" else "al-loop cycle"  # selected again, other images would be chosen
     try:
@@ -108,9 +103,9 @@ def _stage(context: CheckContext, subject: str, number: int, stage: Any) -> Iter
         away = "al-loop cycle"  # the database has it, and writes it again
         yield Finding("cycles.stage", subject, f"{name}/stage.json cannot be read ({error})", away)
         return
-    if sealed != stage["input_hash"]:
+    if sealed != stage.input_hash:
         yield Finding("cycles.stage", subject, f"{name} was made from something else", again)
-    if stage["name"] == "select":
+    if stage.name == "select":
         yield from _picks(context, subject, number)
 
 
@@ -121,10 +116,8 @@ def _picks(context: CheckContext, subject: str, number: int) -> Iterator[Finding
     except (OSError, ValueError, KeyError, TypeError) as error:
         yield Finding("cycles.picks", subject, f"select/picks.json cannot be read ({error})", "al-loop cycle")
         return
-    rows = context.workspace.store.rows(
-        "SELECT rank, image_id FROM picks WHERE cycle = ? ORDER BY rank", number
-    )
-    if rows and sorted(chosen) != [(row["rank"], row["image_id"]) for row in rows]:
+    rows = picks_of(context.workspace.store, number)
+    if rows and sorted(chosen) != [(row.rank, row.image_id) for row in rows]:
         yield Finding(
             "cycles.picks", subject, "select/picks.json lists other picks than the database", "al-loop cycle"
         )

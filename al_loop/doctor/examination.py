@@ -19,6 +19,7 @@ from al_loop.core.errors import AlLoopError, ConfigError, WorkspaceError
 from al_loop.doctor import cycles, images, labels, leaks, models, records, surroundings
 from al_loop.doctor.finding import Check, CheckContext, Finding
 from al_loop.images.integrity import CheckDepth
+from al_loop.state.database.facts import read_fact
 from al_loop.state.database.sqlite_file import AS_OWNER, restoring, unreadable
 from al_loop.state.database.store import Store
 from al_loop.state.workspace import DATABASE, Workspace, find_workspace, settings_of
@@ -172,8 +173,8 @@ def _default(store: Store | None) -> Config:
     """Settings to go on with where there are none that can be used: the classes that the labels are of."""
     names: tuple[str, ...] = ("object",)
     if store is not None:
-        row = store.row("SELECT value FROM facts WHERE key = 'classes'")
-        names = tuple(row["value"].split("\n")) if row else names
+        noted = read_fact(store, "classes")
+        names = tuple(noted.split("\n")) if noted else names
     return Config(classes=names)
 
 
@@ -184,7 +185,7 @@ def _database(root: Path) -> tuple[Store | None, list[Finding]]:
         return None, [Finding("database.missing", DATABASE, "is gone", mend)]
     try:
         store = Store(path, only_read=True)
-        store.row("SELECT 1 FROM facts")
+        read_fact(store, "classes")
     except (WorkspaceError, *_MET) as error:
         older = "older al-loop" in str(error)
         return None, [

@@ -12,6 +12,7 @@ from al_loop.doctor.finding import CheckContext, Finding
 from al_loop.images.integrity import problems
 from al_loop.images.sources import is_url
 from al_loop.models.gc import too_many
+from al_loop.state.database.image_table import files_outside
 from al_loop.state.leftovers import BATCH, unnamed_pictures
 
 REPAIR = "al-loop pool repair"
@@ -22,21 +23,18 @@ def stored(context: CheckContext) -> Iterator[Finding]:
     with context.reporter.progress("examine photographs") as progress:
         for wrong in problems(context.workspace, context.depth, progress):
             row = wrong.row
-            mend = "restore al-loop.db from a backup" if wrong.kind == "size" else _mend(row["source"])
-            yield Finding(f"images.{wrong.kind}", f"{row['file']} (from {row['source']})", wrong.said, mend)
+            mend = "restore al-loop.db from a backup" if wrong.kind == "size" else _mend(row.source)
+            yield Finding(f"images.{wrong.kind}", f"{row.file} (from {row.source})", wrong.said, mend)
 
 
 def places(context: CheckContext) -> Iterator[Finding]:
     """Rows that name a file outside images/: a workspace from elsewhere may name any."""
-    rows = context.workspace.store.execute(
-        "SELECT id, file FROM images WHERE file NOT LIKE 'images/%' OR file LIKE '%/../%'"
-    )
-    for row in rows:
-        if not is_url(row["file"]):
+    for name, file in files_outside(context.workspace.store):
+        if not is_url(file):
             yield Finding(
                 "images.outside",
-                row["file"],
-                f"the row of image {row['id'][:12]} names a file outside images/",
+                file,
+                f"the row of image {name[:12]} names a file outside images/",
                 "restore al-loop.db from a backup",
             )
 

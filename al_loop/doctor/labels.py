@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from al_loop.doctor.finding import CheckContext, Finding
 from al_loop.images.repository import set_names
+from al_loop.state.database import label_table
+from al_loop.state.database.label_table import CheckedLabel
 from al_loop.structures.metrics import VALIDATION
 
 _RESTORE = "al-loop pool restore-labels"
@@ -18,31 +19,26 @@ _SLACK_PX = 0.01  # corners come from percentages
 def boxes(context: CheckContext) -> Iterator[Finding]:
     """Boxes that are none, lie outside, or name no class; a status that says otherwise."""
     classes = context.workspace.config.classes
-    rows = context.workspace.store.execute(
-        "SELECT l.*, i.width, i.height, i.role, EXISTS (SELECT 1 FROM label_history h WHERE h.image_id = l.image_id) AS replaced, "
-        "r.boxes AS ignored FROM labels l JOIN images i ON i.id = l.image_id "
-        "LEFT JOIN ignore_regions r ON r.image_id = l.image_id ORDER BY l.image_id"
-    )
-    for row in rows:
+    for row in label_table.stream_labels(context.workspace.store):
         for check, problem in _problems(row, len(classes)):
-            yield Finding(f"labels.{check}", f"labels of {row['image_id'][:12]}", problem, _mend(row))
+            yield Finding(f"labels.{check}", f"labels of {row.image_id[:12]}", problem, _mend(row))
 
 
-def _problems(row: Any, classes: int) -> Iterator[tuple[str, str]]:
-    rows = _read(row["boxes"])
+def _problems(row: CheckedLabel, classes: int) -> Iterator[tuple[str, str]]:
+    rows = _read(row.boxes)
     if rows is None:
         yield "unreadable", "cannot be read as boxes: expected JSON [[x1, y1, x2, y2, class], ...]"
         return
     for number, box in enumerate(rows, start=1):
-        yield from _box(f"box {number}", box, row["width"], row["height"], classes)
-    if (row["status"] == "labelled") != bool(rows):
-        yield "status", f"is {row['status']!r} with {len(rows)} boxes"
+        yield from _box(f"box {number}", box, row.width, row.height, classes)
+    if (row.status == "labelled") != bool(rows):
+        yield "status", f"is {row.status!r} with {len(rows)} boxes"
     yield from _outlines(row, len(rows))
-    regions = _read(row["ignored"] or "[]")
+    regions = _read(row.ignored or "[]")
     if regions is None:
         yield "unreadable", "its ignore regions cannot be read: expected JSON [[x1, y1, x2, y2, class], ...]"
     for number, box in enumerate(regions or (), start=1):
-        yield from _box(f"ignore region {number}", box, row["width"], row["height"], None)
+        yield from _box(f"ignore region {number}", box, row.width, row.height, None)
 
 
 def _read(text: str) -> list[list[float]] | None:
@@ -68,11 +64,11 @@ def _box(
         yield "outside", f"{name} lies outside the picture of {width}x{height} px: {box[:4]}"
 
 
-def _outlines(row: Any, count: int) -> Iterator[tuple[str, str]]:
-    if row["outlines"] is None:
+def _outlines(row: CheckedLabel, count: int) -> Iterator[tuple[str, str]]:
+    if row.outlines is None:
         return
     try:
-        drawn = json.loads(row["outlines"])
+        drawn = json.loads(row.outlines)
     except (ValueError, RecursionError):
         drawn = None
     if not isinstance(drawn, list) or len(drawn) != count:
@@ -82,24 +78,18 @@ def _outlines(row: Any, count: int) -> Iterator[tuple[str, str]]:
 def sets(context: CheckContext) -> Iterator[Finding]:
     """Sets that models are judged on: an image without labels, a class without a box."""
     store, classes = context.workspace.store, context.workspace.config.classes
-    for row in store.execute(
-        "SELECT s.name, s.image_id, EXISTS (SELECT 1 FROM label_history h WHERE h.image_id = s.image_id) AS replaced "
-        "FROM sets s LEFT JOIN labels l ON l.image_id = s.image_id AND l.status IN ('labelled', 'empty') "
-        "WHERE l.image_id IS NULL ORDER BY s.name, s.image_id"
-    ):
+    for row in label_table.unlabelled_in_sets(store):
         yield Finding(
             "sets.unlabelled",
-            f"{row['image_id'][:12]} in {row['name']}",
+            f"{row.image_id[:12]} in {row.name}",
             "has no labels to judge by",
-            f"{_RESTORE} {row['image_id']}" if row["replaced"] else _add_val(row["name"]),
+            f"{_RESTORE} {row.image_id}" if row.replaced else _add_val(row.name),
         )
     for name in set_names(context.workspace):
         seen: set[int] = set()
-        for row in store.execute(
-            "SELECT l.boxes FROM sets s JOIN labels l ON l.image_id = s.image_id WHERE s.name = ?", name
-        ):
+        for text in label_table.boxes_in_set(store, name):
             try:
-                seen |= {int(box[4]) for box in json.loads(row["boxes"])}
+                seen |= {int(box[4]) for box in json.loads(text)}
             except (ValueError, TypeError, IndexError):
                 continue  # said by `boxes`
         missing = [label for index, label in enumerate(classes) if index not in seen]
@@ -121,10 +111,10 @@ def _add_val(name: str) -> str:
     return f"al-loop pool add-val COCO.json{'' if name == VALIDATION else f' --name {name}'}"
 
 
-def _mend(row: Any) -> str:
+def _mend(row: CheckedLabel) -> str:
     """The label that it replaced, where there was one; else whoever made it makes it again."""
-    if row["replaced"]:
-        return f"{_RESTORE} {row['image_id']}"
-    if row["role"] != "pool":
+    if row.replaced:
+        return f"{_RESTORE} {row.image_id}"
+    if row.role != "pool":
         return "al-loop pool add-val COCO.json --replace, with the file that the set came from, corrected"
     return "draw it again in Label Studio, then: al-loop cycle"

@@ -12,6 +12,8 @@ from al_loop.doctor.finding import CheckContext, Finding
 from al_loop.images.integrity import CheckDepth
 from al_loop.models import service
 from al_loop.state import model_registry
+from al_loop.state.database.dataset_table import all_datasets
+from al_loop.state.database.model_table import all_promotions
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import Model
 from al_loop.state.prediction_store import JOURNAL
@@ -20,8 +22,7 @@ from render.core.errors import RenderError
 
 def files(context: CheckContext) -> Iterator[Finding]:
     """Weights and configs that are gone or changed."""
-    store = context.workspace.store
-    used = {str(row["model_id"]) for row in store.rows("SELECT model_id FROM promotions")}
+    used = {row.model_id for row in all_promotions(context.workspace.store)}
     current = (
         model_registry.current_model(context.workspace)
         if model_registry.has_model(context.workspace)
@@ -124,12 +125,12 @@ def scores(context: CheckContext) -> Iterator[Finding]:
 
 def rendered(context: CheckContext) -> Iterator[Finding]:
     """Rendered sets: files there, pictures and labels what the records say."""
-    for row in context.workspace.store.rows("SELECT * FROM datasets ORDER BY name"):
-        folder = context.workspace.synthetic / row["name"]
-        seed = row["name"].rpartition("-s")[2]
-        mend = f"al-loop render {shlex.quote(row['recipe'])} --count {row['images']} --seed {seed}"
+    for row in all_datasets(context.workspace.store):
+        folder = context.workspace.synthetic / row.name
+        seed = row.name.rpartition("-s")[2]
+        mend = f"al-loop render {shlex.quote(row.recipe)} --count {row.images} --seed {seed}"
         for said in _rendered(context, folder):
-            yield Finding("rendered", f"synthetic/{row['name']}", said, mend)
+            yield Finding("rendered", f"synthetic/{row.name}", said, mend)
 
 
 def _rendered(context: CheckContext, folder: Path) -> Iterator[str]:

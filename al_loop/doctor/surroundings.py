@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import closing
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from al_loop.labelling.server.credentials import read_credentials
 from al_loop.labelling.server.server_state import status
 from al_loop.labelling.tasks.project import check_labels
 from al_loop.loop.cycle_record import open_cycle_number
+from al_loop.state.database.integrity import first_damage
+from al_loop.state.database.stage_table import read_stage
 from al_loop.state.leftovers import leftovers
 
 _ROOM = 1 << 30
@@ -107,15 +108,12 @@ def server(context: CheckContext) -> Iterator[Finding]:
 
 def _damage(path: Path) -> str | None:
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as database:
-            said = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+        return first_damage(path)
     except sqlite3.OperationalError as error:
-        return (
-            None if re.search("locked|unable to open", str(error)) else str(error)
-        )  # it runs, or nothing can be written
+        # The server runs, or nothing can be written here.
+        return None if re.search("locked|unable to open", str(error)) else str(error)
     except sqlite3.DatabaseError as error:
         return str(error)
-    return None if said == "ok" else said
 
 
 def labelling(context: CheckContext) -> Iterator[Finding]:
@@ -162,9 +160,5 @@ def _tasks(context: CheckContext, number: int) -> Iterator[Finding]:
 
 def _waits(context: CheckContext, number: int) -> bool:
     """Whether people have tasks of a cycle before them."""
-    return (
-        context.workspace.store.row(
-            "SELECT 1 FROM stages WHERE job = ? AND name = 'push' AND state = 'done'", f"cycle-{number}"
-        )
-        is not None
-    )
+    stage = read_stage(context.workspace.store, f"cycle-{number}", "push")
+    return stage is not None and stage.state == "done"

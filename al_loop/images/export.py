@@ -9,6 +9,7 @@ from pathlib import Path
 from al_loop.core.errors import DataError
 from al_loop.images.coco import write_coco
 from al_loop.images.repository import labelled
+from al_loop.state.database.label_table import status_counts
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import total_boxes
 
@@ -47,10 +48,7 @@ def export_labels(workspace: Workspace, target: Path) -> Exported:
         empty=sum(not len(item.boxes) for item in found),
         boxes=total_boxes(found),
         outlines=sum(outline is not None for item in found for outline in item.boxes.outlines or ()),
-        skipped=workspace.store.count(
-            "SELECT count(*) FROM labels l CROSS JOIN images i ON i.id = l.image_id "
-            "WHERE i.role = 'pool' AND l.status = 'skipped'"
-        ),
+        skipped=status_counts(workspace.store).get("skipped", 0),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,8 @@ from al_loop.core.errors import DataError
 from al_loop.images.decode import decode_picture
 from al_loop.images.object_cache import fetch_bytes
 from al_loop.images.repository import images_by_id
+from al_loop.state.database import pixel_table
+from al_loop.state.database.image_table import find_by_bytes, set_image_role, validation_sizes
 from al_loop.state.label_history import keep_label, replacing
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import ImageFile
@@ -50,18 +51,12 @@ def same_bytes(workspace: Workspace, identity: str, stored: str) -> str | None:
     identity, stored: SHA-256 of a file as it came in, and as it would be stored. Either may be the file of a known image
     as it came in or as it is stored: `pool export` names stored files.
     """
-    row = workspace.store.row(
-        "SELECT id FROM images WHERE id IN (?, ?) UNION ALL "
-        "SELECT id FROM images WHERE stored_sha256 IN (?, ?) AND stored_sha256 != id LIMIT 1",
-        *(identity, stored, identity, stored),
-    )
-    return None if row is None else str(row["id"])
+    return find_by_bytes(workspace.store, identity, stored)
 
 
 def judged_sizes(workspace: Workspace) -> set[Size]:
     """Return the sizes of the images that models are judged on."""
-    rows = workspace.store.rows("SELECT DISTINCT width, height FROM images WHERE role = 'validation'")
-    return {(row["width"], row["height"]) for row in rows}
+    return validation_sizes(workspace.store)
 
 
 def same_pixels(
@@ -71,17 +66,7 @@ def same_pixels(
 
     Finds what `hash_known` has hashed.  judged: only images that models are judged on.
     """
-    rows = workspace.store.rows(
-        "SELECT DISTINCT p.sha256, p.image_id, i.role FROM json_each(?) h CROSS JOIN pixels p ON p.sha256 = h.value "
-        "JOIN images i ON i.id = p.image_id WHERE i.role = 'validation' OR NOT ? "
-        "ORDER BY i.role != 'validation', p.image_id",
-        json.dumps(sorted(hashes)),
-        judged,
-    )
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        found.setdefault(row["sha256"], []).append(row["image_id"])
-    return found
+    return pixel_table.images_with_pixels(workspace.store, hashes, validation=judged)
 
 
 def hash_known(
@@ -95,14 +80,8 @@ def hash_known(
 
     judged: only images that models are judged on. Each image is decoded once in the life of a workspace.
     """
-    rows = workspace.store.rows(
-        "SELECT i.id FROM json_each(?) s CROSS JOIN images i ON i.width = s.value ->> 0 AND i.height = s.value ->> 1 "
-        "WHERE (i.role = 'validation' OR NOT ?) "
-        "AND NOT EXISTS (SELECT 1 FROM pixels p WHERE p.image_id = i.id AND p.source = 'stored')",
-        json.dumps(sorted(sizes)),
-        judged,
-    )
-    return _hash(workspace, [row["id"] for row in rows], on_progress)
+    missing = pixel_table.unhashed_of_sizes(workspace.store, sizes, validation=judged)
+    return _hash(workspace, missing, on_progress)
 
 
 def take_out_copies(workspace: Workspace, ids: Sequence[str]) -> list[str]:
@@ -116,23 +95,13 @@ def take_out_copies(workspace: Workspace, ids: Sequence[str]) -> list[str]:
     if not compared:
         return []
     hash_known(workspace, sizes, judged=True)
-    listed = json.dumps(compared)
-    rows = workspace.store.rows(
-        "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT image_id FROM pixels WHERE source = 'stored')",
-        listed,
-    )
-    _hash(workspace, [row["value"] for row in rows])
-    rows = workspace.store.rows(
-        "SELECT DISTINCT p.image_id FROM pixels p JOIN images i ON i.id = p.image_id AND i.role = 'pool' "
-        "WHERE p.image_id IN (SELECT value FROM json_each(?)) AND EXISTS (SELECT 1 FROM pixels q "
-        "JOIN images j ON j.id = q.image_id WHERE q.sha256 = p.sha256 AND j.role = 'validation') ORDER BY p.image_id",
-        listed,
-    )
-    copies = [str(row["image_id"]) for row in rows]
+    _hash(workspace, pixel_table.unhashed(workspace.store, compared))
+    pairs = pixel_table.copies_of_validation(workspace.store, compared)
+    copies = list(dict.fromkeys(copy for copy, _ in pairs))
     with workspace.store.transaction(), replacing(workspace, "models are judged on the same picture"):
         for name in copies:
             keep_label(workspace, name)
-            workspace.store.execute("UPDATE images SET role = 'validation' WHERE id = ?", name)
+        set_image_role(workspace.store, copies, "validation")
     return copies
 
 
@@ -158,7 +127,7 @@ def _hash(workspace: Workspace, ids: Sequence[str], on_progress: Progress | None
 
 def note_pixels(workspace: Workspace, rows: Sequence[tuple[str, str, str]]) -> None:
     """Remember hashes of pixels: (image id, 'stored' or 'original', hash); within the caller's transaction."""
-    workspace.store.connection.executemany("INSERT OR REPLACE INTO pixels VALUES (?, ?, ?)", rows)
+    pixel_table.write_pixels(workspace.store, rows)
 
 
 def hash_all(pictures: Sequence[bytes | Callable[[], bytes]]) -> list[str | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from al_loop.core.urls import masked
 from al_loop.images.ingest import MAX_BYTES, IngestBatch, IngestReport, Progress, prepare_image, refuse_large
 from al_loop.images.object_stores import read
 from al_loop.images.sources import GONE, FileStat, SkippedFiles, files_at, is_url
+from al_loop.state.database.inbox_table import InboxRow, find_seen, write_seen
 from al_loop.state.workspace import Workspace, now
 from render.core.tempdirs import scratch_folder
 
@@ -137,20 +137,15 @@ def chunks(files: Iterable[FileStat]) -> Iterator[list[FileStat]]:
 
 def states(workspace: Workspace, files: Sequence[FileStat]) -> list[str | None]:
     """Return what is remembered of each file as it lies there: its state, or None where it is new or has changed."""
-    rows = workspace.store.rows(
-        "SELECT path, size, stamp, state FROM inbox WHERE path IN (SELECT value FROM json_each(?))",
-        json.dumps([file.name for file in files]),
-    )
-    found = {(row["path"], row["size"], row["stamp"]): row["state"] for row in rows}
+    rows = find_seen(workspace.store, [file.name for file in files])
+    found = {(row.path, row.size, row.stamp): row.state for row in rows}
     return [found.get((file.name, file.size, file.stamp)) for file in files]
 
 
 def note(workspace: Workspace, file: FileStat, state: str, reason: str = "") -> None:
     """Remember a file: 'taken', 'refused' and why, or 'waiting' for it to be whole."""
-    workspace.store.execute(
-        "INSERT OR REPLACE INTO inbox VALUES (?, ?, ?, ?, ?, ?)",
-        *(file.name, file.size, file.stamp, state, masked(reason), now()),
-    )
+    row = InboxRow(file.name, file.size, file.stamp, state, masked(reason), now())
+    write_seen(workspace.store, row)
 
 
 def _batches(files: Sequence[FileStat]) -> Iterator[list[FileStat]]:

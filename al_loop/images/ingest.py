@@ -26,6 +26,7 @@ from al_loop.images.identity import (
     same_bytes,
     same_pixels,
 )
+from al_loop.state.database.image_table import NewImage, insert_images
 from al_loop.state.workspace import Workspace, now
 from render.core.errors import PictureError
 from render.pixels.decode import MAX_BYTES as MAX_BYTES
@@ -105,7 +106,7 @@ class IngestBatch:
 
     def __init__(self, workspace: Workspace, role: str) -> None:
         self._workspace, self._role = workspace, role
-        self._rows: dict[str, tuple[object, ...]] = {}
+        self._rows: dict[str, NewImage] = {}
         self._files: dict[str, Path] = {}
         self._stored: dict[str, str] = {}  # by the hash of what is stored
         self._pixels: dict[tuple[str, str], str] = {}
@@ -141,7 +142,7 @@ class IngestBatch:
             )
         place = source if in_place else self._write(image)
         size = (image.width, image.height)
-        self._rows[image.id] = (image.id, place, stored, *size, shown, self._role, now())
+        self._rows[image.id] = NewImage(image.id, place, stored, *size, shown, self._role, now())
         self._stored |= {image.id: image.id, stored: image.id}
         if image.pixels:
             self._pixels[image.id, "stored"] = image.pixels
@@ -184,13 +185,13 @@ class IngestBatch:
 
     def _drop_judged(self) -> None:
         """Compare pixels with those of judged images of the same size: only then is a photograph decoded here."""
-        if not any((row[3], row[4]) in self._sizes for row in self._rows.values()):
+        if not any((row.width, row.height) in self._sizes for row in self._rows.values()):
             return
         hash_known(self._workspace, self._sizes, judged=True)
         compared = [
             name
             for name, row in self._rows.items()
-            if (row[3], row[4]) in self._sizes and (name, "stored") not in self._pixels
+            if (row.width, row.height) in self._sizes and (name, "stored") not in self._pixels
         ]
         pictures = [self._linked.pop(n) if n in self._linked else self._files[n].read_bytes for n in compared]
         for name, found in zip(compared, hash_all(pictures), strict=True):
@@ -205,13 +206,7 @@ class IngestBatch:
 
     def insert(self) -> None:
         """Write the rows, within the caller's transaction."""
-        store = self._workspace.store
-        for row in self._rows.values():
-            store.execute(
-                "INSERT INTO images (id, file, stored_sha256, width, height, source, role, added_at, arrived) VALUES "
-                "(?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(arrived), 0) + 1 FROM images))",
-                *row,
-            )
+        insert_images(self._workspace.store, self._rows.values())
         note_pixels(self._workspace, [(*key, found) for key, found in self._pixels.items()])
 
 

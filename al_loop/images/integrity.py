@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sqlite3
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +18,12 @@ from al_loop.core.errors import DataError
 from al_loop.core.files import file_sha256, name_from_text, read_regular, write_atomically
 from al_loop.images.ingest import MAX_BYTES, prepare_image
 from al_loop.images.sources import files_at, is_url
+from al_loop.state.database.image_table import ImageRow, image_count, stream_images
 from al_loop.state.workspace import Workspace
 from render.core.errors import PictureError
 from render.pixels.decode import decode, read_header
 
 Progress = Callable[[int, int], None]
-_COLUMNS = "id, file, stored_sha256, width, height, source"
 _CHUNK, _READERS = 256, 4
 #: Of the others the file is what was stored, or the row is wrong.
 _REPAIRED = ("missing", "changed", "unreadable")
@@ -43,7 +42,7 @@ class CheckDepth(Enum):
 class ImageProblem:
     """A stored photograph, by its row, and what is wrong: missing, changed, unreadable, damaged, or of another size."""
 
-    row: sqlite3.Row
+    row: ImageRow
     kind: str
     said: str
 
@@ -59,16 +58,16 @@ class RepairReport:
     lost: list[tuple[str, str]] = field(default_factory=list)
 
 
-def stored_rows(workspace: Workspace) -> Iterator[sqlite3.Row]:
+def stored_rows(workspace: Workspace) -> Iterator[ImageRow]:
     """Yield what the database says of each photograph whose file lies in the workspace, by id, a row at a time."""
-    for row in workspace.store.execute(f"SELECT {_COLUMNS} FROM images ORDER BY id"):
-        if not is_url(row["file"]):
+    for row in stream_images(workspace.store):
+        if not is_url(row.file):
             yield row
 
 
-def problem_of(workspace: Workspace, row: sqlite3.Row, look: CheckDepth) -> ImageProblem | None:
+def problem_of(workspace: Workspace, row: ImageRow, look: CheckDepth) -> ImageProblem | None:
     """Say what is wrong with a stored photograph, None where it is as it was stored."""
-    path = workspace.root / row["file"]
+    path = workspace.root / row.file
     try:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode):
@@ -86,16 +85,16 @@ def problem_of(workspace: Workspace, row: sqlite3.Row, look: CheckDepth) -> Imag
         )
 
 
-def _content(row: sqlite3.Row, data: bytes, look: CheckDepth) -> ImageProblem | None:
-    if hashlib.sha256(data).hexdigest() != row["stored_sha256"]:
+def _content(row: ImageRow, data: bytes, look: CheckDepth) -> ImageProblem | None:
+    if hashlib.sha256(data).hexdigest() != row.stored_sha256:
         return ImageProblem(row, "changed", "its bytes are not those that were stored")
     header = read_header(data)
     if look is CheckDepth.DEEP:
         decode(data, turn=False)
-    if (header.width, header.height) == (row["width"], row["height"]):
+    if (header.width, header.height) == (row.width, row.height):
         return None
     # Boxes are in pixels of the size that the database says.
-    said = f"is {header.width}x{header.height} px, the database says {row['width']}x{row['height']}"
+    said = f"is {header.width}x{header.height} px, the database says {row.width}x{row.height}"
     return ImageProblem(row, "size", said)
 
 
@@ -103,7 +102,7 @@ def problems(
     workspace: Workspace, look: CheckDepth, on_progress: Progress | None = None
 ) -> Iterator[ImageProblem]:
     """Yield the stored photographs with which something is wrong; memory does not grow with their number."""
-    total, done = workspace.store.count("SELECT count(*) FROM images"), 0
+    total, done = image_count(workspace.store), 0
     rows = stored_rows(workspace)
     with ThreadPoolExecutor(_READERS) as readers:
         while chunk := list(islice(rows, _CHUNK)):
@@ -124,9 +123,7 @@ def repair_images(
     """
     found = problems(workspace, CheckDepth.BYTES, on_progress)
     wrong = {
-        item.row["id"]: item.row
-        for item in found
-        if item.kind in _REPAIRED and _PLACE.fullmatch(item.row["file"])
+        item.row.id: item.row for item in found if item.kind in _REPAIRED and _PLACE.fullmatch(item.row.file)
     }
     report = RepairReport()
     for path in _sources(list(wrong.values()), places):
@@ -135,15 +132,15 @@ def repair_images(
         with suppress(OSError, DataError):
             row = wrong.get(file_sha256(path))
             if row is not None and _write(workspace, row, path):
-                report.fixed.append(row["id"])
-                del wrong[row["id"]]
-    report.lost += [(row["file"], f"came from {row['source']}") for row in wrong.values()]
+                report.fixed.append(row.id)
+                del wrong[row.id]
+    report.lost += [(row.file, f"came from {row.source}") for row in wrong.values()]
     return report
 
 
-def _sources(rows: Sequence[sqlite3.Row], places: Sequence[str]) -> Iterator[Path]:
+def _sources(rows: Sequence[ImageRow], places: Sequence[str]) -> Iterator[Path]:
     if not places:
-        yield from [Path(name_from_text(row["source"])) for row in rows]
+        yield from [Path(name_from_text(row.source)) for row in rows]
     for place in places:
         try:
             yield from (Path(name_from_text(seen.path)) for seen in files_at(place))
@@ -153,14 +150,14 @@ def _sources(rows: Sequence[sqlite3.Row], places: Sequence[str]) -> Iterator[Pat
             ) from None
 
 
-def _write(workspace: Workspace, row: sqlite3.Row, source: Path) -> bool:
+def _write(workspace: Workspace, row: ImageRow, source: Path) -> bool:
     """Store a photograph again as it was, if its source still gives that."""
     data = read_regular(source, MAX_BYTES)
-    if row["stored_sha256"] != row["id"]:  # it was turned or converted
+    if row.stored_sha256 != row.id:  # it was turned or converted
         data = prepare_image(source, decode=True).data
-    if hashlib.sha256(data).hexdigest() != row["stored_sha256"]:
+    if hashlib.sha256(data).hexdigest() != row.stored_sha256:
         return False
-    target = workspace.root / row["file"]
+    target = workspace.root / row.file
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, data)
     return True

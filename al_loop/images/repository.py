@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +16,9 @@ from al_loop.core.errors import DataError, WorkspaceError
 from al_loop.core.files import json_hash, write_atomically
 from al_loop.images.object_cache import local_copy
 from al_loop.images.sources import is_url
+from al_loop.state.database import image_table, label_table
+from al_loop.state.database.image_table import ImageRow
+from al_loop.state.database.label_table import LabelledRow, SetCounts
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile, LabelledImage
@@ -27,25 +29,17 @@ from al_loop.structures.metrics import VALIDATION
 
 def unlabelled(workspace: Workspace) -> list[ImageFile]:
     """Return the pool's images that nobody has labelled or skipped, by id."""
-    return _images(
-        workspace,
-        "SELECT i.* FROM images i LEFT JOIN labels l ON l.image_id = i.id "
-        "WHERE i.role = 'pool' AND l.image_id IS NULL ORDER BY i.id",
-    )
+    return images_by_id(workspace, list(unlabelled_ids(workspace)))
 
 
 def unlabelled_ids(workspace: Workspace) -> Iterator[str]:
-    """Return the ids of `unlabelled`, one after the other."""
-    rows = workspace.store.execute(
-        "SELECT id FROM images WHERE role = 'pool' AND id NOT IN (SELECT image_id FROM labels) ORDER BY id"
-    )
-    return (name for (name,) in rows)
+    """Yield the ids of `unlabelled`, one after the other."""
+    return image_table.unlabelled_ids(workspace.store)
 
 
 def unlabelled_count(workspace: Workspace) -> int:
     """Return how many images of the pool nobody has labelled or skipped."""
-    labelled = "SELECT count(*) FROM labels l CROSS JOIN images i ON i.id = l.image_id WHERE i.role = 'pool'"
-    return pool_size(workspace) - workspace.store.count(labelled)
+    return pool_size(workspace) - sum(label_table.status_counts(workspace.store).values())
 
 
 def labelled(workspace: Workspace, *, outlines: bool = False) -> list[LabelledImage]:
@@ -53,21 +47,13 @@ def labelled(workspace: Workspace, *, outlines: bool = False) -> list[LabelledIm
 
     outlines: with what people have drawn around the objects, which no training reads.
     """
-    rows = workspace.store.rows(
-        f"SELECT i.*, l.boxes, {'l.outlines' if outlines else 'NULL AS outlines'}, r.boxes AS ignored "
-        "FROM labels l CROSS JOIN images i ON i.id = l.image_id LEFT JOIN ignore_regions r ON r.image_id = i.id "
-        "WHERE i.role = 'pool' AND l.status IN ('labelled', 'empty') ORDER BY i.id"
-    )
-    return [_labelled(workspace, row, row["outlines"]) for row in rows]
+    rows = label_table.labelled_images(workspace.store, outlines=outlines)
+    return [_labelled(workspace, row) for row in rows]
 
 
 def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledImage]:
     """Return the fixed validation set, or another that models are judged on; DataError when there is none."""
-    rows = workspace.store.rows(
-        "SELECT i.*, l.boxes, r.boxes AS ignored FROM sets s JOIN images i ON i.id = s.image_id "
-        "JOIN labels l ON l.image_id = i.id LEFT JOIN ignore_regions r ON r.image_id = i.id WHERE s.name = ? AND l.status IN ('labelled', 'empty') ORDER BY i.id",
-        name,
-    )
+    rows = label_table.images_of_set(workspace.store, name)
     if not rows and name == VALIDATION:
         raise DataError(
             "no validation set: a model cannot be judged. Add one: al-loop pool add-val COCO.json"
@@ -82,8 +68,7 @@ def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledIma
 
 def set_names(workspace: Workspace) -> list[str]:
     """Return the sets that models are judged on, the validation set first."""
-    rows = workspace.store.rows("SELECT DISTINCT name FROM sets ORDER BY name != ?, name", VALIDATION)
-    return [str(row["name"]) for row in rows]
+    return label_table.set_names(workspace.store)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,72 +94,49 @@ class KnownLabel:
 
 def labels_of(workspace: Workspace, ids: Sequence[str]) -> list[KnownLabel]:
     """Return the labels of those of the images that have one, skipped ones included."""
-    rows = workspace.store.rows(
-        "SELECT * FROM full_labels WHERE image_id IN (SELECT value FROM json_each(?)) ORDER BY image_id",
-        json.dumps(list(ids)),
-    )
     return [
         KnownLabel(
-            row["image_id"],
-            row["status"],
-            boxes_from_json(row["boxes"]),
-            boxes_from_json(row["ignored"] or "[]"),
-            row["cycle"],
-            row["annotator"],
-            row["role"] == "validation",
+            row.image_id,
+            row.status,
+            boxes_from_json(row.boxes),
+            boxes_from_json(row.ignored or "[]"),
+            row.cycle,
+            row.annotator,
+            row.role == "validation",
         )
-        for row in rows
+        for row in label_table.find_labels(workspace.store, ids)
     ]
 
 
-def set_counts(workspace: Workspace, name: str) -> tuple[int, int, int, int]:
-    """Return how many images a set has that models are judged on, boxes, images without any, and ignore regions."""
-    row = workspace.store.row(
-        "SELECT count(*), coalesce(sum(json_array_length(l.boxes)), 0), coalesce(sum(l.boxes = '[]'), 0), "
-        "coalesce(sum(json_array_length(r.boxes)), 0) FROM sets s JOIN labels l ON l.image_id = s.image_id "
-        "LEFT JOIN ignore_regions r ON r.image_id = s.image_id WHERE s.name = ? AND l.status IN ('labelled', 'empty')",
-        name,
-    )
-    assert row is not None
-    return row[0], row[1], row[2], row[3]
+def set_counts(workspace: Workspace, name: str) -> SetCounts:
+    """Count images, boxes and ignore regions of a set that models are judged on."""
+    return label_table.set_counts(workspace.store, name)
 
 
 def classes_shown(workspace: Workspace, name: str) -> set[int]:
     """Return the indices of the classes that a set has boxes of."""
-    rows = workspace.store.rows(
-        "SELECT DISTINCT box.value ->> 4 AS label FROM sets s JOIN labels l ON l.image_id = s.image_id, "
-        "json_each(l.boxes) box WHERE s.name = ? AND l.status = 'labelled'",
-        name,
-    )
-    return {int(row["label"]) for row in rows}
+    return label_table.classes_in_set(workspace.store, name)
 
 
 def is_known(workspace: Workspace, name: str) -> bool:
     """Say whether there is an image of that id."""
-    return workspace.store.row("SELECT 1 FROM images WHERE id = ?", name) is not None
+    return image_table.image_role(workspace.store, name) is not None
 
 
 def is_judged(workspace: Workspace, name: str) -> bool:
     """Say whether models are judged on the image of that id."""
-    return workspace.store.row("SELECT 1 FROM images WHERE id = ? AND role = 'validation'", name) is not None
+    return image_table.image_role(workspace.store, name) == "validation"
 
 
 def judged_first(workspace: Workspace, ids: Collection[str]) -> list[str]:
     """Return the images in a fixed order, those that models are judged on before those of the pool."""
-    rows = workspace.store.rows(
-        "SELECT id FROM images WHERE id IN (SELECT value FROM json_each(?)) ORDER BY role != 'validation', id",
-        json.dumps(sorted(ids)),
-    )
-    return [str(row["id"]) for row in rows]
+    return image_table.validation_first(workspace.store, ids)
 
 
 def images_by_id(workspace: Workspace, ids: Sequence[str]) -> list[ImageFile]:
     """Return the images named, in that order."""
-    rows = workspace.store.rows(
-        "SELECT * FROM images WHERE id IN (SELECT value FROM json_each(?))", json.dumps(list(ids))
-    )
-    found = {row["id"]: row for row in rows}
-    return [_image(workspace, found[name]) for name in ids]
+    rows = {row.id: row for row in image_table.find_images(workspace.store, ids)}
+    return [image_file(workspace, rows[name]) for name in ids]
 
 
 def keep(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
@@ -191,30 +153,23 @@ def keep(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
         relative = Path("images") / image.id[:2] / image.path.name
         (workspace.root / relative).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(workspace.root / relative, data)
-        workspace.store.execute("UPDATE images SET file = ? WHERE id = ?", str(relative), image.id)
+        image_table.set_image_file(workspace.store, image.id, str(relative))
     return lost
 
 
 def source_names(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
     """Return the names of the files that images came from, by id."""
-    rows = workspace.store.rows(
-        "SELECT id, source FROM images WHERE id IN (SELECT value FROM json_each(?))", json.dumps(list(ids))
-    )
-    return {row["id"]: Path(row["source"]).name for row in rows}
+    return {row.id: Path(row.source).name for row in image_table.find_images(workspace.store, ids)}
 
 
 def labels_until(workspace: Workspace, cycle: int) -> int:
     """Return how many images of the pool had labels to train on when a cycle ended."""
-    return workspace.store.count(
-        "SELECT count(*) FROM labels l CROSS JOIN images i ON i.id = l.image_id WHERE i.role = 'pool' "
-        "AND l.status IN ('labelled', 'empty') AND coalesce(l.cycle, 0) <= ?",
-        cycle,
-    )
+    return label_table.labels_until(workspace.store, cycle)
 
 
 def pool_size(workspace: Workspace) -> int:
     """Return how many photographs the pool holds, labelled or not."""
-    return workspace.store.count("SELECT count(*) FROM images WHERE role = 'pool'")
+    return image_table.pool_size(workspace.store)
 
 
 def labels_hash(images: Sequence[LabelledImage]) -> str:
@@ -236,11 +191,8 @@ def snapshot(images: Sequence[LabelledImage]) -> list[list[Any]]:
 
 def from_snapshot(workspace: Workspace, kept: Sequence[Sequence[Any]]) -> list[LabelledImage]:
     """Return the labelled set that `snapshot` has put down; images that are gone, or judged on now, are left out."""
-    rows = workspace.store.rows(
-        "SELECT * FROM images WHERE role = 'pool' AND id IN (SELECT value FROM json_each(?))",
-        json.dumps([item[0] for item in kept]),
-    )
-    found = {row["id"]: _image(workspace, row) for row in rows}
+    rows = image_table.find_images(workspace.store, [item[0] for item in kept], in_pool=True)
+    found = {row.id: image_file(workspace, row) for row in rows}
     return [
         LabelledImage(found[name], *(_boxes(*rest[at : at + 2]) for at in range(0, len(rest), 2)))
         for name, *rest in kept
@@ -275,19 +227,15 @@ def boxes_from_json(text: str, outlines: str | None = None) -> Boxes:
         ) from None
 
 
-def _labelled(workspace: Workspace, row: sqlite3.Row, outlines: str | None = None) -> LabelledImage:
-    boxes = boxes_from_json(row["boxes"], outlines)
-    return LabelledImage(_image(workspace, row), boxes, boxes_from_json(row["ignored"] or "[]"))
+def _labelled(workspace: Workspace, row: LabelledRow) -> LabelledImage:
+    boxes = boxes_from_json(row.boxes, row.outlines)
+    return LabelledImage(image_file(workspace, row), boxes, boxes_from_json(row.ignored or "[]"))
 
 
-def _images(workspace: Workspace, sql: str) -> list[ImageFile]:
-    return [_image(workspace, row) for row in workspace.store.rows(sql)]
-
-
-def _image(workspace: Workspace, row: sqlite3.Row) -> ImageFile:
-    name, file = row["id"], row["file"]
-    if is_url(file):
-        suffix = PurePosixPath(urlsplit(file).path).suffix.lower()
-        path = workspace.cache / name[:2] / f"{name}{suffix}"
-        return ImageFile(name, path, row["width"], row["height"], file, sha256=name)
-    return ImageFile(name, workspace.root / file, row["width"], row["height"], sha256=row["stored_sha256"])
+def image_file(workspace: Workspace, row: ImageRow | LabelledRow) -> ImageFile:
+    """Return where the file of a photograph lies: in the workspace, or, of an object store, in the cache."""
+    if is_url(row.file):
+        suffix = PurePosixPath(urlsplit(row.file).path).suffix.lower()
+        path = workspace.cache / row.id[:2] / f"{row.id}{suffix}"
+        return ImageFile(row.id, path, row.width, row.height, row.file, sha256=row.id)
+    return ImageFile(row.id, workspace.root / row.file, row.width, row.height, sha256=row.stored_sha256)

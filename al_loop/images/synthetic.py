@@ -10,6 +10,7 @@ from al_loop.core.errors import ConfigError, RenderingError
 from al_loop.core.files import file_sha256, json_hash
 from al_loop.core.resources import resource
 from al_loop.images.coco import read_coco, summarise
+from al_loop.state.database.dataset_table import DatasetRow, all_datasets, write_dataset
 from al_loop.state.workspace import Workspace, now
 from render import RenderError, RenderOptions, load_assets, load_recipe, render_dataset
 from render.annotation.record_store import read_identity
@@ -51,13 +52,7 @@ def render_set(
     found = read_coco(coco, workspace.config.classes)
     if found.problems:
         reporter.line(f"  {len(found.problems)} problems in {coco}:{summarise(found.problems)}")
-    workspace.store.execute(
-        "INSERT OR REPLACE INTO datasets VALUES (?, ?, ?, ?)",
-        folder.name,
-        str(recipe),
-        len(found.images),
-        now(),
-    )
+    write_dataset(workspace.store, DatasetRow(folder.name, str(recipe), len(found.images), now()))
     boxes = sum(len(image.boxes) for image in found.images)
     reporter.line(
         f"rendered {len(found.images)} images with {boxes} boxes → {folder.relative_to(workspace.root)}"
@@ -91,7 +86,7 @@ def _tell_others(workspace: Workspace, folder: Path, recipe: Path, seed: int, re
     if folder.exists():
         return
     kind = re.compile(rf"{re.escape(recipe.stem)}-[0-9a-f]{{8}}-s{seed}")
-    names = [row["name"] for row in workspace.store.rows("SELECT name FROM datasets ORDER BY name")]
+    names = [row.name for row in all_datasets(workspace.store)]
     others = [name for name in names if kind.fullmatch(name)]
     if others:
         reporter.line(

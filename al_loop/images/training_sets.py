@@ -22,6 +22,7 @@ from al_loop.images.labelled_sets import (
     empty_warning,
 )
 from al_loop.images.repository import is_judged
+from al_loop.state.database.dataset_table import all_datasets
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import ImageFile, LabelledImage, total_boxes, total_regions
 
@@ -43,7 +44,7 @@ def synthetic_images(workspace: Workspace, reporter: Reporter) -> list[LabelledI
 
     They are hashed, not decoded: each was written whole, with its record.
     """
-    names = [row["name"] for row in workspace.store.rows("SELECT name FROM datasets ORDER BY name")]
+    names = [row.name for row in all_datasets(workspace.store)]
     if not names:
         raise DataError("no rendered images to pretrain on. Render some: al-loop render RECIPE --count 400")
     files = [workspace.synthetic / name / "annotations.json" for name in names]

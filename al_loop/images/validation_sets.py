@@ -21,6 +21,7 @@ from al_loop.images.repository import (
     labels_of,
     set_counts,
 )
+from al_loop.state.database import image_table, label_table
 from al_loop.state.label_history import keep_label, replacing
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.metrics import VALIDATION
@@ -116,7 +117,9 @@ def add_validation(
         batch.insert()
         for entry in entries:
             _take(workspace, entry, name, report)
-    report.images, report.boxes, report.empty, report.regions = set_counts(workspace, name)
+    counts = set_counts(workspace, name)
+    report.images, report.boxes = counts.images, counts.boxes
+    report.empty, report.regions = counts.empty, counts.ignored
     return report, report.problems
 
 
@@ -216,18 +219,13 @@ def _take(workspace: Workspace, entry: _Entry, name: str, report: SetReport) -> 
     if own is None or not _same(own, entry):
         if own is not None and own.status != "skipped" and same_boxes(own.boxes, boxes):
             keep_label(workspace, entry.id)  # other regions to ignore alone: the database sees the same label
-        store.execute(
-            "INSERT OR REPLACE INTO labels (image_id, status, boxes, updated_at) VALUES (?, ?, ?, ?)",
-            *(entry.id, "labelled" if len(boxes) else "empty", boxes_to_json(boxes), now()),
-        )
-        store.execute("DELETE FROM ignore_regions WHERE image_id = ?", entry.id)
-        if len(entry.item.ignored):
-            regions = boxes_to_json(entry.item.ignored)
-            store.execute("INSERT INTO ignore_regions (image_id, boxes) VALUES (?, ?)", entry.id, regions)
+        status, ignored = "labelled" if len(boxes) else "empty", entry.item.ignored
+        label_table.write_label(store, label_table.NewLabel(entry.id, status, boxes_to_json(boxes), now()))
+        regions = boxes_to_json(ignored) if len(ignored) else None
+        label_table.write_ignore_regions(store, entry.id, regions)
         report.replaced += own is not None
-    for image in leaving:
-        store.execute("UPDATE images SET role = 'validation' WHERE id = ?", image)
-    store.execute("INSERT OR IGNORE INTO sets VALUES (?, ?)", name, entry.id)
+    image_table.set_image_role(store, leaving, "validation")
+    label_table.add_to_set(store, name, entry.id)
     if not entry.known:
         report.added.append(entry.id)
     elif leaving:

@@ -17,6 +17,8 @@ from al_loop.labelling.client.image_serving import ImageServing, LocalFiles
 from al_loop.labelling.client.task import OutgoingTask
 from al_loop.labelling.server.server_state import status as server_status
 from al_loop.labelling.tasks.push import batch_filter, check_image, queue_url
+from al_loop.state.database.facts import first_fact, read_fact
+from al_loop.state.database.pick_table import open_picks, picks_of
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 
@@ -35,14 +37,14 @@ def project_fact(workspace: Workspace) -> str:
 
 def known_project(workspace: Workspace) -> int | None:
     """Return the project that the workspace has on its server, as far as is noted; the server is not asked."""
-    row = workspace.store.row("SELECT value FROM facts WHERE key = ?", project_fact(workspace))
-    return int(row["value"]) if row else None
+    noted = read_fact(workspace.store, project_fact(workspace))
+    return int(noted) if noted else None
 
 
 def batch_name(workspace: Workspace, cycle: int) -> str:
     """Return the name of a cycle's batch: what the keys of its tasks begin with."""
-    row = workspace.store.row("SELECT task_key FROM picks WHERE cycle = ?", cycle)
-    return str(row["task_key"]).rpartition("/")[0] if row else f"{_mark(workspace)}/cycle-{cycle}"
+    picks = picks_of(workspace.store, cycle)
+    return picks[0].task_key.rpartition("/")[0] if picks else f"{_mark(workspace)}/cycle-{cycle}"
 
 
 def task_key(batch: str, image_id: str) -> str:
@@ -65,16 +67,12 @@ def queue_address(workspace: Workspace, pushed: Mapping[str, Any]) -> str | None
 
 def open_tasks(workspace: Workspace, cycle: int) -> list[OutgoingTask]:
     """Return the tasks of a cycle that people still have to do something about, in the order of the queue, without boxes."""
-    rows = workspace.store.rows(
-        "SELECT p.* FROM picks p JOIN images i ON i.id = p.image_id WHERE p.cycle = ? AND i.role = 'pool' "
-        "AND p.state IN ('selected', 'pending', 'draft', 'refused') ORDER BY p.rank",
-        cycle,
-    )
-    files = images_by_id(workspace, [row["image_id"] for row in rows])
+    rows = open_picks(workspace.store, cycle)
+    files = images_by_id(workspace, [row.image_id for row in rows])
     return [
         OutgoingTask(
-            row["task_key"], file.id, file.path, file.path.name, file.width, file.height,
-            _NO_BOXES, row["uncertainty"], row["rank"], row["reason"],
+            row.task_key, file.id, file.path, file.path.name, file.width, file.height,
+            _NO_BOXES, row.uncertainty, row.rank, row.reason,
         )
         for row, file in zip(rows, files, strict=True)
     ]  # fmt: skip
@@ -153,7 +151,4 @@ def _mark(workspace: Workspace) -> str:
 
     Not `workspace.mark`, which a copy has from the beginning: copies that begin to label at one server would mix.
     """
-    workspace.store.execute("INSERT OR IGNORE INTO facts VALUES ('labelling', ?)", secrets.token_hex(4))
-    row = workspace.store.row("SELECT value FROM facts WHERE key = 'labelling'")
-    assert row is not None
-    return str(row["value"])
+    return first_fact(workspace.store, "labelling", secrets.token_hex(4))

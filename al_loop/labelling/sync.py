@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +25,9 @@ from al_loop.labelling.tasks.agreement import Policy
 from al_loop.labelling.tasks.project import ensure_project
 from al_loop.labelling.tasks.pull import changed_since, pull
 from al_loop.labelling.tasks.push import push
+from al_loop.state.database import label_table, pick_table
+from al_loop.state.database.facts import forget_facts, read_fact, write_fact
+from al_loop.state.database.pick_table import ExpectedPick
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.picks import Pick
@@ -70,7 +72,7 @@ def project(workspace: Workspace, connection: Connection) -> int:
     known = known_project(workspace)
     config = workspace.config
     found = ensure_project(connection, config.name, config.classes, known, outlined=config.outlined)
-    workspace.store.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", key, str(found))
+    write_fact(workspace.store, key, str(found))
     return found
 
 
@@ -80,17 +82,13 @@ def forget_project(workspace: Workspace, cycle: int | None) -> None:
     cycle: the open one. Its answered picks become 'kept': they are neither pushed nor pulled again.
     """
     with workspace.store.transaction():
-        workspace.store.execute("DELETE FROM facts WHERE key LIKE ?", f"{PROJECT}%")
-        workspace.store.execute(
-            "UPDATE picks SET state = 'kept' WHERE cycle = ? AND state IN ('labelled', 'empty', 'skipped')",
-            cycle,
-        )
+        forget_facts(workspace.store, PROJECT)
+        pick_table.keep_answered_picks(workspace.store, cycle)
 
 
 def answered_elsewhere(workspace: Workspace, cycle: int) -> set[str]:
     """Return the images of a cycle that were answered in a project that has been left."""
-    rows = workspace.store.rows("SELECT image_id FROM picks WHERE cycle = ? AND state = 'kept'", cycle)
-    return {str(row["image_id"]) for row in rows}
+    return pick_table.kept_picks(workspace.store, cycle)
 
 
 def push_picks(
@@ -183,12 +181,7 @@ def _same_server(workspace: Workspace, cycle: int, server: str, project_id: int)
 
 
 def _pull(workspace: Workspace, cycle: int, connection: Connection, project_id: int) -> Pulled:
-    rows = workspace.store.rows(
-        "SELECT p.task_key, p.image_id, i.width, i.height FROM picks p JOIN images i ON i.id = p.image_id "
-        "WHERE p.cycle = ? AND p.state NOT IN ('known', 'kept') AND i.role = 'pool' ORDER BY p.rank",
-        cycle,
-    )
-    expected = [ExpectedTask(r["task_key"], r["image_id"], r["width"], r["height"]) for r in rows]
+    expected = [_expected(row) for row in pick_table.expected_picks(workspace.store, cycle)]
     tasks = pull(
         connection,
         project_id,
@@ -206,9 +199,7 @@ def _pull(workspace: Workspace, cycle: int, connection: Connection, project_id: 
         for task in tasks:
             _remember(workspace, cycle, task)
         if mark:
-            workspace.store.execute(
-                "INSERT OR REPLACE INTO facts VALUES (?, ?)", _mark_key(workspace, project_id), mark
-            )
+            write_fact(workspace.store, _mark_key(workspace, project_id), mark)
     return Pulled(
         late=sum(task.state is not TaskState.REFUSED for _, task in late),
         counts=dict(Counter(str(task.state) for task in tasks)),
@@ -229,39 +220,29 @@ def _pull_late(
     that is not there any more says nothing here: the label that it gave was trained on, and stays. Nor does an image that a
     later cycle has labelled.
     """
-    row = workspace.store.row("SELECT value FROM facts WHERE key = ?", _mark_key(workspace, project_id))
-    rows = {
-        r["task_key"]: r
-        for r in workspace.store.rows(
-            "SELECT p.task_key, p.image_id, p.cycle, p.state, i.width, i.height, l.boxes, l.outlines, l.status FROM picks p "
-            "JOIN images i ON i.id = p.image_id LEFT JOIN labels l ON l.image_id = p.image_id "
-            "WHERE p.cycle < ? AND p.state NOT IN ('known', 'kept', 'selected') AND i.role = 'pool' "
-            "AND coalesce(l.cycle, 0) <= p.cycle",
-            cycle,
-        )
-    }
+    rows = {row.task_key: row for row in pick_table.earlier_picks(workspace.store, cycle)}
     found = changed_since(
         connection,
         project_id,
-        row["value"] if row else None,
-        {key: ExpectedTask(key, r["image_id"], r["width"], r["height"]) for key, r in rows.items()},
+        read_fact(workspace.store, _mark_key(workspace, project_id)),
+        {key: _expected(row) for key, row in rows.items()},
         classes=workspace.config.classes,
         policy=_policy(workspace),
         outlined=workspace.config.outlined,
     )
-    late = [(int(rows[task.key]["cycle"]), task) for task in found.tasks if _says_more(task, rows[task.key])]
+    late = [(rows[task.key].cycle, task) for task in found.tasks if _says_more(task, rows[task.key])]
     return late, found.newest
 
 
-def _says_more(task: PulledTask, row: sqlite3.Row) -> bool:
+def _says_more(task: PulledTask, row: ExpectedPick) -> bool:
     """Whether a task of an earlier cycle says something else than the label that is kept."""
     if task.state.open:  # an annotation that was taken back is no label
-        return row["status"] is not None
+        return row.status is not None
     if task.state in (TaskState.REFUSED, TaskState.DELETED):
         return task.state is TaskState.REFUSED
     boxes = task.boxes or Boxes()
     found = (str(task.state), boxes_to_json(boxes), outlines_to_json(boxes))
-    return found != (row["status"], row["boxes"], row["outlines"])
+    return found != (row.status, row.boxes, row.outlines)
 
 
 def _mark_key(workspace: Workspace, project_id: int) -> str:
@@ -273,24 +254,26 @@ def _policy(workspace: Workspace) -> Policy:
     return Policy(settings.annotators, settings.users)
 
 
+def _expected(row: ExpectedPick) -> ExpectedTask:
+    return ExpectedTask(row.task_key, row.image_id, row.width, row.height)
+
+
 def _remember(workspace: Workspace, cycle: int, task: PulledTask) -> None:
-    workspace.store.execute(
-        "UPDATE picks SET state = ? WHERE cycle = ? AND image_id = ?", str(task.state), cycle, task.image_id
-    )
+    pick_table.set_pick_state(workspace.store, cycle, task.image_id, str(task.state))
     if task.state in (TaskState.LABELLED, TaskState.EMPTY, TaskState.SKIPPED):
-        workspace.store.execute(
-            "INSERT OR REPLACE INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            task.image_id,
-            str(task.state),
-            boxes_to_json(task.boxes or Boxes()),
-            cycle,
-            task.annotator,
-            task.lead_time_s,
-            task.updated_at or now(),
-            outlines_to_json(task.boxes or Boxes()),
+        boxes = task.boxes or Boxes()
+        label = label_table.NewLabel(
+            image_id=task.image_id,
+            status=str(task.state),
+            boxes=boxes_to_json(boxes),
+            updated_at=task.updated_at or now(),
+            cycle=cycle,
+            annotator=task.annotator,
+            lead_time_s=task.lead_time_s,
+            outlines=outlines_to_json(boxes),
         )
+        label_table.write_label(workspace.store, label)
     elif task.state.open:
         # An annotation that was taken back is no label. A task that is gone, or whose answer cannot be used, says nothing
         # about the label that it gave before.
-        workspace.store.execute("DELETE FROM labels WHERE image_id = ? AND cycle = ?", task.image_id, cycle)
+        label_table.take_back_label(workspace.store, task.image_id, cycle)

@@ -30,6 +30,7 @@ from al_loop.loop.stages import output_in, relative, score_stage, scored_pool, s
 from al_loop.models import service
 from al_loop.models.promotion import Judgement, judge
 from al_loop.state import model_registry
+from al_loop.state.database.cycle_table import finish_cycle
 from al_loop.state.model_registry import Model
 from al_loop.state.stages import Output, Stage, Waiting, output_of, run_stage
 from al_loop.state.workspace import Workspace, now
@@ -244,13 +245,8 @@ def _promote(
     with workspace.store.transaction():
         if promoted and candidate is not None:
             model_registry.promote(workspace, candidate, reason)
-        workspace.store.execute(
-            "UPDATE cycles SET outcome = ?, reason = ?, finished_at = ? WHERE number = ?",
-            "promoted" if promoted else "kept",
-            reason,
-            now(),
-            cycle.number,
-        )
+        outcome = "promoted" if promoted else "kept"
+        finish_cycle(workspace.store, cycle.number, outcome, reason, now())
     current = model_registry.current_model(workspace).id
     reporter.line(
         f"  {'promoted' if promoted else 'kept the old model'}: {reason} (current model: {current})"

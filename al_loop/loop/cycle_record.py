@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import json
-import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,14 +18,14 @@ from al_loop.core.urls import masked_in
 from al_loop.images import repository
 from al_loop.models.promotion import check_sets
 from al_loop.state import model_registry
+from al_loop.state.database.cycle_table import CycleRow, insert_cycle, last_number, open_cycles, read_cycle
+from al_loop.state.database.image_table import candidate_ids_then
+from al_loop.state.database.stage_table import read_stage
 from al_loop.state.file_hashes import note_file, noted_file
 from al_loop.state.id_list import POOL, pool_hash, read_pool, write_pool
 from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace, now
 from strategies import Ids
-
-#: The outcome of a cycle that was given up; the others are 'promoted' and 'kept'.
-ABANDONED = "abandoned"
 
 
 @dataclass(frozen=True)
@@ -57,15 +55,8 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
     folder = workspace.cycle_dir(number)
     folder.mkdir(parents=True, exist_ok=True)
     freeze_pool(workspace, number)
-    workspace.store.execute(
-        "INSERT INTO cycles (number, k, settings, model_id, started_at, arrived) "
-        "VALUES (?, ?, ?, ?, ?, (SELECT coalesce(max(arrived), 0) FROM images))",
-        number,
-        k,
-        msgspec.json.encode(masked_in(msgspec.to_builtins(workspace.config))).decode(),
-        model.id,
-        now(),
-    )
+    settings = msgspec.json.encode(masked_in(msgspec.to_builtins(workspace.config))).decode()
+    insert_cycle(workspace.store, number, k, settings, model.id, now())
     reporter.line(f"cycle {number}: k = {k}, model {model.id}, {pool} unlabelled images")
     return Cycle(number, k, model, workspace.config)
 
@@ -75,14 +66,12 @@ def open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle
     row = open_cycle_row(workspace)
     if row is None:
         return None
-    if k is not None and k != row["k"]:
-        reporter.line(
-            f"cycle {row['number']} is under way with k = {row['k']}; k = {k} can be had in the next"
-        )
-    settings = live_settings(workspace, thawed(row["settings"]))
-    check(settings, row["number"], selected=pushing(workspace, row["number"]))
-    reporter.line(f"cycle {row['number']}: going on, k = {row['k']}, model {row['model_id']}")
-    return Cycle(row["number"], row["k"], model_registry.get_model(workspace, row["model_id"]), settings)
+    if k is not None and k != row.k:
+        reporter.line(f"cycle {row.number} is under way with k = {row.k}; k = {k} can be had in the next")
+    settings = live_settings(workspace, thawed(row.settings))
+    check(settings, row.number, selected=pushing(workspace, row.number))
+    reporter.line(f"cycle {row.number}: going on, k = {row.k}, model {row.model_id}")
+    return Cycle(row.number, row.k, model_registry.get_model(workspace, row.model_id), settings)
 
 
 def live_settings(workspace: Workspace, frozen: Config) -> Config:
@@ -90,28 +79,25 @@ def live_settings(workspace: Workspace, frozen: Config) -> Config:
     return structs.replace(frozen, **{name: getattr(workspace.config, name) for name in LIVE})
 
 
-def open_cycle_row(workspace: Workspace) -> sqlite3.Row | None:
+def open_cycle_row(workspace: Workspace) -> CycleRow | None:
     """Return the row of the cycle that is under way, if one is."""
-    return workspace.store.row("SELECT * FROM cycles WHERE outcome IS NULL")
+    return next(iter(open_cycles(workspace.store)), None)
 
 
 def open_cycle_number(workspace: Workspace) -> int | None:
     """Return the number of the cycle that is under way, if one is."""
     row = open_cycle_row(workspace)
-    return int(row["number"]) if row else None
+    return row.number if row else None
 
 
 def pushing(workspace: Workspace, number: int) -> bool:
     """Say whether a cycle's push has begun, so that its tasks may be on the server."""
-    return (
-        workspace.store.row("SELECT 1 FROM stages WHERE job = ? AND name = 'push'", f"cycle-{number}")
-        is not None
-    )
+    return read_stage(workspace.store, f"cycle-{number}", "push") is not None
 
 
 def next_number(workspace: Workspace) -> int:
     """Return the number of a cycle that begins now."""
-    return 1 + workspace.store.count("SELECT coalesce(max(number), 0) FROM cycles")
+    return 1 + last_number(workspace.store)
 
 
 def freeze_pool(workspace: Workspace, number: int) -> None:
@@ -147,17 +133,10 @@ def frozen_pool(workspace: Workspace, number: int) -> Ids:
 
 def _candidates_then(workspace: Workspace, number: int) -> Iterator[str]:
     """Return what `candidates` gave when a cycle began, as far as that can be told."""
-    row = workspace.store.row("SELECT arrived, settings FROM cycles WHERE number = ?", number)
+    row = read_cycle(workspace.store, number)
     assert row is not None
-    there = ("labelled", "empty") if thawed(row["settings"]).cycle.candidates == "all" else ()
-    rows = workspace.store.execute(
-        "SELECT i.id FROM images i LEFT JOIN labels l ON l.image_id = i.id WHERE i.role = 'pool' AND i.arrived <= ? "
-        "AND (l.image_id IS NULL OR l.cycle >= ? OR l.status IN (SELECT value FROM json_each(?))) ORDER BY i.id",
-        row["arrived"],
-        number,
-        json.dumps(there),
-    )
-    return (name for (name,) in rows)
+    also = ("labelled", "empty") if thawed(row.settings).cycle.candidates == "all" else ()
+    return candidate_ids_then(workspace.store, number, row.arrived, also)
 
 
 def candidates(workspace: Workspace) -> Iterator[str]:

@@ -12,6 +12,9 @@ from al_loop.core.files import file_sha256, hash_of, write_json
 from al_loop.core.frozen_settings import thawed
 from al_loop.core.urls import masked_in
 from al_loop.core.versions import versions
+from al_loop.state.database.cycle_table import complete_numbers, read_cycle
+from al_loop.state.database.model_table import ModelRow, model_of_cycle, read_model
+from al_loop.state.database.pick_table import picked_images
 from al_loop.state.file_hashes import note_file, shards_in
 from al_loop.state.id_list import POOL, pool_hash, read_pool
 from al_loop.state.model_registry import config_file, saved_metrics
@@ -24,6 +27,9 @@ KNOWN, LABELS = "known.json", "labels.json"
 PICKS, MANIFEST = "picks.json", "manifest.json"
 #: Raised when a reader of old manifests would misread new ones; docs/manifest.schema.json describes this one.
 VERSION = 2
+_PICK_FIELDS = (
+    "rank", "image_id", "stored_sha256", "uncertainty", "reason", "audit", "task_key", "state",
+)  # fmt: skip
 
 
 class _Model(msgspec.Struct):
@@ -80,26 +86,26 @@ def check_shape(manifest: dict[str, Any], number: int) -> None:
 def write_manifest(workspace: Workspace, number: int) -> Path:
     """Write the manifest of a cycle and return its path; the same cycle gives the same manifest."""
     store = workspace.store
-    row = store.row("SELECT * FROM cycles WHERE number = ?", number)
+    row = read_cycle(store, number)
     if row is None:
         raise KeyError(f"no cycle {number}")
     folder = workspace.cycle_dir(number)
-    candidate = store.row("SELECT * FROM models WHERE cycle = ?", number)
-    start = store.row("SELECT * FROM models WHERE id = ?", row["model_id"])
+    candidate = model_of_cycle(store, number)
+    start = read_model(store, row.model_id)
     pool = read_pool(folder / POOL)
-    settings = thawed(row["settings"])
+    settings = thawed(row.settings)
     then = replace(workspace, config=settings)
     # Scores in less than float32, and those of them that were looked at closely.
-    folders = {then.scores_dir(row["model_id"]), then.scores_dir(row["model_id"], exact=True)}
+    folders = {then.scores_dir(row.model_id), then.scores_dir(row.model_id, exact=True)}
     scores = {path: end for place in folders for path, end in shards_in(workspace, place).extent().items()}
     manifest: dict[str, Any] = {
         "manifest": VERSION,
         "cycle": number,
-        "k": row["k"],
-        "outcome": row["outcome"],
-        "reason": row["reason"],
-        "started_at": row["started_at"],
-        "finished_at": row["finished_at"],
+        "k": row.k,
+        "outcome": row.outcome,
+        "reason": row.reason,
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
         "settings": masked_in(msgspec.to_builtins(settings)),
         "model": _model(workspace, start),
         "candidate": _model(workspace, candidate),
@@ -112,12 +118,7 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
         "selected_with": hash_of(folder / "select" / KNOWN),
         "labels": output_of(store, f"cycle-{number}", "pull", folder / "pull") or None,
         "picks": [
-            dict(pick)
-            for pick in store.rows(
-                "SELECT p.rank, p.image_id, i.stored_sha256, p.uncertainty, p.reason, p.audit, p.task_key, p.state "
-                "FROM picks p JOIN images i ON i.id = p.image_id WHERE p.cycle = ? ORDER BY p.rank",
-                number,
-            )
+            {name: getattr(pick, name) for name in _PICK_FIELDS} for pick in picked_images(store, number)
         ],
         "metrics": {
             name: _metrics(workspace, found) for name, found in (("before", start), ("after", candidate))
@@ -132,19 +133,19 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
 
 def complete_manifests(workspace: Workspace) -> None:
     """Write the manifests that a run killed at its very end did not get to; a cycle that was given up has none."""
-    for row in workspace.store.rows("SELECT number FROM cycles WHERE outcome IN ('promoted', 'kept')"):
-        if not (workspace.cycle_dir(row["number"]) / MANIFEST).is_file():
-            write_manifest(workspace, row["number"])
+    for number in complete_numbers(workspace.store):
+        if not (workspace.cycle_dir(number) / MANIFEST).is_file():
+            write_manifest(workspace, number)
 
 
-def _model(workspace: Workspace, row: Any) -> dict[str, Any] | None:
+def _model(workspace: Workspace, row: ModelRow | None) -> dict[str, Any] | None:
     """A model's hashes; where an older al-loop noted none of the config, that of the file as it lies."""
     if row is None:
         return None
-    config = row["config_sha256"] or hash_of(config_file(workspace.model_dir(row["id"]), None))
-    return {"id": row["id"], "weights_sha256": row["weights_sha256"], "config_sha256": config}
+    config = row.config_sha256 or hash_of(config_file(workspace.model_dir(row.id), None))
+    return {"id": row.id, "weights_sha256": row.weights_sha256, "config_sha256": config}
 
 
-def _metrics(workspace: Workspace, model: Any) -> Any:
-    metrics = saved_metrics(workspace, model["id"]) if model else None
+def _metrics(workspace: Workspace, model: ModelRow | None) -> Any:
+    metrics = saved_metrics(workspace, model.id) if model else None
     return asdict(metrics) if metrics else None

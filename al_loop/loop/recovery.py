@@ -11,7 +11,10 @@ from al_loop.core.errors import AlLoopError, ConfigError, DataError
 from al_loop.core.frozen_settings import UnreadableError, check, refrozen, thawed
 from al_loop.labelling import sync
 from al_loop.labelling.open_tasks import queue_address
-from al_loop.loop.cycle_record import ABANDONED, freeze_pool, live_settings, open_cycle_row, pushing
+from al_loop.loop.cycle_record import freeze_pool, live_settings, open_cycle_row, pushing
+from al_loop.state.database import cycle_table, pick_table
+from al_loop.state.database.cycle_table import ABANDONED
+from al_loop.state.database.label_table import status_counts_of_cycle
 from al_loop.state.stages import output_of
 from al_loop.state.workspace import Workspace, now
 
@@ -34,21 +37,21 @@ def refreeze(workspace: Workspace, k: int | None, reporter: Reporter) -> None:
         raise DataError(
             "no cycle is under way: the next one takes al-loop.toml as it is. Begin it: al-loop cycle"
         )
-    number, pushed = int(row["number"]), pushing(workspace, row["number"])
-    if pushed and k is not None and k != row["k"]:
+    number, pushed = row.number, pushing(workspace, row.number)
+    if pushed and k is not None and k != row.k:
         raise ConfigError(
-            f"cycle {number} was pushed with k = {row['k']}: expected no other k, got {k}. Leave --k out, or give the cycle "
+            f"cycle {number} was pushed with k = {row.k}: expected no other k, got {k}. Leave --k out, or give the cycle "
             "up and keep its labels: al-loop cycle --abandon"
         )
-    found = refrozen(thawed(row["settings"]), workspace.config, selected=pushed)
+    found = refrozen(thawed(row.settings), workspace.config, selected=pushed)
     check(live_settings(workspace, found.settings), number, selected=pushed)
     for line in found.changed:
         reporter.line(f"  {line}")
     for line in found.kept:
         reporter.line(f"  {line}: its images are chosen")
     if k is None:
-        k = found.settings.cycle.k if any(line.startswith("cycle.k:") for line in found.changed) else row["k"]
-    if not found.changed and k == row["k"]:
+        k = found.settings.cycle.k if any(line.startswith("cycle.k:") for line in found.changed) else row.k
+    if not found.changed and k == row.k:
         reporter.line(f"cycle {number}: al-loop.toml says nothing else than it goes on with")
         return
     if not pushed:
@@ -56,19 +59,12 @@ def refreeze(workspace: Workspace, k: int | None, reporter: Reporter) -> None:
         if any(line.startswith("cycle.candidates:") for line in found.changed):
             now_frozen = Workspace(workspace.root, found.settings, workspace.store)
             freeze_pool(now_frozen, number)
-            workspace.store.execute(
-                "UPDATE cycles SET arrived = (SELECT coalesce(max(arrived), 0) FROM images) WHERE number = ?",
-                number,
-            )
+            cycle_table.renew_arrived(workspace.store, number)
     with workspace.store.transaction():
         if not pushed:
-            workspace.store.execute("DELETE FROM picks WHERE cycle = ?", number)
-        workspace.store.execute(
-            "UPDATE cycles SET settings = ?, k = ? WHERE number = ?",
-            msgspec.json.encode(found.settings).decode(),
-            k,
-            number,
-        )
+            pick_table.forget_picks(workspace.store, number)
+        settings = msgspec.json.encode(found.settings).decode()
+        cycle_table.refreeze_cycle(workspace.store, number, settings, k)
     reporter.line(f"cycle {number}: {len(found.changed)} settings of al-loop.toml taken")
 
 
@@ -87,40 +83,25 @@ def abandon(workspace: Workspace, reporter: Reporter) -> tuple[int, str]:
     row = open_cycle_row(workspace)
     if row is None:
         raise DataError("no cycle is under way: there is nothing to abandon. Begin one: al-loop cycle")
-    number = int(row["number"])
+    number = row.number
     pushed = output_of(workspace.store, f"cycle-{number}", "push", workspace.cycle_dir(number) / "push")
     if pushed:
-        _pull_last(workspace, row["settings"], number, pushed["server"], pushed["project_id"], reporter)
+        _pull_last(workspace, row.settings, number, pushed["server"], pushed["project_id"], reporter)
     store = workspace.store
-    kept = store.rows(
-        "SELECT status, count(*) AS images FROM labels WHERE cycle = ? GROUP BY status ORDER BY status",
-        number,
-    )
-    images = sum(item["images"] for item in kept)
-    words = ", ".join(f"{item['images']} {item['status']}" for item in kept)
-    said = f"{images} labels kept{f' ({words})' if words else ''}"
-    left = store.count(
-        "SELECT count(*) FROM picks p LEFT JOIN labels l ON l.image_id = p.image_id WHERE p.cycle = ? AND l.image_id IS NULL",
-        number,
-    )
+    labels = status_counts_of_cycle(store, number)
+    words = ", ".join(f"{images} {status}" for status, images in labels.items())
+    summary = f"{sum(labels.values())} labels kept{f' ({words})' if words else ''}"
+    left = pick_table.unlabelled_picks(store, number)
     begun = pushing(workspace, number)
     with store.transaction():
-        if (
-            begun
-        ):  # of a push that was cut off some tasks may be there: what people do with them is pulled late
-            store.execute("UPDATE picks SET state = 'pending' WHERE cycle = ? AND state = 'selected'", number)
-        store.execute(
-            "UPDATE cycles SET outcome = ?, reason = ?, finished_at = ? WHERE number = ?",
-            ABANDONED,
-            said,
-            now(),
-            number,
-        )
+        if begun:  # some tasks of a push that was cut off may exist: what people do with them is pulled late
+            pick_table.expect_selected_picks(store, number)
+        cycle_table.finish_cycle(store, number, ABANDONED, summary, now())
     for partial in workspace.cycle_dir(number).glob("*.partial"):
         shutil.rmtree(
             partial, ignore_errors=True
         )  # no run goes on with it; gc takes the training, which has a log
-    lines = [said, f"{left} of its picks have no label and may be picked again"]
+    lines = [summary, f"{left} of its picks have no label and may be picked again"]
     if begun:
         address = queue_address(workspace, pushed) if pushed else None
         where = f" ({address})" if address else ""

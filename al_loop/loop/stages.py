@@ -26,6 +26,7 @@ from al_loop.loop.pool_scoring import (
 )
 from al_loop.loop.selection import pick
 from al_loop.models import service
+from al_loop.state.database.pick_table import PickRow, insert_picks, picks_of
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.id_list import POOL, pool_hash, read_pool
 from al_loop.state.stages import Output, Stage, output_of, run_stage
@@ -100,18 +101,7 @@ def select_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list
     picks = picks or [Pick(**row) for row in read_json(stage.folder / PICKS)]
     batch = batch_name(workspace, cycle.number)
     with workspace.store.transaction():
-        for p in picks:
-            workspace.store.execute(
-                "INSERT OR IGNORE INTO picks VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                cycle.number,
-                p.rank,
-                p.image_id,
-                p.uncertainty,
-                p.reason,
-                task_key(batch, p.image_id),
-                "known" if p.known else "selected",
-                int(p.audit),
-            )
+        insert_picks(workspace.store, [_pick_row(cycle.number, batch, pick) for pick in picks])
     reporter.line(
         f"  select: {len(picks)} by {settings.strategy} → {relative(workspace, stage.folder)}/picks.json"
     )
@@ -120,18 +110,23 @@ def select_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list
 
 def _noted_picks(workspace: Workspace, number: int) -> list[Pick]:
     """Return the picks of a cycle as the database has them; the file beside them is for people."""
-    rows = workspace.store.rows("SELECT * FROM picks WHERE cycle = ? ORDER BY rank", number)
     return [
-        Pick(
-            row["image_id"],
-            row["rank"],
-            row["uncertainty"],
-            row["reason"],
-            row["state"] == "known",
-            bool(row["audit"]),
-        )
-        for row in rows
+        Pick(row.image_id, row.rank, row.uncertainty, row.reason, row.state == "known", bool(row.audit))
+        for row in picks_of(workspace.store, number)
     ]
+
+
+def _pick_row(cycle: int, batch: str, pick: Pick) -> PickRow:
+    return PickRow(
+        cycle=cycle,
+        rank=pick.rank,
+        image_id=pick.image_id,
+        uncertainty=pick.uncertainty,
+        reason=pick.reason,
+        task_key=task_key(batch, pick.image_id),
+        state="known" if pick.known else "selected",
+        audit=int(pick.audit),
+    )
 
 
 def select_picks(workspace: Workspace, cycle: Cycle, known: Known) -> list[Pick]:

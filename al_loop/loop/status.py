@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 
 from al_loop.labelling.server.server_state import status as server_status
+from al_loop.state.database.cycle_table import newest_cycle, open_cycles
+from al_loop.state.database.dataset_table import rendered_count
+from al_loop.state.database.image_table import pool_size
+from al_loop.state.database.label_table import set_size, status_counts
+from al_loop.state.database.stage_table import stages_of
 from al_loop.state.model_registry import current_model, has_model, saved_metrics
 from al_loop.state.workspace import Workspace
+from al_loop.structures.metrics import VALIDATION
 
 
 def describe(workspace: Workspace) -> list[str]:
     """Return the state of a workspace as lines; reads the database only."""
     store = workspace.store
     counts = pool_counts(workspace)
-    validation = store.count("SELECT count(*) FROM sets WHERE name = 'validation'")
+    validation = set_size(store, VALIDATION)
     pool = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "empty"
-    rendered = store.count("SELECT coalesce(sum(images), 0) FROM datasets")
+    rendered = rendered_count(store)
     return [
         f"workspace   {workspace.root}",
         f"classes     {', '.join(workspace.config.classes)}",
@@ -32,13 +38,8 @@ def describe(workspace: Workspace) -> list[str]:
 def pool_counts(workspace: Workspace) -> dict[str, int]:
     """Return how many photographs of the pool are 'labelled', 'empty', 'skipped' and 'unlabelled'; none of a kind: no entry."""
     # Labels are few beside the pool: they are counted, the rest is a difference.
-    rows = workspace.store.rows(
-        "SELECT l.status, count(*) AS images FROM labels l CROSS JOIN images i ON i.id = l.image_id "
-        "WHERE i.role = 'pool' GROUP BY 1"
-    )
-    counts = {row["status"]: row["images"] for row in rows}
-    pool = workspace.store.count("SELECT count(*) FROM images WHERE role = 'pool'")
-    counts["unlabelled"] = pool - sum(counts.values())
+    counts = status_counts(workspace.store)
+    counts["unlabelled"] = pool_size(workspace.store) - sum(counts.values())
     return {status: count for status, count in counts.items() if count}
 
 
@@ -59,18 +60,16 @@ def _server(workspace: Workspace) -> str:
 
 
 def _cycle(workspace: Workspace) -> list[str]:
-    row = workspace.store.row("SELECT * FROM cycles ORDER BY number DESC LIMIT 1")
+    row = newest_cycle(workspace.store)
     if row is None:
         return ["cycle       none yet"]
-    if row["outcome"] == "abandoned":
-        return [f"cycle       {row['number']} abandoned: {row['reason']}"]
-    if row["outcome"] is not None:
-        return [f"cycle       {row['number']} finished: {row['outcome']}, {row['reason']}"]
-    stages = workspace.store.rows(
-        "SELECT name, state, pid FROM stages WHERE job = ? ORDER BY rowid", f"cycle-{row['number']}"
-    )
-    said = ", ".join(f"{s['name']} {_state(s['state'], s['pid'])}" for s in stages)
-    return [f"cycle       {row['number']} under way (k = {row['k']}): {said or 'just begun'}"]
+    if row.outcome == "abandoned":
+        return [f"cycle       {row.number} abandoned: {row.reason}"]
+    if row.outcome is not None:
+        return [f"cycle       {row.number} finished: {row.outcome}, {row.reason}"]
+    stages = stages_of(workspace.store, f"cycle-{row.number}")
+    said = ", ".join(f"{s.name} {_state(s.state, s.pid)}" for s in stages)
+    return [f"cycle       {row.number} under way (k = {row.k}): {said or 'just begun'}"]
 
 
 def _state(state: str, pid: int | None) -> str:
@@ -96,6 +95,6 @@ def _next(workspace: Workspace, pool: int, validation: int, rendered: int, unlab
     server = server_status(workspace.server_home)
     if workspace.config.label_studio.url is None and not server.running:
         return "al-loop label-studio start"
-    if not unlabelled and workspace.store.row("SELECT 1 FROM cycles WHERE outcome IS NULL") is None:
+    if not unlabelled and not open_cycles(workspace.store):
         return "al-loop pool add PHOTOS..."
     return "al-loop cycle"

@@ -14,12 +14,14 @@ from al_loop.core.frozen_settings import from_plain
 from al_loop.core.versions import versions
 from al_loop.images import repository
 from al_loop.images.object_cache import changed_files
-from al_loop.loop.cycle_record import ABANDONED, Cycle
+from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.manifest import KNOWN, LABELS, MANIFEST, PICKS, VERSION, check_shape
 from al_loop.loop.pool_scoring import Known
 from al_loop.loop.stages import select_picks
 from al_loop.models import service
 from al_loop.state import model_registry
+from al_loop.state.database.cycle_table import ABANDONED, last_number, read_cycle
+from al_loop.state.database.pick_table import picks_of
 from al_loop.state.file_hashes import noted_file, shards_in
 from al_loop.state.id_list import POOL, pool_hash, read_pool
 from al_loop.state.prediction_store import JOURNAL
@@ -94,13 +96,13 @@ def reproduce(workspace: Workspace, number: int) -> list[Finding]:
 def read_manifest(workspace: Workspace, number: int) -> dict[str, Any]:
     """Return the manifest of a finished cycle."""
     path = workspace.cycle_dir(number) / "manifest.json"
-    row = workspace.store.row("SELECT outcome FROM cycles WHERE number = ?", number)
+    row = read_cycle(workspace.store, number)
     if row is None:
-        last = workspace.store.count("SELECT coalesce(max(number), 0) FROM cycles")
+        last = last_number(workspace.store)
         raise DataError(f"no cycle {number}; {f'there are 1 to {last}' if last else 'there is none yet'}")
-    if row["outcome"] is None:
+    if row.outcome is None:
         raise DataError(f"cycle {number} is under way and has no manifest yet. Finish it: al-loop cycle")
-    if row["outcome"] == ABANDONED:
+    if row.outcome == ABANDONED:
         raise DataError(
             f"cycle {number} was abandoned and has no manifest: no model rests on it. Its labels are in those of later cycles"
         )
@@ -283,16 +285,13 @@ def _labels(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]
 
 
 def _picks(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Finding]:
-    store, number = workspace.store, manifest["cycle"]
-    rows = store.rows("SELECT image_id FROM picks WHERE cycle = ? ORDER BY rank", number)
+    rows = picks_of(workspace.store, manifest["cycle"])
     yield _compare(
         "the list of picks in the database",
         [p["image_id"] for p in manifest["picks"]],
-        [r["image_id"] for r in rows],
+        [r.image_id for r in rows],
     )
-    files = {
-        image.id: image.path for image in repository.images_by_id(workspace, [r["image_id"] for r in rows])
-    }
+    files = {image.id: image.path for image in repository.images_by_id(workspace, [r.image_id for r in rows])}
     findings = [
         _file(
             f"picture {p['image_id'][:12]}",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from al_loop.core.files import folder_bytes, printable
 from al_loop.state import model_registry
+from al_loop.state.database.model_table import models_in_use, note_removed
 from al_loop.state.leftovers import BATCH, NOT_TAKEN_IN, Leftover, leftovers, unnamed_pictures
 from al_loop.state.workspace import Workspace, now
 from render.core.tempdirs import sweep
@@ -25,7 +26,7 @@ def collect(workspace: Workspace, keep: Sequence[str], *, dry_run: bool, picture
     pictures: also all files in images/ that no row names, however many there are.
     Raises ModelError for a name that there is not. Returns what was deleted, in lines. Killed, it is finished by the next.
     """
-    needed = {model_registry.get_model(workspace, name).id for name in keep} | _needed(workspace)
+    needed = {model_registry.get_model(workspace, name).id for name in keep} | models_in_use(workspace.store)
     # Before the first write to the database, for which a full disk may have no room.
     notes, found = [], list(leftovers(workspace))
     if pictures:
@@ -43,7 +44,7 @@ def collect(workspace: Workspace, keep: Sequence[str], *, dry_run: bool, picture
         lines.append(f"{model.id}, never in use: {size / 1e6:.1f} MB")
         if not dry_run:
             # The row comes first: a model whose files are half gone must not be taken for a whole one.
-            workspace.store.execute("UPDATE models SET removed_at = ? WHERE id = ?", now(), model.id)
+            note_removed(workspace.store, model.id, now())
             for folder in folders:
                 shutil.rmtree(folder)
     total = f"{freed / 1e6:.1f} MB"
@@ -95,12 +96,3 @@ def _bytes(path: Path) -> int:
         return path.lstat().st_size
     except OSError:
         return 0
-
-
-def _needed(workspace: Workspace) -> set[str]:
-    rows = workspace.store.rows(
-        "SELECT model_id AS id FROM promotions UNION SELECT parent FROM models WHERE parent IS NOT NULL "
-        "UNION SELECT model_id FROM cycles WHERE outcome IS NULL "
-        "UNION SELECT m.id FROM models m JOIN cycles c ON c.number = m.cycle WHERE c.outcome IS NULL"
-    )
-    return {str(row["id"]) for row in rows}

@@ -7,6 +7,7 @@ from al_loop.images import repository
 from al_loop.models import service
 from al_loop.models.promotion import COMPARISON
 from al_loop.state import model_registry
+from al_loop.state.database.model_table import all_promotions
 from al_loop.state.model_registry import Model, saved_metrics
 from al_loop.state.workspace import Workspace
 from al_loop.structures.metrics import Metrics
@@ -19,7 +20,7 @@ def tree(workspace: Workspace) -> list[str]:
     if not model_registry.has_model(workspace):
         return ["no model yet. Make one: al-loop pretrain, or: al-loop models import CHECKPOINT"]
     current, every = model_registry.current_model(workspace).id, model_registry.all_models(workspace)
-    used = {str(row["model_id"]) for row in workspace.store.rows("SELECT model_id FROM promotions")}
+    used = {row.model_id for row in all_promotions(workspace.store)}
     rows = [
         (f"{'*' if model.id == current else ' '} {_branch(depth)}{model.id}", _state(workspace, model, used))
         for depth, model in model_registry.descent(every)
@@ -68,10 +69,11 @@ def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
         numbers = f", {notes['precision']}" if "precision" in notes else ""
         lines.append(f"training   {notes['images']} images, {notes['epochs']} epochs{numbers}")
     lines += [f"note       {note}" for note in notes.get("notes", ())]
-    for row in workspace.store.rows(
-        "SELECT reason, at FROM promotions WHERE model_id = ? ORDER BY id", model.id
-    ):
-        lines.append(f"in use     since {row['at']}: {row['reason']}")
+    lines += [
+        f"in use     since {row.at}: {row.reason}"
+        for row in all_promotions(workspace.store)
+        if row.model_id == model.id
+    ]
     for name in repository.set_names(workspace):
         metrics = saved_metrics(workspace, model.id, name=name)
         if metrics is None:

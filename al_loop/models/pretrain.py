@@ -13,6 +13,8 @@ from al_loop.images.training_sets import labelled_files, synthetic_images
 from al_loop.models import service
 from al_loop.models.promotion import check_sets, judge
 from al_loop.state import model_registry
+from al_loop.state.database.facts import read_fact, write_fact
+from al_loop.state.database.model_table import count_of_origin
 from al_loop.state.model_registry import Model
 from al_loop.state.stages import Output, Stage, finished, run_stage
 from al_loop.state.workspace import Workspace
@@ -86,7 +88,7 @@ def _warn(model: Model, reporter: Reporter) -> None:
 
 def _make(workspace: Workspace, origin: str, inputs: Output, work: Callable[[Path], Output]) -> Model:
     """Run the stage that makes a model, unless the newest of that origin was made from the same inputs."""
-    made = workspace.store.count("SELECT count(*) FROM models WHERE origin = ?", origin)
+    made = count_of_origin(workspace.store, origin)
     stages = [
         Stage(job=f"{origin}-{n}", name=origin, folder=workspace.model_dir(f"{origin}-{n}"), inputs=inputs)
         for n in (made, made + 1)
@@ -108,7 +110,7 @@ def _make(workspace: Workspace, origin: str, inputs: Output, work: Callable[[Pat
 def _judge(workspace: Workspace, model: Model, reporter: Reporter) -> Model:
     """Evaluate a model and make it current unless a better one is; decided once, however often it is asked."""
     judged = f"judged {model.id}"
-    if workspace.store.row("SELECT 1 FROM facts WHERE key = ?", judged) is not None:
+    if read_fact(workspace.store, judged) is not None:
         reporter.line(
             f"current model: {model_registry.current_model(workspace).id}; {model.id} was made before"
         )
@@ -119,7 +121,7 @@ def _judge(workspace: Workspace, model: Model, reporter: Reporter) -> Model:
     with workspace.store.transaction():
         if decision.promote:
             model_registry.promote(workspace, model, decision.reason)
-        workspace.store.execute("INSERT OR REPLACE INTO facts VALUES (?, 'yes')", judged)
+        write_fact(workspace.store, judged, "yes")
     reporter.line(
         f"evaluated {model.id}: AP {metrics.ap:.3f}, AP50 {metrics.ap50:.3f} on {metrics.images} validation images"
     )

@@ -8,6 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from al_loop.state.database.image_table import last_arrived, pool_arrivals, pool_ids
+from al_loop.state.database.model_table import newest_promotion
+from al_loop.state.database.monitor_tables import (
+    BaselineRow,
+    drift_beginnings,
+    insert_baseline,
+    read_baseline,
+)
 from al_loop.state.workspace import Workspace
 
 #: The reference that is drawn from the whole pool; the others are stretches of it, between drifts.
@@ -32,53 +40,39 @@ def baseline(workspace: Workspace) -> Baseline | None:
     their own, so that neither the new normal nor a return to the old one is reported again.
     """
     store = workspace.store
-    promotion = store.row("SELECT id, arrived FROM promotions ORDER BY id DESC LIMIT 1")
+    promotion = newest_promotion(store)
     if promotion is None:
         return None
-    kept = store.row("SELECT arrived, drawn FROM baselines WHERE promotion = ?", promotion["id"])
-    if kept is not None:
-        return Baseline(promotion["id"], kept["arrived"], json.loads(kept["drawn"]))
-    rule, arrived = workspace.config.monitor.drift, int(promotion["arrived"])
-    pool = _pool(workspace, arrived)
+    known = read_baseline(store, promotion.id)
+    if known is not None:
+        return Baseline(promotion.id, known.arrived, json.loads(known.drawn))
+    rule, arrived = workspace.config.monitor.drift, promotion.arrived
+    pool = pool_ids(store, until=arrived)
     if len(pool) < rule.window:
         # The model came before the photographs: the first that came are what it is used on.
-        arrived = store.count("SELECT coalesce(max(arrived), 0) FROM images")
-        pool = _pool(workspace, arrived)
+        arrived = last_arrived(store)
+        pool = pool_ids(store, until=arrived)
         if len(pool) < rule.window:
             return None
-    rng = np.random.default_rng(np.random.SeedSequence([workspace.config.cycle.seed, promotion["id"]]))
+    rng = np.random.default_rng(np.random.SeedSequence([workspace.config.cycle.seed, promotion.id]))
     drawn = {POOL: _draw(pool, rule.reference, rng)}
     for name, images in _stretches(workspace, arrived).items():
         if len(images) >= rule.window:
             drawn[name] = _draw(images, rule.reference, rng)
-    store.execute("INSERT INTO baselines VALUES (?, ?, ?)", promotion["id"], arrived, json.dumps(drawn))
-    return Baseline(promotion["id"], arrived, drawn)
-
-
-def _pool(workspace: Workspace, arrived: int) -> list[str]:
-    rows = workspace.store.rows(
-        "SELECT id FROM images WHERE role = 'pool' AND arrived <= ? ORDER BY arrived", arrived
-    )
-    return [str(row["id"]) for row in rows]
+    insert_baseline(store, BaselineRow(promotion.id, arrived, json.dumps(drawn)))
+    return Baseline(promotion.id, arrived, drawn)
 
 
 def _stretches(workspace: Workspace, arrived: int) -> dict[str, list[str]]:
     """The pool cut where a reported drift began: what came before, and since each of the newest drifts."""
-    alarms = workspace.store.rows(
-        "SELECT a.id, min(i.arrived) AS first FROM alarms a JOIN windows w ON w.id = a.first_window "
-        "JOIN images i ON i.id IN (SELECT value FROM json_each(w.images)) "
-        "WHERE a.trigger = 'drift' GROUP BY a.id ORDER BY a.id DESC LIMIT ?",
-        _SHIFTS,
-    )
-    cuts = sorted((int(row["first"]), f"drift {row['id']}") for row in alarms if row["first"] <= arrived)
+    drifts = drift_beginnings(workspace.store, _SHIFTS)
+    cuts = sorted((first, f"drift {alarm}") for alarm, first in drifts if first <= arrived)
     if not cuts:
         return {}
     names = {0: f"before {cuts[0][1]}"} | dict(cuts)
     found: dict[str, list[str]] = {name: [] for name in names.values()}
-    for row in workspace.store.rows(
-        "SELECT id, arrived FROM images WHERE role = 'pool' AND arrived <= ? ORDER BY arrived", arrived
-    ):
-        found[names[max(first for first in names if first <= row["arrived"])]].append(str(row["id"]))
+    for image, came in pool_arrivals(workspace.store, arrived):
+        found[names[max(first for first in names if first <= came)]].append(image)
     return found
 
 

@@ -19,6 +19,7 @@ from al_loop.images.object_cache import local_copy
 from al_loop.models import service
 from al_loop.monitor.drift_tests import Sight, Signal, judge, sight
 from al_loop.state import model_registry
+from al_loop.state.database.image_table import pool_ids
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace
@@ -63,10 +64,7 @@ def calibrate(workspace: Workspace, trials: int, level: int, reporter: Reporter)
     """
     rule, model = workspace.config.monitor.drift, model_registry.current_model(workspace)
     rng = default_rng(SeedSequence([workspace.config.cycle.seed, 2]))
-    ids = [
-        row["id"]
-        for row in workspace.store.rows("SELECT id FROM images WHERE role = 'pool' ORDER BY arrived")
-    ]
+    ids = pool_ids(workspace.store)
     if len(ids) < 2 * rule.window:
         raise DataError(
             f"calibration splits the pool into a reference and windows of {rule.window}: expected at least "

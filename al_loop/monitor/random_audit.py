@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -12,6 +11,8 @@ from al_loop.core.errors import WorkspaceError
 from al_loop.core.files import json_hash
 from al_loop.core.frozen_settings import thawed
 from al_loop.images.repository import boxes_from_json
+from al_loop.state.database.facts import read_fact, write_fact
+from al_loop.state.database.pick_table import AuditRow, newest_audit
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import saved_metrics
 from al_loop.state.workspace import Workspace
@@ -38,42 +39,34 @@ def measure(workspace: Workspace, newest: int) -> Audit:
 
     The whole prediction counts, not only the boxes that were good enough to be drawn for people.
     """
-    rows = workspace.store.rows(
-        "SELECT p.image_id, c.number, c.model_id, c.settings, l.boxes, r.boxes AS ignored, i.file, i.width, i.height "
-        "FROM picks p JOIN cycles c ON c.number = p.cycle JOIN labels l ON l.image_id = p.image_id "
-        "JOIN images i ON i.id = p.image_id LEFT JOIN ignore_regions r ON r.image_id = p.image_id "
-        "WHERE p.audit = 1 AND l.cycle = p.cycle AND l.status IN ('labelled', 'empty') ORDER BY p.cycle DESC, p.rank LIMIT ?",
-        newest,
-    )
+    rows = newest_audit(workspace.store, newest)
     # Nothing of it changes while people label nothing new: a quiet look neither loads the detector nor resamples.
-    ignored = [[r["image_id"], r["ignored"]] for r in rows if r["ignored"]]
+    ignored = [[r.image_id, r.ignored] for r in rows if r.ignored]
     digest = json_hash(
-        [newest, [[r["image_id"], r["model_id"], r["boxes"]] for r in rows], *([ignored] if ignored else [])]
+        [newest, [[r.image_id, r.model_id, r.boxes] for r in rows], *([ignored] if ignored else [])]
     )
-    kept = workspace.store.row("SELECT value FROM facts WHERE key = 'audit'")
-    if kept is not None and (known := json.loads(kept["value"]))["digest"] == digest:
+    noted = read_fact(workspace.store, "audit")
+    if noted is not None and (known := json.loads(noted))["digest"] == digest:
         return Audit(**known["audit"])
     audit = _measure(workspace, rows, newest)
     if len(rows) == newest:
         value = json.dumps({"digest": digest, "audit": asdict(audit)})
-        workspace.store.execute("INSERT OR REPLACE INTO facts VALUES ('audit', ?)", value)
+        write_fact(workspace.store, "audit", value)
     return audit
 
 
-def _measure(workspace: Workspace, rows: Sequence[sqlite3.Row], newest: int) -> Audit:
+def _measure(workspace: Workspace, rows: Sequence[AuditRow], newest: int) -> Audit:
     truth, found, expected = [], {}, []
-    for cycle in dict.fromkeys(row["number"] for row in rows):
-        some = [row for row in rows if row["number"] == cycle]
-        predicted = _predicted(
-            workspace, some[0]["model_id"], some[0]["settings"], [r["image_id"] for r in some]
-        )
-        reached = saved_metrics(workspace, some[0]["model_id"])
+    for cycle in dict.fromkeys(row.number for row in rows):
+        some = [row for row in rows if row.number == cycle]
+        predicted = _predicted(workspace, some[0].model_id, some[0].settings, [r.image_id for r in some])
+        reached = saved_metrics(workspace, some[0].model_id)
         for row in some:
-            if row["image_id"] not in predicted:
+            if row.image_id not in predicted:
                 continue
-            image = ImageFile(row["image_id"], workspace.root / row["file"], row["width"], row["height"])
+            image = ImageFile(row.image_id, workspace.root / row.file, row.width, row.height)
             truth.append(
-                LabelledImage(image, boxes_from_json(row["boxes"]), boxes_from_json(row["ignored"] or "[]"))
+                LabelledImage(image, boxes_from_json(row.boxes), boxes_from_json(row.ignored or "[]"))
             )
             found[image.id] = predicted[image.id]
             expected.append(reached.ap if reached else math.nan)

@@ -21,6 +21,10 @@ from al_loop.monitor.inbox import Taken, take
 from al_loop.monitor.triggers import Verdict, verdicts
 from al_loop.monitor.windows import Window, judge_windows, waiting
 from al_loop.state import model_registry
+from al_loop.state.database.cycle_table import last_number
+from al_loop.state.database.image_table import pool_ids
+from al_loop.state.database.model_table import newest_promotion
+from al_loop.state.database.monitor_tables import insert_look, newest_look
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace, now
@@ -52,18 +56,9 @@ def look(workspace: Workspace, reporter: Reporter, *, act: bool) -> Look:
     with reporter.progress("read the inbox") as progress:
         inbox = take(workspace, progress)
     model = model_registry.current_model(workspace)
-    last = workspace.store.row("SELECT arrived, model_id FROM looks ORDER BY id DESC LIMIT 1")
-    since = (
-        last["arrived"]
-        if last
-        else workspace.store.count("SELECT arrived FROM promotions ORDER BY id DESC LIMIT 1")
-    )
-    fresh = [
-        str(row["id"])
-        for row in workspace.store.rows(
-            "SELECT id FROM images WHERE role = 'pool' AND arrived > ? ORDER BY arrived", since
-        )
-    ]
+    last, promotion = newest_look(workspace.store), newest_promotion(workspace.store)
+    since = last or promotion
+    fresh = pool_ids(workspace.store, after=since.arrived if since else 0)
     windows, numbers = _judge(workspace, model, fresh, reporter)
     said = tuple(verdicts(workspace))
     under_way = open_cycle_number(workspace)
@@ -71,9 +66,9 @@ def look(workspace: Workspace, reporter: Reporter, *, act: bool) -> Look:
     due = [v for v in said if v.due and not (held and v.trigger in ("new-data", "time"))]
     triggered = bool(due) and under_way is None and repository.unlabelled_count(workspace) > 0
     found = Look(now(), model.id, inbox, len(fresh), numbers, tuple(windows), said, under_way, triggered)
-    number = 1 + workspace.store.count("SELECT coalesce(max(number), 0) FROM cycles")
+    number = 1 + last_number(workspace.store)
     begins = act and triggered
-    if fresh or windows or begins or last is None or last["model_id"] != model.id:
+    if fresh or windows or begins or last is None or last.model_id != model.id:
         _remember(workspace, found, number if begins else None)
     if begins or (act and under_way is not None):
         found = replace(found, cycle=run_cycle(workspace, None, reporter))
@@ -121,9 +116,8 @@ def _scored(workspace: Workspace, model: Model, ids: list[str], reporter: Report
 
 
 def _remember(workspace: Workspace, found: Look, cycle: int | None) -> None:
-    workspace.store.execute(
-        "INSERT INTO looks (at, model_id, arrived, numbers, verdicts, cycle) "
-        "VALUES (?, ?, (SELECT coalesce(max(arrived), 0) FROM images), ?, ?, ?)",
+    insert_look(
+        workspace.store,
         found.at,
         found.model,
         json.dumps({**found.numbers, "images": found.new_images}),

@@ -10,7 +10,8 @@ import numpy as np
 from scipy.stats import t as student
 
 from al_loop.images.repository import labels_until
-from al_loop.loop.cycle_record import ABANDONED
+from al_loop.state.database.cycle_table import ABANDONED, models_of_finished
+from al_loop.state.database.model_table import ap_on_newest_set
 from al_loop.state.workspace import Workspace
 
 
@@ -34,32 +35,18 @@ def outlook(workspace: Workspace) -> Outlook | None:
 
 def curve(workspace: Workspace) -> list[tuple[int, float]]:
     """(labels, AP) of the model in use after each cycle, from the first on, on the newest validation set."""
-    newest = workspace.store.row(
-        "SELECT validation_hash FROM evaluations WHERE set_name = 'validation' ORDER BY rowid DESC LIMIT 1"
-    )
-    if newest is None:
+    reached = ap_on_newest_set(workspace.store)
+    if not reached:
         return []
-    reached = {
-        row["model_id"]: float(row["ap"])
-        for row in workspace.store.rows(
-            "SELECT model_id, json_extract(metrics, '$.ap') AS ap FROM evaluations WHERE validation_hash = ?",
-            newest["validation_hash"],
-        )
-        if row["ap"] is not None
-    }
-    cycles = workspace.store.rows(
-        "SELECT c.number, c.model_id, c.outcome, m.id AS made FROM cycles c LEFT JOIN models m ON m.cycle = c.number "
-        "WHERE c.outcome IS NOT NULL ORDER BY c.number"
-    )
     points: list[tuple[int, float]] = []
-    for cycle in cycles:
-        if not points and cycle["model_id"] in reached:
-            points.append((labels_until(workspace, cycle["number"] - 1), reached[cycle["model_id"]]))
-        if cycle["outcome"] == ABANDONED:  # its labels count with the next
+    for cycle in models_of_finished(workspace.store):
+        if not points and cycle.model_id in reached:
+            points.append((labels_until(workspace, cycle.number - 1), reached[cycle.model_id]))
+        if cycle.outcome == ABANDONED:  # its labels count with the next
             continue
-        used = cycle["made"] if cycle["outcome"] == "promoted" else cycle["model_id"]
+        used = cycle.candidate_id if cycle.outcome == "promoted" else cycle.model_id
         if used in reached:
-            points.append((labels_until(workspace, cycle["number"]), reached[used]))
+            points.append((labels_until(workspace, cycle.number), reached[used]))
     return points
 
 

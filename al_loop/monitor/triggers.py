@@ -12,6 +12,9 @@ from al_loop.core.config import TriggerName
 from al_loop.monitor import random_audit, stopping
 from al_loop.monitor.baseline import baseline
 from al_loop.monitor.windows import explain, open_alarm, raise_alarm, waiting, windows_of
+from al_loop.state.database.cycle_table import newest_cycle
+from al_loop.state.database.image_table import unlabelled_since_last_cycle
+from al_loop.state.database.model_table import all_promotions
 from al_loop.state.workspace import Workspace, now
 
 
@@ -34,26 +37,22 @@ def verdicts(workspace: Workspace) -> list[Verdict]:
 def _new_data(workspace: Workspace) -> Verdict:
     """Images without labels that came since the last cycle began."""
     wanted = workspace.config.monitor.new_data.images
-    there = workspace.store.count(
-        "SELECT count(*) FROM images i LEFT JOIN labels l ON l.image_id = i.id WHERE i.role = 'pool' "
-        "AND l.image_id IS NULL AND i.arrived > (SELECT coalesce(max(arrived), 0) FROM cycles WHERE outcome IS NOT 'abandoned')"
-    )
-    reason = f"{there} unlabelled images since the last cycle, {wanted} make one due"
-    return Verdict("new-data", there >= wanted, reason, {"images": there, "threshold": wanted})
+    fresh = unlabelled_since_last_cycle(workspace.store)
+    reason = f"{fresh} unlabelled images since the last cycle, {wanted} make one due"
+    return Verdict("new-data", fresh >= wanted, reason, {"images": fresh, "threshold": wanted})
 
 
 def _time(workspace: Workspace) -> Verdict:
     """Hours since the last cycle began; without one, since the first model."""
-    row = workspace.store.row(
-        "SELECT started_at AS at FROM cycles WHERE outcome IS NOT 'abandoned' ORDER BY number DESC LIMIT 1"
-    ) or workspace.store.row("SELECT at FROM promotions ORDER BY id LIMIT 1")
+    cycle = newest_cycle(workspace.store, abandoned=False)
+    since = [cycle.started_at] if cycle else [row.at for row in all_promotions(workspace.store)]
     wanted = workspace.config.monitor.time.hours
-    if row is None:
+    if not since:
         return Verdict("time", False, "no model yet")
-    hours = (datetime.fromisoformat(now()) - datetime.fromisoformat(row["at"])).total_seconds() / 3600
+    hours = (datetime.fromisoformat(now()) - datetime.fromisoformat(since[0])).total_seconds() / 3600
     numbers = {"hours": hours, "threshold": wanted}
     if hours < 0:
-        said = f"the clock is {-hours:.1f} h behind the last cycle, which began at {row['at']}: set it right"
+        said = f"the clock is {-hours:.1f} h behind the last cycle, which began at {since[0]}: set it right"
         return Verdict("time", False, said, numbers)
     return Verdict(
         "time", hours >= wanted, f"{hours:.1f} h since the last cycle, {wanted:g} make one due", numbers

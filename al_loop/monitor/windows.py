@@ -11,6 +11,8 @@ import numpy as np
 
 from al_loop.monitor.baseline import Baseline
 from al_loop.monitor.drift_tests import Sight, Signal, judge, most_drifted, sight
+from al_loop.state.database import monitor_tables
+from al_loop.state.database.image_table import pool_ids
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.predictions import ScoredImages
 
@@ -31,15 +33,8 @@ class Window:
 
 def waiting(workspace: Workspace, baseline: Baseline) -> list[str]:
     """Return the images that no window has judged yet, as they came."""
-    since = workspace.store.count(
-        "SELECT max(coalesce(max(arrived), 0), ?) FROM windows WHERE promotion = ?",
-        baseline.arrived,
-        baseline.promotion,
-    )
-    rows = workspace.store.rows(
-        "SELECT id FROM images WHERE role = 'pool' AND arrived > ? ORDER BY arrived", since
-    )
-    return [str(row["id"]) for row in rows]
+    windowed = monitor_tables.windowed_until(workspace.store, baseline.promotion)
+    return pool_ids(workspace.store, after=max(windowed, baseline.arrived))
 
 
 def judge_windows(workspace: Workspace, baseline: Baseline, scored: ScoredImages) -> list[Window]:
@@ -77,7 +72,7 @@ def _judge(
 ) -> Window:
     """Judge one window and remember it, with the alarm it may raise."""
     rule, store = workspace.config.monitor.drift, workspace.store
-    number = 1 + store.count("SELECT coalesce(max(id), 0) FROM windows")
+    number = 1 + monitor_tables.last_window_number(store)
     signals: tuple[Signal, ...] = ()
     strangest: tuple[str, ...] = ()
     if references and len(window) >= 2:
@@ -86,17 +81,8 @@ def _judge(
         strangest = tuple(names[rows[row]] for row, _ in most_drifted(references, window, _NAMED))
     found = Window(number, tuple(ids), signals, strangest, any(s.drifted for s in signals), now())
     with store.transaction():
-        store.execute(
-            "INSERT INTO windows VALUES (?, ?, (SELECT max(arrived) FROM images WHERE id IN "
-            "(SELECT value FROM json_each(?))), ?, ?, ?, ?)",
-            number,
-            baseline.promotion,
-            json.dumps(ids),
-            json.dumps(ids),
-            json.dumps({"signals": [asdict(s) for s in signals], "strangest": strangest}),
-            int(found.drifted),
-            found.at,
-        )
+        about = json.dumps({"signals": [asdict(s) for s in signals], "strangest": strangest})
+        monitor_tables.insert_window(store, number, baseline.promotion, ids, about, found.drifted, found.at)
         row = windows_of(workspace, baseline.promotion, rule.consecutive_windows)
         if len(row) == rule.consecutive_windows and all(one.drifted for one in row):
             raise_alarm(workspace, "drift", explain(row[-1]), rule.cooldown_h, row[0].id)
@@ -105,21 +91,18 @@ def _judge(
 
 def windows_of(workspace: Workspace, promotion: int, count: int) -> list[Window]:
     """Return the newest windows since a promotion, oldest first."""
-    rows = workspace.store.rows(
-        "SELECT * FROM windows WHERE promotion = ? ORDER BY id DESC LIMIT ?", promotion, count
-    )
     found = []
-    for row in reversed(rows):
-        about = json.loads(row["signals"])
+    for row in monitor_tables.newest_windows(workspace.store, promotion, count):
+        about = json.loads(row.signals)
         signals = tuple(Signal(**one) for one in about["signals"])
         found.append(
             Window(
-                row["id"],
-                tuple(json.loads(row["images"])),
+                row.id,
+                tuple(json.loads(row.images)),
                 signals,
                 tuple(about["strangest"]),
-                bool(row["drifted"]),
-                row["at"],
+                bool(row.drifted),
+                row.at,
             )
         )
     return found
@@ -142,27 +125,15 @@ def raise_alarm(
     """Raise an alarm unless one is open, or one was raised less than the cooldown ago."""
     if open_alarm(workspace, trigger) is not None:
         return
-    last = workspace.store.row("SELECT at FROM alarms WHERE trigger = ? ORDER BY id DESC LIMIT 1", trigger)
+    last = monitor_tables.newest_alarm_time(workspace.store, trigger)
     if last is not None:
-        since = datetime.fromisoformat(now()) - datetime.fromisoformat(last["at"])
+        since = datetime.fromisoformat(now()) - datetime.fromisoformat(last)
         # An alarm of a time to come was raised by a clock that was wrong: it silences nothing.
         if timedelta(0) <= since < timedelta(hours=cooldown_h):
             return
-    workspace.store.execute(
-        "INSERT INTO alarms (trigger, reason, promotion, cycle, first_window, at) VALUES (?, ?, "
-        "(SELECT max(id) FROM promotions), (SELECT coalesce(max(number), 0) FROM cycles), ?, ?)",
-        trigger,
-        reason,
-        first_window,
-        now(),
-    )
+    monitor_tables.insert_alarm(workspace.store, trigger, reason, first_window, now())
 
 
 def open_alarm(workspace: Workspace, trigger: str) -> str | None:
     """Return the reason of the alarm that neither a later cycle nor another model has answered; one that was abandoned answers none."""
-    row = workspace.store.row(
-        "SELECT reason FROM alarms WHERE trigger = ? AND promotion = (SELECT max(id) FROM promotions) "
-        "AND cycle >= (SELECT coalesce(max(number), 0) FROM cycles WHERE outcome IS NOT 'abandoned') ORDER BY id DESC LIMIT 1",
-        trigger,
-    )
-    return str(row["reason"]) if row else None
+    return monitor_tables.open_alarm(workspace.store, trigger)

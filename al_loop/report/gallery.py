@@ -9,6 +9,7 @@ from al_loop.core.errors import WorkspaceError
 from al_loop.images.repository import boxes_from_json
 from al_loop.report.data import CycleRow, PickRow
 from al_loop.report.pictures import DrawnBox, draw_boxes, stored_thumbnail
+from al_loop.state.database.label_table import drawn_boxes
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
@@ -105,10 +106,5 @@ def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes
 
 def _labels(workspace: Workspace) -> dict[str, Boxes]:
     """Return what people have drawn on the pool, by image id."""
-    return {
-        row["image_id"]: boxes_from_json(row["boxes"])
-        for row in workspace.store.rows(
-            "SELECT l.image_id, l.boxes FROM labels l CROSS JOIN images i ON i.id = l.image_id "
-            "WHERE i.role = 'pool' AND l.status IN ('labelled', 'empty')"
-        )
-    }
+    boxes = drawn_boxes(workspace.store)
+    return {image: boxes_from_json(text) for image, text in boxes.items()}

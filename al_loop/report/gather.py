@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +30,21 @@ from al_loop.report.data import (
     Start,
 )
 from al_loop.report.monitor_section import watched
+from al_loop.state.database import cycle_table, label_table, model_table, pick_table, stage_table
+from al_loop.state.database.dataset_table import rendered_count
+from al_loop.state.database.facts import read_fact
 from al_loop.state.database.store import Store
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import all_models, current_model, has_model, saved_metrics
 from al_loop.state.stages import output_of
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.images import ImageFile
-from al_loop.structures.metrics import VALIDATION, Metrics
+from al_loop.structures.metrics import VALIDATION
 
 
 def gather(workspace: Workspace) -> Report:
     """Return what the report says of a workspace, all of it from one moment."""
-    with _snapshot(workspace.store):
-        note = workspace.store.row("SELECT value FROM facts WHERE key = 'pool_note'")
+    with workspace.store.snapshot():
         cycles = _cycles(workspace)
         models = _models(workspace)
         start = _start(workspace, cycles, models)
@@ -53,7 +52,7 @@ def gather(workspace: Workspace) -> Report:
             name=workspace.config.name,
             classes=workspace.config.classes,
             written_at=now(),
-            note=note["value"] if note else None,
+            note=read_fact(workspace.store, "pool_note"),
             pool=_pool(workspace),
             next_command=dict(line.split(maxsplit=1) for line in describe(workspace))["next"],
             start=start,
@@ -61,23 +60,13 @@ def gather(workspace: Workspace) -> Report:
             per_class=_per_class(workspace, start, models),
             models=models,
             promotions=tuple(
-                Promotion(row["model_id"], row["reason"], row["at"])
-                for row in workspace.store.rows("SELECT * FROM promotions ORDER BY id")
+                Promotion(row.model_id, row.reason, row.at)
+                for row in model_table.all_promotions(workspace.store)
             ),
             cost=_cost(workspace.store, None),
             errors=_errors(workspace, models),
             watch=watched(workspace),
         )
-
-
-@contextmanager
-def _snapshot(store: Store) -> Iterator[None]:
-    """Read as of now, whatever a cycle that runs meanwhile writes."""
-    store.execute("BEGIN")
-    try:
-        yield
-    finally:
-        store.execute("COMMIT")
 
 
 def _pool(workspace: Workspace) -> Pool:
@@ -87,44 +76,44 @@ def _pool(workspace: Workspace) -> Pool:
         empty=counts.get("empty", 0),
         skipped=counts.get("skipped", 0),
         unlabelled=counts.get("unlabelled", 0),
-        boxes=_boxes_until(store, None),
-        validation=store.count("SELECT count(*) FROM sets WHERE name = 'validation'"),
-        rendered=store.count("SELECT coalesce(sum(images), 0) FROM datasets"),
+        boxes=label_table.boxes_until(store, None),
+        validation=label_table.set_size(store, VALIDATION),
+        rendered=rendered_count(store),
     )
 
 
 def _cycles(workspace: Workspace) -> list[CycleRow]:
     picks = _picks(workspace)
     return [
-        _cycle(workspace, row, tuple(picks.get(row["number"], ())))
-        for row in workspace.store.rows("SELECT * FROM cycles ORDER BY number")
+        _cycle(workspace, row, tuple(picks.get(row.number, ())))
+        for row in cycle_table.all_cycles(workspace.store)
     ]
 
 
-def _cycle(workspace: Workspace, row: sqlite3.Row, picks: tuple[PickRow, ...]) -> CycleRow:
-    store, number = workspace.store, int(row["number"])
+def _cycle(workspace: Workspace, row: cycle_table.CycleRow, picks: tuple[PickRow, ...]) -> CycleRow:
+    store, number = workspace.store, row.number
     folder = workspace.cycle_dir(number)
-    made = store.row("SELECT id FROM models WHERE cycle = ? ORDER BY rowid DESC LIMIT 1", number)
-    candidate = str(made["id"]) if made else None
-    before, after = _compared(store, row["model_id"], candidate)
+    trained = model_table.model_of_cycle(store, number)
+    candidate = trained.id if trained else None
+    before, after = _compared(store, row.model_id, candidate)
     pushed = output_of(store, f"cycle-{number}", "push", folder / "push")
-    queue = queue_address(workspace, pushed) if row["outcome"] is None else None
-    stages = store.rows("SELECT name, state FROM stages WHERE job = ? ORDER BY rowid", f"cycle-{number}")
+    queue = queue_address(workspace, pushed) if row.outcome is None else None
+    stages = stage_table.stages_of(store, f"cycle-{number}")
     return CycleRow(
         number=number,
-        k=row["k"],
-        settings=_settings(workspace, row["settings"]),
-        model_id=row["model_id"],
+        k=row.k,
+        settings=_settings(workspace, row.settings),
+        model_id=row.model_id,
         candidate_id=candidate,
-        outcome=row["outcome"],
-        reason=row["reason"],
+        outcome=row.outcome,
+        reason=row.reason,
         labels=_labels_at(workspace, number, candidate),
-        boxes=_boxes_until(store, number),
+        boxes=label_table.boxes_until(store, number),
         before=before,
         after=after,
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        stages={stage["name"]: stage["state"] for stage in stages},
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        stages={stage.name: stage.state for stage in stages},
         queue_url=queue,
         picks=picks,
         cost=_cost(store, number),
@@ -138,14 +127,8 @@ def _edits(noted: Any) -> Edits | None:
 
 def _cost(store: Store, cycle: int | None) -> Cost:
     """Return what people spent on a cycle, or on the whole pool."""
-    row = store.row(
-        "SELECT count(*) AS images, coalesce(sum(json_array_length(l.boxes)), 0) AS boxes, "
-        "coalesce(sum(l.lead_time_s), 0) AS seconds, count(l.lead_time_s) AS timed FROM labels l "
-        "CROSS JOIN images i ON i.id = l.image_id WHERE i.role = 'pool' AND (? IS NULL OR l.cycle = ?)",
-        cycle,
-        cycle,
-    )
-    return Cost(row["images"], row["boxes"], row["seconds"] / 60, row["timed"]) if row else Cost(0, 0, 0.0, 0)
+    cost = label_table.label_cost(store, cycle)
+    return Cost(cost.images, cost.boxes, cost.seconds / 60, cost.timed)
 
 
 def _errors(workspace: Workspace, models: tuple[ModelRow, ...]) -> Errors | None:
@@ -176,25 +159,22 @@ def _settings(workspace: Workspace, text: str) -> Config:
 
 def _picks(workspace: Workspace) -> Mapping[int, list[PickRow]]:
     picks: dict[int, list[PickRow]] = {}
-    for row in workspace.store.rows(
-        "SELECT p.*, i.file, i.stored_sha256, i.width, i.height, i.source FROM picks p JOIN images i ON i.id = p.image_id "
-        "ORDER BY p.cycle, p.rank"
-    ):
+    for row in pick_table.picked_images(workspace.store):
         image = ImageFile(
-            row["image_id"],
-            workspace.root / row["file"],
-            row["width"],
-            row["height"],
-            sha256=row["stored_sha256"],
+            row.image_id,
+            workspace.root / row.file,
+            row.width,
+            row.height,
+            sha256=row.stored_sha256,
         )
-        picks.setdefault(row["cycle"], []).append(
+        picks.setdefault(row.cycle, []).append(
             PickRow(
-                rank=row["rank"],
+                rank=row.rank,
                 image=image,
-                name=printable(Path(row["source"]).name),
-                uncertainty=row["uncertainty"],
-                reason=row["reason"],
-                state=row["state"],
+                name=printable(Path(row.source).name),
+                uncertainty=row.uncertainty,
+                reason=row.reason,
+                state=row.state,
             )
         )
     return picks
@@ -211,40 +191,18 @@ def _labels_at(workspace: Workspace, number: int, candidate: str | None) -> int:
     return labels_until(workspace, number)
 
 
-def _boxes_until(store: Store, number: int | None) -> int:
-    """Return how many boxes people have drawn on the pool, up to a cycle or in all."""
-    return store.count(
-        "SELECT coalesce(sum(json_array_length(l.boxes)), 0) FROM labels l CROSS JOIN images i ON i.id = l.image_id "
-        "WHERE i.role = 'pool' AND (? IS NULL OR coalesce(l.cycle, 0) <= ?)",
-        number,
-        number,
-    )
-
-
 def _compared(store: Store, start: str, candidate: str | None) -> tuple[Judged | None, Judged | None]:
     """Return the metrics of a cycle's two models, on the newest validation set that has judged both."""
     if candidate is None:
         return _judged(store, start), None
-    common = store.row(
-        "SELECT a.validation_hash FROM evaluations a JOIN evaluations b USING (validation_hash) "
-        "WHERE a.model_id = ? AND b.model_id = ? AND a.set_name = 'validation' ORDER BY a.rowid DESC LIMIT 1",
-        candidate,
-        start,
-    )
-    on = str(common["validation_hash"]) if common else None
+    on = model_table.newest_common_hash(store, candidate, start)
     return _judged(store, start, on), _judged(store, candidate, on)
 
 
 def _judged(store: Store, model_id: str, on: str | None = None) -> Judged | None:
     """Return a model's metrics on the validation set of that hash, or on the last that judged it."""
-    row = store.row(
-        "SELECT metrics, validation_hash FROM evaluations WHERE model_id = ? AND (? IS NULL OR validation_hash = ?) "
-        "AND set_name = 'validation' ORDER BY rowid DESC LIMIT 1",
-        model_id,
-        on,
-        on,
-    )
-    return Judged(Metrics(**json.loads(row["metrics"])), row["validation_hash"]) if row else None
+    found = model_table.read_evaluation(store, model_id, on)
+    return Judged(found.metrics, found.validation_hash) if found else None
 
 
 def _models(workspace: Workspace) -> tuple[ModelRow, ...]:

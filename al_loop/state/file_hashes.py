@@ -12,6 +12,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from al_loop.state.database.file_hash_table import (
+    journal_hashes,
+    read_file_hash,
+    replace_journal,
+    write_file_hash,
+)
 from al_loop.state.database.store import Store
 from al_loop.state.prediction_store import ShardStore
 from al_loop.state.workspace import Workspace
@@ -26,31 +32,24 @@ class DatabaseLedger:
 
     def noted(self) -> list[str]:
         """Return the hashes of the lines, in order; none where nobody has noted any."""
-        rows = self.store.rows("SELECT sha256 FROM journals WHERE folder = ? ORDER BY line", self.folder)
-        return [str(row["sha256"]) for row in rows]
+        return journal_hashes(self.store, self.folder)
 
     def note(self, first: int, lines: Sequence[bytes]) -> None:
         """Note lines from number `first` on, and forget all behind them."""
         with nullcontext() if self.store.connection.in_transaction else self.store.transaction():
-            self.store.execute("DELETE FROM journals WHERE folder = ? AND line >= ?", self.folder, first)
-            for number, line in enumerate(lines, first):
-                digest = hashlib.sha256(line).hexdigest()
-                self.store.execute("INSERT INTO journals VALUES (?, ?, ?)", self.folder, number, digest)
+            replace_journal(
+                self.store, self.folder, first, [hashlib.sha256(line).hexdigest() for line in lines]
+            )
 
 
 def note_file(workspace: Workspace, path: Path, sha256: str) -> None:
     """Remember what a file of the workspace must be to be used."""
-    workspace.store.execute(
-        "INSERT OR REPLACE INTO written_files VALUES (?, ?)", str(path.relative_to(workspace.root)), sha256
-    )
+    write_file_hash(workspace.store, str(path.relative_to(workspace.root)), sha256)
 
 
 def noted_file(workspace: Workspace, path: Path) -> str | None:
     """Return what a file of the workspace must be; None where nobody has noted it."""
-    row = workspace.store.row(
-        "SELECT sha256 FROM written_files WHERE path = ?", str(path.relative_to(workspace.root))
-    )
-    return str(row["sha256"]) if row else None
+    return read_file_hash(workspace.store, str(path.relative_to(workspace.root)))
 
 
 def shards_in(workspace: Workspace, folder: Path) -> ShardStore:

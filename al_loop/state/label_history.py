@@ -6,16 +6,15 @@ The database itself writes them down (triggers in `al_loop.state.database.migrat
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from al_loop.core.errors import DataError
+from al_loop.state.database import label_history_table
+from al_loop.state.database.image_table import ids_beginning_with
+from al_loop.state.database.label_history_table import OldLabelRow
 from al_loop.state.workspace import Workspace, now
-
-_COLUMNS = "image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines"
-_FULL = f"{_COLUMNS}, ignored, role, sets"
 
 
 @dataclass(frozen=True)
@@ -44,31 +43,20 @@ class OldLabel:
 @contextmanager
 def replacing(workspace: Workspace, reason: str) -> Iterator[None]:
     """Say why labels are replaced inside, and that they belong together; within the caller's transaction."""
-    store = workspace.store
-    before = store.count("SELECT coalesce(max(id), 0) FROM label_history")
+    last = label_history_table.last_id(workspace.store)
     yield
-    store.execute(
-        "UPDATE label_history SET reason = ?, "
-        "batch = (SELECT coalesce(max(batch), 0) + 1 FROM label_history) WHERE id > ?",
-        reason,
-        before,
-    )
+    label_history_table.set_reason_behind(workspace.store, last, reason)
 
 
 def keep_label(workspace: Workspace, image_id: str) -> None:
     """Write down an image's label, role and sets though the label stays: its role is about to change."""
-    workspace.store.execute(
-        f"INSERT INTO label_history ({_FULL}, replaced_at, reason) "
-        f"SELECT {_FULL}, ?, '' FROM full_labels WHERE image_id = ?",
-        now(),
-        image_id,
-    )
+    label_history_table.copy_label(workspace.store, image_id, now())
 
 
 def old_labels(workspace: Workspace, limit: int) -> tuple[list[OldLabel], int]:
     """Return the newest of the labels that can be restored, and how many there are."""
-    rows = workspace.store.rows("SELECT * FROM label_history ORDER BY id DESC LIMIT ?", limit)
-    return [_old(row) for row in rows], workspace.store.count("SELECT count(*) FROM label_history")
+    rows = label_history_table.newest_old_labels(workspace.store, limit)
+    return [_old(row) for row in rows], label_history_table.old_label_count(workspace.store)
 
 
 def restore(workspace: Workspace, names: Sequence[str], *, last: bool = False) -> list[OldLabel]:
@@ -83,31 +71,26 @@ def restore(workspace: Workspace, names: Sequence[str], *, last: bool = False) -
     rows = _last(workspace) if last else [_newest(workspace, name) for name in dict.fromkeys(names)]
     with workspace.store.transaction(), replacing(workspace, "pool restore-labels"):
         for row in rows:
-            _put_back(workspace, row)
+            label_history_table.put_back(workspace.store, row, now())
     return [_old(row) for row in rows]
 
 
-def _last(workspace: Workspace) -> list[sqlite3.Row]:
+def _last(workspace: Workspace) -> list[OldLabelRow]:
     """The labels of the last command: of each image the oldest, which is what there was before it."""
-    rows = workspace.store.rows(
-        "SELECT * FROM label_history WHERE id IN (SELECT min(id) FROM label_history "
-        "WHERE batch = (SELECT max(batch) FROM label_history) GROUP BY image_id) ORDER BY id"
-    )
+    rows = label_history_table.labels_before_last_batch(workspace.store)
     if not rows:
         raise DataError("no command has replaced labels. See what pulls have: al-loop pool restore-labels")
     return rows
 
 
-def _newest(workspace: Workspace, name: str) -> sqlite3.Row:
-    images = workspace.store.rows("SELECT id FROM images WHERE substr(id, 1, ?) = ? LIMIT 2", len(name), name)
+def _newest(workspace: Workspace, name: str) -> OldLabelRow:
+    images = ids_beginning_with(workspace.store, name, limit=2)
     if len(images) != 1:
         said = "no image" if not images else "more than one image"
         raise DataError(
             f"{name!r} is {said} of this workspace: expected the beginning of an id. See: al-loop pool list"
         )
-    row = workspace.store.row(
-        "SELECT * FROM label_history WHERE image_id = ? ORDER BY id DESC LIMIT 1", images[0]["id"]
-    )
+    row = label_history_table.newest_old_label(workspace.store, images[0])
     if row is None:
         raise DataError(
             f"image {name} has no other label than the one it has. See: al-loop pool restore-labels"
@@ -115,35 +98,15 @@ def _newest(workspace: Workspace, name: str) -> sqlite3.Row:
     return row
 
 
-def _put_back(workspace: Workspace, row: sqlite3.Row) -> None:
-    """Restore one label; a label that stays the same is written down too, as the role changes."""
-    store, image = workspace.store, row["image_id"]
-    current = store.row("SELECT status, boxes, outlines FROM labels WHERE image_id = ?", image)
-    if current is not None and tuple(current) == (row["status"], row["boxes"], row["outlines"]):
-        keep_label(workspace, image)
-    store.execute(
-        f"INSERT OR REPLACE INTO labels ({_COLUMNS}) SELECT {_COLUMNS} FROM label_history WHERE id = ?",
-        row["id"],
-    )
-    store.execute("DELETE FROM ignore_regions WHERE image_id = ?", image)
-    if row["ignored"] is not None:
-        store.execute("INSERT INTO ignore_regions (image_id, boxes) VALUES (?, ?)", image, row["ignored"])
-    if row["role"] == "pool":
-        store.execute("DELETE FROM sets WHERE image_id = ?", image)
-    for name in json.loads(row["sets"]):
-        store.execute("INSERT OR IGNORE INTO sets VALUES (?, ?)", name, image)
-    store.execute("UPDATE images SET role = ? WHERE id = ?", row["role"], image)
-
-
-def _old(row: sqlite3.Row) -> OldLabel:
+def _old(row: OldLabelRow) -> OldLabel:
     return OldLabel(
-        image_id=row["image_id"],
-        status=row["status"],
-        boxes=len(json.loads(row["boxes"])),
-        annotator=row["annotator"],
-        cycle=row["cycle"],
-        role=row["role"],
-        sets=tuple(json.loads(row["sets"])),
-        replaced_at=row["replaced_at"],
-        reason=row["reason"],
+        image_id=row.image_id,
+        status=row.status,
+        boxes=len(json.loads(row.boxes)),
+        annotator=row.annotator,
+        cycle=row.cycle,
+        role=row.role,
+        sets=tuple(json.loads(row.sets)),
+        replaced_at=row.replaced_at,
+        reason=row.reason,
     )

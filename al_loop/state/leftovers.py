@@ -12,6 +12,10 @@ from itertools import islice
 from pathlib import Path
 
 from al_loop.core.config import FILE_NAME
+from al_loop.state.database.cycle_table import cycle_numbers, open_cycles
+from al_loop.state.database.image_table import files_of_ids_between
+from al_loop.state.database.model_table import count_of_origin, model_ids, removed_model_ids
+from al_loop.state.database.stage_table import read_stage
 from al_loop.state.workspace import Workspace
 from render.core.tempdirs import KINDS, abandoned
 
@@ -56,10 +60,7 @@ def leftovers(workspace: Workspace) -> Iterator[Leftover]:
 def unnamed_pictures(workspace: Workspace) -> Iterator[Path]:
     """Find files in images/ that no row names, a folder at a time: a million take little memory."""
     for folder in _folders(workspace.images):
-        rows = workspace.store.rows(
-            "SELECT file FROM images WHERE id >= ? AND id < ?", folder.name, f"{folder.name}g"
-        )
-        known = {row["file"] for row in rows}
+        known = files_of_ids_between(workspace.store, folder.name, f"{folder.name}g")
         for name in sorted(os.listdir(folder)):
             if _PICTURE.fullmatch(name) and f"images/{folder.name}/{name}" not in known:
                 yield folder / name
@@ -67,7 +68,7 @@ def unnamed_pictures(workspace: Workspace) -> Iterator[Path]:
 
 def foreign_folders(workspace: Workspace) -> Iterator[Path]:
     """Find whole models and cycles that no row names: of a database that is newer than the one that is there."""
-    known = {row["id"] for row in workspace.store.rows("SELECT id FROM models")}
+    known = set(model_ids(workspace.store))
     jobs = _open_jobs(workspace)
     for folder in _folders(workspace.root / "models"):
         if folder.suffix != ".partial" and folder.name not in known and folder.name not in jobs:
@@ -80,8 +81,8 @@ def foreign_folders(workspace: Workspace) -> Iterator[Path]:
 
 def _of_deleted_models(workspace: Workspace) -> Iterator[Leftover]:
     """The row comes first, then the files: a gc that was killed in between is finished."""
-    for row in workspace.store.rows("SELECT id FROM models WHERE removed_at IS NOT NULL"):
-        for folder in (workspace.model_dir(row["id"]), workspace.root / "scores" / row["id"]):
+    for model in removed_model_ids(workspace.store):
+        for folder in (workspace.model_dir(model), workspace.root / "scores" / model):
             if folder.is_dir():
                 yield Leftover(folder, "of a model that gc has deleted")
 
@@ -104,13 +105,13 @@ def _of_jobs_that_are_over(workspace: Workspace) -> Iterator[Leftover]:
 def _goes_on(workspace: Workspace, job: str) -> bool:
     """Whether the next `pretrain` or `models import` would go on with a job: the one behind the last that was made."""
     origin, _, number = job.rpartition("-")
-    made = workspace.store.count("SELECT count(*) FROM models WHERE origin = ?", origin)
-    row = workspace.store.row("SELECT state FROM stages WHERE job = ? AND name = ?", job, origin)
-    return row is not None and row["state"] != "done" and number == str(made + 1)
+    made = count_of_origin(workspace.store, origin)
+    row = read_stage(workspace.store, job, origin)
+    return row is not None and row.state != "done" and number == str(made + 1)
 
 
 def _scores_of_no_model(workspace: Workspace) -> Iterator[Leftover]:
-    known = {row["id"] for row in workspace.store.rows("SELECT id FROM models")}
+    known = set(model_ids(workspace.store))
     for folder in _folders(workspace.root / "scores"):
         if folder.name not in known and not workspace.model_dir(folder.name).is_dir():
             yield Leftover(folder, "scores of a model that there is not")
@@ -177,12 +178,11 @@ def _changed(path: Path) -> float:
 
 
 def _open_jobs(workspace: Workspace) -> set[str]:
-    rows = workspace.store.rows("SELECT number FROM cycles WHERE outcome IS NULL")
-    return {f"cycle-{row['number']}" for row in rows}
+    return {f"cycle-{row.number}" for row in open_cycles(workspace.store)}
 
 
 def _cycle_numbers(workspace: Workspace) -> set[str]:
-    return {str(row["number"]) for row in workspace.store.rows("SELECT number FROM cycles")}
+    return set(map(str, cycle_numbers(workspace.store)))
 
 
 def _only_begun(folder: Path) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from al_loop.core.errors import ModelError
 from al_loop.core.files import file_sha256
+from al_loop.state.database import model_table
+from al_loop.state.database.model_table import ModelRow
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.metrics import VALIDATION, Metrics
 
@@ -86,34 +86,32 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 def current_model(workspace: Workspace) -> Model:
     """Return the model in use; ModelError says how to get a first one."""
-    row = workspace.store.row(
-        "SELECT m.* FROM promotions p JOIN models m ON m.id = p.model_id ORDER BY p.id DESC LIMIT 1"
-    )
+    row = model_table.newest_promotion(workspace.store)
     if row is None:
         raise ModelError(
             "no model yet. Make one: al-loop render RECIPE --count 400, then al-loop pretrain; "
             "or: al-loop models import CHECKPOINT"
         )
-    return _model(workspace, row)
+    return get_model(workspace, row.model_id)
 
 
 def has_model(workspace: Workspace) -> bool:
     """Say whether a model is in use."""
-    return workspace.store.row("SELECT 1 FROM promotions") is not None
+    return model_table.newest_promotion(workspace.store) is not None
 
 
 def get_model(workspace: Workspace, model_id: str) -> Model:
     """Return a model by id; ModelError lists those there are."""
-    row = workspace.store.row("SELECT * FROM models WHERE id = ?", model_id)
+    row = model_table.read_model(workspace.store, model_id)
     if row is None:
-        known = ", ".join(r["id"] for r in workspace.store.rows("SELECT id FROM models ORDER BY rowid"))
+        known = ", ".join(model_table.model_ids(workspace.store))
         raise ModelError(f"no model {model_id!r}; there are: {known or 'none'}. See: al-loop models list")
     return _model(workspace, row)
 
 
 def all_models(workspace: Workspace) -> list[Model]:
     """Return every model, oldest first."""
-    return [_model(workspace, row) for row in workspace.store.rows("SELECT * FROM models ORDER BY rowid")]
+    return [_model(workspace, row) for row in model_table.all_models(workspace.store)]
 
 
 def descent(every: Sequence[Model]) -> list[tuple[int, Model]]:
@@ -144,25 +142,9 @@ def register_model(
     A candidate that was trained again before its cycle ended, on other labels, replaces the first: what
     was known of that one is forgotten.
     """
+    row = ModelRow(model_id, parent, origin, cycle, weights_sha256, now(), None, config_sha256)
     with workspace.store.transaction():
-        workspace.store.execute(
-            "DELETE FROM evaluations WHERE model_id IN "
-            "(SELECT id FROM models WHERE id = ? AND weights_sha256 != ?)",
-            model_id,
-            weights_sha256,
-        )
-        workspace.store.execute(
-            "INSERT INTO models (id, parent, origin, cycle, weights_sha256, created_at, config_sha256) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
-            "SET weights_sha256 = excluded.weights_sha256, config_sha256 = excluded.config_sha256",
-            model_id,
-            parent,
-            origin,
-            cycle,
-            weights_sha256,
-            now(),
-            config_sha256,
-        )
+        model_table.write_model(workspace.store, row)
     return get_model(workspace, model_id)
 
 
@@ -173,13 +155,7 @@ def promote(workspace: Workspace, model: Model, reason: str) -> None:
             f"the files of {model.id} were deleted by gc on {model.removed_at}. Choose another: al-loop models list"
         )
     if not (has_model(workspace) and current_model(workspace).id == model.id):
-        workspace.store.execute(
-            "INSERT INTO promotions (model_id, reason, at, arrived) "
-            "VALUES (?, ?, ?, (SELECT coalesce(max(arrived), 0) FROM images))",
-            model.id,
-            reason,
-            now(),
-        )
+        model_table.insert_promotion(workspace.store, model.id, reason, now())
 
 
 def rollback(workspace: Workspace, model_id: str | None = None) -> tuple[Model, Model]:
@@ -189,16 +165,11 @@ def rollback(workspace: Workspace, model_id: str | None = None) -> tuple[Model, 
     """
     current = current_model(workspace)
     if model_id is None:
-        row = workspace.store.row(
-            "SELECT p.model_id FROM promotions p JOIN models m ON m.id = p.model_id "
-            "WHERE m.rowid < (SELECT rowid FROM models WHERE id = ?) ORDER BY m.rowid DESC LIMIT 1",
-            current.id,
-        )
-        if row is None:
+        model_id = model_table.promoted_before(workspace.store, current.id)
+        if model_id is None:
             raise ModelError(
                 f"{current.id} is the first model: there is none to go back to. See: al-loop models list"
             )
-        model_id = str(row["model_id"])
     target = get_model(workspace, model_id)
     if target.id == current.id:
         raise ModelError(f"{target.id} is the current model already. See: al-loop models list")
@@ -210,38 +181,26 @@ def save_metrics(
     workspace: Workspace, model_id: str, validation_hash: str, metrics: Metrics, name: str = VALIDATION
 ) -> None:
     """Keep what a model reached on the validation set, or on another of that name."""
-    workspace.store.execute(
-        "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?)",
-        model_id,
-        validation_hash,
-        json.dumps(asdict(metrics)),
-        name,
-    )
+    model_table.write_evaluation(workspace.store, model_id, validation_hash, metrics, name)
 
 
 def saved_metrics(
     workspace: Workspace, model_id: str, validation_hash: str | None = None, name: str = VALIDATION
 ) -> Metrics | None:
     """Return a model's metrics on the set of that hash, or on the last one of that name it was judged on."""
-    row = workspace.store.row(
-        "SELECT metrics FROM evaluations WHERE model_id = ? AND validation_hash = coalesce(?, validation_hash) "
-        "AND set_name = ? ORDER BY rowid DESC LIMIT 1",
-        model_id,
-        validation_hash,
-        name,
-    )
-    return Metrics(**json.loads(row["metrics"])) if row else None
+    found = model_table.read_evaluation(workspace.store, model_id, validation_hash, name)
+    return found.metrics if found else None
 
 
-def _model(workspace: Workspace, row: sqlite3.Row) -> Model:
+def _model(workspace: Workspace, row: ModelRow) -> Model:
     return Model(
-        row["id"],
-        row["parent"],
-        row["origin"],
-        row["cycle"],
-        workspace.model_dir(row["id"]),
-        row["weights_sha256"],
-        row["created_at"],
-        row["removed_at"],
-        row["config_sha256"],
+        row.id,
+        row.parent,
+        row.origin,
+        row.cycle,
+        workspace.model_dir(row.id),
+        row.weights_sha256,
+        row.created_at,
+        row.removed_at,
+        row.config_sha256,
     )

@@ -17,6 +17,7 @@ from typing import Any
 
 from al_loop.core.errors import WorkspaceError
 from al_loop.core.files import json_hash, read_json, write_json
+from al_loop.state.database.stage_table import StageRow, begin_stage, finish_stage, mark_stage, read_stage
 from al_loop.state.database.store import Store
 from al_loop.state.workspace import now
 
@@ -53,14 +54,7 @@ def run_stage(store: Store, stage: Stage, work: Callable[[Path], Output]) -> Out
         return done
     partial = stage.folder.with_name(f"{stage.folder.name}.partial")
     _clear_if_changed(partial, digest)
-    store.execute(
-        "INSERT OR REPLACE INTO stages VALUES (?, ?, ?, 'running', NULL, ?, ?, NULL)",
-        stage.job,
-        stage.name,
-        digest,
-        os.getpid(),
-        now(),
-    )
+    begin_stage(store, stage.job, stage.name, digest, os.getpid(), now())
     try:
         # Killed between the seal and the rename, the work is whole already.
         output = _sealed(partial, digest)
@@ -83,15 +77,10 @@ def run_stage(store: Store, stage: Stage, work: Callable[[Path], Output]) -> Out
 def finished(store: Store, stage: Stage) -> Output | None:
     """Return the output of a stage that is done for these inputs, else None."""
     digest = json_hash(stage.inputs)
-    row = store.row(
-        "SELECT output FROM stages WHERE job = ? AND name = ? AND state = 'done' AND input_hash = ?",
-        stage.job,
-        stage.name,
-        digest,
-    )
-    if row is not None and (stage.folder / _SEAL).is_file():
+    row = _done(store, stage.job, stage.name)
+    if row is not None and row.input_hash == digest and (stage.folder / _SEAL).is_file():
         # The row is what counts; a file that says something else was changed.
-        known = _noted(row["output"])
+        known = _noted(row.output)
         if not _says(stage.folder, digest, known):
             _seal(stage.folder, digest, known)
         return known
@@ -109,14 +98,14 @@ def output_of(store: Store, job: str, name: str, folder: Path) -> Output:
     """
     if not folder.is_dir():
         return {}
-    row = store.row("SELECT output FROM stages WHERE job = ? AND name = ? AND state = 'done'", job, name)
-    return _noted(row["output"]) if row and row["output"] else noted_in(folder)
+    row = _done(store, job, name)
+    return _noted(row.output) if row and row.output else noted_in(folder)
 
 
-def _noted(text: str) -> Output:
+def _noted(text: str | None) -> Output:
     """Return the output of a stage as the database has it; WorkspaceError where that is damaged."""
     try:
-        output: Any = json.loads(text)
+        output: Any = json.loads(text or "")
     except (ValueError, RecursionError):
         output = None
     if isinstance(output, dict):
@@ -138,10 +127,8 @@ def noted_in(folder: Path) -> Output:
 
 def is_sealed(store: Store, job: str, name: str, folder: Path) -> bool:
     """Whether `stage.json` in a finished stage's folder says what the database does; also where that knows no such stage."""
-    row = store.row(
-        "SELECT input_hash, output FROM stages WHERE job = ? AND name = ? AND state = 'done'", job, name
-    )
-    return row is None or _says(folder, row["input_hash"], _noted(row["output"]))
+    row = _done(store, job, name)
+    return row is None or _says(folder, row.input_hash, _noted(row.output))
 
 
 def _says(folder: Path, digest: str, output: Output) -> bool:
@@ -179,18 +166,13 @@ def _clear_if_changed(partial: Path, digest: str) -> None:
 
 
 def _mark(store: Store, stage: Stage, state: str) -> None:
-    store.execute("UPDATE stages SET state = ? WHERE job = ? AND name = ?", state, stage.job, stage.name)
+    mark_stage(store, stage.job, stage.name, state)
 
 
 def _finish(store: Store, stage: Stage, digest: str, output: Output) -> None:
-    store.execute(
-        "INSERT INTO stages VALUES (?, ?, ?, 'done', ?, NULL, ?, ?) ON CONFLICT (job, name) DO UPDATE SET "
-        "state = 'done', input_hash = excluded.input_hash, output = excluded.output, "
-        "finished_at = excluded.finished_at",
-        stage.job,
-        stage.name,
-        digest,
-        json.dumps(output),
-        now(),
-        now(),
-    )
+    finish_stage(store, stage.job, stage.name, digest, json.dumps(output), now())
+
+
+def _done(store: Store, job: str, name: str) -> StageRow | None:
+    row = read_stage(store, job, name)
+    return row if row is not None and row.state == "done" else None

@@ -31,6 +31,7 @@ from al_loop.core.lock import locked
 from al_loop.core.renamed_settings import rewritten
 from al_loop.core.resources import resource
 from al_loop.state.approvals import approve, is_approved
+from al_loop.state.database.facts import first_fact, read_fact
 from al_loop.state.database.migrations import SETTINGS_RENAMED
 from al_loop.state.database.sqlite_file import database_files, keep_private, read_only_message
 from al_loop.state.database.store import Store
@@ -81,10 +82,7 @@ class Workspace:
     @property
     def mark(self) -> str:
         """What tells this workspace from others of its name, made on the first call."""
-        self.store.execute("INSERT OR IGNORE INTO facts VALUES ('workspace', ?)", secrets.token_hex(4))
-        row = self.store.row("SELECT value FROM facts WHERE key = 'workspace'")
-        assert row is not None
-        return str(row["value"])
+        return first_fact(self.store, "workspace", secrets.token_hex(4))
 
     @property
     def trusted(self) -> bool:
@@ -93,8 +91,8 @@ class Workspace:
             self.store.path == ":memory:"
         ):  # a benchmark's, which has asked the workspace that its settings are from
             return True
-        row = self.store.row("SELECT value FROM facts WHERE key = 'workspace'")
-        return row is not None and is_approved(Path(self.store.path), str(row["value"]))
+        mark = read_fact(self.store, "workspace")
+        return mark is not None and is_approved(Path(self.store.path), mark)
 
     def model_dir(self, model_id: str) -> Path:
         """Return the folder of a model: weights, resolved config, predictions on the validation set."""
@@ -253,14 +251,14 @@ def _toml_string(text: str) -> str:
 
 def _same_classes(workspace: Workspace) -> None:
     """Labels are stored as indices of the classes: refuse a list that gives them another meaning."""
-    known = workspace.store.row("SELECT value FROM facts WHERE key = 'classes'")
+    known = read_fact(workspace.store, "classes")
     current = "\n".join(workspace.config.classes)
     if known is None and workspace.store.read_only:
         return
     if known is None:
-        workspace.store.execute("INSERT INTO facts VALUES ('classes', ?)", current)
-    elif known["value"] != current:
+        first_fact(workspace.store, "classes", current)
+    elif known != current:
         raise ConfigError(
             f"classes in {FILE_NAME} are {', '.join(workspace.config.classes)}; this workspace was made for "
-            f"{', '.join(known['value'].splitlines())}. Put them back, or make another workspace: al-loop init"
+            f"{', '.join(known.splitlines())}. Put them back, or make another workspace: al-loop init"
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from al_loop.state.database.label_table import timed_labels
 from al_loop.state.workspace import Workspace
 
 #: The model without any measurement, seconds for an image and for each of its boxes.
@@ -42,17 +43,14 @@ class Pace:
 
 def pace_of(home: Workspace, image_s: float | None, box_s: float | None) -> Pace:
     """The pace of a workspace's annotators; image_s, box_s: instead of the fitted or stated ones."""
-    rows = home.store.rows(
-        "SELECT image_id, lead_time_s, json_array_length(boxes) AS boxes FROM labels "
-        "WHERE lead_time_s > 0 AND status != 'skipped' ORDER BY image_id"
-    )
-    seconds = np.array([row["lead_time_s"] for row in rows], dtype=np.float64)
+    rows = timed_labels(home.store)
+    seconds = np.array([row.lead_time_s for row in rows], dtype=np.float64)
     bar = _LEFT_OPEN * float(np.median(seconds)) if len(seconds) else 0.0
-    kept = [row for row in rows if row["lead_time_s"] <= bar]
-    measured = {str(row["image_id"]): float(row["lead_time_s"]) for row in kept}
+    kept = [row for row in rows if row.lead_time_s <= bar]
+    measured = {row.image_id: row.lead_time_s for row in kept}
     model, answers = (IMAGE_S, BOX_S), 0
     if len(kept) >= ENOUGH and image_s is None and box_s is None:
-        model = _fitted([row["boxes"] for row in kept], list(measured.values()))
+        model = _fitted([row.boxes for row in kept], list(measured.values()))
         answers = len(kept)
     return Pace(
         model[0] if image_s is None else image_s, model[1] if box_s is None else box_s, measured, answers

@@ -30,6 +30,7 @@ from al_loop.labelling.server.credentials import read_credentials
 from al_loop.labelling.server.environment import VERSION, file_lock
 from al_loop.labelling.server.server_state import status
 from al_loop.labelling.tasks.convert import shown
+from al_loop.state.database.integrity import first_damage, row_count
 
 DATABASE = "label_studio.sqlite3"
 _NOTE = "backup.json"
@@ -107,10 +108,9 @@ def _unpack(source: Path, folder: Path) -> None:
         kind, version = note["al-loop"], note["version"]
         if not isinstance(version, str) or not _numbers(version):
             raise ValueError(f"it is of the version {shown(version)}")
-        where = f"file:{folder / 'data' / DATABASE}?mode=rw"  # else SQLite would make an empty one
-        with closing(sqlite3.connect(where, uri=True)) as database:
-            good = database.execute("PRAGMA quick_check").fetchone()[0] == "ok"
-            database.execute("SELECT 1 FROM htx_user LIMIT 1")  # an empty database is whole, too
+        database = folder / "data" / DATABASE
+        row_count(database, "htx_user")  # an empty database is whole, too
+        good = first_damage(database) is None
     except FileNotFoundError as error:
         missing = Path(str(error.filename)).name
         raise LabelStudioError(

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from al_loop.core.errors import LabelStudioError
 from al_loop.core.files import cache_dir
 from al_loop.core.lock import take
 from al_loop.core.resources import resource
+from al_loop.state.database.integrity import row_count
 
 VERSION = "1.23.2"
 
@@ -156,9 +156,8 @@ def _make_template(environment: Environment) -> None:
     command = [str(environment.python), str(environment.program), "version"]
     _run(command, "label-studio version", environ=clean_environ(partial))
     (partial / ".env").unlink(missing_ok=True)  # the secret key: each workspace gets one of its own
-    with closing(sqlite3.connect(partial / "label_studio.sqlite3")) as database:
-        (users,) = database.execute("SELECT count(*) FROM htx_user").fetchone()
-        (organisations,) = database.execute("SELECT count(*) FROM organization").fetchone()
+    database = partial / "label_studio.sqlite3"
+    users, organisations = row_count(database, "htx_user"), row_count(database, "organization")
     if users or organisations:
         raise LabelStudioError(
             f"the template database should be empty, but has {users} users and {organisations} "

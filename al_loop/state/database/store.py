@@ -99,6 +99,15 @@ class Store:
                 self.execute("ROLLBACK")
             raise
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Read everything inside as of now, whatever another process writes meanwhile."""
+        self.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.execute("COMMIT")
+
     def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
         """Run one statement; outside a transaction it commits by itself."""
         cursor: sqlite3.Cursor = self.connection.execute(sql, values)

@@ -1,0 +1,120 @@
+"""Rows of cycles: when they began, with what, and how they ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from al_loop.state.database.image_table import LAST_ARRIVED
+from al_loop.state.database.store import Store
+
+#: The outcome of a cycle that was given up; the others are 'promoted' and 'kept'.
+ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class CycleRow:
+    """A cycle.
+
+    k: images to label, as asked for.
+    settings: JSON, frozen when it began.
+    model_id: the model that it began with.
+    outcome: None while it is under way, then 'promoted', 'kept' or 'abandoned'.
+    arrived: the last image that had arrived when it began.
+    """
+
+    number: int
+    k: int
+    settings: str
+    model_id: str
+    outcome: str | None
+    reason: str | None
+    started_at: str
+    finished_at: str | None
+    arrived: int
+
+
+@dataclass(frozen=True, slots=True)
+class CycleModels:
+    """The models of a finished cycle: the one that it began with, and the candidate, if it made one."""
+
+    number: int
+    outcome: str
+    model_id: str
+    candidate_id: str | None
+
+
+def insert_cycle(store: Store, number: int, k: int, settings: str, model_id: str, at: str) -> None:
+    """Begin a cycle: what has arrived by now can be picked."""
+    store.execute(
+        "INSERT INTO cycles (number, k, settings, model_id, started_at, arrived) "
+        f"VALUES (?, ?, ?, ?, ?, {LAST_ARRIVED})",
+        *(number, k, settings, model_id, at),
+    )
+
+
+def read_cycle(store: Store, number: int) -> CycleRow | None:
+    """Return a cycle by its number."""
+    return store.first(CycleRow, "SELECT * FROM cycles WHERE number = ?", number)
+
+
+def open_cycles(store: Store) -> list[CycleRow]:
+    """Return the cycles under way: one at most, unless the database was changed."""
+    return store.all(CycleRow, "SELECT * FROM cycles WHERE outcome IS NULL ORDER BY number")
+
+
+def all_cycles(store: Store) -> list[CycleRow]:
+    """Return all cycles in order."""
+    return store.all(CycleRow, "SELECT * FROM cycles ORDER BY number")
+
+
+def newest_cycle(store: Store, *, abandoned: bool = True) -> CycleRow | None:
+    """Return the newest cycle; abandoned: also one that was given up."""
+    which = "" if abandoned else "WHERE outcome IS NOT 'abandoned'"
+    return store.first(CycleRow, f"SELECT * FROM cycles {which} ORDER BY number DESC LIMIT 1")
+
+
+def last_number(store: Store) -> int:
+    """Return the number of the newest cycle, 0 without any."""
+    return store.count("SELECT coalesce(max(number), 0) FROM cycles")
+
+
+def cycle_numbers(store: Store) -> list[int]:
+    """Return the numbers of all cycles."""
+    return store.column("SELECT number FROM cycles ORDER BY number")
+
+
+def complete_numbers(store: Store) -> list[int]:
+    """Return the numbers of the cycles that came to their end, those given up left out."""
+    return store.column("SELECT number FROM cycles WHERE outcome IN ('promoted', 'kept') ORDER BY number")
+
+
+def finished_count(store: Store) -> int:
+    """Return how many cycles have ended."""
+    return store.count("SELECT count(*) FROM cycles WHERE outcome IS NOT NULL")
+
+
+def models_of_finished(store: Store) -> list[CycleModels]:
+    """Return the models of all finished cycles, in order."""
+    return store.all(
+        CycleModels,
+        "SELECT c.number, c.outcome, c.model_id, m.id AS candidate_id FROM cycles c "
+        "LEFT JOIN models m ON m.cycle = c.number WHERE c.outcome IS NOT NULL ORDER BY c.number",
+    )
+
+
+def refreeze_cycle(store: Store, number: int, settings: str, k: int) -> None:
+    """Replace the frozen settings of a cycle."""
+    store.execute("UPDATE cycles SET settings = ?, k = ? WHERE number = ?", settings, k, number)
+
+
+def renew_arrived(store: Store, number: int) -> None:
+    """Let a cycle pick from what has arrived by now."""
+    store.execute(f"UPDATE cycles SET arrived = {LAST_ARRIVED} WHERE number = ?", number)
+
+
+def finish_cycle(store: Store, number: int, outcome: str, reason: str, at: str) -> None:
+    """End a cycle with its outcome: 'promoted', 'kept' or 'abandoned'."""
+    store.execute(
+        "UPDATE cycles SET outcome = ?, reason = ?, finished_at = ? WHERE number = ?",
+        *(outcome, reason, at, number),
+    )

@@ -1,0 +1,38 @@
+"""Rows of datasets: the rendered sets below synthetic/."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from al_loop.state.database.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRow:
+    """A rendered set; name: of its folder.  images: how many."""
+
+    name: str
+    recipe: str
+    images: int
+    created_at: str
+
+
+def write_dataset(store: Store, row: DatasetRow) -> None:
+    """Note a rendered set; one of the same name is replaced."""
+    store.execute(
+        "INSERT OR REPLACE INTO datasets VALUES (?, ?, ?, ?)",
+        row.name,
+        row.recipe,
+        row.images,
+        row.created_at,
+    )
+
+
+def all_datasets(store: Store) -> list[DatasetRow]:
+    """Return all rendered sets by name."""
+    return store.all(DatasetRow, "SELECT * FROM datasets ORDER BY name")
+
+
+def rendered_count(store: Store) -> int:
+    """Return how many images were rendered."""
+    return store.count("SELECT coalesce(sum(images), 0) FROM datasets")
