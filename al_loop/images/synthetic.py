@@ -13,7 +13,7 @@ from al_loop.images.coco import read_coco, summarise
 from al_loop.state.database.dataset_table import DatasetRow, all_datasets, write_dataset
 from al_loop.state.workspace import Workspace, now
 from render import RenderError, RenderOptions, load_assets, load_recipe, render_dataset
-from render.annotation.record_store import read_identity
+from render.annotation.record_store import FORMAT, Identity, read_identity
 
 
 def render_set(
@@ -61,24 +61,32 @@ def render_set(
 
 
 def dataset_folder(workspace: Workspace, recipe: Path, seed: int, root: Path | None) -> Path:
-    """Return where the dataset of a recipe and a seed lies: the hash is of the recipe and of all files that it needs.
+    """Return the folder of the dataset that a recipe and a seed give.
 
-    root: as for `render_set`.  A recipe that needs none, and datasets of earlier versions have the hash of the recipe's text alone.
+    Its name has a hash of the recipe's text. If the recipe needs files, or the renderer has changed since the set of that name,
+    the hash includes the files' content and the renderer's format.
+
+    root: as for `render_set`.
     """
     text = file_sha256(recipe)
     by_text = workspace.synthetic / f"{recipe.stem}-{text[:8]}-s{seed}"
     assets = load_assets(load_recipe(recipe), root or recipe.parent)
-    if not assets.digest or assets.accepts(_assets_of(by_text)):
+    stored = _identity(by_text)
+    if stored is None:
+        fits = not assets.digest
+    else:
+        fits = stored.format == FORMAT and (not assets.digest or assets.accepts(stored.assets_sha256))
+    if fits:
         return by_text
-    return workspace.synthetic / f"{recipe.stem}-{json_hash([text, assets.digest])[:8]}-s{seed}"
+    return workspace.synthetic / f"{recipe.stem}-{json_hash([text, assets.digest, FORMAT])[:8]}-s{seed}"
 
 
-def _assets_of(folder: Path) -> str:
-    """The hash of the assets that a dataset was rendered with; "-" where there is none."""
+def _identity(folder: Path) -> Identity | None:
+    """Return what a dataset was rendered from; None where there is none."""
     try:
-        return read_identity(folder).assets_sha256
+        return read_identity(folder)
     except RenderError:
-        return "-"
+        return None
 
 
 def _tell_others(workspace: Workspace, folder: Path, recipe: Path, seed: int, reporter: Reporter) -> None:
@@ -90,7 +98,7 @@ def _tell_others(workspace: Workspace, folder: Path, recipe: Path, seed: int, re
     others = [name for name in names if kind.fullmatch(name)]
     if others:
         reporter.line(
-            f"the recipe {recipe.stem}, or a file that it needs, has changed: a new set begins. {', '.join(others)} stays, and "
+            f"the recipe {recipe.stem}, a file that it needs or the renderer has changed: a new set begins. {', '.join(others)} stays, and "
             f"pretrain uses it too; to use this set alone: al-loop pretrain --data synthetic/{folder.name}/annotations.json"
         )
 

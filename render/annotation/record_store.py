@@ -37,7 +37,7 @@ __all__ = [
 ]  # fmt: skip
 
 #: Raised whenever the same recipe and seed would give other pictures than before.
-FORMAT = 2
+FORMAT = 3
 
 
 class Identity(msgspec.Struct, frozen=True):

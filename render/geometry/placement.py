@@ -1,12 +1,14 @@
-"""Where things go without touching: convex footprints on the ground, or balls in the air."""
+"""Placement without overlap: convex footprints on the ground, or balls in the air."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 import numpy as np
+import shapely
 from numpy.random import Generator
 from numpy.typing import NDArray
+from shapely import Geometry, affinity
 
 from render.core.spec import CameraSpec, Vector
 from render.geometry.projection import on_plane, ray
@@ -14,58 +16,15 @@ from render.geometry.projection import on_plane, ray
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Footprint:
-    """A convex outline on the ground, (k, 2) metres, and the circle around it."""
-
-    outline: FloatArray
-    centre: FloatArray
-    radius: float
-
-    @classmethod
-    def around(cls, outline: FloatArray) -> Footprint:
-        """The footprint of an outline."""
-        centre = (outline.min(axis=0) + outline.max(axis=0)) / 2
-        return cls(outline, centre, float(np.linalg.norm(outline - centre, axis=1).max()))
-
-    def moved(self, by: FloatArray) -> Footprint:
-        """The same footprint elsewhere."""
-        return Footprint(self.outline + by, self.centre + by, self.radius)
-
-
-def closer_than(a: Footprint, b: Footprint, gap: float) -> bool:
-    """Whether two footprints overlap or come closer than `gap` along all their sides' normals.
-
-    Separating axes: exact for touching, and never too lenient for the gap.
-    """
-    if np.linalg.norm(a.centre - b.centre) >= a.radius + b.radius + gap:
-        return False
-    sides = np.concatenate([np.roll(f.outline, -1, axis=0) - f.outline for f in (a, b)])
-    lengths = np.linalg.norm(sides, axis=1)
-    normals = (sides / np.maximum(lengths, 1e-12)[:, None])[:, ::-1] * (1.0, -1.0)
-    normals = normals[lengths > 1e-12]
-    pa, pb = a.outline @ normals.T, b.outline @ normals.T
-    apart = (pa.min(axis=0) >= pb.max(axis=0) + gap) | (pb.min(axis=0) >= pa.max(axis=0) + gap)
-    return not bool(apart.any())
-
-
-@dataclass(frozen=True)
-class Tray:
-    """The floor of an open box around the origin: its sides in metres, its turn about the vertical."""
-
-    inner_m: tuple[float, float]
-    yaw_rad: float
-
-    def holds(self, footprint: Footprint) -> bool:
-        """Whether the footprint lies wholly on the floor."""
-        c, s = np.cos(-self.yaw_rad), np.sin(-self.yaw_rad)
-        local = footprint.outline @ np.array([[c, s], [-s, c]])
-        return bool((np.abs(local) <= np.array(self.inner_m) / 2).all())
+def tray_floor(inner_m: tuple[float, float], yaw_rad: float) -> Geometry:
+    """Floor of an open box around the origin: a rectangle of `inner_m`, rotated about the vertical."""
+    x, y = inner_m[0] / 2, inner_m[1] / 2
+    return affinity.rotate(shapely.box(-x, -y, x, y), yaw_rad, (0, 0), use_radians=True)
 
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a picture things may land in: pixels x0, y0, x1, y1."""
+    """Part of an image that objects are placed in: pixels x0, y0, x1, y1."""
 
     x0: float
     y0: float
@@ -74,7 +33,7 @@ class Window:
 
 
 def window(width: int, height: int, spread: float, rng: Generator) -> Window:
-    """A window of `spread` times the picture's sides, at a random place in it (centred when larger)."""
+    """Window of `spread` times the image's sides, at a random position in it (centred when larger)."""
     slack = max(0.0, 1 - spread)
     x0, y0 = rng.uniform(0, 1, 2) * slack * (width, height)
     if spread > 1:
@@ -83,36 +42,45 @@ def window(width: int, height: int, spread: float, rng: Generator) -> Window:
 
 
 @dataclass(eq=False)
-class Ground:
-    """Where things may lie: seen by the camera inside the window, in the tray if there is one, apart."""
+class GroundArea:
+    """Area of the ground for objects that must not overlap.
+
+    window: part of the image that the objects are placed in.  tray: floor that must hold them, or None.
+    tries: positions tried per object.  taken: footprints of the objects placed so far.
+    """
 
     camera: CameraSpec
     width: int
     height: int
     window: Window
-    tray: Tray | None
+    tray: Geometry | None
     tries: int
-    taken: list[Footprint] = field(default_factory=list)
+    taken: list[Geometry] = field(default_factory=list)
 
-    def place(self, footprint: Footprint, gap: float, rng: Generator) -> FloatArray | None:
-        """A free place (2,) to move a footprint to, now taken; None after `tries`."""
+    def place(self, footprint: Geometry, gap: float, rng: Generator) -> FloatArray | None:
+        """Return a free translation (2,) for a footprint and reserve it; None after `tries`.
+
+        gap: least distance to other footprints, metres.
+        """
         w = self.window
+        x0, y0, x1, y1 = footprint.bounds
         pixels = rng.uniform((w.x0, w.y0), (w.x1, w.y1), (self.tries, 2))
         for point in on_plane(self.camera, self.width, self.height, pixels):
             if not np.isfinite(point).all():
                 continue
-            moved = footprint.moved(point[:2] - footprint.centre)
-            if self.tray is not None and not self.tray.holds(moved):
+            shift = point[:2] - ((x0 + x1) / 2, (y0 + y1) / 2)
+            moved = shapely.transform(footprint, lambda corners, by=shift: corners + by)
+            if self.tray is not None and not self.tray.covers(moved):
                 continue
-            if not any(closer_than(moved, other, gap) for other in self.taken):
+            if not shapely.dwithin(moved, self.taken, gap).any():
                 self.taken.append(moved)
-                return np.asarray(point[:2] - footprint.centre)
+                return np.asarray(shift)
         return None
 
 
 @dataclass(eq=False)
-class Air:
-    """Where things may float: inside the window, within `depth_m` about the target's distance, apart."""
+class AirArea:
+    """Space for balls that must not overlap: inside the window, within `depth_m` around `distance_m`."""
 
     camera: CameraSpec
     width: int
@@ -124,7 +92,7 @@ class Air:
     taken: list[tuple[FloatArray, float]] = field(default_factory=list)
 
     def place(self, radius: float, gap: float, rng: Generator) -> Vector | None:
-        """A free centre for a ball, now taken; None after `tries`."""
+        """Return a free centre for a ball and reserve it; None after `tries`."""
         w = self.window
         pixels = rng.uniform((w.x0, w.y0), (w.x1, w.y1), (self.tries, 2))
         depths = self.distance_m + rng.uniform(-0.5, 0.5, self.tries) * self.depth_m
@@ -139,3 +107,7 @@ class Air:
                 self.taken.append((centre, radius))
                 return (float(centre[0]), float(centre[1]), float(centre[2]))
         return None
+
+
+#: Where the parts of a scene may lie; None: all at the origin.
+PlacementArea = GroundArea | AirArea | None

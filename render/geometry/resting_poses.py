@@ -92,17 +92,11 @@ def _counted(ups: FloatArray, chances: FloatArray, landed: FloatArray) -> FloatA
 
 
 def centre_of_mass(vertices: FloatArray, triangles: IntArray) -> FloatArray | None:
-    """(3,) centre of a solid of even density; None for a surface that encloses no volume."""
-    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    there, back = (edges @ np.array(way) for way in ((len(vertices), 1), (1, len(vertices))))
-    there.sort()
-    back.sort()
-    corners = vertices[triangles]
-    volumes = np.linalg.det(corners) / 6
-    # Closed: every edge is gone along once each way.
-    if not (np.array_equal(there, back) and (np.diff(there) > 0).all()) or volumes.sum() <= 0:
-        return None
-    return np.asarray((volumes[:, None] * corners.sum(axis=1) / 4).sum(axis=0) / volumes.sum())
+    """Centre of mass (3,) of a solid of uniform density; None for a surface that is open or inside out."""
+    from trimesh import Trimesh
+
+    solid = Trimesh(vertices, triangles, process=False)
+    return np.asarray(solid.center_mass) if solid.is_volume else None
 
 
 def _inside(points: FloatArray, normals: FloatArray, centre: FloatArray) -> bool:

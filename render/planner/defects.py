@@ -19,7 +19,7 @@ from render.core.colour import from_hex, linear
 from render.core.spec import CameraSpec, DefectSpec, MaterialSpec, MeshSpec, ObjectSpec, Pose, Vector
 from render.geometry.transforms import about, pose, scale_of
 from render.planner.defect_schedule import deal
-from render.planner.materials import look
+from render.planner.materials import draw_material
 from render.planner.visibility import Sight, Spots
 from render.recipe.distributions import Scalar, draw
 from render.recipe.outlines import COMMON, OUTLINES, feature_width
@@ -231,12 +231,12 @@ def _material(
     if material is None or form.cover == 0:
         return None
     if given is not None:
-        return look((given,), assets, rng)
+        return draw_material((given,), assets, rng)
     # A preset knows nothing of the part: of its colours those are drawn from that can be told from the part's, and
     # its grain goes with the flaw, which may be on a bolt or on a car.
     body = thing.material.colours.get("body", _GREY)
     told = tuple(c for c in material.colours if _contrast(linear(from_hex(c)), body) > _TOLD)
-    made = look((msgspec.structs.replace(material, colours=told or material.colours),), assets, rng)
+    made = draw_material((msgspec.structs.replace(material, colours=told or material.colours),), assets, rng)
     feature = feature_width(spec.outline, spec.size_m, spec.numbers)
     grain = max(1e-5, 0.05 * feature * scale_of(thing.pose))
     return msgspec.structs.replace(made, numbers={**made.numbers, "grain_m": grain})

@@ -1,4 +1,4 @@
-"""Things that lie about and mean nothing."""
+"""Distractors: unlabelled objects between the parts."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from numpy.random import Generator
 
 from render.assets.bodies import body_of
 from render.assets.load import Assets
-from render.core.spec import MeshSpec, ObjectSpec
-from render.geometry.placement import Footprint
+from render.core.spec import MeshSpec, ObjectSpec, Vector
+from render.geometry.placement import AirArea, GroundArea, PlacementArea
 from render.geometry.transforms import about, footprint, pose, random_rotation
-from render.planner.materials import look
-from render.planner.parts import Room
+from render.planner.materials import draw_material
 from render.recipe.distributions import draw, draw_int
 from render.recipe.tables import Recipe
 
 _PRIMITIVES = ("box", "cylinder", "sphere", "cone", "torus")
 
 
-def scatter(recipe: Recipe, assets: Assets, room: Room, rng: Generator) -> tuple[ObjectSpec, ...]:
-    """Unlabelled things where the parts have left room; those that find none are left out."""
+def scatter(recipe: Recipe, assets: Assets, area: PlacementArea, rng: Generator) -> tuple[ObjectSpec, ...]:
+    """Place unlabelled objects between the parts; leave out those without a free position."""
     wanted = recipe.distractors
     meshes = assets.mesh_folders.get(wanted.folder, ()) if wanted.folder else ()
-    found: list[ObjectSpec] = []
+    objects: list[ObjectSpec] = []
     for _ in range(draw_int(wanted.count, rng)):
-        size, material = draw(wanted.size_m, rng), look(wanted.materials, assets, rng)
+        size, material = draw(wanted.size_m, rng), draw_material(wanted.materials, assets, rng)
         if meshes:
             asset = meshes[int(rng.integers(len(meshes)))]
             parts = [MeshSpec(file=asset.key, component=c) for c in asset.components]
@@ -36,19 +35,19 @@ def scatter(recipe: Recipe, assets: Assets, room: Room, rng: Generator) -> tuple
             parts = [MeshSpec(shape=_PRIMITIVES[int(rng.integers(len(_PRIMITIVES)))], form=form)]
         body = body_of(tuple(parts))
         turn = about(np.array([0.0, 0.0, 1.0]), float(rng.uniform(0, 2 * math.pi)))
-        if room.air is not None:
+        if isinstance(area, AirArea):
             turn = random_rotation(rng)
         hull = body.hull @ turn.T * size
-        if room.ground is not None:
-            at = room.ground.place(Footprint.around(footprint(hull)), 0.0, rng)
-            where = None if at is None else (at[0], at[1], -hull[:, 2].min())
-        else:
-            where = room.air.place(body.radius * size, 0.0, rng) if room.air is not None else None
+        where: Vector | None = None
+        if isinstance(area, AirArea):
+            where = area.place(body.radius * size, 0.0, rng)
+        elif isinstance(area, GroundArea) and (at := area.place(footprint(hull), 0.0, rng)) is not None:
+            where = (float(at[0]), float(at[1]), -float(hull[:, 2].min()))
         if where is None:
             continue
-        found += [
+        objects += [
             ObjectSpec(
-                f"distractor {len(found)}",
+                f"distractor {len(objects)}",
                 mesh,
                 pose(turn, np.array(where), size),
                 material,
@@ -56,4 +55,4 @@ def scatter(recipe: Recipe, assets: Assets, room: Room, rng: Generator) -> tuple
             )
             for mesh in parts
         ]
-    return tuple(found)
+    return tuple(objects)

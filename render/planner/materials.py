@@ -1,4 +1,4 @@
-"""How a surface looks: from a recipe's Material to one with every choice made."""
+"""Materials: from the distributions of a recipe to fixed values."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _COLOUR = {
 }  # fmt: skip
 
 
-def look(materials: Sequence[Material], assets: Assets, rng: Generator) -> MaterialSpec:
-    """One of the materials, by weight, with its distributions resolved."""
+def draw_material(materials: Sequence[Material], assets: Assets, rng: Generator) -> MaterialSpec:
+    """Choose a material by weight and draw its values."""
     material = materials[pick(tuple(m.weight for m in materials), rng)]
     paint, kind = _paint(material, rng), material.kind
     colours = {"body": linear(paint.body), "second": linear(paint.second)}

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.random import Generator, SeedSequence
 from numpy.typing import NDArray
+from shapely import Geometry
 
 from render.assets.bodies import Body, body_of
 from render.assets.load import Assets
 from render.core.spec import CameraSpec, MaterialSpec, MeshSpec, ObjectSpec, Pose, Vector
-from render.geometry.placement import Air, Footprint, Ground, Tray, window
+from render.geometry.placement import AirArea, GroundArea, PlacementArea, window
 from render.geometry.transforms import about, euler, footprint, pose, random_rotation
-from render.planner.materials import look
+from render.planner.materials import draw_material
 from render.planner.stamps import stamp
 from render.recipe.distributions import draw, draw_int, pick
 from render.recipe.tables import Part, Recipe
@@ -25,29 +26,23 @@ FloatArray = NDArray[np.float64]
 _UP = np.array([0.0, 0.0, 1.0])
 
 
-@dataclass(frozen=True)
-class Room:
-    """Where parts may go; neither ground nor air: all at the origin."""
-
-    ground: Ground | None
-    air: Air | None
-
-
-def spots(recipe: Recipe, camera: CameraSpec, distance_m: float, tray: Tray | None, rng: Generator) -> Room:
-    """The room the first camera sees."""
+def placement_area(
+    recipe: Recipe, camera: CameraSpec, distance_m: float, tray: Geometry | None, rng: Generator
+) -> PlacementArea:
+    """Area that the first camera sees."""
     width, height, layout = recipe.image.width, recipe.image.height, recipe.layout
     if layout.mode == "fixed":
-        return Room(None, None)
+        return None
     seen = window(width, height, draw(layout.spread, rng), rng)
     if layout.mode == "floating":
         depth = draw(layout.depth_m, rng)
-        return Room(None, Air(camera, width, height, seen, distance_m, depth, layout.tries))
-    return Room(Ground(camera, width, height, seen, tray, layout.tries), None)
+        return AirArea(camera, width, height, seen, distance_m, depth, layout.tries)
+    return GroundArea(camera, width, height, seen, tray, layout.tries)
 
 
 @dataclass(eq=False)
 class Placed:
-    """Parts put into the room one after another."""
+    """The parts of a scene, placed one after another."""
 
     recipe: Recipe
     assets: Assets
@@ -56,15 +51,15 @@ class Placed:
     unplaced: list[tuple[str, str]] = field(default_factory=list)
     _instances: int = 0
 
-    def all(self, room: Room, rng: Generator) -> None:
+    def all(self, area: PlacementArea, rng: Generator) -> None:
         """Draw and place every part of the recipe."""
         for part in self.recipe.parts:
             if rng.uniform() >= part.probability:
                 continue
             for _ in range(draw_int(part.count, rng)):
-                self._put(part, room, rng)
+                self._put(part, area, rng)
 
-    def _put(self, part: Part, room: Room, rng: Generator) -> None:
+    def _put(self, part: Part, area: PlacementArea, rng: Generator) -> None:
         meshes = self._meshes(part, rng)
         body = body_of(tuple(meshes.values()))
         scale = self._scale(part, rng)
@@ -73,7 +68,7 @@ class Placed:
         turn = about(_UP, math.radians(draw(part.yaw_deg, rng))) @ turn
         turn = about(np.array([1.0, 0.0, 0.0]), math.radians(draw(part.tilt_deg, rng))) @ turn
         materials = self._materials(part, rng)
-        where = self._where(room, (body.hull @ turn.T) * scale, body.radius * scale, rng)
+        where = self._where(area, (body.hull @ turn.T) * scale, body.radius * scale, rng)
         if where is None:
             self.unplaced.append((part.name, f"no free place in {self.recipe.layout.tries} tries"))
             return
@@ -127,24 +122,24 @@ class Placed:
 
     def _materials(self, part: Part, rng: Generator) -> dict[str, MaterialSpec]:
         """Component -> material; components without materials of their own share the part's."""
-        shared = look(part.materials, self.assets, rng)
+        shared = draw_material(part.materials, self.assets, rng)
         names = self.assets.meshes[part.mesh].components if part.mesh else SHAPES[part.shape].components
         return {
-            name: look(part.components[name].materials, self.assets, rng)
+            name: draw_material(part.components[name].materials, self.assets, rng)
             if name in part.components and part.components[name].materials
             else shared
             for name in names
         }
 
-    def _where(self, room: Room, hull: FloatArray, radius: float, rng: Generator) -> Vector | None:
-        """Where the origin of a turned and scaled body goes."""
+    def _where(self, area: PlacementArea, hull: FloatArray, radius: float, rng: Generator) -> Vector | None:
+        """Position for the origin of a rotated and scaled body; None if no position is free."""
         lift = -float(hull[:, 2].min())
         gap = draw(self.recipe.layout.gap_m, rng)
-        if room.air is not None:
-            return room.air.place(radius, gap, rng)
-        if room.ground is None:
+        if area is None:
             return (0.0, 0.0, lift)
-        at = room.ground.place(Footprint.around(footprint(hull)), gap, rng)
+        if isinstance(area, AirArea):
+            return area.place(radius, gap, rng)
+        at = area.place(footprint(hull), gap, rng)
         return None if at is None else (float(at[0]), float(at[1]), lift)
 
     def _add(

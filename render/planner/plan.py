@@ -1,7 +1,7 @@
-"""From a recipe and (seed, scene) to a scene with every choice made.
+"""Plan a scene: from a recipe, its assets, a seed and a scene number to a SceneSpec without random choices.
 
-Pure: the same four always give the same SceneSpec, whoever asks, in whatever order. Each subject draws from a
-stream of its own, so that another lamp moves no part.
+The same four inputs always give the same SceneSpec. Each subject has a random stream of its own, so that
+another lamp moves no part.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from render.planner import defects
 from render.planner.cameras import aim
 from render.planner.distractors import scatter
 from render.planner.light import background, light, sensor
-from render.planner.parts import Placed, spots
+from render.planner.parts import Placed, placement_area
 from render.planner.stage import set_stage
 from render.recipe.tables import Recipe
 
@@ -24,7 +24,7 @@ _STREAMS = ("camera", "stage", "parts", "distractors", "defects", "light", "back
 
 
 def views_per_scene(recipe: Recipe) -> int:
-    """How many images one scene gives: every camera takes `layout.views`."""
+    """Images per scene: each camera takes `layout.views`."""
     return recipe.layout.views * len(recipe.cameras)
 
 
@@ -37,9 +37,9 @@ def plan(recipe: Recipe, assets: Assets, seed: int, scene: int) -> SceneSpec:
     width, height = recipe.image.width, recipe.image.height
     cameras = _cameras(recipe, rng["camera"])
     stage = set_stage(recipe.stage, assets, cameras[0][1], rng["stage"])
-    room = spots(recipe, cameras[0][0], cameras[0][1], stage.tray, rng["parts"])
+    area = placement_area(recipe, cameras[0][0], cameras[0][1], stage.tray, rng["parts"])
     placed = Placed(recipe, assets, seed)
-    placed.all(room, rng["parts"])
+    placed.all(area, rng["parts"])
     kinds = defects.deal(recipe, seed, scene)
     only = [camera for camera, _ in cameras]
     flawed = defects.place(
@@ -52,7 +52,7 @@ def plan(recipe: Recipe, assets: Assets, seed: int, scene: int) -> SceneSpec:
         size=(width, height),
         assets=assets,
     )
-    others = scatter(recipe, assets, room, rng["distractors"])
+    others = scatter(recipe, assets, area, rng["distractors"])
     labels = recipe.labels
     return SceneSpec(
         seed=seed,
@@ -78,7 +78,7 @@ def plan(recipe: Recipe, assets: Assets, seed: int, scene: int) -> SceneSpec:
 
 
 def _cameras(recipe: Recipe, rng: Generator) -> list[tuple[CameraSpec, float]]:
-    """Every view's camera and its working distance in metres."""
+    """Camera and working distance (metres) of every view."""
     size = recipe.image.width, recipe.image.height
     return [aim(camera, *size, rng) for camera in recipe.cameras for _ in range(recipe.layout.views)]
 

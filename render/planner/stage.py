@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
+from shapely import Geometry
 
 from render.assets.load import Assets
 from render.core.colour import linear
 from render.core.spec import MaterialSpec, MeshSpec, ObjectSpec
-from render.geometry.placement import Tray
+from render.geometry.placement import tray_floor
 from render.geometry.transforms import about, pose
 from render.planner.materials import hsv
 from render.recipe.distributions import draw, draw_word
@@ -28,7 +29,7 @@ class Scenery:
     """Objects of the stage, and the floor that holds the parts, if it has walls."""
 
     objects: tuple[ObjectSpec, ...]
-    tray: Tray | None
+    tray: Geometry | None
 
 
 def set_stage(recipe: Stage, assets: Assets, distance_m: float, rng: Generator) -> Scenery:
@@ -91,8 +92,8 @@ class _Walls:
         self._material = MaterialSpec("plastic", {"body": rim, "second": rim}, {"roughness": 0.6})
 
     @property
-    def tray(self) -> Tray:
-        return Tray(self._inner, self._yaw)
+    def tray(self) -> Geometry:
+        return tray_floor(self._inner, self._yaw)
 
     def objects(self) -> tuple[ObjectSpec, ...]:
         (x, y), h, w = self._inner, self._height, self._wall

@@ -10,7 +10,7 @@ from al_loop.core.files import file_sha256
 from al_loop.images.synthetic import dataset_folder
 from al_loop.state.workspace import Workspace
 from render import load_assets, load_recipe
-from render.annotation.record_store import open_dataset
+from render.annotation.record_store import FORMAT, open_dataset
 
 RECIPE = 'name = "r"\n[[parts]]\nname = "die"\nshape = "die"\n'
 
@@ -50,5 +50,10 @@ def test_a_set_of_an_earlier_version_goes_on_until_a_file_changes(
     assets = load_assets(load_recipe(recipe), recipe.parent)
     open_dataset(by_text, load_recipe(recipe), 0, assets.digest)
     assert dataset_folder(workspace, recipe, 0, None) == by_text
+    identity = by_text / "dataset.json"
+    of_today = identity.read_text()
+    identity.write_text(of_today.replace(f'"format": {FORMAT}', '"format": 1'))
+    assert dataset_folder(workspace, recipe, 0, None) != by_text
+    identity.write_text(of_today)
     station(tmp_path / "one", colour=200)
     assert dataset_folder(workspace, recipe, 0, None) != by_text

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates, spline_filter
-from scipy.spatial import cKDTree
 
-from render.shapes.kernels.planar import densified, inside
+from render.shapes.kernels.planar import inside
 from render.shapes.kernels.surface import FloatArray, IntArray
 
 BoolArray = NDArray[np.bool_]
@@ -59,23 +59,18 @@ class Outline:
     def of(cls, loop: FloatArray, step: float = 0.004, margin: float = 0.08) -> Outline:
         """Tabulate the distance from a loop (n, 2), up to `margin` around it."""
         low, high = loop.min(axis=0) - margin, loop.max(axis=0) + margin
-        loop = densified(loop, 4 * step)
         axes = [np.arange(a, b + step, step) for a, b in zip(low, high, strict=True)]
-        at = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-        start, along = loop, np.roll(loop, -1, axis=0) - loop
-        # The nearest side is among the few whose middles are nearest, as sides are short and nearly equal.
-        some = cKDTree(start + along / 2).query(at, k=6)[1]
-        away, side = at[:, None] - start[some], along[some]
-        share = np.clip((away * side).sum(axis=2) / (side * side).sum(axis=2), 0, 1)
-        nearest = ((away - share[..., None] * side) ** 2).sum(axis=2).min(axis=1)
-        signed = np.sqrt(nearest) * np.where(inside(at, [loop]), -1.0, 1.0)
-        return cls(low, step, spline_filter(signed.reshape([len(axis) for axis in axes])))
+        at = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+        ring = shapely.linearrings(loop)
+        shapely.prepare(ring)
+        signed = shapely.distance(shapely.points(at), ring) * np.where(inside(at, loop), -1.0, 1.0)
+        return cls(low, step, spline_filter(signed))
 
     def __call__(self, u: FloatArray, v: FloatArray) -> FloatArray:
         """Distance at (u, v), negative inside."""
         at = np.stack([(u - self.low[0]) / self.step, (v - self.low[1]) / self.step])
-        found = map_coordinates(self.table, at.reshape(2, -1), mode="nearest", prefilter=False)
-        return np.asarray(found.reshape(np.shape(u)))
+        distance = map_coordinates(self.table, at.reshape(2, -1), mode="nearest", prefilter=False)
+        return np.asarray(distance.reshape(np.shape(u)))
 
 
 def gradient(field: Field, points: FloatArray, step: float = 1e-3) -> FloatArray:

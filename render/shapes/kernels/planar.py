@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
@@ -34,11 +35,9 @@ def rounded_rectangle(
 
 
 def densified(loop: FloatArray, spacing: float) -> FloatArray:
-    """The same closed outline with points added so that no side is longer than `spacing`."""
-    ends = np.roll(loop, -1, axis=0)
-    counts = np.maximum(1, np.ceil(np.linalg.norm(ends - loop, axis=1) / spacing - 1e-9).astype(int))
-    pieces = [a + (b - a) * (np.arange(n) / n)[:, None] for a, b, n in zip(loop, ends, counts, strict=True)]
-    return np.concatenate(pieces)
+    """Closed outline with points added so that no side is longer than `spacing`."""
+    ring = shapely.segmentize(shapely.linearrings(loop), spacing * (1 + 1e-9))
+    return np.asarray(shapely.get_coordinates(ring)[:-1])
 
 
 def inset(loop: FloatArray, distance: float) -> FloatArray:
@@ -52,16 +51,11 @@ def inset(loop: FloatArray, distance: float) -> FloatArray:
     return np.asarray(loop + normal * (distance / lean)[:, None])
 
 
-def inside(points: FloatArray, loops: Sequence[FloatArray]) -> NDArray[np.bool_]:
-    """(n,) whether points are in an odd number of the loops."""
-    a = np.concatenate(loops)
-    b = np.concatenate([np.roll(loop, -1, axis=0) for loop in loops])
-    x, y = points[:, :1], points[:, 1:]
-    spans = (a[:, 1] > y) != (b[:, 1] > y)
-    rise = np.where(b[:, 1] == a[:, 1], 1.0, b[:, 1] - a[:, 1])
-    return np.asarray(
-        (spans & (x < a[:, 0] + (y - a[:, 1]) * (b[:, 0] - a[:, 0]) / rise)).sum(axis=1) % 2 == 1
-    )
+def inside(points: FloatArray, outer: FloatArray, holes: Sequence[FloatArray] = ()) -> NDArray[np.bool_]:
+    """Whether points (..., 2) are inside an outline and outside its holes."""
+    polygon = shapely.Polygon(outer, holes)
+    shapely.prepare(polygon)
+    return np.asarray(shapely.contains_xy(polygon, points[..., 0], points[..., 1]))
 
 
 def fill(
@@ -77,14 +71,14 @@ def fill(
     if inner is not None and len(inner):
         reach = np.concatenate([_longer_side(loop) for loop in loops])
         near = np.linalg.norm(inner[:, None] - edge[None], axis=2) < np.maximum(0.75 * reach, 1e-4)
-        points = np.concatenate([edge, inner[~near.any(axis=1) & inside(inner, loops)]])
+        points = np.concatenate([edge, inner[~near.any(axis=1) & inside(inner, outer, holes)]])
     low, high = outer.min(axis=0), outer.max(axis=0)
     # Far points all around, so that no side of the outline lies on the hull, where slivers come from.
     ghosts = circle(3 * float(np.linalg.norm(high - low)), 16) + (low + high) / 2
     every = np.concatenate([points, ghosts])
     found = constrained(every, np.asarray(Delaunay(every).simplices, np.int64), _sides(loops))
     found = found[(found < len(points)).all(axis=1)]
-    return points, found[inside(points[found].mean(axis=1), loops)]
+    return points, found[inside(points[found].mean(axis=1), outer, holes)]
 
 
 def _longer_side(loop: FloatArray) -> FloatArray:

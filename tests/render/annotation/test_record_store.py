@@ -256,9 +256,9 @@ def test_a_dataset_of_an_older_format_is_refused(out):
     old = json.loads((out / "dataset.json").read_text()) | {"format": 1}
     del old["assets_sha256"]
     (out / "dataset.json").write_text(json.dumps(old))
-    with pytest.raises(DatasetError, match="format: was 1, now 2"):
+    with pytest.raises(DatasetError, match="format: was 1, now 3"):
         open_dataset(out, RECIPE, 0, "assets")
-    with pytest.raises(DatasetError, match="not a dataset of format 2"):
+    with pytest.raises(DatasetError, match="not a dataset of format 3"):
         read_identity(out)
 
 

@@ -9,9 +9,9 @@ import pytest
 from render import SceneSpec, load_assets, parse_recipe, plan
 from render.assets.bodies import body_of
 from render.core.spec import MeshSpec
-from render.geometry.placement import Footprint, closer_than
+from render.geometry.placement import GroundArea, tray_floor, window
 from render.geometry.projection import project
-from render.geometry.transforms import about, scale_of, to_world
+from render.geometry.transforms import about, footprint, scale_of, to_world
 
 CROWD = {
     "name": "crowd",
@@ -23,6 +23,7 @@ CROWD = {
 }
 NOWHERE = Path("/nowhere")
 DIE_MESH = MeshSpec(shape="die", form={})
+RNG = np.random.default_rng(0)
 
 
 def scenes(table, count=1, seed=0):
@@ -176,16 +177,30 @@ def test_the_variants_of_a_form_are_the_same_throughout_the_dataset():
     assert len(seen) == 3
 
 
-def square(x, y, half, yaw=0.0):
+def square(half, yaw=0.0):
     corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * half
-    return Footprint.around(corners @ about(np.array([0.0, 0.0, 1.0]), yaw)[:2, :2].T + (x, y))
+    return footprint(corners @ about(np.array([0.0, 0.0, 1.0]), yaw)[:2, :2].T)
 
 
-def test_footprints_overlap_by_their_sides_not_their_circles():
-    a = square(0, 0, 1)
-    assert closer_than(a, square(1.9, 1.9, 1), 0)
-    assert not closer_than(a, square(2.1, 0, 1), 0.05)
-    assert closer_than(a, square(2.1, 0, 1), 0.2)
-    # A square on its corner reaches sqrt(2) to the side.
-    assert closer_than(a, square(2.3, 0, 1, math.pi / 4), 0)
-    assert not closer_than(a, square(2.5, 0, 1, math.pi / 4), 0)
+@pytest.mark.parametrize(
+    ("yaw", "tray", "fits"),
+    [(0, 2.1, True), (0, 1.9, False), (math.pi / 4, 2.1, False), (math.pi / 4, 2.9, True)],
+)
+def test_a_tray_holds_footprints_by_their_outlines_not_their_circles(yaw, tray, fits):
+    """A square of side 2 on its corner is sqrt(8) wide."""
+    (spec,) = scenes({**CROWD, "cameras": [{"view_m": 1e-3, "tilt_deg": 0}]})
+    camera, floor = spec.views[0].camera, tray_floor((tray, tray), 0.0)
+    area = GroundArea(camera, spec.width, spec.height, window(spec.width, spec.height, 0.01, RNG), floor, 5)
+    assert (area.place(square(1, yaw), 0.0, RNG) is not None) == fits
+
+
+@pytest.mark.parametrize(("side", "gap", "fits"), [(0.5, 0.0, True), (0.5, 1.0, False), (1.5, 0.0, False)])
+def test_footprints_keep_their_distance(side, gap, fits):
+    (spec,) = scenes({**CROWD, "cameras": [{"view_m": 3.0, "tilt_deg": 0}]})
+    camera = spec.views[0].camera
+    area = GroundArea(camera, spec.width, spec.height, window(spec.width, spec.height, 1.0, RNG), None, 400)
+    area.taken.append(square(1.0))
+    shift = area.place(square(side / 2), gap, RNG)
+    assert (shift is not None) == fits
+    if shift is not None:
+        assert np.abs(shift).max() >= 1.0 + side / 2
