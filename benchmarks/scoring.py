@@ -37,7 +37,7 @@ from mmengine.config import Config
 from torch.profiler import ProfilerActivity, profile
 from torchvision.ops import roi_align as torchvision_align
 
-from al_loop.core.config import CLOSE_STRATEGIES, CycleConfig
+from al_loop.core.config import CycleConfig
 from al_loop.detector.config.model_config import build_model, load_model_config
 from al_loop.detector.cpu import default_workers
 from al_loop.detector.inference import batched
@@ -55,6 +55,7 @@ from al_loop.state.prediction_store import ShardStore
 from al_loop.state.workspace import open_workspace
 from al_loop.structures.images import ImageFile, LabelledImage
 from al_loop.structures.predictions import ScoredImages
+from strategies import STRATEGIES
 
 BATCH, THRESHOLD = 8, 0.05
 KEPT = ", memory kept"
@@ -178,7 +179,7 @@ def compare(detector: Detector, truth: Path) -> None:
             f"{kind}: AP {evaluate(labelled, predicted, detector.classes).ap:.4f} on {len(labelled)} images"
         )
     for k in (10, 25, 50):
-        for name in CLOSE_STRATEGIES:
+        for name in (name for name, strategy in STRATEGIES.items() if strategy.bf16):
             settings = CycleConfig(k=k, strategy=name, random_audit_fraction=0.0)  # type: ignore[arg-type]
             one, other = ({p.image_id for p in pick(both[kind], k, settings, 1)} for kind in both)
             twice = looked_at_closely(both["bf16"], k, settings, 1)

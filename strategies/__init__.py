@@ -1,19 +1,18 @@
-"""Query strategies on plain arrays: which images should people label next?
+"""Query strategies on plain arrays: which images to label next.
 
-Higher uncertainty means pick sooner, everywhere. Nothing here knows of images, files or models.
+Higher uncertainty means pick sooner, everywhere. Nothing here knows images, files or models.
 """
 
-from strategies.candidates import Candidates, CandidatesError, Detections, largest
+from strategies.candidates import Candidates, CandidatesError, Detections, largest, without_detections
 from strategies.clusters import select_kmeans
-from strategies.coverage import COUNTING
-from strategies.explore import silent
+from strategies.coverage import MIN_COUNT_R2
 from strategies.ids import Ids
 from strategies.registry import STRATEGIES, Strategy, select
 from strategies.rows import AnyFloats, Rows, Stacked, Table
 from strategies.scores import entropies, least_confidences, margin_sum, margins
 
 __all__ = [
-    "COUNTING",
+    "MIN_COUNT_R2",
     "STRATEGIES",
     "AnyFloats",
     "Candidates",
@@ -31,5 +30,5 @@ __all__ = [
     "margins",
     "select",
     "select_kmeans",
-    "silent",
+    "without_detections",
 ]

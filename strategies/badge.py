@@ -18,15 +18,15 @@ def gradients(candidates: Candidates) -> NDArray[np.float32]:
     detector's loss is a sum over the boxes of an image, so the image's gradient is the *sum* of its detections':
     large where many boxes are unsure, small where their errors cancel; 0 for an image without any.
     """
-    found = needed(candidates)
-    errors = found.distributions.astype(np.float32)
-    errors[np.arange(len(errors)), np.asarray(found.labels)] -= 1
-    width = errors.shape[1] * found.features.shape[1]
-    made = np.zeros((len(found), width), np.float32)
-    for index in np.flatnonzero(found.counts):
-        rows = found.of(index)
-        made[index] = (errors[rows].T @ found.features[rows].astype(np.float32)).ravel()
-    return made
+    detections = needed(candidates)
+    errors = detections.distributions.astype(np.float32)
+    errors[np.arange(len(errors)), np.asarray(detections.labels)] -= 1
+    width = errors.shape[1] * detections.features.shape[1]
+    embedded = np.zeros((len(detections), width), np.float32)
+    for index in np.flatnonzero(detections.counts):
+        rows = detections.of(index)
+        embedded[index] = (errors[rows].T @ detections.features[rows].astype(np.float32)).ravel()
+    return embedded
 
 
 def select_badge(candidates: Candidates, k: int, rng: Generator) -> IntArray:
@@ -38,17 +38,17 @@ def select_badge(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     Source: Ash et al. 2020, Algorithm 1.
     """
     order = candidates.order
-    made = gradients(candidates if candidates.in_order else candidates.subset(order))
-    lengths = squared_lengths(made)
+    embedded = gradients(candidates if candidates.in_order else candidates.subset(order))
+    lengths = squared_lengths(embedded)
     picked = [int(lengths.argmax())]
-    nearest = squared_to_nearest(made, lengths, made[picked[-1]])
+    nearest = squared_to_nearest(embedded, lengths, embedded[picked[-1]])
     while len(picked) < k:
         np.maximum(nearest, 0.0, out=nearest)
         nearest[picked] = 0.0
         total = float(nearest.sum(dtype=np.float64))
         if total > 0:
-            picked.append(int(rng.choice(len(made), p=nearest.astype(np.float64) / total)))
+            picked.append(int(rng.choice(len(embedded), p=nearest.astype(np.float64) / total)))
         else:
-            picked.append(int(np.setdiff1d(np.arange(len(made)), picked)[0]))
-        draw_near(nearest, made, lengths, made[picked[-1]])
+            picked.append(int(np.setdiff1d(np.arange(len(embedded)), picked)[0]))
+        draw_near(nearest, embedded, lengths, embedded[picked[-1]])
     return np.asarray(order[picked])

@@ -1,4 +1,4 @@
-"""CALD: what the detector says of an image should not change when the image is flipped or darkened."""
+"""CALD: detections should not change when the image is flipped or darkened."""
 
 from __future__ import annotations
 
@@ -26,31 +26,33 @@ def select_cald(candidates: Candidates, k: int, rng: Generator, *, spare: float 
     Source: Yu et al. 2022, eq. 1-5 and Algorithm 1.
     """
     del rng
-    found = needed(candidates)
+    detections = needed(candidates)
     if not candidates.augmented:
         raise CandidatesError("cald needs detections in augmented copies of every candidate, got none")
-    inconsistency = np.mean([consistency(found, copy) for copy in candidates.augmented], axis=0)
+    inconsistency = np.mean([consistency(detections, copy) for copy in candidates.augmented], axis=0)
     top = largest(-inconsistency, candidates.rank, int(np.ceil((1 + spare) * k)))
     if len(top) <= k:
         return top
-    shown = _class_mass(found.subset(top))
-    known = np.zeros(found.classes) if candidates.labelled_classes is None else candidates.labelled_classes
-    return top[_balanced(shown, np.asarray(known, np.float64), k)]
+    shown = _class_mass(detections.subset(top))
+    labelled = (
+        np.zeros(detections.classes) if candidates.labelled_classes is None else candidates.labelled_classes
+    )
+    return top[_balanced(shown, np.asarray(labelled, np.float64), k)]
 
 
-def consistency(found: Detections, copy: Detections) -> FloatArray:
+def consistency(detections: Detections, copy: Detections) -> FloatArray:
     """(n,) min over an image's boxes of |agreement - BASE_POINT|, at most that; without a box more than any with one."""
-    result = np.full(len(found), BASE_POINT + 2.0)
-    for index in np.flatnonzero(found.counts):
-        mine, theirs = found.of(index), copy.of(index)
-        scores = found.scores[mine].astype(np.float64)
+    result = np.full(len(detections), BASE_POINT + 2.0)
+    for index in np.flatnonzero(detections.counts):
+        rows, others = detections.of(index), copy.of(index)
+        scores = detections.scores[rows].astype(np.float64)
         agreement = np.zeros(len(scores))
-        if theirs.stop > theirs.start:
-            overlap = iou(found.boxes[mine], copy.boxes[theirs])
+        if others.stop > others.start:
+            overlap = iou(detections.boxes[rows], copy.boxes[others])
             best = overlap.argmax(axis=1)
             shared = overlap[np.arange(len(best)), best]
-            js = jensen_shannon(found.distributions[mine], copy.distributions[theirs][best])
-            sure = (scores + copy.scores[theirs][best]) / 2
+            js = jensen_shannon(detections.distributions[rows], copy.distributions[others][best])
+            sure = (scores + copy.scores[others][best]) / 2
             agreement = np.where(shared > 0, shared + (1 - js) * sure, 0.0)
         result[index] = np.abs(agreement - BASE_POINT).min()
     return result
@@ -63,21 +65,23 @@ def jensen_shannon(p: FloatArray, q: FloatArray) -> FloatArray:
     return np.asarray(((p * np.log2(p / middle)).sum(axis=1) + (q * np.log2(q / middle)).sum(axis=1)) / 2)
 
 
-def _class_mass(found: Detections) -> FloatArray:
+def _class_mass(detections: Detections) -> FloatArray:
     """(n, C): of each class the score of its best box."""
-    mass = np.zeros((len(found), found.classes))
-    np.maximum.at(mass, (found.image, found.labels), found.scores)
+    mass = np.zeros((len(detections), detections.classes))
+    np.maximum.at(mass, (detections.image, detections.labels), detections.scores)
     return mass
 
 
-def _balanced(shown: FloatArray, known: FloatArray, k: int) -> list[int]:
+def _balanced(shown: FloatArray, labelled: FloatArray, k: int) -> list[int]:
     """Rows of `shown`, one after another the one least like labels and picks so far; ties by row."""
-    total = known.copy()
+    total = labelled.copy()
     picked: list[int] = []
     while len(picked) < k:
         left = np.setdiff1d(np.arange(len(shown)), picked)
-        apart = jensen_shannon(_shares(shown[left]), np.broadcast_to(_shares(total[None]), shown[left].shape))
-        best = int(left[apart.round(12).argmax()])
+        distance = jensen_shannon(
+            _shares(shown[left]), np.broadcast_to(_shares(total[None]), shown[left].shape)
+        )
+        best = int(left[distance.round(12).argmax()])
         picked.append(best)
         total += shown[best]
     return picked

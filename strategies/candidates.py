@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -18,10 +18,13 @@ class CandidatesError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What the detector found in n images, image after image: rows of image i are offsets[i] to offsets[i + 1].
+    """Detections in n images, image after image: rows of image i are offsets[i] to offsets[i + 1].
 
-    offsets: (n + 1,).  distributions: (m, C + 1) softmax, background last.  labels, scores: (m,) class and score of
-    each box.  boxes: (m, 4) xyxy px.  features: (m, r) pooled RoI features; (m, 0) where a strategy needs none.
+    offsets: (n + 1,).
+    distributions: (m, C + 1) softmax, background last.
+    labels, scores: (m,) class and score of each box.
+    boxes: (m, 4) xyxy px.
+    features: (m, r) pooled RoI features; (m, 0) where a strategy needs none.
     """
 
     offsets: IntArray
@@ -30,19 +33,15 @@ class Detections:
     scores: Table
     boxes: Table
     features: Table
-    checked: bool = field(default=False, repr=False)  # by whoever made it, as of some of those that were
 
     def __post_init__(self) -> None:
-        """Refuse arrays that do not belong together or are not finite."""
-        if self.checked:
-            return
+        """Refuse arrays whose shapes do not fit together."""
         m = len(self.distributions)
         if self.offsets[0] != 0 or self.offsets[-1] != m or (np.diff(self.offsets) < 0).any():
             raise CandidatesError(
                 f"offsets must rise from 0 to {m} detections, got {self.offsets.tolist()[:9]}"
             )
-        shapes = {"labels": (m,), "scores": (m,), "boxes": (m, 4)}
-        for name, shape in shapes.items():
+        for name, shape in {"labels": (m,), "scores": (m,), "boxes": (m, 4)}.items():
             if getattr(self, name).shape != shape:
                 raise CandidatesError(f"{name} must have shape {shape}, got {getattr(self, name).shape}")
         if self.distributions.ndim != 2 or self.distributions.shape[1] < 2:
@@ -51,6 +50,9 @@ class Detections:
             )
         if self.features.ndim != 2 or len(self.features) != m:
             raise CandidatesError(f"features must have shape ({m}, r), got {self.features.shape}")
+
+    def check_finite(self) -> None:
+        """Raise CandidatesError for a value that is not finite; reads every array."""
         for name in ("distributions", "scores", "boxes", "features"):
             row = first_not_finite(getattr(self, name))
             if row is not None:
@@ -80,7 +82,7 @@ class Detections:
         return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
 
     def subset(self, indices: IntArray) -> Detections:
-        """The detections of some images, in that order, read when they are looked at."""
+        """Return the detections of some images, in that order, read lazily."""
         counts = self.counts[indices]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[indices] - offsets[:-1], counts)
@@ -91,7 +93,6 @@ class Detections:
             Rows.of(self.scores, rows),
             Rows.of(self.boxes, rows),
             Rows.of(self.features, rows),
-            checked=True,
         )
 
 
@@ -103,12 +104,12 @@ class Candidates:
     uncertainty: (n,) sum of margins, finite and >= 0, no unit. Higher is picked sooner.
     embeddings: (n, d) pooled features, finite, any float type; d may be 0 for strategies that use none.
     detections: of the n images; None for strategies that use none.
-    labelled: (l, d) embeddings of the images that have labels already.
-    labelled_classes: (C,) how many boxes of each class people have drawn; None: not known.
-    augmented: detections in changed copies of the same images, boxes in pixels of the unchanged one.
+    labelled: (l, d) embeddings of the labelled images.
+    labelled_classes: (C,) number of labelled boxes of each class; None: not known.
+    augmented: detections in augmented copies of the same images, boxes in pixels of the original.
     class_quality: (C,) how well each class is learnt, in [0, 1]; None: not known.
     count_r2: in [0, 1], the share of the variance of the number of objects per labelled image that the detector's boxes
-    explain; None: not known.
+        explain; None: not known.
     """
 
     ids: Sequence[str]
@@ -121,13 +122,9 @@ class Candidates:
     class_quality: AnyFloats | None = None
     count_r2: float | None = None
     rank: IntArray = field(init=False)
-    checked: bool = field(default=False, repr=False)  # by whoever made it, as of some of those that were
 
     def __post_init__(self) -> None:
-        """Refuse arrays that do not belong together or are not finite."""
-        if self.checked:
-            object.__setattr__(self, "rank", _ranks(self.names))
-            return
+        """Refuse arrays whose shapes do not fit together, repeated ids, and uncertainties below 0."""
         n = len(self.ids)
         if self.uncertainty.shape != (n,):
             raise CandidatesError(
@@ -138,24 +135,34 @@ class Candidates:
                 f"embeddings must have shape ({n}, d) to match {n} ids, got {self.embeddings.shape}"
             )
         object.__setattr__(self, "rank", _ranks(self.names))
-        for name, values in (("uncertainty", self.uncertainty), ("embeddings", self.embeddings)):
-            bad = first_not_finite(values)
-            if bad is not None:
-                raise CandidatesError(f"{name} must be finite; candidate {self.ids[bad]!r} is not")
         if n and self.uncertainty.min() < 0:
             bad = int(self.uncertainty.argmin())
             raise CandidatesError(
                 f"uncertainty must be >= 0; candidate {self.ids[bad]!r} has {self.uncertainty[bad]:g}"
             )
-        for name, found in (("detections", self.detections), *(("augmented", a) for a in self.augmented)):
-            if found is not None and len(found) != n:
-                raise CandidatesError(f"{name} must be of {n} images to match {n} ids, got {len(found)}")
+        for name, detections in self._all_detections():
+            if len(detections) != n:
+                raise CandidatesError(f"{name} must be of {n} images to match {n} ids, got {len(detections)}")
         if self.count_r2 is not None and not 0 <= self.count_r2 <= 1:
             raise CandidatesError(f"count_r2 must be in [0, 1], got {self.count_r2:g}")
         if self.labelled is not None and self.labelled.shape[1:] != self.embeddings.shape[1:]:
             raise CandidatesError(
                 f"labelled must have shape (l, {self.embeddings.shape[1]}), got {self.labelled.shape}"
             )
+
+    def check_finite(self) -> None:
+        """Raise CandidatesError for a value that is not finite; reads every array."""
+        for name, values in (("uncertainty", self.uncertainty), ("embeddings", self.embeddings)):
+            bad = first_not_finite(values)
+            if bad is not None:
+                raise CandidatesError(f"{name} must be finite; candidate {self.ids[bad]!r} is not")
+        for _, detections in self._all_detections():
+            detections.check_finite()
+
+    def _all_detections(self) -> Iterator[tuple[str, Detections]]:
+        if self.detections is not None:
+            yield "detections", self.detections
+        yield from (("augmented", detections) for detections in self.augmented)
 
     def __len__(self) -> int:
         """Return the number of candidates."""
@@ -177,10 +184,9 @@ class Candidates:
         return bool((self.rank == np.arange(len(self))).all())
 
     def subset(self, indices: IntArray) -> Candidates:
-        """Some of the candidates, in that order, read when they are looked at; what is labelled stays."""
+        """Return some of the candidates, in that order, read lazily; what is labelled stays."""
         return replace(
             self,
-            checked=True,
             ids=self.names[indices],
             uncertainty=self.uncertainty[indices],
             embeddings=Rows.of(self.embeddings, indices),
@@ -192,7 +198,7 @@ class Candidates:
 def first_not_finite(values: Table) -> int | None:
     """Index of the first row that holds a nan or an infinity, or None; in blocks, without a copy."""
     for start, block in blocks(values):
-        # One sum says it for nearly every block; only a huge one overflows without a nan in it.
+        # The sum of nearly every block tells; only a huge one overflows without a nan in it.
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(block.sum(dtype=np.float32 if block.dtype != np.float64 else np.float64)):
                 continue
@@ -217,6 +223,11 @@ def largest(values: AnyFloats, rank: IntArray, count: int) -> IntArray:
 def most_uncertain(candidates: Candidates, count: int) -> IntArray:
     """Indices of the `count` largest uncertainties, largest first, ties by id."""
     return largest(candidates.uncertainty, candidates.rank, count)
+
+
+def without_detections(candidates: Candidates) -> IntArray:
+    """Indices of the images without any detection, whose uncertainty is 0: no strategy that ranks ever picks them."""
+    return np.flatnonzero(candidates.uncertainty == 0).astype(np.int64)
 
 
 def needed(candidates: Candidates) -> Detections:

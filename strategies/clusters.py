@@ -6,10 +6,6 @@ import warnings
 
 import numpy as np
 from numpy.random import Generator
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import pairwise_distances
-from sklearn.neighbors import NearestNeighbors
 
 from strategies.candidates import Candidates
 from strategies.rows import FloatArray, IntArray, Rows, Table, blocks
@@ -57,16 +53,18 @@ def select_typiclust(candidates: Candidates, k: int, rng: Generator) -> IntArray
     order = candidates.order
     if len(order) <= k:
         return order
-    own = candidates.embeddings[order].astype(np.float64)
+    pool = candidates.embeddings[order].astype(np.float64)
     known = (
-        np.zeros((0, own.shape[1])) if candidates.labelled is None else candidates.labelled.astype(np.float64)
+        np.zeros((0, pool.shape[1]))
+        if candidates.labelled is None
+        else candidates.labelled.astype(np.float64)
     )
-    points = np.concatenate([own, known])
+    points = np.concatenate([pool, known])
     count = min(len(known) + k, MOST_CLUSTERS)
     centres = weighted_kmeans(points, np.ones(len(points)), count, rng)
     cluster = nearest_centre(points, centres)
-    left = {c: _by_typicality(points, np.flatnonzero(cluster == c), len(own)) for c in range(len(centres))}
-    covered = np.bincount(cluster[len(own) :], minlength=len(centres))
+    left = {c: _by_typicality(points, np.flatnonzero(cluster == c), len(pool)) for c in range(len(centres))}
+    covered = np.bincount(cluster[len(pool) :], minlength=len(centres))
     sizes = np.bincount(cluster, minlength=len(centres))
     picked: list[int] = []
     while len(picked) < k:
@@ -77,14 +75,18 @@ def select_typiclust(candidates: Candidates, k: int, rng: Generator) -> IntArray
     return np.asarray(order[picked])
 
 
-def _by_typicality(points: FloatArray, members: IntArray, own: int) -> list[int]:
-    """The candidates (below `own`) of a cluster, the most typical first."""
+def _by_typicality(points: FloatArray, members: IntArray, candidates: int) -> list[int]:
+    """The candidates (below `candidates`) of a cluster, the most typical first."""
     if len(members) < 2:
-        return [int(i) for i in members if i < own]
+        return [int(i) for i in members if i < candidates]
+    from sklearn.neighbors import (
+        NearestNeighbors,  # a second to import: not for commands that only name strategies
+    )
+
     count = min(NEIGHBOURS, len(members) - 1)
-    apart, _ = NearestNeighbors(n_neighbors=count + 1).fit(points[members]).kneighbors(points[members])
-    mean = apart[:, 1:].mean(axis=1)
-    return [int(members[i]) for i in np.argsort(mean, kind="stable") if members[i] < own]
+    distances, _ = NearestNeighbors(n_neighbors=count + 1).fit(points[members]).kneighbors(points[members])
+    mean = distances[:, 1:].mean(axis=1)
+    return [int(members[i]) for i in np.argsort(mean, kind="stable") if members[i] < candidates]
 
 
 def cluster_representatives(points: Table, weights: FloatArray, k: int, rng: Generator) -> IntArray:
@@ -103,6 +105,9 @@ def weighted_kmeans(points: Table, weights: FloatArray, k: int, rng: Generator) 
 
     points: (n, d) with n >= k; weights: (n,) >= 0. With k or fewer distinct points these are the centres.
     """
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     distinct = np.unique(points[: 64 * k], axis=0)  # the first few tell that there are enough
     if len(distinct) <= k:
         distinct = np.unique(points, axis=0)
@@ -124,11 +129,13 @@ def weighted_kmeans(points: Table, weights: FloatArray, k: int, rng: Generator) 
 
 def nearest_centre(points: Table, centres: FloatArray) -> IntArray:
     """(n,) the centre nearest to each point; in blocks, O(n) memory."""
-    found = np.empty(len(points), np.int64)
+    from sklearn.metrics import pairwise_distances
+
+    nearest = np.empty(len(points), np.int64)
     step = max(1, 2**22 // max(len(centres), centres.shape[1], 1))
     for start, block in blocks(points, step):
-        found[start : start + len(block)] = pairwise_distances(block, centres).argmin(axis=1)
-    return found
+        nearest[start : start + len(block)] = pairwise_distances(block, centres).argmin(axis=1)
+    return nearest
 
 
 def nearest_distinct(points: Table, centres: FloatArray) -> IntArray:
@@ -136,6 +143,8 @@ def nearest_distinct(points: Table, centres: FloatArray) -> IntArray:
 
     points: (n, d), centres: (m, d) with m <= n. Returns (m,) distinct indices into points.
     """
+    from sklearn.metrics import pairwise_distances
+
     distance = pairwise_distances(centres, points)
     free_centres = np.ones(len(centres), dtype=bool)
     free_points = np.ones(len(points), dtype=bool)
@@ -160,10 +169,12 @@ def _nearest_few(points: Table, centres: FloatArray, count: int) -> IntArray:
     for start in range(0, len(points), step):
         part = points[start : start + step].astype(np.float32, copy=False)
         # |x - c|² without |c|², which is the same for all points of a centre.
-        apart = (np.einsum("ij,ij->i", part, part)[:, None] - 2 * (part @ c.T)).T
-        best = np.concatenate([best, apart], axis=1)
-        at = np.concatenate([at, np.broadcast_to(np.arange(start, start + len(part)), apart.shape)], axis=1)
+        distances = (np.einsum("ij,ij->i", part, part)[:, None] - 2 * (part @ c.T)).T
+        best = np.concatenate([best, distances], axis=1)
+        at = np.concatenate(
+            [at, np.broadcast_to(np.arange(start, start + len(part)), distances.shape)], axis=1
+        )
         if best.shape[1] > count:
-            kept = np.argpartition(best, count - 1, axis=1)[:, :count]
-            best, at = np.take_along_axis(best, kept, axis=1), np.take_along_axis(at, kept, axis=1)
+            smallest = np.argpartition(best, count - 1, axis=1)[:, :count]
+            best, at = np.take_along_axis(best, smallest, axis=1), np.take_along_axis(at, smallest, axis=1)
     return np.unique(at)

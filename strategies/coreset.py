@@ -35,10 +35,10 @@ def select_coreset(candidates: Candidates, k: int, rng: Generator) -> IntArray:
 
 
 class _Cover:
-    """Squared distances to the nearest labelled or picked image, of each block of candidates as of when it was looked at.
+    """Squared distances to the nearest labelled or picked image, of each block of candidates as of its last update.
 
     They only shrink: the greatest of a block is a bound, and a block whose bound is below a distance that is known to
-    hold is not looked at.
+    hold is not updated.
     """
 
     def __init__(self, candidates: Candidates, lengths: Floats32, nearest: Floats32) -> None:
@@ -60,13 +60,13 @@ class _Cover:
             old = best[self._seen[best] < len(self.picked)]
             if not len(old):
                 break
-            self._look(int(old[0]))
+            self._update(int(old[0]))
         rows = (best[:, None] * ROWS + np.arange(ROWS)).ravel()
         rows = rows[rows < len(self._nearest)]
         equal = rows[self._nearest[rows] == self._bounds[best[0]]]
         return int(equal[np.argmin(self._candidates.rank[equal])])
 
-    def _look(self, block: int) -> None:
+    def _update(self, block: int) -> None:
         rows = slice(block * ROWS, (block + 1) * ROWS)
         points = self._candidates.embeddings
         new = points[np.asarray(self.picked[self._seen[block] :])]

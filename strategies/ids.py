@@ -81,9 +81,9 @@ class Ids(Sequence[str]):
         The first 64 bits of a hash are sorted and looked up, and the names found are compared. Where names begin alike,
         all of them are sorted.
         """
-        found = np.full(len(wanted), -1)
+        places = np.full(len(wanted), -1)
         if len(self) == 0:
-            return found
+            return places
         keys = np.concatenate([_keys(piece) for piece in self._pieces()])
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
@@ -91,8 +91,8 @@ class Ids(Sequence[str]):
             return self._places_by_names(wanted)
         for start, piece in zip(range(0, len(wanted), _PIECE), wanted._pieces(), strict=True):
             at = order[np.minimum(np.searchsorted(keys, _keys(piece)), len(self) - 1)]
-            found[start : start + _PIECE] = np.where(self._names[at] == piece, at, -1)
-        return found
+            places[start : start + _PIECE] = np.where(self._names[at] == piece, at, -1)
+        return places
 
     def ranks(self) -> IntArray:
         """(n,) the place of each name in the order of all; ValueError where one comes twice."""
@@ -107,8 +107,8 @@ class Ids(Sequence[str]):
         rank[order] = np.arange(len(self))
         return rank
 
-    def lots(self, salt: int) -> NDArray[np.uint64]:
-        """(n,) a number for each name that looks drawn by lot, and depends on the name and on `salt` alone."""
+    def random_keys(self, salt: int) -> NDArray[np.uint64]:
+        """(n,) a pseudo-random number for each name, a function of the name and of `salt` alone."""
         keys: NDArray[np.uint64] = np.concatenate(
             [np.zeros(0, np.uint64), *(_keys(piece) for piece in self._pieces())]
         )
@@ -138,18 +138,18 @@ class Ids(Sequence[str]):
         names = np.concatenate(list(self._pieces()))
         order = np.argsort(names, kind="stable")
         names = names[order]
-        found = []
+        places = []
         for piece in wanted._pieces():
             at = np.minimum(np.searchsorted(names, piece), len(self) - 1)
-            found.append(np.where(names[at] == piece, order[at], -1))
-        return np.concatenate([np.zeros(0, np.int64), *found])
+            places.append(np.where(names[at] == piece, order[at], -1))
+        return np.concatenate([np.zeros(0, np.int64), *places])
 
 
 def _keys(names: Names) -> NDArray[np.uint64]:
     """(n,) the first 16 characters, each as four bits: of the digits of a hash they differ."""
     if names.dtype.itemsize < _KEY:
         names = names.astype(f"S{_KEY}")
-    found = np.zeros(len(names), np.uint64)
+    keys = np.zeros(len(names), np.uint64)
     for column in np.ascontiguousarray(names).view(np.uint8).reshape(len(names), -1)[:, :_KEY].T:
-        found = (found << np.uint64(4)) | ((column & 15) + 9 * (column >> 6)).astype(np.uint64)
-    return found
+        keys = (keys << np.uint64(4)) | ((column & 15) + 9 * (column >> 6)).astype(np.uint64)
+    return keys

@@ -16,7 +16,7 @@ def iou(a: AnyFloats, b: AnyFloats) -> FloatArray:
     return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-12))
 
 
-def objects(found: Detections, *, overlap: float = 0.5) -> IntArray:
+def objects(detections: Detections, *, overlap: float = 0.5) -> IntArray:
     """Rows, ascending, of one detection per object: of boxes that overlap, whatever their classes, the surest.
 
     The detector suppresses overlapping boxes within a class only, so that an object between two classes comes twice,
@@ -24,15 +24,15 @@ def objects(found: Detections, *, overlap: float = 0.5) -> IntArray:
 
     Cost: O(b²) time for an image of b boxes, O(m) memory for m in all.
     """
-    kept = []
-    for index in np.flatnonzero(found.counts):
-        rows = found.of(index)
+    rows_kept = []
+    for index in np.flatnonzero(detections.counts):
+        rows = detections.of(index)
         # Stable: of equally sure ones the first, as the detector gave them.
-        order = np.argsort(-found.scores[rows], kind="stable")
-        same = iou(found.boxes[rows], found.boxes[rows]) >= overlap
+        order = np.argsort(-detections.scores[rows], kind="stable")
+        same = iou(detections.boxes[rows], detections.boxes[rows]) >= overlap
         left = np.ones(len(order), dtype=bool)
         for row in order:
             if left[row]:
-                kept.append(rows.start + int(row))
+                rows_kept.append(rows.start + int(row))
                 left &= ~same[row]
-    return np.sort(np.asarray(kept, dtype=np.int64))
+    return np.sort(np.asarray(rows_kept, dtype=np.int64))

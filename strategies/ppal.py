@@ -29,7 +29,7 @@ def select_ppal(candidates: Candidates, k: int, rng: Generator, *, pool: float =
     Uncertainty of an image: U = sum over its detections of w_c H(d), with `difficulty` and the entropy of the whole
     distribution. Distance of two images: `matching`. The medoids are found by alternating, started as k-means++ is.
     An image without boxes has U = 0 and is at distance 2 from all that have some; a cluster cannot be empty, since a
-    medoid belongs to its own.
+    medoid belongs to its cluster.
 
     Needs RoI features; without `class_quality` all classes are alike.
     Cost: O(m C) time for m detections, O(b² r) for the b detections of the pool; O(n + m + (pool k)²) memory.
@@ -37,37 +37,37 @@ def select_ppal(candidates: Candidates, k: int, rng: Generator, *, pool: float =
     """
     if pool < 1:
         raise CandidatesError(f"pool must be >= 1, got {pool:g}")
-    found = needed(candidates)
-    quality = np.ones(found.classes) if candidates.class_quality is None else candidates.class_quality
-    weighted = entropies(found.distributions) * difficulty(quality)[found.labels]
-    uncertainty = per_image(weighted, found.offsets, "sum")
+    detections = needed(candidates)
+    quality = np.ones(detections.classes) if candidates.class_quality is None else candidates.class_quality
+    weighted = entropies(detections.distributions) * difficulty(quality)[detections.labels]
+    uncertainty = per_image(weighted, detections.offsets, "sum")
     top = largest(uncertainty, candidates.rank, int(np.ceil(pool * k)))
     if len(top) <= k:
         return top
-    chosen = medoids(matching(found.subset(top)), k, rng)
+    chosen = medoids(matching(detections.subset(top)), k, rng)
     return top[chosen]
 
 
-def matching(found: Detections) -> FloatArray:
+def matching(detections: Detections) -> FloatArray:
     """Distances of n images by what they show, (n, n) in [0, 2], symmetric, 0 on the diagonal.
 
     D(i -> j) = sum_d s_d min over j's boxes of d's class of (1 - cos(f_d, f_e)) / sum_d s_d over i's boxes d, 2
     where j has none of the class; the mean of both directions. Two images without boxes are alike.
     """
-    n = len(found)
-    features = found.features.astype(np.float64)
+    n = len(detections)
+    features = detections.features.astype(np.float64)
     features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    some = np.flatnonzero(found.counts)
+    some = np.flatnonzero(detections.counts)
     one_way = np.full((n, n), _ABSENT)
     empty = np.setdiff1d(np.arange(n), some)
     one_way[np.ix_(empty, empty)] = 0.0
-    starts = found.offsets[some]
+    starts = detections.offsets[some]
     for i in some:
-        rows = found.of(i)
-        apart = 1 - features[rows] @ features.T
-        apart[found.labels[rows][:, None] != found.labels[None]] = _ABSENT
-        least = np.minimum.reduceat(apart, starts, axis=1)
-        weights = found.scores[rows].astype(np.float64)
+        rows = detections.of(i)
+        distances = 1 - features[rows] @ features.T
+        distances[detections.labels[rows][:, None] != detections.labels[None]] = _ABSENT
+        least = np.minimum.reduceat(distances, starts, axis=1)
+        weights = detections.scores[rows].astype(np.float64)
         one_way[i, some] = weights @ least / max(float(weights.sum()), 1e-12)
     both = (one_way + one_way.T) / 2
     np.fill_diagonal(both, 0.0)

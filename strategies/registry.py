@@ -1,4 +1,4 @@
-"""Every strategy by name, and what it needs to be told."""
+"""Every strategy by name: how it picks, what it reads, and how its picks are explained."""
 
 from __future__ import annotations
 
@@ -30,8 +30,6 @@ from strategies.scores import (
 )
 
 Need = Literal["detections", "features", "augmented", "labelled", "count_r2"]
-
-
 Values = Callable[[Candidates], FloatArray]
 
 
@@ -39,22 +37,44 @@ Values = Callable[[Candidates], FloatArray]
 class Strategy:
     """A way to pick.
 
-    needs: what of the candidates it reads besides uncertainty and embeddings.
-    values: (n,) of each candidate, by which it ranks them first; None: it looks at them in another way. What it picks are
-    the largest k, or, of `dbal`, some of the largest beta · k.
+    pick: (candidates, k, rng, **options) -> indices, k <= n.
+    reason: why an image is picked, for people; "": its uncertainty says it.
+    needs: what it reads of the candidates besides uncertainty and embeddings.
+    options: settings of `[cycle]` that `pick` takes by name.
+    values: (n,) of each candidate, by which it ranks them first; None: it does not rank.
+    bf16: whether `score.precision = "auto"` may score the pool in bf16.
+    clusters: whether each pick stands for the candidates nearest to it.
+    unbiased: whether its picks are a random sample, which needs no quota and measures the model fairly.
     """
 
     pick: Callable[..., IntArray]
+    reason: str
     needs: frozenset[Need] = frozenset()
+    options: tuple[str, ...] = ()
     values: Values | None = None
+    bf16: bool = False
+    clusters: bool = False
+    unbiased: bool = False
+
+    @property
+    def uses_count_r2(self) -> bool:
+        """Whether it matters how well the detector predicts object counts: it reads that, or ranks images by boxes."""
+        return "count_r2" in self.needs or self.values is not None
+
+    def select(self, candidates: Candidates, k: int, rng: Generator, **options: float) -> IntArray:
+        """Return min(k, n) distinct indices into candidates whose arrays are known to be finite."""
+        count = min(k, len(candidates))
+        return self.pick(candidates, count, rng, **options) if count else candidates.order
 
 
-def _strategy(pick: Callable[..., IntArray], *needs: Need, values: Values | None = None) -> Strategy:
-    return Strategy(pick, frozenset(needs), values)
-
-
-def _by_score(score: str, how: How) -> Strategy:
-    return _strategy(by_score(score, how), "detections", values=partial(image_scores, score=score, how=how))
+def _by_score(score: str, how: How, reason: str) -> Strategy:
+    return Strategy(
+        by_score(score, how),
+        reason,
+        frozenset({"detections"}),
+        values=partial(image_scores, score=score, how=how),
+        bf16=(score, how) != ("margin", "max"),  # too many of the largest are too close to 1
+    )
 
 
 def _uncertainty(candidates: Candidates) -> FloatArray:
@@ -63,36 +83,57 @@ def _uncertainty(candidates: Candidates) -> FloatArray:
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
-        "badge": _strategy(select_badge, "detections", "features"),
-        "cald": _strategy(select_cald, "detections", "augmented"),
-        "coreset": _strategy(select_coreset, "labelled"),
-        "coverage": _strategy(select_coverage, "detections", "labelled", "count_r2"),
-        "dbal": _strategy(select_dbal, values=_uncertainty),
-        "entropy": _by_score("entropy", "sum"),
-        "entropy-max": _by_score("entropy", "max"),
-        "entropy-mean": _by_score("entropy", "mean"),
-        "kmeans": _strategy(select_kmeans),
-        "least-confidence": _by_score("least-confidence", "sum"),
-        "least-confidence-max": _by_score("least-confidence", "max"),
-        "least-confidence-mean": _by_score("least-confidence", "mean"),
-        "margin": _strategy(select_margin, values=_uncertainty),
-        "margin-max": _by_score("margin", "max"),
-        "margin-mean": _by_score("margin", "mean"),
-        "most-boxes": _strategy(select_most_boxes, "detections", values=box_counts),
-        "ppal": _strategy(select_ppal, "detections", "features"),
-        "random": _strategy(select_random),
-        "typiclust": _strategy(select_typiclust, "labelled"),
+        "badge": Strategy(
+            select_badge,
+            "large gradient, different from the other picks",
+            needs=frozenset({"detections", "features"}),
+        ),
+        "cald": Strategy(
+            select_cald,
+            "detections change under augmentation",
+            needs=frozenset({"detections", "augmented"}),
+        ),
+        "coreset": Strategy(select_coreset, "far from all labelled images", needs=frozenset({"labelled"})),
+        "coverage": Strategy(
+            select_coverage,
+            "uncertain objects of classes and clusters with few labels, or typical of a cluster without labels",
+            needs=frozenset({"detections", "labelled", "count_r2"}),
+        ),
+        "dbal": Strategy(select_dbal, "", options=("beta",), values=_uncertainty, bf16=True, clusters=True),
+        "entropy": _by_score("entropy", "sum", "largest sum of entropies of its boxes"),
+        "entropy-max": _by_score("entropy", "max", "box of the largest entropy"),
+        "entropy-mean": _by_score("entropy", "mean", "largest mean entropy of its boxes"),
+        "kmeans": Strategy(select_kmeans, "nearest to the centre of its cluster"),
+        "least-confidence": _by_score("least-confidence", "sum", "largest sum of 1 - p over its boxes"),
+        "least-confidence-max": _by_score("least-confidence", "max", "box of the least confidence"),
+        "least-confidence-mean": _by_score("least-confidence", "mean", "least mean confidence of its boxes"),
+        "margin": Strategy(select_margin, "", values=_uncertainty, bf16=True),
+        "margin-max": _by_score("margin", "max", "box of the smallest margin"),
+        "margin-mean": _by_score("margin", "mean", "smallest mean margin of its boxes"),
+        "most-boxes": Strategy(
+            select_most_boxes, "most boxes", frozenset({"detections"}), values=box_counts, bf16=True
+        ),
+        "ppal": Strategy(
+            select_ppal,
+            "difficult, and different from the other picks",
+            needs=frozenset({"detections", "features"}),
+        ),
+        "random": Strategy(select_random, "drawn at random from the pool", bf16=True, unbiased=True),
+        "typiclust": Strategy(
+            select_typiclust, "typical of a cluster without labels", needs=frozenset({"labelled"})
+        ),
     }
 )
 
 
 def select(name: str, candidates: Candidates, k: int, rng: Generator, **options: float) -> IntArray:
-    """Return min(k, n) distinct indices into `candidates`, chosen by the strategy called `name`."""
+    """Return min(k, n) distinct indices into `candidates`, chosen by the strategy called `name`.
+
+    Raises CandidatesError for an unknown name, for k below 1, and for candidates that are not finite.
+    """
     if name not in STRATEGIES:
         raise CandidatesError(f"unknown strategy {name!r}; there are {', '.join(STRATEGIES)}")
     if k <= 0:
         raise CandidatesError(f"k must be >= 1, got {k}")
-    count = min(k, len(candidates))
-    if count == 0:
-        return candidates.order
-    return STRATEGIES[name].pick(candidates, count, rng, **options)
+    candidates.check_finite()
+    return STRATEGIES[name].select(candidates, k, rng, **options)

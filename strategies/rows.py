@@ -1,4 +1,4 @@
-"""Rows of large arrays, read when they are looked at."""
+"""Rows of large arrays, read lazily."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Stacked:
         """Read a slice, or the rows of an index."""
         index = np.arange(*key.indices(self.shape[0])) if isinstance(key, slice) else np.asarray(key)
         low = index < len(self._first)
-        found = np.empty((len(index), *self.shape[1:]), self.dtype)
-        found[low] = self._first[index[low]]
-        found[~low] = self._second[index[~low] - len(self._first)]
-        return found
+        rows = np.empty((len(index), *self.shape[1:]), self.dtype)
+        rows[low] = self._first[index[low]]
+        rows[~low] = self._second[index[~low] - len(self._first)]
+        return rows
 
 
 class Rows:
-    """Some rows of a larger array, in an order of their own, read when they are looked at.
+    """Some rows of a larger array, in any order, read lazily.
 
     Of a pool of a million, mapped from a disk, some may be left out without a copy of the others.
     """
@@ -48,7 +48,7 @@ class Rows:
         index: IntArray | Callable[[], IntArray],
         length: int | None = None,
     ) -> None:
-        """`index` says which rows of `values`, (n, ...), they are, now or once one is looked at; then `length` is needed."""
+        """Take rows of `values`, (n, ...), by an index or a function that returns it on first use; the latter needs `length`."""
         self.values, self._index = values, index
         count = len(index) if length is None else length  # type: ignore[arg-type]
         self.shape: tuple[int, ...] = (count, *values.shape[1:])
@@ -65,7 +65,7 @@ class Rows:
 
     @staticmethod
     def later(values: NDArray[Any] | Stacked | Rows, index: Callable[[], IntArray], length: int) -> Rows:
-        """So many rows; which of them is asked when one is looked at."""
+        """Return rows whose index is computed on first use."""
         if isinstance(values, Rows):
             return Rows(values.values, lambda: values.index[index()], length)
         return Rows(values, index, length)

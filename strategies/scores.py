@@ -1,4 +1,4 @@
-"""Uncertainty of detections, and of images: how sure is the detector of what it found?
+"""Uncertainty of detections, and of images.
 
 Every score is >= 0 and high where the detector is unsure; distributions hold the background, without which a
 detector of one class is always sure.
@@ -73,12 +73,12 @@ def per_image(values: AnyFloats, offsets: IntArray, how: How) -> FloatArray:
     number does not depend on the images around it, to the last bit.
     """
     counts = np.diff(offsets)
-    found = np.zeros(len(counts))
+    largest_values = np.zeros(len(counts))
     if how == "max":
         some = counts > 0
         if some.any():
-            found[some] = np.maximum.reduceat(values, offsets[:-1][some])
-        return found
+            largest_values[some] = np.maximum.reduceat(values, offsets[:-1][some])
+        return largest_values
     image = np.repeat(np.arange(len(counts)), counts)
     total = np.asarray(np.bincount(image, values, minlength=len(counts)), dtype=np.float64)
     return total / np.maximum(counts, 1) if how == "mean" else total
@@ -112,8 +112,8 @@ def select_margin(candidates: Candidates, k: int, rng: Generator) -> IntArray:
 
 def image_scores(candidates: Candidates, score: str, how: How) -> FloatArray:
     """(n,) the sum, mean or maximum of a score of `SCORES` over the detections of each candidate; 0 without any."""
-    found = needed(candidates)
-    return per_image(SCORES[score](found.distributions), found.offsets, how)
+    detections = needed(candidates)
+    return per_image(SCORES[score](detections.distributions), detections.offsets, how)
 
 
 def by_score(score: str, how: How) -> Callable[[Candidates, int, Generator], IntArray]:
@@ -145,5 +145,7 @@ def select_most_boxes(candidates: Candidates, k: int, rng: Generator, *, min_sco
 
 def box_counts(candidates: Candidates, min_score: float = 0.3) -> FloatArray:
     """(n,) detections of score >= min_score of each candidate."""
-    found = needed(candidates)
-    return per_image((np.asarray(found.scores) >= min_score).astype(np.float64), found.offsets, "sum")
+    detections = needed(candidates)
+    return per_image(
+        (np.asarray(detections.scores) >= min_score).astype(np.float64), detections.offsets, "sum"
+    )

@@ -21,6 +21,7 @@ from support.factories import picture_bytes
 
 from al_loop.cli import cli
 from render.__main__ import main as render_cli
+from strategies import STRATEGIES
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("al_loop", "render", "strategies")
@@ -146,6 +147,15 @@ def test_bpy_stays_in_the_render_worker() -> None:
     for path in (p for package in PACKAGES for p in files(package)):
         if not path.is_relative_to(ROOT / "render" / "worker"):
             assert not {name.split(".")[0] for name in imports(path)} & {"bpy", "bmesh", "mathutils"}, path
+
+
+def test_no_strategy_is_compared_by_its_name() -> None:
+    """What differs between strategies are fields of `strategies.Strategy`."""
+    for path in files("al_loop"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare):
+                values = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
+                assert not set(values) & set(STRATEGIES), f"{path}:{node.lineno}"
 
 
 def test_label_studio_is_no_import_package() -> None:

@@ -46,6 +46,7 @@ from al_loop.core.setting_types import (
     repeated_in,
 )
 from al_loop.core.urls import masked
+from strategies import STRATEGIES, Strategy
 
 FILE_NAME = "al-loop.toml"
 
@@ -54,15 +55,6 @@ StrategyName = Literal[
     "least-confidence-max", "least-confidence-mean", "margin", "margin-max", "margin-mean", "most-boxes", "ppal", "random", "typiclust",
 ]  # fmt: skip
 TriggerName = Literal["new-data", "time", "drift", "metric", "budget"]
-#: Strategies that read RoI features, which are large and otherwise not kept.
-FEATURE_STRATEGIES: tuple[StrategyName, ...] = ("badge", "ppal")
-#: Strategies that pick the same where the pool is scored in bf16 and what they look at closely in float32; `random` reads
-#: no scores, and the largest margins are too many and too close to 1.
-CLOSE_STRATEGIES: tuple[StrategyName, ...] = (
-    "dbal", "entropy", "entropy-max", "entropy-mean", "least-confidence", "least-confidence-max",
-    "least-confidence-mean", "margin", "margin-mean", "most-boxes", "random",
-)  # fmt: skip
-
 
 #: Of the drift test; its permutations are held in memory, and there are some sixty times as many as one over this.
 _LEAST_LEVEL = 1e-4
@@ -272,7 +264,18 @@ class Config(Section, frozen=True):
     def pool_precision(self) -> Literal["auto", "fp32", "bf16"]:
         """What the pool is scored in: "auto" where the strategy allows for bf16, and the machine decides."""
         wanted = self.score.precision
-        return "fp32" if wanted == "auto" and self.cycle.strategy not in CLOSE_STRATEGIES else wanted
+        allowed = (strategy := self._strategy) is not None and strategy.bf16
+        return "fp32" if wanted == "auto" and not allowed else wanted
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether the strategy reads RoI features, which are large and otherwise not kept."""
+        return (strategy := self._strategy) is not None and "features" in strategy.needs
+
+    @property
+    def _strategy(self) -> Strategy | None:
+        """The strategy; None where settings were frozen with one that is unknown."""
+        return STRATEGIES.get(self.cycle.strategy)
 
     def exact(self) -> Config:
         """Return these settings with scores in float32, unless bf16 was asked for."""

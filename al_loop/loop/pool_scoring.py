@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from al_loop.core.config import CLOSE_STRATEGIES
 from al_loop.core.console import Reporter
 from al_loop.core.errors import DataError
 from al_loop.core.files import printable
@@ -24,7 +23,7 @@ from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import AUGMENTATIONS, ImageFile, LabelledImage
-from strategies import COUNTING, STRATEGIES, Ids
+from strategies import MIN_COUNT_R2, STRATEGIES, Ids
 
 if TYPE_CHECKING:
     from al_loop.detector.inference.scoring import Unreadable
@@ -115,7 +114,7 @@ def score_closely(
     bf16 rounds, which changes who is among the most uncertain, and which of two that are alike is taken.
     """
     kept, rule = partial(workspace.scores_dir, model.id), workspace.config.cycle
-    if kept("") == kept("", exact=True) or rule.strategy not in CLOSE_STRATEGIES:
+    if kept("") == kept("", exact=True) or not STRATEGIES[rule.strategy].bf16:
         return []
     chosen = looked_at_closely(shards_in(workspace, kept("")).load(ids), k, rule, cycle)
     if (shards_in(workspace, kept("", exact=True)).image_ids().places(Ids.of(chosen)) >= 0).all():
@@ -189,18 +188,13 @@ class Known:
     count_r2: float | None = None
 
 
-def asks_for_counts(strategy: str) -> bool:
-    """Whether it matters to a strategy how well the model counts: it reads that, or ranks images by their boxes."""
-    return "count_r2" in STRATEGIES[strategy].needs or STRATEGIES[strategy].values is not None
-
-
-def doubt(strategy: str, model_id: str, count_r2: float | None) -> str | None:
-    """What to say before a strategy ranks images by the boxes of a model that does not count them; None: nothing."""
-    if STRATEGIES[strategy].values is None or count_r2 is None or count_r2 >= COUNTING:
+def ranking_warning(strategy: str, model_id: str, count_r2: float | None) -> str | None:
+    """Return a warning where a strategy ranks images by the boxes of a model that predicts counts badly, else None."""
+    if STRATEGIES[strategy].values is None or count_r2 is None or count_r2 >= MIN_COUNT_R2:
         return None
     return (
-        f"note: {model_id} explains {count_r2:.0%} of the differences in how many boxes the validation images show. "
-        f'Below {COUNTING:.0%} "{strategy}" may pick worse than by lot; cycle.strategy = "coverage" picks typical images then'
+        f"note: {model_id} explains {count_r2:.0%} of the variance of the number of boxes per validation image. "
+        f'Below {MIN_COUNT_R2:.0%}, "{strategy}" may do worse than random; consider cycle.strategy = "typiclust"'
     )
 
 

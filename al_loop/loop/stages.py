@@ -17,10 +17,9 @@ from al_loop.loop.cycle_record import Cycle, frozen_pool
 from al_loop.loop.manifest import KNOWN, PICKS
 from al_loop.loop.pool_scoring import (
     Known,
-    asks_for_counts,
     context_for,
-    doubt,
     known_of,
+    ranking_warning,
     score_candidates,
     score_closely,
 )
@@ -78,11 +77,11 @@ def select_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list
     settings = workspace.config.cycle
 
     def work(folder: Path) -> Output:
-        asked = asks_for_counts(settings.strategy)
-        counted = service.counting(workspace, cycle.model, reporter) if asked else None
-        if (doubtful := doubt(settings.strategy, cycle.model.id, counted)) is not None:
-            reporter.line(f"  {doubtful}")
-        known = known_of(repository.labelled(workspace), len(workspace.config.classes), counted)
+        counts = STRATEGIES[settings.strategy].uses_count_r2
+        count_r2 = service.counting(workspace, cycle.model, reporter) if counts else None
+        if (warning := ranking_warning(settings.strategy, cycle.model.id, count_r2)) is not None:
+            reporter.line(f"  {warning}")
+        known = known_of(repository.labelled(workspace), len(workspace.config.classes), count_r2)
         write_json(folder / KNOWN, asdict(known))
         picks = select_picks(workspace, cycle, known)
         write_json(folder / PICKS, [asdict(p) for p in picks])

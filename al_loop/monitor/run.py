@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from al_loop.core.config import FEATURE_STRATEGIES
 from al_loop.core.console import Reporter
 from al_loop.core.files import printable
 from al_loop.images import repository
@@ -105,10 +104,15 @@ def _scored(workspace: Workspace, model: Model, ids: list[str], reporter: Report
     """Scores by the model in use, kept where the next cycle finds them: it scores only what is missing."""
     folder = workspace.scores_dir(model.id)
     images = repository.images_by_id(workspace, ids)
-    features = workspace.config.cycle.strategy in FEATURE_STRATEGIES
     with reporter.progress("score what is new") as progress:
         unreadable = service.score(
-            workspace, model, images, folder, progress, features=features, say=reporter.line
+            workspace,
+            model,
+            images,
+            folder,
+            progress,
+            features=workspace.config.keeps_features,
+            say=reporter.line,
         )
     for item in unreadable:
         reporter.line(f"left out: {printable(item.reason)}")

@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 
 from al_loop.core.config import (
-    FEATURE_STRATEGIES,
     FILE_NAME,
     MOST_BYTES,
     Config,
@@ -107,7 +106,7 @@ class Workspace:
         name = f"thr-{self.config.score.score_thr:g}"
         if self.config.pool_precision != "fp32" and not exact:
             name += f"-{self.config.pool_precision}"
-        if self.config.cycle.strategy in FEATURE_STRATEGIES:
+        if self.config.keeps_features:
             name += "-features"
         return self.root / "scores" / model_id / (f"{name}-{augmentation}" if augmentation else name)
 

@@ -49,13 +49,13 @@ def test_of_copies_each_is_taken_once() -> None:
 
 def test_most_blocks_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
-    real = module._Cover._look
+    real = module._Cover._update
 
     def look(self: module._Cover, block: int) -> None:
         looked.append(block)
         real(self, block)
 
-    monkeypatch.setattr(module._Cover, "_look", look)
+    monkeypatch.setattr(module._Cover, "_update", look)
     points = default_rng(0).standard_normal((20 * ROWS, 8), dtype=np.float32)
     pool = Candidates(
         [f"{i:06d}" for i in range(len(points))], np.ones(len(points)), points, labelled=points[:1]

@@ -68,9 +68,9 @@ def test_coverage_keeps_away_from_labelled_looks() -> None:
         count_r2=1.0,
     )
     assert names(pool, select_coverage(pool, 2, default_rng(0)))[0] == "d"
-    assert names(pool, select_coverage(pool, 2, default_rng(0), looks=0)) == ["a", "b"]
-    with pytest.raises(CandidatesError, match="looks must be >= 0, got -1"):
-        select_coverage(pool, 2, default_rng(0), looks=-1)
+    assert names(pool, select_coverage(pool, 2, default_rng(0), cluster_weight=0)) == ["a", "b"]
+    with pytest.raises(CandidatesError, match="cluster_weight must be >= 0, got -1"):
+        select_coverage(pool, 2, default_rng(0), cluster_weight=-1)
 
 
 def test_coverage_looks_at_the_most_uncertain_of_a_large_pool() -> None:

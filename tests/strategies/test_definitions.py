@@ -18,7 +18,7 @@ from strategies import (
     margins,
     select,
     select_kmeans,
-    silent,
+    without_detections,
 )
 from strategies.badge import gradients
 from strategies.cald import consistency, jensen_shannon
@@ -119,7 +119,7 @@ def test_dbal_with_beta_one_is_margin() -> None:
 
 def test_silent_and_diverse() -> None:
     pool = points([0.0, 0.1, 5.0, 5.1, 9.0], [0, 0, 0, 0, 2])
-    assert silent(pool).tolist() == [0, 1, 2, 3]
+    assert without_detections(pool).tolist() == [0, 1, 2, 3]
     picked = set(names(pool, select_kmeans(pool, 3, default_rng(0))))
     assert len(picked & set("ab")) == len(picked & set("cd")) == len(picked & {"e"}) == 1
 

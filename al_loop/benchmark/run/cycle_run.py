@@ -18,7 +18,7 @@ from al_loop.benchmark.spec.initial_models import Start
 from al_loop.benchmark.spec.spec import Asked, read_settings
 from al_loop.core.console import Reporter
 from al_loop.core.files import json_hash, read_json, write_json
-from al_loop.loop.pool_scoring import asks_for_counts, context_for, known_of, score_for
+from al_loop.loop.pool_scoring import context_for, known_of, score_for
 from al_loop.loop.selection import pick
 from al_loop.models import service
 from al_loop.state.model_registry import WEIGHTS, Model
@@ -26,6 +26,7 @@ from al_loop.state.prediction_store import ShardStore
 from al_loop.state.stages import Output, Stage, run_stage
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage
+from strategies import STRATEGIES
 
 #: Validations of a training that may stop early.
 _LOOKS = 8
@@ -222,7 +223,7 @@ def _by_strategy(
 
 def _counted(context: BenchmarkContext, run: CycleRun, model: Model) -> float | None:
     """How well the model that picks counts, where that matters to the strategy."""
-    if not asks_for_counts(run.strategy):
+    if not STRATEGIES[run.strategy].uses_count_r2:
         return None
     own = model == context.starts[run.start].model
     return counting(context.sets, folder_of(context.workspace, f"{run.start}/start") if own else model.folder)

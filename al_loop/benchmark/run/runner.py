@@ -137,7 +137,7 @@ def _refuse_lots(question: Question) -> None:
     """Without a model the first images are drawn by lot, the same for all: one cycle from there compares nothing."""
     bare = [name for name, what in question.starts.items() if what in (SCRATCH, COCO)]
     once = "--batch" if question.batches else "--cycles 1" if question.cycles == 1 else ""
-    if bare and once and question.strategies != ("random",):
+    if bare and once and not all(STRATEGIES[name].unbiased for name in question.strategies):
         raise ConfigError(
             f"{once} from the start {', '.join(bare)}: without a model the first images are drawn by lot, the same for every "
             "strategy, so there is nothing to compare. Use several cycles (--k 25 --cycles 4), start from a model "
