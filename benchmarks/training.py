@@ -1,18 +1,18 @@
 """Our training beside mmdet's own Runner: the same model, weights and files, in one run.
 
-    .venv/bin/python benchmarks/training.py --data COCO.json [--config r50] [--images 48] [--repeats 5] [--longer 1]
-        [--epochs 3] [--malloc system]
+    .venv/bin/python benchmarks/training.py --data COCO.json [--config r50] [--images 48] [--repeats 5]
+    [--longer 1] [--epochs 3] [--malloc system]
 
-  mmdet          what its tools/train.py runs: Runner.from_cfg, its pipeline (read, resize, flip), 2 decoding processes;
-                 and once more with none, which on two cores is faster
-  al-loop        al_loop.detector.training.train.train with the default settings, all of its augmentations included
-  al-loop bf16   the same with precision = "bf16"
+  mmdet what its tools/train.py runs: Runner.from_cfg, its pipeline (read, resize, flip), 2 decoding
+  processes; and once more with none, which on two cores is faster al-loop
+  al_loop.detector.training.train.train with the default settings, all of its augmentations included al-loop
+  bf16 the same with precision = "bf16"
 
-They take turns, each from the same weights; the time is that of the steps after the first epoch, from the end of one step to
-that of another, with loading, optimiser and hooks, without validation. A ratio is one of the same turn. mmdet's runs in a
-process of its own, where memory is managed as its users have it; al-loop tells glibc to keep it
-(al_loop/detector/allocator.py), with --malloc system it does not.
---longer: the photographs on disk are as many times the model's size.  On a GPU it runs there, and mmdet's without AMP.
+They take turns, each from the same weights; the time is that of the steps after the first epoch, from the end
+of one step to that of another, with loading, optimiser and hooks, without validation. A ratio is one of the
+same turn. mmdet's runs in a process of its own, where memory is managed as its users have it; al-loop tells
+glibc to keep it (al_loop/detector/allocator.py), with --malloc system it does not. --longer: the photographs
+on disk are as many times the model's size. On a GPU it runs there, and mmdet's without AMP.
 """
 
 from __future__ import annotations
@@ -46,11 +46,13 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.profiler import ProfilerActivity, profile
 
+from al_loop.core.config import TrainConfig
 from al_loop.detector.checkpoint import Weights, read_weights, runner_checkpoints, write_weights
 from al_loop.detector.config.model_config import build_model, load_model_config
 from al_loop.detector.cpu import default_workers
+from al_loop.detector.training.job import TrainingJob
 from al_loop.detector.training.schedule import schedule
-from al_loop.detector.training.settings import TrainSettings
+from al_loop.detector.training.settings import RunSettings
 from al_loop.detector.training.train import train
 from al_loop.detector.transforms import read_picture
 from al_loop.images.coco import read_coco, write_coco
@@ -98,7 +100,7 @@ def _classes(file: Path) -> list[str]:
 
 
 def by_mmdet(config: Config, weights: Path, coco: Path, folder: Path, epochs: int, workers: int) -> Stamps:
-    """What mmdet's tools/train.py does with a config; the parts around the model are those of its default configs."""
+    """Train as mmdet's tools/train.py does; the parts around the model are those of its default configs."""
     pipeline = [
         {"type": "LoadImageFromFile"},
         {"type": "LoadAnnotations", "with_bbox": True},
@@ -193,20 +195,15 @@ def prepared(asked: Asked) -> tuple[Config, list[LabelledImage], Weights]:
 def by_us(asked: Asked, work: Path, precision: str | None) -> Stamps:
     """al-loop's, with its default settings."""
     config, images, start = prepared(asked)
-    settings = TrainSettings(
-        epochs=asked.epochs,
-        batch_size=BATCH,
-        lr=float(config.optim_wrapper.optimizer.lr),
-        val_every=asked.epochs,
-        patience=9,
-        repeat=1,
-        workers=default_workers(),
-        seed=0,
+    run = RunSettings(
+        TrainConfig(epochs=asked.epochs, batch_size=BATCH, val_every=asked.epochs, patience=9),
         device="cuda" if torch.cuda.is_available() else "cpu",
+        lr=float(config.optim_wrapper.optimizer.lr),
+        workers=default_workers(),
         precision=precision,
     )
     stamps = Stamps()
-    train(config, start, images, images[:1], settings, work, stamps)
+    train(TrainingJob(config, start, images, images[:1], run, work), stamps)
     return stamps
 
 
@@ -233,8 +230,8 @@ def race(asked: Asked, repeats: int, malloc: str) -> None:
             speeds[name].append(where.submit(turn, asked, name, number).result())
     size = f"{images[0].image.width}x{images[0].image.height}"
     print(
-        f"\n{asked.config}: {len(images)} JPEGs of {size}, batches of {BATCH}, {asked.epochs} epochs, {repeats} turns, "
-        f"{torch.get_num_threads()} threads"
+        f"\n{asked.config}: {len(images)} JPEGs of {size}, batches of {BATCH}, {asked.epochs} epochs, "
+        f"{repeats} turns, {torch.get_num_threads()} threads"
     )
     for name, each in speeds.items():
         print(f"{name:<18} {np.median(each):7.2f} images/s")

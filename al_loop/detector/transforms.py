@@ -105,18 +105,18 @@ class FitInto(BaseTransform):  # type: ignore[misc]
 class Augment(BaseTransform):  # type: ignore[misc]
     """Flip, shift, scale, colour jitter, Gaussian noise and blur, by Albumentations.
 
-    turns: also vertical flips and quarter turns, for parts that have no upper side in the picture.
+    rotate90: also vertical flips and quarter turns, for parts that have no upper side in the picture.
     rank, processes: which of the processes this is that share a training.
     A box that loses more than 70 % of itself at the border is dropped.
     Source: Eversberg & Lambrecht 2024, section 3.3 (the list of augmentations).
     """
 
-    def __init__(self, turns: bool = False, rank: int = 0, processes: int = 1) -> None:
+    def __init__(self, rotate90: bool = False, rank: int = 0, processes: int = 1) -> None:
         self.rank, self.processes = rank, processes
         self.pipeline = A.Compose(
             [
                 A.HorizontalFlip(p=0.5),
-                *([A.VerticalFlip(p=0.5), A.RandomRotate90(p=0.5)] if turns else []),
+                *([A.VerticalFlip(p=0.5), A.RandomRotate90(p=0.5)] if rotate90 else []),
                 A.Affine(
                     translate_percent=(-0.1, 0.1),
                     scale=(0.8, 1.25),

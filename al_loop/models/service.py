@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,7 @@ def check_gpus(workspace: Workspace, settings: TrainConfig) -> None:
     """Refuse with ConfigError, before anything is computed, a training that `gpus` GPUs cannot share."""
     if workspace.config.gpus > 1:
         from al_loop.detector.cpu import cores
-        from al_loop.detector.training.launcher import check
+        from al_loop.detector.training.launcher import check_gpus as check
 
         check(workspace.config.gpus, workspace.config.device, settings.batch_size, cores())
 
@@ -149,9 +148,10 @@ def train_model(
     from al_loop.detector.cpu import cores, default_workers
     from al_loop.detector.device import choose_device
     from al_loop.detector.precision import precision_of
+    from al_loop.detector.training.job import TrainingJob
     from al_loop.detector.training.launcher import train_in_processes
-    from al_loop.detector.training.optimiser import learned_in
-    from al_loop.detector.training.settings import TrainSettings
+    from al_loop.detector.training.optimiser import training_precision
+    from al_loop.detector.training.settings import RunSettings
     from al_loop.detector.training.train import discard_work_files, train
 
     gpus = workspace.config.gpus
@@ -166,31 +166,18 @@ def train_model(
     if frozen:
         config.model.backbone.update(frozen_stages=config.model.backbone.get("num_stages", 4), norm_eval=True)
     device = choose_device(workspace.config.device)
-    precision = precision_of(settings.precision, device)
-    own_lr = float(config.optim_wrapper.optimizer.lr)
-    run = train if gpus == 1 else partial(train_in_processes, gpus, cores() // gpus)
-    trained = run(
-        config,
-        weights,
-        training,
-        validation,
-        TrainSettings(
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            lr=settings.lr or (own_lr if start is None else float(config.get("fine_tune_lr", own_lr / 10))),
-            val_every=settings.val_every,
-            patience=settings.patience,
-            repeat=settings.repeat,
-            workers=default_workers(cores() // gpus) if settings.workers is None else settings.workers,
-            seed=settings.seed,
-            device=device,
-            turns=settings.rotate90,
-            precision=precision,
-            steps=steps,
-        ),
-        folder / "training",
-        progress,
+    config_lr = float(config.optim_wrapper.optimizer.lr)
+    fine_tune_lr = float(config.get("fine_tune_lr", config_lr / 10))
+    run = RunSettings(
+        settings,
+        device,
+        lr=settings.lr or (config_lr if start is None else fine_tune_lr),
+        workers=default_workers(cores() // gpus) if settings.workers is None else settings.workers,
+        precision=precision_of(settings.precision, device),
+        steps=steps,
     )
+    job = TrainingJob(config, weights, training, validation, run, folder / "training")
+    trained = train(job, progress) if gpus == 1 else train_in_processes(job, gpus, cores() // gpus, progress)
     write_weights(folder / WEIGHTS, trained.weights, config.classes)
     discard_work_files(folder / "training")
     return {
@@ -201,7 +188,7 @@ def train_model(
         "class_quality": trained.quality,
         "images": len(training),
         "notes": notes,
-        "precision": learned_in(precision, device),  # of "auto" it may be another elsewhere
+        "precision": training_precision(run.precision, device),  # "auto" depends on the machine
     }
 
 

@@ -14,11 +14,11 @@ from al_loop.structures.images import ImageFile, LabelledImage
 
 def labelled_set(folder: Path, count: int, seed: int) -> list[LabelledImage]:
     """Make a labelled set of pictures on disk."""
-    found = read_coco(write_coco_set(folder, count, seed=seed), CLASSES)
-    assert not found.problems
+    coco = read_coco(write_coco_set(folder, count, seed=seed), CLASSES)
+    assert not coco.problems
     return [
         LabelledImage(ImageFile(f"{seed}-{i.path.stem}", i.path, i.width, i.height), i.boxes)
-        for i in found.images
+        for i in coco.images
     ]
 
 
@@ -44,15 +44,14 @@ def trained(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
     """A training of a few seconds that ends with an AP well above zero, and its work folder."""
-    from al_loop.detector.training.settings import TrainSettings
+    from support.training import training_job
+
     from al_loop.detector.training.train import train
 
     folder = tmp_path_factory.mktemp("trained") / "work"
-    settings = TrainSettings(
-        epochs=14, batch_size=8, lr=2e-3, val_every=7, patience=9, repeat=2, workers=0, seed=0, device="cpu"
-    )
     steps: list[tuple[int, int, str]] = []
-    result = train(config, None, *sets, settings, folder, lambda *step: steps.append(step))
+    job = training_job(config, sets, folder, lr=2e-3, epochs=14, val_every=7, repeat=2)
+    result = train(job, lambda *step: steps.append(step))
     return result, folder, steps
 
 

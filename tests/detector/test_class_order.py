@@ -40,7 +40,8 @@ def test_the_rows_of_classes_are_moved_and_the_background_stays() -> None:
     assert weights[f"{REG}weight"].flatten().tolist() == weights[f"{REG}bias"].tolist()
     assert weights["neck.weight"].tolist() == [0, 1, 2]
     assert notes == [
-        "x.pth has the classes in another order (c, a, b): its box head was brought into that of the workspace (a, b, c)"
+        "x.pth has the classes in another order (c, a, b): its box head was brought into that of the "
+        "workspace (a, b, c)"
     ]
     agnostic, _ = in_order(head(agnostic=True), ("c", "a", "b"), ("a", "b", "c"), "x.pth")
     assert agnostic[f"{REG}bias"].tolist() == [0, 1, 2, 3]

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support.training import training_job
 
 from al_loop.detector import precision
 from al_loop.detector.precision import precision_here, precision_of
-from al_loop.detector.training.optimiser import learned_in
-from al_loop.detector.training.settings import TrainSettings
+from al_loop.detector.training.optimiser import training_precision
 from al_loop.detector.training.train import train
-
-QUICK = TrainSettings(
-    epochs=1, batch_size=8, lr=1e-3, val_every=1, patience=9, repeat=1, workers=0, seed=0, device="cpu"
-)
 
 
 def test_what_was_asked_for() -> None:
@@ -32,7 +27,7 @@ def test_what_was_asked_for() -> None:
     [(None, "cpu", "fp32"), (None, "cuda:1", "fp16"), ("bf16", "cpu", "bf16"), ("fp32", "cuda", "fp32")],
 )
 def test_what_a_training_computes_in(precision: str | None, device: str, numbers: str) -> None:
-    assert learned_in(precision, device) == numbers
+    assert training_precision(precision, device) == numbers
 
 
 def test_auto_is_what_the_machine_computes_faster(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,8 +66,8 @@ def test_bf16_is_the_forward_pass_alone(config: Any, sets: Any, tmp_path: Path) 
 
         hook = torch.nn.modules.module.register_module_forward_hook(look)
         try:
-            settings = replace(QUICK, epochs=1, precision=wanted)
-            done = train(config, None, sets[0][:8], sets[1][:1], settings, tmp_path / str(wanted))
+            few = sets[0][:8], sets[1][:1]
+            done = train(training_job(config, few, tmp_path / str(wanted), epochs=1, precision=wanted))
         finally:
             hook.remove()
         assert seen == {expected}

@@ -1,4 +1,4 @@
-"""How many GPUs share a training: from the command line and the settings to the training, refused before anything runs."""
+"""The number of GPUs of a training, from the command line and the settings to the processes."""
 
 from __future__ import annotations
 

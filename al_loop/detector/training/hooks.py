@@ -1,4 +1,4 @@
-"""Hooks of a training: progress, early stop, and a stop on a loss that is not finite."""
+"""Hooks of a training: progress, best weights, early stop, and a stop on a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from al_loop.core.errors import TrainingError
 from al_loop.detector.checkpoint import read_note, write_weights
 from al_loop.detector.training.metric import KEY
 
-# Key of the list of [epoch, AP] in the Runner's message hub; it is saved with each checkpoint, so that a
-# resumed training knows what came before.
+#: (steps done, steps in all, short text) after each step.
+Progress = Callable[[int, int, str], None]
+# Key of the list of [epoch, AP] in the Runner's message hub, which is saved with each checkpoint.
 _VALIDATIONS = "al_loop_validations"
 
 
@@ -26,7 +27,7 @@ def validations(runner: Any) -> dict[int, float]:
 
 
 class StopWithoutGain(Hook):  # type: ignore[misc]
-    """Stop once `patience` validations in a row brought no better AP."""
+    """Stop after `patience` validations in a row without a better AP."""
 
     priority = "LOW"
 
@@ -34,19 +35,20 @@ class StopWithoutGain(Hook):  # type: ignore[misc]
         self.patience = patience
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Remember this validation and decide."""
-        known = validations(runner) | {runner.epoch: _ap(metrics)}
-        runner.message_hub.update_info(_VALIDATIONS, [list(item) for item in known.items()])
-        past = list(known.values())
-        if len(past) - 1 - past.index(max(past)) >= self.patience:
+        """Store this AP and decide."""
+        past = validations(runner) | {runner.epoch: _ap(metrics)}
+        runner.message_hub.update_info(_VALIDATIONS, [list(item) for item in past.items()])
+        aps = list(past.values())
+        if len(aps) - 1 - aps.index(max(aps)) >= self.patience:
             runner.train_loop.stop_training = True
 
 
 class KeepBest(Hook):  # type: ignore[misc]
-    """Keep the weights with the best validation AP in one file, with that AP, replaced in one step.
+    """Keep the weights with the best validation AP, and this AP, in one file that is replaced atomically.
 
-    mmengine's own `save_best` deletes the old best before it writes the new one, and rewrites the last
-    checkpoint in place: a kill in between leaves a training that can neither go on nor end.
+    mmengine's own `save_best` deletes the old file before it writes the new one, and rewrites the last
+    checkpoint in
+    place: after a kill in between the training can neither resume nor end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,7 +56,7 @@ class KeepBest(Hook):  # type: ignore[misc]
         self.best = read_note(path, "ap") if path.is_file() else -math.inf
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Write the weights if they are better than any before."""
+        """Write the weights where the AP is the best so far."""
         if _ap(metrics) > self.best and is_main_process():
             self.best = _ap(metrics)
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -62,12 +64,12 @@ class KeepBest(Hook):  # type: ignore[misc]
 
 
 class RefuseNonFiniteLoss(Hook):  # type: ignore[misc]
-    """Stop a training whose loss is NaN or infinite before it spoils the weights further."""
+    """Stop a training whose loss is NaN or infinite."""
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Look at the total loss of this step."""
+        """Check the total loss of this step."""
         loss = _loss(outputs)
         if not math.isfinite(loss):
             raise TrainingError(
@@ -77,12 +79,12 @@ class RefuseNonFiniteLoss(Hook):  # type: ignore[misc]
 
 
 class ReportProgress(Hook):  # type: ignore[misc]
-    """Call back after every step with (steps done, steps in all, a short text).
+    """Call back after every step.
 
-    steps: in all; None where every epoch is whole.
+    steps: steps in all; None where every epoch is whole.
     """
 
-    def __init__(self, callback: Callable[[int, int, str], None] | None, steps: int | None = None) -> None:
+    def __init__(self, callback: Progress | None, steps: int | None = None) -> None:
         self.callback = callback
         self.steps = steps
         self.text = ""
@@ -97,7 +99,7 @@ class ReportProgress(Hook):  # type: ignore[misc]
             )
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Report the AP of the validation with the steps that follow."""
+        """Show the AP of the validation in the steps that follow."""
         self.text = f", AP {_ap(metrics):.3f}"
 
 

@@ -1,4 +1,4 @@
-"""Regions of a training image that nothing is learnt from."""
+"""Ignore regions of training images: anchors and RoIs inside them are neither positive nor negative."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import bbox_overlaps, get_box_tensor
 from torch import Tensor, nn
 
-#: Share of a box inside a region from which it is ignored: as COCO's matching has it at IoU 0.50.
-INSIDE = 0.5
+#: A box is ignored if at least this share of it lies in a region, as in COCO's matching at IoU 0.50.
+MIN_SHARE_INSIDE = 0.5
 
 
 class IgnoringAssigner:
-    """An assigner that takes boxes inside ignore regions for neither positive nor negative.
+    """An assigner that ignores boxes inside ignore regions.
 
-    A box that a labelled object claims stays positive, inside a region too, as COCO's matching prefers objects to crowds.
-    mmdet's own `ignore_iof_thr` would take it away, and with a region around all objects every one of them.
+    A box assigned to a labelled object stays positive inside a region, as COCO's matching prefers objects to
+    crowds. mmdet's own `ignore_iof_thr` would ignore it too: with a region around all objects, no positive
+    box would be left.
     """
 
     def __init__(self, assigner: Any) -> None:
@@ -28,34 +29,39 @@ class IgnoringAssigner:
     def assign(
         self, pred_instances: Any, gt_instances: Any, gt_instances_ignore: Any = None, **rest: Any
     ) -> Any:
-        """Return mmdet's AssignResult, with -1 for what is ignored."""
-        found = self._assigner.assign(pred_instances, gt_instances, None, **rest)
-        if gt_instances_ignore is not None and len(gt_instances_ignore.bboxes) and len(found.gt_inds):
+        """Return mmdet's AssignResult, with -1 for ignored boxes."""
+        assigned = self._assigner.assign(pred_instances, gt_instances, None, **rest)
+        if gt_instances_ignore is not None and len(gt_instances_ignore.bboxes) and len(assigned.gt_inds):
             boxes = get_box_tensor(pred_instances.priors)
             regions = get_box_tensor(gt_instances_ignore.bboxes).to(boxes)
-            inside = bbox_overlaps(boxes, regions, mode="iof").amax(dim=1) >= INSIDE
-            found.gt_inds[inside.to(found.gt_inds.device) & (found.gt_inds == 0)] = -1
-        return found
+            inside = bbox_overlaps(boxes, regions, mode="iof").amax(dim=1) >= MIN_SHARE_INSIDE
+            assigned.gt_inds[inside.to(assigned.gt_inds.device) & (assigned.gt_inds == 0)] = -1
+        return assigned
 
 
 @TRANSFORMS.register_module()
-class OpenRegions(BaseTransform):  # type: ignore[misc]
-    """Let ignore regions that reach an edge of the image go on outside of it, as the anchors there do.
+class ExtendRegions(BaseTransform):  # type: ignore[misc]
+    """Extend ignore regions at an edge of the image far beyond it.
 
-    Of an anchor that lies mostly outside the image less than half could be in any region otherwise.
+    An anchor that lies mostly outside the image would otherwise have less than half of its area in any
+    region.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Change those of `gt_bboxes` that have a flag in `gt_ignore_flags`."""
+        """Change the rows of `gt_bboxes` that `gt_ignore_flags` marks."""
         flags = torch.as_tensor(np.asarray(results["gt_ignore_flags"], dtype=bool))
         if flags.any():
             boxes = results["gt_bboxes"].tensor
-            boxes[flags] = opened(boxes[flags], results["img_shape"])
+            boxes[flags] = extend_regions(boxes[flags], results["img_shape"])
         return results
 
 
-def opened(regions: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return xyxy regions (n, 4) of an image (height, width), those at its edges far larger than any anchor there."""
+def extend_regions(regions: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Return regions that go beyond the edges which they touch, by more than any anchor's size.
+
+    regions: (n, 4) xyxy in px.
+    shape: height and width of the image in px.
+    """
     height, width = shape
     far = 16 * max(height, width)
     low, high = regions[:, :2], regions[:, 2:]
@@ -65,7 +71,7 @@ def opened(regions: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def ignore_regions(model: nn.Module) -> None:
-    """Make both stages of a detector learn nothing inside the ignore regions of its training images."""
+    """Make both stages of a detector respect the ignore regions of its training images."""
     heads: Any = model
     heads.rpn_head.assigner = IgnoringAssigner(heads.rpn_head.assigner)
     heads.roi_head.bbox_assigner = IgnoringAssigner(heads.roi_head.bbox_assigner)

@@ -1,84 +1,97 @@
-"""A training as files: what the process that wants it tells those that share it.
-
-Plain JSON, tensors, and the model's config in the form in which it lies beside every model.
-"""
+"""A training as one object, and as files for the processes that share it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from mmengine.config import Config
 
-from al_loop.core.files import read_json, write_json
+from al_loop.core.files import read_regular, write_atomically
 from al_loop.detector.checkpoint import Weights, read_weights, write_weights
 from al_loop.detector.config.stored_config import read_config, write_config
-from al_loop.detector.training.settings import TrainSettings
-from al_loop.structures.boxes import Boxes
-from al_loop.structures.images import ImageFile, LabelledImage
+from al_loop.detector.training.settings import RunSettings
+from al_loop.structures.images import LabelledImage
 
-_START, _REST = "start.pth", "job.json"
+_START, _DATA = "start.pth", "job.json"
+_MAX_BYTES = 2 << 30
 
 
-@dataclass(frozen=True)
-class Job:
-    """What `al_loop.detector.training.train.train` takes; work: the folder of its work files."""
+@dataclass(frozen=True, eq=False)
+class TrainingJob:
+    """What `al_loop.detector.training.train.train` needs.
+
+    config: of the model.
+    start: initial weights; None: random ones.
+    training, validation: labelled images.
+    run: settings, resolved for this machine.
+    folder: work files; a killed training resumes from the checkpoint there.
+    """
 
     config: Config
     start: Weights | None
     training: Sequence[LabelledImage]
     validation: Sequence[LabelledImage]
-    settings: TrainSettings
-    work: Path
-
-    def write(self, folder: Path) -> None:
-        """Write it to a folder."""
-        write_config(folder, self.config)
-        if self.start is not None:
-            write_weights(folder / _START, self.start)
-        rest = {
-            "training": [_row(item) for item in self.training],
-            "validation": [_row(item) for item in self.validation],
-            "settings": asdict(self.settings),
-            "work": str(self.work),
-        }
-        write_json(folder / _REST, rest)
+    run: RunSettings
+    folder: Path
 
 
-def read_job(folder: Path) -> Job:
-    """Read what `Job.write` wrote."""
-    rest = read_json(folder / _REST)
+@dataclass(frozen=True)
+class _Data:
+    """The parts of a job that are kept as JSON."""
+
+    training: list[LabelledImage]
+    validation: list[LabelledImage]
+    run: RunSettings
+    folder: Path
+
+
+def write_job(job: TrainingJob, folder: Path) -> None:
+    """Write a job to a folder, without outlines: training does not read them."""
+    write_config(folder, job.config)
+    if job.start is not None:
+        write_weights(folder / _START, job.start)
+    data = _Data(_without_outlines(job.training), _without_outlines(job.validation), job.run, job.folder)
+    write_atomically(folder / _DATA, msgspec.json.encode(data, enc_hook=_to_plain))
+
+
+def read_job(folder: Path) -> TrainingJob:
+    """Read a job that `write_job` wrote."""
+    data = msgspec.json.decode(read_regular(folder / _DATA, _MAX_BYTES), type=_Data, dec_hook=_from_plain)
     start = folder / _START
-    return Job(
-        config=read_config(
-            folder, trusted=True
-        ),  # the process that wrote it has read or made it by the rules
+    return TrainingJob(
+        config=read_config(folder, trusted=True),  # the process that wrote it has checked it
         start=read_weights(start) if start.is_file() else None,
-        training=[_labelled(row) for row in rest["training"]],
-        validation=[_labelled(row) for row in rest["validation"]],
-        settings=TrainSettings(**rest["settings"]),
-        work=Path(rest["work"]),
+        training=data.training,
+        validation=data.validation,
+        run=data.run,
+        folder=data.folder,
     )
 
 
-def _row(item: LabelledImage) -> dict[str, Any]:
-    """Return an image, its boxes and its ignore regions, without outlines: no training reads them."""
-    image = {**asdict(item.image), "path": str(item.image.path)}
-    return {"image": image, "boxes": _plain(item.boxes), "ignored": _plain(item.ignored)}
+def _without_outlines(images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    return [
+        replace(
+            item,
+            boxes=replace(item.boxes, outlines=None),
+            ignored=replace(item.ignored, outlines=None),
+        )
+        for item in images
+    ]
 
 
-def _labelled(row: dict[str, Any]) -> LabelledImage:
-    image = ImageFile(**{**row["image"], "path": Path(row["image"]["path"])})
-    return LabelledImage(image, _boxes(row["boxes"]), _boxes(row["ignored"]))
+def _to_plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else str(value)
 
 
-def _plain(boxes: Boxes) -> list[list[Any]]:
-    return [boxes.xyxy.tolist(), boxes.labels.tolist()]
-
-
-def _boxes(plain: list[list[Any]]) -> Boxes:
-    xyxy, labels = plain
-    return Boxes(np.asarray(xyxy, dtype=np.float64).reshape(-1, 4), np.asarray(labels, dtype=np.int64))
+def _from_plain(kind: Any, value: Any) -> Any:
+    """Build a path, or an array of the annotated type: (n, 4) floats or (n,) integers."""
+    if kind is Path:
+        return Path(value)
+    dtype = kind.__args__[1].__args__[0]
+    array = np.asarray(value, dtype=dtype)
+    return array.reshape(-1, 4) if dtype is np.float64 else array

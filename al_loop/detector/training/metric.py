@@ -1,4 +1,4 @@
-"""AP during training, by the same function as everywhere else."""
+"""Validation AP in training, computed by `al_loop.evaluation.evaluate`."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from al_loop.evaluation.evaluate import evaluate
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import LabelledImage
 
-KEY = "val/AP"  # as it appears among the Runner's metrics
+KEY = "val/AP"  # of the AP among the Runner's metrics
 
 
 class ValidationAP(BaseMetric):  # type: ignore[misc]
-    """COCO AP of what the Runner's validation loop predicts.
+    """COCO AP of the predictions of the Runner's validation loop.
 
-    truth: the validation set in the order in which `write_coco` numbered it, from 1.
+    truth: the validation set, in the order in which `write_coco` has numbered it from 1.
     """
 
     default_prefix = "val"
 
     def __init__(self, truth: Sequence[LabelledImage], classes: Sequence[str]) -> None:
-        # "gpu" is mmengine's word for through the process group, and not through files in the current folder.
+        # "gpu" makes mmengine collect through the process group; "cpu" means files in the current folder.
         super().__init__(collect_device="gpu")
         self.truth = dict(enumerate(truth, start=1))
         self.classes = tuple(classes)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Keep the boxes of a batch."""
+        """Store the predictions of a batch."""
         for sample in data_samples:
-            found = sample["pred_instances"]
-            xyxy = found["bboxes"].double().cpu().numpy()
+            predicted = sample["pred_instances"]
+            xyxy = predicted["bboxes"].double().cpu().numpy()
             solid = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
             boxes = Boxes(
                 xyxy[solid],
-                found["labels"].cpu().numpy()[solid],
-                found["scores"].double().cpu().numpy()[solid],
+                predicted["labels"].cpu().numpy()[solid],
+                predicted["scores"].double().cpu().numpy()[solid],
             )
             self.results.append((self.truth[sample["img_id"]].image.id, boxes))
 
     def compute_metrics(self, results: list[tuple[str, Boxes]]) -> dict[str, float]:
-        """Return the AP over the set."""
+        """Return the AP on the set."""
         return {"AP": evaluate(list(self.truth.values()), dict(results), self.classes).ap}

@@ -1,4 +1,4 @@
-"""How well each class is learnt, measured while a detector trains."""
+"""Quality of each class in training: score and overlap of positive RoIs."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from torch import Tensor
 
 from al_loop.structures.boxes import FloatArray
 
-#: Weight of the score against the overlap, and of the past against a step.
-_SHARE, _MEMORY = 0.6, 0.99
+_SCORE_EXPONENT = 0.6  # of the score; the overlap has the rest to 1
+_MOMENTUM = 0.99  # of the running mean
 
 
 class ClassQuality:
-    """A running mean per class of p^0.6 IoU^0.4 over the positive RoIs of every step; 0 for a class never seen.
+    """Running mean per class of p^0.6 IoU^0.4 over the positive RoIs of each step; 0 for a class without any.
 
-    p is the softmax of the true class, IoU that of the decoded box with the true one. It looks on at the loss of the
-    box head while it is entered, and changes nothing.
+    p is the softmax score of the true class, IoU that of the decoded box with the true box. Used as a context
+    manager, it reads the inputs of the box head's loss and does not change them.
     Source: Yang, Huang & Crowley 2024 (PPAL), eq. 2 and 3.
     """
 
     def __init__(self, model: Any) -> None:
-        """Watch the box head of a two-stage detector."""
+        """Measure the box head of a two-stage detector."""
         self._head = model.roi_head.bbox_head
         self._mean = np.zeros(self._head.num_classes)
 
     def __enter__(self) -> ClassQuality:
-        """Begin to watch."""
-        self._real = self._head.loss_and_target
+        """Start to measure."""
+        self._loss_and_target = self._head.loss_and_target
         self._head.loss_and_target = self._watched
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Watch no longer."""
+        """Stop measuring."""
         del self._head.loss_and_target  # the method of the class shows again
 
     @property
@@ -47,38 +47,38 @@ class ClassQuality:
     def _watched(
         self, cls_score: Tensor, bbox_pred: Tensor, rois: Tensor, sampling_results: Any, **rest: Any
     ) -> Any:
-        self._remember(*self._look(cls_score.detach(), bbox_pred.detach(), rois, sampling_results))
-        return self._real(
+        self._update(*self._quality(cls_score.detach(), bbox_pred.detach(), rois, sampling_results))
+        return self._loss_and_target(
             cls_score=cls_score, bbox_pred=bbox_pred, rois=rois, sampling_results=sampling_results, **rest
         )
 
     @torch.no_grad()
-    def _look(self, logits: Tensor, deltas: Tensor, rois: Tensor, sampled: Any) -> tuple[Tensor, Tensor]:
+    def _quality(self, logits: Tensor, deltas: Tensor, rois: Tensor, sampled: Any) -> tuple[Tensor, Tensor]:
         """Return the quality of each positive RoI of this process, (p,), and its class, (p,)."""
         # An image's positives come first among its RoIs.
-        counts = torch.tensor([len(one.priors) for one in sampled])
+        counts = torch.tensor([len(image.priors) for image in sampled])
         starts = (counts.cumsum(0) - counts).tolist()
         rows = torch.cat(
-            [torch.arange(s, s + len(one.pos_priors)) for s, one in zip(starts, sampled, strict=True)]
+            [torch.arange(s, s + len(image.pos_priors)) for s, image in zip(starts, sampled, strict=True)]
         ).to(rois.device)
-        labels = torch.cat([one.pos_gt_labels for one in sampled])
+        labels = torch.cat([image.pos_gt_labels for image in sampled])
         if not len(rows):
             return logits.new_zeros(0), labels
-        truth = torch.cat([get_box_tensor(one.pos_gt_bboxes) for one in sampled])
-        chance = logits[rows].float().softmax(dim=1)[torch.arange(len(rows)), labels]
-        own = deltas[rows].float()
+        truth = torch.cat([get_box_tensor(image.pos_gt_bboxes) for image in sampled])
+        score = logits[rows].float().softmax(dim=1)[torch.arange(len(rows)), labels]
+        class_deltas = deltas[rows].float()
         if not self._head.reg_class_agnostic:
-            own = own.view(len(rows), -1, 4)[torch.arange(len(rows)), labels]
-        boxes = get_box_tensor(self._head.bbox_coder.decode(rois[rows, 1:].float(), own))
+            class_deltas = class_deltas.view(len(rows), -1, 4)[torch.arange(len(rows)), labels]
+        boxes = get_box_tensor(self._head.bbox_coder.decode(rois[rows, 1:].float(), class_deltas))
         overlap = bbox_overlaps(boxes, truth.float(), is_aligned=True)
-        return chance**_SHARE * overlap.clamp(0, 1) ** (1 - _SHARE), labels
+        return score**_SCORE_EXPONENT * overlap.clamp(0, 1) ** (1 - _SCORE_EXPONENT), labels
 
-    def _remember(self, quality: Tensor, labels: Tensor) -> None:
-        """Add a step to the mean of the classes that it shows, in whichever process."""
+    def _update(self, quality: Tensor, labels: Tensor) -> None:
+        """Add a step of all processes to the means of the classes that occur in it."""
         each = torch.stack([quality, torch.ones_like(quality)]).double()
         sums = each.new_zeros(2, len(self._mean)).index_add_(1, labels, each)
         all_reduce(sums)
         total, count = sums.cpu().numpy()
         seen = count > 0
         step = total[seen] / count[seen]
-        self._mean[seen] = _MEMORY * self._mean[seen] + (1 - _MEMORY) * step
+        self._mean[seen] = _MOMENTUM * self._mean[seen] + (1 - _MOMENTUM) * step

@@ -1,42 +1,37 @@
-"""How many steps a training takes, and the learning rate in each of them."""
+"""Number of steps of a training, and the learning rate in each step."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from al_loop.detector.training.settings import TrainSettings
-
-
-def steps_of_epoch(settings: TrainSettings, images: int) -> int:
-    """Return the steps of a whole epoch."""
-    return -(-settings.repeat * images // settings.batch_size)
+from al_loop.detector.training.settings import RunSettings
 
 
-def cut_short(settings: TrainSettings, images: int) -> tuple[int, int] | None:
-    """Return which epoch, from 0, is not whole, and how many images it draws; None where all are whole.
+def partial_epoch(run: RunSettings, images: int) -> tuple[int, int] | None:
+    """Return the epoch that is cut short, from 0, and how many images it draws; None where all are whole.
 
-    Where one is, its batches are all full.
+    All batches of the partial epoch are full.
     """
-    if settings.steps is None:
+    if run.steps is None:
         return None
-    before = (settings.epochs - 1) * steps_of_epoch(settings, images)
-    left = settings.steps - before
-    if left == steps_of_epoch(settings, images):
+    settings = run.settings
+    steps_per_epoch = -(-settings.repeat * images // settings.batch_size)
+    left = run.steps - (settings.epochs - 1) * steps_per_epoch
+    if left == steps_per_epoch:
         return None
     return settings.epochs - 1, left * settings.batch_size
 
 
 def schedule(epochs: int, steps: int | None = None) -> list[dict[str, Any]]:
-    """Warm up over the first tenth, then follow a cosine to a hundredth.
+    """Return mmengine's schedulers: linear warm-up over the first tenth, then a cosine to a hundredth.
 
-    With `steps` in all both are counted in steps, however few epochs they are; else in epochs, the first at least.
+    steps: steps in all; both parts are then counted in steps, else in epochs. The warm-up takes at least one.
     """
     end, by_epoch = (epochs, True) if steps is None else (steps, False)
     warm_up = max(1, end // 10)
     common = {"by_epoch": True, "convert_to_iter_based": True} if by_epoch else {"by_epoch": False}
     rise = {"type": "LinearLR", "start_factor": 0.1, "begin": 0, "end": warm_up, **common}
-    if end == warm_up:  # one has no room for the second part
+    if end == warm_up:  # no epoch or step is left for the cosine
         return [rise]
     fall = {
         "type": "CosineAnnealingLR",

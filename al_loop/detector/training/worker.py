@@ -1,8 +1,8 @@
-"""One of the processes that share a training.
+"""One of the processes that share a training, started by torchrun.
 
-    python -m al_loop.detector.training.worker FOLDER PARENT
+python -m al_loop.detector.training.worker FOLDER LAUNCHER
 
-It is started by `al_loop.detector.training.agent`. The first of them (rank 0) writes; another one writes only why it failed.
+Only rank 0 writes results; the others write a file only when they fail.
 """
 
 from __future__ import annotations
@@ -10,47 +10,73 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 import traceback
 from functools import partial
 from pathlib import Path
 
+import psutil
+
 from al_loop.core.files import write_json
-from al_loop.detector.training.agent import end_with
 from al_loop.detector.training.ddp import process_group
 from al_loop.detector.training.job import read_job
 from al_loop.detector.training.train import train
 
-#: What rank 0 writes, a line per step: [steps done, steps in all, text]; and at the end.
+#: Written by rank 0: a line [steps done, steps in all, text] per step, and the result at the end.
 PROGRESS, RESULT = "progress.jsonl", "result.json"
+_STORE = "store"
+_POLL_S = 0.3
 
 
-def failure(folder: Path, rank: int) -> Path:
-    """Return the file in which a process says why it failed: name and text of the exception."""
+def failure_file(folder: Path, rank: int) -> Path:
+    """Return the file with the name and the text of the exception that ended a process."""
     return folder / f"failed-{rank}.json"
 
 
-def main(folder: Path, parent: int) -> None:
-    """Train as the job in the folder says."""
-    end_with(parent)
+def main(folder: Path, launcher: int) -> None:
+    """Train the job in the folder.
+
+    launcher: process id of the al-loop process that started torchrun.
+    """
+    _exit_with(launcher)
     rank = int(os.environ["RANK"])
     try:
         job = read_job(folder)
-        tell = partial(_tell, folder / PROGRESS) if rank == 0 else None
-        with process_group(job.settings.device):
-            done = train(job.config, job.start, job.training, job.validation, job.settings, job.work, tell)
+        report = partial(_report, folder / PROGRESS) if rank == 0 else None
+        with process_group(job.run.device, folder / _STORE):
+            trained = train(job, report)
         if rank == 0:
-            result = {"epochs": done.epochs, "validations": done.validations, "quality": done.quality}
+            result = {
+                "epochs": trained.epochs,
+                "validations": trained.validations,
+                "quality": trained.quality,
+            }
             write_json(folder / RESULT, result)
     except Exception as error:
         traceback.print_exc()
-        write_json(failure(folder, rank), {"error": type(error).__name__, "message": str(error)})
+        write_json(failure_file(folder, rank), {"error": type(error).__name__, "message": str(error)})
         sys.stderr.flush()
-        os._exit(1)  # an orderly end would wait for the others, who wait for this one
+        os._exit(1)  # an orderly exit would wait for the other processes, which wait for this one
 
 
-def _tell(path: Path, done: int, total: int, text: str) -> None:
+def _report(path: Path, done: int, total: int, text: str) -> None:
     with path.open("a") as lines:
         lines.write(json.dumps([done, total, text]) + "\n")
+
+
+def _exit_with(launcher: int) -> None:
+    """End this process soon after torchrun, or the process that started torchrun, has ended."""
+    torchrun = psutil.Process(os.getppid())
+
+    def watch() -> None:
+        try:
+            while os.getppid() == torchrun.pid and torchrun.ppid() == launcher:
+                time.sleep(_POLL_S)
+        finally:  # also where torchrun has gone between the two questions
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

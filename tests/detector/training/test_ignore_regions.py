@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +18,10 @@ from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from support.factories import CLASSES
+from support.training import training_job
 
 from al_loop.detector.config.model_config import build_model
-from al_loop.detector.training import job
-from al_loop.detector.training.ignore_regions import IgnoringAssigner, ignore_regions, opened
-from al_loop.detector.training.settings import TrainSettings
+from al_loop.detector.training.ignore_regions import IgnoringAssigner, extend_regions, ignore_regions
 from al_loop.detector.training.train import train
 from al_loop.evaluation.bootstrap import average_precision
 from al_loop.evaluation.evaluate import evaluate, match
@@ -35,7 +33,7 @@ Make = Callable[..., Boxes]
 
 
 def hand(make_boxes: Make) -> tuple[list[LabelledImage], dict[str, Boxes]]:
-    """A bolt at the left; the right half is a crowd of bolts. Found: a box on the crowd, a false one, the bolt."""
+    """A bolt at the left; the right half is a crowd of bolts. Detected: on it, falsely, the bolt."""
     image = ImageFile("a", Path("a.png"), 200, 100)
     truth = [LabelledImage(image, make_boxes((0, 0, 20, 20, 0)), make_boxes((100, 0, 200, 100, 0)))]
     found = make_boxes((120, 10, 140, 30, 0, 0.9), (60, 60, 80, 80, 0, 0.8), (0, 0, 20, 20, 0, 0.7))
@@ -44,7 +42,8 @@ def hand(make_boxes: Make) -> tuple[list[LabelledImage], dict[str, Boxes]]:
 
 def test_detections_on_a_crowd_count_neither_way_by_hand(make_boxes: Make) -> None:
     truth, predicted = hand(make_boxes)
-    # One false before the one that is right: precision 1/2 at every recall. As objects: 1/3, without the region 1/3.
+    # One false before the one that is right: precision 1/2 at every recall. As objects: 1/3, without the
+    # region 1/3.
     assert evaluate(truth, predicted, CLASSES).ap == pytest.approx(1 / 2)
     assert evaluate([replace(truth[0], ignored=Boxes())], predicted, CLASSES).ap == pytest.approx(1 / 3)
     # A region of another class excuses nothing.
@@ -90,7 +89,7 @@ def test_it_is_what_pycocotools_says_of_the_file_that_we_write(make_boxes: Make,
 
 
 def test_boxes_in_a_region_are_neither_positive_nor_negative(config: Any) -> None:
-    """Of the real assigner of the second stage: an object, its surroundings, the region, and an object in the region."""
+    """The second stage's assigner on an object, its surroundings, the region, and an object in it."""
     assigner = build_model(config).roi_head.bbox_assigner
     rows = [
         [0, 0, 20, 20],
@@ -119,13 +118,17 @@ def test_a_whole_image_that_is_ignored_gives_no_loss(config: Any) -> None:
     model.train()
     assert losses(model, torch.zeros(0, 4)) > 0.1
     whole = torch.tensor([[0.0, 0.0, 96.0, 64.0]])
-    assert losses(model, opened(whole, (64, 96))) == 0
+    assert losses(model, extend_regions(whole, (64, 96))) == 0
 
 
 def test_a_region_at_the_edge_goes_on_outside() -> None:
     regions = torch.tensor([[0.0, 10, 20, 30], [30, 0, 96, 64], [40, 10, 50, 20]])
     far = 16.0 * 96
-    assert opened(regions, (64, 96)).tolist() == [[-far, 10, 20, 30], [30, -far, far, far], [40, 10, 50, 20]]
+    assert extend_regions(regions, (64, 96)).tolist() == [
+        [-far, 10, 20, 30],
+        [30, -far, far, far],
+        [40, 10, 50, 20],
+    ]
 
 
 def losses(model: Any, regions: torch.Tensor) -> float:
@@ -179,6 +182,7 @@ def test_regions_travel_to_the_trainer_with_their_image(make_boxes: Make, tmp_pa
         assert 32 * 0.6 < height <= 32
 
 
+@pytest.mark.train
 def test_a_training_takes_an_image_of_nothing_but_a_region(
     make_boxes: Make, tmp_path: Path, sets: Any, config: Any
 ) -> None:
@@ -187,18 +191,8 @@ def test_a_training_takes_an_image_of_nothing_but_a_region(
         replace(sets[0][0], boxes=Boxes(), ignored=everything),
         replace(sets[0][1], ignored=everything),
     ]
-    settings = TrainSettings(
-        epochs=1, batch_size=1, lr=1e-3, val_every=1, patience=1, repeat=1, workers=0, seed=0, device="cpu"
-    )
-    result = train(config, None, training, sets[1][:1], settings, tmp_path / "work")
+    job = training_job(config, (training, sets[1][:1]), tmp_path / "work", epochs=1, batch_size=1)
+    result = train(job)
     assert all(
         torch.isfinite(tensor).all() for tensor in result.weights.values() if tensor.is_floating_point()
     )
-
-
-def test_a_job_for_several_processes_keeps_regions(make_boxes: Make, sets: Any) -> None:
-    item = replace(sets[0][0], ignored=make_boxes((1, 2, 3, 4, 1)))
-    back = job._labelled(json.loads(json.dumps(job._row(item))))
-    assert back.image == item.image
-    assert (back.boxes.xyxy == item.boxes.xyxy).all()
-    assert (back.ignored.xyxy.tolist(), back.ignored.labels.tolist()) == ([[1, 2, 3, 4]], [1])

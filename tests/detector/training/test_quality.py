@@ -1,4 +1,4 @@
-"""How well each class is learnt: by hand on a head whose boxes are its proposals; the real one trains in test_train."""
+"""Class quality by hand, of a head whose boxes are its proposals; test_train.py has the real head."""
 
 from __future__ import annotations
 

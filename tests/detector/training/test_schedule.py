@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,13 +10,9 @@ import pytest
 
 from al_loop.benchmark.run.evaluation import fixed_steps
 from al_loop.core.config import TrainConfig
-from al_loop.detector.training.ddp import ShareOfBatches, WholeSampler, evenly
-from al_loop.detector.training.schedule import cut_short, schedule
-from al_loop.detector.training.settings import TrainSettings
-
-PLAIN = TrainSettings(
-    epochs=1, batch_size=4, lr=1e-3, val_every=1, patience=9, repeat=1, workers=0, seed=0, device="cpu"
-)
+from al_loop.detector.training.ddp import BatchShareSampler, OneProcessSampler
+from al_loop.detector.training.schedule import partial_epoch, schedule
+from al_loop.detector.training.settings import RunSettings
 
 
 class Images(SimpleNamespace):
@@ -30,38 +25,34 @@ class Images(SimpleNamespace):
         return {"width": 1 + index % len(self.dataset) % 2, "height": 2 - index % len(self.dataset) % 2}
 
 
-def planned(steps: int, images: int, batch: int, looks: int) -> TrainSettings:
-    own = TrainConfig(batch_size=batch)
-    made = fixed_steps(own, steps, images, 0, looks=looks)
-    return replace(
-        PLAIN,
-        epochs=made.epochs,
-        repeat=made.repeat,
-        batch_size=batch,
-        val_every=made.val_every,
-        steps=steps,
-    )
+def planned(steps: int, images: int, batch: int, looks: int) -> RunSettings:
+    settings = fixed_steps(TrainConfig(batch_size=batch), steps, images, 0, looks=looks)
+    return RunSettings(settings, "cpu", lr=1e-3, workers=0, steps=steps)
 
 
-def epochs_of(settings: TrainSettings, images: int) -> list[list[list[int]]]:
+def batches_by_epoch(run: RunSettings, images: int) -> list[list[list[int]]]:
     """Batches of each epoch, as the Runner's sampler draws them."""
-    dataset: Any = Images(dataset=range(images), times=settings.repeat)
-    sampler = WholeSampler(dataset, seed=0, cut=cut_short(settings, images))
-    batches = ShareOfBatches(sampler, settings.batch_size)
-    found = []
-    for epoch in range(settings.epochs):
+    dataset: Any = Images(dataset=range(images), times=run.settings.repeat)
+    sampler = OneProcessSampler(dataset, seed=0, partial=partial_epoch(run, images))
+    batches = BatchShareSampler(sampler, run.settings.batch_size)
+    epochs = []
+    for epoch in range(run.settings.epochs):
         sampler.set_epoch(epoch)
-        found.append([[i % images for i in batch] for batch in batches])
-    return found
+        epochs.append([[i % images for i in batch] for batch in batches])
+    return epochs
 
 
 @pytest.mark.parametrize("looks", [1, 8])
 @pytest.mark.parametrize("batch", [1, 2, 4, 16])
 @pytest.mark.parametrize("images", [1, 2, 3, 25, 26, 100, 799, 1000, 1050, 1100])
-@pytest.mark.parametrize("steps", [1, 2, 7, 160, 400])
-def test_as_many_steps_as_asked(steps: int, images: int, batch: int, looks: int) -> None:
-    settings = planned(steps, images, batch, looks)
-    drawn = epochs_of(settings, images)
+def test_a_training_takes_the_given_steps(images: int, batch: int, looks: int) -> None:
+    for steps in (1, 2, 7, 160, 400):
+        check_steps(steps, images, batch, looks)
+
+
+def check_steps(steps: int, images: int, batch: int, looks: int) -> None:
+    run = planned(steps, images, batch, looks)
+    settings, drawn = run.settings, batches_by_epoch(run, images)
     assert sum(len(epoch) for epoch in drawn) == steps
     assert all(drawn), "an epoch without a step"
     if looks == 1:
@@ -75,30 +66,25 @@ def test_as_many_steps_as_asked(steps: int, images: int, batch: int, looks: int)
 
 
 def test_by_hand() -> None:
-    """400 steps of 4 are 1600 images: of 1000 each once and 600 of them again; of 799 two epochs of 399.5, rounded up."""
-    settings = planned(400, 1000, 4, 1)
-    assert (settings.epochs, settings.repeat) == (1, 2)
-    assert cut_short(settings, 1000) == (0, 1600)
-    seen = Counter(i for batch in epochs_of(settings, 1000)[0] for i in batch)
+    """400 steps of 4 draw 1600 images: of 1000 each once and 600 again; of 799 two epochs of 399.5."""
+    run = planned(400, 1000, 4, 1)
+    assert (run.settings.epochs, run.settings.repeat) == (1, 2)
+    assert partial_epoch(run, 1000) == (0, 1600)
+    seen = Counter(i for batch in batches_by_epoch(run, 1000)[0] for i in batch)
     assert Counter(seen.values()) == {1: 400, 2: 600}
-    assert cut_short(planned(400, 799, 4, 1), 799) is None
-    assert cut_short(planned(400, 800, 4, 1), 800) is None
+    assert partial_epoch(planned(400, 799, 4, 1), 799) is None
+    assert partial_epoch(planned(400, 800, 4, 1), 800) is None
     # Eight looks at 130 images: epochs of 260 images in 65 steps, six whole ones and ten steps.
-    settings = planned(400, 130, 4, 8)
-    assert (settings.epochs, settings.repeat, settings.val_every) == (7, 2, 1)
-    assert cut_short(settings, 130) == (6, 40)
-    assert [len(epoch) for epoch in epochs_of(settings, 130)] == [65] * 6 + [10]
-
-
-def test_some_of_an_order() -> None:
-    assert evenly([5, 0, 4, 1, 3, 2], 3, 6) == [5, 0, 4, 1, 3, 2]
-    assert evenly([5, 0, 4, 1, 3, 2], 3, 4) == [5, 0, 1, 2]  # each once, and the first of the second copies
-    assert evenly([5, 0, 4, 1, 3, 2], 3, 2) == [0, 1]
+    run = planned(400, 130, 4, 8)
+    assert (run.settings.epochs, run.settings.repeat, run.settings.val_every) == (7, 2, 1)
+    assert partial_epoch(run, 130) == (6, 40)
+    assert [len(epoch) for epoch in batches_by_epoch(run, 130)] == [65] * 6 + [10]
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 30])
 def test_of_whole_epochs_none_is_cut(epochs: int) -> None:
-    assert cut_short(replace(PLAIN, epochs=epochs, repeat=2, steps=epochs * 5), 10) is None
+    settings = TrainConfig(epochs=epochs, repeat=2)
+    assert partial_epoch(RunSettings(settings, "cpu", 1e-3, 0, steps=epochs * 5), 10) is None
 
 
 @pytest.mark.parametrize("epochs", [10, 30])

@@ -1,0 +1,142 @@
+"""mmengine's Runner for a training job: data loaders, optimiser, schedule, hooks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dataset import worker_init_fn
+from mmengine.dist import get_dist_info, is_distributed
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
+
+from al_loop.detector import transforms
+from al_loop.detector.training.ddp import BatchShareSampler, OneProcessSampler, wrapper_config
+from al_loop.detector.training.ignore_regions import ExtendRegions
+from al_loop.detector.training.job import TrainingJob
+from al_loop.detector.training.metric import ValidationAP
+from al_loop.detector.training.optimiser import optimiser_config
+from al_loop.detector.training.schedule import partial_epoch, schedule
+
+# Importing them registers the transforms that the data pipelines name.
+_REGISTERED = (transforms.ReadPicture, transforms.FitInto, transforms.Augment, ExtendRegions)
+#: Training and validation set, in the folder of work files.
+COCO_FILES = ("train.json", "val.json")
+_MAX_NUMPY_SEED = 2**32 - 1
+_META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+_PACK = {"type": "PackDetInputs", "meta_keys": _META_KEYS}
+
+
+def make_runner(job: TrainingJob, model: nn.Module, custom_hooks: list[Hook], resume: bool) -> Runner:
+    """Return the Runner of a job.
+
+    resume: go on from the checkpoint that `last_checkpoint` in the job's folder names.
+    """
+    run, settings, folder = job.run, job.run.settings, str(job.folder)
+    launcher = "pytorch" if is_distributed() else "none"
+    wrapper = wrapper_config(run.device, bool(job.config.get("find_unused_parameters", False)))
+    runner = Runner(
+        model=model,
+        work_dir=folder,
+        train_dataloader=_train_loader(job),
+        val_dataloader=_val_loader(job),
+        val_evaluator=Evaluator([ValidationAP(job.validation, job.config.classes)]),
+        train_cfg={"by_epoch": True, "max_epochs": settings.epochs, "val_interval": settings.val_every},
+        val_cfg={},
+        optim_wrapper=optimiser_config(job.config, run),
+        param_scheduler=schedule(settings.epochs, run.steps),
+        default_hooks={
+            # Two checkpoints, because mmengine deletes the oldest before it writes the next.
+            "checkpoint": {"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 2},
+            "logger": {"type": "LoggerHook", "interval": 10, "log_metric_by_epoch": True},
+        },
+        custom_hooks=custom_hooks,
+        randomness={"seed": settings.seed},
+        resume=resume,
+        default_scope="mmdet",
+        experiment_name=f"al_loop_{job.folder.parent.name}",
+        launcher=launcher,
+        cfg=Config({"work_dir": folder, "launcher": launcher, **wrapper}),
+        log_level="INFO",
+    )
+    if run.device == "cpu":
+        runner.model.to("cpu")
+    return runner
+
+
+def _train_loader(job: TrainingJob) -> dict[str, Any]:
+    settings = job.run.settings
+    rank, processes = get_dist_info()
+    augment = {"type": "Augment", "rotate90": settings.rotate90, "rank": rank, "processes": processes}
+    dataset = {
+        **_dataset(job, COCO_FILES[0]),
+        "filter_cfg": {"filter_empty_gt": False, "min_size": 1},
+        "pipeline": [
+            {"type": "ReadPicture"},
+            {"type": "LoadAnnotations", "with_bbox": True},
+            _fit_into(job.config),
+            augment,
+            {"type": ExtendRegions.__name__},
+            _PACK,
+        ],
+    }
+    return {
+        "batch_size": settings.batch_size,
+        **_workers(job),
+        "sampler": {
+            "type": OneProcessSampler,
+            "shuffle": True,
+            "partial": partial_epoch(job.run, len(job.training)),
+        },
+        "batch_sampler": {"type": BatchShareSampler},
+        "dataset": {"type": "RepeatDataset", "times": settings.repeat, "dataset": dataset},
+    }
+
+
+def _val_loader(job: TrainingJob) -> dict[str, Any]:
+    return {
+        "batch_size": 1,
+        **_workers(job),
+        "sampler": {"type": "DefaultSampler", "shuffle": False},
+        "dataset": {
+            **_dataset(job, COCO_FILES[1]),
+            "test_mode": True,
+            "pipeline": [{"type": "ReadPicture"}, _fit_into(job.config), _PACK],
+        },
+    }
+
+
+def _dataset(job: TrainingJob, file: str) -> dict[str, Any]:
+    return {
+        "type": "CocoDataset",
+        "metainfo": {"classes": tuple(job.config.classes)},
+        "data_prefix": {"img": ""},
+        "ann_file": str(job.folder / file),
+    }
+
+
+def _fit_into(config: Config) -> dict[str, Any]:
+    return {
+        "type": "FitInto",
+        "size": tuple(config.image_size),
+        "enlarge": bool(config.enlarge),
+        "way": config.get("resize", "inside"),
+    }
+
+
+def _workers(job: TrainingJob) -> dict[str, Any]:
+    """Return the options of the decoding processes.
+
+    All training processes use the seeds of rank 0: each draws the augmentations of all images, and uses its
+    own.
+    """
+    workers = job.run.workers
+    # Each worker adds its number to the seed.
+    seed = min(job.run.settings.seed, _MAX_NUMPY_SEED - workers)
+    return {
+        "num_workers": workers,
+        "persistent_workers": workers > 0,
+        "worker_init_fn": {"type": worker_init_fn, "num_workers": workers, "rank": 0, "seed": seed},
+    }

@@ -1,0 +1,38 @@
+"""A training job as files comes back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from support.training import training_job
+
+from al_loop.detector.config.model_config import build_model
+from al_loop.detector.training.job import read_job, write_job
+from al_loop.structures.boxes import Boxes
+
+
+def same(first: Boxes, second: Boxes) -> bool:
+    pairs = ((first.xyxy, second.xyxy), (first.labels, second.labels))
+    return all(one.dtype == two.dtype and np.array_equal(one, two) for one, two in pairs)
+
+
+def test_a_job_comes_back(config: Any, sets: Any, make_boxes: Callable[..., Boxes], tmp_path: Path) -> None:
+    weights = build_model(config).state_dict()
+    training, validation = list(sets[0]), sets[1]
+    training[0] = replace(training[0], ignored=make_boxes((1, 2, 3, 4, 1)))
+    training[1] = replace(training[1], boxes=Boxes(), ignored=make_boxes((0, 0, 96, 64, 0)))
+    job = training_job(config, (training, validation), tmp_path / "work", weights, steps=3, rotate90=True)
+    write_job(job, tmp_path)
+    back = read_job(tmp_path)
+    assert (back.run, back.folder, back.config.model) == (job.run, job.folder, job.config.model)
+    assert back.start is not None
+    assert all(torch.equal(back.start[name], tensor) for name, tensor in weights.items())
+    for before, after in zip([*training, *validation], [*back.training, *back.validation], strict=True):
+        assert before.image == after.image
+        assert same(before.boxes, after.boxes)
+        assert same(before.ignored, after.ignored)
