@@ -1,7 +1,8 @@
-"""Which types a model config may name: registered parts of a detector, resolved without importing anything.
+"""The types that a model config may name: registered parts of a detector, resolved without an import.
 
-mmengine's `Registry.get` imports any dotted name that it does not know (`type: "subprocess.Popen"` runs a process), imports
-`<scope>.registry` of any scope, and some parts evaluate or load what a string names. A config that is data must not reach them.
+mmengine's `Registry.get` imports unknown dotted names (`type: "subprocess.Popen"` runs a process) and
+`<scope>.registry` of any scope, and some parts evaluate or load strings. A config that is data must not reach
+them.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ _CONSTRUCTORS = (mmdet_registry.OPTIM_WRAPPER_CONSTRUCTORS,)
 _OPTIMISER = (mmdet_registry.OPTIM_WRAPPERS, mmdet_registry.OPTIMIZERS, *_CONSTRUCTORS)
 _NMS = {"nms", "soft_nms", "nms_match"}
 _FPG = {"conv", "interpolation_conv", "last_conv"}
-#: Words that some keys take as a type beside registered names: functions of mmcv that `batched_nms` finds by `eval`, classes of
-#: mmcv.ops that a RoI extractor finds by name, and words that FPG and a cascade RPN know.
+#: Types without registration, by key: functions that mmcv's `batched_nms` evaluates, classes of mmcv.ops for
+#: RoI extractors, and words of FPG and of cascade RPN.
 _WORDS: dict[str, set[str]] = {
     "nms": _NMS,
     "nms_cfg": _NMS,
@@ -30,7 +31,7 @@ _WORDS: dict[str, set[str]] = {
     **dict.fromkeys(("same_down_trans", "same_up_trans", "across_lateral_trans", "across_down_trans"), _FPG),
     **dict.fromkeys(("across_up_trans", "across_skip_trans", "output_trans"), _FPG),
 }
-#: Packages whose registered parts are known; of mmdet only those that a two-stage detector is made of.
+#: Packages of which only the parts below are allowed: those of a two-stage detector.
 _KNOWN = ("mmdet", "mmcv", "mmengine", "torch")
 _PARTS = (
     *(
@@ -51,100 +52,109 @@ _PARTS = (
     "torch.nn",
     "torch.optim",
 )
-# They fetch a language model by name.
+# They download a language model by name.
 _REFUSED = ("mmdet.models.dense_heads.atss_vlfusion_head", "mmdet.models.dense_heads.grounding_dino_head")
 
 
 def check_types(model: Mapping[str, Any], optim_wrapper: Mapping[str, Any], source: str) -> None:
-    """Raise ModelError for a type that is no registered part of a detector; source: what the error calls the config."""
-    for where, name in _types(model, "model"):
-        if where == "model":
-            found = _registered(name, _MODEL)
-            if not (isinstance(found, type) and issubclass(found, TwoStageDetector)):
-                raise ModelError(
-                    f"{source}: expected model.type to be a two-stage detector (FasterRCNN), got {_shown(name)}. "
-                    "Give the config of a Faster R-CNN"
-                )
-            continue
-        if isinstance(name, str) and name in _WORDS.get(where.rpartition(".")[2], ()):
-            continue
-        if not _usable(_registered(name, _MODEL)):
-            raise _unknown(source, f"{where}.type", name)
-    for where, name in _types(optim_wrapper, "optim_wrapper"):
-        if not _usable(_registered(name, _OPTIMISER)):
-            raise _unknown(source, f"{where}.type", name)
-    for where, name in _values(optim_wrapper, "constructor", "optim_wrapper"):  # looked up as a type is
-        if not _usable(_registered(name, _CONSTRUCTORS)):
-            raise _unknown(source, f"{where}.constructor", name)
+    """Raise ModelError for a type that is no registered part of a detector.
+
+    source: name of the config in errors.
+    """
+    _require_two_stage(model.get("type"), source)
+    checks: tuple[tuple[Any, str, str, tuple[Registry, ...]], ...] = (
+        (model, "type", "model", _MODEL),
+        (optim_wrapper, "type", "optim_wrapper", _OPTIMISER),
+        (optim_wrapper, "constructor", "optim_wrapper", _CONSTRUCTORS),  # resolved as a type is
+    )
+    for tree, key, root, registries in checks:
+        for where, name in _values(tree, key, root):
+            if where == "model" or (root == "model" and _is_word(where, name)):
+                continue
+            if not _usable(_registered(name, registries)):
+                raise _unknown(source, f"{where}.{key}", name)
     for where, scope in _values({"model": model, "optim_wrapper": optim_wrapper}, "_scope_", ""):
         if not isinstance(scope, str) or scope not in _scopes():
             raise _unknown(source, f"{where}._scope_", scope)
 
 
+def _require_two_stage(name: object, source: str) -> None:
+    detector = _registered(name, _MODEL)
+    if not (isinstance(detector, type) and issubclass(detector, TwoStageDetector)):
+        raise ModelError(
+            f"{source}: expected model.type to be a two-stage detector (FasterRCNN), got {_shown(name)}. "
+            "Give the config of a Faster R-CNN"
+        )
+
+
+def _is_word(where: str, name: object) -> bool:
+    return isinstance(name, str) and name in _WORDS.get(where.rpartition(".")[2], ())
+
+
 def registered_name(dotted: str) -> str:
-    """Return the registered name of a class given by module and name, as mmengine's Python-style configs do; else `dotted`."""
+    """Return the registered name of a class, or `dotted` where it is not registered.
+
+    dotted: module and name, as in mmengine's Python-style configs.
+    """
     module, _, name = dotted.rpartition(".")
     for registry in (*_MODEL, *_OPTIMISER):
-        found = _in_chain(registry, name)
-        own = getattr(found, "__module__", "")
-        if module and found is not None and (own == module or own.startswith(f"{module}.")):
+        registered = _in_chain(registry, name)
+        defined_in = getattr(registered, "__module__", "")
+        if module and registered is not None and f"{defined_in}.".startswith(f"{module}."):
             return name
     return dotted
 
 
-def _usable(found: Any) -> bool:
-    """Say whether a registered object is a part of a detector. One of another package was imported because the user said so."""
-    if found is None:
+def _usable(registered: Any) -> bool:
+    """Return whether a registered object is a part of a detector."""
+    if registered is None:
         return False
-    module = str(getattr(found, "__module__", ""))
+    module = str(getattr(registered, "__module__", ""))
     if module.split(".")[0] not in _KNOWN:
-        return True
+        return True  # of a package that the user had imported
     return module.startswith(_PARTS) and not module.startswith(_REFUSED)
 
 
 def _registered(name: object, registries: tuple[Registry, ...]) -> Any:
-    """Return what is registered under a name, "scope.Name" included, or None."""
+    """Return the object registered as "Name" or "scope.Name", or None."""
     if not isinstance(name, str):
         return None
     scope, _, bare = name.rpartition(".")
     for registry in registries:
-        if not scope:
-            found = _in_chain(registry, bare)
-        else:
-            of_scope = next((one for one in _chain(registry) if one.scope == scope), None)
-            above = next((one for one in _chain(registry) if scope in one.children), None)
-            chosen = of_scope or (above and above.children[scope])
-            found = chosen.module_dict.get(bare) if chosen is not None else None
-        if found is not None:
-            return found
+        registered = _in_scope(registry, scope, bare) if scope else _in_chain(registry, bare)
+        if registered is not None:
+            return registered
     return None
 
 
+def _in_scope(registry: Registry, scope: str, name: str) -> Any:
+    chain = list(_chain(registry))
+    candidates = [level for level in chain if level.scope == scope]
+    candidates += [level.children[scope] for level in chain if scope in level.children]
+    return candidates[0].module_dict.get(name) if candidates else None
+
+
 def _in_chain(registry: Registry, name: str) -> Any:
-    return next((one.module_dict[name] for one in _chain(registry) if name in one.module_dict), None)
+    return next((level.module_dict[name] for level in _chain(registry) if name in level.module_dict), None)
 
 
 def _chain(registry: Registry) -> Iterator[Registry]:
-    """Yield a registry and those above it, as `Registry.get` looks for a name without a scope."""
-    at: Registry | None = registry
-    while at is not None:
-        at.import_from_location()  # the packages' own modules, by their own lists
-        yield at
-        at = at.parent
+    """Yield a registry and its parents, in the order of `Registry.get`."""
+    level: Registry | None = registry
+    while level is not None:
+        level.import_from_location()  # the modules that the packages themselves list
+        yield level
+        level = level.parent
 
 
 def _scopes() -> set[str]:
-    """Return the scopes that are registered: mmengine's, mmdet's, and those of packages that the user had imported."""
+    """Return the registered scopes: of mmengine, mmdet, and packages that the user had imported."""
     root = mmdet_registry.MODELS.parent
     return {root.scope, *root.children, "mmcv"} if root is not None else set()
 
 
-def _types(tree: Any, where: str) -> Iterator[tuple[str, Any]]:
-    return _values(tree, "type", where)
-
-
 def _values(tree: Any, key: str, where: str) -> Iterator[tuple[str, Any]]:
-    """Yield place and value of a key at every depth."""
+    """Yield the place and the value of a key at every depth."""
     if isinstance(tree, Mapping):
         if key in tree:
             yield where, tree[key]
@@ -161,7 +171,7 @@ def _shown(name: object) -> str:
 
 def _unknown(source: str, where: str, name: object) -> ModelError:
     return ModelError(
-        f"{source}: {where} = {_shown(name)} is no registered part of a detector, and nothing is imported by its name. "
-        "Register it (@MODELS.register_module()) in a module that the mmdet config names in custom_imports, and give that "
-        "config: al-loop models import CHECKPOINT --config mmdet_config.py"
+        f"{source}: {where} = {_shown(name)} is no registered part of a detector, and nothing is imported by "
+        "its name. Register it (@MODELS.register_module()) in a module that the mmdet config names in "
+        "custom_imports, and give that config: al-loop models import CHECKPOINT --config mmdet_config.py"
     )

@@ -1,4 +1,4 @@
-"""From a name or a path to a detector's config, completed with the workspace's classes and sizes."""
+"""Load a detector's config by name or path, and complete it with the workspace's classes and image size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from al_loop.core.errors import ModelError
 from al_loop.core.resources import resource
-from al_loop.detector.config.preprocessing import PictureSteps, one_size, read_pipeline
+from al_loop.detector.config.preprocessing import InferencePipeline, one_size, read_pipeline
 from al_loop.detector.config.stored_config import (
     KEPT,
     checked,
@@ -28,21 +28,15 @@ from al_loop.detector.config.stored_config import (
 from al_loop.detector.ops import has_compiled_ops
 from al_loop.state.model_registry import SHIPPED
 
-# For a user's config that says nothing of training: mmdet's usual rate for a batch of 2.
+# For a user's config without optim_wrapper: mmdet's usual rate for a batch of 2.
 _OPTIMISER: dict[str, Any] = {
     "type": "OptimWrapper",
     "optimizer": {"type": "SGD", "lr": 0.0025, "momentum": 0.9, "weight_decay": 1e-4},
 }
-#: Parts of a RoI head that a Faster R-CNN does not have, and what al-loop does not train.
+#: Parts of a RoI head that al-loop does not train.
 _OTHER_HEADS = (
-    "mask_head",
-    "mask_iou_head",
-    "point_head",
-    "grid_head",
-    "semantic_head",
-    "keypoint_head",
-    "track_head",
-)
+    "mask_head", "mask_iou_head", "point_head", "grid_head", "semantic_head", "keypoint_head", "track_head",
+)  # fmt: skip
 
 
 def load_model_config(
@@ -52,11 +46,14 @@ def load_model_config(
     *,
     trusted: bool = False,
 ) -> Config:
-    """Return the config called `name`: "r50", "small", or the path of an mmdet config or of a model's `config.json`.
+    """Return a model config for these classes.
 
-    A config that is no JSON is executed: whoever calls this has made sure that the user named it.  trusted: import what a
-    JSON names in custom_imports.  The classes replace the config's; image_size (width, height) px replaces its own where
-    given. Raises ModelError for a file that is missing, is no config, or is not of the Faster R-CNN family.
+    name: "r50", "small", or the path of an mmdet config or of a model's `config.json`. A Python file is
+    executed: the caller must know that the user has named it.
+    classes: replace those of the config.
+    image_size: (width, height) px; replaces that of the config.
+    trusted: import the modules in custom_imports of a JSON file.
+    Raises ModelError for a file that is missing, is no config, or is not of the Faster R-CNN family.
     """
     path = resource(f"configs/model/{name}.py") if name in SHIPPED else Path(name).expanduser()
     if not path.is_file():
@@ -75,12 +72,12 @@ def load_model_config(
         # What it names in custom_imports is imported below, where an error can name the module.
         executed = Config.fromfile(path, import_custom_modules=False)
         import_modules(modules_of(executed, str(path)), str(path), trusted=True)
-        found = executed.to_dict()
+        config = executed.to_dict()
     except ModelError:
         raise
     except Exception as error:  # a config is a Python file: anything can go wrong in it
         raise ModelError(f"{path} cannot be read as an mmengine config: {error}") from error
-    return complete(found, classes, image_size, str(path), trusted=True)
+    return complete(config, classes, image_size, str(path), trusted=True)
 
 
 def complete(
@@ -91,12 +88,12 @@ def complete(
     *,
     trusted: bool = False,
 ) -> Config:
-    """Fit a config to the workspace and to the operators that are installed; what of it is not used stands in its notes."""
+    """Adapt a config to the workspace and to the installed operators; its notes list the unused parts."""
     _require_faster_rcnn(config, source)
     pipeline = read_pipeline(config)
     kept = {name: plain(config[name], name) for name in KEPT if name in config}
-    model, left = without_weights(kept["model"])
-    notes = [f"weights that the config names are not loaded: {', '.join(left)}"] if left else []
+    model, dropped = without_weights(kept["model"])
+    notes = [f"weights that the config names are not loaded: {', '.join(dropped)}"] if dropped else []
     model["roi_head"]["bbox_head"]["num_classes"] = len(classes)
     if not has_compiled_ops():
         model["roi_head"]["bbox_roi_extractor"]["roi_layer"]["use_torchvision"] = True
@@ -118,7 +115,7 @@ def complete(
 
 
 def _require_faster_rcnn(config: Mapping[str, Any], source: str) -> None:
-    """Refuse another family here, where there is a word for it, and not in the training."""
+    """Raise ModelError for another family of detectors, before training fails on it."""
     model = config.get("model")
     model = model if isinstance(model, Mapping) else {}
     roi_head = model.get("roi_head")
@@ -140,22 +137,24 @@ def _require_faster_rcnn(config: Mapping[str, Any], source: str) -> None:
     others = [name for name in _OTHER_HEADS if roi_head.get(name)]
     if others:
         raise ModelError(
-            f"{source} must hold a detector of boxes alone (Faster R-CNN); got {got} with {', '.join(others)}, which needs "
-            "labels that a workspace does not have. Give the config and the checkpoint of a Faster R-CNN"
+            f"{source} must hold a detector of boxes alone (Faster R-CNN); got {got} with "
+            f"{', '.join(others)}, which needs labels that a workspace does not have. Give the config and "
+            "the checkpoint of a Faster R-CNN"
         )
 
 
 def _set_size(
-    kept: dict[str, Any], wanted: tuple[int, int] | None, pipeline: PictureSteps, source: str
+    kept: dict[str, Any], wanted: tuple[int, int] | None, pipeline: InferencePipeline, source: str
 ) -> list[str]:
-    """Set image_size, enlarge and resize; return what is worth saying of it.
+    """Set image_size, enlarge and resize; return notes for the user.
 
-    Own configs name image_size and have no pipeline. In others it is a name like any, which their training pipelines use.
+    al-loop's own configs have image_size and no pipeline. In mmdet's it may be a variable of the training
+    pipeline.
     """
-    own = None if len(pipeline.sizes) == 1 else kept.get("image_size")
-    kept.setdefault("enlarge", own is None)
-    kept["image_size"] = tuple(wanted or own or one_size(pipeline, source))
-    if wanted or own is not None:
+    config_size = None if len(pipeline.sizes) == 1 else kept.get("image_size")
+    kept.setdefault("enlarge", config_size is None)
+    kept["image_size"] = tuple(wanted or config_size or one_size(pipeline, source))
+    if wanted or config_size is not None:
         kept["resize"] = "inside" if wanted else kept.get("resize", "inside")
         stretched = f"the config's {pipeline.place} stretches pictures (keep_ratio=False)"
         return [] if pipeline.keeps_aspect else [f"{stretched}; with image_size their aspect is kept"]
@@ -166,18 +165,20 @@ def _set_size(
 
 
 def _set_pixels(
-    model: dict[str, Any], config: Mapping[str, Any], pipeline: PictureSteps, source: str
+    model: dict[str, Any], config: Mapping[str, Any], pipeline: InferencePipeline, source: str
 ) -> list[str]:
-    """Give the model the normalisation and the order of channels that its config asks for; return what is left out."""
-    before = model.get("data_preprocessor") or plain(config.get("data_preprocessor"), "data_preprocessor")
+    """Set the normalisation and the channel order of a config; return notes for the user."""
+    preprocessor = model.get("data_preprocessor") or plain(
+        config.get("data_preprocessor"), "data_preprocessor"
+    )
     normalise, load, notes = pipeline.step("Normalize"), pipeline.step("LoadImageFromFile"), []
-    if normalise and (before or {}).get("mean") is not None:
+    if normalise and (preprocessor or {}).get("mean") is not None:
         raise ModelError(
-            f"{source} normalises pictures twice: in {pipeline.place} (Normalize) and in model.data_preprocessor. "
-            "Remove one of them"
+            f"{source} normalises pictures twice: in {pipeline.place} (Normalize) and in "
+            "model.data_preprocessor. Remove one of them"
         )
     if normalise:
-        before = {
+        preprocessor = {
             "type": "DetDataPreprocessor",
             "mean": list(normalise["mean"]),
             "std": list(normalise["std"]),
@@ -187,46 +188,45 @@ def _set_pixels(
         notes.append(
             f"pictures are normalised as Normalize in {pipeline.place} says, in model.data_preprocessor"
         )
-    if not before:
+    if not preprocessor:
         raise ModelError(
-            f"{source}: expected model.data_preprocessor with the mean and std of pictures (DetDataPreprocessor), got none"
+            f"{source}: expected model.data_preprocessor with the mean and std of pictures "
+            "(DetDataPreprocessor), got none"
         )
-    model["data_preprocessor"] = before
+    model["data_preprocessor"] = preprocessor
     if load.get("color_type") in ("grayscale", "unchanged_grayscale"):
         raise ModelError(
             f"{source} reads pictures as grey ({load['color_type']}): al-loop gives detectors three channels"
         )
     if load.get("channel_order", "bgr") != "bgr":
-        swapped = bool(before.pop("bgr_to_rgb", False) or before.pop("rgb_to_bgr", False))
-        before["bgr_to_rgb"] = not swapped
-        notes.append(
-            "pictures are read as BGR; the order that channel_order asks for is made in data_preprocessor"
-        )
-    left = [name for name in pipeline.left_out if not (name == "Pad" and normalise)]
-    if left:
-        notes.append(f"steps of the config's {pipeline.place} that are not done: {', '.join(left)}")
+        swapped = bool(preprocessor.pop("bgr_to_rgb", False) or preprocessor.pop("rgb_to_bgr", False))
+        preprocessor["bgr_to_rgb"] = not swapped
+        notes.append("pictures are read as BGR; data_preprocessor changes them to the order of channel_order")
+    skipped = [name for name in pipeline.left_out if not (name == "Pad" and normalise)]
+    if skipped:
+        notes.append(f"steps of the config's {pipeline.place} that are not done: {', '.join(skipped)}")
     return notes
 
 
 def named_classes(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the classes that a config names, of its data sets or its own; none where it names none."""
+    """Return the class names of a config's data sets, or of the config itself; empty where it has none."""
     places: list[Any] = [
         config.get(name) for name in ("test_dataloader", "val_dataloader", "train_dataloader")
     ]
     places += [(config.get("data") or {}).get(name) for name in ("test", "val", "train")]
     for place in places:
-        at = place
-        while isinstance(at, Mapping):
-            for holder in (at.get("metainfo"), at):
-                named = holder if isinstance(holder, Mapping) else {}
-                if found := _names(named.get("classes") or named.get("CLASSES")):
-                    return found
-            at = at.get("dataset")
+        node = place
+        while isinstance(node, Mapping):
+            for holder in (node.get("metainfo"), node):
+                table = holder if isinstance(holder, Mapping) else {}
+                if names := _names(table.get("classes") or table.get("CLASSES")):
+                    return names
+            node = node.get("dataset")
     return _names(config.get("classes"))
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    """Return a value as names of classes, none where it is something else."""
+    """Return a value as class names; empty where it is something else."""
     names = (value,) if isinstance(value, str) else value
     whole = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
     return tuple(names) if whole else ()
@@ -235,13 +235,13 @@ def _names(value: Any) -> tuple[str, ...]:
 def build_model(config: Config) -> nn.Module:
     """Build the detector with random weights, in evaluation mode, on the CPU."""
     register_all_modules(init_default_scope=True)
-    # mmengine logs the initialisation of every single tensor.
+    # mmengine logs the initialisation of each tensor.
     if not MMLogger.check_instance_created("al_loop"):
         MMLogger.get_instance("al_loop", log_level="WARNING")
     try:
         model = MODELS.build(ConfigDict(config.model.copy()))
         model.init_weights()
-    except Exception as error:  # mmengine wraps whatever the modules raise
+    except Exception as error:  # modules may raise anything
         raise ModelError(f"the model config cannot be built: {error}") from error
     model.eval()
     return _as_module(model)

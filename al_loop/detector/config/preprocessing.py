@@ -1,4 +1,4 @@
-"""What an mmdet config does to pictures before its detector sees them, and what of it al-loop does too."""
+"""The test pipeline of an mmdet config: the image size, and the steps that al-loop takes over."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from al_loop.core.errors import ModelError
 
-#: Steps that al-loop does in its own way, or that change no pixel of a picture that is only looked at.
-_OURS = {
-    "LoadImageFromFile", "LoadImageFromNDArray", "LoadAnnotations", "RandomFlip", "PackDetInputs", "ImageToTensor",
-    "DefaultFormatBundle", "Collect", "MultiScaleFlipAug", "TestTimeAug",
+#: Steps that al-loop implements itself, or that change no pixel at inference.
+_SUPPORTED = {
+    "LoadImageFromFile", "LoadImageFromNDArray", "LoadAnnotations", "RandomFlip", "PackDetInputs",
+    "ImageToTensor", "DefaultFormatBundle", "Collect", "MultiScaleFlipAug", "TestTimeAug",
 }  # fmt: skip
-#: Where mmdet looks for the pipeline of a test, first what `tools/test.py` takes.
+#: Where mmdet looks for the test pipeline; `tools/test.py` takes the first.
 _PLACES = (
-    ("test_dataloader", "dataset"), ("test_pipeline",), ("test_cfg",), ("val_dataloader", "dataset"), ("val_pipeline",),
-    ("data", "test"), ("data", "val"), ("tta_pipeline",),
+    ("test_dataloader", "dataset"), ("test_pipeline",), ("test_cfg",), ("val_dataloader", "dataset"),
+    ("val_pipeline",), ("data", "test"), ("data", "val"), ("tta_pipeline",),
 )  # fmt: skip
 _RESIZES = (
     "Resize",
@@ -29,11 +29,13 @@ _RESIZES = (
 
 
 @dataclass(frozen=True)
-class PictureSteps:
-    """What the pipeline of a config says.
+class InferencePipeline:
+    """The test pipeline of a config.
 
-    sizes: the different (width, height) px that pictures are resized to; one of them is usable.  keeps_aspect: of the resize.
-    steps: all steps, also those of test-time augmentation.  place: where it stood, "" where there is none.
+    sizes: distinct (width, height) px of its resizes; al-loop needs exactly one.
+    keeps_aspect: whether the resize does.
+    steps: all steps, with those of test-time augmentation.
+    place: key in the config; "" where there is no pipeline.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -43,48 +45,50 @@ class PictureSteps:
 
     @property
     def left_out(self) -> list[str]:
-        """Return the names of the steps that al-loop does not do."""
+        """Return the names of the steps that al-loop does not apply."""
         names = dict.fromkeys(_name(step) for step in self.steps)
-        return [name for name in names if name not in _OURS and name not in _RESIZES and name != "Normalize"]
+        return [
+            name for name in names if name not in _SUPPORTED and name not in _RESIZES and name != "Normalize"
+        ]
 
     def step(self, name: str) -> Mapping[str, Any]:
         """Return the first step of that name, or an empty one."""
         return next((step for step in self.steps if _name(step) == name), {})
 
 
-def read_pipeline(config: Mapping[str, Any]) -> PictureSteps:
-    """Find the test pipeline of a config where mmdet does: in test_dataloader, inside wrappers of data sets, then elsewhere."""
+def read_pipeline(config: Mapping[str, Any]) -> InferencePipeline:
+    """Return the test pipeline of a config, from the first place where mmdet would look."""
     for place in _PLACES:
-        found: Any = config
+        node: Any = config
         for key in place:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        steps = tuple(_steps(_pipeline_of(found)))
+            node = node.get(key) if isinstance(node, Mapping) else None
+        steps = tuple(_steps(_pipeline_of(node)))
         if steps:
             sizes = dict.fromkeys(size for step in steps for size in _sizes(step))
             resize = next((step for step in steps if _name(step) in _RESIZES), {})
-            return PictureSteps(tuple(sizes), _keeps_aspect(resize), steps, ".".join(place))
-    return PictureSteps((), True, (), "")
+            return InferencePipeline(tuple(sizes), _keeps_aspect(resize), steps, ".".join(place))
+    return InferencePipeline((), True, (), "")
 
 
-def one_size(pipeline: PictureSteps, source: str) -> tuple[int, int]:
-    """Return the (width, height) px of a pipeline; ModelError where it names none, or several."""
+def one_size(pipeline: InferencePipeline, source: str) -> tuple[int, int]:
+    """Return the (width, height) px of a pipeline; raise ModelError where it has none, or several."""
     if len(pipeline.sizes) == 1:
         return pipeline.sizes[0]
     if pipeline.sizes:
         sizes = ", ".join(f"{width}x{height}" for width, height in pipeline.sizes)
-        said = f"its {pipeline.place} resizes pictures to several sizes ({sizes})"
+        problem = f"its {pipeline.place} resizes pictures to several sizes ({sizes})"
     elif pipeline.place:
-        said = f"its {pipeline.place} names no size in px to resize pictures to"
+        problem = f"its {pipeline.place} names no size in px to resize pictures to"
     else:
-        said = "it has no test pipeline (test_dataloader.dataset.pipeline)"
+        problem = "it has no test pipeline (test_dataloader.dataset.pipeline)"
     raise ModelError(
-        f"{source}: expected one size at which the detector is tested, and {said}. Name it in al-loop.toml, "
-        "section [model]: image_size = [WIDTH, HEIGHT] (model.image_size)"
+        f"{source}: expected one size at which the detector is tested, and {problem}. Name it in "
+        "al-loop.toml, section [model]: image_size = [WIDTH, HEIGHT] (model.image_size)"
     )
 
 
 def _pipeline_of(dataset: Any) -> Any:
-    """Return the pipeline of a data set, of the innermost one where it is wrapped; a list is a pipeline already."""
+    """Return the pipeline of a data set, also inside wrappers; a list is a pipeline itself."""
     if isinstance(dataset, list | tuple):
         return dataset
     if not isinstance(dataset, Mapping):
@@ -94,7 +98,7 @@ def _pipeline_of(dataset: Any) -> Any:
 
 
 def _steps(pipeline: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the steps of a pipeline, and those inside steps: `transforms` of test-time augmentation may be nested lists."""
+    """Yield the steps of a pipeline, and those in the nested lists of test-time augmentation."""
     if isinstance(pipeline, Mapping):
         if "type" in pipeline:
             yield pipeline
@@ -109,35 +113,35 @@ def _name(step: Mapping[str, Any]) -> str:
 
 
 def _sizes(step: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
-    """Yield the sizes in px that a step names; mmdet 2 calls them img_scale."""
+    """Yield the sizes in px of a step; mmdet 2 calls them img_scale."""
     if _name(step) not in (*_RESIZES, "MultiScaleFlipAug"):
         return
     if _name(step) == "FixShapeResize":
         yield from _pairs([step.get("width"), step.get("height")])
     elif _name(step) == "ResizeShortestEdge" and isinstance(step.get("max_size"), int):
         shortest = step.get("scale")
-        for one in shortest if isinstance(shortest, list | tuple) else [shortest]:
-            yield from _pairs([step["max_size"], one])
+        for side in shortest if isinstance(shortest, list | tuple) else [shortest]:
+            yield from _pairs([step["max_size"], side])
     else:
         for key in ("scale", "scales", "img_scale"):
             yield from _pairs(step.get(key))
 
 
 def _pairs(value: Any) -> Iterator[tuple[int, int]]:
-    """Yield the pairs in a size, a list of sizes, or one number for both sides."""
+    """Yield the pairs of a size, of a list of sizes, or of one number for both sides."""
     if type(value) is int:
         yield value, value
     elif isinstance(value, list | tuple):
         if len(value) == 2 and all(type(side) is int and side > 0 for side in value):
             yield value[0], value[1]
         else:
-            for one in value:
-                if isinstance(one, list | tuple):
-                    yield from _pairs(one)
+            for item in value:
+                if isinstance(item, list | tuple):
+                    yield from _pairs(item)
 
 
 def _keeps_aspect(step: Mapping[str, Any]) -> bool:
-    """Say whether a resize keeps the aspect: mmdet 2's does by default, and the others of mmdet 3 do not."""
+    """Return whether a resize keeps the aspect; by default mmdet 2's does, and most of mmdet 3 do not."""
     if not step:
         return True
     modern = any(key in step for key in ("scale", "scales", "scale_factor", "width"))

@@ -1,7 +1,8 @@
-"""A model's own config: data in `config.json`, or the `config.py` of an older workspace, which is read and never executed.
+"""The config stored with a model: `config.json`, or the `config.py` of an older workspace.
 
-Nothing in it runs: no text is substituted, no module is imported unless the user approved of the workspace, and types are
-registered parts of a detector (`al_loop.detector.config.allowed_types`).
+Nothing in it runs: a Python file is parsed and not executed, no text is substituted, types are registered
+parts of a detector (`al_loop.detector.config.allowed_types`), and modules are imported only where the user
+has approved of the workspace.
 """
 
 from __future__ import annotations
@@ -9,36 +10,33 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
+from al_loop.core.config_errors import explain
 from al_loop.core.errors import ModelError
 from al_loop.core.files import read_regular, write_atomically
 from al_loop.core.python_literals import literals
 from al_loop.detector.config.allowed_types import check_types, registered_name
-from al_loop.detector.transforms import WAYS
 from al_loop.state.model_registry import CONFIG, config_file
 
-#: What al-loop uses of a config; the rest (data, hooks, schedules, visualisers, ...) is not kept.
+#: The parts of a config that al-loop uses; the rest (data, hooks, schedules, visualisers, ...) is not stored.
 KEPT = (
-    "classes", "custom_imports", "default_scope", "enlarge", "find_unused_parameters", "fine_tune_lr", "image_size",
-    "model", "named_classes", "notes", "optim_wrapper", "resize",
+    "classes", "custom_imports", "default_scope", "enlarge", "find_unused_parameters", "fine_tune_lr",
+    "image_size", "model", "named_classes", "notes", "optim_wrapper", "resize",
 )  # fmt: skip
-#: No config of a detector is larger.
-_LARGEST = 4 << 20
-#: Those of mmdet's models are nested less than 12 deep.
-_DEEPEST = 40
-#: As of model.image_size.
-_LARGEST_PX = 8192
+_MAX_BYTES = 4 << 20
+#: mmdet's own models are nested less than 12 deep.
+_MAX_DEPTH = 40
 _TUPLES = "tuples"
-_AGAIN = "Use another model (al-loop models list), or go back: al-loop models rollback"
+_ADVICE = "Use another model (al-loop models list), or go back: al-loop models rollback"
 
 
 def write_config(folder: Path, config: Config) -> str:
@@ -49,9 +47,9 @@ def write_config(folder: Path, config: Config) -> str:
 
 
 def encoded(config: Mapping[str, Any]) -> bytes:
-    """Return a config as JSON. Which lists were tuples stands beside them, as parts of mmdet ask for one or the other.
+    """Return a config as JSON, with the places of its tuples: parts of mmdet need either a list or a tuple.
 
-    No text in it holds a brace: mmengine would replace `{{ ... }}` in it where somebody else reads it.
+    Braces in texts are escaped: mmengine would substitute `{{ ... }}` when somebody else reads the file.
     """
     tuples: list[str] = []
     kept = {name: _listed(config[name], f"/{name}", tuples) for name in KEPT if name in config}
@@ -59,12 +57,12 @@ def encoded(config: Mapping[str, Any]) -> bytes:
     return (re.sub(r'"(?:[^"\\]|\\.)*"', _without_braces, text) + "\n").encode()
 
 
-def _without_braces(found: re.Match[str]) -> str:
-    return found[0].replace("{", "\\u007b").replace("}", "\\u007d")
+def _without_braces(text: re.Match[str]) -> str:
+    return text[0].replace("{", "\\u007b").replace("}", "\\u007d")
 
 
 def _listed(value: Any, path: str, tuples: list[str]) -> Any:
-    """Return a value with lists for its tuples, and note where these were."""
+    """Return a value with lists in place of tuples; append the places of the tuples."""
     if isinstance(value, Mapping):
         return {name: _listed(item, f"{path}/{name}", tuples) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -75,7 +73,11 @@ def _listed(value: Any, path: str, tuples: list[str]) -> Any:
 
 
 def plain(value: Any, where: str) -> Any:
-    """Return a value of an executed config as data; ModelError for what cannot be: functions, objects, keys that are no text."""
+    """Return a value of an executed config as data.
+
+    where: key of the value, for the error.
+    Raises ModelError for functions, objects and keys that are not text.
+    """
     if isinstance(value, Mapping):
         if strange := next((name for name in value if not isinstance(name, str)), None):
             raise ModelError(f"{where}: expected names as keys, got {strange!r}")
@@ -91,39 +93,46 @@ def plain(value: Any, where: str) -> Any:
     if hasattr(value, "item") and getattr(value, "size", 0) == 1:  # a scalar of NumPy
         return value.item()
     raise ModelError(
-        f"{where}: expected text, numbers, lists and dicts, got {type(value).__name__}. A model's config is kept as data: "
-        "write its value into the config"
+        f"{where}: expected text, numbers, lists and dicts, got {type(value).__name__}. A model's config is "
+        "kept as data: write its value into the config"
     )
 
 
 def _type(value: Any) -> Any:
-    """Return the registered name of a type: Python-style configs name classes, or have them."""
+    """Return the registered name of a type; Python-style configs hold the class or its dotted name."""
     if isinstance(value, type):
         value = f"{value.__module__}.{value.__qualname__}"
     return registered_name(value) if isinstance(value, str) else plain(value, "type")
 
 
 def read_config(folder: Path, sha256: str | None = None, *, trusted: bool = False) -> Config:
-    """Return a model's config; sha256: of its file, None where that was not noted.
+    """Return a model's config.
 
-    trusted: import what it names in custom_imports. Raises ModelError for a file that is missing, damaged or changed, that
-    would run something, or that names parts that are not there.
+    sha256: hash of its file; None: not checked.
+    trusted: import the modules of custom_imports.
+    Raises ModelError for a file that is missing, damaged or changed, and for code or unknown parts in it.
     """
     path = config_file(folder, sha256)
     data = read_file(path)
-    found = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and found != sha256:
+    actual = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and actual != sha256:
         raise ModelError(
-            f"{path} was changed: expected SHA-256 {sha256}, got {found}. Restore it from a backup. {_AGAIN}"
+            f"{path} was changed: expected SHA-256 {sha256}, got {actual}. Restore it from a backup. "
+            f"{_ADVICE}"
         )
     config = decoded(data, str(path)) if path.suffix == ".json" else _older(data, str(path))
     return checked(config, str(path), trusted=trusted)
 
 
 def checked(config: Mapping[str, Any], source: str, *, trusted: bool) -> Config:
-    """Return data as a model's config: only what is used, with parts that are registered; ModelError for anything else."""
+    """Return data as a model's config, reduced to `KEPT`.
+
+    source: name of the config in errors.
+    trusted: import the modules of custom_imports.
+    Raises ModelError for values or parts that cannot be used.
+    """
     kept = {name: config[name] for name in KEPT if name in config}
-    _require(kept, source)
+    _check_values(kept, source)
     kept["model"] = without_weights(kept["model"])[0]
     register_all_modules(init_default_scope=True)
     import_modules(modules_of(kept, source), source, trusted=trusted)
@@ -131,86 +140,82 @@ def checked(config: Mapping[str, Any], source: str, *, trusted: bool) -> Config:
     return Config({**kept, "default_scope": "mmdet"})
 
 
-def _require(config: dict[str, Any], source: str) -> None:
-    """Check what al-loop itself reads, and make it what it was when it was written."""
-    wrapper, size, classes = (config.get(name) for name in ("optim_wrapper", "image_size", "classes"))
-    if not isinstance(config.get("model"), dict) or not isinstance(wrapper, dict):
-        raise ModelError(f"{source} is no model's config: expected model and optim_wrapper. {_AGAIN}")
-    _expect(
-        source, "optim_wrapper.optimizer", wrapper.get("optimizer"), "a table", lambda v: isinstance(v, dict)
-    )
-    _expect(source, "optim_wrapper.optimizer.lr", wrapper["optimizer"].get("lr"), "a rate above 0", _is_rate)
-    _expect(source, "fine_tune_lr", config.get("fine_tune_lr", 1.0), "a rate above 0", _is_rate)
-    _expect(source, "image_size", size, f"two sizes from 1 to {_LARGEST_PX} px", _is_size)
-    _expect(source, "resize", config.get("resize", "inside"), f"one of {', '.join(WAYS)}", WAYS.__contains__)
-    for name in ("classes", "named_classes", "notes"):
-        _expect(source, name, config.get(name, ()), "a list of texts", _are_texts)
-    config["image_size"], config["classes"] = tuple(size or ()), tuple(classes or ())
+_Rate = Annotated[float, msgspec.Meta(gt=0, lt=1e6)]
+_Side = Annotated[int, msgspec.Meta(ge=1, le=8192)]  # px, as of model.image_size
+
+
+class _Optimizer(msgspec.Struct):
+    lr: _Rate
+
+
+class _OptimWrapper(msgspec.Struct):
+    optimizer: _Optimizer
+
+
+class _StoredConfig(msgspec.Struct):
+    """The parts of a config that al-loop itself reads."""
+
+    model: dict[str, Any]
+    optim_wrapper: _OptimWrapper
+    image_size: tuple[_Side, _Side]
+    classes: tuple[str, ...] = ()
+    named_classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    resize: Literal["inside", "either-way", "stretch"] = "inside"
+    fine_tune_lr: _Rate = 1.0
+
+
+def _check_values(config: dict[str, Any], source: str) -> None:
+    """Check the values that al-loop itself reads, and restore their types."""
+    try:
+        checked = msgspec.convert(config, _StoredConfig)
+    except msgspec.ValidationError as error:
+        problem = explain(str(error), config, _StoredConfig)
+        raise ModelError(f"{source}: {problem}. Correct it, or: {_ADVICE}") from None
+    config.update(image_size=checked.image_size, classes=checked.classes)
     config["enlarge"] = bool(config.get("enlarge", False))
 
 
-def _expect(source: str, key: str, value: Any, expected: str, holds: Callable[[Any], bool]) -> None:
-    if not holds(value):
-        raise ModelError(
-            f"{source}: expected {key} to be {expected}, got {value!r:.80}. Correct it, or: {_AGAIN}"
-        )
-
-
-def _is_rate(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < math.inf
-
-
-def _is_size(value: Any) -> bool:
-    whole = isinstance(value, list | tuple) and len(value) == 2
-    return whole and all(type(side) is int and 1 <= side <= _LARGEST_PX for side in value)
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
-
-
 def decoded(data: bytes, source: str) -> dict[str, Any]:
-    """Return what `encoded` wrote."""
+    """Return the config in JSON that `encoded` has made."""
     try:
-        found = json.loads(data)
-        _refuse_deep(found)
+        config = json.loads(data)
+        _refuse_deep(config)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{source} is no JSON that can be used ({_first_line(error)}). {_AGAIN}") from None
-    if not isinstance(found, dict):
-        raise ModelError(f"{source}: expected a table of settings, got {type(found).__name__}. {_AGAIN}")
-    pointers = found.pop(_TUPLES, [])
-    wanted = (
-        set(pointers) if isinstance(pointers, list) and all(isinstance(p, str) for p in pointers) else set()
-    )
-    config: dict[str, Any] = _tupled(found, "", wanted)
-    return config
+        raise ModelError(f"{source} is no JSON that can be used ({_first_line(error)}). {_ADVICE}") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"{source}: expected a table of settings, got {type(config).__name__}. {_ADVICE}")
+    pointers = config.pop(_TUPLES, [])
+    tuples = {p for p in pointers if isinstance(p, str)} if isinstance(pointers, list) else set()
+    return {name: _tupled(value, f"/{name}", tuples) for name, value in config.items()}
 
 
 def _refuse_deep(value: Any) -> None:
-    """Raise ValueError for tables inside tables beyond any config's: what reads them calls itself for each."""
+    """Raise ValueError for deep nesting, on which the recursive functions here would fail."""
     level, depth = [value], 0
     while level:
-        level = [item for one in level for item in _inside(one)]
+        level = [item for outer in level for item in _items(outer)]
         depth += 1
-        if depth > _DEEPEST:
-            raise ValueError(f"it is nested more than {_DEEPEST} deep")
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
 
 
-def _inside(value: Any) -> Iterable[Any]:
+def _items(value: Any) -> Iterable[Any]:
     if isinstance(value, Mapping):
         return value.values()
     return value if isinstance(value, list | tuple) else ()
 
 
 def _older(data: bytes, source: str) -> dict[str, Any]:
-    """Return what `config.py` of an older workspace says."""
+    """Return the data in the `config.py` of an older workspace."""
     try:
-        found = literals(data)
-        _refuse_deep(found)
-        return found
+        config = literals(data)
+        _refuse_deep(config)
+        return config
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ModelError(
-            f"{source} holds more than data, and a model's own config is not executed ({_first_line(error)}). {_AGAIN}"
+            f"{source} holds more than data, and a model's own config is not executed "
+            f"({_first_line(error)}). {_ADVICE}"
         ) from None
 
 
@@ -224,9 +229,10 @@ def _tupled(value: Any, path: str, tuples: set[str]) -> Any:
 
 
 def without_weights(tree: Any) -> tuple[Any, list[str]]:
-    """Return a model's tree without what would load other weights (init_cfg, pretrained), and what those were.
+    """Return a model's tree without keys that load weights (init_cfg, pretrained), and the weights they name.
 
-    Weights come from a checkpoint that al-loop checks, never from a hub or a pickle behind its back.
+    al-loop loads weights from a checkpoint that it has checked, never from a hub or a pickle that a config
+    names.
     """
     dropped: list[str] = []
 
@@ -250,7 +256,7 @@ def without_weights(tree: Any) -> tuple[Any, list[str]]:
 
 
 def _loads(value: Any) -> bool:
-    """Say whether an init_cfg names a checkpoint at any depth."""
+    """Return whether an init_cfg names a checkpoint, at any depth."""
     if isinstance(value, Mapping):
         kind = str(value.get("type", ""))
         return (
@@ -269,7 +275,7 @@ def _weights_of(value: Any) -> str:
 
 
 def modules_of(config: Mapping[str, Any], source: str) -> tuple[str, ...]:
-    """Return the modules that a config names in custom_imports."""
+    """Return the modules of a config's custom_imports."""
     named = config.get("custom_imports") or ()
     if isinstance(named, Mapping):
         named = named.get("imports") or ()
@@ -284,12 +290,13 @@ def _is_module(name: str) -> bool:
 
 
 def import_modules(names: Sequence[str], source: str, *, trusted: bool) -> None:
-    """Import what a config names in custom_imports; nothing happens for what is imported already."""
+    """Import the modules of custom_imports; ModelError where one is new and the user has not approved."""
     missing = [name for name in names if name not in sys.modules]
     if missing and not trusted:
         raise ModelError(
-            f"{source} names {', '.join(missing)} in custom_imports: importing runs code, and this workspace was not made "
-            "here by you. Look at these modules; then approve of the workspace: al-loop models trust"
+            f"{source} names {', '.join(missing)} in custom_imports: importing runs code, and this workspace "
+            "was not made here by you. Look at these modules; then approve of the workspace: al-loop models "
+            "trust"
         )
     for name in missing:
         try:
@@ -303,11 +310,11 @@ def import_modules(names: Sequence[str], source: str, *, trusted: bool) -> None:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the bytes of a config; ModelError where it cannot be read, or is no config by its size."""
+    """Return the bytes of a config; ModelError where it cannot be read or is too large."""
     try:
-        return read_regular(path, _LARGEST)
+        return read_regular(path, _MAX_BYTES)
     except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}). {_AGAIN}") from None
+        raise ModelError(f"{path} cannot be read ({error.strerror}). {_ADVICE}") from None
 
 
 def _first_line(error: BaseException) -> str:

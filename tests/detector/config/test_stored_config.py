@@ -1,4 +1,4 @@
-"""A model's own config is data: it comes back as it was, and nothing in it runs."""
+"""A stored config comes back as it was, and nothing in it runs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,21 @@ from al_loop.core.files import file_sha256
 from al_loop.detector.config.model_config import build_model, load_model_config
 from al_loop.detector.config.stored_config import encoded, read_config, write_config
 
-#: What an attack tries: a file that appears.
+#: A file that an attack would make.
 TRACE = "trace-of-an-attack"
 
 
+@pytest.fixture(scope="module")
+def small() -> Any:
+    return load_model_config("small", CLASSES, (96, 64))
+
+
 @pytest.fixture
-def saved(tmp_path: Path) -> Callable[[Any], Path]:
-    """Write a small model's config, changed by hand, as a model's folder has it."""
+def saved(small: Any, tmp_path: Path) -> Callable[[Any], Path]:
+    """Write a small model's config with a change to a model's folder."""
 
     def save(change: Callable[[dict[str, Any]], object] = lambda config: None) -> Path:
-        config = json.loads(encoded(load_model_config("small", CLASSES, (96, 64))))
+        config = json.loads(encoded(small))
         change(config)
         folder = tmp_path / "model"
         folder.mkdir(exist_ok=True)
@@ -59,7 +64,8 @@ def test_only_what_is_used_is_kept(tmp_path: Path) -> None:
     base = Path(load_model_config.__globals__["resource"]("configs/model/small.py"))
     (tmp_path / "mine.py").write_text(
         f"_base_ = {str(base)!r}\nload_from = 'x.pth'\nresume = True\ncustom_hooks = [dict(type='EMAHook')]\n"
-        "default_hooks = dict(visualization=dict(type='DetVisualizationHook'))\nenv_cfg = dict(cudnn_benchmark=True)\n"
+        "default_hooks = dict(visualization=dict(type='DetVisualizationHook'))\nenv_cfg = "
+        "dict(cudnn_benchmark=True)\n"
     )
     config = load_model_config(str(tmp_path / "mine.py"), CLASSES)
     assert set(config.keys()) == {
@@ -105,9 +111,8 @@ def test_the_config_of_an_older_workspace_is_parsed(tmp_path: Path) -> None:
         "model = " + "[" * 80 + "]" * 80,
     ],
 )
-def test_python_in_an_older_config_is_refused(tmp_path: Path, line: str) -> None:
-    config = load_model_config("small", CLASSES, (96, 64))
-    Config(config.to_dict()).dump(tmp_path / "config.py")
+def test_python_in_an_older_config_is_refused(small: Any, tmp_path: Path, line: str) -> None:
+    Config(small.to_dict()).dump(tmp_path / "config.py")
     trace = tmp_path / TRACE
     with (tmp_path / "config.py").open("a") as file:
         file.write("\n" + line.replace("{trace}", str(trace)) + "\n")
@@ -117,14 +122,14 @@ def test_python_in_an_older_config_is_refused(tmp_path: Path, line: str) -> None
 
 
 def set_in(*path: str | int) -> Callable[[Any], Callable[[dict[str, Any]], None]]:
-    """Return a function that makes a change: the value at that place of a config."""
+    """Return a function that makes a change: it sets a value at a place of a config."""
 
     def with_value(value: Any) -> Callable[[dict[str, Any]], None]:
         def change(config: dict[str, Any]) -> None:
-            at: Any = config
+            node: Any = config
             for key in path[:-1]:
-                at = at[key]
-            at[path[-1]] = value
+                node = node[key]
+            node[path[-1]] = value
 
         return change
 
@@ -147,27 +152,32 @@ ATTACKS = {
     "mmengine's own names": set_in("model", "backbone")(
         {"type": "mmengine.config.Config.fromfile", "filename": "{hostile}"}
     ),
-    "eval in NMS": set_in("model", "test_cfg", "rcnn", "nms", "type")("__import__('os').system('touch {trace}')"),
+    "eval in NMS":
+        set_in("model", "test_cfg", "rcnn", "nms", "type")("__import__('os').system('touch {trace}')"),
     "eval in a tracker": set_in("model", "train_cfg", "rcnn", "sampler")(
         {"type": "CameraMotionCompensation", "warp_mode": "__import__('os').system('touch {trace}')"}
     ),
-    "a layer of mmcv.ops by name": set_in("model", "roi_head", "bbox_roi_extractor", "roi_layer", "type")("nms.eval"),
+    "a layer of mmcv.ops by name":
+        set_in("model", "roi_head", "bbox_roi_extractor", "roi_layer", "type")("nms.eval"),
     "a distilling teacher, whose config is executed": set_in("model", "backbone")(
         {"type": "KnowledgeDistillationSingleStageDetector", "backbone": {}, "neck": {}, "bbox_head": {},
          "teacher_config": "{hostile}"}
     ),
     "a language model": set_in("model", "backbone")({"type": "BertModel", "name": "bert-base-uncased"}),
-    "weights of a pickle": set_in("model", "backbone", "init_cfg")({"type": "Pretrained", "checkpoint": "{pickle}"}),
+    "weights of a pickle":
+        set_in("model", "backbone", "init_cfg")({"type": "Pretrained", "checkpoint": "{pickle}"}),
     "weights of a pickle, in a list": set_in("model", "neck", "init_cfg")(
         [{"type": "Xavier", "layer": "Conv2d"}, {"type": "Pretrained", "checkpoint": "{pickle}"}]
     ),
     "weights of a pickle, as an override": set_in("model", "rpn_head", "init_cfg")(
-        {"type": "Normal", "layer": "Conv2d", "override": {"type": "Pretrained", "name": "rpn_cls", "checkpoint": "{pickle}"}}
+        {"type": "Normal", "layer": "Conv2d",
+         "override": {"type": "Pretrained", "name": "rpn_cls", "checkpoint": "{pickle}"}}
     ),
     "pretrained": set_in("model", "backbone", "pretrained")("{pickle}"),
     "a process as the optimiser": set_in("optim_wrapper", "optimizer")(PROCESS),
     "a shell as its wrapper": set_in("optim_wrapper")({**SHELL, "optimizer": {"type": "SGD", "lr": 0.1}}),
-    "a module as what builds the optimiser": set_in("optim_wrapper", "constructor")("hostile_module.Constructor"),
+    "a module as what builds the optimiser":
+        set_in("optim_wrapper", "constructor")("hostile_module.Constructor"),
     "a table as a word": set_in("model", "test_cfg", "rcnn", "nms", "type")(SHELL),
     "a table as a scope": set_in("model", "backbone", "_scope_")({"mmdet": 1}),
     "a module to import": set_in("custom_imports")(["hostile_module"]),
@@ -221,7 +231,7 @@ def test_an_attack_leaves_no_trace(
 def test_modules_of_a_trusted_workspace_are_imported(
     saved: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is missing later is named; what is there is registered and built."""
+    """A missing module is named; an imported one registers its parts."""
     code = tmp_path / "code"
     code.mkdir()
     (code / "own_backbone.py").write_text(
@@ -229,18 +239,18 @@ def test_modules_of_a_trusted_workspace_are_imported(
         "@MODELS.register_module(force=True)\nclass OwnBackbone(ResNet):\n    pass\n"
     )
 
-    def own(config: dict[str, Any]) -> None:
+    def with_module(config: dict[str, Any]) -> None:
         config["model"]["backbone"]["type"] = "OwnBackbone"
         config["custom_imports"] = ["own_backbone"]
 
-    folder = saved(own)
+    folder = saved(with_module)
     with pytest.raises(ModelError, match=r"names own_backbone in custom_imports.*al-loop models trust"):
         read_config(folder)
     with pytest.raises(ModelError, match=r"needs the module own_backbone.*cannot be imported.*PYTHONPATH"):
         read_config(folder, trusted=True)
     monkeypatch.syspath_prepend(str(code))
     assert type(build_model(read_config(folder, trusted=True)).backbone).__name__ == "OwnBackbone"
-    # Imported once by the user's command, it is there.
+    # Once imported, it needs no approval.
     read_config(folder)
     sys.modules.pop("own_backbone")
     shutil.rmtree(code)
