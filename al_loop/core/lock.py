@@ -1,4 +1,7 @@
-"""One process at a time works in a workspace; a second is told who does."""
+"""Lock files: one process at a time works in a folder, and a second one is told who does.
+
+The operating system frees a lock when its process ends, so there are no stale locks.
+"""
 
 from __future__ import annotations
 
@@ -8,92 +11,103 @@ import json
 import os
 import socket
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from al_loop.core.errors import LockedError, WorkspaceError
 
-# torch's decoding processes look after their parent every 5 s.
+#: Seconds to wait for the children of a killed process: torch's workers check their parent every 5 s.
 _ORPHANS_S = 12.0
-
-
-# As file systems say that they have no locks: NFS without a lock service, FUSE and some network shares.
+#: Errors of file systems without locks: NFS without a lock service, FUSE, some network shares.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
-def take(file: IO[str], path: Path, *, wait: bool) -> None:
-    """Lock an open file for this process alone; the operating system frees it when the process ends.
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`, and write into it who holds it.
 
-    Raises BlockingIOError where another process has it, unless told to wait; WorkspaceError where the file system of `path`
-    has no locks.
+    Waits only for children that a killed holder left behind.
+    Raises LockedError with the holder, and WorkspaceError where the file system has no locks.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
+        lock = _acquire(path, timeout=_ORPHANS_S, cancel_check=lambda: not _holder_has_ended(path))
+    except TimeoutError:
+        raise LockedError(_held_by(path)) from None
+    with lock:
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
+        path.write_text(json.dumps(holder))
+        yield
+
+
+@contextmanager
+def waiting_lock(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`; wait for whoever has it. Raises WorkspaceError as `locked` does."""
+    with _acquire(path):
+        yield
+
+
+def command_at_work(path: Path) -> str | None:
+    """Return the command that holds a lock file of `locked`, None if it is free. Writes nothing."""
+    try:
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return str(json.load(file)["command"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return None
+
+
+def _acquire(path: Path, **options: Any) -> AbstractContextManager[object]:
+    """Acquire a lock file; `options` are those of `filelock`. TimeoutError where another process has it."""
+    from filelock import FileLock  # takes 20 ms, and most commands lock nothing
+
+    try:
+        return FileLock(path, fallback_to_soft=False).acquire(poll_interval=0.2, **options)
+    except TimeoutError:
         raise
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
         raise WorkspaceError(
-            f"the file system of {path} has no locks ({error.strerror}): two commands at once would damage what lies there. "
-            f"Move {path.parent} to a local disk, or mount the share with its locks on, and run again"
+            f"the file system of {path} has no locks ({error.strerror}): two commands at once would damage "
+            f"the files there. Move {path.parent} to a local disk, or mount the share with locks, and run again"
         ) from None
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path`; LockedError says who holds it.
-
-    The operating system releases it when the process ends, however it ends: no stale locks. Processes
-    that a killed holder left behind (they decode images) hold it until they notice: waited for.
-    """
-    with path.open("a+") as file:
-        deadline = time.monotonic() + _ORPHANS_S
-        while True:
-            try:
-                take(file, path, wait=False)
-                break
-            except BlockingIOError:
-                file.seek(0)
-                text = file.read()
-                if not _holder_is_gone(text) or time.monotonic() > deadline:
-                    raise LockedError(_held_by(text, path)) from None
-                time.sleep(0.2)
-        file.truncate(0)
-        json.dump(
-            {
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-                "since": datetime.now().astimezone().isoformat(timespec="seconds"),
-            },
-            file,
-        )
-        file.flush()
-        yield
-
-
-def _holder_is_gone(text: str) -> bool:
-    """Say whether the process named in the lock file has ended, as far as this machine can tell."""
+def _read_holder(path: Path) -> dict[str, Any]:
+    """Return what `locked` wrote; empty where it cannot be read."""
     try:
-        holder = json.loads(text)
-        if holder["host"] == socket.gethostname():
-            os.kill(int(holder["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except (ValueError, KeyError, PermissionError):
+        holder = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _holder_has_ended(path: Path) -> bool:
+    """Whether the process named in a lock file has ended, as far as this machine can tell."""
+    holder = _read_holder(path)
+    if holder.get("host") != socket.gethostname() or not isinstance(holder.get("pid"), int):
         return False
+    try:
+        os.kill(holder["pid"], 0)
+    except OSError as error:
+        return error.errno == errno.ESRCH
     return False
 
 
-def _held_by(text: str, path: Path) -> str:
-    try:
-        holder = json.loads(text)
+def _held_by(path: Path) -> str:
+    holder = _read_holder(path)
+    who = "another process"
+    if {"command", "pid", "host", "since"} <= holder.keys():
         who = f"`{holder['command']}` (process {holder['pid']} on {holder['host']}, since {holder['since']})"
-    except (ValueError, KeyError):
-        who = "another process"
     return f"the workspace {path.parent} is in use by {who}. Wait for it, or look at it with: al-loop status"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import sqlite3
 from collections import Counter
@@ -16,6 +14,7 @@ import msgspec
 from al_loop.core.config import FILE_NAME, Config
 from al_loop.core.console import Reporter
 from al_loop.core.errors import AlLoopError, ConfigError, WorkspaceError
+from al_loop.core.lock import command_at_work
 from al_loop.doctor import cycles, images, labels, leaks, models, records, surroundings
 from al_loop.doctor.finding import Check, CheckContext, Finding
 from al_loop.images.integrity import CheckDepth
@@ -100,7 +99,8 @@ def examine(
     store, blind = _database(root)
     config, found = _settings(root, store)
     found += blind
-    at_work = _at_work(root)
+    command = command_at_work(root / ".lock")
+    at_work = None if command is None else f"`{command}`"
     if at_work:
         notes.append(f"{at_work} works here: what it has not finished is left out")
     if store is None:
@@ -197,16 +197,3 @@ def _database(root: Path) -> tuple[Store | None, list[Finding]]:
             )
         ]
     return store, []
-
-
-def _at_work(root: Path) -> str | None:
-    """The command that holds the workspace; nothing is written to find out."""
-    try:
-        with (root / ".lock").open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return f"`{json.loads(file.read())['command']}`"
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return None

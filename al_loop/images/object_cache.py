@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Lock
 
 from al_loop.core.errors import DataError
-from al_loop.core.files import read_regular
+from al_loop.core.files import atomic_file, read_regular
 from al_loop.images.object_stores import read
 from al_loop.structures.images import ImageFile
 
@@ -48,12 +48,8 @@ def _fetched(image: ImageFile, url: str) -> Path:
         return image.path
     data = fetch_bytes(image)
     image.path.parent.mkdir(parents=True, exist_ok=True)
-    partial = image.path.with_name(f"{image.path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, image.path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(image.path, shared=True) as file:
+        file.write(data)
     return image.path
 
 

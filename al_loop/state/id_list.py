@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from al_loop.core.files import read_json, write_pieces_atomically
+from al_loop.core.files import atomic_file, read_json
 from strategies import Ids
 
 #: In the folder of a cycle: what it may pick from.
@@ -22,7 +22,8 @@ _PIECE = 65_536
 
 def write_pool(path: Path, names: Iterable[str]) -> None:
     """Write names as a JSON list, whole or not at all."""
-    write_pieces_atomically(path, _json(names, ", "))
+    with atomic_file(path) as file:
+        file.writelines(_json(names, ", "))
 
 
 def read_pool(path: Path) -> Ids:

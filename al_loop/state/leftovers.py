@@ -142,7 +142,7 @@ def _half_written(workspace: Workspace) -> Iterator[Leftover]:
 
 def _of_the_server(home: Path) -> Iterator[Leftover]:
     """What starts, backups and restores of the embedded server have left, which hold a lock of their own."""
-    fixed = ("data.partial", "server.json.partial", "credentials.partial")
+    fixed = ("data.partial", "server.json.partial", "credentials.json.partial", "credentials.partial")
     found = [home / name for name in fixed]
     found += [folder for folder in _folders(home) if _SERVERS.fullmatch(folder.name)]
     for place, _, files in os.walk(home / "media"):

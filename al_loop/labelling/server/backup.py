@@ -24,10 +24,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from al_loop.core.errors import LabelStudioError
+from al_loop.core.files import atomic_file
+from al_loop.core.lock import waiting_lock
 from al_loop.labelling.server.archive import ArchiveError, unpack
 from al_loop.labelling.server.credentials import FILE_NAME as CREDENTIALS
 from al_loop.labelling.server.credentials import read_credentials
-from al_loop.labelling.server.environment import VERSION, file_lock
+from al_loop.labelling.server.environment import VERSION
 from al_loop.labelling.server.server_state import status
 from al_loop.labelling.tasks.convert import shown
 from al_loop.state.database.integrity import first_damage, row_count
@@ -49,15 +51,13 @@ def back_up(home: Path, target: Path, version: str = VERSION) -> Path:
         raise LabelStudioError(f"{home} holds no server to back up. Make one: al-loop label-studio start")
     if target.exists():
         raise LabelStudioError(f"{target} is there already: name another file")
-    partial = target.with_name(f"{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with (
             tempfile.TemporaryDirectory(dir=home, prefix="backup-") as folder,
-            open(os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file,
-            tarfile.open(
-                fileobj=file, mode="w:gz", dereference=True
-            ) as archive,  # restored as plain files alone
+            atomic_file(target, mode=0o600) as file,
+            # Links are followed: `restore` takes plain files only.
+            tarfile.open(fileobj=file, mode="w:gz", dereference=True) as archive,
         ):
             _add_text(
                 archive,
@@ -69,9 +69,7 @@ def back_up(home: Path, target: Path, version: str = VERSION) -> Path:
             archive.add(Path(folder) / DATABASE, f"data/{DATABASE}")
             for path in _others(data):
                 archive.add(path, f"data/{path.relative_to(data)}")
-        os.replace(partial, target)
     except (OSError, sqlite3.Error) as error:
-        partial.unlink(missing_ok=True)
         raise LabelStudioError(f"the backup cannot be written to {target}: {error}") from None
     return target
 
@@ -85,7 +83,7 @@ def restore(home: Path, source: Path) -> Path | None:
     if status(home).running:
         raise LabelStudioError("the server runs: stop it before you restore: al-loop label-studio stop")
     home.mkdir(parents=True, exist_ok=True)
-    with file_lock(home / "lock"), tempfile.TemporaryDirectory(dir=home, prefix="restore-") as folder:
+    with waiting_lock(home / "lock"), tempfile.TemporaryDirectory(dir=home, prefix="restore-") as folder:
         unpacked = Path(folder)
         _unpack(source, unpacked)
         kept = None

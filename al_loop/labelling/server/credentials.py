@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from al_loop.core.errors import LabelStudioError
-from al_loop.core.files import read_regular
+from al_loop.core.files import read_regular, write_atomically
 from al_loop.labelling.client.client import START_COMMAND
 
 EMAIL = "al-loop@localhost"
@@ -30,11 +30,11 @@ def read_credentials(home: Path) -> Credentials:
     """Return the logins of the embedded server of `home`."""
     path = home / FILE_NAME
     try:
-        known = json.loads(read_regular(path, _MOST_BYTES))
-        found = known["email"], known["password"], known["token"]
-        if not all(isinstance(value, str) for value in found):
-            raise ValueError(f"expected three words, got {sorted(known)}")
-        return Credentials(*found)
+        logins = json.loads(read_regular(path, _MOST_BYTES))
+        values = logins["email"], logins["password"], logins["token"]
+        if not all(isinstance(value, str) for value in values):
+            raise ValueError(f"expected three texts, got {sorted(logins)}")
+        return Credentials(*values)
     except FileNotFoundError:
         raise LabelStudioError(f"no {path}: start the server first with: {START_COMMAND}") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -50,12 +50,7 @@ def have_credentials(home: Path) -> bool:
 
 def ensure_credentials(home: Path) -> None:
     """Make the logins of `home` where there are none."""
-    path = home / FILE_NAME
     if have_credentials(home):
         return
-    made = {"email": EMAIL, "password": secrets.token_urlsafe(15), "token": secrets.token_hex(20)}
-    partial = path.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(made, file, indent=2)
-    partial.replace(path)
+    logins = {"email": EMAIL, "password": secrets.token_urlsafe(15), "token": secrets.token_hex(20)}
+    write_atomically(home / FILE_NAME, json.dumps(logins, indent=2).encode(), mode=0o600)

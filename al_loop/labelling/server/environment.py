@@ -17,14 +17,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from al_loop.core.errors import LabelStudioError
 from al_loop.core.files import cache_dir
-from al_loop.core.lock import take
+from al_loop.core.lock import waiting_lock
 from al_loop.core.resources import resource
 from al_loop.state.database.integrity import row_count
 
@@ -84,7 +83,7 @@ def ensure_environment(on_progress: Progress | None = None) -> Environment:
         return environment
     say = on_progress or (lambda _: None)
     environment.root.mkdir(parents=True, exist_ok=True)
-    with file_lock(environment.root / "lock"):
+    with waiting_lock(environment.root / "lock"):
         if not environment.installed:
             say(f"installing Label Studio {VERSION} into {environment.root} (once, some minutes)")
             _make_venv(environment)
@@ -118,17 +117,6 @@ def clean_environ(data: Path) -> dict[str, str]:
         if name in os.environ:
             environ[name] = os.environ[name]
     return environ
-
-
-@contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path`; waits for whoever has it, and is freed when its holder dies.
-
-    Raises WorkspaceError where the file system has no locks.
-    """
-    with path.open("w") as handle:
-        take(handle, path, wait=True)
-        yield
 
 
 def _make_venv(environment: Environment) -> None:

@@ -1,42 +1,45 @@
-"""A process that outlives us: start it detached, recognise it later, end it.
+"""Processes that outlive the command that starts them: start one detached, recognise it later, end it.
 
-A process is recognised by its pid *and* a text in its command line, since pids are reused.
+A process is recognised by its pid *and* a text in its command line, because pids are reused.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-# The working directory and the umask are the child's own to set: posix_spawn cannot.
-_SETTLE = 'cd / && umask 077 && exec "$@"'
+import psutil
+
+# posix_spawn cannot set the working directory and the umask: a shell does, then becomes the program.
+_SET_UP = 'cd / && umask 077 && exec "$@"'
 _SHELL = "/bin/sh"
-# While a process becomes another program, as the shell does, it has no command line for a moment; on a busy machine a long one.
-_NAMELESS_S = 2.0
+#: Seconds in which a process may have no command line, as while the shell becomes another program.
+_EXEC_S = 2.0
 
 
 def spawn(command: Sequence[str], environ: Mapping[str, str], log: Path) -> int:
-    """Start `command` in a session of its own, its output appended to `log` (0600); return its pid.
+    """Start a program in a session of its own and return its pid.
 
-    The process inherits nothing of its caller: no open file (a lock in one would stay held, a pipe would never end), no
-    working directory, no umask, no signal that is ignored or blocked. `command[0]` is an absolute path.
+    The process inherits nothing of its caller: no open file (a lock in one would stay held, a pipe would never
+    end), no working directory, no umask, no ignored or blocked signal.
+
+    command: absolute path of the program, and its arguments.
+    log: file to which its output is appended (mode 0600).
     """
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     actions: list[tuple[object, ...]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
-        *((os.POSIX_SPAWN_CLOSE, number) for number in _inheritable()),
+        *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()),
     ]
-    settled = [_SHELL, "-c", _SETTLE, _SHELL, *command]
     return os.posix_spawn(
         _SHELL,
-        settled,
+        [_SHELL, "-c", _SET_UP, _SHELL, *command],
         environ,
         file_actions=actions,
         setsid=True,
@@ -46,85 +49,64 @@ def spawn(command: Sequence[str], environ: Mapping[str, str], log: Path) -> int:
 
 
 def _inheritable() -> list[int]:
-    """Return the open descriptors above 2 that a new process would be given."""
-    found = []
-    for name in os.listdir("/dev/fd"):  # on Linux a link to /proc/self/fd
-        with suppress(OSError, ValueError):  # that of the listing itself is closed by now
+    """Return the open descriptors above 2 that a new process would inherit."""
+    descriptors = []
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError, ValueError):  # the descriptor of the listing itself is closed by now
             if int(name) > 2 and os.get_inheritable(int(name)):
-                found.append(int(name))
-    return found
+                descriptors.append(int(name))
+    return descriptors
 
 
 def is_alive(pid: int, marker: str) -> bool:
     """Whether process `pid` runs and has `marker` in its command line."""
-    deadline = time.monotonic() + _NAMELESS_S
-    while not (line := command_of(pid)) and not _is_gone(pid) and time.monotonic() < deadline:
+    deadline = time.monotonic() + _EXEC_S
+    while not (line := command_line(pid)) and not _has_ended(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     return marker in line
 
 
-def command_of(pid: int) -> str:
-    """Return the command line of a process, a space after each word; empty where there is none."""
+def command_line(pid: int) -> str:
+    """Return the command line of a process with a space after each word; "" where there is none."""
     _reap(pid)
-    return _command_line(pid)
+    try:
+        return "".join(f"{word} " for word in psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return ""
 
 
 def find(marker: str) -> int | None:
-    """Return the pid of a process that has `marker` in its command line, None when there is none."""
-    if _has_proc():
-        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    else:
-        listed = subprocess.run(["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=False)
-        pids = [int(word) for word in listed.stdout.split()]
-    return next((pid for pid in pids if marker in _command_line(pid)), None)
+    """Return the pid of a process that has `marker` in its command line, None where there is none."""
+    return next((pid for pid in psutil.pids() if marker in command_line(pid)), None)
 
 
 def end(pid: int, marker: str, timeout_s: float) -> bool:
-    """End a process that `spawn` started, with its children; False when it is still there."""
-    for how in (signal.SIGTERM, signal.SIGKILL):
+    """End a process of `spawn` and its children, by SIGTERM, then by SIGKILL; False if it still runs."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
         if not is_alive(pid, marker):
             return True
         with suppress(ProcessLookupError):
-            os.killpg(pid, how)
+            os.killpg(pid, number)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            if _is_gone(pid):
+            if _has_ended(pid):
                 return True
             time.sleep(0.05)
     return False
 
 
 def _reap(pid: int) -> None:
-    # A child of ours that has ended stays visible until it is waited for.
+    # A child of this process stays visible after its end until it is waited for.
     with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
 
 
-def _is_gone(pid: int) -> bool:
-    # Not the command line: it is empty as soon as a process begins to exit, its port still open.
+def _has_ended(pid: int) -> bool:
+    # Not by the command line: it is empty as soon as a process begins to exit, with its port still open.
     _reap(pid)
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
         return True
-    except PermissionError:  # another user's, which has got the number since
+    except psutil.AccessDenied:  # another user's process has the pid now
         return False
-    with suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    return False
-
-
-def _has_proc() -> bool:
-    return Path("/proc/self/cmdline").exists()
-
-
-def _command_line(pid: int) -> str:
-    """Return the words of a process's command line, each with a space after it; empty when it is gone."""
-    if _has_proc():
-        with suppress(OSError):
-            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        return ""
-    listed = subprocess.run(
-        ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return listed.stdout.rstrip("\n") + " "

@@ -24,6 +24,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from al_loop.core.errors import LabelStudioError
+from al_loop.core.lock import waiting_lock
 from al_loop.labelling.client.client import START_COMMAND, Connection
 from al_loop.labelling.server import process
 from al_loop.labelling.server.credentials import Credentials, ensure_credentials, read_credentials
@@ -33,7 +34,6 @@ from al_loop.labelling.server.environment import (
     Progress,
     clean_environ,
     ensure_environment,
-    file_lock,
 )
 from al_loop.labelling.server.moved import follow, note_place
 from al_loop.labelling.server.server_state import (
@@ -95,7 +95,7 @@ def start(
     try:
         home.mkdir(parents=True, exist_ok=True)
         document_root.mkdir(parents=True, exist_ok=True)
-        with file_lock(home / "lock"):
+        with waiting_lock(home / "lock"):
             return _ensure_running(home, environment, document_root, port)
     except OSError as error:
         raise LabelStudioError(f"cannot set up the Label Studio server in {home}: {error}") from error
@@ -106,7 +106,7 @@ def stop(home: Path) -> bool:
     home = home.absolute()
     if not home.is_dir():
         return False
-    with file_lock(home / "lock"):
+    with waiting_lock(home / "lock"):
         pid, port = read_state(home)
         if pid is None or not is_ours(pid, home):
             left = _end_left_behind(pid, port)
@@ -160,7 +160,9 @@ def _end_left_behind(pid: int | None, port: int | None) -> bool:
     """
     if pid is None or port is None:
         return False
-    started = re.search(rf"(--data-dir (.+) )--internal-host {HOST} --port {port} ", process.command_of(pid))
+    started = re.search(
+        rf"(--data-dir (.+) )--internal-host {HOST} --port {port} ", process.command_line(pid)
+    )
     if started is None or Path(started[2]).exists():
         return False
     if not process.end(pid, started[1], _STOP_TIMEOUT_S):

@@ -1,4 +1,7 @@
-"""The state of an embedded server: whether it runs, where, and its log. The folder may come from elsewhere: nothing in it is trusted."""
+"""State of an embedded server: whether it runs, its address, its log.
+
+The folder may come from another machine, so nothing in it is trusted.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from al_loop.core.files import open_regular, read_regular
+from al_loop.core.files import open_regular, read_regular, write_json
 from al_loop.labelling.server import process
 
 #: Servers listen on loopback only.
@@ -33,9 +36,7 @@ def read_state(home: Path) -> tuple[int | None, int | None]:
 def write_state(home: Path, pid: int | None, port: int | None) -> None:
     """Note where the server runs."""
     state = {"pid": pid, "port": port, "changed": datetime.now(UTC).isoformat(timespec="seconds")}
-    partial = home / f"{_STATE_FILE}.partial"
-    partial.write_text(json.dumps(state, indent=2))
-    partial.replace(home / _STATE_FILE)
+    write_json(home / _STATE_FILE, state)
 
 
 def last_lines(log: Path, count: int) -> list[str]:

@@ -88,7 +88,9 @@ def test_a_workspace_that_is_moved_while_people_label(filled: Workspace, tmp_pat
         workspace = open_workspace(places[2].parent)
         after = server.start(places[2])
         assert after.pid != before.pid
-        assert process.command_of(before.pid or 0) == ""  # the one that worked in what is not there any more
+        assert (
+            process.command_line(before.pid or 0) == ""
+        )  # the one that worked in what is not there any more
         assert seen(places[2], images) == [200, 200]
         assert [finding.fix for finding in check_images(workspace, 1)] == [""]
 

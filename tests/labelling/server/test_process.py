@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from al_loop.core.errors import WorkspaceError
+from al_loop.core.lock import waiting_lock
 from al_loop.labelling.server import process
-from al_loop.labelling.server.environment import file_lock
 from al_loop.state.workspace import Workspace
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -23,7 +23,7 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /
 CALLER = """
 import fcntl, os, signal, sys
 from pathlib import Path
-from al_loop.labelling import process
+from al_loop.labelling.server import process
 lock, log, gone = sys.argv[1:]
 held = os.open(lock, os.O_RDWR)
 fcntl.flock(held, fcntl.LOCK_EX)
@@ -88,5 +88,5 @@ def test_a_file_system_without_locks(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(WorkspaceError, match=r"has no locks .*to a local disk"), workspace.lock():
         pass
-    with pytest.raises(WorkspaceError, match="has no locks"), file_lock(tmp_path / "lock"):
+    with pytest.raises(WorkspaceError, match="has no locks"), waiting_lock(tmp_path / "lock"):
         pass
