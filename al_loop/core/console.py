@@ -1,4 +1,4 @@
-"""What a user sees while a command works: a line per stage, and progress bars."""
+"""Output of a command: lines, JSON and progress bars."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ Progress = Callable[..., None]
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print lines at once, also into a pipe; all that a command says to a person passes here, and no secret does."""
+    """Print text at once, with secrets in addresses masked. All output for people passes here."""
     print(visible(masked(text)), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def say_json(text: str) -> None:
-    """Print JSON with the escapes of its own for what is not to be printed as it is."""
+    """Print JSON, with characters that a terminal would obey as JSON escapes."""
     print("".join(c if printable(c) == c else json.dumps(c)[1:-1] for c in masked(text)), flush=True)
 
 
 class Reporter(Protocol):
-    """Where the loop tells what it does."""
+    """Receives lines and progress of the loop."""
 
     def line(self, text: str) -> None:
-        """Say what a stage did and where to look."""
+        """Report what a stage did."""
 
     def progress(self, description: str) -> AbstractContextManager[Progress]:
         """Show a bar; the callback takes (done, total) and an optional text."""
 
 
 class Silent:
-    """Says nothing; keeps the lines for whoever asks."""
+    """Prints nothing and keeps the lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -49,18 +49,18 @@ class Silent:
 
     @contextmanager
     def progress(self, description: str) -> Iterator[Progress]:
-        """Give a callback that does nothing."""
+        """Return a callback that does nothing."""
         yield lambda done, total, text="": None
 
 
 class Terminal:
-    """Prints lines to stdout and bars to stderr."""
+    """Prints lines to stdout and progress bars to stderr."""
 
     def __init__(self) -> None:
         self._bar: RichProgress | None = None  # on a terminal, where a line would run into it
 
     def line(self, text: str) -> None:
-        """Print the line at once, also into a pipe."""
+        """Print a line, above a bar that is shown."""
         if self._bar is not None:
             self._bar.stop()
         say(text)
@@ -69,7 +69,7 @@ class Terminal:
 
     @contextmanager
     def progress(self, description: str) -> Iterator[Progress]:
-        """Show a bar while the block runs; it leaves nothing behind."""
+        """Show a bar while the block runs."""
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress

@@ -11,13 +11,13 @@ AlLoopError
 ├── RenderingError     the renderer stopped
 └── ClusterError       a Ray cluster that cannot be reached, or whose nodes cannot be used or were lost
 
-Every message says what was expected, what came, and the next command to type. The command line
-prints it without a traceback and exits with status 1.
+A message gives expected, actual and the next command to type. The command line prints it without a
+traceback and exits with status 1.
 """
 
 
 class AlLoopError(Exception):
-    """Base of every error that al-loop raises for a user to read."""
+    """Base of all errors for a user to read."""
 
 
 class ConfigError(AlLoopError):
@@ -45,11 +45,11 @@ class TrainingError(AlLoopError):
 
 
 class LabelStudioError(AlLoopError):
-    """The labelling server cannot be used as it is."""
+    """The labelling server cannot be used."""
 
 
 class RenderingError(AlLoopError):
-    """The renderer stopped before it was done."""
+    """The renderer stopped."""
 
 
 class ClusterError(AlLoopError):

@@ -80,7 +80,8 @@ def _acquire(path: Path, **options: Any) -> AbstractContextManager[object]:
             raise
         raise WorkspaceError(
             f"the file system of {path} has no locks ({error.strerror}): two commands at once would damage "
-            f"the files there. Move {path.parent} to a local disk, or mount the share with locks, and run again"
+            f"the files there. Move {path.parent} to a local disk, or mount the share with its locks on, "
+            "and run again"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Python source that is data: `name = literal` lines, as mmengine's `Config.dump` writes them; parsed, never executed."""
+"""Parse `name = literal` lines of Python, as written by mmengine's `Config.dump`, without executing them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 def literals(data: bytes) -> dict[str, Any]:
     """Return the values of the assignments `name = literal` in a file of Python.
 
-    Literals are constants, signed numbers, lists, tuples, dicts, `dict(name=literal)`, `float("inf")`, `inf` and `nan`.
+    Literals are constants, signed numbers, lists, tuples, dicts, `dict(name=literal)`, `float("inf")`,
+    `inf` and `nan`.
     Raises ValueError with the line for anything else, and what `ast.parse` raises.
     """
     found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Where the files that ship with al-loop are: model configs, recipes, the labelling config."""
+"""Files that ship with al-loop: model configs, recipes, the labelling config."""
 
 from __future__ import annotations
 

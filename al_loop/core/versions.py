@@ -1,11 +1,10 @@
-"""Which versions of al-loop and of the packages it computes with are installed."""
+"""Installed versions of al-loop and of the packages it computes with."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
 
-#: Of al-loop itself.
 __version__ = "0.1.0"
 
 _PACKAGES = (
@@ -21,7 +20,7 @@ _PACKAGES = (
 
 
 def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str | None]:
-    """Return the versions of what computes; None for what is not installed."""
+    """Return the versions of Python and of packages, None for those not installed."""
     return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
 
 

@@ -1,4 +1,4 @@
-"""COCO JSON of a workspace's classes: read with every problem named (`render.coco`), written exactly."""
+"""Read and write COCO JSON of the workspace's classes; `render.coco` has the reader."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ from render.coco import read_coco as read_all
 from render.core.errors import DatasetError
 
 __all__ = [
-    "CocoImage", "CocoSet", "Problem", "listed", "missing_classes", "read_coco", "read_labelled_set", "summarise", "write_coco",
+    "CocoImage", "CocoSet", "Problem", "listed", "missing_classes", "read_coco", "read_labelled_set",
+    "summarise", "write_coco",
 ]  # fmt: skip
 
-#: Likeness of two names, from which one is offered for the other.
+#: Similarity from which one name is offered for another.
 _ALIKE = 0.7
 
 
 @dataclass(frozen=True, eq=False)
 class CocoImage:
-    """One image of a COCO file: where it is, its stated size in px, and its boxes.
+    """One image of a COCO file: its path, its stated size in px, its boxes.
 
     ignored: regions where objects are neither to be found nor wrong to find (`iscrowd`, `ignore`).
-    image_sha256: the id that the image has in the workspace that exported the file; None in files of other tools.
+    image_sha256: the id that the image has in the workspace that exported the file; None in files of other
+        tools.
     """
 
     path: Path
@@ -46,7 +48,7 @@ class CocoImage:
 
 @dataclass(frozen=True)
 class CocoSet:
-    """What could be used of a COCO file, and a sentence for everything that was left out, joined or converted."""
+    """Usable images of a COCO file, and a sentence for all that was left out, joined or converted."""
 
     images: list[CocoImage] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -55,9 +57,10 @@ class CocoSet:
 def read_coco(path: Path, classes: Sequence[str]) -> CocoSet:
     """Read boxes of the named classes; what could not be taken as it stands is listed in `problems`.
 
-    docs/inputs.md, "COCO files", says what is accepted, joined, converted, ignored and refused. Left out besides: boxes of
-    other categories, images of which no box is left, images whose file is missing. A box whose category is a class in
-    another spelling is an ignore region. Raises DataError for what is no COCO file.
+    docs/inputs.md, "COCO files", says what is accepted, joined, converted, ignored and refused. Left out
+    besides: boxes of other categories, images of which no box is left, images whose file is missing. A box
+    whose category is a class in another spelling is an ignore region. Raises DataError for what is no COCO
+    file.
     """
     found = read_labelled_set(path)
     index = {name: i for i, name in enumerate(classes)}
@@ -87,7 +90,7 @@ def read_coco(path: Path, classes: Sequence[str]) -> CocoSet:
 
 
 def read_labelled_set(path: Path) -> LabelledSet:
-    """Return a COCO file with all of its categories; DataError for what is none."""
+    """Read a COCO file with all of its categories; DataError for what is no COCO file."""
     try:
         return read_all(path)
     except DatasetError as error:
@@ -95,19 +98,19 @@ def read_labelled_set(path: Path) -> LabelledSet:
 
 
 def missing_classes(images: Sequence[CocoImage], classes: Sequence[str]) -> list[str]:
-    """Return the classes that no box of the set has."""
+    """Return the classes without a box."""
     seen = {int(label) for image in images for label in image.boxes.labels}
     return [name for i, name in enumerate(classes) if i not in seen]
 
 
 def _by_picture(image: IntArray, count: int) -> list[IntArray]:
-    """Positions of the rows of each picture, in their order."""
+    """Return the row indices of each picture."""
     order = np.argsort(image, kind="stable")
     return np.split(order, np.searchsorted(image[order], np.arange(1, count))) if count else []
 
 
 def _boxes(picture: Picture, labels: IntArray, bbox: FloatArray) -> Boxes:
-    """Boxes of known classes (others are -1) from x, y, w, h, inside the picture."""
+    """Convert x, y, w, h to boxes inside the picture; rows with label -1 are dropped."""
     if not len(labels):
         return Boxes()
     kept = labels >= 0
@@ -117,7 +120,7 @@ def _boxes(picture: Picture, labels: IntArray, bbox: FloatArray) -> Boxes:
 
 
 def _unknown(found: LabelledSet, classes: Sequence[str]) -> Iterator[str]:
-    """A sentence for every annotation of a category that is no class, with the class that may be meant."""
+    """Yield a problem for each annotation whose category is no class, with the nearest class."""
     said = {
         i: f"category {name!r} is none of {', '.join(classes)}{_offer(name, classes)}"
         for i, name in enumerate(found.categories)
@@ -131,14 +134,14 @@ def _unknown(found: LabelledSet, classes: Sequence[str]) -> Iterator[str]:
 
 
 def _misspelt(names: Sequence[str], classes: Sequence[str]) -> IntArray:
-    """For each name, the class that it surely means but for case, spaces or the form of an accent; -1 for all others."""
+    """Return for each name the class that differs only in case, spaces or Unicode form, else -1."""
     plain = {_plain(name): i for i, name in enumerate(classes)}
     found = [-1 if name in classes else plain.get(_plain(name), -1) for name in names]
     return np.array(found, dtype=np.int64)
 
 
 def _offer(name: str, classes: Sequence[str]) -> str:
-    """The class that a name may have been meant to be; it is offered, never taken."""
+    """Return a hint with the nearest class, "" for none."""
     plain = {_plain(other): other for other in classes}
     near = get_close_matches(_plain(name), plain, n=1, cutoff=_ALIKE)
     if not near:
@@ -147,7 +150,7 @@ def _offer(name: str, classes: Sequence[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    """A name without what people write differently: case, spaces, hyphens, the form of its accents."""
+    """Return a name without case, spaces, hyphens and Unicode form."""
     text = unicodedata.normalize("NFKC", name).casefold()
     return "".join(letter for letter in text if letter not in " _-\t\u00a0")
 
@@ -158,9 +161,10 @@ def write_coco(
     classes: Sequence[str],
     names: Mapping[str, str] | None = None,
 ) -> None:
-    """Write images, boxes with their outlines, and ignore regions (iscrowd 1), whole or not at all; ids count from 1.
+    """Write images, boxes with outlines, and ignore regions (iscrowd 1) atomically; ids count from 1.
 
-    names: what the file is to call each image, by its id; without, it is found by its absolute path, as by a trainer.
+    names: what the file is to call each image, by its id; without, it is found by its absolute path, as by
+        a trainer.
     """
     annotations: list[dict[str, Any]] = []
     for number, item in enumerate(labelled, start=1):

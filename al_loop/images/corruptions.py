@@ -1,7 +1,7 @@
-"""Shifted copies of a labelled set: what a model meets when the station changes. Boxes stay where they are.
+"""Corrupted copies of a labelled set, as after a change of the station. Boxes stay the same.
 
-The levels of blur, noise, light and compression are those of Hendrycks & Dietterich 2019 ("Benchmarking Neural Network
-Robustness to Common Corruptions"), for pictures of 480 px and more; colour is ours.
+The levels of blur, noise, light and compression are those of Hendrycks & Dietterich 2019 ("Benchmarking
+Neural Network Robustness to Common Corruptions"), for pictures of 480 px and more; colour is ours.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ def write_corrupted(
 ) -> dict[str, Path]:
     """Write `out/<kind>-<level>/` with pictures and coco.json for every kind; returns the COCO files by kind.
 
-    The files hold what could be read of `coco` and its pictures; `on_report(text)` is called with how many images are
-    empty, and with what could not be read.
-    What is random depends on the picture and the kind alone. Raises ConfigError for a kind or level there is not,
-    DataError for a set that cannot be read.
+    The files hold what could be read of `coco` and its pictures; `on_report(text)` is called with how many
+    images are empty, and with what could not be read. What is random depends on the picture and the kind
+    alone. Raises ConfigError for a kind or level there is not, DataError for a set that cannot be read.
     """
     unknown = [kind for kind in kinds if kind not in CORRUPTIONS]
     if unknown or level not in LEVELS:
         raise ConfigError(
-            f"expected kinds of {', '.join(CORRUPTIONS)} and a level of 1 to 5, got {', '.join(unknown) or kinds} at {level}"
+            f"expected kinds of {', '.join(CORRUPTIONS)} and a level of 1 to 5, "
+            f"got {', '.join(unknown) or kinds} at {level}"
         )
     data, paths = _readable(coco, on_report)
     made, total = {}, len(kinds) * len(paths)
@@ -89,20 +89,20 @@ def write_corrupted(
 
 
 def _named(data: dict[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
-    """The COCO file with the files of its pictures by their positions, without those that have none."""
+    """Return the COCO content with new file names; images without one are dropped."""
     images = [{**image, "file_name": names[i]} for i, image in enumerate(data["images"]) if i in names]
     annotations = [own for own in data["annotations"] if own["image_id"] - 1 in names]
     return {**data, "images": images, "annotations": annotations}
 
 
-def shifted(picture: Picture, kind: str, level: int, rng: Generator) -> Picture:
-    """A picture (h, w, 3) BGR after the shift."""
+def corrupt(picture: Picture, kind: str, level: int, rng: Generator) -> Picture:
+    """Return a corrupted image (h, w, 3) BGR."""
     changed = CORRUPTIONS[kind](picture, level, rng)
     return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
 
 
 def _readable(coco: Path, on_report: Callable[[str], None] | None) -> tuple[dict[str, Any], list[Path]]:
-    """What could be read of the file, as COCO, and where its pictures are, in the order of `images`."""
+    """Return the usable part of a COCO file, and the paths of its images in the order of `images`."""
     try:
         data = load_coco(coco)
         found = parse_coco(coco, data)
@@ -110,9 +110,8 @@ def _readable(coco: Path, on_report: Callable[[str], None] | None) -> tuple[dict
         raise DataError(str(error)) from None
     problems = listed(found.problems, coco.name)
     if on_report:
-        on_report(
-            f"{coco.name}: {count_phrase(len(found.pictures), len(found.bbox), found.empty, len(found.ignored.bbox))}"
-        )
+        counts = count_phrase(len(found.pictures), len(found.bbox), found.empty, len(found.ignored.bbox))
+        on_report(f"{coco.name}: {counts}")
     paths = [picture.path for picture in found.pictures if picture.path is not None]
     if not paths:
         raise DataError(
@@ -124,7 +123,7 @@ def _readable(coco: Path, on_report: Callable[[str], None] | None) -> tuple[dict
 
 
 def _as_read(data: dict[str, Any], found: LabelledSet) -> dict[str, Any]:
-    """A COCO file with what was read of it alone: entries joined, boxes upright and inside, ids from 1."""
+    """Return COCO content of the usable entries: joined, boxes upright and clipped, ids from 1."""
     there = {
         i: n for n, i in enumerate((i for i, p in enumerate(found.pictures) if p.path is not None), start=1)
     }
@@ -154,13 +153,13 @@ def _as_read(data: dict[str, Any], found: LabelledSet) -> dict[str, Any]:
 
 
 def corrupted_copy(path: Path, folder: Path, kind: str, level: int, place: int) -> Path:
-    """Write a shifted copy of one picture into a folder, with its place in the name; returns the file.
+    """Write a corrupted copy of one image into a folder, with its index in the name; return the file.
 
-    Raises DataError for a file that is no picture.
+    Raises DataError for a file that is no image.
     """
     picture = read_picture(path)
     seed = int.from_bytes(hashlib.sha256(os.fsencode(f"{kind} {path.name}")).digest()[:8], "big")
-    changed = shifted(picture, kind, level, default_rng(seed))
+    changed = corrupt(picture, kind, level, default_rng(seed))
     name = f"{place:06d}-{path.stem}.png"
     write_atomically(folder / name, bytes(cv2.imencode(".png", changed)[1]))
     return folder / name
@@ -194,7 +193,7 @@ def _brighter(picture: Picture, level: int, rng: Generator) -> Floats:
 
 
 def _colour(picture: Picture, level: int, rng: Generator) -> Floats:
-    """Light of another colour: warm or cold, by lot."""
+    """Light of another colour: warm or cold, at random."""
     warm = _WARMTH[level - 1] * (1 if rng.uniform() < 0.5 else -1)
     return picture.astype(np.float32) * np.array([1 - warm, 1.0, 1 + warm], np.float32)
 
@@ -206,7 +205,7 @@ def _compression(picture: Picture, level: int, rng: Generator) -> Floats:
 
 
 def _scaled(length: float, picture: Picture) -> float:
-    """A length in px of a small picture."""
+    """Scale a length in px to a small image."""
     return max(0.5, length * min(1.0, min(picture.shape[:2]) / _REFERENCE_PX))
 
 

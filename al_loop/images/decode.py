@@ -1,4 +1,4 @@
-"""Pictures of users: the one door of `render.pixels.decode`, with the errors of al-loop."""
+"""Decode images of users by `render.pixels.decode`, with errors of al-loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from render.pixels.levels import Picture
 
 
 def read_file(path: Path | str) -> bytes:
-    """Return the bytes of a picture's file; DataError for what is no regular file, or too large."""
+    """Return the bytes of an image file; DataError for no regular file, or one that is too large."""
     try:
         return read_regular(path, MAX_BYTES)
     except OSError as error:
@@ -20,7 +20,7 @@ def read_file(path: Path | str) -> bytes:
 
 
 def read_picture(path: Path | str, *, turn: bool = True, strict: bool = True, least_px: int = 0) -> Picture:
-    """Return a picture as (h, w, 3) BGR; see `render.pixels.decode.decode`. DataError names the file."""
+    """Return an image as (h, w, 3) BGR; see `render.pixels.decode.decode`. DataError names the file."""
     try:
         return decode_picture(read_file(path), turn=turn, strict=strict, least_px=least_px).pixels
     except DataError as error:
@@ -28,7 +28,7 @@ def read_picture(path: Path | str, *, turn: bool = True, strict: bool = True, le
 
 
 def decode_picture(data: bytes, *, turn: bool = True, strict: bool = True, least_px: int = 0) -> DecodedImage:
-    """Do what `render.pixels.decode.decode` does; DataError says what is wrong, without a name."""
+    """Call `render.pixels.decode.decode`; DataError says what is wrong, without a name."""
     try:
         return decode(data, turn=turn, strict=strict, least_px=least_px)
     except PictureError as error:

@@ -1,4 +1,4 @@
-"""The one way from a COCO file to labelled images that were checked: of `add-val`, `pretrain --data` and rendered sets."""
+"""Read and check the images of a COCO file, for `add-val`, `pretrain --data` and rendered sets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOSTLY = 0.5  # share of images without boxes above which a set is suspicious
 
 
 class Labels(Protocol):
-    """What is marked on an image."""
+    """Boxes and ignore regions of an image."""
 
     @property
     def boxes(self) -> Boxes:
@@ -47,26 +47,26 @@ class CheckedImage:
 
     @property
     def without_data(self) -> CheckedImage:
-        """Return it without the bytes of its picture."""
+        """Return a copy without the image's bytes."""
         return replace(self, prepared=replace(self.prepared, data=b""))
 
     @property
     def empty(self) -> bool:
-        """Say whether nothing is marked on it."""
+        """Whether it has neither boxes nor ignore regions."""
         return not len(self.boxes) + len(self.ignored)
 
     @property
     def hashes(self) -> set[str]:
-        """Return the hashes by whose pixels the image may be known."""
+        """Hashes of the image's pixels."""
         return {found for found in (self.prepared.pixels, self.prepared.original_pixels) if found}
 
     def has_same_labels(self, other: Labels) -> bool:
-        """Say whether the other has the same boxes and the same regions to ignore."""
+        """Whether the other has the same boxes and ignore regions."""
         return same_boxes(self.boxes, other.boxes) and same_boxes(self.ignored, other.ignored)
 
     @property
     def picture(self) -> str:
-        """Return what tells the picture from others of its set."""
+        """Hash that identifies the image within its set."""
         return self.prepared.original_pixels or self.prepared.pixels or self.prepared.id
 
 
@@ -78,7 +78,7 @@ def checked_images(
     *,
     decode: bool = True,
 ) -> Iterator[CheckedImage]:
-    """Yield the pictures of a COCO file that can be used, in its order; the others are named in `refused`.
+    """Yield the usable images of a COCO file in its order; add the others to `refused`.
 
     Only the pictures of one chunk are in memory.  decode: look at every pixel, and hash them.
     """
@@ -116,7 +116,7 @@ def _check(item: CocoImage, coco: Path, *, decode: bool) -> CheckedImage:
 
 
 def same_boxes(one: Boxes, other: Boxes) -> bool:
-    """Say whether two labels are the same: the same boxes of the same classes in any order, within rounding."""
+    """Whether two labels have the same boxes and classes in any order, within rounding."""
     if len(one) != len(other):
         return False
     left = list(range(len(other)))
@@ -139,8 +139,10 @@ def deduplicate(
 ) -> list[int]:
     """Return the places of a set's images with each picture once.
 
-    same: what tells each image's picture. Of copies with boxes and without, those with boxes count, which `problems`
-    says: an entry without boxes often is one that nobody has labelled. A picture whose copies have different boxes is refused.
+    same: what tells each image's picture. Of copies with boxes and without, those with boxes count, which
+        `problems`
+    says: an entry without boxes often is one that nobody has labelled. A picture whose copies have
+        different boxes is refused.
     """
     groups: dict[str, list[int]] = {}
     for place, key in enumerate(same):
@@ -163,13 +165,13 @@ def deduplicate(
 
 
 def count_phrase(images: int, boxes: int, empty: int, regions: int) -> str:
-    """Return a set in one phrase, with how many of its images are empty, and its ignore regions where it has any."""
+    """Describe a set in one phrase: images, boxes, empty images, ignore regions if any."""
     said = f"{images} images, {boxes} boxes, {empty} images empty"
     return f"{said}, {regions} ignore region{'s' if regions > 1 else ''}" if regions else said
 
 
 def empty_warning(images: int, empty: int) -> str:
-    """Return a warning for a COCO file most of whose images have no boxes, or nothing."""
+    """Return a warning for a COCO file most of whose images have no boxes, else ""."""
     if empty <= _MOSTLY * images:
         return ""
     return (

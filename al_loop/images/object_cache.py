@@ -1,7 +1,7 @@
-"""The bytes of photographs, checked whenever they are read; those that stay in an object store are fetched then, and kept for a while.
+"""Bytes of images, checked whenever they are read; objects of a store are downloaded into a cache.
 
-What people are asked to label is copied into the workspace for good (`al_loop.images.repository.keep`): of a pool of millions these
-are few, and nothing that was trained on may be lost with a bucket.
+What people are asked to label is copied into the workspace for good (`al_loop.images.repository.keep`): of
+a pool of millions these are few, and nothing that was trained on may be lost with a bucket.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TURNS = tuple(Lock() for _ in range(64))
 
 
 def local_copy(image: ImageFile) -> Path:
-    """Return an image's file, fetched if it is not here; several processes may want it at a time.
+    """Return an image's file, downloaded if it is not here; safe in several processes at a time.
 
     Raises DataError where the object cannot be had, or is another than it was when it was added.
     """
@@ -63,14 +63,15 @@ def fetch_bytes(image: ImageFile) -> bytes:
     found = hashlib.sha256(data).hexdigest()
     if found != image.id:
         raise DataError(
-            f"{image.url} is not what it was when it was added: expected SHA-256 {image.id[:12]}, got {found[:12]}. "
+            f"{image.url} is not what it was when it was added: expected SHA-256 {image.id[:12]}, "
+            f"got {found[:12]}. "
             f"Add what is there now: al-loop pool add {shlex.quote(image.url)}"
         )
     return data
 
 
 def read_stored(image: ImageFile) -> bytes:
-    """Return the bytes of an image's file, fetched if it is not here.
+    """Return the stored bytes of an image, downloaded if they are not here.
 
     Raises DataError where it cannot be read, or holds other bytes than were stored.
     """
@@ -104,7 +105,7 @@ def check_bytes(image: ImageFile, data: bytes) -> None:
 
 
 def changed_files(images: Iterable[ImageFile]) -> dict[str, str]:
-    """Return the images whose files cannot be read, or hold other bytes than were stored, with the reason, by id."""
+    """Return the reason for each image whose file cannot be read or has changed, by id."""
 
     def reason(image: ImageFile) -> str | None:
         try:
@@ -120,7 +121,7 @@ def changed_files(images: Iterable[ImageFile]) -> dict[str, str]:
 
 
 def check_unchanged(images: Iterable[ImageFile], name: str) -> None:
-    """Raise DataError where a model cannot be judged on the set of that name, as one of its files is not what was stored."""
+    """Raise DataError where a file of the set of that name has changed: models cannot be evaluated on it."""
     for reason in changed_files(images).values():
         raise DataError(f"no model can be judged on {name}: {reason}")
 
@@ -153,7 +154,7 @@ def _quietly(image: ImageFile) -> None:
 
 
 def trim(folder: Path, limit_bytes: int) -> int:
-    """Drop what was not looked at for the longest time until the folder holds at most `limit_bytes`; return how many."""
+    """Delete the least recently used files until the folder is within the limit; return their number."""
     found = []
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):  # another process drops, too

@@ -1,4 +1,4 @@
-"""Object stores by fsspec: listed and read within limits of bytes and time, and never from another host than asked."""
+"""List and read object stores by fsspec, within limits of size and time, on one host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from al_loop.core.files import printable
 from al_loop.core.urls import masked_error, same_host
 from render.pixels.decode import MAX_BYTES
 
-#: One object, and a whole listing: ten million objects of S3 take half an hour.
+#: Seconds for one object, and for a listing: ten million objects of S3 take half an hour.
 FETCH_S, LISTING_S = 600.0, 3600.0
 #: Folders within folders of a web server's pages; one that makes up ever new ones has no end.
 _DEPTH = 32
@@ -19,9 +19,9 @@ _HTTP = ("http", "https")
 
 
 def filesystem_of(url: str) -> tuple[Any, str]:
-    """Return the store of a URL and the path in it; ConfigError where there is no such kind, or a package is missing.
+    """Return the file system of a URL and the path in it; ConfigError for an unknown or missing kind.
 
-    fsspec, because it reaches every store there is by one interface, and torch brings it along.
+    fsspec has one interface for all stores, and torch depends on it.
     """
     import fsspec
 
@@ -39,15 +39,16 @@ def filesystem_of(url: str) -> tuple[Any, str]:
 
 
 def read(url: str) -> bytes:
-    """Return what an object holds; DataError says why it could not be had. Threads may do so side by side."""
+    """Return the bytes of an object; DataError with the reason where it cannot be fetched. Thread-safe."""
     try:
         filesystem, path = filesystem_of(url)
-        # One byte more than may be shows that there are too many. Of HTTP the client counts: servers need not know ranges.
+        # One byte above the limit shows an object that is too large. HTTP servers may not support ranges:
+        # the client counts there.
         limits = {} if url.startswith(_HTTP) else {"end": MAX_BYTES + 1}
         data: bytes = _called(filesystem, "cat_file", FETCH_S, path, **limits)
     except FileNotFoundError:
         raise DataError("cannot be fetched (it is not there)") from None
-    # What else a store raises is part of no interface: no rights, no network, no such bucket.
+    # Other errors of a store are in no interface: no rights, no network, no such bucket.
     except Exception as error:
         raise DataError(f"cannot be fetched ({_reason(error, url, FETCH_S)})") from None
     if len(data) > MAX_BYTES:
@@ -56,7 +57,7 @@ def read(url: str) -> bytes:
 
 
 def listed(url: str, is_pattern: Callable[[str], bool]) -> tuple[Any, Mapping[str, Mapping[str, Any]]]:
-    """Return a store, and what it says of each object below a URL, or that its pattern stands for, by path."""
+    """Return the file system, and the entries of all objects below a URL or matching it, by path."""
     filesystem, path = filesystem_of(url)
     # In an address of the web a question mark begins its parameters, as of one that is signed.
     look = "glob" if is_pattern(path.partition("?")[0] if url.startswith(_HTTP) else path) else "find"
@@ -78,7 +79,7 @@ def listed(url: str, is_pattern: Callable[[str], bool]) -> tuple[Any, Mapping[st
 
 
 def _called(filesystem: Any, name: str, limit_s: float, *args: Any, **options: Any) -> Any:
-    """Call a store; one that is asked in its own thread is given up when its time is over."""
+    """Call a method of a file system; an asynchronous one is abandoned after `limit_s`."""
     from fsspec.asyn import AsyncFileSystem, sync
 
     if isinstance(filesystem, AsyncFileSystem):
@@ -93,7 +94,7 @@ def _reason(error: Exception, url: str, limit_s: float) -> str:
 
 
 async def _client(**options: Any) -> Any:
-    """A client of HTTP that stays at its host, and reads no more than a picture may have."""
+    """Return an HTTP client that refuses other hosts and answers above the limit of an image."""
     import aiohttp
 
     class Bounded(aiohttp.ClientResponse):

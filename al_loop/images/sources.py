@@ -1,4 +1,4 @@
-"""Which image files lie in folders, below globs and in object stores, and the size and stamp of each."""
+"""List image files of folders, globs and object stores, with size and stamp of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from al_loop.core.urls import masked
 from al_loop.images.object_stores import listed
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
-#: Pictures of formats that are not read: a user will miss them.
+#: Image formats that are not read; they are counted, as a user may miss them.
 _OTHERS = frozenset(
     [
         ".heic",
@@ -53,16 +53,19 @@ _OTHERS = frozenset(
         ".mov",
     ]
 )
-#: Stores in which an object appears whole or not at all.
+#: Stores in which an object is whole as soon as it is listed.
 _ATOMIC = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "memory")
 _STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created")
-#: Stamp of a file that cannot be asked.
+#: Stamp of a file without status.
 GONE = "not there"
 
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """A file as it lies there. stamp: its time of change, or an object store's tag; another stamp is another file."""
+    """A file as it lies there.
+
+    stamp: its time of change, or an object store's tag; another stamp is another file.
+    """
 
     path: str
     size: int
@@ -71,19 +74,22 @@ class FileStat:
 
     @property
     def name(self) -> str:
-        """The path as a database, JSON and a terminal can take it, without what is secret in an address."""
+        """The path as text for a database, JSON or a terminal, with secrets of a URL masked."""
         return name_as_text(masked(self.path))
 
 
 @dataclass
 class SkippedFiles:
-    """What a listing leaves out. suffixes: of pictures of other formats.  closed: folders not to be looked into, and why."""
+    """What a listing leaves out. suffixes: of pictures of other formats.
+
+    closed: folders not to be looked into, and why.
+    """
 
     suffixes: Counter[str] = field(default_factory=Counter)
     closed: list[tuple[str, str]] = field(default_factory=list)
 
     def line(self) -> str:
-        """Say which files were passed over, by suffix; "" for none."""
+        """Return the skipped files by suffix in one line, "" for none."""
         if not self.suffixes:
             return ""
         counts = ", ".join(f"{count} {suffix}" for suffix, count in self.suffixes.most_common())
@@ -91,11 +97,12 @@ class SkippedFiles:
 
 
 def files_at(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileStat]:
-    """Yield the image files of a folder (searched below), a glob, or a URL of either, in the order of their names.
+    """Yield the image files of a folder and its subfolders, a glob, or a URL, sorted by name.
 
-    A file named outright is yielded whatever its suffix, so that whoever reads it can say what is wrong with it; so are
-    links that lead nowhere, named pipes and devices of an image's name.
-    Raises OSError where nothing is, or it cannot be looked into, and what `al_loop.images.object_stores` raises.
+    A file named outright is yielded whatever its suffix, so that whoever reads it can say what is wrong
+    with it; so are links that lead nowhere, named pipes and devices of an image's name.
+    Raises OSError where nothing is, or it cannot be looked into, and what `al_loop.images.object_stores`
+    raises.
     """
     skipped = SkippedFiles() if skipped is None else skipped
     if not place.strip() or "\0" in place:  # an empty variable of a shell is not the current folder
@@ -115,12 +122,12 @@ def files_at(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileSt
 
 
 def is_url(place: str) -> bool:
-    """Say whether a place is in an object store."""
+    """Whether a source is in an object store."""
     return "://" in place and not place.startswith("file://")
 
 
 def _local(place: str) -> str:
-    """A path; a file:// address is one as it stands, or as `FileStat.name` has written it."""
+    """Return a path; a file:// URL is taken literally or as written by `FileStat.name`."""
     plain = place.removeprefix("file://")
     if plain != place and not os.path.lexists(plain):
         named = name_from_text(place)
@@ -141,7 +148,7 @@ def _matches(pattern: str, skipped: SkippedFiles) -> Iterator[FileStat]:
 
 
 def _expanded(pattern: str) -> Iterator[str]:
-    """The paths a pattern stands for; `**` leads into no linked folder, which may lead back to where it is."""
+    """Return the paths that match; `**` follows no linked folder, which may contain itself."""
     parts = Path(pattern).parts
     if "**" not in parts:
         yield from glob.iglob(pattern)
@@ -155,7 +162,7 @@ def _expanded(pattern: str) -> Iterator[str]:
 
 
 def _walk(folder: str, skipped: SkippedFiles) -> Iterator[FileStat]:
-    """One call of the system per file: an inbox of many takes a listing."""
+    """Yield the image files below a folder, with one system call per file."""
     pending = [_entries(folder)]
     while pending:
         entry = next(pending[-1], None)
@@ -203,12 +210,12 @@ def _stat(path: str, status: os.stat_result) -> FileStat:
 
 
 def _file_of(url: str, name: str) -> str:
-    """An object's name without the parameters of an address of the web, such as a signature."""
+    """Return an object's name without query parameters of a web address, such as a signature."""
     return name.partition("?")[0] if url.startswith(("http://", "https://")) else name
 
 
 def _objects(url: str, skipped: SkippedFiles) -> Iterator[FileStat]:
-    """Objects below a URL, or that its pattern stands for."""
+    """Yield the objects below a URL, or that match it."""
     filesystem, found = listed(url, glob.has_magic)
     atomic = url.partition("://")[0] in _ATOMIC
     for name, about in sorted(found.items()):

@@ -1,4 +1,4 @@
-"""Boxes of one image, the one in-memory format everything else is converted to and from."""
+"""Boxes of one image; all other formats are converted to and from this one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-#: As COCO's `segmentation`, in px: [[x1, y1, x2, y2, ...]] for a polygon, {"size": [h, w], "counts": run lengths} for a mask.
+#: As COCO's `segmentation`, in px: [[x1, y1, x2, y2, ...]] for a polygon, {"size": [h, w], "counts": run
+#: lengths} for a mask.
 Outline = list[list[float]] | dict[str, Any]
 
 
@@ -29,7 +30,8 @@ class Boxes:
     xyxy: (n, 4) float64, absolute pixels, origin top-left, x2 > x1 and y2 > y1.
     labels: (n,) int64, index into the workspace's classes.
     scores: (n,) float64 in [0, 1] for a model's boxes, None for a person's.
-    outlines: what a person has drawn around each object, whose hull the box is, or None; None where there is none at all.
+    outlines: what a person has drawn around each object, whose hull the box is, or None; None where there
+        is none at all.
     """
 
     xyxy: FloatArray = field(default_factory=_no_boxes)
@@ -38,7 +40,7 @@ class Boxes:
     outlines: tuple[Outline | None, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse arrays that do not belong together."""
+        """Check shapes and values."""
         n = len(self.labels)
         if self.xyxy.shape != (n, 4):
             raise ValueError(f"xyxy must have shape ({n}, 4) to match {n} labels, got {self.xyxy.shape}")
@@ -56,7 +58,7 @@ class Boxes:
         return len(self.labels)
 
     def above(self, score: float) -> Boxes:
-        """Return the boxes of at least that score; all of them where boxes have none."""
+        """Return the boxes of at least that score; all boxes where they have no scores."""
         if self.scores is None:
             return self
         keep = self.scores >= score
@@ -70,7 +72,7 @@ def iou(first: FloatArray, second: FloatArray) -> FloatArray:
 
 
 def covered(boxes: FloatArray, regions: FloatArray) -> FloatArray:
-    """Return the share of each box (n, 4) that lies in each region (m, 4), shape (n, m), in [0, 1]."""
+    """Return the share of each box (n, 4) inside each region (m, 4), shape (n, m), in [0, 1]."""
     return np.asarray(_shared(boxes, regions) / np.maximum(_areas(boxes)[:, None], 1e-12))
 
 

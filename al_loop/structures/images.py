@@ -1,4 +1,4 @@
-"""Images with what is known or predicted of them, as plain data: what the detector takes and gives."""
+"""Images, labelled images and predictions: inputs and outputs of the detector."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ AUGMENTATIONS = ("flip", "cutout", "smaller", "turn", "noise")
 class ImageFile:
     """An image on disk. `id` is its SHA-256 in the workspace; width and height are in pixels.
 
-    url: of an image that stays in an object store; `path` is then where `al_loop.images.object_cache.local_copy` puts it.
-    sha256: of the bytes of the file, as they were stored; None where nobody has noted it.
+    url: of an image that stays in an object store; `path` is then where
+        `al_loop.images.object_cache.local_copy` puts it.
+    sha256: of the stored bytes; None where it was not recorded.
     """
 
     id: str
@@ -35,9 +36,9 @@ class ImageFile:
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """An image and its true boxes; none means that there is nothing to find.
+    """An image and its labelled boxes, none for an empty image.
 
-    ignored: regions where objects are not to be learnt, and neither right nor wrong to find.
+    ignored: regions that count neither in training nor in evaluation.
     """
 
     image: ImageFile
@@ -47,12 +48,12 @@ class LabelledImage:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What one forward pass says of one image.
+    """Output of one forward pass for one image.
 
     boxes: kept after NMS, in pixels of the image on disk, with scores, best first.
     distributions: (n, C + 1) softmax of each kept box, background last, rows summing to 1.
     embedding: (d,) global average of the FPN's P2 map.
-    features: (n, r) what the classifier sees of each kept box; None where nobody asked for it.
+    features: (n, r) input of the classifier for each box; None where not requested.
     """
 
     image_id: str
@@ -62,7 +63,7 @@ class Prediction:
     features: Float32Array | None = None
 
     def __post_init__(self) -> None:
-        """Refuse arrays that do not belong together."""
+        """Check the shapes of the arrays."""
         if self.distributions.ndim != 2 or len(self.distributions) != len(self.boxes):
             raise ValueError(
                 f"distributions must have shape ({len(self.boxes)}, classes + 1) to match the boxes, "
@@ -71,7 +72,7 @@ class Prediction:
 
 
 def total_boxes(labelled: Sequence[LabelledImage]) -> int:
-    """Return the number of true boxes of a set."""
+    """Return the number of boxes of a set."""
     return sum(len(item.boxes) for item in labelled)
 
 

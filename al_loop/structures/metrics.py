@@ -1,18 +1,18 @@
-"""How good a model is on a labelled set, in numbers; without NumPy, for commands that only show them."""
+"""Metrics of a model on a labelled set; without NumPy, so that commands start fast."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: The set that stops trainings and that a model must not be worse on.
+#: The set for early stopping and promotion.
 VALIDATION = "validation"
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """COCO metrics of a model on a labelled set, each in [0, 1]; a class without truth has no AP.
+    """COCO metrics of a model on a labelled set, each in [0, 1]; a class without labelled boxes has no AP.
 
-    low, high: 95 % interval of AP over resampled images; None where nobody asked for it.
+    low, high: 95 % interval of AP over resampled images; None where it was not computed.
     """
 
     ap: float

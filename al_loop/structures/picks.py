@@ -1,4 +1,4 @@
-"""What a selection chose."""
+"""The images that a selection chose."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pick:
-    """One chosen image: where it stands in the queue (rank, from 0) and why it was chosen."""
+    """One chosen image: its rank in the queue (from 0) and the reason."""
 
     image_id: str
     rank: int
     uncertainty: float
     reason: str
-    known: bool = False  # labelled before: it costs no label and is not pushed
-    audit: bool = False  # drawn by lot: a fair sample of what comes in, to measure the model on
+    known: bool = False  # labelled before: not pushed
+    audit: bool = False  # drawn at random, to measure the model on a fair sample

@@ -8,7 +8,8 @@ from pycocotools import mask as coco
 
 from al_loop.structures.boxes import FloatArray, Outline
 
-#: Arithmetic in percent leaves points this far outside the image, px: they are moved back and change nothing else.
+#: Arithmetic in percent leaves points this far outside the image, px: they are moved back and change
+#: nothing else.
 _ROUNDING_PX = 1e-6
 
 
@@ -33,7 +34,7 @@ def hull(outline: Outline) -> FloatArray:
 
 
 def area(outline: Outline) -> float:
-    """Return how many square px an outline encloses; of a polygon that crosses itself, the loops' difference."""
+    """Return the area of an outline in square px; loops of a polygon that crosses itself are subtracted."""
     if isinstance(outline, dict):
         return float(coco.area(outline))
     points = _points(outline)
@@ -42,7 +43,7 @@ def area(outline: Outline) -> float:
 
 
 def inside(points: FloatArray, width: int, height: int) -> FloatArray:
-    """Return the part of a polygon (n, 2) that lies in an image, (m, 2); no points where none of it does.
+    """Clip a polygon (n, 2) to an image; return (m, 2), without points where none of it is inside.
 
     Pieces that the image's edge cuts apart stay one polygon: they are joined along the edge.
     Source: Sutherland & Hodgman 1974.
@@ -56,16 +57,19 @@ def inside(points: FloatArray, width: int, height: int) -> FloatArray:
 
 
 def _cut(points: FloatArray, distance: FloatArray) -> FloatArray:
-    """Cut off the corners at a negative distance from a line, (n,); the polygon then follows the line."""
-    kept = []
+    """Clip a polygon at a line.
+
+    distance: (n,) signed distance of each corner, negative outside.
+    """
+    corners = []
     for here in range(len(points)):
         before = here - 1
         if (distance[before] < 0) != (distance[here] < 0):
             share = distance[before] / (distance[before] - distance[here])
-            kept.append(points[before] + share * (points[here] - points[before]))
+            corners.append(points[before] + share * (points[here] - points[before]))
         if distance[here] >= 0:
-            kept.append(points[here])
-    return np.array(kept, dtype=np.float64).reshape(-1, 2)
+            corners.append(points[here])
+    return np.array(corners, dtype=np.float64).reshape(-1, 2)
 
 
 def _points(outline: list[list[float]]) -> FloatArray:

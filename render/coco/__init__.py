@@ -1,11 +1,10 @@
-"""The one reader of COCO files: photographs' and rendered sets', for every command that takes one.
+"""The reader of COCO files, for every command that takes one.
 
-Nothing that a file holds ends in a traceback: what cannot be used is left out and listed as a problem.
+No content of a file ends in a traceback: what cannot be used is left out and listed as a problem.
 """
 
-from render.coco.loading import load_coco
 from render.coco.problems import Problem, listed, summarise
-from render.coco.reader import parse_coco, read_coco
+from render.coco.reader import load_coco, parse_coco, read_coco
 from render.coco.structures import IgnoreRegions, LabelledSet, Picture
 
 __all__ = [

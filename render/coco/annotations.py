@@ -1,4 +1,4 @@
-"""The list `annotations` of a COCO file: boxes and ignore regions inside their pictures."""
+"""The list `annotations` of a COCO file: boxes and ignore regions, clipped to their images."""
 
 from __future__ import annotations
 
@@ -7,38 +7,47 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from render.coco.loading import TWICE
-from render.coco.outlines import outline_of
-from render.coco.pictures import Id, Listed
+from render.coco.pictures import ImageList
 from render.coco.problems import Problem, shown
-from render.coco.structures import Picture
-from render.coco.values import flag, identifier, number
+from render.coco.structures import DUPLICATES, Id, Picture, flag, identifier, number
 
-#: Up to here, px, a box that sticks out is rounding.
+Box = tuple[float, float, float, float]
+
+#: Boxes that stick out by at most this are clipped without a problem.
 _ROUNDING_PX = 1.0
-#: Boxes of which all fit as corners, and a third is far outside as widths and heights, by a tenth of the image, are corners.
-#: Boxes of large objects fit as corners, too, and may stick out by little.
+#: Boxes are corners if all of at least 3 fit as corners, and a third sticks out by a tenth of the image as
+#: widths and heights. Boxes of large objects fit as corners too, but stick out by less.
 _ENOUGH_BOXES, _SHARE_OUTSIDE, _FAR = 3, 1 / 3, 0.1
-#: A box of less, px, inside its picture is rounding, too: nothing can be seen there.
+#: A box with less than this inside its image lies outside.
 _SLIVER_PX = 0.05
-#: A box all of whose numbers are below is in fractions of its image: no object is a pixel in the corner.
+#: A box whose numbers are all below is in fractions of its image: no object is one pixel in the corner.
 _FRACTIONS = 1.001
+#: Count of numbers of a triangle, the smallest polygon.
+_TRIANGLE = 6
 
 
 @dataclass(frozen=True)
 class Region:
-    """One annotation that can be used. bbox: x, y, w, h px inside the picture.  row: its position in the file."""
+    """One usable annotation.
+
+    picture: index into the list of images.
+    bbox: x, y, w, h in px, inside the image.
+    row: index into the file's list.
+    """
 
     picture: int
     category: str
-    bbox: tuple[float, float, float, float]
+    bbox: Box
     outline: Any
     ignored: bool
     row: int
 
 
 class _RefusedError(Exception):
-    """An annotation cannot be used; what: why, kind: what is the same for all like it."""
+    """An annotation cannot be used. what: the reason.
+
+    kind: the reason without this annotation's values.
+    """
 
     def __init__(self, what: str, kind: str = "") -> None:
         super().__init__(what)
@@ -46,18 +55,18 @@ class _RefusedError(Exception):
 
 
 @dataclass
-class Reader:
-    """Reads annotations one after the other; what is wrong goes to `problems`.
+class AnnotationReader:
+    """Reads annotations one by one and adds what is wrong to `problems`.
 
-    categories: names by id, None for one that is not to be known.
+    categories: names by id, None for an ambiguous one.
+    labelled: images with annotations, usable or not.
+    of_no_image: number of annotations without an image of the file.
     """
 
-    listed: Listed
+    images: ImageList
     categories: Mapping[Id, str | None]
     problems: list[str]
-    #: Pictures that the file has annotations of, whether or not they can be used.
     labelled: set[int] = field(default_factory=set)
-    #: Annotations that do not say of which image they are, or that name one which is not there.
     of_no_image: int = 0
     _seen: dict[tuple[object, ...], tuple[object, object]] = field(default_factory=dict)
     _as_corners: list[bool] = field(default_factory=list)
@@ -67,22 +76,23 @@ class Reader:
     _annotation: Any = None
 
     def read(self, rows: Sequence[Any]) -> list[Region]:
-        """Return what can be used, in the order of the file."""
+        """Return the usable annotations in the order of the file."""
         regions = []
         for self._row, self._annotation in enumerate(rows):
             try:
-                found = self._region(self._row, self._annotation)
+                region = self._region(self._row, self._annotation)
             except _RefusedError as error:
                 self.problems.append(Problem(self._where(), error.what, error.kind))
-            else:
-                regions += [] if found is None else [found]
+                continue
+            if region is not None:
+                regions.append(region)
         count = len(self._as_corners)
         if count >= _ENOUGH_BOXES and all(self._as_corners) and self._far_outside >= _SHARE_OUTSIDE * count:
             self.problems.append(
                 Problem(
                     "all annotations",
-                    f"the {count} boxes fit as corners [x1, y1, x2, y2], and {self._far_outside} stick out far as "
-                    "[x, y, width, height]: left out. Write width and height, as COCO has them",
+                    f"the {count} boxes fit as corners [x1, y1, x2, y2], and {self._far_outside} stick out far "
+                    "as [x, y, width, height]: left out. Write width and height, as COCO has them",
                 )
             )
             return []
@@ -90,7 +100,7 @@ class Reader:
         return regions
 
     def _region(self, row: int, annotation: Any) -> Region | None:
-        """One annotation; None where its picture is left out, or where it is there already."""
+        """Return one annotation; None where its image is left out."""
         if not isinstance(annotation, dict):
             self.of_no_image += 1
             raise _RefusedError(
@@ -100,8 +110,8 @@ class Reader:
         if position is None:
             return None
         self.labelled.add(position)
-        picture = self.listed.pictures[position]
-        twice = {"category_id", "bbox", "iscrowd", "ignore", "attributes"} & {*annotation.get(TWICE, ())}
+        picture = self.images.pictures[position]
+        twice = {"category_id", "bbox", "iscrowd", "ignore", "attributes"} & {*annotation.get(DUPLICATES, ())}
         if twice:
             raise _RefusedError(f"has {', '.join(sorted(twice))} twice, with different values")
         category = self._category(annotation.get("category_id"))
@@ -119,15 +129,15 @@ class Reader:
 
     def _picture_of(self, annotation: Mapping[str, Any]) -> int | None:
         id_ = identifier(annotation.get("image_id"))
-        if id_ is None or "image_id" in annotation.get(TWICE, ()):
+        if id_ is None or "image_id" in annotation.get(DUPLICATES, ()):
             self.of_no_image += 1
             got = shown(annotation.get("image_id"))
             raise _RefusedError(f"image_id must be one number or text, got {got}", "image_id that is none")
-        if id_ not in self.listed.of_id:
+        if id_ not in self.images.of_id:
             self.of_no_image += 1
             raise _RefusedError(f"image_id {shown(id_)} is not in images", "image_id that is not in images")
-        position = self.listed.of_id[id_]
-        if position is not None and type(annotation["image_id"]) is not self.listed.written.get(id_):
+        position = self.images.of_id[id_]
+        if position is not None and type(annotation["image_id"]) is not self.images.written.get(id_):
             what = "image_id and the image's id are written otherwise (1, 1.0, '1'): matched"
             self.problems.append(Problem(self._where(), what))
         return position
@@ -142,10 +152,8 @@ class Reader:
             )
         return name
 
-    def _bbox(
-        self, annotation: Mapping[str, Any], picture: Picture, ignored: bool
-    ) -> tuple[float, float, float, float]:
-        """The box inside its picture; notes whether it sticks out, and whether it could be corners."""
+    def _bbox(self, annotation: Mapping[str, Any], picture: Picture, ignored: bool) -> Box:
+        """Return the box clipped to its image; count boxes that stick out or could be corners."""
         raw = annotation.get("bbox")
         numbers = [number(value) for value in raw] if isinstance(raw, list) and len(raw) == 4 else [None]
         values = [value for value in numbers if value is not None]
@@ -157,10 +165,10 @@ class Reader:
         size = f"{picture.width}x{picture.height} image"
         if max(map(abs, values)) <= _FRACTIONS:
             raise _RefusedError(
-                f"box {shown(raw)} is in fractions of the {size}: expected px. Multiply x and width by the image's "
+                f"box {shown(raw)} is in fractions of the {size}: expected px. Multiply x and width by the "
+                "image's width, y and height by its height",
+                "box is in fractions of its image, 0 to 1: expected px. Multiply x and width by the image's "
                 "width, y and height by its height",
-                "box is in fractions of its image, 0 to 1: expected px. Multiply x and width by the image's width, "
-                "y and height by its height",
             )
         x, y, w, h = values
         corners = w > x and h > y and w <= picture.width + 1 and h <= picture.height + 1
@@ -184,10 +192,8 @@ class Reader:
             return x, y, w, h
         return x1, y1, x2 - x1, y2 - y1
 
-    def _upright(
-        self, annotation: Mapping[str, Any], box: tuple[float, float, float, float]
-    ) -> tuple[float, float, float, float]:
-        """The upright hull of a box that CVAT has rotated about its centre; its bbox is the box before.
+    def _upright(self, annotation: Mapping[str, Any], box: Box) -> Box:
+        """Return the upright hull of a box that CVAT rotated about its centre; `bbox` is the box before that.
 
         Source: cvat-ai/cvat, issues 4745 and 5881. The sense of rotation does not change the hull.
         """
@@ -212,15 +218,14 @@ class Reader:
         try:
             return outline_of(annotation.get("segmentation"), picture)
         except ValueError as error:
-            self.problems.append(
-                Problem(self._where(), f"its segmentation is left out, its box kept: {error}")
-            )
+            what = f"its segmentation is left out, its box kept: {error}"
+            self.problems.append(Problem(self._where(), what))
             return None
 
     def _check_first(self, key: tuple[object, ...], annotation: Mapping[str, Any]) -> None:
-        """Refuse what is there already by another entry of the file, or under the same id.
+        """Refuse a box that another entry of the same file has too, or that has the same id.
 
-        Entries that were joined may each list all boxes. Two equal boxes of one entry are taken as they stand.
+        Joined entries may each list all boxes. Two equal boxes of one entry are both kept.
         """
         ids = identifier(annotation["image_id"]), identifier(annotation.get("id"))
         before = self._seen.setdefault(key, ids)
@@ -228,10 +233,41 @@ class Reader:
             raise _RefusedError("is the same as one before, in box, category and image: kept once")
 
     def _where(self) -> str:
-        """What problems call the annotation that is read now, with the name of its picture where it has one."""
-        own = self._annotation if isinstance(self._annotation, dict) else {}
-        known = identifier(own.get("id")) is not None
-        where = f"annotation {shown(own['id'])}" if known else f"annotation number {self._row + 1}"
-        image = identifier(own.get("image_id"))
-        position = None if image is None else self.listed.of_id.get(image)
-        return where if position is None else f"{where} of {self.listed.pictures[position].name}"
+        """Return the name of the current annotation in problems, with its image where it has one."""
+        entry = self._annotation if isinstance(self._annotation, dict) else {}
+        has_id = identifier(entry.get("id")) is not None
+        where = f"annotation {shown(entry['id'])}" if has_id else f"annotation number {self._row + 1}"
+        image = identifier(entry.get("image_id"))
+        position = None if image is None else self.images.of_id.get(image)
+        return where if position is None else f"{where} of {self.images.pictures[position].name}"
+
+
+def outline_of(segmentation: Any, picture: Picture) -> Any:
+    """Return polygons or run lengths as they are, None for none; ValueError for anything else."""
+    if not segmentation:
+        return None
+    if isinstance(segmentation, list):
+        for ring in segmentation:
+            if not isinstance(ring, list) or len(ring) < _TRIANGLE or len(ring) % 2:
+                raise ValueError("a polygon is a list of x, y, x, y, ... of three corners or more")
+            if not _finite(ring):
+                raise ValueError("a polygon has finite numbers only")
+        return segmentation
+    if not isinstance(segmentation, dict) or segmentation.get("size") != [picture.height, picture.width]:
+        raise ValueError(f"run lengths need the size [{picture.height}, {picture.width}] of the image")
+    counts = segmentation.get("counts")
+    if isinstance(counts, list):
+        whole = all(type(run) is int and run >= 0 for run in counts)
+        if not whole or sum(counts) > picture.height * picture.width:
+            raise ValueError("run lengths must be numbers of px, together no more than the image has")
+    elif not isinstance(counts, str) or not counts.isascii():
+        raise ValueError("counts must be a list or a text")
+    return segmentation
+
+
+def _finite(ring: list[Any]) -> bool:
+    """Whether all are finite numbers; without a loop in Python, as files have millions of them."""
+    try:
+        return {*map(type, ring)} <= {int, float} and all(map(math.isfinite, ring))
+    except OverflowError:
+        return False

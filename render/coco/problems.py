@@ -1,4 +1,4 @@
-"""What a reader has left out, joined or converted: one sentence each, and a summary by kind."""
+"""Problems of a reader: one sentence for each entry left out, joined or converted, and a summary by kind."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from render.core.files import printable
 
-#: Longest sentence; values of foreign files may be of any length.
+#: Most characters of a sentence; values in a file may be of any length.
 _LONGEST = 400
 _KINDS_SHOWN, _EXAMPLES_SHOWN = 12, 2
 
 
 class Problem(str):
-    """A sentence "WHERE: WHAT", and its kind: `summarise` counts the sentences of one kind together.
+    """A sentence "WHERE: WHAT" with its kind, by which `summarise` counts.
 
-    A plain string to everyone else, so that lists of problems may hold both.
+    It is a string, so that a list of problems may hold plain strings too.
     """
 
     where: str
@@ -24,29 +24,32 @@ class Problem(str):
     kind: str
 
     def __new__(cls, where: str, what: str, kind: str = "") -> Problem:
-        """Make the sentence printable on any terminal.  kind: `what` where it is the same for all of the kind."""
-        made = super().__new__(cls, _shortened(printable(f"{where}: {what}")))
-        made.where = _shortened(printable(where))
-        made.what = what
-        made.kind = _shortened(printable(kind or what))
-        return made
+        """Build the printable sentence.
+
+        kind: `what` by default, where it is the same for all of the kind.
+        """
+        problem = super().__new__(cls, _shortened(printable(f"{where}: {what}")))
+        problem.where = _shortened(printable(where))
+        problem.what = what
+        problem.kind = _shortened(printable(kind or what))
+        return problem
 
     def __getnewargs__(self) -> tuple[str, str, str]:  # type: ignore[override]
-        """Make copies and pickles of a problem problems again."""
+        """Let copies and pickles keep where, what and kind."""
         return self.where, self.what, self.kind
 
     def of(self, source: str) -> Problem:
-        """Return the problem with the name of the file that it is in."""
+        """Return the problem with the name of its file."""
         return Problem(f"{source}, {self.where}", self.what, self.kind)
 
 
 def shown(value: object) -> str:
-    """Return a foreign value as Python writes it, cut to a length that can be read."""
+    """Return the repr of a value of the file, shortened."""
     return _SHORT.repr(value)
 
 
 def summarise(problems: Sequence[str]) -> str:
-    """Return problems as lines, those of one kind together with their number; "" for none."""
+    """Return problems as lines, grouped and counted by kind; "" for none."""
     groups: dict[str, list[str]] = {}
     for problem in problems:
         groups.setdefault(problem.kind if isinstance(problem, Problem) else problem, []).append(problem)
@@ -60,15 +63,16 @@ def summarise(problems: Sequence[str]) -> str:
 
 
 def listed(problems: Sequence[str], source: Path | str) -> str:
-    """Return "N problems in SOURCE:" and the summary, with a last newline, to stand before a result or an error; "" for none."""
+    """Return "N problems in SOURCE:", the summary and a newline, to print before a result; "" for none."""
     if not problems:
         return ""
     name = source.name if isinstance(source, Path) else source
-    return f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {printable(name)}:{summarise(problems)}\n"
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    return f"{count} in {printable(name)}:{summarise(problems)}\n"
 
 
 def _counted(kind: str, members: Sequence[str]) -> list[str]:
-    """The line of a kind, and its first members: where alone, if the kind says all else."""
+    """Return the line of a kind and its first members; only `where` if the kind says the rest."""
     examples = [
         problem.where if isinstance(problem, Problem) and problem == f"{problem.where}: {kind}" else problem
         for problem in members[:_EXAMPLES_SHOWN]

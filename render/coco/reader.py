@@ -1,95 +1,212 @@
-"""A COCO file to a labelled set, with a sentence for everything that could not be taken as it stands."""
+"""Read a COCO file into a labelled set, with a sentence for each entry that was not taken as it stands."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from render.coco.annotations import Reader, Region
-from render.coco.categories import read_categories
-from render.coco.loading import load_coco
+from render.coco.annotations import AnnotationReader, Region
 from render.coco.pictures import read_pictures
 from render.coco.problems import Problem, shown, summarise
-from render.coco.structures import FloatArray, IgnoreRegions, IntArray, LabelledSet, Picture
+from render.coco.structures import (
+    DUPLICATES,
+    FloatArray,
+    Id,
+    IgnoreRegions,
+    IntArray,
+    LabelledSet,
+    Picture,
+    identifier,
+)
 from render.core.errors import DatasetError
+from render.core.files import read_regular
+
+#: The largest file of COCO 2017 has 470 MB.
+MAX_BYTES = 2 << 30
+LISTS = ("images", "annotations", "categories")
 
 
 def read_coco(path: Path) -> LabelledSet:
     """Read a COCO file, or `annotations.json` of a dataset folder.
 
-    docs/inputs.md, "COCO files", says what is accepted, joined, converted, ignored and refused. Pictures are looked for
-    beside the file and in `images/`, then by the tail of their paths. Raises DatasetError for what is no COCO file, and
-    where not one entry of `images` can be read.
+    docs/inputs.md, "COCO files", says what is accepted, joined, converted, ignored and refused. Image files
+    are searched beside the COCO file and in `images/`, then by the tail of their paths.
+    Raises DatasetError for what is no COCO file, and where no entry of `images` can be read.
     """
     file = path / "annotations.json" if path.is_dir() else path
     name = path.resolve().name if path.is_dir() else path.stem
     return parse_coco(file, load_coco(file), name)
 
 
-def parse_coco(file: Path, data: Mapping[str, Any], name: str = "") -> LabelledSet:
-    """Return what `load_coco` has read as arrays; raises as `read_coco` does."""
+def load_coco(file: Path) -> dict[str, Any]:
+    """Return the content of a COCO file in UTF-8 (with or without a mark), UTF-16 or UTF-32.
+
+    Raises DatasetError for what cannot be read, is no JSON, or lacks one of the three lists.
+    """
     try:
-        return _parsed(file, data, name or file.stem)
+        data = _parse_json(read_regular(file, MAX_BYTES))
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{file}: no such file; expected a COCO JSON file or a rendered dataset: python -m render make"
+        ) from None
+    except (OSError, UnicodeDecodeError, RecursionError, MemoryError, ValueError) as error:
+        raise DatasetError(
+            f"{file}: cannot be read as JSON, {_reason(error)}; expected a COCO JSON file"
+        ) from None
+    lists = "expected the lists images, annotations and categories"
+    if not isinstance(data, dict):
+        raise DatasetError(f"{file}: expected a COCO object, got a {type(data).__name__}: {lists}")
+    missing = [key for key in LISTS if not isinstance(data.get(key), list)]
+    if missing:
+        keys = shown([key for key in data if key != DUPLICATES])
+        raise DatasetError(
+            f"{file}: expected COCO, got no list of {', '.join(missing)} among {keys}: {lists}. "
+            "Export it as COCO JSON"
+        )
+    twice = [key for key in data.get(DUPLICATES, ()) if key in LISTS]
+    if twice:
+        raise DatasetError(f"{file}: has {', '.join(twice)} twice, with different content; keep one of them")
+    return data
+
+
+def parse_coco(file: Path, data: Mapping[str, Any], name: str = "") -> LabelledSet:
+    """Convert what `load_coco` returned; raises as `read_coco` does."""
+    try:
+        return _labelled_set(file, data, name or file.stem)
     except RecursionError:
         raise DatasetError(f"{file}: is nested too deeply; expected a COCO JSON file") from None
 
 
-def _parsed(file: Path, data: Mapping[str, Any], name: str) -> LabelledSet:
+def _parse_json(data: bytes) -> Any:
+    try:
+        return json.loads(data, object_pairs_hook=_object)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError:  # Python converts no number of thousands of digits
+        return json.loads(data, object_pairs_hook=_object, parse_int=_int)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; keys that it has twice with different values are listed under DUPLICATES."""
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        twice = sorted({key for key, value in pairs if result[key] != value})
+        if twice:
+            result[DUPLICATES] = twice
+    return result
+
+
+def _int(digits: str) -> float | int:
+    return int(digits) if len(digits) < 300 else math.inf
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case OSError():
+            return error.strerror or str(error)
+        case UnicodeDecodeError():
+            return f"its text is neither UTF-8 nor UTF-16 ({error.reason} at byte {error.start})"
+        case RecursionError():
+            return "it is nested too deeply"
+        case MemoryError():
+            return "it does not fit into the memory"
+    return f"it is not valid JSON ({error})"
+
+
+def _labelled_set(file: Path, data: Mapping[str, Any], name: str) -> LabelledSet:
     problems: list[str] = []
-    categories = read_categories(data["categories"], problems)
-    listed = read_pictures(file, data["images"], problems)
-    if data["images"] and not listed.pictures:
+    categories = _read_categories(data["categories"], problems)
+    images = read_pictures(file, data["images"], problems)
+    if data["images"] and not images.pictures:
         raise DatasetError(
             f"{file}: not one of its {len(data['images'])} images can be read:{summarise(problems)}"
         )
-    reader = Reader(listed, categories, problems)
+    reader = AnnotationReader(images, categories, problems)
     regions = reader.read(data["annotations"])
-    kept = _kept(listed.pictures, reader, {region.picture for region in regions}, problems)
+    positions = _usable(images.pictures, reader, {region.picture for region in regions}, problems)
     if regions and all(region.ignored for region in regions):
-        problems.append(
-            Problem("all annotations", "are ignore regions (iscrowd or ignore is 1): no object is left")
-        )
+        what = "are ignore regions (iscrowd or ignore is 1): no object is left"
+        problems.append(Problem("all annotations", what))
     names = tuple(dict.fromkeys(name for name in categories.values() if name is not None))
     objects = [region for region in regions if not region.ignored]
     ignored = [region for region in regions if region.ignored]
     return LabelledSet(
         name,
         names,
-        tuple(listed.pictures[i] for i in kept),
-        *_arrays(objects, kept, names),
+        tuple(images.pictures[i] for i in positions),
+        *_arrays(objects, positions, names),
         tuple(region.outline for region in objects),
-        IgnoreRegions(*_arrays(ignored, kept, names), tuple(region.row for region in ignored)),
+        IgnoreRegions(*_arrays(ignored, positions, names), tuple(region.row for region in ignored)),
         tuple(problems),
         tuple(region.row for region in objects),
     )
 
 
-def _kept(pictures: Sequence[Picture], reader: Reader, used: set[int], problems: list[str]) -> dict[int, int]:
-    """New positions by old ones; left out is a picture that looks empty and may not be.
+def _read_categories(entries: Sequence[Any], problems: list[str]) -> Mapping[Id, str | None]:
+    """Return the name of each id, None where it is ambiguous; add to `problems` what is wrong."""
+    names: dict[Id, str | None] = {}
+    ids: dict[str, Id] = {}
+    for position, entry in enumerate(entries, start=1):
+        where = f"category entry {position}"
+        if not isinstance(entry, dict):
+            problems.append(Problem(where, f"needs id and name; got {shown(entry)}"))
+            continue
+        id_, name = identifier(entry.get("id")), entry.get("name")
+        if id_ is None:
+            problems.append(Problem(where, f"id must be a number or a text, got {shown(entry.get('id'))}"))
+        elif not isinstance(name, str) or not _is_name(name) or {"id", "name"} & {*entry.get(DUPLICATES, ())}:
+            what = f"needs one name, a text; got {shown(name)}: its boxes are left out"
+            problems.append(Problem(where, what))
+            names[id_] = None
+        elif id_ in names and names[id_] != name:
+            what = f"id {shown(id_)} is that of {shown(names[id_])} too: the boxes of both are left out"
+            problems.append(Problem(f"category {shown(name)}", what))
+            names[id_] = None
+        else:
+            names[id_] = name
+            if ids.setdefault(name, id_) != id_:
+                what = f"has the ids {shown(ids[name])} and {shown(id_)}: joined"
+                problems.append(Problem(f"category {shown(name)}", what))
+    return names
 
-    That is one whose annotations were all refused, and one without any where some belong to no image of the file.
+
+def _is_name(name: str) -> bool:
+    """Whether a text can be written to a file."""
+    return bool(name) and not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _usable(
+    pictures: Sequence[Picture], reader: AnnotationReader, labelled: set[int], problems: list[str]
+) -> dict[int, int]:
+    """Return new positions of images by old ones, without images that only look empty.
+
+    Such an image has annotations of which all were refused; or it has none, and some annotations of the file
+    belong to no image.
     """
-    kept = []
+    positions: dict[int, int] = {}
     for i, picture in enumerate(pictures):
-        if i in used or not (i in reader.labelled or reader.of_no_image):
-            kept.append(i)
+        if i in labelled or not (i in reader.labelled or reader.of_no_image):
+            positions[i] = len(positions)
             continue
         what = "none of its annotations can be used: left out"
         if i not in reader.labelled:
-            what = f"has no annotation, but {reader.of_no_image} of the file belong to none of its images: left out"
+            what = f"has no annotation, but {reader.of_no_image} of the file belong to none of its images"
+            what += ": left out"
         problems.append(Problem(f"image {shown(picture.name)}", what))
-    return {old: new for new, old in enumerate(kept)}
+    return positions
 
 
 def _arrays(
-    regions: Sequence[Region], kept: Mapping[int, int], names: Sequence[str]
+    regions: Sequence[Region], positions: Mapping[int, int], names: Sequence[str]
 ) -> tuple[IntArray, IntArray, FloatArray]:
-    rank = {name: i for i, name in enumerate(names)}
+    index = {name: i for i, name in enumerate(names)}
     return (
-        np.array([kept[region.picture] for region in regions], dtype=np.int64),
-        np.array([rank[region.category] for region in regions], dtype=np.int64),
+        np.array([positions[region.picture] for region in regions], dtype=np.int64),
+        np.array([index[region.category] for region in regions], dtype=np.int64),
         np.array([region.bbox for region in regions], dtype=np.float64).reshape(-1, 4),
     )

@@ -1,7 +1,7 @@
-"""One door for pixels: any file becomes the 8-bit picture that model, people, report and thumbnails see.
+"""Decode an image file into the 8-bit picture that models, people and reports see.
 
-JPEG is decoded by simplejpeg (libjpeg-turbo), which tells of a damage inside; PNG and deep TIFF by OpenCV, other pictures
-by Pillow. What these raise is one error: the file cannot be used.
+JPEG is decoded by simplejpeg (libjpeg-turbo), which reports damage inside; PNG and TIFF of more than 8 bits
+by OpenCV; everything else by Pillow. Whatever they raise becomes one error: the file cannot be used.
 """
 
 from __future__ import annotations
@@ -43,17 +43,18 @@ from render.pixels.tiff import (
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _EXPECTED = "JPEG, PNG, WebP, BMP or TIFF"
 _ORIENTATION = 0x0112  # EXIF; 1 is upright
-#: What a file that is no such picture begins with, and what it is.
+#: Offset and first bytes of other formats, and their names.
 _OTHERS = (
     (0, b"GIF8", "a GIF"), (4, b"ftypheic", "a HEIC"), (4, b"ftypheix", "a HEIC"), (4, b"ftypmif1", "a HEIC"),
-    (4, b"ftypavif", "an AVIF"), (0, b"\0\0\0\x0cjP  ", "a JPEG 2000"), (0, b"\xff\x0a", "a JPEG XL"), (0, b"%PDF", "a PDF"),
-    (0, b"8BPS", "a Photoshop file"), (0, b"\x76\x2f\x31\x01", "an OpenEXR"), (0, b"#?RADIANCE", "a Radiance HDR"),
+    (4, b"ftypavif", "an AVIF"), (0, b"\0\0\0\x0cjP  ", "a JPEG 2000"), (0, b"\xff\x0a", "a JPEG XL"),
+    (0, b"%PDF", "a PDF"), (0, b"8BPS", "a Photoshop file"), (0, b"\x76\x2f\x31\x01", "an OpenEXR"),
+    (0, b"#?RADIANCE", "a Radiance HDR"),
 )  # fmt: skip
 OPAQUE = "transparent pixels laid on white"
 
 
 def format_of(data: bytes) -> str:
-    """Return the format of a picture by its first bytes; PictureError where it is none of `FORMATS`."""
+    """Return the format by the first bytes; PictureError where it is none of `FORMATS`."""
     if data[:3] == b"\xff\xd8\xff":
         return "JPEG"
     if data[:8] == b"\x89PNG\r\n\x1a\n":
@@ -71,7 +72,7 @@ def format_of(data: bytes) -> str:
 
 
 def read_header(data: bytes) -> PictureHeader:
-    """Return what a picture's header says; PictureError where it cannot be read."""
+    """Read the header of an image; PictureError where it cannot be read."""
     kind = format_of(data)
     with _refusing():
         readers = {"JPEG": _jpeg_header, "PNG": _png_header, "TIFF": _tiff_header}
@@ -79,9 +80,10 @@ def read_header(data: bytes) -> PictureHeader:
 
 
 def decode(data: bytes, *, turn: bool = True, strict: bool = True, least_px: int = 0) -> DecodedImage:
-    """Return the picture in a file's bytes.
+    """Decode the bytes of an image file.
 
-    turn: as its EXIF orientation says; pictures of a workspace are upright as they are, and TIFF is always turned.
+    turn: as its EXIF orientation says; pictures of a workspace are upright as they are, and TIFF is always
+        turned.
     strict: refuse a JPEG that is damaged inside; else its lost parts are grey.
     least_px: both sides may come smaller, but not below this; 0 for the full size.
     Raises PictureError, whose text says what is wrong with the file: "is damaged ...".
@@ -96,7 +98,7 @@ def decode(data: bytes, *, turn: bool = True, strict: bool = True, least_px: int
 
 
 def read_picture(path: Path | str) -> Picture:
-    """Return a file's picture as people see it, (h, w, 3) BGR; PictureError says what is wrong, without its name."""
+    """Decode an image file into (h, w, 3) BGR; PictureError says what is wrong, without the file's name."""
     try:
         data = read_regular(path, MAX_BYTES)
     except OSError as error:
@@ -105,7 +107,7 @@ def read_picture(path: Path | str) -> Picture:
 
 
 def turned(picture: Picture, orientation: int) -> Picture:
-    """Return a stored picture as it is to be seen, by EXIF's orientation."""
+    """Return the pixels turned by an EXIF orientation, 1 to 8."""
     if orientation in (5, 6, 7, 8):
         picture = picture.swapaxes(0, 1)
     across, down = orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
@@ -114,12 +116,13 @@ def turned(picture: Picture, orientation: int) -> Picture:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Whatever a decoder raises is the refusal of its file."""
+    """Turn whatever a decoder raises into PictureError."""
     try:
         yield
     except PictureError:
         raise
-    # Of decoders any may come: struct.error, zlib.error, TypeError, MemoryError, RecursionError, cv2.error ...
+    # Decoders raise many types: struct.error, zlib.error, TypeError, MemoryError, RecursionError, cv2.error
+    # ...
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise PictureError(f"is damaged or cut short ({printable(lines[0][:200])})") from None
@@ -164,7 +167,7 @@ def _png(data: bytes, strict: bool, least_px: int) -> DecodedImage:
 
 
 def _still_png(data: bytes) -> bytes:
-    """The chunks that make up the picture, each with a checksum that is right: damaged others can crash OpenCV 4.11."""
+    """Return the chunks of the picture, with verified checksums: damaged others crash OpenCV 4.11."""
     view, place = memoryview(data), 8
     pieces: list[bytes | memoryview] = [data[:8]]
     while place + 12 <= len(data):
@@ -218,15 +221,15 @@ def _tiff(data: bytes, strict: bool, least_px: int) -> DecodedImage:
         return _pillow(data, notes)
     if page.samples not in (1, 3, 4) or (page.bits, kind) not in _DEEP:
         raise PictureError(
-            f"holds {page.samples} {kind} samples of {page.bits} bits per pixel, expected 1, 3 or 4 of 8 or 16 bits, "
-            "or 32-bit integers or floats. Save it with 8 or 16 bits"
+            f"holds {page.samples} {kind} samples of {page.bits} bits per pixel, expected 1, 3 or 4 of 8 or "
+            "16 bits, or 32-bit integers or floats. Save it with 8 or 16 bits"
         )
     if page.planar and page.samples > 1:  # OpenCV would take one colour's rows for pixels
         raise PictureError("holds more than 8 bits with each colour by itself (planar): save it interleaved")
     if page.photometric not in _PHOTOMETRIC or page.extra == ASSOCIATED:
         raise PictureError(
-            "holds more than 8 bits of other colours than grey and RGB, or of such as are multiplied by their transparency: "
-            "save it as RGB or grey, with 8 or 16 bits"
+            "holds more than 8 bits of other colours than grey and RGB, or of such as are multiplied by "
+            "their transparency: save it as RGB or grey, with 8 or 16 bits"
         )
     samples = _unsigned_32(data) if (page.bits, kind) == (32, "unsigned") else _opencv(data)
     if page.samples == 4 and page.extra != UNASSOCIATED:
@@ -240,7 +243,7 @@ def _tiff(data: bytes, strict: bool, least_px: int) -> DecodedImage:
 
 
 def _unsigned_32(data: bytes) -> NDArray[Any]:
-    """The samples as Pillow reads them, which takes them for signed ones."""
+    """Read the samples by Pillow, which takes them for signed integers."""
     from PIL import Image
 
     with _no_warnings(), Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
@@ -259,7 +262,7 @@ def _from_samples(
     inverted: bool = False,
     notes: tuple[str, ...] = (),
 ) -> DecodedImage:
-    """Samples (h, w) or (h, w, 3) or (h, w, 4), colours first blue, alpha last."""
+    """Convert samples of shape (h, w), (h, w, 3) or (h, w, 4), in the order BGRA."""
     colours, alpha = (
         (samples[..., :3], samples[..., 3])
         if samples.ndim == 3 and samples.shape[2] == 4
@@ -280,7 +283,7 @@ def _from_samples(
 
 
 def _on_white(pixels: Picture, alpha: Picture, grey: bool, notes: tuple[str, ...]) -> DecodedImage:
-    """Lay a picture on white; one that is transparent everywhere has no use for its alpha, and is taken as it is."""
+    """Blend a picture with white; one that is transparent everywhere is taken as opaque."""
     if alpha.min() == 255:
         return DecodedImage(np.ascontiguousarray(pixels), grey, notes)
     if alpha.max() == 0:
@@ -298,7 +301,7 @@ def _pictures_note(count: int, name: str) -> tuple[str, ...]:
 
 @cache
 def _cv2() -> Any:
-    """OpenCV, which is to leave it to the error to say what is wrong."""
+    """Return OpenCV with its log off: errors say what is wrong."""
     import cv2
 
     cv2.setLogLevel(0)
@@ -329,7 +332,7 @@ def _no_warnings() -> Iterator[None]:
 
 
 def _pillow_orientation(image: Any) -> int:
-    """An image's orientation, by EXIF or XMP; 1 where these are damaged."""
+    """Return the orientation by EXIF or XMP, 1 where these are damaged."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # the pixels are what counts
@@ -345,7 +348,7 @@ def _pillow_header(data: bytes) -> PictureHeader:
         orientation = _pillow_orientation(image)
         pictures = int(getattr(image, "n_frames", 1))
         alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-        # Of a JPEG of several frames every reader shows the first.
+        # Every reader shows the first frame of a JPEG.
         plain = orientation == 1 and image.mode != "CMYK" and (pictures == 1 or kind == "JPEG")
         return PictureHeader(kind, *image.size, orientation, pictures, alpha, plain)
 

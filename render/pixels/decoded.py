@@ -1,4 +1,4 @@
-"""What is known of a picture before and after its pixels are read, and how large it may be."""
+"""Headers of images, decoded images, and limits of size."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ MAX_BYTES = 256 << 20  # of a file
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """What a file says before its pixels are read.
+    """Header of an image file.
 
-    width, height: px, before it is turned.  orientation: EXIF's, 1 to 8.  pictures: pages or frames.
-    alpha: pixels may be transparent.  plain: whatever shows the file shows the same pixels, if none is transparent.
+    width, height: px, before it is turned.
+    orientation: EXIF's, 1 to 8.
+    pictures: pages or frames.
+    alpha: pixels may be transparent.
+    plain: whatever shows the file shows the same pixels, if none is transparent.
     """
 
     format: str
@@ -30,7 +33,11 @@ class PictureHeader:
 
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
-    """pixels: (h, w, 3) BGR.  grey: all three are the same.  notes: what was done to them, for the log."""
+    """pixels: (h, w, 3) BGR.
+
+    grey: all three are the same.
+    notes: what was done to them, for the log.
+    """
 
     pixels: Picture
     grey: bool = False
@@ -38,7 +45,7 @@ class DecodedImage:
 
 
 def check_pixels(width: int, height: int, most: int = MAX_PIXELS) -> None:
-    """Raise PictureError for a picture of no or too many pixels, before room is made for them."""
+    """Raise PictureError for no or too many pixels, before memory is allocated."""
     if width < 1 or height < 1:
         raise PictureError(f"has {width}x{height} px")
     if width * height > most:

@@ -1,4 +1,4 @@
-"""JPEG: headers as they stand in the file, and pixels by simplejpeg, with what libjpeg warns of as an error."""
+"""JPEG: headers, and pixels by simplejpeg, with warnings of libjpeg as errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from render.core.errors import PictureError
 from render.core.files import printable
 from render.pixels.decoded import DecodedImage, check_pixels
 
-#: Scans of a JPEG; each is as much work as the whole picture, and a progressive one has about ten.
+#: Most scans of a JPEG. Each costs as much as the whole image; a progressive JPEG has about ten.
 _MAX_SCANS = 200
 _EXTRANEOUS = b" extraneous bytes before marker 0x"
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
@@ -21,7 +21,8 @@ _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 class Frame:
     """The headers of a JPEG.
 
-    several: its components come in several scans.  exif: what EXIF data it has.
+    several: its components come in several scans.
+    exif: what EXIF data it has.
     more: an orientation in XMP, or an index of more pictures.
     """
 
@@ -34,7 +35,10 @@ class Frame:
 
 
 def read_frame(data: bytes) -> Frame:
-    """Read the headers up to the first scan; ITU T.81, B.2. Raises PictureError where there is no frame of 8 bits."""
+    """Read the headers up to the first scan; PictureError where there is no frame of 8 bits.
+
+    Source: ITU T.81, B.2.
+    """
     place, exif, more, progressive = 2, b"", False, False
     width = height = components = 0
     while True:
@@ -60,7 +64,7 @@ def read_frame(data: bytes) -> Frame:
 
 
 def decode_jpeg(data: bytes, strict: bool, least_px: int) -> DecodedImage:
-    """Return the picture; see `render.pixels.decode.decode`."""
+    """Decode a JPEG; see `render.pixels.decode.decode`."""
     import cv2
     import simplejpeg
 
@@ -73,7 +77,8 @@ def decode_jpeg(data: bytes, strict: bool, least_px: int) -> DecodedImage:
     try:
         pixels = simplejpeg.decode_jpeg(data, colours, strict=strict, **small)
     except ValueError as error:
-        # Bytes that mean nothing, or colours sampled in a way that it does not know: OpenCV says nothing of these.
+        # Bytes that mean nothing, or colours sampled in a way that it does not know: OpenCV says nothing of
+        # these.
         harmless = _is_padding(data, str(error).encode()) or "subsampling" in str(error)
         if colours == "CMYK" or not harmless:
             raise PictureError(f"is damaged or cut short ({printable(error)})") from None
@@ -91,7 +96,7 @@ def decode_jpeg(data: bytes, strict: bool, least_px: int) -> DecodedImage:
 
 
 def _is_padding(data: bytes, warning: bytes) -> bool:
-    """Say whether what libjpeg warns of are bytes that mean nothing: before the frame, or zeros before the end."""
+    """Whether libjpeg warns only of padding: bytes before the frame, or zeros before the end."""
     count, found, marker = warning.rpartition(b": ")[2].partition(_EXTRANEOUS)
     if not found:
         return False

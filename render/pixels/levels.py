@@ -1,4 +1,4 @@
-"""Samples of more than 8 bits, signed ones and floats, into 8 bits."""
+"""Scale samples of more than 8 bits, signed integers and floats to 8 bits."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _ROWS = 64
 def to_8bit(
     samples: NDArray[np.generic], *, bits: int = 0, declared: Range | None = None
 ) -> tuple[Picture, str]:
-    """Scale samples to 0..255, rounded to the nearest; return what was done, too, as "scaled from ... to 8 bit".
+    """Scale samples to 0..255, rounded to nearest; return them and a note "scaled from ... to 8 bit".
 
-    bits: of a sample in the file, where fewer than of the array's type.  declared: lowest and highest value, as the
-    file says. The range is the declared one, else the type's, so that pictures of one camera compare; 16-bit samples that
-    nowhere use more than 12, 10 or 8 bits have the range of these. 32-bit integers and floats of whole numbers are taken as
-    the 16-bit samples they hold; floats in 0..1 as these; others by the range of their own values.
+    bits: of a sample in the file, where fewer than of the array's type.
+    declared: lowest and highest value, as the file says. The range is the declared one, else the type's, so
+        that pictures of one camera compare; 16-bit samples that nowhere use more than 12, 10 or 8 bits have
+        the range of these. 32-bit integers and floats of whole numbers are taken as the 16-bit samples they
+        hold; floats in 0..1 as these; others by the range of their own values.
     Raises ValueError where no value is finite.
     """
     if samples.dtype == np.uint8:
@@ -46,7 +47,7 @@ def to_8bit(
 
 
 def top_of(dtype: np.dtype[np.generic]) -> float:
-    """Return the largest integer of a type; 0 for floats, which have no such end."""
+    """Return the largest integer of a type; 0 for floats."""
     bits = dtype.itemsize * 8 - (dtype.kind == "i")
     return float(2**bits - 1) if dtype.kind in "iu" else 0.0
 
@@ -54,7 +55,7 @@ def top_of(dtype: np.dtype[np.generic]) -> float:
 def _range(
     dtype: np.dtype[np.generic], bits: int, declared: Range | None, least: float, most: float, whole: bool
 ) -> tuple[Range, str]:
-    """The values that become 0 and 255, and a sentence of where they are from."""
+    """Return the values that become 0 and 255, and the note."""
     width = bits or dtype.itemsize * 8
     kind = {"u": f"{width} bit", "i": f"signed {width} bit"}.get(dtype.kind, f"{width}-bit float")
     top = float(2**bits - 1) if bits else top_of(dtype)

@@ -1,4 +1,4 @@
-"""What the directory of a TIFF says of its first page; the pixels are read by others. Source: TIFF 6.0, BigTIFF."""
+"""Read the directory of a TIFF or BigTIFF, not its pixels. Source: TIFF 6.0, BigTIFF."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-#: Of each type of value that is read: its struct letter and bytes.
+#: Struct letter and bytes of each type of value that is read.
 _TYPES: Mapping[int, tuple[str, int]] = MappingProxyType(
-    {1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 6: ("b", 1), 8: ("h", 2), 9: ("i", 4), 11: ("f", 4), 12: ("d", 8), 16: ("Q", 8)}
-)  # fmt: skip
+    {
+        **{1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 6: ("b", 1), 8: ("h", 2), 9: ("i", 4)},
+        **{11: ("f", 4), 12: ("d", 8), 16: ("Q", 8)},
+    }
+)
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 262, 277
 _ORIENTATION, _PLANAR = 274, 284
 _MIN, _MAX, _SMIN, _SMAX = 280, 281, 340, 341
 _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT = 322, 323, 338, 339
-_WANTED = {_PLANAR, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _MIN, _MAX, _SMIN, _SMAX, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT}  # fmt: skip
-#: Values of one tag that are read, and pages that are counted; more of them are nobody's.
+_WANTED = {
+    _PLANAR, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _MIN, _MAX, _SMIN, _SMAX, _TILE_WIDTH,
+    _TILE_HEIGHT, _EXTRA, _FORMAT,
+}  # fmt: skip
+#: Most values read of one tag, and most pages counted.
 _VALUES, _PAGES = 16, 10_000
 
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
@@ -28,9 +34,12 @@ MIN_IS_WHITE = 0
 class Page:
     """The first page of a TIFF.
 
-    bits, sample_format: of one sample; all samples of a page have the same.  samples: of a pixel.
-    extra: what the first sample is that is no colour: 1 and 2 alpha, 0 anything; None without such.  declared: lowest and highest value, where the file says them.
-    planar: each colour lies by itself.  pages: how many there are.
+    bits, sample_format: of one sample; all samples of a page have the same.
+    samples: of a pixel.
+    extra: what the first sample is that is no colour: 1 and 2 alpha, 0 anything; None without such.
+    declared: lowest and highest value, where the file says them.
+    planar: each colour lies by itself.
+    pages: how many there are.
     """
 
     width: int
@@ -77,7 +86,7 @@ def first_page(data: bytes) -> Page:
 
 
 def exif_orientation(data: bytes) -> int:
-    """Return the orientation in EXIF data, which are a TIFF; 1 where they name none, or are damaged, as browsers take it."""
+    """Return the orientation in EXIF data (a TIFF), 1 where it is missing or damaged, as in browsers."""
     data = data.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(data[:2], "")
     try:
@@ -99,7 +108,7 @@ def _start(data: bytes, order: str, big: bool) -> int:
 def _directory(
     data: bytes, order: str, big: bool, start: int, wanted: frozenset[int] | set[int] = _WANTED
 ) -> tuple[dict[int, tuple[float, ...]], int]:
-    """The wanted tags of a directory, and where the next one is; 0 for none."""
+    """Return the wanted tags of a directory, and the offset of the next one, 0 for none."""
     head, entry, inline = ("Q", 20, 8) if big else ("H", 12, 4)
     count = int(struct.unpack_from(order + head, data, start)[0])
     first = start + struct.calcsize(order + head)
@@ -122,7 +131,10 @@ def _directory(
 
 
 def _declared(tags: Mapping[int, tuple[float, ...]]) -> tuple[float, float] | None:
-    """The range that a file says: in its S tags any; the older ones are often what occurs in this page, so 0..2^n - 1 only."""
+    """Return the declared range: any in the S tags; in the older tags only 0..2^n - 1.
+
+    The older tags often hold the range of the page instead.
+    """
     for low, high, older in ((_SMIN, _SMAX, False), (_MIN, _MAX, True)):
         if not tags.get(high):
             continue

@@ -16,7 +16,7 @@ from support.factories import CLASSES, draw
 from al_loop.core.errors import DataError
 from al_loop.images.coco import listed, read_coco
 from render.coco import read_coco as read_all
-from render.coco.values import identifier
+from render.coco.structures import identifier
 from render.core.errors import DatasetError
 from render.core.files import printable
 

@@ -15,7 +15,7 @@ from support.factories import CLASSES, write_coco_set
 from al_loop.cli import cli
 from al_loop.core.errors import ConfigError, DataError
 from al_loop.images.coco import read_coco
-from al_loop.images.corruptions import CORRUPTIONS, LEVELS, shifted, write_corrupted
+from al_loop.images.corruptions import CORRUPTIONS, LEVELS, corrupt, write_corrupted
 
 
 def photo() -> np.ndarray:  # type: ignore[type-arg]
@@ -26,7 +26,7 @@ def photo() -> np.ndarray:  # type: ignore[type-arg]
 @pytest.mark.parametrize("kind", list(CORRUPTIONS))
 def test_a_higher_level_is_further_away(kind: str) -> None:
     apart = [
-        float(abs(shifted(photo(), kind, level, np.random.default_rng(0)).astype(float) - photo()).mean())
+        float(abs(corrupt(photo(), kind, level, np.random.default_rng(0)).astype(float) - photo()).mean())
         for level in LEVELS
     ]
     assert apart == sorted(apart)
@@ -35,9 +35,9 @@ def test_a_higher_level_is_further_away(kind: str) -> None:
 
 def test_blur_keeps_the_light_and_noise_the_mean() -> None:
     for kind in ("blur", "noise"):
-        changed = shifted(photo(), kind, 2, np.random.default_rng(0))
+        changed = corrupt(photo(), kind, 2, np.random.default_rng(0))
         assert changed.mean() == pytest.approx(photo().mean(), abs=2)
-    assert cv2.Laplacian(shifted(photo(), "blur", 3, np.random.default_rng(0)), cv2.CV_64F).var() < 0.3 * (
+    assert cv2.Laplacian(corrupt(photo(), "blur", 3, np.random.default_rng(0)), cv2.CV_64F).var() < 0.3 * (
         cv2.Laplacian(photo(), cv2.CV_64F).var()
     )
 

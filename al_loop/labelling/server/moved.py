@@ -1,7 +1,8 @@
-"""A server whose folder was moved, or whose backup was restored elsewhere: its storages follow.
+"""Update the storages of a server whose folder was moved, or whose backup was restored elsewhere.
 
-The server keeps absolute paths of the folders that it may show. The folder of its data notes where the images lay when it was
-started last; where that is another place now, the storages below the old one are given the new one.
+The server keeps absolute paths of the folders that it may show. The folder of its data notes where the
+images lay when it was started last; where that is another place now, the storages below the old one are
+given the new one.
 """
 
 from __future__ import annotations
@@ -20,25 +21,23 @@ def note_place(data: Path, document_root: Path) -> None:
 
 
 def follow(data: Path, connection: Connection, document_root: Path) -> None:
-    """Let the storages of a running server name the folders where they are now; asks the server after a move only."""
+    """Update the storages of a running server after its folder was moved; asks the server only then."""
     noted = data / _PLACE_FILE
-    before = (
-        noted.read_text() if noted.is_file() else None
-    )  # None: started last by an al-loop that noted none
+    # None: an older al-loop, which noted none, started it last.
+    before = noted.read_text() if noted.is_file() else None
     if before == str(document_root):
         return
     with connection.open() as api:
         for project_id in api.project_ids():
             for storage in api.local_storages(project_id):
-                there = _moved(storage["path"] or "", before, document_root)
-                if there is None:
+                folder = _moved(storage["path"] or "", before, document_root)
+                if folder is None:
                     continue
                 if storage.get("title") == STORAGE_TITLE:
-                    there.mkdir(
-                        parents=True, exist_ok=True
-                    )  # a backup holds no images: the next push links them
-                if there.is_dir():
-                    api.save_local_storage(storage["id"], project_id, there)
+                    # A backup holds no images: the next push links them.
+                    folder.mkdir(parents=True, exist_ok=True)
+                if folder.is_dir():
+                    api.save_local_storage(storage["id"], project_id, folder)
     note_place(data, document_root)
 
 

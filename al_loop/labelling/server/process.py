@@ -24,8 +24,8 @@ _EXEC_S = 2.0
 def spawn(command: Sequence[str], environ: Mapping[str, str], log: Path) -> int:
     """Start a program in a session of its own and return its pid.
 
-    The process inherits nothing of its caller: no open file (a lock in one would stay held, a pipe would never
-    end), no working directory, no umask, no ignored or blocked signal.
+    The process inherits nothing of its caller: no open file (a lock in one would stay held, a pipe would
+    never end), no working directory, no umask, no ignored or blocked signal.
 
     command: absolute path of the program, and its arguments.
     log: file to which its output is appended (mode 0600).

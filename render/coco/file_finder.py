@@ -1,4 +1,4 @@
-"""Where the pictures are that a COCO file names: paths of this machine, of another one, or of a web address."""
+"""Find the image files that a COCO file names by paths of this or another machine, or by web addresses."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-#: A folder of more files is not searched: what fits there could not be known to be the only one.
+#: A folder with more files is not searched, so that a match could not be proved to be the only one.
 MAX_FILES = 500_000
 _DEEPEST = 12
-#: Folders that tools put around pictures, and that a name may lack.
+#: Folders that tools put around images; a name may lack them.
 _USUAL = frozenset({"images", "image", "imgs", "img", "data", "default", "photos", "pictures"})
-#: Pictures that a tool may have written under the same name.
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+#: Suffixes under which a tool may have saved the image.
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _ANNOTATION_FOLDERS = frozenset({"annotations", "annotation"})
 
 Identity = tuple[int, int]
@@ -26,35 +26,35 @@ Parts = tuple[str, ...]
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A regular file; two places with one identity are one file, whatever links lead to it."""
+    """A regular file. Equal identities are one file, whatever links lead to it."""
 
     path: Path
     identity: Identity
 
 
-class Finder:
-    """Finds the pictures of one COCO file: where it says, or by the tail of their paths below its folder."""
+class FileFinder:
+    """Finds the images of one COCO file by their paths, or by the tails of their paths below its folder."""
 
     def __init__(self, file: Path) -> None:
-        """Look beside `file`, in images/ there, and for a folder called annotations in the one above."""
+        """Search beside `file` and in images/ there; for a folder called annotations, in the one above it."""
         self.folder = file.parent
-        #: "train" of instances_train.json: the folder that CVAT and COCO give each of several files.
+        # "train" of instances_train.json: CVAT and COCO give each of several files a folder of that name.
         self._subset = file.stem.partition("_")[2]
         above = self.folder.resolve().name.casefold() in _ANNOTATION_FOLDERS
         self._root = self.folder / ".." if above else self.folder
 
     def exact(self, name: str) -> FoundFile | None:
-        """Return the file beside the COCO file or in images/ there; None where there is none."""
+        """Return the file beside the COCO file or in images/, None where there is none."""
         return (
             regular_file(self.folder / name) or regular_file(self.folder / "images" / name) if name else None
         )
 
     def fitting(self, name: str) -> list[FoundFile]:
-        """Return the files whose path ends as `name` does: none, the one that fits best, or all that fit alike.
+        """Return the best matches for `name`: none, one, or several that match equally.
 
-        Of two paths, one must be the tail of the other, but for usual folders such as images/. What differs in its
-        Unicode form (NFC, NFD) fits if nothing fits as written, then what differs in upper and lower case, at last
-        what differs in spaces at the ends or in escapes of web addresses (%20).
+        One path must be the tail of the other, except for usual folders such as images/. Names are compared
+        as written, then by Unicode form (NFC), then without case, then without outer spaces and escapes
+        (%20).
         """
         parts = path_parts(name)
         if not parts:
@@ -69,11 +69,11 @@ class Finder:
                 return found
         return []
 
-    def renamed(self, name: str) -> FoundFile | None:
-        """Return the one picture that has this name but for its suffix, to be offered: it may be another picture."""
+    def with_other_suffix(self, name: str) -> FoundFile | None:
+        """Return the only file with this name and another suffix, to be offered; it may be another image."""
         parts = path_parts(name)
         stem, suffix = os.path.splitext(_plain(parts[-1])) if parts else ("", "")
-        others = [stem + other for other in _PICTURES if other != suffix]
+        others = [stem + other for other in _SUFFIXES if other != suffix]
         found = [place for other in others for place in self._files.get(other, [])]
         return regular_file(self._root.joinpath(*found[0])) if len(found) == 1 else None
 
@@ -92,7 +92,7 @@ class Finder:
 
     @cached_property
     def _files(self) -> dict[str, list[Parts]]:
-        """Paths of all files below the root, by their plain name; nothing where there are too many."""
+        """Paths of all files below the root, by plain name; empty where there are too many."""
         files: dict[str, list[Parts]] = {}
         seen: set[Identity] = set()
         folders: list[Parts] = [()]
@@ -111,7 +111,7 @@ class Finder:
 
 
 def regular_file(path: Path) -> FoundFile | None:
-    """Return a regular file; None for everything else, and for names that no file can have."""
+    """Return a regular file; None for anything else, and for names that no file can have."""
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -120,7 +120,7 @@ def regular_file(path: Path) -> FoundFile | None:
 
 
 def path_parts(name: str) -> Parts:
-    """Return the folders and the name of a path, as Windows, others or web addresses write it."""
+    """Return folders and name of a path of Windows or POSIX, or of a web address."""
     if "://" in name:
         try:
             name = unquote(urlsplit(name).path)
@@ -133,7 +133,7 @@ def path_parts(name: str) -> Parts:
 
 
 def tails_agree(first: str, second: str) -> bool:
-    """Whether two names may mean one file: the parts of one are the tail of the other's, case and form aside."""
+    """Whether one path is the tail of the other, without case and Unicode form."""
     a, b = path_parts(first), path_parts(second)
     return _common_tail(a, b, _folded) == min(len(a), len(b))
 
@@ -148,12 +148,12 @@ def _common_tail(a: Parts, b: Parts, same: Callable[[str], str]) -> int:
 
 
 def _entries(folder: Path, seen: set[Identity]) -> list[tuple[str, bool]]:
-    """Names in a folder and whether each is a folder; none of a folder that was seen or cannot be read."""
+    """Return names in a folder and whether each is a folder; empty for a visited or unreadable folder."""
     try:
-        own = folder.stat()
-        if (own.st_dev, own.st_ino) in seen:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:
             return []
-        seen.add((own.st_dev, own.st_ino))
+        seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as listed:
             return [(entry.name, entry.is_dir()) for entry in listed if not entry.name.startswith(".")]
     except OSError:
@@ -169,5 +169,5 @@ def _folded(part: str) -> str:
 
 
 def _plain(part: str) -> str:
-    """A part without what tools add to names: escapes of web addresses, spaces at its ends."""
+    """Return a part without escapes of web addresses and outer spaces."""
     return _folded(unquote(part)).strip()
