@@ -1,10 +1,10 @@
-"""How well the models of a benchmark count the boxes of the validation set, which `coverage` goes by.
+"""Count R² of the models of a benchmark, which `coverage` reads.
 
     .venv/bin/python benchmarks/counting.py BENCH --data POOL.json --val VAL.json
 
 BENCH is the folder that `al-loop benchmark --data POOL.json --val VAL.json --out BENCH` has filled. Printed by start and
-strategy: the number of models, and the least and the greatest share of the variance of the number of boxes per image that
-their boxes explain (`al_loop.evaluation.detection_counts.count_r2`).
+strategy: the number of models, and the least and the greatest count R² on the validation set
+(`al_loop.evaluation.detection_counts.count_r2`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 # A script's folder comes first on the path, and it holds a render.py.
 sys.path.remove(str(Path(__file__).parent))
 
-from al_loop.benchmark.run.evaluation import counting
-from al_loop.benchmark.spec.datasets import read_sets
+from al_loop.benchmark.run.evaluation import count_r2
+from al_loop.benchmark.spec.datasets import read_datasets
 
 
 def main() -> None:
@@ -28,16 +28,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--val", type=Path, required=True)
     args = parser.parse_args()
-    asked = json.loads((args.bench / "benchmark.json").read_text())
-    sets = read_sets(args.data, args.val, {}, asked["settings"]["classes"])
-    found: dict[str, list[float]] = defaultdict(list)
-    units = args.bench / "units"
-    for judged in sorted(units.rglob("judged")):
-        share = counting(sets, judged.parent)
-        if share is not None:
-            found["/".join(judged.relative_to(units).parts[:2])].append(share)
-    for name, shares in found.items():
-        print(f"{name:24} {len(shares):3} models  {min(shares):.2f} to {max(shares):.2f}")
+    record = json.loads((args.bench / "benchmark.json").read_text())
+    validation = read_datasets(args.data, args.val, {}, record["settings"]["classes"]).validation
+    values: dict[str, list[float]] = defaultdict(list)
+    runs = args.bench / "runs"
+    for predictions in sorted(runs.rglob("predictions")):
+        r2 = count_r2(validation, predictions.parent)
+        if r2 is not None:
+            values["/".join(predictions.relative_to(runs).parts[:2])].append(r2)
+    for name, group in values.items():
+        print(f"{name:24} {len(group):3} models  {min(group):.2f} to {max(group):.2f}")
 
 
 if __name__ == "__main__":

@@ -132,12 +132,12 @@ def main() -> None:
     args.results.mkdir(parents=True, exist_ok=True)
 
     def compare(
-        name: str, home: Path, photographs: Path, question: list[str], table: str = "results.csv"
+        name: str, home: Path, photographs: Path, options: list[str], table: str = "results.csv"
     ) -> None:
         """One benchmark, begun or gone on with; its table goes to the results."""
         out = work / f"bench-{name}"
-        often = ["--seeds", str(args.seeds), *([] if "--mix" in question else ["--jobs", str(args.jobs)])]
-        al_loop("-w", str(home), "benchmark", *sets(photographs), *question, *often, *resumed(out))
+        common = ["--seeds", str(args.seeds), "--jobs", str(args.jobs), *resumed(out)]
+        al_loop("-w", str(home), "benchmark", *sets(photographs), *options, *common)
         shutil.copy(out / table, args.results / f"{name}.csv")
 
     if {"dice", "batch", "every", "scratch", "alone", "mix"} & set(parts):
@@ -160,7 +160,7 @@ def main() -> None:
         once = ["--strategies", "random", "--batch", "25", "--iterations", "4160"]
         compare("dice-alone", home, data / "dice", [*once, *scratch])
     if "mix" in parts:
-        grid = ["--mix", "--real", "0,25", "--synthetic", "0,100%", "--ways", "pretrain"]
+        grid = ["--mix", "--real", "0,25", "--synthetic", "0,100%", "--schedules", "pretrain"]
         compare("dice-mix", home, data / "dice", [*grid, "--iterations", "2000"], table="mix.csv")
     if {"steel", "steel-scratch"} & set(parts):
         steel = workspace(work, "steel", STEEL)

@@ -1,1 +1,1 @@
-"""Which strategy saves labels? Cycles on a set whose labels are known, with strategies side by side."""
+"""Compares strategies, or mixes of photographs and rendered images, on a set whose labels are known."""

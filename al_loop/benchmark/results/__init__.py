@@ -1,1 +1,1 @@
-"""What a benchmark found: curves, intervals, tables, plots, the page."""
+"""The results of a benchmark: statistics, tables, plots, and the files of the report."""

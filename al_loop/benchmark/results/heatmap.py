@@ -1,4 +1,4 @@
-"""AP over numbers of photographs and of rendered images, as colours with their numbers."""
+"""AP by numbers of photographs and of rendered images as a heat map."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from al_loop.report.svg import for_page
 _INK, _FAINT = "#010101", "#020202"
 
 
-def draw_heat(
+def draw_heatmap(
     values: Sequence[Sequence[float | None]],
     marked: Sequence[Sequence[bool]],
     real: Sequence[int],
@@ -18,9 +18,13 @@ def draw_heat(
     span: tuple[float, float],
     name: str,
 ) -> str:
-    """A grid as an element of a page: rows by photographs, few below, columns by rendered images; a star where marked.
+    """Return a heat map as an element of a page.
 
-    span: AP of the darkest and the brightest colour, the same for all grids of a page.
+    values: AP; rows by photographs, the fewest at the bottom, columns by rendered images.
+    marked: cells that get a star.
+    real, synthetic: numbers of images.
+    span: AP of the darkest and the brightest colour, the same for all maps of a page.
+    name: distinguishes its ids from those of other plots.
     """
     import matplotlib
     from matplotlib.colors import Normalize
@@ -39,7 +43,7 @@ def draw_heat(
                 axes.add_patch(
                     matplotlib.patches.Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, color=shade, lw=0)
                 )
-                # Black on what is bright: luminance by ITU-R BT.709.
+                # Black on bright colours: luminance by ITU-R BT.709.
                 bright = 0.2126 * shade[0] + 0.7152 * shade[1] + 0.0722 * shade[2] > 0.45
                 text = f"{value:.3f}" + (" *" if marked[row][column] else "")
                 axes.text(column, row, text, ha="center", va="center", color="black" if bright else "white")

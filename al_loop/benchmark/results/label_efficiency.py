@@ -1,139 +1,149 @@
-"""How many labels each strategy needs for an AP, and for how many of random's."""
+"""How many labels each strategy needs for an AP, absolutely and relative to `random`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from al_loop.benchmark.results.statistics import Interval, cost_to_reach, paired
-from al_loop.benchmark.results.summary import Results, ap
+from al_loop.benchmark.results.learning_curves import LearningCurves
+from al_loop.benchmark.results.statistics import Interval, cost_to_reach, paired_difference
 
-YARDSTICK = "random"
+BASELINE = "random"
 
 
 @dataclass(frozen=True)
-class Reach:
-    """Where one strategy first reaches an AP.
+class LabelsNeeded:
+    """The labels with which one strategy first reaches the target.
 
-    labels: of its mean curve; None where it never is there.  by_seed: of the seeds whose own curve gets there.
-    bound: the first point is there already, so `labels` says at most; seeds_bound: the same of some seed.
-    hole: the curve stops at a hole before its end.  most: labels at its last point.
+    labels: of its mean curve; None where it never does.
+    at_most: the first point is above the target already, so that `labels` is an upper bound.
+    by_seed: of each seed whose own curve reaches it.
+    seeds_at_most: that is an upper bound for some seed.
+    failed: the mean curve ends early, at failed trials.
+    last: labels at its last point.
     """
 
     strategy: str
     labels: float | None
-    bound: bool
+    at_most: bool
     by_seed: Mapping[int, float]
-    seeds_bound: bool
-    hole: bool
-    most: float
+    seeds_at_most: bool
+    failed: bool
+    last: float
 
 
 @dataclass(frozen=True)
-class Savings:
-    """Labels for an AP. given: whether somebody named it; else random ends with it. seeds: how many there are."""
+class LabelEfficiency:
+    """Labels for one AP.
+
+    target: the AP.
+    given: whether the user named it; else it is the last AP of `random`.
+    seeds: how many there are.
+    """
 
     target: float
     given: bool
     seeds: int
-    reached: tuple[Reach, ...]
+    strategies: tuple[LabelsNeeded, ...]
 
-    def ratio(self, reach: Reach) -> float | None:
-        """Labels over random's; None where one of both is not known, or random needs none."""
-        theirs = self._yardstick()
-        if reach.labels is None or theirs is None or not theirs.labels or reach.bound or theirs.bound:
+    def ratio(self, needed: LabelsNeeded) -> float | None:
+        """Return the labels relative to random's; None where one of both is unknown or zero."""
+        baseline = self._baseline()
+        if needed.labels is None or baseline is None or not baseline.labels:
             return None
-        return reach.labels / theirs.labels
+        return None if needed.at_most or baseline.at_most else needed.labels / baseline.labels
 
-    def apart(self, reach: Reach) -> Interval | None:
-        """Labels minus random's, paired by seed; only where every seed gets there with both.
+    def difference(self, needed: LabelsNeeded) -> Interval | None:
+        """Return the labels minus random's, paired by seed; None unless all seeds of both reach the target.
 
-        A mean over those that do would be one over the lucky.
+        A mean over those that do would be biased towards them.
         """
-        theirs = self._yardstick()
-        if theirs is None or theirs is reach or reach.seeds_bound or theirs.seeds_bound:
+        baseline = self._baseline()
+        if baseline is None or baseline is needed or needed.seeds_at_most or baseline.seeds_at_most:
             return None
-        if self.seeds < 2 or not len(reach.by_seed) == len(theirs.by_seed) == self.seeds:
+        if self.seeds < 2 or not len(needed.by_seed) == len(baseline.by_seed) == self.seeds:
             return None
-        return paired(reach.by_seed, theirs.by_seed)
+        return paired_difference(needed.by_seed, baseline.by_seed)
 
-    def _yardstick(self) -> Reach | None:
-        return next((reach for reach in self.reached if reach.strategy == YARDSTICK), None)
+    def _baseline(self) -> LabelsNeeded | None:
+        return next((needed for needed in self.strategies if needed.strategy == BASELINE), None)
 
 
-def savings(results: Results, start: str) -> Savings | None:
-    """Labels for the AP that was named, else for that at which random ends; None where there is neither."""
-    target = results.target
+def label_efficiency(curves: LearningCurves, start: str) -> LabelEfficiency | None:
+    """Return the labels for the target AP; None where none was given and `random` has no last AP."""
+    target = curves.target
     if target is None:
-        ends = results.ends(start, YARDSTICK)
-        if not ends or len(results.places(start)) < 2:
+        if not curves.final_rows(start, BASELINE) or len(curves.positions(start)) < 2:
             return None
-        target = results.points(start, YARDSTICK, "labels")[-1].ap.mean
-    reached = [_reach(results, start, strategy, target) for strategy in results.strategies]
-    return Savings(target, results.target is not None, len(results.seeds), tuple(reached))
+        target = curves.points(start, BASELINE, "labels")[-1].ap.mean
+    needed = tuple(_labels_needed(curves, start, strategy, target) for strategy in curves.strategies)
+    return LabelEfficiency(target, curves.target is not None, len(curves.seeds), needed)
 
 
-def savings_words(results: Results, start: str) -> list[str]:
-    """Say it, a line for each strategy after a first one."""
-    found = savings(results, start)
-    if found is None:
-        if YARDSTICK in results.strategies and not results.ends(start, YARDSTICK):
-            return [f"labels for an AP: {YARDSTICK} has a hole and no end. Name an AP: --target 0.3 --resume"]
+def efficiency_lines(curves: LearningCurves, start: str) -> list[str]:
+    """Return the labels for the target as text, a line for each strategy after a first one."""
+    efficiency = label_efficiency(curves, start)
+    if efficiency is None:
+        if BASELINE in curves.strategies and not curves.final_rows(start, BASELINE):
+            return [f"labels for an AP: all trials of {BASELINE} failed. Name an AP: --target 0.3 --resume"]
         return []
-    lines = [f"labels for AP {found.target:.3f}{'' if found.given else ', with which random ends'}:"]
-    return lines + [f"  {reach.strategy}: {_words(found, reach)}" for reach in found.reached]
+    last = "" if efficiency.given else f", the last of {BASELINE}"
+    lines = [f"labels for AP {efficiency.target:.3f}{last}:"]
+    return lines + [f"  {needed.strategy}: {_text(efficiency, needed)}" for needed in efficiency.strategies]
 
 
-def savings_plain(found: Savings | None) -> dict[str, Any] | None:
-    """The same as plain data."""
-    if found is None:
+def efficiency_numbers(efficiency: LabelEfficiency | None) -> dict[str, Any] | None:
+    """Return the same as plain data."""
+    if efficiency is None:
         return None
-    strategies = {
-        reach.strategy: {
-            "labels": reach.labels,
-            "at_most": reach.bound,
-            "hole": reach.hole,
-            "of_random": found.ratio(reach),
-            "by_seed": {str(seed): labels for seed, labels in reach.by_seed.items()},
-            "minus_random": None if (apart := found.apart(reach)) is None else asdict(apart),
+    strategies = {}
+    for needed in efficiency.strategies:
+        difference = efficiency.difference(needed)
+        strategies[needed.strategy] = {
+            "labels": needed.labels,
+            "at_most": needed.at_most,
+            "failed": needed.failed,
+            "relative_to_random": efficiency.ratio(needed),
+            "by_seed": {str(seed): labels for seed, labels in needed.by_seed.items()},
+            "minus_random": None if difference is None else asdict(difference),
         }
-        for reach in found.reached
-    }
-    return {"ap": found.target, "given": found.given, "strategies": strategies}
+    return {"ap": efficiency.target, "given": efficiency.given, "strategies": strategies}
 
 
-def _reach(results: Results, start: str, strategy: str, target: float) -> Reach:
-    points = results.points(start, strategy, "labels")
-    labels, bound = _first([p.cost for p in points], [p.ap.mean for p in points], target)
-    by_seed, seeds_bound = {}, False
-    for seed in results.seeds:
-        chain = results.chain(start, strategy, seed)
-        own, at_once = _first([r.labels for r in chain], [ap(r) for r in chain], target)
+def _labels_needed(curves: LearningCurves, start: str, strategy: str, target: float) -> LabelsNeeded:
+    points = curves.points(start, strategy, "labels")
+    labels, at_most = _first([p.cost for p in points], [p.ap.mean for p in points], target)
+    by_seed, seeds_at_most = {}, False
+    for seed in curves.seeds:
+        rows = curves.curve(start, strategy, seed)
+        own, own_at_most = _first([float(r.labels) for r in rows], [r.ap for r in rows], target)
         if own is not None:
-            by_seed[seed], seeds_bound = own, seeds_bound or at_once
-    hole = [p.place for p in points[-1:]] != results.places(start)[-1:]
-    return Reach(strategy, labels, bound, by_seed, seeds_bound, hole, points[-1].cost if points else 0.0)
+            by_seed[seed], seeds_at_most = own, seeds_at_most or own_at_most
+    failed = [p.position for p in points[-1:]] != curves.positions(start)[-1:]
+    last = points[-1].cost if points else 0.0
+    return LabelsNeeded(strategy, labels, at_most, by_seed, seeds_at_most, failed, last)
 
 
-def _first(costs: Sequence[float], values: Sequence[float], target: float) -> tuple[float | None, bool]:
-    """Where a curve is first at the target, and whether it may have been before its first point."""
-    found = cost_to_reach(costs, values, target)
-    return found, found is not None and 0 < found == costs[0] and values[0] >= target
+def _first(costs: list[float], values: list[float], target: float) -> tuple[float | None, bool]:
+    """Return where a curve first reaches the target, and whether that is at most, at its first point."""
+    cost = cost_to_reach(costs, values, target)
+    return cost, cost is not None and 0 < cost == costs[0] and values[0] >= target
 
 
-def _words(found: Savings, reach: Reach) -> str:
-    ratio, apart = found.ratio(reach), found.apart(reach)
-    if reach.labels is not None:
-        said = f"{reach.labels:.0f}" + (" or fewer" if reach.bound else "")
+def _text(efficiency: LabelEfficiency, needed: LabelsNeeded) -> str:
+    ratio, difference = efficiency.ratio(needed), efficiency.difference(needed)
+    if needed.labels is not None:
+        text = f"{needed.labels:.0f}" + (" or fewer" if needed.at_most else "")
     else:
-        said = "hole" if reach.hole else f"not reached with {reach.most:.0f}"
-    if reach.strategy == YARDSTICK:
-        ratio = None
-    if ratio is not None:
-        said += f", {ratio:.2f} of random's"
-    if apart is not None:
-        said += f"; by seed {apart.mean:+.0f} labels (95 % interval {apart.low:+.0f} to {apart.high:+.0f}, {apart.seeds} seeds)"
-    elif found.seeds > 1:
-        said += f"; {len(reach.by_seed)} of {found.seeds} seeds get there"
-    return said
+        text = "failed" if needed.failed else f"not reached with {needed.last:.0f}"
+    if ratio is not None and needed.strategy != BASELINE:
+        text += f", {ratio:.2f} of random's"
+    if difference is not None:
+        text += (
+            f"; by seed {difference.mean:+.0f} labels "
+            f"(95 % interval {difference.low:+.0f} to {difference.high:+.0f}, {difference.seeds} seeds)"
+        )
+    elif efficiency.seeds > 1:
+        text += f"; {len(needed.by_seed)} of {efficiency.seeds} seeds reach it"
+    return text

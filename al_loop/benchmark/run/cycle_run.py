@@ -1,238 +1,229 @@
-"""One unit of a benchmark: one cycle of one strategy with one seed, killed and taken up again at no loss."""
+"""Strategies side by side: trials of cycles that pick, label, train and evaluate."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
-from al_loop.benchmark.run.evaluation import RECIPE, counting, fixed_steps, judged
-from al_loop.benchmark.spec.datasets import Sets
-from al_loop.benchmark.spec.initial_models import Start
-from al_loop.benchmark.spec.spec import Asked, read_settings
+from al_loop.benchmark.run.context import BenchmarkContext
+from al_loop.benchmark.run.evaluation import count_r2, evaluate_model
+from al_loop.benchmark.run.training import Training, delete_weights, train, trained_model
+from al_loop.benchmark.run.trial import Row, Trial
+from al_loop.benchmark.spec.spec import StrategyGrid
 from al_loop.core.console import Reporter
+from al_loop.core.errors import TrainingError
 from al_loop.core.files import json_hash, read_json, write_json
 from al_loop.loop.pool_scoring import context_for, known_of, score_for
 from al_loop.loop.selection import pick
-from al_loop.models import service
-from al_loop.state.model_registry import WEIGHTS, Model
+from al_loop.state.model_registry import Model
 from al_loop.state.prediction_store import ShardStore
-from al_loop.state.stages import Output, Stage, run_stage
-from al_loop.state.workspace import Workspace
-from al_loop.structures.images import LabelledImage
+from al_loop.state.stages import Output, run_stage
 from strategies import STRATEGIES
 
+#: In place of a strategy where the first images are picked at random.
+AT_RANDOM = "at-random"
 #: Validations of a training that may stop early.
-_LOOKS = 8
+_VALIDATIONS = 8
 
 
 @dataclass(frozen=True)
 class CycleRun:
-    """Cycle `cycle`, from 1, of a chain; `k` images are picked in it."""
+    """One cycle of a trial.
+
+    cycle: from 1; 0 for the evaluation of the initial model.
+    k: number of images to pick.
+    batch: size of the only cycle of a trial; 0 in a trial of several.
+    """
 
     start: str
     strategy: str
     seed: int
     cycle: int
     k: int
-    batch: int = 0  # of a one-cycle benchmark: its size
+    batch: int = 0
 
     @property
     def name(self) -> str:
-        """Where its files are."""
+        """Its folder below `runs/`."""
         size = f"batch-{self.batch}" if self.batch else f"cycle-{self.cycle}"
         return f"{self.start}/{self.strategy}/seed-{self.seed}/{size}"
 
 
-@dataclass(frozen=True, eq=False)
-class BenchmarkContext:
-    """Everything that units share; starts by name.
+class StrategyStudy:
+    """The kind of benchmark that compares strategies."""
 
-    The workspace has no images: its folder holds the units, its settings are those of the trainings.
-    """
+    def __init__(self, context: BenchmarkContext, grid: StrategyGrid) -> None:
+        """Take the context and its grid."""
+        self._context, self._grid = context, grid
 
-    workspace: Workspace
-    asked: Asked
-    sets: Sets
-    starts: dict[str, Start]
+    def trials(self) -> list[Trial[CycleRun]]:
+        """Return a trial for each initial model, strategy, seed and batch."""
+        grid = self._grid
+        return [
+            trial
+            for start in self._context.initial_models
+            for strategy in grid.strategies
+            for seed in range(self._context.spec.seeds)
+            for trial in self._trials(start, strategy, seed)
+        ]
 
-    def training_in(self, start: str) -> Workspace:
-        """The workspace with the checkpoint that a training of this start begins with, if any."""
-        return self.starts[start].training_in(self.workspace)
+    def _trials(self, start: str, strategy: str, seed: int) -> Iterator[Trial[CycleRun]]:
+        grid, name = self._grid, f"{start}/{strategy}/seed-{seed}"
+        for batch in grid.batches:
+            yield self._trial(f"{name}/batch-{batch}", CycleRun(start, strategy, seed, 1, batch, batch))
+        if not grid.batches:
+            cycles = range(1, grid.cycles + 1)
+            yield self._trial(name, *(CycleRun(start, strategy, seed, cycle, grid.k) for cycle in cycles))
 
+    def _trial(self, name: str, *runs: CycleRun) -> Trial[CycleRun]:
+        """Without a model, the first images are picked at random: one training for all strategies."""
+        has_model = self._context.initial_models[runs[0].start].model is not None
+        return Trial(name, runs, () if has_model else (replace(runs[0], strategy=AT_RANDOM),))
 
-def judge_start(context: BenchmarkContext, start: str, reporter: Reporter) -> Output | None:
-    """Metrics of the model that a chain begins with, before any label; None where there is none."""
-    model = context.starts[start].model
-    if model is None:
-        return None
+    def initial_rows(self, reporter: Reporter) -> list[Row[CycleRun]]:
+        """Return the metrics of the initial models, for each strategy and seed."""
+        rows = []
+        for start, initial in self._context.initial_models.items():
+            if initial.model is not None:
+                metrics = self._evaluate_initial(start, initial.model, reporter)["metrics"]
+                for strategy in self._grid.strategies:
+                    for seed in range(self._context.spec.seeds):
+                        rows.append(Row(CycleRun(start, strategy, seed, 0, 0), metrics=metrics))
+        return rows
 
-    def work(folder: Path) -> Output:
-        return {
-            "labels": 0,
-            "boxes": 0,
-            "judged": judged(context.workspace, context.sets, model, folder, reporter),
-        }
+    def _evaluate_initial(self, start: str, model: Model, reporter: Reporter) -> Output:
+        def work(folder: Path) -> Output:
+            return {"metrics": evaluate_model(self._context, model, folder, reporter)}
 
-    inputs = {"weights": model.weights_sha256, **_judging(context)}
-    return run_stage(
-        context.workspace.store,
-        Stage(f"{start}/start", "unit", folder_of(context.workspace, f"{start}/start"), inputs),
-        work,
-    )
+        stage = self._context.stage(_initial_name(start), weights=model.weights_sha256)
+        return run_stage(self._context.workspace.store, stage, work)
 
+    def run(self, trial: Trial[CycleRun], reporter: Reporter) -> Iterator[Row[CycleRun]]:
+        """Yield the result of each cycle; a training that fails ends the trial."""
+        model = self._context.initial_models[trial.runs[0].start].model
+        labelled, previous = list[str](), None
+        for run, work in zip(trial.runs, (*trial.shared, *trial.runs[len(trial.shared) :]), strict=True):
+            at_random = work.strategy == AT_RANDOM
+            try:
+                output, model = self._run_cycle(work, model, labelled, reporter)
+            except TrainingError as error:
+                yield Row(run, at_random=at_random, failure=str(error))
+                return
+            if previous is not None and previous.strategy != AT_RANDOM:
+                delete_weights(self._context, previous.name)
+            previous, labelled = work, labelled + output["picked"]
+            results = {name: output[name] for name in ("labels", "boxes", "metrics", "seconds")}
+            yield Row(run, picked=tuple(output["picked"]), at_random=at_random, **results)
+        if trial.runs[-1].batch:
+            delete_weights(self._context, trial.runs[-1].name)
 
-def run_cycle_of_trial(
-    context: BenchmarkContext,
-    run: CycleRun,
-    before: Model | None,
-    labelled: Sequence[str],
-    reporter: Reporter,
-) -> tuple[Output, Model]:
-    """Pick, label, train and judge; what was done before is only read.
+    def _run_cycle(
+        self, run: CycleRun, before: Model | None, labelled: Sequence[str], reporter: Reporter
+    ) -> tuple[Output, Model]:
+        """Pick, label, train and evaluate, unless that is done.
 
-    before: the model that scores the pool, None for none yet.  labelled: images that have labels so far.
-    """
-    asked, folder = context.asked, folder_of(context.workspace, run.name)
-    inputs = {
-        "before": before.weights_sha256 if before else "",
-        "labelled": json_hash(sorted(labelled)),
-        "unit": asdict(run),
-        "pool": asked.pool,
-        "recipe": RECIPE,
-        "iterations": asked.iterations,
-        "early": asked.early,
-        "anew": asked.anew,
-        "settings": read_settings(asked),
-        **_judging(context),
-    }
+        before: the model that scores the pool.
+        labelled: ids of the images labelled so far.
+        """
+        context, grid = self._context, self._grid
 
-    def work(partial: Path) -> Output:
-        began = time.monotonic()
-        chosen = _chosen(context, run, before, labelled, partial, reporter)
-        picked = time.monotonic()
-        known = set(labelled) | set(chosen)
-        training = [item for item in context.sets.pool if item.image.id in known]
-        start = context.starts[run.start].model if asked.anew or before is None else before
-        own = asked.settings.pretrain if start is None else asked.settings.train
-        looks = _LOOKS if asked.early else 1
-        settings = fixed_steps(own, asked.iterations, len(training), run.seed, looks=looks)
-        with reporter.progress(f"{run.name}: train") as progress:
-            done = service.train_model(
-                context.training_in(run.start),
-                partial,
-                start,
-                training,
-                context.sets.validation,
-                settings,
-                progress,
-                asked.iterations,
+        def work(folder: Path) -> Output:
+            began = time.monotonic()
+            picked = self._picked(run, before, labelled, folder, reporter)
+            select_s = time.monotonic() - began
+            known = {*labelled, *picked}
+            images = [item for item in context.datasets.pool if item.image.id in known]
+            initial = context.initial_models[run.start]
+            training = Training(
+                initial=initial,
+                model=initial.model if grid.from_initial or before is None else before,
+                images=images,
+                steps=context.spec.iterations,
+                seed=run.seed,
+                validations=_VALIDATIONS if grid.early_stop else 1,
             )
-        trained = time.monotonic()
-        model = _model(run.name, partial, done)
-        return {
-            "picked": chosen,
-            "labels": len(training),
-            "boxes": sum(len(item.boxes) for item in training),
-            "class_quality": done["class_quality"],
-            "precision": done["precision"],
-            "weights_sha256": done["weights_sha256"],
-            "config_sha256": done.get("config_sha256"),
-            "judged": judged(context.workspace, context.sets, model, partial, reporter),
-            "seconds": {"select": picked - began, "train": trained - picked},
-        }
+            output = train(context, training, folder, run.name, reporter)
+            model = trained_model(run.name, folder, output)
+            return {
+                **output,
+                "picked": picked,
+                "labels": len(images),
+                "boxes": sum(len(item.boxes) for item in images),
+                "metrics": evaluate_model(context, model, folder, reporter),
+                "seconds": {"select": select_s, **output["seconds"]},
+            }
 
-    done = run_stage(context.workspace.store, Stage(run.name, "unit", folder, inputs), work)
-    return done, _model(run.name, folder, done)
+        stage = context.stage(
+            run.name,
+            run=asdict(run),
+            before=before.weights_sha256 if before else "",
+            initial=context.initial_models[run.start].identity,
+            labelled=json_hash(sorted(labelled)),
+            early_stop=grid.early_stop,
+            from_initial=grid.from_initial,
+        )
+        output = run_stage(context.workspace.store, stage, work)
+        return output, trained_model(run.name, stage.folder, output)
 
+    def _picked(
+        self, run: CycleRun, before: Model | None, labelled: Sequence[str], folder: Path, reporter: Reporter
+    ) -> list[str]:
+        """Return the ids of the images to label; a killed run has left them in the folder."""
+        path = folder / "picks.json"
+        if path.is_file():
+            stored: list[str] = read_json(path)
+            return stored
+        if before is None:
+            known = set(labelled)
+            left = [item for item in self._context.datasets.pool if item.image.id not in known]
+            rng = np.random.default_rng(np.random.SeedSequence([run.seed, run.cycle]))
+            picked = [left[i].image.id for i in rng.permutation(len(left))[: run.k]]
+        else:
+            picked = self._picked_by_strategy(run, before, set(labelled), folder / "scores", reporter)
+        write_json(path, picked)
+        shutil.rmtree(folder / "scores", ignore_errors=True)
+        return picked
 
-def forget_weights(context: BenchmarkContext, run: CycleRun) -> None:
-    """Delete the weights of a unit that no other unit begins with."""
-    (folder_of(context.workspace, run.name) / WEIGHTS).unlink(missing_ok=True)
+    def _picked_by_strategy(
+        self, run: CycleRun, model: Model, known: set[str], folder: Path, reporter: Reporter
+    ) -> list[str]:
+        """Return the strategy's picks, without the quotas of a cycle of the loop."""
+        context = self._context
+        settings = msgspec.structs.replace(
+            context.workspace.config.cycle,
+            strategy=run.strategy,
+            seed=run.seed,
+            explore_fraction=0.0,
+            random_audit_fraction=0.0,
+        )
+        labelled = [item for item in context.datasets.pool if item.image.id in known]
+        left = [item for item in context.datasets.pool if item.image.id not in known]
+        images = [item.image for item in (*left, *(labelled if settings.candidates == "all" else []))]
 
+        def scores(change: str) -> Path:
+            return folder / (change or "pool")
 
-def folder_of(workspace: Workspace, name: str) -> Path:
-    """Where a unit keeps its files."""
-    return workspace.root / "units" / name
+        score_for(context.workspace, model, run.strategy, images, labelled, scores, reporter)
+        scored = ShardStore(scores("")).load([image.id for image in images])
+        shown = known_of(labelled, len(context.workspace.config.classes), self._count_r2(run, model))
+        selection = context_for(context.workspace, model, run.strategy, scored.image_ids, shown, scores)
+        picks = pick(scored, run.k, settings, run.cycle, known, selection)
+        return [p.image_id for p in picks if not p.known]
 
-
-def _chosen(
-    context: BenchmarkContext,
-    run: CycleRun,
-    before: Model | None,
-    labelled: Sequence[str],
-    folder: Path,
-    reporter: Reporter,
-) -> list[str]:
-    """Images picked in the unit; without a model yet they are drawn by lot, the same for every strategy."""
-    kept = folder / "picks.json"
-    if kept.is_file():
-        found: list[str] = read_json(kept)
-        return found
-    known = set(labelled)
-    left = [item for item in context.sets.pool if item.image.id not in known]
-    if before is None:
-        rng = np.random.default_rng(np.random.SeedSequence([run.seed, run.cycle]))
-        order = rng.permutation(len(left))[: run.k]
-        chosen = [left[i].image.id for i in order]
-    else:
-        chosen = _by_strategy(context, run, before, left, known, folder / "scores", reporter)
-    write_json(kept, chosen)
-    shutil.rmtree(folder / "scores", ignore_errors=True)
-    return chosen
-
-
-def _by_strategy(
-    context: BenchmarkContext,
-    run: CycleRun,
-    model: Model,
-    left: list[LabelledImage],
-    known: set[str],
-    folder: Path,
-    reporter: Reporter,
-) -> list[str]:
-    """The strategy's own picks: no share of them is drawn by lot or goes to what the model does not see."""
-    settings = msgspec.structs.replace(
-        context.asked.settings.cycle,
-        strategy=run.strategy,
-        seed=run.seed,
-        explore_fraction=0.0,
-        random_audit_fraction=0.0,
-    )
-    labelled = [item for item in context.sets.pool if item.image.id in known]
-    candidates = [*left, *(labelled if settings.candidates == "all" else [])]
-
-    def kept(augmentation: str) -> Path:
-        return folder / (augmentation or "pool")
-
-    images = [item.image for item in candidates]
-    score_for(context.workspace, model, run.strategy, images, labelled, kept, reporter)
-    scored = ShardStore(kept("")).load([image.id for image in images])
-    ids = scored.image_ids
-    shown = known_of(labelled, len(context.workspace.config.classes), _counted(context, run, model))
-    known_here = context_for(context.workspace, model, run.strategy, ids, shown, kept)
-    picks = pick(scored, run.k, settings, run.cycle, known, known_here)
-    return [p.image_id for p in picks if not p.known]
+    def _count_r2(self, run: CycleRun, model: Model) -> float | None:
+        """Return the count R² of the model that picks, where the strategy reads it."""
+        if not STRATEGIES[run.strategy].uses_count_r2:
+            return None
+        is_initial = model == self._context.initial_models[run.start].model
+        folder = self._context.folder_of(_initial_name(run.start)) if is_initial else model.folder
+        return count_r2(self._context.datasets.validation, folder)
 
 
-def _counted(context: BenchmarkContext, run: CycleRun, model: Model) -> float | None:
-    """How well the model that picks counts, where that matters to the strategy."""
-    if not STRATEGIES[run.strategy].uses_count_r2:
-        return None
-    own = model == context.starts[run.start].model
-    return counting(context.sets, folder_of(context.workspace, f"{run.start}/start") if own else model.folder)
-
-
-def _judging(context: BenchmarkContext) -> dict[str, Any]:
-    return {"validation": context.asked.validation, "tests": context.asked.tests}
-
-
-def _model(name: str, folder: Path, done: Output) -> Model:
-    sha256 = done["weights_sha256"]
-    return Model(name, None, "cycle", None, folder, sha256, "", config_sha256=done.get("config_sha256"))
+def _initial_name(start: str) -> str:
+    return f"{start}/initial"

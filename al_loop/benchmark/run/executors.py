@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,15 +12,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from al_loop.benchmark.run.cycle_run import BenchmarkContext
+from al_loop.benchmark.run.context import BenchmarkContext, ContextFactory
 from al_loop.benchmark.run.progress import OverallProgress
-from al_loop.benchmark.run.trials import Executor, Trial, TrialResult, run_trial
+from al_loop.benchmark.run.trial import Executor, Trial, TrialResult
+from al_loop.benchmark.run.trials import run_trial
 from al_loop.benchmark.spec.spec import FILE
 from al_loop.core.console import Silent
 from al_loop.core.errors import AlLoopError, ClusterError, ConfigError
 from al_loop.detector.cluster.seats import joined
-
-ContextFactory = Callable[[], BenchmarkContext]
 
 
 @contextmanager
@@ -44,7 +43,7 @@ def make_executor(
         yield Executor(share.abreast, lambda trials: _on_nodes(cluster, make_context, out, trials, share))
 
 
-def _here(make_context: ContextFactory, trials: Sequence[Trial], jobs: int) -> Iterator[TrialResult]:
+def _here(make_context: ContextFactory, trials: Sequence[Trial[Any]], jobs: int) -> Iterator[TrialResult]:
     """In processes of their own, each with its share of the cores."""
     if not trials:
         return
@@ -79,15 +78,15 @@ def _enter(make_context: ContextFactory) -> None:
     _context = make_context()
 
 
-def _work(number: int, trial: Trial) -> TrialResult:
+def _work(number: int, trial: Trial[Any]) -> TrialResult:
     assert _context is not None  # _enter came first
     return _ended(_context, number, trial)
 
 
-def _ended(context: BenchmarkContext, number: int, trial: Trial) -> TrialResult:
+def _ended(context: BenchmarkContext, number: int, trial: Trial[Any]) -> TrialResult:
     """Run a trial, and time its parts where they are run."""
     told = Silent()
-    whole = OverallProgress(told, len(trial))
+    whole = OverallProgress(told, len(trial.runs))
     return TrialResult(number, run_trial(context, trial, told, whole.step), told.lines, whole.work_time)
 
 
@@ -110,7 +109,7 @@ def _share(ray: Any, jobs: int | None) -> _Share:
 
 
 def _on_nodes(
-    ray: Any, make_context: ContextFactory, out: Path, trials: Sequence[Trial], share: _Share
+    ray: Any, make_context: ContextFactory, out: Path, trials: Sequence[Trial[Any]], share: _Share
 ) -> Iterator[TrialResult]:
     """A task for each trial, with its share of the cluster's cores and, where it has some, a GPU."""
     task = ray.remote(_work_there).options(num_cpus=share.cores, num_gpus=share.gpus, max_retries=0)
@@ -130,7 +129,7 @@ def _on_nodes(
             ) from None
 
 
-def _work_there(make_context: ContextFactory, out: Path, number: int, trial: Trial) -> TrialResult:
+def _work_there(make_context: ContextFactory, out: Path, number: int, trial: Trial[Any]) -> TrialResult:
     """On a node, which reads the sets anew for every trial: that is little beside a training."""
     if not (out / FILE).is_file():
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""How far a whole sweep is, and how long the rest will take, in front of every bar."""
+"""Progress of a whole benchmark, with an estimate of the time left."""
 
 from __future__ import annotations
 
@@ -9,51 +9,59 @@ from dataclasses import dataclass
 
 from al_loop.core.console import Progress, Reporter
 
-#: What took less was only read.
+#: A run that took less was only read.
 _READ_S = 2.0
 
 
 @dataclass(frozen=True)
 class WorkTime:
-    """What was done and not only read. parts: how many; seconds: in all, of whoever did them."""
+    """Runs that were done and not only read.
 
-    parts: int = 0
+    runs: number.
+    seconds: in all processes together.
+    """
+
+    runs: int = 0
     seconds: float = 0.0
 
 
 class OverallProgress:
-    """A reporter for the parts of a sweep. total: how many there are, about as long as one another."""
+    """A reporter that puts the progress of the whole benchmark in front of each bar."""
 
-    def __init__(self, inner: Reporter, total: int, abreast: int = 1) -> None:
-        """Begin with none done. abreast: parts that are worked on at a time."""
-        self._inner, self._total, self._abreast = inner, total, abreast
+    def __init__(self, reporter: Reporter, total: int, parallel: int = 1) -> None:
+        """Begin with no run done.
+
+        total: number of runs, of about equal length.
+        parallel: runs at a time.
+        """
+        self._reporter, self._total, self._parallel = reporter, total, parallel
         self._done, self.work_time = 0, WorkTime()
         self._last = time.monotonic()
 
     def line(self, text: str) -> None:
-        """Say it."""
-        self._inner.line(text)
+        """Report a line."""
+        self._reporter.line(text)
 
     def progress(self, description: str) -> AbstractContextManager[Progress]:
-        """Show a bar, with the whole in front of it."""
-        return self._inner.progress(f"{self} · {description}")
+        """Show a bar."""
+        return self._reporter.progress(f"{self} · {description}")
 
     def step(self) -> None:
-        """One part is done, here."""
+        """Count one run, done in this process since the last step."""
         now = time.monotonic()
-        spent, self._last = now - self._last, now
-        self.add(1, WorkTime(1, spent) if spent > _READ_S else WorkTime())
+        seconds, self._last = now - self._last, now
+        self.add(1, WorkTime(1, seconds) if seconds > _READ_S else WorkTime())
 
-    def add(self, parts: int, work_time: WorkTime) -> None:
-        """So many parts are done, of them some by work that somebody has timed."""
-        self._done += parts
+    def add(self, runs: int, work_time: WorkTime) -> None:
+        """Count runs; work_time: of those among them that were not only read."""
+        self._done += runs
         self.work_time = WorkTime(
-            self.work_time.parts + work_time.parts, self.work_time.seconds + work_time.seconds
+            self.work_time.runs + work_time.runs, self.work_time.seconds + work_time.seconds
         )
 
-    def skip(self, parts: int) -> None:
-        """So many parts will not be done."""
-        self._done += parts
+    def advance_to(self, runs: int) -> None:
+        """Set the number of runs that are done or will not be done."""
+        self._done = runs
 
     def show(self, bar: Progress) -> None:
         """Move a bar of the whole."""
@@ -61,9 +69,9 @@ class OverallProgress:
 
     def __str__(self) -> str:
         """As in "7 of 24, about 18 min left"."""
-        said, left = f"{self._done} of {self._total}", self._total - self._done
-        if not self.work_time.parts or left <= 0:
-            return said
-        # Not by the time between two steps: those side by side end together.
-        seconds = self.work_time.seconds / self.work_time.parts * left / min(self._abreast, left)
-        return f"{said}, about {math.ceil(seconds / 60)} min left"
+        left = self._total - self._done
+        if not self.work_time.runs or left <= 0:
+            return f"{self._done} of {self._total}"
+        # Not by the time between two steps: parallel runs end together.
+        seconds = self.work_time.seconds / self.work_time.runs * left / min(self._parallel, left)
+        return f"{self._done} of {self._total}, about {math.ceil(seconds / 60)} min left"

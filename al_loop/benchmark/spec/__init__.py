@@ -1,1 +1,1 @@
-"""What a benchmark runs on: its spec, datasets and initial models."""
+"""What a benchmark runs on: its spec, its datasets, its initial models."""

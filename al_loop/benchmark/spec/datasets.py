@@ -1,4 +1,4 @@
-"""Labelled sets of a benchmark: images by the hash of their bytes, with all their boxes."""
+"""Labelled sets of a benchmark. Images are known by the hash of their bytes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ from pathlib import Path
 
 from al_loop.core.errors import ConfigError, DataError
 from al_loop.images.coco import Problem, listed, read_coco
-from al_loop.images.labelled_sets import checked_images, count_phrase, deduplicate
+from al_loop.images.labelled_sets import CheckedImage, checked_images, count_phrase, deduplicate
 from al_loop.structures.images import ImageFile, LabelledImage, total_boxes, total_regions
+
+#: Names of tests and initial models become names of folders.
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+VALIDATION = "validation"
 
 
 @dataclass(frozen=True, eq=False)
-class Sets:
-    """The pool, whose labels only the simulated annotator sees; what models are judged on; what was left out."""
+class Datasets:
+    """The sets of a benchmark.
+
+    pool: its labels are read by the simulated annotator only.
+    validation, tests: models are evaluated on them.
+    problems: what was left out of the files, and why.
+    """
 
     pool: list[LabelledImage]
     validation: list[LabelledImage]
@@ -23,122 +32,107 @@ class Sets:
     problems: list[str]
 
     @property
+    def evaluated(self) -> dict[str, list[LabelledImage]]:
+        """The sets that models are evaluated on, by name."""
+        return {VALIDATION: self.validation, **self.tests}
+
+    @property
     def lines(self) -> list[str]:
-        """Return what was left out, and what each set holds with the images that are empty."""
-        said = [listed(self.problems, "the benchmark's sets").rstrip("\n")] if self.problems else []
-        for name, images in {"pool": self.pool, _VALIDATION: self.validation, **self.tests}.items():
+        """The problems, then the size of each set."""
+        lines = [listed(self.problems, "the benchmark's sets").rstrip("\n")] if self.problems else []
+        for name, images in {"pool": self.pool, **self.evaluated}.items():
             empty = sum(not len(item.boxes) for item in images)
-            said.append(
+            lines.append(
                 f"{name}: {count_phrase(len(images), total_boxes(images), empty, total_regions(images))}"
             )
-        return said
-
-
-#: Of tests and starts: they become names of folders.
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
-_VALIDATION = "validation"
+        return lines
 
 
 def check_names(tests: Iterable[str], starts: Mapping[str, str]) -> None:
-    """Refuse names of tests and starts that cannot be folders, or are taken; ConfigError says which.
+    """Raise ConfigError for names of tests and initial models that are reserved or cannot be folders.
 
-    A start without a name that is the path of a file passes: where it is opened, it is said how to import it.
+    The path of a file passes as an initial model: `find_initial_model` says how to import it.
     """
-    named = [n for n, what in starts.items() if n != what or not Path(what).expanduser().is_file()]
-    for option, names in (("--test", tests), ("--start", named)):
+    named = [
+        name for name, model in starts.items() if name != model or not Path(model).expanduser().is_file()
+    ]
+    for option, form, names in (("--test", "NAME=FILE", tests), ("--start", "NAME:MODEL", named)):
         for name in names:
             if not _NAME.fullmatch(name) or name in (".", ".."):
-                form = "NAME=FILE" if option == "--test" else "NAME:MODEL"
                 raise ConfigError(
                     f"{option}: expected a name of letters, digits and . _ - (not . or ..), got {name!r}. "
-                    f"Name it otherwise: {option} {form}"
+                    f"Choose another: {option} {form}"
                 )
-    if _VALIDATION in tests:
+    if VALIDATION in tests:
         raise ConfigError(
-            "--test validation=...: this name is that of the set of --val. Name the test otherwise: --test NAME=FILE"
+            "--test validation=...: this name is that of the set of --val. Choose another: --test NAME=FILE"
         )
 
 
-def read_sets(pool: Path, validation: Path, tests: Mapping[str, Path], classes: Sequence[str]) -> Sets:
-    """Read COCO files. An image of the pool that is also judged on leaves the pool.
+def read_datasets(
+    pool: Path, validation: Path, tests: Mapping[str, Path], classes: Sequence[str]
+) -> Datasets:
+    """Read COCO files. Images that models are evaluated on leave the pool.
 
-    Raises DataError when a set is empty or has no box, or the validation set lacks a class of the pool; the message begins
-    with the problems of all files.
+    Raises DataError for a set without images or boxes, and for a validation set that lacks a class of the
+    pool. The message begins with the problems of all files.
     """
     problems: list[str] = []
-    pictures = _read(pool, classes, problems)
-    read = {name: _read(path, classes, problems) for name, path in {_VALIDATION: validation, **tests}.items()}
-    learnt = [one.labelled for one in pictures]
-    judged = {name: [one.labelled for one in found] for name, found in read.items()}
-    said = listed(problems, "the benchmark's sets")
-    for name, path, images in (
-        ("pool", pool, learnt),
-        *((name, path, judged[name]) for name, path in {_VALIDATION: validation, **tests}.items()),
-    ):
-        if not images:
-            raise DataError(f"{said}{path} has no image that can be used as {name}")
-        if not any(len(item.boxes) for item in images):
+    paths = {"pool": pool, VALIDATION: validation, **tests}
+    read = {name: _read(path, classes, problems) for name, path in paths.items()}
+    images = {name: [item for item, _ in items] for name, items in read.items()}
+    problem_list = listed(problems, "the benchmark's sets")
+    for name, path in paths.items():
+        if not images[name]:
+            raise DataError(f"{problem_list}{path} has no image that can be used as {name}")
+        if not any(len(item.boxes) for item in images[name]):
             raise DataError(
-                f"{said}{path}: expected boxes of {', '.join(classes)} in the set {name}, got none that can be used. "
-                "Add some, or correct the names of its categories"
+                f"{problem_list}{path}: expected boxes of {', '.join(classes)} in the set {name}, "
+                "got none that can be used. Add some, or correct the names of its categories"
             )
-    absent = _absent(learnt, judged[_VALIDATION], classes)
-    if absent:
+    shown = _classes_of(images["pool"]) - _classes_of(images[VALIDATION])
+    if absent := [name for index, name in enumerate(classes) if index in shown]:
         raise DataError(
-            f"{said}{validation} has no box of {', '.join(absent)}, which {pool} has: their AP could not be known. "
-            "Add examples to the validation set"
+            f"{problem_list}{validation} has no box of {', '.join(absent)}, which {pool} has: "
+            "their AP could not be known. Add examples to the validation set"
         )
-    taken = {one.picture for found in read.values() for one in found}
-    kept = [one.labelled for one in pictures if one.picture not in taken]
-    if len(kept) < len(learnt):
-        problems.insert(
-            0, f"{len(learnt) - len(kept)} images of {pool.name} left out: models are judged on them"
+    taken = {picture for name, items in read.items() if name != "pool" for _, picture in items}
+    left = [item for item, picture in read["pool"] if picture not in taken]
+    if len(left) < len(images["pool"]):
+        count = len(images["pool"]) - len(left)
+        problems.insert(0, f"{count} images of {pool.name} left out: models are evaluated on them")
+    if not left:
+        raise DataError(
+            f"{problem_list}no image is left to pick from: models are evaluated on every image of {pool}"
         )
-    if not kept:
-        raise DataError(f"{said}nothing is left to pick from: models are judged on every image of {pool}")
-    return Sets(kept, judged.pop(_VALIDATION), judged, problems)
+    return Datasets(left, images[VALIDATION], {name: images[name] for name in tests}, problems)
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """A labelled image, and what tells its picture from others."""
-
-    labelled: LabelledImage
-    picture: str
-
-
-def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[_Read]:
-    found = read_coco(path, classes)
+def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[tuple[LabelledImage, str]]:
+    """Return the usable images of a file by id, each with the hash of its picture."""
+    coco = read_coco(path, classes)
     refused: list[tuple[str, str]] = []
     items = []
-    for item in checked_images(found, path, refused):
+    for item in checked_images(coco, path, refused):
         if item.prepared.untouched:
             items.append(item.without_data)
         else:
-            what = "is turned by an EXIF tag, or of a format that is stored anew: save it upright"
-            refused.append((str(item.path), what))
-    kept = deduplicate(items, [item.picture for item in items], refused, problems)
+            reason = "is turned by an EXIF tag, or of a format that is stored anew: save it upright"
+            refused.append((str(item.path), reason))
+    distinct = [
+        items[index] for index in deduplicate(items, [item.picture for item in items], refused, problems)
+    ]
     problems += [
-        problem.of(path.name) if isinstance(problem, Problem) else problem for problem in found.problems
+        problem.of(path.name) if isinstance(problem, Problem) else problem for problem in coco.problems
     ]
-    problems += [Problem(f"{path.name}, image {Path(where).name}", why) for where, why in refused]
-    images = [
-        _Read(
-            LabelledImage(
-                ImageFile(item.prepared.id, item.path, item.prepared.width, item.prepared.height),
-                item.boxes,
-                item.ignored,
-            ),
-            item.picture,
-        )
-        for item in (items[place] for place in kept)
-    ]
-    return sorted(images, key=lambda one: one.labelled.image.id)
+    problems += [Problem(f"{path.name}, image {Path(name).name}", reason) for name, reason in refused]
+    return sorted(((_labelled(item), item.picture) for item in distinct), key=lambda pair: pair[0].image.id)
 
 
-def _absent(
-    pool: Sequence[LabelledImage], judged: Sequence[LabelledImage], classes: Sequence[str]
-) -> list[str]:
-    shown = {int(label) for item in pool for label in item.boxes.labels}
-    known = {int(label) for item in judged for label in item.boxes.labels}
-    return [name for index, name in enumerate(classes) if index in shown - known]
+def _labelled(item: CheckedImage) -> LabelledImage:
+    image = ImageFile(item.prepared.id, item.path, item.prepared.width, item.prepared.height)
+    return LabelledImage(image, item.boxes, item.ignored)
+
+
+def _classes_of(images: Sequence[LabelledImage]) -> set[int]:
+    return {int(label) for item in images for label in item.boxes.labels}

@@ -1,4 +1,4 @@
-"""What trainings of a benchmark begin with."""
+"""What the trainings of a benchmark begin with."""
 
 from __future__ import annotations
 
@@ -15,48 +15,43 @@ from al_loop.state import model_registry
 from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace
 
-#: What a start may be called besides a model.
+#: Values of `--start` besides the id of a model.
 SCRATCH, COCO = "scratch", "coco"
 
 
 @dataclass(frozen=True)
-class Start:
-    """What chains begin with: a model; or none yet, with random weights or those of a checkpoint without our head."""
+class InitialModel:
+    """A model; or none, with random weights or those of a checkpoint for other classes."""
 
     model: Model | None
     checkpoint: str = ""
 
     @property
     def identity(self) -> str:
-        """A hash of the weights, "" for random ones."""
+        """A hash of the weights; "" for random ones."""
         return self.model.weights_sha256 if self.model else service.checkpoint_identity(self.checkpoint)
 
-    def training_in(self, workspace: Workspace) -> Workspace:
-        """The workspace with the checkpoint that a training begins with, if any."""
+    def training_workspace(self, workspace: Workspace) -> Workspace:
+        """The workspace with the checkpoint, if any, in its settings."""
         config = workspace.config
         model = msgspec.structs.replace(config.model, load_from=self.checkpoint or None)
         return Workspace(workspace.root, msgspec.structs.replace(config, model=model), workspace.store)
 
 
-def start_of(what: str, home: Workspace | None, config: Config) -> Start:
-    """What `--start` names; raises ConfigError when there is no such thing."""
-    if what == SCRATCH:
-        return Start(None)
-    if what == COCO:
+def find_initial_model(name: str, home: Workspace, config: Config) -> InitialModel:
+    """Return what a value of `--start` stands for; ConfigError if there is no such model."""
+    if name == SCRATCH:
+        return InitialModel(None)
+    if name == COCO:
         if config.model.load_from is None:
             raise ConfigError(
                 "--start coco: expected model.load_from in al-loop.toml to name a checkpoint, got none"
             )
-        return Start(None, config.model.load_from)
-    if Path(what).expanduser().is_file():
+        return InitialModel(None, config.model.load_from)
+    if Path(name).expanduser().is_file():
         raise ConfigError(
-            f"--start {what}: import it into the workspace first: al-loop models import {shlex.quote(str(what))}"
+            f"--start {name}: import it into the workspace first: al-loop models import {shlex.quote(name)}"
         )
-    if home is None:
-        raise ConfigError(
-            f"--start {what}: expected scratch, coco, or a model of a workspace, got no workspace. "
-            "Go into one, or name it: al-loop --workspace DIR benchmark ..."
-        )
-    return Start(
-        model_registry.current_model(home) if what == "current" else model_registry.get_model(home, what)
-    )
+    if name == "current":
+        return InitialModel(model_registry.current_model(home))
+    return InitialModel(model_registry.get_model(home, name))

@@ -1,7 +1,9 @@
-"""What a benchmark was asked for; kept beside its results, so that they are never mixed with others."""
+"""What a benchmark compares, and its record beside the results: no two benchmarks share a folder."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,135 +12,165 @@ import msgspec
 from al_loop.core.config import Config
 from al_loop.core.errors import ConfigError
 from al_loop.core.files import read_json, write_json
-from al_loop.core.renamed_settings import with_new_names, with_old_names
 
-#: Where the question is kept.
+#: The record in the folder of a benchmark.
 FILE = "benchmark.json"
-#: Settings that trainings and judging read; all others may change between two runs of a benchmark.
-_READ = ("classes", "device", "gpus", "model", "pretrain", "train")
+#: Raised when this al-loop cannot resume a folder of the version before.
+_FORMAT = 2
+#: Settings that trainings and evaluations read. All others may change before a benchmark is resumed.
+_SETTINGS = ("classes", "device", "gpus", "model", "pretrain", "train", "score")
+#: Parts of the record that may grow before a benchmark is resumed: results that exist stay valid.
+_GROWING = ("starts", "seeds", "strategies", "cycles", "batches", "schedules", "real", "synthetic")
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """The question.
+@dataclass(frozen=True, kw_only=True)
+class StrategyGrid:
+    """Strategies side by side, each in cycles of its own.
 
-    pool, validation, tests: hashes of the sets.  starts: name -> hash of the weights, "" for random ones.
-    strategies, seeds: side by side.  k, cycles: images per cycle and how many; or batches: one cycle of each of these
-    sizes.  iterations: steps of each training; early: stop before when the validation no longer gains.
-    candidates: "unlabelled", or "all" with those that are labelled.  anew: train each cycle from the start, not from
-    the model before.  settings: model, training, scoring and selection as in al-loop.toml.
+    strategies: names in `strategies.STRATEGIES`.
+    k, cycles: images per cycle, and number of cycles.
+    batches: instead of cycles, a single cycle of each of these sizes.
+    early_stop: end a training when the validation AP no longer improves.
+    from_initial: train each cycle from the initial model, not from the model of the cycle before.
     """
 
-    pool: str
-    validation: str
-    tests: dict[str, str]
-    starts: dict[str, str]
+    kind: ClassVar[str] = "strategies"
+    settings: ClassVar[tuple[str, ...]] = (*_SETTINGS, "cycle.beta", "cycle.candidates")
+
     strategies: tuple[str, ...]
-    seeds: int
     k: int
     cycles: int
-    batches: tuple[int, ...]
-    iterations: int
-    early: bool
-    anew: bool
-    settings: Config
-
-    growing: ClassVar[tuple[str, ...]] = ("starts", "strategies", "seeds", "cycles", "batches")
-    read: ClassVar[tuple[str, ...]] = (*_READ, "score", "cycle.beta", "cycle.candidates")
+    batches: tuple[int, ...] = ()
+    early_stop: bool = False
+    from_initial: bool = False
 
 
-class MixAsked(msgspec.Struct, frozen=True, kw_only=True):
-    """The question of a mix study. rendered: hash of the rendered set; of the others see `Asked`.
+@dataclass(frozen=True, kw_only=True)
+class MixGrid:
+    """Numbers of photographs by numbers of rendered images, in several training schedules.
 
-    ways: see `al_loop.benchmark.run.mix.WAYS`.  real, synthetic: numbers of images, from few to many.
+    rendered: COCO files; none for all rendered sets of the workspace.
+    schedules: names in `al_loop.benchmark.run.mix.SCHEDULES`.
+    real, synthetic: numbers of images, or shares of all as in "25%".
     """
 
-    pool: str
-    validation: str
-    tests: dict[str, str]
-    rendered: str
-    starts: dict[str, str]
-    ways: tuple[str, ...]
-    real: tuple[int, ...]
-    synthetic: tuple[int, ...]
+    kind: ClassVar[str] = "mix"
+    settings: ClassVar[tuple[str, ...]] = _SETTINGS
+
+    rendered: tuple[Path, ...]
+    schedules: tuple[str, ...]
+    real: tuple[str, ...]
+    synthetic: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSpec:
+    """What `al-loop benchmark` compares.
+
+    pool, validation, tests: COCO files; tests by name.
+    starts: name -> "scratch", "coco", "current" or the id of a model.
+    seeds: repetitions.
+    iterations: steps of each training.
+    """
+
+    pool: Path
+    validation: Path
+    tests: Mapping[str, Path]
+    starts: Mapping[str, str]
     seeds: int
     iterations: int
-    settings: Config
-
-    growing: ClassVar[tuple[str, ...]] = ("ways", "seeds", "real", "synthetic")
-    read: ClassVar[tuple[str, ...]] = (*_READ, "score")
+    grid: StrategyGrid | MixGrid
 
 
-def read_settings(asked: Asked | MixAsked) -> dict[str, Any]:
-    """The settings that units read, by dotted key of 0.1, as plain data: what units are known by."""
-    found, settings = {}, with_old_names(_plain(asked)["settings"])
-    for key in asked.read:
-        part = settings
+def spec_record(spec: BenchmarkSpec, hashes: Mapping[str, Any], settings: Config) -> dict[str, Any]:
+    """Return the record of a benchmark as plain data.
+
+    hashes: of the datasets and initial models, by their names in the record.
+    """
+    record = {
+        "format": _FORMAT,
+        "kind": spec.grid.kind,
+        **asdict(spec.grid),
+        "seeds": spec.seeds,
+        "iterations": spec.iterations,
+        **hashes,
+        "settings": settings,
+    }
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(record, enc_hook=str))
+    return plain
+
+
+def read_settings(record: Mapping[str, Any], grid: StrategyGrid | MixGrid) -> dict[str, Any]:
+    """Return the settings that the runs of a grid read, by dotted key."""
+    found = {}
+    for key in grid.settings:
+        value = record["settings"]
         for name in key.split("."):
-            part = part[name]
-        found[key] = part
+            value = value[name]
+        found[key] = value
     return found
 
 
-def remember(out: Path, asked: Asked | MixAsked, *, resume: bool) -> None:
-    """Write the question into the folder, or hold it against the one that is there.
+def claim_folder(out: Path, record: Mapping[str, Any], settings: tuple[str, ...], *, resume: bool) -> None:
+    """Write the record into an empty folder, or compare it with the record there.
 
-    Raises ConfigError where a benchmark is there and `resume` is not given, or where it was asked for something else:
-    more of what is `growing` is no difference, since the results that are there stay as they are; nor are settings that
-    nothing reads.
+    settings: dotted keys of those that runs read.
+    Raises ConfigError where the folder holds something else, or, without `resume`, this benchmark.
     """
     path = out / FILE
-    if not path.exists():
-        if out.exists() and any(out.iterdir()):
-            raise ConfigError(f"{out} is not empty and holds no {FILE}. Choose another folder: --out")
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(path, _plain(asked))
-        return
-    if not resume:
+    if path.exists():
+        if not resume:
+            raise ConfigError(
+                f"{out} holds a benchmark already. Go on with it: --resume; or choose another --out"
+            )
+        _refuse_changes(out, read_json(path), record, settings)
+    elif out.exists() and any(out.iterdir()):
+        raise ConfigError(f"{out} is not empty and holds no {FILE}. Choose another folder: --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(path, dict(record))
+
+
+def _refuse_changes(
+    out: Path, before: Mapping[str, Any], now: Mapping[str, Any], settings: tuple[str, ...]
+) -> None:
+    if before.get("format") != _FORMAT:
         raise ConfigError(
-            f"{out} holds a benchmark already. Go on with it: --resume; or choose another --out"
+            f"{out} holds a benchmark of another version of al-loop, which cannot be resumed. "
+            "Choose another folder: --out"
         )
-    before, now = read_json(path), _plain(asked)
-    before["settings"] = with_new_names(before["settings"])
     changed = [
         f"{key}: was {a!r}, now {b!r}"
-        for key, a, b in _differences(before, now, "", asked.growing)
-        if _is_read(key, asked.read)
+        for key, a, b in _differences(before, now, "")
+        if _is_read(key, settings)
     ]
     if changed:
         raise ConfigError(
-            f"{out} was asked for something else ({'; '.join(changed)}). Ask for the same, or choose another --out"
+            f"{out} holds a different benchmark ({'; '.join(changed)}). "
+            "Use the same options and settings, or choose another folder: --out"
         )
-    write_json(path, now)
 
 
-def _plain(asked: Asked | MixAsked) -> Any:
-    """As JSON gives it back, with lists for tuples."""
-    return msgspec.json.decode(msgspec.json.encode(asked))
-
-
-def _is_read(path: str, read: tuple[str, ...]) -> bool:
-    """Whether a difference matters: in the question itself, or in a setting that units read."""
+def _is_read(path: str, settings: tuple[str, ...]) -> bool:
+    """Whether a difference matters: it is in the spec, or in a setting that runs read."""
     key = path.removeprefix("settings.")
-    return key == path or any(key == one or key.startswith(f"{one}.") for one in read)
+    return key == path or any(key == name or key.startswith(f"{name}.") for name in settings)
 
 
-def _differences(before: Any, now: Any, path: str, growing: tuple[str, ...]) -> list[tuple[str, Any, Any]]:
+def _differences(before: Any, now: Any, path: str) -> list[tuple[str, Any, Any]]:
+    """Return (dotted key, before, now) of every difference that is no growth."""
     if isinstance(before, dict) and isinstance(now, dict):
-        # Of what may grow, only what was there before must still be.
-        keys = sorted(before if path in growing else before.keys() | now.keys())
+        keys = sorted(before if path in _GROWING else before.keys() | now.keys())
         return [
-            found
+            difference
             for key in keys
-            for found in _differences(
-                before.get(key), now.get(key), f"{path}.{key}" if path else key, growing
-            )
+            for difference in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
         ]
-    if before == now or (path in growing and _grown(before, now)):
+    if before == now or (path in _GROWING and _has_grown(before, now)):
         return []
     return [(path, before, now)]
 
 
-def _grown(before: Any, now: Any) -> bool:
+def _has_grown(before: Any, now: Any) -> bool:
     if isinstance(before, list) and isinstance(now, list):
         return set(before) <= set(now)
     return isinstance(before, int) and isinstance(now, int) and before <= now

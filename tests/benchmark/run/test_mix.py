@@ -1,142 +1,113 @@
-"""`al-loop benchmark --mix`: which cells there are, what is trained for them, and what they say."""
+"""`al-loop benchmark --mix`: which cells are trained, on what, and what is kept."""
 
 from __future__ import annotations
 
 import csv
-import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-from click.testing import CliRunner
-from support.benchmark_specs import small_config
-from support.factories import CLASSES, write_coco_set
+from msgspec import structs
+from support.benchmark_specs import (
+    CONFIG,
+    FakeTrainings,
+    change,
+    failing,
+    fake_trainings,
+    mix_spec,
+    run,
+)
+from support.factories import CLASSES
 
-from al_loop.benchmark.results.mix_page import Mixed, mix_table, mix_words, one_sided, write_mix
-from al_loop.benchmark.run import mix as mixing
-from al_loop.benchmark.run.mix import Cell, Mix, MixQuestion, amounts, check_mix, run_mix
-from al_loop.benchmark.spec.spec import read_settings
-from al_loop.cli import cli
-from al_loop.core.console import Silent
-from al_loop.core.errors import ConfigError, TrainingError
+from al_loop.benchmark.results.labelling_cost import LabellingCost
+from al_loop.benchmark.results.report import report_of, write_report
+from al_loop.benchmark.run.training import trained_model
+from al_loop.benchmark.spec.datasets import read_datasets
+from al_loop.benchmark.spec.spec import BenchmarkSpec
 from al_loop.models import service
-from al_loop.state.workspace import Workspace, init_workspace
+from al_loop.state.workspace import Workspace
 
-CONFIG = small_config(2)
-
-
-@pytest.fixture
-def question(tmp_path: Path) -> MixQuestion:
-    pool, val = write_coco_set(tmp_path / "pool", 8, seed=1), write_coco_set(tmp_path / "val", 4, seed=2)
-    rendered = write_coco_set(tmp_path / "rendered", 6, seed=3)
-    tests = {"other": write_coco_set(tmp_path / "other", 3, seed=4)}
-    return MixQuestion(
-        pool,
-        val,
-        tests,
-        (rendered,),
-        {"scratch": "scratch"},
-        ("pretrain", "joint"),
-        ("0", "50%"),
-        ("0", "6"),
-        1,
-        4,
-    )
-
-
-def run(out: Path, question: MixQuestion, home: Workspace, *, resume: bool = False) -> tuple[Mix, Silent]:
-    told = Silent()
-    return run_mix(out, question, CONFIG, home, told, resume=resume), told
+PRETRAINED = ("pretrained/rendered-6/seed-0", 6, 6, None, False)
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int, bool]]:
-    """What was trained: folder below units/mix, images, of them rendered, whether the backbone was frozen."""
-    seen: list[tuple[str, int, int, bool]] = []
-    real = service.train_model
-
-    def spy(workspace: Any, folder: Path, start: Any, images: Any, *rest: Any, frozen: bool = False) -> Any:
-        name = folder.as_posix().partition("units/mix/")[2].removesuffix(".partial")
-        seen.append((name, len(images), sum(i.image.path.parts[-3] == "rendered" for i in images), frozen))
-        return real(workspace, folder, start, images, *rest, frozen=frozen)
-
-    monkeypatch.setattr(mixing.service, "train_model", spy)
-    return seen
+def spec(tmp_path: Path) -> BenchmarkSpec:
+    return mix_spec(tmp_path)
 
 
-@pytest.mark.train
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> FakeTrainings:
+    return fake_trainings(monkeypatch)
+
+
 def test_a_grid_is_trained_once_and_grows(
-    question: MixQuestion, workspace: Workspace, tmp_path: Path, trained: list[tuple[str, int, int, bool]]
+    spec: BenchmarkSpec, workspace: Workspace, tmp_path: Path, trainings: FakeTrainings
 ) -> None:
     out = tmp_path / "out"
-    mix, _ = run(out, question, workspace)
-    assert trained == [
-        ("real-only/real-4/rendered-0/seed-0", 4, 0, False),
-        ("rendered-only/real-0/rendered-6/seed-0", 6, 6, False),
-        ("pretrained/rendered-6/seed-0", 6, 6, False),
-        ("pretrain/real-4/rendered-6/seed-0", 4, 0, False),
-        ("joint/real-4/rendered-6/seed-0", 10, 6, False),
+
+    def trained() -> list[tuple[Any, ...]]:
+        found = [(t.name, t.images, t.rendered, t.began_with, t.frozen) for t in trainings.trained]
+        trainings.trained.clear()
+        return found
+
+    first, _ = run(out, spec, workspace)
+    assert trained() == [
+        ("real-only/real-4/rendered-0/seed-0", 4, 0, None, False),
+        ("rendered-only/real-0/rendered-6/seed-0", 6, 6, None, False),
+        PRETRAINED,
+        ("pretrain/real-4/rendered-6/seed-0", 4, 0, PRETRAINED[0], False),
+        ("joint/real-4/rendered-6/seed-0", 10, 6, None, False),
     ]
-    assert [(c.way, c.real, c.synthetic) for c in mix.cells] == [
-        ("real only", 4, 0), ("rendered only", 0, 6), ("pretrain", 4, 6), ("joint", 4, 6)
-    ]  # fmt: skip
-    assert all(set(c.judged or {}) == {"validation", "other"} and (c.seconds or 0) > 0 for c in mix.cells)
+    cells = [(row.run.schedule, row.run.real, row.run.synthetic) for row in first.rows]
+    assert cells == [("real only", 4, 0), ("rendered only", 0, 6), ("pretrain", 4, 6), ("joint", 4, 6)]
+    assert all(set(row.metrics or {}) == {"validation", "other"} for row in first.rows)
     assert not list(out.rglob("weights.pth"))
-    more = replace(question, ways=(*question.ways, "replay-frozen"))
-    with pytest.raises(ConfigError, match="holds a benchmark already"):
-        run(out, more, workspace)
-    trained.clear()
+    more = change(spec, schedules=("pretrain", "joint", "replay-frozen"))
     grown, _ = run(out, more, workspace, resume=True)
-    # The pretrained weights were forgotten: the same again, for the new way alone.
-    assert trained == [
-        ("pretrained/rendered-6/seed-0", 6, 6, False),
-        ("replay-frozen/real-4/rendered-6/seed-0", 8, 4, True),
+    # The pretrained weights were deleted: they are trained again, for the new schedule alone.
+    assert trained() == [
+        PRETRAINED,
+        ("replay-frozen/real-4/rendered-6/seed-0", 8, 4, PRETRAINED[0], True),
     ]
-    assert [c for c in grown.cells if c.way != "replay-frozen"] == mix.cells
-    trained.clear()
-    whole, _ = run(out, more, workspace, resume=True)
-    assert trained == []  # what is finished is only drawn
-    assert whole.cells == grown.cells
-    paths = write_mix(Mixed(grown), out)
-    with paths[0].open() as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 10  # five cells, two sets
-    assert all(float(row["seconds_train"]) > 0 and row["ap"] for row in rows)
-    page = paths[2].read_text()
-    assert page.count("<svg") == 3
-    assert "One seed." in page
-    assert "http" not in page.replace("http-equiv", "")
+    assert [row for row in grown.rows if row.run.schedule != "replay-frozen"] == first.rows
+    again, _ = run(out, more, workspace, resume=True)
+    assert trained() == []
+    assert again.rows == grown.rows
 
 
-def test_settings_of_the_cycle_may_change(
-    question: MixQuestion, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_training_that_fails_leaves_the_other_cells(
+    spec: BenchmarkSpec, workspace: Workspace, tmp_path: Path, trainings: FakeTrainings
 ) -> None:
-    monkeypatch.setattr(mixing._Study, "run", lambda *_: [])
-    first, _ = run(tmp_path / "out", question, workspace)
-    replaced = msgspec.structs.replace
-    other = replaced(CONFIG, name="line 4", cycle=replaced(CONFIG.cycle, beta=9.0))
-    again = run_mix(tmp_path / "out", question, other, workspace, Silent(), resume=True)
-    assert read_settings(again.asked) == read_settings(first.asked)
+    trainings.fail = failing("pretrain/")
+    outcome, reporter = run(tmp_path / "out", spec, workspace)
+    assert [row.run.schedule for row in outcome.rows if row.failure] == ["pretrain"]
+    assert outcome.rows[-1].run.schedule == "joint"
+    failure = "pretrain/real-4/rendered-6/seed-0"
+    assert f"  {failure} failed: the loss is nan" in reporter.lines
+    report = report_of(outcome, LabellingCost())
+    assert f"failed: {failure}: the loss is nan" in report.summary
+    table, _, page = write_report(report, tmp_path / "out")
+    assert f"Failed trials.</strong> {failure}: the loss is nan." in page.read_text()
+    with table.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["failure"]]
+    assert [(row["schedule"], row["ap"], row["seconds_train"]) for row in rows] == [("pretrain", "", "")]
 
 
 @pytest.mark.train
-def test_a_frozen_backbone_does_not_move(workspace: Workspace, tmp_path: Path, question: MixQuestion) -> None:
+def test_a_frozen_backbone_does_not_change(workspace: Workspace, tmp_path: Path, spec: BenchmarkSpec) -> None:
     import torch
 
     from al_loop.detector.checkpoint import read_weights
 
-    sets = mixing.read_sets(question.data, question.validation, {}, CLASSES)
+    datasets = read_datasets(spec.pool, spec.validation, {}, CLASSES)
     home = Workspace(tmp_path, CONFIG, workspace.store)
-    settings = msgspec.structs.replace(CONFIG.train, epochs=1, val_every=1)
+    settings = structs.replace(CONFIG.train, epochs=1, val_every=1)
 
     def train(name: str, start: Any, frozen: bool) -> Any:
         folder = tmp_path / name
-        done = service.train_model(
-            home, folder, start, sets.pool, sets.validation, settings, lambda *_: None, frozen=frozen
-        )
-        return mixing._model(name, folder, done)
+        sets = datasets.pool[:2], datasets.validation[:2]
+        output = service.train_model(home, folder, start, *sets, settings, lambda *_: None, frozen=frozen)
+        return trained_model(name, folder, output)
 
     first = train("first", None, False)
     before = read_weights(first.weights)
@@ -148,130 +119,28 @@ def test_a_frozen_backbone_does_not_move(workspace: Workspace, tmp_path: Path, q
 
 
 @pytest.mark.train
-def test_a_training_that_fails_is_a_hole(
-    question: MixQuestion, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_every_schedule_takes_as_many_steps(
+    spec: BenchmarkSpec, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = service.train_model
-
-    def break_joint(workspace: Any, folder: Path, *rest: Any, **more: Any) -> Any:
-        if "joint" in folder.as_posix():
-            raise TrainingError("the loss is nan")
-        return real(workspace, folder, *rest, **more)
-
-    monkeypatch.setattr(mixing.service, "train_model", break_joint)
-    mix, told = run(tmp_path / "out", question, workspace)
-    assert [c.way for c in mix.cells if c.hole] == ["joint"]
-    assert any("the loss is nan" in line for line in told.lines)
-    assert "hole: joint/real-4/rendered-6/seed-0: the loss is nan" in mix_words(Mixed(mix))
-    (row,) = (row for row in mix_table(Mixed(mix)) if row[0] == "joint")
-    assert row[1:6] == ["4", "6", "hole", "hole", "hole"]
-    page = write_mix(Mixed(mix), tmp_path / "out")[2].read_text()
-    assert "Holes.</strong> joint, 4 photographs, 6 rendered, seed 0: the loss is nan" in page
-    (told_of,) = (part for part in page.split("<h3>") if part.startswith("On the set other"))
-    assert {"precision", "recall"} <= set(re.findall(r">([\w ]+)</th>", told_of))
-
-
-def test_amounts_are_counts_or_shares() -> None:
-    told = Silent()
-    assert amounts("--real", ("0", "25%", "100%", "7", "50"), 40, told) == (0, 7, 10, 40)
-    assert told.lines == ["--real 50: there are 40 images, all are taken"]
-    for wrong in ("x", "-1", "2.5", "101%", "nan", "inf", "%"):
-        with pytest.raises(ConfigError, match=f"--real {wrong}: expected numbers of images, or shares"):
-            amounts("--real", (wrong,), 40, told)
-    with pytest.raises(ConfigError, match="--real: expected a number of images above 0, got 0"):
-        amounts("--real", ("0",), 40, told)
-
-
-def test_what_no_study_can_answer(question: MixQuestion) -> None:
-    with pytest.raises(ConfigError, match=r"--ways: expected some of pretrain, .*, got sideways"):
-        check_mix(replace(question, ways=("joint", "sideways")))
-    with pytest.raises(ConfigError, match="--mix: expected one --start, got a, b"):
-        check_mix(replace(question, starts={"a": "scratch", "b": "coco"}))
-    with pytest.raises(ConfigError, match="--seeds: expected at least 1, got 0"):
-        check_mix(replace(question, seeds=0))
-    with pytest.raises(ConfigError, match="--iterations: expected at least 2, which pretrain divides, got 1"):
-        check_mix(replace(question, iterations=1))
-    check_mix(replace(question, iterations=1, ways=("joint",)))
-
-
-@pytest.mark.train
-@pytest.mark.parametrize("iterations", [4, 5])
-def test_every_way_takes_as_many_steps(
-    question: MixQuestion,
-    workspace: Workspace,
-    tmp_path: Path,
-    iterations: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Counted as they are taken: pretrained and then trained on they are as many as at once."""
+    """Real trainings; an odd number of steps is divided without a loss. The page shows the results."""
     from al_loop.detector.training.hooks import ReportProgress
 
-    taken: list[int] = []
+    steps: list[str] = []
     real = ReportProgress.after_train_iter
 
-    def count(self: Any, *args: Any, **rest: Any) -> None:
-        taken.append(1)
-        real(self, *args, **rest)
+    def count(self: Any, runner: Any, *args: Any, **rest: Any) -> None:
+        steps.append(Path(runner.work_dir).as_posix().partition("/runs/")[2].split("/")[0])
+        real(self, runner, *args, **rest)
 
     monkeypatch.setattr(ReportProgress, "after_train_iter", count)
-    some = replace(question, real=("3",), synthetic=("5",), iterations=iterations)
-    for way in ("pretrain", "joint", "replay"):
-        taken.clear()
-        mix, _ = run(tmp_path / way, replace(some, ways=(way,)), workspace)
-        assert not [cell.hole for cell in mix.cells if cell.hole]
-        assert len(taken) == iterations
-
-
-def test_options_that_mean_nothing_are_refused(tmp_path: Path, question: MixQuestion) -> None:
-    home = init_workspace(tmp_path / "home", CLASSES)
-    command = [
-        "-w", str(home.root), "benchmark", "--data", str(question.data), "--val", str(question.validation),
-        "--out", str(tmp_path / "out"),
-    ]  # fmt: skip
-
-    def refused(*options: str) -> str:
-        result = CliRunner().invoke(cli, [*command, *options])
-        assert isinstance(result.exception, ConfigError)
-        return str(result.exception)
-
-    assert "one cell after another: leave --jobs out" in refused("--mix", "--jobs", "2")
-    assert "leave --strategies and --k out" in refused("--mix", "--strategies", "nope", "--k", "3")
-    assert "leave --early-stop and --target out" in refused("--mix", "--early-stop", "--target", "0.3")
-    # Also where what is given is the default.
-    assert "leave --cycles out" in refused("--mix", "--cycles", "4")
-    assert refused("--real", "0", "--ways", "joint").startswith("--real, --ways: expected with --mix")
-
-
-def test_one_sided_by_hand() -> None:
-    """Differences 1, 2, 3: t = 2 / (1 / √3) = 3.464 with two degrees of freedom, p = 0.0371 above."""
-    assert one_sided([2, 4, 6], [1, 2, 3]) == pytest.approx(0.0371, abs=5e-5)
-    assert one_sided([1, 2, 3], [2, 4, 6]) == pytest.approx(1 - 0.0371, abs=5e-5)
-    assert one_sided([1.0], [0.0]) is None
-    assert (one_sided([2, 3], [1, 2]), one_sided([1, 2], [2, 3]), one_sided([1, 1], [1, 1])) == (
-        0.0,
-        1.0,
-        0.5,
-    )
-
-
-def test_words_and_marks_go_by_the_test() -> None:
-    """Joint is more at three seeds; pretrain is not, by chance; each is held against as many photographs alone."""
-    judged = {"ap50": 0, "right": 0, "misclassified": 0, "missed": 0, "false": 0, "images_right": 0}
-
-    def cell(way: str, real: int, synthetic: int, seed: int, ap: float) -> Cell:
-        return Cell(way, real, synthetic, seed, {"validation": {"ap": ap, **judged}}, 1.0)
-
-    cells = []
-    for seed, base in enumerate((0.10, 0.14, 0.12)):
-        cells += [cell("real only", 5, 0, seed, base), cell("real only", 9, 0, seed, 0.9)]
-        cells += [cell("joint", 5, 7, seed, base + 0.05 + 0.001 * seed)]
-        cells += [cell("pretrain", 5, 7, seed, base + (-0.05, 0.02, 0.05)[seed])]
-    asked = type("Asked", (), {"seeds": 3})()
-    mixed = Mixed(Mix(asked, None, [], cells))  # type: ignore[arg-type]  # what it reads of both
-    joint, pretrain = mix_words(mixed)
-    assert joint.startswith(
-        "5 photographs, 7 rendered, joint: +0.051 AP over 5 photographs alone, more (one-sided p < 0.001"
-    )
-    assert "no evidence that it is more (one-sided p = 0.4" in pretrain
-    assert mixed.mean(("joint", 5, 0)) == pytest.approx(0.12)
-    assert mixed.mean(("joint", 0, 7)) is None
+    out = tmp_path / "out"
+    outcome, _ = run(out, change(spec, real=("3",), synthetic=("5",), iterations=5), workspace)
+    assert not [row.failure for row in outcome.rows if row.failure]
+    assert {name: steps.count(name) for name in steps} == {"pretrained": 2, "pretrain": 3, "joint": 5}
+    table, _, page = write_report(report_of(outcome, LabellingCost()), out)
+    with table.open() as file:
+        assert all(float(row["seconds_train"]) > 0 and row["ap"] for row in csv.DictReader(file))
+    text = page.read_text()
+    assert text.count("<svg") == 2
+    assert "One seed." in text
+    assert "http" not in text.replace("http-equiv", "")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from al_loop.benchmark.run.evaluation import fixed_steps
+from al_loop.benchmark.run.training import fixed_steps
 from al_loop.core.config import TrainConfig
 from al_loop.detector.training.ddp import BatchShareSampler, OneProcessSampler
 from al_loop.detector.training.schedule import partial_epoch, schedule
@@ -26,7 +26,7 @@ class Images(SimpleNamespace):
 
 
 def planned(steps: int, images: int, batch: int, looks: int) -> RunSettings:
-    settings = fixed_steps(TrainConfig(batch_size=batch), steps, images, 0, looks=looks)
+    settings = fixed_steps(TrainConfig(batch_size=batch), steps, images, 0, validations=looks)
     return RunSettings(settings, "cpu", lr=1e-3, workers=0, steps=steps)
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark's results say, of curves written down by hand."""
+"""What is written about strategies, of curves made by hand."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.benchmark_specs import metrics_of
 from support.factories import CLASSES
 
-from al_loop.benchmark.results.label_efficiency import savings_words
-from al_loop.benchmark.results.labelling_cost import Pace
-from al_loop.benchmark.results.page import write_page
+from al_loop.benchmark.results.label_efficiency import efficiency_lines
+from al_loop.benchmark.results.labelling_cost import LabellingCost
+from al_loop.benchmark.results.learning_curves import LearningCurves
 from al_loop.benchmark.results.plots import COLOURS, draw_curves
-from al_loop.benchmark.results.summary import Results
-from al_loop.benchmark.results.tables import every_seed, summary, table, write_files
+from al_loop.benchmark.results.report import report_of, write_report
+from al_loop.benchmark.results.strategy_tables import ap_table, seed_table, strategy_summary
+from al_loop.benchmark.run.cycle_run import CycleRun
 from al_loop.benchmark.run.runner import Outcome
-from al_loop.benchmark.run.trials import Row
-from al_loop.benchmark.spec.datasets import Sets
-from al_loop.benchmark.spec.spec import Asked
-from al_loop.core.config import Config
+from al_loop.benchmark.run.trial import Row
+from al_loop.benchmark.spec.datasets import Datasets
+from al_loop.benchmark.spec.spec import BenchmarkSpec, StrategyGrid
 from strategies import STRATEGIES
 
-#: A curve: AP of every cycle; None for the hole that ends it.
+#: A curve: AP of every cycle; None for the failed training that ends it.
 Curve = Sequence[float | None]
 
 
@@ -35,39 +35,40 @@ def results(
     curves: Mapping[str, Sequence[Curve]],
     target: float | None = None,
     labels: Mapping[str, Sequence[int]] | None = None,
-) -> Results:
+) -> LearningCurves:
     """Results of a start `m`, each strategy with its curves by seed; labels: 25 a cycle unless given by strategy."""
-    every = [curve for some in curves.values() for curve in some]
-    seeds, cycles = max(map(len, curves.values())), max(map(len, every))
-    asked = Asked(
-        pool="", validation="", tests={}, starts={"m": ""}, strategies=tuple(curves), seeds=seeds, k=25, cycles=cycles,
-        batches=(), iterations=1, early=False, anew=False, settings=Config(classes=CLASSES),
-    )  # fmt: skip
-    rows = [row for s, c in curves.items() for row in _rows(s, c, (labels or {}).get(s))]
-    return Results(Outcome(asked, Sets([], [], {}, []), rows), Pace(), target)
+    seeds = max(map(len, curves.values()))
+    cycles = max(len(curve) for group in curves.values() for curve in group)
+    grid = StrategyGrid(strategies=tuple(curves), k=25, cycles=cycles)
+    spec = BenchmarkSpec(
+        pool=Path(), validation=Path(), tests={}, starts={"m": "m"}, seeds=seeds, iterations=1, grid=grid
+    )
+    rows = [row for name, group in curves.items() for row in _rows(name, group, (labels or {}).get(name))]
+    outcome = Outcome(spec, CLASSES, Datasets([], [], {}, []), [], rows)
+    return LearningCurves(outcome, grid, LabellingCost(), target)
 
 
-def _rows(strategy: str, curves: Sequence[Curve], labels: Sequence[int] | None) -> Iterator[Row]:
+def _rows(strategy: str, curves: Sequence[Curve], labels: Sequence[int] | None) -> Iterator[Row[CycleRun]]:
     for seed, curve in enumerate(curves):
         for cycle, value in enumerate(curve, start=1):
-            many = labels[cycle - 1] if labels else 25 * cycle
-            judged: dict[str, Any] = {"validation": {"ap": value, "per_class": dict.fromkeys(CLASSES)}}
+            run = CycleRun("m", strategy, seed, cycle, 25)
             if value is None:
-                yield Row("m", strategy, seed, cycle, 0, hole="the loss is nan")
+                yield Row(run, failure="the loss is nan")
                 break
-            yield Row("m", strategy, seed, cycle, 0, many, judged=judged)
+            count = labels[cycle - 1] if labels else 25 * cycle
+            yield Row(run, count, metrics={"validation": metrics_of(value)})
 
 
-def said(found: Results) -> list[str]:
-    return savings_words(found, "m")
+def lines_of(curves: LearningCurves) -> list[str]:
+    return efficiency_lines(curves, "m")
 
 
 def test_the_same_curve_needs_the_same_labels() -> None:
     """Random is at its last AP, 0.30, between 50 (0.27) and 75 (0.31): at 50 + 25 * 3/4 = 68.75."""
     curve = [(0.20, 0.27, 0.31, 0.30)]
-    lines = said(results({"random": curve, "dbal": curve}))
+    lines = lines_of(results({"random": curve, "dbal": curve}))
     assert lines == [
-        "labels for AP 0.300, with which random ends:",
+        "labels for AP 0.300, the last of random:",
         "  random: 69",
         "  dbal: 69, 1.00 of random's",
     ]
@@ -75,68 +76,68 @@ def test_the_same_curve_needs_the_same_labels() -> None:
 
 def test_labels_for_an_ap_that_was_named() -> None:
     curves = {"random": [(0.1, 0.2, 0.3)], "dbal": [(0.2, 0.4, 0.5)], "margin": [(0.1, 0.1, 0.15)]}
-    assert said(results(curves, 0.2)) == [
+    assert lines_of(results(curves, 0.2)) == [
         "labels for AP 0.200:",
         "  random: 50",
         "  dbal: 25 or fewer",  # and no ratio: how many fewer is not known
         "  margin: not reached with 75",
     ]
-    assert said(results({"dbal": curves["dbal"]}, 0.3)) == ["labels for AP 0.300:", "  dbal: 38"]
-    assert said(results({"dbal": curves["dbal"]})) == []
+    assert lines_of(results({"dbal": curves["dbal"]}, 0.3)) == ["labels for AP 0.300:", "  dbal: 38"]
+    assert lines_of(results({"dbal": curves["dbal"]})) == []
 
 
-def test_an_interval_only_where_every_seed_gets_there() -> None:
+def test_an_interval_only_where_seed_table_gets_there() -> None:
     curves = {
         "random": [(0.1, 0.2, 0.3), (0.0, 0.2, 0.4), (0.1, 0.2, 0.3)],
         "dbal": [(0.1, 0.3, 0.3), (0.1, 0.3, 0.4), (0.1, 0.3, 0.35)],
     }
-    lines = said(results(curves, 0.2))
+    lines = lines_of(results(curves, 0.2))
     assert lines[2].startswith(
         "  dbal: 38, 0.75 of random's; by seed -12 labels (95 % interval -12 to -12, 3 seeds)"
     )
-    lines = said(results(curves, 0.32))
+    lines = lines_of(results(curves, 0.32))
     assert lines[1:] == [
-        "  random: 72; 1 of 3 seeds get there",
-        "  dbal: 60, 0.83 of random's; 2 of 3 seeds get there",
+        "  random: 72; 1 of 3 seeds reach it",
+        "  dbal: 60, 0.83 of random's; 2 of 3 seeds reach it",
     ]
 
 
-def test_a_hole_leaves_the_other_seeds() -> None:
+def test_a_failed_trial_leaves_the_other_seeds() -> None:
     whole = (0.1, 0.2, 0.3)
     found = results({"random": [whole] * 5, "dbal": [whole, (0.1, None), whole, whole, whole]})
-    head, random, dbal = table(found, "m")
+    head, random, dbal = ap_table(found, "m")
     assert head == ["strategy", "25 labels", "50 labels", "75 labels", "area"]
     assert random[2] == "0.200 ± 0.000"
     assert dbal[1:] == [
         "0.100 ± 0.000",
         *(f"{ap} ± 0.000 (4 of 5 seeds)" for ap in ("0.200", "0.300", "0.200")),
     ]
-    assert every_seed(found, "m")[7] == ["dbal", "1", "0.100", "hole", "hole", "hole"]
-    assert said(found)[2] == "  dbal: 75, 1.00 of random's; 4 of 5 seeds get there"
+    assert seed_table(found, "m")[7] == ["dbal", "1", "0.100", "failed", "failed", "failed"]
+    assert lines_of(found)[2] == "  dbal: 75, 1.00 of random's; 4 of 5 seeds reach it"
 
 
-def test_a_hole_is_not_called_not_reached() -> None:
+def test_a_failed_trial_is_not_called_not_reached() -> None:
     found = results({"random": [(0.1, 0.2, 0.3)], "dbal": [(0.1, None)], "margin": [(None,)]})
-    assert said(found)[2:] == ["  dbal: hole", "  margin: hole"]
-    assert table(found, "m")[3] == ["margin", "hole", "hole", "hole", "hole"]
-    # Random has a hole in one of two seeds, and still ends.
+    assert lines_of(found)[2:] == ["  dbal: failed", "  margin: failed"]
+    assert ap_table(found, "m")[3] == ["margin", "failed", "failed", "failed", "failed"]
+    # Random fails at one of two seeds, and still has a last AP.
     found = results({"random": [(0.1, 0.2, 0.3), (None,)], "dbal": [(0.1, 0.4, 0.5), (0.1, 0.4, 0.5)]})
-    assert said(found)[0] == "labels for AP 0.300, with which random ends:"
-    # In all: there is nothing to end with, and it is said.
+    assert lines_of(found)[0] == "labels for AP 0.300, the last of random:"
+    # At all seeds: it has none.
     found = results({"random": [(0.1, None)], "dbal": [(0.1, 0.4, 0.5)]})
-    assert said(found) == [
-        "labels for an AP: random has a hole and no end. Name an AP: --target 0.3 --resume"
+    assert lines_of(found) == [
+        "labels for an AP: all trials of random failed. Name an AP: --target 0.3 --resume"
     ]
-    assert any("--target" in line for line in summary(found))
+    assert any("--target" in line for line in strategy_summary(found))
 
 
-def test_chains_of_different_labels_share_a_range() -> None:
+def test_curves_of_different_labels_share_a_range() -> None:
     """U with L: random had 7 labels when dbal had 6. Areas are from 3 to 9, where both have points."""
     found = results(
         {"random": [(0.0, 0.4, 0.8)], "dbal": [(0.0, 0.3, 0.6)]},
         labels={"random": (3, 7, 11), "dbal": (3, 6, 9)},
     )
-    assert table(found, "m")[0] == [
+    assert ap_table(found, "m")[0] == [
         "strategy",
         "3 labels",
         "cycle 2, 6–7 labels",
@@ -149,10 +150,12 @@ def test_chains_of_different_labels_share_a_range() -> None:
 
 
 def test_one_seed_of_one_strategy_says_so_too() -> None:
-    assert "one seed: nothing here says what is chance" in "\n".join(summary(results({"dbal": [(0.1, 0.2)]})))
-    assert not [line for line in summary(results({"dbal": [(0.1, 0.2)] * 2})) if "one seed" in line]
-    # Where a difference says it, it is not said twice.
-    both = summary(results({"dbal": [(0.1, 0.2)], "random": [(0.1, 0.2)]}))
+    assert "one seed, which says nothing about chance" in "\n".join(
+        strategy_summary(results({"dbal": [(0.1, 0.2)]}))
+    )
+    assert not [line for line in strategy_summary(results({"dbal": [(0.1, 0.2)] * 2})) if "one seed" in line]
+    # Where a difference says it, it is not repeated.
+    both = strategy_summary(results({"dbal": [(0.1, 0.2)], "random": [(0.1, 0.2)]}))
     assert len([line for line in both if "one seed" in line]) == 1
 
 
@@ -162,47 +165,49 @@ def test_numbers_beside_the_text(tmp_path: Path) -> None:
         "dbal": [(0.1, 0.4, 0.4), (0.1, 0.3, 0.3)],
         "margin": [(0.1, None)],
     }
-    table, plain = write_files(results(curves), tmp_path)
+    report = report_of(results(curves).outcome, LabellingCost())
+    table, plain, _ = write_report(report, tmp_path)
     found = json.loads(plain.read_text())["starts"]["m"]
     assert found["areas"]["random"]["by_seed"] == {"0": pytest.approx(0.2), "1": pytest.approx(0.2)}
     assert found["areas"]["dbal"]["mean"] == pytest.approx((0.325 + 0.25) / 2)
     assert found["areas"]["margin"] == {"by_seed": {}}
-    (apart,) = found["differences"]
-    assert (apart["strategy"], apart["reference"]) == ("dbal", "random")
-    assert apart["mean"] == pytest.approx((0.125 + 0.05) / 2)
-    assert apart["low"] < apart["mean"] < apart["high"]
-    assert found["savings"]["ap"] == pytest.approx(0.3)
-    dbal = found["savings"]["strategies"]["dbal"]
+    (difference,) = found["differences"]
+    assert (difference["strategy"], difference["reference"]) == ("dbal", "random")
+    assert difference["mean"] == pytest.approx((0.125 + 0.05) / 2)
+    assert difference["low"] < difference["mean"] < difference["high"]
+    assert found["label_efficiency"]["ap"] == pytest.approx(0.3)
+    dbal = found["label_efficiency"]["strategies"]["dbal"]
     assert dbal["labels"] == pytest.approx(45)  # the mean is 0.1 at 25 and 0.35 at 50
-    assert dbal["of_random"] == pytest.approx(45 / 75)
+    assert dbal["relative_to_random"] == pytest.approx(45 / 75)
     assert dbal["by_seed"] == {"0": pytest.approx(25 + 25 * 2 / 3), "1": pytest.approx(50)}
     assert dbal["minus_random"]["seeds"] == 2
     with table.open() as file:
-        rows = [row for row in csv.DictReader(file) if row["hole"]]
+        rows = [row for row in csv.DictReader(file) if row["failure"]]
     assert [(row["strategy"], row["cycle"], row["labels"], row["boxes"], row["minutes"]) for row in rows] == [
         ("margin", "2", "", "", "")
     ]
 
 
-def test_all_holes_are_drawn_without_a_warning_and_told_how_to_mend(tmp_path: Path) -> None:
+def test_a_benchmark_that_failed_is_drawn_and_says_what_to_do(tmp_path: Path) -> None:
     found = results({"random": [(None,)], "dbal": [(None,)]})
-    page = write_page(found, tmp_path).read_text()
+    report = report_of(found.outcome, LabellingCost())
+    page = write_report(report, tmp_path)[2].read_text()
     assert page.count("<svg") == 3
     assert "another --out" in page
-    assert "another --out" in summary(found)[-1]
+    assert "another --out" in strategy_summary(found)[-1]
 
 
 def test_numbers_below_a_curve_have_room() -> None:
     """The points where all strategies share a few; else round numbers, which do not overlap."""
 
-    def below(found: Results) -> list[float]:
-        svg = draw_curves(found, "m", "labels", 7, 3, "x")
+    def below(found: LearningCurves) -> list[float]:
+        svg = draw_curves(found, "m", "labels", "x")
         return [float(text) for text in re.findall(r"text-anchor: middle[^>]*>([0-9.]+)<", svg)]
 
     shared = results({"random": [(0.1, 0.2, 0.3)], "dbal": [(0.1, 0.2, 0.3)]})
     assert below(shared) == [25, 50, 75]
-    apart = {"random": [25, 50, 75], "dbal": [26, 51, 77]}
-    numbers = below(results({"random": [(0.1, 0.2, 0.3)], "dbal": [(0.1, 0.2, 0.3)]}, labels=apart))
+    differing = {"random": [25, 50, 75], "dbal": [26, 51, 77]}
+    numbers = below(results({"random": [(0.1, 0.2, 0.3)], "dbal": [(0.1, 0.2, 0.3)]}, labels=differing))
     assert len(numbers) >= 4
     assert len({b - a for a, b in pairwise(numbers)}) == 1
 
@@ -210,7 +215,7 @@ def test_numbers_below_a_curve_have_room() -> None:
 def test_lines_whose_colour_comes_again_are_dashed() -> None:
     """In the legend and in the drawing no two of nine and more strategies look the same."""
     some = list(STRATEGIES)[: COLOURS + 2]
-    svg = draw_curves(results({name: [(0.1, 0.2)] for name in some}), "m", "labels", 7, 3, "x")
+    svg = draw_curves(results({name: [(0.1, 0.2)] for name in some}), "m", "labels", "x")
     looks = Counter(
         (re.findall(r"var\(--s\d\)", path)[0], "stroke-dasharray" in path)
         for path in re.findall(r"<path [^>]*var\(--s\d\)[^>]*>", svg)

@@ -1,0 +1,153 @@
+"""What all trials of a benchmark share: datasets, initial models, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from al_loop.benchmark.spec.datasets import Datasets, read_datasets
+from al_loop.benchmark.spec.initial_models import InitialModel, find_initial_model
+from al_loop.benchmark.spec.spec import BenchmarkSpec, MixGrid, StrategyGrid, read_settings, spec_record
+from al_loop.core.config import Config
+from al_loop.core.console import Reporter, Silent
+from al_loop.core.errors import ConfigError
+from al_loop.images.repository import labels_hash
+from al_loop.images.training_sets import labelled_files, synthetic_images
+from al_loop.state.database.store import Store
+from al_loop.state.stages import Stage
+from al_loop.state.workspace import Workspace, open_workspace
+from al_loop.structures.images import LabelledImage
+
+#: Raised when the same settings give other picks or trainings than before: runs are then done again.
+_RECIPE = 4
+
+
+@dataclass(frozen=True, eq=False)
+class BenchmarkContext:
+    """What all trials share.
+
+    workspace: has no images; its folder holds the runs, its settings are those of the trainings.
+    spec: with numbers that the datasets can give.
+    rendered: images of a mix study, else empty.
+    record: what `benchmark.json` holds.
+    """
+
+    workspace: Workspace
+    spec: BenchmarkSpec
+    datasets: Datasets
+    initial_models: Mapping[str, InitialModel]
+    rendered: list[LabelledImage]
+    record: Mapping[str, Any]
+
+    def folder_of(self, name: str) -> Path:
+        """Return where a run keeps its files."""
+        return self.workspace.root / "runs" / name
+
+    def stage(self, name: str, **inputs: Any) -> Stage:
+        """Return the stage of a run: it is done again when these inputs or those of all runs change."""
+        common = {key: self.record[key] for key in ("pool", "validation", "tests", "iterations")}
+        settings = read_settings(self.record, self.spec.grid)
+        return Stage(
+            name,
+            "run",
+            self.folder_of(name),
+            {**common, "recipe": _RECIPE, "settings": settings, **inputs},
+        )
+
+
+@dataclass(frozen=True)
+class ContextFactory:
+    """Makes the context of a benchmark, here and in other processes.
+
+    config: settings with the classes.
+    home: the workspace of initial models and rendered images.
+    """
+
+    out: Path
+    spec: BenchmarkSpec
+    config: Config
+    home: Path
+
+    def __call__(self, reporter: Reporter | None = None) -> BenchmarkContext:
+        """Read the datasets and find the initial models."""
+        reporter, spec, config = reporter or Silent(), self.spec, self.config
+        home = open_workspace(self.home)
+        datasets = read_datasets(spec.pool, spec.validation, spec.tests, config.classes)
+        for line in datasets.lines:
+            reporter.line(line)
+        initial = {name: find_initial_model(model, home, config) for name, model in spec.starts.items()}
+        hashes: dict[str, Any] = {
+            "pool": labels_hash(datasets.pool),
+            "validation": labels_hash(datasets.validation),
+            "tests": {name: labels_hash(images) for name, images in datasets.tests.items()},
+            "starts": {name: model.identity for name, model in initial.items()},
+        }
+        rendered = list[LabelledImage]()
+        grid: StrategyGrid | MixGrid
+        if isinstance(spec.grid, MixGrid):
+            rendered = _rendered(spec.grid, home, datasets, reporter)
+            hashes["rendered"] = labels_hash(rendered)
+            grid = _clipped_mix(spec.grid, len(datasets.pool), len(rendered), reporter)
+        else:
+            grid = _clipped(spec.grid, len(datasets.pool), reporter)
+        spec = replace(spec, grid=grid)
+        self.out.mkdir(parents=True, exist_ok=True)
+        workspace = Workspace(self.out, config, Store(":memory:"))
+        record = spec_record(spec, hashes, config)
+        return BenchmarkContext(workspace, spec, datasets, initial, rendered, record)
+
+
+def _rendered(grid: MixGrid, home: Workspace, datasets: Datasets, reporter: Reporter) -> list[LabelledImage]:
+    """Return the rendered images that no model is evaluated on."""
+    images = (
+        labelled_files(home, grid.rendered, reporter) if grid.rendered else synthetic_images(home, reporter)
+    )
+    evaluated = {item.image.id for items in datasets.evaluated.values() for item in items}
+    return [item for item in images if item.image.id not in evaluated]
+
+
+def _clipped(grid: StrategyGrid, pool: int, reporter: Reporter) -> StrategyGrid:
+    """Return the grid with cycles and batches that the pool has images for, and report what was changed."""
+    batches = tuple(dict.fromkeys(min(batch, pool) for batch in grid.batches))
+    cycles = min(grid.cycles, -(-pool // grid.k))
+    if batches != grid.batches:
+        reporter.line(f"the pool has {pool} images: batches of {', '.join(map(str, batches))}")
+    if not batches and cycles < grid.cycles:
+        reporter.line(
+            f"{grid.cycles} cycles of {grid.k} are more than the pool's {pool} images: {cycles} cycles"
+        )
+    return replace(grid, batches=batches, cycles=cycles)
+
+
+def _clipped_mix(grid: MixGrid, pool: int, rendered: int, reporter: Reporter) -> MixGrid:
+    """Return the grid with numbers of images in place of shares."""
+    real = image_counts("--real", grid.real, pool, reporter)
+    synthetic = image_counts("--synthetic", grid.synthetic, rendered, reporter)
+    return replace(grid, real=tuple(map(str, real)), synthetic=tuple(map(str, synthetic)))
+
+
+def image_counts(option: str, texts: tuple[str, ...], total: int, reporter: Reporter) -> list[int]:
+    """Return distinct numbers of images, ascending, from counts and shares of all, as in "25" and "25%".
+
+    What exceeds the total is clipped, and that is reported. Raises ConfigError for other texts.
+    """
+    counts = set()
+    for text in texts:
+        share = text.endswith("%")
+        try:
+            value = float(text.removesuffix("%"))
+        except ValueError:
+            value = -1.0
+        if not (0 <= value < float("inf")) or (share and value > 100) or (not share and value != int(value)):
+            raise ConfigError(
+                f"{option} {text}: expected numbers of images, or shares of all, as in 0,25,100 or 0,25%,100%"
+            )
+        count = round(total * value / 100) if share else int(value)
+        if count > total:
+            reporter.line(f"{option} {text}: there are {total} images, all are taken")
+        counts.add(min(count, total))
+    if not counts - {0}:
+        raise ConfigError(f"{option}: expected a number of images above 0, got {', '.join(texts) or 'none'}")
+    return sorted(counts)

@@ -1,0 +1,101 @@
+"""Trainings of a fixed number of steps, so that all runs of a benchmark cost the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import msgspec
+
+from al_loop.benchmark.run.context import BenchmarkContext
+from al_loop.benchmark.spec.initial_models import InitialModel
+from al_loop.core.config import TrainConfig
+from al_loop.core.console import Reporter
+from al_loop.models import service
+from al_loop.state.model_registry import WEIGHTS, Model
+from al_loop.state.stages import Output
+from al_loop.structures.images import LabelledImage
+
+#: What the output of a run keeps of a training.
+_OUTPUT = ("weights_sha256", "config_sha256", "precision", "class_quality")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One training.
+
+    initial: gives the checkpoint of a training without a model.
+    model: what the training begins with; None for random weights or the checkpoint.
+    validations: about how many on the way; with one, the weights of the last step are the result.
+    frozen: the backbone stays as it is.
+    """
+
+    initial: InitialModel
+    model: Model | None
+    images: Sequence[LabelledImage]
+    steps: int
+    seed: int
+    validations: int = 1
+    frozen: bool = False
+
+
+def train(
+    context: BenchmarkContext, training: Training, folder: Path, name: str, reporter: Reporter
+) -> Output:
+    """Train into a folder and return what identifies the model, with the seconds spent."""
+    config = context.workspace.config
+    settings = fixed_steps(
+        config.pretrain if training.model is None else config.train,
+        training.steps,
+        len(training.images),
+        training.seed,
+        validations=training.validations,
+    )
+    began = time.monotonic()
+    with reporter.progress(f"{name}: train") as progress:
+        output = service.train_model(
+            training.initial.training_workspace(context.workspace),
+            folder,
+            training.model,
+            training.images,
+            context.datasets.validation,
+            settings,
+            progress,
+            training.steps,
+            frozen=training.frozen,
+        )
+    found = {key: output[key] for key in _OUTPUT if key in output}
+    return {**found, "seconds": {"train": time.monotonic() - began}}
+
+
+def trained_model(name: str, folder: Path, output: Output) -> Model:
+    """Return the model that a run has left in a folder."""
+    weights, config = output["weights_sha256"], output.get("config_sha256")
+    return Model(name, None, "cycle", None, folder, weights, "", config_sha256=config)
+
+
+def delete_weights(context: BenchmarkContext, name: str) -> None:
+    """Delete the weights of a run that no other run begins with."""
+    (context.folder_of(name) / WEIGHTS).unlink(missing_ok=True)
+
+
+def fixed_steps(
+    settings: TrainConfig, steps: int, images: int, seed: int, *, validations: int = 1
+) -> TrainConfig:
+    """Return the settings of a training with at least this many steps, whatever the number of images.
+
+    The training takes exactly `steps` if it is given them, too: its last epoch is then cut short.
+    validations: about how many on the way; with one, the weights of the last epoch are kept.
+    """
+    batch = settings.batch_size
+    if validations == 1:
+        repeat = (steps - 1) * batch // images + 1  # the fewest that give one epoch of as many steps
+    else:
+        repeat = max(1, round(steps * batch / (validations * images)))
+    epochs = ceil(steps / ceil(repeat * images / batch))
+    return msgspec.structs.replace(
+        settings, epochs=epochs, repeat=repeat, seed=seed, val_every=1 if validations > 1 else epochs
+    )

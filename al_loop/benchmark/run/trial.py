@@ -1,0 +1,100 @@
+"""A trial: runs that one process does in order, for one initial model and seed; and what came of each run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from al_loop.benchmark.run.progress import WorkTime
+from al_loop.core.console import Reporter
+
+
+class Run(Protocol):
+    """One training with its evaluation."""
+
+    @property
+    def name(self) -> str:
+        """Return its folder below `runs/`."""
+
+
+R = TypeVar("R", bound=Run)
+
+
+@dataclass(frozen=True)
+class Row(Generic[R]):
+    """The result of one run, a point of a learning curve or a cell of a grid.
+
+    labels, boxes: number of labelled images in the training, and their boxes.
+    picked: ids of the images that the run added.
+    at_random: whether these were picked at random, for want of a model.
+    metrics: set -> fields of `Metrics` and `Counts`, with precision and recall.
+    seconds: of "select" and "train".
+    failure: why the training failed; then there are no metrics.
+    """
+
+    run: R
+    labels: int = 0
+    boxes: int = 0
+    picked: tuple[str, ...] = ()
+    at_random: bool = False
+    metrics: Mapping[str, Any] | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    failure: str = ""
+
+    @property
+    def ap(self) -> float:
+        """AP on the validation set, of a run that did not fail."""
+        assert self.metrics is not None  # the callers leave failed runs out
+        return float(self.metrics["validation"]["ap"])
+
+
+@dataclass(frozen=True)
+class Trial(Generic[R]):
+    """Runs that are done in order.
+
+    shared: what the first runs are replaced by: runs that other trials begin with, too.
+    """
+
+    name: str
+    runs: tuple[R, ...]
+    shared: tuple[R, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A trial that an executor ran.
+
+    number: its index in the trials given to the executor.
+    lines: what it reported.
+    """
+
+    number: int
+    rows: list[Row[Any]]
+    lines: list[str]
+    work_time: WorkTime
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Runs trials in other processes.
+
+    parallel: trials at a time.
+    run: yields the results of trials as they end, in any order.
+    """
+
+    parallel: int
+    run: Callable[[Sequence[Trial[Any]]], Iterator[TrialResult]]
+
+
+class Study(Protocol):
+    """One kind of benchmark."""
+
+    def trials(self) -> list[Trial[Any]]:
+        """Return all trials."""
+
+    def initial_rows(self, reporter: Reporter) -> list[Row[Any]]:
+        """Return the results of the initial models, if they are part of the benchmark."""
+
+    def run(self, trial: Trial[Any], reporter: Reporter) -> Iterator[Row[Any]]:
+        """Yield the result of every run, until one fails that others need. Finished runs are only read."""
