@@ -109,6 +109,33 @@ def test_arrows_between_folders_point_one_way() -> None:
     assert circles(contracted(graph, lambda module: ".".join(folder_of(module).split(".")[:2]))) == []
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_pictures_in_the_docs_are_the_tree(package: str) -> None:
+    """Of folders, of strategies modules; without the arrows that follow from others."""
+
+    def node(module: str) -> str:
+        place = module if package == "strategies" else folder_of(module)
+        return place.split(".")[1] if place.count(".") and place.split(".")[0] == package else ""
+
+    arrows = contracted({m: to for m, to in import_graph().items() if m.split(".")[0] == package}, node)
+    built = networkx.DiGraph((a, b) for a, targets in arrows.items() for b in targets if a and b)
+    expected = {f"{a} --> {b}" for a, b in networkx.transitive_reduction(built).edges}
+    section = (ROOT / "docs" / "architecture.md").read_text().split(f"\n## `{package}`\n")[1]
+    drawn = section.split("```mermaid\n")[1].split("```")[0].splitlines()[1:]
+    assert {line.strip() for line in drawn} == expected
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_modules_that_a_page_names_exist(page: str) -> None:
+    """A path starts at the repository, at `al_loop/` or at `render/`; a bare name is somewhere."""
+    known = {
+        path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/**/*.py") if ".venv" not in path.parts
+    }
+    for name in re.findall(r"`([\w/]+\.py)`", (ROOT / page).read_text()):
+        if name not in {"utils.py", "config.py"}:  # a rule, and a file of older workspaces
+            assert any(path == name or path.endswith(f"/{name}") for path in known), name
+
+
 @pytest.mark.parametrize(("package", "most"), [("al_loop", 6), ("render", 3)])
 def test_few_modules_lie_beside_the_folders(package: str, most: int) -> None:
     assert len(list((ROOT / package).glob("*.py"))) <= most
