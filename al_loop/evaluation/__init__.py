@@ -1,1 +1,1 @@
-"""How good predictions are: AP, its confidence intervals, counts of boxes."""
+"""Quality of predictions: AP with confidence intervals, and detection counts."""

@@ -1,4 +1,4 @@
-"""How sure is a difference in AP? Resampling of validation images, from matches that are computed once."""
+"""Confidence intervals of AP and of its differences: a bootstrap over images, from matches computed once."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from al_loop.structures.boxes import FloatArray, IntArray
 
 BoolArray = NDArray[np.bool_]
 
-#: COCO's, in its order: areas of boxes in px², IoU, recall.
+#: COCO's area ranges, number of IoU thresholds and recall levels, in its order.
 AREAS = ("all", "small", "medium", "large")
 IOUS = 10
 _RECALLS = np.linspace(0.0, 1.0, 101)
-_ROWS = 250  # resamples at a time: some ten megabytes
+_ROWS = 250  # resamples at a time, about ten megabytes
 
 
 @dataclass(frozen=True, eq=False)
 class ClassMatches:
-    """One class's detections over a whole set, surest first, and what COCO's matching says of them.
+    """Detections of one class on a whole set, by decreasing score, with their COCO matches.
 
-    image: (d,) number of the image.  hit, ignored: (areas, IoUs, d).  truth: (areas, images) boxes to be found.
+    image: (d,) index of the image.
+    hit, ignored: (areas, IoUs, d) whether a detection matches a true box, and whether it is not counted.
+    truth: (areas, images) number of true boxes.
     """
 
     image: IntArray
@@ -34,22 +36,23 @@ class ClassMatches:
 
 @dataclass(frozen=True)
 class Difference:
-    """Candidate minus current, with a 95 % interval over resampled images; None where no image shows it."""
+    """Candidate minus current, with a 95 % interval over resampled images."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        """As in "+0.020 (95 % interval -0.010 to +0.050)"."""
+        """Return the text "+0.020 (95 % interval -0.010 to +0.050)"."""
         return f"{self.value:+.3f} (95 % interval {self.low:+.3f} to {self.high:+.3f})"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same images. per_class and by_area: AP of what some image shows.
+    """Differences of two models on the same images.
 
-    predictions: how many boxes the candidate has, on all images.
+    per_class, by_area: differences in AP, of the classes and areas with a true box.
+    predictions: number of boxes of the candidate on all images.
     """
 
     ap: Difference
@@ -69,24 +72,21 @@ def compare(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Comparison:
-    """Paired bootstrap over images: both models are judged on the same resamples, so what these share cancels.
+    """Compare two models by a paired bootstrap over images: both are evaluated on the same resamples.
 
-    candidate, current: a `ClassMatches` for each class. AP is computed anew for every resample, as pycocotools does.
-    Cost: O(resamples · detections) time, some ten megabytes.
+    candidate, current: matches of each class.
+    classes: names of the classes.
+    AP is computed for each resample as pycocotools does, in O(resamples · detections) time.
+    Raises ValueError where no image has a box.
     Source: Efron & Tibshirani 1993, chapters 8 and 13 (percentile interval).
     """
     images = candidate[0].truth.shape[1]
-    drawn = _weights(images, resamples, np.random.default_rng(seed))
+    parts = _weights(images, resamples, seed)
     whole = np.ones((1, images))
     value = _scores(candidate, whole) - _scores(current, whole)
-    spread = np.concatenate(
-        [
-            _scores(candidate, part) - _scores(current, part)
-            for part in np.split(drawn, range(_ROWS, resamples, _ROWS))
-        ]
-    )
-    found = [_difference(value[0, column], spread[:, column]) for column in range(value.shape[1])]
-    ap, ap50, areas, per_class = found[0], found[1], found[2:5], found[5:]
+    spread = np.concatenate([_scores(candidate, part) - _scores(current, part) for part in parts])
+    differences = [_difference(value[0, column], spread[:, column]) for column in range(value.shape[1])]
+    ap, ap50, areas, per_class = differences[0], differences[1], differences[2:5], differences[5:]
     if ap is None or ap50 is None:
         raise ValueError(f"expected images with boxes, got {images} without any")
     return Comparison(
@@ -96,17 +96,15 @@ def compare(
         {name: d for name, d in zip(AREAS[1:], areas, strict=True) if d is not None},
         images,
         resamples,
-        sum(len(one.image) for one in candidate),
+        sum(len(matches.image) for matches in candidate),
     )
 
 
 def interval(
     matches: Sequence[ClassMatches], *, resamples: int = 1000, seed: int = 0
 ) -> tuple[float, float] | None:
-    """95 % interval of one model's AP over resampled images; None where there is no box to be found."""
-    images = matches[0].truth.shape[1]
-    drawn = _weights(images, resamples, np.random.default_rng(seed))
-    parts = np.split(drawn, range(_ROWS, resamples, _ROWS))
+    """Return the 95 % interval of one model's AP over resampled images; None where no image has a box."""
+    parts = _weights(matches[0].truth.shape[1], resamples, seed)
     spread = np.concatenate([_mean(average_precision(matches, part), (1, 2)) for part in parts])
     if not np.isfinite(spread).any():
         return None
@@ -115,67 +113,68 @@ def interval(
 
 
 def average_precision(matches: Sequence[ClassMatches], weights: FloatArray, area: int = 0) -> FloatArray:
-    """COCO's AP of every resample, class and IoU, (resamples, classes, IoUs); nan where there is no box to be found.
+    """Return COCO's AP of each resample, class and IoU, (resamples, classes, IoUs); nan without a true box.
 
-    weights: (resamples, images) how often each image is in each resample. The same as of so many copies
-    of each image, but where an image has two boxes of a class with equal scores, whose order is chance.
+    weights: (resamples, images) number of copies of each image in each resample.
+    area: index into `AREAS`. The result is COCO's on so many copies of each image. Detections of a class
+        with equal scores in one image are an
+    exception: their order is arbitrary.
     """
-    found = np.full((len(weights), len(matches), IOUS), np.nan)
-    for number, one in enumerate(matches):
-        found[:, number] = _of_class(one, weights, area)
-    return found
+    return np.stack([_class_ap(each, weights, area) for each in matches], axis=1)
 
 
 def _scores(matches: Sequence[ClassMatches], weights: FloatArray) -> FloatArray:
-    """(resamples, 5 + classes): AP, AP50, AP of small, medium and large boxes, AP of each class."""
-    every = average_precision(matches, weights)
-    columns = [_mean(every, (1, 2)), _mean(every[:, :, 0], 1)]
+    """Return AP, AP50, AP of small, medium and large boxes, AP of each class: (resamples, 5 + classes)."""
+    ap = average_precision(matches, weights)
+    columns = [_mean(ap, (1, 2)), _mean(ap[:, :, 0], 1)]
     columns += [_mean(average_precision(matches, weights, area), (1, 2)) for area in range(1, len(AREAS))]
-    return np.column_stack([*columns, _mean(every, 2)])
+    return np.column_stack([*columns, _mean(ap, 2)])
 
 
-def _of_class(one: ClassMatches, weights: FloatArray, area: int) -> FloatArray:
-    """(resamples, IoUs) of one class."""
-    wanted = weights @ one.truth[area]
-    found = np.zeros((len(weights), IOUS))
-    found[wanted == 0] = np.nan
-    some = np.flatnonzero(wanted > 0)
-    if not len(some) or not len(one.image):
-        return found
-    drawn = weights[some][:, one.image]
+def _class_ap(matches: ClassMatches, weights: FloatArray, area: int) -> FloatArray:
+    """Return the AP of one class, (resamples, IoUs)."""
+    truth = weights @ matches.truth[area]
+    ap = np.zeros((len(weights), IOUS))
+    ap[truth == 0] = np.nan
+    rows = np.flatnonzero(truth > 0)
+    if not len(rows) or not len(matches.image):
+        return ap
+    copies = weights[rows][:, matches.image]
     for level in range(IOUS):
-        counted = np.flatnonzero(~one.ignored[area, level])
-        hit = one.hit[area, level, counted]
+        counted = np.flatnonzero(~matches.ignored[area, level])
+        hit = matches.hit[area, level, counted]
         if not hit.any():
             continue
-        # Precision has its peaks at hits, and recall rises there alone: nothing else need be looked at.
-        every = np.cumsum(drawn[:, counted], axis=1)[:, hit]
-        right = np.cumsum(drawn[:, counted[hit]], axis=1)
-        precision = np.divide(right, every, out=np.zeros_like(right), where=every > 0)
-        best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        recall = right / wanted[some, None]
-        for row, at in enumerate(some):
-            place = np.searchsorted(recall[row], _RECALLS)
-            reached = place < len(best[row])
-            found[at, level] = best[row][place[reached]].sum() / len(_RECALLS)
-    return found
+        # Precision has its maxima at hits, and recall rises at hits alone.
+        detections = np.cumsum(copies[:, counted], axis=1)[:, hit]
+        hits = np.cumsum(copies[:, counted[hit]], axis=1)
+        precision = np.divide(hits, detections, out=np.zeros_like(hits), where=detections > 0)
+        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        recall = hits / truth[rows, None]
+        for number, row in enumerate(rows):
+            first = np.searchsorted(recall[number], _RECALLS)
+            reached = first < len(envelope[number])
+            ap[row, level] = envelope[number][first[reached]].sum() / len(_RECALLS)
+    return ap
 
 
-def _weights(images: int, resamples: int, rng: np.random.Generator) -> FloatArray:
-    """(resamples, images) how often each image is drawn in `images` draws."""
-    return rng.multinomial(images, np.full(images, 1 / images), size=resamples).astype(np.float64)
+def _weights(images: int, resamples: int, seed: int) -> list[FloatArray]:
+    """Return the number of copies of each image in each resample, (resamples, images), in parts of rows."""
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(images, np.full(images, 1 / images), size=resamples).astype(np.float64)
+    return np.split(weights, range(_ROWS, resamples, _ROWS))
 
 
 def _mean(values: FloatArray, axis: int | tuple[int, ...]) -> FloatArray:
-    """Mean of what is there; nan where nothing is."""
-    there = np.isfinite(values)
-    count = there.sum(axis=axis)
-    total = np.where(there, values, 0.0).sum(axis=axis)
+    """Return the mean of the finite values; nan where there is none. `np.nanmean` warns there."""
+    finite = np.isfinite(values)
+    count = finite.sum(axis=axis)
+    total = np.where(finite, values, 0.0).sum(axis=axis)
     return np.asarray(np.divide(total, count, out=np.full(np.shape(count), np.nan), where=count > 0))
 
 
 def _difference(value: float, spread: FloatArray) -> Difference | None:
-    """With percentiles over the resamples that show it."""
+    """Return a difference with its percentile interval; None where it is not defined."""
     if not np.isfinite(value):
         return None
     low, high = np.quantile(spread[np.isfinite(spread)], (0.025, 0.975))

@@ -1,4 +1,4 @@
-"""What a model gets right, in boxes that people can count."""
+"""Counts of correct, misclassified, missed and false boxes, and how well a model counts objects."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ import numpy as np
 from al_loop.structures.boxes import Boxes, covered, iou
 from al_loop.structures.images import LabelledImage
 
-#: Overlap that makes a box the same thing, and score from which a box is meant.
+#: Least overlap of a match, and least score of a prediction that is counted.
 IOU, SCORE = 0.5, 0.5
+_MIN_IMAGES = 3  # for a correlation
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Boxes of a labelled set, each true box and each predicted one in exactly one of these.
+    """Counts over a labelled set; each true and each predicted box is in exactly one of them.
 
-    right: found with its class.  misclassified: found, with another class.  missed: not found.  false: a prediction
-    where nothing is, and no ignore region.  images_right: share of images without any of the last three.
+    right: matched pairs of the same class.
+    misclassified: matched pairs of different classes.
+    missed: true boxes without a match.
+    false: predictions without a match and outside ignore regions.
+    images_right: share of images without misclassified, missed and false boxes.
     """
 
     right: int
@@ -30,77 +34,81 @@ class Counts:
 
     @property
     def precision(self) -> float:
-        """Share of the predicted boxes that are right; 0 without any."""
+        """Share of correct boxes among the predictions; 0 without predictions."""
         return self.right / max(1, self.right + self.misclassified + self.false)
 
     @property
     def recall(self) -> float:
-        """Share of the true boxes that are found with their class."""
+        """Share of true boxes that are found with their class; 0 without true boxes."""
         return self.right / max(1, self.right + self.misclassified + self.missed)
 
 
 def count(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes]) -> Counts:
-    """Match boxes of score >= SCORE with true ones by overlap >= IOU, whatever their classes.
+    """Match predictions of score >= SCORE with true boxes of IoU >= IOU, regardless of class, and count.
 
-    The most likely prediction chooses first, and takes the true box that it overlaps most of those left; of equal
-    overlaps one of its own class. An image that `predicted` lacks has no boxes.
-    Source: Faltings et al. 2022, tables 1 and 3, and Cordier et al. 2023, table 1, count alike.
+    In order of decreasing score, each prediction takes the free true box of the largest IoU; of equal ones,
+    that of its own class. An image that `predicted` lacks has no predictions.
+    Source: the categories are those of Faltings et al. 2022, tables 1 and 3, and Cordier et al. 2023, table
+    1. Both count
+    otherwise: Cordier et al. match boxes at any intersection, and the false negatives of Faltings et al.
+        include misclassified boxes.
     """
-    right = misclassified = missed = false = whole = 0
+    right = misclassified = missed = false = images_right = 0
     for item in truth:
-        found = _outside(item, predicted.get(item.image.id, Boxes()))
-        pairs, spare = _matched(item.boxes, found)
-        same = sum(item.boxes.labels[i] == found.labels[j] for i, j in pairs)
-        lost = len(item.boxes) - len(pairs)
-        right, misclassified = right + int(same), misclassified + len(pairs) - int(same)
-        missed, false = missed + lost, false + spare
-        whole += same == len(pairs) and lost == spare == 0
-    return Counts(right, misclassified, missed, false, whole / max(1, len(truth)))
+        boxes = _outside_regions(item, predicted.get(item.image.id, Boxes()))
+        pairs, unmatched = _match(item.boxes, boxes)
+        same = sum(int(item.boxes.labels[i] == boxes.labels[j]) for i, j in pairs)
+        right += same
+        misclassified += len(pairs) - same
+        missed += len(item.boxes) - len(pairs)
+        false += unmatched
+        images_right += same == len(item.boxes) and unmatched == 0
+    return Counts(right, misclassified, missed, false, images_right / max(1, len(truth)))
 
 
 def count_r2(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes]) -> float | None:
-    """Share of the variance of the number of true boxes per image that the predicted boxes explain, in [0, 1].
+    """Return the squared correlation of true boxes and summed scores per image, in [0, 1]; the count R².
 
-    Each box counts its score. It is the squared correlation over the images, 0 where that is negative. None where it
-    cannot be known: the images do not differ in their numbers, or are fewer than three. An image that `predicted` lacks
-    is left out.
+    It is 0 where the correlation is negative, and None for fewer than three images or a constant number of
+    true boxes. Images that `predicted` lacks are left out.
     """
-    judged = [item for item in truth if item.image.id in predicted]
-    true = np.array([len(item.boxes) for item in judged], dtype=np.float64)
-    if len(judged) < 3 or np.ptp(true) == 0:
+    items = [item for item in truth if item.image.id in predicted]
+    true = np.array([len(item.boxes) for item in items], dtype=np.float64)
+    if len(items) < _MIN_IMAGES or np.ptp(true) == 0:
         return None
-    scores = [_outside(item, predicted[item.image.id]).scores for item in judged]
-    found = np.array([0.0 if s is None else float(s.sum()) for s in scores])
-    if np.ptp(found) == 0:
+    scores = [_outside_regions(item, predicted[item.image.id]).scores for item in items]
+    sums = np.array([0.0 if each is None else float(each.sum()) for each in scores])
+    if np.ptp(sums) == 0:
         return 0.0
-    return float(max(0.0, np.corrcoef(true, found)[0, 1]) ** 2)
+    return float(max(0.0, np.corrcoef(true, sums)[0, 1]) ** 2)
 
 
-def all_right(item: LabelledImage, found: Boxes) -> bool:
-    """Whether every box of an image is found with its class, and nothing else is."""
-    return count([item], {item.image.id: found}).images_right == 1
+def all_right(item: LabelledImage, predicted: Boxes) -> bool:
+    """Return whether an image has no misclassified, missed and false boxes."""
+    return count([item], {item.image.id: predicted}).images_right == 1
 
 
-def _outside(item: LabelledImage, found: Boxes) -> Boxes:
-    """Predictions without those that lie in an ignore region, half of each or more, and are no true box's."""
-    if not len(item.ignored) or not len(found):
-        return found
-    inside = covered(found.xyxy, item.ignored.xyxy).max(axis=1) >= IOU
-    true = iou(found.xyxy, item.boxes.xyxy).max(axis=1, initial=0.0) >= IOU
-    kept = true | ~inside
-    return Boxes(found.xyxy[kept], found.labels[kept], None if found.scores is None else found.scores[kept])
+def _outside_regions(item: LabelledImage, predicted: Boxes) -> Boxes:
+    """Drop predictions of which half or more lies in an ignore region, unless they match a true box."""
+    if not len(item.ignored) or not len(predicted):
+        return predicted
+    inside = covered(predicted.xyxy, item.ignored.xyxy).max(axis=1) >= IOU
+    matching = iou(predicted.xyxy, item.boxes.xyxy).max(axis=1, initial=0.0) >= IOU
+    kept = matching | ~inside
+    scores = None if predicted.scores is None else predicted.scores[kept]
+    return Boxes(predicted.xyxy[kept], predicted.labels[kept], scores)
 
 
-def _matched(truth: Boxes, found: Boxes) -> tuple[list[tuple[int, int]], int]:
-    """Pairs of a true box and a prediction, and how many predictions are left over."""
-    scores = found.scores if found.scores is not None else np.ones(len(found))
-    meant = [int(j) for j in np.argsort(-scores, kind="stable") if scores[j] >= SCORE]
-    overlap = iou(truth.xyxy, found.xyxy)
-    left, pairs = set(range(len(truth))), []
-    for j in meant:
-        near = [i for i in left if overlap[i, j] >= IOU]
-        if near:
-            best = max(near, key=lambda i: (overlap[i, j], truth.labels[i] == found.labels[j], -i))
-            left.remove(best)
+def _match(truth: Boxes, predicted: Boxes) -> tuple[list[tuple[int, int]], int]:
+    """Return pairs of a true box and a prediction, and the number of predictions without a match."""
+    scores = predicted.scores if predicted.scores is not None else np.ones(len(predicted))
+    counted = [int(j) for j in np.argsort(-scores, kind="stable") if scores[j] >= SCORE]
+    overlap = iou(truth.xyxy, predicted.xyxy)
+    free, pairs = set(range(len(truth))), []
+    for j in counted:
+        candidates = [i for i in free if overlap[i, j] >= IOU]
+        if candidates:
+            best = max(candidates, key=lambda i: (overlap[i, j], truth.labels[i] == predicted.labels[j], -i))
+            free.remove(best)
             pairs.append((best, j))
-    return pairs, len(meant) - len(pairs)
+    return pairs, len(counted) - len(pairs)

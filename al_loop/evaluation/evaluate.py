@@ -1,4 +1,4 @@
-"""Average precision, by pycocotools."""
+"""COCO's average precision, computed by pycocotools."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import LabelledImage, total_boxes
 from al_loop.structures.metrics import Metrics
 
-# The row of COCOeval's precision array for IoU = 0.50 and 0.75, and its columns for "all areas"
-# and 100 detections per image.
+# Indices into COCOeval's precision array: IoU 0.50 and 0.75, all areas, 100 detections per image.
 _IOU_50, _IOU_75, _ALL_AREAS, _MAX_100 = 0, 5, 0, 2
 
 
 def evaluate(
     truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes], classes: Sequence[str]
 ) -> Metrics:
-    """Return COCO's AP of the predicted boxes; an image that `predicted` lacks has no detections.
+    """Return COCO's AP of predicted boxes.
 
-    Boxes on ignore regions of their class are neither right nor false, as on COCO's crowds.
+    predicted: boxes by image id; a missing image has no detections.
+    Detections on ignore regions of their class are not counted, as on COCO's crowds.
     """
     precision = _precision(truth, predicted, classes)  # (IoU, recall, class, area, detections)
     everywhere = precision[:, :, :, _ALL_AREAS, _MAX_100]
@@ -44,8 +44,8 @@ def evaluate(
 def match(
     truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes], classes: Sequence[str]
 ) -> list[ClassMatches]:
-    """What COCO's matching says of every predicted box, class by class: all that AP of any resample needs."""
-    run = _evaluated(truth, predicted, classes)
+    """Return COCO's matches of each class, from which AP of any resample of the images is computed."""
+    run = _run_matching(truth, predicted, classes)
     areas, images = len(AREAS), len(truth)
     return [
         _class_matches(
@@ -55,42 +55,46 @@ def match(
     ]
 
 
-def _class_matches(found: list[list[Any]]) -> ClassMatches:
-    """From COCOeval's results by area and image, None where an image has neither truth nor predictions."""
+def _class_matches(results: list[list[Any]]) -> ClassMatches:
+    """Return the matches of a class.
+
+    results: of COCOeval, by area and image; None for an image with neither true boxes nor detections.
+    """
     truth = np.array(
         [
-            [0 if one is None else int((np.asarray(one["gtIgnore"]) == 0).sum()) for one in row]
-            for row in found
+            [0 if each is None else int((np.asarray(each["gtIgnore"]) == 0).sum()) for each in row]
+            for row in results
         ]
     )
-    some = [i for i, one in enumerate(found[0]) if one is not None and one["dtScores"]]
-    counts = [len(found[0][i]["dtScores"]) for i in some]
-    if not some:
-        none = np.zeros((len(AREAS), IOUS, 0), dtype=bool)
-        return ClassMatches(np.zeros(0, np.int64), none, none, truth)
-    scores = np.concatenate([found[0][i]["dtScores"] for i in some])
-    # As COCOeval sorts them, so that equal scores come in the same order.
+    images = [i for i, each in enumerate(results[0]) if each is not None and each["dtScores"]]
+    counts = [len(results[0][i]["dtScores"]) for i in images]
+    if not images:
+        empty = np.zeros((len(AREAS), IOUS, 0), dtype=bool)
+        return ClassMatches(np.zeros(0, np.int64), empty, empty, truth)
+    scores = np.concatenate([results[0][i]["dtScores"] for i in images])
+    # COCOeval's sort, so that equal scores have the same order.
     order = np.argsort(-scores, kind="mergesort")
 
-    def of(name: str) -> Any:
-        return np.stack([np.concatenate([row[i][name] for i in some], axis=1) for row in found])[..., order]
+    def stacked(name: str) -> Any:
+        rows = [np.concatenate([row[i][name] for i in images], axis=1) for row in results]
+        return np.stack(rows)[..., order]
 
     return ClassMatches(
-        np.repeat(some, counts)[order], of("dtMatches") > 0, of("dtIgnore").astype(bool), truth
+        np.repeat(images, counts)[order], stacked("dtMatches") > 0, stacked("dtIgnore").astype(bool), truth
     )
 
 
 def _precision(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes], classes: Sequence[str]) -> Any:
-    run = _evaluated(truth, predicted, classes)
+    run = _run_matching(truth, predicted, classes)
     with contextlib.redirect_stdout(io.StringIO()):
         run.accumulate()
     return run.eval["precision"]
 
 
-def _evaluated(
+def _run_matching(
     truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes], classes: Sequence[str]
 ) -> COCOeval:
-    """Matched, image by image."""
+    """Return a COCOeval that has matched the detections of each image."""
     results = [
         {"image_id": number, "category_id": int(label), "bbox": _xywh(box), "score": float(score)}
         for number, item in enumerate(truth)
@@ -100,11 +104,11 @@ def _evaluated(
         ground = COCO()
         ground.dataset = _dataset(truth, classes)
         ground.createIndex()
-        found = ground.loadRes(results) if results else COCO()
+        detections = ground.loadRes(results) if results else COCO()
         if not results:
-            found.dataset = {**ground.dataset, "annotations": []}
-            found.createIndex()
-        run = COCOeval(ground, found, "bbox")
+            detections.dataset = {**ground.dataset, "annotations": []}
+            detections.createIndex()
+        run = COCOeval(ground, detections, "bbox")
         run.evaluate()
     return run
 
@@ -123,7 +127,7 @@ def _dataset(truth: Sequence[LabelledImage], classes: Sequence[str]) -> dict[str
         for crowd, boxes in enumerate((item.boxes, item.ignored))
         for box, label in zip(boxes.xyxy, boxes.labels, strict=True)
     ]
-    for identity, annotation in enumerate(annotations, start=1):  # 0 means "unmatched" to COCOeval
+    for identity, annotation in enumerate(annotations, start=1):  # to COCOeval 0 means "no match"
         annotation["id"] = identity
     return {
         "images": [
@@ -145,6 +149,6 @@ def _xywh(box: Any) -> list[float]:
 
 
 def _mean(precision: Any) -> float | None:
-    """Average over what COCOeval could compute; it marks the rest with -1."""
+    """Return the mean of the defined values, None without any; COCOeval marks undefined ones with -1."""
     valid = precision[precision > -1]
     return float(np.mean(valid)) if valid.size else None

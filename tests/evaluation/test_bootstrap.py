@@ -1,4 +1,4 @@
-"""AP from stored matches is pycocotools', whole and resampled; intervals of differences."""
+"""AP from stored matches equals pycocotools', on whole and resampled sets; intervals of differences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from al_loop.evaluation import evaluate
-from al_loop.evaluation.bootstrap import AREAS, average_precision, compare
+from al_loop.evaluation.bootstrap import AREAS, IOUS, ClassMatches, average_precision, compare
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile, LabelledImage
 
@@ -26,7 +26,8 @@ def boxes(rng: np.random.Generator, count: int, near: Boxes | None = None) -> Bo
         if rng.random() < 0.7:
             xyxy[row] = near.xyxy[row] + rng.normal(0, 3, 4)
             labels[row] = near.labels[row]
-    # Equal scores in different images. Within one their order is chance, and so is that of an image drawn twice.
+    # Equal scores in different images. Within one their order is chance, and so is that of an image drawn
+    # twice.
     return Boxes(xyxy, labels, (1 + rng.permutation(20)[:count]) / 20)
 
 
@@ -41,14 +42,14 @@ def sets(seed: int, images: int = 12) -> tuple[list[LabelledImage], dict[str, Bo
 
 
 def by_pycocotools(truth: list[LabelledImage], predicted: dict[str, Boxes]) -> np.ndarray:
-    """(areas, classes, IoUs), nan for what COCO marks with -1."""
+    """(areas, classes, IoUs), nan where COCO has -1."""
     precision = evaluate._precision(truth, predicted, CLASSES)[..., 2]
-    found = precision.mean(axis=1).transpose(2, 1, 0)
-    return np.where(found < 0, np.nan, found)
+    ap = precision.mean(axis=1).transpose(2, 1, 0)
+    return np.where(ap < 0, np.nan, ap)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_whole_set_and_any_resample_are_as_pycocotools_says(seed: int) -> None:
+def test_ap_of_the_whole_set_and_of_resamples_equals_pycocotools(seed: int) -> None:
     truth, predicted = sets(seed)
     matches = evaluate.match(truth, predicted, CLASSES)
     rng = np.random.default_rng(seed)
@@ -61,31 +62,31 @@ def test_the_whole_set_and_any_resample_are_as_pycocotools_says(seed: int) -> No
             for n in range(12)
             for copy in range(times[n])
         ]
-        seen = {item.image.id: predicted[item.image.id.partition("-")[0]] for item in drawn}
-        np.testing.assert_allclose(ours[:, row], by_pycocotools(drawn, seen), atol=1e-12)
+        copies = {item.image.id: predicted[item.image.id.partition("-")[0]] for item in drawn}
+        np.testing.assert_allclose(ours[:, row], by_pycocotools(drawn, copies), atol=1e-12)
 
 
 def test_a_model_without_a_box_has_no_precision() -> None:
     truth, predicted = sets(0)
     nothing = evaluate.match(truth, {}, CLASSES)
     assert np.nanmax(average_precision(nothing, np.ones((1, 12)))) == 0
-    found = compare(nothing, evaluate.match(truth, predicted, CLASSES), CLASSES, resamples=200)
-    assert found.ap.value < 0
-    assert found.ap.high < 0
+    comparison = compare(nothing, evaluate.match(truth, predicted, CLASSES), CLASSES, resamples=200)
+    assert comparison.ap.value < 0
+    assert comparison.ap.high < 0
 
 
-def test_a_model_against_itself_differs_by_nothing() -> None:
+def test_a_model_does_not_differ_from_itself() -> None:
     truth, predicted = sets(1)
     same = evaluate.match(truth, predicted, CLASSES)
-    found = compare(same, same, CLASSES, resamples=50)
-    assert (found.ap.value, found.ap.low, found.ap.high) == (0, 0, 0)
-    # The third class is on no image, so nothing is said of it.
-    assert set(found.per_class) == {"bolt", "nut"}
-    assert set(found.by_area) == {"small", "medium", "large"}
-    assert (found.images, found.resamples) == (12, 50)
+    comparison = compare(same, same, CLASSES, resamples=50)
+    assert (comparison.ap.value, comparison.ap.low, comparison.ap.high) == (0, 0, 0)
+    # No image has the third class.
+    assert set(comparison.per_class) == {"bolt", "nut"}
+    assert set(comparison.by_area) == {"small", "medium", "large"}
+    assert (comparison.images, comparison.resamples) == (12, 50)
 
 
-def test_differences_are_those_of_the_metrics_and_lie_within_their_intervals() -> None:
+def test_differences_equal_those_of_the_metrics_and_lie_in_their_intervals() -> None:
     truth, predicted = sets(2, images=40)
     worse = {
         name: Boxes(b.xyxy[1:], b.labels[1:], b.scores[1:])
@@ -93,56 +94,36 @@ def test_differences_are_those_of_the_metrics_and_lie_within_their_intervals() -
         if b.scores is not None
     }
     better, poorer = (evaluate.evaluate(truth, p, CLASSES) for p in (predicted, worse))
-    found = compare(
-        evaluate.match(truth, predicted, CLASSES),
-        evaluate.match(truth, worse, CLASSES),
-        CLASSES,
-        resamples=400,
-    )
-    assert found.ap.value == pytest.approx(better.ap - poorer.ap)
-    assert found.ap50.value == pytest.approx(better.ap50 - poorer.ap50)
+    matches = [evaluate.match(truth, p, CLASSES) for p in (predicted, worse)]
+    comparison = compare(*matches, CLASSES, resamples=100)
+    assert comparison.ap.value == pytest.approx(better.ap - poorer.ap)
+    assert comparison.ap50.value == pytest.approx(better.ap50 - poorer.ap50)
     for name in ("bolt", "nut"):
-        assert found.per_class[name].value == pytest.approx(
+        assert comparison.per_class[name].value == pytest.approx(
             (better.per_class[name] or 0) - (poorer.per_class[name] or 0)
         )
-    assert found.ap.low <= found.ap.value <= found.ap.high
-    assert found.ap.low < found.ap.high
-    assert str(found.ap).startswith(f"{found.ap.value:+.3f} (95 % interval ")
-    again = compare(
-        evaluate.match(truth, predicted, CLASSES),
-        evaluate.match(truth, worse, CLASSES),
-        CLASSES,
-        resamples=400,
-    )
-    assert again == found
+    assert comparison.ap.low <= comparison.ap.value <= comparison.ap.high
+    assert comparison.ap.low < comparison.ap.high
+    assert str(comparison.ap).startswith(f"{comparison.ap.value:+.3f} (95 % interval ")
+    assert compare(*matches, CLASSES, resamples=100) == comparison
 
 
-def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    """A detector that finds a box with a chance of 0.6 and never errs, against one with 0.5: AP50 differs by 0.1."""
+def test_an_interval_has_about_its_nominal_coverage() -> None:
+    """A detector that finds a box with probability 0.6 and never errs, against 0.5: AP50 differs by 0.1."""
+    images, boxes_each = 60, 2
 
-    def found_by_chance(
-        rng: np.random.Generator, truth: list[LabelledImage], chance: float
-    ) -> dict[str, Boxes]:
-        seen = {}
-        for item in truth:
-            kept = rng.random(len(item.boxes)) < chance
-            seen[item.image.id] = Boxes(
-                item.boxes.xyxy[kept], item.boxes.labels[kept], np.ones(int(kept.sum()))
-            )
-        return seen
+    def found_by_chance(rng: np.random.Generator, chance: float) -> list[ClassMatches]:
+        image = np.repeat(np.arange(images), rng.binomial(boxes_each, chance, images))
+        hit = np.zeros((len(AREAS), IOUS, len(image)), dtype=bool)
+        truth = np.zeros((len(AREAS), images), np.int64)
+        hit[0, 0], truth[0] = True, boxes_each  # all areas, IoU 0.50
+        return [ClassMatches(image, hit, np.zeros_like(hit), truth)]
 
     inside = 0
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        truth = [
-            LabelledImage(
-                ImageFile(str(n), Path("x"), 500, 500),
-                Boxes(np.array([[0.0, 0, 50, 50], [100, 100, 150, 150]]), np.zeros(2, np.int64)),
-            )
-            for n in range(60)
-        ]
-        pair = [evaluate.match(truth, found_by_chance(rng, truth, c), CLASSES[:1]) for c in (0.6, 0.5)]
-        one = compare(*pair, CLASSES[:1], resamples=200, seed=seed)
-        inside += one.ap50.low <= 0.1 <= one.ap50.high
-    # Of 60 at 95 %, fewer than 51 come by chance once in ten thousand times.
+        pair = [found_by_chance(rng, chance) for chance in (0.6, 0.5)]
+        ap50 = compare(*pair, CLASSES[:1], resamples=200, seed=seed).ap50
+        inside += ap50.low <= 0.1 <= ap50.high
+    # Of 60 intervals at 95 %, fewer than 51 have a probability of seven in ten thousand.
     assert inside >= 51

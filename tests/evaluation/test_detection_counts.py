@@ -17,7 +17,7 @@ def item(name: str, boxes: Boxes) -> LabelledImage:
     return LabelledImage(ImageFile(name, Path(name), 100, 100), boxes)
 
 
-def test_every_box_is_in_one_of_four(make_boxes: Callable[..., Boxes]) -> None:
+def test_each_box_has_one_of_four_kinds(make_boxes: Callable[..., Boxes]) -> None:
     truth = [
         item("a", make_boxes((0, 0, 10, 10, 0), (20, 0, 30, 10, 1), (40, 0, 50, 10, 1))),
         item("b", make_boxes((0, 0, 10, 10, 0))),
@@ -25,39 +25,39 @@ def test_every_box_is_in_one_of_four(make_boxes: Callable[..., Boxes]) -> None:
         item("unseen", make_boxes((0, 0, 10, 10, 1))),
     ]
     predicted = {
-        # Right, of another class, one that is not meant, and one where nothing is.
+        # Correct, of another class, of a low score, and false.
         "a": make_boxes(
             (1, 0, 10, 10, 0, 0.9), (20, 0, 30, 9, 0, 0.8), (40, 0, 50, 10, 1, 0.4), (70, 70, 80, 80, 1, 0.6)
         ),
         "b": make_boxes((0, 0, 10, 10, 0, 0.99)),
         "empty": Boxes(),
     }
-    found = count(truth, predicted)
-    assert (found.right, found.misclassified, found.missed, found.false) == (2, 1, 2, 1)
-    assert found.images_right == 0.5
-    assert found.precision == pytest.approx(2 / 4)
-    assert found.recall == pytest.approx(2 / 5)
+    counts = count(truth, predicted)
+    assert (counts.right, counts.misclassified, counts.missed, counts.false) == (2, 1, 2, 1)
+    assert counts.images_right == 0.5
+    assert counts.precision == pytest.approx(2 / 4)
+    assert counts.recall == pytest.approx(2 / 5)
 
 
-def test_two_predictions_of_one_thing_are_one_right_and_one_false(make_boxes: Callable[..., Boxes]) -> None:
+def test_of_two_predictions_of_one_object_one_is_false(make_boxes: Callable[..., Boxes]) -> None:
     truth = [item("a", make_boxes((0, 0, 10, 10, 0)))]
-    found = count(truth, {"a": make_boxes((0, 0, 10, 10, 0, 0.9), (0, 0, 10, 9, 0, 0.8))})
-    assert (found.right, found.false, found.images_right) == (1, 1, 0.0)
+    counts = count(truth, {"a": make_boxes((0, 0, 10, 10, 0, 0.9), (0, 0, 10, 9, 0, 0.8))})
+    assert (counts.right, counts.false, counts.images_right) == (1, 1, 0.0)
 
 
-def test_the_likeliest_chooses_first(make_boxes: Callable[..., Boxes]) -> None:
+def test_the_highest_score_is_matched_first(make_boxes: Callable[..., Boxes]) -> None:
     truth = [item("a", make_boxes((0, 0, 10, 10, 0), (0, 0, 10, 8, 1)))]
-    # The surer one takes what it overlaps most, of another class; the other takes what is left.
-    found = count(truth, {"a": make_boxes((0, 0, 10, 10, 1, 0.9), (0, 0, 10, 8, 0, 0.8))})
-    assert (found.right, found.misclassified) == (0, 2)
+    # The first takes the box that it overlaps most, of another class; the second takes the other.
+    counts = count(truth, {"a": make_boxes((0, 0, 10, 10, 1, 0.9), (0, 0, 10, 8, 0, 0.8))})
+    assert (counts.right, counts.misclassified) == (0, 2)
 
 
 def test_nothing_at_all() -> None:
-    found = count([], {})
-    assert (found.precision, found.recall, found.images_right) == (0.0, 0.0, 0.0)
+    counts = count([], {})
+    assert (counts.precision, counts.recall, counts.images_right) == (0.0, 0.0, 0.0)
 
 
-def test_how_well_a_model_counts(make_boxes: Callable[..., Boxes]) -> None:
+def test_the_count_r2_of_a_model(make_boxes: Callable[..., Boxes]) -> None:
     """One, two and four true boxes; the correlation of 2, 4, 8 with them is 1, whatever the scale."""
     box = (0, 0, 10, 10, 0)
     truth = [item(name, make_boxes(*[box] * n)) for name, n in (("a", 1), ("b", 2), ("c", 4))]
@@ -70,7 +70,7 @@ def test_how_well_a_model_counts(make_boxes: Callable[..., Boxes]) -> None:
     assert count_r2(truth, predicted(0.4, 0.4, 0.4)) == 0.0
     # Deviations of the truth −4/3, −1/3, 5/3, of the sums −0.2, 0.1, 0.1: r² = (0.4)² / (42/9 · 0.06).
     assert count_r2(truth, predicted(0.2, 0.5, 0.5)) == pytest.approx(0.16 / 0.28)
-    # Fewer than three that were judged, or all alike: not known.
+    # Undefined: fewer than three images, or as many boxes in each.
     assert count_r2(truth, predicted(0.2, 0.4)) is None
     assert count_r2([item(n, make_boxes(box)) for n in "abc"], predicted(0.2, 0.4, 0.8)) is None
 
@@ -86,8 +86,8 @@ def test_boxes_in_ignore_regions_are_neither_right_nor_false(make_boxes: Callabl
         (46, 20, 54, 30, 0, 0.9),  # half of it in the region
         (44, 20, 54, 30, 0, 0.9),  # less than half of it: false
     )
-    found = count(truth, {"a": predicted})
-    assert (found.right, found.misclassified, found.missed, found.false) == (2, 0, 0, 1)
+    counts = count(truth, {"a": predicted})
+    assert (counts.right, counts.misclassified, counts.missed, counts.false) == (2, 0, 0, 1)
     assert not all_right(truth[0], predicted)
     assert all_right(
         truth[0], make_boxes((0, 0, 10, 10, 0, 0.9), (60, 0, 70, 10, 1, 0.9), (80, 20, 90, 30, 0, 0.9))
@@ -95,7 +95,7 @@ def test_boxes_in_ignore_regions_are_neither_right_nor_false(make_boxes: Callabl
 
 
 def test_boxes_in_ignore_regions_do_not_count(make_boxes: Callable[..., Boxes]) -> None:
-    """1, 2 and 3 objects, found with certainty; in the first image five more in its region."""
+    """1, 2 and 3 objects, each found with score 1; five more detections in the region of the first image."""
     rows = [(0.0, 20.0 * n, 10.0, 20.0 * n + 10, 0) for n in range(3)]
     region = make_boxes((50, 0, 100, 100, 0))
     images = [ImageFile(str(n), Path("x"), 100, 100) for n in range(3)]
@@ -104,5 +104,5 @@ def test_boxes_in_ignore_regions_do_not_count(make_boxes: Callable[..., Boxes]) 
     crowd = [(60.0, 10.0 * n, 70.0, 10.0 * n + 9, 0, 1.0) for n in range(5)]
     predicted["0"] = make_boxes((*rows[0], 1.0), *crowd)
     assert count_r2(truth, predicted) == pytest.approx(1.0)
-    # As objects, 6, 2 and 3 of them: that falls where 1, 2 and 3 rise.
+    # As objects they are 6, 2 and 3, while the truth is 1, 2 and 3.
     assert count_r2([replace(t, ignored=Boxes()) for t in truth], predicted) == 0.0
