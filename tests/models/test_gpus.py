@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from al_loop.cli import cli
+from al_loop.core.config import Config
 from al_loop.core.errors import ConfigError
+from al_loop.core.frozen_settings import hashed
 from al_loop.state.workspace import Workspace, open_workspace
 
 
@@ -53,21 +55,28 @@ def test_a_cycle_under_way_takes_the_gpus_of_now(shared: Workspace, monkeypatch:
     assert cycle.settings.gpus == 1
 
 
-@pytest.mark.train
-def test_what_does_not_fit_is_refused_before_anything_runs(shared: Workspace, tmp_path: Path) -> None:
+def test_a_finished_training_of_0_1_keeps_its_hash() -> None:
+    """The settings as 0.1 hashed them among the inputs of the stage."""
+    assert hashed(Config(classes=("a",)), "pretrain") == {
+        "epochs": 50, "batch_size": 4, "lr": None, "val_every": 1, "patience": 10, "turns": False, "repeat": 1,
+        "workers": None, "precision": None, "seed": 0,
+    }  # fmt: skip
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_before_anything_runs(shared: Workspace) -> None:
     from al_loop.core.console import Silent
     from al_loop.models.pretrain import pretrain
 
-    tell = Silent()
+    reporter = Silent()
     with pytest.raises(ConfigError, match="a batch of 4 images cannot be shared evenly by 3 GPUs"):
-        pretrain(shared.with_gpus(3), tell)
-    assert not tell.lines
+        pretrain(shared.with_gpus(3), reporter)
+    assert not reporter.lines
     assert not list(shared.root.glob("models/*"))
 
 
 @pytest.mark.train
 def test_two_processes_make_a_model(small: Workspace, tmp_path: Path) -> None:
-    """The whole way of `al-loop pretrain --gpus 2` on a CPU."""
+    """`al-loop pretrain --gpus 2` on a CPU, from the settings to the registered model."""
     from support.factories import write_coco_set
 
     from al_loop.core.console import Silent
@@ -87,5 +96,5 @@ def test_two_processes_make_a_model(small: Workspace, tmp_path: Path) -> None:
     assert (model.folder / "training" / "processes.log").is_file()
     assert not (model.folder / "training" / "processes").exists()
     assert not list((model.folder / "training").glob("*.pth"))
-    # However many share it, it is one training: asked again with one, nothing is trained.
+    # The number of processes is no input: with one, the finished training is taken.
     assert pretrain(open_workspace(small.root), Silent(), [data]).id == model.id
