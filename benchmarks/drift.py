@@ -27,7 +27,7 @@ from numpy.random import Generator, default_rng
 from scipy.stats import ks_2samp
 
 from al_loop.core.config import DriftTrigger
-from al_loop.monitor.drift_tests import Sight, judge, level
+from al_loop.monitor.drift_tests import ImageStatistics, drift_signals, level
 from al_loop.monitor.mmd import squared_distances, two_sample
 
 WIDTH, DIRECTIONS, REFERENCE, PERMUTATIONS = 64, 8, 500, 199
@@ -40,9 +40,9 @@ def embeddings(count: int, rng: Generator, mixing: np.ndarray, shift: float = 0.
     return hidden @ mixing + 0.1 * rng.normal(size=(count, WIDTH))
 
 
-def sight(count: int, rng: Generator, mixing: np.ndarray) -> Sight:
+def image_statistics(count: int, rng: Generator, mixing: np.ndarray) -> ImageStatistics:
     boxes = rng.poisson(4, count).astype(float)
-    return Sight(
+    return ImageStatistics(
         embeddings(count, rng, mixing).astype(np.float32),
         boxes,
         np.where(boxes > 0, rng.beta(5, 2, count), 0.0),
@@ -54,9 +54,12 @@ def false_alarms(series: int, rng: Generator) -> None:
     mixing = rng.normal(size=(DIRECTIONS, WIDTH))
     alarms = drifted = 0
     for _ in range(series):
-        reference, row = {"pool": sight(rule.reference, rng, mixing)}, 0
+        reference, row = {"pool": image_statistics(rule.reference, rng, mixing)}, 0
         for _ in range(100):
-            one = any(s.drifted for s in judge(reference, sight(rule.window, rng, mixing), rule, rng))
+            one = any(
+                s.drifted
+                for s in drift_signals(reference, image_statistics(rule.window, rng, mixing), rule, rng)
+            )
             drifted += one
             row = row + 1 if one else 0
             if row == rule.consecutive_windows:

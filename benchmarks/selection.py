@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/selection.py [--images 1000000] [--width 256] [--k 25]
 
 Made-up features and detections: selection does not look at pixels. Memory is the growth of the process above the
-arrays; a ratio below 1 means that ours is faster. Where a rule is the same and nothing in it differs by lot, the picks must be
+arrays; a ratio below 1 means that ours is faster. Where a rule is the same and nothing in it differs at random, the picks must be
 equal: it ends with status 1 where they are not. Needs scikit-activeml, which is among the development dependencies.
 """
 
@@ -177,8 +177,10 @@ def others(candidates: Candidates, k: int) -> list[str]:
     found.beside("coreset", "scikit-activeml's CoreSet", lambda: cover.query(X=x, y=y, batch_size=k))
     start = {"n_init": 1, "random_state": seed}
     typical = TypiClust(random_state=0, missing_label=np.nan, k=NEIGHBOURS, cluster_algo_dict=start)
-    # Of clusters of equal size theirs takes one by lot: among few images there are such.
-    why = "" if len(part) == 20_000 else "few images, and of clusters of equal size theirs takes one by lot"
+    # Of clusters of equal size theirs takes one at random: among few images there are such.
+    why = (
+        "" if len(part) == 20_000 else "few images, and of clusters of equal size theirs takes one at random"
+    )
     found.beside("typiclust", "its TypiClust", lambda: typical.query(X=x, y=y, batch_size=k), why)
     assert part.detections is not None
     shares, offsets = part.detections.distributions[:].astype(np.float64), part.detections.offsets
@@ -201,7 +203,7 @@ def others(candidates: Candidates, k: int) -> list[str]:
         "badge",
         "its Badge, one detection an image",
         lambda: np.asarray(badge.query(X=wide, y=nothing, clf=alone, fit_clf=False, batch_size=k)),
-        why="the first is the largest, the others are drawn by lot",
+        why="the first is the largest, the others are drawn at random",
     )
     return found.unequal
 

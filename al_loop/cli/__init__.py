@@ -20,6 +20,7 @@ from al_loop.cli.label_studio import label_studio
 from al_loop.cli.models import gc, models, pretrain, render, rollback
 from al_loop.cli.monitor import monitor
 from al_loop.cli.pool import init, pool
+from al_loop.cli.renamed import RenamingGroup
 from al_loop.core.console import say
 from al_loop.core.errors import AlLoopError
 from al_loop.core.files import printable
@@ -40,22 +41,8 @@ _OF_THE_SYSTEM = _NO_ROOM | {
 }
 
 
-#: Commands of earlier versions, and what each is called now.
-RENAMED = {"shift": "corrupt"}
-
-
-class _Commands(click.Group):
-    def resolve_command(
-        self, context: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Refuse a command of an earlier version with its new name."""
-        if args and args[0] in RENAMED:
-            raise click.UsageError(f"`al-loop {args[0]}` was renamed: type `al-loop {RENAMED[args[0]]}`")
-        return super().resolve_command(context, args)
-
-
 @click.group(
-    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=RenamingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(__version__, prog_name="al-loop")
 @click.option(

@@ -1,4 +1,4 @@
-"""Options of older versions: each is refused with its new name."""
+"""Commands and options of older versions: each is refused with what to type instead."""
 
 from __future__ import annotations
 
@@ -9,13 +9,35 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: Commands, and what each is called now.
+RENAMED_COMMANDS = {"shift": "corrupt"}
+
+
+class RenamingGroup(click.Group):
+    """A group that refuses a command of an older version with its new name."""
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first argument names; UsageError for an old name."""
+        if args and args[0] in RENAMED_COMMANDS:
+            raise click.UsageError(
+                f"`al-loop {args[0]}` was renamed: type `al-loop {RENAMED_COMMANDS[args[0]]}`"
+            )
+        return super().resolve_command(context, args)
+
 
 def renamed_option(old: str, new: str) -> Callable[[F], F]:
     """Return the decorator of a hidden option, with or without a value, that is refused with its new name."""
+    return refused_option(old, f"was renamed: use `{new}`")
+
+
+def refused_option(old: str, instead: str) -> Callable[[F], F]:
+    """Return the decorator of a hidden option that is refused with what to do instead."""
 
     def refuse(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
         if value is not None:
-            raise click.UsageError(f"`{old}` was renamed: use `{new}`", context)
+            raise click.UsageError(f"`{old}` {instead}", context)
 
     return click.option(
         old, is_flag=False, flag_value="", expose_value=False, hidden=True, is_eager=True, callback=refuse

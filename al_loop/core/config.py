@@ -120,7 +120,7 @@ class CycleConfig(Section, frozen=True):
     beta: Beta = 2.0  # DBAL clusters the beta * k most uncertain
     explore_fraction: Fraction = 0.1  # share of k reserved for images the model is silent about
     random_audit_fraction: Fraction = (
-        0.1  # share of k drawn by lot, to measure the model on: what is selected is hard by design
+        0.1  # share of k drawn at random, to measure the model on: what is selected is hard by design
     )
     candidates: Literal["unlabelled", "all"] = "unlabelled"  # "all" is the paper's U with L
     seed: Seed = 0
@@ -159,7 +159,7 @@ class DriftTrigger(Section, frozen=True):
 
 
 class MetricTrigger(Section, frozen=True):
-    """The model does worse on images drawn by lot than it did on the validation set."""
+    """The model does worse on images drawn at random than it did on the validation set."""
 
     images: AuditImages = 20  # drawn at random and labelled, the newest; fewer say nothing
     fall: Fraction = 0.05  # AP; the whole interval must lie below

@@ -1,4 +1,4 @@
-"""What the model in use was promoted on: images drawn by lot from the pool of that moment, once."""
+"""References of the model in use: images drawn once, at random, from the pool when it was promoted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often would the drift trigger be wrong on this pool, and what would it notice?"""
+"""False alarms and power of the drift trigger, measured on the pool."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from al_loop.core.errors import DataError
 from al_loop.images import repository
 from al_loop.images.object_cache import local_copy
 from al_loop.models import service
-from al_loop.monitor.drift_tests import Sight, Signal, judge, sight
+from al_loop.monitor.drift_tests import ImageStatistics, Signal, drift_signals, image_statistics
 from al_loop.state import model_registry
 from al_loop.state.database.image_table import pool_ids
 from al_loop.state.file_hashes import shards_in
@@ -29,7 +29,7 @@ from render.core.tempdirs import scratch_folder
 _SERIES = 20  # windows that share a reference
 _SIZES = (1, 2, 4)  # windows tried, in units of the settings'
 _COPIES = 200  # shifted copies of each kind, at most
-_POOL = 2000  # images of the pool that are looked at, at most
+_POOL = 2000  # images of the pool that are used, at most
 _ENOUGH = 0.8  # power that is taken for enough
 
 
@@ -58,7 +58,7 @@ class Calibration:
 
 
 def calibrate(workspace: Workspace, trials: int, level: int, reporter: Reporter) -> Calibration:
-    """Measure on windows drawn by lot from the pool, and from shifted copies of it, with the model in use.
+    """Measure on windows drawn at random from the pool, and from shifted copies of it, with the model in use.
 
     Raises DataError for a pool too small to be split into a reference and a window.
     """
@@ -73,13 +73,13 @@ def calibrate(workspace: Workspace, trials: int, level: int, reporter: Reporter)
     images = repository.images_by_id(workspace, [ids[i] for i in rng.permutation(len(ids))[:_POOL]])
     seen = _seen(workspace, model, images, workspace.scores_dir(model.id), reporter, "score the pool")
     size = min(rule.reference, len(seen) // 2)
-    quiet = _without_shift(seen, size, rule, trials, rng)
+    null_series = _without_shift(seen, size, rule, trials, rng)
     known, held_out = seen.take(np.arange(size)), images[size : size + _COPIES]
     power: dict[str, dict[int, float]] = {}
     effects: dict[str, float] = {}
     for kind, copies in _shifted(workspace, model, held_out, level, reporter).items():
         power[kind], effects[kind] = _noticed(known, copies, rule, max(20, trials // 5), rng)
-    null = float(np.quantile([_embedding(s).effect for series in quiet for s in series], 0.99))
+    null = float(np.quantile([_embedding(s).effect for series in null_series for s in series], 0.99))
     window = _smallest(power, rule.window)
     return Calibration(
         model.id,
@@ -87,8 +87,10 @@ def calibrate(workspace: Workspace, trials: int, level: int, reporter: Reporter)
         size,
         trials,
         level,
-        100 * sum(_alarms(series, rule.consecutive_windows) for series in quiet) / sum(map(len, quiet)),
-        float(np.mean([any(s.drifted for s in one) for series in quiet for one in series])),
+        100
+        * sum(_alarms(series, rule.consecutive_windows) for series in null_series)
+        / sum(map(len, null_series)),
+        float(np.mean([any(s.drifted for s in one) for series in null_series for one in series])),
         null,
         power,
         effects,
@@ -137,15 +139,15 @@ def _seen(
     folder: Path,
     reporter: Reporter,
     title: str,
-) -> Sight:
+) -> ImageStatistics:
     with reporter.progress(title) as progress:
         service.score(workspace, model, images, folder, progress, say=reporter.line)
     scored = shards_in(workspace, folder).load([image.id for image in images])
-    return sight(scored, workspace.config.label_studio.min_score)
+    return image_statistics(scored, workspace.config.label_studio.min_score)
 
 
 def _without_shift(
-    seen: Sight, size: int, rule: DriftTrigger, trials: int, rng: Generator
+    seen: ImageStatistics, size: int, rule: DriftTrigger, trials: int, rng: Generator
 ) -> list[list[tuple[Signal, ...]]]:
     """Series of windows that share a reference, as the monitor's do; none has a shift."""
     found = []
@@ -154,7 +156,7 @@ def _without_shift(
         reference, rest = {"pool": seen.take(order[:size])}, order[size:]
         found.append(
             [
-                judge(reference, seen.take(rng.choice(rest, rule.window, replace=False)), rule, rng)
+                drift_signals(reference, seen.take(rng.choice(rest, rule.window, replace=False)), rule, rng)
                 for _ in range(_SERIES)
             ]
         )
@@ -163,7 +165,7 @@ def _without_shift(
 
 def _shifted(
     workspace: Workspace, model: Model, images: Sequence[ImageFile], level: int, reporter: Reporter
-) -> dict[str, Sight]:
+) -> dict[str, ImageStatistics]:
     """What the model sees of copies of the images after each shift."""
     from al_loop.images.corruptions import CORRUPTIONS, corrupted_copy
 
@@ -186,7 +188,7 @@ def _shifted(
 
 
 def _noticed(
-    reference: Sight, copies: Sight, rule: DriftTrigger, trials: int, rng: Generator
+    reference: ImageStatistics, copies: ImageStatistics, rule: DriftTrigger, trials: int, rng: Generator
 ) -> tuple[dict[int, float], float]:
     """Share of windows that are noticed, by their size; and the median effect at the settings' size."""
     found, effects = {}, [0.0]
@@ -194,7 +196,9 @@ def _noticed(
         if size > len(copies):
             break
         judged = [
-            judge({"pool": reference}, copies.take(rng.choice(len(copies), size, replace=False)), rule, rng)
+            drift_signals(
+                {"pool": reference}, copies.take(rng.choice(len(copies), size, replace=False)), rule, rng
+            )
             for _ in range(trials)
         ]
         found[size] = float(np.mean([any(s.drifted for s in one) for one in judged]))

@@ -1,4 +1,4 @@
-"""A window of images against a reference: does the model see what it saw when it was promoted?"""
+"""Two-sample tests of a window of images against references."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from al_loop.structures.boxes import FloatArray
 from al_loop.structures.images import Float32Array
 from al_loop.structures.predictions import ScoredImages
 
-#: What is held against the reference; the level is shared between them.
+#: The statistics tested; the level is shared between them (Bonferroni).
 NAMES = ("embedding", "boxes", "score")
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
-    """What a model says of n images.
+class ImageStatistics:
+    """Statistics of a model's output on n images.
 
-    embedding: (n, d).  boxes: (n,) number of boxes that are meant.  score: (n,) of the surest box, 0 without any.
+    embedding: (n, d).
+    boxes: (n,) number of boxes of at least `min_score`.
+    score: (n,) best score, 0 without a box.
     """
 
     embedding: Float32Array
     boxes: FloatArray
     score: FloatArray
 
-    def take(self, rows: Sequence[int] | np.ndarray) -> Sight:  # type: ignore[type-arg]
-        """Those rows."""
-        return Sight(self.embedding[rows], self.boxes[rows], self.score[rows])
+    def take(self, rows: Sequence[int] | np.ndarray) -> ImageStatistics:  # type: ignore[type-arg]
+        """Return some rows."""
+        return ImageStatistics(self.embedding[rows], self.boxes[rows], self.score[rows])
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -41,10 +43,12 @@ class Sight:
 
 @dataclass(frozen=True)
 class Signal:
-    """One measure of a window. p: its chance without a shift, of all references the largest.
+    """The test of one statistic of a window.
 
+    p: its p-value, the largest over the references.
     effect: of embeddings, the distance of the means in standard deviations of the reference, in the kernel's space; of
-    the others, the largest difference of the distribution functions, in [0, 1].  against: the reference it is like most.
+        the others, the largest difference of the distribution functions, in [0, 1].
+    against: the reference that the window is most like.
     """
 
     name: str
@@ -54,30 +58,30 @@ class Signal:
     drifted: bool
 
 
-def sight(scored: ScoredImages, min_score: float) -> Sight:
-    """What scores say of each image; boxes of min_score and more are meant."""
+def image_statistics(scored: ScoredImages, min_score: float) -> ImageStatistics:
+    """Return the statistics of each image; boxes below min_score are not counted."""
     boxes, best = [], []
     for start, end in zip(scored.offsets[:-1], scored.offsets[1:], strict=True):
         scores = scored.scores[start:end]
         boxes.append(float((scores >= min_score).sum()))
         best.append(float(scores.max()) if len(scores) else 0.0)
-    return Sight(np.asarray(scored.embeddings, np.float32), np.asarray(boxes), np.asarray(best))
+    return ImageStatistics(np.asarray(scored.embeddings, np.float32), np.asarray(boxes), np.asarray(best))
 
 
 def level(rule: DriftTrigger) -> float:
     """Chance that one window without a shift counts as drifted.
 
     `consecutive_windows` windows must, so that level ** consecutive_windows · horizon is the chance of an alarm in `horizon` windows at most
-    (Bonferroni over the looks). Windows that share a reference are not quite independent: `al-loop monitor calibrate`
-    measures what comes of it.
+    (Bonferroni over the checks). Windows that share a reference are not quite independent: `al-loop monitor
+    calibrate` measures the effect.
     """
     return float((rule.false_alarms / rule.horizon) ** (1 / rule.consecutive_windows))
 
 
-def judge(
-    references: Mapping[str, Sight], window: Sight, rule: DriftTrigger, rng: Generator
+def drift_signals(
+    references: Mapping[str, ImageStatistics], window: ImageStatistics, rule: DriftTrigger, rng: Generator
 ) -> tuple[Signal, ...]:
-    """Hold a window against every reference; it has drifted where it is unlike all of them.
+    """Test a window against every reference; it has drifted where it differs from all of them.
 
     Embeddings by MMD², boxes and scores of images by Kolmogorov and Smirnov's test.
     """
@@ -97,8 +101,10 @@ def judge(
     return tuple(signals)
 
 
-def most_drifted(references: Mapping[str, Sight], window: Sight, count: int) -> list[tuple[int, float]]:
-    """Rows of the window that are least like the references, and by how much, the strangest first."""
+def most_drifted(
+    references: Mapping[str, ImageStatistics], window: ImageStatistics, count: int
+) -> list[tuple[int, float]]:
+    """Return the rows of the window least like the references, and by how much, the strangest first."""
     strange = np.min([witness(one.embedding, window.embedding) for one in references.values()], axis=0)
     order = np.argsort(-strange, kind="stable")[:count]
     return [(int(row), float(strange[row])) for row in order]

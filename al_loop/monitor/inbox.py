@@ -15,8 +15,8 @@ from al_loop.state.workspace import Workspace
 
 
 @dataclass
-class Taken:
-    """What a look at the inbox brought. added: ids of new images."""
+class InboxReport:
+    """What was read from the inbox. added: ids of new images."""
 
     added: list[str] = field(default_factory=list)
     duplicates: int = 0
@@ -27,40 +27,40 @@ class Taken:
     notes: dict[str, int] = field(default_factory=dict)  # what was done to pixels, and to those of how many
 
 
-def take(workspace: Workspace, progress: Progress | None = None) -> Taken:
+def read_inbox(workspace: Workspace, progress: Progress | None = None) -> InboxReport:
     """Add what is new in the inbox to the pool. Files that were taken or refused are not read again.
 
-    A file waits while its size or time changes, or changed less than min_age_s ago; when the clock stands before that
-    time, until two looks have seen it the same.
+    A file waits while it changed less than min_age_s ago; where its time lies in the future, until two checks have seen
+    the same size and time.
     """
-    found, ready, skipped = Taken(), list[FileStat](), SkippedFiles()
+    inbox, ready, skipped = InboxReport(), list[FileStat](), SkippedFiles()
     for place in workspace.config.monitor.inbox:
         try:
-            ready += _ready(workspace, place, found, skipped)
+            ready += _ready(workspace, place, inbox, skipped)
         except FileNotFoundError:
-            found.missing.append(
+            inbox.missing.append(
                 f"{place}: no such folder. Make it, or correct monitor.inbox in al-loop.toml"
             )
         except ConfigError as error:
-            found.missing.append(f"{place}: {error}. Correct monitor.inbox in al-loop.toml")
+            inbox.missing.append(f"{place}: {error}. Correct monitor.inbox in al-loop.toml")
         except (AlLoopError, OSError, ValueError) as error:
-            found.missing.append(f"{place}: {error}")
-    found.missing += [f"{where}: {reason}" for where, reason in skipped.closed]
-    found.passed_over = skipped.line()
+            inbox.missing.append(f"{place}: {error}")
+    inbox.missing += [f"{where}: {reason}" for where, reason in skipped.closed]
+    inbox.passed_over = skipped.line()
     done = 0
     for report in import_files(workspace, ready, again=False):
-        found.added += report.added
-        found.duplicates += report.duplicates
-        found.refused += report.refused
-        found.notes = dict(Counter(found.notes) + report.notes)
-        found.missing += [f"{where}: {reason}" for where, reason in report.unreached]
+        inbox.added += report.added
+        inbox.duplicates += report.duplicates
+        inbox.refused += report.refused
+        inbox.notes = dict(Counter(inbox.notes) + report.notes)
+        inbox.missing += [f"{where}: {reason}" for where, reason in report.unreached]
         done += report.files
         if progress:
             progress(done, len(ready))
-    return found
+    return inbox
 
 
-def _ready(workspace: Workspace, place: str, found: Taken, skipped: SkippedFiles) -> Iterator[FileStat]:
+def _ready(workspace: Workspace, place: str, inbox: InboxReport, skipped: SkippedFiles) -> Iterator[FileStat]:
     """Yield the files of a place that are whole and not known; those that are not whole are noted."""
     min_age_s = workspace.config.monitor.min_age_s
     for chunk in chunks(files_at(place, skipped)):
@@ -70,7 +70,7 @@ def _ready(workspace: Workspace, place: str, found: Taken, skipped: SkippedFiles
             if _whole(file, min_age_s, seen_before=state == "waiting"):
                 yield file
             else:
-                found.waiting.append(file.name)
+                inbox.waiting.append(file.name)
                 note(workspace, file, "waiting")
 
 

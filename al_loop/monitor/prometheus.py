@@ -1,15 +1,15 @@
-"""What a look found, for Prometheus: a file for the node exporter's textfile collector."""
+"""The result of a check for Prometheus: a file for the node exporter's textfile collector."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from al_loop.core.errors import ConfigError, DataError
-from al_loop.monitor.run import Look
+from al_loop.monitor.run import CheckResult
 
 
-def write_textfile(found: Look, workspace: str, path: Path) -> None:
-    """Write the gauges of one workspace; the file is whole or the old one.
+def write_textfile(result: CheckResult, workspace: str, path: Path) -> None:
+    """Write the gauges of one workspace; the file is replaced atomically.
 
     Raises ConfigError without prometheus_client (the extra al-loop[prometheus]), DataError where it cannot be written.
     """
@@ -24,19 +24,19 @@ def write_textfile(found: Look, workspace: str, path: Path) -> None:
     def gauge(name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"al_loop_{name}", text, ["workspace", *labels], registry=registry)
 
-    gauge("triggered", "1 where a cycle is due").labels(workspace).set(found.triggered)
-    gauge("cycle_under_way", "1 while people label").labels(workspace).set(found.under_way is not None)
-    gauge("new_images", "Images that the last look brought").labels(workspace).set(found.new_images)
-    gauge("inbox_waiting", "Files still being written").labels(workspace).set(len(found.inbox.waiting))
-    gauge("last_look_seconds", "When the last look ended").labels(workspace).set_to_current_time()
+    gauge("triggered", "1 where a cycle is due").labels(workspace).set(result.triggered)
+    gauge("cycle_under_way", "1 while people label").labels(workspace).set(result.under_way is not None)
+    gauge("new_images", "New images of the last check").labels(workspace).set(result.new_images)
+    gauge("inbox_waiting", "Files still being written").labels(workspace).set(len(result.inbox.waiting))
+    gauge("last_look_seconds", "When the last check ended").labels(workspace).set_to_current_time()
     due = gauge("trigger_due", "1 where the trigger wants a cycle", "trigger")
     numbers = gauge("trigger", "Numbers behind the triggers", "trigger", "number")
-    for verdict in found.verdicts:
+    for verdict in result.verdicts:
         due.labels(workspace, verdict.trigger).set(verdict.due)
         for name, value in verdict.numbers.items():
             numbers.labels(workspace, verdict.trigger, name).set(value)
     batch = gauge("batch", "Means over the new images", "number")
-    for name, value in found.numbers.items():
+    for name, value in result.numbers.items():
         batch.labels(workspace, name).set(value)
     try:
         write_to_textfile(str(path), registry)

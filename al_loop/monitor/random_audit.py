@@ -1,4 +1,4 @@
-"""How good was the model on images drawn by lot? Those that a cycle selects are hard by design and would mislead."""
+"""AP on images drawn at random: those that a strategy picks are hard by design and would mislead."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from al_loop.structures.images import ImageFile, LabelledImage
 
 @dataclass(frozen=True)
 class Audit:
-    """AP of the boxes that models drew on images drawn by lot, with its 95 % interval; nan without a box.
+    """AP of the boxes that models drew on images drawn at random, with its 95 % interval; nan without a box.
 
     expected: AP of those models on the validation set, the mean over the images; None where one was not judged.
     """
@@ -35,12 +35,12 @@ class Audit:
 
 
 def measure(workspace: Workspace, newest: int) -> Audit:
-    """Measure on the newest images that were drawn by lot and labelled: each by the model that picked for its cycle.
+    """Measure on the newest images that were drawn at random and labelled: each by the model that picked for its cycle.
 
     The whole prediction counts, not only the boxes that were good enough to be drawn for people.
     """
     rows = newest_audit(workspace.store, newest)
-    # Nothing of it changes while people label nothing new: a quiet look neither loads the detector nor resamples.
+    # Nothing of it changes while people label nothing new: such a check neither loads the detector nor resamples.
     ignored = [[r.image_id, r.ignored] for r in rows if r.ignored]
     digest = json_hash(
         [newest, [[r.image_id, r.model_id, r.boxes] for r in rows], *([ignored] if ignored else [])]

@@ -1,4 +1,4 @@
-"""One look: take in what is new, score it, ask the triggers, and begin a cycle where that is wanted."""
+"""One check: read the inbox, score new images, evaluate the triggers, and begin a cycle where that is wanted."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from al_loop.loop.cycle import CycleResult, run_cycle
 from al_loop.loop.cycle_record import open_cycle_number
 from al_loop.models import service
 from al_loop.monitor.baseline import baseline
-from al_loop.monitor.drift_tests import sight
-from al_loop.monitor.inbox import Taken, take
+from al_loop.monitor.drift_tests import image_statistics
+from al_loop.monitor.inbox import InboxReport, read_inbox
 from al_loop.monitor.triggers import Verdict, verdicts
-from al_loop.monitor.windows import Window, judge_windows, waiting
+from al_loop.monitor.windows import Window, evaluate_windows, waiting
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import last_number
 from al_loop.state.database.image_table import pool_ids
@@ -31,53 +31,60 @@ from al_loop.structures.predictions import ScoredImages
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a look found. numbers: means over the new images.  triggered: a cycle is due, or was begun."""
+class CheckResult:
+    """The result of a check.
+
+    numbers: means over the new images.
+    under_way: the cycle that people work on.
+    triggered: whether a cycle is due, or was begun.
+    """
 
     at: str
     model: str
-    inbox: Taken
+    inbox: InboxReport
     new_images: int
     numbers: Mapping[str, float]
     windows: tuple[Window, ...]
     verdicts: tuple[Verdict, ...]
-    under_way: int | None  # the cycle that people work on
+    under_way: int | None
     triggered: bool
     cycle: CycleResult | None = None
 
 
-def look(workspace: Workspace, reporter: Reporter, *, act: bool) -> Look:
-    """Look once; with `act` a due cycle is begun, and one that is under way goes on as far as it can.
+def check(workspace: Workspace, reporter: Reporter, *, act: bool) -> CheckResult:
+    """Check once; with `act` begin a cycle that is due, and go on with one that is under way.
 
-    What was found is kept before anything is begun: a look that is killed is repeated by the next at no loss.
-    Raises ModelError while there is no model; what is new is in the pool then all the same.
+    The result is recorded before a cycle begins: a check that is killed is repeated by the next.
+    Raises ModelError while there is no model; new images are in the pool nevertheless.
     """
     with reporter.progress("read the inbox") as progress:
-        inbox = take(workspace, progress)
+        inbox = read_inbox(workspace, progress)
     model = model_registry.current_model(workspace)
     last, promotion = newest_look(workspace.store), newest_promotion(workspace.store)
     since = last or promotion
     fresh = pool_ids(workspace.store, after=since.arrived if since else 0)
-    windows, numbers = _judge(workspace, model, fresh, reporter)
-    said = tuple(verdicts(workspace))
+    windows, numbers = _evaluate(workspace, model, fresh, reporter)
+    all_verdicts = tuple(verdicts(workspace))
     under_way = open_cycle_number(workspace)
-    held = [v for v in said if v.hold]
-    due = [v for v in said if v.due and not (held and v.trigger in ("new-data", "time"))]
+    held = [v for v in all_verdicts if v.hold]
+    due = [v for v in all_verdicts if v.due and not (held and v.trigger in ("new-data", "time"))]
     triggered = bool(due) and under_way is None and repository.unlabelled_count(workspace) > 0
-    found = Look(now(), model.id, inbox, len(fresh), numbers, tuple(windows), said, under_way, triggered)
+    result = CheckResult(
+        now(), model.id, inbox, len(fresh), numbers, tuple(windows), all_verdicts, under_way, triggered
+    )
     number = 1 + last_number(workspace.store)
     begins = act and triggered
     if fresh or windows or begins or last is None or last.model_id != model.id:
-        _remember(workspace, found, number if begins else None)
+        _record(workspace, result, number if begins else None)
     if begins or (act and under_way is not None):
-        found = replace(found, cycle=run_cycle(workspace, None, reporter))
-    return found
+        result = replace(result, cycle=run_cycle(workspace, None, reporter))
+    return result
 
 
-def _judge(
+def _evaluate(
     workspace: Workspace, model: Model, fresh: list[str], reporter: Reporter
 ) -> tuple[list[Window], dict[str, float]]:
-    """Score what no window has judged yet, and judge the windows that are full."""
+    """Score the images that no window holds yet, and evaluate the windows that are full."""
     reference = baseline(workspace)
     drift = "drift" in workspace.config.monitor.triggers
     queue = waiting(workspace, reference) if reference and drift else []
@@ -88,23 +95,23 @@ def _judge(
     if not wanted:
         return [], {}
     scored = _scored(workspace, model, sorted(wanted), reporter)
-    windows = judge_windows(workspace, reference, scored) if full and reference else []
+    windows = evaluate_windows(workspace, reference, scored) if full and reference else []
     new = scored.intersection(fresh)
     if not new.image_ids:
         return windows, {}
-    seen = sight(new, workspace.config.label_studio.min_score)
+    statistics = image_statistics(new, workspace.config.label_studio.min_score)
     return windows, {
-        "boxes_per_image": float(np.mean(seen.boxes)),
-        "surest_score": float(np.mean(seen.score)),
-        "silent": float(np.mean(seen.boxes == 0)),
+        "boxes_per_image": float(np.mean(statistics.boxes)),
+        "surest_score": float(np.mean(statistics.score)),
+        "without_detections": float(np.mean(statistics.boxes == 0)),
     }
 
 
 def _scored(workspace: Workspace, model: Model, ids: list[str], reporter: Reporter) -> ScoredImages:
-    """Scores by the model in use, kept where the next cycle finds them: it scores only what is missing."""
+    """Score images by the model in use, into the folder of the next cycle, which scores only what is missing."""
     folder = workspace.scores_dir(model.id)
     images = repository.images_by_id(workspace, ids)
-    with reporter.progress("score what is new") as progress:
+    with reporter.progress("score new images") as progress:
         unreadable = service.score(
             workspace,
             model,
@@ -119,24 +126,24 @@ def _scored(workspace: Workspace, model: Model, ids: list[str], reporter: Report
     return shards_in(workspace, folder).load(ids)
 
 
-def _remember(workspace: Workspace, found: Look, cycle: int | None) -> None:
+def _record(workspace: Workspace, result: CheckResult, cycle: int | None) -> None:
     insert_look(
         workspace.store,
-        found.at,
-        found.model,
-        json.dumps({**found.numbers, "images": found.new_images}),
-        json.dumps([asdict(v) for v in found.verdicts]),
+        result.at,
+        result.model,
+        json.dumps({**result.numbers, "images": result.new_images}),
+        json.dumps([asdict(v) for v in result.verdicts]),
         cycle,
     )
 
 
-def to_json(found: Look) -> str:
-    """A look for machines, in one line."""
+def to_json(result: CheckResult) -> str:
+    """Return a result as one line of JSON."""
     plain = {
-        **vars(found),
-        "inbox": asdict(found.inbox),
-        "windows": [asdict(w) for w in found.windows],
-        "verdicts": [asdict(v) for v in found.verdicts],
-        "cycle": asdict(found.cycle) if found.cycle else None,
+        **vars(result),
+        "inbox": asdict(result.inbox),
+        "windows": [asdict(w) for w in result.windows],
+        "verdicts": [asdict(v) for v in result.verdicts],
+        "cycle": asdict(result.cycle) if result.cycle else None,
     }
     return json.dumps(plain, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Are more labels worth their price? The curve so far, carried on."""
+"""The gain in AP to expect from more labels: the learning curve, extrapolated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from al_loop.state.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Outlook:
+class GainForecast:
     """gain: expected change of AP by the next labels, with a 95 % interval.  gains: of each cycle so far, in AP."""
 
     gain: float
@@ -25,12 +25,12 @@ class Outlook:
     gains: tuple[float, ...]
 
 
-def outlook(workspace: Workspace) -> Outlook | None:
-    """Return the outlook for the next k labels; None with fewer than three models judged on one validation set."""
+def forecast_gain(workspace: Workspace) -> GainForecast | None:
+    """Return the forecast for the next k labels; None with fewer than three models judged on one validation set."""
     points = curve(workspace)
     if len(points) < 3:
         return None
-    return carried_on(points, workspace.config.cycle.k)
+    return extrapolated(points, workspace.config.cycle.k)
 
 
 def curve(workspace: Workspace) -> list[tuple[int, float]]:
@@ -50,7 +50,7 @@ def curve(workspace: Workspace) -> list[tuple[int, float]]:
     return points
 
 
-def carried_on(points: Sequence[tuple[int, float]], k: int) -> Outlook:
+def extrapolated(points: Sequence[tuple[int, float]], k: int) -> GainForecast:
     """Expected gain of k more labels: AP = a + b · log(1 + labels / k) by least squares, b with Student's interval.
 
     points: (labels, AP), at least 3, labels rising.  Learning curves of detectors are close to straight over the logarithm
@@ -64,9 +64,9 @@ def carried_on(points: Sequence[tuple[int, float]], k: int) -> Outlook:
     step = math.log1p((labels[-1] + k) / k) - math.log1p(labels[-1] / k)
     gains = tuple(float(g) for g in np.diff(ap))
     if spread == 0:
-        return Outlook(math.nan, -math.inf, math.inf, gains)
+        return GainForecast(math.nan, -math.inf, math.inf, gains)
     slope = float(centred @ ap) / spread
     rest = ap - ap.mean() - slope * centred
     error = math.sqrt(float(rest @ rest) / (len(points) - 2) / spread)
     reach = float(student.ppf(0.975, len(points) - 2)) * error
-    return Outlook(slope * step, (slope - reach) * step, (slope + reach) * step, gains)
+    return GainForecast(slope * step, (slope - reach) * step, (slope + reach) * step, gains)

@@ -1,4 +1,4 @@
-"""What each trigger says of a workspace: is a cycle due, and why or why not?"""
+"""The triggers: whether a cycle is due in a workspace, and why."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ from al_loop.state.workspace import Workspace, now
 
 @dataclass(frozen=True)
 class Verdict:
-    """due: a cycle should begin.  hold: it is advised against.  numbers: for machines."""
+    """The answer of a trigger.
+
+    due: a cycle should begin.
+    reason: for people.
+    numbers: for machines.
+    hold: a cycle is advised against.
+    """
 
     trigger: str
     due: bool
@@ -30,7 +36,7 @@ class Verdict:
 
 
 def verdicts(workspace: Workspace) -> list[Verdict]:
-    """What every trigger of the settings says; after the windows were judged."""
+    """Return the verdict of every trigger of the settings; call it after `evaluate_windows`."""
     return [TRIGGERS[name](workspace) for name in workspace.config.monitor.triggers]
 
 
@@ -52,15 +58,15 @@ def _time(workspace: Workspace) -> Verdict:
     hours = (datetime.fromisoformat(now()) - datetime.fromisoformat(since[0])).total_seconds() / 3600
     numbers = {"hours": hours, "threshold": wanted}
     if hours < 0:
-        said = f"the clock is {-hours:.1f} h behind the last cycle, which began at {since[0]}: set it right"
-        return Verdict("time", False, said, numbers)
+        reason = f"the clock is {-hours:.1f} h behind the last cycle, which began at {since[0]}: set it right"
+        return Verdict("time", False, reason, numbers)
     return Verdict(
         "time", hours >= wanted, f"{hours:.1f} h since the last cycle, {wanted:g} make one due", numbers
     )
 
 
 def _drift(workspace: Workspace) -> Verdict:
-    """Windows in a row that are unlike what the model was promoted on."""
+    """Consecutive windows that differ from the references."""
     rule, reference = workspace.config.monitor.drift, baseline(workspace)
     alarm = open_alarm(workspace, "drift")
     if reference is None:
@@ -75,50 +81,52 @@ def _drift(workspace: Workspace) -> Verdict:
         return Verdict("drift", True, alarm, numbers)
     if not row:
         return Verdict("drift", False, f"{queue} of {rule.window} images for the first window", numbers)
-    said = explain(row[-1]) if row[-1].drifted else f"window {row[-1].id} is like the reference"
+    reason = explain(row[-1]) if row[-1].drifted else f"window {row[-1].id} is like the reference"
     if row[-1].drifted and all(w.drifted for w in row) and len(row) == rule.consecutive_windows:
-        said += f"; an alarm was raised less than {rule.cooldown_h:g} h ago"
+        reason += f"; an alarm was raised less than {rule.cooldown_h:g} h ago"
     elif row[-1].drifted:
-        said += f"; {rule.consecutive_windows} in a row are an alarm"
-    return Verdict("drift", False, f"{said}; {queue} of {rule.window} images for the next", numbers)
+        reason += f"; {rule.consecutive_windows} in a row are an alarm"
+    return Verdict("drift", False, f"{reason}; {queue} of {rule.window} images for the next", numbers)
 
 
 def _metric(workspace: Workspace) -> Verdict:
-    """AP of the model's boxes on images drawn by lot, against what people made of them."""
+    """AP on images drawn at random, by the model that picked for their cycle."""
     rule = workspace.config.monitor.metric
-    found = random_audit.measure(workspace, rule.images)
-    if found.images < rule.images or found.expected is None:
-        said = f"{found.images} of {rule.images} images drawn by lot are labelled"
-        return Verdict("metric", False, said, {"images": found.images})
-    numbers = {"images": found.images, "ap": found.ap, "low": found.low, "high": found.high}
-    numbers["expected"] = found.expected
-    said = (
-        f"AP {found.ap:.3f} ({found.low:.3f} to {found.high:.3f}) on the {found.images} newest images drawn by lot, "
-        f"{found.expected:.3f} on the validation set"
+    result = random_audit.measure(workspace, rule.images)
+    if result.images < rule.images or result.expected is None:
+        reason = f"{result.images} of {rule.images} images drawn at random are labelled"
+        return Verdict("metric", False, reason, {"images": result.images})
+    numbers = {"images": result.images, "ap": result.ap, "low": result.low, "high": result.high}
+    numbers["expected"] = result.expected
+    reason = (
+        f"AP {result.ap:.3f} ({result.low:.3f} to {result.high:.3f}) on the {result.images} newest images drawn at random, "
+        f"{result.expected:.3f} on the validation set"
     )
-    if found.high < found.expected - rule.fall:
-        raise_alarm(workspace, "metric", said, rule.cooldown_h, None)
+    if result.high < result.expected - rule.fall:
+        raise_alarm(workspace, "metric", reason, rule.cooldown_h, None)
     alarm = open_alarm(workspace, "metric")
-    return Verdict("metric", alarm is not None, alarm or said, numbers)
+    return Verdict("metric", alarm is not None, alarm or reason, numbers)
 
 
 def _budget(workspace: Workspace) -> Verdict:
-    """What the next labels will bring: advice, and never a reason to begin."""
-    rule, found = workspace.config.monitor.budget, stopping.outlook(workspace)
-    if found is None:
-        return Verdict("budget", False, "too few cycles for advice: it takes three models judged on one set")
+    """Expected gain of the next labels: advice, never a reason to begin."""
+    rule, result = workspace.config.monitor.budget, stopping.forecast_gain(workspace)
+    if result is None:
+        return Verdict(
+            "budget", False, "too few cycles for advice: it takes three models evaluated on one set"
+        )
     k = workspace.config.cycle.k
-    said = f"the next {k} labels: {found.gain:+.3f} AP expected ({found.low:+.3f} to {found.high:+.3f})"
-    last = [g for g in found.gains[-2:] if g < rule.gain]
-    flat = len(found.gains) >= 2 and len(last) == 2
+    reason = f"the next {k} labels: {result.gain:+.3f} AP expected ({result.low:+.3f} to {result.high:+.3f})"
+    last = [g for g in result.gains[-2:] if g < rule.gain]
+    flat = len(result.gains) >= 2 and len(last) == 2
     if flat:
-        said = f"the last two cycles gained {found.gains[-2]:+.3f} and {found.gains[-1]:+.3f} AP: stop, or widen the pool; {said}"
-    numbers = {"gain": found.gain, "low": found.low, "high": found.high, "flat": float(flat)}
+        reason = f"the last two cycles gained {result.gains[-2]:+.3f} and {result.gains[-1]:+.3f} AP: stop, or widen the pool; {reason}"
+    numbers = {"gain": result.gain, "low": result.low, "high": result.high, "flat": float(flat)}
     numbers = {name: value for name, value in numbers.items() if math.isfinite(value)}
-    return Verdict("budget", False, said, numbers, hold=flat and rule.hold)
+    return Verdict("budget", False, reason, numbers, hold=flat and rule.hold)
 
 
-#: A trigger that is not among those of the settings is not asked.
+#: Only the triggers of the settings are evaluated.
 TRIGGERS: Mapping[TriggerName, Callable[[Workspace], Verdict]] = MappingProxyType(
     {"new-data": _new_data, "time": _time, "drift": _drift, "metric": _metric, "budget": _budget}
 )

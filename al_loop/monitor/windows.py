@@ -1,4 +1,4 @@
-"""The newest images in windows, as they come: each window is judged once, and enough of them in a row are an alarm."""
+"""The newest images in windows, as they come: each window is evaluated once; enough drifted windows in a row raise an alarm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from al_loop.monitor.baseline import Baseline
-from al_loop.monitor.drift_tests import Sight, Signal, judge, most_drifted, sight
+from al_loop.monitor.drift_tests import ImageStatistics, Signal, drift_signals, image_statistics, most_drifted
 from al_loop.state.database import monitor_tables
 from al_loop.state.database.image_table import pool_ids
 from al_loop.state.workspace import Workspace, now
@@ -21,7 +21,7 @@ _NAMED = 8  # most drifted images of a window
 
 @dataclass(frozen=True)
 class Window:
-    """A judged window. strangest: the images least like the references."""
+    """An evaluated window. strangest: the images least like the references."""
 
     id: int
     images: tuple[str, ...]
@@ -32,21 +32,21 @@ class Window:
 
 
 def waiting(workspace: Workspace, baseline: Baseline) -> list[str]:
-    """Return the images that no window has judged yet, as they came."""
+    """Return the images that no window holds yet, as they came."""
     windowed = monitor_tables.windowed_until(workspace.store, baseline.promotion)
     return pool_ids(workspace.store, after=max(windowed, baseline.arrived))
 
 
-def judge_windows(workspace: Workspace, baseline: Baseline, scored: ScoredImages) -> list[Window]:
-    """Judge every window that is full, and raise the alarm where they say so; returns the windows.
+def evaluate_windows(workspace: Workspace, baseline: Baseline, scored: ScoredImages) -> list[Window]:
+    """Evaluate every window that is full, raise the alarm where enough have drifted, and return the windows.
 
-    scored: what the model in use says of the references and of the images that wait.
+    scored: scores of the references and of the waiting images, by the model in use.
     """
     rule, min_score = workspace.config.monitor.drift, workspace.config.label_studio.min_score
-    queue, judged = waiting(workspace, baseline), []
+    queue, evaluated = waiting(workspace, baseline), []
     if len(queue) < rule.window:
         return []
-    seen, place = sight(scored, min_score), {name: i for i, name in enumerate(scored.image_ids)}
+    seen, place = image_statistics(scored, min_score), {name: i for i, name in enumerate(scored.image_ids)}
 
     def rows(ids: Sequence[str]) -> list[int]:
         return [place[name] for name in ids if name in place]
@@ -55,29 +55,29 @@ def judge_windows(workspace: Workspace, baseline: Baseline, scored: ScoredImages
     references = {name: one for name, one in references.items() if len(one) >= 2}
     for start in range(0, len(queue) - rule.window + 1, rule.window):
         ids = queue[start : start + rule.window]
-        judged.append(
-            _judge(workspace, baseline, references, ids, seen.take(rows(ids)), rows(ids), scored.image_ids)
+        evaluated.append(
+            _evaluate(workspace, baseline, references, ids, seen.take(rows(ids)), rows(ids), scored.image_ids)
         )
-    return judged
+    return evaluated
 
 
-def _judge(
+def _evaluate(
     workspace: Workspace,
     baseline: Baseline,
-    references: dict[str, Sight],
+    references: dict[str, ImageStatistics],
     ids: Sequence[str],
-    window: Sight,
+    window: ImageStatistics,
     rows: Sequence[int],
     names: Sequence[str],
 ) -> Window:
-    """Judge one window and remember it, with the alarm it may raise."""
+    """Evaluate one window and record it, with the alarm it may raise."""
     rule, store = workspace.config.monitor.drift, workspace.store
     number = 1 + monitor_tables.last_window_number(store)
     signals: tuple[Signal, ...] = ()
     strangest: tuple[str, ...] = ()
     if references and len(window) >= 2:
         rng = np.random.default_rng(np.random.SeedSequence([workspace.config.cycle.seed, number]))
-        signals = judge(references, window, rule, rng)
+        signals = drift_signals(references, window, rule, rng)
         strangest = tuple(names[rows[row]] for row, _ in most_drifted(references, window, _NAMED))
     found = Window(number, tuple(ids), signals, strangest, any(s.drifted for s in signals), now())
     with store.transaction():
@@ -109,7 +109,7 @@ def windows_of(workspace: Workspace, promotion: int, count: int) -> list[Window]
 
 
 def explain(window: Window) -> str:
-    """Say what a window is unlike in, strongest first."""
+    """Say in what a window differs from the references."""
     words = {
         "embedding": "the pictures look {effect:.2f} standard deviations away",
         "boxes": "the number of boxes per image is distributed {effect:.2f} away",

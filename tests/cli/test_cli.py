@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from support.factories import draw, write_coco_set
 
+from al_loop.cli import cli
 from al_loop.core.console import Terminal, say_json
 from al_loop.state.workspace import Workspace
 
@@ -215,3 +217,17 @@ def test_the_next_command_can_be_typed_as_it_is_printed(run: Any, tmp_path: Path
     code, _, err = run("init", folder, "--classes", "bolt")
     assert code == 1
     assert f"al-loop --workspace {shlex.quote(str(folder))} status" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["shift", "coco.json"], "`al-loop shift` was renamed: type `al-loop corrupt`"),
+        (["benchmark", "--anew"], "`--anew` was renamed: use `--from-initial`"),
+        (["benchmark", "--ways=joint"], "`--ways` was renamed: use `--schedules`"),
+    ],
+)
+def test_what_was_renamed_is_refused_with_its_new_name(args: list[str], says: str) -> None:
+    result = CliRunner().invoke(cli, args)
+    assert result.exit_code == 2
+    assert says in result.output

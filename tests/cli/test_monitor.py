@@ -57,7 +57,7 @@ def put(path: Path, seed: int, light: float = 1.0) -> None:
 
 
 def test_quiet_then_triggered_as_cron_sees_it(watched: Workspace, tmp_path: Path) -> None:
-    first = run(watched, "--once")
+    first = run(watched)
     assert first.returncode == 0, first.stderr
     assert "120 new images" in first.stdout
     for number in range(100):
@@ -112,23 +112,22 @@ def test_two_monitors_at_once(watched: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "says"),
+    ("args", "says", "status"),
     [
-        (["--watch", "soon"], "--watch soon: expected a time such as 30s, 5m or 2h"),
-        (["--watch", "0s"], "expected a time"),
-        (["--once", "--watch", "5m"], "give one of them"),
+        (["--watch", "soon"], "--watch soon: expected a time such as 30s, 5m or 2h", 1),
+        (["--once"], "`--once` is not needed: without --watch, the monitor checks once", 2),
     ],
 )
-def test_words_that_make_no_sense(filled: Workspace, args: list[str], says: str) -> None:
+def test_options_that_make_no_sense(filled: Workspace, args: list[str], says: str, status: int) -> None:
     done = run(filled, *args)
-    assert done.returncode == 1
+    assert done.returncode == status
     assert says in done.stderr
 
 
 @pytest.mark.slow
 def test_calibrating_on_the_pool_itself(watched: Workspace, tmp_path: Path) -> None:
     assert "expected at least 100 images, got 6" in run(watched, "calibrate").stderr
-    run(watched, "--once")
+    run(watched)
     done = run(watched, "calibrate", "--trials", "20", "--level", "5", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -142,7 +141,7 @@ def test_calibrating_on_the_pool_itself(watched: Workspace, tmp_path: Path) -> N
 
 def test_an_inbox_that_is_not_there_is_an_error_after_the_rest(watched: Workspace, tmp_path: Path) -> None:
     (tmp_path / "incoming").rmdir()
-    done = run(watched, "--once")
+    done = run(watched)
     assert done.returncode == 1
     assert "120 new images" in done.stdout
     assert f"error: cannot look at {tmp_path}/incoming: no such folder. Make it, or correct" in done.stderr

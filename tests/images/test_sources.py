@@ -24,7 +24,7 @@ from al_loop.core.errors import DataError
 from al_loop.images import object_stores
 from al_loop.images.import_sources import ImportSummary, add_sources
 from al_loop.images.sources import SkippedFiles, files_at
-from al_loop.monitor.inbox import take
+from al_loop.monitor.inbox import read_inbox
 from al_loop.state.workspace import Workspace
 from render.core import files
 
@@ -102,7 +102,7 @@ def test_the_monitor_says_what_is_bad_once_and_goes_on(
     here = Workspace(workspace.root, config, workspace.store)
     with monkeypatch.context() as patch:
         patch.setattr(files, "open_regular", locked)
-        first = take(here)
+        first = read_inbox(here)
         assert len(first.added) == 2
         assert {Path(where).name for where, _ in first.refused} == {
             "cut.tif",
@@ -113,11 +113,11 @@ def test_the_monitor_says_what_is_bad_once_and_goes_on(
         assert first.passed_over.startswith("passed over: 1 .heic")
         json.dumps(asdict(first), ensure_ascii=False).encode()
         # What is in a file is told once; what may pass is tried again.
-        assert [Path(where).name for where, _ in take(here).refused] == ["locked.png"]
-    assert len(take(here).added) == 1
+        assert [Path(where).name for where, _ in read_inbox(here).refused] == ["locked.png"]
+    assert len(read_inbox(here).added) == 1
     (folder / "gone.png").write_bytes(picture_bytes(4))
     os.utime(folder / "gone.png", (1e9, 1e9))
-    assert len(take(here).added) == 1
+    assert len(read_inbox(here).added) == 1
 
 
 def test_a_name_that_is_no_utf8_is_remembered_and_found_again(workspace: Workspace, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from al_loop.core.config import MonitorConfig
 from al_loop.images import import_sources
 from al_loop.images.sources import FileStat
 from al_loop.monitor import inbox
-from al_loop.monitor.inbox import Taken, take
+from al_loop.monitor.inbox import InboxReport, read_inbox
 from al_loop.state.workspace import Workspace
 
 
@@ -48,11 +48,11 @@ def test_folders_are_searched_and_each_file_is_taken_once(workspace: Workspace, 
     put(folder / ".half-sent.png", 3)
     put(folder / "notes.txt", data=b"no picture")
     here = watching(workspace, folder)
-    assert len(take(here).added) == 2
+    assert len(read_inbox(here).added) == 2
     assert sorted(sources(here)) == sorted(map(str, (first, second)))
-    assert take(here) == Taken()
+    assert read_inbox(here) == InboxReport()
     put(folder / "copy.png", 1)
-    again = take(here)
+    again = read_inbox(here)
     assert (again.added, again.duplicates) == ([], 1)
 
 
@@ -60,19 +60,19 @@ def test_a_file_that_is_still_being_written_waits(workspace: Workspace, folder: 
     here = watching(workspace, folder)
     whole = picture_bytes(7)
     path = put(folder / "slow.png", data=whole[: len(whole) // 2], age_s=0)
-    assert take(here).waiting == [str(path)]
+    assert read_inbox(here).waiting == [str(path)]
     put(path, data=whole, age_s=2)  # grown, and changed two seconds ago
-    assert take(here).waiting == [str(path)]
+    assert read_inbox(here).waiting == [str(path)]
     assert sources(here) == []
     put(path, data=whole, age_s=11)
-    assert len(take(here).added) == 1
+    assert len(read_inbox(here).added) == 1
 
 
 def test_a_clock_that_is_behind_the_files_waits_for_two_looks(workspace: Workspace, folder: Path) -> None:
     here = watching(workspace, folder)
     path = put(folder / "of-tomorrow.png", 1, age_s=-86400)
-    assert take(here).waiting == [str(path)]
-    assert len(take(here).added) == 1
+    assert read_inbox(here).waiting == [str(path)]
+    assert len(read_inbox(here).added) == 1
 
 
 def test_what_cannot_be_used_is_said_once_and_tried_again_when_it_changes(
@@ -81,30 +81,30 @@ def test_what_cannot_be_used_is_said_once_and_tried_again_when_it_changes(
     here = watching(workspace, folder)
     path = put(folder / "cut.png", data=picture_bytes(1)[:40])
     put(folder / "good.png", 2)
-    found = take(here)
+    found = read_inbox(here)
     assert len(found.added) == 1
     assert [(p, "damaged or cut short" in why or "is not an image" in why) for p, why in found.refused] == [
         (str(path), True)
     ]
-    assert take(here).refused == []
+    assert read_inbox(here).refused == []
     put(path, 1, age_s=50)
-    assert len(take(here).added) == 1
+    assert len(read_inbox(here).added) == 1
 
 
 def test_a_name_that_is_used_again_is_another_file(workspace: Workspace, folder: Path) -> None:
     """Cameras count from 1 again after each shift."""
     here = watching(workspace, folder)
     put(folder / "IMG_0001.png", 1, age_s=100)
-    take(here)
+    read_inbox(here)
     put(folder / "IMG_0001.png", 2, age_s=50)
-    assert len(take(here).added) == 1
+    assert len(read_inbox(here).added) == 1
 
 
 def test_globs_and_missing_folders(workspace: Workspace, folder: Path) -> None:
     put(folder / "cam1" / "x.png", 1)
     put(folder / "cam2" / "y.png", 2)
     here = watching(workspace, folder / "cam*" / "*.png", folder / "nowhere", folder / "none-yet-*")
-    found = take(here)
+    found = read_inbox(here)
     assert len(found.added) == 2
     assert [line for line in found.missing if "nowhere: no such folder" in line] == found.missing
 
@@ -122,8 +122,8 @@ def test_a_killed_look_loses_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(import_sources, "note", killed)
         with pytest.raises(KeyboardInterrupt):
-            take(here)
-    found = take(here)
+            read_inbox(here)
+    found = read_inbox(here)
     assert len(found.added) + found.duplicates == 5
     assert len(sources(here)) == 5
 
@@ -134,7 +134,7 @@ def test_known_files_are_not_opened_again(
     """A hundred thousand of them, in the time of a listing."""
     put(folder / "known.png", 1)
     here = watching(workspace, folder)
-    take(here)
+    read_inbox(here)
     row = here.store.row("SELECT * FROM inbox")
     assert row is not None
     status = (folder / "known.png").stat()
@@ -147,7 +147,7 @@ def test_known_files_are_not_opened_again(
     monkeypatch.setattr(import_sources, "prepare_image", lambda *_, **__: pytest.fail("read a known file"))
     statements: list[str] = []
     here.store.connection.set_trace_callback(statements.append)
-    assert take(here) == Taken()
+    assert read_inbox(here) == InboxReport()
     assert len(statements) < 30  # a query for thousands of them, and nothing written
     assert not [said for said in statements if not said.startswith("SELECT")]
 
@@ -157,11 +157,11 @@ def test_an_object_store(workspace: Workspace) -> None:
     store.pipe({"/line3/cam/a.png": picture_bytes(1), "/line3/b.png": picture_bytes(2), "/line3/c.txt": b"x"})
     try:
         here = watching(workspace, "memory://line3/")
-        assert len(take(here).added) == 2
+        assert len(read_inbox(here).added) == 2
         assert sources(here) == ["memory:///line3/b.png", "memory:///line3/cam/a.png"]
-        assert take(here) == Taken()
+        assert read_inbox(here) == InboxReport()
         store.pipe("/line3/d.png", picture_bytes(3))
-        assert len(take(watching(workspace, "memory://line3/*.png")).added) == 1
+        assert len(read_inbox(watching(workspace, "memory://line3/*.png")).added) == 1
     finally:
         store.rm("/line3", recursive=True)
 
@@ -171,7 +171,7 @@ def test_a_place_that_means_nothing_does_not_stop_the_others(
     workspace: Workspace, folder: Path, url: str
 ) -> None:
     put(folder / "good.png", 1)
-    found = take(watching(workspace, url, folder))
+    found = read_inbox(watching(workspace, url, folder))
     assert len(found.added) == 1
     (missing,) = found.missing
     assert missing.startswith(f"{url}: Protocol not known")
@@ -188,6 +188,6 @@ def test_a_store_that_refuses_does_not_stop_the_others(
 
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "find", refuse)
     put(folder / "good.png", 1)
-    found = take(watching(workspace, "memory://line3/", folder))
+    found = read_inbox(watching(workspace, "memory://line3/", folder))
     assert len(found.added) == 1
     assert found.missing == ["memory://line3/: cannot be listed (no credentials)"]

@@ -31,7 +31,7 @@ from al_loop.monitor import random_audit, triggers, windows
 from al_loop.monitor import run as looking
 from al_loop.monitor.baseline import baseline
 from al_loop.monitor.drift_tests import level
-from al_loop.monitor.run import Look, look, to_json
+from al_loop.monitor.run import CheckResult, check, to_json
 from al_loop.monitor.triggers import Verdict
 from al_loop.monitor.windows import open_alarm, windows_of
 from al_loop.state import model_registry
@@ -60,11 +60,11 @@ def monitored(workspace: Workspace, **settings: object) -> Workspace:
     return Workspace(workspace.root, config, workspace.store)
 
 
-def see(workspace: Workspace, *, act: bool = False) -> Look:
-    return look(workspace, Silent(), act=act)
+def see(workspace: Workspace, *, act: bool = False) -> CheckResult:
+    return check(workspace, Silent(), act=act)
 
 
-def verdict(found: Look, trigger: str) -> Verdict:
+def verdict(found: CheckResult, trigger: str) -> Verdict:
     return next(v for v in found.verdicts if v.trigger == trigger)
 
 
@@ -231,7 +231,7 @@ def test_a_look_that_is_killed_is_repeated_at_no_loss(
 ) -> None:
     see(loop, act=True)
     add_rows(loop, 100, "odd")
-    steps = [(looking, "_judge"), (looking, "verdicts"), (looking, "_remember"), (looking, "run_cycle")]
+    steps = [(looking, "_evaluate"), (looking, "verdicts"), (looking, "_record"), (looking, "run_cycle")]
     for module, step in steps:
         with monkeypatch.context() as patch:
             patch.setattr(module, step, _killed)
@@ -286,7 +286,7 @@ def test_nothing_is_begun_where_nothing_is_left_to_label(loop: Workspace) -> Non
 
 
 def audited(workspace: Workspace, right: bool) -> None:
-    """A finished cycle of 20 images drawn by lot, whose labels are the model's boxes, or elsewhere."""
+    """A finished cycle of 20 images drawn at random, whose labels are the model's boxes, or elsewhere."""
     ids = [
         r["id"]
         for r in workspace.store.rows("SELECT id FROM images WHERE role = 'pool' ORDER BY arrived LIMIT 20")
@@ -321,7 +321,7 @@ def _settings(workspace: Workspace) -> str:
 @pytest.mark.parametrize("right", [True, False])
 def test_metric_is_measured_on_what_was_drawn_by_lot(watched: Workspace, right: bool) -> None:
     here = monitored(watched, triggers=("metric",), metric=MetricTrigger(images=20))
-    assert verdict(see(here), "metric").reason == "0 of 20 images drawn by lot are labelled"
+    assert verdict(see(here), "metric").reason == "0 of 20 images drawn at random are labelled"
     audited(here, right)
     found = verdict(see(here), "metric")
     assert found.due is not right

@@ -18,7 +18,7 @@ from al_loop.core.console import Silent
 from al_loop.core.files import write_json
 from al_loop.images.repository import boxes_to_json
 from al_loop.models import service
-from al_loop.monitor.run import look
+from al_loop.monitor.run import check
 from al_loop.report import report_json
 from al_loop.state.model_registry import get_model, promote, save_metrics
 from al_loop.state.prediction_store import ShardStore
@@ -37,12 +37,12 @@ def watched(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     add_pool(here, tmp_path / "in", [f"{n}.png" for n in range(60)], size=(40, 30))
     add_model(here, "m0", metrics(0.2, 0.25, 0.1))
     promote(here, get_model(here, "m0"), "the first")
-    look(here, Silent(), act=False)
+    check(here, Silent(), act=False)
     add_pool(here, tmp_path / "odd", [f"odd-{n}.png" for n in range(100)], size=(41, 31))
     with here.store.transaction():  # what the stand-in sees is in the name
         here.store.execute("PRAGMA defer_foreign_keys = ON")
         here.store.execute("UPDATE images SET id = 'odd-' || id WHERE source LIKE '%/odd/%'")
-    assert look(here, Silent(), act=False).triggered
+    assert check(here, Silent(), act=False).triggered
     return here
 
 
