@@ -117,9 +117,9 @@ def _labels_needed(curves: LearningCurves, start: str, strategy: str, target: fl
     by_seed, seeds_at_most = {}, False
     for seed in curves.seeds:
         rows = curves.curve(start, strategy, seed)
-        own, own_at_most = _first([float(r.labels) for r in rows], [r.ap for r in rows], target)
-        if own is not None:
-            by_seed[seed], seeds_at_most = own, seeds_at_most or own_at_most
+        seed_labels, bound = _first([float(r.labels) for r in rows], [r.ap for r in rows], target)
+        if seed_labels is not None:
+            by_seed[seed], seeds_at_most = seed_labels, seeds_at_most or bound
     failed = [p.position for p in points[-1:]] != curves.positions(start)[-1:]
     last = points[-1].cost if points else 0.0
     return LabelsNeeded(strategy, labels, at_most, by_seed, seeds_at_most, failed, last)

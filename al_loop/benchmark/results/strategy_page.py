@@ -72,8 +72,8 @@ def _picks(curves: LearningCurves, start: str, strategy: str) -> Picks:
         float(np.mean([_overlap(picked[seed], curves.picked(start, other, seed)) for seed in picked]))
         for other in curves.strategies
     ]
-    own = (row.picked for row in curves.curve(start, strategy, 0) if row.picked and not row.at_random)
-    pictures = [thumbnail(pool[image].image.path) for image in next(own, ())[:_PICTURES]]
+    picks = (row.picked for row in curves.curve(start, strategy, 0) if row.picked and not row.at_random)
+    pictures = [thumbnail(pool[image].image.path) for image in next(picks, ())[:_PICTURES]]
     return Picks(
         strategy,
         len(labels) / max(1, len(boxes)),

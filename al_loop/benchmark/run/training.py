@@ -67,8 +67,8 @@ def train(
             training.steps,
             frozen=training.frozen,
         )
-    found = {key: output[key] for key in _OUTPUT if key in output}
-    return {**found, "seconds": {"train": time.monotonic() - began}}
+    identity = {key: output[key] for key in _OUTPUT if key in output}
+    return {**identity, "seconds": {"train": time.monotonic() - began}}
 
 
 def trained_model(name: str, folder: Path, output: Output) -> Model:

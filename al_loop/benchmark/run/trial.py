@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from al_loop.benchmark.run.progress import WorkTime
-from al_loop.core.console import Reporter
 
-
-class Run(Protocol):
-    """One training with its evaluation."""
-
-    @property
-    def name(self) -> str:
-        """Return its folder below `runs/`."""
-
-
-R = TypeVar("R", bound=Run)
+#: What is run: a `CycleRun` or a `MixRun`, one training with its evaluation. Its `name` is its folder below `runs/`.
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -85,16 +76,3 @@ class Executor:
 
     parallel: int
     run: Callable[[Sequence[Trial[Any]]], Iterator[TrialResult]]
-
-
-class Study(Protocol):
-    """One kind of benchmark."""
-
-    def trials(self) -> list[Trial[Any]]:
-        """Return all trials."""
-
-    def initial_rows(self, reporter: Reporter) -> list[Row[Any]]:
-        """Return the results of the initial models, if they are part of the benchmark."""
-
-    def run(self, trial: Trial[Any], reporter: Reporter) -> Iterator[Row[Any]]:
-        """Yield the result of every run, until one fails that others need. Finished runs are only read."""

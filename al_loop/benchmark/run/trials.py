@@ -10,12 +10,12 @@ from al_loop.benchmark.run.context import BenchmarkContext
 from al_loop.benchmark.run.cycle_run import StrategyStudy
 from al_loop.benchmark.run.mix import MixStudy
 from al_loop.benchmark.run.progress import OverallProgress
-from al_loop.benchmark.run.trial import Executor, Row, Study, Trial
+from al_loop.benchmark.run.trial import Executor, Row, Trial
 from al_loop.benchmark.spec.spec import MixGrid
 from al_loop.core.console import Reporter
 
 
-def study_of(context: BenchmarkContext) -> Study:
+def study_of(context: BenchmarkContext) -> StrategyStudy | MixStudy:
     """Return the kind of benchmark that a context is of."""
     grid = context.spec.grid
     return MixStudy(context, grid) if isinstance(grid, MixGrid) else StrategyStudy(context, grid)
@@ -24,7 +24,8 @@ def study_of(context: BenchmarkContext) -> Study:
 def run_trials(context: BenchmarkContext, executor: Executor | None, reporter: Reporter) -> list[Row[Any]]:
     """Return the results of all runs, in the order of the plan; executor: None to run the trials here."""
     study = study_of(context)
-    rows, trials = study.initial_rows(reporter), study.trials()
+    rows: list[Row[Any]] = [*study.initial_rows(reporter)]
+    trials: list[Trial[Any]] = [*study.trials()]
     if executor is not None:
         return rows + _run_parallel(trials, executor, reporter)
     ends = list(accumulate(len(trial.runs) for trial in trials))
@@ -40,7 +41,7 @@ def run_trial(
     context: BenchmarkContext, trial: Trial[Any], reporter: Reporter, step: Callable[[], None]
 ) -> list[Row[Any]]:
     """Return the results of a trial's runs; step: called after each that did not fail."""
-    rows = []
+    rows = list[Row[Any]]()
     for row in study_of(context).run(trial, reporter):
         rows.append(row)
         if row.failure:

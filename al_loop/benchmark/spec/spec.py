@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -102,13 +104,7 @@ def spec_record(spec: BenchmarkSpec, hashes: Mapping[str, Any], settings: Config
 
 def read_settings(record: Mapping[str, Any], grid: StrategyGrid | MixGrid) -> dict[str, Any]:
     """Return the settings that the runs of a grid read, by dotted key."""
-    found = {}
-    for key in grid.settings:
-        value = record["settings"]
-        for name in key.split("."):
-            value = value[name]
-        found[key] = value
-    return found
+    return {key: reduce(getitem, key.split("."), record["settings"]) for key in grid.settings}
 
 
 def claim_folder(out: Path, record: Mapping[str, Any], settings: tuple[str, ...], *, resume: bool) -> None:

@@ -68,9 +68,9 @@ def test_a_one_sided_test_by_hand() -> None:
 def test_what_seeds_have_in_common_cancels() -> None:
     ours = {0: 0.50, 1: 0.30, 2: 0.41, 3: 0.72}
     theirs = {seed: value - 0.01 for seed, value in ours.items()}
-    found = paired_difference(ours, theirs | {9: 0.0})
-    assert found.seeds == 4
-    assert (found.mean, found.low, found.high) == pytest.approx((0.01, 0.01, 0.01))
+    interval = paired_difference(ours, theirs | {9: 0.0})
+    assert interval.seeds == 4
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((0.01, 0.01, 0.01))
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -78,16 +78,16 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     hits = 0
     for trial in range(200):
         difference = rng.normal(0.02, 0.01, 12)
-        found = paired_difference(dict(enumerate(difference)), dict.fromkeys(range(12), 0.0), trial)
-        assert found.low is not None
-        assert found.high is not None
-        hits += found.low <= 0.02 <= found.high
+        interval = paired_difference(dict(enumerate(difference)), dict.fromkeys(range(12), 0.0), trial)
+        assert interval.low is not None
+        assert interval.high is not None
+        hits += interval.low <= 0.02 <= interval.high
     assert 182 <= hits <= 198  # 190 on the average, with a deviation of 3
 
 
 def test_two_seeds_prove_nothing_however_alike() -> None:
-    found = paired_difference({0: 0.383, 1: 0.381}, {0: 0.365, 1: 0.363})
-    assert found.mean == pytest.approx(0.018)
+    interval = paired_difference({0: 0.383, 1: 0.381}, {0: 0.365, 1: 0.363})
+    assert interval.mean == pytest.approx(0.018)
     wide = paired_difference({0: 0.388, 1: 0.378}, {0: 0.365, 1: 0.363})
     assert wide.low is not None
     assert wide.low < 0 < wide.mean

@@ -104,40 +104,40 @@ def test_an_interval_only_where_seed_table_gets_there() -> None:
 
 def test_a_failed_trial_leaves_the_other_seeds() -> None:
     whole = (0.1, 0.2, 0.3)
-    found = results({"random": [whole] * 5, "dbal": [whole, (0.1, None), whole, whole, whole]})
-    head, random, dbal = ap_table(found, "m")
+    curves = results({"random": [whole] * 5, "dbal": [whole, (0.1, None), whole, whole, whole]})
+    head, random, dbal = ap_table(curves, "m")
     assert head == ["strategy", "25 labels", "50 labels", "75 labels", "area"]
     assert random[2] == "0.200 ± 0.000"
     assert dbal[1:] == [
         "0.100 ± 0.000",
         *(f"{ap} ± 0.000 (4 of 5 seeds)" for ap in ("0.200", "0.300", "0.200")),
     ]
-    assert seed_table(found, "m")[7] == ["dbal", "1", "0.100", "failed", "failed", "failed"]
-    assert lines_of(found)[2] == "  dbal: 75, 1.00 of random's; 4 of 5 seeds reach it"
+    assert seed_table(curves, "m")[7] == ["dbal", "1", "0.100", "failed", "failed", "failed"]
+    assert lines_of(curves)[2] == "  dbal: 75, 1.00 of random's; 4 of 5 seeds reach it"
 
 
 def test_a_failed_trial_is_not_called_not_reached() -> None:
-    found = results({"random": [(0.1, 0.2, 0.3)], "dbal": [(0.1, None)], "margin": [(None,)]})
-    assert lines_of(found)[2:] == ["  dbal: failed", "  margin: failed"]
-    assert ap_table(found, "m")[3] == ["margin", "failed", "failed", "failed", "failed"]
+    curves = results({"random": [(0.1, 0.2, 0.3)], "dbal": [(0.1, None)], "margin": [(None,)]})
+    assert lines_of(curves)[2:] == ["  dbal: failed", "  margin: failed"]
+    assert ap_table(curves, "m")[3] == ["margin", "failed", "failed", "failed", "failed"]
     # Random fails at one of two seeds, and still has a last AP.
-    found = results({"random": [(0.1, 0.2, 0.3), (None,)], "dbal": [(0.1, 0.4, 0.5), (0.1, 0.4, 0.5)]})
-    assert lines_of(found)[0] == "labels for AP 0.300, the last of random:"
+    curves = results({"random": [(0.1, 0.2, 0.3), (None,)], "dbal": [(0.1, 0.4, 0.5), (0.1, 0.4, 0.5)]})
+    assert lines_of(curves)[0] == "labels for AP 0.300, the last of random:"
     # At all seeds: it has none.
-    found = results({"random": [(0.1, None)], "dbal": [(0.1, 0.4, 0.5)]})
-    assert lines_of(found) == [
+    curves = results({"random": [(0.1, None)], "dbal": [(0.1, 0.4, 0.5)]})
+    assert lines_of(curves) == [
         "labels for an AP: all trials of random failed. Name an AP: --target 0.3 --resume"
     ]
-    assert any("--target" in line for line in strategy_summary(found))
+    assert any("--target" in line for line in strategy_summary(curves))
 
 
 def test_curves_of_different_labels_share_a_range() -> None:
     """U with L: random had 7 labels when dbal had 6. Areas are from 3 to 9, where both have points."""
-    found = results(
+    curves = results(
         {"random": [(0.0, 0.4, 0.8)], "dbal": [(0.0, 0.3, 0.6)]},
         labels={"random": (3, 7, 11), "dbal": (3, 6, 9)},
     )
-    assert ap_table(found, "m")[0] == [
+    assert ap_table(curves, "m")[0] == [
         "strategy",
         "3 labels",
         "cycle 2, 6–7 labels",
@@ -145,8 +145,8 @@ def test_curves_of_different_labels_share_a_range() -> None:
         "area",
     ]
     # Both rise by 0.1 a label: the same curve, the same area.
-    assert found.areas("m", "random")[0] == pytest.approx(0.3)
-    assert found.areas("m", "dbal")[0] == pytest.approx(0.3)
+    assert curves.areas("m", "random")[0] == pytest.approx(0.3)
+    assert curves.areas("m", "dbal")[0] == pytest.approx(0.3)
 
 
 def test_one_seed_of_one_strategy_says_so_too() -> None:
@@ -167,16 +167,16 @@ def test_numbers_beside_the_text(tmp_path: Path) -> None:
     }
     report = report_of(results(curves).outcome, LabellingCost())
     table, plain, _ = write_report(report, tmp_path)
-    found = json.loads(plain.read_text())["starts"]["m"]
-    assert found["areas"]["random"]["by_seed"] == {"0": pytest.approx(0.2), "1": pytest.approx(0.2)}
-    assert found["areas"]["dbal"]["mean"] == pytest.approx((0.325 + 0.25) / 2)
-    assert found["areas"]["margin"] == {"by_seed": {}}
-    (difference,) = found["differences"]
+    numbers = json.loads(plain.read_text())["starts"]["m"]
+    assert numbers["areas"]["random"]["by_seed"] == {"0": pytest.approx(0.2), "1": pytest.approx(0.2)}
+    assert numbers["areas"]["dbal"]["mean"] == pytest.approx((0.325 + 0.25) / 2)
+    assert numbers["areas"]["margin"] == {"by_seed": {}}
+    (difference,) = numbers["differences"]
     assert (difference["strategy"], difference["reference"]) == ("dbal", "random")
     assert difference["mean"] == pytest.approx((0.125 + 0.05) / 2)
     assert difference["low"] < difference["mean"] < difference["high"]
-    assert found["label_efficiency"]["ap"] == pytest.approx(0.3)
-    dbal = found["label_efficiency"]["strategies"]["dbal"]
+    assert numbers["label_efficiency"]["ap"] == pytest.approx(0.3)
+    dbal = numbers["label_efficiency"]["strategies"]["dbal"]
     assert dbal["labels"] == pytest.approx(45)  # the mean is 0.1 at 25 and 0.35 at 50
     assert dbal["relative_to_random"] == pytest.approx(45 / 75)
     assert dbal["by_seed"] == {"0": pytest.approx(25 + 25 * 2 / 3), "1": pytest.approx(50)}
@@ -189,19 +189,19 @@ def test_numbers_beside_the_text(tmp_path: Path) -> None:
 
 
 def test_a_benchmark_that_failed_is_drawn_and_says_what_to_do(tmp_path: Path) -> None:
-    found = results({"random": [(None,)], "dbal": [(None,)]})
-    report = report_of(found.outcome, LabellingCost())
+    curves = results({"random": [(None,)], "dbal": [(None,)]})
+    report = report_of(curves.outcome, LabellingCost())
     page = write_report(report, tmp_path)[2].read_text()
     assert page.count("<svg") == 3
     assert "another --out" in page
-    assert "another --out" in strategy_summary(found)[-1]
+    assert "another --out" in strategy_summary(curves)[-1]
 
 
 def test_numbers_below_a_curve_have_room() -> None:
     """The points where all strategies share a few; else round numbers, which do not overlap."""
 
-    def below(found: LearningCurves) -> list[float]:
-        svg = draw_curves(found, "m", "labels", "x")
+    def below(curves: LearningCurves) -> list[float]:
+        svg = draw_curves(curves, "m", "labels", "x")
         return [float(text) for text in re.findall(r"text-anchor: middle[^>]*>([0-9.]+)<", svg)]
 
     shared = results({"random": [(0.1, 0.2, 0.3)], "dbal": [(0.1, 0.2, 0.3)]})
