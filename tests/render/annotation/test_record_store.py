@@ -180,7 +180,7 @@ def test_a_full_disk_is_a_dataset_error(out):
 
 
 def test_killed_while_committing_an_image_is_there_or_not(out):
-    """Kill -9 at a random moment of a stream of commits, three times."""
+    """Kill -9 at a random moment of a stream of commits, twice."""
     code = (
         "import itertools, pathlib, sys\n"
         "from render.annotation.record_store import Record, commit\n"
@@ -193,7 +193,7 @@ def test_killed_while_committing_an_image_is_there_or_not(out):
     )
     root = Path(__file__).parents[3]
     rng = np.random.default_rng(0)
-    for kills in range(1, 4):
+    for kills in (1, 2):
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=root,

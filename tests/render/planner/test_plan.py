@@ -160,7 +160,7 @@ def test_intrinsics_of_a_real_camera_are_scaled_to_the_picture():
 
 
 def test_components_share_an_instance_and_carry_their_own_labels():
-    car = {"name": "car", "shape": "car", "label": "component", "size_m": 4.5}
+    car = {"name": "car", "shape": "car", "label": "component", "forms": [{"values": {"cells": 60}}]}
     (spec,) = scenes({"name": "car", "parts": [car], "layout": {"mode": "fixed"}})
     found = parts(spec)
     assert len(found) > 5

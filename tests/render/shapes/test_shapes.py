@@ -17,13 +17,21 @@ def surface(shape, component="", **form):
     return build_surface(shape, form, component)
 
 
-def random_form(shape, rng):
-    """Anything within the limits, ends included, but coarse."""
-    form = {}
+def coarse_limits(shape):
     for name, p in SHAPES[shape].parameters.items():
         high = min(p.high, max(2 * p.low, 24)) if name == "cells" else min(p.high, 20 * max(p.low, 1))
-        form[name] = float(rng.choice([p.low, high])) if rng.uniform() < 0.4 else rng.uniform(p.low, high)
-    return form
+        yield name, p.low, high
+
+
+def forms(shape, count, rng):
+    """The lowest and the highest values, then random ones, limits included; all coarse."""
+    yield {name: low for name, low, _ in coarse_limits(shape)}
+    yield {name: high for name, _, high in coarse_limits(shape)}
+    for _ in range(count):
+        yield {
+            name: float(rng.choice([low, high])) if rng.uniform() < 0.4 else rng.uniform(low, high)
+            for name, low, high in coarse_limits(shape)
+        }
 
 
 @pytest.mark.parametrize("shape", SINGLE)
@@ -41,9 +49,7 @@ def test_every_shape_is_closed_outward_and_about_the_origin(shape):
 
 @pytest.mark.parametrize("shape", SINGLE)
 def test_no_allowed_form_breaks_a_shape(shape):
-    rng = np.random.default_rng(7)
-    for _ in range(12):
-        form = random_form(shape, rng)
+    for form in forms(shape, 4, np.random.default_rng(7)):
         made = surface(shape, **form)
         assert is_closed(made), form
         assert made.volume > 0, form
