@@ -1,19 +1,19 @@
-"""What rendering costs beside Cycles, against bare renders and against a second render for the labels; one run.
+"""Cost of rendering with labels, compared with bare renders and with a second render for the labels.
 
     .venv/bin/python benchmarks/render.py [--recipe configs/render/dice.toml] [--scenes 20] [--memory 500]
 
-The same scenes, samples and denoiser in turn, with boxes and masks:
-  ours      one render, picture and labels from its passes, committed to disk
-  bare      bpy.ops.render.render alone on the scene as it stands: what no tool can save
-  two       the common way: picture to disk, every object in a flat colour, a second render to disk with the same
-            samples, both read back, boxes and masks from the colours
-  two, one  the same by somebody careful, whose second render takes one sample
-  as shipped  "two" with Cycles as Blender ships it in all that the scenes do not ask for (bounces, light tree, caustics,
-            adaptive sampling, importance map of the sky): as scripts have it whose author measured none of that.
-            Samples, denoiser and its quality, size and threads are the same
-  shipped, one  that with a second render of one sample
-Then: memory of one worker over many small scenes; what content verification costs and saves on panel-break, and
-how right it is about flaws beside a pre-pass of 160 x 90 pixels, one sample, all in one colour.
+Variants, with the same scenes, samples and denoiser, boxes and masks:
+  ours      one render; image and labels from its passes, committed to disk
+  bare      bpy.ops.render.render alone on the same scene: the lower bound for every tool
+  two       the common way: image to disk, every object in a flat colour, a second render to disk with the
+            same samples, both read back, boxes and masks from the colours
+  two, one  as "two", with one sample in the second render
+  as shipped  as "two", with Blender's default Cycles settings for what the scenes do not state (bounces,
+            light tree, caustics, adaptive sampling, importance map of the sky). Samples, denoiser and its
+            quality, size and threads are the same
+  shipped, one  as "as shipped", with one sample in the second render
+Then: memory of one worker over many small scenes; cost and gain of content verification on panel-break, and
+its errors on flaws compared with a pre-pass of 160 x 90 pixels, one sample, flat colours.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from render.core.spec import DefectSpec, ObjectSpec, SceneSpec, ViewSpec
 from render.recipe.tables import Image, Quality, Recipe
 from render.worker import passes
 from render.worker.camera import aim
-from render.worker.renderer import Studio
+from render.worker.renderer import SceneRenderer
 from render.worker.verify import verify
 
 _WAYS = ("ours", "bare", "two", "two, one", "as shipped", "shipped, one")
@@ -72,7 +72,7 @@ def scenes(recipe: Recipe, root: Path, count: int) -> list[SceneSpec]:
     return [msgspec.structs.replace(spec, views=spec.views[:1]) for spec in made]
 
 
-def make(studio: Studio, spec: SceneSpec) -> None:
+def make(studio: SceneRenderer, spec: SceneSpec) -> None:
     """Make every view of a scene."""
     studio.make(spec, frozenset(view.index for view in spec.views))
 
@@ -171,7 +171,7 @@ def exr(scene: bpy.types.Scene) -> Iterator[None]:
 def compare(recipe: Recipe, root: Path, count: int, out: Path) -> None:
     """Time the ways on the same scenes, in turn."""
     open_dataset(out, recipe, 0)
-    studio, specs = Studio(out, os.cpu_count() or 1), scenes(recipe, root, count + 1)
+    studio, specs = SceneRenderer(out, os.cpu_count() or 1), scenes(recipe, root, count + 1)
     scene = studio.stage.scene
     flat = Flat(scene, out)
     times: dict[str, list[float]] = {way: [] for way in _WAYS}
@@ -184,7 +184,7 @@ def compare(recipe: Recipe, root: Path, count: int, out: Path) -> None:
             bpy.ops.render.render(write_still=False)
         with exr(scene):
             studio.stage.set(spec)
-            studio.stage.dress(spec)
+            studio.stage.assign_material(spec)
             aim(scene, spec.views[0].camera, spec.width, spec.height)
             with timed(spent, "two", "two, one"):
                 flat.picture()
@@ -227,7 +227,7 @@ def resident_mb() -> float:
 def memory(recipe: Recipe, root: Path, count: int, out: Path) -> None:
     """Memory of one worker while it makes many small scenes."""
     open_dataset(out, recipe, 0)
-    studio, assets = Studio(out, os.cpu_count() or 1), load_assets(recipe, root)
+    studio, assets = SceneRenderer(out, os.cpu_count() or 1), load_assets(recipe, root)
     seen = []
     for index in range(count):
         make(studio, plan(recipe, assets, 0, index))
@@ -280,7 +280,7 @@ class PrePass:
         placed, own = np.reshape(thing.pose, (3, 4)), np.reshape(flaw.frame, (3, 4))
         local = (places - placed[:, 3]) @ np.linalg.inv(placed[:, :3]).T
         aside = (local - own[:, 3]) @ own[:, :3]
-        # Beneath the rectangle as deep as it is wide, as on a curved surface; not on the other side of a sheet.
+        # As deep below the rectangle as it is wide, for curved surfaces; not on the other side of a sheet.
         return (abs(aside) <= np.array([*flaw.size_m, max(flaw.size_m)]) / 2).all(axis=1)
 
 
@@ -291,9 +291,9 @@ def nearer(recipe: Recipe) -> Recipe:
 
 
 def verification(recipe: Recipe, count: int, out: Path) -> None:
-    """Seconds a look costs, what it finds not worth rendering, and how often it is wrong, beside a pre-pass."""
+    """Print seconds per verification, views it skips, and its errors compared with a pre-pass."""
     open_dataset(out, recipe, 0)
-    studio, assets = Studio(out, os.cpu_count() or 1), load_assets(recipe, RECIPES)
+    studio, assets = SceneRenderer(out, os.cpu_count() or 1), load_assets(recipe, RECIPES)
     scene, before = studio.stage.scene, PrePass(studio.stage.scene)
     spent: dict[str, list[float]] = {"rays": [], "pre-pass": [], "render": []}
     skipped, views, flaws = 0, 0, 0
@@ -309,7 +309,7 @@ def verification(recipe: Recipe, count: int, out: Path) -> None:
             began = time.perf_counter()
             looked.append(before.flaws(spec, view))
             spent["pre-pass"].append(time.perf_counter() - began)
-        studio.stage.dress(spec)
+        studio.stage.assign_material(spec)
         for view, sight, seen in zip(spec.views, sights, looked, strict=True):
             began = time.perf_counter()
             shot = passes.shoot(scene, spec, view)
@@ -324,11 +324,10 @@ def verification(recipe: Recipe, count: int, out: Path) -> None:
     means = {way: float(np.mean(seconds)) for way, seconds in spent.items()}
     print(f"\n{recipe.name}: {views} views with {flaws} flaws; a render takes {means['render']:.2f} s")
     for way, (missed, taken) in wrong.items():
-        print(
-            f"  {way:8} {means[way] * 1000:4.0f} ms a view; flaws wrongly unseen {missed}, wrongly seen {taken}"
-        )
+        print(f"  {way:8} {means[way] * 1000:4.0f} ms a view; flaws missed {missed}, wrongly seen {taken}")
     print(
-        f"  {skipped} views skipped: verification costs {means['rays'] * views:.1f} s, saves {skipped * means['render']:.1f} s"
+        f"  {skipped} views skipped: verification costs {means['rays'] * views:.1f} s, "
+        f"saves {skipped * means['render']:.1f} s"
     )
 
 

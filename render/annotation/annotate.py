@@ -24,10 +24,12 @@ _SPOTS = 16
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """One rendered view, (h, w) each.
+    """One rendered view; every array is (h, w).
 
-    light: (h, w, 3) linear RGB.  alpha: 1 where anything stands before the background.  index: ObjectSpec.index of
-    what is seen, 0 for none.  flaws: by number, the share of the pixel that shows it.
+    light: (h, w, 3) linear RGB.
+    alpha: 1 where an object stands before the background.
+    index: ObjectSpec.index of the visible object, 0 for none.
+    flaws: flaw number -> share of the pixel that shows the flaw.
     """
 
     light: NDArray[np.float32]
@@ -37,11 +39,16 @@ class Shot:
 
 
 class Annotation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One labelled thing, or one flaw. bbox: of its visible pixels; area: their number.
+    """Label of one object or one flaw.
 
-    visible_fraction: area over that of the whole silhouette, in the picture and out of it.  truncation: the share of
-    the silhouette outside the picture.  amodal_bbox: of the silhouette.  object_index, instance, component: as in the
-    spec.  flaw: its number; 0 for a thing.  rle, polygons: its mask, if asked for.
+    bbox: box of the visible pixels: x, y, width, height.
+    area: number of visible pixels.
+    visible_fraction: area over the area of the whole silhouette, outside the image too.
+    truncation: share of the silhouette outside the image.
+    amodal_bbox: box of the silhouette.
+    object_index, instance, component: as in the spec.
+    flaw: number of the flaw; 0 for an object.
+    rle, polygons: the mask, if the recipe asks for it.
     """
 
     category: str
@@ -89,9 +96,10 @@ def groups(spec: SceneSpec) -> list[list[ObjectSpec]]:
 
 
 def flaw_mask(shot: Shot, thing: ObjectSpec, flaw: DefectSpec) -> Mask:
-    """Where a flaw is seen.
+    """Return where a flaw is visible.
 
-    A hole shows what lies behind it, so there the object index is another's; what hides a hole hides its AOV too.
+    A hole shows the object behind it, so the object index differs there. An object that hides a hole hides
+    its AOV too.
     """
     marked = shot.flaws[flaw.number] > 0.5
     return marked if flaw.hole else marked & (shot.index == thing.index)
@@ -135,7 +143,7 @@ class _Eye:
         )
 
     def flaw(self, mask: Mask, shot: Shot, thing: ObjectSpec, flaw: DefectSpec) -> Annotation | None:
-        """The annotation of a flaw; its silhouette is the rectangle it lies in, as far as the object reaches."""
+        """Label of a flaw; its silhouette is its rectangle, clipped to the object."""
         box = masks.bounds(mask)
         area = int(np.count_nonzero(mask))
         if not self._large(box, area):

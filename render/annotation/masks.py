@@ -13,7 +13,8 @@ from pycocotools import mask as coco
 Mask = NDArray[np.bool_]
 Ring = NDArray[np.int64]
 Polygon = tuple[float, ...]
-#: How far, in pixels, a simplified polygon may leave the staircase of the mask: just enough for a slope of one.
+#: How far, in pixels, a simplified polygon may leave the staircase of the mask: just enough for a slope of
+#: one.
 _SLACK_PX = 0.75
 
 
@@ -90,10 +91,10 @@ def fill(outlines: tuple[Polygon, ...], height: int, width: int) -> Mask:
 
 
 def of_segmentation(segmentation: Any, height: int, width: int) -> Mask:
-    """The mask (h, w) of any COCO segmentation: polygons, or run lengths, compressed or not.
+    """Return the mask (h, w) of a COCO segmentation: polygons or run lengths, compressed or not.
 
-    Raises ValueError for run lengths that are none, or of more pixels; behind the last run nothing is set. pycocotools
-    would read and write beyond their memory.
+    Raises ValueError for invalid run lengths, or runs of more pixels than the image has: pycocotools would
+    read and write outside its memory. Pixels after the last run are 0.
     """
     if isinstance(segmentation, list):
         return fill(tuple(map(tuple, segmentation)), height, width)
@@ -112,10 +113,10 @@ def of_segmentation(segmentation: Any, height: int, width: int) -> Mask:
 
 
 def _runs(counts: bytes) -> list[int]:
-    """COCO's compressed run lengths as numbers; ValueError for what is none.
+    """Decode COCO's compressed run lengths; ValueError if they are invalid.
 
-    Five bits a letter from "0" on, the sixth says that more follow; from the fourth run on the difference to the last
-    but one. Source: pycocotools, maskApi.c, rleToString.
+    A character holds five bits, counted from "0"; its sixth bit says that more follow. From the fourth run
+    on, the number is the difference to the last but one. Source: pycocotools, maskApi.c, rleToString.
     """
     runs: list[int] = []
     value = shift = 0

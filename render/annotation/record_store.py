@@ -136,7 +136,7 @@ def merge(out: Path, count: int) -> Path:
 
 
 def write_yolo(out: Path, *, outlines: bool = False) -> Path:
-    """Write out/labels/*.txt beside the pictures, and out/data.yaml, which names them all; returns the latter."""
+    """Write out/labels/*.txt and out/data.yaml, which lists the classes; return the latter."""
     recipe = read_identity(out).recipe
     names, margin = categories(recipe), recipe.labels.margin
     _make_folder(out / "labels")
@@ -217,8 +217,8 @@ def _check_same(path: Path, identity: Identity, before: str) -> None:
         others = [line for line in changed if line.startswith("assets_sha256")]
         if others == changed:
             raise DatasetError(
-                f"{path.parent} holds another dataset ({others[0]}): a mesh, a picture or a file that one of them refers "
-                "to is not what it was rendered with; bring it back, or choose another folder"
+                f"{path.parent} holds another dataset ({others[0]}): a mesh, an image "
+                "or a file that one of them refers to has changed; restore it, or choose another folder"
             )
         shown = "; ".join(changed[:4]) + ("; and more" if len(changed) > 4 else "")
         raise DatasetError(

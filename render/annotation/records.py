@@ -18,9 +18,11 @@ MASK_KINDS: tuple[MaskKind, ...] = ("colour", "class", "instance", "onehot")
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one image. A failed or skipped one has a reason and no file.
+    """Outcome of one image. A failed or skipped image has a reason and no file.
 
-    scene: SceneSpec.index; view: which of its views, from 0.  skipped: the view showed too little to be rendered.
+    scene: SceneSpec.index.
+    view: number of the view in its scene, from 0.
+    status: "skipped" if the view would show too little to be rendered.
     """
 
     index: int
@@ -88,10 +90,10 @@ def coco(records: Iterable[Record], names: Sequence[str], margin: float = 0.0) -
 
 
 def yolo(record: Record, names: Sequence[str], *, margin: float = 0.0, outlines: bool = False) -> str:
-    """Lines of a YOLO label file, class from 0, lengths in shares of the picture.
+    """Return the lines of a YOLO label file; classes count from 0, lengths are shares of the image.
 
-    class, middle x and y, width and height of the box; or, with `outlines`, class and the outline's x and y, one
-    line for each connected piece.
+    A line has class, centre x, centre y, width and height of a box; with `outlines`, the class and the
+    outline's x and y, one line per connected piece.
     """
     ids = {name: number for number, name in enumerate(names)}
     size = (record.width, record.height)
@@ -110,11 +112,12 @@ def yolo(record: Record, names: Sequence[str], *, margin: float = 0.0, outlines:
 def mask_pictures(
     record: Record, names: Sequence[str], kind: MaskKind
 ) -> Iterator[tuple[str, NDArray[np.uint8] | NDArray[np.uint16]]]:
-    """(folder, picture) of an image's masks.
+    """Yield (folder, image) for the masks of an image; the background is 0.
 
-    colour: RGB, a colour per category.  class: the category's id, 8 bits (16 beyond 255 categories).  instance: 16
-    bits, the annotation's place in the record, from 1.  onehot: for every category a folder, 255 where it is.
-    Background is 0. Except in onehot, flaws cover things.
+    colour: RGB, one colour per category.
+    class: id of the category, 8 bits (16 beyond 255 categories).
+    instance: position of the annotation in the record, from 1, 16 bits.
+    onehot: a folder per category, 255 inside. In the other kinds, flaws cover objects.
     """
     ids = {name: number for number, name in enumerate(names, start=1)}
     shape = (record.height, record.width)

@@ -10,7 +10,8 @@ from render.core.files import read_regular
 #: Of a photometric file.
 MOST_BYTES = 16 << 20
 
-#: What Blender 4.5's IES node multiplies candela by, so that a lamp of one watt gives what the file says; measured.
+#: What Blender 4.5's IES node multiplies candela by, so that a lamp of one watt gives what the file says;
+#: measured.
 WATTS_PER_CANDELA = 0.07657
 
 

@@ -1,4 +1,4 @@
-"""Picture folders of a recipe: which pictures can be read, and what is in them."""
+"""Image folders of a recipe: which images can be read, and their hashes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _FORMAT = 2
 LIMIT = 2**31
 
 
-class Ledger:
-    """What is known of pictures seen before, so that a folder of ten thousand is decoded and hashed only once.
+class ImageCache:
+    """Cache of checked images in a JSON file, so that each is decoded and hashed once.
 
-    A file of the same path, size, times of change and inode is taken to be the same: one that was put in its place has
-    another inode or time, also where a copy kept the old date. Kept in a JSON file.
+    An entry holds while path, size, modification and change time, and inode are equal: a file that replaces
+    another has another inode or change time, even if a copy kept the old date.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read what is known; a ledger that is missing or broken knows nothing."""
+        """Read the cache file; start empty if it is missing or damaged."""
         self._path = path
         self._known: dict[str, list[object]] = {}
         self._changed = False
@@ -38,7 +38,7 @@ class Ledger:
             if held["format"] == _FORMAT:
                 self._known = held["pictures"]
 
-    def look(self, picture: Path) -> tuple[str, str]:
+    def check(self, picture: Path) -> tuple[str, str]:
         """SHA-256 of the file, and why it cannot be read; "" when it can."""
         try:
             seen = picture.stat()
@@ -55,7 +55,7 @@ class Ledger:
         return digest, fault
 
     def save(self) -> None:
-        """Write what is known; where that cannot be done, the next run looks again."""
+        """Write the cache file; if that fails, the next run checks the images again."""
         if not self._changed:
             return
         with contextlib.suppress(OSError):
@@ -65,7 +65,7 @@ class Ledger:
 
 
 def pictures_in(place: Path) -> tuple[Path, ...]:
-    """Picture files in a folder and its sub-folders, by name, hidden ones left out; or the one file itself."""
+    """Return the image files of a folder and its sub-folders, sorted, without hidden ones; or the file."""
     if place.is_file():
         return (place,)
     found: list[Path] = []

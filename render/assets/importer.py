@@ -40,7 +40,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class Companion:
-    """A file that a mesh file refers to. name: its path from the mesh file's folder; shape: whether the shape follows from it."""
+    """File that a mesh file refers to.
+
+    name: path from the mesh file's folder.
+    shape: whether the shape depends on it.
+    """
 
     name: str
     sha256: str
@@ -57,11 +61,14 @@ class Refused:
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """What is in a mesh file. stated: the unit in metres and the upward axis that it gives itself, if it does.
+    """Content of a mesh file.
 
-    landed: (d, 3) directions, in the file's axes, that pointed up after drops of all of it; None where it was not dropped.
-    companions: the files that it refers to.  moved: whether it was brought to the origin, being far from it.
-    remarks: sentences about what is coarse or ignored.
+    stated: unit in metres and upward axis, if the file gives them.
+    landed: (d, 3) directions in the file's axes that pointed up after simulated drops; None if it was not
+        dropped.
+    companions: files that it refers to.
+    moved: whether it was far from the origin and was moved there.
+    remarks: sentences on precision and on ignored content.
     """
 
     pieces: tuple[Piece, ...]
@@ -75,9 +82,12 @@ class Imported:
 def import_files(
     files: Sequence[tuple[Path, bool]], python: str | None
 ) -> Generator[Imported | Refused | str, None, None]:
-    """Import mesh files with the Blender of a Python, ours when None; for each what is in it, or why not.
+    """Import mesh files with Blender; return the content of each, or why it was refused.
 
-    files: each with whether it is to be dropped.  Raises BlenderMissingError, or WorkerError when that Python cannot be run.
+    files: path -> whether it is to be dropped.
+    python: interpreter that has bpy; None: the running one.
+
+    Raises BlenderMissingError, or WorkerError if the interpreter cannot be run.
     """
     left, python = list(files), python or sys.executable
     while left:
@@ -124,14 +134,15 @@ def _run(python: str, asked: list[dict[str, Any]], log: Path) -> tuple[list[dict
         if said.startswith("ModuleNotFoundError"):
             raise BlenderMissingError.of(python, said, " to import meshes")
         raise WorkerError(
-            f"{python} cannot run the mesh importer ({said}); name another: python -m render ... --python PATH"
+            f"{python} cannot run the mesh importer ({said}); "
+            "name another: python -m render ... --python PATH"
         )
     ended = f"signal {-process.returncode}" if process.returncode < 0 else f"exit status {process.returncode}"
     return answers, f"Blender ended with {ended} while reading it"
 
 
 def _answers(process: subprocess.Popen[bytes], count: int) -> tuple[list[dict[str, Any]], str]:
-    """The answers of a process, at most `count`, and why it was waited for no longer, "" if it ended by itself."""
+    """Return up to `count` answers of a process, and why waiting ended early ("" if the process ended)."""
     assert process.stdout is not None
     lines: queue.Queue[bytes] = queue.Queue()
 

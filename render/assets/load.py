@@ -19,7 +19,7 @@ import msgspec
 
 from render.assets.ies import MOST_BYTES
 from render.assets.image_folders import SUFFIXES as PICTURE_SUFFIXES
-from render.assets.image_folders import Ledger, pictures_in
+from render.assets.image_folders import ImageCache, pictures_in
 from render.assets.meshcache import MeshAsset, cache_folder, stored_surface
 from render.assets.meshfiles import METRES, SUFFIXES, MeshSource, load_meshes
 from render.assets.textures import TextureSet, texture_sets
@@ -40,13 +40,16 @@ TINY_VIEWS = 0.002
 
 @dataclass(frozen=True)
 class Assets:
-    """What a recipe's files hold, each under the words the recipe names it by.
+    """Content of the files that a recipe names, by the names that the recipe uses.
 
-    meshes: a part's file.  mesh_folders: a folder of distractors, one mesh per file, by name.
-    pictures: every folder of pictures, its files by name.  textures: the sets in a material's or the stage's.
-    files: photometric files of lamps.  digest: SHA-256 over the content of all of it, and of the files that it refers to;
-    "" for no files at all.  before: what earlier versions of al-loop have for the same pictures, which `accepts` too.
-    warnings: what was left out, and what looks like a mistake.
+    meshes: the mesh of each part.
+    mesh_folders: the meshes of each distractor folder, sorted by file name.
+    pictures: the image files of each folder.
+    textures: the texture sets of each material's or stage's folder.
+    files: photometric files of lamps.
+    digest: SHA-256 of the content of all files, including those they refer to; "" without files.
+    before: digest that earlier versions computed for the same images; `accepts` takes both.
+    warnings: files that were left out, and probable mistakes.
     """
 
     meshes: Mapping[str, MeshAsset] = field(default_factory=dict)
@@ -64,10 +67,12 @@ class Assets:
 
 
 def load_assets(recipe: Recipe, root: Path, *, python: str | None = None) -> Assets:
-    """Find and read every file a recipe names, relative to `root`; raises AssetError with the key at fault.
+    """Find and read every file that a recipe names.
 
-    python: one that has bpy, ours when None; meshes not seen before are imported by it, see `render.assets.meshfiles`,
-    which raises BlenderMissingError without one.
+    root: folder that the recipe's paths are relative to.
+    python: interpreter that has bpy, for meshes not imported before; None: the running one.
+
+    Raises AssetError with the key at fault, and BlenderMissingError.
     """
     found = _Finder(root, _widest_view(recipe))
     for where, table in _tables(recipe):
@@ -107,11 +112,11 @@ _Loaded = Mapping[MeshSource, MeshAsset | AssetError]
 
 
 class _Finder:
-    """Collects what a recipe names; meshes come last, all in one go, because Blender takes seconds to start."""
+    """Collects the files of a recipe. Meshes come last, in one batch: Blender takes seconds to start."""
 
     def __init__(self, root: Path, view_m: float) -> None:
         self._root, self._view_m = root, view_m
-        self._ledger = Ledger(cache_folder() / "pictures.json")
+        self._images = ImageCache(cache_folder() / "pictures.json")
         self._parts: list[tuple[MeshSource, Part]] = []
         self._folders: dict[str, tuple[str, tuple[MeshSource, ...]]] = {}
         self._pictures: dict[str, tuple[Path, ...]] = {}
@@ -153,7 +158,7 @@ class _Finder:
             place = self._folder(where, folder, "pictures")
         good, content, faults = [], [], []
         for picture in pictures_in(place):
-            digest, fault = self._ledger.look(picture)
+            digest, fault = self._images.check(picture)
             if fault:
                 faults.append((picture, fault))
             else:
@@ -199,7 +204,7 @@ class _Finder:
 
     def assets(self, python: str | None) -> Assets:
         """Everything found, and the meshes imported."""
-        self._ledger.save()
+        self._images.save()
         sources = [source for source, _ in self._parts]
         sources += [source for _, folder in self._folders.values() for source in folder]
         loaded = dict(zip(sources, load_meshes(sources, python), strict=True))
@@ -279,7 +284,8 @@ def _nonsense(source: MeshSource, mesh: MeshAsset) -> str:
     advice = " or ".join(f'units = "{units}" ({sizes[units]:.3g} m)' for units in sensible)
     return (
         f"{source.where} = {source.path}: expected a longest side of {SMALLEST_M:g} to {LARGEST_M:g} m, "
-        f'got {mesh.longest_m:.4g} m with units = "{source.units}"; give {advice or "its true length as size_m"}'
+        f'got {mesh.longest_m:.4g} m with units = "{source.units}"; '
+        f"give {advice or 'its true length as size_m'}"
     )
 
 
@@ -304,7 +310,7 @@ def _widest_view(recipe: Recipe) -> float:
 
 
 def _implausible(source: MeshSource, part: Part, mesh: MeshAsset, view_m: float) -> Iterator[str]:
-    """Where a part is far longer or shorter than what the cameras see: a file in other units than the recipe says."""
+    """Warn of a part that is far longer or shorter than the cameras' view: its file may be in other units."""
     if part.size_m is not None:
         return
     longest = mesh.longest_m

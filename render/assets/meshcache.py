@@ -23,7 +23,8 @@ from render.core.errors import AssetError
 from render.core.files import replacing
 from render.shapes.kernels.surface import Rest, Surface
 
-#: Goes up when an entry must be made anew. Entries without it are older than 1: nobody looked beside their files.
+#: Goes up when an entry must be made anew. Entries without it are older than 1: nobody looked beside their
+#: files.
 _ENTRY = 1
 #: What reading a file that is missing, cut off or overwritten raises.
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
@@ -31,13 +32,15 @@ _DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 
 @dataclass(frozen=True)
 class MeshAsset:
-    """An imported mesh; its frame is the file's, turned upright, with the middle of its bounding box at 0.
+    """Imported mesh in metres, rotated upright, with the centre of its bounding box at the origin.
 
-    key: SHA-256, its name in the cache.  size_m: of its bounding box.  components: the names of the file's
-    objects where it holds several, else ("",).  rests: how it lies, all components together.
-    stated: the unit in metres and the upward axis that the file itself gives, if it does.
-    before: the key under which earlier versions of al-loop kept the same arrays; "" where they had others, or may have had.
-    remarks: sentences about what of the file is coarse or ignored.
+    key: SHA-256; its name in the cache.
+    components: names of the file's objects if it holds several, else ("",).
+    rests: resting poses of all components together.
+    size_m: size of the bounding box.
+    stated: unit in metres and upward axis, if the file gives them.
+    before: key that earlier versions used for the same arrays; "" if the arrays may differ.
+    remarks: sentences on precision and on ignored content.
     """
 
     key: str
@@ -79,13 +82,13 @@ def stored_surface(key: str, component: str) -> Surface:
             return joined([_piece(held, i) for i, n in enumerate(names) if component in ("", n)])
     except _DAMAGED as error:
         raise AssetError(
-            f"expected the imported mesh {key[:12]} in {cache_folder()}, got {type(error).__name__}; the cache was "
-            "emptied, or AL_LOOP_MESH_CACHE differs here: run the command again"
+            f"expected the imported mesh {key[:12]} in {cache_folder()}, got {type(error).__name__}; "
+            "the cache was emptied, or AL_LOOP_MESH_CACHE differs here: run the command again"
         ) from error
 
 
-def recall(key: str, name: str) -> MeshAsset | None:
-    """The mesh of a key, if the cache has it whole."""
+def cached_mesh(key: str, name: str) -> MeshAsset | None:
+    """Return the mesh of a key; None if the cache lacks it or it is damaged."""
     try:
         with (cache_folder() / f"{key}.npz").open("rb") as file, np.load(file) as held:
             about, turns, weights = json.loads(str(held["about"])), held["turns"], held["weights"]
@@ -107,34 +110,35 @@ def recall(key: str, name: str) -> MeshAsset | None:
 
 
 @dataclass(frozen=True)
-class Known:
-    """What an import has shown that a file by itself does not say.
+class ImportNotes:
+    """What only an import shows of a file.
 
-    companions: the files it refers to, by their paths from its folder.  moved: whether it lies far from the origin.
+    companions: files it refers to, by their paths from its folder.
+    moved: whether it is far from the origin.
     """
 
     companions: tuple[str, ...] = ()
     moved: bool = False
 
 
-def known(key: str) -> Known:
-    """What is known of the file of a key; nothing at first."""
+def read_notes(key: str) -> ImportNotes:
+    """Return the notes on a file; empty before its first import."""
     try:
         held = json.loads((cache_folder() / f"{key}.json").read_text(encoding="utf-8"))
-        return Known(tuple(map(str, held["companions"])), bool(held["moved"]))
+        return ImportNotes(tuple(map(str, held["companions"])), bool(held["moved"]))
     except (*_DAMAGED, TypeError):
-        return Known()
+        return ImportNotes()
 
 
-def learn(key: str, what: Known) -> None:
-    """Keep it for the next look-up; raises AssetError when the folder cannot be written."""
-    if what != known(key):
+def write_notes(key: str, what: ImportNotes) -> None:
+    """Store notes on a file; raises AssetError when the folder cannot be written."""
+    if what != read_notes(key):
         text = json.dumps({"companions": what.companions, "moved": what.moved})
         with _entry(f"{key}.json") as file:
             file.write(text.encode())
 
 
-def keep(asset: MeshAsset, pieces: Sequence[Surface]) -> None:
+def store_mesh(asset: MeshAsset, pieces: Sequence[Surface]) -> None:
     """Store a mesh, a surface for each component; raises AssetError when the folder cannot be written."""
     about = {
         "entry": _ENTRY,

@@ -1,4 +1,4 @@
-"""Mesh files: imported once by Blender, settled in metres, upright and around the origin, kept in the cache."""
+"""Mesh files: imported once by Blender; converted to metres, upright, centred; stored in the cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from urllib.parse import unquote
 import numpy as np
 
 from render.assets.importer import Imported, Piece, Refused, import_files
-from render.assets.meshcache import Known, MeshAsset, joined, keep, known, learn, recall
+from render.assets.meshcache import (
+    ImportNotes,
+    MeshAsset,
+    cached_mesh,
+    joined,
+    read_notes,
+    store_mesh,
+    write_notes,
+)
 from render.core.errors import AssetError
 from render.core.file_types import LIMIT, foreign
 from render.core.files import open_regular, read_regular, sha256_regular
@@ -53,10 +61,10 @@ class MeshSource:
 
 
 def load_meshes(sources: Sequence[MeshSource], python: str | None) -> list[MeshAsset | AssetError]:
-    """For every file its mesh, from the cache or through Blender, or what is wrong with the file.
+    """Return for every file its mesh, from the cache or through Blender, or why it was refused.
 
-    Raises AssetError when the cache cannot be written, BlenderMissingError when a file needs a Blender that is
-    not there, WorkerError when its Python cannot be run.
+    Raises AssetError if the cache cannot be written, BlenderMissingError if Blender is needed and missing,
+    and WorkerError if its interpreter cannot be run.
     """
     bases: dict[MeshSource, str] = {}
     faults: dict[MeshSource, AssetError] = {}
@@ -82,22 +90,25 @@ def load_meshes(sources: Sequence[MeshSource], python: str | None) -> list[MeshA
             except AssetError as error:
                 faults |= {other: error for other in bases if groups[other] == alike}
     return [
-        faults.get(source) or held[source] or recall(keys[groups[source]], source.path.stem) or _lost(source)
+        faults.get(source)
+        or held[source]
+        or cached_mesh(keys[groups[source]], source.path.stem)
+        or _lost(source)
         for source in sources
     ]
 
 
 def _recalled(source: MeshSource, base: str) -> MeshAsset | None:
     """The mesh of a file as it and all that it refers to are now, if the cache has it."""
-    what = known(base)
+    what = read_notes(base)
     folder = source.path.parent
-    return recall(
+    return cached_mesh(
         _full_key(base, [(n, _digest(folder / n)) for n in what.companions], what.moved), source.path.stem
     )
 
 
 def _alike(source: MeshSource, base: str) -> tuple[str, Path | None]:
-    """What two sources have in common that one import serves: those that refer to others must lie in one folder."""
+    """Key of the sources that one import can serve: those that refer to others must share a folder."""
     return base, source.path.parent if source.path.suffix.lower() in _REFERRING else None
 
 
@@ -124,8 +135,8 @@ def _keep(base: str, source: MeshSource, result: Imported | Refused | str) -> st
     beside = [one for one in result.companions if one.name not in own]
     key = _full_key(base, [(one.name, one.sha256) for one in beside], result.moved)
     before = "" if result.moved or any(one.shape for one in beside) else base
-    keep(replace(asset, key=key, before=before, remarks=result.remarks), pieces)
-    learn(base, Known(tuple(one.name for one in beside), result.moved))
+    store_mesh(replace(asset, key=key, before=before, remarks=result.remarks), pieces)
+    write_notes(base, ImportNotes(tuple(one.name for one in beside), result.moved))
     return key
 
 

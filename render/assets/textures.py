@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Words of a file name -> what the picture says of the surface. Seen at ambientCG, Poly Haven, textures.com and
-#: in the exports of Substance and Quixel. "": known, and of no use here (a packed or inverted map, a preview).
+#: Words of a file name -> what the picture says of the surface. Seen at ambientCG, Poly Haven, textures.com
+#: and in the exports of Substance and Quixel. "": known, and of no use here (a packed or inverted map, a
+#: preview).
 ROLES: Mapping[str, str] = {
     "albedo": "colour", "basecolor": "colour", "basecolour": "colour", "col": "colour", "color": "colour",
     "colour": "colour", "diff": "colour", "diffuse": "colour",
     "rough": "roughness", "roughness": "roughness", "rgh": "roughness",
     "normal": "normal", "normals": "normal", "norm": "normal", "nor": "normal", "nrm": "normal",
-    "normalgl": "normal", "nrmgl": "normal", "norgl": "normal", "normalogl": "normal", "normalopengl": "normal",
+    "normalgl": "normal", "nrmgl": "normal", "norgl": "normal",
+    "normalogl": "normal", "normalopengl": "normal",
     "normaldx": "normal-dx", "nrmdx": "normal-dx", "nordx": "normal-dx", "normaldirectx": "normal-dx",
     "metal": "metallic", "metallic": "metallic", "metalness": "metallic", "metallness": "metallic",
     "height": "height", "disp": "height", "displacement": "height", "bump": "height",
@@ -74,7 +76,7 @@ def texture_sets(pictures: Iterable[Path], folder: Path) -> tuple[tuple[TextureS
 
 
 def split_role(stem: str) -> tuple[str, str | None]:
-    """The name of the set, in lower case, and the role of a picture; (stem, None) when the name tells no role."""
+    """Name of the texture set, in lower case, and role of an image; (stem, None) if the name has no role."""
     words = [(m.group().lower(), m.start()) for m in _WORDS.finditer(stem)]
     variant = ""
     while len(words) > 1 and stem[words[-1][1] - 1] in "_-. ":

@@ -44,7 +44,8 @@ class BlenderMissingError(WorkerError):
     def of(cls, python: str, reason: str, task: str = "") -> BlenderMissingError:
         """Say what was needed, for which task, and how to get it."""
         return cls(
-            f"expected a Python with Blender's module bpy 4.5 and what else al-loop needs{task}, got {python}: {reason}; "
+            f"expected a Python with Blender's module bpy 4.5 and what else al-loop needs{task}, "
+            f"got {python}: {reason}; "
             "bpy has wheels for Python 3.11 only: install al-loop there, or into one that has the rest "
             "`python3.11 -m pip install 'bpy>=4.5,<4.6'`; or name a Python that has both: --python PATH"
         )

@@ -35,9 +35,10 @@ _IGES = re.compile(rb"[^\r\n]{72}S[ 0]{6}1")
 
 
 def foreign(start: bytes, suffix: str) -> str:
-    """What a file is that is no mesh of its suffix (in small letters), and what to do; "" when nothing is known.
+    """Return what a file is that is no mesh of its suffix, and what to do; "" if it cannot be told.
 
-    start: its first kilobytes.
+    start: first kilobytes of the file.
+    suffix: lower case, with the dot.
     """
     if suffix in _TEXTS and _is_utf16(start):
         return "text in UTF-16; save it as UTF-8 or ASCII"
@@ -45,10 +46,8 @@ def foreign(start: bytes, suffix: str) -> str:
     for first, what in _STARTS:
         if text.startswith(first):
             return what
-    if text[:200].lower().startswith((b"<!doctype html", b"<html")):
-        return "a web page (HTML), perhaps of a login; download the file itself"
-    if text.startswith(b"<?xml") or b"<COLLADA" in text[:1000]:
-        return "XML; export the mesh in one of the formats that are read"
+    if markup := _markup(text):
+        return markup
     if start.startswith(b"PK\x03\x04") and suffix != ".usdz":
         return "a ZIP archive; unpack it"
     for first, suffixes, what in _MESHES:
@@ -58,6 +57,15 @@ def foreign(start: bytes, suffix: str) -> str:
         return "an IGES file; convert it to STL, OBJ or glTF in a CAD program"
     if len(start) >= 512 and not start.strip(b"\0"):
         return "nothing but zeros, as a copy that broke off leaves it; copy it again"
+    return ""
+
+
+def _markup(text: bytes) -> str:
+    """Return what a file is that begins as HTML or XML; "" for others."""
+    if text[:200].lower().startswith((b"<!doctype html", b"<html")):
+        return "a web page (HTML), perhaps of a login; download the file itself"
+    if text.startswith(b"<?xml") or b"<COLLADA" in text[:1000]:
+        return "XML; export the mesh in one of the formats that are read"
     return ""
 
 

@@ -15,7 +15,8 @@ from typing import IO
 
 from render.core.errors import DatasetError
 
-#: Never waits for a writer (a named pipe), is not left to processes that are started, takes no terminal as its own.
+#: Never waits for a writer (a named pipe), is not left to processes that are started, takes no terminal as
+#: its own.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -32,9 +33,9 @@ _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
 
 
 def open_regular(path: Path | str) -> io.FileIO:
-    """Open a regular file for reading, without ever waiting for somebody to write into it.
+    """Open a regular file for reading; never block on a named pipe.
 
-    Raises OSError; its `strerror` says what else than a regular file is there: a folder, a named pipe, a device.
+    Raises OSError; for a folder, named pipe or device its `strerror` says so.
     """
     _refuse_special(os.stat(path), path)  # opening some devices does something
     descriptor = os.open(path, _FLAGS)
@@ -47,9 +48,10 @@ def open_regular(path: Path | str) -> io.FileIO:
 
 
 def read_regular(path: Path | str, limit_bytes: int) -> bytes:
-    """Return what a regular file holds; OSError for another one (see `open_regular`), or one above `limit_bytes`.
+    """Return the content of a regular file of at most `limit_bytes`.
 
-    A file that names no size, or a smaller one than it has (those of /proc), is read up to the limit only.
+    Files that state no size, or too small a one (those of /proc), are read up to the limit. Raises OSError as
+    `open_regular` does, and for larger files.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -150,10 +152,10 @@ def remove_old_drafts(folder: Path) -> None:
 
 
 def printable(name: object) -> str:
-    r"""Return a file's name, or other text from outside, in one line that a terminal, a database and JSON can take.
+    r"""Return text from outside, such as a file name, as one line safe for terminal, database and JSON.
 
-    What a terminal would obey or not show (control characters, newlines, direction marks) and bytes that are no UTF-8
-    come as escapes: "\n", "\x1b", "\xff". Printable text comes as it is.
+    Control characters, newlines, direction marks and bytes that are not UTF-8 become escapes: "\n", "\x1b",
+    "\xff". Printable text is unchanged.
     """
     text = str(name)
     if text.isascii() and text.isprintable():
@@ -162,7 +164,7 @@ def printable(name: object) -> str:
 
 
 def visible(text: str) -> str:
-    """Return lines with what a terminal would obey, or show elsewhere, as escapes; names come from files and servers."""
+    """Return lines in which control characters and direction marks are escaped."""
     return "\n".join(map(printable, text.split("\n")))
 
 

@@ -35,7 +35,9 @@ class MeshSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class MaterialSpec(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a surface looks. kind: key of `render.worker.appearance.FAMILIES`; seed: where in its noise.
+    """Appearance of a surface.
+
+    kind: key of `render.worker.appearance.MATERIAL_FAMILIES`.  seed: position in its noise.
 
     colours: "body" and what else the family asks for; numbers: its scalars; images: role ("colour",
     "roughness", "normal", "metallic", "height") -> absolute path; tile_m: side of one tile of the images.
@@ -50,14 +52,19 @@ class MaterialSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class DefectSpec(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One flaw of one object: a mask on its surface, and what happens under the mask.
+    """One flaw of one object: a mask on its surface, and the changes under the mask.
 
-    number: from 1, its AOV.  category: what it is labelled as.  outline: key of `render.worker.defects.defects.OUTLINES`.
-    frame: the object's own frame <- the flaw's: x along, y across, z outward, unit vectors in metres of the
-    object's own frame.  size_m: length and width of the whole.  depth_m: into the material, negative stands
-    out; 0: flat.  rim_m: height of the edge around it.  roughness: added under the mask.
-    material: encrustation of `cover` opacity, None for none.  hole: material removed.
-    numbers: what the outline asks for (wander, density, thickness_m, ...).
+    number: AOV of the mask, from 1.
+    category: category of the label.
+    outline: key of `render.worker.defects.defects.OUTLINES`.
+    frame: from the flaw's frame (x along, y across, z outward) to the object's; unit vectors.
+    size_m: length and width of the whole flaw.
+    depth_m: into the material; negative: outward; 0: flat.
+    rim_m: height of the edge around it.
+    roughness: added under the mask.
+    material: encrustation of opacity `cover`; None for none.
+    hole: whether material is removed.
+    numbers: parameters of the outline (wander, density, thickness_m, ...).
     """
 
     number: int
@@ -109,9 +116,11 @@ class LensSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CameraSpec(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One camera. pose: columns right, up, backward; position last.  focal_px: fx in pixels.
+    """One camera.
 
-    f_number and focus_m: None for a pinhole; with both, what is off `focus_m` blurs (a sensor of `sensor_mm`).
+    pose: columns right, up and backward; position last.
+    focal_px: fx in pixels.
+    f_number, focus_m: None for a pinhole; else objects off `focus_m` blur, for a sensor of `sensor_mm`.
     """
 
     name: str

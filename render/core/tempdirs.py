@@ -1,4 +1,4 @@
-"""Folders for what lives only as long as a process: in memory where there is room, swept up when it was killed."""
+"""Temporary folders of a process: in memory if there is space, removed after a kill."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _ROOM = 2**30
 
 
 class Scratch:
-    """An empty folder, until `close`. One that a killed process left behind goes when the next is made.
+    """An empty folder until `close`. The folder of a killed process is removed when the next one is made.
 
-    Whoever holds the lock beside the folder is alive: a lock falls with its process, a process id may be another's.
+    A locked file beside the folder shows that its owner lives: the lock ends with the process, while a
+        process id may be reused.
     """
 
     def __init__(self, kind: str = "scratch", *, memory: bool = True) -> None:
@@ -51,7 +52,7 @@ class Scratch:
 
 @contextlib.contextmanager
 def scratch_folder(kind: str) -> Iterator[Path]:
-    """Give an empty folder on the disk that is gone after the block, and swept up later if the process was killed in it."""
+    """Yield an empty folder on the disk, removed after the block, or later if the process was killed."""
     made = Scratch(kind, memory=False)
     try:
         yield made.folder
@@ -98,7 +99,7 @@ def _locked(base: Path, kind: str) -> tuple[int, Path]:
 
 
 def _hold(handle: int) -> bool:
-    """Take a lock; False where another process has it. WorkerError where the temporary folder has no locks."""
+    """Take a lock; False if another process has it. WorkerError if the temporary folder has no locks."""
     if sys.platform == "win32":
         return True
     try:
@@ -107,14 +108,15 @@ def _hold(handle: int) -> bool:
         return False
     except OSError as error:
         raise WorkerError(
-            f"the temporary folder {_base()} has no locks ({error.strerror}): set TMPDIR to a folder on a local disk"
+            f"the temporary folder {_base()} has no locks ({error.strerror}): "
+            "set TMPDIR to a folder on a local disk"
         ) from None
     return True
 
 
 @contextlib.contextmanager
 def _free(lock: Path) -> Iterator[bool]:
-    """Say whether nobody holds a lock file of ours, and hold it meanwhile; those of other users are not free."""
+    """Say whether a lock file of ours is free, and hold it meanwhile; those of other users are not free."""
     try:
         handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

@@ -31,13 +31,14 @@ def render_dataset(
     on_progress: Callable[[int, int], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> Path:
-    """Render the images of a dataset that are missing and merge all labels into one COCO file.
+    """Render the missing images of a dataset and merge all labels into one COCO file.
 
-    The result depends on recipe, assets and seed only: a run that was killed and repeated gives the same bytes.
+    The result depends on recipe, assets and seed only: a run that was killed and repeated gives the same
+        bytes.
 
     recipe: the recipe, or the path of its TOML file.
     out: folder of the dataset; images go to `out/images/`.
-    count: number of images in the dataset, those already there included.
+    count: number of images in the dataset, existing ones included.
     seed: >= 0; another seed gives other images.
     on_progress: called as `on_progress(done, count)` at the start and after every image.
     on_warning: called with a sentence for each file that was left out.

@@ -24,7 +24,8 @@ _IGNORED = ("sha256", "file_name")
 class Comparison:
     """The result for image `index`.
 
-    sha256: hash of the new image.  differences: a sentence each; none when image and labels are the same bytes.
+    sha256: hash of the new image.
+    differences: a sentence each; none if image and labels are the same bytes.
     """
 
     index: int
@@ -40,7 +41,8 @@ def reproduce_image(
     options: `root` is needed only if the folder that the recipe's paths are relative to has moved.
     keep: file for a copy of the new image.
 
-    Raises DatasetError if the dataset has no such image or its assets have changed; and the errors of rendering.
+    Raises DatasetError if the dataset has no such image or its assets have changed, and the errors of
+    rendering.
     """
     identity, old = read_identity(dataset), read_record(dataset, index)
     if old is None:

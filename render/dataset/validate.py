@@ -1,4 +1,4 @@
-"""Whether a dataset folder is what it says: records, pictures, hashes, boxes, masks and the merged COCO file."""
+"""Check a dataset folder: records, images, hashes, boxes, masks and the merged COCO file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Verdict:
 
 
 def validate(dataset: Path) -> Verdict:
-    """Check every file of a dataset, or what can be read of a COCO file; raises DatasetError when it is neither."""
+    """Check every file of a dataset, or the entries of a COCO file; raises DatasetError if it is neither."""
     if dataset.is_file():
         found = read_coco(dataset)
         return Verdict(len(found.pictures), len(found.bbox), found.empty, 0, 0, found.problems)
@@ -181,7 +181,10 @@ def _check_coco(dataset: Path, records: list[Record], recipe: Recipe) -> Iterato
         return  # a label of an unknown category, reported with its image
     expected = msgspec.json.decode(msgspec.json.encode(merged))
     if images != {image["id"]: image for image in expected["images"]}:
-        yield f"annotations.json lists other images ({len(images)}) than the records ({len(records)}); run make again"
+        yield (
+            f"annotations.json lists other images ({len(images)}) than the records ({len(records)}); "
+            "run make again"
+        )
     if stored.get("categories") != expected["categories"]:
         yield "annotations.json has other categories than the recipe; run make again"
     for id_, own in _by_image(expected).items():

@@ -1,9 +1,9 @@
-"""The camera as arithmetic: where a point lands, and which ray a pixel sees.
+"""Camera model: from points to pixels, and from pixels to rays.
 
-Pixels: origin at the picture's upper left corner, x right, y down; pixel (column i, row j) covers
-[i, i + 1] x [j, j + 1], so OpenCV's coordinates, which count from the middle of the first pixel, are 0.5 less.
-The principal point is (width / 2, height / 2) + lens.shift_px. "Flat" coordinates are those of the plane one metre
-in front of the camera, x right and y down, before the lens bends them.
+Pixel coordinates start at the image's upper left corner, x right, y down: pixel (column i, row j) covers
+[i, i + 1] x [j, j + 1]. OpenCV's coordinates count from the centre of the first pixel, so they are 0.5 less.
+The principal point is (width / 2, height / 2) + lens.shift_px. "Flat" coordinates are those of the plane one
+metre in front of the camera, x right and y down, before lens distortion.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def to_camera(camera: CameraSpec, points: FloatArray) -> FloatArray:
 
 
 def project(camera: CameraSpec, width: int, height: int, points: FloatArray) -> FloatArray:
-    """World points (n, 3) -> pixels (n, 2), also outside the picture; NaN for what is not before the camera."""
+    """World points (n, 3) -> pixels (n, 2), also outside the image; NaN for points behind the camera."""
     local = to_camera(camera, points)
     depth = np.where(local[:, 2] > NEAR_M, local[:, 2], np.nan)
     return to_pixels(camera, width, height, local[:, :2] / depth[:, None])
@@ -76,10 +76,10 @@ def on_plane(
 
 
 def distort(flat: FloatArray, k: _Coefficients) -> FloatArray:
-    """Bend flat coordinates (n, 2) as the lens does: k1, k2, p1, p2, k3 of OpenCV's model.
+    """Apply lens distortion to flat coordinates (n, 2): k1, k2, p1, p2, k3 of OpenCV's model.
 
-    Beyond the radius where the polynomial turns back (which no real lens does) it goes on as a straight line, so
-    that a point far outside the picture never folds into it.
+    Beyond the radius where the polynomial turns back (which no real lens does) the curve continues as a
+    straight line, so that a point far outside the image is never folded into it.
     """
     if not any(k):
         return np.asarray(flat, np.float64)
@@ -88,7 +88,7 @@ def distort(flat: FloatArray, k: _Coefficients) -> FloatArray:
 
 
 def undistort(bent: FloatArray, k: _Coefficients) -> FloatArray:
-    """The inverse of `distort`, to 1e-12: Newton's method along the radius, the tangential part by iteration."""
+    """Invert `distort` to 1e-12: Newton's method along the radius, iteration for the tangential part."""
     if not any(k):
         return np.asarray(bent, np.float64)
     flat = np.asarray(bent, np.float64)
@@ -194,7 +194,8 @@ def _straightened(
     maps = (spots - low - 0.5).astype(np.float32).reshape(height, width, 2)
     shift = (float(middle[0] - low[0] - wide / 2), float(middle[1] - low[1] - tall / 2))
     return (
-        wide, tall, focal_px * fine, shift, np.ascontiguousarray(maps[..., 0]), np.ascontiguousarray(maps[..., 1])
+        wide, tall, focal_px * fine, shift,
+        np.ascontiguousarray(maps[..., 0]), np.ascontiguousarray(maps[..., 1]),
     )  # fmt: skip
 
 

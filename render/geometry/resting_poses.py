@@ -27,15 +27,17 @@ _CORNERS = 800
 def resting(
     vertices: FloatArray, centre: FloatArray | None = None, landed: FloatArray | None = None
 ) -> tuple[Rest, ...]:
-    """Stable poses of a body on a flat ground, the likeliest first; their weights sum to 1.
+    """Stable poses of a body on flat ground, the most probable first; their weights sum to 1.
 
-    vertices: (n, 3), any unit.  centre: (3,) centre of mass; None: that of the convex hull, as if it were solid.
-    landed: (d, 3) directions that pointed up after as many drops (`render.worker.importing.dropping`): the chance of a pose
-    is then the share of drops that ended nearest to it. Without them it is that of a quasi-static drop from a
-    random orientation: the solid angle of the hull's faces, seen from the centre of mass, from which the body
-    topples to it. Each rotation is the shortest one that turns the pose's up direction to z, so that a body that
-    lies as modelled stays as it is.
-    Source: Goldberg et al. 1999, "Part Pose Statistics"; computed by trimesh.
+    vertices: (n, 3), any unit.
+    centre: (3,) centre of mass; None: that of the convex hull, as if solid.
+    landed: (d, 3) directions that pointed up after simulated drops (`render.worker.importing.dropping`). The
+        weight of a pose is then the share of drops that ended nearest to it. None: the probability of a
+        quasi-static drop from a random orientation, that is the solid angle, seen from the centre of mass, of
+        the hull's faces from which the body topples to the pose.
+
+    A rotation is the shortest one that turns the pose's up direction to z: a body that rests as modelled
+    stays so. Source: Goldberg et al. 1999, "Part Pose Statistics"; computed by trimesh.
     """
     longest = float(np.ptp(vertices, axis=0).max())
     if not longest > 0:
@@ -82,7 +84,7 @@ def _stable(corners: FloatArray, centre: FloatArray | None) -> tuple[FloatArray,
 
 
 def _counted(ups: FloatArray, chances: FloatArray, landed: FloatArray) -> FloatArray:
-    """How many drops ended at each pose; one that leans or is still on its edge, far from all, does not count."""
+    """Count the drops that ended at each pose; ignore those far from all poses (leaning, or on an edge)."""
     nearness = landed @ ups.T
     # Of poses as near as each other, facets of a flat side cut in triangles, the likeliest.
     nearest = (nearness + 1e-6 * chances / chances.max()).argmax(axis=1)
@@ -105,7 +107,7 @@ def _inside(points: FloatArray, normals: FloatArray, centre: FloatArray) -> bool
 
 
 def outermost(corners: FloatArray, count: int) -> FloatArray:
-    """At most `count` corners: those farthest in directions spread evenly over a sphere (Fibonacci's spiral)."""
+    """At most `count` corners: the farthest ones along evenly distributed directions (Fibonacci spiral)."""
     steps = np.arange(count) + 0.5
     z = 1 - 2 * steps / count
     turn = np.pi * (1 + 5**0.5) * steps

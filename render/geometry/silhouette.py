@@ -31,8 +31,11 @@ _KNOWN: WeakKeyDictionary[Surface, _Sides] = WeakKeyDictionary()
 
 @dataclass(frozen=True, eq=False)
 class Silhouette:
-    """area_px: of the whole; inside_px: of what lies in the picture.  box: x0, y0, x1, y1 of the whole, pixels.
+    """Outline of an object, complete and inside the image.
 
+    area_px: area of the whole.
+    inside_px: area inside the image.
+    box: x0, y0, x1, y1 of the whole, pixels.
     grid: (rows, columns) of `box`, whether covered.
     """
 
@@ -124,7 +127,7 @@ def _along(points: FloatArray, direction: FloatArray) -> FloatArray:
 
 
 def _uncancelled(surface: Surface, eye: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Ends (e, 2) and weights (e,) of the sides that triangles facing the eye do not share with another such."""
+    """Ends (e, 2) and weights (e,) of the sides that no two triangles facing the eye share."""
     ends, side_of, direction, offsets = _sides(surface)
     facing = np.sign(_along(surface.normals, eye) - offsets)
     wound = np.bincount(side_of, direction * np.repeat(facing, 3), len(ends)).astype(np.float64)
@@ -133,10 +136,11 @@ def _uncancelled(surface: Surface, eye: FloatArray) -> tuple[IntArray, FloatArra
 
 
 def _sides(surface: Surface) -> _Sides:
-    """Ends (e, 2) of every side; for each side of each triangle, (3 t,), which one it is and its direction.
+    """Return the sides of a surface, computed once per surface.
 
-    And where the triangles' planes are, (t,), along their normals. Kept as long as the surface itself: one that was
-    refined around a flaw has a hundred thousand triangles and goes with its scene.
+    Returns ends (e, 2) of each side; for each side of each triangle, (3 t,), its number and its direction;
+    and the offsets (t,) of the triangles' planes along their normals. The cache lives as long as the surface:
+    one that was refined around a flaw has a hundred thousand triangles and ends with its scene.
     """
     known = _KNOWN.get(surface)
     if known is None:

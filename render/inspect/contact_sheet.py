@@ -27,7 +27,8 @@ _GAP_PX = 6
 _TAG_PX, _LEGEND_PX = 10, 13
 _PAPER, _INK, _FAINT = (250, 250, 250), (20, 20, 20), (120, 120, 120)
 _PALETTE = (
-    "#e6194b", "#3cb44b", "#4363d8", "#f58231", "#42d4f4", "#f032e6", "#ffe119", "#9a6324", "#bfef45", "#911eb4",
+    "#e6194b", "#3cb44b", "#4363d8", "#f58231", "#42d4f4", "#f032e6", "#ffe119", "#9a6324", "#bfef45",
+    "#911eb4",
 )  # fmt: skip
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]

@@ -38,7 +38,7 @@ def preview_recipe(
     on_progress: Callable[[int, int], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> LabelledSet:
-    """Render `images` scenes of a recipe at low resolution; draw them with boxes and masks into the JPEG `to`.
+    """Render `images` scenes of a recipe at low resolution; draw them with labels into the JPEG `to`.
 
     Every image shows another scene, by the next camera in turn. A scene that fails is shown by its reason.
 

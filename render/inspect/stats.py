@@ -37,10 +37,11 @@ _ENOUGH_BOXES = 10
 def compare(
     dataset: Path, against: Path | None = None, *, on_warning: Callable[[str], None] | None = None
 ) -> Report:
-    """Measure a dataset folder or COCO file; with `against`, also how far it is from that COCO file.
+    """Measure a dataset folder or COCO file; with `against`, also its distance to that COCO file.
 
-    `on_warning(text)` is called with what could not be read. Raises DatasetError for what cannot be read or has no
-    boxes, with the same in its message.
+    on_warning: called with the entries that could not be read.
+
+    Raises DatasetError if a file cannot be read or has no boxes.
     """
     paths = [path for path in (dataset, against) if path is not None]
     sets = [read_coco(path) for path in paths]
@@ -48,7 +49,8 @@ def compare(
     for data, path in zip(sets, paths, strict=True):
         if not len(data.bbox):
             raise DatasetError(
-                f"{''.join(problems)}{path}: expected boxes to measure, got none; render more images, or label some"
+                f"{''.join(problems)}{path}: expected boxes to measure, got none; "
+                "render more images, or label some"
             )
     for text in filter(None, problems):
         if on_warning is not None:
@@ -104,7 +106,8 @@ def _sets(report: Report) -> list[str]:
 def _unread(report: Report) -> list[str]:
     """Which sets have pictures that brightness, contrast, sharpness and saturation are not of."""
     return [
-        f"{one.name}: {one.unread} of the pictures that were looked at are missing or cannot be read; light is of the others"
+        f"{one.name}: {one.unread} of the sampled images are missing or cannot be read; "
+        "brightness and colour are those of the others"
         for one in _measured(report)
         if one.unread
     ]
@@ -173,7 +176,8 @@ def _share_gap(a: Measures, b: Measures) -> Gap:
     noise = variation_noise(a.shares, a.boxes, b.shares, b.boxes, np.random.default_rng(0))
     apart = {name: a.shares.get(name, 0.0) - b.shares.get(name, 0.0) for name in {*a.shares, *b.shares}}
     most = max(sorted(apart), key=lambda name: abs(apart[name]))
-    says = f"{most} is {a.shares.get(most, 0.0):.0%} of the rendered boxes, {b.shares.get(most, 0.0):.0%} of the real"
+    rendered, real = a.shares.get(most, 0.0), b.shares.get(most, 0.0)
+    says = f"{most} is {rendered:.0%} of the rendered boxes, {real:.0%} of the real"
     return Gap("class shares", distance, noise, distance, says)
 
 
@@ -206,7 +210,8 @@ def _says(name: str, a: Array, b: Array) -> str:
         if 0.8 < own / spread < 1.25:
             return f"alike in level and spread: {medians}"
         wider = "wider" if own > spread else "narrower"
-        return f"alike in level, but {wider}: middle half {own / spread:.2g} times as wide as the real ({medians})"
+        ratio = own / spread
+        return f"alike in level, but {wider}: middle half {ratio:.2g} times as wide as the real ({medians})"
     if name in _RATIOS and there > 0:
         return f"rendered {here / there:.2g} times the real: {medians}"
     return f"rendered {'higher' if here > there else 'lower'} by {_number(abs(here - there))}: {medians}"

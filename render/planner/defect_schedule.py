@@ -1,4 +1,4 @@
-"""Which flaws a scene gets, so that the counts come out as asked for any number of scenes."""
+"""Schedule of flaws: which kinds each scene gets, so that shares are exact for any number of scenes."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from render.recipe.tables import Defects, Recipe
 _STREAM = 0xDEFEC7  # keeps these draws apart from those of the scenes
 
 
-def deal(recipe: Recipe, seed: int, scene: int) -> tuple[int, ...]:
-    """Indices into `recipe.defects.kinds` for one scene; empty for a clean one.
+def schedule_defects(recipe: Recipe, seed: int, scene: int) -> tuple[int, ...]:
+    """Return indices into `recipe.defects.kinds` for one scene; empty for a clean scene.
 
-    Over the first n scenes, any n, every kind is dealt within one of its share (with `mixed` off: within one
-    scene's worth), and the clean scenes are within one of theirs.
+    Over the first n scenes, for any n, the count of every kind is within one of its share (with `mixed` off,
+    within one scene's worth), and so is the count of clean scenes.
     """
-    return _deck(msgspec.json.encode(recipe.defects, order="sorted"), seed).scene(scene)
+    return _schedule(msgspec.json.encode(recipe.defects, order="sorted"), seed).scene(scene)
 
 
 @lru_cache(maxsize=8)
-def _deck(defects: bytes, seed: int) -> _Deck:
-    return _Deck(msgspec.json.decode(defects, type=Defects), seed)
+def _schedule(defects: bytes, seed: int) -> _Schedule:
+    return _Schedule(msgspec.json.decode(defects, type=Defects), seed)
 
 
-class _Deck:
-    """Scenes dealt so far; each depends on those before it, so they are kept."""
+class _Schedule:
+    """Scenes so far. Each depends on those before it, so all are stored."""
 
     def __init__(self, defects: Defects, seed: int) -> None:
-        self._dealt: list[tuple[int, ...]] = []
-        self._more = _dealing(defects, np.random.default_rng(SeedSequence([seed, _STREAM])))
+        self._scenes: list[tuple[int, ...]] = []
+        self._rest = _scene_defects(defects, np.random.default_rng(SeedSequence([seed, _STREAM])))
 
     def scene(self, number: int) -> tuple[int, ...]:
-        self._dealt += islice(self._more, max(0, number + 1 - len(self._dealt)))
-        return self._dealt[number]
+        self._scenes += islice(self._rest, max(0, number + 1 - len(self._scenes)))
+        return self._scenes[number]
 
 
-def _dealing(defects: Defects, rng: Generator) -> Iterator[tuple[int, ...]]:
-    """Scene after scene: clean at even distances, else the kinds that are furthest behind their share."""
+def _scene_defects(defects: Defects, rng: Generator) -> Iterator[tuple[int, ...]]:
+    """Yield the kinds of each scene: none at even intervals, else those furthest behind their share."""
     shares = np.array([kind.weight for kind in defects.kinds])
     shares = shares / shares.sum() if len(shares) else shares
     behind = np.zeros(len(shares))
@@ -57,7 +57,7 @@ def _dealing(defects: Defects, rng: Generator) -> Iterator[tuple[int, ...]]:
         while len(chosen) < count:
             step = 1 if defects.mixed else count
             behind += shares * step
-            # Equal ones in random order: with equal weights every round is a shuffled pack.
+            # Ties are broken at random: with equal weights every round is a random permutation.
             kind = int(rng.choice(np.flatnonzero(behind >= behind.max() - 1e-9)))
             behind[kind] -= step
             chosen += [kind] * step

@@ -1,6 +1,6 @@
-"""Where flaws lie: each on a part that a camera sees, inside its picture, apart from the others if there is room.
+"""Placement of flaws: on a part that a camera sees, inside its image, without overlap if possible.
 
-Lengths and frames of a DefectSpec are in the object's OWN units: world metres divided by the pose's scale.
+Lengths and frames of a DefectSpec are in the object's own units: world metres divided by the pose's scale.
 """
 
 from __future__ import annotations
@@ -18,23 +18,21 @@ from render.assets.load import Assets
 from render.core.colour import from_hex, linear
 from render.core.spec import CameraSpec, DefectSpec, MaterialSpec, MeshSpec, ObjectSpec, Pose, Vector
 from render.geometry.transforms import about, pose, scale_of
-from render.planner.defect_schedule import deal
 from render.planner.materials import draw_material
-from render.planner.visibility import Sight, Spots
+from render.planner.visibility import VisiblePoints, VisibleSurfaces
 from render.recipe.distributions import Scalar, draw
 from render.recipe.outlines import COMMON, OUTLINES, feature_width
 from render.recipe.presets import PRESETS, numbers_of
 from render.recipe.tables import Defect, Recipe
 from render.shapes.kernels.surface import Surface
 
-__all__ = ["deal", "place"]
-
 FloatArray = NDArray[np.float64]
 #: Outlines whose relief is coarse enough to move vertices; the others only bend the normal.
 _MASSIVE = ("blot", "ring")
 #: Relief below this many pixels is not seen in outline or parallax, so bending the normal is enough.
 _SEEN_PX = 1.5
-#: What makes a preset's features coarser, and the width in pixels they need to be seen; how much coarser at most.
+#: What makes a preset's features coarser, and the width in pixels they need to be seen; how much coarser at
+#: most.
 _SEEN = {"pits": ("cell", 1.8), "network": ("cell", 0.7), "crack": ("thickness", 1.2), "streak": ("", 1.8)}
 _COARSER = 4.0
 #: Least ratio of luminance between a part and a flaw on it, where a preset leaves the choice.
@@ -52,22 +50,25 @@ def place(
     surface_of: Callable[[MeshSpec], Surface],
     rng: Generator,
     *,
-    size: tuple[int, int],
     assets: Assets,
 ) -> tuple[ObjectSpec, ...]:
-    """The same objects with a flaw for each of `kinds` (indices into `recipe.defects.kinds`).
+    """Return the objects with a flaw for each of `kinds`.
 
-    size: width and height of the pictures.  assets: the textures of the flaws' materials.
-    A flaw for which no visible place is found in `layout.tries` rounds is left out. Meshes get the `detail_m`
-    that their flaws need, and where; 0 where there are none.
+    kinds: indices into `recipe.defects.kinds`.
+    surface_of: gives the surface of a mesh.
+    assets: textures of the flaws' materials.
+
+    A flaw without a visible position after `layout.tries` attempts is left out. Meshes get the `detail_m`
+    that their flaws need, and where; 0 without flaws.
     """
-    sights: dict[tuple[str, ...], Sight] = {}
+    size = recipe.image.width, recipe.image.height
+    surfaces_on: dict[tuple[str, ...], VisibleSurfaces] = {}
     laid: list[_Laid] = []
     for kind in kinds:
         defect = recipe.defects.kinds[kind]
-        if defect.on not in sights:
-            sights[defect.on] = Sight(_targets(defect, objects), cameras, size, surface_of)
-        flaw = _lay(recipe, defect, sights[defect.on], laid, assets, rng)
+        if defect.on not in surfaces_on:
+            surfaces_on[defect.on] = VisibleSurfaces(_targets(defect, objects), cameras, size, surface_of)
+        flaw = _lay(recipe, defect, surfaces_on[defect.on], laid, assets, rng)
         if flaw is not None:
             laid.append(flaw)
     return tuple(_flawed(thing, [flaw for flaw in laid if flaw.thing is thing]) for thing in objects)
@@ -106,21 +107,26 @@ def _targets(defect: Defect, objects: tuple[ObjectSpec, ...]) -> list[ObjectSpec
 
 
 def _lay(
-    recipe: Recipe, defect: Defect, sight: Sight, laid: list[_Laid], assets: Assets, rng: Generator
+    recipe: Recipe,
+    defect: Defect,
+    surfaces: VisibleSurfaces,
+    laid: list[_Laid],
+    assets: Assets,
+    rng: Generator,
 ) -> _Laid | None:
     form = _Form(defect, rng)
     for _ in range(recipe.layout.tries):
-        spots = sight.look(rng)
+        spots = surfaces.sample(rng)
         if len(spots.at):
             break
     else:
         return None
-    lengths = np.array([form.length_m(thing, span) for thing, span in sight.spans])[spots.which]
-    best = _roomiest(spots, lengths, sight.short_px, laid)
-    thing, _ = sight.spans[spots.which[best]]
+    lengths = np.array([form.length_m(thing, span) for thing, span in surfaces.spans])[spots.which]
+    best = _roomiest(spots, lengths, surfaces.short_px, laid)
+    thing, _ = surfaces.spans[spots.which[best]]
     scale = scale_of(thing.pose)
     length = float(lengths[best]) / scale
-    point, outward = sight.own(int(spots.which[best]), spots.at[best], spots.outward[best], length / 2)
+    point, outward = surfaces.own(int(spots.which[best]), spots.at[best], spots.outward[best], length / 2)
     frame = pose(_axes(outward, math.radians(form.turn_deg)), point)
     spec = form.spec(len(laid) + 1, frame, length, scale, float(spots.pixel_m[best]) / scale)
     spec = msgspec.structs.replace(
@@ -131,10 +137,11 @@ def _lay(
     return _Laid(thing, spec, spots.at[best], float(lengths[best]) / 2)
 
 
-def _roomiest(spots: Spots, lengths: FloatArray, short_px: int, laid: list[_Laid]) -> int:
-    """The first spot where a flaw keeps clear of the others and of the picture's border, or the least cramped.
+def _roomiest(spots: VisiblePoints, lengths: FloatArray, short_px: int, laid: list[_Laid]) -> int:
+    """Return the first point where a flaw keeps clear of the others and of the image border, else the best.
 
-    Where there is no room flaws overlap or leave the picture; else their counts would not be those dealt.
+    Without such a point flaws overlap or leave the image; otherwise their counts would differ from the
+    schedule.
     """
     halves = lengths / 2
     room = spots.margin_px / np.maximum(1.0, np.minimum(halves / spots.pixel_m, short_px / 4))
@@ -232,8 +239,8 @@ def _material(
         return None
     if given is not None:
         return draw_material((given,), assets, rng)
-    # A preset knows nothing of the part: of its colours those are drawn from that can be told from the part's, and
-    # its grain goes with the flaw, which may be on a bolt or on a car.
+    # A preset knows nothing of the part: of its colours those are drawn from that can be told from the
+    # part's, and its grain goes with the flaw, which may be on a bolt or on a car.
     body = thing.material.colours.get("body", _GREY)
     told = tuple(c for c in material.colours if _contrast(linear(from_hex(c)), body) > _TOLD)
     made = draw_material((msgspec.structs.replace(material, colours=told or material.colours),), assets, rng)

@@ -83,7 +83,7 @@ class Placed:
             self._stamp(part, meshes, at, scale, materials, rng)
 
     def _meshes(self, part: Part, rng: Generator) -> dict[str, MeshSpec]:
-        """Component -> mesh. A form's variants are the same throughout the dataset, so that meshes are few."""
+        """Component -> mesh. The variants of a form are the same in the whole dataset: meshes are few."""
         if part.mesh:
             asset = self.assets.meshes[part.mesh]
             return {c: MeshSpec(file=asset.key, component=c) for c in asset.components}

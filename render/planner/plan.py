@@ -14,6 +14,7 @@ from render.assets.load import Assets
 from render.core.spec import CameraSpec, LabelSpec, QualitySpec, SceneSpec, ViewSpec
 from render.planner import defects
 from render.planner.cameras import aim
+from render.planner.defect_schedule import schedule_defects
 from render.planner.distractors import scatter
 from render.planner.light import background, light, sensor
 from render.planner.parts import Placed, placement_area
@@ -40,7 +41,7 @@ def plan(recipe: Recipe, assets: Assets, seed: int, scene: int) -> SceneSpec:
     area = placement_area(recipe, cameras[0][0], cameras[0][1], stage.tray, rng["parts"])
     placed = Placed(recipe, assets, seed)
     placed.all(area, rng["parts"])
-    kinds = defects.deal(recipe, seed, scene)
+    kinds = schedule_defects(recipe, seed, scene)
     only = [camera for camera, _ in cameras]
     flawed = defects.place(
         recipe,
@@ -49,7 +50,6 @@ def plan(recipe: Recipe, assets: Assets, seed: int, scene: int) -> SceneSpec:
         only,
         surface_of,
         rng["defects"],
-        size=(width, height),
         assets=assets,
     )
     others = scatter(recipe, assets, area, rng["distractors"])

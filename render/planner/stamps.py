@@ -41,10 +41,13 @@ class GlyphPlan:
 
 
 def stamp(stamp: Stamp, panel: Panel, scale: float, at: Pose, rng: Generator) -> tuple[GlyphPlan, ...]:
-    """A line of digits on the panel of a part that stands `at` a pose and is `scale` metres per own unit.
+    """Place a line of digits on the panel of a part.
 
-    A line too long or too high for the face is made smaller. Of n digits each level gets its share of n, rounded
-    up or down at random, so that the expected share is exact.
+    scale: metres per unit of the part.
+    at: pose of the part.
+
+    A line too long or too high for the panel is scaled down. Of n digits each legibility level gets its share
+    of n, rounded up or down at random, so that the expected share is exact.
     """
     count = max(1, draw_int(stamp.length, rng))
     height = draw(stamp.height_m, rng) / scale

@@ -1,4 +1,4 @@
-"""What the cameras see of some objects: random points of their surfaces, and how they look from there."""
+"""Visible points: random points of surfaces, and what each camera sees of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FACING = 0.25
 
 
 @dataclass(frozen=True, eq=False)
-class Spots:
+class VisiblePoints:
     """Points that some camera sees, in random order; those that face it are more.
 
     which: (n,) number of the object.  at, outward: (n, 3) world.  pixel_m: (n,) what a pixel of the nearest
@@ -37,8 +37,8 @@ class Spots:
     margin_px: FloatArray
 
 
-class Sight:
-    """The surfaces of some objects, seen by some cameras; occlusion is left to the verification."""
+class VisibleSurfaces:
+    """Surfaces of some objects as some cameras see them; occlusion is left to the verification."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Sight:
         size: tuple[int, int],
         surface_of: Callable[[MeshSpec], Surface],
     ) -> None:
-        """size: width and height of the pictures."""
+        """size: width and height of the images."""
         self._objects, self._cameras, self._size = objects, cameras, size
         self._surfaces = [surface_of(thing.mesh) for thing in objects]
         self.short_px = min(size)
@@ -59,9 +59,9 @@ class Sight:
         self._first = np.cumsum([0] + [len(a) for a in areas])
         self._chance = np.cumsum(np.concatenate(areas)) if areas else np.zeros(0)
 
-    def look(self, rng: Generator) -> Spots:
-        """Some of _POINTS random points, as many as are seen."""
-        which, at, outward = self._sample(rng)
+    def sample(self, rng: Generator) -> VisiblePoints:
+        """Return those of _POINTS random points that a camera sees."""
+        which, at, outward = self._random_points(rng)
         best = np.zeros(len(at))
         pixel, margin = np.full(len(at), np.inf), np.zeros(len(at))
         for camera in self._cameras:
@@ -72,9 +72,9 @@ class Sight:
             best[better], margin[better] = facing[better], inside[better]
         # Kept in proportion to the cosine: a flaw then is as likely on any pixel of the part.
         kept = rng.uniform(size=len(at)) < best
-        return Spots(which[kept], at[kept], outward[kept], pixel[kept], margin[kept])
+        return VisiblePoints(which[kept], at[kept], outward[kept], pixel[kept], margin[kept])
 
-    def _sample(self, rng: Generator) -> tuple[IntArray, FloatArray, FloatArray]:
+    def _random_points(self, rng: Generator) -> tuple[IntArray, FloatArray, FloatArray]:
         """Object, point and outward normal of points spread evenly over all surfaces."""
         if not len(self._chance) or self._chance[-1] <= 0:
             return np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3))
@@ -98,7 +98,7 @@ class Sight:
     def own(
         self, number: int, at: FloatArray, outward: FloatArray, reach: float
     ) -> tuple[FloatArray, FloatArray]:
-        """A world point in the object's own frame, and the surface's mean normal within `reach` (own units)."""
+        """Transform a world point to the object's frame; average the normal within `reach` (own units)."""
         linear, origin = matrix(self._objects[number].pose)
         scale = scale_of(self._objects[number].pose)
         turn = linear / scale

@@ -20,10 +20,10 @@ FloatArray = NDArray[np.float32]
 
 
 def backdrop(spec: BackgroundSpec, width: int, height: int, level: float | None = None) -> FloatArray:
-    """The backdrop (height, width, 3) of a photo or procedural spec; raises AssetError for an unreadable photo.
+    """Background (height, width, 3) of a photo or procedural spec; raises AssetError for an unreadable photo.
 
-    level: mean light of what stands before it. The backdrop is brought to `gain` times that, so that one exposure
-    suits both; None leaves it as bright as it is.
+    level: mean light of the foreground. The background is scaled to `gain` times that, so that one exposure
+        suits both; None leaves it unchanged.
     """
     if spec.kind == "sky":
         raise ValueError("expected a backdrop of kind photo or procedural; a sky is rendered with the scene")
@@ -75,7 +75,7 @@ def window(
 
 
 def _read(path: Path, needed: int, share: float) -> NDArray[np.generic]:
-    """RGB (h, w, 3), turned as the camera was held; a JPEG far larger than needed is decoded at a fraction."""
+    """RGB (h, w, 3) in the camera's orientation; a JPEG far larger than needed is decoded at a fraction."""
     try:
         flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
         if path.suffix.lower() in (".jpg", ".jpeg"):

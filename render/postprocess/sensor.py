@@ -10,7 +10,8 @@ from render.core.colour import decode, encoded
 from render.core.spec import SensorSpec
 
 FloatArray = NDArray[np.float32]
-#: The tone curve is a table of this many linear values up to _WHITE; one step is at most 0.12 of a grey level.
+#: The tone curve is a table of this many linear values up to _WHITE; one step is at most 0.12 of a grey
+#: level.
 _STEPS = 65536
 #: Linear light that is as good as white: the shoulder has come within 1/2000 of it.
 _WHITE = 2.4
@@ -19,10 +20,11 @@ _LUMINANCE = np.array([[0.2126, 0.7152, 0.0722]], np.float32)  # of sRGB's prima
 
 
 def expose(light: FloatArray, spec: SensorSpec) -> NDArray[np.uint8]:
-    """Linear RGB (h, w, 3) -> sRGB (h, w, 3): blur, vignette, exposure, white balance, noise, tone curve, sharpening.
+    """Linear RGB (h, w, 3) -> sRGB (h, w, 3), as a camera's sensor and processing do.
 
-    Exposure brings the median pixel (the table) to `spec.exposure` in sRGB, as a camera's automatic does;
-    white balance takes away that share of the median's tint, `warmth` then adds one.
+    Steps: blur, vignette, exposure, white balance, noise, tone curve, sharpening. Exposure brings the median
+        pixel to `spec.exposure` in sRGB, as automatic exposure does. White balance removes its share of the
+        median's tint; `warmth` then adds one.
     """
     # A broken pixel (not a number, infinite) must not spread over its neighbours.
     picture = blur(np.minimum(np.fmax(light, 0, dtype=np.float32), _BRIGHTEST), spec.blur_px)

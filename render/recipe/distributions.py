@@ -73,7 +73,7 @@ class Limits:
     high: float
 
     def __post_init__(self) -> None:
-        """Make them floats: of two types that compare equal `typing` keeps the first it met, and the schema prints that."""
+        """Convert to float: `typing` keeps the first of two equal types, and the schema prints it."""
         object.__setattr__(self, "low", float(self.low))
         object.__setattr__(self, "high", float(self.high))
 

@@ -1,4 +1,4 @@
-"""Outlines: where on a surface a flaw is, and the numbers that form it. Lengths are shares of the flaw's own."""
+"""Outlines of flaws and their parameters. Lengths are shares of the flaw's own."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The flaws a recipe can ask for by name, and the numbers their outlines take.
+"""Presets of flaws, by name, and the parameters of their outlines.
 
-A flaw is an outline (where) with any of: deformation (depth, rim, roughness), encrustation (a material under a
-cover) and a hole. A preset gives all of these as shares, so that it suits a bolt and a car; what the recipe's
-[[defects.kinds]] says in metres replaces the share.
+A flaw is an outline with any of: deformation (depth, rim, roughness), encrustation (a material of opacity
+`cover`) and a hole. A preset gives all lengths as shares, so that it suits a bolt and a car; a length in
+metres in the recipe's [[defects.kinds]] replaces the share.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ def _choice(*values: float) -> Distribution:
 
 @dataclass(frozen=True)
 class Preset:
-    """A kind of flaw. size: length as a share of the part's second longest side; aspect: width over length.
+    """A kind of flaw. All other fields are those of `render.recipe.tables.Defect`.
 
-    depth, rim: shares of the width of one feature (`render.recipe.outlines.feature_width`: the whole of a dent, one line of a crack),
-    into the material and out of it.  The rest as in `render.recipe.tables.Defect`.
+    size: length as a share of the part's second longest side.
+    aspect: width over length.
+    depth, rim: into and out of the material, as shares of the width of one feature
+        (`render.recipe.outlines.feature_width`: a whole dent, one line of a crack).
     """
 
     meaning: str
@@ -51,7 +53,8 @@ class Preset:
     values: Mapping[str, Scalar] = field(default_factory=dict)
 
 
-# Torn metal scatters: a mirror of bare steel would be black in a dark room. On a bright part a scratch is dark.
+# Torn metal scatters: a mirror of bare steel would be black in a dark room. On a bright part a scratch is
+# dark.
 _TORN = Material(
     kind="plastic", colours=("#d2d2d0", "#e2e2e2", "#c2c0bc", "#3a3836"), roughness=_uniform(0.35, 0.6)
 )

@@ -1,8 +1,10 @@
 """The recipe: what a dataset varies, and between which limits.
 
 A recipe is a TOML file. Every Scalar is a number or a distribution, `size_m = 0.016` or
-`size_m = { uniform = [0.012, 0.018] }`; see `render.recipe.distributions`. Lengths are metres, angles degrees, colours
-sRGB as "#rrggbb", paths relative to the recipe's own folder. `render.recipe.load` reads and checks the file.
+`size_m = { uniform = [0.012, 0.018] }`; see `render.recipe.distributions`. Lengths are metres, angles
+degrees, colours sRGB as "#rrggbb", paths relative to the recipe's own folder. `render.recipe.load` reads and
+checks
+it.
 """
 
 from __future__ import annotations
@@ -50,10 +52,12 @@ class Quality(Table, frozen=True):
 class Labels(Table, frozen=True):
     """What is labelled and what is left out.
 
-    categories: names in the order of the COCO ids; left empty, they follow from parts and defects.
-    parts, defects: whether these become annotations.  verify: look before the expensive render.
-    min_parts: a view that shows fewer labels is not rendered.  margin: every side of a box is moved out by this
-    share of the box, as people draw it; the box of the visible pixels is kept beside it.
+    categories: names in the order of the COCO ids; empty: derived from parts and defects.
+    parts, defects: whether these become annotations.
+    verify: check visibility before the expensive render.
+    min_parts: a view that shows fewer labels is not rendered.
+    margin: each side of a box is moved outward by this share of the box, as people draw it; the box of the
+        visible pixels is stored beside it.
     """
 
     categories: tuple[Name, ...] = ()
@@ -80,12 +84,18 @@ class Scheme(Table, frozen=True):
 
 
 class Material(Table, frozen=True):
-    """One look of a surface; a part's materials are chosen from by `weight`.
+    """Appearance of a surface. A part's material is chosen by `weight`.
 
-    kind "image" and "pbr" take textures from `folder`: one picture, or a set of them by role.
-    colours: one is chosen; or schemes: one of these, by weight.  accent: where the mesh is inlaid (pips, paint in a groove).  second, marble:
-    two-coloured swirls.  random: chance of any colour at all.  metallic: of a paint, its flakes.
-    wear, rust: how much of it shows.  grain_m: size of the finest features.
+    The kinds "image" and "pbr" take textures from `folder`: one image, or a set of images by role.
+
+    colours: one is chosen.
+    schemes: alternatives to `colours`, chosen by weight.
+    accent: colour of inlays of the mesh (pips, paint in a groove).
+    second, marble: two-coloured swirls.
+    random: probability of a random colour.
+    metallic: of a paint, its flakes.
+    wear, rust: how much of it is visible.
+    grain_m: size of the finest features.
     """
 
     kind: Literal[
@@ -143,12 +153,14 @@ class Stamp(Table, frozen=True):
 
 
 class Part(Table, frozen=True):
-    """Something to detect: a built-in `shape`, or a `mesh` file in its own `units`.
+    """An object to detect: a built-in `shape`, or a `mesh` file in its own `units`.
 
-    size_m: a shape's characteristic length (see docs), a mesh's longest side (None: as the file says).
-    label: what an instance is called: the part's `name`, its `state` (a die's upper face), each `component`
-    by itself, or "none".  pose: "rest" on a stable face, "upright" as modelled, "any" orientation, or a list of
-    rotations about x, y, z.  probability: chance that the part is in a scene at all.
+    size_m: a shape's characteristic length (see docs), a mesh's longest side (None: as in the file).
+    label: category of an instance: the part's `name`, its `state` (a die's upper face), each `component` by
+        itself, or "none".
+    pose: "rest" on a stable face, "upright" as modelled, "any" orientation, or a list of rotations about x,
+        y, z.
+    probability: probability that the part is in a scene.
     """
 
     name: Name
@@ -170,11 +182,14 @@ class Part(Table, frozen=True):
 
 
 class Layout(Table, frozen=True):
-    """How the parts are spread.
+    """Arrangement of the parts.
 
-    mode: "lying" on the stage, "floating" before the camera, or "fixed" at the origin.  spread: share of the view
-    they are spread over.  gap_m: least distance.  depth_m: floating parts fill this much along the view.
-    views: pictures that every camera takes of a scene.  tries: how often a place is looked for.
+    mode: "lying" on the stage, "floating" before the camera, or "fixed" at the origin.
+    spread: share of the view that parts are distributed over.
+    gap_m: least distance between parts.
+    depth_m: depth of the volume of floating parts along the view.
+    views: images that each camera takes of a scene.
+    tries: positions tried per part.
     """
 
     mode: Literal["lying", "floating", "fixed"] = "lying"
@@ -302,11 +317,16 @@ class Distractors(Table, frozen=True):
 
 
 class Defect(Table, frozen=True):
-    """One class of flaw. kind: a preset of `render.recipe.presets`; what is given here replaces the preset's value.
+    """One class of flaw: a preset of `render.recipe.presets`, whose values the keys given here replace.
 
-    name: its category (default: the kind).  on: parts or "part/component" it may lie on (default: all).
-    size_m: length of the whole; aspect: width over length.  depth_m: into the material; negative stands out.
-    cover: opacity of the foreign material; hole: the material is gone.  weight: share among the defects.
+    name: category (default: the kind).
+    on: parts or "part/component" that may have it (default: all).
+    size_m: length of the whole.
+    aspect: width over length.
+    depth_m: into the material; negative: outward.
+    cover: opacity of the foreign material.
+    hole: whether material is removed.
+    weight: share among the defects.
     """
 
     kind: str

@@ -90,7 +90,7 @@ class Aerofoil:
         return np.asarray(outline * self.chord * (1 + (self.taper - 1) * share) @ np.array([[c, s], [-s, c]]))
 
     def rings(self, low: float, high: float, fillets: tuple[float, float], rows: int) -> FloatArray:
-        """(k, 2 half, 3): from height `low` to `high`, flared by quarter circles (0: none) into what ends it."""
+        """(k, 2 half, 3): from height `low` to `high`, with quarter-circle fillets at the ends (0: none)."""
         span = high - low
         sections: list[FloatArray] = []
         heights = np.linspace(low + fillets[0], high - fillets[1], rows)

@@ -80,9 +80,9 @@ def _flat(ring: FloatArray) -> Patch:
 
 
 def _root(form: Mapping[str, float], length: float, width: float) -> FloatArray:
-    """(k, n, 3): a dovetail, or a fir tree of `lobes` pairs of teeth, and the shank above it; x along the slot.
+    """Root of a blade, (k, n, 3), with x along the slot: a dovetail or a fir tree of `lobes` pairs of teeth.
 
-    Half its width at a height: teeth whose tips lie on a wedge, rounded as a cosine.
+    The tips of the teeth lie on a wedge; their profile is a cosine. The shank is above them.
     """
     lobes, tall = round(form["lobes"]), form["root"]
     top, shank = 0.36 * width, 0.68 * tall
@@ -106,7 +106,7 @@ def _root(form: Mapping[str, float], length: float, width: float) -> FloatArray:
 
 
 def _subdivided(rectangle: FloatArray, across: int, along: int) -> FloatArray:
-    """The eight corners of a chamfered rectangle with `along` steps on its long, `across` on its short sides."""
+    """Outline of a chamfered rectangle with `along` steps on its long and `across` on its short sides."""
     pieces = []
     for k in range(8):
         steps = (1, along, 1, across)[k % 4]

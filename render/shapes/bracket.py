@@ -87,7 +87,10 @@ def _outline(length: float, width: float, corner: float, columns: FloatArray, sp
 
 @dataclass(frozen=True)
 class _Holes:
-    """`along` x `across` holes in a leg, each in the middle of its share of the room. count: edges of a circle."""
+    """`along` x `across` holes in a leg, each at the centre of its cell.
+
+    room: size of a cell.  count: edges of a circle.
+    """
 
     along: int
     across: int

@@ -8,11 +8,11 @@ import bpy
 
 from render.core.spec import DefectSpec, MaterialSpec
 from render.worker.defects.defects import apply
-from render.worker.materials.families import FAMILIES, build, completed, options
-from render.worker.materials.look import Look, shift
+from render.worker.materials.inputs import MaterialInputs, shift
+from render.worker.materials.material_families import MATERIAL_FAMILIES, build, completed, options
 from render.worker.materials.nodes import Nodes, finish
 
-__all__ = ["FAMILIES", "MaterialShelf"]
+__all__ = ["MATERIAL_FAMILIES", "MaterialShelf"]
 
 #: Shared materials kept; those with pictures hold them in memory.
 _KEPT = 48
@@ -25,10 +25,12 @@ class MaterialShelf:
         """Start empty."""
         self._made: dict[tuple[object, ...], bpy.types.Material] = {}
 
-    def dress(self, thing: bpy.types.Object, spec: MaterialSpec, defects: Sequence[DefectSpec] = ()) -> None:
-        """Give a thing its material.
+    def assign_material(
+        self, thing: bpy.types.Object, spec: MaterialSpec, defects: Sequence[DefectSpec] = ()
+    ) -> None:
+        """Assign a material to an object.
 
-        The thing's custom property "scale_m" is the length of its own unit in metres; without one its scale is.
+        The object's custom property "scale_m" is the length of its own unit in metres; default: its scale.
         """
         spec = completed(spec)
         _note(thing, spec)
@@ -50,7 +52,7 @@ class MaterialShelf:
         material.use_nodes = True
         material.use_fake_user = True
         nodes = Nodes(material.node_tree)
-        finish(nodes, build(Look(nodes, spec, shared=True, uv=uv)))
+        finish(nodes, build(MaterialInputs(nodes, spec, shared=True, uv=uv)))
         self._made[key] = material
         return material
 
@@ -75,7 +77,7 @@ def _flawed(spec: MaterialSpec, uv: bool, defects: Sequence[DefectSpec]) -> bpy.
     material = bpy.data.materials.new(f"flawed {spec.kind}")
     material.use_nodes = True
     nodes = Nodes(material.node_tree)
-    surface = apply(nodes, build(Look(nodes, spec, shared=True, uv=uv)), defects)
+    surface = apply(nodes, build(MaterialInputs(nodes, spec, shared=True, uv=uv)), defects)
     finish(nodes, surface)
     if surface.displacement is not None:
         material.displacement_method = "DISPLACEMENT"

@@ -26,44 +26,38 @@ _PIXELS, _CELLS = 192, 60
 _REACH = (0.85, 0.75)
 #: Characters stand this deep in the face, as a share of their relief, so that no light gets under them.
 _SUNK = 0.03
+#: Default form of a character.
+_FORM = {"font": 0, "weight": 0.15, "relief": 0.08, "slant": 0.0, "erase": 0.0, "warp": 0.0, "seed": 0}
 
 
 def glyph(spec: MeshSpec) -> Surface:
-    """The surface of one embossed character.
+    """The surface of one embossed character; accent is 1 on the tops of the strokes.
 
-    form: relief (height of the strokes), weight (their width), slant (radians), font (0, 1), erase (share of the
-    strokes' area worn off), warp (0 as cut, 1 hardly a digit), seed. accent: 1 on the strokes' tops, so that a
-    material may paint them. Raises RecipeError where no font has it.
+    form: relief (height of the strokes), weight (their width), slant (radians), font (0, 1), erase (share of
+        the strokes' area removed), warp (0: as cut, 1: hardly a digit), seed.
+
+    Raises RecipeError if no font has the character.
     """
-    form = spec.form
-    surface = _glyph(
-        spec.text,
-        int(form.get("font", 0)),
-        form.get("weight", 0.15),
-        form.get("relief", 0.08),
-        form.get("slant", 0.0),
-        form.get("erase", 0.0),
-        form.get("warp", 0.0),
-        int(form.get("seed", 0)),
-    )
-    return surface
+    return _glyph(spec.text, tuple((_FORM | spec.form).items()))
 
 
 @lru_cache(maxsize=256)
-def _glyph(
-    text: str, font: int, weight: float, relief: float, slant: float, erase: float, warp: float, seed: int
-) -> Surface:
-    rng = np.random.default_rng(seed)
+def _glyph(text: str, values: tuple[tuple[str, float], ...]) -> Surface:
+    form = dict(values)
+    weight, relief, warp = form["weight"], form["relief"], form["warp"]
+    rng = np.random.default_rng(int(form["seed"]))
     x, y = np.meshgrid(*(np.arange(-r, r + 1e-9, 1 / _CELLS) for r in _REACH))
     bend = [_noise(x, y, 2.5, rng) for _ in range(2)]
     inside = _sample(
-        _distances(text, font, weight), x - slant * y + 0.16 * warp * bend[0], y + 0.16 * warp * bend[1]
+        _distances(text, int(form["font"]), weight),
+        x - form["slant"] * y + 0.16 * warp * bend[0],
+        y + 0.16 * warp * bend[1],
     )
     # A flank of 40 % of the stroke's half width; outside it goes on below the face.
     height = np.minimum(inside / (0.2 * weight), 1.0)
     height *= 1 - 0.35 * warp * np.clip(_noise(x, y, 5.0, rng), -0.5, 1)
-    if erase > 0:
-        height = np.minimum(height, _worn(x, y, inside > 0, erase, rng))
+    if form["erase"] > 0:
+        height = np.minimum(height, _worn(x, y, inside > 0, form["erase"], rng))
     # What stands out most is rubbed bright, or takes the paint.
     return _above(x, y, relief * height, -_SUNK * relief, np.clip(4 * height - 2, 0, 1))
 
@@ -127,7 +121,7 @@ def _worn(
 
 
 def _above(x: FloatArray, y: FloatArray, z: FloatArray, floor: float, accent: FloatArray) -> Surface:
-    """The part of a height field above `floor`, its border cut along the contour; edge down, it is open below."""
+    """Part of a height field above `floor`, clipped along its contour; its underside is open."""
     rows, columns = z.shape
     number = np.arange(rows * columns).reshape(rows, columns)
     a, b, c, d = number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1]

@@ -93,7 +93,7 @@ def _form(lamp: LampSpec) -> dict[str, Any]:
 
 
 def _shape(data: bpy.types.Light, ies: str) -> None:
-    """Where the lamp shines, from a photometric file: as bright as without one where the file is brightest."""
+    """Direct a lamp's light by a photometric file; its brightest direction is as bright as without one."""
     data.use_nodes = True
     n = Nodes(data.node_tree)
     profile = n.add("ShaderNodeTexIES", {"Strength": 1.0 / peak(Path(ies))}, mode="EXTERNAL", filepath=ies)

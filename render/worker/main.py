@@ -34,9 +34,9 @@ def main() -> None:
     except ImportError as error:
         _answer(answers, {"missing": str(error)})
         return
-    from render.worker.renderer import Studio
+    from render.worker.renderer import SceneRenderer
 
-    studio = Studio(Path(setup["out"]), setup["threads"])
+    studio = SceneRenderer(Path(setup["out"]), setup["threads"])
     _answer(answers, {"ready": str(bpy.app.version_string)})
     for line in sys.stdin:
         message = json.loads(line)

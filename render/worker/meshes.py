@@ -29,7 +29,7 @@ class MeshShelf:
         self._passing: dict[bytes, tuple[bpy.types.Mesh, Surface]] = {}
 
     def end_scene(self) -> None:
-        """Let go of what only the last scene needs, and of the oldest beyond _KEPT; its objects must be gone."""
+        """Free what only the last scene needs, and the oldest beyond _KEPT. Its objects must be gone."""
         spare = [self._made.pop(key) for key in list(self._made)[: max(0, len(self._made) - _KEPT)]]
         for mesh, _ in (*self._passing.values(), *spare):
             bpy.data.meshes.remove(mesh)

@@ -46,10 +46,12 @@ def configure(scene: bpy.types.Scene, threads: int) -> None:
 
 
 def shoot(scene: bpy.types.Scene, spec: SceneSpec, view: ViewSpec) -> Shot:
-    """Render one view of a scene that is set up but for its camera.
+    """Render one view of a scene that is set up except for its camera.
 
-    A lens that bends is rendered straight and larger, then bent, masks by the nearest pixel. With focus blur the
-    object index is wrong by up to 8 px: then a second, sharp and unlit render gives the masks.
+    For a lens with distortion, a larger undistorted image is rendered and then distorted; masks take the
+    nearest pixel. With focus blur the object index is wrong by up to 8 px: a second, sharp and unlit render
+    gives the
+    masks.
     """
     straight = plate(view.camera, spec.width, spec.height)
     if straight is None:
@@ -72,10 +74,10 @@ def shoot(scene: bpy.types.Scene, spec: SceneSpec, view: ViewSpec) -> Shot:
 
 
 def _keep_for_other_views(scene: bpy.types.Scene, *, anew: bool, others: bool) -> None:
-    """Have Cycles keep geometry and shaders from one view of a scene to the next, never to another scene.
+    """Have Cycles keep geometry and shaders between the views of one scene, never between scenes.
 
-    From scene to scene a changed sky would leave the lights in the order in which past scenes brought them, and with
-    it other noise: the picture would depend on the worker's history. Turning it off frees what is kept.
+    Between scenes, a changed sky would leave the lights in the order of past scenes, which changes the noise:
+        the image would depend on the worker's history. Turning it off frees the memory.
     """
     if anew:
         scene.render.use_persistent_data = False

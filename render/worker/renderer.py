@@ -11,10 +11,10 @@ from render.postprocess import sensor
 from render.postprocess.background import backdrop, composite, foreground_level
 from render.worker.passes import configure, shoot
 from render.worker.scene import Stage
-from render.worker.verify import Sight, verify, without_hidden
+from render.worker.verify import VisibleSurfaces, verify, without_hidden
 
 
-class Studio:
+class SceneRenderer:
     """Blender, ready to make images into one dataset folder."""
 
     def __init__(self, out: Path, threads: int) -> None:
@@ -24,12 +24,12 @@ class Studio:
         configure(self.stage.scene, threads)
 
     def make(self, spec: SceneSpec, wanted: frozenset[int]) -> None:
-        """Make the wanted views of a scene, each committed as soon as it is done.
+        """Render the wanted views of a scene; commit each as soon as it is done.
 
-        What is verified, and so what is compiled, depends on the scene alone, never on which views are wanted.
+        Verification, and so compilation, depends on the scene alone, not on which views are wanted.
         """
         self.stage.set(spec)
-        sights: dict[int, Sight] = {}
+        sights: dict[int, VisibleSurfaces] = {}
         if spec.labels.verify:
             found = verify(self.stage.scene, spec, self.stage.meshes.surface)
             spec = without_hidden(spec, found)
@@ -43,7 +43,7 @@ class Studio:
                 commit(self._out, _record(spec, view, number, reason=sight.reason), None)
                 continue
             if not dressed:
-                self.stage.dress(spec)
+                self.stage.assign_material(spec)
                 dressed = True
             self._render(spec, view, number)
 

@@ -31,10 +31,10 @@ class Stage:
         self._things = [self._add(thing) for thing in spec.objects]
         self._skies.light(self.scene, spec.light)
 
-    def dress(self, spec: SceneSpec) -> None:
+    def assign_material(self, spec: SceneSpec) -> None:
         """Give what was put up its materials, flaws included."""
         for thing, wanted in zip(self._things, spec.objects, strict=True):
-            self._materials.dress(thing, wanted.material, wanted.defects)
+            self._materials.assign_material(thing, wanted.material, wanted.defects)
 
     def _clear(self) -> None:
         for thing in list(bpy.data.objects):

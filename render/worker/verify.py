@@ -1,8 +1,8 @@
-"""Before the expensive render: what would each view show?
+"""Verification: what would each view show? It runs before the expensive render.
 
-First arithmetic (is anything of it in the picture), then a coarse grid of rays through every view, then rays at the
-things and flaws that the grid may have missed. A flaw that no view shows is taken out of the spec before its
-material is compiled; a view that shows too little is not rendered at all.
+First the projections are computed, then a coarse grid of rays through every view, then rays at the objects
+and flaws that the grid may have missed. A flaw that no view shows is removed before its material is compiled;
+a view that shows too little is not rendered.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SPOTS, _FLAW_SPOTS = 96, 7
 
 
 @dataclass(frozen=True)
-class Sight:
+class VisibleSurfaces:
     """What one view shows. index: of its image.  things: ObjectSpec.index; flaws: their numbers.
 
     inside: name of the thing the camera stands in.  reason: why it is not worth rendering; empty when it is.
@@ -46,14 +46,14 @@ class Sight:
 
 def verify(
     scene: bpy.types.Scene, spec: SceneSpec, surface_of: Callable[[MeshSpec], Surface]
-) -> tuple[Sight, ...]:
+) -> tuple[VisibleSurfaces, ...]:
     """What every view of a scene shows; its objects must be there, their materials need not."""
     bpy.context.view_layer.update()
     graph = bpy.context.evaluated_depsgraph_get()
     return tuple(_judged(spec, _Look(scene, graph, spec, view, surface_of).sight()) for view in spec.views)
 
 
-def without_hidden(spec: SceneSpec, sights: tuple[Sight, ...]) -> SceneSpec:
+def without_hidden(spec: SceneSpec, sights: tuple[VisibleSurfaces, ...]) -> SceneSpec:
     """The spec without flaws that no view shows."""
     seen = frozenset[int]().union(*(sight.flaws for sight in sights))
     objects = tuple(
@@ -63,12 +63,13 @@ def without_hidden(spec: SceneSpec, sights: tuple[Sight, ...]) -> SceneSpec:
     return msgspec.structs.replace(spec, objects=objects)
 
 
-def _judged(spec: SceneSpec, sight: Sight) -> Sight:
+def _judged(spec: SceneSpec, sight: VisibleSurfaces) -> VisibleSurfaces:
     """The sight with the reason why its view is not worth rendering, if there is one."""
     if sight.inside:
         return replace(
             sight,
-            reason=f"the camera stands inside {sight.inside}; move it (view_m, distance_m, position_m, look_at_m)",
+            reason=f"the camera is inside {sight.inside}; "
+            "move it (view_m, distance_m, position_m, look_at_m)",
         )
     flaws = [flaw for thing in spec.objects for flaw in thing.defects if flaw.category]
     things = groups(spec)
@@ -93,7 +94,7 @@ class _Look:
     view: ViewSpec
     surface_of: Callable[[MeshSpec], Surface]
 
-    def sight(self) -> Sight:
+    def sight(self) -> VisibleSurfaces:
         """What the view shows."""
         seen, inside = self._through_the_grid()
         for thing in self.spec.objects:
@@ -105,7 +106,7 @@ class _Look:
             for flaw in thing.defects
             if thing.index in seen and self._shows_flaw(thing, flaw)
         }
-        return Sight(self.view.index, frozenset(seen), frozenset(flaws), inside)
+        return VisibleSurfaces(self.view.index, frozenset(seen), frozenset(flaws), inside)
 
     def _through_the_grid(self) -> tuple[set[int], str]:
         """Indices of what rays through evenly spread pixels meet, and whose inside most of them look at."""

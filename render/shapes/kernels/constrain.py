@@ -14,10 +14,14 @@ _Links = dict[tuple[int, int], int]
 
 
 def constrained(points: FloatArray, triangles: IntArray, sides: Sequence[tuple[int, int]]) -> IntArray:
-    """The triangles, counter-clockwise, with every wanted side among theirs.
+    """Return counter-clockwise triangles whose sides include all wanted sides.
 
-    points: (n, 2).  Raises ValueError when wanted sides cross.  Source: Sloan, A fast algorithm for generating
-    constrained Delaunay triangulations, Computers & Structures 47 (1993).
+    points: (n, 2).  triangles: a Delaunay triangulation of them.  sides: pairs of points.
+    No library with a free licence makes a constrained triangulation with inner points: those of Shapely and
+    mapbox_earcut take outlines only, or give slivers that a bent plate would show.
+
+    Raises ValueError if wanted sides cross. Source: Sloan, A fast algorithm for generating constrained
+    Delaunay triangulations, Computers & Structures 47 (1993).
     """
     a, b, c = (points[triangles[:, i]] for i in range(3))
     clockwise = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) < (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])

@@ -64,7 +64,7 @@ class Skin:
         return kept._unpinched()
 
     def _unpinched(self) -> Skin:
-        """Vertices with more than one way out along the rim get a copy for each fan of triangles around them."""
+        """Duplicate each vertex at which only corners touch, once per fan of triangles around it."""
         rim = _rim(self.triangles, len(self.points))
         out = np.bincount(rim[:, 0], minlength=len(self.points))
         points, triangles = list(self.points), self.triangles.copy()
@@ -117,7 +117,7 @@ def _fans(triangles: IntArray, vertex: int) -> list[list[int]]:
 
 
 def _cut(triangles: IntArray, value: FloatArray, points: FloatArray) -> tuple[IntArray, FloatArray]:
-    """The negative parts of triangles that zero goes through, and the points added, numbered after `points`."""
+    """Return the negative parts of triangles that zero crosses, and new points, numbered after `points`."""
     sign = np.sign(value[triangles])
     # Turned so that the odd one out is first: one inside (two or one new points), or one outside.
     single = (sign < 0).sum(axis=1) == 1

@@ -18,10 +18,13 @@ WELD = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A piece of a surface. points: (n, 3).  faces: (m, 3) or (m, 4), outward.  uv: (n, 2) or None.
+    """A piece of a surface.
 
-    uv are lengths in shape units, so that a texture keeps its proportions; None: projected, face by face, along
-    the axis the face looks at.  accent: (n,) or None for 0.
+    points: (n, 3).
+    faces: (m, 3) or (m, 4), counter-clockwise from outside.
+    uv: (n, 2) lengths in shape units, so that a texture keeps its proportions; None: projected, face by face,
+        along the axis that the face looks along.
+    accent: (n,), or None for 0.
     """
 
     points: FloatArray

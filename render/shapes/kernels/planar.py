@@ -22,7 +22,7 @@ def circle(radius: float, count: int, centre: tuple[float, float] = (0.0, 0.0)) 
 def rounded_rectangle(
     low: Sequence[float] | FloatArray, high: Sequence[float] | FloatArray, radius: float, arc: int
 ) -> FloatArray:
-    """(4 (arc + 1), 2) points, counter-clockwise from the middle right's upper corner; `arc` steps a corner."""
+    """(4 (arc + 1), 2) points, counter-clockwise from the upper right corner; `arc` steps per corner."""
     (x0, y0), (x1, y1) = low, high
     corners = ((x1, y1, 0.0), (x0, y1, 0.5), (x0, y0, 1.0), (x1, y0, 1.5))
     step = np.linspace(0.0, 0.5, arc + 1)

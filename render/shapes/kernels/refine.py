@@ -17,10 +17,12 @@ _SMOOTH = 0.94
 def refined(
     surface: Surface, longest: float, balls: tuple[tuple[float, float, float, float], ...] = ()
 ) -> Surface:
-    """The same surface in triangles whose edges are at most `longest`, as far as LIMIT allows.
+    """Subdivide a surface into triangles with edges of at most `longest`, up to LIMIT triangles.
 
-    balls: centre and radius of where that is wanted; none: everywhere. An edge is halved for all its triangles or
-    for none, so no crack opens.
+    balls: (x, y, z, radius) of the regions to refine; empty: everywhere.
+
+    An edge is halved for all its triangles or for none, so no crack opens; trimesh's `subdivide_to_size`
+    opens some.
     """
     mesh = _Mesh(surface)
     while mesh.halve(longest, balls):
@@ -124,7 +126,8 @@ class _Mesh:
         return Surface(self.vertices, self.triangles.ravel(), sizes, self.accent, uv, smooth)
 
 
-#: Edges with a middle (bit i: edge from corner i to i + 1) -> triangles of points 0-2 (corners), 3-5 (middles).
+#: Edges with a middle (bit i: edge from corner i to i + 1) -> triangles of points 0-2 (corners), 3-5
+#: (middles).
 _PIECES = {
     0b000: [(0, 1, 2)],
     0b001: [(0, 3, 2), (3, 1, 2)],

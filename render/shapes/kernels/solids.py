@@ -106,7 +106,7 @@ def plate(
 
 
 def strip_cap(loop: FloatArray) -> Patch:
-    """A flat lid on a closed section (2 k, 3) whose points i and 2 k - 1 - i face each other, outward as ccw."""
+    """Flat lid on a closed section (2 k, 3) whose points i and 2 k - 1 - i face each other."""
     half = len(loop) // 2
     first = np.arange(half - 1)
     last = len(loop) - 1 - first

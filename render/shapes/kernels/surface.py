@@ -15,11 +15,14 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """A polygon mesh whose faces look outward (counter-clockwise seen from outside).
+    """A polygon mesh whose faces are counter-clockwise seen from outside.
 
-    vertices: (n, 3).  corners: (l,) vertex of every face corner, face after face.  sizes: (m,) corners per face.
-    accent: (n,) 1 where the accent colour shows, 0 elsewhere.  uv: (l, 2) texture coordinates per corner, or
-    None.  smooth: whether shading is interpolated over edges.
+    vertices: (n, 3).
+    corners: (l,) vertex of every face corner, face after face.
+    sizes: (m,) corners per face.
+    accent: (n,) 1 where the accent colour is visible, 0 elsewhere.
+    uv: (l, 2) texture coordinates per corner, or None.
+    smooth: whether shading is interpolated over edges.
     """
 
     vertices: FloatArray
@@ -79,7 +82,12 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Rest:
-    """A way to lie. rotation: nine numbers, row by row; state: what this side up is called; weight: chance."""
+    """A resting pose.
+
+    rotation: nine numbers, row by row.
+    state: name of the side that is up.
+    weight: relative probability.
+    """
 
     rotation: tuple[float, float, float, float, float, float, float, float, float]
     state: str = ""
@@ -91,11 +99,15 @@ UPRIGHT = Rest((1, 0, 0, 0, 1, 0, 0, 0, 1))
 
 @dataclass(frozen=True)
 class Shape:
-    """A built-in part. build: form -> component -> Surface, in units of `size` (so that size_m scales it).
+    """A built-in part. The origin is the centre of its bounding box.
 
-    The origin is the middle of its bounding box. size: what size_m measures.  rests: how it lies; empty: found
-    from its convex hull.  components: in a fixed order; ("",) when it is all one.  stamped: rotation (rows:
-    along, up, outward) and centre of the face that carries digits, and its (length, height), per form; None.
+    build: form -> component -> Surface, in units of `size` (so that size_m scales it).
+    size: what size_m measures.
+    parameters: name -> range and meaning.
+    rests: resting poses; empty: computed from the convex hull.
+    components: in a fixed order; ("",) if it is one piece.
+    states: names of the poses, if they are labelled.
+    stamped: form -> face that carries digits; None if there is none.
     """
 
     build: Callable[[Mapping[str, float]], dict[str, Surface]]
@@ -109,7 +121,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class Panel:
-    """A flat face that can carry digits. axes: nine numbers, rows along, up, outward; sizes in shape units."""
+    """A flat face that can carry digits, in shape units.
+
+    axes: nine numbers, rows along, up and outward.
+    """
 
     axes: tuple[float, float, float, float, float, float, float, float, float]
     centre: tuple[float, float, float]

@@ -1,7 +1,7 @@
-"""Flaws in a material: what happens under each one's mask, and the mask itself as an AOV.
+"""Shader nodes of flaws: the changes under each flaw's mask, and the mask itself as an AOV.
 
-Only the flaws given are compiled. Their lengths are in the object's own units, as the coordinates are; heights become
-metres of the world by the object's property "scale_m".
+Only the given flaws are compiled. Their lengths are in the object's own units, as the coordinates are; the
+object's property "scale_m" converts heights to metres.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from render.core.spec import DefectSpec
 from render.worker.defects.flaw import Flaw
 from render.worker.defects.outlines import OUTLINES, Outline
-from render.worker.materials.families import foreign
+from render.worker.materials.material_families import foreign
 from render.worker.materials.nodes import Nodes, SurfaceSockets, Value
 
 __all__ = ["OUTLINES", "apply"]
 
-#: How far above and below the plane of its middle a flaw reaches, in half lengths, and how much a surface may turn
-#: away from it (cosine): so that it is not on the other side of a thin part too. Walls that a flaw has itself
-#: raised look any way but back.
+#: How far above and below the plane of its middle a flaw reaches, in half lengths, and how much a surface may
+#: turn away from it (cosine): so that it is not on the other side of a thin part too. Walls that a flaw has
+#: itself raised look any way but back.
 _REACH = 1.0
 _FACING, _FACING_MOVED = (0.05, 0.2), (-0.5, -0.3)
 #: What the light leaves of colours inside a hollow body, seen through a hole.
@@ -52,7 +52,12 @@ def apply(nodes: Nodes, surface: SurfaceSockets, defects: Sequence[DefectSpec]) 
 
 @dataclass(frozen=True, eq=False)
 class _Mark:
-    """What a flaw does where. mask: how much it covers.  height: over the surface, own units.  gone: its hole."""
+    """Effect of a flaw at each point.
+
+    mask: coverage.
+    height: above the surface, own units.
+    gone: coverage of its hole.
+    """
 
     flaw: Flaw
     mask: Value

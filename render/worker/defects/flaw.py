@@ -21,7 +21,7 @@ SWING = 0.25
 
 @dataclass(frozen=True, eq=False)
 class Flaw:
-    """A DefectSpec on its way into a tree. Its lengths are in the object's own units, like object coordinates."""
+    """A DefectSpec being built into a node tree. Lengths are in the object's own units."""
 
     nodes: Nodes
     spec: DefectSpec

@@ -1,7 +1,7 @@
-"""Where a flaw is, as shader nodes.
+"""Outlines of flaws as shader nodes.
 
-The edge measure is 1 in the middle of a feature (a dent, one line of a crack, a pit), 0 on its border, negative
-outside; so softness, depth and rim mean the same for all outlines. Places: see `render.worker.defects.flaw`.
+The edge measure is 1 in the centre of a feature (a dent, one line of a crack, a pit), 0 on its border and
+negative outside. So softness, depth and rim mean the same for all outlines.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The meshes of the scene as arrays: in double, about the origin where they are far from it, welded, triangulated."""
+"""Meshes of the scene as arrays in double precision: centred if far from the origin, welded, triangulated."""
 
 from __future__ import annotations
 
@@ -77,9 +77,10 @@ def settled(found: list[Body]) -> tuple[bool, tuple[str, ...]]:
 
 
 def _steps(found: list[Body], everywhere: FloatArray) -> tuple[str, ...]:
-    """Remarks about the bodies' own numbers, and about their places to each other, which Blender keeps in float32 too.
+    """Remarks on the precision of the bodies' coordinates and positions; Blender stores both in float32.
 
-    A shift that a single body has says nothing about the shape. Of several, equal ones may have been different.
+    A single body's shift says nothing about its shape. Of several bodies, equal shifts may have been
+    different.
     """
     own = max(float32_step(body.places) * _stretch(body) for body in found)
     remarks = steps_of(everywhere, own)
@@ -94,7 +95,7 @@ def _stretch(body: Body) -> float:
 
 
 def _places(name: str, mesh: Any) -> FloatArray:
-    """(n, 3) corners that faces use; raises RefusedError for one that is no number, texture coordinates too."""
+    """(n, 3) corners that faces use; raises RefusedError for non-finite coordinates, also of textures."""
     places = np.empty(3 * len(mesh.vertices), np.float32)
     mesh.vertices.foreach_get("co", places)
     corners = np.empty(len(mesh.loops), np.int32)
@@ -112,7 +113,7 @@ def _places(name: str, mesh: Any) -> FloatArray:
 
 
 def cleaned(pieces: list[Any]) -> dict[str, NDArray[Any]]:
-    """Vertices, triangles and uv of an object's pieces, welded, without loose or flat bits, looking outward."""
+    """Vertices, triangles and uv of an object's pieces: welded, outward, without loose or flat faces."""
     made = bmesh.new()
     for piece in pieces:
         mesh = bpy.data.meshes.new("piece")

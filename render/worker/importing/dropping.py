@@ -12,8 +12,8 @@ FloatArray = NDArray[np.float64]
 
 #: Bodies dropped at once, each by itself: a chance of one half is then known to 3 %.
 _DROPS = 240
-#: Seconds they have to come to rest. A length of the body is a metre here, and time goes by its root: these are 1.4 s of
-#: a part of 4 cm.
+#: Seconds they have to come to rest. A length of the body is a metre here, and time goes by its root: these
+#: are 1.4 s of a part of 4 cm.
 _SETTLE_S = 7.0
 _FRAMES_PER_S, _STEPS_PER_FRAME = 24, 10
 #: How far the lowest corner falls at least, and how far apart they stand, in lengths of the body.
@@ -25,10 +25,13 @@ _FRICTION, _BOUNCE = 0.5, 0.2
 
 
 def landed(corners: FloatArray, centre: FloatArray) -> FloatArray:
-    """Directions (n, 3), in the body's frame, that point upwards when it has come to rest, one for every drop.
+    """Directions (n, 3), in the body's frame, that point upwards after each drop.
 
-    corners: (k, 3) of its convex hull, any unit.  centre: (3,) of mass. Orientations are random, every one equally
-    likely, and the same at every call. A body that never rests, a ball say, is taken as it lies at the end.
+    corners: (k, 3) of its convex hull, any unit.
+    centre: (3,) centre of mass.
+
+    Initial orientations are uniformly random and the same at every call. A body that never rests, such as a
+    ball, is taken as it is at the end.
     """
     longest = float(np.ptp(corners, axis=0).max())
     bpy.ops.wm.read_factory_settings(use_empty=True)

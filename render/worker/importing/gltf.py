@@ -1,4 +1,4 @@
-"""glTF: what a file refers to, and whether its numbers are numbers: Blender's importer drops those that are not."""
+"""Checks of glTF files: files they refer to, and non-finite numbers, which Blender's importer drops."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""Reads mesh files with Blender, in a process of its own that ends with its last file.
+"""Mesh importer: a process of its own, which ends after its last file.
 
-A line of JSON in: {"path": mesh file, "out": file to write, "drop": whether to see how it comes to lie}; a line out:
-{"objects": [names], "declared": what the file says of itself, "companions": [[path from the file's folder, SHA-256,
-whether the shape follows from it]], "moved": whether it was brought to the origin, "remarks": [sentences]}, or
-{"refused": [what was expected, what came]}, {"broken": reason}, or {"missing": reason} when there is no bpy.
+Input, a line of JSON: {"path": mesh file, "out": file to write, "drop": whether to simulate drops}.
+Output, a line of JSON: {"objects": [names], "declared": unit and axis of the file, "companions": [[path from
+    the file's folder, SHA-256, whether the shape depends on it]], "moved": whether it was moved to the
+    origin, "remarks": [sentences]}; or {"refused": [expected, actual]}, {"broken": reason}, {"missing":
+    reason} without bpy.
 
-The arrays are "<number of the object>.vertices" (n, 3), ".triangles" (m, 3) and, where it has one, ".uv" (3 m, 2), in
-the file's own numbers and axes: what Blender's importers turn and scale is undone. "landed" (d, 3) is how all objects
-together, as one convex solid, came to lie when they were dropped; a flat body is not dropped.
+The arrays in `out` are "<object number>.vertices" (n, 3), ".triangles" (m, 3) and ".uv" (3 m, 2), in the
+file's own numbers and axes: what Blender's importers rotate and scale is undone. "landed" (d, 3) is how all
+objects together, as one convex solid, came to rest after drops; a flat body is not dropped.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def _read(path: str, out: str, drop: bool) -> dict[str, Any]:
 
 
 def _dropped(pieces: list[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> dict[str, NDArray[Any]]:
-    """How the pieces, held together, come to lie; nothing for those that span no volume, or without rigid bodies."""
+    """Simulate drops of the pieces as one body; empty if they have no volume or Blender no rigid bodies."""
     import bpy
 
     from render.worker.importing.bodies import SAME
@@ -130,7 +131,7 @@ def _hull(corners: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _companions(path: Path, referred: Iterable[Referred]) -> list[tuple[str, str, bool]]:
-    """Files beside a mesh file, each by its path from there, with its SHA-256 and whether the shape follows from it."""
+    """Files beside a mesh file: path from its folder, SHA-256, and whether the shape depends on it."""
     folder = os.path.abspath(path.parent)
     return [(os.path.relpath(os.path.abspath(one.path), folder), one.sha256, one.shape) for one in referred]
 

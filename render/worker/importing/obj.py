@@ -93,7 +93,7 @@ def _companions(libraries: list[bytes], folder: Path) -> tuple[Path, ...]:
 
 
 def _named(rest: bytes, folder: Path) -> list[Path]:
-    """The files that the rest of a line names: one, perhaps with spaces, or several; options come before it."""
+    """Files that the rest of a line names: one, perhaps with spaces, or several; options come first."""
     one = folder / os.fsdecode(rest.strip().strip(b'"'))
     paths = [one] if os.path.lexists(one) else [folder / os.fsdecode(word) for word in rest.split()]
     return [path for path in paths if path.is_file()]

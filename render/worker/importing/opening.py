@@ -1,4 +1,4 @@
-"""A mesh file of any format into Blender's empty scene: checked, moved to the origin, with what it refers to."""
+"""Open a mesh file in Blender's empty scene: checked, moved to the origin, with its companions."""
 
 from __future__ import annotations
 
@@ -29,10 +29,13 @@ _PLAIN = {
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """What a file said beside its meshes, which are in the scene now.
+    """What a file holds beside its meshes, which are in the scene.
 
-    turn: (3, 3) from Blender's axes back to the file's own.  declared: its stated unit (m) and up axis, or empty.
-    referred: the files it refers to.  moved: whether it was moved to the origin.  remarks: sentences for people.
+    turn: (3, 3) from Blender's axes back to the file's own.
+    declared: its unit (m) and up axis, or empty.
+    referred: files it refers to.
+    moved: whether it was moved to the origin.
+    remarks: sentences for the user.
     """
 
     turn: NDArray[np.float64] = field(default_factory=lambda: np.eye(3))

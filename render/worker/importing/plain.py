@@ -1,7 +1,7 @@
-"""Mesh files of plain numbers, read in double precision before Blender reads them in single.
+"""Readers of mesh files in double precision, before Blender reads them in single precision.
 
-Blender keeps a corner in float32: 40 km from the origin that is in steps of 4 m. Such a file is written again with the
-origin in its middle. What a reader here finds wrong is told in the file's own words: a line, a row, a count.
+Blender stores a vertex in float32: 40 km from the origin its steps are 4 mm. Such a file is rewritten around
+    the origin. Errors name the file's own line, row or count.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from render.core.files import read_regular
 
 FloatArray = NDArray[np.float64]
 
-#: Farther from the origin than this many times its longest side, a mesh is moved there. Nearer, float32 keeps every
-#: corner within 5e-7 of that side, and the mesh stays bit for bit what it was.
+#: Farther from the origin than this many times its longest side, a mesh is moved there. Nearer, float32 keeps
+#: every corner within 5e-7 of that side, and the mesh stays bit for bit what it was.
 FAR = 8.0
 #: Numbers of a file in steps larger than this share of the longest side are warned of ...
 COARSE = 1e-4
@@ -41,12 +41,14 @@ class RefusedError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Plain:
-    """What is in a mesh file. points: (n, 3), those that faces use, in double.
+    """Content of a mesh file.
 
-    step: the least difference that the file's own numbers can express there.  written: the bytes of the same file with
-    an offset (3,) taken off every vertex, and without what Blender is not to see.  copied: whether Blender must read
-    such a copy even where nothing is moved.  remarks: sentences about what is ignored.
-    companions: the files that it refers to and that are there.
+    points: (n, 3) that faces use, in double precision.
+    step: the least difference that the file's numbers can express there.
+    written: offset (3,) -> bytes of the file with the offset subtracted, without what Blender must not see.
+    copied: whether Blender must read such a copy even if nothing is moved.
+    remarks: sentences about ignored content.
+    companions: existing files that it refers to.
     """
 
     points: FloatArray
@@ -75,10 +77,10 @@ def middle(points: FloatArray) -> FloatArray:
 def steps_of(
     points: FloatArray, step: float, *, text: bool = False, what: str = "numbers"
 ) -> tuple[str, ...]:
-    """A remark where a file's numbers are coarse beside its size; raises RefusedError where no shape is left.
+    """Remark that a file's numbers are coarse for its size; raises RefusedError if no shape is left.
 
-    text: whether they are written out: then a part may well be modelled in whole numbers, and nothing is refused.
-    what: comes in these steps.
+    text: whether they are decimal text: a part may be modelled in whole numbers then, and nothing is refused.
+    what: subject of the remark.
     """
     size = float(np.ptp(points, axis=0).max()) if len(points) else 0.0
     if not size or step <= COARSE * size:
@@ -105,7 +107,7 @@ def decimals(word: bytes) -> int:
 
 
 def decimal_step(digits: int) -> float:
-    """The least difference of numbers with so many digits after the point; 0 where double precision ends first."""
+    """Least difference of numbers with so many decimals; 0 if double precision ends first."""
     return float(10.0**-digits) if digits < MOST_DECIMALS else 0.0
 
 

@@ -276,7 +276,7 @@ def _lists(data: bytes, element: _Element, at: int, order: str) -> tuple[NDArray
 
 
 def _alike(data: bytes, element: _Element, at: int, order: str) -> tuple[NDArray[np.int64], int] | None:
-    """What `_lists` gives, at once, where all rows have as many numbers as the first; None where they do not."""
+    """Result of `_lists` in one step if all rows are as long as the first; else None."""
     lists = [one for one in element.properties if one.count]
     if len(lists) != 1 or not element.rows:
         return None

@@ -1,4 +1,4 @@
-"""Files that a mesh file refers to, found before any of them is opened by an importer: a pipe would never end."""
+"""Files that a mesh file refers to, checked before an importer opens them: reading a pipe would never end."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def pictures_of(path: Path, found: Iterable[Path]) -> tuple[Referred, ...]:
 
 
 def usd_files(path: Path) -> tuple[Referred, ...]:
-    """The layers and pictures of a USD stage, of every variant; raises RefusedError for a layer that is missing.
+    """Layers and images of a USD stage, of every variant; raises RefusedError for a missing layer.
 
-    Each layer is opened by itself, once it is known to be a regular file, and asked what it refers to.
+    Each layer is opened by itself, after a check that it is a regular file.
     """
     from pxr import Ar, Sdf, Tf, UsdUtils  # after `pxr_path`
 
@@ -74,7 +74,8 @@ def usd_files(path: Path) -> tuple[Referred, ...]:
             plain, _ = Sdf.Layer.SplitIdentifier(asset)
             place = Sdf.ComputeAssetPathRelativeToLayer(layer, plain)
             if not Ar.IsPackageRelativePath(place):
-                # One without ./ is looked for in the search path, too; where it is nowhere, it belongs beside.
+                # One without ./ is looked for in the search path, too; where it is nowhere, it belongs
+                # beside.
                 place = Ar.GetResolver().Resolve(place).GetPathString() or str(Path(name).parent / place)
                 beside[place] = referred(Path(place), Path(name).name, shape=True)
             queue.append(place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from render.core.spec import Vector
-from render.worker.materials.look import Look
+from render.worker.materials.inputs import MaterialInputs
 from render.worker.materials.nodes import SurfaceSockets, Value
 
 #: Linear RGB from wet dark oxide to dry bright hydroxide.
@@ -19,9 +19,9 @@ RUST: tuple[tuple[float, Vector], ...] = (
 RUST_BODY: Vector = (0.155, 0.060, 0.026)
 
 
-def share(look: Look, noise: Value, amount: Value, edge: float) -> Value:
+def share(inputs: MaterialInputs, noise: Value, amount: Value, edge: float) -> Value:
     """A mask that covers about `amount` of the surface where noise is high; edge: half its border's width."""
-    n = look.nodes
+    n = inputs.nodes
     # Noise of several octaves lies within 0.5 +- 0.26: from none covered to all.
     at = n.maths("MULTIPLY_ADD", amount, -0.54, 0.77)
     return n.ramp(noise, n.maths("SUBTRACT", at, edge), n.maths("ADD", at, edge))
@@ -35,66 +35,66 @@ class Frame:
     tangent: Value
 
 
-def brushed_frame(look: Look, size: float = 0.25) -> Frame:
+def brushed_frame(inputs: MaterialInputs, size: float = 0.25) -> Frame:
     """Lines `size` grains wide along the object's x, or along y where the surface faces x."""
-    n = look.nodes
+    n = inputs.nodes
     x, _, _ = n.separate(n.facing())
     end = n.maths("GREATER_THAN", n.maths("ABSOLUTE", x), 0.75)
-    place = n.mix_vector(end, look.grains(size, (80.0, 1.0, 1.0)), look.grains(size, (1.0, 80.0, 1.0)))
+    place = n.mix_vector(end, inputs.grains(size, (80.0, 1.0, 1.0)), inputs.grains(size, (1.0, 80.0, 1.0)))
     along = n.mix_vector(end, (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
     return Frame(place, n.to_world(along))
 
 
-def accent(look: Look, surface: SurfaceSockets) -> SurfaceSockets:
+def accent(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
     """Opaque paint where the mesh's "accent" says so."""
-    n = look.nodes
+    n = inputs.nodes
     inlaid = n.attribute("accent")
     fields = {"transmission": surface.transmission, "metallic": surface.metallic}
     opaque = {
         name: value if value == 0.0 else n.maths("SUBTRACT", value, inlaid, clamp=True)
         for name, value in fields.items()
     }
-    return replace(surface, colour=n.mix(inlaid, surface.colour, look.colour("accent")), **opaque)
+    return replace(surface, colour=n.mix(inlaid, surface.colour, inputs.colour("accent")), **opaque)
 
 
-def rust(look: Look, surface: SurfaceSockets) -> SurfaceSockets:
+def rust(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
     """Patches of rust over `rust` of the surface, with a stain around them."""
-    n = look.nodes
-    patches = n.noise(look.grains(10), detail=4, rough=0.68)
-    crust = oxide(look, surface.normal)
-    amount = look.number("rust")
-    stain = n.maths("MULTIPLY", share(look, patches, amount, 0.12), 0.6)
+    n = inputs.nodes
+    patches = n.noise(inputs.grains(10), detail=4, rough=0.68)
+    crust = oxide(inputs, surface.normal)
+    amount = inputs.number("rust")
+    stain = n.maths("MULTIPLY", share(inputs, patches, amount, 0.12), 0.6)
     tinted = replace(surface, colour=n.mix(stain, surface.colour, (0.13, 0.055, 0.025)))
-    return n.blend(share(look, patches, amount, 0.03), tinted, crust)
+    return n.blend(share(inputs, patches, amount, 0.03), tinted, crust)
 
 
-def oxide(look: Look, below: Value | None = None) -> SurfaceSockets:
+def oxide(inputs: MaterialInputs, below: Value | None = None) -> SurfaceSockets:
     """Nothing but rust: rough, crumbly, from dark to bright."""
-    n = look.nodes
-    crumbs = n.noise(look.grains(2.0), detail=3, rough=0.8)
-    normal = n.bump(look.height(crumbs, 0.5), below)
+    n = inputs.nodes
+    crumbs = n.noise(inputs.grains(2.0), detail=3, rough=0.8)
+    normal = n.bump(inputs.height(crumbs, 0.5), below)
     return SurfaceSockets(n.gradient(crumbs, RUST), roughness=0.92, normal=normal, specular=0.25)
 
 
-def scratches(look: Look, amount: Value) -> Value:
+def scratches(inputs: MaterialInputs, amount: Value) -> Value:
     """Fine lines, straight within a patch of some twenty grains, each patch in a direction of its own."""
-    n = look.nodes
-    patch = n.cells(look.grains(20)).outputs["Color"]
+    n = inputs.nodes
+    patch = n.cells(inputs.grains(20)).outputs["Color"]
     along = n.vector("SUBTRACT", patch, (0.5, 0.5, 0.5))
     across = n.vector("NORMALIZE", n.vector("CROSS_PRODUCT", along, n.facing()))
-    place = look.grains(1.5)
+    place = inputs.grains(1.5)
     u, v = n.vector("DOT_PRODUCT", place, across), n.vector("DOT_PRODUCT", place, along)
     lines = n.noise(n.combine(u, n.maths("MULTIPLY", v, 0.05), n.separate(patch)[0]), detail=1)
     off = n.maths("ABSOLUTE", n.maths("SUBTRACT", lines, 0.5))
     return n.ramp(off, 0.0, n.maths("MULTIPLY_ADD", amount, 0.012, 0.002), 1.0, 0.0)
 
 
-def scratched_metal(look: Look, surface: SurfaceSockets) -> SurfaceSockets:
+def scratched_metal(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
     """Fine scratches, and dull smears of handling."""
-    n = look.nodes
-    wear = look.number("wear")
-    lines = scratches(look, wear)
-    smears = n.ramp(n.noise(look.grains(12), detail=3), 0.42, 0.72, 0.0, 0.25)
+    n = inputs.nodes
+    wear = inputs.number("wear")
+    lines = scratches(inputs, wear)
+    smears = n.ramp(n.noise(inputs.grains(12), detail=3), 0.42, 0.72, 0.0, 0.25)
     rough = n.maths("MULTIPLY_ADD", smears, wear, surface.roughness, clamp=True)
     # A bump would show the lines best, and cost their noise three times over.
     rough = n.maths("MULTIPLY_ADD", lines, 0.3, rough, clamp=True)
@@ -104,37 +104,37 @@ def scratched_metal(look: Look, surface: SurfaceSockets) -> SurfaceSockets:
     )
 
 
-def scuffed(look: Look, surface: SurfaceSockets) -> SurfaceSockets:
+def scuffed(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
     """Scratches that show paler than the body."""
-    n = look.nodes
-    lines = n.maths("MULTIPLY", scratches(look, look.number("wear")), 0.5)
+    n = inputs.nodes
+    lines = n.maths("MULTIPLY", scratches(inputs, inputs.number("wear")), 0.5)
     pale = n.mix(0.35, surface.colour, (0.6, 0.6, 0.6))
     rough = n.maths("MULTIPLY_ADD", lines, 0.4, surface.roughness, clamp=True)
     return replace(surface, colour=n.mix(lines, surface.colour, pale), roughness=rough)
 
 
-def chipped(look: Look, surface: SurfaceSockets) -> SurfaceSockets:
+def chipped(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
     """Paint gone in sharp-edged chips, primer at their edge and bare steel within."""
-    n = look.nodes
-    noise = n.noise(look.grains(5), detail=4, rough=0.7)
-    amount = n.maths("MULTIPLY", look.number("wear"), 0.8)
-    gone = share(look, noise, amount, 0.006)
-    through = share(look, noise, n.maths("SUBTRACT", amount, 0.06), 0.01)
+    n = inputs.nodes
+    noise = n.noise(inputs.grains(5), detail=4, rough=0.7)
+    amount = n.maths("MULTIPLY", inputs.number("wear"), 0.8)
+    gone = share(inputs, noise, amount, 0.006)
+    through = share(inputs, noise, n.maths("SUBTRACT", amount, 0.06), 0.01)
     colour = n.mix(through, (0.28, 0.27, 0.25), (0.42, 0.40, 0.38))
     rough = n.mix_number(through, 0.8, 0.45)
-    normal = n.bump(look.height(gone, -0.08), surface.normal)
+    normal = n.bump(inputs.height(gone, -0.08), surface.normal)
     bare = SurfaceSockets(colour, rough, metallic=through, normal=normal)
     return n.blend(gone, replace(surface, normal=normal), bare)
 
 
-def flaked(look: Look, surface: SurfaceSockets) -> SurfaceSockets:
+def flaked(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
     """Scale or skin come off in flakes: the paler, smoother metal under it.
 
     The step between them is left out: a bump evaluates its noise three times over and shows no step so low.
     """
-    n = look.nodes
-    noise = n.noise(look.grains(14, (1.6, 1.0, 1.0)), detail=5, rough=0.7)
-    bare = share(look, noise, look.number("wear"), 0.015)
+    n = inputs.nodes
+    noise = n.noise(inputs.grains(14, (1.6, 1.0, 1.0)), detail=5, rough=0.7)
+    bare = share(inputs, noise, inputs.number("wear"), 0.015)
     dim = n.vector("MULTIPLY", surface.colour, (0.8, 0.8, 0.8))
     colour = n.mix(bare, surface.colour, n.mix(0.35, dim, (0.42, 0.41, 0.40)))
     rough = n.maths("MULTIPLY_ADD", bare, -0.15, surface.roughness, clamp=True)
@@ -142,11 +142,11 @@ def flaked(look: Look, surface: SurfaceSockets) -> SurfaceSockets:
     return replace(surface, colour=colour, roughness=rough, metallic=metallic)
 
 
-def dusty(look: Look, surface: SurfaceSockets) -> SurfaceSockets:
+def dusty(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
     """Dust and abrasion: grey and dull in clouds."""
-    n = look.nodes
-    cloud = n.noise(look.grains(15), detail=5, rough=0.65)
-    grey = n.maths("MULTIPLY", share(look, cloud, look.number("wear"), 0.15), 0.4)
+    n = inputs.nodes
+    cloud = n.noise(inputs.grains(15), detail=5, rough=0.65)
+    grey = n.maths("MULTIPLY", share(inputs, cloud, inputs.number("wear"), 0.15), 0.4)
     return replace(
         surface,
         colour=n.mix(grey, surface.colour, (0.20, 0.18, 0.16)),
@@ -154,12 +154,12 @@ def dusty(look: Look, surface: SurfaceSockets) -> SurfaceSockets:
     )
 
 
-def smeared(look: Look, surface: SurfaceSockets) -> SurfaceSockets:
+def smeared(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
     """Glass that was touched: scratches and dull smears."""
-    n = look.nodes
-    wear = look.number("wear")
-    cloud = share(look, n.noise(look.grains(10), detail=4), wear, 0.15)
+    n = inputs.nodes
+    wear = inputs.number("wear")
+    cloud = share(inputs, n.noise(inputs.grains(10), detail=4), wear, 0.15)
     dull = n.maths(
-        "MAXIMUM", n.maths("MULTIPLY", cloud, 0.25), n.maths("MULTIPLY", scratches(look, wear), 0.6)
+        "MAXIMUM", n.maths("MULTIPLY", cloud, 0.25), n.maths("MULTIPLY", scratches(inputs, wear), 0.6)
     )
     return replace(surface, roughness=n.maths("ADD", surface.roughness, dull, clamp=True))

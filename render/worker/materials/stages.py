@@ -6,69 +6,69 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from render.worker.materials import layers
-from render.worker.materials.look import Look
+from render.worker.materials.inputs import MaterialInputs
 from render.worker.materials.nodes import SurfaceSockets, Value
 
 
-def _plain(look: Look) -> SurfaceSockets:
+def _plain(inputs: MaterialInputs) -> SurfaceSockets:
     """Faint clouds."""
-    return _surface(look, look.nodes.noise(look.grains(), detail=1))
+    return _surface(inputs, inputs.nodes.noise(inputs.grains(), detail=1))
 
 
-def _speckle(look: Look) -> SurfaceSockets:
+def _speckle(inputs: MaterialInputs) -> SurfaceSockets:
     """Specks, as in stone or moulded worktops."""
-    n = look.nodes
-    return _surface(look, n.ramp(n.noise(look.grains(), detail=4), 0.55, 0.65))
+    n = inputs.nodes
+    return _surface(inputs, n.ramp(n.noise(inputs.grains(), detail=4), 0.55, 0.65))
 
 
-def _wood(look: Look) -> SurfaceSockets:
+def _wood(inputs: MaterialInputs) -> SurfaceSockets:
     """Year rings cut lengthwise, and fibres along them."""
-    n = look.nodes
-    rings = n.noise(look.grains(1.0, (12.0, 1.0, 1.0)), detail=3)
+    n = inputs.nodes
+    rings = n.noise(inputs.grains(1.0, (12.0, 1.0, 1.0)), detail=3)
     late = n.maths("POWER", n.maths("FRACT", n.maths("MULTIPLY", rings, 9.0)), 2.0)
-    fibres = n.noise(look.grains(0.08, (40.0, 1.0, 1.0)), detail=2)
+    fibres = n.noise(inputs.grains(0.08, (40.0, 1.0, 1.0)), detail=2)
     pattern = n.maths("MULTIPLY_ADD", fibres, 0.5, n.maths("MULTIPLY", late, 0.75), clamp=True)
-    surface = _surface(look, pattern)
+    surface = _surface(inputs, pattern)
     rough = n.maths(
-        "MULTIPLY_ADD", fibres, 0.2, n.maths("SUBTRACT", look.number("roughness"), 0.1), clamp=True
+        "MULTIPLY_ADD", fibres, 0.2, n.maths("SUBTRACT", inputs.number("roughness"), 0.1), clamp=True
     )
     return replace(surface, roughness=rough)
 
 
-def _brushed(look: Look) -> SurfaceSockets:
+def _brushed(inputs: MaterialInputs) -> SurfaceSockets:
     """Sheet metal or laminate brushed along x."""
-    n = look.nodes
-    frame = layers.brushed_frame(look, 0.1)
+    n = inputs.nodes
+    frame = layers.brushed_frame(inputs, 0.1)
     lines = n.noise(frame.place, detail=3, rough=0.65)
-    surface = _surface(look, lines)
-    rough = n.maths("MULTIPLY", look.number("roughness"), n.ramp(lines, 0.3, 0.7, 0.7, 1.3), clamp=True)
-    if not look.on("metallic"):
+    surface = _surface(inputs, lines)
+    rough = n.maths("MULTIPLY", inputs.number("roughness"), n.ramp(lines, 0.3, 0.7, 0.7, 1.3), clamp=True)
+    if not inputs.on("metallic"):
         return replace(surface, roughness=rough)
-    normal = n.bump(look.height(lines, 0.004))
+    normal = n.bump(inputs.height(lines, 0.004))
     return replace(surface, roughness=rough, normal=normal, anisotropic=0.6, tangent=frame.tangent)
 
 
-def _concrete(look: Look) -> SurfaceSockets:
+def _concrete(inputs: MaterialInputs) -> SurfaceSockets:
     """Clouds, sand and small holes."""
-    n = look.nodes
-    cloud = n.noise(look.grains(6), detail=4, rough=0.6)
-    sand = n.noise(look.grains(0.25), detail=2, rough=0.8)
-    holes = n.ramp(n.cells(look.grains(1.5)).outputs["Distance"], 0.06, 0.11, 1.0, 0.0)
+    n = inputs.nodes
+    cloud = n.noise(inputs.grains(6), detail=4, rough=0.6)
+    sand = n.noise(inputs.grains(0.25), detail=2, rough=0.8)
+    holes = n.ramp(n.cells(inputs.grains(1.5)).outputs["Distance"], 0.06, 0.11, 1.0, 0.0)
     pattern = n.maths("MULTIPLY_ADD", n.ramp(cloud, 0.3, 0.7), 0.8, n.maths("MULTIPLY", sand, 0.5))
     pattern = n.maths("MULTIPLY_ADD", holes, 0.6, pattern, clamp=True)
-    return replace(_surface(look, pattern), normal=n.bump(look.height(sand, 0.06)))
+    return replace(_surface(inputs, pattern), normal=n.bump(inputs.height(sand, 0.06)))
 
 
-def _surface(look: Look, pattern: Value) -> SurfaceSockets:
-    n = look.nodes
-    strength = n.maths("MULTIPLY", pattern, look.number("grain"))
-    metallic = look.number("metallic") if look.on("metallic") else 0.0
-    colour = n.mix(strength, look.colour("body"), look.colour("second"))
-    return SurfaceSockets(colour, look.number("roughness"), metallic, specular=0.3)
+def _surface(inputs: MaterialInputs, pattern: Value) -> SurfaceSockets:
+    n = inputs.nodes
+    strength = n.maths("MULTIPLY", pattern, inputs.number("grain"))
+    metallic = inputs.number("metallic") if inputs.on("metallic") else 0.0
+    colour = n.mix(strength, inputs.colour("body"), inputs.colour("second"))
+    return SurfaceSockets(colour, inputs.number("roughness"), metallic, specular=0.3)
 
 
 #: Patterns of the stage's recipe, by name.
-PATTERNS: dict[str, Callable[[Look], SurfaceSockets]] = {
+PATTERNS: dict[str, Callable[[MaterialInputs], SurfaceSockets]] = {
     "plain": _plain,
     "speckle": _speckle,
     "wood": _wood,

@@ -13,7 +13,7 @@ from support.recipe_files import fault, picture, recipe
 
 from render.assets import importer
 from render.assets.load import load_assets
-from render.assets.meshcache import cache_folder, recall, stored_surface
+from render.assets.meshcache import cache_folder, cached_mesh, stored_surface
 from render.core.errors import AssetError, BlenderMissingError, WorkerError
 from render.geometry.resting_poses import resting
 from render.recipe.tables import Background, Camera, Component, Distractors, Part
@@ -140,7 +140,7 @@ def test_a_damaged_cache_is_made_anew(tmp_path, stand_in, cache):
     first = load_assets(wanted, tmp_path, python=stand_in.python).meshes["a.stl"]
     held = cache / f"{first.key}.npz"
     held.write_bytes(held.read_bytes()[:-50])
-    assert recall(first.key, "a") is None
+    assert cached_mesh(first.key, "a") is None
     assert load_assets(wanted, tmp_path, python=stand_in.python).meshes["a.stl"] == first
     assert stand_in.asked() == ["a.stl", "a.stl"]
     assert [p.name for p in cache.iterdir()] == [held.name]
@@ -347,7 +347,7 @@ def test_a_mesh_by_itself_keeps_the_key_that_earlier_versions_gave_it(tmp_path, 
     about = json.loads(str(held["about"]))
     held["about"] = np.array(json.dumps({k: about[k] for k in ("components", "size_m", "stated")}))
     np.savez(cache / f"{key}.npz", **held)
-    assert recall(key, "a") is None
+    assert cached_mesh(key, "a") is None
     assert load_assets(wanted, tmp_path, python=stand_in.python).meshes["a.stl"] == mesh
 
 

@@ -6,7 +6,7 @@ from support.small_scenes import at, thing
 
 from render.core.errors import RecipeError
 from render.core.spec import CameraSpec, MaterialSpec
-from render.planner.defects import deal
+from render.planner.defect_schedule import schedule_defects
 from render.recipe.distributions import Distribution
 from render.recipe.outlines import OUTLINES, feature_width
 from render.recipe.presets import PRESETS, check_defect, numbers_of
@@ -76,7 +76,7 @@ def test_every_prefix_of_scenes_has_each_kind_by_its_weight():
     made = recipe(*kinds, clean=0.3, per_scene=Distribution(uniform=(1.0, 3.0)))
     counts, clean = np.zeros(4), 0
     for scene_index in range(400):
-        dealt = deal(made, 5, scene_index)
+        dealt = schedule_defects(made, 5, scene_index)
         clean += not dealt
         np.add.at(counts, list(dealt), 1)
         assert np.abs(counts - counts.sum() * np.array(weights) / 8.5).max() < 1
@@ -86,14 +86,14 @@ def test_every_prefix_of_scenes_has_each_kind_by_its_weight():
 
 def test_equal_weights_come_as_shuffled_packs():
     made = recipe(*(Defect(kind="dent", name=n) for n in "abcd"))
-    packs = [tuple(deal(made, 0, 4 * pack + i)[0] for i in range(4)) for pack in range(12)]
+    packs = [tuple(schedule_defects(made, 0, 4 * pack + i)[0] for i in range(4)) for pack in range(12)]
     assert all(sorted(pack) == [0, 1, 2, 3] for pack in packs)
     assert len(set(packs)) > 4
 
 
 def test_a_scene_of_one_kind_when_they_are_not_to_mix():
     made = recipe(Defect(kind="dent"), Defect(kind="crack"), per_scene=3.0, mixed=False)
-    dealt = [deal(made, 0, scene_index) for scene_index in range(20)]
+    dealt = [schedule_defects(made, 0, scene_index) for scene_index in range(20)]
     assert all(len(kinds) == 3 and len(set(kinds)) == 1 for kinds in dealt)
     assert sum(kinds[0] for kinds in dealt) == 10
 
@@ -101,13 +101,13 @@ def test_a_scene_of_one_kind_when_they_are_not_to_mix():
 def test_dealing_does_not_depend_on_who_asks_in_what_order():
     made = recipe(Defect(kind="dent"), Defect(kind="crack"), clean=0.2, per_scene=2.0)
     again = msgspec.json.decode(msgspec.json.encode(made), type=Recipe)
-    backwards = [deal(made, 3, scene_index) for scene_index in reversed(range(30))][::-1]
-    assert [deal(again, 3, scene_index) for scene_index in range(30)] == backwards
-    assert [deal(made, 4, scene_index) for scene_index in range(30)] != backwards
+    backwards = [schedule_defects(made, 3, scene_index) for scene_index in reversed(range(30))][::-1]
+    assert [schedule_defects(again, 3, scene_index) for scene_index in range(30)] == backwards
+    assert [schedule_defects(made, 4, scene_index) for scene_index in range(30)] != backwards
 
 
 def test_no_kinds_no_flaws():
-    assert deal(recipe(), 0, 7) == ()
+    assert schedule_defects(recipe(), 0, 7) == ()
 
 
 # ---- placing ---------------------------------------------------------------------------------------------

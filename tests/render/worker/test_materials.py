@@ -12,7 +12,7 @@ from support.lit_plate import Booth, sun, wear  # noqa: E402
 
 from render.core.errors import AssetError  # noqa: E402
 from render.core.spec import DefectSpec, LightSpec, MaterialSpec  # noqa: E402
-from render.worker.materials.families import FAMILIES, completed, foreign  # noqa: E402
+from render.worker.materials.material_families import MATERIAL_FAMILIES, completed, foreign  # noqa: E402
 from render.worker.materials.nodes import SurfaceSockets  # noqa: E402
 
 pytestmark = pytest.mark.render
@@ -51,7 +51,7 @@ def test_what_is_not_wanted_is_not_compiled(booth):
     assert len(plain.node_tree.nodes) < len(rusty.node_tree.nodes)
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", MATERIAL_FAMILIES)
 def test_shared_values_and_constants_make_the_same_picture(booth, kind):
     numbers = {"grain_m": 0.1, "wear": 0.5, "rust": 0.5, "bump": 0.5, "marble": 0.7, "metallic": 0.4}
     spec = MaterialSpec(kind, {"body": RED, "second": BLUE, "accent": GREY}, numbers, seed=5.0)
@@ -103,7 +103,7 @@ def test_rust_covers_about_the_share_asked_for(booth):
 def test_the_accent_shows_where_the_mesh_says_so(booth):
     thing = booth.plate()
     thing.data.attributes.new("accent", "FLOAT", "POINT").data.foreach_set("value", [0.0, 1.0, 1.0, 0.0])
-    booth.shelf.dress(thing, MaterialSpec("plastic", {"body": RED, "accent": BLUE}))
+    booth.shelf.assign_material(thing, MaterialSpec("plastic", {"body": RED, "accent": BLUE}))
     picture = booth.shoot()
     assert picture[:, 1, 0].mean() > 3 * picture[:, 1, 2].mean()
     assert picture[:, 22, 2].mean() > 3 * picture[:, 22, 0].mean()
@@ -138,7 +138,7 @@ def test_a_thing_with_defects_has_a_material_of_its_own_that_goes_with_it(booth)
     shared = booth.plate(spec).material_slots[0].material
     thing = booth.plate()
     thing.location.z = 0.1
-    booth.shelf.dress(thing, spec, [flaw])
+    booth.shelf.assign_material(thing, spec, [flaw])
     assert thing.material_slots[0].material != shared
     picture = booth.shoot()
     assert picture[11:13, 11:13, 2].mean() > 3 * picture[11:13, 11:13, 0].mean()

@@ -9,7 +9,7 @@ from render.worker.materials.nodes import Nodes, Value
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class MaterialInputs:
     """A complete MaterialSpec on its way into a tree.
 
     shared: values are read from the object's custom properties, so that many objects share the material;
@@ -54,5 +54,5 @@ class Look:
 
 
 def shift(seed: float) -> Vector:
-    """Three offsets, in cells, far apart for neighbouring seeds; below 400, where single precision is fine."""
+    """Three offsets in cells, far apart for neighbouring seeds; below 400, where float32 suffices."""
     return (seed * 17.17 % 397, seed * 29.71 % 397, seed * 41.93 % 397)
