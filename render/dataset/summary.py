@@ -27,8 +27,8 @@ def summary(out: Path, count: int) -> list[str]:
     unplaced = sum(record.unplaced for record in _first_views(done))
     if unplaced:
         lines.append(
-            f"{unplaced} objects found no free place and were left out; "
-            "make the view larger, or lower their count (layout.tries: how often a place is looked for)"
+            f"{unplaced} objects had no free position and were left out; "
+            "enlarge the view, lower their count, or raise layout.tries"
         )
     return [*lines, *(f"warning: {sentence}" for sentence in scale_warnings(done))]
 
