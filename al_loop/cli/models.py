@@ -49,10 +49,12 @@ def render(
     The same recipe and seed go on where they stopped; a larger count extends the set.
     """
     from al_loop.images.synthetic import render_set
+    from render import RenderOptions
 
     workspace = open_workspace(start)
     with workspace.lock():
-        render_set(workspace, recipe, count, seed, Terminal(), root=root, ray=ray, workers=workers)
+        options = RenderOptions(root=root, ray=ray, workers=workers)
+        render_set(workspace, recipe, count, seed, Terminal(), options)
 
 
 @click.command()

@@ -1,11 +1,11 @@
-"""Is a workspace whole? Everything that can be wrong, and the command that mends it; nothing is changed.
+"""Check a workspace: each problem, and the command that repairs it. Nothing is changed.
 
-examine.py        the list of checks, and what is done where one cannot go on
-finding.py        what a check gets and says
+examine.py        the list of checks, and how they run
+finding.py        the input and output of a check
 records.py        the database and the settings
 images.py         stored photographs
 labels.py         boxes, and the sets that models are judged on
-leaks.py          images that are learnt from and judged on
+leaks.py          images used for both training and evaluation
 models.py         weights, configs, scores, rendered sets
 cycles.py         manifests of finished cycles, stages of an open one
 surroundings.py   rights, disk, leftovers, packages, the labelling server

@@ -1,4 +1,4 @@
-"""Cycles: is what they left whole, and can an open one go on?"""
+"""Check cycles: manifests of complete ones, and whether an open one can continue."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from al_loop.state.leftovers import foreign_folders
 
 _ABANDON = "al-loop cycle --abandon"
 _RESTORE = "restore cycles/{number} from a backup"
-#: What a cycle leaves, in its order; the training leaves models/cycle-N.
+#: Stages with a folder in the cycle, in order; the training has models/cycle-N.
 _STAGES = ("score", "select", "push", "pull")
 
 
 def finished(context: CheckContext) -> Iterator[Finding]:
-    """Finished cycles against their manifests."""
+    """Compare complete cycles with their manifests."""
     numbers = complete_numbers(context.workspace.store)
     with context.reporter.progress("examine cycles") as progress:
         for done, number in enumerate(numbers, start=1):
@@ -45,7 +45,7 @@ def _changed(context: CheckContext, number: int) -> list[str]:
 
 
 def under_way(context: CheckContext) -> Iterator[Finding]:
-    """The open cycle: its settings, its pool, its model, its stages, its picks."""
+    """Check settings, pool, stages and picks of the open cycle."""
     rows = open_cycles(context.workspace.store)
     for row in rows[1:]:
         yield Finding(
@@ -60,8 +60,8 @@ def _open(context: CheckContext, row: CycleRow) -> Iterator[Finding]:
     subject, folder = f"cycle {number}", context.workspace.cycle_dir(number)
     yield from _settings(context, row)
     try:
-        noted, there = noted_file(context.workspace, folder / POOL), pool_hash(read_pool(folder / POOL))
-        if noted is not None and there != noted:
+        recorded = noted_file(context.workspace, folder / POOL)
+        if recorded not in (None, pool_hash(read_pool(folder / POOL))):
             yield Finding(
                 "cycles.pool", subject, "its list of the pool is not the one it began with", "al-loop cycle"
             )
@@ -74,12 +74,12 @@ def _open(context: CheckContext, row: CycleRow) -> Iterator[Finding]:
         if name in states and states[name].state == "done":
             yield from _stage(context, subject, number, states[name])
     for stage in states.values():
-        if stage.state == "running" and context.at_work is None and _gone(stage.pid):
+        if stage.state == "running" and context.at_work is None and _has_ended(stage.pid):
             yield Finding("cycles.crashed", subject, f"its stage {stage.name} was killed", "al-loop cycle")
 
 
 def _settings(context: CheckContext, row: CycleRow) -> Iterator[Finding]:
-    """Settings are frozen when a cycle begins, and an older al-loop may have allowed more."""
+    """Check the frozen settings; an older al-loop may have allowed more."""
     subject = f"cycle {row.number}"
     selected = (context.workspace.cycle_dir(row.number) / "select" / "stage.json").is_file()
     try:
@@ -93,17 +93,19 @@ def _settings(context: CheckContext, row: CycleRow) -> Iterator[Finding]:
 def _stage(context: CheckContext, subject: str, number: int, stage: StageRow) -> Iterator[Finding]:
     name = stage.name
     folder = context.workspace.cycle_dir(number) / name
-    again = _ABANDON if name == "select" else "al-loop cycle"  # selected again, other images would be chosen
+    # A second selection would pick other images.
+    again = _ABANDON if name == "select" else "al-loop cycle"
     try:
-        sealed = read_json(folder / "stage.json")["input_hash"]
+        input_hash = read_json(folder / "stage.json")["input_hash"]
     except FileNotFoundError:
         yield Finding("cycles.stage", subject, f"what its stage {name} left is gone", again)
         return
     except (OSError, ValueError, KeyError, TypeError) as error:
-        away = "al-loop cycle"  # the database has it, and writes it again
-        yield Finding("cycles.stage", subject, f"{name}/stage.json cannot be read ({error})", away)
+        # The database has the same data, and the next run writes the file again.
+        text = f"{name}/stage.json cannot be read ({error})"
+        yield Finding("cycles.stage", subject, text, "al-loop cycle")
         return
-    if sealed != stage.input_hash:
+    if input_hash != stage.input_hash:
         yield Finding("cycles.stage", subject, f"{name} was made from something else", again)
     if stage.name == "select":
         yield from _picks(context, subject, number)
@@ -124,7 +126,7 @@ def _picks(context: CheckContext, subject: str, number: int) -> Iterator[Finding
 
 
 def unknown(context: CheckContext) -> Iterator[Finding]:
-    """Whole cycles and models that the database does not know: it is older than they are."""
+    """Find complete cycles and models that are not in the database, which is then too old."""
     for folder in foreign_folders(context.workspace):
         yield Finding(
             "database.older-than-files",
@@ -134,13 +136,11 @@ def unknown(context: CheckContext) -> Iterator[Finding]:
         )
 
 
-def _gone(pid: int | None) -> bool:
+def _has_ended(pid: int | None) -> bool:
     if pid is None:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
     return False

@@ -1,4 +1,4 @@
-"""A whole workspace, check by check; nothing in it is changed."""
+"""Run all checks on a workspace. Nothing in it is changed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from al_loop.state.database.sqlite_file import AS_OWNER, restoring, unreadable
 from al_loop.state.database.store import Store
 from al_loop.state.workspace import DATABASE, Workspace, find_workspace, settings_of
 
-#: Of a kind of finding so many are kept; of the others the number. A million broken photographs take no more memory.
+#: Of a kind of finding so many are kept; of the others the number. A million broken photographs take no
+#: more memory.
 KEPT = 20
-#: What can be examined without the database.
+#: Checks that need no database.
 OF_FILES: dict[str, Check] = {
     "rights": surroundings.rights,
     "disk": surroundings.disk,
@@ -56,8 +57,8 @@ CHECKS: dict[str, Check] = {
     "labelling": surroundings.labelling,
     **OF_FILES,
 }
-# What a damaged workspace makes a check meet: rows and files that are not what they should be.
-_MET = (
+# Errors of a check on a damaged workspace.
+_ERRORS = (
     OSError,
     ValueError,
     TypeError,
@@ -71,9 +72,11 @@ _MET = (
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong with a workspace.
+    """All problems of a workspace.
 
-    findings: of each kind the first.  more: how many there are besides, by kind.  notes: what was not examined, and why.
+    findings: of each kind the first.
+    more: how many there are besides, by kind.
+    notes: what was not examined, and why.
     """
 
     root: Path
@@ -83,7 +86,7 @@ class Diagnosis:
 
     @property
     def count(self) -> int:
-        """Return how many things are wrong."""
+        """Number of problems."""
         return len(self.findings) + sum(self.more.values())
 
 
@@ -109,17 +112,17 @@ def examine(
         notes.append(f"the labelling server {config.label_studio.url} was not asked: --server asks it")
     workspace = Workspace(root, config or _default(store), store or Store(":memory:"))
     context = CheckContext(workspace, reporter, depth, at_work, ask)
-    kept, more = _Kept(), Counter[str]()
+    kept, more = _FirstFindings(), Counter[str]()
     for finding in found:
         kept.add(finding, more)
     for name, check in (CHECKS if store is not None else OF_FILES).items():
-        for finding in _guarded(name, check, context):
+        for finding in _run(name, check, context):
             kept.add(finding, more)
     workspace.store.close()
     return Diagnosis(root, tuple(kept.findings), dict(more), tuple(notes))
 
 
-class _Kept:
+class _FirstFindings:
     """The first findings of each kind."""
 
     def __init__(self) -> None:
@@ -134,21 +137,21 @@ class _Kept:
             more[finding.check] += 1
 
 
-def _guarded(name: str, check: Check, context: CheckContext) -> Iterator[Finding]:
-    """The findings of a check, and whatever stopped it as one more."""
+def _run(name: str, check: Check, context: CheckContext) -> Iterator[Finding]:
+    """Yield the findings of a check, and the error that stopped it as one more."""
     try:
         yield from check(context)
     except AlLoopError as error:
         damaged = context.workspace.store.connection.damaged
         text = "could not be examined to its end: the database is damaged" if damaged else str(error)
         yield Finding(f"{name}.stopped", name, text, "mend what else is named here, then: al-loop doctor")
-    except _MET as error:
+    except _ERRORS as error:
         said = f"could not be examined to its end ({type(error).__name__}: {error})"
         yield Finding(f"{name}.stopped", name, said, "mend what else is named here, then: al-loop doctor")
 
 
 def _find(start: Path | None) -> Path:
-    """The workspace, also where its settings are gone and only its database says that it was one."""
+    """Return the workspace's folder, also one that has a database and no settings."""
     try:
         return find_workspace(start)
     except WorkspaceError:
@@ -170,7 +173,7 @@ def _settings(root: Path, store: Store | None) -> tuple[Config | None, list[Find
 
 
 def _default(store: Store | None) -> Config:
-    """Settings to go on with where there are none that can be used: the classes that the labels are of."""
+    """Return default settings with the classes of the labels, where al-loop.toml cannot be used."""
     names: tuple[str, ...] = ("object",)
     if store is not None:
         noted = read_fact(store, "classes")
@@ -186,7 +189,7 @@ def _database(root: Path) -> tuple[Store | None, list[Finding]]:
     try:
         store = Store(path, only_read=True)
         read_fact(store, "classes")
-    except (WorkspaceError, *_MET) as error:
+    except (WorkspaceError, *_ERRORS) as error:
         older = "older al-loop" in str(error)
         return None, [
             Finding(

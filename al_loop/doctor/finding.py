@@ -1,4 +1,4 @@
-"""What a check says, and what it may look at."""
+"""The input and the output of a check."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from al_loop.state.workspace import Workspace
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One problem.
 
-    check: what found it, as in "images.missing".  subject: what it is about.  problem: what is wrong with it.
+    check: what found it, as in "images.missing".
+    subject: what it is about.
+    problem: what is wrong with it.
     mend: the command to type, or what to do where no command can.
     """
 
@@ -24,17 +26,18 @@ class Finding:
     mend: str
 
     def __post_init__(self) -> None:
-        """Refuse a finding that leaves its reader without a next step."""
+        """Check that all fields are given."""
         if not all((self.check, self.subject, self.problem, self.mend)):
             raise ValueError(f"expected check, subject, problem and mend, got {self}")
 
 
 @dataclass(frozen=True)
 class CheckContext:
-    """A workspace as a check gets it: its database can only be read.
+    """The input of a check. The database is read-only.
 
-    depth: how closely photographs are looked at, and whether other files are hashed.  at_work: the command that holds the
-    workspace, whose unfinished work is not wrong.  ask: also a labelling server of the user's own, with its token.
+    depth: how closely photographs are looked at, and whether other files are hashed.
+    at_work: the command that holds the workspace, whose unfinished work is not wrong.
+    ask: also a labelling server of the user's own, with its token.
     """
 
     workspace: Workspace
@@ -45,9 +48,9 @@ class CheckContext:
 
     @property
     def quick(self) -> bool:
-        """Whether what reads every byte is left out."""
+        """Whether checks that read every byte are left out."""
         return self.depth is CheckDepth.QUICK
 
 
-#: Looks at a part of a workspace; whatever it raises is a finding of its own.
+#: Checks a part of a workspace. An error that it raises becomes a finding.
 Check = Callable[[CheckContext], Iterator[Finding]]

@@ -1,4 +1,4 @@
-"""Every stored photograph: is its file there, and what it was?"""
+"""Check the file of every stored image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REPAIR = "al-loop pool repair"
 
 
 def stored(context: CheckContext) -> Iterator[Finding]:
-    """Files that are gone, changed, no pictures, or of another size than the database says."""
+    """Find files that are missing, changed, damaged, or of another size than in the database."""
     with context.reporter.progress("examine photographs") as progress:
         for wrong in problems(context.workspace, context.depth, progress):
             row = wrong.row
@@ -28,7 +28,7 @@ def stored(context: CheckContext) -> Iterator[Finding]:
 
 
 def places(context: CheckContext) -> Iterator[Finding]:
-    """Rows that name a file outside images/: a workspace from elsewhere may name any."""
+    """Find rows that name a file outside images/, as a workspace from another machine may."""
     for name, file in files_outside(context.workspace.store):
         if not is_url(file):
             yield Finding(
@@ -40,7 +40,7 @@ def places(context: CheckContext) -> Iterator[Finding]:
 
 
 def without_row(context: CheckContext) -> Iterator[Finding]:
-    """Files in images/ that no row names; those that a killed command may be writing are left alone."""
+    """Find files in images/ without a row, unless a command is at work."""
     if context.at_work is not None:
         return
     found = list(islice(unnamed_pictures(context.workspace), BATCH + 1))
@@ -52,7 +52,7 @@ def without_row(context: CheckContext) -> Iterator[Finding]:
 
 
 def _mend(source: str) -> str:
-    """From where it came, if that is still there."""
+    """Return the repair command; without arguments if the source still exists."""
     there = not is_url(source) and Path(name_from_text(source)).is_file()
     return (
         REPAIR

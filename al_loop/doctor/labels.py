@@ -1,4 +1,4 @@
-"""Every label: can it be read, and does it lie in its picture?"""
+"""Check every label: format, position, class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SLACK_PX = 0.01  # corners come from percentages
 
 
 def boxes(context: CheckContext) -> Iterator[Finding]:
-    """Boxes that are none, lie outside, or name no class; a status that says otherwise."""
+    """Find boxes that are unreadable, outside their image or of no class, and wrong statuses."""
     classes = context.workspace.config.classes
     for row in label_table.stream_labels(context.workspace.store):
         for check, problem in _problems(row, len(classes)):
@@ -42,7 +42,7 @@ def _problems(row: CheckedLabel, classes: int) -> Iterator[tuple[str, str]]:
 
 
 def _read(text: str) -> list[list[float]] | None:
-    """Boxes as the database keeps them, None for what is none."""
+    """Parse boxes of the database, None for what is no list of boxes."""
     try:
         rows = [[float(number) for number in box] for box in json.loads(text)]
     except (ValueError, TypeError, RecursionError):
@@ -76,7 +76,7 @@ def _outlines(row: CheckedLabel, count: int) -> Iterator[tuple[str, str]]:
 
 
 def sets(context: CheckContext) -> Iterator[Finding]:
-    """Sets that models are judged on: an image without labels, a class without a box."""
+    """Find images without labels and classes without boxes in the sets for evaluation."""
     store, classes = context.workspace.store, context.workspace.config.classes
     for row in label_table.unlabelled_in_sets(store):
         yield Finding(
@@ -112,7 +112,7 @@ def _add_val(name: str) -> str:
 
 
 def _mend(row: CheckedLabel) -> str:
-    """The label that it replaced, where there was one; else whoever made it makes it again."""
+    """Return the command that restores a replaced label, or the way to draw it again."""
     if row.replaced:
         return f"{_RESTORE} {row.image_id}"
     if row.role != "pool":

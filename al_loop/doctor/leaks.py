@@ -1,4 +1,4 @@
-"""Images that models are judged on must not be learnt from."""
+"""Check that no image is used for both training and evaluation."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from al_loop.state.database import label_table, pixel_table
 
 _CHUNK = 64
 
-_ANEW = "al-loop cycle: its model is trained without them, and judged on what it has not seen"
+_RETRAIN = "al-loop cycle: its model is trained without them, and judged on what it has not seen"
 
 
 def pool(context: CheckContext) -> Iterator[Finding]:
-    """Judged images that are in the pool too: by their row, by what is stored, by their pixels."""
+    """Find evaluation images in the pool, by their rows and by their bytes."""
     store = context.workspace.store
     for set_name, image in label_table.set_members_in_pool(store):
         yield Finding(
@@ -35,7 +35,7 @@ def pool(context: CheckContext) -> Iterator[Finding]:
 
 
 def pixels(context: CheckContext) -> Iterator[Finding]:
-    """Judged pictures that lie in the pool encoded in another way: of those whose pixels were compared before; deep: of all."""
+    """Find evaluation images in the pool by their pixels; with DEEP also images never decoded before."""
     for copy, judged in pixel_table.copies_of_validation(context.workspace.store):
         yield _copy("leaks.pixels", copy, judged, "the pixels are the same")
     if context.depth is CheckDepth.DEEP:
@@ -43,7 +43,7 @@ def pixels(context: CheckContext) -> Iterator[Finding]:
 
 
 def _decoded(context: CheckContext) -> Iterator[Finding]:
-    """Decode what was never compared: the judged images, then those of the pool that have their sizes."""
+    """Decode images without a hash: of the sets, then of the pool with the same sizes."""
     judged: dict[str, str] = {}
     for found, name in _hashes(context, "validation"):
         judged.setdefault(found, name)
@@ -54,7 +54,7 @@ def _decoded(context: CheckContext) -> Iterator[Finding]:
 
 
 def _hashes(context: CheckContext, role: str) -> Iterator[tuple[str, str]]:
-    """The pixels' hash, and the id, of images that lie in the workspace and were not compared."""
+    """Yield hash of pixels and id of the images in the workspace that have no hash yet."""
     rows = pixel_table.never_hashed(context.workspace.store, role)
     local = ((name, context.workspace.root / file) for name, file in rows if not is_url(file))
     with context.reporter.progress("compare pixels") as progress:
@@ -77,7 +77,7 @@ def _copy(check: str, name: str, judged: str, how: str) -> Finding:
 
 
 def trained(context: CheckContext) -> Iterator[Finding]:
-    """Labels that the model in use, or one that it was made from, has learnt from, of images that it is judged on."""
+    """Find evaluation images that the current model or its parents were trained on."""
     workspace = context.workspace
     judged = label_table.images_in_sets(workspace.store)
     for number in _cycles_of_the_current_model(context):
@@ -93,7 +93,7 @@ def trained(context: CheckContext) -> Iterator[Finding]:
                 "leaks.trained",
                 f"cycle {number}",
                 f"its model has learnt from {len(both)} images that models are judged on ({named})",
-                _ANEW,
+                _RETRAIN,
             )
 
 

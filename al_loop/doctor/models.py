@@ -1,4 +1,4 @@
-"""Models, what they said of images, and rendered sets: are their files what they were?"""
+"""Check the files of models, predictions and rendered sets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from render.core.errors import RenderError
 
 
 def files(context: CheckContext) -> Iterator[Finding]:
-    """Weights and configs that are gone or changed."""
+    """Find weights and configs that are missing or changed."""
     used = {row.model_id for row in all_promotions(context.workspace.store)}
     current = (
         model_registry.current_model(context.workspace)
@@ -52,7 +52,7 @@ def _problems(context: CheckContext, model: Model) -> Iterator[tuple[str, str]]:
 
 
 def _classes(context: CheckContext, config: Path) -> Iterator[tuple[str, str]]:
-    """Outputs are known by their place: in another order every box has another class."""
+    """Compare the classes of a config with the workspace, also their order."""
     try:
         there = tuple(read_json(config)["classes"])
     except (OSError, ValueError, TypeError, LookupError) as error:
@@ -74,7 +74,7 @@ def _mend(model: Model, current: Model | None, used: set[str]) -> str:
 
 
 def in_use(context: CheckContext) -> Iterator[Finding]:
-    """Models, and none of them in use; or one whose files gc has deleted."""
+    """Find a missing current model, or one whose files gc deleted."""
     if not model_registry.has_model(context.workspace):
         whole = [model for model in model_registry.all_models(context.workspace) if model.removed_at is None]
         if whole:
@@ -95,7 +95,7 @@ def in_use(context: CheckContext) -> Iterator[Finding]:
 
 
 def _loaded(context: CheckContext, model: Model) -> Iterator[Finding]:
-    """Build the network and load the weights into it: do they fit each other, and the classes?"""
+    """Load the weights into the network."""
     if not (model.weights.is_file() and model.config.is_file()):
         return  # said by `files`
     try:
@@ -105,7 +105,7 @@ def _loaded(context: CheckContext, model: Model) -> Iterator[Finding]:
 
 
 def scores(context: CheckContext) -> Iterator[Finding]:
-    """What models said of the pool and of the sets they are judged on, held against its checksums."""
+    """Compare stored predictions with their checksums."""
     if context.quick or context.at_work is not None:
         return
     root = context.workspace.root
@@ -124,7 +124,7 @@ def scores(context: CheckContext) -> Iterator[Finding]:
 
 
 def rendered(context: CheckContext) -> Iterator[Finding]:
-    """Rendered sets: files there, pictures and labels what the records say."""
+    """Compare rendered sets with their records."""
     for row in all_datasets(context.workspace.store):
         folder = context.workspace.synthetic / row.name
         seed = row.name.rpartition("-s")[2]

@@ -1,4 +1,4 @@
-"""The database and the settings: can they be read, and do they fit each other?"""
+"""Check the database, and the settings against it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMED = 20
 
 
 def integrity(context: CheckContext) -> Iterator[Finding]:
-    """Damaged pages, and indices that say something else than their tables."""
+    """Find damaged pages, and indices that differ from their tables."""
     with context.reporter.progress("examine the database"):
         try:
             found = damages(context.workspace.store, _NAMED, quick=context.quick)
@@ -32,7 +32,7 @@ def integrity(context: CheckContext) -> Iterator[Finding]:
 
 
 def references(context: CheckContext) -> Iterator[Finding]:
-    """Rows that name a row which is not there: labels of an image, cycles of a model."""
+    """Find rows that refer to missing rows."""
     for row in dangling_references(context.workspace.store):
         yield Finding(
             "database.references",
@@ -43,7 +43,7 @@ def references(context: CheckContext) -> Iterator[Finding]:
 
 
 def schema(context: CheckContext) -> Iterator[Finding]:
-    """Tables, columns, indices and triggers that every workspace has."""
+    """Find missing tables, columns, indices and triggers."""
     wanted = Store(":memory:")
     for kind, name in schema_parts(wanted) - schema_parts(context.workspace.store):
         yield Finding(
@@ -56,7 +56,7 @@ def schema(context: CheckContext) -> Iterator[Finding]:
 
 
 def classes(context: CheckContext) -> Iterator[Finding]:
-    """Labels are stored as indices of the classes: al-loop.toml must have those that they were drawn for."""
+    """Compare the classes in al-loop.toml with those of the labels, which are stored as indices."""
     noted, current = read_fact(context.workspace.store, "classes"), context.workspace.config.classes
     if noted is not None and tuple(noted.split("\n")) != current:
         names = ", ".join(f'"{name}"' for name in noted.split("\n"))

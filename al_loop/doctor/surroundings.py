@@ -1,4 +1,4 @@
-"""What a workspace stands in: rights, disk, leftovers, installed packages, the labelling server."""
+"""Check rights, disk, leftovers, installed packages and the labelling server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RESTORE = "al-loop label-studio restore FILE, with a backup of al-loop label-st
 
 
 def rights(context: CheckContext) -> Iterator[Finding]:
-    """What only its owner may read, open to others."""
+    """Find private files that others may read."""
     for path in context.workspace.private:
         try:
             mode = stat.S_IMODE(path.stat().st_mode)
@@ -45,7 +45,7 @@ def rights(context: CheckContext) -> Iterator[Finding]:
 
 
 def disk(context: CheckContext) -> Iterator[Finding]:
-    """Room for a training and a database that grows."""
+    """Check the free space of the disk."""
     free = shutil.disk_usage(context.workspace.root).free
     if free < _ROOM:
         yield Finding(
@@ -54,7 +54,7 @@ def disk(context: CheckContext) -> Iterator[Finding]:
 
 
 def left(context: CheckContext) -> Iterator[Finding]:
-    """What killed runs have left; not while a command works here, whose files look alike."""
+    """Find leftovers of killed runs, unless a command is at work."""
     if context.at_work is not None:
         return
     for item in leftovers(context.workspace):
@@ -64,7 +64,7 @@ def left(context: CheckContext) -> Iterator[Finding]:
 
 
 def packages(context: CheckContext) -> Iterator[Finding]:
-    """Installed packages that al-loop was not made for."""
+    """Find installed packages of other versions than required."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:
@@ -93,7 +93,7 @@ def packages(context: CheckContext) -> Iterator[Finding]:
 
 
 def server(context: CheckContext) -> Iterator[Finding]:
-    """The embedded server's files: logins, and the database with what people have drawn."""
+    """Check logins and database of the embedded server."""
     home = context.workspace.server_home
     data = home / "data" / "label_studio.sqlite3"
     if not data.is_file():
@@ -117,9 +117,10 @@ def _damage(path: Path) -> str | None:
 
 
 def labelling(context: CheckContext) -> Iterator[Finding]:
-    """While a cycle waits for people: does its server run, has it our classes, does it show the pictures?
+    """While a cycle waits for labels, check that its server runs, has the classes and shows the images.
 
-    A server of one's own is asked only where that was wished: it gets the token, and a workspace may be from elsewhere.
+    A server of one's own is asked only where that was wished: it gets the token, and a workspace may be
+    from elsewhere.
     """
     workspace = context.workspace
     number = open_cycle_number(workspace)
@@ -159,6 +160,6 @@ def _tasks(context: CheckContext, number: int) -> Iterator[Finding]:
 
 
 def _waits(context: CheckContext, number: int) -> bool:
-    """Whether people have tasks of a cycle before them."""
+    """Whether the tasks of a cycle were pushed."""
     stage = read_stage(context.workspace.store, f"cycle-{number}", "push")
     return stage is not None and stage.state == "done"

@@ -1,4 +1,4 @@
-"""Labels out of the workspace: one COCO file of everything that people have drawn."""
+"""Export all labels of people as one COCO file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from al_loop.structures.images import total_boxes
 
 @dataclass(frozen=True)
 class Exported:
-    """What a file of labels holds. empty: images on which there is nothing; skipped: those left out, as nobody could judge them."""
+    """Counts of an exported file.
+
+    empty: images on which there is nothing; skipped: those left out, as nobody could judge them.
+    """
 
     images: int
     empty: int
@@ -26,10 +29,12 @@ class Exported:
 
 
 def export_labels(workspace: Workspace, target: Path) -> Exported:
-    """Write the labelled and empty images of the pool as COCO, outlines as `segmentation`; reads only, may run beside a cycle.
+    """Write the labelled and empty images of the pool as COCO, with outlines as `segmentation`.
 
-    Images are named by their path from the file's folder, where `read_coco` finds them.
-    Raises DataError where nobody has labelled anything yet, where the file is there already, or cannot be written.
+    Only reads the workspace, so it may run beside a cycle. Images are named by their path from the file's
+    folder, where `read_coco` finds them.
+    Raises DataError where nobody has labelled anything yet, where the file is there already, or cannot be
+    written.
     """
     if target.exists():
         raise DataError(f"{target} is there already: name another file")
@@ -53,5 +58,5 @@ def export_labels(workspace: Workspace, target: Path) -> Exported:
 
 
 def _from(folder: Path, path: Path) -> str:
-    """Return the way from a folder to a file: of the folder itself, whatever links lead to it."""
+    """Return the relative path from a folder to a file, with links resolved."""
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()

@@ -1,4 +1,4 @@
-"""Which image of the workspace a file shows: by its bytes, or by its pixels, however they are stored."""
+"""Find the image of the workspace that a file shows, by its bytes or its pixels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FETCHED = 16  # objects at a time
 
 
 def picture_sha256(picture: NDArray[np.uint8]) -> str:
-    """Return a hash of an (h, w, 3) uint8 BGR picture: its size and every pixel."""
+    """Hash size and pixels of an (h, w, 3) uint8 BGR image."""
     height, width = picture.shape[:2]
     digest = hashlib.sha256(f"{width}x{height} BGR\n".encode())
     digest.update(np.ascontiguousarray(picture).data)
@@ -37,7 +37,7 @@ def picture_sha256(picture: NDArray[np.uint8]) -> str:
 
 
 def pixels_sha256(data: bytes) -> str | None:
-    """Return `picture_sha256` of a stored picture as a model sees it; None where it cannot be decoded."""
+    """Return `picture_sha256` of an encoded image; None where it cannot be decoded."""
     try:
         picture = decode_picture(data, turn=False).pixels  # stored pictures are upright
     except DataError:
@@ -48,21 +48,21 @@ def pixels_sha256(data: bytes) -> str | None:
 def same_bytes(workspace: Workspace, identity: str, stored: str) -> str | None:
     """Return the id of the image that is known by these bytes, or None.
 
-    identity, stored: SHA-256 of a file as it came in, and as it would be stored. Either may be the file of a known image
-    as it came in or as it is stored: `pool export` names stored files.
+    identity, stored: SHA-256 of a file as it came in, and as it would be stored. Either may be the file of
+        a known image as it came in or as it is stored: `pool export` names stored files.
     """
     return find_by_bytes(workspace.store, identity, stored)
 
 
 def judged_sizes(workspace: Workspace) -> set[Size]:
-    """Return the sizes of the images that models are judged on."""
+    """Return the sizes of all images in sets for evaluation."""
     return validation_sizes(workspace.store)
 
 
 def same_pixels(
     workspace: Workspace, hashes: Collection[str], *, judged: bool = False
 ) -> dict[str, list[str]]:
-    """Return the images that have pixels of these hashes, by hash; those of judged sets first.
+    """Return the images with these hashes of pixels, by hash; images of evaluation sets first.
 
     Finds what `hash_known` has hashed.  judged: only images that models are judged on.
     """
@@ -76,7 +76,7 @@ def hash_known(
     *,
     judged: bool = False,
 ) -> list[str]:
-    """Hash the pixels of all images of these sizes that were not hashed yet; return those that cannot be read, and why.
+    """Hash the pixels of all images of these sizes without a hash; return the unreadable ones with reasons.
 
     judged: only images that models are judged on. Each image is decoded once in the life of a workspace.
     """
@@ -85,10 +85,10 @@ def hash_known(
 
 
 def take_out_copies(workspace: Workspace, ids: Sequence[str]) -> list[str]:
-    """Take those images out of the pool that show the same picture as one that models are judged on; return them.
+    """Remove images from the pool that have the pixels of an evaluation image; return their ids.
 
-    What comes in is compared when it comes: this finds what an older al-loop has let in, before people label it or a
-    model learns from it. Only images that have the size of a judged one are decoded, once.
+    What comes in is compared when it comes: this finds what an older al-loop has let in, before people
+    label it or a model learns from it. Only images that have the size of a judged one are decoded, once.
     """
     sizes = judged_sizes(workspace)
     compared = [i.id for i in images_by_id(workspace, ids) if (i.width, i.height) in sizes]
@@ -106,7 +106,7 @@ def take_out_copies(workspace: Workspace, ids: Sequence[str]) -> list[str]:
 
 
 def _hash(workspace: Workspace, ids: Sequence[str], on_progress: Progress | None = None) -> list[str]:
-    """Hash the pixels of images and note them, chunk by chunk; return those that cannot be read, and why."""
+    """Hash images and store the hashes, chunk by chunk; return the unreadable ones with reasons."""
     unread: list[str] = []
     with ThreadPoolExecutor(threads()) as crew:
         for start in range(0, len(ids), _CHUNK):
@@ -126,18 +126,18 @@ def _hash(workspace: Workspace, ids: Sequence[str], on_progress: Progress | None
 
 
 def note_pixels(workspace: Workspace, rows: Sequence[tuple[str, str, str]]) -> None:
-    """Remember hashes of pixels: (image id, 'stored' or 'original', hash); within the caller's transaction."""
+    """Store hashes (image id, 'stored' or 'original', hash) within the caller's transaction."""
     pixel_table.write_pixels(workspace.store, rows)
 
 
 def hash_all(pictures: Sequence[bytes | Callable[[], bytes]]) -> list[str | None]:
-    """Return `pixels_sha256` of pictures, or of what reads them, several at a time."""
+    """Return `pixels_sha256` of encoded images, or of callables that read them, in threads."""
     with ThreadPoolExecutor(threads()) as crew:
         return list(crew.map(lambda one: pixels_sha256(one if isinstance(one, bytes) else one()), pictures))
 
 
 def _hashed(image: ImageFile) -> tuple[str | None, str]:
-    """Return the hash of an image's pixels, or None and why there is none."""
+    """Return the hash of an image's pixels, or None and the reason."""
     try:
         data = (
             fetch_bytes(image)
@@ -153,5 +153,5 @@ def _hashed(image: ImageFile) -> tuple[str | None, str]:
 
 
 def threads() -> int:
-    """Return how many pictures to decode at a time."""
+    """Return the number of images to decode at a time."""
     return min(os.cpu_count() or 1, _DECODED)

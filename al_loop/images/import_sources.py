@@ -1,4 +1,4 @@
-"""Files into the pool, each read once: what was taken is known again by its place, size and stamp, unopened."""
+"""Import files into the pool; files imported before are recognised by path, size and stamp, unopened."""
 
 from __future__ import annotations
 
@@ -46,10 +46,12 @@ _FETCHED = 16  # objects at a time: a store answers late, not slowly
 
 @dataclass
 class ImportSummary:
-    """What became of the files of some places, in numbers; of those that could not be used the first by name.
+    """Counts of an import; the first files that could not be used are named.
 
-    known: recognised, unopened or by their bytes.  unreached: objects that could not be fetched.
-    notes: what was done to pixels, with the number of files.  skipped: what was not listed.
+    known: recognised, unopened or by their bytes.
+    unreached: objects that could not be fetched.
+    notes: what was done to pixels, with the number of files.
+    skipped: what was not listed.
     """
 
     added: int = 0
@@ -98,7 +100,8 @@ def _listed(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileSta
         yield from files_at(place, skipped)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
-            f"nothing at {place.strip() or repr(place)}: expected files, folders, a glob such as 'photos/*.jpg', or the URL of an object store"
+            f"nothing at {place.strip() or repr(place)}: expected files, folders, a glob such as "
+            "'photos/*.jpg', or the URL of an object store"
         ) from None
     except OSError as error:
         raise DataError(f"{place}: cannot be looked into ({error.strerror})") from None
@@ -109,7 +112,7 @@ def _listed(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileSta
 def import_files(
     workspace: Workspace, files: Iterable[FileStat], *, decode: bool = False, again: bool = True
 ) -> Iterator[IngestReport]:
-    """Add files to the pool; yields what became of them, batch by batch: memory does not grow with their number.
+    """Add files to the pool; yield a report for each batch, so that memory does not grow.
 
     decode: look at every pixel, and not only at the header; see `al_loop.images.ingest.prepare_image`.
     again: what was refused is read, and refused, anew; else it is passed over as known.
@@ -119,7 +122,8 @@ def import_files(
         fresh = [
             file
             for file, state in zip(chunk, states(workspace, chunk), strict=True)
-            # A place that has neither time nor tag, as a page of links, does not say whether it is the same file.
+            # A place that has neither time nor tag, as a page of links, does not say whether it is the same
+            # file.
             if state not in passed or not file.stamp
         ]
         if len(fresh) < len(chunk):
@@ -129,21 +133,21 @@ def import_files(
 
 
 def chunks(files: Iterable[FileStat]) -> Iterator[list[FileStat]]:
-    """Cut a listing into pieces whose states one query finds."""
+    """Cut a listing into chunks, one query each."""
     rest = iter(files)
     while chunk := list(islice(rest, _LOOKED_UP)):
         yield chunk
 
 
 def states(workspace: Workspace, files: Sequence[FileStat]) -> list[str | None]:
-    """Return what is remembered of each file as it lies there: its state, or None where it is new or has changed."""
+    """Return the recorded state of each file, None where it is new or has changed."""
     rows = find_seen(workspace.store, [file.name for file in files])
     found = {(row.path, row.size, row.stamp): row.state for row in rows}
     return [found.get((file.name, file.size, file.stamp)) for file in files]
 
 
 def note(workspace: Workspace, file: FileStat, state: str, reason: str = "") -> None:
-    """Remember a file: 'taken', 'refused' and why, or 'waiting' for it to be whole."""
+    """Record the state of a file: 'taken', 'refused' with the reason, or 'waiting' for it to be complete."""
     row = InboxRow(file.name, file.size, file.stamp, state, masked(reason), now())
     write_seen(workspace.store, row)
 
@@ -162,7 +166,7 @@ def _batches(files: Sequence[FileStat]) -> Iterator[list[FileStat]]:
 
 
 def _read(workspace: Workspace, files: Sequence[FileStat], *, decode: bool) -> IngestReport:
-    """Add files, and note what became of them."""
+    """Add files and record their states."""
     report, batch = IngestReport(), IngestBatch(workspace, "pool")
     noted: list[tuple[FileStat, str, str]] = []
     linked = workspace.config.pool.objects == "link"
@@ -187,14 +191,14 @@ def _read(workspace: Workspace, files: Sequence[FileStat], *, decode: bool) -> I
 
 
 def _is_transient(error: DataError) -> bool:
-    """Say whether a file may be read the next time: it is about rights, the disk or this process, not about the file."""
+    """Whether the error is of rights, the disk or this process, so that the file may be read next time."""
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in _TRANSIENT
 
 
 def _fetch_files(
     files: Sequence[FileStat], folder: Path, report: IngestReport
 ) -> Iterator[tuple[FileStat, Path]]:
-    """Each file, or a copy of an object; what could not be fetched goes into the report."""
+    """Yield files, and copies of objects; objects that cannot be fetched go into the report."""
     if not any(is_url(file.path) for file in files):
         yield from ((file, Path(file.path)) for file in files)
         return

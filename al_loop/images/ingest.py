@@ -1,4 +1,4 @@
-"""Photographs into the workspace: each once, upright, checked, by the hash of its bytes."""
+"""Store images in the workspace: each once, upright and checked, under the hash of its bytes."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class IngestReport:
-    """What became of the files: every one is in exactly one of the seven.
+    """Outcome of an import: each file is in exactly one of the seven.
 
-    known: recognised without being read.  unreached: objects that could not be fetched, and why; the next run tries again.
+    known: recognised without being read.
+    unreached: objects that could not be fetched, and why; the next run tries again.
     kept: images whose labels differ from those of a file, and how; nothing about them was changed.
     """
 
@@ -61,13 +62,13 @@ class IngestReport:
 
     @property
     def files(self) -> int:
-        """Return how many files it is about."""
+        """Number of files."""
         told = len(self.added) + len(self.refused) + len(self.unreached) + len(self.kept)
         return told + self.duplicates + self.known + self.moved
 
 
 def conversion_lines(notes: Mapping[str, int]) -> list[str]:
-    """Say what was done to pixels, a line for each kind with the number of files."""
+    """Return a line with the number of files for each kind of conversion."""
     lines = [f"{count} {text}" for text, count in Counter(notes).most_common(_NOTED)]
     if len(notes) > _NOTED:
         lines.append(f"and {len(notes) - _NOTED} more kinds")
@@ -83,8 +84,10 @@ def conversion_lines(notes: Mapping[str, int]) -> list[str]:
 class PreparedImage:
     """A checked image, ready to store.
 
-    untouched: byte for byte as it came in.  pixels: hash of what is stored, where it was decoded.
-    original_pixels: hash of its upright pixels where storing it has changed them.  notes: what was done to its pixels.
+    untouched: byte for byte as it came in.
+    pixels: hash of what is stored, where it was decoded.
+    original_pixels: hash of its upright pixels where storing it has changed them.
+    notes: what was done to its pixels.
     """
 
     id: str
@@ -99,7 +102,7 @@ class PreparedImage:
 
 
 class IngestBatch:
-    """Images that become part of the workspace together: files first, on the disk for good, then their rows.
+    """Images that are stored together: first their files, synced to the disk, then their rows.
 
     What a kill leaves behind are files without a row, which the next run writes again.
     """
@@ -122,7 +125,7 @@ class IngestBatch:
         *,
         linked: bool = False,
     ) -> str:
-        """Write an image's file, unless it is known, or `linked`: stays where it came from, if it may stay as it is.
+        """Write an image's file, unless it is known or linked.
 
         Returns the id by which the image is known now.
         """
@@ -137,8 +140,9 @@ class IngestBatch:
         shown = masked(source)
         if in_place and shown != source:
             raise DataError(
-                f"{shown} stays in its store, and its address carries a login or a signature, which is not written down. Give "
-                'the store\'s credentials by its own variables or files, or set pool.objects = "copy"'
+                f"{shown} stays in its store, and its address carries a login or a signature, which is not "
+                "written down. Give the store's credentials by its own variables or files, or set "
+                'pool.objects = "copy"'
             )
         place = source if in_place else self._write(image)
         size = (image.width, image.height)
@@ -169,14 +173,14 @@ class IngestBatch:
         return str(relative)
 
     def drop(self, name: str) -> None:
-        """Take an image back that was put here: it is another one that is known."""
+        """Remove an image of this batch."""
         del self._rows[name]
         if name in self._files:
             self._files.pop(name).unlink()
         self._pixels = {key: found for key, found in self._pixels.items() if key[0] != name}
 
     def sync(self) -> None:
-        """Leave out copies of images that models are judged on, and wait until the files are on the disk."""
+        """Drop copies of evaluation images, and sync the files to the disk."""
         self._drop_judged()
         if self._files:
             with ThreadPoolExecutor(min(_SYNCED, len(self._files))) as crew:
@@ -184,7 +188,7 @@ class IngestBatch:
         self._files.clear()
 
     def _drop_judged(self) -> None:
-        """Compare pixels with those of judged images of the same size: only then is a photograph decoded here."""
+        """Compare pixels with evaluation images of the same size; only those images are decoded."""
         if not any((row.width, row.height) in self._sizes for row in self._rows.values()):
             return
         hash_known(self._workspace, self._sizes, judged=True)
@@ -221,7 +225,7 @@ def _sync(path: Path) -> None:
 def add_images(
     workspace: Workspace, files: Sequence[Path], on_progress: Progress | None = None, *, decode: bool = False
 ) -> IngestReport:
-    """Add photographs to the pool, whatever is remembered of them; safe to repeat.
+    """Add image files to the pool, also known ones; safe to repeat.
 
     A file that cannot be used is refused by name.  decode: see `prepare_image`.
     """
@@ -248,10 +252,11 @@ def refuse_large(size: int) -> None:
 
 
 def prepare_image(path: Path, *, decode: bool = False) -> PreparedImage:
-    """Read, check and turn an image upright; DataError says what is wrong with it.
+    """Read, check and convert an image file; DataError says what is wrong with it.
 
-    Without `decode` an image that begins and ends as its format says is taken at its word: of a damage in between,
-    whoever reads its pixels tells. An image whose end is missing, or that must be turned or converted, is decoded always.
+    Without `decode` an image that begins and ends as its format says is taken at its word: of a damage in
+    between, whoever reads its pixels tells. An image whose end is missing, or that must be turned or
+    converted, is decoded always.
     """
     try:
         data = read_regular(path, MAX_BYTES)
@@ -302,7 +307,7 @@ def _has_more(header: PictureHeader) -> bool:
 
 
 def _stored(picture: DecodedImage, kind: str) -> tuple[bytes, str]:
-    """Return a picture as it is stored: a JPEG that had to be turned as JPEG, any other as PNG."""
+    """Encode an image for storage: JPEG stays JPEG, anything else becomes PNG."""
     buffer = io.BytesIO()
     if kind == "JPEG":
         colours = Image.fromarray(np.ascontiguousarray(picture.pixels[..., ::-1]))
@@ -314,10 +319,11 @@ def _stored(picture: DecodedImage, kind: str) -> tuple[bytes, str]:
 
 
 def _ends(kind: str, data: bytes) -> bool:
-    """Say whether a file surely reaches to its end; where False, decoding tells."""
+    """Whether a file has its end; where False, decoding tells."""
     match kind:
         case "JPEG":
-            # Within a scan, 0xFF is never followed by these: the last scan must be behind any thumbnail's, and end.
+            # Within a scan, 0xFF is never followed by these: the last scan must be behind any thumbnail's,
+            # and end.
             return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
         case "PNG":
             return b"IEND" in data[-12:]

@@ -1,4 +1,4 @@
-"""The photographs that a workspace has stored: is one still what it was, and can it be put back?"""
+"""Check the stored images of a workspace, and repair them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PLACE = re.compile(r"images/[0-9a-f]{2}/[0-9a-f]+\.[a-z]+")  # a workspace from
 
 
 class CheckDepth(Enum):
-    """How closely a stored photograph is looked at: is there a file, is every byte what it was, does it decode."""
+    """How much is checked: existence of the file, every byte, or decoding."""
 
     QUICK = auto()
     BYTES = auto()
@@ -40,7 +40,7 @@ class CheckDepth(Enum):
 
 @dataclass(frozen=True)
 class ImageProblem:
-    """A stored photograph, by its row, and what is wrong: missing, changed, unreadable, damaged, or of another size."""
+    """A problem of a stored image: missing, changed, unreadable, damaged, or size."""
 
     row: ImageRow
     kind: str
@@ -49,7 +49,7 @@ class ImageProblem:
 
 @dataclass
 class RepairReport:
-    """What became of stored photographs that were missing or changed.
+    """Outcome of a repair.
 
     lost: files of those that could not be put back, and why.
     """
@@ -59,14 +59,14 @@ class RepairReport:
 
 
 def stored_rows(workspace: Workspace) -> Iterator[ImageRow]:
-    """Yield what the database says of each photograph whose file lies in the workspace, by id, a row at a time."""
+    """Yield the rows of all images stored in the workspace, by id."""
     for row in stream_images(workspace.store):
         if not is_url(row.file):
             yield row
 
 
 def problem_of(workspace: Workspace, row: ImageRow, look: CheckDepth) -> ImageProblem | None:
-    """Say what is wrong with a stored photograph, None where it is as it was stored."""
+    """Return the problem of a stored image, None where there is none."""
     path = workspace.root / row.file
     try:
         found = path.lstat()
@@ -101,7 +101,7 @@ def _content(row: ImageRow, data: bytes, look: CheckDepth) -> ImageProblem | Non
 def problems(
     workspace: Workspace, look: CheckDepth, on_progress: Progress | None = None
 ) -> Iterator[ImageProblem]:
-    """Yield the stored photographs with which something is wrong; memory does not grow with their number."""
+    """Yield the problems of all stored images; memory does not grow with their number."""
     total, done = image_count(workspace.store), 0
     rows = stored_rows(workspace)
     with ThreadPoolExecutor(_READERS) as readers:
@@ -117,7 +117,7 @@ def problems(
 def repair_images(
     workspace: Workspace, places: Sequence[str], on_progress: Progress | None = None
 ) -> RepairReport:
-    """Store photographs again that are missing or changed: from files at the places, or from where they came.
+    """Store missing or changed images again, from files at the places or from their sources.
 
     Only bytes that give what was stored, by its hash, are written.
     """
@@ -151,7 +151,7 @@ def _sources(rows: Sequence[ImageRow], places: Sequence[str]) -> Iterator[Path]:
 
 
 def _write(workspace: Workspace, row: ImageRow, source: Path) -> bool:
-    """Store a photograph again as it was, if its source still gives that."""
+    """Store an image again if its source gives the same bytes; return whether it did."""
     data = read_regular(source, MAX_BYTES)
     if row.stored_sha256 != row.id:  # it was turned or converted
         data = prepare_image(source, decode=True).data

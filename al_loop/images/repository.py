@@ -1,4 +1,4 @@
-"""What the workspace knows of its images: which there are, which are labelled, and how."""
+"""Images and labels of a workspace."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from al_loop.structures.metrics import VALIDATION
 
 
 def unlabelled(workspace: Workspace) -> list[ImageFile]:
-    """Return the pool's images that nobody has labelled or skipped, by id."""
+    """Return the pool's images that are neither labelled nor skipped, by id."""
     return images_by_id(workspace, list(unlabelled_ids(workspace)))
 
 
 def unlabelled_ids(workspace: Workspace) -> Iterator[str]:
-    """Yield the ids of `unlabelled`, one after the other."""
+    """Yield the ids of `unlabelled`."""
     return image_table.unlabelled_ids(workspace.store)
 
 
 def unlabelled_count(workspace: Workspace) -> int:
-    """Return how many images of the pool nobody has labelled or skipped."""
+    """Return the number of images of `unlabelled`."""
     return pool_size(workspace) - sum(label_table.status_counts(workspace.store).values())
 
 
 def labelled(workspace: Workspace, *, outlines: bool = False) -> list[LabelledImage]:
-    """Return L: the pool's images with boxes from people, or confirmed to be empty, by id.
+    """Return the pool's images with labels of people, also empty ones, by id.
 
     outlines: with what people have drawn around the objects, which no training reads.
     """
@@ -52,7 +52,7 @@ def labelled(workspace: Workspace, *, outlines: bool = False) -> list[LabelledIm
 
 
 def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledImage]:
-    """Return the fixed validation set, or another that models are judged on; DataError when there is none."""
+    """Return the validation set or another set for evaluation; DataError where it does not exist."""
     rows = label_table.images_of_set(workspace.store, name)
     if not rows and name == VALIDATION:
         raise DataError(
@@ -67,13 +67,16 @@ def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledIma
 
 
 def set_names(workspace: Workspace) -> list[str]:
-    """Return the sets that models are judged on, the validation set first."""
+    """Return the names of the sets for evaluation, the validation set first."""
     return label_table.set_names(workspace.store)
 
 
 @dataclass(frozen=True, eq=False)
 class KnownLabel:
-    """The label that an image has now, whoever gave it.  status: 'labelled', 'empty' or 'skipped'."""
+    """The current label of an image.
+
+    status: 'labelled', 'empty' or 'skipped'.
+    """
 
     image_id: str
     status: str
@@ -84,7 +87,7 @@ class KnownLabel:
     judged: bool
 
     def __str__(self) -> str:
-        """Say what the label is and where it came from."""
+        """Describe the label and its origin."""
         what = f"has {len(self.boxes)} boxes" if self.status == "labelled" else f"is {self.status}"
         if self.cycle is None and self.annotator is None:
             return f"{what} in a set that models are judged on" if self.judged else f"{what} already"
@@ -93,7 +96,7 @@ class KnownLabel:
 
 
 def labels_of(workspace: Workspace, ids: Sequence[str]) -> list[KnownLabel]:
-    """Return the labels of those of the images that have one, skipped ones included."""
+    """Return the labels of the images that have one, skipped ones included."""
     return [
         KnownLabel(
             row.image_id,
@@ -109,27 +112,27 @@ def labels_of(workspace: Workspace, ids: Sequence[str]) -> list[KnownLabel]:
 
 
 def set_counts(workspace: Workspace, name: str) -> SetCounts:
-    """Count images, boxes and ignore regions of a set that models are judged on."""
+    """Count images, boxes and ignore regions of a set for evaluation."""
     return label_table.set_counts(workspace.store, name)
 
 
 def classes_shown(workspace: Workspace, name: str) -> set[int]:
-    """Return the indices of the classes that a set has boxes of."""
+    """Return the class indices that occur in a set."""
     return label_table.classes_in_set(workspace.store, name)
 
 
 def is_known(workspace: Workspace, name: str) -> bool:
-    """Say whether there is an image of that id."""
+    """Whether an image of this id exists."""
     return image_table.image_role(workspace.store, name) is not None
 
 
 def is_judged(workspace: Workspace, name: str) -> bool:
-    """Say whether models are judged on the image of that id."""
+    """Whether the image is in a set for evaluation."""
     return image_table.image_role(workspace.store, name) == "validation"
 
 
 def judged_first(workspace: Workspace, ids: Collection[str]) -> list[str]:
-    """Return the images in a fixed order, those that models are judged on before those of the pool."""
+    """Sort ids: images of evaluation sets before images of the pool."""
     return image_table.validation_first(workspace.store, ids)
 
 
@@ -140,7 +143,7 @@ def images_by_id(workspace: Workspace, ids: Sequence[str]) -> list[ImageFile]:
 
 
 def keep(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
-    """Copy images that stay in an object store into the workspace, for good; return those that cannot be had, and why."""
+    """Copy images of an object store into the workspace; return the reasons of those that failed."""
     lost: dict[str, str] = {}
     for image in images_by_id(workspace, ids):
         if image.url is None:
@@ -158,17 +161,17 @@ def keep(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
 
 
 def source_names(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
-    """Return the names of the files that images came from, by id."""
+    """Return the names of the source files, by id."""
     return {row.id: Path(row.source).name for row in image_table.find_images(workspace.store, ids)}
 
 
 def labels_until(workspace: Workspace, cycle: int) -> int:
-    """Return how many images of the pool had labels to train on when a cycle ended."""
+    """Return the number of labelled images of the pool at the end of a cycle."""
     return label_table.labels_until(workspace.store, cycle)
 
 
 def pool_size(workspace: Workspace) -> int:
-    """Return how many photographs the pool holds, labelled or not."""
+    """Return the number of images of the pool."""
     return image_table.pool_size(workspace.store)
 
 
@@ -178,7 +181,7 @@ def labels_hash(images: Sequence[LabelledImage]) -> str:
 
 
 def snapshot(images: Sequence[LabelledImage]) -> list[list[Any]]:
-    """Return a labelled set as plain data: [image id, boxes [x1, y1, x2, y2] in px, class indices] of each image.
+    """Convert a labelled set to plain data: [id, boxes [x1, y1, x2, y2] in px, class indices] per image.
 
     An image with ignore regions has theirs behind it: [..., boxes, class indices].
     """
@@ -190,7 +193,7 @@ def snapshot(images: Sequence[LabelledImage]) -> list[list[Any]]:
 
 
 def from_snapshot(workspace: Workspace, kept: Sequence[Sequence[Any]]) -> list[LabelledImage]:
-    """Return the labelled set that `snapshot` has put down; images that are gone, or judged on now, are left out."""
+    """Convert `snapshot` data to a labelled set, without images that left the pool."""
     rows = image_table.find_images(workspace.store, [item[0] for item in kept], in_pool=True)
     found = {row.id: image_file(workspace, row) for row in rows}
     return [
@@ -205,18 +208,18 @@ def _boxes(xyxy: Sequence[Sequence[float]], labels: Sequence[int]) -> Boxes:
 
 
 def boxes_to_json(boxes: Boxes) -> str:
-    """Return boxes as the database keeps them."""
+    """Convert boxes to the JSON of the database."""
     rows = zip(boxes.xyxy.tolist(), boxes.labels.tolist(), strict=True)
     return json.dumps([[*box, label] for box, label in rows])
 
 
 def outlines_to_json(boxes: Boxes) -> str | None:
-    """Return the outlines of boxes as the database keeps them; None where there are none."""
+    """Convert outlines to the JSON of the database, None for none."""
     return None if boxes.outlines is None else json.dumps(boxes.outlines)
 
 
 def boxes_from_json(text: str, outlines: str | None = None) -> Boxes:
-    """Return boxes from the database, with their outlines if given; WorkspaceError where they are damaged."""
+    """Convert JSON of the database to boxes; WorkspaceError where it is damaged."""
     try:
         rows = np.asarray(json.loads(text), dtype=np.float64).reshape(-1, 5)
         drawn = None if outlines is None else tuple(json.loads(outlines))
@@ -233,7 +236,7 @@ def _labelled(workspace: Workspace, row: LabelledRow) -> LabelledImage:
 
 
 def image_file(workspace: Workspace, row: ImageRow | LabelledRow) -> ImageFile:
-    """Return where the file of a photograph lies: in the workspace, or, of an object store, in the cache."""
+    """Return the path of an image: in the workspace, or in the cache for an object store."""
     if is_url(row.file):
         suffix = PurePosixPath(urlsplit(row.file).path).suffix.lower()
         path = workspace.cache / row.id[:2] / f"{row.id}{suffix}"

@@ -22,20 +22,16 @@ def render_set(
     count: int,
     seed: int,
     reporter: Reporter,
-    *,
-    root: Path | None = None,
-    ray: str | None = None,
-    workers: int | None = None,
+    options: RenderOptions | None = None,
 ) -> Path:
-    """Render a dataset into the workspace and return its COCO file; goes on where it stopped.
+    """Render a dataset into the workspace, or continue one, and return its COCO file.
 
-    Another recipe, seed or content of a file that the recipe names, or that such a file refers to, is another dataset.
-    root: folder that the recipe's paths are relative to, its own when None.  ray: address of a cluster to do it on.
-    workers: processes side by side; None: one here, on a cluster one for each node.
+    Another recipe or seed, or changed content of a file that the recipe needs, gives another dataset.
     """
+    options = options or RenderOptions()
     path = find_recipe(recipe)
     try:
-        folder = dataset_folder(workspace, path, seed, root)
+        folder = dataset_folder(workspace, path, seed, options.root)
         _tell_others(workspace, folder, path, seed, reporter)
         with reporter.progress(f"render {path.stem}") as progress:
             coco = render_dataset(
@@ -43,7 +39,7 @@ def render_set(
                 folder,
                 count,
                 seed,
-                RenderOptions(workers=workers, ray=ray, root=root),
+                options,
                 on_progress=progress,
                 on_warning=reporter.line,
             )
@@ -63,8 +59,8 @@ def render_set(
 def dataset_folder(workspace: Workspace, recipe: Path, seed: int, root: Path | None) -> Path:
     """Return the folder of the dataset that a recipe and a seed give.
 
-    Its name has a hash of the recipe's text. If the recipe needs files, or the renderer has changed since the set of that name,
-    the hash includes the files' content and the renderer's format.
+    Its name has a hash of the recipe's text. If the recipe needs files, or the renderer has changed since
+    the set of that name, the hash includes the files' content and the renderer's format.
 
     root: as for `render_set`.
     """
@@ -90,7 +86,7 @@ def _identity(folder: Path) -> Identity | None:
 
 
 def _tell_others(workspace: Workspace, folder: Path, recipe: Path, seed: int, reporter: Reporter) -> None:
-    """Say which other sets of the recipe's name and seed `pretrain` uses too, when a new one begins."""
+    """Report older sets of the same recipe and seed, which `pretrain` uses too."""
     if folder.exists():
         return
     kind = re.compile(rf"{re.escape(recipe.stem)}-[0-9a-f]{{8}}-s{seed}")
@@ -98,13 +94,14 @@ def _tell_others(workspace: Workspace, folder: Path, recipe: Path, seed: int, re
     others = [name for name in names if kind.fullmatch(name)]
     if others:
         reporter.line(
-            f"the recipe {recipe.stem}, a file that it needs or the renderer has changed: a new set begins. {', '.join(others)} stays, and "
-            f"pretrain uses it too; to use this set alone: al-loop pretrain --data synthetic/{folder.name}/annotations.json"
+            f"the recipe {recipe.stem}, a file that it needs or the renderer has changed: a new set begins. "
+            f"{', '.join(others)} stays, and pretrain uses it too; to use this set alone: "
+            f"al-loop pretrain --data synthetic/{folder.name}/annotations.json"
         )
 
 
 def find_recipe(recipe: str) -> Path:
-    """Return the file of a recipe given by path or by the name of a shipped one."""
+    """Return the file of a recipe, by path or by the name of a shipped recipe."""
     path = Path(recipe).expanduser()
     if path.is_file():
         return path

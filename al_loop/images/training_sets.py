@@ -1,4 +1,4 @@
-"""Labelled images to pretrain on: rendered sets and COCO files, checked as validation sets are, and never what models are judged on."""
+"""Labelled images for pretraining: rendered sets and COCO files, without evaluation images."""
 
 from __future__ import annotations
 
@@ -26,21 +26,20 @@ from al_loop.state.database.dataset_table import all_datasets
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import ImageFile, LabelledImage, total_boxes, total_regions
 
-_UPRIGHT = (
-    "training-images"  # below the workspace: upright copies of files that no trainer can read as they are
-)
+#: Folder of the workspace for upright copies of files that the trainer cannot read.
+_UPRIGHT = "training-images"
 
 
 @dataclass(frozen=True, eq=False)
 class _TrainingImage:
-    """A picture to learn from, and the file that a trainer reads."""
+    """A checked image, and the file that the trainer reads."""
 
     item: CheckedImage
     image: ImageFile
 
 
 def synthetic_images(workspace: Workspace, reporter: Reporter) -> list[LabelledImage]:
-    """Return all rendered images; DataError when there are none, or a class has no example.
+    """Return all rendered images; DataError where there are none, or a class has no example.
 
     They are hashed, not decoded: each was written whole, with its record.
     """
@@ -52,11 +51,13 @@ def synthetic_images(workspace: Workspace, reporter: Reporter) -> list[LabelledI
 
 
 def labelled_files(workspace: Workspace, files: Sequence[Path], reporter: Reporter) -> list[LabelledImage]:
-    """Return the images of COCO files, each deduplicate, and say what is left out of them and why.
+    """Return the images of COCO files, each once; report what is left out and why.
 
-    Left out: what cannot be used, and images that models are judged on, by their bytes, their pixels or their
-    `image_sha256`. Files that are turned by an EXIF tag, or that a trainer cannot read, are copied upright into the workspace.
-    Raises DataError when a class of the workspace has no example, or models are judged on all images of a file.
+    Left out: what cannot be used, and images that models are judged on, by their bytes, their pixels or
+    their `image_sha256`. Files that are turned by an EXIF tag, or that a trainer cannot read, are copied
+    upright into the workspace.
+    Raises DataError when a class of the workspace has no example, or models are judged on all images of a
+    file.
     """
     return _training_set(workspace, files, reporter, decode=True)
 
@@ -78,9 +79,8 @@ def _training_set(
     ]
     _refuse_without_classes(workspace, images)
     empty = sum(not len(item.boxes) for item in images)
-    reporter.line(
-        f"images to pretrain on: {count_phrase(len(images), total_boxes(images), empty, total_regions(images))}"
-    )
+    counts = count_phrase(len(images), total_boxes(images), empty, total_regions(images))
+    reporter.line(f"images to pretrain on: {counts}")
     if warning := empty_warning(len(images), empty):
         reporter.line(warning)
     return images
@@ -107,8 +107,8 @@ def _read(
     _say(reporter, str(file), [*found.problems, *(Problem(where, why) for where, why in refused)])
     if left_out and not learnt:
         raise DataError(
-            f"{file}: models are judged on all {left_out} images of it that can be used, and never trained on them. "
-            "Name a file of other images: al-loop pretrain --data COCO.json"
+            f"{file}: models are judged on all {left_out} images of it that can be used, and never trained "
+            "on them. Name a file of other images: al-loop pretrain --data COCO.json"
         )
     if left_out:
         reporter.line(f"{file}: {left_out} images left out: models are judged on them")
@@ -116,7 +116,7 @@ def _read(
 
 
 def _is_judged(workspace: Workspace, item: CheckedImage) -> bool:
-    """Say whether models are judged on a picture, or on the image that its file says it is."""
+    """Whether an image, or the one that its `image_sha256` names, is in a set for evaluation."""
     prepared = item.prepared
     stored = prepared.id if prepared.untouched else hashlib.sha256(prepared.data).hexdigest()
     known = same_bytes(workspace, prepared.id, stored)
@@ -126,7 +126,7 @@ def _is_judged(workspace: Workspace, item: CheckedImage) -> bool:
 
 
 def _prepared_copy(workspace: Workspace, prepared: PreparedImage) -> Path:
-    """Return the file of an upright copy, named by what it holds, written unless it is there and whole."""
+    """Return the file of an upright copy, named by its hash; write it unless it exists unchanged."""
     digest = hashlib.sha256(prepared.data).hexdigest()
     path = workspace.root / _UPRIGHT / digest[:2] / f"{digest}{prepared.suffix}"
     if not path.is_file() or file_sha256(path) != digest:

@@ -1,4 +1,4 @@
-"""Labelled sets that models are judged on: in from COCO files, without replacing what people have drawn."""
+"""Import COCO files as sets for evaluation, without replacing labels of people."""
 
 from __future__ import annotations
 
@@ -32,10 +32,12 @@ _LONGEST_NAME = 100
 
 @dataclass
 class SetReport(IngestReport):
-    """What became of a COCO file's images, and of the set that they are in now.
+    """Outcome of an import, and counts of the whole set.
 
-    replaced: labels that gave way to the file's.  alike: images that were labelled in the pool, and are not trained on any more.
-    images, boxes, empty, regions: of the whole set, as it is now.  warning: most of the file's images have no boxes.
+    replaced: labels that gave way to the file's.
+    alike: images that were labelled in the pool, and are not trained on any more.
+    images, boxes, empty, regions: of the whole set, as it is now.
+    warning: most of the file's images have no boxes.
     """
 
     replaced: int = 0
@@ -50,14 +52,14 @@ class SetReport(IngestReport):
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
-    """A labelled picture, and the images of the workspace that show it, those of judged sets first."""
+    """A labelled image, and the ids of known images with the same pixels, evaluation sets first."""
 
     item: CheckedImage
     known: list[str]
 
     @property
     def id(self) -> str:
-        """Return the id of the image that gets the label."""
+        """Id of the image that gets the label."""
         return self.known[0] if self.known else self.item.prepared.id
 
 
@@ -69,18 +71,18 @@ def add_validation(
     *,
     replace_labels: bool = False,
 ) -> tuple[SetReport, list[str]]:
-    """Add a labelled COCO set as the fixed validation set, or to another one; return the report and what was left out.
+    """Add a labelled COCO set to the validation set or another set; return the report and the problems.
 
-    An image that is in the pool already leaves it: a model must not be judged on what it learns from. An image that has
-    another label than the file gives it stays as it is, where it is; with `replace_labels` it takes the file's, and
-    `al_loop.state.label_history` keeps the old one.
-    Raises DataError for a name that cannot be shown, and when a class of the workspace has no box in the validation set, as its AP could not be known;
-    of another set when no class has one.
+    An image that is in the pool already leaves it: a model must not be judged on what it learns from. An
+    image that has another label than the file gives it stays as it is, where it is; with `replace_labels`
+    it takes the file's, and `al_loop.state.label_history` keeps the old one.
+    Raises DataError for a name that cannot be shown, and when a class of the workspace has no box in the
+    validation set, as its AP could not be known; of another set when no class has one.
     """
     if not name.isprintable() or name != name.strip() or not 0 < len(name) <= _LONGEST_NAME:
         raise DataError(
-            f"--name {name[:_LONGEST_NAME]!r}: expected 1 to {_LONGEST_NAME} letters, digits and signs, without spaces at "
-            "the ends. Name the set like night"
+            f"--name {name[:_LONGEST_NAME]!r}: expected 1 to {_LONGEST_NAME} letters, digits and signs, "
+            "without spaces at the ends. Name the set like night"
         )
     classes = workspace.config.classes
     found = read_coco(coco, classes)
@@ -126,7 +128,7 @@ def add_validation(
 def _refuse_without(
     missing: Sequence[str], workspace: Workspace, coco: Path, name: str, report: SetReport
 ) -> None:
-    """Raise DataError where a set lacks classes that it must have, with all that was left out of it."""
+    """Raise DataError with all problems where a set lacks required classes."""
     classes = workspace.config.classes
     if not missing or (name != VALIDATION and len(missing) < len(classes)):
         return
@@ -138,13 +140,14 @@ def _refuse_without(
     )
     left_out = [*report.problems, *(Problem(where, why) for where, why in (*report.refused, *report.kept))]
     raise DataError(
-        f"{listed(left_out, coco)}{coco} has no box of {', '.join(missing)} (it has {', '.join(have) or 'none of the classes'}). "
+        f"{listed(left_out, coco)}{coco} has no box of {', '.join(missing)} "
+        f"(it has {', '.join(have) or 'none of the classes'}). "
         f"A model cannot be judged on a class without examples: add some and run again.{kept}"
     )
 
 
 def _absent(workspace: Workspace, name: str, entries: Sequence[_Entry]) -> list[str]:
-    """Return the classes that a set does not show when the entries are in it."""
+    """Return the classes that a set would still lack with these entries."""
     shown = {int(label) for entry in entries for label in entry.item.boxes.labels}
     shown |= classes_shown(workspace, name)
     return [label for number, label in enumerate(workspace.config.classes) if number not in shown]
@@ -157,7 +160,7 @@ def _resolved(
     report: SetReport,
     on_progress: Progress | None,
 ) -> list[_Entry]:
-    """Return each picture deduplicate, with the images of the workspace that show it; the images themselves are compared.
+    """Return each image once, with the known images that have the same bytes or pixels.
 
     by_bytes: the known image whose file each item is.
     """
@@ -176,8 +179,8 @@ def _resolved(
             report.refused.append(
                 (
                     str(item.path),
-                    f"says that it is image {item.claimed[:12]} (image_sha256), whose pixels are others. Export the labels "
-                    "again, or take image_sha256 out of its entry",
+                    f"says that it is image {item.claimed[:12]} (image_sha256), whose pixels are others. "
+                    "Export the labels again, or take image_sha256 out of its entry",
                 )
             )
             continue
@@ -190,7 +193,7 @@ def _resolved(
 
 
 def _kept(workspace: Workspace, entry: _Entry, coco: Path, report: SetReport) -> bool:
-    """Note an image that has other labels than the file gives it, and say so."""
+    """Whether a known image has other labels than the file; it is added to the report."""
     for label in labels_of(workspace, entry.known):
         if _same(label, entry):
             continue
@@ -207,7 +210,7 @@ def _same(label: KnownLabel, entry: _Entry) -> bool:
 
 
 def _take(workspace: Workspace, entry: _Entry, name: str, report: SetReport) -> None:
-    """Make a picture part of a set: its label first, so that the history has the role that the image had."""
+    """Add an image to a set; its label first, so that the history has the old role."""
     store, boxes = workspace.store, entry.item.boxes
     labels = {label.image_id: label for label in labels_of(workspace, entry.known)}
     leaving = [image for image in entry.known if not is_judged(workspace, image)]

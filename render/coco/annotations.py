@@ -91,8 +91,8 @@ class AnnotationReader:
             self.problems.append(
                 Problem(
                     "all annotations",
-                    f"the {count} boxes fit as corners [x1, y1, x2, y2], and {self._far_outside} stick out far "
-                    "as [x, y, width, height]: left out. Write width and height, as COCO has them",
+                    f"the {count} boxes fit as corners [x1, y1, x2, y2], and {self._far_outside} stick out "
+                    "far as [x, y, width, height]: left out. Write width and height, as COCO has them",
                 )
             )
             return []

@@ -1,4 +1,4 @@
-"""Unpack a .tar.gz that may be anybody's: bounded in size, number and time, plain files and folders only."""
+"""Unpack an untrusted .tar.gz within limits of size, count and time; plain files and folders only."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _MOST_AT_ONCE = 16_000_000  # what is read into memory at once: names and other 
 
 
 class ArchiveError(Exception):
-    """An archive that is not unpacked; the message says why."""
+    """The archive is refused; the message says why."""
 
 
 class _Bounded:
-    """What a compressed file holds, up to a number of bytes and a moment."""
+    """Reads a compressed file within limits of bytes and time."""
 
     def __init__(self, file: gzip.GzipFile, most_bytes: int) -> None:
         self._file, self._most = file, most_bytes
         self._deadline = time.monotonic() + _MOST_S
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes; never all that is left."""
+        """Return the next `size` bytes."""
         if not 0 <= size <= _MOST_AT_ONCE:
             raise ArchiveError("it has an entry whose name or notes are longer than any")
         self._check(self._file.tell() + size)

@@ -1,4 +1,4 @@
-"""Backup and restore of an embedded server: what people have labelled, and the logins.
+"""Back up and restore an embedded server: labels and logins.
 
 A backup is one .tar.gz, readable by its owner only:
 
@@ -40,11 +40,12 @@ _NO_NOTE = (ValueError, KeyError, TypeError, RecursionError, AttributeError)
 
 
 def back_up(home: Path, target: Path, version: str = VERSION) -> Path:
-    """Write a backup of the server of `home`, which may run meanwhile; returns the file.
+    """Write a backup of the server of `home`, which may be running; return the file.
 
     version: of the Label Studio that it was started with last.
 
-    Raises LabelStudioError where there is nothing to back up, where the file is there already, or cannot be written.
+    Raises LabelStudioError where there is nothing to back up, where the file is there already, or cannot be
+    written.
     """
     data = home / "data"
     if not (data / DATABASE).is_file():
@@ -67,7 +68,7 @@ def back_up(home: Path, target: Path, version: str = VERSION) -> Path:
             archive.add(home / CREDENTIALS, CREDENTIALS)
             _copy_database(data / DATABASE, Path(folder) / DATABASE)
             archive.add(Path(folder) / DATABASE, f"data/{DATABASE}")
-            for path in _others(data):
+            for path in _other_files(data):
                 archive.add(path, f"data/{path.relative_to(data)}")
     except (OSError, sqlite3.Error) as error:
         raise LabelStudioError(f"the backup cannot be written to {target}: {error}") from None
@@ -75,7 +76,7 @@ def back_up(home: Path, target: Path, version: str = VERSION) -> Path:
 
 
 def restore(home: Path, source: Path) -> Path | None:
-    """Put a backup in the place of the server of `home`; returns where what was there is kept now.
+    """Replace the server of `home` by a backup; return the folder that keeps the old one.
 
     Raises LabelStudioError while the server runs, and for a file that is no backup: then nothing has changed.
     """
@@ -87,10 +88,10 @@ def restore(home: Path, source: Path) -> Path | None:
         unpacked = Path(folder)
         _unpack(source, unpacked)
         kept = None
-        there = [path for path in (home / "data", home / CREDENTIALS) if path.exists()]
-        if there:
+        replaced = [path for path in (home / "data", home / CREDENTIALS) if path.exists()]
+        if replaced:
             kept = Path(tempfile.mkdtemp(dir=home, prefix=f"before-restore-{_now().replace(':', '')}-"))
-            for path in there:
+            for path in replaced:
                 os.replace(path, kept / path.name)
         os.replace(unpacked / CREDENTIALS, home / CREDENTIALS)
         # With its data the folder is a server's: they come last.
@@ -99,7 +100,7 @@ def restore(home: Path, source: Path) -> Path | None:
 
 
 def _unpack(source: Path, folder: Path) -> None:
-    """Unpack a backup into an empty folder and check it; nothing in it can reach outside."""
+    """Unpack a backup into an empty folder and check it."""
     try:
         unpack(source, folder)
         note = json.loads((folder / _NOTE).read_text())
@@ -112,11 +113,13 @@ def _unpack(source: Path, folder: Path) -> None:
     except FileNotFoundError as error:
         missing = Path(str(error.filename)).name
         raise LabelStudioError(
-            f"{source} is no backup of al-loop: expected a file of al-loop label-studio backup, {missing} is missing"
+            f"{source} is no backup of al-loop: expected a file of al-loop label-studio backup, "
+            f"{missing} is missing"
         ) from None
     except (ArchiveError, OSError, tarfile.TarError, zlib.error, EOFError, sqlite3.Error, *_NO_NOTE) as error:
         raise LabelStudioError(
-            f"{source} is no backup of al-loop, or damaged ({error}): expected a file of al-loop label-studio backup"
+            f"{source} is no backup of al-loop, or damaged ({error}): expected a file of "
+            "al-loop label-studio backup"
         ) from None
     if kind != "label-studio backup" or not good or not (folder / CREDENTIALS).is_file():
         raise LabelStudioError(f"{source} is damaged: take another backup")
@@ -128,20 +131,21 @@ def _unpack(source: Path, folder: Path) -> None:
         ) from None
     if _numbers(version) > _numbers(VERSION):
         raise LabelStudioError(
-            f"{source} is of Label Studio {version}, this al-loop runs {VERSION}: upgrade al-loop, then restore"
+            f"{source} is of Label Studio {version}, this al-loop runs {VERSION}: "
+            "upgrade al-loop, then restore"
         )
     (folder / "data").chmod(0o700)
     (folder / CREDENTIALS).chmod(0o600)
 
 
 def _copy_database(source: Path, target: Path) -> None:
-    """Copy a database that others may be writing to, as of one moment."""
+    """Copy a database consistently, also while it is written to."""
     with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
         one.backup(other)
 
 
-def _others(data: Path) -> Iterator[Path]:
-    """Files of the data directory besides the database and what SQLite keeps beside it."""
+def _other_files(data: Path) -> Iterator[Path]:
+    """Yield the files of the data directory except those of the database."""
     for path in sorted(data.rglob("*")):
         if path.is_file() and not path.name.startswith(DATABASE):
             yield path

@@ -1,4 +1,4 @@
-"""The logins of an embedded server: random, made once, readable by the owner only."""
+"""Logins of an embedded server: random, created once, readable by the owner only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_BYTES = 65_536
 
 @dataclass(frozen=True)
 class Credentials:
-    """How a person (e-mail, password) and the loop (token) log in to the embedded server."""
+    """Logins of people (e-mail, password) and of the loop (token)."""
 
     email: str
     password: str = field(repr=False)
@@ -44,12 +44,12 @@ def read_credentials(home: Path) -> Credentials:
 
 
 def have_credentials(home: Path) -> bool:
-    """Say whether the logins of `home` were made."""
+    """Whether `home` has logins."""
     return os.path.lexists(home / FILE_NAME)
 
 
 def ensure_credentials(home: Path) -> None:
-    """Make the logins of `home` where there are none."""
+    """Create logins for `home` where there are none."""
     if have_credentials(home):
         return
     logins = {"email": EMAIL, "password": secrets.token_urlsafe(15), "token": secrets.token_hex(20)}

@@ -1,4 +1,4 @@
-"""The server's own Python environment, made once per user and shared by all workspaces.
+"""The server's Python environment, created once per user and shared by all workspaces.
 
 Label Studio needs other versions of numpy and pydantic than the loop does, so it never shares the
 loop's environment. Below the user cache:
@@ -8,7 +8,7 @@ loop's environment. Below the user cache:
         template/    a data directory whose database is migrated (32-46 s) and otherwise empty:
                      no user, no token, no secret key. A workspace starts from a copy of it.
 
-``python -m al_loop.labelling.server.environment`` makes it ahead of the first use.
+``python -m al_loop.labelling.server.environment`` creates it before the first use.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Environment:
-    """Where the server's environment and the template of its data directory are."""
+    """Paths of the server's environment and of the template of its data directory."""
 
     root: Path
 
@@ -58,24 +58,24 @@ class Environment:
 
     @property
     def installed(self) -> bool:
-        """Whether the environment was made to the end, and the Python it was made with is still there."""
+        """Whether the environment is complete, and its Python still exists."""
         return (self.root / "venv" / "complete").exists() and self.python.exists()
 
     @property
     def complete(self) -> bool:
-        """Whether environment and template were made to the end."""
+        """Whether environment and template are complete."""
         return self.installed and self.template.is_dir()
 
 
 def find_environment() -> Environment:
-    """Return where the environment is or will be; makes nothing."""
+    """Return the paths of the environment; create nothing."""
     return Environment(cache_dir().absolute() / f"label-studio-{VERSION}")
 
 
 def ensure_environment(on_progress: Progress | None = None) -> Environment:
-    """Return the server's environment, and make what is missing of it first.
+    """Return the server's environment; create what is missing.
 
-    Safe to kill and to run twice at once: the second waits, a half-made part is made again.
+    Safe to kill, and to run twice at once: the second call waits, an incomplete part is created again.
     Raises LabelStudioError when pip or the server fails.
     """
     environment = find_environment()
@@ -177,7 +177,7 @@ def _run(command: list[str], what: str, environ: dict[str, str] | None = None) -
 
 
 def main() -> int:
-    """Make the environment and say where it is."""
+    """Create the environment and print its path."""
     try:
         environment = ensure_environment(lambda line: print(line, flush=True))
     except LabelStudioError as error:

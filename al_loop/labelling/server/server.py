@@ -1,4 +1,4 @@
-"""The embedded Label Studio server of a workspace: start it, stop it, look at it.
+"""Start, stop and find the embedded Label Studio server of a workspace.
 
     <workspace>/label-studio/
         data/             the server's own: database, secret key, uploads
@@ -66,12 +66,12 @@ class ServerInfo:
 
     @property
     def connection(self) -> Connection:
-        """How the loop reaches it."""
+        """Connection of the loop to the server."""
         return Connection(self.url, self.token)
 
 
 def media_root(home: Path) -> Path:
-    """Return the folder whose files the server may show; never `home` itself, which holds secrets."""
+    """Return the folder whose files the server may show; not `home`, which holds secrets."""
     return home / "media"
 
 
@@ -82,7 +82,7 @@ def start(
     port: int | None = None,
     on_progress: Progress | None = None,
 ) -> ServerInfo:
-    """Start the server of `home` and wait until it answers; returns at once when it runs already.
+    """Start the server of `home`, unless it runs, and wait until it answers.
 
     document_root: what the server may show of this machine's files; `media_root(home)` when None.
     port: taken when free, else an error; when None the last one if free, else any free one.
@@ -102,7 +102,7 @@ def start(
 
 
 def stop(home: Path) -> bool:
-    """Stop the server of `home`; False when none ran. Only a process that is ours is ended."""
+    """Stop the server of `home`; False where none ran."""
     home = home.absolute()
     if not home.is_dir():
         return False
@@ -124,12 +124,12 @@ def stop(home: Path) -> bool:
 
 
 def running(home: Path) -> ServerInfo:
-    """Return the running server of `home`; raises LabelStudioError, with the next command, when none runs."""
+    """Return the running server of `home`; LabelStudioError with the next command where none runs."""
     state = status(home)
     if not state.answers or state.url is None or state.pid is None:
         raise LabelStudioError(f"the Label Studio server does not run; start it with: {START_COMMAND}")
-    known = read_credentials(home)
-    return ServerInfo(state.url, known.email, known.password, known.token, state.pid)
+    logins = read_credentials(home)
+    return ServerInfo(state.url, logins.email, logins.password, logins.token, state.pid)
 
 
 def _ensure_running(
@@ -138,9 +138,8 @@ def _ensure_running(
     pid, port = read_state(home)
     if pid is None or port is None or not is_ours(pid, home):
         _end_left_behind(pid, port)
-        _end(
-            home, process.find(command_marker(home))
-        )  # left by a start that was killed before it noted the pid
+        # Left by a start that was killed before it recorded the pid.
+        _end(home, process.find(command_marker(home)))
         credentials = _prepare(home, environment, document_root)
         port = _choose_port(wanted_port, port)
         pid = _spawn(home, environment, credentials, document_root, port)
@@ -154,9 +153,9 @@ def _ensure_running(
 
 
 def _end_left_behind(pid: int | None, port: int | None) -> bool:
-    """End the server of this folder that was started before the folder was moved; it works in what is no longer there.
+    """End a server that was started before this folder was moved.
 
-    One whose folder is still where it was is another's: this folder is a copy of it.
+    A server whose old folder still exists belongs to that folder, and this one is a copy.
     """
     if pid is None or port is None:
         return False
@@ -176,7 +175,7 @@ def _end(home: Path, pid: int | None) -> None:
 
 
 def _prepare(home: Path, environment: Environment, document_root: Path) -> Credentials:
-    """Make the data directory from the template, and the logins, where they are missing."""
+    """Create the data directory from the template, and the logins, where they are missing."""
     data = home / "data"
     # The first start creates user and token in steps; one that was killed in between starts over.
     if not data.exists() or (data / "unfinished").exists():
@@ -196,7 +195,7 @@ def _prepare(home: Path, environment: Environment, document_root: Path) -> Crede
 
 
 def _before_an_upgrade(home: Path) -> None:
-    """Keep a backup before another version of the server changes its database, which it does at its start."""
+    """Write a backup before another version of the server starts and migrates the database."""
     from al_loop.labelling.server.backup import back_up
 
     noted = home / "data" / _VERSION_FILE

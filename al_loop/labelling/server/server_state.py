@@ -22,7 +22,7 @@ _MOST_LOG_BYTES = 4_000_000  # of its end
 
 
 def read_state(home: Path) -> tuple[int | None, int | None]:
-    """Return pid and port as last written; a missing or damaged file means no server."""
+    """Return the recorded pid and port, None where the file is missing or damaged."""
     try:
         state = json.loads(read_regular(home / _STATE_FILE, _MOST_STATE_BYTES))
         pid, port = state["pid"], state["port"]
@@ -34,13 +34,13 @@ def read_state(home: Path) -> tuple[int | None, int | None]:
 
 
 def write_state(home: Path, pid: int | None, port: int | None) -> None:
-    """Note where the server runs."""
+    """Record pid and port."""
     state = {"pid": pid, "port": port, "changed": datetime.now(UTC).isoformat(timespec="seconds")}
     write_json(home / _STATE_FILE, state)
 
 
 def last_lines(log: Path, count: int) -> list[str]:
-    """Return the end of a log, however long it is; nothing where there is none."""
+    """Return the last lines of a log; empty where there is none."""
     try:
         with open_regular(log) as file:
             size = os.fstat(file.fileno()).st_size
@@ -53,7 +53,7 @@ def last_lines(log: Path, count: int) -> list[str]:
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """What is known of an embedded server; `answers` is False while it starts or hangs."""
+    """Status of an embedded server; `answers` is False while it starts or hangs."""
 
     running: bool
     answers: bool
@@ -63,7 +63,7 @@ class ServerStatus:
 
 
 def status(home: Path) -> ServerStatus:
-    """Return what is known of the server of `home`."""
+    """Return the status of the server of `home`."""
     home = home.absolute()
     log = home / "server.log"
     pid, port = read_state(home)
@@ -73,7 +73,7 @@ def status(home: Path) -> ServerStatus:
 
 
 def is_healthy(port: int) -> bool:
-    """Return whether a Label Studio server answers on the port."""
+    """Whether a Label Studio server answers on the port."""
     import httpx
 
     from al_loop.labelling.client.http import BoundedClient
@@ -92,7 +92,7 @@ def command_marker(home: Path) -> str:
 
 
 def is_ours(pid: int, home: Path) -> bool:
-    """Return whether the process is the server of `home`."""
+    """Whether the process is the server of `home`."""
     return process.is_alive(pid, command_marker(home))
 
 

@@ -1,4 +1,4 @@
-"""Annotators of the embedded server: made through its invitation link, as a person would sign up."""
+"""Add annotators to the embedded server through its invitation link, as people sign up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TIMEOUT_S = 60.0
 
 
 def add_user(info: ServerInfo, email: str, password: str | None = None) -> str:
-    """Make an annotator and return the password, a random one unless given; it is stored nowhere.
+    """Add an annotator and return the password, by default a random one; it is stored nowhere.
 
     Raises LabelStudioError where the address is none, is taken, or the server refuses the password.
     """
@@ -40,12 +40,13 @@ def add_user(info: ServerInfo, email: str, password: str | None = None) -> str:
             answer = browser.post(page, data=form, headers={"Referer": f"{info.url}{page}"})
     if answer.status_code == 302:
         return password
-    said = [re.sub(r"<[^>]+>", "", text).strip() for text in _ERRORS.findall(answer.text)]
+    messages = [re.sub(r"<[^>]+>", "", text).strip() for text in _ERRORS.findall(answer.text)]
     raise LabelStudioError(
-        f"{info.url} does not take {email} ({'; '.join(filter(None, said)) or f'status {answer.status_code}'}). "
+        f"{info.url} does not take {email} "
+        f"({'; '.join(filter(None, messages)) or f'status {answer.status_code}'}). "
         "Choose another address or password: al-loop label-studio user add EMAIL"
     )
 
 
-#: How the sign-up page tells what is wrong with a field.
+#: Errors of fields on the sign-up page.
 _ERRORS = re.compile(r'class="(?:field_errors|error[^"]*|form-error[^"]*)"[^>]*>(.*?)</', re.DOTALL)

@@ -1,4 +1,4 @@
-"""Run Label Studio with cookies that are named after the workspace.
+"""Run Label Studio with cookies named after the workspace.
 
 Run by the server's own Python and by nothing else, from a folder that holds no other module: a script's
 folder is on its path. A browser sends the cookies of a host to all its ports. Under the names that Django
