@@ -22,7 +22,7 @@ from al_loop.state.workspace import Workspace, init_workspace, open_workspace
 from al_loop.structures.boxes import Boxes
 from render.worker import leave
 
-settings.register_profile("suite", max_examples=300, deadline=None)
+settings.register_profile("suite", max_examples=100, deadline=None)
 settings.register_profile("thorough", max_examples=100_000, deadline=None)
 settings.load_profile("suite")
 _WORTH_TELLING_S = 10.0

@@ -1,4 +1,4 @@
-"""The doctor: a whole workspace is healthy, every damage is named, and the command that is printed mends it."""
+"""al-loop doctor finds every damage, and the command that it prints repairs it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("temporary")
 
 @dataclass(frozen=True)
 class Made:
-    """finished: a workspace whose first cycle has ended.  under_way: a copy, in which people label for the second."""
+    """finished: a workspace after its first cycle.  under_way: a copy with an open second cycle."""
 
     finished: Path
     under_way: Path
@@ -141,6 +141,16 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def credentials(root: Path, text: bytes, mode: int = 0o600) -> None:
+    path = root / "label-studio" / "credentials.json"
+    write(path, text)
+    path.chmod(mode)
+
+
+def drop_first(path: Path) -> None:
+    write_json(path, read_json(path)[1:])
+
+
 def run_mend(run: Any, root: Path, mend: str) -> None:
     """Type the command that was printed."""
     words = shlex.split(mend)
@@ -184,21 +194,27 @@ def _labels(boxes: str, status: str = "labelled") -> Callable[[Path], object]:
 MENDED: dict[str, Damage] = {
     "a box outside": (_labels("[[1, 2, 70, 9, 0]]"), "labels.outside", "outside the picture of 64x64"),
     "a box without area": (_labels("[[9, 2, 9, 9, 0]]"), "labels.empty-box", "no area"),
-    "a class that there is not": (_labels("[[1, 2, 9, 9, 7]]"), "labels.class", "is of class 7, there are 0 to 1"),
+    "a class that there is not": (
+        _labels("[[1, 2, 9, 9, 7]]"),
+        "labels.class", "is of class 7, there are 0 to 1",
+    ),
     "boxes that are none": (_labels("[[1, 2"), "labels.unreadable", "cannot be read as boxes"),
     "a box of four numbers": (_labels("[[1, 2, 9, 9]]"), "labels.unreadable", "cannot be read as boxes"),
     "not a number": (_labels("[[1, NaN, 9, 9, 0]]"), "labels.unreadable", "not finite"),
     "labelled without boxes": (_labels("[]"), "labels.status", "'labelled' with 0 boxes"),
     "empty with boxes": (_labels("[[1, 2, 9, 9, 0]]", "empty"), "labels.status", "'empty' with 1 boxes"),
     "outlines of another number": (
-        lambda w: sql(w, "UPDATE labels SET outlines = '[null, null]' WHERE image_id = (SELECT min(image_id) FROM labels WHERE cycle = 1)"),
+        lambda w: sql(w, "UPDATE labels SET outlines = '[null, null]' WHERE image_id = "
+                         "(SELECT min(image_id) FROM labels WHERE cycle = 1)"),
         "labels.outlines", "one for each of 1 boxes",
     ),
     "no label to judge by": (
-        lambda w: sql(w, "DELETE FROM labels WHERE image_id = (SELECT min(image_id) FROM sets)"), "sets.unlabelled", "no labels",
+        lambda w: sql(w, "DELETE FROM labels WHERE image_id = (SELECT min(image_id) FROM sets)"),
+        "sets.unlabelled", "no labels",
     ),
     "a judged image in the pool": (
-        lambda w: sql(w, "UPDATE images SET role = 'pool' WHERE id = (SELECT min(image_id) FROM sets)"), "leaks.role", "in the pool",
+        lambda w: sql(w, "UPDATE images SET role = 'pool' WHERE id = (SELECT min(image_id) FROM sets)"),
+        "leaks.role", "in the pool",
     ),
     "photograph gone": (lambda w: a_photograph(w).unlink(), "images.missing", "gone"),
     "photograph longer": (
@@ -212,32 +228,59 @@ MENDED: dict[str, Damage] = {
                    (a_photograph(w).parent / "p").rename(a_photograph(w))),
         "images.unreadable", "no regular file",
     ),
-    "killed pool add": (lambda w: write(w / "images" / "ab" / f"{'ab' * 32}.png"), "leftovers", "not taken in"),
-    "partial file": (lambda w: write(w / "images" / "ab" / "x.png.partial"), "leftovers", "killed"),
-    "scores of a model that is gone": (lambda w: write(w / "scores" / "m9" / "x"), "leftovers", "that there is not"),
-    "a cycle that did not begin": (lambda w: write(w / "cycles" / "2" / "pool.json"), "leftovers", "did not begin"),
-    "a training that is over": (lambda w: write(w / "models" / "cycle-1.partial" / "training" / "train.log"), "leftovers", "killed"),
-    "gc was killed": (
-        lambda w: sql(w, "UPDATE models SET removed_at = 'now' WHERE id = 'import-1'"), "leftovers", "that gc has deleted",
+    "killed pool add": (
+        lambda w: write(w / "images" / "ab" / f"{'ab' * 32}.png"),
+        "leftovers", "not taken in",
     ),
-    "weights of an unused model changed": (lambda w: flip(w / "models" / "import-1" / "weights.pth"), "models.changed", "hash"),
-    "an unused model gone": (lambda w: shutil.rmtree(w / "models" / "import-1"), "models.missing", "folder is gone"),
+    "partial file": (lambda w: write(w / "images" / "ab" / "x.png.partial"), "leftovers", "killed"),
+    "scores of a model that is gone": (
+        lambda w: write(w / "scores" / "m9" / "x"),
+        "leftovers", "that there is not",
+    ),
+    "a cycle that did not begin": (
+        lambda w: write(w / "cycles" / "2" / "pool.json"),
+        "leftovers", "did not begin",
+    ),
+    "a training that is over": (
+        lambda w: write(w / "models" / "cycle-1.partial" / "training" / "train.log"),
+        "leftovers", "killed",
+    ),
+    "gc was killed": (
+        lambda w: sql(w, "UPDATE models SET removed_at = 'now' WHERE id = 'import-1'"),
+        "leftovers", "that gc has deleted",
+    ),
+    "weights of an unused model changed": (
+        lambda w: flip(w / "models" / "import-1" / "weights.pth"),
+        "models.changed", "hash",
+    ),
+    "an unused model gone": (
+        lambda w: shutil.rmtree(w / "models" / "import-1"),
+        "models.missing", "folder is gone",
+    ),
     "an unused model with other classes": (
         lambda w: write(w / "models" / "import-1" / "config.json", b'{"classes": ["nut", "bolt"]}'),
         "models.classes", "was made for nut, bolt; the workspace has bolt, nut",
     ),
     "an unused model's config that cannot be read": (
-        lambda w: write(w / "models" / "import-1" / "config.json", b'{"classes'), "models.changed", "config.json cannot be read",
+        lambda w: write(w / "models" / "import-1" / "config.json", b'{"classes'),
+        "models.changed", "config.json cannot be read",
     ),
     "no model in use": (lambda w: sql(w, "DELETE FROM promotions"), "models.none-in-use", "none is in use"),
-    "scores changed": (lambda w: flip(next((w / "scores" / "import-1").rglob("embeddings.bin"))), "scores.damaged", "shards"),
-    "scores cut short": (
-        lambda w: os.truncate(next((w / "scores" / "import-1").rglob("uncertainty.bin")), 8), "scores.damaged", "1 of its shards",
+    "scores changed": (
+        lambda w: flip(next((w / "scores" / "import-1").rglob("embeddings.bin"))),
+        "scores.damaged", "shards",
     ),
-    "manifest gone": (lambda w: (w / "cycles" / "1" / "manifest.json").unlink(), "cycles.manifest", "no manifest"),
+    "scores cut short": (
+        lambda w: os.truncate(next((w / "scores" / "import-1").rglob("uncertainty.bin")), 8),
+        "scores.damaged", "1 of its shards",
+    ),
+    "manifest gone": (
+        lambda w: (w / "cycles" / "1" / "manifest.json").unlink(),
+        "cycles.manifest", "no manifest",
+    ),
     "others may read the database": (lambda w: (w / "al-loop.db").chmod(0o644), "rights", "mode 644"),
     "others may read the logins": (
-        lambda w: (write(w / "label-studio" / "credentials.json", b"{}"), (w / "label-studio" / "credentials.json").chmod(0o640)),
+        lambda w: credentials(w, b"{}", 0o640),
         "rights", "mode 640",
     ),
 }  # fmt: skip
@@ -261,38 +304,55 @@ def test_what_a_command_mends_is_mended_by_it(well: Path, made: Made, run: Any, 
 
 NAMED: dict[str, Damage] = {
     "another size in the database": (
-        lambda w: sql(w, "UPDATE images SET width = 65 WHERE id = (SELECT min(id) FROM images WHERE role = 'pool')"),
+        lambda w: sql(w, "UPDATE images SET width = 65 WHERE id = "
+                         "(SELECT min(id) FROM images WHERE role = 'pool')"),
         "images.size", "is 64x64 px, the database says 65x64",
     ),
     "current weights gone": (
         lambda w: (w / "models" / "m0" / "weights.pth").unlink(), "models.missing", "weights.pth",
     ),
     "a rendered set gone": (
-        lambda w: sql(w, "INSERT INTO datasets VALUES ('dice-12345678-s3', 'dice', 40, 'now')"), "rendered", "annotations.json is gone",
+        lambda w: sql(w, "INSERT INTO datasets VALUES ('dice-12345678-s3', 'dice', 40, 'now')"),
+        "rendered", "annotations.json is gone",
     ),
-    "an index gone": (lambda w: sql(w, "DROP INDEX images_role"), "database.schema", "index images_role is missing"),
+    "an index gone": (
+        lambda w: sql(w, "DROP INDEX images_role"),
+        "database.schema", "index images_role is missing",
+    ),
     "a table gone": (lambda w: sql(w, "DROP TABLE alarms"), "database.schema", "table alarms is missing"),
     "a row without its other": (
         lambda w: sql(w, "INSERT INTO promotions (model_id, reason, at) VALUES ('m9', 'x', 'now')",
-                      "DELETE FROM promotions WHERE model_id = 'm9' AND 0"), "database.references", "models that is not there",
+                      "DELETE FROM promotions WHERE model_id = 'm9' AND 0"),
+                      "database.references", "models that is not there",
     ),
     "settings gone": (lambda w: (w / FILE_NAME).unlink(), "settings.missing", "gone"),
-    "settings that are wrong": (lambda w: replace(w / FILE_NAME, "k = 4", "k = 0"), "settings.unusable", "cycle.k = 0"),
-    "other classes": (lambda w: replace(w / FILE_NAME, '["bolt", "nut"]', '["nut", "bolt"]'), "settings.classes", "nut, bolt; the labels are of bolt, nut"),
-    "a newer cycle": (lambda w: write(w / "cycles" / "7" / "manifest.json"), "database.older-than-files", "does not know it"),
-    "a newer model": (lambda w: write(w / "models" / "cycle-7" / "weights.pth"), "database.older-than-files", "does not know it"),
+    "settings that are wrong": (
+        lambda w: replace(w / FILE_NAME, "k = 4", "k = 0"),
+        "settings.unusable", "cycle.k = 0",
+    ),
+    "other classes": (
+        lambda w: replace(w / FILE_NAME, '["bolt", "nut"]', '["nut", "bolt"]'),
+        "settings.classes", "nut, bolt; the labels are of bolt, nut",
+    ),
+    "a newer cycle": (
+        lambda w: write(w / "cycles" / "7" / "manifest.json"),
+        "database.older-than-files", "does not know it",
+    ),
+    "a newer model": (
+        lambda w: write(w / "models" / "cycle-7" / "weights.pth"),
+        "database.older-than-files", "does not know it",
+    ),
     "logins that cannot be read": (
-        lambda w: (write(w / "label-studio" / "credentials.json", b"?"), (w / "label-studio" / "credentials.json").chmod(0o600), server_data(w)),
+        lambda w: (credentials(w, b"?"), server_data(w)),
         "server.logins", "cannot read",
     ),
     "the server's database damaged": (
         lambda w: (server_data(w), write(w / "label-studio" / "data" / "label_studio.sqlite3", b"?" * 5000),
-                   write(w / "label-studio" / "credentials.json", b'{"email": "a", "password": "b", "token": "c"}'),
-                   (w / "label-studio" / "credentials.json").chmod(0o600)),
+                   credentials(w, b'{"email": "a", "password": "b", "token": "c"}')),
         "server.damaged", "not a database",
     ),
     "a snapshot of labels changed": (
-        lambda w: write_json(w / "cycles" / "1" / "pull" / "labels.json", read_json(w / "cycles" / "1" / "pull" / "labels.json")[1:]),
+        lambda w: drop_first(w / "cycles" / "1" / "pull" / "labels.json"),
         "cycles.verify", "the snapshot of the labels",
     ),
 }  # fmt: skip
@@ -325,24 +385,38 @@ def test_what_no_command_can_mend_is_named_with_what_to_do(well: Path, name: str
 
 
 UNDER_WAY: dict[str, Damage] = {
-    "a push that is gone": (lambda w: shutil.rmtree(w / "cycles" / "2" / "push"), "cycles.stage", "its stage push left is gone"),
-    "a stage that cannot be read": (lambda w: write(w / "cycles" / "2" / "score" / "stage.json", b"?"), "cycles.stage", "score/stage.json cannot be read"),
-    "a pool that is gone": (lambda w: (w / "cycles" / "2" / "pool.json").unlink(), "cycles.pool", "list of the pool"),
+    "a push that is gone": (
+        lambda w: shutil.rmtree(w / "cycles" / "2" / "push"),
+        "cycles.stage", "its stage push left is gone",
+    ),
+    "a stage that cannot be read": (
+        lambda w: write(w / "cycles" / "2" / "score" / "stage.json", b"?"),
+        "cycles.stage", "score/stage.json cannot be read",
+    ),
+    "a pool that is gone": (
+        lambda w: (w / "cycles" / "2" / "pool.json").unlink(),
+        "cycles.pool", "list of the pool",
+    ),
     "another pool": (
-        lambda w: write_json(w / "cycles" / "2" / "pool.json", read_json(w / "cycles" / "2" / "pool.json")[1:]),
+        lambda w: drop_first(w / "cycles" / "2" / "pool.json"),
         "cycles.pool", "not the one it began with",
     ),
     "other picks": (
-        lambda w: write_json(w / "cycles" / "2" / "select" / "picks.json", read_json(w / "cycles" / "2" / "select" / "picks.json")[1:]),
+        lambda w: drop_first(w / "cycles" / "2" / "select" / "picks.json"),
         "cycles.picks", "other picks than the database",
     ),
-    "picks that are gone": (lambda w: (w / "cycles" / "2" / "select" / "picks.json").unlink(), "cycles.picks", "cannot be read"),
+    "picks that are gone": (
+        lambda w: (w / "cycles" / "2" / "select" / "picks.json").unlink(),
+        "cycles.picks", "cannot be read",
+    ),
     "a stage that was killed": (
-        lambda w: sql(w, "UPDATE stages SET state = 'running', pid = 4194304 WHERE job = 'cycle-2' AND name = 'pull'"),
+        lambda w: sql(w, "UPDATE stages SET state = 'running', pid = 4194304 "
+                         "WHERE job = 'cycle-2' AND name = 'pull'"),
         "cycles.crashed", "pull was killed",
     ),
     "settings that an older al-loop allowed": (
-        lambda w: sql(w, """UPDATE cycles SET settings = json_set(settings, '$.train.seed', -1) WHERE number = 2"""),
+        lambda w: sql(w, "UPDATE cycles SET settings = json_set(settings, '$.train.seed', -1) "
+                         "WHERE number = 2"),
         "cycles.settings", "train.seed = -1",
     ),
 }  # fmt: skip
@@ -420,9 +494,9 @@ def test_a_repair_writes_into_images_alone(well: Path, run: Any) -> None:
     source, digest = well / "al-loop.toml", hashlib.sha256((well / "al-loop.toml").read_bytes()).hexdigest()
     sql(
         well,
-        f"UPDATE images SET id = '{digest}', file = '../copied', stored_sha256 = '{digest}', source = '{source}' "
-        "WHERE id = (SELECT min(id) FROM images WHERE id NOT IN (SELECT image_id FROM labels) AND id NOT IN "
-        "(SELECT image_id FROM picks))",
+        f"UPDATE images SET id = '{digest}', file = '../copied', stored_sha256 = '{digest}', "
+        f"source = '{source}' WHERE id = (SELECT min(id) FROM images "
+        "WHERE id NOT IN (SELECT image_id FROM labels) AND id NOT IN (SELECT image_id FROM picks))",
     )
     run("-w", well, "pool", "repair")
     assert not (well.parent / "copied").exists()
@@ -433,8 +507,8 @@ def test_a_leak_is_named(well: Path) -> None:
     sql(
         well,
         "INSERT INTO images (id, file, stored_sha256, width, height, source, role, added_at, arrived) "
-        "SELECT 'ff' || substr(id, 3), file, stored_sha256, width, height, source, 'pool', added_at, 9999 FROM images "
-        "WHERE role = 'validation' LIMIT 1",
+        "SELECT 'ff' || substr(id, 3), file, stored_sha256, width, height, source, 'pool', added_at, 9999 "
+        "FROM images WHERE role = 'validation' LIMIT 1",
     )
     assert "leaks.copy" in said(well)
     sql(

@@ -140,7 +140,8 @@ def test_problems_of_one_kind_are_counted_together(tmp_path: Path) -> None:
     assert boxes(found) == {"a.png": A[1:], "b.png": B[1:]}
     assert listed(found.problems, "coco.json").splitlines() == [
         "2 problems in coco.json:",
-        "  2 × category 'Bolt' is none of bolt, nut; did you mean 'bolt'? Rename it in the file or in the workspace",
+        "  2 × category 'Bolt' is none of bolt, nut; did you mean 'bolt'? "
+        "Rename it in the file or in the workspace",
         "      annotation number 1 of a.png",
         "      annotation number 3 of b.png",
     ]
@@ -291,8 +292,8 @@ def test_corners_instead_of_width_and_height_are_refused_where_all_are(tmp_path:
     found = read_coco(written(tmp_path, data), CLASSES)
     assert found.images == []
     assert found.problems[0] == (
-        "all annotations: the 4 boxes fit as corners [x1, y1, x2, y2], and 3 stick out far as [x, y, width, height]: "
-        "left out. Write width and height, as COCO has them"
+        "all annotations: the 4 boxes fit as corners [x1, y1, x2, y2], and 3 stick out far as "
+        "[x, y, width, height]: left out. Write width and height, as COCO has them"
     )
     # Large objects whose boxes stick out by a few px are no corners.
     data = coco()
@@ -458,7 +459,8 @@ def test_a_picture_of_another_suffix_is_offered_and_not_taken(tmp_path: Path) ->
     found = read_coco(path, CLASSES)
     assert boxes(found) == {"b.png": B}
     assert found.problems == [
-        "image 'a.jpg': no such file beside coco.json or in images/; images/a.png is: name it in coco.json if it shows the same"
+        "image 'a.jpg': no such file beside coco.json or in images/; images/a.png is: "
+        "name it in coco.json if it shows the same"
     ]
     data["images"].append({"id": 3, "file_name": "a.png", "width": 96, "height": 64})
     found = read_coco(written(tmp_path, data, "images/a.png", "b.png"), CLASSES)
@@ -576,7 +578,8 @@ def test_reading_brings_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from al_loop.images.coco import read_coco\n"
         f"assert len(read_coco(Path({str(path)!r}), ('bolt', 'nut')).images) == 2\n"
-        "print({'cv2', 'torch', 'matplotlib', 'scipy', 'mmdet'} & {name.split('.')[0] for name in sys.modules})"
+        "print({'cv2', 'torch', 'matplotlib', 'scipy', 'mmdet'} "
+        "& {name.split('.')[0] for name in sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("set()\n", "")

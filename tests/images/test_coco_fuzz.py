@@ -1,4 +1,4 @@
-"""Whatever a COCO file holds, it is read or refused with one error, and no box is outside its image or another image's."""
+"""Any COCO file is read or refused with one error, and each box lies inside its own image."""
 
 from __future__ import annotations
 

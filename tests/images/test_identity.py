@@ -90,11 +90,12 @@ def test_an_export_of_turned_photographs_is_known_again(workspace: Workspace, tm
     add_images(workspace, [photo])
     [image] = repository.unlabelled(workspace)
     workspace.store.execute(
-        "INSERT INTO labels VALUES (?, 'labelled', '[[1, 2, 9, 10, 0], [11, 2, 19, 10, 1]]', 1, 'a', 4.0, 'x', NULL)",
+        "INSERT INTO labels VALUES "
+        "(?, 'labelled', '[[1, 2, 9, 10, 0], [11, 2, 19, 10, 1]]', 1, 'a', 4.0, 'x', NULL)",
         image.id,
     )
     export_labels(workspace, tmp_path / "labels.json")
-    # The stored file has other bytes than the photograph; it comes as a photograph, and as a validation image.
+    # The stored file has other bytes than the photograph; it comes as both.
     assert add_images(workspace, [image.path]).duplicates == 1
     report, problems = add_validation(workspace, tmp_path / "labels.json")
     assert (report.moved, report.alike, report.added, problems) == (1, 1, [], [])
@@ -240,7 +241,8 @@ def test_what_cannot_be_compared_is_said(filled: Workspace, tmp_path: Path) -> N
     first.path.unlink()
     _, problems = add_validation(filled, write_coco_set(tmp_path / "more", 2, seed=9))
     assert problems == [
-        f"known image {first.id[:12]} cannot be read (No such file or directory): not compared with the pictures of the file"
+        f"known image {first.id[:12]} cannot be read (No such file or directory): "
+        "not compared with the pictures of the file"
     ]
 
 

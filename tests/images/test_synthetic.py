@@ -32,7 +32,7 @@ def test_a_recipe_without_files_is_named_by_its_text(workspace: Workspace, tmp_p
 def test_the_files_of_a_recipe_belong_to_its_name_and_its_folder_does_not(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    """Two recipes with the same words, beside other files, are two sets; the same moved elsewhere is the same set."""
+    """Equal recipes beside different files are two sets; a moved recipe is the same set."""
     first = dataset_folder(workspace, station(tmp_path / "one"), 0, None)
     other = dataset_folder(workspace, station(tmp_path / "two", colour=200), 0, None)
     moved = dataset_folder(workspace, station(tmp_path / "three"), 0, None)

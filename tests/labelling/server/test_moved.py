@@ -1,4 +1,4 @@
-"""A workspace that is moved while people label; two workspaces in one browser; classes that look like templates."""
+"""Moved workspaces, two workspaces in one browser, classes that look like templates."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def log_in(browser: httpx.Client, info: server.ServerInfo) -> None:
 
 
 def test_two_workspaces_in_one_browser(label_studio: Running, tmp_path: Path) -> None:
-    """One jar of cookies, as a browser has for 127.0.0.1: who logs in on the second server stays logged in on the first."""
+    """With one cookie jar, as in a browser, a login on the second server keeps that on the first."""
     home = tmp_path / "label-studio"
     try:
         both = [label_studio.info, server.start(home)]
@@ -71,7 +71,7 @@ def seen(home: Path, images: list[str]) -> list[int]:
 
 
 def test_a_workspace_that_is_moved_while_people_label(filled: Workspace, tmp_path: Path) -> None:
-    """Moved while its server is stopped, and once more while it runs: annotators see every image after the next start."""
+    """After a move with the server stopped, and one with it running, annotators see every image."""
     places = [filled.server_home, tmp_path / "moved" / "label-studio", tmp_path / "again" / "label-studio"]
     try:
         server.start(places[0])

@@ -19,7 +19,7 @@ from al_loop.state.workspace import Workspace
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
-# As careless as a caller can be: a lock and a pipe that are handed on, SIGTERM ignored, a folder that is gone, any umask.
+# A careless caller: inheritable lock and pipe, SIGTERM ignored, a missing working directory, umask 0.
 CALLER = """
 import fcntl, os, signal, sys
 from pathlib import Path

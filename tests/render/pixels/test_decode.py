@@ -48,23 +48,36 @@ def test_16_bit_tiff_of_every_layout(order: str, big: bool, deflated: bool) -> N
     ("samples", "shown", "note"),
     [
         (U16, FULL, "scaled from 16 bit to 8 bit"),
-        (np.array([[0, 273, 2048, 4095]], np.uint16), [[0, 17, 128, 255]], "scaled from 16 bit (12 used) to 8 bit"),
-        (np.array([[0, 4, 512, 1023]], np.uint16), [[0, 1, 128, 255]], "scaled from 16 bit (10 used) to 8 bit"),
+        (np.array([[0, 273, 2048, 4095]], np.uint16), [[0, 17, 128, 255]],
+         "scaled from 16 bit (12 used) to 8 bit"),
+        (np.array([[0, 4, 512, 1023]], np.uint16), [[0, 1, 128, 255]],
+         "scaled from 16 bit (10 used) to 8 bit"),
         (np.array([[0, 7, 200, 255]], np.uint16), [[0, 7, 200, 255]], "scaled from 16 bit (8 used) to 8 bit"),
         (np.array([[0, 4096, 0, 0]], np.uint16), [[0, 16, 0, 0]], "scaled from 16 bit to 8 bit"),
-        (np.array([[0, 129, 16384, 32767]], np.int16), [[0, 1, 128, 255]], "scaled from signed 16 bit to 8 bit"),
-        (np.array([[-1000, 0, 1550]], np.int16), [[0, 100, 255]], "scaled from signed 16 bit to 8 bit by the range of its own values"),
-        (np.array([[15420, 32253, 49087]], np.int32), [[60, 125, 191]], "scaled from signed 32 bit (16 used) to 8 bit"),
-        (np.array([[-1, 32767, 65535]], np.int32), [[0, 128, 255]], "scaled from signed 32 bit to 8 bit by the range of its own values"),
-        (np.array([[0.0, 273.0, 4095.0]], np.float32), [[0, 17, 255]], "scaled from 32-bit float (12 used) to 8 bit"),
-        (np.array([[100.0, 150.5, 200.0]], np.float32), [[0, 129, 255]], "scaled from 32-bit float to 8 bit by the range of its own values"),
+        (np.array([[0, 129, 16384, 32767]], np.int16), [[0, 1, 128, 255]],
+         "scaled from signed 16 bit to 8 bit"),
+        (np.array([[-1000, 0, 1550]], np.int16), [[0, 100, 255]],
+         "scaled from signed 16 bit to 8 bit by the range of its own values"),
+        (np.array([[15420, 32253, 49087]], np.int32), [[60, 125, 191]],
+         "scaled from signed 32 bit (16 used) to 8 bit"),
+        (np.array([[-1, 32767, 65535]], np.int32), [[0, 128, 255]],
+         "scaled from signed 32 bit to 8 bit by the range of its own values"),
+        (np.array([[0.0, 273.0, 4095.0]], np.float32), [[0, 17, 255]],
+         "scaled from 32-bit float (12 used) to 8 bit"),
+        (np.array([[100.0, 150.5, 200.0]], np.float32), [[0, 129, 255]],
+         "scaled from 32-bit float to 8 bit by the range of its own values"),
         (np.array([[0, 9, 255]], np.int32), [[0, 9, 255]], "scaled from signed 32 bit (8 used) to 8 bit"),
-        (np.array([[0, 2**31, 2**32 - 1]], np.uint32), [[0, 128, 255]], "scaled from 32 bit to 8 bit by the range of its own values"),
-        (np.array([[0.0, 0.2, 0.5, 1.0]], np.float32), [[0, 51, 128, 255]], "scaled from 32-bit float in 0..1 to 8 bit"),
+        (np.array([[0, 2**31, 2**32 - 1]], np.uint32), [[0, 128, 255]],
+         "scaled from 32 bit to 8 bit by the range of its own values"),
+        (np.array([[0.0, 0.2, 0.5, 1.0]], np.float32), [[0, 51, 128, 255]],
+         "scaled from 32-bit float in 0..1 to 8 bit"),
         (np.array([[0.0, 0.1, 0.2]], np.float64), [[0, 26, 51]], "scaled from 64-bit float in 0..1 to 8 bit"),
-        (np.array([[-5.0, 0.0, 20.5]], np.float32), [[0, 50, 255]], "scaled from 32-bit float to 8 bit by the range of its own values"),
-        (np.array([[np.nan, np.inf, -np.inf, 0.4]], np.float32), [[0, 255, 0, 102]], "scaled from 32-bit float in 0..1 to 8 bit"),
-        (np.array([[70000, 70000]], np.int32), [[128, 128]], "scaled from signed 32 bit to 8 bit by the range of its own values"),
+        (np.array([[-5.0, 0.0, 20.5]], np.float32), [[0, 50, 255]],
+         "scaled from 32-bit float to 8 bit by the range of its own values"),
+        (np.array([[np.nan, np.inf, -np.inf, 0.4]], np.float32), [[0, 255, 0, 102]],
+         "scaled from 32-bit float in 0..1 to 8 bit"),
+        (np.array([[70000, 70000]], np.int32), [[128, 128]],
+         "scaled from signed 32 bit to 8 bit by the range of its own values"),
     ],
 )  # fmt: skip
 def test_every_type_of_sample(samples: NDArray[Any], shown: list[list[int]], note: str) -> None:
@@ -232,9 +245,12 @@ def test_more_pages_or_frames_than_one_are_said(tmp_path: Path) -> None:
     mpo = saved(noise(1), "MPO", save_all=True, append_images=[noise(2)], quality=95)
     cases = {
         "a.tif": (tiff(U16, pages=12), "with 12 pages: the first is taken"),
-        "b.tif": (saved(first, "TIFF", save_all=True, append_images=[second]), "with 2 pages: the first is taken"),
-        "a.png": (saved(first, "PNG", save_all=True, append_images=[second]), "with 2 frames: the first is taken"),
-        "a.webp": (saved(first, "WEBP", save_all=True, append_images=[second], lossless=True), "with 2 frames: the first is taken"),
+        "b.tif": (saved(first, "TIFF", save_all=True, append_images=[second]),
+         "with 2 pages: the first is taken"),
+        "a.png": (saved(first, "PNG", save_all=True, append_images=[second]),
+         "with 2 frames: the first is taken"),
+        "a.webp": (saved(first, "WEBP", save_all=True, append_images=[second], lossless=True),
+         "with 2 frames: the first is taken"),
         "a.jpg": (mpo, "2 pictures in a JPEG: the first is taken"),
     }  # fmt: skip
     for name, (data, note) in cases.items():
@@ -248,7 +264,7 @@ def test_more_pages_or_frames_than_one_are_said(tmp_path: Path) -> None:
 
 
 def test_all_see_the_same(workspace: Workspace, tmp_path: Path) -> None:
-    """Of pictures of 16 bits and others: the stored file, the model, a browser's decoder and the thumbnail."""
+    """The stored file, the model, a browser's decoder and the thumbnail agree."""
     ramp = np.linspace(0, 65535, 64 * 48).astype(np.uint16).reshape(48, 64)
     shown = np.rint(ramp * (255 / 65535)).astype(np.uint8)
     # Each another way up: a picture of the same pixels would be known as the same.
@@ -359,7 +375,7 @@ def test_other_formats_that_are_damaged_inside_are_refused() -> None:
     }
     for name, data in whole.items():
         decode(data)
-        # A PNG is known by its checksums, a deflated TIFF by its stream; WebP has neither: what decodes, decodes.
+        # PNG has checksums, and a deflated TIFF its stream; WebP has neither.
         refused = 0
         for seed, at in enumerate(range(len(data) // 4, len(data) // 2, len(data) // 40)):
             try:
@@ -386,7 +402,8 @@ def test_other_formats_that_are_damaged_inside_are_refused() -> None:
         (tiff(np.zeros((1, 1), np.float16)), "holds 1 float samples of 16 bits"),
         (tiff(np.zeros((1, 1), np.complex64)), "holds 1 complex samples of 64 bits"),
         (tiff(np.full((2, 2), np.nan, np.float32)), "none of its values is a finite number"),
-        (tiff(np.zeros((1, 1), np.uint16), tags=[(322, "I", (1 << 20,)), (323, "I", (1 << 20,))]), "has tiles of"),
+        (tiff(np.zeros((1, 1), np.uint16), tags=[(322, "I", (1 << 20,)), (323, "I", (1 << 20,))]),
+         "has tiles of"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_says_why(data: bytes, says: str) -> None:

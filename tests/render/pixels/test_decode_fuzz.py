@@ -1,4 +1,4 @@
-"""Damaged files of every format: each decodes or is refused, in bounded time, and nothing else comes out."""
+"""Damaged files of every format are decoded or refused in bounded time."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def originals() -> dict[str, bytes]:
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """A few changes of one kind: bits, bytes, numbers at their edges, pieces cut out, doubled or moved, an end cut off."""
+    """Change bits, bytes and numbers; cut, double or move pieces; cut off the end."""
     made = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
         at = rng.randrange(len(made)) if rng.random() < 0.6 else rng.randrange(min(len(made), 200))
@@ -121,7 +121,7 @@ def test_the_originals_are_whole() -> None:
 
 
 def test_damaged_files_are_refused_and_nothing_else_comes_out(tmp_path: Path) -> None:
-    run(800, 1, tmp_path)
+    run(240, 1, tmp_path)
 
 
 @pytest.mark.slow
