@@ -126,7 +126,7 @@ ADDRESS = "https://ada:s3cret@store.example.org/line3/a.png?sig=s3cret"
 
 
 def test_no_secret_of_an_address_is_written_down(filled: Workspace, tmp_path: Path) -> None:
-    """Not with an image, not with its file's state, and not with a cycle's settings; a linked image has none."""
+    """Not with an image, not with its state, and not with a cycle's settings; a linked image has none."""
     path = tmp_path / "a.png"
     Image.new("RGB", (40, 30), "red").save(path)
     image, seen = prepare_image(path), FileStat(ADDRESS, 5, "tag", None)

@@ -41,7 +41,8 @@ def label(workspace: Workspace) -> dict[str, Boxes]:
     for state, (image, boxes) in zip(states, found.items(), strict=True):
         workspace.store.execute(
             "INSERT INTO labels "
-            "(image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) VALUES (?, ?, ?, 1, 'ann', 4.0, 'now', ?)",
+            "(image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+            "VALUES (?, ?, ?, 1, 'ann', 4.0, 'now', ?)",
             image, state, repository.boxes_to_json(boxes), repository.outlines_to_json(boxes),
         )  # fmt: skip
     return found
