@@ -14,14 +14,14 @@ def literals(data: bytes) -> dict[str, Any]:
     `inf` and `nan`.
     Raises ValueError with the line for anything else, and what `ast.parse` raises.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for statement in ast.parse(data).body:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                found[name] = _literal(value)
+                values[name] = _literal(value)
             case _:
                 raise ValueError(f"line {statement.lineno}: {type(statement).__name__}")
-    return found
+    return values
 
 
 _NUMBERS = {"inf": math.inf, "nan": math.nan}

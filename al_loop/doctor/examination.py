@@ -100,8 +100,8 @@ def examine(
     root = _find(start)
     notes: list[str] = []
     store, blind = _database(root)
-    config, found = _settings(root, store)
-    found += blind
+    config, findings = _settings(root, store)
+    findings += blind
     command = command_at_work(root / ".lock")
     at_work = None if command is None else f"`{command}`"
     if at_work:
@@ -112,14 +112,14 @@ def examine(
         notes.append(f"the labelling server {config.label_studio.url} was not asked: --server asks it")
     workspace = Workspace(root, config or _default(store), store or Store(":memory:"))
     context = CheckContext(workspace, reporter, depth, at_work, ask)
-    kept, more = _FirstFindings(), Counter[str]()
-    for finding in found:
-        kept.add(finding, more)
+    first, more = _FirstFindings(), Counter[str]()
+    for finding in findings:
+        first.add(finding, more)
     for name, check in (CHECKS if store is not None else OF_FILES).items():
         for finding in _run(name, check, context):
-            kept.add(finding, more)
+            first.add(finding, more)
     workspace.store.close()
-    return Diagnosis(root, tuple(kept.findings), dict(more), tuple(notes))
+    return Diagnosis(root, tuple(first.findings), dict(more), tuple(notes))
 
 
 class _FirstFindings:
@@ -146,8 +146,8 @@ def _run(name: str, check: Check, context: CheckContext) -> Iterator[Finding]:
         text = "could not be examined to its end: the database is damaged" if damaged else str(error)
         yield Finding(f"{name}.stopped", name, text, "mend what else is named here, then: al-loop doctor")
     except _ERRORS as error:
-        said = f"could not be examined to its end ({type(error).__name__}: {error})"
-        yield Finding(f"{name}.stopped", name, said, "mend what else is named here, then: al-loop doctor")
+        text = f"could not be examined to its end ({type(error).__name__}: {error})"
+        yield Finding(f"{name}.stopped", name, text, "mend what else is named here, then: al-loop doctor")
 
 
 def _find(start: Path | None) -> Path:

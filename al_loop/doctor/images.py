@@ -24,7 +24,7 @@ def stored(context: CheckContext) -> Iterator[Finding]:
         for wrong in problems(context.workspace, context.depth, progress):
             row = wrong.row
             mend = "restore al-loop.db from a backup" if wrong.kind == "size" else _mend(row.source)
-            yield Finding(f"images.{wrong.kind}", f"{row.file} (from {row.source})", wrong.said, mend)
+            yield Finding(f"images.{wrong.kind}", f"{row.file} (from {row.source})", wrong.reason, mend)
 
 
 def places(context: CheckContext) -> Iterator[Finding]:
@@ -43,8 +43,8 @@ def without_row(context: CheckContext) -> Iterator[Finding]:
     """Find files in images/ without a row, unless a command is at work."""
     if context.at_work is not None:
         return
-    found = list(islice(unnamed_pictures(context.workspace), BATCH + 1))
-    if len(found) <= BATCH:
+    files = list(islice(unnamed_pictures(context.workspace), BATCH + 1))
+    if len(files) <= BATCH:
         return  # of a killed pool add: `leftovers` says so
     count = sum(1 for _ in unnamed_pictures(context.workspace))
     again = f"al-loop pool add {shlex.quote(str(context.workspace.images))}"
@@ -53,9 +53,9 @@ def without_row(context: CheckContext) -> Iterator[Finding]:
 
 def _mend(source: str) -> str:
     """Return the repair command; without arguments if the source still exists."""
-    there = not is_url(source) and Path(name_from_text(source)).is_file()
+    exists = not is_url(source) and Path(name_from_text(source)).is_file()
     return (
         REPAIR
-        if there
+        if exists
         else f"{REPAIR} PHOTOS..., with the folder where the originals are, or a backup of images/"
     )

@@ -45,12 +45,12 @@ def pixels(context: CheckContext) -> Iterator[Finding]:
 def _decoded(context: CheckContext) -> Iterator[Finding]:
     """Decode images without a hash: of the sets, then of the pool with the same sizes."""
     judged: dict[str, str] = {}
-    for found, name in _hashes(context, "validation"):
-        judged.setdefault(found, name)
+    for digest, name in _hashes(context, "validation"):
+        judged.setdefault(digest, name)
     judged |= pixel_table.validation_pixels(context.workspace.store)
-    for found, name in _hashes(context, "pool"):
-        if found in judged:
-            yield _copy("leaks.pixels", name, judged[found], "the pixels are the same")
+    for digest, name in _hashes(context, "pool"):
+        if digest in judged:
+            yield _copy("leaks.pixels", name, judged[digest], "the pixels are the same")
 
 
 def _hashes(context: CheckContext, role: str) -> Iterator[tuple[str, str]]:
@@ -60,9 +60,11 @@ def _hashes(context: CheckContext, role: str) -> Iterator[tuple[str, str]]:
     with context.reporter.progress("compare pixels") as progress:
         done = 0
         while chunk := [(name, path) for name, path in islice(local, _CHUNK) if path.is_file()]:
-            for (name, _), found in zip(chunk, hash_all([path.read_bytes for _, path in chunk]), strict=True):
-                if found:
-                    yield found, name
+            for (name, _), digest in zip(
+                chunk, hash_all([path.read_bytes for _, path in chunk]), strict=True
+            ):
+                if digest:
+                    yield digest, name
             done += len(chunk)
             progress(done, None)
 
@@ -98,13 +100,13 @@ def trained(context: CheckContext) -> Iterator[Finding]:
 
 
 def _cycles_of_the_current_model(context: CheckContext) -> list[int]:
-    found: list[int] = []
+    numbers: list[int] = []
     try:
         model: model_registry.Model | None = model_registry.current_model(context.workspace)
-        while model is not None and len(found) < 10_000:
+        while model is not None and len(numbers) < 10_000:
             if model.cycle is not None:
-                found.append(model.cycle)
+                numbers.append(model.cycle)
             model = model_registry.get_model(context.workspace, model.parent) if model.parent else None
     except ModelError:
         pass
-    return found
+    return numbers

@@ -33,7 +33,7 @@ def files(context: CheckContext) -> Iterator[Finding]:
         for done, model in enumerate(every, start=1):
             if model.removed_at is None:
                 mend = _mend(model, current, used)
-                yield from (Finding(check, model.id, said, mend) for check, said in _problems(context, model))
+                yield from (Finding(check, model.id, text, mend) for check, text in _problems(context, model))
             progress(done, len(every))
 
 
@@ -54,15 +54,15 @@ def _problems(context: CheckContext, model: Model) -> Iterator[tuple[str, str]]:
 def _classes(context: CheckContext, config: Path) -> Iterator[tuple[str, str]]:
     """Compare the classes of a config with the workspace, also their order."""
     try:
-        there = tuple(read_json(config)["classes"])
+        stored = tuple(read_json(config)["classes"])
     except (OSError, ValueError, TypeError, LookupError) as error:
         yield "models.changed", f"{config.name} cannot be read ({error})"
         return
     wanted = context.workspace.config.classes
-    if there != wanted:
+    if stored != wanted:
         yield (
             "models.classes",
-            f"was made for {', '.join(map(str, there))}; the workspace has {', '.join(wanted)}",
+            f"was made for {', '.join(map(str, stored))}; the workspace has {', '.join(wanted)}",
         )
 
 
@@ -109,9 +109,9 @@ def scores(context: CheckContext) -> Iterator[Finding]:
     if context.quick or context.at_work is not None:
         return
     root = context.workspace.root
-    found = [path for room in ("scores", "models") for path in sorted((root / room).rglob(JOURNAL))]
+    journals = [path for room in ("scores", "models") for path in sorted((root / room).rglob(JOURNAL))]
     with context.reporter.progress("examine scores") as progress:
-        for done, journal in enumerate(found, start=1):
+        for done, journal in enumerate(journals, start=1):
             folder = journal.parent
             if lost := shards_in(context.workspace, folder).damaged():
                 yield Finding(
@@ -120,7 +120,7 @@ def scores(context: CheckContext) -> Iterator[Finding]:
                     f"{lost} of its shards are not what was written; they can be made again",
                     f"rm -r -- {shlex.quote(str(folder))}",
                 )
-            progress(done, len(found))
+            progress(done, len(journals))
 
 
 def rendered(context: CheckContext) -> Iterator[Finding]:
@@ -129,8 +129,8 @@ def rendered(context: CheckContext) -> Iterator[Finding]:
         folder = context.workspace.synthetic / row.name
         seed = row.name.rpartition("-s")[2]
         mend = f"al-loop render {shlex.quote(row.recipe)} --count {row.images} --seed {seed}"
-        for said in _rendered(context, folder):
-            yield Finding("rendered", f"synthetic/{row.name}", said, mend)
+        for text in _rendered(context, folder):
+            yield Finding("rendered", f"synthetic/{row.name}", text, mend)
 
 
 def _rendered(context: CheckContext, folder: Path) -> Iterator[str]:

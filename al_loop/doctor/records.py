@@ -19,10 +19,10 @@ def integrity(context: CheckContext) -> Iterator[Finding]:
     """Find damaged pages, and indices that differ from their tables."""
     with context.reporter.progress("examine the database"):
         try:
-            found = damages(context.workspace.store, _NAMED, quick=context.quick)
+            texts = damages(context.workspace.store, _NAMED, quick=context.quick)
         except WorkspaceError as error:
-            found = [str(error.__cause__ or error)]
-    for damage in found:
+            texts = [str(error.__cause__ or error)]
+    for damage in texts:
         yield Finding(
             "database.damaged",
             DATABASE,

@@ -79,15 +79,15 @@ def packages(context: CheckContext) -> Iterator[Finding]:
         if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
             continue
         try:
-            there = version(needed.name)
+            installed = version(needed.name)
         except PackageNotFoundError:
-            there = ""
-        if not there or not needed.specifier.contains(there, prereleases=True):
-            said = f"is {there}" if there else "is not installed"
+            installed = ""
+        if not installed or not needed.specifier.contains(installed, prereleases=True):
+            text = f"is {installed}" if installed else "is not installed"
             yield Finding(
                 "packages",
                 needed.name,
-                f"{said}; expected {needed}",
+                f"{text}; expected {needed}",
                 f"python -m pip install {shlex.quote(line)}",
             )
 
@@ -102,8 +102,8 @@ def server(context: CheckContext) -> Iterator[Finding]:
         read_credentials(home)
     except LabelStudioError as error:
         yield Finding("server.logins", "label-studio/credentials.json", str(error), _RESTORE)
-    if not context.quick and (said := _damage(data)):
-        yield Finding("server.damaged", "label-studio/data", said, _RESTORE)
+    if not context.quick and (text := _damage(data)):
+        yield Finding("server.damaged", "label-studio/data", text, _RESTORE)
 
 
 def _damage(path: Path) -> str | None:
@@ -126,14 +126,14 @@ def labelling(context: CheckContext) -> Iterator[Finding]:
     number = open_cycle_number(workspace)
     waits = number is not None and _waits(context, number)
     if server_name(workspace) == "embedded":
-        found = status(workspace.server_home)
-        if found.running and not found.answers:
-            said = f"process {found.pid} does not answer"
-            yield Finding("server.hangs", "label-studio", said, "al-loop label-studio stop")
-        elif waits and not found.running:
-            said = f"cycle {number} waits for people, and no server runs"
-            yield Finding("server.stopped", "label-studio", said, "al-loop label-studio start")
-        if not found.answers:
+        state = status(workspace.server_home)
+        if state.running and not state.answers:
+            text = f"process {state.pid} does not answer"
+            yield Finding("server.hangs", "label-studio", text, "al-loop label-studio stop")
+        elif waits and not state.running:
+            text = f"cycle {number} waits for people, and no server runs"
+            yield Finding("server.stopped", "label-studio", text, "al-loop label-studio start")
+        if not state.answers:
             return
     elif not context.ask:
         return
@@ -150,11 +150,11 @@ def _tasks(context: CheckContext, number: int) -> Iterator[Finding]:
         with connect(workspace)[0].open() as api:
             config = api.project(project)["label_config"]
         check_labels(project, config, workspace.config.classes, outlined=workspace.config.outlined)
-        found = [] if context.quick else check_images(workspace, number)
+        items = [] if context.quick else check_images(workspace, number)
     except (LabelStudioError, ConfigError) as error:
         yield Finding("server.project", server_name(workspace), str(error), "al-loop label-studio check")
         return
-    for item in found:
+    for item in items:
         if item.fix:
             yield Finding("server.images", item.what, item.fix, "al-loop label-studio check --repair")
 

@@ -62,28 +62,28 @@ def read_coco(path: Path, classes: Sequence[str]) -> CocoSet:
     whose category is a class in another spelling is an ignore region. Raises DataError for what is no COCO
     file.
     """
-    found = read_labelled_set(path)
+    coco = read_labelled_set(path)
     index = {name: i for i, name in enumerate(classes)}
-    known = np.array([index.get(name, -1) for name in found.categories], dtype=np.int64)
-    misspelt = _misspelt(found.categories, classes)
-    problems = [*found.problems, *_unknown(found, classes)]
-    regions, images = found.ignored, []
+    class_index = np.array([index.get(name, -1) for name in coco.categories], dtype=np.int64)
+    misspelt = _misspelt(coco.categories, classes)
+    problems = [*coco.problems, *_unknown(coco, classes)]
+    regions, images = coco.ignored, []
     for picture, objects, ignored in zip(
-        found.pictures,
-        _by_picture(found.image, len(found.pictures)),
-        _by_picture(regions.image, len(found.pictures)),
+        coco.pictures,
+        _by_picture(coco.image, len(coco.pictures)),
+        _by_picture(regions.image, len(coco.pictures)),
         strict=True,
     ):
         if picture.path is None:
             continue
-        boxes = _boxes(picture, known[found.category[objects]], found.bbox[objects])
-        labels, bbox = known[regions.category[ignored]], regions.bbox[ignored]
+        boxes = _boxes(picture, class_index[coco.category[objects]], coco.bbox[objects])
+        labels, bbox = class_index[regions.category[ignored]], regions.bbox[ignored]
         if len(objects) + len(ignored) and not len(boxes) + (labels >= 0).sum():
             what = f"has boxes, but none of {', '.join(classes)}: left out"
             problems.append(Problem(f"image {picture.name!r}", what))
             continue
-        labels = np.concatenate([labels, misspelt[found.category[objects]]])
-        crowds = _boxes(picture, labels, np.concatenate([bbox, found.bbox[objects]]))
+        labels = np.concatenate([labels, misspelt[coco.category[objects]]])
+        crowds = _boxes(picture, labels, np.concatenate([bbox, coco.bbox[objects]]))
         size = (picture.width, picture.height)
         images.append(CocoImage(picture.path, *size, boxes, crowds, picture.image_sha256))
     return CocoSet(images, problems)
@@ -113,31 +113,31 @@ def _boxes(picture: Picture, labels: IntArray, bbox: FloatArray) -> Boxes:
     """Convert x, y, w, h to boxes inside the picture; rows with label -1 are dropped."""
     if not len(labels):
         return Boxes()
-    kept = labels >= 0
+    valid = labels >= 0
     xyxy = np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1)
     xyxy[:, 2:] = np.minimum(xyxy[:, 2:], (picture.width, picture.height))
-    return Boxes(xyxy[kept], labels[kept])
+    return Boxes(xyxy[valid], labels[valid])
 
 
-def _unknown(found: LabelledSet, classes: Sequence[str]) -> Iterator[str]:
+def _unknown(coco: LabelledSet, classes: Sequence[str]) -> Iterator[str]:
     """Yield a problem for each annotation whose category is no class, with the nearest class."""
-    said = {
+    messages = {
         i: f"category {name!r} is none of {', '.join(classes)}{_offer(name, classes)}"
-        for i, name in enumerate(found.categories)
+        for i, name in enumerate(coco.categories)
         if name not in classes
     }
-    for part in (found, found.ignored):
+    for part in (coco, coco.ignored):
         for image, category, row in zip(part.image.tolist(), part.category.tolist(), part.rows, strict=True):
-            if category in said:
-                where = f"annotation number {row + 1} of {found.pictures[image].name}"
-                yield Problem(where, said[category])
+            if category in messages:
+                where = f"annotation number {row + 1} of {coco.pictures[image].name}"
+                yield Problem(where, messages[category])
 
 
 def _misspelt(names: Sequence[str], classes: Sequence[str]) -> IntArray:
     """Return for each name the class that differs only in case, spaces or Unicode form, else -1."""
     plain = {_plain(name): i for i, name in enumerate(classes)}
-    found = [-1 if name in classes else plain.get(_plain(name), -1) for name in names]
-    return np.array(found, dtype=np.int64)
+    indices = [-1 if name in classes else plain.get(_plain(name), -1) for name in names]
+    return np.array(indices, dtype=np.int64)
 
 
 def _offer(name: str, classes: Sequence[str]) -> str:

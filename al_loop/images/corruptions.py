@@ -62,7 +62,7 @@ def write_corrupted(
             f"got {', '.join(unknown) or kinds} at {level}"
         )
     data, paths = _readable(coco, on_report)
-    made, total = {}, len(kinds) * len(paths)
+    written, total = {}, len(kinds) * len(paths)
     unread: dict[int, Problem] = {}
     for number, kind in enumerate(kinds):
         folder = out / f"{kind}-{level}"
@@ -81,17 +81,17 @@ def write_corrupted(
             raise DataError(
                 f"{listed([*unread.values()], coco.name)}{coco} names no picture that can be read"
             )
-        made[kind] = folder / "coco.json"
-        write_json(made[kind], _named(data, names))
+        written[kind] = folder / "coco.json"
+        write_json(written[kind], _named(data, names))
     if unread and on_report:
         on_report(listed([*unread.values()], coco.name).rstrip())
-    return made
+    return written
 
 
 def _named(data: dict[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
     """Return the COCO content with new file names; images without one are dropped."""
     images = [{**image, "file_name": names[i]} for i, image in enumerate(data["images"]) if i in names]
-    annotations = [own for own in data["annotations"] if own["image_id"] - 1 in names]
+    annotations = [annotation for annotation in data["annotations"] if annotation["image_id"] - 1 in names]
     return {**data, "images": images, "annotations": annotations}
 
 
@@ -105,49 +105,49 @@ def _readable(coco: Path, on_report: Callable[[str], None] | None) -> tuple[dict
     """Return the usable part of a COCO file, and the paths of its images in the order of `images`."""
     try:
         data = load_coco(coco)
-        found = parse_coco(coco, data)
+        usable = parse_coco(coco, data)
     except DatasetError as error:
         raise DataError(str(error)) from None
-    problems = listed(found.problems, coco.name)
+    problems = listed(usable.problems, coco.name)
     if on_report:
-        counts = count_phrase(len(found.pictures), len(found.bbox), found.empty, len(found.ignored.bbox))
+        counts = count_phrase(len(usable.pictures), len(usable.bbox), usable.empty, len(usable.ignored.bbox))
         on_report(f"{coco.name}: {counts}")
-    paths = [picture.path for picture in found.pictures if picture.path is not None]
+    paths = [picture.path for picture in usable.pictures if picture.path is not None]
     if not paths:
         raise DataError(
             f"{problems}{coco} names no picture that is there: expected them beside it, or in images/"
         )
     if problems and on_report:
         on_report(problems.rstrip())
-    return _as_read(data, found), paths
+    return _as_read(data, usable), paths
 
 
-def _as_read(data: dict[str, Any], found: LabelledSet) -> dict[str, Any]:
+def _as_read(data: dict[str, Any], usable: LabelledSet) -> dict[str, Any]:
     """Return COCO content of the usable entries: joined, boxes upright and clipped, ids from 1."""
-    there = {
-        i: n for n, i in enumerate((i for i, p in enumerate(found.pictures) if p.path is not None), start=1)
+    ids = {
+        i: n for n, i in enumerate((i for i, p in enumerate(usable.pictures) if p.path is not None), start=1)
     }
     images = [
-        {"id": n, "width": found.pictures[i].width, "height": found.pictures[i].height}
-        for i, n in there.items()
+        {"id": n, "width": usable.pictures[i].width, "height": usable.pictures[i].height}
+        for i, n in ids.items()
     ]
     annotations = []
-    for part, crowd in ((found, 0), (found.ignored, 1)):
+    for part, crowd in ((usable, 0), (usable.ignored, 1)):
         rows = zip(part.rows, part.image.tolist(), part.category.tolist(), part.bbox.tolist(), strict=True)
         for row, image, category, bbox in rows:
-            if image not in there:
+            if image not in ids:
                 continue
-            own = data["annotations"][row]
-            changed = {"image_id": there[image], "category_id": category + 1, "bbox": bbox, "iscrowd": crowd}
-            if isinstance(own.get("attributes"), dict):  # the box is upright now
-                changed["attributes"] = {k: v for k, v in own["attributes"].items() if k != "rotation"}
-            annotations.append((row, {**own, **changed}))
+            annotation = data["annotations"][row]
+            changed = {"image_id": ids[image], "category_id": category + 1, "bbox": bbox, "iscrowd": crowd}
+            if isinstance(annotation.get("attributes"), dict):  # the box is upright now
+                changed["attributes"] = {k: v for k, v in annotation["attributes"].items() if k != "rotation"}
+            annotations.append((row, {**annotation, **changed}))
     annotations.sort(key=lambda pair: pair[0])
-    categories = [{"id": i, "name": name} for i, name in enumerate(found.categories, start=1)]
+    categories = [{"id": i, "name": name} for i, name in enumerate(usable.categories, start=1)]
     return {
         **data,
         "images": images,
-        "annotations": [own for _, own in annotations],
+        "annotations": [annotation for _, annotation in annotations],
         "categories": categories,
     }
 

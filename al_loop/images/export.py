@@ -38,21 +38,21 @@ def export_labels(workspace: Workspace, target: Path) -> Exported:
     """
     if target.exists():
         raise DataError(f"{target} is there already: name another file")
-    found = labelled(workspace, outlines=True)
-    if not found:
+    images = labelled(workspace, outlines=True)
+    if not images:
         raise DataError("nobody has labelled an image yet: there is nothing to export. Begin: al-loop cycle")
     folder = target.absolute().parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        names = {item.image.id: _from(folder, item.image.path) for item in found}
-        write_coco(target, found, workspace.config.classes, names)
+        names = {item.image.id: _from(folder, item.image.path) for item in images}
+        write_coco(target, images, workspace.config.classes, names)
     except OSError as error:
         raise DataError(f"the labels cannot be written to {target}: {error}") from None
     return Exported(
-        images=len(found),
-        empty=sum(not len(item.boxes) for item in found),
-        boxes=total_boxes(found),
-        outlines=sum(outline is not None for item in found for outline in item.boxes.outlines or ()),
+        images=len(images),
+        empty=sum(not len(item.boxes) for item in images),
+        boxes=total_boxes(images),
+        outlines=sum(outline is not None for item in images for outline in item.boxes.outlines or ()),
         skipped=status_counts(workspace.store).get("skipped", 0),
     )
 

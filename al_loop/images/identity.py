@@ -112,7 +112,9 @@ def _hash(workspace: Workspace, ids: Sequence[str], on_progress: Progress | None
         for start in range(0, len(ids), _CHUNK):
             images = images_by_id(workspace, ids[start : start + _CHUNK])
             hashes = list(crew.map(_hashed, images))
-            noted = [(i.id, "stored", found[0]) for i, found in zip(images, hashes, strict=True) if found[0]]
+            noted = [
+                (i.id, "stored", result[0]) for i, result in zip(images, hashes, strict=True) if result[0]
+            ]
             with workspace.store.transaction():
                 note_pixels(workspace, noted)
             unread += [
@@ -133,7 +135,11 @@ def note_pixels(workspace: Workspace, rows: Sequence[tuple[str, str, str]]) -> N
 def hash_all(pictures: Sequence[bytes | Callable[[], bytes]]) -> list[str | None]:
     """Return `pixels_sha256` of encoded images, or of callables that read them, in threads."""
     with ThreadPoolExecutor(threads()) as crew:
-        return list(crew.map(lambda one: pixels_sha256(one if isinstance(one, bytes) else one()), pictures))
+        return list(
+            crew.map(
+                lambda picture: pixels_sha256(picture if isinstance(picture, bytes) else picture()), pictures
+            )
+        )
 
 
 def _hashed(image: ImageFile) -> tuple[str | None, str]:
@@ -148,8 +154,8 @@ def _hashed(image: ImageFile) -> tuple[str | None, str]:
         return None, f"cannot be read ({error.strerror})"
     except DataError as error:
         return None, str(error)
-    found = pixels_sha256(data)
-    return found, "" if found else "cannot be decoded"
+    digest = pixels_sha256(data)
+    return digest, "" if digest else "cannot be decoded"
 
 
 def threads() -> int:

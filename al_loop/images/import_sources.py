@@ -77,22 +77,22 @@ def add_sources(
             f"no image files in {', '.join(places)}: expected JPEG, PNG, WebP, BMP or TIFF"
             f"{'; ' if skipped.suffixes else ''}{skipped.line()}"
         )
-    found, done = (
+    summary, done = (
         ImportSummary(refused=len(skipped.closed), reasons=skipped.closed[:NAMED], skipped=skipped),
         0,
     )
     listed = (file for place in places for file in _listed(place))
     for report in import_files(workspace, listed, decode=decode):
-        found.added += len(report.added)
-        found.known += report.known + report.duplicates
-        found.refused += len(report.refused)
-        found.unreached += len(report.unreached)
-        found.notes += report.notes
-        found.reasons += [*report.refused, *report.unreached][: NAMED - len(found.reasons)]
+        summary.added += len(report.added)
+        summary.known += report.known + report.duplicates
+        summary.refused += len(report.refused)
+        summary.unreached += len(report.unreached)
+        summary.notes += report.notes
+        summary.reasons += [*report.refused, *report.unreached][: NAMED - len(summary.reasons)]
         done += report.files
         if on_progress:
             on_progress(done, max(total, done))
-    return found
+    return summary
 
 
 def _listed(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileStat]:
@@ -142,8 +142,8 @@ def chunks(files: Iterable[FileStat]) -> Iterator[list[FileStat]]:
 def states(workspace: Workspace, files: Sequence[FileStat]) -> list[str | None]:
     """Return the recorded state of each file, None where it is new or has changed."""
     rows = find_seen(workspace.store, [file.name for file in files])
-    found = {(row.path, row.size, row.stamp): row.state for row in rows}
-    return [found.get((file.name, file.size, file.stamp)) for file in files]
+    recorded = {(row.path, row.size, row.stamp): row.state for row in rows}
+    return [recorded.get((file.name, file.size, file.stamp)) for file in files]
 
 
 def note(workspace: Workspace, file: FileStat, state: str, reason: str = "") -> None:
@@ -215,8 +215,8 @@ def _fetch_files(
         return target
 
     with ThreadPoolExecutor(_FETCHED) as crew:
-        for file, found in zip(files, crew.map(copied, range(len(files))), strict=True):
-            if isinstance(found, Path):
-                yield file, found
+        for file, copy in zip(files, crew.map(copied, range(len(files))), strict=True):
+            if isinstance(copy, Path):
+                yield file, copy
             else:
-                report.unreached.append((file.name, found))
+                report.unreached.append((file.name, copy))

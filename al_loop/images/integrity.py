@@ -44,7 +44,7 @@ class ImageProblem:
 
     row: ImageRow
     kind: str
-    said: str
+    reason: str
 
 
 @dataclass
@@ -69,10 +69,10 @@ def problem_of(workspace: Workspace, row: ImageRow, look: CheckDepth) -> ImagePr
     """Return the problem of a stored image, None where there is none."""
     path = workspace.root / row.file
     try:
-        found = path.lstat()
-        if not stat.S_ISREG(found.st_mode):
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
             return ImageProblem(row, "unreadable", "is no regular file")
-        if found.st_size == 0:
+        if status.st_size == 0:
             return ImageProblem(row, "changed", "is empty")
         return None if look is CheckDepth.QUICK else _content(row, read_regular(path, MAX_BYTES), look)
     except FileNotFoundError:
@@ -94,8 +94,8 @@ def _content(row: ImageRow, data: bytes, look: CheckDepth) -> ImageProblem | Non
     if (header.width, header.height) == (row.width, row.height):
         return None
     # Boxes are in pixels of the size that the database says.
-    said = f"is {header.width}x{header.height} px, the database says {row.width}x{row.height}"
-    return ImageProblem(row, "size", said)
+    text = f"is {header.width}x{header.height} px, the database says {row.width}x{row.height}"
+    return ImageProblem(row, "size", text)
 
 
 def problems(
@@ -121,9 +121,9 @@ def repair_images(
 
     Only bytes that give what was stored, by its hash, are written.
     """
-    found = problems(workspace, CheckDepth.BYTES, on_progress)
+    items = problems(workspace, CheckDepth.BYTES, on_progress)
     wrong = {
-        item.row.id: item.row for item in found if item.kind in _REPAIRED and _PLACE.fullmatch(item.row.file)
+        item.row.id: item.row for item in items if item.kind in _REPAIRED and _PLACE.fullmatch(item.row.file)
     }
     report = RepairReport()
     for path in _sources(list(wrong.values()), places):

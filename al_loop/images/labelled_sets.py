@@ -58,7 +58,7 @@ class CheckedImage:
     @property
     def hashes(self) -> set[str]:
         """Hashes of the image's pixels."""
-        return {found for found in (self.prepared.pixels, self.prepared.original_pixels) if found}
+        return {digest for digest in (self.prepared.pixels, self.prepared.original_pixels) if digest}
 
     def has_same_labels(self, other: Labels) -> bool:
         """Whether the other has the same boxes and ignore regions."""
@@ -71,7 +71,7 @@ class CheckedImage:
 
 
 def checked_images(
-    found: CocoSet,
+    coco_set: CocoSet,
     coco: Path,
     refused: list[tuple[str, str]],
     on_progress: Progress | None = None,
@@ -91,15 +91,15 @@ def checked_images(
 
     size = 4 * threads()
     with ThreadPoolExecutor(threads()) as crew:
-        for start in range(0, len(found.images), size):
-            chunk = found.images[start : start + size]
+        for start in range(0, len(coco_set.images), size):
+            chunk = coco_set.images[start : start + size]
             for number, (item, done) in enumerate(zip(chunk, crew.map(check, chunk), strict=True), start + 1):
                 if isinstance(done, DataError):
                     refused.append((str(item.path), str(done)))
                 else:
                     yield done
                 if on_progress:
-                    on_progress(number, len(found.images))
+                    on_progress(number, len(coco_set.images))
 
 
 def _check(item: CocoImage, coco: Path, *, decode: bool) -> CheckedImage:
@@ -115,14 +115,18 @@ def _check(item: CocoImage, coco: Path, *, decode: bool) -> CheckedImage:
     return CheckedImage(prepared, item.path, item.boxes, item.ignored, item.image_sha256)
 
 
-def same_boxes(one: Boxes, other: Boxes) -> bool:
+def same_boxes(first: Boxes, second: Boxes) -> bool:
     """Whether two labels have the same boxes and classes in any order, within rounding."""
-    if len(one) != len(other):
+    if len(first) != len(second):
         return False
-    left = list(range(len(other)))
-    for xyxy, label in zip(one.xyxy, one.labels, strict=True):
+    left = list(range(len(second)))
+    for xyxy, label in zip(first.xyxy, first.labels, strict=True):
         match = next(
-            (i for i in left if other.labels[i] == label and np.abs(other.xyxy[i] - xyxy).max() <= _SAME_PX),
+            (
+                i
+                for i in left
+                if second.labels[i] == label and np.abs(second.xyxy[i] - xyxy).max() <= _SAME_PX
+            ),
             None,
         )
         if match is None:
@@ -147,13 +151,13 @@ def deduplicate(
     groups: dict[str, list[int]] = {}
     for place, key in enumerate(same):
         groups.setdefault(key, []).append(place)
-    kept = []
+    indices = []
     for group in groups.values():
         boxed = [place for place in group if not images[place].empty] or group[:1]
         first = images[boxed[0]]
         names = ", ".join(images[place].path.name for place in group)
         if all(first.has_same_labels(images[place]) for place in boxed[1:]):
-            kept.append(boxed[0])
+            indices.append(boxed[0])
             if not first.empty and len(boxed) < len(group):
                 problems.append(Problem(names, "the same picture with boxes and without; the boxes count"))
             continue
@@ -161,13 +165,13 @@ def deduplicate(
             refused.append(
                 (str(images[place].path), f"is left out: the same picture has different boxes in {names}")
             )
-    return kept
+    return indices
 
 
 def count_phrase(images: int, boxes: int, empty: int, regions: int) -> str:
     """Describe a set in one phrase: images, boxes, empty images, ignore regions if any."""
-    said = f"{images} images, {boxes} boxes, {empty} images empty"
-    return f"{said}, {regions} ignore region{'s' if regions > 1 else ''}" if regions else said
+    counts = f"{images} images, {boxes} boxes, {empty} images empty"
+    return f"{counts}, {regions} ignore region{'s' if regions > 1 else ''}" if regions else counts
 
 
 def empty_warning(images: int, empty: int) -> str:

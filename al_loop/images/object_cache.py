@@ -60,11 +60,11 @@ def fetch_bytes(image: ImageFile) -> bytes:
         data = read(image.url)
     except DataError as error:
         raise DataError(f"{image.url} {error}") from None
-    found = hashlib.sha256(data).hexdigest()
-    if found != image.id:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != image.id:
         raise DataError(
             f"{image.url} is not what it was when it was added: expected SHA-256 {image.id[:12]}, "
-            f"got {found[:12]}. "
+            f"got {digest[:12]}. "
             f"Add what is there now: al-loop pool add {shlex.quote(image.url)}"
         )
     return data
@@ -96,10 +96,10 @@ def check_bytes(image: ImageFile, data: bytes) -> None:
     """Raise DataError unless these are the bytes that were stored as an image."""
     if image.sha256 is None:
         return
-    found = hashlib.sha256(data).hexdigest()
-    if found != image.sha256:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != image.sha256:
         raise DataError(
-            f"{image.path} is not what was stored: expected SHA-256 {image.sha256[:12]}, got {found[:12]}. "
+            f"{image.path} is not what was stored: expected SHA-256 {image.sha256[:12]}, got {digest[:12]}. "
             "Restore it from a backup; what else is wrong, and what mends it: al-loop doctor"
         )
 
@@ -116,8 +116,8 @@ def changed_files(images: Iterable[ImageFile]) -> dict[str, str]:
 
     some = list(images)
     with ThreadPoolExecutor(_READERS) as readers:
-        found = zip(some, readers.map(reason, some), strict=True)
-        return {image.id: said for image, said in found if said is not None}
+        reasons = zip(some, readers.map(reason, some), strict=True)
+        return {image.id: text for image, text in reasons if text is not None}
 
 
 def check_unchanged(images: Iterable[ImageFile], name: str) -> None:
@@ -155,20 +155,20 @@ def _quietly(image: ImageFile) -> None:
 
 def trim(folder: Path, limit_bytes: int) -> int:
     """Delete the least recently used files until the folder is within the limit; return their number."""
-    found = []
+    files = []
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):  # another process drops, too
             if path.is_file():
                 status = path.stat()
-                found.append((status.st_mtime_ns, status.st_size, path))
-    size = sum(item[1] for item in found)
+                files.append((status.st_mtime_ns, status.st_size, path))
+    size = sum(item[1] for item in files)
     if size <= limit_bytes:
         return 0
     dropped = 0
-    for _, own, path in sorted(found):
+    for _, file_size, path in sorted(files):
         if size <= limit_bytes * _LEFT:
             break
         path.unlink(missing_ok=True)
-        size -= own
+        size -= file_size
         dropped += 1
     return dropped

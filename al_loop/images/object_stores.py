@@ -67,15 +67,15 @@ def listed(url: str, is_pattern: Callable[[str], bool]) -> tuple[Any, Mapping[st
         limits = {"on_error": lost.append}  # fsspec takes a page that it cannot get for one without links
         limits |= {"maxdepth": _DEPTH} if look == "find" or "**" in path else {}
     try:
-        found: Mapping[str, Mapping[str, Any]] = _called(
+        entries: Mapping[str, Mapping[str, Any]] = _called(
             filesystem, look, LISTING_S, path, detail=True, **limits
         )
         lost = [error for error in lost if not isinstance(error, FileNotFoundError)]
-        if lost and not found:
+        if lost and not entries:
             raise lost[0]
     except Exception as error:  # as in `read`
         raise DataError(f"cannot be listed ({_reason(error, url, LISTING_S)})") from None
-    return filesystem, found
+    return filesystem, entries
 
 
 def _called(filesystem: Any, name: str, limit_s: float, *args: Any, **options: Any) -> Any:

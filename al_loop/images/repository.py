@@ -192,14 +192,14 @@ def snapshot(images: Sequence[LabelledImage]) -> list[list[Any]]:
     return [[i.image.id, *plain(i.boxes), *(plain(i.ignored) if len(i.ignored) else [])] for i in images]
 
 
-def from_snapshot(workspace: Workspace, kept: Sequence[Sequence[Any]]) -> list[LabelledImage]:
+def from_snapshot(workspace: Workspace, data: Sequence[Sequence[Any]]) -> list[LabelledImage]:
     """Convert `snapshot` data to a labelled set, without images that left the pool."""
-    rows = image_table.find_images(workspace.store, [item[0] for item in kept], in_pool=True)
-    found = {row.id: image_file(workspace, row) for row in rows}
+    rows = image_table.find_images(workspace.store, [item[0] for item in data], in_pool=True)
+    images = {row.id: image_file(workspace, row) for row in rows}
     return [
-        LabelledImage(found[name], *(_boxes(*rest[at : at + 2]) for at in range(0, len(rest), 2)))
-        for name, *rest in kept
-        if name in found
+        LabelledImage(images[name], *(_boxes(*rest[at : at + 2]) for at in range(0, len(rest), 2)))
+        for name, *rest in data
+        if name in images
     ]
 
 

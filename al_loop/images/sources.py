@@ -216,9 +216,9 @@ def _file_of(url: str, name: str) -> str:
 
 def _objects(url: str, skipped: SkippedFiles) -> Iterator[FileStat]:
     """Yield the objects below a URL, or that match it."""
-    filesystem, found = listed(url, glob.has_magic)
+    filesystem, entries = listed(url, glob.has_magic)
     atomic = url.partition("://")[0] in _ATOMIC
-    for name, about in sorted(found.items()):
+    for name, about in sorted(entries.items()):
         if about.get("type") == "directory" or not _wanted(_file_of(url, name), skipped):
             continue
         stamp = next((str(about[key]) for key in _STAMPS if key in about), "")

@@ -45,13 +45,13 @@ def render_set(
             )
     except RenderError as error:
         raise RenderingError(str(error)) from error
-    found = read_coco(coco, workspace.config.classes)
-    if found.problems:
-        reporter.line(f"  {len(found.problems)} problems in {coco}:{summarise(found.problems)}")
-    write_dataset(workspace.store, DatasetRow(folder.name, str(recipe), len(found.images), now()))
-    boxes = sum(len(image.boxes) for image in found.images)
+    coco_set = read_coco(coco, workspace.config.classes)
+    if coco_set.problems:
+        reporter.line(f"  {len(coco_set.problems)} problems in {coco}:{summarise(coco_set.problems)}")
+    write_dataset(workspace.store, DatasetRow(folder.name, str(recipe), len(coco_set.images), now()))
+    boxes = sum(len(image.boxes) for image in coco_set.images)
     reporter.line(
-        f"rendered {len(found.images)} images with {boxes} boxes → {folder.relative_to(workspace.root)}"
+        f"rendered {len(coco_set.images)} images with {boxes} boxes → {folder.relative_to(workspace.root)}"
     )
     return coco
 

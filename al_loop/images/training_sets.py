@@ -65,17 +65,19 @@ def labelled_files(workspace: Workspace, files: Sequence[Path], reporter: Report
 def _training_set(
     workspace: Workspace, files: Sequence[Path], reporter: Reporter, *, decode: bool
 ) -> list[LabelledImage]:
-    found: list[_TrainingImage] = []
+    items: list[_TrainingImage] = []
     for file in files:
         with reporter.progress(f"read {file.parent.name}/{file.name}") as progress:
-            found += _read(workspace, file, reporter, progress, decode=decode)
+            items += _read(workspace, file, reporter, progress, decode=decode)
     refused: list[tuple[str, str]] = []
     problems: list[str] = []
-    kept = deduplicate([one.item for one in found], [one.item.picture for one in found], refused, problems)
+    indices = deduplicate(
+        [entry.item for entry in items], [entry.item.picture for entry in items], refused, problems
+    )
     _say(reporter, "copies of one picture", [*problems, *(Problem(where, why) for where, why in refused)])
     images = [
-        LabelledImage(found[place].image, found[place].item.boxes, found[place].item.ignored)
-        for place in sorted(kept)
+        LabelledImage(items[place].image, items[place].item.boxes, items[place].item.ignored)
+        for place in sorted(indices)
     ]
     _refuse_without_classes(workspace, images)
     empty = sum(not len(item.boxes) for item in images)
@@ -89,22 +91,22 @@ def _training_set(
 def _read(
     workspace: Workspace, file: Path, reporter: Reporter, progress: Progress, *, decode: bool
 ) -> list[_TrainingImage]:
-    found = read_coco(file, workspace.config.classes)
+    coco_set = read_coco(file, workspace.config.classes)
     if decode:
-        sizes = {(item.width, item.height) for item in found.images}
+        sizes = {(item.width, item.height) for item in coco_set.images}
         hash_known(workspace, sizes & judged_sizes(workspace), judged=True)
     refused: list[tuple[str, str]] = []
     learnt, left_out = [], 0
-    for item in checked_images(found, file, refused, progress, decode=decode):
+    for item in checked_images(coco_set, file, refused, progress, decode=decode):
         if _is_judged(workspace, item):
             left_out += 1
             continue
         path = item.path if item.prepared.untouched else _prepared_copy(workspace, item.prepared)
         image = ImageFile(item.prepared.id, path, item.prepared.width, item.prepared.height)
         learnt.append(_TrainingImage(item.without_data, image))
-    for line in conversion_lines(Counter(note for one in learnt for note in one.item.prepared.notes)):
+    for line in conversion_lines(Counter(note for entry in learnt for note in entry.item.prepared.notes)):
         reporter.line(f"{file.name}: {line}")
-    _say(reporter, str(file), [*found.problems, *(Problem(where, why) for where, why in refused)])
+    _say(reporter, str(file), [*coco_set.problems, *(Problem(where, why) for where, why in refused)])
     if left_out and not learnt:
         raise DataError(
             f"{file}: models are judged on all {left_out} images of it that can be used, and never trained "

@@ -85,15 +85,15 @@ def add_validation(
             "without spaces at the ends. Name the set like night"
         )
     classes = workspace.config.classes
-    found = read_coco(coco, classes)
+    coco_set = read_coco(coco, classes)
     report, batch, taken = (
-        SetReport(problems=list(found.problems)),
+        SetReport(problems=list(coco_set.problems)),
         IngestBatch(workspace, "validation"),
         IngestReport(),
     )
-    _refuse_without(missing_classes(found.images, classes), workspace, coco, name, report)
+    _refuse_without(missing_classes(coco_set.images, classes), workspace, coco, name, report)
     items, ids = [], []
-    for item in checked_images(found, coco, report.refused, on_progress):
+    for item in checked_images(coco_set, coco, report.refused, on_progress):
         ids.append(batch.put(item.prepared, str(item.path), taken))
         items.append(item.without_data)
     report.warning = empty_warning(len(items), sum(item.empty for item in items))
@@ -133,7 +133,7 @@ def _refuse_without(
     if not missing or (name != VALIDATION and len(missing) < len(classes)):
         return
     have = [name for name in classes if name not in missing]
-    kept = (
+    hint = (
         f" {len(report.kept)} of its images have other labels: take the file's with --replace."
         if report.kept
         else ""
@@ -142,7 +142,7 @@ def _refuse_without(
     raise DataError(
         f"{listed(left_out, coco)}{coco} has no box of {', '.join(missing)} "
         f"(it has {', '.join(have) or 'none of the classes'}). "
-        f"A model cannot be judged on a class without examples: add some and run again.{kept}"
+        f"A model cannot be judged on a class without examples: add some and run again.{hint}"
     )
 
 
@@ -169,10 +169,10 @@ def _resolved(
     report.problems += [
         Problem(f"known image {which}", "not compared with the pictures of the file") for which in unread
     ]
-    matches = same_pixels(workspace, {found for item in items for found in item.hashes})
+    matches = same_pixels(workspace, {digest for item in items for digest in item.hashes})
     entries, keys = [], []
     for item, known in zip(items, by_bytes, strict=True):
-        shown = {image for found in item.hashes for image in matches.get(found, [])}
+        shown = {image for digest in item.hashes for image in matches.get(digest, [])}
         if known is not None:
             shown.add(known)
         if item.claimed and item.claimed not in shown and is_known(workspace, item.claimed):
@@ -187,9 +187,9 @@ def _resolved(
         entries.append(_Entry(item, judged_first(workspace, shown)))
         keys.append(entries[-1].known[0] if shown else item.picture)
     refused = len(report.refused)
-    kept = deduplicate([entry.item for entry in entries], keys, report.refused, report.problems)
-    report.duplicates += len(entries) - len(kept) - (len(report.refused) - refused)
-    return [entries[place] for place in kept]
+    indices = deduplicate([entry.item for entry in entries], keys, report.refused, report.problems)
+    report.duplicates += len(entries) - len(indices) - (len(report.refused) - refused)
+    return [entries[place] for place in indices]
 
 
 def _kept(workspace: Workspace, entry: _Entry, coco: Path, report: SetReport) -> bool:
@@ -214,19 +214,19 @@ def _take(workspace: Workspace, entry: _Entry, name: str, report: SetReport) -> 
     store, boxes = workspace.store, entry.item.boxes
     labels = {label.image_id: label for label in labels_of(workspace, entry.known)}
     leaving = [image for image in entry.known if not is_judged(workspace, image)]
-    own = labels.get(entry.id)
+    label = labels.get(entry.id)
     for image in set(leaving) & set(labels):
-        if image != entry.id or (own is not None and _same(own, entry)):
+        if image != entry.id or (label is not None and _same(label, entry)):
             report.alike += _same(labels[image], entry)
             keep_label(workspace, image)
-    if own is None or not _same(own, entry):
-        if own is not None and own.status != "skipped" and same_boxes(own.boxes, boxes):
+    if label is None or not _same(label, entry):
+        if label is not None and label.status != "skipped" and same_boxes(label.boxes, boxes):
             keep_label(workspace, entry.id)  # other regions to ignore alone: the database sees the same label
         status, ignored = "labelled" if len(boxes) else "empty", entry.item.ignored
         label_table.write_label(store, label_table.NewLabel(entry.id, status, boxes_to_json(boxes), now()))
         regions = boxes_to_json(ignored) if len(ignored) else None
         label_table.write_ignore_regions(store, entry.id, regions)
-        report.replaced += own is not None
+        report.replaced += label is not None
     image_table.set_image_role(store, leaving, "validation")
     label_table.add_to_set(store, name, entry.id)
     if not entry.known:

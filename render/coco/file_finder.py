@@ -64,9 +64,9 @@ class FileFinder:
             return [local]
         near = self._files.get(_plain(parts[-1]), [])
         for same in (str, _composed, _folded, _plain):
-            found = self._best(parts, near, same)
-            if found:
-                return found
+            matches = self._best(parts, near, same)
+            if matches:
+                return matches
         return []
 
     def with_other_suffix(self, name: str) -> FoundFile | None:
@@ -74,8 +74,8 @@ class FileFinder:
         parts = path_parts(name)
         stem, suffix = os.path.splitext(_plain(parts[-1])) if parts else ("", "")
         others = [stem + other for other in _SUFFIXES if other != suffix]
-        found = [place for other in others for place in self._files.get(other, [])]
-        return regular_file(self._root.joinpath(*found[0])) if len(found) == 1 else None
+        paths = [place for other in others for place in self._files.get(other, [])]
+        return regular_file(self._root.joinpath(*paths[0])) if len(paths) == 1 else None
 
     def _best(self, parts: Parts, near: Sequence[Parts], same: Callable[[str], str]) -> list[FoundFile]:
         ranked: dict[int, list[Parts]] = {}
@@ -87,8 +87,8 @@ class FileFinder:
         best = ranked[max(ranked)] if ranked else []
         if len(best) > 1 and self._subset:
             best = [c for c in best if self._subset in c[:-1]] or best
-        found = [regular_file(self._root.joinpath(*candidate)) for candidate in best]
-        return list({place.identity: place for place in found if place is not None}.values())
+        files = [regular_file(self._root.joinpath(*candidate)) for candidate in best]
+        return list({file.identity: file for file in files if file is not None}.values())
 
     @cached_property
     def _files(self) -> dict[str, list[Parts]]:
@@ -113,10 +113,10 @@ class FileFinder:
 def regular_file(path: Path) -> FoundFile | None:
     """Return a regular file; None for anything else, and for names that no file can have."""
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
         return None
-    return FoundFile(path, (found.st_dev, found.st_ino)) if stat.S_ISREG(found.st_mode) else None
+    return FoundFile(path, (status.st_dev, status.st_ino)) if stat.S_ISREG(status.st_mode) else None
 
 
 def path_parts(name: str) -> Parts:
@@ -140,8 +140,8 @@ def tails_agree(first: str, second: str) -> bool:
 
 def _common_tail(a: Parts, b: Parts, same: Callable[[str], str]) -> int:
     length = 0
-    for one, other in zip(reversed(a), reversed(b), strict=False):
-        if same(one) != same(other):
+    for first, second in zip(reversed(a), reversed(b), strict=False):
+        if same(first) != same(second):
             break
         length += 1
     return length

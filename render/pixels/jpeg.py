@@ -97,8 +97,8 @@ def decode_jpeg(data: bytes, strict: bool, least_px: int) -> DecodedImage:
 
 def _is_padding(data: bytes, warning: bytes) -> bool:
     """Whether libjpeg warns only of padding: bytes before the frame, or zeros before the end."""
-    count, found, marker = warning.rpartition(b": ")[2].partition(_EXTRANEOUS)
-    if not found:
+    count, matched, marker = warning.rpartition(b": ")[2].partition(_EXTRANEOUS)
+    if not matched:
         return False
     if marker[:2] == b"d9":
         end = data.rfind(b"\xff\xd9")

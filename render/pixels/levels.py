@@ -28,22 +28,22 @@ def to_8bit(
     if samples.dtype == np.uint8:
         return np.asarray(samples, np.uint8), ""
     finite = np.isfinite(samples) if samples.dtype.kind == "f" else None
-    seen = samples if finite is None or finite.all() else samples[finite]
-    if not seen.size:
+    values = samples if finite is None or finite.all() else samples[finite]
+    if not values.size:
         raise ValueError("none of its values is a finite number")
-    least, most = float(seen.min()), float(seen.max())
-    whole = finite is None or bool((np.rint(seen) == seen).all())
+    least, most = float(values.min()), float(values.max())
+    whole = finite is None or bool((np.rint(values) == values).all())
     (low, high), how = _range(samples.dtype, bits, declared, least, most, whole)
     if samples.dtype == np.uint16:
         table = np.rint((np.arange(65536) - low).clip(0, high - low) * 255 / (high - low)).astype(np.uint8)
         return table[samples], how
-    made = np.full(samples.shape, 128, np.uint8)  # of one value that has no range: grey
+    scaled = np.full(samples.shape, 128, np.uint8)  # of one value that has no range: grey
     # Some rows at a time: a large picture in float64 would take its memory several times.
     for start in range(0, len(samples) if high > low else 0, _ROWS):
         rows = samples[start : start + _ROWS].astype(np.float64)
         rows = np.nan_to_num(rows, copy=False, nan=low, posinf=high, neginf=low).clip(low, high)
-        made[start : start + _ROWS] = np.rint((rows - low) * (255 / (high - low)))
-    return made, how
+        scaled[start : start + _ROWS] = np.rint((rows - low) * (255 / (high - low)))
+    return scaled, how
 
 
 def top_of(dtype: np.dtype[np.generic]) -> float:

@@ -97,8 +97,8 @@ def exif_orientation(data: bytes) -> int:
         )
     except (struct.error, ValueError):
         return 1
-    found = tags.get(_ORIENTATION, (1,))
-    return int(found[0]) if found and found[0] in range(1, 9) else 1
+    values = tags.get(_ORIENTATION, (1,))
+    return int(values[0]) if values and values[0] in range(1, 9) else 1
 
 
 def _start(data: bytes, order: str, big: bool) -> int:

@@ -87,16 +87,16 @@ def restore(home: Path, source: Path) -> Path | None:
     with waiting_lock(home / "lock"), tempfile.TemporaryDirectory(dir=home, prefix="restore-") as folder:
         unpacked = Path(folder)
         _unpack(source, unpacked)
-        kept = None
+        old = None
         replaced = [path for path in (home / "data", home / CREDENTIALS) if path.exists()]
         if replaced:
-            kept = Path(tempfile.mkdtemp(dir=home, prefix=f"before-restore-{_now().replace(':', '')}-"))
+            old = Path(tempfile.mkdtemp(dir=home, prefix=f"before-restore-{_now().replace(':', '')}-"))
             for path in replaced:
-                os.replace(path, kept / path.name)
+                os.replace(path, old / path.name)
         os.replace(unpacked / CREDENTIALS, home / CREDENTIALS)
         # With its data the folder is a server's: they come last.
         os.replace(unpacked / "data", home / "data")
-    return kept
+    return old
 
 
 def _unpack(source: Path, folder: Path) -> None:
@@ -140,8 +140,8 @@ def _unpack(source: Path, folder: Path) -> None:
 
 def _copy_database(source: Path, target: Path) -> None:
     """Copy a database consistently, also while it is written to."""
-    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
-        one.backup(other)
+    with closing(sqlite3.connect(source)) as origin, closing(sqlite3.connect(target)) as copy:
+        origin.backup(copy)
 
 
 def _other_files(data: Path) -> Iterator[Path]:

@@ -130,8 +130,11 @@ def all_promotions(store: Store) -> list[PromotionRow]:
 
 
 def newest_promotion(store: Store) -> PromotionRow | None:
-    """Return the promotion of the current model."""
-    return store.first(PromotionRow, "SELECT * FROM promotions ORDER BY id DESC LIMIT 1")
+    """Return the promotion of the current model; one of a model without a row does not count."""
+    return store.first(
+        PromotionRow,
+        "SELECT p.* FROM promotions p JOIN models m ON m.id = p.model_id ORDER BY p.id DESC LIMIT 1",
+    )
 
 
 def promoted_before(store: Store, model_id: str) -> str | None:
