@@ -1,18 +1,20 @@
-"""Our training beside mmdet's own Runner: the same model, weights and files, in one run.
+"""Training speed of al-loop and of mmdet's own Runner: the same model, weights and files, in one run.
 
     .venv/bin/python benchmarks/training.py --data COCO.json [--config r50] [--images 48] [--repeats 5]
-    [--longer 1] [--epochs 3] [--malloc system]
+        [--longer 1] [--epochs 3] [--malloc system]
 
-  mmdet what its tools/train.py runs: Runner.from_cfg, its pipeline (read, resize, flip), 2 decoding
-  processes; and once more with none, which on two cores is faster al-loop
-  al_loop.detector.training.train.train with the default settings, all of its augmentations included al-loop
-  bf16 the same with precision = "bf16"
+  mmdet          as its tools/train.py: Runner.from_cfg, its pipeline (read, resize, flip), 2 decoding
+                 processes; and with none, which is faster on two cores
+  al-loop        al_loop.detector.training.train.train with the default settings and all augmentations
+  al-loop bf16   the same with precision = "bf16"
 
-They take turns, each from the same weights; the time is that of the steps after the first epoch, from the end
-of one step to that of another, with loading, optimiser and hooks, without validation. A ratio is one of the
-same turn. mmdet's runs in a process of its own, where memory is managed as its users have it; al-loop tells
-glibc to keep it (al_loop/detector/allocator.py), with --malloc system it does not. --longer: the photographs
-on disk are as many times the model's size. On a GPU it runs there, and mmdet's without AMP.
+They take turns and start from the same weights. The time is that of the steps after the first epoch, with
+loading, optimiser and hooks, without validation. A ratio is of one turn. mmdet runs in a separate process
+with the system's memory allocation; al-loop tells glibc to keep memory (al_loop/detector/allocator.py),
+unless with --malloc system.
+
+--longer: side of the photographs on disk, as a multiple of the model's.
+With a GPU both run there, mmdet without AMP.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ BATCH = 4
 
 @HOOKS.register_module()
 class Stamps(Hook):  # type: ignore[misc]
-    """When each step ended."""
+    """The time at the end of each step."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -77,29 +79,34 @@ class Stamps(Hook):  # type: ignore[misc]
         self()
 
     def per_second(self, epoch: int) -> float:
-        """Images per second after the first epoch of so many steps."""
+        """Images per second after the first epoch.
+
+        epoch: its steps.
+        """
         return BATCH * (len(self.times) - epoch) / (self.times[-1] - self.times[epoch - 1])
 
 
 def labelled(file: Path, count: int, size: tuple[int, int], longer: int, folder: Path) -> list[LabelledImage]:
-    """Photographs with boxes, as JPEGs of so many times the model's size."""
+    """Photographs with boxes, as JPEGs of a multiple of the model's size."""
     categories = tuple(_classes(file))
     width, height = size[0] * longer, size[1] * longer
-    found = []
+    images = []
     for number, image in enumerate(read_coco(file, categories).images[:count]):
         path = folder / f"{number:04}.jpg"
         cv2.imwrite(str(path), cv2.resize(read_picture(image.path), (width, height)))
         scale = np.array([width / image.width, height / image.height] * 2)
         boxes = replace(image.boxes, xyxy=image.boxes.xyxy * scale)
-        found.append(LabelledImage(ImageFile(str(number), path, width, height), boxes))
-    return found
+        images.append(LabelledImage(ImageFile(str(number), path, width, height), boxes))
+    return images
 
 
 def _classes(file: Path) -> list[str]:
     return [c["name"] for c in json.loads(file.read_bytes())["categories"]]
 
 
-def by_mmdet(config: Config, weights: Path, coco: Path, folder: Path, epochs: int, workers: int) -> Stamps:
+def train_by_mmdet(
+    config: Config, weights: Path, coco: Path, folder: Path, epochs: int, workers: int
+) -> Stamps:
     """Train as mmdet's tools/train.py does; the parts around the model are those of its default configs."""
     pipeline = [
         {"type": "LoadImageFromFile"},
@@ -108,7 +115,7 @@ def by_mmdet(config: Config, weights: Path, coco: Path, folder: Path, epochs: in
         {"type": "RandomFlip", "prob": 0.5},
         {"type": "PackDetInputs"},
     ]
-    own = {
+    whole = {
         "model": config.model,
         "work_dir": str(folder),
         "load_from": str(weights),
@@ -150,14 +157,14 @@ def by_mmdet(config: Config, weights: Path, coco: Path, folder: Path, epochs: in
     }
     with runner_checkpoints(), redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        runner = Runner.from_cfg(Config(own))
+        runner = Runner.from_cfg(Config(whole))
         runner.train()
     return next(hook for hook in runner.hooks if isinstance(hook, Stamps))
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is trained on, and how; folder: the photographs, and all that is written."""
+class Spec:
+    """Options of the benchmark; folder: for the photographs and all output."""
 
     data: Path
     config: str
@@ -168,35 +175,35 @@ class Asked:
 
     @property
     def start(self) -> Path:
-        """The weights that all begin with."""
+        """The initial weights of all."""
         return self.folder / "start.pth"
 
     @property
     def coco(self) -> Path:
-        """The photographs for mmdet."""
+        """The COCO file of the photographs, for mmdet."""
         return self.folder / "all.json"
 
 
 @cache
-def prepared(asked: Asked) -> tuple[Config, list[LabelledImage], Weights]:
-    """Config, photographs and weights, made once."""
-    config = load_model_config(asked.config, tuple(_classes(asked.data)))
-    (asked.folder / "photographs").mkdir(exist_ok=True)
+def prepared(spec: Spec) -> tuple[Config, list[LabelledImage], Weights]:
+    """Config, photographs and initial weights, computed once."""
+    config = load_model_config(spec.config, tuple(_classes(spec.data)))
+    (spec.folder / "photographs").mkdir(exist_ok=True)
     images = labelled(
-        asked.data, asked.images, tuple(config.image_size), asked.longer, asked.folder / "photographs"
+        spec.data, spec.images, tuple(config.image_size), spec.longer, spec.folder / "photographs"
     )
-    if not asked.start.exists():
+    if not spec.start.exists():
         torch.manual_seed(0)
-        write_weights(asked.start, build_model(config).state_dict())
-        write_coco(asked.coco, images, config.classes)
-    return config, images, read_weights(asked.start)
+        write_weights(spec.start, build_model(config).state_dict())
+        write_coco(spec.coco, images, config.classes)
+    return config, images, read_weights(spec.start)
 
 
-def by_us(asked: Asked, work: Path, precision: str | None) -> Stamps:
-    """al-loop's, with its default settings."""
-    config, images, start = prepared(asked)
+def train_by_al_loop(spec: Spec, work: Path, precision: str | None) -> Stamps:
+    """Train with al-loop's default settings."""
+    config, images, start = prepared(spec)
     run = RunSettings(
-        TrainConfig(epochs=asked.epochs, batch_size=BATCH, val_every=asked.epochs, patience=9),
+        TrainConfig(epochs=spec.epochs, batch_size=BATCH, val_every=spec.epochs, patience=9),
         device="cuda" if torch.cuda.is_available() else "cpu",
         lr=float(config.optim_wrapper.optimizer.lr),
         workers=default_workers(),
@@ -207,38 +214,38 @@ def by_us(asked: Asked, work: Path, precision: str | None) -> Stamps:
     return stamps
 
 
-def turn(asked: Asked, name: str, number: int) -> float:
-    """Images per second of one of them."""
-    config, images, _ = prepared(asked)
-    work = asked.folder / f"{number}-{name.replace(' ', '-')}"
+def turn(spec: Spec, name: str, number: int) -> float:
+    """Images per second of one of the trainings."""
+    config, images, _ = prepared(spec)
+    work = spec.folder / f"{number}-{name.replace(' ', '-')}"
     if name.startswith("mmdet"):
-        stamps = by_mmdet(config, asked.start, asked.coco, work, asked.epochs, int(name.split()[1]))
+        stamps = train_by_mmdet(config, spec.start, spec.coco, work, spec.epochs, int(name.split()[1]))
     else:
-        stamps = by_us(asked, work, "bf16" if name.endswith("bf16") else None)
+        stamps = train_by_al_loop(spec, work, "bf16" if name.endswith("bf16") else None)
     return stamps.per_second(-(-len(images) // BATCH))
 
 
-def race(asked: Asked, repeats: int, malloc: str) -> None:
-    """All of them in turns, and the ratios; mmdet's in a process as mmdet's users have it."""
-    _, images, _ = prepared(asked)
+def race(spec: Spec, repeats: int, malloc: str) -> None:
+    """Run all of them in turns and print the ratios."""
+    _, images, _ = prepared(spec)
     names = ["mmdet, 2 workers", "mmdet, 0 workers", "al-loop", "al-loop bf16"]
     speeds: dict[str, list[float]] = {name: [] for name in names}
     theirs, ours = process("system"), process(malloc)
     for number in range(repeats):
         for name in names:
             where = theirs if name.startswith("mmdet") else ours
-            speeds[name].append(where.submit(turn, asked, name, number).result())
+            speeds[name].append(where.submit(turn, spec, name, number).result())
     size = f"{images[0].image.width}x{images[0].image.height}"
     print(
-        f"\n{asked.config}: {len(images)} JPEGs of {size}, batches of {BATCH}, {asked.epochs} epochs, "
+        f"\n{spec.config}: {len(images)} JPEGs of {size}, batches of {BATCH}, {spec.epochs} epochs, "
         f"{repeats} turns, {torch.get_num_threads()} threads"
     )
     for name, each in speeds.items():
         print(f"{name:<18} {np.median(each):7.2f} images/s")
     best = max(names[:2], key=lambda name: np.median(speeds[name]))
-    for one, other in (("al-loop", best), ("al-loop bf16", best), ("al-loop bf16", "al-loop")):
-        ratio = np.array(speeds[one]) / np.array(speeds[other])
-        print(f"{one} / {other}: {np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})")
+    for first, second in (("al-loop", best), ("al-loop bf16", best), ("al-loop bf16", "al-loop")):
+        ratio = np.array(speeds[first]) / np.array(speeds[second])
+        print(f"{first} / {second}: {np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})")
     theirs.shutdown()
     ours.shutdown()
 
@@ -251,21 +258,25 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--longer", type=int, default=1)
-    parser.add_argument("--malloc", choices=("", "system"), default="", help="Of al-loop's process, too.")
     parser.add_argument(
-        "--profile", action="store_true", help="Only say where the time of al-loop's training goes."
+        "--malloc", choices=("", "system"), default="", help="Memory allocation of al-loop's process."
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="Print a profile of al-loop's training instead."
     )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        asked = Asked(args.data, args.config, args.images, args.epochs, args.longer, Path(name))
+        spec = Spec(args.data, args.config, args.images, args.epochs, args.longer, Path(name))
         if not args.profile:
-            race(asked, args.repeats, args.malloc)
+            race(spec, args.repeats, args.malloc)
             return
-        by_us(asked, asked.folder / "warm", None)
-        with profile(activities=[ProfilerActivity.CPU]) as seen:
-            by_us(asked, asked.folder / "profiled", None)
+        train_by_al_loop(spec, spec.folder / "warm", None)
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            train_by_al_loop(spec, spec.folder / "profiled", None)
         print(
-            seen.key_averages().table(sort_by="self_cpu_time_total", row_limit=16, max_name_column_width=60)
+            profiled.key_averages().table(
+                sort_by="self_cpu_time_total", row_limit=16, max_name_column_width=60
+            )
         )
 
 
