@@ -58,8 +58,8 @@ def test_a_cycle_under_way_takes_the_gpus_of_now(shared: Workspace, monkeypatch:
 def test_a_finished_training_of_0_1_keeps_its_hash() -> None:
     """The settings as 0.1 hashed them among the inputs of the stage."""
     assert hashed(Config(classes=("a",)), "pretrain") == {
-        "epochs": 50, "batch_size": 4, "lr": None, "val_every": 1, "patience": 10, "turns": False, "repeat": 1,
-        "workers": None, "precision": None, "seed": 0,
+        "epochs": 50, "batch_size": 4, "lr": None, "val_every": 1, "patience": 10, "turns": False,
+        "repeat": 1, "workers": None, "precision": None, "seed": 0,
     }  # fmt: skip
 
 

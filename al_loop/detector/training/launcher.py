@@ -101,7 +101,9 @@ def _environment(threads: int, device: str) -> dict[str, str]:
     threads_each = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(max(1, threads)))
     loopback = _LOOPBACK if sys.platform == "linux" else {}
     gpus = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
-    return {**os.environ, **threads_each, **loopback, **gpus, **_NO_TCP_STORE}
+    # PET_* variables, which some schedulers set, are options of torchrun.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PET_")}
+    return {**inherited, **threads_each, **loopback, **gpus, **_NO_TCP_STORE}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Ignore regions: nothing is learnt from them, and what is found on them is neither right nor false."""
+"""Ignore regions: training ignores them, and detections on them are neither correct nor false."""
 
 from __future__ import annotations
 
@@ -36,23 +36,24 @@ def hand(make_boxes: Make) -> tuple[list[LabelledImage], dict[str, Boxes]]:
     """A bolt at the left; the right half is a crowd of bolts. Detected: on it, falsely, the bolt."""
     image = ImageFile("a", Path("a.png"), 200, 100)
     truth = [LabelledImage(image, make_boxes((0, 0, 20, 20, 0)), make_boxes((100, 0, 200, 100, 0)))]
-    found = make_boxes((120, 10, 140, 30, 0, 0.9), (60, 60, 80, 80, 0, 0.8), (0, 0, 20, 20, 0, 0.7))
-    return truth, {"a": found}
+    predicted = make_boxes((120, 10, 140, 30, 0, 0.9), (60, 60, 80, 80, 0, 0.8), (0, 0, 20, 20, 0, 0.7))
+    return truth, {"a": predicted}
 
 
 def test_detections_on_a_crowd_count_neither_way_by_hand(make_boxes: Make) -> None:
     truth, predicted = hand(make_boxes)
-    # One false before the one that is right: precision 1/2 at every recall. As objects: 1/3, without the
-    # region 1/3.
+    # One false detection before the correct one: precision 1/2 at every recall. Without the region: 1/3.
     assert evaluate(truth, predicted, CLASSES).ap == pytest.approx(1 / 2)
     assert evaluate([replace(truth[0], ignored=Boxes())], predicted, CLASSES).ap == pytest.approx(1 / 3)
-    # A region of another class excuses nothing.
+    # A region of another class has no effect.
     other = [replace(truth[0], ignored=make_boxes((100, 0, 200, 100, 1)))]
     assert evaluate(other, predicted, CLASSES).ap == pytest.approx(1 / 3)
     assert (evaluate(truth, predicted, CLASSES).boxes, evaluate(truth, predicted, CLASSES).images) == (1, 1)
 
 
-def test_it_is_what_pycocotools_says_of_the_file_that_we_write(make_boxes: Make, tmp_path: Path) -> None:
+def test_ap_with_regions_equals_that_of_pycocotools_on_the_written_file(
+    make_boxes: Make, tmp_path: Path
+) -> None:
     truth, predicted = hand(make_boxes)
     truth.append(
         LabelledImage(ImageFile("b", Path("b.png"), 90, 90), Boxes(), make_boxes((10, 10, 50, 50, 1)))
@@ -80,10 +81,10 @@ def test_it_is_what_pycocotools_says_of_the_file_that_we_write(make_boxes: Make,
         run.evaluate()
         run.accumulate()
         run.summarize()
-    found = evaluate(truth, predicted, CLASSES)
-    # Two false before the bolt is found; of nuts there is nothing to be found.
-    assert found.ap == pytest.approx(run.stats[0], abs=1e-12) == pytest.approx(1 / 3)
-    assert found.per_class == {"bolt": pytest.approx(1 / 3), "nut": None}
+    metrics = evaluate(truth, predicted, CLASSES)
+    # Two false detections before the bolt; there is no nut.
+    assert metrics.ap == pytest.approx(run.stats[0], abs=1e-12) == pytest.approx(1 / 3)
+    assert metrics.per_class == {"bolt": pytest.approx(1 / 3), "nut": None}
     stored = average_precision(match(truth, predicted, CLASSES), np.ones((1, 2)))
     assert np.nanmean(stored) == pytest.approx(run.stats[0], abs=1e-12)
 
@@ -104,9 +105,9 @@ def test_boxes_in_a_region_are_neither_positive_nor_negative(config: Any) -> Non
         bboxes=torch.tensor([[0.0, 0, 20, 20], [80, 10, 92, 22]]), labels=torch.tensor([0, 1])
     )
     region = InstanceData(bboxes=torch.tensor([[48.0, 0, 96, 32]]))
-    found = IgnoringAssigner(assigner).assign(priors, objects, region)
-    # The last two lie in the region by 6 and by 3 tenths.
-    assert found.gt_inds.tolist() == [1, 0, -1, 2, -1, 0]
+    assigned = IgnoringAssigner(assigner).assign(priors, objects, region)
+    # Of the last two, 6 and 3 tenths lie in the region.
+    assert assigned.gt_inds.tolist() == [1, 0, -1, 2, -1, 0]
     nothing = InstanceData(bboxes=torch.zeros(0, 4))
     assert IgnoringAssigner(assigner).assign(priors, objects, nothing).gt_inds.tolist() == [1, 0, 0, 2, 0, 0]
 
@@ -142,16 +143,16 @@ def losses(model: Any, regions: torch.Tensor) -> float:
     )
     picture = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found = {
+        terms = {
             name: value for name, value in model.loss(picture, [sample]).items() if name.startswith("loss")
         }
-    assert {"loss_rpn_cls", "loss_rpn_bbox"} <= set(found)
-    parts = [one for value in found.values() for one in (value if isinstance(value, list) else [value])]
-    return sum(float(one.sum()) for one in parts)
+    assert {"loss_rpn_cls", "loss_rpn_bbox"} <= set(terms)
+    parts = [part for value in terms.values() for part in (value if isinstance(value, list) else [value])]
+    return sum(float(part.sum()) for part in parts)
 
 
 def loaded(file: Path, *more: dict[str, Any]) -> Any:
-    """The first image of a COCO file, as a training reads it, at half its sides."""
+    """The first image of a COCO file, read as in training, at half its size."""
     pipeline = [{"type": "ReadPicture"}, {"type": "LoadAnnotations", "with_bbox": True}]
     pipeline += [
         {"type": "FitInto", "size": (48, 32)},
@@ -162,7 +163,7 @@ def loaded(file: Path, *more: dict[str, Any]) -> Any:
     return DATASETS.build({"type": "CocoDataset", "ann_file": str(file), "pipeline": pipeline, **classes})[0]
 
 
-def test_regions_travel_to_the_trainer_with_their_image(make_boxes: Make, tmp_path: Path, sets: Any) -> None:
+def test_training_reads_the_regions_of_an_image(make_boxes: Make, tmp_path: Path, sets: Any) -> None:
     first = sets[0][0]
     write_coco(tmp_path / "train.json", [replace(first, ignored=make_boxes((10, 4, 90, 60, 1)))], CLASSES)
     plain = loaded(tmp_path / "train.json")["data_samples"]
@@ -183,7 +184,7 @@ def test_regions_travel_to_the_trainer_with_their_image(make_boxes: Make, tmp_pa
 
 
 @pytest.mark.train
-def test_a_training_takes_an_image_of_nothing_but_a_region(
+def test_training_takes_an_image_of_a_region_alone(
     make_boxes: Make, tmp_path: Path, sets: Any, config: Any
 ) -> None:
     everything = make_boxes((0, 0, 96, 64, 0))

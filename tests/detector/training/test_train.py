@@ -144,7 +144,7 @@ def test_starts_from_given_weights_and_takes_images_without_boxes(
 @pytest.mark.train
 def test_a_loss_that_is_not_finite_stops_the_training(few: Any, config: Any, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"the loss became .* in step \d+.*pretrain.lr"):
-        train(training_job(config, few, tmp_path / "work", lr=1e30))
+        train(training_job(config, few, tmp_path / "work", repeat=2, lr=1e30))
     with suppress(TrainingError):  # the largest rate of the settings ends in a result or in this error
         train(training_job(config, few, tmp_path / "high", epochs=1, lr=10.0))
 
