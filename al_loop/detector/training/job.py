@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,11 @@ class _Data:
 
 
 def write_job(job: TrainingJob, folder: Path) -> None:
-    """Write a job to a folder, without outlines: training does not read them."""
+    """Write a job to a folder."""
     write_config(folder, job.config)
     if job.start is not None:
         write_weights(folder / _START, job.start)
-    data = _Data(_without_outlines(job.training), _without_outlines(job.validation), job.run, job.folder)
+    data = _Data(list(job.training), list(job.validation), job.run, job.folder)
     write_atomically(folder / _DATA, msgspec.json.encode(data, enc_hook=_to_plain))
 
 
@@ -71,17 +71,6 @@ def read_job(folder: Path) -> TrainingJob:
         run=data.run,
         folder=data.folder,
     )
-
-
-def _without_outlines(images: Sequence[LabelledImage]) -> list[LabelledImage]:
-    return [
-        replace(
-            item,
-            boxes=replace(item.boxes, outlines=None),
-            ignored=replace(item.ignored, outlines=None),
-        )
-        for item in images
-    ]
 
 
 def _to_plain(value: Any) -> Any:

@@ -18,7 +18,8 @@ from al_loop.structures.boxes import Boxes
 
 def same(first: Boxes, second: Boxes) -> bool:
     pairs = ((first.xyxy, second.xyxy), (first.labels, second.labels))
-    return all(one.dtype == two.dtype and np.array_equal(one, two) for one, two in pairs)
+    equal = all(one.dtype == two.dtype and np.array_equal(one, two) for one, two in pairs)
+    return equal and first.outlines == second.outlines
 
 
 def test_a_job_comes_back(config: Any, sets: Any, make_boxes: Callable[..., Boxes], tmp_path: Path) -> None:
@@ -26,6 +27,8 @@ def test_a_job_comes_back(config: Any, sets: Any, make_boxes: Callable[..., Boxe
     training, validation = list(sets[0]), sets[1]
     training[0] = replace(training[0], ignored=make_boxes((1, 2, 3, 4, 1)))
     training[1] = replace(training[1], boxes=Boxes(), ignored=make_boxes((0, 0, 96, 64, 0)))
+    outlines = ([[0.0, 0, 9, 0, 9, 9]], {"size": [2, 2], "counts": [1, 3]}, None)
+    training[2] = replace(training[2], boxes=replace(make_boxes(*[(0, 0, 9, 9, 1)] * 3), outlines=outlines))
     job = training_job(config, (training, validation), tmp_path / "work", weights, steps=3, rotate90=True)
     write_job(job, tmp_path)
     back = read_job(tmp_path)
