@@ -69,7 +69,7 @@ def status(start: Path | None) -> None:
 @click.pass_obj
 def new_project(start: Path | None, yes: bool) -> None:
     """Begin another project with the next push, after the old one was deleted; its answers are pulled first."""
-    from al_loop.loop.cycle import restart_labelling
+    from al_loop.loop.recovery import restart_labelling
 
     workspace = open_workspace(start)
     with workspace.lock():

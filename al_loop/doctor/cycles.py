@@ -16,6 +16,7 @@ from al_loop.state.database.stage_table import StageRow, stages_of
 from al_loop.state.file_hashes import noted_file
 from al_loop.state.id_list import POOL, pool_hash, read_pool
 from al_loop.state.leftovers import foreign_folders
+from al_loop.state.stages import sealed_hash, was_finished
 
 _ABANDON = "al-loop cycle --abandon"
 _RESTORE = "restore cycles/{number} from a backup"
@@ -81,7 +82,7 @@ def _open(context: CheckContext, row: CycleRow) -> Iterator[Finding]:
 def _settings(context: CheckContext, row: CycleRow) -> Iterator[Finding]:
     """Check the frozen settings; an older al-loop may have allowed more."""
     subject = f"cycle {row.number}"
-    selected = (context.workspace.cycle_dir(row.number) / "select" / "stage.json").is_file()
+    selected = was_finished(context.workspace.cycle_dir(row.number) / "select")
     try:
         check(thawed(row.settings), row.number, selected=selected)
     except UnreadableError as error:
@@ -96,7 +97,7 @@ def _stage(context: CheckContext, subject: str, number: int, stage: StageRow) ->
     # A second selection would pick other images.
     again = _ABANDON if name == "select" else "al-loop cycle"
     try:
-        input_hash = read_json(folder / "stage.json")["input_hash"]
+        input_hash = sealed_hash(folder)
     except FileNotFoundError:
         yield Finding("cycles.stage", subject, f"what its stage {name} left is gone", again)
         return

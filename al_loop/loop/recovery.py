@@ -7,11 +7,11 @@ import shutil
 import msgspec
 
 from al_loop.core.console import Reporter
-from al_loop.core.errors import AlLoopError, ConfigError, DataError
+from al_loop.core.errors import AlLoopError, ConfigError, DataError, LabelStudioError
 from al_loop.core.frozen_settings import UnreadableError, check, refrozen, thawed
 from al_loop.labelling import sync
 from al_loop.labelling.open_tasks import queue_address
-from al_loop.loop.cycle_record import freeze_pool, live_settings, open_cycle_row, pushing
+from al_loop.loop.cycle_record import freeze_pool, live_settings, open_cycle_number, open_cycle_row, pushing
 from al_loop.state.database import cycle_table, pick_table
 from al_loop.state.database.cycle_table import ABANDONED
 from al_loop.state.database.label_table import status_counts_of_cycle
@@ -134,3 +134,23 @@ def _pull_last(
 def with_ways_out(error: AlLoopError, number: int) -> AlLoopError:
     """Return an error that ended a stage with the ways out of its cycle below."""
     return type(error)(f"{error}\n{WAYS_OUT.format(number=number)}")
+
+
+def restart_labelling(workspace: Workspace, *, anyway: bool = False) -> str:
+    """Forget the labelling project, so that the open cycle is pushed again into a new one; what people did is pulled first.
+
+    Raises LabelStudioError where something would be lost with the project, unless it is to be left anyway.
+    """
+    number = open_cycle_number(workspace)
+    folder = workspace.cycle_dir(number or 0) / "push"
+    if number is not None and (pushed := output_of(workspace.store, f"cycle-{number}", "push", folder)):
+        lost = sync.last_pull(workspace, number, pushed["server"], pushed["project_id"])
+        if lost and not anyway:
+            raise LabelStudioError(
+                f"the project holds what another one would not: {'; '.join(lost)}. Nothing was changed. Have it finished, "
+                "or leave it: al-loop label-studio new-project --yes"
+            )
+    sync.forget_project(workspace, number)
+    if number is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return "what people have answered is kept; the next push begins another project. Run: al-loop cycle"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from al_loop.core.console import Reporter
 from al_loop.core.files import file_sha256, hash_of, printable, read_json, write_json
-from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
 from al_loop.labelling.open_tasks import batch_name, task_key
 from al_loop.loop.cycle_record import Cycle, frozen_pool
@@ -28,18 +29,20 @@ from al_loop.models import service
 from al_loop.state.database.pick_table import PickRow, insert_picks, picks_of
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.id_list import POOL, pool_hash, read_pool
-from al_loop.state.stages import Output, Stage, output_of, run_stage
+from al_loop.state.stages import Output, Stage, is_done, run_stage
 from al_loop.state.workspace import Workspace
 from al_loop.structures.picks import Pick
 from al_loop.structures.predictions import ScoredImages
 from strategies import STRATEGIES, Ids
 
 
-def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | None) -> None:
-    """Score the pool of a cycle, as far as it is not; what was lost or damaged since is scored again."""
+def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | None) -> Sequence[str]:
+    """Score the pool of a cycle, as far as it is not; return the images that were scored in float32, too.
+
+    What was lost or damaged since is scored again.
+    """
     ids = frozen_pool(workspace, cycle.number)
     strategy = workspace.config.cycle.strategy
-    stage = stage_of(workspace, cycle, "score", pool=pool_hash(ids), needs=sorted(STRATEGIES[strategy].needs))
     folder = workspace.scores_dir(cycle.model.id)
 
     def work(_: Path) -> Output:
@@ -48,20 +51,25 @@ def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str
         closely = score_closely(workspace, cycle.model, ids, cycle.k, cycle.number, reporter, ray)
         return {"images": len(ids), "unreadable": [asdict(item) for item in unreadable], "closely": closely}
 
+    def valid(done: Output) -> bool:
+        left_out = Ids.of(item["image_id"] for item in done["unreadable"])
+        closely = workspace.scores_dir(cycle.model.id, exact=True)
+        # Until the push, picks and the boxes that people are shown rest on every byte of them.
+        pushed = is_done(workspace.store, f"cycle-{cycle.number}", "push")
+        wanted = ((folder, ids[left_out.places(ids) < 0]), (closely, Ids.of(done.get("closely", ()))))
+        lost = [_lost(workspace, place, names, every_byte=not pushed) for place, names in wanted]
+        return not any(lost)  # else only the images without scores are scored again
+
+    stage = replace(
+        stage_of(workspace, cycle, "score", pool=pool_hash(ids), needs=sorted(STRATEGIES[strategy].needs)),
+        valid=valid,
+    )
     done = run_stage(workspace.store, stage, work)
-    left_out = Ids.of(item["image_id"] for item in done["unreadable"])
-    closely = workspace.scores_dir(cycle.model.id, exact=True)
-    # Until the push, picks and the boxes that people are shown rest on every byte of them.
-    pushed = bool(output_in(workspace, cycle, "push"))
-    wanted = ((folder, ids[left_out.places(ids) < 0]), (closely, Ids.of(done.get("closely", ()))))
-    lost = [_lost(workspace, place, names, every_byte=not pushed) for place, names in wanted]
-    if any(lost):
-        # Scores were lost or damaged after the stage was done: only their images are scored again.
-        shutil.rmtree(stage.folder)
-        done = run_stage(workspace.store, stage, work)
     for item in done["unreadable"]:
         reporter.line(f"  left out: {printable(item['reason'])}")
     reporter.line(f"  score: {done['images']} images by {cycle.model.id} → {relative(workspace, folder)}")
+    rescored: Sequence[str] = done.get("closely", ())
+    return rescored
 
 
 def _lost(workspace: Workspace, folder: Path, ids: Ids, *, every_byte: bool) -> bool:
@@ -72,7 +80,9 @@ def _lost(workspace: Workspace, folder: Path, ids: Ids, *, every_byte: bool) -> 
     return (every_byte and store.forget_damaged() > 0) or bool((store.image_ids().places(ids) < 0).any())
 
 
-def select_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list[Pick]:
+def select_stage(
+    workspace: Workspace, cycle: Cycle, rescored: Sequence[str], reporter: Reporter
+) -> list[Pick]:
     """Select the images of a cycle, once; the same picks from then on."""
     settings = workspace.config.cycle
 
@@ -83,21 +93,24 @@ def select_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> list
             reporter.line(f"  {warning}")
         known = known_of(repository.labelled(workspace), len(workspace.config.classes), count_r2)
         write_json(folder / KNOWN, asdict(known))
-        picks = select_picks(workspace, cycle, known)
+        picks = select_picks(workspace, cycle, known, rescored)
         write_json(folder / PICKS, [asdict(p) for p in picks])
         return {"picks": len(picks), "picks_sha256": file_sha256(folder / PICKS)}
 
-    stage = stage_of(workspace, cycle, "select", k=cycle.k, settings=hashed(workspace.config, "cycle"))
-    done = run_stage(workspace.store, stage, work)
-    picks = _noted_picks(workspace, cycle.number)
-    if "picks_sha256" in done and hash_of(stage.folder / PICKS) != done["picks_sha256"]:
-        reporter.line(f"  {relative(workspace, stage.folder / PICKS)} is not what was selected: made again")
-        if picks:
-            write_json(stage.folder / PICKS, [asdict(p) for p in picks])
-        else:
-            shutil.rmtree(stage.folder)
-            run_stage(workspace.store, stage, work)
-    picks = picks or [Pick(**row) for row in read_json(stage.folder / PICKS)]
+    def valid(done: Output) -> bool:
+        """Write the picks anew where the file is another one: the database has them, unless it was killed before."""
+        if "picks_sha256" not in done or hash_of(path) == done["picks_sha256"]:
+            return True
+        reporter.line(f"  {relative(workspace, path)} is not what was selected: made again")
+        if noted:
+            write_json(path, [asdict(p) for p in noted])
+        return bool(noted)
+
+    noted = _noted_picks(workspace, cycle.number)
+    stage = stage_of(workspace, cycle, "select", k=cycle.k, settings=msgspec.to_builtins(settings))
+    path = stage.folder / PICKS
+    run_stage(workspace.store, replace(stage, valid=valid), work)
+    picks = noted or [Pick(**row) for row in read_json(path)]
     batch = batch_name(workspace, cycle.number)
     with workspace.store.transaction():
         insert_picks(workspace.store, [_pick_row(cycle.number, batch, pick) for pick in picks])
@@ -128,23 +141,24 @@ def _pick_row(cycle: int, batch: str, pick: Pick) -> PickRow:
     )
 
 
-def select_picks(workspace: Workspace, cycle: Cycle, known: Known) -> list[Pick]:
+def select_picks(
+    workspace: Workspace, cycle: Cycle, known: Known, rescored: Sequence[str] = ()
+) -> list[Pick]:
     """What a cycle picks: the same scores, settings and labels give the same picks."""
-    settings, scored = workspace.config.cycle, scored_pool(workspace, cycle)
+    settings, scored = workspace.config.cycle, scored_pool(workspace, cycle, rescored)
     kept = partial(workspace.scores_dir, cycle.model.id)
     context = context_for(workspace, cycle.model, settings.strategy, scored.image_ids, known, kept)
     return pick(scored, cycle.k, settings, cycle.number, set(known.images), context)
 
 
-def scored_pool(workspace: Workspace, cycle: Cycle) -> ScoredImages:
-    """Return the scores of the cycle's pool, without the images that could not be read."""
+def scored_pool(workspace: Workspace, cycle: Cycle, rescored: Sequence[str]) -> ScoredImages:
+    """Return the scores of the cycle's pool, without the images that could not be read; rescored: those in float32."""
     pool = read_pool(workspace.cycle_dir(cycle.number) / POOL)
     scored = shards_in(workspace, workspace.scores_dir(cycle.model.id)).load().intersection(pool)
-    closely = output_in(workspace, cycle, "score").get("closely")
-    if not closely:
+    if not rescored:
         return scored
     exact = shards_in(workspace, workspace.scores_dir(cycle.model.id, exact=True))
-    return scored.updated_with(exact.load(closely))
+    return scored.updated_with(exact.load(rescored))
 
 
 def stage_of(workspace: Workspace, cycle: Cycle, name: str, **inputs: Any) -> Stage:
@@ -155,12 +169,6 @@ def stage_of(workspace: Workspace, cycle: Cycle, name: str, **inputs: Any) -> St
         folder=workspace.cycle_dir(cycle.number) / name,
         inputs={"model": cycle.model.weights_sha256, **inputs},
     )
-
-
-def output_in(workspace: Workspace, cycle: Cycle, name: str) -> Output:
-    """Return what a stage of a cycle noted; empty before it is done."""
-    folder = workspace.cycle_dir(cycle.number) / name
-    return output_of(workspace.store, f"cycle-{cycle.number}", name, folder)
 
 
 def relative(workspace: Workspace, path: Path) -> str:

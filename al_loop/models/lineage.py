@@ -64,7 +64,7 @@ def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
     ]
     if model.removed_at:
         lines.append(f"deleted    its files, by gc, {model.removed_at}")
-    notes = service.training_notes(model)
+    notes = service.training_notes(workspace, model)
     if {"epochs", "images"} <= notes.keys():
         numbers = f", {notes['precision']}" if "precision" in notes else ""
         lines.append(f"training   {notes['images']} images, {notes['epochs']} epochs{numbers}")

@@ -43,10 +43,9 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
             settings = workspace.config.pretrain
             return service.train_model(workspace, folder, None, images, validation, settings, progress)
 
-    model = _make(workspace, "pretrain", inputs, work)
-    notes = service.training_notes(model)
-    reporter.line(f"pretrained {model.id}: {notes['images']} images, {notes['epochs']} epochs")
-    _warn(model, reporter)
+    model, training = _make(workspace, "pretrain", inputs, work)
+    reporter.line(f"pretrained {model.id}: {training['images']} images, {training['epochs']} epochs")
+    _warn(training, reporter)
     return _judge(workspace, model, reporter)
 
 
@@ -74,19 +73,21 @@ def import_checkpoint(
     def work(folder: Path) -> Output:
         return service.import_model(workspace, folder, checkpoint, config, classes_as_is=classes_as_is)
 
-    model = _make(workspace, "import", inputs, work)
+    model, imported = _make(workspace, "import", inputs, work)
     reporter.line(f"imported {model.id} from {checkpoint}")
-    _warn(model, reporter)
+    _warn(imported, reporter)
     return _judge(workspace, model, reporter)
 
 
-def _warn(model: Model, reporter: Reporter) -> None:
+def _warn(output: Output, reporter: Reporter) -> None:
     """Say what of a config and a checkpoint is not as somebody may expect."""
-    for note in service.training_notes(model).get("notes", ()):
+    for note in output.get("notes", ()):
         reporter.line(f"  warning: {note}")
 
 
-def _make(workspace: Workspace, origin: str, inputs: Output, work: Callable[[Path], Output]) -> Model:
+def _make(
+    workspace: Workspace, origin: str, inputs: Output, work: Callable[[Path], Output]
+) -> tuple[Model, Output]:
     """Run the stage that makes a model, unless the newest of that origin was made from the same inputs."""
     made = count_of_origin(workspace.store, origin)
     stages = [
@@ -96,7 +97,7 @@ def _make(workspace: Workspace, origin: str, inputs: Output, work: Callable[[Pat
     same = made > 0 and finished(workspace.store, stages[0]) is not None
     stage = stages[0] if same else stages[1]
     done = run_stage(workspace.store, stage, work)
-    return model_registry.register_model(
+    model = model_registry.register_model(
         workspace,
         stage.job,
         origin,
@@ -105,6 +106,7 @@ def _make(workspace: Workspace, origin: str, inputs: Output, work: Callable[[Pat
         cycle=None,
         config_sha256=done.get("config_sha256"),
     )
+    return model, done
 
 
 def _judge(workspace: Workspace, model: Model, reporter: Reporter) -> Model:

@@ -19,7 +19,7 @@ from al_loop.models.checkpoint_cache import fetch
 from al_loop.models.trust import is_data, refusal
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import SHIPPED, WEIGHTS, Model, WeightsGuard, save_metrics, saved_metrics
-from al_loop.state.stages import noted_in, output_of
+from al_loop.state.stages import output_of
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile, LabelledImage
@@ -378,21 +378,23 @@ def _in_workspace(workspace: Workspace, name: str) -> str:
     return str(path) if name and path.is_file() else name
 
 
-def training_notes(model: Model) -> dict[str, Any]:
-    """Return what the stage that made a model noted, for people: epochs, validations, images; nothing of a damaged file."""
-    found = noted_in(model.folder)
-    notes = found.get("notes", [])
-    whole = isinstance(notes, list) and all(isinstance(note, str) for note in notes)
-    return found if whole else {}
+def training_notes(workspace: Workspace, model: Model) -> dict[str, Any]:
+    """Return the output of the stage that made a model: epochs, images, notes; empty where it is damaged."""
+    output = output_of(workspace.store, model.id, _stage_of(model), model.folder)
+    notes = output.get("notes", [])
+    return output if isinstance(notes, list) and all(isinstance(note, str) for note in notes) else {}
 
 
 def class_quality(workspace: Workspace, model: Model) -> Sequence[float] | None:
-    """Return how well a model's training has learned each class, as the database has it; None where it was not noted."""
-    stage = "train" if model.origin == "cycle" else model.origin
-    quality: Sequence[float] | None = output_of(workspace.store, model.id, stage, model.folder).get(
-        "class_quality"
-    )
+    """Return how well the training of a model has learned each class; None where that was not noted."""
+    quality: Sequence[float] | None = output_of(
+        workspace.store, model.id, _stage_of(model), model.folder
+    ).get("class_quality")
     return quality
+
+
+def _stage_of(model: Model) -> str:
+    return "train" if model.origin == "cycle" else model.origin
 
 
 def _start_weights(workspace: Workspace, config: Any) -> tuple[Any, list[str]]:

@@ -31,27 +31,33 @@ class Waiting(Exception):  # noqa: N818 (it is no error)
 
 @dataclass(frozen=True)
 class Stage:
-    """Where a stage runs and what it depends on.
+    """A unit of work that is done once for its inputs.
 
+    job: 'cycle-3', 'pretrain-1', ...
+    folder: holds what the work leaves.
     inputs: JSON-serialisable; the stage is done again when they change.
+    valid: says of an output whether what the work left is still whole, and may mend it; else the stage is done again.
     """
 
     job: str
     name: str
     folder: Path
     inputs: Mapping[str, Any]
+    valid: Callable[[Output], bool] = lambda _: True
 
 
 def run_stage(store: Store, stage: Stage, work: Callable[[Path], Output]) -> Output:
-    """Return the output of a stage, doing the work if it has not been done for these inputs.
+    """Return the output of a stage; do the work unless it was done for these inputs, and what it left is valid.
 
-    work: gets the folder to write in, which holds what a killed run left there; returns what is
-    remembered. It may raise Waiting: the stage is asked again next time.
+    work: gets the folder to write in, which holds what a killed run left there; returns the output.
+    It may raise Waiting: the next run does the stage again.
     """
     digest = json_hash(stage.inputs)
     done = finished(store, stage)
     if done is not None:
-        return done
+        if stage.valid(done):
+            return done
+        shutil.rmtree(stage.folder)
     partial = stage.folder.with_name(f"{stage.folder.name}.partial")
     _clear_if_changed(partial, digest)
     begin_stage(store, stage.job, stage.name, digest, os.getpid(), now())
@@ -99,7 +105,7 @@ def output_of(store: Store, job: str, name: str, folder: Path) -> Output:
     if not folder.is_dir():
         return {}
     row = _done(store, job, name)
-    return _noted(row.output) if row and row.output else noted_in(folder)
+    return _noted(row.output) if row and row.output else _noted_in(folder)
 
 
 def _noted(text: str | None) -> Output:
@@ -116,13 +122,28 @@ def _noted(text: str | None) -> Output:
     )
 
 
-def noted_in(folder: Path) -> Output:
-    """Return what a finished stage noted in its folder; nothing where that is missing or damaged."""
+def _noted_in(folder: Path) -> Output:
+    """Return the output in the folder of a finished stage; empty where that is missing or damaged."""
     try:
         output = read_json(folder / _SEAL)["output"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     return output if isinstance(output, dict) else {}
+
+
+def sealed_hash(folder: Path) -> str:
+    """Return the hash of the inputs of the stage that has left a folder; OSError, ValueError, KeyError or TypeError."""
+    return str(read_json(folder / _SEAL)["input_hash"])
+
+
+def is_done(store: Store, job: str, name: str) -> bool:
+    """Whether the database says that a stage is done."""
+    return _done(store, job, name) is not None
+
+
+def was_finished(folder: Path) -> bool:
+    """Whether a stage has left this folder at its end."""
+    return (folder / _SEAL).is_file()
 
 
 def is_sealed(store: Store, job: str, name: str, folder: Path) -> bool:

@@ -21,7 +21,7 @@ from al_loop.labelling.backend import server_name
 from al_loop.labelling.client.client import Json
 from al_loop.labelling.client.task import PulledTask
 from al_loop.labelling.tasks.push import batch_filter
-from al_loop.loop.cycle import restart_labelling
+from al_loop.loop.recovery import restart_labelling
 from al_loop.state import model_registry
 from al_loop.state.prediction_store import ShardStore
 from al_loop.state.workspace import Workspace, open_workspace

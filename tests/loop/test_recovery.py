@@ -180,7 +180,7 @@ def test_before_the_push_everything_can_be_taken(loop: SmallLoop, monkeypatch: p
         raise DataError("the push was not reached")
 
     with monkeypatch.context() as patched:
-        patched.setattr("al_loop.loop.cycle._push", broken)
+        patched.setattr("al_loop.loop.cycle.push_stage", broken)
         with pytest.raises(
             DataError, match=r"(?s)not reached.*Cycle 1 stays under way.*--refreeze.*--abandon"
         ):

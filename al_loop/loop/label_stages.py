@@ -1,0 +1,140 @@
+"""What a cycle asks people for: the push of tasks and the pull of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from al_loop.core.console import Reporter
+from al_loop.core.files import json_hash, printable, read_json, write_json
+from al_loop.images import repository
+from al_loop.images.identity import take_out_copies
+from al_loop.images.object_cache import changed_files
+from al_loop.labelling import sync
+from al_loop.labelling.backend import server_name
+from al_loop.labelling.open_tasks import queue_address
+from al_loop.loop.cycle_record import Cycle
+from al_loop.loop.manifest import LABELS
+from al_loop.loop.stages import relative, scored_pool, stage_of
+from al_loop.state.stages import Output, Waiting, run_stage
+from al_loop.state.workspace import Workspace
+from al_loop.structures.images import LabelledImage
+from al_loop.structures.picks import Pick
+
+_NAMED = 5  # images on which people disagree most
+
+
+def push_stage(
+    workspace: Workspace, cycle: Cycle, picks: list[Pick], rescored: Sequence[str], reporter: Reporter
+) -> Output:
+    """Push tasks for the picks that have no label; return server, project, view and address of the queue."""
+    answered = sync.answered_elsewhere(workspace, cycle.number)
+    fresh = [p for p in picks if not p.known and p.image_id not in answered]
+
+    def work(_: Path) -> Output:
+        lost = repository.keep(workspace, [p.image_id for p in fresh])
+        for reason in lost.values():
+            reporter.line(f"  left out: {printable(reason)}")
+        copies = _take_out_copies(workspace, [p.image_id for p in fresh], reporter)
+        gone = {*lost, *copies}
+        images = repository.images_by_id(workspace, [p.image_id for p in fresh if p.image_id not in gone])
+        damaged = changed_files(images)
+        for reason in damaged.values():
+            reporter.line(f"  left out: {printable(reason)}")
+        gone |= set(damaged)
+        there = [p for p in fresh if p.image_id not in gone]
+        project_id, result = sync.push_picks(
+            workspace, cycle.number, there, scored_pool(workspace, cycle, rescored), cycle.model.id
+        )
+        return {
+            "tasks": len(there),
+            "server": server_name(workspace),
+            "project_id": project_id,
+            "view_id": result.view_id,
+            "queue_url": result.queue_url,
+        }
+
+    stage = stage_of(workspace, cycle, "push", picks=json_hash([asdict(p) for p in fresh]))
+    done = run_stage(workspace.store, stage, work)
+    where = queue_address(workspace, done) or "the embedded server"
+    reporter.line(f"  push: {done['tasks']} tasks with the model's boxes → {where}")
+    return done
+
+
+def _take_out_copies(workspace: Workspace, ids: list[str], reporter: Reporter) -> list[str]:
+    """Take images out of the pool that models are judged on by another file, and say so."""
+    copies = take_out_copies(workspace, ids)
+    for name in copies:
+        reporter.line(f"  left out: {name[:12]} leaves the pool, models are judged on the same picture")
+    return copies
+
+
+def pull_stage(
+    workspace: Workspace, cycle: Cycle, pushed: Output, reporter: Reporter, *, incomplete: bool
+) -> list[LabelledImage]:
+    """Pull what people have labelled; return the labels to learn from, as they were pulled.
+
+    What people change while the cycle trains is for the next one.
+    Raises Waiting while tasks are open.
+    """
+
+    def work(folder: Path) -> Output:
+        pulled = sync.pull_labels(workspace, cycle.number, pushed["server"], pushed["project_id"])
+        if pulled.late:
+            reporter.line(f"  pull: {pulled.late} labels of earlier cycles were added or changed since")
+        for problem in pulled.problems:
+            reporter.line(f"  refused: {printable(problem)}")
+        if not pulled.complete and not (incomplete and pulled.answered):
+            raise Waiting(_waiting(workspace, pushed, pulled))
+        for image, share in sorted(pulled.disagreements.items(), key=lambda item: -item[1])[:_NAMED]:
+            if share > 0:
+                reporter.line(f"  {image[:12]}: people disagree on {100 * share:.0f} % of the boxes")
+        _take_out_copies(workspace, [item.image.id for item in repository.labelled(workspace)], reporter)
+        labels = repository.snapshot(repository.labelled(workspace))
+        write_json(folder / LABELS, labels)
+        return {
+            "counts": pulled.counts,
+            "labels_hash": json_hash(labels),
+            "edits": asdict(pulled.edits),
+            "disagreements": pulled.disagreements,
+        }
+
+    def valid(done: Output) -> bool:
+        whole = _as_pulled(stage.folder / LABELS, done)
+        if not whole:
+            reporter.line(
+                f"  {relative(workspace, stage.folder / LABELS)} is not what was pulled: pulled again"
+            )
+        return whole
+
+    stage = replace(stage_of(workspace, cycle, "pull"), valid=valid)
+    done = run_stage(workspace.store, stage, work)
+    counts = done["counts"]
+    summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    reporter.line(f"  pull: {summary or 'nothing to label'}")
+    if not (stage.folder / LABELS).is_file():  # pulled by an al-loop that kept no snapshot
+        return repository.labelled(workspace)
+    return repository.from_snapshot(workspace, read_json(stage.folder / LABELS))
+
+
+def _as_pulled(path: Path, done: Output) -> bool:
+    """Whether the snapshot of the labels is what the pull has written; an older al-loop wrote none."""
+    if "labels_hash" not in done:
+        return True
+    try:
+        return bool(json_hash(read_json(path)) == done["labels_hash"])
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def _waiting(workspace: Workspace, pushed: Output, pulled: sync.Pulled) -> str:
+    where = queue_address(workspace, pushed) or "al-loop label-studio start"
+    lines = [
+        f"{pulled.answered} of {pulled.total} labelled. Label the rest: {where}",
+        "Then run again: al-loop cycle",
+    ]
+    if refused := pulled.counts.get("refused", 0):
+        other = "al-loop cycle --partial" if pulled.answered else "al-loop cycle --abandon"
+        lines.append(f"{refused} refused tasks wait for their correction. To go on without: {other}")
+    return "\n".join(lines)

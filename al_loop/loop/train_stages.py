@@ -1,0 +1,104 @@
+"""What a cycle makes of labels: a candidate, its evaluation, and the decision whether it replaces the current model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from al_loop.core.console import Reporter
+from al_loop.core.frozen_settings import hashed
+from al_loop.images import repository
+from al_loop.images.object_cache import changed_files, check_unchanged
+from al_loop.loop.cycle_record import Cycle
+from al_loop.loop.stages import relative
+from al_loop.models import service
+from al_loop.models.promotion import Judgement, judge
+from al_loop.state import model_registry
+from al_loop.state.database.cycle_table import finish_cycle
+from al_loop.state.model_registry import Model
+from al_loop.state.stages import Output, Stage, run_stage
+from al_loop.state.workspace import Workspace, now
+from al_loop.structures.images import LabelledImage
+from al_loop.structures.metrics import VALIDATION
+
+
+def train_stage(
+    workspace: Workspace, cycle: Cycle, training: Sequence[LabelledImage], reporter: Reporter
+) -> Model | None:
+    """Fine-tune a candidate on the labels; None where no label has a box to learn from."""
+    validation = repository.validation(workspace)
+    if not any(len(item.boxes) for item in training):
+        reporter.line("  train: left out, none of the labelled images has a box")
+        return None
+    model_id = f"cycle-{cycle.number}"
+    stage = Stage(
+        job=f"cycle-{cycle.number}",
+        name="train",
+        folder=workspace.model_dir(model_id),
+        inputs={
+            "start": cycle.model.weights_sha256,
+            "labels": repository.labels_hash(training),
+            "validation": repository.labels_hash(validation),
+            "settings": hashed(workspace.config, "train"),
+        },
+    )
+
+    def work(folder: Path) -> Output:
+        damaged = changed_files(item.image for item in training)
+        for reason in damaged.values():
+            reporter.line(f"  left out: {reason}")
+        check_unchanged((item.image for item in validation), VALIDATION)
+        intact = [item for item in training if item.image.id not in damaged]
+        with reporter.progress("fine-tune") as progress:
+            return service.train_model(
+                workspace, folder, cycle.model, intact, validation, workspace.config.train, progress
+            )
+
+    done = run_stage(workspace.store, stage, work)
+    empty = sum(not len(item.boxes) for item in training)
+    reporter.line(
+        f"  train: {done['images']} images, {empty} of them empty, {done['epochs']} epochs "
+        f"→ {relative(workspace, stage.folder)}"
+    )
+    return model_registry.register_model(
+        workspace,
+        model_id,
+        "cycle",
+        done["weights_sha256"],
+        cycle.model.id,
+        cycle.number,
+        done.get("config_sha256"),
+    )
+
+
+def evaluate(workspace: Workspace, candidate: Model | None, reporter: Reporter) -> Judgement | None:
+    """Evaluate the candidate and the current model, which a rollback may have changed since; decide on promotion."""
+    if candidate is None:
+        return None
+    judged = judge(workspace, candidate, model_registry.current_model(workspace), reporter)
+    after, before = judged.candidate, judged.current or judged.candidate
+    reporter.line(
+        f"  evaluate: AP {before.ap:.3f} → {after.ap:.3f}, AP50 {before.ap50:.3f} → {after.ap50:.3f} "
+        f"on {after.images} validation images"
+    )
+    return judged
+
+
+def decide(
+    workspace: Workspace, cycle: Cycle, candidate: Model | None, judged: Judgement | None, reporter: Reporter
+) -> str:
+    """Promote the candidate, or keep the current model, as `evaluate` has decided; end the cycle."""
+    if candidate is None or judged is None:
+        promoted, reason = False, "nothing to learn from: no label has a box"
+    else:
+        promoted, reason = judged.decision.promote, judged.decision.reason
+    with workspace.store.transaction():
+        if promoted and candidate is not None:
+            model_registry.promote(workspace, candidate, reason)
+        outcome = "promoted" if promoted else "kept"
+        finish_cycle(workspace.store, cycle.number, outcome, reason, now())
+    current = model_registry.current_model(workspace).id
+    reporter.line(
+        f"  {'promoted' if promoted else 'kept the old model'}: {reason} (current model: {current})"
+    )
+    return reason
