@@ -42,6 +42,7 @@ from al_loop.loop.stages import score_stage, select_picks
 from al_loop.report.write import write_report
 from al_loop.state import model_registry
 from al_loop.state.prediction_store import ShardStore
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace, init_workspace, now, open_workspace
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import Prediction
@@ -98,7 +99,7 @@ def fill(workspace: Workspace, n: int, width: int) -> tuple[float, float]:
 def append(workspace: Workspace, numbers: range, width: int) -> None:
     """Made-up scores, as a model on CLASSES gives them: some images show nothing."""
     rng = np.random.default_rng(numbers.start)
-    store = ShardStore(workspace.scores_dir("m0"))
+    store = ShardStore(workspace.scores_dir(ScoreKey.of(workspace.config, "m0")))
     centres = rng.normal(size=(40, width)).astype(np.float32)
     for start in range(numbers.start, numbers.stop, SHARD):
         part = range(start, min(start + SHARD, numbers.stop))
@@ -127,10 +128,12 @@ def append(workspace: Workspace, numbers: range, width: int) -> None:
 
 def closely(workspace: Workspace) -> None:
     """What a cycle on a machine with bf16 scores in float32 as well."""
-    exact = workspace.scores_dir("m0", exact=True)
-    if exact == workspace.scores_dir("m0"):
+    exact = workspace.scores_dir(ScoreKey.of(workspace.config, "m0").exact)
+    if exact == workspace.scores_dir(ScoreKey.of(workspace.config, "m0")):
         return
-    scored = ShardStore(workspace.scores_dir("m0")).load(Ids.of(candidates(workspace)))
+    scored = ShardStore(workspace.scores_dir(ScoreKey.of(workspace.config, "m0"))).load(
+        Ids.of(candidates(workspace))
+    )
     some = scored.subset(looked_at_closely(scored, K, workspace.config.cycle, 1))
     ShardStore(exact).append(
         [
@@ -155,7 +158,7 @@ def score_known(workspace: Workspace) -> None:
 
 def check(workspace: Workspace) -> None:
     """Whether every byte of the scores is what was written."""
-    assert ShardStore(workspace.scores_dir("m0")).forget_damaged() == 0
+    assert ShardStore(workspace.scores_dir(ScoreKey.of(workspace.config, "m0"))).forget_damaged() == 0
 
 
 def select(workspace: Workspace) -> list[Pick]:
@@ -237,7 +240,7 @@ def rows_and_scores(work: Path, n: int, width: int) -> None:
     workspace = init_workspace(folder, CLASSES)
     rows, scores = fill(workspace, n, width)
     workspace.store.close()
-    size = sum(p.stat().st_size for p in workspace.scores_dir("m0").iterdir())
+    size = sum(p.stat().st_size for p in workspace.scores_dir(ScoreKey.of(workspace.config, "m0")).iterdir())
     database = (folder / "al-loop.db").stat().st_size
     print(
         f"\n{n} images, embeddings of {width}: database {database / n:.0f} bytes an image, scores {size / n:.0f}"
@@ -339,7 +342,10 @@ def scored(folder: Path, n: int) -> None:
     write_config(home, config)
     digest = file_sha256(home / "weights.pth")
     model = model_registry.register_model(workspace, "m0", "import", digest, None, None)
-    ids, kept = Ids.of(repository.unlabelled_ids(workspace)), partial(workspace.scores_dir, "m0")
+    ids, kept = (
+        Ids.of(repository.unlabelled_ids(workspace)),
+        partial(workspace.scores_dir, ScoreKey.of(workspace.config, "m0")),
+    )
 
     def run(said: str, some: Ids) -> None:
         began = time.perf_counter()

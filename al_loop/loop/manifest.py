@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from al_loop.state.database.pick_table import picked_images
 from al_loop.state.file_hashes import note_file, shards_in
 from al_loop.state.id_list import POOL, pool_hash, read_pool
 from al_loop.state.model_registry import config_file, saved_metrics
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.stages import output_of
 from al_loop.state.workspace import Workspace
 
@@ -94,9 +95,9 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
     start = read_model(store, row.model_id)
     pool = read_pool(folder / POOL)
     settings = thawed(row.settings)
-    then = replace(workspace, config=settings)
     # Scores in less than float32, and those of them that were looked at closely.
-    folders = {then.scores_dir(row.model_id), then.scores_dir(row.model_id, exact=True)}
+    key = ScoreKey.of(settings, row.model_id)
+    folders = {workspace.scores_dir(key), workspace.scores_dir(key.exact)}
     scores = {path: end for place in folders for path, end in shards_in(workspace, place).extent().items()}
     manifest: dict[str, Any] = {
         "manifest": VERSION,

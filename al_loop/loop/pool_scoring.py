@@ -21,6 +21,7 @@ from al_loop.models import service
 from al_loop.state import model_registry
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import Model
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import AUGMENTATIONS, ImageFile, LabelledImage
 from strategies import MIN_COUNT_R2, STRATEGIES, Ids
@@ -113,11 +114,12 @@ def score_closely(
 
     bf16 rounds, which changes who is among the most uncertain, and which of two that are alike is taken.
     """
-    kept, rule = partial(workspace.scores_dir, model.id), workspace.config.cycle
-    if kept("") == kept("", exact=True) or not STRATEGIES[rule.strategy].bf16:
+    key, rule = ScoreKey.of(workspace.config, model.id), workspace.config.cycle
+    rough, exact = workspace.scores_dir(key), workspace.scores_dir(key.exact)
+    if rough == exact or not STRATEGIES[rule.strategy].bf16:
         return []
-    chosen = looked_at_closely(shards_in(workspace, kept("")).load(ids), k, rule, cycle)
-    if (shards_in(workspace, kept("", exact=True)).image_ids().places(Ids.of(chosen)) >= 0).all():
+    chosen = looked_at_closely(shards_in(workspace, rough).load(ids), k, rule, cycle)
+    if (shards_in(workspace, exact).image_ids().places(Ids.of(chosen)) >= 0).all():
         return chosen
     if ray is None and service.pool_precision(workspace) == "fp32":
         return []
@@ -126,7 +128,7 @@ def score_closely(
             workspace,
             model,
             repository.images_by_id(workspace, chosen),
-            kept("", exact=True),
+            exact,
             progress,
             exact=True,
             say=reporter.line,
@@ -155,7 +157,7 @@ def score_pool(
             f"nothing to score: of {repository.pool_size(workspace)} images in the pool none is unlabelled. "
             "Add photographs: al-loop pool add PHOTOS..."
         )
-    folder = partial(workspace.scores_dir, model.id)
+    folder = partial(workspace.scores_dir, ScoreKey.of(workspace.config, model.id))
     old = int((shards_in(workspace, folder("")).image_ids().places(pool) >= 0).sum())
     began = time.monotonic()
     strategy = workspace.config.cycle.strategy

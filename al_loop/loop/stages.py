@@ -29,6 +29,7 @@ from al_loop.models import service
 from al_loop.state.database.pick_table import PickRow, insert_picks, picks_of
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.id_list import POOL, pool_hash, read_pool
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.stages import Output, Stage, is_done, run_stage
 from al_loop.state.workspace import Workspace
 from al_loop.structures.picks import Pick
@@ -43,17 +44,18 @@ def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str
     """
     ids = frozen_pool(workspace, cycle.number)
     strategy = workspace.config.cycle.strategy
-    folder = workspace.scores_dir(cycle.model.id)
+    key = ScoreKey.of(cycle.settings, cycle.model.id)
+    folder = workspace.scores_dir(key)
 
     def work(_: Path) -> Output:
-        kept = partial(workspace.scores_dir, cycle.model.id)
-        unreadable = score_candidates(workspace, cycle.model, strategy, ids, kept, reporter, ray)
+        folders = partial(workspace.scores_dir, key)
+        unreadable = score_candidates(workspace, cycle.model, strategy, ids, folders, reporter, ray)
         closely = score_closely(workspace, cycle.model, ids, cycle.k, cycle.number, reporter, ray)
         return {"images": len(ids), "unreadable": [asdict(item) for item in unreadable], "closely": closely}
 
     def valid(done: Output) -> bool:
         left_out = Ids.of(item["image_id"] for item in done["unreadable"])
-        closely = workspace.scores_dir(cycle.model.id, exact=True)
+        closely = workspace.scores_dir(key.exact)
         # Until the push, picks and the boxes that people are shown rest on every byte of them.
         pushed = is_done(workspace.store, f"cycle-{cycle.number}", "push")
         wanted = ((folder, ids[left_out.places(ids) < 0]), (closely, Ids.of(done.get("closely", ()))))
@@ -145,19 +147,20 @@ def select_picks(
     workspace: Workspace, cycle: Cycle, known: Known, rescored: Sequence[str] = ()
 ) -> list[Pick]:
     """What a cycle picks: the same scores, settings and labels give the same picks."""
-    settings, scored = workspace.config.cycle, scored_pool(workspace, cycle, rescored)
-    kept = partial(workspace.scores_dir, cycle.model.id)
-    context = context_for(workspace, cycle.model, settings.strategy, scored.image_ids, known, kept)
+    settings, scored = cycle.settings.cycle, scored_pool(workspace, cycle, rescored)
+    folders = partial(workspace.scores_dir, ScoreKey.of(cycle.settings, cycle.model.id))
+    context = context_for(workspace, cycle.model, settings.strategy, scored.image_ids, known, folders)
     return pick(scored, cycle.k, settings, cycle.number, set(known.images), context)
 
 
 def scored_pool(workspace: Workspace, cycle: Cycle, rescored: Sequence[str]) -> ScoredImages:
     """Return the scores of the cycle's pool, without the images that could not be read; rescored: those in float32."""
+    key = ScoreKey.of(cycle.settings, cycle.model.id)
     pool = read_pool(workspace.cycle_dir(cycle.number) / POOL)
-    scored = shards_in(workspace, workspace.scores_dir(cycle.model.id)).load().intersection(pool)
+    scored = shards_in(workspace, workspace.scores_dir(key)).load().intersection(pool)
     if not rescored:
         return scored
-    exact = shards_in(workspace, workspace.scores_dir(cycle.model.id, exact=True))
+    exact = shards_in(workspace, workspace.scores_dir(key.exact))
     return scored.updated_with(exact.load(rescored))
 
 

@@ -78,11 +78,10 @@ def reproduce(workspace: Workspace, number: int) -> list[Finding]:
     model = model_registry.get_model(workspace, manifest["model"]["id"])
     noted = read_json(_known_file(workspace, number))
     known = Known(tuple(noted["images"]), tuple(noted["boxes"]), noted.get("count_r2"))
-    then = Workspace(workspace.root, settings, workspace.store)
     rescored = output_of(
         workspace.store, f"cycle-{number}", "score", workspace.cycle_dir(number) / "score"
     ).get("closely", ())
-    again = select_picks(then, Cycle(number, manifest["k"], model, settings), known, rescored)
+    again = select_picks(workspace, Cycle(number, manifest["k"], model, settings), known, rescored)
     before, after = [p["image_id"] for p in manifest["picks"]], [p.image_id for p in again]
     if before == after:
         return [Finding(False, f"the same {len(after)} picks in the same order")]

@@ -22,6 +22,7 @@ from al_loop.state import model_registry
 from al_loop.state.database.image_table import pool_ids
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import Model
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import ImageFile
 from render.core.tempdirs import scratch_folder
@@ -71,7 +72,14 @@ def calibrate(workspace: Workspace, trials: int, level: int, reporter: Reporter)
             f"{2 * rule.window} images, got {len(ids)}. Add photographs: al-loop pool add PHOTOS..."
         )
     images = repository.images_by_id(workspace, [ids[i] for i in rng.permutation(len(ids))[:_POOL]])
-    seen = _seen(workspace, model, images, workspace.scores_dir(model.id), reporter, "score the pool")
+    seen = _seen(
+        workspace,
+        model,
+        images,
+        workspace.scores_dir(ScoreKey.of(workspace.config, model.id)),
+        reporter,
+        "score the pool",
+    )
     size = min(rule.reference, len(seen) // 2)
     null_series = _without_shift(seen, size, rule, trials, rng)
     known, held_out = seen.take(np.arange(size)), images[size : size + _COPIES]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from al_loop.core.errors import WorkspaceError
 from al_loop.core.files import json_hash
@@ -15,6 +15,7 @@ from al_loop.state.database.facts import read_fact, write_fact
 from al_loop.state.database.pick_table import AuditRow, newest_audit
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import saved_metrics
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile, LabelledImage
@@ -85,8 +86,7 @@ def _measure(workspace: Workspace, rows: Sequence[AuditRow], newest: int) -> Aud
 
 def _predicted(workspace: Workspace, model_id: str, settings: str, images: list[str]) -> dict[str, Boxes]:
     """What a cycle's model said of images; nothing where its scores are gone."""
-    config = thawed(settings)
-    folder = replace(workspace, config=config).scores_dir(model_id)
+    folder = workspace.scores_dir(ScoreKey.of(thawed(settings), model_id))
     try:
         scored = shards_in(workspace, folder).load(images)
     except WorkspaceError:

@@ -26,6 +26,7 @@ from al_loop.state.database.model_table import newest_promotion
 from al_loop.state.database.monitor_tables import insert_look, newest_look
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import Model
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.predictions import ScoredImages
 
@@ -109,7 +110,7 @@ def _evaluate(
 
 def _scored(workspace: Workspace, model: Model, ids: list[str], reporter: Reporter) -> ScoredImages:
     """Score images by the model in use, into the folder of the next cycle, which scores only what is missing."""
-    folder = workspace.scores_dir(model.id)
+    folder = workspace.scores_dir(ScoreKey.of(workspace.config, model.id))
     images = repository.images_by_id(workspace, ids)
     with reporter.progress("score new images") as progress:
         unreadable = service.score(

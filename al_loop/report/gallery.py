@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from al_loop.core.errors import WorkspaceError
 from al_loop.images.repository import boxes_from_json
@@ -11,6 +11,7 @@ from al_loop.report.data import CycleRow, PickRow
 from al_loop.report.pictures import DrawnBox, draw_boxes, stored_thumbnail
 from al_loop.state.database.label_table import drawn_boxes
 from al_loop.state.file_hashes import shards_in
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 
@@ -83,8 +84,8 @@ def _gallery(
 
 def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes], str | None]:
     """Return the boxes that annotators got to see, by image id, and a sentence when they are not there."""
-    then = replace(workspace, config=cycle.settings)
-    folder, exact = then.scores_dir(cycle.model_id), then.scores_dir(cycle.model_id, exact=True)
+    key = ScoreKey.of(cycle.settings, cycle.model_id)
+    folder, exact = workspace.scores_dir(key), workspace.scores_dir(key.exact)
     where = folder.relative_to(workspace.root)
     if not cycle.picks:
         return {}, None

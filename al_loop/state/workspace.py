@@ -34,6 +34,7 @@ from al_loop.state.database.facts import first_fact, read_fact
 from al_loop.state.database.migrations import SETTINGS_RENAMED
 from al_loop.state.database.sqlite_file import database_files, keep_private, read_only_message
 from al_loop.state.database.store import Store
+from al_loop.state.score_key import ScoreKey
 
 DATABASE = "al-loop.db"
 _UNFINISHED = ((DATABASE, ""), (DATABASE, "-wal"), (DATABASE, "-shm"), (FILE_NAME, ".partial"))
@@ -97,18 +98,9 @@ class Workspace:
         """Return the folder of a model: weights, resolved config, predictions on the validation set."""
         return self.root / "models" / model_id
 
-    def scores_dir(self, model_id: str, augmentation: str = "", *, exact: bool = False) -> Path:
-        """Return the folder with what a model says of the pool, or of changed copies of it.
-
-        Each threshold has its own, and so have scores with features, and of a precision that was asked for; exact: in
-        float32 whatever was.
-        """
-        name = f"thr-{self.config.score.score_thr:g}"
-        if self.config.pool_precision != "fp32" and not exact:
-            name += f"-{self.config.pool_precision}"
-        if self.config.keeps_features:
-            name += "-features"
-        return self.root / "scores" / model_id / (f"{name}-{augmentation}" if augmentation else name)
+    def scores_dir(self, key: ScoreKey, augmentation: str = "") -> Path:
+        """Return the folder with scores of the pool, or of augmented copies of it."""
+        return self.root / "scores" / key.folder(augmentation)
 
     def cycle_dir(self, number: int) -> Path:
         """Return the folder of a cycle."""

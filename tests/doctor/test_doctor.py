@@ -31,6 +31,7 @@ from al_loop.loop.cycle import run_cycle
 from al_loop.models import service
 from al_loop.state.database.migrations import MIGRATIONS
 from al_loop.state.model_registry import register_model
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace, init_workspace, open_workspace
 
 pytestmark = pytest.mark.usefixtures("temporary")
@@ -73,7 +74,10 @@ def candidate(workspace: Workspace) -> None:
     folder = workspace.model_dir("import-1")
     shutil.copytree(workspace.model_dir("m0"), folder)
     register_model(workspace, "import-1", "import", file_sha256(folder / "weights.pth"), None, None)
-    shutil.copytree(workspace.scores_dir("m0"), workspace.scores_dir("import-1"))
+    shutil.copytree(
+        workspace.scores_dir(ScoreKey.of(workspace.config, "m0")),
+        workspace.scores_dir(ScoreKey.of(workspace.config, "import-1")),
+    )
 
 
 @pytest.fixture

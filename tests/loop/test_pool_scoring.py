@@ -21,6 +21,7 @@ from al_loop.models import service
 from al_loop.models.pretrain import import_checkpoint
 from al_loop.state import model_registry
 from al_loop.state.prediction_store import ShardStore
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace
 from strategies import Ids
 
@@ -84,10 +85,10 @@ def test_what_a_selection_looks_at_is_scored_in_float32_too(ready: Workspace) ->
     quick = structs.replace(ready.config, score=score_settings)
     ready = Workspace(ready.root, quick, ready.store)
     begun = begin_cycle(ready, 1, Silent())
-    stages.score_stage(ready, begun, Silent(), None)
+    rescored = stages.score_stage(ready, begun, Silent(), None)
     everything = Ids.of(repository.unlabelled_ids(ready))
-    rough = ShardStore(ready.scores_dir("import-1")).load(everything)
-    store = ShardStore(ready.scores_dir("import-1", exact=True))
+    rough = ShardStore(ready.scores_dir(ScoreKey.of(ready.config, "import-1"))).load(everything)
+    store = ShardStore(ready.scores_dir(ScoreKey.of(ready.config, "import-1").exact))
     closely = store.load()
     assert len(rough.image_ids) == 6
     order = np.argsort(-rough.uncertainty, kind="stable")
@@ -96,7 +97,7 @@ def test_what_a_selection_looks_at_is_scored_in_float32_too(ready: Workspace) ->
         ready, begun.model, repository.unlabelled(ready), ready.root / "exact", lambda *_: None, exact=True
     )
     exact = ShardStore(ready.root / "exact").load(everything)
-    seen = stages.scored_pool(ready, begun)
+    seen = stages.scored_pool(ready, begun, rescored)
     for i, name in enumerate(everything):
         there = exact if name in closely.image_ids else rough
         np.testing.assert_allclose(
@@ -104,8 +105,9 @@ def test_what_a_selection_looks_at_is_scored_in_float32_too(ready: Workspace) ->
         )
     # What is lost of either is made again.
     (store.folder / "embeddings.bin").unlink()
-    stages.score_stage(ready, begun, Silent(), None)
-    np.testing.assert_allclose(stages.scored_pool(ready, begun).uncertainty, seen.uncertainty, atol=1e-4)
+    rescored = stages.score_stage(ready, begun, Silent(), None)
+    again = stages.scored_pool(ready, begun, rescored)
+    np.testing.assert_allclose(again.uncertainty, seen.uncertainty, atol=1e-4)
 
 
 def test_auto_is_what_the_machine_and_the_strategy_allow(
@@ -135,13 +137,14 @@ def test_auto_is_what_the_machine_and_the_strategy_allow(
         assert service.pool_precision(with_("coverage", "bf16")) == "bf16"
         assert service.pool_precision(with_("dbal", "fp32")) == "fp32"
     assert set(asked) == {"auto", "fp32", "bf16"}
-    names = {path.name for path in (with_(name).scores_dir("m") for name in ("dbal", "kmeans"))}
+    names = {ScoreKey.of(with_(name).config, "m").folder().name for name in ("dbal", "kmeans")}
     assert names == {"thr-0.05-auto", "thr-0.05"}
     # A machine that computes float32 alone scores nothing twice.
     begun = begin_cycle(with_("dbal"), 1, Silent())
-    stages.score_stage(with_("dbal"), begun, Silent(), None)
-    assert not with_("dbal").scores_dir("import-1", exact=True).exists()
-    assert len(stages.scored_pool(with_("dbal"), begun).image_ids) == 6
+    rescored = stages.score_stage(with_("dbal"), begun, Silent(), None)
+    key = ScoreKey.of(with_("dbal").config, "import-1")
+    assert not ready.scores_dir(key.exact).exists()
+    assert len(stages.scored_pool(with_("dbal"), begun, rescored).image_ids) == 6
     assert with_("dbal").config.exact() == with_("dbal", "fp32").config
     assert with_("dbal", "bf16").config.exact() == with_("dbal", "bf16").config
 

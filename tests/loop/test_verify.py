@@ -17,6 +17,7 @@ from al_loop.loop.manifest import complete_manifests
 from al_loop.loop.verify import read_manifest, reproduce, verify
 from al_loop.models import service
 from al_loop.state.file_hashes import note_file
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +75,7 @@ def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
     assert changed(verify(workspace, 1)) == ["the weights of m0: changed"]
     (root / "models" / "m0" / "weights.pth").write_bytes(b"m0")
 
-    column = workspace.scores_dir("m0") / "embeddings.bin"
+    column = workspace.scores_dir(ScoreKey.of(workspace.config, "m0")) / "embeddings.bin"
     kept, name = column.read_bytes(), str(column.relative_to(root))
     column.unlink()
     assert changed(verify(workspace, 1)) == [f"{name}: gone"]

@@ -35,6 +35,7 @@ from al_loop.monitor.run import CheckResult, check, to_json
 from al_loop.monitor.triggers import Verdict
 from al_loop.monitor.windows import open_alarm, windows_of
 from al_loop.state import model_registry
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.metrics import Metrics
@@ -296,7 +297,7 @@ def audited(workspace: Workspace, right: bool) -> None:
         "INSERT INTO cycles VALUES (1, 20, ?, 'm0', 'kept', 'x', '2026-01-01', '2026-01-02', 0)", settings
     )
     model_registry.save_metrics(workspace, "m0", "val", Metrics(0.6, 0.8, 0.6, {}, 4, 8))
-    folder = workspace.scores_dir("m0")
+    folder = workspace.scores_dir(ScoreKey.of(workspace.config, "m0"))
     files = [service.ImageFile(name, workspace.root / name, 64, 64) for name in ids]
     score(workspace, model_registry.get_model(workspace, "m0"), files, folder, lambda *_: None)
     truth = Boxes(np.array([[1.0, 1, 9, 9] if right else [20.0, 20, 60, 60]]), np.zeros(1, np.int64))

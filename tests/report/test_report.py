@@ -33,6 +33,7 @@ from al_loop.report.curve import curve_of, draw_curve
 from al_loop.report.gather import gather
 from al_loop.report.pictures import draw_boxes
 from al_loop.state.model_registry import get_model, promote, register_model, rollback, save_metrics
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.boxes import Boxes
 
@@ -268,7 +269,7 @@ def test_a_cycle_that_has_just_begun(ran: Workspace) -> None:
 
 
 def test_missing_files_are_said(ran: Workspace) -> None:
-    shards = ran.scores_dir("m0")
+    shards = ran.scores_dir(ScoreKey.of(ran.config, "m0"))
     for path in shards.iterdir():
         path.write_bytes(b"damaged")
     for path in (ran.root / "images").rglob("*.png"):

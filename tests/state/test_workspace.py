@@ -15,6 +15,7 @@ from al_loop.core.config import load_config, parse_config
 from al_loop.core.errors import AlLoopError, ConfigError, LockedError, WorkspaceError
 from al_loop.state.database.migrations import MIGRATIONS
 from al_loop.state.database.store import Store
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace, find_workspace, init_workspace, open_workspace
 
 
@@ -231,7 +232,7 @@ def test_scores_of_another_precision_have_a_folder_of_their_own(workspace: Works
     def folder(precision: str) -> str:
         score = structs.replace(workspace.config.score, precision=precision)
         config = structs.replace(workspace.config, score=score)
-        return Workspace(workspace.root, config, workspace.store).scores_dir("m0").name
+        return ScoreKey.of(config, "m0").folder().name
 
     assert [folder(name) for name in ("fp32", "bf16", "auto")] == [
         "thr-0.05",

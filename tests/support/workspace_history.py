@@ -14,6 +14,7 @@ from al_loop.images.ingest import add_images
 from al_loop.images.repository import boxes_to_json
 from al_loop.state.model_registry import get_model, promote, register_model, save_metrics
 from al_loop.state.prediction_store import ShardStore
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import Prediction
@@ -94,7 +95,7 @@ def add_pick(
 
 
 def add_predictions(workspace: Workspace, predicted: dict[str, Boxes]) -> None:
-    ShardStore(workspace.scores_dir("m0")).append(
+    ShardStore(workspace.scores_dir(ScoreKey.of(workspace.config, "m0"))).append(
         [
             Prediction(name, boxes, np.full((len(boxes), 3), 1 / 3, np.float32), np.zeros(4, np.float32))
             for name, boxes in predicted.items()
@@ -164,7 +165,7 @@ def long_history(workspace: Workspace, folder: Path, cycles: int = 200) -> None:
 
 def store_scores(workspace: Workspace, model: str, ids: list[str], boxes: Boxes) -> None:
     """The same boxes on every image."""
-    ShardStore(workspace.scores_dir(model)).append(
+    ShardStore(workspace.scores_dir(ScoreKey.of(workspace.config, model))).append(
         [
             Prediction(name, boxes, np.full((len(boxes), 3), 1 / 3, np.float32), np.zeros(4, np.float32))
             for name in ids

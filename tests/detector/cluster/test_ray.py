@@ -33,6 +33,7 @@ from al_loop.models import service
 from al_loop.models.pretrain import import_checkpoint
 from al_loop.state import model_registry
 from al_loop.state.prediction_store import ShardStore
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace, init_workspace, open_workspace
 from al_loop.structures.images import ImageFile
 from al_loop.structures.predictions import ScoredImages
@@ -228,7 +229,7 @@ def test_two_nodes_say_what_this_process_says_though_one_is_lost_and_a_third_has
 def test_a_killed_command_goes_on_where_it_was_and_so_does_one_without_nodes(
     home: Workspace, alone: ScoredImages, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = ShardStore(home.scores_dir(model_registry.current_model(home).id))
+    store = ShardStore(home.scores_dir(ScoreKey.of(home.config, model_registry.current_model(home).id)))
     command = [sys.executable, "-m", "al_loop", "-w", str(home.root), "score", "--ray", cluster.address]
     with nodes(cluster, {}) as up:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -1,0 +1,41 @@
+"""Which scores of a model are meant: those above a threshold, in a precision, with or without features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from al_loop.core.config import Config
+
+
+@dataclass(frozen=True)
+class ScoreKey:
+    """What scores of images depend on, besides the images.
+
+    score_thr: the least score of a box that is kept.
+    precision: "fp32", "bf16" or "auto", as it was asked for.
+    features: whether a feature vector is kept for each box.
+    """
+
+    model_id: str
+    score_thr: float
+    precision: str = "fp32"
+    features: bool = False
+
+    @classmethod
+    def of(cls, settings: Config, model_id: str) -> ScoreKey:
+        """Return the key of a model's scores of the pool with these settings."""
+        return cls(model_id, settings.score.score_thr, settings.pool_precision, settings.keeps_features)
+
+    @property
+    def exact(self) -> ScoreKey:
+        """The key of the same scores in float32."""
+        return replace(self, precision="fp32")
+
+    def folder(self, augmentation: str = "") -> Path:
+        """Return the folder of the scores below `scores/`; augmentation: of the images, none for ""."""
+        parts = [f"thr-{self.score_thr:g}"]
+        parts += [self.precision] if self.precision != "fp32" else []
+        parts += ["features"] if self.features else []
+        parts += [augmentation] if augmentation else []
+        return Path(self.model_id, "-".join(parts))
