@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import StringIO
 
+import numpy as np
+
 from al_loop.report.svg import for_page
 
 _INK, _FAINT = "#010101", "#020202"
@@ -27,30 +29,24 @@ def draw_heatmap(
     name: distinguishes its ids from those of other plots.
     """
     import matplotlib
-    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 11.0}):
         figure = Figure(figsize=(1.6 + 1.15 * len(synthetic), 1.1 + 0.55 * len(real)), layout="constrained")
         axes = figure.add_subplot()
-        colours, scale = matplotlib.colormaps["cividis"], Normalize(span[0], max(span[1], span[0] + 1e-9))
-        for row, line in enumerate(values):
-            for column, value in enumerate(line):
-                if value is None:
-                    axes.text(column, row, "–", ha="center", va="center", color=_INK)
-                    continue
-                shade = colours(scale(value))
-                axes.add_patch(
-                    matplotlib.patches.Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, color=shade, lw=0)
-                )
+        numbers = np.array(values, dtype=np.float64)  # nan for None, which is drawn without a colour
+        high = max(span[1], span[0] + 1e-9)
+        mesh = axes.pcolormesh(numbers, cmap="cividis", vmin=span[0], vmax=high, ec=_FAINT, lw=1)
+        for (row, column), value in np.ndenumerate(numbers):
+            text, colour = "–", _INK
+            if not np.isnan(value):
                 # Black on bright colours: luminance by ITU-R BT.709.
-                bright = 0.2126 * shade[0] + 0.7152 * shade[1] + 0.0722 * shade[2] > 0.45
+                luminance = mesh.to_rgba(np.array([value]))[0, :3] @ (0.2126, 0.7152, 0.0722)
                 text = f"{value:.3f}" + (" *" if marked[row][column] else "")
-                axes.text(column, row, text, ha="center", va="center", color="black" if bright else "white")
-        axes.set_xlim(-0.5, len(synthetic) - 0.5)
-        axes.set_ylim(-0.5, len(real) - 0.5)
-        axes.set_xticks(range(len(synthetic)), [str(n) for n in synthetic])
-        axes.set_yticks(range(len(real)), [str(n) for n in real])
+                colour = "black" if luminance > 0.45 else "white"
+            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=colour)
+        axes.set_xticks(np.arange(len(synthetic)) + 0.5, [str(n) for n in synthetic])
+        axes.set_yticks(np.arange(len(real)) + 0.5, [str(n) for n in real])
         axes.set_xlabel("rendered images", color=_INK)
         axes.set_ylabel("photographs", color=_INK)
         axes.tick_params(colors=_INK, length=0)

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -64,22 +65,16 @@ class StrategyStudy:
 
     def trials(self) -> list[Trial[CycleRun]]:
         """Return a trial for each initial model, strategy, seed and batch."""
-        grid = self._grid
-        return [
-            trial
-            for start in self._context.initial_models
-            for strategy in grid.strategies
-            for seed in range(self._context.spec.seeds)
-            for trial in self._trials(start, strategy, seed)
-        ]
-
-    def _trials(self, start: str, strategy: str, seed: int) -> Iterator[Trial[CycleRun]]:
-        grid, name = self._grid, f"{start}/{strategy}/seed-{seed}"
-        for batch in grid.batches:
-            yield self._trial(f"{name}/batch-{batch}", CycleRun(start, strategy, seed, 1, batch, batch))
-        if not grid.batches:
-            cycles = range(1, grid.cycles + 1)
-            yield self._trial(name, *(CycleRun(start, strategy, seed, cycle, grid.k) for cycle in cycles))
+        grid, trials = self._grid, list[Trial[CycleRun]]()
+        seeds, cycles = range(self._context.spec.seeds), range(1, grid.cycles + 1)
+        for start, strategy, seed in product(self._context.initial_models, grid.strategies, seeds):
+            for batch in grid.batches:
+                run = CycleRun(start, strategy, seed, 1, batch, batch)
+                trials.append(self._trial(run.name, run))
+            if not grid.batches:
+                runs = (CycleRun(start, strategy, seed, cycle, grid.k) for cycle in cycles)
+                trials.append(self._trial(f"{start}/{strategy}/seed-{seed}", *runs))
+        return trials
 
     def _trial(self, name: str, *runs: CycleRun) -> Trial[CycleRun]:
         """Without a model, the first images are picked at random: one training for all strategies."""
@@ -88,13 +83,12 @@ class StrategyStudy:
 
     def initial_rows(self, reporter: Reporter) -> list[Row[CycleRun]]:
         """Return the metrics of the initial models, for each strategy and seed."""
-        rows = []
+        rows, seeds = [], range(self._context.spec.seeds)
         for start, initial in self._context.initial_models.items():
             if initial.model is not None:
                 metrics = self._evaluate_initial(start, initial.model, reporter)["metrics"]
-                for strategy in self._grid.strategies:
-                    for seed in range(self._context.spec.seeds):
-                        rows.append(Row(CycleRun(start, strategy, seed, 0, 0), metrics=metrics))
+                runs = (CycleRun(start, s, seed, 0, 0) for s, seed in product(self._grid.strategies, seeds))
+                rows += [Row(run, metrics=metrics) for run in runs]
         return rows
 
     def _evaluate_initial(self, start: str, model: Model, reporter: Reporter) -> Output:
@@ -140,14 +134,9 @@ class StrategyStudy:
             known = {*labelled, *picked}
             images = [item for item in context.datasets.pool if item.image.id in known]
             initial = context.initial_models[run.start]
-            training = Training(
-                initial=initial,
-                model=initial.model if grid.from_initial or before is None else before,
-                images=images,
-                steps=context.spec.iterations,
-                seed=run.seed,
-                validations=_VALIDATIONS if grid.early_stop else 1,
-            )
+            begin_with = initial.model if grid.from_initial or before is None else before
+            validations = _VALIDATIONS if grid.early_stop else 1
+            training = Training(initial, begin_with, images, context.spec.iterations, run.seed, validations)
             output = train(context, training, folder, run.name, reporter)
             model = trained_model(run.name, folder, output)
             return {

@@ -108,7 +108,7 @@ class MixStudy:
 
     def _run_cell(self, run: MixRun, reporter: Reporter) -> Output:
         """Train and evaluate, unless that is done."""
-        context = self._context
+        context, initial = self._context, self._context.initial_models[run.start]
         schedule = SCHEDULES.get(run.schedule, Schedule(after=False))
         photographs = _first_images(context.datasets.pool, run.real, run.seed)
         rendered = _first_images(context.rendered, run.synthetic, run.seed)
@@ -118,53 +118,37 @@ class MixStudy:
 
         def work(folder: Path) -> Output:
             before, spent_s = self._pretrained(run, first, reporter) if schedule.after else (None, 0.0)
-            training = self._training(
-                run, before, [*photographs, *rendered], context.spec.iterations - first, schedule.frozen
-            )
+            steps, model = context.spec.iterations - first, before or initial.model
+            images = [*photographs, *rendered]
+            training = Training(initial, model, images, steps, run.seed, frozen=schedule.frozen)
             output = train(context, training, folder, run.name, reporter)
-            model = trained_model(run.name, folder, output)
+            trained = trained_model(run.name, folder, output)
             return {
                 "boxes": sum(len(item.boxes) for item in photographs),
-                "metrics": evaluate_model(context, model, folder, reporter),
+                "metrics": evaluate_model(context, trained, folder, reporter),
                 "seconds": {"train": spent_s + output["seconds"]["train"]},
             }
 
-        output = run_stage(
-            context.workspace.store,
-            context.stage(run.name, run=asdict(run), **self._identities()),
-            work,
-        )
+        stage = context.stage(run.name, run=asdict(run), **self._identities())
+        output = run_stage(context.workspace.store, stage, work)
         delete_weights(context, run.name)
         return output
 
     def _pretrained(self, run: MixRun, steps: int, reporter: Reporter) -> tuple[Model, float]:
         """Return the model trained on the rendered images alone, and the seconds this took."""
         context, name = self._context, _pretrained_name(run)
+        initial = context.initial_models[run.start]
         rendered = _first_images(context.rendered, run.synthetic, run.seed)
         stage = context.stage(name, synthetic=run.synthetic, seed=run.seed, **self._identities())
         if not (stage.folder / WEIGHTS).is_file():
             shutil.rmtree(stage.folder, ignore_errors=True)  # deleted when a smaller grid was done
 
         def work(folder: Path) -> Output:
-            return train(
-                context, self._training(run, None, rendered, steps, frozen=False), folder, name, reporter
-            )
+            training = Training(initial, initial.model, rendered, steps, run.seed)
+            return train(context, training, folder, name, reporter)
 
         output = run_stage(context.workspace.store, stage, work)
         return trained_model(name, stage.folder, output), output["seconds"]["train"]
-
-    def _training(
-        self, run: MixRun, before: Model | None, images: list[LabelledImage], steps: int, frozen: bool
-    ) -> Training:
-        initial = self._context.initial_models[run.start]
-        return Training(
-            initial=initial,
-            model=before or initial.model,
-            images=images,
-            steps=steps,
-            seed=run.seed,
-            frozen=frozen,
-        )
 
     def _identities(self) -> dict[str, object]:
         return {key: self._context.record[key] for key in ("rendered", "starts")}

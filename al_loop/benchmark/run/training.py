@@ -23,7 +23,7 @@ from al_loop.structures.images import LabelledImage
 _OUTPUT = ("weights_sha256", "config_sha256", "precision", "class_quality")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Training:
     """One training.
 
