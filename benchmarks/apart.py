@@ -6,12 +6,14 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from al_loop.detector.allocator import VARIABLE
-
 
 def process(malloc: str) -> ProcessPoolExecutor:
-    """One whose allocator al-loop tells to keep memory (""), or leaves as it is ("system"); it has begun."""
-    os.environ[VARIABLE] = malloc
+    """Start one whose allocator al-loop tells to keep memory (""), or leaves alone ("system")."""
+    os.environ.pop("MALLOC_PERTURB_", None)
+    if malloc == "system":
+        os.environ["MALLOC_PERTURB_"] = (
+            "0"  # glibc's default; al-loop sees that malloc has options and leaves it alone
+        )
     started = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
     started.submit(os.getpid).result()  # its environment is that of now
     return started

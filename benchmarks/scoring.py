@@ -8,9 +8,10 @@
   bare           the forward pass alone on pictures that are decoded and resized already: mmdet's, and al-loop's
   boxes alone    the bare pass of al-loop without distributions and embeddings put aside, batch for batch beside the other
 
-They take turns, and a ratio is one of the same turn. mmdet's run in a process of their own, where memory is managed as its
-users have it; al-loop tells glibc to keep it (al_loop/detector/allocator.py), with --malloc system it does not. The inferencer
-runs in al-loop's process, too ("memory kept"): how much of it lies where makes more or less of a difference. Without a workspace the weights are random, and the classifier leans to the background, as a trained one does. With --truth, a labelled set: AP in bf16 and fp32, and whether strategies pick the same.
+They take turns, and a ratio is of one turn. mmdet runs in a process of its own with glibc's usual allocator. al-loop tells
+glibc to keep memory (al_loop/detector/allocator.py); with --malloc system it does not. The inferencer also runs in al-loop's
+process ("memory kept"). Without a workspace the weights are random, and the classifier leans to the background, as a trained
+one does. With --truth, a labelled set: AP in bf16 and fp32, and how many picks of each strategy are the same.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import cv2
 import numpy as np
 import torch
 from apart import process
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from torch.profiler import ProfilerActivity, profile
 from torchvision.ops import roi_align as torchvision_align
@@ -40,15 +42,15 @@ from torchvision.ops import roi_align as torchvision_align
 from al_loop.core.config import CycleConfig
 from al_loop.detector.config.model_config import build_model, load_model_config
 from al_loop.detector.cpu import default_workers
-from al_loop.detector.inference import batched
-from al_loop.detector.inference.predict import Detector, _sample, predict, quickened
-from al_loop.detector.inference.roi_align import roi_align
+from al_loop.detector.inference import forward_pass
+from al_loop.detector.inference.predict import Detector, detect, fused, predict, pyramid
+from al_loop.detector.inference.roi_align import by_rows
 from al_loop.detector.inference.scoring import ScoreSettings, score_images
 from al_loop.detector.precision import convolution_seconds, precision_here
 from al_loop.detector.transforms import Picture, fit, read_picture
 from al_loop.evaluation.evaluate import evaluate
 from al_loop.images.coco import read_coco
-from al_loop.loop.selection import looked_at_closely, pick
+from al_loop.loop.selection import pick
 from al_loop.models.service import load_detector
 from al_loop.state.model_registry import current_model
 from al_loop.state.prediction_store import ShardStore
@@ -111,7 +113,7 @@ def inferencer(detector: Detector, size: int) -> Callable[[Sequence[Path]], obje
     )
 
 
-class Passes:
+class ForwardPasses:
     """The forward pass alone, on batches of pictures of one size that are in memory already."""
 
     def __init__(self, detector: Detector, images: Sequence[ImageFile]) -> None:
@@ -124,7 +126,15 @@ class Passes:
     @torch.inference_mode()
     def by_mmdet(self, detector: Detector, dtype: torch.dtype) -> None:
         for images, pictures in self.batches:
-            samples = [_sample(i, *p.shape[:2]) for i, p in zip(images, pictures, strict=True)]
+            shapes = [
+                {
+                    "img_shape": p.shape[:2],
+                    "ori_shape": (i.height, i.width),
+                    "scale_factor": (p.shape[1] / i.width, p.shape[0] / i.height),
+                }
+                for i, p in zip(images, pictures, strict=True)
+            ]
+            samples = [DetDataSample(metainfo=shape) for shape in shapes]
             inputs = [torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1))) for p in pictures]
             with torch.autocast(detector.device.type, dtype, enabled=dtype != torch.float32):
                 data = detector.model.data_preprocessor({"inputs": inputs, "data_samples": samples}, False)
@@ -148,12 +158,10 @@ class Passes:
 
     @torch.inference_mode()
     def boxes_alone(self, detector: Detector, _: object, pictures: Sequence[Picture]) -> None:
-        model = detector.quick
         height, width = pictures[0].shape[:2]
-        maps = model.extract_feat(batched.normalised(model, pictures, detector.device))
-        heads = batched.classify(model, maps, batched.propose(model, maps, height, width), height, width)
-        kept = batched.keep(model, heads, THRESHOLD, float(max(height, width)))
-        (kept.boxes.cpu(), heads.distributions[kept.rows, kept.labels].cpu())
+        maps, _ = pyramid(detector, pictures)
+        _, kept = detect(detector, maps, len(pictures), (width, height), THRESHOLD)
+        (kept.boxes.cpu(), kept.scores.cpu())
 
 
 def scored(detector: Detector, images: Sequence[ImageFile], precision: str) -> ScoredImages:
@@ -182,13 +190,7 @@ def compare(detector: Detector, truth: Path) -> None:
         for name in (name for name, strategy in STRATEGIES.items() if strategy.bf16):
             settings = CycleConfig(k=k, strategy=name, random_audit_fraction=0.0)  # type: ignore[arg-type]
             one, other = ({p.image_id for p in pick(both[kind], k, settings, 1)} for kind in both)
-            twice = looked_at_closely(both["bf16"], k, settings, 1)
-            close = both["bf16"].updated_with(both["fp32"].subset(twice))
-            last = {p.image_id for p in pick(close, k, settings, 1)}
-            print(
-                f"{name}, k = {k}: {len(one & other)} of {k} picks are the same in bf16 alone, {len(one & last)} with "
-                f"{len(twice)} of {len(labelled)} images scored in fp32, too"
-            )
+            print(f"{name}, k = {k}: {len(one & other)} of {k} picks are the same in bf16")
 
 
 def main() -> None:
@@ -201,7 +203,7 @@ def main() -> None:
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--malloc", choices=("", "system"), default="", help="Of al-loop's process, too.")
     parser.add_argument(
-        "--profile", choices=tuple(batched.PRECISIONS), help="Only say where the time of scoring goes."
+        "--profile", choices=tuple(forward_pass.PRECISIONS), help="Only say where the time of scoring goes."
     )
     args = parser.parse_args()
     asked = Asked(args.workspace, args.config, ())
@@ -244,12 +246,12 @@ def contenders(asked: Asked) -> dict[str, Callable[[], object]]:
     detector = the_detector(asked)
     width, height = detector.config.image_size
     images = [ImageFile(path.stem, path, width, height) for path in asked.paths]
-    passes = Passes(detector, images)
+    passes = ForwardPasses(detector, images)
     runs: dict[str, Callable[[], object]] = {
         f"inferencer, batch {size}": partial(inferencer(detector, size), asked.paths) for size in (1, 4, 8)
     }
-    for kind, dtype in batched.PRECISIONS.items():
-        quick = quickened(detector, kind)
+    for kind, dtype in forward_pass.PRECISIONS.items():
+        quick = fused(detector, kind)
         runs[f"scoring {kind}"] = partial(scored, detector, images, kind)
         runs[f"bare mmdet {kind}"] = partial(passes.by_mmdet, detector, dtype)
         runs[f"bare al-loop {kind}"] = partial(passes.by_us, quick)
@@ -277,7 +279,7 @@ def race(asked: Asked, repeats: int, malloc: str) -> None:
     first = min(sizes, key=lambda name: min(run(name) for _ in range(2)))
     names = [first, first + KEPT] + [
         f"{what} {kind}"
-        for kind in batched.PRECISIONS
+        for kind in forward_pass.PRECISIONS
         for what in ("scoring", "bare mmdet", "bare al-loop", "boxes alone")
     ]
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -291,7 +293,7 @@ def race(asked: Asked, repeats: int, malloc: str) -> None:
     for name in names:
         if name not in alone:
             print(f"{name:<22} {len(asked.paths) / np.median(times[name]):7.2f} images/s")
-    for kind in batched.PRECISIONS:
+    for kind in forward_pass.PRECISIONS:
         for a, b in ((f"scoring {kind}", first), (f"scoring {kind}", first + KEPT), (f"scoring {kind}", f"bare mmdet {kind}"),
                      (f"scoring {kind}", f"bare al-loop {kind}")):  # fmt: skip
             said(f"{a} / {b}", np.array(times[b]) / np.array(times[a]))
@@ -316,7 +318,7 @@ def align_alone(repeats: int) -> None:
     rois = torch.cat([torch.arange(2000)[:, None] % 4, corner, corner + extent], dim=1)
     plain = level.contiguous()
     runs = (
-        lambda: roi_align(level, rois, 7, 0.25, 0, aligned=True),
+        lambda: by_rows(level, rois, 7, 0.25, 0, True),
         lambda: torchvision_align(plain, rois, 7, 0.25, 0, True),
     )
     times = np.array([[timed(run) for run in runs] for _ in range(repeats + 1)])[1:]

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 def cores() -> int:
@@ -14,9 +10,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def default_workers(own: int | None = None) -> int:
-    """Return how many workers decode images beside a model with so many cores, all where None: two less, at most 4.
+def default_workers(available: int | None = None) -> int:
+    """Return the number of decoding workers: two less than the cores, at most 4.
 
-    On two cores none: a decoding process beside torch's own two threads makes both wait.
+    available: cores of this process; None: all that it may use.
+    On two cores it is 0: a decoding process beside torch's two threads makes both wait.
     """
-    return max(0, min(4, (cores() if own is None else own) - 2))
+    return max(0, min(4, (cores() if available is None else available) - 2))

@@ -8,7 +8,7 @@ from al_loop.core.errors import TrainingError
 
 
 def choose_device(wanted: str) -> str:
-    """Return "cuda" or "cpu" for "auto", else what was asked for; TrainingError where it is not there."""
+    """Return "cuda" or "cpu" for "auto", else the device as it is; TrainingError where it cannot be used."""
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

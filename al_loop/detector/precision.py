@@ -1,25 +1,21 @@
-"""In which numbers a model computes here, and how it learns in them. Weights and gradients are float32 in any case."""
+"""Numerical precision of inference and training. Weights and gradients are always float32."""
 
 from __future__ import annotations
 
 import time
 from functools import cache
-from typing import TYPE_CHECKING
 
 import torch
 
-if TYPE_CHECKING:
-    pass
-
-#: A convolution must be so many times as fast in bfloat16: less would not pay for what is scored twice.
+#: "auto" takes bf16 where a convolution is at least this many times as fast: less is not worth the rounding.
 _PAYS = 1.25
 
 
 def precision_here(wanted: str, device: torch.device) -> str:
-    """Return "fp32" or "bf16": for "auto" what the device computes faster without emulating it, else what was asked for.
+    """Return the precision on a device: "auto" becomes "fp32" or "bf16", other values stay.
 
-    A CPU that has instructions for it is not always faster: with AVX512-BF16 alone a convolution may take twice as
-    long as in float32 (docs/results). So one is timed, a tenth of a second once in a process.
+    bf16 is taken where the device computes it faster, without emulation. A CPU with AVX512-BF16 alone may take
+    twice as long for a convolution as in float32 (docs/results). So one is timed, a tenth of a second per process.
     """
     if wanted != "auto":
         return wanted
@@ -37,23 +33,23 @@ def precision_here(wanted: str, device: torch.device) -> str:
 
 @cache
 def convolution_seconds() -> tuple[float, float]:
-    """What a convolution of a detector's middle layers takes in float32 and in bfloat16, the best of turns."""
+    """Return the seconds of a middle layer's convolution in float32 and in bfloat16, the best of six each."""
     best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
     with torch.inference_mode():
-        for turn in range(7):
+        for repeat in range(7):
             for kind in best:
-                # Not of random numbers: what is drawn afterwards stays the same.
+                # Ones: random numbers would change those drawn afterwards.
                 seen, weights = (
                     torch.ones(shape, dtype=kind).to(memory_format=torch.channels_last)
                     for shape in ((1, 128, 60, 60), (128, 128, 3, 3))
                 )
                 begun = time.perf_counter()
                 torch.conv2d(seen, weights, padding=1)
-                if turn:  # the first is prepared for its shape
+                if repeat:  # the first call prepares for the shape
                     best[kind] = min(best[kind], time.perf_counter() - begun)
     return best[torch.float32], best[torch.bfloat16]
 
 
 def precision_of(wanted: str | None, device: str) -> str | None:
-    """Return "fp32" or "bf16", for "auto" what the device computes faster; None stays None."""
+    """Return what `precision_here` does for the name of a device; None stays None."""
     return wanted and precision_here(wanted, torch.device(device))

@@ -40,15 +40,15 @@ def decoded(data: bytes, path: Path | str) -> Picture:
         raise DataError(f"{path} {error}") from None
 
 
-#: How an image is made to fit into a box: as the box lies; with its longer side along the box' longer one, as mmdet's
-#: keep_ratio does; or filling it, without regard to the aspect.
+#: How an image is fitted into a box: inside it; inside it with the longer sides aligned, as mmdet's keep_ratio does;
+#: or stretched to its size.
 WAYS = ("inside", "either-way", "stretch")
 
 
 def fitted_size(
     width: int, height: int, box: tuple[int, int], enlarge: bool, way: str = "inside"
 ) -> tuple[int, int]:
-    """Return (width, height) px of an image after it is made to fit into `box`, in one of `WAYS`."""
+    """Return (width, height) px of an image after it is fitted into `box`; way: one of `WAYS`."""
     if way == "stretch":
         return box
     if way == "either-way" and (width > height) != (box[0] > box[1]):
@@ -75,7 +75,7 @@ class ReadPicture(BaseTransform):  # type: ignore[misc]
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Read `img_path`."""
-        # People have labelled what they saw of it: to stop a training for a damage is for who takes images in.
+        # People labelled what they saw of a damaged image: only ingest refuses it.
         picture = read_picture(results["img_path"], strict=False)
         results.update(img=picture, img_shape=picture.shape[:2], ori_shape=picture.shape[:2])
         return results
@@ -105,8 +105,8 @@ class FitInto(BaseTransform):  # type: ignore[misc]
 class Augment(BaseTransform):  # type: ignore[misc]
     """Flip, shift, scale, colour jitter, Gaussian noise and blur, by Albumentations.
 
-    rotate90: also vertical flips and quarter turns, for parts that have no upper side in the picture.
-    rank, processes: which of the processes this is that share a training.
+    rotate90: also vertical flips and rotations by 90 degrees, for parts that have no upper side in the picture.
+    rank, processes: index and number of the processes of one training.
     A box that loses more than 70 % of itself at the border is dropped.
     Source: Eversberg & Lambrecht 2024, section 3.3 (the list of augmentations).
     """
@@ -133,15 +133,15 @@ class Augment(BaseTransform):  # type: ignore[misc]
         )
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Change `img`, `gt_bboxes`, `gt_bboxes_labels` and `gt_ignore_flags` together."""
+        """Augment `img`, `gt_bboxes`, `gt_bboxes_labels` and `gt_ignore_flags` together."""
         boxes = results["gt_bboxes"].tensor.numpy().astype(np.float64)
-        # Seeded from numpy's global generator, which mmengine seeds in each worker. All processes draw the seeds of all
-        # images in the order of one process, and each takes those of its own.
+        # mmengine seeds numpy's global generator in each worker. Every process draws the seeds of all images in the
+        # order of one process, and uses its part.
         self.pipeline.set_random_seed(int(np.random.randint(2**31, size=self.processes)[self.rank]))
-        changed = self.pipeline(image=results["img"], bboxes=boxes, index=np.arange(len(boxes)))
-        kept = np.asarray(changed["index"], dtype=np.int64)
-        new_boxes = np.asarray(changed["bboxes"], dtype=np.float32).reshape(-1, 4)
-        picture = np.ascontiguousarray(changed["image"])
+        augmented = self.pipeline(image=results["img"], bboxes=boxes, index=np.arange(len(boxes)))
+        kept = np.asarray(augmented["index"], dtype=np.int64)
+        new_boxes = np.asarray(augmented["bboxes"], dtype=np.float32).reshape(-1, 4)
+        picture = np.ascontiguousarray(augmented["image"])
         results.update(
             img=picture,
             img_shape=picture.shape[:2],

@@ -28,8 +28,7 @@ print(resident() - before)
 
 @pytest.mark.parametrize(
     ("told", "kept"),
-    [({}, True), ({"AL_LOOP_MALLOC": "system"}, False), ({"MALLOC_ARENA_MAX": "2"}, False),
-     ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}, False)],
+    [({}, True), ({"MALLOC_ARENA_MAX": "2"}, False), ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}, False)],
 )  # fmt: skip
 def test_pages_are_kept_unless_the_user_says_otherwise(told: dict[str, str], kept: bool) -> None:
     plain = {

@@ -1,6 +1,6 @@
 """A model as one file for the machine that uses it: ONNX, or TorchScript; checked before it counts.
 
-The file takes a picture's bytes and gives boxes (`al_loop.detector.inference.traced`); beside it lie `<file>.json`,
+The file takes a picture's bytes and gives boxes (`al_loop.detector.export.graph`); beside it lie `<file>.json`,
 which says how to feed it, and the resolved mmdet config. The JSON is written last: an export without it
 is not complete.
 """
@@ -23,8 +23,8 @@ from al_loop.core.files import file_sha256, write_json
 from al_loop.core.versions import versions
 from al_loop.detector.config.stored_config import write_config
 from al_loop.detector.export.exporters import Run, load_onnx, load_torchscript, write_onnx, write_torchscript
-from al_loop.detector.inference.predict import Detector, predict
-from al_loop.detector.inference.traced import DetectionGraph
+from al_loop.detector.export.graph import DetectionGraph
+from al_loop.detector.inference.predict import Detector, fused, predict
 from al_loop.detector.transforms import Picture
 from al_loop.state.model_registry import CONFIG
 from al_loop.structures.boxes import Boxes, FloatArray, IntArray, iou
@@ -109,8 +109,8 @@ def export_model(
         )
     size = size or _input_size(detector, pictures)
     network = deepcopy(detector.model).cpu().eval()
-    on_cpu = Detector(network, detector.config, torch.device("cpu"))
-    graph = DetectionGraph(network, size, score_thr).eval()
+    on_cpu = fused(Detector(network, detector.config, torch.device("cpu")), "fp32")
+    graph = DetectionGraph(on_cpu, size, score_thr).eval()
     frames = [_framed(detector, picture, size) for picture in pictures]
     expected = [_expected(on_cpu, frame, score_thr) for frame in frames]
     folder.mkdir(parents=True, exist_ok=True)

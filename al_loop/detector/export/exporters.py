@@ -14,7 +14,7 @@ import torch
 from torch.jit._trace import TracerWarning
 
 from al_loop.core.errors import ModelError
-from al_loop.detector.inference.traced import DetectionGraph
+from al_loop.detector.export.graph import DetectionGraph
 from al_loop.detector.transforms import Picture
 
 # The first opset whose RoIAlign knows `aligned` is 16.

@@ -23,9 +23,12 @@ def load_detector(
     config_sha256: str | None = None,
     trusted: bool = False,
 ) -> Detector:
-    """Load the weights and the config in a folder; name: what errors call the model.
+    """Load the weights and the config in a folder.
 
-    config_sha256: None where none was noted.  device: as in al-loop.toml.  trusted: see `read_config`.
+    name: of the model in errors.
+    device: as in al-loop.toml.
+    config_sha256: None where no hash is known.
+    trusted: see `read_config`.
     Raises ModelError when the files were changed.
     """
     weights = read_weights(folder / WEIGHTS, weights_sha256)

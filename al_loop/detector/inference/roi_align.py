@@ -1,25 +1,50 @@
-"""RoIAlign on a CPU, as sums over rows of the feature map.
+"""RoIAlign: torchvision's, and on a CPU sums over rows of the feature map.
 
-torchvision's goes through every channel by itself and on one core. Every value of RoIAlign is a weighted sum of a few
-cells of the map, with the same weights in all channels: where the channels of a cell lie next to each other, that is what
-`embedding_bag` computes, several cores at once. Nine times as fast on two of them (benchmarks/scoring.py), equal within rounding.
-Source of what is computed: He 2017 (Mask R-CNN), section 3; half-pixel corrected as in Detectron2.
+torchvision's CPU code handles one channel after another on one core. Every value of RoIAlign is a weighted sum
+of a few cells of the map, with the same weights in all channels. `embedding_bag` computes such sums on several
+cores where the channels of a cell are adjacent in memory. It is nine times as fast on two cores
+(benchmarks/scoring.py), and equal within rounding.
+Source: He 2017 (Mask R-CNN), section 3; half-pixel corrected as in Detectron2.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torchvision
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 _VALUES = 4_000_000  # weights that are held at once: 50 MB with their indices
 
 
-def roi_align(level: Tensor, rois: Tensor, size: int, scale: float, samples: int, *, aligned: bool) -> Tensor:
-    """Return what is cut out for each RoI, (m, size, size, c).
+def roi_align(level: Tensor, rois: Tensor, layer: Any) -> Tensor:
+    """Return the crop of each RoI, (m, r, r, c), as the RoIAlign of a layer makes it.
 
-    level: (n, c, h, w), channels last.  rois: (m, 5), the image in the batch and xyxy px of the picture.
-    scale: cells per px.  samples: points per bin and axis, 0 for one per cell.  aligned: cells have their centre at half.
+    level: (n, c, h, w), fast on a CPU if its channels are last.
+    rois: (m, 5), the index of the image in the batch and xyxy px of the image.
+    layer: mmcv's RoIAlign, whose options are used.
+    """
+    options = layer.output_size, layer.spatial_scale, layer.sampling_ratio, layer.aligned
+    if level.is_cuda or is_tracing():
+        crops: Tensor = torchvision.ops.roi_align(level, rois, *options)
+        return crops.permute(0, 2, 3, 1)
+    return by_rows(level, rois, layer.output_size[0], *options[1:])
+
+
+def is_tracing() -> bool:
+    """Say whether this code is being traced for an export."""
+    jit: Any = torch.jit  # parts of it have no types
+    return bool(jit.is_tracing())
+
+
+def by_rows(level: Tensor, rois: Tensor, size: int, scale: float, samples: int, aligned: bool) -> Tensor:
+    """Return the crops (m, size, size, c) as sums of rows of a level with channels last.
+
+    scale: cells per px.
+    samples: points per bin and axis, 0 for one per cell.
+    aligned: cells have their centre at half.
     """
     images, channels, height, width = level.shape
     rows = level.permute(0, 2, 3, 1).reshape(images * height * width, channels)
@@ -29,8 +54,8 @@ def roi_align(level: Tensor, rois: Tensor, size: int, scale: float, samples: int
     points = torch.full_like(step, samples) if samples > 0 else step.ceil()
     most = points.amax(dim=1)
     cut = level.new_zeros((len(rois), size * size, channels))
-    # RoIs with as many points are cut together: the others would carry along terms of weight 0.
-    for number in sorted(set(most.tolist()) - {0}):  # what has no area has no points
+    # RoIs with the same number of points are cropped together, which needs no padding terms of weight 0.
+    for number in sorted(set(most.tolist()) - {0}):  # RoIs without area have no points
         terms = 4 * int(number) ** 2
         for own in (most == number).nonzero().squeeze(1).split(max(1, _VALUES // (size * size * terms))):
             y, y_weights = _axis(corners[own, 1], step[own, 1], points[own, 1], int(number), height, size)
@@ -48,10 +73,12 @@ def roi_align(level: Tensor, rois: Tensor, size: int, scale: float, samples: int
 def _axis(
     low: Tensor, step: Tensor, points: Tensor, most: int, cells: int, size: int
 ) -> tuple[Tensor, Tensor]:
-    """Return which cells each bin of each RoI reads along one axis, and their weights: (m, size, 2 most).
+    """Return the cells that each bin of each RoI reads along one axis, and their weights: (m, size, 2 most).
 
-    low, step, points: (m,) where the RoIs begin and how long a bin is, in cells, and the points in a bin;
-    most: the largest of these.
+    low, step: (m,) start of the RoIs and length of a bin, in cells.
+    points: (m,) points in a bin.
+    most: the largest number of them.
+    cells: length of the axis.
     """
     number = torch.arange(most, device=low.device)
     bins = torch.arange(size, device=low.device)

@@ -1,4 +1,4 @@
-"""Scoring many images: decoded in worker processes, in batches of one size, written shard by shard."""
+"""Score many images: workers decode them, batches have one size, and shards are written one by one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmengine.config import Config
 from torch.utils.data import DataLoader, Dataset
 
 from al_loop.core.errors import DataError, ModelError
-from al_loop.detector.inference.predict import Detector, predict, quickened
+from al_loop.detector.inference.predict import Detector, fused, predict
 from al_loop.detector.inference.tta import augment, boxes_in_original
 from al_loop.detector.transforms import Picture, decoded, fit, fitted_size
 from al_loop.images.object_cache import Prefetcher, check_bytes, read_stored
@@ -28,9 +28,10 @@ Batch = tuple[ImageFile, ...]
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """How to score; the numbers do not depend on batch size and workers, within float rounding.
+    """How to score. Batch size and workers change the numbers by float rounding at most.
 
-    features: keep what the classifier sees of each box.  augmentation: of `al_loop.detector.inference.tta`, "" for none.
+    features: also return the input of the classifier for each box.
+    augmentation: a name of `al_loop.detector.inference.tta`, "" for none.
     precision: of the convolutions, "fp32" or "bf16".
     """
 
@@ -53,7 +54,7 @@ class Unreadable:
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A batch that was read: pictures of the images that can be, and the others."""
+    """A batch after reading: the images that could be read with their pictures, and the others."""
 
     images: list[ImageFile]
     pictures: list[Picture]
@@ -70,16 +71,17 @@ def score_images(
     say: Say = print,
     check: Callable[[], None] = lambda: None,
 ) -> list[Unreadable]:
-    """Score every image that `store` does not hold yet; return those that could not be read.
+    """Score every image that `store` does not hold; return those that could not be read.
 
-    say: is told what the user should know.  check: raises where a shard must not be kept.
-    A killed run loses at most the shard it was filling. Raises ModelError for predictions that are
-    not finite: a broken model must not choose what people label.
+    say: prints messages for the user.
+    check: is called before a shard is stored, and raises where it must not be.
+    A killed run loses at most the shard it was filling.
+    Raises ModelError for predictions that are not finite: a broken model must not choose what people label.
     """
     shards = planned(detector.config, store.missing(images), settings)
     if not shards:
         return []
-    passes = BatchScorer(detector, settings, say)
+    scorer = BatchScorer(detector, settings, say)
     batches = [batch for shard in shards for batch in shard]
     last_of_shard = set(accumulate(len(shard) for shard in shards))
     total = len(images)
@@ -87,7 +89,7 @@ def score_images(
     unreadable: list[Unreadable] = []
     filling: list[Prediction] = []
     for number, loaded in enumerate(_read_ahead(Reader.of(detector.config, settings), batches, settings), 1):
-        filling += passes.score(loaded.images, loaded.pictures)
+        filling += scorer.score(loaded.images, loaded.pictures)
         unreadable += loaded.unreadable
         if number in last_of_shard:
             check()
@@ -101,9 +103,9 @@ def score_images(
 
 
 def planned(config: Config, images: Sequence[ImageFile], settings: ScoreSettings) -> list[list[Batch]]:
-    """Return the shards, as lists of batches of one resized size each; the pool's order does not matter.
+    """Return the shards as lists of batches; the images of a batch have one resized size.
 
-    A shard ends with the batch that fills it, so that what is left after any of them is cut into the same batches.
+    The order of the images does not matter. A shard ends where a batch ends, so that a resumed run has the same batches.
     """
     reader = Reader.of(config, settings)
 
@@ -125,15 +127,15 @@ def planned(config: Config, images: Sequence[ImageFile], settings: ScoreSettings
 
 
 class BatchScorer:
-    """The forward passes of a run: what is found is checked, and batches shrink when the device's memory is short."""
+    """Scores batches: it checks predictions and makes batches smaller when the device is out of memory."""
 
     def __init__(self, detector: Detector, settings: ScoreSettings, say: Say) -> None:
-        self._detector = quickened(detector, settings.precision)
+        self._detector = fused(detector, settings.precision)
         self._settings, self._say = settings, say
         self._most = settings.batch_size
 
     def score(self, images: Sequence[ImageFile], pictures: Sequence[Picture]) -> list[Prediction]:
-        """Return what the model says of a batch that was read."""
+        """Return the predictions of the model for a batch."""
         found: list[Prediction] = []
         while len(found) < len(images):
             part = slice(len(found), len(found) + self._most)
@@ -148,7 +150,7 @@ class BatchScorer:
         ]
 
     def _tried(self, images: Sequence[ImageFile], pictures: Sequence[Picture]) -> list[Prediction] | None:
-        """Return None where the memory does not suffice: the error holds on to it until it is gone itself."""
+        """Return predictions, or None when out of memory: the error must be gone before memory is freed."""
         settings = self._settings
         try:
             return predict(self._detector, images, pictures, settings.score_thr, features=settings.features)
@@ -159,16 +161,17 @@ class BatchScorer:
         tried = len(images)
         if tried == 1:
             raise ModelError(
-                f"{self._detector.device} has not the memory to score a single image "
-                f"({images[0].path.name}, {images[0].width}x{images[0].height} px). What is done is kept. Free memory "
-                '(nvidia-smi says who has it), or set device = "cpu" in al-loop.toml; then run the same command again'
+                f"{self._detector.device} has too little memory to score a single image "
+                f"({images[0].path.name}, {images[0].width}x{images[0].height} px). Finished shards are kept. "
+                'Free memory (nvidia-smi lists its users), or set device = "cpu" in al-loop.toml. '
+                "Then run the same command again"
             )
         self._most = tried // 2
         if self._detector.device.type == "cuda":
             torch.cuda.empty_cache()
         self._say(
-            f"  out of memory with {tried} images at a time: going on with {self._most}. "
-            f"To begin so: score.batch_size = {self._most} in al-loop.toml"
+            f"  out of memory with {tried} images per batch: continuing with {self._most}. "
+            f"To start there: score.batch_size = {self._most} in al-loop.toml"
         )
 
 
@@ -184,7 +187,7 @@ def _checked(predictions: list[Prediction]) -> list[Prediction]:
 
 
 def _in_original(prediction: Prediction, image: ImageFile, name: str) -> Prediction:
-    """A prediction of a changed copy with its boxes where they are in the image itself."""
+    """Return the prediction of an augmented copy with its boxes in the original image."""
     if not name or not len(prediction.boxes):
         return prediction
     boxes = prediction.boxes
@@ -194,7 +197,11 @@ def _in_original(prediction: Prediction, image: ImageFile, name: str) -> Predict
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads and resizes pictures; box: (width, height) px that they are made to fit into; way: see `fit`."""
+    """Reads and resizes pictures.
+
+    box: (width, height) px that they must fit into.
+    way: see `fit`.
+    """
 
     box: tuple[int, int]
     enlarge: bool
@@ -203,7 +210,7 @@ class Reader:
 
     @classmethod
     def of(cls, config: Config, settings: ScoreSettings) -> Reader:
-        """Return the reader that a model's config asks for."""
+        """Return the reader for the config of a model."""
         return cls(
             tuple(config.image_size),
             bool(config.enlarge),
@@ -212,7 +219,7 @@ class Reader:
         )
 
     def read(self, image: ImageFile, data: bytes | None = None) -> Picture | Unreadable:
-        """Return the picture, or why there is none; data: the bytes of the file, where it is not here."""
+        """Return the picture, or why it cannot be read; data: the bytes of a file that is not on this machine."""
         try:
             if data is None:
                 data = read_stored(image)
@@ -229,7 +236,7 @@ class Reader:
 
 
 def load(batch: Batch, read: Iterable[Picture | Unreadable]) -> Loaded:
-    """Put together what was read of a batch, in its order."""
+    """Return a batch with what was read of it, in its order."""
     pairs = list(zip(batch, read, strict=True))
     return Loaded(
         [image for image, item in pairs if not isinstance(item, Unreadable)],
@@ -239,7 +246,7 @@ def load(batch: Batch, read: Iterable[Picture | Unreadable]) -> Loaded:
 
 
 def _read_ahead(reader: Reader, batches: Sequence[Batch], settings: ScoreSettings) -> Iterator[Loaded]:
-    """Yield the batches, read by processes while others are scored."""
+    """Yield the batches; processes read the next ones meanwhile."""
     ends = list(accumulate(map(len, batches)))
     loader: DataLoader[Any] = DataLoader(
         _Pictures([image for batch in batches for image in batch], reader),

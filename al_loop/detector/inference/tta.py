@@ -1,6 +1,6 @@
-"""Changed copies of a picture, and where a box found in one lies in the unchanged picture.
+"""Test-time augmentation: augmented copies of a picture, and their boxes in the original picture.
 
-What a detector says of a thing should not depend on them; `strategies.cald` measures how much it does.
+`strategies.cald` measures how much predictions depend on the augmentation.
 Source: Yu et al. 2022, section 3.2 (flip, cutout, smaller, turn) and its supplement (noise).
 """
 
@@ -20,20 +20,20 @@ from al_loop.structures.boxes import FloatArray
 
 _SMALLER = 0.8
 _TURN_DEG = 5.0
-_HOLES, _HOLE = 4, 0.12  # how many are cut out, and their sides as a share of the picture's
+_HOLES, _HOLE = 4, 0.12  # number of holes, and their sides as a fraction of the picture's
 _NOISE = 8.0  # standard deviation, of 255
 
 
 def augment(name: str, picture: Picture, image_id: str) -> Picture:
-    """A changed copy; what is random in it depends on the image alone."""
+    """Return an augmented copy; its random numbers depend on the image alone."""
     seed = int.from_bytes(hashlib.sha256(f"{name} {image_id}".encode()).digest()[:8], "big")
     return np.ascontiguousarray(_AUGMENTATIONS[name](picture, default_rng(seed)))
 
 
 def boxes_in_original(name: str, xyxy: FloatArray, width: int, height: int) -> FloatArray:
-    """Boxes (n, 4) found in the changed copy of a picture of width x height px, in the unchanged one.
+    """Return boxes (n, 4) of an augmented copy as boxes in the original picture of width x height px.
 
-    A turned box is the upright one around its corners.
+    A rotated box becomes the upright one around its corners.
     """
     if name == "flip":
         return np.stack([width - xyxy[:, 2], xyxy[:, 1], width - xyxy[:, 0], xyxy[:, 3]], axis=1)

@@ -22,8 +22,8 @@ from al_loop.detector.checkpoint import load_into, read_weights
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.export import export
 from al_loop.detector.export.export import Agreement, compare, export_model
-from al_loop.detector.inference.predict import Detector, predict
-from al_loop.detector.inference.traced import DetectionGraph
+from al_loop.detector.export.graph import DetectionGraph
+from al_loop.detector.inference.predict import Detector, fused, predict
 from al_loop.detector.transforms import Picture, read_picture
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile
@@ -59,7 +59,7 @@ def pictures() -> list[Picture]:
 
 def found(detector: Detector, picture: Picture, score_thr: float) -> Boxes:
     image = ImageFile("a", Path("a.png"), picture.shape[1], picture.shape[0])
-    return predict(detector, [image], [picture], score_thr)[0].boxes
+    return predict(fused(detector, "fp32"), [image], [picture], score_thr)[0].boxes
 
 
 def run(detector: Detector, pictures: list[Picture], folder: Path, kind: str, **more: Any) -> Any:
@@ -286,7 +286,7 @@ def test_places_that_look_alike_are_ranked_as_in_predict(lively: Detector) -> No
     with torch.no_grad():
         # Low scores, so that the picture is full of boxes that differ little.
         lively.model.roi_head.bbox_head.fc_cls.weight.mul_(0.05)
-    graph = DetectionGraph(lively.model, (320, 320), 0.01).eval()
+    graph = DetectionGraph(fused(lively, "fp32"), (320, 320), 0.01).eval()
     for grey in (0, 100, 200, 255):
         picture = np.full((320, 320, 3), grey, dtype=np.uint8)
         with torch.no_grad():

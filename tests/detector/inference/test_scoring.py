@@ -64,14 +64,22 @@ def test_distributions_are_whole_and_belong_to_their_boxes(
 
 
 def test_boxes_are_those_of_mmdet(detector: Any, images: list[ImageFile], tmp_path: Path) -> None:
-    from al_loop.detector.inference.predict import _sample
+    from mmdet.structures import DetDataSample
+
     from al_loop.detector.transforms import fit, read_picture
 
     scored = score(detector, images, tmp_path)
     for index, image in enumerate(images):
         picture = fit(read_picture(image.path), (96, 64), enlarge=False)
         tensor = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
-        sample = _sample(image, *picture.shape[:2])
+        height, width = picture.shape[:2]
+        sample = DetDataSample(
+            metainfo={
+                "img_shape": (height, width),
+                "ori_shape": (image.height, image.width),
+                "scale_factor": (width / image.width, height / image.height),
+            }
+        )
         with torch.inference_mode():
             data = detector.model.data_preprocessor({"inputs": [tensor], "data_samples": [sample]}, False)
             [found] = detector.model.predict(data["inputs"], [sample])
@@ -164,7 +172,7 @@ def test_shards_end_with_batches_so_that_what_is_left_is_cut_the_same(detector: 
 
 
 def short_of_memory(most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let no more than so many images at a time fit into memory; return the sizes of what is tried."""
+    """Let at most that many images per batch fit into memory; return the sizes that are tried."""
     import al_loop.detector.inference.scoring as module
 
     real, tried = module.predict, list[int]()
@@ -188,7 +196,7 @@ def test_short_of_memory_batches_shrink_and_it_is_said_once(
     halved = score(detector, images, tmp_path / "halved", say=told.append)
     assert tried == [2, 4, 2, 2, 2]  # two large images, then six small ones in batches of four
     assert told == [
-        "  out of memory with 4 images at a time: going on with 2. To begin so: score.batch_size = 2 in al-loop.toml"
+        "  out of memory with 4 images per batch: continuing with 2. To start there: score.batch_size = 2 in al-loop.toml"
     ]
     for other in (whole, alone):
         np.testing.assert_array_equal(halved.labels, other.labels)
@@ -210,7 +218,7 @@ def test_without_memory_for_one_image_what_is_done_is_kept(
 
     monkeypatch.setattr(module, "predict", full)
     with pytest.raises(
-        ModelError, match=r"cpu has not the memory to score a single image \(photo.*run the same"
+        ModelError, match=r"cpu has too little memory to score a single image \(photo.*run the same"
     ) as error:
         score_images(detector, images, store, replace(SETTINGS, shard_size=2))
     assert 'device = "cpu"' in str(error.value)

@@ -11,9 +11,9 @@ import torch
 from support.factories import CLASSES, draw
 from torchvision.ops import roi_align as torchvision_roi_align
 
-from al_loop.detector.inference import batched
-from al_loop.detector.inference.predict import Detector, predict, quickened
-from al_loop.detector.inference.roi_align import roi_align
+from al_loop.detector.inference import forward_pass
+from al_loop.detector.inference.predict import Detector, fused, predict
+from al_loop.detector.inference.roi_align import by_rows
 from al_loop.structures.boxes import iou
 from al_loop.structures.images import ImageFile, Prediction
 
@@ -43,8 +43,8 @@ def assert_alike(ours: list[Prediction], theirs: list[Prediction], *, boxes: int
 @pytest.mark.parametrize("size", [(96, 64), (70, 50), (33, 96)])  # whole, and with padding on both sides
 def test_it_says_what_mmdet_says(detector: Detector, size: tuple[int, int]) -> None:
     images, shown = pictures(5, size)
-    quick = quickened(detector, "fp32")
-    assert quick.quick is not None
+    quick = fused(detector, "fp32")
+    assert quick.fused is not None
     ours = predict(quick, images, shown, 0.05, features=True)
     assert_alike(ours, predict(detector, images, shown, 0.05, features=True))
     (alone,) = predict(quick, images[2:3], shown[2:3], 0.05, features=True)
@@ -59,6 +59,16 @@ def test_it_says_what_mmdet_says(detector: Detector, size: tuple[int, int]) -> N
         {"test_cfg.rpn.min_bbox_size": 10},
         {"test_cfg.rcnn.max_per_img": 2},
         {"roi_head.bbox_roi_extractor.roi_layer.sampling_ratio": 2},
+        {
+            "roi_head.bbox_head.type": "ConvFCBBoxHead",
+            "roi_head.bbox_head.num_shared_fcs": 1,
+            "roi_head.bbox_head.num_reg_fcs": 1,
+        },
+        {
+            "roi_head.bbox_head.type": "ConvFCBBoxHead",
+            "roi_head.bbox_head.num_shared_convs": 1,
+            "roi_head.bbox_head.conv_out_channels": 8,
+        },
     ],
 )
 def test_it_says_what_mmdet_says_with_other_settings(
@@ -70,23 +80,20 @@ def test_it_says_what_mmdet_says_with_other_settings(
     changed.merge_from_dict({f"model.{name}": value for name, value in changes.items()})
     torch.manual_seed(0)
     model: Any = build_model(changed)
-    kept = {
-        name: value
-        for name, value in trained[0].weights.items()
-        if value.shape == model.state_dict()[name].shape
-    }
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    kept = {name: value for name, value in trained[0].weights.items() if shapes.get(name) == value.shape}
     model.load_state_dict(kept, strict=False)
     other = Detector(model, changed, torch.device("cpu"))
     images, shown = pictures(4)
     assert_alike(
-        predict(quickened(other, "fp32"), images, shown, 0.05, features=True),
+        predict(fused(other, "fp32"), images, shown, 0.05, features=True),
         predict(other, images, shown, 0.05, features=True),
     )
 
 
 def test_no_boxes_at_all(detector: Detector) -> None:
     images, shown = pictures(2)
-    found = predict(quickened(detector, "fp32"), images, [0 * one for one in shown], 0.999, features=True)
+    found = predict(fused(detector, "fp32"), images, [0 * one for one in shown], 0.999, features=True)
     assert [len(one.boxes) for one in found] == [0, 0]
     assert found[0].distributions.shape == (0, len(CLASSES) + 1)
     assert found[0].embedding.shape == (64,)
@@ -99,10 +106,12 @@ def test_half_the_precision_says_nearly_the_same(detector: Detector) -> None:
     heads, proposals = [], None
     with torch.inference_mode():
         for kind in ("fp32", "bf16"):
-            model = quickened(detector, kind).quick
-            maps = model.extract_feat(batched.normalised(model, shown, torch.device("cpu")))
-            proposals = proposals or batched.propose(model, maps, height, width)
-            heads.append(batched.classify(model, maps, proposals, height, width))
+            model = fused(detector, kind).fused
+            batch = forward_pass.normalise(model, torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2))
+            maps = model.extract_feat(batch.to(forward_pass.PRECISIONS[kind]))
+            anchors = forward_pass.anchors_of(model, maps)
+            proposals = proposals or forward_pass.propose(model, maps, anchors, (width, height))
+            heads.append(forward_pass.classify(model, maps, proposals, (width, height)))
     exact, rough = heads
     assert len(exact.distributions) > 100
     assert rough.distributions.dtype == rough.boxes.dtype == torch.float32
@@ -117,7 +126,7 @@ def test_half_the_precision_says_nearly_the_same(detector: Detector) -> None:
 
 def test_half_the_precision_finds_most_boxes_and_the_same_looks(detector: Detector) -> None:
     images, shown = pictures(6)
-    plain, half = (predict(quickened(detector, kind), images, shown, 0.3) for kind in ("fp32", "bf16"))
+    plain, half = (predict(fused(detector, kind), images, shown, 0.3) for kind in ("fp32", "bf16"))
     boxes = found = 0
     for exact, rough in zip(plain, half, strict=True):
         assert rough.embedding.dtype == rough.distributions.dtype == np.float32
@@ -134,7 +143,7 @@ def test_half_the_precision_finds_most_boxes_and_the_same_looks(detector: Detect
 
 def test_the_model_itself_stays_as_it_is(detector: Detector) -> None:
     before = {name: value.clone() for name, value in detector.model.state_dict().items()}
-    quickened(detector, "bf16")
+    fused(detector, "bf16")
     after = detector.model.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -144,10 +153,10 @@ def test_models_with_other_parts_take_mmdets_own_way(config: Any) -> None:
     from al_loop.detector.config.model_config import build_model
 
     other = deepcopy(config)
-    other.model.roi_head.bbox_head.update(type="ConvFCBBoxHead", num_shared_fcs=1, num_reg_fcs=1)
+    other.model.test_cfg.rcnn.nms = {"type": "soft_nms", "iou_threshold": 0.5}
     model = build_model(other)
-    assert not batched.is_plain(model)
-    assert quickened(Detector(model, other, torch.device("cpu")), "bf16").quick is None
+    assert forward_pass.not_supported(model) == "another NMS in its box head than plain NMS within each class"
+    assert fused(Detector(model, other, torch.device("cpu")), "bf16").fused is None
 
 
 @pytest.mark.parametrize("aligned", [True, False])
@@ -163,8 +172,6 @@ def test_roi_align_is_torchvisions(aligned: bool, samples: int, monkeypatch: pyt
     extent = torch.rand(400, 2) ** 2 * torch.tensor([300.0, 200.0])
     extent[:5] = 0
     rois = torch.cat([torch.randint(0, 3, (400, 1)).float(), corner, corner + extent], dim=1)
-    ours = roi_align(
-        level.contiguous(memory_format=torch.channels_last), rois, 7, 0.1, samples, aligned=aligned
-    )
+    ours = by_rows(level.contiguous(memory_format=torch.channels_last), rois, 7, 0.1, samples, aligned)
     theirs = torchvision_roi_align(level, rois, 7, 0.1, samples, aligned)
     torch.testing.assert_close(ours.permute(0, 3, 1, 2), theirs, atol=1e-4, rtol=1e-4)

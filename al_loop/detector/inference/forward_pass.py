@@ -1,0 +1,284 @@
+"""The forward pass of a Faster R-CNN over a batch: of scoring, evaluation and export.
+
+mmdet's own prediction takes each image and each pyramid level separately, and it skips empty ones by Python
+branches, which a trace would freeze. Here each step is one operation over the batch, and only NMS runs image by
+image. Every count is a size inside the graph, so that a trace of one image holds for every image. In bf16 the
+convolutions and the shared layers of the head run in bfloat16. Whatever decides between boxes runs in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from math import inf, log
+from typing import Any
+
+import torch
+from mmcv.cnn import fuse_conv_bn
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from torchvision.ops import nms
+
+from al_loop.detector.inference.roi_align import is_tracing, roi_align
+
+#: The precisions of a fused copy.
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# A box is at most 1000/16 times as wide or as high as the box it was decoded from (mmdet's wh_ratio_clip).
+_MAX_LOG_RATIO = abs(log(16 / 1000))
+
+
+def not_supported(model: Any) -> str | None:
+    """Return the part of a model that this forward pass does not know, in words; None where it knows all."""
+    rpn, roi = model.rpn_head, model.roi_head
+    for head, name in ((rpn, "RPN"), (roi.bbox_head, "box head")):
+        coder = head.bbox_coder
+        if type(coder).__name__ != "DeltaXYWHBBoxCoder" or not coder.clip_border or coder.add_ctr_clamp:
+            return f"another box coder in its {name} than DeltaXYWHBBoxCoder, clipping to the image"
+    for settings, name in ((rpn.test_cfg, "RPN"), (roi.test_cfg, "box head")):
+        strange = set(settings.nms) - {"type", "iou_threshold", "split_thr"}
+        if settings.nms.get("type", "nms") != "nms" or strange:
+            return f"another NMS in its {name} than plain NMS within each class"
+    if not rpn.use_sigmoid_cls:
+        return "an RPN with softmax in place of sigmoid"
+    extractor = roi.bbox_roi_extractor
+    average = all(getattr(layer, "pool_mode", "") == "avg" for layer in extractor.roi_layers)
+    if type(extractor).__name__ != "SingleRoIExtractor" or not average or extractor.num_inputs < 2:
+        return "another RoI extractor than SingleRoIExtractor with average RoIAlign"
+    return "a shared head between RoIAlign and the box head" if roi.with_shared_head else None
+
+
+def fuse(model: nn.Module, precision: str) -> nn.Module:
+    """Return a copy of a supported model for this pass: batch norms folded, channels last, lower precision.
+
+    precision: of the convolutions and the shared layers of the head.
+    The copy predicts what the model predicts, within rounding. It cannot be trained.
+    """
+    copy: Any = fuse_conv_bn(deepcopy(model).eval())
+    copy = copy.to(memory_format=torch.channels_last)
+    head = copy.roi_head.bbox_head
+    for part in (copy.backbone, copy.neck, copy.rpn_head, head):
+        part.to(PRECISIONS[precision])
+    for layer in (head.fc_cls, head.fc_reg):
+        layer.float()
+        layer.register_forward_pre_hook(_to_float32)
+    head.channels_last = _flattens_first(head)
+    if head.channels_last:
+        size, first = copy.roi_head.bbox_roi_extractor.roi_layers[0].output_size, head.shared_fcs[0]
+        weight = first.weight.data.view(first.out_features, -1, *size).permute(0, 2, 3, 1)
+        first.weight.data = weight.reshape(first.out_features, -1).contiguous()
+    return copy  # type: ignore[no-any-return]
+
+
+def _to_float32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(value.float() for value in inputs)
+
+
+def _flattens_first(head: Any) -> bool:
+    """Say whether a head flattens its input first: then its first weights can take channels last."""
+    convolutions = any(
+        getattr(head, name, 0) for name in ("num_shared_convs", "num_cls_convs", "num_reg_convs")
+    )
+    return (
+        not convolutions
+        and not getattr(head, "with_avg_pool", False)
+        and bool(getattr(head, "shared_fcs", None))
+    )
+
+
+def normalise(model: Any, images: Tensor) -> Tensor:
+    """Return images (n, 3, h, w), uint8 BGR, as the network takes them, padded: `DetDataPreprocessor`."""
+    before = model.data_preprocessor
+    if before._channel_conversion:
+        images = images[:, [2, 1, 0]]
+    batch = images.float()
+    if before._enable_normalize:
+        batch = (batch - before.mean) / before.std
+    bottom, right = (-int(side) % before.pad_size_divisor for side in batch.shape[-2:])
+    if bottom or right:
+        batch = pad(batch, (0, right, 0, bottom), value=float(before.pad_value))
+    return batch
+
+
+def anchors_of(model: Any, maps: Sequence[Tensor]) -> list[Tensor]:
+    """Return the anchors of each level, (a, 4) xyxy px."""
+    sizes = [tuple(level.shape[-2:]) for level in maps]
+    anchors: list[Tensor] = model.rpn_head.prior_generator.grid_priors(sizes, device=maps[0].device)
+    return anchors
+
+
+def propose(
+    model: Any, maps: Sequence[Tensor], anchors: Sequence[Tensor], size: tuple[int, int]
+) -> list[Tensor]:
+    """Return the region proposals of each image, (p, 4) xyxy px, best first: `RPNHead.predict`.
+
+    size: (width, height) px of the images without padding.
+    """
+    head, settings = model.rpn_head, model.rpn_head.test_cfg
+    limit = settings.get("nms_pre", -1)
+    levels: list[tuple[Tensor, Tensor]] = []
+    for logits, regressed, boxes in zip(*head(maps), anchors, strict=True):
+        scores = logits.permute(0, 2, 3, 1).flatten(1).float().sigmoid()
+        by_place = regressed.permute(0, 2, 3, 1).reshape(scores.shape[0], -1, 4)
+        count = int(boxes.shape[0])
+        scores, order = _largest(scores, min(limit, count) if limit > 0 else count)
+        deltas = by_place.gather(1, order[:, :, None].expand(-1, -1, 4)).float()
+        levels.append((_decode(head.bbox_coder, boxes[order], deltas, size), scores))
+    return [
+        _best([(boxes[i], scores[i]) for boxes, scores in levels], settings) for i in range(maps[0].shape[0])
+    ]
+
+
+def _largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the `count` largest of each row of scores (n, p), and their columns; of equal scores the first.
+
+    Places that look alike, as padding does, have equal scores. mmdet and ONNX take the first of them.
+    """
+    if is_tracing():
+        ordered, columns = scores.sort(dim=1, descending=True)
+        return ordered[:, :count], columns[:, :count]
+    values, columns = scores.topk(count, dim=1)  # ten to a hundred times as fast as to sort all
+    last = values[:, -1:]
+    if (scores == last).sum() > (values == last).sum():  # topk took any of those at the edge
+        equal = scores == last
+        missing = count - (scores > last).sum(dim=1, keepdim=True)
+        columns = ((scores > last) | (equal & (equal.cumsum(dim=1) <= missing))).nonzero()[:, 1]
+    columns = columns.view(len(scores), count).sort(dim=1).values
+    values, order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
+    return values, columns.gather(1, order)
+
+
+def _best(levels: Sequence[tuple[Tensor, Tensor]], settings: Any) -> Tensor:
+    """Return what NMS within each level keeps of one image, best first.
+
+    levels: boxes (k, 4) and scores (k,) of each, best first.
+    """
+    limit, smallest = settings.max_per_img, float(settings.get("min_bbox_size", -1))
+    smallest = smallest if smallest >= 0 else -inf
+    kept_boxes, kept_scores = [], []
+    for all_boxes, all_scores in levels:
+        solid = ((all_boxes[:, 2:] - all_boxes[:, :2]).amin(dim=1) > smallest).nonzero()[:, 0]
+        boxes, scores = all_boxes[solid], all_scores[solid]
+        kept = nms(boxes, scores, float(settings.nms.iou_threshold))[:limit]
+        kept_boxes.append(boxes[kept])
+        kept_scores.append(scores[kept])
+    order = torch.cat(kept_scores).sort(descending=True).indices[:limit]
+    return torch.cat(kept_boxes)[order]
+
+
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """The output of the box head for the n proposals of a batch, image after image.
+
+    boxes: (n, 4) or (n, 4 C) xyxy px of the resized image, clipped.
+    distributions: (n, C + 1) softmax, background last.
+    features: (n, r), the input of the classifier.
+    counts: proposals of each image.
+    """
+
+    boxes: Tensor
+    distributions: Tensor
+    features: Tensor
+    counts: list[int]
+
+
+def classify(model: Any, maps: Sequence[Tensor], proposals: Sequence[Tensor], size: tuple[int, int]) -> Heads:
+    """Classify and refine the proposals of all images at once.
+
+    size: (width, height) px of the images without padding.
+    """
+    head = model.roi_head.bbox_head
+    indexed = [torch.cat([torch.full_like(b[:, :1], i), b], dim=1) for i, b in enumerate(proposals)]
+    crops, rois, order = _crop(model.roi_head.bbox_roi_extractor, maps, torch.cat(indexed))
+    crops = crops.to(maps[0].dtype)
+    inputs: list[Tensor] = []
+    hook = head.fc_cls.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    try:
+        logits, deltas = head(crops if head.channels_last else crops.permute(0, 3, 1, 2))
+    finally:
+        hook.remove()
+    boxes = _decode(head.bbox_coder, rois[:, None, 1:], deltas.reshape(deltas.shape[0], -1, 4), size).flatten(
+        1
+    )
+    distributions = torch.softmax(logits, dim=-1)
+    counts = [len(of_image) for of_image in proposals]
+    return Heads(boxes[order], distributions[order], inputs[0][order], counts)
+
+
+def _crop(extractor: Any, maps: Sequence[Tensor], rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the crop of each RoI, (m, r, r, c), and the RoIs, (m, 5), level by level, and how to undo that order.
+
+    The output of the head is reordered and not the crops, which are larger.
+    """
+    levels = extractor.map_roi_levels(rois, extractor.num_inputs)
+    rows, crops = [], []
+    for number, layer in enumerate(extractor.roi_layers):
+        rows.append((levels == number).nonzero()[:, 0])
+        crops.append(roi_align(maps[number].float(), rois[rows[-1]], layer))
+    chosen = torch.cat(rows)
+    return torch.cat(crops), rois[chosen], chosen.argsort()
+
+
+def _decode(coder: Any, boxes: Tensor, deltas: Tensor, size: tuple[int, int]) -> Tensor:
+    """Shift and scale boxes (..., 4) xyxy px by deltas (..., 4), and clip them to (width, height) px.
+
+    Source: Girshick 2014, appendix C, with the coder's means and standard deviations.
+    """
+    dx, dy, dw, dh = (deltas[..., i] * coder.stds[i] + coder.means[i] for i in range(4))
+    middle, side = (boxes[..., :2] + boxes[..., 2:]) * 0.5, boxes[..., 2:] - boxes[..., :2]
+    x = middle[..., 0] + side[..., 0] * dx
+    y = middle[..., 1] + side[..., 1] * dy
+    half_w = side[..., 0] * dw.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp() * 0.5
+    half_h = side[..., 1] * dh.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp() * 0.5
+    edges = ((x - half_w, size[0]), (y - half_h, size[1]), (x + half_w, size[0]), (y + half_h, size[1]))
+    return torch.stack([edge.clamp(0, most) for edge, most in edges], dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """The m boxes that NMS keeps, image after image, best first.
+
+    rows: (m,) of `Heads`.
+    labels, scores: (m,) class and score.
+    boxes: (m, 4) xyxy px of the resized image.
+    counts: boxes of each image.
+    """
+
+    rows: Tensor
+    labels: Tensor
+    scores: Tensor
+    boxes: Tensor
+    counts: list[int]
+
+
+def keep(model: Any, heads: Heads, score_thr: float, size: tuple[int, int]) -> Kept:
+    """Return what NMS within each class keeps of each image, as mmdet's `multiclass_nms` does.
+
+    size: (width, height) px of the images without padding.
+    """
+    settings, shared_boxes = model.roi_head.test_cfg, model.roi_head.bbox_head.reg_class_agnostic
+    rows, labels = (heads.distributions[:, :-1] > score_thr).nonzero().unbind(1)
+    scores = heads.distributions[rows, labels]
+    all_boxes = heads.boxes.reshape(heads.boxes.shape[0], -1, 4)
+    boxes = all_boxes[rows, labels * 0 if shared_boxes else labels]
+    # Classes are laid side by side: boxes of two of them never overlap.
+    shifted = boxes + (labels * (max(size) + 1.0))[:, None]
+    chosen, start = [], 0
+    for end in _ends(rows, heads.counts):
+        image = slice(start, end)
+        kept = nms(shifted[image], scores[image], float(settings.nms.iou_threshold))
+        kept = kept[: settings.max_per_img] if settings.max_per_img > 0 else kept
+        chosen.append(kept + start if start else kept)
+        start = end or 0
+    order = torch.cat(chosen)
+    return Kept(rows[order], labels[order], scores[order], boxes[order], [len(kept) for kept in chosen])
+
+
+def _ends(rows: Tensor, counts: Sequence[int]) -> list[int | None]:
+    """Return where the candidates of each image end; None for a single image, where a trace must not freeze it."""
+    if len(counts) == 1:
+        return [None]
+    ends: list[int | None] = torch.searchsorted(
+        rows, torch.tensor(counts, device=rows.device).cumsum(0)
+    ).tolist()
+    return ends
