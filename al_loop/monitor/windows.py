@@ -111,9 +111,9 @@ def windows_of(workspace: Workspace, promotion: int, count: int) -> list[Window]
 def explain(window: Window) -> str:
     """Say in what a window differs from the references."""
     words = {
-        "embedding": "the pictures look {effect:.2f} standard deviations away",
-        "boxes": "the number of boxes per image is distributed {effect:.2f} away",
-        "score": "the surest score per image is distributed {effect:.2f} away",
+        "embedding": "embeddings differ by {effect:.2f} standard deviations",
+        "boxes": "the distribution of boxes per image differs by {effect:.2f}",
+        "score": "the distribution of the best score per image differs by {effect:.2f}",
     }
     said = [words[s.name].format(effect=s.effect) + f" (p = {s.p:.2g})" for s in window.signals if s.drifted]
     return f"{'; '.join(said)} in window {window.id}, {len(window.images)} images" if said else "no drift"

@@ -104,7 +104,7 @@ def test_a_shifted_inbox_begins_exactly_one_cycle(loop: Workspace) -> None:
     add_rows(loop, 50, "odd")
     second = see(loop, act=True)
     assert second.triggered
-    assert verdict(second, "drift").reason.startswith("the pictures look ")
+    assert verdict(second, "drift").reason.startswith("embeddings differ by ")
     assert second.cycle == CycleResult(1, False, "0 of 25 labelled")
     add_rows(loop, 50, "odd")  # while people label
     assert not see(loop, act=False).triggered
