@@ -25,22 +25,11 @@ BATCH, BATCH_BYTES = 256, 64 << 20
 #: Files that could not be used which are named; of the others there is a number.
 NAMED = 20
 _LOOKED_UP = 4096  # known files are found by one query for so many
+#: Errors after which the next run tries a file again.
 _TRANSIENT = {
-    getattr(errno, name)
-    for name in [
-        "EACCES",
-        "EPERM",
-        "EIO",
-        "ESTALE",
-        "ENOENT",
-        "ETIMEDOUT",
-        "EMFILE",
-        "ENFILE",
-        "ENOMEM",
-        "EAGAIN",
-        "EBUSY",
-    ]
-}
+    errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOENT, errno.ETIMEDOUT, errno.EMFILE,
+    errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY,
+}  # fmt: skip
 _FETCHED = 16  # objects at a time: a store answers late, not slowly
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -14,22 +13,11 @@ from al_loop.core.errors import DataError
 from al_loop.images.coco import CocoImage, CocoSet, Problem
 from al_loop.images.identity import Progress, pixels_sha256, threads
 from al_loop.images.ingest import PreparedImage, prepare_image
+from al_loop.images.repository import KnownLabel
 from al_loop.structures.boxes import Boxes
 
 _SAME_PX = 0.05  # other tools round to two decimals: boxes that differ by less are the same
 _MOSTLY = 0.5  # share of images without boxes above which a set is suspicious
-
-
-class Labels(Protocol):
-    """Boxes and ignore regions of an image."""
-
-    @property
-    def boxes(self) -> Boxes:
-        """Return the objects."""
-
-    @property
-    def ignored(self) -> Boxes:
-        """Return the regions to ignore."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +48,7 @@ class CheckedImage:
         """Hashes of the image's pixels."""
         return {digest for digest in (self.prepared.pixels, self.prepared.original_pixels) if digest}
 
-    def has_same_labels(self, other: Labels) -> bool:
+    def has_same_labels(self, other: CheckedImage | KnownLabel) -> bool:
         """Whether the other has the same boxes and ignore regions."""
         return same_boxes(self.boxes, other.boxes) and same_boxes(self.ignored, other.ignored)
 

@@ -15,44 +15,11 @@ from al_loop.images.object_stores import listed
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
 #: Image formats that are not read; they are counted, as a user may miss them.
-_OTHERS = frozenset(
-    [
-        ".heic",
-        ".heif",
-        ".avif",
-        ".gif",
-        ".jp2",
-        ".j2k",
-        ".jxl",
-        ".jxr",
-        ".raw",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".arw",
-        ".dng",
-        ".orf",
-        ".rw2",
-        ".raf",
-        ".pef",
-        ".srw",
-        ".psd",
-        ".exr",
-        ".hdr",
-        ".pgm",
-        ".ppm",
-        ".pnm",
-        ".tga",
-        ".pcx",
-        ".ico",
-        ".svg",
-        ".pdf",
-        ".dcm",
-        ".mp4",
-        ".avi",
-        ".mov",
-    ]
-)
+_OTHERS = frozenset([
+    ".heic", ".heif", ".avif", ".gif", ".jp2", ".j2k", ".jxl", ".jxr", ".raw", ".cr2", ".cr3", ".nef",
+    ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".psd", ".exr", ".hdr", ".pgm", ".ppm",
+    ".pnm", ".tga", ".pcx", ".ico", ".svg", ".pdf", ".dcm", ".mp4", ".avi", ".mov",
+])  # fmt: skip
 #: Stores in which an object is whole as soon as it is listed.
 _ATOMIC = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "memory")
 _STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created")

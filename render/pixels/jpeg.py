@@ -9,7 +9,8 @@ import numpy as np
 
 from render.core.errors import PictureError
 from render.core.files import printable
-from render.pixels.decoded import DecodedImage, check_pixels
+from render.pixels.decoded import DecodedImage, PictureHeader, check_pixels, opencv, pillow_header
+from render.pixels.tiff import exif_orientation
 
 #: Most scans of a JPEG. Each costs as much as the whole image; a progressive JPEG has about ten.
 _MAX_SCANS = 200
@@ -63,6 +64,16 @@ def read_frame(data: bytes) -> Frame:
         place = end
 
 
+def jpeg_header(data: bytes) -> PictureHeader:
+    """Read the header of a JPEG, by Pillow where it has an orientation in XMP or several images."""
+    frame = read_frame(data)
+    if frame.more:
+        return pillow_header(data)
+    orientation = exif_orientation(frame.exif)
+    plain = orientation == 1 and frame.components != 4
+    return PictureHeader("JPEG", frame.width, frame.height, orientation, plain=plain)
+
+
 def decode_jpeg(data: bytes, strict: bool, least_px: int) -> DecodedImage:
     """Decode a JPEG; see `render.pixels.decode.decode`."""
     import cv2
@@ -82,9 +93,7 @@ def decode_jpeg(data: bytes, strict: bool, least_px: int) -> DecodedImage:
         harmless = _is_padding(data, str(error).encode()) or "subsampling" in str(error)
         if colours == "CMYK" or not harmless:
             raise PictureError(f"is damaged or cut short ({printable(error)})") from None
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if pixels is None:
-            raise PictureError("is damaged or cut short (its pixels cannot be decoded)") from None
+        pixels = opencv(data, colour=True)
     if colours == "CMYK":
         # As every reader does, the samples are taken as Adobe writes them: inverted.
         inks = pixels.astype(np.uint16)

@@ -1,11 +1,29 @@
-"""Read the directory of a TIFF or BigTIFF, not its pixels. Source: TIFF 6.0, BigTIFF."""
+"""TIFF and BigTIFF: the directory, and pixels by OpenCV or Pillow. Source: TIFF 6.0, BigTIFF."""
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.core.errors import PictureError
+from render.pixels.decoded import (
+    MAX_PIXELS,
+    DecodedImage,
+    PictureHeader,
+    check_pixels,
+    decode_by_pillow,
+    from_samples,
+    no_warnings,
+    opencv,
+    pictures_note,
+)
 
 #: Struct letter and bytes of each type of value that is read.
 _TYPES: Mapping[int, tuple[str, int]] = MappingProxyType(
@@ -28,6 +46,17 @@ _VALUES, _PAGES = 16, 10_000
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 ASSOCIATED, UNASSOCIATED = 1, 2  # alpha, by which colours are multiplied already, or are to be
 MIN_IS_WHITE = 0
+
+
+_SAMPLE_KINDS = MappingProxyType(
+    {UNSIGNED: "unsigned", SIGNED: "signed", FLOAT: "float", 5: "complex", 6: "complex"}
+)
+_DEEP_COLOURS = (MIN_IS_WHITE, 1, 2)  # grey, either way round, and RGB
+_DEEP = frozenset(
+    [(bits, "unsigned") for bits in (10, 12, 14, 16, 32)]
+    + [(bits, "signed") for bits in (8, 16, 32)]
+    + [(bits, "float") for bits in (32, 64)]
+)
 
 
 @dataclass(frozen=True)
@@ -142,3 +171,56 @@ def _declared(tags: Mapping[int, tuple[float, ...]]) -> tuple[float, float] | No
         if most > least and not (older and (least or int(most) & (int(most) + 1))):
             return float(least), float(most)
     return None
+
+
+def tiff_header(data: bytes) -> PictureHeader:
+    """Read the header of a TIFF."""
+    page = first_page(data)
+    return PictureHeader(
+        "TIFF", page.width, page.height, pictures=page.pages, alpha=page.extra is not None, plain=False
+    )
+
+
+def decode_tiff(data: bytes, strict: bool, least_px: int) -> DecodedImage:
+    """Decode the first page of a TIFF; see `render.pixels.decode.decode`."""
+    page = first_page(data)
+    check_pixels(page.width, page.height)
+    if page.tile_pixels > MAX_PIXELS:
+        raise PictureError(
+            f"has tiles of {page.tile_pixels} px, at most {MAX_PIXELS // 10**6} million pixels are taken"
+        )
+    notes = pictures_note(page.pages, "pages")
+    kind = _SAMPLE_KINDS.get(page.sample_format, "unknown")
+    if page.bits <= 8 and kind != "signed":
+        return decode_by_pillow(data, notes)
+    if page.samples not in (1, 3, 4) or (page.bits, kind) not in _DEEP:
+        raise PictureError(
+            f"holds {page.samples} {kind} samples of {page.bits} bits per pixel, expected 1, 3 or 4 of 8 or "
+            "16 bits, or 32-bit integers or floats. Save it with 8 or 16 bits"
+        )
+    if page.planar and page.samples > 1:  # OpenCV would take one colour's rows for pixels
+        raise PictureError("holds more than 8 bits with each colour by itself (planar): save it interleaved")
+    if page.photometric not in _DEEP_COLOURS or page.extra == ASSOCIATED:
+        raise PictureError(
+            "holds more than 8 bits of other colours than grey and RGB, or of such as are multiplied by "
+            "their transparency: save it as RGB or grey, with 8 or 16 bits"
+        )
+    samples = _unsigned_32(data) if (page.bits, kind) == (32, "unsigned") else opencv(data)
+    if page.samples == 4 and page.extra != UNASSOCIATED:
+        samples, notes = samples[..., :3], (*notes, "a fourth channel that is no transparency: left out")
+    if page.bits < 16 < page.bits + 7:  # OpenCV puts 10, 12 and 14 bits at the upper end of 16
+        samples = samples >> (16 - page.bits)
+    inverted = page.photometric == MIN_IS_WHITE
+    return from_samples(
+        samples, page.bits if page.bits in (10, 12, 14) else 0, page.declared, inverted, notes
+    )
+
+
+def _unsigned_32(data: bytes) -> NDArray[Any]:
+    """Read the samples by Pillow, which takes them for signed integers."""
+    from PIL import Image
+
+    with no_warnings(), Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+        if image.mode != "I":
+            raise PictureError("holds unsigned 32-bit samples in several channels: save it with 8 or 16 bits")
+        return np.asarray(image).view(np.uint32)

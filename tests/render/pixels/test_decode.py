@@ -326,7 +326,7 @@ def test_a_jpeg_that_is_damaged_inside_is_refused(workspace: Workspace, tmp_path
     with pytest.raises(DataError, match=r"a\.jpg is damaged or cut short"):
         read_picture(path)
     assert thumbnail(path) is None
-    left_out = Reader((320, 240), enlarge=False, change="").read(ImageFile("a", path, 320, 240))
+    left_out = Reader((320, 240), enlarge=False, augmentation="").read(ImageFile("a", path, 320, 240))
     assert isinstance(left_out, Unreadable)
     assert "a.jpg is damaged or cut short (Corrupt JPEG data" in left_out.reason
     batch, report = IngestBatch(workspace, "pool"), IngestReport()
