@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from al_loop.core.console import Reporter
 from al_loop.core.files import file_sha256, hash_of, printable, read_json, write_json
+from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
 from al_loop.labelling.open_tasks import batch_name, task_key
 from al_loop.loop.cycle_record import Cycle, frozen_pool
@@ -109,7 +108,7 @@ def select_stage(
         return bool(noted)
 
     noted = _noted_picks(workspace, cycle.number)
-    stage = stage_of(workspace, cycle, "select", k=cycle.k, settings=msgspec.to_builtins(settings))
+    stage = stage_of(workspace, cycle, "select", k=cycle.k, settings=hashed(cycle.settings, "cycle"))
     path = stage.folder / PICKS
     run_stage(workspace.store, replace(stage, valid=valid), work)
     picks = noted or [Pick(**row) for row in read_json(path)]
