@@ -221,7 +221,7 @@ class LabelSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SceneSpec(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Everything about one scene and its views. unplaced: (part, reason) of what found no free place."""
+    """Everything about one scene and its views. unplaced: (part, reason) of parts without a free position."""
 
     seed: int
     index: int

@@ -140,7 +140,8 @@ def test_commands_that_read_coco_say_what_they_could_not_take(tmp_path):
     file = foreign(tmp_path)
     problems = [
         "  image 'lost.png': no such file beside coco.json or in images/",
-        "  annotation number 2 of a.png: bbox must be four finite numbers [x, y, width, height], got ['a', 1, 2, 3]",
+        "  annotation number 2 of a.png: bbox must be four finite numbers [x, y, width, height], got "
+        "['a', 1, 2, 3]",
     ]
     for command in (("stats", file), ("preview", file, "--out", tmp_path / "sheet.jpg")):
         result = run(*command)

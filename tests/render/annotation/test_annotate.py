@@ -193,7 +193,8 @@ def test_a_hole_is_labelled_though_another_thing_is_seen_through_it():
     hole = sheet(1, defects=(flaw(1, hole=True),))
     things = found(mask, hole, sheet(2), flaws=layer)
     assert [(a.category, a.bbox, a.area) for a in things] == [
-        ("sheet", (40, 40, 20, 20), 300), ("sheet", (45, 45, 10, 10), 100), ("scratch", (45, 45, 10, 10), 100),
+        ("sheet", (40, 40, 20, 20), 300), ("sheet", (45, 45, 10, 10), 100), ("scratch", (45, 45, 10, 10),
+            100),
     ]  # fmt: skip
     assert things[2].visible_fraction == 1.0
     assert len(found(mask, sheet(1, defects=(flaw(1),)), sheet(2), flaws=layer)) == 2

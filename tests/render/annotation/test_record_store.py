@@ -73,7 +73,8 @@ def test_coco_is_the_merge_of_the_records_in_order(out):
     assert coco["categories"] == [{"id": 1, "name": "die"}, {"id": 2, "name": "bolt"}]
     first, second, third = coco["annotations"]
     assert first == {
-        "id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 4, 4], "visible_bbox": [0, 0, 4, 4], "area": 16,
+        "id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 4, 4], "visible_bbox": [0, 0, 4, 4],
+        "area": 16,
         "iscrowd": 0, "visible_fraction": 0.75, "truncation": 0.25, "amodal_bbox": [-1, -1, 6, 6],
         "object_index": 1, "state": {"state": "six"}, "flaw": 2, "component": "lid",
     }  # fmt: skip
@@ -242,7 +243,8 @@ def other(**changes):
         (RECIPE, 5, "assets", "seed: was 0, now 5"),
         (RECIPE, 0, "others", "assets_sha256: was 'assets', now 'others'"),
         (other(quality={"samples": 3}), 0, "assets", "recipe.quality.samples: was 8, now 3"),
-        (other(parts=[TABLE["parts"][0], {"name": "nut", "shape": "nut"}]), 0, "assets", "recipe.parts[1].name: was 'bolt', now 'nut'"),
+        (other(parts=[TABLE["parts"][0], {"name": "nut", "shape": "nut"}]), 0, "assets",
+            "recipe.parts[1].name: was 'bolt', now 'nut'"),
     ],
 )  # fmt: skip
 def test_another_recipe_seed_or_assets_are_refused_and_named(out, recipe, seed, assets, said):
@@ -296,7 +298,8 @@ def test_yolo_by_hand(out):
     assert (out / "labels" / "000001.txt").read_text() == ""  # empty images are examples too
     assert not (out / "labels" / "000002.txt").exists()
     assert listing == (
-        f'path: {json.dumps(str(out.resolve()))}\ntrain: images\nval: images\nnames:\n  0: "die"\n  1: "bolt"\n'
+        f'path: {json.dumps(str(out.resolve()))}\ntrain: images\nval: images\nnames:\n  0: "die"\n  1: '
+        f'"bolt"\n'
     )
 
 
@@ -314,7 +317,8 @@ def test_yolo_outlines(out, kind):
 def masks(out, kind):
     """A part, another on top of it, and a flaw on that one."""
     annotations = [
-        thing("bolt", 4, 4, 4, 4, "rle", flaw=1), thing("die", 0, 0, 20, 20, "rle"), thing("bolt", 2, 2, 10, 10, "rle"),
+        thing("bolt", 4, 4, 4, 4, "rle", flaw=1), thing("die", 0, 0, 20, 20, "rle"), thing("bolt", 2, 2, 10,
+            10, "rle"),
     ]  # fmt: skip
     fill(out, 0, *annotations)
     merge(out, 1)

@@ -18,7 +18,8 @@ from render.core.errors import AssetError, BlenderMissingError, WorkerError
 from render.geometry.resting_poses import resting
 from render.recipe.tables import Background, Camera, Component, Distractors, Part
 
-#: Answers as `render.worker.importing.importing` does. A file holds boxes, one a line: name, then three lengths.
+#: Answers as `render.worker.importing.importing` does. A file holds boxes, one a line: name, then three
+#: lengths.
 STAND_IN = """
 import hashlib, json, os, sys, time
 import numpy as np
@@ -54,7 +55,8 @@ for line in sys.stdin:
     np.savez(open(asked["out"], "wb"), **arrays)
     stated = {"unit_m": 0.01, "up": "y"} if asked["path"].endswith(".fbx") else {}
     remarks = ["something is ignored"] if boxes[0][0] == "remarked" else []
-    answer = {"objects": [name for name, *_ in boxes], "declared": stated, "companions": beside, "remarks": remarks}
+    answer = {"objects": [name for name, *_ in boxes], "declared": stated}
+    answer |= {"companions": beside, "remarks": remarks}
     print(json.dumps(answer), flush=True)
 """
 
@@ -413,11 +415,14 @@ def test_what_the_importer_refuses_or_remarks_is_told(tmp_path, stand_in):
 @pytest.mark.parametrize(
     ("length", "units", "view", "said"),
     [
-        (60, "m", 0.25, 'is 60 m long as read (units = "m"), and the cameras see 0.25 m; if the file is in mm, write units = "mm" (0.06 m)'),
-        (60, "m", None, 'is 60 m long as read (units = "m"); if the file is in mm, write units = "mm" (0.06 m)'),
+        (60, "m", 0.25, 'is 60 m long as read (units = "m"), and the cameras see 0.25 m; if the file is '
+                        'in mm, write units = "mm" (0.06 m)'),
+        (60, "m", None, 'is 60 m long as read (units = "m"); if the file is in mm, write units = "mm" '
+                        '(0.06 m)'),
         (3, "m", 0.25, 'is 3 m long'),
         (3, "m", 1.0, ""),
-        (0.3, "mm", 0.25, 'is 0.0003 m long as read (units = "mm"), and the cameras see 0.25 m; if the file is in m, write units = "m" (0.3 m)'),
+        (0.3, "mm", 0.25, 'is 0.0003 m long as read (units = "mm"), and the cameras see 0.25 m; if the '
+                          'file is in m, write units = "m" (0.3 m)'),
         (60, "mm", 0.25, ""),
     ],
 )  # fmt: skip

@@ -73,7 +73,8 @@ def test_photographs_are_plain_pictures_whatever_they_are_called():
 
 def test_previews_and_packed_maps_beside_a_set_are_left_out_in_silence():
     found, warnings = sets(
-        "Metal032.png", "Metal032_1K-JPG_Color.jpg", "Metal032_1K-JPG_Roughness.jpg", "Metal032_1K-JPG_ARM.jpg",
+        "Metal032.png", "Metal032_1K-JPG_Color.jpg", "Metal032_1K-JPG_Roughness.jpg",
+        "Metal032_1K-JPG_ARM.jpg",
         "metals.png",
     )  # fmt: skip
     assert list(found) == ["metal032_1k-jpg", "metals"]

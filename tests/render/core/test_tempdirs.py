@@ -28,7 +28,8 @@ def test_closing_leaves_nothing_behind(base: Path) -> None:
 
 def test_the_rubbish_of_a_killed_process_goes_and_the_living_keep_theirs(base: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from render.core import tempdirs; tempdirs._MEMORY = Path(sys.argv[1]); "
+        "import sys; from pathlib import Path; from render.core import tempdirs; tempdirs._MEMORY = "
+        "Path(sys.argv[1]); "
         "made = tempdirs.Scratch(); (made.folder / 'left').write_text('x'); print(made.folder, flush=True); "
         "sys.stdin.read()"
     )

@@ -375,7 +375,7 @@ def test_the_summary_warns_of_a_scale_that_cannot_be_meant(tmp_path, stand_in):
 @pytest.mark.render
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds the worker through /proc")
 def test_blender_killed_from_outside_costs_nothing(tmp_path):
-    """The worker that rendered image 0 is killed; two workers, and an image made again, give the same bytes."""
+    """The worker of image 0 is killed; two workers, and a reproduced image, give the same bytes."""
     small = msgspec.structs.replace(
         THREE_VIEWS,
         image=msgspec.structs.replace(RECIPE.image, width=64, height=64),

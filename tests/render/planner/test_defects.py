@@ -205,7 +205,8 @@ def test_the_surface_moves_only_where_relief_is_seen():
 
 
 def test_a_preset_s_lines_are_as_wide_as_can_be_seen_unless_the_recipe_says_otherwise():
-    # A pixel covers 95 mm of the cube's top. Pits of 0.6 cells of 1 m are 8 to 21 mm wide: four times that at most.
+    # A pixel covers 95 mm of the cube's top. Pits of 0.6 cells of 1 m are 8 to 21 mm wide: four times that at
+    # most.
     pits = Defect(kind="pitting", size_m=1.0, values={"pit": 0.3})
     assert 4 * 0.014 <= placed(recipe(pits), thing("cube", at()))[0].defects[0].numbers["cell"] <= 4 * 0.035
     finer = msgspec.structs.replace(pits, values={"pit": 0.3, "cell": 0.02})

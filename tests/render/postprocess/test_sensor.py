@@ -56,7 +56,8 @@ def test_the_tone_curve_is_srgb_below_the_shoulder():
 
 
 def test_highlights_bend_towards_white_and_never_pass_it():
-    # Linear 0.448 for the grey asked for, so 0.9, 1.3, 1.8 and 3.6; clipping would make white of all but the first.
+    # Linear 0.448 for the grey asked for, so 0.9, 1.3, 1.8 and 3.6; clipping would make white of all but the
+    # first.
     light = flat(0.2, 0.2, 0.2)
     light[0, :4, 0] = light[0, :4, 1] = light[0, :4, 2] = np.array([2, 3, 4, 8]) * 0.2
     levels = expose(light, changed(exposure=0.7))[0, :4, 0].tolist()

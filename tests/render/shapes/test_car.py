@@ -54,7 +54,7 @@ def test_the_parts_of_a_car_are_where_they_belong():
 
 
 def test_the_panels_of_a_car_leave_gaps_and_do_not_overlap():
-    """Outlines that would overlap are cut from what is left: no point of a door lies in the window's outline."""
+    """Overlapping outlines are cut in turn: no point of a door is in the window's outline."""
     door, window = car("front_left_door"), car("front_left_window")
     apart = np.linalg.norm(door.vertices[:, None, ::2] - window.vertices[None, :, ::2], axis=2).min()
     assert 0.0005 < apart < 0.003

@@ -41,7 +41,8 @@ def test_every_shape_is_closed_outward_and_about_the_origin(shape):
     assert made.volume > 0
     low, high = extent(made)
     assert low == pytest.approx(-high, abs=1e-9)
-    # Where the outermost points are, faces look outward: the volume alone would miss a small piece inside out.
+    # Where the outermost points are, faces look outward: the volume alone would miss a small piece inside
+    # out.
     outermost = made.vertices[made.triangles].mean(axis=1).argmax(axis=0)
     assert (made.normals[outermost, [0, 1, 2]] > 0).all()
     assert np.linalg.norm(made.normals, axis=1).min() > 0
@@ -121,7 +122,8 @@ def ellipse(y, z):
         ("slab", {"width": 0.5, "thickness": 0.1, "edge": 0.01}, 0.05, 0.001),
         # A square with rounded corners loses (4 - pi) r².
         ("billet", {"length": 4, "edge": 0.2}, 4 * (1 - (4 - math.pi) * 0.04), 0.002),
-        # Four chamfers of 0.05: triangles of 0.05² / 2 whose centres are at radius 0.5 + 0.05 / 3 and 1 - 0.05 / 3.
+        # Four chamfers of 0.05: triangles of 0.05² / 2 whose centres are at radius 0.5 + 0.05 / 3 and 1 -
+        # 0.05 / 3.
         (
             "washer",
             {"outer": 2, "inner": 1, "thickness": 0.2, "cells": 240},

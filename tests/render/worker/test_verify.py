@@ -33,7 +33,8 @@ def below(index=0):
 def test_what_is_in_the_picture_is_seen_and_what_is_beside_or_behind_is_not():
     # 12.8 m of the ground are in the picture.
     shown = sight(
-        thing("cube", at(1.0), 1), thing("ball", at(9.0), 2), thing("cube", at(z=12.0), 3), below(), thing("ball", at(-6.6), 5)
+        thing("cube", at(1.0), 1), thing("ball", at(9.0), 2), thing("cube", at(z=12.0), 3), below(),
+            thing("ball", at(-6.6), 5)
     )  # fmt: skip
     assert shown.things == {1, 5}  # the last one by its rim
     assert shown.reason == ""
@@ -42,7 +43,7 @@ def test_what_is_in_the_picture_is_seen_and_what_is_beside_or_behind_is_not():
 def test_what_hides_behind_another_is_not_seen():
     roof = thing("cube", at(z=4.0, size=2.0), 3)
     assert sight(thing("cube", at(z=0.0), 1), roof).things == {3}
-    # The roof's upper rim, 1 m out and 5 m away, hides what is within 1.9 m, 9.5 m away; the cube reaches to 2.1 m.
+    # The roof's upper rim, 1 m out and 5 m away, hides 1.9 m at 9.5 m; the cube reaches to 2.1 m.
     assert sight(thing("cube", at(1.6), 1), roof).things == {1, 3}
 
 

@@ -55,10 +55,10 @@ def test_an_inset_square_is_smaller_all_around():
 
 
 def test_a_chamfered_plate_loses_its_edges():
-    """Chamfers of 0.1 around a 2 x 1 plate of 0.5: twice the plate's rim, triangles of 0.005, less at its corners.
+    """Chamfers of 0.1 around a 2 x 1 plate of 0.5: twice the rim, triangles of 0.005, less at corners.
 
-    A frustum of height c between areas A and B holds c (A + B + √(A B)) / 3 only for similar ones; so the slices
-    (2 - 2 t)(1 - 2 t) are integrated over t from 0 to 0.1: 0.2 - 0.03 + 0.004 / 3.
+    A frustum of height c between areas A and B holds c (A + B + √(A B)) / 3 only for similar ones; so the
+    slices (2 - 2 t)(1 - 2 t) are integrated over t from 0 to 0.1: 0.2 - 0.03 + 0.004 / 3.
     """
     made = join(plate(np.array([(0.0, 0.0), (2.0, 0.0), (2.0, 1.0), (0.0, 1.0)]), [], 0.5, 0.1))
     assert is_closed(made)

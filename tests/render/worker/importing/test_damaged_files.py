@@ -1,4 +1,4 @@
-"""The real Blender on meshes that refer to others, lie far away, or are damaged: one process imports them all."""
+"""The real Blender on meshes with references, far from the origin, or damaged, in one process."""
 
 import json
 import os
@@ -53,9 +53,11 @@ def gltf(path, shift, corner=0.0):
         "nodes": [{"mesh": 0, "name": "tet", "translation": shift}],
         "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
         "buffers": [{"uri": path.with_suffix(".bin").name, "byteLength": len(numbers)}],
-        "bufferViews": [{"buffer": 0, "byteOffset": 0, "byteLength": 48}, {"buffer": 0, "byteOffset": 48, "byteLength": 24}],
+        "bufferViews": [{"buffer": 0, "byteOffset": 0, "byteLength": 48}, {"buffer": 0, "byteOffset": 48,
+            "byteLength": 24}],
         "accessors": [
-            {"bufferView": 0, "componentType": 5126, "count": 4, "type": "VEC3", "min": [0, 0, 0], "max": [1, 2, 3]},
+            {"bufferView": 0, "componentType": 5126, "count": 4, "type": "VEC3", "min": [0, 0, 0],
+                "max": [1, 2, 3]},
             {"bufferView": 1, "componentType": 5123, "count": 12, "type": "SCALAR"},
         ],
     }  # fmt: skip
@@ -74,8 +76,14 @@ def test_meshes_far_away_keep_their_shape_or_say_that_the_file_lost_it(tmp_path)
     things.mkdir()
     (things / "near.obj").write_text(obj())
     (things / "far.obj").write_text(obj(CORNERS + FAR))
-    (things / "stray.obj").write_text("v 0 0 0\n" + obj(CORNERS + FAR).replace("f 1 3 2", "f 2 4 3").replace("f 1 2 4", "f 2 3 5").replace("f 1 4 3", "f 2 5 4").replace("f 2 3 4", "f 3 4 5"))  # fmt: skip
-    head = "ply\nformat {} 1.0\nelement vertex 4\nproperty {} x\nproperty {} y\nproperty {} z\nelement face 4\nproperty list uchar int vertex_indices\nend_header\n"
+    stray = "v 0 0 0\n" + obj(CORNERS + FAR)
+    for face, shifted in (("1 3 2", "2 4 3"), ("1 2 4", "2 3 5"), ("1 4 3", "2 5 4"), ("2 3 4", "3 4 5")):
+        stray = stray.replace(f"f {face}", f"f {shifted}")
+    (things / "stray.obj").write_text(stray)
+    head = (
+        "ply\nformat {} 1.0\nelement vertex 4\nproperty {} x\nproperty {} y\nproperty {} z\n"
+        "element face 4\nproperty list uchar int vertex_indices\nend_header\n"
+    )
     rows = [f"{x:.4f} {y:.4f} {z:.4f}" for x, y, z in CORNERS + FAR] + [f"3 {a} {b} {c}" for a, b, c in FACES]
     (things / "text.ply").write_text(head.format("ascii", *["float"] * 3) + "\n".join(rows) + "\n")
     faces = b"".join(b"\3" + np.array(face, "<i4").tobytes() for face in FACES)
@@ -88,10 +96,11 @@ def test_meshes_far_away_keep_their_shape_or_say_that_the_file_lost_it(tmp_path)
         head.format("binary_little_endian", *["float"] * 3).encode() + (CORNERS + FAR).astype("<f4").tobytes()
     )
     (things / "lost.ply").write_bytes(single + faces)
+    lines = ["vertex {:.4f} {:.4f} {:.4f}\n".format(*corner) for corner in CORNERS + FAR]
     facets = "".join(
-        "facet normal 0 0 0\nouter loop\n" + "".join("vertex {:.4f} {:.4f} {:.4f}\n".format(*(CORNERS + FAR)[i]) for i in face) + "endloop\nendfacet\n"
+        "facet normal 0 0 0\nouter loop\n" + "".join(lines[i] for i in face) + "endloop\nendfacet\n"
         for face in FACES
-    )  # fmt: skip
+    )
     (things / "text.stl").write_text(f"solid tet\n{facets}endsolid tet\n")
     gltf(things / "node.gltf", FAR.tolist())
     move = f'double3 xformOp:translate = {tuple(FAR)}\nuniform token[] xformOpOrder = ["xformOp:translate"]\n'
@@ -123,7 +132,7 @@ def test_meshes_far_away_keep_their_shape_or_say_that_the_file_lost_it(tmp_path)
 
 
 def test_every_file_that_is_read_belongs_to_the_mesh(tmp_path):
-    """References of references, sublayers, payloads of variants that are not chosen, packages, buffers, materials."""
+    """Nested references, sublayers, payloads of unchosen variants, packages, buffers, materials."""
     things, deep = tmp_path / "things", tmp_path / "geometry" / "deep"
     things.mkdir()
     deep.mkdir(parents=True)
@@ -136,7 +145,8 @@ def test_every_file_that_is_read_belongs_to_the_mesh(tmp_path):
     )
     (things / "layered.usda").write_text("#usda 1.0\n(\n  subLayers = [@../geometry/deep/geo.usda@]\n)\n")
     variants = (
-        'def Xform "root" (\n variants = { string size = "a" }\n prepend variantSets = "size"\n) {\n variantSet "size" = {\n'
+        'def Xform "root" (\n variants = { string size = "a" }\n prepend variantSets = "size"\n) {\n'
+        ' variantSet "size" = {\n'
         '  "a" (references = @../geometry/deep/geo.usda@</root>) {}\n'
         '  "b" (prepend payload = @../geometry/other.usda@</root>) {}\n }\n}'
     )
@@ -159,7 +169,8 @@ def test_every_file_that_is_read_belongs_to_the_mesh(tmp_path):
     gone, piped = assets.warnings
     assert f"gone.usda: expected {things / 'no.usda'}, which gone.usda refers to, got No such file" in gone
     assert f"{things / 'pipe'}, which piped.usda refers to, got a named pipe" in piped
-    held = {key: known["companions"] for key, known in ((p.stem, json.loads(p.read_text())) for p in cache_folder().glob("*.json"))}  # fmt: skip
+    held = {key: known["companions"] for key, known in ((p.stem,
+        json.loads(p.read_text())) for p in cache_folder().glob("*.json"))}  # fmt: skip
     assert sorted(map(sorted, held.values())) == [
         ["../geometry/deep/geo.usda"],
         ["../geometry/deep/geo.usda", "../geometry/middle.usda"],
@@ -206,7 +217,9 @@ def test_a_corner_that_is_no_number_is_refused_in_every_format(tmp_path):
     told = [warning.partition("things/")[2] for warning in assets.warnings]
     assert told == [
         "a.obj: expected three finite numbers, got 0 nan 0 in line 1; correct it or export the file again",
-        "b.usda: expected three finite numbers, got nan 0 0 at vertex 1 of 'tet'; correct it or export the file again",
+        "b.usda: expected three finite numbers, got nan 0 0 at vertex 1 of 'tet'; correct it or export "
+        "the file again",
         "c.gltf: expected three finite numbers, got inf 0 0 at vertex 1; correct it or export the file again",
-        "d.stl: expected three finite numbers, got nan nan nan in triangle 1 of 1; correct it or export the file again",
+        "d.stl: expected three finite numbers, got nan nan nan in triangle 1 of 1; correct it or export "
+        "the file again",
     ]

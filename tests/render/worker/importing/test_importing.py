@@ -1,4 +1,4 @@
-"""The real Blender on mesh files of every format, written by hand: one shape, told apart from its mirror image."""
+"""The real Blender on hand-written mesh files of every format: one shape without mirror symmetry."""
 
 import base64
 import json
@@ -82,7 +82,8 @@ def gltf(path):
             {"buffer": 0, "byteOffset": 48, "byteLength": 24},
         ],
         "accessors": [
-            {"bufferView": 0, "componentType": 5126, "count": 4, "type": "VEC3", "min": [0, 0, 0], "max": [1, 2, 3]},
+            {"bufferView": 0, "componentType": 5126, "count": 4, "type": "VEC3", "min": [0, 0, 0],
+                "max": [1, 2, 3]},
             {"bufferView": 1, "componentType": 5123, "count": 12, "type": "SCALAR"},
         ],
     }  # fmt: skip
@@ -138,7 +139,7 @@ def test_every_format_gives_the_same_mesh_in_the_files_own_axes(tmp_path, capfd)
 
 
 def test_fbx_is_read_in_its_own_numbers(tmp_path):
-    """Blender writes x, z, -y in hundredths of its unit; up = "y", units = "cm" gives back what was modelled."""
+    """Blender writes x, z, -y in hundredths of its unit; up = "y", units = "cm" undo that."""
     code = EXPORT.format(corners=CORNERS, faces=FACES)
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.fbx")], check=True, capture_output=True)
     mesh = load(tmp_path, "a.fbx", units="cm", up="y").meshes["a.fbx"]
@@ -170,7 +171,7 @@ def test_objects_are_components(tmp_path):
 
 
 def test_a_neglected_mesh_is_cleaned(tmp_path):
-    """Inside out, a face the wrong way, doubled corners and faces, a loose edge and corner, a face without area.
+    """Inside out, a flipped face, doubled corners and faces, a loose edge and corner, a flat face.
 
     The face without area sits on an edge: its third corner stays there and the faces beside it end at it.
     """
@@ -249,7 +250,7 @@ def upwards(mesh):
 
 
 def test_a_block_is_dropped_and_lies_on_its_broad_sides(tmp_path):
-    """0.65 of the sphere of directions topples a 1 x 2 x 3 block there; 0.13 is four standard errors of 240 drops."""
+    """0.65 of all directions topple a 1 x 2 x 3 block there; 0.13: four standard errors of 240 drops."""
     corners, faces = block(1, 2, 3)
     (tmp_path / "a.obj").write_text(obj(corners, faces))
     lies = upwards(load(tmp_path, "a.obj").meshes["a.obj"])

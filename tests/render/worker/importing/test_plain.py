@@ -1,4 +1,4 @@
-"""OBJ, STL and PLY read in double precision: right values, what is said of damaged files, copies at the origin."""
+"""OBJ, STL and PLY in double precision: values, messages on damaged files, copies at the origin."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,8 @@ SQUARE = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)], float) + FAR
 TRIANGLES = ((0, 1, 2), (0, 2, 3))
 OBJ = "".join(f"v {x} {y} {z}\n" for x, y, z in SQUARE) + "f 1 2 3\nf -4 -2 -1\n"
 PLY = (
-    "ply\nformat {} 1.0\ncomment by hand\nelement vertex 4\nproperty float x\nproperty float y\nproperty float z\n"
+    "ply\nformat {} 1.0\ncomment by hand\nelement vertex 4\nproperty float x\nproperty float y\nproperty "
+    "float z\n"
     "property uchar red\nelement face 2\nproperty list uchar int vertex_indices\nend_header\n"
 )
 PLY_TEXT = PLY.format("ascii") + "".join(f"{x} {y} {z} 7\n" for x, y, z in SQUARE) + "3 0 1 2\n3 0 2 3\n"
@@ -145,27 +146,40 @@ def test_numbers_that_the_file_has_lost_are_told(tmp_path):
     [
         (read_obj, OBJ + "v 1 nan 0\n", "expected three finite numbers, got 1 nan 0 in line 7"),
         (read_obj, OBJ + "vt inf 0\n", "expected two finite texture coordinates, got inf 0 in line 7"),
-        (read_obj, "v 1,5 2,0 3,0\n" + OBJ, "expected three numbers after v in line 1, got '1,5 2,0 3,0', which looks like decimal commas"),
+        (read_obj, "v 1,5 2,0 3,0\n" + OBJ, "expected three numbers after v in line 1, got '1,5 2,0 3,0', "
+                                            "which looks like decimal commas"),
         (read_obj, "v 1 2\n", "expected three numbers after v in line 1, got '1 2'"),
-        (read_obj, OBJ + "f 1 2 5\n", "expected 1 to 4, or -4 to -1, in line 7: the vertices before it, got 5"),
+        (read_obj, OBJ + "f 1 2 5\n",
+            "expected 1 to 4, or -4 to -1, in line 7: the vertices before it, got 5"),
         (read_obj, OBJ + "f 1 2 0\n", "got 0"),
         (read_obj, OBJ + "f -5 2 1\n", "got -5"),
         (read_obj, OBJ + "f 1/1 2/1 3/1\n", "the texture coordinates before it, got 1"),
         (read_obj, OBJ + "f 1 2 x\n", "expected numbers of vertices in line 7, got 'x'"),
-        (read_obj, "v 0 0 0\nv 1 0 0\nl 1 2\np 1\n", "expected faces with an area, got none (2 vertices, 2 points or lines)"),
-        (read_stl, binary_stl(promised=9), "expected 9 triangles (534 bytes), as its header says, got 2 (184 bytes); the file is cut off"),
+        (read_obj, "v 0 0 0\nv 1 0 0\nl 1 2\np 1\n",
+            "expected faces with an area, got none (2 vertices, 2 points or lines)"),
+        (read_stl, binary_stl(promised=9), "expected 9 triangles (534 bytes), as its header says, got 2 "
+                                           "(184 bytes); the file is cut off"),
         (read_stl, binary_stl(promised=0)[:84], "expected faces with an area, got no triangle"),
         (read_stl, b"short", "expected an STL file, got 5 bytes"),
         (read_stl, text_stl()[:-40], "expected endsolid in its last line, got"),
-        (read_stl, text_stl().replace("4000001.0 1.0", "4000001,0 1,0"), "in line 6, got '4000001,0 1,0 0.0', which looks like decimal commas"),
-        (read_stl, text_stl().replace("1.0 0.0\nendloop", "nan 0.0\nendloop", 1), "got 4e+06 nan 0 in line 6"),
-        (read_ply, PLY_TEXT.replace("vertex 4", "vertex 5"), "expected 2 rows of face, as its header says, got 1"),
-        (read_ply, PLY_TEXT.replace("face 2", "face 3"), "expected 3 rows of face, as its header says, got 2"),
-        (read_ply, PLY_TEXT.replace("3 0 2 3", "3 0 2 4"), "expected numbers of vertices, 0 to 3, in its faces, got 4"),
-        (read_ply, PLY_TEXT.replace("3 0 2 3", "4 0 2 3"), "expected a count and as many numbers in row 2 of face, got '4 0 2 3'"),
-        (read_ply, PLY_TEXT.replace("4000001.0 1.0 0.0 7", "4000001.0 inf 0.0 7"), "got 4e+06 inf 0 in row 3 of vertex"),
-        (read_ply, PLY_TEXT.split("element face")[0] + "end_header\n", "expected faces with an area, got none (4 points)"),
-        (read_ply, PLY_TEXT.replace("property uchar red", "property colour red"), "expected a line of a PLY header"),
+        (read_stl, text_stl().replace("4000001.0 1.0", "4000001,0 1,0"),
+            "in line 6, got '4000001,0 1,0 0.0', which looks like decimal commas"),
+        (read_stl, text_stl().replace("1.0 0.0\nendloop", "nan 0.0\nendloop", 1),
+            "got 4e+06 nan 0 in line 6"),
+        (read_ply, PLY_TEXT.replace("vertex 4", "vertex 5"),
+            "expected 2 rows of face, as its header says, got 1"),
+        (read_ply, PLY_TEXT.replace("face 2", "face 3"),
+            "expected 3 rows of face, as its header says, got 2"),
+        (read_ply, PLY_TEXT.replace("3 0 2 3", "3 0 2 4"),
+            "expected numbers of vertices, 0 to 3, in its faces, got 4"),
+        (read_ply, PLY_TEXT.replace("3 0 2 3", "4 0 2 3"),
+            "expected a count and as many numbers in row 2 of face, got '4 0 2 3'"),
+        (read_ply, PLY_TEXT.replace("4000001.0 1.0 0.0 7", "4000001.0 inf 0.0 7"),
+            "got 4e+06 inf 0 in row 3 of vertex"),
+        (read_ply, PLY_TEXT.split("element face")[0] + "end_header\n",
+            "expected faces with an area, got none (4 points)"),
+        (read_ply, PLY_TEXT.replace("property uchar red", "property colour red"),
+            "expected a line of a PLY header"),
         (read_ply, binary_ply()[:-8], "expected 2 rows of face, as its header says, got 1"),
         (read_ply, binary_ply()[:-40], "expected 4 rows of vertex, as its header says, got 2"),
     ],
