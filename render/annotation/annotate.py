@@ -72,17 +72,17 @@ def label(
     """Annotations of a view: things in the order of their indices, then flaws by number."""
     eye = _Eye(view.camera, spec.width, spec.height, spec.labels, surface_of)
     present = set(np.flatnonzero(np.bincount(np.maximum(shot.index, 0).ravel())).tolist())
-    found = []
+    annotations = []
     for pieces in groups(spec):
         indices = [thing.index for thing in pieces if thing.index in present]
         if indices:
             seen = np.logical_or.reduce([shot.index == index for index in indices])
-            found.append(eye.thing(seen, pieces))
+            annotations.append(eye.thing(seen, pieces))
     for thing in spec.objects:
         for flaw in thing.defects:
             if flaw.category and flaw.number in shot.flaws:
-                found.append(eye.flaw(flaw_mask(shot, thing, flaw), shot, thing, flaw))
-    return tuple(a for a in found if a is not None)
+                annotations.append(eye.flaw(flaw_mask(shot, thing, flaw), shot, thing, flaw))
+    return tuple(a for a in annotations if a is not None)
 
 
 def groups(spec: SceneSpec) -> list[list[ObjectSpec]]:
@@ -190,10 +190,10 @@ class _Eye:
 
 def flaw_spots(thing: ObjectSpec, flaw: DefectSpec, count: int) -> FloatArray:
     """Points (count * count, 3) in the world, spread evenly over the rectangle a flaw lies in."""
-    placed, own = np.reshape(thing.pose, (3, 4)), np.reshape(flaw.frame, (3, 4))
+    placed, frame = np.reshape(thing.pose, (3, 4)), np.reshape(flaw.frame, (3, 4))
     steps = (np.arange(count) + 0.5) / count - 0.5
     along, across = (g.reshape(-1, 1) for g in np.meshgrid(steps, steps))
-    points = own[:, 3] + along * flaw.size_m[0] * own[:, 0] + across * flaw.size_m[1] * own[:, 1]
+    points = frame[:, 3] + along * flaw.size_m[0] * frame[:, 0] + across * flaw.size_m[1] * frame[:, 1]
     return np.asarray(points @ placed[:, :3].T + placed[:, 3])
 
 

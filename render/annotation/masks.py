@@ -51,7 +51,7 @@ def polygons(mask: Mask) -> tuple[Polygon, ...]:
         mask[y : y + h, x : x + w].astype(np.uint8), (2 * w, 2 * h), interpolation=cv2.INTER_NEAREST
     )
     rings, tree = cv2.findContours(double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    found = []
+    outlines = []
     for number, ring in enumerate(rings):
         if tree[0][number][3] >= 0:
             continue
@@ -60,15 +60,15 @@ def polygons(mask: Mask) -> tuple[Polygon, ...]:
         while hole >= 0:
             outline = _slit(outline, _simple((rings[hole] + 1) // 2))
             hole = tree[0][hole][0]
-        found.append(tuple(float(v) for v in (outline + corner).ravel()))
-    return tuple(found)
+        outlines.append(tuple(float(v) for v in (outline + corner).ravel()))
+    return tuple(outlines)
 
 
 def _simple(ring: NDArray[np.int32]) -> Ring:
     """A ring of corners without those that change nothing, (n, 2)."""
     shorter = cv2.approxPolyDP(ring.astype(np.int32), _SLACK_PX, closed=True)
-    kept = shorter if len(shorter) > 2 else _box(ring)
-    return np.asarray(kept.reshape(-1, 2), np.int64)
+    corners = shorter if len(shorter) > 2 else _box(ring)
+    return np.asarray(corners.reshape(-1, 2), np.int64)
 
 
 def _box(ring: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -60,11 +60,11 @@ class _Labelled(msgspec.Struct, omit_defaults=True):
     segmentation: Any = msgspec.UNSET
 
 
-def loosened(found: Annotation, record: Record, margin: float) -> tuple[float, float, float, float]:
+def loosened(annotation: Annotation, record: Record, margin: float) -> tuple[float, float, float, float]:
     """An annotation's box, every side moved out by `margin` of the box, as far as the picture reaches."""
-    x, y, w, h = found.bbox
+    x, y, w, h = annotation.bbox
     if not margin:
-        return found.bbox
+        return annotation.bbox
     x0, y0 = max(0.0, x - margin * w), max(0.0, y - margin * h)
     x1, y1 = min(float(record.width), x + w + margin * w), min(float(record.height), y + h + margin * h)
     return (round(x0, 2), round(y0, 2), round(x1 - x0, 2), round(y1 - y0, 2))
@@ -82,9 +82,9 @@ def coco(records: Iterable[Record], names: Sequence[str], margin: float = 0.0) -
         image_id = record.index + 1
         image = {"id": image_id, "file_name": record.file_name}
         images.append({**image, "width": record.width, "height": record.height})
-        for found in record.annotations:
-            number, category = len(annotations) + 1, _id(found, record, ids)
-            annotations.append(_labelled(found, record, number, category, margin))
+        for annotation in record.annotations:
+            number, category = len(annotations) + 1, _id(annotation, record, ids)
+            annotations.append(_labelled(annotation, record, number, category, margin))
     categories = [{"id": number, "name": name} for name, number in ids.items()]
     return {"images": images, "annotations": annotations, "categories": categories}
 
@@ -98,14 +98,14 @@ def yolo(record: Record, names: Sequence[str], *, margin: float = 0.0, outlines:
     ids = {name: number for number, name in enumerate(names)}
     size = (record.width, record.height)
     lines = []
-    for found in record.annotations:
-        x, y, w, h = loosened(found, record, margin)
+    for annotation in record.annotations:
+        x, y, w, h = loosened(annotation, record, margin)
         shapes: Iterable[Sequence[float]] = [(x + w / 2, y + h / 2, w, h)]
         if outlines:
-            shapes = found.polygons or masks.polygons(mask_of(found, record))
+            shapes = annotation.polygons or masks.polygons(mask_of(annotation, record))
         for shape in shapes:
             shares = (f"{value / size[i % 2]:.6f}" for i, value in enumerate(shape))
-            lines.append(f"{_id(found, record, ids)} {' '.join(shares)}\n")
+            lines.append(f"{_id(annotation, record, ids)} {' '.join(shares)}\n")
     return "".join(lines)
 
 
@@ -124,15 +124,15 @@ def mask_pictures(
     if kind == "onehot":
         for name in names:
             layer = np.zeros(shape, np.uint8)
-            for found in record.annotations:
-                if found.category == name:
-                    layer[mask_of(found, record)] = 255
+            for annotation in record.annotations:
+                if annotation.category == name:
+                    layer[mask_of(annotation, record)] = 255
             yield f"onehot/{name.replace('/', '_')}", layer
         return
     values = np.zeros(shape, np.uint16)
     order = sorted(enumerate(record.annotations, start=1), key=lambda item: (item[1].flaw > 0, -item[1].area))
-    for place, found in order:
-        values[mask_of(found, record)] = place if kind == "instance" else _id(found, record, ids)
+    for place, annotation in order:
+        values[mask_of(annotation, record)] = place if kind == "instance" else _id(annotation, record, ids)
     if kind == "instance":
         yield kind, values
     elif kind == "class":
@@ -142,46 +142,48 @@ def mask_pictures(
         yield kind, np.concatenate([black, masks.colours(len(names))])[values]
 
 
-def mask_of(found: Annotation, record: Record) -> masks.Mask:
+def mask_of(annotation: Annotation, record: Record) -> masks.Mask:
     """The mask (h, w) of an annotation; raises DatasetError when the recipe asked for none."""
-    if not found.rle:
+    if not annotation.rle:
         raise DatasetError(
             f"image {record.index} has no masks; expected labels.masks = 'rle' or 'polygon' in the recipe: "
             "set it and render into another folder"
         )
-    return masks.decode(found.rle, record.height, record.width)
+    return masks.decode(annotation.rle, record.height, record.width)
 
 
-def _labelled(found: Annotation, record: Record, number: int, category_id: int, margin: float) -> _Labelled:
+def _labelled(
+    annotation: Annotation, record: Record, number: int, category_id: int, margin: float
+) -> _Labelled:
     outlines: Any = msgspec.UNSET
-    if found.polygons:
-        outlines = found.polygons
-    elif found.rle:
-        outlines = {"size": (record.height, record.width), "counts": found.rle}
+    if annotation.polygons:
+        outlines = annotation.polygons
+    elif annotation.rle:
+        outlines = {"size": (record.height, record.width), "counts": annotation.rle}
     return _Labelled(
         id=number,
         image_id=record.index + 1,
         category_id=category_id,
-        bbox=loosened(found, record, margin),
-        area=found.area,
+        bbox=loosened(annotation, record, margin),
+        area=annotation.area,
         iscrowd=0,
-        visible_bbox=found.bbox,
-        visible_fraction=found.visible_fraction,
-        truncation=found.truncation,
-        amodal_bbox=found.amodal_bbox,
-        object_index=found.object_index,
-        instance=found.instance,
-        component=found.component,
-        flaw=found.flaw,
-        state=found.state,
+        visible_bbox=annotation.bbox,
+        visible_fraction=annotation.visible_fraction,
+        truncation=annotation.truncation,
+        amodal_bbox=annotation.amodal_bbox,
+        object_index=annotation.object_index,
+        instance=annotation.instance,
+        component=annotation.component,
+        flaw=annotation.flaw,
+        state=annotation.state,
         segmentation=outlines,
     )
 
 
-def _id(found: Annotation, record: Record, ids: dict[str, int]) -> int:
-    if found.category not in ids:
+def _id(annotation: Annotation, record: Record, ids: dict[str, int]) -> int:
+    if annotation.category not in ids:
         raise DatasetError(
-            f"image {record.index} has the category {found.category!r}; expected one of {', '.join(ids)}: "
+            f"image {record.index} has the category {annotation.category!r}; expected one of {', '.join(ids)}: "
             "remove its record and run again"
         )
-    return ids[found.category]
+    return ids[annotation.category]

@@ -130,11 +130,11 @@ def _run(python: str, asked: list[dict[str, Any]], log: Path) -> tuple[list[dict
     if late:
         return answers, late
     if process.returncode > 0 and not answers:
-        said = last_line(log)
-        if said.startswith("ModuleNotFoundError"):
-            raise BlenderMissingError.of(python, said, " to import meshes")
+        message = last_line(log)
+        if message.startswith("ModuleNotFoundError"):
+            raise BlenderMissingError.of(python, message, " to import meshes")
         raise WorkerError(
-            f"{python} cannot run the mesh importer ({said}); "
+            f"{python} cannot run the mesh importer ({message}); "
             "name another: python -m render ... --python PATH"
         )
     ended = f"signal {-process.returncode}" if process.returncode < 0 else f"exit status {process.returncode}"

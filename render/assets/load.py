@@ -74,24 +74,24 @@ def load_assets(recipe: Recipe, root: Path, *, python: str | None = None) -> Ass
 
     Raises AssetError with the key at fault, and BlenderMissingError.
     """
-    found = _Finder(root, _widest_view(recipe))
+    files = _Finder(root, _widest_view(recipe))
     for where, table in _tables(recipe):
         match table:
             case Part(mesh=mesh) if mesh:
-                found.want_mesh(f"{where}.mesh", table)
+                files.want_mesh(f"{where}.mesh", table)
             case Distractors(folder=folder) if folder:
-                found.want_meshes(f"{where}.folder", folder)
+                files.want_meshes(f"{where}.folder", folder)
             case Material(kind="image" | "pbr", folder=""):
                 raise AssetError(f"{where}.folder: expected a picture or a folder of them, got none")
             case Material(folder=folder) | Stage(folder=folder) if folder:
-                found.find_textures(f"{where}.folder", folder)
+                files.find_textures(f"{where}.folder", folder)
             case Light(sky_folder=folder) if folder:
-                found.find_pictures(f"{where}.sky_folder", folder)
+                files.find_pictures(f"{where}.sky_folder", folder)
             case Background(folder=folder) if folder:
-                found.find_pictures(f"{where}.folder", folder, may_be_empty=True)
+                files.find_pictures(f"{where}.folder", folder, may_be_empty=True)
             case Lamps(ies=ies) if ies:
-                found.find_lamp(f"{where}.ies", ies)
-    return found.assets(python)
+                files.find_lamp(f"{where}.ies", ies)
+    return files.assets(python)
 
 
 def _tables(value: object, where: str = "") -> Iterator[tuple[str, msgspec.Struct]]:

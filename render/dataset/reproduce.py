@@ -100,10 +100,10 @@ def _label_differences(before: Sequence[msgspec.Struct], after: Sequence[msgspec
     ]
 
 
-def _picture_difference(stored: bytes, made: bytes) -> str:
+def _picture_difference(stored: bytes, new: bytes) -> str:
     import cv2
 
-    a, b = (cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) for data in (stored, made))
+    a, b = (cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) for data in (stored, new))
     if a is None:
         return "the stored image is damaged; remove its record and run make again"
     if b is None or a.shape != b.shape:

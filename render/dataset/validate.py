@@ -39,8 +39,8 @@ class Verdict:
 def validate(dataset: Path) -> Verdict:
     """Check every file of a dataset, or the entries of a COCO file; raises DatasetError if it is neither."""
     if dataset.is_file():
-        found = read_coco(dataset)
-        return Verdict(len(found.pictures), len(found.bbox), found.empty, 0, 0, found.problems)
+        data = read_coco(dataset)
+        return Verdict(len(data.pictures), len(data.bbox), data.empty, 0, 0, data.problems)
     identity = read_identity(dataset)
     names = frozenset(categories(identity.recipe))
     numbers, problems = _numbered(dataset)
@@ -84,9 +84,9 @@ def _check_image(dataset: Path, number: int, record: Record, names: frozenset[st
             yield f"it is {record.status}, but has a picture or labels"
         return
     yield from _check_picture(dataset / "images" / record.file_name, record)
-    for place, found in enumerate(record.annotations):
-        for problem in _check_annotation(found, record, names):
-            yield f"label {place} ({found.category}): {problem}"
+    for place, annotation in enumerate(record.annotations):
+        for problem in _check_annotation(annotation, record, names):
+            yield f"label {place} ({annotation.category}): {problem}"
 
 
 def _check_picture(path: Path, record: Record) -> Iterator[str]:
@@ -108,43 +108,45 @@ def _check_picture(path: Path, record: Record) -> Iterator[str]:
         yield f"expected {record.width} x {record.height} px, got {size[0]} x {size[1]}"
 
 
-def _check_annotation(found: Annotation, record: Record, names: frozenset[str]) -> Iterator[str]:
-    x, y, w, h = found.bbox
-    if found.category not in names:
+def _check_annotation(annotation: Annotation, record: Record, names: frozenset[str]) -> Iterator[str]:
+    x, y, w, h = annotation.bbox
+    if annotation.category not in names:
         yield "the recipe has no such category"
     if w < 1 or h < 1 or x < 0 or y < 0 or x + w > record.width or y + h > record.height:
-        yield f"box {list(found.bbox)} is not inside {record.width} x {record.height} px"
+        yield f"box {list(annotation.bbox)} is not inside {record.width} x {record.height} px"
         return
-    if not 0 < found.area <= w * h:
-        yield f"area {found.area} does not fit a box of {w} x {h} px"
+    if not 0 < annotation.area <= w * h:
+        yield f"area {annotation.area} does not fit a box of {w} x {h} px"
     for name in ("visible_fraction", "truncation"):
-        if not 0 <= getattr(found, name) <= 1:
-            yield f"{name} {getattr(found, name)} is not between 0 and 1"
-    yield from _check_mask(found, record)
+        if not 0 <= getattr(annotation, name) <= 1:
+            yield f"{name} {getattr(annotation, name)} is not between 0 and 1"
+    yield from _check_mask(annotation, record)
 
 
-def _check_mask(found: Annotation, record: Record) -> Iterator[str]:
+def _check_mask(annotation: Annotation, record: Record) -> Iterator[str]:
     size = (record.height, record.width)
     try:
-        if found.rle:
-            yield from _check_shape("mask", masks.decode(found.rle, *size), found, 0)
-        if found.polygons:
-            yield from _check_shape("polygon", masks.fill(found.polygons, *size), found, _POLYGON_SLACK_PX)
+        if annotation.rle:
+            yield from _check_shape("mask", masks.decode(annotation.rle, *size), annotation, 0)
+        if annotation.polygons:
+            yield from _check_shape(
+                "polygon", masks.fill(annotation.polygons, *size), annotation, _POLYGON_SLACK_PX
+            )
     except Exception as error:  # pycocotools raises whatever its C code meets
         yield f"its mask cannot be decoded ({type(error).__name__}: {error})"
 
 
-def _check_shape(what: str, mask: masks.Mask, found: Annotation, slack: int) -> Iterator[str]:
+def _check_shape(what: str, mask: masks.Mask, annotation: Annotation, slack: int) -> Iterator[str]:
     if not mask.any():
         # A sliver may vanish when its polygon is filled; a run-length mask must not be empty.
-        if found.area > slack * max(found.bbox[2:]):
+        if annotation.area > slack * max(annotation.bbox[2:]):
             yield f"its {what} is empty"
         return
     box, area = masks.bounds(mask), int(mask.sum())
-    if max(abs(a - b) for a, b in zip(_corners(box), _corners(found.bbox), strict=True)) > slack:
-        yield f"its {what}'s box is {list(box)}, its own {list(found.bbox)}"
-    if abs(area - found.area) > slack * 2 * (found.bbox[2] + found.bbox[3]):
-        yield f"its {what} has {area} px, its area says {found.area}"
+    if max(abs(a - b) for a, b in zip(_corners(box), _corners(annotation.bbox), strict=True)) > slack:
+        yield f"its {what}'s box is {list(box)}, its own {list(annotation.bbox)}"
+    if abs(area - annotation.area) > slack * 2 * (annotation.bbox[2] + annotation.bbox[3]):
+        yield f"its {what} has {area} px, its area says {annotation.area}"
 
 
 def _corners(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
@@ -167,9 +169,9 @@ def _check_coco(dataset: Path, records: list[Record], recipe: Recipe) -> Iterato
         return
     try:
         stored = load_coco(file)
-        found = parse_coco(file, stored).problems
+        problems = parse_coco(file, stored).problems
         # That a picture is missing is said of its record.
-        yield from (f"annotations.json: {problem}" for problem in found if "no such file" not in problem)
+        yield from (f"annotations.json: {problem}" for problem in problems if "no such file" not in problem)
         images = {image["id"]: image for image in stored["images"]}
         labels = _by_image(stored)
     except (DatasetError, KeyError, TypeError, AttributeError) as error:
@@ -187,15 +189,15 @@ def _check_coco(dataset: Path, records: list[Record], recipe: Recipe) -> Iterato
         )
     if stored.get("categories") != expected["categories"]:
         yield "annotations.json has other categories than the recipe; run make again"
-    for id_, own in _by_image(expected).items():
-        if id_ in images and labels.get(id_) != own:
+    for id_, wanted in _by_image(expected).items():
+        if id_ in images and labels.get(id_) != wanted:
             yield f"image {id_ - 1}: annotations.json has other labels than its record; run make again"
 
 
 def _by_image(stored: Any) -> dict[int, list[Any]]:
     """The annotations of every image, without their running numbers."""
-    found: dict[int, list[Any]] = {image["id"]: [] for image in stored["images"]}
+    by_image: dict[int, list[Any]] = {image["id"]: [] for image in stored["images"]}
     for annotation in stored["annotations"]:
         rest = {key: value for key, value in annotation.items() if key != "id"}
-        found.setdefault(annotation["image_id"], []).append(rest)
-    return found
+        by_image.setdefault(annotation["image_id"], []).append(rest)
+    return by_image

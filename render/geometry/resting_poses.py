@@ -123,13 +123,13 @@ def _merged(ups: FloatArray, chances: FloatArray) -> tuple[FloatArray, FloatArra
     """Each up direction takes in the rarer ones around it; a pose that is kept is truly stable."""
     ups, chances = _ranked(ups, chances)
     near = np.cos(np.radians(SAME_UP_DEG))
-    left, kept, sums = np.arange(len(ups)), [], []
+    left, stable, sums = np.arange(len(ups)), [], []
     while len(left):
         same = ups[left] @ ups[left[0]] > near
-        kept.append(left[0])
+        stable.append(left[0])
         sums.append(chances[left[same]].sum())
         left = left[~same]
-    return _ranked(ups[kept], np.array(sums))
+    return _ranked(ups[stable], np.array(sums))
 
 
 def _ranked(ups: FloatArray, chances: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -141,8 +141,8 @@ def _ranked(ups: FloatArray, chances: FloatArray) -> tuple[FloatArray, FloatArra
 def _common(ups: FloatArray, chances: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Without the poses that are rare and not needed for all but LEFT_OUT of the drops; likeliest first."""
     likelier = np.cumsum(chances) - chances
-    kept = (chances >= RARE) | (likelier < (1 - LEFT_OUT) * chances.sum())
-    return ups[kept], chances[kept]
+    stable = (chances >= RARE) | (likelier < (1 - LEFT_OUT) * chances.sum())
+    return ups[stable], chances[stable]
 
 
 def _shortest_turn(up: FloatArray) -> tuple[float, float, float, float, float, float, float, float, float]:

@@ -57,9 +57,9 @@ def silhouette(
     camera: CameraSpec, width: int, height: int, pieces: Sequence[tuple[Surface, Pose]]
 ) -> Silhouette | None:
     """The silhouette of surfaces at their poses, together; None when none of it is before the camera."""
-    found = [_outline(camera, width, height, *piece) for piece in pieces]
-    starts, ends = (np.concatenate([f[i] for f in found]) for i in (0, 1))
-    weights = np.concatenate([f[2] for f in found])
+    outlines = [_outline(camera, width, height, *piece) for piece in pieces]
+    starts, ends = (np.concatenate([f[i] for f in outlines]) for i in (0, 1))
+    weights = np.concatenate([f[2] for f in outlines])
     if not len(starts):
         return None
     low = np.maximum(np.minimum(starts, ends).min(axis=0), (-_REACH * width, -_REACH * height))
@@ -161,7 +161,7 @@ def _found_sides(surface: Surface) -> _Sides:
 def _clipped(corners: FloatArray) -> FloatArray:
     """Triangles (t, 3, 3) cut off at the plane NEAR_M before the camera."""
     front = corners[..., 2] > NEAR_M
-    kept = [corners[front.all(axis=1)]]
+    pieces_kept = [corners[front.all(axis=1)]]
     for number in (1, 2):
         some = front.sum(axis=1) == number
         # The odd corner out comes first; the order around the triangle stays.
@@ -169,11 +169,11 @@ def _clipped(corners: FloatArray) -> FloatArray:
         order = (np.argmax(odd, axis=1)[:, None] + np.arange(3)) % 3
         p, q, r = np.moveaxis(np.take_along_axis(corners[some], order[..., None], axis=1), 1, 0)
         if number == 1:
-            kept.append(np.stack([p, _crossing(p, q), _crossing(p, r)], axis=1))
+            pieces_kept.append(np.stack([p, _crossing(p, q), _crossing(p, r)], axis=1))
         else:
             pq, pr = _crossing(q, p), _crossing(r, p)
-            kept += [np.stack([pq, q, r], axis=1), np.stack([pq, r, pr], axis=1)]
-    return np.concatenate(kept)
+            pieces_kept += [np.stack([pq, q, r], axis=1), np.stack([pq, r, pr], axis=1)]
+    return np.concatenate(pieces_kept)
 
 
 def _crossing(front: FloatArray, back: FloatArray) -> FloatArray:

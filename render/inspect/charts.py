@@ -57,14 +57,14 @@ def _pairs(report: Report) -> list[tuple[Measures, str, str]]:
 
 
 def _histogram(axis: Any, name: str, report: Report) -> None:
-    found = [(m.values[name], c, label) for m, c, label in _pairs(report) if name in m.values]
+    curves = [(m.values[name], c, label) for m, c, label in _pairs(report) if name in m.values]
     axis.set_title(name)
     axis.set_yticks([])
-    if not found:
+    if not curves:
         axis.text(0.5, 0.5, "no picture could be read", ha="center", transform=axis.transAxes)
         return
-    bins = _bins(name, np.concatenate([values for values, _, _ in found]))
-    for values, colour, label in found:
+    bins = _bins(name, np.concatenate([values for values, _, _ in curves]))
+    for values, colour, label in curves:
         # Shares, so that sets of different size can be compared.
         weights = np.full(len(values), 1 / len(values))
         axis.hist(values, bins, weights=weights, histtype="stepfilled", color=colour, alpha=0.25)
@@ -74,7 +74,7 @@ def _histogram(axis: Any, name: str, report: Report) -> None:
         axis.set_xscale("log")
         _plain_ticks(axis, bins)
     axis.set_xlabel(MEANING[name][0])
-    if len(found) > 1 and name == "size":
+    if len(curves) > 1 and name == "size":
         axis.legend(frameon=False)
 
 

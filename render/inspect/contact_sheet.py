@@ -122,13 +122,13 @@ def _draw_cell(sheet: Image.Image, data: LabelledSet, cell: Cell, place: tuple[i
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     sheet.paste(shown.resize(size, Image.Resampling.LANCZOS), (left, top))
     canvas = _Canvas(draw, left, top, *size, scale)
-    found = np.flatnonzero(data.image == cell.picture)
-    for i in found:
+    labels = np.flatnonzero(data.image == cell.picture)
+    for i in labels:
         _draw_outline(canvas, data.outlines[i], picture, colour_of(int(data.category[i])))
-    for i in found:
+    for i in labels:
         _draw_box(canvas, data.bbox[i], colour_of(int(data.category[i])))
     _draw_tag(canvas, [(4, size[1] - 18)], cell.caption, (60, 60, 60))
-    for i in sorted(found, key=lambda i: -float(data.bbox[i, 2:].prod())):
+    for i in sorted(labels, key=lambda i: -float(data.bbox[i, 2:].prod())):
         category = int(data.category[i])
         _draw_name(canvas, data.bbox[i], data.categories[category], colour_of(category))
 

@@ -154,12 +154,12 @@ def _covered(data: LabelledSet) -> Array:
 def _looks(data: LabelledSet, side_px: int) -> tuple[dict[str, Array], int]:
     names = ("brightness", "contrast", "sharpness", "saturation")
     chosen = np.unique(np.linspace(0, len(data.pictures) - 1, PICTURES_READ).astype(int))
-    found = [
+    measured = [
         None if data.pictures[i].path is None else picture_look(Path(str(data.pictures[i].path)), side_px)
         for i in (chosen if data.pictures else [])
     ]
-    rows = np.array([look for look in found if look is not None], dtype=np.float64).reshape(-1, len(names))
-    return {name: rows[:, i] for i, name in enumerate(names)}, len(found) - len(rows)
+    rows = np.array([look for look in measured if look is not None], dtype=np.float64).reshape(-1, len(names))
+    return {name: rows[:, i] for i, name in enumerate(names)}, len(measured) - len(rows)
 
 
 #: What a measure says, and which keys of a recipe move it.

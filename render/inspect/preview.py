@@ -56,13 +56,13 @@ def preview_recipe(
     for warning in assets.warnings:
         warn(warning)
     chosen = spread_out(images, views_per_scene(small))
-    made = 0
+    rendered = 0
 
     def count_up(index: int) -> None:
-        nonlocal made
-        made += 1
+        nonlocal rendered
+        rendered += 1
         if on_progress is not None:
-            on_progress(made, images)
+            on_progress(rendered, images)
 
     with scratch_folder("preview") as out:
         open_dataset(out, small, seed, assets.digest)

@@ -98,18 +98,18 @@ def _measured(report: Report) -> list[Measures]:
 def _sets(report: Report) -> list[str]:
     """How large the sets are."""
     return [
-        f"{one.name}: {one.pictures} images, {one.boxes} boxes, {one.empty} images empty"
-        for one in _measured(report)
+        f"{measured.name}: {measured.pictures} images, {measured.boxes} boxes, {measured.empty} images empty"
+        for measured in _measured(report)
     ]
 
 
 def _unread(report: Report) -> list[str]:
     """Which sets have pictures that brightness, contrast, sharpness and saturation are not of."""
     return [
-        f"{one.name}: {one.unread} of the sampled images are missing or cannot be read; "
+        f"{measured.name}: {measured.unread} of the sampled images are missing or cannot be read; "
         "brightness and colour are those of the others"
-        for one in _measured(report)
-        if one.unread
+        for measured in _measured(report)
+        if measured.unread
     ]
 
 
@@ -199,33 +199,39 @@ def _sorted(gaps: list[Gap]) -> tuple[Gap, ...]:
 
 def _says(name: str, a: Array, b: Array) -> str:
     """One sentence on how the rendered values differ from the real ones: by level, else by spread."""
-    here, there = float(np.median(a)), float(np.median(b))
+    rendered, real = float(np.median(a)), float(np.median(b))
     spread = float(np.subtract(*np.quantile(b, (0.75, 0.25))))
-    own = float(np.subtract(*np.quantile(a, (0.75, 0.25))))
-    medians = f"median {_number(here)} against {_number(there)}"
-    if abs(here - there) <= 0.25 * max(spread, own):
-        if min(spread, own) <= 1e-9 * max(spread, own, 1e-9):
-            who = "neither varies" if spread == own else f"only the {'rendered' if own else 'real'} vary"
+    rendered_spread = float(np.subtract(*np.quantile(a, (0.75, 0.25))))
+    medians = f"median {_number(rendered)} against {_number(real)}"
+    if abs(rendered - real) <= 0.25 * max(spread, rendered_spread):
+        if min(spread, rendered_spread) <= 1e-9 * max(spread, rendered_spread, 1e-9):
+            who = (
+                "neither varies"
+                if spread == rendered_spread
+                else f"only the {'rendered' if rendered_spread else 'real'} vary"
+            )
             return f"alike in level, {who}: {medians}"
-        if 0.8 < own / spread < 1.25:
+        if 0.8 < rendered_spread / spread < 1.25:
             return f"alike in level and spread: {medians}"
-        wider = "wider" if own > spread else "narrower"
-        ratio = own / spread
+        wider = "wider" if rendered_spread > spread else "narrower"
+        ratio = rendered_spread / spread
         return f"alike in level, but {wider}: middle half {ratio:.2g} times as wide as the real ({medians})"
-    if name in _RATIOS and there > 0:
-        return f"rendered {here / there:.2g} times the real: {medians}"
-    return f"rendered {'higher' if here > there else 'lower'} by {_number(abs(here - there))}: {medians}"
+    if name in _RATIOS and real > 0:
+        return f"rendered {rendered / real:.2g} times the real: {medians}"
+    return (
+        f"rendered {'higher' if rendered > real else 'lower'} by {_number(abs(rendered - real))}: {medians}"
+    )
 
 
 def _words(report: Report) -> list[str]:
     """The gaps that are more than chance, the largest first, with what moves them."""
-    found = [gap for gap in report.gaps if gap.real][:3]
-    if not found:
+    gaps = [gap for gap in report.gaps if gap.real][:3]
+    if not gaps:
         return ["Nothing differs by more than chance."]
     head = ("Differs most", "Then", "Then")
     return [
         f"{start}: {gap.measure}. {gap.says[0].upper()}{gap.says[1:]}. Moved by {MEANING[gap.measure][1]}."
-        for start, gap in zip(head, found, strict=False)
+        for start, gap in zip(head, gaps, strict=False)
     ]
 
 

@@ -243,10 +243,12 @@ def _material(
     # part's, and its grain goes with the flaw, which may be on a bolt or on a car.
     body = thing.material.colours.get("body", _GREY)
     told = tuple(c for c in material.colours if _contrast(linear(from_hex(c)), body) > _TOLD)
-    made = draw_material((msgspec.structs.replace(material, colours=told or material.colours),), assets, rng)
+    material_spec = draw_material(
+        (msgspec.structs.replace(material, colours=told or material.colours),), assets, rng
+    )
     feature = feature_width(spec.outline, spec.size_m, spec.numbers)
     grain = max(1e-5, 0.05 * feature * scale_of(thing.pose))
-    return msgspec.structs.replace(made, numbers={**made.numbers, "grain_m": grain})
+    return msgspec.structs.replace(material_spec, numbers={**material_spec.numbers, "grain_m": grain})
 
 
 def _contrast(one: Vector, other: Vector) -> float:

@@ -63,9 +63,9 @@ def stamp(stamp: Stamp, panel: Panel, scale: float, at: Pose, rng: Generator) ->
     }
     axes = np.reshape(panel.axes, (3, 3)).T
     tilt = about(np.eye(3)[2], float(rng.normal(0, 0.012)))
-    room = np.array([panel.length - count * advance * height, panel.height - height]) * 0.4
-    start = np.array([*(rng.uniform(-0.5, 0.5, 2) * np.maximum(room, 0)), 0.0])
-    made = []
+    slack = np.array([panel.length - count * advance * height, panel.height - height]) * 0.4
+    start = np.array([*(rng.uniform(-0.5, 0.5, 2) * np.maximum(slack, 0)), 0.0])
+    glyphs = []
     for number, level in enumerate(levels):
         along = (number - (count - 1) / 2) * advance * height
         jitter = rng.normal(0, 0.018, 2).clip(-0.05, 0.05) * height
@@ -73,8 +73,8 @@ def stamp(stamp: Stamp, panel: Panel, scale: float, at: Pose, rng: Generator) ->
         turn = tilt @ about(np.eye(3)[2], float(rng.normal(0, 0.025)))
         text = stamp.characters[int(rng.integers(len(stamp.characters)))]
         mesh = MeshSpec(shape="glyph", form=line | _wear(level, relief, rng), text=text)
-        made.append(GlyphPlan(mesh, _pose(at, panel, axes @ turn, axes @ place, height), level))
-    return tuple(made)
+        glyphs.append(GlyphPlan(mesh, _pose(at, panel, axes @ turn, axes @ place, height), level))
+    return tuple(glyphs)
 
 
 def _levels(stamp: Stamp, count: int, rng: Generator) -> list[Legibility]:
@@ -82,8 +82,8 @@ def _levels(stamp: Stamp, count: int, rng: Generator) -> list[Legibility]:
     shares = np.array([stamp.well, stamp.partly, stamp.poorly])
     bounds = np.cumsum(shares / shares.sum())
     points = (np.arange(count) + rng.uniform()) / count
-    found = np.minimum(np.searchsorted(bounds, points, side="right"), len(LEVELS) - 1)
-    return [LEVELS[int(i)] for i in rng.permutation(found)]
+    level_of = np.minimum(np.searchsorted(bounds, points, side="right"), len(LEVELS) - 1)
+    return [LEVELS[int(i)] for i in rng.permutation(level_of)]
 
 
 def _wear(level: Legibility, relief: float, rng: Generator) -> dict[str, float]:

@@ -71,8 +71,8 @@ class VisibleSurfaces:
             better = seen & (facing > best)
             best[better], margin[better] = facing[better], inside[better]
         # Kept in proportion to the cosine: a flaw then is as likely on any pixel of the part.
-        kept = rng.uniform(size=len(at)) < best
-        return VisiblePoints(which[kept], at[kept], outward[kept], pixel[kept], margin[kept])
+        visible = rng.uniform(size=len(at)) < best
+        return VisiblePoints(which[visible], at[visible], outward[visible], pixel[visible], margin[visible])
 
     def _random_points(self, rng: Generator) -> tuple[IntArray, FloatArray, FloatArray]:
         """Object, point and outward normal of points spread evenly over all surfaces."""

@@ -51,9 +51,9 @@ def _car(form: Mapping[str, float]) -> dict[str, Surface]:
     pieces: dict[str, list[Patch]] = dict(Panels(body).cut(Skin(body, points, triangles)))
     for name, patches in _attached(body, round(form["spokes"])):
         pieces.setdefault(name, []).extend(patches)
-    made = centred({name: join(pieces[name]) for name in COMPONENTS})
-    length = max(s.vertices[:, 0].max() for s in made.values()) * 2
-    return centred(made, 1 / float(length))
+    surfaces = centred({name: join(pieces[name]) for name in COMPONENTS})
+    length = max(s.vertices[:, 0].max() for s in surfaces.values()) * 2
+    return centred(surfaces, 1 / float(length))
 
 
 def _attached(body: Body, spokes: int) -> Iterator[tuple[str, list[Patch]]]:
@@ -91,8 +91,8 @@ def _half_width(body: Body, x: float, height: float | None = None) -> float:
 
 def _surface_x(body: Body, height: float, way: float) -> float:
     """x of nose (way 1) or tail (way -1) in the middle, at a height."""
-    found = _root(body, lambda x: np.stack([way * x, np.zeros_like(x), np.full_like(x, height)], axis=1))
-    return way * found
+    distance = _root(body, lambda x: np.stack([way * x, np.zeros_like(x), np.full_like(x, height)], axis=1))
+    return way * distance
 
 
 def _root(body: Body, line: Field) -> float:

@@ -36,9 +36,9 @@ def wheel(half_width: float, spokes: int, columns: int = 120) -> Patch:
         [radius * np.sin(angle), np.broadcast_to(depth * half_width, open_.shape), radius * np.cos(angle)],
         axis=2,
     )
-    made = lofted(circles)
+    loft = lofted(circles)
     seam = np.concatenate([accent, accent[:, :1]], axis=1).ravel()
-    return Patch(made.points, made.faces, made.uv, seam)
+    return Patch(loft.points, loft.faces, loft.uv, seam)
 
 
 def _gaps(radius: FloatArray, angle: FloatArray, spokes: int) -> FloatArray:

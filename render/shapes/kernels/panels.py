@@ -60,8 +60,8 @@ class Skin:
         _, piece = connected_components(links @ links.T, directed=False)
         a, b, c = (self.points[self.triangles[:, i]] for i in range(3))
         area = np.bincount(piece, np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2)
-        kept = Skin(self.body, self.points, self.triangles[(area >= _SPLINTER)[piece]]).compact()
-        return kept._unpinched()
+        whole = Skin(self.body, self.points, self.triangles[(area >= _SPLINTER)[piece]]).compact()
+        return whole._unpinched()
 
     def _unpinched(self) -> Skin:
         """Duplicate each vertex at which only corners touch, once per fan of triangles around it."""
@@ -123,7 +123,7 @@ def _cut(triangles: IntArray, value: FloatArray, points: FloatArray) -> tuple[In
     single = (sign < 0).sum(axis=1) == 1
     odd = np.where(single, (sign < 0).argmax(axis=1), (sign > 0).argmax(axis=1))
     turned = np.take_along_axis(triangles, (odd[:, None] + np.arange(3)) % 3, axis=1)
-    found: dict[tuple[int, int], int] = {}
+    crossings: dict[tuple[int, int], int] = {}
     shares: list[float] = []
 
     def crossing(i: int, j: int) -> int:
@@ -132,16 +132,16 @@ def _cut(triangles: IntArray, value: FloatArray, points: FloatArray) -> tuple[In
             if value[k] == 0:
                 return k
         edge = (min(i, j), max(i, j))
-        if edge not in found:
-            found[edge] = len(points) + len(found)
+        if edge not in crossings:
+            crossings[edge] = len(points) + len(crossings)
             shares.append(float(value[edge[0]] / (value[edge[0]] - value[edge[1]])))
-        return found[edge]
+        return crossings[edge]
 
     pieces: list[tuple[int, int, int]] = []
     for (a, b, c), alone in zip(turned.tolist(), single.tolist(), strict=True):
         ab, ac = crossing(a, b), crossing(a, c)
         pieces += [(a, ab, ac)] if alone else [(ab, b, c), (ab, c, ac)]
-    ends = np.array(list(found), np.int64).reshape(-1, 2)
+    ends = np.array(list(crossings), np.int64).reshape(-1, 2)
     share = np.array(shares)[:, None]
     added = points[ends[:, 0]] * (1 - share) + points[ends[:, 1]] * share
     good = [p for p in pieces if len(set(p)) == 3]

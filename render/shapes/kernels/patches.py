@@ -89,7 +89,7 @@ def join(patches: Iterable[Patch], *, smooth: bool = True, weld: float = WELD) -
         every = np.concatenate([np.zeros(len(p.points)) if p.accent is None else p.accent for p in pieces])
         accent = np.zeros(vertex.max() + 1)
         np.maximum.at(accent, vertex, every)
-    kept = np.unique(vertex, return_index=True)[1]
+    first_of = np.unique(vertex, return_index=True)[1]
     corners: dict[int, list[IntArray]] = {3: [], 4: []}
     uvs: dict[int, list[FloatArray]] = {3: [], 4: []}
     for piece, start in zip(pieces, starts[:-1], strict=True):
@@ -100,7 +100,7 @@ def join(patches: Iterable[Patch], *, smooth: bool = True, weld: float = WELD) -
             uvs[count].append(coordinates)
     joined = [np.concatenate(corners[k]) for k in (3, 4) if corners[k]]
     uv = np.concatenate([np.concatenate(uvs[k]).reshape(-1, 2) for k in (3, 4) if corners[k]])
-    return polygons(points[kept], *joined, accent=accent, uv=uv, smooth=smooth)
+    return polygons(points[first_of], *joined, accent=accent, uv=uv, smooth=smooth)
 
 
 def _weld(points: FloatArray, nearer: float) -> IntArray:

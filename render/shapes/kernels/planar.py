@@ -76,9 +76,9 @@ def fill(
     # Far points all around, so that no side of the outline lies on the hull, where slivers come from.
     ghosts = circle(3 * float(np.linalg.norm(high - low)), 16) + (low + high) / 2
     every = np.concatenate([points, ghosts])
-    found = constrained(every, np.asarray(Delaunay(every).simplices, np.int64), _sides(loops))
-    found = found[(found < len(points)).all(axis=1)]
-    return points, found[inside(points[found].mean(axis=1), outer, holes)]
+    simplices = constrained(every, np.asarray(Delaunay(every).simplices, np.int64), _sides(loops))
+    simplices = simplices[(simplices < len(points)).all(axis=1)]
+    return points, simplices[inside(points[simplices].mean(axis=1), outer, holes)]
 
 
 def _longer_side(loop: FloatArray) -> FloatArray:

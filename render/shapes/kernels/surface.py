@@ -134,7 +134,7 @@ class Panel:
 
 def polygons(vertices: FloatArray, *faces: IntArray, **others: object) -> Surface:
     """A Surface from vertices and arrays of faces, (m, 3) triangles, (m, 4) quads, ... each of one kind."""
-    kept = [np.asarray(f, np.int64) for f in faces if len(f)]
-    corners = np.concatenate([f.ravel() for f in kept])
-    sizes = np.concatenate([np.full(len(f), f.shape[1]) for f in kept])
+    arrays = [np.asarray(f, np.int64) for f in faces if len(f)]
+    corners = np.concatenate([f.ravel() for f in arrays])
+    sizes = np.concatenate([np.full(len(f), f.shape[1]) for f in arrays])
     return Surface(np.asarray(vertices, np.float64), corners, sizes, **others)  # type: ignore[arg-type]

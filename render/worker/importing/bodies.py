@@ -40,54 +40,56 @@ class Body:
 
 def bodies() -> list[Body]:
     """Whatever would be rendered, instances included; raises RefusedError for a corner that is no number."""
-    found = []
+    all_bodies = []
     for instance in bpy.context.evaluated_depsgraph_get().object_instances:
         thing = instance.object
         if thing.type not in ("MESH", "CURVE", "SURFACE", "META", "FONT"):
             continue
         mesh = thing.to_mesh()
         if mesh is not None and len(mesh.polygons):
-            made = bmesh.new()
-            made.from_mesh(mesh)
-            found.append(Body(thing.name, made, _places(thing.name, mesh), instance.matrix_world.copy()))
+            geometry = bmesh.new()
+            geometry.from_mesh(mesh)
+            all_bodies.append(
+                Body(thing.name, geometry, _places(thing.name, mesh), instance.matrix_world.copy())
+            )
         thing.to_mesh_clear()
-    return found
+    return all_bodies
 
 
-def settled(found: list[Body]) -> tuple[bool, tuple[str, ...]]:
+def settled(all_bodies: list[Body]) -> tuple[bool, tuple[str, ...]]:
     """Bring bodies into the scene's frame, moved to the origin if they are far from it; whether, and remarks.
 
     Raises RefusedError where their numbers have lost the shape.
     """
-    if not found:
+    if not all_bodies:
         return False, ()
-    everywhere = np.concatenate([body.in_scene() for body in found])
+    everywhere = np.concatenate([body.in_scene() for body in all_bodies])
     finite(everywhere, lambda i: f"at corner {i + 1}, from the matrices of its objects")
     if not is_far(everywhere):
-        for body in found:
+        for body in all_bodies:
             body.made.transform(body.matrix)
         return False, ()
-    remarks = _steps(found, everywhere)
+    remarks = _steps(all_bodies, everywhere)
     offset = middle(everywhere)
-    for body in found:
+    for body in all_bodies:
         turn, shift = body.to_scene[:3, :3], body.to_scene[:3, 3] - offset
         for corner in body.made.verts:
             corner.co = turn @ np.array(corner.co, np.float64) + shift
     return True, remarks
 
 
-def _steps(found: list[Body], everywhere: FloatArray) -> tuple[str, ...]:
+def _steps(all_bodies: list[Body], everywhere: FloatArray) -> tuple[str, ...]:
     """Remarks on the precision of the bodies' coordinates and positions; Blender stores both in float32.
 
     A single body's shift says nothing about its shape. Of several bodies, equal shifts may have been
     different.
     """
-    own = max(float32_step(body.places) * _stretch(body) for body in found)
-    remarks = steps_of(everywhere, own)
-    if len(found) == 1:
+    step = max(float32_step(body.places) * _stretch(body) for body in all_bodies)
+    remarks = steps_of(everywhere, step)
+    if len(all_bodies) == 1:
         return remarks
-    apart = float32_step(np.array([body.to_scene[:3, 3] for body in found]))
-    return remarks + steps_of(everywhere, apart, what=f"{len(found)} objects whose places come")
+    apart = float32_step(np.array([body.to_scene[:3, 3] for body in all_bodies]))
+    return remarks + steps_of(everywhere, apart, what=f"{len(all_bodies)} objects whose places come")
 
 
 def _stretch(body: Body) -> float:
@@ -114,28 +116,28 @@ def _places(name: str, mesh: Any) -> FloatArray:
 
 def cleaned(pieces: list[Any]) -> dict[str, NDArray[Any]]:
     """Vertices, triangles and uv of an object's pieces: welded, outward, without loose or flat faces."""
-    made = bmesh.new()
+    geometry = bmesh.new()
     for piece in pieces:
         mesh = bpy.data.meshes.new("piece")
         piece.to_mesh(mesh)
         piece.free()
-        made.from_mesh(mesh)
+        geometry.from_mesh(mesh)
         bpy.data.meshes.remove(mesh)
-    places = np.array([corner.co for corner in made.verts])
+    places = np.array([corner.co for corner in geometry.verts])
     same = SAME * float(np.ptp(places, axis=0).max())
-    bmesh.ops.remove_doubles(made, verts=made.verts, dist=same)
-    bmesh.ops.dissolve_degenerate(made, edges=made.edges, dist=same)
-    bmesh.ops.triangulate(made, faces=made.faces)
-    bmesh.ops.dissolve_degenerate(made, edges=made.edges, dist=same)
-    bmesh.ops.triangulate(made, faces=made.faces)
-    flat = [face for face in made.faces if face.calc_area() <= same * same]
-    bmesh.ops.delete(made, geom=flat, context="FACES_ONLY")
-    bmesh.ops.delete(made, geom=[e for e in made.edges if not e.link_faces], context="EDGES")
-    bmesh.ops.delete(made, geom=[v for v in made.verts if not v.link_faces], context="VERTS")
-    bmesh.ops.recalc_face_normals(made, faces=made.faces)
+    bmesh.ops.remove_doubles(geometry, verts=geometry.verts, dist=same)
+    bmesh.ops.dissolve_degenerate(geometry, edges=geometry.edges, dist=same)
+    bmesh.ops.triangulate(geometry, faces=geometry.faces)
+    bmesh.ops.dissolve_degenerate(geometry, edges=geometry.edges, dist=same)
+    bmesh.ops.triangulate(geometry, faces=geometry.faces)
+    flat = [face for face in geometry.faces if face.calc_area() <= same * same]
+    bmesh.ops.delete(geometry, geom=flat, context="FACES_ONLY")
+    bmesh.ops.delete(geometry, geom=[e for e in geometry.edges if not e.link_faces], context="EDGES")
+    bmesh.ops.delete(geometry, geom=[v for v in geometry.verts if not v.link_faces], context="VERTS")
+    bmesh.ops.recalc_face_normals(geometry, faces=geometry.faces)
     mesh = bpy.data.meshes.new("clean")
-    made.to_mesh(mesh)
-    made.free()
+    geometry.to_mesh(mesh)
+    geometry.free()
     arrays = _arrays(mesh)
     bpy.data.meshes.remove(mesh)
     return arrays

@@ -66,30 +66,30 @@ def _read(path: str, out: str, drop: bool) -> dict[str, Any]:
     from render.worker.importing.opening import opened
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    told = opened(Path(path))
-    found = bodies()
-    moved, remarks = settled(found)
+    opened_file = opened(Path(path))
+    pieces_found = bodies()
+    moved, remarks = settled(pieces_found)
     objects: dict[str, list[Any]] = {}
-    for body in found:
+    for body in pieces_found:
         objects.setdefault(body.name, []).append(body.made)
     arrays: dict[str, NDArray[Any]] = {}
-    kept: list[str] = []
+    names: list[str] = []
     for name, pieces in objects.items():
-        made = cleaned(pieces)
-        if len(made["triangles"]):
-            made["vertices"] = made["vertices"] @ told.turn.T
-            arrays |= {f"{len(kept)}.{key}": array for key, array in made.items()}
-            kept.append(name)
-    if kept and drop:
-        arrays |= _dropped([(arrays[f"{i}.vertices"], arrays[f"{i}.triangles"]) for i in range(len(kept))])
+        piece = cleaned(pieces)
+        if len(piece["triangles"]):
+            piece["vertices"] = piece["vertices"] @ opened_file.turn.T
+            arrays |= {f"{len(names)}.{key}": array for key, array in piece.items()}
+            names.append(name)
+    if names and drop:
+        arrays |= _dropped([(arrays[f"{i}.vertices"], arrays[f"{i}.triangles"]) for i in range(len(names))])
     with open(out, "wb") as file:
         np.savez(file, **arrays)
     return {
-        "objects": kept,
-        "declared": told.declared,
-        "companions": _companions(Path(path), told.referred),
-        "moved": told.moved or moved,
-        "remarks": [*told.remarks, *remarks],
+        "objects": names,
+        "declared": opened_file.declared,
+        "companions": _companions(Path(path), opened_file.referred),
+        "moved": opened_file.moved or moved,
+        "remarks": [*opened_file.remarks, *remarks],
     }
 
 
@@ -118,28 +118,30 @@ def _hull(corners: NDArray[np.float64]) -> NDArray[np.int64]:
     """Triangles (m, 3), looking outward, of the convex hull of points."""
     import bmesh
 
-    made = bmesh.new()
+    hull = bmesh.new()
     for corner in corners:
-        made.verts.new(corner)
-    made.verts.index_update()
-    bmesh.ops.convex_hull(made, input=made.verts)
-    bmesh.ops.triangulate(made, faces=made.faces)
-    bmesh.ops.recalc_face_normals(made, faces=made.faces)
-    triangles = np.array([[corner.index for corner in face.verts] for face in made.faces])
-    made.free()
+        hull.verts.new(corner)
+    hull.verts.index_update()
+    bmesh.ops.convex_hull(hull, input=hull.verts)
+    bmesh.ops.triangulate(hull, faces=hull.faces)
+    bmesh.ops.recalc_face_normals(hull, faces=hull.faces)
+    triangles = np.array([[corner.index for corner in face.verts] for face in hull.faces])
+    hull.free()
     return triangles
 
 
 def _companions(path: Path, referred: Iterable[Referred]) -> list[tuple[str, str, bool]]:
     """Files beside a mesh file: path from its folder, SHA-256, and whether the shape depends on it."""
     folder = os.path.abspath(path.parent)
-    return [(os.path.relpath(os.path.abspath(one.path), folder), one.sha256, one.shape) for one in referred]
+    return [
+        (os.path.relpath(os.path.abspath(file.path), folder), file.sha256, file.shape) for file in referred
+    ]
 
 
 def _reason(error: Exception, path: str) -> str:
     """What an importer says, on one line, without the path that the caller names anyway."""
-    said = re.sub(r"^Error: ", "", str(error).strip()) or type(error).__name__
-    return textwrap.shorten(said.replace(path, Path(path).name), 300)
+    message = re.sub(r"^Error: ", "", str(error).strip()) or type(error).__name__
+    return textwrap.shorten(message.replace(path, Path(path).name), 300)
 
 
 if __name__ == "__main__":

@@ -86,10 +86,10 @@ def steps_of(
     if not size or step <= COARSE * size:
         return ()
     far = float(np.abs(points).max())
-    said = f"{what} in steps of {step:.3g} on a part that is {size:.3g} long, {far:.3g} from the origin"
+    message = f"{what} in steps of {step:.3g} on a part that is {size:.3g} long, {far:.3g} from the origin"
     if step > LOST * size and not text:
-        raise RefusedError("a shape", f"{said}: detail is lost; {_MOVE}")
-    return (f"{said}: detail {'may be' if text else 'is'} lost; {_MOVE}",)
+        raise RefusedError("a shape", f"{message}: detail is lost; {_MOVE}")
+    return (f"{message}: detail {'may be' if text else 'is'} lost; {_MOVE}",)
 
 
 _MOVE = "move the part to the origin in the CAD program and export it again"
@@ -116,8 +116,8 @@ def finite(points: FloatArray, where: Callable[[int], str], what: str = "three f
     bad = ~np.isfinite(points).all(axis=1)
     if bad.any():
         number = int(bad.argmax())
-        said = " ".join(f"{value:g}" for value in points[number])
-        raise RefusedError(what, f"{said} {where(number)}; correct it or export the file again")
+        message = " ".join(f"{value:g}" for value in points[number])
+        raise RefusedError(what, f"{message} {where(number)}; correct it or export the file again")
 
 
 def whole(path: Path) -> tuple[bytes, bool]:

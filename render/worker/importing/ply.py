@@ -48,7 +48,7 @@ class _Element:
 
     def place(self, name: str) -> int:
         """Which property a name is; -1: none."""
-        return next((i for i, one in enumerate(self.properties) if one.name == name), -1)
+        return next((i for i, prop in enumerate(self.properties) if prop.name == name), -1)
 
 
 def read_ply(path: Path) -> Plain:
@@ -139,15 +139,15 @@ def _text(data: bytes, elements: list[_Element], start: int) -> Plain:
     used, _ = _checked(points, uv, np.array(corners, np.int64), 0.0, "row")
 
     def written(offset: FloatArray) -> bytes:
-        made = list(rows)
+        lines_out = list(rows)
         for number, place in zip(
             filled[first : first + len(points)], (points - offset).tolist(), strict=True
         ):
             words = rows[number].split()
             for column, value in zip(columns, place, strict=True):
                 words[column] = repr(value).encode()
-            made[number] = b" ".join(words)
-        return data[:start] + b"\n".join(made)
+            lines_out[number] = b" ".join(words)
+        return data[:start] + b"\n".join(lines_out)
 
     plain = Plain(used, step, written)
     return Plain(
@@ -159,7 +159,7 @@ def _text_vertices(
     element: _Element, rows: list[list[bytes]]
 ) -> tuple[FloatArray, FloatArray | None, list[int], int]:
     """Places, texture coordinates, the columns of x, y, z, and the most digits after a point."""
-    if any(one.count for one in element.properties):
+    if any(prop.count for prop in element.properties):
         raise RefusedError("single numbers for every vertex", "lists; export the file without them")
     width, columns = len(element.properties), [element.place(axis) for axis in "xyz"]
     pair = next((p for p in _UV if element.place(p[0]) >= 0 and element.place(p[1]) >= 0), None)
@@ -178,22 +178,22 @@ def _text_vertices(
 
 
 def _text_face(element: _Element, words: list[bytes], row: int) -> list[int]:
-    at, found = 0, list[int]()
+    at, sizes = 0, list[int]()
     try:
-        for one in element.properties:
-            count = int(words[at]) if one.count else 1
-            at += 1 if one.count else 0
+        for prop in element.properties:
+            count = int(words[at]) if prop.count else 1
+            at += 1 if prop.count else 0
             if count < 0 or at + count > len(words):
                 raise ValueError
-            if one.name in ("vertex_indices", "vertex_index"):
-                found = [int(word) for word in words[at : at + count]]
+            if prop.name in ("vertex_indices", "vertex_index"):
+                sizes = [int(word) for word in words[at : at + count]]
             at += count
     except (ValueError, IndexError):
         raise RefusedError(
             f"a count and as many numbers in row {row} of face",
             f"{b' '.join(words)[:60].decode('latin-1')!r}; {_CUT}",
         ) from None
-    return found
+    return sizes
 
 
 # ---- binary -----------------------------------------------------------------------------------------------
@@ -233,9 +233,9 @@ def _binary(data: bytes, elements: list[_Element], start: int, order: str) -> Pl
 
 def _table(data: bytes, element: _Element, at: int, order: str) -> tuple[NDArray[np.void], int]:
     """Rows of single numbers, and where they end."""
-    if any(one.count for one in element.properties):
+    if any(prop.count for prop in element.properties):
         raise RefusedError(f"single numbers for every {element.name}", "lists; export the file without them")
-    kind = np.dtype([(one.name, order + one.kind) for one in element.properties])
+    kind = np.dtype([(prop.name, order + prop.kind) for prop in element.properties])
     there = (len(data) - at) // kind.itemsize
     if there < element.rows:
         raise RefusedError(f"{element.rows} rows of {element.name}, as its header says", f"{there}; {_CUT}")
@@ -244,16 +244,16 @@ def _table(data: bytes, element: _Element, at: int, order: str) -> tuple[NDArray
 
 def _lists(data: bytes, element: _Element, at: int, order: str) -> tuple[NDArray[np.int64], int]:
     """The vertices that rows with lists name, and where the rows end."""
-    if not any(one.count for one in element.properties):
+    if not any(prop.count for prop in element.properties):
         return np.empty(0, np.int64), _table(data, element, at, order)[1]
     alike = _alike(data, element, at, order)
     if alike is not None:
         return alike
     kinds = [
-        (np.dtype(order + one.kind), np.dtype(order + one.count) if one.count else None, one.name)
-        for one in element.properties
+        (np.dtype(order + prop.kind), np.dtype(order + prop.count) if prop.count else None, prop.name)
+        for prop in element.properties
     ]
-    found = list[NDArray[np.int64]]()
+    sizes = list[NDArray[np.int64]]()
     for row in range(element.rows):
         try:
             for kind, counted, name in kinds:
@@ -264,7 +264,7 @@ def _lists(data: bytes, element: _Element, at: int, order: str) -> tuple[NDArray
                 if count < 0:
                     raise ValueError
                 if name in ("vertex_indices", "vertex_index"):
-                    found.append(np.frombuffer(data, kind, count, at).astype(np.int64))
+                    sizes.append(np.frombuffer(data, kind, count, at).astype(np.int64))
                 elif at + count * kind.itemsize > len(data):
                     raise ValueError
                 at += count * kind.itemsize
@@ -272,29 +272,29 @@ def _lists(data: bytes, element: _Element, at: int, order: str) -> tuple[NDArray
             raise RefusedError(
                 f"{element.rows} rows of {element.name}, as its header says", f"{row}; {_CUT}"
             ) from None
-    return np.concatenate(found) if found else np.empty(0, np.int64), at
+    return np.concatenate(sizes) if sizes else np.empty(0, np.int64), at
 
 
 def _alike(data: bytes, element: _Element, at: int, order: str) -> tuple[NDArray[np.int64], int] | None:
     """Result of `_lists` in one step if all rows are as long as the first; else None."""
-    lists = [one for one in element.properties if one.count]
+    lists = [prop for prop in element.properties if prop.count]
     if len(lists) != 1 or not element.rows:
         return None
     fields: list[tuple[str, str, int]] = []
     place = at
-    for one in element.properties:
+    for prop in element.properties:
         count = 1
-        if one.count:
-            counted = np.dtype(order + one.count)
+        if prop.count:
+            counted = np.dtype(order + prop.count)
             if place + counted.itemsize > len(data):
                 return None
             count = int(np.frombuffer(data, counted, 1, place)[0])
             if not 0 < count < 1000:
                 return None
-            fields.append(("count", order + one.count, 1))
+            fields.append(("count", order + prop.count, 1))
             place += counted.itemsize
-        fields.append((f"={one.name}", order + one.kind, count))
-        place += count * np.dtype(order + one.kind).itemsize
+        fields.append((f"={prop.name}", order + prop.kind, count))
+        place += count * np.dtype(order + prop.kind).itemsize
     kind = np.dtype([(name, code, (count,)) for name, code, count in fields])
     if at + kind.itemsize * element.rows > len(data):
         return None

@@ -37,10 +37,10 @@ def referred(path: Path, said_by: str, *, shape: bool) -> Referred:
         ) from error
 
 
-def pictures_of(path: Path, found: Iterable[Path]) -> tuple[Referred, ...]:
+def pictures_of(path: Path, files: Iterable[Path]) -> tuple[Referred, ...]:
     """The pictures among those named that are there: one that is missing says nothing of the shape."""
     return tuple(
-        referred(file, path.name, shape=False) for file in dict.fromkeys(found) if os.path.lexists(file)
+        referred(file, path.name, shape=False) for file in dict.fromkeys(files) if os.path.lexists(file)
     )
 
 
@@ -101,14 +101,14 @@ def pxr_path() -> None:
 
 def fbx_files(path: Path, root: Any) -> tuple[Referred, ...]:
     """Pictures beside an FBX file, from the elements that Blender's parser gives."""
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for element in _elements(root):
         if element.id in (b"RelativeFilename", b"FileName", b"Filename") and element.props:
-            said = element.props[0].decode("utf-8", "replace") if isinstance(element.props[0], bytes) else ""
-            file = path.parent / said.replace("\\", "/")
-            if said and not file.is_dir():
-                found[file] = None
-    return pictures_of(path, found)
+            name = element.props[0].decode("utf-8", "replace") if isinstance(element.props[0], bytes) else ""
+            file = path.parent / name.replace("\\", "/")
+            if name and not file.is_dir():
+                files[file] = None
+    return pictures_of(path, files)
 
 
 def _elements(element: Any) -> Iterator[Any]:

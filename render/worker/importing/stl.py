@@ -41,10 +41,10 @@ def _binary(data: bytes, promised: int) -> Plain:
         raise RefusedError("an STL file", f"{len(data)} bytes, too few for a header; {_CUT}")
     needed = _HEAD + _FACET.itemsize * promised
     if len(data) < needed:
-        there = (len(data) - _HEAD) // _FACET.itemsize
+        complete = (len(data) - _HEAD) // _FACET.itemsize
         raise RefusedError(
             f"{promised} triangles ({needed} bytes), as its header says",
-            f"{there} ({len(data)} bytes); {_CUT}",
+            f"{complete} ({len(data)} bytes); {_CUT}",
         )
     if not promised:
         raise RefusedError("faces with an area", f"no triangle; {_CUT}")

@@ -191,7 +191,9 @@ def test_a_missing_picture_is_counted_and_does_not_stop(tmp_path):
     report = compare(path)
     measured = report.rendered
     assert measured.unread == 1
-    said = "1 of the pictures that were looked at are missing or cannot be read; light is of the others"
+    said = (
+        "1 of the sampled images are missing or cannot be read; brightness and colour are those of the others"
+    )
     assert table(report).endswith(said)
     assert said not in table(compare(write_set(tmp_path / "whole", grid(30, 30, 20))))
     assert len(measured.values["brightness"]) == 9

@@ -64,7 +64,7 @@ def test_a_camera_inside_a_thing_is_told_so():
     # The camera is 10 m up; the ball of 30 m around the origin holds it, the one beside it does not.
     held = sight(thing("ball", at(size=30.0), 1))
     assert held.inside
-    assert held.reason.startswith(f"the camera stands inside {held.inside}; move it")
+    assert held.reason.startswith(f"the camera is inside {held.inside}; move it")
     assert sight(thing("ball", at(size=8.0), 1), below()).inside == ""
 
 
