@@ -15,8 +15,9 @@ def gradients(candidates: Candidates) -> NDArray[np.float32]:
     """Return (n, (C + 1) r): the gradient of an image's loss in the classifier's last layer, had the model been right.
 
     Of a detection with distribution p, feature h and label y it is (p - onehot(y)) ⊗ h (Ash et al., eq. 1). A
-    detector's loss is a sum over the boxes of an image, so the image's gradient is the *sum* of its detections':
-    large where many boxes are unsure, small where their errors cancel; 0 for an image without any.
+    detector's loss is a sum over the boxes of an image, so the image's gradient is the *sum* of its
+    detections': large where many boxes are unsure, small where their errors cancel; 0 for an image without
+    any.
     """
     detections = needed(candidates)
     errors = detections.distributions.astype(np.float32)
@@ -34,7 +35,8 @@ def select_badge(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     distance to those picked.
 
     Images without a detection have gradient 0 and come when all else is taken. Needs RoI features.
-    Cost: O(n k C r) time, 4 n (C + 1) r bytes of memory for the gradients, O(n + m C) beside them for m detections.
+    Cost: O(n k C r) time, 4 n (C + 1) r bytes of memory for the gradients, O(n + m C) beside them for m
+    detections.
     Source: Ash et al. 2020, Algorithm 1.
     """
     order = candidates.order

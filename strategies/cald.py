@@ -16,13 +16,15 @@ BASE_POINT = 1.3
 def select_cald(candidates: Candidates, k: int, rng: Generator, *, spare: float = 0.2) -> IntArray:
     """Pick k images whose detections change under augmentation, of classes that are rare among the labels.
 
-    M(x) = mean over the augmented copies of min over x's boxes of |IoU + (1 - JS(p, p')) (s + s') / 2 - 1.3|, where
-    box, distribution p' and score s' are those of the copy's box that overlaps most (none: IoU, s' and agreement 0),
-    and JS is in bits. Of the (1 + spare) k images of lowest M, one after another the one whose classes are farthest
-    (JS) from those of labels and picks. Images without a detection come last. Deterministic; ties by id.
+    M(x) = mean over the augmented copies of min over x's boxes of |IoU + (1 - JS(p, p')) (s + s') / 2 - 1.3|,
+    where box, distribution p' and score s' are those of the copy's box that overlaps most (none: IoU, s' and
+    agreement 0), and JS is in bits. Of the (1 + spare) k images of lowest M, one after another the one whose
+    classes are farthest (JS) from those of labels and picks. Images without a detection come last.
+    Deterministic; ties by id.
 
     Needs `augmented`; without `labelled_classes` the labels count as empty.
-    Cost: O(a b²) time an image for a copies and b boxes, and the a forward passes that made them; O(n + k C) memory.
+    Cost: O(a b²) time an image for a copies and b boxes, and the a forward passes that made them; O(n + k C)
+    memory.
     Source: Yu et al. 2022, eq. 1-5 and Algorithm 1.
     """
     del rng

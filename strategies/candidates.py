@@ -108,7 +108,8 @@ class Candidates:
     labelled_classes: (C,) number of labelled boxes of each class; None: not known.
     augmented: detections in augmented copies of the same images, boxes in pixels of the original.
     class_quality: (C,) how well each class is learnt, in [0, 1]; None: not known.
-    count_r2: in [0, 1], the share of the variance of the number of objects per labelled image that the detector's boxes
+    count_r2: in [0, 1], the share of the variance of the number of objects per labelled image that the
+    detector's boxes
         explain; None: not known.
     """
 

@@ -42,12 +42,13 @@ def select_kmeans(candidates: Candidates, k: int, rng: Generator) -> IntArray:
 def select_typiclust(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     """Pick the most typical image of each of the largest clusters without labelled images.
 
-    Labelled images and candidates are clustered together into min(l + k, MOST_CLUSTERS) clusters. Again and again
-    the cluster with the fewest labelled or picked images, of these the largest, gives its candidate of the highest
+    Labelled images and candidates are clustered together into min(l + k, MOST_CLUSTERS) clusters. Again and
+    again the cluster with the fewest labelled or picked images, of these the largest, gives its candidate of
+    the highest
     typicality: 1 / mean distance to its NEIGHBOURS nearest in the cluster. Clusters below SMALLEST come last.
 
-    Cost: O(n (l + k) d) per KMeans iteration, O(n² d / clusters) for the neighbours; O((n + l) d) memory, four times the
-    embeddings in double precision.
+    Cost: O(n (l + k) d) per KMeans iteration, O(n² d / clusters) for the neighbours; O((n + l) d) memory,
+    four times the embeddings in double precision.
     Source: Hacohen, Dekel & Weinshall 2022, Algorithm 1 (TPC_RP).
     """
     order = candidates.order

@@ -13,11 +13,12 @@ from strategies.rows import IntArray
 def select_coreset(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     """Greedy k-centre: again and again the candidate farthest from all labelled and picked images.
 
-    Minimises, to a factor of 2, the radius max_i min_{j in labelled or picked} |x_i - x_j| over the embeddings.
-    Without any labelled image the first is the one nearest to the mean. Deterministic; ties by id.
+    Minimises, to a factor of 2, the radius max_i min_{j in labelled or picked} |x_i - x_j| over the
+    embeddings. Without any labelled image the first is the one nearest to the mean. Deterministic; ties by
+    id.
 
-    Cost: O(n (l + k) d) time at most; of blocks that cannot hold the farthest no distance to a pick is computed, which
-    are most. O(n) memory.
+    Cost: O(n (l + k) d) time at most; of blocks that cannot hold the farthest no distance to a pick is
+    computed, which are most. O(n) memory.
     Source: Sener & Savarese 2018, Algorithm 1.
     """
     del rng
@@ -37,8 +38,8 @@ def select_coreset(candidates: Candidates, k: int, rng: Generator) -> IntArray:
 class _Cover:
     """Squared distances to the nearest labelled or picked image, of each block of candidates as of its last update.
 
-    They only shrink: the greatest of a block is a bound, and a block whose bound is below a distance that is known to
-    hold is not updated.
+    They only shrink: the greatest of a block is a bound, and a block whose bound is below a distance that is
+    known to hold is not updated.
     """
 
     def __init__(self, candidates: Candidates, lengths: Floats32, nearest: Floats32) -> None:

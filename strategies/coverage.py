@@ -26,30 +26,33 @@ def select_coverage(
 ) -> IntArray:
     """Pick k images whose uncertain objects labels cover least; typical images while count R² is below a half.
 
-    A sum over the boxes of an image depends on their number. `count_r2` is the share of the variance of the number of
-    objects per labelled image that the boxes explain. Below MIN_COUNT_R2, or where it is not known, the picks are those of
-    `typiclust`. It was 0.95 for a model trained on rendered dice and 0.25 for one trained on rendered steel; on steel a sum
-    of margins did worse than random (docs/results).
+    A sum over the boxes of an image depends on their number. `count_r2` is the share of the variance of the
+    number of objects per labelled image that the boxes explain. Below MIN_COUNT_R2, or where it is not known,
+    the picks are those of `typiclust`. It was 0.95 for a model trained on rendered dice and 0.25 for one
+    trained on rendered steel; on steel a sum of margins did worse than random (docs/results).
 
-    Otherwise every object d of an image (`strategies.objects`: overlapping boxes once) adds s(d) p_c(d) to class c: its
-    margin score, shared out by its distribution, so that background adds little. With m_c(x) the sum over the objects of
-    x, and v(x) the cluster of its embedding, one of k, the value of a set S of images is
+    Otherwise every object d of an image (`strategies.objects`: overlapping boxes once) adds s(d) p_c(d) to
+    class c: its margin score, shared out by its distribution, so that background adds little. With m_c(x) the
+    sum over the objects of x, and v(x) the cluster of its embedding, one of k, the value of a set S of images
+    is
 
         f(S) = Σ_c √(N_c + Σ_{x in S} m_c(x)) + cluster_weight · Σ_v √(N_v + Σ_{x in S, v(x) = v} Σ_c m_c(x))
 
-    where N_c is the number of labelled boxes of class c, and N_v that of the labelled images in cluster v, times their
-    mean number of boxes. The root gives diminishing returns: for classes and clusters that labels cover already, and
-    within a batch. f is monotone submodular, so that greedy selection is within 1 − 1/e of the best set (Nemhauser, Wolsey
-    & Fisher 1978). cluster_weight = 0 leaves the embeddings out. At 0.3 the picks have as many boxes as those of `dbal`,
-    spread nearly as far over the embeddings; 1 gave up a fifth of the boxes for little more spread.
+    where N_c is the number of labelled boxes of class c, and N_v that of the labelled images in cluster v,
+    times their mean number of boxes. The root gives diminishing returns: for classes and clusters that labels
+    cover already, and within a batch. f is monotone submodular, so that greedy selection is within 1 − 1/e of
+    the best set (Nemhauser, Wolsey & Fisher 1978). cluster_weight = 0 leaves the embeddings out. At 0.3 the
+    picks have as many boxes as those of `dbal`, spread nearly as far over the embeddings; 1 gave up a fifth
+    of the boxes for little more spread.
 
-    Needs `labelled` and `count_r2`; without `labelled_classes` no box counts as labelled. Of pools above max(2000, 40 k)
-    images, only the most uncertain are ranked; of more than 10,000, a random sample says what is typical. Ties by id.
-    Cost: O(n) to cut the pool, O(b²) for an image of b boxes, O(p k d) per KMeans iteration and O(p) for each gain
-    computed, p = max(2000, 40 k), and the cost of `typiclust` for 10,000; O(n + p (C + d)) memory.
-    Source: the objective is a feature-based submodular function (Wei, Iyer & Bilmes 2015, "Submodularity in Data Subset
-    Selection and Active Learning"); greedy with lazy gains, Minoux 1978. Uncertainty: Eversberg & Lambrecht 2024, eq. 1.
-    Typical images help where little is learnt: Hacohen, Dekel & Weinshall 2022.
+    Needs `labelled` and `count_r2`; without `labelled_classes` no box counts as labelled. Of pools above
+    max(2000, 40 k) images, only the most uncertain are ranked; of more than 10,000, a random sample says what
+    is typical. Ties by id.
+    Cost: O(n) to cut the pool, O(b²) for an image of b boxes, O(p k d) per KMeans iteration and O(p) for each
+    gain computed, p = max(2000, 40 k), and the cost of `typiclust` for 10,000; O(n + p (C + d)) memory.
+    Source: the objective is a feature-based submodular function (Wei, Iyer & Bilmes 2015, "Submodularity in
+    Data Subset Selection and Active Learning"); greedy with lazy gains, Minoux 1978. Uncertainty: Eversberg &
+    Lambrecht 2024, eq. 1. Typical images help where little is learnt: Hacohen, Dekel & Weinshall 2022.
     """
     if cluster_weight < 0:
         raise CandidatesError(f"cluster_weight must be >= 0, got {cluster_weight:g}")
@@ -93,8 +96,8 @@ def class_mass(candidates: Candidates) -> FloatArray:
 def greedy(parts: FloatArray, base: FloatArray, weights: FloatArray, k: int) -> IntArray:
     """Return k rows, each the one that adds most to Σ_j w_j √(base_j + sum of the picked parts_j); ties by row.
 
-    parts: (n, j) and base: (j,), all >= 0.  weights: (j,) >= 0. Gains only shrink, so one that was computed before is
-    an upper bound: only the greatest of these are computed again.
+    parts: (n, j) and base: (j,), all >= 0.  weights: (j,) >= 0. Gains only shrink, so one that was computed
+    before is an upper bound: only the greatest of these are computed again.
     """
     total = base.astype(np.float64)
     bounds = (np.sqrt(total + parts) - np.sqrt(total)) @ weights

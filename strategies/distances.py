@@ -10,7 +10,8 @@ from strategies.rows import AnyFloats, Table, blocks
 Float32 = np.float32
 Floats32 = NDArray[np.float32]
 
-#: Points, and centres, that are held against each other at once: their distances stay in the processor's cache.
+#: Points, and centres, that are held against each other at once: their distances stay in the processor's
+#: cache.
 ROWS, _CENTRES = 4096, 128
 
 
@@ -33,8 +34,8 @@ def squared_to_nearest(points: Table, lengths: Floats32, centres: AnyFloats) -> 
 def draw_near(nearest: Floats32, points: Table, lengths: Floats32, centres: AnyFloats) -> None:
     """Lower `nearest`, (n,) squared distances, to those to some more points, in place and in one pass.
 
-    lengths: (n,) of `squared_lengths`.  centres: (m, d), or one, (d,). A distance is |x|² - 2 x·c + |c|², and |x|² comes
-    in when the least of a point is squared.
+    lengths: (n,) of `squared_lengths`.  centres: (m, d), or one, (d,). A distance is |x|² - 2 x·c + |c|², and
+    |x|² comes in when the least of a point is squared.
     """
     c = np.atleast_2d(np.asarray(centres, Float32))
     centre_lengths = np.einsum("ij,ij->i", c, c)[:, None]

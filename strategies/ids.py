@@ -78,8 +78,8 @@ class Ids(Sequence[str]):
     def places(self, wanted: Ids) -> IntArray:
         """(n of `wanted`,) where each of `wanted` stands here, or -1. O(n log n), 24 bytes a name.
 
-        The first 64 bits of a hash are sorted and looked up, and the names found are compared. Where names begin alike,
-        all of them are sorted.
+        The first 64 bits of a hash are sorted and looked up, and the names found are compared. Where names
+        begin alike, all of them are sorted.
         """
         places = np.full(len(wanted), -1)
         if len(self) == 0:
@@ -112,7 +112,8 @@ class Ids(Sequence[str]):
         keys: NDArray[np.uint64] = np.concatenate(
             [np.zeros(0, np.uint64), *(_keys(piece) for piece in self._pieces())]
         )
-        # Each bit of a product depends on those below it alone: the high half, which says most, is folded down between two.
+        # Each bit of a product depends on those below it alone: the high half, which says most, is folded
+        # down between two.
         for _ in range(2):
             keys = (keys ^ np.uint64(salt)) * _ODD
             keys ^= keys >> np.uint64(32)

@@ -19,8 +19,8 @@ def iou(a: AnyFloats, b: AnyFloats) -> FloatArray:
 def objects(detections: Detections, *, overlap: float = 0.5) -> IntArray:
     """Rows, ascending, of one detection per object: of boxes that overlap, whatever their classes, the surest.
 
-    The detector suppresses overlapping boxes within a class only, so that an object between two classes comes twice,
-    each time with much the same distribution. overlap: IoU from which two boxes are one object.
+    The detector suppresses overlapping boxes within a class only, so that an object between two classes comes
+    twice, each time with much the same distribution. overlap: IoU from which two boxes are one object.
 
     Cost: O(b²) time for an image of b boxes, O(m) memory for m in all.
     """

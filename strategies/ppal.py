@@ -26,10 +26,10 @@ def difficulty(quality: AnyFloats, *, alpha: float = 0.3, beta: float = 0.2) -> 
 def select_ppal(candidates: Candidates, k: int, rng: Generator, *, pool: float = 4.0) -> IntArray:
     """Pick k images, the medoids of the pool * k most uncertain ones.
 
-    Uncertainty of an image: U = sum over its detections of w_c H(d), with `difficulty` and the entropy of the whole
-    distribution. Distance of two images: `matching`. The medoids are found by alternating, started as k-means++ is.
-    An image without boxes has U = 0 and is at distance 2 from all that have some; a cluster cannot be empty, since a
-    medoid belongs to its cluster.
+    Uncertainty of an image: U = sum over its detections of w_c H(d), with `difficulty` and the entropy of the
+    whole distribution. Distance of two images: `matching`. The medoids are found by alternating, started as
+    k-means++ is. An image without boxes has U = 0 and is at distance 2 from all that have some; a cluster
+    cannot be empty, since a medoid belongs to its cluster.
 
     Needs RoI features; without `class_quality` all classes are alike.
     Cost: O(m C) time for m detections, O(b² r) for the b detections of the pool; O(n + m + (pool k)²) memory.
@@ -51,8 +51,8 @@ def select_ppal(candidates: Candidates, k: int, rng: Generator, *, pool: float =
 def matching(detections: Detections) -> FloatArray:
     """Distances of n images by what they show, (n, n) in [0, 2], symmetric, 0 on the diagonal.
 
-    D(i -> j) = sum_d s_d min over j's boxes of d's class of (1 - cos(f_d, f_e)) / sum_d s_d over i's boxes d, 2
-    where j has none of the class; the mean of both directions. Two images without boxes are alike.
+    D(i -> j) = sum_d s_d min over j's boxes of d's class of (1 - cos(f_d, f_e)) / sum_d s_d over i's boxes d,
+    2 where j has none of the class; the mean of both directions. Two images without boxes are alike.
     """
     n = len(detections)
     features = detections.features.astype(np.float64)
@@ -77,8 +77,8 @@ def matching(detections: Detections) -> FloatArray:
 def medoids(distance: FloatArray, k: int, rng: Generator) -> IntArray:
     """Indices, ascending, of k medoids of n points, k < n, by alternating assignment and update until nothing moves.
 
-    distance: (n, n). Started in proportion to the squared distance to those chosen (k-means++); where all the rest is
-    at distance 0 of one, by index.
+    distance: (n, n). Started in proportion to the squared distance to those chosen (k-means++); where all the
+    rest is at distance 0 of one, by index.
     """
     n = len(distance)
     chosen = [int(rng.integers(n))]

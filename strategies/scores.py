@@ -69,8 +69,8 @@ def _by_block(distributions: Table, of: Callable[[FloatArray], FloatArray]) -> F
 def per_image(values: AnyFloats, offsets: IntArray, how: How) -> FloatArray:
     """One number per image, shape (n,): the sum, mean or maximum over its detections; 0 for an image without any.
 
-    values: (m,), image after image.  offsets: (n + 1,) rows of image i are offsets[i] to offsets[i + 1]. An image's
-    number does not depend on the images around it, to the last bit.
+    values: (m,), image after image.  offsets: (n + 1,) rows of image i are offsets[i] to offsets[i + 1]. An
+    image's number does not depend on the images around it, to the last bit.
     """
     counts = np.diff(offsets)
     largest_values = np.zeros(len(counts))
@@ -136,7 +136,8 @@ def by_score(score: str, how: How) -> Callable[[Candidates, int, Generator], Int
 def select_most_boxes(candidates: Candidates, k: int, rng: Generator, *, min_score: float = 0.3) -> IntArray:
     """Pick the k images with the most detections of score >= min_score, ties by id.
 
-    A control: whatever sums over detections likes crowded images; what it gains over this is due to its score.
+    A control: whatever sums over detections likes crowded images; what it gains over this is due to its
+    score.
     Cost: O(m) time for m detections, O(n) memory.
     """
     del rng

@@ -14,7 +14,8 @@ _OTHER_SEPARATORS = ";|\t\n\r"
 def parse_classes(text: str) -> tuple[str, ...]:
     """Return the names of a list such as ``bolt,"nut, hexagonal"``; a name with a comma or a quote stands in quotes.
 
-    Raises ConfigError for an empty name, quotes that do not close, and what looks like a list of another kind.
+    Raises ConfigError for an empty name, quotes that do not close, and what looks like a list of another
+    kind.
     """
     try:
         (names,) = csv.reader([text], strict=True, skipinitialspace=True)

@@ -189,7 +189,8 @@ def compare(start: Path | None, first: str, second: str | None, name: str, out: 
 def export(start: Path | None, model_id: str | None, kind: str, out: Path | None, check: int) -> None:
     """Write MODEL, by default the current one, as one file that needs no al-loop, and check that it finds the same.
 
-    Normalisation and NMS are inside; MODEL.json beside it says how to feed it, config.json is the resolved config.
+    Normalisation and NMS are inside; MODEL.json beside it says how to feed it, config.json is the resolved
+    config.
     """
     from al_loop.images.repository import validation
     from al_loop.models.service import export as run
@@ -255,7 +256,8 @@ def rollback(start: Path | None, model_id: str | None) -> None:
 def gc(start: Path | None, keep: tuple[str, ...], dry_run: bool, pictures: bool) -> None:
     """Delete files of models that were never in use, and what killed runs left behind.
 
-    Models that are or were in use, that others were made from, that an open cycle needs, and those named stay.
+    Models that are or were in use, that others were made from, that an open cycle needs, and those named
+    stay.
     """
     from al_loop.models.gc import collect
 

@@ -47,7 +47,8 @@ def monitor(
 ) -> int:
     """Check once whether a cycle is due, and why. Exit status 10: one is due; 1: an error.
 
-    Takes new photographs from monitor.inbox into the pool, scores them, and evaluates the triggers of al-loop.toml.
+    Takes new photographs from monitor.inbox into the pool, scores them, and evaluates the triggers of
+    al-loop.toml.
     """
     if context.invoked_subcommand is not None:
         return 0
@@ -167,7 +168,8 @@ def _seconds(text: str) -> float:
 def calibrate(start: Path | None, trials: int, level: int, as_json: bool) -> None:
     """Measure false alarms and power of the drift trigger on the photographs of the pool.
 
-    Windows drawn from the pool have no shift; windows of corrupted copies (blur, noise, light, colour, compression) have one.
+    Windows drawn from the pool have no shift; windows of corrupted copies (blur, noise, light, colour,
+    compression) have one.
     """
     from al_loop.monitor.calibrate import calibrate as run
     from al_loop.monitor.calibrate import lines, to_json

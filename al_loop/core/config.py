@@ -56,7 +56,8 @@ StrategyName = Literal[
 ]  # fmt: skip
 TriggerName = Literal["new-data", "time", "drift", "metric", "budget"]
 
-#: Of the drift test; its permutations are held in memory, and there are some sixty times as many as one over this.
+#: Of the drift test; its permutations are held in memory, and there are some sixty times as many as one over
+#: this.
 _LEAST_LEVEL = 1e-4
 MOST_BYTES = 4 << 20  # of al-loop.toml
 
@@ -94,8 +95,8 @@ class ScoreConfig(Section, frozen=True):
     """The forward pass over the pool."""
 
     score_thr: Fraction = 0.05  # detections below are dropped
-    # Of the pool; sets that models are judged on are always scored in "fp32". "auto": "bf16" where the machine computes it
-    # faster and picks stay the same.
+    # Of the pool; sets that models are judged on are always scored in "fp32". "auto": "bf16" where the
+    # machine computes it faster and picks stay the same.
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     batch_size: BatchSize = 8
     workers: Workers | None = None
@@ -107,7 +108,8 @@ class ScoreConfig(Section, frozen=True):
 class PoolConfig(Section, frozen=True):
     """Where photographs lie."""
 
-    # Of object stores: "copy" them into the workspace, or "link": they stay there, and what people label is copied.
+    # Of object stores: "copy" them into the workspace, or "link": they stay there, and what people label is
+    # copied.
     objects: Literal["copy", "link"] = "copy"
     cache_gb: Gigabytes = 20.0  # of linked ones, kept for when they are looked at again
 
@@ -221,11 +223,13 @@ class LabelStudioConfig(Section, frozen=True):
     token_env: Variable = "AL_LOOP_LABEL_STUDIO_TOKEN"  # the variable that holds the token
     token_file: Text | None = None  # or the file that does, readable by its owner only
     min_score: Fraction = 0.3  # boxes below are not drawn for annotators
-    # Whose boxes count where several people have labelled one image, and who they are (e-mail), the first before others.
+    # Whose boxes count where several people have labelled one image, and who they are (e-mail), the first
+    # before others.
     annotators: Literal["newest", "user", "ground-truth", "consensus"] = "newest"
     users: Texts = ()
     port: Port | None = None  # of the embedded server
-    # How browsers get the images; "auto": files of this machine from the embedded server, uploads to any other.
+    # How browsers get the images; "auto": files of this machine from the embedded server, uploads to any
+    # other.
     images: Literal["auto", "local-files", "upload", "s3"] = "auto"
     document_root: Text | None = (
         None  # for "local-files" with a url: what that server, on this machine, may show

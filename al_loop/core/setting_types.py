@@ -1,7 +1,7 @@
 """The types of settings, each with the range that whoever reads it can take: mmengine, NumPy, SQLite, torch, the disk.
 
-A setting is frozen with the cycle that begins with it, and people label for days before it is read: what is out of range must
-be refused when the file is read.
+A setting is frozen with the cycle that begins with it, and people label for days before it is read: what is
+out of range must be refused when the file is read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, inspect
 
-#: Text without control characters: the system and the labelling server take no NUL, a terminal no escape sequence.
+#: Text without control characters: the system and the labelling server take no NUL, a terminal no escape
+#: sequence.
 _PRINTED = r"^[^\x00-\x1f\x7f]*\Z"
 Text = Annotated[str, Meta(max_length=4096, pattern=_PRINTED)]
 ShortText = Annotated[str, Meta(max_length=255, pattern=_PRINTED)]

@@ -24,7 +24,8 @@ from strategies import (
     without_detections,
 )
 
-# Cluster sizes of larger pools are estimated from a sample: so many candidates, in evenly spread pieces, some at a time.
+# Cluster sizes of larger pools are estimated from a sample: so many candidates, in evenly spread pieces, some
+# at a time.
 _SAMPLE, _PIECE, _AT_ONCE = 65_536, 1024, 4096
 # Images without detections that are compared for each that is picked.
 _COMPARED_PER_PICK = 100
@@ -89,7 +90,8 @@ def pick(
 def looked_at_closely(scored: ScoredImages, k: int, settings: CycleConfig, cycle: int) -> list[str]:
     """Return the images that a selection of k may pick or compare, though the scores are rounded.
 
-    They are twice as many of the largest values as DBAL clusters, and the images without detections that `pick` compares.
+    They are twice as many of the largest values as DBAL clusters, and the images without detections that
+    `pick` compares.
     """
     strategy = STRATEGIES[settings.strategy]
     if strategy.values is None:
@@ -142,7 +144,8 @@ def _without_detections(candidates: Candidates, quota: int, settings: CycleConfi
     size = _COMPARED_PER_PICK * quota
     if len(empty) <= size:
         return empty
-    # A name's key does not depend on the others: rounded scores, where a few more or less are empty, draw the same.
+    # A name's key does not depend on the others: rounded scores, where a few more or less are empty, draw the
+    # same.
     salt = int(default_rng(SeedSequence([settings.seed, cycle, 2])).integers(2**63))
     return np.sort(empty[np.argsort(candidates.names[empty].random_keys(salt), kind="stable")[:size]])
 

@@ -35,9 +35,10 @@ class Baseline:
 def baseline(workspace: Workspace) -> Baseline | None:
     """Return the references of the newest promotion, drawn on the first call; None while the pool is too small.
 
-    Never the labelled images alone, which are selected and so unlike the pool. Where a drift was reported before, the
-    pool is a mixture that no single window is like: what came before the drift, and what came since, are references of
-    their own, so that neither the new normal nor a return to the old one is reported again.
+    Never the labelled images alone, which are selected and so unlike the pool. Where a drift was reported
+    before, the pool is a mixture that no single window is like: what came before the drift, and what came
+    since, are references of their own, so that neither the new normal nor a return to the old one is reported
+    again.
     """
     store = workspace.store
     promotion = newest_promotion(store)

@@ -38,7 +38,8 @@ _ENOUGH = 0.8  # power that is taken for enough
 class Calibration:
     """What was measured. false_alarms: alarms in 100 windows without a shift.  drifted: share of those windows.
 
-    power: shift -> window size -> share of windows that are noticed.  effects: shift -> median effect on embeddings.
+    power: shift -> window size -> share of windows that are noticed.  effects: shift -> median effect on
+    embeddings.
     null_effect: 99 % of windows without a shift stay below.  window, effect: what is suggested.
     missed: shifts that even the largest window tried does not notice often enough.
     """

@@ -46,7 +46,8 @@ class Signal:
     """The test of one statistic of a window.
 
     p: its p-value, the largest over the references.
-    effect: of embeddings, the distance of the means in standard deviations of the reference, in the kernel's space; of
+    effect: of embeddings, the distance of the means in standard deviations of the reference, in the kernel's
+    space; of
         the others, the largest difference of the distribution functions, in [0, 1].
     against: the reference that the window is most like.
     """
@@ -71,9 +72,9 @@ def image_statistics(scored: ScoredImages, min_score: float) -> ImageStatistics:
 def level(rule: DriftTrigger) -> float:
     """Chance that one window without a shift counts as drifted.
 
-    `consecutive_windows` windows must, so that level ** consecutive_windows · horizon is the chance of an alarm in `horizon` windows at most
-    (Bonferroni over the checks). Windows that share a reference are not quite independent: `al-loop monitor
-    calibrate` measures the effect.
+    `consecutive_windows` windows must, so that level ** consecutive_windows · horizon is the chance of an
+    alarm in `horizon` windows at most (Bonferroni over the checks). Windows that share a reference are not
+    quite independent: `al-loop monitor calibrate` measures the effect.
     """
     return float((rule.false_alarms / rule.horizon) ** (1 / rule.consecutive_windows))
 

@@ -30,8 +30,8 @@ class InboxReport:
 def read_inbox(workspace: Workspace, progress: Progress | None = None) -> InboxReport:
     """Add what is new in the inbox to the pool. Files that were taken or refused are not read again.
 
-    A file waits while it changed less than min_age_s ago; where its time lies in the future, until two checks have seen
-    the same size and time.
+    A file waits while it changed less than min_age_s ago; where its time lies in the future, until two checks
+    have seen the same size and time.
     """
     inbox, ready, skipped = InboxReport(), list[FileStat](), SkippedFiles()
     for place in workspace.config.monitor.inbox:

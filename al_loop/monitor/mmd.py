@@ -16,8 +16,9 @@ Float64Array = NDArray[np.float64]
 class TwoSample:
     """What the test says.
 
-    mmd2: unbiased estimate of the squared discrepancy; may be below 0.  effect: distance of the means in the kernel's
-    space, in standard deviations of the reference there, as Cohen's d.  p: by permutation, at least 1 / (1 + permutations).
+    mmd2: unbiased estimate of the squared discrepancy; may be below 0.  effect: distance of the means in the
+    kernel's space, in standard deviations of the reference there, as Cohen's d.  p: by permutation, at least
+    1 / (1 + permutations).
     """
 
     mmd2: float
@@ -35,11 +36,11 @@ def two_sample(
 ) -> TwoSample:
     """Test reference (m, d) against window (n, d), both of at least 2 rows.
 
-    Kernel: exp(-|x - y|² / (2 σ²)); σ is `bandwidth`, by default the median distance of all pairs of both, which a
-    permutation does not change. Cost: O((m + n)² (d + permutations)) time, O((m + n)²) memory.
+    Kernel: exp(-|x - y|² / (2 σ²)); σ is `bandwidth`, by default the median distance of all pairs of both,
+    which a permutation does not change. Cost: O((m + n)² (d + permutations)) time, O((m + n)²) memory.
     Raises ValueError for fewer rows, or other widths.
-    Source: Gretton et al. 2012, "A Kernel Two-Sample Test", lemma 6 (MMD²_u) and section 8 (median heuristic);
-    Phipson & Smyth 2010 (p of a permutation test is never 0).
+    Source: Gretton et al. 2012, "A Kernel Two-Sample Test", lemma 6 (MMD²_u) and section 8 (median
+    heuristic); Phipson & Smyth 2010 (p of a permutation test is never 0).
     """
     first, second = np.asarray(reference, np.float64), np.asarray(window, np.float64)
     if (

@@ -11,7 +11,8 @@ from al_loop.monitor.run import CheckResult
 def write_textfile(result: CheckResult, workspace: str, path: Path) -> None:
     """Write the gauges of one workspace; the file is replaced atomically.
 
-    Raises ConfigError without prometheus_client (the extra al-loop[prometheus]), DataError where it cannot be written.
+    Raises ConfigError without prometheus_client (the extra al-loop[prometheus]), DataError where it cannot be
+    written.
     """
     try:
         from prometheus_client import CollectorRegistry, Gauge, write_to_textfile

@@ -25,7 +25,8 @@ from al_loop.structures.images import ImageFile, LabelledImage
 class Audit:
     """AP of the boxes that models drew on images drawn at random, with its 95 % interval; nan without a box.
 
-    expected: AP of those models on the validation set, the mean over the images; None where one was not judged.
+    expected: AP of those models on the validation set, the mean over the images; None where one was not
+    judged.
     """
 
     images: int
@@ -41,7 +42,8 @@ def measure(workspace: Workspace, newest: int) -> Audit:
     The whole prediction counts, not only the boxes that were good enough to be drawn for people.
     """
     rows = newest_audit(workspace.store, newest)
-    # Nothing of it changes while people label nothing new: such a check neither loads the detector nor resamples.
+    # Nothing of it changes while people label nothing new: such a check neither loads the detector nor
+    # resamples.
     ignored = [[r.image_id, r.ignored] for r in rows if r.ignored]
     digest = json_hash(
         [newest, [[r.image_id, r.model_id, r.boxes] for r in rows], *([ignored] if ignored else [])]

@@ -53,8 +53,9 @@ def curve(workspace: Workspace) -> list[tuple[int, float]]:
 def extrapolated(points: Sequence[tuple[int, float]], k: int) -> GainForecast:
     """Expected gain of k more labels: AP = a + b · log(1 + labels / k) by least squares, b with Student's interval.
 
-    points: (labels, AP), at least 3, labels rising.  Learning curves of detectors are close to straight over the logarithm
-    of the labels, until they level off: then the last gains, which are returned too, say more than the line.
+    points: (labels, AP), at least 3, labels rising.  Learning curves of detectors are close to straight over
+    the logarithm of the labels, until they level off: then the last gains, which are returned too, say more
+    than the line.
     Source: Viering & Loog 2023, "The Shape of Learning Curves", section 4 (logarithm and power laws).
     """
     labels, ap = np.array(points, np.float64).T
