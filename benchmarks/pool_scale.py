@@ -36,7 +36,7 @@ from PIL import Image
 from al_loop.core.console import Silent
 from al_loop.images import repository
 from al_loop.loop.cycle_record import begin_cycle, candidates, open_cycle
-from al_loop.loop.pool_scoring import known_of, score_candidates
+from al_loop.loop.pool_scoring import score_candidates, summarise_labels
 from al_loop.loop.selection import looked_at_closely
 from al_loop.loop.stages import score_stage, select_picks
 from al_loop.report.write import write_report
@@ -165,7 +165,7 @@ def select(workspace: Workspace) -> list[Pick]:
     """The stage that selects: scores mapped, candidates ranked and clustered."""
     cycle = open_cycle(workspace, None, Silent())
     assert cycle is not None
-    return select_picks(workspace, cycle, known_of(repository.labelled(workspace), len(CLASSES)))
+    return select_picks(workspace, cycle, summarise_labels(repository.labelled(workspace), len(CLASSES)))
 
 
 def report(workspace: Workspace) -> None:

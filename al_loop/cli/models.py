@@ -156,13 +156,13 @@ def show(start: Path | None, model_id: str | None) -> None:
 @click.pass_obj
 def compare(start: Path | None, first: str, second: str | None, name: str, out: Path | None) -> None:
     """Hold model FIRST against SECOND, by default the current one: differences in AP, how sure, and where."""
-    from al_loop.models.compare import differing
+    from al_loop.models.compare import compare_models
     from al_loop.report.model_comparison import write_versus
     from al_loop.state.model_registry import current_model
 
     workspace = open_workspace(start)
     with workspace.lock():
-        found = differing(workspace, first, second or current_model(workspace).id, name, Terminal())
+        found = compare_models(workspace, first, second or current_model(workspace).id, name, Terminal())
         page = write_versus(workspace, found, out)
     for line in found.lines:
         say(line)
@@ -259,9 +259,9 @@ def gc(start: Path | None, keep: tuple[str, ...], dry_run: bool, pictures: bool)
     Models that are or were in use, that others were made from, that an open cycle needs, and those named
     stay.
     """
-    from al_loop.models.gc import collect
+    from al_loop.models.gc import gc
 
     workspace = open_workspace(start)
     with workspace.lock():
-        for line in collect(workspace, keep, dry_run=dry_run, pictures=pictures):
+        for line in gc(workspace, keep, dry_run=dry_run, pictures=pictures):
             say(line)

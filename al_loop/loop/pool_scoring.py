@@ -179,7 +179,7 @@ def score_pool(
 
 
 @dataclass(frozen=True)
-class Known:
+class LabelSummary:
     """What strategies may know of the labels: which images have them, and how many boxes of each class.
 
     count_r2: how well the model counts boxes in the validation set, see `al_loop.evaluation.detection_counts`; None where it matters to no strategy.
@@ -200,16 +200,23 @@ def ranking_warning(strategy: str, model_id: str, count_r2: float | None) -> str
     )
 
 
-def known_of(labelled: Sequence[LabelledImage], classes: int, count_r2: float | None = None) -> Known:
+def summarise_labels(
+    labelled: Sequence[LabelledImage], classes: int, count_r2: float | None = None
+) -> LabelSummary:
     """What labels say to a strategy."""
     counts = np.zeros(classes, np.int64)
     for item in labelled:
         np.add.at(counts, item.boxes.labels, 1)
-    return Known(tuple(item.image.id for item in labelled), tuple(counts.tolist()), count_r2)
+    return LabelSummary(tuple(item.image.id for item in labelled), tuple(counts.tolist()), count_r2)
 
 
 def context_for(
-    workspace: Workspace, model: Model, strategy: str, ids: Sequence[str], known: Known, folder: Folders
+    workspace: Workspace,
+    model: Model,
+    strategy: str,
+    ids: Sequence[str],
+    known: LabelSummary,
+    folder: Folders,
 ) -> Context:
     """What the strategy reads besides the scores of the candidates, `ids`; after `score_for`."""
     needs = STRATEGIES[strategy].needs

@@ -16,12 +16,12 @@ from al_loop.labelling.open_tasks import batch_name, task_key
 from al_loop.loop.cycle_record import Cycle, frozen_pool
 from al_loop.loop.manifest import KNOWN, PICKS
 from al_loop.loop.pool_scoring import (
-    Known,
+    LabelSummary,
     context_for,
-    known_of,
     ranking_warning,
     score_candidates,
     score_closely,
+    summarise_labels,
 )
 from al_loop.loop.selection import pick
 from al_loop.models import service
@@ -92,7 +92,7 @@ def select_stage(
         count_r2 = service.counting(workspace, cycle.model, reporter) if counts else None
         if (warning := ranking_warning(settings.strategy, cycle.model.id, count_r2)) is not None:
             reporter.line(f"  {warning}")
-        known = known_of(repository.labelled(workspace), len(workspace.config.classes), count_r2)
+        known = summarise_labels(repository.labelled(workspace), len(workspace.config.classes), count_r2)
         write_json(folder / KNOWN, asdict(known))
         picks = select_picks(workspace, cycle, known, rescored)
         write_json(folder / PICKS, [asdict(p) for p in picks])
@@ -143,7 +143,7 @@ def _pick_row(cycle: int, batch: str, pick: Pick) -> PickRow:
 
 
 def select_picks(
-    workspace: Workspace, cycle: Cycle, known: Known, rescored: Sequence[str] = ()
+    workspace: Workspace, cycle: Cycle, known: LabelSummary, rescored: Sequence[str] = ()
 ) -> list[Pick]:
     """What a cycle picks: the same scores, settings and labels give the same picks."""
     settings, scored = cycle.settings.cycle, scored_pool(workspace, cycle, rescored)

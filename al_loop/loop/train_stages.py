@@ -12,7 +12,7 @@ from al_loop.images.object_cache import changed_files, check_unchanged
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.stages import relative
 from al_loop.models import service
-from al_loop.models.promotion import Judgement, judge
+from al_loop.models.promotion import PromotionResult, evaluate_candidate
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import finish_cycle
 from al_loop.state.model_registry import Model
@@ -71,11 +71,11 @@ def train_stage(
     )
 
 
-def evaluate(workspace: Workspace, candidate: Model | None, reporter: Reporter) -> Judgement | None:
+def evaluate(workspace: Workspace, candidate: Model | None, reporter: Reporter) -> PromotionResult | None:
     """Evaluate the candidate and the current model, which a rollback may have changed since; decide on promotion."""
     if candidate is None:
         return None
-    judged = judge(workspace, candidate, model_registry.current_model(workspace), reporter)
+    judged = evaluate_candidate(workspace, candidate, model_registry.current_model(workspace), reporter)
     after, before = judged.candidate, judged.current or judged.candidate
     reporter.line(
         f"  evaluate: AP {before.ap:.3f} → {after.ap:.3f}, AP50 {before.ap50:.3f} → {after.ap50:.3f} "
@@ -85,7 +85,11 @@ def evaluate(workspace: Workspace, candidate: Model | None, reporter: Reporter) 
 
 
 def decide(
-    workspace: Workspace, cycle: Cycle, candidate: Model | None, judged: Judgement | None, reporter: Reporter
+    workspace: Workspace,
+    cycle: Cycle,
+    candidate: Model | None,
+    judged: PromotionResult | None,
+    reporter: Reporter,
 ) -> str:
     """Promote the candidate, or keep the current model, as `evaluate` has decided; end the cycle."""
     if candidate is None or judged is None:

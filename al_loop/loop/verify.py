@@ -16,7 +16,7 @@ from al_loop.images import repository
 from al_loop.images.object_cache import changed_files
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.manifest import KNOWN, LABELS, MANIFEST, PICKS, VERSION, check_shape
-from al_loop.loop.pool_scoring import Known
+from al_loop.loop.pool_scoring import LabelSummary
 from al_loop.loop.stages import select_picks
 from al_loop.models import service
 from al_loop.state import model_registry
@@ -77,7 +77,7 @@ def reproduce(workspace: Workspace, number: int) -> list[Finding]:
     settings = from_plain(manifest["settings"])
     model = model_registry.get_model(workspace, manifest["model"]["id"])
     noted = read_json(_known_file(workspace, number))
-    known = Known(tuple(noted["images"]), tuple(noted["boxes"]), noted.get("count_r2"))
+    known = LabelSummary(tuple(noted["images"]), tuple(noted["boxes"]), noted.get("count_r2"))
     rescored = output_of(
         workspace.store, f"cycle-{number}", "score", workspace.cycle_dir(number) / "score"
     ).get("closely", ())

@@ -21,7 +21,7 @@ _NAMED = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Differing:
+class ModelComparison:
     """Model `first` minus model `second` on a set. right_alone: images that only this model gets entirely right.
 
     predicted: by model, the boxes that are meant, by image.  names: of the files that images came from.
@@ -60,7 +60,9 @@ class Differing:
         return lines
 
 
-def differing(workspace: Workspace, first: str, second: str, name: str, reporter: Reporter) -> Differing:
+def compare_models(
+    workspace: Workspace, first: str, second: str, name: str, reporter: Reporter
+) -> ModelComparison:
     """Hold two models against each other on a set; ModelError or DataError for what there is not."""
     pair = model_registry.get_model(workspace, first), model_registry.get_model(workspace, second)
     truth = repository.validation(workspace, name)
@@ -82,4 +84,4 @@ def differing(workspace: Workspace, first: str, second: str, name: str, reporter
         for model, other in ((a, b), (b, a))
     }
     names = repository.source_names(workspace, [item.image.id for item in truth])
-    return Differing(*pair, name, apart, alone, seen, names)
+    return ModelComparison(*pair, name, apart, alone, seen, names)

@@ -18,7 +18,7 @@ from render.core.tempdirs import sweep
 _NAMED = 5  # of many of a kind
 
 
-def collect(workspace: Workspace, keep: Sequence[str], *, dry_run: bool, pictures: bool = False) -> list[str]:
+def gc(workspace: Workspace, keep: Sequence[str], *, dry_run: bool, pictures: bool = False) -> list[str]:
     """Delete the files of models that were never in use, their scores, and what killed runs left.
 
     Kept: models that are or were in use, that another was made from, that an open cycle starts from or has made, and

@@ -11,7 +11,7 @@ from al_loop.images import repository
 from al_loop.images.object_cache import check_unchanged
 from al_loop.images.training_sets import labelled_files, synthetic_images
 from al_loop.models import service
-from al_loop.models.promotion import check_sets, judge
+from al_loop.models.promotion import check_sets, evaluate_candidate
 from al_loop.state import model_registry
 from al_loop.state.database.facts import read_fact, write_fact
 from al_loop.state.database.model_table import count_of_origin
@@ -118,7 +118,7 @@ def _judge(workspace: Workspace, model: Model, reporter: Reporter) -> Model:
         )
         return model
     current = model_registry.current_model(workspace) if model_registry.has_model(workspace) else None
-    judged_now = judge(workspace, model, current, reporter)
+    judged_now = evaluate_candidate(workspace, model, current, reporter)
     metrics, decision = judged_now.candidate, judged_now.decision
     with workspace.store.transaction():
         if decision.promote:

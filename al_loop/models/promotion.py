@@ -27,7 +27,7 @@ class Decision:
     reason: str
 
 
-def decide(
+def decide_promotion(
     candidate: Metrics, current: Metrics | None, rule: PromotionConfig, apart: Comparison | None = None
 ) -> Decision:
     """Compare a candidate with the current model on the same validation set, by AP.
@@ -61,7 +61,7 @@ def decide(
 
 
 @dataclass(frozen=True)
-class Judgement:
+class PromotionResult:
     """A candidate beside the model that it should replace, on the validation set; and the decision on all sets."""
 
     candidate: Metrics
@@ -69,8 +69,10 @@ class Judgement:
     decision: Decision
 
 
-def judge(workspace: Workspace, candidate: Model, current: Model | None, reporter: Reporter) -> Judgement:
-    """Evaluate both models on every set there is; the first of promotion.sets that speaks against the candidate decides.
+def evaluate_candidate(
+    workspace: Workspace, candidate: Model, current: Model | None, reporter: Reporter
+) -> PromotionResult:
+    """Evaluate both models on every set; reject the candidate at the first of promotion.sets that fails.
 
     How sure the differences are is kept beside the candidate, as comparison.json.
     Raises DataError when promotion.sets names a set that there is not.
@@ -82,7 +84,7 @@ def judge(workspace: Workspace, candidate: Model, current: Model | None, reporte
         if current:
             apart[name] = service.compare_models(workspace, candidate, current, name, reporter)
         if name in rule.sets:
-            found = decide(after, before, rule, apart.get(name))
+            found = decide_promotion(after, before, rule, apart.get(name))
             decisions[name] = found if name == VALIDATION else _named(name, found)
         if name == VALIDATION:
             shown = after, before
@@ -91,7 +93,7 @@ def judge(workspace: Workspace, candidate: Model, current: Model | None, reporte
         write_json(candidate.folder / COMPARISON, kept)
     refused = [decision for decision in decisions.values() if not decision.promote]
     reasons = "; ".join(decision.reason for decision in decisions.values())
-    return Judgement(*shown, refused[0] if refused else Decision(True, reasons))
+    return PromotionResult(*shown, refused[0] if refused else Decision(True, reasons))
 
 
 def check_sets(workspace: Workspace) -> None:

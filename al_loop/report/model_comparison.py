@@ -8,7 +8,7 @@ from pathlib import Path
 
 from al_loop.core.errors import DataError
 from al_loop.core.files import write_atomically
-from al_loop.models.compare import Differing
+from al_loop.models.compare import ModelComparison
 from al_loop.report.pictures import DrawnBox, draw_boxes, stored_thumbnail
 from al_loop.report.write import environment
 from al_loop.state.workspace import Workspace, now
@@ -32,7 +32,7 @@ class Pair:
     truth: tuple[DrawnBox, ...]
 
 
-def write_versus(workspace: Workspace, found: Differing, path: Path | None = None) -> Path:
+def write_versus(workspace: Workspace, found: ModelComparison, path: Path | None = None) -> Path:
     """Write the page, by default beside the first model, and return its path; DataError where it cannot be written."""
     path = path or found.first.folder / f"versus-{found.second.id}.html"
     pairs = {model: _pairs(workspace, found, model, images) for model, images in found.right_alone.items()}
@@ -49,7 +49,9 @@ def write_versus(workspace: Workspace, found: Differing, path: Path | None = Non
     return path
 
 
-def _pairs(workspace: Workspace, found: Differing, right: str, images: Sequence[LabelledImage]) -> list[Pair]:
+def _pairs(
+    workspace: Workspace, found: ModelComparison, right: str, images: Sequence[LabelledImage]
+) -> list[Pair]:
     wrong = next(model for model in found.predicted if model != right)
 
     def drawn(item: LabelledImage, boxes: Boxes) -> tuple[DrawnBox, ...]:

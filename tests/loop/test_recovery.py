@@ -263,9 +263,9 @@ def test_a_training_that_always_fails_names_the_ways_out(
     run("-w", loop.workspace.root, "cycle", "--abandon")
     assert model_registry.current_model(loop.workspace).id == "m0"
     assert len(repository.labelled(loop.workspace)) == 10
-    from al_loop.models.gc import collect
+    from al_loop.models.gc import gc
 
-    assert "models/cycle-1.partial" in "\n".join(collect(loop.workspace, (), dry_run=True))
+    assert "models/cycle-1.partial" in "\n".join(gc(loop.workspace, (), dry_run=True))
 
 
 @pytest.mark.parametrize("settings", ["[]", "{", "null", '"small"'])

@@ -15,7 +15,7 @@ from al_loop.core.console import Silent
 from al_loop.core.errors import DataError, ModelError
 from al_loop.images import repository
 from al_loop.models import service
-from al_loop.models.compare import differing
+from al_loop.models.compare import compare_models
 from al_loop.models.pretrain import import_checkpoint
 from al_loop.report.model_comparison import write_versus
 from al_loop.state import model_registry
@@ -55,7 +55,7 @@ def test_a_model_that_finds_all_beside_one_that_finds_half(
         return {i.image.id: Boxes(i.boxes.xyxy, i.boxes.labels, np.full(len(i.boxes), 0.9)) for i in seen}
 
     monkeypatch.setattr(service, "predictions", known)
-    found = differing(two, "import-1", "import-2", "validation", Silent())
+    found = compare_models(two, "import-1", "import-2", "validation", Silent())
     lines = found.lines
     assert lines[0] == "import-1 − import-2 on 4 validation images, 1000 resamples"
     (ap,) = (line for line in lines if line.startswith("  AP  "))
@@ -87,9 +87,9 @@ def test_a_model_that_finds_all_beside_one_that_finds_half(
 
 def test_models_that_are_not_there_are_named(two: Workspace) -> None:
     with pytest.raises(ModelError, match="no model 'cycle-9'; there are: import-1, import-2"):
-        differing(two, "cycle-9", "import-1", "validation", Silent())
+        compare_models(two, "cycle-9", "import-1", "validation", Silent())
     with pytest.raises(DataError, match="no set 'night' to judge models on; there are: validation"):
-        differing(two, "import-1", "import-2", "night", Silent())
+        compare_models(two, "import-1", "import-2", "night", Silent())
 
 
 def test_from_the_command_line(two: Workspace, tmp_path: Path, run: Any) -> None:

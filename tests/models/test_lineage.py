@@ -8,7 +8,7 @@ import pytest
 
 from al_loop.core.errors import ModelError
 from al_loop.core.files import write_json
-from al_loop.models.gc import collect
+from al_loop.models.gc import gc
 from al_loop.models.lineage import describe, tree
 from al_loop.state import model_registry
 from al_loop.state.workspace import Workspace
@@ -103,14 +103,14 @@ def there(workspace: Workspace) -> set[str]:
 
 
 def test_what_was_never_in_use_goes(family: Workspace) -> None:
-    said = collect(family, [], dry_run=True)
+    said = gc(family, [], dry_run=True)
     assert said == [
         "cycle-1, never in use: 1.5 MB",
         "pretrain-2, never in use: 1.5 MB",
         "would free 3.0 MB: run again without --dry-run",
     ]
     assert len(there(family)) == 5
-    assert collect(family, ["pretrain-2"], dry_run=False) == ["cycle-1, never in use: 1.5 MB", "freed 1.5 MB"]
+    assert gc(family, ["pretrain-2"], dry_run=False) == ["cycle-1, never in use: 1.5 MB", "freed 1.5 MB"]
     assert there(family) == {"pretrain-1", "cycle-2", "cycle-3", "pretrain-2"}
     assert {p.name for p in (family.root / "scores").iterdir()} == {
         "pretrain-1",
@@ -121,7 +121,7 @@ def test_what_was_never_in_use_goes(family: Workspace) -> None:
     assert any("cycle-1" in line and "files deleted" in line for line in tree(family))
     with pytest.raises(ModelError, match="the files of cycle-1 were deleted by gc on 20"):
         model_registry.promote(family, model_registry.get_model(family, "cycle-1"), "x")
-    assert collect(family, ["pretrain-2"], dry_run=False) == ["freed 0.0 MB"]
+    assert gc(family, ["pretrain-2"], dry_run=False) == ["freed 0.0 MB"]
 
 
 def test_what_an_open_cycle_needs_stays(family: Workspace) -> None:
@@ -131,7 +131,7 @@ def test_what_an_open_cycle_needs_stays(family: Workspace) -> None:
     lost = family.root / "models" / "cycle-9.partial"
     lost.mkdir()
     (lost / "x").write_bytes(b"x" * 10_000)
-    assert collect(family, [], dry_run=False) == [
+    assert gc(family, [], dry_run=False) == [
         "models/cycle-9.partial, left by a run that was killed: 0.0 MB",
         "freed 0.0 MB",
     ]
@@ -142,7 +142,7 @@ def test_what_an_open_cycle_needs_stays(family: Workspace) -> None:
 
 def test_a_name_that_is_wrong_deletes_nothing(family: Workspace) -> None:
     with pytest.raises(ModelError, match="no model 'cycle-8'"):
-        collect(family, ["cycle-8"], dry_run=False)
+        gc(family, ["cycle-8"], dry_run=False)
     assert len(there(family)) == 5
 
 

@@ -15,7 +15,7 @@ from al_loop.core.config import PromotionConfig
 from al_loop.core.errors import DataError, ModelError
 from al_loop.evaluation.bootstrap import Difference
 from al_loop.images.validation_sets import add_validation
-from al_loop.models.promotion import COMPARISON, decide, judge
+from al_loop.models.promotion import COMPARISON, decide_promotion, evaluate_candidate
 from al_loop.state import model_registry
 from al_loop.state.workspace import Workspace
 from al_loop.structures.metrics import VALIDATION, Metrics
@@ -45,7 +45,7 @@ from al_loop.structures.metrics import VALIDATION, Metrics
 def test_decide(
     candidate: Metrics, current: Metrics | None, rule: dict[str, float], promoted: bool, says: str
 ) -> None:
-    decision = decide(candidate, current, PromotionConfig(**rule))
+    decision = decide_promotion(candidate, current, PromotionConfig(**rule))
     assert decision.promote is promoted
     assert says in decision.reason
 
@@ -70,7 +70,7 @@ def test_decide(
 def test_a_fall_is_tolerated_if_it_is_surely_small(
     fell_by: float, interval: tuple[float, float], tolerance: float, promoted: bool, says: str
 ) -> None:
-    decision = decide(
+    decision = decide_promotion(
         metrics(0.4 - fell_by), metrics(0.4), PromotionConfig(tolerance=tolerance), apart(-fell_by, *interval)
     )
     assert decision.promote is promoted
@@ -78,7 +78,7 @@ def test_a_fall_is_tolerated_if_it_is_surely_small(
 
 
 def test_a_model_that_predicts_nothing_never_wins() -> None:
-    decision = decide(
+    decision = decide_promotion(
         metrics(0.0), metrics(0.0), PromotionConfig(tolerance=1.0), apart(0, 0, 0, predictions=0)
     )
     assert not decision.promote
@@ -86,7 +86,7 @@ def test_a_model_that_predicts_nothing_never_wins() -> None:
 
 
 def test_a_gain_that_loses_a_class_is_refused() -> None:
-    decision = decide(
+    decision = decide_promotion(
         metrics(0.5, a=0.1), metrics(0.4, a=0.4), PromotionConfig(class_tolerance=0.2), apart(0.1, 0.05, 0.15)
     )
     assert not decision.promote
@@ -166,7 +166,7 @@ def test_a_candidate_is_compared_with_the_model_in_use_now(
         model_registry.save_metrics(filled, name, digest, metrics(ap))
     candidate = model_registry.get_model(filled, "cycle-1")
     candidate.folder.mkdir(parents=True)
-    found = judge(filled, candidate, model_registry.current_model(filled), Silent())
+    found = evaluate_candidate(filled, candidate, model_registry.current_model(filled), Silent())
     assert (found.current.ap if found.current else None, found.candidate.ap) == (0.6, 0.4)
     assert not found.decision.promote
     assert read_json(candidate.folder / COMPARISON)["against"] == "import-1"
@@ -195,7 +195,9 @@ def test_every_named_set_is_judged_and_those_of_the_rule_decide(
 
     def decided(*sets: str) -> tuple[bool, str]:
         config = structs.replace(filled.config, promotion=PromotionConfig(sets=sets))
-        found = judge(Workspace(filled.root, config, filled.store), candidate, current, Silent()).decision
+        found = evaluate_candidate(
+            Workspace(filled.root, config, filled.store), candidate, current, Silent()
+        ).decision
         return found.promote, found.reason
 
     assert decided("validation") == (
@@ -222,12 +224,12 @@ def test_one_lost_class_is_refused_though_the_mean_gains() -> None:
     before, after = metrics(0.4, bolt=0.4, nut=0.4), metrics(0.5, bolt=0.9, nut=0.1)
     gain = apart(0.1, 0.05, 0.15)
     sure = replace(gain, per_class={"nut": Difference(-0.3, -0.5, -0.1)})
-    found = decide(after, before, PromotionConfig(), sure)
+    found = decide_promotion(after, before, PromotionConfig(), sure)
     assert not found.promote
     assert found.reason.endswith("but nut fell from 0.400 to 0.100, more than the class tolerance of 0.1")
     # On few images it may have fallen by chance.
     unsure = replace(gain, per_class={"nut": Difference(-0.3, -0.7, 0.1)})
-    assert decide(after, before, PromotionConfig(), unsure).promote
+    assert decide_promotion(after, before, PromotionConfig(), unsure).promote
 
 
 def test_leaving_a_project_keeps_what_people_answered_in_it(filled: Workspace) -> None:

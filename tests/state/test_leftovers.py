@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from al_loop.models.gc import collect
+from al_loop.models.gc import gc
 from al_loop.state import leftovers as module
 from al_loop.state import model_registry
 from al_loop.state.leftovers import leftovers, unnamed_pictures
@@ -79,7 +79,7 @@ def test_a_gc_that_was_killed_half_way_is_finished_by_the_next(used: Workspace) 
     (used.model_dir("m1") / "weights.pth").unlink()  # half of it
     write(used.model_dir("m1") / "training" / "train.log")
     assert named(used) == {"models/m1", "scores/m1"}
-    assert collect(used, [], dry_run=False)[-1].startswith("freed 0.0 MB")
+    assert gc(used, [], dry_run=False)[-1].startswith("freed 0.0 MB")
     assert not used.model_dir("m1").exists()
     assert not (used.root / "scores" / "m1").exists()
     assert used.model_dir("m0").is_dir()
@@ -110,12 +110,12 @@ def test_every_leftover_of_a_killed_run_goes(used: Workspace) -> None:
     for path in old:
         age(path.parent if path.parent.name in ("backup-abcd_123", "data.partial") else path)
     assert len(named(used)) == len(left) + len(old)
-    said = collect(used, ["m1"], dry_run=True)
+    said = gc(used, ["m1"], dry_run=True)
     assert said[-1] == "would free 0.0 MB: run again without --dry-run"
     assert all(path.is_file() for path in (*left, *old))
-    collect(used, ["m1"], dry_run=False)
+    gc(used, ["m1"], dry_run=False)
     assert not [path for path in (*left, *old) if path.exists()]
-    assert collect(used, ["m1"], dry_run=False) == ["freed 0.0 MB"]
+    assert gc(used, ["m1"], dry_run=False) == ["freed 0.0 MB"]
     assert used.store.count("SELECT count(*) FROM images") == len(
         [path for path in used.images.rglob("*") if path.is_file()]
     )
@@ -140,13 +140,13 @@ def test_photographs_of_a_newer_database_stay(used: Workspace, monkeypatch: pyte
         used.store.execute(f"DELETE FROM {table}")
     files = [path for path in used.images.rglob("*") if path.is_file()]
     assert len(list(unnamed_pictures(used))) == len(files) == 10
-    said = collect(used, ["m1"], dry_run=False)
+    said = gc(used, ["m1"], dry_run=False)
     assert said[0].startswith(
         "10 files in images/ have no row, more than a killed pool add leaves: they stay."
     )
     assert f"al-loop pool add {used.images}" in said[0]
     assert all(path.is_file() for path in files)
-    assert collect(used, ["m1"], dry_run=False, pictures=True)[0].startswith("images/")
+    assert gc(used, ["m1"], dry_run=False, pictures=True)[0].startswith("images/")
     assert not any(path.exists() for path in files)
 
 
@@ -173,14 +173,14 @@ def test_temporary_folders_go_when_their_process_has(used: Workspace, temporary:
     ) as other:
         assert other.stdout is not None
         theirs = Path(other.stdout.readline().strip())
-        collect(used, ["m1"], dry_run=False)
+        gc(used, ["m1"], dry_run=False)
         assert (theirs / "0.jpg").is_file()
         other.send_signal(signal.SIGKILL)
     # Of an al-loop that held no lock: an old one goes, a young one may be in use.
     for name in ("al-loop-shift-abcdefgh", "al-loop-shift-ijklmnop"):
         write(temporary / name / "x")
     age(temporary / "al-loop-shift-abcdefgh")
-    said = collect(used, ["m1"], dry_run=False)
+    said = gc(used, ["m1"], dry_run=False)
     assert f"{theirs}, left by a run that was killed: 0.0 MB" in said
     assert [path.name for path in temporary.iterdir()] == ["al-loop-shift-ijklmnop"]
     shutil.rmtree(temporary)
