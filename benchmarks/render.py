@@ -184,7 +184,7 @@ def compare(recipe: Recipe, root: Path, count: int, out: Path) -> None:
             bpy.ops.render.render(write_still=False)
         with exr(scene):
             studio.stage.set(spec)
-            studio.stage.assign_material(spec)
+            studio.stage.assign_materials(spec)
             aim(scene, spec.views[0].camera, spec.width, spec.height)
             with timed(spent, "two", "two, one"):
                 flat.picture()
@@ -309,7 +309,7 @@ def verification(recipe: Recipe, count: int, out: Path) -> None:
             began = time.perf_counter()
             looked.append(before.flaws(spec, view))
             spent["pre-pass"].append(time.perf_counter() - began)
-        studio.stage.assign_material(spec)
+        studio.stage.assign_materials(spec)
         for view, sight, seen in zip(spec.views, sights, looked, strict=True):
             began = time.perf_counter()
             shot = passes.shoot(scene, spec, view)

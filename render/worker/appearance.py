@@ -12,13 +12,13 @@ from render.worker.materials.inputs import MaterialInputs, shift
 from render.worker.materials.material_families import MATERIAL_FAMILIES, build, completed, options
 from render.worker.materials.nodes import Nodes, finish
 
-__all__ = ["MATERIAL_FAMILIES", "MaterialShelf"]
+__all__ = ["MATERIAL_FAMILIES", "MaterialCache"]
 
 #: Shared materials kept; those with pictures hold them in memory.
 _KEPT = 48
 
 
-class MaterialShelf:
+class MaterialCache:
     """One material for all things whose trees are the same; a thing with defects has one of its own."""
 
     def __init__(self) -> None:

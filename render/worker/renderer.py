@@ -11,7 +11,7 @@ from render.postprocess import sensor
 from render.postprocess.background import backdrop, composite, foreground_level
 from render.worker.passes import configure, shoot
 from render.worker.scene import Stage
-from render.worker.verify import VisibleSurfaces, verify, without_hidden
+from render.worker.verify import ViewVisibility, verify, without_hidden
 
 
 class SceneRenderer:
@@ -29,12 +29,12 @@ class SceneRenderer:
         Verification, and so compilation, depends on the scene alone, not on which views are wanted.
         """
         self.stage.set(spec)
-        sights: dict[int, VisibleSurfaces] = {}
+        sights: dict[int, ViewVisibility] = {}
         if spec.labels.verify:
             found = verify(self.stage.scene, spec, self.stage.meshes.surface)
             spec = without_hidden(spec, found)
             sights = {sight.index: sight for sight in found}
-        dressed = False
+        materials_assigned = False
         for number, view in enumerate(spec.views):
             if view.index not in wanted:
                 continue
@@ -42,9 +42,9 @@ class SceneRenderer:
             if sight is not None and sight.reason:
                 commit(self._out, _record(spec, view, number, reason=sight.reason), None)
                 continue
-            if not dressed:
-                self.stage.assign_material(spec)
-                dressed = True
+            if not materials_assigned:
+                self.stage.assign_materials(spec)
+                materials_assigned = True
             self._render(spec, view, number)
 
     def _render(self, spec: SceneSpec, view: ViewSpec, number: int) -> None:

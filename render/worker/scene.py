@@ -8,7 +8,7 @@ import numpy as np
 
 from render.core.spec import ObjectSpec, SceneSpec
 from render.geometry.transforms import scale_of
-from render.worker.appearance import MaterialShelf
+from render.worker.appearance import MaterialCache
 from render.worker.lighting import Skies
 from render.worker.meshes import MeshShelf
 
@@ -21,7 +21,7 @@ class Stage:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         self.scene = bpy.context.scene
         self.meshes = MeshShelf()
-        self._materials = MaterialShelf()
+        self._materials = MaterialCache()
         self._skies = Skies()
         self._things: list[bpy.types.Object] = []
 
@@ -31,7 +31,7 @@ class Stage:
         self._things = [self._add(thing) for thing in spec.objects]
         self._skies.light(self.scene, spec.light)
 
-    def assign_material(self, spec: SceneSpec) -> None:
+    def assign_materials(self, spec: SceneSpec) -> None:
         """Give what was put up its materials, flaws included."""
         for thing, wanted in zip(self._things, spec.objects, strict=True):
             self._materials.assign_material(thing, wanted.material, wanted.defects)

@@ -31,7 +31,7 @@ _SPOTS, _FLAW_SPOTS = 96, 7
 
 
 @dataclass(frozen=True)
-class VisibleSurfaces:
+class ViewVisibility:
     """What one view shows. index: of its image.  things: ObjectSpec.index; flaws: their numbers.
 
     inside: name of the thing the camera stands in.  reason: why it is not worth rendering; empty when it is.
@@ -46,14 +46,14 @@ class VisibleSurfaces:
 
 def verify(
     scene: bpy.types.Scene, spec: SceneSpec, surface_of: Callable[[MeshSpec], Surface]
-) -> tuple[VisibleSurfaces, ...]:
+) -> tuple[ViewVisibility, ...]:
     """What every view of a scene shows; its objects must be there, their materials need not."""
     bpy.context.view_layer.update()
     graph = bpy.context.evaluated_depsgraph_get()
     return tuple(_judged(spec, _Look(scene, graph, spec, view, surface_of).sight()) for view in spec.views)
 
 
-def without_hidden(spec: SceneSpec, sights: tuple[VisibleSurfaces, ...]) -> SceneSpec:
+def without_hidden(spec: SceneSpec, sights: tuple[ViewVisibility, ...]) -> SceneSpec:
     """The spec without flaws that no view shows."""
     seen = frozenset[int]().union(*(sight.flaws for sight in sights))
     objects = tuple(
@@ -63,7 +63,7 @@ def without_hidden(spec: SceneSpec, sights: tuple[VisibleSurfaces, ...]) -> Scen
     return msgspec.structs.replace(spec, objects=objects)
 
 
-def _judged(spec: SceneSpec, sight: VisibleSurfaces) -> VisibleSurfaces:
+def _judged(spec: SceneSpec, sight: ViewVisibility) -> ViewVisibility:
     """The sight with the reason why its view is not worth rendering, if there is one."""
     if sight.inside:
         return replace(
@@ -94,7 +94,7 @@ class _Look:
     view: ViewSpec
     surface_of: Callable[[MeshSpec], Surface]
 
-    def sight(self) -> VisibleSurfaces:
+    def sight(self) -> ViewVisibility:
         """What the view shows."""
         seen, inside = self._through_the_grid()
         for thing in self.spec.objects:
@@ -106,7 +106,7 @@ class _Look:
             for flaw in thing.defects
             if thing.index in seen and self._shows_flaw(thing, flaw)
         }
-        return VisibleSurfaces(self.view.index, frozenset(seen), frozenset(flaws), inside)
+        return ViewVisibility(self.view.index, frozenset(seen), frozenset(flaws), inside)
 
     def _through_the_grid(self) -> tuple[set[int], str]:
         """Indices of what rays through evenly spread pixels meet, and whose inside most of them look at."""

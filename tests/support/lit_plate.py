@@ -4,7 +4,7 @@ import bpy
 import numpy as np
 
 from render.core.spec import LampSpec
-from render.worker.appearance import MaterialShelf
+from render.worker.appearance import MaterialCache
 from render.worker.lighting import Skies
 from render.worker.materials.nodes import Nodes, finish
 
@@ -24,7 +24,7 @@ class Booth:
         self.scene.render.threads_mode, self.scene.render.threads = "FIXED", 2
         self.scene.render.image_settings.file_format = "OPEN_EXR"
         self.scene.render.image_settings.color_depth = "32"
-        self.batch, self.skies = MaterialShelf(), Skies()
+        self.materials, self.skies = MaterialCache(), Skies()
         self.lit(1.0)
         eye = bpy.data.cameras.new("eye")
         eye.type, eye.ortho_scale = "ORTHO", 1.0
@@ -54,7 +54,7 @@ class Booth:
         thing.scale, thing.location = (unit,) * 3, (x, 0.0, 0.0)
         self.scene.collection.objects.link(thing)
         if spec is not None:
-            self.batch.dress(thing, spec)
+            self.materials.assign_material(thing, spec)
         return thing
 
     def shoot(self, samples=4):

@@ -74,7 +74,7 @@ def test_glass_throws_a_light_shadow(matt):
     # The sun stands at 45 degrees: the shadow of a roof half a unit up and to the right lies in the middle.
     low = sun((1.0, 0.0, 1.0))
     assert middle(matt, low) == 0
-    matt.shelf.assign_material(roof, MaterialSpec("glass"))
+    matt.materials.assign_material(roof, MaterialSpec("glass"))
     shaded = middle(matt, low)
     bpy.data.objects.remove(roof)
     assert 0.7 < shaded / middle(matt, low) < 1

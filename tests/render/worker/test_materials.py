@@ -103,7 +103,7 @@ def test_rust_covers_about_the_share_asked_for(booth):
 def test_the_accent_shows_where_the_mesh_says_so(booth):
     thing = booth.plate()
     thing.data.attributes.new("accent", "FLOAT", "POINT").data.foreach_set("value", [0.0, 1.0, 1.0, 0.0])
-    booth.shelf.assign_material(thing, MaterialSpec("plastic", {"body": RED, "accent": BLUE}))
+    booth.materials.assign_material(thing, MaterialSpec("plastic", {"body": RED, "accent": BLUE}))
     picture = booth.shoot()
     assert picture[:, 1, 0].mean() > 3 * picture[:, 1, 2].mean()
     assert picture[:, 22, 2].mean() > 3 * picture[:, 22, 0].mean()
@@ -138,7 +138,7 @@ def test_a_thing_with_defects_has_a_material_of_its_own_that_goes_with_it(booth)
     shared = booth.plate(spec).material_slots[0].material
     thing = booth.plate()
     thing.location.z = 0.1
-    booth.shelf.assign_material(thing, spec, [flaw])
+    booth.materials.assign_material(thing, spec, [flaw])
     assert thing.material_slots[0].material != shared
     picture = booth.shoot()
     assert picture[11:13, 11:13, 2].mean() > 3 * picture[11:13, 11:13, 0].mean()

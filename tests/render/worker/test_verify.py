@@ -13,7 +13,7 @@ pytestmark = pytest.mark.render
 pytest.importorskip("bpy")
 
 from render.worker.passes import shoot  # noqa: E402  # needs bpy
-from render.worker.verify import VisibleSurfaces, verify, without_hidden  # noqa: E402
+from render.worker.verify import ViewVisibility, verify, without_hidden  # noqa: E402
 
 
 def sights(spec):
@@ -166,4 +166,4 @@ def test_everything_that_gets_a_label_was_seen_before(lens):
     assert len(rendered) > 20
     assert {index for index in rendered if counts[index] >= 5} <= shown.things
     assert len(shown.things - rendered) <= 3
-    assert shown == VisibleSurfaces(0, shown.things, frozenset())
+    assert shown == ViewVisibility(0, shown.things, frozenset())
