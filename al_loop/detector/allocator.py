@@ -13,9 +13,9 @@ _OPTIONS = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1)}
 def keep_memory() -> bool:
     """Let glibc keep freed memory, unless the environment has options for malloc; return whether it does.
 
-    By default glibc maps an array of many megabytes separately and unmaps it, or returns the end of the heap. The
-    system then clears every page again at its first use (`benchmarks/scoring.py --malloc system`). The process
-    keeps its largest size until it ends. Other allocators and other systems are left alone.
+    By default glibc maps an array of many megabytes separately and unmaps it, or returns the end of the heap.
+    The system then clears every page again at its first use (`benchmarks/scoring.py --malloc system`).
+    The process keeps its largest size until it ends. Other allocators and other systems are left alone.
     """
     has_options = any(name.startswith("MALLOC_") for name in os.environ)
     if sys.platform != "linux" or has_options or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):

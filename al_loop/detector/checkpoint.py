@@ -1,4 +1,4 @@
-"""Reading and writing weights. A checkpoint from elsewhere is untrusted: nothing in it is executed."""
+"""Read and write weights. Nothing in a checkpoint is executed: files from elsewhere are not trusted."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def _statistic(owner: object, name: str) -> object:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a file of weights holds.
+    """The content of a file of weights.
 
-    classes: as it names them, in the order of its outputs; none where it does not.  notes: which of its weights were taken,
-    where it holds several.
+    classes: their names in the order of the outputs; empty where the file has none.
+    notes: which of several sets of weights were taken.
     """
 
     weights: Weights
@@ -89,7 +89,8 @@ def read_checkpoint(path: Path, sha256: str | None = None) -> Checkpoint:
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} was refused: it holds more than weights and would run code when opened "
-            f"({_first_line(error)}). Export it as plain weights: torch.save(model.state_dict(), 'weights.pth')"
+            f"({_first_line(error)}). "
+            "Export it as plain weights: torch.save(model.state_dict(), 'weights.pth')"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise ModelError(
@@ -105,10 +106,10 @@ def read_checkpoint(path: Path, sha256: str | None = None) -> Checkpoint:
 def _check_hash(file: io.BufferedReader[Any], path: Path, sha256: str | None) -> None:
     if sha256 is None:
         return
-    found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256.lower():
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != sha256.lower():
         raise ModelError(
-            f"{path} has SHA-256 {found}, expected {sha256}. "
+            f"{path} has SHA-256 {digest}, expected {sha256}. "
             "Fetch it again, or correct model.load_from_sha256 in al-loop.toml."
         )
     file.seek(0)
@@ -116,7 +117,7 @@ def _check_hash(file: io.BufferedReader[Any], path: Path, sha256: str | None) ->
 
 #: Where training programs keep the weights; mmengine's and mmdet's is the first.
 _HOLDERS = ("state_dict", "model_state_dict", "model")
-#: What a wrapper puts before every name: DistributedDataParallel, torch.compile, and programs that hold a detector.
+#: Prefixes of names by wrappers: DistributedDataParallel, torch.compile, and programs that hold a detector.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "detector.")
 
 
@@ -125,9 +126,9 @@ def _is_state(value: Any) -> bool:
 
 
 def _state(content: Any) -> tuple[Any, list[str]]:
-    """Return the weights that mmdet would use for inference, and which those are.
+    """Return the weights that mmdet would use for inference, and notes on which they are.
 
-    mmengine's EMAHook has swapped them when it wrote: `state_dict` holds the averaged weights, `ema_state_dict` the others.
+    mmengine's EMAHook swaps both sets when it writes: `state_dict` holds the averaged weights.
     """
     if not isinstance(content, dict):
         return None, []
@@ -147,10 +148,8 @@ def _without_wrappers(state: Weights) -> tuple[Weights, list[str]]:
     notes = []
     second = [name for name in state if name.startswith("ema_")]
     if second and len(second) < len(state):
-        # mmdet 2's EMAHook registers them beside the weights, and has swapped both when a checkpoint is written.
-        notes.append(
-            f"{len(second)} tensors ema_* are left out: the averaged weights stand under the plain names"
-        )
+        # mmdet 2's EMAHook registers them beside the weights, and swaps both when it writes.
+        notes.append(f"{len(second)} tensors ema_* are left out: the averaged weights have the plain names")
         state = {name: tensor for name, tensor in state.items() if not name.startswith("ema_")}
     kinds = {name.partition(".")[0] for name in state}
     for wrapped in ("teacher", "student"):  # of semi-supervised training; mmdet predicts with the teacher
@@ -167,8 +166,8 @@ def _classes(content: Any) -> tuple[str, ...]:
     """Return the classes that mmengine (dataset_meta) or mmdet 2 (CLASSES) noted in a checkpoint."""
     meta = content.get("meta") if isinstance(content, dict) else None
     meta = meta if isinstance(meta, dict) else {}
-    own = meta.get("dataset_meta")
-    for holder in (own if isinstance(own, dict) else {}, meta):
+    dataset = meta.get("dataset_meta")
+    for holder in (dataset if isinstance(dataset, dict) else {}, meta):
         for key in ("classes", "CLASSES"):
             names = holder.get(key)
             names = (names,) if isinstance(names, str) else names
@@ -178,9 +177,10 @@ def _classes(content: Any) -> tuple[str, ...]:
 
 
 def write_weights(path: Path, weights: Weights, classes: Sequence[str] = (), **notes: float) -> None:
-    """Write tensors, and numbers to go with them, so that the file is either whole or not there.
+    """Write tensors and numbers atomically.
 
-    classes: in the order of the outputs, noted as mmengine does.
+    classes: in the order of the outputs, stored as mmengine does.
+    notes: numbers that `read_note` returns.
     """
     buffer = io.BytesIO()
     meta = {"meta": {"dataset_meta": {"classes": tuple(classes)}}} if classes else {}
@@ -196,8 +196,10 @@ def read_note(path: Path, name: str) -> float:
 def load_into(model: nn.Module, weights: Weights, source: str, *, new_classes: bool = False) -> None:
     """Load weights into a model of the same architecture.
 
-    new_classes: the layers that depend on the number of classes may differ and then stay random (how
-    a COCO checkpoint becomes a start). Raises ModelError that says what does not fit.
+    source: names the weights in errors.
+    new_classes: layers whose shape depends on the number of classes may differ and then stay random, so that
+        a COCO checkpoint can be the start of a training.
+    Raises ModelError for tensors that are missing, unknown, of another shape or not finite.
     """
     expected = model.state_dict()
     classes, got = class_count(expected), class_count(weights)
@@ -230,7 +232,7 @@ def load_into(model: nn.Module, weights: Weights, source: str, *, new_classes: b
 
 
 def class_count(weights: Weights) -> int | None:
-    """Return the number of classes without the background, where the box head tells it."""
+    """Return the number of classes without the background; None for weights without a box head."""
     return len(weights[_CLASSIFIER]) - 1 if _CLASSIFIER in weights else None
 
 

@@ -1,4 +1,4 @@
-"""The classes of a checkpoint and those of the workspace: the same names, perhaps in another order."""
+"""Bring the classes of a checkpoint into the order of the workspace."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from al_loop.detector.checkpoint import BOX_HEAD, Weights, class_count
 def in_order(
     weights: Weights, found: Sequence[str], wanted: Sequence[str], source: str, *, as_is: bool = False
 ) -> tuple[Weights, list[str]]:
-    """Return weights whose box head has the classes in the order of the workspace, and what is worth saying of it.
+    """Return weights whose box head has the classes in the order of the workspace, and notes for the user.
 
-    found: the classes in the checkpoint's order, none where it does not name them.  as_is: take them by their place.
-    Names that differ only in case, spaces around them or Unicode form are one name. Raises ModelError for other names.
+    found: the classes in the order of the checkpoint; empty where it does not name them.
+    wanted: the classes of the workspace.
+    source: names the checkpoint in errors and notes.
+    as_is: take the classes by position, whatever their names.
+    Names that differ only in case, outer spaces or Unicode form are equal. Raises ModelError for other names.
     """
     count = class_count(weights)
     if count is None or count != len(wanted):
@@ -26,14 +29,14 @@ def in_order(
             raise other_classes(found, wanted, source)
         return weights, []
     if found and len(found) != count:
-        said = f"{source} names {len(found)} classes and its box head has {count}: the names are not used"
-        return weights, [f"{said}; its classes are taken to be, in this order: {', '.join(wanted)}"]
+        note = f"{source} names {len(found)} classes and its box head has {count}: the names are not used"
+        return weights, [f"{note}; its classes are taken to be, in this order: {', '.join(wanted)}"]
     if not found:
-        said = f"{source} does not name its classes; they are taken to be, in this order: {', '.join(wanted)}"
-        return weights, [said]
+        note = f"{source} does not name its classes; they are taken to be, in this order: {', '.join(wanted)}"
+        return weights, [note]
     if as_is:
-        renamed = [f"{name} as {own}" for name, own in zip(found, wanted, strict=True) if name != own]
-        return weights, [f"classes taken by their place: {', '.join(renamed)}"] if renamed else []
+        renamed = [f"{old} as {new}" for old, new in zip(found, wanted, strict=True) if old != new]
+        return weights, [f"classes taken by position: {', '.join(renamed)}"] if renamed else []
     order = _order(found, wanted)
     if order is None:
         raise other_classes(found, wanted, source)
@@ -45,8 +48,8 @@ def in_order(
     if order == list(range(count)):
         return weights, notes
     notes.append(
-        f"{source} has the classes in another order ({', '.join(found)}): its box head was brought into that of the "
-        f"workspace ({', '.join(wanted)})"
+        f"{source} has the classes in another order ({', '.join(found)}): "
+        f"its box head was reordered to that of the workspace ({', '.join(wanted)})"
     )
     return {name: _permuted(name, tensor, order) for name, tensor in weights.items()}, notes
 
@@ -59,13 +62,14 @@ def same_names(found: Sequence[str], wanted: Sequence[str]) -> bool:
 def other_classes(found: Sequence[str], wanted: Sequence[str], source: str) -> ModelError:
     """Return the error for a checkpoint of other classes."""
     as_is = (
-        "; or, if only the names differ, --classes-as-is takes them by their place"
+        "; or, if only the names differ, --classes-as-is takes them by position"
         if len(found) == len(wanted)
         else ""
     )
     return ModelError(
-        f"{source} was trained for the classes {_listed(found)}; this workspace has {_listed(wanted)}. Import a checkpoint of "
-        "the same classes, or start from it: set model.load_from in al-loop.toml and run: al-loop pretrain"
+        f"{source} was trained for the classes {_listed(found)}; this workspace has {_listed(wanted)}. "
+        "Import a checkpoint of the same classes, or start from it: "
+        "set model.load_from in al-loop.toml and run: al-loop pretrain"
         f"{as_is}"
     )
 
@@ -76,7 +80,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _order(found: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
-    """Return for each wanted class its place among those found; None unless they are the same."""
+    """Return the index in `found` of each wanted class; None unless the names are the same."""
     for key in (str, _folded):
         places = {key(name): place for place, name in enumerate(found)}
         keys = [key(name) for name in wanted]
@@ -90,7 +94,7 @@ def _folded(name: str) -> str:
 
 
 def _permuted(name: str, tensor: Tensor, order: Sequence[int]) -> Tensor:
-    """Return a layer of the box head with its rows in another order of classes; the background's row stays the last."""
+    """Return a layer of the box head with its rows in another order of classes; the background stays last."""
     if not name.startswith(BOX_HEAD):
         return tensor
     count, rows = len(order), torch.as_tensor(order)

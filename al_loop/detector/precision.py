@@ -14,8 +14,8 @@ _PAYS = 1.25
 def precision_here(wanted: str, device: torch.device) -> str:
     """Return the precision on a device: "auto" becomes "fp32" or "bf16", other values stay.
 
-    bf16 is taken where the device computes it faster, without emulation. A CPU with AVX512-BF16 alone may take
-    twice as long for a convolution as in float32 (docs/results). So one is timed, a tenth of a second per process.
+    bf16 is taken where the device computes it faster, without emulation. A CPU with AVX512-BF16 alone may
+    take twice as long for a convolution as in float32 (docs/results). So one is timed, once in a process.
     """
     if wanted != "auto":
         return wanted

@@ -40,8 +40,8 @@ def decoded(data: bytes, path: Path | str) -> Picture:
         raise DataError(f"{path} {error}") from None
 
 
-#: How an image is fitted into a box: inside it; inside it with the longer sides aligned, as mmdet's keep_ratio does;
-#: or stretched to its size.
+#: How an image is fitted into a box: inside it; inside it with the longer sides aligned, as by mmdet's
+#: keep_ratio; or stretched to its size.
 WAYS = ("inside", "either-way", "stretch")
 
 
@@ -105,7 +105,7 @@ class FitInto(BaseTransform):  # type: ignore[misc]
 class Augment(BaseTransform):  # type: ignore[misc]
     """Flip, shift, scale, colour jitter, Gaussian noise and blur, by Albumentations.
 
-    rotate90: also vertical flips and rotations by 90 degrees, for parts that have no upper side in the picture.
+    rotate90: also vertical flips and rotations by 90 degrees, for parts without an upper side in the picture.
     rank, processes: index and number of the processes of one training.
     A box that loses more than 70 % of itself at the border is dropped.
     Source: Eversberg & Lambrecht 2024, section 3.3 (the list of augmentations).
@@ -135,8 +135,8 @@ class Augment(BaseTransform):  # type: ignore[misc]
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Augment `img`, `gt_bboxes`, `gt_bboxes_labels` and `gt_ignore_flags` together."""
         boxes = results["gt_bboxes"].tensor.numpy().astype(np.float64)
-        # mmengine seeds numpy's global generator in each worker. Every process draws the seeds of all images in the
-        # order of one process, and uses its part.
+        # mmengine seeds numpy's global generator in each worker. Every process draws the seeds of all images
+        # in the order of one process, and uses its part.
         self.pipeline.set_random_seed(int(np.random.randint(2**31, size=self.processes)[self.rank]))
         augmented = self.pipeline(image=results["img"], bboxes=boxes, index=np.arange(len(boxes)))
         kept = np.asarray(augmented["index"], dtype=np.int64)

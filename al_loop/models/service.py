@@ -321,7 +321,7 @@ def export(
     workspace: Workspace, model: Model, images: Sequence[ImageFile], folder: Path, kind: str
 ) -> Exported:
     """Write a model as one file for the machine that uses it, checked on the images; `al_loop.detector.export.export`."""
-    from al_loop.detector.export.export import export_model
+    from al_loop.detector.export.export import ExportOptions, export_model
     from al_loop.detector.transforms import decoded, fit
 
     detector = load_detector(workspace, model)
@@ -331,9 +331,7 @@ def export(
         detector,
         [fit(decoded(read_stored(image), image.path), (width, height), enlarge, way) for image in images],
         folder,
-        kind,
-        score_thr=workspace.config.score.score_thr,
-        weights_sha256=model.weights_sha256,
+        ExportOptions(kind, workspace.config.score.score_thr, model.weights_sha256),
     )
 
 

@@ -1,8 +1,8 @@
-"""Predictions on disk: columns that grow at their end, and a journal of what was written whole.
+"""Predictions on disk: columns that are appended to, and a journal of complete writes.
 
-Raw NumPy columns, because they are mapped into memory as they lie there, so that a selection among a million images
-reads only what it looks at; because they are appended to; and because they need no further dependency and are read
-without executing anything. Parquet would be smaller on disk, and must be decoded before the first number is seen.
+Columns are raw NumPy arrays. They are mapped into memory, so that a selection among a million images reads only
+the rows it needs. They can be appended to, need no dependency, and are read without executing anything. Parquet
+would be smaller, and must be decoded first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from strategies import Ids, margin_sum
 
 JOURNAL = "journal.jsonl"
 _IDS = "image_ids.txt"
-#: One row per image. Embeddings in half precision: they are compared, not added up, and are the largest column.
+#: One row per image. Embeddings, the largest column, are in half precision: they are only compared.
 _OF_IMAGES = {"embeddings": np.float16, "counts": np.int32, "uncertainty": np.float64}
 #: One row per box.
 _OF_BOXES = {
@@ -42,7 +42,7 @@ _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 @dataclass(frozen=True)
 class _Shard:
-    """A line of the journal: how many rows were written together, and the CRC-32 of their bytes by column."""
+    """A line of the journal: the rows that were written together, and the CRC-32 of their bytes by column."""
 
     images: int
     boxes: int
@@ -59,7 +59,11 @@ class _Shard:
 
 @dataclass
 class _Whole:
-    """What the journal says, as far as the columns reach. end, journal: bytes of each column, and of the journal."""
+    """The complete shards of the journal.
+
+    end: bytes of each column.
+    journal: bytes of the journal.
+    """
 
     shards: list[_Shard] = field(default_factory=list)
     end: dict[str, int] = field(default_factory=dict)
@@ -72,20 +76,20 @@ class _Whole:
 
 
 class Ledger(Protocol):
-    """Vouches for the lines of a journal, where whoever can change that cannot reach it."""
+    """Keeps hashes of the lines of a journal outside its folder."""
 
     def noted(self) -> list[str]:
-        """Return the SHA-256 of each line, in order; none where nobody has noted any."""
+        """Return the SHA-256 of each line, in order; empty if none was noted."""
 
     def note(self, first: int, lines: Sequence[bytes]) -> None:
-        """Note lines from number `first` on, and forget all behind them."""
+        """Note lines from number `first` on, and forget the later ones."""
 
 
 class ShardStore:
-    """A folder of columns, to which one shard after another is added; what is there is never scored again.
+    """A folder of columns to which shards are appended.
 
-    A shard is there once its line in the journal is. What a kill leaves behind it is written over, and a column that
-    was cut short, or is gone, costs the shards that it held. So does a line that the ledger does not vouch for.
+    A shard is complete once its line is in the journal. What a kill leaves behind it is overwritten. A column that
+    is shorter or missing invalidates the shards it held, and so does a line whose hash is not in the ledger.
     """
 
     def __init__(self, folder: Path, ledger: Ledger | None = None) -> None:
@@ -94,18 +98,18 @@ class ShardStore:
         self._vouched = False  # whether the ledger knows a line
 
     def image_ids(self) -> Ids:
-        """Return the images that have been scored, mapped."""
+        """Return the scored images, mapped."""
         return self._names(self._whole())
 
     def missing(self, images: Sequence[ImageFile]) -> list[ImageFile]:
         """Return those of the images that have not been scored."""
-        there = self.image_ids().places(Ids.of(image.id for image in images)) >= 0
-        return [image for image, known in zip(images, there.tolist(), strict=True) if not known]
+        scored = self.image_ids().places(Ids.of(image.id for image in images)) >= 0
+        return [image for image, known in zip(images, scored.tolist(), strict=True) if not known]
 
     def append(self, predictions: Sequence[Prediction]) -> None:
         """Add one more shard.
 
-        Raises WorkspaceError where it does not fit what is there, or cannot be written; what is there stays as it was.
+        Raises WorkspaceError where it has other widths or cannot be written; earlier shards stay as they were.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         whole = self._whole()
@@ -131,7 +135,7 @@ class ShardStore:
             _write_at(self.folder / JOURNAL, whole.journal, line)
         except OSError as error:
             raise WorkspaceError(
-                f"scores cannot be written to {self.folder} ({error.strerror}); what was written before is kept. "
+                f"scores cannot be written to {self.folder} ({error.strerror}); earlier scores are kept. "
                 "Make room, delete what is not needed (al-loop gc), and run the same again"
             ) from error
         if self._ledger is not None:
@@ -144,7 +148,7 @@ class ShardStore:
         self._read = (whole.journal, whole)
 
     def load(self, wanted: Iterable[str] | None = None) -> ScoredImages:
-        """Map all columns, or of the images wanted those that are there; WorkspaceError where there are no scores."""
+        """Map all columns, or those of the wanted images that were scored; WorkspaceError without any scores."""
         whole = self._whole()
         if not whole.shards:
             if self._lines():
@@ -167,7 +171,7 @@ class ShardStore:
         return found.intersection(wanted if isinstance(wanted, Ids) else dict.fromkeys(wanted))
 
     def forget_damaged(self) -> int:
-        """Read every byte, and forget the first shard that is not what was written, and those behind it.
+        """Read every byte; forget the first damaged shard and those after it.
 
         Returns how many images must be scored again.
         """
@@ -180,13 +184,13 @@ class ShardStore:
         return lost
 
     def damaged(self) -> int:
-        """Read every byte, and change nothing; return how many shards are not what was written, or lie behind such a one."""
+        """Read every byte and change nothing; return the number of damaged shards and shards after one."""
         noted = [] if self._ledger is None else self._ledger.noted()
         written = max(len(noted), sum(1 for line in self._lines() if line.endswith(b"\n")))
         return written - len(self._good()[0].shards)
 
     def _good(self) -> tuple[_Whole, int]:
-        """The shards that are what was written, up to the first that is not, and how many images are in the others."""
+        """Return the shards before the first damaged one, and the number of images in the others."""
         shards, good = self._whole().shards, _Whole()
         for number, (shard, line) in enumerate(zip(shards, self._lines(), strict=False)):
             for name, crc in shard.crc.items():
@@ -198,21 +202,21 @@ class ShardStore:
         return good, 0
 
     def extent(self) -> dict[Path, int]:
-        """Return the files of all columns, and how many bytes of each are written for good; more may follow."""
+        """Return the files of all columns and their bytes of complete shards; the files may be longer."""
         return {self._file(name): end for name, end in self._whole().end.items()}
 
     def _file(self, name: str) -> Path:
         return self.folder / (name if name == _IDS else f"{name}.bin")
 
     def _lines(self) -> list[bytes]:
-        """The lines of the journal; one that was cut short is none."""
+        """Return the lines of the journal."""
         try:
             return (self.folder / JOURNAL).read_bytes().splitlines(keepends=True)
         except FileNotFoundError:
             return []
 
     def _whole(self) -> _Whole:
-        """The shards that are there, as far as sizes tell."""
+        """Return the shards that are complete by the sizes of the files."""
         if self._read is not None and self._read[0] == _size(self.folder / JOURNAL):
             return self._read[1]
         whole, there = _Whole(), dict[str, int]()
@@ -268,7 +272,7 @@ def _columns(predictions: Sequence[Prediction]) -> dict[str, NDArray[Any]]:
 
 
 def _write_at(path: Path, start: int, data: bytes) -> None:
-    """Write behind the first `start` bytes, over whatever is there, and wait until it is on the disk."""
+    """Write after the first `start` bytes, replace what follows, and wait until it is on the disk."""
     with path.open("r+b" if path.exists() else "xb") as file:
         file.truncate(start)
         file.seek(start)

@@ -19,11 +19,16 @@ BOX_COLUMNS = ("xyxy", "labels", "scores", "distributions", "features")
 
 @dataclass(frozen=True, eq=False)
 class ScoredImages:
-    """All predictions of one model, as parallel arrays, which are read when they are looked at.
+    """All predictions of one model as parallel arrays, which may be mapped from a disk.
 
-    image_ids: n names.  embeddings: (n, d).  uncertainty: (n,) `strategies.margin_sum` of each image.
-    offsets: (n + 1,) rows of image i are offsets[i] to offsets[i + 1] of xyxy (m, 4) px, labels (m,), scores (m,),
-    distributions (m, C + 1) and features (m, r), where r is 0 unless they were asked for.
+    image_ids: n names.
+    embeddings: (n, d).
+    uncertainty: (n,) `strategies.margin_sum` of each image.
+    offsets: (n + 1,) the boxes of image i are the rows offsets[i] to offsets[i + 1] of the next arrays.
+    xyxy: (m, 4) px.
+    labels, scores: (m,).
+    distributions: (m, C + 1), background last.
+    features: (m, r), r is 0 for strategies that do not read them.
     """
 
     image_ids: Ids
@@ -50,7 +55,7 @@ class ScoredImages:
         return {name: self.boxes(index) for index, name in enumerate(self.image_ids)}
 
     def subset(self, image_ids: Sequence[str]) -> ScoredImages:
-        """Return the images named, in that order, without a copy of their columns; KeyError for one that is not here."""
+        """Return the named images, in that order, without a copy; KeyError for one that is missing."""
         found = self.intersection(image_ids)
         if len(found.image_ids) < len(image_ids):
             wanted = Ids.of(image_ids)
@@ -58,13 +63,13 @@ class ScoredImages:
         return found
 
     def intersection(self, image_ids: Iterable[str]) -> ScoredImages:
-        """Return those of the images named that are here, in the order in which they are named."""
+        """Return those of the named images that have predictions, in the order of the names."""
         wanted = Ids.of(image_ids)
         if wanted == self.image_ids:
             return self
         chosen = self.image_ids.places(wanted)
-        there = chosen >= 0
-        chosen = chosen[there]
+        present = chosen >= 0
+        chosen = chosen[present]
         counts = np.diff(self.offsets)[chosen]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
@@ -73,7 +78,7 @@ class ScoredImages:
             return np.asarray(np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], counts))
 
         return ScoredImages(
-            image_ids=wanted if there.all() else wanted[there],
+            image_ids=wanted if present.all() else wanted[present],
             embeddings=Rows.of(self.embeddings, chosen),
             offsets=offsets,
             uncertainty=self.uncertainty[chosen],
@@ -81,7 +86,7 @@ class ScoredImages:
         )
 
     def updated_with(self, better: ScoredImages) -> ScoredImages:
-        """Return these with what `better` says of those that it holds, without a copy of the columns."""
+        """Return these images with the predictions in `better` where it has any, without a copy."""
         if not better.image_ids:
             return self
         instead = better.image_ids.places(self.image_ids)

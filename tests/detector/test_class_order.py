@@ -40,7 +40,7 @@ def test_the_rows_of_classes_are_moved_and_the_background_stays() -> None:
     assert weights[f"{REG}weight"].flatten().tolist() == weights[f"{REG}bias"].tolist()
     assert weights["neck.weight"].tolist() == [0, 1, 2]
     assert notes == [
-        "x.pth has the classes in another order (c, a, b): its box head was brought into that of the "
+        "x.pth has the classes in another order (c, a, b): its box head was reordered to that of the "
         "workspace (a, b, c)"
     ]
     agnostic, _ = in_order(head(agnostic=True), ("c", "a", "b"), ("a", "b", "c"), "x.pth")
@@ -68,7 +68,7 @@ def test_other_classes_are_refused_unless_taken_by_their_place() -> None:
         in_order(head(), ("a", "b", "d"), ("a", "b", "c"), "x.pth")
     weights, notes = in_order(head(), ("a", "b", "d"), ("a", "b", "c"), "x.pth", as_is=True)
     assert weights[f"{CLS}bias"].tolist() == [1, 2, 3, 9]
-    assert notes == ["classes taken by their place: d as c"]
+    assert notes == ["classes taken by position: d as c"]
     with pytest.raises(ModelError, match=r"classes 'a', 'b', 'c'; this workspace has 'a', 'b'\.") as refused:
         in_order(head(), ("a", "b", "c"), ("a", "b"), "x.pth")
     assert "--classes-as-is" not in str(refused.value)

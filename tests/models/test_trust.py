@@ -217,7 +217,7 @@ def test_classes_in_another_order_are_imported_and_said(small: Workspace, tmp_pa
     assert "'cat', 'dog'; this workspace has 'bolt', 'nut'" in err
     status, out, _ = run("-w", small.root, "models", "import", tmp_path / "other.pth", "--classes-as-is")
     assert status == 0
-    assert "classes taken by their place: cat as bolt, dog as nut" in out
+    assert "classes taken by position: cat as bolt, dog as nut" in out
     weights = [
         torch.load(m.weights, weights_only=True)["state_dict"] for m in model_registry.all_models(small)
     ]

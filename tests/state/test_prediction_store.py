@@ -109,7 +109,7 @@ def test_a_kill_or_a_full_disk_at_any_write(
 
     with monkeypatch.context() as patch:
         patch.setattr(prediction_store, "_write_at", full)
-        with pytest.raises(WorkspaceError, match=r"\(No space left on device\); what was written before"):
+        with pytest.raises(WorkspaceError, match=r"\(No space left on device\); earlier scores are kept"):
             store.append(predictions(3, 5))
     for reader in (store, ShardStore(tmp_path)):
         equal(reader.load(), predictions(1, 2))

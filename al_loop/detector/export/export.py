@@ -1,8 +1,8 @@
-"""A model as one file for the machine that uses it: ONNX, or TorchScript; checked before it counts.
+"""Export a model as one ONNX or TorchScript file, once it is checked against `predict`.
 
-The file takes a picture's bytes and gives boxes (`al_loop.detector.export.graph`); beside it lie `<file>.json`,
-which says how to feed it, and the resolved mmdet config. The JSON is written last: an export without it
-is not complete.
+The file takes the bytes of an image and returns boxes (`al_loop.detector.export.graph`). `<file>.json` beside it
+says how to use it, and `config.json` is the resolved mmdet config. The JSON is written last: an export without
+it is not complete.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from al_loop.state.model_registry import CONFIG
 from al_loop.structures.boxes import Boxes, FloatArray, IntArray, iou
 from al_loop.structures.images import ImageFile
 
-#: What `format` may be, and what is tried for it, in this order.
+#: The formats that are tried, in this order, for each value of `format`.
 FORMATS = {"onnx": ("onnx",), "torchscript": ("torchscript",), "auto": ("onnx", "torchscript")}
 BOX_TOLERANCE_PX = 0.5
 SCORE_TOLERANCE = 1e-3
@@ -43,11 +43,13 @@ _PACKAGES = ("al-loop", "torch", "torchvision", "mmdet", "onnx", "onnxruntime")
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the exported file is from `predict`, over all pictures.
+    """The differences between the exported file and `predict`, over all pictures.
 
-    images, boxes: how many were compared; no boxes prove nothing.  box_px: largest difference of a
-    coordinate.  score: largest difference of a score.  alone: boxes of only one of the two; at_threshold:
-    such boxes within SCORE_TOLERANCE of the score threshold, where rounding decides, not counted there.
+    images, boxes: how many were compared; without boxes nothing is shown.
+    box_px: largest difference of a coordinate.
+    score: largest difference of a score.
+    alone: boxes of only one of the two.
+    at_threshold: such boxes within SCORE_TOLERANCE of the score threshold, where rounding decides; not in `alone`.
     """
 
     images: int
@@ -59,7 +61,7 @@ class Agreement:
 
     @property
     def good(self) -> bool:
-        """Say whether both find the same boxes, within the tolerances."""
+        """Whether both find the same boxes, within the tolerances."""
         return not self.alone and self.box_px <= BOX_TOLERANCE_PX and self.score <= SCORE_TOLERANCE
 
 
@@ -67,8 +69,11 @@ class Agreement:
 class Exported:
     """An export that agreed with `predict`.
 
-    file: the model.  notes: its JSON.  format: "onnx" or "torchscript".  size: (width, height) px of its
-    input.  skipped: why there is no ONNX where "auto" fell back to TorchScript, else "".
+    file: the model.
+    notes: its JSON.
+    format: "onnx" or "torchscript".
+    size: (width, height) px of the input.
+    skipped: why "auto" fell back to TorchScript, else "".
     """
 
     file: Path
@@ -79,35 +84,39 @@ class Exported:
     skipped: str = ""
 
 
+@dataclass(frozen=True)
+class ExportOptions:
+    """How to export.
+
+    format: "onnx", "torchscript", or "auto": ONNX, or TorchScript where that cannot be written or disagrees.
+    score_thr: boxes at or below it are left out, inside the file.
+    weights_sha256: hash of the weights, for the notes.
+    size: (width, height) px of the input; None: that of the pictures, or of the config where they differ.
+    """
+
+    format: str
+    score_thr: float
+    weights_sha256: str
+    size: tuple[int, int] | None = None
+
+
 def export_model(
-    detector: Detector,
-    pictures: Sequence[Picture],
-    folder: Path,
-    format: str = "auto",
-    *,
-    score_thr: float,
-    weights_sha256: str,
-    size: tuple[int, int] | None = None,
-    name: str = "model",
+    detector: Detector, pictures: Sequence[Picture], folder: Path, options: ExportOptions
 ) -> Exported:
     """Write the detector to `folder` as one file, once it agrees with `predict` on every picture.
 
-    pictures: (h, w, 3) uint8 BGR, already resized as for `predict`; one that is smaller than the input is
-        padded to the right and below with the mean colour, for both sides of the comparison.
-    format: "onnx", "torchscript", or "auto": ONNX, or TorchScript where that cannot be made or disagrees.
-    score_thr: boxes at or below it are left out, inside the file.
-    weights_sha256: hash of the weights, for the notes.
-    size: (width, height) px of the file's input; by default that of the pictures, or, where they differ,
-        the config's image size.
-    Raises ModelError where nothing could be written that agrees; an earlier export then stays as it was.
+    pictures: (h, w, 3) uint8 BGR, resized as for `predict`. One that is smaller than the input is padded to the
+        right and below with the mean colour, for both sides of the comparison.
+    Raises ModelError where no format could be written that agrees; an earlier export stays as it was.
     """
-    if format not in FORMATS:
-        raise ModelError(f"no export format {format!r}: expected one of {', '.join(FORMATS)}")
+    if options.format not in FORMATS:
+        raise ModelError(f"no export format {options.format!r}: expected one of {', '.join(FORMATS)}")
+    score_thr = options.score_thr
     if not pictures:
         raise ModelError(
             "an export is checked on real images, got none. Add some: al-loop pool add PHOTOS..."
         )
-    size = size or _input_size(detector, pictures)
+    size = options.size or _input_size(detector, pictures)
     network = deepcopy(detector.model).cpu().eval()
     on_cpu = fused(Detector(network, detector.config, torch.device("cpu")), "fp32")
     graph = DetectionGraph(on_cpu, size, score_thr).eval()
@@ -115,8 +124,8 @@ def export_model(
     expected = [_expected(on_cpu, frame, score_thr) for frame in frames]
     folder.mkdir(parents=True, exist_ok=True)
     skipped = ""
-    for kind in FORMATS[format]:
-        file = folder / f"{name}{_SUFFIX[kind]}"
+    for kind in FORMATS[options.format]:
+        file = folder / f"model{_SUFFIX[kind]}"
         unchecked = file.with_name(f"{file.name}.partial")
         try:
             _WRITERS[kind](graph, frames[0], unchecked)
@@ -124,10 +133,10 @@ def export_model(
             _insist(agreement, kind)
             notes = file.with_name(f"{file.name}.json")
             exported = Exported(file, notes, kind, size, agreement, skipped)
-            _publish(exported, unchecked, on_cpu, score_thr, weights_sha256)
+            _publish(exported, unchecked, on_cpu, options)
             return exported
         except ModelError as error:
-            if kind == FORMATS[format][-1]:
+            if kind == FORMATS[options.format][-1]:
                 raise ModelError(f"{error}{f'; before that: {skipped}' if skipped else ''}") from error
             skipped = str(error)
         finally:
@@ -136,11 +145,11 @@ def export_model(
 
 
 def compare(run: Run, frames: Sequence[Picture], expected: Sequence[Boxes], score_thr: float) -> Agreement:
-    """Return how far an exported file is from what was expected of each frame.
+    """Return the differences between an exported file and the expected boxes of each frame.
 
     frames: (h, w, 3) uint8 BGR of the file's input size.
     """
-    apart_px, apart_score = [0.0], [0.0]
+    px_differences, score_differences = [0.0], [0.0]
     boxes = alone = at_threshold = 0
     for frame, wanted in zip(frames, expected, strict=True):
         xyxy, scores, labels = run(frame)
@@ -151,13 +160,15 @@ def compare(run: Run, frames: Sequence[Picture], expected: Sequence[Boxes], scor
         boxes += len(rows)
         alone += int((~edge).sum())
         at_threshold += int(edge.sum())
-        apart_px.append(np.abs(got.xyxy[rows] - wanted.xyxy[columns]).max(initial=0.0))
-        apart_score.append(np.abs(_scores(got)[rows] - _scores(wanted)[columns]).max(initial=0.0))
-    return Agreement(len(frames), boxes, float(max(apart_px)), float(max(apart_score)), alone, at_threshold)
+        px_differences.append(np.abs(got.xyxy[rows] - wanted.xyxy[columns]).max(initial=0.0))
+        score_differences.append(np.abs(_scores(got)[rows] - _scores(wanted)[columns]).max(initial=0.0))
+    return Agreement(
+        len(frames), boxes, float(max(px_differences)), float(max(score_differences)), alone, at_threshold
+    )
 
 
 def _pairs(got: Boxes, wanted: Boxes) -> tuple[IntArray, IntArray]:
-    """Return the rows of each side that are one box: of one class, and overlapping by more than half."""
+    """Return the rows of both sides that are the same box: one class, and an IoU of more than 0.5."""
     common = iou(got.xyxy, wanted.xyxy) * (got.labels[:, None] == wanted.labels[None])
     rows, columns = linear_sum_assignment(common, maximize=True)
     same = common[rows, columns] > 0.5
@@ -171,10 +182,10 @@ def _scores(boxes: Boxes) -> FloatArray:
 def _insist(agreement: Agreement, kind: str) -> None:
     if not agreement.good:
         raise ModelError(
-            f"the {kind} file does not agree with the model on {agreement.images} images: coordinates differ by "
-            f"up to {agreement.box_px:.3g} px (allowed: {BOX_TOLERANCE_PX}), scores by up to "
-            f"{agreement.score:.2g} (allowed: {SCORE_TOLERANCE}), and {agreement.alone} boxes are found by only "
-            f"one of the two (besides {agreement.boxes} by both). It was not kept"
+            f"the {kind} file does not agree with the model on {agreement.images} images: coordinates differ "
+            f"by up to {agreement.box_px:.3g} px (allowed: {BOX_TOLERANCE_PX}), scores by up to "
+            f"{agreement.score:.2g} (allowed: {SCORE_TOLERANCE}), and {agreement.alone} boxes are found by "
+            f"only one of the two (besides {agreement.boxes} by both). It was not kept"
         )
 
 
@@ -213,24 +224,22 @@ def _expected(detector: Detector, frame: Picture, score_thr: float) -> Boxes:
     return predict(detector, [image], [frame], score_thr)[0].boxes
 
 
-def _publish(
-    exported: Exported, unchecked: Path, detector: Detector, score_thr: float, weights_sha256: str
-) -> None:
+def _publish(exported: Exported, unchecked: Path, detector: Detector, options: ExportOptions) -> None:
     """Give the checked file its name, and describe it."""
     exported.notes.unlink(missing_ok=True)
     os.replace(unchecked, exported.file)
     write_config(exported.file.parent, detector.config)
-    write_json(exported.notes, _notes(exported, detector, score_thr, weights_sha256))
+    write_json(exported.notes, _notes(exported, detector, options))
 
 
-def _notes(exported: Exported, detector: Detector, score_thr: float, weights_sha256: str) -> dict[str, Any]:
+def _notes(exported: Exported, detector: Detector, options: ExportOptions) -> dict[str, Any]:
     width, height = exported.size
     test, rpn = detector.model.roi_head.test_cfg, detector.model.rpn_head.test_cfg
     return {
         "file": exported.file.name,
         "format": exported.format,
         "sha256": file_sha256(exported.file),
-        "weights_sha256": weights_sha256,
+        "weights_sha256": options.weights_sha256,
         "config": CONFIG,
         "classes": detector.classes,
         "input": {
@@ -249,7 +258,7 @@ def _notes(exported: Exported, detector: Detector, score_thr: float, weights_sha
             "labels": "(n,) int64, index into classes",
         },
         "thresholds": {
-            "score": score_thr,
+            "score": options.score_thr,
             "nms_iou": float(test.nms.iou_threshold),
             "max_boxes": int(test.max_per_img),
             "proposal_nms_iou": float(rpn.nms.iou_threshold),

@@ -1,4 +1,4 @@
-"""Writing a graph as ONNX or TorchScript, and running what was written."""
+"""Write a graph as ONNX or TorchScript, and run such files."""
 
 from __future__ import annotations
 
@@ -104,15 +104,16 @@ def _toolchain(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         raise ModelError(
-            f"an export to ONNX needs the package {module}, which is not installed: pip install 'al-loop[onnx]'"
+            f"an export to ONNX needs the package {module}, which is not installed: "
+            "pip install 'al-loop[onnx]'"
         ) from None
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide what torch and mmdet say of tracing: that it is old, and that it may freeze Python's branches.
+    """Hide warnings of torch and mmdet about tracing: that it is old, and that it may freeze Python's branches.
 
-    The first is known; the second is what the comparison with other pictures is for.
+    The comparison with other pictures would show frozen branches.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=TracerWarning)

@@ -1,9 +1,9 @@
 """The forward pass of a Faster R-CNN over a batch: of scoring, evaluation and export.
 
-mmdet's own prediction takes each image and each pyramid level separately, and it skips empty ones by Python
-branches, which a trace would freeze. Here each step is one operation over the batch, and only NMS runs image by
-image. Every count is a size inside the graph, so that a trace of one image holds for every image. In bf16 the
-convolutions and the shared layers of the head run in bfloat16. Whatever decides between boxes runs in float32.
+mmdet's own prediction takes each image and each pyramid level separately. It skips empty ones by Python
+branches, which a trace would freeze. Here each step is one operation over the batch, and only NMS runs image
+by image. Every count is a size inside the graph, so that a trace of one image holds for every image. In bf16
+the convolutions and the shared layers of the head run in bfloat16. Scores and boxes are computed in float32.
 """
 
 from __future__ import annotations
@@ -206,9 +206,9 @@ def classify(model: Any, maps: Sequence[Tensor], proposals: Sequence[Tensor], si
 
 
 def _crop(extractor: Any, maps: Sequence[Tensor], rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the crop of each RoI, (m, r, r, c), and the RoIs, (m, 5), level by level, and how to undo that order.
+    """Return the crops (m, r, r, c) and the RoIs (m, 5), both level by level, and indices that undo this order.
 
-    The output of the head is reordered and not the crops, which are larger.
+    The caller reorders the output of the head, which is smaller than the crops.
     """
     levels = extractor.map_roi_levels(rois, extractor.num_inputs)
     rows, crops = [], []
@@ -275,7 +275,7 @@ def keep(model: Any, heads: Heads, score_thr: float, size: tuple[int, int]) -> K
 
 
 def _ends(rows: Tensor, counts: Sequence[int]) -> list[int | None]:
-    """Return where the candidates of each image end; None for a single image, where a trace must not freeze it."""
+    """Return where the candidates of each image end; None for a single image: a trace must not freeze it."""
     if len(counts) == 1:
         return [None]
     ends: list[int | None] = torch.searchsorted(

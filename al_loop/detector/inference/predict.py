@@ -59,7 +59,7 @@ def predict(
     """Run the model on images whose resized pictures have one common size.
 
     images: boxes are scaled back to their sizes.
-    pictures: (h, w, 3) uint8 BGR, all of one size: with padding, an image scored alone and in a batch would differ.
+    pictures: (h, w, 3) uint8 BGR, all of one size: padding would make scores depend on the batch.
     features: also return the input of the classifier for each box.
     """
     height, width = pictures[0].shape[:2]
@@ -140,5 +140,5 @@ def _pool(p2: Tensor, size: tuple[int, int], padded: Sequence[int]) -> Tensor:
     """
     rows = max(1, round(p2.shape[2] * size[0] / padded[0]))
     columns = max(1, round(p2.shape[3] * size[1] / padded[1]))
-    # Row by row is three times as fast in bf16 as one sum in float32, and as exact as the stored half precision.
+    # Row by row: three times as fast in bf16 as one sum in float32, as exact as the stored half precision.
     return avg_pool2d(p2[:, :, :rows, :columns], (1, columns)).float().mean(dim=(2, 3))

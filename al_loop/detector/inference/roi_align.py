@@ -1,8 +1,8 @@
 """RoIAlign: torchvision's, and on a CPU sums over rows of the feature map.
 
-torchvision's CPU code handles one channel after another on one core. Every value of RoIAlign is a weighted sum
-of a few cells of the map, with the same weights in all channels. `embedding_bag` computes such sums on several
-cores where the channels of a cell are adjacent in memory. It is nine times as fast on two cores
+torchvision's CPU code handles one channel after another on one core. Every value of RoIAlign is a weighted
+sum of a few cells of the map, with the same weights in all channels. `embedding_bag` computes such sums on
+several cores where the channels of a cell are adjacent in memory. It is nine times as fast on two cores
 (benchmarks/scoring.py), and equal within rounding.
 Source: He 2017 (Mask R-CNN), section 3; half-pixel corrected as in Detectron2.
 """

@@ -105,7 +105,7 @@ def score_images(
 def planned(config: Config, images: Sequence[ImageFile], settings: ScoreSettings) -> list[list[Batch]]:
     """Return the shards as lists of batches; the images of a batch have one resized size.
 
-    The order of the images does not matter. A shard ends where a batch ends, so that a resumed run has the same batches.
+    The order of the images does not matter. Shards end where batches end: a resumed run has the same batches.
     """
     reader = Reader.of(config, settings)
 
@@ -162,8 +162,8 @@ class BatchScorer:
         if tried == 1:
             raise ModelError(
                 f"{self._detector.device} has too little memory to score a single image "
-                f"({images[0].path.name}, {images[0].width}x{images[0].height} px). Finished shards are kept. "
-                'Free memory (nvidia-smi lists its users), or set device = "cpu" in al-loop.toml. '
+                f"({images[0].path.name}, {images[0].width}x{images[0].height} px). "
+                'Finished shards are kept. Free memory (nvidia-smi lists its users), or set device = "cpu" in al-loop.toml. '
                 "Then run the same command again"
             )
         self._most = tried // 2
@@ -219,7 +219,7 @@ class Reader:
         )
 
     def read(self, image: ImageFile, data: bytes | None = None) -> Picture | Unreadable:
-        """Return the picture, or why it cannot be read; data: the bytes of a file that is not on this machine."""
+        """Return the picture, or why it cannot be read; data: the bytes of a file on another machine."""
         try:
             if data is None:
                 data = read_stored(image)

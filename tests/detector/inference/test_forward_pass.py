@@ -1,4 +1,4 @@
-"""The quick forward pass: what mmdet says, whatever the model and the pictures; and RoIAlign by sums of rows."""
+"""The forward pass predicts what mmdet predicts, and RoIAlign by rows is torchvision's."""
 
 from __future__ import annotations
 

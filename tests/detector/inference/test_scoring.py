@@ -196,7 +196,8 @@ def test_short_of_memory_batches_shrink_and_it_is_said_once(
     halved = score(detector, images, tmp_path / "halved", say=told.append)
     assert tried == [2, 4, 2, 2, 2]  # two large images, then six small ones in batches of four
     assert told == [
-        "  out of memory with 4 images per batch: continuing with 2. To start there: score.batch_size = 2 in al-loop.toml"
+        "  out of memory with 4 images per batch: continuing with 2. "
+        "To start there: score.batch_size = 2 in al-loop.toml"
     ]
     for other in (whole, alone):
         np.testing.assert_array_equal(halved.labels, other.labels)
