@@ -28,7 +28,7 @@ from al_loop.core.files import (
 from al_loop.core.urls import same_host
 from render import AssetError, RecipeError, load_recipe
 from render.assets.ies import peak
-from render.assets.image_folders import Ledger
+from render.assets.image_folders import ImageCache
 
 
 def test_regular_files_are_read(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_settings_recipes_and_pictures_of_them_are_no_pipes(tmp_path: Path) -> N
     ):
         with pytest.raises(error, match="a named pipe, expected a regular file"):
             read(pipe)
-    assert Ledger(tmp_path / "ledger.json").look(pipe) == ("", "a named pipe, expected a regular file")
+    assert ImageCache(tmp_path / "images.json").check(pipe) == ("", "a named pipe, expected a regular file")
 
 
 @pytest.mark.parametrize(
