@@ -54,13 +54,13 @@ def test_an_executor_gives_one_count_one_bar_and_rows_in_order() -> None:
 
 @pytest.mark.train
 @pytest.mark.parametrize(
-    "execution",
+    ("kind", "execution"),
     [
-        pytest.param({"jobs": 2}, id="processes"),
-        pytest.param({"ray": "local", "jobs": 1}, id="ray", marks=pytest.mark.slow),
+        pytest.param("strategies", {"jobs": 2}, id="processes"),
+        pytest.param("mix", {"jobs": 2}, id="processes-mix", marks=pytest.mark.slow),
+        pytest.param("strategies", {"ray": "local", "jobs": 1}, id="ray", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("kind", ["strategies", "mix"])
 def test_parallel_trials_give_the_same(
     kind: str,
     execution: dict[str, Any],
