@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import sys
 import tempfile
 from collections import Counter
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from support.factories import CLASSES, write_coco_set
+from support.ray_cluster import RayCluster
 
 from al_loop.cli import main
 from al_loop.images.ingest import add_images
@@ -35,6 +37,16 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder = tmp_path_factory.mktemp("state")
         patch.setenv("AL_LOOP_STATE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[RayCluster]:
+    """A Ray cluster on the loopback interface, without nodes."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is an extra: pip install 'al-loop[ray]'")
+    cluster = RayCluster()
+    yield cluster
+    cluster.close()
 
 
 @pytest.fixture

@@ -90,29 +90,15 @@ def score(
     settings = replace(_score_settings(workspace), features=features, augmentation=augmentation)
     wanted = "fp32" if exact else workspace.config.pool_precision
     if ray is not None:
-        from al_loop.detector.cluster.actor import Kit
-        from al_loop.detector.cluster.scheduler import score_on_cluster
+        from al_loop.detector.cluster.actor import ModelPayload
+        from al_loop.detector.cluster.scheduler import ClusterDetector, score_on_cluster
         from al_loop.detector.config.stored_config import read_config
 
         config = read_config(model.folder, model.config_sha256, trusted=workspace.trusted)
-        return score_on_cluster(
-            ray,
-            Kit.of(
-                model,
-                config,
-                workspace.config.device,
-                wanted,
-                workspace.config.score.workers,
-                trusted=workspace.trusted,
-            ),
-            config,
-            images,
-            store,
-            settings,
-            progress,
-            say=say,
-            check=check,
-        )
+        workers = workspace.config.score.workers
+        payload = ModelPayload.of(model, config, workers, trusted=workspace.trusted)
+        cluster_detector = ClusterDetector(ray, workspace.config.device, wanted, payload, config)
+        return score_on_cluster(cluster_detector, images, store, settings, progress, say=say, check=check)
     detector = load_detector(workspace, model)
     settings = replace(settings, precision=precision_here(wanted, detector.device))
     return score_images(detector, images, store, settings, progress, say=say, check=check)

@@ -14,8 +14,8 @@ from render.assets.load import Assets, load_assets
 from render.core.errors import DatasetError
 from render.core.files import write_atomically
 from render.core.options import RenderOptions
-from render.execution.scheduler import Job, render_all
-from render.execution.worker_process import Worker, available_cores, shared_out, worker_command
+from render.execution.jobs import Job
+from render.execution.rendering import render_jobs
 from render.planner.plan import plan, views_per_scene
 from render.recipe.load import load_recipe
 from render.recipe.tables import Recipe
@@ -64,49 +64,8 @@ def render_dataset(
             report(next(finished), count)
 
         advance()
-        render_images(out, scenes(recipe, assets, seed, missing), options, advance, on_warning)
+        render_jobs(scenes(recipe, assets, seed, missing), out, options, advance, on_warning)
         return merge(out, count)
-
-
-def render_images(
-    out: Path,
-    jobs: Iterable[Job],
-    options: RenderOptions,
-    on_done: Callable[[int], None],
-    on_warning: Callable[[str], None] | None = None,
-) -> None:
-    """Render jobs into an open dataset folder, on this machine or on a Ray cluster."""
-    if options.ray is not None:
-        from render.execution.ray_workers import joined  # Ray is an extra
-
-        with joined(options.ray, out, options.python, options.threads, options.workers) as cluster:
-            render_all(
-                jobs,
-                cluster.start,
-                out,
-                timeout_s=options.timeout_s,
-                on_done=on_done,
-                workers=cluster.seats,
-                on_warning=on_warning,
-            )
-        return
-    workers = options.workers or 1
-    shares = shared_out(available_cores(), workers)
-
-    def start(seat: int) -> Worker:
-        # A single worker keeps all cores: pinning it would gain nothing.
-        cores = shares[seat] if workers > 1 else None
-        return Worker(worker_command(options.python), out, options.threads or len(shares[seat]), cores)
-
-    render_all(
-        jobs,
-        start,
-        out,
-        timeout_s=options.timeout_s,
-        on_done=on_done,
-        workers=workers,
-        on_warning=on_warning,
-    )
 
 
 def scenes(recipe: Recipe, assets: Assets, seed: int, images: Iterable[int]) -> Iterator[Job]:

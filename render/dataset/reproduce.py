@@ -15,7 +15,8 @@ from render.core.errors import DatasetError
 from render.core.files import write_atomically
 from render.core.options import RenderOptions
 from render.core.tempdirs import scratch_folder
-from render.dataset.generate import remembered_root, render_images, scenes
+from render.dataset.generate import remembered_root, scenes
+from render.execution.rendering import render_jobs
 
 _IGNORED = ("sha256", "file_name")
 
@@ -60,7 +61,7 @@ def reproduce_image(
     with scratch_folder("reproduce") as out:
         open_dataset(out, identity.recipe, identity.seed, identity.assets_sha256)
         jobs = scenes(identity.recipe, assets, identity.seed, [index])
-        render_images(out, jobs, options, lambda _: None)
+        render_jobs(jobs, out, options, lambda _: None)
         new = read_record(out, index)
         if new is None:
             raise DatasetError(f"image {index} was not written again; see the messages above")

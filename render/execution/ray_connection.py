@@ -1,4 +1,4 @@
-"""Connecting to a Ray cluster, or to one on this machine alone."""
+"""Connect to a Ray cluster, or start one on this machine."""
 
 from __future__ import annotations
 
@@ -7,37 +7,41 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from render.core.errors import WorkerError
 
-#: Seconds within which a cluster takes a connection.
-_KNOCK_S = 10.0
+#: Seconds in which a cluster must accept a connection.
+_CONNECT_S = 10.0
 
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[Any]:
-    """Ray, connected to "auto", "host:port", "ray://host:port", or "local"; one that is connected already stays so.
+    """Yield the module ray, connected to a cluster. An existing connection is used, and stays open.
 
-    Raises WorkerError when Ray is not installed or no cluster answers.
+    address: "auto", "host:port", "ray://host:port", or "local" for a cluster on this machine.
+    Raises WorkerError if Ray is not installed, no cluster answers, or its versions are others.
     """
-    _knock(address)
-    ray = ray_for(address)
-    ours = not ray.is_initialized()
-    if ours:
+    _check_port(address)
+    ray = import_ray(address)
+    connect = not ray.is_initialized()
+    if connect:
         _connect(ray, address)
     try:
         yield ray
     finally:
-        if ours:
+        if connect:
             ray.shutdown()
 
 
-def ray_for(address: str) -> Any:
-    """The module, imported so that a cluster of one's own is closed to others; WorkerError without it."""
+def import_ray(address: str) -> Any:
+    """Import Ray; raises WorkerError if it is not installed.
+
+    address: "local" for a cluster that must listen on the loopback interface only.
+    """
     if address == "local":
-        # Read when Ray is imported. Ray asks nobody for a password: alone, it listens to this machine only.
+        # Ray reads these at import. It asks for no password: others must not reach a local cluster.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -51,57 +55,51 @@ def ray_for(address: str) -> Any:
 
 
 def _connect(ray: Any, address: str) -> None:
-    alone = {"include_dashboard": False} if address == "local" else {}
+    options = {"include_dashboard": False} if address == "local" else {}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **alone)
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
     except ImportError as error:
         raise WorkerError(
-            f"{address} needs Ray's client, got {error}: python -m pip install 'ray[client]=={ray.__version__}'; or run the "
-            "command on a machine of the cluster, with --ray auto"
+            f"{address} needs Ray's client, got {error}: "
+            f"python -m pip install 'ray[client]=={ray.__version__}'; "
+            "or run the command on a machine of the cluster, with --ray auto"
         ) from error
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        if versions := _other_versions(str(error)):
-            raise WorkerError(_mismatch(address, *versions, ray.__version__)) from error
-        raise WorkerError(
-            f"no Ray cluster at {address} ({str(error).strip().splitlines()[0]}); start one: ray start --head, "
-            "or name its address, or say --ray local"
-        ) from error
+        text = str(error).strip()
+        # Ray's message has the versions of the cluster first.
+        if match := re.search(r"Version mismatch.*?Ray: (\S+)\s+Python: (\S+)", text, re.DOTALL):
+            raise WorkerError(_mismatch(address, match[1], match[2], ray.__version__)) from error
+        raise _no_cluster(address, text.splitlines()[0]) from error
 
 
-def _other_versions(said: str) -> tuple[str, str] | None:
-    """The cluster's versions of Ray and Python, where Ray says that ours are others."""
-    found = re.search(r"Version mismatch.*?Ray: (\S+)\s+Python: (\S+)", said, re.DOTALL)
-    return (found[1], found[2]) if found else None
-
-
-def _mismatch(address: str, theirs: str, their_python: str, ours: str) -> str:
-    what = f"the Ray cluster at {address} runs Ray {theirs} on Python {their_python}"
-    mine = ".".join(map(str, sys.version_info[:3]))
-    if theirs != ours:
+def _mismatch(address: str, cluster_ray: str, cluster_python: str, ray: str) -> str:
+    cluster = f"the Ray cluster at {address} runs Ray {cluster_ray} on Python {cluster_python}"
+    python = ".".join(map(str, sys.version_info[:3]))
+    if cluster_ray != ray:
         return (
-            f"{what}, this command Ray {ours} on Python {mine}; both must be the same everywhere: "
-            f"python -m pip install 'ray=={theirs}' here, or 'ray=={ours}' on every node and start the cluster anew"
+            f"{cluster}, this command Ray {ray} on Python {python}; both must be the same everywhere: "
+            f"python -m pip install 'ray=={cluster_ray}' here, "
+            f"or 'ray=={ray}' on every node and start the cluster anew"
         )
     return (
-        f"{what}, this command on Python {mine}; Python must be the same everywhere: run the command with Python "
-        f"{their_python}, or start the cluster anew with Python {mine}"
+        f"{cluster}, this command on Python {python}; Python must be the same everywhere: "
+        f"run the command with Python {cluster_python}, or start the cluster anew with Python {python}"
     )
 
 
-def node_name(node: Mapping[str, Any]) -> str:
-    """What people call a node of `ray.nodes()`: its host name and address."""
-    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-
-
-def _knock(address: str) -> None:
-    """Ray itself tries for minutes where nobody listens; raises WorkerError at once."""
+def _check_port(address: str) -> None:
+    """Raise WorkerError if nobody listens: Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
     except OSError as error:
-        raise WorkerError(
-            f"no Ray cluster at {address} ({error.strerror or error}); start one: ray start --head, or name its address, "
-            "or say --ray local"
-        ) from error
+        raise _no_cluster(address, error.strerror or str(error)) from error
+
+
+def _no_cluster(address: str, reason: str) -> WorkerError:
+    return WorkerError(
+        f"no Ray cluster at {address} ({reason}); start one: ray start --head, or name its address, "
+        "or say --ray local"
+    )

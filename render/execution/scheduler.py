@@ -1,213 +1,210 @@
-"""Many scenes on one or more workers: try again, renew, give up on a scene, stop when it is hopeless."""
+"""Distribute tasks over workers: retry failed tasks, replace lost workers, leave out those that cannot run.
+
+A worker is a process of this machine or an actor of a Ray cluster: the scheduler knows neither.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-from typing import Protocol
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
 
-from render.annotation.record_store import Record, commit, is_done
-from render.core.errors import WorkerCrashedError, WorkerError
-from render.core.spec import SceneSpec
+from render.core.errors import WorkerError
 
-#: A scene is given up after this many crashes or timeouts.
-ATTEMPTS = 2
-#: This many scenes given up one after another: it is not the scenes.
-GIVE_UP_AFTER = 3
+#: Longest time in seconds between two checks.
+CHECK_S = 5.0
 
 
-@dataclass(frozen=True)
-class Job:
-    """A scene, and the numbers of its images that are still missing."""
-
-    spec: SceneSpec
-    images: tuple[int, ...]
+class TaskFailedError(Exception):
+    """A task failed or its worker was lost; the message says why. The task may be retried."""
 
 
-class Hand(Protocol):
-    """Whatever renders a job: a process of this machine, or of another."""
+class NoWorkerLeftError(Exception):
+    """No slot can have a worker any more; `__cause__` is why the last one was left out."""
+
+
+class Worker(Protocol):
+    """Runs tasks. The scheduler calls `prepare` and `run` in threads."""
 
     def prepare(self) -> None:
-        """Wait until it can take a job; raises WorkerError when it never will."""
+        """Wait until it accepts tasks; raises WorkerError if no worker can run in this slot."""
 
-    def ask(self, job: Job, timeout_s: float) -> str | None:
-        """Have the images made and committed; None when done, else why not."""
+    def run(self, task: Any) -> Any:
+        """Return the result of a task; raises TaskFailedError if it may be retried."""
 
     @property
     def fit(self) -> bool:
-        """Whether it may take another job; if not, a fresh one is due."""
+        """Whether it accepts another task; if not, it is replaced."""
 
     def close(self) -> None:
-        """End it; may be called from another thread while `ask` waits, which then returns."""
+        """End it. `run`, which may wait in another thread, then returns or raises."""
 
 
-class _Post:
-    """The place of one worker: manned when needed, again after a crash, until it is closed."""
+@dataclass(eq=False)
+class WorkerSlot:
+    """A place for one worker at a time.
 
-    def __init__(self, start: Callable[[], Hand], out: Path, timeout_s: float) -> None:
-        self._start, self._out, self._timeout_s = start, out, timeout_s
-        self._hand: Hand | None = None
-        self._closed = threading.Event()
-        self._lock = threading.Lock()  # nobody is taken on after the close, which comes from another thread
-
-    def render(self, job: Job) -> str | None:
-        """None when all images of the job are committed, else why the last of ATTEMPTS failed."""
-        reason, left = None, job.images
-        for _ in range(ATTEMPTS):
-            hand = self._manned()
-            if hand is None:
-                return "stopped"
-            # A scene has as much time as its images together: it is answered as a whole.
-            reason = hand.ask(replace(job, images=left), self._timeout_s * len(left))
-            left = tuple(image for image in left if not is_done(self._out, image))
-            if not left:
-                return None
-            reason = reason or f"the worker is done, but image {left[0]} was not written"
-        return reason
-
-    def close(self) -> None:
-        """Let the worker go, and take on no other."""
-        with self._lock:
-            self._closed.set()
-            self._dismiss()
-
-    def _manned(self) -> Hand | None:
-        with self._lock:
-            if self._hand is not None and self._hand.fit:
-                return self._hand
-            self._dismiss()
-            if self._closed.is_set():
-                return None
-            hand = self._hand = self._start()
-        try:
-            hand.prepare()
-        except WorkerError:
-            if self._closed.is_set():
-                return None
-            raise
-        return hand
-
-    def _dismiss(self) -> None:
-        if self._hand is not None:
-            self._hand.close()
-        self._hand = None
-
-
-class _Ledger:
-    """What failed. Judgement waits until another scene succeeds: if none does, it is not the scenes."""
-
-    def __init__(self, out: Path) -> None:
-        self._out = out
-        self._streak: list[tuple[Job, str]] = []
-        self._succeeded = False
-
-    def add(self, job: Job, reason: str | None) -> None:
-        """Note how a job ended; raises WorkerCrashedError when GIVE_UP_AFTER in a row failed."""
-        if reason is None:
-            self._succeeded = True
-            self._convict()
-            return
-        self._streak.append((job, reason))
-        if len(self._streak) >= GIVE_UP_AFTER:
-            raise self._hopeless()
-
-    def close(self) -> None:
-        """Record the last failures; raises WorkerCrashedError when nothing else happened."""
-        if self._streak and not self._succeeded:
-            raise self._hopeless()
-        self._convict()
-
-    def _convict(self) -> None:
-        for job, reason in self._streak:
-            for image in job.images:
-                if not is_done(self._out, image):
-                    commit(self._out, failed_record(job.spec, image, reason), None)
-        self._streak = []
-
-    def _hopeless(self) -> WorkerCrashedError:
-        job, reason = self._streak[-1]
-        return WorkerCrashedError(
-            f"{len(self._streak)} scenes in a row failed, the last (scene {job.spec.index}, image "
-            f"{job.images[0]}): {reason.strip()}; see {self._out / 'render.log'}, then run the same command again"
-        )
-
-
-def render_all(
-    jobs: Iterable[Job],
-    start: Callable[[int], Hand],
-    out: Path,
-    *,
-    timeout_s: float,
-    on_done: Callable[[int], None],
-    workers: int = 1,
-    on_warning: Callable[[str], None] | None = None,
-) -> None:
-    """Render every job on `workers` hands, `start(seat)` makes one for seat 0 to workers - 1.
-
-    `on_done` is called in this thread for every image. A hand that cannot be had is left out, which `on_warning` is told;
-    the last one's error is raised. A scene that fails ATTEMPTS times is recorded as
-    failed, with its seed, and skipped. When GIVE_UP_AFTER in a row fail, or all there are, it is not the
-    scenes: WorkerCrashedError, and nothing is held against them.
+    start: makes a worker; may raise WorkerError.
+    can_restart: whether a lost worker can be replaced.
+    running: tasks that the worker was sent, the oldest first.
     """
-    posts = [_Post(partial(start, seat), out, timeout_s) for seat in range(workers)]
-    ledger = _Ledger(out)
-    with ThreadPoolExecutor(workers, thread_name_prefix="render") as threads:
+
+    name: str
+    start: Callable[[], Worker]
+    can_restart: Callable[[], bool] = lambda: True
+    worker: Worker | None = None
+    ready: bool = False
+    losses: int = 0
+    running: list[Any] = field(default_factory=list)
+
+    def close(self) -> None:
+        """End the worker, if there is one."""
+        worker, self.worker, self.ready = self.worker, None, False
+        if worker is not None:
+            worker.close()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When the scheduler gives up, and what it reports.
+
+    attempts: failures after which a task is given up.
+    losses: workers that a slot may lose in a row.
+    in_flight: tasks that a worker is sent at a time; it works on the oldest.
+    on_restart: called with the slot's name and a reason when a lost worker is replaced.
+    on_left_out: called with the slot's name and the error when other slots remain.
+    """
+
+    attempts: int
+    losses: float = math.inf
+    in_flight: int = 1
+    on_restart: Callable[[str, str], None] = lambda name, reason: None
+    on_left_out: Callable[[str, Exception], None] = lambda name, error: None
+
+
+class Scheduler:
+    """Runs tasks on the workers of some slots.
+
+    check: called at least every CHECK_S seconds; may raise.
+    """
+
+    def __init__(
+        self, slots: Sequence[WorkerSlot], policy: Policy, check: Callable[[], None] = lambda: None
+    ) -> None:
+        self._slots, self._policy, self._check = list(slots), policy, check
+        self._threads = ThreadPoolExecutor(len(slots) * policy.in_flight, thread_name_prefix="worker")
+        self._queue = deque[Any]()
+        self._futures = dict[Future[Any], tuple[WorkerSlot, Any]]()
+        self._failures = Counter[int]()
+        self._reasons: list[str] = []
+        self._tasks: Iterator[Any] = iter(())
+        self._on_result: Callable[[Any, Any], None]
+
+    def run(self, tasks: Iterable[Any], on_result: Callable[[Any, Any], None]) -> None:
+        """Run all tasks; call `on_result(task, result)` in this thread as they end.
+
+        The result of a task that was given up is its TaskFailedError. The next task is taken from the
+        iterable while others run. Raises NoWorkerLeftError, and what `Worker.run` or a callback raises.
+        """
+        self._tasks, self._on_result = iter(tasks), on_result
         try:
-            for job, reason in _worked(iter(jobs), posts, threads, on_warning or (lambda sentence: None)):
-                ledger.add(job, reason)
-                for image in job.images:
-                    on_done(image)
-            ledger.close()
+            while self._assign():
+                for future in wait(self._futures, CHECK_S, FIRST_COMPLETED).done:
+                    if future in self._futures:  # else its worker was lost
+                        self._collect(future, *self._futures.pop(future))
+                self._check()
         finally:
-            for post in posts:
-                post.close()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            for slot in self._slots:
+                slot.close()
+            self._threads.shutdown()
 
+    def _assign(self) -> bool:
+        """Give tasks to free workers and start missing workers; False if no task is left."""
+        for slot in self._slots:
+            # If tasks are running, their futures say why it is unfit.
+            if slot.worker is not None and slot.ready and not slot.running and not slot.worker.fit:
+                slot.close()
+        while free := [s for s in self._slots if s.ready and len(s.running) < self._policy.in_flight]:
+            if not self._queued(1):
+                break
+            slot, task = min(free, key=lambda slot: len(slot.running)), self._queue.popleft()
+            assert slot.worker is not None
+            slot.running.append(task)
+            self._futures[self._threads.submit(slot.worker.run, task)] = slot, task
+        starting = sum(slot.worker is not None and not slot.ready for slot in self._slots)
+        for slot in [slot for slot in self._slots if slot.worker is None]:
+            if self._queued(starting + 1):
+                starting += self._start(slot)
+        return self._queued(1) or any(slot.running for slot in self._slots)
 
-def _worked(
-    jobs: Iterator[Job], posts: list[_Post], threads: ThreadPoolExecutor, warn: Callable[[str], None]
-) -> Iterator[tuple[Job, str | None]]:
-    """Jobs as they end, with the reason of those that failed."""
-    free, busy = list(posts), dict[Future[str | None], tuple[_Post, Job]]()
-    returned: list[Job] = []  # by posts that cannot be manned
-    ahead = next(jobs, None)
-    while ahead is not None or busy:
-        while ahead is not None and free:
-            post = free.pop()
-            busy[threads.submit(post.render, ahead)] = post, ahead
-            # The next scene is planned while this one is rendered.
-            ahead = returned.pop() if returned else next(jobs, None)
-        for ended in wait(busy, return_when=FIRST_COMPLETED).done:
-            post, job = busy.pop(ended)
-            try:
-                reason = ended.result()
-            except WorkerError as error:
-                if not free and not busy:
-                    raise
-                warn(f"{error}; the others go on")
-                post.close()
-                if ahead is None:
-                    ahead = job
-                else:
-                    returned.append(job)
-                continue
-            free.append(post)
-            yield job, reason
+    def _queued(self, count: int) -> bool:
+        """Whether so many tasks wait, taken from the iterable if need be."""
+        self._queue.extend(islice(self._tasks, max(0, count - len(self._queue))))
+        return len(self._queue) >= count
 
+    def _start(self, slot: WorkerSlot) -> bool:
+        try:
+            slot.worker = slot.start()
+        except WorkerError as error:
+            self._leave_out(slot, error)
+            return False
+        self._futures[self._threads.submit(slot.worker.prepare)] = slot, None
+        return True
 
-def failed_record(spec: SceneSpec, image: int, reason: str) -> Record:
-    """What is kept of an image that was given up."""
-    view = next(number for number, view in enumerate(spec.views) if view.index == image)
-    return Record(
-        index=image,
-        scene=spec.index,
-        view=view,
-        seed=spec.seed,
-        status="failed",
-        width=spec.width,
-        height=spec.height,
-        reason=reason,
-    )
+    def _collect(self, future: Future[Any], slot: WorkerSlot, task: Any) -> None:
+        assert slot.worker is not None
+        try:
+            result = future.result()
+        except WorkerError as error:
+            self._leave_out(slot, error)
+        except TaskFailedError as error:
+            if slot.worker.fit and slot.ready:
+                slot.running.remove(task)
+                self._retry([task], error)
+            else:
+                self._lose(slot, error)
+        else:
+            if slot.ready:
+                slot.running.remove(task)
+                slot.losses = 0
+                del self._failures[id(task)]
+                self._on_result(task, result)
+            slot.ready = True
+
+    def _lose(self, slot: WorkerSlot, error: TaskFailedError) -> None:
+        slot.losses += 1
+        # Only the oldest task was being worked on: only it failed.
+        self._retry(self._take_back(slot), error)
+        if slot.losses < self._policy.losses and slot.can_restart():
+            self._policy.on_restart(slot.name, str(error))
+        else:
+            self._leave_out(slot, error)
+
+    def _retry(self, tasks: list[Any], error: TaskFailedError) -> None:
+        """Queue tasks again, of which the first failed; or give that up."""
+        self._queue.extendleft(reversed(tasks))
+        if tasks:
+            self._failures[id(tasks[0])] += 1
+            if self._failures[id(tasks[0])] >= self._policy.attempts:
+                del self._failures[id(tasks[0])]
+                self._on_result(self._queue.popleft(), error)
+
+    def _take_back(self, slot: WorkerSlot) -> list[Any]:
+        """End a slot's worker; return the tasks that it was sent."""
+        slot.close()
+        self._futures = {future: owner for future, owner in self._futures.items() if owner[0] is not slot}
+        tasks, slot.running = slot.running, []
+        return tasks
+
+    def _leave_out(self, slot: WorkerSlot, error: Exception) -> None:
+        self._queue.extendleft(reversed(self._take_back(slot)))
+        self._slots.remove(slot)
+        self._reasons.append(f"{slot.name}: {error}")
+        if not self._slots:
+            raise NoWorkerLeftError("; ".join(self._reasons)) from error
+        self._policy.on_left_out(slot.name, error)

@@ -1,4 +1,4 @@
-"""One worker process on this machine, and how to start it."""
+"""A render worker: a process on this machine that holds Blender."""
 
 from __future__ import annotations
 
@@ -19,39 +19,45 @@ import msgspec
 from render.core.errors import BlenderMissingError, DatasetError, WorkerError
 from render.core.interpreter import command, last_line
 from render.core.tempdirs import Scratch
-from render.execution.scheduler import Job
+from render.execution.jobs import Job, run_job
 
 #: Seconds for a worker to import bpy on a cold disk.
 START_TIMEOUT_S = 180.0
-#: A worker makes way for a fresh one after this many scenes: a leak anywhere in Blender then stays small.
+#: A worker is replaced after this many scenes, so that a memory leak in Blender stays small,
 RENEW_AFTER = 300
-#: ... or when it holds this much memory, MiB; a plain scene takes 325.
+#: or when it holds this much memory, MiB; a plain scene takes 325.
 RENEW_ABOVE_MB = 6000.0
 _KILLED = " (killed from outside, or the machine ran out of memory)"
 
 
-class Worker:
-    """One worker process. `command` runs a program that speaks the protocol of `render.worker.main`.
-
-    cores: where it may run, all when None.  environment: variables on top of ours.
-    """
+class WorkerProcess:
+    """A process that renders into a dataset; a `render.execution.scheduler.Worker`."""
 
     def __init__(
         self,
         command: list[str],
         out: Path,
         threads: int,
+        timeout_s: float,
         cores: frozenset[int] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the process; raises WorkerError when there is no such program."""
-        self._command, self._out, self._threads = command, out, threads
+        """Start the process.
+
+        command: a program that speaks the protocol of `render.worker.main`.
+        threads: Cycles' threads.
+        timeout_s: seconds that one image may take.
+        cores: cores that the process may use; None: all.
+        environment: variables on top of those of this process.
+        Raises WorkerError if there is no such program, DatasetError if `out` cannot be written.
+        """
+        self._command, self._out, self._threads, self._timeout_s = command, out, threads, timeout_s
         self._scenes, self._memory_mb = 0, 0.0
         self._log_path = out / "render.log"
         self._log = _open_log(self._log_path)
-        # Killed, Blender leaves its temporary files where it was told to put them.
+        # A killed Blender leaves its temporary files behind.
         self._scratch = Scratch()
-        # A session of its own: Ctrl-C reaches the parent only, which then ends the worker in order.
+        # In a new session Ctrl-C reaches only the parent, which then ends the worker.
         try:
             self._process = subprocess.Popen(
                 command,
@@ -67,7 +73,7 @@ class Worker:
             raise WorkerError(
                 f"cannot run {command[0]} ({error}); name another Python: --python PATH"
             ) from error
-        # Before the first line goes out, so before it imports anything that counts cores or starts threads.
+        # Before the first line is sent: the process has not yet imported what counts cores or starts threads.
         if cores is not None and hasattr(os, "sched_setaffinity"):
             with contextlib.suppress(ProcessLookupError):
                 os.sched_setaffinity(self._process.pid, cores)
@@ -76,25 +82,32 @@ class Worker:
 
     def prepare(self) -> None:
         """Wait until Blender is imported; raises BlenderMissingError or WorkerError."""
-        answer = self._exchange({"out": str(self._out.resolve()), "threads": self._threads}, START_TIMEOUT_S)
+        message = {"out": str(self._out.resolve()), "threads": self._threads}
+        answer = self._exchange(message, START_TIMEOUT_S)
         if answer is None:
-            reason, said = self._why_silent(START_TIMEOUT_S), last_line(self._log_path)
-            if said.startswith("ModuleNotFoundError"):
-                raise BlenderMissingError.of(self._command[0], said)
+            reason, line = self._reason_of_silence(START_TIMEOUT_S), last_line(self._log_path)
+            if line.startswith("ModuleNotFoundError"):
+                raise BlenderMissingError.of(self._command[0], line)
             raise WorkerError(f"the render worker did not start: {reason}; see {self._log_path}")
         if "missing" in answer:
             raise BlenderMissingError.of(self._command[0], answer["missing"])
 
-    def ask(self, job: Job, timeout_s: float) -> str | None:
-        """Have the images made and committed; None when done, else why not (the worker may be dead).
+    def run(self, job: Job) -> None:
+        """Render the missing images of a job; raises TaskFailedError if that failed."""
+        run_job(job, self._out, self.ask)
 
-        Raises DatasetError when the disk is at fault, not the scene.
+    def ask(self, job: Job) -> str | None:
+        """Render the images and commit them; return None, or why that failed (the process may have ended).
+
+        Raises DatasetError when the disk is the cause, not the scene.
         """
+        # The worker answers once for all images of the scene, so they share their time.
+        timeout_s = self._timeout_s * len(job.images)
         message = {"spec": msgspec.to_builtins(job.spec), "views": list(job.images)}
         answer = self._exchange(message, timeout_s)
         self._scenes += 1
         if answer is None:
-            return self._why_silent(timeout_s)
+            return self._reason_of_silence(timeout_s)
         if "unwritable" in answer:
             raise DatasetError(answer["unwritable"])
         self._memory_mb = float(answer.get("rss_mb", 0.0))
@@ -102,7 +115,7 @@ class Worker:
 
     @property
     def fit(self) -> bool:
-        """Whether it is alive, and neither old nor fat."""
+        """Whether the process is alive and below the limits of scenes and memory."""
         young = self._scenes < RENEW_AFTER and self._memory_mb < RENEW_ABOVE_MB
         return young and self._process.poll() is None
 
@@ -128,7 +141,7 @@ class Worker:
         except (OSError, ValueError, queue.Empty):  # ValueError: closed by another thread meanwhile
             return None
 
-    def _why_silent(self, timeout_s: float) -> str:
+    def _reason_of_silence(self, timeout_s: float) -> str:
         try:
             code = self._process.wait(timeout=1)
         except subprocess.TimeoutExpired:
@@ -147,26 +160,25 @@ class Worker:
 
 
 def worker_command(python: str | None) -> list[str]:
-    """How to run the worker under a Python; ours when None."""
+    """Return the command of a worker under that Python; None: the running one."""
     return command(python, "render.worker.main")
 
 
 def available_cores() -> tuple[int, ...]:
-    """Cores this process may use, in order."""
+    """Return the cores that this process may use, in order."""
     if hasattr(os, "sched_getaffinity"):
         return tuple(sorted(os.sched_getaffinity(0)))
     return tuple(range(os.cpu_count() or 1))
 
 
-def shared_out(cores: tuple[int, ...], workers: int) -> list[frozenset[int]]:
-    """A part of the cores for each worker, as equal as can be; with too few, workers share one.
+def split_cores(cores: tuple[int, ...], workers: int) -> list[frozenset[int]]:
+    """Return each worker's part of the cores, as equal as possible; with too few cores, workers share one.
 
-    Unpinned workers on the same cores are slower together than one of them alone: each spins while the
-    others compute.
+    Workers that share all cores are slower together than one alone: each spins while the others compute.
     """
     if workers >= len(cores):
-        return [frozenset({cores[seat % len(cores)]}) for seat in range(workers)]
-    bounds = [len(cores) * seat // workers for seat in range(workers + 1)]
+        return [frozenset({cores[index % len(cores)]}) for index in range(workers)]
+    bounds = [len(cores) * index // workers for index in range(workers + 1)]
     return [frozenset(cores[a:b]) for a, b in pairwise(bounds)]
 
 

@@ -15,8 +15,9 @@ from render.core.errors import DatasetError
 from render.core.files import write_atomically
 from render.core.options import RenderOptions
 from render.core.tempdirs import scratch_folder
-from render.dataset.generate import located, render_images, scenes
+from render.dataset.generate import located, scenes
 from render.dataset.summary import scale_warnings
+from render.execution.rendering import render_jobs
 from render.inspect.contact_sheet import Cell, contact_sheet, to_jpeg
 from render.planner.plan import views_per_scene
 from render.recipe.distributions import Distribution, Scalar
@@ -66,7 +67,7 @@ def preview_recipe(
 
     with scratch_folder("preview") as out:
         open_dataset(out, small, seed, assets.digest)
-        render_images(out, scenes(small, assets, seed, chosen), options, count_up)
+        render_jobs(scenes(small, assets, seed, chosen), out, options, count_up)
         data = read_coco(merge(out, chosen[-1] + 1))
         cells = _cells(data, out, chosen)
         size = f"{small.image.width}×{small.image.height}, {small.quality.samples} samples"

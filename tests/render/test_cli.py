@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from support.fake_worker import StandIn
+from support.fake_worker import FakeRenderWorker
 
 from render.__main__ import main
 from render.recipe.json_schema import recipe_schema
@@ -37,7 +37,7 @@ def recipe(tmp_path):
 
 @pytest.fixture
 def python(tmp_path):
-    return StandIn(tmp_path / "stand-in").path
+    return FakeRenderWorker(tmp_path / "stand-in").path
 
 
 def run(*arguments):
@@ -63,7 +63,7 @@ def test_make_says_what_it_made(tmp_path, recipe, python):
 
 def test_make_without_one_image_is_a_failure(tmp_path, recipe):
     behave = "def behave(scene, spec, images): skip(spec, images[0], 'the camera stands inside cube')"
-    python = StandIn(tmp_path / "blind", behave).path
+    python = FakeRenderWorker(tmp_path / "blind", behave).path
     result = run("make", recipe, "--count", 2, "--out", tmp_path / "out", "--python", python)
     assert result.exit_code == 1
     assert "2 views skipped before rendering: 2 × the camera stands inside cube" in result.stdout
@@ -80,7 +80,7 @@ def test_make_reports_a_wrong_recipe_in_one_line(tmp_path, recipe):
 
 
 def test_make_without_blender_says_how_to_get_it(tmp_path, recipe):
-    python = StandIn(tmp_path / "bare", "SAY_READY = {'missing': \"No module named 'bpy'\"}").path
+    python = FakeRenderWorker(tmp_path / "bare", "SAY_READY = {'missing': \"No module named 'bpy'\"}").path
     result = run("make", recipe, "--count", 1, "--out", tmp_path / "out", "--python", python)
     assert result.exit_code == 1
     assert "pip install 'bpy>=4.5,<4.6'" in result.stderr

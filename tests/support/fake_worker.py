@@ -13,7 +13,7 @@ import hashlib, io, json, os, sys, time
 from PIL import Image
 
 HERE = __HERE__
-LOG = HERE + "/asked"
+LOG = HERE + "/requests"
 ANSWERS = os.fdopen(os.dup(1), "w")
 
 def say(message):
@@ -26,7 +26,7 @@ def write(path, data):
     os.replace(path + ".partial", path)
 
 def render(spec, image):
-    """Grey with a rectangle that depends on the image alone, labelled like the scene's first labelled object."""
+    """Draw a rectangle that depends on the image alone, labelled like the first labelled object."""
     w, h = spec["width"], spec["height"]
     thing = next(o for o in spec["objects"] if o.get("category"))
     side, x, y = 10 + image % 5, 3 + 7 * image % (w - 20), 2 + 5 * image % (h - 20)
@@ -64,10 +64,10 @@ def skip(spec, image, reason):
     write(f"{OUT}/records/{image:06d}.json", json.dumps(record).encode())
 
 def tries(scene):
-    """How often this scene was asked for, this time included."""
+    """Return how often this scene was requested, this time included."""
     return sum(line.split()[1] == str(scene) for line in open(LOG))
 
-SAY_READY = {"ready": "stand-in"}
+SAY_READY = {"ready": "fake"}
 MEMORY_MB = 100.0
 def behave(scene, spec, images): pass
 __BEHAVE__
@@ -90,8 +90,8 @@ for line in sys.stdin:
 '''
 
 
-class Asked(NamedTuple):
-    """One request a stand-in was sent."""
+class RenderRequest(NamedTuple):
+    """A request that the worker was sent."""
 
     pid: int
     scene: int
@@ -100,13 +100,16 @@ class Asked(NamedTuple):
     cores: tuple[int, ...]
 
 
-class StandIn:
-    """A program to give as `python=`. behave: Python source that may redefine `behave(scene, spec, images)`."""
+class FakeRenderWorker:
+    """A program for `RenderOptions.python`.
+
+    behave: Python source that may redefine `behave(scene, spec, images)`.
+    """
 
     def __init__(self, folder: Path, behave: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         script, self._program = folder / "worker.py", folder / "python"
-        self._log = folder / "asked"
+        self._log = folder / "requests"
         source = _PROGRAM.replace("__HERE__", repr(str(folder)))
         script.write_text(source.replace("__BEHAVE__", textwrap.dedent(behave)))
         self._program.write_text(
@@ -116,16 +119,16 @@ class StandIn:
 
     @property
     def path(self) -> str:
-        """What to start."""
+        """The program to start."""
         return str(self._program)
 
     @property
-    def asked(self) -> list[Asked]:
-        """All that it was asked, in order, whoever of its processes answered."""
+    def requests(self) -> list[RenderRequest]:
+        """Return all requests, in order, whichever of its processes they were sent to."""
         lines = self._log.read_text().splitlines() if self._log.exists() else []
         rows = [line.split() for line in lines]
         return [
-            Asked(int(a), int(b), _numbers(images), int(threads), _numbers(cores))
+            RenderRequest(int(a), int(b), _numbers(images), int(threads), _numbers(cores))
             for a, b, images, threads, cores in rows
         ]
 

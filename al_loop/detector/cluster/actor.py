@@ -1,4 +1,4 @@
-"""What lives on a node of a Ray cluster: a process with one model, which scores a shard at a time."""
+"""The actor on a node of a Ray cluster: a process with one model that scores a shard at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from mmengine.config import Config
 from al_loop.core.errors import ClusterError, DataError
 from al_loop.core.versions import __version__
 from al_loop.detector.checkpoint import read_weights
-from al_loop.detector.cluster.seats import Seat
 from al_loop.detector.config.stored_config import encoded
 from al_loop.detector.cpu import default_workers
 from al_loop.detector.inference.load import load_detector
@@ -34,18 +33,21 @@ from al_loop.images.object_cache import fetch_bytes
 from al_loop.state.model_registry import CONFIG, WEIGHTS, Model
 from al_loop.structures.images import ImageFile, Prediction
 from render.core.tempdirs import scratch_folder
+from render.execution.actor_pool import Placement
 
 #: Batches that are read while one is scored.
-_AHEAD = 2
+_READ_AHEAD = 2
 #: Objects that are fetched at a time.
-_FETCHED = 16
+_FETCH_THREADS = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Kit:
-    """What a node needs besides al-loop itself; it travels there once.
+class ModelPayload:
+    """What a node needs besides al-loop itself. It is sent once.
 
-    config: its JSON.  device, precision, workers: as in al-loop.toml.  trusted: see `read_config`.
+    config: the model's config as JSON.
+    workers: threads that decode images; None: as many as the cores of the node suggest.
+    trusted: see `read_config`.
     """
 
     name: str
@@ -53,42 +55,35 @@ class Kit:
     weights_sha256: str
     config: bytes
     config_sha256: str
-    device: str
-    precision: str
     workers: int | None
     trusted: bool
     version: str = __version__
 
     @classmethod
-    def of(
-        cls, model: Model, config: Config, device: str, precision: str, workers: int | None, *, trusted: bool
-    ) -> Kit:
-        """Read the weights of a model; ModelError where they were changed.  config: the model's, as it was read here."""
+    def of(cls, model: Model, config: Config, workers: int | None, *, trusted: bool) -> ModelPayload:
+        """Read the weights of a model; raises ModelError if they were changed.
+
+        config: the model's.
+        """
         read_weights(model.weights, model.weights_sha256)
-        data = encoded(config)
-        return cls(
-            model.id,
-            model.weights.read_bytes(),
-            model.weights_sha256,
-            data,
-            hashlib.sha256(data).hexdigest(),
-            device,
-            precision,
-            workers,
-            trusted,
-        )
+        weights, data = model.weights.read_bytes(), encoded(config)
+        sha256 = hashlib.sha256(data).hexdigest()
+        return cls(model.id, weights, model.weights_sha256, data, sha256, workers, trusted)
 
 
 @dataclass(frozen=True)
-class Sized:
-    """An image file with its size in bytes, None where it cannot be read."""
+class FileStat:
+    """An image file and its size.
+
+    size: in bytes; None if the file cannot be read, or is an object of a store.
+    """
 
     image: ImageFile
-    bytes: int | None
+    size: int | None
 
     @classmethod
-    def of(cls, image: ImageFile) -> Sized:
-        """Look at the file here; an object is fetched by whoever looks at it."""
+    def of(cls, image: ImageFile) -> FileStat:
+        """Return the size that this machine sees."""
         if image.url is not None:
             return cls(image, None)
         try:
@@ -96,22 +91,17 @@ class Sized:
         except OSError:
             return cls(image, None)
 
-    def seen(self) -> bool:
-        """Say whether this machine has the file too: the same path, the same size."""
-        return self.bytes is None or Sized.of(self.image).bytes == self.bytes
-
-
-@dataclass(frozen=True)
-class Ready:
-    """precision: what "auto" is there.  sees: whether the node has the image that it was asked for."""
-
-    precision: str
-    sees: bool
+    def is_here(self) -> bool:
+        """Whether this machine sees the same file: the same path, the same size."""
+        return self.size is None or FileStat.of(self.image).size == self.size
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """What came of a shard. notes: what the user should know."""
+class ShardResult:
+    """Predictions for a shard.
+
+    notes: what the user should know.
+    """
 
     predictions: list[Prediction]
     unreadable: list[Unreadable]
@@ -119,66 +109,72 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Lacking:
-    """Images of a shard that the node does not have: send their bytes with it."""
+class MissingFiles:
+    """Images of a shard that the node does not see: their bytes must be sent."""
 
     image_ids: tuple[str, ...]
 
 
-class Scorer:
-    """An actor: holds one model, on its seat's cores or GPU."""
+class ScoringActor:
+    """Holds one model on the cores or the GPU of a placement."""
 
-    def __init__(self, seat: Seat) -> None:
-        self._seat = seat
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
         self._notes: list[str] = []
         self._detector: Detector | None = None
         self._scorer: BatchScorer | None = None
         self._readers: ThreadPoolExecutor | None = None
 
-    def prepare(self, kit: Kit, probe: Sized) -> Ready:
-        """Load the model; ClusterError where this is another al-loop."""
-        if kit.version != __version__:
+    def prepare(self, payload: ModelPayload, precision: str, probe: FileStat) -> tuple[str, bool]:
+        """Load the model; return what a precision of "auto" means here, and whether the node sees a file.
+
+        Raises ClusterError if al-loop has another version here.
+        """
+        if payload.version != __version__:
             raise ClusterError(
-                f"expected the same al-loop on every node, got {kit.version} where the command runs and {__version__} here"
+                f"expected the same al-loop on every node, got {payload.version} where the command runs "
+                f"and {__version__} here"
             )
-        torch.set_num_threads(max(1, self._seat.cores))
-        device = "cuda" if self._seat.gpu else "cpu"
+        cores = self._placement.cores
+        torch.set_num_threads(max(1, cores))
+        device = "cuda" if self._placement.gpu else "cpu"
         with scratch_folder("weights") as folder:
-            (folder / WEIGHTS).write_bytes(kit.weights)
-            (folder / CONFIG).write_bytes(kit.config)
+            (folder / WEIGHTS).write_bytes(payload.weights)
+            (folder / CONFIG).write_bytes(payload.config)
             self._detector = load_detector(
                 folder,
-                kit.weights_sha256,
-                kit.name,
+                payload.weights_sha256,
+                payload.name,
                 device,
-                config_sha256=kit.config_sha256,
-                trusted=kit.trusted,
+                config_sha256=payload.config_sha256,
+                trusted=payload.trusted,
             )
-        workers = default_workers(self._seat.cores) if kit.workers is None else kit.workers
-        # Threads and not processes: a fork of a process that has Ray's and torch's threads may hang.
+        workers = default_workers(cores) if payload.workers is None else payload.workers
+        # Threads, not processes: a fork of a process with the threads of Ray and torch may hang.
         self._readers = ThreadPoolExecutor(workers, "read") if workers else None
-        return Ready(precision_here(kit.precision, self._detector.device), probe.seen())
+        return precision_here(precision, self._detector.device), probe.is_here()
 
     def score(
         self,
         shard: Sequence[Batch],
-        sizes: Collection[Sized],
+        stats: Collection[FileStat],
         files: Mapping[str, bytes],
         settings: ScoreSettings,
-        *,
         last: bool,
-    ) -> Scored | Lacking:
-        """Score a shard, or say what is missing for it, unless it is the `last` time: nobody else has more.
+    ) -> ShardResult | MissingFiles:
+        """Score a shard, or return which files are missing.
 
-        sizes: of its images.  files: bytes of those that are known not to be here, by id.
+        stats: of the images of the shard.
+        files: bytes of images that are known to be missing here, by id.
+        last: score without the missing files: the driver cannot read them either.
         """
-        absent = [item for item in sizes if item.image.id not in files]
-        objects = self._objects([item.image for item in absent if item.image.url is not None])
-        lacking = [item.image.id for item in absent if item.image.id not in objects and not item.seen()]
-        lacking += [name for name, data in objects.items() if data is None]
-        if lacking and not last:
-            return Lacking(tuple(lacking))
-        files = {**files, **{name: data for name, data in objects.items() if data is not None}}
+        absent = [stat for stat in stats if stat.image.id not in files]
+        objects = self._objects([stat.image for stat in absent if stat.image.url is not None])
+        missing = [stat.image.id for stat in absent if stat.image.id not in objects and not stat.is_here()]
+        missing += [image_id for image_id, data in objects.items() if data is None]
+        if missing and not last:
+            return MissingFiles(tuple(missing))
+        files = {**files, **{image_id: data for image_id, data in objects.items() if data is not None}}
         assert self._detector is not None  # prepare came first
         if self._scorer is None:
             self._scorer = BatchScorer(self._detector, settings, self._notes.append)
@@ -190,19 +186,19 @@ class Scorer:
             unreadable += loaded.unreadable
         notes = list(self._notes)
         self._notes.clear()
-        return Scored(predictions, unreadable, notes)
+        return ShardResult(predictions, unreadable, notes)
 
     def _objects(self, images: Sequence[ImageFile]) -> dict[str, bytes | None]:
-        """Fetch what stays in an object store, as far as this node may."""
+        """Fetch images from their object store; None for those that this node cannot fetch."""
 
-        def fetched(image: ImageFile) -> bytes | None:
+        def fetch(image: ImageFile) -> bytes | None:
             try:
                 return fetch_bytes(image)
             except DataError:
                 return None
 
-        with ThreadPoolExecutor(_FETCHED) as crew:
-            return dict(zip((image.id for image in images), crew.map(fetched, images), strict=True))
+        with ThreadPoolExecutor(_FETCH_THREADS) as threads:
+            return dict(zip((image.id for image in images), threads.map(fetch, images), strict=True))
 
     def _read_ahead(
         self, reader: Reader, shard: Sequence[Batch], files: Mapping[str, bytes]
@@ -211,11 +207,11 @@ class Scorer:
             return reader.read(image, files.get(image.id))
 
         read_all = map if self._readers is None else self._readers.map
-        # With threads, `map` begins at once and its iterator waits; without, the iterator reads.
+        # With threads, `map` starts reading at once; without, its iterator reads.
         ahead: deque[tuple[Batch, Iterator[Picture | Unreadable]]] = deque()
         for batch in shard:
             ahead.append((batch, iter(read_all(read, batch))))
-            if len(ahead) > _AHEAD:
+            if len(ahead) > _READ_AHEAD:
                 yield load(*ahead.popleft())
         while ahead:
             yield load(*ahead.popleft())

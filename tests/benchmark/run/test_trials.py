@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from support.benchmark_specs import CONFIG, change, fake_trainings, mix_spec, run, strategy_spec
 
-from al_loop.benchmark.run.executors import make_executor
 from al_loop.benchmark.run.progress import WorkTime
 from al_loop.benchmark.run.runner import run_benchmark
 from al_loop.benchmark.run.trial import Executor, Row, Trial, TrialResult
@@ -19,7 +18,7 @@ from al_loop.benchmark.run.trials import run_trials
 from al_loop.benchmark.spec.initial_models import InitialModel
 from al_loop.benchmark.spec.spec import StrategyGrid
 from al_loop.core.console import Silent
-from al_loop.core.errors import ClusterError, ConfigError
+from al_loop.core.errors import ClusterError
 from al_loop.state.workspace import Workspace
 
 
@@ -79,16 +78,6 @@ def test_parallel_trials_give_the_same(
     assert [(row.run, row.labels) for row in alone.rows] == [(row.run, row.labels) for row in parallel.rows]
     picked = [(a.picked, b.picked) for a, b in zip(alone.rows, parallel.rows, strict=True) if a.at_random]
     assert all(a == b for a, b in picked)
-
-
-@pytest.mark.slow
-def test_a_node_that_does_not_see_the_folder_is_refused(tmp_path: Path) -> None:
-    with (
-        make_executor(dict, tmp_path / "out", 1, "local") as executor,  # type: ignore[arg-type]  # not reached
-        pytest.raises(ConfigError, match=r"does not see .*/out: expected a folder that all nodes share"),
-    ):
-        assert executor is not None
-        list(executor.run([Trial("scratch/random/seed-0", ())]))
 
 
 def test_without_ray_the_error_names_the_extra(

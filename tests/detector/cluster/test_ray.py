@@ -1,10 +1,7 @@
-"""Scoring on a real Ray cluster of two nodes on loopback: the same as here, and what is lost when nodes are."""
+"""Scoring on a real Ray cluster: the same results as in this process, though nodes are lost."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from support.factories import CLASSES, draw, write_coco_set
+from support.ray_cluster import RayCluster, RayNode
 
 from al_loop.core.config import CycleConfig
 from al_loop.core.console import Silent
@@ -38,13 +35,13 @@ from al_loop.state.workspace import Workspace, init_workspace, open_workspace
 from al_loop.structures.images import ImageFile
 from al_loop.structures.predictions import ScoredImages
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.ray]
 SHARD, BATCH, IMAGES, CORRUPT = 4, 2, 64, 5
 
 
 @pytest.fixture(scope="module")
 def home(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace with a model that sees something, and photographs of two sizes, one of them damaged since."""
+    """A workspace with a trained model, and photographs of two sizes, one of which was damaged later."""
     folder = tmp_path_factory.mktemp("cluster")
     root = init_workspace(folder / "line3", CLASSES).root
     text = (root / "al-loop.toml").read_text()
@@ -67,14 +64,14 @@ def home(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def alone(home: Workspace, tmp_path_factory: pytest.TempPathFactory) -> ScoredImages:
-    """What scoring here says."""
+    """The predictions of one thread of this process."""
     with one_thread():
         return scored(home, tmp_path_factory.mktemp("alone"))[0]
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """As many as a node of the cluster has."""
+    """Compute with one thread, as a node of the cluster does."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -90,118 +87,65 @@ def scored(
     progress: Any = lambda *_: None,
     images: list[ImageFile] | None = None,
 ) -> tuple[ScoredImages, list[str]]:
-    """Score the pool into a folder; return it in the pool's order, with what was said."""
-    images, told = images or repository.unlabelled(home), list[str]()
+    """Score the pool into a folder; return the predictions in the pool's order, and the messages."""
+    images, lines = images or repository.unlabelled(home), list[str]()
     model = model_registry.current_model(home)
-    failed = service.score(home, model, images, folder, progress, say=told.append, ray=ray)
+    failed = service.score(home, model, images, folder, progress, say=lines.append, ray=ray)
     assert [item.image_id for item in failed] == [images[CORRUPT].id]
     assert "is not what was stored" in failed[0].reason
-    return whole(home, folder), told
+    return predictions_of(home, folder), lines
 
 
-def whole(home: Workspace, folder: Path) -> ScoredImages:
-    """Every image that can be read, each of them once."""
+def predictions_of(home: Workspace, folder: Path) -> ScoredImages:
+    """Return the predictions; check that there is one for every readable image."""
     images = repository.unlabelled(home)
     names = [image.id for image in images if image.id != images[CORRUPT].id]
-    found = ShardStore(folder).load()
-    assert sorted(found.image_ids) == sorted(names)
-    return found.subset(names)
+    predictions = ShardStore(folder).load()
+    assert sorted(predictions.image_ids) == sorted(names)
+    return predictions.subset(names)
 
 
-def same(one: ScoredImages, other: ScoredImages) -> None:
+def assert_equal(a: ScoredImages, b: ScoredImages) -> None:
     for name in ("offsets", "labels", "xyxy", "scores", "distributions", "embeddings"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), name)
-    assert len(one.labels) > 20
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name), name)
+    assert len(a.labels) > 20
     for strategy in ("margin", "dbal"):
         settings = CycleConfig(k=6, strategy=strategy)  # type: ignore[arg-type]
-        assert pick(one, 6, settings, 1) == pick(other, 6, settings, 1)
+        assert pick(a, 6, settings, 1) == pick(b, 6, settings, 1)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head without cores, and a way to add nodes of one core, each with an address of its own."""
-    if importlib.util.find_spec("ray") is None:
-        pytest.skip("Ray is an extra: pip install 'al-loop[ray]'")
-    from render.execution.ray_connection import ray_for
+class NodeKiller:
+    """Kills the node that has most to do as soon as a shard has come back and more are at work."""
 
-    ray_for("local")
-    from ray.cluster_utils import Cluster
+    def __init__(self, nodes: list[RayNode], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.killed: list[str] = []
+        self._nodes = nodes
+        self._slots: Any = None
+        real = scheduler.actor_scheduler
 
-    # A node that does not answer is taken for dead within a second, not ten.
-    quick = {
-        "health_check_period_ms": 250,
-        "health_check_failure_threshold": 3,
-        "health_check_timeout_ms": 5000,
-    }
-    made = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 0,
-            "node_ip_address": "127.0.0.1",
-            "include_dashboard": False,
-            "_system_config": quick,
-        },
-    )
-    count = 1
+        def watched(*arguments: Any) -> Any:
+            run = real(*arguments)
+            self._slots = run._slots
+            return run
 
-    def add(**environment: str) -> Any:
-        nonlocal count
-        count += 1
-        node = made.add_node(num_cpus=1, node_ip_address=f"127.0.0.{count}", env_vars=environment or None)
-        node.name = f"127.0.0.{count}"
-        return node
-
-    yield SimpleNamespace(address=made.address, add=add, remove=made.remove_node)
-    made.shutdown()
-
-
-@contextmanager
-def nodes(cluster: Any, *environments: dict[str, str]) -> Iterator[list[Any]]:
-    """Nodes that are there for a while, with environments of their own."""
-    up = [cluster.add(**environment) for environment in environments]
-    try:
-        yield up
-    finally:
-        for node in up:
-            cluster.remove(node)
-
-
-def killed(node: Any) -> None:
-    """End a node as a power cut would: it and all its processes at once."""
-    [raylet] = node.all_processes["raylet"]
-    pid = raylet.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for each in (pid, *map(int, children)):
-        os.kill(each, signal.SIGKILL)
-
-
-class Cut:
-    """Ends the node that has most to do as soon as a shard has come back and more are at work."""
-
-    def __init__(self, up: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-        self.lost: list[str] = []
-        runs: list[Any] = []
-
-        class Watched(scheduler._Run):
-            def __init__(self, *given: Any) -> None:
-                super().__init__(*given)
-                runs.append(self)
-
-        monkeypatch.setattr(scheduler, "_Run", Watched)
-        self._runs, self._up = runs, up
+        monkeypatch.setattr(scheduler, "actor_scheduler", watched)
 
     def __call__(self, done: int, total: int) -> None:
-        place = max(self._runs[-1]._places, key=lambda place: len(place.at_work))
-        if not self.lost:
-            assert place.at_work
-            self.lost.append(place.seat.name)
-            killed(next(node for node in self._up if node.name in place.seat.name))
+        slot = max(self._slots, key=lambda slot: len(slot.running))
+        if not self.killed:
+            assert slot.running
+            self.killed.append(slot.name)
+            next(node for node in self._nodes if f"({node.address})" in slot.name).kill()
 
 
-def test_two_nodes_say_what_this_process_says_though_one_is_lost_and_a_third_has_no_al_loop(
-    home: Workspace, alone: ScoredImages, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_two_nodes_score_like_this_process_though_one_is_lost_and_a_third_has_no_al_loop(
+    home: Workspace,
+    alone: ScoredImages,
+    ray_cluster: RayCluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The images have paths that lead nowhere but from this process: they are sent."""
+    """The paths of the images are relative to this process, so that they are sent."""
     bare = tmp_path / "bare" / "al_loop"
     bare.mkdir(parents=True)
     (bare / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'al_loop'\")")
@@ -211,27 +155,27 @@ def test_two_nodes_say_what_this_process_says_though_one_is_lost_and_a_third_has
     monkeypatch.setattr(
         scheduler, "_read", lambda some: sent.update(image.id for image in some) or read(some)
     )
-    with nodes(cluster, {}, {"PYTHONPATH": str(bare.parent)}, {}) as up:
-        cut = Cut(up, monkeypatch)
-        # Not where the nodes were started, and not the repository: Ray looks for modules where the driver is, too.
+    with ray_cluster.nodes({}, {"PYTHONPATH": str(bare.parent)}, {}) as nodes:
+        killer = NodeKiller(nodes, monkeypatch)
+        # Ray also looks for modules in the working directory of the driver: not in the repository, here.
         monkeypatch.chdir(home.root)
-        found, told = scored(home, tmp_path / "scores", cluster.address, cut, images)
-    same(found, alone)
+        predictions, lines = scored(home, tmp_path / "scores", ray_cluster.address, killer, images)
+    assert_equal(predictions, alone)
     assert sent == {image.id for image in images}
-    assert told[0] == "  on 3 nodes of the Ray cluster"
-    without = next(line for line in told if f"({up[1].name})" in line)
-    assert " is left out: No module named 'al_loop'; expected al-loop" in without
-    assert [name for name in (up[0].name, up[2].name) if name in cut.lost[0]]
-    assert any(line.startswith(f"  {cut.lost[0]} is left out: ") for line in told)
+    assert lines[0] == "  on 3 nodes of the Ray cluster"
+    without = next(line for line in lines if f"({nodes[1].address})" in line)
+    assert " is left out: No module named 'al_loop'; expected the same al-loop" in without
+    assert [name for name in (nodes[0].address, nodes[2].address) if name in killer.killed[0]]
+    assert any(line.startswith(f"  {killer.killed[0]} is left out: ") for line in lines)
 
 
 @pytest.mark.slow
 def test_a_killed_command_goes_on_where_it_was_and_so_does_one_without_nodes(
-    home: Workspace, alone: ScoredImages, cluster: Any, monkeypatch: pytest.MonkeyPatch
+    home: Workspace, alone: ScoredImages, ray_cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = ShardStore(home.scores_dir(ScoreKey.of(home.config, model_registry.current_model(home).id)))
-    command = [sys.executable, "-m", "al_loop", "-w", str(home.root), "score", "--ray", cluster.address]
-    with nodes(cluster, {}) as up:
+    command = [sys.executable, "-m", "al_loop", "-w", str(home.root), "score", "--ray", ray_cluster.address]
+    with ray_cluster.nodes({}) as nodes:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         end = time.monotonic() + 120
         while not store.image_ids() and process.poll() is None and time.monotonic() < end:
@@ -241,42 +185,24 @@ def test_a_killed_command_goes_on_where_it_was_and_so_does_one_without_nodes(
         first = len(store.image_ids())
         assert 0 < first < IMAGES // 2, out
         # The same command, and its only node is lost.
-        images, cut = repository.unlabelled(home), Cut(up, monkeypatch)
+        images, killer = repository.unlabelled(home), NodeKiller(nodes, monkeypatch)
         with pytest.raises(
-            ClusterError, match=rf"no node .* is left .*: .*{up[0].name}.* of {IMAGES} images are done"
+            ClusterError, match=rf"no node .* is left .*: .*{nodes[0].address}.* of {IMAGES} images are done"
         ):
             service.score(
-                home, model_registry.current_model(home), images, store.folder, cut, ray=cluster.address
+                home,
+                model_registry.current_model(home),
+                images,
+                store.folder,
+                killer,
+                ray=ray_cluster.address,
             )
     second = len(store.image_ids())
     assert first < second < IMAGES - 1
-    told = Silent()
+    reporter = Silent()
     with one_thread():
-        failed = score_pool(home, None, told)
-    same(whole(home, store.folder), alone)
+        failed = score_pool(home, None, reporter)
+    assert_equal(predictions_of(home, store.folder), alone)
     assert [item.image_id for item in failed] == [images[CORRUPT].id]
-    assert f": {IMAGES - 1 - second} scored in" in told.lines[-1]
-    assert f"{second} scored before, 1 cannot be read" in told.lines[-1]
-
-
-def test_another_version_of_ray_or_python_is_named(cluster: Any) -> None:
-    code = (
-        "import sys, ray\n"
-        "from al_loop.detector.cluster.seats import joined\n"
-        "from al_loop.core.errors import ClusterError\n"
-        "{change}\n"
-        "try:\n    joined('{address}').__enter__()\n"
-        "except ClusterError as error:\n    print(error)\n"
-    )
-    for change, says in (
-        ("ray.__version__ = '2.1.0'", "this command Ray 2.1.0 on Python"),
-        (
-            "sys.version_info = (3, 11, 0)",
-            "this command on Python 3.11.0; Python must be the same",
-        ),
-    ):
-        source = code.format(change=change, address=cluster.address)
-        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
-        assert f"the Ray cluster at {cluster.address} runs Ray " in done.stdout
-        assert says in done.stdout
-        assert len(done.stdout.splitlines()) == 1
+    assert f": {IMAGES - 1 - second} scored in" in reporter.lines[-1]
+    assert f"{second} scored before, 1 cannot be read" in reporter.lines[-1]

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from support.fake_worker import StandIn
+from support.fake_worker import FakeRenderWorker
 
 from render import BlenderMissingError, DatasetError, RenderOptions, WorkerError, parse_recipe, render_dataset
 from render.annotation import masks
@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def stand_in(tmp_path):
-    return StandIn(tmp_path / "stand-in")
+    return FakeRenderWorker(tmp_path / "stand-in")
 
 
 def files(out):
@@ -69,16 +69,16 @@ def test_a_dataset_is_rendered_and_merged(tmp_path, stand_in):
 def test_called_again_it_asks_for_nothing_and_with_more_for_the_rest(tmp_path, stand_in):
     render_dataset(RECIPE, tmp_path / "out", 2, 5, RenderOptions(python=stand_in.path))
     render_dataset(RECIPE, tmp_path / "out", 2, 5, RenderOptions(python=stand_in.path))
-    assert [asked.images for asked in stand_in.asked] == [(0,), (1,)]
+    assert [request.images for request in stand_in.requests] == [(0,), (1,)]
     render_dataset(RECIPE, tmp_path / "out", 3, 5, RenderOptions(python=stand_in.path))
-    assert [asked.images for asked in stand_in.asked] == [(0,), (1,), (2,)]
+    assert [request.images for request in stand_in.requests] == [(0,), (1,), (2,)]
 
 
 def test_of_a_scene_of_several_views_only_those_wanted_are_rendered(tmp_path, stand_in):
     render_dataset(THREE_VIEWS, tmp_path / "out", 4, 5, RenderOptions(python=stand_in.path))
-    assert [(asked.scene, asked.images) for asked in stand_in.asked] == [(0, (0, 1, 2)), (1, (3,))]
+    assert [(request.scene, request.images) for request in stand_in.requests] == [(0, (0, 1, 2)), (1, (3,))]
     render_dataset(THREE_VIEWS, tmp_path / "out", 6, 5, RenderOptions(python=stand_in.path))
-    assert [(asked.scene, asked.images) for asked in stand_in.asked][2:] == [(1, (4, 5))]
+    assert [(request.scene, request.images) for request in stand_in.requests][2:] == [(1, (4, 5))]
 
 
 def test_a_picture_that_was_damaged_is_made_again(tmp_path, stand_in):
@@ -91,22 +91,22 @@ def test_a_picture_that_was_damaged_is_made_again(tmp_path, stand_in):
 
 
 def test_two_workers_make_the_same_bytes_as_one(tmp_path):
-    one, two = StandIn(tmp_path / "a"), StandIn(tmp_path / "b")
+    one, two = FakeRenderWorker(tmp_path / "a"), FakeRenderWorker(tmp_path / "b")
     render_dataset(THREE_VIEWS, tmp_path / "one", 11, 5, RenderOptions(python=one.path))
     render_dataset(THREE_VIEWS, tmp_path / "two", 11, 5, RenderOptions(python=two.path, workers=2))
     assert files(tmp_path / "one") == files(tmp_path / "two")
     cores = len(os.sched_getaffinity(0))
-    assert {asked.threads for asked in one.asked} == {cores}
-    assert sum({asked.pid: asked.threads for asked in two.asked}.values()) <= max(cores, 2)
+    assert {request.threads for request in one.requests} == {cores}
+    assert sum({request.pid: request.threads for request in two.requests}.values()) <= max(cores, 2)
 
 
 def test_threads_are_handed_on(tmp_path, stand_in):
     render_dataset(RECIPE, tmp_path / "out", 1, 5, RenderOptions(python=stand_in.path, threads=7))
-    assert [asked.threads for asked in stand_in.asked] == [7]
+    assert [request.threads for request in stand_in.requests] == [7]
 
 
 def test_killed_and_run_again_it_gives_the_undisturbed_bytes(tmp_path):
-    slow = StandIn(tmp_path / "slow", "def behave(*_): time.sleep(0.15)")
+    slow = FakeRenderWorker(tmp_path / "slow", "def behave(*_): time.sleep(0.15)")
     code = (
         "import sys; sys.path.insert(0, sys.argv[3]); sys.path.insert(0, sys.argv[4])\n"
         "from test_generate import THREE_VIEWS; from render import RenderOptions, render_dataset\n"
@@ -123,13 +123,13 @@ def test_killed_and_run_again_it_gives_the_undisturbed_bytes(tmp_path):
     running.send_signal(signal.SIGKILL)
     running.communicate()
     assert 0 < len(list(records.glob("*.json"))) <= 12
-    _wait_until_gone({asked.pid for asked in slow.asked})
+    _wait_until_gone({request.pid for request in slow.requests})
     render_dataset(
-        THREE_VIEWS, tmp_path / "out", 12, 5, RenderOptions(python=StandIn(tmp_path / "rest").path)
+        THREE_VIEWS, tmp_path / "out", 12, 5, RenderOptions(python=FakeRenderWorker(tmp_path / "rest").path)
     )
     whole = tmp_path / "whole" / "out"
     whole.parent.mkdir()
-    render_dataset(THREE_VIEWS, whole, 12, 5, RenderOptions(python=StandIn(tmp_path / "other").path))
+    render_dataset(THREE_VIEWS, whole, 12, 5, RenderOptions(python=FakeRenderWorker(tmp_path / "other").path))
     assert _without_root(files(tmp_path / "out")) == _without_root(files(whole))
 
 
@@ -219,13 +219,15 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path, stand_in):
     assert done.stderr.startswith("DatasetError")
     render_dataset(RECIPE, out, 40, 5, RenderOptions(python=stand_in.path))
     assert validate(out).problems == ()
-    assert len(stand_in.asked) == 40, "an image was rendered twice"
+    assert len(stand_in.requests) == 40, "an image was rendered twice"
 
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rendered")
-    render_dataset(RECIPE, folder / "out", 3, 5, RenderOptions(python=StandIn(folder / "stand-in").path))
+    render_dataset(
+        RECIPE, folder / "out", 3, 5, RenderOptions(python=FakeRenderWorker(folder / "stand-in").path)
+    )
     return folder / "out"
 
 
@@ -322,11 +324,11 @@ def test_an_image_made_again_is_the_same(dataset, stand_in):
     result = reproduce_image(dataset, 1, RenderOptions(python=stand_in.path))
     assert result.differences == ()
     assert result.sha256 == read_record(dataset, 1).sha256
-    assert stand_in.asked[-1].images == (1,)
+    assert stand_in.requests[-1].images == (1,)
 
 
 def test_an_image_made_again_shows_how_it_differs(dataset, tmp_path):
-    darker = StandIn(
+    darker = FakeRenderWorker(
         tmp_path / "darker", "def behave(*_):\n  Image.Image.paste = lambda *a: None  # no rectangle"
     )
     keep = tmp_path / "made.jpg"
@@ -351,7 +353,11 @@ def test_the_summary_counts_and_says_what_to_do(tmp_path):
         if scene == 2: skip(spec, images[0], "nothing to see")
     """
     render_dataset(
-        RECIPE, tmp_path / "out", 4, 5, RenderOptions(python=StandIn(tmp_path / "stand-in", behave).path)
+        RECIPE,
+        tmp_path / "out",
+        4,
+        5,
+        RenderOptions(python=FakeRenderWorker(tmp_path / "stand-in", behave).path),
     )
     lines = summary(tmp_path / "out", 4)
     assert lines[0] == "2 images with 2 labels"

@@ -1,23 +1,19 @@
-"""The same scenes on a Ray cluster: one started here, with two workers, by a stand-in for Blender."""
+"""Rendering on a real Ray cluster of two nodes, by workers without Blender."""
 
 from __future__ import annotations
 
-import importlib.util
-import socket
-import sys
+from pathlib import Path
+from typing import Any
 
-import msgspec
 import pytest
-from support.fake_worker import StandIn
+from support.fake_worker import FakeRenderWorker
 
-from render import DatasetError, RenderOptions, WorkerError, parse_recipe, plan, render_dataset
+from render import DatasetError, WorkerError, parse_recipe, render_dataset
 from render.annotation.record_store import failures
-from render.assets.load import Assets
-from render.core.spec import MeshSpec
+from render.core.options import RenderOptions
 from render.dataset.validate import validate
-from render.execution.ray_workers import Seat, seated
-from render.execution.transfer import packed, unpacked
 
+pytestmark = pytest.mark.ray
 RECIPE = parse_recipe(
     {
         "name": "x",
@@ -28,164 +24,62 @@ RECIPE = parse_recipe(
 )
 
 
-def test_every_node_gets_a_worker_with_all_its_cores():
-    assert seated({"a": 8, "b": 4, "c": 0}, None, None) == (Seat("a", 8, (0, 1)), Seat("b", 4, (0, 1)))
-
-
-def test_with_threads_a_node_gets_as_many_workers_as_fit():
-    """8 cores hold two workers of 3, 4 cores one; they are dealt out around the nodes."""
-    assert seated({"a": 8, "b": 4}, 3, None) == (
-        Seat("a", 3, (0, 2)),
-        Seat("b", 3, (0, 1)),
-        Seat("a", 3, (1, 2)),
-    )
-    assert seated({"a": 2}, 3, None) == ()
-
-
-def test_workers_limit_the_seats_and_share_the_cores():
-    """Two workers on 8 + 4 cores: 6 each fit into the first node only, once."""
-    assert seated({"a": 4, "b": 4}, None, 2) == (Seat("a", 4, (0, 1)), Seat("b", 4, (0, 1)))
-    assert seated({"a": 8}, None, 2) == (Seat("a", 4, (0, 2)), Seat("a", 4, (1, 2)))
-    assert len(seated({"a": 8, "b": 8}, 1, 3)) == 3
-
-
-def test_a_scene_travels_with_its_files_once(tmp_path, monkeypatch):
-    """A texture and an imported mesh: sent with the first scene, found in the other machine's folder."""
-    monkeypatch.setenv("AL_LOOP_MESH_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "ab12.npz").write_bytes(b"mesh")
-    texture = tmp_path / "wood.png"
-    texture.write_bytes(b"texture")
-    spec = plan(RECIPE, Assets(), 0, 0)
-    replace = msgspec.structs.replace
-    thing = spec.objects[0]
-    thing = replace(
-        thing,
-        mesh=MeshSpec(file="ab12"),
-        material=replace(
-            thing.material, images={"colour": str(texture), "height": str(tmp_path / "gone.png")}
-        ),
-    )
-    spec = replace(spec, objects=(thing, *spec.objects[1:]))
-    data, files = packed(spec, ())
-    assert sorted(files.values()) == [b"mesh", b"texture"]
-    assert files["ab12.npz"] == b"mesh"
-    there = tmp_path / "there"
-    found = unpacked(data, there)
-    placed = found.objects[0].material.images["colour"]
-    assert placed.startswith(str(there))
-    assert placed.endswith(".png")
-    assert files[placed.removeprefix(f"{there}/")] == b"texture"
-    # All else is as it was.
-    assert replace(found, objects=()) == replace(spec, objects=())
-    assert found.objects[1:] == spec.objects[1:]
-    assert packed(spec, files.keys())[1] == {}
-
-
-def test_without_ray_it_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(WorkerError, match=r"pip install 'al-loop\[ray\]'"):
-        render_dataset(RECIPE, tmp_path / "out", 1, 0, RenderOptions(ray="auto"))
-
-
-@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_where_nobody_listens_it_says_so_at_once(tmp_path, form, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)  # Ray is not even asked for
-    with socket.socket() as taken:  # bound, and not listening
-        taken.bind(("127.0.0.1", 0))
-        address = form.format(taken.getsockname()[1])
-        with pytest.raises(WorkerError, match=f"no Ray cluster at {address} .*refused.*ray start --head"):
-            render_dataset(RECIPE, tmp_path / "out", 1, 0, RenderOptions(ray=address))
-
-
 @pytest.fixture(scope="module")
-def cluster():
-    """A cluster of two cores on this machine, however many there are."""
-    if importlib.util.find_spec("ray") is None:
-        pytest.skip("Ray is an extra: pip install 'al-loop[ray]'")
-    from render.execution.ray_connection import ray_for
+def two_nodes(ray_cluster: Any) -> Any:
+    """The address of a cluster of two nodes with a core each, to which this process is connected."""
+    from render.execution.ray_connection import connected
 
-    ray = ray_for("local")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield ray
-    ray.shutdown()
+    with ray_cluster.nodes({}, {}), connected(ray_cluster.address):
+        yield ray_cluster.address
 
 
-def pictures(out):
-    return {p.relative_to(out).as_posix(): p.read_bytes() for p in sorted(out.glob("*/*")) if p.is_file()}
+def files(out: Path) -> dict[str, bytes]:
+    """Return the images, records and labels of a dataset."""
+    paths = [
+        path for path in sorted(out.rglob("*")) if path.is_file() and path.name not in ("render.log", ".lock")
+    ]
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in paths}
 
 
-def test_a_local_cluster_listens_to_this_machine_only(cluster):
-    assert {node["NodeManagerAddress"] for node in cluster.nodes()} == {"127.0.0.1"}
-
-
-def test_a_cluster_makes_the_same_bytes_and_its_files_come_back(tmp_path, cluster):
-    """Both workers must be busy at once: each waits in its first scene for the other."""
-    behave = """
-    def behave(scene, *_):
-        end = time.monotonic() + 60
-        while scene < 2 and len({line.split()[0] for line in open(LOG)}) < 2:
-            if time.monotonic() > end: os._exit(9)
-            time.sleep(0.01)
-    """
-    there, here = StandIn(tmp_path / "there", behave), StandIn(tmp_path / "here")
-    told = []
+def test_two_nodes_render_the_same_bytes_as_this_process_though_one_is_lost(
+    tmp_path: Path, two_nodes: str
+) -> None:
+    """Both nodes are busy at once. The actor of scene 2 is killed once; scene 3 ends its worker twice."""
+    crash = "if scene == 3: sys.stderr.write('oh dear'); sys.stderr.flush(); os._exit(3)"
+    on_cluster = FakeRenderWorker(
+        tmp_path / "cluster",
+        f"""
+        def behave(scene, *_):
+            end = time.monotonic() + 60
+            while scene < 2 and len({{line.split()[0] for line in open(LOG)}}) < 2:
+                if time.monotonic() > end: os._exit(9)
+                time.sleep(0.01)
+            if scene == 2 and tries(2) == 1: os.kill(os.getppid(), 9); time.sleep(30)
+            {crash}
+        """,
+    )
+    alone = FakeRenderWorker(tmp_path / "alone", f"def behave(scene, *_):\n  {crash}")
+    progress: list[tuple[int, int]] = []
     render_dataset(
         RECIPE,
         tmp_path / "ray",
         9,
         3,
-        RenderOptions(python=there.path, ray="local", workers=2),
-        on_progress=lambda *x: told.append(x),
+        RenderOptions(python=on_cluster.path, ray=two_nodes),
+        on_progress=lambda done, total: progress.append((done, total)),
     )
-    render_dataset(RECIPE, tmp_path / "alone", 9, 3, RenderOptions(python=here.path))
-    assert pictures(tmp_path / "ray") == pictures(tmp_path / "alone")
-    assert (tmp_path / "ray" / "annotations.json").read_bytes() == (
-        tmp_path / "alone" / "annotations.json"
-    ).read_bytes()
-    assert validate(tmp_path / "ray").problems == ()
-    assert len({asked.pid for asked in there.asked}) == 2
-    assert {asked.threads for asked in there.asked} == {1}
-    assert told[-1] == (9, 9)
+    render_dataset(RECIPE, tmp_path / "here", 9, 3, RenderOptions(python=alone.path))
+    assert files(tmp_path / "ray") == files(tmp_path / "here")
+    reason = "ended with exit status 3"
+    assert [(r.index, r.reason) for r in failures(tmp_path / "ray", 9)] == [(6, reason), (7, reason)]
+    assert "oh dear" in (tmp_path / "ray" / "render.log").read_text()
+    scenes = sorted(request.scene for request in on_cluster.requests)
+    assert scenes == [0, 1, 2, 2, 3, 3, 4]
+    assert {request.threads for request in on_cluster.requests} == {1}
+    assert progress[-1] == (9, 9)
 
 
-def test_a_worker_that_dies_over_there_is_replaced(tmp_path, cluster):
-    behave = "def behave(scene, *_):\n  if scene == 1: sys.stderr.write('oh dear'); os._exit(3)"
-    there = StandIn(tmp_path / "there", behave)
-    render_dataset(RECIPE, tmp_path / "out", 6, 3, RenderOptions(python=there.path, ray="local"))
-    assert [(r.index, r.reason) for r in failures(tmp_path / "out", 6)] == [
-        (2, "ended with exit status 3"),
-        (3, "ended with exit status 3"),
-    ]
-    assert [asked.scene for asked in there.asked] == [0, 1, 1, 2]
-    assert "oh dear" in (tmp_path / "out" / "render.log").read_text()
-
-
-def test_a_process_of_the_cluster_that_is_lost_costs_nothing(tmp_path, cluster):
-    """The stand-in kills the Ray process that it works for, once."""
-    behave = (
-        "def behave(scene, *_):\n  if scene == 1 and tries(1) == 1: os.kill(os.getppid(), 9); time.sleep(30)"
-    )
-    there = StandIn(tmp_path / "there", behave)
-    render_dataset(RECIPE, tmp_path / "out", 4, 3, RenderOptions(python=there.path, ray="local"))
-    assert [asked.scene for asked in there.asked] == [0, 1, 1]
-    assert validate(tmp_path / "out").images == 4
-
-
-def test_what_is_missing_over_there_is_the_same_error_here(tmp_path, cluster):
-    bare = StandIn(tmp_path / "bare", "SAY_READY = {'missing': \"No module named 'bpy'\"}")
-    with pytest.raises(
-        WorkerError, match=r"on node \S+ \(127.0.0.1\) of the Ray cluster: .*pip install 'bpy"
-    ):
-        render_dataset(RECIPE, tmp_path / "out", 1, 3, RenderOptions(python=bare.path, ray="local"))
-    full = StandIn(
-        tmp_path / "full", "def behave(*_):\n  say({'unwritable': 'No space left'})\n  return 'answered'"
-    )
-    with pytest.raises(DatasetError, match=r"on node \S+ \(127.0.0.1\) of the Ray cluster: No space left"):
-        render_dataset(RECIPE, tmp_path / "out", 1, 3, RenderOptions(python=full.path, ray="local"))
-
-
-def test_a_node_without_blender_is_named_and_the_others_go_on(tmp_path, cluster):
+def test_a_node_without_blender_is_named_and_the_others_go_on(tmp_path: Path, two_nodes: str) -> None:
     """The first worker that starts finds no Blender."""
     behave = """
     try:
@@ -194,21 +88,22 @@ def test_a_node_without_blender_is_named_and_the_others_go_on(tmp_path, cluster)
     except FileExistsError:
         pass
     """
-    there, told = StandIn(tmp_path / "there", behave), []
-    render_dataset(
-        RECIPE,
-        tmp_path / "out",
-        4,
-        3,
-        RenderOptions(python=there.path, ray="local", workers=2),
-        on_warning=told.append,
-    )
+    worker, warnings = FakeRenderWorker(tmp_path / "worker", behave), list[str]()
+    options = RenderOptions(python=worker.path, ray=two_nodes)
+    render_dataset(RECIPE, tmp_path / "out", 4, 3, options, on_warning=warnings.append)
     assert validate(tmp_path / "out").images == 4
-    [line] = told
+    [line] = warnings
     assert line.startswith("on node ")
-    assert "(127.0.0.1) of the Ray cluster: expected a Python with Blender's module bpy" in line
+    assert "of the Ray cluster: expected a Python with Blender's module bpy" in line
 
 
-def test_more_threads_than_a_node_has_cores_is_refused(tmp_path, cluster):
-    with pytest.raises(WorkerError, match="no node with 64 cores"):
-        render_dataset(RECIPE, tmp_path / "out", 1, 3, RenderOptions(ray="local", threads=64))
+def test_a_full_disk_on_a_node_is_the_same_error_here(tmp_path: Path, two_nodes: str) -> None:
+    behave = "def behave(*_):\n  say({'unwritable': 'No space left'})\n  return 'answered'"
+    options = RenderOptions(python=FakeRenderWorker(tmp_path / "worker", behave).path, ray=two_nodes)
+    with pytest.raises(DatasetError, match=r"on node \S+ \(127.0.0.\d+\) of the Ray cluster: No space left"):
+        render_dataset(RECIPE, tmp_path / "out", 1, 3, options)
+
+
+def test_more_threads_than_a_node_has_cores_is_refused(tmp_path: Path, two_nodes: str) -> None:
+    with pytest.raises(WorkerError, match=r"no node with 64 cores free for us \(nodes have 1, 1\)"):
+        render_dataset(RECIPE, tmp_path / "out", 1, 3, RenderOptions(ray=two_nodes, threads=64))

@@ -1,311 +1,269 @@
-"""The pool against a worker that speaks the protocol without Blender, and misbehaves on demand."""
+"""The scheduler with workers that fail on demand, without processes."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
+import threading
 import time
+from collections.abc import Callable, Iterable
+from typing import Any
 
-import msgspec
 import pytest
-from support.fake_worker import StandIn
 
-from render import BlenderMissingError, DatasetError, WorkerCrashedError, WorkerError, parse_recipe, plan
-from render.annotation.record_store import failures, open_dataset, read_record
-from render.assets.load import Assets
-from render.execution import worker_process as process_module
-from render.execution.scheduler import Job, render_all
-from render.execution.worker_process import Worker, shared_out
-
-RECIPE = parse_recipe({"name": "x", "parts": [{"name": "cube", "shape": "box", "size_m": 0.02}]})
-TWO_VIEWS = msgspec.structs.replace(RECIPE, layout=msgspec.structs.replace(RECIPE.layout, views=2))
-
-
-def jobs(count, recipe=RECIPE):
-    for scene in range(count):
-        spec = plan(recipe, Assets(), 7, scene)
-        yield Job(spec, tuple(view.index for view in spec.views))
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Render scenes 0..count-1 with a stand-in whose `behave` is given: what is done, what failed."""
-
-    def run(behave, count, timeout_s=20.0, recipe=RECIPE, workers=1, on_done=None, cores=None):
-        run.stand_in, run.out = StandIn(tmp_path / "stand-in", behave), tmp_path / "out"
-        open_dataset(run.out, recipe, 7)
-        done = []
-        render_all(
-            jobs(count, recipe),
-            lambda seat: Worker([run.stand_in.path], run.out, 1, cores[seat] if cores else None),
-            run.out,
-            timeout_s=timeout_s,
-            on_done=on_done or done.append,
-            workers=workers,
-        )
-        return done, failures(run.out, 100)
-
-    return run
-
-
-def scenes(run):
-    return [asked.scene for asked in run.stand_in.asked]
-
-
-def pids(run):
-    return {asked.pid for asked in run.stand_in.asked}
-
-
-def test_one_worker_renders_everything(run):
-    assert run("", 3) == ([0, 1, 2], [])
-    assert scenes(run) == [0, 1, 2]
-    assert len(pids(run)) == 1
-    assert [read_record(run.out, i).status for i in range(3)] == ["done"] * 3
-
-
-def test_a_scene_that_kills_the_worker_twice_is_recorded_and_skipped(run):
-    done, failed = run("def behave(scene, *_):\n  if scene == 1: os.kill(os.getpid(), 11)", 4)
-    assert done == [0, 1, 2, 3]
-    assert [(r.index, r.scene, r.seed, r.reason) for r in failed] == [(1, 1, 7, "ended by signal 11")]
-    assert scenes(run) == [0, 1, 1, 2, 3]
-    assert len(pids(run)) == 3
-
-
-def test_a_worker_that_dies_once_costs_nothing(run):
-    behave = "def behave(scene, *_):\n  if scene == 1 and tries(1) == 1: sys.exit(3)"
-    assert run(behave, 3) == ([0, 1, 2], [])
-    assert scenes(run) == [0, 1, 1, 2]
-
-
-def test_a_worker_killed_from_outside_is_named_as_such(run):
-    _, failed = run("def behave(scene, *_):\n  if scene == 0: os.kill(os.getpid(), 9)", 2)
-    assert [r.reason for r in failed] == [
-        "ended by signal 9 (killed from outside, or the machine ran out of memory)"
-    ]
-
-
-def test_a_hung_worker_is_ended_and_its_scene_given_up(run):
-    done, failed = run("def behave(scene, *_):\n  if scene == 0: time.sleep(600)", 2, timeout_s=0.7)
-    assert done == [0, 1]
-    assert [(r.index, r.reason) for r in failed] == [(0, "no answer within 0.7 s")]
-    for pid in pids(run):
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
-
-
-def test_a_scene_has_the_time_of_all_its_images(run):
-    behave = "def behave(scene, *_): time.sleep(1.2)"
-    _, failed = run(behave, 1, timeout_s=0.8, recipe=TWO_VIEWS)
-    assert not failed
-
-
-def test_a_python_error_is_recorded_with_its_text_and_the_worker_stays(run):
-    behave = """
-    def behave(scene, *_):
-        if scene == 0:
-            say({"failed": 0, "reason": "ValueError: odd"})
-            return "answered"
-    """
-    _, failed = run(behave, 2)
-    assert [(r.index, r.reason) for r in failed] == [(0, "ValueError: odd")]
-    assert scenes(run) == [0, 0, 1]
-    assert len(pids(run)) == 1
-
-
-def test_views_that_were_committed_before_a_crash_are_kept(run):
-    """Scene 0 has images 0 and 1; the worker writes 0 and dies, both times."""
-    behave = """
-    def behave(scene, spec, images):
-        if scene == 0:
-            if 0 in images: render(spec, 0)
-            os._exit(4)
-    """
-    done, failed = run(behave, 2, recipe=TWO_VIEWS)
-    assert [asked.images for asked in run.stand_in.asked] == [(0, 1), (1,), (2, 3)]
-    assert [(r.index, r.scene, r.view, r.reason) for r in failed] == [(1, 0, 1, "ended with exit status 4")]
-    assert read_record(run.out, 0).status == "done"
-    assert done == [0, 1, 2, 3]
-
-
-def test_done_without_the_image_is_not_believed(run):
-    behave = """
-    def behave(scene, *_):
-        if scene == 0:
-            say({"done": 0, "rss_mb": 1})
-            return "answered"
-    """
-    _, failed = run(behave, 2)
-    assert [(r.index, r.reason) for r in failed] == [(0, "the worker is done, but image 0 was not written")]
-
-
-def test_when_every_scene_fails_it_says_so_and_stops(run):
-    with pytest.raises(WorkerCrashedError, match=r"3 scenes in a row .*exit status 5.*render\.log"):
-        run("def behave(*_): os._exit(5)", 10)
-    assert set(scenes(run)) == {0, 1, 2}
-
-
-def test_scenes_are_not_blamed_when_none_succeeds(run):
-    with pytest.raises(WorkerCrashedError, match="2 scenes in a row"):
-        run("def behave(*_): os._exit(5)", 2)
-    assert not list((run.out / "records").iterdir())
-
-
-def test_a_full_disk_stops_at_once_and_blames_no_scene(run):
-    behave = """
-    def behave(scene, *_):
-        if scene == 1:
-            say({"unwritable": "No space left"})
-            return "answered"
-    """
-    with pytest.raises(DatasetError, match="No space left"):
-        run(behave, 3)
-    assert scenes(run) == [0, 1]
-    assert [p.name for p in (run.out / "records").iterdir()] == ["000000.json"]
-
-
-def test_a_worker_is_renewed_after_so_many_scenes(run, monkeypatch):
-    monkeypatch.setattr(process_module, "RENEW_AFTER", 2)
-    assert run("", 5) == ([0, 1, 2, 3, 4], [])
-    order = [asked.pid for asked in run.stand_in.asked]
-    assert [order.count(pid) for pid in dict.fromkeys(order)] == [2, 2, 1]
-
-
-def test_a_worker_that_grew_too_large_is_renewed(run):
-    run("MEMORY_MB = 7000", 2)
-    assert len(pids(run)) == 2
-
-
-def test_the_next_scene_is_planned_while_one_is_rendered(tmp_path):
-    """The worker waits in scene 0 for a sign that scene 1 was planned."""
-    sign, out = tmp_path / "planned", tmp_path / "out"
-    stand_in = StandIn(
-        tmp_path / "stand-in",
-        f"""
-        def behave(scene, *_):
-            end = time.monotonic() + 10
-            while scene == 0 and not os.path.exists({str(sign)!r}):
-                if time.monotonic() > end: os._exit(9)
-                time.sleep(0.01)
-        """,
-    )
-    open_dataset(out, RECIPE, 7)
-
-    def planned():
-        for job in jobs(2):
-            if job.spec.index == 1:
-                sign.touch()
-            yield job
-
-    start = lambda seat: Worker([stand_in.path], out, 1)  # noqa: E731
-    render_all(planned(), start, out, timeout_s=20, on_done=lambda _: None)
-    assert [asked.scene for asked in stand_in.asked] == [0, 1]
-
-
-def test_two_workers_share_the_scenes_each_on_its_own_cores(run):
-    """Both must be busy at once: each waits in its first scene until the other has one too."""
-    behave = """
-    def behave(scene, *_):
-        end = time.monotonic() + 10
-        while scene < 2 and len({line.split()[0] for line in open(LOG)}) < 2:
-            if time.monotonic() > end: os._exit(9)
-            time.sleep(0.01)
-    """
-    cores = sorted(os.sched_getaffinity(0))
-    shares = shared_out((cores[0], cores[-1]), 2)
-    done, failed = run(behave, 6, workers=2, cores=shares)
-    assert (sorted(done), failed) == ([0, 1, 2, 3, 4, 5], [])
-    assert len(pids(run)) == 2
-    by_pid = {asked.pid: asked.cores for asked in run.stand_in.asked}
-    assert sorted(by_pid.values()) == sorted([(cores[0],), (cores[-1],)])
-
-
-def test_an_interrupt_ends_all_workers_at_once(run):
-    def stop(image):
-        raise KeyboardInterrupt
-
-    behave = "def behave(scene, *_):\n  if scene > 0: time.sleep(600)"
-    began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        run(behave, 9, workers=2, on_done=stop)
-    assert time.monotonic() - began < 20
-    for pid in pids(run):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, 0)
-            pytest.fail(f"worker {pid} is still there")
-
-
-def test_without_bpy_it_says_how_to_get_it(run):
-    with pytest.raises(BlenderMissingError, match=r"No module named 'bpy'.*pip install 'bpy>=4\.5.*--python"):
-        run("SAY_READY = {'missing': \"No module named 'bpy'\"}", 1)
-
-
-def test_a_worker_that_cannot_start_is_named_with_its_log(tmp_path):
-    open_dataset(tmp_path / "out", RECIPE, 7)
-    worker = Worker([sys.executable, "-c", "raise SystemError('no')"], tmp_path / "out", 1)
-    with pytest.raises(WorkerError, match=r"exit status 1.*render\.log"):
-        worker.prepare()
-    worker.close()
-    assert "SystemError: no" in (tmp_path / "out" / "render.log").read_text()
-
-
-def test_a_log_that_cannot_be_written_is_a_dataset_error(tmp_path):
-    (tmp_path / "render.log").mkdir()
-    with pytest.raises(DatasetError, match=r"render\.log: cannot be written"):
-        Worker([sys.executable, "-c", ""], tmp_path, 1)
-
-
-@pytest.mark.parametrize(
-    ("cores", "workers", "shares"),
-    [
-        ((0, 1, 2, 3), 2, [{0, 1}, {2, 3}]),
-        ((4, 5, 6, 7, 9), 2, [{4, 5}, {6, 7, 9}]),
-        ((0, 1), 2, [{0}, {1}]),
-        ((3,), 2, [{3}, {3}]),
-        ((0, 1), 3, [{0}, {1}, {0}]),
-        ((0, 1), 1, [{0, 1}]),
-    ],
+from render import DatasetError, WorkerError
+from render.execution import scheduler as scheduler_module
+from render.execution.scheduler import (
+    NoWorkerLeftError,
+    Policy,
+    Scheduler,
+    TaskFailedError,
+    WorkerSlot,
 )
-def test_cores_are_shared_out(cores, workers, shares):
-    assert shared_out(cores, workers) == shares
 
 
-def test_a_worker_that_cannot_be_had_is_left_out_and_the_others_go_on(tmp_path):
-    bare = StandIn(tmp_path / "bare", "SAY_READY = {'missing': \"No module named 'bpy'\"}")
-    good, out, done, told = StandIn(tmp_path / "good"), tmp_path / "out", [], []
-    open_dataset(out, RECIPE, 7)
+class FakeWorker:
+    """Doubles numbers. behave(worker, task) may raise, and make the worker unfit."""
 
-    def render(*who, count=4):
-        render_all(
-            jobs(count),
-            lambda seat: Worker([who[seat].path], out, 1),
-            out,
-            timeout_s=20.0,
-            on_done=done.append,
-            workers=len(who),
-            on_warning=told.append,
+    def __init__(self, pool: Pool, slot: str) -> None:
+        self.slot, self.fit, self.closed = slot, True, False
+        self._pool = pool
+        self._one_at_a_time = threading.Lock()
+
+    def prepare(self) -> None:
+        self._pool.prepare(self)
+
+    def run(self, task: int) -> int:
+        with self._one_at_a_time:
+            if not self.fit:
+                raise TaskFailedError("crashed")
+            self._pool.log.append((self.slot, task))
+            self._pool.behave(self, task)
+        return 2 * task
+
+    def close(self) -> None:
+        self.closed = True
+
+    def lose(self, reason: str = "crashed") -> None:
+        self.fit = False
+        raise TaskFailedError(reason)
+
+
+class Pool:
+    """A scheduler over slots a, b, ... and what happened."""
+
+    def __init__(
+        self,
+        slots: str,
+        behave: Callable[[FakeWorker, int], None] = lambda worker, task: None,
+        prepare: Callable[[FakeWorker], None] = lambda worker: None,
+        **policy: Any,
+    ) -> None:
+        self.behave, self.prepare = behave, prepare
+        self.workers: list[FakeWorker] = []
+        self.log: list[tuple[str, int]] = []
+        self.results: dict[int, int | str] = {}
+        self.restarts: list[tuple[str, str]] = []
+        self.left_out: list[tuple[str, str]] = []
+        self.gone: set[str] = set()
+        options = {"attempts": 2, **policy}
+        self._policy = Policy(
+            **options,
+            on_restart=lambda name, reason: self.restarts.append((name, reason)),
+            on_left_out=lambda name, error: self.left_out.append((name, str(error))),
         )
+        self._slots = [
+            WorkerSlot(name, lambda name=name: self._start(name), lambda name=name: name not in self.gone)  # type: ignore[misc]
+            for name in slots
+        ]
 
-    render(bare, good, bare)
-    assert sorted(done) == [0, 1, 2, 3]
-    assert sorted(asked.scene for asked in good.asked) == [0, 1, 2, 3]
-    assert len(told) == 2
-    assert all("No module named 'bpy'" in line and line.endswith("; the others go on") for line in told)
-    with pytest.raises(BlenderMissingError, match="No module named 'bpy'"):
-        render(bare, bare, count=2)
+    def _start(self, slot: str) -> FakeWorker:
+        self.workers.append(FakeWorker(self, slot))
+        return self.workers[-1]
+
+    def run(self, tasks: Iterable[int], check: Callable[[], None] = lambda: None) -> None:
+        def keep(task: int, result: int | TaskFailedError) -> None:
+            assert task not in self.results
+            self.results[task] = str(result) if isinstance(result, TaskFailedError) else result
+
+        try:
+            Scheduler(self._slots, self._policy, check).run(tasks, keep)
+        finally:
+            assert all(worker.closed for worker in self.workers)
+
+    @property
+    def tasks(self) -> list[int]:
+        return [task for _, task in self.log]
 
 
-def test_a_worker_holds_nothing_of_who_called_it_open(tmp_path):
-    """A pipe of the caller's ends when the caller closes it, though a worker is alive."""
-    (tmp_path / "out").mkdir()
-    there, here = os.pipe()
-    os.set_inheritable(here, True)
-    worker = Worker(["/bin/sh", "-c", "cat >/dev/null"], tmp_path / "out", 1)
-    try:
-        os.close(here)
-        os.set_blocking(there, False)
-        assert os.read(there, 1) == b""
-        assert worker.fit
-    finally:
-        worker.close()
-        os.close(there)
+def doubled(count: int) -> dict[int, int]:
+    return {task: 2 * task for task in range(count)}
+
+
+def test_every_task_is_run_once_by_workers_that_stay() -> None:
+    both = threading.Barrier(2, timeout=10)
+    pool = Pool("ab", lambda worker, task: both.wait() and None if task < 2 else None)
+    pool.run(range(6))
+    assert pool.results == doubled(6)
+    assert sorted(pool.tasks) == list(range(6))
+    assert [worker.slot for worker in pool.workers] == ["a", "b"]
+
+
+def test_no_more_workers_are_started_than_there_are_tasks() -> None:
+    pool = Pool("abcd")
+    pool.run(range(2))
+    assert [worker.slot for worker in pool.workers] == ["a", "b"]
+    Pool("a").run([])
+
+
+def test_a_task_that_fails_is_tried_again_before_the_others_and_given_up() -> None:
+    def fail(worker: FakeWorker, task: int) -> None:
+        if task == 1:
+            raise TaskFailedError("odd")
+
+    pool = Pool("a", fail)
+    pool.run(range(4))
+    assert pool.results == {**doubled(4), 1: "odd"}
+    assert pool.tasks == [0, 1, 1, 2, 3]
+    assert len(pool.workers) == 1
+
+
+def test_a_lost_worker_is_replaced_and_costs_its_tasks_one_attempt() -> None:
+    failures = [2, 5]
+
+    def lose(worker: FakeWorker, task: int) -> None:
+        if task in failures:
+            failures.remove(task)
+            worker.lose()
+
+    pool = Pool("ab", lose, in_flight=2)
+    pool.run(range(8))
+    assert pool.results == doubled(8)
+    assert [reason for _, reason in pool.restarts] == ["crashed", "crashed"]
+
+
+def test_only_the_oldest_task_of_a_lost_worker_is_at_fault() -> None:
+    """Task 0 ends two workers; task 1 waited there both times."""
+    pool = Pool("a", lambda worker, task: worker.lose() if task == 0 else None, in_flight=2)
+    pool.run(range(3))
+    assert pool.results == {0: "crashed", 1: 2, 2: 4}
+    assert pool.tasks.count(0) == 2
+
+
+@pytest.mark.parametrize("in_flight", [1, 2])
+def test_a_worker_is_sent_so_many_tasks_at_a_time_and_one_more_is_prepared(in_flight: int) -> None:
+    taken: list[int] = []
+    counts: list[int] = []
+
+    def behave(worker: FakeWorker, task: int) -> None:
+        time.sleep(0.02)
+        counts.append(len(taken))
+
+    pool = Pool("a", behave, in_flight=in_flight)
+    pool.run(taken.append(task) or task for task in range(6))
+    assert counts[0] == in_flight + 1
+    assert pool.results == doubled(6)
+
+
+def test_an_unfit_worker_is_replaced_after_a_success() -> None:
+    def age(worker: FakeWorker, task: int) -> None:
+        worker.fit = task % 2 == 0
+
+    pool = Pool("a", age)
+    pool.run(range(5))
+    assert pool.results == doubled(5)
+    assert len(pool.workers) == 3
+    assert pool.restarts == []
+
+
+def test_a_slot_that_cannot_start_is_left_out_and_the_last_ends_the_run() -> None:
+    def prepare(worker: FakeWorker) -> None:
+        if worker.slot != "b":
+            raise WorkerError(f"no bpy for {worker.slot}")
+
+    pool = Pool("abc", prepare=prepare)
+    pool.run(range(4))
+    assert pool.results == doubled(4)
+    assert sorted(pool.left_out) == [("a", "no bpy for a"), ("c", "no bpy for c")]
+    pool = Pool("ac", prepare=prepare)
+    with pytest.raises(NoWorkerLeftError, match=r"[ac]: no bpy for [ac]; [ac]: no bpy for [ac]") as info:
+        pool.run(range(4))
+    assert isinstance(info.value.__cause__, WorkerError)
+
+
+def test_a_run_does_not_wait_for_workers_that_it_no_longer_needs() -> None:
+    def prepare(worker: FakeWorker) -> None:
+        while worker.slot == "b" and not worker.closed:
+            time.sleep(0.001)
+
+    pool = Pool("ab", prepare=prepare)
+    pool.run(range(4))
+    assert pool.results == doubled(4)
+    assert {slot for slot, _ in pool.log} == {"a"}
+
+
+def test_tasks_of_a_worker_that_turns_out_unusable_go_to_the_others() -> None:
+    def behave(worker: FakeWorker, task: int) -> None:
+        if worker.slot == "b":
+            raise WorkerError("no GPU")
+        time.sleep(0.01)
+
+    pool = Pool("ab", behave, in_flight=2)
+    pool.run(range(6))
+    assert pool.results == doubled(6)
+    assert pool.left_out == [("b", "no GPU")]
+
+
+def test_a_slot_that_is_gone_is_not_restarted() -> None:
+    def lose(worker: FakeWorker, task: int) -> None:
+        if worker.slot == "b":
+            pool.gone.add("b")
+            worker.lose("the node is gone")
+        time.sleep(0.01)
+
+    pool = Pool("ab", lose)
+    pool.run(range(6))
+    assert pool.results == doubled(6)
+    assert (pool.left_out, pool.restarts) == ([("b", "the node is gone")], [])
+
+
+def test_a_slot_that_loses_worker_after_worker_is_left_out() -> None:
+    pool = Pool("a", prepare=FakeWorker.lose, losses=3)
+    with pytest.raises(NoWorkerLeftError, match="a: crashed"):
+        pool.run(range(4))
+    assert len(pool.workers) == 3
+
+
+def test_a_result_ends_the_row_of_losses() -> None:
+    pool = Pool("a", lambda worker, task: worker.lose() if task % 2 else None, attempts=1, losses=2)
+    pool.run(range(6))
+    assert [task for task, result in pool.results.items() if result == "crashed"] == [1, 3, 5]
+
+
+@pytest.mark.parametrize("error", [DatasetError("disk full"), KeyboardInterrupt()])
+def test_any_other_error_ends_the_run_and_all_workers(error: BaseException) -> None:
+    def behave(worker: FakeWorker, task: int) -> None:
+        if worker.slot == "a":
+            raise error
+        while not worker.closed:
+            time.sleep(0.001)
+        worker.lose()
+
+    pool = Pool("ab", behave)
+    with pytest.raises(type(error)):
+        pool.run(range(9))
+
+
+def test_the_check_is_called_while_workers_are_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler_module, "CHECK_S", 0.01)
+    checks: list[float] = []
+
+    def check() -> None:
+        checks.append(time.monotonic())
+        if len(checks) == 3:
+            raise WorkerError("in vain")
+
+    def behave(worker: FakeWorker, task: int) -> None:
+        while not worker.closed:
+            time.sleep(0.001)
+
+    with pytest.raises(WorkerError, match="in vain"):
+        Pool("a", behave).run(range(2), check)

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 from PIL import Image
-from support.fake_worker import StandIn
+from support.fake_worker import FakeRenderWorker
 
 from render import DatasetError, RenderOptions, parse_recipe
 from render.annotation import masks
@@ -170,7 +170,7 @@ def test_every_image_is_of_another_scene_and_the_cameras_take_turns():
 
 
 def test_a_recipe_is_previewed(tmp_path):
-    stand_in = StandIn(tmp_path / "stand-in", "def behave(scene, *_):\n  if scene == 3: os._exit(1)")
+    stand_in = FakeRenderWorker(tmp_path / "stand-in", "def behave(scene, *_):\n  if scene == 3: os._exit(1)")
     told = []
     data = preview_recipe(
         RECIPE,
@@ -191,19 +191,19 @@ def test_a_scale_that_cannot_be_meant_is_mentioned(tmp_path):
     """Labels of 10 x 8 px in 320 x 320 px: 0.08 %."""
     wide = msgspec.structs.replace(RECIPE, image=msgspec.structs.replace(RECIPE.image, width=320, height=320))
     said = []
-    options = RenderOptions(python=StandIn(tmp_path / "stand-in").path)
+    options = RenderOptions(python=FakeRenderWorker(tmp_path / "stand-in").path)
     preview_recipe(wide, tmp_path / "p.jpg", options, images=1, on_warning=said.append)
     assert len(said) == 1
     assert "check units and size_m" in said[0]
 
 
 def test_a_dataset_is_previewed_without_rendering(tmp_path):
-    stand_in = StandIn(tmp_path / "stand-in")
+    stand_in = FakeRenderWorker(tmp_path / "stand-in")
     render_dataset(RECIPE, tmp_path / "out", 5, 0, RenderOptions(python=stand_in.path))
-    asked = len(stand_in.asked)
+    asked = len(stand_in.requests)
     preview_dataset(tmp_path / "out", tmp_path / "p.jpg", images=3)
     assert cv2.imread(str(tmp_path / "p.jpg")) is not None
-    assert len(stand_in.asked) == asked
+    assert len(stand_in.requests) == asked
 
 
 @pytest.mark.parametrize("name", ["p.png", "p", "none/p.jpg"])

@@ -16,8 +16,10 @@ import pytest
 from render import BlenderMissingError, RenderOptions, load_assets, parse_recipe, plan, render_dataset
 from render.annotation.masks import decode
 from render.annotation.record_store import open_dataset, read_record
-from render.execution.scheduler import Job, render_all
-from render.execution.worker_process import Worker, worker_command
+from render.execution import rendering
+from render.execution.jobs import Job
+from render.execution.rendering import render_jobs
+from render.execution.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.render
 
@@ -120,21 +122,23 @@ def test_a_finished_dataset_starts_no_worker(undisturbed):
     assert files(undisturbed) == before
 
 
-def test_a_worker_killed_from_outside_is_replaced(undisturbed, tmp_path):
+def test_a_worker_killed_from_outside_is_replaced(undisturbed, tmp_path, monkeypatch):
     open_dataset(tmp_path, TINY, 5)
     pids = []
 
-    def start(seat):
-        worker = Worker(worker_command(None), tmp_path, 2)
+    def start(*arguments):
+        worker = WorkerProcess(*arguments)
         pids.append(worker._process.pid)
         return worker
+
+    monkeypatch.setattr(rendering, "WorkerProcess", start)
 
     def kill_once(index):
         if index == 0:
             os.kill(pids[0], signal.SIGKILL)
 
     jobs = [Job(scene(TINY, 5, index), (index,)) for index in range(2)]
-    render_all(jobs, start, tmp_path, timeout_s=60, on_done=kill_once)
+    render_jobs(jobs, tmp_path, RenderOptions(threads=2), kill_once)
     assert len(pids) == 2
     assert not any(running(pid) for pid in pids)
     for name in ("images/000000.jpg", "images/000001.jpg", "records/000001.json"):
@@ -152,7 +156,7 @@ def render_one(out, recipe, seed, index):
     """Render one scene's first view; its record."""
     open_dataset(out, recipe, seed)
     job = Job(scene(recipe, seed, index), (index,))
-    render_all([job], lambda seat: Worker(worker_command(None), out, 2), out, timeout_s=60, on_done=print)
+    render_jobs([job], out, RenderOptions(threads=2), print)
     return read_record(out, index)
 
 
