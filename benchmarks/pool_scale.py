@@ -35,9 +35,8 @@ from PIL import Image
 
 from al_loop.core.console import Silent
 from al_loop.images import repository
-from al_loop.loop.cycle_record import begin_cycle, candidates, open_cycle
+from al_loop.loop.cycle_record import begin_cycle, open_cycle
 from al_loop.loop.pool_scoring import score_candidates, summarise_labels
-from al_loop.loop.selection import looked_at_closely
 from al_loop.loop.stages import score_stage, select_picks
 from al_loop.report.write import write_report
 from al_loop.state import model_registry
@@ -92,7 +91,6 @@ def fill(workspace: Workspace, n: int, width: int) -> tuple[float, float]:
     model_registry.save_metrics(workspace, "m0", "v", Metrics(0.5, 0.5, 0.5, {}, 1, 1))
     began = time.perf_counter()
     append(workspace, range(n), width)
-    closely(workspace)
     return rows, time.perf_counter() - began
 
 
@@ -124,24 +122,6 @@ def append(workspace: Workspace, numbers: range, width: int) -> None:
                 for rows in [slice(ends[i] - counts[i], ends[i])]
             ]
         )
-
-
-def closely(workspace: Workspace) -> None:
-    """What a cycle on a machine with bf16 scores in float32 as well."""
-    exact = workspace.scores_dir(ScoreKey.of(workspace.config, "m0").exact)
-    if exact == workspace.scores_dir(ScoreKey.of(workspace.config, "m0")):
-        return
-    scored = ShardStore(workspace.scores_dir(ScoreKey.of(workspace.config, "m0"))).load(
-        Ids.of(candidates(workspace))
-    )
-    some = scored.subset(looked_at_closely(scored, K, workspace.config.cycle, 1))
-    ShardStore(exact).append(
-        [
-            Prediction(name, some.boxes(i), some.distributions[rows], np.asarray(some.embeddings[i]))
-            for i, name in enumerate(some.image_ids)
-            for rows in [slice(int(some.offsets[i]), int(some.offsets[i + 1]))]
-        ]
-    )
 
 
 def begin(workspace: Workspace) -> None:

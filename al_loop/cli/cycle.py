@@ -31,6 +31,8 @@ def score(start: Path | None, model_id: str | None, ray: str | None) -> None:
     """Score the images of the pool that nobody has labelled, so that the next cycle finds it done.
 
     What this model has scored before is left as it is; a run that was killed goes on where it stopped.
+
+    Scores in bf16 (score.precision) may order near-ties otherwise than scores in fp32.
     """
     from al_loop.loop.pool_scoring import score_pool
 

@@ -95,8 +95,8 @@ class ScoreConfig(Section, frozen=True):
     """The forward pass over the pool."""
 
     score_thr: Fraction = 0.05  # detections below are dropped
-    # Of the pool; sets that models are judged on are always scored in "fp32". "auto": "bf16" where the
-    # machine computes it faster and picks stay the same.
+    # Of the pool; sets that models are evaluated on are always scored in "fp32". "auto": "bf16" where the machine
+    # computes it faster and the strategy ranks. Near-ties may be ordered otherwise than in "fp32".
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     batch_size: BatchSize = 8
     workers: Workers | None = None

@@ -95,7 +95,7 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
     start = read_model(store, row.model_id)
     pool = read_pool(folder / POOL)
     settings = thawed(row.settings)
-    # Scores in less than float32, and those of them that were looked at closely.
+    # The scores of the pool, and those that al-loop 0.1 rescored in fp32.
     key = ScoreKey.of(settings, row.model_id)
     folders = {workspace.scores_dir(key), workspace.scores_dir(key.exact)}
     scores = {path: end for place in folders for path, end in shards_in(workspace, place).extent().items()}

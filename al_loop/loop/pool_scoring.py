@@ -15,8 +15,8 @@ from al_loop.core.console import Reporter
 from al_loop.core.errors import DataError
 from al_loop.core.files import printable
 from al_loop.images import repository
-from al_loop.loop.cycle_record import candidates, next_number
-from al_loop.loop.selection import Context, looked_at_closely
+from al_loop.loop.cycle_record import candidates
+from al_loop.loop.selection import Context
 from al_loop.models import service
 from al_loop.state import model_registry
 from al_loop.state.file_hashes import shards_in
@@ -101,42 +101,6 @@ def score_candidates(
     return unreadable
 
 
-def score_closely(
-    workspace: Workspace,
-    model: Model,
-    ids: Ids,
-    k: int,
-    cycle: int,
-    reporter: Reporter,
-    ray: str | None = None,
-) -> list[str]:
-    """Score in float32 what the selection of a cycle looks at closely, where the pool is scored in less; return which images.
-
-    bf16 rounds, which changes who is among the most uncertain, and which of two that are alike is taken.
-    """
-    key, rule = ScoreKey.of(workspace.config, model.id), workspace.config.cycle
-    rough, exact = workspace.scores_dir(key), workspace.scores_dir(key.exact)
-    if rough == exact or not STRATEGIES[rule.strategy].bf16:
-        return []
-    chosen = looked_at_closely(shards_in(workspace, rough).load(ids), k, rule, cycle)
-    if (shards_in(workspace, exact).image_ids().places(Ids.of(chosen)) >= 0).all():
-        return chosen
-    if ray is None and service.pool_precision(workspace) == "fp32":
-        return []
-    with reporter.progress("score closely") as progress:
-        service.score(
-            workspace,
-            model,
-            repository.images_by_id(workspace, chosen),
-            exact,
-            progress,
-            exact=True,
-            say=reporter.line,
-            ray=ray,
-        )
-    return chosen
-
-
 def _augmented(strategy: str) -> bool:
     return "augmented" in STRATEGIES[strategy].needs
 
@@ -162,7 +126,6 @@ def score_pool(
     began = time.monotonic()
     strategy = workspace.config.cycle.strategy
     unreadable = score_candidates(workspace, model, strategy, pool, folder, reporter, ray)
-    score_closely(workspace, model, pool, workspace.config.cycle.k, next_number(workspace), reporter, ray)
     seconds = time.monotonic() - began
     failed = int((pool.places(Ids.of({item.image_id for item in unreadable})) >= 0).sum())
     new = len(pool) - old - failed

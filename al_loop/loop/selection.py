@@ -19,7 +19,6 @@ from strategies import (
     Detections,
     Ids,
     Strategy,
-    largest,
     select_kmeans,
     without_detections,
 )
@@ -29,8 +28,6 @@ from strategies import (
 _SAMPLE, _PIECE, _AT_ONCE = 65_536, 1024, 4096
 # Images without detections that are compared for each that is picked.
 _COMPARED_PER_PICK = 100
-# Where scores are rounded, so many times what DBAL clusters is rescored.
-_CLOSELY = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,21 +82,6 @@ def pick(
         for rank, i in enumerate(order)
         for name in [candidates.ids[i]]
     ]
-
-
-def looked_at_closely(scored: ScoredImages, k: int, settings: CycleConfig, cycle: int) -> list[str]:
-    """Return the images that a selection of k may pick or compare, though the scores are rounded.
-
-    They are twice as many of the largest values as DBAL clusters, and the images without detections that
-    `pick` compares.
-    """
-    strategy = STRATEGIES[settings.strategy]
-    if strategy.values is None:
-        return []
-    candidates = _candidates(scored, strategy, Context())
-    top = largest(strategy.values(candidates), candidates.rank, round(_CLOSELY * settings.beta * k))
-    empty = _without_detections(candidates, round(settings.explore_fraction * k), settings, cycle)
-    return list(scored.image_ids[np.union1d(top, empty)])
 
 
 def _candidates(scored: ScoredImages, strategy: Strategy, context: Context) -> Candidates:

@@ -20,7 +20,6 @@ from al_loop.loop.pool_scoring import (
     context_for,
     ranking_warning,
     score_candidates,
-    score_closely,
     summarise_labels,
 )
 from al_loop.loop.selection import pick
@@ -37,9 +36,9 @@ from strategies import STRATEGIES, Ids
 
 
 def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | None) -> Sequence[str]:
-    """Score the pool of a cycle, as far as it is not; return the images that were scored in float32, too.
+    """Score the pool of a cycle; return the images that al-loop 0.1 rescored in fp32, for cycles that it began.
 
-    What was lost or damaged since is scored again.
+    Lost or damaged scores are computed again.
     """
     ids = frozen_pool(workspace, cycle.number)
     strategy = workspace.config.cycle.strategy
@@ -49,15 +48,14 @@ def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str
     def work(_: Path) -> Output:
         folders = partial(workspace.scores_dir, key)
         unreadable = score_candidates(workspace, cycle.model, strategy, ids, folders, reporter, ray)
-        closely = score_closely(workspace, cycle.model, ids, cycle.k, cycle.number, reporter, ray)
-        return {"images": len(ids), "unreadable": [asdict(item) for item in unreadable], "closely": closely}
+        return {"images": len(ids), "unreadable": [asdict(item) for item in unreadable]}
 
     def valid(done: Output) -> bool:
         left_out = Ids.of(item["image_id"] for item in done["unreadable"])
-        closely = workspace.scores_dir(key.exact)
+        rescored = workspace.scores_dir(key.exact), Ids.of(done.get("closely", ()))  # of al-loop 0.1
         # Until the push, picks and the boxes that people are shown rest on every byte of them.
         pushed = is_done(workspace.store, f"cycle-{cycle.number}", "push")
-        wanted = ((folder, ids[left_out.places(ids) < 0]), (closely, Ids.of(done.get("closely", ()))))
+        wanted = ((folder, ids[left_out.places(ids) < 0]), rescored)
         lost = [_lost(workspace, place, names, every_byte=not pushed) for place, names in wanted]
         return not any(lost)  # else only the images without scores are scored again
 

@@ -104,14 +104,6 @@ def score(
     return score_images(detector, images, store, settings, progress, say=say, check=check)
 
 
-def pool_precision(workspace: Workspace) -> str:
-    """Return what this machine scores the pool in: "fp32" or "bf16"."""
-    from al_loop.detector.device import choose_device
-    from al_loop.detector.precision import precision_of
-
-    return precision_of(workspace.config.pool_precision, choose_device(workspace.config.device)) or "fp32"
-
-
 def train_model(
     workspace: Workspace,
     folder: Path,

@@ -85,7 +85,7 @@ def _gallery(
 def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes], str | None]:
     """Return the boxes that annotators got to see, by image id, and a sentence when they are not there."""
     key = ScoreKey.of(cycle.settings, cycle.model_id)
-    folder, exact = workspace.scores_dir(key), workspace.scores_dir(key.exact)
+    folder = workspace.scores_dir(key)
     where = folder.relative_to(workspace.root)
     if not cycle.picks:
         return {}, None
@@ -93,8 +93,6 @@ def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes
         return {}, f"The model's boxes cannot be shown: {where} is missing."
     try:
         scored = shards_in(workspace, folder).load([pick.image.id for pick in cycle.picks])
-        if exact != folder and exact.is_dir():
-            scored = scored.updated_with(shards_in(workspace, exact).load(scored.image_ids))
     except (WorkspaceError, KeyError) as error:
         return {}, f"The model's boxes cannot be shown: {error}"
     place = {name: i for i, name in enumerate(scored.image_ids)}

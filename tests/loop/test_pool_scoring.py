@@ -80,73 +80,48 @@ def test_the_next_cycle_finds_it_done(
     assert told.lines[-1].startswith("  score: 5 images by import-1")
 
 
-def test_what_a_selection_looks_at_is_scored_in_float32_too(ready: Workspace) -> None:
-    score_settings = structs.replace(ready.config.score, precision="bf16")
-    quick = structs.replace(ready.config, score=score_settings)
-    ready = Workspace(ready.root, quick, ready.store)
-    begun = begin_cycle(ready, 1, Silent())
-    rescored = stages.score_stage(ready, begun, Silent(), None)
-    everything = Ids.of(repository.unlabelled_ids(ready))
-    rough = ShardStore(ready.scores_dir(ScoreKey.of(ready.config, "import-1"))).load(everything)
-    store = ShardStore(ready.scores_dir(ScoreKey.of(ready.config, "import-1").exact))
-    closely = store.load()
-    assert len(rough.image_ids) == 6
-    order = np.argsort(-rough.uncertainty, kind="stable")
-    assert set(closely.image_ids) >= set(rough.image_ids[order[:4]])  # twice the 2 · 1 that dbal clusters
-    service.score(
-        ready, begun.model, repository.unlabelled(ready), ready.root / "exact", lambda *_: None, exact=True
+def with_(ready: Workspace, strategy: str, precision: str = "auto") -> Workspace:
+    """The workspace with other settings."""
+    config = structs.replace(
+        ready.config,
+        score=structs.replace(ready.config.score, precision=precision),
+        cycle=structs.replace(ready.config.cycle, strategy=strategy),
     )
-    exact = ShardStore(ready.root / "exact").load(everything)
+    return Workspace(ready.root, config, ready.store)
+
+
+def test_a_cycle_of_0_1_selects_from_what_it_rescored_in_fp32(ready: Workspace) -> None:
+    ready = with_(ready, "dbal", "bf16")
+    begun, key = begin_cycle(ready, 1, Silent()), ScoreKey.of(ready.config, "import-1")
+    assert list(stages.score_stage(ready, begun, Silent(), None)) == []
+    assert not ready.scores_dir(key.exact).exists()
+    everything = Ids.of(repository.unlabelled_ids(ready))
+    rough, rescored = ShardStore(ready.scores_dir(key)).load(everything), list(everything)[:4]
+    images = repository.images_by_id(ready, rescored)
+    service.score(ready, begun.model, images, ready.scores_dir(key.exact), lambda *_: None, exact=True)
+    exact = ShardStore(ready.scores_dir(key.exact)).load(rescored)
+    assert not np.array_equal(exact.uncertainty, rough.subset(rescored).uncertainty)
     seen = stages.scored_pool(ready, begun, rescored)
     for i, name in enumerate(everything):
-        there = exact if name in closely.image_ids else rough
-        np.testing.assert_allclose(
-            seen.uncertainty[i], there.uncertainty[there.image_ids.index(name)], atol=1e-4
-        )
-    # What is lost of either is made again.
-    (store.folder / "embeddings.bin").unlink()
-    rescored = stages.score_stage(ready, begun, Silent(), None)
-    again = stages.scored_pool(ready, begun, rescored)
-    np.testing.assert_allclose(again.uncertainty, seen.uncertainty, atol=1e-4)
+        source = exact if name in rescored else rough
+        assert seen.uncertainty[i] == source.uncertainty[source.image_ids.index(name)]
+    assert np.array_equal(stages.scored_pool(ready, begun, ()).uncertainty, rough.uncertainty)
 
 
-def test_auto_is_what_the_machine_and_the_strategy_allow(
-    ready: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def with_(strategy: str, precision: str = "auto") -> Workspace:
-        config = structs.replace(
-            ready.config,
-            score=structs.replace(ready.config.score, precision=precision),
-            cycle=structs.replace(ready.config.cycle, strategy=strategy),
-        )
-        return Workspace(ready.root, config, ready.store)
-
-    asked: list[str] = []
-    monkeypatch.setattr(
-        "al_loop.detector.precision.precision_here",
-        lambda wanted, _: asked.append(wanted) or {"auto": here}.get(wanted, wanted),
-    )
-    for here in ("bf16", "fp32"):
-        assert [service.pool_precision(with_(name)) for name in ("dbal", "entropy-mean", "random")] == [
-            here
-        ] * 3
-        # Their picks would change with rounding.
-        assert [service.pool_precision(with_(name)) for name in ("kmeans", "coverage", "ppal")] == [
-            "fp32"
-        ] * 3
-        assert service.pool_precision(with_("coverage", "bf16")) == "bf16"
-        assert service.pool_precision(with_("dbal", "fp32")) == "fp32"
-    assert set(asked) == {"auto", "fp32", "bf16"}
-    names = {ScoreKey.of(with_(name).config, "m").folder().name for name in ("dbal", "kmeans")}
-    assert names == {"thr-0.05-auto", "thr-0.05"}
-    # A machine that computes float32 alone scores nothing twice.
-    begun = begin_cycle(with_("dbal"), 1, Silent())
-    rescored = stages.score_stage(with_("dbal"), begun, Silent(), None)
-    key = ScoreKey.of(with_("dbal").config, "import-1")
-    assert not ready.scores_dir(key.exact).exists()
-    assert len(stages.scored_pool(with_("dbal"), begun, rescored).image_ids) == 6
-    assert with_("dbal").config.exact() == with_("dbal", "fp32").config
-    assert with_("dbal", "bf16").config.exact() == with_("dbal", "bf16").config
+def test_auto_is_bf16_for_strategies_that_rank(ready: Workspace) -> None:
+    names = {
+        (strategy, precision): ScoreKey.of(with_(ready, strategy, precision).config, "m").folder().name
+        for strategy in ("dbal", "random", "kmeans")
+        for precision in ("auto", "fp32", "bf16")
+    }
+    expected = {"auto": "thr-0.05-auto", "fp32": "thr-0.05", "bf16": "thr-0.05-bf16"}
+    # kmeans compares embeddings: "auto" scores it in fp32.
+    assert names == {
+        (strategy, precision): expected["fp32" if (strategy, precision) == ("kmeans", "auto") else precision]
+        for strategy, precision in names
+    }
+    assert with_(ready, "dbal").config.exact() == with_(ready, "dbal", "fp32").config
+    assert with_(ready, "dbal", "bf16").config.exact() == with_(ready, "dbal", "bf16").config
 
 
 def test_weights_that_change_meanwhile_end_the_run_and_nothing_of_them_is_kept(

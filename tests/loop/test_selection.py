@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -13,7 +12,7 @@ from support.candidate_pools import detections
 from al_loop.core.config import CycleConfig
 from al_loop.loop import selection as picks
 from al_loop.loop.pool_scoring import ranking_warning
-from al_loop.loop.selection import Context, looked_at_closely, pick
+from al_loop.loop.selection import Context, pick
 from al_loop.structures.predictions import ScoredImages
 from strategies import STRATEGIES, Ids, margin_sum
 
@@ -90,34 +89,18 @@ def test_of_many_images_without_detections_a_random_sample_is_compared() -> None
     ]
     assert all(len(names) == 2 for names in explored)
     assert len(set.union(*explored)) > 10  # another sample in each cycle
-    drawn = [set(looked_at_closely(found, 10, settings, cycle)[40:]) for cycle in (1, 2)]
+    drawn = [drawn_of(found, cycle) for cycle in (1, 2)]
     assert [len(names) for names in drawn] == [200, 200]
     assert 40 < len(drawn[0] & drawn[1]) < 120  # 80 are to be expected
-    # One more or fewer without detections: all the others are drawn as before.
+    # Fewer without detections: all the others are drawn as before.
     fewer = found.subset([name for name in found.image_ids if name not in sorted(drawn[0])[::40]])
-    assert len(drawn[0] - set(looked_at_closely(fewer, 10, settings, 1))) == 5
+    assert len(drawn[0] - drawn_of(fewer, 1)) == 5
 
 
-@pytest.mark.parametrize("strategy", [name for name, one in STRATEGIES.items() if one.bf16])
-def test_rounded_scores_pick_the_same_where_they_are_looked_at_closely(strategy: str) -> None:
-    exact = scored(600, empty=30)
-    settings = msgspec.convert({"strategy": strategy}, CycleConfig)
-    rng = np.random.default_rng(5)
-    shares = np.asarray(exact.distributions) * rng.uniform(0.996, 1.004, exact.distributions.shape)
-    shares = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
-    rounded = replace(
-        exact,
-        embeddings=exact.embeddings * rng.uniform(0.996, 1.004, (600, 8)).astype(np.float32),
-        distributions=shares,
-        scores=np.minimum(1, exact.scores * rng.uniform(0.996, 1.004, exact.scores.shape)),
-        uncertainty=margin_sum(shares, exact.offsets),
-    )
-    for cycle in range(1, 6):
-        closely = looked_at_closely(rounded, 10, settings, cycle)
-        assert len(closely) <= 40 + 30
-        seen = rounded.updated_with(exact.subset(closely))
-        expected = [p.image_id for p in pick(exact, 10, settings, cycle)]
-        assert [p.image_id for p in pick(seen, 10, settings, cycle)] == expected or strategy == "random"
+def drawn_of(found: ScoredImages, cycle: int) -> set[str]:
+    """The images without detections that are compared for two picks."""
+    candidates = picks._candidates(found, STRATEGIES["dbal"], Context())
+    return {candidates.ids[i] for i in picks._without_detections(candidates, 2, CycleConfig(), cycle)}
 
 
 def test_more_than_there_are_takes_all() -> None:

@@ -181,8 +181,7 @@ def test_columns_are_not_read_before_they_are_looked_at(tmp_path: Path) -> None:
     assert {name for name in COLUMNS if hasattr(some, name)} == set(COLUMNS)
 
 
-def test_some_are_looked_at_more_closely(tmp_path: Path) -> None:
-    """Of those the better scores count, wherever they are looked at."""
+def test_scores_are_updated_with_others(tmp_path: Path) -> None:
     quick, close = ShardStore(tmp_path / "quick"), ShardStore(tmp_path / "close")
     quick.append(predictions(*range(12), features=True))
     better = predictions(21, 22, 23, 28, features=True)  # other boxes, other numbers of them
