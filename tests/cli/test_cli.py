@@ -174,6 +174,7 @@ def test_what_the_system_refuses_is_said(run: Any, workspace: Workspace, tmp_pat
     assert "File name too long" in err
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root mounts a small disk"
 )

@@ -20,6 +20,8 @@ from al_loop.core.console import Silent
 from al_loop.models.pretrain import import_checkpoint
 from al_loop.state.workspace import Workspace, open_workspace
 
+pytestmark = pytest.mark.integration
+
 
 def run(workspace: Workspace, *args: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

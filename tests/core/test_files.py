@@ -185,6 +185,7 @@ def test_same_host() -> None:
     assert not same_host("https://a/x", "https://a.b/x")
 
 
+@pytest.mark.integration
 def test_a_download_has_limits(serve: Callable[[Answer], str], tmp_path: Path) -> None:
     cases: dict[str, tuple[Answer, float]] = {
         "more than 0 MiB": (sends(b"x" * 9, said=1 << 40), 10),

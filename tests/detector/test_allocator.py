@@ -9,7 +9,10 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone is told")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone is told"),
+]
 
 # By how many bytes the process has grown once an array of 400 MB, every page of it written, has been given
 # back. (Page faults would tell less: with huge pages there are few of them either way.)

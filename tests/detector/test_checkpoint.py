@@ -77,6 +77,7 @@ def test_weights_come_back_as_they_went(weights: Weights, tmp_path: Path) -> Non
     assert all(torch.equal(back[n], t) for n, t in weights.items())
 
 
+@pytest.mark.integration
 def test_another_class_count_and_another_architecture(weights: Weights, config: Any, tmp_path: Path) -> None:
     three = build_model(load_model_config("small", ("a", "b", "c"), (96, 64)))
     with pytest.raises(ModelError, match="was trained for 2 classes, this workspace has 3"):

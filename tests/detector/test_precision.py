@@ -46,6 +46,7 @@ def test_auto_is_what_the_machine_computes_faster(monkeypatch: pytest.MonkeyPatc
     assert precision_here("bf16", cpu) == "bf16"
 
 
+@pytest.mark.integration
 def test_the_timing_draws_nothing() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)

@@ -290,6 +290,7 @@ MENDED: dict[str, Damage] = {
 }  # fmt: skip
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", MENDED)
 def test_what_a_command_mends_is_mended_by_it(well: Path, made: Made, run: Any, name: str) -> None:
     damage, check, text = MENDED[name]
@@ -369,6 +370,7 @@ def server_data(root: Path) -> None:
     sqlite3.connect(data / "label_studio.sqlite3").executescript("CREATE TABLE a (b)").connection.close()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", NAMED)
 def test_what_no_command_can_mend_is_named_with_what_to_do(well: Path, name: str) -> None:
     damage, check, text = NAMED[name]
@@ -426,6 +428,7 @@ UNDER_WAY: dict[str, Damage] = {
 }  # fmt: skip
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", UNDER_WAY)
 def test_an_open_cycle_goes_on_or_is_given_up(labelling: Path, made: Made, run: Any, name: str) -> None:
     damage, check, text = UNDER_WAY[name]
@@ -640,6 +643,7 @@ def test_files_outside_images_are_refused_and_not_read(well: Path) -> None:
     assert "images.outside" in checks
 
 
+@pytest.mark.integration
 @needs_modes
 def test_a_read_only_workspace_is_examined(well: Path) -> None:
     close_to_writing(well)

@@ -17,6 +17,7 @@ from al_loop.state.workspace import Workspace, open_workspace
 pytestmark = pytest.mark.usefixtures("temporary")
 
 
+@pytest.mark.integration
 def test_a_model_that_does_not_fit_its_config(small: Workspace, tmp_path: Path) -> None:
     """Deep: the real network is built, and the weights loaded."""
     import_checkpoint(small, str(write_checkpoint(tmp_path / "m0.pth")), None, Silent())

@@ -108,6 +108,7 @@ def test_differences_equal_those_of_the_metrics_and_lie_in_their_intervals() -> 
     assert compare(*matches, CLASSES, resamples=100) == comparison
 
 
+@pytest.mark.integration
 def test_an_interval_has_about_its_nominal_coverage() -> None:
     """A detector that finds a box with probability 0.6 and never errs, against 0.5: AP50 differs by 0.1."""
     images, boxes_each = 60, 2

@@ -133,6 +133,7 @@ def test_a_photograph_of_this_machine_is_where_it_is(tmp_path: Path) -> None:
     assert local_copy(image) == image.path
 
 
+@pytest.mark.integration
 def test_a_bucket(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it by the client that a user has."""
     moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)

@@ -242,6 +242,7 @@ def taken(workspace: Workspace, url: str) -> ImportSummary:
     return found
 
 
+@pytest.mark.integration
 def test_a_store_is_read_within_limits(
     workspace: Workspace, serve: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +264,7 @@ def test_a_store_is_read_within_limits(
     assert taken(workspace, here).unreached == 0  # a redirect within the host is followed
 
 
+@pytest.mark.integration
 def test_a_listing_has_an_end(
     workspace: Workspace, serve: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("key", "text", "frozen", "right", "allowed"), WRONG)
 def test_frozen_by_an_older_al_loop_then_refrozen_and_finished(
     loop: SmallLoop, run: Any, key: str, text: str, frozen: object, right: str, allowed: str
@@ -268,6 +269,7 @@ def test_a_training_that_always_fails_names_the_ways_out(
     assert "models/cycle-1.partial" in "\n".join(gc(loop.workspace, (), dry_run=True))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("settings", ["[]", "{", "null", '"small"'])
 def test_a_cycle_whose_settings_cannot_be_read_can_be_given_up(
     loop: SmallLoop, run: Any, settings: str

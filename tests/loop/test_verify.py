@@ -33,6 +33,7 @@ def changed(found: Sequence[Any]) -> list[str]:
     return [finding.text for finding in found if finding.changed]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("strategy", ["dbal", "random", "coverage", "coreset", "margin"])
 def test_the_second_cycle_is_selected_again(
     make: Callable[..., Workspace], strategy: str, monkeypatch: pytest.MonkeyPatch

@@ -21,6 +21,8 @@ from al_loop.models.trust import require, would_run
 from al_loop.state import model_registry
 from al_loop.state.workspace import Workspace, init_workspace, open_workspace
 
+pytestmark = pytest.mark.integration
+
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -128,6 +128,7 @@ def test_a_killed_look_loses_nothing(
     assert len(sources(here)) == 5
 
 
+@pytest.mark.integration
 def test_known_files_are_not_opened_again(
     workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

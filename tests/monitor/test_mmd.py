@@ -47,6 +47,7 @@ def test_frouros_agrees(m: int, n: int, shift: float) -> None:
     assert two_sample(first, second, rng, bandwidth=2.5).mmd2 == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.integration
 def test_p_is_as_small_as_it_should_be_and_no_smaller() -> None:
     """Without a shift, 5 % of the tests say 5 % or less; with one, nearly all do."""
     rng = np.random.default_rng(0)

@@ -92,6 +92,7 @@ def begun(workspace: Workspace) -> int:
     return workspace.store.count("SELECT count(*) FROM cycles")
 
 
+@pytest.mark.integration
 def test_a_shifted_inbox_begins_exactly_one_cycle(loop: Workspace) -> None:
     see(loop, act=True)
     add_rows(loop, 50, "odd")
@@ -126,6 +127,7 @@ def test_a_shifted_inbox_begins_exactly_one_cycle(loop: Workspace) -> None:
     assert begun(loop) == 2
 
 
+@pytest.mark.integration
 def test_a_hundred_windows_without_a_shift_begin_none(loop: Workspace) -> None:
     for _ in range(10):
         add_rows(loop, 500)
@@ -152,7 +154,7 @@ def test_more_boxes_are_a_drift_though_pictures_look_alike(watched: Workspace) -
     found = see(watched)
     assert found.triggered
     assert "embedding" not in {s.name for s in found.windows[-1].signals if s.drifted}
-    assert "number of boxes per image" in verdict(found, "drift").reason
+    assert "the distribution of boxes per image" in verdict(found, "drift").reason
 
 
 def test_the_strangest_images_are_named(watched: Workspace) -> None:
@@ -173,6 +175,7 @@ def test_a_small_shift_is_none_however_sure(watched: Workspace) -> None:
     assert found.windows[0].signals[0].p < 0.01
 
 
+@pytest.mark.integration
 def test_cooldown_and_clocks_that_jump(watched: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     start = datetime.fromisoformat("2026-11-01T08:00:00+00:00")
 

@@ -103,6 +103,7 @@ def test_preview_of_a_recipe_and_of_a_dataset(tmp_path, recipe, python, dataset)
     assert sheet.is_file()
 
 
+@pytest.mark.integration
 def test_stats_compares_and_writes_where_it_is_told(dataset, tmp_path):
     out = tmp_path / "elsewhere"
     result = run("stats", dataset, "--against", dataset / "annotations.json", "--out", out)
@@ -136,6 +137,7 @@ def foreign(folder):
     return file
 
 
+@pytest.mark.integration
 def test_commands_that_read_coco_say_what_they_could_not_take(tmp_path):
     file = foreign(tmp_path)
     problems = [
@@ -161,6 +163,7 @@ def test_commands_that_read_coco_say_what_they_could_not_take(tmp_path):
     )
 
 
+@pytest.mark.integration
 def test_reproduce_passes_and_fails(dataset, python, tmp_path):
     result = run("reproduce", dataset, 1, "--python", python, "--keep", tmp_path / "kept.jpg")
     assert result.exit_code == 0, result.output

@@ -51,6 +51,7 @@ def section(page: Page, name: str) -> str:
     return found.text
 
 
+@pytest.mark.integration
 def test_what_comes_in(watched: Workspace) -> None:
     page = written(watched)
     (table, windows) = next(s for s in page.root.all("section") if s.attributes.get("id") == "incoming").all(
@@ -58,7 +59,7 @@ def test_what_comes_in(watched: Workspace) -> None:
     )
     said = [[cell.text for cell in row.children] for row in table.all("tr")[1:]]
     assert [row[:2] for row in said] == [["new-data", "is not due"], ["drift", "is due"]]
-    assert "standard deviations away" in said[1][2]
+    assert "embeddings differ by" in said[1][2]
     rows = [[cell.text for cell in row.children] for row in windows.all("tr")[1:]]
     assert [(row[0], row[2], row[5]) for row in rows] == [("2", "m0", "alarm"), ("1", "m0", "drifted")]
     assert all(float(row[3]) > 0.5 for row in rows)
@@ -104,6 +105,7 @@ def test_cost_and_what_the_models_boxes_were_worth(workspace: Workspace, tmp_pat
     )
 
 
+@pytest.mark.integration
 def test_errors_of_the_model_in_use(filled: Workspace) -> None:
     from al_loop.images.repository import validation
 

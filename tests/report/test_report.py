@@ -37,6 +37,8 @@ from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.boxes import Boxes
 
+pytestmark = pytest.mark.integration
+
 NASTY = "a<b>&\"'.png"
 
 

@@ -77,6 +77,7 @@ def notices(workspace: Workspace, path: Path) -> str | None:
     return "; ".join(found) or None
 
 
+@pytest.mark.integration
 def test_every_file_of_a_finished_workspace(loop: SmallLoop) -> None:
     assert run_cycle(loop.workspace, None, Lines()).finished
     root = loop.workspace.root
@@ -122,6 +123,7 @@ def test_an_edited_manifest_is_no_witness(loop: SmallLoop) -> None:
         reproduce(loop.workspace, 1)
 
 
+@pytest.mark.integration
 def test_every_file_of_a_waiting_workspace(loop: SmallLoop, tmp_path: Path) -> None:
     """Whatever is changed while people label, the cycle ends as it would have, or says why it does not."""
     loop.answered = 0.0

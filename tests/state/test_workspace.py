@@ -208,6 +208,7 @@ def test_every_error_has_one_base() -> None:
     assert all(issubclass(e, AlLoopError) for e in found)
 
 
+@pytest.mark.integration
 def test_a_lock_left_to_orphans_of_a_killed_process_is_waited_for(workspace: Workspace) -> None:
     """The decoding processes of a killed run hold its lock for some seconds more."""
     code = (

@@ -31,6 +31,7 @@ def in_full(points: np.ndarray, known: np.ndarray, rank: np.ndarray, k: int) -> 
     return picked
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("shuffled", [False, True])
 @pytest.mark.parametrize("labelled", [1, 150])
 def test_the_same_as_in_full(labelled: int, shuffled: bool) -> None:
@@ -41,6 +42,7 @@ def test_the_same_as_in_full(labelled: int, shuffled: bool) -> None:
     assert select("coreset", pool, 60, default_rng(0)).tolist() == in_full(points, known, names, 60)
 
 
+@pytest.mark.integration
 def test_of_copies_each_is_taken_once() -> None:
     n = ROWS + 5
     pool = Candidates([f"{i:06d}" for i in range(n)], np.ones(n), np.ones((n, 2)), labelled=np.ones((1, 2)))

@@ -73,6 +73,7 @@ def test_what_seeds_have_in_common_cancels() -> None:
     assert (interval.mean, interval.low, interval.high) == pytest.approx((0.01, 0.01, 0.01))
 
 
+@pytest.mark.integration
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     hits = 0

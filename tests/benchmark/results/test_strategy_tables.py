@@ -159,6 +159,7 @@ def test_one_seed_of_one_strategy_says_so_too() -> None:
     assert len([line for line in both if "one seed" in line]) == 1
 
 
+@pytest.mark.integration
 def test_numbers_beside_the_text(tmp_path: Path) -> None:
     curves = {
         "random": [(0.1, 0.2, 0.3)] * 2,
@@ -197,6 +198,7 @@ def test_a_benchmark_that_failed_is_drawn_and_says_what_to_do(tmp_path: Path) ->
     assert "another --out" in strategy_summary(curves)[-1]
 
 
+@pytest.mark.integration
 def test_numbers_below_a_curve_have_room() -> None:
     """The points where all strategies share a few; else round numbers, which do not overlap."""
 

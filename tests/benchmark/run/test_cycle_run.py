@@ -50,6 +50,7 @@ def curves_of(outcome: Outcome) -> LearningCurves:
     return LearningCurves(outcome, grid, LabellingCost())
 
 
+@pytest.mark.integration
 def test_trials_share_their_first_images_and_no_run_is_done_twice(
     spec: BenchmarkSpec, workspace: Workspace, tmp_path: Path, trainings: FakeTrainings
 ) -> None:
@@ -84,6 +85,7 @@ def test_weights_that_no_later_cycle_begins_with_are_deleted(
     assert names == {"scratch/at-random/seed-0/cycle-1", "scratch/random/seed-0/cycle-3"}
 
 
+@pytest.mark.integration
 def test_a_training_that_fails_ends_its_trial_alone(
     spec: BenchmarkSpec, workspace: Workspace, tmp_path: Path, trainings: FakeTrainings
 ) -> None:
@@ -100,6 +102,7 @@ def test_a_training_that_fails_ends_its_trial_alone(
     assert not [row for row in mended.rows if row.failure]
 
 
+@pytest.mark.integration
 def test_from_initial_trains_each_cycle_from_the_initial_model(
     spec: BenchmarkSpec, workspace: Workspace, tmp_path: Path, trainings: FakeTrainings
 ) -> None:
@@ -110,6 +113,7 @@ def test_from_initial_trains_each_cycle_from_the_initial_model(
     assert began == [None, "scratch/at-random/seed-0/cycle-1", None, None]
 
 
+@pytest.mark.integration
 def test_what_is_labelled_may_be_picked_again(
     spec: BenchmarkSpec, workspace: Workspace, tmp_path: Path, trainings: FakeTrainings
 ) -> None:

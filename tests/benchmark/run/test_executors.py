@@ -13,6 +13,8 @@ from al_loop.benchmark.run.executors import _share, _threads_per_process, make_e
 from al_loop.benchmark.run.trial import Trial
 from al_loop.core.errors import ConfigError
 
+pytestmark = pytest.mark.integration
+
 
 class FakeRay:
     """The resources of a cluster. nodes: cores and GPUs of each."""

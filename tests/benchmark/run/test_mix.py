@@ -40,6 +40,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> FakeTrainings:
     return fake_trainings(monkeypatch)
 
 
+@pytest.mark.integration
 def test_a_grid_is_trained_once_and_grows(
     spec: BenchmarkSpec, workspace: Workspace, tmp_path: Path, trainings: FakeTrainings
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_grid_is_trained_once_and_grows(
     assert again.rows == grown.rows
 
 
+@pytest.mark.integration
 def test_a_training_that_fails_leaves_the_other_cells(
     spec: BenchmarkSpec, workspace: Workspace, tmp_path: Path, trainings: FakeTrainings
 ) -> None:

@@ -21,6 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sets")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -90,6 +91,7 @@ def test_options_become_a_spec(workspace: Workspace, monkeypatch: pytest.MonkeyP
     assert (mix.starts, mix.tests) == ({"scratch": "scratch"}, {"t": Path("f")})
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("options", "says"),
     [

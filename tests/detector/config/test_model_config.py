@@ -10,6 +10,7 @@ from al_loop.core.errors import ModelError
 from al_loop.detector.config.model_config import build_model, load_model_config
 
 
+@pytest.mark.integration
 def test_the_papers_model() -> None:
     config = load_model_config("r50", ("blade", "vane", "other"))
     assert tuple(config.image_size) == (640, 360)

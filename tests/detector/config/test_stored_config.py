@@ -93,6 +93,7 @@ def test_the_config_of_an_older_workspace_is_parsed(tmp_path: Path) -> None:
     build_model(again)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "line",
     [

@@ -28,6 +28,8 @@ from al_loop.detector.transforms import Picture, read_picture
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile
 
+pytestmark = pytest.mark.integration
+
 BOTH = pytest.mark.parametrize("kind", ["onnx", "torchscript"])
 BLANK = np.full((64, 96, 3), 255, dtype=np.uint8)
 

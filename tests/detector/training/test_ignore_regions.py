@@ -163,6 +163,7 @@ def loaded(file: Path, *more: dict[str, Any]) -> Any:
     return DATASETS.build({"type": "CocoDataset", "ann_file": str(file), "pipeline": pipeline, **classes})[0]
 
 
+@pytest.mark.integration
 def test_training_reads_the_regions_of_an_image(make_boxes: Make, tmp_path: Path, sets: Any) -> None:
     first = sets[0][0]
     write_coco(tmp_path / "train.json", [replace(first, ignored=make_boxes((10, 4, 90, 60, 1)))], CLASSES)

@@ -131,6 +131,7 @@ def test_a_certificate_that_nobody_vouches_for(certificate: Path, monkeypatch: p
             Connection(url, TOKEN).check()
 
 
+@pytest.mark.integration
 def test_a_fault_of_the_server() -> None:
     # A cookie in the headers must not be printed.
     with (
@@ -145,6 +146,7 @@ def test_repr_hides_the_token() -> None:
     assert TOKEN not in repr(Connection("http://127.0.0.1:9", TOKEN))
 
 
+@pytest.mark.integration
 def test_importing_the_bridge_is_cheap() -> None:
     names = "client.client client.image_serving client.task server.server tasks.project tasks.pull tasks.push"
     heavy = "'torch', 'label_studio_sdk', 'httpx', 'PIL'"

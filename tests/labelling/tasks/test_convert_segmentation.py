@@ -72,6 +72,7 @@ def polygons_in_images(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
     return np.vstack([wide, points]) * [width, height], width, height
 
 
+@pytest.mark.integration
 @settings(max_examples=300, deadline=None)
 @given(polygons_in_images())
 def test_polygons_come_back_within_a_millionth_of_a_pixel(case: tuple[np.ndarray, int, int]) -> None:

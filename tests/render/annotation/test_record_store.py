@@ -180,6 +180,7 @@ def test_a_full_disk_is_a_dataset_error(out):
     assert not is_done(out, 0)
 
 
+@pytest.mark.integration
 def test_killed_while_committing_an_image_is_there_or_not(out):
     """Kill -9 at a random moment of a stream of commits, twice."""
     code = (

@@ -93,6 +93,7 @@ def test_a_recipe_without_files_needs_nothing(tmp_path):
     assert not cache_folder().exists()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("up", "size"),
     [
@@ -387,6 +388,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path, stand_in, monkeypatch):
     assert "expected at most 2" in fault(recipe(Part(name="a", mesh="a.stl")), tmp_path)
 
 
+@pytest.mark.integration
 def test_a_file_that_takes_for_ever_ends_by_itself_and_the_others_go_on(tmp_path, stand_in, monkeypatch):
     monkeypatch.setattr(importer, "START_S", 0.0)
     monkeypatch.setattr(importer, "FILE_S", 3.0)
@@ -412,6 +414,7 @@ def test_what_the_importer_refuses_or_remarks_is_told(tmp_path, stand_in):
         assert told == (f"parts[0].mesh = {tmp_path / 'b.stl'}: something is ignored",)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("length", "units", "view", "said"),
     [

@@ -105,6 +105,7 @@ def test_threads_are_handed_on(tmp_path, stand_in):
     assert [request.threads for request in stand_in.requests] == [7]
 
 
+@pytest.mark.integration
 def test_killed_and_run_again_it_gives_the_undisturbed_bytes(tmp_path):
     slow = FakeRenderWorker(tmp_path / "slow", "def behave(*_): time.sleep(0.15)")
     code = (
@@ -193,6 +194,7 @@ def test_a_lock_that_cannot_be_written_is_a_dataset_error(tmp_path):
         render_dataset(RECIPE, tmp_path, 1, 0)
 
 
+@pytest.mark.integration
 def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path, stand_in):
     """A limit on the size of files stands for the disk: dataset.json fits in, annotations.json does not."""
     out = tmp_path / "out"

@@ -12,6 +12,8 @@ import pytest
 from render import WorkerError
 from render.execution.ray_connection import connected
 
+pytestmark = pytest.mark.integration
+
 
 def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)

@@ -48,6 +48,7 @@ def pids(run):
     return {request.pid for request in run.worker.requests}
 
 
+@pytest.mark.integration
 def test_a_scene_that_ends_the_worker_twice_is_recorded_with_the_reason_and_skipped(run):
     behave = """
     def behave(scene, *_):
@@ -65,6 +66,7 @@ def test_a_scene_that_ends_the_worker_twice_is_recorded_with_the_reason_and_skip
     assert [read_record(run.out, i).status for i in (0, 2, 4, 5, 6)] == ["done"] * 5
 
 
+@pytest.mark.integration
 def test_a_hung_worker_is_ended_and_its_scene_given_up(run):
     done, failed = run("def behave(scene, *_):\n  if scene == 0: time.sleep(600)", 2, timeout_s=0.7)
     assert done == [0, 1]
@@ -74,6 +76,7 @@ def test_a_hung_worker_is_ended_and_its_scene_given_up(run):
             os.kill(pid, 0)
 
 
+@pytest.mark.integration
 def test_a_scene_has_the_time_of_all_its_images(run):
     _, failed = run("def behave(scene, *_): time.sleep(1.2)", 1, TWO_VIEWS, timeout_s=0.8)
     assert not failed
@@ -131,6 +134,7 @@ def test_a_full_disk_stops_at_once_and_blames_no_scene(run):
     assert [p.name for p in (run.out / "records").iterdir()] == ["000000.json"]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("behave", "renew_after", "shares"), [("", 2, [2, 2, 1]), ("MEMORY_MB = 7000", 300, [1] * 5)]
 )

@@ -91,6 +91,7 @@ def test_a_rod_rolls_although_each_of_its_facets_is_rare(sides):
     assert len(rests) <= 2 + 72
 
 
+@pytest.mark.integration
 def test_a_ball_lies_anyhow_in_little_time():
     points = np.random.default_rng(0).standard_normal((3000, 3))
     rests = resting(points / np.linalg.norm(points, axis=1, keepdims=True))

@@ -161,6 +161,7 @@ def test_a_wider_spread_is_called_so():
     assert _says("aspect", one, one).startswith("alike in level, neither varies")
 
 
+@pytest.mark.integration
 def test_the_report_is_written_as_figure_and_data(tmp_path):
     here = write_set(tmp_path / "here", grid(30, 30, 20))
     there = write_set(tmp_path / "there", grid(30, 20, 30, "b"))

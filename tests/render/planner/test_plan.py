@@ -159,6 +159,7 @@ def test_intrinsics_of_a_real_camera_are_scaled_to_the_picture():
     assert camera.lens.k == (-0.2, 0, 0, 0, 0)
 
 
+@pytest.mark.integration
 def test_components_share_an_instance_and_carry_their_own_labels():
     car = {"name": "car", "shape": "car", "label": "component", "forms": [{"values": {"cells": 60}}]}
     (spec,) = scenes({"name": "car", "parts": [car], "layout": {"mode": "fixed"}})

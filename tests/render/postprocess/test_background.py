@@ -148,6 +148,7 @@ def test_a_sky_has_no_backdrop():
 RED = ((0.8, 0.1, 0.05), (0.4, 0.05, 0.025))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("size", [(70, 33), (33, 70), (96, 96), (5, 4)])
 @pytest.mark.parametrize("name", PATTERNS)
 def test_a_pattern_fills_the_picture_and_keeps_its_colours(name, size):

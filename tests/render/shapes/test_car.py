@@ -64,6 +64,7 @@ HATCHBACK = {"deck": 0.03, "slope": 0.08, "height": 0.36, "clearance": 0.05, "wh
 COUPE = {"height": 0.28, "width": 0.46, "hood": 0.34, "deck": 0.22, "slope": 0.24, "wheelbase": 0.54}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("form", [HATCHBACK, pytest.param(COUPE, marks=pytest.mark.slow)])
 def test_other_cars_are_whole_too(form):
     for name in SHAPES["car"].components:

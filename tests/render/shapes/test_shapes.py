@@ -48,6 +48,7 @@ def test_every_shape_is_closed_outward_and_about_the_origin(shape):
     assert np.linalg.norm(made.normals, axis=1).min() > 0
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("shape", SINGLE)
 def test_no_allowed_form_breaks_a_shape(shape):
     for form in forms(shape, 4, np.random.default_rng(7)):
@@ -174,6 +175,7 @@ def test_threads_are_right_handed_with_the_asked_pitch(shape, reach):
     assert radius[within & (radius > 0.1)].min() == pytest.approx(root, abs=1e-6)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("shape", "form", "expected"),
     [
@@ -249,6 +251,7 @@ def test_a_billets_panel_lies_flat_on_its_end():
     assert SHAPES["billet"].stamped({}).centre[0] == SHAPES["billet"].parameters["length"].default / 2
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("shape", ["slab", "sheet"])
 def test_textures_keep_their_proportions_on_flat_faces(shape):
     made = surface(shape)

@@ -219,6 +219,7 @@ def test_a_file_that_is_read_without_locks_must_stay_as_it_is(workspace: Workspa
 class TestReadOnly:
     """A workspace in which nothing can be written."""
 
+    @pytest.mark.integration
     def test_what_only_reads_works(self, filled: Workspace, tmp_path: Path) -> None:
         filled.store.close()
         close_to_writing(filled.root)
@@ -237,6 +238,7 @@ class TestReadOnly:
         finally:
             open_to_writing(filled.root)
 
+    @pytest.mark.integration
     def test_changes_that_a_killed_command_left_are_read(self, filled: Workspace) -> None:
         filled.store.execute("DELETE FROM labels")
         for left in (True, False):  # with the index beside it, and as a backup that left it out
