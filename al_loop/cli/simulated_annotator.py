@@ -2,7 +2,7 @@
 
 It logs in on the login page (session and CSRF token, no API token), opens the queue, asks for the next
 task, downloads the image that the task shows, sees the model's boxes, corrects them to the truth it was
-given, and submits. The demo, the tests and the benchmark use it; it knows nothing of the bridge's keys.
+given, and submits. The demo, the tests and the benchmark use it; it does not know the keys of tasks.
 """
 
 from __future__ import annotations
