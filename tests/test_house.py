@@ -28,9 +28,14 @@ PACKAGES = ("al_loop", "render", "strategies")
 HEAVY = {"torch", "torchvision", "mmdet", "mmengine", "mmcv", "albumentations"}
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path) -> Iterator[str]:
     """Yield every module that a file imports, at the top or inside a function."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -61,7 +66,7 @@ def import_graph() -> dict[str, set[str]]:
     graph: dict[str, set[str]] = {}
     for name, path in known.items():
         wanted: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Import):
                 wanted |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
@@ -179,7 +184,7 @@ def test_bpy_stays_in_the_render_worker() -> None:
 def test_no_strategy_is_compared_by_its_name() -> None:
     """What differs between strategies are fields of `strategies.Strategy`."""
     for path in files("al_loop"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Compare):
                 values = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
                 assert not set(values) & set(STRATEGIES), f"{path}:{node.lineno}"

@@ -165,6 +165,7 @@ def run_mend(run: Any, root: Path, mend: str) -> None:
         subprocess.run(words, check=True, cwd=root)
 
 
+@pytest.mark.integration
 def test_a_whole_workspace_is_healthy_and_stays_as_it_is(well: Path, run: Any) -> None:
     before = files(well)
     status, out, err = run("-w", well, "doctor")

@@ -48,6 +48,7 @@ def by_pycocotools(truth: list[LabelledImage], predicted: dict[str, Boxes]) -> n
     return np.where(ap < 0, np.nan, ap)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("seed", range(4))
 def test_ap_of_the_whole_set_and_of_resamples_equals_pycocotools(seed: int) -> None:
     truth, predicted = sets(seed)
@@ -86,6 +87,7 @@ def test_a_model_does_not_differ_from_itself() -> None:
     assert (comparison.images, comparison.resamples) == (12, 50)
 
 
+@pytest.mark.integration
 def test_differences_equal_those_of_the_metrics_and_lie_in_their_intervals() -> None:
     truth, predicted = sets(2, images=40)
     worse = {

@@ -121,6 +121,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.integration
 @given(data=mutated())
 def test_a_file_is_read_or_refused(folder: Path, data: Any) -> None:
     check(folder / "coco.json", data)

@@ -105,6 +105,7 @@ def test_an_export_of_turned_photographs_is_known_again(workspace: Workspace, tm
     assert roles(workspace) == ["validation"]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["png", "webp", "bmp"])
 @pytest.mark.parametrize("exif", [True, False])
 def test_a_pool_image_by_another_file_leaves_the_pool(

@@ -188,6 +188,7 @@ def test_an_object_that_is_too_large_is_not_fetched(
     assert fetched == ["memory:///line3/a.png"]
 
 
+@pytest.mark.integration
 def test_a_page_of_links_does_not_tell_whether_a_file_is_the_same(
     workspace: Workspace, tmp_path: Path
 ) -> None:

@@ -109,6 +109,7 @@ def test_frozen_by_an_older_al_loop_then_refrozen_and_finished(
     assert not [f.text for f in verify(loop.workspace, 1) if f.changed]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("key", "text", "frozen", "right", "allowed"), WRONG[:1])
 def test_frozen_then_abandoned_and_the_next_cycle_learns_from_its_labels(
     loop: SmallLoop, run: Any, key: str, text: str, frozen: object, right: str, allowed: str

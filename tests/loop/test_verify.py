@@ -50,11 +50,13 @@ def test_the_second_cycle_is_selected_again(
         assert changed(verify(workspace, cycle)) == []
 
 
+@pytest.mark.integration
 def test_with_labelled_candidates_too(make: Callable[..., Workspace]) -> None:
     workspace = make("dbal", cycles=2, candidates="all")
     assert not reproduce(workspace, 2)[0].changed
 
 
+@pytest.mark.integration
 def test_the_manifest_follows_its_schema(make: Callable[..., Workspace]) -> None:
     schema = json.loads((ROOT / "docs" / "manifest.schema.json").read_text())
     workspace = make(cycles=2)
@@ -66,6 +68,7 @@ def test_the_manifest_follows_its_schema(make: Callable[..., Workspace]) -> None
         jsonschema.validate(broken, schema)
 
 
+@pytest.mark.integration
 def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
     workspace = make(cycles=1)
     root, store = workspace.root, workspace.store
@@ -107,6 +110,7 @@ def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
     assert "the list of the pool, 60 images: changed" in changed(verify(workspace, 1))
 
 
+@pytest.mark.integration
 def test_an_edited_config_is_a_change(workspace: Workspace, make: Callable[..., Workspace]) -> None:
     """With the hash of the database, and where an older al-loop noted none with that of the file in the manifest."""
     config = workspace.model_dir("m0") / "config.json"

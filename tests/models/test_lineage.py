@@ -56,6 +56,7 @@ def test_the_tree(family: Workspace) -> None:
     assert [line.endswith("never in use") for line in lines] == [False, True, False, False, True]
 
 
+@pytest.mark.integration
 def test_years_of_cycles_stay_on_the_screen(workspace: Workspace) -> None:
     for number in range(1200):
         parent = f"cycle-{number - 1}" if number else None

@@ -322,6 +322,7 @@ def _settings(workspace: Workspace) -> str:
     return msgspec.json.encode(workspace.config).decode()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("right", [True, False])
 def test_metric_is_measured_on_what_was_drawn_by_lot(watched: Workspace, right: bool) -> None:
     here = monitored(watched, triggers=("metric",), metric=MetricTrigger(images=20))

@@ -86,12 +86,14 @@ def test_make_without_blender_says_how_to_get_it(tmp_path, recipe):
     assert "pip install 'bpy>=4.5,<4.6'" in result.stderr
 
 
+@pytest.mark.integration
 def test_make_refuses_another_seed_in_the_same_folder(dataset, recipe, python):
     result = run("make", recipe, "--count", 3, "--seed", 1, "--out", dataset, "--python", python)
     assert result.exit_code == 1
     assert "holds another dataset (seed: was 0, now 1)" in result.stderr
 
 
+@pytest.mark.integration
 def test_preview_of_a_recipe_and_of_a_dataset(tmp_path, recipe, python, dataset):
     sheet = tmp_path / "sheet.jpg"
     result = run("preview", recipe, "--images", 2, "--out", sheet, "--python", python)
@@ -219,6 +221,7 @@ def test_an_interrupt_says_how_to_go_on(tmp_path, recipe, monkeypatch):
     assert f"run the same command again to resume: {tmp_path}" in result.output
 
 
+@pytest.mark.integration
 def test_paths_of_a_recipe_are_its_own(tmp_path, python):
     """Called from anywhere: a folder of pictures beside the recipe is found, and found again later."""
     (tmp_path / "recipes" / "backs").mkdir(parents=True)

@@ -78,6 +78,7 @@ def test_nobody_watches(workspace: Workspace) -> None:
     assert "Nobody watches yet" in section(written(workspace), "incoming")
 
 
+@pytest.mark.integration
 def test_cost_and_what_the_models_boxes_were_worth(workspace: Workspace, tmp_path: Path) -> None:
     ids = add_pool(workspace, tmp_path / "in", ["a.png", "b.png", "c.png"])
     add_model(workspace, "m0", metrics(0.2))
@@ -132,6 +133,7 @@ def test_errors_of_the_model_in_use(filled: Workspace) -> None:
     assert "Images entirely right 75 %" in said
 
 
+@pytest.mark.integration
 def test_intervals_and_other_sets(workspace: Workspace) -> None:
     add_model(workspace, "m0", Metrics(0.2, 0.3, 0.2, {"bolt": 0.2, "nut": None}, 4, 8, 0.15, 0.27))
     promote(workspace, get_model(workspace, "m0"), "x")
@@ -145,6 +147,7 @@ def test_intervals_and_other_sets(workspace: Workspace) -> None:
     assert "0.150 to 0.270 (95 %)" in section(page, "state")
 
 
+@pytest.mark.integration
 def test_json_says_the_same(watched: Workspace) -> None:
     found = json.loads(report_json(watched))
     assert found["pool"]["unlabelled"] == 160

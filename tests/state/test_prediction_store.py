@@ -118,6 +118,7 @@ def test_a_kill_or_a_full_disk_at_any_write(
     equal(ShardStore(tmp_path).load(), predictions(1, 2, 3, 6))
 
 
+@pytest.mark.integration
 def test_every_file_that_is_short_or_gone_costs_only_what_it_held(tmp_path: Path) -> None:
     def made(folder: Path) -> ShardStore:
         store = ShardStore(folder)

@@ -262,6 +262,7 @@ def test_a_pool_that_cannot_be_made_again_names_the_way_out(loop: SmallLoop) -> 
         run_cycle(loop.workspace, None, Lines())
 
 
+@pytest.mark.integration
 def test_photographs_that_were_changed_are_left_out_by_name(loop: SmallLoop) -> None:
     """One that is trained on, one that is pushed: said, and the rest goes on. One that is judged on stops."""
     workspace = loop.workspace

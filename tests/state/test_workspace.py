@@ -176,6 +176,7 @@ def test_strategy_names_in_the_settings_are_those_there_are() -> None:
     assert get_args(StrategyName) == tuple(STRATEGIES)
 
 
+@pytest.mark.integration
 def test_a_second_process_is_told_who_holds_the_workspace(workspace: Workspace) -> None:
     code = (
         "import sys, pathlib\n"

@@ -72,6 +72,7 @@ POOLS: dict[str, tuple[Callable[[], Candidates], int]] = {
 }
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_picks_k_distinct_indices_of_any_pool(name: str) -> None:
     for what, (pool, k) in POOLS.items():

@@ -87,6 +87,7 @@ def test_most_boxes_counts_what_is_likely() -> None:
     assert names(pool, select("most-boxes", pool, 1, default_rng(0), min_score=0.1)) == ["b"]
 
 
+@pytest.mark.integration
 def test_random_is_uniform_and_changes_with_the_seed() -> None:
     pool = make(20)
     counts = np.bincount(

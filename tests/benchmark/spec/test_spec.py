@@ -30,6 +30,7 @@ def claim(workspace: Workspace, tmp_path: Path):  # type: ignore[no-untyped-def]
     return call
 
 
+@pytest.mark.integration
 def test_another_spec_is_refused_and_named(claim, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     spec = strategy_spec(tmp_path)
     claim(spec, resume=False)

@@ -71,6 +71,7 @@ WHERE_THE_SIZE_STANDS = {
 }  # fmt: skip
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("where", WHERE_THE_SIZE_STANDS)
 def test_the_size_is_read_from_where_mmdet_reads_it(tmp_path: Path, where: str) -> None:
     config = load_model_config(write(tmp_path, **WHERE_THE_SIZE_STANDS[where]), CLASSES)

@@ -83,6 +83,7 @@ def test_a_changed_config_is_refused(saved: Callable[..., Path]) -> None:
         read_config(folder, digest)
 
 
+@pytest.mark.integration
 def test_the_config_of_an_older_workspace_is_parsed(tmp_path: Path) -> None:
     """As `Config.dump` wrote it, with a class name that mmengine would have replaced."""
     config = load_model_config("small", ("{{$HOME:x}}", "nut"), (96, 64))
@@ -191,6 +192,7 @@ ATTACKS = {
 }  # fmt: skip
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_attack_leaves_no_trace(
     saved: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attack: str

@@ -42,6 +42,7 @@ def batches_by_epoch(run: RunSettings, images: int) -> list[list[list[int]]]:
     return epochs
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("looks", [1, 8])
 @pytest.mark.parametrize("batch", [1, 2, 4, 16])
 @pytest.mark.parametrize("images", [1, 2, 3, 25, 26, 100, 799, 1000, 1050, 1100])

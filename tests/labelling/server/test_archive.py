@@ -62,6 +62,7 @@ def test_anything_else_does_not(tmp_path: Path, about: tarfile.TarInfo) -> None:
     assert [path.name for path in home.iterdir()] == ["lock"]
 
 
+@pytest.mark.integration
 def test_what_does_not_fit_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """50 MB of zeros are 50 kB here."""
     source = packed(tmp_path / "a.tar.gz", entry("data/large", size=50_000_000))

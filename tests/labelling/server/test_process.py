@@ -67,6 +67,7 @@ def test_a_server_that_is_left_running_holds_nothing_of_its_caller(tmp_path: Pat
         assert process.end(pid, sys.executable, 5.0)
 
 
+@pytest.mark.integration
 def test_a_server_that_has_just_been_started_is_alive(tmp_path: Path) -> None:
     """Also while the shell becomes the server, which has no command line for a moment."""
     for _ in range(20):

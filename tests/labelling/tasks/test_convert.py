@@ -60,6 +60,7 @@ def coco_boxes(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
     return np.array(rows, dtype=np.float64).reshape(-1, 4), width, height
 
 
+@pytest.mark.integration
 @given(coco_boxes())
 def test_coco_boxes_come_back_within_a_millionth_of_a_pixel(case: tuple[np.ndarray, int, int]) -> None:
     """300 of them here; `scripts/test tests/labelling/tasks/test_convert.py --hypothesis-profile=thorough` takes 100,000."""
@@ -157,6 +158,7 @@ SIMPLE = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
 JSON = SIMPLE | st.lists(SIMPLE, max_size=2) | st.dictionaries(st.sampled_from("xy"), SIMPLE, max_size=2)
 
 
+@pytest.mark.integration
 @given(st.data())
 def test_any_json_in_the_place_of_any_part(data: st.DataObject) -> None:
     """Only refusals come out of a result, whatever it holds, with rectangles, polygons and the brush."""

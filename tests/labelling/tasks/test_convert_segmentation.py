@@ -190,6 +190,7 @@ def test_what_needs_a_guess_is_refused_with_one_sentence(item: dict[str, Any], s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.integration
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.integers(0, 255), max_size=40), st.integers(0, 60))
 def test_damaged_strokes_are_refused_or_read(bytes_: list[int], cut: int) -> None:

@@ -121,6 +121,7 @@ def test_units_and_up_make_metres_around_the_origin(tmp_path, stand_in, up, size
     assert np.ptp(surface.vertices @ turn.T, axis=0)[2] == pytest.approx(0.01)
 
 
+@pytest.mark.integration
 def test_a_file_is_imported_once_whatever_it_is_called(tmp_path, stand_in):
     (tmp_path / "a.stl").write_text("box 1 2 3")
     (tmp_path / "b.stl").write_text("box 1 2 3")
@@ -137,6 +138,7 @@ def test_a_file_is_imported_once_whatever_it_is_called(tmp_path, stand_in):
     assert changed.meshes["a.stl"].size_m == pytest.approx((1, 2, 4))
 
 
+@pytest.mark.integration
 def test_a_damaged_cache_is_made_anew(tmp_path, stand_in, cache):
     (tmp_path / "a.stl").write_text("box 1 2 3")
     wanted = recipe(Part(name="a", mesh="a.stl"))
@@ -188,6 +190,7 @@ def test_how_it_came_to_lie_is_turned_upright_with_the_mesh_and_kept(tmp_path, s
         np.testing.assert_allclose(upwards, [(0, -1, 0), (1, 0, 0)], atol=1e-9)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("units", "length", "advice"),
     [
@@ -207,6 +210,7 @@ def test_nonsense_units(tmp_path, stand_in, units, length, advice):
     assert load_assets(recipe(sized), tmp_path).meshes["a.stl"].name == "a"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -247,6 +251,7 @@ def test_two_parts_read_one_file_alike(tmp_path, stand_in):
     )
 
 
+@pytest.mark.integration
 def test_a_file_that_says_otherwise_of_itself_is_warned_of(tmp_path, stand_in):
     (tmp_path / "a.fbx").write_text("box 1 2 3")
     assets = load_assets(recipe(Part(name="a", mesh="a.fbx")), tmp_path, python=stand_in.python)
@@ -258,6 +263,7 @@ def test_a_file_that_says_otherwise_of_itself_is_warned_of(tmp_path, stand_in):
     assert load_assets(recipe(right), tmp_path, python=stand_in.python).warnings == ()
 
 
+@pytest.mark.integration
 def test_a_folder_of_distractors_leaves_out_what_is_broken(tmp_path, stand_in):
     for name, text in (
         ("b.stl", "box 1 1 1"),
@@ -311,6 +317,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, stand_in, monkeypatch):
     assert "AL_LOOP_MESH_CACHE" in fault(recipe(Part(name="a", mesh="a.stl")), tmp_path, stand_in.python)
 
 
+@pytest.mark.integration
 def test_a_file_that_another_refers_to_belongs_to_the_mesh(tmp_path, stand_in, cache):
     """The same file in two folders, beside different ones, is two meshes; both are kept, and known again."""
     for folder, height in (("a", 3), ("b", 5)):
@@ -337,6 +344,7 @@ def test_a_file_that_another_refers_to_belongs_to_the_mesh(tmp_path, stand_in, c
     assert load_assets(recipe(*parts), tmp_path / "moved", python="/no/python").digest == first.digest
 
 
+@pytest.mark.integration
 def test_a_mesh_by_itself_keeps_the_key_that_earlier_versions_gave_it(tmp_path, stand_in, cache):
     """Datasets that they have rendered go on; what they had in the cache is looked at once more."""
     (tmp_path / "a.stl").write_text("box 1 2 3")
@@ -354,6 +362,7 @@ def test_a_mesh_by_itself_keeps_the_key_that_earlier_versions_gave_it(tmp_path, 
     assert load_assets(wanted, tmp_path, python=stand_in.python).meshes["a.stl"] == mesh
 
 
+@pytest.mark.integration
 def test_pictures_that_do_not_shape_a_mesh_refuse_no_dataset_of_earlier_versions(tmp_path, stand_in):
     (tmp_path / "a.gltf").write_text('{"asset": "refers-picture wood.png"}')
     (tmp_path / "wood.png").write_text("box 1 2 3")
@@ -403,6 +412,7 @@ def test_a_file_that_takes_for_ever_ends_by_itself_and_the_others_go_on(tmp_path
     )
 
 
+@pytest.mark.integration
 def test_what_the_importer_refuses_or_remarks_is_told(tmp_path, stand_in):
     (tmp_path / "a.stl").write_text("refused")
     message = fault(recipe(Part(name="a", mesh="a.stl")), tmp_path, stand_in.python)

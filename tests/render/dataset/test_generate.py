@@ -66,6 +66,7 @@ def test_a_dataset_is_rendered_and_merged(tmp_path, stand_in):
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
+@pytest.mark.integration
 def test_called_again_it_asks_for_nothing_and_with_more_for_the_rest(tmp_path, stand_in):
     render_dataset(RECIPE, tmp_path / "out", 2, 5, RenderOptions(python=stand_in.path))
     render_dataset(RECIPE, tmp_path / "out", 2, 5, RenderOptions(python=stand_in.path))
@@ -74,6 +75,7 @@ def test_called_again_it_asks_for_nothing_and_with_more_for_the_rest(tmp_path, s
     assert [request.images for request in stand_in.requests] == [(0,), (1,), (2,)]
 
 
+@pytest.mark.integration
 def test_of_a_scene_of_several_views_only_those_wanted_are_rendered(tmp_path, stand_in):
     render_dataset(THREE_VIEWS, tmp_path / "out", 4, 5, RenderOptions(python=stand_in.path))
     assert [(request.scene, request.images) for request in stand_in.requests] == [(0, (0, 1, 2)), (1, (3,))]
@@ -81,6 +83,7 @@ def test_of_a_scene_of_several_views_only_those_wanted_are_rendered(tmp_path, st
     assert [(request.scene, request.images) for request in stand_in.requests][2:] == [(1, (4, 5))]
 
 
+@pytest.mark.integration
 def test_a_picture_that_was_damaged_is_made_again(tmp_path, stand_in):
     render_dataset(RECIPE, tmp_path / "out", 2, 5, RenderOptions(python=stand_in.path))
     whole = files(tmp_path / "out")
@@ -90,6 +93,7 @@ def test_a_picture_that_was_damaged_is_made_again(tmp_path, stand_in):
     assert files(tmp_path / "out") == whole
 
 
+@pytest.mark.integration
 def test_two_workers_make_the_same_bytes_as_one(tmp_path):
     one, two = FakeRenderWorker(tmp_path / "a"), FakeRenderWorker(tmp_path / "b")
     render_dataset(THREE_VIEWS, tmp_path / "one", 11, 5, RenderOptions(python=one.path))
@@ -329,6 +333,7 @@ def test_an_image_made_again_is_the_same(dataset, stand_in):
     assert stand_in.requests[-1].images == (1,)
 
 
+@pytest.mark.integration
 def test_an_image_made_again_shows_how_it_differs(dataset, tmp_path):
     darker = FakeRenderWorker(
         tmp_path / "darker", "def behave(*_):\n  Image.Image.paste = lambda *a: None  # no rectangle"
@@ -348,6 +353,7 @@ def test_an_image_that_is_not_there_cannot_be_made_again(dataset):
         reproduce_image(dataset, 3)
 
 
+@pytest.mark.integration
 def test_the_summary_counts_and_says_what_to_do(tmp_path):
     behave = """
     def behave(scene, spec, images):

@@ -98,6 +98,7 @@ def test_a_worker_that_answers_without_the_image_stays_and_the_scene_is_given_up
     assert len(pids(run)) == 1
 
 
+@pytest.mark.integration
 def test_views_that_were_committed_before_a_crash_are_not_rendered_again(run):
     """Scene 0 has images 0 and 1; the worker writes 0 and dies, both times."""
     behave = """
@@ -113,6 +114,7 @@ def test_views_that_were_committed_before_a_crash_are_not_rendered_again(run):
     assert done == [0, 1, 2, 3]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("count", "tried"), [(10, 3), (2, 2)])
 def test_if_every_scene_fails_rendering_stops_and_none_is_recorded(run, count, tried):
     with pytest.raises(WorkerCrashedError, match=rf"{tried} scenes in a row .*exit status 5.*render\.log"):

@@ -86,6 +86,7 @@ def test_a_straight_lens_needs_no_plate():
     assert plate(down(), 64, 48) is None
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("k", [BENT, (0.2, 0.0, 0.0, 0.0, 0.0)])
 def test_the_plate_shows_each_pixel_s_ray_where_the_maps_say(k):
     camera = down(focal=90.0, lens=LensSpec(k=k, shift_px=(3.0, 2.0), aspect=1.1), f_number=2.0, focus_m=1.0)

@@ -81,6 +81,7 @@ def rod(sides, radius, length):
     return np.concatenate([np.column_stack([ring, np.full(sides, end)]) for end in (-length / 2, length / 2)])
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("sides", [36, 200])
 def test_a_rod_rolls_although_each_of_its_facets_is_rare(sides):
     rests = resting(rod(sides, 0.01, 0.03))

@@ -115,6 +115,7 @@ def test_tags_do_not_cover_each_other(tmp_path):
     assert filled < 184 + 6 * 14 * 32
 
 
+@pytest.mark.integration
 def test_a_sheet_is_never_larger_than_the_limit():
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 256, (1000, 1300, 3), np.uint8))
@@ -169,6 +170,7 @@ def test_every_image_is_of_another_scene_and_the_cameras_take_turns():
     assert spread_out(5, 3) == [0, 4, 8, 9, 13]  # scenes 0..4, views 0, 1, 2, 0, 1
 
 
+@pytest.mark.integration
 def test_a_recipe_is_previewed(tmp_path):
     stand_in = FakeRenderWorker(tmp_path / "stand-in", "def behave(scene, *_):\n  if scene == 3: os._exit(1)")
     told = []

@@ -40,6 +40,7 @@ def place(thing):
     return np.reshape(thing.pose, (3, 4))[:, 3]
 
 
+@pytest.mark.integration
 def test_a_plan_depends_on_recipe_seed_and_scene_alone():
     recipe = parse_recipe(CROWD)
     assets = load_assets(recipe, NOWHERE)
@@ -64,6 +65,7 @@ def test_a_plan_survives_json():
     assert msgspec.json.decode(msgspec.json.encode(spec), type=SceneSpec) == spec
 
 
+@pytest.mark.integration
 def test_parts_lie_flat_apart_and_in_view():
     tops = set()
     for spec in scenes(CROWD, 8, seed=1):
@@ -96,6 +98,7 @@ def test_parts_stay_in_the_tray():
     assert len(walls) == 4
 
 
+@pytest.mark.integration
 def test_impossible_placement_ends_and_says_what_found_no_place():
     (spec,) = scenes(
         {"name": "full", "parts": [{"name": "die", "shape": "die", "count": 60, "size_m": 0.05}]}
@@ -171,6 +174,7 @@ def test_components_share_an_instance_and_carry_their_own_labels():
     assert all(thing.category == thing.mesh.component for thing in found)
 
 
+@pytest.mark.integration
 def test_the_variants_of_a_form_are_the_same_throughout_the_dataset():
     form = {"values": {"roundness": {"uniform": [0.05, 0.2]}}, "variants": 3}
     table = {**CROWD, "parts": [{"name": "die", "shape": "die", "count": 6, "forms": [form], "size_m": 0.01}]}
@@ -183,6 +187,7 @@ def square(half, yaw=0.0):
     return footprint(corners @ about(np.array([0.0, 0.0, 1.0]), yaw)[:2, :2].T)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("yaw", "tray", "fits"),
     [(0, 2.1, True), (0, 1.9, False), (math.pi / 4, 2.1, False), (math.pi / 4, 2.9, True)],

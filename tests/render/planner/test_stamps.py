@@ -81,6 +81,7 @@ def test_a_turned_part_takes_its_digits_along():
 # ---- how well they can be read ---------------------------------------------------------------------------
 
 
+@pytest.mark.integration
 def test_levels_come_in_the_shares_asked():
     # 10 digits: 6 well, 2.5 partly, 1.5 poorly; the halves go up or down.
     asked = msgspec.structs.replace(STAMP, well=0.6, partly=0.25, poorly=0.15)

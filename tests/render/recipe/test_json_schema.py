@@ -26,6 +26,7 @@ def validator():
     return jsonschema.Draft202012Validator(schema)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
 def test_every_shipped_recipe_fits(validator, path):
     problems = [e.message for e in validator.iter_errors(tomllib.loads(path.read_text()))]
@@ -91,6 +92,7 @@ def test_both_refuse(validator, change):
     assert list(validator.iter_errors(recipe))
 
 
+@pytest.mark.integration
 def test_the_schema_is_the_same_whichever_of_two_equal_types_python_met_first():
     tables = [
         kind for kind in vars(recipe).values() if isinstance(kind, type) and issubclass(kind, msgspec.Struct)

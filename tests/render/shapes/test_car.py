@@ -14,6 +14,7 @@ def car(name):
     return build_surface("car", CAR, name)
 
 
+@pytest.mark.integration
 def test_every_component_of_a_car_is_closed_and_outward():
     for name in SHAPES["car"].components:
         assert is_closed(car(name)), name

@@ -9,6 +9,7 @@ from render.shapes import SHAPES, build_surface
 from render.shapes.die import FACES, NAMES, PIPS, frame, rotation, upper_face
 
 
+@pytest.mark.integration
 def test_pips_take_away_what_paraboloids_hold():
     """21 paraboloids, each half of the cylinder around it."""
     form = {"roundness": 0.05, "ball": 1.8, "cells": 120.0}

@@ -34,6 +34,7 @@ def forms(shape, count, rng):
         }
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("shape", SINGLE)
 def test_every_shape_is_closed_outward_and_about_the_origin(shape):
     made = surface(shape)
@@ -73,6 +74,7 @@ def test_a_shape_says_what_its_parameters_are(shape):
         assert rest.state == "" or rest.state in described.states
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("shape", "form", "size"),
     [
@@ -99,6 +101,7 @@ def test_a_shape_is_as_large_as_it_says(shape, form, size):
     assert high - low == pytest.approx(size, rel=1e-6)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("shape", "form"), [("blade", {}), ("vane", {}), ("vane", {"count": 3, "radius": 1.5})]
 )

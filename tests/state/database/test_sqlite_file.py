@@ -258,6 +258,7 @@ class TestReadOnly:
                 assert status == 1
                 assert "al-loop.db-wal holds changes that cannot be read without writing" in err
 
+    @pytest.mark.integration
     def test_an_older_schema_stays_as_it_is(
         self, tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
