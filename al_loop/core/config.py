@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -46,7 +46,9 @@ from al_loop.core.setting_types import (
     repeated_in,
 )
 from al_loop.core.urls import masked
-from strategies import STRATEGIES, Strategy
+
+if TYPE_CHECKING:
+    from strategies import Strategy
 
 FILE_NAME = "al-loop.toml"
 
@@ -279,6 +281,9 @@ class Config(Section, frozen=True):
     @property
     def _strategy(self) -> Strategy | None:
         """The strategy; None where settings were frozen with one that is unknown."""
+        # Not at the top: NumPy would double the time of `al-loop --help`.
+        from strategies import STRATEGIES
+
         return STRATEGIES.get(self.cycle.strategy)
 
     def exact(self) -> Config:
