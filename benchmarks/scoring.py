@@ -51,7 +51,7 @@ from al_loop.detector.transforms import Picture, fit, read_picture
 from al_loop.evaluation.evaluate import evaluate
 from al_loop.images.coco import read_coco
 from al_loop.loop.selection import pick
-from al_loop.models.service import load_detector
+from al_loop.models.scoring import load_detector
 from al_loop.state.model_registry import current_model
 from al_loop.state.prediction_store import ShardStore
 from al_loop.state.workspace import open_workspace

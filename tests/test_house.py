@@ -163,13 +163,14 @@ def test_torch_stays_in_the_detector() -> None:
     inside = ROOT / "al_loop" / "detector"
     for path in (p for package in PACKAGES for p in files(package)):
         names = {name.split(".")[0] for name in imports(path)}
-        if path.is_relative_to(inside) or path == ROOT / "al_loop" / "models" / "service.py":
+        if path.is_relative_to(inside):
             continue
         assert not names & HEAVY, path
 
 
-def test_the_model_service_imports_torch_only_inside_functions() -> None:
-    tree = ast.parse((ROOT / "al_loop" / "models" / "service.py").read_text())
+@pytest.mark.parametrize("name", ["evaluation", "export", "scoring", "starting_point", "model_training"])
+def test_models_import_the_detector_only_inside_functions(name: str) -> None:
+    tree = parsed(ROOT / "al_loop" / "models" / f"{name}.py")
     top = {n.module or "" for n in tree.body if isinstance(n, ast.ImportFrom)}
     top |= {alias.name for n in tree.body if isinstance(n, ast.Import) for alias in n.names}
     assert not {name for name in top if name.split(".")[0] in HEAVY or name.startswith("al_loop.detector")}

@@ -193,7 +193,7 @@ def export(start: Path | None, model_id: str | None, kind: str, out: Path | None
     config.
     """
     from al_loop.images.repository import validation
-    from al_loop.models.service import export as run
+    from al_loop.models.export import export as run
     from al_loop.state.model_registry import current_model, get_model
 
     workspace = open_workspace(start)

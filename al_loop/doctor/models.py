@@ -10,7 +10,7 @@ from al_loop.core.errors import ModelError
 from al_loop.core.files import file_sha256, read_json
 from al_loop.doctor.finding import CheckContext, Finding
 from al_loop.images.integrity import CheckDepth
-from al_loop.models import service
+from al_loop.models import scoring
 from al_loop.state import model_registry
 from al_loop.state.database.dataset_table import all_datasets
 from al_loop.state.database.model_table import all_promotions
@@ -99,7 +99,7 @@ def _loaded(context: CheckContext, model: Model) -> Iterator[Finding]:
     if not (model.weights.is_file() and model.config.is_file()):
         return  # said by `files`
     try:
-        service.load_detector(context.workspace, model)
+        scoring.load_detector(context.workspace, model)
     except ModelError as error:
         yield Finding("models.unusable", model.id, str(error), _mend(model, model, {model.id}))
 

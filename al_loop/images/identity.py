@@ -108,10 +108,10 @@ def take_out_copies(workspace: Workspace, ids: Sequence[str]) -> list[str]:
 def _hash(workspace: Workspace, ids: Sequence[str], on_progress: Progress | None = None) -> list[str]:
     """Hash images and store the hashes, chunk by chunk; return the unreadable ones with reasons."""
     unread: list[str] = []
-    with ThreadPoolExecutor(threads()) as crew:
+    with ThreadPoolExecutor(threads()) as executor:
         for start in range(0, len(ids), _CHUNK):
             images = images_by_id(workspace, ids[start : start + _CHUNK])
-            hashes = list(crew.map(_hashed, images))
+            hashes = list(executor.map(_hashed, images))
             noted = [
                 (i.id, "stored", result[0]) for i, result in zip(images, hashes, strict=True) if result[0]
             ]
@@ -134,9 +134,9 @@ def note_pixels(workspace: Workspace, rows: Sequence[tuple[str, str, str]]) -> N
 
 def hash_all(pictures: Sequence[bytes | Callable[[], bytes]]) -> list[str | None]:
     """Return `pixels_sha256` of encoded images, or of callables that read them, in threads."""
-    with ThreadPoolExecutor(threads()) as crew:
+    with ThreadPoolExecutor(threads()) as executor:
         return list(
-            crew.map(
+            executor.map(
                 lambda picture: pixels_sha256(picture if isinstance(picture, bytes) else picture()), pictures
             )
         )

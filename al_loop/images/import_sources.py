@@ -203,8 +203,8 @@ def _fetch_files(
             return str(error)
         return target
 
-    with ThreadPoolExecutor(_FETCHED) as crew:
-        for file, copy in zip(files, crew.map(copied, range(len(files))), strict=True):
+    with ThreadPoolExecutor(_FETCHED) as executor:
+        for file, copy in zip(files, executor.map(copied, range(len(files))), strict=True):
             if isinstance(copy, Path):
                 yield file, copy
             else:

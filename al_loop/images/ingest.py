@@ -183,8 +183,8 @@ class IngestBatch:
         """Drop copies of evaluation images, and sync the files to the disk."""
         self._drop_judged()
         if self._files:
-            with ThreadPoolExecutor(min(_SYNCED, len(self._files))) as crew:
-                list(crew.map(_sync, self._files.values()))
+            with ThreadPoolExecutor(min(_SYNCED, len(self._files))) as executor:
+                list(executor.map(_sync, self._files.values()))
         self._files.clear()
 
     def _drop_judged(self) -> None:

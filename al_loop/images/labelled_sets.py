@@ -78,10 +78,12 @@ def checked_images(
             return error
 
     size = 4 * threads()
-    with ThreadPoolExecutor(threads()) as crew:
+    with ThreadPoolExecutor(threads()) as executor:
         for start in range(0, len(coco_set.images), size):
             chunk = coco_set.images[start : start + size]
-            for number, (item, done) in enumerate(zip(chunk, crew.map(check, chunk), strict=True), start + 1):
+            for number, (item, done) in enumerate(
+                zip(chunk, executor.map(check, chunk), strict=True), start + 1
+            ):
                 if isinstance(done, DataError):
                     refused.append((str(item.path), str(done)))
                 else:

@@ -18,7 +18,7 @@ from al_loop.loop.manifest import complete_manifests, write_manifest
 from al_loop.loop.recovery import with_ways_out
 from al_loop.loop.stages import score_stage, select_stage
 from al_loop.loop.train_stages import decide, evaluate, train_stage
-from al_loop.models import service
+from al_loop.models import model_training
 from al_loop.state.stages import Waiting
 from al_loop.state.workspace import Workspace
 
@@ -49,7 +49,7 @@ def run_cycle(
     cycle = open_cycle(workspace, k, reporter) or begin_cycle(workspace, k, reporter)
     workspace = Workspace(workspace.root, cycle.settings, workspace.store)
     try:
-        service.check_gpus(workspace, workspace.config.train)
+        model_training.check_gpus(workspace, workspace.config.train)
         rescored = score_stage(workspace, cycle, reporter, ray)
         picks = select_stage(workspace, cycle, rescored, reporter)
         pushed = push_stage(workspace, cycle, picks, rescored, reporter)

@@ -17,7 +17,7 @@ from al_loop.core.files import printable
 from al_loop.images import repository
 from al_loop.loop.cycle_record import candidates
 from al_loop.loop.selection import Context
-from al_loop.models import service
+from al_loop.models import model_training, scoring
 from al_loop.state import model_registry
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import Model
@@ -52,7 +52,7 @@ def score_for(
     needs = STRATEGIES[strategy].needs
     labelled = [item.image for item in known] if "labelled" in needs else []
     with reporter.progress("score the pool") as progress:
-        unreadable = service.score(
+        unreadable = scoring.score(
             workspace,
             model,
             [*images, *labelled],
@@ -64,7 +64,7 @@ def score_for(
         )
     for augmentation in AUGMENTATIONS if _augmented(strategy) else ():
         with reporter.progress(f"score the pool, {augmentation}") as progress:
-            service.score(
+            scoring.score(
                 workspace,
                 model,
                 images,
@@ -187,7 +187,7 @@ def context_for(
     if "labelled" in needs:
         labelled = np.asarray(shards_in(workspace, folder("")).load(known.images).embeddings, np.float32)
     copies = AUGMENTATIONS if _augmented(strategy) else ()
-    quality = service.class_quality(workspace, model)
+    quality = model_training.class_quality(workspace, model)
     return Context(
         labelled,
         np.asarray(known.boxes, np.float64),

@@ -23,7 +23,7 @@ from al_loop.loop.pool_scoring import (
     summarise_labels,
 )
 from al_loop.loop.selection import pick
-from al_loop.models import service
+from al_loop.models import evaluation
 from al_loop.state.database.pick_table import PickRow, insert_picks, picks_of
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.id_list import POOL, pool_hash, read_pool
@@ -87,7 +87,7 @@ def select_stage(
 
     def work(folder: Path) -> Output:
         counts = STRATEGIES[settings.strategy].uses_count_r2
-        count_r2 = service.counting(workspace, cycle.model, reporter) if counts else None
+        count_r2 = evaluation.counting(workspace, cycle.model, reporter) if counts else None
         if (warning := ranking_warning(settings.strategy, cycle.model.id, count_r2)) is not None:
             reporter.line(f"  {warning}")
         known = summarise_labels(repository.labelled(workspace), len(workspace.config.classes), count_r2)

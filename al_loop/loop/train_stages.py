@@ -11,7 +11,7 @@ from al_loop.images import repository
 from al_loop.images.object_cache import changed_files, check_unchanged
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.stages import relative
-from al_loop.models import service
+from al_loop.models import model_training
 from al_loop.models.promotion import PromotionResult, evaluate_candidate
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import finish_cycle
@@ -50,7 +50,7 @@ def train_stage(
         check_unchanged((item.image for item in validation), VALIDATION)
         intact = [item for item in training if item.image.id not in damaged]
         with reporter.progress("fine-tune") as progress:
-            return service.train_model(
+            return model_training.train_model(
                 workspace, folder, cycle.model, intact, validation, workspace.config.train, progress
             )
 

@@ -18,7 +18,7 @@ from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.manifest import KNOWN, LABELS, MANIFEST, PICKS, VERSION, check_shape
 from al_loop.loop.pool_scoring import LabelSummary
 from al_loop.loop.stages import select_picks
-from al_loop.models import service
+from al_loop.models import evaluation
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import ABANDONED, last_number, read_cycle
 from al_loop.state.database.pick_table import picks_of
@@ -157,7 +157,7 @@ def _predictions(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[Fin
         if manifest[role] is None:
             continue
         model = model_registry.get_model(workspace, manifest[role]["id"])
-        folder = service.predictions_dir(then, model)
+        folder = evaluation.predictions_dir(then, model)
         name = f"the predictions of {model.id} on labelled sets"
         if model.removed_at is not None or not folder.is_dir():
             continue

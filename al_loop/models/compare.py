@@ -9,7 +9,7 @@ from al_loop.core.console import Reporter
 from al_loop.evaluation.bootstrap import Comparison
 from al_loop.evaluation.detection_counts import SCORE, all_right
 from al_loop.images import repository
-from al_loop.models import service
+from al_loop.models import evaluation
 from al_loop.state import model_registry
 from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace
@@ -66,11 +66,11 @@ def compare_models(
     """Hold two models against each other on a set; ModelError or DataError for what there is not."""
     pair = model_registry.get_model(workspace, first), model_registry.get_model(workspace, second)
     truth = repository.validation(workspace, name)
-    apart = service.compare_models(workspace, *pair, name, reporter)
+    apart = evaluation.compare_models(workspace, *pair, name, reporter)
     seen = {
         model.id: {
             image: boxes.above(SCORE)
-            for image, boxes in service.predictions(workspace, model, name, reporter).items()
+            for image, boxes in evaluation.predictions(workspace, model, name, reporter).items()
         }
         for model in pair
     }

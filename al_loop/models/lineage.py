@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from al_loop.core.files import folder_bytes, read_json
 from al_loop.images import repository
-from al_loop.models import service
+from al_loop.models import model_training
 from al_loop.models.promotion import COMPARISON
 from al_loop.state import model_registry
 from al_loop.state.database.model_table import all_promotions
@@ -64,7 +64,7 @@ def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
     ]
     if model.removed_at:
         lines.append(f"deleted    its files, by gc, {model.removed_at}")
-    notes = service.training_notes(workspace, model)
+    notes = model_training.training_notes(workspace, model)
     if {"epochs", "images"} <= notes.keys():
         numbers = f", {notes['precision']}" if "precision" in notes else ""
         lines.append(f"training   {notes['images']} images, {notes['epochs']} epochs{numbers}")

@@ -10,7 +10,7 @@ from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
 from al_loop.images.object_cache import check_unchanged
 from al_loop.images.training_sets import labelled_files, synthetic_images
-from al_loop.models import service
+from al_loop.models import model_training, starting_point
 from al_loop.models.promotion import check_sets, evaluate_candidate
 from al_loop.state import model_registry
 from al_loop.state.database.facts import read_fact, write_fact
@@ -27,21 +27,21 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
     data: COCO files of labelled images to learn from; none takes all rendered sets of the workspace.
     """
     check_sets(workspace)
-    service.check_gpus(workspace, workspace.config.pretrain)
+    model_training.check_gpus(workspace, workspace.config.pretrain)
     images = labelled_files(workspace, data, reporter) if data else synthetic_images(workspace, reporter)
     validation = repository.validation(workspace)
     inputs = {
         "images": repository.labels_hash(images),
         "validation": repository.labels_hash(validation),
         "settings": hashed(workspace.config, "pretrain"),
-        "model": service.model_inputs(workspace),
+        "model": starting_point.model_inputs(workspace),
     }
 
     def work(folder: Path) -> Output:
         check_unchanged((item.image for item in validation), VALIDATION)
         with reporter.progress("pretrain") as progress:
             settings = workspace.config.pretrain
-            return service.train_model(workspace, folder, None, images, validation, settings, progress)
+            return model_training.train_model(workspace, folder, None, images, validation, settings, progress)
 
     model, training = _make(workspace, "pretrain", inputs, work)
     reporter.line(f"pretrained {model.id}: {training['images']} images, {training['epochs']} epochs")
@@ -63,15 +63,15 @@ def import_checkpoint(
     """
     check_sets(workspace)
     inputs = {
-        "checkpoint": service.checkpoint_identity(checkpoint),
+        "checkpoint": starting_point.checkpoint_identity(checkpoint),
         "config": config,
-        "model": service.model_inputs(workspace),
-        **({"own": service.config_identity(config)} if config else {}),
+        "model": starting_point.model_inputs(workspace),
+        **({"own": starting_point.config_identity(config)} if config else {}),
         **({"classes_as_is": True} if classes_as_is else {}),
     }
 
     def work(folder: Path) -> Output:
-        return service.import_model(workspace, folder, checkpoint, config, classes_as_is=classes_as_is)
+        return model_training.import_model(workspace, folder, checkpoint, config, classes_as_is=classes_as_is)
 
     model, imported = _make(workspace, "import", inputs, work)
     reporter.line(f"imported {model.id} from {checkpoint}")

@@ -10,7 +10,7 @@ from al_loop.core.console import Reporter
 from al_loop.core.files import write_json
 from al_loop.evaluation.bootstrap import Comparison
 from al_loop.images import repository
-from al_loop.models import service
+from al_loop.models import evaluation
 from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace
 from al_loop.structures.metrics import VALIDATION, Metrics
@@ -79,10 +79,10 @@ def evaluate_candidate(
     """
     rule, apart, decisions = workspace.config.promotion, {}, {}
     for name in dict.fromkeys((*rule.sets, *repository.set_names(workspace))):
-        after = service.evaluate_model(workspace, candidate, name, reporter)
-        before = service.evaluate_model(workspace, current, name, reporter) if current else None
+        after = evaluation.evaluate_model(workspace, candidate, name, reporter)
+        before = evaluation.evaluate_model(workspace, current, name, reporter) if current else None
         if current:
-            apart[name] = service.compare_models(workspace, candidate, current, name, reporter)
+            apart[name] = evaluation.compare_models(workspace, candidate, current, name, reporter)
         if name in rule.sets:
             found = decide_promotion(after, before, rule, apart.get(name))
             decisions[name] = found if name == VALIDATION else _named(name, found)

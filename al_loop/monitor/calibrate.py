@@ -16,7 +16,7 @@ from al_loop.core.console import Reporter
 from al_loop.core.errors import DataError
 from al_loop.images import repository
 from al_loop.images.object_cache import local_copy
-from al_loop.models import service
+from al_loop.models import scoring
 from al_loop.monitor.drift_tests import ImageStatistics, Signal, drift_signals, image_statistics
 from al_loop.state import model_registry
 from al_loop.state.database.image_table import pool_ids
@@ -150,7 +150,7 @@ def _seen(
     title: str,
 ) -> ImageStatistics:
     with reporter.progress(title) as progress:
-        service.score(workspace, model, images, folder, progress, say=reporter.line)
+        scoring.score(workspace, model, images, folder, progress, say=reporter.line)
     scored = shards_in(workspace, folder).load([image.id for image in images])
     return image_statistics(scored, workspace.config.label_studio.min_score)
 

@@ -13,7 +13,7 @@ from al_loop.core.files import printable
 from al_loop.images import repository
 from al_loop.loop.cycle import CycleResult, run_cycle
 from al_loop.loop.cycle_record import open_cycle_number
-from al_loop.models import service
+from al_loop.models import scoring
 from al_loop.monitor.baseline import baseline
 from al_loop.monitor.drift_tests import image_statistics
 from al_loop.monitor.inbox import InboxReport, read_inbox
@@ -113,7 +113,7 @@ def _scored(workspace: Workspace, model: Model, ids: list[str], reporter: Report
     folder = workspace.scores_dir(ScoreKey.of(workspace.config, model.id))
     images = repository.images_by_id(workspace, ids)
     with reporter.progress("score new images") as progress:
-        unreadable = service.score(
+        unreadable = scoring.score(
             workspace,
             model,
             images,

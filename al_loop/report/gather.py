@@ -15,7 +15,7 @@ from al_loop.images.repository import labels_until, set_names, validation
 from al_loop.labelling.client.task import Edits
 from al_loop.labelling.open_tasks import queue_address
 from al_loop.loop.status import describe, pool_counts
-from al_loop.models.service import predictions_dir
+from al_loop.models.evaluation import predictions_dir
 from al_loop.report.data import (
     ClassRow,
     Cost,

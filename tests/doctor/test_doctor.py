@@ -28,7 +28,7 @@ from al_loop.doctor import Finding, examine
 from al_loop.images.ingest import add_images
 from al_loop.images.integrity import CheckDepth, repair_images
 from al_loop.loop.cycle import run_cycle
-from al_loop.models import service
+from al_loop.models import scoring
 from al_loop.state.database.migrations import MIGRATIONS
 from al_loop.state.model_registry import register_model
 from al_loop.state.score_key import ScoreKey
@@ -55,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         path = workspace.root / FILE_NAME
         path.write_text(path.read_text().replace("k = 25", "k = 4"))
         loop = small_loop(open_workspace(workspace.root), folder, patch, images=12)
-        patch.setattr(service, "load_detector", lambda *_: None)  # its weights are a word
+        patch.setattr(scoring, "load_detector", lambda *_: None)  # its weights are a word
         assert run_cycle(loop.workspace, None, Silent()).finished
         candidate(loop.workspace)
         loop.workspace.store.close()

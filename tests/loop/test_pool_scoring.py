@@ -17,7 +17,7 @@ from al_loop.images import repository
 from al_loop.loop import stages
 from al_loop.loop.cycle_record import begin_cycle
 from al_loop.loop.pool_scoring import score_pool
-from al_loop.models import service
+from al_loop.models import scoring
 from al_loop.models.pretrain import import_checkpoint
 from al_loop.state import model_registry
 from al_loop.state.prediction_store import ShardStore
@@ -74,7 +74,7 @@ def test_the_next_cycle_finds_it_done(
     monkeypatch.setattr(
         repository, "unlabelled_ids", lambda _, real=repository.unlabelled_ids: islice(real(_), 1, None)
     )
-    monkeypatch.setattr(service, "load_detector", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr(scoring, "load_detector", lambda *_: pytest.fail("scored again"))
     begun, told = begin_cycle(ready, None, Silent()), Silent()
     stages.score_stage(ready, begun, told, None)
     assert told.lines[-1].startswith("  score: 5 images by import-1")
@@ -98,7 +98,7 @@ def test_a_cycle_of_0_1_selects_from_what_it_rescored_in_fp32(ready: Workspace) 
     everything = Ids.of(repository.unlabelled_ids(ready))
     rough, rescored = ShardStore(ready.scores_dir(key)).load(everything), list(everything)[:4]
     images = repository.images_by_id(ready, rescored)
-    service.score(ready, begun.model, images, ready.scores_dir(key.exact), lambda *_: None, exact=True)
+    scoring.score(ready, begun.model, images, ready.scores_dir(key.exact), lambda *_: None, exact=True)
     exact = ShardStore(ready.scores_dir(key.exact)).load(rescored)
     assert not np.array_equal(exact.uncertainty, rough.subset(rescored).uncertainty)
     seen = stages.scored_pool(ready, begun, rescored)
@@ -128,7 +128,7 @@ def test_weights_that_change_meanwhile_end_the_run_and_nothing_of_them_is_kept(
     ready: Workspace, tmp_path: Path
 ) -> None:
     model, images = model_registry.current_model(ready), repository.unlabelled(ready)
-    service.score(ready, model, images, tmp_path / "whole", lambda *_: None)
+    scoring.score(ready, model, images, tmp_path / "whole", lambda *_: None)
     weights, folder = model.weights.read_bytes(), tmp_path / "scores"
 
     def change(done: int, total: int) -> None:
@@ -138,7 +138,7 @@ def test_weights_that_change_meanwhile_end_the_run_and_nothing_of_them_is_kept(
     with pytest.raises(
         ModelError, match=r"weights.pth was changed during the run: expected .*al-loop models list"
     ):
-        service.score(ready, model, images, folder, change)
+        scoring.score(ready, model, images, folder, change)
     kept = ShardStore(folder).load()
     assert len(kept.image_ids) == 2
     np.testing.assert_array_equal(kept.xyxy, ShardStore(tmp_path / "whole").load(kept.image_ids).xyxy)
@@ -149,7 +149,7 @@ def test_weights_that_change_meanwhile_end_the_run_and_nothing_of_them_is_kept(
         model.weights.write_bytes(weights)  # the same bytes, another time
 
     touch(0, 0)
-    service.score(ready, model, images, folder, touch)
+    scoring.score(ready, model, images, folder, touch)
     assert len(ShardStore(folder).image_ids()) == 6
 
 

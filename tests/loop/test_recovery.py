@@ -17,7 +17,7 @@ from al_loop.loop.manifest import complete_manifests
 from al_loop.loop.recovery import abandon, refreeze
 from al_loop.loop.status import describe
 from al_loop.loop.verify import verify
-from al_loop.models import service
+from al_loop.models import model_training, scoring
 from al_loop.monitor.stopping import curve
 from al_loop.monitor.triggers import TRIGGERS
 from al_loop.report import report_json, write_report
@@ -202,7 +202,7 @@ def test_before_the_push_everything_can_be_taken(loop: SmallLoop, monkeypatch: p
         assert not ShardStore(folder).missing(images)
         return []
 
-    monkeypatch.setattr(service, "score", score)
+    monkeypatch.setattr(scoring, "score", score)
     assert run_cycle(again, None, Silent()).finished
     after = [row["image_id"] for row in again.store.rows("SELECT image_id FROM picks ORDER BY rank")]
     assert len(after) == 12
@@ -258,7 +258,7 @@ def test_a_training_that_always_fails_names_the_ways_out(
     def fails(*_: object, **__: object) -> None:
         raise TrainingError("the loss is not finite")
 
-    monkeypatch.setattr(service, "train_model", fails)
+    monkeypatch.setattr(model_training, "train_model", fails)
     code, _, err = run("-w", loop.workspace.root, "cycle")
     assert code == 1
     assert "the loss is not finite\nCycle 1 stays under way, with its labels." in err

@@ -15,7 +15,7 @@ from al_loop.core.errors import DataError, WorkspaceError
 from al_loop.core.files import file_sha256, read_json, write_json
 from al_loop.loop.manifest import complete_manifests
 from al_loop.loop.verify import read_manifest, reproduce, verify
-from al_loop.models import service
+from al_loop.models import evaluation
 from al_loop.state.file_hashes import note_file
 from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace
@@ -39,11 +39,11 @@ def test_the_second_cycle_is_selected_again(
     make: Callable[..., Workspace], strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was labelled or judged since does not change what is picked again."""
-    monkeypatch.setattr(service, "counting", lambda *_: 0.4)
+    monkeypatch.setattr(evaluation, "counting", lambda *_: 0.4)
     workspace = make(strategy, cycles=3)
     known = json.loads((workspace.cycle_dir(2) / "select" / "known.json").read_text())
     assert known["count_r2"] == (None if strategy in ("random", "coreset") else 0.4)
-    monkeypatch.setattr(service, "counting", lambda *_: 0.9)
+    monkeypatch.setattr(evaluation, "counting", lambda *_: 0.9)
     for cycle in (1, 2, 3):
         (found,) = reproduce(workspace, cycle)
         assert (found.changed, found.text) == (False, "the same 10 picks in the same order")

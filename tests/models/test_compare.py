@@ -14,7 +14,7 @@ from support.report_page import Page, rects
 from al_loop.core.console import Silent
 from al_loop.core.errors import DataError, ModelError
 from al_loop.images import repository
-from al_loop.models import service
+from al_loop.models import evaluation
 from al_loop.models.compare import compare_models
 from al_loop.models.pretrain import import_checkpoint
 from al_loop.report.model_comparison import write_versus
@@ -54,7 +54,7 @@ def test_a_model_that_finds_all_beside_one_that_finds_half(
         seen = validation if model.id == "import-1" else validation[:2]
         return {i.image.id: Boxes(i.boxes.xyxy, i.boxes.labels, np.full(len(i.boxes), 0.9)) for i in seen}
 
-    monkeypatch.setattr(service, "predictions", known)
+    monkeypatch.setattr(evaluation, "predictions", known)
     found = compare_models(two, "import-1", "import-2", "validation", Silent())
     lines = found.lines
     assert lines[0] == "import-1 − import-2 on 4 validation images, 1000 resamples"

@@ -80,7 +80,7 @@ def test_two_processes_make_a_model(small: Workspace, tmp_path: Path) -> None:
     from support.factories import write_coco_set
 
     from al_loop.core.console import Silent
-    from al_loop.models import service
+    from al_loop.models import model_training
     from al_loop.models.pretrain import pretrain
     from al_loop.state import model_registry
 
@@ -90,7 +90,7 @@ def test_two_processes_make_a_model(small: Workspace, tmp_path: Path) -> None:
     data = write_coco_set(tmp_path / "rendered", 8, seed=3)
     workspace = open_workspace(small.root).with_gpus(2)
     model = pretrain(workspace, Silent(), [data])
-    notes = service.training_notes(workspace, model)
+    notes = model_training.training_notes(workspace, model)
     assert notes["images"] == 8
     assert model_registry.current_model(workspace).id == model.id == "pretrain-1"
     assert (model.folder / "training" / "processes.log").is_file()

@@ -63,7 +63,7 @@ def test_what_cannot_be_imported_leaves_no_model(small: Workspace, tmp_path: Pat
 
 
 def test_a_model_whose_file_was_changed_is_not_used(small: Workspace, tmp_path: Path) -> None:
-    from al_loop.models.service import load_detector
+    from al_loop.models.scoring import load_detector
 
     model = import_checkpoint(small, str(write_checkpoint(tmp_path / "mine.pth")), None, Silent())
     write_checkpoint(model.weights, seed=3)

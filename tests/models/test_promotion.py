@@ -157,10 +157,10 @@ def test_a_candidate_is_compared_with_the_model_in_use_now(
     from al_loop.core.console import Silent
     from al_loop.core.files import read_json
     from al_loop.images import repository
-    from al_loop.models import service
+    from al_loop.models import evaluation
 
-    digest = service.evaluation_hash(filled, repository.validation(filled), VALIDATION)
-    monkeypatch.setattr(service, "compare_models", lambda *_: apart(-0.2, -0.3, -0.1))
+    digest = evaluation.evaluation_hash(filled, repository.validation(filled), VALIDATION)
+    monkeypatch.setattr(evaluation, "compare_models", lambda *_: apart(-0.2, -0.3, -0.1))
     for name, ap in (("pretrain-1", 0.2), ("import-1", 0.6), ("cycle-1", 0.4)):
         add(filled, name, promote=name != "cycle-1")
         model_registry.save_metrics(filled, name, digest, metrics(ap))
@@ -177,7 +177,7 @@ def test_every_named_set_is_judged_and_those_of_the_rule_decide(
 ) -> None:
     from al_loop.core.console import Silent
     from al_loop.images import repository
-    from al_loop.models import service
+    from al_loop.models import evaluation
 
     add_validation(filled, write_coco_set(tmp_path / "night", 3, seed=5), name="night")
     add_validation(filled, write_coco_set(tmp_path / "rain", 2, seed=6), name="rain")
@@ -185,11 +185,11 @@ def test_every_named_set_is_judged_and_those_of_the_rule_decide(
     assert [len(repository.validation(filled, name)) for name in repository.set_names(filled)] == [4, 3, 2]
     reached = {"validation": (0.4, 0.5), "night": (0.4, 0.3), "rain": (0.4, 0.1)}
     for name, aps in reached.items():
-        digest = service.evaluation_hash(filled, repository.validation(filled, name), name)
+        digest = evaluation.evaluation_hash(filled, repository.validation(filled, name), name)
         for model, ap in zip(("pretrain-1", "cycle-1"), aps, strict=True):
             add(filled, model, promote=model == "pretrain-1")
             model_registry.save_metrics(filled, model, digest, metrics(ap), name)
-    monkeypatch.setattr(service, "compare_models", lambda *given: apart(*_SPREAD[given[3]]))
+    monkeypatch.setattr(evaluation, "compare_models", lambda *given: apart(*_SPREAD[given[3]]))
     candidate, current = model_registry.get_model(filled, "cycle-1"), model_registry.current_model(filled)
     candidate.folder.mkdir(parents=True)
 

@@ -26,7 +26,7 @@ from al_loop.images.repository import boxes_to_json
 from al_loop.images.validation_sets import add_validation
 from al_loop.loop import cycle_record
 from al_loop.loop.cycle import CycleResult
-from al_loop.models import service
+from al_loop.models import scoring
 from al_loop.monitor import random_audit, triggers, windows
 from al_loop.monitor import run as looking
 from al_loop.monitor.baseline import baseline
@@ -38,6 +38,7 @@ from al_loop.state import model_registry
 from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
+from al_loop.structures.images import ImageFile
 from al_loop.structures.metrics import Metrics
 
 QUICK = DriftTrigger(reference=200)
@@ -45,7 +46,7 @@ QUICK = DriftTrigger(reference=200)
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "score", score)
+    monkeypatch.setattr(scoring, "score", score)
 
 
 @pytest.fixture
@@ -301,7 +302,7 @@ def audited(workspace: Workspace, right: bool) -> None:
     )
     model_registry.save_metrics(workspace, "m0", "val", Metrics(0.6, 0.8, 0.6, {}, 4, 8))
     folder = workspace.scores_dir(ScoreKey.of(workspace.config, "m0"))
-    files = [service.ImageFile(name, workspace.root / name, 64, 64) for name in ids]
+    files = [ImageFile(name, workspace.root / name, 64, 64) for name in ids]
     score(workspace, model_registry.get_model(workspace, "m0"), files, folder, lambda *_: None)
     truth = Boxes(np.array([[1.0, 1, 9, 9] if right else [20.0, 20, 60, 60]]), np.zeros(1, np.int64))
     for rank, name in enumerate(ids):

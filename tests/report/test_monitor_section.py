@@ -17,7 +17,7 @@ from al_loop.core.config import MonitorConfig
 from al_loop.core.console import Silent
 from al_loop.core.files import write_json
 from al_loop.images.repository import boxes_to_json
-from al_loop.models import service
+from al_loop.models import scoring
 from al_loop.monitor.run import check
 from al_loop.report import report_json
 from al_loop.state.model_registry import get_model, promote, save_metrics
@@ -31,7 +31,7 @@ from al_loop.structures.metrics import Metrics
 @pytest.fixture
 def watched(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A workspace whose inbox drifted: 60 usual pictures, then 100 that the stand-in sees as odd."""
-    monkeypatch.setattr(service, "score", score)
+    monkeypatch.setattr(scoring, "score", score)
     config = structs.replace(workspace.config, monitor=MonitorConfig(triggers=("new-data", "drift")))
     here = Workspace(workspace.root, config, workspace.store)
     add_pool(here, tmp_path / "in", [f"{n}.png" for n in range(60)], size=(40, 30))

@@ -21,7 +21,7 @@ from al_loop.core.frozen_settings import thawed
 from al_loop.labelling import sync
 from al_loop.loop.cycle import run_cycle
 from al_loop.loop.verify import reproduce, verify
-from al_loop.models import service
+from al_loop.models import evaluation, model_training, scoring
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import read_cycle
 from al_loop.state.database.migrations import MIGRATIONS
@@ -51,10 +51,10 @@ def unpack(root: Path) -> Path:
 def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Workspace, SmallLoop]:
     workspace = open_workspace(unpack(tmp_path / "old"))
     loop = SmallLoop(workspace)
-    monkeypatch.setattr(service, "score", score)
-    monkeypatch.setattr(service, "train_model", loop.train)
-    monkeypatch.setattr(service, "evaluate_model", lambda *_: metrics(0.5, bolt=0.5, nut=None))
-    monkeypatch.setattr(service, "compare_models", lambda *_: apart(0.0, -0.1, 0.1))
+    monkeypatch.setattr(scoring, "score", score)
+    monkeypatch.setattr(model_training, "train_model", loop.train)
+    monkeypatch.setattr(evaluation, "evaluate_model", lambda *_: metrics(0.5, bolt=0.5, nut=None))
+    monkeypatch.setattr(evaluation, "compare_models", lambda *_: apart(0.0, -0.1, 0.1))
     monkeypatch.setattr(sync, "push_picks", loop.push)
     monkeypatch.setattr(sync, "pull_labels", loop.pull)
     return workspace, loop

@@ -16,7 +16,7 @@ from al_loop.images import repository
 from al_loop.images.object_cache import changed_files, read_stored
 from al_loop.loop.cycle import run_cycle
 from al_loop.loop.verify import reproduce, verify
-from al_loop.models import service
+from al_loop.models import evaluation, model_training
 from al_loop.state import model_registry
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.workspace import Workspace, open_workspace
@@ -195,10 +195,10 @@ def rewrite_scores(folder: Path) -> None:
 def test_predictions_that_were_edited_with_their_checksums_are_made_again(loop: SmallLoop) -> None:
     """The promotion is decided from them: the database knows the journal."""
     workspace, model = loop.workspace, model_registry.current_model(loop.workspace)
-    before = service.predictions(workspace, model, "validation", Lines())
-    folder = service.predictions_dir(workspace, model)
+    before = evaluation.predictions(workspace, model, "validation", Lines())
+    folder = evaluation.predictions_dir(workspace, model)
     rewrite_scores(folder)
-    after = service.predictions(workspace, model, "validation", Lines())
+    after = evaluation.predictions(workspace, model, "validation", Lines())
     assert before.keys() == after.keys()
     for name in before:
         np.testing.assert_array_equal(before[name].scores, after[name].scores)
@@ -236,7 +236,7 @@ def test_labels_changed_between_pull_and_training(loop: SmallLoop, monkeypatch: 
         raise DataError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(service, "train_model", fails)
+        patched.setattr(model_training, "train_model", fails)
         with pytest.raises(DataError, match="killed"):
             run_cycle(loop.workspace, None, Lines())
     path = loop.workspace.cycle_dir(1) / "pull" / "labels.json"

@@ -19,7 +19,7 @@ from al_loop.core.console import Silent
 from al_loop.core.errors import TrainingError
 from al_loop.core.files import file_sha256
 from al_loop.evaluation.detection_counts import Counts
-from al_loop.models import service
+from al_loop.models import model_training, scoring
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage
 
@@ -140,6 +140,6 @@ def failing(part: str) -> Callable[[str], TrainingError | None]:
 def fake_trainings(monkeypatch: pytest.MonkeyPatch) -> FakeTrainings:
     """Stand in for all trainings and scores."""
     fake = FakeTrainings()
-    monkeypatch.setattr(service, "train_model", fake.train)
-    monkeypatch.setattr(service, "score", score)
+    monkeypatch.setattr(model_training, "train_model", fake.train)
+    monkeypatch.setattr(scoring, "score", score)
     return fake

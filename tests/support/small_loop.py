@@ -23,7 +23,7 @@ from al_loop.labelling import sync
 from al_loop.labelling.client.task import PushResult
 from al_loop.labelling.sync import Pulled
 from al_loop.loop.cycle import run_cycle
-from al_loop.models import service
+from al_loop.models import evaluation, model_training, scoring
 from al_loop.state import model_registry
 from al_loop.state.workspace import Workspace
 from al_loop.structures.picks import Pick
@@ -141,11 +141,11 @@ def small_loop(
         workspace, model_registry.register_model(workspace, "m0", "import", weights, None, None, config), "x"
     )
     loop = SmallLoop(workspace, noted=judged)
-    monkeypatch.setattr(service, "score", score)
-    monkeypatch.setattr(service, "train_model", loop.train)
+    monkeypatch.setattr(scoring, "score", score)
+    monkeypatch.setattr(model_training, "train_model", loop.train)
     if not judged:
-        monkeypatch.setattr(service, "evaluate_model", lambda *_: metrics(0.5, bolt=0.5, nut=None))
-        monkeypatch.setattr(service, "compare_models", lambda *_: apart(0.0, -0.1, 0.1))
+        monkeypatch.setattr(evaluation, "evaluate_model", lambda *_: metrics(0.5, bolt=0.5, nut=None))
+        monkeypatch.setattr(evaluation, "compare_models", lambda *_: apart(0.0, -0.1, 0.1))
     monkeypatch.setattr(sync, "push_picks", loop.push)
     monkeypatch.setattr(sync, "pull_labels", loop.pull)
     return loop

@@ -10,7 +10,7 @@ from al_loop.benchmark.run.context import BenchmarkContext
 from al_loop.benchmark.spec.datasets import VALIDATION
 from al_loop.core.console import Reporter
 from al_loop.evaluation import detection_counts
-from al_loop.models import service
+from al_loop.models import evaluation
 from al_loop.state.model_registry import Model
 from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.images import LabelledImage
@@ -24,7 +24,7 @@ def evaluate_model(
     for name, images in context.datasets.evaluated.items():
         shards = _shards(folder, name)
         with reporter.progress(f"{model.id}: {name}") as progress:
-            scores = service.judge(context.workspace, model, images, shards, progress)
+            scores = evaluation.judge(context.workspace, model, images, shards, progress)
         counts = detection_counts.count(images, ShardStore(shards).load().boxes_by_image())
         metrics[name] = {
             **asdict(scores), **asdict(counts), "precision": counts.precision, "recall": counts.recall

@@ -14,7 +14,7 @@ from al_loop.benchmark.run.context import BenchmarkContext
 from al_loop.benchmark.spec.initial_models import InitialModel
 from al_loop.core.config import TrainConfig
 from al_loop.core.console import Reporter
-from al_loop.models import service
+from al_loop.models import model_training
 from al_loop.state.model_registry import WEIGHTS, Model
 from al_loop.state.stages import Output
 from al_loop.structures.images import LabelledImage
@@ -56,7 +56,7 @@ def train(
     )
     began = time.monotonic()
     with reporter.progress(f"{name}: train") as progress:
-        output = service.train_model(
+        output = model_training.train_model(
             training.initial.training_workspace(context.workspace),
             folder,
             training.model,

@@ -10,7 +10,7 @@ import msgspec
 
 from al_loop.core.config import Config
 from al_loop.core.errors import ConfigError
-from al_loop.models import service
+from al_loop.models import starting_point
 from al_loop.state import model_registry
 from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace
@@ -29,7 +29,9 @@ class InitialModel:
     @property
     def identity(self) -> str:
         """A hash of the weights; "" for random ones."""
-        return self.model.weights_sha256 if self.model else service.checkpoint_identity(self.checkpoint)
+        return (
+            self.model.weights_sha256 if self.model else starting_point.checkpoint_identity(self.checkpoint)
+        )
 
     def training_workspace(self, workspace: Workspace) -> Workspace:
         """The workspace with the checkpoint, if any, in its settings."""

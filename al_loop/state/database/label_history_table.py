@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from al_loop.state.database.label_table import FullLabel
 from al_loop.state.database.store import Store
 
 _COLUMNS = "image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines"
@@ -15,27 +16,15 @@ _FULL = f"{_COLUMNS}, ignored, role, sets"
 
 
 @dataclass(frozen=True, slots=True)
-class OldLabelRow:
+class OldLabelRow(FullLabel):
     """A label as it was.
 
-    boxes, ignored, outlines, sets: JSON; sets: those that the image was in.
-    role: of the image then.
+    role, sets: of the image then.
     reason: 'pull', 'taken back', or the command that replaced it.
     batch: rows of one command share it; None: replaced by a pull.
     """
 
     id: int
-    image_id: str
-    status: str
-    boxes: str
-    cycle: int | None
-    annotator: str | None
-    lead_time_s: float | None
-    updated_at: str
-    outlines: str | None
-    ignored: str | None
-    role: str
-    sets: str
     replaced_at: str
     reason: str
     batch: int | None

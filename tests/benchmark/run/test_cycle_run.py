@@ -136,14 +136,14 @@ def test_early_stop_ends_a_training_that_does_not_improve(
 ) -> None:
     """One step an epoch leaves AP at about 0, with patience for one validation without a gain."""
     epochs: list[tuple[int, int]] = []
-    real = cycle_run.train.__globals__["service"].train_model
+    real = cycle_run.train.__globals__["model_training"].train_model
 
     def spy(*args: Any, **rest: Any) -> Any:
         output = real(*args, **rest)
         epochs.append((args[5].epochs, output["epochs"]))
         return output
 
-    monkeypatch.setattr("al_loop.models.service.train_model", spy)
+    monkeypatch.setattr("al_loop.models.model_training.train_model", spy)
     hasty = structs.replace(CONFIG, pretrain=structs.replace(CONFIG.pretrain, patience=1, batch_size=4))
     for early_stop in (False, True):
         one = change(spec, strategies=("random",), batches=(3,), iterations=6, early_stop=early_stop)

@@ -24,7 +24,7 @@ from al_loop.benchmark.results.report import report_of, write_report
 from al_loop.benchmark.run.training import trained_model
 from al_loop.benchmark.spec.datasets import read_datasets
 from al_loop.benchmark.spec.spec import BenchmarkSpec
-from al_loop.models import service
+from al_loop.models import model_training
 from al_loop.state.workspace import Workspace
 
 PRETRAINED = ("pretrained/rendered-6/seed-0", 6, 6, None, False)
@@ -108,7 +108,9 @@ def test_a_frozen_backbone_does_not_change(workspace: Workspace, tmp_path: Path,
     def train(name: str, start: Any, frozen: bool) -> Any:
         folder = tmp_path / name
         sets = datasets.pool[:2], datasets.validation[:2]
-        output = service.train_model(home, folder, start, *sets, settings, lambda *_: None, frozen=frozen)
+        output = model_training.train_model(
+            home, folder, start, *sets, settings, lambda *_: None, frozen=frozen
+        )
         return trained_model(name, folder, output)
 
     first = train("first", None, False)

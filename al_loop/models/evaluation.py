@@ -1,0 +1,111 @@
+"""Evaluate models of the workspace on labelled sets. Predictions are kept beside the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from al_loop.core.console import Progress, Reporter
+from al_loop.core.errors import DataError
+from al_loop.core.files import json_hash, write_json
+from al_loop.evaluation.detection_counts import count_r2
+from al_loop.images import repository
+from al_loop.models import scoring
+from al_loop.state.file_hashes import shards_in
+from al_loop.state.model_registry import Model, save_metrics, saved_metrics
+from al_loop.state.workspace import Workspace
+from al_loop.structures.boxes import Boxes
+from al_loop.structures.images import LabelledImage
+from al_loop.structures.metrics import VALIDATION, Metrics
+
+if TYPE_CHECKING:
+    from al_loop.evaluation.bootstrap import Comparison
+
+
+def evaluate_model(workspace: Workspace, model: Model, name: str, reporter: Reporter) -> Metrics:
+    """Return a model's metrics on the set of that name, predicting only if that was never done."""
+    truth = repository.validation(workspace, name)
+    digest = evaluation_hash(workspace, truth, name)
+    known = saved_metrics(workspace, model.id, digest, name)
+    if known is not None:
+        return known
+    metrics = _with_interval(workspace, truth, predictions(workspace, model, name, reporter))
+    if name == VALIDATION:
+        write_json(model.folder / "metrics.json", {"validation_hash": digest, **asdict(metrics)})
+    save_metrics(workspace, model.id, digest, metrics, name)
+    return metrics
+
+
+def evaluation_hash(workspace: Workspace, truth: Sequence[LabelledImage], name: str) -> str:
+    """Return what metrics on a set are known by: its labels, and the threshold of predictions."""
+    parts: list[object] = [repository.labels_hash(truth), workspace.config.score.score_thr]
+    return json_hash(parts if name == VALIDATION else [*parts, name])
+
+
+def _with_interval(
+    workspace: Workspace, truth: Sequence[LabelledImage], predicted: dict[str, Boxes]
+) -> Metrics:
+    """Metrics with the interval of AP."""
+    from al_loop.evaluation.bootstrap import interval
+    from al_loop.evaluation.evaluate import evaluate, match
+
+    classes = workspace.config.classes
+    low, high = interval(match(truth, predicted, classes)) or (None, None)
+    return replace(evaluate(truth, predicted, classes), low=low, high=high)
+
+
+def compare_models(
+    workspace: Workspace, candidate: Model, current: Model, name: str, reporter: Reporter
+) -> Comparison:
+    """How sure the difference of two models on the set of that name is."""
+    from al_loop.evaluation.bootstrap import compare
+    from al_loop.evaluation.evaluate import match
+
+    classes, truth = workspace.config.classes, repository.validation(workspace, name)
+    found = [
+        match(truth, predictions(workspace, model, name, reporter), classes) for model in (candidate, current)
+    ]
+    return compare(found[0], found[1], classes)
+
+
+def predictions(workspace: Workspace, model: Model, name: str, reporter: Reporter) -> dict[str, Boxes]:
+    """A model's boxes on the set of that name by image; they are kept beside the model, of all sets."""
+    folder = predictions_dir(workspace, model)
+    images = [item.image for item in repository.validation(workspace, name)]
+    if lost := shards_in(workspace, folder).forget_damaged():
+        reporter.line(f"  {model.id}: {lost} of its predictions were changed on the disk, and are made again")
+    with reporter.progress(f"{model.id}: {name}") as progress:
+        unreadable = scoring.score(workspace, model, images, folder, progress, exact=True, say=reporter.line)
+    if unreadable:
+        raise DataError(
+            f"{model.id} cannot be judged on {name}: {len(unreadable)} of {len(images)} images cannot be used. "
+            f"{unreadable[0].reason}"
+        )
+    return shards_in(workspace, folder).load().boxes_by_image()
+
+
+def counting(workspace: Workspace, model: Model, reporter: Reporter) -> float | None:
+    """How well a model counts the boxes of the validation set; None where it was not judged there; `counts.count_r2`."""
+    if not predictions_dir(workspace, model).is_dir():
+        return None
+    return count_r2(
+        repository.validation(workspace, VALIDATION), predictions(workspace, model, VALIDATION, reporter)
+    )
+
+
+def predictions_dir(workspace: Workspace, model: Model) -> Path:
+    """Where a model's boxes on labelled sets are kept."""
+    return model.folder / "validation" / f"thr-{workspace.config.score.score_thr:g}"
+
+
+def judge(
+    workspace: Workspace, model: Model, labelled: Sequence[LabelledImage], folder: Path, progress: Progress
+) -> Metrics:
+    """Return a model's metrics on a labelled set; its predictions stay in `folder`."""
+    from al_loop.evaluation.evaluate import evaluate
+
+    scoring.score(workspace, model, [item.image for item in labelled], folder, progress, exact=True)
+    predicted = shards_in(workspace, folder).load().boxes_by_image()
+    return evaluate(labelled, predicted, workspace.config.classes)

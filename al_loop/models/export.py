@@ -1,0 +1,34 @@
+"""Export a model of the workspace as one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from al_loop.images.object_cache import read_stored
+from al_loop.models.scoring import load_detector
+from al_loop.state.model_registry import Model
+from al_loop.state.workspace import Workspace
+from al_loop.structures.images import ImageFile
+
+if TYPE_CHECKING:
+    from al_loop.detector.export.export import Exported
+
+
+def export(
+    workspace: Workspace, model: Model, images: Sequence[ImageFile], folder: Path, kind: str
+) -> Exported:
+    """Write a model as one file for the machine that uses it, checked on the images; `al_loop.detector.export.export`."""
+    from al_loop.detector.export.export import ExportOptions, export_model
+    from al_loop.detector.transforms import decoded, fit
+
+    detector = load_detector(workspace, model)
+    width, height = detector.config.image_size
+    enlarge, way = bool(detector.config.enlarge), detector.config.get("resize", "inside")
+    return export_model(
+        detector,
+        [fit(decoded(read_stored(image), image.path), (width, height), enlarge, way) for image in images],
+        folder,
+        ExportOptions(kind, workspace.config.score.score_thr, model.weights_sha256),
+    )
