@@ -14,8 +14,8 @@ _NAMED = "id IN (SELECT value FROM json_each(?))"
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRow:
-    """A photograph.
+class NewImage:
+    """A photograph before it has arrived.
 
     id: SHA-256 of the file as it came in.
     file: below the workspace, or a URL.
@@ -23,7 +23,6 @@ class ImageRow:
     width, height: px, as stored.
     source: path or URL that it came from.
     role: 'pool', or 'validation' for every set that models are judged on.
-    arrived: 1, 2, ... in the order of arrival.
     """
 
     id: str
@@ -34,21 +33,16 @@ class ImageRow:
     source: str
     role: str
     added_at: str
-    arrived: int
 
 
 @dataclass(frozen=True, slots=True)
-class NewImage:
-    """A photograph before it has arrived; fields as in `ImageRow`."""
+class ImageRow(NewImage):
+    """A photograph.
 
-    id: str
-    file: str
-    stored_sha256: str
-    width: int
-    height: int
-    source: str
-    role: str
-    added_at: str
+    arrived: 1, 2, ... in the order of arrival.
+    """
+
+    arrived: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,17 +28,9 @@ class PickRow:
 
 
 @dataclass(frozen=True, slots=True)
-class PickedImage:
+class PickedImage(PickRow):
     """A pick with its image, as the report and the manifest show it."""
 
-    cycle: int
-    rank: int
-    image_id: str
-    uncertainty: float
-    reason: str
-    task_key: str
-    state: str
-    audit: int
     file: str
     stored_sha256: str
     width: int
