@@ -1,6 +1,6 @@
 """Check a workspace: each problem, and the command that repairs it. Nothing is changed.
 
-examine.py        the list of checks, and how they run
+examination.py    the list of checks, and how they run
 finding.py        the input and output of a check
 records.py        the database and the settings
 images.py         stored photographs

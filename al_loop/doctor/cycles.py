@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+
+import psutil
 
 from al_loop.core.errors import AlLoopError, ConfigError
 from al_loop.core.files import read_json
@@ -18,112 +19,104 @@ from al_loop.state.id_list import POOL, pool_hash, read_pool
 from al_loop.state.leftovers import foreign_folders
 from al_loop.state.stages import sealed_hash, was_finished
 
+_CONTINUE = "al-loop cycle"
 _ABANDON = "al-loop cycle --abandon"
-_RESTORE = "restore cycles/{number} from a backup"
 #: Stages with a folder in the cycle, in order; the training has models/cycle-N.
 _STAGES = ("score", "select", "push", "pull")
+#: Check, problem and mend of a finding about a cycle.
+_Problems = Iterator[tuple[str, str, str]]
 
 
 def finished(context: CheckContext) -> Iterator[Finding]:
     """Compare complete cycles with their manifests."""
-    numbers = complete_numbers(context.workspace.store)
-    with context.reporter.progress("examine cycles") as progress:
-        for done, number in enumerate(numbers, start=1):
-            manifest = context.workspace.cycle_dir(number) / "manifest.json"
-            if not manifest.is_file():
-                yield Finding("cycles.manifest", f"cycle {number}", "has no manifest", "al-loop cycle")
-            elif not context.quick:
-                for text in _changed(context, number):
-                    yield Finding("cycles.verify", f"cycle {number}", text, _RESTORE.format(number=number))
-            progress(done, len(numbers))
+    for number in context.each("examine cycles", complete_numbers(context.workspace.store)):
+        if not (context.workspace.cycle_dir(number) / "manifest.json").is_file():
+            yield Finding("cycles.manifest", f"cycle {number}", "has no manifest", _CONTINUE)
+        elif not context.quick:
+            mend = f"restore cycles/{number} from a backup"
+            for text in _changed(context, number):
+                yield Finding("cycles.verify", f"cycle {number}", text, mend)
 
 
 def _changed(context: CheckContext, number: int) -> list[str]:
     try:
         return [finding.text for finding in verify(context.workspace, number) if finding.changed]
     except (AlLoopError, OSError, ValueError, TypeError, LookupError) as error:
-        return [f"cannot be held against its manifest ({error})"]
+        return [f"cannot be compared with its manifest ({error})"]
 
 
 def under_way(context: CheckContext) -> Iterator[Finding]:
     """Check settings, pool, stages and picks of the open cycle."""
     rows = open_cycles(context.workspace.store)
     for row in rows[1:]:
-        yield Finding(
-            "cycles.two", f"cycle {row.number}", f"is open, and so is cycle {rows[0].number}", _ABANDON
-        )
+        problem = f"is open, and so is cycle {rows[0].number}"
+        yield Finding("cycles.two", f"cycle {row.number}", problem, _ABANDON)
     for row in rows[:1]:
-        yield from _open(context, row)
+        for problems in (_settings, _pool, _stages):
+            for check_name, text, mend in problems(context, row):
+                yield Finding(f"cycles.{check_name}", f"cycle {row.number}", text, mend)
 
 
-def _open(context: CheckContext, row: CycleRow) -> Iterator[Finding]:
-    number = row.number
-    subject, folder = f"cycle {number}", context.workspace.cycle_dir(number)
-    yield from _settings(context, row)
-    try:
-        recorded = noted_file(context.workspace, folder / POOL)
-        if recorded not in (None, pool_hash(read_pool(folder / POOL))):
-            yield Finding(
-                "cycles.pool", subject, "its list of the pool is not the one it began with", "al-loop cycle"
-            )
-    except (OSError, ValueError, TypeError) as error:
-        yield Finding(
-            "cycles.pool", subject, f"its list of the pool cannot be read ({error})", "al-loop cycle"
-        )
-    states = {stage.name: stage for stage in stages_of(context.workspace.store, f"cycle-{number}")}
-    for name in _STAGES:
-        if name in states and states[name].state == "done":
-            yield from _stage(context, subject, number, states[name])
-    for stage in states.values():
-        if stage.state == "running" and context.at_work is None and _has_ended(stage.pid):
-            yield Finding("cycles.crashed", subject, f"its stage {stage.name} was killed", "al-loop cycle")
-
-
-def _settings(context: CheckContext, row: CycleRow) -> Iterator[Finding]:
+def _settings(context: CheckContext, row: CycleRow) -> _Problems:
     """Check the frozen settings; an older al-loop may have allowed more."""
-    subject = f"cycle {row.number}"
     selected = was_finished(context.workspace.cycle_dir(row.number) / "select")
     try:
         check(thawed(row.settings), row.number, selected=selected)
     except UnreadableError as error:
-        yield Finding("cycles.settings", subject, str(error), _ABANDON)
+        yield "settings", str(error), _ABANDON
     except ConfigError as error:
-        yield Finding("cycles.settings", subject, str(error), "al-loop cycle --refreeze")
+        yield "settings", str(error), "al-loop cycle --refreeze"
 
 
-def _stage(context: CheckContext, subject: str, number: int, stage: StageRow) -> Iterator[Finding]:
-    name = stage.name
-    folder = context.workspace.cycle_dir(number) / name
-    # A second selection would pick other images.
-    again = _ABANDON if name == "select" else "al-loop cycle"
+def _pool(context: CheckContext, row: CycleRow) -> _Problems:
+    path = context.workspace.cycle_dir(row.number) / POOL
     try:
-        input_hash = sealed_hash(folder)
+        if noted_file(context.workspace, path) not in (None, pool_hash(read_pool(path))):
+            yield "pool", "its list of the pool has changed since it began", _CONTINUE
+    except (OSError, ValueError, TypeError) as error:
+        yield "pool", f"its list of the pool cannot be read ({error})", _CONTINUE
+
+
+def _stages(context: CheckContext, row: CycleRow) -> _Problems:
+    stages = {stage.name: stage for stage in stages_of(context.workspace.store, f"cycle-{row.number}")}
+    for name in _STAGES:
+        if name in stages and stages[name].state == "done":
+            yield from _stage(context, row.number, stages[name])
+    for stage in stages.values():
+        killed = stage.pid is not None and not psutil.pid_exists(stage.pid)
+        if stage.state == "running" and context.at_work is None and killed:
+            yield "crashed", f"its stage {stage.name} was killed", _CONTINUE
+
+
+def _stage(context: CheckContext, number: int, stage: StageRow) -> _Problems:
+    name = stage.name
+    # A second selection would pick other images.
+    again = _ABANDON if name == "select" else _CONTINUE
+    try:
+        input_hash = sealed_hash(context.workspace.cycle_dir(number) / name)
     except FileNotFoundError:
-        yield Finding("cycles.stage", subject, f"what its stage {name} left is gone", again)
+        yield "stage", f"the output of its stage {name} is gone", again
         return
     except (OSError, ValueError, KeyError, TypeError) as error:
         # The database has the same data, and the next run writes the file again.
-        text = f"{name}/stage.json cannot be read ({error})"
-        yield Finding("cycles.stage", subject, text, "al-loop cycle")
+        yield "stage", f"{name}/stage.json cannot be read ({error})", _CONTINUE
         return
     if input_hash != stage.input_hash:
-        yield Finding("cycles.stage", subject, f"{name} was made from something else", again)
-    if stage.name == "select":
-        yield from _picks(context, subject, number)
+        yield "stage", f"the output of its stage {name} is of other inputs", again
+    if name == "select":
+        yield from _picks(context, number)
 
 
-def _picks(context: CheckContext, subject: str, number: int) -> Iterator[Finding]:
+def _picks(context: CheckContext, number: int) -> _Problems:
     path = context.workspace.cycle_dir(number) / "select" / "picks.json"
     try:
-        chosen = [(pick["rank"], pick["image_id"]) for pick in read_json(path)]
+        chosen = sorted((pick["rank"], pick["image_id"]) for pick in read_json(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        yield Finding("cycles.picks", subject, f"select/picks.json cannot be read ({error})", "al-loop cycle")
+        yield "picks", f"select/picks.json cannot be read ({error})", _CONTINUE
         return
     rows = picks_of(context.workspace.store, number)
-    if rows and sorted(chosen) != [(row.rank, row.image_id) for row in rows]:
-        yield Finding(
-            "cycles.picks", subject, "select/picks.json lists other picks than the database", "al-loop cycle"
-        )
+    if rows and chosen != [(row.rank, row.image_id) for row in rows]:
+        yield "picks", "select/picks.json lists other picks than the database", _CONTINUE
 
 
 def unknown(context: CheckContext) -> Iterator[Finding]:
@@ -132,16 +125,6 @@ def unknown(context: CheckContext) -> Iterator[Finding]:
         yield Finding(
             "database.older-than-files",
             str(folder.relative_to(context.workspace.root)),
-            "the database does not know it: the database is of an earlier time",
-            "restore the newest al-loop.db that there is; if this is of no use to you, move the folder away",
+            "is missing in the database, which is older",
+            "restore the newest al-loop.db; if none is newer, move the folder away",
         )
-
-
-def _has_ended(pid: int | None) -> bool:
-    if pid is None:
-        return False
-    try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return isinstance(error, ProcessLookupError)
-    return False

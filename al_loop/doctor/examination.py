@@ -1,4 +1,4 @@
-"""Run all checks on a workspace. Nothing in it is changed."""
+"""Run all checks on a workspace. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -23,8 +25,7 @@ from al_loop.state.database.sqlite_file import AS_OWNER, restoring, unreadable
 from al_loop.state.database.store import Store
 from al_loop.state.workspace import DATABASE, Workspace, find_workspace, settings_of
 
-#: Of a kind of finding so many are kept; of the others the number. A million broken photographs take no
-#: more memory.
+#: Findings kept per kind; further ones are counted. A million broken images take no more memory.
 KEPT = 20
 #: Checks that need no database.
 OF_FILES: dict[str, Check] = {
@@ -59,23 +60,16 @@ CHECKS: dict[str, Check] = {
 }
 # Errors of a check on a damaged workspace.
 _ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    RecursionError,
-    sqlite3.Error,
+    AlLoopError, OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, sqlite3.Error,
     msgspec.MsgspecError,
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Diagnosis:
     """All problems of a workspace.
 
-    findings: of each kind the first.
-    more: how many there are besides, by kind.
+    findings: the first of each kind.  more: number of further ones, by kind.
     notes: what was not examined, and why.
     """
 
@@ -93,61 +87,48 @@ class Diagnosis:
 def examine(
     start: Path | None, reporter: Reporter, depth: CheckDepth = CheckDepth.BYTES, *, ask: bool = False
 ) -> Diagnosis:
-    """Run every check on a workspace; raise WorkspaceError only where there is none.
+    """Run every check on a workspace; raise WorkspaceError only if there is none.
 
-    ask: also a labelling server of the user's own, with its token.
+    ask: also ask a labelling server of the user's own, with its token.
     """
     root = _find(start)
     notes: list[str] = []
     store, blind = _database(root)
     config, findings = _settings(root, store)
-    findings += blind
     command = command_at_work(root / ".lock")
     at_work = None if command is None else f"`{command}`"
     if at_work:
-        notes.append(f"{at_work} works here: what it has not finished is left out")
+        notes.append(f"{at_work} works here: its unfinished work is left out")
     if store is None:
         notes.append("without the database, only files were examined")
     if config is not None and config.label_studio.url is not None and not ask:
         notes.append(f"the labelling server {config.label_studio.url} was not asked: --server asks it")
-    workspace = Workspace(root, config or _default(store), store or Store(":memory:"))
-    context = CheckContext(workspace, reporter, depth, at_work, ask)
-    first, more = _FirstFindings(), Counter[str]()
-    for finding in findings:
-        first.add(finding, more)
-    for name, check in (CHECKS if store is not None else OF_FILES).items():
-        for finding in _run(name, check, context):
-            first.add(finding, more)
-    workspace.store.close()
-    return Diagnosis(root, tuple(first.findings), dict(more), tuple(notes))
-
-
-class _FirstFindings:
-    """The first findings of each kind."""
-
-    def __init__(self) -> None:
-        self.findings: list[Finding] = []
-        self._seen = Counter[str]()
-
-    def add(self, finding: Finding, more: Counter[str]) -> None:
-        self._seen[finding.check] += 1
-        if self._seen[finding.check] <= KEPT:
-            self.findings.append(finding)
-        else:
-            more[finding.check] += 1
+    counts, first = Counter[str](), []
+    with closing(store or Store(":memory:")) as opened:
+        workspace = Workspace(root, config or _default(store), opened)
+        context = CheckContext(workspace, reporter, depth, at_work, ask)
+        checks = CHECKS if store is not None else OF_FILES
+        of_checks = chain.from_iterable(_run(name, check, context) for name, check in checks.items())
+        for finding in chain(findings, blind, of_checks):
+            counts[finding.check] += 1
+            if counts[finding.check] <= KEPT:
+                first.append(finding)
+    more = {check: count - KEPT for check, count in counts.items() if count > KEPT}
+    return Diagnosis(root, tuple(first), more, tuple(notes))
 
 
 def _run(name: str, check: Check, context: CheckContext) -> Iterator[Finding]:
-    """Yield the findings of a check, and the error that stopped it as one more."""
+    """Yield the findings of a check, and one more for an error that stopped it."""
     try:
         yield from check(context)
-    except AlLoopError as error:
-        damaged = context.workspace.store.connection.damaged
-        text = "could not be examined to its end: the database is damaged" if damaged else str(error)
-        yield Finding(f"{name}.stopped", name, text, "mend what else is named here, then: al-loop doctor")
     except _ERRORS as error:
-        text = f"could not be examined to its end ({type(error).__name__}: {error})"
-        yield Finding(f"{name}.stopped", name, text, "mend what else is named here, then: al-loop doctor")
+        if not isinstance(error, AlLoopError):
+            text = f"the check failed ({type(error).__name__}: {error})"
+        elif context.workspace.store.connection.damaged:
+            text = "the check failed: the database is damaged"
+        else:
+            text = str(error)
+        yield Finding(f"{name}.stopped", name, text, "repair the other findings, then: al-loop doctor")
 
 
 def _find(start: Path | None) -> Path:
@@ -163,22 +144,18 @@ def _find(start: Path | None) -> Path:
 
 
 def _settings(root: Path, store: Store | None) -> tuple[Config | None, list[Finding]]:
-    path = root / FILE_NAME
-    if not path.exists():
+    if not (root / FILE_NAME).exists():
         return None, [Finding("settings.missing", FILE_NAME, "is gone", "restore al-loop.toml from a backup")]
     try:
         return settings_of(root, store), []
     except ConfigError as error:
-        return None, [Finding("settings.unusable", FILE_NAME, str(error), "correct al-loop.toml as it says")]
+        return None, [Finding("settings.unusable", FILE_NAME, str(error), "correct al-loop.toml accordingly")]
 
 
 def _default(store: Store | None) -> Config:
-    """Return default settings with the classes of the labels, where al-loop.toml cannot be used."""
-    names: tuple[str, ...] = ("object",)
-    if store is not None:
-        noted = read_fact(store, "classes")
-        names = tuple(noted.split("\n")) if noted else names
-    return Config(classes=names)
+    """Return default settings with the classes of the labels, for an unusable al-loop.toml."""
+    names = read_fact(store, "classes") if store is not None else None
+    return Config(classes=tuple((names or "object").split("\n")))
 
 
 def _database(root: Path) -> tuple[Store | None, list[Finding]]:
@@ -189,14 +166,8 @@ def _database(root: Path) -> tuple[Store | None, list[Finding]]:
     try:
         store = Store(path, only_read=True)
         read_fact(store, "classes")
-    except (WorkspaceError, *_ERRORS) as error:
-        older = "older al-loop" in str(error)
-        return None, [
-            Finding(
-                "database.older" if older else "database.unusable",
-                DATABASE,
-                str(error),
-                "al-loop status" if older else mend,
-            )
-        ]
+    except _ERRORS as error:
+        if "older al-loop" in str(error):
+            return None, [Finding("database.older", DATABASE, str(error), "al-loop status")]
+        return None, [Finding("database.unusable", DATABASE, str(error), mend)]
     return store, []

@@ -16,6 +16,7 @@ from al_loop.state.database.image_table import files_outside
 from al_loop.state.leftovers import BATCH, unnamed_pictures
 
 REPAIR = "al-loop pool repair"
+_RESTORE = "restore al-loop.db from a backup"
 
 
 def stored(context: CheckContext) -> Iterator[Finding]:
@@ -23,39 +24,30 @@ def stored(context: CheckContext) -> Iterator[Finding]:
     with context.reporter.progress("examine photographs") as progress:
         for wrong in problems(context.workspace, context.depth, progress):
             row = wrong.row
-            mend = "restore al-loop.db from a backup" if wrong.kind == "size" else _mend(row.source)
+            mend = _RESTORE if wrong.kind == "size" else _repair(row.source)
             yield Finding(f"images.{wrong.kind}", f"{row.file} (from {row.source})", wrong.reason, mend)
 
 
 def places(context: CheckContext) -> Iterator[Finding]:
-    """Find rows that name a file outside images/, as a workspace from another machine may."""
+    """Find rows that name a file outside images/, as in a workspace from another machine."""
     for name, file in files_outside(context.workspace.store):
         if not is_url(file):
-            yield Finding(
-                "images.outside",
-                file,
-                f"the row of image {name[:12]} names a file outside images/",
-                "restore al-loop.db from a backup",
-            )
+            problem = f"the row of image {name[:12]} names a file outside images/"
+            yield Finding("images.outside", file, problem, _RESTORE)
 
 
 def without_row(context: CheckContext) -> Iterator[Finding]:
-    """Find files in images/ without a row, unless a command is at work."""
+    """Find many files in images/ without a row; `leftovers` reports the few of a killed `pool add`."""
     if context.at_work is not None:
         return
-    files = list(islice(unnamed_pictures(context.workspace), BATCH + 1))
-    if len(files) <= BATCH:
-        return  # of a killed pool add: `leftovers` says so
-    count = sum(1 for _ in unnamed_pictures(context.workspace))
-    again = f"al-loop pool add {shlex.quote(str(context.workspace.images))}"
-    yield Finding("images.unnamed", "images/", too_many(context.workspace, count), again)
+    if len(list(islice(unnamed_pictures(context.workspace), BATCH + 1))) > BATCH:
+        count = sum(1 for _ in unnamed_pictures(context.workspace))
+        mend = f"al-loop pool add {shlex.quote(str(context.workspace.images))}"
+        yield Finding("images.unnamed", "images/", too_many(context.workspace, count), mend)
 
 
-def _mend(source: str) -> str:
-    """Return the repair command; without arguments if the source still exists."""
-    exists = not is_url(source) and Path(name_from_text(source)).is_file()
-    return (
-        REPAIR
-        if exists
-        else f"{REPAIR} PHOTOS..., with the folder where the originals are, or a backup of images/"
-    )
+def _repair(source: str) -> str:
+    """Return the repair command, without arguments if the source still exists."""
+    if not is_url(source) and Path(name_from_text(source)).is_file():
+        return REPAIR
+    return f"{REPAIR} PHOTOS..., with the folder of the originals, or a backup of images/"

@@ -6,6 +6,8 @@ import json
 import math
 from collections.abc import Iterator
 
+import msgspec
+
 from al_loop.doctor.finding import CheckContext, Finding
 from al_loop.images.repository import set_names
 from al_loop.state.database import label_table
@@ -14,6 +16,9 @@ from al_loop.structures.metrics import VALIDATION
 
 _RESTORE = "al-loop pool restore-labels"
 _SLACK_PX = 0.01  # corners come from percentages
+_FORMAT = "expected JSON [[x1, y1, x2, y2, class], ...]"
+
+_Box = tuple[float, float, float, float, float]
 
 
 def boxes(context: CheckContext) -> Iterator[Finding]:
@@ -27,84 +32,67 @@ def boxes(context: CheckContext) -> Iterator[Finding]:
 def _problems(row: CheckedLabel, classes: int) -> Iterator[tuple[str, str]]:
     rows = _read(row.boxes)
     if rows is None:
-        yield "unreadable", "cannot be read as boxes: expected JSON [[x1, y1, x2, y2, class], ...]"
+        yield "unreadable", f"cannot be read as boxes: {_FORMAT}"
         return
     for number, box in enumerate(rows, start=1):
-        yield from _box(f"box {number}", box, row.width, row.height, classes)
+        yield from _box(f"box {number}", box, row, classes)
     if (row.status == "labelled") != bool(rows):
         yield "status", f"is {row.status!r} with {len(rows)} boxes"
-    yield from _outlines(row, len(rows))
+    if row.outlines is not None and _count(row.outlines) != len(rows):
+        yield "outlines", f"its outlines cannot be read as one for each of {len(rows)} boxes"
     regions = _read(row.ignored or "[]")
     if regions is None:
-        yield "unreadable", "its ignore regions cannot be read: expected JSON [[x1, y1, x2, y2, class], ...]"
+        yield "unreadable", f"its ignore regions cannot be read: {_FORMAT}"
     for number, box in enumerate(regions or (), start=1):
-        yield from _box(f"ignore region {number}", box, row.width, row.height, None)
+        yield from _box(f"ignore region {number}", box, row, None)
 
 
-def _read(text: str) -> list[list[float]] | None:
-    """Parse boxes of the database, None for what is no list of boxes."""
+def _read(text: str) -> list[_Box] | None:
+    """Parse boxes of the database, None if they cannot be read. NaN is read as JSON of Python."""
     try:
-        rows = [[float(number) for number in box] for box in json.loads(text)]
-    except (ValueError, TypeError, RecursionError):
+        return msgspec.convert(json.loads(text), list[_Box])
+    except (ValueError, RecursionError, msgspec.ValidationError):
         return None
-    return rows if all(len(box) == 5 for box in rows) else None
 
 
-def _box(
-    name: str, box: list[float], width: int, height: int, classes: int | None
-) -> Iterator[tuple[str, str]]:
+def _count(text: str) -> int | None:
+    """Return the length of a JSON list; None for anything else."""
+    try:
+        return len(msgspec.json.decode(text, type=list[msgspec.Raw]))
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def _box(name: str, box: _Box, row: CheckedLabel, classes: int | None) -> Iterator[tuple[str, str]]:
     x1, y1, x2, y2, label = box
+    corners = list(box[:4])
     if not all(map(math.isfinite, box)):
-        yield "unreadable", f"{name} has numbers that are not finite: {box}"
+        yield "unreadable", f"{name} has numbers that are not finite: {list(box)}"
     elif classes is not None and not (label.is_integer() and 0 <= label < classes):
         yield "class", f"{name} is of class {label:g}, there are 0 to {classes - 1}"
     elif x2 <= x1 or y2 <= y1:
-        yield "empty-box", f"{name} has no area: {box[:4]}"
-    elif min(x1, y1) < -_SLACK_PX or x2 > width + _SLACK_PX or y2 > height + _SLACK_PX:
-        yield "outside", f"{name} lies outside the picture of {width}x{height} px: {box[:4]}"
-
-
-def _outlines(row: CheckedLabel, count: int) -> Iterator[tuple[str, str]]:
-    if row.outlines is None:
-        return
-    try:
-        drawn = json.loads(row.outlines)
-    except (ValueError, RecursionError):
-        drawn = None
-    if not isinstance(drawn, list) or len(drawn) != count:
-        yield "outlines", f"its outlines cannot be read as one for each of {count} boxes"
+        yield "empty-box", f"{name} has no area: {corners}"
+    elif min(x1, y1) < -_SLACK_PX or x2 > row.width + _SLACK_PX or y2 > row.height + _SLACK_PX:
+        yield "outside", f"{name} lies outside the image of {row.width}x{row.height} px: {corners}"
 
 
 def sets(context: CheckContext) -> Iterator[Finding]:
     """Find images without labels and classes without boxes in the sets for evaluation."""
-    store, classes = context.workspace.store, context.workspace.config.classes
+    workspace = context.workspace
+    store, classes, names = workspace.store, workspace.config.classes, set_names(workspace)
     for row in label_table.unlabelled_in_sets(store):
-        yield Finding(
-            "sets.unlabelled",
-            f"{row.image_id[:12]} in {row.name}",
-            "has no labels to judge by",
-            f"{_RESTORE} {row.image_id}" if row.replaced else _add_val(row.name),
-        )
-    for name in set_names(context.workspace):
-        seen: set[int] = set()
-        for text in label_table.boxes_in_set(store, name):
-            try:
-                seen |= {int(box[4]) for box in json.loads(text)}
-            except (ValueError, TypeError, IndexError):
-                continue  # said by `boxes`
+        mend = f"{_RESTORE} {row.image_id}" if row.replaced else _add_val(row.name)
+        yield Finding("sets.unlabelled", f"{row.image_id[:12]} in {row.name}", "has no labels", mend)
+    for name in names:
+        texts = label_table.boxes_in_set(store, name)
+        seen = {int(box[4]) for text in texts for box in _read(text) or () if math.isfinite(box[4])}
         missing = [label for index, label in enumerate(classes) if index not in seen]
         if missing and (name == VALIDATION or len(missing) == len(classes)):
-            yield Finding(
-                "sets.classes",
-                name,
-                f"has no box of {', '.join(missing)}: AP of it cannot be known",
-                _add_val(name),
-            )
-    for name in context.workspace.config.promotion.sets:
-        if set_names(context.workspace) and name not in set_names(context.workspace):
-            yield Finding(
-                "sets.missing", name, "promotion.sets names it, and there is no such set", _add_val(name)
-            )
+            problem = f"has no box of {', '.join(missing)}, so their AP is unknown"
+            yield Finding("sets.classes", name, problem, _add_val(name))
+    for name in workspace.config.promotion.sets:
+        if names and name not in names:
+            yield Finding("sets.missing", name, "is in promotion.sets, but does not exist", _add_val(name))
 
 
 def _add_val(name: str) -> str:

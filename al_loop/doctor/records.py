@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 from al_loop.core.errors import WorkspaceError
 from al_loop.doctor.finding import CheckContext, Finding
@@ -22,47 +23,34 @@ def integrity(context: CheckContext) -> Iterator[Finding]:
             texts = damages(context.workspace.store, _NAMED, quick=context.quick)
         except WorkspaceError as error:
             texts = [str(error.__cause__ or error)]
-    for damage in texts:
-        yield Finding(
-            "database.damaged",
-            DATABASE,
-            " ".join(damage.split()),
-            restoring(context.workspace.root / DATABASE),
-        )
+    for text in texts:
+        yield _finding(context, "database.damaged", DATABASE, " ".join(text.split()))
 
 
 def references(context: CheckContext) -> Iterator[Finding]:
     """Find rows that refer to missing rows."""
     for row in dangling_references(context.workspace.store):
-        yield Finding(
-            "database.references",
-            f"{row.table}, row {row.rowid}",
-            f"names a row of {row.parent} that is not there",
-            restoring(context.workspace.root / DATABASE),
-        )
+        problem = f"refers to a missing row of {row.parent}"
+        yield _finding(context, "database.references", f"{row.table}, row {row.rowid}", problem)
 
 
 def schema(context: CheckContext) -> Iterator[Finding]:
     """Find missing tables, columns, indices and triggers."""
-    wanted = Store(":memory:")
-    for kind, name in schema_parts(wanted) - schema_parts(context.workspace.store):
-        yield Finding(
-            "database.schema",
-            DATABASE,
-            f"the {kind} {name} is missing",
-            restoring(context.workspace.root / DATABASE),
-        )
-    wanted.close()
+    with closing(Store(":memory:")) as complete:
+        for kind, name in schema_parts(complete) - schema_parts(context.workspace.store):
+            yield _finding(context, "database.schema", DATABASE, f"the {kind} {name} is missing")
+
+
+def _finding(context: CheckContext, check: str, subject: str, problem: str) -> Finding:
+    return Finding(check, subject, problem, restoring(context.workspace.root / DATABASE))
 
 
 def classes(context: CheckContext) -> Iterator[Finding]:
     """Compare the classes in al-loop.toml with those of the labels, which are stored as indices."""
-    noted, current = read_fact(context.workspace.store, "classes"), context.workspace.config.classes
-    if noted is not None and tuple(noted.split("\n")) != current:
-        names = ", ".join(f'"{name}"' for name in noted.split("\n"))
+    stored, current = read_fact(context.workspace.store, "classes"), context.workspace.config.classes
+    if stored is not None and tuple(stored.split("\n")) != current:
+        names = ", ".join(f'"{name}"' for name in stored.split("\n"))
+        problem = f"has the classes {', '.join(current)}; the labels are of {', '.join(stored.splitlines())}"
         yield Finding(
-            "settings.classes",
-            "al-loop.toml",
-            f"has the classes {', '.join(current)}; the labels are of {', '.join(noted.splitlines())}",
-            f"write classes = [{names}] in al-loop.toml",
+            "settings.classes", "al-loop.toml", problem, f"write classes = [{names}] in al-loop.toml"
         )

@@ -35,61 +35,47 @@ def rights(context: CheckContext) -> Iterator[Finding]:
         except OSError:
             continue
         if mode & 0o077:
-            wanted = "700" if path.is_dir() else "600"
-            yield Finding(
-                "rights",
-                str(path.relative_to(context.workspace.root)),
-                f"others may read it (mode {mode:o})",
-                f"chmod {wanted} {shlex.quote(str(path))}",
-            )
+            name = str(path.relative_to(context.workspace.root))
+            mend = f"chmod {'700' if path.is_dir() else '600'} {shlex.quote(str(path))}"
+            yield Finding("rights", name, f"others may read it (mode {mode:o})", mend)
 
 
 def disk(context: CheckContext) -> Iterator[Finding]:
     """Check the free space of the disk."""
-    free = shutil.disk_usage(context.workspace.root).free
+    root = context.workspace.root
+    free = shutil.disk_usage(root).free
     if free < _ROOM:
-        yield Finding(
-            "disk", str(context.workspace.root), f"only {free >> 20} MiB are free on its disk", "al-loop gc"
-        )
+        yield Finding("disk", str(root), f"only {free >> 20} MiB are free on its disk", "al-loop gc")
 
 
 def left(context: CheckContext) -> Iterator[Finding]:
     """Find leftovers of killed runs, unless a command is at work."""
-    if context.at_work is not None:
-        return
-    for item in leftovers(context.workspace):
-        root = context.workspace.root
+    root = context.workspace.root
+    for item in leftovers(context.workspace) if context.at_work is None else ():
         name = item.path.relative_to(root) if item.path.is_relative_to(root) else item.path
         yield Finding("leftovers", str(name), item.why, "al-loop gc")
 
 
 def packages(context: CheckContext) -> Iterator[Finding]:
-    """Find installed packages of other versions than required."""
-    from packaging.requirements import InvalidRequirement, Requirement
+    """Find packages that are missing or of another version than required."""
+    from packaging.requirements import Requirement
 
     try:
-        wanted = requires("al-loop") or []
+        lines = requires("al-loop") or []
     except PackageNotFoundError:
         return  # run from a checkout
-    for line in wanted:
-        try:
-            needed = Requirement(line)
-        except InvalidRequirement:
-            continue
+    for needed in map(Requirement, lines):
         if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
             continue
         try:
             installed = version(needed.name)
+            if needed.specifier.contains(installed, prereleases=True):
+                continue
+            problem = f"is {installed}; expected {needed}"
         except PackageNotFoundError:
-            installed = ""
-        if not installed or not needed.specifier.contains(installed, prereleases=True):
-            text = f"is {installed}" if installed else "is not installed"
-            yield Finding(
-                "packages",
-                needed.name,
-                f"{text}; expected {needed}",
-                f"python -m pip install {shlex.quote(line)}",
-            )
+            problem = f"is not installed; expected {needed}"
+        mend = f"python -m pip install {shlex.quote(str(needed))}"
+        yield Finding("packages", needed.name, problem, mend)
 
 
 def server(context: CheckContext) -> Iterator[Finding]:
@@ -102,42 +88,40 @@ def server(context: CheckContext) -> Iterator[Finding]:
         read_credentials(home)
     except LabelStudioError as error:
         yield Finding("server.logins", "label-studio/credentials.json", str(error), _RESTORE)
-    if not context.quick and (text := _damage(data)):
-        yield Finding("server.damaged", "label-studio/data", text, _RESTORE)
+    if not context.quick and (damage := _damage(data)):
+        yield Finding("server.damaged", "label-studio/data", damage, _RESTORE)
 
 
 def _damage(path: Path) -> str | None:
     try:
         return first_damage(path)
-    except sqlite3.OperationalError as error:
-        # The server runs, or nothing can be written here.
-        return None if re.search("locked|unable to open", str(error)) else str(error)
     except sqlite3.DatabaseError as error:
-        return str(error)
+        # Locked: the server runs. Unable to open: nothing can be written here.
+        busy = isinstance(error, sqlite3.OperationalError) and re.search("locked|unable to open", str(error))
+        return None if busy else str(error)
 
 
 def labelling(context: CheckContext) -> Iterator[Finding]:
     """While a cycle waits for labels, check that its server runs, has the classes and shows the images.
 
-    A server of one's own is asked only where that was wished: it gets the token, and a workspace may be
-    from elsewhere.
+    A server of the user's own gets the token, so it is asked only with `ask`: the workspace may be foreign.
     """
     workspace = context.workspace
     number = open_cycle_number(workspace)
-    waits = number is not None and _waits(context, number)
+    if number is not None and not _is_pushed(context, number):
+        number = None
     if server_name(workspace) == "embedded":
         state = status(workspace.server_home)
         if state.running and not state.answers:
-            text = f"process {state.pid} does not answer"
-            yield Finding("server.hangs", "label-studio", text, "al-loop label-studio stop")
-        elif waits and not state.running:
-            text = f"cycle {number} waits for people, and no server runs"
-            yield Finding("server.stopped", "label-studio", text, "al-loop label-studio start")
-        if not state.answers:
-            return
-    elif not context.ask:
-        return
-    if number is not None and waits:
+            problem = f"process {state.pid} does not answer"
+            yield Finding("server.hangs", "label-studio", problem, "al-loop label-studio stop")
+        elif number is not None and not state.running:
+            problem = f"cycle {number} waits for labels, and no server runs"
+            yield Finding("server.stopped", "label-studio", problem, "al-loop label-studio start")
+        can_ask = state.answers
+    else:
+        can_ask = context.ask
+    if number is not None and can_ask:
         yield from _tasks(context, number)
 
 
@@ -145,21 +129,19 @@ def _tasks(context: CheckContext, number: int) -> Iterator[Finding]:
     workspace = context.workspace
     project = known_project(workspace)
     if project is None:
-        return  # the cycle was pushed to another server: `al-loop cycle` says so
+        return  # the cycle was pushed to another server, as `al-loop cycle` reports
     try:
         with connect(workspace)[0].open() as api:
             config = api.project(project)["label_config"]
         check_labels(project, config, workspace.config.classes, outlined=workspace.config.outlined)
-        items = [] if context.quick else check_images(workspace, number)
+        for item in [] if context.quick else check_images(workspace, number):
+            if item.fix:
+                yield Finding("server.images", item.what, item.fix, "al-loop label-studio check --repair")
     except (LabelStudioError, ConfigError) as error:
         yield Finding("server.project", server_name(workspace), str(error), "al-loop label-studio check")
-        return
-    for item in items:
-        if item.fix:
-            yield Finding("server.images", item.what, item.fix, "al-loop label-studio check --repair")
 
 
-def _waits(context: CheckContext, number: int) -> bool:
+def _is_pushed(context: CheckContext, number: int) -> bool:
     """Whether the tasks of a cycle were pushed."""
     stage = read_stage(context.workspace.store, f"cycle-{number}", "push")
     return stage is not None and stage.state == "done"

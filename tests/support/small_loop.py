@@ -46,6 +46,16 @@ class SmallLoop:
     pushed: list[list[str]] = field(default_factory=list)
     noted: bool = False
 
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        """Stand in for the network and the labelling server."""
+        patch.setattr(scoring, "score", score)
+        patch.setattr(model_training, "train_model", self.train)
+        if not self.noted:
+            patch.setattr(evaluation, "evaluate_model", lambda *_: metrics(0.5, bolt=0.5, nut=None))
+            patch.setattr(evaluation, "compare_models", lambda *_: apart(0.0, -0.1, 0.1))
+        patch.setattr(sync, "push_picks", self.push)
+        patch.setattr(sync, "pull_labels", self.pull)
+
     def push(
         self, workspace: Workspace, cycle: int, picks: Sequence[Pick], *_: object
     ) -> tuple[int, PushResult]:
@@ -141,11 +151,5 @@ def small_loop(
         workspace, model_registry.register_model(workspace, "m0", "import", weights, None, None, config), "x"
     )
     loop = SmallLoop(workspace, noted=judged)
-    monkeypatch.setattr(scoring, "score", score)
-    monkeypatch.setattr(model_training, "train_model", loop.train)
-    if not judged:
-        monkeypatch.setattr(evaluation, "evaluate_model", lambda *_: metrics(0.5, bolt=0.5, nut=None))
-        monkeypatch.setattr(evaluation, "compare_models", lambda *_: apart(0.0, -0.1, 0.1))
-    monkeypatch.setattr(sync, "push_picks", loop.push)
-    monkeypatch.setattr(sync, "pull_labels", loop.pull)
+    loop.install(monkeypatch)
     return loop
