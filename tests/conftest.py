@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
+import os
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Of threads that several processes start for each core, most wait spinning. The processes that a test starts inherit this.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -111,6 +116,19 @@ def make_boxes() -> Callable[..., Boxes]:
 
 
 _STATUS = pytest.StashKey[int]()
+#: Fixtures of the session that take long to make: with `pytest -n`, one process makes each.
+_SHARED = ("label_studio", "trained", "ray_cluster")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test the group that `pytest -n --dist loadgroup` keeps in one process: its file, or a shared fixture."""
+    groups: dict[Path, str] = {}
+    for item in items:
+        shared = (name for name in _SHARED if name in getattr(item, "fixturenames", ()))
+        groups[item.path] = next(shared, groups.get(item.path, str(item.path)))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
