@@ -1,4 +1,4 @@
-"""What can be seen, as annotations. Pixels; boxes are x, y, w, h with the origin top left."""
+"""Annotations of what is visible. Pixels; boxes are x, y, w, h with the origin top left."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from render.annotation.masks import Mask, Polygon
 from render.core.spec import CameraSpec, DefectSpec, LabelSpec, MeshSpec, ObjectSpec, SceneSpec, ViewSpec
 from render.geometry.projection import project
 from render.geometry.silhouette import Silhouette, silhouette
-from render.shapes.kernels.surface import Surface
+from render.geometry.transforms import matrix, to_world
+from render.shapes.kernels.surface import FloatArray, Surface
 
-FloatArray = NDArray[np.float64]
-#: Points along and across a flaw at which it is asked what hides it.
+Box = tuple[float, float, float, float]
+#: Points along and across a flaw at which its occlusion is checked.
 _SPOTS = 16
 
 
@@ -117,36 +118,18 @@ class _Eye:
 
     def thing(self, mask: Mask, pieces: list[ObjectSpec]) -> Annotation | None:
         """The annotation of a thing of one or more objects."""
-        box = masks.bounds(mask)
-        area = int(np.count_nonzero(mask))
-        if not self._large(box, area):
-            return None
-        whole = self._silhouette(pieces)
+        whole = self._silhouette(pieces) if self._large(mask) else None
         if whole is None:
             return None
-        fraction = min(1.0, area / max(whole.area_px, 1.0))
-        if fraction < self.labels.min_visible_fraction:
-            return None
-        first = pieces[0]
-        return Annotation(
-            category=first.category or "",
-            bbox=box,
-            area=area,
-            visible_fraction=round(fraction, 4),
-            truncation=max(0.0, round(1 - whole.inside_px / max(whole.area_px, 1e-9), 4)),
-            amodal_bbox=_xywh(whole.box),
-            object_index=first.index,
-            instance=first.instance,
-            component=first.mesh.component if len(pieces) == 1 else "",
-            state=first.state,
-            **self._mask(mask),
-        )
+        first, full = pieces[0], max(whole.area_px, 1e-9)
+        fraction = min(1.0, np.count_nonzero(mask) / max(full, 1.0))
+        component = first.mesh.component if len(pieces) == 1 else ""
+        more = {"category": first.category or "", "component": component, "state": first.state}
+        return self._annotation(mask, first, fraction, 1 - whole.inside_px / full, whole.box, **more)
 
     def flaw(self, mask: Mask, shot: Shot, thing: ObjectSpec, flaw: DefectSpec) -> Annotation | None:
         """Label of a flaw; its silhouette is its rectangle, clipped to the object."""
-        box = masks.bounds(mask)
-        area = int(np.count_nonzero(mask))
-        if not self._large(box, area):
+        if not self._large(mask):
             return None
         whole = self._silhouette([thing])
         spots = project(self.camera, self.width, self.height, flaw_spots(thing, flaw, _SPOTS))
@@ -156,47 +139,48 @@ class _Eye:
         seen = (shot.index[row, column] == thing.index) | mask[row, column]
         # A flaw around an edge may have no spot on the silhouette: then it is as visible as it looks.
         fraction = min(1.0, seen.sum() / len(spots)) if len(spots) else 1.0
-        if fraction < self.labels.min_visible_fraction:
-            return None
-        x, y, w, h = box
+        outside = 1 - float(inside.mean()) if len(spots) else 0.0
+        x, y, w, h = masks.bounds(mask)
         rim = np.concatenate([spots, [(x, y), (x + w, y + h)]])
-        return Annotation(
-            category=flaw.category,
-            bbox=box,
-            area=area,
-            visible_fraction=round(float(fraction), 4),
-            truncation=max(0.0, round(1 - float(inside.mean()), 4)) if len(spots) else 0.0,
-            amodal_bbox=_xywh((*rim.min(axis=0).tolist(), *rim.max(axis=0).tolist())),
-            object_index=thing.index,
-            instance=thing.instance,
-            component=thing.mesh.component,
-            flaw=flaw.number,
-            **self._mask(mask),
-        )
+        box = (*rim.min(axis=0).tolist(), *rim.max(axis=0).tolist())
+        more = {"category": flaw.category, "component": thing.mesh.component, "flaw": flaw.number}
+        return self._annotation(mask, thing, fraction, outside, box, **more)
 
     def _silhouette(self, pieces: list[ObjectSpec]) -> Silhouette | None:
         placed = [(self.surface_of(piece.mesh), piece.pose) for piece in pieces]
         return silhouette(self.camera, self.width, self.height, placed)
 
-    def _large(self, box: tuple[int, int, int, int], area: int) -> bool:
-        return area >= self.labels.min_visible_px and min(box[2:]) >= self.labels.min_side_px
+    def _large(self, mask: Mask) -> bool:
+        shorter_side = min(masks.bounds(mask)[2:])
+        area = np.count_nonzero(mask)
+        return bool(area >= self.labels.min_visible_px and shorter_side >= self.labels.min_side_px)
 
-    def _mask(self, mask: Mask) -> dict[str, Any]:
-        if self.labels.masks == "none":
-            return {}
-        outlines = masks.polygons(mask) if self.labels.masks == "polygon" else ()
-        return {"rle": masks.encode(mask), "polygons": outlines}
+    def _annotation(
+        self, mask: Mask, thing: ObjectSpec, fraction: float, truncation: float, box: Box, **more: Any
+    ) -> Annotation | None:
+        if fraction < self.labels.min_visible_fraction:
+            return None
+        if self.labels.masks != "none":
+            more["rle"] = masks.encode(mask)
+        if self.labels.masks == "polygon":
+            more["polygons"] = masks.polygons(mask)
+        x0, y0, x1, y1 = (round(v, 2) for v in box)
+        return Annotation(
+            bbox=masks.bounds(mask),
+            area=int(np.count_nonzero(mask)),
+            visible_fraction=round(float(fraction), 4),
+            truncation=max(0.0, round(truncation, 4)),
+            amodal_bbox=(x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)),
+            object_index=thing.index,
+            instance=thing.instance,
+            **more,
+        )
 
 
 def flaw_spots(thing: ObjectSpec, flaw: DefectSpec, count: int) -> FloatArray:
     """Points (count * count, 3) in the world, spread evenly over the rectangle a flaw lies in."""
-    placed, frame = np.reshape(thing.pose, (3, 4)), np.reshape(flaw.frame, (3, 4))
+    axes, middle = matrix(flaw.frame)
     steps = (np.arange(count) + 0.5) / count - 0.5
     along, across = (g.reshape(-1, 1) for g in np.meshgrid(steps, steps))
-    points = frame[:, 3] + along * flaw.size_m[0] * frame[:, 0] + across * flaw.size_m[1] * frame[:, 1]
-    return np.asarray(points @ placed[:, :3].T + placed[:, 3])
-
-
-def _xywh(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    x0, y0, x1, y1 = (round(v, 2) for v in box)
-    return (x0, y0, round(x1 - x0, 2), round(y1 - y0, 2))
+    points = middle + along * flaw.size_m[0] * axes[:, 0] + across * flaw.size_m[1] * axes[:, 1]
+    return to_world(thing.pose, points)

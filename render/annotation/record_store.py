@@ -32,8 +32,8 @@ from render.recipe.load import recipe_hash
 from render.recipe.tables import Recipe
 
 __all__ = [
-    "FORMAT", "Identity", "Record", "commit", "failures", "is_done", "merge", "open_dataset", "read_identity",
-    "read_record", "read_records", "skips", "write_masks", "write_yolo",
+    "FORMAT", "Identity", "Record", "commit", "is_done", "merge", "open_dataset", "read_identity",
+    "read_record", "read_records", "write_masks", "write_yolo",
 ]  # fmt: skip
 
 #: Raised whenever the same recipe and seed would give other pictures than before.
@@ -155,7 +155,7 @@ def write_masks(out: Path, kind: MaskKind) -> Path:
     """Write out/masks/<kind>/*.png, see `render.annotation.records.mask_pictures`; returns that folder."""
     if kind not in MASK_KINDS:
         raise DatasetError(f"expected masks of a kind of {', '.join(MASK_KINDS)}, got {kind!r}")
-    names = category_names(out)
+    names = categories(read_identity(out).recipe)
     for record in _rendered(out, _merged_count(out)):
         for folder, picture in mask_pictures(record, names, kind):
             _make_folder(out / "masks" / folder)
@@ -164,26 +164,11 @@ def write_masks(out: Path, kind: MaskKind) -> Path:
     return out / "masks" / kind
 
 
-def failures(out: Path, count: int) -> list[Record]:
-    """Records of the images among the first `count` that were given up."""
-    return [record for record in read_records(out, count) if record.status == "failed"]
-
-
-def skips(out: Path, count: int) -> list[Record]:
-    """Records of the images among the first `count` that show too little and were not rendered."""
-    return [record for record in read_records(out, count) if record.status == "skipped"]
-
-
-def _make_folder(path: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be written ({error}); make room and run again") from error
-
-
-def category_names(out: Path) -> tuple[str, ...]:
-    """The dataset's categories, in the order of their ids."""
-    return categories(read_identity(out).recipe)
+        raise DatasetError(f"{folder}: cannot be written ({error}); make room and run again") from error
 
 
 def _rendered(out: Path, count: int) -> Iterator[Record]:

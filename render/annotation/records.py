@@ -39,27 +39,6 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
-class _Labelled(msgspec.Struct, omit_defaults=True):
-    """An annotation as COCO has it, and what else we know."""
-
-    id: int
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    area: int
-    iscrowd: int
-    visible_bbox: tuple[int, int, int, int]
-    visible_fraction: float
-    truncation: float
-    amodal_bbox: tuple[float, float, float, float]
-    object_index: int
-    instance: int = 0
-    component: str = ""
-    flaw: int = 0
-    state: dict[str, str] = {}
-    segmentation: Any = msgspec.UNSET
-
-
 def loosened(annotation: Annotation, record: Record, margin: float) -> tuple[float, float, float, float]:
     """An annotation's box, every side moved out by `margin` of the box, as far as the picture reaches."""
     x, y, w, h = annotation.bbox
@@ -77,16 +56,26 @@ def coco(records: Iterable[Record], names: Sequence[str], margin: float = 0.0) -
     """
     ids = {name: number for number, name in enumerate(names, start=1)}
     images: list[dict[str, Any]] = []
-    annotations: list[_Labelled] = []
+    annotations: list[dict[str, Any]] = []
     for record in records:
-        image_id = record.index + 1
-        image = {"id": image_id, "file_name": record.file_name}
+        image = {"id": record.index + 1, "file_name": record.file_name}
         images.append({**image, "width": record.width, "height": record.height})
         for annotation in record.annotations:
-            number, category = len(annotations) + 1, _id(annotation, record, ids)
-            annotations.append(_labelled(annotation, record, number, category, margin))
+            head = {"id": len(annotations) + 1, "image_id": record.index + 1}
+            annotations.append({**head, **_entry(annotation, record, ids, margin)})
     categories = [{"id": number, "name": name} for name, number in ids.items()]
     return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _entry(annotation: Annotation, record: Record, ids: dict[str, int], margin: float) -> dict[str, Any]:
+    """An annotation as COCO has it, and what else is known."""
+    entry: dict[str, Any] = {"category_id": _id(annotation, record, ids), **msgspec.to_builtins(annotation)}
+    entry |= {"bbox": loosened(annotation, record, margin), "visible_bbox": annotation.bbox, "iscrowd": 0}
+    outlines, runs, _ = (entry.pop(key, None) for key in ("polygons", "rle", "category"))
+    if outlines or runs:
+        size = (record.height, record.width)
+        entry["segmentation"] = outlines or {"size": size, "counts": runs}
+    return entry
 
 
 def yolo(record: Record, names: Sequence[str], *, margin: float = 0.0, outlines: bool = False) -> str:
@@ -143,7 +132,7 @@ def mask_pictures(
 
 
 def mask_of(annotation: Annotation, record: Record) -> masks.Mask:
-    """The mask (h, w) of an annotation; raises DatasetError when the recipe asked for none."""
+    """The mask (h, w) of an annotation; raises DatasetError if the dataset has no masks."""
     if not annotation.rle:
         raise DatasetError(
             f"image {record.index} has no masks; expected labels.masks = 'rle' or 'polygon' in the recipe: "
@@ -152,38 +141,10 @@ def mask_of(annotation: Annotation, record: Record) -> masks.Mask:
     return masks.decode(annotation.rle, record.height, record.width)
 
 
-def _labelled(
-    annotation: Annotation, record: Record, number: int, category_id: int, margin: float
-) -> _Labelled:
-    outlines: Any = msgspec.UNSET
-    if annotation.polygons:
-        outlines = annotation.polygons
-    elif annotation.rle:
-        outlines = {"size": (record.height, record.width), "counts": annotation.rle}
-    return _Labelled(
-        id=number,
-        image_id=record.index + 1,
-        category_id=category_id,
-        bbox=loosened(annotation, record, margin),
-        area=annotation.area,
-        iscrowd=0,
-        visible_bbox=annotation.bbox,
-        visible_fraction=annotation.visible_fraction,
-        truncation=annotation.truncation,
-        amodal_bbox=annotation.amodal_bbox,
-        object_index=annotation.object_index,
-        instance=annotation.instance,
-        component=annotation.component,
-        flaw=annotation.flaw,
-        state=annotation.state,
-        segmentation=outlines,
-    )
-
-
 def _id(annotation: Annotation, record: Record, ids: dict[str, int]) -> int:
     if annotation.category not in ids:
         raise DatasetError(
-            f"image {record.index} has the category {annotation.category!r}; expected one of {', '.join(ids)}: "
-            "remove its record and run again"
+            f"image {record.index} has the category {annotation.category!r}; "
+            f"expected one of {', '.join(ids)}: remove its record and run again"
         )
     return ids[annotation.category]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
+
+from filelock import FileLock
 
 from render.annotation.record_store import is_done, merge, open_dataset
 from render.assets.load import Assets, load_assets
@@ -19,6 +22,9 @@ from render.execution.rendering import render_jobs
 from render.planner.plan import plan, views_per_scene
 from render.recipe.load import load_recipe
 from render.recipe.tables import Recipe
+
+#: Errors of file systems without locks: NFS without a lock service, FUSE, some network shares.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 def render_dataset(
@@ -105,25 +111,16 @@ def _remember_root(out: Path, root: Path) -> None:
 def _locked(out: Path) -> Iterator[None]:
     """Lock the dataset for this process. The system frees the lock of a killed process."""
     try:
-        import fcntl
-    except ImportError:  # Windows has no flock: two renders into one folder are not detected
-        yield
-        return
-    try:
-        handle = os.open(out / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+        lock = FileLock(out / ".lock", fallback_to_soft=False).acquire(blocking=False)
+    except TimeoutError:
+        raise DatasetError(
+            f"another render is writing {out}; wait for it, or choose another folder"
+        ) from None
     except OSError as error:
-        raise DatasetError(f"{out}: cannot be written ({error}); choose another folder") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DatasetError(
-                f"another render is writing {out}; wait for it, or choose another folder"
-            ) from None
-        except OSError as error:
+        if error.errno in _NO_LOCKS:
             raise DatasetError(
                 f"the file system of {out} has no locks ({error.strerror}): choose a folder on a local disk"
             ) from None
+        raise DatasetError(f"{out}: cannot be written ({error}); choose another folder") from error
+    with lock:
         yield
-    finally:
-        os.close(handle)

@@ -1,9 +1,9 @@
-"""What became of a dataset's images, in a few lines."""
+"""Summary of a dataset in a few lines."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,8 @@ def summary(out: Path, count: int) -> list[str]:
     lines = [f"{len(done)} images with {labels} labels" + (f", {empty} of them without any" if empty else "")]
     lines += _skipped([record for record in records if record.status == "skipped"])
     lines += _failed([record for record in records if record.status == "failed"])
-    unplaced = sum(record.unplaced for record in _first_views(done))
+    # Every view of a scene has the scene's number.
+    unplaced = sum({record.scene: record.unplaced for record in done}.values())
     if unplaced:
         lines.append(
             f"{unplaced} objects had no free position and were left out; "
@@ -58,12 +59,3 @@ def _failed(records: Sequence[Record]) -> Iterator[str]:
             f"{len(records)} images failed and were left out, the last: {last}; "
             f"to try them again remove {names}{more}"
         )
-
-
-def _first_views(records: Iterable[Record]) -> Iterator[Record]:
-    """One record per scene: every view tells of the whole scene's unplaced things."""
-    seen: set[int] = set()
-    for record in records:
-        if record.scene not in seen:
-            seen.add(record.scene)
-            yield record

@@ -170,7 +170,7 @@ def _check_coco(dataset: Path, records: list[Record], recipe: Recipe) -> Iterato
     try:
         stored = load_coco(file)
         problems = parse_coco(file, stored).problems
-        # That a picture is missing is said of its record.
+        # A missing picture is reported with its record.
         yield from (f"annotations.json: {problem}" for problem in problems if "no such file" not in problem)
         images = {image["id"]: image for image in stored["images"]}
         labels = _by_image(stored)

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import shapely
 from numpy.random import Generator
-from numpy.typing import NDArray
 from shapely import Geometry, affinity
 
 from render.core.spec import CameraSpec, Vector
 from render.geometry.projection import on_plane, ray
+from render.geometry.transforms import FloatArray, footprint, matrix
 
-FloatArray = NDArray[np.float64]
+#: Part of an image that objects are placed in: its corners (2,) and (2,), pixels.
+Window = tuple[FloatArray, FloatArray]
 
 
 def tray_floor(inner_m: tuple[float, float], yaw_rad: float) -> Geometry:
@@ -22,23 +23,13 @@ def tray_floor(inner_m: tuple[float, float], yaw_rad: float) -> Geometry:
     return affinity.rotate(shapely.box(-x, -y, x, y), yaw_rad, (0, 0), use_radians=True)
 
 
-@dataclass(frozen=True)
-class Window:
-    """Part of an image that objects are placed in: pixels x0, y0, x1, y1."""
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-
-
 def window(width: int, height: int, spread: float, rng: Generator) -> Window:
     """Window of `spread` times the image's sides, at a random position in it (centred when larger)."""
-    slack = max(0.0, 1 - spread)
-    x0, y0 = rng.uniform(0, 1, 2) * slack * (width, height)
+    size = np.array([width, height])
+    low = rng.uniform(0, 1, 2) * max(0.0, 1 - spread) * size
     if spread > 1:
-        x0, y0 = (1 - spread) / 2 * width, (1 - spread) / 2 * height
-    return Window(x0, y0, x0 + spread * width, y0 + spread * height)
+        low = (1 - spread) / 2 * size
+    return low, low + spread * size
 
 
 @dataclass(eq=False)
@@ -57,24 +48,25 @@ class GroundArea:
     tries: int
     taken: list[Geometry] = field(default_factory=list)
 
-    def place(self, footprint: Geometry, gap: float, rng: Generator) -> FloatArray | None:
-        """Return a free translation (2,) for a footprint and reserve it; None after `tries`.
+    def place(self, hull: FloatArray, gap: float, rng: Generator) -> Vector | None:
+        """Return a free translation that puts a body on the ground, and reserve it; None after `tries`.
 
+        hull: (k, 3) corners of the body.
         gap: least distance to other footprints, metres.
         """
-        w = self.window
-        x0, y0, x1, y1 = footprint.bounds
-        pixels = rng.uniform((w.x0, w.y0), (w.x1, w.y1), (self.tries, 2))
+        body = footprint(hull)
+        x0, y0, x1, y1 = body.bounds
+        pixels = rng.uniform(*self.window, (self.tries, 2))
         for point in on_plane(self.camera, self.width, self.height, pixels):
             if not np.isfinite(point).all():
                 continue
             shift = point[:2] - ((x0 + x1) / 2, (y0 + y1) / 2)
-            moved = shapely.transform(footprint, lambda corners, by=shift: corners + by)
+            moved = shapely.transform(body, lambda corners, by=shift: corners + by)
             if self.tray is not None and not self.tray.covers(moved):
                 continue
             if not shapely.dwithin(moved, self.taken, gap).any():
                 self.taken.append(moved)
-                return np.asarray(shift)
+                return (float(shift[0]), float(shift[1]), -float(hull[:, 2].min()))
         return None
 
 
@@ -91,18 +83,18 @@ class AirArea:
     tries: int
     taken: list[tuple[FloatArray, float]] = field(default_factory=list)
 
-    def place(self, radius: float, gap: float, rng: Generator) -> Vector | None:
-        """Return a free centre for a ball and reserve it; None after `tries`."""
-        w = self.window
-        pixels = rng.uniform((w.x0, w.y0), (w.x1, w.y1), (self.tries, 2))
+    def place(self, hull: FloatArray, gap: float, rng: Generator) -> Vector | None:
+        """Return a free translation for the ball around a body, and reserve it; None after `tries`."""
+        radius = float(np.linalg.norm(hull, axis=1).max())
+        pixels = rng.uniform(*self.window, (self.tries, 2))
         depths = self.distance_m + rng.uniform(-0.5, 0.5, self.tries) * self.depth_m
-        at = np.reshape(self.camera.pose, (3, 4))
+        axes, eye = matrix(self.camera.pose)
         rays = ray(self.camera, self.width, self.height, pixels)
-        along = rays @ -at[:, 2]
+        along = rays @ -axes[:, 2]
         for direction, step, depth in zip(rays, along, depths, strict=True):
             if depth <= radius:
                 continue
-            centre = at[:, 3] + direction * (depth / step)
+            centre = eye + direction * (depth / step)
             if all(np.linalg.norm(centre - c) >= radius + r + gap for c, r in self.taken):
                 self.taken.append((centre, radius))
                 return (float(centre[0]), float(centre[1]), float(centre[2]))

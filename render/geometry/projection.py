@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from render.core.errors import RecipeError
 from render.core.spec import CameraSpec, LensSpec
+from render.geometry.transforms import FloatArray, matrix
 
-FloatArray = NDArray[np.float64]
 #: What is nearer than this to the camera's plane is not seen, in metres.
 NEAR_M = 1e-4
 _Coefficients = tuple[float, float, float, float, float]
@@ -26,15 +26,9 @@ _Coefficients = tuple[float, float, float, float, float]
 _LARGEST = 12.0
 
 
-def frame(camera: CameraSpec) -> tuple[FloatArray, FloatArray]:
-    """Rotation (3, 3), columns right, up and backward in the world, and position (3,)."""
-    rows = np.reshape(np.asarray(camera.pose, np.float64), (3, 4))
-    return rows[:, :3], rows[:, 3]
-
-
 def to_camera(camera: CameraSpec, points: FloatArray) -> FloatArray:
     """World points (n, 3) -> right, down and forward of the camera (n, 3), metres."""
-    axes, position = frame(camera)
+    axes, position = matrix(camera.pose)
     x, y, z = (np.asarray(points, np.float64) - position).T
     # Sum by sum and not as a matrix product: equal points must give equal numbers wherever they stand in it.
     right, up, back = (x * a + y * b + z * c for a, b, c in axes.T)
@@ -58,7 +52,7 @@ def ray(camera: CameraSpec, width: int, height: int, pixels: FloatArray) -> Floa
     """Unit directions (n, 3) in the world in which pixels (n, 2) look."""
     focal, middle = _focal_and_middle(camera.lens, camera.focal_px, width, height)
     flat = undistort((np.asarray(pixels, np.float64) - middle) / focal, camera.lens.k)
-    axes, _ = frame(camera)
+    axes, _ = matrix(camera.pose)
     local = np.stack([flat[:, 0], -flat[:, 1], -np.ones(len(flat))], axis=1)
     return np.asarray(local / np.linalg.norm(local, axis=1, keepdims=True) @ axes.T)
 
@@ -68,7 +62,7 @@ def on_plane(
 ) -> FloatArray:
     """Points (n, 3) of the plane z = height_m that pixels (n, 2) show; NaN at and beyond the horizon."""
     direction = ray(camera, width, height, pixels)
-    _, position = frame(camera)
+    _, position = matrix(camera.pose)
     drop = height_m - position[2]
     reached = direction[:, 2] * np.sign(drop) > 1e-9
     steps = np.divide(drop, direction[:, 2], out=np.full(len(direction), np.nan), where=reached)

@@ -1,14 +1,10 @@
-"""How a body comes to lie when it is dropped: its stable poses and their chances."""
+"""Stable poses of a dropped body and their probabilities."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from render.shapes.kernels.surface import UPRIGHT, Rest
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from render.shapes.kernels.surface import UPRIGHT, FloatArray, IntArray, Rest
 
 #: Poses whose up directions are closer than this are one: the facets of a round side.
 SAME_UP_DEG = 5.0
@@ -58,7 +54,7 @@ def resting(
 
 
 def _sheet(corners: FloatArray, spread: FloatArray, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Up directions and chances of a body without thickness: either side up; a mere line lies anyhow."""
+    """Up directions and probabilities of a body without thickness: either side up; for a line, z."""
     if len(corners) < 3 or spread[1] < _SHEET * spread[0]:
         return np.array([[0.0, 0.0, 1.0]]), np.ones(1)
     return np.stack([axes[2], -axes[2]]), np.full(2, 0.5)

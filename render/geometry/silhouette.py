@@ -1,4 +1,4 @@
-"""The outline of a thing as if nothing stood before it and the picture had no edges.
+"""Silhouette of an object without occlusion and image borders.
 
 The union of its projected triangles, by winding numbers: orient every triangle alike in the picture, and the
 directed sides of neighbours cancel; what remains is rasterised on a grid of its own, row by row.
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.core.spec import CameraSpec, Pose
-from render.geometry.projection import NEAR_M, frame, to_camera, to_pixels
-from render.shapes.kernels.surface import Surface
+from render.geometry.projection import NEAR_M, to_camera, to_pixels
+from render.geometry.transforms import matrix
+from render.shapes.kernels.clip import clipped
+from render.shapes.kernels.surface import FloatArray, IntArray, Surface
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 _Sides = tuple[IntArray, IntArray, FloatArray, FloatArray]
 #: Rows and columns of the grid; the area is right to about a thousandth.
 _CELLS = 256
@@ -69,30 +69,25 @@ def silhouette(
     cell = (high - low) / _CELLS
     grid = _wound((starts - low) / cell, (ends - low) / cell, weights)
     size = float(cell[0] * cell[1])
-    across, down = (_share_within(low[i], cell[i], side) for i, side in ((0, width), (1, height)))
+    edges = np.clip(low + np.arange(_CELLS + 1)[:, None] * cell, 0, (width, height))
+    across, down = (np.diff(edges, axis=0) / cell).T  # how much of each column and row is in the picture
     box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
     return Silhouette(float(grid.sum()) * size, float((grid * across).sum(axis=1) @ down) * size, box, grid)
-
-
-def _share_within(low: float, cell: float, side: int) -> FloatArray:
-    """How much of each column, or row, of the grid lies in the picture, which reaches from 0 to `side`."""
-    edges = np.clip(low + np.arange(_CELLS + 1) * cell, 0, side)
-    return np.asarray(np.diff(edges) / cell)
 
 
 def _outline(
     camera: CameraSpec, width: int, height: int, surface: Surface, pose: Pose
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Directed sides that do not cancel, in pixels: starts (m, 2), ends (m, 2), and weights (m,)."""
-    rows = np.reshape(np.asarray(pose, np.float64), (3, 4))
-    turn, at = rows[:, :3], rows[:, 3]
-    axes, position = frame(camera)
+    turn, at = matrix(pose)
+    axes, position = matrix(camera.pose)
     depth = _along(surface.vertices, turn.T @ -axes[:, 2]) - (at - position) @ axes[:, 2]
     if (depth <= NEAR_M).all():
         return np.empty((0, 2)), np.empty((0, 2)), np.empty(0)
     if (depth <= NEAR_M).any():
         local = to_camera(camera, surface.vertices @ turn.T + at)
-        corners = _clipped(local[surface.triangles])
+        triangles, added = clipped(surface.triangles, local, 1.0001 * NEAR_M - local[:, 2])
+        corners = np.concatenate([local, added])[triangles]
         flat = corners[..., :2] / corners[..., 2:]
         a, b = flat.reshape(-1, 2), np.roll(flat, -1, axis=1).reshape(-1, 2)
         u, v = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
@@ -128,7 +123,10 @@ def _along(points: FloatArray, direction: FloatArray) -> FloatArray:
 
 def _uncancelled(surface: Surface, eye: FloatArray) -> tuple[IntArray, FloatArray]:
     """Ends (e, 2) and weights (e,) of the sides that no two triangles facing the eye share."""
-    ends, side_of, direction, offsets = _sides(surface)
+    # Kept as long as the surface: one refined around a flaw has 100,000 triangles and ends with its scene.
+    if surface not in _KNOWN:
+        _KNOWN[surface] = _sides(surface)
+    ends, side_of, direction, offsets = _KNOWN[surface]
     facing = np.sign(_along(surface.normals, eye) - offsets)
     wound = np.bincount(side_of, direction * np.repeat(facing, 3), len(ends)).astype(np.float64)
     left = np.abs(wound) > 0.5
@@ -136,19 +134,11 @@ def _uncancelled(surface: Surface, eye: FloatArray) -> tuple[IntArray, FloatArra
 
 
 def _sides(surface: Surface) -> _Sides:
-    """Return the sides of a surface, computed once per surface.
+    """Return ends (e, 2) of the sides of a surface.
 
-    Returns ends (e, 2) of each side; for each side of each triangle, (3 t,), its number and its direction;
-    and the offsets (t,) of the triangles' planes along their normals. The cache lives as long as the surface:
-    one that was refined around a flaw has a hundred thousand triangles and ends with its scene.
+    And for each side of each triangle, (3 t,), its number and its direction; and the offsets (t,) of the
+    triangles' planes along their normals.
     """
-    known = _KNOWN.get(surface)
-    if known is None:
-        known = _KNOWN[surface] = _found_sides(surface)
-    return known
-
-
-def _found_sides(surface: Surface) -> _Sides:
     a = surface.triangles.ravel()
     b = np.roll(surface.triangles, -1, axis=1).ravel()
     low, high = np.minimum(a, b), np.maximum(a, b)
@@ -156,31 +146,6 @@ def _found_sides(surface: Surface) -> _Sides:
     ends = np.stack(np.divmod(keys, len(surface.vertices)), axis=1)
     offsets = (surface.normals * surface.vertices[surface.triangles[:, 0]]).sum(axis=1)
     return ends, side_of, np.where(a < b, 1.0, -1.0), offsets
-
-
-def _clipped(corners: FloatArray) -> FloatArray:
-    """Triangles (t, 3, 3) cut off at the plane NEAR_M before the camera."""
-    front = corners[..., 2] > NEAR_M
-    pieces_kept = [corners[front.all(axis=1)]]
-    for number in (1, 2):
-        some = front.sum(axis=1) == number
-        # The odd corner out comes first; the order around the triangle stays.
-        odd = front[some] if number == 1 else ~front[some]
-        order = (np.argmax(odd, axis=1)[:, None] + np.arange(3)) % 3
-        p, q, r = np.moveaxis(np.take_along_axis(corners[some], order[..., None], axis=1), 1, 0)
-        if number == 1:
-            pieces_kept.append(np.stack([p, _crossing(p, q), _crossing(p, r)], axis=1))
-        else:
-            pq, pr = _crossing(q, p), _crossing(r, p)
-            pieces_kept += [np.stack([pq, q, r], axis=1), np.stack([pq, r, pr], axis=1)]
-    return np.concatenate(pieces_kept)
-
-
-def _crossing(front: FloatArray, back: FloatArray) -> FloatArray:
-    """Where lines from a point before the plane to one behind it cross it."""
-    near = NEAR_M * 1.0001
-    share = (front[:, 2:] - near) / (front[:, 2:] - back[:, 2:])
-    return np.concatenate([(front + share * (back - front))[:, :2], np.full((len(front), 1), near)], axis=1)
 
 
 def _wound(starts: FloatArray, ends: FloatArray, weights: FloatArray) -> NDArray[np.bool_]:

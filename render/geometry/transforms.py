@@ -27,7 +27,7 @@ def pose(rotation: FloatArray, location: FloatArray, scale: float = 1.0) -> Pose
 
 def matrix(placed: Pose) -> tuple[FloatArray, FloatArray]:
     """Linear part (3, 3) and translation (3,) of a Pose."""
-    rows = np.reshape(placed, (3, 4))
+    rows = np.array(placed, np.float64).reshape(3, 4)
     return rows[:, :3], rows[:, 3]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from render.inspect.measures import MEANING, Array, Measures, Report
 
@@ -72,7 +73,9 @@ def _histogram(axis: Any, name: str, report: Report) -> None:
         axis.axvline(float(np.median(values)), color=colour, lw=1, ls="--")
     if name in _LOGARITHMIC:
         axis.set_xscale("log")
-        _plain_ticks(axis, bins)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel(MEANING[name][0])
     if len(curves) > 1 and name == "size":
         axis.legend(frameon=False)
@@ -90,20 +93,14 @@ def _bins(name: str, values: Array) -> Array:
     return np.linspace(low - margin, high + margin, 31)
 
 
-def _plain_ticks(axis: Any, bins: Array) -> None:
-    """A few round numbers on a logarithmic axis, written out."""
-    low, high = float(bins[0]), float(bins[-1])
-    steps = [m * 10.0**e for e in range(-7, 8) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
-    ticks = steps[:: max(1, -(-len(steps) // 6))] or [low, high]
-    axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    axis.set_xticks([], minor=True)
-
-
 def _shares(axis: Any, report: Report) -> None:
     pairs = _pairs(report)
     names = _commonest(pairs)
-    _bars(axis, names, [([m.shares.get(name, 0.0) for name in names], colour) for m, colour, _ in pairs])
-    axis.set_title("class shares")
+    height = 0.8 / len(pairs)
+    for number, (m, colour, _) in enumerate(pairs):
+        places = np.arange(len(names)) + (number - (len(pairs) - 1) / 2) * height
+        axis.barh(places, [m.shares.get(name, 0.0) for name in names], height * 0.9, color=colour, alpha=0.8)
+    _name_rows(axis, names, "class shares")
 
 
 def _commonest(pairs: list[tuple[Measures, str, str]]) -> list[str]:
@@ -124,18 +121,7 @@ def _sizes(axis: Any, report: Report) -> None:
                 y = row + (number - (len(pairs) - 1) / 2) * 0.3
                 axis.plot([low, high], [y, y], color=colour, lw=4, alpha=0.4, solid_capstyle="butt")
                 axis.plot([middle], [y], "o", color=colour, ms=4)
-    axis.set_yticks(range(len(names)), names)
-    axis.invert_yaxis()
-    axis.set_title("size by class, middle half")
-
-
-def _bars(axis: Any, names: list[str], series: list[tuple[list[float], str]]) -> None:
-    height = 0.8 / len(series)
-    for number, (values, colour) in enumerate(series):
-        places = np.arange(len(names)) + (number - (len(series) - 1) / 2) * height
-        axis.barh(places, values, height * 0.9, color=colour, alpha=0.8)
-    axis.set_yticks(range(len(names)), names)
-    axis.invert_yaxis()
+    _name_rows(axis, names, "size by class, middle half")
 
 
 def _heat(axis: Any, measures: Measures, label: str) -> None:
@@ -150,7 +136,11 @@ def _gaps(axis: Any, report: Report) -> None:
     rows = range(len(report.gaps))
     colours = ["#b03a3a" if gap.real else "#bbbbbb" for gap in report.gaps]
     axis.barh(rows, [gap.distance for gap in report.gaps], color=colours)
-    axis.set_yticks(rows, [gap.measure for gap in report.gaps])
     axis.set_xlim(0, 1)
+    _name_rows(axis, [gap.measure for gap in report.gaps], "distance (grey: within chance)")
+
+
+def _name_rows(axis: Any, names: list[str], title: str) -> None:
+    axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
-    axis.set_title("distance (grey: within chance)")
+    axis.set_title(title)

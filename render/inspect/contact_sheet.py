@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import colorsys
 import io
 import math
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -24,14 +24,10 @@ from render.pixels.decode import read_picture
 LIMIT_BYTES = 200_000
 _CELL_PX = 320
 _GAP_PX = 6
-_TAG_PX, _LEGEND_PX = 10, 13
+_TAG_PX, _LEGEND_PX, _LEGEND_ROW_PX = 10, 13, 20
+_TOP_PX = 26
 _PAPER, _INK, _FAINT = (250, 250, 250), (20, 20, 20), (120, 120, 120)
-_PALETTE = (
-    "#e6194b", "#3cb44b", "#4363d8", "#f58231", "#42d4f4", "#f032e6", "#ffe119", "#9a6324", "#bfef45",
-    "#911eb4",
-)  # fmt: skip
-Colour = tuple[int, int, int]
-Rectangle = tuple[float, float, float, float]
+Colour = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -43,37 +39,25 @@ class Cell:
     note: str = ""
 
 
-@dataclass
-class _Canvas:
-    """Where things of one picture are drawn: scale is sheet px per picture px; taken: where tags lie."""
-
-    draw: ImageDraw.ImageDraw
-    left: int
-    top: int
-    width: int
-    height: int
-    scale: float
-    taken: list[Rectangle] = field(default_factory=list)
-
-
 def contact_sheet(data: LabelledSet, cells: Sequence[Cell], title: str) -> Image.Image:
     """Draw the cells row by row, under a title and over a legend of the categories with their counts."""
-    shown = [data.pictures[cell.picture] for cell in cells if cell.picture is not None]
-    width, height = _cell_size(shown)
+    width, height = _cell_size([data.pictures[cell.picture] for cell in cells if cell.picture is not None])
     columns = max(1, min(len(cells), round(math.sqrt(len(cells) * 4 / 3 * height / width))))
-    rows = -(-len(cells) // columns)
-    counts = _counts(data, cells)
     sheet_width = max(columns * (width + _GAP_PX) + _GAP_PX, 480)
-    legend = _legend_rows(data.categories, counts, sheet_width)
-    head, foot = 26, 8 + 20 * len(legend)
-    sheet = Image.new("RGB", (sheet_width, head + rows * (height + _GAP_PX) + foot), _PAPER)
+    bottom = _TOP_PX + -(-len(cells) // columns) * (height + _GAP_PX)
+    legend = _legend(data, cells, sheet_width)
+    foot = 8 + _LEGEND_ROW_PX + max((y for _, _, _, y in legend), default=0)
+    sheet = Image.new("RGB", (sheet_width, bottom + foot), _PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP_PX, 5), title, _INK, _font(_LEGEND_PX))
     for number, cell in enumerate(cells):
         left = _GAP_PX + number % columns * (width + _GAP_PX)
-        top = head + number // columns * (height + _GAP_PX)
-        _draw_cell(sheet, data, cell, (left, top, width, height))
-    _draw_legend(draw, legend, data.categories, head + rows * (height + _GAP_PX) + 4)
+        sheet.paste(
+            _draw_cell(data, cell, width, height), (left, _TOP_PX + number // columns * (height + _GAP_PX))
+        )
+    for category, text, x, y in legend:
+        draw.rectangle((x, bottom + y + 7, x + 12, bottom + y + 19), colour_of(category))
+        draw.text((x + 17, bottom + y + 4), text, _INK, _font(_LEGEND_PX))
     return sheet
 
 
@@ -91,12 +75,8 @@ def to_jpeg(sheet: Image.Image, limit: int = LIMIT_BYTES) -> bytes:
 
 
 def colour_of(category: int) -> Colour:
-    """A colour that can be told from those of the other categories."""
-    if category < len(_PALETTE):
-        value = int(_PALETTE[category][1:], 16)
-        return value >> 16, value >> 8 & 255, value & 255
-    r, g, b = colorsys.hsv_to_rgb(category * 0.618034 % 1, 0.85, 0.95)
-    return round(r * 255), round(g * 255), round(b * 255)
+    """A colour that differs from those of the other categories."""
+    return tuple(masks.colours(category + 1)[category].tolist())
 
 
 def _cell_size(pictures: Sequence[Picture]) -> tuple[int, int]:
@@ -108,45 +88,56 @@ def _cell_size(pictures: Sequence[Picture]) -> tuple[int, int]:
     return max(32, round(width * scale)), max(32, round(height * scale))
 
 
-def _draw_cell(sheet: Image.Image, data: LabelledSet, cell: Cell, place: tuple[int, int, int, int]) -> None:
-    left, top, width, height = place
-    draw = ImageDraw.Draw(sheet)
+def _draw_cell(data: LabelledSet, cell: Cell, width: int, height: int) -> Image.Image:
     picture = None if cell.picture is None else data.pictures[cell.picture]
-    shown, problem = _opened(picture)
-    if picture is None or shown is None:
-        draw.rectangle((left, top, left + width, top + height), (235, 235, 235))
-        note = f"{cell.caption}\n{cell.note or problem}"
-        draw.multiline_text((left + 6, top + 6), _wrapped(note, width - 12), _FAINT, _font(_TAG_PX))
-        return
+    shown = cell.note if picture is None else _opened(picture)
+    if picture is None or isinstance(shown, str):
+        blank = Image.new("RGB", (width, height), (235, 235, 235))
+        letters = max(8, int((width - 12) / _font(_TAG_PX).getlength("n")))
+        lines = [part for line in (cell.caption, shown) for part in textwrap.wrap(str(line), letters)]
+        ImageDraw.Draw(blank).multiline_text((6, 6), "\n".join(lines[:12]), _FAINT, _font(_TAG_PX))
+        return blank
     scale = min(width / picture.width, height / picture.height)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    sheet.paste(shown.resize(size, Image.Resampling.LANCZOS), (left, top))
-    canvas = _Canvas(draw, left, top, *size, scale)
+    pixels = np.array(shown.resize(size, Image.Resampling.LANCZOS))
     labels = np.flatnonzero(data.image == cell.picture)
     for i in labels:
-        _draw_outline(canvas, data.outlines[i], picture, colour_of(int(data.category[i])))
+        _draw_outline(pixels, data.outlines[i], picture, colour_of(int(data.category[i])))
+    image = Image.fromarray(pixels)
+    draw, tags = ImageDraw.Draw(image), _Tags(image)
+    boxes = data.bbox * scale
     for i in labels:
-        _draw_box(canvas, data.bbox[i], colour_of(int(data.category[i])))
-    _draw_tag(canvas, [(4, size[1] - 18)], cell.caption, (60, 60, 60))
+        x, y, w, h = boxes[i]
+        # The line runs around the labelled pixels, not over them.
+        left, top = max(0.0, x - 1), max(0.0, y - 1)
+        right, bottom = max(left, min(size[0] - 1.0, x + w)), max(top, min(size[1] - 1.0, y + h))
+        draw.rectangle((left, top, right, bottom), outline=colour_of(int(data.category[i])))
+    tags.add([(4, size[1] - 18)], cell.caption, (60, 60, 60))
     for i in sorted(labels, key=lambda i: -float(data.bbox[i, 2:].prod())):
-        category = int(data.category[i])
-        _draw_name(canvas, data.bbox[i], data.categories[category], colour_of(category))
+        name, (x, y, w, h) = data.categories[data.category[i]], boxes[i]
+        length = _font(_TAG_PX).getlength(name) + 4
+        above, below, right = y - 14, y + h, x + w - length
+        places = [(x, above), (x, below), (right, above), (right, below), (x + w, y), (x - length, y)]
+        tags.add(places, name, colour_of(int(data.category[i])))
+    sheet_cell = Image.new("RGB", (width, height), _PAPER)
+    sheet_cell.paste(image)
+    return sheet_cell
 
 
-def _opened(picture: Picture | None) -> tuple[Image.Image | None, str]:
+def _opened(picture: Picture) -> Image.Image | str:
     """A picture, or why there is none."""
-    if picture is None or picture.path is None:
-        return None, "no such file"
+    if picture.path is None:
+        return "no such file"
     try:
         shown = Image.fromarray(np.ascontiguousarray(read_picture(picture.path)[..., ::-1]))
     except PictureError as error:
-        return None, str(error)
+        return str(error)
     if shown.size != (picture.width, picture.height):  # the boxes are not of what the file shows
-        return None, f"is {shown.width}x{shown.height} px upright, not {picture.width}x{picture.height}"
-    return shown, ""
+        return f"is {shown.width}x{shown.height} px upright, not {picture.width}x{picture.height}"
+    return shown
 
 
-def _draw_outline(canvas: _Canvas, segmentation: Any, picture: Picture, colour: Colour) -> None:
+def _draw_outline(pixels: NDArray[np.uint8], segmentation: Any, picture: Picture, colour: Colour) -> None:
     if segmentation is None:
         return
     import cv2
@@ -155,100 +146,46 @@ def _draw_outline(canvas: _Canvas, segmentation: Any, picture: Picture, colour: 
         mask = masks.of_segmentation(segmentation, picture.height, picture.width)
     except ValueError:  # of another tool, and not of this picture: its box is drawn
         return
-    larger = cv2.resize(mask.astype(np.uint8), (canvas.width, canvas.height), interpolation=cv2.INTER_NEAREST)
+    larger = cv2.resize(mask.astype(np.uint8), pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(larger, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    for contour in contours:
-        points = [(int(x) + canvas.left, int(y) + canvas.top) for x, y in contour[:, 0]]
-        canvas.draw.line([*points, points[0]], colour, 1)
+    cv2.drawContours(pixels, contours, -1, colour)
 
 
-def _draw_box(canvas: _Canvas, bbox: NDArray[np.float64], colour: Colour) -> None:
-    x, y, w, h = bbox * canvas.scale
-    # The line runs around the labelled pixels, not over them.
-    left, top = max(0.0, x - 1), max(0.0, y - 1)
-    right, bottom = min(canvas.width - 1.0, x + w), min(canvas.height - 1.0, y + h)
-    box = (
-        canvas.left + left,
-        canvas.top + top,
-        canvas.left + max(left, right),
-        canvas.top + max(top, bottom),
-    )
-    canvas.draw.rectangle(box, outline=colour, width=1)
+@dataclass
+class _Tags:
+    """Names written on a picture, none over another."""
+
+    image: Image.Image
+    taken: list[tuple[float, float, float, float]] = field(default_factory=list)
+
+    def add(self, places: Sequence[tuple[float, float]], text: str, colour: Colour) -> None:
+        """Write at the first place that is free and inside the picture; where none is, the colour must do."""
+        draw, font = ImageDraw.Draw(self.image), _font(_TAG_PX)
+        dark = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2] <= 130
+        for x, y in places:
+            right, bottom = x + font.getlength(text) + 4, y + 14
+            inside = x >= 0 and y >= 0 and right <= self.image.width and bottom <= self.image.height
+            if inside and not any(x < c and a < right and y < d and b < bottom for a, b, c, d in self.taken):
+                self.taken.append((x, y, right, bottom))
+                draw.rectangle((x, y, right, bottom), colour)
+                draw.text((x + 2, y), text, (255, 255, 255) if dark else (0, 0, 0), font)
+                return
 
 
-def _draw_name(canvas: _Canvas, bbox: NDArray[np.float64], name: str, colour: Colour) -> None:
-    x, y, w, h = bbox * canvas.scale
-    width = _font(_TAG_PX).getlength(name) + 4
-    right = x + w - width
-    _draw_tag(
-        canvas,
-        [(x, y - 14), (x, y + h), (right, y - 14), (right, y + h), (x + w, y), (x - width, y)],
-        name,
-        colour,
-    )
-
-
-def _draw_tag(canvas: _Canvas, places: list[tuple[float, float]], text: str, colour: Colour) -> None:
-    """Write at the first place that is free and inside the picture; where none is, the colour must do."""
-    font = _font(_TAG_PX)
-    width, height = font.getlength(text) + 4, 14
-    for x, y in places:
-        box = (x, y, x + width, y + height)
-        inside = x >= 0 and y >= 0 and box[2] <= canvas.width and box[3] <= canvas.height
-        if inside and not any(_overlap(box, other) for other in canvas.taken):
-            canvas.taken.append(box)
-            corner = (canvas.left + x, canvas.top + y)
-            canvas.draw.rectangle((*corner, corner[0] + width, corner[1] + height), colour)
-            canvas.draw.text((corner[0] + 2, corner[1]), text, _readable_on(colour), font)
-            return
-
-
-def _overlap(a: Rectangle, b: Rectangle) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _readable_on(colour: Colour) -> Colour:
-    return (0, 0, 0) if 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2] > 130 else (255, 255, 255)
-
-
-def _counts(data: LabelledSet, cells: Sequence[Cell]) -> Mapping[int, int]:
+def _legend(data: LabelledSet, cells: Sequence[Cell], width: int) -> list[tuple[int, str, float, int]]:
+    """(category, text, x, y) of the legend's entries, which are as many to a row as there is room for."""
     shown = np.isin(data.image, [cell.picture for cell in cells if cell.picture is not None])
-    return dict(enumerate(np.bincount(data.category[shown], minlength=len(data.categories)).tolist()))
-
-
-def _legend_rows(
-    categories: Sequence[str], counts: Mapping[int, int], width: int
-) -> list[list[tuple[int, str, float]]]:
-    """(category, text, x) of the legend, broken into rows."""
-    rows: list[list[tuple[int, str, float]]] = [[]]
-    x = float(_GAP_PX)
-    for number, name in enumerate(categories):
+    counts = np.bincount(data.category[shown], minlength=len(data.categories))
+    entries: list[tuple[int, str, float, int]] = []
+    x, y = float(_GAP_PX), 0
+    for number, name in enumerate(data.categories):
         text = f"{name} × {counts[number]}"
-        wide = _font(_LEGEND_PX).getlength(text) + 32
-        if x + wide > width and rows[-1]:
-            rows.append([])
-            x = float(_GAP_PX)
-        rows[-1].append((number, text, x))
-        x += wide
-    return rows
-
-
-def _draw_legend(
-    draw: ImageDraw.ImageDraw, rows: list[list[tuple[int, str, float]]], names: Sequence[str], top: int
-) -> None:
-    for line, row in enumerate(rows):
-        for number, text, x in row:
-            y = top + 20 * line
-            draw.rectangle((x, y + 3, x + 12, y + 15), colour_of(number))
-            draw.text((x + 17, y), text, _INK, _font(_LEGEND_PX))
-
-
-def _wrapped(text: str, width: int) -> str:
-    letters = max(8, int(width / _font(_TAG_PX).getlength("n")))
-    lines = [
-        line[i : i + letters] for line in text.splitlines() for i in range(0, max(1, len(line)), letters)
-    ]
-    return "\n".join(lines[:12])
+        length = _font(_LEGEND_PX).getlength(text) + 32
+        if x + length > width and x > _GAP_PX:
+            x, y = float(_GAP_PX), y + _LEGEND_ROW_PX
+        entries.append((number, text, x, y))
+        x += length
+    return entries
 
 
 @lru_cache

@@ -1,4 +1,4 @@
-"""What can be measured of a labelled set, and how far two sets lie apart."""
+"""Measures of a labelled set, and of the difference between two sets."""
 
 from __future__ import annotations
 
@@ -105,22 +105,9 @@ def picture_look(path: Path, side_px: int) -> tuple[float, float, float, float] 
     )
 
 
-def ks_distance(a: Array, b: Array) -> float:
-    """Largest difference of the two cumulative distributions, in [0, 1] (Kolmogorov-Smirnov)."""
-    grid = np.concatenate([a, b])
-    return float(np.abs(_cumulative(a, grid) - _cumulative(b, grid)).max())
-
-
 def ks_noise(n: int, m: int) -> float:
-    """Distance that two samples of one distribution stay below in 95 of 100 cases."""
+    """Kolmogorov-Smirnov distance that two samples of one distribution stay below in 95 of 100 cases."""
     return float(1.358 * np.sqrt((n + m) / (n * m)))
-
-
-def wasserstein(a: Array, b: Array) -> float:
-    """Mean distance that values must move to turn one distribution into the other, in their own unit."""
-    grid = np.sort(np.concatenate([a, b]))
-    apart = np.abs(_cumulative(a, grid) - _cumulative(b, grid))
-    return float((apart[:-1] * np.diff(grid)).sum())
 
 
 def total_variation(a: Mapping[str, float], b: Mapping[str, float]) -> float:
@@ -134,11 +121,6 @@ def variation_noise(a: Mapping[str, float], n: int, b: Mapping[str, float], m: i
     pooled /= pooled.sum()
     first, second = rng.multinomial(n, pooled, 400) / n, rng.multinomial(m, pooled, 400) / m
     return float(np.quantile(np.abs(first - second).sum(axis=1) / 2, 0.95))
-
-
-def _cumulative(values: Array, grid: Array) -> Array:
-    shares: Array = np.searchsorted(np.sort(values), grid, side="right") / len(values)
-    return shares
 
 
 def _covered(data: LabelledSet) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -57,17 +58,12 @@ def preview_recipe(
     for warning in assets.warnings:
         warn(warning)
     chosen = spread_out(images, views_per_scene(small))
-    rendered = 0
-
-    def count_up(index: int) -> None:
-        nonlocal rendered
-        rendered += 1
-        if on_progress is not None:
-            on_progress(rendered, images)
-
+    report, rendered = on_progress or (lambda done, images: None), itertools.count(1)
     with scratch_folder("preview") as out:
         open_dataset(out, small, seed, assets.digest)
-        render_jobs(scenes(small, assets, seed, chosen), out, options, count_up)
+        render_jobs(
+            scenes(small, assets, seed, chosen), out, options, lambda _: report(next(rendered), images)
+        )
         data = read_coco(merge(out, chosen[-1] + 1))
         cells = _cells(data, out, chosen)
         size = f"{small.image.width}×{small.image.height}, {small.quality.samples} samples"
@@ -156,13 +152,9 @@ def _cells(data: LabelledSet, out: Path, chosen: Sequence[int]) -> list[Cell]:
             cells.append(Cell(f"{image}", places[record.file_name]))
         else:
             status, reason = (record.status, record.reason) if record else ("failed", "not rendered")
-            cells.append(Cell(f"image {image}: {status}", note=_last_line(reason)))
+            # What a traceback comes to; a sentence as it is.
+            cells.append(Cell(f"image {image}: {status}", note=reason.strip().rpartition("\n")[2]))
     return cells
-
-
-def _last_line(reason: str) -> str:
-    """What a traceback comes to; a sentence as it is."""
-    return reason.strip().splitlines()[-1] if reason.strip() else ""
 
 
 def _check_target(to: Path) -> None:

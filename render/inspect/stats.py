@@ -1,14 +1,15 @@
-"""How a rendered set looks in numbers, and where it differs most from photographs."""
+"""Statistics of a rendered set, and its largest differences from photographs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import ks_2samp, wasserstein_distance
 
 from render.coco import listed, read_coco
 from render.core.errors import DatasetError
@@ -20,12 +21,10 @@ from render.inspect.measures import (
     Measures,
     Report,
     common_side,
-    ks_distance,
     ks_noise,
     measure,
     total_variation,
     variation_noise,
-    wasserstein,
 )
 
 #: Measures whose ratio says more than their difference.
@@ -66,51 +65,38 @@ def compare(
 
 def table(report: Report) -> str:
     """The report as text: one line per measure, the largest gap first, then what it means."""
-    if report.real is None:
-        alone = [(name, _spread(values), *MEANING[name]) for name, values in report.rendered.values.items()]
-        titles = ("measure", "median (5–95 %)", "unit", "moved by")
-        return "\n".join([_columns(titles, alone), _shares(report), *_sets(report), *_unread(report)])
-    rows = [
-        (
-            gap.measure,
-            _spread(report.rendered.values.get(gap.measure)),
-            _spread(report.real.values.get(gap.measure)),
-            f"{gap.distance:.2f}" if gap.real else f"({gap.distance:.2f})",
-            _number(gap.wasserstein),
-        )
-        for gap in report.gaps
-    ]
-    head = ("measure", "rendered (5–95 %)", "real (5–95 %)", "distance", "shift")
-    sizes = [
-        (g.measure, f"{g.distance:.2f}" if g.real else f"({g.distance:.2f})", g.says)
-        for g in report.size_gaps
-    ]
-    parts = [_columns(head, rows), "distance: 0 same, 1 nothing in common; in brackets: within chance"]
-    if sizes:
-        parts += ["", _columns(("size by class", "distance", ""), sizes)]
-    return "\n".join([*parts, "", *_sets(report), *_words(report), *_unread(report)])
-
-
-def _measured(report: Report) -> list[Measures]:
-    return [measures for measures in (report.rendered, report.real) if measures is not None]
-
-
-def _sets(report: Report) -> list[str]:
-    """How large the sets are."""
-    return [
-        f"{measured.name}: {measured.pictures} images, {measured.boxes} boxes, {measured.empty} images empty"
-        for measured in _measured(report)
-    ]
-
-
-def _unread(report: Report) -> list[str]:
-    """Which sets have pictures that brightness, contrast, sharpness and saturation are not of."""
-    return [
-        f"{measured.name}: {measured.unread} of the sampled images are missing or cannot be read; "
+    both = [measures for measures in (report.rendered, report.real) if measures is not None]
+    sets = [f"{m.name}: {m.pictures} images, {m.boxes} boxes, {m.empty} images empty" for m in both]
+    unread = [
+        f"{m.name}: {m.unread} of the sampled images are missing or cannot be read; "
         "brightness and colour are those of the others"
-        for measured in _measured(report)
-        if measured.unread
+        for m in both
+        if m.unread
     ]
+    if report.real is None:
+        rows = [(name, _spread(values), *MEANING[name]) for name, values in report.rendered.values.items()]
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in report.rendered.shares.items())
+        lines = [
+            _columns(("measure", "median (5–95 %)", "unit", "moved by"), rows),
+            f"class shares: {shares}",
+        ]
+        return "\n".join([*lines, *sets, *unread])
+    gaps = [
+        (g.measure, *(_spread(m.values.get(g.measure)) for m in both), _bracketed(g), _number(g.wasserstein))
+        for g in report.gaps
+    ]
+    lines = [
+        _columns(("measure", "rendered (5–95 %)", "real (5–95 %)", "distance", "shift"), gaps),
+        "distance: 0 same, 1 nothing in common; in brackets: within chance",
+    ]
+    if report.size_gaps:
+        sizes = [(g.measure, _bracketed(g), g.says) for g in report.size_gaps]
+        lines += ["", _columns(("size by class", "distance", ""), sizes)]
+    return "\n".join([*lines, "", *sets, *_words(report), *unread])
+
+
+def _bracketed(gap: Gap) -> str:
+    return f"{gap.distance:.2f}" if gap.real else f"({gap.distance:.2f})"
 
 
 def write_report(report: Report, out: Path) -> tuple[Path, Path]:
@@ -134,18 +120,14 @@ def as_json(report: Report) -> dict[str, Any]:
     result: dict[str, Any] = {"side_px": report.side_px, "rendered": _summary(report.rendered)}
     if report.real is not None:
         result["real"] = _summary(report.real)
-        result["gaps"] = [{**asdict(gap), "beyond_chance": gap.real} for gap in report.gaps]
-        result["size_gaps"] = [{**asdict(gap), "beyond_chance": gap.real} for gap in report.size_gaps]
+        for name in ("gaps", "size_gaps"):
+            result[name] = [{**asdict(gap), "beyond_chance": gap.real} for gap in getattr(report, name)]
     return result
 
 
 def _summary(measures: Measures) -> dict[str, Any]:
     return {
-        "name": measures.name,
-        "pictures": measures.pictures,
-        "boxes": measures.boxes,
-        "empty": measures.empty,
-        "unread": measures.unread,
+        **{name: getattr(measures, name) for name in ("name", "pictures", "boxes", "empty", "unread")},
         "measures": {name: _quantiles(values) for name, values in measures.values.items()},
         "shares": dict(measures.shares),
         "size_by_category": {name: _quantiles(sizes) for name, sizes in measures.size_by_category.items()},
@@ -153,22 +135,15 @@ def _summary(measures: Measures) -> dict[str, Any]:
 
 
 def _quantiles(values: Array) -> dict[str, float]:
-    low, first, median, third, high = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95)).tolist()
-    return {
-        "n": len(values),
-        "mean": float(values.mean()),
-        "p05": low,
-        "p25": first,
-        "median": median,
-        "p75": third,
-        "p95": high,
-    }
+    quantiles = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95)).tolist()
+    named = dict(zip(("p05", "p25", "median", "p75", "p95"), quantiles, strict=True))
+    return {"n": len(values), "mean": float(values.mean()), **named}
 
 
 def _gap(name: str, a: Array, b: Array, kind: str = "") -> Gap:
-    return Gap(
-        name, ks_distance(a, b), ks_noise(len(a), len(b)), wasserstein(a, b), _says(kind or name, a, b)
-    )
+    distance = float(ks_2samp(a, b, method="asymp").statistic)
+    shift = float(wasserstein_distance(a, b))
+    return Gap(name, distance, ks_noise(len(a), len(b)), shift, _says(kind or name, a, b))
 
 
 def _share_gap(a: Measures, b: Measures) -> Gap:
@@ -233,11 +208,6 @@ def _words(report: Report) -> list[str]:
         f"{start}: {gap.measure}. {gap.says[0].upper()}{gap.says[1:]}. Moved by {MEANING[gap.measure][1]}."
         for start, gap in zip(head, gaps, strict=False)
     ]
-
-
-def _shares(report: Report) -> str:
-    shares: Mapping[str, float] = report.rendered.shares
-    return "class shares: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
 
 
 def _spread(values: Array | None) -> str:

@@ -1,22 +1,21 @@
-"""Where the cameras hang and what they look at."""
+"""Draws position and direction of the cameras."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from render.core.spec import CameraSpec, LensSpec
-from render.geometry.transforms import about, pose
+from render.geometry.transforms import FloatArray, about, pose
 from render.recipe.distributions import draw
 from render.recipe.tables import Camera
-
-FloatArray = NDArray[np.float64]
 
 
 def aim(camera: Camera, width: int, height: int, rng: Generator) -> tuple[CameraSpec, float]:
     """One view of a camera, and its working distance in metres."""
-    focal_px = _focal_px(camera, width, rng)
+    focal_px = draw(camera.focal_mm, rng) / camera.sensor_mm * width
+    if camera.intrinsics is not None:
+        focal_px = camera.intrinsics.fx * width / camera.intrinsics.width
     view = draw(camera.view_m, rng)
     distance = view * focal_px / width
     if camera.distance_m is not None:
@@ -25,7 +24,9 @@ def aim(camera: Camera, width: int, height: int, rng: Generator) -> tuple[Camera
     target = np.array([draw(v, rng) for v in camera.look_at_m])
     target[:2] += [view * draw(camera.offset, rng), view * draw(camera.offset, rng)]
     if camera.position_m is None:
-        backward = _direction(draw(camera.tilt_deg, rng), draw(camera.azimuth_deg, rng))
+        # Straight up at tilt 0, then down towards the azimuth.
+        tilt, azimuth = np.radians([draw(camera.tilt_deg, rng), draw(camera.azimuth_deg, rng)])
+        backward = np.array([np.sin(tilt) * np.cos(azimuth), np.sin(tilt) * np.sin(azimuth), np.cos(tilt)])
         position = target + distance * backward
     else:
         position = np.array([draw(v, rng) for v in camera.position_m])
@@ -35,9 +36,7 @@ def aim(camera: Camera, width: int, height: int, rng: Generator) -> tuple[Camera
     axes = _axes(backward, np.radians(draw(camera.roll_deg, rng)))
     position = position + rng.standard_normal(3) * draw(camera.jitter_m, rng)
     turn = rng.standard_normal(3) * np.radians(draw(camera.jitter_deg, rng))
-    angle = float(np.linalg.norm(turn))
-    if angle > 0:
-        axes = about(turn / angle, angle) @ axes
+    axes = about(turn, 1.0) @ axes
     f_number = None if camera.f_number is None else draw(camera.f_number, rng)
     return CameraSpec(
         name=camera.name,
@@ -48,13 +47,6 @@ def aim(camera: Camera, width: int, height: int, rng: Generator) -> tuple[Camera
         focus_m=None if f_number is None else max(1e-4, distance - draw(camera.focus_m, rng)),
         lens=_lens(camera, width, height),
     ), distance
-
-
-def _focal_px(camera: Camera, width: int, rng: Generator) -> float:
-    focal = draw(camera.focal_mm, rng)
-    if camera.intrinsics is not None:
-        return camera.intrinsics.fx * width / camera.intrinsics.width
-    return focal / camera.sensor_mm * width
 
 
 def _lens(camera: Camera, width: int, height: int) -> LensSpec:
@@ -68,12 +60,6 @@ def _lens(camera: Camera, width: int, height: int) -> LensSpec:
         shift_px=((i.cx + 0.5) * across - width / 2, (i.cy + 0.5) * down - height / 2),
         aspect=(i.fy * down) / (i.fx * across),
     )
-
-
-def _direction(tilt_deg: float, azimuth_deg: float) -> FloatArray:
-    """From the target to the camera: straight up at tilt 0, then down towards the azimuth."""
-    tilt, azimuth = np.radians([tilt_deg, azimuth_deg])
-    return np.array([np.sin(tilt) * np.cos(azimuth), np.sin(tilt) * np.sin(azimuth), np.cos(tilt)])
 
 
 def _axes(backward: FloatArray, roll_rad: float) -> FloatArray:

@@ -7,26 +7,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from render.assets.load import Assets
 from render.core.colour import from_hex, linear
 from render.core.spec import CameraSpec, DefectSpec, MaterialSpec, MeshSpec, ObjectSpec, Pose, Vector
-from render.geometry.transforms import about, pose, scale_of
+from render.geometry.transforms import about, matrix, pose, scale_of
 from render.planner.materials import draw_material
 from render.planner.visibility import VisiblePoints, VisibleSurfaces
 from render.recipe.distributions import Scalar, draw
-from render.recipe.outlines import COMMON, OUTLINES, feature_width
+from render.recipe.outlines import OUTLINES, feature_width, parameters
 from render.recipe.presets import PRESETS, numbers_of
 from render.recipe.tables import Defect, Recipe
-from render.shapes.kernels.surface import Surface
+from render.shapes.kernels.surface import FloatArray, Surface
 
-FloatArray = NDArray[np.float64]
 #: Outlines whose relief is coarse enough to move vertices; the others only bend the normal.
 _MASSIVE = ("blot", "ring")
 #: Relief below this many pixels is not seen in outline or parallax, so bending the normal is enough.
@@ -94,7 +92,7 @@ class _Laid:
     @property
     def ball(self) -> tuple[float, float, float, float]:
         """Centre and radius, in own units, of where the surface moves."""
-        x, y, z = np.reshape(self.spec.frame, (3, 4))[:, 3].tolist()
+        x, y, z = matrix(self.spec.frame)[1].tolist()
         return (x, y, z, self.spec.size_m[0] * (0.5 + 0.25 * self.spec.numbers["rim_width"]))
 
 
@@ -151,32 +149,25 @@ def _roomiest(spots: VisiblePoints, lengths: FloatArray, short_px: int, laid: li
     return int(np.argmax(np.minimum(room, 1.0)))
 
 
-@dataclass
 class _Form:
     """A defect with its distributions drawn, before it is known on what it lies."""
 
-    defect: Defect
-    rng: Generator
-    numbers: dict[str, float] = field(init=False)
-    turn_deg: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        preset, given = PRESETS[self.defect.kind], self.defect
-        self.preset = preset
-        self.numbers = {name: draw(value, self.rng) for name, value in sorted(numbers_of(given).items())}
+    def __init__(self, defect: Defect, rng: Generator) -> None:
+        self.defect, self.preset = defect, PRESETS[defect.kind]
+        self.numbers = {name: draw(value, rng) for name, value in sorted(numbers_of(defect).items())}
         self.turn_deg = self.numbers.pop("turn_deg")
-        self.share, self.aspect = (
-            self._draw(given.size_m, preset.size),
-            self._draw(given.aspect, preset.aspect),
-        )
-        self.depth, self.rim = self._draw(given.depth_m, preset.depth), self._draw(given.rim_m, preset.rim)
-        self.roughness = self._draw(given.roughness, preset.roughness)
-        self.cover = self._draw(given.cover, preset.cover)
-        self.softness = self._draw(given.softness, preset.softness)
-        self.seed = float(self.rng.uniform(-100, 100))
 
-    def _draw(self, given: Scalar | None, preset: Scalar) -> float:
-        return draw(preset if given is None else given, self.rng)
+        def drawn(given: Scalar | None, usual: Scalar) -> float:
+            return draw(usual if given is None else given, rng)
+
+        self.share = drawn(defect.size_m, self.preset.size)
+        self.aspect = drawn(defect.aspect, self.preset.aspect)
+        self.depth = drawn(defect.depth_m, self.preset.depth)
+        self.rim = drawn(defect.rim_m, self.preset.rim)
+        self.roughness = drawn(defect.roughness, self.preset.roughness)
+        self.cover = drawn(defect.cover, self.preset.cover)
+        self.softness = drawn(defect.softness, self.preset.softness)
+        self.seed = float(rng.uniform(-100, 100))
 
     def length_m(self, thing: ObjectSpec, span: float) -> float:
         """Length in the world; span: the object's second longest side in its own units."""
@@ -185,7 +176,7 @@ class _Form:
     def spec(self, number: int, frame: Pose, length: float, scale: float, pixel: float) -> DefectSpec:
         """The flaw, without category and material; length and pixel: in the object's own units."""
         outline, size = self.preset.outline, (length, length * self.aspect)
-        known = {**COMMON, **OUTLINES[outline]}
+        known = parameters(outline)
         numbers = {name: self.numbers.get(name, known[name].default) for name in known if name != "turn_deg"}
         size = self._coarsened(size, numbers, pixel)
         feature = feature_width(outline, size, numbers)
@@ -239,13 +230,12 @@ def _material(
         return None
     if given is not None:
         return draw_material((given,), assets, rng)
-    # A preset knows nothing of the part: of its colours those are drawn from that can be told from the
-    # part's, and its grain goes with the flaw, which may be on a bolt or on a car.
+    # A preset knows nothing of the part. Its colours that contrast with the part's are used, and its grain is
+    # scaled to the flaw, which may be on a bolt or on a car.
     body = thing.material.colours.get("body", _GREY)
     told = tuple(c for c in material.colours if _contrast(linear(from_hex(c)), body) > _TOLD)
-    material_spec = draw_material(
-        (msgspec.structs.replace(material, colours=told or material.colours),), assets, rng
-    )
+    material = msgspec.structs.replace(material, colours=told or material.colours)
+    material_spec = draw_material((material,), assets, rng)
     feature = feature_width(spec.outline, spec.size_m, spec.numbers)
     grain = max(1e-5, 0.05 * feature * scale_of(thing.pose))
     return msgspec.structs.replace(material_spec, numbers={**material_spec.numbers, "grain_m": grain})

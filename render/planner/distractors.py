@@ -9,9 +9,9 @@ from numpy.random import Generator
 
 from render.assets.bodies import body_of
 from render.assets.load import Assets
-from render.core.spec import MeshSpec, ObjectSpec, Vector
-from render.geometry.placement import AirArea, GroundArea, PlacementArea
-from render.geometry.transforms import about, footprint, pose, random_rotation
+from render.core.spec import MeshSpec, ObjectSpec
+from render.geometry.placement import AirArea, PlacementArea
+from render.geometry.transforms import about, pose, random_rotation
 from render.planner.materials import draw_material
 from render.recipe.distributions import draw, draw_int
 from render.recipe.tables import Recipe
@@ -21,6 +21,8 @@ _PRIMITIVES = ("box", "cylinder", "sphere", "cone", "torus")
 
 def scatter(recipe: Recipe, assets: Assets, area: PlacementArea, rng: Generator) -> tuple[ObjectSpec, ...]:
     """Place unlabelled objects between the parts; leave out those without a free position."""
+    if area is None:
+        return ()
     wanted = recipe.distractors
     meshes = assets.mesh_folders.get(wanted.folder, ()) if wanted.folder else ()
     objects: list[ObjectSpec] = []
@@ -33,26 +35,15 @@ def scatter(recipe: Recipe, assets: Assets, area: PlacementArea, rng: Generator)
         else:
             form = {"y": float(rng.uniform(0.3, 1.0)), "z": float(rng.uniform(0.3, 1.0))}
             parts = [MeshSpec(shape=_PRIMITIVES[int(rng.integers(len(_PRIMITIVES)))], form=form)]
-        body = body_of(tuple(parts))
         turn = about(np.array([0.0, 0.0, 1.0]), float(rng.uniform(0, 2 * math.pi)))
         if isinstance(area, AirArea):
             turn = random_rotation(rng)
-        hull = body.hull @ turn.T * size
-        where: Vector | None = None
-        if isinstance(area, AirArea):
-            where = area.place(body.radius * size, 0.0, rng)
-        elif isinstance(area, GroundArea) and (at := area.place(footprint(hull), 0.0, rng)) is not None:
-            where = (float(at[0]), float(at[1]), -float(hull[:, 2].min()))
+        where = area.place(body_of(tuple(parts)).hull @ turn.T * size, 0.0, rng)
         if where is None:
             continue
+        name = f"distractor {len(objects)}"
         objects += [
-            ObjectSpec(
-                f"distractor {len(objects)}",
-                mesh,
-                pose(turn, np.array(where), size),
-                material,
-                role="distractor",
-            )
+            ObjectSpec(name, mesh, pose(turn, np.array(where), size), material, role="distractor")
             for mesh in parts
         ]
     return tuple(objects)

@@ -1,14 +1,15 @@
-"""Light, what stands behind, and what the camera does to it."""
+"""Draws light, background and sensor settings."""
 
 from __future__ import annotations
 
 import math
 
 from numpy.random import Generator
+from scipy.spatial.transform import Rotation
 
 from render.assets.load import Assets
 from render.core.colour import kelvin, linear
-from render.core.spec import BackgroundSpec, LampSpec, LightSpec, SensorSpec, Vector
+from render.core.spec import BackgroundSpec, LampSpec, LightSpec, SensorSpec
 from render.geometry.transforms import random_rotation
 from render.planner.materials import hsv
 from render.recipe.distributions import draw, draw_int, draw_word
@@ -23,19 +24,10 @@ def light(recipe: Light, assets: Assets, rng: Generator) -> LightSpec:
         sky = str(panoramas[int(rng.integers(len(panoramas)))])
     turn = (0.0, 0.0, math.radians(draw(recipe.rotation_deg, rng)))
     if rng.uniform() < recipe.tumble:
-        turn = _angles(rng)
+        x, y, z = Rotation.from_matrix(random_rotation(rng)).as_euler("xyz").tolist()
+        turn = (x, y, z)
     lamps = tuple(_lamp(one, assets, rng) for one in recipe.lamps for _ in range(draw_int(one.count, rng)))
     return LightSpec(sky, draw(recipe.strength, rng), turn, lamps)
-
-
-def _angles(rng: Generator) -> Vector:
-    """Angles about x, y and z of a rotation that may be any."""
-    turn = random_rotation(rng)
-    return (
-        math.atan2(turn[2, 1], turn[2, 2]),
-        math.asin(max(-1.0, min(1.0, -turn[2, 0]))),
-        math.atan2(turn[1, 0], turn[0, 0]),
-    )
 
 
 def _lamp(lamps: Lamps, assets: Assets, rng: Generator) -> LampSpec:
@@ -53,7 +45,7 @@ def _lamp(lamps: Lamps, assets: Assets, rng: Generator) -> LampSpec:
 
 
 def background(recipe: Background, assets: Assets, rng: Generator) -> BackgroundSpec:
-    """What stands behind one scene; procedural where the folder holds no photographs."""
+    """Background of one scene; procedural if the folder holds no photographs."""
     kind = draw_word(recipe.kind, rng)
     photos = assets.pictures.get(recipe.folder, ()) if recipe.folder else ()
     gain = draw(recipe.gain, rng)
@@ -78,7 +70,7 @@ def background(recipe: Background, assets: Assets, rng: Generator) -> Background
 
 
 def sensor(recipe: Sensor, rng: Generator) -> SensorSpec:
-    """What the camera does to the light of one view."""
+    """Sensor settings of one view."""
     return SensorSpec(
         exposure=draw(recipe.exposure, rng),
         white_balance=draw(recipe.white_balance, rng),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
@@ -28,18 +27,16 @@ _COLOUR = {
 def draw_material(materials: Sequence[Material], assets: Assets, rng: Generator) -> MaterialSpec:
     """Choose a material by weight and draw its values."""
     material = materials[pick(tuple(m.weight for m in materials), rng)]
-    paint, kind = _paint(material, rng), material.kind
-    colours = {"body": linear(paint.body), "second": linear(paint.second)}
-    if paint.accent is not None:
-        colours["accent"] = linear(paint.accent)
+    kind = material.kind
+    colours, swirls, clear = _paint(material, rng)
     anyhow = float(rng.uniform(0.1, 0.9))
     metallic = float(rng.uniform() < 0.3) if kind == "random" else draw(material.metallic, rng)
     roughness = material.roughness if material.roughness is not None else _ROUGHNESS.get(kind, anyhow)
     numbers = {
         "roughness": draw(roughness, rng),
         "metallic": metallic,
-        "marble": paint.marble,
-        "translucency": paint.translucency,
+        "marble": swirls,
+        "translucency": clear,
         "wear": draw(material.wear, rng),
         "rust": draw(material.rust, rng),
         "grain_m": draw(material.grain_m, rng),
@@ -52,7 +49,7 @@ def draw_material(materials: Sequence[Material], assets: Assets, rng: Generator)
         images = {role: str(path) for role, path in chosen.items() if kind == "pbr" or role == "colour"}
     return MaterialSpec(
         kind=kind,
-        colours=colours,
+        colours={name: linear(colour) for name, colour in colours.items()},
         numbers={name: value for name, value in numbers.items() if value != 0 or name == "roughness"},
         images=images,
         tile_m=tile,
@@ -60,30 +57,18 @@ def draw_material(materials: Sequence[Material], assets: Assets, rng: Generator)
     )
 
 
-@dataclass(frozen=True)
-class _Paint:
-    """SRGB colours; how strongly the second shows; how much light goes through."""
-
-    body: Vector
-    second: Vector
-    accent: Vector | None
-    marble: float
-    translucency: float
-
-
-def _paint(material: Material, rng: Generator) -> _Paint:
+def _paint(material: Material, rng: Generator) -> tuple[dict[str, Vector], float, float]:
+    """SRGB colours by role; how strongly the second shows; how much light goes through."""
     if material.kind == "random" or rng.uniform() < material.random:
         return _any_paint(material, rng)
     scheme = _scheme(material, rng)
     jitter = draw(material.colour_jitter, rng)
-    dh, ds, dv = (rng.uniform(-1, 1, 3) * jitter).tolist()
-    return _Paint(
-        body=shifted(from_hex(scheme.body), dh, ds, dv),
-        second=shifted(from_hex(scheme.second or scheme.body), dh, ds, dv),
-        accent=from_hex(scheme.accent) if scheme.accent else None,
-        marble=draw(scheme.marble, rng),
-        translucency=draw(scheme.translucency, rng),
-    )
+    shift = (rng.uniform(-1, 1, 3) * jitter).tolist()
+    second = scheme.second or scheme.body
+    colours = {"body": shifted(from_hex(scheme.body), *shift), "second": shifted(from_hex(second), *shift)}
+    if scheme.accent:
+        colours["accent"] = from_hex(scheme.accent)
+    return colours, draw(scheme.marble, rng), draw(scheme.translucency, rng)
 
 
 def _scheme(material: Material, rng: Generator) -> Scheme:
@@ -99,15 +84,15 @@ def _scheme(material: Material, rng: Generator) -> Scheme:
     )
 
 
-def _any_paint(material: Material, rng: Generator) -> _Paint:
-    """Any body, and an accent that can be told from it."""
+def _any_paint(material: Material, rng: Generator) -> tuple[dict[str, Vector], float, float]:
+    """A random body, and an accent that contrasts with it."""
     body = hsv(rng.uniform(), rng.uniform(0.0, 1.0), rng.uniform(0.1, 1.0))
     dark = 0.299 * body[0] + 0.587 * body[1] + 0.114 * body[2] < 0.5
     accent = hsv(rng.uniform(), rng.uniform(0, 0.5), rng.uniform(0.85, 1.0) if dark else rng.uniform(0, 0.15))
     second = shifted(body, rng.uniform(-0.2, 0.2), 0.0, rng.uniform(-0.4, 0.1))
     often = 0.6 if material.kind == "random" else 0.3
-    marble = float(rng.uniform(0, 1)) if rng.uniform() < often else 0.0
-    return _Paint(body, second, accent, marble, 0.0)
+    swirls = float(rng.uniform(0, 1)) if rng.uniform() < often else 0.0
+    return {"body": body, "second": second, "accent": accent}, swirls, 0.0
 
 
 def hsv(hue: float, saturation: float, value: float) -> Vector:

@@ -1,35 +1,34 @@
-"""Which parts are in the scene, how they are formed, how they lie, and where."""
+"""Draws the parts of a scene: number, form, pose, material and position."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator, SeedSequence
-from numpy.typing import NDArray
 from shapely import Geometry
 
 from render.assets.bodies import Body, body_of
 from render.assets.load import Assets
-from render.core.spec import CameraSpec, MaterialSpec, MeshSpec, ObjectSpec, Pose, Vector
+from render.core.spec import CameraSpec, MaterialSpec, MeshSpec, ObjectSpec, Pose
 from render.geometry.placement import AirArea, GroundArea, PlacementArea, window
-from render.geometry.transforms import about, euler, footprint, pose, random_rotation
+from render.geometry.transforms import about, euler, pose, random_rotation
 from render.planner.materials import draw_material
 from render.planner.stamps import stamp
 from render.recipe.distributions import draw, draw_int, pick
 from render.recipe.tables import Part, Recipe
 from render.shapes import SHAPES
-from render.shapes.kernels.surface import UPRIGHT, Rest
+from render.shapes.kernels.surface import UPRIGHT, FloatArray, Rest
 
-FloatArray = NDArray[np.float64]
 _UP = np.array([0.0, 0.0, 1.0])
 
 
 def placement_area(
     recipe: Recipe, camera: CameraSpec, distance_m: float, tray: Geometry | None, rng: Generator
 ) -> PlacementArea:
-    """Area that the first camera sees."""
+    """Area of the first camera's view that parts are placed in."""
     width, height, layout = recipe.image.width, recipe.image.height, recipe.layout
     if layout.mode == "fixed":
         return None
@@ -67,20 +66,48 @@ class Placed:
         turn = np.reshape(rest.rotation, (3, 3))
         turn = about(_UP, math.radians(draw(part.yaw_deg, rng))) @ turn
         turn = about(np.array([1.0, 0.0, 0.0]), math.radians(draw(part.tilt_deg, rng))) @ turn
-        materials = self._materials(part, rng)
-        where = self._where(area, (body.hull @ turn.T) * scale, body.radius * scale, rng)
+        materials = self._materials(part, tuple(meshes), rng)
+        hull, gap = (body.hull @ turn.T) * scale, draw(self.recipe.layout.gap_m, rng)
+        where = (0.0, 0.0, -float(hull[:, 2].min())) if area is None else area.place(hull, gap, rng)
         if where is None:
             self.unplaced.append((part.name, f"no free place in {self.recipe.layout.tries} tries"))
             return
         self._instances += 1
         at = pose(turn, np.asarray(where), scale)
         state = rest.state or _state(part, turn)
-        # Pieces of a part that is labelled as a whole share one annotation.
-        group = self._instances if len(meshes) > 1 and part.label in ("name", "state") else 0
+        labels: dict[str, Any] = {"state": {"state": state} if state and part.label != "state" else {}}
+        if len(meshes) > 1 and part.label in ("name", "state"):
+            labels["group"] = self._instances  # its pieces share one annotation
         for name, mesh in meshes.items():
-            self._add(part, name, mesh, at, materials[name], state, group)
-        if part.stamp is not None:
-            self._stamp(part, meshes, at, scale, materials, rng)
+            label = _category(part, name, state)
+            self._add(
+                f"{part.name}/{name}" if name else part.name, mesh, at, materials[name], label, **labels
+            )
+        find = SHAPES[part.shape].stamped if part.stamp else None
+        if part.stamp is not None and find is not None:
+            # Digits on the part's face: objects of their own, in the part's material.
+            component, mesh = next(iter(meshes.items()))
+            for glyph in stamp(part.stamp, find(mesh.form), scale, at, rng):
+                text, look = glyph.mesh.text, {"legibility": glyph.legibility}
+                self._add(
+                    f"{part.name}/{text}", glyph.mesh, glyph.pose, materials[component], text, state=look
+                )
+
+    def _add(
+        self, name: str, mesh: MeshSpec, at: Pose, material: MaterialSpec, label: str | None, **more: Any
+    ) -> None:
+        self.objects.append(
+            ObjectSpec(
+                name=name,
+                mesh=mesh,
+                pose=at,
+                material=material,
+                index=len(self.objects) + 1,
+                instance=self._instances,
+                category=label if self.recipe.labels.parts else None,
+                **more,
+            )
+        )
 
     def _meshes(self, part: Part, rng: Generator) -> dict[str, MeshSpec]:
         """Component -> mesh. The variants of a form are the same in the whole dataset: meshes are few."""
@@ -100,11 +127,9 @@ class Placed:
 
     def _scale(self, part: Part, rng: Generator) -> float:
         """Metres per own unit: a shape is one unit long, a mesh file in metres."""
-        if part.mesh:
-            if part.size_m is None:
-                return 1.0
-            return draw(part.size_m, rng) / self.assets.meshes[part.mesh].longest_m
-        return 1.0 if part.size_m is None else draw(part.size_m, rng)
+        if part.size_m is None:
+            return 1.0
+        return draw(part.size_m, rng) / (self.assets.meshes[part.mesh].longest_m if part.mesh else 1.0)
 
     def _rest(self, part: Part, body: Body, rng: Generator) -> Rest:
         if isinstance(part.pose, tuple):
@@ -120,89 +145,22 @@ class Placed:
             return rests[pick(tuple(rest.weight for rest in rests), rng)]
         return Rest(tuple(float(v) for v in turn.ravel()))  # type: ignore[arg-type]  # nine numbers
 
-    def _materials(self, part: Part, rng: Generator) -> dict[str, MaterialSpec]:
+    def _materials(self, part: Part, components: tuple[str, ...], rng: Generator) -> dict[str, MaterialSpec]:
         """Component -> material; components without materials of their own share the part's."""
         shared = draw_material(part.materials, self.assets, rng)
-        names = self.assets.meshes[part.mesh].components if part.mesh else SHAPES[part.shape].components
+        own = {name: component.materials for name, component in part.components.items()}
         return {
-            name: draw_material(part.components[name].materials, self.assets, rng)
-            if name in part.components and part.components[name].materials
-            else shared
-            for name in names
+            name: draw_material(own[name], self.assets, rng) if own.get(name) else shared
+            for name in components
         }
 
-    def _where(self, area: PlacementArea, hull: FloatArray, radius: float, rng: Generator) -> Vector | None:
-        """Position for the origin of a rotated and scaled body; None if no position is free."""
-        lift = -float(hull[:, 2].min())
-        gap = draw(self.recipe.layout.gap_m, rng)
-        if area is None:
-            return (0.0, 0.0, lift)
-        if isinstance(area, AirArea):
-            return area.place(radius, gap, rng)
-        at = area.place(footprint(hull), gap, rng)
-        return None if at is None else (float(at[0]), float(at[1]), lift)
 
-    def _add(
-        self,
-        part: Part,
-        component: str,
-        mesh: MeshSpec,
-        at: Pose,
-        material: MaterialSpec,
-        state: str,
-        group: int,
-    ) -> None:
-        self.objects.append(
-            ObjectSpec(
-                name=f"{part.name}/{component}" if component else part.name,
-                mesh=mesh,
-                pose=at,
-                material=material,
-                index=len(self.objects) + 1,
-                instance=self._instances,
-                category=self._category(part, component, state) if self.recipe.labels.parts else None,
-                state={"state": state} if state and part.label != "state" else {},
-                group=group,
-            )
-        )
-
-    def _category(self, part: Part, component: str, state: str) -> str | None:
-        if part.label == "none":
-            return None
-        if part.label == "state":
-            return state or None
-        if part.label == "component":
-            own = part.components[component].category if component in part.components else None
-            return (component if own is None else own) or None
-        return part.name
-
-    def _stamp(
-        self,
-        part: Part,
-        meshes: dict[str, MeshSpec],
-        at: Pose,
-        scale: float,
-        materials: dict[str, MaterialSpec],
-        rng: Generator,
-    ) -> None:
-        """Digits on the part's face: objects of their own, in the part's material."""
-        assert part.stamp is not None  # the caller saw to it
-        find = SHAPES[part.shape].stamped
-        assert find is not None  # render.recipe.load saw to it
-        component, mesh = next(iter(meshes.items()))
-        for glyph in stamp(part.stamp, find(mesh.form), scale, at, rng):
-            self.objects.append(
-                ObjectSpec(
-                    name=f"{part.name}/{glyph.mesh.text}",
-                    mesh=glyph.mesh,
-                    pose=glyph.pose,
-                    material=materials[component],
-                    index=len(self.objects) + 1,
-                    instance=self._instances,
-                    category=glyph.mesh.text if self.recipe.labels.parts else None,
-                    state={"legibility": glyph.legibility},
-                )
-            )
+def _category(part: Part, component: str, state: str) -> str | None:
+    """Category of an instance, or of one component of it; None for no label."""
+    if part.label == "component":
+        own = part.components[component].category if component in part.components else None
+        return (component if own is None else own) or None
+    return {"none": None, "state": state or None}.get(part.label, part.name)
 
 
 def _state(part: Part, turn: FloatArray) -> str:

@@ -6,12 +6,13 @@ another lamp moves no part.
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
-from numpy.random import Generator, SeedSequence
+from numpy.random import SeedSequence
 
 from render.assets.bodies import surface_of
 from render.assets.load import Assets
-from render.core.spec import CameraSpec, LabelSpec, QualitySpec, SceneSpec, ViewSpec
+from render.core.spec import LabelSpec, QualitySpec, SceneSpec, ViewSpec
 from render.planner import defects
 from render.planner.cameras import aim
 from render.planner.defect_schedule import schedule_defects
@@ -36,7 +37,11 @@ def plan(recipe: Recipe, assets: Assets, seed: int, scene: int) -> SceneSpec:
         for number, name in enumerate(_STREAMS)
     }
     width, height = recipe.image.width, recipe.image.height
-    cameras = _cameras(recipe, rng["camera"])
+    cameras = [
+        aim(camera, width, height, rng["camera"])
+        for camera in recipe.cameras
+        for _ in range(recipe.layout.views)
+    ]
     stage = set_stage(recipe.stage, assets, cameras[0][1], rng["stage"])
     area = placement_area(recipe, cameras[0][0], cameras[0][1], stage.tray, rng["parts"])
     placed = Placed(recipe, assets, seed)
@@ -44,55 +49,28 @@ def plan(recipe: Recipe, assets: Assets, seed: int, scene: int) -> SceneSpec:
     kinds = schedule_defects(recipe, seed, scene)
     only = [camera for camera, _ in cameras]
     flawed = defects.place(
-        recipe,
-        kinds,
-        tuple(placed.objects),
-        only,
-        surface_of,
-        rng["defects"],
-        assets=assets,
+        recipe, kinds, tuple(placed.objects), only, surface_of, rng["defects"], assets=assets
     )
     others = scatter(recipe, assets, area, rng["distractors"])
-    labels = recipe.labels
     return SceneSpec(
         seed=seed,
         index=scene,
         width=width,
         height=height,
         format=recipe.image.format,
-        quality=QualitySpec(recipe.quality.samples, recipe.quality.denoise, recipe.quality.bounces),
-        labels=LabelSpec(
-            masks=labels.masks,
-            min_visible_px=labels.min_visible_px,
-            min_visible_fraction=labels.min_visible_fraction,
-            min_side_px=labels.min_side_px,
-            verify=labels.verify,
-            min_parts=labels.min_parts,
-        ),
+        quality=msgspec.convert(recipe.quality, QualitySpec, from_attributes=True),
+        labels=msgspec.convert(recipe.labels, LabelSpec, from_attributes=True),
         objects=(*flawed, *others, *stage.objects),
-        views=_views(recipe, scene, only, rng),
+        views=tuple(
+            ViewSpec(
+                index=scene * len(only) + number,
+                camera=camera,
+                sensor=sensor(recipe.sensor, rng["sensor"]),
+                cycles_seed=int(rng["noise"].integers(2**31)),
+            )
+            for number, camera in enumerate(only)
+        ),
         light=light(recipe.light, assets, rng["light"]),
         background=background(recipe.background, assets, rng["background"]),
         unplaced=tuple(placed.unplaced),
-    )
-
-
-def _cameras(recipe: Recipe, rng: Generator) -> list[tuple[CameraSpec, float]]:
-    """Camera and working distance (metres) of every view."""
-    size = recipe.image.width, recipe.image.height
-    return [aim(camera, *size, rng) for camera in recipe.cameras for _ in range(recipe.layout.views)]
-
-
-def _views(
-    recipe: Recipe, scene: int, cameras: list[CameraSpec], rng: dict[str, Generator]
-) -> tuple[ViewSpec, ...]:
-    first = scene * len(cameras)
-    return tuple(
-        ViewSpec(
-            index=first + number,
-            camera=camera,
-            sensor=sensor(recipe.sensor, rng["sensor"]),
-            cycles_seed=int(rng["noise"].integers(2**31)),
-        )
-        for number, camera in enumerate(cameras)
     )

@@ -1,4 +1,4 @@
-"""What the parts lie on: a table, a tray on it, a ground that only takes shadows, or nothing."""
+"""The stage: a table, a tray on it, a ground that only takes shadows, or nothing."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def set_stage(recipe: Stage, assets: Assets, distance_m: float, rng: Generator) 
     """Draw the stage of one scene."""
     kind = draw_word(recipe.kind, rng)
     surface = _surface(recipe, assets, rng)
-    walls = _Walls(recipe, rng)
+    walls = _walls(recipe, rng)  # always, so that the stage's other draws do not depend on them
     if kind == "none":
         return Scenery((), None)
     ground = _ground(surface, distance_m * _REACH, kind == "catcher")
     if kind != "tray":
         return Scenery((ground,), None)
-    return Scenery((ground, *walls.objects()), walls.tray)
+    return Scenery((ground, *walls.objects), walls.tray)
 
 
 def _surface(recipe: Stage, assets: Assets, rng: Generator) -> MaterialSpec:
@@ -80,38 +80,29 @@ def _ground(material: MaterialSpec, side_m: float, catcher: bool) -> ObjectSpec:
     )
 
 
-class _Walls:
-    """Four walls around the origin; drawn always, so that the stage's other draws do not depend on them."""
-
-    def __init__(self, recipe: Stage, rng: Generator) -> None:
-        side = draw(recipe.tray_m, rng)
-        self._inner = (side, side * draw(recipe.tray_aspect, rng))
-        self._height, self._wall = draw(recipe.wall_height_m, rng), draw(recipe.wall_m, rng)
-        self._yaw = math.radians(draw(recipe.tray_yaw_deg, rng))
-        rim = linear(hsv(rng.uniform(), 0.15, draw(recipe.rim_value, rng)))
-        self._material = MaterialSpec("plastic", {"body": rim, "second": rim}, {"roughness": 0.6})
-
-    @property
-    def tray(self) -> Geometry:
-        return tray_floor(self._inner, self._yaw)
-
-    def objects(self) -> tuple[ObjectSpec, ...]:
-        (x, y), h, w = self._inner, self._height, self._wall
-        sides = [
-            ((0.0, (y + w) / 2, h / 2), (x + 2 * w, w, h)),
-            ((0.0, -(y + w) / 2, h / 2), (x + 2 * w, w, h)),
-            (((x + w) / 2, 0.0, h / 2), (w, y, h)),
-            ((-(x + w) / 2, 0.0, h / 2), (w, y, h)),
-        ]
-        turn = about(_UP, self._yaw)
-        return tuple(
-            ObjectSpec(
-                name=f"wall {number}",
-                mesh=MeshSpec(shape="box", form={"y": size[1] / size[0], "z": size[2] / size[0]}),
-                pose=pose(turn, turn @ np.array(place), size[0]),
-                material=self._material,
-                role="stage",
-                smooth=False,
-            )
-            for number, (place, size) in enumerate(sides)
+def _walls(recipe: Stage, rng: Generator) -> Scenery:
+    """Four walls around the origin, and the floor between them."""
+    x = draw(recipe.tray_m, rng)
+    y = x * draw(recipe.tray_aspect, rng)
+    h, w = draw(recipe.wall_height_m, rng), draw(recipe.wall_m, rng)
+    yaw = math.radians(draw(recipe.tray_yaw_deg, rng))
+    rim = linear(hsv(rng.uniform(), 0.15, draw(recipe.rim_value, rng)))
+    sides = [
+        ((0.0, (y + w) / 2, h / 2), (x + 2 * w, w, h)),
+        ((0.0, -(y + w) / 2, h / 2), (x + 2 * w, w, h)),
+        (((x + w) / 2, 0.0, h / 2), (w, y, h)),
+        ((-(x + w) / 2, 0.0, h / 2), (w, y, h)),
+    ]
+    turn = about(_UP, yaw)
+    walls = tuple(
+        ObjectSpec(
+            name=f"wall {number}",
+            mesh=MeshSpec(shape="box", form={"y": size[1] / size[0], "z": size[2] / size[0]}),
+            pose=pose(turn, turn @ np.array(place), size[0]),
+            material=MaterialSpec("plastic", {"body": rim, "second": rim}, {"roughness": 0.6}),
+            role="stage",
+            smooth=False,
         )
+        for number, (place, size) in enumerate(sides)
+    )
+    return Scenery(walls, tray_floor((x, y), yaw))

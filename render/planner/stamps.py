@@ -1,4 +1,4 @@
-"""Digits on a face: which, where, and how well each can be read."""
+"""Draws the digits of a stamp: characters, positions and legibility."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from render.core.spec import MeshSpec, Pose
 from render.geometry.transforms import about, matrix, pose, scale_of
 from render.recipe.distributions import draw, draw_int
 from render.recipe.tables import Stamp
-from render.shapes.kernels.surface import Panel
+from render.shapes.kernels.surface import FloatArray, Panel
 
-FloatArray = NDArray[np.float64]
 Legibility = Literal["well", "partly", "poorly"]
 LEVELS: tuple[Legibility, ...] = ("well", "partly", "poorly")
 #: Distance of neighbouring digits in character heights, at spacing 1.
 ADVANCE = 0.8
 #: How much of the face a line of digits may take, along and up.
 _FILL = (0.94, 0.8)
-#: Per level: lowest and highest share of the strokes erased, warp, and relief as a share of what is asked.
+#: Per level: lowest and highest share of the strokes erased, warp, and relief as a share of `relief_m`.
 _WEAR: dict[Legibility, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
     "well": ((0.0, 0.02), (0.0, 0.12), (0.85, 1.1)),
     "partly": ((0.2, 0.42), (0.15, 0.45), (0.5, 0.9)),

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from render.core.spec import CameraSpec, MeshSpec, ObjectSpec
 from render.geometry.projection import project
 from render.geometry.transforms import matrix, scale_of, to_world
-from render.shapes.kernels.surface import Surface
+from render.shapes.kernels.surface import FloatArray, IntArray, Surface
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-#: Points per look: a slab that shows a fiftieth of itself still gives about five.
+#: Points per sample: a slab of which a fiftieth is visible still gives about five.
 _POINTS = 512
 #: Least cosine between a surface's normal and the direction to the camera; flatter, a flaw is a line.
 _FACING = 0.25
@@ -24,7 +21,7 @@ _FACING = 0.25
 
 @dataclass(frozen=True, eq=False)
 class VisiblePoints:
-    """Points that some camera sees, in random order; those that face it are more.
+    """Points that a camera sees, in random order, with a density in proportion to the cosine.
 
     which: (n,) number of the object.  at, outward: (n, 3) world.  pixel_m: (n,) what a pixel of the nearest
     camera covers there.  margin_px: (n,) distance to that picture's border.
@@ -51,7 +48,9 @@ class VisibleSurfaces:
         self._objects, self._cameras, self._size = objects, cameras, size
         self._surfaces = [surface_of(thing.mesh) for thing in objects]
         self.short_px = min(size)
-        self.spans = [(o, _span(s)) for o, s in zip(objects, self._surfaces, strict=True)]
+        # Each object with the second longest side of its bounding box.
+        spans = [float(np.sort(np.ptp(s.vertices, axis=0))[1]) for s in self._surfaces]
+        self.spans = list(zip(objects, spans, strict=True))
         areas = [
             np.linalg.norm(s.normals, axis=1) * scale_of(o.pose) ** 2
             for o, s in zip(objects, self._surfaces, strict=True)
@@ -127,8 +126,3 @@ def _seen(
         pixels[before] = project(camera, *size, at[before])
     inside = np.minimum(pixels, np.array(size) - pixels).min(axis=1)
     return facing, depth / camera.focal_px, np.maximum(inside, 0.0)
-
-
-def _span(surface: Surface) -> float:
-    """The second longest side of the bounding box."""
-    return float(np.sort(np.ptp(surface.vertices, axis=0))[1])

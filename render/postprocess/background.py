@@ -1,4 +1,4 @@
-"""What stands behind a scene: a crop of a photograph, or a pattern made up on the spot. Linear RGB."""
+"""The background of a scene: a crop of a photograph, or a procedural pattern. Linear RGB."""
 
 from __future__ import annotations
 
@@ -92,11 +92,7 @@ def _read(path: Path, needed: int, share: float) -> NDArray[np.generic]:
     return np.asarray(picture[..., ::-1])
 
 
-_REDUCED = (
-    (8, cv2.IMREAD_REDUCED_COLOR_8),
-    (4, cv2.IMREAD_REDUCED_COLOR_4),
-    (2, cv2.IMREAD_REDUCED_COLOR_2),
-)
+_REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
 
 
 def _linear(picture: NDArray[np.generic]) -> FloatArray:

@@ -1,4 +1,4 @@
-"""The camera behind the lens: linear light in, 8-bit picture out. After labelling, and moves nothing."""
+"""Sensor and processing of the camera: linear light in, 8-bit image out. It runs after labelling."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def expose(light: FloatArray, spec: SensorSpec) -> NDArray[np.uint8]:
     picture = blur(np.minimum(np.fmax(light, 0, dtype=np.float32), _BRIGHTEST), spec.blur_px)
     picture = smear(picture, spec.motion_px, spec.motion_rad)
     if spec.vignette:
-        picture *= _vignette(picture.shape[0], picture.shape[1], spec.vignette)[..., None]
+        # 1 in the middle, 1 - vignette in the corners.
+        y, x = (((np.arange(side) + 0.5) / side * 2 - 1) ** 2 / 2 for side in picture.shape[:2])
+        picture *= (1 - spec.vignette * (y[:, None] + x)[..., None]).astype(np.float32)
     mix = spec.saturation * np.eye(3) + (1 - spec.saturation) / 3
     matrix = (mix * _gain(picture, spec)).astype(np.float32)
     picture = np.maximum(cv2.transform(picture, matrix), 0)
@@ -94,16 +96,11 @@ def _gain(picture: FloatArray, spec: SensorSpec) -> NDArray[np.float64]:
 def _toned(picture: FloatArray, gamma: float) -> FloatArray:
     """Levels 0 to 255 of linear light; `gamma` above 1 lightens the middle tones."""
     linear = np.linspace(0, _WHITE, _STEPS, dtype=np.float32)
-    table = encoded(_shoulder(linear)) ** np.float32(1 / gamma) * np.float32(255)
+    # Highlights above 0.8 bend towards 1 instead of clipping.
+    shoulder = np.float32(0.2) * (1 - np.exp(-np.maximum(linear - 0.8, 0) / 0.2))
+    table = encoded(np.minimum(linear, 0.8) + shoulder) ** np.float32(1 / gamma) * np.float32(255)
     steps = np.minimum(picture * np.float32((_STEPS - 1) / _WHITE) + np.float32(0.5), _STEPS - 1)
     return np.asarray(table[steps.astype(np.uint16)], np.float32)
-
-
-def _shoulder(linear: FloatArray, start: float = 0.8) -> FloatArray:
-    """Highlights above `start` bend towards 1 instead of clipping."""
-    over = np.maximum(linear - start, 0)
-    bent = (1 - start) * (1 - np.exp(-over / (1 - start)))
-    return np.asarray(np.minimum(linear, start) + bent, np.float32)
 
 
 def _sharp(levels: FloatArray, amount: float) -> FloatArray:
@@ -112,13 +109,6 @@ def _sharp(levels: FloatArray, amount: float) -> FloatArray:
         return levels
     softer = blur(levels, 1.0)
     return np.asarray(levels + np.float32(amount) * (levels - softer.reshape(levels.shape)), np.float32)
-
-
-def _vignette(height: int, width: int, strength: float) -> FloatArray:
-    """(height, width): 1 in the middle, 1 - strength in the corners."""
-    y = (np.arange(height) + 0.5) / height * 2 - 1
-    x = (np.arange(width) + 0.5) / width * 2 - 1
-    return np.asarray(1 - strength * (y[:, None] ** 2 + x[None] ** 2) / 2, np.float32)
 
 
 def _noisy(picture: FloatArray, spec: SensorSpec) -> FloatArray:

@@ -1,4 +1,4 @@
-"""What a recipe's annotations are called."""
+"""Categories of a recipe's annotations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def derived(recipe: Recipe) -> tuple[str, ...]:
 
 
 def part_categories(part: Part) -> list[str]:
-    """What instances of the part may be called, digits last."""
+    """Possible categories of the part's instances, digits last."""
     names: list[str] = []
     if part.label == "name":
         names = [part.name]

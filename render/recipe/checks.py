@@ -1,19 +1,21 @@
-"""What a recipe's types cannot say: limits of distributions, and what one table must know of another."""
+"""Checks beyond types: ranges of distributions, and references between tables."""
 
 from __future__ import annotations
 
-import types
 import typing
-from typing import Any, Union
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from render.core.errors import RecipeError
 from render.recipe.categories import derived
-from render.recipe.distributions import Distribution, Limits, OneOf
-from render.recipe.presets import check_defect
-from render.recipe.tables import Part, Recipe, Table
+from render.recipe.distributions import Distribution, Limits, OneOf, Scalar, rules_of
+from render.recipe.outlines import parameters
+from render.recipe.presets import PRESETS
+from render.recipe.tables import Defect, Part, Recipe, Table
 from render.shapes import SHAPES
+from render.shapes.kernels.surface import Parameter
 
 
 def check(recipe: Recipe) -> None:
@@ -56,15 +58,29 @@ def _check_shape(part: Part, path: str) -> None:
             has = ", ".join(c for c in shape.components if c) or "none"
             raise RecipeError(f"{path}.components.{name}: unknown component; {part.shape} has {has}")
     for number, form in enumerate(part.forms):
-        for name, value in form.values.items():
-            where = f"{path}.forms[{number}].values.{name}"
-            if name not in shape.parameters:
-                raise RecipeError(
-                    f"{where} = {msgspec.to_builtins(value)!r}: unknown parameter of {part.shape}; "
-                    f"expected one of {', '.join(shape.parameters)}"
-                )
-            parameter = shape.parameters[name]
-            _check_value(value, Limits(parameter.low, parameter.high), where)
+        _check_numbers(form.values, shape.parameters, part.shape, f"{path}.forms[{number}].values")
+
+
+def check_defect(defect: Defect, path: str) -> None:
+    """Raise RecipeError when the kind or one of `values` is unknown, or a value out of range."""
+    if defect.kind not in PRESETS:
+        raise RecipeError(
+            f"{path}.kind = {defect.kind!r}: unknown; expected one of {', '.join(sorted(PRESETS))}"
+        )
+    known = parameters(PRESETS[defect.kind].outline)
+    _check_numbers(defect.values, known, defect.kind, f"{path}.values")
+
+
+def _check_numbers(
+    values: Mapping[str, Scalar], known: Mapping[str, Parameter], owner: str, path: str
+) -> None:
+    for name, value in values.items():
+        if name not in known:
+            raise RecipeError(
+                f"{path}.{name} = {msgspec.to_builtins(value)!r}: unknown parameter of {owner}; "
+                f"expected one of {', '.join(known)}"
+            )
+        _check_value(value, known[name], f"{path}.{name}")
 
 
 def _check_names(recipe: Recipe) -> None:
@@ -112,38 +128,27 @@ def _check_limits(table: msgspec.Struct, prefix: str) -> None:
     hints = typing.get_type_hints(type(table), include_extras=True)
     for name in table.__struct_fields__:
         value, path = getattr(table, name), f"{prefix}{name}"
-        for rule in _rules(hints[name]):
+        for rule in rules_of(hints[name]):
             _check_value(value, rule, path)
+        inner: dict[str, Any] = {"": value}
         if isinstance(value, tuple):
-            for number, item in enumerate(value):
-                if isinstance(item, Table):
-                    _check_limits(item, f"{path}[{number}].")
+            inner = {f"[{number}]": item for number, item in enumerate(value)}
         elif isinstance(value, dict):
-            for key, item in value.items():
-                if isinstance(item, Table):
-                    _check_limits(item, f"{path}.{key}.")
-        elif isinstance(value, Table):
-            _check_limits(value, f"{path}.")
+            inner = {f".{key}": item for key, item in value.items()}
+        for place, item in inner.items():
+            if isinstance(item, Table):
+                _check_limits(item, f"{path}{place}.")
 
 
-def _rules(hint: Any) -> tuple[Any, ...]:
-    """Limits of a field, also inside `Annotated[...] | None`."""
-    found: tuple[Any, ...] = getattr(hint, "__metadata__", ())
-    if typing.get_origin(hint) in (Union, types.UnionType):
-        for inner in typing.get_args(hint):
-            found += getattr(inner, "__metadata__", ())
-    return found
-
-
-def _check_value(value: Any, rule: object, path: str) -> None:
+def _check_value(value: Any, rule: Limits | OneOf | Parameter, path: str) -> None:
     if value is None:
         return
-    extremes = value.extremes() if isinstance(value, Distribution) else (value,)
-    for extreme in extremes:
-        if isinstance(rule, OneOf) and extreme not in rule.words:
-            raise RecipeError(f"{path} = {extreme!r}: expected one of {', '.join(rule.words)}")
-        if isinstance(rule, Limits):
-            if not isinstance(extreme, int | float):
-                raise RecipeError(f"{path} = {extreme!r}: expected a number")
-            if not rule.low <= extreme <= rule.high:
-                raise RecipeError(f"{path} reaches {extreme:g}: expected {rule.low:g} to {rule.high:g}")
+    for extreme in value.extremes() if isinstance(value, Distribution) else (value,):
+        if isinstance(rule, OneOf):
+            if extreme not in rule.words:
+                raise RecipeError(f"{path} = {extreme!r}: expected one of {', '.join(rule.words)}")
+        elif not isinstance(extreme, int | float):
+            raise RecipeError(f"{path} = {extreme!r}: expected a number")
+        elif not rule.low <= extreme <= rule.high:
+            meaning = f" ({rule.meaning})" if isinstance(rule, Parameter) else ""
+            raise RecipeError(f"{path} reaches {extreme:g}: expected {rule.low:g} to {rule.high:g}{meaning}")

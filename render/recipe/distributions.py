@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, get_args
 
 import msgspec
 from numpy.random import Generator
@@ -85,6 +86,12 @@ class OneOf:
     words: tuple[str, ...]
 
 
+def rules_of(hint: Any) -> list[Limits | OneOf]:
+    """Ranges and words anywhere in a type, as in `Annotated[Scalar, Limits(0, 1)] | None`."""
+    own = [rule for rule in getattr(hint, "__metadata__", ()) if isinstance(rule, Limits | OneOf)]
+    return own + [rule for inner in get_args(hint) for rule in rules_of(inner)]
+
+
 def draw(value: Scalar, rng: Generator) -> float:
     """One number: the constant itself, or a draw."""
     if not isinstance(value, Distribution):
@@ -95,7 +102,10 @@ def draw(value: Scalar, rng: Generator) -> float:
         low, high = value.loguniform
         return float(low * (high / low) ** rng.uniform())
     if value.normal is not None:
-        return _draw_normal(*value.normal, rng)
+        z = float(rng.standard_normal())
+        while abs(z) > NORMAL_CUT:
+            z = float(rng.standard_normal())
+        return value.normal[0] + value.normal[1] * z
     return float(_choose(value, rng))
 
 
@@ -120,10 +130,3 @@ def pick(weights: tuple[float, ...], rng: Generator) -> int:
 def _choose(value: Distribution, rng: Generator) -> float | str:
     assert value.choice is not None
     return value.choice[pick(value.weights or (1.0,) * len(value.choice), rng)]
-
-
-def _draw_normal(mean: float, deviation: float, rng: Generator) -> float:
-    while True:
-        z = float(rng.standard_normal())
-        if abs(z) <= NORMAL_CUT:
-            return mean + deviation * z

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from render.recipe import tables as recipe
-from render.recipe.distributions import Limits, OneOf
+from render.recipe.distributions import Limits, OneOf, rules_of
 from render.recipe.presets import PRESETS
 from render.shapes import SHAPES
 
@@ -40,17 +40,11 @@ def recipe_schema() -> Schema:
 def _refine(table: Schema, struct: type[msgspec.Struct]) -> None:
     hints = typing.get_type_hints(struct, include_extras=True)
     for name, field in table["properties"].items():
-        for rule in _rules(hints[name]):
+        for rule in rules_of(hints[name]):
             _narrow(field, rule)
         items = field.get("items")
         if "$ref" in field or (isinstance(items, dict) and "$ref" in items):
             field.pop("default", None)  # the table it refers to has the defaults, key by key
-
-
-def _rules(hint: Any) -> list[Limits | OneOf]:
-    """Ranges and words anywhere in a type, as in `Annotated[Scalar, Limits(0, 1)] | None`."""
-    own = [rule for rule in getattr(hint, "__metadata__", ()) if isinstance(rule, Limits | OneOf)]
-    return own + [rule for inner in typing.get_args(hint) for rule in _rules(inner)]
 
 
 def _narrow(field: Schema, rule: Limits | OneOf) -> None:

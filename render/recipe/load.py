@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-import types
 import typing
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import msgspec
 
@@ -61,17 +60,14 @@ def _explain(message: str, table: dict[str, Any]) -> str:
     """msgspec's message, with the key path in front, the value found there, and the keys allowed."""
     text, _, where = message.partition(" - at `$")
     path = where.rstrip("`").lstrip(".")
-    unknown = re.match(r"Object contains unknown field `(.*)`", text)
-    if unknown:
-        full = f"{path}.{unknown[1]}" if path else unknown[1]
-        found = _lookup(table, full)
-        return f"{full} = {found!r}: unknown key; expected one of {', '.join(_keys_at(path))}"
-    absent = re.match(r"Object missing required field `(.*)`", text)
-    if absent:
+    value, hint = _at(path, table)
+    if unknown := re.match(r"Object contains unknown field `(.*)`", text):
+        full = f"{path}.{unknown[1]}".lstrip(".")
+        keys = getattr(_struct_in(hint), "__struct_fields__", ())
+        return f"{full} = {_at(full, table)[0]!r}: unknown key; expected one of {', '.join(keys)}"
+    if absent := re.match(r"Object missing required field `(.*)`", text):
         return f"{path}.{absent[1]}".lstrip(".") + ": expected a value, got none"
-    if not path:
-        return text
-    return f"{path} = {_lookup(table, path)!r}: {_expected(text, _hint_at(path))}"
+    return f"{path} = {value!r}: {_expected(text, hint)}" if path else text
 
 
 def _expected(text: str, hint: Any) -> str:
@@ -86,32 +82,18 @@ def _expected(text: str, hint: Any) -> str:
     return text[0].lower() + text[1:]
 
 
-def _steps(path: str) -> list[str | int]:
-    return [int(i) if i else k for k, i in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path) for k, i in [(k, i)]]
-
-
-def _lookup(table: Any, path: str) -> Any:
-    for step in _steps(path):
+def _at(path: str, value: Any) -> tuple[Any, Any]:
+    """Value and type at a key path; "[...]" in msgspec's paths stands for any key."""
+    hint: Any = Recipe
+    for key, number in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
         try:
-            table = table[step]
+            value = value[key or int(number)]
         except (KeyError, IndexError, TypeError):
-            return None
-    return table
-
-
-def _keys_at(path: str) -> tuple[str, ...]:
-    """Field names of the struct a key path leads to."""
-    return tuple(getattr(_struct_in(_hint_at(path)), "__struct_fields__", ()))
-
-
-def _hint_at(path: str) -> Any:
-    """The type a key path leads to; "[...]" in msgspec's paths stands for any key."""
-    kind: Any = Recipe
-    for step in _steps(path):
-        kind = _struct_in(kind)
-        if isinstance(step, str) and isinstance(kind, type(msgspec.Struct)):
-            kind = typing.get_type_hints(kind, include_extras=False)[step]
-    return kind
+            value = None
+        hint = _struct_in(hint)
+        if key and isinstance(hint, type(msgspec.Struct)):
+            hint = typing.get_type_hints(hint).get(key)
+    return value, hint
 
 
 def _words_in(hint: Any) -> tuple[str, ...]:
@@ -123,7 +105,7 @@ def _words_in(hint: Any) -> tuple[str, ...]:
 
 def _struct_in(kind: Any) -> Any:
     """The struct inside `X | None`, `tuple[X, ...]`, `dict[str, X]` or X itself."""
-    if typing.get_origin(kind) in (Union, types.UnionType, tuple, dict):
-        inner = [a for a in typing.get_args(kind) if isinstance(_struct_in(a), type(msgspec.Struct))]
-        return _struct_in(inner[0]) if inner else kind
-    return kind
+    inner = [found for arg in typing.get_args(kind) if (found := _struct_in(arg)) is not None]
+    if inner:
+        return inner[0]
+    return kind if isinstance(kind, type(msgspec.Struct)) else None

@@ -69,6 +69,11 @@ OUTLINES: Mapping[str, Mapping[str, Parameter]] = MappingProxyType(
 )
 
 
+def parameters(outline: str) -> dict[str, Parameter]:
+    """Numbers that an outline takes."""
+    return {**COMMON, **OUTLINES[outline]}
+
+
 def feature_width(outline: str, size: tuple[float, float], numbers: Mapping[str, float]) -> float:
     """Width of one dent, line or pit of a flaw of this length and width, in their unit."""
     known = OUTLINES[outline]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 
 from render.shapes.kernels.surface import FloatArray
 
@@ -38,15 +40,7 @@ def section(camber_rad: float, thickness: float, half: int) -> FloatArray:
     normal = np.stack([-np.sin(slope), np.cos(slope)], axis=1)
     suction, pressure = middle + spread[:, None] * normal, middle - spread[:, None] * normal
     outline = np.concatenate([suction[::-1], pressure])
-    return np.asarray(outline - centroid(outline))
-
-
-def centroid(outline: FloatArray) -> FloatArray:
-    """Centre of area (2,) of a closed outline."""
-    x, y = outline.T
-    cross = x * np.roll(y, -1) - np.roll(x, -1) * y
-    middle = np.stack([x + np.roll(x, -1), y + np.roll(y, -1)], axis=1)
-    return np.asarray((middle * cross[:, None]).sum(axis=0) / (3 * cross.sum()))
+    return np.asarray(outline - shapely.Polygon(outline).centroid.coords[0])
 
 
 def outward(outline: FloatArray) -> FloatArray:
@@ -60,49 +54,48 @@ def outward(outline: FloatArray) -> FloatArray:
 class Aerofoil:
     """A stack of sections. chord and thickness: at the foot; taper, slim: their shares left at the tip.
 
-    camber, stagger, twist: radians; the chord makes `stagger` with the axis at the foot and `twist` more at
-    the tip.  half: points along one side of a section.
+    The chord makes `stagger_deg` with the axis at the foot and `twist_deg` more at the tip.
+    cells: points along one side of a section, and sections along the span.
     """
 
     chord: float
     taper: float
     thickness: float
     slim: float
-    camber: float
-    stagger: float
-    twist: float
-    half: int
+    camber_deg: float
+    stagger_deg: float
+    twist_deg: float
+    cells: float
+
+    @classmethod
+    def of(cls, form: Mapping[str, float]) -> Aerofoil:
+        """Read one from a form."""
+        return cls(*(form[name] for name in cls.__dataclass_fields__))
 
     def fillet(self, wanted: float) -> float:
         """The radius, or the largest that the hollow pressure side leaves room for."""
-        hollow = 0.5 / max(np.sin(abs(self.camber) / 2), 1e-9) - self.thickness / 2
+        hollow = 0.5 / max(np.sin(np.radians(self.camber_deg) / 2), 1e-9) - self.thickness / 2
         widest = self.chord * max(1.0, self.taper)
         return float(min(wanted, 0.4 * hollow * min(self.chord, self.chord * self.taper), 0.3 * widest))
 
     def at(self, share: float) -> FloatArray:
-        """(2 half, 2): the section at a share of the span, 0 at the foot."""
+        """(2 cells, 2): the section at a share of the span, 0 at the foot."""
         # Tip sections turn the flow less: root 100 %, tip about two thirds, as free-vortex blading asks.
-        outline = section(
-            self.camber * (1 - 0.35 * share), self.thickness * (1 + (self.slim - 1) * share), self.half
-        )
-        angle = -(self.stagger + self.twist * share)
+        camber = np.radians(self.camber_deg) * (1 - 0.35 * share)
+        outline = section(camber, self.thickness * (1 + (self.slim - 1) * share), round(self.cells))
+        angle = -np.radians(self.stagger_deg + self.twist_deg * share)
         c, s = np.cos(angle), np.sin(angle)
         return np.asarray(outline * self.chord * (1 + (self.taper - 1) * share) @ np.array([[c, s], [-s, c]]))
 
-    def rings(self, low: float, high: float, fillets: tuple[float, float], rows: int) -> FloatArray:
-        """(k, 2 half, 3): from height `low` to `high`, with quarter-circle fillets at the ends (0: none)."""
-        span = high - low
-        sections: list[FloatArray] = []
-        heights = np.linspace(low + fillets[0], high - fillets[1], rows)
-        arc = np.linspace(0, np.pi / 2, 7)
-        for turn in arc[:-1] if fillets[0] else ():
-            sections.append(self._flared(low + fillets[0] * (1 - np.cos(turn)), turn, fillets[0], low, span))
-        sections += [np.c_[f := self.at((z - low) / span), np.full(len(f), z)] for z in heights]
-        for turn in arc[-2::-1] if fillets[1] else ():
-            sections.append(self._flared(high - fillets[1] * (1 - np.cos(turn)), turn, fillets[1], low, span))
+    def sections(self, low: float, high: float, fillets: tuple[float, float]) -> FloatArray:
+        """(k, 2 cells, 3): from height `low` to `high`, with quarter-circle fillets at the ends (0: none)."""
+        arc = np.linspace(0, np.pi / 2, 7)[:-1]
+        below, above = (arc if fillet else arc[:0] for fillet in fillets)
+        straight = np.linspace(low + fillets[0], high - fillets[1], round(self.cells))
+        start, end = low + fillets[0] * (1 - np.cos(below)), high - fillets[1] * (1 - np.cos(above[::-1]))
+        flares = fillets[0] * (1 - np.sin(below)), 0 * straight, fillets[1] * (1 - np.sin(above[::-1]))
+        sections = []
+        for z, flare in zip(np.concatenate([start, straight, end]), np.concatenate(flares), strict=True):
+            outline = self.at((z - low) / (high - low))
+            sections.append(np.c_[outline + outward(outline) * flare, np.full(len(outline), z)])
         return np.stack(sections)
-
-    def _flared(self, height: float, turn: float, fillet: float, low: float, span: float) -> FloatArray:
-        outline = self.at((height - low) / span)
-        wide = outline + outward(outline) * fillet * (1 - np.sin(turn))
-        return np.asarray(np.c_[wide, np.full(len(wide), height)])

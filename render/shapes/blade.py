@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,31 +10,20 @@ import numpy as np
 from render.shapes.airfoil import Aerofoil
 from render.shapes.kernels.patches import Patch, centred, grid, join
 from render.shapes.kernels.planar import densified, fill, lattice, rounded_rectangle
-from render.shapes.kernels.solids import lofted, rounded_box, strip_cap
+from render.shapes.kernels.solids import lofted, rounded_box
 from render.shapes.kernels.surface import FloatArray, Parameter, Shape, Surface
 
 #: Finest side of a platform's outline, and of the triangles on it, in heights.
 _SPACING = 0.012
-
-
-def _aerofoil(form: Mapping[str, float]) -> Aerofoil:
-    return Aerofoil(
-        chord=form["chord"],
-        taper=form["taper"],
-        thickness=form["thickness"],
-        slim=form["slim"],
-        camber=np.radians(form["camber_deg"]),
-        stagger=np.radians(form["stagger_deg"]),
-        twist=np.radians(form["twist_deg"]),
-        half=round(form["cells"]),
-    )
+#: Width of a platform's chamfer over its thickness.
+_EDGE = 0.12
 
 
 def _ring(outline: FloatArray, height: float) -> FloatArray:
     return np.asarray(np.c_[outline, np.full(len(outline), height)])
 
 
-def _lid(outer: FloatArray, holes: list[FloatArray], height: float) -> Patch:
+def _lid(outer: FloatArray, holes: Sequence[FloatArray], height: float) -> Patch:
     """A flat face at a height, looking up, with aerofoil-shaped openings."""
     flat = [ring[:, :2] for ring in holes]
     points, triangles = fill(outer, flat, lattice(outer.min(axis=0), outer.max(axis=0), 0.02))
@@ -42,41 +31,20 @@ def _lid(outer: FloatArray, holes: list[FloatArray], height: float) -> Patch:
 
 
 def _blade(form: Mapping[str, float]) -> dict[str, Surface]:
-    foil, thick = _aerofoil(form), form["platform"]
-    fillet = foil.fillet(form["fillet"])
+    foil, thick = Aerofoil.of(form), form["platform"]
     deck = form["root"] + thick
-    rings = foil.rings(deck, 1.0, (fillet, 0.0), round(form["cells"]))
-    low, high = rings[0].min(axis=0)[:2], rings[0].max(axis=0)[:2]
-    low, high = low - form["margin"], high + form["margin"]
-    edge = 0.12 * thick
-    outline = densified(rounded_rectangle(low, high, 0.02, 4), _SPACING)
-    rim = densified_like(outline, low + edge, high - edge, low, high)
-    sides = [_ring(rim, deck - thick), _ring(outline, deck - thick + edge)]
-    sides += [_ring(outline, deck - edge), _ring(rim, deck)]
-    free = high - low - 2 * edge
+    sections = foil.sections(deck, 1.0, (foil.fillet(form["fillet"]), 0.0))
+    low, high = sections[0].min(axis=0)[:2] - form["margin"], sections[0].max(axis=0)[:2] + form["margin"]
+    free = high - low - 2 * _EDGE * thick
     foot = _root(form, 0.94 * free[0], free[1]) + np.array([*(low + high) / 2, 0.0])
     patches = [
-        lofted(rings),
-        strip_cap(rings[-1]),
-        _lid(rim, [rings[0]], deck),
-        grid(np.stack(sides), around=True),
-        replace(p := _lid(rim, [foot[-1]], deck - thick), faces=p.faces[:, ::-1]),
+        lofted(sections),
+        _lid(sections[-1, :, :2], [], 1.0),
+        *_platform((low, high), (deck - thick, deck), above=[sections[0]], below=[foot[-1]]),
         lofted(foot),
-        _flat(foot[0]).flipped(),
+        _lid(foot[0, :, :2], [], 0.0).flipped(),
     ]
     return centred({"": join(patches)})
-
-
-def densified_like(
-    outline: FloatArray, low: FloatArray, high: FloatArray, old_low: FloatArray, old_high: FloatArray
-) -> FloatArray:
-    """An outline in one bounding box stretched into another, point by point."""
-    return np.asarray(low + (outline - old_low) / (old_high - old_low) * (high - low))
-
-
-def _flat(ring: FloatArray) -> Patch:
-    points, triangles = fill(ring[:, :2])
-    return Patch(_ring(points, ring[0, 2]), triangles)
 
 
 def _root(form: Mapping[str, float], length: float, width: float) -> FloatArray:
@@ -116,39 +84,39 @@ def _subdivided(rectangle: FloatArray, across: int, along: int) -> FloatArray:
 
 
 def _vane(form: Mapping[str, float]) -> dict[str, Surface]:
-    foil, thick = _aerofoil(form), form["platform"]
-    fillet = foil.fillet(form["fillet"])
-    count, rows = round(form["count"]), round(form["cells"])
-    one = foil.rings(thick, 1 - thick, (fillet, fillet), rows)
+    foil, thick = Aerofoil.of(form), form["platform"]
+    fillet, count = foil.fillet(form["fillet"]), round(form["count"])
+    one = foil.sections(thick, 1 - thick, (fillet, fillet))
     low, high = one.min(axis=(0, 1))[:2], one.max(axis=(0, 1))[:2]
     pitch = max(form["pitch"], 1.15 * (high - low)[1])
-    foils = [one + np.array([0.0, (k - (count - 1) / 2) * pitch, 0.0]) for k in range(count)]
-    low, high = np.array([low[0], low[1]]) - form["margin"], np.array([high[0], high[1]]) + form["margin"]
-    low[1] -= (count - 1) / 2 * pitch
-    high[1] += (count - 1) / 2 * pitch
+    places = (np.arange(count) - (count - 1) / 2) * pitch
+    foils = [one + np.array([0.0, y, 0.0]) for y in places]
+    low, high = low - form["margin"] + (0.0, places[0]), high + form["margin"] + (0.0, places[-1])
     patches = [lofted(foil) for foil in foils]
-    patches += _platform(low, high, 0.0, thick, [f[0] for f in foils], up=True)
-    patches += _platform(low, high, 1 - thick, thick, [f[-1] for f in foils], up=False)
+    patches += _platform((low, high), (0.0, thick), above=[f[0] for f in foils])
+    patches += _platform((low, high), (1 - thick, 1.0), below=[f[-1] for f in foils])
     rail = (0.07 * (high - low)[0], 0.98 * (high - low)[1], 2.6 * thick)
     for x in (0.86 * low[0] + 0.14 * high[0], 0.18 * low[0] + 0.82 * high[0]):
         hook = rounded_box(rail, 0.1 * thick, (1, 24, 2), 2)
         patches += [p.moved((x, (low[1] + high[1]) / 2, 1 + 0.6 * thick)) for p in hook]
-    radius = form["radius"]
-    made = centred({"": join([replace(p, points=_bent(p.points, radius)) for p in patches])})
-    return centred(made, 1 / float(np.ptp(made[""].vertices[:, 2])))
+    vane = centred({"": join([replace(p, points=_bent(p.points, form["radius"])) for p in patches])})
+    return centred(vane, 1 / float(np.ptp(vane[""].vertices[:, 2])))
 
 
 def _platform(
-    low: FloatArray, high: FloatArray, floor: float, thick: float, openings: list[FloatArray], *, up: bool
+    corners: tuple[FloatArray, FloatArray],
+    heights: tuple[float, float],
+    above: Sequence[FloatArray] = (),
+    below: Sequence[FloatArray] = (),
 ) -> list[Patch]:
-    """A flat slab from `floor` up, with the aerofoils' openings in its upper or its lower face."""
-    edge = 0.12 * thick
+    """A flat chamfered slab, with openings in its upper and its lower face."""
+    (low, high), (floor, top) = corners, heights
+    edge = _EDGE * (top - floor)
     outline = densified(rounded_rectangle(low, high, 0.012, 3), _SPACING)
-    rim = densified_like(outline, low + edge, high - edge, low, high)
-    heights = (floor, floor + edge, floor + thick - edge, floor + thick)
-    sides = [_ring(o, z) for o, z in zip((rim, outline, outline, rim), heights, strict=True)]
-    bottom = _lid(rim, [] if up else openings, floor).flipped()
-    return [_lid(rim, openings if up else [], floor + thick), bottom, grid(np.stack(sides), around=True)]
+    # The outline of the faces: the same, point by point, in a smaller bounding box.
+    rim = low + edge + (outline - low) / (high - low) * (high - low - 2 * edge)
+    sides = [_ring(rim, floor), _ring(outline, floor + edge), _ring(outline, top - edge), _ring(rim, top)]
+    return [_lid(rim, above, top), _lid(rim, below, floor).flipped(), grid(np.stack(sides), around=True)]
 
 
 def _bent(points: FloatArray, radius: float) -> FloatArray:

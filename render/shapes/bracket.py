@@ -1,4 +1,4 @@
-"""A folded L-bracket with holes, and gussets where asked. Unit: the length of its foot."""
+"""A folded L-bracket with holes and optional gussets. Unit: the length of its foot."""
 
 from __future__ import annotations
 
@@ -61,12 +61,22 @@ def _bracket(form: Mapping[str, float]) -> dict[str, Surface]:
     rows = np.linspace(-width / 2, width / 2, max(4, round(width / coarse)))
     inner = np.stack(np.meshgrid(columns, rows, indexing="ij"), axis=-1).reshape(-1, 2)
     legs = ((0.0, fold.start), (float(bends[-1]), fold.length))
-    holes = _Holes.of(form, min(high - low for low, high in legs))
-    chamfer = min(0.1 * fold.thickness, 0.3 * holes.free)
-    corner = holes.corner(form["corner"] * min(width, fold.height) / 2, 2.5 * chamfer)
+    # Each hole lies in the middle of its cell, with room to spare in the shorter leg too.
+    along, across = round(form["holes"]), round(form["rows"])
+    cell = np.array([min(high - low for low, high in legs) / max(1, along), width / across])
+    hole = form["hole"] * float(cell.min()) / 2
+    chamfer = min(0.1 * fold.thickness, 0.3 * (float(cell.min()) / 2 - hole))
+    corner = form["corner"] * min(width, fold.height) / 2
+    if along:
+        corner = _fitting(corner, cell / 2, hole + 2.5 * chamfer)
     chamfer = min(chamfer, 0.6 * corner)
     outline = _outline(fold.length, width, corner, columns, coarse / 2)
-    circles = [ring for low, high in legs for ring in holes.outlines(low, high)]
+    circles = [
+        circle(hole, 12 * max(2, round(cells / 16)), (float(x), float(y)))
+        for low, high in legs
+        for x in low + (np.arange(along) + 0.5) * (high - low) / max(1, along)
+        for y in (np.arange(across) + 0.5) * width / across - width / 2
+    ]
     flat = plate(outline, circles, fold.thickness, chamfer, inner)
     patches = [replace(p, points=fold.apply(p.points)) for p in flat]
     if form["gusset"] > 0:
@@ -85,55 +95,15 @@ def _outline(length: float, width: float, corner: float, columns: FloatArray, sp
     return densified(whole, spacing)
 
 
-@dataclass(frozen=True)
-class _Holes:
-    """`along` x `across` holes in a leg, each at the centre of its cell.
+def _fitting(wanted: float, middle: FloatArray, reach: float) -> float:
+    """Radius of the corners: as wanted, or the largest that leaves the nearest hole a rim.
 
-    room: size of a cell.  count: edges of a circle.
+    middle: (2,) from the corner to that hole.  reach: its radius and that of its rim.
     """
-
-    along: int
-    across: int
-    width: float
-    room: tuple[float, float]
-    radius: float
-    count: int
-
-    @classmethod
-    def of(cls, form: Mapping[str, float], length: float) -> _Holes:
-        """Holes with room to spare in the shorter leg, `length` long; both legs have the same."""
-        along, across = round(form["holes"]), round(form["rows"])
-        room = length / max(1, along), form["width"] / across
-        count = 12 * max(2, round(form["cells"] / 16))
-        return cls(along, across, form["width"], room, form["hole"] * min(room) / 2, count)
-
-    @property
-    def free(self) -> float:
-        """Metal between a hole and the end of its room."""
-        return min(self.room) / 2 - self.radius
-
-    def corner(self, wanted: float, rim: float) -> float:
-        """Radius of the corners: as wanted, or the largest that leaves the holes a rim."""
-        radius, middle = wanted, np.array(self.room) / 2
-        while self.along and radius > 0.02 * wanted:
-            away = float(np.linalg.norm(np.maximum(radius - middle, 0)))
-            if away == 0 or away + self.radius + rim <= radius:
-                break
-            radius *= 0.95
-        return radius
-
-    def outlines(self, low: float, high: float) -> list[FloatArray]:
-        """Circles in the leg between two places along x."""
-        step = (high - low) / max(1, self.along)
-        return [
-            circle(
-                self.radius,
-                self.count,
-                (low + (i + 0.5) * step, (k + 0.5) * self.width / self.across - self.width / 2),
-            )
-            for i in range(self.along)
-            for k in range(self.across)
-        ]
+    radii = wanted * 0.95 ** np.arange(77)
+    away = np.linalg.norm(np.maximum(radii[:, None] - middle, 0), axis=1)
+    fits = (away == 0) | (away + reach <= radii)
+    return float(radii[fits.argmax()] if fits.any() else radii[-1])
 
 
 def _gussets(fold: _Fold, width: float, thick: float) -> list[Patch]:

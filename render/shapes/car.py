@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from render.shapes.car_body import Body, Lines
 from render.shapes.car_panels import SIDES, Panels
@@ -13,8 +14,8 @@ from render.shapes.car_wheel import wheel
 from render.shapes.kernels.implicit import Field, skin
 from render.shapes.kernels.panels import Skin
 from render.shapes.kernels.patches import Patch, centred, grid, join
-from render.shapes.kernels.solids import lofted, plate, rounded_box
-from render.shapes.kernels.surface import UPRIGHT, Parameter, Shape, Surface
+from render.shapes.kernels.solids import lofted, plate, rings, rounded_box
+from render.shapes.kernels.surface import UPRIGHT, FloatArray, Parameter, Shape, Surface
 
 #: Takes a plate's axes (right, up, out) to (x, z, -y).
 _SIDEWAYS = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
@@ -41,7 +42,7 @@ COMPONENTS = (
 
 
 def _car(form: Mapping[str, float]) -> dict[str, Surface]:
-    lines = Lines.of(form)
+    lines = Lines(form)
     body = Body(lines)
     # A cell that divides no length evenly keeps lattice points off the body's flat middle plane.
     cell = 1 / (round(form["cells"]) + 0.3)
@@ -146,26 +147,18 @@ def _inside(m: Lines) -> list[Patch]:
         for y in (-0.19 * w, 0.19 * w):
             patches += _seat((x, y, high), 0.30 * w, h)
     ring = np.linspace(0, 2 * np.pi, 13)[:-1]
-    rim = np.stack([0.038 + 0.004 * np.cos(ring), 0.004 * np.sin(ring)], axis=1)
-    angle = np.linspace(0, 2 * np.pi, 33)[:-1]
-    flat = np.stack(
-        [
-            np.broadcast_to(rim[:, 1:], (12, 32)),
-            rim[:, :1] * np.cos(angle),
-            rim[:, :1] * np.sin(angle),
-        ],
-        axis=2,
-    )
-    lean = np.radians(-25)
-    turn = np.array([[np.cos(lean), 0, np.sin(lean)], [0, 1, 0], [-np.sin(lean), 0, np.cos(lean)]])
+    rim = rings(0.038 + 0.004 * np.cos(ring)[:, None], 0.004 * np.sin(ring)[:, None], 32)[..., [2, 0, 1]]
     wheel_at = (front - 0.125, 0.19 * w, 0.655 * h)
-    return [*patches, lofted(flat, ring=True).turned(turn).moved(wheel_at)]
+    return [*patches, lofted(rim, ring=True).turned(_leaning(-25)).moved(wheel_at)]
+
+
+def _leaning(degrees: float) -> FloatArray:
+    return np.asarray(Rotation.from_euler("y", degrees, degrees=True).as_matrix())
 
 
 def _seat(at: tuple[float, float, float], width: float, height: float) -> list[Patch]:
     """A seat on a place: cushion, leaning back, head rest."""
-    lean = np.radians(-14)
-    turn = np.array([[np.cos(lean), 0, np.sin(lean)], [0, 1, 0], [-np.sin(lean), 0, np.cos(lean)]])
+    turn = _leaning(-14)
     cushion = [p.moved(at) for p in rounded_box((0.11, width, 0.05), 0.02, (2, 2, 2), 3)]
     rest: list[Patch] = []
     for size, up in (

@@ -6,7 +6,6 @@ The ground is z = 0, the middle of the car x = 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,59 +16,27 @@ from render.shapes.kernels.surface import FloatArray
 _OVERHANG = 0.185
 
 
-@dataclass(frozen=True)
 class Lines:
-    """The car's main measures, in lengths. hood, deck: lengths; belt: where the side windows begin."""
+    """The car's main measures, in lengths.
 
-    height: float
-    width: float
-    wheelbase: float
-    wheel: float
-    clearance: float
-    hood: float
-    deck: float
-    slope: float
+    front, rear: x of the axles; arch: radius of the wheel arches; cowl: x of the windshield's foot;
+    roof: its x at the back and at the front; belt: height of the side windows' lower edge; pillar: x where
+    the doors meet.
+    """
 
-    @classmethod
-    def of(cls, form: Mapping[str, float]) -> Lines:
+    def __init__(self, form: Mapping[str, float]) -> None:
         """Read them from a form."""
-        return cls(*(form[name] for name in cls.__dataclass_fields__))
-
-    @property
-    def front(self) -> float:
-        """Where the front axle is."""
-        return 0.5 - _OVERHANG
-
-    @property
-    def rear(self) -> float:
-        """Where the rear axle is."""
-        return self.front - self.wheelbase
-
-    @property
-    def arch(self) -> float:
-        """Radius of the wheel arches."""
-        return 1.14 * self.wheel
-
-    @property
-    def cowl(self) -> float:
-        """Where the windshield begins."""
-        return 0.5 - self.hood
-
-    @property
-    def roof(self) -> tuple[float, float]:
-        """Where the roof ends at the back and at the front; it is never shorter than a fifth of the car."""
-        front = self.cowl - 0.165
-        return min(-0.5 + self.deck + self.slope, front - 0.2), front
-
-    @property
-    def belt(self) -> float:
-        """Height of the side windows' lower edge."""
-        return 0.675 * self.height
-
-    @property
-    def pillar(self) -> float:
-        """Where the doors meet."""
-        return 0.5 * (self.front + self.rear) - 0.045
+        self.height, self.width, self.wheel = form["height"], form["width"], form["wheel"]
+        self.clearance, self.deck, self.slope = form["clearance"], form["deck"], form["slope"]
+        self.front = 0.5 - _OVERHANG
+        self.rear = self.front - form["wheelbase"]
+        self.arch = 1.14 * self.wheel
+        self.cowl = 0.5 - form["hood"]
+        roof = self.cowl - 0.165
+        # It is never shorter than a fifth of the car.
+        self.roof = min(-0.5 + self.deck + self.slope, roof - 0.2), roof
+        self.belt = 0.675 * self.height
+        self.pillar = 0.5 * (self.front + self.rear) - 0.045
 
 
 class Body:
@@ -78,11 +45,11 @@ class Body:
     def __init__(self, lines: Lines) -> None:
         """Tabulate the outlines seen from the side, from above and from the front."""
         self.lines = lines
-        self.side = Outline.of(curve(_side(lines)))
-        self.above = Outline.of(curve(_above(lines)))
-        self.facing = Outline.of(curve(_facing(lines)))
-        self.cabin = Outline.of(curve(_cabin(lines)))
-        self.lean = Outline.of(curve(_lean(lines)))
+        self.side = Outline(curve(_side(lines)))
+        self.above = Outline(curve(_above(lines)))
+        self.facing = Outline(curve(_facing(lines)))
+        self.cabin = Outline(curve(_cabin(lines)))
+        self.lean = Outline(curve(_lean(lines)))
 
     def __call__(self, points: FloatArray) -> FloatArray:
         """Value at points (n, 3)."""
@@ -132,38 +99,16 @@ def _side(m: Lines) -> list[tuple[float, float]]:
     bottom = [(-0.46, c + 0.012), (-0.3, c), (0.0, c), (0.3, c), (0.455, c + 0.004)]
     nose = [(0.484, c + 0.022), (0.496, 0.27 * h), (0.5, 0.36 * h), (0.494, 0.43 * h), (0.476, 0.485 * h)]
     hood = [(0.435, 0.535 * h), ((m.cowl + 0.45) / 2, 0.6 * h), (m.cowl, 0.655 * h)]
-    deck = [
-        (0.0, 0.675 * h),
-        (-0.25, 0.69 * h),
-        (-0.41, tail),
-        (-0.468, tail - 0.012 * h),
-        (-0.483, 0.655 * h),
-    ]
-    back = [(-0.489, 0.55 * h), (-0.498, 0.42 * h), (-0.5, 0.34 * h), (-0.493, 0.2 * h)]
+    deck = [(0.0, 0.675 * h), (-0.25, 0.69 * h), (-0.41, tail), (-0.468, tail - 0.012 * h)]
+    back = [(-0.483, 0.655 * h), (-0.489, 0.55 * h), (-0.498, 0.42 * h), (-0.5, 0.34 * h), (-0.493, 0.2 * h)]
     return [*bottom, *nose, *hood, *deck, *back]
 
 
-def _above(m: Lines) -> list[tuple[float, float]]:
+def _above(m: Lines) -> FloatArray:
     """The plan (x, |y|), mirrored at y = 0 by taking both sides."""
-    w = m.width / 2
-    left = [
-        (0.5, 0.0),
-        (0.494, 0.42 * w),
-        (0.477, 0.7 * w),
-        (0.445, 0.87 * w),
-        (0.36, 0.965 * w),
-        (0.2, 0.99 * w),
-    ]
-    left += [
-        (0.0, w),
-        (-0.2, w),
-        (-0.36, 0.975 * w),
-        (-0.445, 0.9 * w),
-        (-0.48, 0.76 * w),
-        (-0.496, 0.46 * w),
-    ]
-    left.append((-0.5, 0.0))
-    return left + [(x, -y) for x, y in left[-2:0:-1]]
+    x = np.array([0.5, 0.494, 0.477, 0.445, 0.36, 0.2, 0.0, -0.2, -0.36, -0.445, -0.48, -0.496, -0.5])
+    y = np.array([0.0, 0.42, 0.7, 0.87, 0.965, 0.99, 1.0, 1.0, 0.975, 0.9, 0.76, 0.46, 0.0]) * m.width / 2
+    return np.concatenate([np.c_[x, y], np.c_[x, -y][-2:0:-1]])
 
 
 def _facing(m: Lines) -> list[tuple[float, float]]:

@@ -30,7 +30,7 @@ def _patch_of(
     """A rounded rectangle seen from the front (|y|, z), whose top and bottom rise by `lean` per y outward."""
     loop = densified(rounded_rectangle(low, high, radius, 6), 0.004)
     loop[:, 1] += lean * (loop[:, 0] - low[0])
-    return Outline.of(loop, 0.002, 0.05)
+    return Outline(loop, 0.002, 0.05)
 
 
 class Panels:
@@ -51,13 +51,10 @@ class Panels:
         near = [self.body.from_axle(p[:, 0], p[:, 2], axle) for axle in (self.m.front, self.m.rear)]
         return np.maximum(np.minimum(*near), 0.3 * self.m.width - np.abs(p[:, 1]))
 
-    def headlight(self, side: float) -> Field:
-        """One headlight; it reaches around the corner."""
-        return lambda p: _corner(0.01, self._headlight(side * p[:, 1], p[:, 2]), 0.415 - p[:, 0])
-
-    def taillight(self, side: float) -> Field:
-        """One tail light."""
-        return lambda p: _corner(0.01, self._taillight(side * p[:, 1], p[:, 2]), p[:, 0] + 0.435)
+    def light(self, side: float, *, front: bool) -> Field:
+        """One headlight or tail light; it reaches around the corner."""
+        outline, way, end = (self._headlight, -1.0, 0.415) if front else (self._taillight, 1.0, 0.435)
+        return lambda p: _corner(0.01, outline(side * p[:, 1], p[:, 2]), way * p[:, 0] + end)
 
     def grille(self, p: FloatArray) -> FloatArray:
         """Grille and air intake."""
@@ -144,8 +141,8 @@ class Panels:
     def _order(self) -> Iterator[tuple[str, Field, float]]:
         """Small panels first: each takes what is left of its region. Last: how far it lies below the skin."""
         for name, side in SIDES.items():
-            yield f"front_{name}_light", self.headlight(side), 0.0006
-            yield f"back_{name}_light", self.taillight(side), 0.0
+            yield f"front_{name}_light", self.light(side, front=True), 0.0006
+            yield f"back_{name}_light", self.light(side, front=False), 0.0
             yield f"front_{name}_window", self.window(side, front=True), 0.0012
             yield f"back_{name}_window", self.window(side, front=False), 0.0012
         yield "grille", self.grille, 0.006

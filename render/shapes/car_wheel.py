@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from render.shapes.kernels.patches import Patch
-from render.shapes.kernels.solids import lofted
+from render.shapes.kernels.solids import lofted, rings
 from render.shapes.kernels.surface import FloatArray
 
 #: Tyre from the inner side to the outer: (radius, place across in half widths).
@@ -22,32 +22,23 @@ def wheel(half_width: float, spokes: int, columns: int = 120) -> Patch:
     dish = [(r, 0.86 - 0.12 * (0.61 - r) / 0.5) for r in np.linspace(0.615, 0.17, 16)]
     hub = [(0.15, 0.78), (0.13, 0.84), (0.06, 0.86), (0.0, 0.86)]
     profile = np.array([*rows, *rim, *dish, *hub])
-    angle = np.arange(columns) * (2 * np.pi / columns)
     radius, across = profile[:, :1], profile[:, 1:]
     first = len(rows) + len(rim)
     open_ = np.zeros((len(profile), columns))
-    open_[first : first + len(dish)] = _gaps(profile[first : first + len(dish), 0], angle, spokes)
-    depth = across - 0.55 * open_
+    open_[first : first + len(dish)] = _gaps(radius[first : first + len(dish)], columns, spokes)
     accent = np.zeros_like(open_)
     accent[len(rows) :] = 1.0
     accent[open_ > 0.5] = 0.0
-    # Heights of the loft become +y, and its circles lie in z-x, which keeps the wheel's face outward.
-    circles = np.stack(
-        [radius * np.sin(angle), np.broadcast_to(depth * half_width, open_.shape), radius * np.cos(angle)],
-        axis=2,
-    )
-    loft = lofted(circles)
-    seam = np.concatenate([accent, accent[:, :1]], axis=1).ravel()
-    return Patch(loft.points, loft.faces, loft.uv, seam)
+    # Heights of the sections become +y, and their circles lie in z-x, which keeps the wheel's face outward.
+    sections = rings(radius, (across - 0.55 * open_) * half_width, columns)[..., [1, 2, 0]]
+    return lofted(sections, accent)
 
 
-def _gaps(radius: FloatArray, angle: FloatArray, spokes: int) -> FloatArray:
-    """(rings, columns): 1 in the openings between spokes, 0 on them, steep between."""
-    turn = angle[None] * spokes / (2 * np.pi)
+def _gaps(radius: FloatArray, columns: int, spokes: int) -> FloatArray:
+    """(rows, columns): 1 in the openings between spokes, 0 on them, steep between; radius: (rows, 1)."""
+    turn = np.arange(columns) * spokes / columns
     off = np.abs(turn - np.round(turn)) * 2 * np.pi / spokes  # angle from the nearest spoke's middle
-    across = radius[:, None] * np.sin(np.minimum(off, np.pi / 2))
-    half = 0.075 + 0.05 * (radius[:, None] - 0.2)
-    wide = np.clip((across - half) / 0.02, 0, 1)
-    return np.asarray(
-        wide * np.clip((0.6 - radius[:, None]) / 0.015, 0, 1) * np.clip((radius[:, None] - 0.2) / 0.03, 0, 1)
-    )
+    across = radius * np.sin(np.minimum(off, np.pi / 2))
+    wide = np.clip((across - 0.075 - 0.05 * (radius - 0.2)) / 0.02, 0, 1)
+    rims = np.clip((0.6 - radius) / 0.015, 0, 1) * np.clip((radius - 0.2) / 0.03, 0, 1)
+    return np.asarray(wide * rims)

@@ -39,18 +39,6 @@ def frame(value: int) -> FloatArray:
     return np.stack([right, np.cross(normal, right), normal])
 
 
-def rotation(top: int, yaw_rad: float) -> FloatArray:
-    """(3, 3) matrix that lays the die with `top` upwards, turned by yaw about the vertical."""
-    c, s = np.cos(yaw_rad), np.sin(yaw_rad)
-    turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-    return np.asarray(turn @ frame(top))
-
-
-def upper_face(matrix: FloatArray) -> int:
-    """Value of the face whose normal points most upwards under a rotation (3, 3)."""
-    return max(FACES, key=lambda value: float((matrix @ np.asarray(FACES[value][0], float))[2]))
-
-
 def _build(form: Mapping[str, float]) -> dict[str, Surface]:
     """A rounded cube, cut by a ball, with `cells` x `cells` quads per face and dents for pips."""
     cells = round(form["cells"])
@@ -85,9 +73,8 @@ def _dents(
     if radius <= 0:
         return np.zeros_like(a), np.zeros_like(a)
     # A paraboloid is a spherical cap to within 1 % at these depths. Colour fades over one cell: no stairs.
-    return depth * np.clip(1 - (nearest / radius) ** 2, 0, None), np.clip(
-        (radius - nearest) / cell + 0.5, 0, 1
-    )
+    below = depth * np.clip(1 - (nearest / radius) ** 2, 0, None)
+    return below, np.clip((radius - nearest) / cell + 0.5, 0, 1)
 
 
 DIE = Shape(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from render.shapes.kernels.patches import centred, join
-from render.shapes.kernels.solids import lofted, loops, turned
+from render.shapes.kernels.solids import lofted, rings, turned
 from render.shapes.kernels.surface import UPRIGHT, FloatArray, Parameter, Rest, Shape, Surface
 
 #: ISO 68-1: the basic profile is 5/8 of a 60° triangle high, its crest 1/8 and its root 1/4 of a pitch wide.
@@ -17,17 +17,11 @@ _ROWS = 14
 _FLAT = Rest((1, 0, 0, 0, -1, 0, 0, 0, -1))
 
 
-def _thread(angle: FloatArray, height: FloatArray, pitch: float) -> FloatArray:
-    """(rows, columns): 1 on the crest, 0 in the root of a right-handed helix at angles and heights."""
-    turns = height[:, None] / pitch - angle[None] / (2 * np.pi)
+def _thread(height: FloatArray, pitch: float, columns: int) -> FloatArray:
+    """(rows, columns): 1 on the crest, 0 in the root of a right-handed helix at heights (rows, 1)."""
+    turns = height / pitch - np.arange(columns) / columns
     off = np.abs(turns - np.round(turns))
     return np.asarray(1 - np.clip((off - _CREST / 2) / (0.5 - _CREST / 2 - _ROOT / 2), 0, 1))
-
-
-def _hexagon(columns: int) -> FloatArray:
-    """(columns,) reach of a hexagon of 1 across flats, a corner at angle 0."""
-    angle = np.arange(columns) * (2 * np.pi / columns)
-    return np.asarray(0.5 / np.cos(angle % (np.pi / 3) - np.pi / 6))
 
 
 def _columns(form: Mapping[str, float]) -> int:
@@ -35,59 +29,54 @@ def _columns(form: Mapping[str, float]) -> int:
     return 12 * max(1, round(form["cells"] / 12))
 
 
-def _chamfered(width: float, low: float, high: float, columns: int, ends: tuple[bool, bool]) -> FloatArray:
-    """Hexagonal rings from `low` up to `high`; at chamfered ends a 30° cone cuts the corners (ISO 4014)."""
-    reach = _hexagon(columns) * width
-    drop = np.clip(reach - 0.475 * width, 0, None) * np.tan(np.pi / 6)
+def _hexagonal(width: float, low: float, high: float, columns: int, *, both: bool) -> FloatArray:
+    """Hexagonal sections from `low` up to `high`, `width` across flats, with a corner at angle 0.
+
+    A 30° cone cuts the corners of the upper end, or of both (ISO 4014).
+    """
     angle = np.arange(columns) * (2 * np.pi / columns)
-    way = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    reach = 0.5 * width / np.cos(angle % (np.pi / 3) - np.pi / 6)
     small = np.minimum(reach, 0.475 * width)
-    rings = []
-    for height, sign, cut in ((low, 1.0, ends[0]), (high, -1.0, ends[1])):
-        pair = [(small, np.full(columns, height)), (reach, height + sign * drop)] if cut else []
-        pair = pair or [(reach, np.full(columns, height))]
-        rings += [np.c_[way * r[:, None], z] for r, z in (pair if sign > 0 else pair[::-1])]
-    return np.stack(rings)
+    drop = (reach - small) * np.tan(np.pi / 6)
+    bottom, top = np.full(columns, low), np.full(columns, high)
+    sections = [(small, bottom), (reach, low + drop)] if both else [(reach, bottom)]
+    sections += [(reach, high - drop), (small, top)]
+    radius, height = np.stack(sections, axis=1)
+    return rings(radius, height, columns)
 
 
 def _bolt(form: Mapping[str, float]) -> dict[str, Surface]:
     columns, length, pitch = _columns(form), form["length"], form["pitch"]
     head, width = form["head_height"], form["head_width"]
     threaded = min(length * form["thread"], length - 0.05)
-    angle = np.arange(columns) * (2 * np.pi / columns)
-    height = np.linspace(0.0, threaded + pitch, round((threaded + pitch) / pitch * _ROWS))
-    fade = np.clip((threaded + pitch - height) / pitch, 0, 1)[:, None]
-    radius = 0.5 - pitch * _DEPTH * fade * (1 - _thread(angle, height, pitch))
-    radius = np.minimum(radius, 0.5 - 0.8 * pitch + height[:, None])  # the tip's 45° chamfer
-    radius = np.minimum(radius, 0.5 - 0.02 * np.clip(1 - fade, 0, 1))
-    shank = np.concatenate([np.zeros((1, columns)), radius])
-    levels = np.concatenate([[0.0], height])
-    way = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    rings = [np.c_[way * r[:, None], np.full(columns, z)] for r, z in zip(shank, levels, strict=True)]
+    height = np.linspace(0.0, threaded + pitch, round((threaded + pitch) / pitch * _ROWS))[:, None]
+    fade = np.clip((threaded + pitch - height) / pitch, 0, 1)
+    radius = 0.5 - pitch * _DEPTH * fade * (1 - _thread(height, pitch, columns))
+    radius = np.minimum(radius, 0.5 - 0.8 * pitch + height)  # the tip's 45° chamfer
+    radius = np.minimum(radius, 0.5 - 0.02 * (1 - fade))
     quarter = np.linspace(0, np.pi / 2, 5)
     fillet = np.stack([0.54 - 0.06 * np.cos(quarter), length - 0.06 + 0.06 * np.sin(quarter)], axis=1)
     seat = [(0.46 * width, length), (0.46 * width, length + 0.03)] if head > 0.06 else []
-    under = np.array([*(fillet if levels[-1] < length - 0.06 else fillet[-1:]), *seat])
-    bottom = length + (0.03 if seat else 0.0)
-    hexed = _chamfered(width, bottom, length + head, columns, (False, True))
-    top = loops(np.array([[0.0, length + head]]), np.ones(columns))
-    sections = np.concatenate([np.stack(rings), loops(under, np.ones(columns)), hexed, top])
-    return centred({"": join([lofted(sections)])})
+    under = np.array([*(fillet if height[-1, 0] < length - 0.06 else fillet[-1:]), *seat])
+    centre, top = np.zeros((1, 1)), length + head
+    sections = (
+        rings(centre, centre, columns),
+        rings(radius, height, columns),
+        rings(under[:, :1], under[:, 1:], columns),
+        _hexagonal(width, length + (0.03 if seat else 0.0), top, columns, both=False),
+        rings(centre, centre + top, columns),
+    )
+    return centred({"": join([lofted(np.concatenate(sections))])})
 
 
 def _nut(form: Mapping[str, float]) -> dict[str, Surface]:
     columns, pitch, high = _columns(form), form["pitch"], form["height"]
-    outside = _chamfered(form["width"], 0.0, high, columns, (True, True))
-    angle = np.arange(columns) * (2 * np.pi / columns)
-    height = np.linspace(high, 0.0, round(high / pitch * _ROWS) + 1)
-    radius = 0.5 - pitch * _DEPTH * _thread(angle, height, pitch)
-    sink = np.minimum(height, high - height)[:, None]
-    radius = np.maximum(radius, 0.54 - sink)  # 45° countersinks
-    way = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    bore = np.stack(
-        [np.c_[way * r[:, None], np.full(columns, z)] for r, z in zip(radius, height, strict=True)]
-    )
-    return centred({"": join([lofted(np.concatenate([outside, bore]), ring=True)])})
+    height = np.linspace(high, 0.0, round(high / pitch * _ROWS) + 1)[:, None]
+    radius = 0.5 - pitch * _DEPTH * _thread(height, pitch, columns)
+    radius = np.maximum(radius, 0.54 - np.minimum(height, high - height))  # 45° countersinks
+    outside = _hexagonal(form["width"], 0.0, high, columns, both=True)
+    sections = np.concatenate([outside, rings(radius, height, columns)])
+    return centred({"": join([lofted(sections, ring=True)])})
 
 
 def _washer(form: Mapping[str, float]) -> dict[str, Surface]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from render.shapes.kernels.patches import Patch, join
+from render.shapes.kernels.patches import join
 from render.shapes.kernels.solids import rounded_box, turned
 from render.shapes.kernels.surface import UPRIGHT, FloatArray, Parameter, Rest, Shape, Surface
 
@@ -20,30 +20,24 @@ def _box(form: Mapping[str, float]) -> dict[str, Surface]:
     return {"": join(rounded_box(size, radius), weld=1e-4 * radius)}
 
 
-def _scaled(patch: Patch, form: Mapping[str, float]) -> dict[str, Surface]:
-    """A solid of height and diameter 1 stretched along y and z."""
-    solid = join([patch])
-    return {"": replace(solid, vertices=solid.vertices * (1.0, form["y"], form["z"]))}
-
-
 def _sphere(form: Mapping[str, float]) -> dict[str, Surface]:
     angle = np.linspace(-np.pi / 2, np.pi / 2, round(form["cells"]) // 2 + 1)
     profile = 0.5 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     profile[[0, -1], 0] = 0.0
-    return _scaled(_turned(profile, form), form)
+    return _turned(profile, form)
 
 
 def _cylinder(form: Mapping[str, float]) -> dict[str, Surface]:
     c = form["edge"]
     profile = [(0.0, -0.5), (0.5 - c, -0.5), (0.5, c - 0.5), (0.5, 0.5 - c), (0.5 - c, 0.5), (0.0, 0.5)]
-    return _scaled(_turned(np.array(profile), form), form)
+    return _turned(np.array(profile), form)
 
 
 def _cone(form: Mapping[str, float]) -> dict[str, Surface]:
     """Rows get closer towards the tip, where shading would otherwise be smeared."""
     up = 1 - np.linspace(1.0, 0.0, 12) ** 2
     side = np.stack([0.5 * (1 - up), up - 0.5], axis=1)
-    return _scaled(_turned(np.concatenate([[(0.0, -0.5)], side]), form), form)
+    return _turned(np.concatenate([[(0.0, -0.5)], side]), form)
 
 
 def _torus(form: Mapping[str, float]) -> dict[str, Surface]:
@@ -51,12 +45,14 @@ def _torus(form: Mapping[str, float]) -> dict[str, Surface]:
     angle = np.arange(count) * (2 * np.pi / count)
     tube = form["tube"]
     profile = np.stack([0.5 - tube + tube * np.cos(angle), 0.5 * np.sin(angle)], axis=1)
-    return _scaled(_turned(profile, form, ring=True), form)
+    return _turned(profile, form, ring=True)
 
 
-def _turned(profile: FloatArray, form: Mapping[str, float], *, ring: bool = False) -> Patch:
+def _turned(profile: FloatArray, form: Mapping[str, float], *, ring: bool = False) -> dict[str, Surface]:
+    """A profile of height and diameter 1 turned about z, then stretched along y and z."""
     # A multiple of four, so that a column lies at each end of both axes.
-    return turned(profile, 4 * max(2, round(form["cells"] / 4)), ring=ring)
+    solid = join([turned(profile, 4 * max(2, round(form["cells"] / 4)), ring=ring)])
+    return {"": replace(solid, vertices=solid.vertices * (1.0, form["y"], form["z"]))}
 
 
 def _primitive(

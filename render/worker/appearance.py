@@ -1,4 +1,4 @@
-"""Materials as Blender holds them: compiled once, what differs between things read from custom properties."""
+"""Blender materials, compiled once; values that differ between objects are custom properties."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEPT = 48
 
 
 class MaterialCache:
-    """One material for all things whose trees are the same; a thing with defects has one of its own."""
+    """One material for all objects with equal trees; an object with defects has its own."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -33,13 +33,18 @@ class MaterialCache:
         The object's custom property "scale_m" is the length of its own unit in metres; default: its scale.
         """
         spec = completed(spec)
-        _note(thing, spec)
+        if "scale_m" not in thing:
+            thing["scale_m"] = float(thing.scale.x)
+        thing["shift"] = shift(spec.seed)
+        for name, value in (*spec.colours.items(), *spec.numbers.items()):
+            thing[name] = value
         if not thing.material_slots:
             thing.data.materials.append(None)
         slot = thing.material_slots[0]
         slot.link = "OBJECT"
         uv = bool(thing.data.uv_layers)
-        slot.material = _flawed(spec, uv, defects) if defects else self._shared(spec, uv)
+        # Without fake user, a flawed material goes with the next scene's purge.
+        slot.material = _compile(spec, uv, defects) if defects else self._shared(spec, uv)
 
     def _shared(self, spec: MaterialSpec, uv: bool) -> bpy.types.Material:
         pictures = tuple(sorted(spec.images.items()))
@@ -47,34 +52,17 @@ class MaterialCache:
         if key in self._made:
             self._made[key] = self._made.pop(key)
             return self._made[key]
-        self._make_room()
-        material = bpy.data.materials.new(spec.kind)
-        material.use_nodes = True
-        material.use_fake_user = True
-        nodes = Nodes(material.node_tree)
-        finish(nodes, build(MaterialInputs(nodes, spec, shared=True, uv=uv)))
-        self._made[key] = material
-        return material
-
-    def _make_room(self) -> None:
-        """Let go of the least recently used that nothing in the scene wears."""
-        idle = [key for key, material in self._made.items() if material.users <= 1]
-        for key in idle[: max(0, len(self._made) + 1 - _KEPT)]:
-            bpy.data.materials.remove(self._made.pop(key))
+        # Let go of the least recently used that nothing in the scene wears.
+        idle = [old for old, material in self._made.items() if material.users <= 1]
+        for old in idle[: max(0, len(self._made) + 1 - _KEPT)]:
+            bpy.data.materials.remove(self._made.pop(old))
+        self._made[key] = _compile(spec, uv)
+        self._made[key].use_fake_user = True
+        return self._made[key]
 
 
-def _note(thing: bpy.types.Object, spec: MaterialSpec) -> None:
-    """Write what the material reads onto the thing."""
-    if "scale_m" not in thing:
-        thing["scale_m"] = float(thing.scale.x)
-    thing["shift"] = shift(spec.seed)
-    for name, value in (*spec.colours.items(), *spec.numbers.items()):
-        thing[name] = value
-
-
-def _flawed(spec: MaterialSpec, uv: bool, defects: Sequence[DefectSpec]) -> bpy.types.Material:
-    """A material of this thing alone; without fake user, so that the next scene's purge removes it."""
-    material = bpy.data.materials.new(f"flawed {spec.kind}")
+def _compile(spec: MaterialSpec, uv: bool, defects: Sequence[DefectSpec] = ()) -> bpy.types.Material:
+    material = bpy.data.materials.new(spec.kind)
     material.use_nodes = True
     nodes = Nodes(material.node_tree)
     surface = apply(nodes, build(MaterialInputs(nodes, spec, shared=True, uv=uv)), defects)

@@ -1,6 +1,6 @@
-"""Embossed characters as surfaces: worn and warped ones too. Needs no Blender: strokes from OpenCV's fonts.
+"""Embossed characters as surfaces, optionally worn and warped. Strokes come from OpenCV's fonts.
 
-Why not Blender's font: its outlines fill with long thin triangles, which neither bend nor wear away.
+Blender's fonts do not suit: their outlines fill with long thin triangles, which neither bend nor wear away.
 A character is one unit high, its middle at the origin, x along, y up, z out of the face it stands on.
 """
 
@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from render.core.errors import RecipeError
 from render.core.spec import MeshSpec
-from render.shapes.kernels.surface import Surface, polygons
+from render.shapes.kernels.clip import clipped
+from render.shapes.kernels.surface import FloatArray, Surface, polygons
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 _FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX)
 #: Pixels and grid cells per character height; strokes are 0.13 high or more: eight cells across.
 _PIXELS, _CELLS = 192, 60
-#: Half the width and height of what is looked at, in heights: slanted and warped strokes stay inside.
+#: Half the width and height of the grid, in heights: slanted and warped strokes stay inside.
 _REACH = (0.85, 0.75)
 #: Characters stand this deep in the face, as a share of their relief, so that no light gets under them.
 _SUNK = 0.03
@@ -74,14 +73,12 @@ def _distances(text: str, font: int, weight: float) -> FloatArray:
     half = [round(r * _PIXELS * 1.4) for r in _REACH]
     picture = np.zeros((2 * half[1], 2 * half[0]), np.uint8)
     origin = (half[0] // 2, half[1] + _PIXELS // 2)
-    # OpenCV draws thick lines some three pixels wider than asked.
+    # OpenCV draws thick lines about three pixels too wide.
     cv2.putText(picture, text, origin, kind, size, 255, thick - 3, cv2.LINE_AA)
     rows, columns = np.nonzero(picture > 127)
     # Letters have side bearings of their own: what is drawn goes to the middle.
-    shift = np.array(picture.shape[::-1]) / 2 - [
-        (columns.min() + columns.max() + 1) / 2,
-        (rows.min() + rows.max() + 1) / 2,
-    ]
+    middle = [(columns.min() + columns.max() + 1) / 2, (rows.min() + rows.max() + 1) / 2]
+    shift = np.array(picture.shape[::-1]) / 2 - middle
     moved = cv2.warpAffine(picture, np.hstack([np.eye(2), shift[:, None]]), picture.shape[::-1])
     solid = (moved > 127).astype(np.uint8)
     inner = cv2.distanceTransform(solid, cv2.DIST_L2, 5)
@@ -122,40 +119,11 @@ def _worn(
 
 def _above(x: FloatArray, y: FloatArray, z: FloatArray, floor: float, accent: FloatArray) -> Surface:
     """Part of a height field above `floor`, clipped along its contour; its underside is open."""
-    rows, columns = z.shape
-    number = np.arange(rows * columns).reshape(rows, columns)
+    number = np.arange(z.size).reshape(z.shape)
     a, b, c, d = number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1]
     triangles = np.concatenate([np.stack(t, axis=-1).reshape(-1, 3) for t in ((a, b, c), (a, c, d))])
     points = np.stack([x, y, z], axis=-1).reshape(-1, 3)
-    return _cut(points, triangles, floor, accent.ravel())
-
-
-def _cut(points: FloatArray, triangles: IntArray, floor: float, accent: FloatArray) -> Surface:
-    """Triangles without what is below the floor: those with one or two corners above it are cut short."""
-    kept = points[:, 2] > floor
-    count = kept[triangles].sum(axis=1)
-    crossing = triangles[(count == 1) | (count == 2)]
-    # Turned so that the odd corner comes first: the only one kept, or the only one lost.
-    odd = kept[crossing].sum(axis=1) == 1
-    first = np.argmax(kept[crossing] == odd[:, None], axis=1)
-    crossing = np.take_along_axis(crossing, (first[:, None] + np.arange(3)) % 3, axis=1)
-    p, q, r = crossing.T
-    edges, which = np.unique(
-        np.sort(np.stack([p, q, p, r], axis=1).reshape(-1, 2), axis=1), axis=0, return_inverse=True
-    )
-    low, high = points[edges[:, 0]], points[edges[:, 1]]
-    share = (floor - low[:, 2:]) / (high[:, 2:] - low[:, 2:])
-    middles = len(points) + which.reshape(-1, 2)
-    pq, pr = middles.T
-    faces = np.concatenate(
-        [
-            triangles[count == 3],
-            np.stack([p, pq, pr], axis=1)[odd],
-            np.stack([pq, q, r], axis=1)[~odd],
-            np.stack([pq, r, pr], axis=1)[~odd],
-        ]
-    )
-    everything = np.concatenate([points, low + share * (high - low)])
-    used, corners = np.unique(faces, return_inverse=True)
-    accents = np.concatenate([accent, np.zeros(len(edges))])
-    return polygons(everything[used], corners.reshape(-1, 3), accent=accents[used])
+    triangles, added = clipped(triangles, points, floor - points[:, 2])
+    used, corners = np.unique(triangles, return_inverse=True)
+    points, accents = np.concatenate([points, added]), np.append(accent, np.zeros(len(added)))
+    return polygons(points[used], corners.reshape(-1, 3), accent=accents[used])

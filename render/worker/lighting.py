@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import bpy
 import mathutils
@@ -19,7 +18,7 @@ _KEPT = 8
 
 
 class Skies:
-    """One world per panorama, made when first asked for; the least recently used go first."""
+    """One world per panorama, created on first use; the least recently used are removed first."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -68,8 +67,14 @@ def _panorama(sky: str) -> bpy.types.World:
 def _hang(scene: bpy.types.Scene, lamp: LampSpec, number: int) -> None:
     data = bpy.data.lights.new(f"lamp {number}", lamp.kind.upper())
     data.energy, data.color = lamp.power_w, lamp.colour
-    for name, value in _form(lamp).items():
-        setattr(data, name, value)
+    if lamp.kind == "area":
+        data.size = lamp.size_m
+    elif lamp.kind == "sun":
+        data.angle = lamp.angle_rad
+    else:
+        data.shadow_soft_size = lamp.size_m
+    if lamp.kind == "spot":
+        data.spot_size, data.spot_blend = lamp.angle_rad, 0.2
     if lamp.ies:
         _shape(data, lamp.ies)
     thing = bpy.data.objects.new(f"lamp {number}", data)
@@ -79,17 +84,6 @@ def _hang(scene: bpy.types.Scene, lamp: LampSpec, number: int) -> None:
     turn = (ahead if ahead.length > 0 else down).to_track_quat("-Z", "Y").to_matrix().to_4x4()
     thing.matrix_world = mathutils.Matrix.Translation(place) @ turn
     scene.collection.objects.link(thing)
-
-
-def _form(lamp: LampSpec) -> dict[str, Any]:
-    """The settings that only lamps of its kind have."""
-    if lamp.kind == "area":
-        return {"size": lamp.size_m}
-    if lamp.kind == "sun":
-        return {"angle": lamp.angle_rad}
-    if lamp.kind == "spot":
-        return {"shadow_soft_size": lamp.size_m, "spot_size": lamp.angle_rad, "spot_blend": 0.2}
-    return {"shadow_soft_size": lamp.size_m}
 
 
 def _shape(data: bpy.types.Light, ies: str) -> None:

@@ -49,9 +49,8 @@ def shoot(scene: bpy.types.Scene, spec: SceneSpec, view: ViewSpec) -> Shot:
     """Render one view of a scene that is set up except for its camera.
 
     For a lens with distortion, a larger undistorted image is rendered and then distorted; masks take the
-    nearest pixel. With focus blur the object index is wrong by up to 8 px: a second, sharp and unlit render
-    gives the
-    masks.
+    nearest pixel. With focus blur the object index is wrong by up to 8 px, so a second, sharp and unlit
+    render gives the masks.
     """
     straight = plate(view.camera, spec.width, spec.height)
     if straight is None:
@@ -77,7 +76,7 @@ def _keep_for_other_views(scene: bpy.types.Scene, *, anew: bool, others: bool) -
     """Have Cycles keep geometry and shaders between the views of one scene, never between scenes.
 
     Between scenes, a changed sky would leave the lights in the order of past scenes, which changes the noise:
-        the image would depend on the worker's history. Turning it off frees the memory.
+    the image would depend on the worker's history. Turning it off frees the memory.
     """
     if anew:
         scene.render.use_persistent_data = False
@@ -133,7 +132,7 @@ def _sharp_and_unlit(scene: bpy.types.Scene, samples: int) -> Iterator[None]:
 
 def render(scene: bpy.types.Scene) -> dict[str, Pixels]:
     """Every channel (h, w) of a render, by pass and component: "Combined.R", "IndexOB.X"."""
-    # Else changed settings may be ignored.
+    # Without this, Blender may ignore changed settings.
     scene.update_tag()
     bpy.ops.render.render(write_still=False)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,12 @@
-"""One scene after another, every view of it: verify, render, label, expose, commit."""
+"""Verifies, renders, labels, exposes and commits the views of a scene."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from render.annotation.annotate import Annotation, label
+from msgspec.structs import replace
+
+from render.annotation.annotate import label
 from render.annotation.record_store import Record, commit
 from render.core.spec import SceneSpec, ViewSpec
 from render.postprocess import sensor
@@ -38,44 +40,31 @@ class SceneRenderer:
         for number, view in enumerate(spec.views):
             if view.index not in wanted:
                 continue
+            record = Record(
+                index=view.index,
+                scene=spec.index,
+                view=number,
+                seed=spec.seed,
+                status="done",
+                width=spec.width,
+                height=spec.height,
+                unplaced=len(spec.unplaced),
+            )
             sight = sights.get(view.index)
             if sight is not None and sight.reason:
-                commit(self._out, _record(spec, view, number, reason=sight.reason), None)
+                commit(self._out, replace(record, status="skipped", reason=sight.reason), None)
                 continue
             if not materials_assigned:
                 self.stage.assign_materials(spec)
                 materials_assigned = True
-            self._render(spec, view, number)
+            self._render(spec, view, record)
 
-    def _render(self, spec: SceneSpec, view: ViewSpec, number: int) -> None:
+    def _render(self, spec: SceneSpec, view: ViewSpec, record: Record) -> None:
         shot = shoot(self.stage.scene, spec, view)
-        found = label(shot, spec, view, self.stage.meshes.surface)
-        record = _record(spec, view, number, found)
+        record = replace(record, annotations=label(shot, spec, view, self.stage.meshes.surface))
         light = shot.light
         if spec.background.kind != "sky":
             level = foreground_level(light, shot.alpha)
             light = composite(light, shot.alpha, backdrop(spec.background, spec.width, spec.height, level))
         pixels = sensor.expose(light, view.sensor)
         commit(self._out, record, sensor.to_bytes(pixels, spec.format, view.sensor.jpeg_quality))
-
-
-def _record(
-    spec: SceneSpec,
-    view: ViewSpec,
-    number: int,
-    annotations: tuple[Annotation, ...] = (),
-    *,
-    reason: str = "",
-) -> Record:
-    return Record(
-        index=view.index,
-        scene=spec.index,
-        view=number,
-        seed=spec.seed,
-        status="skipped" if reason else "done",
-        width=spec.width,
-        height=spec.height,
-        annotations=annotations,
-        unplaced=len(spec.unplaced),
-        reason=reason,
-    )

@@ -1,4 +1,4 @@
-"""From a SceneSpec to a Blender scene, and away again."""
+"""Builds a Blender scene from a SceneSpec, and empties it."""
 
 from __future__ import annotations
 
@@ -27,20 +27,17 @@ class Stage:
 
     def set(self, spec: SceneSpec) -> None:
         """Empty the scene and put up what the spec says, bare; the cameras come with the views."""
-        self._clear()
-        self._things = [self._add(thing) for thing in spec.objects]
+        for thing in list(bpy.data.objects):
+            bpy.data.objects.remove(thing)
+        self.meshes.end_scene()
+        bpy.data.orphans_purge()
+        self._things = [self._add(wanted) for wanted in spec.objects]
         self._skies.light(self.scene, spec.light)
 
     def assign_materials(self, spec: SceneSpec) -> None:
         """Give what was put up its materials, flaws included."""
         for thing, wanted in zip(self._things, spec.objects, strict=True):
             self._materials.assign_material(thing, wanted.material, wanted.defects)
-
-    def _clear(self) -> None:
-        for thing in list(bpy.data.objects):
-            bpy.data.objects.remove(thing)
-        self.meshes.end_scene()
-        bpy.data.orphans_purge()
 
     def _add(self, spec: ObjectSpec) -> bpy.types.Object:
         thing = bpy.data.objects.new(spec.name, self.meshes.get(spec.mesh))

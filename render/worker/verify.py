@@ -1,4 +1,4 @@
-"""Verification: what would each view show? It runs before the expensive render.
+"""Verification: what each view shows, checked before the expensive render.
 
 First the projections are computed, then a coarse grid of rays through every view, then rays at the objects
 and flaws that the grid may have missed. A flaw that no view shows is removed before its material is compiled;
@@ -14,14 +14,13 @@ from dataclasses import dataclass, replace
 import bpy
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from render.annotation.annotate import flaw_spots, groups
 from render.core.spec import DefectSpec, MeshSpec, ObjectSpec, SceneSpec, ViewSpec
-from render.geometry.projection import frame, project, ray
-from render.shapes.kernels.surface import Surface
+from render.geometry.projection import project, ray
+from render.geometry.transforms import matrix, scale_of, to_world
+from render.shapes.kernels.surface import FloatArray, Surface
 
-FloatArray = NDArray[np.float64]
 #: A camera from which this share of the rays meets the back of one thing first stands inside it.
 _INSIDE = 0.5
 #: Rays along the longer side of a view.
@@ -114,7 +113,7 @@ class _Look:
         step = max(width, height) / _GRID
         x, y = (np.arange(step / 2, side, step) for side in (width, height))
         pixels = np.stack([g.ravel() for g in np.meshgrid(x, y)], axis=1)
-        _, eye = frame(self.view.camera)
+        _, eye = matrix(self.view.camera.pose)
         rays = ray(self.view.camera, width, height, pixels)
         seen, backs = set[int](), Counter[str]()
         for direction in rays:
@@ -129,38 +128,41 @@ class _Look:
 
     def _shows(self, thing: ObjectSpec) -> bool:
         """Whether a ray at some points spread over an object's surface gets there."""
-        surface, placed = self.surface_of(thing.mesh), np.reshape(thing.pose, (3, 4))
+        surface = self.surface_of(thing.mesh)
         areas = np.cumsum(np.linalg.norm(surface.normals, axis=1))
         if not len(areas) or areas[-1] <= 0:
             return False
         chosen = np.searchsorted(areas, (np.arange(_SPOTS) + 0.5) / _SPOTS * areas[-1])
-        points = surface.vertices[surface.triangles[chosen]].mean(axis=1) @ placed[:, :3].T + placed[:, 3]
+        points = to_world(thing.pose, surface.vertices[surface.triangles[chosen]].mean(axis=1))
         return any(index == thing.index for index, _ in self._met_at(points))
 
     def _shows_flaw(self, thing: ObjectSpec, flaw: DefectSpec) -> bool:
         """Whether the camera is on a flaw's side of the surface, and a ray at some point of it gets there."""
-        placed, own = np.reshape(thing.pose, (3, 4)), np.reshape(flaw.frame, (3, 4))
         points = flaw_spots(thing, flaw, _FLAW_SPOTS)
-        _, eye = frame(self.view.camera)
-        if not flaw.hole and (placed[:, :3] @ own[:, 2]) @ (eye - points.mean(axis=0)) <= 0:
+        _, eye = matrix(self.view.camera.pose)
+        outward = matrix(thing.pose)[0] @ matrix(flaw.frame)[0][:, 2]
+        if not flaw.hole and outward @ (eye - points.mean(axis=0)) <= 0:
             return False
         # On a curved surface the points lie off it: a hit as near as the flaw is large counts.
-        near = float(np.linalg.norm(placed[:, 0])) * max(flaw.size_m) / 2
+        near = scale_of(thing.pose) * max(flaw.size_m) / 2
         return any(
             index == thing.index and float(np.linalg.norm(hit - point)) <= near
             for (index, hit), point in zip(self._met_at(points), points, strict=True)
         )
 
     def _met_at(self, points: FloatArray) -> Iterator[tuple[int, FloatArray]]:
-        """What rays at points (n, 3) in the picture meet; those outside it meet nothing."""
+        """Object index and place of what rays at points (n, 3) meet first.
+
+        0 for what is never labelled, for nothing, and for points outside the picture.
+        """
         width, height = self.spec.width, self.spec.height
         pixels = project(self.view.camera, width, height, points)
         inside = ((pixels >= 0) & (pixels < (width, height))).all(axis=1)
-        _, eye = frame(self.view.camera)
+        _, eye = matrix(self.view.camera.pose)
         for point, looked_at in zip(points, inside, strict=True):
-            yield self._met(eye, point - eye) if looked_at else (0, point)
-
-    def _met(self, eye: FloatArray, direction: FloatArray) -> tuple[int, FloatArray]:
-        """Object index and place of what a ray meets first; 0 for what is never labelled, and for nothing."""
-        found, place, _, _, thing, _ = self.scene.ray_cast(self.graph, eye.tolist(), direction.tolist())
-        return (thing.pass_index if found else 0), np.array(place)
+            if not looked_at:
+                yield 0, point
+                continue
+            ahead = (point - eye).tolist()
+            found, place, _, _, thing, _ = self.scene.ray_cast(self.graph, eye.tolist(), ahead)
+            yield (thing.pass_index if found else 0), np.array(place)

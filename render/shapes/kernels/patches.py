@@ -75,64 +75,47 @@ def _unrolled(points: FloatArray) -> FloatArray:
     return np.stack(np.broadcast_arrays(u[None, :], v[:, None]), axis=-1)
 
 
-def join(patches: Iterable[Patch], *, smooth: bool = True, weld: float = WELD) -> Surface:
-    """One Surface of patches that share edges point by point; what collapses in the weld is dropped.
+def join(patches: Iterable[Patch], *, weld: float = WELD) -> Surface:
+    """One triangle mesh of patches that share edges point by point; what collapses in the weld is dropped.
 
     weld: points nearer than this become one vertex.
     """
     pieces = list(patches)
-    starts = np.cumsum([0] + [len(p.points) for p in pieces])
     points = np.concatenate([p.points for p in pieces])
-    vertex = _weld(points, weld)
+    pairs = cKDTree(points).query_pairs(weld, output_type="ndarray")
+    vertex = connected(len(points), *pairs.T)
     accent = None
     if any(p.accent is not None for p in pieces):
-        every = np.concatenate([np.zeros(len(p.points)) if p.accent is None else p.accent for p in pieces])
         accent = np.zeros(vertex.max() + 1)
-        np.maximum.at(accent, vertex, every)
+        every = [np.zeros(len(p.points)) if p.accent is None else p.accent for p in pieces]
+        np.maximum.at(accent, vertex, np.concatenate(every))
+    corners, uvs, start = [], [], 0
+    for piece in pieces:
+        triangles = piece.faces
+        if triangles.shape[1] == 4:
+            triangles = triangles[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
+        joined = vertex[triangles + start]
+        whole = (joined != np.roll(joined, -1, axis=1)).all(axis=1)
+        corners.append(joined[whole])
+        shown = _projected(piece.points[triangles]) if piece.uv is None else piece.uv[triangles]
+        uvs.append(shown[whole].reshape(-1, 2))
+        start += len(piece.points)
     first_of = np.unique(vertex, return_index=True)[1]
-    corners: dict[int, list[IntArray]] = {3: [], 4: []}
-    uvs: dict[int, list[FloatArray]] = {3: [], 4: []}
-    for piece, start in zip(pieces, starts[:-1], strict=True):
-        own = vertex[piece.faces + start]
-        uv = _projected(piece) if piece.uv is None else piece.uv[piece.faces]
-        for count, faces, coordinates in _whole(own, uv):
-            corners[count].append(faces)
-            uvs[count].append(coordinates)
-    joined = [np.concatenate(corners[k]) for k in (3, 4) if corners[k]]
-    uv = np.concatenate([np.concatenate(uvs[k]).reshape(-1, 2) for k in (3, 4) if corners[k]])
-    return polygons(points[first_of], *joined, accent=accent, uv=uv, smooth=smooth)
+    return polygons(points[first_of], np.concatenate(corners), accent=accent, uv=np.concatenate(uvs))
 
 
-def _weld(points: FloatArray, nearer: float) -> IntArray:
-    """(n,) number of the vertex each point becomes, in order of first appearance."""
-    pairs = cKDTree(points).query_pairs(nearer, output_type="ndarray")
-    links = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(points),) * 2)
-    _, label = connected_components(links, directed=False)
-    _, first = np.unique(label, return_index=True)
-    return np.asarray(np.argsort(np.argsort(first))[label], np.int64)
+def connected(count: int, one: IntArray, other: IntArray) -> IntArray:
+    """(count,) number of the connected piece of each node, by links (k,) from one to the other."""
+    links = coo_matrix((np.ones(len(one)), (one, other)), shape=(count, count))
+    return np.asarray(connected_components(links, directed=False)[1], np.int64)
 
 
-def _whole(faces: IntArray, uv: FloatArray) -> Iterable[tuple[int, IntArray, FloatArray]]:
-    """Faces without repeated corners: quads with one pair welded become triangles, worse ones vanish."""
-    same = faces == np.roll(faces, -1, axis=1)
-    good = ~same.any(axis=1)
-    if faces.shape[1] == 3:
-        yield 3, faces[good], uv[good]
-        return
-    crossed = (faces[:, 0] == faces[:, 2]) | (faces[:, 1] == faces[:, 3])
-    yield 4, faces[good & ~crossed], uv[good & ~crossed]
-    once = (same.sum(axis=1) == 1) & ~crossed
-    keep = ~same[once]
-    yield 3, faces[once][keep].reshape(-1, 3), uv[once][keep].reshape(-1, 3, 2)
-
-
-def _projected(piece: Patch) -> FloatArray:
-    """(m, k, 2): the two coordinates across the axis each face looks at most."""
-    a, b, c = (piece.points[piece.faces[:, i]] for i in range(3))
+def _projected(corners: FloatArray) -> FloatArray:
+    """(m, 3, 2) of triangles (m, 3, 3): the two coordinates across the axis each looks along most."""
+    a, b, c = corners.swapaxes(0, 1)
     axis = np.abs(np.cross(b - a, c - a)).argmax(axis=1)
     plane = np.array([[1, 2], [0, 2], [0, 1]])[axis]
-    shown = piece.points[piece.faces]
-    return np.take_along_axis(shown, np.repeat(plane[:, None, :], shown.shape[1], axis=1), axis=2)
+    return np.take_along_axis(corners, np.repeat(plane[:, None, :], 3, axis=1), axis=2)
 
 
 def centred(surfaces: dict[str, Surface], scale: float = 1.0) -> dict[str, Surface]:
@@ -141,9 +124,7 @@ def centred(surfaces: dict[str, Surface], scale: float = 1.0) -> dict[str, Surfa
     high = np.max([s.vertices.max(axis=0) for s in surfaces.values()], axis=0)
     return {
         name: replace(
-            s,
-            vertices=(s.vertices - (low + high) / 2) * scale,
-            uv=None if s.uv is None else s.uv * scale,
+            s, vertices=(s.vertices - (low + high) / 2) * scale, uv=None if s.uv is None else s.uv * scale
         )
         for name, s in surfaces.items()
     }

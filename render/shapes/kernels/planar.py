@@ -69,7 +69,8 @@ def fill(
     edge = np.concatenate(loops)
     points = edge
     if inner is not None and len(inner):
-        reach = np.concatenate([_longer_side(loop) for loop in loops])
+        after = [np.linalg.norm(np.roll(loop, -1, axis=0) - loop, axis=1) for loop in loops]
+        reach = np.concatenate([np.maximum(side, np.roll(side, 1)) for side in after])
         near = np.linalg.norm(inner[:, None] - edge[None], axis=2) < np.maximum(0.75 * reach, 1e-4)
         points = np.concatenate([edge, inner[~near.any(axis=1) & inside(inner, outer, holes)]])
     low, high = outer.min(axis=0), outer.max(axis=0)
@@ -79,11 +80,6 @@ def fill(
     simplices = constrained(every, np.asarray(Delaunay(every).simplices, np.int64), _sides(loops))
     simplices = simplices[(simplices < len(points)).all(axis=1)]
     return points, simplices[inside(points[simplices].mean(axis=1), outer, holes)]
-
-
-def _longer_side(loop: FloatArray) -> FloatArray:
-    after = np.linalg.norm(np.roll(loop, -1, axis=0) - loop, axis=1)
-    return np.maximum(after, np.roll(after, 1))
 
 
 def _sides(loops: Sequence[FloatArray]) -> list[tuple[int, int]]:

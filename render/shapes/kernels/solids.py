@@ -52,30 +52,28 @@ def _lines(half: float, radius: float, cells: int, arc: int) -> FloatArray:
     return np.concatenate([-edge[::-1], np.linspace(-flat, flat, cells + 1), edge])
 
 
-def turned(profile: FloatArray, cells: int, accent: FloatArray | None = None, *, ring: bool = False) -> Patch:
+def turned(profile: FloatArray, cells: int, *, ring: bool = False) -> Patch:
     """A profile (k, 2) of (radius, height), going up on the outside, turned about z in `cells` columns.
 
     ring: the profile is closed, as a washer's; otherwise it starts and ends on the axis.
     """
-    return lofted(loops(profile, np.ones(cells)), accent, ring=ring)
+    return lofted(rings(profile[:, :1], profile[:, 1:], cells), ring=ring)
 
 
-def loops(profile: FloatArray, reach: FloatArray) -> FloatArray:
-    """(k, cells, 3): circles of a profile (k, 2), or what `reach` (cells,) makes of a circle."""
-    angle = np.arange(len(reach)) * (2 * np.pi / len(reach))
-    flat = np.stack([np.cos(angle) * reach, np.sin(angle) * reach], axis=1)
-    across = profile[:, :1, None] * flat[None]
-    up = np.broadcast_to(profile[:, 1:, None], (*across.shape[:2], 1))
-    return np.concatenate([across, up], axis=2)
+def rings(radius: FloatArray, height: FloatArray, columns: int) -> FloatArray:
+    """(k, columns, 3): closed sections about z; radius and height: (k, columns) or (k, 1)."""
+    angle = np.arange(columns) * (2 * np.pi / columns)
+    flat = radius * np.cos(angle), radius * np.sin(angle)
+    return np.stack(np.broadcast_arrays(*flat, height), axis=2)
 
 
 def lofted(sections: FloatArray, accent: FloatArray | None = None, *, ring: bool = False) -> Patch:
-    """Quads over closed sections (k, columns, 3), counter-clockwise seen from the last one's side."""
+    """Quads over closed sections (k, columns, 3), counter-clockwise seen from the last one's side.
+
+    accent: (k, columns).  ring: the last section is joined to the first.
+    """
     if ring:
         sections = np.concatenate([sections, sections[:1]])
-        accent = None if accent is None else np.concatenate([accent, accent[:1]])
-    if accent is not None:
-        accent = np.broadcast_to(accent[:, None], sections.shape[:2])
     return grid(sections, accent=accent, around=True)
 
 
@@ -103,11 +101,3 @@ def plate(
         side = grid(np.stack(rings), around=True)
         patches.append(side.flipped() if k else side)
     return patches
-
-
-def strip_cap(loop: FloatArray) -> Patch:
-    """Flat lid on a closed section (2 k, 3) whose points i and 2 k - 1 - i face each other."""
-    half = len(loop) // 2
-    first = np.arange(half - 1)
-    last = len(loop) - 1 - first
-    return Patch(loop, np.stack([first, first + 1, last - 1, last], axis=1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,9 +133,7 @@ class Panel:
     height: float
 
 
-def polygons(vertices: FloatArray, *faces: IntArray, **others: object) -> Surface:
-    """A Surface from vertices and arrays of faces, (m, 3) triangles, (m, 4) quads, ... each of one kind."""
-    arrays = [np.asarray(f, np.int64) for f in faces if len(f)]
-    corners = np.concatenate([f.ravel() for f in arrays])
-    sizes = np.concatenate([np.full(len(f), f.shape[1]) for f in arrays])
-    return Surface(np.asarray(vertices, np.float64), corners, sizes, **others)  # type: ignore[arg-type]
+def polygons(vertices: FloatArray, faces: IntArray, **others: Any) -> Surface:
+    """A Surface from vertices and faces with the same number of corners, (m, 3) or (m, 4)."""
+    sizes = np.full(len(faces), faces.shape[1])
+    return Surface(np.asarray(vertices, np.float64), faces.ravel(), sizes, **others)

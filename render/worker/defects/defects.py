@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from render.core.spec import DefectSpec
 from render.worker.defects.flaw import Flaw
@@ -22,7 +23,7 @@ __all__ = ["OUTLINES", "apply"]
 #: itself raised look any way but back.
 _REACH = 1.0
 _FACING, _FACING_MOVED = (0.05, 0.2), (-0.5, -0.3)
-#: What the light leaves of colours inside a hollow body, seen through a hole.
+#: Brightness of the inside of a hollow body, seen through a hole.
 _INSIDE = 0.08
 
 
@@ -42,12 +43,25 @@ def apply(nodes: Nodes, surface: SurfaceSockets, defects: Sequence[DefectSpec]) 
         if mark.gone is not None:
             gone.append(mark.gone)
         nodes.add("ShaderNodeOutputAOV", {"Value": mark.label}, aov_name=f"flaw {spec.number}")
+    scale = nodes.prop("scale_m") if bent or moved else 0.0
     if bent:
-        surface = _bent(nodes, surface, _metres(nodes, bent))
+        height = nodes.maths("MULTIPLY", _combined(nodes, "ADD", bent), scale)
+        surface = replace(surface, normal=nodes.bump(height, surface.normal))
+        if surface.coat != 0.0:
+            surface = replace(surface, coat_normal=nodes.bump(height, surface.coat_normal))
     if moved:
-        known = [] if surface.displacement is None else [surface.displacement]
-        surface = replace(surface, displacement=_sum(nodes, [*known, _metres(nodes, moved)]))
-    return _opened(nodes, surface, gone) if gone else surface
+        height = nodes.maths("MULTIPLY", _combined(nodes, "ADD", moved), scale)
+        below = surface.displacement
+        raised = height if below is None else nodes.maths("ADD", below, height)
+        surface = replace(surface, displacement=raised)
+    if gone:
+        # Transparent where material is gone; the inside that shows through is dark.
+        left = nodes.maths("SUBTRACT", 1.0, _combined(nodes, "MAXIMUM", gone))
+        behind = nodes.add("ShaderNodeNewGeometry").outputs["Backfacing"]
+        dark = nodes.vector("MULTIPLY", surface.colour, (_INSIDE, _INSIDE, _INSIDE))
+        colour = nodes.mix(behind, surface.colour, dark)
+        surface = replace(surface, alpha=nodes.maths("MULTIPLY", surface.alpha, left), colour=colour)
+    return surface
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +103,7 @@ def _on_this_side(flaw: Flaw) -> Value:
     n = flaw.nodes
     outward = tuple(flaw.turn.col[2])
     limits = _FACING_MOVED if flaw.number("displace") else _FACING
-    facing = n.ramp(n.vector("DOT_PRODUCT", n.facing(), outward), *limits)
+    facing = n.ramp(n.vector("DOT_PRODUCT", n.facing, outward), *limits)
     # The surface as moved has to lie within reach too.
     low = -_REACH - max(0.0, flaw.spec.depth_m) / flaw.half
     high = _REACH + max(0.0, -flaw.spec.depth_m, flaw.spec.rim_m) / flaw.half
@@ -147,30 +161,5 @@ def _dressed(mark: _Mark, surface: SurfaceSockets) -> SurfaceSockets:
     return surface
 
 
-def _bent(nodes: Nodes, surface: SurfaceSockets, height: Value) -> SurfaceSockets:
-    surface = replace(surface, normal=nodes.bump(height, surface.normal))
-    if surface.coat == 0.0:
-        return surface
-    return replace(surface, coat_normal=nodes.bump(height, surface.coat_normal))
-
-
-def _opened(nodes: Nodes, surface: SurfaceSockets, gone: list[Value]) -> SurfaceSockets:
-    """Transparent where material is gone; what is seen through it of the inside is dark."""
-    total = gone[0]
-    for other in gone[1:]:
-        total = nodes.maths("MAXIMUM", total, other)
-    alpha = nodes.maths("MULTIPLY", surface.alpha, nodes.maths("SUBTRACT", 1.0, total))
-    behind = nodes.add("ShaderNodeNewGeometry").outputs["Backfacing"]
-    dark = nodes.vector("MULTIPLY", surface.colour, (_INSIDE, _INSIDE, _INSIDE))
-    return replace(surface, alpha=alpha, colour=nodes.mix(behind, surface.colour, dark))
-
-
-def _metres(nodes: Nodes, heights: list[Value]) -> Value:
-    return nodes.maths("MULTIPLY", _sum(nodes, heights), nodes.prop("scale_m"))
-
-
-def _sum(nodes: Nodes, values: list[Value]) -> Value:
-    total = values[0]
-    for value in values[1:]:
-        total = nodes.maths("ADD", total, value)
-    return total
+def _combined(nodes: Nodes, operation: str, values: Sequence[Value]) -> Value:
+    return reduce(lambda a, b: nodes.maths(operation, a, b), values)

@@ -1,66 +1,55 @@
-"""A flaw on its way into a shader tree: its coordinates, its noise, the area it lies in.
+"""Coordinates, noise and area of a flaw in a shader tree.
 
 Places are in half lengths of the flaw: x along it from -1 to 1, y across from -aspect to aspect, z outward.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import mathutils
-import numpy as np
 
 from render.core.spec import DefectSpec
-from render.recipe.outlines import COMMON, OUTLINES
+from render.geometry.transforms import matrix
+from render.recipe.outlines import parameters
 from render.worker.materials.nodes import Nodes, Value
 
 #: Noise of some octaves lies within 0.5 +- this.
 SWING = 0.25
 
 
-@dataclass(frozen=True, eq=False)
 class Flaw:
-    """A DefectSpec being built into a node tree. Lengths are in the object's own units."""
+    """A DefectSpec being built into a node tree. Lengths are in the object's own units.
 
-    nodes: Nodes
-    spec: DefectSpec
+    half: half the length.
+    aspect: width over length.
+    pixel: what a pixel of the nearest camera covers, in half lengths; 0 when not known.
+    turn: (3, 3), the object's own frame <- the flaw's.
+    """
 
-    @property
-    def half(self) -> float:
-        """Half the length, in the object's own units."""
-        return self.spec.size_m[0] / 2
-
-    @property
-    def aspect(self) -> float:
-        """Width over length."""
-        return self.spec.size_m[1] / self.spec.size_m[0]
-
-    @property
-    def pixel(self) -> float:
-        """What a pixel of the nearest camera covers, in half lengths; 0 when not known."""
-        return self.number("pixel") / self.half
+    def __init__(self, nodes: Nodes, spec: DefectSpec) -> None:
+        """Add no node yet."""
+        self.nodes, self.spec = nodes, spec
+        self.half = spec.size_m[0] / 2
+        self.aspect = spec.size_m[1] / spec.size_m[0]
+        self.pixel = self.number("pixel") / self.half
+        axes, at = matrix(spec.frame)
+        self.turn, self._at = mathutils.Matrix(axes.tolist()), tuple(at.tolist())
 
     def number(self, name: str) -> float:
-        """A number of the outline, its default where the spec says nothing."""
-        known = {**COMMON, **OUTLINES[self.spec.outline]}
+        """A parameter of the outline, or its default."""
+        known = parameters(self.spec.outline)
         return self.spec.numbers.get(name, known[name].default if name in known else 0.0)
 
     @cached_property
-    def turn(self) -> mathutils.Matrix:
-        """(3, 3): the object's own frame <- the flaw's."""
-        return mathutils.Matrix(np.reshape(self.spec.frame, (3, 4))[:, :3].tolist())
-
-    @cached_property
     def place(self) -> Value:
-        """The place as a vector."""
+        """Coordinates on the flaw, as a vector."""
         own = self.nodes.add("ShaderNodeTexCoord").outputs["Object"]
-        at = tuple(np.reshape(self.spec.frame, (3, 4))[:, 3].tolist())
-        return self.moved(own, at, tuple(self.turn.to_euler("XYZ")), self.half)
+        return self.moved(own, self._at, tuple(self.turn.to_euler("XYZ")), self.half)
 
     @cached_property
     def parts(self) -> tuple[Value, Value, Value]:
-        """The place as three numbers."""
+        """Coordinates on the flaw, as three numbers."""
         return self.nodes.separate(self.place)
 
     def moved(self, vector: Value, at: tuple[float, ...], turn: tuple[float, ...], size: float) -> Value:
@@ -69,17 +58,17 @@ class Flaw:
         return self.nodes.add("ShaderNodeMapping", inputs, vector_type="TEXTURE").outputs[0]
 
     def shift(self, stream: int) -> tuple[float, float, float]:
-        """Where in its noise the flaw is; another stream, another pattern."""
+        """Offset in the noise; each stream gives another pattern."""
         a, b = self.spec.seed * 17.17 + stream * 31.7, self.spec.seed * 29.71 + stream * 13.3
         return (a % 397, b % 397, 0.0)
 
     def cells(self, size: float, stretch: float = 1.0, stream: int = 0, at: Value | None = None) -> Value:
-        """The place counted in cells of `size`, drawn out along x; z does not matter."""
+        """Coordinates in cells of `size`, stretched along x; z is 0."""
         per = (1 / (size * stretch), 1 / size, 0.0)
         return self.nodes.vector("MULTIPLY_ADD", self.place if at is None else at, per, self.shift(stream))
 
     def noise(self, cells: Value, detail: float = 3.0, rough: float = 0.5, output: str = "Fac") -> Value:
-        """Noise on the flaw's plane, about 0.5; output "Color": three of them."""
+        """Noise on the flaw's plane, about 0.5; output "Color": three channels."""
         inputs = {"Vector": cells, "Scale": 1.0, "Detail": detail, "Roughness": rough}
         return self.nodes.add("ShaderNodeTexNoise", inputs, noise_dimensions="2D").outputs[output]
 
@@ -99,7 +88,7 @@ class Flaw:
         radius = n.vector("LENGTH", n.vector("MULTIPLY", where, (1.0, 1 / self.aspect, 0.0)))
         if wander == 0:
             return n.maths("SUBTRACT", 1.0, radius)
-        # A smooth border has no crumbs: they would show as such in the relief.
+        # Fewer octaves on a smooth border: fine noise would show in the relief.
         lumps = self.noise(self.cells(self.number("lump"), stream=1, at=where), detail=min(3.0, 6 * wander))
         # Where noise is high the border reaches the ellipse, so the whole keeps within its size.
         gain = 0.4 * wander / SWING

@@ -25,7 +25,7 @@ class Outline:
 
 
 def blot(flaw: Flaw) -> Outline:
-    """One area; a raised edge around it that can be seen belongs to it."""
+    """One area; its label includes a raised edge that is visible."""
     edge, spec = flaw.oval(), flaw.spec
     raised = abs(spec.rim_m) > 0.1 * abs(spec.depth_m)
     return Outline(edge, flaw.above(edge, -0.6 * flaw.number("rim_width") if raised else 0.0))
@@ -40,7 +40,7 @@ def ring(flaw: Flaw) -> Outline:
 
 
 def streak(flaw: Flaw) -> Outline:
-    """Lines along the length, side by side."""
+    """Parallel lines along the length."""
     n, count = flaw.nodes, max(1, round(flaw.number("strands")))
     x, y, _ = flaw.parts
     y = _ruffled(flaw, y)
@@ -49,16 +49,12 @@ def streak(flaw: Flaw) -> Outline:
     off = n.maths("SUBTRACT", n.maths("SUBTRACT", across, strip), 0.5)
     along, half, own = x, 0.5 / (1 + flaw.number("wander")), strip
     if count > 1:
-        dice = n.add(
-            "ShaderNodeTexWhiteNoise",
-            {"Vector": n.combine(strip, flaw.shift(2)[0], 0.0)},
-            noise_dimensions="2D",
-        )
+        place = n.combine(strip, flaw.shift(2)[0], 0.0)
+        dice = n.add("ShaderNodeTexWhiteNoise", {"Vector": place}, noise_dimensions="2D")
         one, two, three = n.separate(dice.outputs["Color"])
         length = n.maths("MULTIPLY_ADD", one, 0.6, 0.4)
-        middle = n.maths(
-            "MULTIPLY", n.maths("MULTIPLY_ADD", two, 2.0, -1.0), n.maths("SUBTRACT", 1.0, length)
-        )
+        side = n.maths("MULTIPLY_ADD", two, 2.0, -1.0)
+        middle = n.maths("MULTIPLY", side, n.maths("SUBTRACT", 1.0, length))
         along = n.maths("DIVIDE", n.maths("SUBTRACT", x, middle), length)
         half = n.maths("MULTIPLY", n.maths("MULTIPLY_ADD", three, 0.7, 0.3), half)
         aside = n.maths("MULTIPLY_ADD", dice.outputs["Value"], 1.2, -0.6)
@@ -67,7 +63,8 @@ def streak(flaw: Flaw) -> Outline:
     sway = n.maths("MULTIPLY", n.maths("SUBTRACT", bend, 0.5), n.maths("SUBTRACT", 0.5, half))
     reach = flaw.number("wander") / SWING * (1.0 if count == 1 else 0.4)
     off = n.maths("ABSOLUTE", n.maths("MULTIPLY_ADD", sway, reach, off))
-    ends = n.maths("POWER", n.maths("MINIMUM", n.maths("ABSOLUTE", along), 1.0), _blunt(flaw.number("taper")))
+    blunt = 12.0 * 0.1 ** flaw.number("taper")  # the width falls with |along| to this power
+    ends = n.maths("POWER", n.maths("MINIMUM", n.maths("ABSOLUTE", along), 1.0), blunt)
     half = n.maths("MULTIPLY", half, n.maths("SUBTRACT", 1.0, ends))
     half = _frayed(flaw, half, x, own)
     edge = n.maths("SUBTRACT", 1.0, n.maths("DIVIDE", off, n.maths("MAXIMUM", half, 1e-4)))
@@ -79,7 +76,7 @@ def streak(flaw: Flaw) -> Outline:
 
 
 def _ruffled(flaw: Flaw, y: Value) -> Value:
-    """Y with small sideways steps, so that the lines' borders are no curves."""
+    """Y displaced by small noise, so that the borders of the lines are ragged."""
     n, ragged = flaw.nodes, flaw.number("ragged")
     if ragged == 0:
         return y
@@ -97,13 +94,8 @@ def _broad(flaw: Flaw, off: Value, half: Value, pixel: float) -> Value:
     return n.maths("MINIMUM", flaw.above(broad, off), flaw.above(half, 0.06 * pixel))
 
 
-def _blunt(taper: float) -> float:
-    """Power of |along| that the width falls with: 12 blunt, 1.2 pointed."""
-    return 12.0 * float(0.1**taper)
-
-
 def _along(flaw: Flaw, x: Value, strip: Value, size: float, stream: int) -> Value:
-    """Cells along x, in a row of their own for every strip."""
+    """Coordinates in cells along x, in another row for each strip."""
     n, shift = flaw.nodes, flaw.shift(stream)
     return n.combine(
         n.maths("MULTIPLY_ADD", x, 1 / size, shift[0]), n.maths("MULTIPLY_ADD", strip, 7.3, shift[1]), 0.0
@@ -111,7 +103,7 @@ def _along(flaw: Flaw, x: Value, strip: Value, size: float, stream: int) -> Valu
 
 
 def _frayed(flaw: Flaw, half: Value, x: Value, strip: Value) -> Value:
-    """Half the width of a line, now broader, now narrower, now gone."""
+    """Half the width of a line, with variations and gaps."""
     n, ragged, breaks = flaw.nodes, flaw.number("ragged"), flaw.number("breaks")
     if ragged > 0:
         noise = flaw.noise(_along(flaw, x, strip, 0.12, 4), detail=4, rough=0.6)
@@ -124,13 +116,12 @@ def _frayed(flaw: Flaw, half: Value, x: Value, strip: Value) -> Value:
 
 
 def crack(flaw: Flaw) -> Outline:
-    """A thin lens and its branches, in a distorted plane: where they were straight, they now are jagged."""
+    """A thin lens and its branches, on a distorted plane, which makes them jagged."""
     n, wander = flaw.nodes, flaw.number("wander")
     sway = 3.0 * wander * flaw.aspect
     noise = flaw.noise(flaw.cells(flaw.number("kink"), stream=1), detail=6, rough=0.55, output="Color")
-    bent = n.vector(
-        "MULTIPLY_ADD", n.vector("SUBTRACT", noise, (0.5, 0.5, 0.5)), (0.3 * sway, sway, 0.0), flaw.place
-    )
+    aside = n.vector("SUBTRACT", noise, (0.5, 0.5, 0.5))
+    bent = n.vector("MULTIPLY_ADD", aside, (0.3 * sway, sway, 0.0), flaw.place)
     opening = n.ramp(flaw.noise(flaw.cells(0.15, stream=2), detail=2), 0.3, 0.7, 0.5, 1.0)
     wide = flaw.number("thickness")
     pieces = [_lens(flaw, bent, opening, wide)]
@@ -148,9 +139,8 @@ def _lens(flaw: Flaw, place: Value, opening: Value, wide: float, unit: float = 1
     """A pointed slit from x = -1 to 1, `wide` its greatest half width; unit: its own, in half lengths."""
     n = flaw.nodes
     x, y, _ = n.separate(place)
-    bulge = n.maths(
-        "SQRT", n.maths("MAXIMUM", n.maths("MULTIPLY_ADD", n.maths("MULTIPLY", x, x), -1.0, 1.0), 0.0)
-    )
+    square = n.maths("MULTIPLY_ADD", n.maths("MULTIPLY", x, x), -1.0, 1.0)
+    bulge = n.maths("SQRT", n.maths("MAXIMUM", square, 0.0))
     half = n.maths("MULTIPLY", n.maths("MULTIPLY", bulge, opening), wide)
     off = n.maths("ABSOLUTE", y)
     edge = n.maths("SUBTRACT", 1.0, n.maths("DIVIDE", off, n.maths("MAXIMUM", half, 1e-5)))
@@ -158,7 +148,7 @@ def _lens(flaw: Flaw, place: Value, opening: Value, wide: float, unit: float = 1
 
 
 def _branches(flaw: Flaw) -> list[tuple[float, float, float]]:
-    """Where each starts along x, its angle, and half its length."""
+    """Start along x, angle and half length of each branch."""
     rng = np.random.default_rng(int(abs(flaw.spec.seed) * 1e6))
     found = []
     for _ in range(round(flaw.number("branches"))):
@@ -172,22 +162,11 @@ def pits(flaw: Flaw) -> Outline:
     """Many small spots, denser in the middle and in clumps."""
     n, stretch, size = flaw.nodes, flaw.number("stretch"), 2 * flaw.number("cell")
     cells = flaw.cells(size, stretch, 2)
-    if flaw.number("ragged") > 0:
-        warp = flaw.noise(n.vector("MULTIPLY", cells, (2.0, 2.0, 0.0)), detail=2, output="Color")
-        warp = n.vector("SUBTRACT", warp, (0.5, 0.5, 0.5))
-        amount = flaw.number("ragged")
-        cells = n.vector("MULTIPLY_ADD", warp, (amount, amount, 0.0), cells)
-    spots = n.add(
-        "ShaderNodeTexVoronoi",
-        {"Vector": cells, "Scale": 1.0, "Randomness": 1.0},
-        feature="F1",
-        voronoi_dimensions="2D",
-    )
-    # Whether a pit is there is decided at its middle, so that none is cut.
+    spots = n.cells(_warped(flaw, cells, 2.0, 1.0, detail=2), dimensions="2D")
+    # The middle of a pit decides whether it exists, so that none is cut.
     back, shift = (size * stretch, size, 0.0), flaw.shift(2)
-    middle = n.vector(
-        "MULTIPLY_ADD", spots.outputs["Position"], back, (-shift[0] * back[0], -shift[1] * back[1], 0.0)
-    )
+    origin = (-shift[0] * back[0], -shift[1] * back[1], 0.0)
+    middle = n.vector("MULTIPLY_ADD", spots.outputs["Position"], back, origin)
     one, two, _ = n.separate(spots.outputs["Color"])
     there = flaw.above(_crowd(flaw, middle), one)
     radius = n.maths("MULTIPLY", n.ramp(two, 0.0, 1.0, 0.4, 1.0), flaw.number("pit"))
@@ -196,8 +175,18 @@ def pits(flaw: Flaw) -> Outline:
     return Outline(edge, flaw.above(_crowd(flaw, flaw.place), 0.3 * flaw.number("density")))
 
 
+def _warped(flaw: Flaw, cells: Value, finer: float, far: float, detail: float, rough: float = 0.5) -> Value:
+    """Cells distorted by noise in proportion to "ragged"; finer: its frequency; far: its amplitude."""
+    n, amount = flaw.nodes, far * flaw.number("ragged")
+    if amount == 0:
+        return cells
+    noise = flaw.noise(n.vector("MULTIPLY", cells, (finer, finer, 0.0)), detail, rough, output="Color")
+    warp = n.vector("SUBTRACT", noise, (0.5, 0.5, 0.5))
+    return n.vector("MULTIPLY_ADD", warp, (amount, amount, 0.0), cells)
+
+
 def _crowd(flaw: Flaw, at: Value) -> Value:
-    """The chance that there is a pit at a place."""
+    """Probability of a pit at a place."""
     n, clump = flaw.nodes, flaw.number("clump")
     chance: Value = n.ramp(flaw.oval(at), 0.0, 0.3, 0.0, flaw.number("density"))
     if clump == 0:
@@ -207,20 +196,11 @@ def _crowd(flaw: Flaw, at: Value) -> Value:
 
 
 def network(flaw: Flaw) -> Outline:
-    """Crooked lines between cells, missing in places."""
+    """Crooked lines between cells, with gaps."""
     n, size = flaw.nodes, 2 * flaw.number("cell")
     cells = flaw.cells(size, flaw.number("stretch"), 2)
-    if flaw.number("ragged") > 0:
-        warp = flaw.noise(n.vector("MULTIPLY", cells, (1.3, 1.3, 0.0)), detail=4, rough=0.6, output="Color")
-        amount = 1.6 * flaw.number("ragged")
-        warp = n.vector("SUBTRACT", warp, (0.5, 0.5, 0.5))
-        cells = n.vector("MULTIPLY_ADD", warp, (amount, amount, 0.0), cells)
-    lines = n.add(
-        "ShaderNodeTexVoronoi",
-        {"Vector": cells, "Scale": 1.0, "Randomness": 1.0},
-        feature="DISTANCE_TO_EDGE",
-        voronoi_dimensions="2D",
-    ).outputs["Distance"]
+    cells = _warped(flaw, cells, 1.3, 1.6, detail=4, rough=0.6)
+    lines = n.cells(cells, "DISTANCE_TO_EDGE", "2D").outputs["Distance"]
     inside = flaw.oval()
     at = 0.5 - SWING + 2 * SWING * flaw.number("gaps")
     fade = flaw.smooth(flaw.noise(flaw.cells(1.5 * size, stream=4)), at - 0.08, at + 0.12)

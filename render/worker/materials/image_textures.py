@@ -1,4 +1,4 @@
-"""Photographed surfaces: one picture, or a set of them by role.
+"""Materials from images: one image, or a set of images by role.
 
 A mesh with texture coordinates uses those (one tile over [0, 1]). Any other is projected upon along its own
 three axes, a tile `tile_m` wide, the seams blended.
@@ -7,7 +7,6 @@ three axes, a tile `tile_m` wide, the seams blended.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import bpy
 
@@ -22,23 +21,20 @@ _RELIEF = 0.02
 
 
 def image(inputs: MaterialInputs) -> SurfaceSockets:
-    """A picture as colour; `bump` raises what is bright in it."""
+    """An image as colour; with `bump`, brightness is height."""
     colour = _sample(inputs, "colour") if inputs.on("colour") else inputs.colour("body")
-    metallic = inputs.number("metallic") if inputs.on("metallic") else 0.0
     normal = None
     if inputs.on("bump") and inputs.on("colour"):
         normal = _raised(inputs, colour, inputs.number("bump"), None)
-    return SurfaceSockets(colour, inputs.number("roughness"), metallic, normal)
+    return SurfaceSockets(colour, inputs.number("roughness"), inputs.option("metallic"), normal)
 
 
 def pbr(inputs: MaterialInputs) -> SurfaceSockets:
     """Images of colour, roughness, metallic, normal (OpenGL: green is up) and height, or numbers."""
+    images = inputs.spec.images
     colour = _sample(inputs, "colour") if inputs.on("colour") else inputs.colour("body")
-    rough = _sample(inputs, "roughness") if "roughness" in inputs.spec.images else inputs.number("roughness")
-    if "metallic" in inputs.spec.images:
-        metallic = _sample(inputs, "metallic")
-    else:
-        metallic = inputs.number("metallic") if inputs.on("metallic") else 0.0
+    rough = _sample(inputs, "roughness") if "roughness" in images else inputs.number("roughness")
+    metallic = _sample(inputs, "metallic") if "metallic" in images else inputs.option("metallic")
     return SurfaceSockets(colour, rough, metallic, _normal(inputs))
 
 
@@ -60,12 +56,12 @@ def _raised(inputs: MaterialInputs, pattern: Value, strength: Value, below: Valu
 
 
 def _sample(inputs: MaterialInputs, role: str) -> Value:
-    n, picture = inputs.nodes, _load(inputs.spec.images[role], role)
+    n, picture = inputs.nodes, load_image(inputs.spec.images[role], role)
     if inputs.uv:
         place = n.add("ShaderNodeTexCoord").outputs["UV"]
         return n.add("ShaderNodeTexImage", {"Vector": place}, image=picture).outputs[0]
     blended: Value = (0.0, 0.0, 0.0)
-    for (tile, _), weight in zip(_projections(inputs, picture), _weights(inputs), strict=True):
+    for tile, weight, _ in _projections(inputs, picture):
         blended = n.vector("MULTIPLY_ADD", tile, weight, blended)
     return blended
 
@@ -76,9 +72,9 @@ def _projected_normal(inputs: MaterialInputs) -> Value:
     A map's slope in u or v is a slope along one of the object's axes; the three, weighted by how much the
     surface faces their axis, add up ("UDN" blending; Mikkelsen, Surface gradient-based bump mapping, 2020).
     """
-    n, tilted = inputs.nodes, inputs.nodes.facing()
-    picture = _load(inputs.spec.images["normal"], "normal")
-    for (tile, axis), weight in zip(_projections(inputs, picture), _weights(inputs), strict=True):
+    n, tilted = inputs.nodes, inputs.nodes.facing
+    picture = load_image(inputs.spec.images["normal"], "normal")
+    for tile, weight, axis in _projections(inputs, picture):
         du, dv, _ = n.separate(n.vector("MULTIPLY_ADD", tile, 2.0, -1.0))
         slopes = [du, dv]
         slopes.insert(axis, 0.0)
@@ -86,47 +82,34 @@ def _projected_normal(inputs: MaterialInputs) -> Value:
     return n.to_world(tilted, "NORMAL")
 
 
-def _projections(inputs: MaterialInputs, picture: bpy.types.Image) -> Iterator[tuple[Value, int]]:
-    """The picture seen along x, y and z, upright on the sides, its right along the object's x on top.
+def _projections(inputs: MaterialInputs, picture: bpy.types.Image) -> Iterator[tuple[Value, Value, int]]:
+    """Yield the picture seen along x, y and z, its weight, and the number of the axis.
 
-    Blender's own box projection turns it by a quarter on top, which normal maps would have to undo.
+    It is upright on the sides; on top its right is the object's x. Blender's own box projection rotates it by
+    90° on top, which normal maps would have to undo. The axis that the surface faces has most of the weight.
     """
     n = inputs.nodes
-    x, y, z = n.separate(_tiles(inputs))
+    tiles = n.vector("DIVIDE", n.metres, inputs.number("tile_m"))
+    x, y, z = n.separate(n.vector("ADD", tiles, inputs.shift()))
+    sharp = n.combine(*(n.maths("POWER", v, _SEAM) for v in n.separate(n.vector("ABSOLUTE", n.facing))))
+    weights = n.separate(n.vector("DIVIDE", sharp, n.vector("DOT_PRODUCT", sharp, (1.0, 1.0, 1.0))))
     for axis, (u, v) in enumerate(((y, z), (x, z), (x, y))):
-        place = n.combine(u, v, 0.0)
-        yield n.add("ShaderNodeTexImage", {"Vector": place}, image=picture).outputs[0], axis
+        place = {"Vector": n.combine(u, v, 0.0)}
+        yield n.add("ShaderNodeTexImage", place, image=picture).outputs[0], weights[axis], axis
 
 
-def _weights(inputs: MaterialInputs) -> tuple[Value, Value, Value]:
-    """How much of each projection shows: that of the axis the surface faces, shared at the seams."""
-    n = inputs.nodes
-    x, y, z = n.separate(n.vector("ABSOLUTE", n.facing()))
-    sharp = n.combine(*(n.maths("POWER", v, _SEAM) for v in (x, y, z)))
-    total = n.vector("DOT_PRODUCT", sharp, (1.0, 1.0, 1.0))
-    return n.separate(n.vector("DIVIDE", sharp, total))
+def load_image(path: str, role: str = "colour") -> bpy.types.Image:
+    """A picture Blender can read, one for every role, which decides its colour space.
 
-
-def _tiles(inputs: MaterialInputs) -> Value:
-    n = inputs.nodes
-    return n.vector("ADD", n.vector("DIVIDE", n.metres(), inputs.number("tile_m")), inputs.shift())
-
-
-def _load(path: str, role: str) -> bpy.types.Image:
-    """A picture of its own for every role, whose colour space it decides."""
-    picture = load_image(path)
-    if role != "colour":
-        picture.colorspace_settings.name = "Non-Color"
-    return picture
-
-
-def load_image(path: str) -> bpy.types.Image:
-    """A picture Blender can read; raises AssetError for any other."""
+    Raises AssetError for any other file.
+    """
     try:
-        picture = bpy.data.images.load(str(Path(path)))
+        picture = bpy.data.images.load(path)
     except RuntimeError as error:
         raise AssetError(f"expected a picture at {path}, got: {error}") from error
     if min(picture.size) == 0:
         bpy.data.images.remove(picture)
         raise AssetError(f"expected a picture at {path}, got a file that cannot be read as one")
+    if role != "colour":
+        picture.colorspace_settings.name = "Non-Color"
     return picture

@@ -1,4 +1,4 @@
-"""What a family's builder reads: a material's values, and coordinates in its grains."""
+"""Inputs of a family's builder: the values of a material, and coordinates in its grains."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from render.worker.materials.nodes import Nodes, Value
 
 @dataclass(frozen=True, eq=False)
 class MaterialInputs:
-    """A complete MaterialSpec on its way into a tree.
+    """A completed MaterialSpec to be built into a tree.
 
     shared: values are read from the object's custom properties, so that many objects share the material;
     otherwise they are constants of the tree.  uv: the mesh has texture coordinates.
@@ -30,17 +30,21 @@ class MaterialInputs:
         return self.nodes.prop(name, "Color") if self.shared else self.spec.colours[name]
 
     def on(self, option: str) -> bool:
-        """Whether the option is wanted at all; what is not never enters the tree."""
+        """Whether the option is on; the tree has no nodes for options that are off."""
         return self.spec.numbers.get(option, 0.0) > 0 or option in self.spec.images
 
+    def option(self, name: str) -> Value:
+        """A scalar of the material, the constant 0 if the option is off."""
+        return self.number(name) if self.on(name) else 0.0
+
     def shift(self) -> Value:
-        """Where in its noise the material is, in cells."""
+        """Offset of the material in the noise, in cells."""
         return self.nodes.prop("shift", "Vector") if self.shared else shift(self.spec.seed)
 
     def grains(self, size: float = 1.0, stretch: Vector = (1.0, 1.0, 1.0)) -> Value:
-        """Coordinates in cells of `size` grains, drawn out along the object's axes by `stretch`."""
+        """Coordinates in cells of `size` grains, stretched along the object's axes by `stretch`."""
         n = self.nodes
-        cells = n.vector("DIVIDE", n.metres(), self.number("grain_m"))
+        cells = n.vector("DIVIDE", n.metres, self.number("grain_m"))
         per_cell = (1 / (size * stretch[0]), 1 / (size * stretch[1]), 1 / (size * stretch[2]))
         return n.vector("MULTIPLY_ADD", cells, per_cell, self.shift())
 

@@ -1,4 +1,4 @@
-"""What use and weather lay over a surface: paint in a groove, rust, scratches, chips, flakes, dirt."""
+"""Layers over a surface: inlaid paint, rust, scratches, chips, flakes, dirt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RUST: tuple[tuple[float, Vector], ...] = (
     (0.57, (0.215, 0.080, 0.030)),
     (0.74, (0.330, 0.175, 0.085)),
 )
-#: What RUST comes to on the whole.
+#: Mean colour of RUST.
 RUST_BODY: Vector = (0.155, 0.060, 0.026)
 
 
@@ -38,7 +38,7 @@ class Frame:
 def brushed_frame(inputs: MaterialInputs, size: float = 0.25) -> Frame:
     """Lines `size` grains wide along the object's x, or along y where the surface faces x."""
     n = inputs.nodes
-    x, _, _ = n.separate(n.facing())
+    x, _, _ = n.separate(n.facing)
     end = n.maths("GREATER_THAN", n.maths("ABSOLUTE", x), 0.75)
     place = n.mix_vector(end, inputs.grains(size, (80.0, 1.0, 1.0)), inputs.grains(size, (1.0, 80.0, 1.0)))
     along = n.mix_vector(end, (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
@@ -69,7 +69,7 @@ def rust(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
 
 
 def oxide(inputs: MaterialInputs, below: Value | None = None) -> SurfaceSockets:
-    """Nothing but rust: rough, crumbly, from dark to bright."""
+    """Rust only: rough and crumbly, from dark to bright."""
     n = inputs.nodes
     crumbs = n.noise(inputs.grains(2.0), detail=3, rough=0.8)
     normal = n.bump(inputs.height(crumbs, 0.5), below)
@@ -77,11 +77,11 @@ def oxide(inputs: MaterialInputs, below: Value | None = None) -> SurfaceSockets:
 
 
 def scratches(inputs: MaterialInputs, amount: Value) -> Value:
-    """Fine lines, straight within a patch of some twenty grains, each patch in a direction of its own."""
+    """Fine lines, straight within patches of about twenty grains; each patch has another direction."""
     n = inputs.nodes
     patch = n.cells(inputs.grains(20)).outputs["Color"]
     along = n.vector("SUBTRACT", patch, (0.5, 0.5, 0.5))
-    across = n.vector("NORMALIZE", n.vector("CROSS_PRODUCT", along, n.facing()))
+    across = n.vector("NORMALIZE", n.vector("CROSS_PRODUCT", along, n.facing))
     place = inputs.grains(1.5)
     u, v = n.vector("DOT_PRODUCT", place, across), n.vector("DOT_PRODUCT", place, along)
     lines = n.noise(n.combine(u, n.maths("MULTIPLY", v, 0.05), n.separate(patch)[0]), detail=1)
@@ -96,7 +96,7 @@ def scratched_metal(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceS
     lines = scratches(inputs, wear)
     smears = n.ramp(n.noise(inputs.grains(12), detail=3), 0.42, 0.72, 0.0, 0.25)
     rough = n.maths("MULTIPLY_ADD", smears, wear, surface.roughness, clamp=True)
-    # A bump would show the lines best, and cost their noise three times over.
+    # A bump would show the lines better, but evaluates their noise three times.
     rough = n.maths("MULTIPLY_ADD", lines, 0.3, rough, clamp=True)
     dark = n.vector("MULTIPLY", surface.colour, (0.6, 0.6, 0.6))
     return replace(
@@ -114,7 +114,7 @@ def scuffed(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
 
 
 def chipped(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
-    """Paint gone in sharp-edged chips, primer at their edge and bare steel within."""
+    """Sharp-edged chips in the paint: primer at their edge, bare steel inside."""
     n = inputs.nodes
     noise = n.noise(inputs.grains(5), detail=4, rough=0.7)
     amount = n.maths("MULTIPLY", inputs.number("wear"), 0.8)

@@ -24,7 +24,7 @@ Layer = Callable[[MaterialInputs, SurfaceSockets], SurfaceSockets]
 
 @dataclass(frozen=True)
 class MaterialFamily:
-    """One kind of material. body, numbers: where the spec says nothing.
+    """One kind of material. body, numbers: defaults.
 
     options: numbers that switch a piece of the tree on when above 0.  wear: the layer that shows use.
     varied: further numbers that follow from the seed.
@@ -51,7 +51,7 @@ def completed(spec: MaterialSpec) -> MaterialSpec:
 
 
 def options(spec: MaterialSpec) -> tuple[str, ...]:
-    """What of its family's tree a completed spec switches on; equal options share a material."""
+    """Options that a completed spec switches on; specs with equal options share a material."""
     family = MATERIAL_FAMILIES[spec.kind]
     wanted = [name for name in family.options if spec.numbers.get(name, 0.0) > 0]
     return tuple(wanted + ["accent"] * ("accent" in spec.colours))
@@ -70,7 +70,7 @@ def build(inputs: MaterialInputs) -> SurfaceSockets:
 
 
 def foreign(nodes: Nodes, spec: MaterialSpec, *, uv: bool = False) -> SurfaceSockets:
-    """The surface of a material in a tree that belongs to another: its values are constants there."""
+    """The surface of a material within the tree of another; its values are constants there."""
     return build(MaterialInputs(nodes, completed(spec), shared=False, uv=uv))
 
 
@@ -84,7 +84,7 @@ def _plastic(inputs: MaterialInputs) -> SurfaceSockets:
         colour = n.mix(n.maths("MULTIPLY", swirl, inputs.number("marble")), colour, inputs.colour("second"))
     if inputs.on("bump"):
         normal = n.bump(inputs.height(n.noise(inputs.grains(0.5), detail=2), 0.15, "bump"))
-    clear = inputs.number("translucency") if inputs.on("translucency") else 0.0
+    clear = inputs.option("translucency")
     return SurfaceSockets(colour, inputs.number("roughness"), normal=normal, transmission=clear)
 
 
@@ -98,7 +98,7 @@ def _metal(inputs: MaterialInputs) -> SurfaceSockets:
 
 
 def _paint(inputs: MaterialInputs) -> SurfaceSockets:
-    """Car paint: a base coat, with flakes or a flip colour where wanted, under a clear coat."""
+    """Car paint: a base coat, optionally with flakes or a flip colour, under a clear coat."""
     n, colour, peel = inputs.nodes, inputs.colour("body"), None
     base = SurfaceSockets(colour, 0.5, coat=1.0, coat_roughness=inputs.number("roughness"))
     if inputs.on("marble"):
@@ -108,7 +108,7 @@ def _paint(inputs: MaterialInputs) -> SurfaceSockets:
     if inputs.on("metallic"):
         flake = n.cells(inputs.grains(0.15)).outputs["Color"]
         tilt = n.vector("SUBTRACT", flake, (0.5, 0.5, 0.5))
-        normal = n.vector("NORMALIZE", n.vector("MULTIPLY_ADD", tilt, 0.35, n.upright()))
+        normal = n.vector("NORMALIZE", n.vector("MULTIPLY_ADD", tilt, 0.35, n.upright))
         base = replace(base, metallic=inputs.number("metallic"), roughness=0.35, normal=normal)
     if inputs.on("bump"):
         peel = n.bump(inputs.height(n.noise(inputs.grains(1.5), detail=1), 0.06, "bump"))
@@ -140,7 +140,7 @@ def _cast(inputs: MaterialInputs) -> SurfaceSockets:
 
 
 def _ground(inputs: MaterialInputs) -> SurfaceSockets:
-    """Machined metal: fine lines, across which the light is drawn out."""
+    """Machined metal: fine lines with anisotropic reflections."""
     n = inputs.nodes
     turn = layers.brushed_frame(inputs)
     lines = n.noise(turn.place, detail=3, rough=0.7)
@@ -154,7 +154,7 @@ def _ground(inputs: MaterialInputs) -> SurfaceSockets:
 
 
 def _rust(inputs: MaterialInputs) -> SurfaceSockets:
-    """Iron rusted over; `rust` closes the last gaps, the body is the rust's main colour."""
+    """Rusted iron; `rust` is its coverage, the body its main colour."""
     n = inputs.nodes
     patches = n.noise(inputs.grains(12), detail=4, rough=0.68)
     cover = n.ramp(inputs.number("rust"), 0.0, 1.0, 0.65, 1.0)
@@ -184,20 +184,19 @@ def _glass(inputs: MaterialInputs) -> SurfaceSockets:
 
 
 def _random(inputs: MaterialInputs) -> SurfaceSockets:
-    """Any inputs: blots, bands or specks of the second colour, as the seed has it."""
+    """Blots, bands or specks of the second colour, depending on the seed."""
     n, colour = inputs.nodes, inputs.colour("body")
-    metallic = inputs.number("metallic") if inputs.on("metallic") else 0.0
     if inputs.on("marble"):
         drawn = n.combine(inputs.number("draw_x"), inputs.number("draw_y"), 1.0)
         noise = n.noise(n.vector("MULTIPLY", inputs.grains(), drawn), detail=3, distortion=0.8)
         edge = inputs.number("edge")
         pattern = n.ramp(noise, n.maths("SUBTRACT", 0.5, edge), n.maths("ADD", 0.5, edge))
         colour = n.mix(n.maths("MULTIPLY", pattern, inputs.number("marble")), colour, inputs.colour("second"))
-    return SurfaceSockets(colour, inputs.number("roughness"), metallic)
+    return SurfaceSockets(colour, inputs.number("roughness"), inputs.option("metallic"))
 
 
 def _any_pattern(seed: float) -> Mapping[str, float]:
-    """How drawn out along x and y, and how sharp, a random pattern is."""
+    """Stretch along x and y, and sharpness, of a random pattern."""
     u, v, w = (math.sin(seed * k + k) * 0.5 + 0.5 for k in (12.9898, 78.233, 37.719))
     return {
         "draw_x": 0.06 if u < 0.3 else 1.0,

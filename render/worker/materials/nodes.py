@@ -1,4 +1,4 @@
-"""A small hand for shader trees, and what a surface looks like before it becomes a shader.
+"""Builds shader trees, and describes a surface before it becomes a shader.
 
 A value below is a node's output socket, or a constant: a float, or three numbers (colours: linear RGB).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import bpy
@@ -49,7 +50,7 @@ class Nodes:
     def __init__(self, tree: bpy.types.NodeTree) -> None:
         """Start from an empty tree."""
         self._tree = tree
-        self._kept: dict[tuple[str, ...], Any] = {}
+        self._attributes: dict[tuple[str, str], Any] = {}
         tree.nodes.clear()
 
     def add(self, kind: str, inputs: Mapping[Any, Value] | None = None, **settings: Any) -> Any:
@@ -67,24 +68,21 @@ class Nodes:
 
     # ---- where --------------------------------------------------------------------------------------------
 
+    @cached_property
     def metres(self) -> Value:
         """Coordinates in the object's own frame, in metres (its units times the property "scale_m")."""
-        if ("metres",) not in self._kept:
-            place = self.add("ShaderNodeTexCoord").outputs["Object"]
-            self._kept[("metres",)] = self.vector("MULTIPLY", place, self.prop("scale_m"))
-        return self._kept[("metres",)]
+        place = self.add("ShaderNodeTexCoord").outputs["Object"]
+        return self.vector("MULTIPLY", place, self.prop("scale_m"))
 
+    @cached_property
     def facing(self) -> Value:
         """The mesh's normal in the object's own frame, a unit vector (where the object is scaled evenly)."""
-        if ("facing",) not in self._kept:
-            self._kept[("facing",)] = self.add("ShaderNodeTexCoord").outputs["Normal"]
-        return self._kept[("facing",)]
+        return self.add("ShaderNodeTexCoord").outputs["Normal"]
 
+    @cached_property
     def upright(self) -> Value:
         """The interpolated normal of the mesh in world space."""
-        if ("upright",) not in self._kept:
-            self._kept[("upright",)] = self.add("ShaderNodeNewGeometry").outputs["Normal"]
-        return self._kept[("upright",)]
+        return self.add("ShaderNodeNewGeometry").outputs["Normal"]
 
     def to_world(self, vector: Value, kind: str = "VECTOR") -> Value:
         """From the object's own frame to the world's; kind "NORMAL" for a surface's normal."""
@@ -100,11 +98,10 @@ class Nodes:
         return self._attribute("GEOMETRY", name, output)
 
     def _attribute(self, kind: str, name: str, output: str) -> Value:
-        if (kind, name) not in self._kept:
-            self._kept[(kind, name)] = self.add(
-                "ShaderNodeAttribute", attribute_type=kind, attribute_name=name
-            )
-        return self._kept[(kind, name)].outputs[output]
+        if (kind, name) not in self._attributes:
+            node = self.add("ShaderNodeAttribute", attribute_type=kind, attribute_name=name)
+            self._attributes[kind, name] = node
+        return self._attributes[kind, name].outputs[output]
 
     # ---- arithmetic ---------------------------------------------------------------------------------------
 
@@ -150,19 +147,14 @@ class Nodes:
 
     def noise(self, place: Value, detail: float = 2.0, distortion: float = 0.0, rough: float = 0.5) -> Value:
         """Perlin noise of `place` in cells: about 0.5, nearly all within [0.25, 0.75]."""
-        inputs = {
-            "Vector": place,
-            "Scale": 1.0,
-            "Detail": detail,
-            "Roughness": rough,
-            "Distortion": distortion,
-        }
+        inputs = {"Vector": place, "Scale": 1.0, "Detail": detail}
+        inputs |= {"Roughness": rough, "Distortion": distortion}
         return self.add("ShaderNodeTexNoise", inputs, noise_dimensions="3D").outputs[0]
 
-    def cells(self, place: Value, feature: str = "F1", random: float = 1.0) -> Any:
+    def cells(self, place: Value, feature: str = "F1", dimensions: str = "3D") -> Any:
         """The Voronoi node of `place` in cells: outputs "Distance", "Color" and, for F1, "Position"."""
-        inputs = {"Vector": place, "Scale": 1.0, "Randomness": random}
-        return self.add("ShaderNodeTexVoronoi", inputs, feature=feature, voronoi_dimensions="3D")
+        inputs = {"Vector": place, "Scale": 1.0, "Randomness": 1.0}
+        return self.add("ShaderNodeTexVoronoi", inputs, feature=feature, voronoi_dimensions=dimensions)
 
     def gradient(self, value: Value, stops: Sequence[tuple[float, Vector]]) -> Value:
         """A colour for a number: straight between the stops (position from 0 to 1, linear RGB)."""
@@ -188,33 +180,25 @@ class Nodes:
         made: dict[str, Value] = {}
         for name in SurfaceSockets.__dataclass_fields__:
             a, b = getattr(below, name), getattr(above, name)
-            if a is b or (_constant(a) and _constant(b) and a == b):
+            if a is b or (not any(isinstance(v, bpy.types.NodeSocket) for v in (a, b)) and a == b):
                 made[name] = a
             elif name == "colour":
                 made[name] = self.mix(factor, a, b)
             elif name in ("normal", "coat_normal"):
-                made[name] = self.mix_vector(factor, self._normal(a), self._normal(b))
+                made[name] = self.mix_vector(factor, *(self.upright if v is None else v for v in (a, b)))
             elif name == "tangent":
                 # A direction only matters where the surface is anisotropic.
                 made[name] = b if a is None else a
             elif name == "displacement":
-                made[name] = self._raised(factor, a, b)
+                raised = None if b is None else self.maths("MULTIPLY", factor, b)
+                made[name] = raised if a is None else a if raised is None else self.maths("ADD", a, raised)
             else:
                 made[name] = self.mix_number(factor, a, b)
         return SurfaceSockets(**made)
 
-    def _normal(self, normal: Value | None) -> Value:
-        return self.upright() if normal is None else normal
-
-    def _raised(self, factor: Value, below: Value | None, above: Value | None) -> Value:
-        if above is None:
-            return below
-        raised = self.maths("MULTIPLY", factor, above)
-        return raised if below is None else self.maths("ADD", below, raised)
-
 
 def finish(nodes: Nodes, surface: SurfaceSockets) -> None:
-    """The shader of a surface and the tree's output; what is off is left unlinked and costs nothing."""
+    """Add the shader of a surface and the tree's output; unused inputs stay unlinked and cost nothing."""
     inputs = {
         "Base Color": surface.colour,
         "Roughness": surface.roughness,
@@ -236,12 +220,8 @@ def finish(nodes: Nodes, surface: SurfaceSockets) -> None:
     nodes.add("ShaderNodeOutputMaterial", outputs)
 
 
-def _constant(value: Value) -> bool:
-    return not isinstance(value, bpy.types.NodeSocket)
-
-
 def _fitted(value: Any, socket: Any) -> Any:
-    """A constant in the shape the socket takes: a number for three, three for a colour's four."""
+    """A constant with as many numbers as the socket takes."""
     if socket.type == "RGBA":
         r, g, b = (value, value, value) if isinstance(value, (int, float)) else tuple(value)[:3]
         return (r, g, b, 1.0)

@@ -1,4 +1,4 @@
-"""What parts lie on: patterns of two colours, as strong as `grain`, their features `grain_m` wide."""
+"""Materials of the ground: patterns of two colours; `grain` is their contrast, `grain_m` their size."""
 
 from __future__ import annotations
 
@@ -62,9 +62,8 @@ def _concrete(inputs: MaterialInputs) -> SurfaceSockets:
 def _surface(inputs: MaterialInputs, pattern: Value) -> SurfaceSockets:
     n = inputs.nodes
     strength = n.maths("MULTIPLY", pattern, inputs.number("grain"))
-    metallic = inputs.number("metallic") if inputs.on("metallic") else 0.0
     colour = n.mix(strength, inputs.colour("body"), inputs.colour("second"))
-    return SurfaceSockets(colour, inputs.number("roughness"), metallic, specular=0.3)
+    return SurfaceSockets(colour, inputs.number("roughness"), inputs.option("metallic"), specular=0.3)
 
 
 #: Patterns of the stage's recipe, by name.

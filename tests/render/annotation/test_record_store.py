@@ -15,13 +15,12 @@ from render.annotation.masks import encode, polygons
 from render.annotation.record_store import (
     Record,
     commit,
-    failures,
     is_done,
     merge,
     open_dataset,
     read_identity,
     read_record,
-    skips,
+    read_records,
     write_masks,
     write_yolo,
 )
@@ -105,8 +104,8 @@ def test_failed_and_skipped_images_are_told_with_their_reason(out):
     commit(out, record(0, status="failed", reason="boom"), None)
     commit(out, record(1, status="skipped", reason="nothing to see"), None)
     fill(out, 2)
-    assert [(r.index, r.reason) for r in failures(out, 9)] == [(0, "boom")]
-    assert [(r.index, r.scene, r.view, r.reason) for r in skips(out, 9)] == [(1, 0, 1, "nothing to see")]
+    told = [(r.index, r.scene, r.view, r.status, r.reason) for r in read_records(out, 9)]
+    assert told[:2] == [(0, 0, 0, "failed", "boom"), (1, 0, 1, "skipped", "nothing to see")]
     assert [i["id"] for i in json.loads(merge(out, 9).read_text())["images"]] == [3]
 
 

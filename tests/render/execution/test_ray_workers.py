@@ -9,7 +9,7 @@ import pytest
 from support.fake_worker import FakeRenderWorker
 
 from render import DatasetError, WorkerError, parse_recipe, render_dataset
-from render.annotation.record_store import failures
+from render.annotation.record_store import read_records
 from render.core.options import RenderOptions
 from render.dataset.validate import validate
 
@@ -71,7 +71,10 @@ def test_two_nodes_render_the_same_bytes_as_this_process_though_one_is_lost(
     render_dataset(RECIPE, tmp_path / "here", 9, 3, RenderOptions(python=alone.path))
     assert files(tmp_path / "ray") == files(tmp_path / "here")
     reason = "ended with exit status 3"
-    assert [(r.index, r.reason) for r in failures(tmp_path / "ray", 9)] == [(6, reason), (7, reason)]
+    assert [(r.index, r.reason) for r in read_records(tmp_path / "ray", 9) if r.status == "failed"] == [
+        (6, reason),
+        (7, reason),
+    ]
     assert "oh dear" in (tmp_path / "ray" / "render.log").read_text()
     scenes = sorted(request.scene for request in on_cluster.requests)
     assert scenes == [0, 1, 2, 2, 3, 3, 4]

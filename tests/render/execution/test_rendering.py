@@ -12,7 +12,7 @@ import pytest
 from support.fake_worker import FakeRenderWorker
 
 from render import BlenderMissingError, DatasetError, WorkerCrashedError, WorkerError, parse_recipe, plan
-from render.annotation.record_store import failures, open_dataset, read_record
+from render.annotation.record_store import open_dataset, read_record, read_records
 from render.assets.load import Assets
 from render.core.options import RenderOptions
 from render.execution import worker_process
@@ -35,7 +35,7 @@ def run(tmp_path):
         jobs = (Job(spec, tuple(view.index for view in spec.views)) for spec in specs)
         done = []
         render_jobs(jobs, run.out, RenderOptions(python=run.worker.path, **options), on_done or done.append)
-        return done, failures(run.out, 100)
+        return done, [r for r in read_records(run.out, 100) if r.status == "failed"]
 
     return run
 

@@ -10,8 +10,8 @@ import pytest
 
 from render import DatasetError
 from render.coco import read_coco
-from render.inspect.measures import ks_distance, ks_noise, measure, picture_look, total_variation, wasserstein
-from render.inspect.stats import _says, as_json, compare, table, write_report
+from render.inspect.measures import measure, picture_look, total_variation
+from render.inspect.stats import _gap, _says, as_json, compare, table, write_report
 
 GREY = np.full((100, 200, 3), 128, np.uint8)
 
@@ -93,14 +93,12 @@ def test_pictures_are_compared_at_one_scale(tmp_path):
     assert picture_look(tmp_path / "l.png", 180)[2] != pytest.approx(sharp[0], rel=0.3)
 
 
-def test_distances_by_hand():
-    a, b = np.array([0.0, 1.0]), np.array([1.0, 2.0])
-    assert ks_distance(a, b) == 0.5
-    assert wasserstein(a, b) == 1.0
-    assert ks_distance(a, a) == wasserstein(a, a) == 0.0
+def test_gaps_by_hand():
+    gap = _gap("brightness", np.array([0.0, 1.0]), np.array([1.0, 2.0]))
+    assert (gap.distance, gap.wasserstein) == (0.5, 1.0)
     # Unequal numbers: half of the weight moves by 2, the rest stays.
-    assert wasserstein(np.array([0.0, 0.0, 2.0, 2.0]), np.array([2.0])) == 1.0
-    assert ks_distance(np.array([0.0, 0.0, 2.0, 2.0]), np.array([2.0])) == 0.5
+    gap = _gap("brightness", np.array([0.0, 0.0, 2.0, 2.0]), np.array([2.0]))
+    assert (gap.distance, gap.wasserstein) == (0.5, 1.0)
     assert total_variation({"a": 0.5, "b": 0.5}, {"a": 1.0}) == 0.5
     assert total_variation({"a": 1.0}, {"b": 1.0}) == 1.0
 
@@ -108,8 +106,8 @@ def test_distances_by_hand():
 def test_samples_of_one_distribution_stay_below_the_noise():
     """The formula promises 95 of 100."""
     rng = np.random.default_rng(3)
-    below = [ks_distance(rng.normal(size=80), rng.normal(size=120)) < ks_noise(80, 120) for _ in range(400)]
-    assert 0.92 < np.mean(below) < 0.99
+    gaps = [_gap("brightness", rng.normal(size=80), rng.normal(size=120)) for _ in range(400)]
+    assert 0.01 < np.mean([gap.real for gap in gaps]) < 0.08
 
 
 def grid(count, w, h, name="a", images=10):

@@ -7,9 +7,10 @@ from support.small_scenes import at, thing
 from render.core.errors import RecipeError
 from render.core.spec import CameraSpec, MaterialSpec
 from render.planner.defect_schedule import schedule_defects
+from render.recipe.checks import check_defect
 from render.recipe.distributions import Distribution
 from render.recipe.outlines import OUTLINES, feature_width
-from render.recipe.presets import PRESETS, check_defect, numbers_of
+from render.recipe.presets import PRESETS, numbers_of
 from render.recipe.tables import Defect, Recipe
 
 # ---- presets ---------------------------------------------------------------------------------------------

@@ -229,7 +229,7 @@ def test_an_aerofoil_section_has_the_area_of_its_family():
 
 
 def test_an_aerofoil_is_staggered_tapered_and_twisted():
-    foil = Aerofoil(0.4, 0.5, 0.12, 1.0, math.radians(60), math.radians(20), math.radians(30), 60)
+    foil = Aerofoil(0.4, 0.5, 0.12, 1.0, 60, 20, 30, 60)
     for share, chord, degrees in ((0.0, 0.4, 20), (1.0, 0.2, 50)):
         outline = foil.at(share)
         back = outline[[0, -1]].mean(axis=0) - outline[[59, 60]].mean(axis=0)

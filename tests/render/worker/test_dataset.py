@@ -12,14 +12,15 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+from support.small_datasets import THREE_VIEWS, files
 
 from render import BlenderMissingError, RenderOptions, load_assets, parse_recipe, plan, render_dataset
 from render.annotation.masks import decode
 from render.annotation.record_store import open_dataset, read_record
-from render.execution import rendering
+from render.dataset.reproduce import reproduce_image
+from render.dataset.validate import validate
 from render.execution.jobs import Job
 from render.execution.rendering import render_jobs
-from render.execution.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.render
 
@@ -45,12 +46,6 @@ TINY = parse_recipe(
     }
 )
 COUNT = 3
-
-
-def files(out):
-    """Every file of the dataset but the log, the lock, and where the recipe's own files lie."""
-    paths = (p for p in out.rglob("*") if p.is_file() and p.name not in (".lock", "render.log", "root.txt"))
-    return {str(p.relative_to(out)): p.read_bytes() for p in paths}
 
 
 @pytest.fixture(scope="module")
@@ -122,27 +117,34 @@ def test_a_finished_dataset_starts_no_worker(undisturbed):
     assert files(undisturbed) == before
 
 
-def test_a_worker_killed_from_outside_is_replaced(undisturbed, tmp_path, monkeypatch):
-    open_dataset(tmp_path, TINY, 5)
-    pids = []
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds the worker through /proc")
+def test_a_worker_killed_from_outside_costs_nothing(tmp_path):
+    """The worker of image 0 is killed; two workers, and a reproduced image, give the same bytes."""
+    small = msgspec.structs.replace(
+        THREE_VIEWS,
+        image=msgspec.structs.replace(THREE_VIEWS.image, width=64, height=64),
+        quality=msgspec.structs.replace(THREE_VIEWS.quality, samples=1, denoise="off"),
+        labels=msgspec.structs.replace(THREE_VIEWS.labels, min_visible_px=1, min_visible_fraction=0.0),
+    )
+    killed = []
 
-    def start(*arguments):
-        worker = WorkerProcess(*arguments)
-        pids.append(worker._process.pid)
-        return worker
+    def kill(done, total):
+        if done == 3 and not killed:
+            killed.extend(pid for pid in children(os.getpid()) if runs_the_worker(pid))
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
 
-    monkeypatch.setattr(rendering, "WorkerProcess", start)
+    render_dataset(small, tmp_path / "killed", 8, 2, on_progress=kill)
+    assert len(killed) == 1
+    render_dataset(small, tmp_path / "whole", 8, 2, RenderOptions(workers=2))
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+    assert validate(tmp_path / "whole").problems == ()
+    assert validate(tmp_path / "whole").images == 8
+    assert reproduce_image(tmp_path / "whole", 4).differences == ()
 
-    def kill_once(index):
-        if index == 0:
-            os.kill(pids[0], signal.SIGKILL)
 
-    jobs = [Job(scene(TINY, 5, index), (index,)) for index in range(2)]
-    render_jobs(jobs, tmp_path, RenderOptions(threads=2), kill_once)
-    assert len(pids) == 2
-    assert not any(running(pid) for pid in pids)
-    for name in ("images/000000.jpg", "images/000001.jpg", "records/000001.json"):
-        assert (tmp_path / name).read_bytes() == (undisturbed / name).read_bytes()
+def runs_the_worker(pid):
+    return b"render.worker.main" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 # ---- what the labels say ---------------------------------------------------------------------------------

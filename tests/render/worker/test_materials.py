@@ -111,7 +111,7 @@ def test_the_accent_shows_where_the_mesh_says_so(booth):
 
 def test_a_surface_over_another_takes_its_place_where_the_mask_is_one(booth):
     def half(n):
-        x, _, _ = n.separate(n.metres())
+        x, _, _ = n.separate(n.metres)
         mask = n.ramp(x, -0.001, 0.001)
         above = SurfaceSockets((0.9, 0.9, 0.9), 0.1, metallic=1.0)
         return n.blend(mask, SurfaceSockets((0.0, 0.0, 0.0), 1.0, specular=0.0), above)

@@ -72,7 +72,7 @@ def test_a_rounded_rectangle_has_the_area_of_one():
 
 
 def test_a_tabulated_outline_is_a_distance():
-    table = Outline.of(circle(0.3, 400))
+    table = Outline(circle(0.3, 400))
     at = np.array([0.0, 0.1, 0.3, 0.35])
     assert table(at, np.zeros(4)) == pytest.approx([-0.3, -0.2, 0.0, 0.05], abs=2e-3)
 
