@@ -36,7 +36,7 @@ from al_loop.loop.cycle import run_cycle
 from al_loop.models.pretrain import pretrain
 from al_loop.report import write_report
 from al_loop.state import model_registry
-from al_loop.state.database.cycle_table import finished_count, models_of_finished
+from al_loop.state.database.cycle_table import finished_cycles
 from al_loop.state.database.facts import write_fact
 from al_loop.state.model_registry import saved_metrics
 from al_loop.state.stages import output_of
@@ -194,7 +194,7 @@ def _cycle(workspace: Workspace, server: ServerInfo, truth: dict[str, Boxes], k:
 
 
 def _finished_cycles(workspace: Workspace) -> int:
-    return finished_count(workspace.store)
+    return len(finished_cycles(workspace.store))
 
 
 def _summary(workspace: Workspace, clock: StageClock, report: Path, server: ServerInfo, real: bool) -> None:
@@ -205,7 +205,7 @@ def _summary(workspace: Workspace, clock: StageClock, report: Path, server: Serv
     start_metrics = saved_metrics(workspace, first.id)
     if start_metrics is not None:
         tell.line(f"  M0 ({first.id}): AP {start_metrics.ap:.3f}, AP50 {start_metrics.ap50:.3f}")
-    for row in models_of_finished(workspace.store):
+    for row in finished_cycles(workspace.store):
         before = saved_metrics(workspace, row.model_id)
         after = saved_metrics(workspace, f"cycle-{row.number}")
         if before and after:

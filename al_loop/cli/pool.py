@@ -117,11 +117,12 @@ def restore_labels(start: Path | None, images: tuple[str, ...], last: bool) -> N
 
     IMAGE is an id as `pool list` shows it. What this replaces can be restored in turn.
     """
-    from al_loop.state.label_history import old_labels, restore
+    from al_loop.state.database.label_history_table import old_labels
+    from al_loop.state.label_history import restore
 
     workspace = open_workspace(start)
     if not images and not last:
-        found, total = old_labels(workspace, _SHOWN)
+        found, total = old_labels(workspace.store, _SHOWN)
         for label in found:
             say(str(label))
         say(f"{len(found)} of {total} labels that were replaced")

@@ -16,7 +16,7 @@ from al_loop.images.object_cache import fetch_bytes
 from al_loop.images.repository import images_by_id
 from al_loop.state.database import pixel_table
 from al_loop.state.database.image_table import find_by_bytes, set_image_role, validation_sizes
-from al_loop.state.label_history import keep_label, replacing
+from al_loop.state.database.label_history_table import copy_label, replacing
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import ImageFile
 
@@ -98,9 +98,9 @@ def take_out_copies(workspace: Workspace, ids: Sequence[str]) -> list[str]:
     _hash(workspace, pixel_table.unhashed(workspace.store, compared))
     pairs = pixel_table.copies_of_validation(workspace.store, compared)
     copies = list(dict.fromkeys(copy for copy, _ in pairs))
-    with workspace.store.transaction(), replacing(workspace, "models are judged on the same picture"):
+    with workspace.store.transaction(), replacing(workspace.store, "models are judged on the same picture"):
         for name in copies:
-            keep_label(workspace, name)
+            copy_label(workspace.store, name)
         set_image_role(workspace.store, copies, "validation")
     return copies
 

@@ -22,7 +22,7 @@ from al_loop.images.repository import (
     set_counts,
 )
 from al_loop.state.database import image_table, label_table
-from al_loop.state.label_history import keep_label, replacing
+from al_loop.state.database.label_history_table import copy_label, replacing
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.metrics import VALIDATION
 
@@ -115,7 +115,7 @@ def add_validation(
         raise
     batch.sync()
     command = f"pool add-val {coco.name}{' --replace' if replace_labels else ''}"
-    with workspace.store.transaction(), replacing(workspace, command):
+    with workspace.store.transaction(), replacing(workspace.store, command):
         batch.insert()
         for entry in entries:
             _take(workspace, entry, name, report)
@@ -218,10 +218,12 @@ def _take(workspace: Workspace, entry: _Entry, name: str, report: SetReport) -> 
     for image in set(leaving) & set(labels):
         if image != entry.id or (label is not None and _same(label, entry)):
             report.alike += _same(labels[image], entry)
-            keep_label(workspace, image)
+            copy_label(workspace.store, image)
     if label is None or not _same(label, entry):
         if label is not None and label.status != "skipped" and same_boxes(label.boxes, boxes):
-            keep_label(workspace, entry.id)  # other regions to ignore alone: the database sees the same label
+            copy_label(
+                workspace.store, entry.id
+            )  # other regions to ignore alone: the database sees the same label
         status, ignored = "labelled" if len(boxes) else "empty", entry.item.ignored
         label_table.write_label(store, label_table.NewLabel(entry.id, status, boxes_to_json(boxes), now()))
         regions = boxes_to_json(ignored) if len(ignored) else None

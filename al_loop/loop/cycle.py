@@ -1,17 +1,11 @@
-"""One cycle of the loop, stage by stage; each stage is resumable and is done once."""
+"""One cycle of the loop, stage by stage. Each stage is resumable and is done once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from al_loop.core.console import Reporter
-from al_loop.core.errors import (
-    ConfigError,
-    DataError,
-    ModelError,
-    TrainingError,
-    WorkspaceError,
-)
+from al_loop.core.errors import ConfigError, DataError, ModelError, TrainingError, WorkspaceError
 from al_loop.loop.cycle_record import begin_cycle, open_cycle
 from al_loop.loop.label_stages import pull_stage, push_stage
 from al_loop.loop.manifest import complete_manifests, write_manifest
@@ -25,7 +19,7 @@ from al_loop.state.workspace import Workspace
 
 @dataclass(frozen=True)
 class CycleResult:
-    """How a cycle stands after a run: finished, or waiting for people."""
+    """The state of a cycle after a run: finished, or waiting for people."""
 
     number: int
     finished: bool
@@ -40,14 +34,14 @@ def run_cycle(
     incomplete: bool = False,
     ray: str | None = None,
 ) -> CycleResult:
-    """Begin a cycle, or go on with the open one, as far as it can go without people.
+    """Begin a cycle or continue the open one, until it is finished or waits for people.
 
-    incomplete: train on what they have labelled so far; what comes later is for the next cycle.
+    incomplete: train on the labels so far; later ones are for the next cycle.
     ray: address of a cluster to score the pool on.
     """
     complete_manifests(workspace)
     cycle = open_cycle(workspace, k, reporter) or begin_cycle(workspace, k, reporter)
-    workspace = Workspace(workspace.root, cycle.settings, workspace.store)
+    workspace = workspace.with_settings(cycle.settings)
     try:
         model_training.check_gpus(workspace, workspace.config.train)
         rescored = score_stage(workspace, cycle, reporter, ray)

@@ -1,4 +1,4 @@
-"""Cycles as the database knows them: begun, found again, with their settings frozen."""
+"""Begin a cycle with a frozen pool and frozen settings, and find it again in the database."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from strategies import Ids
 
 @dataclass(frozen=True)
 class Cycle:
-    """A cycle under way: what was frozen when it began."""
+    """An open cycle: its number, and what was frozen when it began."""
 
     number: int
     k: int
@@ -39,7 +39,10 @@ class Cycle:
 
 
 def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle:
-    """Begin a cycle: freeze the pool and the settings; ModelError or DataError when something is missing."""
+    """Begin a cycle: freeze the pool and the settings.
+
+    Raises ModelError without a model, DataError without a set for evaluation or an unlabelled image.
+    """
     model = model_registry.current_model(workspace)
     check_sets(workspace)
     pool = repository.unlabelled_count(workspace)
@@ -51,10 +54,8 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
     k = k or workspace.config.cycle.k
     if k > pool:
         reporter.line(f"k = {k}, but only {pool} images are unlabelled: taking all of them")
-    number = next_number(workspace)
-    folder = workspace.cycle_dir(number)
-    folder.mkdir(parents=True, exist_ok=True)
-    freeze_pool(workspace, number)
+    number = 1 + last_number(workspace.store)
+    freeze_pool(workspace, number, workspace.config)
     settings = msgspec.json.encode(masked_in(msgspec.to_builtins(workspace.config))).decode()
     insert_cycle(workspace.store, number, k, settings, model.id, now())
     reporter.line(f"cycle {number}: k = {k}, model {model.id}, {pool} unlabelled images")
@@ -62,7 +63,7 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
 
 
 def open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle | None:
-    """Return the cycle under way with its frozen settings, if there is one; ConfigError where these cannot be used."""
+    """Return the open cycle with its frozen settings, if there is one; ConfigError for unusable settings."""
     row = open_cycle_row(workspace)
     if row is None:
         return None
@@ -75,73 +76,68 @@ def open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle
 
 
 def live_settings(workspace: Workspace, frozen: Config) -> Config:
-    """Return frozen settings with those that may change while people label: where the server is, and what computes."""
+    """Return frozen settings with the current server and hardware, which may change while people label."""
     return structs.replace(frozen, **{name: getattr(workspace.config, name) for name in LIVE})
 
 
 def open_cycle_row(workspace: Workspace) -> CycleRow | None:
-    """Return the row of the cycle that is under way, if one is."""
+    """Return the row of the open cycle, if there is one."""
     return next(iter(open_cycles(workspace.store)), None)
 
 
 def open_cycle_number(workspace: Workspace) -> int | None:
-    """Return the number of the cycle that is under way, if one is."""
+    """Return the number of the open cycle, if there is one."""
     row = open_cycle_row(workspace)
     return row.number if row else None
 
 
 def pushing(workspace: Workspace, number: int) -> bool:
-    """Say whether a cycle's push has begun, so that its tasks may be on the server."""
+    """Whether a cycle's push has begun, so that its tasks may be on the server."""
     return read_stage(workspace.store, f"cycle-{number}", "push") is not None
 
 
-def next_number(workspace: Workspace) -> int:
-    """Return the number of a cycle that begins now."""
-    return 1 + last_number(workspace.store)
-
-
-def freeze_pool(workspace: Workspace, number: int) -> None:
-    """Write down what a cycle may pick from, and note what that is."""
+def freeze_pool(workspace: Workspace, number: int, settings: Config) -> None:
+    """Write the candidates of a cycle with these settings, and store the hash of the list."""
     path = workspace.cycle_dir(number) / POOL
-    write_pool(path, candidates(workspace))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_pool(path, candidates(workspace, settings))
     note_file(workspace, path, pool_hash(read_pool(path)))
 
 
 def frozen_pool(workspace: Workspace, number: int) -> Ids:
-    """Return the images that a cycle may pick from, as they were when it began.
+    """Return the candidates of a cycle as they were when it began.
 
-    A list that was changed or lost is made again, from what the database knows of that time. Raises WorkspaceError where that
-    gives another list.
+    A changed or lost list is rebuilt from the database. Raises WorkspaceError where that gives another list.
     """
     path = workspace.cycle_dir(number) / POOL
-    noted = noted_file(workspace, path)
+    expected = noted_file(workspace, path)
     with suppress(OSError, ValueError, TypeError, RecursionError):
-        found = read_pool(path)
-        if noted is None or pool_hash(found) == noted:
-            return found
-    if noted is not None:
+        pool = read_pool(path)
+        if expected in (None, pool_hash(pool)):
+            return pool
+    if expected is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_pool(path, _candidates_then(workspace, number))
-        found = read_pool(path)
-        if pool_hash(found) == noted:
-            return found
+        pool = read_pool(path)
+        if pool_hash(pool) == expected:
+            return pool
     raise WorkspaceError(
-        f"{path} is not the list with which cycle {number} began, and cannot be made again: labels or images of that time "
-        "have changed. Restore it from a backup"
+        f"{path} is not the list with which cycle {number} began, and cannot be made again: labels or images "
+        "of that time have changed. Restore it from a backup"
     )
 
 
 def _candidates_then(workspace: Workspace, number: int) -> Iterator[str]:
-    """Return what `candidates` gave when a cycle began, as far as that can be told."""
+    """Return the `candidates` at the beginning of a cycle, as far as the database can tell."""
     row = read_cycle(workspace.store, number)
     assert row is not None
     also = ("labelled", "empty") if thawed(row.settings).cycle.candidates == "all" else ()
     return candidate_ids_then(workspace.store, number, row.arrived, also)
 
 
-def candidates(workspace: Workspace) -> Iterator[str]:
-    """Return the ids of what a cycle that begins now may pick from, in their order."""
+def candidates(workspace: Workspace, settings: Config | None = None) -> Iterator[str]:
+    """Return the ids of the candidates of a new cycle, in order; settings: other than the workspace's."""
     ids = repository.unlabelled_ids(workspace)
-    if workspace.config.cycle.candidates != "all":
+    if (settings or workspace.config).cycle.candidates != "all":
         return ids
     return heapq.merge(ids, [item.image.id for item in repository.labelled(workspace)])

@@ -1,8 +1,8 @@
-"""What a cycle asks people for: the push of tasks and the pull of labels."""
+"""Stages of a cycle that involve people: push tasks and pull labels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -28,27 +28,25 @@ _NAMED = 5  # images on which people disagree most
 def push_stage(
     workspace: Workspace, cycle: Cycle, picks: list[Pick], rescored: Sequence[str], reporter: Reporter
 ) -> Output:
-    """Push tasks for the picks that have no label; return server, project, view and address of the queue."""
+    """Push tasks for the picks without a label; return server, project, view and address of the queue."""
     answered = sync.answered_elsewhere(workspace, cycle.number)
     fresh = [p for p in picks if not p.known and p.image_id not in answered]
+    ids = [p.image_id for p in fresh]
 
     def work(_: Path) -> Output:
-        lost = repository.keep(workspace, [p.image_id for p in fresh])
-        for reason in lost.values():
-            reporter.line(f"  left out: {printable(reason)}")
-        copies = _take_out_copies(workspace, [p.image_id for p in fresh], reporter)
-        gone = {*lost, *copies}
-        images = repository.images_by_id(workspace, [p.image_id for p in fresh if p.image_id not in gone])
-        damaged = changed_files(images)
-        for reason in damaged.values():
-            reporter.line(f"  left out: {printable(reason)}")
-        gone |= set(damaged)
-        there = [p for p in fresh if p.image_id not in gone]
+        lost = repository.keep(workspace, ids)
+        _report_left_out(lost, reporter)
+        gone = {*lost, *_take_out_copies(workspace, ids, reporter)}
+        damaged = changed_files(
+            repository.images_by_id(workspace, [name for name in ids if name not in gone])
+        )
+        _report_left_out(damaged, reporter)
+        intact = [p for p in fresh if p.image_id not in gone and p.image_id not in damaged]
         project_id, result = sync.push_picks(
-            workspace, cycle.number, there, scored_pool(workspace, cycle, rescored), cycle.model.id
+            workspace, cycle.number, intact, scored_pool(workspace, cycle, rescored), cycle.model.id
         )
         return {
-            "tasks": len(there),
+            "tasks": len(intact),
             "server": server_name(workspace),
             "project_id": project_id,
             "view_id": result.view_id,
@@ -57,27 +55,34 @@ def push_stage(
 
     stage = stage_of(workspace, cycle, "push", picks=json_hash([asdict(p) for p in fresh]))
     done = run_stage(workspace.store, stage, work)
-    where = queue_address(workspace, done) or "the embedded server"
-    reporter.line(f"  push: {done['tasks']} tasks with the model's boxes → {where}")
+    address = queue_address(workspace, done) or "the embedded server"
+    reporter.line(f"  push: {done['tasks']} tasks with the model's boxes → {address}")
     return done
 
 
+def _report_left_out(reasons: Mapping[str, str], reporter: Reporter) -> None:
+    for reason in reasons.values():
+        reporter.line(f"  left out: {printable(reason)}")
+
+
 def _take_out_copies(workspace: Workspace, ids: list[str], reporter: Reporter) -> list[str]:
-    """Take images out of the pool that models are judged on by another file, and say so."""
+    """Remove images from the pool that a set for evaluation holds as another file, and report them."""
     copies = take_out_copies(workspace, ids)
     for name in copies:
-        reporter.line(f"  left out: {name[:12]} leaves the pool, models are judged on the same picture")
+        reporter.line(f"  left out: {name[:12]} leaves the pool: a set for evaluation has the same picture")
     return copies
 
 
 def pull_stage(
     workspace: Workspace, cycle: Cycle, pushed: Output, reporter: Reporter, *, incomplete: bool
 ) -> list[LabelledImage]:
-    """Pull what people have labelled; return the labels to learn from, as they were pulled.
+    """Pull the labels of people; return the labels to learn from, as they were pulled.
 
-    What people change while the cycle trains is for the next one.
+    Changes during the training are for the next cycle.
     Raises Waiting while tasks are open.
     """
+    stage = stage_of(workspace, cycle, "pull")
+    path = stage.folder / LABELS
 
     def work(folder: Path) -> Output:
         pulled = sync.pull_labels(workspace, cycle.number, pushed["server"], pushed["project_id"])
@@ -101,40 +106,34 @@ def pull_stage(
         }
 
     def valid(done: Output) -> bool:
-        whole = _as_pulled(stage.folder / LABELS, done)
-        if not whole:
-            reporter.line(
-                f"  {relative(workspace, stage.folder / LABELS)} is not what was pulled: pulled again"
-            )
-        return whole
+        if _is_pulled(path, done):
+            return True
+        reporter.line(f"  {relative(workspace, path)} is not what was pulled: pulled again")
+        return False
 
-    stage = replace(stage_of(workspace, cycle, "pull"), valid=valid)
-    done = run_stage(workspace.store, stage, work)
-    counts = done["counts"]
-    summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    done = run_stage(workspace.store, replace(stage, valid=valid), work)
+    summary = ", ".join(f"{count} {state}" for state, count in sorted(done["counts"].items()))
     reporter.line(f"  pull: {summary or 'nothing to label'}")
-    if not (stage.folder / LABELS).is_file():  # pulled by an al-loop that kept no snapshot
+    if not path.is_file():  # an older al-loop kept no snapshot
         return repository.labelled(workspace)
-    return repository.from_snapshot(workspace, read_json(stage.folder / LABELS))
+    return repository.from_snapshot(workspace, read_json(path))
 
 
-def _as_pulled(path: Path, done: Output) -> bool:
-    """Whether the snapshot of the labels is what the pull has written; an older al-loop wrote none."""
-    if "labels_hash" not in done:
-        return True
+def _is_pulled(path: Path, done: Output) -> bool:
+    """Whether the snapshot is as the pull wrote it; an older al-loop wrote none."""
     try:
-        return bool(json_hash(read_json(path)) == done["labels_hash"])
+        return "labels_hash" not in done or json_hash(read_json(path)) == done["labels_hash"]
     except (OSError, ValueError, RecursionError):
         return False
 
 
 def _waiting(workspace: Workspace, pushed: Output, pulled: sync.Pulled) -> str:
-    where = queue_address(workspace, pushed) or "al-loop label-studio start"
+    address = queue_address(workspace, pushed) or "al-loop label-studio start"
     lines = [
-        f"{pulled.answered} of {pulled.total} labelled. Label the rest: {where}",
+        f"{pulled.answered} of {pulled.total} labelled. Label the rest: {address}",
         "Then run again: al-loop cycle",
     ]
     if refused := pulled.counts.get("refused", 0):
-        other = "al-loop cycle --partial" if pulled.answered else "al-loop cycle --abandon"
-        lines.append(f"{refused} refused tasks wait for their correction. To go on without: {other}")
+        command = "al-loop cycle --partial" if pulled.answered else "al-loop cycle --abandon"
+        lines.append(f"{refused} refused tasks wait for their correction. To go on without: {command}")
     return "\n".join(lines)

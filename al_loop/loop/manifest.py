@@ -1,4 +1,4 @@
-"""`manifest.json` of a finished cycle: what went in, what came out, and which versions made it."""
+"""`manifest.json` of a finished cycle: its inputs, its results, and the versions that made it."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ from typing import Any
 
 import msgspec
 
-from al_loop.core.files import file_sha256, hash_of, write_json
+from al_loop.core.errors import DataError, WorkspaceError
+from al_loop.core.files import file_sha256, hash_of, read_json, write_json
 from al_loop.core.frozen_settings import thawed
 from al_loop.core.urls import masked_in
 from al_loop.core.versions import versions
-from al_loop.state.database.cycle_table import complete_numbers, read_cycle
+from al_loop.state.database.cycle_table import ABANDONED, complete_numbers, last_number, read_cycle
 from al_loop.state.database.model_table import ModelRow, model_of_cycle, read_model
 from al_loop.state.database.pick_table import picked_images
 from al_loop.state.file_hashes import note_file, shards_in
 from al_loop.state.id_list import POOL, pool_hash, read_pool
 from al_loop.state.model_registry import config_file, saved_metrics
 from al_loop.state.score_key import ScoreKey
-from al_loop.state.stages import output_of
+from al_loop.state.stages import output_of_cycle
 from al_loop.state.workspace import Workspace
 
-#: Beside the stages that wrote them: what the selection knew of labels, and the labels as they were pulled.
+#: Files of stages: the labels at the selection, and the labels as they were pulled.
 KNOWN, LABELS = "known.json", "labels.json"
-#: The picks as the selection wrote them, and the record of a finished cycle.
+#: The picks of the selection, and the record of a finished cycle.
 PICKS, MANIFEST = "picks.json", "manifest.json"
 #: Raised when a reader of old manifests would misread new ones; docs/manifest.schema.json describes this one.
 VERSION = 2
 _PICK_FIELDS = (
     "rank", "image_id", "stored_sha256", "uncertainty", "reason", "audit", "task_key", "state",
 )  # fmt: skip
+_AGAIN = "Delete it; the next run writes it again: al-loop cycle"
 
 
 class _Model(msgspec.Struct):
@@ -39,7 +41,7 @@ class _Model(msgspec.Struct):
     config_sha256: str | None = None
 
 
-class _Sized(msgspec.Struct):
+class _File(msgspec.Struct):
     bytes: int
     sha256: str
 
@@ -58,8 +60,8 @@ class _Pick(msgspec.Struct):
     stored_sha256: str
 
 
-class _Read(msgspec.Struct):
-    """What is read of a manifest; what else stands in it is for people."""
+class Manifest(msgspec.Struct):
+    """The part of a manifest that al-loop reads; the rest is for people."""
 
     cycle: int
     k: int
@@ -67,21 +69,50 @@ class _Read(msgspec.Struct):
     model: _Model
     candidate: _Model | None
     pool: _Pool
-    scores: dict[str, _Sized]
+    scores: dict[str, _File]
     selected_with: str | None
     labels: _Labels | None
     picks: list[_Pick]
     versions: dict[str, str | None]
 
+    @property
+    def models(self) -> list[_Model]:
+        """Return the model at the beginning and the candidate, if there is one."""
+        return [self.model, self.candidate] if self.candidate else [self.model]
 
-def check_shape(manifest: dict[str, Any], number: int) -> None:
-    """Raise ValueError for a manifest that lacks what is read of it, or that is another cycle's."""
+
+def read_manifest(workspace: Workspace, number: int) -> Manifest:
+    """Return the manifest of a finished cycle; DataError without one, WorkspaceError where it is damaged."""
+    path = workspace.cycle_dir(number) / MANIFEST
+    row = read_cycle(workspace.store, number)
+    if row is None:
+        last = last_number(workspace.store)
+        raise DataError(f"no cycle {number}; {f'there are 1 to {last}' if last else 'there is none yet'}")
+    if row.outcome is None:
+        raise DataError(f"cycle {number} is under way and has no manifest yet. Finish it: al-loop cycle")
+    if row.outcome == ABANDONED:
+        raise DataError(
+            f"cycle {number} was abandoned and has no manifest: no model depends on it. Its labels are in "
+            "those of later cycles"
+        )
     try:
-        found = msgspec.convert(manifest, _Read)
-    except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from None
-    if found.cycle != number:
-        raise ValueError(f"expected that of cycle {number}, got {found.cycle}")
+        content = read_json(path)
+        version = content["manifest"]
+        if version == VERSION:
+            manifest = msgspec.convert(content, Manifest)
+            if manifest.cycle == number:
+                return manifest
+            raise ValueError(f"expected that of cycle {number}, got {manifest.cycle}")
+    except FileNotFoundError:
+        raise WorkspaceError(f"{path} is missing. The next run writes it again: al-loop cycle") from None
+    except KeyError:
+        raise WorkspaceError(
+            f"{path} was written by an al-loop that noted less than this one checks. {_AGAIN}"
+        ) from None
+    except (OSError, ValueError, TypeError, RecursionError, msgspec.ValidationError) as error:
+        raise WorkspaceError(f"{path} is damaged ({error}). {_AGAIN}") from None
+    mend = _AGAIN if isinstance(version, int) and version < VERSION else "Upgrade al-loop"
+    raise WorkspaceError(f"{path} has format {version}, this al-loop knows {VERSION}. {mend}")
 
 
 def write_manifest(workspace: Workspace, number: int) -> Path:
@@ -91,8 +122,7 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
     if row is None:
         raise KeyError(f"no cycle {number}")
     folder = workspace.cycle_dir(number)
-    candidate = model_of_cycle(store, number)
-    start = read_model(store, row.model_id)
+    start, candidate = read_model(store, row.model_id), model_of_cycle(store, number)
     pool = read_pool(folder / POOL)
     settings = thawed(row.settings)
     # The scores of the pool, and those that al-loop 0.1 rescored in fp32.
@@ -111,19 +141,17 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
         "model": _model(workspace, start),
         "candidate": _model(workspace, candidate),
         "pool": {"images": len(pool), "hash": pool_hash(pool)},
-        # Columns grow: what of them was there then, and its hash.
+        # Columns grow: their size at this time, and its hash.
         "scores": {
             str(path.relative_to(workspace.root)): {"bytes": end, "sha256": file_sha256(path, end)}
             for path, end in sorted(scores.items())
         },
         "selected_with": hash_of(folder / "select" / KNOWN),
-        "labels": output_of(store, f"cycle-{number}", "pull", folder / "pull") or None,
+        "labels": output_of_cycle(workspace, number, "pull") or None,
         "picks": [
             {name: getattr(pick, name) for name in _PICK_FIELDS} for pick in picked_images(store, number)
         ],
-        "metrics": {
-            name: _metrics(workspace, found) for name, found in (("before", start), ("after", candidate))
-        },
+        "metrics": {"before": _metrics(workspace, start), "after": _metrics(workspace, candidate)},
         "versions": versions(),
     }
     path = folder / MANIFEST
@@ -133,14 +161,14 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
 
 
 def complete_manifests(workspace: Workspace) -> None:
-    """Write the manifests that a run killed at its very end did not get to; a cycle that was given up has none."""
+    """Write the missing manifests of finished cycles: a kill at the very end leaves none."""
     for number in complete_numbers(workspace.store):
         if not (workspace.cycle_dir(number) / MANIFEST).is_file():
             write_manifest(workspace, number)
 
 
 def _model(workspace: Workspace, row: ModelRow | None) -> dict[str, Any] | None:
-    """A model's hashes; where an older al-loop noted none of the config, that of the file as it lies."""
+    """Return a model's hashes; without a stored hash of the config, that of the file."""
     if row is None:
         return None
     config = row.config_sha256 or hash_of(config_file(workspace.model_dir(row.id), None))

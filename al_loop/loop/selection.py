@@ -1,4 +1,4 @@
-"""Which images people label next: the strategy's picks, a random audit sample, and images without detections."""
+"""Select images to label: picks of the strategy, a random audit sample, images without detections."""
 
 from __future__ import annotations
 
@@ -13,26 +13,16 @@ from al_loop.structures.boxes import FloatArray, IntArray
 from al_loop.structures.images import Float32Array
 from al_loop.structures.picks import Pick
 from al_loop.structures.predictions import ScoredImages
-from strategies import (
-    STRATEGIES,
-    Candidates,
-    Detections,
-    Ids,
-    Strategy,
-    select_kmeans,
-    without_detections,
-)
+from strategies import STRATEGIES, Candidates, Detections, Ids, Strategy, select_kmeans, without_detections
 
-# Cluster sizes of larger pools are estimated from a sample: so many candidates, in evenly spread pieces, some
-# at a time.
-_SAMPLE, _PIECE, _AT_ONCE = 65_536, 1024, 4096
-# Images without detections that are compared for each that is picked.
-_COMPARED_PER_PICK = 100
+# Cluster sizes of larger pools are estimated from a sample of this size, in evenly spread pieces.
+_SAMPLE, _PIECE = 65_536, 1024
+_COMPARED_PER_PICK = 100  # images without detections
 
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What strategies may read besides the scores; see `strategies.Candidates`."""
+    """Data for strategies besides the scores; see `strategies.Candidates`."""
 
     labelled: Float32Array | None = None
     labelled_classes: FloatArray | None = None
@@ -49,10 +39,10 @@ def pick(
     labelled: Collection[str] = (),
     context: Context | None = None,
 ) -> list[Pick]:
-    """Return min(k, n) picks, the most uncertain first. The same scores, settings and cycle give the same picks.
+    """Return min(k, n) picks, the most uncertain first. The same arguments give the same picks.
 
     scored: the candidates.
-    labelled: those of them that have labels already (candidates = "all").
+    labelled: candidates with labels (candidates = "all").
     """
     strategy = STRATEGIES[settings.strategy]
     candidates = _candidates(scored, strategy, context or Context())
@@ -85,7 +75,7 @@ def pick(
 
 
 def _candidates(scored: ScoredImages, strategy: Strategy, context: Context) -> Candidates:
-    """Return the candidates without a check that they are finite: scores that are not were never written."""
+    """Return the candidates; stored scores are finite."""
     return Candidates(
         scored.image_ids,
         scored.uncertainty,
@@ -105,7 +95,7 @@ def _audit(
     """Return the indices of the audit quota, drawn at random from the unlabelled candidates."""
     unlabelled = np.flatnonzero(Ids.of(labelled).places(candidates.names) < 0)
     count = min(round(settings.random_audit_fraction * k), len(unlabelled))
-    # A random stream by itself: the strategy's picks do not depend on whether there is an audit.
+    # A separate random stream: the strategy's picks do not depend on the audit.
     rng = default_rng(SeedSequence([settings.seed, cycle, 1]))
     return [int(unlabelled[i]) for i in rng.choice(len(unlabelled), count, replace=False)] if count else []
 
@@ -126,8 +116,7 @@ def _without_detections(candidates: Candidates, quota: int, settings: CycleConfi
     size = _COMPARED_PER_PICK * quota
     if len(empty) <= size:
         return empty
-    # A name's key does not depend on the others: rounded scores, where a few more or less are empty, draw the
-    # same.
+    # The key of a name does not depend on the other names: one empty image more changes no other draw.
     salt = int(default_rng(SeedSequence([settings.seed, cycle, 2])).integers(2**63))
     return np.sort(empty[np.argsort(candidates.names[empty].random_keys(salt), kind="stable")[:size]])
 
@@ -149,30 +138,28 @@ def _sorted(indices: Collection[int]) -> IntArray:
 
 
 def _cluster_sizes(candidates: Candidates, chosen: Sequence[int]) -> list[int]:
-    """Return to how many candidates each chosen one is the nearest, itself included; above _SAMPLE an estimate."""
+    """Return the number of candidates nearest to each chosen one; above _SAMPLE an estimate."""
+    from sklearn.metrics import pairwise_distances_argmin
+
     n = len(candidates)
     sample = np.arange(n)
-    if n > _SAMPLE:  # pieces and not single rows: a disk is read in pages
+    if n > _SAMPLE:  # in pieces, because a disk is read in pages
         starts = np.linspace(0, n - _PIECE, _SAMPLE // _PIECE).astype(np.int64)
         sample = (starts[:, None] + np.arange(_PIECE)).ravel()
-    centres = candidates.embeddings[list(chosen)].astype(np.float32)
-    half = (centres**2).sum(axis=1) / 2
-    sizes = np.zeros(len(centres))
-    for start in range(0, len(sample), _AT_ONCE):
-        some = candidates.embeddings[sample[start : start + _AT_ONCE]].astype(np.float32)
-        sizes += np.bincount(np.argmax(some @ centres.T - half, axis=1), minlength=len(centres))
+    points, centres = (candidates.embeddings[rows].astype(np.float32) for rows in (sample, list(chosen)))
+    sizes = np.bincount(pairwise_distances_argmin(points, centres), minlength=len(centres))
     return [max(1, round(size)) for size in (sizes * (n / len(sample))).tolist()]
 
 
 def detections_of(scored: ScoredImages) -> Detections:
-    """Return the detections that scores hold, as strategies read them."""
+    """Return the detections of scores in the form for strategies."""
     return Detections(
         scored.offsets, scored.distributions, scored.labels, scored.scores, scored.xyxy, scored.features
     )
 
 
 def _reason(candidates: Candidates, index: int, name: str, cluster_size: int) -> str:
-    """Say in one line why the strategy called `name` picked an image. cluster_size: 0 where it has no clusters."""
+    """Return the reason of a pick of the strategy called `name`. cluster_size: 0 without clusters."""
     strategy, uncertainty = STRATEGIES[name], candidates.uncertainty[index]
     parts = [f"{name}: {strategy.reason}"] if strategy.reason else []
     if not strategy.unbiased:

@@ -1,4 +1,4 @@
-"""What a cycle scores and selects: its first two stages."""
+"""First stages of a cycle: score the pool and select images."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from strategies import STRATEGIES, Ids
 
 
 def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | None) -> Sequence[str]:
-    """Score the pool of a cycle; return the images that al-loop 0.1 rescored in fp32, for cycles that it began.
+    """Score the pool of a cycle, and score again what is lost or damaged.
 
-    Lost or damaged scores are computed again.
+    Returns the images that al-loop 0.1 rescored in fp32, in cycles that it began.
     """
     ids = frozen_pool(workspace, cycle.number)
     strategy = workspace.config.cycle.strategy
@@ -53,7 +53,7 @@ def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str
     def valid(done: Output) -> bool:
         left_out = Ids.of(item["image_id"] for item in done["unreadable"])
         rescored = workspace.scores_dir(key.exact), Ids.of(done.get("closely", ()))  # of al-loop 0.1
-        # Until the push, picks and the boxes that people are shown rest on every byte of them.
+        # Until the push, the picks and the boxes that people see depend on every byte of them.
         pushed = is_done(workspace.store, f"cycle-{cycle.number}", "push")
         wanted = ((folder, ids[left_out.places(ids) < 0]), rescored)
         lost = [_lost(workspace, place, names, every_byte=not pushed) for place, names in wanted]
@@ -72,17 +72,17 @@ def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str
 
 
 def _lost(workspace: Workspace, folder: Path, ids: Ids, *, every_byte: bool) -> bool:
-    """Whether scores that were made are not there any more; every_byte: or are not as they were."""
-    store = shards_in(workspace, folder)
+    """Whether scores are lost; every_byte: or damaged."""
     if not ids:
         return False
+    store = shards_in(workspace, folder)
     return (every_byte and store.forget_damaged() > 0) or bool((store.image_ids().places(ids) < 0).any())
 
 
 def select_stage(
     workspace: Workspace, cycle: Cycle, rescored: Sequence[str], reporter: Reporter
 ) -> list[Pick]:
-    """Select the images of a cycle, once; the same picks from then on."""
+    """Select the images of a cycle once; return the same picks from then on."""
     settings = workspace.config.cycle
 
     def work(folder: Path) -> Output:
@@ -97,53 +97,45 @@ def select_stage(
         return {"picks": len(picks), "picks_sha256": file_sha256(folder / PICKS)}
 
     def valid(done: Output) -> bool:
-        """Write the picks anew where the file is another one: the database has them, unless it was killed before."""
+        """Restore a changed file of picks from the database; without picks there, select again."""
         if "picks_sha256" not in done or hash_of(path) == done["picks_sha256"]:
             return True
         reporter.line(f"  {relative(workspace, path)} is not what was selected: made again")
-        if noted:
-            write_json(path, [asdict(p) for p in noted])
-        return bool(noted)
+        if stored:
+            write_json(path, [asdict(p) for p in stored])
+        return bool(stored)
 
-    noted = _noted_picks(workspace, cycle.number)
+    # The database counts; the file beside it is for people.
+    stored = [
+        Pick(row.image_id, row.rank, row.uncertainty, row.reason, row.state == "known", bool(row.audit))
+        for row in picks_of(workspace.store, cycle.number)
+    ]
     stage = stage_of(workspace, cycle, "select", k=cycle.k, settings=hashed(cycle.settings, "cycle"))
     path = stage.folder / PICKS
     run_stage(workspace.store, replace(stage, valid=valid), work)
-    picks = noted or [Pick(**row) for row in read_json(path)]
+    picks = stored or [Pick(**row) for row in read_json(path)]
     batch = batch_name(workspace, cycle.number)
     with workspace.store.transaction():
-        insert_picks(workspace.store, [_pick_row(cycle.number, batch, pick) for pick in picks])
+        insert_picks(
+            workspace.store, [_pick_row(cycle.number, task_key(batch, p.image_id), p) for p in picks]
+        )
     reporter.line(
         f"  select: {len(picks)} by {settings.strategy} → {relative(workspace, stage.folder)}/picks.json"
     )
     return picks
 
 
-def _noted_picks(workspace: Workspace, number: int) -> list[Pick]:
-    """Return the picks of a cycle as the database has them; the file beside them is for people."""
-    return [
-        Pick(row.image_id, row.rank, row.uncertainty, row.reason, row.state == "known", bool(row.audit))
-        for row in picks_of(workspace.store, number)
-    ]
-
-
-def _pick_row(cycle: int, batch: str, pick: Pick) -> PickRow:
+def _pick_row(cycle: int, key: str, pick: Pick) -> PickRow:
+    state = "known" if pick.known else "selected"
     return PickRow(
-        cycle=cycle,
-        rank=pick.rank,
-        image_id=pick.image_id,
-        uncertainty=pick.uncertainty,
-        reason=pick.reason,
-        task_key=task_key(batch, pick.image_id),
-        state="known" if pick.known else "selected",
-        audit=int(pick.audit),
+        cycle, pick.rank, pick.image_id, pick.uncertainty, pick.reason, key, state, int(pick.audit)
     )
 
 
 def select_picks(
     workspace: Workspace, cycle: Cycle, known: LabelSummary, rescored: Sequence[str] = ()
 ) -> list[Pick]:
-    """What a cycle picks: the same scores, settings and labels give the same picks."""
+    """Return the picks of a cycle. The same scores, settings and labels give the same picks."""
     settings, scored = cycle.settings.cycle, scored_pool(workspace, cycle, rescored)
     folders = partial(workspace.scores_dir, ScoreKey.of(cycle.settings, cycle.model.id))
     context = context_for(workspace, cycle.model, settings.strategy, scored.image_ids, known, folders)
@@ -151,7 +143,7 @@ def select_picks(
 
 
 def scored_pool(workspace: Workspace, cycle: Cycle, rescored: Sequence[str]) -> ScoredImages:
-    """Return the scores of the cycle's pool, without the images that could not be read; rescored: those in float32."""
+    """Return the scores of the cycle's pool, without unreadable images; rescored: images with fp32 scores."""
     key = ScoreKey.of(cycle.settings, cycle.model.id)
     pool = read_pool(workspace.cycle_dir(cycle.number) / POOL)
     scored = shards_in(workspace, workspace.scores_dir(key)).load().intersection(pool)
@@ -162,15 +154,11 @@ def scored_pool(workspace: Workspace, cycle: Cycle, rescored: Sequence[str]) -> 
 
 
 def stage_of(workspace: Workspace, cycle: Cycle, name: str, **inputs: Any) -> Stage:
-    """Return a stage of a cycle, which depends on the inputs and on the model that the cycle began with."""
-    return Stage(
-        job=f"cycle-{cycle.number}",
-        name=name,
-        folder=workspace.cycle_dir(cycle.number) / name,
-        inputs={"model": cycle.model.weights_sha256, **inputs},
-    )
+    """Return a stage of a cycle that depends on the inputs and on the model that the cycle began with."""
+    folder = workspace.cycle_dir(cycle.number) / name
+    return Stage(f"cycle-{cycle.number}", name, folder, {"model": cycle.model.weights_sha256, **inputs})
 
 
 def relative(workspace: Workspace, path: Path) -> str:
-    """Return a path as it is printed: below the workspace."""
+    """Return a path for output: relative to the workspace."""
     return str(path.relative_to(workspace.root))

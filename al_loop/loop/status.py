@@ -1,15 +1,15 @@
-"""Where the loop stands and what to do next, in lines."""
+"""Describe the state of the loop and the next command, in lines."""
 
 from __future__ import annotations
 
-import os
+import psutil
 
 from al_loop.labelling.server.server_state import status as server_status
-from al_loop.state.database.cycle_table import newest_cycle, open_cycles
+from al_loop.state.database.cycle_table import ABANDONED, newest_cycle
 from al_loop.state.database.dataset_table import rendered_count
 from al_loop.state.database.image_table import pool_size
 from al_loop.state.database.label_table import set_size, status_counts
-from al_loop.state.database.stage_table import stages_of
+from al_loop.state.database.stage_table import StageRow, stages_of
 from al_loop.state.model_registry import current_model, has_model, saved_metrics
 from al_loop.state.workspace import Workspace
 from al_loop.structures.metrics import VALIDATION
@@ -19,9 +19,21 @@ def describe(workspace: Workspace) -> list[str]:
     """Return the state of a workspace as lines; reads the database only."""
     store = workspace.store
     counts = pool_counts(workspace)
-    validation = set_size(store, VALIDATION)
+    validation, rendered = set_size(store, VALIDATION), rendered_count(store)
     pool = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "empty"
-    rendered = rendered_count(store)
+    server, url = server_status(workspace.server_home), workspace.config.label_studio.url
+    embedded = str(server.url) if server.running else "embedded server, not running"
+    cycle, is_open = _cycle(workspace)
+    if not counts:
+        command = "al-loop pool add PHOTOS..."
+    elif not validation:
+        command = "al-loop pool add-val COCO.json"
+    elif not has_model(workspace):
+        command = "al-loop pretrain" if rendered else "al-loop render RECIPE --count 400"
+    elif url is None and not server.running:
+        command = "al-loop label-studio start"
+    else:
+        command = "al-loop cycle" if is_open or "unlabelled" in counts else "al-loop pool add PHOTOS..."
     return [
         f"workspace   {workspace.root}",
         f"classes     {', '.join(workspace.config.classes)}",
@@ -29,15 +41,15 @@ def describe(workspace: Workspace) -> list[str]:
         f"validation  {validation} images",
         f"rendered    {rendered} images",
         f"model       {_model(workspace)}",
-        f"labelling   {_server(workspace)}",
-        *_cycle(workspace),
-        f"next        {_next(workspace, sum(counts.values()), validation, rendered, counts.get('unlabelled', 0))}",
+        f"labelling   {embedded if url is None else url}",
+        f"cycle       {cycle}",
+        f"next        {command}",
     ]
 
 
 def pool_counts(workspace: Workspace) -> dict[str, int]:
-    """Return how many photographs of the pool are 'labelled', 'empty', 'skipped' and 'unlabelled'; none of a kind: no entry."""
-    # Labels are few beside the pool: they are counted, the rest is a difference.
+    """Return the numbers of images of the pool by status, 'unlabelled' included; without zeros."""
+    # Labels are few beside the pool: they are counted, and subtracted from its size.
     counts = status_counts(workspace.store)
     counts["unlabelled"] = pool_size(workspace.store) - sum(counts.values())
     return {status: count for status, count in counts.items() if count}
@@ -51,50 +63,21 @@ def _model(workspace: Workspace) -> str:
     return f"{model.id}, AP {metrics.ap:.3f}" if metrics else model.id
 
 
-def _server(workspace: Workspace) -> str:
-    url = workspace.config.label_studio.url
-    if url is not None:
-        return url
-    found = server_status(workspace.server_home)
-    return str(found.url) if found.running else "embedded server, not running"
-
-
-def _cycle(workspace: Workspace) -> list[str]:
+def _cycle(workspace: Workspace) -> tuple[str, bool]:
+    """Describe the newest cycle, and return whether it is open."""
     row = newest_cycle(workspace.store)
     if row is None:
-        return ["cycle       none yet"]
-    if row.outcome == "abandoned":
-        return [f"cycle       {row.number} abandoned: {row.reason}"]
+        return "none yet", False
+    if row.outcome == ABANDONED:
+        return f"{row.number} abandoned: {row.reason}", False
     if row.outcome is not None:
-        return [f"cycle       {row.number} finished: {row.outcome}, {row.reason}"]
+        return f"{row.number} finished: {row.outcome}, {row.reason}", False
     stages = stages_of(workspace.store, f"cycle-{row.number}")
-    said = ", ".join(f"{s.name} {_state(s.state, s.pid)}" for s in stages)
-    return [f"cycle       {row.number} under way (k = {row.k}): {said or 'just begun'}"]
+    states = ", ".join(f"{stage.name} {_state(stage)}" for stage in stages) or "just begun"
+    return f"{row.number} under way (k = {row.k}): {states}", True
 
 
-def _state(state: str, pid: int | None) -> str:
-    """Return a stage's state; one whose process has ended without a word has crashed."""
-    if state == "running" and pid is not None:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return "crashed"
-        except PermissionError:
-            return state
-    return state
-
-
-def _next(workspace: Workspace, pool: int, validation: int, rendered: int, unlabelled: int) -> str:
-    """Return the next command to type."""
-    if not pool:
-        return "al-loop pool add PHOTOS..."
-    if not validation:
-        return "al-loop pool add-val COCO.json"
-    if not has_model(workspace):
-        return "al-loop pretrain" if rendered else "al-loop render RECIPE --count 400"
-    server = server_status(workspace.server_home)
-    if workspace.config.label_studio.url is None and not server.running:
-        return "al-loop label-studio start"
-    if not unlabelled and not open_cycles(workspace.store):
-        return "al-loop pool add PHOTOS..."
-    return "al-loop cycle"
+def _state(stage: StageRow) -> str:
+    """Return the state of a stage; 'crashed' for a running one whose process is gone."""
+    gone = stage.state == "running" and stage.pid is not None and not psutil.pid_exists(stage.pid)
+    return "crashed" if gone else stage.state

@@ -1,4 +1,4 @@
-"""What a cycle makes of labels: a candidate, its evaluation, and the decision whether it replaces the current model."""
+"""Stages of a cycle after labelling: train a candidate, evaluate it, decide on its promotion."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from al_loop.images.object_cache import changed_files, check_unchanged
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.stages import relative
 from al_loop.models import model_training
+from al_loop.models.model_training import TrainOptions
 from al_loop.models.promotion import PromotionResult, evaluate_candidate
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import finish_cycle
@@ -25,23 +26,19 @@ from al_loop.structures.metrics import VALIDATION
 def train_stage(
     workspace: Workspace, cycle: Cycle, training: Sequence[LabelledImage], reporter: Reporter
 ) -> Model | None:
-    """Fine-tune a candidate on the labels; None where no label has a box to learn from."""
+    """Fine-tune a candidate on the labels; None without a box to learn from."""
     validation = repository.validation(workspace)
     if not any(len(item.boxes) for item in training):
         reporter.line("  train: left out, none of the labelled images has a box")
         return None
-    model_id = f"cycle-{cycle.number}"
-    stage = Stage(
-        job=f"cycle-{cycle.number}",
-        name="train",
-        folder=workspace.model_dir(model_id),
-        inputs={
-            "start": cycle.model.weights_sha256,
-            "labels": repository.labels_hash(training),
-            "validation": repository.labels_hash(validation),
-            "settings": hashed(workspace.config, "train"),
-        },
-    )
+    model_id, start = f"cycle-{cycle.number}", cycle.model
+    inputs = {
+        "start": start.weights_sha256,
+        "labels": repository.labels_hash(training),
+        "validation": repository.labels_hash(validation),
+        "settings": hashed(workspace.config, "train"),
+    }
+    stage = Stage(model_id, "train", workspace.model_dir(model_id), inputs)
 
     def work(folder: Path) -> Output:
         damaged = changed_files(item.image for item in training)
@@ -51,7 +48,7 @@ def train_stage(
         intact = [item for item in training if item.image.id not in damaged]
         with reporter.progress("fine-tune") as progress:
             return model_training.train_model(
-                workspace, folder, cycle.model, intact, validation, workspace.config.train, progress
+                workspace, folder, start, intact, validation, TrainOptions(workspace.config.train), progress
             )
 
     done = run_stage(workspace.store, stage, work)
@@ -60,42 +57,36 @@ def train_stage(
         f"  train: {done['images']} images, {empty} of them empty, {done['epochs']} epochs "
         f"→ {relative(workspace, stage.folder)}"
     )
+    weights, config = done["weights_sha256"], done.get("config_sha256")
     return model_registry.register_model(
-        workspace,
-        model_id,
-        "cycle",
-        done["weights_sha256"],
-        cycle.model.id,
-        cycle.number,
-        done.get("config_sha256"),
+        workspace, model_id, "cycle", weights, parent=start.id, cycle=cycle.number, config_sha256=config
     )
 
 
 def evaluate(workspace: Workspace, candidate: Model | None, reporter: Reporter) -> PromotionResult | None:
-    """Evaluate the candidate and the current model, which a rollback may have changed since; decide on promotion."""
+    """Evaluate the candidate and the current model (a rollback may have changed it); decide on promotion."""
     if candidate is None:
         return None
-    judged = evaluate_candidate(workspace, candidate, model_registry.current_model(workspace), reporter)
-    after, before = judged.candidate, judged.current or judged.candidate
+    result = evaluate_candidate(workspace, candidate, model_registry.current_model(workspace), reporter)
+    after, before = result.candidate, result.current or result.candidate
     reporter.line(
         f"  evaluate: AP {before.ap:.3f} → {after.ap:.3f}, AP50 {before.ap50:.3f} → {after.ap50:.3f} "
         f"on {after.images} validation images"
     )
-    return judged
+    return result
 
 
 def decide(
     workspace: Workspace,
     cycle: Cycle,
     candidate: Model | None,
-    judged: PromotionResult | None,
+    result: PromotionResult | None,
     reporter: Reporter,
 ) -> str:
-    """Promote the candidate, or keep the current model, as `evaluate` has decided; end the cycle."""
-    if candidate is None or judged is None:
-        promoted, reason = False, "nothing to learn from: no label has a box"
-    else:
-        promoted, reason = judged.decision.promote, judged.decision.reason
+    """Promote the candidate or keep the current model, as `evaluate` decided; end the cycle."""
+    promoted, reason = False, "nothing to learn from: no label has a box"
+    if result is not None:
+        promoted, reason = result.decision.promote, result.decision.reason
     with workspace.store.transaction():
         if promoted and candidate is not None:
             model_registry.promote(workspace, candidate, reason)

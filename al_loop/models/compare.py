@@ -1,4 +1,4 @@
-"""Two models side by side: how far apart, how sure, and on which images."""
+"""Compare two models: their differences with intervals, and the images that only one gets right."""
 
 from __future__ import annotations
 
@@ -16,72 +16,65 @@ from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import LabelledImage
 
-#: Images that are named; the rest are counted.
-_NAMED = 8
+_NAMED = 8  # images
 
 
 @dataclass(frozen=True, eq=False)
 class ModelComparison:
-    """Model `first` minus model `second` on a set. right_alone: images that only this model gets entirely right.
+    """Model `first` minus model `second` on a set.
 
-    predicted: by model, the boxes that are meant, by image.  names: of the files that images came from.
+    right_alone: by model, the images that only this model gets entirely right.
+    predicted: by model and image, the boxes above the usual threshold.
+    names: by image, the name of its source file.
     """
 
     first: Model
     second: Model
     set_name: str
-    apart: Comparison
+    difference: Comparison
     right_alone: Mapping[str, Sequence[LabelledImage]]
     predicted: Mapping[str, Mapping[str, Boxes]]
     names: Mapping[str, str]
 
     @property
     def rows(self) -> dict[str, str]:
-        """Every difference with its interval, by what it is of."""
-        apart = self.apart
-        found = {"AP": apart.ap, "AP50": apart.ap50}
-        found |= {f"AP, {name} boxes": d for name, d in apart.by_area.items()}
-        found |= {f"AP of {name}": d for name, d in apart.per_class.items()}
-        return {name: str(d) for name, d in found.items()}
+        """Return every difference with its interval, by metric."""
+        difference = self.difference
+        rows = {"AP": difference.ap, "AP50": difference.ap50}
+        rows |= {f"AP, {name} boxes": value for name, value in difference.by_area.items()}
+        rows |= {f"AP of {name}": value for name, value in difference.per_class.items()}
+        return {name: str(value) for name, value in rows.items()}
 
     @property
     def lines(self) -> list[str]:
-        """All of it for a terminal."""
-        apart, width = self.apart, max(map(len, self.rows))
-        lines = [
-            f"{self.first.id} − {self.second.id} on {apart.images} {self.set_name} images, {apart.resamples} resamples"
-        ]
+        """Return all of it as lines for a terminal."""
+        pair = f"{self.first.id} − {self.second.id}"
+        samples = f"{self.difference.images} {self.set_name} images, {self.difference.resamples} resamples"
+        lines, width = [f"{pair} on {samples}"], max(map(len, self.rows))
         lines += [f"  {name.ljust(width)}  {text}" for name, text in self.rows.items()]
         for model, images in self.right_alone.items():
-            named = [self.names[item.image.id] for item in images]
-            shown = ", ".join(named[:_NAMED])
-            shown += f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-            lines.append(f"entirely right with {model} alone: {len(named)}{': ' + shown if named else ''}")
+            shown = ", ".join(self.names[item.image.id] for item in images[:_NAMED])
+            shown += f" and {len(images) - _NAMED} more" if len(images) > _NAMED else ""
+            lines.append(f"entirely right with {model} alone: {len(images)}{': ' + shown if shown else ''}")
         return lines
 
 
 def compare_models(
     workspace: Workspace, first: str, second: str, name: str, reporter: Reporter
 ) -> ModelComparison:
-    """Hold two models against each other on a set; ModelError or DataError for what there is not."""
+    """Compare two models on a set; ModelError or DataError where a model or the set does not exist."""
     pair = model_registry.get_model(workspace, first), model_registry.get_model(workspace, second)
     truth = repository.validation(workspace, name)
-    apart = evaluation.compare_models(workspace, *pair, name, reporter)
-    seen = {
-        model.id: {
-            image: boxes.above(SCORE)
-            for image, boxes in evaluation.predictions(workspace, model, name, reporter).items()
-        }
-        for model in pair
-    }
-    right = {
-        model: {item.image.id for item in truth if all_right(item, seen[model].get(item.image.id, Boxes()))}
-        for model in seen
-    }
+    difference = evaluation.compare_models(workspace, *pair, name, reporter)
+    predicted, right = {}, {}
+    for model in pair:
+        boxes = evaluation.predictions(workspace, model, name, reporter)
+        predicted[model.id] = above = {image: some.above(SCORE) for image, some in boxes.items()}
+        right[model.id] = {i.image.id for i in truth if all_right(i, above.get(i.image.id, Boxes()))}
     a, b = (model.id for model in pair)
     alone = {
         model: [item for item in truth if item.image.id in right[model] - right[other]]
         for model, other in ((a, b), (b, a))
     }
     names = repository.source_names(workspace, [item.image.id for item in truth])
-    return ModelComparison(*pair, name, apart, alone, seen, names)
+    return ModelComparison(*pair, name, difference, alone, predicted, names)

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from al_loop.core.config import Config
 from al_loop.core.console import Progress, Reporter
 from al_loop.core.errors import DataError
 from al_loop.core.files import json_hash, write_json
@@ -25,13 +26,18 @@ if TYPE_CHECKING:
 
 
 def evaluate_model(workspace: Workspace, model: Model, name: str, reporter: Reporter) -> Metrics:
-    """Return a model's metrics on the set of that name, predicting only if that was never done."""
-    truth = repository.validation(workspace, name)
+    """Return a model's metrics on the set of that name; they are computed once."""
+    classes, truth = workspace.config.classes, repository.validation(workspace, name)
     digest = evaluation_hash(workspace, truth, name)
-    known = saved_metrics(workspace, model.id, digest, name)
-    if known is not None:
-        return known
-    metrics = _with_interval(workspace, truth, predictions(workspace, model, name, reporter))
+    saved = saved_metrics(workspace, model.id, digest, name)
+    if saved is not None:
+        return saved
+    from al_loop.evaluation.bootstrap import interval
+    from al_loop.evaluation.evaluate import evaluate, match
+
+    predicted = predictions(workspace, model, name, reporter)
+    low, high = interval(match(truth, predicted, classes)) or (None, None)
+    metrics = replace(evaluate(truth, predicted, classes), low=low, high=high)
     if name == VALIDATION:
         write_json(model.folder / "metrics.json", {"validation_hash": digest, **asdict(metrics)})
     save_metrics(workspace, model.id, digest, metrics, name)
@@ -39,40 +45,28 @@ def evaluate_model(workspace: Workspace, model: Model, name: str, reporter: Repo
 
 
 def evaluation_hash(workspace: Workspace, truth: Sequence[LabelledImage], name: str) -> str:
-    """Return what metrics on a set are known by: its labels, and the threshold of predictions."""
+    """Return a hash of what metrics on a set depend on: its labels and the threshold of predictions."""
     parts: list[object] = [repository.labels_hash(truth), workspace.config.score.score_thr]
     return json_hash(parts if name == VALIDATION else [*parts, name])
-
-
-def _with_interval(
-    workspace: Workspace, truth: Sequence[LabelledImage], predicted: dict[str, Boxes]
-) -> Metrics:
-    """Metrics with the interval of AP."""
-    from al_loop.evaluation.bootstrap import interval
-    from al_loop.evaluation.evaluate import evaluate, match
-
-    classes = workspace.config.classes
-    low, high = interval(match(truth, predicted, classes)) or (None, None)
-    return replace(evaluate(truth, predicted, classes), low=low, high=high)
 
 
 def compare_models(
     workspace: Workspace, candidate: Model, current: Model, name: str, reporter: Reporter
 ) -> Comparison:
-    """How sure the difference of two models on the set of that name is."""
+    """Return the differences of two models on the set of that name, with intervals."""
     from al_loop.evaluation.bootstrap import compare
     from al_loop.evaluation.evaluate import match
 
     classes, truth = workspace.config.classes, repository.validation(workspace, name)
-    found = [
+    after, before = (
         match(truth, predictions(workspace, model, name, reporter), classes) for model in (candidate, current)
-    ]
-    return compare(found[0], found[1], classes)
+    )
+    return compare(after, before, classes)
 
 
 def predictions(workspace: Workspace, model: Model, name: str, reporter: Reporter) -> dict[str, Boxes]:
-    """A model's boxes on the set of that name by image; they are kept beside the model, of all sets."""
-    folder = predictions_dir(workspace, model)
+    """Return a model's boxes on the set of that name by image; the model's folder keeps them."""
+    folder = predictions_dir(workspace.config, model)
     images = [item.image for item in repository.validation(workspace, name)]
     if lost := shards_in(workspace, folder).forget_damaged():
         reporter.line(f"  {model.id}: {lost} of its predictions were changed on the disk, and are made again")
@@ -80,30 +74,29 @@ def predictions(workspace: Workspace, model: Model, name: str, reporter: Reporte
         unreadable = scoring.score(workspace, model, images, folder, progress, exact=True, say=reporter.line)
     if unreadable:
         raise DataError(
-            f"{model.id} cannot be judged on {name}: {len(unreadable)} of {len(images)} images cannot be used. "
-            f"{unreadable[0].reason}"
+            f"{model.id} cannot be evaluated on {name}: {len(unreadable)} of {len(images)} images cannot be "
+            f"used. {unreadable[0].reason}"
         )
     return shards_in(workspace, folder).load().boxes_by_image()
 
 
 def counting(workspace: Workspace, model: Model, reporter: Reporter) -> float | None:
-    """How well a model counts the boxes of the validation set; None where it was not judged there; `counts.count_r2`."""
-    if not predictions_dir(workspace, model).is_dir():
+    """Return the count R² of a model on the validation set; None where it was not evaluated there."""
+    if not predictions_dir(workspace.config, model).is_dir():
         return None
-    return count_r2(
-        repository.validation(workspace, VALIDATION), predictions(workspace, model, VALIDATION, reporter)
-    )
+    truth = repository.validation(workspace, VALIDATION)
+    return count_r2(truth, predictions(workspace, model, VALIDATION, reporter))
 
 
-def predictions_dir(workspace: Workspace, model: Model) -> Path:
-    """Where a model's boxes on labelled sets are kept."""
-    return model.folder / "validation" / f"thr-{workspace.config.score.score_thr:g}"
+def predictions_dir(settings: Config, model: Model) -> Path:
+    """Return the folder of a model's boxes on labelled sets, with the threshold of these settings."""
+    return model.folder / "validation" / f"thr-{settings.score.score_thr:g}"
 
 
-def judge(
+def evaluate_labelled(
     workspace: Workspace, model: Model, labelled: Sequence[LabelledImage], folder: Path, progress: Progress
 ) -> Metrics:
-    """Return a model's metrics on a labelled set; its predictions stay in `folder`."""
+    """Return a model's metrics on labelled images; its predictions stay in `folder`."""
     from al_loop.evaluation.evaluate import evaluate
 
     scoring.score(workspace, model, [item.image for item in labelled], folder, progress, exact=True)

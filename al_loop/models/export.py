@@ -19,16 +19,13 @@ if TYPE_CHECKING:
 def export(
     workspace: Workspace, model: Model, images: Sequence[ImageFile], folder: Path, kind: str
 ) -> Exported:
-    """Write a model as one file for the machine that uses it, checked on the images; `al_loop.detector.export.export`."""
+    """Write a model as one file for another machine, and check it on images; see `detector.export.export`."""
     from al_loop.detector.export.export import ExportOptions, export_model
     from al_loop.detector.transforms import decoded, fit
 
     detector = load_detector(workspace, model)
-    width, height = detector.config.image_size
-    enlarge, way = bool(detector.config.enlarge), detector.config.get("resize", "inside")
-    return export_model(
-        detector,
-        [fit(decoded(read_stored(image), image.path), (width, height), enlarge, way) for image in images],
-        folder,
-        ExportOptions(kind, workspace.config.score.score_thr, model.weights_sha256),
-    )
+    size, config = detector.config.image_size, detector.config
+    enlarge, resize = bool(config.enlarge), config.get("resize", "inside")
+    samples = [fit(decoded(read_stored(image), image.path), tuple(size), enlarge, resize) for image in images]
+    options = ExportOptions(kind, workspace.config.score.score_thr, model.weights_sha256)
+    return export_model(detector, samples, folder, options)

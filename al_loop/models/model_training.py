@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from al_loop.core.config import TrainConfig
 from al_loop.core.console import Progress
@@ -17,12 +18,23 @@ from al_loop.state.stages import output_of
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage
 
-if TYPE_CHECKING:
-    pass
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train.
+
+    settings: a table of al-loop.toml.
+    steps: in all, the last epoch is cut short; None: every epoch is whole.
+    frozen: whether the backbone stays as it is.
+    """
+
+    settings: TrainConfig
+    steps: int | None = None
+    frozen: bool = False
 
 
 def check_gpus(workspace: Workspace, settings: TrainConfig) -> None:
-    """Refuse with ConfigError, before anything is computed, a training that `gpus` GPUs cannot share."""
+    """Raise ConfigError, before anything is computed, for a training that `gpus` GPUs cannot share."""
     if workspace.config.gpus > 1:
         from al_loop.detector.cpu import cores
         from al_loop.detector.training.launcher import check_gpus as check
@@ -36,19 +48,15 @@ def train_model(
     start: Model | None,
     training: Sequence[LabelledImage],
     validation: Sequence[LabelledImage],
-    settings: TrainConfig,
+    options: TrainOptions,
     progress: Progress,
-    steps: int | None = None,
-    *,
-    frozen: bool = False,
 ) -> dict[str, Any]:
-    """Train into `folder`: weights, resolved config, and the Runner's log below training/.
+    """Train into `folder`: weights, resolved config, and the log below training/; return the stage's output.
 
-    steps: in all, the last of the settings' epochs is cut short for it; None: every epoch is whole.
-    frozen: the backbone stays as it is.
+    start: the model to fine-tune; None: the config and weights of the settings.
     """
-    from al_loop.detector.checkpoint import read_weights, write_weights
-    from al_loop.detector.config.stored_config import read_config, write_config
+    from al_loop.detector.checkpoint import write_weights
+    from al_loop.detector.config.stored_config import write_config
     from al_loop.detector.cpu import cores, default_workers
     from al_loop.detector.device import choose_device
     from al_loop.detector.precision import precision_of
@@ -58,27 +66,20 @@ def train_model(
     from al_loop.detector.training.settings import RunSettings
     from al_loop.detector.training.train import discard_work_files, train
 
-    gpus = workspace.config.gpus
+    gpus, settings = workspace.config.gpus, options.settings
     check_gpus(workspace, settings)
-    if start is None:
-        config = named_config(workspace)
-        weights, notes = start_weights(workspace, config)
-        config.notes = notes = [*config.notes, *notes]
-    else:
-        config = read_config(start.folder, start.config_sha256, trusted=workspace.trusted)
-        weights, notes = read_weights(start.weights, start.weights_sha256), list(config.get("notes", ()))
-    if frozen:
+    config, weights, notes = _start(workspace, start)
+    if options.frozen:
         config.model.backbone.update(frozen_stages=config.model.backbone.get("num_stages", 4), norm_eval=True)
     device = choose_device(workspace.config.device)
-    config_lr = float(config.optim_wrapper.optimizer.lr)
-    fine_tune_lr = float(config.get("fine_tune_lr", config_lr / 10))
+    lr = float(config.optim_wrapper.optimizer.lr)
     run = RunSettings(
         settings,
         device,
-        lr=settings.lr or (config_lr if start is None else fine_tune_lr),
+        lr=settings.lr or (lr if start is None else float(config.get("fine_tune_lr", lr / 10))),
         workers=default_workers(cores() // gpus) if settings.workers is None else settings.workers,
         precision=precision_of(settings.precision, device),
-        steps=steps,
+        steps=options.steps,
     )
     job = TrainingJob(config, weights, training, validation, run, folder / "training")
     trained = train(job, progress) if gpus == 1 else train_in_processes(job, gpus, cores() // gpus, progress)
@@ -96,6 +97,20 @@ def train_model(
     }
 
 
+def _start(workspace: Workspace, start: Model | None) -> tuple[Any, Any, list[str]]:
+    """Return config, initial weights and notes of a training."""
+    from al_loop.detector.checkpoint import read_weights
+    from al_loop.detector.config.stored_config import read_config
+
+    if start is not None:
+        config = read_config(start.folder, start.config_sha256, trusted=workspace.trusted)
+        return config, read_weights(start.weights, start.weights_sha256), list(config.get("notes", ()))
+    config = named_config(workspace)
+    weights, notes = start_weights(workspace, config)
+    config.notes = [*config.notes, *notes]
+    return config, weights, config.notes
+
+
 def import_model(
     workspace: Workspace,
     folder: Path,
@@ -106,8 +121,8 @@ def import_model(
 ) -> dict[str, Any]:
     """Check a checkpoint against its config and the workspace's classes, and copy it to `folder`.
 
-    config_name: of a config that the user has named for it; None: that of the settings.  classes_as_is: the checkpoint's
-    classes are the workspace's by their place, whatever it calls them.
+    config_name: a config on the command line; None: that of the settings.
+    classes_as_is: match the checkpoint's classes to the workspace's by position, whatever their names.
     """
     from al_loop.detector.checkpoint import load_into, read_checkpoint, write_weights
     from al_loop.detector.class_order import in_order
@@ -116,11 +131,11 @@ def import_model(
 
     classes = workspace.config.classes
     config = named_config(workspace, config_name)
-    found = read_checkpoint(fetch(checkpoint, None))
-    named = found.classes or config.get("named_classes", ())
-    weights, notes = in_order(found.weights, named, classes, checkpoint, as_is=classes_as_is)
+    content = read_checkpoint(fetch(checkpoint, None))
+    names = content.classes or config.get("named_classes", ())
+    weights, notes = in_order(content.weights, names, classes, checkpoint, as_is=classes_as_is)
     load_into(build_model(config), weights, checkpoint)
-    config.notes = [*config.notes, *found.notes, *notes]
+    config.notes = [*config.notes, *content.notes, *notes]
     write_weights(folder / WEIGHTS, weights, classes)
     return {
         "config_sha256": write_config(folder, config),
@@ -132,18 +147,17 @@ def import_model(
 
 def training_notes(workspace: Workspace, model: Model) -> dict[str, Any]:
     """Return the output of the stage that made a model: epochs, images, notes; empty where it is damaged."""
-    output = output_of(workspace.store, model.id, _stage_of(model), model.folder)
+    output = _output(workspace, model)
     notes = output.get("notes", [])
     return output if isinstance(notes, list) and all(isinstance(note, str) for note in notes) else {}
 
 
 def class_quality(workspace: Workspace, model: Model) -> Sequence[float] | None:
-    """Return how well the training of a model has learned each class; None where that was not noted."""
-    quality: Sequence[float] | None = output_of(
-        workspace.store, model.id, _stage_of(model), model.folder
-    ).get("class_quality")
+    """Return the quality of each class at the end of a model's training; None where it is unknown."""
+    quality: Sequence[float] | None = _output(workspace, model).get("class_quality")
     return quality
 
 
-def _stage_of(model: Model) -> str:
-    return "train" if model.origin == "cycle" else model.origin
+def _output(workspace: Workspace, model: Model) -> dict[str, Any]:
+    stage = "train" if model.origin == "cycle" else model.origin
+    return output_of(workspace.store, model.id, stage, model.folder)

@@ -1,4 +1,4 @@
-"""Should a candidate replace the current model?"""
+"""Decide whether a candidate replaces the current model."""
 
 from __future__ import annotations
 
@@ -15,43 +15,44 @@ from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace
 from al_loop.structures.metrics import VALIDATION, Metrics
 
-#: What the difference to the model that had to be beaten is kept in.
+#: In the folder of a candidate: its difference to the current model.
 COMPARISON = "comparison.json"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to promote, and why, in a sentence for the report."""
+    """Whether to promote, and a reason for the report."""
 
     promote: bool
     reason: str
 
 
 def decide_promotion(
-    candidate: Metrics, current: Metrics | None, rule: PromotionConfig, apart: Comparison | None = None
+    candidate: Metrics, current: Metrics | None, rule: PromotionConfig, difference: Comparison | None = None
 ) -> Decision:
     """Compare a candidate with the current model on the same validation set, by AP.
 
-    apart: how sure the difference is; None where that is not known, and then only the numbers count.
-    Promoted if AP did not fall, or if the 95 % interval of the difference lies above minus the tolerance. Not
-    promoted: an AP that is not finite, no prediction at all, and one class that falls by more than its tolerance, and
-    surely so. Equal is promoted: it has learned from more labels.
+    difference: with intervals; None: only the metrics count.
+    Promote unless AP is not finite, there is no prediction, AP fell and its interval does not exclude a fall
+    by the tolerance, or a class fell by more than its tolerance with an interval below 0.
+    An equal AP is promoted: the candidate has learned from more labels.
     """
     if not math.isfinite(candidate.ap):
         return Decision(False, f"its AP is not a number ({candidate.ap})")
     if current is None:
         return Decision(True, f"the first model, AP {candidate.ap:.3f}")
     change = f"AP {current.ap:.3f} → {candidate.ap:.3f}"
-    if apart is not None:
-        change += f", {apart.ap} over {apart.images} images"
-        if apart.predictions == 0:
+    if difference is not None:
+        change += f", {difference.ap} over {difference.images} images"
+        if difference.predictions == 0:
             return Decision(False, f"{change}: it predicts no box at all")
-    floor = candidate.ap - current.ap if apart is None else apart.ap.low
+    floor = candidate.ap - current.ap if difference is None else difference.ap.low
     if candidate.ap < current.ap and not floor > -rule.tolerance:
-        return Decision(False, f"{change}: {_worse(apart, rule)}")
+        certainty = "" if difference is None else ", and it may be"
+        return Decision(False, f"{change}: worse{certainty} by the tolerance of {rule.tolerance:g} or more")
     for name, before in current.per_class.items():
         after = candidate.per_class.get(name) or 0.0
-        if before is not None and after < before - rule.class_tolerance and _sure(apart, name):
+        if before is not None and after < before - rule.class_tolerance and _surely_fell(difference, name):
             return Decision(
                 False,
                 f"{change}, but {name} fell from {before:.3f} to {after:.3f}, "
@@ -60,9 +61,15 @@ def decide_promotion(
     return Decision(True, f"{change}: not worse")
 
 
+def _surely_fell(difference: Comparison | None, name: str) -> bool:
+    """Whether the interval of a class lies below 0: on few images one may fall by chance."""
+    change = difference.per_class.get(name) if difference else None
+    return change is None or change.high < 0
+
+
 @dataclass(frozen=True)
 class PromotionResult:
-    """A candidate beside the model that it should replace, on the validation set; and the decision on all sets."""
+    """Metrics of a candidate and of the current model on the validation set, and the decision on all sets."""
 
     candidate: Metrics
     current: Metrics | None
@@ -74,45 +81,30 @@ def evaluate_candidate(
 ) -> PromotionResult:
     """Evaluate both models on every set; reject the candidate at the first of promotion.sets that fails.
 
-    How sure the differences are is kept beside the candidate, as comparison.json.
-    Raises DataError when promotion.sets names a set that there is not.
+    Writes the differences to comparison.json beside the candidate.
+    Raises DataError where promotion.sets names a set that does not exist.
     """
-    rule, apart, decisions = workspace.config.promotion, {}, {}
+    rule, differences = workspace.config.promotion, dict[str, Comparison]()
+    decisions: list[Decision] = []
     for name in dict.fromkeys((*rule.sets, *repository.set_names(workspace))):
         after = evaluation.evaluate_model(workspace, candidate, name, reporter)
         before = evaluation.evaluate_model(workspace, current, name, reporter) if current else None
         if current:
-            apart[name] = evaluation.compare_models(workspace, candidate, current, name, reporter)
-        if name in rule.sets:
-            found = decide_promotion(after, before, rule, apart.get(name))
-            decisions[name] = found if name == VALIDATION else _named(name, found)
+            differences[name] = evaluation.compare_models(workspace, candidate, current, name, reporter)
         if name == VALIDATION:
             shown = after, before
+        if name in rule.sets:
+            decision = decide_promotion(after, before, rule, differences.get(name))
+            prefix = "" if name == VALIDATION else f"on {name}: "
+            decisions.append(Decision(decision.promote, f"{prefix}{decision.reason}"))
     if current:
-        kept = {"against": current.id, "sets": {name: asdict(one) for name, one in apart.items()}}
-        write_json(candidate.folder / COMPARISON, kept)
-    refused = [decision for decision in decisions.values() if not decision.promote]
-    reasons = "; ".join(decision.reason for decision in decisions.values())
-    return PromotionResult(*shown, refused[0] if refused else Decision(True, reasons))
+        sets = {name: asdict(difference) for name, difference in differences.items()}
+        write_json(candidate.folder / COMPARISON, {"against": current.id, "sets": sets})
+    agreed = Decision(True, "; ".join(decision.reason for decision in decisions))
+    return PromotionResult(*shown, next((d for d in decisions if not d.promote), agreed))
 
 
 def check_sets(workspace: Workspace) -> None:
-    """Raise DataError unless there is a validation set, and every other that promotion.sets names."""
+    """Raise DataError unless the validation set and all of promotion.sets exist."""
     for name in (VALIDATION, *workspace.config.promotion.sets):
         repository.validation(workspace, name)
-
-
-def _named(name: str, decision: Decision) -> Decision:
-    return Decision(decision.promote, f"on {name}: {decision.reason}")
-
-
-def _sure(apart: Comparison | None, name: str) -> bool:
-    """Whether a class has surely fallen: on few images one may fall by chance."""
-    found = apart.per_class.get(name) if apart else None
-    return found is None or found.high < 0
-
-
-def _worse(apart: Comparison | None, rule: PromotionConfig) -> str:
-    if apart is None:
-        return f"worse by the tolerance of {rule.tolerance:g} or more"
-    return f"worse, and it may be by the tolerance of {rule.tolerance:g} or more"

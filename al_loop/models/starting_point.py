@@ -1,9 +1,9 @@
-"""What a training starts from: the config and the weights that the settings name, and their identity."""
+"""Config and initial weights of a training, as the settings name them, and their identity."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from al_loop.core.errors import ConfigError
 from al_loop.core.files import file_sha256
@@ -12,14 +12,11 @@ from al_loop.models.trust import is_data, refusal
 from al_loop.state.model_registry import SHIPPED
 from al_loop.state.workspace import Workspace
 
-if TYPE_CHECKING:
-    pass
-
 
 def named_config(workspace: Workspace, name: str | None = None) -> Any:
-    """Return the config that the user named on the command line, or that the settings of the workspace name.
+    """Return the config that the user named on the command line; None: that of the settings.
 
-    A Python file is executed: the settings' only where the user made the workspace here, or approved of it.
+    A Python file is executed. One of the settings needs a workspace that the user made here or approved of.
     """
     from al_loop.detector.config.model_config import load_model_config
 
@@ -32,7 +29,7 @@ def named_config(workspace: Workspace, name: str | None = None) -> Any:
 
 
 def model_inputs(workspace: Workspace) -> dict[str, Any]:
-    """Return what a training depends on besides its data, for the hash of its stage."""
+    """Return the inputs of a training besides its data, for the hash of its stage."""
     model = workspace.config.model
     return {
         "config": model.config,
@@ -44,49 +41,47 @@ def model_inputs(workspace: Workspace) -> dict[str, Any]:
 
 
 def config_identity(name: str) -> dict[str, str]:
-    """Return the hash of a config that is a file, as an entry of a stage's inputs; none for a shipped one."""
+    """Return the hash of a config file, as an entry of a stage's inputs; nothing for a shipped one."""
     path = Path(name).expanduser()
     return {} if name in SHIPPED or not path.is_file() else {"config_sha256": file_sha256(path)}
 
 
 def checkpoint_identity(location: str) -> str:
-    """Return the hash of a checkpoint on disk, else where it is: other weights are another input."""
+    """Return the hash of a checkpoint on disk, else its location: other weights are another input."""
     path = Path(location).expanduser()
     return file_sha256(path) if location and path.is_file() else location
 
 
 def in_workspace(workspace: Workspace, name: str) -> str:
-    """Return a path of al-loop.toml, which starts at the workspace; other names as they are."""
+    """Return a path of al-loop.toml, relative to the workspace, as absolute; other names as they are."""
     path = workspace.root / Path(name).expanduser()
     return str(path) if name and path.is_file() else name
 
 
 def start_weights(workspace: Workspace, config: Any) -> tuple[Any, list[str]]:
-    """Return the weights of model.load_from, fitted to the classes, or None to start at random; and what to say of them."""
+    """Return the weights of model.load_from, fitted to the classes, and notes; None: start at random."""
     from al_loop.detector.checkpoint import BOX_HEAD, load_into, read_checkpoint
     from al_loop.detector.class_order import in_order, same_names
     from al_loop.detector.config.model_config import build_model
 
-    settings = workspace.config.model
+    settings, classes = workspace.config.model, workspace.config.classes
     if settings.load_from is None:
         if config.model.backbone.get("frozen_stages", -1) >= 0:
             raise ConfigError(
-                f'model.config = "{settings.config}" keeps its first layers as they are, and without a checkpoint '
-                "they are random: it would not learn. Set model.load_from to a COCO checkpoint in al-loop.toml, or "
-                'model.config = "small", which starts from nothing.'
+                f'model.config = "{settings.config}" keeps its first layers as they are, and without a '
+                "checkpoint they are random: it would not learn. Set model.load_from to a COCO checkpoint in "
+                'al-loop.toml, or model.config = "small", which starts from nothing.'
             )
         return None, []
     location = in_workspace(workspace, settings.load_from)
-    found = read_checkpoint(fetch(location, settings.load_from_sha256), settings.load_from_sha256)
-    classes, named = workspace.config.classes, found.classes
-    weights, notes = found.weights, []
-    if len(named) == len(classes) and not same_names(named, classes):
+    checkpoint = read_checkpoint(fetch(location, settings.load_from_sha256), settings.load_from_sha256)
+    names, weights, notes = checkpoint.classes, checkpoint.weights, list[str]()
+    if len(names) == len(classes) and not same_names(names, classes):
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(BOX_HEAD)}
-        notes = [
-            f"{settings.load_from} has other classes ({', '.join(named)}): its box head is not taken over"
-        ]
-    elif len(named) in (0, len(classes)):
-        weights, notes = in_order(weights, named, classes, settings.load_from)
+        listed = ", ".join(names)
+        notes = [f"{settings.load_from} has other classes ({listed}): its box head is not taken over"]
+    elif len(names) in (0, len(classes)):
+        weights, notes = in_order(weights, names, classes, settings.load_from)
     network = build_model(config)
     load_into(network, weights, settings.load_from, new_classes=True)
-    return network.state_dict(), [*found.notes, *notes]
+    return network.state_dict(), [*checkpoint.notes, *notes]

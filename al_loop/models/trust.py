@@ -1,4 +1,4 @@
-"""What of a workspace is Python that al-loop would execute, and the user's approval of it."""
+"""Find the Python that commands in a workspace would execute, and record the user's approval."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from al_loop.state.workspace import Workspace
 
 
 def is_data(name: str) -> bool:
-    """Say whether a model config is read as data: a shipped one by its name, or JSON. Any other file is executed."""
+    """Whether a model config is data: a shipped one by name, or JSON. Any other file is executed."""
     return name in SHIPPED or Path(name).suffix == ".json"
 
 
@@ -35,27 +35,28 @@ def would_run(workspace: Workspace) -> list[str]:
 
 
 def require(workspace: Workspace) -> None:
-    """Raise ModelError where a workspace that the user has not approved of would execute something."""
-    found = [] if workspace.trusted else would_run(workspace)
-    if found:
+    """Raise ModelError where a workspace without the user's approval would execute something."""
+    lines = [] if workspace.trusted else would_run(workspace)
+    if lines:
         raise ModelError(
-            f"{workspace.root} was not made here by you, and would run: {'; '.join(found)}. Look at it; then approve of the "
-            f"workspace: {_command(workspace)}"
+            f"{workspace.root} was not made here by you, and would run: {'; '.join(lines)}. Look at it; then "
+            f"approve of the workspace: {_command(workspace)}"
         )
 
 
 def trust(workspace: Workspace) -> list[str]:
-    """Approve of a workspace as it lies here; return what it may execute from now on."""
-    found = would_run(workspace)
+    """Approve of a workspace as it is here; return what it may execute from now on."""
+    lines = would_run(workspace)
     approve(Path(workspace.store.path), workspace.mark)
-    return found
+    return lines
 
 
 def refusal(workspace: Workspace, path: Path) -> ModelError:
-    """Return the error for a Python config that the settings of a workspace name which is not approved of."""
+    """Return the error for a Python config that the settings of an unapproved workspace name."""
     return ModelError(
-        f"model.config names {path} (SHA-256 {file_sha256(path)}), a Python file that would be executed, and this workspace "
-        f"was not made here by you. Look at the file; then approve of the workspace: {_command(workspace)}"
+        f"model.config names {path} (SHA-256 {file_sha256(path)}), a Python file that would be executed, and "
+        f"this workspace was not made here by you. Look at the file; then approve of the workspace: "
+        f"{_command(workspace)}"
     )
 
 
@@ -64,12 +65,12 @@ def _command(workspace: Workspace) -> str:
 
 
 def _custom_imports(path: Path) -> list[str]:
-    """Return the modules that a model's own config names; none where it cannot be read, which its user is told."""
+    """Return the modules that a stored config names; none for an unreadable one, which its use reports."""
     try:
         data = path.read_bytes()
-        found: Any = json.loads(data) if path.suffix == ".json" else literals(data)
-        named = found.get("custom_imports") or []
-        named = named.get("imports", []) if isinstance(named, dict) else named
-        return [named] if isinstance(named, str) else [str(name) for name in named]
+        config: Any = json.loads(data) if path.suffix == ".json" else literals(data)
+        modules = config.get("custom_imports") or []
+        modules = modules.get("imports", []) if isinstance(modules, dict) else modules
+        return [modules] if isinstance(modules, str) else [str(name) for name in modules]
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError, AttributeError, TypeError):
         return []

@@ -72,7 +72,7 @@ def _stretches(workspace: Workspace, arrived: int) -> dict[str, list[str]]:
         return {}
     names = {0: f"before {cuts[0][1]}"} | dict(cuts)
     found: dict[str, list[str]] = {name: [] for name in names.values()}
-    for image, came in pool_arrivals(workspace.store, arrived):
+    for image, came in pool_arrivals(workspace.store, until=arrived):
         found[names[max(first for first in names if first <= came)]].append(image)
     return found
 

@@ -136,7 +136,7 @@ def _errors(workspace: Workspace, models: tuple[ModelRow, ...]) -> Errors | None
     current = next((row.model for row in models if row.current), None)
     if current is None:
         return None
-    store = shards_in(workspace, predictions_dir(workspace, current))
+    store = shards_in(workspace, predictions_dir(workspace.config, current))
     try:
         truth, scored = validation(workspace), store.load()
     except (DataError, WorkspaceError):

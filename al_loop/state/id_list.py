@@ -1,4 +1,4 @@
-"""The images of a pool by name, in files that are read without a copy of them in memory."""
+"""Lists of image ids in files that are mapped instead of copied into memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from al_loop.core.files import atomic_file, read_json
 from strategies import Ids
 
-#: In the folder of a cycle: what it may pick from.
+#: In the folder of a cycle: the candidates.
 POOL = "pool.json"
 
 HEX = 64  # characters of a SHA-256
@@ -21,13 +21,13 @@ _PIECE = 65_536
 
 
 def write_pool(path: Path, names: Iterable[str]) -> None:
-    """Write names as a JSON list, whole or not at all."""
+    """Write names as a JSON list, atomically."""
     with atomic_file(path) as file:
         file.writelines(_json(names, ", "))
 
 
 def read_pool(path: Path) -> Ids:
-    """Read a JSON list of names; mapped where `write_pool` has written hashes, which stand at equal distances then."""
+    """Read a JSON list of names. Hashes by `write_pool` stand at equal distances and are mapped."""
     size, record = path.stat().st_size, HEX + len('"", ')
     if size > 0 and size % record == 0:
         data = np.memmap(path, np.uint8, "r")
@@ -40,7 +40,7 @@ def read_pool(path: Path) -> Ids:
 
 
 def read_lines(path: Path, size: int, count: int) -> Ids:
-    """Read the names in the first `size` bytes of a file, one of `count` in a line; mapped where all are hashes."""
+    """Read `count` names, one per line, in the first `size` bytes of a file. A list of hashes is mapped."""
     if count and size == count * (HEX + 1):
         data = np.memmap(path, np.uint8, "r", shape=(size,))
         if (data[HEX :: HEX + 1] == ord("\n")).all():
@@ -50,7 +50,7 @@ def read_lines(path: Path, size: int, count: int) -> Ids:
 
 
 def pool_hash(names: Iterable[str]) -> str:
-    """Return what `al_loop.core.files.json_hash` says of a list of names, without the list."""
+    """Return `al_loop.core.files.json_hash` of a list of names, without the list in memory."""
     digest = hashlib.sha256()
     for piece in _json(names, ","):
         digest.update(piece)
@@ -61,10 +61,10 @@ def _mapped(data: np.ndarray, start: int, record: int, count: int) -> Ids:  # ty
     return Ids(np.ndarray((count,), f"S{HEX}", data, start, (record,)))
 
 
-def _json(names: Iterable[str], between: str) -> Iterator[bytes]:
-    """A list of names as JSON, in pieces."""
-    before, left = "[", iter(names)
-    while piece := list(islice(left, _PIECE)):
-        yield (before + json.dumps(piece, separators=(between, ":"))[1:-1]).encode()
-        before = between
+def _json(names: Iterable[str], separator: str) -> Iterator[bytes]:
+    """Yield a list of names as JSON, in pieces."""
+    before, rest = "[", iter(names)
+    while piece := list(islice(rest, _PIECE)):
+        yield (before + json.dumps(piece, separators=(separator, ":"))[1:-1]).encode()
+        before = separator
     yield ("[]" if before == "[" else "]").encode()

@@ -1,4 +1,4 @@
-"""What killed runs have left: files and folders that nothing will ask for again."""
+"""Find files and folders that killed runs have left and that no command will read again."""
 
 from __future__ import annotations
 
@@ -12,158 +12,139 @@ from itertools import islice
 from pathlib import Path
 
 from al_loop.core.config import FILE_NAME
-from al_loop.state.database.cycle_table import cycle_numbers, open_cycles
+from al_loop.state.database.cycle_table import all_cycles
 from al_loop.state.database.image_table import files_of_ids_between
-from al_loop.state.database.model_table import count_of_origin, model_ids, removed_model_ids
+from al_loop.state.database.model_table import all_models, count_of_origin
 from al_loop.state.database.stage_table import read_stage
 from al_loop.state.workspace import Workspace
 from render.core.tempdirs import KINDS, abandoned
 
-#: Files without a row that a killed `pool add` may leave: it writes so many before their rows.
+#: A killed `pool add` leaves at most so many files without a row: it writes a batch before its rows.
 BATCH = 256
-#: What is written without holding the workspace is left alone for so long after its last change.
+#: Files that are written without the lock of the workspace are spared for so long after their last change.
 _YOUNG_S = 3600.0
 NOT_TAKEN_IN = "a photograph that was not taken in"
-#: Folders of the workspace that only commands write which hold it.
-_ROOMS = ("images", "cache", "cycles", "models", "scores", "synthetic", "training-images", "export")
-_KILLED = "left by a run that was killed"
+#: Folders of the workspace that are written under its lock only.
+_LOCKED = ("images", "cache", "cycles", "models", "scores", "synthetic", "training-images", "export")
 _PICTURE = re.compile(r"[0-9a-f]{64}\.[a-z]+")
-_SERVERS = re.compile(r"(backup|restore)-[a-z0-9_]{8}")  # as `tempfile` makes them
+_SERVERS = re.compile(r"(backup|restore)-[a-z0-9_]{8}")  # names by `tempfile`
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A file or folder, and why nothing asks for it.
+    """A file or folder, and the reason why it is useless.
 
-    temporary: a folder in the system's temporary folder, see `render.core.tempdirs`; else it lies in the workspace.
+    temporary: whether it is a folder of `render.core.tempdirs` outside the workspace.
     """
 
     path: Path
-    why: str = _KILLED
+    why: str = "left by a run that was killed"
     temporary: bool = False
 
 
 def leftovers(workspace: Workspace) -> Iterator[Leftover]:
-    """Find what nothing asks for; whoever deletes it must hold the workspace."""
-    yield from _of_deleted_models(workspace)
-    yield from _of_jobs_that_are_over(workspace)
-    yield from _scores_of_no_model(workspace)
-    yield from _cycles_without_a_row(workspace)
+    """Find what no command needs; hold the workspace to delete it."""
+    yield from _of_models(workspace)
+    yield from _of_cycles(workspace)
     unnamed = list(islice(unnamed_pictures(workspace), BATCH + 1))
     if len(unnamed) <= BATCH:
         yield from (Leftover(path, NOT_TAKEN_IN) for path in unnamed)
-    yield from _half_written(workspace)
+    yield from _partial_files(workspace)
     yield from _of_the_server(workspace.server_home)
     yield from _temporary()
 
 
 def unnamed_pictures(workspace: Workspace) -> Iterator[Path]:
-    """Find files in images/ that no row names, a folder at a time: a million take little memory."""
+    """Find files in images/ without a row, a folder at a time to save memory."""
     for folder in _folders(workspace.images):
-        known = files_of_ids_between(workspace.store, folder.name, f"{folder.name}g")
+        files = files_of_ids_between(workspace.store, folder.name, f"{folder.name}g")
         for name in sorted(os.listdir(folder)):
-            if _PICTURE.fullmatch(name) and f"images/{folder.name}/{name}" not in known:
+            if _PICTURE.fullmatch(name) and f"images/{folder.name}/{name}" not in files:
                 yield folder / name
 
 
 def foreign_folders(workspace: Workspace) -> Iterator[Path]:
-    """Find whole models and cycles that no row names: of a database that is newer than the one that is there."""
-    known = set(model_ids(workspace.store))
-    jobs = _open_jobs(workspace)
+    """Find whole models and cycles without a row: they belong to a newer database."""
+    models, cycles = _models(workspace), _cycles(workspace)
+    expected = models.keys() | _jobs(cycles)
     for folder in _folders(workspace.root / "models"):
-        if folder.suffix != ".partial" and folder.name not in known and folder.name not in jobs:
+        if folder.suffix != ".partial" and folder.name not in expected:
             yield folder
-    numbers = _cycle_numbers(workspace)
     for folder in _folders(workspace.root / "cycles"):
-        if folder.name not in numbers and not _only_begun(folder):
+        if folder.name not in cycles and not _only_begun(folder):
             yield folder
 
 
-def _of_deleted_models(workspace: Workspace) -> Iterator[Leftover]:
-    """The row comes first, then the files: a gc that was killed in between is finished."""
-    for model in removed_model_ids(workspace.store):
-        for folder in (workspace.model_dir(model), workspace.root / "scores" / model):
-            if folder.is_dir():
-                yield Leftover(folder, "of a model that gc has deleted")
-
-
-def _of_jobs_that_are_over(workspace: Workspace) -> Iterator[Leftover]:
-    """Partial folders that no run goes on with, and the logs of trainings in them."""
-    jobs = _open_jobs(workspace)
+def _of_models(workspace: Workspace) -> Iterator[Leftover]:
+    models, jobs = _models(workspace), _jobs(_cycles(workspace))
+    for folder in (workspace.root / kind / name for name in models for kind in ("models", "scores")):
+        # gc writes the row before it deletes the files.
+        if models[folder.name] and folder.is_dir():
+            yield Leftover(folder, "of a model that gc has deleted")
     for partial in _folders(workspace.root / "models"):
-        if (
-            partial.suffix == ".partial"
-            and partial.stem not in jobs
-            and not _goes_on(workspace, partial.stem)
-        ):
+        job = partial.stem
+        if partial.suffix == ".partial" and job not in jobs and not _continues(workspace, job):
             yield Leftover(partial)
-    for cycle in _folders(workspace.root / "cycles"):
-        if f"cycle-{cycle.name}" not in jobs:
-            yield from (Leftover(path) for path in _folders(cycle) if path.suffix == ".partial")
-
-
-def _goes_on(workspace: Workspace, job: str) -> bool:
-    """Whether the next `pretrain` or `models import` would go on with a job: the one behind the last that was made."""
-    origin, _, number = job.rpartition("-")
-    made = count_of_origin(workspace.store, origin)
-    row = read_stage(workspace.store, job, origin)
-    return row is not None and row.state != "done" and number == str(made + 1)
-
-
-def _scores_of_no_model(workspace: Workspace) -> Iterator[Leftover]:
-    known = set(model_ids(workspace.store))
     for folder in _folders(workspace.root / "scores"):
-        if folder.name not in known and not workspace.model_dir(folder.name).is_dir():
+        if folder.name not in models and not workspace.model_dir(folder.name).is_dir():
             yield Leftover(folder, "scores of a model that there is not")
 
 
-def _cycles_without_a_row(workspace: Workspace) -> Iterator[Leftover]:
-    """Cycles that were killed before they had begun; what else lies there is of another database: it stays."""
-    numbers = _cycle_numbers(workspace)
+def _of_cycles(workspace: Workspace) -> Iterator[Leftover]:
+    cycles = _cycles(workspace)
     for folder in _folders(workspace.root / "cycles"):
-        if folder.name.isdigit() and folder.name not in numbers and _only_begun(folder):
+        if not cycles.get(folder.name, False):
+            yield from (Leftover(path) for path in _folders(folder) if path.suffix == ".partial")
+        # Other folders without a row belong to another database.
+        if folder.name.isdigit() and folder.name not in cycles and _only_begun(folder):
             yield Leftover(folder, "of a cycle that did not begin")
 
 
-def _half_written(workspace: Workspace) -> Iterator[Leftover]:
-    """Files `*.partial`; those of jobs that go on are in folders `*.partial`, which are looked at elsewhere."""
-    for room in _ROOMS:
-        for place, folders, files in os.walk(workspace.root / room):
-            folders[:] = [name for name in folders if not name.endswith(".partial")]
-            for name in files:
-                path = Path(place, name)
-                # Of objects that are fetched, by a report or a browser too, which hold nothing.
-                if name.endswith(".partial") and (room != "cache" or _rests(path)):
+def _continues(workspace: Workspace, job: str) -> bool:
+    """Whether the next `pretrain` or `models import` would continue a job."""
+    origin, _, number = job.rpartition("-")
+    row = read_stage(workspace.store, job, origin)
+    expected = str(1 + count_of_origin(workspace.store, origin))
+    return row is not None and row.state != "done" and number == expected
+
+
+def _partial_files(workspace: Workspace) -> Iterator[Leftover]:
+    """Find files `*.partial` outside folders `*.partial`, which belong to jobs."""
+    for name in _LOCKED:
+        for place, folders, files in os.walk(workspace.root / name):
+            folders[:] = [folder for folder in folders if not folder.endswith(".partial")]
+            for path in (Path(place, file) for file in files if file.endswith(".partial")):
+                # Reports and browsers fetch objects into the cache without the lock.
+                if name != "cache" or _is_old(path):
                     yield Leftover(path)
     for name in (f"{FILE_NAME}.partial", "report.html.partial"):
-        if _rests(workspace.root / name):
+        if _is_old(workspace.root / name):
             yield Leftover(workspace.root / name)
 
 
 def _of_the_server(home: Path) -> Iterator[Leftover]:
-    """What starts, backups and restores of the embedded server have left, which hold a lock of their own."""
-    fixed = ("data.partial", "server.json.partial", "credentials.json.partial", "credentials.partial")
-    found = [home / name for name in fixed]
-    found += [folder for folder in _folders(home) if _SERVERS.fullmatch(folder.name)]
+    """Find what starts, backups and restores of the embedded server have left; it has a lock of its own."""
+    paths = [home / f"{name}.partial" for name in ("data", "server.json", "credentials.json", "credentials")]
+    paths += [folder for folder in _folders(home) if _SERVERS.fullmatch(folder.name)]
     for place, _, files in os.walk(home / "media"):
-        found += [Path(place, name) for name in files if name.endswith(".partial")]
-    found += (home / "backups").glob("*.partial")
-    yield from (Leftover(path) for path in found if _rests(path))
+        paths += [Path(place, name) for name in files if name.endswith(".partial")]
+    paths += (home / "backups").glob("*.partial")
+    yield from (Leftover(path) for path in paths if _is_old(path))
 
 
 def _temporary() -> Iterator[Leftover]:
     for folder in abandoned():
         yield Leftover(folder, temporary=True)
-    # Of an al-loop that held no lock.
-    mark = re.compile(rf"al-loop-({'|'.join(KINDS)})-[a-z0-9_]{{8}}")
+    # Of an older al-loop, which held no lock.
+    pattern = re.compile(rf"al-loop-({'|'.join(KINDS)})-[a-z0-9_]{{8}}")
     for folder in _folders(Path(tempfile.gettempdir())):
-        unheld = mark.fullmatch(folder.name) and not folder.with_name(f"{folder.name}.lock").exists()
-        if unheld and folder.stat().st_uid == os.geteuid() and _rests(folder):
+        unheld = pattern.fullmatch(folder.name) and not folder.with_name(f"{folder.name}.lock").exists()
+        if unheld and folder.stat().st_uid == os.geteuid() and _is_old(folder):
             yield Leftover(folder)
 
 
-def _rests(path: Path) -> bool:
-    """Whether a file, or everything in a folder, is there and has not changed for a while."""
+def _is_old(path: Path) -> bool:
+    """Whether a file, or everything in a folder, exists and has not changed for a while."""
     newest = _changed(path)
     for place, folders, files in os.walk(path):
         newest = max([newest, *(_changed(Path(place, name)) for name in (*folders, *files))])
@@ -177,12 +158,18 @@ def _changed(path: Path) -> float:
         return 0.0
 
 
-def _open_jobs(workspace: Workspace) -> set[str]:
-    return {f"cycle-{row.number}" for row in open_cycles(workspace.store)}
+def _models(workspace: Workspace) -> dict[str, bool]:
+    """Return the ids of all models, and whether gc has deleted their files."""
+    return {row.id: row.removed_at is not None for row in all_models(workspace.store)}
 
 
-def _cycle_numbers(workspace: Workspace) -> set[str]:
-    return set(map(str, cycle_numbers(workspace.store)))
+def _cycles(workspace: Workspace) -> dict[str, bool]:
+    """Return the numbers of all cycles, and whether they are open."""
+    return {str(row.number): row.outcome is None for row in all_cycles(workspace.store)}
+
+
+def _jobs(cycles: dict[str, bool]) -> set[str]:
+    return {f"cycle-{number}" for number, is_open in cycles.items() if is_open}
 
 
 def _only_begun(folder: Path) -> bool:

@@ -1,8 +1,8 @@
-"""Predictions on disk: columns that are appended to, and a journal of complete writes.
+"""Predictions on disk: columns that grow, and a journal of complete writes.
 
-Columns are raw NumPy arrays. They are mapped into memory, so that a selection among a million images reads only
-the rows it needs. They can be appended to, need no dependency, and are read without executing anything. Parquet
-would be smaller, and must be decoded first.
+Columns are raw NumPy arrays. They are mapped into memory: a selection among a million images reads the rows
+it needs. They grow at the end, need no dependency, and are read without executing anything. Parquet would be
+smaller, and must be decoded first.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from al_loop.core.errors import WorkspaceError
+from al_loop.state.database.file_hash_table import JournalHashes
 from al_loop.state.id_list import read_lines
 from al_loop.structures.images import ImageFile, Prediction
 from al_loop.structures.predictions import ScoredImages
@@ -37,82 +38,84 @@ _OF_BOXES = {
     "distributions": np.float32,
     "features": np.float16,
 }
+_KINDS = _OF_IMAGES | _OF_BOXES
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
 class _Shard:
-    """A line of the journal: the rows that were written together, and the CRC-32 of their bytes by column."""
+    """A line of the journal: rows that were written together.
+
+    crc: CRC-32 of their bytes by column.
+    widths: numbers in a row by column.
+    """
 
     images: int
     boxes: int
     ids_bytes: int
     crc: dict[str, int]
-    widths: dict[str, int]  # numbers in a row
+    widths: dict[str, int]
 
     def bytes_of(self, name: str) -> int:
         if name == _IDS:
             return self.ids_bytes
-        rows, kind = (self.images, _OF_IMAGES) if name in _OF_IMAGES else (self.boxes, _OF_BOXES)
-        return rows * self.widths[name] * np.dtype(kind[name]).itemsize
+        rows = self.images if name in _OF_IMAGES else self.boxes
+        return rows * self.widths[name] * np.dtype(_KINDS[name]).itemsize
 
 
 @dataclass
-class _Whole:
-    """The complete shards of the journal.
+class _Extent:
+    """Shards from the first on.
 
+    lines: of the journal, one per shard.
     end: bytes of each column.
-    journal: bytes of the journal.
     """
 
     shards: list[_Shard] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
     end: dict[str, int] = field(default_factory=dict)
-    journal: int = 0
+
+    @property
+    def journal(self) -> int:
+        return sum(map(len, self.lines))
+
+    def end_with(self, shard: _Shard) -> dict[str, int]:
+        return {name: self.end.get(name, 0) + shard.bytes_of(name) for name in shard.crc}
 
     def add(self, shard: _Shard, line: bytes) -> None:
+        self.end = self.end_with(shard)
         self.shards.append(shard)
-        self.end = {name: self.end.get(name, 0) + shard.bytes_of(name) for name in shard.crc}
-        self.journal += len(line)
-
-
-class Ledger(Protocol):
-    """Keeps hashes of the lines of a journal outside its folder."""
-
-    def noted(self) -> list[str]:
-        """Return the SHA-256 of each line, in order; empty if none was noted."""
-
-    def note(self, first: int, lines: Sequence[bytes]) -> None:
-        """Note lines from number `first` on, and forget the later ones."""
+        self.lines.append(line)
 
 
 class ShardStore:
     """A folder of columns to which shards are appended.
 
-    A shard is complete once its line is in the journal. What a kill leaves behind it is overwritten. A column that
-    is shorter or missing invalidates the shards it held, and so does a line whose hash is not in the ledger.
+    A shard is complete once its line is in the journal. The next write replaces what a kill left behind it. A
+    short or missing column invalidates the shards it held, and so does a line that differs from `hashes`.
     """
 
-    def __init__(self, folder: Path, ledger: Ledger | None = None) -> None:
-        self.folder, self._ledger = folder, ledger
-        self._read: tuple[int, _Whole] | None = None  # for a journal of so many bytes
-        self._vouched = False  # whether the ledger knows a line
+    def __init__(self, folder: Path, hashes: JournalHashes | None = None) -> None:
+        self.folder, self._hashes = folder, hashes
+        self._read: tuple[int, _Extent] | None = None  # for a journal of so many bytes
+        self._hashed = False  # whether there are hashes of the journal
 
     def image_ids(self) -> Ids:
         """Return the scored images, mapped."""
-        return self._names(self._whole())
+        return self._names(self._complete())
 
     def missing(self, images: Sequence[ImageFile]) -> list[ImageFile]:
         """Return those of the images that have not been scored."""
-        scored = self.image_ids().places(Ids.of(image.id for image in images)) >= 0
-        return [image for image, known in zip(images, scored.tolist(), strict=True) if not known]
+        places = self.image_ids().places(Ids.of(image.id for image in images)).tolist()
+        return [image for image, place in zip(images, places, strict=True) if place < 0]
 
     def append(self, predictions: Sequence[Prediction]) -> None:
         """Add one more shard.
 
-        Raises WorkspaceError where it has other widths or cannot be written; earlier shards stay as they were.
+        Raises WorkspaceError for other widths or a failed write; earlier shards stay as they were.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        whole = self._whole()
+        extent = self._complete()
         columns = _columns(predictions)
         names = "".join(f"{p.image_id}\n" for p in predictions).encode()
         written = {_IDS: names, **{name: column.tobytes() for name, column in columns.items()}}
@@ -123,87 +126,86 @@ class ShardStore:
             {name: zlib.crc32(data) for name, data in written.items()},
             {name: int(np.prod(column.shape[1:])) for name, column in columns.items()},
         )
-        if whole.shards and whole.shards[0].widths != shard.widths:
+        if extent.shards and extent.shards[0].widths != shard.widths:
             raise WorkspaceError(
-                f"{self.folder} has rows of {whole.shards[0].widths} numbers, these are of {shard.widths}: "
+                f"{self.folder} has rows of {extent.shards[0].widths} numbers, these are of {shard.widths}: "
                 "of another model. Delete it and run again: al-loop cycle"
             )
         line = json.dumps(vars(shard), sort_keys=True).encode() + b"\n"
         try:
             for name, data in written.items():
-                _write_at(self._file(name), whole.end.get(name, 0), data)
-            _write_at(self.folder / JOURNAL, whole.journal, line)
+                _write_at(self._file(name), extent.end.get(name, 0), data)
+            _write_at(self.folder / JOURNAL, extent.journal, line)
         except OSError as error:
             raise WorkspaceError(
                 f"scores cannot be written to {self.folder} ({error.strerror}); earlier scores are kept. "
                 "Make room, delete what is not needed (al-loop gc), and run the same again"
             ) from error
-        if self._ledger is not None:
-            if whole.shards and not self._vouched:  # by an al-loop that noted none
-                self._ledger.note(0, self._lines())
-            else:
-                self._ledger.note(len(whole.shards), [line])
-            self._vouched = True
-        whole.add(shard, line)
-        self._read = (whole.journal, whole)
+        extent.add(shard, line)
+        if self._hashes is not None:
+            first = len(extent.lines) - 1 if self._hashed else 0  # an older al-loop stored no hashes
+            self._hashes.replace(first, extent.lines[first:])
+            self._hashed = True
+        self._read = (extent.journal, extent)
 
     def load(self, wanted: Iterable[str] | None = None) -> ScoredImages:
-        """Map all columns, or those of the wanted images that were scored; WorkspaceError without any scores."""
-        whole = self._whole()
-        if not whole.shards:
-            if self._lines():
-                raise WorkspaceError(
-                    f"the scores in {self.folder} are damaged. What is lost is made anew: al-loop cycle"
-                )
+        """Map all columns, or the rows of the wanted images; WorkspaceError without any scores."""
+        extent = self._complete()
+        if not extent.shards and self._lines():
+            raise WorkspaceError(
+                f"the scores in {self.folder} are damaged. The next cycle computes them again: al-loop cycle"
+            )
+        if not extent.shards:
             raise WorkspaceError(f"no scores in {self.folder}: expected columns there. Run: al-loop cycle")
-        names, widths = self._names(whole), whole.shards[0].widths
-        rows = dict.fromkeys(_OF_IMAGES, sum(s.images for s in whole.shards))
-        rows |= dict.fromkeys(_OF_BOXES, sum(s.boxes for s in whole.shards))
+        widths = extent.shards[0].widths
+        rows = dict.fromkeys(_OF_IMAGES, sum(s.images for s in extent.shards))
+        rows |= dict.fromkeys(_OF_BOXES, sum(s.boxes for s in extent.shards))
         columns = {name: self._mapped(name, rows[name], widths[name]) for name in rows}
-        found = ScoredImages(
-            image_ids=names,
+        scored = ScoredImages(
+            image_ids=self._names(extent),
             offsets=np.concatenate([[0], np.cumsum(columns.pop("counts")[:, 0], dtype=np.int64)]),
             **{name: columns.pop(name)[:, 0] for name in ("uncertainty", "labels", "scores")},
             **columns,
         )
         if wanted is None:
-            return found
-        return found.intersection(wanted if isinstance(wanted, Ids) else dict.fromkeys(wanted))
+            return scored
+        return scored.intersection(wanted if isinstance(wanted, Ids) else dict.fromkeys(wanted))
 
     def forget_damaged(self) -> int:
-        """Read every byte; forget the first damaged shard and those after it.
+        """Read every byte; drop the first damaged shard and those after it.
 
-        Returns how many images must be scored again.
+        Returns the number of images to be scored again.
         """
-        good, lost = self._good()
+        intact = self._intact()
+        lost = sum(s.images for s in self._complete().shards[len(intact.shards) :])
         if lost:
-            _write_at(self.folder / JOURNAL, good.journal, b"")
+            _write_at(self.folder / JOURNAL, intact.journal, b"")
             self._read = None
-        if self._ledger is not None and (lost or (good.shards and not self._vouched)):
-            self._ledger.note(0, self._lines()[: len(good.shards)])
+        if self._hashes is not None and (lost or (intact.shards and not self._hashed)):
+            self._hashes.replace(0, intact.lines)
         return lost
 
     def damaged(self) -> int:
         """Read every byte and change nothing; return the number of damaged shards and shards after one."""
-        noted = [] if self._ledger is None else self._ledger.noted()
-        written = max(len(noted), sum(1 for line in self._lines() if line.endswith(b"\n")))
-        return written - len(self._good()[0].shards)
+        expected = [] if self._hashes is None else self._hashes.read()
+        written = max(len(expected), sum(line.endswith(b"\n") for line in self._lines()))
+        return written - len(self._intact().shards)
 
-    def _good(self) -> tuple[_Whole, int]:
-        """Return the shards before the first damaged one, and the number of images in the others."""
-        shards, good = self._whole().shards, _Whole()
-        for number, (shard, line) in enumerate(zip(shards, self._lines(), strict=False)):
+    def _intact(self) -> _Extent:
+        """Return the shards before the first damaged one."""
+        complete, intact = self._complete(), _Extent()
+        for shard, line in zip(complete.shards, complete.lines, strict=True):
             for name, crc in shard.crc.items():
                 with self._file(name).open("rb") as file:
-                    file.seek(good.end.get(name, 0))
+                    file.seek(intact.end.get(name, 0))
                     if zlib.crc32(file.read(shard.bytes_of(name))) != crc:
-                        return good, sum(s.images for s in shards[number:])
-            good.add(shard, line)
-        return good, 0
+                        return intact
+            intact.add(shard, line)
+        return intact
 
     def extent(self) -> dict[Path, int]:
         """Return the files of all columns and their bytes of complete shards; the files may be longer."""
-        return {self._file(name): end for name, end in self._whole().end.items()}
+        return {self._file(name): end for name, end in self._complete().end.items()}
 
     def _file(self, name: str) -> Path:
         return self.folder / (name if name == _IDS else f"{name}.bin")
@@ -215,60 +217,56 @@ class ShardStore:
         except FileNotFoundError:
             return []
 
-    def _whole(self) -> _Whole:
+    def _complete(self) -> _Extent:
         """Return the shards that are complete by the sizes of the files."""
         if self._read is not None and self._read[0] == _size(self.folder / JOURNAL):
             return self._read[1]
-        whole, there = _Whole(), dict[str, int]()
-        noted = [] if self._ledger is None else self._ledger.noted()
-        self._vouched = bool(noted)
+        extent, sizes = _Extent(), dict[str, int]()
+        expected = [] if self._hashes is None else self._hashes.read()
+        self._hashed = bool(expected)
         for number, line in enumerate(self._lines()):
-            if noted and (number >= len(noted) or hashlib.sha256(line).hexdigest() != noted[number]):
+            if expected and [hashlib.sha256(line).hexdigest()] != expected[number : number + 1]:
                 break
             try:
                 shard = _Shard(**json.loads(line))
-                there = there or {name: _size(self._file(name)) for name in shard.crc}
-                reached = {name: whole.end.get(name, 0) + shard.bytes_of(name) for name in shard.crc}
+                sizes = sizes or {name: _size(self._file(name)) for name in shard.crc}
+                fits = all(end <= sizes[name] for name, end in extent.end_with(shard).items())
             except (ValueError, TypeError, KeyError):
                 break
-            if not line.endswith(b"\n") or any(end > there[name] for name, end in reached.items()):
+            if not fits or not line.endswith(b"\n"):
                 break
-            whole.add(shard, line)
-        self._read = (whole.journal, whole)
-        return whole
+            extent.add(shard, line)
+        self._read = (extent.journal, extent)
+        return extent
 
-    def _names(self, whole: _Whole) -> Ids:
-        if not whole.shards:
+    def _names(self, extent: _Extent) -> Ids:
+        if not extent.shards:
             return Ids.of(())
-        return read_lines(self._file(_IDS), whole.end[_IDS], sum(s.images for s in whole.shards))
+        return read_lines(self._file(_IDS), extent.end[_IDS], sum(s.images for s in extent.shards))
 
     def _mapped(self, name: str, rows: int, width: int) -> NDArray[Any]:
-        kind = (_OF_IMAGES | _OF_BOXES)[name]
         if rows * width == 0:
-            return np.zeros((rows, width), kind)
-        return np.memmap(self._file(name), kind, "r", shape=(rows, width))
+            return np.zeros((rows, width), _KINDS[name])
+        return np.memmap(self._file(name), _KINDS[name], "r", shape=(rows, width))
 
 
 def _columns(predictions: Sequence[Prediction]) -> dict[str, NDArray[Any]]:
     counts = np.asarray([len(p.boxes) for p in predictions], np.int64)
     distributions = np.concatenate([p.distributions for p in predictions])
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    half = np.clip(np.stack([p.embedding for p in predictions]), -_LARGEST_HALF, _LARGEST_HALF)
-    made: dict[str, NDArray[Any]] = {
-        "embeddings": half,
+    embeddings = np.stack([p.embedding for p in predictions])
+    scores = [np.zeros(0) if p.boxes.scores is None else p.boxes.scores for p in predictions]
+    features = [np.zeros((len(p.boxes), 0)) if p.features is None else p.features for p in predictions]
+    columns: dict[str, NDArray[Any]] = {
+        "embeddings": np.clip(embeddings, -_LARGEST_HALF, _LARGEST_HALF),
         "counts": counts,
-        "uncertainty": margin_sum(distributions, offsets),
+        "uncertainty": margin_sum(distributions, np.concatenate([[0], np.cumsum(counts)])),
         "xyxy": np.concatenate([p.boxes.xyxy for p in predictions]),
         "labels": np.concatenate([p.boxes.labels for p in predictions]),
-        "scores": np.concatenate(
-            [np.zeros(0) if p.boxes.scores is None else p.boxes.scores for p in predictions]
-        ),
+        "scores": np.concatenate(scores),
         "distributions": distributions,
-        "features": np.concatenate(
-            [np.zeros((len(p.boxes), 0)) if p.features is None else p.features for p in predictions]
-        ),
+        "features": np.concatenate(features),
     }
-    return {name: made[name].astype(kind) for name, kind in (_OF_IMAGES | _OF_BOXES).items()}
+    return {name: columns[name].astype(kind) for name, kind in _KINDS.items()}
 
 
 def _write_at(path: Path, start: int, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Which scores of a model are meant: those above a threshold, in a precision, with or without features."""
+"""Identify the scores of a model: its threshold and precision, with or without features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ScoreKey:
     """What scores of images depend on, besides the images.
 
     score_thr: the least score of a box that is kept.
-    precision: "fp32", "bf16" or "auto", as it was asked for.
+    precision: "fp32", "bf16" or "auto", as requested.
     features: whether a feature vector is kept for each box.
     """
 
@@ -33,9 +33,7 @@ class ScoreKey:
         return replace(self, precision="fp32")
 
     def folder(self, augmentation: str = "") -> Path:
-        """Return the folder of the scores below `scores/`; augmentation: of the images, none for ""."""
-        parts = [f"thr-{self.score_thr:g}"]
-        parts += [self.precision] if self.precision != "fp32" else []
-        parts += ["features"] if self.features else []
-        parts += [augmentation] if augmentation else []
-        return Path(self.model_id, "-".join(parts))
+        """Return the folder of the scores below `scores/`; augmentation: of the images, "" for none."""
+        parts = [f"thr-{self.score_thr:g}", self.precision if self.precision != "fp32" else ""]
+        parts += ["features" if self.features else "", augmentation]
+        return Path(self.model_id, "-".join(part for part in parts if part))

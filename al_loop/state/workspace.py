@@ -1,4 +1,4 @@
-"""A workspace: a folder with settings, a database and everything that a loop makes."""
+"""A workspace: a folder with settings, a database and all results."""
 
 from __future__ import annotations
 
@@ -15,14 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from al_loop.core.config import (
-    FILE_NAME,
-    MOST_BYTES,
-    Config,
-    check_classes,
-    load_config,
-    parse_config,
-)
+from al_loop.core.config import FILE_NAME, MOST_BYTES, Config, check_classes, load_config, parse_config
 from al_loop.core.console import say
 from al_loop.core.errors import ConfigError, WorkspaceError
 from al_loop.core.files import printable, read_regular, write_atomically
@@ -37,12 +30,11 @@ from al_loop.state.database.store import Store
 from al_loop.state.score_key import ScoreKey
 
 DATABASE = "al-loop.db"
-_UNFINISHED = ((DATABASE, ""), (DATABASE, "-wal"), (DATABASE, "-shm"), (FILE_NAME, ".partial"))
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The rooms of a workspace; open it with `open_workspace`."""
+    """The folders and settings of a workspace; open it with `open_workspace`."""
 
     root: Path
     config: Config
@@ -55,7 +47,7 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        """Photographs that stay in object stores, as far as they were fetched; may be deleted."""
+        """Fetched copies of photographs that stay in object stores; may be deleted."""
         return self.root / "cache"
 
     @property
@@ -70,26 +62,19 @@ class Workspace:
 
     @property
     def private(self) -> list[Path]:
-        """What no one but its owner may read: what people have labelled, where from, and logins."""
-        home = self.server_home
-        return [
-            *database_files(self.root / DATABASE),
-            home / "credentials.json",
-            home / "data",
-            home / "backups",
-        ]
+        """Files and folders that only the owner may read: labels, sources of images, and logins."""
+        server_files = [self.server_home / name for name in ("credentials.json", "data", "backups")]
+        return [*database_files(self.root / DATABASE), *server_files]
 
     @property
     def mark(self) -> str:
-        """What tells this workspace from others of its name, made on the first call."""
+        """A random id of this workspace, made on the first call."""
         return first_fact(self.store, "workspace", secrets.token_hex(4))
 
     @property
     def trusted(self) -> bool:
-        """Whether the user made it on this machine, or approved of it: only then is Python that it names executed."""
-        if (
-            self.store.path == ":memory:"
-        ):  # a benchmark's, which has asked the workspace that its settings are from
+        """Whether the user made or approved it here: only then is Python that it names executed."""
+        if self.store.path == ":memory:":  # of a benchmark, which has checked the workspace of its settings
             return True
         mark = read_fact(self.store, "workspace")
         return mark is not None and is_approved(Path(self.store.path), mark)
@@ -106,17 +91,19 @@ class Workspace:
         """Return the folder of a cycle."""
         return self.root / "cycles" / str(number)
 
+    def with_settings(self, settings: Config) -> Workspace:
+        """Return this workspace with other settings, as a cycle has them since it began."""
+        return replace(self, config=settings)
+
     def with_gpus(self, gpus: int | None) -> Workspace:
-        """Return this workspace with trainings that as many GPUs share; None: as its settings say."""
-        if gpus is None:
-            return self
-        return replace(self, config=msgspec.structs.replace(self.config, gpus=gpus))
+        """Return this workspace with another number of GPUs per training; None: as in its settings."""
+        return self if gpus is None else self.with_settings(msgspec.structs.replace(self.config, gpus=gpus))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the workspace for this process, to write in it.
 
-        LockedError says who holds it; WorkspaceError that it is read-only, or that its database is damaged.
+        Raises LockedError with its holder, and WorkspaceError for a read-only or damaged one.
         """
         if self.store.read_only:
             raise WorkspaceError(read_only_message(self.root))
@@ -126,7 +113,7 @@ class Workspace:
 
     @contextmanager
     def lock_unless_read_only(self) -> Iterator[None]:
-        """Hold the workspace where something could write in it; for work whose results go elsewhere."""
+        """Hold the workspace unless it is read-only; for work whose results go elsewhere."""
         with nullcontext() if self.store.read_only else self.lock():
             yield
 
@@ -137,7 +124,7 @@ def now() -> str:
 
 
 def find_workspace(start: Path | None = None) -> Path:
-    """Return the workspace that `start` (else AL_LOOP_WORKSPACE, else here) is or lies in."""
+    """Return the workspace that contains `start`, else AL_LOOP_WORKSPACE, else the current folder."""
     origin = start or Path(os.environ.get("AL_LOOP_WORKSPACE") or ".")
     origin = origin.expanduser().resolve()
     for folder in (origin, *origin.parents):
@@ -150,7 +137,7 @@ def find_workspace(start: Path | None = None) -> Path:
 
 
 def open_workspace(start: Path | None = None) -> Workspace:
-    """Open the workspace that `start` or the current folder lies in."""
+    """Open the workspace that contains `start` or the current folder."""
     root = find_workspace(start)
     _check_path(root)
     settings = root / FILE_NAME
@@ -171,25 +158,25 @@ def open_workspace(start: Path | None = None) -> Workspace:
 
 
 def settings_of(root: Path, store: Store | None) -> Config:
-    """Load al-loop.toml; where the database is older and was not migrated, with the names of al-loop 0.1."""
+    """Load al-loop.toml, with the names of al-loop 0.1 where an old database could not be migrated."""
     unchanged = store is not None and store.read_only and store.version < SETTINGS_RENAMED
     return load_config(root / FILE_NAME, of_0_1=unchanged)
 
 
 def _rewrite_settings(path: Path, version: int) -> None:
-    """Rewrite al-loop.toml of al-loop 0.1 with the new names, once; the old file is kept beside it.
+    """Rewrite al-loop.toml of al-loop 0.1 with the new names, once, and keep the old file beside it.
 
-    Raises ConfigError where the settings cannot be used: then the database is not migrated either.
+    Raises ConfigError for unusable settings: then the database is not migrated either.
     """
     if version < SETTINGS_RENAMED:
         old = read_regular(path, MOST_BYTES)
         new = rewritten(old)
         if new is not None:
-            kept = path.with_name(f"{path.name}.before-0.2")
-            if not kept.exists():
-                write_atomically(kept, old)
+            backup = path.with_name(f"{path.name}.before-0.2")
+            if not backup.exists():
+                write_atomically(backup, old)
             write_atomically(path, new)
-            say(f"{path.name}: settings have the names of al-loop 0.2 now. Before: {kept.name}", err=True)
+            say(f"{path.name}: settings have the names of al-loop 0.2 now. Before: {backup.name}", err=True)
     load_config(path)
 
 
@@ -200,12 +187,13 @@ def init_workspace(root: Path, classes: tuple[str, ...], template: str = "defaul
     _check_path(root)
     if (root / FILE_NAME).exists():
         raise WorkspaceError(
-            f"{root} is a workspace already. Look at it with: al-loop --workspace {shlex.quote(str(root))} status"
+            f"{root} is a workspace already. Look at it with: "
+            f"al-loop --workspace {shlex.quote(str(root))} status"
         )
     if root.exists() and not root.is_dir():
         raise WorkspaceError(f"{root} is a file: expected a new or empty folder. Choose another name.")
-    # Without its settings, a database is what a killed init left behind.
-    unfinished = [root / f"{name}{end}" for name, end in _UNFINISHED]
+    # A database without settings was left by a killed init.
+    unfinished = [*database_files(root / DATABASE), root / f"{FILE_NAME}.partial"]
     if root.exists() and set(root.iterdir()) - set(unfinished):
         raise WorkspaceError(f"{root} is not empty: expected a new or empty folder. Choose another name.")
     text = resource(f"configs/loop/{template}.toml").read_text()
@@ -217,16 +205,16 @@ def init_workspace(root: Path, classes: tuple[str, ...], template: str = "defaul
     for path in unfinished:
         path.unlink(missing_ok=True)
     Store(root / DATABASE).close()
-    # The settings come last: with them the folder is a workspace.
+    # The settings come last: they make the folder a workspace.
     write_atomically(root / FILE_NAME, text.encode())
     workspace = open_workspace(root)
-    with suppress(WorkspaceError):  # without a note, a Python config asks for one command more
+    with suppress(WorkspaceError):  # without approval, a Python config needs `models trust`
         approve(root / DATABASE, workspace.mark)
     return workspace
 
 
 def _check_path(root: Path) -> None:
-    """Refuse a path that trainings (mmengine) and the labelling server cannot write into their files."""
+    """Refuse a path that mmengine and the labelling server cannot write into their files."""
     try:
         str(root).encode()
     except UnicodeEncodeError:
@@ -236,20 +224,17 @@ def _check_path(root: Path) -> None:
 
 
 def _toml_string(text: str) -> str:
-    escaped = re.sub(r'(["\\])', r"\\\1", text)
-    return f'"{escaped}"'
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
 
 
 def _same_classes(workspace: Workspace) -> None:
-    """Labels are stored as indices of the classes: refuse a list that gives them another meaning."""
-    known = read_fact(workspace.store, "classes")
+    """Refuse another list of classes: labels are stored as its indices."""
+    stored = read_fact(workspace.store, "classes")
     current = "\n".join(workspace.config.classes)
-    if known is None and workspace.store.read_only:
-        return
-    if known is None:
+    if stored is None and not workspace.store.read_only:
         first_fact(workspace.store, "classes", current)
-    elif known != current:
+    elif stored not in (None, current):
         raise ConfigError(
             f"classes in {FILE_NAME} are {', '.join(workspace.config.classes)}; this workspace was made for "
-            f"{', '.join(known.splitlines())}. Put them back, or make another workspace: al-loop init"
+            f"{', '.join(str(stored).splitlines())}. Put them back, or make another workspace: al-loop init"
         )

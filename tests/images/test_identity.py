@@ -22,7 +22,7 @@ from al_loop.images.identity import hash_known, picture_sha256, pixels_sha256, s
 from al_loop.images.import_sources import add_sources
 from al_loop.images.ingest import IngestBatch, add_images
 from al_loop.images.validation_sets import add_validation
-from al_loop.state.label_history import old_labels
+from al_loop.state.database.label_history_table import old_labels
 from al_loop.state.workspace import Workspace
 
 
@@ -294,6 +294,6 @@ def test_a_cycle_leaves_out_what_models_are_judged_on_by_another_file(
     assert take_out_copies(workspace, [second, *others]) == [second]
     assert take_out_copies(workspace, others) == []
     assert second not in [item.image.id for item in repository.labelled(workspace)]
-    [old] = old_labels(workspace, 1)[0]
-    assert (old.image_id, old.boxes, old.role) == (second, 1, "pool")
+    [old] = old_labels(workspace.store, 1)[0]
+    assert (old.image_id, old.box_count, old.role) == (second, 1, "pool")
     assert old.reason == "models are judged on the same picture"

@@ -15,9 +15,10 @@ from al_loop.images import repository
 from al_loop.images.ingest import add_images
 from al_loop.images.labelled_sets import count_phrase
 from al_loop.images.validation_sets import add_validation
+from al_loop.state.database.label_history_table import old_labels
 from al_loop.state.database.migrations import MIGRATIONS
 from al_loop.state.database.store import Store
-from al_loop.state.label_history import old_labels, restore
+from al_loop.state.label_history import restore
 from al_loop.state.workspace import Workspace
 
 DRAWN = [[1.0, 1.0, 9.0, 9.0, 0], [10.0, 10.0, 20.0, 20.0, 1]]
@@ -130,8 +131,8 @@ def test_another_set_does_not_rewrite_the_labels_of_validation(
     run("-w", filled.root, "pool", "add-val", coco, "--name", "night", "--replace")
     assert repository.labels_hash(repository.validation(filled)) != truth
     assert len(repository.validation(filled, "night")) == 4
-    [old] = old_labels(filled, 10)[0]
-    assert old.sets == ("validation",)
+    [old] = old_labels(filled.store, 10)[0]
+    assert old.set_names == ("validation",)
     restore(filled, [], last=True)
     assert repository.labels_hash(repository.validation(filled)) == truth
 
@@ -148,9 +149,9 @@ def test_the_database_keeps_what_any_statement_replaces(filled: Workspace, pool:
     label(filled, pool[0], [], cycle=2)
     filled.store.execute("DELETE FROM labels WHERE image_id = ?", pool[0])
     filled.store.execute("UPDATE labels SET status = 'empty' WHERE image_id = ?", pool[1])
-    found, total = old_labels(filled, 10)
+    found, total = old_labels(filled.store, 10)
     assert total == 3
-    assert [(one.image_id, one.status, one.boxes, one.cycle, one.reason) for one in found] == [
+    assert [(one.image_id, one.status, one.box_count, one.cycle, one.reason) for one in found] == [
         (pool[1], "skipped", 0, 1, "pull"),
         (pool[0], "empty", 0, 2, "taken back"),
         (pool[0], "labelled", 2, 1, "pull"),
@@ -186,7 +187,7 @@ def test_a_killed_add_val_leaves_all_as_it_was(
         if taken == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("al_loop.images.validation_sets.keep_label", killed)
+    monkeypatch.setattr("al_loop.images.validation_sets.copy_label", killed)
     monkeypatch.setattr("al_loop.images.validation_sets.is_judged", killed)
     with pytest.raises(KeyboardInterrupt):
         add_validation(filled, coco, replace_labels=True)

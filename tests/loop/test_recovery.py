@@ -306,4 +306,4 @@ def test_damaged_entries_of_the_database_end_a_command_with_a_message(loop: Smal
     for output in ("[]", "{"):
         store.execute("UPDATE stages SET output = ?", output)
         code, _, err = run("-w", root, "verify", "1")
-        assert (code, "what a stage noted there is damaged" in err) == (1, True)
+        assert (code, "the output of a stage is damaged" in err) == (1, True)

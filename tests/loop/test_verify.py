@@ -1,4 +1,4 @@
-"""Manifests: complete, checkable, and enough to select again. The loop is real; network and server are stood in for."""
+"""Manifests: complete, checkable, enough to repeat the selection. The loop is real; network and server are fakes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.small_loop import small_loop
 from al_loop.core.errors import DataError, WorkspaceError
 from al_loop.core.files import file_sha256, read_json, write_json
 from al_loop.loop.manifest import complete_manifests
-from al_loop.loop.verify import read_manifest, reproduce, verify
+from al_loop.loop.verify import reproduce, verify
 from al_loop.models import evaluation
 from al_loop.state.file_hashes import note_file
 from al_loop.state.score_key import ScoreKey
@@ -33,12 +33,16 @@ def changed(found: Sequence[Any]) -> list[str]:
     return [finding.text for finding in found if finding.changed]
 
 
+def manifest(workspace: Workspace, number: int) -> dict[str, Any]:
+    return dict(read_json(workspace.cycle_dir(number) / "manifest.json"))
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("strategy", ["dbal", "random", "coverage", "coreset", "margin"])
 def test_the_second_cycle_is_selected_again(
     make: Callable[..., Workspace], strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was labelled or judged since does not change what is picked again."""
+    """Later labels and evaluations do not change the picks."""
     monkeypatch.setattr(evaluation, "counting", lambda *_: 0.4)
     workspace = make(strategy, cycles=3)
     known = json.loads((workspace.cycle_dir(2) / "select" / "known.json").read_text())
@@ -61,9 +65,9 @@ def test_the_manifest_follows_its_schema(make: Callable[..., Workspace]) -> None
     schema = json.loads((ROOT / "docs" / "manifest.schema.json").read_text())
     workspace = make(cycles=2)
     for cycle in (1, 2):
-        jsonschema.validate(read_manifest(workspace, cycle), schema)
-    assert sum(p["audit"] for p in read_manifest(workspace, 1)["picks"]) == 1
-    broken = {**read_manifest(workspace, 1), "outcome": "maybe"}
+        jsonschema.validate(manifest(workspace, cycle), schema)
+    assert sum(p["audit"] for p in manifest(workspace, 1)["picks"]) == 1
+    broken = {**manifest(workspace, 1), "outcome": "maybe"}
     with pytest.raises(jsonschema.ValidationError, match="'maybe' is not one of"):
         jsonschema.validate(broken, schema)
 
@@ -72,7 +76,7 @@ def test_the_manifest_follows_its_schema(make: Callable[..., Workspace]) -> None
 def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
     workspace = make(cycles=1)
     root, store = workspace.root, workspace.store
-    pick = read_manifest(workspace, 1)["picks"][0]["image_id"]
+    pick = manifest(workspace, 1)["picks"][0]["image_id"]
     assert changed(verify(workspace, 1)) == []
 
     (root / "models" / "m0" / "weights.pth").write_bytes(b"other")
@@ -112,7 +116,7 @@ def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
 
 @pytest.mark.integration
 def test_an_edited_config_is_a_change(workspace: Workspace, make: Callable[..., Workspace]) -> None:
-    """With the hash of the database, and where an older al-loop noted none with that of the file in the manifest."""
+    """The hash is that of the database; without one there, that of the file in the manifest."""
     config = workspace.model_dir("m0") / "config.json"
     config.write_text('{"max_per_img": 100}')
     workspace.store.execute("UPDATE models SET config_sha256 = ?", file_sha256(config))
@@ -131,9 +135,9 @@ def test_an_edited_config_is_a_change(workspace: Workspace, make: Callable[..., 
 def test_picks_that_would_be_others(make: Callable[..., Workspace]) -> None:
     workspace = make("random", cycles=1)
     path = workspace.cycle_dir(1) / "manifest.json"
-    manifest = read_json(path)
-    manifest["settings"]["cycle"]["seed"] = 1
-    write_json(path, manifest)
+    record = read_json(path)
+    record["settings"]["cycle"]["seed"] = 1
+    write_json(path, record)
     with pytest.raises(WorkspaceError, match="the manifest: changed"):
         reproduce(workspace, 1)
     note_file(workspace, path, file_sha256(path))  # as if the cycle had been selected so
@@ -163,7 +167,7 @@ def test_manifests_that_are_not_there(make: Callable[..., Workspace]) -> None:
         with pytest.raises(WorkspaceError, match=says):
             verify(workspace, 1)
     path.unlink()
-    with pytest.raises(WorkspaceError, match=r"is missing. The next run writes it anew: al-loop cycle"):
+    with pytest.raises(WorkspaceError, match=r"is missing. The next run writes it again: al-loop cycle"):
         reproduce(workspace, 1)
     workspace.store.execute("UPDATE cycles SET outcome = NULL")
     with pytest.raises(DataError, match="cycle 1 is under way"):

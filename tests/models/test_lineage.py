@@ -78,7 +78,7 @@ def test_all_about_a_model(family: Workspace) -> None:
     lines = describe(family)
     assert lines[0] == "model      cycle-3"
     assert lines[1].startswith("made by    cycle 3, from cycle-2 ← pretrain-1, 20")
-    assert "validation: not judged" not in lines  # there is no set, so nothing to be judged on
+    assert "validation: not evaluated" not in lines  # there is no set
     assert any(line.startswith("in use     since") and line.endswith("cycle-3 is good") for line in lines)
     assert not any(line.startswith("training") for line in lines)
     notes = {"images": 25, "epochs": 6, "precision": "bf16"}
@@ -152,7 +152,7 @@ def test_a_set_is_described_by_name(family: Workspace, tmp_path: Path) -> None:
         "INSERT INTO images VALUES ('i', 'i.png', 'i', 9, 9, 'i.png', 'validation', '2026-01-01', 1)"
     )
     family.store.execute("INSERT INTO sets VALUES ('night', 'i')")
-    assert "night: not judged" in describe(family)
+    assert "night: not evaluated" in describe(family)
     model_registry.save_metrics(
         family, "cycle-3", "n", Metrics(0.3, 0.4, 0.3, {"bolt": 0.3, "nut": None}, 1, 1), "night"
     )

@@ -159,7 +159,7 @@ def test_an_edited_config_is_refused(small: Workspace, tmp_path: Path, run: Run)
 def test_a_workspace_of_an_older_al_loop_goes_on(
     small: Workspace, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its model has a config.py without a hash, and nobody has noted the workspace: the same boxes, and nothing to approve."""
+    """Its model has a config.py without a hash, and no approval: the same boxes, and nothing to approve."""
     from mmengine.config import Config
 
     from al_loop.detector.config.stored_config import read_config

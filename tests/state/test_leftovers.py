@@ -40,9 +40,9 @@ def named(workspace: Workspace) -> set[str]:
 
 def begin_cycle(workspace: Workspace, number: int, outcome: str | None = None) -> None:
     workspace.store.execute(
-        "INSERT INTO cycles (number, k, settings, model_id, outcome, started_at) VALUES (?, 2, '{}', 'm0', ?, 'now')",
-        number,
-        outcome,
+        "INSERT INTO cycles (number, k, settings, model_id, outcome, started_at) "
+        "VALUES (?, 2, '{}', 'm0', ?, 'now')",
+        *(number, outcome),
     )
 
 
@@ -63,9 +63,8 @@ def used(filled: Workspace) -> Workspace:
 
 
 def test_nothing_is_left_in_a_workspace_that_works(used: Workspace) -> None:
-    write(
-        used.root / "models" / "cycle-2.partial" / "training" / "train.log"
-    )  # the open cycle goes on with it
+    training = used.root / "models" / "cycle-2.partial" / "training"
+    write(training / "train.log")  # the open cycle continues it
     write(used.cycle_dir(2) / "push.partial" / ".inputs")
     write(used.server_home / "backup-abc_1234" / "x")  # one is being made
     write(used.root / "report.html.partial")  # as well
@@ -126,14 +125,15 @@ def test_a_training_that_would_go_on_stays(used: Workspace) -> None:
     for number in (1, 2):
         write(used.root / "models" / f"pretrain-{number}.partial" / "training" / "last.pth")
         used.store.execute(
-            "INSERT INTO stages (job, name, input_hash, state, started_at) VALUES (?, 'pretrain', 'h', 'failed', 'now')",
+            "INSERT INTO stages (job, name, input_hash, state, started_at) "
+            "VALUES (?, 'pretrain', 'h', 'failed', 'now')",
             f"pretrain-{number}",
         )
     assert named(used) == {"models/pretrain-2.partial"}
 
 
 def test_photographs_of_a_newer_database_stay(used: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an old database was restored many files have no row: they are photographs, and may be the only copies."""
+    """After an old database was restored, many files have no row and may be the only copies."""
     monkeypatch.setattr(module, "BATCH", 3)
     monkeypatch.setattr("al_loop.models.gc.BATCH", 3)
     for table in ("labels", "sets", "pixels", "label_history", "images"):

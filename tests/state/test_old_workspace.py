@@ -1,6 +1,6 @@
 """A workspace of al-loop 0.1, in which a cycle waits for people, opens and goes on.
 
-`workspace_0_1.json` was written by 0.1: the database as SQL, its schema's number, and every file of the workspace.
+`workspace_0_1.json` was written by 0.1: the database as SQL, its schema's number, and every file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.fake_model import score
-from support.metrics import apart, metrics
+from support.metrics import compared, metrics
 from support.small_loop import SmallLoop
 
 from al_loop.core.config import load_config
@@ -54,7 +54,7 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Workspace, Sma
     monkeypatch.setattr(scoring, "score", score)
     monkeypatch.setattr(model_training, "train_model", loop.train)
     monkeypatch.setattr(evaluation, "evaluate_model", lambda *_: metrics(0.5, bolt=0.5, nut=None))
-    monkeypatch.setattr(evaluation, "compare_models", lambda *_: apart(0.0, -0.1, 0.1))
+    monkeypatch.setattr(evaluation, "compare_models", lambda *_: compared(0.0, -0.1, 0.1))
     monkeypatch.setattr(sync, "push_picks", loop.push)
     monkeypatch.setattr(sync, "pull_labels", loop.pull)
     return workspace, loop

@@ -70,7 +70,8 @@ def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
         assert set(reader.image_ids()) == {p.image_id for p in everything}
     found = store.load(["image-5", "image-99", "image-2", "image-5"])
     equal(found, predictions(5, 2, features=True))
-    np.testing.assert_allclose(found.features, np.concatenate([p.features for p in predictions(5, 2, features=True)]), atol=2e-3)  # fmt: skip
+    features = np.concatenate([p.features for p in predictions(5, 2, features=True)])
+    np.testing.assert_allclose(found.features, features, atol=2e-3)
 
 
 def test_a_subset_of_a_subset(tmp_path: Path) -> None:

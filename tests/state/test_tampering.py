@@ -35,24 +35,17 @@ class Lines:
         self.said.append(text)
 
 
-#: Nothing is decided from these. al-loop.toml and the database are what all else is held against; the second looks after
-#: itself (al_loop/state/database/sqlite_file.py).
-_NOTHING_RESTS_ON = (
-    "al-loop.toml",
-    "al-loop.db",
-    ".lock",
-    ".inputs",
-    "metrics.json",
-    "comparison.json",
-    "report.html",
-)
+#: No decision uses these; al-loop.toml and the database are what all other files are compared with.
+_UNCHECKED = (
+    "al-loop.toml", "al-loop.db", ".lock", ".inputs", "metrics.json", "comparison.json", "report.html",
+)  # fmt: skip
 
 
 def files_of(root: Path) -> list[Path]:
     return sorted(
         path.relative_to(root)
         for path in root.rglob("*")
-        if path.is_file() and not path.name.startswith(_NOTHING_RESTS_ON)
+        if path.is_file() and not path.name.startswith(_UNCHECKED)
     )
 
 
@@ -67,14 +60,12 @@ def loop(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """With real metrics and comparisons: of predictions that are kept in shards."""
     path = workspace.root / "al-loop.toml"
     path.write_text(path.read_text().replace("k = 25", "k = 5"))
-    made = small_loop(open_workspace(workspace.root), tmp_path, monkeypatch, images=20, judged=True)
-    return made
+    return small_loop(open_workspace(workspace.root), tmp_path, monkeypatch, images=20, judged=True)
 
 
-def notices(workspace: Workspace, path: Path) -> str | None:
-    """What `verify` and `reproduce` say of a finished cycle that was changed."""
-    found = [finding.text for finding in verify(workspace, 1) if finding.changed]
-    return "; ".join(found) or None
+def changes(workspace: Workspace) -> list[str]:
+    """Return the changes of cycle 1 that `verify` reports."""
+    return [finding.text for finding in verify(workspace, 1) if finding.changed]
 
 
 @pytest.mark.integration
@@ -83,9 +74,8 @@ def test_every_file_of_a_finished_workspace(loop: SmallLoop) -> None:
     root = loop.workspace.root
     names = files_of(root)
     assert len(names) > 60
-    assert not [f.text for f in verify(loop.workspace, 1) if f.changed]
-    unnoticed = []
-    pictures = 0
+    assert changes(loop.workspace) == []
+    unnoticed, pictures = [], 0
     for name in names:
         if name.parts[0] == "images":
             pictures += 1
@@ -97,28 +87,24 @@ def test_every_file_of_a_finished_workspace(loop: SmallLoop) -> None:
         for at in (0.5,) if name.suffix in (".bin", ".png") else (0.1, 0.5, 1.0):
             flip(root / name, at)
             try:
-                said = notices(loop.workspace, root / name)
+                noticed = changes(loop.workspace)
             except AlLoopError as error:
-                said = str(error)
-            if said is None:
+                noticed = [str(error)]
+            if not noticed:
                 unnoticed.append((str(name), at))
             (root / name).write_bytes(kept)
     labelled = {item.image.id for item in repository.labelled(loop.workspace)}
     judged = {item.image.id for item in repository.validation(loop.workspace)}
-    # Photographs of the pool on which this cycle does not rest are looked at when they are.
-    unnoticed = [
-        (name, at)
-        for name, at in unnoticed
-        if not (name.startswith("images") and Path(name).stem not in labelled | judged)
-    ]
-    assert unnoticed == []
+    # Other photographs of the pool are checked when they are read.
+    used = labelled | judged
+    assert [n for n, _ in unnoticed if not n.startswith("images") or Path(n).stem in used] == []
 
 
 def test_an_edited_manifest_is_no_witness(loop: SmallLoop) -> None:
     run_cycle(loop.workspace, None, Lines())
     path = loop.workspace.cycle_dir(1) / "manifest.json"
     write_json(path, {**read_json(path), "reason": "because"})
-    assert [f.text for f in verify(loop.workspace, 1) if f.changed] == ["the manifest: changed"]
+    assert changes(loop.workspace) == ["the manifest: changed"]
     with pytest.raises(WorkspaceError, match="the manifest: changed"):
         reproduce(loop.workspace, 1)
 
@@ -130,18 +116,12 @@ def test_every_file_of_a_waiting_workspace(loop: SmallLoop, tmp_path: Path) -> N
     run_cycle(loop.workspace, None, Lines())
     root = loop.workspace.root
     names = [name for name in files_of(root) if name.parts[0] in ("cycles", "scores", "models")]
-    assert {name.name for name in names} >= {
-        "pool.json",
-        "picks.json",
-        "stage.json",
-        "journal.jsonl",
-        "scores.bin",
-    }
+    expected = {"pool.json", "picks.json", "stage.json", "journal.jsonl", "scores.bin"}
+    assert {name.name for name in names} >= expected
     loop.workspace.store.close()
     loop.answered = 1.0
-    expected = outcome(copied(root, tmp_path / "as-it-was"), loop)
-    pushed = expected[0]
-    assert len(pushed) == 5
+    unchanged = outcome(copied(root, tmp_path / "as-it-was"))
+    assert len(unchanged[0]) == 5
     for number, name in enumerate(names):
         if not (root / name).stat().st_size or name.suffix == ".partial":
             continue
@@ -149,7 +129,7 @@ def test_every_file_of_a_waiting_workspace(loop: SmallLoop, tmp_path: Path) -> N
         flip(where / name, 0.5)
         if name.name in ("weights.pth", "config.json"):
             continue  # of a model: tests/detector/config/test_stored_config.py, test_train.py
-        assert outcome(where, loop) == expected, name
+        assert outcome(where) == unchanged, name
         shutil.rmtree(where)
 
 
@@ -158,14 +138,14 @@ def copied(root: Path, where: Path) -> Path:
     return where
 
 
-def outcome(root: Path, loop: SmallLoop) -> tuple[list[str], list[str], str]:
-    """Picks, training images and outcome of a cycle that goes on."""
+def outcome(root: Path) -> tuple[list[str], list[str], str]:
+    """Continue a cycle; return its picks, training images and outcome."""
     workspace = open_workspace(root)
     try:
         assert run_cycle(workspace, None, Lines()).finished
         picks = [row["image_id"] for row in workspace.store.rows("SELECT image_id FROM picks ORDER BY rank")]
         row = workspace.store.rows("SELECT outcome, reason FROM cycles")[0]
-        assert not [f.text for f in verify(workspace, 1) if f.changed]
+        assert changes(workspace) == []
         return (
             picks,
             sorted(item.image.id for item in repository.labelled(workspace)),
@@ -196,7 +176,7 @@ def test_predictions_that_were_edited_with_their_checksums_are_made_again(loop: 
     """The promotion is decided from them: the database knows the journal."""
     workspace, model = loop.workspace, model_registry.current_model(loop.workspace)
     before = evaluation.predictions(workspace, model, "validation", Lines())
-    folder = evaluation.predictions_dir(workspace, model)
+    folder = evaluation.predictions_dir(workspace.config, model)
     rewrite_scores(folder)
     after = evaluation.predictions(workspace, model, "validation", Lines())
     assert before.keys() == after.keys()
@@ -211,7 +191,7 @@ def test_predictions_that_were_edited_with_their_checksums_are_made_again(loop: 
 
 
 def test_picks_changed_between_selection_and_push(loop: SmallLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed in between, before the database had them: the file is not taken, and the images are selected again."""
+    """After a kill before the database had them, a changed file is ignored and the images are selected again."""
     workspace = loop.workspace
 
     def killed(*_: object) -> None:
@@ -285,7 +265,7 @@ def test_photographs_that_were_changed_are_left_out_by_name(loop: SmallLoop) -> 
     assert run_cycle(workspace, None, said).finished
     assert any("left out" in line and picked[1] in line for line in said.said)
     assert loop.images[-1] == 4
-    assert [f.text for f in verify(workspace, 1) if f.changed and picked[1][:12] in f.text]
+    assert picked[1][:12] in "".join(changes(workspace))
 
     judged = repository.validation(workspace)[0].image
     flip(judged.path, 0.5)
@@ -321,7 +301,7 @@ def test_a_cached_object_that_was_changed_is_fetched_again(tmp_path: Path) -> No
 
 
 def test_scoring_leaves_out_a_photograph_that_was_changed(tmp_path: Path) -> None:
-    """Also where its bytes were sent to a node of a cluster; a JPEG stays one that decodes, with grey in it."""
+    """Also where its bytes were sent to a node of a cluster. The changed JPEG still decodes."""
     from support.factories import draw
 
     from al_loop.core.files import file_sha256
@@ -349,6 +329,6 @@ def test_what_an_older_al_loop_wrote_is_taken_and_noted(loop: SmallLoop) -> None
     loop.workspace.store.execute("DELETE FROM written_files")
     loop.answered = 1.0
     assert run_cycle(loop.workspace, None, Lines()).finished
-    assert not [f.text for f in verify(loop.workspace, 1) if f.changed]
+    assert changes(loop.workspace) == []
     loop.workspace.store.execute("DELETE FROM written_files")
     assert any("of an al-loop that kept no hash of it" in f.text for f in verify(loop.workspace, 1))

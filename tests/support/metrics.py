@@ -10,6 +10,6 @@ def metrics(ap: float, **per_class: float | None) -> Metrics:
     return Metrics(ap, ap, ap, dict(per_class), images=4, boxes=8)
 
 
-def apart(value: float, low: float, high: float, predictions: int = 9) -> Comparison:
+def compared(value: float, low: float, high: float, predictions: int = 9) -> Comparison:
     difference = Difference(value, low, high)
     return Comparison(difference, difference, {}, {}, images=50, resamples=1000, predictions=predictions)

@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 from support.factories import draw, write_coco_set
 from support.fake_model import score
-from support.metrics import apart, metrics
+from support.metrics import compared, metrics
 
 from al_loop.core.config import TrainConfig
 from al_loop.core.console import Silent
@@ -24,6 +24,7 @@ from al_loop.labelling.client.task import PushResult
 from al_loop.labelling.sync import Pulled
 from al_loop.loop.cycle import run_cycle
 from al_loop.models import evaluation, model_training, scoring
+from al_loop.models.model_training import TrainOptions
 from al_loop.state import model_registry
 from al_loop.state.workspace import Workspace
 from al_loop.structures.picks import Pick
@@ -52,7 +53,7 @@ class SmallLoop:
         patch.setattr(model_training, "train_model", self.train)
         if not self.noted:
             patch.setattr(evaluation, "evaluate_model", lambda *_: metrics(0.5, bolt=0.5, nut=None))
-            patch.setattr(evaluation, "compare_models", lambda *_: apart(0.0, -0.1, 0.1))
+            patch.setattr(evaluation, "compare_models", lambda *_: compared(0.0, -0.1, 0.1))
         patch.setattr(sync, "push_picks", self.push)
         patch.setattr(sync, "pull_labels", self.pull)
 
@@ -90,11 +91,10 @@ class SmallLoop:
         start: object,
         training: Sequence[object],
         validation: object,
-        settings: TrainConfig,
+        options: TrainOptions,
         *_: object,
-        **__: object,
     ) -> dict[str, Any]:
-        self.trained.append(settings)
+        self.trained.append(options.settings)
         self.images.append(len(training))
         (folder / "weights.pth").write_bytes(str(len(training)).encode())
         return {

@@ -24,7 +24,7 @@ def evaluate_model(
     for name, images in context.datasets.evaluated.items():
         shards = _shards(folder, name)
         with reporter.progress(f"{model.id}: {name}") as progress:
-            scores = evaluation.judge(context.workspace, model, images, shards, progress)
+            scores = evaluation.evaluate_labelled(context.workspace, model, images, shards, progress)
         counts = detection_counts.count(images, ShardStore(shards).load().boxes_by_image())
         metrics[name] = {
             **asdict(scores), **asdict(counts), "precision": counts.precision, "recall": counts.recall

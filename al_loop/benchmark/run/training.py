@@ -15,6 +15,7 @@ from al_loop.benchmark.spec.initial_models import InitialModel
 from al_loop.core.config import TrainConfig
 from al_loop.core.console import Reporter
 from al_loop.models import model_training
+from al_loop.models.model_training import TrainOptions
 from al_loop.state.model_registry import WEIGHTS, Model
 from al_loop.state.stages import Output
 from al_loop.structures.images import LabelledImage
@@ -62,10 +63,8 @@ def train(
             training.model,
             training.images,
             context.datasets.validation,
-            settings,
+            TrainOptions(settings, training.steps, frozen=training.frozen),
             progress,
-            training.steps,
-            frozen=training.frozen,
         )
     identity = {key: output[key] for key in _OUTPUT if key in output}
     return {**identity, "seconds": {"train": time.monotonic() - began}}
@@ -74,7 +73,7 @@ def train(
 def trained_model(name: str, folder: Path, output: Output) -> Model:
     """Return the model that a run has left in a folder."""
     weights, config = output["weights_sha256"], output.get("config_sha256")
-    return Model(name, None, "cycle", None, folder, weights, "", config_sha256=config)
+    return Model(name, None, "cycle", None, weights, "", config_sha256=config, folder=folder)
 
 
 def delete_weights(context: BenchmarkContext, name: str) -> None:

@@ -15,10 +15,10 @@ ABANDONED = "abandoned"
 class CycleRow:
     """A cycle.
 
-    k: images to label, as asked for.
+    k: number of images to label, as requested.
     settings: JSON, frozen when it began.
     model_id: the model that it began with.
-    outcome: None while it is under way, then 'promoted', 'kept' or 'abandoned'.
+    outcome: None while it is open, then 'promoted', 'kept' or 'abandoned'.
     arrived: the last image that had arrived when it began.
     """
 
@@ -33,18 +33,8 @@ class CycleRow:
     arrived: int
 
 
-@dataclass(frozen=True, slots=True)
-class CycleModels:
-    """The models of a finished cycle: the one that it began with, and the candidate, if it made one."""
-
-    number: int
-    outcome: str
-    model_id: str
-    candidate_id: str | None
-
-
 def insert_cycle(store: Store, number: int, k: int, settings: str, model_id: str, at: str) -> None:
-    """Begin a cycle: what has arrived by now can be picked."""
+    """Begin a cycle: it can pick from the images that have arrived."""
     store.execute(
         "INSERT INTO cycles (number, k, settings, model_id, started_at, arrived) "
         f"VALUES (?, ?, ?, ?, ?, {LAST_ARRIVED})",
@@ -58,7 +48,7 @@ def read_cycle(store: Store, number: int) -> CycleRow | None:
 
 
 def open_cycles(store: Store) -> list[CycleRow]:
-    """Return the cycles under way: one at most, unless the database was changed."""
+    """Return the open cycles: one at most, unless the database was edited."""
     return store.all(CycleRow, "SELECT * FROM cycles WHERE outcome IS NULL ORDER BY number")
 
 
@@ -67,10 +57,15 @@ def all_cycles(store: Store) -> list[CycleRow]:
     return store.all(CycleRow, "SELECT * FROM cycles ORDER BY number")
 
 
+def finished_cycles(store: Store) -> list[CycleRow]:
+    """Return the cycles that have ended, abandoned ones included, in order."""
+    return [row for row in all_cycles(store) if row.outcome is not None]
+
+
 def newest_cycle(store: Store, *, abandoned: bool = True) -> CycleRow | None:
     """Return the newest cycle; abandoned: also one that was given up."""
-    which = "" if abandoned else "WHERE outcome IS NOT 'abandoned'"
-    return store.first(CycleRow, f"SELECT * FROM cycles {which} ORDER BY number DESC LIMIT 1")
+    condition = "" if abandoned else "WHERE outcome IS NOT 'abandoned'"
+    return store.first(CycleRow, f"SELECT * FROM cycles {condition} ORDER BY number DESC LIMIT 1")
 
 
 def last_number(store: Store) -> int:
@@ -78,28 +73,9 @@ def last_number(store: Store) -> int:
     return store.count("SELECT coalesce(max(number), 0) FROM cycles")
 
 
-def cycle_numbers(store: Store) -> list[int]:
-    """Return the numbers of all cycles."""
-    return store.column("SELECT number FROM cycles ORDER BY number")
-
-
 def complete_numbers(store: Store) -> list[int]:
-    """Return the numbers of the cycles that came to their end, those given up left out."""
+    """Return the numbers of the finished cycles, without abandoned ones."""
     return store.column("SELECT number FROM cycles WHERE outcome IN ('promoted', 'kept') ORDER BY number")
-
-
-def finished_count(store: Store) -> int:
-    """Return how many cycles have ended."""
-    return store.count("SELECT count(*) FROM cycles WHERE outcome IS NOT NULL")
-
-
-def models_of_finished(store: Store) -> list[CycleModels]:
-    """Return the models of all finished cycles, in order."""
-    return store.all(
-        CycleModels,
-        "SELECT c.number, c.outcome, c.model_id, m.id AS candidate_id FROM cycles c "
-        "LEFT JOIN models m ON m.cycle = c.number WHERE c.outcome IS NOT NULL ORDER BY c.number",
-    )
 
 
 def refreeze_cycle(store: Store, number: int, settings: str, k: int) -> None:
@@ -108,7 +84,7 @@ def refreeze_cycle(store: Store, number: int, settings: str, k: int) -> None:
 
 
 def renew_arrived(store: Store, number: int) -> None:
-    """Let a cycle pick from what has arrived by now."""
+    """Let a cycle pick from all images that have arrived."""
     store.execute(f"UPDATE cycles SET arrived = {LAST_ARRIVED} WHERE number = ?", number)
 
 

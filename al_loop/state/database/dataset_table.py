@@ -9,7 +9,7 @@ from al_loop.state.database.store import Store
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """A rendered set; name: of its folder.  images: how many."""
+    """A rendered set; name: of its folder.  images: their number."""
 
     name: str
     recipe: str
@@ -18,14 +18,8 @@ class DatasetRow:
 
 
 def write_dataset(store: Store, row: DatasetRow) -> None:
-    """Note a rendered set; one of the same name is replaced."""
-    store.execute(
-        "INSERT OR REPLACE INTO datasets VALUES (?, ?, ?, ?)",
-        row.name,
-        row.recipe,
-        row.images,
-        row.created_at,
-    )
+    """Store a rendered set; one of the same name is replaced."""
+    store.insert("datasets", [row], "REPLACE")
 
 
 def all_datasets(store: Store) -> list[DatasetRow]:
@@ -34,5 +28,5 @@ def all_datasets(store: Store) -> list[DatasetRow]:
 
 
 def rendered_count(store: Store) -> int:
-    """Return how many images were rendered."""
+    """Return the number of rendered images."""
     return store.count("SELECT coalesce(sum(images), 0) FROM datasets")

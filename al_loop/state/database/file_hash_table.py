@@ -1,32 +1,42 @@
-"""Hashes of files that al-loop has written: lists, manifests, and each line of the journals of predictions."""
+"""Hashes of files that al-loop has written: lists, manifests, and each line of a journal of predictions."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 from al_loop.state.database.store import Store
 
 
 def write_file_hash(store: Store, path: str, sha256: str) -> None:
-    """Note what a file must be to be used; path: below the workspace."""
+    """Store the expected hash of a file; path: below the workspace."""
     store.execute("INSERT OR REPLACE INTO written_files VALUES (?, ?)", path, sha256)
 
 
 def read_file_hash(store: Store, path: str) -> str | None:
-    """Return what a file must be; None where that was not noted."""
-    found = store.column("SELECT sha256 FROM written_files WHERE path = ?", path)
-    return str(found[0]) if found else None
+    """Return the expected hash of a file; None where none was stored."""
+    return store.text("SELECT sha256 FROM written_files WHERE path = ?", path)
 
 
-def journal_hashes(store: Store, folder: str) -> list[str]:
-    """Return the hashes of the lines of a folder's journal, in order."""
-    return store.column("SELECT sha256 FROM journals WHERE folder = ? ORDER BY line", folder)
+@dataclass(frozen=True)
+class JournalHashes:
+    """The expected hashes of the lines of one folder's journal. folder: below the workspace."""
 
+    store: Store
+    folder: str
 
-def replace_journal(store: Store, folder: str, first: int, hashes: Sequence[str]) -> None:
-    """Note the hashes of lines from number `first` on, and forget all behind them; within a transaction."""
-    store.execute("DELETE FROM journals WHERE folder = ? AND line >= ?", folder, first)
-    store.write_many(
-        "INSERT INTO journals VALUES (?, ?, ?)",
-        ((folder, number, sha256) for number, sha256 in enumerate(hashes, first)),
-    )
+    def read(self) -> list[str]:
+        """Return the SHA-256 of each line, in order; empty where none was stored."""
+        return self.store.column("SELECT sha256 FROM journals WHERE folder = ? ORDER BY line", self.folder)
+
+    def replace(self, first: int, lines: Sequence[bytes]) -> None:
+        """Store the hashes of lines from number `first` on, and delete those of later ones."""
+        hashes = [hashlib.sha256(line).hexdigest() for line in lines]
+        with nullcontext() if self.store.connection.in_transaction else self.store.transaction():
+            self.store.execute("DELETE FROM journals WHERE folder = ? AND line >= ?", self.folder, first)
+            self.store.write_many(
+                "INSERT INTO journals VALUES (?, ?, ?)",
+                ((self.folder, number, sha256) for number, sha256 in enumerate(hashes, first)),
+            )

@@ -1,4 +1,4 @@
-"""Rows of the inbox: the files that were seen by `pool add` and by the monitor."""
+"""Rows of the inbox: the files that `pool add` and the monitor have seen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from al_loop.state.database.store import Store
 
 @dataclass(frozen=True, slots=True)
 class InboxRow:
-    """A file as it was seen last.
+    """A file as it was when last seen.
 
     path: or URL.
     size, stamp: another pair is another file.
@@ -28,17 +28,11 @@ class InboxRow:
 
 
 def find_seen(store: Store, paths: Sequence[str]) -> list[InboxRow]:
-    """Return what is known of the files named."""
-    return store.all(
-        InboxRow,
-        "SELECT * FROM inbox WHERE path IN (SELECT value FROM json_each(?))",
-        json.dumps(list(paths)),
-    )
+    """Return the rows of the files named."""
+    named = "path IN (SELECT value FROM json_each(?))"
+    return store.all(InboxRow, f"SELECT * FROM inbox WHERE {named}", json.dumps(list(paths)))
 
 
 def write_seen(store: Store, row: InboxRow) -> None:
-    """Remember a file."""
-    store.execute(
-        "INSERT OR REPLACE INTO inbox VALUES (?, ?, ?, ?, ?, ?)",
-        *(row.path, row.size, row.stamp, row.state, row.note, row.seen_at),
-    )
+    """Store a file; an older row is replaced."""
+    store.insert("inbox", [row], "REPLACE")

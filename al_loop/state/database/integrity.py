@@ -1,4 +1,4 @@
-"""Integrity of databases: damage, dangling references, the parts of a schema; also of databases of other programs."""
+"""Integrity of databases, also of other programs: damage, dangling references, the parts of a schema."""
 
 from __future__ import annotations
 
@@ -20,23 +20,20 @@ class DanglingReference:
 
 
 def damages(store: Store, limit: int, *, quick: bool) -> list[str]:
-    """Return what SQLite finds damaged, `limit` lines at most; quick: without comparing indices to tables."""
+    """Return the damage that SQLite finds, `limit` lines at most; quick: do not compare indices to tables."""
     check = "quick_check" if quick else "integrity_check"
     return [line for line in store.column(f"PRAGMA {check}({limit})") if line != "ok"]
 
 
 def dangling_references(store: Store) -> list[DanglingReference]:
     """Return the rows whose foreign keys name no row."""
-    return [
-        DanglingReference(row["table"], row["rowid"], row["parent"])
-        for row in store.rows("PRAGMA foreign_key_check")
-    ]
+    rows = store.rows("PRAGMA foreign_key_check")
+    return [DanglingReference(row["table"], row["rowid"], row["parent"]) for row in rows]
 
 
 def schema_parts(store: Store) -> set[tuple[str, str]]:
     """Return (kind, name) of tables, indices, views and triggers, and ('column', 'table.name') of columns."""
-    rows = store.rows("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
-    parts = {(str(row["type"]), str(row["name"])) for row in rows}
+    parts = set(store.pairs("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"))
     tables = [name for kind, name in parts if kind == "table"]
     return parts | {
         ("column", f"{table}.{row['name']}")
@@ -46,13 +43,13 @@ def schema_parts(store: Store) -> set[tuple[str, str]]:
 
 
 def first_damage(path: Path) -> str | None:
-    """Return the first damage in the file of another program's database, None where it is whole; sqlite3.Error."""
+    """Return the first damage in another program's database, None without any; sqlite3.Error."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as database:
-        found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
-    return None if found == "ok" else found
+        result = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+    return None if result == "ok" else result
 
 
 def row_count(path: Path, table: str) -> int:
-    """Return how many rows a table of another program's database has; sqlite3.Error where there is no such table."""
+    """Return the number of rows of a table in another program's database; sqlite3.Error without the table."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
         return int(database.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0])

@@ -6,20 +6,23 @@ Triggers write them (`al_loop.state.database.migrations`), whoever replaces a la
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from al_loop.state.database.label_table import FullLabel
+from al_loop.state.database.image_table import set_image_role
+from al_loop.state.database.label_table import FullLabel, write_ignore_regions
 from al_loop.state.database.store import Store
 
 _COLUMNS = "image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines"
 _FULL = f"{_COLUMNS}, ignored, role, sets"
 
 
-@dataclass(frozen=True, slots=True)
-class OldLabelRow(FullLabel):
-    """A label as it was.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldLabel(FullLabel):
+    """A label as it was before it was replaced.
 
-    role, sets: of the image then.
+    role, sets: of the image at that time.
     reason: 'pull', 'taken back', or the command that replaced it.
     batch: rows of one command share it; None: replaced by a pull.
     """
@@ -29,14 +32,31 @@ class OldLabelRow(FullLabel):
     reason: str
     batch: int | None
 
+    @property
+    def box_count(self) -> int:
+        """Return the number of boxes."""
+        return len(json.loads(self.boxes))
 
-def last_id(store: Store) -> int:
-    """Return the id of the newest row, 0 without any."""
-    return store.count("SELECT coalesce(max(id), 0) FROM label_history")
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """Return the names of the sets that the image was in."""
+        return tuple(json.loads(self.sets))
+
+    def __str__(self) -> str:
+        """Describe the label, its image and what replaced it."""
+        content = f"{self.box_count} boxes" if self.status == "labelled" else self.status
+        author = f" by {self.annotator}" if self.annotator else ""
+        author += f" in cycle {self.cycle}" if self.cycle is not None else ""
+        place = ", ".join(self.set_names) or self.role
+        head = f"{self.image_id[:12]}  {self.replaced_at}"
+        return f"{head}  {content}{author}, in {place}; replaced by {self.reason}"
 
 
-def set_reason_behind(store: Store, last: int, reason: str) -> None:
-    """Give the rows behind `last` a reason, and a batch of their own."""
+@contextmanager
+def replacing(store: Store, reason: str) -> Iterator[None]:
+    """Record the labels replaced inside as one batch with a reason; within the caller's transaction."""
+    last = store.count("SELECT coalesce(max(id), 0) FROM label_history")
+    yield
     store.execute(
         "UPDATE label_history SET reason = ?, "
         "batch = (SELECT coalesce(max(batch), 0) + 1 FROM label_history) WHERE id > ?",
@@ -44,57 +64,49 @@ def set_reason_behind(store: Store, last: int, reason: str) -> None:
     )
 
 
-def copy_label(store: Store, image_id: str, at: str) -> None:
-    """Write down the label of an image, with its role and sets, though it stays."""
+def copy_label(store: Store, image_id: str) -> None:
+    """Record the current label of an image, because its role or its ignore regions are about to change."""
     store.execute(
         f"INSERT INTO label_history ({_FULL}, replaced_at, reason) "
-        f"SELECT {_FULL}, ?, '' FROM full_labels WHERE image_id = ?",
-        *(at, image_id),
+        f"SELECT {_FULL}, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), '' FROM full_labels WHERE image_id = ?",
+        image_id,
     )
 
 
-def newest_old_labels(store: Store, limit: int) -> list[OldLabelRow]:
-    """Return the newest rows, the newest first."""
-    return store.all(OldLabelRow, "SELECT * FROM label_history ORDER BY id DESC LIMIT ?", limit)
+def old_labels(store: Store, limit: int) -> tuple[list[OldLabel], int]:
+    """Return the newest labels that can be restored, and the number of all."""
+    rows = store.all(OldLabel, "SELECT * FROM label_history ORDER BY id DESC LIMIT ?", limit)
+    return rows, store.count("SELECT count(*) FROM label_history")
 
 
-def old_label_count(store: Store) -> int:
-    """Return how many rows there are."""
-    return store.count("SELECT count(*) FROM label_history")
-
-
-def labels_before_last_batch(store: Store) -> list[OldLabelRow]:
-    """Return what the last command replaced: of each image the oldest row, which is what there was before it."""
+def labels_before_last_batch(store: Store) -> list[OldLabel]:
+    """Return what the last command replaced: of each image the oldest row of its batch."""
     return store.all(
-        OldLabelRow,
+        OldLabel,
         "SELECT * FROM label_history WHERE id IN (SELECT min(id) FROM label_history "
         "WHERE batch = (SELECT max(batch) FROM label_history) GROUP BY image_id) ORDER BY id",
     )
 
 
-def newest_old_label(store: Store, image_id: str) -> OldLabelRow | None:
+def newest_old_label(store: Store, image_id: str) -> OldLabel | None:
     """Return the newest row of an image."""
     return store.first(
-        OldLabelRow, "SELECT * FROM label_history WHERE image_id = ? ORDER BY id DESC LIMIT 1", image_id
+        OldLabel, "SELECT * FROM label_history WHERE image_id = ? ORDER BY id DESC LIMIT 1", image_id
     )
 
 
-def put_back(store: Store, row: OldLabelRow, at: str) -> None:
-    """Restore a label with the role and the sets of its image; what it replaces is written down in turn."""
+def put_back(store: Store, row: OldLabel) -> None:
+    """Restore a label with the role and the sets of its image; the history keeps the replaced one."""
     image = row.image_id
     current = store.row("SELECT status, boxes, outlines FROM labels WHERE image_id = ?", image)
     if current is not None and tuple(current) == (row.status, row.boxes, row.outlines):
-        copy_label(store, image, at)  # the label stays, and the role changes
+        copy_label(store, image)  # the label stays, and the role changes
     store.execute(
         f"INSERT OR REPLACE INTO labels ({_COLUMNS}) SELECT {_COLUMNS} FROM label_history WHERE id = ?",
         row.id,
     )
-    store.execute("DELETE FROM ignore_regions WHERE image_id = ?", image)
-    if row.ignored is not None:
-        store.execute("INSERT INTO ignore_regions (image_id, boxes) VALUES (?, ?)", image, row.ignored)
+    write_ignore_regions(store, image, row.ignored)
     if row.role == "pool":
         store.execute("DELETE FROM sets WHERE image_id = ?", image)
-    store.write_many(
-        "INSERT OR IGNORE INTO sets VALUES (?, ?)", [(name, image) for name in json.loads(row.sets)]
-    )
-    store.execute("UPDATE images SET role = ? WHERE id = ?", row.role, image)
+    store.write_many("INSERT OR IGNORE INTO sets VALUES (?, ?)", [(name, image) for name in row.set_names])
+    set_image_role(store, [image], row.role)

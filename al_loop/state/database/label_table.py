@@ -1,4 +1,4 @@
-"""Rows of labels: what people have drawn, with ignore regions and the sets that models are judged on."""
+"""Rows of labels and ignore regions that people have drawn, and of the sets for evaluation."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from al_loop.structures.metrics import VALIDATION
 #: Statuses of labels to learn from.
 _DRAWN = "l.status IN ('labelled', 'empty')"
 _POOL = "FROM labels l CROSS JOIN images i ON i.id = l.image_id WHERE i.role = 'pool'"
+_IN_SET = "FROM sets s JOIN labels l ON l.image_id = s.image_id"
+_REGIONS = "LEFT JOIN ignore_regions r ON r.image_id = l.image_id"
+_LABELLED = "i.id, i.file, i.stored_sha256, i.width, i.height, l.boxes, r.boxes AS ignored"
+_RESTORABLE = "EXISTS (SELECT 1 FROM label_history h WHERE h.image_id = {}) AS replaced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class LabelledRow:
 
     file, stored_sha256, width, height: as in `image_table.ImageRow`.
     boxes, ignored: JSON [[x1, y1, x2, y2, class index], ...] in px; ignored: None without any.
-    outlines: JSON, one for each of `boxes`; None where they were not read, or nobody has drawn any.
+    outlines: JSON, one for each of `boxes`; None where none were drawn or read.
     """
 
     id: str
@@ -33,29 +37,14 @@ class LabelledRow:
     outlines: str | None
 
 
-_LABELLED = "i.id, i.file, i.stored_sha256, i.width, i.height, l.boxes, r.boxes AS ignored"
-
-
-@dataclass(frozen=True, slots=True)
-class FullLabel:
-    """A label of any status, with the role of its image and the sets (JSON) that it is in."""
-
-    image_id: str
-    status: str
-    boxes: str
-    cycle: int | None
-    annotator: str | None
-    lead_time_s: float | None
-    updated_at: str
-    outlines: str | None
-    ignored: str | None
-    role: str
-    sets: str
-
-
 @dataclass(frozen=True, slots=True)
 class NewLabel:
-    """A label to be written; fields as in `FullLabel`."""
+    """A label to be written.
+
+    status: 'labelled', 'empty' or 'skipped'.
+    boxes, outlines: as in `LabelledRow`.
+    cycle: None for a label of a set for evaluation.
+    """
 
     image_id: str
     status: str
@@ -67,25 +56,27 @@ class NewLabel:
     outlines: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedLabel:
-    """A label as it is examined; replaced: whether an older label can be restored."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullLabel(NewLabel):
+    """A label with the ignore regions and the role of its image, and the sets (JSON) that it is in."""
 
-    image_id: str
-    status: str
-    boxes: str
-    outlines: str | None
     ignored: str | None
-    cycle: int | None
+    role: str
+    sets: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedLabel(FullLabel):
+    """A label for examination; replaced: whether an older label can be restored."""
+
     width: int
     height: int
-    role: str
     replaced: int
 
 
 @dataclass(frozen=True, slots=True)
 class TimedLabel:
-    """How long a person needed for an image with so many boxes."""
+    """The seconds that a person needed for an image, and its number of boxes."""
 
     image_id: str
     lead_time_s: float
@@ -94,7 +85,7 @@ class TimedLabel:
 
 @dataclass(frozen=True, slots=True)
 class SetCounts:
-    """Of a set that models are judged on: images, boxes, images without a box, ignore regions."""
+    """Numbers of images, boxes, images without a box, and ignore regions of a set for evaluation."""
 
     images: int
     boxes: int
@@ -104,7 +95,7 @@ class SetCounts:
 
 @dataclass(frozen=True, slots=True)
 class LabelCost:
-    """What people have spent: images, boxes, seconds, and on how many images the time is known."""
+    """Numbers of labelled images, boxes, seconds, and images with a known time."""
 
     images: int
     boxes: int
@@ -112,19 +103,22 @@ class LabelCost:
     timed: int
 
 
+@dataclass(frozen=True, slots=True)
+class SetMember:
+    """An image in a set; replaced: whether an older label can be restored."""
+
+    name: str
+    image_id: str
+    replaced: int
+
+
 def write_label(store: Store, label: NewLabel) -> None:
-    """Give an image a label; the database keeps the one that it replaces."""
-    store.execute(
-        "INSERT OR REPLACE INTO labels "
-        "(image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        *(label.image_id, label.status, label.boxes, label.cycle, label.annotator, label.lead_time_s),
-        *(label.updated_at, label.outlines),
-    )
+    """Store a label; the database moves the one that it replaces to the history."""
+    store.insert("labels", [label], "REPLACE")
 
 
 def take_back_label(store: Store, image_id: str, cycle: int) -> None:
-    """Delete the label that an image was given in a cycle."""
+    """Delete the label that a cycle gave an image."""
     store.execute("DELETE FROM labels WHERE image_id = ? AND cycle = ?", image_id, cycle)
 
 
@@ -140,68 +134,60 @@ def labelled_images(store: Store, *, outlines: bool = False) -> list[LabelledRow
     return store.all(
         LabelledRow,
         f"SELECT {_LABELLED}, {'l.outlines' if outlines else 'NULL AS outlines'} "
-        "FROM labels l CROSS JOIN images i ON i.id = l.image_id LEFT JOIN ignore_regions r ON r.image_id = i.id "
+        f"FROM labels l CROSS JOIN images i ON i.id = l.image_id {_REGIONS} "
         f"WHERE i.role = 'pool' AND {_DRAWN} ORDER BY i.id",
     )
 
 
 def images_of_set(store: Store, name: str) -> list[LabelledRow]:
-    """Return the images of a set that models are judged on, by id."""
+    """Return the images of a set for evaluation, by id."""
     return store.all(
         LabelledRow,
-        f"SELECT {_LABELLED}, NULL AS outlines FROM sets s JOIN images i ON i.id = s.image_id "
-        "JOIN labels l ON l.image_id = i.id LEFT JOIN ignore_regions r ON r.image_id = i.id "
+        f"SELECT {_LABELLED}, NULL AS outlines {_IN_SET} JOIN images i ON i.id = s.image_id {_REGIONS} "
         f"WHERE s.name = ? AND {_DRAWN} ORDER BY i.id",
         name,
     )
 
 
 def find_labels(store: Store, ids: Sequence[str]) -> list[FullLabel]:
-    """Return the labels of those of the images that have one, of any status, by image."""
-    return store.all(
-        FullLabel,
-        "SELECT * FROM full_labels WHERE image_id IN (SELECT value FROM json_each(?)) ORDER BY image_id",
-        json.dumps(list(ids)),
-    )
+    """Return the labels, of any status, of those of the images that have one, by image."""
+    named = "image_id IN (SELECT value FROM json_each(?))"
+    sql = f"SELECT * FROM full_labels WHERE {named} ORDER BY image_id"
+    return store.all(FullLabel, sql, json.dumps(list(ids)))
 
 
 def drawn_boxes(store: Store) -> dict[str, str]:
     """Return the boxes (JSON) of the images of the pool with labels to learn from, by image."""
-    return {
-        row["image_id"]: row["boxes"]
-        for row in store.rows(f"SELECT l.image_id, l.boxes {_POOL} AND {_DRAWN}")
-    }
+    return dict(store.pairs(f"SELECT l.image_id, l.boxes {_POOL} AND {_DRAWN}"))
 
 
 def status_counts(store: Store) -> dict[str, int]:
-    """Return how many images of the pool have a label of each status."""
-    rows = store.rows(f"SELECT l.status, count(*) AS images {_POOL} GROUP BY 1")
-    return {row["status"]: row["images"] for row in rows}
+    """Return the number of images of the pool by the status of their label."""
+    return dict(store.pairs(f"SELECT l.status, count(*) {_POOL} GROUP BY 1"))
 
 
 def status_counts_of_cycle(store: Store, cycle: int) -> dict[str, int]:
-    """Return how many labels of each status a cycle has given, by status."""
-    rows = store.rows(
-        "SELECT status, count(*) AS images FROM labels WHERE cycle = ? GROUP BY status ORDER BY status", cycle
-    )
-    return {row["status"]: row["images"] for row in rows}
+    """Return the number of labels of a cycle by status."""
+    counts = "SELECT status, count(*) FROM labels WHERE cycle = ? GROUP BY 1 ORDER BY 1"
+    return dict(store.pairs(counts, cycle))
 
 
 def labels_until(store: Store, cycle: int) -> int:
-    """Return how many images of the pool had labels to learn from when a cycle ended."""
+    """Return the number of images of the pool with labels to learn from at the end of a cycle."""
     return store.count(f"SELECT count(*) {_POOL} AND {_DRAWN} AND coalesce(l.cycle, 0) <= ?", cycle)
 
 
 def boxes_until(store: Store, cycle: int | None) -> int:
-    """Return how many boxes people have drawn on the pool until a cycle ended; None: until now."""
+    """Return the number of boxes on the pool at the end of a cycle; None: now."""
     return store.count(
-        f"SELECT coalesce(sum(json_array_length(l.boxes)), 0) {_POOL} AND (? IS NULL OR coalesce(l.cycle, 0) <= ?)",
+        f"SELECT coalesce(sum(json_array_length(l.boxes)), 0) {_POOL} "
+        "AND (? IS NULL OR coalesce(l.cycle, 0) <= ?)",
         *(cycle, cycle),
     )
 
 
 def label_cost(store: Store, cycle: int | None) -> LabelCost:
-    """Return what people have spent on a cycle; None: on the whole pool."""
+    """Return the cost of the labels of a cycle; None: of the whole pool."""
     return store.all(
         LabelCost,
         "SELECT count(*) AS images, coalesce(sum(json_array_length(l.boxes)), 0) AS boxes, "
@@ -212,7 +198,7 @@ def label_cost(store: Store, cycle: int | None) -> LabelCost:
 
 
 def timed_labels(store: Store) -> list[TimedLabel]:
-    """Return the labels of which the time is known, skipped ones left out, by image."""
+    """Return the labels with a known time, without skipped ones, by image."""
     return store.all(
         TimedLabel,
         "SELECT image_id, lead_time_s, json_array_length(boxes) AS boxes FROM labels "
@@ -224,50 +210,47 @@ def stream_labels(store: Store) -> Iterator[CheckedLabel]:
     """Yield all labels by image, one at a time."""
     return store.stream(
         CheckedLabel,
-        "SELECT l.image_id, l.status, l.boxes, l.outlines, r.boxes AS ignored, l.cycle, i.width, i.height, i.role, "
-        "EXISTS (SELECT 1 FROM label_history h WHERE h.image_id = l.image_id) AS replaced "
-        "FROM labels l JOIN images i ON i.id = l.image_id "
-        "LEFT JOIN ignore_regions r ON r.image_id = l.image_id ORDER BY l.image_id",
+        f"SELECT f.*, i.width, i.height, {_RESTORABLE.format('f.image_id')} "
+        "FROM full_labels f JOIN images i ON i.id = f.image_id ORDER BY f.image_id",
     )
 
 
 def add_to_set(store: Store, name: str, image_id: str) -> None:
-    """Make an image part of a set that models are judged on."""
+    """Add an image to a set for evaluation."""
     store.execute("INSERT OR IGNORE INTO sets VALUES (?, ?)", name, image_id)
 
 
 def set_names(store: Store) -> list[str]:
-    """Return the sets that models are judged on, the validation set first."""
+    """Return the names of the sets for evaluation, the validation set first."""
     return store.column("SELECT DISTINCT name FROM sets ORDER BY name != ?, name", VALIDATION)
 
 
 def set_size(store: Store, name: str) -> int:
-    """Return how many images a set has."""
+    """Return the number of images of a set."""
     return store.count("SELECT count(*) FROM sets WHERE name = ?", name)
 
 
 def images_in_sets(store: Store) -> set[str]:
-    """Return all images that models are judged on."""
+    """Return the images of all sets for evaluation."""
     return set(store.column("SELECT DISTINCT image_id FROM sets"))
 
 
 def set_counts(store: Store, name: str) -> SetCounts:
-    """Count what a set shows."""
+    """Count images, boxes and ignore regions of a set."""
     return store.all(
         SetCounts,
         "SELECT count(*) AS images, coalesce(sum(json_array_length(l.boxes)), 0) AS boxes, "
         "coalesce(sum(l.boxes = '[]'), 0) AS empty, coalesce(sum(json_array_length(r.boxes)), 0) AS ignored "
-        "FROM sets s JOIN labels l ON l.image_id = s.image_id "
-        f"LEFT JOIN ignore_regions r ON r.image_id = s.image_id WHERE s.name = ? AND {_DRAWN}",
+        f"{_IN_SET} {_REGIONS} WHERE s.name = ? AND {_DRAWN}",
         name,
     )[0]
 
 
 def classes_in_set(store: Store, name: str) -> set[int]:
-    """Return the indices of the classes that a set has boxes of."""
+    """Return the indices of the classes with a box in a set."""
     values = store.column(
-        "SELECT DISTINCT box.value ->> 4 FROM sets s JOIN labels l ON l.image_id = s.image_id, "
-        "json_each(l.boxes) box WHERE s.name = ? AND l.status = 'labelled'",
+        f"SELECT DISTINCT box.value ->> 4 {_IN_SET}, json_each(l.boxes) box "
+        "WHERE s.name = ? AND l.status = 'labelled'",
         name,
     )
     return set(map(int, values))
@@ -275,34 +258,22 @@ def classes_in_set(store: Store, name: str) -> set[int]:
 
 def boxes_in_set(store: Store, name: str) -> Iterator[str]:
     """Yield the boxes (JSON) of each image of a set, also damaged ones."""
-    rows = store.execute(
-        "SELECT l.boxes FROM sets s JOIN labels l ON l.image_id = s.image_id WHERE s.name = ?", name
-    )
-    return (boxes for (boxes,) in rows)
-
-
-@dataclass(frozen=True, slots=True)
-class SetMember:
-    """An image in a set; replaced: whether an older label can be restored."""
-
-    name: str
-    image_id: str
-    replaced: int
+    return store.stream_column(f"SELECT l.boxes {_IN_SET} WHERE s.name = ?", name)
 
 
 def unlabelled_in_sets(store: Store) -> list[SetMember]:
-    """Return the members of sets without a label to judge by."""
+    """Return the members of sets without a label to evaluate on."""
     return store.all(
         SetMember,
-        "SELECT s.name, s.image_id, EXISTS (SELECT 1 FROM label_history h WHERE h.image_id = s.image_id) AS replaced "
+        f"SELECT s.name, s.image_id, {_RESTORABLE.format('s.image_id')} "
         f"FROM sets s LEFT JOIN labels l ON l.image_id = s.image_id AND {_DRAWN} "
         "WHERE l.image_id IS NULL ORDER BY s.name, s.image_id",
     )
 
 
 def set_members_in_pool(store: Store) -> list[tuple[str, str]]:
-    """Return (set, image) of the images that models are judged on and that are in the pool, too."""
-    rows = store.rows(
-        "SELECT s.name, i.id FROM sets s JOIN images i ON i.id = s.image_id WHERE i.role = 'pool' ORDER BY i.id"
+    """Return (set, image) of the images that are in a set for evaluation and in the pool."""
+    return store.pairs(
+        "SELECT s.name, i.id FROM sets s JOIN images i ON i.id = s.image_id "
+        "WHERE i.role = 'pool' ORDER BY i.id"
     )
-    return [(row["name"], row["id"]) for row in rows]

@@ -1,8 +1,8 @@
-"""Schema of the workspace's database, moved forward by numbered migrations."""
+"""Schema of the workspace's database, as numbered migrations."""
 
 from __future__ import annotations
 
-# Each entry lifts the schema by one version; entries are never changed, only added.
+# Each entry raises the schema by one version. Released entries keep their effect; new ones go to the end.
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE images (
@@ -100,10 +100,10 @@ MIGRATIONS: tuple[str, ...] = (
     UPDATE promotions SET arrived =
         coalesce((SELECT max(i.arrived) FROM images i WHERE i.added_at <= promotions.at), 0);
 
-    ALTER TABLE picks ADD COLUMN audit INTEGER NOT NULL DEFAULT 0;  -- 1: drawn by lot, to measure the model on
+    ALTER TABLE picks ADD COLUMN audit INTEGER NOT NULL DEFAULT 0;  -- 1: drawn at random
     ALTER TABLE models ADD COLUMN removed_at TEXT;                  -- its files were deleted by gc
 
-    CREATE TABLE sets (               -- labelled images that models are judged on, never trained on
+    CREATE TABLE sets (               -- labelled images for evaluation, never for training
         name TEXT NOT NULL, image_id TEXT NOT NULL REFERENCES images (id),
         PRIMARY KEY (name, image_id)
     ) STRICT;
@@ -123,7 +123,7 @@ MIGRATIONS: tuple[str, ...] = (
         drawn TEXT NOT NULL           -- JSON {name: [image id, ...]}
     ) STRICT;
 
-    CREATE TABLE windows (            -- images as they came, each window judged once
+    CREATE TABLE windows (            -- images as they came, each window tested once
         id INTEGER PRIMARY KEY,
         promotion INTEGER NOT NULL REFERENCES promotions (id),
         arrived INTEGER NOT NULL,     -- its last image
@@ -180,16 +180,16 @@ MIGRATIONS: tuple[str, ...] = (
            (SELECT json_group_array(s.name) FROM sets s WHERE s.image_id = l.image_id) AS sets
     FROM labels l JOIN images i ON i.id = l.image_id LEFT JOIN ignore_regions r ON r.image_id = l.image_id;
 
-    -- The database itself keeps what is replaced: no statement can forget it. INSERT OR REPLACE fires no trigger for the
-    -- row that it deletes.
+    -- The database keeps replaced labels itself: no statement can forget it. INSERT OR REPLACE fires no
+    -- trigger for the row that it deletes.
     CREATE TRIGGER labels_replaced BEFORE INSERT ON labels
     WHEN EXISTS (
         SELECT 1 FROM labels l WHERE l.image_id = NEW.image_id
         AND (l.status, l.boxes, l.outlines) IS NOT (NEW.status, NEW.boxes, NEW.outlines)
     )
     BEGIN
-        INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
-                                   role, sets, replaced_at, reason)
+        INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at,
+                                   outlines, ignored, role, sets, replaced_at, reason)
         SELECT image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
                role, sets, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'pull'
         FROM full_labels WHERE image_id = NEW.image_id;
@@ -197,16 +197,16 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TRIGGER labels_updated BEFORE UPDATE ON labels
     WHEN (OLD.status, OLD.boxes, OLD.outlines) IS NOT (NEW.status, NEW.boxes, NEW.outlines)
     BEGIN
-        INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
-                                   role, sets, replaced_at, reason)
+        INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at,
+                                   outlines, ignored, role, sets, replaced_at, reason)
         SELECT image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
                role, sets, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'pull'
         FROM full_labels WHERE image_id = OLD.image_id;
     END;
     CREATE TRIGGER labels_deleted BEFORE DELETE ON labels
     BEGIN
-        INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
-                                   role, sets, replaced_at, reason)
+        INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at,
+                                   outlines, ignored, role, sets, replaced_at, reason)
         SELECT image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
                role, sets, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'taken back'
         FROM full_labels WHERE image_id = OLD.image_id;
@@ -214,7 +214,7 @@ MIGRATIONS: tuple[str, ...] = (
 
     CREATE TABLE pixels (             -- of the images that were compared so far
         image_id TEXT NOT NULL REFERENCES images (id),
-        source TEXT NOT NULL CHECK (source IN ('stored', 'original')),  -- original: before it was encoded again
+        source TEXT NOT NULL CHECK (source IN ('stored', 'original')),  -- original: before encoding
         sha256 TEXT NOT NULL,         -- of al_loop.images.identity.pixels_sha256
         PRIMARY KEY (image_id, source)
     ) STRICT;
@@ -222,12 +222,12 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX images_stored ON images (stored_sha256) WHERE stored_sha256 != id;
     """,
     """
-    ALTER TABLE models ADD COLUMN config_sha256 TEXT;  -- of config.json; NULL: config.py of an older al-loop, not noted
+    ALTER TABLE models ADD COLUMN config_sha256 TEXT;  -- of config.json; NULL: config.py of an older al-loop
     """,
     """
-    -- What files must be to be used; no row: written by an al-loop that did not note it.
+    -- Expected hashes of files; no row: an older al-loop wrote the file.
     CREATE TABLE written_files (
-        path TEXT PRIMARY KEY,        -- below the workspace: cycles/<n>/pool.json (its names), cycles/<n>/manifest.json
+        path TEXT PRIMARY KEY,        -- below the workspace: cycles/<n>/pool.json, cycles/<n>/manifest.json
         sha256 TEXT NOT NULL
     ) STRICT;
     CREATE TABLE journals (           -- lines of the journals of predictions

@@ -17,7 +17,7 @@ class ModelRow:
     parent: the model that it was fine-tuned from.
     origin: 'pretrain', 'import' or 'cycle'.
     removed_at: when gc deleted its files.
-    config_sha256: None where it was not noted.
+    config_sha256: None where an older al-loop stored no hash.
     """
 
     id: str
@@ -26,8 +26,8 @@ class ModelRow:
     cycle: int | None
     weights_sha256: str
     created_at: str
-    removed_at: str | None
-    config_sha256: str | None
+    removed_at: str | None = None
+    config_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +59,13 @@ def all_models(store: Store) -> list[ModelRow]:
     return store.all(ModelRow, "SELECT * FROM models ORDER BY rowid")
 
 
-def model_ids(store: Store) -> list[str]:
-    """Return the ids of all models, the oldest first."""
-    return store.column("SELECT id FROM models ORDER BY rowid")
-
-
-def removed_model_ids(store: Store) -> list[str]:
-    """Return the models whose files gc has deleted."""
-    return store.column("SELECT id FROM models WHERE removed_at IS NOT NULL")
-
-
 def model_of_cycle(store: Store, cycle: int) -> ModelRow | None:
-    """Return the candidate that a cycle has made."""
+    """Return the candidate of a cycle."""
     return store.first(ModelRow, "SELECT * FROM models WHERE cycle = ? ORDER BY rowid DESC LIMIT 1", cycle)
 
 
 def count_of_origin(store: Store, origin: str) -> int:
-    """Return how many models have an origin."""
+    """Return the number of models of an origin."""
     return store.count("SELECT count(*) FROM models WHERE origin = ?", origin)
 
 
@@ -94,12 +84,13 @@ def models_in_use(store: Store) -> set[str]:
 
 
 def write_model(store: Store, model: ModelRow) -> None:
-    """Note a model; one that was trained again replaces its hashes, and loses its metrics.
+    """Store a model. One that was trained again replaces its hashes and loses its metrics.
 
     Within the caller's transaction.
     """
     store.execute(
-        "DELETE FROM evaluations WHERE model_id IN (SELECT id FROM models WHERE id = ? AND weights_sha256 != ?)",
+        "DELETE FROM evaluations "
+        "WHERE model_id IN (SELECT id FROM models WHERE id = ? AND weights_sha256 != ?)",
         *(model.id, model.weights_sha256),
     )
     store.execute(
@@ -111,8 +102,8 @@ def write_model(store: Store, model: ModelRow) -> None:
     )
 
 
-def note_removed(store: Store, model_id: str, at: str) -> None:
-    """Note that gc deletes the files of a model."""
+def mark_removed(store: Store, model_id: str, at: str) -> None:
+    """Store that gc deletes the files of a model."""
     store.execute("UPDATE models SET removed_at = ? WHERE id = ?", at, model_id)
 
 
@@ -138,19 +129,19 @@ def newest_promotion(store: Store) -> PromotionRow | None:
 
 
 def promoted_before(store: Store, model_id: str) -> str | None:
-    """Return the newest model that was current once and is older than another."""
-    found = store.column(
+    """Return the newest once current model that is older than another."""
+    return store.text(
         "SELECT p.model_id FROM promotions p JOIN models m ON m.id = p.model_id "
         "WHERE m.rowid < (SELECT rowid FROM models WHERE id = ?) ORDER BY m.rowid DESC LIMIT 1",
         model_id,
     )
-    return str(found[0]) if found else None
 
 
 def write_evaluation(store: Store, model_id: str, validation_hash: str, metrics: Metrics, name: str) -> None:
-    """Keep the metrics of a model on a set; name: of the set."""
+    """Store the metrics of a model on the set of that name."""
     store.execute(
-        "INSERT OR REPLACE INTO evaluations (model_id, validation_hash, metrics, set_name) VALUES (?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO evaluations (model_id, validation_hash, metrics, set_name) "
+        "VALUES (?, ?, ?, ?)",
         *(model_id, validation_hash, json.dumps(asdict(metrics)), name),
     )
 
@@ -158,7 +149,7 @@ def write_evaluation(store: Store, model_id: str, validation_hash: str, metrics:
 def read_evaluation(
     store: Store, model_id: str, validation_hash: str | None = None, name: str = VALIDATION
 ) -> Evaluation | None:
-    """Return the metrics of a model on the set of that hash; None: on the last of that name that it was evaluated on."""
+    """Return the metrics of a model on the set with that hash; None: on the last set of that name."""
     row = store.row(
         "SELECT metrics, validation_hash FROM evaluations WHERE model_id = ? "
         "AND validation_hash = coalesce(?, validation_hash) AND set_name = ? ORDER BY rowid DESC LIMIT 1",
@@ -169,18 +160,17 @@ def read_evaluation(
 
 def newest_common_hash(store: Store, first: str, second: str) -> str | None:
     """Return the hash of the newest validation set that both models were evaluated on."""
-    found = store.column(
+    return store.text(
         "SELECT a.validation_hash FROM evaluations a JOIN evaluations b USING (validation_hash) "
         "WHERE a.model_id = ? AND b.model_id = ? AND a.set_name = 'validation' ORDER BY a.rowid DESC LIMIT 1",
         *(first, second),
     )
-    return str(found[0]) if found else None
 
 
 def ap_on_newest_set(store: Store) -> dict[str, float]:
     """Return the AP of each model that was evaluated on the newest validation set, by model."""
-    rows = store.rows(
-        "SELECT model_id, json_extract(metrics, '$.ap') AS ap FROM evaluations WHERE validation_hash = "
+    rows = store.pairs(
+        "SELECT model_id, json_extract(metrics, '$.ap') FROM evaluations WHERE validation_hash = "
         "(SELECT validation_hash FROM evaluations WHERE set_name = 'validation' ORDER BY rowid DESC LIMIT 1)"
     )
-    return {row["model_id"]: float(row["ap"]) for row in rows if row["ap"] is not None}
+    return {model: float(ap) for model, ap in rows if ap is not None}

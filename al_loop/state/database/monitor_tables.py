@@ -36,7 +36,7 @@ class WindowRow:
 
 @dataclass(frozen=True, slots=True)
 class LookRow:
-    """A look: the model in use, the last image then, numbers and verdicts (JSON), the cycle that it began."""
+    """A look: current model, last image, numbers and verdicts (JSON), and the cycle that it began."""
 
     id: int
     at: str
@@ -53,19 +53,18 @@ def read_baseline(store: Store, promotion: int) -> BaselineRow | None:
 
 
 def insert_baseline(store: Store, row: BaselineRow) -> None:
-    """Keep the references of a promotion."""
-    store.execute("INSERT INTO baselines VALUES (?, ?, ?)", row.promotion, row.arrived, row.drawn)
+    """Store the references of a promotion."""
+    store.insert("baselines", [row])
 
 
 def drift_beginnings(store: Store, limit: int) -> list[tuple[int, int]]:
-    """Return (alarm, `arrived` of the first image of its first window) of the newest alarms of drift."""
-    rows = store.rows(
-        "SELECT a.id, min(i.arrived) AS first FROM alarms a JOIN windows w ON w.id = a.first_window "
+    """Return (alarm, `arrived` of the first image of its first window) of the newest drift alarms."""
+    return store.pairs(
+        "SELECT a.id, min(i.arrived) FROM alarms a JOIN windows w ON w.id = a.first_window "
         "JOIN images i ON i.id IN (SELECT value FROM json_each(w.images)) "
         "WHERE a.trigger = 'drift' GROUP BY a.id ORDER BY a.id DESC LIMIT ?",
         limit,
     )
-    return [(row["id"], row["first"]) for row in rows]
 
 
 def last_window_number(store: Store) -> int:
@@ -74,34 +73,29 @@ def last_window_number(store: Store) -> int:
 
 
 def windowed_until(store: Store, promotion: int) -> int:
-    """Return the last `arrived` that a window of a promotion has, 0 without any."""
+    """Return the last `arrived` in the windows of a promotion, 0 without any."""
     return store.count("SELECT coalesce(max(arrived), 0) FROM windows WHERE promotion = ?", promotion)
 
 
 def insert_window(
     store: Store, number: int, promotion: int, images: Sequence[str], signals: str, drifted: bool, at: str
 ) -> None:
-    """Keep a window; signals: JSON."""
+    """Store a window; signals: JSON."""
     listed = json.dumps(list(images))
-    store.execute(
-        "INSERT INTO windows VALUES (?, ?, (SELECT max(arrived) FROM images WHERE id IN "
-        "(SELECT value FROM json_each(?))), ?, ?, ?, ?)",
-        *(number, promotion, listed, listed, signals, int(drifted), at),
-    )
+    last = store.count("SELECT max(arrived) FROM images WHERE id IN (SELECT value FROM json_each(?))", listed)
+    store.insert("windows", [WindowRow(number, promotion, last, listed, signals, int(drifted), at)])
 
 
 def newest_windows(store: Store, promotion: int, count: int) -> list[WindowRow]:
     """Return the newest windows since a promotion, the oldest first."""
-    rows = store.all(
-        WindowRow, "SELECT * FROM windows WHERE promotion = ? ORDER BY id DESC LIMIT ?", promotion, count
-    )
-    return rows[::-1]
+    rows = "SELECT * FROM windows WHERE promotion = ? ORDER BY id DESC LIMIT ?"
+    return store.all(WindowRow, rows, promotion, count)[::-1]
 
 
 def windows_with_models(store: Store, count: int) -> list[tuple[WindowRow, str]]:
-    """Return the newest windows, each with the model then in use, the oldest first."""
+    """Return the newest windows, each with the model that was current then, the oldest first."""
     rows = store.all(WindowRow, "SELECT * FROM windows ORDER BY id DESC LIMIT ?", count)
-    models = {row["id"]: str(row["model_id"]) for row in store.rows("SELECT id, model_id FROM promotions")}
+    models = dict(store.pairs("SELECT id, model_id FROM promotions"))
     return [(row, models[row.promotion]) for row in rows[::-1]]
 
 
@@ -119,18 +113,17 @@ def open_alarm(store: Store, trigger: str) -> str | None:
 
     An abandoned cycle answers none.
     """
-    found = store.column(
+    return store.text(
         f"SELECT reason FROM alarms WHERE trigger = ? AND promotion = {_CURRENT} AND cycle >= "
-        "(SELECT coalesce(max(number), 0) FROM cycles WHERE outcome IS NOT 'abandoned') ORDER BY id DESC LIMIT 1",
+        "(SELECT coalesce(max(number), 0) FROM cycles WHERE outcome IS NOT 'abandoned') "
+        "ORDER BY id DESC LIMIT 1",
         trigger,
     )
-    return str(found[0]) if found else None
 
 
 def newest_alarm_time(store: Store, trigger: str) -> str | None:
-    """Return when a trigger raised its newest alarm."""
-    found = store.column("SELECT at FROM alarms WHERE trigger = ? ORDER BY id DESC LIMIT 1", trigger)
-    return str(found[0]) if found else None
+    """Return the time of the newest alarm of a trigger."""
+    return store.text("SELECT at FROM alarms WHERE trigger = ? ORDER BY id DESC LIMIT 1", trigger)
 
 
 def first_windows_of_alarms(store: Store) -> list[int]:
@@ -139,12 +132,12 @@ def first_windows_of_alarms(store: Store) -> list[int]:
 
 
 def newest_look(store: Store) -> LookRow | None:
-    """Return the newest look that found something new."""
+    """Return the newest look that met something new."""
     return store.first(LookRow, "SELECT * FROM looks ORDER BY id DESC LIMIT 1")
 
 
 def insert_look(store: Store, at: str, model_id: str, numbers: str, verdicts: str, cycle: int | None) -> None:
-    """Keep a look; numbers, verdicts: JSON.  cycle: the one that it begins."""
+    """Store a look; numbers, verdicts: JSON.  cycle: the one that it begins."""
     store.execute(
         "INSERT INTO looks (at, model_id, arrived, numbers, verdicts, cycle) "
         f"VALUES (?, ?, {LAST_ARRIVED}, ?, ?, ?)",

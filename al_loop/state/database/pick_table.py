@@ -13,8 +13,8 @@ class PickRow:
     """An image that a cycle has picked.
 
     rank: from 0, in the order of the queue.
-    state: 'known', 'selected', 'kept', or what the labelling server says of its task.
-    audit: 1 where it was drawn at random, to measure the model on.
+    state: 'known', 'selected', 'kept', or the state of its task on the labelling server.
+    audit: 1 where it was drawn at random, to measure the model.
     """
 
     cycle: int
@@ -29,7 +29,7 @@ class PickRow:
 
 @dataclass(frozen=True, slots=True)
 class PickedImage(PickRow):
-    """A pick with its image, as the report and the manifest show it."""
+    """A pick with its image, for the report and the manifest."""
 
     file: str
     stored_sha256: str
@@ -40,7 +40,7 @@ class PickedImage(PickRow):
 
 @dataclass(frozen=True, slots=True)
 class ExpectedPick:
-    """A pick whose answer may come from the labelling server, with the label that its image has by now."""
+    """A pick with a task on the labelling server, and the current label of its image."""
 
     task_key: str
     image_id: str
@@ -67,19 +67,16 @@ class AuditRow:
     height: int
 
 
+_WITH_IMAGE = "FROM picks p JOIN images i ON i.id = p.image_id"
 _EXPECTED = (
-    "SELECT p.task_key, p.image_id, p.cycle, i.width, i.height, l.status, l.boxes, l.outlines FROM picks p "
-    "JOIN images i ON i.id = p.image_id LEFT JOIN labels l ON l.image_id = p.image_id WHERE i.role = 'pool' "
+    "SELECT p.task_key, p.image_id, p.cycle, i.width, i.height, l.status, l.boxes, l.outlines "
+    f"{_WITH_IMAGE} LEFT JOIN labels l ON l.image_id = p.image_id WHERE i.role = 'pool'"
 )
 
 
 def insert_picks(store: Store, picks: Iterable[PickRow]) -> None:
-    """Note picks; those that are noted already stay as they are."""
-    store.write_many(
-        "INSERT OR IGNORE INTO picks (cycle, rank, image_id, uncertainty, reason, task_key, state, audit) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        ((p.cycle, p.rank, p.image_id, p.uncertainty, p.reason, p.task_key, p.state, p.audit) for p in picks),
-    )
+    """Store picks; existing ones stay as they are."""
+    store.insert("picks", picks, "IGNORE")
 
 
 def picks_of(store: Store, cycle: int) -> list[PickRow]:
@@ -91,17 +88,17 @@ def picked_images(store: Store, cycle: int | None = None) -> list[PickedImage]:
     """Return the picks of a cycle, or of all, with their images, by cycle and rank."""
     return store.all(
         PickedImage,
-        "SELECT p.*, i.file, i.stored_sha256, i.width, i.height, i.source FROM picks p "
-        "JOIN images i ON i.id = p.image_id WHERE ? IS NULL OR p.cycle = ? ORDER BY p.cycle, p.rank",
+        f"SELECT p.*, i.file, i.stored_sha256, i.width, i.height, i.source {_WITH_IMAGE} "
+        "WHERE ? IS NULL OR p.cycle = ? ORDER BY p.cycle, p.rank",
         *(cycle, cycle),
     )
 
 
 def open_picks(store: Store, cycle: int) -> list[PickRow]:
-    """Return the picks of a cycle that people still have to do something about, by rank."""
+    """Return the picks of a cycle that wait for people, by rank."""
     return store.all(
         PickRow,
-        "SELECT p.* FROM picks p JOIN images i ON i.id = p.image_id WHERE p.cycle = ? AND i.role = 'pool' "
+        f"SELECT p.* {_WITH_IMAGE} WHERE p.cycle = ? AND i.role = 'pool' "
         "AND p.state IN ('selected', 'pending', 'draft', 'refused') ORDER BY p.rank",
         cycle,
     )
@@ -109,42 +106,35 @@ def open_picks(store: Store, cycle: int) -> list[PickRow]:
 
 def expected_picks(store: Store, cycle: int) -> list[ExpectedPick]:
     """Return the picks of a cycle that have tasks on the labelling server, by rank."""
-    return store.all(
-        ExpectedPick,
-        f"{_EXPECTED} AND p.cycle = ? AND p.state NOT IN ('known', 'kept') ORDER BY p.rank",
-        cycle,
-    )
+    condition = "p.cycle = ? AND p.state NOT IN ('known', 'kept') ORDER BY p.rank"
+    return store.all(ExpectedPick, f"{_EXPECTED} AND {condition}", cycle)
 
 
 def earlier_picks(store: Store, cycle: int) -> list[ExpectedPick]:
-    """Return the picks of cycles before `cycle` whose images no later one has labelled."""
-    return store.all(
-        ExpectedPick,
-        f"{_EXPECTED} AND p.cycle < ? AND p.state NOT IN ('known', 'kept', 'selected') "
-        "AND coalesce(l.cycle, 0) <= p.cycle",
-        cycle,
-    )
+    """Return the picks of cycles before `cycle` whose images no later cycle has labelled."""
+    condition = "p.cycle < ? AND p.state NOT IN ('known', 'kept', 'selected')"
+    return store.all(ExpectedPick, f"{_EXPECTED} AND {condition} AND coalesce(l.cycle, 0) <= p.cycle", cycle)
 
 
 def kept_picks(store: Store, cycle: int) -> set[str]:
-    """Return the images of a cycle that were answered in a project that has been left."""
+    """Return the images of a cycle that were answered in an abandoned project."""
     return set(store.column("SELECT image_id FROM picks WHERE cycle = ? AND state = 'kept'", cycle))
 
 
 def set_pick_state(store: Store, cycle: int, image_id: str, state: str) -> None:
-    """Note what the labelling server says of a pick's task."""
+    """Store the state of a pick's task on the labelling server."""
     store.execute("UPDATE picks SET state = ? WHERE cycle = ? AND image_id = ?", state, cycle, image_id)
 
 
 def keep_answered_picks(store: Store, cycle: int | None) -> None:
-    """Neither push nor pull the answered picks of a cycle again."""
+    """Exclude the answered picks of a cycle from later pushes and pulls."""
     store.execute(
         "UPDATE picks SET state = 'kept' WHERE cycle = ? AND state IN ('labelled', 'empty', 'skipped')", cycle
     )
 
 
 def expect_selected_picks(store: Store, cycle: int) -> None:
-    """Take the tasks of all selected picks for pushed."""
+    """Treat the tasks of all selected picks as pushed."""
     store.execute("UPDATE picks SET state = 'pending' WHERE cycle = ? AND state = 'selected'", cycle)
 
 
@@ -154,7 +144,7 @@ def forget_picks(store: Store, cycle: int) -> None:
 
 
 def unlabelled_picks(store: Store, cycle: int) -> int:
-    """Return how many picks of a cycle have no label."""
+    """Return the number of picks of a cycle without a label."""
     return store.count(
         "SELECT count(*) FROM picks p LEFT JOIN labels l ON l.image_id = p.image_id "
         "WHERE p.cycle = ? AND l.image_id IS NULL",
@@ -166,9 +156,9 @@ def newest_audit(store: Store, count: int) -> list[AuditRow]:
     """Return the newest labelled images that were drawn at random, the newest cycle first."""
     return store.all(
         AuditRow,
-        "SELECT p.image_id, c.number, c.model_id, c.settings, l.boxes, r.boxes AS ignored, i.file, i.width, i.height "
-        "FROM picks p JOIN cycles c ON c.number = p.cycle JOIN labels l ON l.image_id = p.image_id "
-        "JOIN images i ON i.id = p.image_id LEFT JOIN ignore_regions r ON r.image_id = p.image_id "
+        "SELECT p.image_id, c.number, c.model_id, c.settings, l.boxes, r.boxes AS ignored, i.file, i.width, "
+        f"i.height {_WITH_IMAGE} JOIN cycles c ON c.number = p.cycle "
+        "JOIN labels l ON l.image_id = p.image_id LEFT JOIN ignore_regions r ON r.image_id = p.image_id "
         "WHERE p.audit = 1 AND l.cycle = p.cycle AND l.status IN ('labelled', 'empty') "
         "ORDER BY p.cycle DESC, p.rank LIMIT ?",
         count,

@@ -1,4 +1,4 @@
-"""Rows of stages: what was done for which inputs, and what came out."""
+"""Rows of stages: their inputs, state and output."""
 
 from __future__ import annotations
 
@@ -38,20 +38,18 @@ def stages_of(store: Store, job: str) -> list[StageRow]:
 
 
 def begin_stage(store: Store, job: str, name: str, input_hash: str, pid: int, at: str) -> None:
-    """Note that a stage runs."""
-    store.execute(
-        "INSERT OR REPLACE INTO stages VALUES (?, ?, ?, 'running', NULL, ?, ?, NULL)",
-        *(job, name, input_hash, pid, at),
-    )
+    """Store a stage as running."""
+    row = StageRow(job, name, input_hash, "running", None, pid, at, None)
+    store.insert("stages", [row], "REPLACE")
 
 
 def mark_stage(store: Store, job: str, name: str, state: str) -> None:
-    """Note that a stage is 'waiting' or 'failed'."""
+    """Set the state of a stage: 'waiting' or 'failed'."""
     store.execute("UPDATE stages SET state = ? WHERE job = ? AND name = ?", state, job, name)
 
 
 def finish_stage(store: Store, job: str, name: str, input_hash: str, output: str, at: str) -> None:
-    """Note that a stage is done, and its output."""
+    """Store a stage as done, with its output."""
     store.execute(
         "INSERT INTO stages VALUES (?, ?, ?, 'done', ?, NULL, ?, ?) ON CONFLICT (job, name) DO UPDATE SET "
         "state = 'done', input_hash = excluded.input_hash, output = excluded.output, "

@@ -140,7 +140,7 @@ def test_early_stop_ends_a_training_that_does_not_improve(
 
     def spy(*args: Any, **rest: Any) -> Any:
         output = real(*args, **rest)
-        epochs.append((args[5].epochs, output["epochs"]))
+        epochs.append((args[5].settings.epochs, output["epochs"]))
         return output
 
     monkeypatch.setattr("al_loop.models.model_training.train_model", spy)

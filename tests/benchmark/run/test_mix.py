@@ -25,6 +25,7 @@ from al_loop.benchmark.run.training import trained_model
 from al_loop.benchmark.spec.datasets import read_datasets
 from al_loop.benchmark.spec.spec import BenchmarkSpec
 from al_loop.models import model_training
+from al_loop.models.model_training import TrainOptions
 from al_loop.state.workspace import Workspace
 
 PRETRAINED = ("pretrained/rendered-6/seed-0", 6, 6, None, False)
@@ -109,7 +110,7 @@ def test_a_frozen_backbone_does_not_change(workspace: Workspace, tmp_path: Path,
         folder = tmp_path / name
         sets = datasets.pool[:2], datasets.validation[:2]
         output = model_training.train_model(
-            home, folder, start, *sets, settings, lambda *_: None, frozen=frozen
+            home, folder, start, *sets, TrainOptions(settings, frozen=frozen), lambda *_: None
         )
         return trained_model(name, folder, output)
 

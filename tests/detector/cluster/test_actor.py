@@ -38,7 +38,7 @@ def model(trained: Any, config: Any, tmp_path: Path) -> Model:
     folder.mkdir()
     torch.save(trained[0].weights, folder / "weights.pth")
     write_config(folder, config)
-    return Model("m", None, "import", None, folder, file_sha256(folder / "weights.pth"), "now")
+    return Model("m", None, "import", None, file_sha256(folder / "weights.pth"), "now", folder=folder)
 
 
 def payload_of(model: Model, workers: int | None) -> ModelPayload:

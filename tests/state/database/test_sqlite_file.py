@@ -17,6 +17,7 @@ from support.read_only import al_loop, close_to_writing, needs_modes, open_to_wr
 
 from al_loop.core.errors import WorkspaceError
 from al_loop.state.database import sqlite_file
+from al_loop.state.database import store as store_module
 from al_loop.state.database.migrations import MIGRATIONS
 from al_loop.state.database.store import Store
 from al_loop.state.workspace import Workspace, init_workspace, open_workspace
@@ -139,7 +140,7 @@ def test_damage_that_is_met_while_reading_ends_all_writing(workspace: Workspace)
 def test_a_large_database_is_looked_through_once_a_day_and_after_a_kill(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_file, "_ALWAYS_BYTES", 0)
+    monkeypatch.setattr(store_module, "_ALWAYS_BYTES", 0)
     add_rows(workspace.store)
     with workspace.lock():
         pass
@@ -276,13 +277,13 @@ class TestReadOnly:
 
 
 def test_another_connection_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
-    """Closing any file of an open database in the same process would drop them, and the next process its WAL."""
+    """Closing a file of an open database in the same process would drop its locks."""
     path = tmp_path / "x.db"
     first = Store(path)
     first.execute("INSERT INTO facts VALUES ('a', '1')")
     Store(path).close()
     code = (
-        "import sys; from pathlib import Path; from al_loop.state.database.store import Store; store = Store(Path(sys.argv[1]));"
+        "import sys; from al_loop.state.database.store import Store; store = Store(sys.argv[1]);"
         "store.execute(\"INSERT INTO facts VALUES ('b', '2')\"); store.close()"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
