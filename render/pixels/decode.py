@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
@@ -67,10 +67,9 @@ def format_of(data: bytes) -> str:
 
 def read_header(data: bytes) -> PictureHeader:
     """Read the header of an image; PictureError where it cannot be read."""
-    kind = format_of(data)
+    header, _ = _READERS[format_of(data)]
     with _refusing():
-        readers = {"JPEG": jpeg_header, "PNG": png_header, "TIFF": tiff_header}
-        return readers.get(kind, pillow_header)(data)
+        return header(data)
 
 
 def decode(data: bytes, *, turn: bool = True, strict: bool = True, least_px: int = 0) -> DecodedImage:
@@ -84,11 +83,11 @@ def decode(data: bytes, *, turn: bool = True, strict: bool = True, least_px: int
     """
     kind = format_of(data)
     with _refusing():
-        done = _DECODERS[kind](data, strict, least_px)
+        image = _READERS[kind][1](data, strict, least_px)
         if not turn or kind in ("BMP", "TIFF"):
-            return done
-        pixels = np.ascontiguousarray(turned(done.pixels, read_header(data).orientation))
-        return DecodedImage(pixels, done.grey, done.notes)
+            return image
+        pixels = np.ascontiguousarray(turned(image.pixels, read_header(data).orientation))
+        return replace(image, pixels=pixels)
 
 
 def read_picture(path: Path | str) -> Picture:
@@ -121,7 +120,7 @@ def _refusing() -> Iterator[None]:
         raise PictureError(f"is damaged or cut short ({printable(lines[0][:200])})") from None
 
 
-def _webp(data: bytes, strict: bool, least_px: int) -> DecodedImage:
+def _decode_webp_or_bmp(data: bytes, strict: bool, least_px: int) -> DecodedImage:
     header = pillow_header(data)
     check_pixels(header.width, header.height)
     if header.alpha or header.pictures > 1:
@@ -129,12 +128,13 @@ def _webp(data: bytes, strict: bool, least_px: int) -> DecodedImage:
     return DecodedImage(opencv(data, colour=True))
 
 
-def _bmp(data: bytes, strict: bool, least_px: int) -> DecodedImage:
-    header = pillow_header(data)
-    check_pixels(header.width, header.height)
-    return decode_by_pillow(data) if header.alpha else DecodedImage(opencv(data, colour=True))
-
-
-_DECODERS: Mapping[str, Callable[[bytes, bool, int], DecodedImage]] = MappingProxyType(
-    {"JPEG": decode_jpeg, "PNG": decode_png, "WEBP": _webp, "BMP": _bmp, "TIFF": decode_tiff}
-)
+#: Readers of the header and of the pixels of each format.
+_READERS: Mapping[
+    str, tuple[Callable[[bytes], PictureHeader], Callable[[bytes, bool, int], DecodedImage]]
+] = {
+    "JPEG": (jpeg_header, decode_jpeg),
+    "PNG": (png_header, decode_png),
+    "WEBP": (pillow_header, _decode_webp_or_bmp),
+    "BMP": (pillow_header, _decode_webp_or_bmp),
+    "TIFF": (tiff_header, decode_tiff),
+}

@@ -6,7 +6,6 @@ import io
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,32 +25,22 @@ from render.pixels.decoded import (
 )
 
 #: Struct letter and bytes of each type of value that is read.
-_TYPES: Mapping[int, tuple[str, int]] = MappingProxyType(
-    {
-        **{1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 6: ("b", 1), 8: ("h", 2), 9: ("i", 4)},
-        **{11: ("f", 4), 12: ("d", 8), 16: ("Q", 8)},
-    }
-)
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 262, 277
-_ORIENTATION, _PLANAR = 274, 284
-_MIN, _MAX, _SMIN, _SMAX = 280, 281, 340, 341
-_TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT = 322, 323, 338, 339
-_WANTED = {
-    _PLANAR, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _MIN, _MAX, _SMIN, _SMAX, _TILE_WIDTH,
-    _TILE_HEIGHT, _EXTRA, _FORMAT,
+_TYPES = {
+    1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 6: ("b", 1), 8: ("h", 2), 9: ("i", 4), 11: ("f", 4), 12: ("d", 8),
+    16: ("Q", 8),
 }  # fmt: skip
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANAR = 256, 257, 258, 262, 274, 277, 284
+_MIN, _MAX, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT, _SMIN, _SMAX = 280, 281, 322, 323, 338, 339, 340, 341
+_WANTED = frozenset(
+    (_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _MIN, _MAX, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA)
+) | {_FORMAT, _SMIN, _SMAX}
 #: Most values read of one tag, and most pages counted.
 _VALUES, _PAGES = 16, 10_000
 
-UNSIGNED, SIGNED, FLOAT = 1, 2, 3
-ASSOCIATED, UNASSOCIATED = 1, 2  # alpha, by which colours are multiplied already, or are to be
-MIN_IS_WHITE = 0
-
-
-_SAMPLE_KINDS = MappingProxyType(
-    {UNSIGNED: "unsigned", SIGNED: "signed", FLOAT: "float", 5: "complex", 6: "complex"}
-)
-_DEEP_COLOURS = (MIN_IS_WHITE, 1, 2)  # grey, either way round, and RGB
+_ASSOCIATED, _UNASSOCIATED = 1, 2  # alpha, by which colours are multiplied already, or are to be
+_MIN_IS_WHITE = 0
+_SAMPLE_KINDS = {1: "unsigned", 2: "signed", 3: "float", 5: "complex", 6: "complex"}
+_DEEP_COLOURS = (_MIN_IS_WHITE, 1, 2)  # grey, either way round, and RGB
 _DEEP = frozenset(
     [(bits, "unsigned") for bits in (10, 12, 14, 16, 32)]
     + [(bits, "signed") for bits in (8, 16, 32)]
@@ -61,27 +50,14 @@ _DEEP = frozenset(
 
 @dataclass(frozen=True)
 class Page:
-    """The first page of a TIFF.
+    """The first page of a TIFF. pages: how many there are."""
 
-    bits, sample_format: of one sample; all samples of a page have the same.
-    samples: of a pixel.
-    extra: what the first sample is that is no colour: 1 and 2 alpha, 0 anything; None without such.
-    declared: lowest and highest value, where the file says them.
-    planar: each colour lies by itself.
-    pages: how many there are.
-    """
-
-    width: int
-    height: int
-    bits: int
-    sample_format: int
-    samples: int
-    extra: int | None
-    planar: bool
-    photometric: int
-    declared: tuple[float, float] | None
-    tile_pixels: int
+    tags: Mapping[int, tuple[float, ...]]
     pages: int
+
+    def first(self, tag: int, default: int = 0) -> int:
+        """Return the first value of a tag."""
+        return int((self.tags.get(tag) or (default,))[0])
 
 
 def first_page(data: bytes) -> Page:
@@ -96,38 +72,23 @@ def first_page(data: bytes) -> Page:
             _, following = _directory(data, order, big, following, wanted=frozenset())
         except (struct.error, ValueError):
             break
-    bits, formats = tags.get(_BITS, (1,)), tags.get(_FORMAT, (UNSIGNED,))
-    if len(set(bits)) > 1 or len(set(formats)) > 1:
+    if len({*tags.get(_BITS, ())}) > 1 or len({*tags.get(_FORMAT, ())}) > 1:
         raise ValueError("its samples are of several types")
-    return Page(
-        width=int(tags[_WIDTH][0]) if _WIDTH in tags else 0,
-        height=int(tags[_HEIGHT][0]) if _HEIGHT in tags else 0,
-        bits=int(bits[0]),
-        sample_format=int(formats[0]),
-        samples=int(tags.get(_SAMPLES, (1,))[0]),
-        extra=int(tags[_EXTRA][0]) if tags.get(_EXTRA) else None,
-        planar=tags.get(_PLANAR, (1,))[0] == 2,
-        photometric=int(tags.get(_PHOTOMETRIC, (1,))[0]),
-        declared=_declared(tags),
-        tile_pixels=int(tags.get(_TILE_WIDTH, (0,))[0] * tags.get(_TILE_HEIGHT, (0,))[0]),
-        pages=1 + len(places),
-    )
+    return Page(tags, 1 + len(places))
 
 
 def exif_orientation(data: bytes) -> int:
     """Return the orientation in EXIF data (a TIFF), 1 where it is missing or damaged, as in browsers."""
     data = data.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(data[:2], "")
+    if not order:
+        return 1
     try:
-        tags, _ = (
-            _directory(data, order, False, _start(data, order, False), wanted={_ORIENTATION})
-            if order
-            else ({}, 0)
-        )
+        tags, _ = _directory(data, order, False, _start(data, order, False), wanted={_ORIENTATION})
     except (struct.error, ValueError):
         return 1
-    values = tags.get(_ORIENTATION, (1,))
-    return int(values[0]) if values and values[0] in range(1, 9) else 1
+    values = tags.get(_ORIENTATION) or (1,)
+    return int(values[0]) if values[0] in range(1, 9) else 1
 
 
 def _start(data: bytes, order: str, big: bool) -> int:
@@ -176,44 +137,47 @@ def _declared(tags: Mapping[int, tuple[float, ...]]) -> tuple[float, float] | No
 def tiff_header(data: bytes) -> PictureHeader:
     """Read the header of a TIFF."""
     page = first_page(data)
-    return PictureHeader(
-        "TIFF", page.width, page.height, pictures=page.pages, alpha=page.extra is not None, plain=False
-    )
+    size = page.first(_WIDTH), page.first(_HEIGHT)
+    return PictureHeader("TIFF", *size, pictures=page.pages, alpha=bool(page.tags.get(_EXTRA)), plain=False)
 
 
 def decode_tiff(data: bytes, strict: bool, least_px: int) -> DecodedImage:
     """Decode the first page of a TIFF; see `render.pixels.decode.decode`."""
     page = first_page(data)
-    check_pixels(page.width, page.height)
-    if page.tile_pixels > MAX_PIXELS:
+    check_pixels(page.first(_WIDTH), page.first(_HEIGHT))
+    if (pixels := page.first(_TILE_WIDTH) * page.first(_TILE_HEIGHT)) > MAX_PIXELS:
         raise PictureError(
-            f"has tiles of {page.tile_pixels} px, at most {MAX_PIXELS // 10**6} million pixels are taken"
+            f"has tiles of {pixels} px, at most {MAX_PIXELS // 10**6} million pixels are taken"
         )
     notes = pictures_note(page.pages, "pages")
-    kind = _SAMPLE_KINDS.get(page.sample_format, "unknown")
-    if page.bits <= 8 and kind != "signed":
+    bits, kind = page.first(_BITS, 1), _SAMPLE_KINDS.get(page.first(_FORMAT, 1), "unknown")
+    if bits <= 8 and kind != "signed":
         return decode_by_pillow(data, notes)
-    if page.samples not in (1, 3, 4) or (page.bits, kind) not in _DEEP:
+    _check_deep(page, bits, kind)
+    samples = _unsigned_32(data) if (bits, kind) == (32, "unsigned") else opencv(data)
+    if page.first(_SAMPLES, 1) == 4 and page.first(_EXTRA) != _UNASSOCIATED:
+        samples, notes = samples[..., :3], (*notes, "a fourth channel that is no transparency: left out")
+    if bits < 16 < bits + 7:  # OpenCV puts 10, 12 and 14 bits at the upper end of 16
+        samples = samples >> (16 - bits)
+    inverted = page.first(_PHOTOMETRIC, 1) == _MIN_IS_WHITE
+    return from_samples(samples, bits if bits in (10, 12, 14) else 0, _declared(page.tags), inverted, notes)
+
+
+def _check_deep(page: Page, bits: int, kind: str) -> None:
+    """Refuse samples of more than 8 bits that OpenCV or Pillow would misread."""
+    samples = page.first(_SAMPLES, 1)
+    if samples not in (1, 3, 4) or (bits, kind) not in _DEEP:
         raise PictureError(
-            f"holds {page.samples} {kind} samples of {page.bits} bits per pixel, expected 1, 3 or 4 of 8 or "
+            f"holds {samples} {kind} samples of {bits} bits per pixel, expected 1, 3 or 4 of 8 or "
             "16 bits, or 32-bit integers or floats. Save it with 8 or 16 bits"
         )
-    if page.planar and page.samples > 1:  # OpenCV would take one colour's rows for pixels
+    if page.first(_PLANAR, 1) == 2 and samples > 1:  # OpenCV would take one colour's rows for pixels
         raise PictureError("holds more than 8 bits with each colour by itself (planar): save it interleaved")
-    if page.photometric not in _DEEP_COLOURS or page.extra == ASSOCIATED:
+    if page.first(_PHOTOMETRIC, 1) not in _DEEP_COLOURS or page.first(_EXTRA) == _ASSOCIATED:
         raise PictureError(
             "holds more than 8 bits of other colours than grey and RGB, or of such as are multiplied by "
             "their transparency: save it as RGB or grey, with 8 or 16 bits"
         )
-    samples = _unsigned_32(data) if (page.bits, kind) == (32, "unsigned") else opencv(data)
-    if page.samples == 4 and page.extra != UNASSOCIATED:
-        samples, notes = samples[..., :3], (*notes, "a fourth channel that is no transparency: left out")
-    if page.bits < 16 < page.bits + 7:  # OpenCV puts 10, 12 and 14 bits at the upper end of 16
-        samples = samples >> (16 - page.bits)
-    inverted = page.photometric == MIN_IS_WHITE
-    return from_samples(
-        samples, page.bits if page.bits in (10, 12, 14) else 0, page.declared, inverted, notes
-    )
 
 
 def _unsigned_32(data: bytes) -> NDArray[Any]:

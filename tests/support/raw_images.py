@@ -142,3 +142,9 @@ def noise(seed: int = 0, size: tuple[int, int] = (64, 48)) -> Image.Image:
 
 
 U16 = np.array([[0, 257, 32768, 65535]], np.uint16)
+
+
+def damaged(data: bytes, at: int, count: int = 40, seed: int = 0) -> bytes:
+    """Overwrite some bytes with random ones."""
+    worse = np.random.default_rng(seed).integers(0, 256, count, dtype=np.uint8).tobytes()
+    return data[:at] + worse + data[at + count :]
