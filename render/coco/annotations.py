@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from render.coco.pictures import ImageList
-from render.coco.problems import Problem, shown
+from render.coco.problems import Problem, Problems, shown
 from render.coco.structures import DUPLICATES, Id, Picture, flag, identifier, number
 
 Box = tuple[float, float, float, float]
@@ -44,14 +44,7 @@ class Region:
 
 
 class _RefusedError(Exception):
-    """An annotation cannot be used. what: the reason.
-
-    kind: the reason without this annotation's values.
-    """
-
-    def __init__(self, what: str, kind: str = "") -> None:
-        super().__init__(what)
-        self.what, self.kind = what, kind
+    """An annotation cannot be used. args: the reason, and the same without this annotation's values or ""."""
 
 
 @dataclass
@@ -65,7 +58,7 @@ class AnnotationReader:
 
     images: ImageList
     categories: Mapping[Id, str | None]
-    problems: list[str]
+    problems: Problems
     labelled: set[int] = field(default_factory=set)
     of_no_image: int = 0
     _seen: dict[tuple[object, ...], tuple[object, object]] = field(default_factory=dict)
@@ -80,26 +73,36 @@ class AnnotationReader:
         regions = []
         for self._row, self._annotation in enumerate(rows):
             try:
-                region = self._region(self._row, self._annotation)
+                region = self._region(self._annotation)
             except _RefusedError as error:
-                self.problems.append(Problem(self._where(), error.what, error.kind))
+                self._add(*error.args)
                 continue
             if region is not None:
                 regions.append(region)
         count = len(self._as_corners)
         if count >= _ENOUGH_BOXES and all(self._as_corners) and self._far_outside >= _SHARE_OUTSIDE * count:
-            self.problems.append(
-                Problem(
-                    "all annotations",
-                    f"the {count} boxes fit as corners [x1, y1, x2, y2], and {self._far_outside} stick out "
-                    "far as [x, y, width, height]: left out. Write width and height, as COCO has them",
-                )
+            what = (
+                f"the {count} boxes fit as corners [x1, y1, x2, y2], and {self._far_outside} stick out "
+                "far as [x, y, width, height]: left out. Write width and height, as COCO has them"
             )
+            self.problems.add("all annotations", what)
             return []
         self.problems += self._outside
         return regions
 
-    def _region(self, row: int, annotation: Any) -> Region | None:
+    def _add(self, what: str, kind: str = "") -> None:
+        self.problems.add(self._where(), what, kind)
+
+    def _where(self) -> str:
+        """Return the name of the current annotation in problems, with its image where it has one."""
+        entry = self._annotation if isinstance(self._annotation, dict) else {}
+        has_id = identifier(entry.get("id")) is not None
+        where = f"annotation {shown(entry['id'])}" if has_id else f"annotation number {self._row + 1}"
+        image = identifier(entry.get("image_id"))
+        position = None if image is None else self.images.of_id.get(image)
+        return where if position is None else f"{where} of {self.images.pictures[position].name}"
+
+    def _region(self, annotation: Any) -> Region | None:
         """Return one annotation; None where its image is left out."""
         if not isinstance(annotation, dict):
             self.of_no_image += 1
@@ -125,7 +128,7 @@ class AnnotationReader:
         bbox = self._bbox(annotation, picture, ignored)
         self._check_first((position, category, bbox, ignored), annotation)
         outline = self._outline(annotation, picture)
-        return Region(position, category, bbox, outline, ignored, row)
+        return Region(position, category, bbox, outline, ignored, self._row)
 
     def _picture_of(self, annotation: Mapping[str, Any]) -> int | None:
         id_ = identifier(annotation.get("image_id"))
@@ -138,8 +141,7 @@ class AnnotationReader:
             raise _RefusedError(f"image_id {shown(id_)} is not in images", "image_id that is not in images")
         position = self.images.of_id[id_]
         if position is not None and type(annotation["image_id"]) is not self.images.written.get(id_):
-            what = "image_id and the image's id are written otherwise (1, 1.0, '1'): matched"
-            self.problems.append(Problem(self._where(), what))
+            self._add("image_id and the image's id are written otherwise (1, 1.0, '1'): matched")
         return position
 
     def _category(self, value: object) -> str:
@@ -160,15 +162,21 @@ class AnnotationReader:
         if len(values) != 4:
             what = f"bbox must be four finite numbers [x, y, width, height], got {shown(raw)}"
             raise _RefusedError(what, "bbox is not four finite numbers [x, y, width, height]")
+
+        def fault(text: str) -> tuple[str, str]:
+            """Fill in the values of this box, and general words."""
+            image = f"the {picture.width}x{picture.height} image"
+            general = text.format(box="box", image="its image")
+            return text.format(box=f"box {shown(raw)}", image=image), general
+
         if values[2] <= 0 or values[3] <= 0:
-            raise _RefusedError(f"box {shown(raw)} has no area", "box has no area")
-        size = f"{picture.width}x{picture.height} image"
+            raise _RefusedError(*fault("{box} has no area"))
         if max(map(abs, values)) <= _FRACTIONS:
             raise _RefusedError(
-                f"box {shown(raw)} is in fractions of the {size}: expected px. Multiply x and width by the "
-                "image's width, y and height by its height",
-                "box is in fractions of its image, 0 to 1: expected px. Multiply x and width by the image's "
-                "width, y and height by its height",
+                *fault(
+                    "{box} is in fractions of {image}: expected px. Multiply x and width by the image's "
+                    "width, y and height by its height"
+                )
             )
         x, y, w, h = values
         corners = w > x and h > y and w <= picture.width + 1 and h <= picture.height + 1
@@ -181,16 +189,14 @@ class AnnotationReader:
             far = max(x + w - (1 + _FAR) * picture.width, y + h - (1 + _FAR) * picture.height)
             self._far_outside += far > 0
         if x2 - x1 < _SLIVER_PX or y2 - y1 < _SLIVER_PX:
-            if values[2] < _SLIVER_PX or values[3] < _SLIVER_PX:
-                raise _RefusedError(f"box {shown(raw)} has no area", "box has no area")
-            raise _RefusedError(f"box {shown(raw)} lies outside the {size}", "box lies outside its image")
+            thin = values[2] < _SLIVER_PX or values[3] < _SLIVER_PX
+            raise _RefusedError(*fault("{box} has no area" if thin else "{box} lies outside {image}"))
         if outside > _ROUNDING_PX:
             hint = "; as corners [x1, y1, x2, y2] it would fit" if corners else ""
-            what = f"box {shown(raw)} sticks out of the {size}; clipped{hint}"
-            self._outside.append(Problem(self._where(), what, f"box sticks out of its image; clipped{hint}"))
-        if outside <= 0:
-            return x, y, w, h
-        return x1, y1, x2 - x1, y2 - y1
+            self._outside.append(
+                Problem(self._where(), *fault("{box} sticks out of {image}; clipped" + hint))
+            )
+        return (x, y, w, h) if outside <= 0 else (x1, y1, x2 - x1, y2 - y1)
 
     def _upright(self, annotation: Mapping[str, Any], box: Box) -> Box:
         """Return the upright hull of a box that CVAT rotated about its centre; `bbox` is the box before that.
@@ -211,15 +217,14 @@ class AnnotationReader:
             cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
             width, height = w * cos + h * sin, w * sin + h * cos
         what = f"rotated by {degrees:g} degrees: the upright box around it is taken"
-        self.problems.append(Problem(self._where(), what, "rotated box: the upright box around it is taken"))
+        self._add(what, "rotated box: the upright box around it is taken")
         return x + (w - width) / 2, y + (h - height) / 2, width, height
 
     def _outline(self, annotation: Mapping[str, Any], picture: Picture) -> Any:
         try:
             return outline_of(annotation.get("segmentation"), picture)
         except ValueError as error:
-            what = f"its segmentation is left out, its box kept: {error}"
-            self.problems.append(Problem(self._where(), what))
+            self._add(f"its segmentation is left out, its box kept: {error}")
             return None
 
     def _check_first(self, key: tuple[object, ...], annotation: Mapping[str, Any]) -> None:
@@ -231,15 +236,6 @@ class AnnotationReader:
         before = self._seen.setdefault(key, ids)
         if before is not ids and (before[0] != ids[0] or (ids[1] is not None and before[1] == ids[1])):
             raise _RefusedError("is the same as one before, in box, category and image: kept once")
-
-    def _where(self) -> str:
-        """Return the name of the current annotation in problems, with its image where it has one."""
-        entry = self._annotation if isinstance(self._annotation, dict) else {}
-        has_id = identifier(entry.get("id")) is not None
-        where = f"annotation {shown(entry['id'])}" if has_id else f"annotation number {self._row + 1}"
-        image = identifier(entry.get("image_id"))
-        position = None if image is None else self.images.of_id.get(image)
-        return where if position is None else f"{where} of {self.images.pictures[position].name}"
 
 
 def outline_of(segmentation: Any, picture: Picture) -> Any:

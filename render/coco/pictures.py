@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from render.coco.file_finder import FileFinder, FoundFile, Identity, path_parts, tails_agree
-from render.coco.problems import Problem, shown
+from render.coco.problems import Problem, Problems, shown
 from render.coco.structures import DUPLICATES, Id, Picture, identifier, number
 from render.core.files import printable
 
@@ -55,7 +55,7 @@ class _Entry:
         return f"image {shown(self.name)}"
 
 
-def read_pictures(coco: Path, entries: Sequence[Any], problems: list[str]) -> ImageList:
+def read_pictures(coco: Path, entries: Sequence[Any], problems: Problems) -> ImageList:
     """Join the entries of each file and find the file; add to `problems` what was not taken as it stands.
 
     An image whose file does not exist is kept without a path. A file is left out with all its entries where
@@ -87,15 +87,15 @@ def read_pictures(coco: Path, entries: Sequence[Any], problems: list[str]) -> Im
 
 
 def _read_entry(
-    position: int, content: Any, of_id: dict[Id, int | None], problems: list[str]
+    position: int, content: Any, of_id: dict[Id, int | None], problems: Problems
 ) -> _Entry | None:
     """Return one entry, None for one that names no file; its id is then ambiguous."""
     name, id_ = None, None
     if isinstance(content, dict):
         name, id_ = content.get("file_name"), identifier(content.get("id"))
     if not isinstance(name, str) or not name:
-        what = f"{_NEEDED}; got {shown(content)}"
-        problems.append(Problem(f"image entry {position}", what, f"image entry that {_NEEDED}"))
+        got = f"{_NEEDED}; got {shown(content)}"
+        problems.add(f"image entry {position}", got, f"image entry that {_NEEDED}")
         if id_ is not None:
             of_id[id_] = None
         return None
@@ -113,7 +113,7 @@ def _read_entry(
     else:
         entry.size = size
         return entry
-    problems.append(Problem(entry.where, f"{wrong}; left out", f"image left out: {kind}"))
+    problems.add(entry.where, f"{wrong}; left out", f"image left out: {kind}")
     entry.usable = False
     return entry
 
@@ -129,7 +129,7 @@ def _stated_size(entry: Mapping[str, Any]) -> Size | str | None:
     return (width, height) if width and height else None
 
 
-def _find_files(coco: Path, entries: Sequence[_Entry], problems: list[str]) -> None:
+def _find_files(coco: Path, entries: Sequence[_Entry], problems: Problems) -> None:
     """Set the file of each entry; a file that another entry names exactly belongs to that entry."""
     finder = FileFinder(coco)
     names: dict[Identity, list[str]] = {}
@@ -183,7 +183,7 @@ def _relative(coco: Path, path: Path) -> str:
     return printable(path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path))
 
 
-def _refuse_shared_ids(groups: Sequence[Sequence[_Entry]], nameless: set[Id], problems: list[str]) -> None:
+def _refuse_shared_ids(groups: Sequence[Sequence[_Entry]], nameless: set[Id], problems: Problems) -> None:
     """Leave out files that share an id with another file or with an entry without a name."""
     owners: dict[Id, list[Sequence[_Entry]]] = {}
     for group in groups:
@@ -196,16 +196,14 @@ def _refuse_shared_ids(groups: Sequence[Sequence[_Entry]], nameless: set[Id], pr
             group[0].usable = False
         names = [shown(group[0].name) for group in sharing[:3]]
         names += ["one without a name"] * (id_ in nameless)
-        problems.append(
-            Problem(
-                f"images {' and '.join(names)}",
-                f"have the same id {shown(id_)}: whose boxes are whose cannot be told; left out",
-                "id of two images: left out, as whose boxes are whose cannot be told",
-            )
+        problems.add(
+            f"images {' and '.join(names)}",
+            f"have the same id {shown(id_)}: whose boxes are whose cannot be told; left out",
+            "id of two images: left out, as whose boxes are whose cannot be told",
         )
 
 
-def _joined(group: Sequence[_Entry], problems: list[str]) -> Picture | None:
+def _joined(group: Sequence[_Entry], problems: Problems) -> Picture | None:
     """Return one file of all its entries, None where it is left out."""
     first = group[0]
     if not all(entry.usable for entry in group):
@@ -214,28 +212,26 @@ def _joined(group: Sequence[_Entry], problems: list[str]) -> Picture | None:
     if len(sizes) > 1:
         stated = " and ".join(f"{w}x{h}" for w, h in list(sizes)[:3])
         what = f"its {len(group)} entries state {stated} px: left out"
-        problems.append(Problem(first.where, what, "entries of one file state different sizes: left out"))
+        problems.add(first.where, what, "entries of one file state different sizes: left out")
         return None
     size = next(iter(sizes), None) or _size_of_file(first, problems)
     if size is None:
         return None
     if len(group) > 1:
         what = f"{len(group)} entries name this file: joined, with the boxes of all"
-        problems.append(Problem(first.where, what, "file with more than one entry: joined"))
+        problems.add(first.where, what, "file with more than one entry: joined")
     for entry in {entry.found_as: entry for entry in group if entry.found_as}.values():
-        problems.append(
-            Problem(entry.where, f"found as {entry.found_as}", "file found by the tail of its path")
-        )
+        problems.add(entry.where, f"found as {entry.found_as}", "file found by the tail of its path")
     sha256 = next((entry.image_sha256 for entry in group if entry.image_sha256), None)
     return Picture(printable(first.name), first.file.path if first.file else None, *size, sha256)
 
 
-def _size_of_file(entry: _Entry, problems: list[str]) -> Size | None:
+def _size_of_file(entry: _Entry, problems: Problems) -> Size | None:
     """Return the size in an image file's header; None with a problem where it cannot be known."""
     from PIL import Image  # few files need it
 
     if entry.file is None:
-        problems.append(Problem(entry.where, f"{_NEEDED}, and its file is not there: left out"))
+        problems.add(entry.where, f"{_NEEDED}, and its file is not there: left out")
         return None
     try:
         with warnings.catch_warnings():
@@ -243,13 +239,13 @@ def _size_of_file(entry: _Entry, problems: list[str]) -> Size | None:
             with Image.open(entry.file.path) as picture:
                 size, orientation = picture.size, picture.getexif().get(_ORIENTATION, 1)
     except Exception as error:  # a damaged file may raise anything
-        what = f"states no size, and its file's cannot be read ({type(error).__name__}): left out"
-        problems.append(Problem(entry.where, what))
+        name = type(error).__name__
+        problems.add(entry.where, f"states no size, and its file's cannot be read ({name}): left out")
         return None
     if orientation in (5, 6, 7, 8):
         what = "states no size, and an EXIF tag turns its file: how its boxes lie cannot be told; left out"
-        problems.append(Problem(entry.where, what))
+        problems.add(entry.where, what)
         return None
     what = f"states no size: {size[0]}x{size[1]} px, as its file has, are taken"
-    problems.append(Problem(entry.where, what, "image without a size: that of its file is taken"))
+    problems.add(entry.where, what, "image without a size: that of its file is taken")
     return size

@@ -43,6 +43,14 @@ class Problem(str):
         return Problem(f"{source}, {self.where}", self.what, self.kind)
 
 
+class Problems(list[str]):
+    """Problems in the order in which they were met."""
+
+    def add(self, where: str, what: str, kind: str = "") -> None:
+        """Append a problem."""
+        self.append(Problem(where, what, kind))
+
+
 def shown(value: object) -> str:
     """Return the repr of a value of the file, shortened."""
     return _SHORT.repr(value)

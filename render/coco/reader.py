@@ -12,7 +12,7 @@ import numpy as np
 
 from render.coco.annotations import AnnotationReader, Region
 from render.coco.pictures import read_pictures
-from render.coco.problems import Problem, shown, summarise
+from render.coco.problems import Problems, shown, summarise
 from render.coco.structures import (
     DUPLICATES,
     FloatArray,
@@ -119,7 +119,7 @@ def _reason(error: Exception) -> str:
 
 
 def _labelled_set(file: Path, data: Mapping[str, Any], name: str) -> LabelledSet:
-    problems: list[str] = []
+    problems = Problems()
     categories = _read_categories(data["categories"], problems)
     images = read_pictures(file, data["images"], problems)
     if data["images"] and not images.pictures:
@@ -131,7 +131,7 @@ def _labelled_set(file: Path, data: Mapping[str, Any], name: str) -> LabelledSet
     positions = _usable(images.pictures, reader, {region.picture for region in regions}, problems)
     if regions and all(region.ignored for region in regions):
         what = "are ignore regions (iscrowd or ignore is 1): no object is left"
-        problems.append(Problem("all annotations", what))
+        problems.add("all annotations", what)
     names = tuple(dict.fromkeys(name for name in categories.values() if name is not None))
     objects = [region for region in regions if not region.ignored]
     ignored = [region for region in regions if region.ignored]
@@ -147,31 +147,31 @@ def _labelled_set(file: Path, data: Mapping[str, Any], name: str) -> LabelledSet
     )
 
 
-def _read_categories(entries: Sequence[Any], problems: list[str]) -> Mapping[Id, str | None]:
+def _read_categories(entries: Sequence[Any], problems: Problems) -> Mapping[Id, str | None]:
     """Return the name of each id, None where it is ambiguous; add to `problems` what is wrong."""
     names: dict[Id, str | None] = {}
     ids: dict[str, Id] = {}
     for position, entry in enumerate(entries, start=1):
         where = f"category entry {position}"
         if not isinstance(entry, dict):
-            problems.append(Problem(where, f"needs id and name; got {shown(entry)}"))
+            problems.add(where, f"needs id and name; got {shown(entry)}")
             continue
         id_, name = identifier(entry.get("id")), entry.get("name")
         if id_ is None:
-            problems.append(Problem(where, f"id must be a number or a text, got {shown(entry.get('id'))}"))
+            problems.add(where, f"id must be a number or a text, got {shown(entry.get('id'))}")
         elif not isinstance(name, str) or not _is_name(name) or {"id", "name"} & {*entry.get(DUPLICATES, ())}:
             what = f"needs one name, a text; got {shown(name)}: its boxes are left out"
-            problems.append(Problem(where, what))
+            problems.add(where, what)
             names[id_] = None
         elif id_ in names and names[id_] != name:
             what = f"id {shown(id_)} is that of {shown(names[id_])} too: the boxes of both are left out"
-            problems.append(Problem(f"category {shown(name)}", what))
+            problems.add(f"category {shown(name)}", what)
             names[id_] = None
         else:
             names[id_] = name
             if ids.setdefault(name, id_) != id_:
                 what = f"has the ids {shown(ids[name])} and {shown(id_)}: joined"
-                problems.append(Problem(f"category {shown(name)}", what))
+                problems.add(f"category {shown(name)}", what)
     return names
 
 
@@ -181,7 +181,7 @@ def _is_name(name: str) -> bool:
 
 
 def _usable(
-    pictures: Sequence[Picture], reader: AnnotationReader, labelled: set[int], problems: list[str]
+    pictures: Sequence[Picture], reader: AnnotationReader, labelled: set[int], problems: Problems
 ) -> dict[int, int]:
     """Return new positions of images by old ones, without images that only look empty.
 
@@ -197,7 +197,7 @@ def _usable(
         if i not in reader.labelled:
             what = f"has no annotation, but {reader.of_no_image} of the file belong to none of its images"
             what += ": left out"
-        problems.append(Problem(f"image {shown(picture.name)}", what))
+        problems.add(f"image {shown(picture.name)}", what)
     return positions
 
 

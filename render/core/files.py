@@ -53,42 +53,34 @@ def read_regular(path: Path | str, limit_bytes: int) -> bytes:
     Files that state no size, or too small a one (those of /proc), are read up to the limit. Raises OSError as
     `open_regular` does, and for larger files.
     """
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit_bytes:
-            raise too_large(path, size, limit_bytes)
-        pieces: list[bytes] = []
-        left = limit_bytes + 1
-        while left:
-            # One byte more than there should be: most files end with the first call.
-            piece = file.read(min(left, size + 1 if not pieces else _CHUNK))
-            if piece is None:
-                raise OSError(
-                    errno.EAGAIN, "it gives nothing without waiting, expected a regular file", str(path)
-                )
-            if not piece:
-                break
-            pieces.append(piece)
-            left -= len(piece)
-        if not left:
-            raise too_large(path, limit_bytes + 1, limit_bytes)
+    # One byte more than there should be: most files end with the first call.
+    pieces = list(_pieces(path, limit_bytes, first_bytes=os.stat(path).st_size + 1))
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def sha256_regular(path: Path | str, limit_bytes: int) -> str:
     """Return the SHA-256 of a regular file as 64 hex digits; OSError as in `read_regular`."""
-    digest, size = hashlib.sha256(), 0
-    with open_regular(path) as file:
-        if (named := os.fstat(file.fileno()).st_size) > limit_bytes:
-            raise too_large(path, named, limit_bytes)
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-            if size > limit_bytes:
-                raise too_large(path, size, limit_bytes)
-    if chunk is None:
-        raise OSError(errno.EAGAIN, "it gives nothing without waiting, expected a regular file", str(path))
+    digest = hashlib.sha256()
+    for piece in _pieces(path, limit_bytes):
+        digest.update(piece)
     return digest.hexdigest()
+
+
+def _pieces(path: Path | str, limit_bytes: int, first_bytes: int = _CHUNK) -> Iterator[bytes]:
+    with open_regular(path) as file:
+        size, read_bytes, wanted = os.fstat(file.fileno()).st_size, 0, first_bytes
+        while True:
+            if max(size, read_bytes) > limit_bytes:
+                raise too_large(path, max(size, read_bytes), limit_bytes)
+            piece = file.read(min(wanted, limit_bytes + 1))
+            if piece is None:
+                raise OSError(
+                    errno.EAGAIN, "it gives nothing without waiting, expected a regular file", str(path)
+                )
+            if not piece:
+                return
+            read_bytes, wanted = read_bytes + len(piece), _CHUNK
+            yield piece
 
 
 def too_large(path: Path | str, size: int, limit_bytes: int) -> OSError:
