@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,34 +16,28 @@ from render.core.options import IMAGE_TIMEOUT_S, RenderOptions
 
 _PATH = click.Path(path_type=Path)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
-_EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 #: Old names of commands, refused with the new one.
 _RENAMED = {"again": "reproduce"}
 
 _seed = click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True,
     help="Seed of the random choices; another seed gives other images.",
-)
+)  # fmt: skip
 
 
 def _rendering(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of every command that renders."""
     for option in (
         click.option(
-            "--root",
-            type=_EXISTING_FOLDER,
+            "--root", type=click.Path(path_type=Path, file_okay=False, exists=True),
             help="Folder that the recipe's paths are relative to.  [default: the recipe's own]",
         ),
         click.option(
-            "--threads",
-            type=click.IntRange(1, 1024),
+            "--threads", type=click.IntRange(1, 1024),
             help="Render threads per worker.  [default: its share of the cores]",
         ),
         click.option("--python", help="A Python that has bpy.  [default: the one running this]"),
-    ):
+    ):  # fmt: skip
         command = option(command)
     return command
 
@@ -73,27 +67,20 @@ def main() -> None:
 @main.command()
 @click.argument("recipe", type=_PATH)
 @click.option(
-    "--count",
-    type=click.IntRange(1, 10_000_000),
-    required=True,
+    "--count", type=click.IntRange(1, 10_000_000), required=True,
     help="Number of images in the dataset, existing ones included.",
-)
+)  # fmt: skip
 @_seed
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the dataset.")
 @click.option(
-    "--workers",
-    type=click.IntRange(1, 1024),
+    "--workers", type=click.IntRange(1, 1024),
     help="Worker processes that share the cores.  [default: 1; on a cluster one per node]",
-)
+)  # fmt: skip
 @click.option("--ray", metavar="ADDRESS", help="Render on a Ray cluster: auto, host:port or local.")
 @click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(1, 604_800),
-    default=IMAGE_TIMEOUT_S,
-    show_default=True,
+    "--timeout", "timeout_s", type=click.FloatRange(1, 604_800), default=IMAGE_TIMEOUT_S, show_default=True,
     help="Seconds that one image may take.",
-)
+)  # fmt: skip
 @_rendering
 def make(recipe: Path, count: int, seed: int, out: Path, **options: Any) -> None:
     """Render COUNT images of RECIPE with COCO labels.
@@ -106,17 +93,12 @@ def make(recipe: Path, count: int, seed: int, out: Path, **options: Any) -> None
 
     began = time.monotonic()
     try:
-        coco = render_dataset(
-            recipe,
-            out,
-            count,
-            seed,
-            RenderOptions(**options),
-            on_progress=_Progress(),
-            on_warning=_warn,
-        )
+        with _progress() as progress:
+            coco = render_dataset(
+                recipe, out, count, seed, RenderOptions(**options), on_progress=progress, on_warning=_warn
+            )
     except KeyboardInterrupt:
-        _print(f"\nstopped; run the same command again to resume: {out} holds what is done", err=True)
+        _print(f"stopped; run the same command again to resume: {out} holds what is done", err=True)
         raise
     _print(f"{coco}: {time.monotonic() - began:.0f} s")
     for line in summary(out, count):
@@ -131,11 +113,7 @@ def make(recipe: Path, count: int, seed: int, out: Path, **options: Any) -> None
     "--images", type=click.IntRange(1, 60), default=12, show_default=True, help="Images on the sheet."
 )
 @_seed
-@click.option(
-    "--out",
-    type=_PATH,
-    help="JPEG to write.  [default: the recipe's name and -preview.jpg, here]",
-)
+@click.option("--out", type=_PATH, help="JPEG to write.  [default: the recipe's name and -preview.jpg, here]")
 @_rendering
 def preview(source: Path, images: int, seed: int, out: Path | None, **options: Any) -> None:
     """Draw a contact sheet of SOURCE with boxes, names and masks (at most 200 kB).
@@ -148,15 +126,11 @@ def preview(source: Path, images: int, seed: int, out: Path | None, **options: A
     if source.is_dir() or source.suffix == ".json":
         data = preview_dataset(source, sheet, images=images, on_warning=_warn)
     else:
-        data = preview_recipe(
-            source,
-            sheet,
-            RenderOptions(**options),
-            images=images,
-            seed=seed,
-            on_progress=_Progress(),
-            on_warning=_warn,
-        )
+        choices = RenderOptions(**options)
+        with _progress() as progress:
+            data = preview_recipe(
+                source, sheet, choices, images=images, seed=seed, on_progress=progress, on_warning=_warn
+            )
     _print(
         f"{sheet}: {len(data.pictures)} images, {len(data.bbox)} labels, {data.empty} images empty, "
         f"{sheet.stat().st_size // 1000} kB"
@@ -239,12 +213,10 @@ def yolo(dataset: Path, outlines: bool) -> None:
 @export.command()
 @click.argument("dataset", type=_PATH)
 @click.option(
-    "--kind",
+    "--kind", default="colour", show_default=True,
     type=click.Choice(("colour", "class", "instance", "onehot")),
-    default="colour",
-    show_default=True,
     help="A colour per class, a number per class, a number per label, or an image per class.",
-)
+)  # fmt: skip
 def masks(dataset: Path, kind: Literal["colour", "class", "instance", "onehot"]) -> None:
     """Write masks as PNG images; the recipe must have labels.masks."""
     from render.annotation.record_store import write_masks
@@ -271,24 +243,25 @@ def _warn(sentence: str) -> None:
     _print(f"warning: {sentence.rstrip()}", err=True)
 
 
-class _Progress:
-    """A counter that is redrawn on a terminal; elsewhere a line per minute."""
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal; elsewhere print a line per minute."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    def __init__(self) -> None:
-        self._began: tuple[float, int] | None = None
-        self._printed = time.monotonic()
+    console, printed = Console(stderr=True), time.monotonic()
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
 
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        start, first = self._began = self._began or (now, done)
-        left = (
-            f", {(now - start) / (done - first) * (total - done) / 60:.0f} min left" if done > first else ""
-        )
-        if sys.stderr.isatty():
-            click.echo(f"\r{done}/{total} images{left}   ", err=True, nl=done == total)
-        elif now - self._printed >= 60:
-            self._printed = now
-            _print(f"{done}/{total} images{left}", err=True)
+        def report(done: int, total: int) -> None:
+            nonlocal printed
+            bar.update(task, completed=done, total=total)
+            if not console.is_terminal and time.monotonic() - printed >= 60:
+                printed = time.monotonic()
+                _print(f"{done}/{total} images", err=True)
+
+        yield report
 
 
 if __name__ == "__main__":
