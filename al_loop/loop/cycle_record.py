@@ -116,8 +116,11 @@ def frozen_pool(workspace: Workspace, number: int) -> Ids:
         if expected in (None, pool_hash(pool)):
             return pool
     if expected is not None:
+        row = read_cycle(workspace.store, number)
+        assert row is not None
+        also = ("labelled", "empty") if thawed(row.settings).cycle.candidates == "all" else ()
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_pool(path, _candidates_then(workspace, number))
+        write_pool(path, candidate_ids_then(workspace.store, number, row.arrived, also))
         pool = read_pool(path)
         if pool_hash(pool) == expected:
             return pool
@@ -125,14 +128,6 @@ def frozen_pool(workspace: Workspace, number: int) -> Ids:
         f"{path} is not the list with which cycle {number} began, and cannot be made again: labels or images "
         "of that time have changed. Restore it from a backup"
     )
-
-
-def _candidates_then(workspace: Workspace, number: int) -> Iterator[str]:
-    """Return the `candidates` at the beginning of a cycle, as far as the database can tell."""
-    row = read_cycle(workspace.store, number)
-    assert row is not None
-    also = ("labelled", "empty") if thawed(row.settings).cycle.candidates == "all" else ()
-    return candidate_ids_then(workspace.store, number, row.arrived, also)
 
 
 def candidates(workspace: Workspace, settings: Config | None = None) -> Iterator[str]:

@@ -49,7 +49,8 @@ def refreeze(workspace: Workspace, k: int | None, reporter: Reporter) -> None:
         reporter.line(f"cycle {number}: al-loop.toml changes none of its settings")
         return
     if not pushed:
-        _delete_selection(workspace, number)
+        for name in ("score", "select", "score.partial", "select.partial"):  # the scores themselves stay
+            shutil.rmtree(workspace.cycle_dir(number) / name, ignore_errors=True)
     if not pushed and "cycle.candidates" in changed:
         freeze_pool(workspace, number, result.settings)
         cycle_table.renew_arrived(workspace.store, number)
@@ -59,13 +60,6 @@ def refreeze(workspace: Workspace, k: int | None, reporter: Reporter) -> None:
         settings = msgspec.json.encode(result.settings).decode()
         cycle_table.refreeze_cycle(workspace.store, number, settings, k)
     reporter.line(f"cycle {number}: {len(changed)} settings of al-loop.toml taken")
-
-
-def _delete_selection(workspace: Workspace, number: int) -> None:
-    """Delete the selection of a cycle; its scores stay."""
-    folder = workspace.cycle_dir(number)
-    for name in ("score", "select", "score.partial", "select.partial"):
-        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def abandon(workspace: Workspace, reporter: Reporter) -> tuple[int, str]:
@@ -110,7 +104,7 @@ def _pull_last(workspace: Workspace, row: CycleRow, pushed: Output, reporter: Re
     try:
         pulled = sync.pull_labels(frozen, row.number, pushed["server"], pushed["project_id"])
     except AlLoopError as error:
-        reporter.line(f"  pull: left out, the labelling server cannot be asked ({error})")
+        reporter.line(f"  pull: left out, the labelling server cannot be reached ({error})")
         reporter.line("  what people have done since the last pull is still there; the next cycle pulls it")
         return
     for problem in pulled.problems:

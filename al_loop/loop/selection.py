@@ -53,25 +53,17 @@ def pick(
     exploited = _exploit(candidates, k, [*audited, *explored], settings, rng)
     reasons = dict.fromkeys(audited, "audit: drawn at random, to measure the model")
     reasons |= dict.fromkeys(explored, "explore: no detections, different from the others without")
-    sizes = _cluster_sizes(candidates, exploited) if strategy.clusters else [0] * len(exploited)
+    sizes = _cluster_sizes(candidates, exploited) if strategy.clusters and exploited else [0] * len(exploited)
     reasons |= {
         i: _reason(candidates, i, settings.strategy, n) for i, n in zip(exploited, sizes, strict=True)
     }
     fair = set(exploited if strategy.unbiased else audited)
-    uncertainty = scored.uncertainty
-    order = sorted(reasons, key=lambda i: (-uncertainty[i], candidates.ids[i]))
-    return [
-        Pick(
-            name,
-            rank,
-            float(uncertainty[i]),
-            reasons[i],
-            name in labelled,
-            i in fair and name not in labelled,
-        )
-        for rank, i in enumerate(order)
-        for name in [candidates.ids[i]]
-    ]
+    picks: list[Pick] = []
+    for i in sorted(reasons, key=lambda i: (-scored.uncertainty[i], candidates.ids[i])):
+        name, known = candidates.ids[i], candidates.ids[i] in labelled
+        audit = i in fair and not known
+        picks.append(Pick(name, len(picks), float(scored.uncertainty[i]), reasons[i], known, audit))
+    return picks
 
 
 def _candidates(scored: ScoredImages, strategy: Strategy, context: Context) -> Candidates:
@@ -105,7 +97,7 @@ def _explore(
 ) -> list[int]:
     """Return the indices of the quota for images without detections, spread over their embeddings."""
     quota = round(settings.explore_fraction * k)
-    empty = np.setdiff1d(_without_detections(candidates, quota, settings, cycle), _sorted(taken))
+    empty = np.setdiff1d(_without_detections(candidates, quota, settings, cycle), list(taken))
     count = min(quota, len(empty), k - len(taken))
     return [int(empty[i]) for i in select_kmeans(candidates.subset(empty), count, rng)] if count else []
 
@@ -127,14 +119,10 @@ def _exploit(
     """Return the indices that the strategy picks for the rest of k."""
     if k == len(taken):
         return []
-    rest = np.setdiff1d(np.arange(len(candidates)), _sorted(taken))
+    rest = np.setdiff1d(np.arange(len(candidates)), list(taken))
     strategy = STRATEGIES[settings.strategy]
     options = {name: getattr(settings, name) for name in strategy.options}
     return [int(rest[i]) for i in strategy.select(candidates.subset(rest), k - len(taken), rng, **options)]
-
-
-def _sorted(indices: Collection[int]) -> IntArray:
-    return np.asarray(sorted(indices), dtype=np.int64)
 
 
 def _cluster_sizes(candidates: Candidates, chosen: Sequence[int]) -> list[int]:

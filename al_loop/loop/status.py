@@ -9,7 +9,7 @@ from al_loop.state.database.cycle_table import ABANDONED, newest_cycle
 from al_loop.state.database.dataset_table import rendered_count
 from al_loop.state.database.image_table import pool_size
 from al_loop.state.database.label_table import set_size, status_counts
-from al_loop.state.database.stage_table import StageRow, stages_of
+from al_loop.state.database.stage_table import stages_of
 from al_loop.state.model_registry import current_model, has_model, saved_metrics
 from al_loop.state.workspace import Workspace
 from al_loop.structures.metrics import VALIDATION
@@ -73,11 +73,6 @@ def _cycle(workspace: Workspace) -> tuple[str, bool]:
     if row.outcome is not None:
         return f"{row.number} finished: {row.outcome}, {row.reason}", False
     stages = stages_of(workspace.store, f"cycle-{row.number}")
-    states = ", ".join(f"{stage.name} {_state(stage)}" for stage in stages) or "just begun"
-    return f"{row.number} under way (k = {row.k}): {states}", True
-
-
-def _state(stage: StageRow) -> str:
-    """Return the state of a stage; 'crashed' for a running one whose process is gone."""
-    gone = stage.state == "running" and stage.pid is not None and not psutil.pid_exists(stage.pid)
-    return "crashed" if gone else stage.state
+    crashed = {s.name for s in stages if s.state == "running" and s.pid and not psutil.pid_exists(s.pid)}
+    states = [f"{s.name} {'crashed' if s.name in crashed else s.state}" for s in stages]
+    return f"{row.number} under way (k = {row.k}): {', '.join(states) or 'just begun'}", True

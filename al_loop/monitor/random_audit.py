@@ -44,10 +44,8 @@ def measure(workspace: Workspace, newest: int) -> Audit:
     rows = newest_audit(workspace.store, newest)
     # Nothing of it changes while people label nothing new: such a check neither loads the detector nor
     # resamples.
-    ignored = [[r.image_id, r.ignored] for r in rows if r.ignored]
-    digest = json_hash(
-        [newest, [[r.image_id, r.model_id, r.boxes] for r in rows], *([ignored] if ignored else [])]
-    )
+    ignored = [[r.id, r.ignored] for r in rows if r.ignored]
+    digest = json_hash([newest, [[r.id, r.model_id, r.boxes] for r in rows], *([ignored] if ignored else [])])
     noted = read_fact(workspace.store, "audit")
     if noted is not None and (known := json.loads(noted))["digest"] == digest:
         return Audit(**known["audit"])
@@ -62,12 +60,12 @@ def _measure(workspace: Workspace, rows: Sequence[AuditRow], newest: int) -> Aud
     truth, found, expected = [], {}, []
     for cycle in dict.fromkeys(row.number for row in rows):
         some = [row for row in rows if row.number == cycle]
-        predicted = _predicted(workspace, some[0].model_id, some[0].settings, [r.image_id for r in some])
+        predicted = _predicted(workspace, some[0].model_id, some[0].settings, [r.id for r in some])
         reached = saved_metrics(workspace, some[0].model_id)
         for row in some:
-            if row.image_id not in predicted:
+            if row.id not in predicted:
                 continue
-            image = ImageFile(row.image_id, workspace.root / row.file, row.width, row.height)
+            image = ImageFile(row.id, workspace.root / row.file, row.width, row.height)
             truth.append(
                 LabelledImage(image, boxes_from_json(row.boxes), boxes_from_json(row.ignored or "[]"))
             )

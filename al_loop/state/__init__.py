@@ -1,1 +1,1 @@
-"""What a workspace remembers: the database, stages, predictions and models. All SQL is here."""
+"""State of a workspace: the database with all SQL, stages, predictions and models."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import secrets
 import shlex
 from collections.abc import Iterator
@@ -197,8 +197,8 @@ def init_workspace(root: Path, classes: tuple[str, ...], template: str = "defaul
     if root.exists() and set(root.iterdir()) - set(unfinished):
         raise WorkspaceError(f"{root} is not empty: expected a new or empty folder. Choose another name.")
     text = resource(f"configs/loop/{template}.toml").read_text()
-    listed = ", ".join(_toml_string(name) for name in classes)
-    head = f"name = {_toml_string(printable(root.name))}\nclasses = [{listed}]\n"
+    listed = ", ".join(json.dumps(name, ensure_ascii=False) for name in classes)
+    head = f"name = {json.dumps(printable(root.name), ensure_ascii=False)}\nclasses = [{listed}]\n"
     text = text.replace("# @head@\n", head)
     parse_config(text.encode(), FILE_NAME)
     root.mkdir(parents=True, exist_ok=True)
@@ -221,10 +221,6 @@ def _check_path(root: Path) -> None:
         raise WorkspaceError(
             f"{printable(root)}: the path of a workspace must be UTF-8. Rename the folder and run again"
         ) from None
-
-
-def _toml_string(text: str) -> str:
-    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
 
 
 def _same_classes(workspace: Workspace) -> None:

@@ -171,7 +171,7 @@ def test_the_server_may_be_gone(loop: SmallLoop, run: Any) -> None:
     loop.answered = None
     code, out, _ = run("-w", loop.workspace.root, "cycle", "--abandon")
     assert code == 0
-    assert "the labelling server cannot be asked (no answer" in out
+    assert "the labelling server cannot be reached (no answer" in out
     assert "3 labels kept" in out
 
 

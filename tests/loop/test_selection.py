@@ -103,6 +103,11 @@ def drawn_of(found: ScoredImages, cycle: int) -> set[str]:
     return {candidates.ids[i] for i in picks._without_detections(candidates, 2, CycleConfig(), cycle)}
 
 
+def test_an_audit_of_all_places_leaves_none_for_the_strategy() -> None:
+    settings = msgspec.convert({"strategy": "dbal", "random_audit_fraction": 1.0}, CycleConfig)
+    assert {p.reason.partition(":")[0] for p in pick(scored(40), 9, settings, 1)} == {"audit"}
+
+
 def test_more_than_there_are_takes_all() -> None:
     assert len(pick(scored(6), 25, CycleConfig(), 1)) == 6
 

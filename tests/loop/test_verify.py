@@ -1,4 +1,4 @@
-"""Manifests: complete, checkable, enough to repeat the selection. The loop is real; network and server are fakes."""
+"""Manifests: complete, checkable, enough to repeat the selection. Network and server are fakes."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ def test_predictions_that_were_edited_with_their_checksums_are_made_again(loop: 
 
 
 def test_picks_changed_between_selection_and_push(loop: SmallLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a kill before the database had them, a changed file is ignored and the images are selected again."""
+    """After a kill before the database had them: a changed file is ignored, and images are selected again."""
     workspace = loop.workspace
 
     def killed(*_: object) -> None:

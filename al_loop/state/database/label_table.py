@@ -14,7 +14,8 @@ _DRAWN = "l.status IN ('labelled', 'empty')"
 _POOL = "FROM labels l CROSS JOIN images i ON i.id = l.image_id WHERE i.role = 'pool'"
 _IN_SET = "FROM sets s JOIN labels l ON l.image_id = s.image_id"
 _REGIONS = "LEFT JOIN ignore_regions r ON r.image_id = l.image_id"
-_LABELLED = "i.id, i.file, i.stored_sha256, i.width, i.height, l.boxes, r.boxes AS ignored"
+#: The columns of a `LabelledRow` but outlines, of images i, labels l and ignore regions r.
+LABELLED = "i.id, i.file, i.stored_sha256, i.width, i.height, l.boxes, r.boxes AS ignored"
 _RESTORABLE = "EXISTS (SELECT 1 FROM label_history h WHERE h.image_id = {}) AS replaced"
 
 
@@ -133,7 +134,7 @@ def labelled_images(store: Store, *, outlines: bool = False) -> list[LabelledRow
     """Return the images of the pool with labels to learn from, by id; outlines: read these too."""
     return store.all(
         LabelledRow,
-        f"SELECT {_LABELLED}, {'l.outlines' if outlines else 'NULL AS outlines'} "
+        f"SELECT {LABELLED}, {'l.outlines' if outlines else 'NULL AS outlines'} "
         f"FROM labels l CROSS JOIN images i ON i.id = l.image_id {_REGIONS} "
         f"WHERE i.role = 'pool' AND {_DRAWN} ORDER BY i.id",
     )
@@ -143,7 +144,7 @@ def images_of_set(store: Store, name: str) -> list[LabelledRow]:
     """Return the images of a set for evaluation, by id."""
     return store.all(
         LabelledRow,
-        f"SELECT {_LABELLED}, NULL AS outlines {_IN_SET} JOIN images i ON i.id = s.image_id {_REGIONS} "
+        f"SELECT {LABELLED}, NULL AS outlines {_IN_SET} JOIN images i ON i.id = s.image_id {_REGIONS} "
         f"WHERE s.name = ? AND {_DRAWN} ORDER BY i.id",
         name,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from al_loop.state.database.label_table import LABELLED, LabelledRow
 from al_loop.state.database.store import Store
 
 
@@ -53,18 +54,12 @@ class ExpectedPick:
 
 
 @dataclass(frozen=True, slots=True)
-class AuditRow:
-    """A labelled image that was drawn at random, with the cycle that drew it."""
+class AuditRow(LabelledRow):
+    """A labelled image that was drawn at random, with number, model and settings of its cycle."""
 
-    image_id: str
     number: int
     model_id: str
     settings: str
-    boxes: str
-    ignored: str | None
-    file: str
-    width: int
-    height: int
 
 
 _WITH_IMAGE = "FROM picks p JOIN images i ON i.id = p.image_id"
@@ -156,10 +151,9 @@ def newest_audit(store: Store, count: int) -> list[AuditRow]:
     """Return the newest labelled images that were drawn at random, the newest cycle first."""
     return store.all(
         AuditRow,
-        "SELECT p.image_id, c.number, c.model_id, c.settings, l.boxes, r.boxes AS ignored, i.file, i.width, "
-        f"i.height {_WITH_IMAGE} JOIN cycles c ON c.number = p.cycle "
-        "JOIN labels l ON l.image_id = p.image_id LEFT JOIN ignore_regions r ON r.image_id = p.image_id "
-        "WHERE p.audit = 1 AND l.cycle = p.cycle AND l.status IN ('labelled', 'empty') "
+        f"SELECT {LABELLED}, NULL AS outlines, c.number, c.model_id, c.settings {_WITH_IMAGE} "
+        "JOIN cycles c ON c.number = p.cycle JOIN labels l ON l.image_id = p.image_id "
+        "LEFT JOIN ignore_regions r ON r.image_id = p.image_id WHERE p.audit = 1 AND l.cycle = p.cycle AND l.status IN ('labelled', 'empty') "
         "ORDER BY p.cycle DESC, p.rank LIMIT ?",
         count,
     )

@@ -174,7 +174,7 @@ def damaged(path: Path, reason: object) -> WorkspaceError:
 
 
 def restoring(path: Path) -> str:
-    """Say how to restore a database."""
+    """Return the instructions to restore a database."""
     return (
         f"Restore {path.name} from a backup, with no command running, and delete {path.name}-wal and "
         f"{path.name}-shm if they are there"
@@ -182,7 +182,7 @@ def restoring(path: Path) -> str:
 
 
 def read_only_message(root: Path) -> str:
-    """Say which commands work in a workspace that cannot be written, and what to do."""
+    """Return the commands that work in a read-only workspace, and the way out."""
     return (
         f"the workspace {root} is read-only here: this would write to it. What only reads works: status, "
         "pool list, models list, models show, verify, report --json, pool export FILE, doctor. To go on with "

@@ -145,11 +145,11 @@ class Store:
         return self.execute(sql, *values).fetchall()
 
     def pairs(self, sql: str, *values: object) -> list[tuple[Any, Any]]:
-        """Return all rows of a statement that asks for two columns."""
+        """Return all rows of a statement with two columns."""
         return [(first, second) for first, second in self.execute(sql, *values)]
 
     def count(self, sql: str, *values: object) -> int:
-        """Return the single number that the statement asks for."""
+        """Return the number in the first column of the only row."""
         return int(self.execute(sql, *values).fetchone()[0])
 
     def text(self, sql: str, *values: object) -> str | None:
