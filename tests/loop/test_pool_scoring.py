@@ -87,7 +87,7 @@ def with_(ready: Workspace, strategy: str, precision: str = "auto") -> Workspace
         score=structs.replace(ready.config.score, precision=precision),
         cycle=structs.replace(ready.config.cycle, strategy=strategy),
     )
-    return Workspace(ready.root, config, ready.store)
+    return ready.with_settings(config)
 
 
 def test_a_cycle_of_0_1_selects_from_what_it_rescored_in_fp32(ready: Workspace) -> None:

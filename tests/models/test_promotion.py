@@ -182,10 +182,8 @@ def test_every_named_set_is_judged_and_those_of_the_rule_decide(
 
     def decided(*sets: str) -> tuple[bool, str]:
         config = structs.replace(filled.config, promotion=PromotionConfig(sets=sets))
-        found = evaluate_candidate(
-            Workspace(filled.root, config, filled.store), candidate, current, Silent()
-        ).decision
-        return found.promote, found.reason
+        decision = evaluate_candidate(filled.with_settings(config), candidate, current, Silent()).decision
+        return decision.promote, decision.reason
 
     assert decided("validation") == (
         True,

@@ -111,7 +111,7 @@ class SmallLoop:
             self.workspace.config,
             cycle=structs.replace(self.workspace.config.cycle, k=10, strategy=strategy, **settings),
         )
-        here = Workspace(self.workspace.root, config, self.workspace.store)
+        here = self.workspace.with_settings(config)
         for _ in range(cycles):
             assert run_cycle(here, None, Silent()).finished
         return here

@@ -37,7 +37,7 @@ class InitialModel:
         """The workspace with the checkpoint, if any, in its settings."""
         config = workspace.config
         model = msgspec.structs.replace(config.model, load_from=self.checkpoint or None)
-        return Workspace(workspace.root, msgspec.structs.replace(config, model=model), workspace.store)
+        return workspace.with_settings(msgspec.structs.replace(config, model=model))
 
 
 def find_initial_model(name: str, home: Workspace, config: Config) -> InitialModel:

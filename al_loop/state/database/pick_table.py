@@ -153,7 +153,8 @@ def newest_audit(store: Store, count: int) -> list[AuditRow]:
         AuditRow,
         f"SELECT {LABELLED}, NULL AS outlines, c.number, c.model_id, c.settings {_WITH_IMAGE} "
         "JOIN cycles c ON c.number = p.cycle JOIN labels l ON l.image_id = p.image_id "
-        "LEFT JOIN ignore_regions r ON r.image_id = p.image_id WHERE p.audit = 1 AND l.cycle = p.cycle AND l.status IN ('labelled', 'empty') "
+        "LEFT JOIN ignore_regions r ON r.image_id = p.image_id "
+        "WHERE p.audit = 1 AND l.cycle = p.cycle AND l.status IN ('labelled', 'empty') "
         "ORDER BY p.cycle DESC, p.rank LIMIT ?",
         count,
     )
