@@ -71,7 +71,7 @@ def dataset_folder(workspace: Workspace, recipe: Path, seed: int, root: Path | N
     if stored is None:
         fits = not assets.digest
     else:
-        fits = stored.format == FORMAT and (not assets.digest or assets.accepts(stored.assets_sha256))
+        fits = stored.format == FORMAT and assets.digest in ("", stored.assets_sha256)
     if fits:
         return by_text
     return workspace.synthetic / f"{recipe.stem}-{json_hash([text, assets.digest, FORMAT])[:8]}-s{seed}"

@@ -50,11 +50,8 @@ class Identity(msgspec.Struct, frozen=True):
     recipe: Recipe
 
 
-def open_dataset(out: Path, recipe: Recipe, seed: int, assets_sha256: str = "", before: str = "") -> None:
-    """Make `out` ready for this recipe and seed; raises DatasetError when it holds something else.
-
-    before: another hash of assets that give the same pictures, see `render.assets.load.Assets.before`.
-    """
+def open_dataset(out: Path, recipe: Recipe, seed: int, assets_sha256: str = "") -> None:
+    """Make `out` ready for this recipe and seed; raises DatasetError when it holds something else."""
     identity = Identity(FORMAT, seed, recipe_hash(recipe), assets_sha256, recipe)
     path = out / "dataset.json"
     # A kill while dataset.json itself is written leaves its partial: still our folder.
@@ -68,7 +65,7 @@ def open_dataset(out: Path, recipe: Recipe, seed: int, assets_sha256: str = "", 
     except OSError as error:
         raise DatasetError(f"{out}: cannot be written ({error}); choose another folder") from error
     if path.exists():
-        _check_same(path, identity, before)
+        _check_same(path, identity)
     else:
         write_atomically(path, msgspec.json.format(msgspec.json.encode(identity), indent=2))
 
@@ -187,11 +184,9 @@ def _merged_count(out: Path) -> int:
     return max(ids, default=0)
 
 
-def _check_same(path: Path, identity: Identity, before: str) -> None:
+def _check_same(path: Path, identity: Identity) -> None:
     try:
         stored = msgspec.json.decode(path.read_bytes())
-        if before and stored.get("assets_sha256") == before:
-            stored["assets_sha256"] = identity.assets_sha256
         wanted = msgspec.json.decode(msgspec.json.encode(identity))
         changed = [f"{k}: was {a!r}, now {b!r}" for k, a, b in _differences(stored, wanted, "")]
     except (msgspec.DecodeError, OSError, AttributeError) as error:

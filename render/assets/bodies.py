@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+import msgspec
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
@@ -39,17 +40,13 @@ class Body:
 
 def body_of(meshes: tuple[MeshSpec, ...]) -> Body:
     """The convex body around the meshes, in their own units."""
-    return _body(tuple((m.shape, tuple(sorted(m.form.items())), m.file, m.component) for m in meshes))
+    return _body(tuple(msgspec.json.encode(mesh, order="sorted") for mesh in meshes))
 
 
 @lru_cache(maxsize=512)
-def _body(keys: tuple[tuple[str, tuple[tuple[str, float], ...], str, str], ...]) -> Body:
-    points = np.concatenate(
-        [
-            surface_of(MeshSpec(shape=shape, form=dict(form), file=file, component=component)).vertices
-            for shape, form, file, component in keys
-        ]
-    )
+def _body(meshes: tuple[bytes, ...]) -> Body:
+    surfaces = [surface_of(msgspec.json.decode(mesh, type=MeshSpec)) for mesh in meshes]
+    points = np.concatenate([surface.vertices for surface in surfaces])
     with contextlib.suppress(QhullError):  # a flat sheet has none
         points = points[ConvexHull(points).vertices]
     return Body(points, float(np.linalg.norm(points, axis=1).max()))

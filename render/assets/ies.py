@@ -20,7 +20,7 @@ def peak(path: Path) -> float:
     try:
         text = read_regular(path, MOST_BYTES).decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
-        raise AssetError(f"expected a photometric file at {path}, got: {error}") from error
+        raise AssetError(f"expected an IES file at {path}, got {error.strerror or error}") from error
     head, tilt, tail = text.replace(",", " ").partition("\nTILT=")
     try:
         numbers = [float(word) for word in _after_tilt(tail)]

@@ -1,25 +1,22 @@
-"""The process that imports meshes, seen from outside: one for many files, and again after a crash."""
+"""The process that imports meshes, seen from outside: one for many files, and another after a crash."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import queue
-import subprocess
-import sys
-import threading
+from collections import deque
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from render.assets.meshcache import read_surface
 from render.core.errors import BlenderMissingError, WorkerError
-from render.core.interpreter import command, last_line
+from render.core.json_process import JsonProcess, command
 from render.core.tempdirs import scratch_folder
+from render.shapes.kernels.surface import Surface
 
 #: Seconds for Blender to start, and then for each file: ten million triangles take minutes.
 START_S = 120.0
@@ -28,171 +25,83 @@ FILE_S = 900.0
 BATCH = 32
 
 
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """An object of a mesh file. vertices (n, 3) and triangles (m, 3) as in the file; uv: (3 m, 2) or None."""
+class Answer(msgspec.Struct, frozen=True):
+    """Answer of `render.worker.importing.importing` for a file; it fills `missing`, `refused` or the rest.
 
-    name: str
-    vertices: NDArray[np.float64]
-    triangles: NDArray[np.int64]
-    uv: NDArray[np.float64] | None
-
-
-@dataclass(frozen=True)
-class Companion:
-    """File that a mesh file refers to.
-
-    name: path from the mesh file's folder.
-    shape: whether the shape depends on it.
+    missing: why Blender cannot be imported.
+    refused: why the file cannot be used: what was expected, and what came, with what to do about it.
+    objects: names of the file's objects.
+    stated: unit in metres and upward axis, if the file gives them.
+    companions: files that it refers to, by paths from its folder, and their SHA-256.
+    remarks: sentences on precision and on ignored content.
     """
 
-    name: str
-    sha256: str
-    shape: bool
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Why a mesh file cannot be used: what was expected and what came, with what to do about it."""
-
-    expected: str
-    got: str
+    missing: str = ""
+    refused: tuple[str, str] | None = None
+    objects: tuple[str, ...] = ()
+    stated: tuple[float, str] | None = None
+    companions: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Imported:
     """Content of a mesh file.
 
-    stated: unit in metres and upward axis, if the file gives them.
+    surfaces: of the objects, in the file's units and axes.
     landed: (d, 3) directions in the file's axes that pointed up after simulated drops; None if it was not
         dropped.
-    companions: files that it refers to.
-    moved: whether it was far from the origin and was moved there.
-    remarks: sentences on precision and on ignored content.
     """
 
-    pieces: tuple[Piece, ...]
-    stated: tuple[float, str] | None
+    answer: Answer
+    surfaces: tuple[Surface, ...] = ()
     landed: NDArray[np.float64] | None = None
-    companions: tuple[Companion, ...] = ()
-    moved: bool = False
-    remarks: tuple[str, ...] = ()
 
 
-def import_files(
-    files: Sequence[tuple[Path, bool]], python: str | None
-) -> Generator[Imported | Refused | str, None, None]:
-    """Import mesh files with Blender; return the content of each, or why it was refused.
+def import_files(files: Sequence[tuple[Path, bool]], python: str | None) -> Generator[Imported, None, None]:
+    """Import mesh files with Blender; yield the content of each, or why it was refused.
 
-    files: path -> whether it is to be dropped.
+    files: paths, and whether drops are to be simulated.
     python: interpreter that has bpy; None: the running one.
 
     Raises BlenderMissingError, or WorkerError if the interpreter cannot be run.
     """
-    left, python = list(files), python or sys.executable
-    while left:
-        with scratch_folder("meshes") as folder:
-            batch = [(*wanted, folder / f"{number}.npz") for number, wanted in enumerate(left[:BATCH])]
-            asked = [{"path": str(file), "out": str(out), "drop": drop} for file, drop, out in batch]
-            answers, how = _run(python, asked, folder / "log")
-            for answer, (file, _, out) in zip(answers, batch, strict=False):
-                yield _result(answer, file, out, python)
-        done = len(answers)
-        if done < len(batch):  # the next one was its end
-            yield how
-            done += 1
-        left = left[done:]
+    waiting = deque(files)
+    program = command(python, "render.worker.importing.importing")
+    while waiting:
+        with (
+            scratch_folder("meshes") as folder,
+            closing(JsonProcess(program, folder / "log", {"TMPDIR": str(folder)})) as process,
+        ):
+            for number in range(min(BATCH, len(waiting))):
+                (file, drop), out = waiting.popleft(), folder / f"{number}.npz"
+                timeout_s = FILE_S if number else START_S + FILE_S
+                answer = process.exchange({"path": str(file), "out": str(out), "drop": drop}, timeout_s)
+                if answer is None:  # the file was its end
+                    yield _refused_by_end(process, timeout_s, first=not number)
+                    break
+                yield _imported(msgspec.convert(answer, Answer), file, out, program[0])
 
 
-def _run(python: str, asked: list[dict[str, Any]], log: Path) -> tuple[list[dict[str, Any]], str]:
-    """The answers that came, and how the process ended; Blender's noise goes to the log."""
-    lines = "".join(json.dumps(request) + "\n" for request in asked).encode()
-    with log.open("wb") as noise, log.with_name("asked").open("w+b") as questions:
-        questions.write(lines)
-        questions.seek(0)
-        try:
-            process = subprocess.Popen(
-                command(python, "render.worker.importing.importing"),
-                stdin=questions,
-                stdout=subprocess.PIPE,
-                stderr=noise,
-                env={**os.environ, "TMPDIR": str(log.parent)},
-            )
-        except OSError as error:
-            raise WorkerError(
-                f"cannot run {python} ({error}); name another: python -m render ... --python PATH"
-            ) from error
-        try:
-            answers, late = _answers(process, len(asked))
-        finally:
-            process.kill()  # it has answered, or never will
-            process.wait()
-    if late:
-        return answers, late
-    if process.returncode > 0 and not answers:
-        message = last_line(log)
+def _refused_by_end(process: JsonProcess, timeout_s: float, *, first: bool) -> Imported:
+    """Blame a file for the end of the process; raises WorkerError if that could not even read the first."""
+    status, reason = process.end(timeout_s)
+    if status > 0 and first:
+        python, message = process.command[0], process.last_words
         if message.startswith("ModuleNotFoundError"):
             raise BlenderMissingError.of(python, message, " to import meshes")
         raise WorkerError(
-            f"{python} cannot run the mesh importer ({message}); "
-            "name another: python -m render ... --python PATH"
+            f"{python} cannot run the mesh importer ({message}); name another Python: --python PATH"
         )
-    ended = f"signal {-process.returncode}" if process.returncode < 0 else f"exit status {process.returncode}"
-    return answers, f"Blender ended with {ended} while reading it"
+    advice = "open it in Blender and export it again"
+    return Imported(Answer(refused=("a mesh that Blender can import", f"{reason!r}; {advice}")))
 
 
-def _answers(process: subprocess.Popen[bytes], count: int) -> tuple[list[dict[str, Any]], str]:
-    """Return up to `count` answers of a process, and why waiting ended early ("" if the process ended)."""
-    assert process.stdout is not None
-    lines: queue.Queue[bytes] = queue.Queue()
-
-    def listen(stream: IO[bytes]) -> None:
-        with stream:
-            for line in iter(stream.readline, b""):
-                lines.put(line)
-        lines.put(b"")
-
-    threading.Thread(target=listen, args=(process.stdout,), daemon=True).start()
-    answers: list[dict[str, Any]] = []
-    limit = START_S + FILE_S
-    while len(answers) < count:
-        try:
-            line = lines.get(timeout=limit)
-        except queue.Empty:
-            return answers, f"Blender did not read it within {limit:g} s"
-        if not line.endswith(b"\n"):  # its end, perhaps within an answer
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=10)
-            break
-        answers.append(json.loads(line))
-        limit = FILE_S
-    return answers, ""
-
-
-def _result(answer: dict[str, Any], file: Path, out: Path, python: str) -> Imported | Refused | str:
-    if "missing" in answer:
-        raise BlenderMissingError.of(python, answer["missing"], f" to import {file.name}")
-    if "refused" in answer:
-        return Refused(*answer["refused"])
-    if "broken" in answer:
-        return str(answer["broken"])
-    with np.load(out) as held:
-        pieces = tuple(
-            Piece(
-                name,
-                held[f"{number}.vertices"],
-                held[f"{number}.triangles"].astype(np.int64),
-                held[f"{number}.uv"].astype(np.float64) if f"{number}.uv" in held else None,
-            )
-            for number, name in enumerate(answer["objects"])
-        )
-        landed = held.get("landed")
-    declared = answer["declared"]
-    return Imported(
-        pieces,
-        (declared["unit_m"], declared["up"]) if declared else None,
-        landed,
-        tuple(Companion(*one) for one in answer.get("companions", ())),
-        bool(answer.get("moved")),
-        tuple(answer.get("remarks", ())),
-    )
+def _imported(answer: Answer, file: Path, out: Path, python: str) -> Imported:
+    if answer.missing:
+        raise BlenderMissingError.of(python, answer.missing, f" to import {file.name}")
+    if answer.refused:
+        return Imported(answer)
+    with np.load(out) as arrays:
+        surfaces = tuple(read_surface(arrays, number) for number in range(len(answer.objects)))
+        return Imported(answer, surfaces, arrays.get("landed"))

@@ -11,20 +11,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from render.assets.ies import MOST_BYTES
+from render.assets.ies import MOST_BYTES, peak
 from render.assets.image_folders import SUFFIXES as PICTURE_SUFFIXES
 from render.assets.image_folders import ImageCache, pictures_in
 from render.assets.meshcache import MeshAsset, cache_folder, stored_surface
 from render.assets.meshfiles import METRES, SUFFIXES, MeshSource, load_meshes
 from render.assets.textures import TextureSet, texture_sets
 from render.core.errors import AssetError
-from render.core.files import read_regular
+from render.core.files import sha256_regular
 from render.recipe.distributions import Distribution
 from render.recipe.tables import Background, Distractors, Lamps, Light, Material, Part, Recipe, Stage
 
@@ -48,7 +48,6 @@ class Assets:
     textures: the texture sets of each material's or stage's folder.
     files: photometric files of lamps.
     digest: SHA-256 of the content of all files, including those they refer to; "" without files.
-    before: digest that earlier versions computed for the same images; `accepts` takes both.
     warnings: files that were left out, and probable mistakes.
     """
 
@@ -59,11 +58,6 @@ class Assets:
     files: Mapping[str, Path] = field(default_factory=dict)
     digest: str = ""
     warnings: tuple[str, ...] = ()
-    before: str = ""
-
-    def accepts(self, digest: str) -> bool:
-        """Whether a dataset with assets of a digest gets the same pictures from these."""
-        return digest in (self.digest, self.before)
 
 
 def load_assets(recipe: Recipe, root: Path, *, python: str | None = None) -> Assets:
@@ -140,13 +134,7 @@ class _Finder:
         """A folder of meshes of any unit: distractors are scaled to a size of the recipe's."""
         place = self._folder(where, folder, "mesh files")
         named = (f for f in place.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
-        there = sorted(f for f in named if not f.is_dir())
-        files = [file for file in there if file.is_file()]
-        self._warnings |= dict.fromkeys(
-            f"left out: {where} = {file}: expected a mesh file, got something else than a regular file"
-            for file in there
-            if not file.is_file()
-        )
+        files = sorted(file for file in named if not file.is_dir())
         if not files:
             raise AssetError(f"{where} = {place}: expected files {', '.join(SUFFIXES)}, got none")
         self._folders[folder] = (where, tuple(MeshSource(where, file, dropped=False) for file in files))
@@ -192,15 +180,11 @@ class _Finder:
         """A photometric file (IES LM-63)."""
         path = self._path(ies)
         try:
-            content = read_regular(path, MOST_BYTES)
-        except OSError as error:
-            raise AssetError(
-                f"{where} = {path}: expected an IES file, got {error.strerror or error}"
-            ) from error
-        if b"TILT=" not in content:
-            raise AssetError(f"{where} = {path}: expected an IES file (LM-63), got one without a TILT line")
+            peak(path)
+        except AssetError as error:
+            raise AssetError(f"{where}: {error}") from error
         self._files[ies] = path
-        self._content[f"lamp {ies}"] = hashlib.sha256(content).hexdigest()
+        self._content[f"lamp {ies}"] = sha256_regular(path, MOST_BYTES)
 
     def assets(self, python: str | None) -> Assets:
         """Everything found, and the meshes imported."""
@@ -210,27 +194,12 @@ class _Finder:
         loaded = dict(zip(sources, load_meshes(sources, python), strict=True))
         meshes = {part.mesh: self._checked(source, part, loaded) for source, part in self._parts}
         folders = {name: self._usable(name, *wanted, loaded) for name, wanted in self._folders.items()}
-        used = (meshes, folders)
+        content = self._content | {f"mesh {name}": mesh.key for name, mesh in meshes.items()}
+        content |= {f"meshes {name}": [mesh.key for mesh in inside] for name, inside in folders.items()}
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest() if content else ""
         return Assets(
-            meshes=meshes,
-            mesh_folders=folders,
-            pictures=self._pictures,
-            textures=self._textures,
-            files=self._files,
-            digest=self._digest(*used, lambda mesh: mesh.key),
-            warnings=tuple(self._warnings),
-            before=self._digest(*used, lambda mesh: mesh.before or mesh.key),
+            meshes, folders, self._pictures, self._textures, self._files, digest, tuple(self._warnings)
         )
-
-    def _digest(
-        self,
-        meshes: Mapping[str, MeshAsset],
-        folders: Mapping[str, tuple[MeshAsset, ...]],
-        key: Callable[[MeshAsset], str],
-    ) -> str:
-        content = self._content | {f"mesh {name}": key(mesh) for name, mesh in meshes.items()}
-        content |= {f"meshes {name}": [key(mesh) for mesh in inside] for name, inside in folders.items()}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest() if content else ""
 
     def _checked(self, source: MeshSource, part: Part, loaded: _Loaded) -> MeshAsset:
         mesh = loaded[source]

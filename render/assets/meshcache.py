@@ -6,16 +6,15 @@ at any time between two runs; every process that plans or renders a dataset must
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,11 +22,8 @@ from render.core.errors import AssetError
 from render.core.files import replacing
 from render.shapes.kernels.surface import Rest, Surface
 
-#: Goes up when an entry must be made anew. Entries without it are older than 1: nobody looked beside their
-#: files.
-_ENTRY = 1
-#: What reading a file that is missing, cut off or overwritten raises.
-_DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
+#: What reading a file that is missing, cut off, overwritten or of an earlier version raises.
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, msgspec.MsgspecError)
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,6 @@ class MeshAsset:
     rests: resting poses of all components together.
     size_m: size of the bounding box.
     stated: unit in metres and upward axis, if the file gives them.
-    before: key that earlier versions used for the same arrays; "" if the arrays may differ.
     remarks: sentences on precision and on ignored content.
     """
 
@@ -48,9 +43,8 @@ class MeshAsset:
     components: tuple[str, ...]
     rests: tuple[Rest, ...]
     size_m: tuple[float, float, float]
-    stated: tuple[float, str] | None = None
-    before: str = ""
-    remarks: tuple[str, ...] = ()
+    stated: tuple[float, str] | None
+    remarks: tuple[str, ...]
 
     @property
     def longest_m(self) -> float:
@@ -75,11 +69,11 @@ def cache_folder() -> Path:
 def stored_surface(key: str, component: str) -> Surface:
     """A component of an imported mesh, or all of them in one (""), from the cache; raises AssetError."""
     try:
-        with (cache_folder() / f"{key}.npz").open("rb") as file, np.load(file) as held:
-            names = json.loads(str(held["about"]))["components"]
+        with (cache_folder() / f"{key}.npz").open("rb") as file, np.load(file) as arrays:
+            names = _asset(arrays).components
             if component and component not in names:
                 raise AssetError(f"expected one of the components {', '.join(names)}, got {component!r}")
-            return joined([_piece(held, i) for i, n in enumerate(names) if component in ("", n)])
+            return joined([read_surface(arrays, i) for i, n in enumerate(names) if component in ("", n)])
     except _DAMAGED as error:
         raise AssetError(
             f"expected the imported mesh {key[:12]} in {cache_folder()}, got {type(error).__name__}; "
@@ -88,115 +82,83 @@ def stored_surface(key: str, component: str) -> Surface:
 
 
 def cached_mesh(key: str, name: str) -> MeshAsset | None:
-    """Return the mesh of a key; None if the cache lacks it or it is damaged."""
+    """Return the mesh of a key; None if the cache lacks it or it is damaged: it is imported again."""
     try:
-        with (cache_folder() / f"{key}.npz").open("rb") as file, np.load(file) as held:
-            about, turns, weights = json.loads(str(held["about"])), held["turns"], held["weights"]
-            if about["entry"] != _ENTRY:
-                return None
+        with (cache_folder() / f"{key}.npz").open("rb") as file, np.load(file) as arrays:
+            return replace(_asset(arrays), name=name)
     except _DAMAGED:
-        return None  # it is imported again
-    rests = (Rest(tuple(t), weight=w) for t, w in zip(turns.tolist(), weights.tolist(), strict=True))
-    return MeshAsset(
-        key=key,
-        name=name,
-        components=tuple(about["components"]),
-        rests=tuple(rests),
-        size_m=tuple(about["size_m"]),
-        stated=tuple(about["stated"]) if about["stated"] else None,
-        before=about["before"],
-        remarks=tuple(about["remarks"]),
-    )
+        return None
 
 
-@dataclass(frozen=True)
-class ImportNotes:
-    """What only an import shows of a file.
-
-    companions: files it refers to, by their paths from its folder.
-    moved: whether it is far from the origin.
-    """
-
-    companions: tuple[str, ...] = ()
-    moved: bool = False
-
-
-def read_notes(key: str) -> ImportNotes:
-    """Return the notes on a file; empty before its first import."""
-    try:
-        held = json.loads((cache_folder() / f"{key}.json").read_text(encoding="utf-8"))
-        return ImportNotes(tuple(map(str, held["companions"])), bool(held["moved"]))
-    except (*_DAMAGED, TypeError):
-        return ImportNotes()
-
-
-def write_notes(key: str, what: ImportNotes) -> None:
-    """Store notes on a file; raises AssetError when the folder cannot be written."""
-    if what != read_notes(key):
-        text = json.dumps({"companions": what.companions, "moved": what.moved})
-        with _entry(f"{key}.json") as file:
-            file.write(text.encode())
-
-
-def store_mesh(asset: MeshAsset, pieces: Sequence[Surface]) -> None:
+def store_mesh(asset: MeshAsset, surfaces: Sequence[Surface]) -> None:
     """Store a mesh, a surface for each component; raises AssetError when the folder cannot be written."""
-    about = {
-        "entry": _ENTRY,
-        "components": asset.components,
-        "size_m": asset.size_m,
-        "stated": asset.stated,
-        "before": asset.before,
-        "remarks": asset.remarks,
-    }
-    arrays: dict[str, NDArray[Any]] = {
-        "about": np.array(json.dumps(about)),
-        "turns": np.array([rest.rotation for rest in asset.rests]),
-        "weights": np.array([rest.weight for rest in asset.rests]),
-    }
-    for number, piece in enumerate(pieces):
-        arrays[f"{number}.vertices"] = piece.vertices
-        arrays[f"{number}.triangles"] = piece.triangles.astype(np.int32)
-        if piece.uv is not None:
-            arrays[f"{number}.uv"] = piece.uv.astype(np.float32)
-    with _entry(f"{asset.key}.npz") as file:
-        np.savez(file, **arrays)
+    about = np.array(msgspec.json.encode(asset).decode())
+    _write(f"{asset.key}.npz", lambda file: np.savez(file, about=about, **surface_arrays(surfaces)))
 
 
-def joined(pieces: Sequence[Surface]) -> Surface:
+def read_companions(key: str) -> list[str]:
+    """Return which files a file refers to, by paths from its folder; empty before its first import."""
+    try:
+        return msgspec.json.decode((cache_folder() / f"{key}.json").read_bytes(), type=list[str])
+    except _DAMAGED:
+        return []
+
+
+def write_companions(key: str, names: Sequence[str]) -> None:
+    """Store which files a file refers to; raises AssetError when the folder cannot be written."""
+    if names != read_companions(key):
+        _write(f"{key}.json", lambda file: file.write(msgspec.json.encode(names)))
+
+
+def joined(surfaces: Sequence[Surface]) -> Surface:
     """Surfaces as one; it has texture coordinates if all of them do."""
-    if len(pieces) == 1:
-        return pieces[0]
-    starts = np.cumsum([0, *(len(piece.vertices) for piece in pieces[:-1])])
-    uv = [piece.uv for piece in pieces if piece.uv is not None]
+    if len(surfaces) == 1:
+        return surfaces[0]
+    starts = np.cumsum([0, *(len(surface.vertices) for surface in surfaces[:-1])])
+    uv = [surface.uv for surface in surfaces if surface.uv is not None]
     return Surface(
-        np.concatenate([piece.vertices for piece in pieces]),
-        np.concatenate([piece.corners + start for piece, start in zip(pieces, starts, strict=True)]),
-        np.concatenate([piece.sizes for piece in pieces]),
-        uv=np.concatenate(uv) if len(uv) == len(pieces) else None,
+        np.concatenate([surface.vertices for surface in surfaces]),
+        np.concatenate([surface.corners + start for surface, start in zip(surfaces, starts, strict=True)]),
+        np.concatenate([surface.sizes for surface in surfaces]),
+        uv=np.concatenate(uv) if len(uv) == len(surfaces) else None,
     )
 
 
-@contextlib.contextmanager
-def _entry(name: str) -> Iterator[IO[bytes]]:
-    """Open a file of the cache for writing; raises AssetError when the folder cannot be written."""
+def surface_arrays(surfaces: Sequence[Surface]) -> dict[str, NDArray[Any]]:
+    """Arrays of surfaces of triangles: "NUMBER.vertices", ".triangles" and perhaps ".uv"."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for number, surface in enumerate(surfaces):
+        arrays[f"{number}.vertices"] = surface.vertices
+        arrays[f"{number}.triangles"] = surface.triangles.astype(np.int32)
+        if surface.uv is not None:
+            arrays[f"{number}.uv"] = surface.uv.astype(np.float32)
+    return arrays
+
+
+def read_surface(arrays: Mapping[str, NDArray[Any]], number: int) -> Surface:
+    """Build a surface from the arrays of `surface_arrays`."""
+    triangles = arrays[f"{number}.triangles"].astype(np.int64)
+    uv = f"{number}.uv"
+    return Surface(
+        arrays[f"{number}.vertices"],
+        triangles.ravel(),
+        np.full(len(triangles), 3),
+        uv=arrays[uv].astype(np.float64) if uv in arrays else None,
+    )
+
+
+def _asset(arrays: Mapping[str, NDArray[Any]]) -> MeshAsset:
+    return msgspec.json.decode(str(arrays["about"]), type=MeshAsset)
+
+
+def _write(name: str, write: Callable[[IO[bytes]], object]) -> None:
     path = cache_folder() / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, durable=False, shared=True) as file:
-            yield file
+            write(file)
     except OSError as error:
         raise AssetError(
             f"expected to write imported meshes to {path.parent}, got {error.strerror or error}; "
             "name another folder: AL_LOOP_MESH_CACHE=PATH python -m render ..."
         ) from error
-
-
-def _piece(held: Mapping[str, NDArray[Any]], number: int) -> Surface:
-    triangles = held[f"{number}.triangles"].astype(np.int64)
-    uv = f"{number}.uv"
-    return Surface(
-        held[f"{number}.vertices"],
-        triangles.ravel(),
-        np.full(len(triangles), 3),
-        uv=held[uv].astype(np.float64) if uv in held else None,
-    )

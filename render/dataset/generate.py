@@ -59,7 +59,7 @@ def render_dataset(
     if on_warning is not None:
         for warning in assets.warnings:
             on_warning(warning)
-    open_dataset(out, recipe, seed, assets.digest, assets.before)
+    open_dataset(out, recipe, seed, assets.digest)
     with _locked(out):
         _remember_root(out, root)
         missing = [index for index in range(count) if not is_done(out, index)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from render.annotation.record_store import Record, open_dataset, read_identity, read_record
+from render.annotation.record_store import FORMAT, Record, open_dataset, read_identity, read_record
 from render.assets.load import load_assets
 from render.core.errors import DatasetError
 from render.core.files import write_atomically
@@ -53,7 +53,12 @@ def reproduce_image(
     options = options or RenderOptions()
     root = options.root or remembered_root(dataset)
     assets = load_assets(identity.recipe, root, python=options.python)
-    if not assets.accepts(identity.assets_sha256):
+    if identity.format != FORMAT:
+        raise DatasetError(
+            f"{dataset} has format {identity.format}, and this version renders format {FORMAT}: "
+            "its images would differ; expected a dataset of this version"
+        )
+    if assets.digest != identity.assets_sha256:
         raise DatasetError(
             f"the files that the recipe of {dataset} names are not those it was rendered with; "
             "bring them back, or say where they lie: --root FOLDER"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from render.core.errors import WorkerError
+from render.execution.ray_connection import connection_error
 from render.execution.scheduler import (
     CHECK_S,
     NoWorkerLeftError,
@@ -30,9 +30,8 @@ from render.execution.scheduler import (
 _POLL_S = 1.0
 #: Seconds for an actor to start: other jobs may use the cores.
 _START_TIMEOUT_S = 900.0
-#: Seconds in which the head must accept a connection, and seconds that it may not.
-#: After 60 s Ray itself ends this process, without an error.
-_CONNECT_S, _HEAD_TIMEOUT_S = 5.0, 30.0
+#: Seconds that the head may refuse connections. After 60 s Ray itself ends this process, without an error.
+_HEAD_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -192,14 +191,7 @@ class ClusterWatch:
         return self._head_answers() and any(each["NodeID"] == node for each in _alive(self._ray.nodes()))
 
     def _head_answers(self) -> bool:
-        if self._head is None:
-            return True
-        host, _, port = self._head.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
-        except OSError:
-            return False
-        return True
+        return self._head is None or connection_error(self._head) is None
 
 
 def actor_scheduler(

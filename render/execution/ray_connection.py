@@ -13,7 +13,7 @@ from typing import Any
 from render.core.errors import WorkerError
 
 #: Seconds in which a cluster must accept a connection.
-_CONNECT_S = 10.0
+CONNECT_S = 5.0
 
 
 @contextlib.contextmanager
@@ -89,13 +89,20 @@ def _mismatch(address: str, cluster_ray: str, cluster_python: str, ray: str) -> 
 
 def _check_port(address: str) -> None:
     """Raise WorkerError if nobody listens: Ray itself would retry for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
-    except OSError as error:
+    if (error := connection_error(address.removeprefix("ray://"))) is not None:
         raise _no_cluster(address, error.strerror or str(error)) from error
+
+
+def connection_error(address: str) -> OSError | None:
+    """Why nobody accepts a connection at "host:port"; None if somebody does, and for other addresses."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return None
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except OSError as error:
+        return error
+    return None
 
 
 def _no_cluster(address: str, reason: str) -> WorkerError:

@@ -20,12 +20,7 @@ from render.execution.actor_pool import Actor, Placement
 from render.execution.jobs import Job, run_job
 from render.execution.scheduler import TaskFailedError
 from render.execution.transfer import packed, unpacked
-from render.execution.worker_process import (
-    WorkerProcess,
-    available_cores,
-    split_cores,
-    worker_command,
-)
+from render.execution.worker_process import WorkerProcess, available_cores, split_cores, worker_command
 
 #: Seconds for an answer to travel, on top of the time that a scene may take.
 _TRAVEL_S = 60.0

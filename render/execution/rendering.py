@@ -10,19 +10,8 @@ from pathlib import Path
 from render.core.errors import WorkerError
 from render.core.options import RenderOptions
 from render.execution.jobs import ATTEMPTS, GIVE_UP_AFTER, FailureTracker, Job
-from render.execution.scheduler import (
-    NoWorkerLeftError,
-    Policy,
-    Scheduler,
-    TaskFailedError,
-    WorkerSlot,
-)
-from render.execution.worker_process import (
-    WorkerProcess,
-    available_cores,
-    split_cores,
-    worker_command,
-)
+from render.execution.scheduler import NoWorkerLeftError, Policy, Scheduler, TaskFailedError, WorkerSlot
+from render.execution.worker_process import WorkerProcess, available_cores, split_cores, worker_command
 
 
 def render_jobs(

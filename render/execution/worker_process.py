@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import queue
-import signal
-import subprocess
-import threading
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
 
 import msgspec
 
 from render.core.errors import BlenderMissingError, DatasetError, WorkerError
-from render.core.interpreter import command, last_line
+from render.core.json_process import JsonProcess, command
 from render.core.tempdirs import Scratch
 from render.execution.jobs import Job, run_job
 
@@ -27,7 +20,6 @@ START_TIMEOUT_S = 180.0
 RENEW_AFTER = 300
 #: or when it holds this much memory, MiB; a plain scene takes 325.
 RENEW_ABOVE_MB = 6000.0
-_KILLED = " (killed from outside, or the machine ran out of memory)"
 
 
 class WorkerProcess:
@@ -42,55 +34,38 @@ class WorkerProcess:
         cores: frozenset[int] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the process.
+        """Start the process; raises as `JsonProcess` does.
 
         command: a program that speaks the protocol of `render.worker.main`.
         threads: Cycles' threads.
         timeout_s: seconds that one image may take.
-        cores: cores that the process may use; None: all.
-        environment: variables on top of those of this process.
-        Raises WorkerError if there is no such program, DatasetError if `out` cannot be written.
         """
-        self._command, self._out, self._threads, self._timeout_s = command, out, threads, timeout_s
+        self._out, self._threads, self._timeout_s = out, threads, timeout_s
         self._scenes, self._memory_mb = 0, 0.0
-        self._log_path = out / "render.log"
-        self._log = _open_log(self._log_path)
         # A killed Blender leaves its temporary files behind.
         self._scratch = Scratch()
-        # In a new session Ctrl-C reaches only the parent, which then ends the worker.
+        variables = {"TMPDIR": str(self._scratch.folder), **(environment or {})}
         try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                start_new_session=True,
-                env={**os.environ, "TMPDIR": str(self._scratch.folder), **(environment or {})},
-            )
-        except OSError as error:
-            self._log.close()
+            self._process = JsonProcess(command, out / "render.log", variables, cores)
+        except BaseException:
             self._scratch.close()
-            raise WorkerError(
-                f"cannot run {command[0]} ({error}); name another Python: --python PATH"
-            ) from error
-        # Before the first line is sent: the process has not yet imported what counts cores or starts threads.
-        if cores is not None and hasattr(os, "sched_setaffinity"):
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(self._process.pid, cores)
-        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
+            raise
 
     def prepare(self) -> None:
         """Wait until Blender is imported; raises BlenderMissingError or WorkerError."""
+        process = self._process
         message = {"out": str(self._out.resolve()), "threads": self._threads}
-        answer = self._exchange(message, START_TIMEOUT_S)
+        answer = process.exchange(message, START_TIMEOUT_S)
         if answer is None:
-            reason, line = self._reason_of_silence(START_TIMEOUT_S), last_line(self._log_path)
-            if line.startswith("ModuleNotFoundError"):
-                raise BlenderMissingError.of(self._command[0], line)
-            raise WorkerError(f"the render worker did not start: {reason}; see {self._log_path}")
+            _, reason = process.end(START_TIMEOUT_S)
+            if process.last_words.startswith("ModuleNotFoundError"):
+                answer = {"missing": process.last_words}
+            else:
+                raise WorkerError(
+                    f"the render worker did not start: {reason}; see {self._out / 'render.log'}"
+                )
         if "missing" in answer:
-            raise BlenderMissingError.of(self._command[0], answer["missing"])
+            raise BlenderMissingError.of(process.command[0], answer["missing"])
 
     def run(self, job: Job) -> None:
         """Render the missing images of a job; raises TaskFailedError if that failed."""
@@ -104,10 +79,10 @@ class WorkerProcess:
         # The worker answers once for all images of the scene, so they share their time.
         timeout_s = self._timeout_s * len(job.images)
         message = {"spec": msgspec.to_builtins(job.spec), "views": list(job.images)}
-        answer = self._exchange(message, timeout_s)
+        answer = self._process.exchange(message, timeout_s)
         self._scenes += 1
         if answer is None:
-            return self._reason_of_silence(timeout_s)
+            return self._process.end(timeout_s)[1]
         if "unwritable" in answer:
             raise DatasetError(answer["unwritable"])
         self._memory_mb = float(answer.get("rss_mb", 0.0))
@@ -117,46 +92,12 @@ class WorkerProcess:
     def fit(self) -> bool:
         """Whether the process is alive and below the limits of scenes and memory."""
         young = self._scenes < RENEW_AFTER and self._memory_mb < RENEW_ABOVE_MB
-        return young and self._process.poll() is None
+        return young and self._process.alive
 
     def close(self) -> None:
         """End the process and wait for it."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
-        self._log.close()
+        self._process.close()
         self._scratch.close()
-
-    def _exchange(self, message: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
-        stdin = self._process.stdin
-        assert stdin is not None
-        try:
-            stdin.write(json.dumps(message).encode() + b"\n")
-            stdin.flush()
-            return self._answers.get(timeout=timeout_s)
-        except (OSError, ValueError, queue.Empty):  # ValueError: closed by another thread meanwhile
-            return None
-
-    def _reason_of_silence(self, timeout_s: float) -> str:
-        try:
-            code = self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            return f"no answer within {timeout_s:g} s"
-        if code >= 0:
-            return f"ended with exit status {code}"
-        return f"ended by signal {-code}" + (_KILLED if -code == signal.SIGKILL else "")
-
-    def _listen(self, stream: IO[bytes]) -> None:
-        with contextlib.suppress(ValueError, OSError):
-            for line in stream:
-                self._answers.put(json.loads(line))
-        self._answers.put(None)
 
 
 def worker_command(python: str | None) -> list[str]:
@@ -180,10 +121,3 @@ def split_cores(cores: tuple[int, ...], workers: int) -> list[frozenset[int]]:
         return [frozenset({cores[index % len(cores)]}) for index in range(workers)]
     bounds = [len(cores) * index // workers for index in range(workers + 1)]
     return [frozenset(cores[a:b]) for a, b in pairwise(bounds)]
-
-
-def _open_log(path: Path) -> IO[bytes]:
-    try:
-        return path.open("ab")
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be written ({error}); choose another folder") from error

@@ -1,160 +1,131 @@
-"""Meshes of the scene as arrays in double precision: centred if far from the origin, welded, triangulated."""
+"""Objects of a mesh file as arrays in double precision, moved to the origin if they are far from it.
+
+Blender stores a vertex in float32: 40 km from the origin its steps are 4 mm.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-import bmesh
-import bpy
 import numpy as np
-from numpy.typing import NDArray
 
-from render.worker.importing.plain import FloatArray, finite, float32_step, is_far, middle, steps_of
+from render.assets.meshcache import joined
+from render.shapes.kernels.surface import IntArray, Surface
+from render.worker.importing.checks import FloatArray, RefusedError, finite, float32_step
+from render.worker.importing.references import Reference
 
-#: Corners closer than this share of the object's longest side are one; thinner faces are none.
-SAME = 1e-6
+#: Farther from the origin than this many times its longest side, a mesh is moved there. Nearer, float32 keeps
+#: every corner within 5e-7 of that side.
+FAR = 8.0
+#: Numbers of a file in steps larger than this share of the longest side cause a warning ...
+COARSE = 1e-4
+#: ... and above this one an error: no shape is left.
+LOST = 0.05
+_MOVE = "move the part to the origin in the CAD program and export it again"
 
 
-@dataclass(frozen=True, eq=False)
-class Body:
-    """A mesh in its object's frame. made: a bmesh.  places: (n, 3) float64 of the corners that faces use.
+class Body(NamedTuple):
+    """An object of a mesh file.
 
-    matrix: Blender's own (4, 4), and to_scene the same numbers in double.
+    surface: in the object's frame.
+    matrix: (4, 4) from there to the file's.
     """
 
     name: str
-    made: Any
-    places: FloatArray
-    matrix: Any
+    surface: Surface
+    matrix: FloatArray
 
     @property
-    def to_scene(self) -> FloatArray:
-        """(4, 4) from the object's frame to the scene's."""
-        return np.array(self.matrix, np.float64)
-
-    def in_scene(self) -> FloatArray:
-        """Its places in the scene, in double."""
-        return np.asarray(self.places @ self.to_scene[:3, :3].T + self.to_scene[:3, 3])
+    def corners(self) -> FloatArray:
+        """(n, 3) vertices in the file's frame."""
+        return np.asarray(self.surface.vertices @ self.matrix[:3, :3].T + self.matrix[:3, 3])
 
 
-def bodies() -> list[Body]:
-    """Whatever would be rendered, instances included; raises RefusedError for a corner that is no number."""
-    all_bodies = []
-    for instance in bpy.context.evaluated_depsgraph_get().object_instances:
-        thing = instance.object
-        if thing.type not in ("MESH", "CURVE", "SURFACE", "META", "FONT"):
-            continue
-        mesh = thing.to_mesh()
-        if mesh is not None and len(mesh.polygons):
-            geometry = bmesh.new()
-            geometry.from_mesh(mesh)
-            all_bodies.append(
-                Body(thing.name, geometry, _places(thing.name, mesh), instance.matrix_world.copy())
-            )
-        thing.to_mesh_clear()
-    return all_bodies
+@dataclass(frozen=True, eq=False)
+class MeshFile:
+    """Content of a mesh file.
 
-
-def settled(all_bodies: list[Body]) -> tuple[bool, tuple[str, ...]]:
-    """Bring bodies into the scene's frame, moved to the origin if they are far from it; whether, and remarks.
-
-    Raises RefusedError where their numbers have lost the shape.
+    step: returns the smallest difference that its numbers can express.
+    text: whether they are decimal text.
+    remarks: sentences about ignored content.
+    references: files that it refers to.
+    stated: unit in metres and upward axis, if the file gives them.
     """
-    if not all_bodies:
-        return False, ()
-    everywhere = np.concatenate([body.in_scene() for body in all_bodies])
-    finite(everywhere, lambda i: f"at corner {i + 1}, from the matrices of its objects")
-    if not is_far(everywhere):
-        for body in all_bodies:
-            body.made.transform(body.matrix)
-        return False, ()
-    remarks = _steps(all_bodies, everywhere)
-    offset = middle(everywhere)
-    for body in all_bodies:
-        turn, shift = body.to_scene[:3, :3], body.to_scene[:3, 3] - offset
-        for corner in body.made.verts:
-            corner.co = turn @ np.array(corner.co, np.float64) + shift
-    return True, remarks
+
+    bodies: Sequence[Body]
+    step: Callable[[], float]
+    text: bool = False
+    remarks: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
+    stated: tuple[float, str] | None = None
 
 
-def _steps(all_bodies: list[Body], everywhere: FloatArray) -> tuple[str, ...]:
-    """Remarks on the precision of the bodies' coordinates and positions; Blender stores both in float32.
+def used_surface(
+    points: FloatArray, corners: IntArray, sizes: IntArray, uv: FloatArray | None = None
+) -> Surface:
+    """A surface without points that no face uses, and without faces of fewer than three corners.
 
-    A single body's shift says nothing about its shape. Of several bodies, equal shifts may have been
-    different.
+    A point that a face has twice is doubled: Blender has no such faces.
     """
-    step = max(float32_step(body.places) * _stretch(body) for body in all_bodies)
-    remarks = steps_of(everywhere, step)
-    if len(all_bodies) == 1:
+    in_face = np.repeat(sizes > 2, sizes)
+    sizes = sizes[sizes > 2]
+    used, corners = np.unique(corners[in_face], return_inverse=True)
+    faces = np.repeat(np.arange(len(sizes)), sizes)
+    order = np.lexsort((corners, faces))
+    again = order[1:][(np.diff(faces[order]) == 0) & (np.diff(corners[order]) == 0)]
+    points = points[np.concatenate([used, used[corners[again]]])]
+    corners[again] = len(used) + np.arange(len(again))
+    return Surface(points, corners, sizes, uv=None if uv is None else uv[in_face])
+
+
+def placed(file: MeshFile) -> tuple[dict[str, Surface], tuple[str, ...]]:
+    """Surfaces by the names of objects, in the file's frame, near the origin; and remarks.
+
+    Raises RefusedError where the numbers have lost the shape.
+    """
+    bodies = [body for body in file.bodies if len(body.surface.sizes)]
+    if not bodies:
+        return {}, file.remarks
+    places = [body.corners for body in bodies]
+    corners = np.concatenate(places)
+    finite(corners, lambda i: f"at corner {i + 1}, from the matrices of its objects")
+    far = bool(np.abs(corners).max() > FAR * np.ptp(corners, axis=0).max())
+    remarks = (*file.remarks, *_coarse(file, corners)) if far else file.remarks
+    middle = (corners.min(axis=0) + corners.max(axis=0)) / 2 if far else np.zeros(3)
+    surfaces: dict[str, list[Surface]] = {}
+    for body, place in zip(bodies, places, strict=True):
+        surfaces.setdefault(body.name, []).append(replace(body.surface, vertices=place - middle))
+    return {name: joined(instances) for name, instances in surfaces.items()}, remarks
+
+
+def _coarse(file: MeshFile, corners: FloatArray) -> tuple[str, ...]:
+    """Remarks on the precision of coordinates, and of positions, which Blender stores in float32.
+
+    The position of a single body says nothing about its shape. Of several bodies, equal positions may have
+    been different.
+    """
+    remarks = coarse_numbers(corners, file.step(), text=file.text)
+    if len(file.bodies) == 1:
         return remarks
-    apart = float32_step(np.array([body.to_scene[:3, 3] for body in all_bodies]))
-    return remarks + steps_of(everywhere, apart, what=f"{len(all_bodies)} objects whose places come")
+    step = float32_step(np.array([body.matrix[:3, 3] for body in file.bodies]))
+    return remarks + coarse_numbers(corners, step, what=f"{len(file.bodies)} objects whose places come")
 
 
-def _stretch(body: Body) -> float:
-    return float(np.linalg.norm(body.to_scene[:3, :3], axis=0).max())
+def coarse_numbers(
+    points: FloatArray, step: float, *, text: bool = False, what: str = "numbers"
+) -> tuple[str, ...]:
+    """Warn of numbers that are coarse for the size of a part; raises RefusedError if no shape is left.
 
-
-def _places(name: str, mesh: Any) -> FloatArray:
-    """(n, 3) corners that faces use; raises RefusedError for non-finite coordinates, also of textures."""
-    places = np.empty(3 * len(mesh.vertices), np.float32)
-    mesh.vertices.foreach_get("co", places)
-    corners = np.empty(len(mesh.loops), np.int32)
-    mesh.loops.foreach_get("vertex_index", corners)
-    held = places.reshape(-1, 3).astype(np.float64)
-    finite(held, lambda i: f"at vertex {i + 1} of {name!r}")
-    if mesh.uv_layers.active is not None:
-        uv = np.empty(2 * len(corners), np.float32)
-        mesh.uv_layers.active.uv.foreach_get("vector", uv)
-        finite(
-            uv.reshape(-1, 2).astype(np.float64), lambda i: f"at vertex {corners[i] + 1} of {name!r}",
-            "two finite texture coordinates",
-        )  # fmt: skip
-    return np.asarray(held[np.unique(corners)])
-
-
-def cleaned(pieces: list[Any]) -> dict[str, NDArray[Any]]:
-    """Vertices, triangles and uv of an object's pieces: welded, outward, without loose or flat faces."""
-    geometry = bmesh.new()
-    for piece in pieces:
-        mesh = bpy.data.meshes.new("piece")
-        piece.to_mesh(mesh)
-        piece.free()
-        geometry.from_mesh(mesh)
-        bpy.data.meshes.remove(mesh)
-    places = np.array([corner.co for corner in geometry.verts])
-    same = SAME * float(np.ptp(places, axis=0).max())
-    bmesh.ops.remove_doubles(geometry, verts=geometry.verts, dist=same)
-    bmesh.ops.dissolve_degenerate(geometry, edges=geometry.edges, dist=same)
-    bmesh.ops.triangulate(geometry, faces=geometry.faces)
-    bmesh.ops.dissolve_degenerate(geometry, edges=geometry.edges, dist=same)
-    bmesh.ops.triangulate(geometry, faces=geometry.faces)
-    flat = [face for face in geometry.faces if face.calc_area() <= same * same]
-    bmesh.ops.delete(geometry, geom=flat, context="FACES_ONLY")
-    bmesh.ops.delete(geometry, geom=[e for e in geometry.edges if not e.link_faces], context="EDGES")
-    bmesh.ops.delete(geometry, geom=[v for v in geometry.verts if not v.link_faces], context="VERTS")
-    bmesh.ops.recalc_face_normals(geometry, faces=geometry.faces)
-    mesh = bpy.data.meshes.new("clean")
-    geometry.to_mesh(mesh)
-    geometry.free()
-    arrays = _arrays(mesh)
-    bpy.data.meshes.remove(mesh)
-    return arrays
-
-
-def _arrays(mesh: Any) -> dict[str, NDArray[Any]]:
-    vertices = np.empty(3 * len(mesh.vertices), np.float32)
-    mesh.vertices.foreach_get("co", vertices)
-    corners = np.empty(len(mesh.loops), np.int32)
-    mesh.loops.foreach_get("vertex_index", corners)
-    arrays: dict[str, NDArray[Any]] = {
-        "vertices": vertices.reshape(-1, 3).astype(np.float64),
-        "triangles": corners.reshape(-1, 3),
-    }
-    layer = mesh.uv_layers.active
-    if layer is not None:
-        uv = np.empty(2 * len(corners), np.float32)
-        layer.uv.foreach_get("vector", uv)
-        arrays["uv"] = uv.reshape(-1, 2)
-    return arrays
+    text: the numbers are decimal text. A part may be modelled in whole numbers: nothing is refused.
+    what: subject of the warning.
+    """
+    size = float(np.ptp(points, axis=0).max())
+    if not size or step <= COARSE * size:
+        return ()
+    far = float(np.abs(points).max())
+    message = f"{what} in steps of {step:.3g} on a part that is {size:.3g} long, {far:.3g} from the origin"
+    if step > LOST * size and not text:
+        raise RefusedError("a shape", f"{message}: detail is lost; {_MOVE}")
+    return (f"{message}: detail {'may be' if text else 'is'} lost; {_MOVE}",)

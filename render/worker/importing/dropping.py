@@ -24,8 +24,8 @@ _KINDS = 20
 _FRICTION, _BOUNCE = 0.5, 0.2
 
 
-def landed(corners: FloatArray, centre: FloatArray) -> FloatArray:
-    """Directions (n, 3), in the body's frame, that point upwards after each drop.
+def drop_on_table(corners: FloatArray, centre: FloatArray) -> FloatArray:
+    """Simulate drops; return directions (n, 3), in the body's frame, that point upwards after each.
 
     corners: (k, 3) of its convex hull, any unit.
     centre: (3,) centre of mass.

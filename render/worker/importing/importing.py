@@ -1,14 +1,11 @@
 """Mesh importer: a process of its own, which ends after its last file.
 
 Input, a line of JSON: {"path": mesh file, "out": file to write, "drop": whether to simulate drops}.
-Output, a line of JSON: {"objects": [names], "declared": unit and axis of the file, "companions": [[path from
-    the file's folder, SHA-256, whether the shape depends on it]], "moved": whether it was moved to the
-    origin, "remarks": [sentences]}; or {"refused": [expected, actual]}, {"broken": reason}, {"missing":
-    reason} without bpy.
+Output, a line of JSON: `render.assets.importer.Answer`.
 
 The arrays in `out` are "<object number>.vertices" (n, 3), ".triangles" (m, 3) and ".uv" (3 m, 2), in the
-file's own numbers and axes: what Blender's importers rotate and scale is undone. "landed" (d, 3) is how all
-objects together, as one convex solid, came to rest after drops; a flat body is not dropped.
+file's own numbers and axes: what Blender's importers rotate and scale is undone. "landed" (d, 3) is what
+pointed up after drops of all objects together, as one convex solid; a flat body is not dropped.
 """
 
 from __future__ import annotations
@@ -18,17 +15,17 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from render.assets.meshcache import joined, surface_arrays
 from render.geometry.resting_poses import centre_of_mass, outermost
+from render.shapes.kernels.surface import Surface
 from render.worker import leave
-from render.worker.importing.plain import RefusedError
-from render.worker.importing.referred import Referred
+from render.worker.importing.checks import RefusedError
 
 #: Corners of the body that is dropped: more take longer and change nothing.
 _CORNERS = 128
@@ -56,86 +53,50 @@ def _answer(path: str, out: str, drop: bool) -> dict[str, Any]:
         return {"refused": [error.expected, error.got]}
     except Exception as error:
         # A file can break an importer in any way; the next one gets its chance.
-        return {"broken": _reason(error, path)}
+        reason = f"{_reason(error, path)!r}; open it in Blender and export it again"
+        return {"refused": ["a mesh that Blender can import", reason]}
 
 
 def _read(path: str, out: str, drop: bool) -> dict[str, Any]:
     import bpy
 
-    from render.worker.importing.bodies import bodies, cleaned, settled
-    from render.worker.importing.opening import opened
+    from render.worker.importing.bodies import placed
+    from render.worker.importing.opening import open_file
+    from render.worker.importing.scene import cleaned
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    opened_file = opened(Path(path))
-    pieces_found = bodies()
-    moved, remarks = settled(pieces_found)
-    objects: dict[str, list[Any]] = {}
-    for body in pieces_found:
-        objects.setdefault(body.name, []).append(body.made)
-    arrays: dict[str, NDArray[Any]] = {}
-    names: list[str] = []
-    for name, pieces in objects.items():
-        piece = cleaned(pieces)
-        if len(piece["triangles"]):
-            piece["vertices"] = piece["vertices"] @ opened_file.turn.T
-            arrays |= {f"{len(names)}.{key}": array for key, array in piece.items()}
-            names.append(name)
-    if names and drop:
-        arrays |= _dropped([(arrays[f"{i}.vertices"], arrays[f"{i}.triangles"]) for i in range(len(names))])
-    with open(out, "wb") as file:
-        np.savez(file, **arrays)
+    file = open_file(Path(path))
+    placed_surfaces, remarks = placed(file)
+    surfaces = {name: cleaned(surface) for name, surface in placed_surfaces.items()}
+    surfaces = {name: surface for name, surface in surfaces.items() if len(surface.sizes)}
+    landed = _drop(joined([*surfaces.values()])) if surfaces and drop else {}
+    with open(out, "wb") as stream:
+        np.savez(stream, **surface_arrays([*surfaces.values()]), **landed)
     return {
-        "objects": names,
-        "declared": opened_file.declared,
-        "companions": _companions(Path(path), opened_file.referred),
-        "moved": opened_file.moved or moved,
-        "remarks": [*opened_file.remarks, *remarks],
+        "objects": [*surfaces],
+        "stated": file.stated,
+        "companions": [(os.path.relpath(f.path, Path(path).parent), f.sha256) for f in file.references],
+        "remarks": remarks,
     }
 
 
-def _dropped(pieces: list[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> dict[str, NDArray[Any]]:
-    """Simulate drops of the pieces as one body; empty if they have no volume or Blender no rigid bodies."""
+def _drop(whole: Surface) -> dict[str, NDArray[Any]]:
+    """Simulate drops of a body; empty if it has no volume or Blender no rigid bodies."""
     import bpy
+    from trimesh.convex import convex_hull
 
-    from render.worker.importing.bodies import SAME
-    from render.worker.importing.dropping import landed
+    from render.worker.importing.dropping import drop_on_table
+    from render.worker.importing.scene import SAME
 
     if not bpy.app.build_options.bullet:  # a Blender of one's own need not have them
         return {}
-    vertices = np.concatenate([vertices for vertices, _ in pieces])
-    starts = np.cumsum([0, *(len(vertices) for vertices, _ in pieces[:-1])])
-    triangles = np.concatenate([faces + start for (_, faces), start in zip(pieces, starts, strict=True)])
-    corners = outermost(np.unique(vertices, axis=0), _CORNERS)
+    corners = outermost(np.unique(whole.vertices, axis=0), _CORNERS)
     if np.linalg.matrix_rank(corners - corners.mean(axis=0), tol=SAME * float(np.ptp(corners))) < 3:
         return {}
-    centre = centre_of_mass(vertices, triangles)
+    centre = centre_of_mass(whole.vertices, whole.triangles)
     if centre is None:  # an open surface: as if it were solid and convex
-        centre = centre_of_mass(corners, _hull(corners))
-    return {} if centre is None else {"landed": landed(corners, centre)}
-
-
-def _hull(corners: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Triangles (m, 3), looking outward, of the convex hull of points."""
-    import bmesh
-
-    hull = bmesh.new()
-    for corner in corners:
-        hull.verts.new(corner)
-    hull.verts.index_update()
-    bmesh.ops.convex_hull(hull, input=hull.verts)
-    bmesh.ops.triangulate(hull, faces=hull.faces)
-    bmesh.ops.recalc_face_normals(hull, faces=hull.faces)
-    triangles = np.array([[corner.index for corner in face.verts] for face in hull.faces])
-    hull.free()
-    return triangles
-
-
-def _companions(path: Path, referred: Iterable[Referred]) -> list[tuple[str, str, bool]]:
-    """Files beside a mesh file: path from its folder, SHA-256, and whether the shape depends on it."""
-    folder = os.path.abspath(path.parent)
-    return [
-        (os.path.relpath(os.path.abspath(file.path), folder), file.sha256, file.shape) for file in referred
-    ]
+        centre = np.asarray(convex_hull(corners).center_mass)
+    return {"landed": drop_on_table(corners, centre)}
 
 
 def _reason(error: Exception, path: str) -> str:

@@ -10,6 +10,8 @@ from render.core.errors import RecipeError
 from render.recipe.load import load_recipe
 from render.recipe.tables import Background, Component, Defect, Defects, Lamps, Light, Material, Part, Stage
 
+LAMP = "IESNA:LM-63-2002\nTILT=NONE\n1 1000 1 2 1 1 2 0 0 0\n1 1 100\n0 90\n0\n5 5\n"
+
 
 def test_every_folder_of_a_recipe_is_found(tmp_path):
     for name in ("photos/b.jpg", "photos/sub/c.png", "photos/a.webp", "sky/s.bmp", "floor/f.tif"):
@@ -18,7 +20,7 @@ def test_every_folder_of_a_recipe_is_found(tmp_path):
         picture(tmp_path / "looks" / name)
     (tmp_path / "photos" / "notes.txt").write_text("no picture")
     picture(tmp_path / "photos" / ".hidden.jpg")
-    (tmp_path / "lamp.ies").write_text("IESNA:LM-63-2002\nTILT=NONE\n1 1000 1")
+    (tmp_path / "lamp.ies").write_text(LAMP)
     flaw = Defect(kind="burn", material=Material(kind="image", folder="looks/paint.png"))
     assets = load_assets(
         recipe(
@@ -82,7 +84,9 @@ def test_a_textured_material_needs_its_folder(tmp_path):
     assert "parts[0].components.top.materials[0].folder: expected a picture" in fault(recipe(part), tmp_path)
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "No such file"), (b"lamp", "without a TILT line")])
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "No such file"), (b"lamp", "expected an IESNA LM-63 file")]
+)
 def test_a_bad_lamp(tmp_path, content, said):
     if content is not None:
         (tmp_path / "l.ies").write_bytes(content)
@@ -150,7 +154,7 @@ def test_special_files_are_named_and_not_waited_for(tmp_path):
     ]
     os.mkfifo(tmp_path / "lamp.ies")
     message = fault(recipe(light=Light(lamps=(Lamps(kind="point", ies="lamp.ies"),))), tmp_path)
-    assert "lamp.ies: expected an IES file, got a named pipe" in message
+    assert f"light.lamps[0].ies: expected an IES file at {tmp_path / 'lamp.ies'}, got a named pipe" in message
     os.mkfifo(tmp_path / "recipe.toml")
     with pytest.raises(
         RecipeError, match=r"recipe\.toml: cannot be read: a named pipe, expected a regular file"

@@ -1,11 +1,11 @@
-"""OBJ, STL and PLY in double precision: values, messages on damaged files, copies at the origin."""
+"""OBJ, STL and PLY in double precision: values, messages on damaged files, the move to the origin."""
 
 import numpy as np
 import pytest
 
-from render.core.file_types import foreign
+from render.worker.importing.bodies import placed
+from render.worker.importing.checks import RefusedError
 from render.worker.importing.obj import read_obj
-from render.worker.importing.plain import RefusedError
 from render.worker.importing.ply import read_ply
 from render.worker.importing.stl import read_stl
 
@@ -58,87 +58,106 @@ def said(read, path):
     return str(raised.value)
 
 
-@pytest.mark.parametrize(
-    ("read", "content"),
-    [(read_obj, OBJ), (read_stl, text_stl()), (read_ply, PLY_TEXT)],
-)
-def test_a_text_far_away_is_copied_to_the_origin(tmp_path, read, content):
-    plain = read(put(tmp_path / "a", content))
-    np.testing.assert_array_equal(np.unique(plain.points, axis=0), np.unique(SQUARE, axis=0))
-    np.testing.assert_array_equal(plain.offset(), FAR + np.array([0.5, 0.5, 0]))
-    copy = read(put(tmp_path / "b", plain.written(plain.offset())))
+READERS = [(read_obj, OBJ), (read_stl, text_stl()), (read_ply, PLY_TEXT)]
+#: The square around the origin.
+CENTRED = [(-0.5, -0.5, 0), (-0.5, 0.5, 0), (0.5, -0.5, 0), (0.5, 0.5, 0)]
+
+
+def points(file):
+    """All vertices, each once."""
+    return np.unique(np.concatenate([body.corners for body in file.bodies]), axis=0)
+
+
+@pytest.mark.parametrize(("read", "content"), READERS)
+def test_a_text_far_away_is_moved_to_the_origin_in_double_precision(tmp_path, read, content):
+    file = read(put(tmp_path / "a", content))
+    np.testing.assert_array_equal(points(file), np.unique(SQUARE, axis=0))
+    surfaces, _ = placed(file)
+    (surface,) = surfaces.values()
+    np.testing.assert_array_equal(np.unique(surface.vertices, axis=0), CENTRED)
+    np.testing.assert_array_equal(np.sort(surface.normals[:, 2]), [1, 1])
+
+
+@pytest.mark.parametrize(("read", "content"), READERS)
+def test_a_mesh_near_the_origin_stays_where_it_is(tmp_path, read, content):
+    """Eight times its own length from the origin float32 is still good to 5e-7 of it."""
+    near = content.replace("4000000.0", "7.0").replace("4000001.0", "8.0")
+    surfaces, remarks = placed(read(put(tmp_path / "a", near)))
+    (surface,) = surfaces.values()
     np.testing.assert_array_equal(
-        np.unique(copy.points, axis=0), [(-0.5, -0.5, 0), (-0.5, 0.5, 0), (0.5, -0.5, 0), (0.5, 0.5, 0)]
+        np.unique(surface.vertices, axis=0), np.unique(SQUARE - FAR + (7, 0, 0), axis=0)
     )
-    assert copy.offset() is None
-
-
-def test_a_copy_changes_nothing_but_places(tmp_path):
-    text = (
-        "# a square\nmtllib a.mtl\no plate\n"
-        + OBJ.replace("v 4000000.0 0.0 0.0", "v 4000000.0 0.0 0.0 1 0 0")
-        + "s off\n"
-    )
-    plain = read_obj(put(tmp_path / "a.obj", text))
-    lines = plain.written(plain.offset()).decode().split("\n")
-    assert lines[:4] == ["# a square", "", "o plate", "v -0.5 -0.5 0.0 1 0 0"]
-    assert lines[7:] == ["f 1 2 3", "f -4 -2 -1", "s off", ""]
-    assert plain.copied  # without the line of materials, also at the origin
-    rows = read_ply(put(tmp_path / "a.ply", PLY_TEXT)).written(FAR).decode().splitlines()
-    assert rows[-6:] == [
-        "0.0 0.0 0.0 7",
-        "1.0 0.0 0.0 7",
-        "1.0 1.0 0.0 7",
-        "0.0 1.0 0.0 7",
-        "3 0 1 2",
-        "3 0 2 3",
-    ]
+    assert remarks == ()
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_binary_ply(tmp_path, order):
     near = SQUARE - FAR
-    plain = read_ply(put(tmp_path / "a.ply", binary_ply(order, near)))
-    np.testing.assert_array_equal(plain.points, near)
-    assert (plain.offset(), plain.remarks) == (None, ())
-    mixed = (
-        b"\3"
-        + np.array((0, 1, 2), f"{order}i4").tobytes()
-        + b"\4"
-        + np.array((0, 1, 2, 3), f"{order}i4").tobytes()
+    (body,) = read_ply(put(tmp_path / "a.ply", binary_ply(order, near))).bodies
+    np.testing.assert_array_equal(body.surface.vertices, near)
+    np.testing.assert_array_equal(body.surface.triangles, TRIANGLES)
+    faces = [(0, 1, 2), (0, 1, 2, 3), (0, 2, 3)] + 30 * [(1, 2, 3)] + [(3, 2, 1, 0)]
+    rows = b"".join(bytes([len(face)]) + np.array(face, f"{order}i4").tobytes() for face in faces)
+    content = binary_ply(order, near, rows).replace(b"face 2", b"face 34")
+    (body,) = read_ply(put(tmp_path / "b.ply", content)).bodies
+    assert body.surface.sizes.tolist() == [len(face) for face in faces]
+    assert body.surface.corners.tolist() == [corner for face in faces for corner in face]
+    with pytest.raises(RefusedError, match="expected 34 rows of face, as its header says, got 33"):
+        read_ply(put(tmp_path / "c.ply", content[:-1]))
+
+
+def test_strips_of_triangles_and_texture_coordinates_of_a_ply(tmp_path):
+    text = (
+        "ply\nformat ascii 1.0\nelement vertex 5\nproperty float x\nproperty float y\nproperty float z\n"
+        "property float s\nproperty float t\nelement tristrips 1\nproperty list int int vertex_indices\n"
+        "end_header\n0 0 0 0 0\n1 0 0 1 0\n0 1 0 0 1\n1 1 0 1 1\n2 2 2 0 0\n8 0 1 2 3 3 -1 2 1\n"
     )
-    assert len(read_ply(put(tmp_path / "b.ply", binary_ply(order, near, mixed))).points) == 4
-    moved = read_ply(put(tmp_path / "c.ply", plain.written(np.array([1.0, 2, 3]))))
-    np.testing.assert_array_equal(moved.points, near - (1, 2, 3))
+    (body,) = read_ply(put(tmp_path / "a.ply", text)).bodies
+    assert body.surface.triangles.tolist() == [[0, 1, 2], [3, 2, 1]]
+    np.testing.assert_array_equal(body.surface.uv, body.surface.vertices[body.surface.corners][:, :2])
+    assert len(body.surface.vertices) == 4
 
 
-def test_near_files_stay_as_they_are(tmp_path):
-    """Eight times its own length from the origin float32 is still good to 5e-7 of it."""
-    for name, content in (("a.obj", OBJ), ("b.stl", text_stl()), ("c.ply", PLY_TEXT)):
-        near = content.replace("4000000.0", "7.0").replace("4000001.0", "8.0")
-        plain = {"a": read_obj, "b": read_stl, "c": read_ply}[name[0]](put(tmp_path / name, near))
-        assert (plain.offset(), plain.copied, plain.remarks) == (None, False, ())
+def test_objects_of_an_obj(tmp_path):
+    """A second name before any face replaces the first; indices go through the whole file."""
+    text = (
+        "v 0 0 0\nv 1 0 0\nv 1 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nf 1/1 2/2 3\n"
+        "o lid\no my lid\nv 0 0 2\nf 1 2 -1\no my lid\nf 1 3 4\nf 1 2\no empty\n"
+    )
+    bodies = read_obj(put(tmp_path / "a.obj", text)).bodies
+    assert [body.name for body in bodies] == ["a", "my lid", "my lid.001"]
+    assert bodies[0].surface.uv.tolist() == [[0, 0], [1, 0], [0, 0]]
+    assert bodies[1].surface.uv is None
+    assert bodies[1].surface.vertices.tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 2]]
+    assert bodies[2].surface.sizes.tolist() == [3]
+
+
+def test_a_vertex_that_a_face_has_twice_is_doubled(tmp_path):
+    (body,) = read_obj(put(tmp_path / "a.obj", OBJ.replace("f 1 2 3", "f 1 2 3 2"))).bodies
+    first = body.surface.corners[:4]
+    assert len(set(first.tolist())) == 4
+    np.testing.assert_array_equal(body.surface.vertices[first], SQUARE[[0, 1, 2, 1]])
 
 
 def test_only_corners_of_faces_decide_where_a_mesh_is(tmp_path):
-    plain = read_obj(put(tmp_path / "a.obj", OBJ + "v 0 0 0\n"))
-    np.testing.assert_array_equal(plain.offset(), FAR + np.array([0.5, 0.5, 0]))
+    surfaces, _ = placed(read_obj(put(tmp_path / "a.obj", OBJ + "v 0 0 0\n")))
+    np.testing.assert_array_equal(np.unique(surfaces["a"].vertices, axis=0), CENTRED)
 
 
 def test_numbers_that_the_file_has_lost_are_told(tmp_path):
     """At 4e6 float32 has steps of 1/4: a quarter of the square, and 1/400 of one a hundred times as large."""
-    assert "numbers in steps of 0.25 on a part that is 1 long, 4e+06 from the origin: detail is lost" in said(
-        read_stl, put(tmp_path / "a.stl", binary_stl())
-    )
+    lost = "numbers in steps of 0.25 on a part that is 1 long, 4e\\+06 from the origin: detail is lost"
+    with pytest.raises(RefusedError, match=lost):
+        placed(read_stl(put(tmp_path / "a.stl", binary_stl())))
     larger = FAR + 100 * (SQUARE - FAR)
     for read, content in ((read_stl, binary_stl(larger)), (read_ply, binary_ply(points=larger))):
-        (remark,) = read(put(tmp_path / "b", content)).remarks
+        _, (remark,) = placed(read(put(tmp_path / "b", content)))
         assert "steps of 0.25 on a part that is 100 long" in remark
         assert "move the part to the origin in the CAD program" in remark
     # Written out, whole numbers may be meant: nothing is refused.
-    (remark,) = read_stl(put(tmp_path / "c.stl", text_stl())).remarks
-    assert "steps of 0.1 on a part that is 1 long, 4e+06 from the origin: detail may be lost" in remark
-    assert read_stl(put(tmp_path / "c.stl", binary_stl(SQUARE - FAR))).remarks == ()
+    for read, content in READERS:
+        _, (remark,) = placed(read(put(tmp_path / "c", content)))
+        assert "steps of 0.1 on a part that is 1 long, 4e+06 from the origin: detail may be lost" in remark
 
 
 @pytest.mark.parametrize(
@@ -173,7 +192,9 @@ def test_numbers_that_the_file_has_lost_are_told(tmp_path):
         (read_ply, PLY_TEXT.replace("3 0 2 3", "3 0 2 4"),
             "expected numbers of vertices, 0 to 3, in its faces, got 4"),
         (read_ply, PLY_TEXT.replace("3 0 2 3", "4 0 2 3"),
-            "expected a count and as many numbers in row 2 of face, got '4 0 2 3'"),
+            "expected 2 rows of face, as its header says, got 1"),
+        (read_ply, PLY_TEXT.replace("4000001.0 1.0", "4000001,0 1,0"),
+            "expected numbers in line 14, got '4000001,0 1,0 0.0 7', which looks like decimal commas"),
         (read_ply, PLY_TEXT.replace("4000001.0 1.0 0.0 7", "4000001.0 inf 0.0 7"),
             "got 4e+06 inf 0 in row 3 of vertex"),
         (read_ply, PLY_TEXT.split("element face")[0] + "end_header\n",
@@ -189,48 +210,11 @@ def test_a_damaged_file_says_where_and_what(tmp_path, read, content, words):
 
 
 def test_what_is_ignored_is_told(tmp_path):
-    plain = read_stl(put(tmp_path / "a.stl", binary_stl(SQUARE - FAR, left=b"made by a scanner")))
-    assert plain.remarks == ("17 bytes after the last triangle are ignored",)
-    assert plain.written(np.zeros(3))[:84] == binary_stl(SQUARE - FAR)[:84]
-    assert len(plain.written(np.zeros(3))) == 184
+    file = read_stl(put(tmp_path / "a.stl", binary_stl(SQUARE - FAR, left=b"made by a scanner")))
+    assert placed(file)[1] == ("17 bytes after the last triangle are ignored",)
+    np.testing.assert_array_equal(points(file), np.unique(SQUARE - FAR, axis=0))
 
 
-def test_a_mark_of_utf8_hides_no_first_line(tmp_path):
-    for read, content in ((read_obj, OBJ), (read_stl, text_stl()), (read_ply, PLY_TEXT)):
-        plain = read(put(tmp_path / "a", b"\xef\xbb\xbf" + content.encode()))
-        assert len(np.unique(plain.points, axis=0)) == 4
-        assert plain.copied
-
-
-def test_materials_that_an_obj_names(tmp_path):
-    """A name with spaces, two on one line, one that is missing; options before the name of a picture."""
-    for name in ("my parts.mtl", "b.mtl", "c.mtl", "wood.png"):
-        (tmp_path / name).write_text(
-            "map_Kd -s 1 1 1 wood.png\nmap_Bump gone.png\n" if name == "b.mtl" else ""
-        )
-    head = "mtllib my parts.mtl\nmtllib b.mtl c.mtl gone.mtl\n"
-    found = read_obj(put(tmp_path / "a.obj", head + OBJ)).companions
-    assert [path.name for path in found] == ["my parts.mtl", "b.mtl", "wood.png", "c.mtl"]
-
-
-@pytest.mark.parametrize(
-    ("start", "suffix", "words"),
-    [
-        ("v 1 2 3\n".encode("utf-16"), ".obj", "text in UTF-16; save it as UTF-8"),
-        ("solid a\n".encode("utf-16-le"), ".stl", "text in UTF-16"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", ".stl", "git lfs pull"),
-        (b"\n<!DOCTYPE html><html>", ".glb", "a web page (HTML)"),
-        (b"PK\x03\x04rest", ".stl", "a ZIP archive; unpack it"),
-        (b"PK\x03\x04rest", ".usdz", ""),
-        (b"ISO-10303-21;\nHEADER;", ".stl", "a STEP file; convert it"),
-        (b" " * 72 + b"S      1\n", ".obj", "an IGES file; convert it"),
-        (b"ply\nformat ascii 1.0\n", ".obj", "a PLY file; name it .ply"),
-        (b"glTF\2\0\0\0", ".fbx", "a binary glTF file; name it .glb"),
-        (bytes(4096), ".stl", "nothing but zeros"),
-        (b"# Blender\nv 1 2 3\n", ".obj", ""),
-        (bytes(80) + b"\1\0\0\0\0\0\0\0", ".stl", ""),
-    ],
-)  # fmt: skip
-def test_what_a_file_really_is(start, suffix, words):
-    assert words in foreign(start, suffix)
-    assert bool(words) == bool(foreign(start, suffix))
+@pytest.mark.parametrize(("read", "content"), READERS)
+def test_a_mark_of_utf8_hides_no_first_line(tmp_path, read, content):
+    assert len(points(read(put(tmp_path / "a", b"\xef\xbb\xbf" + content.encode())))) == 4
