@@ -90,9 +90,9 @@ def select_stage(
         count_r2 = evaluation.counting(workspace, cycle.model, reporter) if counts else None
         if (warning := ranking_warning(settings.strategy, cycle.model.id, count_r2)) is not None:
             reporter.line(f"  {warning}")
-        known = summarise_labels(repository.labelled(workspace), len(workspace.config.classes), count_r2)
-        write_json(folder / KNOWN, asdict(known))
-        picks = select_picks(workspace, cycle, known, rescored)
+        summary = summarise_labels(repository.labelled(workspace), len(workspace.config.classes), count_r2)
+        write_json(folder / KNOWN, asdict(summary))
+        picks = select_picks(workspace, cycle, summary, rescored)
         write_json(folder / PICKS, [asdict(p) for p in picks])
         return {"picks": len(picks), "picks_sha256": file_sha256(folder / PICKS)}
 
@@ -133,13 +133,13 @@ def _pick_row(cycle: int, key: str, pick: Pick) -> PickRow:
 
 
 def select_picks(
-    workspace: Workspace, cycle: Cycle, known: LabelSummary, rescored: Sequence[str] = ()
+    workspace: Workspace, cycle: Cycle, summary: LabelSummary, rescored: Sequence[str] = ()
 ) -> list[Pick]:
     """Return the picks of a cycle. The same scores, settings and labels give the same picks."""
     settings, scored = cycle.settings.cycle, scored_pool(workspace, cycle, rescored)
     folders = partial(workspace.scores_dir, ScoreKey.of(cycle.settings, cycle.model.id))
-    context = context_for(workspace, cycle.model, settings.strategy, scored.image_ids, known, folders)
-    return pick(scored, cycle.k, settings, cycle.number, set(known.images), context)
+    context = context_for(workspace, cycle.model, settings.strategy, scored.image_ids, summary, folders)
+    return pick(scored, cycle.k, settings, cycle.number, set(summary.images), context)
 
 
 def scored_pool(workspace: Workspace, cycle: Cycle, rescored: Sequence[str]) -> ScoredImages:

@@ -75,9 +75,9 @@ def reproduce(workspace: Workspace, number: int) -> list[Finding]:
     model = model_registry.get_model(workspace, manifest.model.id)
     cycle = Cycle(number, manifest.k, model, from_plain(manifest.settings))
     labels = read_json(workspace.cycle_dir(number) / "select" / KNOWN)
-    known = LabelSummary(tuple(labels["images"]), tuple(labels["boxes"]), labels.get("count_r2"))
+    summary = LabelSummary(tuple(labels["images"]), tuple(labels["boxes"]), labels.get("count_r2"))
     rescored = output_of_cycle(workspace, number, "score").get("closely", ())
-    after = [pick.image_id for pick in select_picks(workspace, cycle, known, rescored)]
+    after = [pick.image_id for pick in select_picks(workspace, cycle, summary, rescored)]
     before = [pick.image_id for pick in manifest.picks]
     if before == after:
         return [Finding(False, f"the same {len(after)} picks in the same order")]
