@@ -1,4 +1,4 @@
-"""`al-loop score`: the pool is scored where a cycle looks, and never by two models at once."""
+"""`al-loop score`: scores lie where a cycle reads them, and come from one model."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_next_cycle_finds_it_done(
     assert run("-w", ready.root, "score", "--model", "other") == 1
     assert "no model 'other'" in capsys.readouterr().err
 
-    broken.path.unlink()  # else it would be asked for again
+    broken.path.unlink()  # else it would be scored again
     monkeypatch.setattr(
         repository, "unlabelled_ids", lambda _, real=repository.unlabelled_ids: islice(real(_), 1, None)
     )
@@ -81,7 +81,7 @@ def test_the_next_cycle_finds_it_done(
 
 
 def with_(ready: Workspace, strategy: str, precision: str = "auto") -> Workspace:
-    """The workspace with other settings."""
+    """Return the workspace with other settings."""
     config = structs.replace(
         ready.config,
         score=structs.replace(ready.config.score, precision=precision),

@@ -35,7 +35,7 @@ def loop(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def begin_as_an_older_al_loop(loop: SmallLoop, key: str, value: str, frozen: object) -> None:
-    """As a workspace is found in which a value was accepted and frozen that is refused now."""
+    """Freeze a value that an older al-loop accepted and this one refuses."""
     table, name = key.split(".")
     row = loop.workspace.store.row("SELECT settings FROM cycles WHERE outcome IS NULL")
     assert row is not None
@@ -126,7 +126,7 @@ def test_frozen_then_abandoned_and_the_next_cycle_learns_from_its_labels(
     assert "pull: 6 of 10 answered" in out
     assert "cycle 1 is abandoned: 6 labels kept (6 labelled)" in out
     assert "4 of its picks have no label and may be picked again" in out
-    assert "127.0.0.1" not in out  # the server does not run: an address of before may be another's by now
+    assert "127.0.0.1" not in out  # the server does not run: its old address may belong to another program
     assert len(repository.labelled(loop.workspace)) == 6
 
     loop.answered = 1.0
@@ -138,7 +138,7 @@ def test_frozen_then_abandoned_and_the_next_cycle_learns_from_its_labels(
     assert row is not None
     assert row["n"] == 6
 
-    # Whatever reads cycles knows this outcome.
+    # All readers of cycles accept this outcome.
     with pytest.raises(DataError, match="cycle 1 was abandoned and has no manifest"):
         verify(loop.workspace, 1)
     complete_manifests(loop.workspace)
@@ -159,7 +159,7 @@ def test_what_status_and_triggers_say_of_it(loop: SmallLoop) -> None:
     assert not list(loop.workspace.cycle_dir(1).glob("*.partial"))
     assert said.startswith("5 labels kept (5 labelled)\n5 of its picks have no label")
     assert "cycle       1 abandoned: 5 labels kept (5 labelled)" in describe(loop.workspace)
-    # It answered no trigger: all that is unlabelled counts as new.
+    # It answered no trigger: all unlabelled images count as new.
     assert TRIGGERS["new-data"](loop.workspace).numbers["images"] == 55
     with pytest.raises(DataError, match="nothing to abandon"):
         abandon(loop.workspace, Silent())
@@ -176,7 +176,7 @@ def test_the_server_may_be_gone(loop: SmallLoop, run: Any) -> None:
 
 
 def test_before_the_push_everything_can_be_taken(loop: SmallLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Selected, not pushed: selected anew by the new strategy, without a score computed again."""
+    """Selected and not pushed: the new strategy selects again from the same scores."""
 
     def broken(*_: object) -> None:
         raise DataError("the push was not reached")
@@ -241,7 +241,7 @@ def test_a_late_k_and_no_cycle(loop: SmallLoop, run: Any) -> None:
 
 
 def test_a_value_that_only_the_selection_read_does_not_stop_what_comes_after(loop: SmallLoop) -> None:
-    """beta = 5000 selected well; it is refused today, and the cycle goes on all the same."""
+    """beta = 5000 is refused today; the cycle that was selected with it continues."""
     loop.answered = 0.0
     run_cycle(loop.workspace, None, Silent())
     row = loop.workspace.store.rows("SELECT settings FROM cycles")[0]

@@ -18,7 +18,7 @@ from strategies import STRATEGIES, Ids, margin_sum
 
 
 def scored(n: int, seed: int = 0, empty: int = 0) -> ScoredImages:
-    """Scores of n images; the last `empty` have no detection."""
+    """Return scores of n images; the last `empty` have no detection."""
     found = detections(n, seed)
     if empty:
         counts = np.where(np.arange(n) < n - empty, np.maximum(found.counts, 1), 0)
@@ -92,13 +92,13 @@ def test_of_many_images_without_detections_a_random_sample_is_compared() -> None
     drawn = [drawn_of(found, cycle) for cycle in (1, 2)]
     assert [len(names) for names in drawn] == [200, 200]
     assert 40 < len(drawn[0] & drawn[1]) < 120  # 80 are to be expected
-    # Fewer without detections: all the others are drawn as before.
+    # Fewer images without detections do not change the other draws.
     fewer = found.subset([name for name in found.image_ids if name not in sorted(drawn[0])[::40]])
     assert len(drawn[0] - drawn_of(fewer, 1)) == 5
 
 
 def drawn_of(found: ScoredImages, cycle: int) -> set[str]:
-    """The images without detections that are compared for two picks."""
+    """Return the images without detections that are compared for two picks."""
     candidates = picks._candidates(found, STRATEGIES["dbal"], Context())
     return {candidates.ids[i] for i in picks._without_detections(candidates, 2, CycleConfig(), cycle)}
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def make(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Workspace]:
-    """Run cycles to their end, with people who find one bolt in everything."""
+    """Run cycles to their end; people find one bolt in every image."""
     return small_loop(workspace, tmp_path, monkeypatch).run
 
 
@@ -103,7 +103,7 @@ def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
 
     store.execute("UPDATE labels SET status = 'empty', boxes = '[]' WHERE image_id = ?", pick)
     found = verify(workspace, 1)
-    assert changed(found) == []  # people may
+    assert changed(found) == []  # people may do so
     assert any(f.text == f"people have changed 1 of these labels since: {pick[:12]}" for f in found)
     labels = workspace.cycle_dir(1) / "pull" / "labels.json"
     write_json(labels, read_json(labels)[1:])

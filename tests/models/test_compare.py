@@ -1,4 +1,4 @@
-"""Two models side by side: real models, and predictions made up so that the answer is known."""
+"""Comparison of two models: real models, and fake predictions with a known answer."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from al_loop.state.workspace import Workspace, open_workspace
 
 @pytest.fixture
 def shared(filled: Workspace) -> Workspace:
-    """A workspace whose settings ask for two processes on the CPU."""
+    """A workspace with settings for two processes on the CPU."""
     path = filled.root / "al-loop.toml"
     text = path.read_text().replace('device = "auto"', 'device = "cpu"')
     path.write_text(text.replace("gpus = 1", "gpus = 2"))
@@ -96,5 +96,5 @@ def test_two_processes_make_a_model(small: Workspace, tmp_path: Path) -> None:
     assert (model.folder / "training" / "processes.log").is_file()
     assert not (model.folder / "training" / "processes").exists()
     assert not list((model.folder / "training").glob("*.pth"))
-    # The number of processes is no input: with one, the finished training is taken.
+    # The number of processes is no input: with one process, the finished training counts.
     assert pretrain(open_workspace(small.root), Silent(), [data]).id == model.id

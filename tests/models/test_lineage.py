@@ -1,4 +1,4 @@
-"""Models as a tree, and what is deleted when disk is short."""
+"""Models as a tree, and the files that gc deletes."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_all_about_a_model(family: Workspace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "stage.json", {"output": notes})
     assert "training   25 images, 6 epochs, bf16" in describe(family)
-    # A model of before the precision was noted.
+    # An older al-loop stored no precision.
     write_json(folder / "stage.json", {"output": {"images": 25, "epochs": 6}})
     assert "training   25 images, 6 epochs" in describe(family)
     for damaged in ({"output": {"epochs": 6}}, {"output": {"notes": 3}}, []):

@@ -28,7 +28,7 @@ def test_an_import_becomes_the_first_model(small: Workspace, tmp_path: Path) -> 
     assert metrics is not None
     assert metrics.images == 4
     assert any("AP" in line for line in tell.lines)
-    # Judged once: what came after it is not undone by asking again.
+    # Evaluated once: a second import does not undo a later promotion.
     later = model_registry.register_model(small, "cycle-1", "cycle", "0" * 64, "import-1", None)
     model_registry.promote(small, later, "test")
     import_checkpoint(small, str(tmp_path / "mine.pth"), None, tell)
@@ -97,10 +97,8 @@ def test_a_checkpoint_by_url_is_fetched_once_and_its_hash_checked(
         with pytest.raises(ModelError, match="cannot be fetched"):
             fetch(f"{base}/missing.pth")
         [kept] = (tmp_path / "cache" / "checkpoints").glob("*-plain.pth")
-        kept.write_bytes(b"changed")  # what is in the cache is held against its hash, too
+        kept.write_bytes(b"changed")  # the hash of a cached file is checked, too
         assert file_sha256(fetch(f"{base}/plain.pth", digest)) == digest
         server.shutdown()
-    assert file_sha256(fetch(f"{base}/plain.pth", digest)) == digest  # from the cache: nobody serves it now
-    assert (
-        len(list((tmp_path / "cache" / "checkpoints").iterdir())) == 2
-    )  # nothing that was not checked is left
+    assert file_sha256(fetch(f"{base}/plain.pth", digest)) == digest  # from the cache: the server is gone
+    assert len(list((tmp_path / "cache" / "checkpoints").iterdir())) == 2  # unchecked files are gone

@@ -127,10 +127,8 @@ def test_metrics_are_kept_per_validation_set(workspace: Workspace) -> None:
 def test_a_candidate_trained_again_replaces_the_first(workspace: Workspace) -> None:
     add(workspace, "cycle-1")
     model_registry.save_metrics(workspace, "cycle-1", "val", metrics(0.25))
-    assert (
-        model_registry.register_model(workspace, "cycle-1", "cycle", "0" * 64, None, None).weights_sha256
-        == "0" * 64
-    )
+    same = model_registry.register_model(workspace, "cycle-1", "cycle", "0" * 64, None, None)
+    assert same.weights_sha256 == "0" * 64
     assert model_registry.saved_metrics(workspace, "cycle-1") is not None
     again = model_registry.register_model(workspace, "cycle-1", "cycle", "1" * 64, None, None)
     assert again.weights_sha256 == "1" * 64
@@ -140,7 +138,7 @@ def test_a_candidate_trained_again_replaces_the_first(workspace: Workspace) -> N
 def test_a_candidate_is_compared_with_the_model_in_use_now(
     filled: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rollback or an import while people label changes what has to be beaten."""
+    """A rollback or an import while people label changes the model to beat."""
     from al_loop.core.console import Silent
     from al_loop.core.files import read_json
     from al_loop.images import repository
@@ -192,9 +190,8 @@ def test_every_named_set_is_judged_and_those_of_the_rule_decide(
     promoted, reason = decided("validation", "night")
     assert not promoted
     assert reason.startswith("on night: AP 0.400 → 0.300")
-    assert model_registry.saved_metrics(filled, "cycle-1", name="rain") == metrics(
-        0.1
-    )  # reported all the same
+    rain = model_registry.saved_metrics(filled, "cycle-1", name="rain")
+    assert rain == metrics(0.1)  # evaluated without a say
     assert model_registry.saved_metrics(filled, "cycle-1") == metrics(0.5)
     with pytest.raises(
         DataError, match="no set 'fog' to judge models on; there are: validation, night, rain"

@@ -1,4 +1,4 @@
-"""Python that a workspace names runs where its user made it, or approved of it, and nowhere else."""
+"""Python that a workspace names runs only where its user made or approved it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def name_config(root: Path, name: str) -> None:
 
 @pytest.fixture
 def foreign(small: Workspace, tmp_path: Path) -> Path:
-    """A copy of a workspace, as somebody may send it, whose settings name a Python file in it."""
+    """A copy of a workspace with settings that name a Python file in it."""
     root = tmp_path / "from elsewhere"
     shutil.copytree(small.root, root)
     python_config(root, tmp_path / "trace")
@@ -106,7 +106,7 @@ def test_a_config_that_is_named_on_the_command_line_is_executed(
 def test_a_foreign_workspace_with_nothing_to_run_needs_no_approval(
     small: Workspace, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So is one that was made before approvals were noted."""
+    """Nor does one without a recorded approval."""
     monkeypatch.setenv("AL_LOOP_STATE", str(tmp_path / "another-state"))
     assert not small.trusted
     assert would_run(small) == []
@@ -142,7 +142,7 @@ def test_a_state_folder_that_cannot_be_written_is_said(
     status, _, err = run("-w", small.root, "models", "trust")
     assert status == 1
     assert "AL_LOOP_STATE=FOLDER" in err
-    assert run("init", tmp_path / "new", "--classes", "a")[0] == 0  # a note is missing, and no more
+    assert run("init", tmp_path / "new", "--classes", "a")[0] == 0  # only the approval is missing
 
 
 def test_an_edited_config_is_refused(small: Workspace, tmp_path: Path, run: Run) -> None:
@@ -180,7 +180,7 @@ def test_a_workspace_of_an_older_al_loop_goes_on(
 
 
 def test_class_names_arrive_as_they_are(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """mmengine would replace the first in a config's text, and execute what closes a string in Python."""
+    """mmengine would substitute the first and execute the second."""
     monkeypatch.setenv("SECRET", "hunter2")
     names = ("{{$SECRET:x}}", '"; import os; os.mkdir("pwned")', "{{ fileDirname }}")
     root = tmp_path / "w"

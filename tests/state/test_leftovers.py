@@ -1,4 +1,4 @@
-"""What killed runs leave, and what gc does about it."""
+"""Files that killed runs leave, and their deletion by gc."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_every_leftover_of_a_killed_run_goes(used: Workspace) -> None:
 
 
 def test_a_training_that_would_go_on_stays(used: Workspace) -> None:
-    """What `pretrain` begins next is pretrain-1; a failed one of that name is gone on with."""
+    """The next `pretrain` makes pretrain-1, and continues a failed one."""
     for number in (1, 2):
         write(used.root / "models" / f"pretrain-{number}.partial" / "training" / "last.pth")
         used.store.execute(
@@ -176,7 +176,7 @@ def test_temporary_folders_go_when_their_process_has(used: Workspace, temporary:
         gc(used, ["m1"], dry_run=False)
         assert (theirs / "0.jpg").is_file()
         other.send_signal(signal.SIGKILL)
-    # Of an al-loop that held no lock: an old one goes, a young one may be in use.
+    # An older al-loop held no lock: an old folder goes, a young one may be in use.
     for name in ("al-loop-shift-abcdefgh", "al-loop-shift-ijklmnop"):
         write(temporary / name / "x")
     age(temporary / "al-loop-shift-abcdefgh")

@@ -1,4 +1,4 @@
-"""A workspace of al-loop 0.1, in which a cycle waits for people, opens and goes on.
+"""A workspace of al-loop 0.1 with a waiting cycle opens and continues.
 
 `workspace_0_1.json` was written by 0.1: the database as SQL, its schema's number, and every file.
 """
@@ -33,7 +33,7 @@ FIXTURE = json.loads(Path(__file__).with_name("workspace_0_1.json").read_text())
 
 
 def unpack(root: Path) -> Path:
-    """Write the workspace as 0.1 has left it."""
+    """Write the workspace as 0.1 left it."""
     for name, content in FIXTURE["files"].items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def test_settings_and_frozen_settings_get_their_new_names(old: tuple[Workspace, 
 
 
 def test_a_waiting_cycle_goes_on_with_the_same_picks_and_tasks(old: tuple[Workspace, SmallLoop]) -> None:
-    """Nothing that 0.1 has done is done again: no score, no selection, no push."""
+    """Scoring, selection and push of 0.1 are not repeated."""
     workspace, loop = old
     before = picks_of(workspace.store, 1)
     hashes = {stage.name: stage.input_hash for stage in stages_of(workspace.store, "cycle-1")}

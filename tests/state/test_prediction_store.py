@@ -1,4 +1,4 @@
-"""Columns of predictions: what was written whole is there, whatever happened, and nothing else."""
+"""Columns of predictions: complete shards survive everything, and nothing else counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stages: done once, resumed where they were, done again when their inputs change."""
+"""Stages: done once, resumed after a kill, done again when their inputs change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from al_loop.state.stages import Stage, Waiting, finished, run_stage
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: nothing of ours may catch it."""
+    """The end of the process: al-loop may not catch it."""
 
 
 @pytest.fixture

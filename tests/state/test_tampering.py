@@ -1,4 +1,4 @@
-"""A byte is flipped in every file of a workspace: what rests on it notices, or it is made again."""
+"""Flip a byte in every file of a workspace: its reader notices, or it is made again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from al_loop.state.workspace import Workspace, open_workspace
 
 
 class Lines:
-    """A reporter that keeps what it is told."""
+    """A reporter that keeps its lines."""
 
     def __init__(self) -> None:
         from al_loop.core.console import Silent
@@ -57,7 +57,7 @@ def flip(path: Path, at: float) -> None:
 
 @pytest.fixture
 def loop(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallLoop:
-    """With real metrics and comparisons: of predictions that are kept in shards."""
+    """A loop with real metrics and comparisons of stored predictions."""
     path = workspace.root / "al-loop.toml"
     path.write_text(path.read_text().replace("k = 25", "k = 5"))
     return small_loop(open_workspace(workspace.root), tmp_path, monkeypatch, images=20, judged=True)
@@ -111,7 +111,7 @@ def test_an_edited_manifest_is_no_witness(loop: SmallLoop) -> None:
 
 @pytest.mark.integration
 def test_every_file_of_a_waiting_workspace(loop: SmallLoop, tmp_path: Path) -> None:
-    """Whatever is changed while people label, the cycle ends as it would have, or says why it does not."""
+    """A change while people label does not change the outcome of the cycle."""
     loop.answered = 0.0
     run_cycle(loop.workspace, None, Lines())
     root = loop.workspace.root
@@ -156,7 +156,7 @@ def outcome(root: Path) -> tuple[list[str], list[str], str]:
 
 
 def rewrite_scores(folder: Path) -> None:
-    """As an editor who knows the format: the column and its checksum in the journal."""
+    """Edit a column and its checksum in the journal."""
     import zlib
 
     column = np.fromfile(folder / "scores.bin", np.float32)
@@ -173,7 +173,7 @@ def rewrite_scores(folder: Path) -> None:
 
 
 def test_predictions_that_were_edited_with_their_checksums_are_made_again(loop: SmallLoop) -> None:
-    """The promotion is decided from them: the database knows the journal."""
+    """The promotion depends on them: the database has hashes of the journal."""
     workspace, model = loop.workspace, model_registry.current_model(loop.workspace)
     before = evaluation.predictions(workspace, model, "validation", Lines())
     folder = evaluation.predictions_dir(workspace.config, model)
@@ -182,7 +182,7 @@ def test_predictions_that_were_edited_with_their_checksums_are_made_again(loop: 
     assert before.keys() == after.keys()
     for name in before:
         np.testing.assert_array_equal(before[name].scores, after[name].scores)
-    # Without the ledger, as an older al-loop read them, they would have been taken.
+    # Without these hashes they would be accepted.
     rewrite_scores(folder)
     from al_loop.state.prediction_store import ShardStore
 
@@ -244,7 +244,7 @@ def test_a_pool_that_cannot_be_made_again_names_the_way_out(loop: SmallLoop) -> 
 
 @pytest.mark.integration
 def test_photographs_that_were_changed_are_left_out_by_name(loop: SmallLoop) -> None:
-    """One that is trained on, one that is pushed: said, and the rest goes on. One that is judged on stops."""
+    """A changed picture is left out of push and training; in a set for evaluation it is an error."""
     workspace = loop.workspace
     loop.answered = 0.0
     said = Lines()
@@ -274,7 +274,7 @@ def test_photographs_that_were_changed_are_left_out_by_name(loop: SmallLoop) -> 
 
 
 def first_picks(loop: SmallLoop) -> list[str]:
-    """What this workspace will pick, tried on a copy of it."""
+    """Return the picks of this workspace, selected in a copy of it."""
     where = loop.workspace.root.with_name("tried")
     shutil.copytree(loop.workspace.root, where)
     workspace = open_workspace(where)

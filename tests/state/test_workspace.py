@@ -45,7 +45,7 @@ def test_no_workspace_here(tmp_path: Path) -> None:
 
 
 def test_paths_that_are_no_utf8_are_refused_and_strange_names_are_not(tmp_path: Path) -> None:
-    """What trains writes the path into files of UTF-8."""
+    """A training writes the path into UTF-8 files."""
     bad = tmp_path / os.fsdecode(b"w\xff")
     with pytest.raises(
         WorkspaceError, match=r"w\\xff/inside: the path of a workspace must be UTF-8\. Rename"

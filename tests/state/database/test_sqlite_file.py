@@ -1,4 +1,4 @@
-"""The database's file: who may read it, what damage does, and where nothing can be written."""
+"""The database file: its rights, damage, and read-only workspaces."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def add_rows(store: Store, count: int = 2000, start: int = 0) -> None:
 
 
 def damage(path: Path, page: int) -> None:
-    """Write something else over the head and the middle of a page of a database that is closed."""
+    """Overwrite the head of a page of a closed database."""
     with path.open("r+b") as file:
         file.seek((page - 1) * PAGE)
         file.write(b"\x37" * 512)
@@ -48,9 +48,6 @@ def damage(path: Path, page: int) -> None:
 
 def root_page(store: Store, name: str) -> int:
     return store.count("SELECT rootpage FROM sqlite_master WHERE name = ?", name)
-
-
-# Root may write whatever a mode says: without this capability it is held to modes as everybody is.
 
 
 def test_the_database_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
@@ -148,7 +145,7 @@ def test_a_large_database_is_looked_through_once_a_day_and_after_a_kill(
     path = workspace.root / "al-loop.db"
     damage(path, root_page(Store(path), "images"))
     again = open_workspace(workspace.root)
-    with again.lock():  # looked through today
+    with again.lock():  # checked today
         pass
     again.store.connection.left_open = True  # as after a kill, which leaves a -wal
     with pytest.raises(WorkspaceError, match="is damaged"):
@@ -287,9 +284,8 @@ def test_another_connection_leaves_the_locks_of_the_first(tmp_path: Path) -> Non
         "store.execute(\"INSERT INTO facts VALUES ('b', '2')\"); store.close()"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
-    assert (
-        path.with_name("x.db-wal").stat().st_size > 0
-    )  # the last to close takes it along, which that process was not
+    # The last process to close the database deletes this file; that one was not the last.
+    assert path.with_name("x.db-wal").stat().st_size > 0
     first.execute("INSERT INTO facts VALUES ('c', '3')")
     first.check()
     first.close()
