@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from al_loop.state.database.image_table import files_of_ids_between
 from al_loop.state.database.model_table import all_models, count_of_origin
 from al_loop.state.database.stage_table import read_stage
 from al_loop.state.workspace import Workspace
-from render.core.tempdirs import KINDS, abandoned
+from render.core.tempdirs import abandoned
 
 #: A killed `pool add` leaves at most so many files without a row: it writes a batch before its rows.
 BATCH = 256
@@ -51,7 +50,7 @@ def leftovers(workspace: Workspace) -> Iterator[Leftover]:
         yield from (Leftover(path, NOT_TAKEN_IN) for path in unnamed)
     yield from _partial_files(workspace)
     yield from _of_the_server(workspace.server_home)
-    yield from _temporary()
+    yield from (Leftover(folder, temporary=True) for folder in abandoned())
 
 
 def unnamed_pictures(workspace: Workspace) -> Iterator[Path]:
@@ -130,17 +129,6 @@ def _of_the_server(home: Path) -> Iterator[Leftover]:
         paths += [Path(place, name) for name in files if name.endswith(".partial")]
     paths += (home / "backups").glob("*.partial")
     yield from (Leftover(path) for path in paths if _is_old(path))
-
-
-def _temporary() -> Iterator[Leftover]:
-    for folder in abandoned():
-        yield Leftover(folder, temporary=True)
-    # Of an older al-loop, which held no lock.
-    pattern = re.compile(rf"al-loop-({'|'.join(KINDS)})-[a-z0-9_]{{8}}")
-    for folder in _folders(Path(tempfile.gettempdir())):
-        unheld = pattern.fullmatch(folder.name) and not folder.with_name(f"{folder.name}.lock").exists()
-        if unheld and folder.stat().st_uid == os.geteuid() and _is_old(folder):
-            yield Leftover(folder)
 
 
 def _is_old(path: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -176,11 +175,6 @@ def test_temporary_folders_go_when_their_process_has(used: Workspace, temporary:
         gc(used, ["m1"], dry_run=False)
         assert (theirs / "0.jpg").is_file()
         other.send_signal(signal.SIGKILL)
-    # An older al-loop held no lock: an old folder goes, a young one may be in use.
-    for name in ("al-loop-shift-abcdefgh", "al-loop-shift-ijklmnop"):
-        write(temporary / name / "x")
-    age(temporary / "al-loop-shift-abcdefgh")
-    said = gc(used, ["m1"], dry_run=False)
-    assert f"{theirs}, left by a run that was killed: 0.0 MB" in said
-    assert [path.name for path in temporary.iterdir()] == ["al-loop-shift-ijklmnop"]
-    shutil.rmtree(temporary)
+    lines = gc(used, ["m1"], dry_run=False)
+    assert f"{theirs}, left by a run that was killed: 0.0 MB" in lines
+    assert list(temporary.iterdir()) == []

@@ -224,11 +224,7 @@ def _open_to_read(path: Path, *, changes_wait: bool) -> Connection:
 def _open(path: Path, target: str, *, read_only: bool = False) -> Connection:
     try:
         connection = sqlite3.connect(
-            target,
-            timeout=_BUSY_S,
-            isolation_level=None,
-            factory=Connection,
-            uri=target.startswith("file:"),
+            target, timeout=_BUSY_S, isolation_level=None, factory=Connection, uri=target.startswith("file:")
         )
     except sqlite3.Error as error:
         raise WorkspaceError(

@@ -80,9 +80,7 @@ def test_a_database_of_somebody_else_is_no_damage(
 ) -> None:
     allowed = os.access
     monkeypatch.setattr(  # the right of root to read everything
-        os,
-        "access",
-        lambda path, mode: not str(path).endswith(".db") and allowed(path, mode),
+        os, "access", lambda path, mode: not str(path).endswith(".db") and allowed(path, mode)
     )
     for command in ("status", "doctor"):
         code, out, err = run("-w", workspace.root, command)
