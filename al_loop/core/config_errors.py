@@ -1,4 +1,4 @@
-"""What msgspec says of a setting that it refuses, as: key, value, what is allowed."""
+"""Turn msgspec's message about a refused setting into: key, value, what is allowed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _LONGEST = 100  # characters of a value in an error
 
 
 def explain(message: str, data: object, root: type[msgspec.Struct]) -> str:
-    """Turn msgspec's message on data that was to become a `root` into: key, value, what is allowed."""
-    match = re.fullmatch(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?", message, re.DOTALL)
-    what, path = (match["what"], match["path"] or "") if match else (message, "")
+    """Explain msgspec's message on `data` that does not fit `root`."""
+    match = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*)`)?", message, re.DOTALL)
+    what, path = match.group(1, 2) if match else (message, "")
+    path = path or ""
     unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL)
     if unknown:
         key = f"{path}.{unknown[1]}" if path else unknown[1]
@@ -26,7 +27,7 @@ def explain(message: str, data: object, root: type[msgspec.Struct]) -> str:
     annotation = _fields_at(root, section).get(key)
     if what.startswith("Invalid enum value"):
         choices = get_args(annotation)
-        choices = get_args(choices[0]) or choices  # of a list: what it may hold
+        choices = get_args(choices[0]) or choices  # of a list: those of an entry
         what = f"expected one of {', '.join(map(repr, choices))}"
     elif what.startswith(("Expected", "Number out of range")) and (allowed := words(annotation)):
         what = f"expected {allowed}"
@@ -37,8 +38,8 @@ def explain(message: str, data: object, root: type[msgspec.Struct]) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value as it goes into an error, cut where it is long."""
-    if value is None:  # as JSON keeps what is not finite
+    """Return a value as text for an error, cut where it is long."""
+    if value is None:  # JSON's form of numbers that are not finite
         return "infinite or not a number"
     try:
         text = repr(value)

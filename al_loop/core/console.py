@@ -18,12 +18,12 @@ Progress = Callable[..., None]
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print text at once, with secrets in addresses masked. All output for people passes here."""
+    """Print text for people, with secrets in addresses masked."""
     print(visible(masked(text)), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def say_json(text: str) -> None:
-    """Print JSON, with characters that a terminal would obey as JSON escapes."""
+    """Print JSON, with terminal control characters as JSON escapes."""
     print("".join(c if printable(c) == c else json.dumps(c)[1:-1] for c in masked(text)), flush=True)
 
 
@@ -38,7 +38,7 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """Prints nothing and keeps the lines."""
+    """Keeps the lines, and prints nothing."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -57,10 +57,10 @@ class Terminal:
     """Prints lines to stdout and progress bars to stderr."""
 
     def __init__(self) -> None:
-        self._bar: RichProgress | None = None  # on a terminal, where a line would run into it
+        self._bar: RichProgress | None = None  # a line must not run into it
 
     def line(self, text: str) -> None:
-        """Print a line, above a bar that is shown."""
+        """Print a line, above the bar."""
         if self._bar is not None:
             self._bar.stop()
         say(text)
@@ -81,7 +81,7 @@ class Terminal:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
         )
-        # A fixed stream: the trainer sends sys.stderr to its log while the bar is alive.
+        # Not sys.stderr at the time of printing, which the trainer redirects to its log.
         console = Console(file=sys.stderr)
         with RichProgress(
             *columns,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from pathlib import Path
@@ -15,19 +16,22 @@ from al_loop.core.files import atomic_file, printable
 from al_loop.core.urls import masked, same_host
 
 _REDIRECTS = 5
-#: Seconds of silence after which a server counts as gone.
+#: Seconds without data after which a download fails.
 _SILENCE_S = 60.0
 _CHUNK = 1 << 16
 
 
-def download(url: str, target: Path, *, limit_bytes: int, limit_s: float, other_hosts: bool = False) -> None:
-    """Download a URL into a file that is whole or not there.
+def download(
+    url: str, target: Path, *, limit_bytes: int, limit_s: float, other_hosts: bool = False, sha256: str = ""
+) -> None:
+    """Download a URL into a file, which is complete or does not exist.
 
-    other_hosts: follow redirects to other hosts; only for a file whose hash is checked.
-    Raises DataError with the reason where the file cannot be fetched, OSError where it cannot be written.
+    other_hosts: follow redirects to other hosts.
+    sha256: first digits that the hash of the file must have.
+    Raises DataError with the reason if the file cannot be fetched, OSError if it cannot be written.
     """
-    fetch = _Fetch(url, target, limit_bytes, limit_s, other_hosts)
-    # In a thread: httpx limits the wait for each byte, not for all of them, so a server may drip its headers.
+    fetch = _Fetch(url, target, limit_bytes, limit_s, other_hosts, sha256)
+    # In a thread, as httpx limits the wait for each byte only: a server may send its headers slowly.
     fetch.start()
     fetch.join(limit_s)
     fetch.stopped = True
@@ -38,9 +42,11 @@ def download(url: str, target: Path, *, limit_bytes: int, limit_s: float, other_
 
 
 class _Fetch(threading.Thread):
-    def __init__(self, url: str, target: Path, limit_bytes: int, limit_s: float, other_hosts: bool) -> None:
+    def __init__(
+        self, url: str, target: Path, limit_bytes: int, limit_s: float, other_hosts: bool, sha256: str
+    ) -> None:
         super().__init__(daemon=True, name="download")
-        self._url, self._target = url, target
+        self._url, self._target, self._sha256 = url, target, sha256
         self._limit_bytes, self._other_hosts = limit_bytes, other_hosts
         self._end, self._silence_s = time.monotonic() + limit_s, min(_SILENCE_S, limit_s)
         self.stopped = False  # the caller no longer waits
@@ -60,7 +66,7 @@ class _Fetch(threading.Thread):
 
     def _write(self, file: BinaryIO) -> None:
         url = self._url
-        # No compressed answers: a few bytes could unpack to any number.
+        # No compressed responses: few bytes may unpack to any number.
         with httpx.Client(timeout=self._silence_s, headers={"Accept-Encoding": "identity"}) as client:
             for _ in range(_REDIRECTS + 1):
                 with client.stream("GET", url) as answer:
@@ -78,7 +84,7 @@ class _Fetch(threading.Thread):
         raise DataError(f"cannot be fetched (more than {_REDIRECTS} redirects)")
 
     def _copy(self, answer: httpx.Response, file: BinaryIO) -> None:
-        stated, size = answer.headers.get("content-length", ""), 0
+        stated, size, digest = answer.headers.get("content-length", ""), 0, hashlib.sha256()
         if stated.isdigit():
             self._refuse_large(int(stated))
         for data in answer.iter_bytes(_CHUNK):
@@ -87,6 +93,9 @@ class _Fetch(threading.Thread):
             if self.stopped or time.monotonic() > self._end:
                 raise DataError("cannot be fetched (it took too long)")
             file.write(data)
+            digest.update(data)
+        if not digest.hexdigest().startswith(self._sha256):
+            raise DataError(f"has SHA-256 {digest.hexdigest()}, expected {self._sha256}")
 
     def _refuse_large(self, size: int) -> None:
         if size > self._limit_bytes:

@@ -1,18 +1,7 @@
-"""The errors a user can see.
+"""The errors that a user can see.
 
-AlLoopError
-├── ConfigError        al-loop.toml is wrong, or a command's arguments are
-├── WorkspaceError     no workspace, a newer one, a damaged one
-│   └── LockedError    another process holds the workspace
-├── DataError          images or annotations that cannot be used
-├── ModelError         a checkpoint or model config that cannot be used
-├── TrainingError      a training that went wrong (non-finite loss, nothing to learn from)
-├── LabelStudioError   the labelling server: unreachable, refused us, or holds what we cannot read
-├── RenderingError     the renderer stopped
-└── ClusterError       a Ray cluster that cannot be reached, or whose nodes cannot be used or were lost
-
-A message gives expected, actual and the next command to type. The command line prints it without a
-traceback and exits with status 1.
+A message gives expected, actual and the next command to type. The command line prints it without a traceback
+and exits with status 1.
 """
 
 
@@ -21,11 +10,11 @@ class AlLoopError(Exception):
 
 
 class ConfigError(AlLoopError):
-    """A setting or an argument is not usable."""
+    """al-loop.toml is wrong, or a command's arguments are."""
 
 
 class WorkspaceError(AlLoopError):
-    """The workspace is missing, damaged, or from another version."""
+    """The workspace is missing, damaged, or from a newer version."""
 
 
 class LockedError(WorkspaceError):
@@ -41,11 +30,11 @@ class ModelError(AlLoopError):
 
 
 class TrainingError(AlLoopError):
-    """A training went wrong."""
+    """A training failed: its loss is not finite, or there is nothing to learn from."""
 
 
 class LabelStudioError(AlLoopError):
-    """The labelling server cannot be used."""
+    """The labelling server is unreachable, refuses requests, or sends what cannot be read."""
 
 
 class RenderingError(AlLoopError):
@@ -53,4 +42,4 @@ class RenderingError(AlLoopError):
 
 
 class ClusterError(AlLoopError):
-    """A Ray cluster cannot be used, or was lost."""
+    """A Ray cluster or its nodes cannot be used, or were lost."""

@@ -5,16 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from render.core.files import name_as_text, name_from_text, open_regular, printable, read_regular, too_large
+from render.core.files import (
+    atomic_file,
+    name_as_text,
+    name_from_text,
+    open_regular,
+    printable,
+    read_regular,
+    too_large,
+)
 
 __all__ = [
-    "atomic_file", "cache_dir", "file_sha256", "folder_bytes", "json_hash", "name_as_text", "name_from_text",
-    "open_regular", "printable", "read_json", "read_regular", "too_large", "write_atomically", "write_json",
+    "atomic_file", "cache_dir", "file_sha256", "folder_bytes", "hash_of", "json_hash", "name_as_text",
+    "name_from_text", "open_regular", "printable", "read_json", "read_regular", "state_dir", "too_large",
+    "write_atomically", "write_json",
 ]  # fmt: skip
 
 _CHUNK = 1 << 20
@@ -38,7 +45,7 @@ def hash_of(path: Path) -> str | None:
 
 
 def json_hash(value: object) -> str:
-    """Return a hash of JSON data that does not depend on the order of keys."""
+    """Return the SHA-256 of JSON data, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -47,29 +54,8 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-@contextmanager
-def atomic_file(path: Path, *, mode: int = 0o666, shared: bool = False) -> Iterator[BinaryIO]:
-    """Give a file to write that takes the place of `path` when the block ends without an error.
-
-    A reader, or a run after a kill, finds the file whole or not at all.
-
-    mode: rights of a new file, before the umask.
-    shared: several processes may write the file at a time.
-    """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial" if shared else f"{path.name}.partial")
-    try:
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
-    """Write a file that is whole or not there; see `atomic_file`."""
+    """Write a file with `atomic_file`."""
     with atomic_file(path, mode=mode) as file:
         file.write(data)
 
@@ -77,7 +63,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write indented JSON atomically."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    # A file name that is no UTF-8 is written as a JSON escape, which is read back as that name.
+    # A file name that is not UTF-8 becomes a JSON escape, which reads back as that name.
     write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
@@ -88,13 +74,15 @@ def read_json(path: Path) -> Any:
 
 def state_dir() -> Path:
     """Return the folder for decisions of the user: $AL_LOOP_STATE, or the user's state folder."""
-    if override := os.environ.get("AL_LOOP_STATE"):
-        return Path(override).expanduser()
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "al-loop"
+    return _user_dir("STATE", ".local/state")
 
 
 def cache_dir() -> Path:
     """Return the folder for files that can be made again: $AL_LOOP_CACHE, or the user's cache."""
-    if override := os.environ.get("AL_LOOP_CACHE"):
+    return _user_dir("CACHE", ".cache")
+
+
+def _user_dir(kind: str, usual: str) -> Path:
+    if override := os.environ.get(f"AL_LOOP_{kind}"):
         return Path(override).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "al-loop"
+    return Path(os.environ.get(f"XDG_{kind}_HOME") or Path.home() / usual) / "al-loop"

@@ -1,14 +1,16 @@
-"""The settings that a cycle began with: kept as they were, held against what is allowed now, and replaced on request."""
+"""Settings that a cycle has frozen: kept as they are, compared with today's ranges, replaced on request."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from functools import reduce
+from operator import getitem
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import inspect, structs
+from msgspec import structs
 
 from al_loop.core.config import FILE_NAME, Config, Section
 from al_loop.core.config_errors import explain
@@ -17,62 +19,65 @@ from al_loop.core.renamed_settings import with_new_names, with_old_names
 from al_loop.core.urls import masked_in
 
 S = TypeVar("S", bound=Section)
-#: Read anew by every command: where the server is, and what computes.
+#: Every command reads these from al-loop.toml: the server, and the hardware.
 LIVE = ("label_studio", "device", "gpus")
-#: What a selection has been made with, which stays as it was.
+#: A selection depends on these; they stay once its images are chosen.
 SELECTION = ("classes", "name", "task", "cycle", "score.score_thr", "score.precision")
 
 
 class UnreadableError(ConfigError):
-    """The settings of a cycle cannot be read from the database at all."""
+    """The settings of a cycle cannot be read from the database."""
 
 
 def thawed(text: str | bytes) -> Config:
-    """Return settings that were frozen, whatever they are: an older al-loop may have allowed more.
+    """Return frozen settings without checking values: an older al-loop may have allowed more.
 
-    Raises UnreadableError for what is no table of settings.
+    Raises UnreadableError for anything but a table of settings.
     """
     try:
         return from_plain(msgspec.json.decode(text, type=dict[str, Any]))
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableError(
-            f"the settings that the cycle began with cannot be read ({error}). Give it up, and keep its labels: al-loop "
-            "cycle --abandon"
+            f"the settings that the cycle began with cannot be read ({error}). "
+            "Give it up, and keep its labels: al-loop cycle --abandon"
         ) from None
 
 
 def from_plain(plain: dict[str, Any]) -> Config:
-    """Do what `thawed` does for plain data."""
-    return _built(Config(classes=()), with_new_names(plain))
+    """Return settings from plain data, as `thawed` does."""
+    return _filled(Config(classes=()), with_new_names(plain))
 
 
 def hashed(settings: Config, table: str) -> dict[str, Any]:
-    """Return a table of the settings as stages are known by it: with the names of 0.1, whose stages stay valid."""
-    return cast(dict[str, Any], with_old_names(_plain(settings))[table])
+    """Return a table of the settings for the hash of a stage; names of 0.1 keep its stages valid."""
+    old_names: dict[str, Any] = with_old_names(msgspec.to_builtins(settings))[table]
+    return old_names
 
 
 def check(settings: Config, number: int, *, selected: bool) -> None:
-    """Raise ConfigError for the first setting out of range that cycle `number` still reads.
+    """Raise ConfigError for the first setting out of range that cycle `number` will read.
 
-    selected: its images are chosen, so that what they were chosen with is not read again.
+    selected: its images are chosen, so it will not read the settings of `SELECTION` again.
     """
-    plain = _plain(settings)
+    plain = msgspec.to_builtins(settings)
     if selected:
-        usual = _plain(Config(classes=settings.classes))
+        usual = msgspec.to_builtins(Config(classes=settings.classes))
         for key in SELECTION:
-            _set(plain, key, _get(usual, key))
+            names = key.split(".")
+            _table_of(plain, names)[names[-1]] = _table_of(usual, names)[names[-1]]
     try:
         msgspec.convert(plain, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(
-            f"cycle {number} began with {explain(str(error), plain, Config)}. Correct it in {FILE_NAME}, then: "
-            "al-loop cycle --refreeze. Or give the cycle up and keep its labels: al-loop cycle --abandon"
+            f"cycle {number} began with {explain(str(error), plain, Config)}. Correct it in {FILE_NAME}, "
+            "then: al-loop cycle --refreeze. Or give the cycle up and keep its labels: "
+            "al-loop cycle --abandon"
         ) from None
 
 
 @dataclass(frozen=True)
 class Refrozen:
-    """settings: what the cycle goes on with.  changed, kept: key and two values, of those that were taken and those not."""
+    """New settings of a cycle. changed, kept: key, old and new value of those replaced and those not."""
 
     settings: Config
     changed: tuple[str, ...]
@@ -80,62 +85,47 @@ class Refrozen:
 
 
 def refrozen(frozen: Config, now: Config, *, selected: bool) -> Refrozen:
-    """Return the settings of al-loop.toml for a cycle that is under way; of one whose images are chosen, those for later stages."""
-    plain, current, changed, kept = _plain(frozen), masked_in(_plain(now)), list[str](), list[str]()
-    for key in _keys(Config):
-        old, new = _get(plain, key), _get(current, key)
-        if _same(old, new) or key.split(".")[0] in LIVE:
+    """Return the settings of al-loop.toml for an open cycle.
+
+    selected: its images are chosen, so the settings of `SELECTION` stay.
+    """
+    plain, current = msgspec.to_builtins(frozen), masked_in(msgspec.to_builtins(now))
+    changed, kept = list[str](), list[str]()
+    for names in _keys(Config):
+        key, table = ".".join(names), _table_of(plain, names)
+        old, new = table[names[-1]], _table_of(current, names)[names[-1]]
+        # JSON has null for infinity, and lists for tuples.
+        if names[0] in LIVE or msgspec.json.encode(old) == msgspec.json.encode(new):
             continue
-        if selected and any(key == stays or key.startswith(f"{stays}.") for stays in SELECTION):
+        if selected and any(f"{key}.".startswith(f"{stays}.") for stays in SELECTION):
             kept.append(f"{key} = {old!r} stays; al-loop.toml says {new!r}")
             continue
-        _set(plain, key, new)
+        table[names[-1]] = new
         changed.append(f"{key}: {old!r} → {new!r}")
     return Refrozen(from_plain(plain), tuple(changed), tuple(kept))
 
 
-def _built(usual: S, plain: dict[str, Any]) -> S:
-    """Return a struct of plain data without a check of any value; `usual` has what is not there, what is unknown is left out."""
-    made = copy(usual)  # not made anew: that would check which of its fields go together
+def _filled(usual: S, plain: dict[str, Any]) -> S:
+    """Return a copy of a struct with values of plain data, unchecked; unknown keys are left out."""
+    filled = copy(usual)  # a new struct would check which of its fields go together
     for field in structs.fields(usual):
-        value = plain.get(field.encode_name, msgspec.UNSET)
-        if value is msgspec.UNSET:
-            continue
-        own = getattr(usual, field.name)
-        if isinstance(own, Section):
-            value = _built(own, value) if isinstance(value, dict) else own
-        structs.force_setattr(made, field.name, tuple(value) if isinstance(value, list) else value)
-    return made
+        default = getattr(usual, field.name)
+        value = plain.get(field.name, default)
+        if isinstance(default, Section):
+            value = _filled(default, value) if isinstance(value, dict) else default
+        structs.force_setattr(filled, field.name, tuple(value) if isinstance(value, list) else value)
+    return filled
 
 
-def _plain(settings: Config) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.to_builtins(settings)
-    return found
-
-
-def _keys(kind: type[Section], before: str = "") -> Iterator[str]:
+def _keys(kind: type[Section], *tables: str) -> Iterator[tuple[str, ...]]:
+    """Yield the names of every setting: its tables, then its own."""
     for field in structs.fields(kind):
-        inner = inspect.type_info(field.type)
-        if isinstance(inner, inspect.StructType):
-            yield from _keys(field.type, f"{before}{field.name}.")
+        if isinstance(field.type, type) and issubclass(field.type, Section):
+            yield from _keys(field.type, *tables, field.name)
         else:
-            yield f"{before}{field.name}"
+            yield (*tables, field.name)
 
 
-def _get(plain: dict[str, Any], key: str) -> Any:
-    found: Any = plain
-    for part in key.split("."):
-        found = found[part]
-    return found
-
-
-def _set(plain: dict[str, Any], key: str, value: Any) -> None:
-    *tables, last = key.split(".")
-    for part in tables:
-        plain = plain[part]
-    plain[last] = value
-
-
-def _same(old: Any, new: Any) -> bool:
-    """As plain data: infinity is kept as null, and a list may have been a tuple."""
-    return bool(msgspec.json.encode(old) == msgspec.json.encode(new))
+def _table_of(plain: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the table that holds the setting of these names."""
+    return reduce(getitem, names[:-1], plain)

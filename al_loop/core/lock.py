@@ -1,6 +1,6 @@
-"""Lock files: one process at a time works in a folder, and a second one is told who does.
+"""Lock files: one process at a time works in a folder; the error of a second one names it.
 
-The operating system frees a lock when its process ends, so there are no stale locks.
+The operating system releases a lock when its process ends, so there are no stale locks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from al_loop.core.errors import LockedError, WorkspaceError
 
-#: Seconds to wait for the children of a killed process: torch's workers check their parent every 5 s.
+#: Seconds to wait for children of a killed process: torch's workers check their parent every 5 s.
 _ORPHANS_S = 12.0
 #: Errors of file systems without locks: NFS without a lock service, FUSE, some network shares.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
@@ -27,10 +27,10 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path`, and write into it who holds it.
+    """Hold the lock file at `path`, and write the holder into it.
 
-    Waits only for children that a killed holder left behind.
-    Raises LockedError with the holder, and WorkspaceError where the file system has no locks.
+    Waits only for children of a killed holder.
+    Raises LockedError with the holder, and WorkspaceError if the file system has no locks.
     """
     try:
         lock = _acquire(path, timeout=_ORPHANS_S, cancel_check=lambda: not _holder_has_ended(path))
@@ -49,13 +49,13 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def waiting_lock(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path`; wait for whoever has it. Raises WorkspaceError as `locked` does."""
+    """Wait for the lock file at `path`, and hold it. Raises WorkspaceError as `locked`."""
     with _acquire(path):
         yield
 
 
 def command_at_work(path: Path) -> str | None:
-    """Return the command that holds a lock file of `locked`, None if it is free. Writes nothing."""
+    """Return the command that holds a lock file of `locked`, None if it is free; write nothing."""
     try:
         with path.open() as file:
             try:
@@ -68,7 +68,7 @@ def command_at_work(path: Path) -> str | None:
 
 
 def _acquire(path: Path, **options: Any) -> AbstractContextManager[object]:
-    """Acquire a lock file; `options` are those of `filelock`. TimeoutError where another process has it."""
+    """Acquire a lock file with options of `filelock`; TimeoutError if another process has it."""
     from filelock import FileLock  # takes 20 ms, and most commands lock nothing
 
     try:
@@ -86,7 +86,7 @@ def _acquire(path: Path, **options: Any) -> AbstractContextManager[object]:
 
 
 def _read_holder(path: Path) -> dict[str, Any]:
-    """Return what `locked` wrote; empty where it cannot be read."""
+    """Return the holder that `locked` has written; empty if it cannot be read."""
     try:
         holder = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -95,7 +95,7 @@ def _read_holder(path: Path) -> dict[str, Any]:
 
 
 def _holder_has_ended(path: Path) -> bool:
-    """Whether the process named in a lock file has ended, as far as this machine can tell."""
+    """Whether the process named in a lock file is one of this machine that has ended."""
     holder = _read_holder(path)
     if holder.get("host") != socket.gethostname() or not isinstance(holder.get("pid"), int):
         return False

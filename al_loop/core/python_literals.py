@@ -11,8 +11,7 @@ def literals(data: bytes) -> dict[str, Any]:
     """Return the values of the assignments `name = literal` in a file of Python.
 
     Literals are constants, signed numbers, lists, tuples, dicts, `dict(name=literal)`, `float("inf")`,
-    `inf` and `nan`.
-    Raises ValueError with the line for anything else, and what `ast.parse` raises.
+    `inf` and `nan`. Raises ValueError with the line for anything else, and the errors of `ast.parse`.
     """
     values: dict[str, Any] = {}
     for statement in ast.parse(data).body:
@@ -28,7 +27,7 @@ _NUMBERS = {"inf": math.inf, "nan": math.nan}
 
 
 def _literal(node: ast.expr) -> Any:
-    """Return the value of an expression that is data; ValueError for any other."""
+    """Return the value of a literal; ValueError for any other expression."""
     match node:
         case ast.Constant(value=None | bool() | int() | float() | str() as value):
             return value

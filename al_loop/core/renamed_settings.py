@@ -1,4 +1,4 @@
-"""Settings that were renamed in 0.2: refused by their old names, translated in what 0.1 has written."""
+"""Settings that 0.2 has renamed: old names are refused, and translated in files of 0.1."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RENAMED: Mapping[str, str] = MappingProxyType(
         "train.turns": "rotate90",
     }
 )
-#: The same for values of cycle.strategy.
+#: Value of cycle.strategy in 0.1 -> value since 0.2.
 RENAMED_STRATEGIES: Mapping[str, str] = MappingProxyType({"ours": "coverage"})
 
 _HEADER = re.compile(r"\s*\[\s*([\w.\s-]+?)\s*\]\s*(#.*)?$")
@@ -31,16 +31,15 @@ _PAIR = re.compile(r"(\s*)([\w.-]+)(\s*=\s*)(.*)$", re.DOTALL)
 
 def refusals(plain: Mapping[str, Any]) -> list[str]:
     """Return a sentence with the new name for each old name in the settings."""
-    found = [
-        f"{key} is called {table}.{name} now"
-        for key, name in RENAMED.items()
-        for table, _, last in [key.rpartition(".")]
-        if last in _table(plain, table)
-    ]
+    sentences = []
+    for key, name in RENAMED.items():
+        where, _, old = key.rpartition(".")
+        if old in _table(plain, where):
+            sentences.append(f"{key} is called {where}.{name} now")
     strategy = _table(plain, "cycle").get("strategy")
     if isinstance(strategy, str) and strategy in RENAMED_STRATEGIES:
-        found.append(f'cycle.strategy = "{strategy}" is called "{RENAMED_STRATEGIES[strategy]}" now')
-    return found
+        sentences.append(f'cycle.strategy = "{strategy}" is called "{RENAMED_STRATEGIES[strategy]}" now')
+    return sentences
 
 
 def with_new_names(plain: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +48,7 @@ def with_new_names(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_old_names(plain: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of settings with the names of 0.1, in which stages are hashed: what it has finished stays so."""
+    """Return a copy of settings with the names of 0.1."""
     keys = {f"{key.rpartition('.')[0]}.{name}": key.rpartition(".")[2] for key, name in RENAMED.items()}
     return _renamed(plain, keys, {new: old for old, new in RENAMED_STRATEGIES.items()})
 
@@ -57,10 +56,10 @@ def with_old_names(plain: dict[str, Any]) -> dict[str, Any]:
 def rewritten(text: bytes) -> bytes | None:
     """Return a TOML file of 0.1 with the new names, its comments and order kept.
 
-    None where it holds no old name, or writes one in a way that is not understood here.
+    None where it has no old name, or one that is written in a way that is not understood here.
     """
     plain = _decoded(text)
-    if plain is None or not refusals(plain):
+    if not refusals(plain):
         return None
     table, lines = "", []
     for line in text.decode().splitlines(keepends=True):
@@ -71,12 +70,12 @@ def rewritten(text: bytes) -> bytes | None:
     return new if _decoded(new) == with_new_names(plain) else None
 
 
-def _decoded(text: bytes) -> dict[str, Any] | None:
+def _decoded(text: bytes) -> dict[str, Any]:
+    """Return the tables of a TOML file, none where it is not valid."""
     try:
-        plain: dict[str, Any] = msgspec.toml.decode(text)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
-    return plain
+        return msgspec.toml.decode(text, type=dict[str, Any])
+    except (ValueError, RecursionError):
+        return {}
 
 
 def _rewritten_line(table: str, line: str) -> str:

@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).parents[1]
 def resource(relative: str) -> Path:
     """Return the path of a shipped file or folder, such as ``configs/model/small.py``.
 
-    An installed wheel carries a copy below the package; a checkout has them beside it.
+    A wheel has a copy inside the package; in a checkout they are beside it.
     """
     for root in (_PACKAGE / "_resources", _PACKAGE.parent):
         path = root / relative

@@ -1,7 +1,7 @@
-"""The types of settings, each with the range that whoever reads it can take: mmengine, NumPy, SQLite, torch, the disk.
+"""Types of settings. Each has a range that all its readers accept: mmengine, NumPy, SQLite, torch, the disk.
 
-A setting is frozen with the cycle that begins with it, and people label for days before it is read: what is
-out of range must be refused when the file is read.
+A cycle freezes its settings, and stages read them after days of labelling. So ranges are checked when the
+file is read.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, inspect
 
-#: Text without control characters: the system and the labelling server take no NUL, a terminal no escape
-#: sequence.
+#: Text without control characters: the system and the labelling server refuse NUL, and a terminal obeys
+#: escape sequences.
 _PRINTED = r"^[^\x00-\x1f\x7f]*\Z"
 Text = Annotated[str, Meta(max_length=4096, pattern=_PRINTED)]
 ShortText = Annotated[str, Meta(max_length=255, pattern=_PRINTED)]
@@ -22,12 +22,12 @@ Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}\Z")]
 Texts = Annotated[tuple[Text, ...], Meta(max_length=1000)]
 ClassNames = Annotated[tuple[ShortText, ...], Meta(max_length=1000)]
 
-#: What `numpy.random.seed` takes, which mmengine seeds.
+#: Range of `numpy.random.seed`, which mmengine calls.
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Epochs = Annotated[int, Meta(ge=1, le=100_000)]
-#: Images of a batch are in memory together.
+#: All images of a batch are in memory.
 BatchSize = Annotated[int, Meta(ge=1, le=1024)]
-#: Times that an image stands in the list that is shuffled for an epoch, in memory.
+#: Copies of an image in the list of an epoch, which is in memory.
 Repeat = Annotated[int, Meta(ge=1, le=10_000)]
 LearningRate = Annotated[float, Meta(ge=1e-12, le=10)]
 Workers = Annotated[int, Meta(ge=0, le=128)]
@@ -35,7 +35,7 @@ Gpus = Annotated[int, Meta(ge=1, le=64)]
 Side = Annotated[int, Meta(ge=1, le=8192)]
 ShardSize = Annotated[int, Meta(ge=1, le=65_536)]
 Gigabytes = Annotated[float, Meta(gt=0, le=1_000_000)]
-#: Images of a cycle, or of a trigger: a selection holds a row for each in memory.
+#: Images of a cycle or of a trigger: a selection holds a row of each in memory.
 Images = Annotated[int, Meta(ge=1, le=1_000_000)]
 AuditImages = Annotated[int, Meta(ge=2, le=1_000_000)]
 Beta = Annotated[float, Meta(ge=1, le=1000)]
@@ -53,23 +53,14 @@ Minutes = Annotated[int, Meta(ge=1, le=10080)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
-def bounds(kind: inspect.Type) -> tuple[float, float] | None:
-    """Return the range of a number, or None where the type is none."""
-    if not isinstance(kind, inspect.IntType | inspect.FloatType):
-        return None
-    low = kind.ge if kind.ge is not None else kind.gt
-    high = kind.le if kind.le is not None else kind.lt
-    return (-float("inf") if low is None else low, float("inf") if high is None else high)
-
-
 def words(annotation: Any) -> str | None:
-    """Say in words what a type allows; None where it sets no range."""
+    """Describe what a type allows; None where it sets no range."""
     kind = inspect.type_info(annotation)
     options = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
-    return next((said for said in map(_said, options) if said is not None), None)
+    return next(filter(None, map(_in_words, options)), None)
 
 
-def _said(kind: inspect.Type) -> str | None:
+def _in_words(kind: inspect.Type) -> str | None:
     if isinstance(kind, inspect.IntType):
         return f"an integer from {kind.ge} to {kind.le}"
     if isinstance(kind, inspect.FloatType):
@@ -81,20 +72,20 @@ def _said(kind: inspect.Type) -> str | None:
         return "64 hexadecimal digits" if kind.max_length is None else "the name of an environment variable"
     if isinstance(kind, inspect.VarTupleType):
         most = f" of at most {kind.max_length}" if kind.max_length is not None else ""
-        return f"a list{most}, each {_said(kind.item_type) or 'as documented'}"
+        return f"a list{most}, each {_in_words(kind.item_type) or 'as documented'}"
     if isinstance(kind, inspect.TupleType):
-        return f"a list of {len(kind.item_types)}, each {_said(kind.item_types[0])}"
+        return f"a list of {len(kind.item_types)}, each {_in_words(kind.item_types[0])}"
     return None
 
 
 def repeated_in(names: Iterable[str]) -> list[str]:
-    """Return the names that stand there more than once."""
+    """Return the names that occur more than once."""
     names = tuple(names)
     return sorted({name for name in names if names.count(name) > 1})
 
 
 def distinct(**lists: Iterable[str]) -> None:
-    """Raise ValueError where a list of that key names something twice."""
+    """Raise ValueError if a list names something twice; its keyword is the key in the error."""
     for key, names in lists.items():
         if repeated := repeated_in(names):
             raise ValueError(f"{key}: expected each once, got {', '.join(map(repr, repeated))} twice")

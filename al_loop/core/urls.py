@@ -1,4 +1,4 @@
-"""URLs: secrets in them, which are masked wherever a URL is shown or stored, and their hosts."""
+"""URLs: their secrets, which are masked wherever a URL is shown or stored, and their hosts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 #: Replaces a secret.
 MASK = "***"
-#: Parameters that let in whoever has the address: of presigned addresses (S3, Google, Azure), and the usual
-#: names of tokens. Names that may as well say which file is meant, such as "key", are none.
+#: Parameters that grant access: those of presigned addresses (S3, Google, Azure), and usual names of tokens;
+#: not names such as "key", which may select a file.
 _PARAMETERS = (
     r"x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential)|awsaccesskeyid|googleaccessid|sig|"
     r"signature|(?:access_|auth_|refresh_|id_)?token|api_?key|(?:client_)?secret|password|passwd|pwd"
 )
-# Up to the last @ before the path, for a password may hold one that was not written as %40; and past a / ?
-# or # where what stands behind the colon is no port. A path of an address has lost one of its slashes.
+# Up to the last @ before the path, as a password may hold an unescaped @. Also past / ? and # if no port
+# follows the colon. pathlib removes one of the two slashes of an address.
 _LOGIN = re.compile(
     r"(?:(?<=://)|(?<=[A-Za-z0-9]{2}:/))(?:[^\s/?#\"<>]+|[^\s/?#@:\[\"<>]+:(?!\d{0,5}[/?#])[^\s@\"<>]+)@"
 )
@@ -40,7 +40,7 @@ def masked_error(error: object, address: str) -> str:
 
 
 def masked_in(value: Any) -> Any:
-    """Mask all texts of plain data, such as settings."""
+    """Mask all strings of plain data, such as settings."""
     if isinstance(value, str):
         return masked(value)
     if isinstance(value, dict):
@@ -49,7 +49,7 @@ def masked_in(value: Any) -> Any:
 
 
 def same_host(before: str, after: str) -> bool:
-    """Whether a redirect stays on host and port; from HTTP to HTTPS is the same host."""
+    """Whether a redirect keeps host and port; from HTTP to HTTPS is the same host."""
     old, new = urlsplit(before), urlsplit(after)
     if (old.scheme, new.scheme) == ("http", "https") and (old.port or 80, new.port or 443) == (80, 443):
         return old.hostname == new.hostname

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -33,21 +32,17 @@ def fetch(location: str, sha256: str | None = None) -> Path:
         return target
     from al_loop.core.download import download  # its HTTP client takes a third of a second to import
 
-    unchecked = target.with_name(f"{target.name}.{os.getpid()}.unchecked")
+    # Release pages redirect to other hosts; a file without an expected hash must then come over HTTPS.
+    elsewhere = bool(expected) or address.scheme == "https"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Release pages redirect to other hosts; a file without an expected hash must then come over HTTPS.
-        elsewhere = bool(expected) or address.scheme == "https"
-        download(location, unchecked, limit_bytes=_LARGEST, limit_s=_LONGEST_S, other_hosts=elsewhere)
-        if not (actual := file_sha256(unchecked)).startswith(expected):
-            raise DataError(f"has SHA-256 {actual}, expected {expected}")
-        os.replace(unchecked, target)
+        download(
+            location, target, limit_bytes=_LARGEST, limit_s=_LONGEST_S, other_hosts=elsewhere, sha256=expected
+        )
     except (DataError, OSError) as error:
         reason = error if isinstance(error, DataError) else f"cannot be kept ({error})"
         raise ModelError(
             f"{location} {reason}. Fetch it by hand and set model.load_from in al-loop.toml to its path, or "
             "give it to: al-loop models import"
         ) from None
-    finally:
-        unchecked.unlink(missing_ok=True)
     return target

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import PIL.Image
 
-from render.core.files import open_regular, replacing, sha256_regular
+from render.core.files import atomic_file, open_regular, sha256_regular
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".exr", ".hdr")
 #: What a picture that Pillow does not read begins with.
@@ -60,7 +60,7 @@ class ImageCache:
             return
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(self._path, durable=False, shared=True) as file:
+            with atomic_file(self._path, durable=False, shared=True) as file:
                 file.write(json.dumps({"format": _FORMAT, "pictures": self._known}).encode())
 
 

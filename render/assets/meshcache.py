@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.core.errors import AssetError
-from render.core.files import replacing
+from render.core.files import atomic_file
 from render.shapes.kernels.surface import Rest, Surface
 
 #: What reading a file that is missing, cut off, overwritten or of an earlier version raises.
@@ -155,7 +155,7 @@ def _write(name: str, write: Callable[[IO[bytes]], object]) -> None:
     path = cache_folder() / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, durable=False, shared=True) as file:
+        with atomic_file(path, durable=False, shared=True) as file:
             write(file)
     except OSError as error:
         raise AssetError(

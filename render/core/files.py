@@ -11,7 +11,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from render.core.errors import DatasetError
 
@@ -104,33 +104,36 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
     durable: also after a power cut. Raises DatasetError when it cannot be written.
     """
     try:
-        with replacing(path, durable=durable) as file:
+        with atomic_file(path, durable=durable) as file:
             file.write(data)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be written ({error}); make room and run again") from error
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = True, shared: bool = False) -> Iterator[IO[bytes]]:
-    """Open a draft beside `path` for writing; at the end the draft takes the place of `path`.
+def atomic_file(
+    path: Path, *, mode: int = 0o666, durable: bool = True, shared: bool = False
+) -> Iterator[BinaryIO]:
+    """Open a draft beside `path` for writing; it replaces `path` when the block ends without an error.
 
+    A reader, or a run after a kill, finds the whole file or none.
+    mode: permissions of a new file, before the umask.
     durable: flush the draft to the disk first.
-    shared: several processes may write `path` at once. Each has a draft of its own, and drafts of killed
+    shared: several processes may write `path` at once. Each has its own draft, and drafts of killed
         processes are removed after DRAFT_S. Otherwise the draft of a killed process is overwritten.
     """
     draft = path.with_name(f"{path.name}.{os.getpid()}.partial" if shared else f"{path.name}.partial")
     if shared:
         remove_old_drafts(path.parent)
     try:
-        with draft.open("wb") as file:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
             yield file
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(draft, path)
     except BaseException:
-        if shared:
-            draft.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
 
 

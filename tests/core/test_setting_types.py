@@ -23,7 +23,6 @@ from al_loop.cli import cli
 from al_loop.cli.demo import main as demo
 from al_loop.core.config import Config, CycleConfig, DriftTrigger, PromotionConfig, TrainConfig, parse_config
 from al_loop.core.errors import ConfigError
-from al_loop.core.setting_types import bounds
 from al_loop.loop.selection import pick
 from al_loop.structures.predictions import ScoredImages
 from render.__main__ import main as renderer
@@ -44,6 +43,14 @@ def numbers(struct: type, prefix: str = "") -> Iterator[tuple[str, inspect.Type,
                 yield f"{prefix}{field.name}", one.item_types[0], None
 
 
+def bounds(kind: inspect.Type) -> tuple[float, float]:
+    """Return the range of a number; infinite where the type sets no end."""
+    assert isinstance(kind, inspect.IntType | inspect.FloatType)
+    low = kind.ge if kind.ge is not None else kind.gt
+    high = kind.le if kind.le is not None else kind.lt
+    return (-math.inf if low is None else low, math.inf if high is None else high)
+
+
 NUMBERS = {key: (kind, default) for key, kind, default in numbers(Config)}
 
 
@@ -55,19 +62,19 @@ def settings(key: str, value: str) -> Config:
 
 
 def value_of(config: Config, key: str) -> Any:
-    found: Any = config
+    value: Any = config
     for part in key.split("."):
-        found = getattr(found, part)
-    return found[0] if isinstance(found, tuple) else found
+        value = getattr(value, part)
+    return value[0] if isinstance(value, tuple) else value
 
 
 def test_every_number_has_both_ends() -> None:
     assert len(NUMBERS) == 47
     for key, (kind, default) in NUMBERS.items():
-        found = bounds(kind)
-        assert found is not None, key
-        assert all(map(math.isfinite, found)), key
-        assert default is None or found[0] <= default <= found[1], key
+        low, high = bounds(kind)
+        assert math.isfinite(low), key
+        assert math.isfinite(high), key
+        assert default is None or low <= default <= high, key
 
 
 def test_both_ends_are_taken_and_nothing_beyond() -> None:
@@ -137,9 +144,7 @@ def test_options_have_both_ends() -> None:
 
 
 def ends(key: str) -> tuple[Any, Any]:
-    kind, _ = NUMBERS[key]
-    low, high = bounds(kind) or (0, 0)
-    return low, high
+    return bounds(NUMBERS[key][0])
 
 
 def test_seeds_at_both_ends() -> None:
