@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from support.factories import CLASSES, write_coco_set
+from support.pool_images import add_images
 from support.ray_cluster import RayCluster
 
 from al_loop.cli import main
-from al_loop.images.ingest import add_images
 from al_loop.images.validation_sets import add_validation
 from al_loop.state.workspace import Workspace, init_workspace, open_workspace
 from al_loop.structures.boxes import Boxes

@@ -26,7 +26,7 @@ from al_loop.core.files import file_sha256, read_json, write_json
 from al_loop.core.resources import resource
 from al_loop.images import repository
 from al_loop.images.coco import listed, read_coco
-from al_loop.images.ingest import add_images
+from al_loop.images.import_sources import add_sources
 from al_loop.images.synthetic import render_set
 from al_loop.images.validation_sets import add_validation
 from al_loop.labelling.server.credentials import FILE_NAME as CREDENTIALS
@@ -133,8 +133,8 @@ def _photographs(workspace: Workspace, photos: Path | None, sizes: Sizes, tell: 
                 f"--photos {folder} lacks {name}: expected a folder with pool.json and val.json (COCO) and images/"
             )
     hidden = read_coco(folder / "pool.json", CLASSES)
-    report = add_images(workspace, [image.path for image in hidden.images])
-    if not report.added and not report.duplicates:
+    summary = add_sources(workspace, [str(image.path) for image in hidden.images]) if hidden.images else None
+    if summary is None or not summary.added + summary.known:
         raise DataError(
             f"{listed(hidden.problems, 'pool.json')}no usable photograph in {folder / 'pool.json'}"
         )

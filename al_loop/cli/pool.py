@@ -87,7 +87,7 @@ def add_val(start: Path | None, coco: Path, name: str, replace_labels: bool) -> 
 
     workspace = open_workspace(start)
     with workspace.lock(), Terminal().progress("read validation images") as progress:
-        report, problems = add_validation(workspace, coco, progress, name, replace_labels=replace_labels)
+        report = add_validation(workspace, coco, progress, name, replace_labels=replace_labels)
     say(
         f"{len(report.added)} {name} images added, {report.moved} taken out of the pool, "
         f"{report.duplicates} known already, {len(report.refused)} refused"
@@ -101,8 +101,8 @@ def add_val(start: Path | None, coco: Path, name: str, replace_labels: bool) -> 
         say(f"{report.replaced} labels replaced. Back again: al-loop pool restore-labels --last")
     if report.alike:
         say(f"{report.alike} of those taken out of the pool had these labels: no model learns from them now")
-    if problems:
-        say(listed(problems, coco).rstrip("\n"))
+    if report.problems:
+        say(listed(report.problems, coco).rstrip("\n"))
     say(f"{name} now: {count_phrase(report.images, report.boxes, report.empty, report.regions)}")
     if report.warning:
         say(report.warning)

@@ -1,4 +1,4 @@
-"""Read and write COCO JSON of the workspace's classes; `render.coco` has the reader."""
+"""Read and write COCO JSON for the workspace's classes; `render.coco` has the reader."""
 
 from __future__ import annotations
 
@@ -21,21 +21,18 @@ from render.coco import read_coco as read_all
 from render.core.errors import DatasetError
 
 __all__ = [
-    "CocoImage", "CocoSet", "Problem", "listed", "missing_classes", "read_coco", "read_labelled_set",
-    "summarise", "write_coco",
+    "CocoImage", "CocoSet", "Problem", "listed", "missing_classes", "read_coco", "summarise", "write_coco",
 ]  # fmt: skip
 
-#: Similarity from which one name is offered for another.
-_ALIKE = 0.7
+_SIMILAR = 0.7  # least similarity of a class that is suggested for a misspelt one
 
 
 @dataclass(frozen=True, eq=False)
 class CocoImage:
     """One image of a COCO file: its path, its stated size in px, its boxes.
 
-    ignored: regions where objects are neither to be found nor wrong to find (`iscrowd`, `ignore`).
-    image_sha256: the id that the image has in the workspace that exported the file; None in files of other
-        tools.
+    ignored: regions that count neither in training nor in evaluation (`iscrowd`, `ignore`).
+    image_sha256: id of the image in the workspace that exported the file; None in files of other tools.
     """
 
     path: Path
@@ -48,21 +45,23 @@ class CocoImage:
 
 @dataclass(frozen=True)
 class CocoSet:
-    """Usable images of a COCO file, and a sentence for all that was left out, joined or converted."""
+    """Usable images of a COCO file, and a sentence for everything that was left out, joined or converted."""
 
     images: list[CocoImage] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
 def read_coco(path: Path, classes: Sequence[str]) -> CocoSet:
-    """Read boxes of the named classes; what could not be taken as it stands is listed in `problems`.
+    """Read boxes of the named classes; `problems` lists everything that could not be used as it is.
 
-    docs/inputs.md, "COCO files", says what is accepted, joined, converted, ignored and refused. Left out
-    besides: boxes of other categories, images of which no box is left, images whose file is missing. A box
-    whose category is a class in another spelling is an ignore region. Raises DataError for what is no COCO
-    file.
+    docs/inputs.md, "COCO files", says what is accepted, joined, converted, ignored and refused. Also left
+    out: boxes of other categories, images that have only such boxes, and images without a file. A box whose
+    category is another spelling of a class is an ignore region. Raises DataError for other files than COCO.
     """
-    coco = read_labelled_set(path)
+    try:
+        coco = read_all(path)
+    except DatasetError as error:
+        raise DataError(str(error)) from None
     index = {name: i for i, name in enumerate(classes)}
     class_index = np.array([index.get(name, -1) for name in coco.categories], dtype=np.int64)
     misspelt = _misspelt(coco.categories, classes)
@@ -89,15 +88,7 @@ def read_coco(path: Path, classes: Sequence[str]) -> CocoSet:
     return CocoSet(images, problems)
 
 
-def read_labelled_set(path: Path) -> LabelledSet:
-    """Read a COCO file with all of its categories; DataError for what is no COCO file."""
-    try:
-        return read_all(path)
-    except DatasetError as error:
-        raise DataError(str(error)) from None
-
-
-def missing_classes(images: Sequence[CocoImage], classes: Sequence[str]) -> list[str]:
+def missing_classes(images: Sequence[CocoImage | LabelledImage], classes: Sequence[str]) -> list[str]:
     """Return the classes without a box."""
     seen = {int(label) for image in images for label in image.boxes.labels}
     return [name for i, name in enumerate(classes) if i not in seen]
@@ -111,8 +102,6 @@ def _by_picture(image: IntArray, count: int) -> list[IntArray]:
 
 def _boxes(picture: Picture, labels: IntArray, bbox: FloatArray) -> Boxes:
     """Convert x, y, w, h to boxes inside the picture; rows with label -1 are dropped."""
-    if not len(labels):
-        return Boxes()
     valid = labels >= 0
     xyxy = np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1)
     xyxy[:, 2:] = np.minimum(xyxy[:, 2:], (picture.width, picture.height))
@@ -122,7 +111,7 @@ def _boxes(picture: Picture, labels: IntArray, bbox: FloatArray) -> Boxes:
 def _unknown(coco: LabelledSet, classes: Sequence[str]) -> Iterator[str]:
     """Yield a problem for each annotation whose category is no class, with the nearest class."""
     messages = {
-        i: f"category {name!r} is none of {', '.join(classes)}{_offer(name, classes)}"
+        i: f"category {name!r} is none of {', '.join(classes)}{_suggestion(name, classes)}"
         for i, name in enumerate(coco.categories)
         if name not in classes
     }
@@ -140,13 +129,13 @@ def _misspelt(names: Sequence[str], classes: Sequence[str]) -> IntArray:
     return np.array(indices, dtype=np.int64)
 
 
-def _offer(name: str, classes: Sequence[str]) -> str:
-    """Return a hint with the nearest class, "" for none."""
+def _suggestion(name: str, classes: Sequence[str]) -> str:
+    """Return a hint with the most similar class, "" for none."""
     plain = {_plain(other): other for other in classes}
-    near = get_close_matches(_plain(name), plain, n=1, cutoff=_ALIKE)
-    if not near:
+    similar = get_close_matches(_plain(name), plain, n=1, cutoff=_SIMILAR)
+    if not similar:
         return ""
-    return f"; did you mean {plain[near[0]]!r}? Rename it in the file or in the workspace"
+    return f"; did you mean {plain[similar[0]]!r}? Rename it in the file or in the workspace"
 
 
 def _plain(name: str) -> str:
@@ -163,36 +152,33 @@ def write_coco(
 ) -> None:
     """Write images, boxes with outlines, and ignore regions (iscrowd 1) atomically; ids count from 1.
 
-    names: what the file is to call each image, by its id; without, it is found by its absolute path, as by
-        a trainer.
+    names: file name of each image by its id; by default its absolute path, as a trainer needs it.
     """
+    images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, item in enumerate(labelled, start=1):
+        image = item.image
+        images.append(
+            {
+                "id": number,
+                "file_name": names[image.id] if names else str(image.path),
+                "width": image.width,
+                "height": image.height,
+                "image_sha256": image.id,
+            }
+        )
         for crowd, boxes in enumerate((item.boxes, item.ignored)):
             outlines = boxes.outlines or (None,) * len(boxes)
             rows = zip(boxes.xyxy.tolist(), boxes.labels.tolist(), outlines, strict=True)
             for (x1, y1, x2, y2), label, outline in rows:
-                drawn = {} if outline is None else {"segmentation": outline}
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": number,
-                        "category_id": label + 1,
-                        "bbox": [x1, y1, x2 - x1, y2 - y1],
-                        "area": (x2 - x1) * (y2 - y1) if outline is None else area(outline),
-                        "iscrowd": crowd,
-                        **drawn,
-                    }
-                )
-    images = [
-        {
-            "id": number,
-            "file_name": names[item.image.id] if names else str(item.image.path),
-            "width": item.image.width,
-            "height": item.image.height,
-            "image_sha256": item.image.id,
-        }
-        for number, item in enumerate(labelled, start=1)
-    ]
+                annotation = {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": label + 1,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": (x2 - x1) * (y2 - y1) if outline is None else area(outline),
+                    "iscrowd": crowd,
+                }
+                annotations.append(annotation if outline is None else {**annotation, "segmentation": outline})
     categories = [{"id": i, "name": name} for i, name in enumerate(classes, start=1)]
     write_json(path, {"images": images, "annotations": annotations, "categories": categories})

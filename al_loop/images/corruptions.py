@@ -1,7 +1,8 @@
 """Corrupted copies of a labelled set, as after a change of the station. Boxes stay the same.
 
 The levels of blur, noise, light and compression are those of Hendrycks & Dietterich 2019 ("Benchmarking
-Neural Network Robustness to Common Corruptions"), for pictures of 480 px and more; colour is ours.
+Neural Network Robustness to Common Corruptions"), for images of 480 px and more. Those of colour are not
+from that paper.
 """
 
 from __future__ import annotations
@@ -31,14 +32,7 @@ from render.core.errors import DatasetError
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 LEVELS = (1, 2, 3, 4, 5)
-_REFERENCE_PX = 480  # lengths of the levels are for pictures whose shorter side is this long, at least
-
-_BLUR_RADIUS = (3, 4, 6, 8, 10)
-_NOISE = (0.08, 0.12, 0.18, 0.26, 0.38)
-_DARKER = (0.8, 0.65, 0.5, 0.38, 0.28)
-_BRIGHTER = (0.1, 0.2, 0.3, 0.4, 0.5)
-_WARMTH = (0.06, 0.12, 0.2, 0.3, 0.42)
-_QUALITY = (25, 18, 15, 10, 7)
+_REFERENCE_PX = 480  # shorter side of images for which lengths hold; they shrink with smaller ones
 
 
 def write_corrupted(
@@ -49,11 +43,11 @@ def write_corrupted(
     on_progress: Progress | None = None,
     on_report: Callable[[str], None] | None = None,
 ) -> dict[str, Path]:
-    """Write `out/<kind>-<level>/` with pictures and coco.json for every kind; returns the COCO files by kind.
+    """Write `out/<kind>-<level>/` with images and coco.json for every kind; return the COCO files by kind.
 
-    The files hold what could be read of `coco` and its pictures; `on_report(text)` is called with how many
-    images are empty, and with what could not be read. What is random depends on the picture and the kind
-    alone. Raises ConfigError for a kind or level there is not, DataError for a set that cannot be read.
+    The files hold the readable part of `coco` and its images. `on_report(text)` gets the counts, and what
+    could not be read. Random numbers depend on the image's name and the kind alone.
+    Raises ConfigError for an unknown kind or level, DataError for a set that cannot be read.
     """
     unknown = [kind for kind in kinds if kind not in CORRUPTIONS]
     if unknown or level not in LEVELS:
@@ -61,48 +55,43 @@ def write_corrupted(
             f"expected kinds of {', '.join(CORRUPTIONS)} and a level of 1 to 5, "
             f"got {', '.join(unknown) or kinds} at {level}"
         )
-    data, paths = _readable(coco, on_report)
-    written, total = {}, len(kinds) * len(paths)
+    data, usable = _readable(coco, on_report)
+    paths = {i: picture.path for i, picture in enumerate(usable.pictures) if picture.path is not None}
+    written, done = {}, 0
     unread: dict[int, Problem] = {}
-    for number, kind in enumerate(kinds):
+    for kind in kinds:
         folder = out / f"{kind}-{level}"
         (folder / "images").mkdir(parents=True, exist_ok=True)
         names = {}
-        for place, path in enumerate(paths):
+        for place, (index, path) in enumerate(paths.items()):
             try:
-                if place not in unread:
-                    names[place] = corrupted_copy(path, folder / "images", kind, level, place).name
+                if index not in unread:
+                    names[index] = corrupted_copy(path, folder / "images", kind, level, place).name
             except DataError as error:
                 reason = str(error).removeprefix(f"{path} ")
-                unread[place] = Problem(f"image {path.name}", f"{reason}: left out")
+                unread[index] = Problem(f"image {path.name}", f"{reason}: left out")
+            done += 1
             if on_progress:
-                on_progress(number * len(paths) + place + 1, total)
+                on_progress(done, len(kinds) * len(paths))
         if not names:
             raise DataError(
                 f"{listed([*unread.values()], coco.name)}{coco} names no picture that can be read"
             )
         written[kind] = folder / "coco.json"
-        write_json(written[kind], _named(data, names))
+        write_json(written[kind], _content(data, usable, names))
     if unread and on_report:
         on_report(listed([*unread.values()], coco.name).rstrip())
     return written
 
 
-def _named(data: dict[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
-    """Return the COCO content with new file names; images without one are dropped."""
-    images = [{**image, "file_name": names[i]} for i, image in enumerate(data["images"]) if i in names]
-    annotations = [annotation for annotation in data["annotations"] if annotation["image_id"] - 1 in names]
-    return {**data, "images": images, "annotations": annotations}
-
-
 def corrupt(picture: Picture, kind: str, level: int, rng: Generator) -> Picture:
     """Return a corrupted image (h, w, 3) BGR."""
-    changed = CORRUPTIONS[kind](picture, level, rng)
-    return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+    function, amounts = CORRUPTIONS[kind]
+    return np.clip(np.rint(function(picture, amounts[level - 1], rng)), 0, 255).astype(np.uint8)
 
 
-def _readable(coco: Path, on_report: Callable[[str], None] | None) -> tuple[dict[str, Any], list[Path]]:
-    """Return the usable part of a COCO file, and the paths of its images in the order of `images`."""
+def _readable(coco: Path, on_report: Callable[[str], None] | None) -> tuple[dict[str, Any], LabelledSet]:
+    """Return the content of a COCO file, and its usable part."""
     try:
         data = load_coco(coco)
         usable = parse_coco(coco, data)
@@ -112,26 +101,24 @@ def _readable(coco: Path, on_report: Callable[[str], None] | None) -> tuple[dict
     if on_report:
         counts = count_phrase(len(usable.pictures), len(usable.bbox), usable.empty, len(usable.ignored.bbox))
         on_report(f"{coco.name}: {counts}")
-    paths = [picture.path for picture in usable.pictures if picture.path is not None]
-    if not paths:
+    if all(picture.path is None for picture in usable.pictures):
         raise DataError(
             f"{problems}{coco} names no picture that is there: expected them beside it, or in images/"
         )
     if problems and on_report:
         on_report(problems.rstrip())
-    return _as_read(data, usable), paths
+    return data, usable
 
 
-def _as_read(data: dict[str, Any], usable: LabelledSet) -> dict[str, Any]:
-    """Return COCO content of the usable entries: joined, boxes upright and clipped, ids from 1."""
-    ids = {
-        i: n for n, i in enumerate((i for i, p in enumerate(usable.pictures) if p.path is not None), start=1)
-    }
-    images = [
-        {"id": n, "width": usable.pictures[i].width, "height": usable.pictures[i].height}
-        for i, n in ids.items()
-    ]
-    annotations = []
+def _content(data: dict[str, Any], usable: LabelledSet, names: Mapping[int, str]) -> dict[str, Any]:
+    """Return COCO content of the images with these file names: boxes upright and clipped, ids from 1."""
+    ids = {index: number for number, index in enumerate(names, start=1)}
+    images = []
+    for index, number in ids.items():
+        picture = usable.pictures[index]
+        size = {"width": picture.width, "height": picture.height}
+        images.append({"id": number, "file_name": names[index], **size})
+    annotations: dict[int, dict[str, Any]] = {}
     for part, crowd in ((usable, 0), (usable.ignored, 1)):
         rows = zip(part.rows, part.image.tolist(), part.category.tolist(), part.bbox.tolist(), strict=True)
         for row, image, category, bbox in rows:
@@ -141,14 +128,12 @@ def _as_read(data: dict[str, Any], usable: LabelledSet) -> dict[str, Any]:
             changed = {"image_id": ids[image], "category_id": category + 1, "bbox": bbox, "iscrowd": crowd}
             if isinstance(annotation.get("attributes"), dict):  # the box is upright now
                 changed["attributes"] = {k: v for k, v in annotation["attributes"].items() if k != "rotation"}
-            annotations.append((row, {**annotation, **changed}))
-    annotations.sort(key=lambda pair: pair[0])
-    categories = [{"id": i, "name": name} for i, name in enumerate(usable.categories, start=1)]
+            annotations[row] = {**annotation, **changed}
     return {
         **data,
         "images": images,
-        "annotations": [annotation for _, annotation in annotations],
-        "categories": categories,
+        "annotations": [annotations[row] for row in sorted(annotations)],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(usable.categories, start=1)],
     }
 
 
@@ -165,57 +150,54 @@ def corrupted_copy(path: Path, folder: Path, kind: str, level: int, place: int) 
     return folder / name
 
 
-def _blur(picture: Picture, level: int, rng: Generator) -> Floats:
-    """Out of focus: a disc."""
-    radius = _scaled(_BLUR_RADIUS[level - 1], picture)
+def _blur(picture: Picture, radius: float, rng: Generator) -> Floats:
+    """Out of focus: a disc of this radius in px."""
+    radius = max(0.5, radius * min(1.0, min(picture.shape[:2]) / _REFERENCE_PX))
     reach = math.ceil(radius)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1).astype(np.float32)
     return np.asarray(cv2.filter2D(picture.astype(np.float32), -1, disc / disc.sum()), np.float32)
 
 
-def _noise(picture: Picture, level: int, rng: Generator) -> Floats:
+def _noise(picture: Picture, deviation: float, rng: Generator) -> Floats:
     """Gaussian noise of the sensor."""
-    grain = rng.standard_normal(picture.shape, dtype=np.float32)
-    return picture + np.float32(255 * _NOISE[level - 1]) * grain
+    return picture + np.float32(255 * deviation) * rng.standard_normal(picture.shape, dtype=np.float32)
 
 
-def _darker(picture: Picture, level: int, rng: Generator) -> Floats:
+def _darker(picture: Picture, factor: float, rng: Generator) -> Floats:
     """Less light."""
-    return picture.astype(np.float32) * np.float32(_DARKER[level - 1])
+    return picture.astype(np.float32) * np.float32(factor)
 
 
-def _brighter(picture: Picture, level: int, rng: Generator) -> Floats:
-    """More light, as HSV's value goes up."""
+def _brighter(picture: Picture, added: float, rng: Generator) -> Floats:
+    """More light: a higher value in HSV."""
     hsv = cv2.cvtColor((picture / 255).astype(np.float32), cv2.COLOR_BGR2HSV)
-    hsv[..., 2] = np.clip(hsv[..., 2] + _BRIGHTER[level - 1], 0, 1)
+    hsv[..., 2] = np.clip(hsv[..., 2] + added, 0, 1)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR) * 255, np.float32)
 
 
-def _colour(picture: Picture, level: int, rng: Generator) -> Floats:
+def _colour(picture: Picture, warmth: float, rng: Generator) -> Floats:
     """Light of another colour: warm or cold, at random."""
-    warm = _WARMTH[level - 1] * (1 if rng.uniform() < 0.5 else -1)
+    warm = warmth if rng.uniform() < 0.5 else -warmth
     return picture.astype(np.float32) * np.array([1 - warm, 1.0, 1 + warm], np.float32)
 
 
-def _compression(picture: Picture, level: int, rng: Generator) -> Floats:
+def _compression(picture: Picture, quality: float, rng: Generator) -> Floats:
     """JPEG of low quality."""
-    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY[level - 1]])[1]
+    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])[1]
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.float32)
 
 
-def _scaled(length: float, picture: Picture) -> float:
-    """Scale a length in px to a small image."""
-    return max(0.5, length * min(1.0, min(picture.shape[:2]) / _REFERENCE_PX))
-
-
-CORRUPTIONS: Mapping[str, Callable[[Picture, int, Generator], Floats]] = MappingProxyType(
-    {
-        "blur": _blur,
-        "noise": _noise,
-        "darker": _darker,
-        "brighter": _brighter,
-        "colour": _colour,
-        "compression": _compression,
-    }
+#: Kind of corruption -> function, and its argument for each of `LEVELS`.
+CORRUPTIONS: Mapping[str, tuple[Callable[[Picture, float, Generator], Floats], tuple[float, ...]]] = (
+    MappingProxyType(
+        {
+            "blur": (_blur, (3, 4, 6, 8, 10)),
+            "noise": (_noise, (0.08, 0.12, 0.18, 0.26, 0.38)),
+            "darker": (_darker, (0.8, 0.65, 0.5, 0.38, 0.28)),
+            "brighter": (_brighter, (0.1, 0.2, 0.3, 0.4, 0.5)),
+            "colour": (_colour, (0.06, 0.12, 0.2, 0.3, 0.42)),
+            "compression": (_compression, (25, 18, 15, 10, 7)),
+        }
+    )
 )

@@ -1,4 +1,4 @@
-"""Decode images of users by `render.pixels.decode`, with errors of al-loop."""
+"""Decode images with `render.pixels.decode`; errors are those of al-loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_file(path: Path | str) -> bytes:
 
 
 def read_picture(path: Path | str, *, turn: bool = True, strict: bool = True, least_px: int = 0) -> Picture:
-    """Return an image as (h, w, 3) BGR; see `render.pixels.decode.decode`. DataError names the file."""
+    """Return an image as (h, w, 3) BGR, see `render.pixels.decode.decode`; DataError names the file."""
     try:
         return decode_picture(read_file(path), turn=turn, strict=strict, least_px=least_px).pixels
     except DataError as error:

@@ -16,10 +16,7 @@ from al_loop.structures.images import total_boxes
 
 @dataclass(frozen=True)
 class Exported:
-    """Counts of an exported file.
-
-    empty: images on which there is nothing; skipped: those left out, as nobody could judge them.
-    """
+    """Counts of an exported file. empty: images without objects; skipped: images that are left out."""
 
     images: int
     empty: int
@@ -31,10 +28,8 @@ class Exported:
 def export_labels(workspace: Workspace, target: Path) -> Exported:
     """Write the labelled and empty images of the pool as COCO, with outlines as `segmentation`.
 
-    Only reads the workspace, so it may run beside a cycle. Images are named by their path from the file's
-    folder, where `read_coco` finds them.
-    Raises DataError where nobody has labelled anything yet, where the file is there already, or cannot be
-    written.
+    It only reads the workspace, so it may run during a cycle. Image names are paths relative to the file.
+    Raises DataError if there are no labels yet, or the file exists or cannot be written.
     """
     if target.exists():
         raise DataError(f"{target} is there already: name another file")
@@ -44,7 +39,8 @@ def export_labels(workspace: Workspace, target: Path) -> Exported:
     folder = target.absolute().parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        names = {item.image.id: _from(folder, item.image.path) for item in images}
+        start = folder.resolve()
+        names = {i.image.id: Path(os.path.relpath(i.image.path.resolve(), start)).as_posix() for i in images}
         write_coco(target, images, workspace.config.classes, names)
     except OSError as error:
         raise DataError(f"the labels cannot be written to {target}: {error}") from None
@@ -55,8 +51,3 @@ def export_labels(workspace: Workspace, target: Path) -> Exported:
         outlines=sum(outline is not None for item in images for outline in item.boxes.outlines or ()),
         skipped=status_counts(workspace.store).get("skipped", 0),
     )
-
-
-def _from(folder: Path, path: Path) -> str:
-    """Return the relative path from a folder to a file, with links resolved."""
-    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()

@@ -11,36 +11,36 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from al_loop.core.console import Progress
 from al_loop.core.errors import ConfigError, DataError
 from al_loop.core.urls import masked
-from al_loop.images.ingest import MAX_BYTES, IngestBatch, IngestReport, Progress, prepare_image, refuse_large
+from al_loop.images.ingest import IngestBatch, IngestReport, prepare_image
 from al_loop.images.object_stores import read
 from al_loop.images.sources import GONE, FileStat, SkippedFiles, files_at, is_url
 from al_loop.state.database.inbox_table import InboxRow, find_seen, write_seen
 from al_loop.state.workspace import Workspace, now
 from render.core.tempdirs import scratch_folder
+from render.pixels.decode import MAX_BYTES
 
-#: Files, or bytes, that are read and noted together; a killed run reads at most so much again.
+#: Files, or bytes, that are read and recorded together; a kill loses at most these.
 BATCH, BATCH_BYTES = 256, 64 << 20
-#: Files that could not be used which are named; of the others there is a number.
+#: Unusable files that are listed; the others are only counted.
 NAMED = 20
-_LOOKED_UP = 4096  # known files are found by one query for so many
+_LOOKED_UP = 4096  # files per query of known ones
 #: Errors after which the next run tries a file again.
 _TRANSIENT = {
     errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOENT, errno.ETIMEDOUT, errno.EMFILE,
     errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY,
 }  # fmt: skip
-_FETCHED = 16  # objects at a time: a store answers late, not slowly
+_FETCHED = 16  # objects at a time: stores have a high latency
 
 
 @dataclass
 class ImportSummary:
-    """Counts of an import; the first files that could not be used are named.
+    """Counts of an import, as in `IngestReport`.
 
-    known: recognised, unopened or by their bytes.
-    unreached: objects that could not be fetched.
-    notes: what was done to pixels, with the number of files.
-    skipped: what was not listed.
+    refused: also folders that cannot be listed.
+    reasons: of the first files that were refused or not reached.
     """
 
     added: int = 0
@@ -60,18 +60,16 @@ def add_sources(
     Raises DataError where there is nothing, before anything is added.
     """
     skipped = SkippedFiles()
-    total = sum(1 for place in places for _ in _listed(place, skipped))
+    total = sum(1 for place in places for _ in list_files(place, skipped))
     if not total and not skipped.closed:
         raise DataError(
             f"no image files in {', '.join(places)}: expected JPEG, PNG, WebP, BMP or TIFF"
             f"{'; ' if skipped.suffixes else ''}{skipped.line()}"
         )
-    summary, done = (
-        ImportSummary(refused=len(skipped.closed), reasons=skipped.closed[:NAMED], skipped=skipped),
-        0,
-    )
-    listed = (file for place in places for file in _listed(place))
-    for report in import_files(workspace, listed, decode=decode):
+    closed = skipped.closed
+    summary = ImportSummary(refused=len(closed), reasons=closed[:NAMED], skipped=skipped)
+    done = 0
+    for report in import_files(workspace, (f for place in places for f in list_files(place)), decode=decode):
         summary.added += len(report.added)
         summary.known += report.known + report.duplicates
         summary.refused += len(report.refused)
@@ -84,7 +82,8 @@ def add_sources(
     return summary
 
 
-def _listed(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileStat]:
+def list_files(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileStat]:
+    """Yield files as `files_at` does, but raise DataError where there is nothing, or it cannot be listed."""
     try:
         yield from files_at(place, skipped)
     except (FileNotFoundError, NotADirectoryError):
@@ -93,7 +92,7 @@ def _listed(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileSta
             "'photos/*.jpg', or the URL of an object store"
         ) from None
     except OSError as error:
-        raise DataError(f"{place}: cannot be looked into ({error.strerror})") from None
+        raise DataError(f"{place}: cannot be listed ({error.strerror})") from None
     except (ConfigError, DataError) as error:
         raise DataError(f"{place}: {error}") from None
 
@@ -103,17 +102,15 @@ def import_files(
 ) -> Iterator[IngestReport]:
     """Add files to the pool; yield a report for each batch, so that memory does not grow.
 
-    decode: look at every pixel, and not only at the header; see `al_loop.images.ingest.prepare_image`.
-    again: what was refused is read, and refused, anew; else it is passed over as known.
+    decode: see `al_loop.images.ingest.prepare_image`.
+    again: read files that were refused before; otherwise they count as known.
     """
+    known = {"taken"} if again else {"taken", "refused"}
     for chunk in chunks(files):
-        passed = {"taken"} if again else {"taken", "refused"}
         fresh = [
             file
             for file, state in zip(chunk, states(workspace, chunk), strict=True)
-            # A place that has neither time nor tag, as a page of links, does not say whether it is the same
-            # file.
-            if state not in passed or not file.stamp
+            if state not in known or not file.stamp  # without a stamp a file may have changed
         ]
         if len(fresh) < len(chunk):
             yield IngestReport(known=len(chunk) - len(fresh))
@@ -157,44 +154,40 @@ def _batches(files: Sequence[FileStat]) -> Iterator[list[FileStat]]:
 def _read(workspace: Workspace, files: Sequence[FileStat], *, decode: bool) -> IngestReport:
     """Add files and record their states."""
     report, batch = IngestReport(), IngestBatch(workspace, "pool")
-    noted: list[tuple[FileStat, str, str]] = []
-    linked = workspace.config.pool.objects == "link"
+    recorded: list[tuple[FileStat, str, str]] = []
+    link = workspace.config.pool.objects == "link"
     fetches = any(is_url(file.path) for file in files)
     with scratch_folder("inbox") if fetches else nullcontext(Path()) as folder:
-        for file, path in _fetch_files(files, folder, report):
+        for file, path in _fetch(files, folder, report) if fetches else ((f, Path(f.path)) for f in files):
             try:
-                refuse_large(file.size)
+                if file.size > MAX_BYTES:
+                    raise DataError(f"has {file.size >> 20} MiB, at most {MAX_BYTES >> 20} are taken")
                 image = prepare_image(path, decode=decode)
-                batch.put(image, file.path, report, linked=linked and is_url(file.path))
-                noted.append((file, "taken", ""))
+                batch.put(image, file.path, report, linked=link and is_url(file.path))
+                recorded.append((file, "taken", ""))
             except DataError as error:
                 report.refused.append((file.name, str(error)))
-                if not (_is_transient(error) and file.stamp != GONE):
-                    noted.append((file, "refused", str(error)))
+                if file.stamp == GONE or not _is_transient(error):
+                    recorded.append((file, "refused", str(error)))
     batch.sync()
     with workspace.store.transaction():
         batch.insert()
-        for file, state, reason in noted:
+        for file, state, reason in recorded:
             note(workspace, file, state, reason)
     return report
 
 
 def _is_transient(error: DataError) -> bool:
-    """Whether the error is of rights, the disk or this process, so that the file may be read next time."""
+    """Whether a cause such as rights or the disk may be gone at the next run."""
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in _TRANSIENT
 
 
-def _fetch_files(
-    files: Sequence[FileStat], folder: Path, report: IngestReport
-) -> Iterator[tuple[FileStat, Path]]:
+def _fetch(files: Sequence[FileStat], folder: Path, report: IngestReport) -> Iterator[tuple[FileStat, Path]]:
     """Yield files, and copies of objects; objects that cannot be fetched go into the report."""
-    if not any(is_url(file.path) for file in files):
-        yield from ((file, Path(file.path)) for file in files)
-        return
 
-    def copied(number: int) -> Path | str:
+    def local_path(number: int) -> Path | str:
         file = files[number]
-        if not is_url(file.path) or file.size > MAX_BYTES:  # who reads it says so
+        if not is_url(file.path) or file.size > MAX_BYTES:  # too large: refused later
             return Path(file.path)
         target = folder / str(number)
         try:
@@ -204,8 +197,8 @@ def _fetch_files(
         return target
 
     with ThreadPoolExecutor(_FETCHED) as executor:
-        for file, copy in zip(files, executor.map(copied, range(len(files))), strict=True):
-            if isinstance(copy, Path):
-                yield file, copy
+        for file, path in zip(files, executor.map(local_path, range(len(files))), strict=True):
+            if isinstance(path, Path):
+                yield file, path
             else:
-                report.unreached.append((file.name, copy))
+                report.unreached.append((file.name, path))

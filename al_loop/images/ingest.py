@@ -6,9 +6,9 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,54 +17,46 @@ from PIL import Image
 from al_loop.core.errors import DataError
 from al_loop.core.files import name_as_text, printable, read_regular
 from al_loop.core.urls import masked
-from al_loop.images.identity import (
-    hash_all,
-    hash_known,
-    judged_sizes,
-    note_pixels,
-    picture_sha256,
-    same_bytes,
-    same_pixels,
-)
-from al_loop.state.database.image_table import NewImage, insert_images
+from al_loop.images.identity import hash_all, hash_known, picture_sha256
+from al_loop.state.database.image_table import NewImage, find_by_bytes, insert_images, validation_sizes
+from al_loop.state.database.pixel_table import images_with_pixels, write_pixels
 from al_loop.state.workspace import Workspace, now
 from render.core.errors import PictureError
-from render.pixels.decode import MAX_BYTES as MAX_BYTES
-from render.pixels.decode import MAX_PIXELS, DecodedImage, PictureHeader, check_pixels, read_header
+from render.pixels.decode import MAX_BYTES, MAX_PIXELS, DecodedImage, check_pixels, read_header
 from render.pixels.decode import decode as decode_image
 
-#: What a browser shows and every reader takes as it is keeps its format; anything else is stored as PNG.
+#: Formats that browsers show and all readers accept are kept; anything else is stored as PNG.
 SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}
 _SYNCED = 16  # files at a time: the file system then writes its journal once for many
 _NOTED = 10  # kinds of notes that are shown
-_BATCH = 256  # files of `add_images` that become part of the workspace together
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass
 class IngestReport:
-    """Outcome of an import: each file is in exactly one of the seven.
+    """Outcome of an import. Each file is counted once.
 
-    known: recognised without being read.
-    unreached: objects that could not be fetched, and why; the next run tries again.
-    kept: images whose labels differ from those of a file, and how; nothing about them was changed.
+    added: ids of new images.
+    known: files that were recognised without being read.
+    refused, unreached: files that cannot be used, and objects that cannot be fetched, with reasons.
+    moved: images that left the pool for an evaluation set.
+    kept: images whose labels differ from those of a COCO file, and how; they are unchanged.
+    notes: conversions of pixels, with the number of files.
     """
 
-    added: list[str] = field(default_factory=list)  # image ids
+    added: list[str] = field(default_factory=list)
     duplicates: int = 0
     known: int = 0
-    refused: list[tuple[str, str]] = field(default_factory=list)  # where, and why
+    refused: list[tuple[str, str]] = field(default_factory=list)
     unreached: list[tuple[str, str]] = field(default_factory=list)
-    moved: int = 0  # pool images that are validation images from now on
+    moved: int = 0
     kept: list[tuple[str, str]] = field(default_factory=list)
-    notes: Counter[str] = field(default_factory=Counter)  # what was done to pixels, and to those of how many
+    notes: Counter[str] = field(default_factory=Counter)
 
     @property
     def files(self) -> int:
         """Number of files."""
-        told = len(self.added) + len(self.refused) + len(self.unreached) + len(self.kept)
-        return told + self.duplicates + self.known + self.moved
+        listed = len(self.added) + len(self.refused) + len(self.unreached) + len(self.kept)
+        return listed + self.duplicates + self.known + self.moved
 
 
 def conversion_lines(notes: Mapping[str, int]) -> list[str]:
@@ -84,134 +76,134 @@ def conversion_lines(notes: Mapping[str, int]) -> list[str]:
 class PreparedImage:
     """A checked image, ready to store.
 
-    untouched: byte for byte as it came in.
-    pixels: hash of what is stored, where it was decoded.
-    original_pixels: hash of its upright pixels where storing it has changed them.
-    notes: what was done to its pixels.
+    id, stored_sha256: SHA-256 of the file, and of `data`, which differs if the image was turned or converted.
+    pixels: hash of the pixels in `data`, if they were decoded.
+    original_pixels: hash of the file's upright pixels, if `data` has others (JPEG).
+    notes: conversions of its pixels.
     """
 
     id: str
+    stored_sha256: str
     data: bytes
     suffix: str
     width: int
     height: int
-    untouched: bool = True
     pixels: str | None = None
     original_pixels: str | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def untouched(self) -> bool:
+        """Whether it is stored byte for byte."""
+        return self.id == self.stored_sha256
+
+
+@dataclass
+class _Pending:
+    """An image of a batch. file: None for a linked image; data: its bytes if they must be compared.
+
+    hashes: of pixels, by their source: 'stored' or 'original'.
+    """
+
+    row: NewImage
+    report: IngestReport
+    file: Path | None
+    data: bytes
+    hashes: dict[str, str]
 
 
 class IngestBatch:
     """Images that are stored together: first their files, synced to the disk, then their rows.
 
-    What a kill leaves behind are files without a row, which the next run writes again.
+    After a kill there may be files without a row, which the next run writes again.
     """
 
     def __init__(self, workspace: Workspace, role: str) -> None:
         self._workspace, self._role = workspace, role
-        self._rows: dict[str, NewImage] = {}
-        self._files: dict[str, Path] = {}
-        self._stored: dict[str, str] = {}  # by the hash of what is stored
-        self._pixels: dict[tuple[str, str], str] = {}
-        self._linked: dict[str, bytes] = {}  # to be compared, and in no file
-        self._reports: dict[str, IngestReport] = {}
-        self._sizes = judged_sizes(workspace) if role == "pool" else set()
+        self._images: dict[str, _Pending] = {}
+        self._stored: dict[str, str] = {}  # ids by SHA-256 of file and of stored data
+        self._sizes = validation_sizes(workspace.store) if role == "pool" else set()
 
-    def put(
-        self,
-        image: PreparedImage,
-        source: str,
-        report: IngestReport,
-        *,
-        linked: bool = False,
-    ) -> str:
-        """Write an image's file, unless it is known or linked.
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._images)
 
-        Returns the id by which the image is known now.
-        """
+    def put(self, image: PreparedImage, source: str, report: IngestReport, *, linked: bool = False) -> str:
+        """Write an image's file, unless it is known or linked; return the id by which it is known now."""
         source = name_as_text(source)
-        stored = image.id if image.untouched else hashlib.sha256(image.data).hexdigest()
-        known = same_bytes(self._workspace, image.id, stored)
-        known = known or next((self._stored[h] for h in (image.id, stored) if h in self._stored), None)
+        hashes = (image.id, image.stored_sha256)
+        known = find_by_bytes(self._workspace.store, *hashes)
+        known = known or next((self._stored[digest] for digest in hashes if digest in self._stored), None)
         if known is not None:
             report.duplicates += 1
             return known
-        in_place = linked and image.untouched
+        linked = linked and image.untouched
         shown = masked(source)
-        if in_place and shown != source:
+        if linked and shown != source:
             raise DataError(
                 f"{shown} stays in its store, and its address carries a login or a signature, which is not "
                 "written down. Give the store's credentials by its own variables or files, or set "
                 'pool.objects = "copy"'
             )
-        place = source if in_place else self._write(image)
+        file = None if linked else self._write(image)
+        place = source if file is None else file.relative_to(self._workspace.root).as_posix()
         size = (image.width, image.height)
-        self._rows[image.id] = NewImage(image.id, place, stored, *size, shown, self._role, now())
-        self._stored |= {image.id: image.id, stored: image.id}
-        if image.pixels:
-            self._pixels[image.id, "stored"] = image.pixels
-        if image.original_pixels:
-            self._pixels[image.id, "original"] = image.original_pixels
-        if in_place and size in self._sizes:
-            self._linked[image.id] = image.data
+        row = NewImage(image.id, place, image.stored_sha256, *size, shown, self._role, now())
+        pixels = {"stored": image.pixels, "original": image.original_pixels}
+        data = image.data if linked and size in self._sizes else b""
+        pending = _Pending(row, report, file, data, {kind: name for kind, name in pixels.items() if name})
+        self._images[image.id] = pending
+        self._stored |= dict.fromkeys(hashes, image.id)
         report.added.append(image.id)
         report.notes.update(image.notes)
-        self._reports[image.id] = report
         return image.id
 
-    def _write(self, image: PreparedImage) -> str:
-        relative = Path("images") / image.id[:2] / f"{image.id}{image.suffix}"
-        target = self._workspace.root / relative
+    def _write(self, image: PreparedImage) -> Path:
+        target = self._workspace.root / "images" / image.id[:2] / f"{image.id}{image.suffix}"
         try:
-            file = target.open("wb")
+            target.write_bytes(image.data)
         except FileNotFoundError:
             target.parent.mkdir(parents=True)
-            file = target.open("wb")
-        with file:
-            file.write(image.data)
-        self._files[image.id] = target
-        return str(relative)
+            target.write_bytes(image.data)
+        return target
 
     def drop(self, name: str) -> None:
         """Remove an image of this batch."""
-        del self._rows[name]
-        if name in self._files:
-            self._files.pop(name).unlink()
-        self._pixels = {key: found for key, found in self._pixels.items() if key[0] != name}
+        file = self._images.pop(name).file
+        if file is not None:
+            file.unlink()
 
     def sync(self) -> None:
         """Drop copies of evaluation images, and sync the files to the disk."""
-        self._drop_judged()
-        if self._files:
-            with ThreadPoolExecutor(min(_SYNCED, len(self._files))) as executor:
-                list(executor.map(_sync, self._files.values()))
-        self._files.clear()
+        self._drop_copies()
+        files = [image.file for image in self._images.values() if image.file is not None]
+        with ThreadPoolExecutor(_SYNCED) as executor:
+            list(executor.map(_sync, files))
 
-    def _drop_judged(self) -> None:
-        """Compare pixels with evaluation images of the same size; only those images are decoded."""
-        if not any((row.width, row.height) in self._sizes for row in self._rows.values()):
+    def _drop_copies(self) -> None:
+        """Drop images with the pixels of an evaluation image; only images of the same size are decoded."""
+        images = self._images.values()
+        same_size = [image for image in images if (image.row.width, image.row.height) in self._sizes]
+        if not same_size:
             return
-        hash_known(self._workspace, self._sizes, judged=True)
-        compared = [
-            name
-            for name, row in self._rows.items()
-            if (row.width, row.height) in self._sizes and (name, "stored") not in self._pixels
-        ]
-        pictures = [self._linked.pop(n) if n in self._linked else self._files[n].read_bytes for n in compared]
-        for name, found in zip(compared, hash_all(pictures), strict=True):
-            if found:
-                self._pixels[name, "stored"] = found
-        judged = same_pixels(self._workspace, set(self._pixels.values()), judged=True)
-        copies = {name for (name, _), found in self._pixels.items() if found in judged}
-        for name in copies:
-            self.drop(name)
-            self._reports[name].added.remove(name)
-            self._reports[name].duplicates += 1
+        hash_known(self._workspace, self._sizes, validation=True)
+        unhashed = [image for image in same_size if "stored" not in image.hashes]
+        pictures = [image.data if image.file is None else image.file.read_bytes for image in unhashed]
+        for image, digest in zip(unhashed, hash_all(pictures), strict=True):
+            if digest:
+                image.hashes["stored"] = digest
+        hashes = {digest for image in images for digest in image.hashes.values()}
+        copied = images_with_pixels(self._workspace.store, hashes, validation=True).keys()
+        for image in [image for image in images if copied & set(image.hashes.values())]:
+            self.drop(image.row.id)
+            image.report.added.remove(image.row.id)
+            image.report.duplicates += 1
 
     def insert(self) -> None:
         """Write the rows, within the caller's transaction."""
-        insert_images(self._workspace.store, self._rows.values())
-        note_pixels(self._workspace, [(*key, found) for key, found in self._pixels.items()])
+        insert_images(self._workspace.store, (image.row for image in self._images.values()))
+        hashes = [(name, *pair) for name, image in self._images.items() for pair in image.hashes.items()]
+        write_pixels(self._workspace.store, hashes)
 
 
 def _sync(path: Path) -> None:
@@ -222,41 +214,11 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def add_images(
-    workspace: Workspace, files: Sequence[Path], on_progress: Progress | None = None, *, decode: bool = False
-) -> IngestReport:
-    """Add image files to the pool, also known ones; safe to repeat.
-
-    A file that cannot be used is refused by name.  decode: see `prepare_image`.
-    """
-    report = IngestReport()
-    for start in range(0, len(files), _BATCH):
-        batch = IngestBatch(workspace, "pool")
-        for number, path in enumerate(files[start : start + _BATCH], start=start + 1):
-            try:
-                batch.put(prepare_image(path, decode=decode), str(path), report)
-            except DataError as error:
-                report.refused.append((name_as_text(str(path)), str(error)))
-            if on_progress:
-                on_progress(number, len(files))
-        batch.sync()
-        with workspace.store.transaction():
-            batch.insert()
-    return report
-
-
-def refuse_large(size: int) -> None:
-    """Raise DataError for a file of more than MAX_BYTES, before it is read."""
-    if size > MAX_BYTES:
-        raise DataError(f"has {size >> 20} MiB, at most {MAX_BYTES >> 20} are taken")
-
-
 def prepare_image(path: Path, *, decode: bool = False) -> PreparedImage:
     """Read, check and convert an image file; DataError says what is wrong with it.
 
-    Without `decode` an image that begins and ends as its format says is taken at its word: of a damage in
-    between, whoever reads its pixels tells. An image whose end is missing, or that must be turned or
-    converted, is decoded always.
+    An image is always decoded if it has no proper end, or must be turned or converted.
+    decode: also decode others, to find damage between beginning and end.
     """
     try:
         data = read_regular(path, MAX_BYTES)
@@ -266,63 +228,50 @@ def prepare_image(path: Path, *, decode: bool = False) -> PreparedImage:
         return _prepare(data, decode=decode)
     except PictureError as error:
         raise DataError(str(error)) from None
-    # To store it again may fail as well, for want of memory; the others are to go in.
-    except Exception as error:
+    except Exception as error:  # such as no memory to store it again; the other files are imported
         raise DataError(f"cannot be taken ({printable(error) or type(error).__name__})") from None
 
 
 def _prepare(data: bytes, *, decode: bool) -> PreparedImage:
     identity = hashlib.sha256(data).hexdigest()
     header = read_header(data)
-    check_pixels(header.width, header.height, MAX_PIXELS)
-    notes = (f"{header.pictures} pictures in a JPEG: the first is taken",) if _has_more(header) else ()
-    if header.plain and not header.alpha:
-        pixels = None
-        if decode or not _ends(header.format, data):
-            pixels = picture_sha256(decode_image(data, turn=False).pixels)  # a truncated file shows only now
-        suffix = SUFFIX[header.format]
-        return PreparedImage(identity, data, suffix, header.width, header.height, pixels=pixels, notes=notes)
-    picture = decode_image(data)
-    if header.plain and not picture.notes:  # nothing is transparent
-        return PreparedImage(identity, data, SUFFIX[header.format], header.width, header.height)
-    stored, suffix = _stored(picture, header.format)
+    size = (header.width, header.height)
+    check_pixels(*size, MAX_PIXELS)
+    notes: tuple[str, ...] = ()
+    if header.format == "JPEG" and header.pictures > 1:
+        notes = (f"{header.pictures} pictures in a JPEG: the first is taken",)
+    opaque = header.plain and not header.alpha
+    if opaque and not decode and _ends(header.format, data):
+        return PreparedImage(identity, identity, data, SUFFIX[header.format], *size, notes=notes)
+    picture = decode_image(data, turn=not opaque)
+    pixels = picture_sha256(picture.pixels)
+    if opaque or (header.plain and not picture.notes):  # no pixel is transparent
+        return PreparedImage(identity, identity, data, SUFFIX[header.format], *size, pixels, notes=notes)
+    stored, suffix = _encoded(picture, header.format)
     height, width = picture.pixels.shape[:2]
-    shown = picture_sha256(picture.pixels)
+    stored_sha256 = hashlib.sha256(stored).hexdigest()
+    notes = (*notes, *picture.notes)
+    prepared = PreparedImage(identity, stored_sha256, stored, suffix, width, height, notes=notes)
     lossy = suffix == ".jpg"
-    return PreparedImage(
-        identity,
-        stored,
-        suffix,
-        width,
-        height,
-        untouched=False,
-        pixels=None if lossy else shown,
-        original_pixels=shown if lossy else None,
-        notes=(*notes, *picture.notes),
-    )
+    return replace(prepared, original_pixels=pixels) if lossy else replace(prepared, pixels=pixels)
 
 
-def _has_more(header: PictureHeader) -> bool:
-    return header.format == "JPEG" and header.pictures > 1
-
-
-def _stored(picture: DecodedImage, kind: str) -> tuple[bytes, str]:
+def _encoded(picture: DecodedImage, kind: str) -> tuple[bytes, str]:
     """Encode an image for storage: JPEG stays JPEG, anything else becomes PNG."""
     buffer = io.BytesIO()
+    rgb = picture.pixels[..., ::-1]
     if kind == "JPEG":
-        colours = Image.fromarray(np.ascontiguousarray(picture.pixels[..., ::-1]))
-        colours.save(buffer, "JPEG", quality=95, subsampling=0)
+        Image.fromarray(np.ascontiguousarray(rgb)).save(buffer, "JPEG", quality=95, subsampling=0)
         return buffer.getvalue(), ".jpg"
-    shown = picture.pixels[..., 0] if picture.grey else picture.pixels[..., ::-1]
-    Image.fromarray(np.ascontiguousarray(shown)).save(buffer, "PNG")
+    Image.fromarray(np.ascontiguousarray(rgb[..., 0] if picture.grey else rgb)).save(buffer, "PNG")
     return buffer.getvalue(), ".png"
 
 
 def _ends(kind: str, data: bytes) -> bool:
-    """Whether a file has its end; where False, decoding tells."""
+    """Whether a file has its proper end; where False, it must be decoded to know."""
     match kind:
         case "JPEG":
-            # Within a scan, 0xFF is never followed by these: the last scan must be behind any thumbnail's,
+            # Within a scan, 0xFF is never followed by these: the last scan must come after any thumbnail's,
             # and end.
             return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
         case "PNG":

@@ -1,4 +1,4 @@
-"""Read and check the images of a COCO file, for `add-val`, `pretrain --data` and rendered sets."""
+"""Read and check the images of COCO files: evaluation sets, training sets and rendered sets."""
 
 from __future__ import annotations
 
@@ -9,29 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
+from al_loop.core.console import Progress
 from al_loop.core.errors import DataError
 from al_loop.images.coco import CocoImage, CocoSet, Problem
-from al_loop.images.identity import Progress, pixels_sha256, threads
+from al_loop.images.identity import THREADS, pixels_sha256
 from al_loop.images.ingest import PreparedImage, prepare_image
-from al_loop.images.repository import KnownLabel
 from al_loop.structures.boxes import Boxes
 
 _SAME_PX = 0.05  # other tools round to two decimals: boxes that differ by less are the same
 _MOSTLY = 0.5  # share of images without boxes above which a set is suspicious
 
 
-@dataclass(frozen=True, eq=False)
-class CheckedImage:
-    """A picture that is whole, upright, and as large as its COCO file says, with its boxes in upright px.
-
-    claimed: the `image_sha256` of the file's entry.
-    """
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CheckedImage(CocoImage):
+    """An image of a COCO file that is complete, upright, and as large as the file says."""
 
     prepared: PreparedImage
-    path: Path
-    boxes: Boxes
-    ignored: Boxes
-    claimed: str | None
 
     @property
     def without_data(self) -> CheckedImage:
@@ -48,9 +41,9 @@ class CheckedImage:
         """Hashes of the image's pixels."""
         return {digest for digest in (self.prepared.pixels, self.prepared.original_pixels) if digest}
 
-    def has_same_labels(self, other: CheckedImage | KnownLabel) -> bool:
-        """Whether the other has the same boxes and ignore regions."""
-        return same_boxes(self.boxes, other.boxes) and same_boxes(self.ignored, other.ignored)
+    def has_labels(self, boxes: Boxes, ignored: Boxes) -> bool:
+        """Whether these are its boxes and ignore regions, within rounding."""
+        return same_boxes(self.boxes, boxes) and same_boxes(self.ignored, ignored)
 
     @property
     def picture(self) -> str:
@@ -68,7 +61,7 @@ def checked_images(
 ) -> Iterator[CheckedImage]:
     """Yield the usable images of a COCO file in its order; add the others to `refused`.
 
-    Only the pictures of one chunk are in memory.  decode: look at every pixel, and hash them.
+    Only one chunk of files is in memory.  decode: decode and hash all pixels.
     """
 
     def check(item: CocoImage) -> CheckedImage | DataError:
@@ -77,32 +70,32 @@ def checked_images(
         except DataError as error:
             return error
 
-    size = 4 * threads()
-    with ThreadPoolExecutor(threads()) as executor:
-        for start in range(0, len(coco_set.images), size):
-            chunk = coco_set.images[start : start + size]
-            for number, (item, done) in enumerate(
-                zip(chunk, executor.map(check, chunk), strict=True), start + 1
-            ):
-                if isinstance(done, DataError):
-                    refused.append((str(item.path), str(done)))
+    done = 0
+    with ThreadPoolExecutor(THREADS) as executor:
+        for start in range(0, len(coco_set.images), 4 * THREADS):
+            chunk = coco_set.images[start : start + 4 * THREADS]
+            for item, result in zip(chunk, executor.map(check, chunk), strict=True):
+                if isinstance(result, DataError):
+                    refused.append((str(item.path), str(result)))
                 else:
-                    yield done
+                    yield result
+                done += 1
                 if on_progress:
-                    on_progress(number, len(coco_set.images))
+                    on_progress(done, len(coco_set.images))
 
 
 def _check(item: CocoImage, coco: Path, *, decode: bool) -> CheckedImage:
     prepared = prepare_image(item.path, decode=decode)
-    if (prepared.width, prepared.height) != (item.width, item.height):
-        turned = (prepared.width, prepared.height) == (item.height, item.width) and not prepared.untouched
+    size = (prepared.width, prepared.height)
+    if size != (item.width, item.height):
+        turned = size == (item.height, item.width) and not prepared.untouched
         raise DataError(
             f"is {prepared.width}x{prepared.height} px upright, {coco.name} says {item.width}x{item.height}"
             + (". An EXIF tag turns it: expected boxes of the picture as viewers show it" if turned else "")
         )
-    if decode and prepared.pixels is None:  # what is stored is not what came
+    if decode and prepared.pixels is None:  # the stored pixels differ from those of the file
         prepared = replace(prepared, pixels=pixels_sha256(prepared.data))
-    return CheckedImage(prepared, item.path, item.boxes, item.ignored, item.image_sha256)
+    return CheckedImage(**vars(item), prepared=prepared)
 
 
 def same_boxes(first: Boxes, second: Boxes) -> bool:
@@ -111,50 +104,41 @@ def same_boxes(first: Boxes, second: Boxes) -> bool:
         return False
     left = list(range(len(second)))
     for xyxy, label in zip(first.xyxy, first.labels, strict=True):
-        match = next(
-            (
-                i
-                for i in left
-                if second.labels[i] == label and np.abs(second.xyxy[i] - xyxy).max() <= _SAME_PX
-            ),
-            None,
-        )
-        if match is None:
+        near = np.abs(second.xyxy[left] - xyxy).max(axis=1) <= _SAME_PX
+        matches = np.flatnonzero(near & (second.labels[left] == label))
+        if not len(matches):
             return False
-        left.remove(match)
+        del left[matches[0]]
     return True
 
 
 def deduplicate(
     images: Sequence[CheckedImage],
-    same: Sequence[str],
+    pictures: Sequence[str],
     refused: list[tuple[str, str]],
     problems: list[str],
 ) -> list[int]:
-    """Return the places of a set's images with each picture once.
+    """Return the indices of a set's images with each picture once.
 
-    same: what tells each image's picture. Of copies with boxes and without, those with boxes count, which
-        `problems`
-    says: an entry without boxes often is one that nobody has labelled. A picture whose copies have
-        different boxes is refused.
+    pictures: what identifies the picture of each image.
+    Of copies with and without boxes, those with boxes count, which `problems` says: often nobody has
+    labelled the others. A picture whose copies have different boxes is refused.
     """
     groups: dict[str, list[int]] = {}
-    for place, key in enumerate(same):
-        groups.setdefault(key, []).append(place)
+    for index, picture in enumerate(pictures):
+        groups.setdefault(picture, []).append(index)
     indices = []
     for group in groups.values():
-        boxed = [place for place in group if not images[place].empty] or group[:1]
+        boxed = [index for index in group if not images[index].empty] or group[:1]
         first = images[boxed[0]]
-        names = ", ".join(images[place].path.name for place in group)
-        if all(first.has_same_labels(images[place]) for place in boxed[1:]):
+        names = ", ".join(images[index].path.name for index in group)
+        if all(first.has_labels(images[index].boxes, images[index].ignored) for index in boxed[1:]):
             indices.append(boxed[0])
             if not first.empty and len(boxed) < len(group):
                 problems.append(Problem(names, "the same picture with boxes and without; the boxes count"))
-            continue
-        for place in group:
-            refused.append(
-                (str(images[place].path), f"is left out: the same picture has different boxes in {names}")
-            )
+        else:
+            reason = f"is left out: the same picture has different boxes in {names}"
+            refused += [(str(images[index].path), reason) for index in group]
     return indices
 
 
@@ -165,10 +149,10 @@ def count_phrase(images: int, boxes: int, empty: int, regions: int) -> str:
 
 
 def empty_warning(images: int, empty: int) -> str:
-    """Return a warning for a COCO file most of whose images have no boxes, else ""."""
+    """Return a warning if most images of a COCO file have no boxes, else ""."""
     if empty <= _MOSTLY * images:
         return ""
     return (
-        f"warning: {empty} of {images} images have no boxes: they say that there is nothing to find on them. "
+        f"warning: {empty} of {images} images have no boxes: the file says that they show no objects. "
         "Take images that nobody has labelled yet out of the file"
     )

@@ -1,8 +1,9 @@
-"""List and read object stores by fsspec, within limits of size and time, on one host."""
+"""List and read object stores with fsspec, within limits of size and time, on one host."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import glob
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -13,16 +14,55 @@ from render.pixels.decode import MAX_BYTES
 
 #: Seconds for one object, and for a listing: ten million objects of S3 take half an hour.
 FETCH_S, LISTING_S = 600.0, 3600.0
-#: Folders within folders of a web server's pages; one that makes up ever new ones has no end.
+#: Depth of folders on a web server, which may invent ever new ones.
 _DEPTH = 32
 _HTTP = ("http", "https")
 
 
-def filesystem_of(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL and the path in it; ConfigError for an unknown or missing kind.
+def read(url: str) -> bytes:
+    """Return the bytes of an object; DataError with the reason where it cannot be fetched. Thread-safe."""
+    try:
+        filesystem, path = _filesystem_of(url)
+        # One byte above the limit shows that an object is too large. HTTP servers may not support ranges:
+        # `_client` counts there.
+        limits = {} if url.startswith(_HTTP) else {"end": MAX_BYTES + 1}
+        data: bytes = _call(filesystem, "cat_file", FETCH_S, path, **limits)
+    except FileNotFoundError:
+        raise DataError("cannot be fetched (it is not there)") from None
+    except Exception as error:  # stores have no common errors for missing rights, network or buckets
+        raise DataError(f"cannot be fetched ({_reason(error, url, FETCH_S)})") from None
+    if len(data) > MAX_BYTES:
+        raise DataError(f"cannot be fetched (it has more than {MAX_BYTES >> 20} MiB)")
+    return data
 
-    fsspec has one interface for all stores, and torch depends on it.
+
+def list_objects(url: str) -> tuple[Any, Mapping[str, Mapping[str, Any]]]:
+    """Return the file system, and the entries of all objects below a URL or matching it, by path.
+
+    Raises ConfigError for an unknown kind of store, DataError where it cannot be listed.
     """
+    filesystem, path = _filesystem_of(url)
+    # In a web address a question mark begins the parameters, such as a signature.
+    method = "glob" if glob.has_magic(path.partition("?")[0] if url.startswith(_HTTP) else path) else "find"
+    limits: dict[str, Any] = {}
+    lost: list[OSError] = []
+    if url.startswith(_HTTP):
+        limits = {"on_error": lost.append}  # for fsspec, a page that it cannot get has no links
+        limits |= {"maxdepth": _DEPTH} if method == "find" or "**" in path else {}
+    try:
+        entries: Mapping[str, Mapping[str, Any]] = _call(
+            filesystem, method, LISTING_S, path, detail=True, **limits
+        )
+        lost = [error for error in lost if not isinstance(error, FileNotFoundError)]
+        if lost and not entries:
+            raise lost[0]
+    except Exception as error:  # as in `read`
+        raise DataError(f"cannot be listed ({_reason(error, url, LISTING_S)})") from None
+    return filesystem, entries
+
+
+def _filesystem_of(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system of a URL and the path in it; ConfigError for an unknown or missing kind."""
     import fsspec
 
     scheme = url.partition("://")[0]
@@ -38,47 +78,7 @@ def filesystem_of(url: str) -> tuple[Any, str]:
     return filesystem, path
 
 
-def read(url: str) -> bytes:
-    """Return the bytes of an object; DataError with the reason where it cannot be fetched. Thread-safe."""
-    try:
-        filesystem, path = filesystem_of(url)
-        # One byte above the limit shows an object that is too large. HTTP servers may not support ranges:
-        # the client counts there.
-        limits = {} if url.startswith(_HTTP) else {"end": MAX_BYTES + 1}
-        data: bytes = _called(filesystem, "cat_file", FETCH_S, path, **limits)
-    except FileNotFoundError:
-        raise DataError("cannot be fetched (it is not there)") from None
-    # Other errors of a store are in no interface: no rights, no network, no such bucket.
-    except Exception as error:
-        raise DataError(f"cannot be fetched ({_reason(error, url, FETCH_S)})") from None
-    if len(data) > MAX_BYTES:
-        raise DataError(f"cannot be fetched (it has more than {MAX_BYTES >> 20} MiB)")
-    return data
-
-
-def listed(url: str, is_pattern: Callable[[str], bool]) -> tuple[Any, Mapping[str, Mapping[str, Any]]]:
-    """Return the file system, and the entries of all objects below a URL or matching it, by path."""
-    filesystem, path = filesystem_of(url)
-    # In an address of the web a question mark begins its parameters, as of one that is signed.
-    look = "glob" if is_pattern(path.partition("?")[0] if url.startswith(_HTTP) else path) else "find"
-    limits: dict[str, Any] = {}
-    lost: list[OSError] = []
-    if url.startswith(_HTTP):
-        limits = {"on_error": lost.append}  # fsspec takes a page that it cannot get for one without links
-        limits |= {"maxdepth": _DEPTH} if look == "find" or "**" in path else {}
-    try:
-        entries: Mapping[str, Mapping[str, Any]] = _called(
-            filesystem, look, LISTING_S, path, detail=True, **limits
-        )
-        lost = [error for error in lost if not isinstance(error, FileNotFoundError)]
-        if lost and not entries:
-            raise lost[0]
-    except Exception as error:  # as in `read`
-        raise DataError(f"cannot be listed ({_reason(error, url, LISTING_S)})") from None
-    return filesystem, entries
-
-
-def _called(filesystem: Any, name: str, limit_s: float, *args: Any, **options: Any) -> Any:
+def _call(filesystem: Any, name: str, limit_s: float, *args: Any, **options: Any) -> Any:
     """Call a method of a file system; an asynchronous one is abandoned after `limit_s`."""
     from fsspec.asyn import AsyncFileSystem, sync
 
@@ -94,7 +94,7 @@ def _reason(error: Exception, url: str, limit_s: float) -> str:
 
 
 async def _client(**options: Any) -> Any:
-    """Return an HTTP client that refuses other hosts and answers above the limit of an image."""
+    """Return an HTTP client that refuses other hosts, and answers that are larger than an image may be."""
     import aiohttp
 
     class Bounded(aiohttp.ClientResponse):
@@ -111,10 +111,10 @@ async def _client(**options: Any) -> Any:
             return self._body
 
     async def refuse(_: object, __: object, step: aiohttp.TraceRequestRedirectParams) -> None:
-        here = str(step.url)
-        there = urljoin(here, step.response.headers.get("Location", ""))
-        if not same_host(here, there):
-            raise ValueError(f"it is redirected to another host, {urlsplit(there).netloc.rpartition('@')[2]}")
+        target = urljoin(str(step.url), step.response.headers.get("Location", ""))
+        if not same_host(str(step.url), target):
+            host = urlsplit(target).netloc.rpartition("@")[2]
+            raise ValueError(f"it is redirected to another host, {host}")
 
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(refuse)

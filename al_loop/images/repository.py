@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,13 +18,11 @@ from al_loop.images.object_cache import local_copy
 from al_loop.images.sources import is_url
 from al_loop.state.database import image_table, label_table
 from al_loop.state.database.image_table import ImageRow
-from al_loop.state.database.label_table import LabelledRow, SetCounts
+from al_loop.state.database.label_table import LabelledRow
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile, LabelledImage
 from al_loop.structures.metrics import VALIDATION
-
-# CROSS JOIN keeps the order: labels are few beside the images of a large pool, which SQLite does not know.
 
 
 def unlabelled(workspace: Workspace) -> list[ImageFile]:
@@ -43,40 +41,32 @@ def unlabelled_count(workspace: Workspace) -> int:
 
 
 def labelled(workspace: Workspace, *, outlines: bool = False) -> list[LabelledImage]:
-    """Return the pool's images with labels of people, also empty ones, by id.
-
-    outlines: with what people have drawn around the objects, which no training reads.
-    """
+    """Return the labelled images of the pool, also empty ones, by id; outlines: also read these."""
     rows = label_table.labelled_images(workspace.store, outlines=outlines)
     return [_labelled(workspace, row) for row in rows]
 
 
 def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledImage]:
-    """Return the validation set or another set for evaluation; DataError where it does not exist."""
+    """Return the validation set or another evaluation set; DataError where it does not exist."""
     rows = label_table.images_of_set(workspace.store, name)
     if not rows and name == VALIDATION:
-        raise DataError(
-            "no validation set: a model cannot be judged. Add one: al-loop pool add-val COCO.json"
-        )
+        raise DataError("no validation set to evaluate models on. Add one: al-loop pool add-val COCO.json")
     if not rows:
         raise DataError(
-            f"no set {name!r} to judge models on; there are: {', '.join(set_names(workspace)) or 'none'}. "
+            f"no set {name!r} to evaluate models on; there are: {', '.join(set_names(workspace)) or 'none'}. "
             f"Add it: al-loop pool add-val COCO.json --name {shlex.quote(name)}"
         )
     return [_labelled(workspace, row) for row in rows]
 
 
 def set_names(workspace: Workspace) -> list[str]:
-    """Return the names of the sets for evaluation, the validation set first."""
+    """Return the names of the evaluation sets, the validation set first."""
     return label_table.set_names(workspace.store)
 
 
 @dataclass(frozen=True, eq=False)
 class KnownLabel:
-    """The current label of an image.
-
-    status: 'labelled', 'empty' or 'skipped'.
-    """
+    """The current label of an image. status: 'labelled', 'empty' or 'skipped'."""
 
     image_id: str
     status: str
@@ -84,13 +74,13 @@ class KnownLabel:
     ignored: Boxes
     cycle: int | None
     annotator: str | None
-    judged: bool
+    in_set: bool
 
     def __str__(self) -> str:
         """Describe the label and its origin."""
         what = f"has {len(self.boxes)} boxes" if self.status == "labelled" else f"is {self.status}"
         if self.cycle is None and self.annotator is None:
-            return f"{what} in a set that models are judged on" if self.judged else f"{what} already"
+            return f"{what} in an evaluation set" if self.in_set else f"{what} already"
         by = f" by {self.annotator}" if self.annotator else ""
         return f"{what}{by}" + (f" in cycle {self.cycle}" if self.cycle is not None else "")
 
@@ -111,31 +101,6 @@ def labels_of(workspace: Workspace, ids: Sequence[str]) -> list[KnownLabel]:
     ]
 
 
-def set_counts(workspace: Workspace, name: str) -> SetCounts:
-    """Count images, boxes and ignore regions of a set for evaluation."""
-    return label_table.set_counts(workspace.store, name)
-
-
-def classes_shown(workspace: Workspace, name: str) -> set[int]:
-    """Return the class indices that occur in a set."""
-    return label_table.classes_in_set(workspace.store, name)
-
-
-def is_known(workspace: Workspace, name: str) -> bool:
-    """Whether an image of this id exists."""
-    return image_table.image_role(workspace.store, name) is not None
-
-
-def is_judged(workspace: Workspace, name: str) -> bool:
-    """Whether the image is in a set for evaluation."""
-    return image_table.image_role(workspace.store, name) == "validation"
-
-
-def judged_first(workspace: Workspace, ids: Collection[str]) -> list[str]:
-    """Sort ids: images of evaluation sets before images of the pool."""
-    return image_table.validation_first(workspace.store, ids)
-
-
 def images_by_id(workspace: Workspace, ids: Sequence[str]) -> list[ImageFile]:
     """Return the images named, in that order."""
     rows = {row.id: row for row in image_table.find_images(workspace.store, ids)}
@@ -144,20 +109,20 @@ def images_by_id(workspace: Workspace, ids: Sequence[str]) -> list[ImageFile]:
 
 def keep(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
     """Copy images of an object store into the workspace; return the reasons of those that failed."""
-    lost: dict[str, str] = {}
+    failed: dict[str, str] = {}
     for image in images_by_id(workspace, ids):
         if image.url is None:
             continue
         try:
             data = local_copy(image).read_bytes()
         except DataError as error:
-            lost[image.id] = str(error)
+            failed[image.id] = str(error)
             continue
-        relative = Path("images") / image.id[:2] / image.path.name
-        (workspace.root / relative).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(workspace.root / relative, data)
-        image_table.set_image_file(workspace.store, image.id, str(relative))
-    return lost
+        file = f"images/{image.id[:2]}/{image.path.name}"
+        (workspace.root / file).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(workspace.root / file, data)
+        image_table.set_image_file(workspace.store, image.id, file)
+    return failed
 
 
 def source_names(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
@@ -176,14 +141,14 @@ def pool_size(workspace: Workspace) -> int:
 
 
 def labels_hash(images: Sequence[LabelledImage]) -> str:
-    """Return a hash of a labelled set: its images and every box."""
+    """Hash a labelled set: its images and every box."""
     return json_hash(snapshot(images))
 
 
 def snapshot(images: Sequence[LabelledImage]) -> list[list[Any]]:
     """Convert a labelled set to plain data: [id, boxes [x1, y1, x2, y2] in px, class indices] per image.
 
-    An image with ignore regions has theirs behind it: [..., boxes, class indices].
+    Boxes and classes of ignore regions follow, if there are any.
     """
 
     def plain(boxes: Boxes) -> list[Any]:
@@ -193,7 +158,7 @@ def snapshot(images: Sequence[LabelledImage]) -> list[list[Any]]:
 
 
 def from_snapshot(workspace: Workspace, data: Sequence[Sequence[Any]]) -> list[LabelledImage]:
-    """Convert `snapshot` data to a labelled set, without images that left the pool."""
+    """Convert `snapshot` data to a labelled set, without images that have left the pool."""
     rows = image_table.find_images(workspace.store, [item[0] for item in data], in_pool=True)
     images = {row.id: image_file(workspace, row) for row in rows}
     return [

@@ -1,4 +1,4 @@
-"""List image files of folders, globs and object stores, with size and stamp of each."""
+"""List the image files of folders, globs and object stores."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 
 from al_loop.core.files import name_as_text, name_from_text
 from al_loop.core.urls import masked
-from al_loop.images.object_stores import listed
+from al_loop.images.object_stores import list_objects
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
-#: Image formats that are not read; they are counted, as a user may miss them.
+#: Image formats that are not read. They are counted, as users may miss these files.
 _OTHERS = frozenset([
     ".heic", ".heif", ".avif", ".gif", ".jp2", ".j2k", ".jxl", ".jxr", ".raw", ".cr2", ".cr3", ".nef",
     ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".psd", ".exr", ".hdr", ".pgm", ".ppm",
     ".pnm", ".tga", ".pcx", ".ico", ".svg", ".pdf", ".dcm", ".mp4", ".avi", ".mov",
 ])  # fmt: skip
-#: Stores in which an object is whole as soon as it is listed.
+#: Stores that list an object only when it is complete.
 _ATOMIC = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "memory")
 _STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created")
 #: Stamp of a file without status.
@@ -29,15 +29,16 @@ GONE = "not there"
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """A file as it lies there.
+    """Size and stamp of an image file.
 
-    stamp: its time of change, or an object store's tag; another stamp is another file.
+    stamp: time of change, or the tag of an object store; a changed file has another.
+    changed: seconds since 1970; None for stores whose objects are complete as soon as they are listed.
     """
 
     path: str
     size: int
     stamp: str
-    changed: float | None  # seconds since 1970; None where objects are whole as soon as they are there
+    changed: float | None
 
     @property
     def name(self) -> str:
@@ -47,10 +48,7 @@ class FileStat:
 
 @dataclass
 class SkippedFiles:
-    """What a listing leaves out. suffixes: of pictures of other formats.
-
-    closed: folders not to be looked into, and why.
-    """
+    """What a listing leaves out: images of other formats by suffix, and unreadable folders with reasons."""
 
     suffixes: Counter[str] = field(default_factory=Counter)
     closed: list[tuple[str, str]] = field(default_factory=list)
@@ -66,10 +64,9 @@ class SkippedFiles:
 def files_at(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileStat]:
     """Yield the image files of a folder and its subfolders, a glob, or a URL, sorted by name.
 
-    A file named outright is yielded whatever its suffix, so that whoever reads it can say what is wrong
-    with it; so are links that lead nowhere, named pipes and devices of an image's name.
-    Raises OSError where nothing is, or it cannot be looked into, and what `al_loop.images.object_stores`
-    raises.
+    A file given by its own name is yielded whatever its suffix; so are broken links, named pipes and devices
+    with the name of an image. Their reader reports what is wrong with them.
+    Raises OSError where there is nothing, or it cannot be listed; otherwise as `list_objects`.
     """
     skipped = SkippedFiles() if skipped is None else skipped
     if not place.strip() or "\0" in place:  # an empty variable of a shell is not the current folder
@@ -80,12 +77,11 @@ def files_at(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileSt
     place = _local(place)
     if os.path.isdir(place):
         yield from _walk(place, skipped)
-    elif os.path.lexists(place):
-        yield _stat_named(place)
-    elif not glob.has_magic(place):
-        yield _stat(place, os.stat(place))
-    else:
+    elif glob.has_magic(place) and not os.path.lexists(place):
         yield from _matches(place, skipped)
+    else:
+        os.lstat(place)  # raises the reason where there is nothing
+        yield from _stat(place)
 
 
 def is_url(place: str) -> bool:
@@ -106,12 +102,12 @@ def _matches(pattern: str, skipped: SkippedFiles) -> Iterator[FileStat]:
     searched: set[str] = set()
     for match in sorted(_expanded(pattern)):
         if any(parent in searched for parent in map(str, Path(match).parents)):
-            continue  # its folder was searched as a whole
+            continue  # it is below a folder that was listed
         if os.path.isdir(match):
             searched.add(match)
             yield from _walk(match, skipped)
         elif _wanted(match, skipped):
-            yield _stat_named(match)
+            yield from _stat(match)
 
 
 def _expanded(pattern: str) -> Iterator[str]:
@@ -139,15 +135,9 @@ def _walk(folder: str, skipped: SkippedFiles) -> Iterator[FileStat]:
             try:
                 pending.append(_entries(entry.path))
             except OSError as error:
-                skipped.closed.append((name_as_text(entry.path), f"cannot be looked into ({error.strerror})"))
+                skipped.closed.append((name_as_text(entry.path), f"cannot be listed ({error.strerror})"))
         elif not entry.name.startswith(".") and _wanted(entry.name, skipped):
-            try:
-                yield _stat(entry.path, entry.stat())
-            except FileNotFoundError:
-                if entry.is_symlink():  # else it was moved away since it was listed
-                    yield FileStat(entry.path, 0, GONE, 0.0)
-            except OSError:
-                yield FileStat(entry.path, 0, GONE, 0.0)
+            yield from _stat(entry)
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
@@ -165,29 +155,30 @@ def _wanted(name: str, skipped: SkippedFiles) -> bool:
     return False
 
 
-def _stat_named(path: str) -> FileStat:
+def _stat(file: str | os.DirEntry[str]) -> Iterator[FileStat]:
+    """Yield the status of a file, unless it was moved since it was listed.
+
+    A file without status, such as a broken link, is yielded too: its reader says what is wrong.
+    """
+    path = os.fspath(file)
     try:
-        return _stat(path, os.stat(path))
-    except OSError:
-        return FileStat(path, 0, GONE, 0.0)  # whoever reads it says why
-
-
-def _stat(path: str, status: os.stat_result) -> FileStat:
-    return FileStat(path, status.st_size, str(status.st_mtime_ns), status.st_mtime)
-
-
-def _file_of(url: str, name: str) -> str:
-    """Return an object's name without query parameters of a web address, such as a signature."""
-    return name.partition("?")[0] if url.startswith(("http://", "https://")) else name
+        status = file.stat() if isinstance(file, os.DirEntry) else os.stat(file)
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError) or os.path.islink(path):
+            yield FileStat(path, 0, GONE, 0.0)
+    else:
+        yield FileStat(path, status.st_size, str(status.st_mtime_ns), status.st_mtime)
 
 
 def _objects(url: str, skipped: SkippedFiles) -> Iterator[FileStat]:
-    """Yield the objects below a URL, or that match it."""
-    filesystem, entries = listed(url, glob.has_magic)
-    atomic = url.partition("://")[0] in _ATOMIC
+    """Yield the image files below a URL, or that match it."""
+    filesystem, entries = list_objects(url)
+    scheme = url.partition("://")[0]
     for name, about in sorted(entries.items()):
-        if about.get("type") == "directory" or not _wanted(_file_of(url, name), skipped):
+        # Parameters of a web address, such as a signature, are not part of the file's name.
+        file = name.partition("?")[0] if scheme in ("http", "https") else name
+        if about.get("type") == "directory" or not _wanted(file, skipped):
             continue
         stamp = next((str(about[key]) for key in _STAMPS if key in about), "")
-        changed = None if atomic else float(about.get("mtime") or 0)
+        changed = None if scheme in _ATOMIC else float(about.get("mtime") or 0)
         yield FileStat(filesystem.unstrip_protocol(name), int(about.get("size") or 0), stamp, changed)

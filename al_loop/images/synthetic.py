@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from al_loop.core.console import Reporter
@@ -13,7 +14,7 @@ from al_loop.images.coco import read_coco, summarise
 from al_loop.state.database.dataset_table import DatasetRow, all_datasets, write_dataset
 from al_loop.state.workspace import Workspace, now
 from render import RenderError, RenderOptions, load_assets, load_recipe, render_dataset
-from render.annotation.record_store import FORMAT, Identity, read_identity
+from render.annotation.record_store import FORMAT, read_identity
 
 
 def render_set(
@@ -26,22 +27,16 @@ def render_set(
 ) -> Path:
     """Render a dataset into the workspace, or continue one, and return its COCO file.
 
-    Another recipe or seed, or changed content of a file that the recipe needs, gives another dataset.
+    Another recipe or seed, or a changed file that the recipe needs, gives another dataset.
     """
     options = options or RenderOptions()
     path = find_recipe(recipe)
     try:
         folder = dataset_folder(workspace, path, seed, options.root)
-        _tell_others(workspace, folder, path, seed, reporter)
+        _report_others(workspace, folder, path, seed, reporter)
         with reporter.progress(f"render {path.stem}") as progress:
             coco = render_dataset(
-                path,
-                folder,
-                count,
-                seed,
-                options,
-                on_progress=progress,
-                on_warning=reporter.line,
+                path, folder, count, seed, options, on_progress=progress, on_warning=reporter.line
             )
     except RenderError as error:
         raise RenderingError(str(error)) from error
@@ -57,41 +52,29 @@ def render_set(
 
 
 def dataset_folder(workspace: Workspace, recipe: Path, seed: int, root: Path | None) -> Path:
-    """Return the folder of the dataset that a recipe and a seed give.
+    """Return the folder of the dataset that a recipe and a seed give; root: as for `render_set`.
 
     Its name has a hash of the recipe's text. If the recipe needs files, or the renderer has changed since
     the set of that name, the hash includes the files' content and the renderer's format.
-
-    root: as for `render_set`.
     """
     text = file_sha256(recipe)
     by_text = workspace.synthetic / f"{recipe.stem}-{text[:8]}-s{seed}"
     assets = load_assets(load_recipe(recipe), root or recipe.parent)
-    stored = _identity(by_text)
-    if stored is None:
-        fits = not assets.digest
-    else:
+    fits = not assets.digest
+    with suppress(RenderError):  # there is no such dataset
+        stored = read_identity(by_text)
         fits = stored.format == FORMAT and assets.digest in ("", stored.assets_sha256)
     if fits:
         return by_text
     return workspace.synthetic / f"{recipe.stem}-{json_hash([text, assets.digest, FORMAT])[:8]}-s{seed}"
 
 
-def _identity(folder: Path) -> Identity | None:
-    """Return what a dataset was rendered from; None where there is none."""
-    try:
-        return read_identity(folder)
-    except RenderError:
-        return None
-
-
-def _tell_others(workspace: Workspace, folder: Path, recipe: Path, seed: int, reporter: Reporter) -> None:
+def _report_others(workspace: Workspace, folder: Path, recipe: Path, seed: int, reporter: Reporter) -> None:
     """Report older sets of the same recipe and seed, which `pretrain` uses too."""
     if folder.exists():
         return
     kind = re.compile(rf"{re.escape(recipe.stem)}-[0-9a-f]{{8}}-s{seed}")
-    names = [row.name for row in all_datasets(workspace.store)]
-    others = [name for name in names if kind.fullmatch(name)]
+    others = [row.name for row in all_datasets(workspace.store) if kind.fullmatch(row.name)]
     if others:
         reporter.line(
             f"the recipe {recipe.stem}, a file that it needs or the renderer has changed: a new set begins. "

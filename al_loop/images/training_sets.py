@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from al_loop.core.console import Progress, Reporter
+from al_loop.core.console import Reporter
 from al_loop.core.errors import DataError
 from al_loop.core.files import file_sha256, write_atomically
-from al_loop.images.coco import Problem, listed, read_coco
-from al_loop.images.identity import hash_known, judged_sizes, same_bytes, same_pixels
+from al_loop.images.coco import Problem, listed, missing_classes, read_coco
+from al_loop.images.identity import hash_known
 from al_loop.images.ingest import PreparedImage, conversion_lines
 from al_loop.images.labelled_sets import (
     CheckedImage,
@@ -21,8 +19,9 @@ from al_loop.images.labelled_sets import (
     deduplicate,
     empty_warning,
 )
-from al_loop.images.repository import is_judged
 from al_loop.state.database.dataset_table import all_datasets
+from al_loop.state.database.image_table import find_by_bytes, image_role, validation_sizes
+from al_loop.state.database.pixel_table import images_with_pixels
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import ImageFile, LabelledImage, total_boxes, total_regions
 
@@ -30,18 +29,10 @@ from al_loop.structures.images import ImageFile, LabelledImage, total_boxes, tot
 _UPRIGHT = "training-images"
 
 
-@dataclass(frozen=True, eq=False)
-class _TrainingImage:
-    """A checked image, and the file that the trainer reads."""
-
-    item: CheckedImage
-    image: ImageFile
-
-
 def synthetic_images(workspace: Workspace, reporter: Reporter) -> list[LabelledImage]:
     """Return all rendered images; DataError where there are none, or a class has no example.
 
-    They are hashed, not decoded: each was written whole, with its record.
+    They are hashed and not decoded: a render leaves no incomplete files.
     """
     names = [row.name for row in all_datasets(workspace.store)]
     if not names:
@@ -53,11 +44,10 @@ def synthetic_images(workspace: Workspace, reporter: Reporter) -> list[LabelledI
 def labelled_files(workspace: Workspace, files: Sequence[Path], reporter: Reporter) -> list[LabelledImage]:
     """Return the images of COCO files, each once; report what is left out and why.
 
-    Left out: what cannot be used, and images that models are judged on, by their bytes, their pixels or
-    their `image_sha256`. Files that are turned by an EXIF tag, or that a trainer cannot read, are copied
-    upright into the workspace.
-    Raises DataError when a class of the workspace has no example, or models are judged on all images of a
-    file.
+    Left out: unusable images, and evaluation images, which are recognised by their bytes, their pixels or
+    their `image_sha256`. Files that an EXIF tag turns, or that a trainer cannot read, are copied upright into
+    the workspace.
+    Raises DataError if a class of the workspace has no example, or a file has evaluation images only.
     """
     return _training_set(workspace, files, reporter, decode=True)
 
@@ -65,21 +55,22 @@ def labelled_files(workspace: Workspace, files: Sequence[Path], reporter: Report
 def _training_set(
     workspace: Workspace, files: Sequence[Path], reporter: Reporter, *, decode: bool
 ) -> list[LabelledImage]:
-    items: list[_TrainingImage] = []
+    items: list[CheckedImage] = []
+    images: list[LabelledImage] = []
     for file in files:
-        with reporter.progress(f"read {file.parent.name}/{file.name}") as progress:
-            items += _read(workspace, file, reporter, progress, decode=decode)
+        for item, image in _read(workspace, file, reporter, decode=decode):
+            items.append(item)
+            images.append(image)
     refused: list[tuple[str, str]] = []
     problems: list[str] = []
-    indices = deduplicate(
-        [entry.item for entry in items], [entry.item.picture for entry in items], refused, problems
-    )
-    _say(reporter, "copies of one picture", [*problems, *(Problem(where, why) for where, why in refused)])
-    images = [
-        LabelledImage(items[place].image, items[place].item.boxes, items[place].item.ignored)
-        for place in sorted(indices)
-    ]
-    _refuse_without_classes(workspace, images)
+    indices = deduplicate(items, [item.picture for item in items], refused, problems)
+    _report_problems(reporter, "copies of one picture", problems, refused)
+    images = [images[index] for index in sorted(indices)]
+    if missing := missing_classes(images, workspace.config.classes):
+        raise DataError(
+            f"the images to pretrain on show no {', '.join(missing)}: expected every class of the workspace "
+            f"({', '.join(workspace.config.classes)}). Render or add more, or correct the categories' names."
+        )
     empty = sum(not len(item.boxes) for item in images)
     counts = count_phrase(len(images), total_boxes(images), empty, total_regions(images))
     reporter.line(f"images to pretrain on: {counts}")
@@ -89,47 +80,47 @@ def _training_set(
 
 
 def _read(
-    workspace: Workspace, file: Path, reporter: Reporter, progress: Progress, *, decode: bool
-) -> list[_TrainingImage]:
+    workspace: Workspace, file: Path, reporter: Reporter, *, decode: bool
+) -> list[tuple[CheckedImage, LabelledImage]]:
     coco_set = read_coco(file, workspace.config.classes)
     if decode:
         sizes = {(item.width, item.height) for item in coco_set.images}
-        hash_known(workspace, sizes & judged_sizes(workspace), judged=True)
+        hash_known(workspace, sizes & validation_sizes(workspace.store), validation=True)
     refused: list[tuple[str, str]] = []
-    learnt, left_out = [], 0
-    for item in checked_images(coco_set, file, refused, progress, decode=decode):
-        if _is_judged(workspace, item):
-            left_out += 1
-            continue
-        path = item.path if item.prepared.untouched else _prepared_copy(workspace, item.prepared)
-        image = ImageFile(item.prepared.id, path, item.prepared.width, item.prepared.height)
-        learnt.append(_TrainingImage(item.without_data, image))
-    for line in conversion_lines(Counter(note for entry in learnt for note in entry.item.prepared.notes)):
+    images, left_out = [], 0
+    with reporter.progress(f"read {file.parent.name}/{file.name}") as progress:
+        for item in checked_images(coco_set, file, refused, progress, decode=decode):
+            if _is_evaluated(workspace, item):
+                left_out += 1
+                continue
+            path = item.path if item.prepared.untouched else _upright_copy(workspace, item.prepared)
+            image = ImageFile(item.prepared.id, path, item.prepared.width, item.prepared.height)
+            images.append((item.without_data, LabelledImage(image, item.boxes, item.ignored)))
+    for line in conversion_lines(Counter(note for item, _ in images for note in item.prepared.notes)):
         reporter.line(f"{file.name}: {line}")
-    _say(reporter, str(file), [*coco_set.problems, *(Problem(where, why) for where, why in refused)])
-    if left_out and not learnt:
+    _report_problems(reporter, str(file), coco_set.problems, refused)
+    if left_out and not images:
         raise DataError(
-            f"{file}: models are judged on all {left_out} images of it that can be used, and never trained "
-            "on them. Name a file of other images: al-loop pretrain --data COCO.json"
+            f"{file}: models are evaluated on all {left_out} images of it that can be used, and never "
+            "trained on them. Name a file of other images: al-loop pretrain --data COCO.json"
         )
     if left_out:
-        reporter.line(f"{file}: {left_out} images left out: models are judged on them")
-    return learnt
+        reporter.line(f"{file}: {left_out} images left out: models are evaluated on them")
+    return images
 
 
-def _is_judged(workspace: Workspace, item: CheckedImage) -> bool:
-    """Whether an image, or the one that its `image_sha256` names, is in a set for evaluation."""
-    prepared = item.prepared
-    stored = prepared.id if prepared.untouched else hashlib.sha256(prepared.data).hexdigest()
-    known = same_bytes(workspace, prepared.id, stored)
-    if any(name is not None and is_judged(workspace, name) for name in (known, item.claimed)):
+def _is_evaluated(workspace: Workspace, item: CheckedImage) -> bool:
+    """Whether an image, or the one that its `image_sha256` names, is in an evaluation set."""
+    known = find_by_bytes(workspace.store, item.prepared.id, item.prepared.stored_sha256)
+    names = [name for name in (known, item.image_sha256) if name is not None]
+    if any(image_role(workspace.store, name) == "validation" for name in names):
         return True
-    return bool(item.hashes) and bool(same_pixels(workspace, item.hashes, judged=True))
+    return bool(item.hashes) and bool(images_with_pixels(workspace.store, item.hashes, validation=True))
 
 
-def _prepared_copy(workspace: Workspace, prepared: PreparedImage) -> Path:
+def _upright_copy(workspace: Workspace, prepared: PreparedImage) -> Path:
     """Return the file of an upright copy, named by its hash; write it unless it exists unchanged."""
-    digest = hashlib.sha256(prepared.data).hexdigest()
+    digest = prepared.stored_sha256
     path = workspace.root / _UPRIGHT / digest[:2] / f"{digest}{prepared.suffix}"
     if not path.is_file() or file_sha256(path) != digest:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,16 +128,8 @@ def _prepared_copy(workspace: Workspace, prepared: PreparedImage) -> Path:
     return path
 
 
-def _say(reporter: Reporter, where: str, problems: Sequence[str]) -> None:
-    if problems:
-        reporter.line(listed(problems, where).rstrip("\n"))
-
-
-def _refuse_without_classes(workspace: Workspace, images: Sequence[LabelledImage]) -> None:
-    seen = {int(label) for item in images for label in item.boxes.labels}
-    missing = [name for i, name in enumerate(workspace.config.classes) if i not in seen]
-    if missing:
-        raise DataError(
-            f"the images to pretrain on show no {', '.join(missing)}: expected every class of the workspace "
-            f"({', '.join(workspace.config.classes)}). Render or add more, or correct the categories' names."
-        )
+def _report_problems(
+    reporter: Reporter, where: str, problems: Sequence[str], refused: Sequence[tuple[str, str]]
+) -> None:
+    if every := [*problems, *(Problem(*entry) for entry in refused)]:
+        reporter.line(listed(every, where).rstrip("\n"))

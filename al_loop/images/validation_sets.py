@@ -1,43 +1,44 @@
-"""Import COCO files as sets for evaluation, without replacing labels of people."""
+"""Import COCO files as evaluation sets; labels of people are replaced only on request."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from al_loop.core.console import Progress
 from al_loop.core.errors import DataError
 from al_loop.images.coco import Problem, listed, missing_classes, read_coco
-from al_loop.images.identity import Progress, hash_known, same_pixels
+from al_loop.images.identity import hash_known
 from al_loop.images.ingest import IngestBatch, IngestReport
 from al_loop.images.labelled_sets import CheckedImage, checked_images, deduplicate, empty_warning, same_boxes
-from al_loop.images.repository import (
-    KnownLabel,
-    boxes_to_json,
-    classes_shown,
-    is_judged,
-    is_known,
-    judged_first,
-    labels_of,
-    set_counts,
-)
-from al_loop.state.database import image_table, label_table
+from al_loop.images.repository import KnownLabel, boxes_to_json, labels_of
+from al_loop.state.database.image_table import image_role, set_image_role, validation_first
 from al_loop.state.database.label_history_table import copy_label, replacing
+from al_loop.state.database.label_table import (
+    NewLabel,
+    add_to_set,
+    classes_in_set,
+    set_counts,
+    write_ignore_regions,
+    write_label,
+)
+from al_loop.state.database.pixel_table import images_with_pixels
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.metrics import VALIDATION
 
-#: Letters of a set's name; it stands in tables of the report.
-_LONGEST_NAME = 100
+_LONGEST_NAME = 100  # characters; the report shows it in tables
 
 
 @dataclass
 class SetReport(IngestReport):
     """Outcome of an import, and counts of the whole set.
 
-    replaced: labels that gave way to the file's.
-    alike: images that were labelled in the pool, and are not trained on any more.
+    replaced: labels that the file's have replaced.
+    alike: labelled images that have left the pool, so that no model is trained on them any more.
     images, boxes, empty, regions: of the whole set, as it is now.
-    warning: most of the file's images have no boxes.
+    warning: for a file most of whose images have no boxes.
+    problems: what was left out of the file, joined or converted.
     """
 
     replaced: int = 0
@@ -52,7 +53,7 @@ class SetReport(IngestReport):
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
-    """A labelled image, and the ids of known images with the same pixels, evaluation sets first."""
+    """A labelled image, and the ids of known images with the same pixels, those of evaluation sets first."""
 
     item: CheckedImage
     known: list[str]
@@ -70,14 +71,14 @@ def add_validation(
     name: str = VALIDATION,
     *,
     replace_labels: bool = False,
-) -> tuple[SetReport, list[str]]:
-    """Add a labelled COCO set to the validation set or another set; return the report and the problems.
+) -> SetReport:
+    """Add a labelled COCO set to the validation set or another set.
 
-    An image that is in the pool already leaves it: a model must not be judged on what it learns from. An
-    image that has another label than the file gives it stays as it is, where it is; with `replace_labels`
-    it takes the file's, and `al_loop.state.label_history` keeps the old one.
-    Raises DataError for a name that cannot be shown, and when a class of the workspace has no box in the
-    validation set, as its AP could not be known; of another set when no class has one.
+    Images of the pool leave it, as no model may be evaluated on its training data. An image that has another
+    label than in the file stays as it is, where it is; with `replace_labels` it gets the file's, and
+    `al_loop.state.label_history` keeps the old one.
+    Raises DataError for a name that cannot be shown, for a validation set that lacks a class, as the AP of
+    the class could not be known, and for another set without any class.
     """
     if not name.isprintable() or name != name.strip() or not 0 < len(name) <= _LONGEST_NAME:
         raise DataError(
@@ -86,29 +87,28 @@ def add_validation(
         )
     classes = workspace.config.classes
     coco_set = read_coco(coco, classes)
-    report, batch, taken = (
-        SetReport(problems=list(coco_set.problems)),
-        IngestBatch(workspace, "validation"),
-        IngestReport(),
-    )
+    report = SetReport(problems=list(coco_set.problems))
     _refuse_without(missing_classes(coco_set.images, classes), workspace, coco, name, report)
+    batch, stored = IngestBatch(workspace, "validation"), IngestReport()
     items, ids = [], []
     for item in checked_images(coco_set, coco, report.refused, on_progress):
-        ids.append(batch.put(item.prepared, str(item.path), taken))
+        ids.append(batch.put(item.prepared, str(item.path), stored))
         items.append(item.without_data)
     report.warning = empty_warning(len(items), sum(item.empty for item in items))
-    report.notes = taken.notes
-    fresh = set(taken.added)
-    entries = _resolved(
-        workspace, items, [None if image in fresh else image for image in ids], report, on_progress
-    )
+    report.notes = stored.notes
+    fresh = set(stored.added)
+    known = [None if image in fresh else image for image in ids]
+    entries = _resolved(workspace, items, known, report, on_progress)
     if not replace_labels:
-        entries = [entry for entry in entries if not _kept(workspace, entry, coco, report)]
+        entries = list(_without_kept(workspace, entries, coco, report))
     used = fresh & {entry.id for entry in entries}
     for image in fresh - used:
         batch.drop(image)
+    shown = {int(label) for entry in entries for label in entry.item.boxes.labels}
+    shown |= classes_in_set(workspace.store, name)
+    missing = [label for number, label in enumerate(classes) if number not in shown]
     try:
-        _refuse_without(_absent(workspace, name, entries), workspace, coco, name, report)
+        _refuse_without(missing, workspace, coco, name, report)
     except DataError:
         for image in used:
             batch.drop(image)
@@ -118,11 +118,11 @@ def add_validation(
     with workspace.store.transaction(), replacing(workspace.store, command):
         batch.insert()
         for entry in entries:
-            _take(workspace, entry, name, report)
-    counts = set_counts(workspace, name)
+            _add(workspace, entry, name, report)
+    counts = set_counts(workspace.store, name)
     report.images, report.boxes = counts.images, counts.boxes
     report.empty, report.regions = counts.empty, counts.ignored
-    return report, report.problems
+    return report
 
 
 def _refuse_without(
@@ -132,25 +132,15 @@ def _refuse_without(
     classes = workspace.config.classes
     if not missing or (name != VALIDATION and len(missing) < len(classes)):
         return
-    have = [name for name in classes if name not in missing]
-    hint = (
-        f" {len(report.kept)} of its images have other labels: take the file's with --replace."
-        if report.kept
-        else ""
-    )
-    left_out = [*report.problems, *(Problem(where, why) for where, why in (*report.refused, *report.kept))]
+    have = ", ".join(name for name in classes if name not in missing) or "none of the classes"
+    hint = ""
+    if report.kept:
+        hint = f" {len(report.kept)} of its images have other labels: take the file's with --replace."
+    left_out = [*report.problems, *(Problem(*entry) for entry in (*report.refused, *report.kept))]
     raise DataError(
-        f"{listed(left_out, coco)}{coco} has no box of {', '.join(missing)} "
-        f"(it has {', '.join(have) or 'none of the classes'}). "
-        f"A model cannot be judged on a class without examples: add some and run again.{hint}"
+        f"{listed(left_out, coco)}{coco} has no box of {', '.join(missing)} (it has {have}). "
+        f"A model cannot be evaluated on a class without examples: add some and run again.{hint}"
     )
-
-
-def _absent(workspace: Workspace, name: str, entries: Sequence[_Entry]) -> list[str]:
-    """Return the classes that a set would still lack with these entries."""
-    shown = {int(label) for entry in entries for label in entry.item.boxes.labels}
-    shown |= classes_shown(workspace, name)
-    return [label for number, label in enumerate(workspace.config.classes) if number not in shown]
 
 
 def _resolved(
@@ -162,75 +152,76 @@ def _resolved(
 ) -> list[_Entry]:
     """Return each image once, with the known images that have the same bytes or pixels.
 
-    by_bytes: the known image whose file each item is.
+    by_bytes: the known image with the same bytes as each item.
     """
     sizes = {(item.prepared.width, item.prepared.height) for item in items}
     unread = hash_known(workspace, sizes, on_progress)
     report.problems += [
         Problem(f"known image {which}", "not compared with the pictures of the file") for which in unread
     ]
-    matches = same_pixels(workspace, {digest for item in items for digest in item.hashes})
-    entries, keys = [], []
+    hashes = {digest for item in items for digest in item.hashes}
+    matches = images_with_pixels(workspace.store, hashes, validation=False)
+    entries, pictures = [], []
     for item, known in zip(items, by_bytes, strict=True):
-        shown = {image for digest in item.hashes for image in matches.get(digest, [])}
+        same = {image for digest in item.hashes for image in matches.get(digest, [])}
         if known is not None:
-            shown.add(known)
-        if item.claimed and item.claimed not in shown and is_known(workspace, item.claimed):
-            report.refused.append(
-                (
-                    str(item.path),
-                    f"says that it is image {item.claimed[:12]} (image_sha256), whose pixels are others. "
-                    "Export the labels again, or take image_sha256 out of its entry",
-                )
+            same.add(known)
+        claimed = item.image_sha256
+        if claimed and claimed not in same and image_role(workspace.store, claimed):
+            reason = (
+                f"says that it is image {claimed[:12]} (image_sha256), whose pixels are others. "
+                "Export the labels again, or take image_sha256 out of its entry"
             )
+            report.refused.append((str(item.path), reason))
             continue
-        entries.append(_Entry(item, judged_first(workspace, shown)))
-        keys.append(entries[-1].known[0] if shown else item.picture)
+        entries.append(_Entry(item, validation_first(workspace.store, same)))
+        pictures.append(entries[-1].known[0] if same else item.picture)
     refused = len(report.refused)
-    indices = deduplicate([entry.item for entry in entries], keys, report.refused, report.problems)
+    indices = deduplicate([entry.item for entry in entries], pictures, report.refused, report.problems)
     report.duplicates += len(entries) - len(indices) - (len(report.refused) - refused)
-    return [entries[place] for place in indices]
+    return [entries[index] for index in indices]
 
 
-def _kept(workspace: Workspace, entry: _Entry, coco: Path, report: SetReport) -> bool:
-    """Whether a known image has other labels than the file; it is added to the report."""
-    for label in labels_of(workspace, entry.known):
-        if _same(label, entry):
+def _without_kept(
+    workspace: Workspace, entries: Sequence[_Entry], coco: Path, report: SetReport
+) -> Iterator[_Entry]:
+    """Yield the entries whose known labels are those of the file; the others are added to `report.kept`."""
+    for entry in entries:
+        labels = labels_of(workspace, entry.known)
+        other = next((label for label in labels if not _is_same(label, entry)), None)
+        if other is None:
+            yield entry
             continue
-        theirs = len(entry.item.boxes)
-        same = "other " if theirs == len(label.boxes) else ""
-        what = f"{same}{theirs} boxes" if theirs else "none"
-        report.kept.append((str(entry.item.path), f"{label}; {coco.name} has {what}"))
-        return True
-    return False
+        boxes = len(entry.item.boxes)
+        same_count = "other " if boxes == len(other.boxes) else ""
+        what = f"{same_count}{boxes} boxes" if boxes else "none"
+        report.kept.append((str(entry.item.path), f"{other}; {coco.name} has {what}"))
 
 
-def _same(label: KnownLabel, entry: _Entry) -> bool:
-    return label.status != "skipped" and entry.item.has_same_labels(label)
+def _is_same(label: KnownLabel, entry: _Entry) -> bool:
+    return label.status != "skipped" and entry.item.has_labels(label.boxes, label.ignored)
 
 
-def _take(workspace: Workspace, entry: _Entry, name: str, report: SetReport) -> None:
+def _add(workspace: Workspace, entry: _Entry, name: str, report: SetReport) -> None:
     """Add an image to a set; its label first, so that the history has the old role."""
-    store, boxes = workspace.store, entry.item.boxes
+    store, boxes, ignored = workspace.store, entry.item.boxes, entry.item.ignored
     labels = {label.image_id: label for label in labels_of(workspace, entry.known)}
-    leaving = [image for image in entry.known if not is_judged(workspace, image)]
+    leaving = [image for image in entry.known if image_role(store, image) != "validation"]
     label = labels.get(entry.id)
+    same = label is not None and _is_same(label, entry)
     for image in set(leaving) & set(labels):
-        if image != entry.id or (label is not None and _same(label, entry)):
-            report.alike += _same(labels[image], entry)
-            copy_label(workspace.store, image)
-    if label is None or not _same(label, entry):
+        if image != entry.id or same:
+            report.alike += _is_same(labels[image], entry)
+            copy_label(store, image)
+    if not same:
         if label is not None and label.status != "skipped" and same_boxes(label.boxes, boxes):
-            copy_label(
-                workspace.store, entry.id
-            )  # other regions to ignore alone: the database sees the same label
-        status, ignored = "labelled" if len(boxes) else "empty", entry.item.ignored
-        label_table.write_label(store, label_table.NewLabel(entry.id, status, boxes_to_json(boxes), now()))
-        regions = boxes_to_json(ignored) if len(ignored) else None
-        label_table.write_ignore_regions(store, entry.id, regions)
+            copy_label(store, entry.id)  # only ignore regions differ: the database itself keeps no copy
+        status = "labelled" if len(boxes) else "empty"
+        write_label(store, NewLabel(entry.id, status, boxes_to_json(boxes), now()))
+        write_ignore_regions(store, entry.id, boxes_to_json(ignored) if len(ignored) else None)
         report.replaced += label is not None
-    image_table.set_image_role(store, leaving, "validation")
-    label_table.add_to_set(store, name, entry.id)
+    set_image_role(store, leaving, "validation")
+    add_to_set(store, name, entry.id)
     if not entry.known:
         report.added.append(entry.id)
     elif leaving:

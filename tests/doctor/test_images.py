@@ -22,8 +22,8 @@ from support.doctor_workspace import (
     sql,
     write,
 )
+from support.pool_images import add_images
 
-from al_loop.images.ingest import add_images
 from al_loop.images.integrity import repair_images
 from al_loop.state.workspace import Workspace
 

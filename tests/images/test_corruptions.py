@@ -1,4 +1,4 @@
-"""Shifted copies of a set: the same boxes, another picture, more of it at a higher level."""
+"""Corrupted copies of a set: the same boxes, changed pixels, and more so at a higher level."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def photo() -> np.ndarray:  # type: ignore[type-arg]
 
 
 @pytest.mark.parametrize("kind", list(CORRUPTIONS))
-def test_a_higher_level_is_further_away(kind: str) -> None:
-    apart = [
+def test_a_higher_level_differs_more(kind: str) -> None:
+    differences = [
         float(abs(corrupt(photo(), kind, level, np.random.default_rng(0)).astype(float) - photo()).mean())
         for level in LEVELS
     ]
-    assert apart == sorted(apart)
-    assert 0.5 < apart[0] < apart[-1]
+    assert differences == sorted(differences)
+    assert 0.5 < differences[0] < differences[-1]
 
 
 def test_blur_keeps_the_light_and_noise_the_mean() -> None:
@@ -54,7 +54,7 @@ def test_sets_keep_their_boxes(tmp_path: Path) -> None:
     assert sorted(p.read_bytes() for p in one) == sorted(p.read_bytes() for p in two)
 
 
-def test_what_cannot_be_shifted(tmp_path: Path) -> None:
+def test_what_cannot_be_corrupted(tmp_path: Path) -> None:
     coco = write_coco_set(tmp_path / "set", 1)
     with pytest.raises(ConfigError, match=r"expected kinds of blur, .* got fog at 3"):
         write_corrupted(coco, tmp_path / "out", ["fog"], 3)

@@ -12,17 +12,19 @@ import pytest
 from msgspec import structs
 from PIL import Image
 from support.factories import draw, write_coco_set
+from support.pool_images import add_images
 from support.small_loop import small_loop
 
 from al_loop.core.config import PoolConfig
 from al_loop.core.files import file_sha256
 from al_loop.images import repository
 from al_loop.images.export import export_labels
-from al_loop.images.identity import hash_known, picture_sha256, pixels_sha256, same_pixels, take_out_copies
+from al_loop.images.identity import hash_known, picture_sha256, pixels_sha256, take_out_copies
 from al_loop.images.import_sources import add_sources
-from al_loop.images.ingest import IngestBatch, add_images
+from al_loop.images.ingest import IngestBatch
 from al_loop.images.validation_sets import add_validation
 from al_loop.state.database.label_history_table import old_labels
+from al_loop.state.database.pixel_table import images_with_pixels
 from al_loop.state.workspace import Workspace
 
 
@@ -97,8 +99,8 @@ def test_an_export_of_turned_photographs_is_known_again(workspace: Workspace, tm
     export_labels(workspace, tmp_path / "labels.json")
     # The stored file has other bytes than the photograph; it comes as both.
     assert add_images(workspace, [image.path]).duplicates == 1
-    report, problems = add_validation(workspace, tmp_path / "labels.json")
-    assert (report.moved, report.alike, report.added, problems) == (1, 1, [], [])
+    report = add_validation(workspace, tmp_path / "labels.json")
+    assert (report.moved, report.alike, report.added, report.problems) == (1, 1, [], [])
     assert roles(workspace) == ["validation"]
     for again in (photo, image.path):
         assert add_images(workspace, [again]).duplicates == 1
@@ -117,8 +119,8 @@ def test_a_pool_image_by_another_file_leaves_the_pool(
     other = turned(tmp_path / "photos" / "b.jpg", seed=1)
     add_images(workspace, [photo, other])
     again = copies(photo, tmp_path / "again")[kind]
-    report, problems = add_validation(workspace, coco_of(tmp_path / "val", [again]))
-    assert (report.moved, report.added, problems) == (1, [], [])
+    report = add_validation(workspace, coco_of(tmp_path / "val", [again]))
+    assert (report.moved, report.added, report.problems) == (1, [], [])
     assert roles(workspace) == ["pool", "validation"]
     [item] = repository.validation(workspace)
     assert item.image.id == file_sha256(photo)
@@ -160,8 +162,8 @@ def test_linked_photographs_are_compared_too(workspace: Workspace, tmp_path: Pat
     add_validation(linked, coco_of(tmp_path / "val", [first]))
     found = add_sources(linked, ["memory://compared"])
     assert (found.added, found.known) == (1, 1)
-    report, problems = add_validation(linked, coco_of(tmp_path / "more", [two["bmp"]]))
-    assert (report.moved, report.added, problems) == (1, [], [])
+    report = add_validation(linked, coco_of(tmp_path / "more", [two["bmp"]]))
+    assert (report.moved, report.added, report.problems) == (1, [], [])
     assert roles(linked) == ["validation"] * 2
     store.rm("/compared", recursive=True)
 
@@ -203,7 +205,7 @@ def test_a_claim_of_another_image_is_a_problem(workspace: Workspace, tmp_path: P
     data["images"][0]["image_sha256"] = image.id
     data["images"][1]["image_sha256"] = "f" * 64  # of a workspace that is not here
     coco.write_text(json.dumps(data))
-    report, _ = add_validation(workspace, coco)
+    report = add_validation(workspace, coco)
     [(where, why)] = report.refused
     assert where == str(second)
     assert f"says that it is image {image.id[:12]} (image_sha256), whose pixels are others" in why
@@ -216,7 +218,7 @@ def test_all_copies_in_the_pool_leave_it(workspace: Workspace, tmp_path: Path) -
     made = copies(photo, tmp_path / "again")
     add_images(workspace, [photo, made["png"], made["bmp"]])  # among themselves, pool images are not compared
     assert roles(workspace) == ["pool"] * 3
-    report, _ = add_validation(workspace, coco_of(tmp_path / "val", [made["webp"]]))
+    report = add_validation(workspace, coco_of(tmp_path / "val", [made["webp"]]))
     assert report.moved == 1
     assert roles(workspace) == ["validation"] * 3
     assert len(repository.validation(workspace)) == 1
@@ -233,15 +235,15 @@ def test_a_workspace_of_before_learns_its_pixels(filled: Workspace, tmp_path: Pa
     assert filled.store.count("SELECT count(*) FROM pixels") == 10
     found = pixels_sha256((tmp_path / "again.bmp").read_bytes())
     assert found is not None
-    assert same_pixels(filled, [found]) == {found: [image.image.id]}
+    assert images_with_pixels(filled.store, [found], validation=False) == {found: [image.image.id]}
 
 
 def test_what_cannot_be_compared_is_said(filled: Workspace, tmp_path: Path) -> None:
     [first, *_] = repository.unlabelled(filled)
     filled.store.execute("DELETE FROM pixels")
     first.path.unlink()
-    _, problems = add_validation(filled, write_coco_set(tmp_path / "more", 2, seed=9))
-    assert problems == [
+    report = add_validation(filled, write_coco_set(tmp_path / "more", 2, seed=9))
+    assert report.problems == [
         f"known image {first.id[:12]} cannot be read (No such file or directory): "
         "not compared with the pictures of the file"
     ]
@@ -265,7 +267,7 @@ def test_a_kill_between_comparing_and_the_rows_leaves_nothing(
             with pytest.raises(KeyboardInterrupt):
                 add()
     assert filled.store.count("SELECT count(*) FROM images") == before
-    report, _ = add_validation(filled, more)
+    report = add_validation(filled, more)
     assert len(report.added) == 2
 
 
@@ -296,4 +298,4 @@ def test_a_cycle_leaves_out_what_models_are_judged_on_by_another_file(
     assert second not in [item.image.id for item in repository.labelled(workspace)]
     [old] = old_labels(workspace.store, 1)[0]
     assert (old.image_id, old.box_count, old.role) == (second, 1, "pool")
-    assert old.reason == "models are judged on the same picture"
+    assert old.reason == "models are evaluated on the same picture"

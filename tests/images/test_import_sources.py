@@ -110,7 +110,7 @@ def test_small_batches_are_the_same(
     insert = IngestBatch.insert
 
     def counted(batch: IngestBatch) -> None:
-        sizes.append(len(batch._rows))
+        sizes.append(len(batch))
         insert(batch)
 
     monkeypatch.setattr(

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from PIL import Image
 from support.factories import CLASSES, draw, picture_bytes, write_coco_set
+from support.pool_images import add_images
 
 from al_loop.core.errors import DataError
 from al_loop.images import repository
 from al_loop.images.coco import read_coco
-from al_loop.images.ingest import add_images, prepare_image
+from al_loop.images.ingest import prepare_image
 from al_loop.images.validation_sets import add_validation
 from al_loop.state.workspace import Workspace
 
@@ -60,6 +61,7 @@ def test_the_bad_is_refused_by_name_and_the_good_goes_in(
     files["good.png"].write_bytes(picture_bytes(1))
     files["cut.png"].write_bytes(picture_bytes(2)[:-2000])
     files["text.jpg"].write_text("hello")
+    files["none.png"].symlink_to("nowhere.png")
     files["huge.png"].write_bytes(picture_bytes(3, (400, 300)))
     files["big.png"].write_bytes(picture_bytes(4, (64, 64)) + b"\0" * 300_000)
     monkeypatch.setattr("al_loop.images.ingest.MAX_PIXELS", 400 * 300 - 1)
@@ -86,8 +88,8 @@ def test_a_format_that_browsers_do_not_show_is_stored_as_png(tmp_path: Path) -> 
 def test_validation_set_leaves_the_pool(workspace: Workspace, tmp_path: Path) -> None:
     coco = write_coco_set(tmp_path / "val", 4)
     add_images(workspace, list((tmp_path / "val" / "images").iterdir()))
-    report, problems = add_validation(workspace, coco)
-    assert (report.moved, problems) == (4, [])
+    report = add_validation(workspace, coco)
+    assert (report.moved, report.problems) == (4, [])
     assert repository.unlabelled(workspace) == []
     found = repository.validation(workspace)
     assert len(found) == 4
@@ -168,7 +170,7 @@ def test_a_size_that_does_not_fit_is_refused(workspace: Workspace, tmp_path: Pat
     def shrink(data: dict[str, Any]) -> None:
         data["images"][0]["width"] = 90
 
-    report, _ = add_validation(workspace, edit(write_coco_set(tmp_path / "val", 3), shrink))
+    report = add_validation(workspace, edit(write_coco_set(tmp_path / "val", 3), shrink))
     [(where, reason)] = report.refused
     assert Path(where).name == "photo-001.png"
     assert "is 96x64 px upright, coco.json says 90x64" in reason

@@ -124,7 +124,7 @@ def test_fetched_ahead_of_whoever_looks(linked: Workspace, monkeypatch: pytest.M
     assert sum(image.path.exists() for image in images) <= 3
     with Prefetcher(images) as prefetcher:
         prefetcher.advance(len(images))
-        prefetcher._crew.shutdown(wait=True)
+        prefetcher._executor.shutdown(wait=True)
     assert all(image.path.exists() for image in images)
 
 

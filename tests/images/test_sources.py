@@ -171,7 +171,7 @@ def test_folders_that_lead_back_to_themselves(tmp_path: Path) -> None:
     assert time.monotonic() - began < 2
 
 
-def test_a_folder_that_cannot_be_looked_into_is_named(
+def test_a_folder_that_cannot_be_listed_is_named(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path / "a" / "x.png", 1)
@@ -186,8 +186,8 @@ def test_a_folder_that_cannot_be_looked_into_is_named(
     monkeypatch.setattr(os, "scandir", locked)
     found = add_sources(workspace, [str(tmp_path)])
     assert (found.added, found.refused) == (1, 1)
-    assert found.reasons == [(str(tmp_path / "a"), "cannot be looked into (Permission denied)")]
-    with pytest.raises(DataError, match="cannot be looked into"):
+    assert found.reasons == [(str(tmp_path / "a"), "cannot be listed (Permission denied)")]
+    with pytest.raises(DataError, match="cannot be listed"):
         add_sources(workspace, [str(tmp_path / "a")])
 
 

@@ -1,4 +1,4 @@
-"""Images to pretrain on: upright, checked, each deduplicate, and never what models are judged on."""
+"""Images to pretrain on: upright, checked, each once, and never what models are evaluated on."""
 
 from __future__ import annotations
 
@@ -118,9 +118,9 @@ def test_changed_pixels_under_old_names_are_another_set(workspace: Workspace, tm
 def test_no_model_learns_from_what_it_is_judged_on(filled: Workspace, tmp_path: Path) -> None:
     """Known by its bytes, by its pixels, and by the id that an export gives it."""
     val, more = tmp_path / "val" / "coco.json", write_coco_set(tmp_path / "more", 3, seed=7)
-    with pytest.raises(DataError, match="models are judged on all 4 images of it"):
+    with pytest.raises(DataError, match="models are evaluated on all 4 images of it"):
         labelled_files(filled, [val], Silent())
-    with pytest.raises(DataError, match="models are judged on all 4 images of it"):
+    with pytest.raises(DataError, match="models are evaluated on all 4 images of it"):
         labelled_files(filled, [more, val], Silent())
 
     first, second, third, _ = sorted((val.parent / "images").iterdir())
@@ -142,10 +142,10 @@ def test_no_model_learns_from_what_it_is_judged_on(filled: Workspace, tmp_path: 
     tell = Silent()
     images = labelled_files(filled, [edited(more, "mixed.json", mixed)], tell)
     assert [item.image.path.name for item in images] == ["photo-001.png", "photo-002.png", "photo-003.png"]
-    assert tell.lines[0].endswith("mixed.json: 3 images left out: models are judged on them")
+    assert tell.lines[0].endswith("mixed.json: 3 images left out: models are evaluated on them")
 
-    add_validation(filled, more, name="night")  # any set that models are judged on
-    with pytest.raises(DataError, match="models are judged on all 3 images of it"):
+    add_validation(filled, more, name="night")  # any set that models are evaluated on
+    with pytest.raises(DataError, match="models are evaluated on all 3 images of it"):
         labelled_files(filled, [more], Silent())
 
 
@@ -162,7 +162,7 @@ def test_an_export_of_turned_validation_photographs_is_not_learnt_from(
     add_validation(workspace, val)
     assert len(labelled_files(workspace, [tmp_path / "labels.json"], Silent())) == 2
     workspace.store.execute("UPDATE images SET role = 'validation'")
-    with pytest.raises(DataError, match="judged on all 2 images"):
+    with pytest.raises(DataError, match="evaluated on all 2 images"):
         labelled_files(workspace, [tmp_path / "labels.json"], Silent())
 
 

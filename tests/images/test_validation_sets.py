@@ -1,4 +1,4 @@
-"""Sets that models are judged on: no label that a person gave is replaced unasked, and each comes back."""
+"""Evaluation sets: labels of people are replaced only on request, and can be restored."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from support.factories import CLASSES, write_coco_set
+from support.pool_images import add_images
 
 from al_loop.core.errors import DataError
 from al_loop.images import repository
-from al_loop.images.ingest import add_images
 from al_loop.images.labelled_sets import count_phrase
 from al_loop.images.validation_sets import add_validation
 from al_loop.state.database.label_history_table import old_labels
@@ -124,7 +124,7 @@ def test_another_set_does_not_rewrite_the_labels_of_validation(
     _, out, _ = run("-w", filled.root, "pool", "add-val", coco, "--name", "night")
     assert "0 night images added, 0 taken out of the pool, 3 known already, 0 refused\n" in out
     assert "1 have labels that differ: kept as they are. Replace them: --replace\n" in out
-    assert "has 2 boxes in a set that models are judged on; moved.json has other 2 boxes\n" in out
+    assert "has 2 boxes in an evaluation set; moved.json has other 2 boxes\n" in out
     assert repository.labels_hash(repository.validation(filled)) == truth
     assert len(repository.validation(filled, "night")) == 3
 
@@ -188,7 +188,7 @@ def test_a_killed_add_val_leaves_all_as_it_was(
             raise KeyboardInterrupt
 
     monkeypatch.setattr("al_loop.images.validation_sets.copy_label", killed)
-    monkeypatch.setattr("al_loop.images.validation_sets.is_judged", killed)
+    monkeypatch.setattr("al_loop.images.validation_sets.image_role", killed)
     with pytest.raises(KeyboardInterrupt):
         add_validation(filled, coco, replace_labels=True)
     assert [[tuple(row) for row in filled.store.rows(f"SELECT * FROM {table}")] for table in tables] == before
@@ -208,13 +208,13 @@ def test_copies_of_one_picture_in_a_file(workspace: Workspace, tmp_path: Path) -
         other = {"id": 99, "image_id": 7, "category_id": 1, "bbox": [0, 0, 5, 5]}
         data["annotations"] += [*second, other]
 
-    report, problems = add_validation(workspace, edited(coco, "copies.json", copies))
+    report = add_validation(workspace, edited(coco, "copies.json", copies))
     found = repository.validation(workspace)
     assert [len(item.boxes) for item in found] == [2, 2, 2]
     assert (len(report.added), report.duplicates, len(report.refused)) == (3, 2, 2)
     assert {Path(where).name for where, _ in report.refused} == {"photo-003.png", "c.png"}
     assert all("the same picture has different boxes" in why for _, why in report.refused)
-    [problem] = problems
+    [problem] = report.problems
     assert problem == "photo-001.png, a.png: the same picture with boxes and without; the boxes count"
     assert not list((workspace.root / "images").rglob(f"{file_id(images / 'c.png')}*"))
 
@@ -260,7 +260,7 @@ def test_ignore_regions_are_kept_with_a_set(workspace: Workspace, tmp_path: Path
         )
 
     plain = write_coco_set(tmp_path / "val", 2)
-    report, _ = add_validation(workspace, edited(plain, "crowd.json", crowd))
+    report = add_validation(workspace, edited(plain, "crowd.json", crowd))
     assert (report.images, report.boxes, report.empty, report.regions) == (2, 4, 0, 1)
     assert count_phrase(2, 4, 0, report.regions) == "2 images, 4 boxes, 0 images empty, 1 ignore region"
     truth = repository.validation(workspace)
@@ -269,7 +269,7 @@ def test_ignore_regions_are_kept_with_a_set(workspace: Workspace, tmp_path: Path
     assert item.ignored.xyxy.tolist() == [[0, 0, 40, 30]]
     assert item.ignored.labels.tolist() == [CLASSES.index("bolt")]
     known = repository.labels_hash(truth)
-    report, _ = add_validation(workspace, plain, replace_labels=True)
+    report = add_validation(workspace, plain, replace_labels=True)
     assert (report.replaced, report.regions) == (1, 0)
     assert repository.labels_hash(repository.validation(workspace)) != known
     restore(workspace, [], last=True)
@@ -304,6 +304,6 @@ def test_an_image_in_another_workspaces_place_is_added_twice_only_in_name(
     filled: Workspace, tmp_path: Path
 ) -> None:
     """The same file again adds nothing and says so."""
-    report, problems = add_validation(filled, tmp_path / "val" / "coco.json")
-    assert (report.added, report.moved, report.duplicates, report.kept, problems) == ([], 0, 4, [], [])
+    report = add_validation(filled, tmp_path / "val" / "coco.json")
+    assert (report.added, report.moved, report.duplicates, report.kept, report.problems) == ([], 0, 4, [], [])
     assert add_images(filled, list((tmp_path / "val" / "images").iterdir())).duplicates == 4

@@ -15,9 +15,9 @@ from PIL import Image
 from support.annotation_page import Desk, chromium, corners, needs_chromium
 from support.factories import draw
 from support.labelling_tasks import BLOCKS, CLASSES, SIZE, Running, block_tasks, expected
+from support.pool_images import add_images
 
 from al_loop.images import repository
-from al_loop.images.ingest import add_images
 from al_loop.labelling.client.image_serving import LocalFiles, Upload
 from al_loop.labelling.client.task import Edits, OutgoingTask, PulledTask, TaskState
 from al_loop.labelling.server import server

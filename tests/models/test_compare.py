@@ -88,7 +88,7 @@ def test_a_model_that_finds_all_beside_one_that_finds_half(
 def test_models_that_are_not_there_are_named(two: Workspace) -> None:
     with pytest.raises(ModelError, match="no model 'cycle-9'; there are: import-1, import-2"):
         compare_models(two, "cycle-9", "import-1", "validation", Silent())
-    with pytest.raises(DataError, match="no set 'night' to judge models on; there are: validation"):
+    with pytest.raises(DataError, match="no set 'night' to evaluate models on; there are: validation"):
         compare_models(two, "import-1", "import-2", "night", Silent())
 
 

@@ -269,7 +269,7 @@ def test_photographs_that_were_changed_are_left_out_by_name(loop: SmallLoop) -> 
 
     judged = repository.validation(workspace)[0].image
     flip(judged.path, 0.5)
-    with pytest.raises(DataError, match=r"no model can be judged on validation: .*is not what was stored"):
+    with pytest.raises(DataError, match=r"no model can be evaluated on validation: .*is not what was stored"):
         run_cycle(workspace, None, Lines())
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from PIL import Image
+from support.pool_images import add_images
 
 from al_loop.core.files import write_json
-from al_loop.images.ingest import add_images
 from al_loop.images.repository import boxes_to_json
 from al_loop.state.model_registry import get_model, promote, register_model, save_metrics
 from al_loop.state.prediction_store import ShardStore

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from support.factories import CLASSES, draw, write_coco_set
+from support.pool_images import add_images
 from support.ray_cluster import RayCluster, RayNode
 
 from al_loop.core.config import CycleConfig
@@ -22,7 +23,6 @@ from al_loop.core.console import Silent
 from al_loop.core.errors import ClusterError
 from al_loop.detector.cluster import scheduler
 from al_loop.images import repository
-from al_loop.images.ingest import add_images
 from al_loop.images.validation_sets import add_validation
 from al_loop.loop.pool_scoring import score_pool
 from al_loop.loop.selection import pick

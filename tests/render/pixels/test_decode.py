@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from support.pool_images import add_images
 from support.raw_images import U16, chunk, damaged, exif, noise, png, saved, tiff
 
 from al_loop.detector.transforms import read_picture
 from al_loop.images import repository
-from al_loop.images.ingest import add_images, prepare_image
+from al_loop.images.ingest import prepare_image
 from al_loop.report.pictures import thumbnail
 from al_loop.state.workspace import Workspace
 from render.core.errors import PictureError
