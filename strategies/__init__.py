@@ -1,6 +1,6 @@
 """Query strategies on plain arrays: which images to label next.
 
-Higher uncertainty means pick sooner, everywhere. Nothing here knows images, files or models.
+Higher uncertainty means pick sooner. This package knows no images, files or models.
 """
 
 from strategies.candidates import Candidates, CandidatesError, Detections, largest, without_detections
@@ -12,23 +12,7 @@ from strategies.rows import AnyFloats, Rows, Stacked, Table
 from strategies.scores import entropies, least_confidences, margin_sum, margins
 
 __all__ = [
-    "MIN_COUNT_R2",
-    "STRATEGIES",
-    "AnyFloats",
-    "Candidates",
-    "CandidatesError",
-    "Detections",
-    "Ids",
-    "Rows",
-    "Stacked",
-    "Strategy",
-    "Table",
-    "entropies",
-    "largest",
-    "least_confidences",
-    "margin_sum",
-    "margins",
-    "select",
-    "select_kmeans",
-    "without_detections",
-]
+    "MIN_COUNT_R2", "STRATEGIES", "AnyFloats", "Candidates", "CandidatesError", "Detections", "Ids", "Rows",
+    "Stacked", "Strategy", "Table", "entropies", "largest", "least_confidences", "margin_sum", "margins",
+    "select", "select_kmeans", "without_detections",
+]  # fmt: skip

@@ -12,12 +12,11 @@ from strategies.rows import IntArray
 
 
 def gradients(candidates: Candidates) -> NDArray[np.float32]:
-    """Return (n, (C + 1) r): the gradient of an image's loss in the classifier's last layer, had the model been right.
+    """Return the loss gradient of each image in the classifier's last layer for the predicted labels.
 
-    Of a detection with distribution p, feature h and label y it is (p - onehot(y)) ⊗ h (Ash et al., eq. 1). A
-    detector's loss is a sum over the boxes of an image, so the image's gradient is the *sum* of its
-    detections': large where many boxes are unsure, small where their errors cancel; 0 for an image without
-    any.
+    Shape (n, (C + 1) r). That of a detection with distribution p, feature h and label y is
+    (p - onehot(y)) ⊗ h (Ash et al., eq. 1). A detector's loss is a sum over boxes, so an image has the sum of
+    its detections' gradients: large for many uncertain boxes, small where errors cancel, 0 without boxes.
     """
     detections = needed(candidates)
     errors = detections.distributions.astype(np.float32)
@@ -31,12 +30,10 @@ def gradients(candidates: Candidates) -> NDArray[np.float32]:
 
 
 def select_badge(candidates: Candidates, k: int, rng: Generator) -> IntArray:
-    """Pick k images by k-means++ seeding on gradient embeddings: the largest first, then in proportion to the squared
-    distance to those picked.
+    """Pick k images by k-means++ seeding on gradients: the largest, then by squared distance to the picks.
 
-    Images without a detection have gradient 0 and come when all else is taken. Needs RoI features.
-    Cost: O(n k C r) time, 4 n (C + 1) r bytes of memory for the gradients, O(n + m C) beside them for m
-    detections.
+    Images without detections have gradient 0 and come last. Needs RoI features.
+    Cost: O(n k C r) time; 4 n (C + 1) r bytes of memory for the gradients, O(n + m C) more for m detections.
     Source: Ash et al. 2020, Algorithm 1.
     """
     order = candidates.order

@@ -9,7 +9,7 @@ from strategies.candidates import Candidates, CandidatesError, Detections, large
 from strategies.objects import iou
 from strategies.rows import FloatArray, IntArray
 
-#: Consistency that is the least informative: below it a detection falls apart, above it is sure.
+#: Most informative consistency: lower is random, higher is certain.
 BASE_POINT = 1.3
 
 
@@ -17,14 +17,13 @@ def select_cald(candidates: Candidates, k: int, rng: Generator, *, spare: float 
     """Pick k images whose detections change under augmentation, of classes that are rare among the labels.
 
     M(x) = mean over the augmented copies of min over x's boxes of |IoU + (1 - JS(p, p')) (s + s') / 2 - 1.3|,
-    where box, distribution p' and score s' are those of the copy's box that overlaps most (none: IoU, s' and
-    agreement 0), and JS is in bits. Of the (1 + spare) k images of lowest M, one after another the one whose
-    classes are farthest (JS) from those of labels and picks. Images without a detection come last.
+    where box, distribution p' and score s' are those of the copy's box with the largest overlap (without one
+    all are 0), and JS is in bits. Of the (1 + spare) k images of lowest M, one after another the one whose
+    classes are farthest (JS) from those of labels and picks. Images without detections come last.
     Deterministic; ties by id.
 
-    Needs `augmented`; without `labelled_classes` the labels count as empty.
-    Cost: O(a b²) time an image for a copies and b boxes, and the a forward passes that made them; O(n + k C)
-    memory.
+    Needs `augmented`; without `labelled_classes` no boxes count as labelled.
+    Cost: O(a b²) time per image for a copies and b boxes, and a forward passes; O(n + k C) memory.
     Source: Yu et al. 2022, eq. 1-5 and Algorithm 1.
     """
     del rng
@@ -36,14 +35,14 @@ def select_cald(candidates: Candidates, k: int, rng: Generator, *, spare: float 
     if len(top) <= k:
         return top
     shown = _class_mass(detections.subset(top))
-    labelled = (
-        np.zeros(detections.classes) if candidates.labelled_classes is None else candidates.labelled_classes
-    )
-    return top[_balanced(shown, np.asarray(labelled, np.float64), k)]
+    labelled = np.zeros(detections.classes)
+    if candidates.labelled_classes is not None:
+        labelled += candidates.labelled_classes
+    return top[_balanced(shown, labelled, k)]
 
 
 def consistency(detections: Detections, copy: Detections) -> FloatArray:
-    """(n,) min over an image's boxes of |agreement - BASE_POINT|, at most that; without a box more than any with one."""
+    """Return the least |agreement - BASE_POINT| of each image's boxes, (n,); without boxes more."""
     result = np.full(len(detections), BASE_POINT + 2.0)
     for index in np.flatnonzero(detections.counts):
         rows, others = detections.of(index), copy.of(index)
@@ -61,21 +60,21 @@ def consistency(detections: Detections, copy: Detections) -> FloatArray:
 
 
 def jensen_shannon(p: FloatArray, q: FloatArray) -> FloatArray:
-    """(n,) divergence of rows that sum to 1, in bits, in [0, 1]."""
+    """Return the divergence of rows that sum to 1, (n,), in bits, in [0, 1]."""
     p, q = np.maximum(p.astype(np.float64), 1e-12), np.maximum(q.astype(np.float64), 1e-12)
     middle = (p + q) / 2
     return np.asarray(((p * np.log2(p / middle)).sum(axis=1) + (q * np.log2(q / middle)).sum(axis=1)) / 2)
 
 
 def _class_mass(detections: Detections) -> FloatArray:
-    """(n, C): of each class the score of its best box."""
+    """Return the score of the best box of each class, (n, C)."""
     mass = np.zeros((len(detections), detections.classes))
     np.maximum.at(mass, (detections.image, detections.labels), detections.scores)
     return mass
 
 
 def _balanced(shown: FloatArray, labelled: FloatArray, k: int) -> list[int]:
-    """Rows of `shown`, one after another the one least like labels and picks so far; ties by row."""
+    """Return k rows of `shown`, each the least similar to labels and earlier picks; ties by row."""
     total = labelled.copy()
     picked: list[int] = []
     while len(picked) < k:
@@ -90,6 +89,6 @@ def _balanced(shown: FloatArray, labelled: FloatArray, k: int) -> list[int]:
 
 
 def _shares(mass: FloatArray) -> FloatArray:
-    """Rows that sum to 1; an empty one is spread evenly."""
+    """Return rows scaled to sum 1; an empty one becomes uniform."""
     sums = mass.sum(axis=1, keepdims=True)
     return np.where(sums > 0, mass / np.maximum(sums, 1e-12), 1 / mass.shape[1])

@@ -1,4 +1,4 @@
-"""What a strategy may pick from."""
+"""Images that a strategy may pick from, with what the detector predicted on them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from strategies.rows import AnyFloats, FloatArray, IntArray, Rows, Table, blocks
 
 
 class CandidatesError(ValueError):
-    """The arrays handed to a strategy cannot be selected from."""
+    """The arrays of candidates are inconsistent or not finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Detections:
     features: Table
 
     def __post_init__(self) -> None:
-        """Refuse arrays whose shapes do not fit together."""
+        """Check the shapes of the arrays."""
         m = len(self.distributions)
         if self.offsets[0] != 0 or self.offsets[-1] != m or (np.diff(self.offsets) < 0).any():
             raise CandidatesError(
@@ -64,7 +64,7 @@ class Detections:
 
     @property
     def counts(self) -> IntArray:
-        """(n,) detections of each image."""
+        """Number of detections of each image, (n,)."""
         return np.diff(self.offsets)
 
     @property
@@ -74,7 +74,7 @@ class Detections:
 
     @cached_property
     def image(self) -> IntArray:
-        """(m,) the image each detection belongs to."""
+        """Index of the image of each detection, (m,)."""
         return np.repeat(np.arange(len(self)), self.counts)
 
     def of(self, index: int) -> slice:
@@ -86,31 +86,23 @@ class Detections:
         counts = self.counts[indices]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[indices] - offsets[:-1], counts)
-        return Detections(
-            offsets,
-            Rows.of(self.distributions, rows),
-            Rows.of(self.labels, rows),
-            Rows.of(self.scores, rows),
-            Rows.of(self.boxes, rows),
-            Rows.of(self.features, rows),
-        )
+        columns = (self.distributions, self.labels, self.scores, self.boxes, self.features)
+        return Detections(offsets, *(Rows.of(column, rows) for column in columns))
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Images a strategy may pick from, and what the detector says about them.
+    """Images a strategy may pick from. None stands for unknown, or not needed by the strategy.
 
     ids: n distinct names; ties are broken by them.
     uncertainty: (n,) sum of margins, finite and >= 0, no unit. Higher is picked sooner.
     embeddings: (n, d) pooled features, finite, any float type; d may be 0 for strategies that use none.
-    detections: of the n images; None for strategies that use none.
+    detections: of the n images.
     labelled: (l, d) embeddings of the labelled images.
-    labelled_classes: (C,) number of labelled boxes of each class; None: not known.
+    labelled_classes: (C,) number of labelled boxes of each class.
     augmented: detections in augmented copies of the same images, boxes in pixels of the original.
-    class_quality: (C,) how well each class is learnt, in [0, 1]; None: not known.
-    count_r2: in [0, 1], the share of the variance of the number of objects per labelled image that the
-    detector's boxes
-        explain; None: not known.
+    class_quality: (C,) how well each class is learnt, in [0, 1].
+    count_r2: share of the variance of object counts that the detector's boxes explain, in [0, 1].
     """
 
     ids: Sequence[str]
@@ -125,7 +117,7 @@ class Candidates:
     rank: IntArray = field(init=False)
 
     def __post_init__(self) -> None:
-        """Refuse arrays whose shapes do not fit together, repeated ids, and uncertainties below 0."""
+        """Check the shapes of the arrays, that ids are distinct, and that uncertainties are >= 0."""
         n = len(self.ids)
         if self.uncertainty.shape != (n,):
             raise CandidatesError(
@@ -135,7 +127,10 @@ class Candidates:
             raise CandidatesError(
                 f"embeddings must have shape ({n}, d) to match {n} ids, got {self.embeddings.shape}"
             )
-        object.__setattr__(self, "rank", _ranks(self.names))
+        try:
+            object.__setattr__(self, "rank", self.names.ranks())
+        except ValueError as error:
+            raise CandidatesError(str(error)) from None
         if n and self.uncertainty.min() < 0:
             bad = int(self.uncertainty.argmin())
             raise CandidatesError(
@@ -176,16 +171,16 @@ class Candidates:
 
     @cached_property
     def order(self) -> IntArray:
-        """Indices in the order of the ids, which does not depend on the order of the pool."""
+        """Indices in the order of the ids, whatever the order of the pool."""
         return np.argsort(self.rank)
 
     @cached_property
     def in_order(self) -> bool:
-        """Whether the candidates stand in the order of their ids."""
+        """Whether the candidates are in the order of their ids."""
         return bool((self.rank == np.arange(len(self))).all())
 
     def subset(self, indices: IntArray) -> Candidates:
-        """Return some of the candidates, in that order, read lazily; what is labelled stays."""
+        """Return some of the candidates, in that order, read lazily, with the same labelled images."""
         return replace(
             self,
             ids=self.names[indices],
@@ -197,9 +192,9 @@ class Candidates:
 
 
 def first_not_finite(values: Table) -> int | None:
-    """Index of the first row that holds a nan or an infinity, or None; in blocks, without a copy."""
+    """Return the index of the first row with a nan or an infinity, or None; in blocks, without a copy."""
     for start, block in blocks(values):
-        # The sum of nearly every block tells; only a huge one overflows without a nan in it.
+        # A finite sum proves a block finite; only huge values overflow.
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(block.sum(dtype=np.float32 if block.dtype != np.float64 else np.float64)):
                 continue
@@ -210,37 +205,28 @@ def first_not_finite(values: Table) -> int | None:
 
 
 def largest(values: AnyFloats, rank: IntArray, count: int) -> IntArray:
-    """Indices of the `count` largest values, largest first, ties by rank. O(n + count log count)."""
+    """Return indices of the `count` largest values, largest first, ties by rank. O(n + count log count)."""
+    chosen = np.arange(len(values))
     if count < len(values):
-        bar = np.partition(values, len(values) - count)[len(values) - count]
-        above, level = np.flatnonzero(values > bar), np.flatnonzero(values == bar)
-        level = level[np.argsort(rank[level])][: count - len(above)]
-        chosen = np.concatenate([above, level])
-    else:
-        chosen = np.arange(len(values))
+        least = np.partition(values, len(values) - count)[len(values) - count]
+        above, equal = np.flatnonzero(values > least), np.flatnonzero(values == least)
+        equal = equal[np.argsort(rank[equal])][: count - len(above)]
+        chosen = np.concatenate([above, equal])
     return np.asarray(chosen[np.lexsort((rank[chosen], -values[chosen]))], dtype=np.int64)
 
 
 def most_uncertain(candidates: Candidates, count: int) -> IntArray:
-    """Indices of the `count` largest uncertainties, largest first, ties by id."""
+    """Return the indices of the `count` largest uncertainties, largest first, ties by id."""
     return largest(candidates.uncertainty, candidates.rank, count)
 
 
 def without_detections(candidates: Candidates) -> IntArray:
-    """Indices of the images without any detection, whose uncertainty is 0: no strategy that ranks ever picks them."""
+    """Return indices of images without detections: their uncertainty is 0, so ranking never picks them."""
     return np.flatnonzero(candidates.uncertainty == 0).astype(np.int64)
 
 
 def needed(candidates: Candidates) -> Detections:
-    """The candidates' detections; CandidatesError where they are missing."""
+    """Return the candidates' detections; CandidatesError where they are missing."""
     if candidates.detections is None:
         raise CandidatesError("this strategy needs the detections of every candidate, got none")
     return candidates.detections
-
-
-def _ranks(ids: Ids) -> IntArray:
-    """(n,) the place of each id in the order of all; raises CandidatesError when one comes twice."""
-    try:
-        return ids.ranks()
-    except ValueError as error:
-        raise CandidatesError(str(error)) from None

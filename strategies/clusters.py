@@ -1,4 +1,4 @@
-"""Clusters of embeddings, and strategies that take one image of each."""
+"""Clusters of embeddings, and strategies that pick one image of each."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from numpy.random import Generator
 from strategies.candidates import Candidates
 from strategies.rows import FloatArray, IntArray, Rows, Table, blocks
 
-#: Clusters of more points than this are found on a sample of so many, drawn at random.
+#: Larger pools are clustered on a random sample of this size.
 SAMPLE = 20_000
-#: typiclust: neighbours that make a point typical, smallest cluster that counts, most clusters there may be.
+#: typiclust: neighbours for typicality, size of the smallest proper cluster, largest number of clusters.
 NEIGHBOURS, SMALLEST, MOST_CLUSTERS = 20, 5, 500
 
 
 def select_kmeans(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     """Pick k images spread over the embeddings, whatever their uncertainty.
 
-    KMeans with equal weights into k clusters, then the nearest distinct candidate of each centre; repeated
-    embeddings are filled up in the order of their ids. Centres of more than SAMPLE candidates are those of a
-    random sample.
+    KMeans with equal weights into k clusters, on a random sample of SAMPLE candidates if there are more; then
+    the nearest distinct candidate of each centre. If repeated embeddings give fewer centres, the rest is
+    filled up in the order of the ids.
     Cost: O(min(n, SAMPLE) k d) per iteration, O(n k d) to find the nearest; O(n + (SAMPLE + k²) d) memory.
     Source: Zhdanov 2019, Algorithm 1, with equal weights and all candidates.
     """
@@ -34,18 +34,16 @@ def select_kmeans(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     sample = np.sort(rng.choice(len(order), SAMPLE, replace=False))
     centres = weighted_kmeans(points[sample], np.ones(SAMPLE), k, rng)
     near = _nearest_few(points, centres, k)
-    taken = near[nearest_distinct(points[near], centres)]
-    rest = np.setdiff1d(np.arange(min(len(order), 2 * k)), taken)[: k - len(taken)]
-    return np.asarray(order[np.sort(np.concatenate([taken, rest]))])
+    return order[_filled_up(near[nearest_distinct(points[near], centres)], len(order), k)]
 
 
 def select_typiclust(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     """Pick the most typical image of each of the largest clusters without labelled images.
 
-    Labelled images and candidates are clustered together into min(l + k, MOST_CLUSTERS) clusters. Again and
-    again the cluster with the fewest labelled or picked images, of these the largest, gives its candidate of
-    the highest
-    typicality: 1 / mean distance to its NEIGHBOURS nearest in the cluster. Clusters below SMALLEST come last.
+    Labelled images and candidates are clustered together into min(l + k, MOST_CLUSTERS) clusters. Each pick
+    comes from the cluster with the fewest labelled or picked images, of these the largest; clusters below
+    SMALLEST come last. It is the candidate of highest typicality: 1 / mean distance to its NEIGHBOURS nearest
+    in the cluster.
 
     Cost: O(n (l + k) d) per KMeans iteration, O(n² d / clusters) for the neighbours; O((n + l) d) memory,
     four times the embeddings in double precision.
@@ -54,18 +52,12 @@ def select_typiclust(candidates: Candidates, k: int, rng: Generator) -> IntArray
     order = candidates.order
     if len(order) <= k:
         return order
-    pool = candidates.embeddings[order].astype(np.float64)
-    known = (
-        np.zeros((0, pool.shape[1]))
-        if candidates.labelled is None
-        else candidates.labelled.astype(np.float64)
-    )
-    points = np.concatenate([pool, known])
-    count = min(len(known) + k, MOST_CLUSTERS)
+    points = with_labelled(candidates, order)
+    count = min(len(points) - len(order) + k, MOST_CLUSTERS)
     centres = weighted_kmeans(points, np.ones(len(points)), count, rng)
     cluster = nearest_centre(points, centres)
-    left = {c: _by_typicality(points, np.flatnonzero(cluster == c), len(pool)) for c in range(len(centres))}
-    covered = np.bincount(cluster[len(pool) :], minlength=len(centres))
+    left = {c: _by_typicality(points, np.flatnonzero(cluster == c), len(order)) for c in range(len(centres))}
+    covered = np.bincount(cluster[len(order) :], minlength=len(centres))
     sizes = np.bincount(cluster, minlength=len(centres))
     picked: list[int] = []
     while len(picked) < k:
@@ -76,13 +68,18 @@ def select_typiclust(candidates: Candidates, k: int, rng: Generator) -> IntArray
     return np.asarray(order[picked])
 
 
+def with_labelled(candidates: Candidates, order: IntArray) -> FloatArray:
+    """Return embeddings of candidates in this order, then those of all labelled images, in float64."""
+    points = candidates.embeddings[order].astype(np.float64)
+    return points if candidates.labelled is None else np.concatenate([points, candidates.labelled])
+
+
 def _by_typicality(points: FloatArray, members: IntArray, candidates: int) -> list[int]:
-    """The candidates (below `candidates`) of a cluster, the most typical first."""
+    """Return the candidates (below `candidates`) of a cluster, the most typical first."""
     if len(members) < 2:
         return [int(i) for i in members if i < candidates]
-    from sklearn.neighbors import (
-        NearestNeighbors,  # a second to import: not for commands that only name strategies
-    )
+    # Imported here, as it takes a second: commands that only name strategies start without it.
+    from sklearn.neighbors import NearestNeighbors
 
     count = min(NEIGHBOURS, len(members) - 1)
     distances, _ = NearestNeighbors(n_neighbors=count + 1).fit(points[members]).kneighbors(points[members])
@@ -93,12 +90,16 @@ def _by_typicality(points: FloatArray, members: IntArray, candidates: int) -> li
 def cluster_representatives(points: Table, weights: FloatArray, k: int, rng: Generator) -> IntArray:
     """Return k distinct indices, ascending: the point nearest to each centre of a weighted KMeans.
 
-    points: (n, d) with n >= k; weights: (n,) >= 0. Repeated points give fewer centres than k: the
-    first of the rest fill up.
+    points: (n, d) with n >= k; weights: (n,) >= 0. If repeated points give fewer centres than k, the first
+    other points fill up.
     """
-    taken = nearest_distinct(points, weighted_kmeans(points, weights, k, rng))
-    rest = np.setdiff1d(np.arange(len(points)), taken)[: k - len(taken)]
-    return np.sort(np.concatenate([taken, rest])).astype(np.int64)
+    return _filled_up(nearest_distinct(points, weighted_kmeans(points, weights, k, rng)), len(points), k)
+
+
+def _filled_up(picks: IntArray, count: int, k: int) -> IntArray:
+    """Return k of `count` indices, ascending: the picks, and the first others."""
+    rest = np.setdiff1d(np.arange(min(count, 2 * k)), picks)[: k - len(picks)]
+    return np.sort(np.concatenate([picks, rest])).astype(np.int64)
 
 
 def weighted_kmeans(points: Table, weights: FloatArray, k: int, rng: Generator) -> FloatArray:
@@ -109,7 +110,7 @@ def weighted_kmeans(points: Table, weights: FloatArray, k: int, rng: Generator) 
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    distinct = np.unique(points[: 64 * k], axis=0)  # the first few tell that there are enough
+    distinct = np.unique(points[: 64 * k], axis=0)  # mostly the first few are enough to know
     if len(distinct) <= k:
         distinct = np.unique(points, axis=0)
     if len(distinct) <= k:
@@ -117,19 +118,19 @@ def weighted_kmeans(points: Table, weights: FloatArray, k: int, rng: Generator) 
     if not weights.any():
         weights = np.ones_like(weights)
     seed = int(rng.integers(2**31))
-    # A candidate the model is sure of weighs nothing, yet k-means++ needs k points with weight.
+    # k-means++ needs k points with a weight above 0, which certain candidates do not have.
     if np.count_nonzero(weights) < k:
         weights = np.maximum(weights, weights[weights > 0].min() * 1e-6)
     model = KMeans(n_clusters=k, init="k-means++", n_init=1, random_state=seed)
     with warnings.catch_warnings():
-        # Points a rounding apart are distinct to numpy and one to KMeans, which then has fewer clusters.
+        # Points that differ by rounding are distinct for NumPy, and one for KMeans: it finds fewer clusters.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(points, sample_weight=weights)
     return np.asarray(model.cluster_centers_, dtype=np.float64)
 
 
 def nearest_centre(points: Table, centres: FloatArray) -> IntArray:
-    """(n,) the centre nearest to each point; in blocks, O(n) memory."""
+    """Return the centre nearest to each point, (n,); in blocks, O(n) memory."""
     from sklearn.metrics import pairwise_distances
 
     nearest = np.empty(len(points), np.int64)
@@ -140,41 +141,37 @@ def nearest_centre(points: Table, centres: FloatArray) -> IntArray:
 
 
 def nearest_distinct(points: Table, centres: FloatArray) -> IntArray:
-    """Give each centre the nearest point not yet taken; closest pairs first, ties by point order.
+    """Assign to each centre the nearest free point, closest pairs first, ties by point order.
 
-    points: (n, d), centres: (m, d) with m <= n. Returns (m,) distinct indices into points.
+    points: (n, d), centres: (m, d) with m <= n. Returns (m,) distinct indices into points, in that order.
     """
     from sklearn.metrics import pairwise_distances
 
     distance = pairwise_distances(centres, points)
-    free_centres = np.ones(len(centres), dtype=bool)
-    free_points = np.ones(len(points), dtype=bool)
-    picked: list[int] = []
+    taken = np.zeros(len(points), dtype=bool)
+    points_of: dict[int, int] = {}
     for flat in np.argsort(distance, axis=None, kind="stable"):
         centre, point = divmod(int(flat), len(points))
-        if free_centres[centre] and free_points[point]:
-            free_centres[centre] = False
-            free_points[point] = False
-            picked.append(point)
-            if len(picked) == len(centres):
+        if centre not in points_of and not taken[point]:
+            points_of[centre] = point
+            taken[point] = True
+            if len(points_of) == len(centres):
                 break
-    return np.asarray(picked, dtype=np.int64)
+    return np.asarray([*points_of.values()], dtype=np.int64)
 
 
 def _nearest_few(points: Table, centres: FloatArray, count: int) -> IntArray:
-    """Indices, ascending, of the `count` points nearest to each centre: whoever takes them, one is left for each."""
+    """Return the `count` points nearest to each centre, ascending: enough for `count` centres."""
     c = centres.astype(np.float32)
     step = max(1, 2**22 // max(len(c), points.shape[1]))
     best = np.zeros((len(c), 0), np.float32)
     at = np.zeros((len(c), 0), np.int64)
     for start in range(0, len(points), step):
         part = points[start : start + step].astype(np.float32, copy=False)
-        # |x - c|² without |c|², which is the same for all points of a centre.
+        # |x - c|² - |c|²: |c|² does not change the order.
         distances = (np.einsum("ij,ij->i", part, part)[:, None] - 2 * (part @ c.T)).T
-        best = np.concatenate([best, distances], axis=1)
-        at = np.concatenate(
-            [at, np.broadcast_to(np.arange(start, start + len(part)), distances.shape)], axis=1
-        )
+        indices = np.broadcast_to(np.arange(start, start + len(part)), distances.shape)
+        best, at = np.concatenate([best, distances], axis=1), np.concatenate([at, indices], axis=1)
         if best.shape[1] > count:
             smallest = np.argpartition(best, count - 1, axis=1)[:, :count]
             best, at = np.take_along_axis(best, smallest, axis=1), np.take_along_axis(at, smallest, axis=1)

@@ -11,14 +11,13 @@ from strategies.rows import IntArray
 
 
 def select_coreset(candidates: Candidates, k: int, rng: Generator) -> IntArray:
-    """Greedy k-centre: again and again the candidate farthest from all labelled and picked images.
+    """Pick by greedy k-centre: each time the candidate farthest from all labelled and picked images.
 
     Minimises, to a factor of 2, the radius max_i min_{j in labelled or picked} |x_i - x_j| over the
-    embeddings. Without any labelled image the first is the one nearest to the mean. Deterministic; ties by
-    id.
+    embeddings. Without labelled images the first pick is nearest to the mean. Deterministic; ties by id.
 
-    Cost: O(n (l + k) d) time at most; of blocks that cannot hold the farthest no distance to a pick is
-    computed, which are most. O(n) memory.
+    Cost: O(n (l + k) d) time at most, but most blocks of candidates cannot hold the farthest one and are
+    skipped; O(n) memory.
     Source: Sener & Savarese 2018, Algorithm 1.
     """
     del rng
@@ -36,26 +35,26 @@ def select_coreset(candidates: Candidates, k: int, rng: Generator) -> IntArray:
 
 
 class _Cover:
-    """Squared distances to the nearest labelled or picked image, of each block of candidates as of its last update.
+    """Squared distances of candidates to the nearest labelled or picked image, updated block by block.
 
-    They only shrink: the greatest of a block is a bound, and a block whose bound is below a distance that is
-    known to hold is not updated.
+    Distances only shrink, so the greatest of a block is an upper bound. A block is updated only when its
+    bound is the largest.
     """
 
     def __init__(self, candidates: Candidates, lengths: Floats32, nearest: Floats32) -> None:
         self.picked: list[int] = []
         self._candidates, self._lengths, self._nearest = candidates, lengths, nearest
         self._bounds = np.maximum.reduceat(nearest, np.arange(0, len(nearest), ROWS))
-        self._seen = np.zeros(len(self._bounds), np.int64)  # picks that a block's distances know of
+        self._seen = np.zeros(len(self._bounds), np.int64)  # picks that a block's distances include
 
     def pick(self, index: int) -> None:
-        """Take a candidate; it is never the farthest again."""
+        """Add a candidate; it is never the farthest again."""
         self.picked.append(index)
         self._nearest[index] = -np.inf
         self._bound(index // ROWS)
 
     def farthest(self) -> int:
-        """The candidate farthest from what is labelled or picked; of equal ones that of the first id."""
+        """Return the candidate farthest from labelled and picked images; ties by id."""
         while True:
             best = np.flatnonzero(self._bounds == self._bounds.max())
             old = best[self._seen[best] < len(self.picked)]
@@ -80,6 +79,6 @@ class _Cover:
 
 
 def _first_of(values: Floats32, candidates: Candidates) -> int:
-    """Index of the greatest value; of equal ones that of the first id."""
+    """Return the index of the greatest value; ties by id."""
     equal = np.flatnonzero(values == values.max())
     return int(equal[np.argmin(candidates.rank[equal])])

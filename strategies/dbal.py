@@ -15,9 +15,8 @@ def select_dbal(candidates: Candidates, k: int, rng: Generator, *, beta: float =
     """Pick k informative and diverse images; indices into `candidates`, most uncertain first.
 
     The beta * k candidates with the largest uncertainty are clustered into k clusters, weighted by
-    uncertainty; each centre takes the nearest candidate that no centre has taken. All-zero weights
-    become equal weights. beta is 2 in Eversberg & Lambrecht 2024 and 10 in Zhdanov 2019; beta = 1
-    is plain uncertainty sampling.
+    uncertainty, or equally if all are 0. Each centre takes the nearest free candidate. beta is 2 in Eversberg
+    & Lambrecht 2024 and 10 in Zhdanov 2019; beta = 1 is uncertainty sampling.
 
     Cost: O(n) to pre-filter, O(beta k^2 d) per KMeans iteration; O(n + beta k d) memory.
     Source: Zhdanov 2019, Algorithm 1; Eversberg & Lambrecht 2024, Algorithm 2.

@@ -1,4 +1,4 @@
-"""Squared Euclidean distances in single precision, in blocks: one pass over the points, no copy of them."""
+"""Squared Euclidean distances in float32, in one pass over the points, without a copy of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from strategies.rows import AnyFloats, Table, blocks
 Float32 = np.float32
 Floats32 = NDArray[np.float32]
 
-#: Points, and centres, that are held against each other at once: their distances stay in the processor's
-#: cache.
+#: Points and centres of a block: their distances fit into the processor's cache.
 ROWS, _CENTRES = 4096, 128
 
 
 def squared_lengths(points: Table) -> Floats32:
-    """(n,) squared lengths."""
+    """Return the squared lengths of points, (n,)."""
     squared = np.empty(len(points), Float32)
     for start, block in blocks(points):
         part = block.astype(Float32, copy=False)
@@ -25,17 +24,20 @@ def squared_lengths(points: Table) -> Floats32:
 
 
 def squared_to_nearest(points: Table, lengths: Floats32, centres: AnyFloats) -> Floats32:
-    """(n,) squared distances to the nearest of some points, (m, d), or to one, (d,). Rounding can make them slightly negative."""
+    """Return the squared distances to the nearest of `centres`, (n,); slightly negative by rounding.
+
+    Arguments as for `draw_near`.
+    """
     squared = np.full(len(points), np.inf, Float32)
     draw_near(squared, points, lengths, centres)
     return squared
 
 
 def draw_near(nearest: Floats32, points: Table, lengths: Floats32, centres: AnyFloats) -> None:
-    """Lower `nearest`, (n,) squared distances, to those to some more points, in place and in one pass.
+    """Update `nearest`, (n,) squared distances, with more centres, in place.
 
-    lengths: (n,) of `squared_lengths`.  centres: (m, d), or one, (d,). A distance is |x|² - 2 x·c + |c|², and
-    |x|² comes in when the least of a point is squared.
+    lengths: `squared_lengths` of the points.  centres: (m, d), or one, (d,). A squared distance is
+    |x|² - 2 x·c + |c|², where |x|² is added last.
     """
     c = np.atleast_2d(np.asarray(centres, Float32))
     centre_lengths = np.einsum("ij,ij->i", c, c)[:, None]

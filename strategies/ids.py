@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -12,24 +12,24 @@ from strategies.rows import IntArray, Rows
 
 Names = NDArray[np.bytes_]
 
-_PIECE = 65_536  # names that are text, or compared, at a time
+_PIECE = 65_536  # names that are decoded or compared at a time
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio
-_KEY = 16  # characters of a name that it is looked up by
+_KEY = 16  # characters of a name that make its key
 
 
 class Ids(Sequence[str]):
-    """Names of n images, none of them twice; read like a tuple of strings, and not written.
+    """Distinct names of n images; an immutable sequence of strings.
 
-    A million hashes are 64 MB here, or nothing where they are mapped from a file; as strings they are 120 MB.
+    A million hashes take 64 MB here, or none if they are mapped from a file; as strings they take 120 MB.
     """
 
     def __init__(self, names: Names | Rows) -> None:
-        """(n,) UTF-8."""
+        """Take (n,) names in UTF-8."""
         self._names = names
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Ids:
-        """Put names in an array, unless they are."""
+        """Convert names to `Ids`."""
         if isinstance(names, Ids):
             return names
         return cls(np.array([name.encode() for name in names], np.bytes_))
@@ -43,7 +43,7 @@ class Ids(Sequence[str]):
     @overload
     def __getitem__(self, key: slice | IntArray | NDArray[np.bool_]) -> Ids: ...
     def __getitem__(self, key: int | slice | IntArray | NDArray[np.bool_]) -> str | Ids:
-        """One name; or some, without a copy: of a slice, an index or a mask."""
+        """Return one name, or those of a slice, an index or a mask, without a copy."""
         if isinstance(key, int | np.integer):
             return bytes(self._names[key].item()).decode()
         if isinstance(key, slice) and isinstance(self._names, np.ndarray):
@@ -52,51 +52,49 @@ class Ids(Sequence[str]):
         return Ids(Rows.of(self._names, rows))
 
     def __iter__(self) -> Iterator[str]:
-        """Read all names, some at a time."""
+        """Yield all names."""
         for piece in self._pieces():
             yield from map(bytes.decode, piece.tolist())
 
     def __contains__(self, name: object) -> bool:
-        """Whether a name is here. O(n): ask for many by `places`."""
+        """Whether a name is here. O(n): for many names use `places`."""
         return isinstance(name, str) and bool((self.places(Ids.of([name])) >= 0).all())
 
     def __eq__(self, other: object) -> bool:
-        """Whether both are the same names in the same order."""
+        """Whether both have the same names in the same order."""
         if not isinstance(other, Sequence) or isinstance(other, str):
             return NotImplemented
         if len(self) != len(other):
             return False
         pairs = zip(self._pieces(), Ids.of(other)._pieces(), strict=True)
-        return all(bool((mine == theirs).all()) for mine, theirs in pairs)
+        return all(bool((a == b).all()) for a, b in pairs)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        """Show the first names, and how many there are."""
+        """Show the first names and their number."""
         return f"Ids({list(self[:3])}, {len(self)} in all)"
 
     def places(self, wanted: Ids) -> IntArray:
-        """(n of `wanted`,) where each of `wanted` stands here, or -1. O(n log n), 24 bytes a name.
+        """Return the index of each of `wanted`, or -1, shape (len(wanted),). O(n log n), 24 bytes per name.
 
-        The first 64 bits of a hash are sorted and looked up, and the names found are compared. Where names
-        begin alike, all of them are sorted.
+        The first 64 bits of hashes are sorted and looked up, then whole names are compared. If these bits are
+        not distinct, whole names are sorted.
         """
-        places = np.full(len(wanted), -1)
         if len(self) == 0:
-            return places
-        keys = np.concatenate([_keys(piece) for piece in self._pieces()])
+            return np.full(len(wanted), -1)
+        keys = self._all_keys()
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
-        if self._short or (keys[1:] == keys[:-1]).any():
-            return self._places_by_names(wanted)
-        for start, piece in zip(range(0, len(wanted), _PIECE), wanted._pieces(), strict=True):
-            at = order[np.minimum(np.searchsorted(keys, _keys(piece)), len(self) - 1)]
-            places[start : start + _PIECE] = np.where(self._names[at] == piece, at, -1)
-        return places
+        if self._names.dtype.itemsize < _KEY or (keys[1:] == keys[:-1]).any():
+            names = np.concatenate(list(self._pieces()))
+            order = np.argsort(names, kind="stable")
+            return self._looked_up(wanted, names[order], order, lambda piece: piece)
+        return self._looked_up(wanted, keys, order, _keys)
 
     def ranks(self) -> IntArray:
-        """(n,) the place of each name in the order of all; ValueError where one comes twice."""
-        if self._rising():  # as a pool read from a database
+        """Return the place of each name in sorted order, (n,); ValueError if one is repeated."""
+        if self._rising():  # such as a pool from a database
             return np.arange(len(self))
         names = np.concatenate(list(self._pieces()))
         order = np.argsort(names, kind="stable")
@@ -108,24 +106,30 @@ class Ids(Sequence[str]):
         return rank
 
     def random_keys(self, salt: int) -> NDArray[np.uint64]:
-        """(n,) a pseudo-random number for each name, a function of the name and of `salt` alone."""
-        keys: NDArray[np.uint64] = np.concatenate(
-            [np.zeros(0, np.uint64), *(_keys(piece) for piece in self._pieces())]
-        )
-        # Each bit of a product depends on those below it alone: the high half, which says most, is folded
-        # down between two.
+        """Return a pseudo-random number for each name, (n,), that depends on the name and `salt` alone."""
+        keys = self._all_keys()
+        # Each bit of a product depends only on lower bits, so the high half is folded down after each.
         for _ in range(2):
             keys = (keys ^ np.uint64(salt)) * _ODD
             keys ^= keys >> np.uint64(32)
         return keys
 
-    @property
-    def _short(self) -> bool:
-        return self._names.dtype.itemsize < _KEY
+    def _all_keys(self) -> NDArray[np.uint64]:
+        return np.concatenate([np.zeros(0, np.uint64), *map(_keys, self._pieces())])
 
     def _pieces(self) -> Iterator[Names]:
         for start in range(0, len(self), _PIECE):
             yield np.asarray(self._names[start : start + _PIECE])
+
+    def _looked_up(
+        self, wanted: Ids, keys: NDArray[Any], order: IntArray, key_of: Callable[[Names], NDArray[Any]]
+    ) -> IntArray:
+        """Return the places of names by their keys; keys: sorted, those of the names at `order`."""
+        places = [np.zeros(0, np.int64)]
+        for piece in wanted._pieces():
+            at = order[np.minimum(np.searchsorted(keys, key_of(piece)), len(self) - 1)]
+            places.append(np.where(self._names[at] == piece, at, -1))
+        return np.concatenate(places)
 
     def _rising(self) -> bool:
         last: Any = None
@@ -135,19 +139,9 @@ class Ids(Sequence[str]):
             last = piece[-1]
         return True
 
-    def _places_by_names(self, wanted: Ids) -> IntArray:
-        names = np.concatenate(list(self._pieces()))
-        order = np.argsort(names, kind="stable")
-        names = names[order]
-        places = []
-        for piece in wanted._pieces():
-            at = np.minimum(np.searchsorted(names, piece), len(self) - 1)
-            places.append(np.where(names[at] == piece, order[at], -1))
-        return np.concatenate([np.zeros(0, np.int64), *places])
-
 
 def _keys(names: Names) -> NDArray[np.uint64]:
-    """(n,) the first 16 characters, each as four bits: of the digits of a hash they differ."""
+    """Return the first 16 characters of each name, (n,), four bits each: distinct for hexadecimal digits."""
     if names.dtype.itemsize < _KEY:
         names = names.astype(f"S{_KEY}")
     keys = np.zeros(len(names), np.uint64)

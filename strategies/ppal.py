@@ -1,4 +1,4 @@
-"""PPAL: uncertain in the classes that are hard, and unlike one another in what they show."""
+"""PPAL: images that are uncertain in difficult classes, and show different objects."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from strategies.candidates import Candidates, CandidatesError, Detections, large
 from strategies.rows import AnyFloats, FloatArray, IntArray
 from strategies.scores import entropies, per_image
 
-#: Distance of a box to an image without one of its class: that of opposite features.
+#: Distance of a box to an image without a box of its class, as for opposite features.
 _ABSENT = 2.0
 _ROUNDS = 100
 
 
 def difficulty(quality: AnyFloats, *, alpha: float = 0.3, beta: float = 0.2) -> FloatArray:
-    """Weight of each class, (C,), in [1, 1 + beta]: w_c = 1 + alpha beta ln((e^(1/alpha) - 1)(1 - q_c) + 1).
+    """Return class weights (C,) in [1, 1 + beta]: w_c = 1 + alpha beta ln((e^(1/alpha) - 1)(1 - q_c) + 1).
 
     quality: (C,) q_c in [0, 1], a running mean of p^0.6 IoU^0.4 over the positives in training.
     Source: Yang, Huang & Crowley 2024 (PPAL), eq. 4.
@@ -27,11 +27,10 @@ def select_ppal(candidates: Candidates, k: int, rng: Generator, *, pool: float =
     """Pick k images, the medoids of the pool * k most uncertain ones.
 
     Uncertainty of an image: U = sum over its detections of w_c H(d), with `difficulty` and the entropy of the
-    whole distribution. Distance of two images: `matching`. The medoids are found by alternating, started as
-    k-means++ is. An image without boxes has U = 0 and is at distance 2 from all that have some; a cluster
-    cannot be empty, since a medoid belongs to its cluster.
+    whole distribution. Distance of two images: `matching`; that of images with boxes to those without is 2.
+    A cluster cannot be empty, since a medoid belongs to its cluster.
 
-    Needs RoI features; without `class_quality` all classes are alike.
+    Needs RoI features; without `class_quality` all classes have the same weight.
     Cost: O(m C) time for m detections, O(b² r) for the b detections of the pool; O(n + m + (pool k)²) memory.
     Source: Yang, Huang & Crowley 2024, Algorithm 1.
     """
@@ -49,10 +48,10 @@ def select_ppal(candidates: Candidates, k: int, rng: Generator, *, pool: float =
 
 
 def matching(detections: Detections) -> FloatArray:
-    """Distances of n images by what they show, (n, n) in [0, 2], symmetric, 0 on the diagonal.
+    """Return the distances of images by their objects, (n, n) in [0, 2], symmetric, 0 on the diagonal.
 
     D(i -> j) = sum_d s_d min over j's boxes of d's class of (1 - cos(f_d, f_e)) / sum_d s_d over i's boxes d,
-    2 where j has none of the class; the mean of both directions. Two images without boxes are alike.
+    2 where j has none of the class; the mean of both directions. Two images without boxes have distance 0.
     """
     n = len(detections)
     features = detections.features.astype(np.float64)
@@ -75,10 +74,9 @@ def matching(detections: Detections) -> FloatArray:
 
 
 def medoids(distance: FloatArray, k: int, rng: Generator) -> IntArray:
-    """Indices, ascending, of k medoids of n points, k < n, by alternating assignment and update until nothing moves.
+    """Return k medoids of n > k points, ascending, by alternating assignment and update until convergence.
 
-    distance: (n, n). Started in proportion to the squared distance to those chosen (k-means++); where all the
-    rest is at distance 0 of one, by index.
+    distance: (n, n). Seeded as k-means++; where all other points are at distance 0 of a medoid, by index.
     """
     n = len(distance)
     chosen = [int(rng.integers(n))]
@@ -92,7 +90,7 @@ def medoids(distance: FloatArray, k: int, rng: Generator) -> IntArray:
     centres = np.sort(np.asarray(chosen))
     for _ in range(_ROUNDS):
         cluster = distance[:, centres].argmin(axis=1)
-        cluster[centres] = np.arange(k)  # also where another medoid is as near
+        cluster[centres] = np.arange(k)  # also where another medoid is at distance 0
         moved = centres.copy()
         for c in range(k):
             members = np.flatnonzero(cluster == c)

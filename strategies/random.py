@@ -1,4 +1,4 @@
-"""Uniform sampling, the baseline every strategy has to beat."""
+"""Uniform sampling, the baseline of every other strategy."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from strategies.rows import IntArray
 def select_random(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     """Pick k candidates uniformly without replacement.
 
-    The draw is over the ids in sorted order, so it does not depend on the order of the pool.
-    A control: what every other strategy is held against.
+    It draws from the sorted ids, so the picks do not depend on the order of the pool.
+    A baseline: every other strategy is compared with it.
     Cost: O(n) time and memory.
     """
     drawn = rng.choice(len(candidates), size=min(k, len(candidates)), replace=False)

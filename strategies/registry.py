@@ -1,4 +1,4 @@
-"""Every strategy by name: how it picks, what it reads, and how its picks are explained."""
+"""All strategies by name: how they pick, what they read, and how they explain picks."""
 
 from __future__ import annotations
 
@@ -20,14 +20,7 @@ from strategies.dbal import select_dbal
 from strategies.ppal import select_ppal
 from strategies.random import select_random
 from strategies.rows import FloatArray, IntArray
-from strategies.scores import (
-    How,
-    box_counts,
-    by_score,
-    image_scores,
-    select_margin,
-    select_most_boxes,
-)
+from strategies.scores import How, box_counts, by_score, image_scores, select_margin, select_most_boxes
 
 Need = Literal["detections", "features", "augmented", "labelled", "count_r2"]
 Values = Callable[[Candidates], FloatArray]
@@ -35,16 +28,16 @@ Values = Callable[[Candidates], FloatArray]
 
 @dataclass(frozen=True)
 class Strategy:
-    """A way to pick.
+    """A query strategy.
 
     pick: (candidates, k, rng, **options) -> indices, k <= n.
-    reason: why an image is picked, for people; "": its uncertainty says it.
+    reason: why an image is picked, for people; "": for its uncertainty.
     needs: what it reads of the candidates besides uncertainty and embeddings.
     options: settings of `[cycle]` that `pick` takes by name.
-    values: (n,) of each candidate, by which it ranks them first; None: it does not rank.
+    values: (n,) of the candidates, by which it ranks them; None: it does not rank.
     bf16: whether `score.precision = "auto"` may score the pool in bf16.
-    clusters: whether each pick stands for the candidates nearest to it.
-    unbiased: whether its picks are a random sample, which needs no quota and measures the model fairly.
+    clusters: whether each pick represents the candidates nearest to it.
+    unbiased: whether its picks are a random sample: they need no random audit to measure the model.
     """
 
     pick: Callable[..., IntArray]
@@ -58,11 +51,11 @@ class Strategy:
 
     @property
     def uses_count_r2(self) -> bool:
-        """Whether it matters how well the detector predicts object counts: it reads that, or ranks images by boxes."""
+        """Whether it depends on how well the detector predicts object counts, as it sums over boxes."""
         return "count_r2" in self.needs or self.values is not None
 
     def select(self, candidates: Candidates, k: int, rng: Generator, **options: float) -> IntArray:
-        """Return min(k, n) distinct indices into candidates whose arrays are known to be finite."""
+        """Return min(k, n) distinct indices into candidates with finite arrays."""
         count = min(k, len(candidates))
         return self.pick(candidates, count, rng, **options) if count else candidates.order
 
@@ -73,7 +66,7 @@ def _by_score(score: str, how: How, reason: str) -> Strategy:
         reason,
         frozenset({"detections"}),
         values=partial(image_scores, score=score, how=how),
-        bf16=(score, how) != ("margin", "max"),  # too many of the largest are too close to 1
+        bf16=(score, how) != ("margin", "max"),  # too many of the largest are nearly 1
     )
 
 
@@ -96,7 +89,8 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
         "coreset": Strategy(select_coreset, "far from all labelled images", needs=frozenset({"labelled"})),
         "coverage": Strategy(
             select_coverage,
-            "uncertain objects of classes and clusters with few labels, or typical of a cluster without labels",
+            "uncertain objects of classes and clusters with few labels, or typical of a cluster without "
+            "labels",
             needs=frozenset({"detections", "labelled", "count_r2"}),
         ),
         "dbal": Strategy(select_dbal, "", options=("beta",), values=_uncertainty, bf16=True, clusters=True),

@@ -13,15 +13,14 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 AnyFloats = NDArray[np.floating[Any]]
 
-#: Bytes of a block of rows: large enough for BLAS, small beside the arrays of a large pool.
+#: Bytes of a block of rows: large enough for BLAS, small compared with the arrays of a large pool.
 _BLOCK_BYTES = 2**25
 
 
 class Stacked:
-    """Two arrays of equal rows, one on the other, without a copy; to be read through `Rows`."""
+    """Two arrays (n, ...) as one, without a copy; read it through `Rows`."""
 
     def __init__(self, first: Table, second: Table) -> None:
-        """Both (n, ...)."""
         self._first, self._second = first, second
         self.shape = (len(first) + len(second), *first.shape[1:])
         self.ndim, self.dtype = first.ndim, first.dtype
@@ -37,10 +36,7 @@ class Stacked:
 
 
 class Rows:
-    """Some rows of a larger array, in any order, read lazily.
-
-    Of a pool of a million, mapped from a disk, some may be left out without a copy of the others.
-    """
+    """Some rows of a larger array, in any order, read lazily; such as a part of a pool on disk."""
 
     def __init__(
         self,
@@ -48,7 +44,7 @@ class Rows:
         index: IntArray | Callable[[], IntArray],
         length: int | None = None,
     ) -> None:
-        """Take rows of `values`, (n, ...), by an index or a function that returns it on first use; the latter needs `length`."""
+        """Take rows of `values`, (n, ...). index: of the rows; or a function for it, and its `length`."""
         self.values, self._index = values, index
         count = len(index) if length is None else length  # type: ignore[arg-type]
         self.shape: tuple[int, ...] = (count, *values.shape[1:])
@@ -58,7 +54,7 @@ class Rows:
 
     @staticmethod
     def of(values: NDArray[Any] | Stacked | Rows, index: IntArray) -> Rows:
-        """Rows of an array, or of rows of one."""
+        """Return rows of an array, or of `Rows`."""
         if isinstance(values, Rows):
             return Rows(values.values, values.index[index])
         return Rows(values, index)
@@ -72,7 +68,7 @@ class Rows:
 
     @cached_property
     def index(self) -> IntArray:
-        """Which rows of the larger array they are."""
+        """Indices of the rows in the larger array."""
         return self._index() if callable(self._index) else self._index
 
     def __len__(self) -> int:
@@ -85,12 +81,12 @@ class Rows:
         if index.ndim == 0:
             return np.asarray(self[[key]][0])
         if isinstance(key, slice) and len(index) and index[-1] - index[0] == len(index) - 1 and self.rising:
-            return np.asarray(self.values[index[0] : index[-1] + 1])  # side by side: no copy
+            return np.asarray(self.values[index[0] : index[-1] + 1])  # adjacent rows: no copy
         return np.asarray(self.values[index])
 
     @cached_property
     def rising(self) -> bool:
-        """Whether they stand in the order of the larger array."""
+        """Whether the rows are in the order of the larger array."""
         return bool((np.diff(self.index) > 0).all())
 
     def __array__(self, dtype: Any = None) -> NDArray[Any]:
@@ -106,7 +102,7 @@ Table = AnyFloats | Rows
 
 
 def blocks(values: Table, rows: int | None = None) -> Iterator[tuple[int, AnyFloats]]:
-    """Rows of an array in pieces of some megabytes, or of so many rows, each with the number of its first row."""
+    """Yield blocks of rows with the index of their first row. rows: of a block; default: _BLOCK_BYTES."""
     width = max(1, values.size // max(1, len(values))) * 8
     step = rows or max(1, _BLOCK_BYTES // width)
     for start in range(0, len(values), step):

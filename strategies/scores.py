@@ -1,7 +1,7 @@
 """Uncertainty of detections, and of images.
 
-Every score is >= 0 and high where the detector is unsure; distributions hold the background, without which a
-detector of one class is always sure.
+Every score is >= 0 and high where the detector is uncertain. Distributions include the background: without
+it, a detector of one class is always certain.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ How = Literal["sum", "mean", "max"]
 def margins(distributions: Table) -> FloatArray:
     """Return s(d) = 1 - (p1 - p2) of each detection, shape (n,), in [0, 1].
 
-    distributions: (n, C + 1) class probabilities *with the background*, rows summing to 1. With one
-    class, p2 is the background's: a score that leaves it out is constant and says nothing.
+    distributions: (n, C + 1) class probabilities with the background, rows summing to 1.
 
     Source: Eversberg & Lambrecht 2024, eq. 1.
     """
@@ -67,28 +66,24 @@ def _by_block(distributions: Table, of: Callable[[FloatArray], FloatArray]) -> F
 
 
 def per_image(values: AnyFloats, offsets: IntArray, how: How) -> FloatArray:
-    """One number per image, shape (n,): the sum, mean or maximum over its detections; 0 for an image without any.
+    """Return the sum, mean or maximum over the detections of each image, shape (n,); 0 without any.
 
-    values: (m,), image after image.  offsets: (n + 1,) rows of image i are offsets[i] to offsets[i + 1]. An
-    image's number does not depend on the images around it, to the last bit.
+    values: (m,), image after image.  offsets: (n + 1,) rows of image i are offsets[i] to offsets[i + 1]. The
+    value of an image does not depend on the images around it, to the last bit.
     """
     counts = np.diff(offsets)
-    largest_values = np.zeros(len(counts))
     if how == "max":
-        some = counts > 0
+        most, some = np.zeros(len(counts)), counts > 0
         if some.any():
-            largest_values[some] = np.maximum.reduceat(values, offsets[:-1][some])
-        return largest_values
+            most[some] = np.maximum.reduceat(values, offsets[:-1][some])
+        return most
     image = np.repeat(np.arange(len(counts)), counts)
     total = np.asarray(np.bincount(image, values, minlength=len(counts)), dtype=np.float64)
     return total / np.maximum(counts, 1) if how == "mean" else total
 
 
 def margin_sum(distributions: Table, offsets: IntArray) -> FloatArray:
-    """Return a(x) = sum of s(d) over the detections of each image; 0 for an image without any.
-
-    distributions: (n, C + 1), all detections, image after image.
-    offsets: (images + 1,) detections of image i are rows offsets[i] to offsets[i + 1].
+    """Return a(x) = sum of s(d) over the detections of each image, as `margins` and `per_image`.
 
     Source: Eversberg & Lambrecht 2024, eq. 2.
     """
@@ -111,33 +106,30 @@ def select_margin(candidates: Candidates, k: int, rng: Generator) -> IntArray:
 
 
 def image_scores(candidates: Candidates, score: str, how: How) -> FloatArray:
-    """(n,) the sum, mean or maximum of a score of `SCORES` over the detections of each candidate; 0 without any."""
+    """Return a score of `SCORES`, aggregated over the detections of each candidate by `per_image`, (n,)."""
     detections = needed(candidates)
     return per_image(SCORES[score](detections.distributions), detections.offsets, how)
 
 
 def by_score(score: str, how: How) -> Callable[[Candidates, int, Generator], IntArray]:
-    """A strategy: the k images whose detections' scores have the largest sum, mean or maximum."""
+    """Return a strategy that ranks images by the sum, mean or maximum of a score of `SCORES`."""
 
     def pick(candidates: Candidates, k: int, rng: Generator) -> IntArray:
+        """Pick the k images with the largest `image_scores`, ties by id; deterministic.
+
+        Cost: O(m C) time for m detections, O(n + m) memory.
+        Source: that of the score; sum, mean and maximum: Brust, Käding & Denzler 2019, section 3.
+        """
         del rng
         return largest(image_scores(candidates, score, how), candidates.rank, k)
 
-    pick.__doc__ = (
-        f"Pick the k images with the largest {how} over their detections of `strategies.scores.{SCORES[score].__name__}`, "
-        "0 without any; ties by id, nothing drawn.\n\n"
-        "Cost: O(m C) time for m detections, O(n + m) memory.\n"
-        f"Source: that of `{SCORES[score].__name__}`; sum, mean and maximum over the detections of an image: Brust, Käding & "
-        "Denzler 2019, section 3."
-    )
     return pick
 
 
 def select_most_boxes(candidates: Candidates, k: int, rng: Generator, *, min_score: float = 0.3) -> IntArray:
     """Pick the k images with the most detections of score >= min_score, ties by id.
 
-    A control: whatever sums over detections likes crowded images; what it gains over this is due to its
-    score.
+    A baseline: strategies that sum over detections prefer crowded images as well.
     Cost: O(m) time for m detections, O(n) memory.
     """
     del rng
@@ -145,8 +137,7 @@ def select_most_boxes(candidates: Candidates, k: int, rng: Generator, *, min_sco
 
 
 def box_counts(candidates: Candidates, min_score: float = 0.3) -> FloatArray:
-    """(n,) detections of score >= min_score of each candidate."""
+    """Return the number of detections of score >= min_score of each candidate, (n,)."""
     detections = needed(candidates)
-    return per_image(
-        (np.asarray(detections.scores) >= min_score).astype(np.float64), detections.offsets, "sum"
-    )
+    counted = np.asarray(detections.scores) >= min_score
+    return per_image(counted.astype(np.float64), detections.offsets, "sum")

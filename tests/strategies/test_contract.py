@@ -115,7 +115,7 @@ def test_every_docstring_gives_cost_and_source() -> None:
         text = strategy.pick.__doc__ or ""
         assert "Cost: O(" in text, name
         assert "memory" in text, name
-        assert "Source: " in text or "A control: " in text, name
+        assert "Source: " in text or "A baseline: " in text, name
 
 
 @pytest.mark.parametrize("field", ["uncertainty", "embeddings"])

@@ -1,4 +1,4 @@
-"""`coverage` by hand: what an image's objects add, what labels show already, and when a detector is believed."""
+"""`coverage` by hand: what objects add, what labels cover already, and when count R² decides."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from strategies.objects import objects
 
 
 def test_an_object_between_two_classes_counts_once() -> None:
-    """Boxes 0 and 1 overlap by 0.8, whatever their classes; 2 stands apart; image 1 has the same box by itself."""
+    """Boxes 0 and 1 overlap by 0.8, whatever their classes; 2 does not; image 1 has the same box alone."""
     boxes = [[0, 0, 10, 10], [0, 0, 10, 8], [50, 0, 60, 10], [0, 0, 10, 10]]
     shares = [[0.4, 0.5, 0.1], [0.5, 0.45, 0.05], [0.3, 0.3, 0.4], [0.4, 0.5, 0.1]]
     seen = found([0, 3, 4], shares, scores=[0.4, 0.5, 0.3, 0.5], boxes=boxes)
