@@ -1,9 +1,9 @@
-"""Count R² of the models of a benchmark, which `coverage` reads.
+"""Count R² of the models of a benchmark, on which `coverage` depends.
 
     .venv/bin/python benchmarks/counting.py BENCH --data POOL.json --val VAL.json
 
-BENCH is the folder that `al-loop benchmark --data POOL.json --val VAL.json --out BENCH` has filled. Printed by start and
-strategy: the number of models, and the least and the greatest count R² on the validation set
+BENCH is the output folder of `al-loop benchmark --data POOL.json --val VAL.json --out BENCH`. For each start
+and strategy it prints the number of models, and the range of their count R² on the validation set
 (`al_loop.evaluation.detection_counts.count_r2`).
 """
 
@@ -11,12 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import defaultdict
 from pathlib import Path
-
-# A script's folder comes first on the path, and it holds a render.py.
-sys.path.remove(str(Path(__file__).parent))
 
 from al_loop.benchmark.run.evaluation import count_r2
 from al_loop.benchmark.spec.datasets import read_datasets

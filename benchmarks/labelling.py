@@ -1,28 +1,26 @@
-"""A push of 1000 tasks beside one raw import of the same tasks, on the real server.
+"""Time of a push of 1000 tasks, compared with one raw import of the same tasks, on the real server.
 
     .venv/bin/python benchmarks/labelling.py [--tasks 1000] [--rounds 5]
 
-The raw import is one request of the SDK with the same tasks, boxes included, into an empty project: no image is put where the
-server can show it, nothing is checked, nobody gets a queue. A push does all of that: hard links, one image asked for, what is
-there listed, tasks imported in pieces, listed again, tab made. A repeated push finds everything there. The two take turns,
-and each round has projects of its own.
+The raw import is one request of the SDK with the same tasks and boxes into an empty project. It provides no
+images, checks nothing, and makes no queue. A push does all of this: it makes hard links, requests one image,
+lists existing tasks, imports tasks in pieces, lists them again, and makes a tab. A repeated push finds all
+tasks. Both run alternately; each round has its own projects.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-# A script's folder comes first on the path, and it holds a render.py.
-sys.path.remove(str(Path(__file__).parent))
-
 import numpy as np
+from measuring import ratios, seconds, spread
 from PIL import Image
 
+from al_loop.labelling.client.client import Connection
 from al_loop.labelling.client.image_serving import LocalFiles
 from al_loop.labelling.client.task import OutgoingTask
 from al_loop.labelling.server import server
@@ -36,7 +34,7 @@ BOXES = 5
 
 
 def make_tasks(folder: Path, count: int) -> list[OutgoingTask]:
-    """Tasks with an image file each, and five boxes of a model."""
+    """Return tasks with an image file and five boxes each."""
     rng = np.random.default_rng(0)
     tasks = []
     for rank in range(count):
@@ -52,11 +50,19 @@ def make_tasks(folder: Path, count: int) -> list[OutgoingTask]:
     return tasks
 
 
-def seconds(what: Callable[[], object]) -> float:
-    """How long a call takes."""
-    began = time.perf_counter()
-    what()
-    return time.perf_counter() - began
+def round_of(
+    connection: Connection, number: int, tasks: list[OutgoingTask], send: Callable[..., object]
+) -> list[float]:
+    """Return the seconds of a raw import, a push and a repeated push."""
+    raw, pushed = (ensure_project(connection, f"{name} {number}", CLASSES) for name in ("raw", "push"))
+    body = [to_task(t, "c1", f"/data/{t.file_name}", to_prediction(t, CLASSES, "m1")) for t in tasks]
+    with connection.open() as api:
+        times = [seconds(partial(api.import_tasks, raw, body))]
+    times += [seconds(partial(send, connection, pushed, "c1", tasks)) for _ in range(2)]
+    with connection.open() as api:
+        by_raw, by_push = (api.tasks(project, batch_filter("c1"), whole=False) for project in (raw, pushed))
+    assert len(by_raw) == len(by_push) == len({t["data"]["al_key"] for t in by_push}) == len(tasks)
+    return times
 
 
 def main() -> None:
@@ -64,47 +70,27 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
+    times = []
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "label-studio"
         connection = server.start(home).connection
         try:
-            images = LocalFiles(server.media_root(home))
             tasks = make_tasks(Path(folder), args.tasks)
-            raw_s, push_s, again_s = [], [], []
+            images = LocalFiles(server.media_root(home))
+            send = partial(push, model_version="m1", classes=CLASSES, images=images, title="Cycle 1")
             for number in range(-1, args.rounds):  # the first round warms the server up and does not count
-                raw, ours = (
-                    ensure_project(connection, f"{name} {number}", CLASSES) for name in ("raw", "push")
-                )
-                body = [
-                    to_task(t, "c1", f"/data/{t.file_name}", to_prediction(t, CLASSES, "m1")) for t in tasks
-                ]
-
-                def send(project: int = ours) -> None:
-                    push(
-                        connection, project, "c1", tasks,
-                        model_version="m1", classes=CLASSES, images=images, title="Cycle 1",
-                    )  # fmt: skip
-
-                with connection.open() as api:
-                    first = seconds(lambda: api.import_tasks(raw, body))  # noqa: B023
-                    there = api.tasks(raw, batch_filter("c1"), whole=False)
-                second, third = seconds(send), seconds(send)
-                with connection.open() as api:
-                    pushed = api.tasks(ours, batch_filter("c1"), whole=False)
-                assert len(there) == len(pushed) == len({t["data"]["al_key"] for t in pushed}) == args.tasks
-                if number >= 0:
-                    raw_s.append(first), push_s.append(second), again_s.append(third)
+                times.append(round_of(connection, number, tasks, send))
+                raw, first, repeated = times[-1]
                 print(
-                    f"round {number}: raw {first:.2f} s, push {second:.2f} s, again {third:.2f} s", flush=True
+                    f"round {number}: raw {raw:.2f} s, push {first:.2f} s, repeated {repeated:.2f} s",
+                    flush=True,
                 )
         finally:
             server.stop(home)
-    for name, times in (("push", push_s), ("repeated push", again_s)):
-        ratio = np.array(times) / np.array(raw_s)
-        print(
-            f"{name} of {args.tasks} tasks: {np.median(times):.2f} s, {np.median(ratio):.2f} times one raw import "
-            f"({ratio.min():.2f} to {ratio.max():.2f} in {args.rounds} rounds)"
-        )
+    raw, *pushes = zip(*times[1:], strict=True)
+    for name, seconds_of in zip(("push", "repeated push"), pushes, strict=True):
+        factor = f"{spread(ratios(seconds_of, raw))} times one raw import"
+        print(f"{name} of {args.tasks} tasks: {np.median(seconds_of):.2f} s, {factor}; {args.rounds} rounds")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""Strategies, and rendered images beside photographs, on the real photographs: everything in one call, resumable.
+"""Strategies, and rendered images beside photographs, on real photographs; a repeated call continues.
 
     .venv/bin/python benchmarks/photographs.py WORK --data DATA [--seeds 2] [--cycles 4] [--jobs 1]
         [--parts dice,batch,every,scratch,alone,mix,steel,steel-scratch] [--results docs/results]
 
-DATA holds dice/ and neu-det/ with pool.json and val.json (COCO).
-  dice     M0 from 320 rendered dice; dbal, coverage and random, four cycles of 25, 160 steps each
-  batch    the same M0; dbal, all four cycles' images at once, as many steps in all
+DATA holds dice/ and neu-det/, each with pool.json and val.json (COCO).
+  dice     M0 from 320 rendered dice; dbal, coverage and random, cycles of 25 images, 160 steps each
+  batch    the same M0; dbal, the images of all cycles at once, as many steps in total
   every    the same M0; one batch of 25 by strategies of each kind, 160 steps
-  scratch  dice without M0; dbal, coverage and random, 400 steps a cycle
-  alone    25 photographs of dice alone, 4160 steps: as many as M0 and a cycle take together
-  mix      25 photographs alone, and after the rendered dice, 2000 steps a cell
-  steel    NEU-DET, M0 from 400 rendered pieces of steel; dbal, coverage and random, four cycles of 25, 400 steps each
-  steel-scratch  NEU-DET without M0; dbal, coverage and random, 1200 steps a cycle
-Each is one `al-loop benchmark`, whose command is printed. WORK is kept: run again, it goes on; with more seeds or cycles
-it adds them. Tables and figures go to --results. On a GPU the same call is faster and may take more: --seeds 5.
+  scratch  dice without M0; dbal, coverage and random, 400 steps per cycle
+  alone    25 photographs of dice alone, 4160 steps: as many as M0 and a cycle together
+  mix      25 photographs alone, and after the rendered dice, 2000 steps per cell
+  steel    NEU-DET, M0 from 400 rendered images of steel; dbal, coverage and random, 400 steps per cycle
+  steel-scratch  NEU-DET without M0; dbal, coverage and random, 1200 steps per cycle
+Each part is one `al-loop benchmark`, whose command is printed. A repeated call continues in WORK, and adds
+more seeds or cycles. Tables and figures go to --results. On a GPU use more seeds: --seeds 5.
 """
 
 from __future__ import annotations
@@ -24,20 +24,50 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
-
-# A script's folder comes first on the path, and it holds a render.py.
-sys.path.remove(str(Path(__file__).parent))
 
 import numpy as np
 
-DICE = ("one", "two", "three", "four", "five", "six")
-STEEL = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
-#: Dice seen from above have no upper side. bf16 learns the same, where the machine computes it faster in two thirds of the time.
-SETTINGS = {
-    "dice": '[pretrain]\nval_every = 10\nturns = true\nprecision = "auto"\n\n'
-    '[train]\nturns = true\nprecision = "auto"\n',
-    "steel": '[pretrain]\nval_every = 10\nprecision = "auto"\n\n[train]\nprecision = "auto"\n',
+#: Dice seen from above have no upper side. bf16 gives the same AP, on some machines in 2/3 of the time.
+DICE_SETTINGS = """[pretrain]
+val_every = 10
+rotate90 = true
+precision = "auto"
+
+[train]
+rotate90 = true
+precision = "auto"
+"""
+STEEL_SETTINGS = """[pretrain]
+val_every = 10
+precision = "auto"
+
+[train]
+precision = "auto"
+"""
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """A set of photographs. folder: below DATA; recipe, count: of the rendered images for M0."""
+
+    folder: str
+    classes: tuple[str, ...]
+    settings: str
+    recipe: str
+    count: int
+
+
+SETS = {
+    "dice": Photographs("dice", ("one", "two", "three", "four", "five", "six"), DICE_SETTINGS, "dice", 320),
+    "steel": Photographs(
+        "neu-det",
+        ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches"),
+        STEEL_SETTINGS,
+        "steel-slab",
+        400,
+    ),
 }
 FIGURES = {
     "dice": "Dice, start: M0 from rendered dice",
@@ -46,7 +76,36 @@ FIGURES = {
     "steel-scratch": "NEU-DET, start: random weights",
 }
 EVERY = "random,most-boxes,margin,margin-mean,entropy,coreset,kmeans,typiclust,dbal,badge,ppal,cald,coverage"
-CYCLES = ["--strategies", "dbal,coverage,random", "--k", "25"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One benchmark. photographs: key of SETS; m0: whether it needs the pretrained model."""
+
+    photographs: str
+    name: str
+    options: str
+    m0: bool = True
+    table: str = "results.csv"
+
+
+def parts(cycles: int) -> dict[str, Part]:
+    """Return all parts by name."""
+    loop = f"--strategies dbal,coverage,random --k 25 --cycles {cycles}"
+    m0, scratch = "--start synthetic:pretrain-1", "--start scratch"
+    batch = f"--strategies dbal --batch {25 * cycles} --iterations {160 * cycles}"
+    grid = "--mix --real 0,25 --synthetic 0,100% --schedules pretrain --iterations 2000"
+    alone = f"--strategies random --batch 25 --iterations 4160 {scratch}"
+    return {
+        "dice": Part("dice", "dice", f"{loop} {m0} --iterations 160"),
+        "batch": Part("dice", "dice-batch", f"{batch} {m0}"),
+        "every": Part("dice", "dice-every", f"--strategies {EVERY} --batch 25 --iterations 160 {m0}"),
+        "scratch": Part("dice", "dice-scratch", f"{loop} {scratch} --iterations 400", m0=False),
+        "alone": Part("dice", "dice-alone", alone, m0=False),
+        "mix": Part("dice", "dice-mix", grid, table="mix.csv"),
+        "steel": Part("steel", "steel", f"{loop} {m0} --iterations 400"),
+        "steel-scratch": Part("steel", "steel-scratch", f"{loop} {scratch} --iterations 1200", m0=False),
+    }
 
 
 def al_loop(*words: str) -> None:
@@ -55,64 +114,50 @@ def al_loop(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "al_loop", *words], check=True)
 
 
-def workspace(work: Path, name: str, classes: tuple[str, ...]) -> Path:
-    """A workspace with the settings of one set of photographs."""
-    folder = work / name
-    if not (folder / "al-loop.toml").is_file():
-        al_loop("init", str(folder), "--classes", ",".join(classes))
-        named = ", ".join(f'"{c}"' for c in classes)
-        (folder / "al-loop.toml").write_text(f'name = "{name}"\nclasses = [{named}]\n\n{SETTINGS[name]}')
-    return folder
+def prepare(home: Path, photographs: Photographs, data: Path, *, m0: bool) -> None:
+    """Make the workspace of a set, unless it exists; m0: also render images and pretrain on them."""
+    if not (home / "al-loop.toml").is_file():
+        al_loop("init", str(home), "--classes", ",".join(photographs.classes))
+        names = ", ".join(f'"{name}"' for name in photographs.classes)
+        text = f'name = "{home.name}"\nclasses = [{names}]\n\n{photographs.settings}'
+        (home / "al-loop.toml").write_text(text)
+    if m0:
+        al_loop("-w", str(home), "pool", "add-val", str(data / "val.json"))
+        al_loop("-w", str(home), "render", photographs.recipe, "--count", str(photographs.count))
+        al_loop("-w", str(home), "pretrain")
 
 
-def sets(data: Path) -> list[str]:
-    """The two files of a set."""
-    return ["--data", str(data / "pool.json"), "--val", str(data / "val.json")]
+def draw_figure(table: Path, title: str, batch: Path) -> None:
+    """Draw AP over labelled images beside a table: the mean of the seeds as a line, every seed as a dot.
 
-
-def resumed(out: Path) -> list[str]:
-    """The folder of a benchmark, and whether there is one to go on with."""
-    return ["--out", str(out), *(["--resume"] if (out / "benchmark.json").is_file() else [])]
-
-
-def rendered_start(home: Path, data: Path, recipe: str, count: int) -> None:
-    """Render images and pretrain on them, unless that is done."""
-    al_loop("-w", str(home), "pool", "add-val", str(data / "val.json"))
-    al_loop("-w", str(home), "render", recipe, "--count", str(count))
-    al_loop("-w", str(home), "pretrain")
-
-
-def figure(table: Path, title: str, batch: Path | None = None) -> None:
-    """AP over labelled images beside its table: the mean of the seeds as a line, every seed as a dot.
-
-    batch: table of a benchmark in one cycle, if it is there; its points are drawn as crosses.
+    batch: table of a benchmark in one cycle; if it exists, its points are drawn as crosses.
     """
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(7, 3.6), layout="constrained")
-    axes = drawn.add_subplot()
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.add_subplot()
     for strategy, points in curves(table):
         labels = sorted(points)
         (line,) = axes.plot(labels, [np.mean(points[n]) for n in labels], label=strategy)
         for n in labels:
             axes.plot([n] * len(points[n]), points[n], "o", markersize=3, color=line.get_color(), alpha=0.6)
-    for strategy, points in curves(batch) if batch is not None and batch.is_file() else ():
-        every = [(n, ap) for n in points if n for ap in points[n]]
-        axes.plot(*zip(*every, strict=True), "kx", label=f"{strategy}, one batch", markersize=5)
+    for strategy, points in curves(batch) if batch.is_file() else ():
+        crosses = [(n, ap) for n in points if n for ap in points[n]]
+        axes.plot(*zip(*crosses, strict=True), "kx", label=f"{strategy}, one batch", markersize=5)
     axes.set(xlabel="labelled images", ylabel="AP on the validation set", title=title)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    drawn.savefig(table.with_suffix(".png"), dpi=110, metadata={"Software": None})
+    figure.savefig(table.with_suffix(".png"), dpi=110, metadata={"Software": None})
 
 
 def curves(table: Path) -> list[tuple[str, dict[int, list[float]]]]:
-    """AP on the validation set, of each seed, by labelled images, by strategy."""
-    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    """Return the AP of each seed on the validation set, by labelled images, by strategy."""
+    points: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     with table.open() as file:
         for row in csv.DictReader(file):
             if row["set"] == "validation" and row["ap"]:
-                found[row["strategy"]][int(row["labels"])].append(float(row["ap"]))
-    return sorted(found.items())
+                points[row["strategy"]][int(row["labels"])].append(float(row["ap"]))
+    return sorted(points.items())
 
 
 def main() -> None:
@@ -125,53 +170,26 @@ def main() -> None:
     parser.add_argument("--parts", default="dice,mix,steel")
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
-    work, data = args.work.resolve(), args.data.resolve()
-    cycles = [*CYCLES, "--cycles", str(args.cycles)]
-    parts = args.parts.split(",")
+    work = args.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     args.results.mkdir(parents=True, exist_ok=True)
-
-    def compare(
-        name: str, home: Path, photographs: Path, options: list[str], table: str = "results.csv"
-    ) -> None:
-        """One benchmark, begun or gone on with; its table goes to the results."""
-        out = work / f"bench-{name}"
-        common = ["--seeds", str(args.seeds), "--jobs", str(args.jobs), *resumed(out)]
-        al_loop("-w", str(home), "benchmark", *sets(photographs), *options, *common)
-        shutil.copy(out / table, args.results / f"{name}.csv")
-
-    if {"dice", "batch", "every", "scratch", "alone", "mix"} & set(parts):
-        home = workspace(work, "dice", DICE)
-    if {"dice", "batch", "every", "mix"} & set(parts):
-        rendered_start(home, data / "dice", "dice", 320)
-    m0, scratch = ["--start", "synthetic:pretrain-1"], ["--start", "scratch"]
-    if "dice" in parts:
-        compare("dice", home, data / "dice", [*cycles, *m0, "--iterations", "160"])
-    if "batch" in parts:
-        size, steps = str(25 * args.cycles), str(160 * args.cycles)
-        once = ["--strategies", "dbal", "--batch", size, "--iterations", steps]
-        compare("dice-batch", home, data / "dice", [*once, *m0])
-    if "every" in parts:
-        once = ["--strategies", EVERY, "--batch", "25", "--iterations", "160"]
-        compare("dice-every", home, data / "dice", [*once, *m0])
-    if "scratch" in parts:
-        compare("dice-scratch", home, data / "dice", [*cycles, *scratch, "--iterations", "400"])
-    if "alone" in parts:
-        once = ["--strategies", "random", "--batch", "25", "--iterations", "4160"]
-        compare("dice-alone", home, data / "dice", [*once, *scratch])
-    if "mix" in parts:
-        grid = ["--mix", "--real", "0,25", "--synthetic", "0,100%", "--schedules", "pretrain"]
-        compare("dice-mix", home, data / "dice", [*grid, "--iterations", "2000"], table="mix.csv")
-    if {"steel", "steel-scratch"} & set(parts):
-        steel = workspace(work, "steel", STEEL)
-    if "steel" in parts:
-        rendered_start(steel, data / "neu-det", "steel-slab", 400)
-        compare("steel", steel, data / "neu-det", [*cycles, *m0, "--iterations", "400"])
-    if "steel-scratch" in parts:
-        compare("steel-scratch", steel, data / "neu-det", [*cycles, *scratch, "--iterations", "1200"])
+    names = args.parts.split(",")
+    chosen = [part for name, part in parts(args.cycles).items() if name in names]
+    for key, photographs in SETS.items():
+        home, data = work / key, args.data.resolve() / photographs.folder
+        group = [part for part in chosen if part.photographs == key]
+        if group:
+            prepare(home, photographs, data, m0=any(part.m0 for part in group))
+        for part in group:
+            out = work / f"bench-{part.name}"
+            resume = ["--resume"] if (out / "benchmark.json").is_file() else []
+            sets = ["--data", str(data / "pool.json"), "--val", str(data / "val.json")]
+            common = ["--seeds", str(args.seeds), "--jobs", str(args.jobs), "--out", str(out), *resume]
+            al_loop("-w", str(home), "benchmark", *sets, *part.options.split(), *common)
+            shutil.copy(out / part.table, args.results / f"{part.name}.csv")
     for name, title in FIGURES.items():
         if (table := args.results / f"{name}.csv").is_file():
-            figure(table, title, args.results / "dice-batch.csv" if name == "dice" else None)
+            draw_figure(table, title, args.results / f"{name}-batch.csv")
 
 
 if __name__ == "__main__":

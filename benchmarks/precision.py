@@ -1,12 +1,12 @@
-"""AP over labels of selections from bf16 scores beside selections from fp32 scores, in pairs.
+"""AP of models trained on selections from bf16 scores, compared with selections from fp32 scores, in pairs.
 
     .venv/bin/python benchmarks/precision.py WORK --data SET [--strategies dbal] [--seeds 5] [--cycles 2]
 
-SET holds pool.json and val.json (COCO). One initial model is trained on 2 k random images. Each seed draws a pool
-from the others. Both arms score it with the same model, one in fp32 and one in bf16, pick k images each, and train
-on them with the same settings and seed. From the second cycle on each arm has its own model and labels.
-WORK/results.jsonl has a line per cycle of an arm. A second call continues a killed one, and arms with the same picks
-share a training. Run it with OMP_NUM_THREADS=1 where other processes use the cores.
+SET holds pool.json and val.json (COCO). One initial model is trained on 2 k random images. Each seed draws a
+pool from the others. Both arms score it with the same model, one in fp32 and one in bf16, pick k images each,
+and train on them with the same settings and seed. From the second cycle on each arm has its own model and
+labels. WORK/results.jsonl has a line per cycle of an arm. A repeated call continues, and arms with the same
+picks share a training. Set OMP_NUM_THREADS=1 if other processes use the cores.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +21,10 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-# A script's folder comes first on the path, and it holds a render.py.
-sys.path.remove(str(Path(__file__).parent))
-
 import msgspec
 import numpy as np
 import torch
+from measuring import class_names, labelled_images
 from mmengine.config import Config
 
 from al_loop.benchmark.results.statistics import over_seeds
@@ -40,21 +37,12 @@ from al_loop.detector.training.job import TrainingJob
 from al_loop.detector.training.settings import RunSettings
 from al_loop.detector.training.train import train
 from al_loop.evaluation.evaluate import evaluate
-from al_loop.images.coco import read_coco
 from al_loop.loop.selection import pick
 from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.images import ImageFile, LabelledImage
 from al_loop.structures.predictions import ScoredImages
 
 ARMS = ("fp32", "bf16")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One seed of one strategy."""
-
-    strategy: str
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -85,7 +73,7 @@ class Study:
         return read_weights(file)
 
     def scored(self, weights: Weights, images: Sequence[ImageFile], precision: str) -> ScoredImages:
-        """Score images with a model of these weights."""
+        """Score images with a model of these weights, in their order."""
         network: Any = build_model(self.config)
         load_into(network, weights, "the trial's model")
         detector = Detector(network.eval(), self.config, torch.device("cpu"))
@@ -101,82 +89,88 @@ class Study:
         return evaluate(self.validation, scores.boxes_by_image(), self.config.classes).ap
 
 
-def read_set(path: Path, classes: Sequence[str]) -> list[LabelledImage]:
-    """Return the labelled images of a COCO file."""
-    return [
-        LabelledImage(ImageFile(f"{n:05}", i.path, i.width, i.height), i.boxes)
-        for n, i in enumerate(read_coco(path, classes).images)
-    ]
-
-
-def run_trial(study: Study, trial: Trial, done: list[dict[str, Any]], note: Any) -> None:
-    """Run what is missing of one trial; `note` writes a line of results."""
-    args, seed = study.args, trial.seed
+def run_trial(study: Study, strategy: str, seed: int, results: Results) -> None:
+    """Run the missing part of one seed of a strategy."""
+    args = study.args
     order = np.random.default_rng(0).permutation(len(study.pool))
     first, others = order[: 2 * args.k], order[2 * args.k :]
     drawn = np.random.default_rng([seed, 1]).choice(others, min(args.pool, len(others)), replace=False)
     pool = {study.pool[i].image.id: study.pool[i] for i in (*first, *drawn)}
     initial = [study.pool[i].image.id for i in first]
     start = study.trained("start", [pool[name] for name in initial], None, 0)
+    settings = msgspec.convert({"k": args.k, "strategy": strategy, "seed": seed}, CycleConfig)
     labels = dict.fromkeys(ARMS, initial)
     names = dict.fromkeys(ARMS, "start")
     for cycle in range(1, args.cycles + 1):
-        picked: dict[str, list[str]] = {}
+        labelled: dict[str, list[str]] = {}
         for arm in ARMS:
-            before = [d for d in done if (d["strategy"], d["seed"], d["cycle"], d["arm"]) == (trial.strategy, seed, cycle, arm)]  # fmt: skip
+            row = results.find(strategy, seed, cycle, arm)
+            if row is not None:
+                labelled[arm], names[arm] = [*labels[arm], *row["picks"]], row["weights"]
+                continue
             rest = [pool[name].image for name in pool if name not in labels[arm]]
-            settings = msgspec.convert({"k": args.k, "strategy": trial.strategy, "seed": seed}, CycleConfig)
             weights = start if cycle == 1 else read_weights(study.work / f"{names[arm]}.pth")
-            if before:
-                picked[arm], names[arm] = before[0]["picks"], before[0]["weights"]
-            else:
-                found = pick(study.scored(weights, rest, arm), args.k, settings, cycle)
-                picked[arm] = sorted(p.image_id for p in found)
-                same = arm != ARMS[0] and {*labels[arm], *picked[arm]} == {*labels[ARMS[0]], *picked[ARMS[0]]}
-                names[arm] = names[ARMS[0]] if same else f"{trial.strategy}-{seed}-{cycle}-{arm}"
-                chosen = sorted({*labels[arm], *picked[arm]})
-                weights = study.trained(names[arm], [pool[name] for name in chosen], weights, seed)
-                note({"strategy": trial.strategy, "seed": seed, "cycle": cycle, "arm": arm, "ap": study.ap(weights),
-                      "picks": picked[arm], "weights": names[arm]})  # fmt: skip
-        labels = {arm: [*labels[arm], *picked[arm]] for arm in ARMS}
+            picks = sorted(
+                p.image_id for p in pick(study.scored(weights, rest, arm), args.k, settings, cycle)
+            )
+            labelled[arm] = [*labels[arm], *picks]
+            same = arm != ARMS[0] and {*labelled[arm]} == {*labelled[ARMS[0]]}
+            names[arm] = names[ARMS[0]] if same else f"{strategy}-{seed}-{cycle}-{arm}"
+            chosen = [pool[name] for name in sorted({*labelled[arm]})]
+            weights = study.trained(names[arm], chosen, weights, seed)
+            key = {"strategy": strategy, "seed": seed, "cycle": cycle, "arm": arm}
+            results.add({**key, "ap": study.ap(weights), "picks": picks, "weights": names[arm]})
+        labels = labelled
 
 
-def shown(differences: Sequence[float]) -> str:
+class Results:
+    """The lines of WORK/results.jsonl."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        lines = file.read_text().splitlines() if file.is_file() else []
+        self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def find(self, strategy: str, seed: int, cycle: int, arm: str) -> dict[str, Any] | None:
+        key = (strategy, seed, cycle, arm)
+        rows = (row for row in self.rows if (row["strategy"], row["seed"], row["cycle"], row["arm"]) == key)
+        return next(rows, None)
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        with self._file.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print({name: value for name, value in row.items() if name != "picks"}, flush=True)
+
+
+def interval(differences: Sequence[float]) -> str:
     """Return a mean of paired differences with its 95 % interval."""
-    found = over_seeds(differences)
-    interval = (
-        f" ({found.low:+.4f} to {found.high:+.4f})"
-        if found.low is not None and found.high is not None
-        else ""
-    )
-    return f"{found.mean:+.4f}{interval}"
+    mean = over_seeds(differences)
+    if mean.low is None or mean.high is None:
+        return f"{mean.mean:+.4f}"
+    return f"{mean.mean:+.4f} ({mean.low:+.4f} to {mean.high:+.4f})"
 
 
-def report(done: Sequence[dict[str, Any]]) -> None:
-    """Print the mean AP of both arms, the picks that differ, and the paired interval, for each cycle and over all."""
-    table = {(d["strategy"], d["seed"], d["cycle"], d["arm"]): d for d in done}
-    for strategy in sorted({d["strategy"] for d in done}):
+def report(results: Results) -> None:
+    """Print for each cycle and over all: mean AP of both arms, the picks that differ, the paired interval."""
+    seeds, cycles = (sorted({row[name] for row in results.rows}) for name in ("seed", "cycle"))
+    for strategy in sorted({row["strategy"] for row in results.rows}):
         by_seed: dict[int, list[float]] = {}
-        for cycle in sorted({d["cycle"] for d in done}):
-            pairs = [
-                (seed, *(table[strategy, seed, cycle, arm] for arm in ARMS))
-                for seed in sorted({d["seed"] for d in done})
-                if all((strategy, seed, cycle, arm) in table for arm in ARMS)
-            ]
+        for cycle in cycles:
+            rows = [[results.find(strategy, seed, cycle, arm) for arm in ARMS] for seed in seeds]
+            pairs = [(a, b) for a, b in rows if a is not None and b is not None]
             if not pairs:
                 continue
-            differing = [len({*a["picks"]} - {*b["picks"]}) for _, a, b in pairs]
-            differences = [b["ap"] - a["ap"] for _, a, b in pairs]
-            for (seed, *_), difference in zip(pairs, differences, strict=True):
-                by_seed.setdefault(seed, []).append(difference)
-            print(
-                f"{strategy}, cycle {cycle}, {len(pairs)} seeds: "
-                f"fp32 {np.mean([a['ap'] for _, a, _ in pairs]):.4f}, bf16 {np.mean([b['ap'] for *_, b in pairs]):.4f}, "
-                f"bf16 - fp32 {shown(differences)}; picks that differ, of {len(pairs[0][1]['picks'])}: {differing}"
-            )
-        print(
-            f"{strategy}, mean of the cycles: bf16 - fp32 {shown([float(np.mean(v)) for v in by_seed.values()])}"
-        )
+            differences = [b["ap"] - a["ap"] for a, b in pairs]
+            for (a, _), difference in zip(pairs, differences, strict=True):
+                by_seed.setdefault(a["seed"], []).append(difference)
+            means = [f"{arm} {np.mean([pair[i]['ap'] for pair in pairs]):.4f}" for i, arm in enumerate(ARMS)]
+            changed = [len({*a["picks"]} - {*b["picks"]}) for a, b in pairs]
+            print(f"{strategy}, cycle {cycle}, {len(pairs)} seeds: {', '.join(means)}")
+            print(f"  bf16 - fp32 {interval(differences)}")
+            print(f"  picks that differ, of {len(pairs[0][1]['picks'])}: {changed}")
+        means_of_seeds = [float(np.mean(differences)) for differences in by_seed.values()]
+        print(f"{strategy}, mean of the cycles: bf16 - fp32 {interval(means_of_seeds)}")
 
 
 def main() -> None:
@@ -195,25 +189,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    classes = tuple(c["name"] for c in json.loads((args.data / "pool.json").read_bytes())["categories"])
+    classes = class_names(args.data / "pool.json")
     config = load_model_config("small", classes, (args.size, args.size))
-    pool, validation = (tuple(read_set(args.data / f"{name}.json", classes)) for name in ("pool", "val"))
-    study = Study(
-        args.work, config, pool, validation[:: max(1, len(validation) // args.val)][: args.val], args
+    pool, validation = (
+        tuple(labelled_images(args.data / f"{name}.json", classes)) for name in ("pool", "val")
     )
-    results = args.work / "results.jsonl"
-    done = [json.loads(line) for line in results.read_text().splitlines()] if results.is_file() else []
-
-    def note(row: dict[str, Any]) -> None:
-        done.append(row)
-        with results.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print({name: value for name, value in row.items() if name != "picks"}, flush=True)
-
+    validation = validation[:: max(1, len(validation) // args.val)][: args.val]
+    study = Study(args.work, config, pool, validation, args)
+    results = Results(args.work / "results.jsonl")
     for strategy in args.strategies.split(","):
         for seed in range(args.seeds):
-            run_trial(study, Trial(strategy, seed), done, note)
-    report(done)
+            run_trial(study, strategy, seed, results)
+    report(results)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,21 @@
-"""How mesh files come to lie: chances by drops of rigid bodies, beside those of the hull's solid angles.
+"""Resting poses of mesh files: probabilities by drops of rigid bodies, and by the hull's solid angles.
 
     .venv/bin/python benchmarks/resting.py MESHES...
 
-For every mesh file: seconds its import took, of them those of the drops; poses and their chances both ways (the
-likeliest first); and how far apart the two are (total variation distance: 0 the same, 1 nothing in common). Two
-samples of 240 drops of one body differ by about the last figure, its standard error.
+For each mesh it prints the seconds of its import, the probabilities of its poses both ways, the likeliest
+first, and their difference (total variation distance: 0 the same, 1 nothing in common). Two samples of 240
+drops of one body differ by about the last figure, the standard error.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-
-# A script's folder comes first on the path, and it holds a render.py.
-sys.path.remove(str(Path(__file__).parent))
 
 from render.assets.meshfiles import MeshSource, load_meshes
 from render.core.errors import AssetError
@@ -27,25 +23,24 @@ from render.geometry.resting_poses import centre_of_mass, resting
 from render.shapes.kernels.surface import Rest
 
 
-def ups(rests: tuple[Rest, ...]) -> np.ndarray:
-    """(n, 3) the directions that point up in each pose."""
+def up_directions(rests: tuple[Rest, ...]) -> np.ndarray:
+    """Return the directions (n, 3) that point up in each pose."""
     return np.array([np.reshape(rest.rotation, (3, 3))[2] for rest in rests])
 
 
-def apart(a: tuple[Rest, ...], b: tuple[Rest, ...]) -> float:
-    """Total variation distance of two sets of poses; poses within 10 degrees are the same."""
-    left, difference = [rest.weight for rest in b], 0.0
-    for rest, up in zip(a, ups(a), strict=True):
-        near = np.flatnonzero(ups(b) @ up > np.cos(np.radians(10)))
-        there = sum(left[i] for i in near)
+def difference(a: tuple[Rest, ...], b: tuple[Rest, ...]) -> float:
+    """Return the total variation distance of two sets of poses; poses within 10 degrees are the same."""
+    left, total = [rest.weight for rest in b], 0.0
+    for rest, up in zip(a, up_directions(a), strict=True):
+        near = np.flatnonzero(up_directions(b) @ up > np.cos(np.radians(10)))
+        total += abs(rest.weight - sum(left[i] for i in near))
         for i in near:
             left[i] = 0.0
-        difference += abs(rest.weight - there)
-    return (difference + sum(left)) / 2
+    return (total + sum(left)) / 2
 
 
-def said(rests: tuple[Rest, ...]) -> str:
-    """The chances of the likeliest poses."""
+def likeliest(rests: tuple[Rest, ...]) -> str:
+    """Return the largest probabilities as text."""
     return " ".join(f"{rest.weight:.2f}" for rest in rests[:5])
 
 
@@ -59,20 +54,17 @@ def main() -> None:
         for file in files:
             began = time.perf_counter()
             (mesh,) = load_meshes([MeshSource("meshes", file)], None)
-            seconds = time.perf_counter() - began
+            took = time.perf_counter() - began
             if isinstance(mesh, AssetError):
                 print(f"{file.name}: {mesh}")
                 continue
             surface = mesh.surface()
             by_angles = resting(surface.vertices, centre_of_mass(surface.vertices, surface.triangles))
-            distances.append(apart(by_angles, mesh.rests))
-            print(
-                f"{file.stem[:24]:24} {seconds:5.1f} s  drops {said(mesh.rests):26} angles {said(by_angles):26} "
-                f"apart {distances[-1]:.2f}"
-            )
-        print(
-            f"mean distance {np.mean(distances):.2f}; standard error of a chance of one half {0.5 / 240**0.5:.2f}"
-        )
+            distances.append(difference(by_angles, mesh.rests))
+            both = f"drops {likeliest(mesh.rests):26} angles {likeliest(by_angles):26}"
+            print(f"{file.stem[:24]:24} {took:5.1f} s  {both} difference {distances[-1]:.2f}")
+        error = 0.5 / 240**0.5
+        print(f"mean {np.mean(distances):.2f}; standard error of a probability of one half {error:.2f}")
 
 
 if __name__ == "__main__":

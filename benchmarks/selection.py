@@ -1,28 +1,22 @@
-"""Seconds and memory of strategies on a million candidates, and the same rules by other libraries; one run.
+"""Seconds and memory of strategies on a million candidates, compared with the same rules in other libraries.
 
     .venv/bin/python benchmarks/selection.py [--images 1000000] [--width 256] [--k 25]
 
-Made-up features and detections: selection does not look at pixels. Memory is the growth of the process above the
-arrays; a ratio below 1 means that ours is faster. Where a rule is the same and nothing in it differs at random, the picks must be
-equal: it ends with status 1 where they are not. Needs scikit-activeml, which is among the development dependencies.
+Features and detections are synthetic. Memory is the growth of the process above the arrays; a ratio below 1
+means that al-loop is faster. Where two implementations of a rule use no random numbers, their picks must be
+equal: the exit status is 1 if they are not. Needs scikit-activeml, one of the development dependencies.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
-import resource
 import sys
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-
-# A script's folder comes first on the path, and it holds a render.py.
-sys.path.remove(str(Path(__file__).parent))
+from functools import partial
 
 import numpy as np
+from measuring import PeakMemory, seconds
 from numpy.random import default_rng
 from numpy.typing import NDArray
 from skactiveml.base import SkactivemlClassifier
@@ -40,7 +34,7 @@ Picks = NDArray[np.int64]
 
 
 def pool(n: int, width: int, per: int = 4, classes: int = 6) -> Candidates:
-    """A pool of n images with `per` detections each and features about some centres."""
+    """Return n images with `per` detections each and features around some centres."""
     rng = default_rng(0)
     points = rng.standard_normal((n, width), dtype=np.float32)
     points += rng.standard_normal((40, width), dtype=np.float32)[rng.integers(0, 40, n)] * 2
@@ -48,7 +42,7 @@ def pool(n: int, width: int, per: int = 4, classes: int = 6) -> Candidates:
     shares = rng.random((m, classes + 1), dtype=np.float32) ** 4
     shares /= shares.sum(axis=1, keepdims=True)
     labels = shares[:, :-1].argmax(axis=1)
-    found = Detections(
+    detections = Detections(
         np.arange(0, m + 1, per),
         shares,
         labels,
@@ -57,83 +51,53 @@ def pool(n: int, width: int, per: int = 4, classes: int = 6) -> Candidates:
         np.zeros((m, 0), np.float32),
     )
     ids = [f"{i:08d}" for i in range(n)]
-    return Candidates(ids, margin_sum(shares, found.offsets), points, found, labelled=points[:100] + 0.01)
-
-
-class Peak:
-    """Watches the resident memory of this process while it is entered, MiB."""
-
-    def __enter__(self) -> Peak:
-        gc.collect()
-        self._first = self.most = _resident_mb()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    @property
-    def above(self) -> float:
-        return self.most - self._first
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.01):
-            self.most = max(self.most, _resident_mb())
-
-
-def _resident_mb() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+    uncertainty = margin_sum(shares, detections.offsets)
+    return Candidates(ids, uncertainty, points, detections, labelled=points[:100] + 0.01)
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Best seconds of REPEATS, and the most memory that any of them took."""
-    seconds, memory = [], 0.0
+    """Return the best seconds of REPEATS, and the peak memory of any, MiB."""
+    times, peak = [], 0.0
     for _ in range(REPEATS):
-        with Peak() as peak:
-            began = time.perf_counter()
-            work()
-            seconds.append(time.perf_counter() - began)
-        memory = max(memory, peak.above)
-    return min(seconds), memory
+        with PeakMemory() as memory:
+            times.append(seconds(work))
+        peak = max(peak, memory.total)
+    return min(times), peak
 
 
-def passes(points: np.ndarray, k: int) -> None:  # type: ignore[type-arg]
-    """k bare distance passes: what greedy k-centre cannot do without."""
+def distance_passes(points: NDArray[np.float32], k: int) -> None:
+    """Compute k distance passes, which greedy k-centre cannot do without."""
     for i in range(k):
         points @ points[i]
 
 
-def report(name: str, seconds: float, memory: float | None, said: str = "") -> None:
-    print(
-        f"  {name:24} {seconds:8.3f} s  {'' if memory is None else f'{memory:5.0f} MiB  '}{said}", flush=True
-    )
+def print_row(name: str, took: float, memory: float | None, note: str = "") -> None:
+    column = "" if memory is None else f"{memory:5.0f} MiB  "
+    print(f"  {name:24} {took:8.3f} s  {column}{note}", flush=True)
 
 
 @dataclass
-class Others:
-    """Ours beside others, and rules of which the picks are not equal though they must be."""
+class Comparison:
+    """al-loop's strategies and other implementations on the same candidates.
+
+    unequal: rules whose picks differ, although they should be equal.
+    """
 
     candidates: Candidates
     k: int
     unequal: list[str] = field(default_factory=list)
 
-    def beside(self, name: str, whose: str, pick: Callable[[], Picks], why: str = "") -> None:
-        """Time ours and theirs. why: picks may differ; without it they must be the same."""
-        ours, _ = timed(lambda: select(name, self.candidates, self.k, default_rng(0)))
-        theirs, _ = timed(pick)
-        mine, yours = (
-            set(np.asarray(p).tolist())
-            for p in (select(name, self.candidates, self.k, default_rng(0)), pick())
-        )
-        said = (
-            f"{len(mine & yours)} of {self.k} picks equal: {why}" if why else f"picks equal: {mine == yours}"
-        )
-        if not why and mine != yours:
+    def compare(self, name: str, other: str, pick: Callable[[], Picks], why: str = "") -> None:
+        """Time both. why: picks may differ; without it they must be equal."""
+        own_pick = partial(select, name, self.candidates, self.k)
+        (own_s, _), (other_s, _) = timed(lambda: own_pick(default_rng(0))), timed(pick)
+        own, others = (set(np.asarray(p).tolist()) for p in (own_pick(default_rng(0)), pick()))
+        equal = f"picks equal: {own == others}"
+        if why:
+            equal = f"{len(own & others)} of {self.k} picks equal: {why}"
+        if not why and own != others:
             self.unequal.append(name)
-        report(name, ours, None, f"{ours / theirs:.3f} x {whose} ({theirs:.2f} s); {said}")
+        print_row(name, own_s, None, f"{own_s / other_s:.3f} x {other} ({other_s:.2f} s); {equal}")
 
 
 def main() -> None:
@@ -145,75 +109,76 @@ def main() -> None:
     candidates = pool(args.images, args.width)
     print(f"{args.images} x {args.width}, k = {args.k}")
     for name in ("random", "margin", "entropy", "most-boxes", "dbal", "kmeans"):
-        report(name, *timed(lambda name=name: select(name, candidates, args.k, default_rng(0))))
-    bare, _ = timed(lambda: passes(candidates.embeddings, args.k))
+        print_row(name, *timed(lambda name=name: select(name, candidates, args.k, default_rng(0))))
+    bare, _ = timed(lambda: distance_passes(candidates.embeddings, args.k))
     for labelled in (1, 100):
         some = replace(candidates, labelled=candidates.embeddings[:labelled] + 0.01)
-        seconds, memory = timed(lambda some=some: select("coreset", some, args.k, default_rng(0)))
-        said = f"{seconds / bare:.2f} x {args.k} bare matrix-vector passes ({bare:.2f} s)"
-        report(f"coreset, {labelled} labelled", seconds, memory, said)
-    unequal = others(candidates, args.k)
+        took, memory = timed(lambda some=some: select("coreset", some, args.k, default_rng(0)))
+        note = f"{took / bare:.2f} x {args.k} bare matrix-vector passes ({bare:.2f} s)"
+        print_row(f"coreset, {labelled} labelled", took, memory, note)
+    unequal = compare_libraries(candidates, args.k)
     if unequal:
-        sys.exit(f"other picks by the same rule: {', '.join(unequal)}")
+        sys.exit(f"different picks by the same rule: {', '.join(unequal)}")
 
 
-def others(candidates: Candidates, k: int) -> list[str]:
-    """The same rules by scikit-learn and scikit-activeml on a part of the pool; those with other picks, by name."""
+def compare_libraries(candidates: Candidates, k: int) -> list[str]:
+    """Compare with scikit-learn and scikit-activeml on a part of the pool; return rules that differ."""
     part = candidates.subset(np.arange(min(20_000, len(candidates))))
     points, known = part.embeddings[:], np.asarray(part.labelled)
-    found = Others(part, k)
-    print(f"\nthe first {len(part)}, ours against others")
-    # What ours draws first: the same start.
+    comparison = Comparison(part, k)
+    print(f"\nthe first {len(part)}, compared with other libraries")
+    # The first number that al-loop's KMeans draws, for the same start.
     seed = int(default_rng(0).integers(2**31))
 
     def by_kmeans() -> Picks:
         centres = KMeans(k, n_init=1, random_state=seed).fit(points).cluster_centers_
         return pairwise_distances_argmin(centres, points)
 
-    found.beside("kmeans", "sklearn's KMeans", by_kmeans)
+    comparison.compare("kmeans", "sklearn's KMeans", by_kmeans)
     x = np.concatenate([points, known]).astype(np.float64)
     y = np.concatenate([np.full(len(part), np.nan), np.zeros(len(known))])
     cover = CoreSet(random_state=0, missing_label=np.nan)
-    found.beside("coreset", "scikit-activeml's CoreSet", lambda: cover.query(X=x, y=y, batch_size=k))
+    comparison.compare("coreset", "scikit-activeml's CoreSet", lambda: cover.query(X=x, y=y, batch_size=k))
     start = {"n_init": 1, "random_state": seed}
     typical = TypiClust(random_state=0, missing_label=np.nan, k=NEIGHBOURS, cluster_algo_dict=start)
-    # Of clusters of equal size theirs takes one at random: among few images there are such.
-    why = (
-        "" if len(part) == 20_000 else "few images, and of clusters of equal size theirs takes one at random"
-    )
-    found.beside("typiclust", "its TypiClust", lambda: typical.query(X=x, y=y, batch_size=k), why)
+    # Of clusters of equal size it takes one at random, which only happens with few images.
+    why = "" if len(part) == 20_000 else "few images: it takes one of equally large clusters at random"
+    comparison.compare("typiclust", "its TypiClust", lambda: typical.query(X=x, y=y, batch_size=k), why)
     assert part.detections is not None
     shares, offsets = part.detections.distributions[:].astype(np.float64), part.detections.offsets
 
     def ranked(method: str) -> Picks:
-        # Their margin is -(p1 - p2), ours 1 - (p1 - p2): the sum differs by the number of detections, the same here.
+        # Its margin is -(p1 - p2), al-loop's 1 - (p1 - p2): here both sums differ by a constant.
         return np.argsort(-per_image(uncertainty_scores(shares, method=method), offsets, "sum"))[:k]
 
     for name, method in (("entropy", "entropy"), ("least-confidence", "least_confident")):
-        found.beside(name, "its scores, summed", lambda method=method: ranked(method))
-    found.beside("margin", "its scores, summed (ours are read)", lambda: ranked("margin_sampling"))
+        comparison.compare(name, "its scores, summed", lambda method=method: ranked(method))
+    comparison.compare(
+        "margin", "its scores, summed (al-loop reads stored ones)", lambda: ranked("margin_sampling")
+    )
     one = one_detection(part)
     assert one.detections is not None
-    alone = Said(one.detections.distributions)
+    classifier = FixedClassifier(one.detections.distributions)
     badge = Badge(random_state=0, missing_label=np.nan)
-    nothing = np.full(len(part), np.nan)
-    wide = points.astype(np.float64)
-    beside = Others(one, k)
-    beside.beside(
+    unlabelled = np.full(len(part), np.nan)
+    features = points.astype(np.float64)
+    Comparison(one, k).compare(
         "badge",
-        "its Badge, one detection an image",
-        lambda: np.asarray(badge.query(X=wide, y=nothing, clf=alone, fit_clf=False, batch_size=k)),
-        why="the first is the largest, the others are drawn at random",
+        "its Badge, one detection per image",
+        lambda: np.asarray(
+            badge.query(X=features, y=unlabelled, clf=classifier, fit_clf=False, batch_size=k)
+        ),
+        why="the first is the largest, the others are random",
     )
-    return found.unequal
+    return comparison.unequal
 
 
 def one_detection(candidates: Candidates) -> Candidates:
-    """The same with the first detection of each alone, its feature the image's embedding: what BADGE is defined for."""
+    """Keep the first detection of each image, with the image's embedding as its feature."""
     assert candidates.detections is not None
     shares = candidates.detections.distributions[candidates.detections.offsets[:-1]]
     labels, n = shares.argmax(axis=1), len(candidates)
-    found = Detections(
+    detections = Detections(
         np.arange(n + 1),
         shares,
         labels,
@@ -221,17 +186,17 @@ def one_detection(candidates: Candidates) -> Candidates:
         np.zeros((n, 4), np.float32),
         candidates.embeddings[:],
     )
-    return replace(candidates, detections=found)
+    return replace(candidates, detections=detections)
 
 
-class Said(SkactivemlClassifier):  # type: ignore[misc]
-    """A classifier of which the answers are known."""
+class FixedClassifier(SkactivemlClassifier):  # type: ignore[misc]
+    """A classifier with fixed answers."""
 
     def __init__(self, shares: object = None) -> None:
         super().__init__(missing_label=np.nan)
         self.shares = shares
 
-    def fit(self, X: object, y: object, sample_weight: object = None) -> Said:  # noqa: N803
+    def fit(self, X: object, y: object, sample_weight: object = None) -> FixedClassifier:  # noqa: N803
         return self
 
     def predict_proba(self, X: object) -> object:  # noqa: N803

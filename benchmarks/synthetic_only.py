@@ -1,21 +1,17 @@
-"""AP on real photographs of a small detector that has seen rendered images alone.
+"""AP of a small detector on real photographs after training on rendered images alone.
 
     .venv/bin/python benchmarks/synthetic_only.py WORK --val PHOTOS/val.json
         [--recipe dice] [--count 800] [--epochs 20] [--upright]
 
-Renders `count` images of the recipe, trains the small model from random weights on them, and evaluates it on the
-photographs. WORK is a folder to work in: run again, it goes on; other numbers take another folder.
+Renders `count` images of the recipe, trains the small model from random weights, and evaluates it on the
+photographs. A repeated call continues in the folder WORK; other numbers need another folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
-
-# A script's folder comes first on the path, and it holds a render.py.
-sys.path.remove(str(Path(__file__).parent))
 
 from al_loop.core.console import Terminal
 from al_loop.images.coco import read_coco
@@ -27,14 +23,14 @@ from al_loop.state.workspace import FILE_NAME, init_workspace, open_workspace
 from render import categories, load_recipe
 
 
-def settings(folder: Path, epochs: int, turns: bool) -> None:
+def write_schedule(folder: Path, epochs: int, *, rotate90: bool) -> None:
     """Write the schedule into the workspace's settings."""
     path = folder / FILE_NAME
     text = path.read_text(encoding="utf-8")
     start = text.index("[pretrain]")
     end = text.index("\n[", start)
-    own = f"[pretrain]\nepochs = {epochs}\nbatch_size = 4\nval_every = 4\nrotate90 = {str(turns).lower()}\n"
-    path.write_text(text[:start] + own + text[end:], encoding="utf-8")
+    table = f"epochs = {epochs}\nbatch_size = 4\nval_every = 4\nrotate90 = {str(rotate90).lower()}\n"
+    path.write_text(f"{text[:start]}[pretrain]\n{table}{text[end:]}", encoding="utf-8")
 
 
 def main() -> None:
@@ -44,7 +40,9 @@ def main() -> None:
     parser.add_argument("--recipe", default="dice")
     parser.add_argument("--count", type=int, default=800)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--upright", action="store_true", help="no turns and vertical flips in training")
+    parser.add_argument(
+        "--upright", action="store_true", help="No quarter turns and vertical flips in training."
+    )
     args = parser.parse_args()
 
     classes = categories(load_recipe(find_recipe(args.recipe)))
@@ -52,19 +50,19 @@ def main() -> None:
         workspace = open_workspace(args.work)
     else:
         init_workspace(args.work, classes, template="demo")
-        settings(args.work, args.epochs, not args.upright)
+        write_schedule(args.work, args.epochs, rotate90=not args.upright)
         workspace = open_workspace(args.work)
-    tell = Terminal()
+    terminal = Terminal()
     with workspace.lock():
         add_validation(workspace, args.val)
         began = time.monotonic()
-        coco = render_set(workspace, args.recipe, args.count, 0, tell)
+        coco = render_set(workspace, args.recipe, args.count, 0, terminal)
         rendered = time.monotonic()
-        model = pretrain(workspace, tell)
+        model = pretrain(workspace, terminal)
     metrics = saved_metrics(workspace, model.id)
     assert metrics is not None  # pretrain evaluates
-    found = read_coco(coco, classes)
-    print(f"{args.recipe}: {len(found.images)} images, rendering {rendered - began:.0f} s")
+    images = read_coco(coco, classes).images
+    print(f"{args.recipe}: {len(images)} images, rendering {rendered - began:.0f} s")
     print(f"{args.epochs} epochs, training and evaluation {time.monotonic() - rendered:.0f} s")
     print(f"{args.val.parent.name}/{args.val.name}: AP {metrics.ap:.3f}, AP50 {metrics.ap50:.3f}")
     for name, value in metrics.per_class.items():

@@ -10,8 +10,8 @@
 
 They take turns and start from the same weights. The time is that of the steps after the first epoch, with
 loading, optimiser and hooks, without validation. A ratio is of one turn. mmdet runs in a separate process
-with the system's memory allocation; al-loop tells glibc to keep memory (al_loop/detector/allocator.py),
-unless with --malloc system.
+with the system's memory allocation. al-loop tells glibc to keep memory (al_loop/detector/allocator.py), but
+not with --malloc system.
 
 --longer: side of the photographs on disk, as a multiple of the model's.
 With a GPU both run there, mmdet without AMP.
@@ -21,9 +21,7 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
-import sys
 import tempfile
 import time
 import warnings
@@ -33,15 +31,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# A script's folder comes first on the path, and it holds a render.py.
-sys.path.sort(key=str(Path(__file__).parent).__eq__)
-# As al_loop.detector does, which torch comes before here.
+# As in al_loop.detector, which is imported after torch here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import cv2
 import numpy as np
 import torch
-from apart import process
+from measuring import class_names, print_profile, ratios, separate_process, spread
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -65,7 +61,7 @@ BATCH = 4
 
 @HOOKS.register_module()
 class Stamps(Hook):  # type: ignore[misc]
-    """The time at the end of each step."""
+    """Record the time at the end of each step."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -79,29 +75,21 @@ class Stamps(Hook):  # type: ignore[misc]
         self()
 
     def per_second(self, epoch: int) -> float:
-        """Images per second after the first epoch.
-
-        epoch: its steps.
-        """
+        """Return images per second after the first epoch, which has `epoch` steps."""
         return BATCH * (len(self.times) - epoch) / (self.times[-1] - self.times[epoch - 1])
 
 
 def labelled(file: Path, count: int, size: tuple[int, int], longer: int, folder: Path) -> list[LabelledImage]:
-    """Photographs with boxes, as JPEGs of a multiple of the model's size."""
-    categories = tuple(_classes(file))
+    """Return photographs with boxes, as JPEGs of a multiple of the model's size."""
     width, height = size[0] * longer, size[1] * longer
     images = []
-    for number, image in enumerate(read_coco(file, categories).images[:count]):
+    for number, image in enumerate(read_coco(file, class_names(file)).images[:count]):
         path = folder / f"{number:04}.jpg"
         cv2.imwrite(str(path), cv2.resize(read_picture(image.path), (width, height)))
         scale = np.array([width / image.width, height / image.height] * 2)
         boxes = replace(image.boxes, xyxy=image.boxes.xyxy * scale)
         images.append(LabelledImage(ImageFile(str(number), path, width, height), boxes))
     return images
-
-
-def _classes(file: Path) -> list[str]:
-    return [c["name"] for c in json.loads(file.read_bytes())["categories"]]
 
 
 def train_by_mmdet(
@@ -186,8 +174,8 @@ class Spec:
 
 @cache
 def prepared(spec: Spec) -> tuple[Config, list[LabelledImage], Weights]:
-    """Config, photographs and initial weights, computed once."""
-    config = load_model_config(spec.config, tuple(_classes(spec.data)))
+    """Return config, photographs and initial weights, computed once."""
+    config = load_model_config(spec.config, class_names(spec.data))
     (spec.folder / "photographs").mkdir(exist_ok=True)
     images = labelled(
         spec.data, spec.images, tuple(config.image_size), spec.longer, spec.folder / "photographs"
@@ -215,7 +203,7 @@ def train_by_al_loop(spec: Spec, work: Path, precision: str | None) -> Stamps:
 
 
 def turn(spec: Spec, name: str, number: int) -> float:
-    """Images per second of one of the trainings."""
+    """Return the images per second of one of the trainings."""
     config, images, _ = prepared(spec)
     work = spec.folder / f"{number}-{name.replace(' ', '-')}"
     if name.startswith("mmdet"):
@@ -230,24 +218,21 @@ def race(spec: Spec, repeats: int, malloc: str) -> None:
     _, images, _ = prepared(spec)
     names = ["mmdet, 2 workers", "mmdet, 0 workers", "al-loop", "al-loop bf16"]
     speeds: dict[str, list[float]] = {name: [] for name in names}
-    theirs, ours = process("system"), process(malloc)
-    for number in range(repeats):
-        for name in names:
-            where = theirs if name.startswith("mmdet") else ours
-            speeds[name].append(where.submit(turn, spec, name, number).result())
+    with separate_process("system") as mmdet, separate_process(malloc) as al_loop:
+        for number in range(repeats):
+            for name in names:
+                executor = mmdet if name.startswith("mmdet") else al_loop
+                speeds[name].append(executor.submit(turn, spec, name, number).result())
     size = f"{images[0].image.width}x{images[0].image.height}"
+    turns = f"{repeats} turns, {torch.get_num_threads()} threads"
     print(
-        f"\n{spec.config}: {len(images)} JPEGs of {size}, batches of {BATCH}, {spec.epochs} epochs, "
-        f"{repeats} turns, {torch.get_num_threads()} threads"
+        f"\n{spec.config}: {len(images)} JPEGs of {size}, batches of {BATCH}, {spec.epochs} epochs, {turns}"
     )
     for name, each in speeds.items():
         print(f"{name:<18} {np.median(each):7.2f} images/s")
     best = max(names[:2], key=lambda name: np.median(speeds[name]))
     for first, second in (("al-loop", best), ("al-loop bf16", best), ("al-loop bf16", "al-loop")):
-        ratio = np.array(speeds[first]) / np.array(speeds[second])
-        print(f"{first} / {second}: {np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})")
-    theirs.shutdown()
-    ours.shutdown()
+        print(f"{first} / {second}: {spread(ratios(speeds[first], speeds[second]))}")
 
 
 def main() -> None:
@@ -273,11 +258,7 @@ def main() -> None:
         train_by_al_loop(spec, spec.folder / "warm", None)
         with profile(activities=[ProfilerActivity.CPU]) as profiled:
             train_by_al_loop(spec, spec.folder / "profiled", None)
-        print(
-            profiled.key_averages().table(
-                sort_by="self_cpu_time_total", row_limit=16, max_name_column_width=60
-            )
-        )
+        print_profile(profiled)
 
 
 if __name__ == "__main__":
