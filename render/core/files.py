@@ -72,7 +72,7 @@ def _pieces(path: Path | str, limit_bytes: int, first_bytes: int = _CHUNK) -> It
         while True:
             if max(size, read_bytes) > limit_bytes:
                 raise too_large(path, max(size, read_bytes), limit_bytes)
-            piece = file.read(min(wanted, limit_bytes + 1))
+            piece = file.read(min(wanted, limit_bytes + 1 - read_bytes))
             if piece is None:
                 raise OSError(
                     errno.EAGAIN, "it gives nothing without waiting, expected a regular file", str(path)
