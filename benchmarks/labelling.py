@@ -26,7 +26,7 @@ from al_loop.labelling.client.task import OutgoingTask
 from al_loop.labelling.server import server
 from al_loop.labelling.tasks.convert import to_prediction
 from al_loop.labelling.tasks.project import ensure_project
-from al_loop.labelling.tasks.push import batch_filter, push, to_task
+from al_loop.labelling.tasks.push import Batch, batch_filter, push, to_task
 from al_loop.structures.boxes import Boxes
 
 CLASSES = ("scratch", "dent", "stain")
@@ -58,7 +58,7 @@ def round_of(
     body = [to_task(t, "c1", f"/data/{t.file_name}", to_prediction(t, CLASSES, "m1")) for t in tasks]
     with connection.open() as api:
         times = [seconds(partial(api.import_tasks, raw, body))]
-    times += [seconds(partial(send, connection, pushed, "c1", tasks)) for _ in range(2)]
+    times += [seconds(partial(send, connection, pushed, Batch("c1", tasks, "m1"))) for _ in range(2)]
     with connection.open() as api:
         by_raw, by_push = (api.tasks(project, batch_filter("c1"), whole=False) for project in (raw, pushed))
     assert len(by_raw) == len(by_push) == len({t["data"]["al_key"] for t in by_push}) == len(tasks)
@@ -77,7 +77,7 @@ def main() -> None:
         try:
             tasks = make_tasks(Path(folder), args.tasks)
             images = LocalFiles(server.media_root(home))
-            send = partial(push, model_version="m1", classes=CLASSES, images=images, title="Cycle 1")
+            send = partial(push, classes=CLASSES, images=images)
             for number in range(-1, args.rounds):  # the first round warms the server up and does not count
                 times.append(round_of(connection, number, tasks, send))
                 raw, first, repeated = times[-1]

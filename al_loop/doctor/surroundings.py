@@ -14,7 +14,8 @@ from pathlib import Path
 from al_loop.core.errors import ConfigError, LabelStudioError
 from al_loop.doctor.finding import CheckContext, Finding
 from al_loop.labelling.backend import connect, server_name
-from al_loop.labelling.open_tasks import check_images, known_project
+from al_loop.labelling.check import check_images
+from al_loop.labelling.open_tasks import known_project
 from al_loop.labelling.server.credentials import read_credentials
 from al_loop.labelling.server.server_state import status
 from al_loop.labelling.tasks.project import check_labels

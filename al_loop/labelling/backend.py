@@ -1,4 +1,4 @@
-"""Which labelling server a workspace uses, and how its users' browsers get the images."""
+"""The labelling server of a workspace, and how annotators' browsers get the images."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _MOST_TOKEN_BYTES = 65_536  # a personal access token is some 300 bytes
 
 
 def connect(workspace: Workspace) -> tuple[Connection, ImageServing]:
-    """Return how to reach the server and how its users' browsers get the images.
+    """Return how to reach the server, and how browsers get the images.
 
-    Raises LabelStudioError when the embedded server does not run, ConfigError without a token or for a way of serving
-    that does not fit the server.
+    Raises LabelStudioError if the embedded server does not run, ConfigError without a token or for image
+    serving that does not fit the server.
     """
     settings = workspace.config.label_studio
     if settings.url is None:
         if settings.images == "s3" or settings.document_root is not None:
             raise ConfigError(
-                'label_studio.images = "s3" and label_studio.document_root are for a server of your own: name it in '
-                "label_studio.url. The embedded one shows files of this machine"
+                'label_studio.images = "s3" and label_studio.document_root need a server of your own: set '
+                "label_studio.url. The embedded server shows files of this machine"
             )
         home = workspace.server_home
         connection = running(home).connection
@@ -39,13 +39,13 @@ def connect(workspace: Workspace) -> tuple[Connection, ImageServing]:
 
 
 def server_name(workspace: Workspace) -> str:
-    """Return what a server is known by: its address, or "embedded", whose port may change."""
+    """Return the server's address, or "embedded" for the embedded one, whose port may change."""
     url = workspace.config.label_studio.url
     return url.rstrip("/") if url else "embedded"
 
 
 def _serving(root: Path, settings: LabelStudioConfig) -> ImageServing:
-    """Return the way of serving for a server of the user's own."""
+    """Return how a server of the user's own gets the images."""
     if settings.images == "s3":
         s3 = settings.s3
         if s3.url is None:
@@ -60,19 +60,20 @@ def _serving(root: Path, settings: LabelStudioConfig) -> ImageServing:
 
 
 def _document_root(root: Path, settings: LabelStudioConfig) -> Path:
-    """Return the folder that a server on this machine may show; never one that holds the workspace's own files."""
+    """Return the folder of this machine that a server may show; never one that holds the workspace."""
     if settings.document_root is None:
         raise ConfigError(
-            'label_studio.images = "local-files" with a label_studio.url needs label_studio.document_root: the folder '
-            "that the server was started with as LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT, on this machine"
+            'label_studio.images = "local-files" with a label_studio.url needs label_studio.document_root: '
+            "the folder of this machine with which the server was started as "
+            "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
         )
     folder = (root / Path(settings.document_root).expanduser()).resolve()
     if not folder.is_dir():
         raise ConfigError(f"label_studio.document_root: {folder} is no folder on this machine")
-    if folder == root.resolve() or folder in root.resolve().parents:
+    if root.resolve().is_relative_to(folder):
         raise ConfigError(
-            f"label_studio.document_root: {folder} holds the workspace itself: name a folder of its own, for the server "
-            "shows what lies in it"
+            f"label_studio.document_root: {folder} holds the workspace, and the server shows all of it. "
+            "Use a separate folder"
         )
     return folder
 
@@ -88,11 +89,11 @@ def _token(workspace: Workspace) -> str:
             raise ConfigError(f"label_studio.token_file: {path} cannot be read ({error.strerror})") from None
         except UnicodeDecodeError:
             raise ConfigError(
-                f"label_studio.token_file: {path} holds no token: expected letters and digits"
+                f"label_studio.token_file: {path} holds no token of letters and digits"
             ) from None
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise ConfigError(
-                f"label_studio.token_file: others can read {path}. Close it: chmod 600 {shlex.quote(str(path))}"
+                f"label_studio.token_file: others can read {path}. Run: chmod 600 {shlex.quote(str(path))}"
             )
     else:
         token = os.environ.get(settings.token_env, "").strip()

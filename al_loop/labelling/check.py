@@ -1,65 +1,76 @@
-"""Is a server fit for the loop? Everything that would go wrong later, asked before."""
+"""Test whether a server is fit for the loop, and whether annotators see the images of open tasks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 
 import numpy as np
+from packaging.version import InvalidVersion, Version
 from PIL import Image
 
 from al_loop.core.errors import LabelStudioError
-from al_loop.labelling.client.client import Api, Connection, UnauthorizedError
-from al_loop.labelling.client.image_serving import ImageServing
+from al_loop.labelling.backend import connect
+from al_loop.labelling.client.client import Api, Connection
+from al_loop.labelling.client.failures import UnauthorizedError
+from al_loop.labelling.client.image_serving import ImageServing, LocalFiles
+from al_loop.labelling.client.responses import Json
 from al_loop.labelling.client.task import OutgoingTask
+from al_loop.labelling.open_tasks import batch_name, known_project, open_tasks
 from al_loop.labelling.server.environment import VERSION
 from al_loop.labelling.tasks.project import labelling_config
-from al_loop.labelling.tasks.push import check_image
+from al_loop.labelling.tasks.push import HiddenImageError, batch_filter, by_key, check_image
+from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 from render.core.tempdirs import scratch_folder
 
-_SKEW_S = 120.0  # labels are found by the server's own clock: only people are confused by another
-_NOTHING = Boxes(scores=np.zeros(0))
+_SKEW_S = 120.0  # labels are found by the server's clock: a wrong one confuses only people
+_NO_BOXES = Boxes(scores=np.zeros(0))
+# Images per check; of more open tasks these are spread over the queue.
+_MOST_IMAGES = 200
+_NAMED = 5
 _TITLE = "al-loop check (may be deleted)"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was asked. fix: what to do about it, "" where it is as it should be."""
+    """The result of one test. fix: what to do; "" if all is well."""
 
     what: str
     fix: str = ""
 
 
 def inspect(connection: Connection, images: ImageServing) -> list[Finding]:
-    """Ask a server for its version, our rights, its clock, and for an image; makes a project and deletes it again.
+    """Test a server's version, our rights, its clock and its images, with a project that is deleted again.
 
-    Raises LabelStudioError where nothing answers, or what answers is no Label Studio.
+    Raises LabelStudioError if nothing answers, or something else than Label Studio.
     """
     with connection.open() as api:
-        found = [_version(api.version())]
+        findings = [_version(api.version())]
         try:
-            who = api.whoami()
+            user = api.whoami()
         except UnauthorizedError as error:
-            return [*found, Finding("the token", str(error))]
+            return [*findings, Finding("the token", str(error))]
         kind = "personal access token" if connection.token.count(".") == 2 else "legacy token"
-        found.append(Finding(f"the {kind} is that of {who.get('email', 'somebody')}"))
-        found.append(_clock(api))
-        found += _rights(api, images)
-    return found
+        findings.append(Finding(f"the {kind} belongs to {user.get('email', 'an unknown user')}"))
+        return [*findings, _clock(api), *_rights(api, images)]
 
 
 def _version(version: str) -> Finding:
-    tried, there = (tuple(int(n) for n in v.split(".")[:2] if n.isdigit()) for v in (VERSION, version))
-    said = f"Label Studio {version}"
-    if there == tried:
-        return Finding(said)
-    older = "older" if there < tried else "newer"
+    what = f"Label Studio {version}"
+    try:
+        tested, installed = (Version(v).release[:2] for v in (VERSION, version))
+    except InvalidVersion:
+        return Finding(what, f"its version cannot be read; al-loop is tested with {VERSION}")
+    if installed == tested:
+        return Finding(what)
+    age = "older" if installed < tested else "newer"
     return Finding(
-        said,
-        f"it is {older} than {VERSION}, which al-loop is tested with: change it, or try a cycle of k = 1 first",
+        what,
+        f"it is {age} than {VERSION}, with which al-loop is tested. Change it, or try a cycle of k = 1 first",
     )
 
 
@@ -67,44 +78,99 @@ def _clock(api: Api) -> Finding:
     try:
         skew = (datetime.now(UTC) - parsedate_to_datetime(api.date())).total_seconds()
     except (TypeError, ValueError):
-        return Finding("its answers name no time", "check any proxy before it")
-    said = f"its clock is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} this one"
-    if abs(skew) <= _SKEW_S:
-        return Finding(said)
-    return Finding(said, "no label is lost by it, but times in reports will look odd: set one of the clocks")
+        return Finding("its answers have no time", "check any proxy before it")
+    what = f"its clock is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} this one"
+    fix = "no label is lost, but times in reports will look odd: set one of the clocks"
+    return Finding(what, fix if abs(skew) > _SKEW_S else "")
 
 
 def _rights(api: Api, images: ImageServing) -> list[Finding]:
-    """Make a project, a task and a view of an image, and delete them: what every push does."""
+    """Create a project, a task and an image, as every push does, and delete them."""
     try:
         project = api.create_project(title=_TITLE, label_config=labelling_config(("a", "b")))
     except LabelStudioError as error:
-        return [Finding("making a project", f"{error}. Give the user the right to make projects")]
+        return [Finding("creating a project", f"{error}. Give the user the right to create projects")]
     try:
-        api.import_tasks(
-            project, [{"data": {"image": "/data/none.png", "al_key": "check", "al_batch": "check"}}]
-        )
-        there = api.tasks(project, {"conjunction": "and", "items": []}, whole=False)
-        if len(there) != 1:
-            return [Finding(f"{len(there)} tasks are listed after one was made", "look at the server's log")]
+        task = {"data": {"image": "/data/none.png", "al_key": "check", "al_batch": "check"}}
+        api.import_tasks(project, [task])
+        count = len(api.tasks(project, whole=False))
+        if count != 1:
+            return [Finding(f"{count} tasks are listed after one was created", "read the server's log")]
     except LabelStudioError as error:
-        return [Finding("making and listing a task", str(error))]
+        return [Finding("creating and listing a task", str(error))]
     else:
-        return [Finding("projects and tasks can be made"), _image(api, project, images)]
+        return [Finding("projects and tasks can be created"), _image(api, project, images)]
     finally:
         api.delete_project(project)
 
 
 def _image(api: Api, project: int, images: ImageServing) -> Finding:
-    """Serve a small image as the tasks' are, and ask for it as a browser does."""
+    """Publish a small image as a push does, and request it as a browser does."""
     with scratch_folder("check") as folder:
         path = folder / "check.png"
         Image.new("RGB", (8, 8), "white").save(path)
         name = sha256(path.read_bytes()).hexdigest()
-        task = OutgoingTask("check", name, path, path.name, 8, 8, _NOTHING, 0.0, 0, "")
+        task = OutgoingTask("check", name, path, path.name, 8, 8, _NO_BOXES, 0.0, 0, "")
         try:
             url = images.publish(api, project, [task])[task.key]
             check_image(api, project, images, task, url)
         except LabelStudioError as error:
             return Finding("showing an image to annotators", str(error))
     return Finding(f"annotators get images: {url}")
+
+
+def check_images(workspace: Workspace, cycle: int, *, repair: bool = False) -> list[Finding]:
+    """Request the image of each open task of a cycle as a browser would; of more than 200 tasks, a sample.
+
+    repair: first publish the images again, and correct their addresses in the tasks.
+    Raises LabelStudioError if the server cannot be asked.
+    """
+    project_id = known_project(workspace)
+    tasks = open_tasks(workspace, cycle)
+    if project_id is None or not tasks:
+        return []
+    connection, serving = connect(workspace)
+    with connection.open() as api:
+        listed = by_key(api.tasks(project_id, batch_filter(batch_name(workspace, cycle)), whole=False))
+        known = [(task, listed[task.key][0]) for task in tasks if task.key in listed]
+        if repair:
+            urls = serving.publish(api, project_id, [task for task, _ in known])
+            for task, item in known:
+                if item["data"].get("image") != urls[task.key]:
+                    item["data"]["image"] = urls[task.key]
+                    api.change_data(item["id"], item["data"])
+        chosen = np.unique(np.linspace(0, len(known) - 1, min(len(known), _MOST_IMAGES)).astype(int))
+        missing = _missing(api, project_id, serving, [known[i] for i in chosen])
+    what = f"the images of {len(chosen)} of {len(known)} open tasks of cycle {cycle}"
+    findings = [Finding(what, _fix(missing, serving, repair) if missing else "")]
+    if len(known) < len(tasks):
+        what = f"{len(tasks) - len(known)} open tasks of cycle {cycle} are not on the server"
+        findings.append(Finding(what, "they were deleted there: al-loop cycle counts them as answered"))
+    return findings
+
+
+def _missing(
+    api: Api, project_id: int, serving: ImageServing, tasks: Sequence[tuple[OutgoingTask, Json]]
+) -> list[str]:
+    """Return a sentence for each task whose image a browser does not get."""
+    problems = []
+    for task, item in tasks:
+        try:
+            check_image(api, project_id, serving, task, str(item["data"].get("image")))
+        except HiddenImageError as error:
+            problems.append(f"task {item['id']}: {error}")
+    return problems
+
+
+def _fix(missing: Sequence[str], serving: ImageServing, repaired: bool) -> str:
+    more = f"; and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    problems = "; ".join(missing[:_NAMED]) + more
+    if not repaired:
+        return (
+            f"{len(missing)} are not shown to annotators ({problems}). "
+            "Repair: al-loop label-studio check --repair"
+        )
+    step = "restart the server" if isinstance(serving, LocalFiles) else "restore the server's files"
+    return (
+        f"{len(missing)} are still not shown ({problems}). Read the server's log, or {step}, and check again"
+    )

@@ -1,4 +1,4 @@
-"""The loop's side of the labelling server: where it is, what goes out, what comes back."""
+"""The loop's side of labelling: push the picks of a cycle, pull their labels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from al_loop.core.errors import AlLoopError, LabelStudioError
 from al_loop.images.repository import boxes_to_json, images_by_id, outlines_to_json, source_names
 from al_loop.labelling.backend import connect, server_name
-from al_loop.labelling.client.client import Connection, NotFoundError
+from al_loop.labelling.client.client import Connection
+from al_loop.labelling.client.failures import NotFoundError
 from al_loop.labelling.client.image_serving import LocalFiles
-from al_loop.labelling.client.task import Edits, ExpectedTask, OutgoingTask, PulledTask, PushResult, TaskState
+from al_loop.labelling.client.task import Edits, OutgoingTask, PulledTask, PushResult, TaskState
 from al_loop.labelling.open_tasks import (
     PROJECT,
     batch_name,
@@ -23,8 +24,8 @@ from al_loop.labelling.open_tasks import (
 )
 from al_loop.labelling.tasks.agreement import Policy
 from al_loop.labelling.tasks.project import ensure_project
-from al_loop.labelling.tasks.pull import changed_since, pull
-from al_loop.labelling.tasks.push import push
+from al_loop.labelling.tasks.pull import LabelRules, changed_since, pull
+from al_loop.labelling.tasks.push import Batch, push
 from al_loop.state.database import label_table, pick_table
 from al_loop.state.database.facts import forget_facts, read_fact, write_fact
 from al_loop.state.database.pick_table import ExpectedPick
@@ -36,10 +37,10 @@ from al_loop.structures.predictions import ScoredImages
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull found, by state, and a sentence for each task that cannot be used.
+    """Result of a pull: number of tasks by state, and a sentence for each task that cannot be used.
 
-    edits: what people did to the boxes that the model had drawn, over all tasks that are done.
-    disagreements: image -> share of boxes that several people have not drawn alike.
+    edits: what people did to the model's boxes, over all finished tasks.
+    disagreements: image -> share of boxes on which several people disagree.
     late: labels of earlier cycles that were added or changed since the last pull.
     """
 
@@ -51,33 +52,33 @@ class Pulled:
 
     @property
     def answered(self) -> int:
-        """Return how many tasks people are done with."""
+        """Number of finished tasks."""
         done = (TaskState.LABELLED, TaskState.EMPTY, TaskState.SKIPPED, TaskState.DELETED)
         return sum(self.counts.get(state, 0) for state in done)
 
     @property
     def total(self) -> int:
-        """Return how many tasks there are."""
+        """Number of tasks."""
         return sum(self.counts.values())
 
     @property
     def complete(self) -> bool:
-        """Say whether people have nothing left to do; a refused task waits for its correction."""
+        """Whether all tasks are finished; a refused one waits for its correction."""
         return self.answered == self.total
 
 
 def project(workspace: Workspace, connection: Connection) -> int:
-    """Return the id of the workspace's project on that server, made on the first call."""
-    key = project_fact(workspace)
-    known = known_project(workspace)
+    """Return the id of the workspace's project on a server; create it on the first call."""
     config = workspace.config
-    found = ensure_project(connection, config.name, config.classes, known, outlined=config.outlined)
-    write_fact(workspace.store, key, str(found))
-    return found
+    project_id = ensure_project(
+        connection, config.name, config.classes, known_project(workspace), outlined=config.outlined
+    )
+    write_fact(workspace.store, project_fact(workspace), str(project_id))
+    return project_id
 
 
 def forget_project(workspace: Workspace, cycle: int | None) -> None:
-    """Begin another project with the next push; what people answered in the old one is kept.
+    """Begin another project with the next push; answers of the old one are kept.
 
     cycle: the open one. Its answered picks become 'kept': they are neither pushed nor pulled again.
     """
@@ -87,23 +88,23 @@ def forget_project(workspace: Workspace, cycle: int | None) -> None:
 
 
 def answered_elsewhere(workspace: Workspace, cycle: int) -> set[str]:
-    """Return the images of a cycle that were answered in a project that has been left."""
+    """Return the images of a cycle that were answered in an abandoned project."""
     return pick_table.kept_picks(workspace.store, cycle)
 
 
 def push_picks(
     workspace: Workspace, cycle: int, picks: Sequence[Pick], scored: ScoredImages, model_id: str
 ) -> tuple[int, PushResult]:
-    """Put a cycle's picks into the labelling project, with the model's boxes drawn; safe to repeat.
+    """Put a cycle's picks into the labelling project, with the model's boxes; safe to repeat.
 
-    Returns the project's id and what the push did.
+    Returns the project's id and the result of the push.
     """
+    config = workspace.config
     connection, serving = connect(workspace)
     project_id = project(workspace, connection)
     batch = batch_name(workspace, cycle)
-    files = images_by_id(workspace, [pick.image_id for pick in picks])
-    scored = scored.subset([pick.image_id for pick in picks])
-    sources = source_names(workspace, [pick.image_id for pick in picks])
+    ids = [pick.image_id for pick in picks]
+    files, scored, sources = images_by_id(workspace, ids), scored.subset(ids), source_names(workspace, ids)
     tasks = [
         OutgoingTask(
             key=task_key(batch, pick.image_id),
@@ -112,8 +113,8 @@ def push_picks(
             file_name=sources[pick.image_id],
             width=file.width,
             height=file.height,
-            # A wall of faint boxes costs people more than it saves.
-            boxes=scored.boxes(i).above(workspace.config.label_studio.min_score),
+            # Many faint boxes cost people more than they save.
+            boxes=scored.boxes(i).above(config.label_studio.min_score),
             uncertainty=pick.uncertainty,
             rank=pick.rank,
             reason=pick.reason,
@@ -123,89 +124,75 @@ def push_picks(
     return project_id, push(
         connection,
         project_id,
-        batch,
-        tasks,
-        model_version=model_id,
-        classes=workspace.config.classes,
+        Batch(batch, tasks, model_id, f"Cycle {cycle}"),
+        classes=config.classes,
         images=serving,
-        title=f"Cycle {cycle}",
-        outlined=workspace.config.outlined,
+        outlined=config.outlined,
     )
 
 
 def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) -> Pulled:
-    """Fetch what people have done so far into the database; safe to repeat.
+    """Write the labels so far into the database; safe to repeat.
 
-    server, project_id: where the cycle was pushed. Anywhere else all its tasks would look deleted, and
-    their labels would be lost: LabelStudioError instead.
+    server, project_id: where the cycle was pushed. Raises LabelStudioError for any other: all tasks would
+    look deleted, and their labels would be lost.
     """
-    _same_server(workspace, cycle, server, project_id)
+    _check_server(workspace, cycle, server, project_id)
     connection, serving = connect(workspace)
     project(workspace, connection)
-    if isinstance(serving, LocalFiles):  # where they lie now: the workspace may have been moved
-        with (
-            suppress(LabelStudioError),
-            connection.open() as api,
-        ):  # `label-studio check` says what is missing
+    if isinstance(serving, LocalFiles):  # the workspace may have been moved
+        # `label-studio check` reports missing images.
+        with suppress(LabelStudioError), connection.open() as api:
             serving.publish(api, project_id, open_tasks(workspace, cycle))
     return _pull(workspace, cycle, connection, project_id)
 
 
 def last_pull(workspace: Workspace, cycle: int, server: str, project_id: int) -> list[str]:
-    """Fetch once more what people have done before their project is left; return what is lost with it, a sentence each.
+    """Pull once more before a project is abandoned; return a sentence for each thing that is lost with it.
 
-    A project that is not there any more takes nothing with it: what was pulled stays.
+    With a deleted project nothing is lost: pulled labels stay.
     """
     try:
-        _same_server(workspace, cycle, server, project_id)
+        _check_server(workspace, cycle, server, project_id)
         pulled = _pull(workspace, cycle, connect(workspace)[0], project_id)
     except NotFoundError:
         return []
     except AlLoopError as error:
-        return [f"whatever people have done since the last pull, for it cannot be pulled now: {error}"]
+        return [f"all work since the last pull, which cannot be pulled now: {error}"]
     drafts = pulled.counts.get(TaskState.DRAFT, 0)
     begun = [f"{drafts} answers that were begun and not submitted"] if drafts else []
-    return [*begun, *(f"an answer that is refused: {problem}" for problem in pulled.problems)]
+    return [*begun, *(f"a refused answer: {problem}" for problem in pulled.problems)]
 
 
-def _same_server(workspace: Workspace, cycle: int, server: str, project_id: int) -> None:
-    """Refuse another server or project than the cycle was pushed to, before anything is sent there: not even the token."""
+def _check_server(workspace: Workspace, cycle: int, server: str, project_id: int) -> None:
+    """Refuse a server or project to which the cycle was not pushed, before even the token is sent there."""
     if (server, project_id) == (server_name(workspace), known_project(workspace)):
         return
     raise LabelStudioError(
         f"cycle {cycle} was pushed to project {project_id} of the server {server!r}; al-loop.toml names "
-        f"{server_name(workspace)!r} now. Put label_studio.url back until the cycle is finished, or push the "
-        "cycle again to the other server: al-loop label-studio new-project. Or give it up, with its labels kept: al-loop cycle "
-        "--abandon"
+        f"{server_name(workspace)!r} now. Restore label_studio.url until the cycle is finished. Or push the "
+        "cycle to the other server: al-loop label-studio new-project. Or abandon it and keep its labels: "
+        "al-loop cycle --abandon"
     )
 
 
 def _pull(workspace: Workspace, cycle: int, connection: Connection, project_id: int) -> Pulled:
-    expected = [_expected(row) for row in pick_table.expected_picks(workspace.store, cycle)]
-    tasks = pull(
-        connection,
-        project_id,
-        batch_name(workspace, cycle),
-        expected,
-        classes=workspace.config.classes,
-        policy=_policy(workspace),
-        outlined=workspace.config.outlined,
-    )
-    late, mark = _pull_late(workspace, connection, project_id, cycle)
-    with workspace.store.transaction():
-        for number, task in late:
-            if task.state is not TaskState.REFUSED:
-                _remember(workspace, number, task)
-        for task in tasks:
-            _remember(workspace, cycle, task)
-        if mark:
-            write_fact(workspace.store, _mark_key(workspace, project_id), mark)
+    store = workspace.store
+    expected = pick_table.expected_picks(store, cycle)
+    batch = batch_name(workspace, cycle)
+    tasks = pull(connection, project_id, batch, expected, _rules(workspace))
+    late, newest = _pull_late(workspace, connection, project_id, cycle)
+    usable = [(number, task) for number, task in late if task.state is not TaskState.REFUSED]
+    with store.transaction():
+        for number, task in [*usable, *((cycle, task) for task in tasks)]:
+            _write(workspace, number, task)
+        if newest:
+            write_fact(store, _newest_fact(workspace, project_id), newest)
+    refused = [task for task in (*tasks, *(task for _, task in late)) if task.problem]
     return Pulled(
-        late=sum(task.state is not TaskState.REFUSED for _, task in late),
+        late=len(usable),
         counts=dict(Counter(str(task.state) for task in tasks)),
-        problems=[
-            f"{task.problem} ({task.url})" for task in (*tasks, *(task for _, task in late)) if task.problem
-        ],
+        problems=[f"{task.problem} ({task.url})" for task in refused],
         edits=sum((task.edits for task in tasks if task.edits), Edits()),
         disagreements={t.image_id: t.disagreement for t in tasks if t.disagreement is not None},
     )
@@ -214,51 +201,41 @@ def _pull(workspace: Workspace, cycle: int, connection: Connection, project_id: 
 def _pull_late(
     workspace: Workspace, connection: Connection, project_id: int, cycle: int
 ) -> tuple[list[tuple[int, PulledTask]], str | None]:
-    """Return what people have done to tasks of earlier cycles since the last pull, and the server's time of the newest change.
+    """Return tasks of earlier cycles, with their cycle, changed since the last pull, and the newest change.
 
-    Found by the server's own clock, less an overlap: what was seen before is read again, and changes nothing. A task
-    that is not there any more says nothing here: the label that it gave was trained on, and stays. Nor does an image that a
-    later cycle has labelled.
+    Times are the server's, less an overlap: tasks read before are read again, without effect. A deleted task
+    is ignored, since its label was trained on; so is an image that a later cycle has labelled.
     """
     rows = {row.task_key: row for row in pick_table.earlier_picks(workspace.store, cycle)}
-    found = changed_since(
-        connection,
-        project_id,
-        read_fact(workspace.store, _mark_key(workspace, project_id)),
-        {key: _expected(row) for key, row in rows.items()},
-        classes=workspace.config.classes,
-        policy=_policy(workspace),
-        outlined=workspace.config.outlined,
-    )
-    late = [(rows[task.key].cycle, task) for task in found.tasks if _says_more(task, rows[task.key])]
-    return late, found.newest
+    since = read_fact(workspace.store, _newest_fact(workspace, project_id))
+    changed = changed_since(connection, project_id, since, rows, _rules(workspace))
+    late = [(rows[task.key].cycle, task) for task in changed.tasks if _differs(task, rows[task.key])]
+    return late, changed.newest
 
 
-def _says_more(task: PulledTask, row: ExpectedPick) -> bool:
-    """Whether a task of an earlier cycle says something else than the label that is kept."""
-    if task.state.open:  # an annotation that was taken back is no label
+def _differs(task: PulledTask, row: ExpectedPick) -> bool:
+    """Whether a task of an earlier cycle differs from the stored label."""
+    if task.state.open:  # a withdrawn annotation is no label
         return row.status is not None
     if task.state in (TaskState.REFUSED, TaskState.DELETED):
         return task.state is TaskState.REFUSED
     boxes = task.boxes or Boxes()
-    found = (str(task.state), boxes_to_json(boxes), outlines_to_json(boxes))
-    return found != (row.status, row.boxes, row.outlines)
+    label = (str(task.state), boxes_to_json(boxes), outlines_to_json(boxes))
+    return label != (row.status, row.boxes, row.outlines)
 
 
-def _mark_key(workspace: Workspace, project_id: int) -> str:
+def _newest_fact(workspace: Workspace, project_id: int) -> str:
+    """Return the key of the fact that holds the newest change that was pulled."""
     return f"label_studio_pulled {server_name(workspace)} {project_id}"
 
 
-def _policy(workspace: Workspace) -> Policy:
-    settings = workspace.config.label_studio
-    return Policy(settings.annotators, settings.users)
+def _rules(workspace: Workspace) -> LabelRules:
+    config = workspace.config
+    policy = Policy(config.label_studio.annotators, config.label_studio.users)
+    return LabelRules(config.classes, policy, config.outlined)
 
 
-def _expected(row: ExpectedPick) -> ExpectedTask:
-    return ExpectedTask(row.task_key, row.image_id, row.width, row.height)
-
-
-def _remember(workspace: Workspace, cycle: int, task: PulledTask) -> None:
+def _write(workspace: Workspace, cycle: int, task: PulledTask) -> None:
     pick_table.set_pick_state(workspace.store, cycle, task.image_id, str(task.state))
     if task.state in (TaskState.LABELLED, TaskState.EMPTY, TaskState.SKIPPED):
         boxes = task.boxes or Boxes()
@@ -274,6 +251,5 @@ def _remember(workspace: Workspace, cycle: int, task: PulledTask) -> None:
         )
         label_table.write_label(workspace.store, label)
     elif task.state.open:
-        # An annotation that was taken back is no label. A task that is gone, or whose answer cannot be used, says nothing
-        # about the label that it gave before.
+        # A withdrawn annotation is no label. A deleted or refused task leaves its earlier label as it is.
         label_table.take_back_label(workspace.store, task.image_id, cycle)

@@ -112,7 +112,7 @@ class Shift:
     def __init__(self, desk: Desk, info: ServerInfo, project: int, folder: Path) -> None:
         self.desk, self.folder = desk, folder
         with info.connection.open() as api:
-            there = api.tasks(project, {"conjunction": "and", "items": []}, whole=True)
+            there = api.tasks(project, whole=True)
         self.tasks = sorted(there, key=lambda task: task["data"]["al_rank"])
         self.drawn: dict[str, tuple[np.ndarray, list[str]]] = {}
 

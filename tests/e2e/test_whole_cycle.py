@@ -123,7 +123,7 @@ def annotate(workspace: Workspace, number: int, truth: Any, limit: int | None = 
 def tasks_on_the_server(workspace: Workspace) -> list[dict[str, Any]]:
     pushed = json.loads((workspace.cycle_dir(1) / "push" / "stage.json").read_text())["output"]
     with running(workspace.server_home).connection.open() as api:
-        return api.tasks(pushed["project_id"], {"conjunction": "and", "items": []}, whole=True)
+        return api.tasks(pushed["project_id"], whole=True)
 
 
 def killed_cycle(workspace: Workspace, until: Path) -> None:

@@ -7,15 +7,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.failing_proxy import Proxy, proxied
-from support.labelling_tasks import CLASSES, Running
+from support.labelling_tasks import CLASSES, Running, send_tasks
 
 from al_loop.labelling.client.client import Connection
-from al_loop.labelling.client.image_serving import LocalFiles
 from al_loop.labelling.client.task import OutgoingTask, PushResult
 from al_loop.labelling.server import server
 from al_loop.labelling.tasks import push as push_module
 from al_loop.labelling.tasks.project import ensure_project
-from al_loop.labelling.tasks.push import push
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +49,7 @@ def send(label_studio: Running, project: int, proxy: Proxy) -> Callable[..., Pus
     """Push to the project, through the proxy."""
 
     def run(tasks: list[OutgoingTask], batch: str = "c1") -> PushResult:
-        return push(
-            Connection(proxy.url, label_studio.info.token, timeout_s=20.0), project, batch, tasks,
-            model_version="m1", classes=CLASSES, images=LocalFiles(server.media_root(label_studio.home)), title="t",
-        )  # fmt: skip
+        connection = Connection(proxy.url, label_studio.info.token, timeout_s=20.0)
+        return send_tasks(connection, project, tasks, label_studio.images, batch=batch)
 
     return run

@@ -53,12 +53,12 @@ def test_a_folder_that_the_server_shows(with_settings: Callable[..., Workspace],
     [
         ({"url": URL, "images": "local-files"}, "needs label_studio.document_root"),
         ({"url": URL, "images": "local-files", "document_root": "none"}, "is no folder"),
-        ({"url": URL, "images": "local-files", "document_root": "."}, "holds the workspace itself"),
-        ({"url": URL, "images": "local-files", "document_root": ".."}, "holds the workspace itself"),
+        ({"url": URL, "images": "local-files", "document_root": "."}, "holds the workspace, and"),
+        ({"url": URL, "images": "local-files", "document_root": ".."}, "holds the workspace, and"),
         ({"url": URL, "images": "s3"}, "needs label_studio.s3.url"),
-        ({"url": URL, "images": "s3", "s3": {"url": "labels"}}, "expected a bucket and a folder"),
-        ({"images": "s3", "s3": {"url": "s3://labels/x"}}, "for a server of your own"),
-        ({"document_root": "x"}, "for a server of your own"),
+        ({"url": URL, "images": "s3", "s3": {"url": "labels"}}, "expected bucket and folder"),
+        ({"images": "s3", "s3": {"url": "s3://labels/x"}}, "need a server of your own"),
+        ({"document_root": "x"}, "need a server of your own"),
     ],
 )
 def test_a_way_that_does_not_fit(
@@ -111,7 +111,7 @@ def test_a_token_in_a_file_that_others_can_read(
 
 
 def test_a_token_file_that_is_none(with_settings: Callable[..., Workspace], tmp_path: Path) -> None:
-    """A pipe would wait for a writer for ever, a device never ends: both are said at once."""
+    """A pipe would wait for a writer forever, a device never ends: both are refused at once."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe, 0o600)
     long = tmp_path / "long"

@@ -14,16 +14,13 @@ import pytest
 from PIL import Image
 from support.annotation_page import Desk, chromium, corners, needs_chromium
 from support.factories import draw
-from support.labelling_tasks import BLOCKS, CLASSES, SIZE, Running, block_tasks, expected
+from support.labelling_tasks import BLOCKS, CLASSES, SIZE, Running, block_tasks, fetch_tasks, send_tasks
 from support.pool_images import add_images
 
 from al_loop.images import repository
-from al_loop.labelling.client.image_serving import LocalFiles, Upload
+from al_loop.labelling.client.image_serving import Upload
 from al_loop.labelling.client.task import Edits, OutgoingTask, PulledTask, TaskState
-from al_loop.labelling.server import server
 from al_loop.labelling.tasks.project import ensure_project
-from al_loop.labelling.tasks.pull import pull
-from al_loop.labelling.tasks.push import push
 from al_loop.state.workspace import Workspace
 from al_loop.structures import segmentation
 from al_loop.structures.boxes import Boxes
@@ -45,14 +42,11 @@ def test_what_people_do_in_the_browser_comes_back(
     label_studio: Running, project: int, desk: Desk, tmp_path: Path
 ) -> None:
     some = block_tasks(tmp_path, 4)
-    images = LocalFiles(server.media_root(label_studio.home))
     connection = label_studio.info.connection
-    result = push(
-        connection, project, "c1", some, model_version="m1", classes=CLASSES, images=images, title="Cycle 1"
-    )
+    result = send_tasks(connection, project, some, label_studio.images)
 
     def pulled() -> list[Any]:
-        return pull(connection, project, "c1", expected(some), classes=CLASSES)
+        return fetch_tasks(connection, project, some)
 
     ids = [task.task_id or 0 for task in pulled()]
     desk.page.goto(result.queue_url)
@@ -111,11 +105,8 @@ def test_the_whole_picture_is_seen(
     """Label Studio alone would hide the sides of a small wide picture, and the lower end of a high one."""
     connection = label_studio.info.connection
     some = block_tasks(tmp_path, 1, size)
-    images = LocalFiles(server.media_root(label_studio.home))
-    queue = push(
-        connection, project, "c1", some, model_version="m1", classes=CLASSES, images=images
-    ).queue_url
-    (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES)
+    queue = send_tasks(connection, project, some, label_studio.images).queue_url
+    (task,) = fetch_tasks(connection, project, some)
     for width, height in ((1400, 900), (1280, 720)):
         desk.page.set_viewport_size({"width": width, "height": height})
         desk.page.goto(queue)
@@ -144,11 +135,9 @@ def test_a_photograph_that_was_taken_upright(
         )
     ]
     connection = label_studio.info.connection
-    images = LocalFiles(server.media_root(label_studio.home)) if way == "local-files" else Upload()
-    queue = push(
-        connection, project, "c1", some, model_version="m1", classes=CLASSES, images=images
-    ).queue_url
-    (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES)
+    images = label_studio.images if way == "local-files" else Upload()
+    queue = send_tasks(connection, project, some, images).queue_url
+    (task,) = fetch_tasks(connection, project, some)
 
     desk.page.goto(queue)
     desk.open(task.task_id or 0, boxes=1)
@@ -168,13 +157,13 @@ def test_a_photograph_that_was_taken_upright(
     moved = desk.boxes()
     np.testing.assert_allclose(moved, [[180, 90, 60, 100]], atol=2)
     desk.submit()
-    (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES)
+    (task,) = fetch_tasks(connection, project, some)
     assert task.boxes is not None
     np.testing.assert_allclose(task.boxes.xyxy, corners(moved), atol=1e-6)
 
 
 def _red_and_green(desk: Desk, seen: np.ndarray) -> bool:
-    """Whether the frames of both boxes can be seen where they should be: other colours than the picture's own."""
+    """Whether the frames of both boxes are visible, by colours that the image does not have."""
     # Red is the first class and green the second; the picture is grey with yellow blocks.
     first, second = desk.near(seen, 100, 125), desk.near(seen, 400, 260)
     return bool((first[:, 0] - first[:, 1]).max() > 80 and (second[:, 1] - second[:, 0]).max() > 40)
@@ -184,14 +173,10 @@ def test_outlines_drawn_in_the_browser_come_back(label_studio: Running, desk: De
     connection = label_studio.info.connection
     project = ensure_project(connection, "outlines in the browser", CLASSES, outlined=True)
     some = block_tasks(tmp_path, 1)
-    images = LocalFiles(server.media_root(label_studio.home))
-    result = push(
-        connection, project, "c1", some,
-        model_version="m1", classes=CLASSES, images=images, outlined=True,
-    )  # fmt: skip
+    result = send_tasks(connection, project, some, label_studio.images, outlined=True)
 
     def pulled() -> PulledTask:
-        (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES, outlined=True)
+        (task,) = fetch_tasks(connection, project, some, outlined=True)
         return task
 
     desk.page.goto(result.queue_url)

@@ -1,4 +1,4 @@
-"""The doctor and a real server: does it run, has it our classes, does it show the pictures of open tasks?"""
+"""The doctor and a real server: whether it runs, has our classes and shows the images of open tasks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def test_a_cycle_that_waits_for_people(filled: Workspace, run: Any) -> None:
         info = server.start(home)
         push_cycle(filled)
         filled.store.execute(
-            "INSERT INTO stages (job, name, input_hash, state, started_at) VALUES ('cycle-1', 'push', 'h', 'done', 'now')"
+            "INSERT INTO stages (job, name, input_hash, state, started_at) "
+            "VALUES ('cycle-1', 'push', 'h', 'done', 'now')"
         )
         assert found(filled) == []
 

@@ -1,4 +1,4 @@
-"""Whatever goes wrong on the way to the real server, and at whichever request: nothing is lost, nothing is doubled."""
+"""Faults at any request to the real server: nothing is lost, nothing is doubled."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 from support.failing_proxy import BAD_GATEWAY, LOST, STALLED, UNANSWERED, UNAVAILABLE, Proxy
-from support.labelling_tasks import CLASSES, Running, expected, keys, make_tasks, requests_of_a_push
+from support.labelling_tasks import (
+    CLASSES,
+    Running,
+    fetch_tasks,
+    keys,
+    make_tasks,
+    requests_of_a_push,
+    send_tasks,
+)
 
 from al_loop.cli.simulated_annotator import SimulatedAnnotator
 from al_loop.core.errors import LabelStudioError
-from al_loop.labelling.client import client as connection_module
-from al_loop.labelling.client.client import Connection, UnreachableError
-from al_loop.labelling.client.image_serving import LocalFiles
+from al_loop.labelling.client import client as client_module
+from al_loop.labelling.client.client import Connection
+from al_loop.labelling.client.failures import UnreachableError
 from al_loop.labelling.client.task import PushResult, TaskState
-from al_loop.labelling.server import server
 from al_loop.labelling.tasks import push as push_module
-from al_loop.labelling.tasks.pull import pull
-from al_loop.labelling.tasks.push import push
 from al_loop.structures.boxes import Boxes
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("no_pauses")]
@@ -31,11 +36,11 @@ FAULTS = (LOST, UNANSWERED, BAD_GATEWAY, UNAVAILABLE)
 
 
 def state(running: Running, project: int) -> dict[str, Any]:
-    """What is on the server, without its own numbers."""
+    """The content of the server, without its ids."""
     with running.info.connection.open() as api:
-        tasks = api.tasks(project, {"conjunction": "and", "items": []}, whole=True)
+        tasks = api.tasks(project, whole=True)
         views, settings = api.views(project), api.project(project)
-        storages = api.local_storages(project)
+        storages = api.storages("localfiles", project)
     return {
         "tasks": sorted(
             (t["data"]["al_key"], t["data"]["al_rank"], [p["model_version"] for p in t["predictions"]])
@@ -56,7 +61,7 @@ def test_a_fault_at_any_request_of_a_push(
     tmp_path: Path,
     fault: str | int,
 ) -> None:
-    """Each request in turn fails once; a second push, if the first gave up, ends as an undisturbed one does."""
+    """Each request in turn fails once. A second push ends like an undisturbed one."""
     count = requests_of_a_push(send, proxy, tmp_path)
     assert count > 6
     for at in range(count):
@@ -88,29 +93,15 @@ def test_a_fault_at_any_request_of_a_push(
 def test_a_minute_without_an_answer(
     label_studio: Running, project: int, proxy: Proxy, tmp_path: Path, at: int, patient: bool
 ) -> None:
-    """The limits that people have: 60 s, and 300 s for an import."""
+    """The default limits: 60 s, and 300 s for an import."""
     usual = Connection(proxy.url, label_studio.info.token)
-    images = LocalFiles(server.media_root(label_studio.home))
     tasks = make_tasks(tmp_path, 5, batch="minute")
 
     def send() -> PushResult:
-        return push(
-            usual,
-            project,
-            "minute",
-            tasks,
-            model_version="m1",
-            classes=CLASSES,
-            images=images,
-            title="minute",
-        )
+        return send_tasks(usual, project, tasks, label_studio.images, batch="minute")
 
-    proxy.fault, proxy.only, proxy.at, proxy.stall_s = (
-        STALLED,
-        lambda line: not line.startswith("GET"),
-        at,
-        61.0,
-    )
+    proxy.fault, proxy.at, proxy.stall_s = STALLED, at, 61.0
+    proxy.only = lambda line: not line.startswith("GET")
     began = time.monotonic()
     with nullcontext() if patient else pytest.raises(UnreachableError):
         send()
@@ -118,7 +109,7 @@ def test_a_minute_without_an_answer(
     send()
     found = state(label_studio, project)
     assert keys(label_studio, project, "minute") == [task.key for task in tasks]
-    assert (found["model_version"], found["storages"], found["views"]) == ("m1", 1, ["minute"])
+    assert (found["model_version"], found["storages"], found["views"]) == ("m1", 1, ["queue of minute"])
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -126,22 +117,22 @@ def test_our_process_is_killed_at_any_request(
     label_studio: Running, project: int, proxy: Proxy, send: Callable[..., PushResult], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, before: bool,
 ) -> None:  # fmt: skip
-    """Killed before a request goes out, or before its answer is read; started again it ends as if nothing had been."""
+    """Killed before a request is sent, or before its answer is read. The next push ends as usual."""
     count = requests_of_a_push(send, proxy, tmp_path)
-    really = connection_module.Connection.explain
+    really = client_module.explained
     for at in range(count):
         batch, calls = f"k{at}", []
         tasks = make_tasks(tmp_path, 3, batch=batch)
 
-        def killing(self: Connection, doing: str) -> Any:
+        def killing(url: str, doing: str) -> Any:
             calls.append(doing)  # noqa: B023
             if before and len(calls) == at + 1:  # noqa: B023
                 raise KeyboardInterrupt
-            return really(self, doing)
+            return really(url, doing)
 
         if before:
             with monkeypatch.context() as patch:
-                patch.setattr(connection_module.Connection, "explain", killing)
+                patch.setattr(client_module, "explained", killing)
                 with suppress(KeyboardInterrupt):
                     send(tasks, batch)
         else:
@@ -160,10 +151,9 @@ def test_our_process_is_killed_at_any_request(
 def test_answers_that_come_too_late(
     label_studio: Running, project: int, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever creates or changes something is done, and its answer comes when nobody waits any more."""
-    monkeypatch.setattr(connection_module, "_IMPORT_TIMEOUT_S", 1.0)
+    """Changes take effect, and their answers come after the timeout."""
+    monkeypatch.setattr(client_module, "_IMPORT_TIMEOUT_S", 1.0)
     hasty = Connection(proxy.url, label_studio.info.token, timeout_s=1.0)
-    images = LocalFiles(server.media_root(label_studio.home))
     proxy.fault, proxy.only = STALLED, lambda line: not line.startswith("GET")
     for at in range(6):  # storage, three imports, the project's model version, the tab
         batch = f"late{at}"
@@ -171,13 +161,10 @@ def test_answers_that_come_too_late(
         proxy.at, proxy._count = at, 0
         for _ in range(2):
             with suppress(UnreachableError):
-                push(
-                    hasty, project, batch, tasks,
-                    model_version="m1", classes=CLASSES, images=images, title=batch,
-                )  # fmt: skip
+                send_tasks(hasty, project, tasks, label_studio.images, batch=batch)
         assert keys(label_studio, project, batch) == [task.key for task in tasks], f"stalled at {at}"
     found = state(label_studio, project)
-    assert (found["storages"], found["views"]) == (1, [f"late{at}" for at in range(6)])
+    assert (found["storages"], found["views"]) == (1, [f"queue of late{at}" for at in range(6)])
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -189,7 +176,7 @@ def test_a_fault_at_any_request_of_a_pull(
     tmp_path: Path,
     fault: str | int,
 ) -> None:
-    """A pull that fails says so; the next finds every label."""
+    """A pull fails with an error; the next one finds every label."""
     tasks = make_tasks(tmp_path, 4, batch="c1")
     view = send(tasks).view_id
     person = SimulatedAnnotator(label_studio.info.url, label_studio.info.email, label_studio.info.password)
@@ -198,7 +185,7 @@ def test_a_fault_at_any_request_of_a_pull(
     through = Connection(proxy.url, label_studio.info.token, timeout_s=20.0)
 
     def fetch() -> list[Any]:
-        return pull(through, project, "c1", expected(tasks), classes=CLASSES)
+        return fetch_tasks(through, project, tasks)
 
     proxy.seen.clear()
     fetch()
@@ -213,7 +200,7 @@ def test_a_fault_at_any_request_of_a_pull(
 
 
 def test_a_server_that_stalls(label_studio: Running, project: int, tmp_path: Path) -> None:
-    """Nothing answers within the time: said, and not waited for for ever."""
+    """Nothing answers within the timeout: an error."""
     import socket
 
     with socket.socket() as silent:

@@ -1,4 +1,4 @@
-"""The server itself fails, or takes back what it gave: nothing is lost, nothing is doubled."""
+"""Faults of the server itself: nothing is lost, nothing is doubled."""
 
 from __future__ import annotations
 
@@ -16,11 +16,21 @@ import httpx
 import numpy as np
 import pytest
 from support.failing_proxy import Proxy, proxied
-from support.labelling_tasks import CLASSES, Running, expected, keys, make_tasks, requests_of_a_push
+from support.labelling_tasks import (
+    CLASSES,
+    Running,
+    fetch_tasks,
+    keys,
+    make_tasks,
+    request,
+    requests_of_a_push,
+    send_tasks,
+)
 
 from al_loop.cli.simulated_annotator import SimulatedAnnotator
 from al_loop.core.errors import LabelStudioError
-from al_loop.labelling.client.client import Connection, UnreachableError
+from al_loop.labelling.client.client import Connection
+from al_loop.labelling.client.failures import UnreachableError
 from al_loop.labelling.client.http import csrf_token
 from al_loop.labelling.client.image_serving import LocalFiles
 from al_loop.labelling.client.task import OutgoingTask, PushResult, TaskState
@@ -28,8 +38,6 @@ from al_loop.labelling.server import server
 from al_loop.labelling.server.users import add_user
 from al_loop.labelling.tasks import push as push_module
 from al_loop.labelling.tasks.project import ensure_project
-from al_loop.labelling.tasks.pull import pull
-from al_loop.labelling.tasks.push import push
 from al_loop.structures.boxes import Boxes
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("no_pauses")]
@@ -38,32 +46,26 @@ pytestmark = [pytest.mark.server, pytest.mark.usefixtures("no_pauses")]
 def test_a_token_that_is_revoked_in_the_middle(
     label_studio: Running, project: int, proxy: Proxy, send: Callable[..., PushResult], tmp_path: Path
 ) -> None:
-    """The push stops and says so; with a new token it ends as if nothing had been."""
+    """The push stops with an error. With a new token it ends as usual."""
     count = requests_of_a_push(send, proxy, tmp_path)
     email = f"p{project}@example.org"
     password = add_user(label_studio.info, email)
     token = _token_of(label_studio, email, password)
-    images = LocalFiles(server.media_root(label_studio.home))
 
     def revoke() -> None:
         nonlocal token
-        answer = httpx.post(
-            f"{label_studio.info.url}/api/current-user/reset-token/",
-            headers={"Authorization": f"Token {token}"}, trust_env=False,
-        )  # fmt: skip
-        token = answer.json()["token"]
+        info = replace(label_studio.info, token=token)
+        token = request(info, "POST", "api/current-user/reset-token/").json()["token"]
 
     def put(batch: str, tasks: list[OutgoingTask]) -> None:
-        push(
-            Connection(proxy.url, token, timeout_s=20.0), project, batch, tasks,
-            model_version="m1", classes=CLASSES, images=images, title=batch,
-        )  # fmt: skip
+        connection = Connection(proxy.url, token, timeout_s=20.0)
+        send_tasks(connection, project, tasks, label_studio.images, batch=batch)
 
     for at in range(1, count - 1, 3):  # the images' folder is allowed already: one request less
         batch, old = f"r{at}", token
         tasks = make_tasks(tmp_path, 5, batch=batch)
         proxy.meanwhile, proxy.at, proxy._count = revoke, at, 0
-        with pytest.raises(LabelStudioError, match=r"refuses the token \(401.*Make a new one") as caught:
+        with pytest.raises(LabelStudioError, match=r"refuses the token \(401.*Create a new one") as caught:
             put(batch, tasks)
         assert old not in str(caught.value)
         proxy.meanwhile = None
@@ -82,7 +84,7 @@ def _token_of(running: Running, email: str, password: str) -> str:
 def test_the_servers_database_is_locked_for_a_while(
     label_studio: Running, project: int, proxy: Proxy, send: Callable[..., PushResult], tmp_path: Path
 ) -> None:
-    """A backup or a disk that hangs: the server answers 500 after some seconds, and the push goes on when it can."""
+    """A hanging disk or backup: the server answers 500 after some seconds, and the push recovers."""
     done = []
 
     def lock() -> None:
@@ -112,7 +114,7 @@ def test_the_servers_database_is_locked_for_a_while(
 def test_the_server_is_killed_in_the_middle_of_an_import(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More than two pages of tasks; the server dies over them, is started again, and has each once."""
+    """The server is killed during a long import and started again: each task is there once."""
     monkeypatch.setattr(push_module, "CHUNK", 250)
     home = tmp_path / "label-studio"
     (few,) = make_tasks(tmp_path, 1, batch="big")
@@ -126,10 +128,8 @@ def test_the_server_is_killed_in_the_middle_of_an_import(
             threading.Timer(0.3, os.kill, (info.pid, signal.SIGKILL)).start()
 
         def put(url: str) -> PushResult:
-            return push(
-                Connection(url, info.token, timeout_s=20.0), project, "big", tasks,
-                model_version="m1", classes=CLASSES, images=images, title="big",
-            )  # fmt: skip
+            connection = Connection(url, info.token, timeout_s=20.0)
+            return send_tasks(connection, project, tasks, images, batch="big")
 
         with proxied(info.url) as proxy:
             proxy.meanwhile, proxy.only = kill, lambda line: line.startswith("POST") and "import" in line
@@ -150,12 +150,12 @@ def test_the_server_is_killed_in_the_middle_of_an_import(
 def test_a_number_that_is_used_again_is_another_task(
     label_studio: Running, project: int, send: Callable[..., PushResult], tmp_path: Path
 ) -> None:
-    """The server gives the number of a deleted task to the next one; what people say of that is not taken for the old one's."""
+    """The server reuses the id of a deleted task; answers to the new task do not count for the old one."""
     first, second = make_tasks(tmp_path, 2, batch="c1"), make_tasks(tmp_path, 1, batch="c2")
     send(first, "c1")
     fetch = {
-        name: lambda name=name, tasks=tasks: pull(
-            label_studio.info.connection, project, name, expected(tasks), classes=CLASSES
+        name: lambda name=name, tasks=tasks: fetch_tasks(
+            label_studio.info.connection, project, tasks, batch=name
         )
         for name, tasks in (("c1", first), ("c2", second))
     }

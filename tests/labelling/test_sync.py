@@ -1,4 +1,4 @@
-"""Labels that come after their cycle: found by the next pull, taken back when people take them back."""
+"""Labels after the end of their cycle: found by the next pull, and withdrawn with their annotation."""
 
 from __future__ import annotations
 
@@ -7,27 +7,21 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from msgspec import structs
 from support.failing_proxy import proxied
-from support.labelling_tasks import Running
+from support.labelling_tasks import Running, push_cycle, request
 
 from al_loop.core.errors import LabelStudioError
 from al_loop.images import repository
 from al_loop.labelling import sync
 from al_loop.labelling.backend import server_name
-from al_loop.labelling.client.client import Json
+from al_loop.labelling.client.responses import Json
 from al_loop.labelling.client.task import PulledTask
 from al_loop.labelling.tasks.push import batch_filter
 from al_loop.loop.recovery import restart_labelling
-from al_loop.state import model_registry
-from al_loop.state.prediction_store import ShardStore
 from al_loop.state.workspace import Workspace, open_workspace
-from al_loop.structures.boxes import Boxes
-from al_loop.structures.images import Prediction
-from al_loop.structures.picks import Pick
 
 pytestmark = pytest.mark.server
 
@@ -42,40 +36,11 @@ class Line:
         name = name or workspace.root.parent.name[-40:]
         config = structs.replace(workspace.config, name=name, label_studio=settings)
         self.workspace, self.running = Workspace(workspace.root, config, workspace.store), running
-        model_registry.register_model(workspace, "m0", "import", "0" * 64, None, None)
         self.project = 0
 
     def push(self, cycle: int) -> list[str]:
-        images = repository.unlabelled(self.workspace)
-        taken = {r["image_id"] for r in self.workspace.store.rows("SELECT image_id FROM picks")}
-        ids = [image.id for image in images if image.id not in taken][:2]
-        self.workspace.store.execute(
-            "INSERT INTO cycles VALUES (?, 2, '{}', 'm0', NULL, NULL, 'now', NULL, 0)", cycle
-        )
-        store = ShardStore(self.workspace.root / "scores" / str(cycle))
-        store.append(
-            [
-                Prediction(
-                    i,
-                    Boxes(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0)),
-                    np.zeros((0, 3), np.float32),
-                    np.zeros(2, np.float32),
-                )
-                for i in ids
-            ]
-        )
-        picks = [Pick(name, rank, 1.0, "x") for rank, name in enumerate(ids)]
-        batch = sync.batch_name(self.workspace, cycle)
-        for p in picks:
-            self.workspace.store.execute(
-                "INSERT INTO picks VALUES (?, ?, ?, 1.0, 'x', ?, 'selected', 0)",
-                cycle,
-                p.rank,
-                p.image_id,
-                sync.task_key(batch, p.image_id),
-            )
-        self.project, _ = sync.push_picks(self.workspace, cycle, picks, store.load(), "m0")
-        return ids
+        self.project, images = push_cycle(self.workspace, cycle)
+        return images
 
     def pull(self, cycle: int) -> sync.Pulled:
         return sync.pull_labels(self.workspace, cycle, server_name(self.workspace), self.project)
@@ -90,18 +55,14 @@ class Line:
         return found
 
     def request(self, method: str, path: str, body: Json | None = None) -> Json:
-        answer = httpx.request(
-            method, f"{self.running.info.url}/api/{path}", json=body,
-            headers={"Authorization": f"Token {self.running.info.token}"}, trust_env=False,
-        )  # fmt: skip
-        answer.raise_for_status()
+        answer = request(self.running.info, method, f"api/{path}", body).raise_for_status()
         return dict(answer.json()) if answer.content else {}
 
     def submit(self, cycle: int, image: str, x: float = 10.0) -> int:
         value = {"x": x, "y": 10, "width": 20, "height": 20, "rotation": 0, "rectanglelabels": ["bolt"]}
         region = {
-            "id": "r", "from_name": "label", "to_name": "image", "type": "rectanglelabels", "image_rotation": 0,
-            "original_width": 96, "original_height": 64, "value": value,
+            "id": "r", "from_name": "label", "to_name": "image", "type": "rectanglelabels",
+            "image_rotation": 0, "original_width": 96, "original_height": 64, "value": value,
         }  # fmt: skip
         return int(
             self.request("POST", f"tasks/{self.task(cycle, image)['id']}/annotations/", {"result": [region]})[
@@ -123,7 +84,7 @@ def line(filled: Workspace, label_studio: Running, monkeypatch: pytest.MonkeyPat
 def test_the_servers_clock_is_not_ours(
     filled: Workspace, label_studio: Running, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
-    """Every time the server says, and every time it is asked for, is an hour off."""
+    """All times to and from the server are an hour off."""
     monkeypatch.setenv("AL_LOOP_LABEL_STUDIO_TOKEN", label_studio.info.token)
     with proxied(label_studio.info.url) as proxy:
         proxy.skew = timedelta(hours=hours)
@@ -139,7 +100,7 @@ def test_labels_that_come_after_their_cycle_are_not_lost(line: Line) -> None:
 
 
 def late_labels_are_found(line: Line) -> None:
-    """Labels, corrections and take-backs after the cycle's end are found, each once."""
+    """Labels, corrections and withdrawals after the cycle's end are found, each once."""
     first = line.push(1)
     changed = line.submit(1, first[0])
     assert line.pull(1).counts == {"labelled": 1, "pending": 1}
@@ -157,7 +118,7 @@ def late_labels_are_found(line: Line) -> None:
     assert pulled.counts == {"pending": 2}
     assert line.labels()[first[0]][0][0] == pytest.approx(0.5 * 96)
     assert set(line.labels()) == set(first)
-    assert line.pull(2).late == 0  # what is known is not told again
+    assert line.pull(2).late == 0  # a known change is not reported again
 
     line.request("DELETE", f"annotations/{changed}/")  # taken back
     assert line.pull(2).late == 1
@@ -168,7 +129,7 @@ def late_labels_are_found(line: Line) -> None:
 
 
 def test_no_label_goes_with_its_task(line: Line) -> None:
-    """A task that was deleted, or whose answer cannot be used any more, says nothing about the label that it gave."""
+    """A deleted or refused task leaves its earlier label as it is."""
     first, second = line.push(1)
     line.submit(1, first)
     annotation = line.submit(1, second)
@@ -198,7 +159,7 @@ def test_another_address_is_refused_before_anything_is_sent_there(
 
 
 def test_another_project_begins_when_nothing_is_lost_with_the_old_one(line: Line) -> None:
-    """What was answered is pulled first; a draft and an answer that is refused are named, and stop it."""
+    """Answers are pulled first. A draft or a refused answer is named, and stops it."""
     first, second = line.push(1)
     line.submit(1, first)
     folder = line.workspace.cycle_dir(1) / "push"
@@ -214,7 +175,7 @@ def test_another_project_begins_when_nothing_is_lost_with_the_old_one(line: Line
     assert set(line.labels()) == {first}  # and pulled it was
     wrong = {"id": "r", "type": "rectanglelabels", "value": [1, 2]}
     line.request("POST", f"tasks/{task}/annotations/", {"result": [wrong]})
-    with pytest.raises(LabelStudioError, match="an answer that is refused: every box"):
+    with pytest.raises(LabelStudioError, match="a refused answer: the result cannot be read"):
         restart_labelling(line.workspace)
     assert "is kept" in restart_labelling(line.workspace, anyway=True)
     assert set(line.labels()) == {first}
@@ -228,11 +189,11 @@ def _moved(line: Line, image: str) -> Json:
 
 
 def test_killed_while_labels_are_written(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After however many: none is there, and the next pull brings all."""
+    """Killed after any number of labels: none is stored, and the next pull writes all."""
     ids = line.push(1)
     for image in ids:
         line.submit(1, image)
-    really = sync._remember
+    really = sync._write
     for after in range(len(ids)):
         written = []
 
@@ -243,7 +204,7 @@ def test_killed_while_labels_are_written(line: Line, monkeypatch: pytest.MonkeyP
             really(workspace, cycle, task)
 
         with monkeypatch.context() as patch:
-            patch.setattr(sync, "_remember", killing)
+            patch.setattr(sync, "_write", killing)
             with pytest.raises(KeyboardInterrupt):
                 line.pull(1)
         assert line.labels() == {}
@@ -258,8 +219,8 @@ def test_outlines_are_kept_and_a_change_of_one_is_found(line: Line) -> None:
 
     def drawn(*points: tuple[float, float]) -> Json:
         return {
-            "id": "p", "from_name": "polygon", "to_name": "image", "type": "polygonlabels", "image_rotation": 0,
-            "original_width": 96, "original_height": 64,
+            "id": "p", "from_name": "polygon", "to_name": "image", "type": "polygonlabels",
+            "image_rotation": 0, "original_width": 96, "original_height": 64,
             "value": {"points": points, "closed": True, "polygonlabels": ["nut"]},
         }  # fmt: skip
 
@@ -305,7 +266,7 @@ def test_a_project_for_rectangles_is_left_when_outlines_are_wanted(line: Line) -
 
 
 def test_a_later_cycle_says_more_than_an_older_one(line: Line) -> None:
-    """An image that was left open and picked again: what the newer task says stays."""
+    """Of an image that was left open and picked again, the answer to the newer task stays."""
     first = line.push(1)
     line.pull(1)
     line.finish(1)
@@ -339,7 +300,7 @@ def test_training_takes_the_labels_as_they_were_pulled(line: Line, tmp_path: Pat
 def test_two_workspaces_of_one_name_do_not_mix(
     filled: Workspace, label_studio: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Copies with the same photographs at one server: even in one project each sees its own tasks only."""
+    """Copies with the same images at one server: each sees only its tasks, even in one project."""
     monkeypatch.setenv("AL_LOOP_LABEL_STUDIO_TOKEN", label_studio.info.token)
     shutil.copytree(filled.root, tmp_path / "copy")
     copy = open_workspace(tmp_path / "copy")

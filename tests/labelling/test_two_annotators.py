@@ -1,4 +1,4 @@
-"""Two people at one queue: what Label Studio gives them, and what of it comes back. In real browsers, and all at once.
+"""Two people at one queue, in real browsers: the tasks that Label Studio gives them, and their answers.
 
 By the link of a cycle Label Studio hands both the same picture, and takes what both submit; by its button
 "Label All Tasks" each gets pictures of their own.
@@ -15,17 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.annotation_page import Desk, chromium, corners, needs_chromium
-from support.labelling_tasks import BLOCKS, CLASSES, Running, block_tasks, expected
+from support.labelling_tasks import BLOCKS, CLASSES, Running, block_tasks, fetch_tasks, send_tasks
 
 from al_loop.cli.simulated_annotator import AnnotatorCounts, SimulatedAnnotator
-from al_loop.labelling.client.client import Json
-from al_loop.labelling.client.image_serving import LocalFiles
-from al_loop.labelling.client.task import PulledTask, PushResult, TaskState
-from al_loop.labelling.server import server
+from al_loop.labelling.client.responses import Json
+from al_loop.labelling.client.task import PulledTask, TaskState
 from al_loop.labelling.server.users import add_user
 from al_loop.labelling.tasks.agreement import Policy
-from al_loop.labelling.tasks.pull import pull
-from al_loop.labelling.tasks.push import batch_filter, push
+from al_loop.labelling.tasks.push import batch_filter
 from al_loop.structures.boxes import Boxes
 
 pytestmark = pytest.mark.server
@@ -43,18 +40,12 @@ class Queue:
     def __init__(self, running: Running, project: int, folder: Path, count: int) -> None:
         self.info, self.project = running.info, project
         self.tasks = block_tasks(folder, count)
-        self.pushed: PushResult = push(
-            running.info.connection, project, "c1", self.tasks, model_version="m1", classes=CLASSES,
-            images=LocalFiles(server.media_root(running.home)),
-        )  # fmt: skip
+        self.pushed = send_tasks(running.info.connection, project, self.tasks, running.images)
         names = (f"ada-{project}@example.org", f"bob-{project}@example.org")
         self.ada, self.bob = (Person(name, add_user(running.info, name)) for name in names)
 
     def pull(self, policy: Policy | None = None) -> list[PulledTask]:
-        return pull(
-            self.info.connection, self.project, "c1", expected(self.tasks), classes=CLASSES,
-            policy=policy or Policy(),
-        )  # fmt: skip
+        return fetch_tasks(self.info.connection, self.project, self.tasks, policy=policy)
 
     def ids(self) -> list[int]:
         return [task.task_id or 0 for task in self.pull()]
@@ -106,7 +97,7 @@ def test_both_open_the_same_picture(queue: Queue, desks: tuple[Desk, Desk], tmp_
     assert agreed.boxes is not None
     assert len(agreed.boxes) == 1
 
-    # The next is the same for both again: a skip does not undo what the other has submitted, nor the other way round.
+    # Both get the same next image: a skip does not undo the other's submission, in either order.
     for desk, number in ((ada, 1), (bob, 1)):
         desk.open(ids[number], boxes=2)
     bob.screenshot(tmp_path / "both.png")

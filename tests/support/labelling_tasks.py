@@ -1,12 +1,14 @@
-"""What the labelling tests share: a workspace's classes, and images with a model's boxes; what a server has."""
+"""Shared by the labelling tests: classes, images with a model's boxes, the tasks of a server."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 from PIL import Image
 from support.factories import draw
@@ -14,10 +16,15 @@ from support.failing_proxy import Proxy
 
 from al_loop.images import repository
 from al_loop.labelling import sync
-from al_loop.labelling.client.task import ExpectedTask, OutgoingTask, PushResult
+from al_loop.labelling.client.client import Connection
+from al_loop.labelling.client.image_serving import ImageServing, LocalFiles
+from al_loop.labelling.client.task import OutgoingTask, PulledTask, PushResult
 from al_loop.labelling.server import server
-from al_loop.labelling.tasks.push import batch_filter
+from al_loop.labelling.tasks.agreement import Policy
+from al_loop.labelling.tasks.pull import LabelRules, pull
+from al_loop.labelling.tasks.push import Batch, batch_filter, push
 from al_loop.state import model_registry
+from al_loop.state.database.pick_table import ExpectedPick
 from al_loop.state.prediction_store import ShardStore
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
@@ -36,6 +43,18 @@ class Running:
 
     home: Path
     info: server.ServerInfo
+
+    @property
+    def images(self) -> LocalFiles:
+        return LocalFiles(server.media_root(self.home))
+
+
+def request(
+    info: server.ServerInfo, method: str, path: str, body: object = None, **params: Any
+) -> httpx.Response:
+    """Ask a server, past al-loop's client."""
+    headers, url = {"Authorization": f"Token {info.token}"}, f"{info.url}/{path}"
+    return httpx.request(method, url, json=body, params=params, headers=headers, trust_env=False)
 
 
 def make_tasks(
@@ -84,9 +103,27 @@ def block_tasks(folder: Path, count: int, size: tuple[int, int] = SIZE) -> list[
     return made
 
 
-def expected(tasks: list[OutgoingTask]) -> list[ExpectedTask]:
+def expected(tasks: Sequence[OutgoingTask]) -> list[ExpectedPick]:
     """Return what a pull of these tasks looks for."""
-    return [ExpectedTask(task.key, task.image_id, task.width, task.height) for task in tasks]
+    return [ExpectedPick(t.key, t.image_id, 1, t.width, t.height, None, None, None) for t in tasks]
+
+
+def send_tasks(
+    connection: Connection, project: int, tasks: Sequence[OutgoingTask], images: ImageServing, *,
+    batch: str = "c1", classes: Sequence[str] = CLASSES, outlined: bool = False,
+) -> PushResult:  # fmt: skip
+    """Push tasks as one batch."""
+    made = Batch(batch, tasks, "m1", f"queue of {batch}")
+    return push(connection, project, made, classes=classes, images=images, outlined=outlined)
+
+
+def fetch_tasks(
+    connection: Connection, project: int, tasks: Sequence[OutgoingTask], *,
+    batch: str = "c1", classes: Sequence[str] = CLASSES, policy: Policy | None = None, outlined: bool = False,
+) -> list[PulledTask]:  # fmt: skip
+    """Pull the tasks of a batch."""
+    rules = LabelRules(classes, policy or Policy(), outlined)
+    return pull(connection, project, batch, expected(tasks), rules)
 
 
 def keys(running: Running, project: int, batch: str) -> list[str]:
@@ -103,21 +140,24 @@ def requests_of_a_push(send: Callable[..., PushResult], proxy: Proxy, folder: Pa
     return count
 
 
-def push_cycle(workspace: Workspace) -> list[str]:
-    """Push a cycle of two images to the workspace's own server, and return the addresses of their pictures."""
-    model_registry.register_model(workspace, "m0", "import", "0" * 64, None, None)
-    workspace.store.execute("INSERT INTO cycles VALUES (1, 2, '{}', 'm0', NULL, NULL, 'now', NULL, 0)")
-    ids = [image.id for image in repository.unlabelled(workspace)][:2]
+def push_cycle(workspace: Workspace, cycle: int = 1) -> tuple[int, list[str]]:
+    """Push a cycle of two images that were not picked before; return the project and the images."""
+    store = workspace.store
+    if cycle == 1:
+        model_registry.register_model(workspace, "m0", "import", "0" * 64, None, None)
+    store.execute("INSERT INTO cycles VALUES (?, 2, '{}', 'm0', NULL, NULL, 'now', NULL, 0)", cycle)
+    taken = {row["image_id"] for row in store.rows("SELECT image_id FROM picks")}
+    ids = [image.id for image in repository.unlabelled(workspace) if image.id not in taken][:2]
     nothing = Boxes(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
-    store = ShardStore(workspace.root / "scores" / "1")
-    store.append([Prediction(i, nothing, np.zeros((0, 3), np.float32), np.zeros(2, np.float32)) for i in ids])
+    scores = ShardStore(workspace.root / "scores" / str(cycle))
+    scores.append(
+        [Prediction(i, nothing, np.zeros((0, 3), np.float32), np.zeros(2, np.float32)) for i in ids]
+    )
     picks = [Pick(name, rank, 1.0, "x") for rank, name in enumerate(ids)]
-    batch = sync.batch_name(workspace, 1)
+    batch = sync.batch_name(workspace, cycle)
     for pick in picks:
-        workspace.store.execute(
-            "INSERT INTO picks VALUES (1, ?, ?, 1.0, 'x', ?, 'selected', 0)",
-            pick.rank, pick.image_id, sync.task_key(batch, pick.image_id),
+        store.execute(
+            "INSERT INTO picks VALUES (?, ?, ?, 1.0, 'x', ?, 'selected', 0)",
+            cycle, pick.rank, pick.image_id, sync.task_key(batch, pick.image_id),
         )  # fmt: skip
-    project, _ = sync.push_picks(workspace, 1, picks, store.load(), "m0")
-    with server.running(workspace.server_home).connection.open() as api:
-        return [task["data"]["image"] for task in api.tasks(project, batch_filter(batch), whole=False)]
+    return sync.push_picks(workspace, cycle, picks, scores.load(), "m0")[0], ids

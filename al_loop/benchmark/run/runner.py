@@ -1,4 +1,4 @@
-"""Run a benchmark: check the spec, read the datasets, run the trials that are missing."""
+"""A benchmark: the spec is checked, the datasets are read, the trials are run. What is done is only read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from strategies import STRATEGIES
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A finished benchmark. rendered: images of a mix study, else empty."""
+    """A benchmark that is done. rendered: images of a mix study, else empty."""
 
     spec: BenchmarkSpec
     classes: tuple[str, ...]
@@ -39,8 +39,8 @@ class Outcome:
 class Execution:
     """How a benchmark is run.
 
-    resume: continue the benchmark in the folder.
-    jobs: trials at a time, see `make_executor`.
+    resume: go on with the benchmark in the folder.
+    jobs: trials at a time, see `al_loop.benchmark.run.executors`.
     ray: address of a Ray cluster.
     """
 
@@ -78,23 +78,25 @@ def run_benchmark(
 def check_spec(spec: BenchmarkSpec) -> None:
     """Raise ConfigError for a spec that cannot be run, before any file is read."""
     check_names(spec.tests, spec.starts)
-    for holder, name in ((spec, "seeds"), (spec, "iterations"), (spec.grid, "k"), (spec.grid, "cycles")):
-        value = getattr(holder, name, 1)
+    grid = spec.grid
+    counts = {"seeds": spec.seeds, "iterations": spec.iterations}
+    if isinstance(grid, StrategyGrid):
+        counts |= {"k": grid.k, "cycles": grid.cycles}
+    for name, value in counts.items():
         if value < 1:
             raise ConfigError(f"--{name}: expected at least 1, got {value}")
-    if isinstance(spec.grid, MixGrid):
-        _check_mix(spec, spec.grid)
+    if isinstance(grid, MixGrid):
+        _check_mix(spec, grid)
     else:
-        _check_strategies(spec, spec.grid)
+        _check_strategies(spec, grid)
 
 
 def _check_strategies(spec: BenchmarkSpec, grid: StrategyGrid) -> None:
     unknown = [name for name in grid.strategies if name not in STRATEGIES]
     if unknown:
-        renamed = [
+        new = "".join(
             f" ({n} is called {RENAMED_STRATEGIES[n]} now)" for n in unknown if n in RENAMED_STRATEGIES
-        ]
-        new = "".join(renamed)
+        )
         raise ConfigError(f"no strategy {', '.join(unknown)}{new}; there are {', '.join(STRATEGIES)}")
     if any(batch < 1 for batch in grid.batches):
         raise ConfigError(f"--batch: expected sizes of at least 1, got {min(grid.batches)}")

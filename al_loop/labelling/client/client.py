@@ -1,54 +1,44 @@
-"""Talk to a Label Studio server, ours or another: its address, its token, and the way to it.
+"""Requests to a Label Studio server, embedded or your own.
 
-The SDK tells legacy tokens from personal access tokens and exchanges the latter. Requests go over its authenticated
-transport as plain JSON (api.py); failures are one clear message each (failures.py).
+The SDK tells legacy tokens from personal access tokens and exchanges the latter. Requests go over its
+authenticated transport as plain JSON, since its models mistype the task list (2.0.5 declares
+`annotations` a string and warns).
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from al_loop.core.errors import LabelStudioError
-from al_loop.labelling.client.api import Api
-from al_loop.labelling.client.failures import (
-    NEW_PROJECT_COMMAND,
-    START_COMMAND,
-    NotFoundError,
-    ServerFaultError,
-    UnauthorizedError,
-    UnreachableError,
-    explained,
-    sdk,
-    sdk_warnings_off,
-)
-from al_loop.labelling.client.responses import Json
+from al_loop.labelling.client import responses
+from al_loop.labelling.client.failures import NEW_PROJECT_COMMAND, NotFoundError, explained, sdk
+from al_loop.labelling.client.responses import Json, StrangeAnswerError, read_answer
 
-__all__ = [
-    "NEW_PROJECT_COMMAND",
-    "START_COMMAND",
-    "Api",
-    "Connection",
-    "Json",
-    "NotFoundError",
-    "ServerFaultError",
-    "UnauthorizedError",
-    "UnreachableError",
-    "sdk_warnings_off",
-]
-
-# An import of 250 tasks takes under a second; a slow disk or a busy server may need far more.
+#: Title of a storage that al-loop creates for its images.
+STORAGE_TITLE = "al-loop images"
 _TIMEOUT_S = 60.0
+# An import of 250 tasks takes under a second; a slow disk or a busy server may need far more.
 _IMPORT_TIMEOUT_S = 300.0
+_PAGE_SIZE = 500
+# Brush strokes are long: 500 painted tasks would not fit into one answer.
+_WHOLE_PAGE_SIZE = 100
+_MOST_PAGES = 1000
+# A list that changes while it is read is read again. A list that stays shorter than its total is a fault.
+_LISTINGS = 3
 
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach a server: its address and an access token, legacy or personal."""
+    """Address of a server and an access token, legacy or personal."""
 
     url: str
     token: str = field(repr=False)
@@ -60,50 +50,256 @@ class Connection:
         return self.url.rstrip("/")
 
     @property
-    def import_timeout_s(self) -> float:
-        """How long an import or an upload may take."""
-        return _IMPORT_TIMEOUT_S
-
-    @property
     def is_local(self) -> bool:
-        """Whether the server is on this machine: no proxy may stand between."""
+        """Whether the server is on this machine, where no proxy may stand between."""
         return urlsplit(self.url).hostname in ("127.0.0.1", "localhost", "::1")
 
     @contextmanager
     def open(self) -> Iterator[Api]:
-        """Yield the server's functions; every failure inside them is a LabelStudioError."""
+        """Yield the functions of the server."""
         from al_loop.labelling.client.http import BoundedClient
 
         if urlsplit(self.url).scheme not in ("http", "https"):
             raise LabelStudioError(f"expected an address like https://labels.example.org, got {self.url!r}")
         # Redirects are not followed: the token must not travel to another host.
         with BoundedClient(
-            timeout=self.timeout_s, follow_redirects=False, trust_env=not self.is_local, verify=_trusted()
+            timeout=self.timeout_s,
+            follow_redirects=False,
+            trust_env=not self.is_local,
+            verify=_certificates(),
         ) as http:
-            with self.explain("open the connection"):
-                # The SDK does not ask the client how long to wait, and would take a minute of its own.
+            with explained(self.url, "open the connection"):
+                # The SDK ignores the timeout of the client and would use its own, a minute.
                 client = sdk().LabelStudio(
                     base_url=self.base_url, api_key=self.token, httpx_client=http, timeout=self.timeout_s
                 )
-            yield Api(self, client)
+            yield Api(self.base_url, client)
 
     def check(self) -> str:
-        """Return the server's version; raises when it does not answer or refuses the token."""
+        """Return the server's version; raise if it does not answer or refuses the token."""
         with self.open() as api:
             api.whoami()
             return api.version()
 
-    @contextmanager
-    def explain(self, doing: str) -> Iterator[None]:
-        """Turn every failure of a request into a LabelStudioError that says what to do."""
-        with explained(self.url, doing):
-            yield
 
-
-def _trusted() -> ssl.SSLContext | bool:
-    """Whose certificates count: the usual authorities', or those of the plant's own file, also for a server on this machine."""
-    own = os.environ.get("SSL_CERT_FILE")
+def _certificates() -> ssl.SSLContext | bool:
+    """Return the trusted certificates: the usual ones, or those of $SSL_CERT_FILE."""
+    path = os.environ.get("SSL_CERT_FILE")
     try:
-        return ssl.create_default_context(cafile=own) if own else True
-    except OSError as error:  # as ssl says of a file that is missing, or no certificate
-        raise LabelStudioError(f"SSL_CERT_FILE={own} cannot be read as certificates: {error}") from None
+        return ssl.create_default_context(cafile=path) if path else True
+    except OSError as error:  # also for a file without certificates
+        raise LabelStudioError(f"SSL_CERT_FILE={path} cannot be read as certificates: {error}") from None
+
+
+class Api:
+    """Functions of one server: plain JSON in and out. Every failure is a LabelStudioError.
+
+    Only reads are repeated: a lost answer to a change would double it.
+    """
+
+    def __init__(self, base_url: str, client: Any) -> None:
+        """Use a client of the SDK; made by `Connection.open`."""
+        self.base_url = base_url
+        self._client = client
+
+    def whoami(self) -> Json:
+        """Return the user of the token."""
+        return dict(self._get("read the user", Json, "api/current-user/whoami"))
+
+    def version(self) -> str:
+        """Return the server's version, such as 1.23.2."""
+        return str(self._get("read the version", Json, "api/version").get("release", "unknown"))
+
+    def date(self) -> str:
+        """Return the server's time from the header of an answer."""
+        return str(self._send("read the time", "GET", "api/version").headers.get("date", ""))
+
+    def project(self, project_id: int) -> Json:
+        """Return a project's settings; raise NotFoundError with the next step."""
+        doing = f"read project {project_id}"
+        try:
+            return dict(self._get(doing, responses.Project, f"api/projects/{project_id}/"))
+        except NotFoundError:
+            raise NotFoundError(
+                f"project {project_id} is not on {self.base_url}. If it was deleted on purpose, begin a "
+                f"new one: {NEW_PROJECT_COMMAND}; otherwise restore the server's backup"
+            ) from None
+
+    def projects(self, title: str = "") -> list[Json]:
+        """Return the projects whose title contains `title`."""
+        projects: list[Json] = []
+        params: Json = {"page_size": _PAGE_SIZE} | ({"title": title} if title else {})
+        for page in range(1, _MOST_PAGES):
+            answer = self._get(
+                "list the projects", responses.ProjectPage, "api/projects/", page=page, **params
+            )
+            projects += answer["results"]
+            if not answer["results"] or not answer.get("next"):
+                break
+        return projects
+
+    def create_project(self, **settings: Any) -> int:
+        """Create a project and return its id."""
+        answer = self._send("create a project", "POST", "api/projects/", shape=responses.Item, json=settings)
+        return int(answer["id"])
+
+    def update_project(self, project_id: int, **settings: Any) -> None:
+        """Change settings of a project."""
+        self._send(f"change project {project_id}", "PATCH", f"api/projects/{project_id}/", json=settings)
+
+    def delete_project(self, project_id: int) -> None:
+        """Delete a project with everything in it."""
+        self._send(f"delete project {project_id}", "DELETE", f"api/projects/{project_id}/")
+
+    def tasks(self, project_id: int, *conditions: Json, whole: bool) -> list[Json]:
+        """Return all tasks of a project that meet the conditions, ordered by id.
+
+        whole: with annotations and predictions; else id and data only.
+        A list shorter than its total, as when tasks are deleted meanwhile, is read again.
+        Raises LabelStudioError if it stays short: missing tasks would count as deleted.
+        """
+        for _ in range(_LISTINGS):
+            tasks, total = self._list_tasks(project_id, conditions, whole)
+            if len(tasks) >= total:
+                return tasks
+        raise LabelStudioError(
+            f"Label Studio at {self.base_url} counts {total} such tasks in project {project_id} and lists "
+            f"{len(tasks)}. Nothing was changed. Run the command again. If this repeats, read its log"
+        )
+
+    def _list_tasks(self, project_id: int, conditions: Sequence[Json], whole: bool) -> tuple[list[Json], int]:
+        """Return the tasks of one listing, and the total that the server gave.
+
+        Pages begin after the last id: a short page does not end the list, and deletions shift nothing.
+        """
+        params = {"project": project_id, "page": 1, "resolve_uri": "false"}
+        if whole:
+            params |= {"page_size": _WHOLE_PAGE_SIZE, "fields": "all"}
+        else:
+            params |= {"page_size": _PAGE_SIZE, "fields": "task_only", "include": "id,data"}
+        tasks: dict[int, Json] = {}
+        total = last = -1
+        while True:
+            after = [] if last < 0 else [condition("id", "greater", "Number", last)]
+            query = {"filters": all_of(*conditions, *after), "ordering": ["tasks:id"]}
+            page = self._get(
+                f"list the tasks of project {project_id}", responses.TaskPage, "api/tasks/",
+                query=json.dumps(query), **params,
+            )  # fmt: skip
+            total = page["total"] if total < 0 else total
+            new = {task["id"]: task for task in page["tasks"] if task["id"] > last}
+            tasks |= new
+            last = max(new, default=last)
+            if not new or len(new) >= page["total"]:
+                return list(tasks.values()), total
+
+    def import_tasks(self, project_id: int, tasks: Sequence[Json]) -> None:
+        """Create tasks, all of them or none. After an error, list before sending again."""
+        doing = f"import {len(tasks)} tasks into project {project_id}"
+        path = f"api/projects/{project_id}/import"
+        self._send(doing, "POST", path, json=list(tasks), timeout_s=_IMPORT_TIMEOUT_S)
+
+    def change_data(self, task_id: int, data: Json) -> None:
+        """Replace the data of a task; its annotations stay."""
+        self._send(f"change task {task_id}", "PATCH", f"api/tasks/{task_id}/", json={"data": data})
+
+    def delete_task(self, task_id: int) -> None:
+        """Delete a task."""
+        self._send(f"delete task {task_id}", "DELETE", f"api/tasks/{task_id}/")
+
+    def views(self, project_id: int) -> list[Json]:
+        """Return the project's data manager tabs."""
+        return list(self._get("list the views", list[responses.Item], "api/dm/views/", project=project_id))
+
+    def create_view(self, project_id: int, data: Json) -> int:
+        """Create a tab and return its id."""
+        body = {"project": project_id, "data": data}
+        answer = self._send("create a view", "POST", "api/dm/views/", shape=responses.Item, json=body)
+        return int(answer["id"])
+
+    def users(self) -> dict[int, str]:
+        """Return the e-mail address of every user by id."""
+        users = self._get("list the users", list[responses.User], "api/users/")
+        return {user["id"]: user["email"] for user in users}
+
+    def storages(self, kind: str, project_id: int) -> list[Json]:
+        """Return the project's storages of a kind, "localfiles" or "s3". Keys are not in the answer."""
+        path = f"api/storages/{kind}/"
+        return list(self._get("list the storages", list[responses.Storage], path, project=project_id))
+
+    def save_storage(self, kind: str, storage_id: int | None, settings: Json) -> None:
+        """Create a storage, or change the one with that id. The server checks that it can read there."""
+        method, path = ("PATCH", f"{storage_id}") if storage_id else ("POST", "")
+        place = settings.get("path") or f"s3://{settings.get('bucket')}/{settings.get('prefix')}"
+        doing = f"give the server access to {place}"
+        self._send(doing, method, f"api/storages/{kind}/{path}", json=settings)
+
+    def image_type(self, url: str) -> str:
+        """Return the content type of a task's image; raise LabelStudioError if it is not served."""
+        path, _, query = url.lstrip("/").partition("?")  # the transport drops a query in the path
+        answer = self._send(f"show {url}", "GET", path, params=dict(parse_qsl(query)))
+        return str(answer.headers.get("content-type", ""))
+
+    def resolve(self, project_id: int, uri: str) -> str:
+        """Return the address to which the server redirects a browser for an object of a storage."""
+        coded = base64.urlsafe_b64encode(uri.encode()).decode()
+        path = f"projects/{project_id}/resolve/"
+        with explained(self.base_url, f"resolve {uri}"):
+            answer = self._request(path, "GET", params={"fileuri": coded})
+            if answer.status_code == 404:
+                raise NotFoundError(f"no storage of project {project_id} has {uri}")
+            if "location" not in answer.headers:
+                raise _failure(answer)
+            return str(answer.headers["location"])
+
+    def uploads(self, project_id: int) -> list[str]:
+        """Return the paths below /data/ of the files uploaded to a project."""
+        path = f"api/projects/{project_id}/file-uploads"
+        files = self._get("list the uploaded files", list[responses.UploadedFile], path, all="true")
+        return [item["file"] for item in files]
+
+    def upload(self, project_id: int, files: Mapping[str, Path]) -> None:
+        """Upload files under the given names, without tasks."""
+        contents = {name: (name, path.read_bytes()) for name, path in files.items()}
+        self._send(
+            f"upload {len(files)} images", "POST", f"api/projects/{project_id}/import",
+            params={"commit_to_project": "false"}, files=contents, timeout_s=_IMPORT_TIMEOUT_S,
+        )  # fmt: skip
+
+    def _get(self, doing: str, shape: Any, path: str, **params: Any) -> Any:
+        return self._send(doing, "GET", path, shape=shape, params=params)
+
+    def _send(self, doing: str, method: str, path: str, *, shape: Any = None, **arguments: Any) -> Any:
+        """Send a request; return its answer, or the JSON in it, of a type of `responses`."""
+        with explained(self.base_url, doing):
+            answer = self._request(path, method, **arguments)
+            if not 200 <= answer.status_code < 300:
+                raise _failure(answer)
+            return answer if shape is None else read_answer(answer.content, shape)
+
+    def _request(self, path: str, method: str, *, timeout_s: float | None = None, **arguments: Any) -> Any:
+        """Send a request with the SDK's authentication; return the answer of any status."""
+        options: Json = {"max_retries": 2 if method == "GET" else 0}
+        if timeout_s is not None:
+            options["timeout_in_seconds"] = int(timeout_s)
+        http = self._client._client_wrapper.httpx_client
+        return http.request(path, method=method, request_options=options, **arguments)
+
+
+def condition(field: str, operator: str, kind: str, value: object) -> Json:
+    """Return a condition on a field of tasks, as the data manager writes it."""
+    return {"filter": f"filter:tasks:{field}", "operator": operator, "type": kind, "value": value}
+
+
+def all_of(*conditions: Json) -> Json:
+    """Return the filter of tasks that meet all conditions."""
+    return {"conjunction": "and", "items": list(conditions)}
+
+
+def _failure(answer: Any) -> Exception:
+    """Return the SDK's error of an answer, which `explained` translates."""
+    try:
+        body = read_answer(answer.content)
+    except StrangeAnswerError:
+        body = None
+    return sdk().core.ApiError(status_code=answer.status_code, body=body)  # type: ignore[no-any-return]

@@ -1,6 +1,6 @@
 """How the annotator's browser gets the images.
 
-LocalFiles is for a server on this machine, Upload for any other; S3Objects (s3.py) for a team with an object store.
+LocalFiles: for a server on this machine. Upload: for any other. S3Objects (s3.py): for an object store.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from typing import Protocol
 from urllib.parse import quote
 
 from al_loop.core.errors import LabelStudioError
-from al_loop.labelling.client.api import STORAGE_TITLE, Api
+from al_loop.labelling.client.client import STORAGE_TITLE, Api
+from al_loop.labelling.client.responses import Json
 from al_loop.labelling.client.task import OutgoingTask
 
 _LOCAL_FILES = "/data/local-files/?d="
 # The server reads a whole request into memory and refuses one above 250 MB or 100 files.
 _UPLOAD_FILES = 25
 _UPLOAD_BYTES = 50_000_000
+#: Settings of a storage whose *Sync* button creates no tasks: the filter matches no file.
+STORAGE_SETTINGS: Json = {"title": STORAGE_TITLE, "use_blob_urls": True, "regex_filter": "(?!)"}
 
 
 class ImageServing(Protocol):
@@ -31,25 +34,30 @@ class ImageServing(Protocol):
         ...
 
     def kind(self, api: Api, project_id: int, url: str) -> str:
-        """Ask for an image as a browser will, and return the content type of the answer.
-
-        Raises LabelStudioError, with the reason, where a browser would not get it.
-        """
+        """Request an image as a browser would and return its content type; LabelStudioError if that fails."""
         ...
 
 
+class _FromServer:
+    """Images that the server itself sends."""
+
+    def kind(self, api: Api, project_id: int, url: str) -> str:
+        """Return the content type of an image."""
+        return api.image_type(url)
+
+
 @dataclass(frozen=True)
-class LocalFiles:
+class LocalFiles(_FromServer):
     """Hard-link images below the server's document root, one folder per project.
 
-    Only what lies in that folder can be seen: never the workspace's own image folder, never a
-    symbolic link. Copies where the folder is on another file system.
+    Only files of that folder are visible: never the workspace's own image folder, never a symbolic link.
+    Copies where the folder is on another file system.
     """
 
     document_root: Path
 
     def publish(self, api: Api, project_id: int, tasks: Sequence[OutgoingTask]) -> dict[str, str]:
-        """Link the files and allow the server to show their folder."""
+        """Link the files and give the server access to their folder."""
         root = self.document_root.absolute()
         folder = root / f"project-{project_id}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,39 +66,31 @@ class LocalFiles:
             target = folder / stored_name(task)
             _link(task, target)
             urls[task.key] = _LOCAL_FILES + quote(target.relative_to(root).as_posix())
-        _let_in(api, project_id, folder)
+        _give_access(api, project_id, folder)
         return urls
-
-    def kind(self, api: Api, project_id: int, url: str) -> str:
-        """The server shows the file itself."""
-        return api.image_type(url)
 
 
 @dataclass(frozen=True)
-class Upload:
-    """Upload images to a server on another machine; those already there are not sent again."""
+class Upload(_FromServer):
+    """Upload images to a server on another machine, each once."""
 
     def publish(self, api: Api, project_id: int, tasks: Sequence[OutgoingTask]) -> dict[str, str]:
-        """Upload what is missing, in pieces."""
+        """Upload missing images, in pieces."""
         files = {stored_name(task): task.image_path for task in tasks}
-        there = _uploaded(api, project_id)
-        for piece in _pieces({name: path for name, path in files.items() if name not in there}):
+        uploaded = _uploaded(api, project_id)
+        for piece in _pieces({name: path for name, path in files.items() if name not in uploaded}):
             api.upload(project_id, piece)
-        there = _uploaded(api, project_id)
-        missing = sorted(name for name in files if name not in there)
+        uploaded = _uploaded(api, project_id)
+        missing = sorted(files.keys() - uploaded.keys())
         if missing:
             raise LabelStudioError(
-                f"{len(missing)} images were uploaded but are not there, first {missing[0]}"
+                f"{len(missing)} uploaded images are not on the server, first {missing[0]}"
             )
-        return {task.key: "/data/" + quote(there[stored_name(task)]) for task in tasks}
-
-    def kind(self, api: Api, project_id: int, url: str) -> str:
-        """The server shows what was uploaded."""
-        return api.image_type(url)
+        return {task.key: "/data/" + quote(uploaded[stored_name(task)]) for task in tasks}
 
 
 def stored_name(task: OutgoingTask) -> str:
-    """Return the name under which an image is stored: by its content, so that it is stored once."""
+    """Return the file name of an image on the server: by content, so that it is stored once."""
     # The server shortens paths above 100 characters, its own prefix included: half a hash is plenty.
     return task.image_id[:32] + task.image_path.suffix.lower()
 
@@ -113,17 +113,18 @@ def _link(task: OutgoingTask, target: Path) -> None:
         ) from error
 
 
-def _let_in(api: Api, project_id: int, folder: Path) -> None:
-    """Allow the server to show a folder. A storage of ours that names another place is of before a move: it follows."""
-    there = api.local_storages(project_id)
-    if any(storage["path"] and Path(storage["path"]) == folder for storage in there):
+def _give_access(api: Api, project_id: int, folder: Path) -> None:
+    """Let the server show a folder: by a new storage, or by ours, which may name the place before a move."""
+    storages = api.storages("localfiles", project_id)
+    if any(Path(storage.get("path") or "") == folder for storage in storages):
         return
-    ours = [storage for storage in there if storage.get("title") == STORAGE_TITLE]
-    api.save_local_storage(ours[0]["id"] if ours else None, project_id, folder)
+    ours = next((s["id"] for s in storages if s.get("title") == STORAGE_TITLE), None)
+    settings = {"project": project_id, "path": str(folder)}
+    api.save_storage("localfiles", ours, settings if ours else STORAGE_SETTINGS | settings)
 
 
 def _uploaded(api: Api, project_id: int) -> dict[str, str]:
-    """Return the uploaded files by the name we gave: the server puts ``upload/1/<8 hex>-`` before it."""
+    """Return uploaded files by our name, before which the server puts ``upload/1/<8 hex>-``."""
     return {path.rpartition("/")[2].partition("-")[2]: path for path in api.uploads(project_id)}
 
 

@@ -1,93 +1,89 @@
-"""What a server's answers must look like to be read; any other is one error, wherever it would be met.
-
-An answer is plain JSON. Only what al-loop reads of it is described here; the rest of it is kept as it is.
-"""
+"""JSON answers of the server, checked for the fields that al-loop reads. Other fields are kept."""
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+import json
+from typing import Any, NotRequired, TypedDict
 
 import msgspec
 
 Json = dict[str, Any]
 
 
-class Task(TypedDict):
-    """A task, as the lists have it."""
+class Item(TypedDict):
+    """An object with an id."""
 
     id: int
+
+
+class Task(Item):
+    """A task in a list."""
+
     data: Json
 
 
-class Page(TypedDict):
-    """One page of a list of tasks. total: how many there are, on all pages together."""
+class TaskPage(TypedDict):
+    """A page of a task list; `total` counts the tasks of all pages."""
 
     tasks: list[Task]
     total: int
 
 
-class Project(TypedDict):
+class Project(Item):
     """A project."""
 
-    id: int
     title: str | None
     label_config: str
 
 
-class Projects(TypedDict):
-    """A page of projects."""
+class ProjectPage(TypedDict):
+    """A page of a project list."""
 
     results: list[Project]
 
 
-class Made(TypedDict):
-    """What was made: the server's number of it."""
+class User(Item):
+    """A user."""
 
-    id: int
-
-
-class User(TypedDict):
-    """A person."""
-
-    id: int
     email: str
 
 
-class Folder(TypedDict):
-    """A storage of files of the server's machine."""
+class Storage(Item):
+    """A storage of images: a folder of the server's machine, or a bucket."""
 
-    id: int
-    path: str | None
-
-
-class Bucket(TypedDict):
-    """A storage in a bucket."""
-
-    id: int
-    bucket: str | None
-    prefix: str | None
+    path: NotRequired[str | None]
+    bucket: NotRequired[str | None]
+    prefix: NotRequired[str | None]
 
 
-class File(TypedDict):
+class UploadedFile(TypedDict):
     """An uploaded file."""
 
     file: str
 
 
 class Invitation(TypedDict):
-    """What people sign up with."""
+    """The token of an invitation link."""
 
     token: str
 
 
 class StrangeAnswerError(Exception):
-    """An answer that is not of the shape it must have; the message says where."""
+    """The answer is not JSON of the expected shape; the message says where."""
 
 
-def checked(answer: Any, shape: Any) -> Any:
-    """Return a decoded answer as it is; StrangeAnswerError where it is not of that shape, a type of this module."""
+def read_answer(content: bytes, shape: Any = Any) -> Any:
+    """Return the JSON of an answer; raise StrangeAnswerError if it does not have the given type.
+
+    A lone surrogate, left where a text was cut, becomes a question mark: no file and no database accepts it.
+    """
     try:
+        answer = json.loads(content)
+        if b"\\ud" in content or b"\\uD" in content:
+            answer = json.loads(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))
         msgspec.convert(answer, shape)
-    except (msgspec.ValidationError, RecursionError) as error:
+        return answer
+    except msgspec.ValidationError as error:
         raise StrangeAnswerError(str(error)) from None
-    return answer
+    except (ValueError, RecursionError) as error:
+        raise StrangeAnswerError(f"invalid JSON: {type(error).__name__}") from None

@@ -1,4 +1,4 @@
-"""What goes to the labelling server and what comes back, in our own words."""
+"""Tasks sent to the labelling server, and tasks as they come back."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from al_loop.structures.boxes import Boxes
 
 
 class TaskState(StrEnum):
-    """Where one task stands; a batch is finished when none is pending or a draft."""
+    """State of a task. A batch is finished when none is pending or a draft."""
 
-    PENDING = "pending"  # nobody has touched it
-    DRAFT = "draft"  # somebody began and did not submit
+    PENDING = "pending"  # untouched
+    DRAFT = "draft"  # begun and not submitted
     LABELLED = "labelled"  # submitted with boxes
-    EMPTY = "empty"  # submitted without boxes: there is nothing on this image
+    EMPTY = "empty"  # submitted without boxes: no object on this image
     SKIPPED = "skipped"  # a person declined to label it
-    DELETED = "deleted"  # the server does not have it any more
-    REFUSED = "refused"  # submitted, but not usable; `problem` says why
+    DELETED = "deleted"  # no longer on the server
+    REFUSED = "refused"  # submitted, but unusable; `problem` says why
 
     @property
     def open(self) -> bool:
-        """Whether people still have to do something."""
+        """Whether a person still has to act."""
         return self in (TaskState.PENDING, TaskState.DRAFT)
 
 
 @dataclass(frozen=True, eq=False)
 class OutgoingTask:
-    """One image to label.
+    """An image to label.
 
-    key: ours, unique over all batches of a workspace; the server's ids are reused and say nothing.
+    key: unique over all batches of a workspace; the server reuses its own ids.
     image_id: SHA-256 of the image file.  width, height: pixels, as displayed.
-    boxes: the model's, with scores.  uncertainty: higher = sooner.  rank: place in the queue, from 0.
+    boxes: of the model, with scores.  uncertainty: higher = sooner.  rank: place in the queue, from 0.
     reason: why it was picked, one line for the annotator.
     """
 
@@ -47,29 +47,10 @@ class OutgoingTask:
     rank: int
     reason: str
 
-    def __post_init__(self) -> None:
-        """Refuse what the server would accept and show wrongly."""
-        if not self.key:
-            raise ValueError("a task needs a key")
-        if self.width <= 0 or self.height <= 0:
-            raise ValueError(f"task {self.key}: image size must be positive, got {self.width}x{self.height}")
-        if self.boxes.scores is None:
-            raise ValueError(f"task {self.key}: a model's boxes carry scores, got none")
-
-
-@dataclass(frozen=True)
-class ExpectedTask:
-    """What a pull looks for: the key, and the image as we know it (pixels)."""
-
-    key: str
-    image_id: str
-    width: int
-    height: int
-
 
 @dataclass(frozen=True)
 class Edits:
-    """What a person did to the boxes the model proposed; each box counts once."""
+    """What people did to the model's boxes; each box counts once."""
 
     kept: int = 0
     moved: int = 0
@@ -80,26 +61,26 @@ class Edits:
 
     @property
     def proposed(self) -> int:
-        """How many boxes people got to see."""
+        """Number of boxes that people were shown."""
         return self.kept + self.moved + self.resized + self.relabelled + self.deleted
 
     @property
     def final(self) -> int:
-        """How many boxes there are in the end."""
+        """Number of boxes after the edits."""
         return self.proposed - self.deleted + self.added
 
     def __add__(self, other: Edits) -> Edits:
-        """Of both together."""
+        """Return the sum of both."""
         return Edits(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True, eq=False)
 class PulledTask:
-    """One task as the server has it now.
+    """A task as the server has it now.
 
-    boxes: a person's, in pixels and without scores; set when labelled, no rows when empty, else None.
-    updated_at: the server's clock, as it wrote it.  problem: one sentence, when refused.
-    disagreement: share of boxes that several people have not drawn alike; None where one has labelled it.
+    boxes: a person's, in pixels, without scores: some when labelled, none when empty, None in other states.
+    updated_at: time as written by the server.  problem: one sentence, when refused.
+    disagreement: share of boxes on which several people disagree; None for a single annotator.
     """
 
     key: str
@@ -119,7 +100,7 @@ class PulledTask:
 
 @dataclass(frozen=True)
 class PushResult:
-    """What a push did, and where people find the queue."""
+    """Result of a push: how many tasks were created, and the address of the queue."""
 
     created: int
     already_there: int

@@ -13,11 +13,11 @@ from al_loop.core.files import open_regular
 _MOST_MEMBERS = 1_000_000
 _MOST_S = 3600.0
 _SPARE_BYTES = 100_000_000  # left free on the disk
-_MOST_AT_ONCE = 16_000_000  # what is read into memory at once: names and other notes are far shorter
+_MOST_AT_ONCE = 16_000_000  # one read into memory: names and other headers are far shorter
 
 
 class ArchiveError(Exception):
-    """The archive is refused; the message says why."""
+    """The archive is refused; the message gives the reason."""
 
 
 class _Bounded:
@@ -30,7 +30,7 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         """Return the next `size` bytes."""
         if not 0 <= size <= _MOST_AT_ONCE:
-            raise ArchiveError("it has an entry whose name or notes are longer than any")
+            raise ArchiveError("an entry has a name or header of more than 16 MB")
         self._check(self._file.tell() + size)
         return self._file.read(size)
 
@@ -45,13 +45,13 @@ class _Bounded:
 
     def _check(self, position: int) -> None:
         if position > self._most + _MOST_AT_ONCE:
-            raise ArchiveError(f"it holds more than the {self._most // 1_000_000} MB that are free here")
+            raise ArchiveError(f"it holds more than the {self._most // 1_000_000} MB free here")
         if time.monotonic() > self._deadline:
             raise ArchiveError(f"it takes longer than {_MOST_S / 60:.0f} minutes to unpack")
 
 
 def unpack(source: Path, folder: Path) -> None:
-    """Unpack an archive into a folder; nothing in it can reach outside, and no link or device is made.
+    """Unpack an archive into a folder. Nothing is written outside, and no link or device is created.
 
     Raises ArchiveError, OSError, tarfile.TarError, EOFError or zlib.error.
     """
@@ -65,5 +65,5 @@ def unpack(source: Path, folder: Path) -> None:
             if number >= _MOST_MEMBERS:
                 raise ArchiveError(f"it has more than {_MOST_MEMBERS} entries")
             if not (member.isdir() or member.isreg()) or member.issparse():
-                raise ArchiveError("it has an entry that is no plain file")
+                raise ArchiveError("it has an entry that is neither file nor folder")
             archive.extract(member, folder, filter="data")

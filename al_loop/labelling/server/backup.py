@@ -1,27 +1,29 @@
 """Back up and restore an embedded server: labels and logins.
 
-A backup is one .tar.gz, readable by its owner only:
+A backup is a .tar.gz, readable by its owner only:
 
-    backup.json            what it is, and the server's version
+    backup.json            kind of file, and the server's version
     credentials.json       e-mail, password, token
     data/                  the database as of one moment, the secret key, uploads
 
-Pictures are not in it: they are the workspace's own.
+The images belong to the workspace and are not in it.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sqlite3
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from packaging.version import Version
 
 from al_loop.core.errors import LabelStudioError
 from al_loop.core.files import atomic_file
@@ -31,45 +33,52 @@ from al_loop.labelling.server.credentials import FILE_NAME as CREDENTIALS
 from al_loop.labelling.server.credentials import read_credentials
 from al_loop.labelling.server.environment import VERSION
 from al_loop.labelling.server.server_state import status
-from al_loop.labelling.tasks.convert import shown
 from al_loop.state.database.integrity import first_damage, row_count
 
 DATABASE = "label_studio.sqlite3"
 _NOTE = "backup.json"
-_NO_NOTE = (ValueError, KeyError, TypeError, RecursionError, AttributeError)
+_KIND = "label-studio backup"
+_UNREADABLE = (
+    ArchiveError, OSError, tarfile.TarError, zlib.error, EOFError, sqlite3.Error, ValueError,
+    RecursionError, msgspec.MsgspecError,
+)  # fmt: skip
+
+
+class _Note(msgspec.Struct, rename={"kind": "al-loop"}):
+    """Content of backup.json."""
+
+    kind: Literal["label-studio backup"]
+    version: Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)*$")]
 
 
 def back_up(home: Path, target: Path, version: str = VERSION) -> Path:
-    """Write a backup of the server of `home`, which may be running; return the file.
+    """Write a backup of the server of `home`, which may run, and return the file.
 
-    version: of the Label Studio that it was started with last.
-
-    Raises LabelStudioError where there is nothing to back up, where the file is there already, or cannot be
-    written.
+    version: of the Label Studio that last ran.
+    Raises LabelStudioError if there is no server, or the file exists or cannot be written.
     """
     data = home / "data"
     if not (data / DATABASE).is_file():
-        raise LabelStudioError(f"{home} holds no server to back up. Make one: al-loop label-studio start")
+        raise LabelStudioError(f"{home} holds no server to back up. Create one: al-loop label-studio start")
     if target.exists():
-        raise LabelStudioError(f"{target} is there already: name another file")
+        raise LabelStudioError(f"{target} exists: name another file")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with (
             tempfile.TemporaryDirectory(dir=home, prefix="backup-") as folder,
             atomic_file(target, mode=0o600) as file,
-            # Links are followed: `restore` takes plain files only.
+            # Links are followed: `restore` accepts plain files only.
             tarfile.open(fileobj=file, mode="w:gz", dereference=True) as archive,
         ):
-            _add_text(
-                archive,
-                _NOTE,
-                json.dumps({"al-loop": "label-studio backup", "version": version, "at": _now()}),
-            )
+            note, database = Path(folder) / _NOTE, Path(folder) / DATABASE
+            note.write_text(json.dumps({"al-loop": _KIND, "version": version, "at": _now()}))
+            _copy_database(data / DATABASE, database)
+            archive.add(note, _NOTE)
             archive.add(home / CREDENTIALS, CREDENTIALS)
-            _copy_database(data / DATABASE, Path(folder) / DATABASE)
-            archive.add(Path(folder) / DATABASE, f"data/{DATABASE}")
-            for path in _other_files(data):
-                archive.add(path, f"data/{path.relative_to(data)}")
+            archive.add(database, f"data/{DATABASE}")
+            for path in sorted(data.rglob("*")):
+                if path.is_file() and not path.name.startswith(DATABASE):
+                    archive.add(path, f"data/{path.relative_to(data)}")
     except (OSError, sqlite3.Error) as error:
         raise LabelStudioError(f"the backup cannot be written to {target}: {error}") from None
     return target
@@ -78,7 +87,7 @@ def back_up(home: Path, target: Path, version: str = VERSION) -> Path:
 def restore(home: Path, source: Path) -> Path | None:
     """Replace the server of `home` by a backup; return the folder that keeps the old one.
 
-    Raises LabelStudioError while the server runs, and for a file that is no backup: then nothing has changed.
+    Raises LabelStudioError, and changes nothing, if the server runs or the file is no backup.
     """
     home = home.absolute()
     if status(home).running:
@@ -94,48 +103,44 @@ def restore(home: Path, source: Path) -> Path | None:
             for path in replaced:
                 os.replace(path, old / path.name)
         os.replace(unpacked / CREDENTIALS, home / CREDENTIALS)
-        # With its data the folder is a server's: they come last.
+        # The data come last: with them the folder counts as a server.
         os.replace(unpacked / "data", home / "data")
     return old
 
 
 def _unpack(source: Path, folder: Path) -> None:
     """Unpack a backup into an empty folder and check it."""
+    expected = "expected a file of al-loop label-studio backup"
     try:
         unpack(source, folder)
-        note = json.loads((folder / _NOTE).read_text())
-        kind, version = note["al-loop"], note["version"]
-        if not isinstance(version, str) or not _numbers(version):
-            raise ValueError(f"it is of the version {shown(version)}")
+        note = msgspec.json.decode((folder / _NOTE).read_bytes(), type=_Note)
         database = folder / "data" / DATABASE
-        row_count(database, "htx_user")  # an empty database is whole, too
-        good = first_damage(database) is None
+        row_count(database, "htx_user")  # an empty database is undamaged, too
+        damage = first_damage(database)
+        (folder / CREDENTIALS).chmod(0o600)
+        (folder / "data").chmod(0o700)
     except FileNotFoundError as error:
         missing = Path(str(error.filename)).name
         raise LabelStudioError(
-            f"{source} is no backup of al-loop: expected a file of al-loop label-studio backup, "
-            f"{missing} is missing"
+            f"{source} is no backup of al-loop: {missing} is missing, {expected}"
         ) from None
-    except (ArchiveError, OSError, tarfile.TarError, zlib.error, EOFError, sqlite3.Error, *_NO_NOTE) as error:
+    except _UNREADABLE as error:
         raise LabelStudioError(
-            f"{source} is no backup of al-loop, or damaged ({error}): expected a file of "
-            "al-loop label-studio backup"
+            f"{source} is no backup of al-loop, or damaged ({error}): {expected}"
         ) from None
-    if kind != "label-studio backup" or not good or not (folder / CREDENTIALS).is_file():
-        raise LabelStudioError(f"{source} is damaged: take another backup")
+    if damage:
+        raise LabelStudioError(f"{source} is damaged ({damage}): use another backup")
     try:
         read_credentials(folder)
     except LabelStudioError:
         raise LabelStudioError(
-            f"{source} is damaged, its logins cannot be read: take another backup"
+            f"{source} is damaged: its logins cannot be read. Use another backup"
         ) from None
-    if _numbers(version) > _numbers(VERSION):
+    if Version(note.version) > Version(VERSION):
         raise LabelStudioError(
-            f"{source} is of Label Studio {version}, this al-loop runs {VERSION}: "
+            f"{source} is of Label Studio {note.version}, this al-loop runs {VERSION}: "
             "upgrade al-loop, then restore"
         )
-    (folder / "data").chmod(0o700)
-    (folder / CREDENTIALS).chmod(0o600)
 
 
 def _copy_database(source: Path, target: Path) -> None:
@@ -144,22 +149,5 @@ def _copy_database(source: Path, target: Path) -> None:
         origin.backup(copy)
 
 
-def _other_files(data: Path) -> Iterator[Path]:
-    """Yield the files of the data directory except those of the database."""
-    for path in sorted(data.rglob("*")):
-        if path.is_file() and not path.name.startswith(DATABASE):
-            yield path
-
-
-def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
-    about = tarfile.TarInfo(name)
-    about.size = len(text.encode())
-    archive.addfile(about, io.BytesIO(text.encode()))
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())

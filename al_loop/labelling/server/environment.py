@@ -1,12 +1,11 @@
 """The server's Python environment, created once per user and shared by all workspaces.
 
-Label Studio needs other versions of numpy and pydantic than the loop does, so it never shares the
-loop's environment. Below the user cache:
+Label Studio needs other versions of numpy and pydantic than the loop. Below the user cache:
 
     label-studio-1.23.2/
         venv/        the environment; venv/complete is written last
-        template/    a data directory whose database is migrated (32-46 s) and otherwise empty:
-                     no user, no token, no secret key. A workspace starts from a copy of it.
+        template/    a data directory with a migrated database (32-46 s), without user, token and secret
+                     key. A workspace starts from a copy of it.
 
 ``python -m al_loop.labelling.server.environment`` creates it before the first use.
 """
@@ -29,15 +28,17 @@ from al_loop.state.database.integrity import row_count
 
 VERSION = "1.23.2"
 
-# Nothing listens here: whatever the server wants to fetch from outside fails at once.
+# Nothing listens here: whatever the server fetches from outside fails at once.
 NO_PROXY_TARGET = "http://127.0.0.1:9"
+
+_PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Environment:
-    """Paths of the server's environment and of the template of its data directory."""
+    """Paths of the server's environment."""
 
     root: Path
 
@@ -47,18 +48,13 @@ class Environment:
         return self.root / "venv" / "bin" / "python"
 
     @property
-    def program(self) -> Path:
-        """The ``label-studio`` script; run it with `python`, so that its first line does not matter."""
-        return self.root / "venv" / "bin" / "label-studio"
-
-    @property
     def template(self) -> Path:
         """A migrated data directory without users."""
         return self.root / "template"
 
     @property
     def installed(self) -> bool:
-        """Whether the environment is complete, and its Python still exists."""
+        """Whether the virtual environment is complete, and its Python still exists."""
         return (self.root / "venv" / "complete").exists() and self.python.exists()
 
     @property
@@ -73,10 +69,10 @@ def find_environment() -> Environment:
 
 
 def ensure_environment(on_progress: Progress | None = None) -> Environment:
-    """Return the server's environment; create what is missing.
+    """Return the server's environment; create missing parts.
 
     Safe to kill, and to run twice at once: the second call waits, an incomplete part is created again.
-    Raises LabelStudioError when pip or the server fails.
+    Raises LabelStudioError if pip or the server fails.
     """
     environment = find_environment()
     if environment.complete:
@@ -86,10 +82,10 @@ def ensure_environment(on_progress: Progress | None = None) -> Environment:
     with waiting_lock(environment.root / "lock"):
         if not environment.installed:
             say(f"installing Label Studio {VERSION} into {environment.root} (once, some minutes)")
-            _make_venv(environment)
+            _create_venv(environment)
         if not environment.template.is_dir():
             say("preparing an empty Label Studio database (once, under a minute)")
-            _make_template(environment)
+            _create_template(environment)
     return environment
 
 
@@ -98,7 +94,7 @@ def clean_environ(data: Path) -> dict[str, str]:
 
     Built from nothing: the server also reads unprefixed names such as USERNAME, HOST, PORT and DEBUG.
     """
-    environ = {
+    return {
         "PATH": "/usr/bin:/bin",
         "HOME": str(data / "home"),
         "LANG": "C.UTF-8",
@@ -108,48 +104,40 @@ def clean_environ(data: Path) -> dict[str, str]:
         "LATEST_VERSION_CHECK": "false",
         "SENTRY_DSN": "",
         "FRONTEND_SENTRY_DSN": "",
-        "NO_PROXY": "127.0.0.1,localhost",
-        "no_proxy": "127.0.0.1,localhost",
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
+        **dict.fromkeys(_PROXIES, NO_PROXY_TARGET),
+        **{name: os.environ[name] for name in ("TMPDIR", "TZ") if name in os.environ},
     }
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        environ[name] = NO_PROXY_TARGET
-    for name in ("TMPDIR", "TZ"):
-        if name in os.environ:
-            environ[name] = os.environ[name]
-    return environ
 
 
-def _make_venv(environment: Environment) -> None:
-    # Made at its final path, since scripts of a venv hold it; `complete` says that it is whole.
+def _create_venv(environment: Environment) -> None:
+    # Created at its final path, which its scripts contain.
     venv = environment.root / "venv"
     shutil.rmtree(venv, ignore_errors=True)
     _run([sys.executable, "-m", "venv", str(venv)], "python -m venv")
-    # fmt: off
     pip = [
-        str(environment.python), "-m", "pip", "install",
-        "--disable-pip-version-check", "--no-input", "--no-compile", "--no-cache-dir",
-        "-c", str(resource("label_studio/constraints.txt")),
+        str(environment.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input",
+        "--no-compile", "--no-cache-dir", "-c", str(resource("label_studio/constraints.txt")),
         f"label-studio=={VERSION}",
-    ]
-    # fmt: on
+    ]  # fmt: skip
     _run(pip, "pip install label-studio")
     (venv / "complete").touch()
 
 
-def _make_template(environment: Environment) -> None:
+def _create_template(environment: Environment) -> None:
     partial = environment.root / "template.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700)
     # `version` migrates the database before it prints, and creates neither user nor organisation.
-    command = [str(environment.python), str(environment.program), "version"]
+    command = [str(environment.python), str(environment.python.with_name("label-studio")), "version"]
     _run(command, "label-studio version", environ=clean_environ(partial))
-    (partial / ".env").unlink(missing_ok=True)  # the secret key: each workspace gets one of its own
+    (partial / ".env").unlink(missing_ok=True)  # the secret key: each workspace gets its own
     database = partial / "label_studio.sqlite3"
     users, organisations = row_count(database, "htx_user"), row_count(database, "organization")
     if users or organisations:
         raise LabelStudioError(
-            f"the template database should be empty, but has {users} users and {organisations} "
-            f"organisations; this version of al-loop works with Label Studio {VERSION}"
+            f"expected an empty template database, got {users} users and {organisations} organisations. "
+            f"This al-loop works with Label Studio {VERSION}"
         )
     partial.rename(environment.template)
 
@@ -157,15 +145,9 @@ def _make_template(environment: Environment) -> None:
 def _run(command: list[str], what: str, environ: dict[str, str] | None = None) -> None:
     try:
         done = subprocess.run(
-            command,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+            command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace", check=False,
+        )  # fmt: skip
     except OSError as error:
         raise LabelStudioError(f"cannot run {what}: {error}") from error
     if done.returncode:

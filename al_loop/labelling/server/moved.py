@@ -1,53 +1,40 @@
 """Update the storages of a server whose folder was moved, or whose backup was restored elsewhere.
 
-The server keeps absolute paths of the folders that it may show. The folder of its data notes where the
-images lay when it was started last; where that is another place now, the storages below the old one are
-given the new one.
+The server stores absolute paths of the folders that it may show. Its data folder records the place of the
+images at the last start. If this has changed, storages below the old place get the new one.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from al_loop.labelling.client.api import STORAGE_TITLE
-from al_loop.labelling.client.client import Connection
+from al_loop.labelling.client.client import STORAGE_TITLE, Connection
 
 _PLACE_FILE = "place"
 
 
-def note_place(data: Path, document_root: Path) -> None:
-    """Note in a server's data which folder's files it shows."""
+def record_place(data: Path, document_root: Path) -> None:
+    """Record the folder whose files the server shows."""
     (data / _PLACE_FILE).write_text(str(document_root))
 
 
-def follow(data: Path, connection: Connection, document_root: Path) -> None:
-    """Update the storages of a running server after its folder was moved; asks the server only then."""
-    noted = data / _PLACE_FILE
-    # None: an older al-loop, which noted none, started it last.
-    before = noted.read_text() if noted.is_file() else None
+def update_storages(data: Path, connection: Connection, document_root: Path) -> None:
+    """Update the storages of a running server if its folder was moved."""
+    file = data / _PLACE_FILE
+    before = file.read_text() if file.is_file() else "unknown"  # no storage lies below this
     if before == str(document_root):
         return
     with connection.open() as api:
-        for project_id in api.project_ids():
-            for storage in api.local_storages(project_id):
-                folder = _moved(storage["path"] or "", before, document_root)
-                if folder is None:
+        for project in api.projects():
+            for storage in api.storages("localfiles", project["id"]):
+                old = Path(storage.get("path") or "")
+                if not old.is_relative_to(before) or old.is_relative_to(document_root):
                     continue
+                folder = document_root / old.relative_to(before)
                 if storage.get("title") == STORAGE_TITLE:
                     # A backup holds no images: the next push links them.
                     folder.mkdir(parents=True, exist_ok=True)
                 if folder.is_dir():
-                    api.save_local_storage(storage["id"], project_id, folder)
-    note_place(data, document_root)
-
-
-def _moved(path: str, before: str | None, document_root: Path) -> Path | None:
-    """Return where a storage's folder is now; None where it need not follow."""
-    if Path(path).is_relative_to(document_root):
-        return None
-    if before is not None and Path(path).is_relative_to(before):
-        return document_root / Path(path).relative_to(before)
-    # <workspace>/label-studio/media/<folder>, wherever the workspace was
-    old = Path(path)
-    same = old.parent.parts[-2:] == document_root.parts[-2:] == ("label-studio", "media")
-    return document_root / old.name if same else None
+                    settings = {"project": project["id"], "path": str(folder)}
+                    api.save_storage("localfiles", storage["id"], settings)
+    record_place(data, document_root)

@@ -1,6 +1,6 @@
 """Processes that outlive the command that starts them: start one detached, recognise it later, end it.
 
-A process is recognised by its pid *and* a text in its command line, because pids are reused.
+A process is recognised by its pid *and* a text in its command line, since pids are reused.
 """
 
 from __future__ import annotations
@@ -8,15 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 # posix_spawn cannot set the working directory and the umask: a shell does, then becomes the program.
-_SET_UP = 'cd / && umask 077 && exec "$@"'
-_SHELL = "/bin/sh"
+_SHELL = ("/bin/sh", "-c", 'cd / && umask 077 && exec "$@"', "/bin/sh")
 #: Seconds in which a process may have no command line, as while the shell becomes another program.
 _EXEC_S = 2.0
 
@@ -24,8 +23,8 @@ _EXEC_S = 2.0
 def spawn(command: Sequence[str], environ: Mapping[str, str], log: Path) -> int:
     """Start a program in a session of its own and return its pid.
 
-    The process inherits nothing of its caller: no open file (a lock in one would stay held, a pipe would
-    never end), no working directory, no umask, no ignored or blocked signal.
+    It inherits nothing of the caller: no open file (a lock in one would stay held, a pipe would never end),
+    no working directory, no umask, no ignored or blocked signal.
 
     command: absolute path of the program, and its arguments.
     log: file to which its output is appended (mode 0600).
@@ -38,8 +37,8 @@ def spawn(command: Sequence[str], environ: Mapping[str, str], log: Path) -> int:
         *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()),
     ]
     return os.posix_spawn(
-        _SHELL,
-        [_SHELL, "-c", _SET_UP, _SHELL, *command],
+        _SHELL[0],
+        [*_SHELL, *command],
         environ,
         file_actions=actions,
         setsid=True,
@@ -51,10 +50,10 @@ def spawn(command: Sequence[str], environ: Mapping[str, str], log: Path) -> int:
 def _inheritable() -> list[int]:
     """Return the open descriptors above 2 that a new process would inherit."""
     descriptors = []
-    for name in os.listdir("/dev/fd"):
-        with suppress(OSError, ValueError):  # the descriptor of the listing itself is closed by now
-            if int(name) > 2 and os.get_inheritable(int(name)):
-                descriptors.append(int(name))
+    for number in map(int, os.listdir("/dev/fd")):
+        with suppress(OSError):  # the descriptor of the listing itself is closed by now
+            if number > 2 and os.get_inheritable(number):
+                descriptors.append(number)
     return descriptors
 
 
@@ -67,8 +66,7 @@ def is_alive(pid: int, marker: str) -> bool:
 
 
 def command_line(pid: int) -> str:
-    """Return the command line of a process with a space after each word; "" where there is none."""
-    _reap(pid)
+    """Return the command line of a process with a space after each word; "" if it has none."""
     try:
         return "".join(f"{word} " for word in psutil.Process(pid).cmdline())
     except psutil.Error:
@@ -76,7 +74,7 @@ def command_line(pid: int) -> str:
 
 
 def find(marker: str) -> int | None:
-    """Return the pid of a process that has `marker` in its command line, None where there is none."""
+    """Return the pid of a process with `marker` in its command line; None if there is none."""
     return next((pid for pid in psutil.pids() if marker in command_line(pid)), None)
 
 
@@ -87,23 +85,25 @@ def end(pid: int, marker: str, timeout_s: float) -> bool:
             return True
         with suppress(ProcessLookupError):
             os.killpg(pid, number)
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            if _has_ended(pid):
-                return True
-            time.sleep(0.05)
+        if wait_until(lambda: _has_ended(pid), timeout_s):
+            return True
     return False
 
 
-def _reap(pid: int) -> None:
-    # A child of this process stays visible after its end until it is waited for.
-    with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+def wait_until(condition: Callable[[], object], timeout_s: float, pause_s: float = 0.02) -> bool:
+    """Wait until a condition holds; False if it does not within the time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause_s)
+    return True
 
 
 def _has_ended(pid: int) -> bool:
     # Not by the command line: it is empty as soon as a process begins to exit, with its port still open.
-    _reap(pid)
+    with suppress(ChildProcessError):  # a child of ours stays a zombie until it is waited for
+        os.waitpid(pid, os.WNOHANG)
     try:
         return psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:

@@ -4,12 +4,12 @@
         data/             the server's own: database, secret key, uploads
         media/            the only folder whose files the server may show
         server.json       port, pid; no secrets
-        backups/          made before another version of the server is started
-        credentials.json  e-mail, password, token; only the owner may read it (0600)
+        backups/          written before another version of the server is started
+        credentials.json  e-mail, password, token; readable by the owner only (0600)
         server.log
 
-The server listens on 127.0.0.1 only, gets its secrets through its environment, and runs in a session
-of its own: it outlives the command that started it, and Ctrl-C does not reach it.
+The server listens on 127.0.0.1 only and gets its secrets through its environment. It runs in its own
+session: it outlives the command that started it, and Ctrl-C does not reach it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from __future__ import annotations
 import re
 import shutil
 import socket
-import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 from al_loop.core.errors import LabelStudioError
 from al_loop.core.lock import waiting_lock
-from al_loop.labelling.client.client import START_COMMAND, Connection
-from al_loop.labelling.server import process
+from al_loop.labelling.client.client import Connection
+from al_loop.labelling.client.failures import START_COMMAND
+from al_loop.labelling.server import process, server_state
 from al_loop.labelling.server.credentials import Credentials, ensure_credentials, read_credentials
 from al_loop.labelling.server.environment import (
     VERSION,
@@ -35,33 +36,20 @@ from al_loop.labelling.server.environment import (
     clean_environ,
     ensure_environment,
 )
-from al_loop.labelling.server.moved import follow, note_place
-from al_loop.labelling.server.server_state import (
-    HOST,
-    command_marker,
-    is_healthy,
-    is_ours,
-    last_lines,
-    read_state,
-    server_url,
-    status,
-    write_state,
-)
+from al_loop.labelling.server.moved import record_place, update_storages
+from al_loop.labelling.server.server_state import HOST, is_ours
 
 _LAUNCHER = Path(__file__).parent / "launch" / "run_server.py"
-_VERSION_FILE = "version"  # in data/: the Label Studio that it was started with last
+_VERSION_FILE = "version"  # in data/: the Label Studio that last ran
 _READY_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 15.0
 
 
-@dataclass(frozen=True)
-class ServerInfo:
-    """A running embedded server."""
+@dataclass(frozen=True, kw_only=True)
+class ServerInfo(Credentials):
+    """A running embedded server and its logins."""
 
     url: str
-    email: str
-    password: str = field(repr=False)
-    token: str = field(repr=False)
     pid: int
 
     @property
@@ -84,14 +72,14 @@ def start(
 ) -> ServerInfo:
     """Start the server of `home`, unless it runs, and wait until it answers.
 
-    document_root: what the server may show of this machine's files; `media_root(home)` when None.
-    port: taken when free, else an error; when None the last one if free, else any free one.
+    document_root: folder of this machine that the server may show; by default `media_root(home)`.
+    port: used if free, else an error. By default the last one if free, else any free one.
     """
     environment = ensure_environment(on_progress)
     home = home.absolute()
     document_root = (document_root or media_root(home)).absolute()
     if document_root in (home / "data", home, *home.parents):
-        raise LabelStudioError(f"the server would show its own secrets: {document_root} holds some of {home}")
+        raise LabelStudioError(f"{document_root} holds secrets of the server in {home}: it may not be shown")
     try:
         home.mkdir(parents=True, exist_ok=True)
         document_root.mkdir(parents=True, exist_ok=True)
@@ -102,114 +90,115 @@ def start(
 
 
 def stop(home: Path) -> bool:
-    """Stop the server of `home`; False where none ran."""
+    """Stop the server of `home`; False if none ran."""
     home = home.absolute()
     if not home.is_dir():
         return False
     with waiting_lock(home / "lock"):
-        pid, port = read_state(home)
+        pid, port = server_state.read_state(home)
+        ended = False
         if pid is None or not is_ours(pid, home):
-            left = _end_left_behind(pid, port)
-            pid = process.find(command_marker(home))
-            if pid is None and left:
-                write_state(home, None, port)
-                return True
-        if pid is None:
-            return False
-        _end(home, pid)
-        write_state(home, None, port)
-        if port is not None:
-            _wait_until_free(port)
-    return True
+            ended = _end_left_behind(pid, port)
+            pid = process.find(server_state.command_marker(home))
+        if pid is not None:
+            _end(pid, server_state.command_marker(home))
+            ended = True
+        if ended:
+            server_state.write_state(home, None, port)
+        if pid is not None and port is not None:
+            # The system closes a port a moment after its process has ended.
+            process.wait_until(partial(_free, port), _STOP_TIMEOUT_S)
+    return ended
 
 
 def running(home: Path) -> ServerInfo:
-    """Return the running server of `home`; LabelStudioError with the next command where none runs."""
-    state = status(home)
-    if not state.answers or state.url is None or state.pid is None:
+    """Return the running server of `home`; raise LabelStudioError if none runs."""
+    status = server_state.status(home)
+    if not status.answers or status.url is None or status.pid is None:
         raise LabelStudioError(f"the Label Studio server does not run; start it with: {START_COMMAND}")
-    logins = read_credentials(home)
-    return ServerInfo(state.url, logins.email, logins.password, logins.token, state.pid)
+    return _info(home, status.url, status.pid)
+
+
+def _info(home: Path, url: str, pid: int) -> ServerInfo:
+    return ServerInfo(**asdict(read_credentials(home)), url=url, pid=pid)
 
 
 def _ensure_running(
     home: Path, environment: Environment, document_root: Path, wanted_port: int | None
 ) -> ServerInfo:
-    pid, port = read_state(home)
+    pid, port = server_state.read_state(home)
     if pid is None or port is None or not is_ours(pid, home):
         _end_left_behind(pid, port)
         # Left by a start that was killed before it recorded the pid.
-        _end(home, process.find(command_marker(home)))
+        if (unrecorded := process.find(server_state.command_marker(home))) is not None:
+            _end(unrecorded, server_state.command_marker(home))
         credentials = _prepare(home, environment, document_root)
         port = _choose_port(wanted_port, port)
         pid = _spawn(home, environment, credentials, document_root, port)
-        write_state(home, pid, port)
-    credentials = read_credentials(home)
-    info = ServerInfo(server_url(port), credentials.email, credentials.password, credentials.token, pid)
-    _wait_until_ready(home, info)
+        server_state.write_state(home, pid, port)
+    info = _info(home, server_state.server_url(port), pid)
+    _wait_until_ready(home, info, port)
     (home / "data" / "unfinished").unlink(missing_ok=True)
-    follow(home / "data", info.connection, document_root)
+    update_storages(home / "data", info.connection, document_root)
     return info
 
 
 def _end_left_behind(pid: int | None, port: int | None) -> bool:
     """End a server that was started before this folder was moved.
 
-    A server whose old folder still exists belongs to that folder, and this one is a copy.
+    If its old folder still exists, the server belongs to that one, and this one is a copy.
     """
     if pid is None or port is None:
         return False
-    started = re.search(
-        rf"(--data-dir (.+) )--internal-host {HOST} --port {port} ", process.command_line(pid)
-    )
+    command = process.command_line(pid)
+    started = re.search(rf"(--data-dir (.+) )--internal-host {HOST} --port {port} ", command)
     if started is None or Path(started[2]).exists():
         return False
-    if not process.end(pid, started[1], _STOP_TIMEOUT_S):
-        raise LabelStudioError(f"the Label Studio server (process {pid}) does not end; end it by hand")
+    _end(pid, started[1])
     return True
 
 
-def _end(home: Path, pid: int | None) -> None:
-    if pid is not None and not process.end(pid, command_marker(home), _STOP_TIMEOUT_S):
-        raise LabelStudioError(f"the Label Studio server (process {pid}) does not end; end it by hand")
+def _end(pid: int, marker: str) -> None:
+    if not process.end(pid, marker, _STOP_TIMEOUT_S):
+        raise LabelStudioError(f"the Label Studio server (process {pid}) does not end: kill it by hand")
 
 
 def _prepare(home: Path, environment: Environment, document_root: Path) -> Credentials:
-    """Create the data directory from the template, and the logins, where they are missing."""
+    """Create the data directory from the template, and the logins, if they are missing."""
     data = home / "data"
-    # The first start creates user and token in steps; one that was killed in between starts over.
+    # The first start creates user and token in steps. If it was killed in between, it starts over.
     if not data.exists() or (data / "unfinished").exists():
-        partial = home / "data.partial"
-        for leftover in (partial, data):
+        draft = home / "data.partial"
+        for leftover in (draft, data):
             if leftover.exists():
                 shutil.rmtree(leftover)
-        shutil.copytree(environment.template, partial)
-        partial.chmod(0o700)
-        (partial / "unfinished").touch()
-        (partial / _VERSION_FILE).write_text(VERSION)
-        note_place(partial, document_root)
-        partial.rename(data)
+        shutil.copytree(environment.template, draft)
+        draft.chmod(0o700)
+        (draft / "unfinished").touch()
+        (draft / _VERSION_FILE).write_text(VERSION)
+        record_place(draft, document_root)
+        draft.rename(data)
         ensure_credentials(home)
-    _before_an_upgrade(home)
+    _back_up_before_upgrade(home)
     return read_credentials(home)
 
 
-def _before_an_upgrade(home: Path) -> None:
+def _back_up_before_upgrade(home: Path) -> None:
     """Write a backup before another version of the server starts and migrates the database."""
     from al_loop.labelling.server.backup import back_up
 
-    noted = home / "data" / _VERSION_FILE
-    before = noted.read_text().strip() if noted.is_file() else None
+    file = home / "data" / _VERSION_FILE
+    before = file.read_text().strip() if file.is_file() else None
     if before is not None and before != VERSION:
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         back_up(home, home / "backups" / f"{before}-before-{VERSION}-{moment}.tar.gz", before)
-    noted.write_text(VERSION)
+    file.write_text(VERSION)
 
 
 def _choose_port(wanted: int | None, last: int | None) -> int:
     if wanted is not None:
         if not _free(wanted):
-            raise LabelStudioError(f"port {wanted} on {HOST} is in use; choose another, or none to take any")
+            raise LabelStudioError(f"port {wanted} on {HOST} is in use: choose another, or leave it out")
         return wanted
     if last is not None and _free(last):
         return last
@@ -228,22 +217,15 @@ def _free(port: int) -> bool:
     return True
 
 
-def _wait_until_free(port: int) -> None:
-    # The system closes a port a moment after its process has ended; then it can be used again.
-    deadline = time.monotonic() + _STOP_TIMEOUT_S
-    while not _free(port) and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-
 def _spawn(
     home: Path, environment: Environment, credentials: Credentials, document_root: Path, port: int
 ) -> int:
     """Start the server process, detached, and return its pid."""
     data = home / "data"
     environ = clean_environ(data) | {
-        # Of the token, so that a workspace that is moved keeps its own; of no use to whoever sees it.
+        # From the token, so that a moved workspace keeps its own; of no use to whoever sees it.
         "AL_LOOP_COOKIES": sha256(f"cookies {credentials.token}".encode()).hexdigest()[:8],
-        "LABEL_STUDIO_HOST": server_url(port),
+        "LABEL_STUDIO_HOST": server_state.server_url(port),
         "LABEL_STUDIO_USERNAME": credentials.email,
         "LABEL_STUDIO_PASSWORD": credentials.password,
         "LABEL_STUDIO_USER_TOKEN": credentials.token,
@@ -252,49 +234,33 @@ def _spawn(
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(document_root),
     }
-    # fmt: off
     command = [
         str(environment.python), str(_LAUNCHER), "start", "--no-browser",
         "--data-dir", str(data), "--internal-host", HOST, "--port", str(port),
-    ]
-    # fmt: on
+    ]  # fmt: skip
     return process.spawn(command, environ, home / "server.log")
 
 
-def _wait_until_ready(home: Path, info: ServerInfo) -> None:
-    port = int(info.url.rsplit(":", 1)[1])
-    deadline = time.monotonic() + _READY_TIMEOUT_S
-    while not is_healthy(port):
-        if not is_ours(info.pid, home):
-            raise LabelStudioError(f"the Label Studio server ended while starting; {_end_of_log(home)}")
-        if time.monotonic() > deadline:
-            raise LabelStudioError(
-                f"no answer from {info.url} in {_READY_TIMEOUT_S:.0f} s; {_end_of_log(home)}"
-            )
-        time.sleep(0.2)
-    if not _knows_us(info):
-        raise LabelStudioError(
-            f"what answers at {info.url} does not know the token in {home / 'credentials.json'}: "
-            "the file was changed, or another program took the port. Restore the file from a backup, "
-            f"or stop and start the server; {_end_of_log(home)}"
+def _wait_until_ready(home: Path, info: ServerInfo, port: int) -> None:
+    log = home / "server.log"
+
+    def failed(reason: str) -> LabelStudioError:
+        return LabelStudioError(
+            "\n".join([f"{reason}; the end of {log}:", *server_state.last_lines(log, 15)])
         )
 
+    def answers_or_ended() -> bool:
+        return server_state.is_healthy(port) or not is_ours(info.pid, home)
 
-def _knows_us(info: ServerInfo) -> bool:
-    # Not through the SDK: its import alone takes longer than the server needs to answer.
-    import httpx
-
-    from al_loop.labelling.client.http import BoundedClient
-
-    headers = {"Authorization": f"Token {info.token}"}
+    if not process.wait_until(answers_or_ended, _READY_TIMEOUT_S, 0.2):
+        raise failed(f"no answer from {info.url} in {_READY_TIMEOUT_S:.0f} s")
+    if not is_ours(info.pid, home):
+        raise failed("the Label Studio server ended while starting")
     try:
-        with BoundedClient(timeout=60.0, trust_env=False, verify=False) as http:
-            answer = http.get(f"{info.url}/api/current-user/whoami", headers=headers)
-    except httpx.HTTPError:
-        return False
-    return answer.status_code == 200
-
-
-def _end_of_log(home: Path) -> str:
-    log = home / "server.log"
-    return "\n".join([f"the end of {log}:", *last_lines(log, 15)])
+        server_state.get(f"{info.url}/api/current-user/whoami", timeout_s=60.0, token=info.token)
+    except ValueError:
+        raise failed(
+            f"the server at {info.url} does not know the token in {home / 'credentials.json'}: the file was "
+            "changed, or another program took the port. Restore the file from a backup, or stop and start "
+            "the server"
+        ) from None

@@ -5,11 +5,14 @@ The folder may come from another machine, so nothing in it is trusted.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from al_loop.core.files import open_regular, read_regular, write_json
 from al_loop.labelling.server import process
@@ -21,16 +24,20 @@ _MOST_STATE_BYTES = 65_536
 _MOST_LOG_BYTES = 4_000_000  # of its end
 
 
+class _State(msgspec.Struct):
+    """The recorded process. A pid of 0 or less would mean a group of processes."""
+
+    pid: Annotated[int, Meta(gt=1, lt=2**31)] | None
+    port: Annotated[int, Meta(gt=0, lt=65_536)] | None
+
+
 def read_state(home: Path) -> tuple[int | None, int | None]:
     """Return the recorded pid and port, None where the file is missing or damaged."""
     try:
-        state = json.loads(read_regular(home / _STATE_FILE, _MOST_STATE_BYTES))
-        pid, port = state["pid"], state["port"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        state = msgspec.json.decode(read_regular(home / _STATE_FILE, _MOST_STATE_BYTES), type=_State)
+    except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
         return None, None
-    # A pid of 0 or less would mean a group of processes.
-    pid = pid if type(pid) is int and 1 < pid < 2**31 else None
-    return pid, port if type(port) is int and 0 < port < 65_536 else None
+    return state.pid, state.port
 
 
 def write_state(home: Path, pid: int | None, port: int | None) -> None:
@@ -43,8 +50,7 @@ def last_lines(log: Path, count: int) -> list[str]:
     """Return the last lines of a log; empty where there is none."""
     try:
         with open_regular(log) as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, size - _MOST_LOG_BYTES))
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _MOST_LOG_BYTES))
             text = file.read(_MOST_LOG_BYTES)
     except OSError:
         return []
@@ -74,16 +80,27 @@ def status(home: Path) -> ServerStatus:
 
 def is_healthy(port: int) -> bool:
     """Whether a Label Studio server answers on the port."""
+    try:
+        return bool(get(f"{server_url(port)}/health", timeout_s=5.0)["status"] == "UP")
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
+
+
+def get(url: str, *, timeout_s: float, token: str = "") -> Any:
+    """Return the JSON at an address of a server on this machine; ValueError if there is none.
+
+    Without the SDK: its import alone takes longer than a server needs to answer.
+    """
     import httpx
 
     from al_loop.labelling.client.http import BoundedClient
 
+    headers = {"Authorization": f"Token {token}"} if token else {}
     try:
-        with BoundedClient(timeout=5.0, trust_env=False, verify=False) as http:  # of http:// alone
-            answer = http.get(f"{server_url(port)}/health")
-        return answer.status_code == 200 and answer.json().get("status") == "UP"
-    except (httpx.HTTPError, ValueError, AttributeError, RecursionError):
-        return False
+        with BoundedClient(timeout=timeout_s, trust_env=False, verify=False) as http:  # of http:// alone
+            return http.get(url, headers=headers).raise_for_status().json()
+    except httpx.HTTPError as error:
+        raise ValueError(str(error)) from None
 
 
 def command_marker(home: Path) -> str:

@@ -1,107 +1,83 @@
-"""Several people on one image: whose boxes count, and how far they agree."""
+"""Several annotations of one image: which one counts, and how far people agree."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from al_loop.labelling.client.client import Json
-from al_loop.labelling.tasks.convert import RefusedResultError, shown
 from al_loop.structures.boxes import Boxes, FloatArray, Outline, iou
 
 #: Overlap from which two people mean the same object.
 SAME = 0.5
 
 
+class User(msgspec.Struct, frozen=True):
+    """The author of an annotation."""
+
+    id: int
+
+
+class Annotation(msgspec.Struct, frozen=True):
+    """A submitted answer or a skip, as Label Studio writes it. updated_at: ISO time of the server."""
+
+    id: int
+    updated_at: str
+    completed_by: int | User | None = None
+    was_cancelled: bool | None = None
+    ground_truth: bool | None = None
+    result: Any = None
+    parent_prediction: Any = None
+    lead_time: Any = None
+
+    def author(self, users: Mapping[int, str]) -> str | None:
+        """Return the author's e-mail address; None if the server gives no author."""
+        by = self.completed_by.id if isinstance(self.completed_by, User) else self.completed_by
+        return None if by is None else users.get(by, f"user {by}")
+
+
 @dataclass(frozen=True)
 class Policy:
-    """Whose annotation counts where there are several.
+    """Rule by which one of several annotations counts.
 
-    rule: "newest"; "user", the newest of the first of `users` (e-mail addresses) who has one; "ground-truth", the newest
-    that is marked so; "consensus", objects that more than half of the people have drawn. Where "user" or "ground-truth"
-    finds none, the newest counts.
+    "newest": the last one.  "user": the newest of the first of `users` (e-mail addresses) who has one.
+    "ground-truth": the newest marked so.  "consensus": objects that more than half of the people drew.
+    Where "user" or "ground-truth" finds none, the newest counts.
     """
 
     rule: str = "newest"
     users: tuple[str, ...] = ()
 
 
-def chosen(annotations: Sequence[Json], policy: Policy, users: Mapping[int, str]) -> Json | None:
-    """Return the annotation that counts: of the submitted ones, else the newest skip, else None.
-
-    Raises RefusedResultError where they are not a list of annotations as Label Studio writes them; so do all below.
-    """
-    known = checked(annotations)
-    submitted = [one for one in known if not one.get("was_cancelled")]
-    if not submitted:
-        return newest(known)
-    by = {name: [one for one in submitted if author(one, users) == name] for name in policy.users}
-    preferred = {
-        "user": next((found for found in by.values() if found), []),
-        "ground-truth": [one for one in submitted if one.get("ground_truth")],
-    }
-    return newest(preferred.get(policy.rule) or submitted)
+def choose(annotations: Sequence[Annotation], policy: Policy, users: Mapping[int, str]) -> Annotation | None:
+    """Return the annotation that counts: a submitted one, else the newest skip, else None."""
+    submitted = [item for item in annotations if not item.was_cancelled]
+    if policy.rule == "user":
+        by_user = [[item for item in submitted if item.author(users) == name] for name in policy.users]
+        preferred = next(filter(None, by_user), [])
+    elif policy.rule == "ground-truth":
+        preferred = [item for item in submitted if item.ground_truth]
+    else:
+        preferred = []
+    return max(preferred or submitted or annotations, key=_when, default=None)
 
 
-def checked(annotations: object) -> list[Json]:
-    """Return annotations whose id, time, author and flags can be relied on; RefusedResultError for any other."""
-    if not isinstance(annotations, list | tuple):
-        raise RefusedResultError(f"expected a list of annotations, got {shown(annotations)}")
-    for one in annotations:
-        if not isinstance(one, dict):
-            raise RefusedResultError(f"expected an annotation, got {shown(one)}")
-        for name, kinds in _KINDS.items():
-            if type(one.get(name)) not in kinds:
-                raise RefusedResultError(f"an annotation has the {name} {shown(one.get(name))}")
-        by = one.get("completed_by")
-        if isinstance(by, dict) and type(by.get("id")) is not int:
-            raise RefusedResultError(f"an annotation was completed by {shown(by)}, who has no number")
-    return list(annotations)
-
-
-#: What the fields of an annotation that we read may be; bool is no int here.
-_KINDS: dict[str, tuple[type, ...]] = {
-    "id": (int,),
-    "updated_at": (str,),
-    "was_cancelled": (bool, type(None)),
-    "ground_truth": (bool, type(None)),
-    "completed_by": (int, dict, type(None)),
-}
-
-
-def newest(annotations: Sequence[Json]) -> Json | None:
-    """Return the annotation that was changed last."""
-    return max(checked(annotations), key=_when, default=None)
-
-
-def _when(annotation: Json) -> tuple[str, int]:
-    return annotation["updated_at"], annotation["id"]
-
-
-def author(annotation: Json, users: Mapping[int, str]) -> str | None:
-    """Return the e-mail address of who submitted an annotation; None where the server does not say."""
-    (annotation,) = checked([annotation])
-    by: Any = annotation.get("completed_by")
-    by = by.get("id") if isinstance(by, dict) else by
-    return None if by is None else users.get(by, f"user {by}")
-
-
-def latest_of_each(annotations: Sequence[Json], users: Mapping[int, str]) -> list[Json]:
+def latest_of_each(annotations: Sequence[Annotation], users: Mapping[int, str]) -> list[Annotation]:
     """Return the newest submitted annotation of each person, oldest first."""
-    found: dict[str | None, Json] = {}
-    for one in sorted(checked(annotations), key=_when):
-        if not one.get("was_cancelled"):
-            found[author(one, users)] = one
-    return list(found.values())
+    submitted = [item for item in sorted(annotations, key=_when) if not item.was_cancelled]
+    return list({item.author(users): item for item in submitted}.values())
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """What one person has drawn of an object: xyxy (4,) px, class index."""
+def _when(annotation: Annotation) -> tuple[str, int]:
+    return annotation.updated_at, annotation.id
+
+
+class _Drawn(NamedTuple):
+    """One person's drawing of an object: xyxy (4,) px, class index."""
 
     box: FloatArray
     label: int
@@ -109,57 +85,47 @@ class _Drawn:
 
 
 def consensus(people: Sequence[Boxes]) -> Boxes:
-    """Objects that more than half of the people have drawn: their mean corners, and the class that most gave them.
+    """Return the objects that more than half of the people drew: mean corners and the commonest class.
 
-    People's boxes are joined one after the other: each goes to the object that it overlaps most, at least by half, of
-    those that this person has no box of yet (Kuhn 1955), or begins another. Of classes given equally often the first.
-    Outlines have no mean: where there are any, the object is the one whose hull overlaps the mean box most.
+    People are joined one after the other. A box goes to the object without a box of this person that it
+    overlaps most, at least by half (Kuhn 1955), or begins a new object. Of equally common classes the first
+    counts. Outlines have no mean: the one whose hull overlaps the mean box most is taken.
     """
     objects: list[list[_Drawn]] = []
     for boxes in people:
-        pairs = dict(_pairs(boxes.xyxy, np.array([_mean(one) for one in objects]).reshape(-1, 4)))
-        for row, drawn in enumerate(_rows(boxes)):
+        pairs = dict(_pairs(boxes.xyxy, np.array([_mean(drawn) for drawn in objects]).reshape(-1, 4)))
+        outlines = boxes.outlines or (None,) * len(boxes)
+        rows = zip(boxes.xyxy, boxes.labels.tolist(), outlines, strict=True)
+        for row, drawing in enumerate(rows):
             if row in pairs:
-                objects[pairs[row]].append(drawn)
+                objects[pairs[row]].append(_Drawn(*drawing))
             else:
-                objects.append([drawn])
-    kept = [_joined(one) for one in objects if 2 * len(one) > len(people)]
-    if not kept:
+                objects.append([_Drawn(*drawing)])
+    agreed = [_joined(drawn) for drawn in objects if 2 * len(drawn) > len(people)]
+    if not agreed:
         return Boxes()
-    outlines = tuple(one.outline for one in kept)
-    return Boxes(
-        np.array([one.box for one in kept]),
-        np.array([one.label for one in kept], dtype=np.int64),
-        outlines=outlines if any(outlines) else None,
-    )
-
-
-def _rows(boxes: Boxes) -> list[_Drawn]:
-    outlines = boxes.outlines or (None,) * len(boxes)
-    return [
-        _Drawn(box, int(label), outline)
-        for box, label, outline in zip(boxes.xyxy, boxes.labels, outlines, strict=True)
-    ]
+    corners, labels, masks = zip(*agreed, strict=True)
+    return Boxes(np.array(corners), np.array(labels, dtype=np.int64), outlines=masks if any(masks) else None)
 
 
 def _mean(drawn: Sequence[_Drawn]) -> FloatArray:
-    return np.asarray(np.mean([one.box for one in drawn], axis=0))
+    return np.asarray(np.mean([item.box for item in drawn], axis=0))
 
 
 def _joined(drawn: Sequence[_Drawn]) -> _Drawn:
-    """Return what several people's drawings of one object come to."""
-    labels = [one.label for one in drawn]
+    """Merge several drawings of one object."""
+    labels = [item.label for item in drawn]
     label = max(sorted(set(labels)), key=labels.count)
     mean = _mean(drawn)
-    outlined = [one for one in drawn if one.outline is not None]
+    outlined = [item for item in drawn if item.outline is not None]
     if not outlined:
         return _Drawn(mean, label, None)
-    best = outlined[int(iou(np.array([one.box for one in outlined]), mean[None]).argmax())]
+    best = outlined[int(iou(np.array([item.box for item in outlined]), mean[None]).argmax())]
     return _Drawn(best.box, label, best.outline)
 
 
 def disagreement(people: Sequence[Boxes]) -> float:
-    """Share of boxes, over all pairs of people, that the other has not drawn alike (overlap and class); 0 to 1."""
+    """Return the share of boxes, over all pairs of people, without a match in overlap and class; 0 to 1."""
     total = alike = 0
     for i, first in enumerate(people):
         for second in people[i + 1 :]:
@@ -169,7 +135,7 @@ def disagreement(people: Sequence[Boxes]) -> float:
 
 
 def _pairs(first: FloatArray, second: FloatArray) -> list[tuple[int, int]]:
-    """Rows of boxes that overlap by half, one to one, so that they overlap most in all."""
+    """Return pairs of rows that overlap at least by half, one to one, with the largest total overlap."""
     overlap = iou(first, second)
     rows, columns = linear_sum_assignment(-np.where(overlap >= SAME, overlap, 0.0))
     return [(int(a), int(b)) for a, b in zip(rows, columns, strict=True) if overlap[a, b] >= SAME]

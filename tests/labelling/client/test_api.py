@@ -1,4 +1,4 @@
-"""A server whose lists are short, or whose answers are not what they should be: no label is lost, and one error says so."""
+"""Short lists and malformed answers: no label is lost, and one error reports them."""
 
 from __future__ import annotations
 
@@ -7,24 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from support.failing_proxy import Proxy
-from support.labelling_tasks import CLASSES, Running, expected, make_tasks
+from support.labelling_tasks import CLASSES, Running, fetch_tasks, make_tasks, request
 
 from al_loop.core.errors import LabelStudioError
-from al_loop.labelling.client import api as api_module
+from al_loop.labelling.client import client as client_module
 from al_loop.labelling.client import http as http_module
 from al_loop.labelling.client.client import Connection
 from al_loop.labelling.client.task import OutgoingTask, PulledTask, PushResult, TaskState
 from al_loop.labelling.tasks.convert import ImageSize, region
-from al_loop.labelling.tasks.pull import pull
 from al_loop.labelling.tasks.push import batch_filter
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("no_pauses")]
-
-ALL = {"conjunction": "and", "items": []}
 
 
 class Labelled:
@@ -35,10 +31,10 @@ class Labelled:
         self.connection = Connection(proxy.url, running.info.token, timeout_s=20.0)
 
     def pull(self) -> list[PulledTask]:
-        return pull(self.connection, self.project, "c1", expected(self.tasks), classes=CLASSES)
+        return fetch_tasks(self.connection, self.project, self.tasks)
 
     def change(self, what: Callable[[Any], Any], only: str = "GET /api/tasks/?") -> None:
-        """Change what the server says to such requests."""
+        """Change the server's answers to such requests."""
         self.proxy.change = lambda line, body: (
             json.dumps(what(json.loads(body))).encode() if line.startswith(only) else body
         )
@@ -53,10 +49,9 @@ def labelled(
     drawn = region("r", np.array([10.0, 10, 50, 60]), CLASSES[0], ImageSize(320, 180))
     with label_studio.info.connection.open() as api:
         ids = [task["id"] for task in api.tasks(project, batch_filter("c1"), whole=False)]
-    headers = {"Authorization": f"Token {label_studio.info.token}"}
-    with httpx.Client(base_url=label_studio.info.url, headers=headers, trust_env=False) as http:
-        for task_id in ids:
-            http.post(f"/api/tasks/{task_id}/annotations/", json={"result": [drawn]}).raise_for_status()
+    for task_id in ids:
+        path, body = f"api/tasks/{task_id}/annotations/", {"result": [drawn]}
+        request(label_studio.info, "POST", path, body).raise_for_status()
     return Labelled(label_studio, project, proxy, tasks)
 
 
@@ -73,17 +68,17 @@ def test_a_page_that_is_shorter_than_asked_does_not_end_the_list(labelled: Label
 
 def test_a_list_that_never_fits_its_total_is_an_error(labelled: Labelled) -> None:
     labelled.change(short(0))
-    with pytest.raises(LabelStudioError, match="has 4 such tasks, and lists 0 of them"):
+    with pytest.raises(LabelStudioError, match=r"counts 4 such tasks in project .* and lists 0"):
         labelled.pull()
     labelled.change(lambda page: {**page, "total": 9})
-    with pytest.raises(LabelStudioError, match="has 9 such tasks, and lists 4 of them"):
+    with pytest.raises(LabelStudioError, match=r"counts 9 such tasks in project .* and lists 4"):
         labelled.pull()
 
 
 def test_a_deletion_between_two_pages_moves_no_other_task(
     labelled: Labelled, label_studio: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_module, "_WHOLE_PAGE_SIZE", 2)
+    monkeypatch.setattr(client_module, "_WHOLE_PAGE_SIZE", 2)
     with label_studio.info.connection.open() as api:
         first, *others = [t["id"] for t in api.tasks(labelled.project, batch_filter("c1"), whole=False)]
 
@@ -94,7 +89,7 @@ def test_a_deletion_between_two_pages_moves_no_other_task(
     labelled.proxy.only = lambda line: line.startswith("GET /api/tasks/?")
     labelled.proxy.at, labelled.proxy._count, labelled.proxy.meanwhile = 1, 0, delete
     found = labelled.pull()
-    assert [task.task_id for task in found] == [first, *others]  # it was there when it was read
+    assert [task.task_id for task in found] == [first, *others]  # read before its deletion
     assert [task.state for task in found] == [TaskState.LABELLED] * 4
     assert [task.state for task in labelled.pull()] == [TaskState.DELETED] + [TaskState.LABELLED] * 3
 
@@ -102,28 +97,30 @@ def test_a_deletion_between_two_pages_moves_no_other_task(
 def test_a_task_counts_as_deleted_only_when_its_key_is_not_there(
     labelled: Labelled, label_studio: Running
 ) -> None:
-    """Somebody has changed the field that lists ask for."""
+    """Somebody has changed the field by which lists are filtered."""
     with label_studio.info.connection.open() as api:
         task = api.tasks(labelled.project, batch_filter("c1"), whole=False)[2]
         api.change_data(task["id"], task["data"] | {"al_batch": "another"})
-        api.delete_task(api.tasks(labelled.project, ALL, whole=False)[0]["id"])
+        api.delete_task(api.tasks(labelled.project, whole=False)[0]["id"])
     assert [task.state for task in labelled.pull()] == [TaskState.DELETED] + [TaskState.LABELLED] * 3
 
 
 DEEP = "[" * 100_000 + "]" * 100_000
-STRANGE = ["null", "{}", '"tasks"', "[1, 2]", "7", DEEP, '{"tasks": null, "total": 0}', '{"tasks": [1], "total": 1}',
-           '{"tasks": [{"id": "7", "data": {}}], "total": 1}', '{"tasks": [{"id": 7, "data": []}], "total": 1}',
-           '{"tasks": [], "total": "4"}', "\xff", "9" * 5000]  # fmt: skip
+STRANGE = [
+    "null", "{}", '"tasks"', "[1, 2]", "7", DEEP, "\xff", "9" * 5000,
+    '{"tasks": null, "total": 0}', '{"tasks": [1], "total": 1}', '{"tasks": [], "total": "4"}',
+    '{"tasks": [{"id": "7", "data": {}}], "total": 1}', '{"tasks": [{"id": 7, "data": []}], "total": 1}',
+]  # fmt: skip
 
 
 def test_an_answer_of_any_other_shape_is_one_error(label_studio: Running, project: int, proxy: Proxy) -> None:
     said: list[str] = []
     with Connection(proxy.url, label_studio.info.token, timeout_s=20.0).open() as api:
         asked: list[Callable[[], object]] = [
-            lambda: api.tasks(project, ALL, whole=True), lambda: api.views(project), api.users,
-            lambda: api.project(project), lambda: api.projects("x"), lambda: api.local_storages(project),
-            lambda: api.s3_storages(project), lambda: api.uploads(project), lambda: api.create_view(project, {}),
-            api.whoami, api.version,
+            lambda: api.tasks(project, whole=True), lambda: api.views(project), api.users,
+            lambda: api.project(project), lambda: api.projects("x"),
+            lambda: api.storages("localfiles", project), lambda: api.uploads(project),
+            lambda: api.create_view(project, {}), api.whoami, api.version,
         ]  # fmt: skip
         for answer in STRANGE:
             proxy.change = lambda line, body: answer.encode("latin-1")  # noqa: B023
@@ -134,7 +131,7 @@ def test_an_answer_of_any_other_shape_is_one_error(label_studio: Running, projec
                 except LabelStudioError as error:
                     said.append(str(error))
             assert len(said) - before >= len(asked) - 2, answer[:40]  # an object may be a version, and a user
-    assert all("does not speak as Label Studio does" in one and len(one) < 500 for one in said)
+    assert all("does not answer like Label Studio" in one and len(one) < 500 for one in said)
 
 
 def test_one_task_that_cannot_be_read_is_refused_and_the_others_go_on(labelled: Labelled) -> None:

@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from al_loop.core.errors import LabelStudioError
-from al_loop.labelling.client.client import Connection, ServerFaultError, UnreachableError
-from al_loop.labelling.client.failures import decoded
+from al_loop.labelling.client.client import Connection
+from al_loop.labelling.client.failures import ServerFaultError, UnreachableError
+from al_loop.labelling.client.responses import read_answer
 
 TOKEN = "feedfacefeedfacefeedfacefeedfacefeedface"
 
@@ -65,7 +66,7 @@ def answering(status: int, body: bytes, *, certificate: Path | None = None, **he
     ],
 )
 def test_half_a_character_stops_nothing(text: str, value: object) -> None:
-    assert decoded(text.encode()) == value
+    assert read_answer(text.encode()) == value
 
 
 def test_nothing_listens() -> None:
@@ -84,7 +85,7 @@ def test_another_web_server() -> None:
     for status in (200, 404):
         with (
             answering(status, b"<html>hello</html>") as url,
-            pytest.raises(LabelStudioError, match="does not speak"),
+            pytest.raises(LabelStudioError, match="does not answer like Label Studio"),
         ):
             Connection(url, TOKEN).check()
 
@@ -147,7 +148,7 @@ def test_repr_hides_the_token() -> None:
 
 
 @pytest.mark.integration
-def test_importing_the_bridge_is_cheap() -> None:
+def test_imports_are_cheap() -> None:
     names = "client.client client.image_serving client.task server.server tasks.project tasks.pull tasks.push"
     heavy = "'torch', 'label_studio_sdk', 'httpx', 'PIL'"
     code = f"import sys\nfor n in {names.split()!r}: __import__('al_loop.labelling.' + n)\n"

@@ -1,4 +1,4 @@
-"""Images in a bucket: a real server that signs addresses, and S3 as moto speaks it, both on loopback."""
+"""Images in a bucket: a real server that signs addresses, and moto as S3, both on loopback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 from support.annotation_page import Desk, chromium, needs_chromium
-from support.labelling_tasks import BLOCKS, CLASSES, SIZE, Running, block_tasks, expected, make_tasks
+from support.labelling_tasks import (
+    BLOCKS,
+    CLASSES,
+    SIZE,
+    Running,
+    block_tasks,
+    fetch_tasks,
+    make_tasks,
+    send_tasks,
+)
 
 from al_loop.core.errors import ConfigError, LabelStudioError
 from al_loop.labelling.check import inspect
@@ -22,8 +31,6 @@ from al_loop.labelling.client.s3 import S3Objects, server_key
 from al_loop.labelling.client.task import TaskState
 from al_loop.labelling.server import environment, server
 from al_loop.labelling.tasks.project import ensure_project
-from al_loop.labelling.tasks.pull import pull
-from al_loop.labelling.tasks.push import push
 
 pytestmark = pytest.mark.server
 KEY = {
@@ -54,7 +61,7 @@ def client(endpoint: str) -> Any:
 
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server that may talk to addresses of its own network, as one must where the bucket is in the plant."""
+    """A server that may talk to addresses of its network, as is needed for a bucket in the plant."""
     home = tmp_path_factory.mktemp("plant") / "label-studio"
     with pytest.MonkeyPatch.context() as patch:
         guard = {"SSRF_PROTECTION_ENABLED": "false"}
@@ -82,9 +89,7 @@ def send(
     connection = plant.info.connection
     project = ensure_project(connection, folder.name[-40:], CLASSES, project)
     tasks = make_tasks(folder, count, batch="c1")
-    return project, push(
-        connection, project, "c1", tasks, model_version="m1", classes=CLASSES, images=images, title="t"
-    )
+    return project, send_tasks(connection, project, tasks, images)
 
 
 def written(client: Any, images: S3Objects) -> dict[str, Any]:
@@ -102,11 +107,11 @@ def test_images_go_to_the_bucket_once_and_the_server_signs_addresses(
     assert len(there) == 3
     assert all(key.startswith("al loop/ünit/") for key in there)
     with plant.info.connection.open() as api:
-        tasks = api.tasks(project, {"conjunction": "and", "items": []}, whole=False)
+        tasks = api.tasks(project, whole=False)
         urls = [task["data"]["image"] for task in tasks]
         assert sorted(urls) == sorted(f"s3://{images.bucket}/{key}" for key in there)
         signed = api.resolve(project, urls[0])
-        (storage,) = api.s3_storages(project)
+        (storage,) = api.storages("s3", project)
     assert "secret" not in str(storage)
     found = httpx.get(signed, trust_env=False)  # no token of the server goes there
     assert (found.status_code, found.headers["content-type"]) == (200, "image/jpeg")
@@ -121,7 +126,7 @@ def test_images_go_to_the_bucket_once_and_the_server_signs_addresses(
     assert (again.created, again.already_there) == (0, 3)
     assert written(client, images) == before
     with plant.info.connection.open() as api:
-        assert len(api.s3_storages(project)) == 1
+        assert len(api.storages("s3", project)) == 1
         assert "Credential=another" in api.resolve(project, urls[0])
 
 
@@ -129,15 +134,13 @@ def test_images_go_to_the_bucket_once_and_the_server_signs_addresses(
 def test_annotators_see_the_images(
     plant: Running, images: S3Objects, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The browser gets the picture from the bucket, from an address that the server signed, and from nowhere else."""
+    """The browser gets the image from the bucket alone, by an address that the server signed."""
     connection, some = plant.info.connection, block_tasks(tmp_path, 1)
     project = ensure_project(connection, "in the bucket", CLASSES)
-    queue = push(
-        connection, project, "c1", some, model_version="m1", classes=CLASSES, images=images
-    ).queue_url
-    (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES)
+    queue = send_tasks(connection, project, some, images).queue_url
+    (task,) = fetch_tasks(connection, project, some)
     caplog.set_level("INFO", "werkzeug")
-    caplog.clear()  # of what the store was asked until now
+    caplog.clear()  # of earlier requests
     with chromium() as browser:
         desk = Desk.log_in(browser, plant.info.url, plant.info.email, plant.info.password)
         desk.page.goto(queue)
@@ -150,7 +153,7 @@ def test_annotators_see_the_images(
     asked = [line for line in caplog.messages if "GET /" in line]
     assert asked
     assert all(f"GET /{images.bucket}/" in line and "X-Amz-Signature" in line for line in asked)
-    (task,) = pull(connection, project, "c1", expected(some), classes=CLASSES)
+    (task,) = fetch_tasks(connection, project, some)
     assert task.state is TaskState.LABELLED
 
 
@@ -169,7 +172,7 @@ def test_what_goes_wrong_is_said_before_anything_is_pushed(
         send(plant, replace(images, url="s3://nowhere/x"), tmp_path)
     with pytest.raises(LabelStudioError, match="cannot be written"):
         send(plant, replace(images, endpoint="http://127.0.0.1:9"), tmp_path)
-    monkeypatch.setattr(S3Objects, "_write", lambda *_: None)  # as if somebody else had to bring them
+    monkeypatch.setattr(S3Objects, "_write", lambda *_: None)  # as if others wrote them
     with pytest.raises(LabelStudioError, match=r"the server cannot read s3://.*AL_LOOP_S3_KEY_ID") as caught:
         send(plant, images, tmp_path)
     assert "secret-of-the-reader" not in str(caught.value)
@@ -178,7 +181,7 @@ def test_what_goes_wrong_is_said_before_anything_is_pushed(
 def test_a_server_that_guards_its_network_says_so(
     label_studio: Running, images: S3Objects, tmp_path: Path
 ) -> None:
-    """Label Studio refuses a bucket inside the plant as it comes; what it says is passed on."""
+    """By default, Label Studio refuses a bucket inside the plant; its reason is passed on."""
     with pytest.raises(LabelStudioError, match="reserved network address"):
         send(label_studio, images, tmp_path)
 

@@ -1,4 +1,4 @@
-"""What keeps a server for years: backups, annotators, a check of what it can do. On real servers."""
+"""Backups, annotators and the check of a server, on real servers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
-from support.labelling_tasks import CLASSES, Running
+from support.labelling_tasks import CLASSES, Running, request
 
 from al_loop.cli.simulated_annotator import SimulatedAnnotator
 from al_loop.core.errors import LabelStudioError
@@ -30,17 +29,15 @@ pytestmark = pytest.mark.server
 
 @pytest.fixture
 def second(tmp_path: Path) -> Iterator[Path]:
-    """The place of another server, stopped at the end."""
+    """The folder of another server, which is stopped at the end."""
     home = tmp_path / "second" / "label-studio"
     yield home
     server.stop(home)
 
 
 def titles(info: server.ServerInfo) -> set[str]:
-    answer = httpx.get(
-        f"{info.url}/api/projects/", headers={"Authorization": f"Token {info.token}"}, trust_env=False
-    )
-    return {str(project["title"]) for project in answer.raise_for_status().json()["results"]}
+    answer = request(info, "GET", "api/projects/").raise_for_status()
+    return {str(project["title"]) for project in answer.json()["results"]}
 
 
 def test_a_backup_of_a_running_server_is_restored_elsewhere(
@@ -127,7 +124,7 @@ def test_nothing_to_back_up_and_a_name_that_is_taken(label_studio: Running, tmp_
         back_up(tmp_path, tmp_path / "x.tar.gz")
     taken = tmp_path / "taken.tar.gz"
     taken.write_text("precious")
-    with pytest.raises(LabelStudioError, match="is there already"):
+    with pytest.raises(LabelStudioError, match=r"taken\.tar\.gz exists"):
         back_up(label_studio.home, taken)
     assert taken.read_text() == "precious"
 
@@ -142,11 +139,11 @@ def test_an_annotator_can_log_in_and_label(label_studio: Running) -> None:
         view = ensure_view(api, project, "c1", "Cycle 1")
         assert "ada@example.org" in api.users().values()
     assert person.annotate(project, view, lambda _: None, classes=CLASSES).tasks == 0
-    with pytest.raises(LabelStudioError, match=r"does not take ada@example\.org \(.*already exists"):
+    with pytest.raises(LabelStudioError, match=r"does not accept ada@example\.org \(.*already exists"):
         add_user(info, "ada@example.org")
     with pytest.raises(LabelStudioError, match="'ada' is no e-mail address"):
         add_user(info, "ada")
-    with pytest.raises(LabelStudioError, match=r"does not take bob@example\.org \(.*8–128 characters"):
+    with pytest.raises(LabelStudioError, match=r"does not accept bob@example\.org \(.*8–128 characters"):
         add_user(info, "bob@example.org", "123")
 
 
@@ -158,13 +155,13 @@ def test_a_server_is_checked(label_studio: Running, monkeypatch: pytest.MonkeyPa
     said = " ".join(item.what for item in found)
     for part in (
         "Label Studio 1.23",
-        "legacy token is that of",
+        "legacy token belongs to",
         "clock",
-        "projects and tasks",
+        "projects and tasks can be created",
         "get images: /data/upload",
     ):
         assert part in said
-    assert titles(label_studio.info) == before  # what it made is gone again
+    assert titles(label_studio.info) == before  # its project is deleted
 
     wrong = inspect(Connection(connection.url, "feedface" * 5), images)
     assert "refuses the token" in wrong[-1].fix

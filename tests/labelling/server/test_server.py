@@ -78,7 +78,7 @@ def test_start_stop_status_and_start_again(home: Path) -> None:
     assert (again.url, again.token, again.password) == (first.url, first.token, first.password)
     assert again.pid != first.pid
 
-    # As after a kill between the start of the process and the note of its pid.
+    # As after a kill before the pid was recorded.
     assert process.find(f"--data-dir {home / 'data'} ") == again.pid
     (home / "server.json").unlink()
     assert server.stop(home)
@@ -86,7 +86,7 @@ def test_start_stop_status_and_start_again(home: Path) -> None:
 
 
 def test_a_first_start_that_was_killed_starts_over(home: Path) -> None:
-    # As after a kill between the creation of the user and that of its token: data that was begun.
+    # As after a kill between the creation of the user and that of its token.
     (home / "data").mkdir(parents=True)
     (home / "data" / "unfinished").touch()
     (home / "data" / "label_studio.sqlite3").write_bytes(b"half of a database")
@@ -121,7 +121,7 @@ def test_a_busy_port_is_refused(home: Path) -> None:
 
 
 def test_the_folder_with_the_secrets_is_never_served(home: Path) -> None:
-    with pytest.raises(LabelStudioError, match="its own secrets"):
+    with pytest.raises(LabelStudioError, match="holds secrets of the server"):
         server.start(home, document_root=home.parent)
 
 

@@ -8,16 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from al_loop.labelling.tasks.agreement import Policy, chosen, consensus, disagreement, latest_of_each
-from al_loop.labelling.tasks.convert import RefusedResultError
+from al_loop.labelling.tasks.agreement import (
+    Annotation,
+    Policy,
+    choose,
+    consensus,
+    disagreement,
+    latest_of_each,
+)
+from al_loop.labelling.tasks.convert import RefusedResultError, parsed
 from al_loop.structures.boxes import Boxes
 
 Make = Callable[..., Boxes]
 USERS = {1: "ada@example.org", 2: "bob@example.org"}
 
 
-def annotation(number: int, by: int | None, **more: Any) -> dict[str, Any]:
-    return {"id": number, "completed_by": by, "updated_at": f"2026-01-01T00:00:0{number}Z", **more}
+def annotation(number: int, by: int | None, **more: Any) -> Annotation:
+    return Annotation(number, f"2026-01-01T00:00:0{number}Z", by, **more)
 
 
 ADA, BOB, TRUTH = annotation(1, 1), annotation(3, 2), annotation(2, 2, ground_truth=True)
@@ -29,19 +36,17 @@ SKIP = annotation(4, 1, was_cancelled=True)
     [
         (Policy(), 3),
         (Policy("user", ("ada@example.org",)), 1),
-        (
-            Policy("user", ("eve@example.org", "ada@example.org")),
-            1,
-        ),  # the first of the list who has labelled it
+        # The first of the list who has labelled it.
+        (Policy("user", ("eve@example.org", "ada@example.org")), 1),
         (Policy("user", ("eve@example.org",)), 3),  # nobody of the list has: the newest
         (Policy("ground-truth"), 2),
         (Policy("consensus"), 3),
     ],
 )
 def test_whose_annotation_counts(policy: Policy, expected: int) -> None:
-    found = chosen([BOB, SKIP, TRUTH, ADA], policy, USERS)
+    found = choose([BOB, SKIP, TRUTH, ADA], policy, USERS)
     assert found is not None
-    assert found["id"] == expected
+    assert found.id == expected
 
 
 @pytest.mark.parametrize("wrong", [True, "x", 1.5, [1], {}, {"id": None}, {"id": [1]}], ids=repr)
@@ -49,19 +54,21 @@ def test_whose_annotation_counts(policy: Policy, expected: int) -> None:
 def test_an_annotation_that_cannot_be_read_is_refused(name: str, wrong: Any) -> None:
     if (name, wrong) in [("was_cancelled", True), ("ground_truth", True), ("updated_at", "x")]:
         return
-    for some in ([ADA, annotation(9, 1) | {name: wrong}], [ADA, wrong], wrong):
-        for ask in (lambda all_: chosen(all_, Policy(), USERS), lambda all_: latest_of_each(all_, USERS)):
-            with pytest.raises(RefusedResultError):
-                ask(some)
+    good = {"id": 1, "completed_by": {"id": 1, "email": "ada@example.org"}, "updated_at": "2026", "draft": 1}
+    (read,) = parsed([good], list[Annotation], "the task")
+    assert read.author(USERS) == "ada@example.org"
+    for some in ([good, good | {name: wrong}], [good, wrong], wrong):
+        with pytest.raises(RefusedResultError, match="the task cannot be read: "):
+            parsed(some, list[Annotation], "the task")
 
 
 def test_skips_and_nothing() -> None:
-    assert chosen([SKIP], Policy("ground-truth"), USERS) == SKIP
-    assert chosen([], Policy(), USERS) is None
+    assert choose([SKIP], Policy("ground-truth"), USERS) == SKIP
+    assert choose([], Policy(), USERS) is None
 
 
 def test_each_person_counts_once() -> None:
-    assert [a["id"] for a in latest_of_each([BOB, SKIP, TRUTH, ADA, annotation(5, None)], USERS)] == [1, 3, 5]
+    assert [a.id for a in latest_of_each([BOB, SKIP, TRUTH, ADA, annotation(5, None)], USERS)] == [1, 3, 5]
 
 
 def test_consensus_keeps_what_more_than_half_have_drawn(make_boxes: Make) -> None:

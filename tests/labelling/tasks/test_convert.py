@@ -1,4 +1,4 @@
-"""Pixels to percent and back, and what is refused on the way."""
+"""Pixels to percent and back, and refusals."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def without(side: str) -> dict[str, Any]:
 
 @st.composite
 def coco_boxes(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
-    """Any boxes [x, y, w, h] (n, 4) in px inside any image, from a millionth of its side on."""
+    """Boxes [x, y, w, h] (n, 4) px inside an image, of at least a millionth of its side."""
     width, height = draw(st.integers(1, 20_000)), draw(st.integers(1, 20_000))
     rows = []
     for _ in range(draw(st.integers(0, 4))):
@@ -63,7 +63,7 @@ def coco_boxes(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
 @pytest.mark.integration
 @given(coco_boxes())
 def test_coco_boxes_come_back_within_a_millionth_of_a_pixel(case: tuple[np.ndarray, int, int]) -> None:
-    """300 of them here; `scripts/test tests/labelling/tasks/test_convert.py --hypothesis-profile=thorough` takes 100,000."""
+    """300 examples; with --hypothesis-profile=thorough, 100,000."""
     xywh, width, height = case
     labels = np.arange(len(xywh)) % 2
     corners = np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]])
@@ -108,22 +108,23 @@ def test_rotated_box_by_45_degrees_and_clipped() -> None:
         (rectangle(value={"rectanglelabels": ["three"]}), "'three' is not one of the workspace's classes"),
         (rectangle(value={"rectanglelabels": []}), "exactly one label"),
         (rectangle(value={"rectanglelabels": ["one", "two"]}), "exactly one label"),
-        (rectangle(value={"x": float("nan")}), "not finite"),
-        (rectangle(value={"width": float("inf")}), "not finite"),
-        (rectangle(value={"x": "wide"}), "not a number"),
-        (rectangle(value={"x": None}), "not a number"),
-        (without("x"), "not a number: None"),
-        (without("y"), "not a number: None"),
-        (rectangle(value={"width": 0.0}), "no area"),
-        (rectangle(value={"height": -3.0}), "no area"),
+        (rectangle(value={"x": float("nan")}), "Expected `float` >= -1000000.0 - at `$.x`. Draw it again"),
+        (rectangle(value={"width": float("inf")}), "Expected `float` <= 1000000.0 - at `$.width`"),
+        (rectangle(value={"x": "wide"}), "Expected `float`, got `str` - at `$.x`"),
+        (rectangle(value={"x": None}), "Expected `float`, got `null` - at `$.x`"),
+        (without("x"), "missing required field `x`"),
+        (without("y"), "missing required field `y`"),
+        (rectangle(value={"width": 0.0}), "Expected `float` > 0.0 - at `$.width`"),
+        (rectangle(value={"height": -3.0}), "Expected `float` > 0.0 - at `$.height`"),
         (rectangle(value={"x": 101.0}), "no area inside the image"),
         (rectangle(type="polygonlabels"), "polygonlabels"),
-        (rectangle(value={}) | {"value": None}, "exactly one label"),
+        (rectangle(value={}) | {"value": None}, "Expected `object`, got `null` - at `$[1].value`"),
     ],
 )  # fmt: skip
 def test_what_needs_a_guess_is_refused_with_one_sentence(item: dict[str, Any], says: str) -> None:
-    with pytest.raises(RefusedResultError, match="(?s)" + says.replace("(", r"\(")) as caught:
+    with pytest.raises(RefusedResultError) as caught:
         from_result([rectangle(), item], SIZE, CLASSES)
+    assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -132,7 +133,7 @@ WRONG: list[Any] = [None, True, 7, 1.5, "x", [], ["x"], [["x"]], {}, {"x": {"y":
 
 @pytest.mark.parametrize("wrong", WRONG, ids=repr)
 def test_whatever_a_region_holds_is_a_refusal_or_boxes(wrong: Any) -> None:
-    """Never another exception, which would stop all tasks: the others go on."""
+    """Another exception would stop all tasks."""
     fields = [
         "id",
         "type",
@@ -161,7 +162,7 @@ JSON = SIMPLE | st.lists(SIMPLE, max_size=2) | st.dictionaries(st.sampled_from("
 @pytest.mark.integration
 @given(st.data())
 def test_any_json_in_the_place_of_any_part(data: st.DataObject) -> None:
-    """Only refusals come out of a result, whatever it holds, with rectangles, polygons and the brush."""
+    """Any JSON gives boxes or a refusal."""
     kind = data.draw(st.sampled_from(["rectanglelabels", "polygonlabels", "brushlabels"]))
     item = rectangle(type=kind) | {
         "value": {"points": [[1, 1], [9, 1], [9, 9]], "rle": [0] * 9, kind: ["one"]}
@@ -182,7 +183,7 @@ def test_more_boxes_than_a_person_draws_are_refused_at_once() -> None:
 
 def test_coordinates_beyond_arithmetic_are_refused() -> None:
     for value in (1e308, -1e308, 10**400, 2e6):
-        with pytest.raises(RefusedResultError, match="not finite"):
+        with pytest.raises(RefusedResultError, match=r"Expected `float`|Number out of range"):
             from_result([rectangle(value={"x": value})], SIZE, CLASSES)
 
 
@@ -229,8 +230,8 @@ def test_edits_are_counted_by_region() -> None:
 def test_the_annotator_moves_relabels_deletes_and_adds() -> None:
     near, far = np.array([22.0, 11.0, 62.0, 31.0]), np.array([150.0, 50.0, 180.0, 90.0])
     proposed = [
-        region("good", np.array([20.0, 10.0, 60.0, 30.0]), "one", SIZE, score=0.9),
-        region("false", np.array([100.0, 0.0, 120.0, 20.0]), "one", SIZE, score=0.8),
+        region("good", np.array([20.0, 10.0, 60.0, 30.0]), "one", SIZE) | {"score": 0.9},
+        region("false", np.array([100.0, 0.0, 120.0, 20.0]), "one", SIZE) | {"score": 0.8},
     ]
     left = correct(proposed, Boxes(np.stack([near, far]), np.array([1, 0])), SIZE, CLASSES)
     assert [one["origin"] for one in left] == ["prediction-changed", "manual"]
@@ -247,7 +248,7 @@ def test_labelling_config_carries_any_class_name() -> None:
     assert read_labels(config) == {"label": names}
     assert 'hotkey="1"' in config
     check_labels(1, config, names)
-    with pytest.raises(LabelStudioError, match="distinct"):
+    with pytest.raises(LabelStudioError, match="distinct classes"):
         labelling_config(["a", "a"])
 
 

@@ -1,4 +1,4 @@
-"""Polygons and the brush: to px and back, what is refused, and what becomes of them on the real server."""
+"""Polygons and brush strokes: conversion, refusals, and the real server."""
 
 from __future__ import annotations
 
@@ -7,24 +7,19 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 from support.labelling_tasks import CLASSES as SERVED
-from support.labelling_tasks import Running, expected, make_tasks
+from support.labelling_tasks import Running, fetch_tasks, make_tasks, request, send_tasks
 
 from al_loop.core.errors import LabelStudioError
-from al_loop.labelling.client.image_serving import LocalFiles
 from al_loop.labelling.client.task import Edits, PulledTask, TaskState
-from al_loop.labelling.server import server
 from al_loop.labelling.tasks.agreement import consensus
 from al_loop.labelling.tasks.convert import ImageSize, RefusedResultError, count_edits, from_result, region
 from al_loop.labelling.tasks.project import check_labels, ensure_project, labelling_config, read_labels
-from al_loop.labelling.tasks.pull import pull
-from al_loop.labelling.tasks.push import push
 from al_loop.structures import segmentation
 from al_loop.structures.boxes import Boxes
 
@@ -40,8 +35,9 @@ with warnings.catch_warnings():
 def shape(kind: str, value: dict[str, Any], size: ImageSize = SIZE, **changes: Any) -> dict[str, Any]:
     """A region as the browser sends it."""
     return {
-        "id": kind, "type": kind, "from_name": kind.removesuffix("labels"), "to_name": "image", "image_rotation": 0,
-        "original_width": size.width, "original_height": size.height, "value": {kind: ["one"], **value}, **changes,
+        "id": kind, "type": kind, "from_name": kind.removesuffix("labels"), "to_name": "image",
+        "image_rotation": 0, "original_width": size.width, "original_height": size.height,
+        "value": {kind: ["one"], **value}, **changes,
     }  # fmt: skip
 
 
@@ -150,37 +146,37 @@ OTHER_SIZE = mask2rle(np.full((100, 100), 255, np.uint8))
 @pytest.mark.parametrize(
     ("item", "says"),
     [
-        (polygon([[10, 10], [50, 10]]), "a polygon has 2 points, expected at least 3"),
-        (polygon([]), "a polygon has 0 points"),
-        (polygon(None), "a polygon has 0 points"),
+        (polygon([[10, 10], [50, 10]]), "Expected `array` of length >= 3 - at `$.points`. Draw it again"),
+        (polygon([]), "Expected `array` of length >= 3"),
+        (polygon(None), "Expected `array`, got `null` - at `$.points`"),
         (polygon(closed=False), "a polygon is open: close it"),
         (polygon([[10, 10], [30, 30], [50, 50]]), "a polygon has no area inside the image"),
         (polygon([[10, 10], [20, 20], [20, 10], [10, 20]]), "a polygon has no area"),  # a bow tie
         (polygon([[110, 10], [150, 10], [150, 60]]), "a polygon has no area inside the image"),
-        (polygon([[10, 10], [50, 10], [50, float("nan")]]), "a polygon has a coordinate that is not finite"),
-        (polygon([[10, 10], [50, 10], [50, float("inf")]]), "not finite"),
-        (polygon([[10, 10], [50, 10], [50, None]]), "a polygon has a coordinate that is not a number"),
-        (polygon([[10, 10], [50, 10], [50]]), "not a number"),
-        (polygon([1, 2, 3]), "not a number"),
-        (polygon(7), "not a number"),
+        (polygon([[10, 10], [50, 10], [50, float("nan")]]), "-1000000.0 - at `$.points[2][1]`"),
+        (polygon([[10, 10], [50, 10], [50, float("inf")]]), "Expected `float` <= 1000000.0"),
+        (polygon([[10, 10], [50, 10], [50, None]]), "Expected `float`, got `null` - at `$.points[2][1]`"),
+        (polygon([[10, 10], [50, 10], [50]]), "Expected `array` of length 2, got 1"),
+        (polygon([1, 2, 3]), "Expected `array`, got `int` - at `$.points[0]`"),
+        (polygon(7), "Expected `array`, got `int`"),
         (polygon(polygonlabels=["three"]), "'three' is not one of the workspace's classes"),
         (polygon(polygonlabels=[]), "exactly one label"),
         (polygon(polygonlabels=["one", "two"]), "exactly one label"),
         (polygon() | {"original_width": 100, "original_height": 200}, "EXIF"),
         (polygon() | {"image_rotation": 90}, "turned by 90"),
         (painted(block(), brushlabels=["one", "two"]), "exactly one label"),
-        (painted(np.zeros((100, 200))), "nothing is left of what the brush has painted"),
-        (painted(block(), rle=OTHER_SIZE), "not of the image's size, 200x100 pixels: expected 80000 numbers, got 40000"),
+        (painted(np.zeros((100, 200))), "nothing is left of a brush region"),
+        (painted(block(), rle=OTHER_SIZE), "size, 200x100 pixels: expected 80000 numbers, got 40000"),
         (painted(block(), rle=[255, 255, 255, 255, 57, 0, 0]), "expected 80000 numbers, got 4294967295"),
         (painted(block(), rle=HALF), "cannot be decoded"),
         (painted(block(), rle=WRONG_BITS), "cannot be decoded"),
         (painted(block(), rle=[]), "cannot be decoded"),
-        (painted(block(), rle=None), "cannot be decoded"),
-        (painted(block(), rle=10**9), "cannot be decoded"),
-        (painted(block(), rle=[0, 1, 300, 0, 0, 0, 0, 0]), "cannot be decoded"),
-        (painted(block(), rle=["a"] * 9), "cannot be decoded"),
-        (painted(block(ImageSize(100, 80))), "the browser saw an image of 100x80 pixels, the workspace has 200x100"),
-        (shape("ellipselabels", {}), "expected rectangles, polygons and the brush, got a region of type 'ellipselabels'"),
+        (painted(block(), rle=None), "Expected `array`, got `null` - at `$.rle`"),
+        (painted(block(), rle=10**9), "Expected `array`, got `int`"),
+        (painted(block(), rle=[0, 1, 300, 0, 0, 0, 0, 0]), "Expected `int` <= 255 - at `$.rle[2]`"),
+        (painted(block(), rle=["a"] * 9), "Expected `int`, got `str`"),
+        (painted(block(ImageSize(100, 80))), "saw an image of 100x80 pixels, the workspace has 200x100"),
+        (shape("ellipselabels", {}), "the brush, got a region of type 'ellipselabels'"),
     ],
 )  # fmt: skip
 def test_what_needs_a_guess_is_refused_with_one_sentence(item: dict[str, Any], says: str) -> None:
@@ -194,7 +190,7 @@ def test_what_needs_a_guess_is_refused_with_one_sentence(item: dict[str, Any], s
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.integers(0, 255), max_size=40), st.integers(0, 60))
 def test_damaged_strokes_are_refused_or_read(bytes_: list[int], cut: int) -> None:
-    """Whatever the server has kept: one sentence, or a mask of the image's size."""
+    """Any bytes give one sentence, or a mask of the image's size."""
     head = mask2rle(block())[:cut]
     try:
         found = from_result([painted(block(), rle=head + bytes_)], SIZE, CLASSES, outlined=True)
@@ -254,7 +250,7 @@ def test_a_project_that_offers_something_else_is_explained() -> None:
     plain, outlined = labelling_config(CLASSES), labelling_config(CLASSES, outlined=True)
     with pytest.raises(
         LabelStudioError,
-        match=r'(?s)project 4 has the controls label; .*task = "segmentation", which takes label, polygon, brush.*new-project',
+        match=r'(?s)4 has the controls label; .*segmentation", which needs label, polygon, brush.*new-pro',
     ):
         check_labels(4, plain, CLASSES, outlined=True)
     with pytest.raises(
@@ -287,27 +283,19 @@ def test_outlines_on_the_real_server(label_studio: Running, tmp_path: Path) -> N
         config = api.project(project)["label_config"]
     assert read_labels(config) == {name: list(SERVED) for name in ("polygon", "brush", "label")}
     tasks = make_tasks(tmp_path, 4, batch="c1")
-    images = LocalFiles(server.media_root(label_studio.home))
-    push(connection, project, "c1", tasks, model_version="m1", classes=SERVED, images=images, outlined=True)
+    send_tasks(connection, project, tasks, label_studio.images, outlined=True)
 
     def pulled(outlined: bool = True) -> list[PulledTask]:
-        return pull(connection, project, "c1", expected(tasks), classes=SERVED, outlined=outlined)
+        return fetch_tasks(connection, project, tasks, outlined=outlined)
 
     ids = [task.task_id for task in pulled()]
 
     def submit(number: int, *result: dict[str, Any]) -> None:
-        answer = httpx.post(
-            f"{label_studio.info.url}/api/tasks/{ids[number]}/annotations", json={"result": list(result)},
-            headers={"Authorization": f"Token {label_studio.info.token}"}, trust_env=False,
-        )  # fmt: skip
-        assert answer.status_code == 201
+        path = f"api/tasks/{ids[number]}/annotations"
+        request(label_studio.info, "POST", path, {"result": list(result)}).raise_for_status()
 
     with connection.open() as api:
-        (task,) = [
-            t
-            for t in api.tasks(project, {"conjunction": "and", "items": []}, whole=True)
-            if t["id"] == ids[0]
-        ]
+        (task,) = [t for t in api.tasks(project, whole=True) if t["id"] == ids[0]]
     (first, second) = task["predictions"][0]["result"]  # the model's rectangles are drawn as ever
     triangle = shape("polygonlabels", {"points": TRIANGLE, "polygonlabels": [SERVED[1]]}, size)
     stroke = painted(block(size), brushlabels=[SERVED[2]])
