@@ -31,24 +31,10 @@ if TYPE_CHECKING:
     from render.recipe.tables import Recipe
 
 __all__ = [
-    "AssetError",
-    "Assets",
-    "BlenderMissingError",
-    "DatasetError",
-    "Recipe",
-    "RecipeError",
-    "RenderError",
-    "RenderOptions",
-    "SceneSpec",
-    "WorkerCrashedError",
-    "WorkerError",
-    "categories",
-    "load_assets",
-    "load_recipe",
-    "parse_recipe",
-    "plan",
-    "render_dataset",
-]
+    "AssetError", "Assets", "BlenderMissingError", "DatasetError", "Recipe", "RecipeError", "RenderError",
+    "RenderOptions", "SceneSpec", "WorkerCrashedError", "WorkerError", "categories", "load_assets", "load_recipe",
+    "parse_recipe", "plan", "render_dataset",
+]  # fmt: skip
 
 #: Where each name is from: al-loop's commands use small modules of this package, and must not wait for SciPy.
 _HOMES = {

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from al_loop.cli.renamed import renamed_option
-from al_loop.core.console import Terminal, say
+from al_loop.cli.output import say_lines
+from al_loop.cli.parameters import FILE, FOLDER, F, number_option, ray_option
+from al_loop.cli.renamed import refused_option
+from al_loop.core.console import Terminal
 from al_loop.core.errors import ConfigError, WorkspaceError
 
 if TYPE_CHECKING:
     from al_loop.benchmark.spec.spec import BenchmarkSpec
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_FOLDER = click.Path(path_type=Path, file_okay=False)
 #: Options that are refused with --mix, and without it.
 _WITHOUT_MIX = (
     "strategies", "k", "cycles", "batches", "early_stop", "from_initial",
@@ -28,86 +27,55 @@ _WITHOUT_MIX = (
 _WITH_MIX = ("rendered", "real", "synthetic", "schedules")
 
 
-def _count(name: str, default: int, most: int, text: str) -> Callable[[F], F]:
-    """An option that is a number from 1."""
-    return click.option(
-        f"--{name}", default=default, type=click.IntRange(1, most), show_default=True, help=text
-    )
+def _list_option(name: str, default: str, text: str) -> Callable[[F], F]:
+    """Return an option that takes a list separated by commas."""
+    return click.option(name, default=default, show_default=True, metavar="A,B,...", help=text)
 
 
-def _text(name: str, default: str, text: str) -> Callable[[F], F]:
-    """An option that is a list with commas."""
-    return click.option(name, default=default, show_default=bool(default), help=text)
+def _seconds_option(name: str, text: str) -> Callable[[F], F]:
+    """Return an option that takes seconds of an annotator."""
+    return click.option(name, type=click.FloatRange(0, 86_400), help=f"{text}  [default: fitted]")
 
 
 @click.command()
-@click.option(
-    "--data", "pool", type=_FILE, required=True, help="COCO file of the pool; its labels are hidden."
-)
-@click.option(
-    "--val", "validation", type=_FILE, required=True, help="COCO file that models are evaluated on."
-)
-@click.option(
-    "--test", "tests", multiple=True, metavar="NAME=FILE", help="A further set to evaluate on; repeatable."
-)
-@_text("--strategies", "random,margin,dbal", "Names with commas between.")
+@click.option("--data", "pool", type=FILE, required=True, help="COCO file of the pool; labels are hidden.")
+@click.option("--val", "validation", type=FILE, required=True, help="COCO file of the validation set.")
+@click.option("--test", "tests", multiple=True, metavar="NAME=FILE", help="Further evaluation sets.")
+@_list_option("--strategies", "random,margin,dbal", "Strategies to compare.")
 @click.option(
     "--start", "starts", metavar="[NAME:]MODEL,...",
     help="Initial models: scratch, coco (model.load_from), current, or a model of the workspace.  "
-         "[default: current; with --mix scratch]",
+    "[default: current; with --mix scratch]",
 )  # fmt: skip
-@_count("k", 25, 1_000_000, "Images labelled in each cycle.")
-@_count("cycles", 4, 10_000, "Cycles of each trial.")
-@click.option(
-    "--batch", "batches", default="", metavar="N,N,...", help="Instead of cycles: one of each size."
-)
-@_count("seeds", 5, 10_000, "Repetitions, the same for every strategy.")
-@_count("iterations", 400, 10_000_000, "Steps of each training.")
-@click.option("--mix", is_flag=True, help="Instead: numbers of photographs by numbers of rendered images.")
-@click.option(
-    "--rendered", type=_FILE, multiple=True, metavar="COCO",
-    help="With --mix: labelled rendered images; repeatable.  [default: the workspace's]",
-)  # fmt: skip
-@_text("--real", "0,25%,50%,75%,100%", "With --mix: numbers or shares of the photographs.")
-@_text("--synthetic", "0,25%,50%,75%,100%", "With --mix: the same of the rendered images.")
-@_text(
-    "--schedules", "pretrain,joint,replay",
-    "With --mix: in which order a training sees both; also pretrain-frozen, replay-frozen.",
-)  # fmt: skip
-@renamed_option("--ways", "--schedules")
-@click.option("--early-stop", is_flag=True, help="End a training when the validation AP no longer improves.")
-@click.option(
-    "--from-initial", is_flag=True,
-    help="Train each cycle from the initial model, not from that of the cycle before.",
-)  # fmt: skip
-@renamed_option("--anew", "--from-initial")
-@click.option(
-    "--seconds-per-image",
-    type=click.FloatRange(0, 86_400),
-    help="Annotator time for an image, where none was measured ...",
-)
-@click.option(
-    "--seconds-per-box",
-    type=click.FloatRange(0, 86_400),
-    help="... and for each of its boxes.  [default: fitted, else 10 and 7]",
-)
+@number_option("--k", 1_000_000, "Images labelled in each cycle.", 25)
+@number_option("--cycles", 10_000, "Cycles of each trial.", 4)
+@click.option("--batch", "batches", default="", metavar="N,N,...", help="Run one cycle of each size instead.")
+@number_option("--seeds", 10_000, "Repetitions, the same for every strategy.", 5)
+@number_option("--iterations", 10_000_000, "Steps of each training.", 400)
+@click.option("--mix", is_flag=True, help="Compare mixes of photographs and rendered images instead.")
+@click.option("--rendered", type=FILE, multiple=True, help="With --mix: COCO files of rendered images.")
+@_list_option("--real", "0,25%,50%,75%,100%", "With --mix: numbers or shares of photographs.")
+@_list_option("--synthetic", "0,25%,50%,75%,100%", "With --mix: numbers or shares of rendered images.")
+@_list_option("--schedules", "pretrain,joint,replay", "With --mix: order of both kinds in a training.")
+@refused_option("--ways", "was renamed: use `--schedules`")
+@click.option("--early-stop", is_flag=True, help="Stop a training when the validation AP stops improving.")
+@click.option("--from-initial", is_flag=True, help="Train each cycle from the initial model.")
+@refused_option("--anew", "was renamed: use `--from-initial`")
+@_seconds_option("--seconds-per-image", "Annotator time for an image, if it was not measured.")
+@_seconds_option("--seconds-per-box", "Annotator time for each box, in addition.")
 @click.option(
     "--target", type=click.FloatRange(0, 1, min_open=True), metavar="AP",
-    help="Count labels for this AP.  [default: the last AP of random]",
+    help="AP to count labels for.  [default: the last AP of random]",
 )  # fmt: skip
-@click.option("--out", type=_FOLDER, required=True, help="Folder for results.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    help="Trials at a time.  [default: 1; with --ray one per GPU or node]",
-)
-@click.option("--ray", metavar="ADDRESS", help="Run the trials on a Ray cluster: auto, HOST:PORT, local.")
-@click.option("--resume", is_flag=True, help="Go on with the benchmark in --out.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for results.")
+@number_option("--jobs", 1024, "Parallel trials.  [default: 1; with --ray one per GPU or node]")
+@ray_option("Run the trials")
+@click.option("--resume", is_flag=True, help="Continue the benchmark in --out.")
 @click.pass_context
 def benchmark(context: click.Context, /, out: Path, **options: Any) -> None:
-    """Compare strategies on a labelled set: cycles with its labels hidden, over several seeds.
+    """Compare strategies on a labelled set: cycles with hidden labels, over several seeds.
 
-    Settings of model and training are those of the workspace. Killed at any moment, it goes on with --resume.
+    Settings of model and training are those of the workspace. A killed benchmark continues with --resume.
     """
     from al_loop.benchmark.results.labelling_cost import labelling_cost
     from al_loop.benchmark.results.report import report_of, write_report
@@ -124,12 +92,11 @@ def benchmark(context: click.Context, /, out: Path, **options: Any) -> None:
     cost = labelling_cost(home, options["seconds_per_image"], options["seconds_per_box"])
     report = report_of(outcome, cost, options["target"])
     paths = write_report(report, out)
-    for line in (*report.summary, "", *map(str, paths)):
-        say(line)
+    say_lines([*report.summary, "", *map(str, paths)])
 
 
 def _spec(options: dict[str, Any]) -> BenchmarkSpec:
-    """Return the spec that the options give; ConfigError for lists that cannot be read."""
+    """Return the spec of the options; ConfigError for lists that cannot be read."""
     from al_loop.benchmark.spec.spec import BenchmarkSpec, MixGrid, StrategyGrid
 
     grid: MixGrid | StrategyGrid
@@ -207,23 +174,18 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 @click.command()
-@click.argument("coco", type=_FILE)
-@click.option("--kinds", default="", metavar="KIND,...", help="Which corruptions.  [default: all]")
-@click.option(
-    "--level", default=3, show_default=True, type=click.IntRange(1, 5), help="From slight to strong."
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill."
-)
+@click.argument("coco", type=FILE)
+@click.option("--kinds", default="", metavar="KIND,...", help="Corruptions.  [default: all]")
+@number_option("--level", 5, "From slight to strong.", 3)
+@click.option("--out", type=FOLDER, required=True, help="Folder to fill.")
 def corrupt(coco: Path, kinds: str, level: int, out: Path) -> None:
     """Write corrupted copies of COCO, a labelled set: blur, noise, light, colour, compression.
 
-    For a benchmark's --test, when there are no photographs of another station.
+    Use them with benchmark --test if you have no photographs of another station.
     """
     from al_loop.images.corruptions import CORRUPTIONS, write_corrupted
 
     terminal = Terminal()
     with terminal.progress("corrupt") as progress:
         made = write_corrupted(coco, out, _words(kinds) or tuple(CORRUPTIONS), level, progress, terminal.line)
-    for kind, path in made.items():
-        say(f"--test {kind}-{level}={path}")
+    say_lines(f"--test {kind}-{level}={path}" for kind, path in made.items())

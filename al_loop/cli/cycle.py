@@ -2,65 +2,55 @@
 
 from __future__ import annotations
 
-import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from al_loop.cli.output import say_lines, show_in_browser
+from al_loop.cli.parameters import (
+    FILE,
+    gpus_option,
+    json_option,
+    number_option,
+    ray_option,
+    with_locked_workspace,
+    with_workspace,
+)
 from al_loop.core.console import Terminal, say, say_json
 from al_loop.core.errors import ConfigError
-from al_loop.state.workspace import open_workspace
+from al_loop.state.workspace import Workspace
 
 if TYPE_CHECKING:
     from al_loop.loop.verify import Finding
 
-
-_ray = click.option(
-    "--ray",
-    metavar="ADDRESS",
-    help="Score on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one on this machine.",
-)
+_cycle_argument = click.argument("number", type=click.IntRange(1, 2**31 - 1), metavar="CYCLE")
 
 
 @click.command()
-@click.option("--model", "model_id", metavar="MODEL", help="Another model than the current one.")
-@_ray
-@click.pass_obj
-def score(start: Path | None, model_id: str | None, ray: str | None) -> None:
-    """Score the images of the pool that nobody has labelled, so that the next cycle finds it done.
+@click.option("--model", "model_id", metavar="MODEL", help="Model to score with.  [default: the current one]")
+@ray_option("Score")
+@with_locked_workspace
+def score(workspace: Workspace, model_id: str | None, ray: str | None) -> None:
+    """Score the unlabelled images of the pool, for the next cycle.
 
-    What this model has scored before is left as it is; a run that was killed goes on where it stopped.
-
-    Scores in bf16 (score.precision) may order near-ties otherwise than scores in fp32.
+    Images that this model has scored are skipped. A killed run resumes.
     """
     from al_loop.loop.pool_scoring import score_pool
 
-    workspace = open_workspace(start)
-    with workspace.lock():
-        score_pool(workspace, model_id, Terminal(), ray)
+    score_pool(workspace, model_id, Terminal(), ray)
 
 
 @click.command()
-@click.option(
-    "--k", "k", type=click.IntRange(1, 1_000_000), help="Images to label; by default cycle.k of al-loop.toml."
-)
-@click.option(
-    "--partial", is_flag=True, help="Train on what is labelled so far; the rest is for a later cycle."
-)
-@click.option(
-    "--refreeze", is_flag=True, help="Take the settings of al-loop.toml into the cycle under way, and go on."
-)
-@click.option("--abandon", is_flag=True, help="Give the cycle under way up, and keep its labels.")
-@_ray
-@click.option(
-    "--gpus",
-    type=click.IntRange(1, 64),
-    help="GPUs that share the training, each with its part of a batch; by default gpus of al-loop.toml.",
-)
-@click.pass_obj
+@number_option("--k", 1_000_000, "Images to label.  [default: cycle.k of al-loop.toml]")
+@click.option("--partial", is_flag=True, help="Train on the labels so far; leave the rest to a later cycle.")
+@click.option("--refreeze", is_flag=True, help="Apply the settings of al-loop.toml to the open cycle.")
+@click.option("--abandon", is_flag=True, help="End the open cycle and keep its labels.")
+@ray_option("Score")
+@gpus_option
+@with_locked_workspace
 def cycle(
-    start: Path | None,
+    workspace: Workspace,
     k: int | None,
     partial: bool,
     refreeze: bool,
@@ -68,84 +58,77 @@ def cycle(
     ray: str | None,
     gpus: int | None,
 ) -> None:
-    """Run a cycle, or go on with the one under way, as far as it can go.
+    """Begin a cycle, or continue the open one, as far as possible.
 
-    Scores the pool, selects, pushes to the labelling server; once people have labelled: pulls,
-    fine-tunes, evaluates, and promotes the new model if it is not worse.
+    Score the pool, select images, push them to the labelling server. Once they are labelled: pull, fine-tune,
+    evaluate, and promote the new model if it is not worse.
     """
     from al_loop.loop import recovery
     from al_loop.loop.cycle import run_cycle
 
     if abandon and (k or partial or refreeze or ray or gpus):
         raise ConfigError("--abandon ends the cycle under way: give it alone")
-    workspace = open_workspace(start).with_gpus(gpus)
-    with workspace.lock():
-        if abandon:
-            number, kept = recovery.abandon(workspace, Terminal())
-            say(f"cycle {number} is abandoned: {kept}\nnext: al-loop cycle")
-            return
-        if refreeze:
-            recovery.refreeze(workspace, k, Terminal())
-        result = run_cycle(workspace, k, Terminal(), incomplete=partial, ray=ray)
-    if not result.finished:
-        say(f"cycle {result.number} waits: {result.message}")
+    workspace = workspace.with_gpus(gpus)
+    if abandon:
+        number, kept = recovery.abandon(workspace, Terminal())
+        say(f"cycle {number} is abandoned: {kept}\nnext: al-loop cycle")
+        return
+    if refreeze:
+        recovery.refreeze(workspace, k, Terminal())
+    result = run_cycle(workspace, k, Terminal(), incomplete=partial, ray=ray)
+    if result.finished:
+        say(f"cycle {result.number} is finished: {result.message}\nsee: al-loop report")
     else:
-        say(f"cycle {result.number} is finished: {result.message}")
-        say("see: al-loop report")
+        say(f"cycle {result.number} waits: {result.message}")
 
 
 @click.command()
-@click.pass_obj
-def status(start: Path | None) -> None:
-    """Say where the loop stands and what to do next."""
+@with_workspace
+def status(workspace: Workspace) -> None:
+    """Show the state of the loop and the next command."""
     from al_loop.loop.status import describe
 
-    for line in describe(open_workspace(start)):
-        say(line)
+    say_lines(describe(workspace))
 
 
 @click.command()
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="By default report.html in the workspace."
-)
-@click.option("--open", "show", is_flag=True, help="Show it in the browser.")
-@click.option("--json", "as_json", is_flag=True, help="Instead of a page: what it says, for machines.")
-@click.pass_obj
-def report(start: Path | None, out: Path | None, show: bool, as_json: bool) -> None:
-    """Write report.html: the curve, what comes in, what was picked and why, predicted and corrected boxes."""
+@click.option("--out", type=FILE, help="HTML page.  [default: report.html in the workspace]")
+@click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
+@json_option
+@with_workspace
+def report(workspace: Workspace, out: Path | None, show: bool, as_json: bool) -> None:
+    """Write an HTML report: learning curve, drift, picks with predicted and corrected boxes, models."""
     from al_loop.report import report_json, write_report
 
-    workspace = open_workspace(start)
     if as_json:
         say_json(report_json(workspace))
         return
     path = write_report(workspace, out or workspace.root / "report.html")
     say(f"report: {path}")
-    if show and not webbrowser.open(path.resolve().as_uri()):
-        say("no browser was found here: open the file yourself")
+    if show:
+        show_in_browser(path.resolve().as_uri())
 
 
 @click.command()
-@click.argument("number", type=click.IntRange(1, 2**31 - 1), metavar="CYCLE")
-@click.pass_obj
-def verify(start: Path | None, number: int) -> int:
-    """Compute the hashes of a finished CYCLE anew and say what has changed; exit status 1 if anything has."""
+@_cycle_argument
+@with_workspace
+def verify(workspace: Workspace, number: int) -> int:
+    """Compare the files of a finished CYCLE with the hashes in its manifest. Exit status 1: some differ."""
     from al_loop.loop.verify import verify as run
 
-    return _findings(run(open_workspace(start), number))
+    return _say_findings(run(workspace, number))
 
 
 @click.command()
-@click.argument("number", type=click.IntRange(1, 2**31 - 1), metavar="CYCLE")
-@click.pass_obj
-def reproduce(start: Path | None, number: int) -> int:
-    """Select again as CYCLE did, from what its manifest names; exit status 1 if the picks differ."""
+@_cycle_argument
+@with_workspace
+def reproduce(workspace: Workspace, number: int) -> int:
+    """Repeat the selection of CYCLE from its manifest. Exit status 1: the picks differ."""
     from al_loop.loop.verify import reproduce as run
 
-    return _findings(run(open_workspace(start), number))
+    return _say_findings(run(workspace, number))
 
 
-def _findings(found: list[Finding]) -> int:
-    for finding in found:
-        say(f"{'CHANGED' if finding.changed else 'ok     '}  {finding.text}")
+def _say_findings(found: list[Finding]) -> int:
+    say_lines(f"{'CHANGED' if finding.changed else 'ok     '}  {finding.text}" for finding in found)
     return int(any(finding.changed for finding in found))

@@ -1,7 +1,6 @@
-"""The demo: the whole main job on dice, with a simulated annotator in place of people.
+"""The demo: the whole loop on dice, with a simulated annotator in place of people.
 
-Every step is one that the command line offers, and each can be done again: a demo that was stopped at
-any moment goes on where it was.
+Every step is a command of al-loop and can be repeated: a demo that was stopped resumes.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any
 
 import click
 
+from al_loop.cli.parameters import EXISTING_FOLDER, FOLDER, number_option
 from al_loop.cli.simulated_annotator import SimulatedAnnotator
 from al_loop.core.config import FILE_NAME
 from al_loop.core.console import Terminal, say
@@ -54,7 +54,7 @@ REAL_NOTE = "The pool and the validation set are the photographs given with --ph
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many images the demo renders: for pretraining, and as a stand-in for photographs."""
+    """Numbers of rendered images: for pretraining, and as a stand-in for photographs."""
 
     synthetic: int = 256
     pool: int = 90
@@ -63,7 +63,7 @@ class Sizes:
 
 @dataclass
 class StageClock:
-    """Prints a line per stage and adds up how long each took, over all runs of a demo."""
+    """Prints a line per stage and adds up its seconds, over all runs of a demo."""
 
     path: Path
     terminal: Terminal = field(default_factory=Terminal)
@@ -88,8 +88,10 @@ class StageClock:
 
 
 def run_demo(root: Path, photos: Path | None, k: int, cycles: int, sizes: Sizes) -> None:
-    """Run the main job in a workspace of its own, from rendering to the report."""
-    workspace = _workspace(root)
+    """Run the loop in a workspace of its own, from rendering to the report."""
+    known = (root / FILE_NAME).is_file()
+    workspace = open_workspace(root) if known else init_workspace(root, CLASSES, template="demo")
+    (root / "demo").mkdir(exist_ok=True)
     clock = StageClock(root / "demo" / "times.json")
     tell = clock.terminal
     with workspace.lock():
@@ -104,21 +106,12 @@ def run_demo(root: Path, photos: Path | None, k: int, cycles: int, sizes: Sizes)
             server = start(workspace.server_home, on_progress=tell.line)
             password = f"in {workspace.server_home / CREDENTIALS}" if known else server.password
             tell.line(f"Label Studio: {server.url}   login: {server.email}   password: {password}")
-        while (number := _finished_cycles(workspace) + 1) <= cycles:
+        while (number := len(finished_cycles(workspace.store)) + 1) <= cycles:
             with clock.stage(f"cycle {number}"):
                 _cycle(workspace, server, truth, k, tell)
         with clock.stage("report"):
             report = write_report(workspace, root / "report.html")
     _summary(workspace, clock, report, server, real=photos is not None)
-
-
-def _workspace(root: Path) -> Workspace:
-    if (root / FILE_NAME).is_file():
-        workspace = open_workspace(root)
-    else:
-        workspace = init_workspace(root, CLASSES, template="demo")
-    (root / "demo").mkdir(exist_ok=True)
-    return workspace
 
 
 def _photographs(workspace: Workspace, photos: Path | None, sizes: Sizes, tell: Terminal) -> dict[str, Boxes]:
@@ -130,16 +123,15 @@ def _photographs(workspace: Workspace, photos: Path | None, sizes: Sizes, tell: 
     for name in ("pool.json", "val.json"):
         if not (folder / name).is_file():
             raise DataError(
-                f"--photos {folder} lacks {name}: expected a folder with pool.json and val.json (COCO) and images/"
+                f"--photos {folder} lacks {name}: expected pool.json, val.json (COCO) and images/"
             )
     hidden = read_coco(folder / "pool.json", CLASSES)
-    summary = add_sources(workspace, [str(image.path) for image in hidden.images]) if hidden.images else None
-    if summary is None or not summary.added + summary.known:
-        raise DataError(
-            f"{listed(hidden.problems, 'pool.json')}no usable photograph in {folder / 'pool.json'}"
-        )
-    if hidden.problems:
-        tell.line(listed(hidden.problems, "pool.json").rstrip())
+    added = add_sources(workspace, [str(image.path) for image in hidden.images]) if hidden.images else None
+    problems = listed(hidden.problems, "pool.json") if hidden.problems else ""
+    if added is None or not added.added + added.known:
+        raise DataError(f"{problems}no usable photograph in {folder / 'pool.json'}")
+    if problems:
+        tell.line(problems.rstrip())
     add_validation(workspace, folder / "val.json")
     tell.line(
         f"{repository.pool_size(workspace)} images in the pool, "
@@ -151,11 +143,10 @@ def _photographs(workspace: Workspace, photos: Path | None, sizes: Sizes, tell: 
 def _rendered_station(workspace: Workspace, sizes: Sizes, tell: Terminal) -> Path:
     """Render the stand-in for photographs and split it into pool.json and val.json."""
     folder = workspace.root / "demo" / "station"
-    total = sizes.pool + sizes.validation
+    recipe = resource("configs/render/dice-station.toml")
     try:
         with tell.progress("render the stand-in") as progress:
-            recipe = resource("configs/render/dice-station.toml")
-            coco = render_dataset(recipe, folder, total, 1, on_progress=progress)
+            coco = render_dataset(recipe, folder, sizes.pool + sizes.validation, 1, on_progress=progress)
     except RenderError as error:
         raise DataError(str(error)) from error
     data = json.loads(coco.read_bytes())
@@ -172,12 +163,10 @@ def _cycle(workspace: Workspace, server: ServerInfo, truth: dict[str, Boxes], k:
     result = run_cycle(workspace, k, tell)
     if result.finished:
         return
-    push: Any = output_of(
-        workspace.store, f"cycle-{result.number}", "push", workspace.cycle_dir(result.number) / "push"
-    )
-    annotator = SimulatedAnnotator(server.url, server.email, server.password)
+    folder = workspace.cycle_dir(result.number) / "push"
+    push: Any = output_of(workspace.store, f"cycle-{result.number}", "push", folder)
     with tell.progress("simulated annotator") as progress:
-        counts = annotator.annotate(
+        counts = SimulatedAnnotator(server.url, server.email, server.password).annotate(
             push["project_id"],
             push["view_id"],
             truth.get,
@@ -185,26 +174,21 @@ def _cycle(workspace: Workspace, server: ServerInfo, truth: dict[str, Boxes], k:
             on_progress=lambda done: progress(done, push["tasks"]),
         )
     tell.line(
-        f"  simulated annotator: {counts.tasks} tasks; boxes: {counts.kept} of the model's kept or corrected, "
-        f"{counts.deleted} deleted, {counts.added} added"
+        f"  simulated annotator: {counts.tasks} tasks; boxes: {counts.kept} of the model's kept or "
+        f"corrected, {counts.deleted} deleted, {counts.added} added"
     )
     result = run_cycle(workspace, k, tell)
     if not result.finished:
         raise DataError(f"the simulated annotator left work undone: {result.message}")
 
 
-def _finished_cycles(workspace: Workspace) -> int:
-    return len(finished_cycles(workspace.store))
-
-
 def _summary(workspace: Workspace, clock: StageClock, report: Path, server: ServerInfo, real: bool) -> None:
-    """Print AP before and after each cycle, the time of each stage, and where to look."""
+    """Print AP before and after each cycle, the seconds of each stage, and where to look."""
     tell = clock.terminal
     tell.line(f"\nAP on {'the real photographs' if real else 'RENDERED stand-ins, not real photographs'}")
     first = model_registry.all_models(workspace)[0]
-    start_metrics = saved_metrics(workspace, first.id)
-    if start_metrics is not None:
-        tell.line(f"  M0 ({first.id}): AP {start_metrics.ap:.3f}, AP50 {start_metrics.ap50:.3f}")
+    if initial := saved_metrics(workspace, first.id):
+        tell.line(f"  M0 ({first.id}): AP {initial.ap:.3f}, AP50 {initial.ap50:.3f}")
     for row in finished_cycles(workspace.store):
         before = saved_metrics(workspace, row.model_id)
         after = saved_metrics(workspace, f"cycle-{row.number}")
@@ -224,37 +208,23 @@ def _summary(workspace: Workspace, clock: StageClock, report: Path, server: Serv
 
 
 @click.command()
-@click.option(
-    "--photos",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A folder with pool.json, val.json (COCO) and images/; without it, rendered stand-ins.",
-)
-@click.option(
-    "--k", type=click.IntRange(1, 1_000_000), default=25, show_default=True, help="Images per cycle."
-)
-@click.option("--cycles", type=click.IntRange(1, 10_000), default=2, show_default=True)
-@click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), help="Where to work.")
-@click.option("--synthetic", type=click.IntRange(1, 1_000_000), default=Sizes.synthetic, show_default=True)
-@click.option("--pool", type=click.IntRange(1, 1_000_000), default=Sizes.pool, show_default=True)
-@click.option("--validation", type=click.IntRange(1, 1_000_000), default=Sizes.validation, show_default=True)
-def main(
-    photos: Path | None,
-    k: int,
-    cycles: int,
-    workspace: Path | None,
-    synthetic: int,
-    pool: int,
-    validation: int,
-) -> None:
-    """Run the whole loop on dice; stopped at any moment, the same command goes on where it was."""
+@click.option("--photos", type=EXISTING_FOLDER, help="Folder with pool.json, val.json (COCO) and images/.")
+@number_option("--k", 1_000_000, "Images per cycle.", 25)
+@number_option("--cycles", 10_000, "Number of cycles.", 2)
+@click.option("--workspace", type=FOLDER, help="Folder of the workspace.")
+@number_option("--synthetic", 1_000_000, "Images to render for pretraining.", Sizes.synthetic)
+@number_option("--pool", 1_000_000, "Images to render in place of photographs.", Sizes.pool)
+@number_option("--validation", 1_000_000, "Images to render for the validation set.", Sizes.validation)
+def main(photos: Path | None, k: int, cycles: int, workspace: Path | None, **sizes: int) -> None:
+    """Run the whole loop on dice. A stopped demo resumes with the same command."""
     root = workspace or Path("demo-workspace") / ("photos" if photos else "rendered")
     try:
-        run_demo(root.resolve(), photos, k, cycles, Sizes(synthetic, pool, validation))
+        run_demo(root.resolve(), photos, k, cycles, Sizes(**sizes))
     except AlLoopError as error:
         say(f"error: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        say("\nstopped; nothing is lost: run scripts/demo again to go on", err=True)
+        say("\nstopped; nothing is lost: run scripts/demo again to continue", err=True)
         sys.exit(130)
 
 

@@ -1,4 +1,4 @@
-"""al-loop doctor, al-loop pool repair"""
+"""al-loop doctor"""
 
 from __future__ import annotations
 
@@ -9,37 +9,25 @@ from typing import TYPE_CHECKING
 
 import click
 
+from al_loop.cli.parameters import json_option
 from al_loop.core.console import Silent, Terminal, say, say_json
-from al_loop.core.errors import ConfigError, DataError
+from al_loop.core.errors import ConfigError
 from al_loop.core.files import printable
-from al_loop.state.workspace import open_workspace
 
 if TYPE_CHECKING:
     from al_loop.doctor import Diagnosis
 
-_SHOWN = 20
-
 
 @click.command()
-@click.option(
-    "--quick",
-    is_flag=True,
-    help="Do not read every byte: leaves out hashes, damage inside files, rendered sets.",
-)
-@click.option(
-    "--deep",
-    is_flag=True,
-    help="Decode every photograph and load the model, too: finds damage that was stored.",
-)
-@click.option(
-    "--server", "ask", is_flag=True, help="Also ask a labelling server of your own, with its token."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+@click.option("--quick", is_flag=True, help="Skip hashes, scores, rendered sets and manifests.")
+@click.option("--deep", is_flag=True, help="Also decode every photograph and load the current model.")
+@click.option("--server", "ask", is_flag=True, help="Also check a labelling server of your own.")
+@json_option
 @click.pass_obj
 def doctor(start: Path | None, quick: bool, deep: bool, ask: bool, as_json: bool) -> int:
-    """Examine the whole workspace and say what is wrong, with the command that mends it; exit status 1 if anything is.
+    """Check the whole workspace. List problems, each with the command that fixes it.
 
-    Nothing is changed; damaged and read-only workspaces are examined as far as they can be.
+    Exit status 1: there are problems. Nothing is changed. Works on damaged and read-only workspaces too.
     """
     from al_loop.doctor import examine
     from al_loop.images.integrity import CheckDepth
@@ -67,27 +55,3 @@ def _say(found: Diagnosis) -> None:
         say(f"... and {count} more of {check}")
     wrong = "1 thing is wrong" if found.count == 1 else f"{found.count} things are wrong"
     say(wrong if found.count else f"{found.root}: nothing is wrong")
-
-
-@click.command()
-@click.argument("photos", nargs=-1)
-@click.pass_obj
-def repair(start: Path | None, photos: tuple[str, ...]) -> None:
-    """Store photographs again whose stored files are missing or changed: from PHOTOS (files, folders, globs), or from where they came.
-
-    Only a file that gives the very bytes that were stored is taken.
-    """
-    from al_loop.images.integrity import repair_images
-
-    workspace = open_workspace(start)
-    with workspace.lock(), Terminal().progress("examine photographs") as progress:
-        done = repair_images(workspace, photos, progress)
-    say(f"{len(done.fixed)} photographs stored again, {len(done.lost)} cannot be")
-    for file, why in done.lost[:_SHOWN]:
-        say(f"  lost: {printable(file)}, {printable(why)}")
-    if len(done.lost) > _SHOWN:
-        say(f"  ... and {len(done.lost) - _SHOWN} more")
-    if done.lost:
-        raise DataError(
-            "name the folder where their originals are: al-loop pool repair PHOTOS..., or restore images/ from a backup"
-        )

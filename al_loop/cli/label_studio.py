@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import webbrowser
 from pathlib import Path
 
 import click
 
+from al_loop.cli.output import say_lines, show_in_browser
+from al_loop.cli.parameters import EXISTING_FILE, FILE, number_option, with_locked_workspace, with_workspace
 from al_loop.core.console import say
 from al_loop.core.errors import LabelStudioError
-from al_loop.state.workspace import open_workspace
+from al_loop.state.workspace import Workspace
 
 
 @click.group("label-studio")
@@ -18,42 +19,36 @@ def label_studio() -> None:
 
 
 @label_studio.command()
-@click.pass_obj
-def start(start: Path | None) -> None:
-    """Start the server and print its address, the first time with the login; does nothing more where it runs already."""
+@with_workspace
+def start(workspace: Workspace) -> None:
+    """Start the server and print its address; the first time also the login. Safe to repeat."""
     from al_loop.labelling.server.credentials import FILE_NAME, have_credentials
     from al_loop.labelling.server.server import start as start_server
 
-    workspace = open_workspace(start)
-    known = have_credentials(workspace.server_home)
-    info = start_server(
-        workspace.server_home,
-        port=workspace.config.label_studio.port,
-        on_progress=say,
-    )
+    home = workspace.server_home
+    known = have_credentials(home)
+    info = start_server(home, port=workspace.config.label_studio.port, on_progress=say)
     say(f"Label Studio runs at {info.url}")
     say(f"login: {info.email}")
-    where = workspace.server_home / FILE_NAME
-    say(f"password: in {where}" if known else f"password: {info.password} (said once; it is in {where})")
+    where = home / FILE_NAME
+    say(f"password: in {where}" if known else f"password: {info.password} (shown once; it is in {where})")
 
 
 @label_studio.command()
-@click.pass_obj
-def stop(start: Path | None) -> None:
+@with_workspace
+def stop(workspace: Workspace) -> None:
     """Stop the server."""
     from al_loop.labelling.server.server import stop as stop_server
 
-    workspace = open_workspace(start)
     say("stopped" if stop_server(workspace.server_home) else "it was not running")
 
 
 @label_studio.command()
-@click.pass_obj
-def status(start: Path | None) -> None:
-    """Say whether the server runs, and where."""
+@with_workspace
+def status(workspace: Workspace) -> None:
+    """Print whether the server runs, and where."""
     from al_loop.labelling.server.server_state import status as server_status
 
-    workspace = open_workspace(start)
     found = server_status(workspace.server_home)
     if not found.running:
         say("not running. Start it: al-loop label-studio start")
@@ -63,114 +58,93 @@ def status(start: Path | None) -> None:
 
 
 @label_studio.command("new-project")
-@click.option(
-    "--yes", is_flag=True, help="Also where unfinished or refused answers are lost with the old project."
-)
-@click.pass_obj
-def new_project(start: Path | None, yes: bool) -> None:
-    """Begin another project with the next push, after the old one was deleted; its answers are pulled first."""
+@click.option("--yes", is_flag=True, help="Continue even if answers are lost with the old project.")
+@with_locked_workspace
+def new_project(workspace: Workspace, yes: bool) -> None:
+    """Make the next push create a new project. Submitted answers are pulled first."""
     from al_loop.loop.recovery import restart_labelling
 
-    workspace = open_workspace(start)
-    with workspace.lock():
-        say(restart_labelling(workspace, anyway=yes))
+    say(restart_labelling(workspace, anyway=yes))
 
 
 @label_studio.command("open")
-@click.pass_obj
-def open_browser(start: Path | None) -> None:
-    """Show the server in the browser."""
+@with_workspace
+def open_browser(workspace: Workspace) -> None:
+    """Open the server in the browser."""
     from al_loop.labelling.server.server import running
 
-    info = running(open_workspace(start).server_home)
+    info = running(workspace.server_home)
     say(f"{info.url}, login: {info.email}")
-    if not webbrowser.open(info.url):
-        say("no browser was found here: open the address yourself")
+    show_in_browser(info.url)
 
 
 @label_studio.command()
-@click.option(
-    "--lines",
-    type=click.IntRange(1, 1_000_000),
-    default=50,
-    show_default=True,
-    help="How many, from the end.",
-)
-@click.pass_obj
-def logs(start: Path | None, lines: int) -> None:
+@number_option("--lines", 1_000_000, "Number of lines.", 50)
+@with_workspace
+def logs(workspace: Workspace, lines: int) -> None:
     """Print the end of the server's log."""
     from al_loop.labelling.server.server_state import last_lines
     from al_loop.labelling.server.server_state import status as server_status
 
-    log = server_status(open_workspace(start).server_home).log
+    log = server_status(workspace.server_home).log
     if not log.is_file():
         raise LabelStudioError(f"there is no log at {log} yet. Start the server: al-loop label-studio start")
-    for line in last_lines(log, lines):
-        say(line)
+    say_lines(last_lines(log, lines))
 
 
 @label_studio.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.pass_obj
-def backup(start: Path | None, file: Path) -> None:
-    """Write everything that people have labelled, and the logins, to FILE (.tar.gz); the server may run."""
+@click.argument("file", type=FILE)
+@with_workspace
+def backup(workspace: Workspace, file: Path) -> None:
+    """Write all labels and logins to FILE (.tar.gz). The server may run."""
     from al_loop.labelling.server.backup import back_up
 
-    workspace = open_workspace(start)
     path = back_up(workspace.server_home, file)
     say(f"{path}: {path.stat().st_size / 1e6:.1f} MB. It holds the logins: keep it to yourself")
 
 
-@label_studio.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.pass_obj
-def restore(start: Path | None, file: Path) -> None:
-    """Put the backup FILE in the place of the server, which must be stopped; what was there is kept."""
-    from al_loop.labelling.server.backup import restore as repair_images
+@label_studio.command("restore")
+@click.argument("file", type=EXISTING_FILE)
+@with_workspace
+def restore_backup(workspace: Workspace, file: Path) -> None:
+    """Replace the data of the stopped server with the backup FILE. The old data is kept."""
+    from al_loop.labelling.server.backup import restore
 
-    kept = repair_images(open_workspace(start).server_home, file)
+    kept = restore(workspace.server_home, file)
     say(f"restored{f'; what was there is in {kept}' if kept else ''}")
     say("next: al-loop label-studio start")
 
 
 @label_studio.group()
 def user() -> None:
-    """People who label."""
+    """Annotators."""
 
 
 @user.command("add")
 @click.argument("email")
-@click.pass_obj
-def add_user(start: Path | None, email: str) -> None:
-    """Make an annotator with the address EMAIL, and print the password, once."""
+@with_workspace
+def add(workspace: Workspace, email: str) -> None:
+    """Create an annotator with the address EMAIL and print the password, once."""
     from al_loop.labelling.server.server import running
-    from al_loop.labelling.server.users import add_user as make
+    from al_loop.labelling.server.users import add_user
 
-    info = running(open_workspace(start).server_home)
-    password = make(info, email)
-    say(f"address: {info.url}")
-    say(f"login: {email}")
-    say(f"password: {password}")
+    info = running(workspace.server_home)
+    password = add_user(info, email)
+    say_lines([f"address: {info.url}", f"login: {email}", f"password: {password}"])
 
 
 @label_studio.command()
-@click.option(
-    "--repair",
-    is_flag=True,
-    help="Show the images of open tasks again, from where they lie now, before asking.",
-)
-@click.pass_obj
-def check(start: Path | None, repair: bool) -> int:
-    """Ask the server of al-loop.toml for what a cycle needs, and for the images of open tasks; status 1 if anything is wrong."""
+@click.option("--repair", is_flag=True, help="First make the server show the images of open tasks again.")
+@with_workspace
+def check(workspace: Workspace, repair: bool) -> int:
+    """Check the configured server and the images of open tasks. Exit status 1: there are problems."""
     from al_loop.labelling.backend import connect
     from al_loop.labelling.check import check_images, inspect
     from al_loop.loop.cycle_record import open_cycle_number
 
-    workspace = open_workspace(start)
     found = inspect(*connect(workspace))
     number = open_cycle_number(workspace)
     if number is not None:
         found += check_images(workspace, number, repair=repair)
-    for item in found:
-        say(f"FIX  {item.what}: {item.fix}" if item.fix else f"ok   {item.what}")
+    say_lines(f"FIX  {item.what}: {item.fix}" if item.fix else f"ok   {item.what}" for item in found)
     return int(any(item.fix for item in found))

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 
 import click
 
+from al_loop.cli.output import say_conversions, say_files, say_lines
+from al_loop.cli.parameters import FILE, json_option, number_option, with_locked_workspace
 from al_loop.cli.renamed import refused_option
 from al_loop.core.console import Silent, Terminal, say, say_json
 from al_loop.core.errors import AlLoopError, ConfigError
-from al_loop.core.files import printable
-from al_loop.state.workspace import open_workspace
+from al_loop.state.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
-    from al_loop.monitor.inbox import InboxReport
     from al_loop.monitor.run import CheckResult
 
-#: Exit status where a cycle is due, for cron and systemd; 0: none is, others: an error.
+#: Exit status where a cycle is due, for cron and systemd.
 TRIGGERED = 10
 _SHOWN = 5
 _NO_INBOX = (
-    "note: there is no inbox: only al-loop pool add brings photographs. Name folders, globs or URLs in al-loop.toml, below "
-    '[monitor]: inbox = ["/path/to/photographs"]'
+    "note: there is no inbox: only al-loop pool add brings photographs. Name folders, globs or URLs in "
+    'al-loop.toml, below [monitor]: inbox = ["/path/to/photographs"]'
 )
 _LONGEST_WAIT_S = 30 * 86_400
 
@@ -34,30 +34,25 @@ _LONGEST_WAIT_S = 30 * 86_400
 @click.group(invoke_without_command=True)
 @refused_option("--once", "is not needed: without --watch, the monitor checks once")
 @click.option("--watch", metavar="TIME", help="Check repeatedly, as in 30s, 5m or 2h, until stopped.")
-@click.option("--act", is_flag=True, help="Begin a cycle that is due, and go on with one that is under way.")
-@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each check.")
-@click.option(
-    "--prometheus",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write the numbers to this file, for a textfile collector.",
-)
+@click.option("--act", is_flag=True, help="Begin a cycle that is due, or continue the open one.")
+@json_option
+@click.option("--prometheus", type=FILE, help="Also write gauges to this file, for a textfile collector.")
 @click.pass_context
 def monitor(
     context: click.Context, watch: str | None, act: bool, as_json: bool, prometheus: Path | None
 ) -> int:
     """Check once whether a cycle is due, and why. Exit status 10: one is due; 1: an error.
 
-    Takes new photographs from monitor.inbox into the pool, scores them, and evaluates the triggers of
+    Adds new photographs from monitor.inbox to the pool, scores them, and evaluates the triggers of
     al-loop.toml.
     """
     if context.invoked_subcommand is not None:
         return 0
-    seconds = None if watch is None else _seconds(watch)
 
     def check() -> int:
         return _check(context.obj, act=act, as_json=as_json, prometheus=prometheus)
 
-    return check() if seconds is None else _watch(check, seconds)
+    return check() if watch is None else _watch(check, _seconds(watch))
 
 
 def _check(start: Path | None, *, act: bool, as_json: bool, prometheus: Path | None) -> int:
@@ -80,7 +75,7 @@ def _check(start: Path | None, *, act: bool, as_json: bool, prometheus: Path | N
     if not workspace.config.monitor.inbox:
         say(_NO_INBOX, err=as_json)
     for place in result.inbox.missing:
-        say(f"error: cannot look at {place}", err=True)
+        say(f"error: cannot read {place}", err=True)
     return TRIGGERED if result.triggered else int(bool(result.inbox.missing))
 
 
@@ -98,35 +93,27 @@ def _watch(check: Callable[[], int], seconds: float) -> int:
 
 
 def _say(result: CheckResult) -> None:
+    inbox, waiting = result.inbox, len(result.inbox.waiting)
     say(
-        f"{result.at}  model {result.model}: {result.new_images} new images, {result.inbox.duplicates} known already, "
-        f"{len(result.inbox.refused)} refused, {len(result.inbox.waiting)} still being written"
+        f"{result.at}  model {result.model}: {result.new_images} new images, "
+        f"{inbox.duplicates} known already, {len(inbox.refused)} refused, {waiting} still being written"
     )
-    _say_inbox(result.inbox)
+    say_conversions(inbox.notes)
+    if inbox.passed_over:
+        say(f"  {inbox.passed_over}")
+    say_files("refused", inbox.refused, most=_SHOWN)
     for verdict in result.verdicts:
-        say(f"  {'DUE  ' if verdict.due else 'quiet'}  {verdict.trigger:<8}  {verdict.reason}")
+        say(f"  {'DUE    ' if verdict.due else 'not due'}  {verdict.trigger:<8}  {verdict.reason}")
     for window in result.windows:
         if window.drifted:
             names = ", ".join(name[:12] for name in window.strangest[:_SHOWN])
-            say(f"  most unlike in window {window.id}: {names}")
-    if (outcome := _outcome(result)) is not None:
+            say(f"  most drifted in window {window.id}: {names}")
+    if outcome := _outcome(result):
         say(outcome)
 
 
-def _say_inbox(inbox: InboxReport) -> None:
-    from al_loop.images.ingest import conversion_lines
-
-    for line in [*conversion_lines(inbox.notes), inbox.passed_over]:
-        if line:
-            say(f"  {line}")
-    for path, reason in inbox.refused[:_SHOWN]:
-        say(f"  refused: {printable(path)} {printable(reason)}")
-    if len(inbox.refused) > _SHOWN:
-        say(f"  and {len(inbox.refused) - _SHOWN} more")
-
-
-def _outcome(result: CheckResult) -> str | None:
-    """Return the last line: the cycle that was begun, is under way or is due; None where none is."""
+def _outcome(result: CheckResult) -> str:
+    """Return the last line: the cycle that was begun, is open or is due; "" for none."""
     if result.cycle is not None:
         state = "is finished" if result.cycle.finished else "waits"
         return f"cycle {result.cycle.number} {state}: {result.cycle.message}"
@@ -137,7 +124,7 @@ def _outcome(result: CheckResult) -> str | None:
     if any(verdict.due for verdict in result.verdicts):
         held = [verdict.reason for verdict in result.verdicts if verdict.hold]
         return f"a cycle would be due, but {held[0] if held else 'no image of the pool is unlabelled'}"
-    return None
+    return ""
 
 
 def _seconds(text: str) -> float:
@@ -149,36 +136,21 @@ def _seconds(text: str) -> float:
 
 
 @monitor.command()
-@click.option(
-    "--trials",
-    type=click.IntRange(20, 100_000),
-    default=200,
-    show_default=True,
-    help="Number of windows for each measurement.",
-)
-@click.option(
-    "--level",
-    type=click.IntRange(1, 5),
-    default=2,
-    show_default=True,
-    help="Strength of the corruptions, from slight to strong.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
-@click.pass_obj
-def calibrate(start: Path | None, trials: int, level: int, as_json: bool) -> None:
+@number_option("--trials", 100_000, "Windows per measurement.", 200, least=20)
+@number_option("--level", 5, "Strength of the corruptions.", 2)
+@json_option
+@with_locked_workspace
+def calibrate(workspace: Workspace, trials: int, level: int, as_json: bool) -> None:
     """Measure false alarms and power of the drift trigger on the photographs of the pool.
 
-    Windows drawn from the pool have no shift; windows of corrupted copies (blur, noise, light, colour,
+    Windows drawn from the pool have no drift; windows of corrupted copies (blur, noise, light, colour,
     compression) have one.
     """
     from al_loop.monitor.calibrate import calibrate as run
     from al_loop.monitor.calibrate import lines, to_json
 
-    workspace = open_workspace(start)
-    with workspace.lock():
-        calibration = run(workspace, trials, level, Silent() if as_json else Terminal())
+    calibration = run(workspace, trials, level, Silent() if as_json else Terminal())
     if as_json:
         say_json(to_json(calibration))
-        return
-    for line in lines(calibration):
-        say(line)
+    else:
+        say_lines(lines(calibration))

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
 from pathlib import Path
 
 import click
 
 from al_loop.cli.classes import parse_classes
+from al_loop.cli.output import say_conversions, say_files, say_lines
+from al_loop.cli.parameters import EXISTING_FILE, FILE, number_option, with_locked_workspace, with_workspace
 from al_loop.core.console import Terminal, say
 from al_loop.core.errors import DataError
 from al_loop.core.files import printable
 from al_loop.state.database.image_table import image_count, newest_images
-from al_loop.state.workspace import init_workspace, open_workspace
+from al_loop.state.workspace import Workspace, init_workspace
 
 _SHOWN = 20
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--classes",
-    required=True,
-    help="What to find: names separated by commas, in a fixed order; a name with a comma in quotes.",
-)
+@click.option("--classes", required=True, help="Class names, separated by commas. Their order is fixed.")
 def init(folder: Path, classes: str) -> None:
-    """Make a workspace in FOLDER."""
+    """Create a workspace in FOLDER."""
     workspace = init_workspace(folder, parse_classes(classes))
     say(f"workspace {workspace.root} for {', '.join(workspace.config.classes)}")
     say(f"settings: {workspace.root / 'al-loop.toml'}")
@@ -40,27 +37,22 @@ def pool() -> None:
 
 @pool.command("add")
 @click.argument("photos", nargs=-1, required=True)
-@click.option(
-    "--decode",
-    is_flag=True,
-    help="Look at every pixel, not only at beginning and end: slower; finds damage inside.",
-)
-@click.pass_obj
-def add(start: Path | None, photos: tuple[str, ...], decode: bool) -> None:
-    """Add PHOTOS (files, folders, globs, URLs of object stores) to the pool; safe to repeat.
+@click.option("--decode", is_flag=True, help="Decode every image: slower, but finds damage inside.")
+@with_locked_workspace
+def add(workspace: Workspace, photos: tuple[str, ...], decode: bool) -> None:
+    """Add PHOTOS (files, folders, globs, URLs of object stores) to the pool. Safe to repeat.
 
-    A file that is as it was when it was taken is not read again.
+    A file that has not changed since it was added is not read again.
     """
     from al_loop.images.import_sources import add_sources
 
-    workspace = open_workspace(start)
-    with workspace.lock(), Terminal().progress("read photographs") as progress:
+    with Terminal().progress("read photographs") as progress:
         done = add_sources(workspace, photos, progress, decode=decode)
     say(f"{done.added} added, {done.known} known already, {done.refused} refused")
-    _show_notes(done.notes)
+    say_conversions(done.notes)
     if done.skipped.suffixes:
         say(f"  {done.skipped.line()}")
-    _show_refused(done.reasons, done.refused + done.unreached)
+    say_files("refused", done.reasons, done.refused + done.unreached)
     if done.unreached:
         raise DataError(
             f"{done.unreached} could not be fetched; the others are in the pool. Run the same again"
@@ -70,33 +62,30 @@ def add(start: Path | None, photos: tuple[str, ...], decode: bool) -> None:
 
 
 @pool.command("add-val")
-@click.argument("coco", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--name", default="validation", show_default=True,
-              help="Another set that models are judged on, such as night; never trained on.")  # fmt: skip
-@click.option("--replace", "replace_labels", is_flag=True,
-              help="Take the file's labels where images have others; `pool restore-labels` brings the old ones back.")  # fmt: skip
-@click.pass_obj
-def add_val(start: Path | None, coco: Path, name: str, replace_labels: bool) -> None:
-    """Add the labelled images of COCO (a JSON file) as the fixed validation set.
+@click.argument("coco", type=EXISTING_FILE)
+@click.option("--name", default="validation", show_default=True, help="Name of the set, such as night.")
+@click.option("--replace", is_flag=True, help="Replace labels that differ from those of the file.")
+@with_locked_workspace
+def add_val(workspace: Workspace, coco: Path, name: str, replace: bool) -> None:
+    """Add the labelled images of COCO (a JSON file) to the validation set.
 
-    An image that has other labels already stays as it is, unless --replace is given.
+    Images that already have other labels stay unchanged without --replace.
     """
     from al_loop.images.coco import listed
     from al_loop.images.labelled_sets import count_phrase
     from al_loop.images.validation_sets import add_validation
 
-    workspace = open_workspace(start)
-    with workspace.lock(), Terminal().progress("read validation images") as progress:
-        report = add_validation(workspace, coco, progress, name, replace_labels=replace_labels)
+    with Terminal().progress("read validation images") as progress:
+        report = add_validation(workspace, coco, progress, name, replace_labels=replace)
     say(
         f"{len(report.added)} {name} images added, {report.moved} taken out of the pool, "
         f"{report.duplicates} known already, {len(report.refused)} refused"
     )
-    _show_notes(report.notes)
-    _show_refused(report.refused, len(report.refused))
+    say_conversions(report.notes)
+    say_files("refused", report.refused)
     if report.kept:
         say(f"{len(report.kept)} have labels that differ: kept as they are. Replace them: --replace")
-        _show_some("kept", report.kept)
+        say_files("kept", report.kept)
     if report.replaced:
         say(f"{report.replaced} labels replaced. Back again: al-loop pool restore-labels --last")
     if report.alike:
@@ -110,38 +99,57 @@ def add_val(start: Path | None, coco: Path, name: str, replace_labels: bool) -> 
 
 @pool.command("restore-labels")
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
-@click.option("--last", is_flag=True, help="All labels that the last command replaced.")
-@click.pass_obj
-def restore_labels(start: Path | None, images: tuple[str, ...], last: bool) -> None:
-    """Put back the label that each IMAGE had before, and its place in the pool or in sets; list such labels without IMAGE.
+@click.option("--last", is_flag=True, help="Restore all labels that the last command replaced.")
+@with_workspace
+def restore_labels(workspace: Workspace, images: tuple[str, ...], last: bool) -> None:
+    """Restore the previous label of each IMAGE and its place. Without IMAGE: list replaced labels.
 
     IMAGE is an id as `pool list` shows it. What this replaces can be restored in turn.
     """
     from al_loop.state.database.label_history_table import old_labels
     from al_loop.state.label_history import restore
 
-    workspace = open_workspace(start)
     if not images and not last:
         found, total = old_labels(workspace.store, _SHOWN)
-        for label in found:
-            say(str(label))
+        say_lines(map(str, found))
         say(f"{len(found)} of {total} labels that were replaced")
         return
     with workspace.lock():
         found = restore(workspace, images, last=last)
-    for label in found[:_SHOWN]:
-        say(f"restored: {label}")
+    say_lines(f"restored: {label}" for label in found[:_SHOWN])
     say(f"{len(found)} labels restored")
 
 
+@pool.command("repair")
+@click.argument("photos", nargs=-1)
+@with_locked_workspace
+def repair(workspace: Workspace, photos: tuple[str, ...]) -> None:
+    """Restore stored photographs that are missing or changed.
+
+    They are taken from PHOTOS (files, folders, globs), or from where they were added. Only a file with the
+    same bytes is used.
+    """
+    from al_loop.images.integrity import repair_images
+
+    with Terminal().progress("examine photographs") as progress:
+        done = repair_images(workspace, photos, progress)
+    say(f"{len(done.fixed)} photographs stored again, {len(done.lost)} cannot be")
+    say_files("lost", [(f"{file},", reason) for file, reason in done.lost])
+    if done.lost:
+        raise DataError(
+            "name the folder where their originals are: al-loop pool repair PHOTOS..., "
+            "or restore images/ from a backup"
+        )
+
+
 @pool.command("export")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.pass_obj
-def export(start: Path | None, file: Path) -> None:
-    """Write everything that people have labelled to FILE (COCO JSON), with the outlines they have drawn."""
+@click.argument("file", type=FILE)
+@with_workspace
+def export(workspace: Workspace, file: Path) -> None:
+    """Write all labels by people to FILE (COCO JSON), with their outlines."""
     from al_loop.images.export import export_labels
 
-    done = export_labels(open_workspace(start), file)
+    done = export_labels(workspace, file)
     say(
         f"{file}: {done.images} images, {done.empty} of them empty, {done.boxes} boxes, "
         f"{done.outlines} with an outline; {done.skipped} skipped images are left out"
@@ -149,36 +157,12 @@ def export(start: Path | None, file: Path) -> None:
 
 
 @pool.command("list")
-@click.option(
-    "--limit", type=click.IntRange(0, 2**31 - 1), default=_SHOWN, show_default=True, help="Rows; 0 for all."
-)
-@click.pass_obj
-def list_pool(start: Path | None, limit: int) -> None:
-    """List the photographs, the newest first."""
-    workspace = open_workspace(start)
+@number_option("--limit", 2**31 - 1, "Rows; 0 for all.", _SHOWN, least=0)
+@with_workspace
+def list_pool(workspace: Workspace, limit: int) -> None:
+    """List the photographs, newest first."""
     rows = newest_images(workspace.store, limit)
     for row in rows:
         size = f"{row.width}x{row.height}"
         say(f"{row.id[:12]}  {size:>11}  {row.role:<10}  {row.status:<10}  {printable(row.source)}")
-    total = image_count(workspace.store)
-    say(f"{len(rows)} of {total} images")
-
-
-def _show_notes(notes: Counter[str]) -> None:
-    from al_loop.images.ingest import conversion_lines
-
-    for line in conversion_lines(notes):
-        say(f"  {line}")
-
-
-def _show_refused(reasons: list[tuple[str, str]], count: int) -> None:
-    _show_some("refused", reasons, count)
-
-
-def _show_some(what: str, reasons: list[tuple[str, str]], count: int | None = None) -> None:
-    """Name the first of some files and say why; count: of all of them, where only the first are known."""
-    for where, reason in reasons[:_SHOWN]:
-        say(f"  {what}: {printable(where)} {printable(reason)}")
-    more = (len(reasons) if count is None else count) - _SHOWN
-    if more > 0:
-        say(f"  ... and {more} more")
+    say(f"{len(rows)} of {image_count(workspace.store)} images")

@@ -1,4 +1,4 @@
-"""Commands and options of older versions: each is refused with what to type instead."""
+"""Commands and options of older versions: refused with the current name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Commands, and what each is called now.
+#: Old command -> its name now.
 RENAMED_COMMANDS = {"shift": "corrupt"}
 
 
@@ -21,19 +21,13 @@ class RenamingGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the first argument names; UsageError for an old name."""
         if args and args[0] in RENAMED_COMMANDS:
-            raise click.UsageError(
-                f"`al-loop {args[0]}` was renamed: type `al-loop {RENAMED_COMMANDS[args[0]]}`"
-            )
+            new = RENAMED_COMMANDS[args[0]]
+            raise click.UsageError(f"`al-loop {args[0]}` was renamed: type `al-loop {new}`")
         return super().resolve_command(context, args)
 
 
-def renamed_option(old: str, new: str) -> Callable[[F], F]:
-    """Return the decorator of a hidden option, with or without a value, that is refused with its new name."""
-    return refused_option(old, f"was renamed: use `{new}`")
-
-
 def refused_option(old: str, instead: str) -> Callable[[F], F]:
-    """Return the decorator of a hidden option that is refused with what to do instead."""
+    """Return a hidden option, with or without a value, that is refused with what to do instead."""
 
     def refuse(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
         if value is not None:

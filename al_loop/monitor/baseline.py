@@ -18,14 +18,18 @@ from al_loop.state.database.monitor_tables import (
 )
 from al_loop.state.workspace import Workspace
 
-#: The reference that is drawn from the whole pool; the others are stretches of it, between drifts.
+#: The reference from the whole pool. The others are from stretches of it, between drifts.
 POOL = "pool"
-_SHIFTS = 4  # the newest drifts that it is cut at
+_DRIFTS = 4  # the newest, which the pool is cut at
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """References of the model in use: name -> image ids.  Windows begin after the image that arrived as number `arrived`."""
+    """References of the model in use.
+
+    arrived: windows begin after the image with this number of arrival.
+    drawn: name -> image ids.
+    """
 
     promotion: int
     arrived: int
@@ -33,12 +37,11 @@ class Baseline:
 
 
 def baseline(workspace: Workspace) -> Baseline | None:
-    """Return the references of the newest promotion, drawn on the first call; None while the pool is too small.
+    """Return the references of the newest promotion, drawn on the first call; None for a small pool.
 
-    Never the labelled images alone, which are selected and so unlike the pool. Where a drift was reported
-    before, the pool is a mixture that no single window is like: what came before the drift, and what came
-    since, are references of their own, so that neither the new normal nor a return to the old one is reported
-    again.
+    They are drawn from the pool, not from the labelled images, which are selected. After a reported drift the
+    pool is a mixture: the images before it and those since become references of their own. So neither the new
+    normal nor a return to the old one is reported again.
     """
     store = workspace.store
     promotion = newest_promotion(store)
@@ -49,8 +52,7 @@ def baseline(workspace: Workspace) -> Baseline | None:
         return Baseline(promotion.id, known.arrived, json.loads(known.drawn))
     rule, arrived = workspace.config.monitor.drift, promotion.arrived
     pool = pool_ids(store, until=arrived)
-    if len(pool) < rule.window:
-        # The model came before the photographs: the first that came are what it is used on.
+    if len(pool) < rule.window:  # the model came before the photographs
         arrived = last_arrived(store)
         pool = pool_ids(store, until=arrived)
         if len(pool) < rule.window:
@@ -65,8 +67,8 @@ def baseline(workspace: Workspace) -> Baseline | None:
 
 
 def _stretches(workspace: Workspace, arrived: int) -> dict[str, list[str]]:
-    """The pool cut where a reported drift began: what came before, and since each of the newest drifts."""
-    drifts = drift_beginnings(workspace.store, _SHIFTS)
+    """Return the pool cut where reported drifts began: the images before them, and since each of them."""
+    drifts = drift_beginnings(workspace.store, _DRIFTS)
     cuts = sorted((first, f"drift {alarm}") for alarm, first in drifts if first <= arrived)
     if not cuts:
         return {}

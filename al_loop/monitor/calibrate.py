@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
@@ -29,19 +29,24 @@ from render.core.tempdirs import scratch_folder
 
 _SERIES = 20  # windows that share a reference
 _SIZES = (1, 2, 4)  # windows tried, in units of the settings'
-_COPIES = 200  # shifted copies of each kind, at most
+_COPIES = 200  # corrupted copies of each kind, at most
 _POOL = 2000  # images of the pool that are used, at most
-_ENOUGH = 0.8  # power that is taken for enough
+_ENOUGH = 0.8  # sufficient power
+
+Signals = tuple[Signal, ...]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured. false_alarms: alarms in 100 windows without a shift.  drifted: share of those windows.
+    """Measurements, and suggested settings.
 
-    power: shift -> window size -> share of windows that are noticed.  effects: shift -> median effect on
-    embeddings.
-    null_effect: 99 % of windows without a shift stay below.  window, effect: what is suggested.
-    missed: shifts that even the largest window tried does not notice often enough.
+    false_alarms: alarms in 100 windows without drift.
+    drifted: share of these windows that count as drifted.
+    null_effect: 99 % quantile of their effect.
+    power: corruption -> window size -> share of windows that are detected.
+    effects: corruption -> median effect on embeddings.
+    window, effect: suggested settings.
+    missed: corruptions that even the largest window does not detect often enough.
     """
 
     model: str
@@ -60,7 +65,7 @@ class Calibration:
 
 
 def calibrate(workspace: Workspace, trials: int, level: int, reporter: Reporter) -> Calibration:
-    """Measure on windows drawn at random from the pool, and from shifted copies of it, with the model in use.
+    """Measure on random windows of the pool, and on corrupted copies of it, with the model in use.
 
     Raises DataError for a pool too small to be split into a reference and a window.
     """
@@ -73,62 +78,53 @@ def calibrate(workspace: Workspace, trials: int, level: int, reporter: Reporter)
             f"{2 * rule.window} images, got {len(ids)}. Add photographs: al-loop pool add PHOTOS..."
         )
     images = repository.images_by_id(workspace, [ids[i] for i in rng.permutation(len(ids))[:_POOL]])
-    seen = _seen(
-        workspace,
-        model,
-        images,
-        workspace.scores_dir(ScoreKey.of(workspace.config, model.id)),
-        reporter,
-        "score the pool",
-    )
-    size = min(rule.reference, len(seen) // 2)
-    null_series = _without_shift(seen, size, rule, trials, rng)
-    known, held_out = seen.take(np.arange(size)), images[size : size + _COPIES]
-    power: dict[str, dict[int, float]] = {}
-    effects: dict[str, float] = {}
-    for kind, copies in _shifted(workspace, model, held_out, level, reporter).items():
-        power[kind], effects[kind] = _noticed(known, copies, rule, max(20, trials // 5), rng)
-    null = float(np.quantile([_embedding(s).effect for series in null_series for s in series], 0.99))
+    folder = workspace.scores_dir(ScoreKey.of(workspace.config, model.id))
+    pool = _statistics(workspace, model, images, folder, reporter, "score the pool")
+    size = min(rule.reference, len(pool) // 2)
+    series = _without_drift(pool, size, rule, trials, rng)
+    windows = [signals for one in series for signals in one]
+    null_effect = float(np.quantile([_effect(signals) for signals in windows], 0.99))
+    alarms = sum(_alarms(one, rule.consecutive_windows) for one in series)
+    power, effects = {}, {}
+    reference = pool.take(np.arange(size))
+    corrupted = _corrupted(workspace, model, images[size : size + _COPIES], level, reporter)
+    for kind, copies in corrupted.items():
+        power[kind], effects[kind] = _detected(reference, copies, rule, max(20, trials // 5), rng)
     window = _smallest(power, rule.window)
     return Calibration(
-        model.id,
-        len(seen),
-        size,
-        trials,
-        level,
-        100
-        * sum(_alarms(series, rule.consecutive_windows) for series in null_series)
-        / sum(map(len, null_series)),
-        float(np.mean([any(s.drifted for s in one) for series in null_series for one in series])),
-        null,
-        power,
-        effects,
-        window,
-        math.ceil(100 * max(null, 0.02)) / 100,
-        tuple(kind for kind, by in power.items() if by.get(window, 0.0) < _ENOUGH),
+        model=model.id,
+        images=len(pool),
+        reference=size,
+        trials=trials,
+        level=level,
+        false_alarms=100 * alarms / len(windows),
+        drifted=_share_drifted(windows),
+        null_effect=null_effect,
+        power=power,
+        effects=effects,
+        window=window,
+        effect=math.ceil(100 * max(null_effect, 0.02)) / 100,
+        missed=tuple(kind for kind, by_size in power.items() if by_size.get(window, 0.0) < _ENOUGH),
     )
 
 
 def lines(found: Calibration) -> list[str]:
-    """The measurement in words, and settings to paste."""
-    sizes = sorted({size for by in found.power.values() for size in by})
-    head = "  ".join(f"{size:>5}" for size in sizes)
+    """Return the measurements as text, and settings to paste."""
+    sizes = sorted({size for by_size in found.power.values() for size in by_size})
+    table = [f"  {'':<12}  {'  '.join(f'{size:>5}' for size in sizes)}  effect"]
+    for kind, by_size in found.power.items():
+        cells = "  ".join(f"{by_size[size]:5.2f}" if size in by_size else "    -" for size in sizes)
+        table.append(f"  {kind:<12}  {cells}  {found.effects[kind]:.3f}")
+    if found.missed:
+        missed = ", ".join(found.missed)
+        table.append(f"not detected often enough by windows of {found.window}: {missed}")
     return [
-        f"{found.images} images of the pool, model {found.model}, reference of {found.reference}, {found.trials} windows",
-        f"without a shift: {found.false_alarms:.2f} false alarms in 100 windows "
+        f"{found.images} images of the pool, model {found.model}, reference of {found.reference}, "
+        f"{found.trials} windows",
+        f"without drift: {found.false_alarms:.2f} false alarms in 100 windows "
         f"({100 * found.drifted:.1f} % of single windows); effect below {found.null_effect:.3f} in 99 %",
-        f"share of windows noticed, shifts of level {found.level}, by images in a window:",
-        f"  {'':<12}  {head}  effect",
-        *(
-            f"  {kind:<12}  {'  '.join(f'{by[size]:5.2f}' if size in by else '    -' for size in sizes)}  "
-            f"{found.effects[kind]:.3f}"
-            for kind, by in found.power.items()
-        ),
-        *(
-            [f"not noticed often enough by windows of {found.window}: {', '.join(found.missed)}"]
-            if found.missed
-            else []
-        ),
+        f"share of windows detected, corruptions of level {found.level}, by images in a window:",
+        *table,
         "suggested for al-loop.toml:",
         "  [monitor.drift]",
         f"  window = {found.window}",
@@ -137,11 +133,11 @@ def lines(found: Calibration) -> list[str]:
 
 
 def to_json(found: Calibration) -> str:
-    """The measurement in one line."""
-    return json.dumps(asdict(found))
+    """Return the measurements as one line of JSON."""
+    return msgspec.json.encode(found).decode()
 
 
-def _seen(
+def _statistics(
     workspace: Workspace,
     model: Model,
     images: Sequence[ImageFile],
@@ -149,89 +145,93 @@ def _seen(
     reporter: Reporter,
     title: str,
 ) -> ImageStatistics:
+    """Score images into a folder and return their statistics."""
     with reporter.progress(title) as progress:
         scoring.score(workspace, model, images, folder, progress, say=reporter.line)
     scored = shards_in(workspace, folder).load([image.id for image in images])
     return image_statistics(scored, workspace.config.label_studio.min_score)
 
 
-def _without_shift(
-    seen: ImageStatistics, size: int, rule: DriftTrigger, trials: int, rng: Generator
-) -> list[list[tuple[Signal, ...]]]:
-    """Series of windows that share a reference, as the monitor's do; none has a shift."""
+def _without_drift(
+    pool: ImageStatistics, size: int, rule: DriftTrigger, trials: int, rng: Generator
+) -> list[list[Signals]]:
+    """Return series of windows without drift; the windows of a series share a reference."""
     found = []
     for _ in range(math.ceil(trials / _SERIES)):
-        order = rng.permutation(len(seen))
-        reference, rest = {"pool": seen.take(order[:size])}, order[size:]
-        found.append(
-            [
-                drift_signals(reference, seen.take(rng.choice(rest, rule.window, replace=False)), rule, rng)
-                for _ in range(_SERIES)
-            ]
-        )
+        order = rng.permutation(len(pool))
+        reference, rest = pool.take(order[:size]), order[size:]
+        found.append([_window(reference, pool, rest, rule.window, rule, rng) for _ in range(_SERIES)])
     return found
 
 
-def _shifted(
+def _window(
+    reference: ImageStatistics,
+    images: ImageStatistics,
+    rows: Sequence[int] | np.ndarray,  # type: ignore[type-arg]
+    size: int,
+    rule: DriftTrigger,
+    rng: Generator,
+) -> Signals:
+    """Test a random window of some rows."""
+    window = images.take(rng.choice(rows, size, replace=False))
+    return drift_signals({"pool": reference}, window, rule, rng)
+
+
+def _corrupted(
     workspace: Workspace, model: Model, images: Sequence[ImageFile], level: int, reporter: Reporter
 ) -> dict[str, ImageStatistics]:
-    """What the model sees of copies of the images after each shift."""
+    """Return the statistics of copies of the images with each corruption."""
     from al_loop.images.corruptions import CORRUPTIONS, corrupted_copy
 
     found = {}
     for kind in CORRUPTIONS:
         with scratch_folder("shift") as folder:
-            copies = [
-                ImageFile(
-                    image.id,
-                    corrupted_copy(local_copy(image), folder, kind, level, number),
-                    image.width,
-                    image.height,
-                )
-                for number, image in enumerate(images)
-            ]
-            found[kind] = _seen(
-                workspace, model, copies, folder / "scores", reporter, f"score copies: {kind}"
-            )
+            copies = []
+            for number, image in enumerate(images):
+                path = corrupted_copy(local_copy(image), folder, kind, level, number)
+                copies.append(ImageFile(image.id, path, image.width, image.height))
+            title = f"score copies: {kind}"
+            found[kind] = _statistics(workspace, model, copies, folder / "scores", reporter, title)
     return found
 
 
-def _noticed(
+def _detected(
     reference: ImageStatistics, copies: ImageStatistics, rule: DriftTrigger, trials: int, rng: Generator
 ) -> tuple[dict[int, float], float]:
-    """Share of windows that are noticed, by their size; and the median effect at the settings' size."""
+    """Return window size -> share of detected windows, and the median effect at the settings' size."""
     found, effects = {}, [0.0]
+    rows = np.arange(len(copies))
     for size in (rule.window * factor for factor in _SIZES):
         if size > len(copies):
             break
-        judged = [
-            drift_signals(
-                {"pool": reference}, copies.take(rng.choice(len(copies), size, replace=False)), rule, rng
-            )
-            for _ in range(trials)
-        ]
-        found[size] = float(np.mean([any(s.drifted for s in one) for one in judged]))
+        windows = [_window(reference, copies, rows, size, rule, rng) for _ in range(trials)]
+        found[size] = _share_drifted(windows)
         if size == rule.window:
-            effects = [_embedding(one).effect for one in judged]
+            effects = [_effect(signals) for signals in windows]
     return found, float(np.median(effects))
 
 
-def _embedding(signals: Sequence[Signal]) -> Signal:
-    return next(s for s in signals if s.name == "embedding")
+def _share_drifted(windows: Sequence[Signals]) -> float:
+    return float(np.mean([any(signal.drifted for signal in signals) for signals in windows]))
 
 
-def _alarms(series: Sequence[Sequence[Signal]], consecutive_windows: int) -> int:
-    """Alarms of a series; after each one it takes as many windows again."""
+def _effect(signals: Signals) -> float:
+    """Return the effect on embeddings."""
+    return next(signal.effect for signal in signals if signal.name == "embedding")
+
+
+def _alarms(series: Sequence[Signals], consecutive_windows: int) -> int:
+    """Return the number of alarms of a series; after an alarm the count of windows starts again."""
     alarms = row = 0
     for signals in series:
-        row = row + 1 if any(s.drifted for s in signals) else 0
+        row = row + 1 if any(signal.drifted for signal in signals) else 0
         if row == consecutive_windows:
             alarms, row = alarms + 1, 0
     return alarms
 
 
 def _smallest(power: Mapping[str, Mapping[int, float]], window: int) -> int:
-    """The smallest window that notices every shift often enough, else the largest that was tried."""
-    sizes = sorted({size for by in power.values() for size in by})
-    enough = [size for size in sizes if all(by.get(size, 0.0) >= _ENOUGH for by in power.values())]
+    """Return the smallest window that detects every corruption often enough, else the largest."""
+    sizes = sorted({size for by_size in power.values() for size in by_size})
+    enough = [size for size in sizes if all(one.get(size, 0.0) >= _ENOUGH for one in power.values())]
     return (enough or sizes[-1:] or [window])[0]

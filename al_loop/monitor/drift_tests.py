@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.random import Generator
@@ -15,7 +16,7 @@ from al_loop.structures.boxes import FloatArray
 from al_loop.structures.images import Float32Array
 from al_loop.structures.predictions import ScoredImages
 
-#: The statistics tested; the level is shared between them (Bonferroni).
+#: Tested statistics. They share the level (Bonferroni).
 NAMES = ("embedding", "boxes", "score")
 
 
@@ -45,11 +46,10 @@ class ImageStatistics:
 class Signal:
     """The test of one statistic of a window.
 
-    p: its p-value, the largest over the references.
+    p: p-value, the largest over the references.
     effect: of embeddings, the distance of the means in standard deviations of the reference, in the kernel's
-    space; of
-        the others, the largest difference of the distribution functions, in [0, 1].
-    against: the reference that the window is most like.
+        space; of the others, the largest difference of the distribution functions, in [0, 1].
+    against: the most similar reference.
     """
 
     name: str
@@ -61,20 +61,17 @@ class Signal:
 
 def image_statistics(scored: ScoredImages, min_score: float) -> ImageStatistics:
     """Return the statistics of each image; boxes below min_score are not counted."""
-    boxes, best = [], []
-    for start, end in zip(scored.offsets[:-1], scored.offsets[1:], strict=True):
-        scores = scored.scores[start:end]
-        boxes.append(float((scores >= min_score).sum()))
-        best.append(float(scores.max()) if len(scores) else 0.0)
-    return ImageStatistics(np.asarray(scored.embeddings, np.float32), np.asarray(boxes), np.asarray(best))
+    scores = [scored.scores[start:end] for start, end in pairwise(scored.offsets)]
+    boxes = np.array([(one >= min_score).sum() for one in scores], np.float64)
+    best = np.array([one.max(initial=0.0) for one in scores], np.float64)
+    return ImageStatistics(np.asarray(scored.embeddings, np.float32), boxes, best)
 
 
 def level(rule: DriftTrigger) -> float:
-    """Chance that one window without a shift counts as drifted.
+    """Return the chance that one window without drift counts as drifted.
 
-    `consecutive_windows` windows must, so that level ** consecutive_windows · horizon is the chance of an
-    alarm in `horizon` windows at most (Bonferroni over the checks). Windows that share a reference are not
-    quite independent: `al-loop monitor calibrate` measures the effect.
+    The chance of an alarm in `horizon` windows is at most level ** consecutive_windows · horizon.
+    Windows that share a reference are not independent: `al-loop monitor calibrate` measures the effect.
     """
     return float((rule.false_alarms / rule.horizon) ** (1 / rule.consecutive_windows))
 
@@ -82,9 +79,9 @@ def level(rule: DriftTrigger) -> float:
 def drift_signals(
     references: Mapping[str, ImageStatistics], window: ImageStatistics, rule: DriftTrigger, rng: Generator
 ) -> tuple[Signal, ...]:
-    """Test a window against every reference; it has drifted where it differs from all of them.
+    """Test a window against every reference. It has drifted if it differs from all of them.
 
-    Embeddings by MMD², boxes and scores of images by Kolmogorov and Smirnov's test.
+    Embeddings by MMD², boxes and scores by the Kolmogorov–Smirnov test.
     """
     permutations = max(999, int(20 * len(NAMES) / level(rule)))
     found: dict[str, list[tuple[float, float, str]]] = {name: [] for name in NAMES}
@@ -105,7 +102,7 @@ def drift_signals(
 def most_drifted(
     references: Mapping[str, ImageStatistics], window: ImageStatistics, count: int
 ) -> list[tuple[int, float]]:
-    """Return the rows of the window least like the references, and by how much, the strangest first."""
-    strange = np.min([witness(one.embedding, window.embedding) for one in references.values()], axis=0)
-    order = np.argsort(-strange, kind="stable")[:count]
-    return [(int(row), float(strange[row])) for row in order]
+    """Return the rows of the window that differ most from the references, and by how much, in that order."""
+    difference = np.min([witness(one.embedding, window.embedding) for one in references.values()], axis=0)
+    order = np.argsort(-difference, kind="stable")[:count]
+    return [(int(row), float(difference[row])) for row in order]

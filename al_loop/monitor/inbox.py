@@ -1,4 +1,4 @@
-"""New photographs from where they come in, into the pool: each file once, and only when it is whole."""
+"""Add new photographs from the inbox to the pool: each file once, when it is complete."""
 
 from __future__ import annotations
 
@@ -16,22 +16,30 @@ from al_loop.state.workspace import Workspace
 
 @dataclass
 class InboxReport:
-    """What was read from the inbox. added: ids of new images."""
+    """Result of reading the inbox.
+
+    added: ids of new images.
+    waiting: files that are still being written.
+    refused: files and reasons, reported once.
+    missing: places that cannot be read, and why.
+    passed_over: counts of files in formats that are not read.
+    notes: conversion -> number of images.
+    """
 
     added: list[str] = field(default_factory=list)
     duplicates: int = 0
-    waiting: list[str] = field(default_factory=list)  # still being written
-    refused: list[tuple[str, str]] = field(default_factory=list)  # and why; told once
-    missing: list[str] = field(default_factory=list)  # places that cannot be looked at, and why
-    passed_over: str = ""  # files of formats that are not read
-    notes: dict[str, int] = field(default_factory=dict)  # what was done to pixels, and to those of how many
+    waiting: list[str] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    passed_over: str = ""
+    notes: dict[str, int] = field(default_factory=dict)
 
 
 def read_inbox(workspace: Workspace, progress: Progress | None = None) -> InboxReport:
-    """Add what is new in the inbox to the pool. Files that were taken or refused are not read again.
+    """Add new files of the inbox to the pool. Files that were added or refused before are not read again.
 
-    A file waits while it changed less than min_age_s ago; where its time lies in the future, until two checks
-    have seen the same size and time.
+    A file waits until its last change is min_age_s ago. If that time is in the future, it waits until two
+    checks have seen the same size and time.
     """
     inbox, ready, skipped = InboxReport(), list[FileStat](), SkippedFiles()
     for place in workspace.config.monitor.inbox:
@@ -61,22 +69,22 @@ def read_inbox(workspace: Workspace, progress: Progress | None = None) -> InboxR
 
 
 def _ready(workspace: Workspace, place: str, inbox: InboxReport, skipped: SkippedFiles) -> Iterator[FileStat]:
-    """Yield the files of a place that are whole and not known; those that are not whole are noted."""
+    """Yield the complete new files of a place; record those that are incomplete."""
     min_age_s = workspace.config.monitor.min_age_s
     for chunk in chunks(files_at(place, skipped)):
         for file, state in zip(chunk, states(workspace, chunk), strict=True):
             if state in ("taken", "refused"):
                 continue
-            if _whole(file, min_age_s, seen_before=state == "waiting"):
+            if _complete(file, min_age_s, seen_before=state == "waiting"):
                 yield file
             else:
                 inbox.waiting.append(file.name)
                 note(workspace, file, "waiting")
 
 
-def _whole(file: FileStat, min_age_s: float, *, seen_before: bool) -> bool:
+def _complete(file: FileStat, min_age_s: float, *, seen_before: bool) -> bool:
     if file.changed is None:
         return True
     age = time.time() - file.changed
-    # A time to come: the clock jumped back, or the camera's is ahead. Then only what stays the same is whole.
+    # A time in the future: the clock jumped back, or the camera's is ahead.
     return age >= min_age_s if age >= 0 else seen_before

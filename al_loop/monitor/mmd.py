@@ -1,4 +1,4 @@
-"""Maximum mean discrepancy: were two sets of vectors drawn alike?"""
+"""Maximum mean discrepancy: a test whether two sets of vectors have the same distribution."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Float64Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TwoSample:
-    """What the test says.
+    """Result of the test.
 
-    mmd2: unbiased estimate of the squared discrepancy; may be below 0.  effect: distance of the means in the
-    kernel's space, in standard deviations of the reference there, as Cohen's d.  p: by permutation, at least
-    1 / (1 + permutations).
+    mmd2: unbiased estimate of the squared discrepancy; may be below 0.
+    effect: distance of the means in the kernel's space, in standard deviations of the reference (Cohen's d).
+    p: by permutation, at least 1 / (1 + permutations).
     """
 
     mmd2: float
@@ -36,19 +36,15 @@ def two_sample(
 ) -> TwoSample:
     """Test reference (m, d) against window (n, d), both of at least 2 rows.
 
-    Kernel: exp(-|x - y|² / (2 σ²)); σ is `bandwidth`, by default the median distance of all pairs of both,
-    which a permutation does not change. Cost: O((m + n)² (d + permutations)) time, O((m + n)²) memory.
-    Raises ValueError for fewer rows, or other widths.
+    Kernel: exp(-|x - y|² / (2 σ²)); σ is `bandwidth`, by default the median distance of all pairs.
+    Cost: O((m + n)² (d + permutations)) time, O((m + n)²) memory.
+    Raises ValueError for fewer rows, or different widths.
     Source: Gretton et al. 2012, "A Kernel Two-Sample Test", lemma 6 (MMD²_u) and section 8 (median
     heuristic); Phipson & Smyth 2010 (p of a permutation test is never 0).
     """
     first, second = np.asarray(reference, np.float64), np.asarray(window, np.float64)
-    if (
-        first.ndim != 2
-        or second.ndim != 2
-        or first.shape[1] != second.shape[1]
-        or min(map(len, (first, second))) < 2
-    ):
+    shapes = first.ndim == second.ndim == 2 and first.shape[1] == second.shape[1]
+    if not shapes or min(len(first), len(second)) < 2:
         raise ValueError(
             f"expected two arrays of at least 2 rows and of one width, got {first.shape}, {second.shape}"
         )
@@ -60,7 +56,7 @@ def two_sample(
     drawn = np.zeros((permutations, m + n), np.float64)
     for row in drawn:
         row[rng.permutation(m + n)[:n]] = 1
-    # A permutation that gives the same split must count as such, whatever the order of its sums.
+    # The tolerance: the same split must count, whatever the order of its sums.
     above = int((_mmd2(kernel, drawn) >= value - 1e-12).sum())
     spread = 1 - float(kernel[:m, :m].sum()) / (m * (m - 1))
     effect = math.sqrt(max(0.0, value) / spread) if spread > 0 else (0.0 if value <= 0 else math.inf)
@@ -68,9 +64,9 @@ def two_sample(
 
 
 def witness(reference: ArrayLike, window: ArrayLike, bandwidth: float | None = None) -> Float64Array:
-    """(n,) how much more each vector of the window looks like the window than like the reference.
+    """Return (n,) how much more similar each vector of the window is to the window than to the reference.
 
-    Source: Gretton et al. 2012, section 2.3 (the witness function), without an image's likeness to itself.
+    Source: Gretton et al. 2012, section 2.3 (the witness function), without the similarity to itself.
     """
     first, second = np.asarray(reference, np.float64), np.asarray(window, np.float64)
     kernel = rbf(squared_distances(np.concatenate([first, second])), bandwidth)
@@ -80,24 +76,24 @@ def witness(reference: ArrayLike, window: ArrayLike, bandwidth: float | None = N
 
 
 def squared_distances(vectors: Float64Array) -> Float64Array:
-    """(n, n) squared distances of n vectors."""
-    centred = vectors - vectors.mean(axis=0)  # distances stay, and what is subtracted below gets small
+    """Return the (n, n) squared distances of n vectors."""
+    centred = vectors - vectors.mean(axis=0)  # smaller numbers lose fewer digits below
     norms = (centred**2).sum(axis=1)
     return np.asarray(np.maximum(norms[:, None] + norms[None, :] - 2 * centred @ centred.T, 0.0))
 
 
 def rbf(squared: Float64Array, bandwidth: float | None = None) -> Float64Array:
-    """Kernel of all pairs, without an image's likeness to itself: the diagonal is 0."""
+    """Return the kernel of all pairs, with 0 on the diagonal."""
     if bandwidth is None:
         bandwidth = math.sqrt(float(np.median(squared[np.triu_indices(len(squared), 1)])))
-    # All alike, or more than half: any width tells equal from unequal.
+    # Median 0: any width separates equal from unequal.
     kernel = np.exp(-squared / (2 * bandwidth**2)) if bandwidth > 0 else (squared == 0).astype(np.float64)
     np.fill_diagonal(kernel, 0.0)
     return np.asarray(kernel)
 
 
 def _mmd2(kernel: Float64Array, inside: Float64Array) -> Float64Array:
-    """(rows,) MMD²_u of splits; inside: (rows, N) 1 where a vector is in the second set.  The diagonal of kernel is 0."""
+    """Return (rows,) MMD²_u of splits; inside: (rows, N), 1 where a vector is in the second set."""
     n = int(inside[0].sum())
     m = inside.shape[1] - n
     within = ((inside @ kernel) * inside).sum(axis=1)

@@ -1,4 +1,4 @@
-"""The result of a check for Prometheus: a file for the node exporter's textfile collector."""
+"""Gauges for Prometheus: a file for the textfile collector of its node exporter."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from al_loop.monitor.run import CheckResult
 def write_textfile(result: CheckResult, workspace: str, path: Path) -> None:
     """Write the gauges of one workspace; the file is replaced atomically.
 
-    Raises ConfigError without prometheus_client (the extra al-loop[prometheus]), DataError where it cannot be
-    written.
+    Raises ConfigError without prometheus_client, DataError if the file cannot be written.
     """
     try:
         from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
@@ -25,13 +24,13 @@ def write_textfile(result: CheckResult, workspace: str, path: Path) -> None:
     def gauge(name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"al_loop_{name}", text, ["workspace", *labels], registry=registry)
 
-    gauge("triggered", "1 where a cycle is due").labels(workspace).set(result.triggered)
-    gauge("cycle_under_way", "1 while people label").labels(workspace).set(result.under_way is not None)
+    gauge("triggered", "1: a cycle is due").labels(workspace).set(result.triggered)
+    gauge("cycle_under_way", "1: a cycle is open").labels(workspace).set(result.under_way is not None)
     gauge("new_images", "New images of the last check").labels(workspace).set(result.new_images)
     gauge("inbox_waiting", "Files still being written").labels(workspace).set(len(result.inbox.waiting))
-    gauge("last_look_seconds", "When the last check ended").labels(workspace).set_to_current_time()
-    due = gauge("trigger_due", "1 where the trigger wants a cycle", "trigger")
-    numbers = gauge("trigger", "Numbers behind the triggers", "trigger", "number")
+    gauge("last_look_seconds", "End of the last check").labels(workspace).set_to_current_time()
+    due = gauge("trigger_due", "1: the trigger is due", "trigger")
+    numbers = gauge("trigger", "Numbers of the triggers", "trigger", "number")
     for verdict in result.verdicts:
         due.labels(workspace, verdict.trigger).set(verdict.due)
         for name, value in verdict.numbers.items():

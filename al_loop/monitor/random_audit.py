@@ -1,4 +1,4 @@
-"""AP on images drawn at random: those that a strategy picks are hard by design and would mislead."""
+"""AP on images drawn at random. Those that a strategy picks are not representative of the pool."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from al_loop.structures.images import ImageFile, LabelledImage
 
 @dataclass(frozen=True)
 class Audit:
-    """AP of the boxes that models drew on images drawn at random, with its 95 % interval; nan without a box.
+    """AP of predictions on images drawn at random, with its 95 % interval; nan without a box.
 
-    expected: AP of those models on the validation set, the mean over the images; None where one was not
-    judged.
+    expected: mean AP of the models on the validation set; None if one was not evaluated.
     """
 
     images: int
@@ -37,22 +36,20 @@ class Audit:
 
 
 def measure(workspace: Workspace, newest: int) -> Audit:
-    """Measure on the newest images that were drawn at random and labelled: each by the model that picked for its cycle.
+    """Measure on the newest labelled images that were drawn at random, each by the model of its cycle.
 
-    The whole prediction counts, not only the boxes that were good enough to be drawn for people.
+    All predictions count, not only those that were shown to people.
     """
     rows = newest_audit(workspace.store, newest)
-    # Nothing of it changes while people label nothing new: such a check neither loads the detector nor
-    # resamples.
+    # Without new labels the stored result is valid: the detector is not loaded and nothing is resampled.
     ignored = [[r.id, r.ignored] for r in rows if r.ignored]
     digest = json_hash([newest, [[r.id, r.model_id, r.boxes] for r in rows], *([ignored] if ignored else [])])
-    noted = read_fact(workspace.store, "audit")
-    if noted is not None and (known := json.loads(noted))["digest"] == digest:
+    stored = read_fact(workspace.store, "audit")
+    if stored is not None and (known := json.loads(stored))["digest"] == digest:
         return Audit(**known["audit"])
     audit = _measure(workspace, rows, newest)
     if len(rows) == newest:
-        value = json.dumps({"digest": digest, "audit": asdict(audit)})
-        write_fact(workspace.store, "audit", value)
+        write_fact(workspace.store, "audit", json.dumps({"digest": digest, "audit": asdict(audit)}))
     return audit
 
 
@@ -60,17 +57,15 @@ def _measure(workspace: Workspace, rows: Sequence[AuditRow], newest: int) -> Aud
     truth, found, expected = [], {}, []
     for cycle in dict.fromkeys(row.number for row in rows):
         some = [row for row in rows if row.number == cycle]
-        predicted = _predicted(workspace, some[0].model_id, some[0].settings, [r.id for r in some])
+        predicted = _predicted(workspace, some)
         reached = saved_metrics(workspace, some[0].model_id)
         for row in some:
-            if row.id not in predicted:
-                continue
-            image = ImageFile(row.id, workspace.root / row.file, row.width, row.height)
-            truth.append(
-                LabelledImage(image, boxes_from_json(row.boxes), boxes_from_json(row.ignored or "[]"))
-            )
-            found[image.id] = predicted[image.id]
-            expected.append(reached.ap if reached else math.nan)
+            if row.id in predicted:
+                image = ImageFile(row.id, workspace.root / row.file, row.width, row.height)
+                labels = boxes_from_json(row.boxes), boxes_from_json(row.ignored or "[]")
+                truth.append(LabelledImage(image, *labels))
+                found[image.id] = predicted[image.id]
+                expected.append(reached.ap if reached else math.nan)
     if len(truth) < newest or not any(len(item.boxes) for item in truth):
         return Audit(len(truth))
     from al_loop.evaluation.bootstrap import interval
@@ -79,17 +74,15 @@ def _measure(workspace: Workspace, rows: Sequence[AuditRow], newest: int) -> Aud
     classes = workspace.config.classes
     low, high = interval(match(truth, found, classes)) or (math.nan, math.nan)
     mean = sum(expected) / len(expected)
-    return Audit(
-        len(truth), evaluate(truth, found, classes).ap, low, high, mean if math.isfinite(mean) else None
-    )
+    known = mean if math.isfinite(mean) else None
+    return Audit(len(truth), evaluate(truth, found, classes).ap, low, high, known)
 
 
-def _predicted(workspace: Workspace, model_id: str, settings: str, images: list[str]) -> dict[str, Boxes]:
-    """What a cycle's model said of images; nothing where its scores are gone."""
-    folder = workspace.scores_dir(ScoreKey.of(thawed(settings), model_id))
+def _predicted(workspace: Workspace, rows: Sequence[AuditRow]) -> dict[str, Boxes]:
+    """Return the predictions of a cycle's model; nothing if its scores are gone."""
+    folder = workspace.scores_dir(ScoreKey.of(thawed(rows[0].settings), rows[0].model_id))
+    images = [row.id for row in rows]
     try:
-        scored = shards_in(workspace, folder).load(images)
+        return shards_in(workspace, folder).load(images).boxes_by_image()
     except WorkspaceError:
         return {}
-    place = {name: i for i, name in enumerate(scored.image_ids)}
-    return {name: scored.boxes(place[name]) for name in images if name in place}

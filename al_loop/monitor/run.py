@@ -1,4 +1,4 @@
-"""One check: read the inbox, score new images, evaluate the triggers, and begin a cycle where that is wanted."""
+"""One check: read the inbox, score new images, evaluate the triggers, perhaps begin a cycle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from al_loop.models import scoring
 from al_loop.monitor.baseline import baseline
 from al_loop.monitor.drift_tests import image_statistics
 from al_loop.monitor.inbox import InboxReport, read_inbox
-from al_loop.monitor.triggers import Verdict, verdicts
+from al_loop.monitor.triggers import Verdict, evaluate_triggers
 from al_loop.monitor.windows import Window, evaluate_windows, waiting
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import last_number
@@ -36,7 +36,7 @@ class CheckResult:
     """The result of a check.
 
     numbers: means over the new images.
-    under_way: the cycle that people work on.
+    under_way: the open cycle.
     triggered: whether a cycle is due, or was begun.
     """
 
@@ -53,10 +53,10 @@ class CheckResult:
 
 
 def check(workspace: Workspace, reporter: Reporter, *, act: bool) -> CheckResult:
-    """Check once; with `act` begin a cycle that is due, and go on with one that is under way.
+    """Check once; with `act` begin a cycle that is due, or continue the open one.
 
-    The result is recorded before a cycle begins: a check that is killed is repeated by the next.
-    Raises ModelError while there is no model; new images are in the pool nevertheless.
+    The result is recorded before a cycle begins, so the next check repeats a killed one.
+    Raises ModelError without a model; new images are in the pool nevertheless.
     """
     with reporter.progress("read the inbox") as progress:
         inbox = read_inbox(workspace, progress)
@@ -65,13 +65,13 @@ def check(workspace: Workspace, reporter: Reporter, *, act: bool) -> CheckResult
     since = last or promotion
     fresh = pool_ids(workspace.store, after=since.arrived if since else 0)
     windows, numbers = _evaluate(workspace, model, fresh, reporter)
-    all_verdicts = tuple(verdicts(workspace))
+    verdicts = evaluate_triggers(workspace)
     under_way = open_cycle_number(workspace)
-    held = [v for v in all_verdicts if v.hold]
-    due = [v for v in all_verdicts if v.due and not (held and v.trigger in ("new-data", "time"))]
+    held = any(v.hold for v in verdicts)
+    due = [v for v in verdicts if v.due and not (held and v.trigger in ("new-data", "time"))]
     triggered = bool(due) and under_way is None and repository.unlabelled_count(workspace) > 0
     result = CheckResult(
-        now(), model.id, inbox, len(fresh), numbers, tuple(windows), all_verdicts, under_way, triggered
+        now(), model.id, inbox, len(fresh), numbers, tuple(windows), verdicts, under_way, triggered
     )
     number = 1 + last_number(workspace.store)
     begins = act and triggered
@@ -85,7 +85,7 @@ def check(workspace: Workspace, reporter: Reporter, *, act: bool) -> CheckResult
 def _evaluate(
     workspace: Workspace, model: Model, fresh: list[str], reporter: Reporter
 ) -> tuple[list[Window], dict[str, float]]:
-    """Score the images that no window holds yet, and evaluate the windows that are full."""
+    """Score the images that are in no window yet, and evaluate the windows that are full."""
     reference = baseline(workspace)
     drift = "drift" in workspace.config.monitor.triggers
     queue = waiting(workspace, reference) if reference and drift else []
@@ -109,18 +109,13 @@ def _evaluate(
 
 
 def _scored(workspace: Workspace, model: Model, ids: list[str], reporter: Reporter) -> ScoredImages:
-    """Score images by the model in use, into the folder of the next cycle, which scores only what is missing."""
+    """Score images with the model in use, into the folder of the next cycle, which scores the rest."""
     folder = workspace.scores_dir(ScoreKey.of(workspace.config, model.id))
     images = repository.images_by_id(workspace, ids)
     with reporter.progress("score new images") as progress:
+        features = workspace.config.keeps_features
         unreadable = scoring.score(
-            workspace,
-            model,
-            images,
-            folder,
-            progress,
-            features=workspace.config.keeps_features,
-            say=reporter.line,
+            workspace, model, images, folder, progress, features=features, say=reporter.line
         )
     for item in unreadable:
         reporter.line(f"left out: {printable(item.reason)}")
@@ -128,23 +123,11 @@ def _scored(workspace: Workspace, model: Model, ids: list[str], reporter: Report
 
 
 def _record(workspace: Workspace, result: CheckResult, cycle: int | None) -> None:
-    insert_look(
-        workspace.store,
-        result.at,
-        result.model,
-        json.dumps({**result.numbers, "images": result.new_images}),
-        json.dumps([asdict(v) for v in result.verdicts]),
-        cycle,
-    )
+    numbers = json.dumps({**result.numbers, "images": result.new_images})
+    verdicts = json.dumps([asdict(verdict) for verdict in result.verdicts])
+    insert_look(workspace.store, result.at, result.model, numbers, verdicts, cycle)
 
 
 def to_json(result: CheckResult) -> str:
     """Return a result as one line of JSON."""
-    plain = {
-        **vars(result),
-        "inbox": asdict(result.inbox),
-        "windows": [asdict(w) for w in result.windows],
-        "verdicts": [asdict(v) for v in result.verdicts],
-        "cycle": asdict(result.cycle) if result.cycle else None,
-    }
-    return json.dumps(plain, ensure_ascii=False)
+    return json.dumps(asdict(result), ensure_ascii=False)

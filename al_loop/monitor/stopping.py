@@ -1,4 +1,4 @@
-"""The gain in AP to expect from more labels: the learning curve, extrapolated."""
+"""Expected gain in AP by more labels: the learning curve, extrapolated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from al_loop.state.workspace import Workspace
 
 @dataclass(frozen=True)
 class GainForecast:
-    """gain: expected change of AP by the next labels, with a 95 % interval.  gains: of each cycle so far, in AP."""
+    """Expected change of AP by the next labels, with a 95 % interval.
+
+    gains: change of AP by each cycle so far.
+    """
 
     gain: float
     low: float
@@ -26,7 +29,7 @@ class GainForecast:
 
 
 def forecast_gain(workspace: Workspace) -> GainForecast | None:
-    """Return the forecast for the next k labels; None with fewer than three models judged on one validation set."""
+    """Return the forecast for the next k labels; None with fewer than three models on one validation set."""
     points = curve(workspace)
     if len(points) < 3:
         return None
@@ -34,7 +37,7 @@ def forecast_gain(workspace: Workspace) -> GainForecast | None:
 
 
 def curve(workspace: Workspace) -> list[tuple[int, float]]:
-    """(labels, AP) of the model in use after each cycle, from the first on, on the newest validation set."""
+    """Return (labels, AP) of the model in use after each cycle, on the newest validation set."""
     reached = ap_on_newest_set(workspace.store)
     if not reached:
         return []
@@ -51,23 +54,20 @@ def curve(workspace: Workspace) -> list[tuple[int, float]]:
 
 
 def extrapolated(points: Sequence[tuple[int, float]], k: int) -> GainForecast:
-    """Expected gain of k more labels: AP = a + b · log(1 + labels / k) by least squares, b with Student's interval.
+    """Return the expected gain of k more labels.
 
-    points: (labels, AP), at least 3, labels rising.  Learning curves of detectors are close to straight over
-    the logarithm of the labels, until they level off: then the last gains, which are returned too, say more
-    than the line.
+    Fits AP = a + b · log(1 + labels / k) by least squares; b with Student's interval. Learning curves of
+    detectors are close to this line until they level off; then the last gains are more informative.
+
+    points: (labels, AP), at least 3, labels rising.
     Source: Viering & Loog 2023, "The Shape of Learning Curves", section 4 (logarithm and power laws).
     """
     labels, ap = np.array(points, np.float64).T
-    x = np.log1p(labels / k)
-    centred = x - x.mean()
-    spread = float(centred @ centred)
-    step = math.log1p((labels[-1] + k) / k) - math.log1p(labels[-1] / k)
-    gains = tuple(float(g) for g in np.diff(ap))
-    if spread == 0:
+    x, gains = np.log1p(labels / k), tuple(np.diff(ap).tolist())
+    step = math.log1p((labels[-1] + k) / k) - x[-1]
+    (slope, _), residuals, rank, *_ = np.polyfit(x, ap, 1, full=True)
+    if rank < 2:  # all points have equally many labels
         return GainForecast(math.nan, -math.inf, math.inf, gains)
-    slope = float(centred @ ap) / spread
-    rest = ap - ap.mean() - slope * centred
-    error = math.sqrt(float(rest @ rest) / (len(points) - 2) / spread)
-    reach = float(student.ppf(0.975, len(points) - 2)) * error
-    return GainForecast(slope * step, (slope - reach) * step, (slope + reach) * step, gains)
+    error = math.sqrt(residuals[0] / (len(points) - 2) / len(points) / x.var())
+    margin = float(student.ppf(0.975, len(points) - 2)) * error
+    return GainForecast(float(slope * step), (slope - margin) * step, (slope + margin) * step, gains)

@@ -1,4 +1,4 @@
-"""The triggers: whether a cycle is due in a workspace, and why."""
+"""The triggers: whether a cycle is due, and why."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from al_loop.state.workspace import Workspace, now
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer of a trigger.
+    """The result of a trigger.
 
     due: a cycle should begin.
-    reason: for people.
-    numbers: for machines.
+    reason: text for people; numbers: the same for machines.
     hold: a cycle is advised against.
     """
 
@@ -35,16 +34,16 @@ class Verdict:
     hold: bool = False
 
 
-def verdicts(workspace: Workspace) -> list[Verdict]:
+def evaluate_triggers(workspace: Workspace) -> tuple[Verdict, ...]:
     """Return the verdict of every trigger of the settings; call it after `evaluate_windows`."""
-    return [TRIGGERS[name](workspace) for name in workspace.config.monitor.triggers]
+    return tuple(TRIGGERS[name](workspace) for name in workspace.config.monitor.triggers)
 
 
 def _new_data(workspace: Workspace) -> Verdict:
     """Images without labels that came since the last cycle began."""
     wanted = workspace.config.monitor.new_data.images
     fresh = unlabelled_since_last_cycle(workspace.store)
-    reason = f"{fresh} unlabelled images since the last cycle, {wanted} make one due"
+    reason = f"{fresh} unlabelled images since the last cycle, threshold {wanted}"
     return Verdict("new-data", fresh >= wanted, reason, {"images": fresh, "threshold": wanted})
 
 
@@ -56,13 +55,10 @@ def _time(workspace: Workspace) -> Verdict:
     if not since:
         return Verdict("time", False, "no model yet")
     hours = (datetime.fromisoformat(now()) - datetime.fromisoformat(since[0])).total_seconds() / 3600
-    numbers = {"hours": hours, "threshold": wanted}
+    reason = f"{hours:.1f} h since the last cycle, threshold {wanted:g}"
     if hours < 0:
-        reason = f"the clock is {-hours:.1f} h behind the last cycle, which began at {since[0]}: set it right"
-        return Verdict("time", False, reason, numbers)
-    return Verdict(
-        "time", hours >= wanted, f"{hours:.1f} h since the last cycle, {wanted:g} make one due", numbers
-    )
+        reason = f"the clock is {-hours:.1f} h behind the last cycle, which began at {since[0]}: correct it"
+    return Verdict("time", hours >= wanted, reason, {"hours": hours, "threshold": wanted})
 
 
 def _drift(workspace: Workspace) -> Verdict:
@@ -81,11 +77,11 @@ def _drift(workspace: Workspace) -> Verdict:
         return Verdict("drift", True, alarm, numbers)
     if not row:
         return Verdict("drift", False, f"{queue} of {rule.window} images for the first window", numbers)
-    reason = explain(row[-1]) if row[-1].drifted else f"window {row[-1].id} is like the reference"
+    reason = explain(row[-1]) if row[-1].drifted else f"no drift in window {row[-1].id}"
     if row[-1].drifted and all(w.drifted for w in row) and len(row) == rule.consecutive_windows:
         reason += f"; an alarm was raised less than {rule.cooldown_h:g} h ago"
     elif row[-1].drifted:
-        reason += f"; {rule.consecutive_windows} in a row are an alarm"
+        reason += f"; {rule.consecutive_windows} in a row raise an alarm"
     return Verdict("drift", False, f"{reason}; {queue} of {rule.window} images for the next", numbers)
 
 
@@ -96,11 +92,10 @@ def _metric(workspace: Workspace) -> Verdict:
     if result.images < rule.images or result.expected is None:
         reason = f"{result.images} of {rule.images} images drawn at random are labelled"
         return Verdict("metric", False, reason, {"images": result.images})
-    numbers = {"images": result.images, "ap": result.ap, "low": result.low, "high": result.high}
-    numbers["expected"] = result.expected
+    numbers = {name: getattr(result, name) for name in ("images", "ap", "low", "high", "expected")}
     reason = (
-        f"AP {result.ap:.3f} ({result.low:.3f} to {result.high:.3f}) on the {result.images} newest images drawn at random, "
-        f"{result.expected:.3f} on the validation set"
+        f"AP {result.ap:.3f} ({result.low:.3f} to {result.high:.3f}) on the {result.images} newest images "
+        f"drawn at random, {result.expected:.3f} on the validation set"
     )
     if result.high < result.expected - rule.fall:
         raise_alarm(workspace, "metric", reason, rule.cooldown_h, None)
@@ -109,18 +104,17 @@ def _metric(workspace: Workspace) -> Verdict:
 
 
 def _budget(workspace: Workspace) -> Verdict:
-    """Expected gain of the next labels: advice, never a reason to begin."""
+    """Expected gain of the next labels: advice, never a reason to begin a cycle."""
     rule, result = workspace.config.monitor.budget, stopping.forecast_gain(workspace)
     if result is None:
-        return Verdict(
-            "budget", False, "too few cycles for advice: it takes three models evaluated on one set"
-        )
-    k = workspace.config.cycle.k
+        reason = "too few cycles for a forecast: it needs three models evaluated on one validation set"
+        return Verdict("budget", False, reason)
+    k, gains = workspace.config.cycle.k, result.gains
     reason = f"the next {k} labels: {result.gain:+.3f} AP expected ({result.low:+.3f} to {result.high:+.3f})"
-    last = [g for g in result.gains[-2:] if g < rule.gain]
-    flat = len(result.gains) >= 2 and len(last) == 2
+    flat = len(gains) >= 2 and max(gains[-2:]) < rule.gain
     if flat:
-        reason = f"the last two cycles gained {result.gains[-2]:+.3f} and {result.gains[-1]:+.3f} AP: stop, or widen the pool; {reason}"
+        last = f"the last two cycles gained {gains[-2]:+.3f} and {gains[-1]:+.3f} AP"
+        reason = f"{last}: stop, or widen the pool; {reason}"
     numbers = {"gain": result.gain, "low": result.low, "high": result.high, "flat": float(flat)}
     numbers = {name: value for name, value in numbers.items() if math.isfinite(value)}
     return Verdict("budget", False, reason, numbers, hold=flat and rule.hold)

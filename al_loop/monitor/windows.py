@@ -1,4 +1,4 @@
-"""The newest images in windows, as they come: each window is evaluated once; enough drifted windows in a row raise an alarm."""
+"""Windows of the newest images, in order of arrival. Consecutive drifted windows raise an alarm."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from al_loop.state.database.image_table import pool_ids
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.predictions import ScoredImages
 
-_NAMED = 8  # most drifted images of a window
+_MOST_DRIFTED = 8  # images listed of a window
 
 
 @dataclass(frozen=True)
 class Window:
-    """An evaluated window. strangest: the images least like the references."""
+    """An evaluated window. strangest: the images that differ most from the references."""
 
     id: int
     images: tuple[str, ...]
@@ -32,58 +32,61 @@ class Window:
 
 
 def waiting(workspace: Workspace, baseline: Baseline) -> list[str]:
-    """Return the images that no window holds yet, as they came."""
+    """Return the images that are in no window yet, in order of arrival."""
     windowed = monitor_tables.windowed_until(workspace.store, baseline.promotion)
     return pool_ids(workspace.store, after=max(windowed, baseline.arrived))
 
 
 def evaluate_windows(workspace: Workspace, baseline: Baseline, scored: ScoredImages) -> list[Window]:
-    """Evaluate every window that is full, raise the alarm where enough have drifted, and return the windows.
+    """Evaluate and return every window that is full; raise an alarm if enough have drifted.
 
     scored: scores of the references and of the waiting images, by the model in use.
     """
-    rule, min_score = workspace.config.monitor.drift, workspace.config.label_studio.min_score
+    size = workspace.config.monitor.drift.window
     queue, evaluated = waiting(workspace, baseline), []
-    if len(queue) < rule.window:
+    if len(queue) < size:
         return []
-    seen, place = image_statistics(scored, min_score), {name: i for i, name in enumerate(scored.image_ids)}
+    all_statistics = image_statistics(scored, workspace.config.label_studio.min_score)
+    place = {name: i for i, name in enumerate(scored.image_ids)}
 
-    def rows(ids: Sequence[str]) -> list[int]:
-        return [place[name] for name in ids if name in place]
+    def statistics(ids: Sequence[str]) -> ImageStatistics:
+        return all_statistics.take([place[name] for name in ids])
 
-    references = {name: seen.take(rows(ids)) for name, ids in baseline.drawn.items()}
-    references = {name: one for name, one in references.items() if len(one) >= 2}
-    for start in range(0, len(queue) - rule.window + 1, rule.window):
-        ids = queue[start : start + rule.window]
-        evaluated.append(
-            _evaluate(workspace, baseline, references, ids, seen.take(rows(ids)), rows(ids), scored.image_ids)
-        )
+    def scored_of(ids: Sequence[str]) -> list[str]:
+        return [name for name in ids if name in place]
+
+    drawn = {name: scored_of(ids) for name, ids in baseline.drawn.items()}
+    references = {name: statistics(ids) for name, ids in drawn.items() if len(ids) >= 2}
+    for start in range(0, len(queue) - size + 1, size):
+        images = queue[start : start + size]
+        known = scored_of(images)
+        window = known, statistics(known)
+        evaluated.append(_evaluate(workspace, baseline.promotion, references, images, window))
     return evaluated
 
 
 def _evaluate(
     workspace: Workspace,
-    baseline: Baseline,
+    promotion: int,
     references: dict[str, ImageStatistics],
-    ids: Sequence[str],
-    window: ImageStatistics,
-    rows: Sequence[int],
-    names: Sequence[str],
+    images: Sequence[str],
+    window: tuple[list[str], ImageStatistics],
 ) -> Window:
-    """Evaluate one window and record it, with the alarm it may raise."""
+    """Evaluate one window and record it, with the alarm that it may raise; window: its scored images."""
     rule, store = workspace.config.monitor.drift, workspace.store
     number = 1 + monitor_tables.last_window_number(store)
     signals: tuple[Signal, ...] = ()
     strangest: tuple[str, ...] = ()
-    if references and len(window) >= 2:
+    names, statistics = window
+    if references and len(names) >= 2:
         rng = np.random.default_rng(np.random.SeedSequence([workspace.config.cycle.seed, number]))
-        signals = drift_signals(references, window, rule, rng)
-        strangest = tuple(names[rows[row]] for row, _ in most_drifted(references, window, _NAMED))
-    found = Window(number, tuple(ids), signals, strangest, any(s.drifted for s in signals), now())
+        signals = drift_signals(references, statistics, rule, rng)
+        strangest = tuple(names[row] for row, _ in most_drifted(references, statistics, _MOST_DRIFTED))
+    found = Window(number, tuple(images), signals, strangest, any(s.drifted for s in signals), now())
     with store.transaction():
         about = json.dumps({"signals": [asdict(s) for s in signals], "strangest": strangest})
-        monitor_tables.insert_window(store, number, baseline.promotion, ids, about, found.drifted, found.at)
-        row = windows_of(workspace, baseline.promotion, rule.consecutive_windows)
+        monitor_tables.insert_window(store, number, promotion, images, about, found.drifted, found.at)
+        row = windows_of(workspace, promotion, rule.consecutive_windows)
         if len(row) == rule.consecutive_windows and all(one.drifted for one in row):
             raise_alarm(workspace, "drift", explain(row[-1]), rule.cooldown_h, row[0].id)
     return found
@@ -95,45 +98,36 @@ def windows_of(workspace: Workspace, promotion: int, count: int) -> list[Window]
     for row in monitor_tables.newest_windows(workspace.store, promotion, count):
         about = json.loads(row.signals)
         signals = tuple(Signal(**one) for one in about["signals"])
-        found.append(
-            Window(
-                row.id,
-                tuple(json.loads(row.images)),
-                signals,
-                tuple(about["strangest"]),
-                bool(row.drifted),
-                row.at,
-            )
-        )
+        images, strangest = tuple(json.loads(row.images)), tuple(about["strangest"])
+        found.append(Window(row.id, images, signals, strangest, bool(row.drifted), row.at))
     return found
 
 
 def explain(window: Window) -> str:
-    """Say in what a window differs from the references."""
+    """Return how a window differs from the references."""
     words = {
-        "embedding": "embeddings differ by {effect:.2f} standard deviations",
-        "boxes": "the distribution of boxes per image differs by {effect:.2f}",
-        "score": "the distribution of the best score per image differs by {effect:.2f}",
+        "embedding": "embeddings differ by {:.2f} standard deviations",
+        "boxes": "the distribution of boxes per image differs by {:.2f}",
+        "score": "the distribution of the best score per image differs by {:.2f}",
     }
-    said = [words[s.name].format(effect=s.effect) + f" (p = {s.p:.2g})" for s in window.signals if s.drifted]
-    return f"{'; '.join(said)} in window {window.id}, {len(window.images)} images" if said else "no drift"
+    texts = [f"{words[s.name].format(s.effect)} (p = {s.p:.2g})" for s in window.signals if s.drifted]
+    return f"{'; '.join(texts)} in window {window.id}, {len(window.images)} images" if texts else "no drift"
 
 
 def raise_alarm(
     workspace: Workspace, trigger: str, reason: str, cooldown_h: float, first_window: int | None
 ) -> None:
-    """Raise an alarm unless one is open, or one was raised less than the cooldown ago."""
+    """Raise an alarm, unless one is open or the newest is younger than the cooldown."""
     if open_alarm(workspace, trigger) is not None:
         return
     last = monitor_tables.newest_alarm_time(workspace.store, trigger)
     if last is not None:
-        since = datetime.fromisoformat(now()) - datetime.fromisoformat(last)
-        # An alarm of a time to come was raised by a clock that was wrong: it silences nothing.
-        if timedelta(0) <= since < timedelta(hours=cooldown_h):
+        age = datetime.fromisoformat(now()) - datetime.fromisoformat(last)
+        if timedelta(0) <= age < timedelta(hours=cooldown_h):  # negative: the clock was wrong
             return
     monitor_tables.insert_alarm(workspace.store, trigger, reason, first_window, now())
 
 
 def open_alarm(workspace: Workspace, trigger: str) -> str | None:
-    """Return the reason of the alarm that neither a later cycle nor another model has answered; one that was abandoned answers none."""
+    """Return the reason of the alarm that no later cycle and no other model has answered."""
     return monitor_tables.open_alarm(workspace.store, trigger)

@@ -1,4 +1,4 @@
-"""The picks that the report shows as pictures: what the model drew, and what people made of it."""
+"""The picks that the report shows as pictures: the model's boxes, and the corrected ones."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 
-# A report of any number of picks stays below 20 MB: 12 MB of pictures, and a table row for the rest.
+# A report with any number of picks stays below 20 MB: 12 MB of pictures, and table rows for the rest.
 CYCLES_WITH_PICTURES = 5
 PICTURES_BYTES = 12_000_000
 
 
 @dataclass(frozen=True)
 class Card:
-    """A pick with its picture. predicted, corrected: None where nothing is known (yet).
+    """A pick with its picture.
 
-    key: unique within the page.  picture: data URI, or None when the file cannot be read.
+    key: unique within the page.
+    picture: data URI; None if the file cannot be read.
+    predicted, corrected: None if they are not known.
     """
 
     pick: PickRow
     key: str
     picture: str | None
-    predicted: tuple[DrawnBox, ...] | None
-    corrected: tuple[DrawnBox, ...] | None
+    predicted: list[DrawnBox] | None
+    corrected: list[DrawnBox] | None
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """A cycle's picks: the first of them with pictures, the rest in a table; problem says what lacks."""
+    """The picks of a cycle: cards with pictures, the rest for a table. problem: what is missing."""
 
     cards: tuple[Card, ...]
     listed: tuple[PickRow, ...]
@@ -44,48 +46,43 @@ class Gallery:
 
 
 def build_galleries(workspace: Workspace, cycles: Sequence[CycleRow]) -> dict[int, Gallery]:
-    """Return the gallery of every cycle; the newest (they come first) get pictures while there is room."""
-    labels = _labels(workspace)
-    galleries, room = {}, PICTURES_BYTES
+    """Return the gallery of every cycle. The newest (they come first) get pictures while there is space."""
+    labels = {image: boxes_from_json(text) for image, text in drawn_boxes(workspace.store).items()}
+    galleries, space = {}, PICTURES_BYTES
     for place, cycle in enumerate(cycles):
         gallery = Gallery((), cycle.picks)
-        if place < CYCLES_WITH_PICTURES and room > 0:
-            gallery, room = _gallery(workspace, cycle, labels, room)
+        if place < CYCLES_WITH_PICTURES and space > 0:
+            gallery, space = _gallery(workspace, cycle, labels, space)
         galleries[cycle.number] = gallery
     return galleries
 
 
 def _gallery(
-    workspace: Workspace, cycle: CycleRow, labels: Mapping[str, Boxes], room: int
+    workspace: Workspace, cycle: CycleRow, labels: Mapping[str, Boxes], space: int
 ) -> tuple[Gallery, int]:
-    """Return a cycle's gallery, and how many bytes of pictures there is room for after it."""
+    """Return a cycle's gallery, and how many bytes of pictures may follow."""
     predictions, problem = _predictions(workspace, cycle)
-    classes = cycle.settings.classes
     cards: list[Card] = []
     for pick in cycle.picks:
         picture = stored_thumbnail(pick.image)
-        if len(picture or "") > room:
-            room = 0
+        size = len(picture or "")
+        if size > space:
+            space = 0
             break
-        room -= len(picture or "")
-        width, height = pick.image.width, pick.image.height
-        predicted, corrected = predictions.get(pick.image.id), labels.get(pick.image.id)
-        cards.append(
-            Card(
-                pick,
-                key=f"c{cycle.number}-{pick.rank}",
-                picture=picture,
-                predicted=None if predicted is None else tuple(draw_boxes(predicted, classes, width, height)),
-                corrected=None if corrected is None else tuple(draw_boxes(corrected, classes, width, height)),
-            )
+        space -= size
+        drawn = (
+            None
+            if boxes is None
+            else draw_boxes(boxes, cycle.settings.classes, pick.image.width, pick.image.height)
+            for boxes in (predictions.get(pick.image.id), labels.get(pick.image.id))
         )
-    return Gallery(tuple(cards), cycle.picks[len(cards) :], problem), room
+        cards.append(Card(pick, f"c{cycle.number}-{pick.rank}", picture, *drawn))
+    return Gallery(tuple(cards), cycle.picks[len(cards) :], problem), space
 
 
 def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes], str | None]:
-    """Return the boxes that annotators got to see, by image id, and a sentence when they are not there."""
-    key = ScoreKey.of(cycle.settings, cycle.model_id)
-    folder = workspace.scores_dir(key)
+    """Return the boxes that annotators saw, by image id, and a sentence if some are missing."""
+    folder = workspace.scores_dir(ScoreKey.of(cycle.settings, cycle.model_id))
     where = folder.relative_to(workspace.root)
     if not cycle.picks:
         return {}, None
@@ -95,15 +92,7 @@ def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes
         scored = shards_in(workspace, folder).load([pick.image.id for pick in cycle.picks])
     except (WorkspaceError, KeyError) as error:
         return {}, f"The model's boxes cannot be shown: {error}"
-    place = {name: i for i, name in enumerate(scored.image_ids)}
-    known = [pick.image.id for pick in cycle.picks if pick.image.id in place]
+    boxes, min_score = scored.boxes_by_image(), cycle.settings.label_studio.min_score
+    known = {p.image.id: boxes[p.image.id].above(min_score) for p in cycle.picks if p.image.id in boxes}
     missing = len(cycle.picks) - len(known)
-    problem = f"{where} holds no predictions for {missing} of these images." if missing else None
-    min_score = cycle.settings.label_studio.min_score
-    return {name: scored.boxes(place[name]).above(min_score) for name in known}, problem
-
-
-def _labels(workspace: Workspace) -> dict[str, Boxes]:
-    """Return what people have drawn on the pool, by image id."""
-    boxes = drawn_boxes(workspace.store)
-    return {image: boxes_from_json(text) for image, text in boxes.items()}
+    return known, f"{where} holds no predictions for {missing} of these images." if missing else None

@@ -1,61 +1,41 @@
-"""What the monitor has seen, for the report."""
+"""Results of the monitor, for the report."""
 
 from __future__ import annotations
 
 import json
 
 from al_loop.images.repository import images_by_id, source_names
-from al_loop.report.data import Verdict, Watch, WindowRow
+from al_loop.report.data import MonitorSection, TriggerRow, WindowRow
 from al_loop.state.database.monitor_tables import first_windows_of_alarms, newest_look, windows_with_models
 from al_loop.state.workspace import Workspace
-from al_loop.structures.images import ImageFile
 
 _WINDOWS = 500  # the newest; a plot of more shows nothing more
 
 
-def watched(workspace: Workspace) -> Watch:
-    """Return the newest look, the windows, and the strangest images of the newest window that drifted."""
-    store = workspace.store
-    last = newest_look(store)
-    verdicts = json.loads(last.verdicts) if last else []
-    rows = windows_with_models(store, _WINDOWS)
-    alarms = _alarmed(workspace)
+def monitor_section(workspace: Workspace) -> MonitorSection:
+    """Return the newest verdicts, the windows, and the most drifted images of the newest drifted window."""
+    store, drift = workspace.store, workspace.config.monitor.drift
+    look, rows = newest_look(store), windows_with_models(store, _WINDOWS)
+    # An alarm is raised at the last of the windows that raise it together.
+    alarms = {first + drift.consecutive_windows - 1 for first in first_windows_of_alarms(store)}
     windows = []
     for row, model in rows:
-        signals = {s["name"]: s for s in json.loads(row.signals)["signals"]}
-        if "embedding" not in signals:
-            continue
-        own = signals["embedding"]
-        windows.append(
-            WindowRow(
-                row.id,
-                row.at,
-                model,
-                own["effect"],
-                own["p"],
-                bool(row.drifted),
-                row.id in alarms,
-            )
-        )
+        for signal in json.loads(row.signals)["signals"]:
+            if signal["name"] == "embedding":
+                effect, p = signal["effect"], signal["p"]
+                alarm = row.id in alarms
+                windows.append(WindowRow(row.id, row.at, model, effect, p, bool(row.drifted), alarm))
     newest = next((row for row, _ in reversed(rows) if row.drifted), None)
-    return Watch(
-        looked_at=last.at if last else None,
-        verdicts=tuple(Verdict(v["trigger"], v["due"], v["reason"]) for v in verdicts),
-        windows=tuple(windows),
-        threshold=workspace.config.monitor.drift.min_effect,
-        strangest_of=newest.id if newest else None,
-        strangest=_pictures(workspace, json.loads(newest.signals)["strangest"]) if newest else (),
-    )
-
-
-def _alarmed(workspace: Workspace) -> set[int]:
-    """Windows at which an alarm was raised: the last of those that raised it together."""
-    return {
-        first + workspace.config.monitor.drift.consecutive_windows - 1
-        for first in first_windows_of_alarms(workspace.store)
-    }
-
-
-def _pictures(workspace: Workspace, ids: list[str]) -> tuple[tuple[ImageFile, str], ...]:
+    ids: list[str] = json.loads(newest.signals)["strangest"] if newest else []
     names = source_names(workspace, ids)
-    return tuple((image, names[image.id]) for image in images_by_id(workspace, ids))
+    return MonitorSection(
+        checked_at=look.at if look else None,
+        verdicts=tuple(
+            TriggerRow(found["trigger"], found["due"], found["reason"])
+            for found in (json.loads(look.verdicts) if look else [])
+        ),
+        windows=tuple(windows),
+        min_effect=drift.min_effect,
+        most_drifted_window=newest.id if newest else None,
+        most_drifted=tuple((image, names[image.id]) for image in images_by_id(workspace, ids)),
+    )

@@ -1,4 +1,4 @@
-"""Puts a report's data, pictures and curve into one HTML file that needs nothing else."""
+"""Render a report as one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -22,65 +22,63 @@ from al_loop.state.workspace import Workspace
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-# What a pick's state means to a reader, and whether it is settled, refused or still open (its colour).
+#: State of a pick -> its text, and its colour: done, off, wrong or waiting.
 STATES: Mapping[str, tuple[str, str]] = {
     "labelled": ("labelled", "good"),
-    "empty": ("empty: nothing to find", "good"),
+    "empty": ("empty: no objects", "good"),
     "known": ("labelled before", "good"),
     "skipped": ("skipped", "off"),
     "deleted": ("task deleted", "off"),
     "refused": ("not usable as labelled", "bad"),
-    "draft": ("begun but not submitted", "wait"),
+    "draft": ("started but not submitted", "wait"),
     "pending": ("waiting for people", "wait"),
-    "selected": ("chosen, not sent yet", "wait"),
+    "selected": ("selected, not sent yet", "wait"),
 }
-_WIDE_IN, _NARROW_IN = (7.4, 3.4), (4.0, 3.0)  # the plot on a desk and on a phone
+_SIZES_IN = {"wide": (7.4, 3.4), "narrow": (4.0, 3.0)}  # of plots, on a desk and on a phone
 
 
 def write_report(workspace: Workspace, path: Path) -> Path:
-    """Write the report of a workspace and return its path; whatever is missing, the report says so.
-
-    Raises DataError where the file cannot be written.
-    """
+    """Write the report of a workspace and return its path. Raises DataError where it cannot be written."""
     report = gather(workspace)
-    curve = curve_of(report)
-    page = environment("report").get_template("template.html")
-    html = page.render(
-        report=report,
-        galleries=build_galleries(workspace, report.cycles),
-        cycles_with_pictures=CYCLES_WITH_PICTURES,
-        curve_wide=draw_curve(curve, *_WIDE_IN, name="wide") if curve else None,
-        curve_narrow=draw_curve(curve, *_NARROW_IN, name="narrow") if curve else None,
-        drift_wide=draw_drift(report.watch, *_WIDE_IN, name="drift-wide") if report.watch.windows else None,
-        drift_narrow=draw_drift(report.watch, *_NARROW_IN, name="drift-narrow")
-        if report.watch.windows
-        else None,
-        strangest=[
-            {"name": name, "picture": stored_thumbnail(image)} for image, name in report.watch.strangest
-        ],
+    curve, monitor = curve_of(report), report.monitor
+    html = (
+        environment("report")
+        .get_template("template.html")
+        .render(
+            report=report,
+            galleries=build_galleries(workspace, report.cycles),
+            cycles_with_pictures=CYCLES_WITH_PICTURES,
+            curves={name: draw_curve(curve, size, name) for name, size in _SIZES_IN.items() if curve},
+            drifts={
+                name: draw_drift(monitor, size, f"drift-{name}")
+                for name, size in _SIZES_IN.items()
+                if monitor.windows
+            },
+            most_drifted=[
+                {"name": name, "picture": stored_thumbnail(image)} for image, name in monitor.most_drifted
+            ],
+        )
     )
+    return write_page(path, html)
+
+
+def write_page(path: Path, html: str) -> Path:
+    """Write a page and return its path; DataError where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, html.encode())
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be written ({error.strerror}). Choose another: al-loop report --out FILE"
-        ) from None
+        raise DataError(f"{path} cannot be written ({error.strerror}). Name another: --out FILE") from None
     return path
 
 
 def report_json(workspace: Workspace) -> str:
-    """Return what the report says for machines, without pictures: the fields of `al_loop.report.data.Report`."""
-    return msgspec.json.encode(gather(workspace), enc_hook=_plain).decode()
-
-
-def _plain(value: Any) -> Any:
-    """What JSON has no word for: paths."""
-    return str(value)
+    """Return the report as JSON without pictures: the fields of `al_loop.report.data.Report`."""
+    return msgspec.json.encode(gather(workspace), enc_hook=str).decode()
 
 
 def environment(*folders: str) -> Environment:
-    """Templates of packages of al_loop, with the filters of a page."""
+    """Return the templates of folders of al_loop, with the filters of a page."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     made = Environment(
@@ -95,7 +93,7 @@ def environment(*folders: str) -> Environment:
         "change": _change,
         "when": _when,
         "plural": _plural,
-        "px": _px,
+        "px": lambda value: f"{value:.1f}".removesuffix(".0"),
         "state_words": lambda state: STATES.get(state, (state, "wait"))[0],
         "state_kind": lambda state: STATES.get(state, (state, "wait"))[1],
     }
@@ -117,7 +115,7 @@ def _change(value: float | None) -> str:
 
 
 def _when(text: Any) -> str:
-    """Return a stored time as a reader writes it, in UTC; the text as it is when it is no time."""
+    """Return a stored time in UTC; what is no time stays as it is."""
     try:
         return datetime.fromisoformat(str(text)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     except ValueError:
@@ -127,8 +125,3 @@ def _when(text: Any) -> str:
 def _plural(count: int, one: str, many: str | None = None) -> str:
     """Return a count with its noun."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}".replace(",", "\u202f")
-
-
-def _px(value: float) -> str:
-    """Return a coordinate, to a tenth of a pixel."""
-    return f"{value:.1f}".removesuffix(".0")

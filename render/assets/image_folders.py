@@ -34,15 +34,15 @@ class ImageCache:
         self._known: dict[str, list[object]] = {}
         self._changed = False
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            held = json.loads(path.read_text())
-            if held["format"] == _FORMAT:
-                self._known = held["pictures"]
+            content = json.loads(path.read_text())
+            if content["format"] == _FORMAT:
+                self._known = content["pictures"]
 
     def check(self, picture: Path) -> tuple[str, str]:
         """SHA-256 of the file, and why it cannot be read; "" when it can."""
         try:
-            seen = picture.stat()
-            mark = [seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino]
+            status = picture.stat()
+            mark = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
             known = self._known.get(str(picture))
             if known is not None and known[:-2] == mark:
                 return str(known[-2]), str(known[-1])
@@ -68,12 +68,12 @@ def pictures_in(place: Path) -> tuple[Path, ...]:
     """Return the image files of a folder and its sub-folders, sorted, without hidden ones; or the file."""
     if place.is_file():
         return (place,)
-    found: list[Path] = []
+    pictures: list[Path] = []
     for folder, inside, names in os.walk(place):
         inside[:] = [name for name in inside if not name.startswith(".")]
         shown = (name for name in names if not name.startswith("."))
-        found += [Path(folder, name) for name in shown if name.lower().endswith(SUFFIXES)]
-    return tuple(sorted(found))
+        pictures += [Path(folder, name) for name in shown if name.lower().endswith(SUFFIXES)]
+    return tuple(sorted(pictures))
 
 
 def _fault(picture: Path) -> str:

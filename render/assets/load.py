@@ -213,9 +213,9 @@ class _Finder:
                 f"{source.where.removesuffix('mesh')}components.{strange[0]}: expected one of "
                 f"{', '.join(map(repr, mesh.components))}, the objects in {source.path}"
             )
-        said = [*_contradictions(source, part, mesh)] or [*_implausible(source, part, mesh, self._view_m)]
+        warnings = [*_contradictions(source, part, mesh)] or [*_implausible(source, part, mesh, self._view_m)]
         remarks = (f"{source.where} = {source.path}: {remark}" for remark in mesh.remarks)
-        self._warnings |= dict.fromkeys((*said, *remarks))
+        self._warnings |= dict.fromkeys((*warnings, *remarks))
         return mesh
 
     def _usable(

@@ -58,9 +58,8 @@ class MeshAsset:
 
 def cache_folder() -> Path:
     """Where imported meshes are kept."""
-    own = os.environ.get("AL_LOOP_MESH_CACHE")
-    if own:
-        return Path(own).expanduser()
+    if folder := os.environ.get("AL_LOOP_MESH_CACHE"):
+        return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "al-loop" / "meshes"
 
 

@@ -55,7 +55,7 @@ def texture_sets(pictures: Iterable[Path], folder: Path) -> tuple[tuple[TextureS
     sets: list[TextureSet] = []
     warnings: list[str] = []
     plain: list[Path] = []
-    kept: set[tuple[Path, str]] = set()
+    set_names: set[tuple[Path, str]] = set()
     for (parent, name), roles in groups.items():
         images: dict[str, Path] = {}
         for picture, role in roles.items():
@@ -64,15 +64,15 @@ def texture_sets(pictures: Iterable[Path], folder: Path) -> tuple[tuple[TextureS
         if len({role for role in roles.values() if role is not None}) < 2:
             plain += roles
             continue
-        kept.add((parent, name))
+        set_names.add((parent, name))
         warnings += _complaints(parent / name, images)
         images.pop("normal-dx", None)
         if "colour" in images:
             sets.append(TextureSet(_place(parent, folder, name) or folder.name, images))
     for picture in plain:
-        if not any(parent == picture.parent and _beside(picture.stem, name) for parent, name in kept):
+        if not any(parent == picture.parent and _beside(picture.stem, name) for parent, name in set_names):
             sets.append(TextureSet(_place(picture.parent, folder, picture.stem), {"colour": picture}))
-    return tuple(sorted(sets, key=lambda one: one.name)), tuple(warnings)
+    return tuple(sorted(sets, key=lambda texture_set: texture_set.name)), tuple(warnings)
 
 
 def split_role(stem: str) -> tuple[str, str | None]:

@@ -94,20 +94,30 @@ class FileFinder:
     def _files(self) -> dict[str, list[Parts]]:
         """Paths of all files below the root, by plain name; empty where there are too many."""
         files: dict[str, list[Parts]] = {}
-        seen: set[Identity] = set()
-        folders: list[Parts] = [()]
+        visited: set[Identity | None] = {None}
         count = 0
-        while folders:
-            here = folders.pop()
-            for name, is_folder in _entries(self._root.joinpath(*here), seen):
-                count += 1
-                if count > MAX_FILES:
-                    return {}
-                if is_folder and len(here) < _DEEPEST:
-                    folders.append((*here, name))
-                elif not is_folder:
-                    files.setdefault(_plain(name), []).append((*here, name))
+        for folder, folders, names in os.walk(self._root, followlinks=True):
+            parts, identity = Path(folder).relative_to(self._root).parts, _identity(folder)
+            if identity in visited:
+                folders.clear()
+                continue
+            visited.add(identity)
+            shown = [name for name in names if not name.startswith(".")]
+            folders[:] = [name for name in folders if not name.startswith(".") and len(parts) < _DEEPEST]
+            count += len(shown) + len(folders)
+            if count > MAX_FILES:
+                return {}
+            for name in shown:
+                files.setdefault(_plain(name), []).append((*parts, name))
         return {name: sorted(paths) for name, paths in files.items()}
+
+
+def _identity(folder: str) -> Identity | None:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def regular_file(path: Path) -> FoundFile | None:
@@ -145,19 +155,6 @@ def _common_tail(a: Parts, b: Parts, same: Callable[[str], str]) -> int:
             break
         length += 1
     return length
-
-
-def _entries(folder: Path, seen: set[Identity]) -> list[tuple[str, bool]]:
-    """Return names in a folder and whether each is a folder; empty for a visited or unreadable folder."""
-    try:
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            return []
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as listed:
-            return [(entry.name, entry.is_dir()) for entry in listed if not entry.name.startswith(".")]
-    except OSError:
-        return []
 
 
 def _composed(part: str) -> str:

@@ -53,22 +53,19 @@ class Scratch:
 @contextlib.contextmanager
 def scratch_folder(kind: str) -> Iterator[Path]:
     """Yield an empty folder on the disk, removed after the block, or later if the process was killed."""
-    made = Scratch(kind, memory=False)
-    try:
-        yield made.folder
-    finally:
-        made.close()
+    with contextlib.closing(Scratch(kind, memory=False)) as scratch:
+        yield scratch.folder
 
 
 def abandoned() -> list[Path]:
     """Return the folders that killed processes of this user left behind; none that a living process holds."""
-    found = []
+    folders = []
     for base in dict.fromkeys((_MEMORY, Path(tempfile.gettempdir()))):
         for lock in _locks(base):
             with _free(lock) as free:
                 if free:
-                    found.append(lock.with_suffix(""))
-    return found
+                    folders.append(lock.with_suffix(""))
+    return folders
 
 
 def sweep(folder: Path) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from render.core.errors import BlenderMissingError, DatasetError, WorkerError
 from render.core.json_process import JsonProcess, command
@@ -117,7 +117,5 @@ def split_cores(cores: tuple[int, ...], workers: int) -> list[frozenset[int]]:
 
     Workers that share all cores are slower together than one alone: each spins while the others compute.
     """
-    if workers >= len(cores):
-        return [frozenset({cores[index % len(cores)]}) for index in range(workers)]
-    bounds = [len(cores) * index // workers for index in range(workers + 1)]
-    return [frozenset(cores[a:b]) for a, b in pairwise(bounds)]
+    parts = np.array_split(cores, min(workers, len(cores)))
+    return [frozenset(parts[index % len(parts)].tolist()) for index in range(workers)]

@@ -38,8 +38,10 @@ __all__ = [
 ]  # fmt: skip
 
 _EXPECTED = "JPEG, PNG, WebP, BMP or TIFF"
-#: Offset and first bytes of other formats, and their names.
-_OTHERS = (
+#: Offset and bytes that mark a format.
+_MARKS = (
+    (0, b"\xff\xd8\xff", "JPEG"), (0, b"\x89PNG\r\n\x1a\n", "PNG"), (8, b"WEBP", "WEBP"), (0, b"BM", "BMP"),
+    (0, b"II*\0", "TIFF"), (0, b"MM\0*", "TIFF"), (0, b"II+\0", "TIFF"), (0, b"MM\0+", "TIFF"),
     (0, b"GIF8", "a GIF"), (4, b"ftypheic", "a HEIC"), (4, b"ftypheix", "a HEIC"), (4, b"ftypmif1", "a HEIC"),
     (4, b"ftypavif", "an AVIF"), (0, b"\0\0\0\x0cjP  ", "a JPEG 2000"), (0, b"\xff\x0a", "a JPEG XL"),
     (0, b"%PDF", "a PDF"), (0, b"8BPS", "a Photoshop file"), (0, b"\x76\x2f\x31\x01", "an OpenEXR"),
@@ -49,20 +51,12 @@ _OTHERS = (
 
 def format_of(data: bytes) -> str:
     """Return the format by the first bytes; PictureError where it is none of `FORMATS`."""
-    if data[:3] == b"\xff\xd8\xff":
-        return "JPEG"
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return "PNG"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[:2] == b"BM":
-        return "BMP"
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "TIFF"
     if not data:
         raise PictureError("is empty")
-    other = next((name for at, mark, name in _OTHERS if data[at : at + len(mark)] == mark), None)
-    raise PictureError(f"is {other}, expected {_EXPECTED}" if other else f"is not an image ({_EXPECTED})")
+    name = next((name for at, mark, name in _MARKS if data[at : at + len(mark)] == mark), "")
+    if name not in FORMATS:
+        raise PictureError(f"is {name}, expected {_EXPECTED}" if name else f"is not an image ({_EXPECTED})")
+    return name
 
 
 def read_header(data: bytes) -> PictureHeader:

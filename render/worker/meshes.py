@@ -20,7 +20,7 @@ _SHARP_RAD = math.radians(28)
 _KEPT = 256
 
 
-class MeshShelf:
+class BlenderMeshes:
     """Meshes by MeshSpec; the least recently used go first, those refined around flaws with their scene."""
 
     def __init__(self) -> None:
@@ -44,16 +44,16 @@ class MeshShelf:
         return self._entry(spec)[1]
 
     def _entry(self, spec: MeshSpec) -> tuple[bpy.types.Mesh, Surface]:
-        shelf = self._passing if spec.detail_at else self._made
+        meshes = self._passing if spec.detail_at else self._made
         key = msgspec.json.encode(spec, order="sorted")
-        if key in shelf:
-            shelf[key] = shelf.pop(key)
-            return shelf[key]
+        if key in meshes:
+            meshes[key] = meshes.pop(key)
+            return meshes[key]
         surface = glyph(spec) if spec.shape == "glyph" else surface_of(spec)
         if spec.detail_m > 0:
             surface = refined(surface, spec.detail_m, spec.detail_at)
-        shelf[key] = (to_mesh(surface, "mesh"), surface)
-        return shelf[key]
+        meshes[key] = (to_mesh(surface, "mesh"), surface)
+        return meshes[key]
 
 
 def to_mesh(surface: Surface, name: str) -> bpy.types.Mesh:

@@ -10,7 +10,7 @@ from render.core.spec import ObjectSpec, SceneSpec
 from render.geometry.transforms import scale_of
 from render.worker.appearance import MaterialCache
 from render.worker.lighting import Skies
-from render.worker.meshes import MeshShelf
+from render.worker.meshes import BlenderMeshes
 
 
 class Stage:
@@ -20,7 +20,7 @@ class Stage:
         """Empty Blender of its default scene."""
         bpy.ops.wm.read_factory_settings(use_empty=True)
         self.scene = bpy.context.scene
-        self.meshes = MeshShelf()
+        self.meshes = BlenderMeshes()
         self._materials = MaterialCache()
         self._skies = Skies()
         self._things: list[bpy.types.Object] = []

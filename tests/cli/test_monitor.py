@@ -76,7 +76,7 @@ def test_quiet_then_triggered_as_cron_sees_it(watched: Workspace, tmp_path: Path
     assert f'al_loop_trigger_due{{trigger="drift",workspace="{name}"}} 1.0' in gauges.read_text()
     third = run(watched)
     assert third.returncode == 10
-    assert "DUE    drift" in third.stdout
+    assert "DUE      drift" in third.stdout
     assert "a cycle is due: al-loop cycle" in third.stdout
 
 
@@ -146,7 +146,7 @@ def test_an_inbox_that_is_not_there_is_an_error_after_the_rest(watched: Workspac
     done = run(watched)
     assert done.returncode == 1
     assert "120 new images" in done.stdout
-    assert f"error: cannot look at {tmp_path}/incoming: no such folder. Make it, or correct" in done.stderr
+    assert f"error: cannot read {tmp_path}/incoming: no such folder. Make it, or correct" in done.stderr
 
 
 def test_half_a_set_of_photographs(filled: Workspace, tmp_path: Path) -> None:

@@ -109,6 +109,6 @@ def test_from_the_command_line(two: Workspace, tmp_path: Path, run: Any) -> None
     assert "trusted more" in al_loop("show")
     assert al_loop("rollback").startswith("the current model is import-1 again")
     exported = al_loop("export", "--out", str(tmp_path / "out"), "--check", "2")
-    assert "input 96x64 px, told in model." in exported
+    assert "input 96x64 px, described in model." in exported
     assert (tmp_path / "out" / "config.json").is_file()
     assert al_loop("promote", "cycle-7").startswith("1: error: no model 'cycle-7'")

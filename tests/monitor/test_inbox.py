@@ -1,4 +1,4 @@
-"""The inbox: every file once, only when it is whole, and no work for what is known."""
+"""The inbox: every file once, when it is complete, and no work for known files."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_file_that_is_still_being_written_waits(workspace: Workspace, folder: 
     assert len(read_inbox(here).added) == 1
 
 
-def test_a_clock_that_is_behind_the_files_waits_for_two_looks(workspace: Workspace, folder: Path) -> None:
+def test_a_clock_that_is_behind_the_files_waits_for_two_checks(workspace: Workspace, folder: Path) -> None:
     here = watching(workspace, folder)
     path = put(folder / "of-tomorrow.png", 1, age_s=-86400)
     assert read_inbox(here).waiting == [str(path)]
@@ -109,7 +109,7 @@ def test_globs_and_missing_folders(workspace: Workspace, folder: Path) -> None:
     assert [line for line in found.missing if "nowhere: no such folder" in line] == found.missing
 
 
-def test_a_killed_look_loses_nothing(
+def test_a_killed_check_loses_nothing(
     workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):

@@ -1,4 +1,4 @@
-"""Looks of the monitor: what makes a cycle due, what does not, and what happens then."""
+"""Checks of the monitor: what makes a cycle due, and what follows."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def verdict(found: CheckResult, trigger: str) -> Verdict:
 
 @pytest.fixture
 def loop(watched: Workspace, tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """The loop without people and network: a first run begins the cycle, a second ends it with another model."""
+    """The loop without people and network: a run begins the cycle, the next ends it with another model."""
     add_validation(watched, write_coco_set(tmp_path / "val", 2, seed=3))  # type: ignore[operator]
 
     def run(workspace: Workspace, k: int | None, reporter: Silent) -> CycleResult:
@@ -158,7 +158,7 @@ def test_more_boxes_are_a_drift_though_pictures_look_alike(watched: Workspace) -
     assert "the distribution of boxes per image" in verdict(found, "drift").reason
 
 
-def test_the_strangest_images_are_named(watched: Workspace) -> None:
+def test_the_most_drifted_images_are_named(watched: Workspace) -> None:
     see(watched)
     add_rows(watched, 42)
     odd = add_rows(watched, 8, "odd")
@@ -231,12 +231,15 @@ def test_the_reference_is_drawn_once_and_not_from_what_came_later(watched: Works
     assert all(name.startswith("odd") for name in second.drawn["drift 1"])
 
 
-def test_a_look_that_is_killed_is_repeated_at_no_loss(
-    loop: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_check_is_repeated_without_loss(loop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     see(loop, act=True)
     add_rows(loop, 100, "odd")
-    steps = [(looking, "_evaluate"), (looking, "verdicts"), (looking, "_record"), (looking, "run_cycle")]
+    steps = [
+        (looking, "_evaluate"),
+        (looking, "evaluate_triggers"),
+        (looking, "_record"),
+        (looking, "run_cycle"),
+    ]
     for module, step in steps:
         with monkeypatch.context() as patch:
             patch.setattr(module, step, _killed)
@@ -283,8 +286,8 @@ def test_nothing_is_begun_where_nothing_is_left_to_label(loop: Workspace) -> Non
     here = monitored(loop, triggers=("new-data",), new_data=NewDataTrigger(images=1))
     assert see(here).triggered
     here.store.execute(
-        "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
-        "SELECT id, 'empty', '[]', NULL, NULL, NULL, 'now', NULL FROM images WHERE role = 'pool'"
+        "INSERT INTO labels (image_id, status, boxes, updated_at) "
+        "SELECT id, 'empty', '[]', 'now' FROM images WHERE role = 'pool'"
     )
     found = see(here, act=True)
     assert (found.triggered, begun(here)) == (False, 0)
@@ -310,10 +313,9 @@ def audited(workspace: Workspace, right: bool) -> None:
             "INSERT INTO picks VALUES (1, ?, ?, 1.0, 'audit', ?, 'labelled', 1)", rank, name, f"1/{name}"
         )
         workspace.store.execute(
-            "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
-            "VALUES (?, 'labelled', ?, 1, NULL, NULL, 'now', NULL)",
-            name,
-            boxes_to_json(truth),
+            "INSERT INTO labels (image_id, status, boxes, cycle, updated_at) "
+            "VALUES (?, 'labelled', ?, 1, 'now')",
+            *(name, boxes_to_json(truth)),
         )
 
 
@@ -325,7 +327,7 @@ def _settings(workspace: Workspace) -> str:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("right", [True, False])
-def test_metric_is_measured_on_what_was_drawn_by_lot(watched: Workspace, right: bool) -> None:
+def test_metric_is_measured_on_images_drawn_at_random(watched: Workspace, right: bool) -> None:
     here = monitored(watched, triggers=("metric",), metric=MetricTrigger(images=20))
     assert verdict(see(here), "metric").reason == "0 of 20 images drawn at random are labelled"
     audited(here, right)
@@ -353,10 +355,9 @@ def judged_cycles(workspace: Workspace, *aps: float) -> None:
         )
         for row in ids:
             workspace.store.execute(
-                "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
-                "VALUES (?, 'empty', '[]', ?, NULL, NULL, 'now', NULL)",
-                row["id"],
-                number,
+                "INSERT INTO labels (image_id, status, boxes, cycle, updated_at) "
+                "VALUES (?, 'empty', '[]', ?, 'now')",
+                *(row["id"], number),
             )
 
 

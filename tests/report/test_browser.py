@@ -18,7 +18,10 @@ from al_loop.state.workspace import Workspace
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
 
 #: Milliseconds from the start of the navigation to the end of loading, in the page's title.
-_STOPWATCH = "<script>addEventListener('load', () => { document.title = 'ms ' + Math.round(performance.now()) })</script>"
+_STOPWATCH = (
+    "<script>addEventListener('load', () => "
+    "{ document.title = 'ms ' + Math.round(performance.now()) })</script>"
+)
 
 
 def chromium(*args: str) -> str:
@@ -53,7 +56,10 @@ def test_desk_and_phone(workspace: Workspace, tmp_path: Path, width: int, dark: 
     long_history(workspace, tmp_path / "in", cycles=3)
     path = write_report(workspace, tmp_path / "report.html")
     probe = tmp_path / "probe.html"
-    script = "<script>addEventListener('load', () => { document.title = 'w ' + document.documentElement.scrollWidth + ' of ' + innerWidth })</script>"
+    script = (
+        "<script>addEventListener('load', () => { document.title = "
+        "'w ' + document.documentElement.scrollWidth + ' of ' + innerWidth })</script>"
+    )
     probe.write_text(path.read_text().replace("</body>", f"{script}</body>"))
     mode = (
         ["--blink-settings=preferredColorScheme=0"] if dark else ["--blink-settings=preferredColorScheme=1"]

@@ -1,4 +1,4 @@
-"""The report's newer rooms: what comes in, cost, worth, errors, lineage, JSON."""
+"""Other sections of the report: incoming images, labelling cost, errors, models, JSON."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from al_loop.structures.metrics import Metrics
 
 @pytest.fixture
 def watched(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A workspace whose inbox drifted: 60 usual pictures, then 100 that the stand-in sees as odd."""
+    """A workspace whose inbox drifted: 60 usual images, then 100 that the fake model sees as odd."""
     monkeypatch.setattr(scoring, "score", score)
     config = structs.replace(workspace.config, monitor=MonitorConfig(triggers=("new-data", "drift")))
     here = Workspace(workspace.root, config, workspace.store)
@@ -39,7 +39,7 @@ def watched(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     promote(here, get_model(here, "m0"), "the first")
     check(here, Silent(), act=False)
     add_pool(here, tmp_path / "odd", [f"odd-{n}.png" for n in range(100)], size=(41, 31))
-    with here.store.transaction():  # what the stand-in sees is in the name
+    with here.store.transaction():  # the fake model sees the name
         here.store.execute("PRAGMA defer_foreign_keys = ON")
         here.store.execute("UPDATE images SET id = 'odd-' || id WHERE source LIKE '%/odd/%'")
     assert check(here, Silent(), act=False).triggered
@@ -54,16 +54,15 @@ def section(page: Page, name: str) -> str:
 @pytest.mark.integration
 def test_what_comes_in(watched: Workspace) -> None:
     page = written(watched)
-    (table, windows) = next(s for s in page.root.all("section") if s.attributes.get("id") == "incoming").all(
-        "table"
-    )
+    (incoming,) = [s for s in page.root.all("section") if s.attributes.get("id") == "incoming"]
+    table, windows = incoming.all("table")
     said = [[cell.text for cell in row.children] for row in table.all("tr")[1:]]
     assert [row[:2] for row in said] == [["new-data", "is not due"], ["drift", "is due"]]
     assert "embeddings differ by" in said[1][2]
     rows = [[cell.text for cell in row.children] for row in windows.all("tr")[1:]]
     assert [(row[0], row[2], row[5]) for row in rows] == [("2", "m0", "alarm"), ("1", "m0", "drifted")]
     assert all(float(row[3]) > 0.5 for row in rows)
-    assert "the strangest images of window 2" in section(page, "incoming")
+    assert "Most drifted images of window 2" in section(page, "incoming")
     (strip,) = page.root.all("div", "strip")
     pictures = strip.all("img")
     assert len(pictures) == 8
@@ -75,7 +74,7 @@ def test_what_comes_in(watched: Workspace) -> None:
 
 
 def test_nobody_watches(workspace: Workspace) -> None:
-    assert "Nobody watches yet" in section(written(workspace), "incoming")
+    assert "The monitor has not run yet" in section(written(workspace), "incoming")
 
 
 @pytest.mark.integration
@@ -86,24 +85,20 @@ def test_cost_and_what_the_models_boxes_were_worth(workspace: Workspace, tmp_pat
     box = boxes_to_json(Boxes(np.array([[1.0, 1, 9, 9], [20, 20, 30, 30]]), np.zeros(2, np.int64)))
     for name, seconds in (("a.png", 30.0), ("b.png", 60.0), ("c.png", None)):
         workspace.store.execute(
-            "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
-            "VALUES (?, 'labelled', ?, 1, 'ann', ?, 'now', NULL)",
-            ids[name],
-            box,
-            seconds,
+            "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at) "
+            "VALUES (?, 'labelled', ?, 1, 'ann', ?, 'now')",
+            *(ids[name], box, seconds),
         )
     pull = workspace.cycle_dir(1) / "pull"
     pull.mkdir(parents=True)
     edits = {"kept": 3, "moved": 1, "resized": 0, "relabelled": 1, "deleted": 2, "added": 1}
     write_json(pull / "stage.json", {"output": {"edits": edits}})
     page = written(workspace)
-    assert "Cost so far 2 min 45 s an image, measured on 2 of 3 6 boxes" in page.text
+    assert "Labelling cost 2 min 45 s per image, measured on 2 of 3 6 boxes" in page.text
     said = section(page, "cycles")
     assert "Cost: 3 images, 6 boxes, 1.5 min on 2 of them." in said
-    assert (
-        "Of 7 boxes that the model had drawn, people kept 3, moved 1, resized 0, renamed 1 and deleted 2; they added 1: 50 % of the final boxes came for free."
-        in said
-    )
+    assert "Of 7 boxes by the model, people kept 3, moved 1, resized 0, relabelled 1 and deleted 2" in said
+    assert "they added 1. 50 % of the final boxes are unchanged boxes of the model." in said
 
 
 @pytest.mark.integration
@@ -130,7 +125,7 @@ def test_errors_of_the_model_in_use(filled: Workspace) -> None:
     said = section(written(filled), "errors")
     assert "Right 6 of 8 true boxes" in said
     assert "Misclassified 2 found" in said
-    assert "Images entirely right 75 %" in said
+    assert "Images without an error 75 %" in said
 
 
 @pytest.mark.integration
@@ -151,6 +146,6 @@ def test_intervals_and_other_sets(workspace: Workspace) -> None:
 def test_json_says_the_same(watched: Workspace) -> None:
     found = json.loads(report_json(watched))
     assert found["pool"]["unlabelled"] == 160
-    assert [w["drifted"] for w in found["watch"]["windows"]] == [True, True]
-    assert found["models"][0]["judged"]["metrics"]["ap"] == 0.2
+    assert [w["drifted"] for w in found["monitor"]["windows"]] == [True, True]
+    assert found["models"][0]["evaluation"]["metrics"]["ap"] == 0.2
     assert found["next_command"]

@@ -81,12 +81,12 @@ def test_picks_are_shown_in_order_with_reason_and_state(ran: Workspace) -> None:
     page = written(ran)
     cards = page.cards()
     assert list(cards) == [NASTY, "empty.png", "skipped.png"]
-    assert "Why picked: rank 1 & <best>" in cards[NASTY].text
+    assert "Reason: rank 1 & <best>" in cards[NASTY].text
     assert "Uncertainty: 2.50" in cards[NASTY].text
     assert "Uncertainty: 2.25" in cards["empty.png"].text
     assert [card.all("span", "badge")[0].text for card in cards.values()] == [
         "labelled",
-        "empty: nothing to find",
+        "empty: no objects",
         "skipped",
     ]
     # A name is text wherever it stands, also in alt texts.
@@ -127,7 +127,7 @@ def test_one_thumbnail_serves_both_pictures(ran: Workspace) -> None:
 
 def test_what_people_found_is_told_from_what_they_left(ran: Workspace) -> None:
     cards = written(ran).cards()
-    assert "People nothing to find" in cards["empty.png"].text
+    assert "People no objects" in cards["empty.png"].text
     assert len(cards["empty.png"].all("svg", "picture")) == 2
     assert "People no labels" in cards["skipped.png"].text
     assert len(cards["skipped.png"].all("svg", "picture")) == 1
@@ -164,8 +164,8 @@ def test_refused_models_are_off_the_line(ran: Workspace) -> None:
     add_cycle(ran, 3, None)
     add_model(ran, "cycle-3", metrics(0.9), cycle=3, images=8)
     assert curve_of(gather(ran)) == curve, "a cycle under way has decided nothing yet"
-    svg = draw_curve(curve, 6, 3, "x")
-    assert svg == draw_curve(curve, 6, 3, "x")
+    svg = draw_curve(curve, (6, 3), "x")
+    assert svg == draw_curve(curve, (6, 3), "x")
     assert svg.startswith("<svg ")
     assert "AP 0.300" in svg
     assert "#" not in re.sub(r'"#|url\(#|&#', "", svg), "a colour that does not follow light and dark"
@@ -223,7 +223,7 @@ def test_a_model_that_was_never_judged(workspace: Workspace) -> None:
     register_model(workspace, "m0", "import", "0" * 64, None, None)
     promote(workspace, get_model(workspace, "m0"), "the first model")
     page = written(workspace)
-    assert "not judged on a validation set yet" in page.text
+    assert "not evaluated on a validation set yet" in page.text
     assert page.table("curve")[1][4] == "–"
 
 
@@ -249,7 +249,7 @@ def test_an_open_cycle_says_what_it_waits_for(ran: Workspace) -> None:
         {"output": {"queue_url": "http://127.0.0.1:8080/projects/1/data?tab=3&labeling=1"}},
     )
     page = written(ran)
-    assert "Under way: score done, pull waiting. 0 of 1 labelled: people have 1 image left." in page.text
+    assert "Under way: score done, pull waiting. 0 of 1 labelled: 1 image left." in page.text
     assert page.table("curve")[1][4:7] == ["–", "–", "under way"]
     (link,) = [a for a in page.root.all("a") if a.text == "Label Studio"]
     assert link.attributes["href"] == "http://127.0.0.1:8080/projects/1/data?tab=3&labeling=1"

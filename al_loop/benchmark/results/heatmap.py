@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import StringIO
+from typing import Any
 
 import numpy as np
 
-from al_loop.report.svg import for_page
-
-_INK, _FAINT = "#010101", "#020202"
+from al_loop.report.svg import FAINT, INK, draw
 
 
 def draw_heatmap(
@@ -20,25 +18,21 @@ def draw_heatmap(
     span: tuple[float, float],
     name: str,
 ) -> str:
-    """Return a heat map as an element of a page.
+    """Return a heat map as an SVG element.
 
     values: AP; rows by photographs, the fewest at the bottom, columns by rendered images.
     marked: cells that get a star.
     real, synthetic: numbers of images.
     span: AP of the darkest and the brightest colour, the same for all maps of a page.
-    name: distinguishes its ids from those of other plots.
+    name: see `draw`.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
+    numbers = np.array(values, dtype=np.float64)  # nan for None, which is drawn without a colour
 
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 11.0}):
-        figure = Figure(figsize=(1.6 + 1.15 * len(synthetic), 1.1 + 0.55 * len(real)), layout="constrained")
-        axes = figure.add_subplot()
-        numbers = np.array(values, dtype=np.float64)  # nan for None, which is drawn without a colour
+    def paint(axes: Any) -> None:
         high = max(span[1], span[0] + 1e-9)
-        mesh = axes.pcolormesh(numbers, cmap="cividis", vmin=span[0], vmax=high, ec=_FAINT, lw=1)
+        mesh = axes.pcolormesh(numbers, cmap="cividis", vmin=span[0], vmax=high, ec=FAINT, lw=1)
         for (row, column), value in np.ndenumerate(numbers):
-            text, colour = "–", _INK
+            text, colour = "–", INK
             if not np.isnan(value):
                 # Black on bright colours: luminance by ITU-R BT.709.
                 luminance = mesh.to_rgba(np.array([value]))[0, :3] @ (0.2126, 0.7152, 0.0722)
@@ -47,11 +41,10 @@ def draw_heatmap(
             axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=colour)
         axes.set_xticks(np.arange(len(synthetic)) + 0.5, [str(n) for n in synthetic])
         axes.set_yticks(np.arange(len(real)) + 0.5, [str(n) for n in real])
-        axes.set_xlabel("rendered images", color=_INK)
-        axes.set_ylabel("photographs", color=_INK)
-        axes.tick_params(colors=_INK, length=0)
+        axes.set_xlabel("rendered images", color=INK)
+        axes.set_ylabel("photographs", color=INK)
+        axes.tick_params(colors=INK, length=0)
         for side in axes.spines.values():
             side.set_visible(False)
-        buffer = StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return for_page(buffer.getvalue(), name, {_INK: "var(--muted)", _FAINT: "var(--line)"})
+
+    return draw(paint, (1.6 + 1.15 * len(synthetic), 1.1 + 0.55 * len(real)), name, font_pt=11.0)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from al_loop.benchmark.results.learning_curves import LearningCurves
 from al_loop.benchmark.results.statistics import Interval, cost_to_reach, paired_difference
@@ -16,99 +15,62 @@ BASELINE = "random"
 class LabelsNeeded:
     """The labels with which one strategy first reaches the target.
 
-    labels: of its mean curve; None where it never does.
-    at_most: the first point is above the target already, so that `labels` is an upper bound.
-    by_seed: of each seed whose own curve reaches it.
-    seeds_at_most: that is an upper bound for some seed.
+    labels: of its mean curve; None if it never does.
+    at_most: the first point is above the target already, so `labels` is an upper bound.
     failed: the mean curve ends early, at failed trials.
     last: labels at its last point.
+    by_seed: of each seed whose own curve reaches the target.
+    seeds_at_most: that is an upper bound for some seed.
+    relative_to_random: ratio of the labels; None if one of both is unknown or zero.
+    minus_random: difference of the labels, paired by seed; None unless all seeds of both reach the target,
+        since a mean over those that do would be biased towards them.
     """
 
-    strategy: str
     labels: float | None
     at_most: bool
-    by_seed: Mapping[int, float]
-    seeds_at_most: bool
     failed: bool
     last: float
+    by_seed: Mapping[int, float]
+    seeds_at_most: bool
+    relative_to_random: float | None = None
+    minus_random: Interval | None = None
 
 
 @dataclass(frozen=True)
 class LabelEfficiency:
-    """Labels for one AP.
+    """Labels for the target `ap`. given: whether the user named it; else it is the last AP of `random`."""
 
-    target: the AP.
-    given: whether the user named it; else it is the last AP of `random`.
-    seeds: how many there are.
-    """
-
-    target: float
+    ap: float
     given: bool
-    seeds: int
-    strategies: tuple[LabelsNeeded, ...]
-
-    def ratio(self, needed: LabelsNeeded) -> float | None:
-        """Return the labels relative to random's; None where one of both is unknown or zero."""
-        baseline = self._baseline()
-        if needed.labels is None or baseline is None or not baseline.labels:
-            return None
-        return None if needed.at_most or baseline.at_most else needed.labels / baseline.labels
-
-    def difference(self, needed: LabelsNeeded) -> Interval | None:
-        """Return the labels minus random's, paired by seed; None unless all seeds of both reach the target.
-
-        A mean over those that do would be biased towards them.
-        """
-        baseline = self._baseline()
-        if baseline is None or baseline is needed or needed.seeds_at_most or baseline.seeds_at_most:
-            return None
-        if self.seeds < 2 or not len(needed.by_seed) == len(baseline.by_seed) == self.seeds:
-            return None
-        return paired_difference(needed.by_seed, baseline.by_seed)
-
-    def _baseline(self) -> LabelsNeeded | None:
-        return next((needed for needed in self.strategies if needed.strategy == BASELINE), None)
+    strategies: Mapping[str, LabelsNeeded]
 
 
 def label_efficiency(curves: LearningCurves, start: str) -> LabelEfficiency | None:
-    """Return the labels for the target AP; None where none was given and `random` has no last AP."""
+    """Return the labels for the target AP; None if none was given and `random` has no last AP."""
     target = curves.target
     if target is None:
         if not curves.final_rows(start, BASELINE) or len(curves.positions(start)) < 2:
             return None
         target = curves.points(start, BASELINE, "labels")[-1].ap.mean
-    needed = tuple(_labels_needed(curves, start, strategy, target) for strategy in curves.strategies)
-    return LabelEfficiency(target, curves.target is not None, len(curves.seeds), needed)
+    needed = {strategy: _labels_needed(curves, start, strategy, target) for strategy in curves.strategies}
+    if BASELINE in needed:
+        seeds, random = len(curves.seeds), needed[BASELINE]
+        needed = {strategy: _compared(one, random, seeds) for strategy, one in needed.items()}
+    return LabelEfficiency(target, curves.target is not None, needed)
 
 
 def efficiency_lines(curves: LearningCurves, start: str) -> list[str]:
     """Return the labels for the target as text, a line for each strategy after a first one."""
-    efficiency = label_efficiency(curves, start)
-    if efficiency is None:
+    found = label_efficiency(curves, start)
+    if found is None:
         if BASELINE in curves.strategies and not curves.final_rows(start, BASELINE):
             return [f"labels for an AP: all trials of {BASELINE} failed. Name an AP: --target 0.3 --resume"]
         return []
-    last = "" if efficiency.given else f", the last of {BASELINE}"
-    lines = [f"labels for AP {efficiency.target:.3f}{last}:"]
-    return lines + [f"  {needed.strategy}: {_text(efficiency, needed)}" for needed in efficiency.strategies]
-
-
-def efficiency_numbers(efficiency: LabelEfficiency | None) -> dict[str, Any] | None:
-    """Return the same as plain data."""
-    if efficiency is None:
-        return None
-    strategies = {}
-    for needed in efficiency.strategies:
-        difference = efficiency.difference(needed)
-        strategies[needed.strategy] = {
-            "labels": needed.labels,
-            "at_most": needed.at_most,
-            "failed": needed.failed,
-            "relative_to_random": efficiency.ratio(needed),
-            "by_seed": {str(seed): labels for seed, labels in needed.by_seed.items()},
-            "minus_random": None if difference is None else asdict(difference),
-        }
-    return {"ap": efficiency.target, "given": efficiency.given, "strategies": strategies}
+    last, seeds = "" if found.given else f", the last of {BASELINE}", len(curves.seeds)
+    lines = [
+        f"  {strategy}: {_text(strategy, needed, seeds)}" for strategy, needed in found.strategies.items()
+    ]
+    return [f"labels for AP {found.ap:.3f}{last}:", *lines]
 
 
 def _labels_needed(curves: LearningCurves, start: str, strategy: str, target: float) -> LabelsNeeded:
@@ -121,8 +83,7 @@ def _labels_needed(curves: LearningCurves, start: str, strategy: str, target: fl
         if seed_labels is not None:
             by_seed[seed], seeds_at_most = seed_labels, seeds_at_most or bound
     failed = [p.position for p in points[-1:]] != curves.positions(start)[-1:]
-    last = points[-1].cost if points else 0.0
-    return LabelsNeeded(strategy, labels, at_most, by_seed, seeds_at_most, failed, last)
+    return LabelsNeeded(labels, at_most, failed, points[-1].cost if points else 0.0, by_seed, seeds_at_most)
 
 
 def _first(costs: list[float], values: list[float], target: float) -> tuple[float | None, bool]:
@@ -131,19 +92,30 @@ def _first(costs: list[float], values: list[float], target: float) -> tuple[floa
     return cost, cost is not None and 0 < cost == costs[0] and values[0] >= target
 
 
-def _text(efficiency: LabelEfficiency, needed: LabelsNeeded) -> str:
-    ratio, difference = efficiency.ratio(needed), efficiency.difference(needed)
+def _compared(needed: LabelsNeeded, random: LabelsNeeded, seeds: int) -> LabelsNeeded:
+    """Return the labels with their ratio and difference to those of random."""
+    ratio, difference = None, None
+    if needed.labels is not None and random.labels and not (needed.at_most or random.at_most):
+        ratio = needed.labels / random.labels
+    all_reach = len(needed.by_seed) == len(random.by_seed) == seeds > 1
+    if all_reach and needed is not random and not (needed.seeds_at_most or random.seeds_at_most):
+        difference = paired_difference(needed.by_seed, random.by_seed)
+    return replace(needed, relative_to_random=ratio, minus_random=difference)
+
+
+def _text(strategy: str, needed: LabelsNeeded, seeds: int) -> str:
+    ratio, difference = needed.relative_to_random, needed.minus_random
     if needed.labels is not None:
         text = f"{needed.labels:.0f}" + (" or fewer" if needed.at_most else "")
     else:
         text = "failed" if needed.failed else f"not reached with {needed.last:.0f}"
-    if ratio is not None and needed.strategy != BASELINE:
+    if ratio is not None and strategy != BASELINE:
         text += f", {ratio:.2f} of random's"
     if difference is not None:
         text += (
             f"; by seed {difference.mean:+.0f} labels "
             f"(95 % interval {difference.low:+.0f} to {difference.high:+.0f}, {difference.seeds} seeds)"
         )
-    elif efficiency.seeds > 1:
-        text += f"; {len(needed.by_seed)} of {efficiency.seeds} seeds reach it"
+    elif seeds > 1:
+        text += f"; {len(needed.by_seed)} of {seeds} seeds reach it"
     return text

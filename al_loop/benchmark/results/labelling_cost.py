@@ -1,4 +1,4 @@
-"""How long people take to label: as Label Studio measured it, else by a linear model."""
+"""Time to label images: measured by Label Studio, else by a linear model."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from al_loop.state.workspace import Workspace
 
 #: Seconds for an image and for each of its boxes, where nothing was measured.
 IMAGE_S, BOX_S = 10.0, 7.0
-#: Measured images from which on the model is fitted to them.
+#: Least number of measured images to fit the model to.
 MIN_MEASURED = 20
-#: A task that was open for more than this many medians was left open.
+#: A task that was open for more than this many medians is not counted.
 _LEFT_OPEN = 10.0
 
 
@@ -37,7 +37,7 @@ class LabellingCost:
         return sum(self.measured.get(i, self.image_s + n * self.box_s) for i, n in images) / 60
 
     def __str__(self) -> str:
-        """Say where the minutes come from."""
+        """Return where the minutes come from."""
         fitted = f", fitted to {self.fitted_to} answers" if self.fitted_to else ""
         measured = f"; measured in Label Studio for {len(self.measured)} images" if self.measured else ""
         return f"{self.image_s:.3g} s an image and {self.box_s:.3g} s a box{fitted}{measured}"

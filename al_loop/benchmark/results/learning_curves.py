@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,17 +39,8 @@ class LearningCurves:
         """
         self.outcome, self.grid, self.cost, self.target = outcome, grid, cost, target
         self.rows: list[Row[CycleRun]] = outcome.rows
+        self.strategies, self.seeds = grid.strategies, range(outcome.spec.seeds)
         self._boxes = {item.image.id: len(item.boxes) for item in outcome.datasets.pool}
-
-    @property
-    def strategies(self) -> Sequence[str]:
-        """Names of the strategies."""
-        return self.grid.strategies
-
-    @property
-    def seeds(self) -> range:
-        """All seeds."""
-        return range(self.outcome.spec.seeds)
 
     def minutes(self, row: Row[CycleRun]) -> float:
         """Return annotator minutes up to a row."""
@@ -85,9 +75,8 @@ class LearningCurves:
         """Return the heading of each position: its labels, with the cycle where these differ."""
         headings = {}
         for at in self.positions(start):
-            labels = sorted(
-                {r.labels for r in self.rows if r.run.start == start and position(r) == at and r.metrics}
-            )
+            rows = [r for r in self.rows if r.run.start == start and position(r) == at]
+            labels = sorted({row.labels for row in rows if row.metrics})
             if len(labels) == 1:
                 headings[at] = f"{labels[0]} labels"
             else:
@@ -96,13 +85,12 @@ class LearningCurves:
         return headings
 
     def areas(self, start: str, strategy: str) -> dict[int, float]:
-        """Return seed -> area under AP over labels, of the complete curves.
-
-        Between the fewest and the most labels that all of them have: each is a mean over the same range.
-        """
-        complete = self._complete(start)
-        if not complete:
+        """Return seed -> area under AP over labels, of the complete curves, over the range that all have."""
+        curves = {(s, seed): self.curve(start, s, seed) for s in self.strategies for seed in self.seeds}
+        longest = max(map(len, curves.values()), default=0)
+        if not longest:
             return {}
+        complete = {key: curve for key, curve in curves.items() if len(curve) == longest}
         low = max(curve[0].labels for curve in complete.values())
         high = min(curve[-1].labels for curve in complete.values())
         return {
@@ -121,12 +109,6 @@ class LearningCurves:
                 costs = [self.minutes(r) if cost == "minutes" else float(getattr(r, cost)) for r in here]
                 points.append(Point(at, float(np.mean(costs)), over_seeds([row.ap for row in here])))
         return points
-
-    def _complete(self, start: str) -> dict[tuple[str, int], list[Row[CycleRun]]]:
-        """Return (strategy, seed) -> curve, of the curves with as many rows as the longest."""
-        curves = {(s, seed): self.curve(start, s, seed) for s in self.strategies for seed in self.seeds}
-        longest = max(map(len, curves.values()), default=0)
-        return {key: curve for key, curve in curves.items() if curve and len(curve) == longest}
 
 
 def position(row: Row[CycleRun]) -> Position:

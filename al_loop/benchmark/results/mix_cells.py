@@ -1,4 +1,4 @@
-"""A mix study as a grid of cells, with a test of each, as tables and sentences."""
+"""Results of a mix study: a table, a test of each cell, heat maps."""
 
 from __future__ import annotations
 
@@ -8,15 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from al_loop.benchmark.results.heatmap import draw_heatmap
-from al_loop.benchmark.results.statistics import one_sided_p
-from al_loop.benchmark.results.tables import (
-    FAILED,
-    METRIC_HEADINGS,
-    RETRY,
-    aligned,
-    failure_lines,
-    metric_cells,
-)
+from al_loop.benchmark.results.statistics import ONE_SEED, one_sided_p
+from al_loop.benchmark.results.tables import FAILED, METRIC_HEADINGS, aligned, failure_summary, metric_cells
 from al_loop.benchmark.run.mix import REAL, RENDERED, MixRun
 from al_loop.benchmark.run.runner import Outcome
 from al_loop.benchmark.run.trial import Row
@@ -36,7 +29,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Gain:
-    """A cell with both kinds of images against as many photographs alone.
+    """A cell with both kinds of images, compared with as many photographs alone.
 
     mean: difference in AP, over the seeds of both.
     p: see `one_sided_p`.
@@ -69,20 +62,15 @@ class MixCells:
     def cells(self) -> list[Cell]:
         """Return all cells, those with one kind of images first."""
         order = {REAL: 0, RENDERED: 1}
-        cells = {Cell(r.run.schedule, r.run.real, r.run.synthetic) for r in self.all_rows}
-        return sorted(cells, key=lambda cell: (order.get(cell.schedule, 2), cell))
+        return sorted(set(map(_cell, self.all_rows)), key=lambda cell: (order.get(cell.schedule, 2), cell))
 
     def rows(self, cell: Cell) -> list[Row[MixRun]]:
         """Return the rows of a cell that did not fail, by seed."""
-        rows = [
-            r
-            for r in self.all_rows
-            if (r.run.schedule, r.run.real, r.run.synthetic) == cell and r.metrics is not None
-        ]
+        rows = [row for row in self.all_rows if row.metrics is not None and _cell(row) == cell]
         return sorted(rows, key=lambda row: row.run.seed)
 
     def gain(self, cell: Cell) -> Gain | None:
-        """Return a cell against as many photographs alone; None where one of both has no results."""
+        """Return the comparison with as many photographs alone; None if one of both has no results."""
         if cell.schedule in (REAL, RENDERED):
             return None
         mixed = {row.run.seed: row.ap for row in self.rows(cell)}
@@ -99,6 +87,10 @@ class MixCells:
         schedule = REAL if not synthetic else RENDERED if not real else schedule
         values = [row.ap for row in self.rows(Cell(schedule, real, synthetic))]
         return float(np.mean(values)) if values else None
+
+
+def _cell(row: Row[MixRun]) -> Cell:
+    return Cell(row.run.schedule, row.run.real, row.run.synthetic)
 
 
 def mix_table(cells: MixCells, dataset: str = "validation") -> list[list[str]]:
@@ -129,35 +121,32 @@ def mix_summary(cells: MixCells) -> list[str]:
 
 
 def mix_sentences(cells: MixCells) -> list[str]:
-    """Return each cell with both kinds of images against photographs alone, and what failed."""
+    """Return the comparison of each cell with photographs alone, and the failures."""
     lines = []
     for cell in cells.cells():
         gain = cells.gain(cell)
         if gain is None:
             continue
-        text = (
-            f"{cell.real} photographs, {cell.synthetic} rendered, {cell.schedule}: {gain.mean:+.3f} AP "
-            f"over {cell.real} photographs alone"
-        )
         if gain.p is None:
-            text += " at one seed, which says nothing about chance; run more: --seeds 5 --resume"
+            evidence = f" at {ONE_SEED}"
         else:
-            text += ", more" if gain.is_evident else ": no evidence that it is more"
-            text += f" (one-sided p {gain.p_text}, {gain.seeds} seeds)"
-        lines.append(text)
-    failures = failure_lines(cells.all_rows)
-    return [*lines, *(f"failed: {line}" for line in failures), *([RETRY] if failures else [])]
+            more = ", more" if gain.is_evident else ": no evidence that it is more"
+            evidence = f"{more} (one-sided p {gain.p_text}, {gain.seeds} seeds)"
+        lines.append(
+            f"{cell.real} photographs, {cell.synthetic} rendered, {cell.schedule}: {gain.mean:+.3f} AP "
+            f"over {cell.real} photographs alone{evidence}"
+        )
+    return [*lines, *failure_summary(cells.all_rows)]
 
 
 def mix_content(cells: MixCells) -> dict[str, Any]:
     """Return what the template mix.html shows."""
-    tests = cells.outcome.datasets.tests
     return {
         "grid": cells.grid,
         "rendered": len(cells.outcome.rendered),
         "heatmaps": _heatmaps(cells),
         "table": mix_table(cells),
-        "tests": {name: mix_table(cells, name) for name in tests},
+        "tests": {name: mix_table(cells, name) for name in cells.outcome.datasets.tests},
         "sentences": mix_sentences(cells),
     }
 

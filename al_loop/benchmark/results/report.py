@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from al_loop.benchmark.results.labelling_cost import LabellingCost
 from al_loop.benchmark.results.learning_curves import LearningCurves
@@ -19,7 +21,7 @@ from al_loop.benchmark.run.runner import Outcome
 from al_loop.benchmark.run.trial import Row
 from al_loop.benchmark.spec.spec import MixGrid
 from al_loop.core.files import write_atomically, write_json
-from al_loop.report.write import environment
+from al_loop.report.write import environment, write_page
 from al_loop.state.workspace import now
 
 _METRICS = (
@@ -29,23 +31,21 @@ _METRICS = (
 
 @dataclass(frozen=True)
 class Report:
-    """What is written about a benchmark.
+    """The report of a benchmark.
 
     files: names of the CSV, JSON and HTML files.
     template: of the page.
-    run_columns, cost_columns, seconds: columns of the CSV file: of the run, of its labels, of times.
+    columns: of the CSV file, those of the run first.
     minutes: annotator minutes up to a row.
     summary: lines of text.
-    numbers: further plain data for the JSON file.
-    content: what the template shows.
+    numbers: further data for the JSON file.
+    content: data for the template.
     """
 
     outcome: Outcome
     files: tuple[str, str, str]
     template: str
-    run_columns: tuple[str, ...]
-    cost_columns: tuple[str, ...]
-    seconds: tuple[str, ...]
+    columns: tuple[str, ...]
     minutes: Callable[[Row[Any]], float]
     summary: list[str]
     numbers: dict[str, Any]
@@ -61,22 +61,19 @@ def report_of(outcome: Outcome, cost: LabellingCost, target: float | None = None
             outcome,
             ("mix.csv", "mix.json", "mix.html"),
             "mix.html",
-            run_columns=("schedule", "real", "synthetic", "seed"),
-            cost_columns=(),
-            seconds=("train",),
+            ("schedule", "real", "synthetic", "seed", "set", *_METRICS, "seconds_train", "failure"),
             minutes=lambda row: 0.0,
             summary=mix_summary(cells),
             numbers={},
             content=lambda: mix_content(cells),
         )
     curves = LearningCurves(outcome, grid, cost, target)
+    columns = ("start", "strategy", "seed", "cycle", "batch", "labels", "boxes", "minutes", "set", *_METRICS)
     return Report(
         outcome,
         ("results.csv", "results.json", "report.html"),
         "strategies.html",
-        run_columns=("start", "strategy", "seed", "cycle", "batch"),
-        cost_columns=("labels", "boxes", "minutes"),
-        seconds=("select", "train"),
+        (*columns, "seconds_select", "seconds_train", "failure"),
         minutes=curves.minutes,
         summary=strategy_summary(curves),
         numbers={"starts": {start: strategy_numbers(curves, start) for start in outcome.spec.starts}},
@@ -88,42 +85,14 @@ def write_report(report: Report, out: Path) -> list[Path]:
     """Write the files of a report and return their paths."""
     table, data, page = paths = [out / name for name in report.files]
     write_atomically(table, _csv(report).encode())
-    rows = [_plain(row) for row in report.outcome.rows]
-    write_json(data, {"runs": rows, **report.numbers, "summary": report.summary})
-    write_atomically(page, _page(report).encode())
-    return paths
-
-
-def _csv(report: Report) -> str:
-    """Return a line for each row and dataset."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    times = [f"seconds_{name}" for name in report.seconds]
-    table.writerow([*report.run_columns, *report.cost_columns, "set", *_METRICS, *times, "failure"])
+    runs = []
     for row in report.outcome.rows:
-        costs = {"labels": row.labels, "boxes": row.boxes, "minutes": f"{report.minutes(row):.1f}"}
-        for name, metrics in (row.metrics or {"": {}}).items():
-            table.writerow(
-                [
-                    *(getattr(row.run, column) for column in report.run_columns),
-                    *("" if row.failure else costs[column] for column in report.cost_columns),
-                    name,
-                    *(f"{metrics[key]:.6g}" if key in metrics else "" for key in _METRICS),
-                    *(f"{row.seconds[key]:.1f}" if key in row.seconds else "" for key in report.seconds),
-                    row.failure,
-                ]
-            )
-    return text.getvalue()
-
-
-def _plain(row: Row[Any]) -> dict[str, Any]:
-    """Return a row as plain data, with the fields of its run beside its own."""
-    return {**asdict(row.run), **{f.name: getattr(row, f.name) for f in fields(row) if f.name != "run"}}
-
-
-def _page(report: Report) -> str:
+        record = asdict(row)
+        runs.append({**record.pop("run"), **record})
+    content = {"runs": runs, **report.numbers, "summary": report.summary}
+    write_json(data, msgspec.to_builtins(content, str_keys=True))
     template = environment("benchmark/results", "report").get_template(report.template)
-    return template.render(
+    html = template.render(
         spec=report.outcome.spec,
         datasets=report.outcome.datasets,
         failures=failure_lines(report.outcome.rows),
@@ -131,3 +100,22 @@ def _page(report: Report) -> str:
         written=now(),
         **report.content(),
     )
+    write_page(page, html)
+    return paths
+
+
+def _csv(report: Report) -> str:
+    """Return a line for each row and dataset."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, report.columns, extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    for row in report.outcome.rows:
+        values: dict[str, Any] = {**asdict(row.run), "failure": row.failure}
+        if not row.failure:
+            minutes = f"{report.minutes(row):.1f}"
+            values |= {"labels": row.labels, "boxes": row.boxes, "minutes": minutes}
+        values |= {f"seconds_{name}": f"{seconds:.1f}" for name, seconds in row.seconds.items()}
+        for name, metrics in (row.metrics or {"": {}}).items():
+            numbers = {key: f"{metrics[key]:.6g}" for key in _METRICS if key in metrics}
+            table.writerow({**values, "set": name, **numbers})
+    return text.getvalue()

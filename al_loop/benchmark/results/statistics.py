@@ -10,6 +10,7 @@ from scipy import stats
 from scipy.integrate import trapezoid
 
 _RESAMPLES = 10_000
+ONE_SEED = "one seed, which says nothing about chance; run more: --seeds 5 --resume"
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,13 @@ def over_seeds(values: Sequence[float]) -> Interval:
 
 
 def paired_difference(values: Mapping[int, float], reference: Mapping[int, float], seed: int = 0) -> Interval:
-    """Return the mean difference over the seeds of both, with the wider of two 95 % intervals.
+    """Return the mean difference over the common seeds, with the wider of two 95 % intervals.
 
-    Paired: a seed gives the same first images and the same random numbers to all trainings, so that what
-    seeds have in common cancels. The intervals are Student's and that of the percentile bootstrap over seeds
-    (Efron & Tibshirani 1993, chapter 13), which alone is too narrow for few seeds.
+    Paired by seed, since a seed gives all trainings the same first images and random numbers. The intervals
+    are Student's and that of the percentile bootstrap (Efron & Tibshirani 1993, chapter 13), which alone is
+    too narrow for few seeds.
 
-    values, reference: seed -> number; at least one seed in common.
+    values, reference: seed -> number. ValueError without a common seed.
     seed: of the bootstrap.
     """
     shared = sorted(values.keys() & reference.keys())
@@ -55,18 +56,15 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
     student = over_seeds(difference.tolist())
     if student.low is None or student.high is None:
         return student
+    rng = np.random.default_rng(seed)
     low, high = stats.bootstrap(
-        (difference,),
-        np.mean,
-        n_resamples=_RESAMPLES,
-        method="percentile",
-        random_state=np.random.default_rng(seed),
+        (difference,), np.mean, n_resamples=_RESAMPLES, method="percentile", random_state=rng
     ).confidence_interval
     return replace(student, low=min(float(low), student.low), high=max(float(high), student.high))
 
 
 def one_sided_p(values: Sequence[float], reference: Sequence[float]) -> float | None:
-    """Return p of Student's paired test that the values are larger; None for one pair.
+    """Return the one-sided p of Student's paired test that the values are larger; None for one pair.
 
     Source: the one-sided tests of Anderson et al. 2022, figure 2.
     """
@@ -82,7 +80,7 @@ def verdict(name: str, reference: str, difference: Interval) -> str:
     """Return a difference of two strategies as a sentence."""
     text = f"{name} − {reference}: {difference.mean:+.3f}"
     if difference.low is None or difference.high is None:
-        return f"{text} at one seed, which says nothing about chance; run more: --seeds 5 --resume"
+        return f"{text} at {ONE_SEED}"
     text += f" (95 % interval {difference.low:+.3f} to {difference.high:+.3f}, {difference.seeds} seeds)"
     if difference.low > 0:
         return f"{text}: better"
@@ -96,8 +94,8 @@ def area(
 ) -> float:
     """Return the mean height of a curve between two costs, by trapezoids; at a single cost, its height there.
 
-    costs: ascending, some perhaps equal.
-    between: by default the first and the last cost.
+    costs: ascending, perhaps with repetitions.
+    between: default: the first and the last cost.
     """
     x, y = np.asarray(costs, dtype=np.float64), np.asarray(values, dtype=np.float64)
     low, high = between or (float(x[0]), float(x[-1]))

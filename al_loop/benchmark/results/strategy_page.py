@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,22 +16,6 @@ from al_loop.report.pictures import thumbnail
 _COSTS = ("labels", "boxes", "minutes")
 #: Pictures of a strategy's first picks.
 _PICTURES = 8
-
-
-@dataclass(frozen=True)
-class Picks:
-    """What one strategy picked itself, over all seeds and cycles.
-
-    shares: of each class among the boxes.
-    overlap: with the picks of each strategy for the same seed, in [0, 1].
-    pictures: of its first picks of seed 0.
-    """
-
-    strategy: str
-    boxes_per_image: float
-    shares: tuple[float, ...]
-    overlap: tuple[float, ...]
-    pictures: tuple[str, ...]
 
 
 def strategy_content(curves: LearningCurves) -> dict[str, Any]:
@@ -62,7 +45,13 @@ def _section(curves: LearningCurves, start: str, number: int) -> dict[str, Any]:
     }
 
 
-def _picks(curves: LearningCurves, start: str, strategy: str) -> Picks:
+def _picks(curves: LearningCurves, start: str, strategy: str) -> dict[str, Any]:
+    """Return statistics of the own picks of a strategy, over all seeds and cycles.
+
+    shares: of each class among the boxes.
+    overlap: with the picks of each strategy for the same seed, in [0, 1].
+    pictures: of its first picks of seed 0.
+    """
     pool = {item.image.id: item for item in curves.outcome.datasets.pool}
     picked = {seed: curves.picked(start, strategy, seed) for seed in curves.seeds}
     boxes = [pool[image].boxes.labels for images in picked.values() for image in images]
@@ -74,13 +63,13 @@ def _picks(curves: LearningCurves, start: str, strategy: str) -> Picks:
     ]
     picks = (row.picked for row in curves.curve(start, strategy, 0) if row.picked and not row.at_random)
     pictures = [thumbnail(pool[image].image.path) for image in next(picks, ())[:_PICTURES]]
-    return Picks(
-        strategy,
-        len(labels) / max(1, len(boxes)),
-        tuple((counts / max(1, counts.sum())).tolist()),
-        tuple(overlap),
-        tuple(picture for picture in pictures if picture),
-    )
+    return {
+        "strategy": strategy,
+        "boxes_per_image": len(labels) / max(1, len(boxes)),
+        "shares": (counts / max(1, counts.sum())).tolist(),
+        "overlap": overlap,
+        "pictures": [picture for picture in pictures if picture],
+    }
 
 
 def _overlap(a: Sequence[str], b: Sequence[str]) -> float:
@@ -104,8 +93,6 @@ def _per_class(curves: LearningCurves, start: str) -> list[list[str]]:
 
 def _final_metrics(curves: LearningCurves, start: str, name: str) -> list[list[str]]:
     """Return final-model metrics on one set, averaged over completed seeds. The first row is the header."""
-    table = [["strategy", *METRIC_HEADINGS]]
-    for strategy in curves.strategies:
-        rows = curves.final_rows(start, strategy)
-        table.append([strategy, *metric_cells(rows, name, len(curves.seeds))])
-    return table
+    rows = {strategy: curves.final_rows(start, strategy) for strategy in curves.strategies}
+    cells = [[strategy, *metric_cells(rows[strategy], name, len(curves.seeds))] for strategy in rows]
+    return [["strategy", *METRIC_HEADINGS], *cells]

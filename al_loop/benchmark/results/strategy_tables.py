@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from al_loop.benchmark.results.label_efficiency import (
-    efficiency_lines,
-    efficiency_numbers,
-    label_efficiency,
-)
+from al_loop.benchmark.results.label_efficiency import efficiency_lines, label_efficiency
 from al_loop.benchmark.results.learning_curves import LearningCurves, position
-from al_loop.benchmark.results.statistics import Interval, over_seeds, paired_difference, verdict
-from al_loop.benchmark.results.tables import FAILED, RETRY, aligned, failure_lines, mean_cell
+from al_loop.benchmark.results.statistics import ONE_SEED, Interval, over_seeds, paired_difference, verdict
+from al_loop.benchmark.results.tables import FAILED, aligned, failure_summary, mean_cell
 
-#: Strategies that all others are compared with.
+#: Strategies that the others are compared with.
 REFERENCES = ("random", "dbal")
 
 
@@ -26,9 +22,8 @@ def strategy_summary(curves: LearningCurves) -> list[str]:
         lines += [f"  {line}" for line in (*aligned(ap_table(curves, start)), *sentences(curves, start))]
     lines += ["", f"annotator minutes: {curves.cost}"]
     if len(curves.seeds) == 1 and not any(_differences(curves, start) for start in starts):
-        lines.append("one seed, which says nothing about chance; run more: --seeds 5 --resume")
-    failures = failure_lines(curves.rows)
-    return [*lines, *(f"failed: {line}" for line in failures), *([RETRY] if failures else [])]
+        lines.append(ONE_SEED)
+    return [*lines, *failure_summary(curves.rows)]
 
 
 def sentences(curves: LearningCurves, start: str) -> list[str]:
@@ -65,32 +60,28 @@ def seed_table(curves: LearningCurves, start: str) -> list[list[str]]:
 
 
 def strategy_numbers(curves: LearningCurves, start: str) -> dict[str, Any]:
-    """Return areas, differences and label efficiency, unrounded, as plain data."""
-    areas = {strategy: curves.areas(start, strategy) for strategy in curves.strategies}
-    return {
-        "areas": {
-            strategy: {
-                "by_seed": {str(seed): value for seed, value in by_seed.items()},
-                **(asdict(over_seeds(list(by_seed.values()))) if by_seed else {}),
-            }
-            for strategy, by_seed in areas.items()
-        },
-        "differences": [
-            {"strategy": strategy, "reference": reference, **asdict(difference)}
-            for (strategy, reference), difference in _differences(curves, start).items()
-        ],
-        "label_efficiency": efficiency_numbers(label_efficiency(curves, start)),
-    }
+    """Return areas, differences and label efficiency, unrounded."""
+    areas = {}
+    for strategy in curves.strategies:
+        by_seed = curves.areas(start, strategy)
+        mean = asdict(over_seeds(list(by_seed.values()))) if by_seed else {}
+        areas[strategy] = {"by_seed": by_seed, **mean}
+    differences = [
+        {"strategy": strategy, "reference": reference, **asdict(difference)}
+        for (strategy, reference), difference in _differences(curves, start).items()
+    ]
+    efficiency = label_efficiency(curves, start)
+    return {"areas": areas, "differences": differences, "label_efficiency": efficiency}
 
 
 def _differences(curves: LearningCurves, start: str) -> dict[tuple[str, str], Interval]:
     """Return (strategy, reference) -> difference in area by seed, each pair once."""
     differences: dict[tuple[str, str], Interval] = {}
     for reference in REFERENCES:
-        theirs = curves.areas(start, reference) if reference in curves.strategies else {}
+        base = curves.areas(start, reference) if reference in curves.strategies else {}
         for strategy in curves.strategies:
-            ours = curves.areas(start, strategy)
+            areas = curves.areas(start, strategy)
             known = strategy == reference or (reference, strategy) in differences
-            if not known and ours.keys() & theirs.keys():
-                differences[strategy, reference] = paired_difference(ours, theirs)
+            if not known and areas.keys() & base.keys():
+                differences[strategy, reference] = paired_difference(areas, base)
     return differences

@@ -1,9 +1,8 @@
-"""What the tables of both kinds of benchmarks have in common."""
+"""Tables of both kinds of benchmarks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,24 +12,21 @@ from al_loop.benchmark.run.trial import Row
 
 #: In place of a number that no seed has.
 FAILED = "failed"
-#: What to do about failed trials.
 RETRY = (
     "--resume runs failed trials again with the same settings; "
     "for others, such as a lower lr, choose another --out"
 )
 #: Key of a metric -> its heading and format.
-METRICS: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "ap50": ("AP50", ".3f"),
-        "precision": ("precision", ".3f"),
-        "recall": ("recall", ".3f"),
-        "right": ("right", ".1f"),
-        "misclassified": ("misclassified", ".1f"),
-        "missed": ("missed", ".1f"),
-        "false": ("false", ".1f"),
-        "images_right": ("images right", ".0%"),
-    }
-)
+METRICS: Mapping[str, tuple[str, str]] = {
+    "ap50": ("AP50", ".3f"),
+    "precision": ("precision", ".3f"),
+    "recall": ("recall", ".3f"),
+    "right": ("right", ".1f"),
+    "misclassified": ("misclassified", ".1f"),
+    "missed": ("missed", ".1f"),
+    "false": ("false", ".1f"),
+    "images_right": ("images right", ".0%"),
+}
 METRIC_HEADINGS = ("AP", *(heading for heading, _ in METRICS.values()))
 
 
@@ -60,3 +56,9 @@ def aligned(table: Sequence[Sequence[str]]) -> list[str]:
 def failure_lines(rows: Sequence[Row[Any]]) -> list[str]:
     """Return which runs failed and why."""
     return [f"{row.run.name}: {row.failure}" for row in rows if row.failure]
+
+
+def failure_summary(rows: Sequence[Row[Any]]) -> list[str]:
+    """Return the same as lines of a summary, and what to do."""
+    failures = failure_lines(rows)
+    return [*(f"failed: {line}" for line in failures), *([RETRY] if failures else [])]

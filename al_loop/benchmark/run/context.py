@@ -1,8 +1,8 @@
-"""What all trials of a benchmark share: datasets, initial models, settings."""
+"""The context of all trials of a benchmark: datasets, initial models, settings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from al_loop.core.errors import ConfigError
 from al_loop.images.repository import labels_hash
 from al_loop.images.training_sets import labelled_files, synthetic_images
 from al_loop.state.database.store import Store
-from al_loop.state.stages import Stage
+from al_loop.state.stages import Output, Stage, run_stage
 from al_loop.state.workspace import Workspace, open_workspace
 from al_loop.structures.images import LabelledImage
 
@@ -28,10 +28,10 @@ _RECIPE = 4
 class BenchmarkContext:
     """What all trials share.
 
-    workspace: has no images; its folder holds the runs, its settings are those of the trainings.
-    spec: with numbers that the datasets can give.
+    workspace: without images; it holds the runs and the settings of the trainings.
+    spec: clipped to the datasets.
     rendered: images of a mix study, else empty.
-    record: what `benchmark.json` holds.
+    record: content of `benchmark.json`.
     """
 
     workspace: Workspace
@@ -46,15 +46,15 @@ class BenchmarkContext:
         return self.workspace.root / "runs" / name
 
     def stage(self, name: str, **inputs: Any) -> Stage:
-        """Return the stage of a run: it is done again when these inputs or those of all runs change."""
+        """Return the stage of a run, which is repeated if these or the common inputs change."""
         common = {key: self.record[key] for key in ("pool", "validation", "tests", "iterations")}
         settings = read_settings(self.record, self.spec.grid)
-        return Stage(
-            name,
-            "run",
-            self.folder_of(name),
-            {**common, "recipe": _RECIPE, "settings": settings, **inputs},
-        )
+        all_inputs = {**common, "recipe": _RECIPE, "settings": settings, **inputs}
+        return Stage(name, "run", self.folder_of(name), all_inputs)
+
+    def run_stage(self, name: str, work: Callable[[Path], Output], **inputs: Any) -> Output:
+        """Return the output of a run; do the work unless it was done for these inputs."""
+        return run_stage(self.workspace.store, self.stage(name, **inputs), work)
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,13 @@ class ContextFactory:
             "starts": {name: model.identity for name, model in initial.items()},
         }
         rendered = list[LabelledImage]()
-        grid: StrategyGrid | MixGrid
         if isinstance(spec.grid, MixGrid):
             rendered = _rendered(spec.grid, home, datasets, reporter)
             hashes["rendered"] = labels_hash(rendered)
-            grid = _clipped_mix(spec.grid, len(datasets.pool), len(rendered), reporter)
+            mix = _clipped_mix(spec.grid, len(datasets.pool), len(rendered), reporter)
+            spec = replace(spec, grid=mix)
         else:
-            grid = _clipped(spec.grid, len(datasets.pool), reporter)
-        spec = replace(spec, grid=grid)
+            spec = replace(spec, grid=_clipped(spec.grid, len(datasets.pool), reporter))
         self.out.mkdir(parents=True, exist_ok=True)
         workspace = Workspace(self.out, config, Store(":memory:"))
         record = spec_record(spec, hashes, config)
@@ -129,9 +128,9 @@ def _clipped_mix(grid: MixGrid, pool: int, rendered: int, reporter: Reporter) ->
 
 
 def image_counts(option: str, texts: tuple[str, ...], total: int, reporter: Reporter) -> list[int]:
-    """Return distinct numbers of images, ascending, from counts and shares of all, as in "25" and "25%".
+    """Return distinct numbers of images, ascending, from numbers and shares of all, as in "25" and "25%".
 
-    What exceeds the total is clipped, and that is reported. Raises ConfigError for other texts.
+    Numbers above the total are clipped and reported. Raises ConfigError for other texts.
     """
     counts = set()
     for text in texts:

@@ -24,7 +24,7 @@ from al_loop.loop.pool_scoring import context_for, score_for, summarise_labels
 from al_loop.loop.selection import pick
 from al_loop.state.model_registry import Model
 from al_loop.state.prediction_store import ShardStore
-from al_loop.state.stages import Output, run_stage
+from al_loop.state.stages import Output
 from strategies import STRATEGIES
 
 #: In place of a strategy where the first images are picked at random.
@@ -77,7 +77,7 @@ class StrategyStudy:
         return trials
 
     def _trial(self, name: str, *runs: CycleRun) -> Trial[CycleRun]:
-        """Without a model, the first images are picked at random: one training for all strategies."""
+        """Return a trial. Without a model, one training on random images serves all strategies."""
         has_model = self._context.initial_models[runs[0].start].model is not None
         return Trial(name, runs, () if has_model else (replace(runs[0], strategy=AT_RANDOM),))
 
@@ -95,8 +95,7 @@ class StrategyStudy:
         def work(folder: Path) -> Output:
             return {"metrics": evaluate_model(self._context, model, folder, reporter)}
 
-        stage = self._context.stage(_initial_name(start), weights=model.weights_sha256)
-        return run_stage(self._context.workspace.store, stage, work)
+        return self._context.run_stage(_initial_name(start), work, weights=model.weights_sha256)
 
     def run(self, trial: Trial[CycleRun], reporter: Reporter) -> Iterator[Row[CycleRun]]:
         """Yield the result of each cycle; a training that fails ends the trial."""
@@ -148,8 +147,9 @@ class StrategyStudy:
                 "seconds": {"select": select_s, **output["seconds"]},
             }
 
-        stage = context.stage(
+        output = context.run_stage(
             run.name,
+            work,
             run=asdict(run),
             before=before.weights_sha256 if before else "",
             initial=context.initial_models[run.start].identity,
@@ -157,24 +157,22 @@ class StrategyStudy:
             early_stop=grid.early_stop,
             from_initial=grid.from_initial,
         )
-        output = run_stage(context.workspace.store, stage, work)
-        return output, trained_model(run.name, stage.folder, output)
+        return output, trained_model(run.name, context.folder_of(run.name), output)
 
     def _picked(
         self, run: CycleRun, before: Model | None, labelled: Sequence[str], folder: Path, reporter: Reporter
     ) -> list[str]:
         """Return the ids of the images to label; a killed run has left them in the folder."""
-        path = folder / "picks.json"
+        path, known = folder / "picks.json", set(labelled)
         if path.is_file():
-            stored: list[str] = read_json(path)
-            return stored
+            picked: list[str] = read_json(path)
+            return picked
         if before is None:
-            known = set(labelled)
-            left = [item for item in self._context.datasets.pool if item.image.id not in known]
+            left = [item.image.id for item in self._context.datasets.pool if item.image.id not in known]
             rng = np.random.default_rng(np.random.SeedSequence([run.seed, run.cycle]))
-            picked = [left[i].image.id for i in rng.permutation(len(left))[: run.k]]
+            picked = [left[i] for i in rng.permutation(len(left))[: run.k]]
         else:
-            picked = self._picked_by_strategy(run, before, set(labelled), folder / "scores", reporter)
+            picked = self._picked_by_strategy(run, before, known, folder / "scores", reporter)
         write_json(path, picked)
         shutil.rmtree(folder / "scores", ignore_errors=True)
         return picked
@@ -206,7 +204,7 @@ class StrategyStudy:
         return [p.image_id for p in picks if not p.known]
 
     def _count_r2(self, run: CycleRun, model: Model) -> float | None:
-        """Return the count R² of the model that picks, where the strategy reads it."""
+        """Return the count R² of the model that picks, if the strategy reads it."""
         if not STRATEGIES[run.strategy].uses_count_r2:
             return None
         is_initial = model == self._context.initial_models[run.start].model

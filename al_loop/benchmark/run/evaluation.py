@@ -26,9 +26,8 @@ def evaluate_model(
         with reporter.progress(f"{model.id}: {name}") as progress:
             scores = evaluation.evaluate_labelled(context.workspace, model, images, shards, progress)
         counts = detection_counts.count(images, ShardStore(shards).load().boxes_by_image())
-        metrics[name] = {
-            **asdict(scores), **asdict(counts), "precision": counts.precision, "recall": counts.recall
-        }  # fmt: skip
+        rates = {"precision": counts.precision, "recall": counts.recall}
+        metrics[name] = {**asdict(scores), **asdict(counts), **rates}
     return metrics
 
 

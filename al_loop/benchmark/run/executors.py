@@ -28,9 +28,9 @@ from render.execution.scheduler import TaskFailedError
 def make_executor(
     make_context: ContextFactory, out: Path, jobs: int | None, ray: str | None
 ) -> Iterator[Executor | None]:
-    """Yield what runs trials in parallel; None if they run one after another in this process.
+    """Yield an executor of trials; None if they run one after another in this process.
 
-    make_context: makes the context in another process, so it must be picklable.
+    make_context: makes the context in another process; picklable.
     out: folder of the benchmark.
     jobs: trials at a time; None: one on this machine, on a cluster one for each GPU, else for each node.
     ray: address of a cluster.
@@ -38,9 +38,8 @@ def make_executor(
     """
     if ray is None:
         count = jobs or 1
-        yield (
-            None if count == 1 else Executor(count, lambda trials: _in_processes(make_context, trials, count))
-        )
+        local = Executor(count, lambda trials: _in_processes(make_context, trials, count))
+        yield None if count == 1 else local
         return
     with ray_cluster(ray) as cluster:
         share = _share(cluster, jobs)
@@ -54,11 +53,10 @@ def _in_processes(
     if not trials:
         return
     # Spawned: a fork of a process that has used torch's threads hangs.
+    spawn, workers = get_context("spawn"), min(jobs, len(trials))
     with (
         _threads_per_process(max(1, (os.cpu_count() or 1) // jobs)),
-        ProcessPoolExecutor(
-            min(jobs, len(trials)), get_context("spawn"), _set_context, (make_context,)
-        ) as pool,
+        ProcessPoolExecutor(workers, spawn, _set_context, (make_context,)) as pool,
     ):
         futures = [pool.submit(_run_in_process, number, trial) for number, trial in enumerate(trials)]
         try:
@@ -71,17 +69,14 @@ def _in_processes(
 
 @contextmanager
 def _threads_per_process(threads: int) -> Iterator[None]:
-    """Set for processes that are started meanwhile with how many threads torch computes."""
-    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(before, str(threads)))
+    """Set the number of torch's threads for processes that are started in the block."""
+    before = dict(os.environ)
+    os.environ.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        os.environ.clear()
+        os.environ.update(before)
 
 
 _context: BenchmarkContext | None = None
@@ -98,19 +93,16 @@ def _run_in_process(number: int, trial: Trial[Any]) -> TrialResult:
 
 
 def _run(context: BenchmarkContext, number: int, trial: Trial[Any]) -> TrialResult:
-    """Run a trial; measure the time of its parts in the process that runs it."""
+    """Run a trial and measure its time in this process."""
     reporter = Silent()
     progress = OverallProgress(reporter, len(trial.runs))
     rows = run_trial(context, trial, reporter, progress.step)
-    return TrialResult(number, rows, reporter.lines, progress.work_time)
+    return TrialResult(number, rows, reporter.lines, progress.work_s)
 
 
 @dataclass(frozen=True)
 class _Share:
-    """Resources of each trial on a cluster.
-
-    parallel: how many trials run at a time.
-    """
+    """Resources of each trial on a cluster. parallel: trials at a time."""
 
     cores: int
     gpus: int
@@ -129,7 +121,7 @@ def _share(ray: Any, jobs: int | None) -> _Share:
 def _on_cluster(
     ray: Any, make_context: ContextFactory, out: Path, trials: Sequence[Trial[Any]], share: _Share
 ) -> Iterator[TrialResult]:
-    """Run each trial as a Ray task. There is no retry: a node that seems lost may still write to `out`."""
+    """Run each trial as a Ray task, without retries: a node that seems lost may still write to `out`."""
     task = ray.remote(_run_on_node).options(num_cpus=share.cores, num_gpus=share.gpus, max_retries=0)
     pending = [task.remote(make_context, out, number, trial) for number, trial in enumerate(trials)]
     while pending:
@@ -144,7 +136,7 @@ def _on_cluster(
 
 
 def _run_on_node(make_context: ContextFactory, out: Path, number: int, trial: Trial[Any]) -> TrialResult:
-    """Run a trial on a node. It reads the sets for every trial: that is short beside a training."""
+    """Run a trial on a node, which reads the sets for every trial."""
     if not (out / FILE).is_file():
         raise ConfigError(
             f"node {platform.node()} of the Ray cluster does not see {out}: expected a folder that all nodes "

@@ -1,4 +1,4 @@
-"""Photographs and rendered images together: trials of a grid of trainings."""
+"""Mixes of photographs and rendered images: a grid of trainings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from al_loop.benchmark.spec.spec import MixGrid
 from al_loop.core.console import Reporter
 from al_loop.core.errors import TrainingError
 from al_loop.state.model_registry import WEIGHTS, Model
-from al_loop.state.stages import Output, run_stage
+from al_loop.state.stages import Output
 from al_loop.structures.images import LabelledImage
 
 #: Schedules of runs with one kind of images.
@@ -39,15 +38,13 @@ class Schedule:
     frozen: bool = False
 
 
-SCHEDULES: Mapping[str, Schedule] = MappingProxyType(
-    {
-        "pretrain": Schedule(),
-        "pretrain-frozen": Schedule(frozen=True),
-        "joint": Schedule(after=False),
-        "replay": Schedule(replay=True),
-        "replay-frozen": Schedule(replay=True, frozen=True),
-    }
-)
+SCHEDULES: Mapping[str, Schedule] = {
+    "pretrain": Schedule(),
+    "pretrain-frozen": Schedule(frozen=True),
+    "joint": Schedule(after=False),
+    "replay": Schedule(replay=True),
+    "replay-frozen": Schedule(replay=True, frozen=True),
+}
 
 
 @dataclass(frozen=True)
@@ -76,12 +73,12 @@ class MixStudy:
 
     def trials(self) -> list[Trial[MixRun]]:
         """Return a trial for each seed and number of rendered images: its runs share one pretraining."""
-        trials = []
-        for seed in range(self._context.spec.seeds):
-            for synthetic in map(int, self._grid.synthetic):
-                if runs := tuple(self._runs(synthetic, seed)):
-                    trials.append(Trial(f"rendered-{synthetic}/seed-{seed}", runs))
-        return trials
+        trials = [
+            Trial(f"rendered-{synthetic}/seed-{seed}", tuple(self._runs(int(synthetic), seed)))
+            for seed in range(self._context.spec.seeds)
+            for synthetic in self._grid.synthetic
+        ]
+        return [trial for trial in trials if trial.runs]
 
     def _runs(self, synthetic: int, seed: int) -> Iterator[MixRun]:
         (start,) = self._context.initial_models
@@ -129,8 +126,7 @@ class MixStudy:
                 "seconds": {"train": spent_s + output["seconds"]["train"]},
             }
 
-        stage = context.stage(run.name, run=asdict(run), **self._identities())
-        output = run_stage(context.workspace.store, stage, work)
+        output = context.run_stage(run.name, work, run=asdict(run), **self._identities())
         delete_weights(context, run.name)
         return output
 
@@ -139,16 +135,17 @@ class MixStudy:
         context, name = self._context, _pretrained_name(run)
         initial = context.initial_models[run.start]
         rendered = _first_images(context.rendered, run.synthetic, run.seed)
-        stage = context.stage(name, synthetic=run.synthetic, seed=run.seed, **self._identities())
-        if not (stage.folder / WEIGHTS).is_file():
-            shutil.rmtree(stage.folder, ignore_errors=True)  # deleted when a smaller grid was done
+        stored = context.folder_of(name)
+        if not (stored / WEIGHTS).is_file():
+            shutil.rmtree(stored, ignore_errors=True)  # deleted when a smaller grid was done
 
         def work(folder: Path) -> Output:
             training = Training(initial, initial.model, rendered, steps, run.seed)
             return train(context, training, folder, name, reporter)
 
-        output = run_stage(context.workspace.store, stage, work)
-        return trained_model(name, stage.folder, output), output["seconds"]["train"]
+        inputs = {"synthetic": run.synthetic, "seed": run.seed, **self._identities()}
+        output = context.run_stage(name, work, **inputs)
+        return trained_model(name, stored, output), output["seconds"]["train"]
 
     def _identities(self) -> dict[str, object]:
         return {key: self._context.record[key] for key in ("rendered", "starts")}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 from al_loop.core.console import Progress, Reporter
 
@@ -13,20 +13,11 @@ from al_loop.core.console import Progress, Reporter
 _READ_S = 2.0
 
 
-@dataclass(frozen=True)
-class WorkTime:
-    """Runs that were done and not only read.
-
-    runs: number.
-    seconds: in all processes together.
-    """
-
-    runs: int = 0
-    seconds: float = 0.0
-
-
 class OverallProgress:
-    """A reporter that puts the progress of the whole benchmark in front of each bar."""
+    """A reporter that puts the progress of the whole benchmark in front of each bar.
+
+    work_s: seconds of each run that was done and not only read, in all processes.
+    """
 
     def __init__(self, reporter: Reporter, total: int, parallel: int = 1) -> None:
         """Begin with no run done.
@@ -35,7 +26,7 @@ class OverallProgress:
         parallel: runs at a time.
         """
         self._reporter, self._total, self._parallel = reporter, total, parallel
-        self._done, self.work_time = 0, WorkTime()
+        self._done, self.work_s = 0, list[float]()
         self._last = time.monotonic()
 
     def line(self, text: str) -> None:
@@ -50,14 +41,12 @@ class OverallProgress:
         """Count one run, done in this process since the last step."""
         now = time.monotonic()
         seconds, self._last = now - self._last, now
-        self.add(1, WorkTime(1, seconds) if seconds > _READ_S else WorkTime())
+        self.add(1, [seconds] if seconds > _READ_S else [])
 
-    def add(self, runs: int, work_time: WorkTime) -> None:
-        """Count runs; work_time: of those among them that were not only read."""
+    def add(self, runs: int, work_s: Sequence[float]) -> None:
+        """Count runs; work_s: seconds of those that were not only read."""
         self._done += runs
-        self.work_time = WorkTime(
-            self.work_time.runs + work_time.runs, self.work_time.seconds + work_time.seconds
-        )
+        self.work_s += work_s
 
     def advance_to(self, runs: int) -> None:
         """Set the number of runs that are done or will not be done."""
@@ -70,8 +59,8 @@ class OverallProgress:
     def __str__(self) -> str:
         """As in "7 of 24, about 18 min left"."""
         left = self._total - self._done
-        if not self.work_time.runs or left <= 0:
+        if not self.work_s or left <= 0:
             return f"{self._done} of {self._total}"
         # Not by the time between two steps: parallel runs end together.
-        seconds = self.work_time.seconds / self.work_time.runs * left / min(self._parallel, left)
+        seconds = sum(self.work_s) / len(self.work_s) * left / min(self._parallel, left)
         return f"{self._done} of {self._total}, about {math.ceil(seconds / 60)} min left"

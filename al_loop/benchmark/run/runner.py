@@ -1,4 +1,4 @@
-"""A benchmark: the spec is checked, the datasets are read, the trials are run. What is done is only read."""
+"""Run a benchmark: check the spec, read the datasets, run the trials that are missing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from strategies import STRATEGIES
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A benchmark that is done. rendered: images of a mix study, else empty."""
+    """A finished benchmark. rendered: images of a mix study, else empty."""
 
     spec: BenchmarkSpec
     classes: tuple[str, ...]
@@ -39,8 +39,8 @@ class Outcome:
 class Execution:
     """How a benchmark is run.
 
-    resume: go on with the benchmark in the folder.
-    jobs: trials at a time, see `al_loop.benchmark.run.executors`.
+    resume: continue the benchmark in the folder.
+    jobs: trials at a time, see `make_executor`.
     ray: address of a Ray cluster.
     """
 
@@ -78,25 +78,23 @@ def run_benchmark(
 def check_spec(spec: BenchmarkSpec) -> None:
     """Raise ConfigError for a spec that cannot be run, before any file is read."""
     check_names(spec.tests, spec.starts)
-    grid = spec.grid
-    counts = {"seeds": spec.seeds, "iterations": spec.iterations}
-    if isinstance(grid, StrategyGrid):
-        counts |= {"k": grid.k, "cycles": grid.cycles}
-    for name, value in counts.items():
+    for holder, name in ((spec, "seeds"), (spec, "iterations"), (spec.grid, "k"), (spec.grid, "cycles")):
+        value = getattr(holder, name, 1)
         if value < 1:
             raise ConfigError(f"--{name}: expected at least 1, got {value}")
-    if isinstance(grid, MixGrid):
-        _check_mix(spec, grid)
+    if isinstance(spec.grid, MixGrid):
+        _check_mix(spec, spec.grid)
     else:
-        _check_strategies(spec, grid)
+        _check_strategies(spec, spec.grid)
 
 
 def _check_strategies(spec: BenchmarkSpec, grid: StrategyGrid) -> None:
     unknown = [name for name in grid.strategies if name not in STRATEGIES]
     if unknown:
-        new = "".join(
+        renamed = [
             f" ({n} is called {RENAMED_STRATEGIES[n]} now)" for n in unknown if n in RENAMED_STRATEGIES
-        )
+        ]
+        new = "".join(renamed)
         raise ConfigError(f"no strategy {', '.join(unknown)}{new}; there are {', '.join(STRATEGIES)}")
     if any(batch < 1 for batch in grid.batches):
         raise ConfigError(f"--batch: expected sizes of at least 1, got {min(grid.batches)}")

@@ -1,4 +1,4 @@
-"""Trainings of a fixed number of steps, so that all runs of a benchmark cost the same."""
+"""Trainings with a fixed number of steps: all runs of a benchmark cost the same."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _OUTPUT = ("weights_sha256", "config_sha256", "precision", "class_quality")
 class Training:
     """One training.
 
-    initial: gives the checkpoint of a training without a model.
-    model: what the training begins with; None for random weights or the checkpoint.
-    validations: about how many on the way; with one, the weights of the last step are the result.
-    frozen: the backbone stays as it is.
+    initial: has the checkpoint of a training without a model.
+    model: to begin with; None for random weights or the checkpoint.
+    validations: approximate number; with one, the weights of the last step are the result.
+    frozen: the backbone does not change.
     """
 
     initial: InitialModel
@@ -48,13 +48,9 @@ def train(
 ) -> Output:
     """Train into a folder and return what identifies the model, with the seconds spent."""
     config = context.workspace.config
-    settings = fixed_steps(
-        config.pretrain if training.model is None else config.train,
-        training.steps,
-        len(training.images),
-        training.seed,
-        validations=training.validations,
-    )
+    settings = config.pretrain if training.model is None else config.train
+    count, validations = len(training.images), training.validations
+    settings = fixed_steps(settings, training.steps, count, training.seed, validations=validations)
     began = time.monotonic()
     with reporter.progress(f"{name}: train") as progress:
         output = model_training.train_model(
@@ -84,14 +80,14 @@ def delete_weights(context: BenchmarkContext, name: str) -> None:
 def fixed_steps(
     settings: TrainConfig, steps: int, images: int, seed: int, *, validations: int = 1
 ) -> TrainConfig:
-    """Return the settings of a training with at least this many steps, whatever the number of images.
+    """Return settings with at least this many steps for any number of images.
 
-    The training takes exactly `steps` if it is given them, too: its last epoch is then cut short.
-    validations: about how many on the way; with one, the weights of the last epoch are kept.
+    A training that is given `steps` too takes exactly that many: its last epoch is cut short.
+    validations: approximate number; with one, the weights of the last epoch are kept.
     """
     batch = settings.batch_size
     if validations == 1:
-        repeat = (steps - 1) * batch // images + 1  # the fewest that give one epoch of as many steps
+        repeat = (steps - 1) * batch // images + 1  # the least for one epoch of as many steps
     else:
         repeat = max(1, round(steps * batch / (validations * images)))
     epochs = ceil(steps / ceil(repeat * images / batch))

@@ -1,4 +1,4 @@
-"""A trial: runs that one process does in order, for one initial model and seed; and what came of each run."""
+"""Trials, their runs, and the results of the runs."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from al_loop.benchmark.run.progress import WorkTime
-
-#: What is run: a `CycleRun` or a `MixRun`, one training with its evaluation. Its `name` is its folder below `runs/`.
+#: A `CycleRun` or a `MixRun`: one training with its evaluation. Its `name` is its folder below `runs/`.
 R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class Row(Generic[R]):
-    """The result of one run, a point of a learning curve or a cell of a grid.
+    """The result of one run: a point of a learning curve, or a cell of a grid.
 
     labels, boxes: number of labelled images in the training, and their boxes.
     picked: ids of the images that the run added.
-    at_random: whether these were picked at random, for want of a model.
+    at_random: whether they were picked at random, without a model.
     metrics: set -> fields of `Metrics` and `Counts`, with precision and recall.
     seconds: of "select" and "train".
     failure: why the training failed; then there are no metrics.
@@ -42,9 +40,9 @@ class Row(Generic[R]):
 
 @dataclass(frozen=True)
 class Trial(Generic[R]):
-    """Runs that are done in order.
+    """Runs that one process does in order, for one initial model and seed.
 
-    shared: what the first runs are replaced by: runs that other trials begin with, too.
+    shared: runs in place of the first ones, which other trials share.
     """
 
     name: str
@@ -57,13 +55,14 @@ class TrialResult:
     """A trial that an executor ran.
 
     number: its index in the trials given to the executor.
-    lines: what it reported.
+    lines: reported lines.
+    work_s: see `OverallProgress`.
     """
 
     number: int
     rows: list[Row[Any]]
     lines: list[str]
-    work_time: WorkTime
+    work_s: list[float]
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from al_loop.core.console import Reporter
 
 
 def study_of(context: BenchmarkContext) -> StrategyStudy | MixStudy:
-    """Return the kind of benchmark that a context is of."""
+    """Return the study of a context."""
     grid = context.spec.grid
     return MixStudy(context, grid) if isinstance(grid, MixGrid) else StrategyStudy(context, grid)
 
 
 def run_trials(context: BenchmarkContext, executor: Executor | None, reporter: Reporter) -> list[Row[Any]]:
-    """Return the results of all runs, in the order of the plan; executor: None to run the trials here."""
+    """Return the results of all runs, in order; executor: None to run the trials in this process."""
     study = study_of(context)
     rows: list[Row[Any]] = [*study.initial_rows(reporter)]
     trials: list[Trial[Any]] = [*study.trials()]
@@ -53,20 +53,18 @@ def run_trial(
 
 
 def _run_parallel(trials: list[Trial[Any]], executor: Executor, reporter: Reporter) -> list[Row[Any]]:
-    """Run first what trials share, so that no two train the same; then the trials, which read it."""
-    shared = [
-        Trial(run.name, (run,)) for run in dict.fromkeys(run for trial in trials for run in trial.shared)
-    ]
-    overall = OverallProgress(
-        reporter, len(shared) + sum(len(t.runs) - len(t.shared) for t in trials), executor.parallel
-    )
+    """Run first the shared runs, so that no two trials train the same; then the trials, which read them."""
+    first = dict.fromkeys(run for trial in trials for run in trial.shared)
+    shared = [Trial(run.name, (run,)) for run in first]
+    total = len(shared) + sum(len(trial.runs) - len(trial.shared) for trial in trials)
+    overall = OverallProgress(reporter, total, executor.parallel)
     rows: dict[int, list[Row[Any]]] = {}
     with reporter.progress("trainings") as bar:
         overall.show(bar)
         for group in (shared, trials):
             for result in executor.run(group):
                 trial = group[result.number]
-                overall.add(len(trial.runs) - len(trial.shared), result.work_time)
+                overall.add(len(trial.runs) - len(trial.shared), result.work_s)
                 overall.show(bar)
                 for line in (*result.lines, f"{trial.name} is done ({overall})"):
                     reporter.line(line)

@@ -1,4 +1,4 @@
-"""Labelled sets of a benchmark. Images are known by the hash of their bytes."""
+"""Labelled sets of a benchmark. The id of an image is the hash of its bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from al_loop.images.coco import Problem, listed, read_coco
 from al_loop.images.labelled_sets import CheckedImage, checked_images, count_phrase, deduplicate
 from al_loop.structures.images import ImageFile, LabelledImage, total_boxes, total_regions
 
-#: Names of tests and initial models become names of folders.
+#: Names of tests and initial models, which become folders.
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 VALIDATION = "validation"
 
@@ -21,9 +21,9 @@ VALIDATION = "validation"
 class Datasets:
     """The sets of a benchmark.
 
-    pool: its labels are read by the simulated annotator only.
-    validation, tests: models are evaluated on them.
-    problems: what was left out of the files, and why.
+    pool: only the simulated annotator reads its labels.
+    validation, tests: for evaluation.
+    problems: what was left out, and why.
     """
 
     pool: list[LabelledImage]
@@ -53,9 +53,7 @@ def check_names(tests: Iterable[str], starts: Mapping[str, str]) -> None:
 
     The path of a file passes as an initial model: `find_initial_model` says how to import it.
     """
-    named = [
-        name for name, model in starts.items() if name != model or not Path(model).expanduser().is_file()
-    ]
+    named = [n for n, model in starts.items() if n != model or not Path(model).expanduser().is_file()]
     for option, form, names in (("--test", "NAME=FILE", tests), ("--start", "NAME:MODEL", named)):
         for name in names:
             if not _NAME.fullmatch(name) or name in (".", ".."):
@@ -119,14 +117,11 @@ def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[tuple
         else:
             reason = "is turned by an EXIF tag, or of a format that is stored anew: save it upright"
             refused.append((str(item.path), reason))
-    distinct = [
-        items[index] for index in deduplicate(items, [item.picture for item in items], refused, problems)
-    ]
-    problems += [
-        problem.of(path.name) if isinstance(problem, Problem) else problem for problem in coco.problems
-    ]
+    kept = deduplicate(items, [item.picture for item in items], refused, problems)
+    problems += [one.of(path.name) if isinstance(one, Problem) else one for one in coco.problems]
     problems += [Problem(f"{path.name}, image {Path(name).name}", reason) for name, reason in refused]
-    return sorted(((_labelled(item), item.picture) for item in distinct), key=lambda pair: pair[0].image.id)
+    distinct = [(_labelled(items[index]), items[index].picture) for index in kept]
+    return sorted(distinct, key=lambda pair: pair[0].image.id)
 
 
 def _labelled(item: CheckedImage) -> LabelledImage:

@@ -1,4 +1,4 @@
-"""What the trainings of a benchmark begin with."""
+"""Initial models of a benchmark."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCRATCH, COCO = "scratch", "coco"
 
 @dataclass(frozen=True)
 class InitialModel:
-    """A model; or none, with random weights or those of a checkpoint for other classes."""
+    """A model, or random weights, or a checkpoint for other classes."""
 
     model: Model | None
     checkpoint: str = ""
@@ -29,9 +29,9 @@ class InitialModel:
     @property
     def identity(self) -> str:
         """A hash of the weights; "" for random ones."""
-        return (
-            self.model.weights_sha256 if self.model else starting_point.checkpoint_identity(self.checkpoint)
-        )
+        if self.model:
+            return self.model.weights_sha256
+        return starting_point.checkpoint_identity(self.checkpoint)
 
     def training_workspace(self, workspace: Workspace) -> Workspace:
         """The workspace with the checkpoint, if any, in its settings."""

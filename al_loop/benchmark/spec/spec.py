@@ -1,4 +1,4 @@
-"""What a benchmark compares, and its record beside the results: no two benchmarks share a folder."""
+"""The spec of a benchmark, and its record in the folder of the results."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from al_loop.core.files import read_json, write_json
 
 #: The record in the folder of a benchmark.
 FILE = "benchmark.json"
-#: Raised when this al-loop cannot resume a folder of the version before.
+#: Raised when folders of the previous version cannot be resumed.
 _FORMAT = 2
-#: Settings that trainings and evaluations read. All others may change before a benchmark is resumed.
+#: Settings that trainings and evaluations read. Others may change before a benchmark is resumed.
 _SETTINGS = ("classes", "device", "gpus", "model", "pretrain", "train", "score")
-#: Parts of the record that may grow before a benchmark is resumed: results that exist stay valid.
+#: Parts of the record that may grow before a benchmark is resumed.
 _GROWING = ("starts", "seeds", "strategies", "cycles", "batches", "schedules", "real", "synthetic")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StrategyGrid:
-    """Strategies side by side, each in cycles of its own.
+    """A comparison of strategies.
 
     strategies: names in `strategies.STRATEGIES`.
     k, cycles: images per cycle, and number of cycles.
     batches: instead of cycles, a single cycle of each of these sizes.
     early_stop: end a training when the validation AP no longer improves.
-    from_initial: train each cycle from the initial model, not from the model of the cycle before.
+    from_initial: train each cycle from the initial model, not from the previous one.
     """
 
     kind: ClassVar[str] = "strategies"
@@ -49,7 +49,7 @@ class StrategyGrid:
 
 @dataclass(frozen=True, kw_only=True)
 class MixGrid:
-    """Numbers of photographs by numbers of rendered images, in several training schedules.
+    """A comparison of mixes: photographs by rendered images, in several training schedules.
 
     rendered: COCO files; none for all rendered sets of the workspace.
     schedules: names in `al_loop.benchmark.run.mix.SCHEDULES`.
@@ -87,7 +87,7 @@ class BenchmarkSpec:
 def spec_record(spec: BenchmarkSpec, hashes: Mapping[str, Any], settings: Config) -> dict[str, Any]:
     """Return the record of a benchmark as plain data.
 
-    hashes: of the datasets and initial models, by their names in the record.
+    hashes: of the datasets and initial models, by name.
     """
     record = {
         "format": _FORMAT,
@@ -110,8 +110,8 @@ def read_settings(record: Mapping[str, Any], grid: StrategyGrid | MixGrid) -> di
 def claim_folder(out: Path, record: Mapping[str, Any], settings: tuple[str, ...], *, resume: bool) -> None:
     """Write the record into an empty folder, or compare it with the record there.
 
-    settings: dotted keys of those that runs read.
-    Raises ConfigError where the folder holds something else, or, without `resume`, this benchmark.
+    settings: dotted keys that runs read.
+    Raises ConfigError if the folder holds something else, or, without `resume`, this benchmark.
     """
     path = out / FILE
     if path.exists():
@@ -134,11 +134,8 @@ def _refuse_changes(
             f"{out} holds a benchmark of another version of al-loop, which cannot be resumed. "
             "Choose another folder: --out"
         )
-    changed = [
-        f"{key}: was {a!r}, now {b!r}"
-        for key, a, b in _differences(before, now, "")
-        if _is_read(key, settings)
-    ]
+    found = [difference for difference in _differences(before, now, "") if _is_read(difference[0], settings)]
+    changed = [f"{key}: was {a!r}, now {b!r}" for key, a, b in found]
     if changed:
         raise ConfigError(
             f"{out} holds a different benchmark ({'; '.join(changed)}). "

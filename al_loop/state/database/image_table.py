@@ -11,6 +11,7 @@ from al_loop.state.database.store import Store
 #: The index of the last image that has arrived, for use in other statements.
 LAST_ARRIVED = "(SELECT coalesce(max(arrived), 0) FROM images)"
 _NAMED = "id IN (SELECT value FROM json_each(?))"
+_ARRIVED = "FROM images WHERE role = 'pool' AND arrived > ? AND (? IS NULL OR arrived <= ?) ORDER BY arrived"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +98,12 @@ def last_arrived(store: Store) -> int:
 
 def pool_ids(store: Store, *, after: int = 0, until: int | None = None) -> list[str]:
     """Return images of the pool in the order of arrival; after, until: bounds of `arrived`."""
-    return [image for image, _ in pool_arrivals(store, after=after, until=until)]
+    return store.column(f"SELECT id {_ARRIVED}", after, until, until)
 
 
-def pool_arrivals(store: Store, *, after: int = 0, until: int | None = None) -> list[tuple[str, int]]:
-    """Return (image, `arrived`) of the pool in the order of arrival; after, until: bounds of `arrived`."""
-    return store.pairs(
-        "SELECT id, arrived FROM images WHERE role = 'pool' AND arrived > ? AND (? IS NULL OR arrived <= ?) "
-        "ORDER BY arrived",
-        *(after, until, until),
-    )
+def pool_arrivals(store: Store, *, until: int) -> list[tuple[str, int]]:
+    """Return (image, `arrived`) of the pool in the order of arrival; until: the last `arrived`."""
+    return store.pairs(f"SELECT id, arrived {_ARRIVED}", 0, until, until)
 
 
 def unlabelled_ids(store: Store) -> Iterator[str]:

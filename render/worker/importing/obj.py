@@ -126,10 +126,10 @@ def _bodies(elements: _Elements, places: FloatArray, uv: FloatArray, unnamed: st
             continue
         names = (f"{stated or unnamed}.{number:03d}".removesuffix(".000") for number in count())
         name = next(name for name in names if name not in bodies)
-        own = slice(ends[first], ends[last])
-        textured = coordinates[own, None] >= 0
-        object_uv = np.where(textured, uv[coordinates[own]], 0.0) if textured.any() else None
-        surface = used_surface(places, corners[own], sizes[first:last], object_uv)
+        of_object = slice(ends[first], ends[last])
+        textured = coordinates[of_object, None] >= 0
+        object_uv = np.where(textured, uv[coordinates[of_object]], 0.0) if textured.any() else None
+        surface = used_surface(places, corners[of_object], sizes[first:last], object_uv)
         bodies[name] = Body(name, surface, np.eye(4))
     return list(bodies.values())
 

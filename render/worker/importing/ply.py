@@ -52,10 +52,6 @@ class _Column(NamedTuple):
     sizes: NDArray[np.int64]
 
 
-#: Columns by the name of the element and of the property.
-_Tables = Mapping[str, Mapping[str, _Column]]
-
-
 def read_ply(path: Path) -> MeshFile:
     """Read and check a PLY file; raises RefusedError, which names the row or the line."""
     data = content(path)
@@ -70,7 +66,11 @@ def read_ply(path: Path) -> MeshFile:
     for name, element in elements.items():
         offsets[name] = at
         tables[name], at = _columns(data, at, name, element, _ORDERS[form])
-    points, uv, faces = _stacked(tables["vertex"], "xyz"), _stacked(tables["vertex"], "st"), _faces(tables)
+    points, uv, faces = (
+        _stacked(tables["vertex"], "xyz"),
+        _stacked(tables["vertex"], "st"),
+        _faces(tables["face"]),
+    )
     finite(points, lambda i: f"in row {i + 1} of vertex")
     finite(uv, lambda i: f"in row {i + 1} of vertex", "two finite texture coordinates")
     wrong = faces.values[(faces.values < 0) | (faces.values >= len(points))]
@@ -133,7 +133,7 @@ def _check(elements: Mapping[str, _Element]) -> None:
         raise RefusedError("vertices with x, y and z in its header", "none; export the file again")
     if any(count for count, _ in vertex.properties.values()):
         raise RefusedError("single numbers for every vertex", "lists; export the file without them")
-    if not any(name in elements and elements[name].rows for name in ("face", "tristrips")):
+    if "face" not in elements or not elements["face"].rows:
         raise RefusedError("faces with an area", f"none ({vertex.rows} points); export the surface as a mesh")
 
 
@@ -204,22 +204,9 @@ def _stacked(columns: Mapping[str, _Column], names: str) -> FloatArray:
     return np.stack([columns[name].values.astype(np.float64) for name in names], axis=1)
 
 
-def _faces(tables: _Tables) -> _Column:
-    """Vertices of all faces. Strips of triangles are split; -1 begins another strip."""
-    face, strips = tables.get("face", {}), tables.get("tristrips", {}).get("vertex_indices")
-    columns = [face.get("vertex_indices") or face.get("vertex_index"), strips and _triangles(strips)]
-    values = [column.values.astype(np.int64) for column in columns if column]
-    sizes = [column.sizes for column in columns if column]
-    empty = np.empty(0, np.int64)
-    return _Column(np.concatenate([empty, *values]), np.concatenate([empty, *sizes]))
-
-
-def _triangles(strips: _Column) -> _Column:
-    from trimesh.util import triangle_strips_to_faces  # slow to import, and rarely needed
-
-    vertices = np.insert(strips.values.astype(np.int64), np.cumsum(strips.sizes)[:-1], -1)
-    runs = [run[run >= 0] for run in np.split(vertices, np.flatnonzero(vertices < 0))]
-    triangles = triangle_strips_to_faces([run for run in runs if len(run) > 2])
-    a, b, c = triangles.T
-    triangles = triangles[(a != b) & (b != c) & (c != a)]
-    return _Column(triangles.ravel(), np.full(len(triangles), 3))
+def _faces(columns: Mapping[str, _Column]) -> _Column:
+    """Vertices of all faces."""
+    column = columns.get("vertex_indices") or columns.get("vertex_index")
+    if column is None:
+        raise RefusedError("vertex_indices of its faces", "none; export the file again")
+    return _Column(column.values.astype(np.int64), column.sizes)

@@ -27,11 +27,9 @@ def answer(
         f"images/{image}.jpg",
     )
     store.execute(
-        "INSERT INTO labels (image_id, status, boxes, cycle, lead_time_s, updated_at) VALUES (?, ?, ?, 1, ?, '2026-01-01')",
-        image,
-        status,
-        json.dumps([[0, 0, 5, 5, 0]] * boxes),
-        seconds,
+        "INSERT INTO labels (image_id, status, boxes, cycle, lead_time_s, updated_at) "
+        "VALUES (?, ?, ?, 1, ?, '2026-01-01')",
+        *(image, status, json.dumps([[0, 0, 5, 5, 0]] * boxes), seconds),
     )
 
 

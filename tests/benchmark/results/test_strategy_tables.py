@@ -36,7 +36,7 @@ def results(
     target: float | None = None,
     labels: Mapping[str, Sequence[int]] | None = None,
 ) -> LearningCurves:
-    """Results of a start `m`, each strategy with its curves by seed; labels: 25 a cycle unless given by strategy."""
+    """Results of a start `m`, by strategy and seed; labels: by strategy, default 25 a cycle."""
     seeds = max(map(len, curves.values()))
     cycles = max(len(curve) for group in curves.values() for curve in group)
     grid = StrategyGrid(strategies=tuple(curves), k=25, cycles=cycles)

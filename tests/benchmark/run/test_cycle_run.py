@@ -117,7 +117,7 @@ def test_from_initial_trains_each_cycle_from_the_initial_model(
 def test_what_is_labelled_may_be_picked_again(
     spec: BenchmarkSpec, workspace: Workspace, tmp_path: Path, trainings: FakeTrainings
 ) -> None:
-    """U with L: `random` picks from all twelve, so that its labels by cycle differ from those of the others."""
+    """U with L: `random` picks from all twelve, so its labels by cycle differ from those of the others."""
     config = structs.replace(CONFIG, cycle=structs.replace(CONFIG.cycle, candidates="all"))
     outcome, _ = run(tmp_path / "out", change(spec, k=6, seeds=2), workspace, config)
     curves = curves_of(outcome)

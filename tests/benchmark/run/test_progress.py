@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from al_loop.benchmark.run import progress
-from al_loop.benchmark.run.progress import OverallProgress, WorkTime
+from al_loop.benchmark.run.progress import OverallProgress
 from al_loop.core.console import Silent
 
 
@@ -43,7 +43,7 @@ def test_parallel_runs_share_the_time() -> None:
     """16 runs of 10 min, 4 at a time: after the first four, three times ten minutes are left."""
     overall = OverallProgress(Silent(), 16, parallel=4)
     for _ in range(4):
-        overall.add(1, WorkTime(1, 600.0))
+        overall.add(1, [600.0])
     assert str(overall) == "4 of 16, about 30 min left"
-    overall.add(10, WorkTime())  # only read
+    overall.add(10, [])  # only read
     assert str(overall) == "14 of 16, about 10 min left"

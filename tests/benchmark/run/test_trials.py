@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from support.benchmark_specs import CONFIG, change, fake_trainings, mix_spec, run, strategy_spec
 
-from al_loop.benchmark.run.progress import WorkTime
 from al_loop.benchmark.run.runner import run_benchmark
 from al_loop.benchmark.run.trial import Executor, Row, Trial, TrialResult
 from al_loop.benchmark.run.trials import run_trials
@@ -35,7 +34,7 @@ def test_an_executor_gives_one_count_one_bar_and_rows_in_order() -> None:
     def backwards(trials: Sequence[Trial[Any]]) -> Iterator[TrialResult]:
         for number, trial in reversed(list(enumerate(trials))):
             lines = [f"cycles of {trial.runs[0].strategy}"]
-            yield TrialResult(number, [Row(run) for run in trial.runs], lines, WorkTime(1, 600.0))
+            yield TrialResult(number, [Row(run) for run in trial.runs], lines, [600.0])
 
     grid = StrategyGrid(strategies=("random", "dbal"), k=3, cycles=2)
     context: Any = SimpleNamespace(

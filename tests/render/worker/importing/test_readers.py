@@ -106,16 +106,17 @@ def test_binary_ply(tmp_path, order):
         read_ply(put(tmp_path / "c.ply", content[:-1]))
 
 
-def test_strips_of_triangles_and_texture_coordinates_of_a_ply(tmp_path):
+def test_texture_coordinates_of_a_ply(tmp_path):
     text = (
-        "ply\nformat ascii 1.0\nelement vertex 5\nproperty float x\nproperty float y\nproperty float z\n"
-        "property float s\nproperty float t\nelement tristrips 1\nproperty list int int vertex_indices\n"
-        "end_header\n0 0 0 0 0\n1 0 0 1 0\n0 1 0 0 1\n1 1 0 1 1\n2 2 2 0 0\n8 0 1 2 3 3 -1 2 1\n"
+        "ply\nformat ascii 1.0\nelement vertex 4\nproperty float x\nproperty float y\nproperty float z\n"
+        "property float s\nproperty float t\nelement face 1\nproperty list int int vertex_index\n"
+        "end_header\n0 0 0 0 0\n1 0 0 1 0\n0 1 0 0 1\n2 2 2 0 0\n3 0 1 2\n"
     )
     (body,) = read_ply(put(tmp_path / "a.ply", text)).bodies
-    assert body.surface.triangles.tolist() == [[0, 1, 2], [3, 2, 1]]
-    np.testing.assert_array_equal(body.surface.uv, body.surface.vertices[body.surface.corners][:, :2])
-    assert len(body.surface.vertices) == 4
+    assert body.surface.uv.tolist() == [[0, 0], [1, 0], [0, 1]]
+    assert len(body.surface.vertices) == 3
+    with pytest.raises(RefusedError, match="expected vertex_indices of its faces"):
+        read_ply(put(tmp_path / "b.ply", text.replace("vertex_index", "corners")))
 
 
 def test_objects_of_an_obj(tmp_path):
