@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from render.coco.pictures import ImageList
-from render.coco.problems import Problem, Problems, shown
+from render.coco.problems import Problem, Problems, marked, short_repr, shown
 from render.coco.structures import DUPLICATES, Id, Picture, flag, identifier, number
 
 Box = tuple[float, float, float, float]
@@ -44,7 +44,7 @@ class Region:
 
 
 class _RefusedError(Exception):
-    """An annotation cannot be used. args: the reason, and the same without this annotation's values or ""."""
+    """An annotation cannot be used; the message says why."""
 
 
 @dataclass
@@ -75,7 +75,7 @@ class AnnotationReader:
             try:
                 region = self._region(self._annotation)
             except _RefusedError as error:
-                self._add(*error.args)
+                self._add(str(error))
                 continue
             if region is not None:
                 regions.append(region)
@@ -90,8 +90,8 @@ class AnnotationReader:
         self.problems += self._outside
         return regions
 
-    def _add(self, what: str, kind: str = "") -> None:
-        self.problems.add(self._where(), what, kind)
+    def _add(self, what: str) -> None:
+        self.problems.add(self._where(), what)
 
     def _where(self) -> str:
         """Return the name of the current annotation in problems, with its image where it has one."""
@@ -106,9 +106,7 @@ class AnnotationReader:
         """Return one annotation; None where its image is left out."""
         if not isinstance(annotation, dict):
             self.of_no_image += 1
-            raise _RefusedError(
-                f"expected an object, got {shown(annotation)}", "annotation that is no object"
-            )
+            raise _RefusedError(f"expected an object, got {shown(annotation)}")
         position = self._picture_of(annotation)
         if position is None:
             return None
@@ -121,9 +119,7 @@ class AnnotationReader:
         crowd, ignore = flag(annotation.get("iscrowd")), flag(annotation.get("ignore"))
         if crowd is None or ignore is None:
             got = f"{shown(annotation.get('iscrowd'))} and {shown(annotation.get('ignore'))}"
-            raise _RefusedError(
-                f"iscrowd and ignore must be 0 or 1, got {got}", "iscrowd or ignore is not 0 or 1"
-            )
+            raise _RefusedError(f"iscrowd and ignore must be 0 or 1, got {got}")
         ignored = crowd or ignore
         bbox = self._bbox(annotation, picture, ignored)
         self._check_first((position, category, bbox, ignored), annotation)
@@ -135,10 +131,10 @@ class AnnotationReader:
         if id_ is None or "image_id" in annotation.get(DUPLICATES, ()):
             self.of_no_image += 1
             got = shown(annotation.get("image_id"))
-            raise _RefusedError(f"image_id must be one number or text, got {got}", "image_id that is none")
+            raise _RefusedError(f"image_id must be one number or text, got {got}")
         if id_ not in self.images.of_id:
             self.of_no_image += 1
-            raise _RefusedError(f"image_id {shown(id_)} is not in images", "image_id that is not in images")
+            raise _RefusedError(f"image_id {shown(id_)} is not in images")
         position = self.images.of_id[id_]
         if position is not None and type(annotation["image_id"]) is not self.images.written.get(id_):
             self._add("image_id and the image's id are written otherwise (1, 1.0, '1'): matched")
@@ -148,9 +144,9 @@ class AnnotationReader:
         id_ = identifier(value)
         name = None if id_ is None else self.categories.get(id_)
         if name is None:
-            known = ", ".join([f"{shown(i)} ({n})" for i, n in self.categories.items() if n][:20])
+            known = ", ".join([f"{short_repr(i)} ({n})" for i, n in self.categories.items() if n][:20])
             raise _RefusedError(
-                f"category_id {shown(value)} is {f'none of {known}' if known else 'not in categories'}"
+                f"category_id {short_repr(value)} is {f'none of {known}' if known else 'not in categories'}"
             )
         return name
 
@@ -160,23 +156,14 @@ class AnnotationReader:
         numbers = [number(value) for value in raw] if isinstance(raw, list) and len(raw) == 4 else [None]
         values = [value for value in numbers if value is not None]
         if len(values) != 4:
-            what = f"bbox must be four finite numbers [x, y, width, height], got {shown(raw)}"
-            raise _RefusedError(what, "bbox is not four finite numbers [x, y, width, height]")
-
-        def fault(text: str) -> tuple[str, str]:
-            """Fill in the values of this box, and general words."""
-            image = f"the {picture.width}x{picture.height} image"
-            general = text.format(box="box", image="its image")
-            return text.format(box=f"box {shown(raw)}", image=image), general
-
+            raise _RefusedError(f"bbox must be four finite numbers [x, y, width, height], got {shown(raw)}")
         if values[2] <= 0 or values[3] <= 0:
-            raise _RefusedError(*fault("{box} has no area"))
+            raise _RefusedError(f"box {shown(raw)} has no area")
+        size = f"{marked(f'{picture.width}x{picture.height}')} image"
         if max(map(abs, values)) <= _FRACTIONS:
             raise _RefusedError(
-                *fault(
-                    "{box} is in fractions of {image}: expected px. Multiply x and width by the image's "
-                    "width, y and height by its height"
-                )
+                f"box {shown(raw)} is in fractions of the {size}: expected px. Multiply x and width by the "
+                "image's width, y and height by its height"
             )
         x, y, w, h = values
         corners = w > x and h > y and w <= picture.width + 1 and h <= picture.height + 1
@@ -190,12 +177,11 @@ class AnnotationReader:
             self._far_outside += far > 0
         if x2 - x1 < _SLIVER_PX or y2 - y1 < _SLIVER_PX:
             thin = values[2] < _SLIVER_PX or values[3] < _SLIVER_PX
-            raise _RefusedError(*fault("{box} has no area" if thin else "{box} lies outside {image}"))
+            raise _RefusedError(f"box {shown(raw)} {'has no area' if thin else f'lies outside the {size}'}")
         if outside > _ROUNDING_PX:
             hint = "; as corners [x1, y1, x2, y2] it would fit" if corners else ""
-            self._outside.append(
-                Problem(self._where(), *fault("{box} sticks out of {image}; clipped" + hint))
-            )
+            what = f"box {shown(raw)} sticks out of the {size}; clipped{hint}"
+            self._outside.append(Problem(self._where(), what))
         return (x, y, w, h) if outside <= 0 else (x1, y1, x2 - x1, y2 - y1)
 
     def _upright(self, annotation: Mapping[str, Any], box: Box) -> Box:
@@ -216,8 +202,7 @@ class AnnotationReader:
         else:
             cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
             width, height = w * cos + h * sin, w * sin + h * cos
-        what = f"rotated by {degrees:g} degrees: the upright box around it is taken"
-        self._add(what, "rotated box: the upright box around it is taken")
+        self._add(f"rotated by {marked(f'{degrees:g}')} degrees: the upright box around it is taken")
         return x + (w - width) / 2, y + (h - height) / 2, width, height
 
     def _outline(self, annotation: Mapping[str, Any], picture: Picture) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from render.coco.file_finder import FileFinder, FoundFile, Identity, path_parts, tails_agree
-from render.coco.problems import Problem, Problems, shown
+from render.coco.problems import Problem, Problems, marked, shown
 from render.coco.structures import DUPLICATES, Id, Picture, identifier, number
 from render.core.files import printable
 
@@ -94,8 +94,7 @@ def _read_entry(
     if isinstance(content, dict):
         name, id_ = content.get("file_name"), identifier(content.get("id"))
     if not isinstance(name, str) or not name:
-        got = f"{_NEEDED}; got {shown(content)}"
-        problems.add(f"image entry {position}", got, f"image entry that {_NEEDED}")
+        problems.add(f"image entry {position}", f"{_NEEDED}; got {shown(content)}")
         if id_ is not None:
             of_id[id_] = None
         return None
@@ -105,15 +104,15 @@ def _read_entry(
     twice = {"id", "file_name", "width", "height"} & {*content.get(DUPLICATES, ())}
     size = _stated_size(content)
     if id_ is None:
-        wrong, kind = f"id must be a number or a text, got {shown(content.get('id'))}", "id that is none"
+        wrong = f"id must be a number or a text, got {shown(content.get('id'))}"
     elif twice:
-        wrong = kind = f"has {', '.join(sorted(twice))} twice, with different values"
+        wrong = f"has {', '.join(sorted(twice))} twice, with different values"
     elif isinstance(size, str):
-        wrong, kind = size, "width or height that is no whole number of px above 0"
+        wrong = size
     else:
         entry.size = size
         return entry
-    problems.add(entry.where, f"{wrong}; left out", f"image left out: {kind}")
+    problems.add(entry.where, f"{wrong}; left out")
     entry.usable = False
     return entry
 
@@ -163,19 +162,20 @@ def _not_found(
 
     names: of the entries that each file fits.
     """
-    kind = "no such file, but some that fit"
     if len(files) == 1:
         other = next(name for name in names[files[0].identity] if not tails_agree(name, entry.name))
-        what = f"no such file; {_relative(coco, files[0].path)} fits, and fits {shown(other)} too"
+        path = marked(_relative(coco, files[0].path))
+        what = f"no such file; {path} fits, and fits {shown(other)} too"
     elif files:
-        both = " and ".join(_relative(coco, file.path) for file in files[:2])
+        both = marked(" and ".join(_relative(coco, file.path) for file in files[:2]))
         what = f"no such file, and more than one that fits: {both}. Name one of them in {coco.name}"
     else:
-        what = kind = f"no such file beside {coco.name} or in images/"
+        what = f"no such file beside {coco.name} or in images/"
         near = finder.with_other_suffix(entry.name)
         if near is not None and near.identity not in names:
-            what += f"; {_relative(coco, near.path)} is: name it in {coco.name} if it shows the same"
-    return Problem(entry.where, what, kind)
+            path = marked(_relative(coco, near.path))
+            what += f"; {path} is: name it in {coco.name} if it shows the same"
+    return Problem(entry.where, what)
 
 
 def _relative(coco: Path, path: Path) -> str:
@@ -199,7 +199,6 @@ def _refuse_shared_ids(groups: Sequence[Sequence[_Entry]], nameless: set[Id], pr
         problems.add(
             f"images {' and '.join(names)}",
             f"have the same id {shown(id_)}: whose boxes are whose cannot be told; left out",
-            "id of two images: left out, as whose boxes are whose cannot be told",
         )
 
 
@@ -210,18 +209,17 @@ def _joined(group: Sequence[_Entry], problems: Problems) -> Picture | None:
         return None
     sizes = {entry.size: None for entry in group if entry.size is not None}
     if len(sizes) > 1:
-        stated = " and ".join(f"{w}x{h}" for w, h in list(sizes)[:3])
-        what = f"its {len(group)} entries state {stated} px: left out"
-        problems.add(first.where, what, "entries of one file state different sizes: left out")
+        stated = marked(" and ".join(f"{w}x{h}" for w, h in list(sizes)[:3]))
+        problems.add(first.where, f"its {marked(len(group))} entries state {stated} px: left out")
         return None
     size = next(iter(sizes), None) or _size_of_file(first, problems)
     if size is None:
         return None
     if len(group) > 1:
-        what = f"{len(group)} entries name this file: joined, with the boxes of all"
-        problems.add(first.where, what, "file with more than one entry: joined")
+        count = marked(len(group))
+        problems.add(first.where, f"{count} entries name this file: joined, with the boxes of all")
     for entry in {entry.found_as: entry for entry in group if entry.found_as}.values():
-        problems.add(entry.where, f"found as {entry.found_as}", "file found by the tail of its path")
+        problems.add(entry.where, f"found as {marked(entry.found_as)}")
     sha256 = next((entry.image_sha256 for entry in group if entry.image_sha256), None)
     return Picture(printable(first.name), first.file.path if first.file else None, *size, sha256)
 
@@ -246,6 +244,6 @@ def _size_of_file(entry: _Entry, problems: Problems) -> Size | None:
         what = "states no size, and an EXIF tag turns its file: how its boxes lie cannot be told; left out"
         problems.add(entry.where, what)
         return None
-    what = f"states no size: {size[0]}x{size[1]} px, as its file has, are taken"
-    problems.add(entry.where, what, "image without a size: that of its file is taken")
+    read = marked(f"{size[0]}x{size[1]}")
+    problems.add(entry.where, f"states no size: {read} px, as its file has, are taken")
     return size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,14 @@ from render.core.files import printable
 #: Most characters of a sentence; values in a file may be of any length.
 _LONGEST = 400
 _KINDS_SHOWN, _EXAMPLES_SHOWN = 12, 2
+#: Encloses a value inside a sentence.
+_MARK = "\0"
 
 
 class Problem(str):
     """A sentence "WHERE: WHAT" with its kind, by which `summarise` counts.
+
+    kind: WHAT, with "…" for every value that `shown` or `marked` put there.
 
     It is a string, so that a list of problems may hold plain strings too.
     """
@@ -23,37 +28,38 @@ class Problem(str):
     what: str
     kind: str
 
-    def __new__(cls, where: str, what: str, kind: str = "") -> Problem:
-        """Build the printable sentence.
-
-        kind: `what` by default, where it is the same for all of the kind.
-        """
-        problem = super().__new__(cls, _shortened(printable(f"{where}: {what}")))
-        problem.where = _shortened(printable(where))
-        problem.what = what
-        problem.kind = _shortened(printable(kind or what))
+    def __new__(cls, where: str, what: str) -> Problem:
+        """Build the printable sentence."""
+        problem = super().__new__(cls, _shortened(f"{where}: {what}"))
+        problem.where, problem.what = _shortened(where), what
+        problem.kind = _shortened(re.sub(f"{_MARK}.*?{_MARK}", "…", what, flags=re.DOTALL))
         return problem
 
-    def __getnewargs__(self) -> tuple[str, str, str]:  # type: ignore[override]
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
         """Let copies and pickles keep where, what and kind."""
-        return self.where, self.what, self.kind
+        return self.where, self.what
 
     def of(self, source: str) -> Problem:
         """Return the problem with the name of its file."""
-        return Problem(f"{source}, {self.where}", self.what, self.kind)
+        return Problem(f"{source}, {self.where}", self.what)
 
 
 class Problems(list[str]):
     """Problems in the order in which they were met."""
 
-    def add(self, where: str, what: str, kind: str = "") -> None:
+    def add(self, where: str, what: str) -> None:
         """Append a problem."""
-        self.append(Problem(where, what, kind))
+        self.append(Problem(where, what))
 
 
 def shown(value: object) -> str:
-    """Return the repr of a value of the file, shortened."""
-    return _SHORT.repr(value)
+    """Return the repr of a value of the file, shortened and marked."""
+    return marked(short_repr(value))
+
+
+def marked(text: object) -> str:
+    """Mark a text as a value, which is no part of a problem's kind."""
+    return f"{_MARK}{text}{_MARK}"
 
 
 def summarise(problems: Sequence[str]) -> str:
@@ -92,9 +98,11 @@ def _counted(kind: str, members: Sequence[str]) -> list[str]:
 
 
 def _shortened(text: str) -> str:
+    text = printable(text.replace(_MARK, ""))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 100
 _SHORT.maxlevel = 3
+short_repr = _SHORT.repr

@@ -12,7 +12,7 @@ import numpy as np
 
 from render.coco.annotations import AnnotationReader, Region
 from render.coco.pictures import read_pictures
-from render.coco.problems import Problems, shown, summarise
+from render.coco.problems import Problems, short_repr, shown, summarise
 from render.coco.structures import (
     DUPLICATES,
     FloatArray,
@@ -63,7 +63,7 @@ def load_coco(file: Path) -> dict[str, Any]:
         raise DatasetError(f"{file}: expected a COCO object, got a {type(data).__name__}: {lists}")
     missing = [key for key in LISTS if not isinstance(data.get(key), list)]
     if missing:
-        keys = shown([key for key in data if key != DUPLICATES])
+        keys = short_repr([key for key in data if key != DUPLICATES])
         raise DatasetError(
             f"{file}: expected COCO, got no list of {', '.join(missing)} among {keys}: {lists}. "
             "Export it as COCO JSON"
