@@ -18,7 +18,7 @@ from al_loop.core.errors import DataError
 from al_loop.core.files import name_as_text, printable, read_regular
 from al_loop.core.urls import masked
 from al_loop.images.identity import hash_all, hash_known, picture_sha256
-from al_loop.state.database.image_table import NewImage, find_by_bytes, insert_images, validation_sizes
+from al_loop.state.database.image_table import ImageRow, find_by_bytes, insert_images, validation_sizes
 from al_loop.state.database.pixel_table import images_with_pixels, write_pixels
 from al_loop.state.workspace import Workspace, now
 from render.core.errors import PictureError
@@ -105,7 +105,7 @@ class _Pending:
     hashes: of pixels, by their source: 'stored' or 'original'.
     """
 
-    row: NewImage
+    row: ImageRow
     report: IngestReport
     file: Path | None
     data: bytes
@@ -148,7 +148,7 @@ class IngestBatch:
         file = None if linked else self._write(image)
         place = source if file is None else file.relative_to(self._workspace.root).as_posix()
         size = (image.width, image.height)
-        row = NewImage(image.id, place, image.stored_sha256, *size, shown, self._role, now())
+        row = ImageRow(image.id, place, image.stored_sha256, *size, shown, self._role, now())
         pixels = {"stored": image.pixels, "original": image.original_pixels}
         data = image.data if linked and size in self._sizes else b""
         pending = _Pending(row, report, file, data, {kind: name for kind, name in pixels.items() if name})

@@ -36,10 +36,7 @@ from strategies import STRATEGIES, Ids
 
 
 def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | None) -> Sequence[str]:
-    """Score the pool of a cycle, and score again what is lost or damaged.
-
-    Returns the images that al-loop 0.1 rescored in fp32, in cycles that it began.
-    """
+    """Score the pool, and again what is lost or damaged; return the images that 0.1 rescored in fp32."""
     ids = frozen_pool(workspace, cycle.number)
     strategy = workspace.config.cycle.strategy
     key = ScoreKey.of(cycle.settings, cycle.model.id)

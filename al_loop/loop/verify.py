@@ -56,10 +56,7 @@ def verify(workspace: Workspace, number: int) -> list[Finding]:
 
 
 def reproduce(workspace: Workspace, number: int) -> list[Finding]:
-    """Repeat the selection of a cycle and compare the picks with its manifest.
-
-    Raises WorkspaceError where an input is missing or changed.
-    """
+    """Repeat the selection, compare it with the manifest; WorkspaceError for a missing or changed input."""
     manifest = read_manifest(workspace, number)
     inputs = [
         _manifest(workspace, number),

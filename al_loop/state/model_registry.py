@@ -129,10 +129,7 @@ def register_model(
     cycle: int | None,
     config_sha256: str | None = None,
 ) -> Model:
-    """Record a model whose folder is complete; doing it again changes nothing.
-
-    A candidate that was trained again on other labels replaces the first and its metrics.
-    """
+    """Record a complete model. One that was trained again on other labels replaces the first."""
     row = ModelRow(model_id, parent, origin, cycle, weights_sha256, now(), None, config_sha256)
     with workspace.store.transaction():
         model_table.write_model(workspace.store, row)
@@ -151,10 +148,7 @@ def promote(workspace: Workspace, model: Model, reason: str) -> None:
 
 
 def rollback(workspace: Workspace, model_id: str | None = None) -> tuple[Model, Model]:
-    """Go back to an earlier model, by default the one before the current; return (old, new) current.
-
-    Raises ModelError without an earlier model.
-    """
+    """Go back to an earlier model, by default the last; return the (old, new) one. ModelError without any."""
     current = current_model(workspace)
     if model_id is None:
         model_id = model_table.promoted_before(workspace.store, current.id)

@@ -110,10 +110,7 @@ class ShardStore:
         return [image for image, place in zip(images, places, strict=True) if place < 0]
 
     def append(self, predictions: Sequence[Prediction]) -> None:
-        """Add one more shard.
-
-        Raises WorkspaceError for other widths or a failed write; earlier shards stay as they were.
-        """
+        """Add a shard; WorkspaceError for other widths or a failed write, with earlier shards intact."""
         self.folder.mkdir(parents=True, exist_ok=True)
         extent = self._complete()
         columns = _columns(predictions)
@@ -172,10 +169,7 @@ class ShardStore:
         return scored.intersection(wanted if isinstance(wanted, Ids) else dict.fromkeys(wanted))
 
     def forget_damaged(self) -> int:
-        """Read every byte; drop the first damaged shard and those after it.
-
-        Returns the number of images to be scored again.
-        """
+        """Read every byte, drop the first damaged shard and later ones; return the number of lost images."""
         intact = self._intact()
         lost = sum(s.images for s in self._complete().shards[len(intact.shards) :])
         if lost:

@@ -101,10 +101,7 @@ class Workspace:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the workspace for this process, to write in it.
-
-        Raises LockedError with its holder, and WorkspaceError for a read-only or damaged one.
-        """
+        """Hold the workspace to write in it; LockedError names its holder, WorkspaceError damage."""
         if self.store.read_only:
             raise WorkspaceError(read_only_message(self.root))
         with locked(self.root / ".lock"):
@@ -164,10 +161,7 @@ def settings_of(root: Path, store: Store | None) -> Config:
 
 
 def _rewrite_settings(path: Path, version: int) -> None:
-    """Rewrite al-loop.toml of al-loop 0.1 with the new names, once, and keep the old file beside it.
-
-    Raises ConfigError for unusable settings: then the database is not migrated either.
-    """
+    """Rewrite al-loop.toml of al-loop 0.1 with the new names; an unusable file prevents the migration."""
     if version < SETTINGS_RENAMED:
         old = read_regular(path, MOST_BYTES)
         new = rewritten(old)

@@ -15,8 +15,8 @@ _ARRIVED = "FROM images WHERE role = 'pool' AND arrived > ? AND (? IS NULL OR ar
 
 
 @dataclass(frozen=True, slots=True)
-class NewImage:
-    """A photograph before it has arrived.
+class ImageRow:
+    """A photograph.
 
     id: SHA-256 of the file as it came in.
     file: below the workspace, or a URL.
@@ -24,6 +24,7 @@ class NewImage:
     width, height: px, as stored.
     source: path or URL that it came from.
     role: 'pool', or 'validation' for every set for evaluation.
+    arrived: 1, 2, ... in the order of arrival; 0 before it has arrived.
     """
 
     id: str
@@ -34,13 +35,7 @@ class NewImage:
     source: str
     role: str
     added_at: str
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRow(NewImage):
-    """A photograph; arrived: 1, 2, ... in the order of arrival."""
-
-    arrived: int
+    arrived: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +50,7 @@ class ListedImage:
     status: str
 
 
-def insert_images(store: Store, rows: Iterable[NewImage]) -> None:
+def insert_images(store: Store, rows: Iterable[ImageRow]) -> None:
     """Add images, in the order of their arrival."""
     store.insert("images", rows, arrived=f"1 + {LAST_ARRIVED}")
 

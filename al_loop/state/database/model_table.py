@@ -70,10 +70,7 @@ def count_of_origin(store: Store, origin: str) -> int:
 
 
 def models_in_use(store: Store) -> set[str]:
-    """Return the models that gc must keep.
-
-    They are or were current, another was made from them, or an open cycle begins with them or has made them.
-    """
+    """Return the models that gc must keep: once current, parents of others, and those of an open cycle."""
     return set(
         store.column(
             "SELECT model_id AS id FROM promotions UNION SELECT parent FROM models WHERE parent IS NOT NULL "
@@ -84,10 +81,7 @@ def models_in_use(store: Store) -> set[str]:
 
 
 def write_model(store: Store, model: ModelRow) -> None:
-    """Store a model. One that was trained again replaces its hashes and loses its metrics.
-
-    Within the caller's transaction.
-    """
+    """Store a model, within a transaction. One trained again replaces its hashes and loses its metrics."""
     store.execute(
         "DELETE FROM evaluations "
         "WHERE model_id IN (SELECT id FROM models WHERE id = ? AND weights_sha256 != ?)",

@@ -109,10 +109,7 @@ def insert_alarm(store: Store, trigger: str, reason: str, first_window: int | No
 
 
 def open_alarm(store: Store, trigger: str) -> str | None:
-    """Return the reason of the alarm that neither a later cycle nor another model has answered.
-
-    An abandoned cycle answers none.
-    """
+    """Return the reason of the alarm that no later cycle, unless abandoned, and no new model has answered."""
     return store.text(
         f"SELECT reason FROM alarms WHERE trigger = ? AND promotion = {_CURRENT} AND cycle >= "
         "(SELECT coalesce(max(number), 0) FROM cycles WHERE outcome IS NOT 'abandoned') "

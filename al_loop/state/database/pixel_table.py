@@ -14,10 +14,7 @@ def write_pixels(store: Store, rows: Iterable[tuple[str, str, str]]) -> None:
 
 
 def images_with_pixels(store: Store, hashes: Collection[str], *, validation: bool) -> dict[str, list[str]]:
-    """Return the images by the hash of their pixels, images for evaluation first.
-
-    validation: these images only.
-    """
+    """Return the images by the hash of their pixels, images for evaluation first; validation: these only."""
     pairs = store.pairs(
         "SELECT DISTINCT p.sha256, p.image_id FROM json_each(?) h CROSS JOIN pixels p ON p.sha256 = h.value "
         "JOIN images i ON i.id = p.image_id WHERE i.role = 'validation' OR NOT ? "

@@ -184,10 +184,10 @@ class Store:
         """Insert dataclasses whose fields are named like the columns.
 
         otherwise: SQLite's conflict clause.
-        computed: more columns, as SQL.
+        computed: columns with values in SQL.
         """
         rows = list(rows)
-        names = [field.name for field in fields(rows[0])] if rows else []
+        names = [f.name for f in fields(rows[0]) if f.name not in computed] if rows else []
         columns, places = ", ".join([*names, *computed]), ", ".join(["?"] * len(names) + [*computed.values()])
         if rows:
             self.write_many(
