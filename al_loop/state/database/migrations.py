@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+# What the triggers of labels do.
+_TO_HISTORY = """INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at,
+                                   outlines, ignored, role, sets, replaced_at, reason)
+        SELECT image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
+               role, sets, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), '{reason}'
+        FROM full_labels WHERE image_id = {image};"""
 # Each entry raises the schema by one version. Released entries keep their effect; new ones go to the end.
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -154,7 +160,7 @@ MIGRATIONS: tuple[str, ...] = (
     -- JSON, one for each of `boxes`: COCO's segmentation in px, or null; NULL: nobody has drawn one
     ALTER TABLE labels ADD COLUMN outlines TEXT;
     """,
-    """
+    f"""
     CREATE TABLE ignore_regions (     -- where objects are neither to be found nor wrong to find
         image_id TEXT PRIMARY KEY REFERENCES images (id),
         boxes TEXT NOT NULL           -- as in labels
@@ -188,28 +194,16 @@ MIGRATIONS: tuple[str, ...] = (
         AND (l.status, l.boxes, l.outlines) IS NOT (NEW.status, NEW.boxes, NEW.outlines)
     )
     BEGIN
-        INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at,
-                                   outlines, ignored, role, sets, replaced_at, reason)
-        SELECT image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
-               role, sets, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'pull'
-        FROM full_labels WHERE image_id = NEW.image_id;
+        {_TO_HISTORY.format(reason="pull", image="NEW.image_id")}
     END;
     CREATE TRIGGER labels_updated BEFORE UPDATE ON labels
     WHEN (OLD.status, OLD.boxes, OLD.outlines) IS NOT (NEW.status, NEW.boxes, NEW.outlines)
     BEGIN
-        INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at,
-                                   outlines, ignored, role, sets, replaced_at, reason)
-        SELECT image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
-               role, sets, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'pull'
-        FROM full_labels WHERE image_id = OLD.image_id;
+        {_TO_HISTORY.format(reason="pull", image="OLD.image_id")}
     END;
     CREATE TRIGGER labels_deleted BEFORE DELETE ON labels
     BEGIN
-        INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at,
-                                   outlines, ignored, role, sets, replaced_at, reason)
-        SELECT image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
-               role, sets, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'taken back'
-        FROM full_labels WHERE image_id = OLD.image_id;
+        {_TO_HISTORY.format(reason="taken back", image="OLD.image_id")}
     END;
 
     CREATE TABLE pixels (             -- of the images that were compared so far
