@@ -33,7 +33,7 @@ from PIL import Image
 from al_loop.core.console import Silent
 from al_loop.images import repository
 from al_loop.loop.cycle_record import begin_cycle, open_cycle
-from al_loop.loop.pool_scoring import score_candidates, summarise_labels
+from al_loop.loop.pool_scoring import StrategyScores, score_candidates, summarise_labels, unscored
 from al_loop.loop.stages import score_stage, select_picks
 from al_loop.report.write import write_report
 from al_loop.state import model_registry
@@ -280,11 +280,11 @@ def score_real_files(folder: Path, n: int) -> None:
     digest = file_sha256(home / "weights.pth")
     model = model_registry.register_model(workspace, "m0", "import", digest, None, None)
     ids = Ids.of(repository.unlabelled_ids(workspace))
-    kept = partial(workspace.scores_dir, ScoreKey.of(workspace.config, "m0"))
+    scores = StrategyScores(model, "dbal", partial(workspace.scores_dir, ScoreKey.of(workspace.config, "m0")))
 
     def run(what: str, some: Ids) -> None:
         began = time.perf_counter()
-        failed = score_candidates(workspace, model, "dbal", some, kept, Silent())
+        failed = score_candidates(workspace, scores, unscored(workspace, scores, some), [], Silent())
         took = time.perf_counter() - began
         speed = f"{len(some) / took:9.1f} images/s"
         print(f"  {what:34} {took:7.2f} s, {speed}, {len(failed)} left out", flush=True)

@@ -33,8 +33,7 @@ from al_loop.detector.checkpoint import Weights, load_into, read_weights, write_
 from al_loop.detector.config.model_config import build_model, load_model_config
 from al_loop.detector.inference.predict import Detector
 from al_loop.detector.inference.scoring import ScoreSettings, score_images
-from al_loop.detector.training.job import TrainingJob
-from al_loop.detector.training.settings import RunSettings
+from al_loop.detector.training.job import RunSettings, TrainingJob
 from al_loop.detector.training.train import train
 from al_loop.evaluation.evaluate import evaluate
 from al_loop.loop.selection import pick

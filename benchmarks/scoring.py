@@ -39,7 +39,7 @@ from al_loop.core.config import CycleConfig
 from al_loop.detector.config.model_config import load_model_config
 from al_loop.detector.cpu import default_workers
 from al_loop.detector.inference import forward_pass
-from al_loop.detector.inference.predict import Detector, detect, fused, predict, pyramid
+from al_loop.detector.inference.predict import Detector, as_input, detect, fused, predict
 from al_loop.detector.inference.roi_align import by_rows
 from al_loop.detector.inference.scoring import ScoreSettings, score_images
 from al_loop.detector.precision import convolution_seconds, precision_here
@@ -150,7 +150,7 @@ class ForwardPasses:
     @torch.inference_mode()
     def boxes_alone(self, detector: Detector, _: object, pictures: Sequence[Picture]) -> None:
         height, width = pictures[0].shape[:2]
-        maps, _ = pyramid(detector, pictures)
+        maps = detector.fused.extract_feat(as_input(detector, pictures))
         _, detections = detect(detector, maps, len(pictures), (width, height), THRESHOLD)
         (detections.boxes.cpu(), detections.scores.cpu())
 
@@ -293,7 +293,7 @@ def race_align(repeats: int) -> None:
     rois = torch.cat([torch.arange(2000)[:, None] % 4, corner, corner + extent], dim=1)
     plain = level.contiguous()
     runs = (
-        lambda: by_rows(level, rois, 7, 0.25, 0, True),
+        lambda: by_rows(level, rois, 0.25, 0, True, torch.empty(2000, 7, 7, 256)),
         lambda: torchvision_align(plain, rois, 7, 0.25, 0, True),
     )
     al_loop, torchvision = zip(*[[timed(run) for run in runs] for _ in range(repeats + 1)][1:], strict=True)

@@ -48,9 +48,8 @@ from al_loop.core.config import TrainConfig
 from al_loop.detector.checkpoint import Weights, read_weights, runner_checkpoints, write_weights
 from al_loop.detector.config.model_config import build_model, load_model_config
 from al_loop.detector.cpu import default_workers
-from al_loop.detector.training.job import TrainingJob
+from al_loop.detector.training.job import RunSettings, TrainingJob
 from al_loop.detector.training.schedule import schedule
-from al_loop.detector.training.settings import RunSettings
 from al_loop.detector.training.train import train
 from al_loop.detector.transforms import read_picture
 from al_loop.images.coco import read_coco, write_coco

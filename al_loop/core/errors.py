@@ -43,3 +43,9 @@ class RenderingError(AlLoopError):
 
 class ClusterError(AlLoopError):
     """A Ray cluster or its nodes cannot be used, or were lost."""
+
+
+def first_line(error: object) -> str:
+    """Return the first line of an error's text, or its type where it has none; at most 200 characters."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]

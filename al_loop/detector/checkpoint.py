@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +16,23 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
-from al_loop.core.errors import ModelError
+from al_loop.core.errors import ModelError, first_line
 from al_loop.core.files import open_regular, write_atomically
 
 Weights = dict[str, Tensor]
 
-# Layers whose shape follows from the number of classes.
+#: Layers whose shape follows from the number of classes.
 BOX_HEAD = ("roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg.")
 _CLASSIFIER = "roi_head.bbox_head.fc_cls.weight"
-
-
-# What HistoryBuffer keeps as its statistics, pickled as getattr(HistoryBuffer, name).
-_STATISTICS = ("mean", "max", "min", "current")
+#: Where training programs keep the weights; mmengine's and mmdet's is the first.
+_HOLDERS = ("state_dict", "model_state_dict", "model")
+#: Prefixes of names by wrappers: DistributedDataParallel, torch.compile, and programs that hold a detector.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "detector.")
 
 
 def _statistic(owner: object, name: str) -> object:
-    """Stand for `getattr` inside a checkpoint: anything but HistoryBuffer's statistics is refused."""
-    if owner is not HistoryBuffer or name not in _STATISTICS:
+    """Stand for `getattr` inside a checkpoint: anything but the statistics of HistoryBuffer is refused."""
+    if owner is not HistoryBuffer or name not in ("mean", "max", "min", "current"):
         raise pickle.UnpicklingError(f"getattr({owner!r}, {name!r}) is not allowed")
     return getattr(HistoryBuffer, name)
 
@@ -73,30 +73,29 @@ def read_weights(path: Path, sha256: str | None = None) -> Weights:
 
 
 def read_checkpoint(path: Path, sha256: str | None = None) -> Checkpoint:
-    """Return the weights of a checkpoint, on the CPU, and what it says of its classes.
+    """Return the weights of a checkpoint, on the CPU, and its classes.
 
-    Raises ModelError for a missing or truncated file, another hash than `sha256`, a pickle that
-    would run code, and a file that holds no weights.
+    Raises ModelError for a missing or truncated file, another hash than `sha256`, a pickle that would run
+    code, and a file without weights.
     """
     try:
         # Opened once: what is hashed is what is read.
-        with io.BufferedReader(open_regular(path)) as file:
+        with io.BufferedReader(open_regular(path)) as file, runner_checkpoints():
             _check_hash(file, path, sha256)
-            with runner_checkpoints():
-                content = torch.load(file, map_location="cpu", weights_only=True)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"no checkpoint at {path}: expected a .pth file of weights") from None
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} was refused: it holds more than weights and would run code when opened "
-            f"({_first_line(error)}). "
+            f"({first_line(error)}). "
             "Export it as plain weights: torch.save(model.state_dict(), 'weights.pth')"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"{path} is not a complete checkpoint ({_first_line(error)}). Copy or fetch the file again."
+            f"{path} is not a complete checkpoint ({first_line(error)}). Copy or fetch the file again."
         ) from None
-    state, notes = _state(content)
+    state, notes = _state(content if isinstance(content, dict) else {})
     if not _is_state(state):
         raise ModelError(f"{path} holds no weights: expected a dict of tensors, or one under 'state_dict'")
     weights, more = _without_wrappers({str(name): tensor for name, tensor in state.items()})
@@ -115,48 +114,41 @@ def _check_hash(file: io.BufferedReader[Any], path: Path, sha256: str | None) ->
     file.seek(0)
 
 
-#: Where training programs keep the weights; mmengine's and mmdet's is the first.
-_HOLDERS = ("state_dict", "model_state_dict", "model")
-#: Prefixes of names by wrappers: DistributedDataParallel, torch.compile, and programs that hold a detector.
-_PREFIXES = ("module.", "_orig_mod.", "model.", "detector.")
-
-
 def _is_state(value: Any) -> bool:
     return isinstance(value, dict) and bool(value) and all(isinstance(v, Tensor) for v in value.values())
 
 
-def _state(content: Any) -> tuple[Any, list[str]]:
+def _state(content: dict[Any, Any]) -> tuple[Any, list[str]]:
     """Return the weights that mmdet would use for inference, and notes on which they are.
 
     mmengine's EMAHook swaps both sets when it writes: `state_dict` holds the averaged weights.
     """
-    if not isinstance(content, dict):
-        return None, []
     holder = next((name for name in _HOLDERS if _is_state(content.get(name))), None)
     averaged = content.get("ema_state_dict")
-    if holder is None and averaged is not None and _is_state(averaged):
+    if holder is None:
+        if averaged is None or not _is_state(averaged):
+            return content, []
         state = {name: tensor for name, tensor in averaged.items() if name != "steps"}
         return state, ["weights: those of ema_state_dict, there are no others"]
-    state = content if holder is None else content[holder]
-    if holder == "state_dict" and averaged is not None:
-        return state, ["weights: the moving averages (EMA), as mmdet uses for inference"]
-    return state, [] if holder in (None, "state_dict") else [f"weights: those under {holder!r}"]
+    if holder != "state_dict":
+        return content[holder], [f"weights: those under {holder!r}"]
+    ema = "weights: the moving averages (EMA), as mmdet uses for inference"
+    return content[holder], [] if averaged is None else [ema]
 
 
 def _without_wrappers(state: Weights) -> tuple[Weights, list[str]]:
     """Return the weights of the detector alone, under its own names."""
     notes = []
-    second = [name for name in state if name.startswith("ema_")]
-    if second and len(second) < len(state):
+    averages = [name for name in state if name.startswith("ema_")]
+    if averages and len(averages) < len(state):
         # mmdet 2's EMAHook registers them beside the weights, and swaps both when it writes.
-        notes.append(f"{len(second)} tensors ema_* are left out: the averaged weights have the plain names")
+        notes.append(f"{len(averages)} tensors ema_* are left out: the averaged weights have the plain names")
         state = {name: tensor for name, tensor in state.items() if not name.startswith("ema_")}
     kinds = {name.partition(".")[0] for name in state}
-    for wrapped in ("teacher", "student"):  # of semi-supervised training; mmdet predicts with the teacher
-        if wrapped in kinds and kinds <= {"teacher", "student"}:
-            state = {n.partition(".")[2]: t for n, t in state.items() if n.startswith(f"{wrapped}.")}
-            notes.append(f"weights: those of the {wrapped}")
-            break
+    if kinds <= {"teacher", "student"}:  # of semi-supervised training; mmdet predicts with the teacher
+        kind = max(kinds)
+        state = {n.partition(".")[2]: t for n, t in state.items() if n.startswith(f"{kind}.")}
+        notes.append(f"weights: those of the {kind}")
     while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in state)), None):
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return state, notes
@@ -165,14 +157,16 @@ def _without_wrappers(state: Weights) -> tuple[Weights, list[str]]:
 def _classes(content: Any) -> tuple[str, ...]:
     """Return the classes that mmengine (dataset_meta) or mmdet 2 (CLASSES) noted in a checkpoint."""
     meta = content.get("meta") if isinstance(content, dict) else None
-    meta = meta if isinstance(meta, dict) else {}
-    dataset = meta.get("dataset_meta")
-    for holder in (dataset if isinstance(dataset, dict) else {}, meta):
-        for key in ("classes", "CLASSES"):
-            names = holder.get(key)
-            names = (names,) if isinstance(names, str) else names
-            if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
-                return tuple(names)
+    dataset = meta.get("dataset_meta") if isinstance(meta, dict) else None
+    return class_names(dataset) or class_names(meta)
+
+
+def class_names(table: Any) -> tuple[str, ...]:
+    """Return the names under "classes" or "CLASSES" in a table of mmengine; empty where it has none."""
+    for key in ("classes", "CLASSES") if isinstance(table, Mapping) else ():
+        names = (table[key],) if isinstance(table.get(key), str) else table.get(key)
+        if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
+            return tuple(names)
     return ()
 
 
@@ -202,40 +196,36 @@ def load_into(model: nn.Module, weights: Weights, source: str, *, new_classes: b
     Raises ModelError for tensors that are missing, unknown, of another shape or not finite.
     """
     expected = model.state_dict()
-    classes, got = class_count(expected), class_count(weights)
-    if new_classes and classes != got:
+    count, got = class_count(expected), class_count(weights)
+    if new_classes and count != got:
         weights = {n: t for n, t in weights.items() if not n.startswith(BOX_HEAD)}
-    elif got is not None and classes is not None and classes != got:
+    elif got is not None and count is not None and count != got:
         raise ModelError(
-            f"{source} was trained for {got} classes, this workspace has {classes}. "
+            f"{source} was trained for {got} classes, this workspace has {count}. "
             "Import a checkpoint of the same classes, or start from it: set model.load_from in al-loop.toml "
             "and run: al-loop pretrain"
         )
-    ignorable = BOX_HEAD if new_classes else ()
-    missing = [n for n in expected if n not in weights and not n.endswith("num_batches_tracked")]
-    missing = [n for n in missing if not n.startswith(ignorable)]
-    strange = [n for n in weights if n not in expected]
+    optional = BOX_HEAD if new_classes else ()
+    missing = [
+        n
+        for n in expected
+        if n not in weights and not (n.startswith(optional) or n.endswith("num_batches_tracked"))
+    ]
+    unknown = [n for n in weights if n not in expected]
     shapes = [n for n in weights if n in expected and weights[n].shape != expected[n].shape]
-    if missing or strange or shapes:
-        example = (shapes or missing or strange)[0]
+    if missing or unknown or shapes:
+        example = (shapes or missing or unknown)[0]
         raise ModelError(
             f"{source} is of another architecture: {len(missing)} of {len(expected)} tensors are missing, "
-            f"{len(strange)} unknown, {len(shapes)} of another shape (such as {example}). "
+            f"{len(unknown)} unknown, {len(shapes)} of another shape (such as {example}). "
             "Give its own config: al-loop models import CHECKPOINT --config mmdet_config.py"
         )
-    broken = [n for n, t in weights.items() if t.is_floating_point() and not torch.isfinite(t).all()]
-    if broken:
-        raise ModelError(
-            f"{source} holds values that are not finite (such as {broken[0]}): it cannot be used"
-        )
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ModelError(f"{source} holds values that are not finite (such as {name}): it cannot be used")
     model.load_state_dict(weights, strict=False)
 
 
 def class_count(weights: Weights) -> int | None:
     """Return the number of classes without the background; None for weights without a box head."""
     return len(weights[_CLASSIFIER]) - 1 if _CLASSIFIER in weights else None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

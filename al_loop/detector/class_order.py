@@ -13,64 +13,57 @@ from al_loop.detector.checkpoint import BOX_HEAD, Weights, class_count
 
 
 def in_order(
-    weights: Weights, found: Sequence[str], wanted: Sequence[str], source: str, *, as_is: bool = False
+    weights: Weights, names: Sequence[str], classes: Sequence[str], source: str, *, as_is: bool = False
 ) -> tuple[Weights, list[str]]:
     """Return weights whose box head has the classes in the order of the workspace, and notes for the user.
 
-    found: the classes in the order of the checkpoint; empty where it does not name them.
-    wanted: the classes of the workspace.
+    names: of the classes in the order of the checkpoint; empty where it does not name them.
+    classes: of the workspace.
     source: names the checkpoint in errors and notes.
     as_is: take the classes by position, whatever their names.
     Names that differ only in case, outer spaces or Unicode form are equal. Raises ModelError for other names.
     """
     count = class_count(weights)
-    if count is None or count != len(wanted):
-        if found and len(found) == count:
-            raise other_classes(found, wanted, source)
+    if count is None or count != len(classes):
+        if names and len(names) == count:
+            raise _other_classes(names, classes, source)
         return weights, []
-    if found and len(found) != count:
-        note = f"{source} names {len(found)} classes and its box head has {count}: the names are not used"
-        return weights, [f"{note}; its classes are taken to be, in this order: {', '.join(wanted)}"]
-    if not found:
-        note = f"{source} does not name its classes; they are taken to be, in this order: {', '.join(wanted)}"
-        return weights, [note]
+    in_this_order = f"taken to be, in this order: {', '.join(classes)}"
+    if not names:
+        return weights, [f"{source} does not name its classes; they are {in_this_order}"]
+    if len(names) != count:
+        note = f"{source} names {len(names)} classes and its box head has {count}: the names are not used"
+        return weights, [f"{note}; its classes are {in_this_order}"]
     if as_is:
-        renamed = [f"{old} as {new}" for old, new in zip(found, wanted, strict=True) if old != new]
+        renamed = [f"{old} as {new}" for old, new in zip(names, classes, strict=True) if old != new]
         return weights, [f"classes taken by position: {', '.join(renamed)}"] if renamed else []
-    order = _order(found, wanted)
+    order = _order(names, classes)
     if order is None:
-        raise other_classes(found, wanted, source)
-    notes = [
-        f"{found[at]!r} of {source} is {wanted[i]!r} here"
-        for i, at in enumerate(order)
-        if found[at] != wanted[i]
-    ]
+        raise _other_classes(names, classes, source)
+    pairs = [(names[place], name) for place, name in zip(order, classes, strict=True)]
+    notes = [f"{old!r} of {source} is {new!r} here" for old, new in pairs if old != new]
     if order == list(range(count)):
         return weights, notes
     notes.append(
-        f"{source} has the classes in another order ({', '.join(found)}): "
-        f"its box head was reordered to that of the workspace ({', '.join(wanted)})"
+        f"{source} has the classes in another order ({', '.join(names)}): "
+        f"its box head was reordered to that of the workspace ({', '.join(classes)})"
     )
     return {name: _permuted(name, tensor, order) for name, tensor in weights.items()}, notes
 
 
-def same_names(found: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Say whether two lists name the same classes, in any order."""
-    return _order(found, wanted) is not None
+def same_names(names: Sequence[str], classes: Sequence[str]) -> bool:
+    """Return whether two lists name the same classes, in any order."""
+    return _order(names, classes) is not None
 
 
-def other_classes(found: Sequence[str], wanted: Sequence[str], source: str) -> ModelError:
+def _other_classes(names: Sequence[str], classes: Sequence[str], source: str) -> ModelError:
     """Return the error for a checkpoint of other classes."""
-    as_is = (
-        "; or, if only the names differ, --classes-as-is takes them by position"
-        if len(found) == len(wanted)
-        else ""
-    )
+    as_is = "; or, if only the names differ, --classes-as-is takes them by position"
     return ModelError(
-        f"{source} was trained for the classes {_listed(found)}; this workspace has {_listed(wanted)}. "
+        f"{source} was trained for the classes {_listed(names)}; this workspace has {_listed(classes)}. "
         "Import a checkpoint of the same classes, or start from it: "
         "set model.load_from in al-loop.toml and run: al-loop pretrain"
-        f"{as_is}"
+        f"{as_is if len(names) == len(classes) else ''}"
     )
 
 
@@ -79,12 +72,12 @@ def _listed(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown
 
 
-def _order(found: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
-    """Return the index in `found` of each wanted class; None unless the names are the same."""
+def _order(names: Sequence[str], classes: Sequence[str]) -> list[int] | None:
+    """Return the index in `names` of each class; None unless they are the same."""
     for key in (str, _folded):
-        places = {key(name): place for place, name in enumerate(found)}
-        keys = [key(name) for name in wanted]
-        if len(places) == len(found) == len(set(keys)) and set(keys) == set(places):
+        places = {key(name): place for place, name in enumerate(names)}
+        keys = [key(name) for name in classes]
+        if len(places) == len(names) == len(set(keys)) and set(keys) == set(places):
             return [places[name] for name in keys]
     return None
 

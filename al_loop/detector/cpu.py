@@ -1,4 +1,4 @@
-"""How many cores and decoding workers a process uses."""
+"""Numbers of cores and of decoding workers."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import torch
 _PAYS = 1.25
 
 
-def precision_here(wanted: str, device: torch.device) -> str:
+def precision_here(wanted: str, device: torch.device | str) -> str:
     """Return the precision on a device: "auto" becomes "fp32" or "bf16", other values stay.
 
     bf16 is taken where the device computes it faster, without emulation. A CPU with AVX512-BF16 alone may
@@ -19,16 +19,14 @@ def precision_here(wanted: str, device: torch.device) -> str:
     """
     if wanted != "auto":
         return wanted
-    if device.type == "cuda":
+    if torch.device(device).type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     # torch has no public name for what a CPU computes.
-    asked = (
-        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
-    if not any(ask() for ask in asked if ask is not None):
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    if not any(getattr(torch.cpu, check, bool)() for check in checks):
         return "fp32"
-    plain, half = convolution_seconds()
-    return "bf16" if plain >= _PAYS * half else "fp32"
+    fp32, bf16 = convolution_seconds()
+    return "bf16" if fp32 >= _PAYS * bf16 else "fp32"
 
 
 @cache
@@ -39,17 +37,12 @@ def convolution_seconds() -> tuple[float, float]:
         for repeat in range(7):
             for kind in best:
                 # Ones: random numbers would change those drawn afterwards.
-                seen, weights = (
+                image, weights = (
                     torch.ones(shape, dtype=kind).to(memory_format=torch.channels_last)
                     for shape in ((1, 128, 60, 60), (128, 128, 3, 3))
                 )
                 begun = time.perf_counter()
-                torch.conv2d(seen, weights, padding=1)
+                torch.conv2d(image, weights, padding=1)
                 if repeat:  # the first call prepares for the shape
                     best[kind] = min(best[kind], time.perf_counter() - begun)
     return best[torch.float32], best[torch.bfloat16]
-
-
-def precision_of(wanted: str | None, device: str) -> str | None:
-    """Return what `precision_here` does for the name of a device; None stays None."""
-    return wanted and precision_here(wanted, torch.device(device))

@@ -86,18 +86,13 @@ def compare(
     value = _scores(candidate, whole) - _scores(current, whole)
     spread = np.concatenate([_scores(candidate, part) - _scores(current, part) for part in parts])
     differences = [_difference(value[0, column], spread[:, column]) for column in range(value.shape[1])]
-    ap, ap50, areas, per_class = differences[0], differences[1], differences[2:5], differences[5:]
+    ap, ap50 = differences[:2]
     if ap is None or ap50 is None:
         raise ValueError(f"expected images with boxes, got {images} without any")
-    return Comparison(
-        ap,
-        ap50,
-        {name: d for name, d in zip(classes, per_class, strict=True) if d is not None},
-        {name: d for name, d in zip(AREAS[1:], areas, strict=True) if d is not None},
-        images,
-        resamples,
-        sum(len(matches.image) for matches in candidate),
-    )
+    by_area = {name: d for name, d in zip(AREAS[1:], differences[2:5], strict=True) if d is not None}
+    per_class = {name: d for name, d in zip(classes, differences[5:], strict=True) if d is not None}
+    predictions = sum(len(matches.image) for matches in candidate)
+    return Comparison(ap, ap50, per_class, by_area, images, resamples, predictions)
 
 
 def interval(
@@ -106,19 +101,16 @@ def interval(
     """Return the 95 % interval of one model's AP over resampled images; None where no image has a box."""
     parts = _weights(matches[0].truth.shape[1], resamples, seed)
     spread = np.concatenate([_mean(average_precision(matches, part), (1, 2)) for part in parts])
-    if not np.isfinite(spread).any():
-        return None
-    low, high = np.quantile(spread[np.isfinite(spread)], (0.025, 0.975))
-    return float(low), float(high)
+    return _percentiles(spread) if np.isfinite(spread).any() else None
 
 
 def average_precision(matches: Sequence[ClassMatches], weights: FloatArray, area: int = 0) -> FloatArray:
     """Return COCO's AP of each resample, class and IoU, (resamples, classes, IoUs); nan without a true box.
 
     weights: (resamples, images) number of copies of each image in each resample.
-    area: index into `AREAS`. The result is COCO's on so many copies of each image. Detections of a class
-        with equal scores in one image are an
-    exception: their order is arbitrary.
+    area: index into `AREAS`.
+    The result is COCO's on so many copies of each image. Detections of a class with equal scores in one image
+    are an exception: their order is arbitrary.
     """
     return np.stack([_class_ap(each, weights, area) for each in matches], axis=1)
 
@@ -177,5 +169,9 @@ def _difference(value: float, spread: FloatArray) -> Difference | None:
     """Return a difference with its percentile interval; None where it is not defined."""
     if not np.isfinite(value):
         return None
+    return Difference(float(value), *_percentiles(spread))
+
+
+def _percentiles(spread: FloatArray) -> tuple[float, float]:
     low, high = np.quantile(spread[np.isfinite(spread)], (0.025, 0.975))
-    return Difference(float(value), float(low), float(high))
+    return float(low), float(high)

@@ -49,9 +49,8 @@ def count(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes]) -> Cou
     In order of decreasing score, each prediction takes the free true box of the largest IoU; of equal ones,
     that of its own class. An image that `predicted` lacks has no predictions.
     Source: the categories are those of Faltings et al. 2022, tables 1 and 3, and Cordier et al. 2023, table
-    1. Both count
-    otherwise: Cordier et al. match boxes at any intersection, and the false negatives of Faltings et al.
-        include misclassified boxes.
+    1. Both count otherwise: Cordier et al. match boxes at any intersection, and the false negatives of
+    Faltings et al. include misclassified boxes.
     """
     right = misclassified = missed = false = images_right = 0
     for item in truth:
@@ -94,9 +93,7 @@ def _outside_regions(item: LabelledImage, predicted: Boxes) -> Boxes:
         return predicted
     inside = covered(predicted.xyxy, item.ignored.xyxy).max(axis=1) >= IOU
     matching = iou(predicted.xyxy, item.boxes.xyxy).max(axis=1, initial=0.0) >= IOU
-    kept = matching | ~inside
-    scores = None if predicted.scores is None else predicted.scores[kept]
-    return Boxes(predicted.xyxy[kept], predicted.labels[kept], scores)
+    return predicted.take(matching | ~inside)
 
 
 def _match(truth: Boxes, predicted: Boxes) -> tuple[list[tuple[int, int]], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,10 +95,12 @@ def _run_matching(
     truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes], classes: Sequence[str]
 ) -> COCOeval:
     """Return a COCOeval that has matched the detections of each image."""
+    detected = [predicted.get(item.image.id, Boxes()) for item in truth]
     results = [
-        {"image_id": number, "category_id": int(label), "bbox": _xywh(box), "score": float(score)}
-        for number, item in enumerate(truth)
-        for box, label, score in _rows(predicted.get(item.image.id))
+        {**entry, "score": score}
+        for number, boxes in enumerate(detected)
+        if boxes.scores is not None
+        for entry, score in zip(_entries(number, boxes), boxes.scores.tolist(), strict=True)
     ]
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports on stdout
         ground = COCO()
@@ -114,38 +116,27 @@ def _run_matching(
 
 
 def _dataset(truth: Sequence[LabelledImage], classes: Sequence[str]) -> dict[str, Any]:
-    annotations = [
-        {
-            "id": 0,
-            "image_id": number,
-            "category_id": int(label),
-            "bbox": _xywh(box),
-            "area": float((box[2] - box[0]) * (box[3] - box[1])),
-            "iscrowd": crowd,
-        }
+    entries = (
+        {**entry, "area": entry["bbox"][2] * entry["bbox"][3], "iscrowd": crowd}
         for number, item in enumerate(truth)
         for crowd, boxes in enumerate((item.boxes, item.ignored))
-        for box, label in zip(boxes.xyxy, boxes.labels, strict=True)
-    ]
-    for identity, annotation in enumerate(annotations, start=1):  # to COCOeval 0 means "no match"
-        annotation["id"] = identity
+        for entry in _entries(number, boxes)
+    )
+    images = enumerate(item.image for item in truth)
     return {
-        "images": [
-            {"id": i, "width": item.image.width, "height": item.image.height} for i, item in enumerate(truth)
-        ],
-        "annotations": annotations,
-        "categories": [{"id": i, "name": name} for i, name in enumerate(classes)],
+        "images": [{"id": number, "width": image.width, "height": image.height} for number, image in images],
+        "annotations": [
+            {**entry, "id": n} for n, entry in enumerate(entries, 1)
+        ],  # to COCOeval 0 is no match
+        "categories": [{"id": number, "name": name} for number, name in enumerate(classes)],
     }
 
 
-def _rows(boxes: Boxes | None) -> list[tuple[Any, Any, Any]]:
-    if boxes is None or boxes.scores is None:
-        return []
-    return list(zip(boxes.xyxy, boxes.labels, boxes.scores, strict=True))
-
-
-def _xywh(box: Any) -> list[float]:
-    return [float(box[0]), float(box[1]), float(box[2] - box[0]), float(box[3] - box[1])]
+def _entries(number: int, boxes: Boxes) -> Iterator[dict[str, Any]]:
+    """Yield the boxes of an image in the form of COCO."""
+    xywh = np.concatenate([boxes.xyxy[:, :2], boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]], axis=1)
+    for box, label in zip(xywh.tolist(), boxes.labels.tolist(), strict=True):
+        yield {"image_id": number, "category_id": label, "bbox": box}
 
 
 def _mean(precision: Any) -> float | None:

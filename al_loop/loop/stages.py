@@ -17,10 +17,12 @@ from al_loop.loop.cycle_record import Cycle, frozen_pool
 from al_loop.loop.manifest import KNOWN, PICKS
 from al_loop.loop.pool_scoring import (
     LabelSummary,
+    StrategyScores,
     context_for,
     ranking_warning,
     score_candidates,
     summarise_labels,
+    unscored,
 )
 from al_loop.loop.selection import pick
 from al_loop.models import evaluation
@@ -43,8 +45,9 @@ def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str
     folder = workspace.scores_dir(key)
 
     def work(_: Path) -> Output:
-        folders = partial(workspace.scores_dir, key)
-        unreadable = score_candidates(workspace, cycle.model, strategy, ids, folders, reporter, ray)
+        scores = StrategyScores(cycle.model, strategy, partial(workspace.scores_dir, key))
+        slices, labelled = unscored(workspace, scores, ids), repository.labelled(workspace)
+        unreadable = score_candidates(workspace, scores, slices, labelled, reporter, ray)
         return {"images": len(ids), "unreadable": [asdict(item) for item in unreadable]}
 
     def valid(done: Output) -> bool:
@@ -134,8 +137,9 @@ def select_picks(
 ) -> list[Pick]:
     """Return the picks of a cycle. The same scores, settings and labels give the same picks."""
     settings, scored = cycle.settings.cycle, scored_pool(workspace, cycle, rescored)
-    folders = partial(workspace.scores_dir, ScoreKey.of(cycle.settings, cycle.model.id))
-    context = context_for(workspace, cycle.model, settings.strategy, scored.image_ids, summary, folders)
+    folder = partial(workspace.scores_dir, ScoreKey.of(cycle.settings, cycle.model.id))
+    scores = StrategyScores(cycle.model, settings.strategy, folder)
+    context = context_for(workspace, scores, scored.image_ids, summary)
     return pick(scored, cycle.k, settings, cycle.number, set(summary.images), context)
 
 

@@ -14,6 +14,7 @@ from al_loop.core.files import json_hash, write_json
 from al_loop.evaluation.detection_counts import count_r2
 from al_loop.images import repository
 from al_loop.models import scoring
+from al_loop.models.scoring import EXACT
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import Model, save_metrics, saved_metrics
 from al_loop.state.workspace import Workspace
@@ -71,7 +72,7 @@ def predictions(workspace: Workspace, model: Model, name: str, reporter: Reporte
     if lost := shards_in(workspace, folder).forget_damaged():
         reporter.line(f"  {model.id}: {lost} of its predictions were changed on the disk, and are made again")
     with reporter.progress(f"{model.id}: {name}") as progress:
-        unreadable = scoring.score(workspace, model, images, folder, progress, exact=True, say=reporter.line)
+        unreadable = scoring.score(workspace, model, images, folder, progress, EXACT, reporter.line)
     if unreadable:
         raise DataError(
             f"{model.id} cannot be evaluated on {name}: {len(unreadable)} of {len(images)} images cannot be "
@@ -99,6 +100,6 @@ def evaluate_labelled(
     """Return a model's metrics on labelled images; its predictions stay in `folder`."""
     from al_loop.evaluation.evaluate import evaluate
 
-    scoring.score(workspace, model, [item.image for item in labelled], folder, progress, exact=True)
+    scoring.score(workspace, model, [item.image for item in labelled], folder, progress, EXACT)
     predicted = shards_in(workspace, folder).load().boxes_by_image()
     return evaluate(labelled, predicted, workspace.config.classes)

@@ -59,11 +59,10 @@ def train_model(
     from al_loop.detector.config.stored_config import write_config
     from al_loop.detector.cpu import cores, default_workers
     from al_loop.detector.device import choose_device
-    from al_loop.detector.precision import precision_of
-    from al_loop.detector.training.job import TrainingJob
+    from al_loop.detector.precision import precision_here
+    from al_loop.detector.training.job import RunSettings, TrainingJob
     from al_loop.detector.training.launcher import train_in_processes
     from al_loop.detector.training.optimiser import training_precision
-    from al_loop.detector.training.settings import RunSettings
     from al_loop.detector.training.train import discard_work_files, train
 
     gpus, settings = workspace.config.gpus, options.settings
@@ -78,7 +77,7 @@ def train_model(
         device,
         lr=settings.lr or (lr if start is None else float(config.get("fine_tune_lr", lr / 10))),
         workers=default_workers(cores() // gpus) if settings.workers is None else settings.workers,
-        precision=precision_of(settings.precision, device),
+        precision=settings.precision and precision_here(settings.precision, device),
         steps=options.steps,
     )
     job = TrainingJob(config, weights, training, validation, run, folder / "training")

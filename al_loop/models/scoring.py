@@ -1,9 +1,12 @@
-"""Score images with a model of the workspace, here or on a Ray cluster. torch is imported inside the functions."""
+"""Score images with a model of the workspace, here or on a Ray cluster.
+
+torch is imported inside the functions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,21 +19,33 @@ from al_loop.structures.images import ImageFile
 
 if TYPE_CHECKING:
     from al_loop.detector.inference.predict import Detector
-    from al_loop.detector.inference.scoring import ScoreSettings, Unreadable
+    from al_loop.detector.inference.scoring import Unreadable
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How to score, besides the settings of the workspace.
+
+    features, augmentation: see `al_loop.detector.inference.scoring.ScoreSettings`.
+    exact: in float32 whatever the settings say, as for the evaluation of a model.
+    ray: address of a cluster to score on; None: here.
+    """
+
+    features: bool = False
+    augmentation: str = ""
+    exact: bool = False
+    ray: str | None = None
+
+
+EXACT = ScoreOptions(exact=True)
+_AS_CONFIGURED = ScoreOptions()
 
 
 def load_detector(workspace: Workspace, model: Model) -> Detector:
     """Load a model of the workspace; ModelError when its files were changed."""
     from al_loop.detector.inference.load import load_detector as load
 
-    return load(
-        model.folder,
-        model.weights_sha256,
-        model.id,
-        workspace.config.device,
-        config_sha256=model.config_sha256,
-        trusted=workspace.trusted,
-    )
+    return load(model, workspace.config.device, trusted=workspace.trusted)
 
 
 def score(
@@ -39,57 +54,45 @@ def score(
     images: Sequence[ImageFile],
     folder: Path,
     progress: Progress,
-    *,
-    features: bool = False,
-    augmentation: str = "",
-    exact: bool = False,
+    options: ScoreOptions = _AS_CONFIGURED,
     say: Callable[[str], None] = print,
-    ray: str | None = None,
 ) -> list[Unreadable]:
-    """Score the images, or augmented copies, that `folder` does not hold yet; return those that could not be read.
+    """Score the images that `folder` does not hold yet; return those that could not be read.
 
-    exact: in float32 whatever the settings say, for what models are judged by.  say: is told what the user should know.
-    ray: address of a cluster to do it on.  Raises ModelError where the weights change meanwhile.
+    say: prints messages for the user.
+    Raises ModelError where the weights change meanwhile.
     """
     store = shards_in(workspace, folder)
     if not images or not store.missing(images):
         return []
-    from al_loop.detector.inference.scoring import score_images
-    from al_loop.detector.precision import precision_here
+    from al_loop.detector.cpu import default_workers
+    from al_loop.detector.inference.scoring import ScoreSettings, score_images
 
-    guard = WeightsGuard(model)
+    guard, config = WeightsGuard(model), workspace.config
     linked = any(image.url is not None for image in images)
 
     def check() -> None:
         guard.check()
         if linked:
-            trim(workspace.cache, int(workspace.config.pool.cache_gb * 1e9))
+            trim(workspace.cache, int(config.pool.cache_gb * 1e9))
 
-    settings = replace(_score_settings(workspace), features=features, augmentation=augmentation)
-    wanted = "fp32" if exact else workspace.config.pool_precision
-    if ray is not None:
-        from al_loop.detector.cluster.actor import ModelPayload
-        from al_loop.detector.cluster.scheduler import ClusterDetector, score_on_cluster
-        from al_loop.detector.config.stored_config import read_config
-
-        config = read_config(model.folder, model.config_sha256, trusted=workspace.trusted)
-        workers = workspace.config.score.workers
-        payload = ModelPayload.of(model, config, workers, trusted=workspace.trusted)
-        cluster_detector = ClusterDetector(ray, workspace.config.device, wanted, payload, config)
-        return score_on_cluster(cluster_detector, images, store, settings, progress, say=say, check=check)
-    detector = load_detector(workspace, model)
-    settings = replace(settings, precision=precision_here(wanted, detector.device))
-    return score_images(detector, images, store, settings, progress, say=say, check=check)
-
-
-def _score_settings(workspace: Workspace) -> ScoreSettings:
-    from al_loop.detector.cpu import default_workers
-    from al_loop.detector.inference.scoring import ScoreSettings
-
-    score = workspace.config.score
-    return ScoreSettings(
-        score_thr=score.score_thr,
-        batch_size=score.batch_size,
-        workers=default_workers() if score.workers is None else score.workers,
-        shard_size=score.shard_size,
+    settings = ScoreSettings(
+        config.score.score_thr,
+        config.score.batch_size,
+        default_workers() if config.score.workers is None else config.score.workers,
+        config.score.shard_size,
+        options.features,
+        options.augmentation,
+        "fp32" if options.exact else config.pool_precision,
     )
+    if options.ray is None:
+        detector = load_detector(workspace, model)
+        return score_images(detector, images, store, settings, progress, say=say, check=check)
+    from al_loop.detector.cluster.actor import ModelPayload
+    from al_loop.detector.cluster.scheduler import ClusterDetector, score_on_cluster
+    from al_loop.detector.config.stored_config import read_config
+
+    network = read_config(model.folder, model.config_sha256, trusted=workspace.trusted)
+    payload = ModelPayload.of(model, network, config.score.workers, trusted=workspace.trusted)
+    cluster = ClusterDetector(options.ray, config.device, payload, network)
+    return score_on_cluster(cluster, images, store, settings, progress, say=say, check=check)

@@ -113,10 +113,8 @@ def _scored(workspace: Workspace, model: Model, ids: list[str], reporter: Report
     folder = workspace.scores_dir(ScoreKey.of(workspace.config, model.id))
     images = repository.images_by_id(workspace, ids)
     with reporter.progress("score new images") as progress:
-        features = workspace.config.keeps_features
-        unreadable = scoring.score(
-            workspace, model, images, folder, progress, features=features, say=reporter.line
-        )
+        options = scoring.ScoreOptions(features=workspace.config.keeps_features)
+        unreadable = scoring.score(workspace, model, images, folder, progress, options, reporter.line)
     for item in unreadable:
         reporter.line(f"left out: {printable(item.reason)}")
     return shards_in(workspace, folder).load(ids)

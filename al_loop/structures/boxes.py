@@ -15,14 +15,6 @@ IntArray = NDArray[np.int64]
 Outline = list[list[float]] | dict[str, Any]
 
 
-def _no_boxes() -> FloatArray:
-    return np.zeros((0, 4), dtype=np.float64)
-
-
-def _no_labels() -> IntArray:
-    return np.zeros(0, dtype=np.int64)
-
-
 @dataclass(frozen=True, eq=False)
 class Boxes:
     """Parallel arrays, one row per box.
@@ -34,8 +26,8 @@ class Boxes:
         is none at all.
     """
 
-    xyxy: FloatArray = field(default_factory=_no_boxes)
-    labels: IntArray = field(default_factory=_no_labels)
+    xyxy: FloatArray = field(default_factory=lambda: np.zeros((0, 4)))
+    labels: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     scores: FloatArray | None = None
     outlines: tuple[Outline | None, ...] | None = None
 
@@ -59,10 +51,12 @@ class Boxes:
 
     def above(self, score: float) -> Boxes:
         """Return the boxes of at least that score; all boxes where they have no scores."""
-        if self.scores is None:
-            return self
-        keep = self.scores >= score
-        return Boxes(self.xyxy[keep], self.labels[keep], self.scores[keep])
+        return self if self.scores is None else self.take(self.scores >= score)
+
+    def take(self, rows: NDArray[np.bool_]) -> Boxes:
+        """Return the boxes where `rows`, (n,), is true, without outlines."""
+        scores = None if self.scores is None else self.scores[rows]
+        return Boxes(self.xyxy[rows], self.labels[rows], scores)
 
 
 def iou(first: FloatArray, second: FloatArray) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -56,11 +56,11 @@ class ScoredImages:
 
     def subset(self, image_ids: Sequence[str]) -> ScoredImages:
         """Return the named images, in that order, without a copy; KeyError for one that is missing."""
-        found = self.intersection(image_ids)
-        if len(found.image_ids) < len(image_ids):
+        subset = self.intersection(image_ids)
+        if len(subset.image_ids) < len(image_ids):
             wanted = Ids.of(image_ids)
-            raise KeyError(wanted[int((found.image_ids.places(wanted) < 0).argmax())])
-        return found
+            raise KeyError(wanted[int((subset.image_ids.places(wanted) < 0).argmax())])
+        return subset
 
     def intersection(self, image_ids: Iterable[str]) -> ScoredImages:
         """Return those of the named images that have predictions, in the order of the names."""
@@ -70,13 +70,7 @@ class ScoredImages:
         chosen = self.image_ids.places(wanted)
         present = chosen >= 0
         chosen = chosen[present]
-        counts = np.diff(self.offsets)[chosen]
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-        @cache
-        def rows() -> IntArray:
-            return np.asarray(np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], counts))
-
+        offsets, rows = _gathered(self.offsets[chosen], np.diff(self.offsets)[chosen])
         return ScoredImages(
             image_ids=wanted if present.all() else wanted[present],
             embeddings=Rows.of(self.embeddings, chosen),
@@ -90,16 +84,11 @@ class ScoredImages:
         if not better.image_ids:
             return self
         instead = better.image_ids.places(self.image_ids)
-        new = instead >= 0
-        counts = np.where(new, np.diff(better.offsets)[instead], np.diff(self.offsets))
-        n, m = len(self.image_ids), int(self.offsets[-1])
+        new, n, m = instead >= 0, len(self.image_ids), int(self.offsets[-1])
         chosen = np.where(new, n + instead, np.arange(n))
         starts = np.where(new, m + better.offsets[instead], self.offsets[:-1])
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-        @cache
-        def rows() -> IntArray:
-            return np.asarray(np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts))
+        counts = np.where(new, np.diff(better.offsets)[instead], np.diff(self.offsets))
+        offsets, rows = _gathered(starts, counts)
 
         def both(name: str) -> Stacked:
             return Stacked(getattr(self, name), getattr(better, name))
@@ -111,3 +100,14 @@ class ScoredImages:
             uncertainty=np.where(new, better.uncertainty[instead], self.uncertainty),
             **{name: Rows.later(both(name), rows, int(offsets[-1])) for name in BOX_COLUMNS},
         )
+
+
+def _gathered(starts: IntArray, counts: IntArray) -> tuple[IntArray, Callable[[], IntArray]]:
+    """Return the offsets of images whose boxes start at `starts`, and a function that returns the rows."""
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    @cache
+    def rows() -> IntArray:
+        return np.asarray(np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts))
+
+    return offsets, rows

@@ -104,7 +104,7 @@ def test_where_a_checkpoint_names_its_classes(tmp_path: Path, meta: Any, found: 
 def test_a_model_in_another_order_finds_the_same(
     trained: Any, config: Any, sets: Any, tmp_path: Path
 ) -> None:
-    """The trained head turned round, as somebody's with ("nut", "bolt"): boxes, scores and names come back."""
+    """The trained head in reverse order, as one with ("nut", "bolt"): boxes, scores and names come back."""
     turned, _ = in_order(trained[0].weights, CLASSES, CLASSES[::-1], "x")
     assert not torch.equal(turned[f"{CLS}weight"], trained[0].weights[f"{CLS}weight"])
     torch.save(
@@ -134,18 +134,24 @@ def test_our_own_weights_name_their_classes(tmp_path: Path) -> None:
 
 OWN = {"neck.weight": torch.tensor([1.0]), "backbone.weight": torch.tensor([2.0])}
 SECOND = {"neck.weight": torch.tensor([8.0]), "backbone.weight": torch.tensor([9.0])}
+
+
+def prefixed(prefix: str, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in weights.items()}
+
+
 WRAPPED: dict[str, tuple[Any, str]] = {
     "plain": (OWN, ""),
-    "module.": ({f"module.{n}": t for n, t in OWN.items()}, ""),
-    "_orig_mod.module.": ({f"_orig_mod.module.{n}": t for n, t in OWN.items()}, ""),
-    "under model": ({"model": {f"model.{n}": t for n, t in OWN.items()}, "epoch": 3}, "those under 'model'"),
+    "module.": (prefixed("module.", OWN), ""),
+    "_orig_mod.module.": (prefixed("_orig_mod.module.", OWN), ""),
+    "under model": ({"model": prefixed("model.", OWN), "epoch": 3}, "those under 'model'"),
     "model_state_dict": ({"model_state_dict": OWN, "optimizer": {}}, "those under 'model_state_dict'"),
     "mmengine's EMA": (
-        {"state_dict": OWN, "ema_state_dict": {**{f"module.{n}": t for n, t in SECOND.items()}, "steps": torch.tensor(7)}},
+        {"state_dict": OWN, "ema_state_dict": {**prefixed("module.", SECOND), "steps": torch.tensor(7)}},
         "moving averages (EMA)",
     ),
     "EMA alone": (
-        {"ema_state_dict": {**{f"module.{n}": t for n, t in OWN.items()}, "steps": torch.tensor(7)}},
+        {"ema_state_dict": {**prefixed("module.", OWN), "steps": torch.tensor(7)}},
         "those of ema_state_dict",
     ),
     "mmdet 2's EMA": (
@@ -153,10 +159,10 @@ WRAPPED: dict[str, tuple[Any, str]] = {
         "2 tensors ema_* are left out",
     ),
     "teacher and student": (
-        {"state_dict": {**{f"teacher.{n}": t for n, t in OWN.items()}, **{f"student.{n}": t for n, t in SECOND.items()}}},
+        {"state_dict": prefixed("teacher.", OWN) | prefixed("student.", SECOND)},
         "those of the teacher",
     ),
-    "a student alone": ({"state_dict": {f"student.{n}": t for n, t in OWN.items()}}, "those of the student"),
+    "a student alone": ({"state_dict": prefixed("student.", OWN)}, "those of the student"),
 }  # fmt: skip
 
 

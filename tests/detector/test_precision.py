@@ -10,16 +10,15 @@ import torch
 from support.training import training_job
 
 from al_loop.detector import precision
-from al_loop.detector.precision import precision_here, precision_of
+from al_loop.detector.precision import precision_here
 from al_loop.detector.training.optimiser import training_precision
 from al_loop.detector.training.train import train
 
 
 def test_what_was_asked_for() -> None:
-    assert precision_of(None, "cpu") is None
-    assert precision_of("bf16", "cpu") == "bf16"
-    assert precision_of("fp32", "cpu") == "fp32"
-    assert precision_of("auto", "cpu") in ("bf16", "fp32")
+    assert precision_here("bf16", "cpu") == "bf16"
+    assert precision_here("fp32", "cpu") == "fp32"
+    assert precision_here("auto", "cpu") in ("bf16", "fp32")
 
 
 @pytest.mark.parametrize(

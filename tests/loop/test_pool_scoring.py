@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import traceback
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from msgspec import structs
 from support.factories import write_checkpoint
 
+import al_loop
 from al_loop.cli import main
 from al_loop.core.console import Silent
 from al_loop.core.errors import ModelError
 from al_loop.images import repository
 from al_loop.loop import stages
+from al_loop.loop.cycle import run_cycle
 from al_loop.loop.cycle_record import begin_cycle
 from al_loop.loop.pool_scoring import score_pool
 from al_loop.models import scoring
@@ -26,6 +30,7 @@ from al_loop.state.workspace import Workspace
 from strategies import Ids
 
 pytestmark = pytest.mark.train
+PACKAGE = Path(al_loop.__file__).parent
 
 
 @pytest.fixture
@@ -98,7 +103,7 @@ def test_a_cycle_of_0_1_selects_from_what_it_rescored_in_fp32(ready: Workspace) 
     everything = Ids.of(repository.unlabelled_ids(ready))
     rough, rescored = ShardStore(ready.scores_dir(key)).load(everything), list(everything)[:4]
     images = repository.images_by_id(ready, rescored)
-    scoring.score(ready, begun.model, images, ready.scores_dir(key.exact), lambda *_: None, exact=True)
+    scoring.score(ready, begun.model, images, ready.scores_dir(key.exact), lambda *_: None, scoring.EXACT)
     exact = ShardStore(ready.scores_dir(key.exact)).load(rescored)
     assert not np.array_equal(exact.uncertainty, rough.subset(rescored).uncertainty)
     seen = stages.scored_pool(ready, begun, rescored)
@@ -151,6 +156,27 @@ def test_weights_that_change_meanwhile_end_the_run_and_nothing_of_them_is_kept(
     touch(0, 0)
     scoring.score(ready, model, images, folder, touch)
     assert len(ShardStore(folder).image_ids()) == 6
+
+
+def test_eight_frames_from_a_cycle_to_the_forward_pass(ready: Workspace) -> None:
+    class ReachedError(Exception):
+        pass
+
+    frames: list[str] = []
+
+    def note(*_: object) -> None:
+        frames.extend(f.name for f in traceback.extract_stack() if Path(f.filename).is_relative_to(PACKAGE))
+        raise ReachedError
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(note)
+    try:
+        with pytest.raises(ReachedError):
+            run_cycle(ready, 1, Silent())
+    finally:
+        hook.remove()
+    path = frames[frames.index("run_cycle") :]
+    assert path[-1] == "predict"
+    assert len(path) <= 8, path
 
 
 def test_a_cluster_that_is_not_there(ready: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -302,6 +302,8 @@ def test_a_cached_object_that_was_changed_is_fetched_again(tmp_path: Path) -> No
 
 def test_scoring_leaves_out_a_photograph_that_was_changed(tmp_path: Path) -> None:
     """Also where its bytes were sent to a node of a cluster. The changed JPEG still decodes."""
+    from dataclasses import replace
+
     from support.factories import draw
 
     from al_loop.core.files import file_sha256
@@ -317,7 +319,8 @@ def test_scoring_leaves_out_a_photograph_that_was_changed(tmp_path: Path) -> Non
     found = reader.read(image)
     assert isinstance(found, Unreadable)
     assert "is not what was stored: expected SHA-256" in found.reason
-    assert isinstance(reader.read(image, path.read_bytes()), Unreadable)
+    sent = replace(reader, files={"a": path.read_bytes()})
+    assert isinstance(sent.read(image), Unreadable)
     path.unlink()
     assert "cannot be read" in changed_files([image])["a"]
 

@@ -41,12 +41,10 @@ def score(
     images: Sequence[ImageFile],
     folder: Path,
     progress: Progress,
-    *,
-    features: bool = False,
-    augmentation: str = "",
-    **_: object,
+    *_: object,
+    **__: object,
 ) -> list[object]:
-    """What `modelling.score` does, without a network: usual images have mean 0, "odd" and "new" ones do not."""
+    """What `al_loop.models.scoring.score` does, without a network: usual images have mean 0, "odd" and "new" ones do not."""
     store = shards_in(workspace, folder)
     some = [_seen(model.id, image.id) for image in store.missing(images)]
     if some:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from al_loop.core.config import TrainConfig
-from al_loop.detector.training.job import TrainingJob
-from al_loop.detector.training.settings import RunSettings
+from al_loop.detector.training.job import RunSettings, TrainingJob
 from al_loop.structures.images import LabelledImage
 
 Sets = tuple[Sequence[LabelledImage], Sequence[LabelledImage]]

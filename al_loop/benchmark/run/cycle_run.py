@@ -20,7 +20,7 @@ from al_loop.benchmark.spec.spec import StrategyGrid
 from al_loop.core.console import Reporter
 from al_loop.core.errors import TrainingError
 from al_loop.core.files import json_hash, read_json, write_json
-from al_loop.loop.pool_scoring import context_for, score_for, summarise_labels
+from al_loop.loop.pool_scoring import StrategyScores, context_for, score_candidates, summarise_labels
 from al_loop.loop.selection import pick
 from al_loop.state.model_registry import Model
 from al_loop.state.prediction_store import ShardStore
@@ -193,13 +193,11 @@ class StrategyStudy:
         left = [item for item in context.datasets.pool if item.image.id not in known]
         images = [item.image for item in (*left, *(labelled if settings.candidates == "all" else []))]
 
-        def scores(change: str) -> Path:
-            return folder / (change or "pool")
-
-        score_for(context.workspace, model, run.strategy, images, labelled, scores, reporter)
-        scored = ShardStore(scores("")).load([image.id for image in images])
+        scores = StrategyScores(model, run.strategy, lambda augmentation: folder / (augmentation or "pool"))
+        score_candidates(context.workspace, scores, [images], labelled, reporter)
+        scored = ShardStore(scores.folder("")).load([image.id for image in images])
         shown = summarise_labels(labelled, len(context.workspace.config.classes), self._count_r2(run, model))
-        selection = context_for(context.workspace, model, run.strategy, scored.image_ids, shown, scores)
+        selection = context_for(context.workspace, scores, scored.image_ids, shown)
         picks = pick(scored, run.k, settings, run.cycle, known, selection)
         return [p.image_id for p in picks if not p.known]
 

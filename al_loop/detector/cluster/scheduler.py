@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from mmengine.config import Config
 
 from al_loop.core.errors import AlLoopError, ClusterError, ConfigError, DataError
-from al_loop.detector.cluster.actor import FileStat, MissingFiles, ModelPayload, ScoringActor, ShardResult
+from al_loop.detector.cluster.actor import MissingFiles, ModelPayload, ScoringActor, ShardResult, file_size
 from al_loop.detector.cluster.connection import ray_cluster
 from al_loop.detector.inference.scoring import Batch, Progress, Say, ScoreSettings, Unreadable, planned
 from al_loop.images.object_cache import local_copy
@@ -39,13 +39,12 @@ class ClusterDetector:
     """A model that is scored with on a cluster.
 
     address: of the cluster, see `ray_cluster`.
-    device, precision: as in al-loop.toml.
+    device: as in al-loop.toml.
     config: the model's.
     """
 
     address: str
     device: str
-    precision: str
     payload: ModelPayload
     config: Config
 
@@ -96,15 +95,14 @@ def score_on_cluster(
         placements = place_actors(ray.nodes(), detector.device)
         say(f"  on {_summary(placements)} of the Ray cluster")
         shards = planned(detector.config, todo, settings)
-        payload, probe = ray.put(detector.payload), FileStat.of(shards[0][0][0])
-        run = _Run(ray, (payload, detector.precision, probe), settings)
+        start = partial(_Worker, ray, ray.put(detector.payload), settings, [])
         try:
-            actor_scheduler(ray, placements, partial(_Worker, run), policy).run(shards, keep)
+            actor_scheduler(ray, placements, start, policy).run(shards, keep)
         except (NoWorkerLeftError, ConnectionError) as error:
             raise ClusterError(
                 f"no node of the Ray cluster is left to score on: {error}. {done} of {total} images are done "
-                "and kept. Look at the cluster: ray status; then run the same command again, with or without "
-                "--ray"
+                "and kept. Look at the cluster: ray status; then run the same command again, with or "
+                "without --ray"
             ) from None
     return unreadable
 
@@ -145,32 +143,23 @@ def _poisonous(shard: Shard, error: TaskFailedError) -> ClusterError:
     )
 
 
-@dataclass(eq=False)
-class _Run:
-    """What the workers of a run share.
+class _Worker:
+    """An actor that scores shards, seen from the driver; a `render.execution.scheduler.Worker`.
 
-    prepare: arguments of `ScoringActor.prepare`.
-    precision: of the first actor that was ready.
+    payload: Ray's reference to a `ModelPayload`.
+    precisions: of the actors that are ready; all score in the first.
     """
 
-    ray: Any
-    prepare: tuple[Any, str, FileStat]
-    settings: ScoreSettings
-    precision: list[str] = field(default_factory=list)
-
-
-class _Worker:
-    """An actor that scores shards, seen from the driver; a `render.execution.scheduler.Worker`."""
-
-    def __init__(self, run: _Run, placement: Placement) -> None:
-        self._run, self._name, self.fit = run, placement.name, True
-        self._sees_files = True
-        self._actor = Actor(run.ray, ScoringActor, placement, placement)
+    def __init__(
+        self, ray: Any, payload: Any, settings: ScoreSettings, precisions: list[str], placement: Placement
+    ) -> None:
+        self._payload, self._settings, self._precisions = payload, settings, precisions
+        self._name, self.fit, self._sees_files = placement.name, True, True
+        self._actor = Actor(ray, ScoringActor, placement, placement)
 
     def prepare(self) -> None:
         """Wait until the model is loaded; raises WorkerError if it cannot be used on this node."""
-        precision, self._sees_files = self._actor.prepare(*self._run.prepare)
-        self._run.precision.append(precision)
+        self._precisions.append(self._actor.prepare(self._payload, self._settings.precision))
 
     def run(self, shard: Shard) -> ShardResult:
         """Score a shard; send its files if the node does not see them."""
@@ -196,13 +185,10 @@ class _Worker:
         images = [image for batch in shard for image in batch]
         files = {} if sees_files else _read(images)
         # What cannot be read here is missing everywhere: the node reports it by name.
-        stats = [
-            FileStat.of(image) if sees_files or image.id in files else FileStat(image, None)
-            for image in images
-        ]
-        settings = replace(self._run.settings, precision=self._run.precision[0])
+        sizes = {i.id: file_size(i) if sees_files or i.id in files else None for i in images}
+        settings = replace(self._settings, precision=self._precisions[0])
         answer: ShardResult | MissingFiles = self._actor.call(
-            "score", shard, stats, files, settings, not sees_files
+            "score", shard, sizes, files, settings, not sees_files
         )
         return answer
 

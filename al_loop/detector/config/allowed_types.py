@@ -15,12 +15,17 @@ from mmdet.models.detectors import TwoStageDetector
 from mmengine.registry import WEIGHT_INITIALIZERS, Registry
 
 from al_loop.core.errors import ModelError
+from al_loop.detector.config.tree import walk
 
 _MODEL = (mmdet_registry.MODELS, mmdet_registry.TASK_UTILS, WEIGHT_INITIALIZERS)
 _CONSTRUCTORS = (mmdet_registry.OPTIM_WRAPPER_CONSTRUCTORS,)
 _OPTIMISER = (mmdet_registry.OPTIM_WRAPPERS, mmdet_registry.OPTIMIZERS, *_CONSTRUCTORS)
 _NMS = {"nms", "soft_nms", "nms_match"}
 _FPG = {"conv", "interpolation_conv", "last_conv"}
+_FPG_KEYS = (
+    "same_down_trans", "same_up_trans", "across_lateral_trans", "across_down_trans", "across_up_trans",
+    "across_skip_trans", "output_trans",
+)  # fmt: skip
 #: Types without registration, by key: functions that mmcv's `batched_nms` evaluates, classes of mmcv.ops for
 #: RoI extractors, and words of FPG and of cascade RPN.
 _WORDS: dict[str, set[str]] = {
@@ -28,30 +33,19 @@ _WORDS: dict[str, set[str]] = {
     "nms_cfg": _NMS,
     "roi_layer": {"RoIAlign", "RoIPool", "DeformRoIPool", "DeformRoIPoolPack", "ModulatedDeformRoIPoolPack"},
     "adapt_cfg": {"dilation", "offset"},
-    **dict.fromkeys(("same_down_trans", "same_up_trans", "across_lateral_trans", "across_down_trans"), _FPG),
-    **dict.fromkeys(("across_up_trans", "across_skip_trans", "output_trans"), _FPG),
+    **dict.fromkeys(_FPG_KEYS, _FPG),
 }
 #: Packages of which only the parts below are allowed: those of a two-stage detector.
 _KNOWN = ("mmdet", "mmcv", "mmengine", "torch")
 _PARTS = (
-    *(
-        f"mmdet.models.{name}"
-        for name in ("backbones", "necks", "dense_heads", "roi_heads", "losses", "layers")
-    ),
-    *(f"mmdet.models.{name}" for name in ("utils", "seg_heads", "data_preprocessors")),
-    *(
-        f"mmdet.models.task_modules.{name}"
-        for name in ("assigners", "samplers", "coders", "prior_generators")
-    ),
-    "mmdet.engine.optimizers",
-    "mmcv.cnn",
-    "mmcv.ops",
-    "mmengine.model",
-    "mmengine.utils.dl_utils.parrots_wrapper",  # SyncBN
-    "mmengine.optim",
-    "torch.nn",
-    "torch.optim",
-)
+    "mmdet.models.backbones", "mmdet.models.necks", "mmdet.models.dense_heads", "mmdet.models.roi_heads",
+    "mmdet.models.losses", "mmdet.models.layers", "mmdet.models.utils", "mmdet.models.seg_heads",
+    "mmdet.models.data_preprocessors", "mmdet.models.task_modules.assigners",
+    "mmdet.models.task_modules.samplers", "mmdet.models.task_modules.coders",
+    "mmdet.models.task_modules.prior_generators", "mmdet.engine.optimizers", "mmcv.cnn", "mmcv.ops",
+    "mmengine.model", "mmengine.optim", "mmengine.utils.dl_utils.parrots_wrapper",  # SyncBN
+    "torch.nn", "torch.optim",
+)  # fmt: skip
 # They download a language model by name.
 _REFUSED = ("mmdet.models.dense_heads.atss_vlfusion_head", "mmdet.models.dense_heads.grounding_dino_head")
 
@@ -63,13 +57,14 @@ def check_types(model: Mapping[str, Any], optim_wrapper: Mapping[str, Any], sour
     """
     _require_two_stage(model.get("type"), source)
     checks: tuple[tuple[Any, str, str, tuple[Registry, ...]], ...] = (
-        (model, "type", "model", _MODEL),
-        (optim_wrapper, "type", "optim_wrapper", _OPTIMISER),
-        (optim_wrapper, "constructor", "optim_wrapper", _CONSTRUCTORS),  # resolved as a type is
+        (model, "model", "type", _MODEL),
+        (optim_wrapper, "optim_wrapper", "type", _OPTIMISER),
+        (optim_wrapper, "optim_wrapper", "constructor", _CONSTRUCTORS),  # resolved as a type is
     )
-    for tree, key, root, registries in checks:
+    for tree, root, key, registries in checks:
         for where, name in _values(tree, key, root):
-            if where == "model" or (root == "model" and _is_word(where, name)):
+            words = _WORDS.get(where.rpartition(".")[2], ()) if root == "model" else ()
+            if where == "model" or (isinstance(name, str) and name in words):
                 continue
             if not _usable(_registered(name, registries)):
                 raise _unknown(source, f"{where}.{key}", name)
@@ -85,10 +80,6 @@ def _require_two_stage(name: object, source: str) -> None:
             f"{source}: expected model.type to be a two-stage detector (FasterRCNN), got {_shown(name)}. "
             "Give the config of a Faster R-CNN"
         )
-
-
-def _is_word(where: str, name: object) -> bool:
-    return isinstance(name, str) and name in _WORDS.get(where.rpartition(".")[2], ())
 
 
 def registered_name(dotted: str) -> str:
@@ -153,16 +144,12 @@ def _scopes() -> set[str]:
     return {root.scope, *root.children, "mmcv"} if root is not None else set()
 
 
-def _values(tree: Any, key: str, where: str) -> Iterator[tuple[str, Any]]:
+def _values(tree: Any, key: str, root: str) -> Iterator[tuple[str, Any]]:
     """Yield the place and the value of a key at every depth."""
-    if isinstance(tree, Mapping):
-        if key in tree:
-            yield where, tree[key]
-        for name, value in tree.items():
-            yield from _values(value, key, f"{where}.{name}".lstrip("."))
-    elif isinstance(tree, list | tuple):
-        for number, value in enumerate(tree):
-            yield from _values(value, key, f"{where}[{number}]")
+    for place, table in walk(tree):
+        if isinstance(table, Mapping) and key in table:
+            where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+            yield f"{root}{where}".lstrip("."), table[key]
 
 
 def _shown(name: object) -> str:

@@ -14,17 +14,19 @@ from torch import nn
 
 from al_loop.core.errors import ModelError
 from al_loop.core.resources import resource
+from al_loop.detector.checkpoint import class_names
 from al_loop.detector.config.preprocessing import InferencePipeline, one_size, read_pipeline
 from al_loop.detector.config.stored_config import (
     KEPT,
     checked,
     decoded,
+    drop_weights,
     import_modules,
     modules_of,
     plain,
     read_file,
-    without_weights,
 )
+from al_loop.detector.config.tree import refuse_deep
 from al_loop.detector.ops import has_compiled_ops
 from al_loop.state.model_registry import SHIPPED
 
@@ -73,6 +75,7 @@ def load_model_config(
         executed = Config.fromfile(path, import_custom_modules=False)
         import_modules(modules_of(executed, str(path)), str(path), trusted=True)
         config = executed.to_dict()
+        refuse_deep(config)
     except ModelError:
         raise
     except Exception as error:  # a config is a Python file: anything can go wrong in it
@@ -92,7 +95,8 @@ def complete(
     _require_faster_rcnn(config, source)
     pipeline = read_pipeline(config)
     kept = {name: plain(config[name], name) for name in KEPT if name in config}
-    model, dropped = without_weights(kept["model"])
+    model = kept["model"]
+    dropped = drop_weights(model)
     notes = [f"weights that the config names are not loaded: {', '.join(dropped)}"] if dropped else []
     model["roi_head"]["bbox_head"]["num_classes"] = len(classes)
     if not has_compiled_ops():
@@ -106,31 +110,27 @@ def complete(
     notes += _set_size(kept, image_size, pipeline, source)
     kept["custom_imports"] = list(modules_of(config, source))
     kept["named_classes"] = named_classes(config)
-    whole = {
-        "optim_wrapper": _OPTIMISER,
-        **{name: value for name, value in kept.items() if value not in ([], ())},
-    }
-    whole |= {"model": model, "classes": tuple(classes), "notes": notes}
-    return checked(whole, source, trusted=trusted)
+    whole = {"optim_wrapper": _OPTIMISER} | {k: v for k, v in kept.items() if v not in ([], ())}
+    return checked(whole | {"classes": tuple(classes), "notes": notes}, source, trusted=trusted)
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _require_faster_rcnn(config: Mapping[str, Any], source: str) -> None:
     """Raise ModelError for another family of detectors, before training fails on it."""
-    model = config.get("model")
-    model = model if isinstance(model, Mapping) else {}
-    roi_head = model.get("roi_head")
-    roi_head = roi_head if isinstance(roi_head, Mapping) else {}
-    extractor = roi_head.get("bbox_roi_extractor")
-    whole = (
-        isinstance(roi_head.get("bbox_head"), Mapping)
-        and isinstance(extractor, Mapping)
-        and isinstance(extractor.get("roi_layer"), Mapping)
-        and model.get("rpn_head")
-        and model.get("neck")
-        and isinstance(model.get("backbone"), Mapping)
-    )
+    model = _table(config.get("model"))
+    roi_head = _table(model.get("roi_head"))
     got = model.get("type") if model else "no model"
-    if not whole:
+    parts = (
+        model.get("rpn_head"),
+        model.get("neck"),
+        _table(model.get("backbone")),
+        _table(roi_head.get("bbox_head")),
+        _table(_table(roi_head.get("bbox_roi_extractor")).get("roi_layer")),
+    )
+    if not all(parts):
         raise ModelError(
             f"{source} must hold a two-stage detector with an FPN and one box head (Faster R-CNN); got {got}"
         )
@@ -154,14 +154,16 @@ def _set_size(
     config_size = None if len(pipeline.sizes) == 1 else kept.get("image_size")
     kept.setdefault("enlarge", config_size is None)
     kept["image_size"] = tuple(wanted or config_size or one_size(pipeline, source))
+    place, keeps_aspect = pipeline.place, pipeline.keeps_aspect
     if wanted or config_size is not None:
         kept["resize"] = "inside" if wanted else kept.get("resize", "inside")
-        stretched = f"the config's {pipeline.place} stretches pictures (keep_ratio=False)"
-        return [] if pipeline.keeps_aspect else [f"{stretched}; with image_size their aspect is kept"]
-    kept["resize"] = "either-way" if pipeline.keeps_aspect else "stretch"
-    size = "x".join(map(str, kept["image_size"]))
-    stretched = f"pictures are stretched to {size} px, as the config's {pipeline.place} does"
-    return [] if pipeline.keeps_aspect else [f"{stretched} (keep_ratio=False)"]
+        stretched = f"the config's {place} stretches pictures (keep_ratio=False)"
+        note = f"{stretched}; with image_size their aspect is kept"
+    else:
+        kept["resize"] = "either-way" if keeps_aspect else "stretch"
+        size = "x".join(map(str, kept["image_size"]))
+        note = f"pictures are stretched to {size} px, as the config's {place} does (keep_ratio=False)"
+    return [] if keeps_aspect else [note]
 
 
 def _set_pixels(
@@ -210,26 +212,16 @@ def _set_pixels(
 
 def named_classes(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the class names of a config's data sets, or of the config itself; empty where it has none."""
-    places: list[Any] = [
-        config.get(name) for name in ("test_dataloader", "val_dataloader", "train_dataloader")
-    ]
-    places += [(config.get("data") or {}).get(name) for name in ("test", "val", "train")]
-    for place in places:
-        node = place
-        while isinstance(node, Mapping):
-            for holder in (node.get("metainfo"), node):
-                table = holder if isinstance(holder, Mapping) else {}
-                if names := _names(table.get("classes") or table.get("CLASSES")):
-                    return names
-            node = node.get("dataset")
-    return _names(config.get("classes"))
+    data, parts = _table(config.get("data")), ("test", "val", "train")
+    places = [config.get(f"{part}_dataloader") for part in parts] + [data.get(part) for part in parts]
+    return next(filter(None, map(_data_classes, places)), ()) or class_names(config)
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    """Return a value as class names; empty where it is something else."""
-    names = (value,) if isinstance(value, str) else value
-    whole = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
-    return tuple(names) if whole else ()
+def _data_classes(place: Any) -> tuple[str, ...]:
+    """Return the class names of a data set, also inside wrappers."""
+    if not isinstance(place, Mapping):
+        return ()
+    return class_names(place.get("metainfo")) or class_names(place) or _data_classes(place.get("dataset"))
 
 
 def build_model(config: Config) -> nn.Module:
@@ -243,11 +235,6 @@ def build_model(config: Config) -> nn.Module:
         model.init_weights()
     except Exception as error:  # modules may raise anything
         raise ModelError(f"the model config cannot be built: {error}") from error
-    model.eval()
-    return _as_module(model)
-
-
-def _as_module(model: Any) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ModelError(f"the model config must build a torch module, got {type(model).__name__}")
-    return model
+    return model.eval()

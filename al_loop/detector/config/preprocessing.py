@@ -19,13 +19,8 @@ _PLACES = (
     ("val_pipeline",), ("data", "test"), ("data", "val"), ("tta_pipeline",),
 )  # fmt: skip
 _RESIZES = (
-    "Resize",
-    "FixScaleResize",
-    "FixShapeResize",
-    "RandomResize",
-    "RandomChoiceResize",
-    "ResizeShortestEdge",
-)
+    "Resize", "FixScaleResize", "FixShapeResize", "RandomResize", "RandomChoiceResize", "ResizeShortestEdge",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,10 +41,8 @@ class InferencePipeline:
     @property
     def left_out(self) -> list[str]:
         """Return the names of the steps that al-loop does not apply."""
-        names = dict.fromkeys(_name(step) for step in self.steps)
-        return [
-            name for name in names if name not in _SUPPORTED and name not in _RESIZES and name != "Normalize"
-        ]
+        applied = _SUPPORTED.union(_RESIZES, ["Normalize"])
+        return [name for name in dict.fromkeys(map(_name, self.steps)) if name not in applied]
 
     def step(self, name: str) -> Mapping[str, Any]:
         """Return the first step of that name, or an empty one."""
@@ -114,15 +107,13 @@ def _name(step: Mapping[str, Any]) -> str:
 
 def _sizes(step: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
     """Yield the sizes in px of a step; mmdet 2 calls them img_scale."""
-    if _name(step) not in (*_RESIZES, "MultiScaleFlipAug"):
-        return
-    if _name(step) == "FixShapeResize":
+    name, scale = _name(step), step.get("scale")
+    if name == "FixShapeResize":
         yield from _pairs([step.get("width"), step.get("height")])
-    elif _name(step) == "ResizeShortestEdge" and isinstance(step.get("max_size"), int):
-        shortest = step.get("scale")
-        for side in shortest if isinstance(shortest, list | tuple) else [shortest]:
+    elif name == "ResizeShortestEdge" and isinstance(step.get("max_size"), int):
+        for side in scale if isinstance(scale, list | tuple) else [scale]:
             yield from _pairs([step["max_size"], side])
-    else:
+    elif name in (*_RESIZES, "MultiScaleFlipAug"):
         for key in ("scale", "scales", "img_scale"):
             yield from _pairs(step.get(key))
 
@@ -142,11 +133,7 @@ def _pairs(value: Any) -> Iterator[tuple[int, int]]:
 
 def _keeps_aspect(step: Mapping[str, Any]) -> bool:
     """Return whether a resize keeps the aspect; by default mmdet 2's does, and most of mmdet 3 do not."""
-    if not step:
-        return True
     modern = any(key in step for key in ("scale", "scales", "scale_factor", "width"))
-    default = not modern or _name(step) == "ResizeShortestEdge"
     nested = step.get("resize_kwargs")
-    return bool(
-        step.get("keep_ratio", nested.get("keep_ratio", default) if isinstance(nested, Mapping) else default)
-    )
+    options = {**nested, **step} if isinstance(nested, Mapping) else step
+    return bool(options.get("keep_ratio", not modern or _name(step) == "ResizeShortestEdge"))

@@ -1,8 +1,8 @@
 """The config stored with a model: `config.json`, or the `config.py` of an older workspace.
 
 Nothing in it runs: a Python file is parsed and not executed, no text is substituted, types are registered
-parts of a detector (`al_loop.detector.config.allowed_types`), and modules are imported only where the user
-has approved of the workspace.
+parts of a detector (`al_loop.detector.config.allowed_types`), and modules are imported only if the user
+trusts the workspace.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import importlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,10 +21,11 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
 from al_loop.core.config_errors import explain
-from al_loop.core.errors import ModelError
+from al_loop.core.errors import ModelError, first_line
 from al_loop.core.files import read_regular, write_atomically
 from al_loop.core.python_literals import literals
 from al_loop.detector.config.allowed_types import check_types, registered_name
+from al_loop.detector.config.tree import Place, refuse_deep, walk
 from al_loop.state.model_registry import CONFIG, config_file
 
 #: The parts of a config that al-loop uses; the rest (data, hooks, schedules, visualisers, ...) is not stored.
@@ -33,8 +34,6 @@ KEPT = (
     "image_size", "model", "named_classes", "notes", "optim_wrapper", "resize",
 )  # fmt: skip
 _MAX_BYTES = 4 << 20
-#: mmdet's own models are nested less than 12 deep.
-_MAX_DEPTH = 40
 _TUPLES = "tuples"
 _ADVICE = "Use another model (al-loop models list), or go back: al-loop models rollback"
 
@@ -51,25 +50,17 @@ def encoded(config: Mapping[str, Any]) -> bytes:
 
     Braces in texts are escaped: mmengine would substitute `{{ ... }}` when somebody else reads the file.
     """
-    tuples: list[str] = []
-    kept = {name: _listed(config[name], f"/{name}", tuples) for name in KEPT if name in config}
+    kept = {name: config[name] for name in KEPT if name in config}
+    tuples = [_pointer(place) for place, value in walk(kept) if isinstance(value, tuple)]
     text = json.dumps({**kept, _TUPLES: tuples}, indent=2, ensure_ascii=False)
-    return (re.sub(r'"(?:[^"\\]|\\.)*"', _without_braces, text) + "\n").encode()
+    escaped = re.sub(
+        r'"(?:[^"\\]|\\.)*"', lambda match: match[0].replace("{", "\\u007b").replace("}", "\\u007d"), text
+    )
+    return (escaped + "\n").encode()
 
 
-def _without_braces(text: re.Match[str]) -> str:
-    return text[0].replace("{", "\\u007b").replace("}", "\\u007d")
-
-
-def _listed(value: Any, path: str, tuples: list[str]) -> Any:
-    """Return a value with lists in place of tuples; append the places of the tuples."""
-    if isinstance(value, Mapping):
-        return {name: _listed(item, f"{path}/{name}", tuples) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        if isinstance(value, tuple):
-            tuples.append(path)
-        return [_listed(item, f"{path}/{number}", tuples) for number, item in enumerate(value)]
-    return value
+def _pointer(place: Place) -> str:
+    return "".join(f"/{key}" for key in place)
 
 
 def plain(value: Any, where: str) -> Any:
@@ -133,7 +124,7 @@ def checked(config: Mapping[str, Any], source: str, *, trusted: bool) -> Config:
     """
     kept = {name: config[name] for name in KEPT if name in config}
     _check_values(kept, source)
-    kept["model"] = without_weights(kept["model"])[0]
+    drop_weights(kept["model"])
     register_all_modules(init_default_scope=True)
     import_modules(modules_of(kept, source), source, trusted=trusted)
     check_types(kept["model"], kept["optim_wrapper"], source)
@@ -180,98 +171,62 @@ def decoded(data: bytes, source: str) -> dict[str, Any]:
     """Return the config in JSON that `encoded` has made."""
     try:
         config = json.loads(data)
-        _refuse_deep(config)
+        refuse_deep(config)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{source} is no JSON that can be used ({_first_line(error)}). {_ADVICE}") from None
+        raise ModelError(f"{source} is no JSON that can be used ({first_line(error)}). {_ADVICE}") from None
     if not isinstance(config, dict):
         raise ModelError(f"{source}: expected a table of settings, got {type(config).__name__}. {_ADVICE}")
     pointers = config.pop(_TUPLES, [])
     tuples = {p for p in pointers if isinstance(p, str)} if isinstance(pointers, list) else set()
-    return {name: _tupled(value, f"/{name}", tuples) for name, value in config.items()}
-
-
-def _refuse_deep(value: Any) -> None:
-    """Raise ValueError for deep nesting, on which the recursive functions here would fail."""
-    level, depth = [value], 0
-    while level:
-        level = [item for outer in level for item in _items(outer)]
-        depth += 1
-        if depth > _MAX_DEPTH:
-            raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
-
-
-def _items(value: Any) -> Iterable[Any]:
-    if isinstance(value, Mapping):
-        return value.values()
-    return value if isinstance(value, list | tuple) else ()
+    restored: dict[str, Any] = _tupled(config, (), tuples)
+    return restored
 
 
 def _older(data: bytes, source: str) -> dict[str, Any]:
     """Return the data in the `config.py` of an older workspace."""
     try:
         config = literals(data)
-        _refuse_deep(config)
+        refuse_deep(config)
         return config
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ModelError(
             f"{source} holds more than data, and a model's own config is not executed "
-            f"({_first_line(error)}). {_ADVICE}"
+            f"({first_line(error)}). {_ADVICE}"
         ) from None
 
 
-def _tupled(value: Any, path: str, tuples: set[str]) -> Any:
+def _tupled(value: Any, place: Place, tuples: set[str]) -> Any:
     if isinstance(value, dict):
-        return {name: _tupled(item, f"{path}/{name}", tuples) for name, item in value.items()}
+        return {name: _tupled(item, (*place, name), tuples) for name, item in value.items()}
     if isinstance(value, list):
-        items = [_tupled(item, f"{path}/{number}", tuples) for number, item in enumerate(value)]
-        return tuple(items) if path in tuples else items
+        items = [_tupled(item, (*place, number), tuples) for number, item in enumerate(value)]
+        return tuple(items) if _pointer(place) in tuples else items
     return value
 
 
-def without_weights(tree: Any) -> tuple[Any, list[str]]:
-    """Return a model's tree without keys that load weights (init_cfg, pretrained), and the weights they name.
+def drop_weights(model: Any) -> list[str]:
+    """Delete the keys of a model that load weights (init_cfg, pretrained); return the weights that they name.
 
     al-loop loads weights from a checkpoint that it has checked, never from a hub or a pickle that a config
     names.
     """
-    dropped: list[str] = []
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            kept = {}
-            for name, item in value.items():
-                if (name == "pretrained" and isinstance(item, str)) or (
-                    name in ("init_cfg", "override") and _loads(item)
-                ):
-                    dropped.append(_weights_of(item))
-                else:
-                    kept[name] = clean(item)
-            return kept
-        if isinstance(value, list | tuple):
-            items = [clean(item) for item in value]
-            return tuple(items) if isinstance(value, tuple) else items
-        return value
-
-    return clean(tree), dropped
+    dropped = []
+    for _, table in walk(model):
+        for name in [name for name in table if _loads(name, table[name])] if isinstance(table, dict) else ():
+            value = table.pop(name)
+            weights = value.get("checkpoint", "a checkpoint") if isinstance(value, Mapping) else "checkpoints"
+            dropped.append(value if isinstance(value, str) else str(weights))
+    return dropped
 
 
-def _loads(value: Any) -> bool:
-    """Return whether an init_cfg names a checkpoint, at any depth."""
-    if isinstance(value, Mapping):
-        kind = str(value.get("type", ""))
-        return (
-            "checkpoint" in value
-            or kind.endswith("Pretrained")
-            or kind.endswith("PretrainedInit")
-            or any(_loads(item) for item in value.values())
-        )
-    return isinstance(value, list | tuple) and any(_loads(item) for item in value)
-
-
-def _weights_of(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return str(value.get("checkpoint", "a checkpoint"))
-    return str(value) if isinstance(value, str) else "checkpoints"
+def _loads(name: str, value: Any) -> bool:
+    """Return whether a key of a model loads weights; an init_cfg may name a checkpoint at any depth."""
+    if name not in ("init_cfg", "override"):
+        return name == "pretrained" and isinstance(value, str)
+    tables = (table for _, table in walk(value) if isinstance(table, Mapping))
+    return any(
+        "checkpoint" in t or str(t.get("type")).endswith(("Pretrained", "PretrainedInit")) for t in tables
+    )
 
 
 def modules_of(config: Mapping[str, Any], source: str) -> tuple[str, ...]:
@@ -304,7 +259,7 @@ def import_modules(names: Sequence[str], source: str, *, trusted: bool) -> None:
         except Exception as error:  # a module of the user's: anything can go wrong in it
             raise ModelError(
                 f"{source} needs the module {name} (custom_imports), which cannot be imported "
-                f"({type(error).__name__}: {_first_line(error)}). Install it, or put its folder on the path: "
+                f"({type(error).__name__}: {first_line(error)}). Install it, or put its folder on the path: "
                 "PYTHONPATH=FOLDER al-loop ..."
             ) from None
 
@@ -315,8 +270,3 @@ def read_file(path: Path) -> bytes:
         return read_regular(path, _MAX_BYTES)
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}). {_ADVICE}") from None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

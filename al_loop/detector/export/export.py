@@ -1,8 +1,8 @@
 """Export a model as one ONNX or TorchScript file, once it is checked against `predict`.
 
-The file takes the bytes of an image and returns boxes (`al_loop.detector.export.graph`). `<file>.json` beside it
-says how to use it, and `config.json` is the resolved mmdet config. The JSON is written last: an export without
-it is not complete.
+The file takes the bytes of an image and returns boxes (`al_loop.detector.export.graph`). `<file>.json` beside
+it says how to use it, and `config.json` is the resolved mmdet config. The JSON is written last: an export
+without it is not complete.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Agreement:
     box_px: largest difference of a coordinate.
     score: largest difference of a score.
     alone: boxes of only one of the two.
-    at_threshold: such boxes within SCORE_TOLERANCE of the score threshold, where rounding decides; not in `alone`.
+    at_threshold: such boxes within SCORE_TOLERANCE of the score threshold, where rounding decides; they are
+        not in `alone`.
     """
 
     images: int
@@ -63,6 +64,16 @@ class Agreement:
     def good(self) -> bool:
         """Whether both find the same boxes, within the tolerances."""
         return not self.alone and self.box_px <= BOX_TOLERANCE_PX and self.score <= SCORE_TOLERANCE
+
+    def check(self, kind: str) -> None:
+        """Raise ModelError unless it is good; kind: format of the file."""
+        if not self.good:
+            raise ModelError(
+                f"the {kind} file does not agree with the model on {self.images} images: coordinates differ "
+                f"by up to {self.box_px:.3g} px (allowed: {BOX_TOLERANCE_PX}), scores by up to "
+                f"{self.score:.2g} (allowed: {SCORE_TOLERANCE}), and {self.alone} boxes are found by one alone "
+                f"(besides {self.boxes} by both). It was not kept"
+            )
 
 
 @dataclass(frozen=True)
@@ -91,13 +102,11 @@ class ExportOptions:
     format: "onnx", "torchscript", or "auto": ONNX, or TorchScript where that cannot be written or disagrees.
     score_thr: boxes at or below it are left out, inside the file.
     weights_sha256: hash of the weights, for the notes.
-    size: (width, height) px of the input; None: that of the pictures, or of the config where they differ.
     """
 
     format: str
     score_thr: float
     weights_sha256: str
-    size: tuple[int, int] | None = None
 
 
 def export_model(
@@ -105,35 +114,38 @@ def export_model(
 ) -> Exported:
     """Write the detector to `folder` as one file, once it agrees with `predict` on every picture.
 
-    pictures: (h, w, 3) uint8 BGR, resized as for `predict`. One that is smaller than the input is padded to the
-        right and below with the mean colour, for both sides of the comparison.
+    pictures: (h, w, 3) uint8 BGR, resized as for `predict`. The input of the file has their size, or that of
+        the config if they differ: smaller ones are padded to the right and below with the mean colour.
     Raises ModelError where no format could be written that agrees; an earlier export stays as it was.
     """
     if options.format not in FORMATS:
         raise ModelError(f"no export format {options.format!r}: expected one of {', '.join(FORMATS)}")
-    score_thr = options.score_thr
     if not pictures:
         raise ModelError(
             "an export is checked on real images, got none. Add some: al-loop pool add PHOTOS..."
         )
-    size = options.size or _input_size(detector, pictures)
+    sizes = {(picture.shape[1], picture.shape[0]) for picture in pictures}
+    width, height = sizes.pop() if len(sizes) == 1 else detector.config.image_size
     network = deepcopy(detector.model).cpu().eval()
     on_cpu = fused(Detector(network, detector.config, torch.device("cpu")), "fp32")
-    graph = DetectionGraph(on_cpu, size, score_thr).eval()
-    frames = [_framed(detector, picture, size) for picture in pictures]
-    expected = [_expected(on_cpu, frame, score_thr) for frame in frames]
+    graph = DetectionGraph(on_cpu, (width, height), options.score_thr).eval()
+    frames = [_framed(detector, picture, (width, height)) for picture in pictures]
+    image = ImageFile("frame", Path("frame"), width, height)
+    expected = [predict(on_cpu, [image], [frame], options.score_thr)[0].boxes for frame in frames]
     folder.mkdir(parents=True, exist_ok=True)
     skipped = ""
     for kind in FORMATS[options.format]:
         file = folder / f"model{_SUFFIX[kind]}"
-        unchecked = file.with_name(f"{file.name}.partial")
+        unchecked, notes = file.with_name(f"{file.name}.partial"), file.with_name(f"{file.name}.json")
         try:
             _WRITERS[kind](graph, frames[0], unchecked)
-            agreement = compare(_LOADERS[kind](unchecked), frames, expected, score_thr)
-            _insist(agreement, kind)
-            notes = file.with_name(f"{file.name}.json")
-            exported = Exported(file, notes, kind, size, agreement, skipped)
-            _publish(exported, unchecked, on_cpu, options)
+            agreement = compare(_LOADERS[kind](unchecked), frames, expected, options.score_thr)
+            agreement.check(kind)
+            notes.unlink(missing_ok=True)
+            os.replace(unchecked, file)
+            exported = Exported(file, notes, kind, (width, height), agreement, skipped)
+            write_config(folder, detector.config)
+            write_json(notes, _notes(exported, on_cpu, options))
             return exported
         except ModelError as error:
             if kind == FORMATS[options.format][-1]:
@@ -149,22 +161,18 @@ def compare(run: Run, frames: Sequence[Picture], expected: Sequence[Boxes], scor
 
     frames: (h, w, 3) uint8 BGR of the file's input size.
     """
-    px_differences, score_differences = [0.0], [0.0]
-    boxes = alone = at_threshold = 0
+    rows = []
     for frame, wanted in zip(frames, expected, strict=True):
         xyxy, scores, labels = run(frame)
         got = Boxes(xyxy.astype(np.float64), labels.astype(np.int64), scores.astype(np.float64))
-        rows, columns = _pairs(got, wanted)
-        left = np.concatenate([np.delete(_scores(got), rows), np.delete(_scores(wanted), columns)])
-        edge = left <= score_thr + SCORE_TOLERANCE
-        boxes += len(rows)
-        alone += int((~edge).sum())
-        at_threshold += int(edge.sum())
-        px_differences.append(np.abs(got.xyxy[rows] - wanted.xyxy[columns]).max(initial=0.0))
-        score_differences.append(np.abs(_scores(got)[rows] - _scores(wanted)[columns]).max(initial=0.0))
-    return Agreement(
-        len(frames), boxes, float(max(px_differences)), float(max(score_differences)), alone, at_threshold
-    )
+        mine, theirs = _pairs(got, wanted)
+        unpaired = np.concatenate([np.delete(_scores(got), mine), np.delete(_scores(wanted), theirs)])
+        at_threshold = int((unpaired <= score_thr + SCORE_TOLERANCE).sum())
+        px = np.abs(got.xyxy[mine] - wanted.xyxy[theirs]).max(initial=0.0)
+        score = np.abs(_scores(got)[mine] - _scores(wanted)[theirs]).max(initial=0.0)
+        rows.append((len(mine), float(px), float(score), len(unpaired) - at_threshold, at_threshold))
+    paired, distances, differences, alone, near = zip(*rows, strict=True)
+    return Agreement(len(frames), sum(paired), max(distances), max(differences), sum(alone), sum(near))
 
 
 def _pairs(got: Boxes, wanted: Boxes) -> tuple[IntArray, IntArray]:
@@ -177,22 +185,6 @@ def _pairs(got: Boxes, wanted: Boxes) -> tuple[IntArray, IntArray]:
 
 def _scores(boxes: Boxes) -> FloatArray:
     return np.zeros(0) if boxes.scores is None else boxes.scores
-
-
-def _insist(agreement: Agreement, kind: str) -> None:
-    if not agreement.good:
-        raise ModelError(
-            f"the {kind} file does not agree with the model on {agreement.images} images: coordinates differ "
-            f"by up to {agreement.box_px:.3g} px (allowed: {BOX_TOLERANCE_PX}), scores by up to "
-            f"{agreement.score:.2g} (allowed: {SCORE_TOLERANCE}), and {agreement.alone} boxes are found by "
-            f"only one of the two (besides {agreement.boxes} by both). It was not kept"
-        )
-
-
-def _input_size(detector: Detector, pictures: Sequence[Picture]) -> tuple[int, int]:
-    sizes = {(picture.shape[1], picture.shape[0]) for picture in pictures}
-    width, height = sizes.pop() if len(sizes) == 1 else detector.config.image_size
-    return int(width), int(height)
 
 
 def _mean_colour(detector: Detector) -> tuple[int, int, int]:
@@ -210,26 +202,13 @@ def _framed(detector: Detector, picture: Picture, size: tuple[int, int]) -> Pict
     height, width = picture.shape[:2]
     if width > size[0] or height > size[1]:
         raise ModelError(
-            f"a picture of {width}x{height} px does not fit into the export's input of {size[0]}x{size[1]} px: "
-            "resize it first, as al_loop.detector.transforms.fit does"
+            f"a picture of {width}x{height} px does not fit into the export's input of {size[0]}x{size[1]} px"
+            ": resize it first, as al_loop.detector.transforms.fit does"
         )
     frame = np.empty((size[1], size[0], 3), dtype=np.uint8)
     frame[:] = _mean_colour(detector)
     frame[:height, :width] = picture
     return frame
-
-
-def _expected(detector: Detector, frame: Picture, score_thr: float) -> Boxes:
-    image = ImageFile("frame", Path("frame"), frame.shape[1], frame.shape[0])
-    return predict(detector, [image], [frame], score_thr)[0].boxes
-
-
-def _publish(exported: Exported, unchecked: Path, detector: Detector, options: ExportOptions) -> None:
-    """Give the checked file its name, and describe it."""
-    exported.notes.unlink(missing_ok=True)
-    os.replace(unchecked, exported.file)
-    write_config(exported.file.parent, detector.config)
-    write_json(exported.notes, _notes(exported, detector, options))
 
 
 def _notes(exported: Exported, detector: Detector, options: ExportOptions) -> dict[str, Any]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.jit._trace import TracerWarning
 
-from al_loop.core.errors import ModelError
+from al_loop.core.errors import ModelError, first_line
 from al_loop.detector.export.graph import DetectionGraph
 from al_loop.detector.transforms import Picture
 
@@ -24,6 +23,9 @@ OPSET = 17
 Run = Callable[[Picture], tuple[Any, Any, Any]]
 
 _jit: Any = torch.jit  # parts of it have no types
+#: torch and mmdet warn that tracing is old, and may freeze branches; the comparison with other pictures would
+#: show frozen branches.
+_no_warnings = partial(warnings.catch_warnings, action="ignore")
 _OUTPUTS = ("boxes", "scores", "labels")
 
 
@@ -39,7 +41,7 @@ def write_onnx(graph: DetectionGraph, frame: Picture, path: Path) -> None:
     onnx = _toolchain("onnx")
     _toolchain("onnxruntime")
     try:
-        with _quiet(), torch.no_grad():
+        with _no_warnings(), torch.no_grad():
             torch.onnx.export(
                 graph,
                 (torch.from_numpy(_as_input(frame)),),
@@ -53,7 +55,7 @@ def write_onnx(graph: DetectionGraph, frame: Picture, path: Path) -> None:
             )
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as error:  # what an exporter raises is part of no interface
-        raise ModelError(f"the model cannot be written as ONNX: {_first_line(error)}") from error
+        raise ModelError(f"the model cannot be written as ONNX: {first_line(error)}") from error
 
 
 def load_onnx(path: Path) -> Run:
@@ -66,13 +68,13 @@ def load_onnx(path: Path) -> Run:
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own, which derive from Exception alone
-        raise ModelError(f"onnxruntime refuses the ONNX file: {_first_line(error)}") from error
+        raise ModelError(f"onnxruntime refuses the ONNX file: {first_line(error)}") from error
 
     def run(frame: Picture) -> tuple[Any, Any, Any]:
         try:
             boxes, scores, labels = session.run(list(_OUTPUTS), {"image": _as_input(frame)})
         except Exception as error:  # as above
-            raise ModelError(f"onnxruntime cannot run the ONNX file: {_first_line(error)}") from error
+            raise ModelError(f"onnxruntime cannot run the ONNX file: {first_line(error)}") from error
         return boxes, scores, labels
 
     return run
@@ -80,7 +82,7 @@ def load_onnx(path: Path) -> Run:
 
 def write_torchscript(graph: DetectionGraph, frame: Picture, path: Path) -> None:
     """Trace the graph on a frame, (h, w, 3) uint8 BGR, and write it as TorchScript."""
-    with _quiet(), torch.no_grad():
+    with _no_warnings(), torch.no_grad():
         # check_trace would only run the traced picture again; other pictures are compared below.
         traced = _jit.trace(graph, torch.from_numpy(_as_input(frame)), check_trace=False)
         traced.save(str(path))
@@ -88,7 +90,7 @@ def write_torchscript(graph: DetectionGraph, frame: Picture, path: Path) -> None
 
 def load_torchscript(path: Path) -> Run:
     """Return a function that runs a TorchScript file on the CPU."""
-    with _quiet():
+    with _no_warnings():
         module = _jit.load(str(path), map_location="cpu")
 
     def run(frame: Picture) -> tuple[Any, Any, Any]:
@@ -107,23 +109,3 @@ def _toolchain(module: str) -> Any:
             f"an export to ONNX needs the package {module}, which is not installed: "
             "pip install 'al-loop[onnx]'"
         ) from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide warnings of torch and mmdet about tracing: that it is old, and that it may freeze Python's branches.
-
-    The comparison with other pictures would show frozen branches.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=TracerWarning)
-        warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
-        warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based", DeprecationWarning)
-        warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning)
-        warnings.filterwarnings("ignore", "Exporting aten::|Constant folding", UserWarning)
-        warnings.filterwarnings("ignore", "DeprecationWarning", UserWarning, module="mmdet")
-        yield
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

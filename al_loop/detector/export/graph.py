@@ -42,8 +42,6 @@ class DetectionGraph(nn.Module):
         """Return boxes (n, 4), scores (n,) and labels (n,) of an image."""
         maps = self.model.extract_feat(forward_pass.normalise(self.model, image))
         anchors = [self.get_buffer(f"anchors_{level}") for level in range(self.levels)]
-        proposals = forward_pass.propose(self.model, maps, anchors, self.size)
-        heads = forward_pass.classify(self.model, maps, proposals, self.size)
-        kept = forward_pass.keep(self.model, heads, self.score_thr, self.size)
+        _, kept = forward_pass.detect(self.model, maps, anchors, self.size, self.score_thr)
         solid = (kept.boxes[:, 2:] > kept.boxes[:, :2]).all(dim=1).nonzero()[:, 0]
         return kept.boxes[solid], kept.scores[solid], kept.labels[solid]

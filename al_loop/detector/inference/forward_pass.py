@@ -8,7 +8,8 @@ the convolutions and the shared layers of the head run in bfloat16. Scores and b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from math import inf, log
@@ -61,7 +62,7 @@ def fuse(model: nn.Module, precision: str) -> nn.Module:
         part.to(PRECISIONS[precision])
     for layer in (head.fc_cls, head.fc_reg):
         layer.float()
-        layer.register_forward_pre_hook(_to_float32)
+        layer.register_forward_pre_hook(lambda _, inputs: tuple(value.float() for value in inputs))
     head.channels_last = _flattens_first(head)
     if head.channels_last:
         size, first = copy.roi_head.bbox_roi_extractor.roi_layers[0].output_size, head.shared_fcs[0]
@@ -70,33 +71,23 @@ def fuse(model: nn.Module, precision: str) -> nn.Module:
     return copy  # type: ignore[no-any-return]
 
 
-def _to_float32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(value.float() for value in inputs)
-
-
 def _flattens_first(head: Any) -> bool:
-    """Say whether a head flattens its input first: then its first weights can take channels last."""
-    convolutions = any(
-        getattr(head, name, 0) for name in ("num_shared_convs", "num_cls_convs", "num_reg_convs")
-    )
-    return (
-        not convolutions
-        and not getattr(head, "with_avg_pool", False)
-        and bool(getattr(head, "shared_fcs", None))
-    )
+    """Return whether a head flattens its input first: then its first weights can take channels last."""
+    before = ("num_shared_convs", "num_cls_convs", "num_reg_convs", "with_avg_pool")
+    return bool(getattr(head, "shared_fcs", None)) and not any(getattr(head, name, 0) for name in before)
 
 
 def normalise(model: Any, images: Tensor) -> Tensor:
     """Return images (n, 3, h, w), uint8 BGR, as the network takes them, padded: `DetDataPreprocessor`."""
-    before = model.data_preprocessor
-    if before._channel_conversion:
+    options = model.data_preprocessor
+    if options._channel_conversion:
         images = images[:, [2, 1, 0]]
     batch = images.float()
-    if before._enable_normalize:
-        batch = (batch - before.mean) / before.std
-    bottom, right = (-int(side) % before.pad_size_divisor for side in batch.shape[-2:])
+    if options._enable_normalize:
+        batch = (batch - options.mean) / options.std
+    bottom, right = (-int(side) % options.pad_size_divisor for side in batch.shape[-2:])
     if bottom or right:
-        batch = pad(batch, (0, right, 0, bottom), value=float(before.pad_value))
+        batch = pad(batch, (0, right, 0, bottom), value=float(options.pad_value))
     return batch
 
 
@@ -107,26 +98,34 @@ def anchors_of(model: Any, maps: Sequence[Tensor]) -> list[Tensor]:
     return anchors
 
 
+def detect(
+    model: Any, maps: Sequence[Tensor], anchors: Sequence[Tensor], size: tuple[int, int], score_thr: float
+) -> tuple[Heads, Kept]:
+    """Return the output of the box head for the proposals of all images, and the boxes that NMS keeps.
+
+    size: (width, height) px of the images without padding.
+    score_thr: boxes at or below it are left out.
+    """
+    heads = classify(model, maps, propose(model, maps, anchors, size), size)
+    return heads, keep(model, heads, score_thr, size)
+
+
 def propose(
     model: Any, maps: Sequence[Tensor], anchors: Sequence[Tensor], size: tuple[int, int]
 ) -> list[Tensor]:
-    """Return the region proposals of each image, (p, 4) xyxy px, best first: `RPNHead.predict`.
-
-    size: (width, height) px of the images without padding.
-    """
+    """Return the region proposals of each image, (p, 4) xyxy px, best first: `RPNHead.predict`."""
     head, settings = model.rpn_head, model.rpn_head.test_cfg
     limit = settings.get("nms_pre", -1)
     levels: list[tuple[Tensor, Tensor]] = []
     for logits, regressed, boxes in zip(*head(maps), anchors, strict=True):
         scores = logits.permute(0, 2, 3, 1).flatten(1).float().sigmoid()
-        by_place = regressed.permute(0, 2, 3, 1).reshape(scores.shape[0], -1, 4)
+        all_deltas = regressed.permute(0, 2, 3, 1).reshape(scores.shape[0], -1, 4)
         count = int(boxes.shape[0])
         scores, order = _largest(scores, min(limit, count) if limit > 0 else count)
-        deltas = by_place.gather(1, order[:, :, None].expand(-1, -1, 4)).float()
+        deltas = all_deltas.gather(1, order[:, :, None].expand(-1, -1, 4)).float()
         levels.append((_decode(head.bbox_coder, boxes[order], deltas, size), scores))
-    return [
-        _best([(boxes[i], scores[i]) for boxes, scores in levels], settings) for i in range(maps[0].shape[0])
-    ]
+    images = range(maps[0].shape[0])
+    return [_best([(boxes[i], scores[i]) for boxes, scores in levels], settings) for i in images]
 
 
 def _largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -139,8 +138,8 @@ def _largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
         return ordered[:, :count], columns[:, :count]
     values, columns = scores.topk(count, dim=1)  # ten to a hundred times as fast as to sort all
     last = values[:, -1:]
-    if (scores == last).sum() > (values == last).sum():  # topk took any of those at the edge
-        equal = scores == last
+    equal = scores == last
+    if equal.sum() > (values == last).sum():  # topk took any of those at the edge
         missing = count - (scores > last).sum(dim=1, keepdim=True)
         columns = ((scores > last) | (equal & (equal.cumsum(dim=1) <= missing))).nonzero()[:, 1]
     columns = columns.view(len(scores), count).sort(dim=1).values
@@ -183,40 +182,34 @@ class Heads:
 
 
 def classify(model: Any, maps: Sequence[Tensor], proposals: Sequence[Tensor], size: tuple[int, int]) -> Heads:
-    """Classify and refine the proposals of all images at once.
+    """Classify and refine the proposals of all images at once."""
+    head, extractor = model.roi_head.bbox_head, model.roi_head.bbox_roi_extractor
+    rois = torch.cat([torch.cat([torch.full_like(b[:, :1], i), b], dim=1) for i, b in enumerate(proposals)])
+    levels = extractor.map_roi_levels(rois, extractor.num_inputs)
+    rows = [(levels == number).nonzero()[:, 0] for number in range(extractor.num_inputs)]
+    inputs = [level.float() for level in maps[: extractor.num_inputs]]
+    crops = roi_align(inputs, [rois[part] for part in rows], extractor.roi_layers).to(maps[0].dtype)
+    with classifier_inputs(head) as features:
+        logits, deltas = head(crops if head.channels_last else crops.permute(0, 3, 1, 2))
+    by_level = torch.cat(rows)
+    deltas = deltas.reshape(deltas.shape[0], -1, 4)
+    boxes = _decode(head.bbox_coder, rois[by_level, None, 1:], deltas, size).flatten(1)
+    # The output of the head, which is smaller than the crops, is brought back into the order of the proposals.
+    order = by_level.argsort()
+    distributions = torch.softmax(logits, dim=-1)
+    counts = [len(of_image) for of_image in proposals]
+    return Heads(boxes[order], distributions[order], features[0][order], counts)
 
-    size: (width, height) px of the images without padding.
-    """
-    head = model.roi_head.bbox_head
-    indexed = [torch.cat([torch.full_like(b[:, :1], i), b], dim=1) for i, b in enumerate(proposals)]
-    crops, rois, order = _crop(model.roi_head.bbox_roi_extractor, maps, torch.cat(indexed))
-    crops = crops.to(maps[0].dtype)
+
+@contextmanager
+def classifier_inputs(head: Any) -> Iterator[list[Tensor]]:
+    """Yield a list to which the inputs of the classifier of a box head are appended."""
     inputs: list[Tensor] = []
     hook = head.fc_cls.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
     try:
-        logits, deltas = head(crops if head.channels_last else crops.permute(0, 3, 1, 2))
+        yield inputs
     finally:
         hook.remove()
-    boxes = _decode(head.bbox_coder, rois[:, None, 1:], deltas.reshape(deltas.shape[0], -1, 4), size).flatten(
-        1
-    )
-    distributions = torch.softmax(logits, dim=-1)
-    counts = [len(of_image) for of_image in proposals]
-    return Heads(boxes[order], distributions[order], inputs[0][order], counts)
-
-
-def _crop(extractor: Any, maps: Sequence[Tensor], rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the crops (m, r, r, c) and the RoIs (m, 5), both level by level, and indices that undo this order.
-
-    The caller reorders the output of the head, which is smaller than the crops.
-    """
-    levels = extractor.map_roi_levels(rois, extractor.num_inputs)
-    rows, crops = [], []
-    for number, layer in enumerate(extractor.roi_layers):
-        rows.append((levels == number).nonzero()[:, 0])
-        crops.append(roi_align(maps[number].float(), rois[rows[-1]], layer))
-    chosen = torch.cat(rows)
-    return torch.cat(crops), rois[chosen], chosen.argsort()
 
 
 def _decode(coder: Any, boxes: Tensor, deltas: Tensor, size: tuple[int, int]) -> Tensor:
@@ -252,10 +245,7 @@ class Kept:
 
 
 def keep(model: Any, heads: Heads, score_thr: float, size: tuple[int, int]) -> Kept:
-    """Return what NMS within each class keeps of each image, as mmdet's `multiclass_nms` does.
-
-    size: (width, height) px of the images without padding.
-    """
+    """Return what NMS within each class keeps of each image, as mmdet's `multiclass_nms` does."""
     settings, shared_boxes = model.roi_head.test_cfg, model.roi_head.bbox_head.reg_class_agnostic
     rows, labels = (heads.distributions[:, :-1] > score_thr).nonzero().unbind(1)
     scores = heads.distributions[rows, labels]
@@ -278,7 +268,5 @@ def _ends(rows: Tensor, counts: Sequence[int]) -> list[int | None]:
     """Return where the candidates of each image end; None for a single image: a trace must not freeze it."""
     if len(counts) == 1:
         return [None]
-    ends: list[int | None] = torch.searchsorted(
-        rows, torch.tensor(counts, device=rows.device).cumsum(0)
-    ).tolist()
-    return ends
+    totals = torch.tensor(counts, device=rows.device).cumsum(0)
+    return list(torch.searchsorted(rows, totals).tolist())

@@ -12,10 +12,12 @@ from mmengine.config import Config
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from al_loop.core.errors import ModelError
 from al_loop.detector.inference import forward_pass, mmdet_pass
 from al_loop.detector.inference.forward_pass import Heads, Kept
+from al_loop.detector.inference.tta import boxes_in_original
 from al_loop.detector.transforms import Picture
-from al_loop.structures.boxes import Boxes, FloatArray, IntArray
+from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import Float32Array, ImageFile, Prediction
 
 
@@ -55,82 +57,75 @@ def predict(
     score_thr: float,
     *,
     features: bool = False,
+    augmentation: str = "",
 ) -> list[Prediction]:
     """Run the model on images whose resized pictures have one common size.
 
     images: boxes are scaled back to their sizes.
     pictures: (h, w, 3) uint8 BGR, all of one size: padding would make scores depend on the batch.
     features: also return the input of the classifier for each box.
+    augmentation: of the pictures; boxes are moved back to the original images.
+    Raises ModelError for predictions that are not finite.
     """
     height, width = pictures[0].shape[:2]
     if any(picture.shape[:2] != (height, width) for picture in pictures):
         raise ValueError("pictures of one batch must have one size; group them first")
-    maps, padded = pyramid(detector, pictures)
-    embeddings = _pool(maps[0], (height, width), padded).cpu().numpy()
+    batch = as_input(detector, pictures)
+    maps = (detector.fused or detector.model).extract_feat(batch)
+    embeddings = _pool(maps[0], (height, width), batch.shape[-2:]).cpu().numpy()
     heads, kept = detect(detector, maps, len(images), (width, height), score_thr)
-    columns = _Columns(
-        kept.boxes.double().cpu().numpy(),
-        kept.labels.cpu().numpy().astype(np.int64),
-        kept.scores.double().cpu().numpy(),
-        heads.distributions[kept.rows].cpu().numpy(),
-        heads.features[kept.rows].float().cpu().numpy() if features else None,
-    )
+    columns = [kept.boxes.double(), kept.labels.long(), kept.scores.double(), heads.distributions[kept.rows]]
+    columns += [heads.features[kept.rows].float()] if features else []
+    arrays = [column.cpu().numpy() for column in columns]
     ends = np.cumsum(kept.counts).tolist()
     return [
-        columns.prediction(image, slice(end - count, end), embedding, (width, height))
+        _prediction(
+            image, embedding, [array[end - count : end] for array in arrays], (width, height), augmentation
+        )
         for image, count, end, embedding in zip(images, kept.counts, ends, embeddings, strict=True)
     ]
 
 
-def pyramid(detector: Detector, pictures: Sequence[Picture]) -> tuple[Sequence[Tensor], Sequence[int]]:
-    """Return the feature maps of pictures (h, w, 3), and the (height, width) px of the padded batch."""
+def as_input(detector: Detector, pictures: Sequence[Picture]) -> Tensor:
+    """Return pictures (h, w, 3) of one size as the padded input of the model: (n, 3, H, W), channels last."""
     network = detector.fused or detector.model
     images = torch.from_numpy(np.stack(pictures)).to(detector.device).permute(0, 3, 1, 2)
     batch = forward_pass.normalise(network, images).to(next(network.backbone.parameters()).dtype)
-    return network.extract_feat(batch.contiguous(memory_format=torch.channels_last)), batch.shape[-2:]
+    return batch.contiguous(memory_format=torch.channels_last)
 
 
 def detect(
     detector: Detector, maps: Sequence[Tensor], count: int, size: tuple[int, int], score_thr: float
 ) -> tuple[Heads, Kept]:
-    """Return the output of the box head for the proposals of `count` images, and the boxes kept of each."""
+    """Return what `forward_pass.detect` returns, for `count` images of (width, height) px."""
     if detector.fused is None:
-        proposals = mmdet_pass.propose(detector.model, maps, count, size)
-        heads = mmdet_pass.classify(detector.model, maps, proposals, size)
-        return heads, mmdet_pass.keep(detector.model, heads, score_thr)
+        return mmdet_pass.detect(detector.model, maps, count, size, score_thr)
     anchors = forward_pass.anchors_of(detector.fused, maps)
-    proposals = forward_pass.propose(detector.fused, maps, anchors, size)
-    heads = forward_pass.classify(detector.fused, maps, proposals, size)
-    return heads, forward_pass.keep(detector.fused, heads, score_thr, size)
+    return forward_pass.detect(detector.fused, maps, anchors, size, score_thr)
 
 
-@dataclass(frozen=True, eq=False)
-class _Columns:
-    """The kept boxes of all images of a batch, as arrays."""
+def _prediction(
+    image: ImageFile,
+    embedding: Float32Array,
+    columns: Sequence[Any],
+    size: tuple[int, int],
+    augmentation: str,
+) -> Prediction:
+    """Return the prediction of one image, with boxes in px of the image on disk.
 
-    xyxy: FloatArray
-    labels: IntArray
-    scores: FloatArray
-    distributions: Float32Array
-    features: Float32Array | None
-
-    def prediction(
-        self, image: ImageFile, rows: slice, embedding: Float32Array, size: tuple[int, int]
-    ) -> Prediction:
-        """Return the prediction of one image, with boxes in px of the image on disk.
-
-        size: (width, height) px it was resized to.
-        """
-        scale = (image.width / size[0], image.height / size[1])
-        xyxy = self.xyxy[rows] * [*scale, *scale]
-        solid = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
-        return Prediction(
-            image_id=image.id,
-            boxes=Boxes(xyxy[solid], self.labels[rows][solid], self.scores[rows][solid]),
-            distributions=self.distributions[rows][solid],
-            embedding=embedding,
-            features=None if self.features is None else self.features[rows][solid],
+    columns: boxes, labels, scores, distributions, and features where requested, a row per kept box.
+    size: (width, height) px it was resized to.
+    """
+    xyxy = columns[0] * ([image.width / size[0], image.height / size[1]] * 2)
+    solid = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
+    labels, scores, distributions, *features = (column[solid] for column in columns[1:])
+    if not (np.isfinite(embedding).all() and np.isfinite(distributions).all()):
+        raise ModelError(
+            f"the model's output for image {image.id[:12]} is not finite. "
+            "Go back to the model before: al-loop rollback"
         )
+    xyxy = boxes_in_original(augmentation, xyxy[solid], image.width, image.height)
+    return Prediction(image.id, Boxes(xyxy, labels, scores), distributions, embedding, *features)
 
 
 def _pool(p2: Tensor, size: tuple[int, int], padded: Sequence[int]) -> Tensor:

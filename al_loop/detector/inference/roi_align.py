@@ -9,6 +9,7 @@ Source: He 2017 (Mask R-CNN), section 3; half-pixel corrected as in Detectron2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,55 +20,63 @@ from torch.nn.functional import embedding_bag
 _VALUES = 4_000_000  # weights that are held at once: 50 MB with their indices
 
 
-def roi_align(level: Tensor, rois: Tensor, layer: Any) -> Tensor:
-    """Return the crop of each RoI, (m, r, r, c), as the RoIAlign of a layer makes it.
+def roi_align(maps: Sequence[Tensor], rois: Sequence[Tensor], layers: Sequence[Any]) -> Tensor:
+    """Return the crops of all RoIs, level by level: (m, r, r, c).
 
-    level: (n, c, h, w), fast on a CPU if its channels are last.
-    rois: (m, 5), the index of the image in the batch and xyxy px of the image.
-    layer: mmcv's RoIAlign, whose options are used.
+    maps: (n, c, h, w) of each level, fast on a CPU if channels are last.
+    rois: (k, 5) of each level, the index of the image in the batch and xyxy px of the image.
+    layers: mmcv's RoIAlign of each level, whose options are used.
     """
-    options = layer.output_size, layer.spatial_scale, layer.sampling_ratio, layer.aligned
-    if level.is_cuda or is_tracing():
-        crops: Tensor = torchvision.ops.roi_align(level, rois, *options)
-        return crops.permute(0, 2, 3, 1)
-    return by_rows(level, rois, layer.output_size[0], *options[1:])
+    if rois[0].is_cuda or is_tracing():
+        options = [(at.output_size, at.spatial_scale, at.sampling_ratio, at.aligned) for at in layers]
+        crops = [
+            torchvision.ops.roi_align(level, boxes, *layer)
+            for level, boxes, layer in zip(maps, rois, options, strict=True)
+        ]
+        return torch.cat(crops).permute(0, 2, 3, 1)
+    side, counts = layers[0].output_size[0], [len(boxes) for boxes in rois]
+    out = rois[0].new_empty((sum(counts), side, side, maps[0].shape[1]))
+    for level, boxes, layer, part in zip(maps, rois, layers, torch.split(out, counts), strict=True):
+        by_rows(level, boxes, layer.spatial_scale, layer.sampling_ratio, layer.aligned, part)
+    return out
 
 
 def is_tracing() -> bool:
-    """Say whether this code is being traced for an export."""
+    """Return whether this code is being traced for an export."""
     jit: Any = torch.jit  # parts of it have no types
     return bool(jit.is_tracing())
 
 
-def by_rows(level: Tensor, rois: Tensor, size: int, scale: float, samples: int, aligned: bool) -> Tensor:
-    """Return the crops (m, size, size, c) as sums of rows of a level with channels last.
+def by_rows(level: Tensor, rois: Tensor, scale: float, samples: int, aligned: bool, out: Tensor) -> None:
+    """Write the crops of the RoIs of a level to `out`, (m, r, r, c), as sums of rows of the level.
 
+    level: (n, c, h, w), channels last.
     scale: cells per px.
     samples: points per bin and axis, 0 for one per cell.
     aligned: cells have their centre at half.
     """
     images, channels, height, width = level.shape
+    size = out.shape[1]
     rows = level.permute(0, 2, 3, 1).reshape(images * height * width, channels)
     corners = rois[:, 1:] * scale - (0.5 if aligned else 0.0)
     extent = corners[:, 2:] - corners[:, :2]
     step = (extent if aligned else extent.clamp(min=1.0)) / size
     points = torch.full_like(step, samples) if samples > 0 else step.ceil()
     most = points.amax(dim=1)
-    cut = level.new_zeros((len(rois), size * size, channels))
+    out[most == 0] = 0.0  # RoIs without area have no points
     # RoIs with the same number of points are cropped together, which needs no padding terms of weight 0.
-    for number in sorted(set(most.tolist()) - {0}):  # RoIs without area have no points
+    for number in sorted(set(most.tolist()) - {0}):
         terms = 4 * int(number) ** 2
-        for own in (most == number).nonzero().squeeze(1).split(max(1, _VALUES // (size * size * terms))):
-            y, y_weights = _axis(corners[own, 1], step[own, 1], points[own, 1], int(number), height, size)
-            x, x_weights = _axis(corners[own, 0], step[own, 0], points[own, 0], int(number), width, size)
-            y += (rois[own, 0].long() * height)[:, None, None]
+        for part in (most == number).nonzero().squeeze(1).split(max(1, _VALUES // (size * size * terms))):
+            y, y_weights = _axis(corners[part, 1], step[part, 1], points[part, 1], int(number), height, size)
+            x, x_weights = _axis(corners[part, 0], step[part, 0], points[part, 0], int(number), width, size)
+            y += (rois[part, 0].long() * height)[:, None, None]
             index = y[:, :, None, :, None] * width + x[:, None, :, None, :]
             weight = y_weights[:, :, None, :, None] * x_weights[:, None, :, None, :]
             summed = embedding_bag(
                 index.reshape(-1, terms), rows, per_sample_weights=weight.reshape(-1, terms), mode="sum"
             )
-            cut[own] = summed.view(len(own), size * size, channels)
-    return cut.view(len(rois), size, size, channels)
+            out[part] = summed.view(len(part), size, size, channels)
 
 
 def _axis(

@@ -1,38 +1,43 @@
-"""Score many images: workers decode them, batches have one size, and shards are written one by one."""
+"""Score many images: threads decode them, batches have one size, and shards are written one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate, groupby
-from typing import Any
 
 import torch
 from mmengine.config import Config
-from torch.utils.data import DataLoader, Dataset
 
 from al_loop.core.errors import DataError, ModelError
 from al_loop.detector.inference.predict import Detector, fused, predict
-from al_loop.detector.inference.tta import augment, boxes_in_original
+from al_loop.detector.inference.tta import augment
+from al_loop.detector.precision import precision_here
 from al_loop.detector.transforms import Picture, decoded, fit, fitted_size
 from al_loop.images.object_cache import Prefetcher, check_bytes, read_stored
 from al_loop.state.prediction_store import ShardStore
-from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile, Prediction
 
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
 #: Images of one resized size, for one forward pass.
 Batch = tuple[ImageFile, ...]
+#: Batches that are read while one is scored.
+_READ_AHEAD = 2
 
 
 @dataclass(frozen=True)
 class ScoreSettings:
     """How to score. Batch size and workers change the numbers by float rounding at most.
 
+    workers: threads that decode images; 0: the images are decoded between the forward passes.
     features: also return the input of the classifier for each box.
     augmentation: a name of `al_loop.detector.inference.tta`, "" for none.
-    precision: of the convolutions, "fp32" or "bf16".
+    precision: of the convolutions, "fp32", "bf16" or "auto" (`precision_here`).
     """
 
     score_thr: float
@@ -81,15 +86,18 @@ def score_images(
     shards = planned(detector.config, store.missing(images), settings)
     if not shards:
         return []
-    scorer = BatchScorer(detector, settings, say)
     batches = [batch for shard in shards for batch in shard]
     last_of_shard = set(accumulate(len(shard) for shard in shards))
-    total = len(images)
-    done = total - sum(map(len, batches))
+    done = len(images) - sum(map(len, batches))
     unreadable: list[Unreadable] = []
     filling: list[Prediction] = []
-    for number, loaded in enumerate(_read_ahead(Reader.of(detector.config, settings), batches, settings), 1):
-        filling += scorer.score(loaded.images, loaded.pictures)
+    scorer = BatchScorer(detector, settings, say)
+    for number, loaded in enumerate(_read(detector.config, batches, settings), 1):
+        for part in scorer.parts(loaded):
+            try:
+                filling += scorer.predict(*part)
+            except torch.OutOfMemoryError:
+                scorer.exceeded = True
         unreadable += loaded.unreadable
         if number in last_of_shard:
             check()
@@ -98,7 +106,7 @@ def score_images(
             filling = []
         done += len(loaded.images) + len(loaded.unreadable)
         if on_progress:
-            on_progress(done, total)
+            on_progress(done, len(images))
     return unreadable
 
 
@@ -107,7 +115,7 @@ def planned(config: Config, images: Sequence[ImageFile], settings: ScoreSettings
 
     The order of the images does not matter. Shards end where batches end: a resumed run has the same batches.
     """
-    reader = Reader.of(config, settings)
+    reader = Reader.of(config)
 
     def size(image: ImageFile) -> tuple[int, int]:
         return fitted_size(image.width, image.height, reader.box, reader.enlarge, reader.way)
@@ -127,72 +135,51 @@ def planned(config: Config, images: Sequence[ImageFile], settings: ScoreSettings
 
 
 class BatchScorer:
-    """Scores batches: it checks predictions and makes batches smaller when the device is out of memory."""
+    """Predicts batches in parts that fit into the memory of the device.
+
+    predict: takes a part, which a caller gets from `parts`.
+    exceeded: set by the caller if a part did not fit; smaller parts of the same images follow.
+    """
 
     def __init__(self, detector: Detector, settings: ScoreSettings, say: Say) -> None:
-        self._detector = fused(detector, settings.precision)
-        self._settings, self._say = settings, say
-        self._most = settings.batch_size
+        self._most, self._device, self._say = settings.batch_size, detector.device, say
+        self.exceeded = False
+        self.predict = partial(
+            predict,
+            fused(detector, precision_here(settings.precision, detector.device)),
+            score_thr=settings.score_thr,
+            features=settings.features,
+            augmentation=settings.augmentation,
+        )
 
-    def score(self, images: Sequence[ImageFile], pictures: Sequence[Picture]) -> list[Prediction]:
-        """Return the predictions of the model for a batch."""
-        found: list[Prediction] = []
-        while len(found) < len(images):
-            part = slice(len(found), len(found) + self._most)
-            some = self._tried(images[part], pictures[part])
-            if some is None:
-                self._shrink(images[part])
+    def parts(self, loaded: Loaded) -> Iterator[tuple[Sequence[ImageFile], Sequence[Picture]]]:
+        """Yield images and their pictures; ModelError where a single image does not fit."""
+        start = 0
+        while start < len(loaded.images):
+            part = slice(start, start + self._most)
+            yield loaded.images[part], loaded.pictures[part]
+            # Here the caller has left its `except`, which would hold the memory of the part.
+            if self.exceeded:
+                self._shrink(loaded.images[part])
             else:
-                found += some
-        return [
-            _in_original(p, image, self._settings.augmentation)
-            for p, image in zip(_checked(found), images, strict=True)
-        ]
-
-    def _tried(self, images: Sequence[ImageFile], pictures: Sequence[Picture]) -> list[Prediction] | None:
-        """Return predictions, or None when out of memory: the error must be gone before memory is freed."""
-        settings = self._settings
-        try:
-            return predict(self._detector, images, pictures, settings.score_thr, features=settings.features)
-        except torch.OutOfMemoryError:
-            return None
+                start = part.stop
 
     def _shrink(self, images: Sequence[ImageFile]) -> None:
-        tried = len(images)
+        tried, self.exceeded = len(images), False
         if tried == 1:
             raise ModelError(
-                f"{self._detector.device} has too little memory to score a single image "
+                f"{self._device} has too little memory to score a single image "
                 f"({images[0].path.name}, {images[0].width}x{images[0].height} px). "
-                'Finished shards are kept. Free memory (nvidia-smi lists its users), or set device = "cpu" in al-loop.toml. '
-                "Then run the same command again"
+                "Finished shards are kept. Free memory (nvidia-smi lists its users), "
+                'or set device = "cpu" in al-loop.toml. Then run the same command again'
             )
         self._most = tried // 2
-        if self._detector.device.type == "cuda":
+        if self._device.type == "cuda":
             torch.cuda.empty_cache()
         self._say(
             f"  out of memory with {tried} images per batch: continuing with {self._most}. "
             f"To start there: score.batch_size = {self._most} in al-loop.toml"
         )
-
-
-def _checked(predictions: list[Prediction]) -> list[Prediction]:
-    for prediction in predictions:
-        embedding, distributions = map(torch.from_numpy, (prediction.embedding, prediction.distributions))
-        if not (torch.isfinite(embedding).all() and torch.isfinite(distributions).all()):
-            raise ModelError(
-                f"the model's output for image {prediction.image_id[:12]} is not finite. "
-                "Go back to the model before: al-loop rollback"
-            )
-    return predictions
-
-
-def _in_original(prediction: Prediction, image: ImageFile, name: str) -> Prediction:
-    """Return the prediction of an augmented copy with its boxes in the original image."""
-    if not name or not len(prediction.boxes):
-        return prediction
-    boxes = prediction.boxes
-    xyxy = boxes_in_original(name, boxes.xyxy, image.width, image.height)
-    return replace(prediction, boxes=Boxes(xyxy, boxes.labels, boxes.scores))
 
 
 @dataclass(frozen=True)
@@ -201,26 +188,25 @@ class Reader:
 
     box: (width, height) px that they must fit into.
     way: see `fit`.
+    files: bytes of images by id, read in place of their files.
     """
 
     box: tuple[int, int]
     enlarge: bool
-    augmentation: str
+    augmentation: str = ""
     way: str = "inside"
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, config: Config, settings: ScoreSettings) -> Reader:
+    def of(cls, config: Config, augmentation: str = "", files: Mapping[str, bytes] | None = None) -> Reader:
         """Return the reader for the config of a model."""
-        return cls(
-            tuple(config.image_size),
-            bool(config.enlarge),
-            settings.augmentation,
-            config.get("resize", "inside"),
-        )
+        way = config.get("resize", "inside")
+        return cls(tuple(config.image_size), bool(config.enlarge), augmentation, way, files or {})
 
-    def read(self, image: ImageFile, data: bytes | None = None) -> Picture | Unreadable:
-        """Return the picture, or why it cannot be read; data: the bytes of a file on another machine."""
+    def read(self, image: ImageFile) -> Picture | Unreadable:
+        """Return the picture, or why it cannot be read."""
         try:
+            data = self.files.get(image.id)
             if data is None:
                 data = read_stored(image)
             else:
@@ -234,9 +220,19 @@ class Reader:
         picture = fit(picture, self.box, self.enlarge, self.way)
         return augment(self.augmentation, picture, image.id) if self.augmentation else picture
 
+    def read_ahead(self, batches: Sequence[Batch], threads: ThreadPoolExecutor | None) -> Iterator[Loaded]:
+        """Yield the batches; the threads read the next ones meanwhile."""
+        read_all = map if threads is None else threads.map  # `map` reads when its result is used
+        ahead: deque[tuple[Batch, Iterator[Picture | Unreadable]]] = deque()
+        for batch in batches:
+            ahead.append((batch, read_all(self.read, batch)))
+            if len(ahead) > _READ_AHEAD:
+                yield _loaded(*ahead.popleft())
+        while ahead:
+            yield _loaded(*ahead.popleft())
 
-def load(batch: Batch, read: Iterable[Picture | Unreadable]) -> Loaded:
-    """Return a batch with what was read of it, in its order."""
+
+def _loaded(batch: Batch, read: Iterator[Picture | Unreadable]) -> Loaded:
     pairs = list(zip(batch, read, strict=True))
     return Loaded(
         [image for image, item in pairs if not isinstance(item, Unreadable)],
@@ -245,31 +241,12 @@ def load(batch: Batch, read: Iterable[Picture | Unreadable]) -> Loaded:
     )
 
 
-def _read_ahead(reader: Reader, batches: Sequence[Batch], settings: ScoreSettings) -> Iterator[Loaded]:
-    """Yield the batches; processes read the next ones meanwhile."""
-    ends = list(accumulate(map(len, batches)))
-    loader: DataLoader[Any] = DataLoader(
-        _Pictures([image for batch in batches for image in batch], reader),
-        batch_sampler=[list(range(end - len(batch), end)) for batch, end in zip(batches, ends, strict=True)],
-        num_workers=min(settings.workers, len(batches)),
-        collate_fn=_collate,
-    )
-    with Prefetcher(image for batch in batches for image in batch) as prefetcher:
-        for batch, loaded in zip(batches, loader, strict=True):
+def _read(config: Config, batches: Sequence[Batch], settings: ScoreSettings) -> Iterator[Loaded]:
+    """Yield the batches, read from the workspace; linked images are fetched ahead."""
+    reader, workers = Reader.of(config, settings.augmentation), settings.workers
+    with ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(workers, "read")) if workers else None
+        prefetcher = stack.enter_context(Prefetcher(image for batch in batches for image in batch))
+        for batch, loaded in zip(batches, reader.read_ahead(batches, threads), strict=True):
             yield loaded
             prefetcher.advance(len(batch))
-
-
-class _Pictures(Dataset[Any]):
-    def __init__(self, images: Sequence[ImageFile], reader: Reader) -> None:
-        self._images, self._reader = images, reader
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> tuple[ImageFile, Picture | Unreadable]:
-        return self._images[index], self._reader.read(self._images[index])
-
-
-def _collate(items: list[tuple[ImageFile, Picture | Unreadable]]) -> Loaded:
-    return load(tuple(image for image, _ in items), [item for _, item in items])

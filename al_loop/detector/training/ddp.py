@@ -1,4 +1,4 @@
-"""What processes that share a training do to compute the same as one process.
+"""Several processes that share a training compute what one process would.
 
 Each takes its share of every batch; gradients and losses are averaged over the processes.
 """
@@ -28,24 +28,18 @@ class OneProcessSampler(DefaultSampler):  # type: ignore[misc]
     partial: an epoch, from 0, and how many images it draws; every other epoch, and with None each, draws all.
     """
 
-    def __init__(
-        self,
-        dataset: Any,
-        shuffle: bool = True,
-        seed: int | None = None,
-        partial: tuple[int, int] | None = None,
-    ) -> None:
-        super().__init__(dataset, shuffle, seed)
+    def __init__(self, dataset: Any, partial: tuple[int, int] | None = None, **options: Any) -> None:
+        super().__init__(dataset, **options)
         self.rank, self.world_size = 0, 1
         self.num_samples = self.total_size = len(dataset)
         self.partial = partial
 
     def __iter__(self) -> Iterator[int]:
         """Yield the indices of an epoch."""
-        order: Iterator[int] = super().__iter__()
-        if self.partial is None or self.epoch != self.partial[0]:
-            return order
-        return iter(balanced_subset(list(order), len(self.dataset.dataset), self.partial[1]))
+        order: list[int] = list(super().__iter__())
+        if self.partial is not None and self.epoch == self.partial[0]:
+            order = balanced_subset(order, len(self.dataset.dataset), self.partial[1])
+        return iter(order)
 
 
 @DATA_SAMPLERS.register_module()
@@ -124,12 +118,8 @@ def process_group(device: str, store: Path) -> Iterator[None]:
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    distributed.init_process_group(
-        "nccl" if cuda else "gloo",
-        store=FileStore(str(store), processes),
-        rank=rank,
-        world_size=processes,
-    )
+    backend, shared = "nccl" if cuda else "gloo", FileStore(str(store), processes)
+    distributed.init_process_group(backend, store=shared, rank=rank, world_size=processes)
     yield
     # Not after an error: the other processes may be waiting in the group.
     distributed.destroy_process_group()

@@ -47,8 +47,7 @@ class KeepBest(Hook):  # type: ignore[misc]
     """Keep the weights with the best validation AP, and this AP, in one file that is replaced atomically.
 
     mmengine's own `save_best` deletes the old file before it writes the new one, and rewrites the last
-    checkpoint in
-    place: after a kill in between the training can neither resume nor end.
+    checkpoint in place: after a kill in between the training can neither resume nor end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,9 +93,8 @@ class ReportProgress(Hook):  # type: ignore[misc]
     ) -> None:
         """Report the step."""
         if self.callback:
-            self.callback(
-                runner.iter + 1, self.steps or runner.max_iters, f"loss {_loss(outputs):.2f}{self.text}"
-            )
+            text = f"loss {_loss(outputs):.2f}{self.text}"
+            self.callback(runner.iter + 1, self.steps or runner.max_iters, text)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Show the AP of the validation in the steps that follow."""

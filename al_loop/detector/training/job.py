@@ -3,49 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-from mmengine.config import Config
 
+from al_loop.core.config import TrainConfig
 from al_loop.core.files import read_regular, write_atomically
 from al_loop.detector.checkpoint import Weights, read_weights, write_weights
 from al_loop.detector.config.stored_config import read_config, write_config
-from al_loop.detector.training.settings import RunSettings
 from al_loop.structures.images import LabelledImage
 
 _START, _DATA = "start.pth", "job.json"
 _MAX_BYTES = 2 << 30
 
 
+@dataclass(frozen=True)
+class RunSettings:
+    """Settings of one training, with the values that are resolved when it starts.
+
+    settings: a table of al-loop.toml; its batch_size counts the images of all processes together.
+    device: "cpu", "cuda" or one GPU such as "cuda:1".
+    lr: learning rate, of the settings or of the model's config.
+    workers: decoding processes of each training process.
+    precision: of the forward pass, "fp32" or "bf16"; None for fp32, and on CUDA fp16 mixed.
+    steps: steps in all, the last epoch is cut short; None: every epoch is whole.
+    """
+
+    settings: TrainConfig
+    device: str
+    lr: float
+    workers: int
+    precision: str | None = None
+    steps: int | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingJob:
     """What `al_loop.detector.training.train.train` needs.
 
-    config: of the model.
-    start: initial weights; None: random ones.
+    config: mmengine's Config of the model.
+    start: initial weights by name; None: random ones.
     training, validation: labelled images.
     run: settings, resolved for this machine.
     folder: work files; a killed training resumes from the checkpoint there.
     """
 
-    config: Config
+    config: Any
     start: Weights | None
     training: Sequence[LabelledImage]
     validation: Sequence[LabelledImage]
-    run: RunSettings
-    folder: Path
-
-
-@dataclass(frozen=True)
-class _Data:
-    """The parts of a job that are kept as JSON."""
-
-    training: list[LabelledImage]
-    validation: list[LabelledImage]
     run: RunSettings
     folder: Path
 
@@ -55,22 +64,17 @@ def write_job(job: TrainingJob, folder: Path) -> None:
     write_config(folder, job.config)
     if job.start is not None:
         write_weights(folder / _START, job.start)
-    data = _Data(list(job.training), list(job.validation), job.run, job.folder)
-    write_atomically(folder / _DATA, msgspec.json.encode(data, enc_hook=_to_plain))
+    data = msgspec.json.encode(replace(job, config=None, start=None), enc_hook=_to_plain)
+    write_atomically(folder / _DATA, data)
 
 
 def read_job(folder: Path) -> TrainingJob:
     """Read a job that `write_job` wrote."""
-    data = msgspec.json.decode(read_regular(folder / _DATA, _MAX_BYTES), type=_Data, dec_hook=_from_plain)
-    start = folder / _START
-    return TrainingJob(
-        config=read_config(folder, trusted=True),  # the process that wrote it has checked it
-        start=read_weights(start) if start.is_file() else None,
-        training=data.training,
-        validation=data.validation,
-        run=data.run,
-        folder=data.folder,
-    )
+    data, start = read_regular(folder / _DATA, _MAX_BYTES), folder / _START
+    job = msgspec.json.decode(data, type=TrainingJob, dec_hook=_from_plain)
+    # The config is trusted: the process that wrote it has checked it.
+    config = read_config(folder, trusted=True)
+    return replace(job, config=config, start=read_weights(start) if start.is_file() else None)
 
 
 def _to_plain(value: Any) -> Any:

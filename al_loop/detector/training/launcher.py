@@ -20,7 +20,7 @@ import psutil
 import torch
 
 from al_loop.core import errors
-from al_loop.core.errors import AlLoopError, ConfigError, TrainingError
+from al_loop.core.errors import AlLoopError, ConfigError, TrainingError, first_line
 from al_loop.core.files import read_json
 from al_loop.detector.checkpoint import read_note, read_weights
 from al_loop.detector.training.hooks import Progress
@@ -30,14 +30,13 @@ from al_loop.detector.training.worker import PROGRESS, RESULT, failure_file
 
 #: Output of torchrun and of the processes, beside train.log.
 LOG = "processes.log"
-#: torchrun's own meeting places listen on all addresses of the machine; files listen nowhere.
+#: The TCP rendezvous of torchrun would listen on all addresses of the machine; a file listens nowhere.
 _RENDEZVOUS = ("--rdzv-backend=c10d", "--rdzv-conf=store_type=file", "--local-addr=127.0.0.1")
 _NO_TCP_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-#: Gloo and NCCL connect the processes: over the loopback interface alone.
+#: Gloo and NCCL connect the processes over the loopback interface alone.
 _LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 _POLL_S = 0.1
 _EXIT_S = 10.0  # for killed processes to disappear
-_LINE_CHARS = 200
 
 
 def check_gpus(gpus: int, device: str, batch_size: int, cores: int) -> None:
@@ -54,16 +53,14 @@ def check_gpus(gpus: int, device: str, batch_size: int, cores: int) -> None:
             "Correct device in al-loop.toml, or run with --gpus 1."
         )
     available = cores if device == "cpu" else torch.cuda.device_count()
-    if gpus <= available:
-        return
-    have = f"{available} cores, and each process needs one"
-    if device != "cpu":
-        have = f"{available} that torch can use"
+    unit = "cores, and each process needs one" if device == "cpu" else "that torch can use"
     other = "" if available else ', or set device = "cpu" in al-loop.toml to share it among processes'
-    raise ConfigError(
-        f"expected at most {max(1, available)} GPUs (--gpus, or gpus in al-loop.toml), got {gpus}: this "
-        f"machine has {have}. Run with --gpus {_largest_divisor(batch_size, available)}{other}."
-    )
+    if gpus > available:
+        raise ConfigError(
+            f"expected at most {max(1, available)} GPUs (--gpus, or gpus in al-loop.toml), got {gpus}: this "
+            f"machine has {available} {unit}. "
+            f"Run with --gpus {_largest_divisor(batch_size, available)}{other}."
+        )
 
 
 def train_in_processes(
@@ -137,14 +134,12 @@ def _torchrun(shared: Path, processes: int, environment: dict[str, str], log: Pa
 
 def _pass_on(lines: IO[str], on_progress: Progress | None) -> None:
     """Report the steps that rank 0 has written since the last call."""
-    while True:
+    start = lines.tell()
+    while (line := lines.readline()).endswith("\n"):
         start = lines.tell()
-        line = lines.readline()
-        if not line.endswith("\n"):  # still being written
-            lines.seek(start)
-            return
         if on_progress:
             on_progress(*json.loads(line))
+    lines.seek(start)  # before a line that is still being written
 
 
 def _error(shared: Path, status: int, processes: int, output: str) -> AlLoopError:
@@ -172,13 +167,9 @@ def _error(shared: Path, status: int, processes: int, output: str) -> AlLoopErro
     for rank, failure in failures.items():
         return TrainingError(
             f"process {rank + 1} of {processes} that share the training failed: {failure['error']}: "
-            f"{_first_line(failure['message'])}. {advice}"
+            f"{first_line(failure['message'])}. {advice}"
         )
     return TrainingError(f"the processes that share the training ended with status {status}. {advice}")
-
-
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or [""])[0][:_LINE_CHARS]
 
 
 def _largest_divisor(number: int, most: int) -> int:

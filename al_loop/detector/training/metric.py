@@ -32,13 +32,10 @@ class ValidationAP(BaseMetric):  # type: ignore[misc]
         """Store the predictions of a batch."""
         for sample in data_samples:
             predicted = sample["pred_instances"]
-            xyxy = predicted["bboxes"].double().cpu().numpy()
+            columns = predicted["bboxes"].double(), predicted["labels"], predicted["scores"].double()
+            xyxy, labels, scores = (column.cpu().numpy() for column in columns)
             solid = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
-            boxes = Boxes(
-                xyxy[solid],
-                predicted["labels"].cpu().numpy()[solid],
-                predicted["scores"].double().cpu().numpy()[solid],
-            )
+            boxes = Boxes(xyxy[solid], labels[solid], scores[solid])
             self.results.append((self.truth[sample["img_id"]].image.id, boxes))
 
     def compute_metrics(self, results: list[tuple[str, Boxes]]) -> dict[str, float]:

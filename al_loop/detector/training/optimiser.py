@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
-from al_loop.detector.training.settings import RunSettings
+from al_loop.detector.training.job import RunSettings
 
 
 @OPTIM_WRAPPERS.register_module()

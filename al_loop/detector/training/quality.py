@@ -41,7 +41,7 @@ class ClassQuality:
 
     @property
     def mean(self) -> FloatArray:
-        """(C,) in [0, 1]."""
+        """Return the mean of each class, (C,) in [0, 1]."""
         return self._mean.copy()
 
     def _watched(
@@ -79,6 +79,6 @@ class ClassQuality:
         sums = each.new_zeros(2, len(self._mean)).index_add_(1, labels, each)
         all_reduce(sums)
         total, count = sums.cpu().numpy()
-        seen = count > 0
-        step = total[seen] / count[seen]
-        self._mean[seen] = _MOMENTUM * self._mean[seen] + (1 - _MOMENTUM) * step
+        present = count > 0
+        step = total[present] / count[present]
+        self._mean[present] = _MOMENTUM * self._mean[present] + (1 - _MOMENTUM) * step

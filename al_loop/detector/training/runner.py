@@ -26,7 +26,8 @@ _REGISTERED = (transforms.ReadPicture, transforms.FitInto, transforms.Augment, E
 COCO_FILES = ("train.json", "val.json")
 _MAX_NUMPY_SEED = 2**32 - 1
 _META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
-_PACK = {"type": "PackDetInputs", "meta_keys": _META_KEYS}
+_READ: dict[str, Any] = {"type": "ReadPicture"}
+_PACK: dict[str, Any] = {"type": "PackDetInputs", "meta_keys": _META_KEYS}
 
 
 def make_runner(job: TrainingJob, model: nn.Module, custom_hooks: list[Hook], resume: bool) -> Runner:
@@ -70,67 +71,50 @@ def _train_loader(job: TrainingJob) -> dict[str, Any]:
     settings = job.run.settings
     rank, processes = get_dist_info()
     augment = {"type": "Augment", "rotate90": settings.rotate90, "rank": rank, "processes": processes}
-    dataset = {
-        **_dataset(job, COCO_FILES[0]),
-        "filter_cfg": {"filter_empty_gt": False, "min_size": 1},
-        "pipeline": [
-            {"type": "ReadPicture"},
-            {"type": "LoadAnnotations", "with_bbox": True},
-            _fit_into(job.config),
-            augment,
-            {"type": ExtendRegions.__name__},
-            _PACK,
-        ],
-    }
+    annotations = {"type": "LoadAnnotations", "with_bbox": True}
+    extend = {"type": ExtendRegions.__name__}
+    pipeline = [_READ, annotations, _fit_into(job.config), augment, extend, _PACK]
+    partial = partial_epoch(job.run, len(job.training))
+    filters = {"filter_cfg": {"filter_empty_gt": False, "min_size": 1}}
+    dataset = {**_dataset(job, COCO_FILES[0], pipeline), **filters}
     return {
         "batch_size": settings.batch_size,
         **_workers(job),
-        "sampler": {
-            "type": OneProcessSampler,
-            "shuffle": True,
-            "partial": partial_epoch(job.run, len(job.training)),
-        },
+        "sampler": {"type": OneProcessSampler, "shuffle": True, "partial": partial},
         "batch_sampler": {"type": BatchShareSampler},
         "dataset": {"type": "RepeatDataset", "times": settings.repeat, "dataset": dataset},
     }
 
 
 def _val_loader(job: TrainingJob) -> dict[str, Any]:
+    dataset = _dataset(job, COCO_FILES[1], [_READ, _fit_into(job.config), _PACK])
     return {
         "batch_size": 1,
         **_workers(job),
         "sampler": {"type": "DefaultSampler", "shuffle": False},
-        "dataset": {
-            **_dataset(job, COCO_FILES[1]),
-            "test_mode": True,
-            "pipeline": [{"type": "ReadPicture"}, _fit_into(job.config), _PACK],
-        },
+        "dataset": {**dataset, "test_mode": True},
     }
 
 
-def _dataset(job: TrainingJob, file: str) -> dict[str, Any]:
+def _dataset(job: TrainingJob, file: str, pipeline: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "type": "CocoDataset",
         "metainfo": {"classes": tuple(job.config.classes)},
         "data_prefix": {"img": ""},
         "ann_file": str(job.folder / file),
+        "pipeline": pipeline,
     }
 
 
 def _fit_into(config: Config) -> dict[str, Any]:
-    return {
-        "type": "FitInto",
-        "size": tuple(config.image_size),
-        "enlarge": bool(config.enlarge),
-        "way": config.get("resize", "inside"),
-    }
+    way = config.get("resize", "inside")
+    return {"type": "FitInto", "size": tuple(config.image_size), "enlarge": bool(config.enlarge), "way": way}
 
 
 def _workers(job: TrainingJob) -> dict[str, Any]:
     """Return the options of the decoding processes.
 
-    All training processes use the seeds of rank 0: each draws the augmentations of all images, and uses its
-    own.
+    All training processes use the seeds of rank 0: each draws the augmentations of all, and uses its own.
     """
     workers = job.run.workers
     # Each worker adds its number to the seed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from al_loop.detector.training.settings import RunSettings
+from al_loop.detector.training.job import RunSettings
 
 
 def partial_epoch(run: RunSettings, images: int) -> tuple[int, int] | None:
@@ -17,9 +17,7 @@ def partial_epoch(run: RunSettings, images: int) -> tuple[int, int] | None:
     settings = run.settings
     steps_per_epoch = -(-settings.repeat * images // settings.batch_size)
     left = run.steps - (settings.epochs - 1) * steps_per_epoch
-    if left == steps_per_epoch:
-        return None
-    return settings.epochs - 1, left * settings.batch_size
+    return None if left == steps_per_epoch else (settings.epochs - 1, left * settings.batch_size)
 
 
 def schedule(epochs: int, steps: int | None = None) -> list[dict[str, Any]]:
@@ -33,12 +31,5 @@ def schedule(epochs: int, steps: int | None = None) -> list[dict[str, Any]]:
     rise = {"type": "LinearLR", "start_factor": 0.1, "begin": 0, "end": warm_up, **common}
     if end == warm_up:  # no epoch or step is left for the cosine
         return [rise]
-    fall = {
-        "type": "CosineAnnealingLR",
-        "eta_min_ratio": 0.01,
-        "begin": warm_up,
-        "end": end,
-        "T_max": end - warm_up,
-        **common,
-    }
-    return [rise, fall]
+    span = {"begin": warm_up, "end": end, "T_max": end - warm_up}
+    return [rise, {"type": "CosineAnnealingLR", "eta_min_ratio": 0.01, **span, **common}]

@@ -9,15 +9,13 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.hooks import Hook, SyncBuffersHook
-from mmengine.runner import Runner
 
 from al_loop.core.errors import ModelError, TrainingError
 from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weights, runner_checkpoints
@@ -61,10 +59,10 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
     """
     if not any(len(item.boxes) for item in job.training):
         raise TrainingError(
-            f"nothing to learn from: {len(job.training)} images without a single box. Label some: al-loop "
-            "cycle"
+            f"nothing to learn from: {len(job.training)} images without a single box. "
+            "Label some: al-loop cycle"
         )
-    resume = _prepare(job)
+    resume, device = _prepare(job), job.run.device
     torch.manual_seed(job.run.settings.seed)
     model = build_model(job.config)
     if job.start is not None:
@@ -72,7 +70,8 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
     use_memory_format(model, job.run.precision)
     ignore_regions(model)
     with (
-        _current_device(job.run.device),
+        # The Runner takes no other name of a GPU than "cuda".
+        torch.cuda.device(device) if device.startswith("cuda") else nullcontext(),
         ClassQuality(model) as quality,
         _to_log(job.folder),
         runner_checkpoints(),
@@ -81,7 +80,10 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
         # The Runner asks the model to initialise itself; it keeps the weights it has, and warns.
         warnings.filterwarnings("ignore", message="init_weights of .* has been called more than once")
         runner = make_runner(job, model, _hooks(job, on_progress), resume)
-        _run(runner)
+        runner.train()
+        if runner.epoch not in hooks.validations(runner):
+            runner.val()  # a training killed in its last validation has no epoch left to run
+        barrier()  # rank 0 writes the weights
     best = job.folder / BEST
     return Trained(
         weights=read_weights(best),
@@ -90,13 +92,6 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
         validations=list(hooks.validations(runner).values()),
         quality=quality.mean.tolist(),
     )
-
-
-def _run(runner: Runner) -> None:
-    runner.train()
-    if runner.epoch not in hooks.validations(runner):
-        runner.val()  # a training killed in its last validation has no epoch left to run
-    barrier()  # rank 0 writes the weights
 
 
 def _hooks(job: TrainingJob, on_progress: Progress | None) -> list[Hook]:
@@ -123,16 +118,15 @@ def _prepare(job: TrainingJob) -> bool:
 
 def discard_work_files(folder: Path) -> None:
     """Delete the checkpoints of a finished training; logs and COCO files stay."""
-    for path in folder.glob("*.pth"):
-        path.unlink()
-    (folder / "last_checkpoint").unlink(missing_ok=True)
-    for path in folder.glob("vis_data"):
-        shutil.rmtree(path, ignore_errors=True)
+    for path in [*folder.glob("*.pth"), folder / "last_checkpoint"]:
+        path.unlink(missing_ok=True)
+    shutil.rmtree(folder / "vis_data", ignore_errors=True)
 
 
 def _find_checkpoint(folder: Path) -> bool:
     """Point the Runner to the newest checkpoint that is whole; return whether there is one."""
-    for path in sorted(folder.glob("epoch_*.pth"), key=_epoch, reverse=True):
+    by_epoch = {int(path.stem.removeprefix("epoch_")): path for path in folder.glob("epoch_*.pth")}
+    for _, path in sorted(by_epoch.items(), reverse=True):
         try:
             read_weights(path)
         except ModelError:
@@ -142,15 +136,6 @@ def _find_checkpoint(folder: Path) -> bool:
         return True
     (folder / "last_checkpoint").unlink(missing_ok=True)
     return False
-
-
-def _epoch(path: Path) -> int:
-    return int(path.stem.split("_")[1])
-
-
-def _current_device(device: str) -> AbstractContextManager[Any]:
-    """Make a GPU the current one: the Runner takes no other name than "cuda"."""
-    return torch.cuda.device(device) if device.startswith("cuda") else nullcontext()
 
 
 @contextmanager

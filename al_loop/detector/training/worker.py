@@ -47,12 +47,8 @@ def main(folder: Path, launcher: int) -> None:
         with process_group(job.run.device, folder / _STORE):
             trained = train(job, report)
         if rank == 0:
-            result = {
-                "epochs": trained.epochs,
-                "validations": trained.validations,
-                "quality": trained.quality,
-            }
-            write_json(folder / RESULT, result)
+            names = ("epochs", "validations", "quality")
+            write_json(folder / RESULT, {name: getattr(trained, name) for name in names})
     except Exception as error:
         traceback.print_exc()
         write_json(failure_file(folder, rank), {"error": type(error).__name__, "message": str(error)})

@@ -15,17 +15,16 @@ import torch
 from al_loop.core.errors import ClusterError, ModelError
 from al_loop.core.files import file_sha256
 from al_loop.detector.cluster.actor import (
-    FileStat,
     MissingFiles,
     ModelPayload,
     ScoringActor,
     ShardResult,
+    file_size,
 )
 from al_loop.detector.config.stored_config import read_config, write_config
 from al_loop.detector.inference.scoring import ScoreSettings, planned, score_images
 from al_loop.state.model_registry import Model
 from al_loop.state.prediction_store import ShardStore
-from al_loop.structures.images import ImageFile
 from render.execution.actor_pool import Placement
 
 pytestmark = pytest.mark.train
@@ -45,12 +44,11 @@ def payload_of(model: Model, workers: int | None) -> ModelPayload:
     return ModelPayload.of(model, read_config(model.folder), workers, trusted=False)
 
 
-def actor_with(model: Model, image: ImageFile, workers: int | None = None) -> tuple[ScoringActor, bool]:
-    """Return an actor that holds the model, and whether it sees the image."""
+def actor_with(model: Model, workers: int | None = None) -> ScoringActor:
+    """Return an actor that holds the model."""
     actor = ScoringActor(Placement("n", "here", torch.get_num_threads()))
-    precision, sees = actor.prepare(payload_of(model, workers), "fp32", FileStat.of(image))
-    assert precision == "fp32"
-    return actor, sees
+    assert actor.prepare(payload_of(model, workers), "fp32") == "fp32"
+    return actor
 
 
 @pytest.mark.parametrize("workers", [None, 2])
@@ -59,19 +57,16 @@ def test_a_node_says_the_same_of_files_and_of_bytes(
 ) -> None:
     images = [item.image for item in sets[1]]
     elsewhere = [replace(image, path=tmp_path / "nowhere" / image.path.name) for image in images]
-    actor, sees = actor_with(model, images[0], workers)
-    assert sees
-    stats = [
-        FileStat(image, FileStat.of(at_home).size) for image, at_home in zip(elsewhere, images, strict=True)
-    ]
+    actor = actor_with(model, workers)
+    sizes = {image.id: file_size(image) for image in images}
     [shard] = planned(read_config(model.folder), elsewhere, SETTINGS)
-    assert actor.score(shard, stats, {}, SETTINGS, last=False) == MissingFiles(
+    assert actor.score(shard, sizes, {}, SETTINGS, last=False) == MissingFiles(
         tuple(image.id for image in images)
     )
     files = {image.id: image.path.read_bytes() for image in images[1:]}
-    assert actor.score(shard, stats, files, SETTINGS, last=False) == MissingFiles((images[0].id,))
+    assert actor.score(shard, sizes, files, SETTINGS, last=False) == MissingFiles((images[0].id,))
     files[images[0].id] = b"no picture"
-    sent = actor.score(shard, stats, files, SETTINGS, last=True)
+    sent = actor.score(shard, sizes, files, SETTINGS, last=True)
     assert isinstance(sent, ShardResult)
     assert [(u.image_id, u.reason) for u in sent.unreadable] == [
         (images[0].id, f"{elsewhere[0].path} is not an image (JPEG, PNG, WebP, BMP or TIFF)")
@@ -86,9 +81,10 @@ def test_a_node_says_the_same_of_files_and_of_bytes(
 
 def test_what_nobody_has_fails_by_name(model: Model, sets: Any, tmp_path: Path) -> None:
     image = sets[1][0].image
-    gone = replace(image, path=tmp_path / "gone.png")
-    actor, _ = actor_with(model, image)
-    result = actor.score([(image, gone)], [FileStat.of(image), FileStat.of(gone)], {}, SETTINGS, last=False)
+    gone = replace(image, id="gone", path=tmp_path / "gone.png")
+    actor = actor_with(model)
+    sizes = {item.id: file_size(item) for item in (image, gone)}
+    result = actor.score([(image, gone)], sizes, {}, SETTINGS, last=False)
     assert isinstance(result, ShardResult)
     assert [u.reason for u in result.unreadable] == [
         f"{gone.path} cannot be read (No such file or directory)"
@@ -106,20 +102,20 @@ def test_a_node_fetches_what_stays_in_a_store_or_is_sent_it(model: Model, sets: 
         place = {"path": tmp_path / "cache" / image.path.name, "url": f"memory://pool/{image.path.name}"}
         linked.append(replace(image, id=hashlib.sha256(data).hexdigest(), **place))
     try:
-        actor, _ = actor_with(model, linked[0])
-        stats = [FileStat.of(image) for image in linked]
-        fetched = actor.score([tuple(linked)], stats, {}, SETTINGS, last=False)
+        actor = actor_with(model)
+        sizes = {image.id: file_size(image) for image in linked}
+        fetched = actor.score([tuple(linked)], sizes, {}, SETTINGS, last=False)
         assert isinstance(fetched, ShardResult)
         assert [p.image_id for p in fetched.predictions] == [image.id for image in linked]
         assert not (tmp_path / "cache").exists()  # a node keeps nothing
         store.rm(f"/pool/{images[1].path.name}")
-        gone = actor.score([tuple(linked)], stats, {}, SETTINGS, last=False)
+        gone = actor.score([tuple(linked)], sizes, {}, SETTINGS, last=False)
         assert gone == MissingFiles((linked[1].id,))
         sent = {linked[1].id: images[1].path.read_bytes()}
-        result = actor.score([tuple(linked)], stats, sent, SETTINGS, last=True)
+        result = actor.score([tuple(linked)], sizes, sent, SETTINGS, last=True)
         assert isinstance(result, ShardResult)
         assert not result.unreadable
-        result = actor.score([tuple(linked)], stats, {}, SETTINGS, last=True)
+        result = actor.score([tuple(linked)], sizes, {}, SETTINGS, last=True)
         assert isinstance(result, ShardResult)
         assert [u.image_id for u in result.unreadable] == [linked[1].id]
         assert f"{linked[1].url} cannot be fetched" in result.unreadable[0].reason
@@ -127,27 +123,25 @@ def test_a_node_fetches_what_stays_in_a_store_or_is_sent_it(model: Model, sets: 
         store.rm("/pool", recursive=True)
 
 
-def test_another_file_of_that_name_is_not_taken_for_it(sets: Any, tmp_path: Path) -> None:
+def test_another_file_of_that_name_is_not_taken_for_it(model: Model, sets: Any, tmp_path: Path) -> None:
     image = sets[1][0].image
-    other = tmp_path / "other.png"
-    other.write_bytes(image.path.read_bytes() + b" ")
-    assert FileStat(image, FileStat.of(image).size).is_here()
-    assert not FileStat(replace(image, path=other), FileStat.of(image).size).is_here()
+    other = replace(image, path=tmp_path / "other.png")
+    other.path.write_bytes(image.path.read_bytes() + b" ")
+    sizes = {image.id: file_size(image)}
+    assert actor_with(model).score([(other,)], sizes, {}, SETTINGS, last=False) == MissingFiles((image.id,))
 
 
-def test_another_version_of_al_loop_is_refused(model: Model, sets: Any) -> None:
-    image = sets[1][0].image
+def test_another_version_of_al_loop_is_refused(model: Model) -> None:
     payload = replace(payload_of(model, 0), version="0.0.1")
     with pytest.raises(ClusterError, match=r"expected the same al-loop on every node, got 0\.0\.1 where"):
-        ScoringActor(Placement("n", "here", 1)).prepare(payload, "fp32", FileStat.of(image))
+        ScoringActor(Placement("n", "here", 1)).prepare(payload, "fp32")
 
 
-def test_weights_that_were_changed_are_not_sent_and_not_used(model: Model, sets: Any) -> None:
+def test_weights_that_were_changed_are_not_sent_and_not_used(model: Model) -> None:
     payload = payload_of(model, 0)
+    changed = replace(payload, weights=payload.weights + b" ")
     with pytest.raises(ModelError, match="has SHA-256"):
-        ScoringActor(Placement("n", "here", 1)).prepare(
-            replace(payload, weights=payload.weights + b" "), "fp32", FileStat.of(sets[1][0].image)
-        )
+        ScoringActor(Placement("n", "here", 1)).prepare(changed, "fp32")
     model.weights.write_bytes(payload.weights + b" ")
     with pytest.raises(ModelError, match="has SHA-256"):
         payload_of(model, 0)

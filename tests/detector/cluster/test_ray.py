@@ -28,6 +28,7 @@ from al_loop.loop.pool_scoring import score_pool
 from al_loop.loop.selection import pick
 from al_loop.models import scoring
 from al_loop.models.pretrain import import_checkpoint
+from al_loop.models.scoring import ScoreOptions
 from al_loop.state import model_registry
 from al_loop.state.prediction_store import ShardStore
 from al_loop.state.score_key import ScoreKey
@@ -90,7 +91,7 @@ def scored(
     """Score the pool into a folder; return the predictions in the pool's order, and the messages."""
     images, lines = images or repository.unlabelled(home), list[str]()
     model = model_registry.current_model(home)
-    failed = scoring.score(home, model, images, folder, progress, say=lines.append, ray=ray)
+    failed = scoring.score(home, model, images, folder, progress, ScoreOptions(ray=ray), lines.append)
     assert [item.image_id for item in failed] == [images[CORRUPT].id]
     assert "is not what was stored" in failed[0].reason
     return predictions_of(home, folder), lines
@@ -189,14 +190,8 @@ def test_a_killed_command_goes_on_where_it_was_and_so_does_one_without_nodes(
         with pytest.raises(
             ClusterError, match=rf"no node .* is left .*: .*{nodes[0].address}.* of {IMAGES} images are done"
         ):
-            scoring.score(
-                home,
-                model_registry.current_model(home),
-                images,
-                store.folder,
-                killer,
-                ray=ray_cluster.address,
-            )
+            model, options = model_registry.current_model(home), ScoreOptions(ray=ray_cluster.address)
+            scoring.score(home, model, images, store.folder, killer, options)
     second = len(store.image_ids())
     assert first < second < IMAGES - 1
     reporter = Silent()

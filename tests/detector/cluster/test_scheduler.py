@@ -56,8 +56,8 @@ class FakeActor:
     def __init__(self, ray: Any, actor_class: type, placement: Placement, *arguments: Any) -> None:
         self.killed = False
 
-    def prepare(self, *arguments: Any) -> tuple[str, bool]:
-        return "bf16", True
+    def prepare(self, *arguments: Any) -> str:
+        return "bf16"
 
     def call(self, method: str, *arguments: Any) -> Any:
         return self.answer(*arguments)
@@ -94,7 +94,7 @@ class Run:
 
     def __call__(self, answer: Callable[..., Any], check: Callable[[], None] = lambda: None) -> list[Any]:
         FakeActor.answer = staticmethod(answer)  # type: ignore[assignment]
-        detector: Any = ClusterDetector("x", "cpu", "auto", None, None)  # type: ignore[arg-type]
+        detector: Any = ClusterDetector("x", "cpu", None, None)  # type: ignore[arg-type]
         keep = lambda done, total: self.progress.append((done, total))  # noqa: E731
         return score_on_cluster(
             detector, self.images, self.store, SETTINGS, keep, say=self.lines.append, check=check
@@ -109,7 +109,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def test_every_shard_is_kept_in_the_precision_of_the_first_actor(run: Run) -> None:
     precisions = []
 
-    def answer(shard: Any, stats: Any, files: Any, settings: ScoreSettings, last: bool) -> ShardResult:
+    def answer(shard: Any, sizes: Any, files: Any, settings: ScoreSettings, last: bool) -> ShardResult:
         precisions.append(settings.precision)
         return scored(shard)
 
@@ -127,10 +127,11 @@ def test_files_that_a_node_does_not_see_are_sent(run: Run) -> None:
         image.path.write_bytes(image.id.encode())
     sent: dict[str, bytes] = {}
 
-    def answer(shard: Any, stats: Any, files: dict[str, bytes], settings: Any, last: bool) -> Any:
+    def answer(shard: Any, sizes: Any, files: dict[str, bytes], settings: Any, last: bool) -> Any:
         sent.update(files)
         # The last image cannot be read here either: its size is unknown.
-        assert [stat.size for stat in stats] == [1 if stats[0].image.id != "5" else None]
+        [(image_id, size)] = sizes.items()
+        assert size == (1 if image_id != "5" else None)
         return scored(shard) if last else MissingFiles((shard[0][0].id,))
 
     run(answer)

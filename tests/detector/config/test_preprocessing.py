@@ -15,7 +15,7 @@ from al_loop.core.errors import ModelError
 from al_loop.detector.config.model_config import load_model_config
 from al_loop.detector.config.preprocessing import read_pipeline
 from al_loop.detector.inference.predict import Detector, predict
-from al_loop.detector.inference.scoring import Reader, ScoreSettings
+from al_loop.detector.inference.scoring import Reader
 from al_loop.detector.transforms import FitInto, fitted_size, read_picture
 from al_loop.evaluation.evaluate import evaluate
 from al_loop.structures.boxes import Boxes
@@ -154,7 +154,7 @@ def test_the_boxes_and_the_ap_are_those_of_mmdets_own_pipeline(
     draw(64, 96, [[10, 20, 12, 22], [30, 60, 22, 12]], seed=5).save(upright)
     truth = Boxes(np.asarray([[10, 20, 22, 42], [30, 60, 52, 72]], float), np.asarray([1, 0]))
     labelled = [*sets[1], LabelledImage(ImageFile("upright", upright, 64, 96), truth)]
-    reader = Reader.of(config, ScoreSettings(score_thr=0.05, batch_size=1, workers=0, shard_size=64))
+    reader = Reader.of(config)
     ours, theirs = {}, {}
     for item in labelled:
         picture = reader.read(item.image)

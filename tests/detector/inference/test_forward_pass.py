@@ -172,6 +172,7 @@ def test_roi_align_is_torchvisions(aligned: bool, samples: int, monkeypatch: pyt
     extent = torch.rand(400, 2) ** 2 * torch.tensor([300.0, 200.0])
     extent[:5] = 0
     rois = torch.cat([torch.randint(0, 3, (400, 1)).float(), corner, corner + extent], dim=1)
-    ours = by_rows(level.contiguous(memory_format=torch.channels_last), rois, 7, 0.1, samples, aligned)
-    theirs = torchvision_roi_align(level, rois, 7, 0.1, samples, aligned)
-    torch.testing.assert_close(ours.permute(0, 3, 1, 2), theirs, atol=1e-4, rtol=1e-4)
+    crops = torch.full((400, 7, 7, 8), float("nan"))
+    by_rows(level.contiguous(memory_format=torch.channels_last), rois, 0.1, samples, aligned, crops)
+    expected = torchvision_roi_align(level, rois, 7, 0.1, samples, aligned)
+    torch.testing.assert_close(crops.permute(0, 3, 1, 2), expected, atol=1e-4, rtol=1e-4)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.coco_tools import coco_stats
 from support.factories import CLASSES, draw
 
 from al_loop.core.errors import ModelError
@@ -246,43 +247,10 @@ def test_scores_that_are_lost_are_made_again(detector: Any, images: list[ImageFi
 
 
 def test_ap_equals_pycocotools_on_files(detector: Any, sets: Any, tmp_path: Path) -> None:
-    """The same numbers as pycocotools from JSON files, the way everybody else calls it."""
-    import json
-
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    from al_loop.images.coco import write_coco
-
     truth = sets[1]
-    scored = score(detector, [item.image for item in truth], tmp_path / "s")
-    predicted = scored.boxes_by_image()
-    ours = evaluate(truth, predicted, CLASSES)
-    write_coco(tmp_path / "truth.json", truth, CLASSES)
-    results = [
-        {
-            "image_id": n,
-            "category_id": int(label) + 1,
-            "bbox": [*box[:2], *(box[2:] - box[:2])],
-            "score": float(s),
-        }
-        for n, item in enumerate(truth, start=1)
-        for box, label, s in zip(
-            predicted[item.image.id].xyxy,
-            predicted[item.image.id].labels,
-            predicted[item.image.id].scores,
-            strict=True,
-        )
-    ]
-    (tmp_path / "found.json").write_text(json.dumps(results, default=float))
-    ground = COCO(str(tmp_path / "truth.json"))
-    run = COCOeval(ground, ground.loadRes(str(tmp_path / "found.json")), "bbox")
-    run.evaluate()
-    run.accumulate()
-    run.summarize()
-    assert ours.ap == pytest.approx(run.stats[0], abs=1e-12)
-    assert ours.ap50 == pytest.approx(run.stats[1], abs=1e-12)
-    assert ours.ap75 == pytest.approx(run.stats[2], abs=1e-12)
+    predicted = score(detector, [item.image for item in truth], tmp_path / "s").boxes_by_image()
+    ours, stats = evaluate(truth, predicted, CLASSES), coco_stats(truth, predicted, CLASSES, tmp_path)
+    assert (ours.ap, ours.ap50, ours.ap75) == pytest.approx(tuple(stats[:3]), abs=1e-12)
     assert ours.ap > 0.1
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +13,7 @@ import torch
 from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from support.coco_tools import coco_stats
 from support.factories import CLASSES
 from support.training import training_job
 
@@ -59,34 +56,13 @@ def test_ap_with_regions_equals_that_of_pycocotools_on_the_written_file(
         LabelledImage(ImageFile("b", Path("b.png"), 90, 90), Boxes(), make_boxes((10, 10, 50, 50, 1)))
     )
     predicted["b"] = make_boxes((12, 12, 30, 30, 1, 0.9), (60, 60, 70, 70, 0, 0.95))
-    write_coco(tmp_path / "truth.json", truth, CLASSES)
-    results = [
-        {
-            "image_id": number,
-            "category_id": int(label) + 1,
-            "score": float(score),
-            "bbox": [x, y, x2 - x, y2 - y],
-        }
-        for number, item in enumerate(truth, start=1)
-        for (x, y, x2, y2), label, score in zip(
-            predicted[item.image.id].xyxy.tolist(),
-            predicted[item.image.id].labels,
-            predicted[item.image.id].scores if predicted[item.image.id].scores is not None else [],
-            strict=True,
-        )
-    ]
-    with contextlib.redirect_stdout(io.StringIO()):
-        ground = COCO(str(tmp_path / "truth.json"))
-        run = COCOeval(ground, ground.loadRes(results), "bbox")
-        run.evaluate()
-        run.accumulate()
-        run.summarize()
+    expected = coco_stats(truth, predicted, CLASSES, tmp_path)[0]
     metrics = evaluate(truth, predicted, CLASSES)
     # Two false detections before the bolt; there is no nut.
-    assert metrics.ap == pytest.approx(run.stats[0], abs=1e-12) == pytest.approx(1 / 3)
+    assert metrics.ap == pytest.approx(expected, abs=1e-12) == pytest.approx(1 / 3)
     assert metrics.per_class == {"bolt": pytest.approx(1 / 3), "nut": None}
     stored = average_precision(match(truth, predicted, CLASSES), np.ones((1, 2)))
-    assert np.nanmean(stored) == pytest.approx(run.stats[0], abs=1e-12)
+    assert np.nanmean(stored) == pytest.approx(expected, abs=1e-12)
 
 
 def test_boxes_in_a_region_are_neither_positive_nor_negative(config: Any) -> None:

@@ -11,8 +11,8 @@ import pytest
 from al_loop.benchmark.run.training import fixed_steps
 from al_loop.core.config import TrainConfig
 from al_loop.detector.training.ddp import BatchShareSampler, OneProcessSampler
+from al_loop.detector.training.job import RunSettings
 from al_loop.detector.training.schedule import partial_epoch, schedule
-from al_loop.detector.training.settings import RunSettings
 
 
 class Images(SimpleNamespace):
