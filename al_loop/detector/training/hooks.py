@@ -1,4 +1,4 @@
-"""Hooks of a training: progress, best weights, early stop, and a stop on a loss that is not finite."""
+"""Hooks of a training: progress, best weights, and when to stop."""
 
 from __future__ import annotations
 
@@ -62,23 +62,8 @@ class KeepBest(Hook):  # type: ignore[misc]
             write_weights(self.path, model.state_dict(), ap=self.best)
 
 
-class RefuseNonFiniteLoss(Hook):  # type: ignore[misc]
-    """Stop a training whose loss is NaN or infinite."""
-
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
-    ) -> None:
-        """Check the total loss of this step."""
-        loss = _loss(outputs)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss} in step {runner.iter + 1}. Lower the learning rate "
-                "(pretrain.lr or train.lr in al-loop.toml) and run again."
-            )
-
-
 class ReportProgress(Hook):  # type: ignore[misc]
-    """Call back after every step.
+    """Call back after every step; stop on a loss that is NaN or infinite.
 
     steps: steps in all; None where every epoch is whole.
     """
@@ -91,10 +76,16 @@ class ReportProgress(Hook):  # type: ignore[misc]
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Report the step."""
+        """Check the total loss of the step, and report it."""
+        loss = float(outputs["loss"].detach()) if outputs and "loss" in outputs else 0.0
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss became {loss} in step {runner.iter + 1}. Lower the learning rate "
+                "(pretrain.lr or train.lr in al-loop.toml) and run again."
+            )
         if self.callback:
-            text = f"loss {_loss(outputs):.2f}{self.text}"
-            self.callback(runner.iter + 1, self.steps or runner.max_iters, text)
+            total = self.steps or runner.max_iters
+            self.callback(runner.iter + 1, total, f"loss {loss:.2f}{self.text}")
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Show the AP of the validation in the steps that follow."""
@@ -104,8 +95,3 @@ class ReportProgress(Hook):  # type: ignore[misc]
 def _ap(metrics: dict[str, float] | None) -> float:
     """Return the AP of a validation."""
     return float((metrics or {}).get(KEY, 0.0))
-
-
-def _loss(outputs: dict[str, Any] | None) -> float:
-    """Return the total loss of a step."""
-    return float(outputs["loss"].detach()) if outputs and "loss" in outputs else 0.0

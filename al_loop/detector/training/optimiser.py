@@ -10,7 +10,6 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
-from torch import nn
 
 from al_loop.detector.training.job import RunSettings
 
@@ -28,12 +27,6 @@ class Bfloat16(OptimWrapper):  # type: ignore[misc]
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
-
-
-def use_memory_format(model: nn.Module, precision: str | None) -> None:
-    """Store weights channels last for bf16, where convolutions are faster then."""
-    if precision == "bf16":
-        model.to(memory_format=torch.channels_last)
 
 
 def optimiser_config(config: Config, run: RunSettings) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
-from mmengine.hooks import Hook, SyncBuffersHook
+from mmengine.hooks import SyncBuffersHook
 
 from al_loop.core.errors import ModelError, TrainingError
 from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weights, runner_checkpoints
@@ -24,7 +24,6 @@ from al_loop.detector.training import hooks
 from al_loop.detector.training.hooks import Progress
 from al_loop.detector.training.ignore_regions import ignore_regions
 from al_loop.detector.training.job import TrainingJob
-from al_loop.detector.training.optimiser import use_memory_format
 from al_loop.detector.training.quality import ClassQuality
 from al_loop.detector.training.runner import COCO_FILES, make_runner
 from al_loop.images.coco import write_coco
@@ -67,7 +66,8 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
     model = build_model(job.config)
     if job.start is not None:
         load_into(model, job.start, "the model to start from")
-    use_memory_format(model, job.run.precision)
+    if job.run.precision == "bf16":
+        model.to(memory_format=torch.channels_last)  # convolutions are faster then
     ignore_regions(model)
     with (
         # The Runner takes no other name of a GPU than "cuda".
@@ -79,29 +79,20 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
     ):
         # The Runner asks the model to initialise itself; it keeps the weights it has, and warns.
         warnings.filterwarnings("ignore", message="init_weights of .* has been called more than once")
-        runner = make_runner(job, model, _hooks(job, on_progress), resume)
+        stop, best = hooks.StopWithoutGain(job.run.settings.patience), hooks.KeepBest(job.folder / BEST)
+        report = hooks.ReportProgress(on_progress, job.run.steps)
+        runner = make_runner(job, model, [SyncBuffersHook(), stop, best, report], resume)
         runner.train()
         if runner.epoch not in hooks.validations(runner):
             runner.val()  # a training killed in its last validation has no epoch left to run
         barrier()  # rank 0 writes the weights
-    best = job.folder / BEST
     return Trained(
-        weights=read_weights(best),
+        weights=read_weights(best.path),
         epochs=runner.epoch,
-        best_ap=read_note(best, "ap"),
+        best_ap=read_note(best.path, "ap"),
         validations=list(hooks.validations(runner).values()),
         quality=quality.mean.tolist(),
     )
-
-
-def _hooks(job: TrainingJob, on_progress: Progress | None) -> list[Hook]:
-    return [
-        SyncBuffersHook(),
-        hooks.RefuseNonFiniteLoss(),
-        hooks.StopWithoutGain(job.run.settings.patience),
-        hooks.KeepBest(job.folder / BEST),
-        hooks.ReportProgress(on_progress, job.run.steps),
-    ]
 
 
 def _prepare(job: TrainingJob) -> bool:
