@@ -11,7 +11,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from al_loop.cli.simulated_annotator import SimulatedAnnotator
 from al_loop.core.config import FILE_NAME
 from al_loop.core.console import Terminal, say
 from al_loop.core.errors import AlLoopError, DataError
-from al_loop.core.files import file_sha256, read_json, write_json
+from al_loop.core.files import file_sha256, write_json
 from al_loop.core.resources import resource
 from al_loop.images import repository
 from al_loop.images.coco import listed, read_coco
@@ -61,57 +62,47 @@ class Sizes:
     validation: int = 40
 
 
-@dataclass
-class StageClock:
-    """Prints a line per stage and adds up its seconds, over all runs of a demo."""
-
-    path: Path
-    terminal: Terminal = field(default_factory=Terminal)
-    began: float = field(default_factory=time.monotonic)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Announce a stage and time it, also when it is interrupted."""
-        began = time.monotonic()
-        self.terminal.line(f"\n[{began - self.began:5.0f} s] {name}")
-        try:
-            yield
-        finally:
-            times = self.times()
-            times[name] = times.get(name, 0.0) + time.monotonic() - began
-            write_json(self.path, times)
-
-    def times(self) -> dict[str, float]:
-        """Return the seconds of each stage so far."""
-        times: dict[str, float] = read_json(self.path) if self.path.is_file() else {}
-        return times
+@contextmanager
+def _stage(tell: Terminal, times: dict[str, float], name: str) -> Iterator[None]:
+    """Announce a stage and time it, in seconds."""
+    began = time.monotonic()
+    tell.line(f"\n[{sum(times.values()):5.0f} s] {name}")
+    yield
+    times[name] = time.monotonic() - began
 
 
 def run_demo(root: Path, photos: Path | None, k: int, cycles: int, sizes: Sizes) -> None:
     """Run the loop in a workspace of its own, from rendering to the report."""
     known = (root / FILE_NAME).is_file()
     workspace = open_workspace(root) if known else init_workspace(root, CLASSES, template="demo")
-    (root / "demo").mkdir(exist_ok=True)
-    clock = StageClock(root / "demo" / "times.json")
-    tell = clock.terminal
+    tell, times = Terminal(), dict[str, float]()
+    stage = partial(_stage, tell, times)
     with workspace.lock():
-        with clock.stage("render synthetic images"):
+        with stage("render synthetic images"):
             render_set(workspace, "dice", sizes.synthetic, 0, tell)
-        with clock.stage("collect photographs"):
+        with stage("collect photographs"):
             truth = _photographs(workspace, photos, sizes, tell)
-        with clock.stage("pretrain"):
+        with stage("pretrain"):
             pretrain(workspace, tell)
-        with clock.stage("start the labelling server"):
+        with stage("start the labelling server"):
             known = have_credentials(workspace.server_home)
             server = start(workspace.server_home, on_progress=tell.line)
             password = f"in {workspace.server_home / CREDENTIALS}" if known else server.password
             tell.line(f"Label Studio: {server.url}   login: {server.email}   password: {password}")
         while (number := len(finished_cycles(workspace.store)) + 1) <= cycles:
-            with clock.stage(f"cycle {number}"):
+            with stage(f"cycle {number}"):
                 _cycle(workspace, server, truth, k, tell)
-        with clock.stage("report"):
+        with stage("report"):
             report = write_report(workspace, root / "report.html")
-    _summary(workspace, clock, report, server, real=photos is not None)
+    tell.line(f"\nAP on {'the real photographs' if photos else 'RENDERED stand-ins, not real photographs'}")
+    _say_metrics(workspace, tell)
+    tell.line("\nseconds by stage")
+    for name, seconds in {**times, "total": sum(times.values())}.items():
+        tell.line(f"  {name:<28} {seconds:6.0f}")
+    tell.line(f"\nreport: {report}")
+    where = workspace.server_home / CREDENTIALS
+    tell.line(f"Label Studio still runs: {server.url}   login: {server.email}   password: in {where}")
+    tell.line(f"stop it: al-loop --workspace {shlex.quote(str(root))} label-studio stop")
 
 
 def _photographs(workspace: Workspace, photos: Path | None, sizes: Sizes, tell: Terminal) -> dict[str, Boxes]:
@@ -182,10 +173,8 @@ def _cycle(workspace: Workspace, server: ServerInfo, truth: dict[str, Boxes], k:
         raise DataError(f"the simulated annotator left work undone: {result.message}")
 
 
-def _summary(workspace: Workspace, clock: StageClock, report: Path, server: ServerInfo, real: bool) -> None:
-    """Print AP before and after each cycle, the seconds of each stage, and where to look."""
-    tell = clock.terminal
-    tell.line(f"\nAP on {'the real photographs' if real else 'RENDERED stand-ins, not real photographs'}")
+def _say_metrics(workspace: Workspace, tell: Terminal) -> None:
+    """Print the metrics of the initial model, and those before and after each cycle."""
     first = model_registry.all_models(workspace)[0]
     if initial := saved_metrics(workspace, first.id):
         tell.line(f"  M0 ({first.id}): AP {initial.ap:.3f}, AP50 {initial.ap50:.3f}")
@@ -197,14 +186,6 @@ def _summary(workspace: Workspace, clock: StageClock, report: Path, server: Serv
                 f"  cycle {row.number}: AP {before.ap:.3f} → {after.ap:.3f}, "
                 f"AP50 {before.ap50:.3f} → {after.ap50:.3f} ({row.outcome})"
             )
-    times = clock.times()
-    tell.line("\nseconds by stage")
-    for name, seconds in {**times, "total": sum(times.values())}.items():
-        tell.line(f"  {name:<28} {seconds:6.0f}")
-    tell.line(f"\nreport: {report}")
-    where = workspace.server_home / CREDENTIALS
-    tell.line(f"Label Studio still runs: {server.url}   login: {server.email}   password: in {where}")
-    tell.line(f"stop it: al-loop --workspace {shlex.quote(str(workspace.root))} label-studio stop")
 
 
 @click.command()

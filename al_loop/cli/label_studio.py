@@ -100,7 +100,7 @@ def backup(workspace: Workspace, file: Path) -> None:
     from al_loop.labelling.server.backup import back_up
 
     path = back_up(workspace.server_home, file)
-    say(f"{path}: {path.stat().st_size / 1e6:.1f} MB. It holds the logins: keep it to yourself")
+    say(f"{path}: {path.stat().st_size / 1e6:.1f} MB. It contains the logins: keep it private")
 
 
 @label_studio.command("restore")

@@ -175,7 +175,7 @@ def promote_model(workspace: Workspace, model_id: str, reason: str) -> None:
     from al_loop.state.model_registry import get_model, promote
 
     promote(workspace, get_model(workspace, model_id), reason)
-    say(f"the current model is {model_id}. Back again: al-loop models rollback")
+    say(f"the current model is {model_id}. Undo: al-loop models rollback")
 
 
 @models.command()

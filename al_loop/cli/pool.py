@@ -87,7 +87,7 @@ def add_val(workspace: Workspace, coco: Path, name: str, replace: bool) -> None:
         say(f"{len(report.kept)} have labels that differ: kept as they are. Replace them: --replace")
         say_files("kept", report.kept)
     if report.replaced:
-        say(f"{report.replaced} labels replaced. Back again: al-loop pool restore-labels --last")
+        say(f"{report.replaced} labels replaced. Undo: al-loop pool restore-labels --last")
     if report.alike:
         say(f"{report.alike} of those taken out of the pool had these labels: no model learns from them now")
     if report.problems:

@@ -95,4 +95,4 @@ def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes
     boxes, min_score = scored.boxes_by_image(), cycle.settings.label_studio.min_score
     known = {p.image.id: boxes[p.image.id].above(min_score) for p in cycle.picks if p.image.id in boxes}
     missing = len(cycle.picks) - len(known)
-    return known, f"{where} holds no predictions for {missing} of these images." if missing else None
+    return known, f"{where} has no predictions for {missing} of these images." if missing else None

@@ -10,8 +10,8 @@ import base64
 import io
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -31,8 +31,7 @@ _ADVANCE = 0.62  # width of a monospaced letter, in units of its size
 _LEADING = 1.3
 
 
-@dataclass(frozen=True)
-class Rect:
+class Rect(NamedTuple):
     """A rectangle in image pixels."""
 
     x: float
@@ -47,8 +46,7 @@ class Rect:
         return max(0.0, width) * max(0.0, height)
 
 
-@dataclass(frozen=True)
-class DrawnBox:
+class DrawnBox(NamedTuple):
     """A box and its tag. letters_px: font size of the tag."""
 
     box: Rect

@@ -93,7 +93,7 @@ def test_replaced_labels_come_back_with_their_place(
     before = [state(filled, image) for image in pool[:3]]
     learnt = repository.labels_hash(repository.labelled(filled))
     _, out, _ = run("-w", filled.root, "pool", "add-val", coco, "--replace")
-    assert "2 labels replaced. Back again: al-loop pool restore-labels --last\n" in out
+    assert "2 labels replaced. Undo: al-loop pool restore-labels --last\n" in out
     assert state(filled, pool[0]) == ("empty", [], None, "validation", ["validation"])
     assert repository.labelled(filled) == []
 

@@ -257,7 +257,7 @@ def test_an_open_cycle_says_what_it_waits_for(ran: Workspace) -> None:
     card = page.cards()["rest.png"]
     assert "Model boxes not known" in card.text
     assert "waiting for people" in card.text
-    assert "holds no predictions for 1 of these images" in page.text
+    assert "has no predictions for 1 of these images" in page.text
 
     write_json(push / "stage.json", {"output": {"queue_url": "javascript:alert(1)"}})
     assert "javascript:" not in written(ran).source

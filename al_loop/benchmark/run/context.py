@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from al_loop.benchmark.spec.datasets import Datasets, read_datasets
 from al_loop.benchmark.spec.initial_models import InitialModel, find_initial_model
-from al_loop.benchmark.spec.spec import BenchmarkSpec, MixGrid, StrategyGrid, read_settings, spec_record
+from al_loop.benchmark.spec.spec import BenchmarkSpec, MixGrid, StrategyGrid, spec_record
 from al_loop.core.config import Config
 from al_loop.core.console import Reporter, Silent
 from al_loop.core.errors import ConfigError
@@ -48,8 +49,7 @@ class BenchmarkContext:
     def stage(self, name: str, **inputs: Any) -> Stage:
         """Return the stage of a run, which is repeated if these or the common inputs change."""
         common = {key: self.record[key] for key in ("pool", "validation", "tests", "iterations")}
-        settings = read_settings(self.record, self.spec.grid)
-        all_inputs = {**common, "recipe": _RECIPE, "settings": settings, **inputs}
+        all_inputs = {**common, "recipe": _RECIPE, "settings": self.record["settings"], **inputs}
         return Stage(name, "run", self.folder_of(name), all_inputs)
 
     def run_stage(self, name: str, work: Callable[[Path], Output], **inputs: Any) -> Output:
@@ -100,9 +100,8 @@ class ContextFactory:
 
 def _rendered(grid: MixGrid, home: Workspace, datasets: Datasets, reporter: Reporter) -> list[LabelledImage]:
     """Return the rendered images that no model is evaluated on."""
-    images = (
-        labelled_files(home, grid.rendered, reporter) if grid.rendered else synthetic_images(home, reporter)
-    )
+    files = grid.rendered
+    images = labelled_files(home, files, reporter) if files else synthetic_images(home, reporter)
     evaluated = {item.image.id for items in datasets.evaluated.values() for item in items}
     return [item for item in images if item.image.id not in evaluated]
 
@@ -114,9 +113,8 @@ def _clipped(grid: StrategyGrid, pool: int, reporter: Reporter) -> StrategyGrid:
     if batches != grid.batches:
         reporter.line(f"the pool has {pool} images: batches of {', '.join(map(str, batches))}")
     if not batches and cycles < grid.cycles:
-        reporter.line(
-            f"{grid.cycles} cycles of {grid.k} are more than the pool's {pool} images: {cycles} cycles"
-        )
+        wanted = f"{grid.cycles} cycles of {grid.k}"
+        reporter.line(f"{wanted} are more than the pool's {pool} images: {cycles} cycles")
     return replace(grid, batches=batches, cycles=cycles)
 
 
@@ -134,16 +132,12 @@ def image_counts(option: str, texts: tuple[str, ...], total: int, reporter: Repo
     """
     counts = set()
     for text in texts:
-        share = text.endswith("%")
-        try:
-            value = float(text.removesuffix("%"))
-        except ValueError:
-            value = -1.0
-        if not (0 <= value < float("inf")) or (share and value > 100) or (not share and value != int(value)):
+        match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", text)
+        if match is None or float(match[2] or 0) > 100:
             raise ConfigError(
                 f"{option} {text}: expected numbers of images, or shares of all, as in 0,25,100 or 0,25%,100%"
             )
-        count = round(total * value / 100) if share else int(value)
+        count = int(match[1]) if match[1] else round(total * float(match[2]) / 100)
         if count > total:
             reporter.line(f"{option} {text}: there are {total} images, all are taken")
         counts.add(min(count, total))

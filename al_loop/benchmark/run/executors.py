@@ -7,10 +7,9 @@ import platform
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from al_loop.benchmark.run.context import BenchmarkContext, ContextFactory
 from al_loop.benchmark.run.progress import OverallProgress
@@ -100,8 +99,7 @@ def _run(context: BenchmarkContext, number: int, trial: Trial[Any]) -> TrialResu
     return TrialResult(number, rows, reporter.lines, progress.work_s)
 
 
-@dataclass(frozen=True)
-class _Share:
+class _Share(NamedTuple):
     """Resources of each trial on a cluster. parallel: trials at a time."""
 
     cores: int
@@ -130,7 +128,7 @@ def _on_cluster(
             yield result_of(ray, reference)
         except TaskFailedError as error:
             raise ClusterError(
-                f"a process of the Ray cluster was lost ({error}); what is done is kept. Go on: the same "
+                f"a process of the Ray cluster was lost ({error}); results so far are kept. Continue: the same "
                 "command with --resume"
             ) from None
 

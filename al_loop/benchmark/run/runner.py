@@ -69,7 +69,7 @@ def run_benchmark(
     make_context = ContextFactory(out, spec, config.exact(), home.root)
     context = make_context(reporter)
     with make_executor(make_context, out, execution.jobs, execution.ray) as executor:
-        claim_folder(out, context.record, context.spec.grid.settings, resume=execution.resume)
+        claim_folder(out, context.record, resume=execution.resume)
         with context.workspace.lock():
             rows = run_trials(context, executor, reporter)
     return Outcome(context.spec, config.classes, context.datasets, context.rendered, rows)

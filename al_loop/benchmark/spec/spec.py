@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import reduce
-from operator import getitem
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -84,8 +83,8 @@ class BenchmarkSpec:
     grid: StrategyGrid | MixGrid
 
 
-def spec_record(spec: BenchmarkSpec, hashes: Mapping[str, Any], settings: Config) -> dict[str, Any]:
-    """Return the record of a benchmark as plain data.
+def spec_record(spec: BenchmarkSpec, hashes: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """Return the record of a benchmark as plain data, with the settings that its runs read, by dotted key.
 
     hashes: of the datasets and initial models, by name.
     """
@@ -96,57 +95,42 @@ def spec_record(spec: BenchmarkSpec, hashes: Mapping[str, Any], settings: Config
         "seeds": spec.seeds,
         "iterations": spec.iterations,
         **hashes,
-        "settings": settings,
+        "settings": {key: attrgetter(key)(config) for key in spec.grid.settings},
     }
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(record, enc_hook=str))
     return plain
 
 
-def read_settings(record: Mapping[str, Any], grid: StrategyGrid | MixGrid) -> dict[str, Any]:
-    """Return the settings that the runs of a grid read, by dotted key."""
-    return {key: reduce(getitem, key.split("."), record["settings"]) for key in grid.settings}
-
-
-def claim_folder(out: Path, record: Mapping[str, Any], settings: tuple[str, ...], *, resume: bool) -> None:
+def claim_folder(out: Path, record: Mapping[str, Any], *, resume: bool) -> None:
     """Write the record into an empty folder, or compare it with the record there.
 
-    settings: dotted keys that runs read.
-    Raises ConfigError if the folder holds something else, or, without `resume`, this benchmark.
+    Raises ConfigError if the folder contains something else, or, without `resume`, this benchmark.
     """
     path = out / FILE
     if path.exists():
         if not resume:
             raise ConfigError(
-                f"{out} holds a benchmark already. Go on with it: --resume; or choose another --out"
+                f"{out} contains a benchmark. Continue it with --resume, or choose another --out"
             )
-        _refuse_changes(out, read_json(path), record, settings)
+        _refuse_changes(out, read_json(path), record)
     elif out.exists() and any(out.iterdir()):
-        raise ConfigError(f"{out} is not empty and holds no {FILE}. Choose another folder: --out")
+        raise ConfigError(f"{out} is not empty and has no {FILE}. Choose another folder: --out")
     out.mkdir(parents=True, exist_ok=True)
     write_json(path, dict(record))
 
 
-def _refuse_changes(
-    out: Path, before: Mapping[str, Any], now: Mapping[str, Any], settings: tuple[str, ...]
-) -> None:
+def _refuse_changes(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     if before.get("format") != _FORMAT:
         raise ConfigError(
-            f"{out} holds a benchmark of another version of al-loop, which cannot be resumed. "
+            f"{out} contains a benchmark of another version of al-loop, which cannot be resumed. "
             "Choose another folder: --out"
         )
-    found = [difference for difference in _differences(before, now, "") if _is_read(difference[0], settings)]
-    changed = [f"{key}: was {a!r}, now {b!r}" for key, a, b in found]
+    changed = [f"{key}: was {a!r}, now {b!r}" for key, a, b in _differences(before, now, "")]
     if changed:
         raise ConfigError(
-            f"{out} holds a different benchmark ({'; '.join(changed)}). "
+            f"{out} contains a different benchmark ({'; '.join(changed)}). "
             "Use the same options and settings, or choose another folder: --out"
         )
-
-
-def _is_read(path: str, settings: tuple[str, ...]) -> bool:
-    """Whether a difference matters: it is in the spec, or in a setting that runs read."""
-    key = path.removeprefix("settings.")
-    return key == path or any(key == name or key.startswith(f"{name}.") for name in settings)
 
 
 def _differences(before: Any, now: Any, path: str) -> list[tuple[str, Any, Any]]:

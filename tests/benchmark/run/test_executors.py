@@ -44,8 +44,7 @@ class FakeRay:
 def test_a_trial_gets_its_share_of_a_cluster(
     nodes: list[tuple[int, int]], jobs: int | None, share: tuple[int, int, int]
 ) -> None:
-    result = _share(FakeRay(*nodes), jobs)
-    assert (result.cores, result.gpus, result.parallel) == share
+    assert _share(FakeRay(*nodes), jobs) == share
 
 
 def test_the_environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:

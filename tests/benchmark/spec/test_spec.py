@@ -24,7 +24,7 @@ def claim(workspace: Workspace, tmp_path: Path):  # type: ignore[no-untyped-def]
         spec: BenchmarkSpec, config: Config = CONFIG, *, out: Path = tmp_path / "out", resume: bool = True
     ) -> BenchmarkContext:
         context = ContextFactory(out, spec, config, workspace.root)()
-        claim_folder(out, context.record, spec.grid.settings, resume=resume)
+        claim_folder(out, context.record, resume=resume)
         return context
 
     return call
@@ -34,7 +34,7 @@ def claim(workspace: Workspace, tmp_path: Path):  # type: ignore[no-untyped-def]
 def test_another_spec_is_refused_and_named(claim, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     spec = strategy_spec(tmp_path)
     claim(spec, resume=False)
-    with pytest.raises(ConfigError, match=r"holds a benchmark already\. Go on with it: --resume"):
+    with pytest.raises(ConfigError, match=r"contains a benchmark\. Continue it with --resume"):
         claim(spec, resume=False)
     with pytest.raises(ConfigError, match=r"iterations: was 4, now 9"):
         claim(change(spec, iterations=9))
@@ -58,7 +58,7 @@ def test_a_folder_of_something_else_is_refused(claim, tmp_path: Path) -> None:  
     spec = strategy_spec(tmp_path)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    with pytest.raises(ConfigError, match=r"not empty and holds no benchmark\.json"):
+    with pytest.raises(ConfigError, match=r"not empty and has no benchmark\.json"):
         claim(spec, out=tmp_path / "full")
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / FILE).write_text(json.dumps({"pool": "", "anew": False}))
@@ -86,7 +86,7 @@ def test_settings_that_no_run_reads_may_change(claim, tmp_path: Path) -> None:  
         ),
         (structs.replace(other, device="auto"), r"settings\.device: was 'cpu', now 'auto'\)"),
     ):
-        with pytest.raises(ConfigError, match=rf"holds a different benchmark \({says}"):
+        with pytest.raises(ConfigError, match=rf"contains a different benchmark \({says}"):
             claim(spec, changed)
     mix = mix_spec(tmp_path / "mix")
     claim(mix, out=tmp_path / "grid")
