@@ -78,7 +78,7 @@ def test_without_a_command_the_next_step_is_named(well: Path, name: str) -> None
 
 
 @pytest.mark.integration
-def test_a_model_that_does_not_fit_its_config(small: Workspace, tmp_path: Path, temporary: Path) -> None:
+def test_a_model_that_does_not_fit_its_config(small: Workspace, tmp_path: Path) -> None:
     """Deep: the real network is built, and the weights loaded."""
     import_checkpoint(small, str(write_checkpoint(tmp_path / "m0.pth")), None, Silent())
     small.store.close()
