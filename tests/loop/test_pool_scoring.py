@@ -144,9 +144,9 @@ def test_weights_that_change_meanwhile_end_the_run_and_nothing_of_them_is_kept(
         ModelError, match=r"weights.pth was changed during the run: expected .*al-loop models list"
     ):
         scoring.score(ready, model, images, folder, change)
-    kept = ShardStore(folder).load()
-    assert len(kept.image_ids) == 2
-    np.testing.assert_array_equal(kept.xyxy, ShardStore(tmp_path / "whole").load(kept.image_ids).xyxy)
+    stored = ShardStore(folder).load()
+    assert len(stored.image_ids) == 2
+    np.testing.assert_array_equal(stored.xyxy, ShardStore(tmp_path / "whole").load(stored.image_ids).xyxy)
     with pytest.raises(ModelError, match="has SHA-256"):
         score_pool(ready, None, Silent())
 

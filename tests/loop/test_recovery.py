@@ -47,14 +47,14 @@ def begin_as_an_older_al_loop(loop: SmallLoop, key: str, value: str, frozen: obj
 
 def write_setting(root: Path, key: str, value: str) -> None:
     table, name = key.split(".")
-    path, kept, inside = root / "al-loop.toml", list[str](), False
+    path, lines, inside = root / "al-loop.toml", list[str](), False
     for line in path.read_text().splitlines():
         inside = line.startswith(f"[{table}]") if line.startswith("[") else inside
         if not (inside and line.startswith(f"{name} = ")):
-            kept.append(line)
+            lines.append(line)
         if line.startswith(f"[{table}]"):
-            kept.append(f"{name} = {value}")
-    path.write_text("\n".join(kept) + "\n")
+            lines.append(f"{name} = {value}")
+    path.write_text("\n".join(lines) + "\n")
 
 
 WRONG = [
@@ -154,10 +154,10 @@ def test_frozen_then_abandoned_and_the_next_cycle_learns_from_its_labels(
 def test_what_status_and_triggers_say_of_it(loop: SmallLoop) -> None:
     loop.answered = 0.5
     run_cycle(loop.workspace, None, Silent())
-    number, said = abandon(loop.workspace, Silent())
+    number, summary = abandon(loop.workspace, Silent())
     assert number == 1
     assert not list(loop.workspace.cycle_dir(1).glob("*.partial"))
-    assert said.startswith("5 labels kept (5 labelled)\n5 of its picks have no label")
+    assert summary.startswith("5 labels kept (5 labelled)\n5 of its picks have no label")
     assert "cycle       1 abandoned: 5 labels kept (5 labelled)" in describe(loop.workspace)
     # It answered no trigger: all unlabelled images count as new.
     assert TRIGGERS["new-data"](loop.workspace).numbers["images"] == 55

@@ -19,13 +19,13 @@ from strategies import STRATEGIES, Ids, margin_sum
 
 def scored(n: int, seed: int = 0, empty: int = 0) -> ScoredImages:
     """Return scores of n images; the last `empty` have no detection."""
-    found = detections(n, seed)
+    shown = detections(n, seed)
     if empty:
-        counts = np.where(np.arange(n) < n - empty, np.maximum(found.counts, 1), 0)
-        found = detections(int(counts.sum()), seed, most=1).subset(np.arange(0))
+        counts = np.where(np.arange(n) < n - empty, np.maximum(shown.counts, 1), 0)
+        shown = detections(int(counts.sum()), seed, most=1).subset(np.arange(0))
         many = detections(4 * n, seed)
         rows = int(counts.sum())
-        found = type(many)(
+        shown = type(many)(
             np.concatenate([[0], np.cumsum(counts)]),
             *(getattr(many, f)[:rows] for f in ("distributions", "labels", "scores", "boxes", "features")),
         )
@@ -33,13 +33,13 @@ def scored(n: int, seed: int = 0, empty: int = 0) -> ScoredImages:
     return ScoredImages(
         Ids.of(f"img{i:03d}" for i in range(n)),
         rng.normal(size=(n, 8)).astype(np.float32),
-        found.offsets,
-        np.asarray(found.boxes, np.float64),
-        found.labels,
-        np.asarray(found.scores, np.float64),
-        np.asarray(found.distributions, np.float32),
-        np.asarray(found.features, np.float16),
-        margin_sum(found.distributions, found.offsets),
+        shown.offsets,
+        np.asarray(shown.boxes, np.float64),
+        shown.labels,
+        np.asarray(shown.scores, np.float64),
+        np.asarray(shown.distributions, np.float32),
+        np.asarray(shown.features, np.float16),
+        margin_sum(shown.distributions, shown.offsets),
     )
 
 
@@ -65,7 +65,7 @@ def test_every_strategy_fills_the_queue_and_says_why(strategy: str) -> None:
 
 
 def test_a_share_goes_to_what_the_model_does_not_see() -> None:
-    found = scored(40, empty=12)
+    pool = scored(40, empty=12)
     for strategy, share, expected in (
         ("dbal", 0.2, 2),
         ("dbal", 0.0, 0),
@@ -73,7 +73,7 @@ def test_a_share_goes_to_what_the_model_does_not_see() -> None:
         ("random", 0.5, None),
     ):
         settings = msgspec.convert({"strategy": strategy, "explore_fraction": share}, CycleConfig)
-        picks = pick(found, 10, settings, 1)
+        picks = pick(pool, 10, settings, 1)
         explored = [p for p in picks if p.reason.startswith("explore")]
         assert len(picks) == 10
         assert len(explored) == (expected or 0)
@@ -81,25 +81,25 @@ def test_a_share_goes_to_what_the_model_does_not_see() -> None:
 
 
 def test_of_many_images_without_detections_a_random_sample_is_compared() -> None:
-    found = scored(700, empty=500)
+    pool = scored(700, empty=500)
     settings = CycleConfig(k=10, explore_fraction=0.2, random_audit_fraction=0.0)
     explored = [
-        {p.image_id for p in pick(found, 10, settings, cycle) if p.reason.startswith("explore")}
+        {p.image_id for p in pick(pool, 10, settings, cycle) if p.reason.startswith("explore")}
         for cycle in range(1, 20)
     ]
     assert all(len(names) == 2 for names in explored)
     assert len(set.union(*explored)) > 10  # another sample in each cycle
-    drawn = [drawn_of(found, cycle) for cycle in (1, 2)]
+    drawn = [drawn_of(pool, cycle) for cycle in (1, 2)]
     assert [len(names) for names in drawn] == [200, 200]
     assert 40 < len(drawn[0] & drawn[1]) < 120  # 80 are to be expected
     # Fewer images without detections do not change the other draws.
-    fewer = found.subset([name for name in found.image_ids if name not in sorted(drawn[0])[::40]])
+    fewer = pool.subset([name for name in pool.image_ids if name not in sorted(drawn[0])[::40]])
     assert len(drawn[0] - drawn_of(fewer, 1)) == 5
 
 
-def drawn_of(found: ScoredImages, cycle: int) -> set[str]:
+def drawn_of(pool: ScoredImages, cycle: int) -> set[str]:
     """Return the images without detections that are compared for two picks."""
-    candidates = picks._candidates(found, STRATEGIES["dbal"], Context())
+    candidates = picks._candidates(pool, STRATEGIES["dbal"], Context())
     return {candidates.ids[i] for i in picks._without_detections(candidates, 2, CycleConfig(), cycle)}
 
 
@@ -128,8 +128,8 @@ def test_in_a_large_pool_what_a_pick_stands_for_is_an_estimate(monkeypatch: pyte
     rule = CycleConfig(k=5, strategy="dbal", explore_fraction=0, random_audit_fraction=0)
 
     def sizes() -> list[int]:
-        said = [re.search(r"stands for (?:about )?(\d+) image", p.reason) for p in pick(pool, 5, rule, 1)]
-        return [int(found[1]) for found in said if found]
+        matches = [re.search(r"stands for (?:about )?(\d+) image", p.reason) for p in pick(pool, 5, rule, 1)]
+        return [int(match[1]) for match in matches if match]
 
     exact = sizes()
     monkeypatch.setattr(picks, "_SAMPLE", 200)
@@ -142,10 +142,12 @@ def test_in_a_large_pool_what_a_pick_stands_for_is_an_estimate(monkeypatch: pyte
 
 
 def test_a_ranking_by_a_model_that_predicts_counts_badly_is_warned_of() -> None:
-    said = ranking_warning("dbal", "pretrain-1", 0.249)
-    assert said is not None
-    assert said.startswith("note: pretrain-1 explains 25% of the variance of the number of boxes")
-    assert said.endswith('Below 50%, "dbal" may do worse than random; consider cycle.strategy = "typiclust"')
+    warning = ranking_warning("dbal", "pretrain-1", 0.249)
+    assert warning is not None
+    assert warning.startswith("note: pretrain-1 explains 25% of the variance of the number of boxes")
+    assert warning.endswith(
+        'Below 50%, "dbal" may do worse than random; consider cycle.strategy = "typiclust"'
+    )
     assert ranking_warning("entropy-max", "m0", 0.0) is not None
     for strategy, counted in (
         ("dbal", 0.5),

@@ -29,8 +29,8 @@ def make(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return small_loop(workspace, tmp_path, monkeypatch).run
 
 
-def changed(found: Sequence[Any]) -> list[str]:
-    return [finding.text for finding in found if finding.changed]
+def changed(findings: Sequence[Any]) -> list[str]:
+    return [finding.text for finding in findings if finding.changed]
 
 
 def manifest(workspace: Workspace, number: int) -> dict[str, Any]:
@@ -45,12 +45,12 @@ def test_the_second_cycle_is_selected_again(
     """Later labels and evaluations do not change the picks."""
     monkeypatch.setattr(evaluation, "counting", lambda *_: 0.4)
     workspace = make(strategy, cycles=3)
-    known = json.loads((workspace.cycle_dir(2) / "select" / "known.json").read_text())
-    assert known["count_r2"] == (None if strategy in ("random", "coreset") else 0.4)
+    summary = json.loads((workspace.cycle_dir(2) / "select" / "known.json").read_text())
+    assert summary["count_r2"] == (None if strategy in ("random", "coreset") else 0.4)
     monkeypatch.setattr(evaluation, "counting", lambda *_: 0.9)
     for cycle in (1, 2, 3):
-        (found,) = reproduce(workspace, cycle)
-        assert (found.changed, found.text) == (False, "the same 10 picks in the same order")
+        (finding,) = reproduce(workspace, cycle)
+        assert (finding.changed, finding.text) == (False, "the same 10 picks in the same order")
         assert changed(verify(workspace, cycle)) == []
 
 
@@ -84,27 +84,27 @@ def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
     (root / "models" / "m0" / "weights.pth").write_bytes(b"m0")
 
     column = workspace.scores_dir(ScoreKey.of(workspace.config, "m0")) / "embeddings.bin"
-    kept, name = column.read_bytes(), str(column.relative_to(root))
+    original, name = column.read_bytes(), str(column.relative_to(root))
     column.unlink()
     assert changed(verify(workspace, 1)) == [f"{name}: gone"]
     with pytest.raises(WorkspaceError, match=r"cycle 1 cannot be selected again: .*: gone"):
         reproduce(workspace, 1)
-    column.write_bytes(bytes([kept[0] ^ 1]) + kept[1:])
+    column.write_bytes(bytes([original[0] ^ 1]) + original[1:])
     assert changed(verify(workspace, 1)) == [f"{name}: changed"]
-    column.write_bytes(kept + b"of the next cycle")
+    column.write_bytes(original + b"of the next cycle")
     assert changed(verify(workspace, 1)) == []
-    column.write_bytes(kept)
+    column.write_bytes(original)
 
     picture = root / store.rows("SELECT file FROM images WHERE id = ?", pick)[0]["file"]
-    kept = picture.read_bytes()
-    picture.write_bytes(kept + b" ")
+    original = picture.read_bytes()
+    picture.write_bytes(original + b" ")
     assert changed(verify(workspace, 1)) == [f"picture {pick[:12]}: changed"]
-    picture.write_bytes(kept)
+    picture.write_bytes(original)
 
     store.execute("UPDATE labels SET status = 'empty', boxes = '[]' WHERE image_id = ?", pick)
-    found = verify(workspace, 1)
-    assert changed(found) == []  # people may do so
-    assert any(f.text == f"people have changed 1 of these labels since: {pick[:12]}" for f in found)
+    findings = verify(workspace, 1)
+    assert changed(findings) == []  # people may do so
+    assert any(f.text == f"people have changed 1 of these labels since: {pick[:12]}" for f in findings)
     labels = workspace.cycle_dir(1) / "pull" / "labels.json"
     write_json(labels, read_json(labels)[1:])
     assert changed(verify(workspace, 1)) == ["the snapshot of the labels, 9 images: changed"]
@@ -120,16 +120,16 @@ def test_an_edited_config_is_a_change(workspace: Workspace, make: Callable[..., 
     config = workspace.model_dir("m0") / "config.json"
     config.write_text('{"max_per_img": 100}')
     workspace.store.execute("UPDATE models SET config_sha256 = ?", file_sha256(config))
-    made = make(cycles=1)
-    assert "the config of m0: as before" in [finding.text for finding in verify(made, 1)]
+    finished = make(cycles=1)
+    assert "the config of m0: as before" in [finding.text for finding in verify(finished, 1)]
     config.write_text('{"max_per_img": 1}')
-    assert changed(verify(made, 1)) == ["the config of m0: changed"]
+    assert changed(verify(finished, 1)) == ["the config of m0: changed"]
     older = workspace.model_dir("cycle-1") / "config.py"
     older.write_text("max_per_img = 100\n")
-    (made.cycle_dir(1) / "manifest.json").unlink()
-    complete_manifests(made)
+    (finished.cycle_dir(1) / "manifest.json").unlink()
+    complete_manifests(finished)
     older.write_text("max_per_img = 1\n")
-    assert changed(verify(made, 1)) == ["the config of m0: changed", "the config of cycle-1: changed"]
+    assert changed(verify(finished, 1)) == ["the config of m0: changed", "the config of cycle-1: changed"]
 
 
 def test_picks_that_would_be_others(make: Callable[..., Workspace]) -> None:
@@ -141,9 +141,9 @@ def test_picks_that_would_be_others(make: Callable[..., Workspace]) -> None:
     with pytest.raises(WorkspaceError, match="the manifest: changed"):
         reproduce(workspace, 1)
     note_file(workspace, path, file_sha256(path))  # as if the cycle had been selected so
-    found = reproduce(workspace, 1)
-    assert len(changed(found)) >= 5
-    assert changed(found)[0].startswith("rank ")
+    findings = reproduce(workspace, 1)
+    assert len(changed(findings)) >= 5
+    assert changed(findings)[0].startswith("rank ")
 
 
 def test_manifests_that_are_not_there(make: Callable[..., Workspace]) -> None:

@@ -36,9 +36,9 @@ def two(small: Workspace, tmp_path: Path) -> Workspace:
 def test_the_difference_to_the_model_in_use_is_kept(two: Workspace) -> None:
     first, second = (model_registry.get_model(two, f"import-{n}") for n in (1, 2))
     assert not (first.folder / "comparison.json").exists()
-    kept = json.loads((second.folder / "comparison.json").read_text())
-    sets = kept["sets"]["validation"]
-    assert (kept["against"], sets["images"], sets["resamples"]) == ("import-1", 4, 1000)
+    comparison = json.loads((second.folder / "comparison.json").read_text())
+    sets = comparison["sets"]["validation"]
+    assert (comparison["against"], sets["images"], sets["resamples"]) == ("import-1", 4, 1000)
     before, after = (model_registry.saved_metrics(two, model.id) for model in (first, second))
     assert before is not None
     assert after is not None
@@ -50,13 +50,13 @@ def test_a_model_that_finds_all_beside_one_that_finds_half(
 ) -> None:
     validation = repository.validation(two)
 
-    def known(workspace: Workspace, model: model_registry.Model, *_: Any) -> dict[str, Boxes]:
+    def predict(workspace: Workspace, model: model_registry.Model, *_: Any) -> dict[str, Boxes]:
         seen = validation if model.id == "import-1" else validation[:2]
         return {i.image.id: Boxes(i.boxes.xyxy, i.boxes.labels, np.full(len(i.boxes), 0.9)) for i in seen}
 
-    monkeypatch.setattr(evaluation, "predictions", known)
-    found = compare_models(two, "import-1", "import-2", "validation", Silent())
-    lines = found.lines
+    monkeypatch.setattr(evaluation, "predictions", predict)
+    comparison = compare_models(two, "import-1", "import-2", "validation", Silent())
+    lines = comparison.lines
     assert lines[0] == "import-1 − import-2 on 4 validation images, 1000 resamples"
     (ap,) = (line for line in lines if line.startswith("  AP  "))
     assert ap.split()[1].startswith("+0.")
@@ -69,7 +69,7 @@ def test_a_model_that_finds_all_beside_one_that_finds_half(
     sources = {row["id"]: Path(row["source"]).name for row in two.store.rows("SELECT * FROM images")}
     named = set(right[0].partition("2: ")[2].split(", "))
     assert named == {sources[item.image.id] for item in validation[2:]}
-    page = Page(write_versus(two, found))
+    page = Page(write_versus(two, comparison))
     sections = page.root.all("section")
     assert [section.all("h2")[0].text for section in sections] == [
         "import-1 minus import-2",

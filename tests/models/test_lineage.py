@@ -99,20 +99,20 @@ def test_all_about_a_model(family: Workspace) -> None:
         describe(family, "m9")
 
 
-def there(workspace: Workspace) -> set[str]:
+def with_weights(workspace: Workspace) -> set[str]:
     return {path.parent.name for path in workspace.root.glob("models/*/weights.pth")}
 
 
 def test_what_was_never_in_use_goes(family: Workspace) -> None:
-    said = gc(family, [], dry_run=True)
-    assert said == [
+    lines = gc(family, [], dry_run=True)
+    assert lines == [
         "cycle-1, never in use: 1.5 MB",
         "pretrain-2, never in use: 1.5 MB",
         "would free 3.0 MB: run again without --dry-run",
     ]
-    assert len(there(family)) == 5
+    assert len(with_weights(family)) == 5
     assert gc(family, ["pretrain-2"], dry_run=False) == ["cycle-1, never in use: 1.5 MB", "freed 1.5 MB"]
-    assert there(family) == {"pretrain-1", "cycle-2", "cycle-3", "pretrain-2"}
+    assert with_weights(family) == {"pretrain-1", "cycle-2", "cycle-3", "pretrain-2"}
     assert {p.name for p in (family.root / "scores").iterdir()} == {
         "pretrain-1",
         "cycle-2",
@@ -138,13 +138,13 @@ def test_what_an_open_cycle_needs_stays(family: Workspace) -> None:
     ]
     assert partial.is_dir()
     assert not lost.exists()
-    assert len(there(family)) == 5
+    assert len(with_weights(family)) == 5
 
 
 def test_a_name_that_is_wrong_deletes_nothing(family: Workspace) -> None:
     with pytest.raises(ModelError, match="no model 'cycle-8'"):
         gc(family, ["cycle-8"], dry_run=False)
-    assert len(there(family)) == 5
+    assert len(with_weights(family)) == 5
 
 
 def test_a_set_is_described_by_name(family: Workspace, tmp_path: Path) -> None:

@@ -96,8 +96,8 @@ def test_a_checkpoint_by_url_is_fetched_once_and_its_hash_checked(
             fetch(f"{base}/wrong-00000000.pth")
         with pytest.raises(ModelError, match="cannot be fetched"):
             fetch(f"{base}/missing.pth")
-        [kept] = (tmp_path / "cache" / "checkpoints").glob("*-plain.pth")
-        kept.write_bytes(b"changed")  # the hash of a cached file is checked, too
+        [cached] = (tmp_path / "cache" / "checkpoints").glob("*-plain.pth")
+        cached.write_bytes(b"changed")  # the hash of a cached file is checked, too
         assert file_sha256(fetch(f"{base}/plain.pth", digest)) == digest
         server.shutdown()
     assert file_sha256(fetch(f"{base}/plain.pth", digest)) == digest  # from the cache: the server is gone

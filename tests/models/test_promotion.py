@@ -151,9 +151,9 @@ def test_a_candidate_is_compared_with_the_model_in_use_now(
         model_registry.save_metrics(filled, name, digest, metrics(ap))
     candidate = model_registry.get_model(filled, "cycle-1")
     candidate.folder.mkdir(parents=True)
-    found = evaluate_candidate(filled, candidate, model_registry.current_model(filled), Silent())
-    assert (found.current.ap if found.current else None, found.candidate.ap) == (0.6, 0.4)
-    assert not found.decision.promote
+    result = evaluate_candidate(filled, candidate, model_registry.current_model(filled), Silent())
+    assert (result.current.ap if result.current else None, result.candidate.ap) == (0.6, 0.4)
+    assert not result.decision.promote
     assert read_json(candidate.folder / COMPARISON)["against"] == "import-1"
 
 
@@ -206,9 +206,9 @@ def test_one_lost_class_is_refused_though_the_mean_gains() -> None:
     before, after = metrics(0.4, bolt=0.4, nut=0.4), metrics(0.5, bolt=0.9, nut=0.1)
     gain = compared(0.1, 0.05, 0.15)
     sure = replace(gain, per_class={"nut": Difference(-0.3, -0.5, -0.1)})
-    found = decide_promotion(after, before, PromotionConfig(), sure)
-    assert not found.promote
-    assert found.reason.endswith("but nut fell from 0.400 to 0.100, more than the class tolerance of 0.1")
+    decision = decide_promotion(after, before, PromotionConfig(), sure)
+    assert not decision.promote
+    assert decision.reason.endswith("but nut fell from 0.400 to 0.100, more than the class tolerance of 0.1")
     assert not decide_promotion(after, before, PromotionConfig(), gain).promote  # no interval of the class
     # On few images it may have fallen by chance.
     unsure = replace(gain, per_class={"nut": Difference(-0.3, -0.7, 0.1)})

@@ -123,9 +123,9 @@ def test_a_model_of_a_foreign_workspace_imports_no_module(small: Workspace, tmp_
     shutil.copytree(small.root, root)
     file = root / "models" / model.id / "config.json"
     file.write_text(json.dumps({**read_json(file), "custom_imports": ["antigravity"]}))
-    there = open_workspace(root)
-    there.store.execute("UPDATE models SET config_sha256 = ?", file_sha256(file))
-    there.store.close()
+    copy = open_workspace(root)
+    copy.store.execute("UPDATE models SET config_sha256 = ?", file_sha256(file))
+    copy.store.close()
     status, _, err = run("-w", root, "score")
     assert status == 1
     assert "names antigravity in custom_imports" in err

@@ -29,8 +29,8 @@ def write(path: Path, size: int = 1000) -> Path:
 
 def age(path: Path, seconds: float = 7200.0) -> None:
     then = time.time() - seconds
-    for one in [*path.rglob("*"), path]:
-        os.utime(one, (then, then))
+    for item in [*path.rglob("*"), path]:
+        os.utime(item, (then, then))
 
 
 def named(workspace: Workspace) -> set[str]:
@@ -108,8 +108,8 @@ def test_every_leftover_of_a_killed_run_goes(used: Workspace) -> None:
     for path in old:
         age(path.parent if path.parent.name in ("backup-abcd_123", "data.partial") else path)
     assert len(named(used)) == len(left) + len(old)
-    said = gc(used, ["m1"], dry_run=True)
-    assert said[-1] == "would free 0.0 MB: run again without --dry-run"
+    lines = gc(used, ["m1"], dry_run=True)
+    assert lines[-1] == "would free 0.0 MB: run again without --dry-run"
     assert all(path.is_file() for path in (*left, *old))
     gc(used, ["m1"], dry_run=False)
     assert not [path for path in (*left, *old) if path.exists()]
@@ -139,11 +139,11 @@ def test_photographs_of_a_newer_database_stay(used: Workspace, monkeypatch: pyte
         used.store.execute(f"DELETE FROM {table}")
     files = [path for path in used.images.rglob("*") if path.is_file()]
     assert len(list(unnamed_pictures(used))) == len(files) == 10
-    said = gc(used, ["m1"], dry_run=False)
-    assert said[0].startswith(
+    lines = gc(used, ["m1"], dry_run=False)
+    assert lines[0].startswith(
         "10 files in images/ have no row, more than a killed pool add leaves: they stay."
     )
-    assert f"al-loop pool add {used.images}" in said[0]
+    assert f"al-loop pool add {used.images}" in lines[0]
     assert all(path.is_file() for path in files)
     assert gc(used, ["m1"], dry_run=False, pictures=True)[0].startswith("images/")
     assert not any(path.exists() for path in files)

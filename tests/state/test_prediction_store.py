@@ -21,13 +21,13 @@ COLUMNS = ("embeddings", "xyxy", "labels", "scores", "distributions", "features"
 
 
 def predictions(*numbers: int, width: int = 5, features: bool = False) -> list[Prediction]:
-    made = []
+    items = []
     for number in numbers:
         rng = np.random.default_rng(number)
         n = number % 4  # some images show nothing
         corners = rng.uniform(0, 50, (n, 2))
         shares = rng.dirichlet(np.ones(3), n).astype(np.float32)
-        made.append(
+        items.append(
             Prediction(
                 f"image-{number}",
                 Boxes(
@@ -40,20 +40,20 @@ def predictions(*numbers: int, width: int = 5, features: bool = False) -> list[P
                 rng.normal(size=(n, 3)).astype(np.float32) if features else None,
             )
         )
-    return made
+    return items
 
 
-def equal(found: ScoredImages, expected: list[Prediction]) -> None:
-    assert found.image_ids == tuple(p.image_id for p in expected)
+def equal(scored: ScoredImages, expected: list[Prediction]) -> None:
+    assert scored.image_ids == tuple(p.image_id for p in expected)
     for i, p in enumerate(expected):
-        boxes, rows = found.boxes(i), slice(found.offsets[i], found.offsets[i + 1])
+        boxes, rows = scored.boxes(i), slice(scored.offsets[i], scored.offsets[i + 1])
         np.testing.assert_array_equal(boxes.xyxy, p.boxes.xyxy)
         np.testing.assert_array_equal(boxes.labels, p.boxes.labels)
         assert boxes.scores is not None
         np.testing.assert_array_equal(boxes.scores, p.boxes.scores)
-        np.testing.assert_array_equal(found.distributions[rows], p.distributions)
-        np.testing.assert_array_equal(found.embeddings[i], p.embedding)
-        assert found.uncertainty[i] == margin_sum(p.distributions, np.array([0, len(p.boxes)]))[0]
+        np.testing.assert_array_equal(scored.distributions[rows], p.distributions)
+        np.testing.assert_array_equal(scored.embeddings[i], p.embedding)
+        assert scored.uncertainty[i] == margin_sum(p.distributions, np.array([0, len(p.boxes)]))[0]
 
 
 def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
@@ -68,10 +68,10 @@ def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
     for reader in (store, ShardStore(tmp_path / "scores")):
         equal(reader.load(), everything)
         assert set(reader.image_ids()) == {p.image_id for p in everything}
-    found = store.load(["image-5", "image-99", "image-2", "image-5"])
-    equal(found, predictions(5, 2, features=True))
+    scored = store.load(["image-5", "image-99", "image-2", "image-5"])
+    equal(scored, predictions(5, 2, features=True))
     features = np.concatenate([p.features for p in predictions(5, 2, features=True)])
-    np.testing.assert_allclose(found.features, features, atol=2e-3)
+    np.testing.assert_allclose(scored.features, features, atol=2e-3)
 
 
 def test_a_subset_of_a_subset(tmp_path: Path) -> None:
@@ -121,19 +121,19 @@ def test_a_kill_or_a_full_disk_at_any_write(
 
 @pytest.mark.integration
 def test_every_file_that_is_short_or_gone_costs_only_what_it_held(tmp_path: Path) -> None:
-    def made(folder: Path) -> ShardStore:
+    def filled(folder: Path) -> ShardStore:
         store = ShardStore(folder)
         for numbers in ((1, 2), (3, 5), (6, 7)):
             store.append(predictions(*numbers, features=True))
         return store
 
-    names = sorted(path.name for path in made(tmp_path / "all").folder.iterdir())
+    names = sorted(path.name for path in filled(tmp_path / "all").folder.iterdir())
     assert len(names) == 10
     for name in names:
-        path = made(tmp_path / f"cut-{name}").folder / name
+        path = filled(tmp_path / f"cut-{name}").folder / name
         path.write_bytes(path.read_bytes()[:-1])
         equal(ShardStore(path.parent).load(), predictions(1, 2, 3, 5, features=True))
-        path = made(tmp_path / f"gone-{name}").folder / name
+        path = filled(tmp_path / f"gone-{name}").folder / name
         path.unlink()
         assert list(ShardStore(path.parent).image_ids()) == []
         with pytest.raises(

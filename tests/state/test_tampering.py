@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.small_loop import SmallLoop, small_loop
 
+from al_loop.core.console import Silent
 from al_loop.core.errors import AlLoopError, DataError, WorkspaceError
 from al_loop.core.files import read_json, write_json
 from al_loop.images import repository
@@ -20,20 +21,6 @@ from al_loop.models import evaluation, model_training
 from al_loop.state import model_registry
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.workspace import Workspace, open_workspace
-
-
-class Lines:
-    """A reporter that keeps its lines."""
-
-    def __init__(self) -> None:
-        from al_loop.core.console import Silent
-
-        self.said: list[str] = []
-        self.progress = Silent().progress
-
-    def line(self, text: str) -> None:
-        self.said.append(text)
-
 
 #: No decision uses these; al-loop.toml and the database are what all other files are compared with.
 _UNCHECKED = (
@@ -70,7 +57,7 @@ def changes(workspace: Workspace) -> list[str]:
 
 @pytest.mark.integration
 def test_every_file_of_a_finished_workspace(loop: SmallLoop) -> None:
-    assert run_cycle(loop.workspace, None, Lines()).finished
+    assert run_cycle(loop.workspace, None, Silent()).finished
     root = loop.workspace.root
     names = files_of(root)
     assert len(names) > 60
@@ -81,8 +68,8 @@ def test_every_file_of_a_finished_workspace(loop: SmallLoop) -> None:
             pictures += 1
             if pictures % 4:  # they are alike
                 continue
-        kept = (root / name).read_bytes()
-        if not kept:
+        original = (root / name).read_bytes()
+        if not original:
             continue
         for at in (0.5,) if name.suffix in (".bin", ".png") else (0.1, 0.5, 1.0):
             flip(root / name, at)
@@ -92,16 +79,16 @@ def test_every_file_of_a_finished_workspace(loop: SmallLoop) -> None:
                 noticed = [str(error)]
             if not noticed:
                 unnoticed.append((str(name), at))
-            (root / name).write_bytes(kept)
+            (root / name).write_bytes(original)
     labelled = {item.image.id for item in repository.labelled(loop.workspace)}
-    judged = {item.image.id for item in repository.validation(loop.workspace)}
+    evaluated = {item.image.id for item in repository.validation(loop.workspace)}
     # Other photographs of the pool are checked when they are read.
-    used = labelled | judged
+    used = labelled | evaluated
     assert [n for n, _ in unnoticed if not n.startswith("images") or Path(n).stem in used] == []
 
 
 def test_an_edited_manifest_is_no_witness(loop: SmallLoop) -> None:
-    run_cycle(loop.workspace, None, Lines())
+    run_cycle(loop.workspace, None, Silent())
     path = loop.workspace.cycle_dir(1) / "manifest.json"
     write_json(path, {**read_json(path), "reason": "because"})
     assert changes(loop.workspace) == ["the manifest: changed"]
@@ -113,7 +100,7 @@ def test_an_edited_manifest_is_no_witness(loop: SmallLoop) -> None:
 def test_every_file_of_a_waiting_workspace(loop: SmallLoop, tmp_path: Path) -> None:
     """A change while people label does not change the outcome of the cycle."""
     loop.answered = 0.0
-    run_cycle(loop.workspace, None, Lines())
+    run_cycle(loop.workspace, None, Silent())
     root = loop.workspace.root
     names = [name for name in files_of(root) if name.parts[0] in ("cycles", "scores", "models")]
     expected = {"pool.json", "picks.json", "stage.json", "journal.jsonl", "scores.bin"}
@@ -142,7 +129,7 @@ def outcome(root: Path) -> tuple[list[str], list[str], str]:
     """Continue a cycle; return its picks, training images and outcome."""
     workspace = open_workspace(root)
     try:
-        assert run_cycle(workspace, None, Lines()).finished
+        assert run_cycle(workspace, None, Silent()).finished
         picks = [row["image_id"] for row in workspace.store.rows("SELECT image_id FROM picks ORDER BY rank")]
         row = workspace.store.rows("SELECT outcome, reason FROM cycles")[0]
         assert changes(workspace) == []
@@ -175,10 +162,10 @@ def rewrite_scores(folder: Path) -> None:
 def test_predictions_that_were_edited_with_their_checksums_are_made_again(loop: SmallLoop) -> None:
     """The promotion depends on them: the database has hashes of the journal."""
     workspace, model = loop.workspace, model_registry.current_model(loop.workspace)
-    before = evaluation.predictions(workspace, model, "validation", Lines())
+    before = evaluation.predictions(workspace, model, "validation", Silent())
     folder = evaluation.predictions_dir(workspace.config, model)
     rewrite_scores(folder)
-    after = evaluation.predictions(workspace, model, "validation", Lines())
+    after = evaluation.predictions(workspace, model, "validation", Silent())
     assert before.keys() == after.keys()
     for name in before:
         np.testing.assert_array_equal(before[name].scores, after[name].scores)
@@ -200,15 +187,15 @@ def test_picks_changed_between_selection_and_push(loop: SmallLoop, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr("al_loop.loop.stages.batch_name", killed)
         with pytest.raises(DataError, match="killed"):
-            run_cycle(workspace, None, Lines())
+            run_cycle(workspace, None, Silent())
     path = workspace.cycle_dir(1) / "select" / "picks.json"
     right = read_json(path)
     others = sorted({row["id"] for row in workspace.store.rows("SELECT id FROM images WHERE role = 'pool'")})
     write_json(path, [{**pick, "image_id": name} for pick, name in zip(right, others, strict=False)])
-    said = Lines()
-    run_cycle(workspace, None, said)
+    reporter = Silent()
+    run_cycle(workspace, None, reporter)
     assert loop.pushed == [[pick["image_id"] for pick in right]]
-    assert any("picks.json is not what was selected: made again" in line for line in said.said)
+    assert any("picks.json is not what was selected: made again" in line for line in reporter.lines)
 
 
 def test_labels_changed_between_pull_and_training(loop: SmallLoop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,28 +205,28 @@ def test_labels_changed_between_pull_and_training(loop: SmallLoop, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr(model_training, "train_model", fails)
         with pytest.raises(DataError, match="killed"):
-            run_cycle(loop.workspace, None, Lines())
+            run_cycle(loop.workspace, None, Silent())
     path = loop.workspace.cycle_dir(1) / "pull" / "labels.json"
-    kept = read_json(path)
-    write_json(path, kept[1:])
-    said = Lines()
-    assert run_cycle(loop.workspace, None, said).finished
-    assert any("labels.json is not what was pulled: pulled again" in line for line in said.said)
-    assert read_json(path) == kept
+    original = read_json(path)
+    write_json(path, original[1:])
+    reporter = Silent()
+    assert run_cycle(loop.workspace, None, reporter).finished
+    assert any("labels.json is not what was pulled: pulled again" in line for line in reporter.lines)
+    assert read_json(path) == original
 
 
 def test_a_pool_that_cannot_be_made_again_names_the_way_out(loop: SmallLoop) -> None:
     loop.answered = 0.0
-    run_cycle(loop.workspace, None, Lines())
+    run_cycle(loop.workspace, None, Silent())
     path = loop.workspace.cycle_dir(1) / "pool.json"
-    kept = read_json(path)
-    write_json(path, kept[1:])
-    run_cycle(loop.workspace, None, Lines())
-    assert read_json(path) == kept  # made again
+    original = read_json(path)
+    write_json(path, original[1:])
+    run_cycle(loop.workspace, None, Silent())
+    assert read_json(path) == original  # made again
     path.write_text("[")
-    loop.workspace.store.execute("UPDATE images SET role = 'validation' WHERE id = ?", kept[0])
+    loop.workspace.store.execute("UPDATE images SET role = 'validation' WHERE id = ?", original[0])
     with pytest.raises(WorkspaceError, match=r"(?s)cannot be made again.*al-loop cycle --abandon"):
-        run_cycle(loop.workspace, None, Lines())
+        run_cycle(loop.workspace, None, Silent())
 
 
 @pytest.mark.integration
@@ -247,30 +234,32 @@ def test_photographs_that_were_changed_are_left_out_by_name(loop: SmallLoop) -> 
     """A changed picture is left out of push and training; in a set for evaluation it is an error."""
     workspace = loop.workspace
     loop.answered = 0.0
-    said = Lines()
+    reporter = Silent()
     picked = first_picks(loop)
     image = repository.images_by_id(workspace, [picked[0]])[0]
-    kept = image.path.read_bytes()
+    original = image.path.read_bytes()
     flip(image.path, 0.5)
-    run_cycle(workspace, None, said)
+    run_cycle(workspace, None, reporter)
     assert loop.pushed == [picked[1:]]
-    assert any(line.startswith("  left out: ") and "is not what was stored" in line for line in said.said)
-    assert any("al-loop doctor" in line for line in said.said)
-    image.path.write_bytes(kept)
+    assert any(
+        line.startswith("  left out: ") and "is not what was stored" in line for line in reporter.lines
+    )
+    assert any("al-loop doctor" in line for line in reporter.lines)
+    image.path.write_bytes(original)
 
     labelled = repository.images_by_id(workspace, [picked[1]])[0]
     flip(labelled.path, 0.9)
     loop.answered = 1.0
-    said = Lines()
-    assert run_cycle(workspace, None, said).finished
-    assert any("left out" in line and picked[1] in line for line in said.said)
+    reporter = Silent()
+    assert run_cycle(workspace, None, reporter).finished
+    assert any("left out" in line and picked[1] in line for line in reporter.lines)
     assert loop.images[-1] == 4
     assert picked[1][:12] in "".join(changes(workspace))
 
-    judged = repository.validation(workspace)[0].image
-    flip(judged.path, 0.5)
+    evaluated = repository.validation(workspace)[0].image
+    flip(evaluated.path, 0.5)
     with pytest.raises(DataError, match=r"no model can be evaluated on validation: .*is not what was stored"):
-        run_cycle(workspace, None, Lines())
+        run_cycle(workspace, None, Silent())
 
 
 def first_picks(loop: SmallLoop) -> list[str]:
@@ -278,7 +267,7 @@ def first_picks(loop: SmallLoop) -> list[str]:
     where = loop.workspace.root.with_name("tried")
     shutil.copytree(loop.workspace.root, where)
     workspace = open_workspace(where)
-    run_cycle(workspace, None, Lines())
+    run_cycle(workspace, None, Silent())
     workspace.store.close()
     return loop.pushed.pop()
 
@@ -316,9 +305,9 @@ def test_scoring_leaves_out_a_photograph_that_was_changed(tmp_path: Path) -> Non
     reader = Reader((96, 64), False, "")
     assert not isinstance(reader.read(image), Unreadable)
     flip(path, 0.7)
-    found = reader.read(image)
-    assert isinstance(found, Unreadable)
-    assert "is not what was stored: expected SHA-256" in found.reason
+    result = reader.read(image)
+    assert isinstance(result, Unreadable)
+    assert "is not what was stored: expected SHA-256" in result.reason
     sent = replace(reader, files={"a": path.read_bytes()})
     assert isinstance(sent.read(image), Unreadable)
     path.unlink()
@@ -327,11 +316,11 @@ def test_scoring_leaves_out_a_photograph_that_was_changed(tmp_path: Path) -> Non
 
 def test_what_an_older_al_loop_wrote_is_taken_and_noted(loop: SmallLoop) -> None:
     loop.answered = 0.0
-    run_cycle(loop.workspace, None, Lines())
+    run_cycle(loop.workspace, None, Silent())
     loop.workspace.store.execute("DELETE FROM journals")
     loop.workspace.store.execute("DELETE FROM written_files")
     loop.answered = 1.0
-    assert run_cycle(loop.workspace, None, Lines()).finished
+    assert run_cycle(loop.workspace, None, Silent()).finished
     assert changes(loop.workspace) == []
     loop.workspace.store.execute("DELETE FROM written_files")
     assert any("of an al-loop that kept no hash of it" in f.text for f in verify(loop.workspace, 1))

@@ -204,9 +204,9 @@ def test_a_second_process_is_told_who_holds_the_workspace(workspace: Workspace) 
 def test_every_error_has_one_base() -> None:
     import al_loop.core.errors as errors
 
-    found = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, Exception)]
-    assert len(found) > 5
-    assert all(issubclass(e, AlLoopError) for e in found)
+    kinds = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, Exception)]
+    assert len(kinds) > 5
+    assert all(issubclass(e, AlLoopError) for e in kinds)
 
 
 @pytest.mark.integration

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 # What the triggers of labels do.
-_TO_HISTORY = """INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at,
-                                   outlines, ignored, role, sets, replaced_at, reason)
+_TO_HISTORY = """INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s,
+                                   updated_at, outlines, ignored, role, sets, replaced_at, reason)
         SELECT image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
                role, sets, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), '{reason}'
         FROM full_labels WHERE image_id = {image};"""
