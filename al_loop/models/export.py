@@ -20,12 +20,12 @@ def export(
     workspace: Workspace, model: Model, images: Sequence[ImageFile], folder: Path, kind: str
 ) -> Exported:
     """Write a model as one file for another machine, and check it on images; see `detector.export.export`."""
-    from al_loop.detector.export.export import ExportOptions, export_model
+    from al_loop.detector.export.export import export_model
     from al_loop.detector.transforms import decoded, fit
 
     detector = load_detector(workspace, model)
     size, config = detector.config.image_size, detector.config
     enlarge, resize = bool(config.enlarge), config.get("resize", "inside")
     samples = [fit(decoded(read_stored(image), image.path), tuple(size), enlarge, resize) for image in images]
-    options = ExportOptions(kind, workspace.config.score.score_thr, model.weights_sha256)
-    return export_model(detector, samples, folder, options)
+    score_thr = workspace.config.score.score_thr
+    return export_model(detector, samples, folder, kind, score_thr, model.weights_sha256)

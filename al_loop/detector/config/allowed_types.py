@@ -15,7 +15,7 @@ from mmdet.models.detectors import TwoStageDetector
 from mmengine.registry import WEIGHT_INITIALIZERS, Registry
 
 from al_loop.core.errors import ModelError
-from al_loop.detector.config.tree import walk
+from al_loop.detector.config.tree import Place, walk
 
 _MODEL = (mmdet_registry.MODELS, mmdet_registry.TASK_UTILS, WEIGHT_INITIALIZERS)
 _CONSTRUCTORS = (mmdet_registry.OPTIM_WRAPPER_CONSTRUCTORS,)
@@ -56,21 +56,27 @@ def check_types(model: Mapping[str, Any], optim_wrapper: Mapping[str, Any], sour
     source: name of the config in errors.
     """
     _require_two_stage(model.get("type"), source)
-    checks: tuple[tuple[Any, str, str, tuple[Registry, ...]], ...] = (
-        (model, "model", "type", _MODEL),
-        (optim_wrapper, "optim_wrapper", "type", _OPTIMISER),
-        (optim_wrapper, "optim_wrapper", "constructor", _CONSTRUCTORS),  # resolved as a type is
-    )
-    for tree, root, key, registries in checks:
-        for where, name in _values(tree, key, root):
-            words = _WORDS.get(where.rpartition(".")[2], ()) if root == "model" else ()
-            if where == "model" or (isinstance(name, str) and name in words):
-                continue
-            if not _usable(_registered(name, registries)):
-                raise _unknown(source, f"{where}.{key}", name)
-    for where, scope in _values({"model": model, "optim_wrapper": optim_wrapper}, "_scope_", ""):
-        if not isinstance(scope, str) or scope not in _scopes():
-            raise _unknown(source, f"{where}._scope_", scope)
+    for place, table in walk({"model": model, "optim_wrapper": optim_wrapper}):
+        for key in ("type", "constructor", "_scope_") if isinstance(table, Mapping) else ():
+            if key in table and not _is_allowed(place, key, table[key]):
+                where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+                raise ModelError(
+                    f"{source}: {where[1:]}.{key} = {_shown(table[key])} is no registered part of a detector"
+                    ", and nothing is imported by its name. Register it (@MODELS.register_module()) in a "
+                    "module that the mmdet config names in custom_imports, and give that config: "
+                    "al-loop models import CHECKPOINT --config mmdet_config.py"
+                )
+
+
+def _is_allowed(place: Place, key: str, name: object) -> bool:
+    """Return whether a table of a config may have this value under "type", "constructor" or "_scope_"."""
+    if key == "_scope_":
+        return isinstance(name, str) and name in _scopes()
+    if place[0] == "optim_wrapper":
+        # A constructor is resolved as a type is.
+        return _is_usable(_registered(name, _OPTIMISER if key == "type" else _CONSTRUCTORS))
+    is_word = isinstance(name, str) and name in _WORDS.get(str(place[-1]), ())
+    return key == "constructor" or place == ("model",) or is_word or _is_usable(_registered(name, _MODEL))
 
 
 def _require_two_stage(name: object, source: str) -> None:
@@ -89,14 +95,14 @@ def registered_name(dotted: str) -> str:
     """
     module, _, name = dotted.rpartition(".")
     for registry in (*_MODEL, *_OPTIMISER):
-        registered = _in_chain(registry, name)
+        registered = _registered(name, (registry,))
         defined_in = getattr(registered, "__module__", "")
         if module and registered is not None and f"{defined_in}.".startswith(f"{module}."):
             return name
     return dotted
 
 
-def _usable(registered: Any) -> bool:
+def _is_usable(registered: Any) -> bool:
     """Return whether a registered object is a part of a detector."""
     if registered is None:
         return False
@@ -112,21 +118,14 @@ def _registered(name: object, registries: tuple[Registry, ...]) -> Any:
         return None
     scope, _, bare = name.rpartition(".")
     for registry in registries:
-        registered = _in_scope(registry, scope, bare) if scope else _in_chain(registry, bare)
-        if registered is not None:
-            return registered
+        levels = list(_chain(registry))
+        if scope:
+            children = [level.children[scope] for level in levels if scope in level.children]
+            levels = ([level for level in levels if level.scope == scope] + children)[:1]
+        for level in levels:
+            if bare in level.module_dict:
+                return level.module_dict[bare]
     return None
-
-
-def _in_scope(registry: Registry, scope: str, name: str) -> Any:
-    chain = list(_chain(registry))
-    candidates = [level for level in chain if level.scope == scope]
-    candidates += [level.children[scope] for level in chain if scope in level.children]
-    return candidates[0].module_dict.get(name) if candidates else None
-
-
-def _in_chain(registry: Registry, name: str) -> Any:
-    return next((level.module_dict[name] for level in _chain(registry) if name in level.module_dict), None)
 
 
 def _chain(registry: Registry) -> Iterator[Registry]:
@@ -144,21 +143,5 @@ def _scopes() -> set[str]:
     return {root.scope, *root.children, "mmcv"} if root is not None else set()
 
 
-def _values(tree: Any, key: str, root: str) -> Iterator[tuple[str, Any]]:
-    """Yield the place and the value of a key at every depth."""
-    for place, table in walk(tree):
-        if isinstance(table, Mapping) and key in table:
-            where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-            yield f"{root}{where}".lstrip("."), table[key]
-
-
 def _shown(name: object) -> str:
     return repr(name)[:80]
-
-
-def _unknown(source: str, where: str, name: object) -> ModelError:
-    return ModelError(
-        f"{source}: {where} = {_shown(name)} is no registered part of a detector, and nothing is imported by "
-        "its name. Register it (@MODELS.register_module()) in a module that the mmdet config names in "
-        "custom_imports, and give that config: al-loop models import CHECKPOINT --config mmdet_config.py"
-    )

@@ -71,8 +71,8 @@ class Agreement:
             raise ModelError(
                 f"the {kind} file does not agree with the model on {self.images} images: coordinates differ "
                 f"by up to {self.box_px:.3g} px (allowed: {BOX_TOLERANCE_PX}), scores by up to "
-                f"{self.score:.2g} (allowed: {SCORE_TOLERANCE}), and {self.alone} boxes are found by one alone "
-                f"(besides {self.boxes} by both). It was not kept"
+                f"{self.score:.2g} (allowed: {SCORE_TOLERANCE}), and {self.alone} boxes are found by only "
+                f"one of the two (besides {self.boxes} by both). It was not kept"
             )
 
 
@@ -95,31 +95,25 @@ class Exported:
     skipped: str = ""
 
 
-@dataclass(frozen=True)
-class ExportOptions:
-    """How to export.
-
-    format: "onnx", "torchscript", or "auto": ONNX, or TorchScript where that cannot be written or disagrees.
-    score_thr: boxes at or below it are left out, inside the file.
-    weights_sha256: hash of the weights, for the notes.
-    """
-
-    format: str
-    score_thr: float
-    weights_sha256: str
-
-
 def export_model(
-    detector: Detector, pictures: Sequence[Picture], folder: Path, options: ExportOptions
+    detector: Detector,
+    pictures: Sequence[Picture],
+    folder: Path,
+    format: str,
+    score_thr: float,
+    weights_sha256: str,
 ) -> Exported:
     """Write the detector to `folder` as one file, once it agrees with `predict` on every picture.
 
     pictures: (h, w, 3) uint8 BGR, resized as for `predict`. The input of the file has their size, or that of
         the config if they differ: smaller ones are padded to the right and below with the mean colour.
+    format: "onnx", "torchscript", or "auto": ONNX, or TorchScript where that cannot be written or disagrees.
+    score_thr: boxes at or below it are left out, inside the file.
+    weights_sha256: hash of the weights, for the notes.
     Raises ModelError where no format could be written that agrees; an earlier export stays as it was.
     """
-    if options.format not in FORMATS:
-        raise ModelError(f"no export format {options.format!r}: expected one of {', '.join(FORMATS)}")
+    if format not in FORMATS:
+        raise ModelError(f"no export format {format!r}: expected one of {', '.join(FORMATS)}")
     if not pictures:
         raise ModelError(
             "an export is checked on real images, got none. Add some: al-loop pool add PHOTOS..."
@@ -128,27 +122,27 @@ def export_model(
     width, height = sizes.pop() if len(sizes) == 1 else detector.config.image_size
     network = deepcopy(detector.model).cpu().eval()
     on_cpu = fused(Detector(network, detector.config, torch.device("cpu")), "fp32")
-    graph = DetectionGraph(on_cpu, (width, height), options.score_thr).eval()
+    graph = DetectionGraph(on_cpu, (width, height), score_thr).eval()
     frames = [_framed(detector, picture, (width, height)) for picture in pictures]
     image = ImageFile("frame", Path("frame"), width, height)
-    expected = [predict(on_cpu, [image], [frame], options.score_thr)[0].boxes for frame in frames]
+    expected = [predict(on_cpu, [image], [frame], score_thr)[0].boxes for frame in frames]
     folder.mkdir(parents=True, exist_ok=True)
     skipped = ""
-    for kind in FORMATS[options.format]:
+    for kind in FORMATS[format]:
         file = folder / f"model{_SUFFIX[kind]}"
         unchecked, notes = file.with_name(f"{file.name}.partial"), file.with_name(f"{file.name}.json")
         try:
             _WRITERS[kind](graph, frames[0], unchecked)
-            agreement = compare(_LOADERS[kind](unchecked), frames, expected, options.score_thr)
+            agreement = compare(_LOADERS[kind](unchecked), frames, expected, score_thr)
             agreement.check(kind)
             notes.unlink(missing_ok=True)
             os.replace(unchecked, file)
             exported = Exported(file, notes, kind, (width, height), agreement, skipped)
             write_config(folder, detector.config)
-            write_json(notes, _notes(exported, on_cpu, options))
+            write_json(notes, _notes(exported, on_cpu, score_thr, weights_sha256))
             return exported
         except ModelError as error:
-            if kind == FORMATS[options.format][-1]:
+            if kind == FORMATS[format][-1]:
                 raise ModelError(f"{error}{f'; before that: {skipped}' if skipped else ''}") from error
             skipped = str(error)
         finally:
@@ -211,14 +205,14 @@ def _framed(detector: Detector, picture: Picture, size: tuple[int, int]) -> Pict
     return frame
 
 
-def _notes(exported: Exported, detector: Detector, options: ExportOptions) -> dict[str, Any]:
+def _notes(exported: Exported, detector: Detector, score_thr: float, weights_sha256: str) -> dict[str, Any]:
     width, height = exported.size
     test, rpn = detector.model.roi_head.test_cfg, detector.model.rpn_head.test_cfg
     return {
         "file": exported.file.name,
         "format": exported.format,
         "sha256": file_sha256(exported.file),
-        "weights_sha256": options.weights_sha256,
+        "weights_sha256": weights_sha256,
         "config": CONFIG,
         "classes": detector.classes,
         "input": {
@@ -237,7 +231,7 @@ def _notes(exported: Exported, detector: Detector, options: ExportOptions) -> di
             "labels": "(n,) int64, index into classes",
         },
         "thresholds": {
-            "score": options.score_thr,
+            "score": score_thr,
             "nms_iou": float(test.nms.iou_threshold),
             "max_boxes": int(test.max_per_img),
             "proposal_nms_iou": float(rpn.nms.iou_threshold),

@@ -194,7 +194,7 @@ def classify(model: Any, maps: Sequence[Tensor], proposals: Sequence[Tensor], si
     by_level = torch.cat(rows)
     deltas = deltas.reshape(deltas.shape[0], -1, 4)
     boxes = _decode(head.bbox_coder, rois[by_level, None, 1:], deltas, size).flatten(1)
-    # The output of the head, which is smaller than the crops, is brought back into the order of the proposals.
+    # The output of the head, smaller than the crops, is brought back into the order of the proposals.
     order = by_level.argsort()
     distributions = torch.softmax(logits, dim=-1)
     counts = [len(of_image) for of_image in proposals]

@@ -21,7 +21,7 @@ from al_loop.core.files import file_sha256, read_json
 from al_loop.detector.checkpoint import load_into, read_weights
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.export import export
-from al_loop.detector.export.export import Agreement, ExportOptions, compare, export_model
+from al_loop.detector.export.export import Agreement, compare, export_model
 from al_loop.detector.export.graph import DetectionGraph
 from al_loop.detector.inference.predict import Detector, fused, predict
 from al_loop.detector.transforms import Picture, read_picture
@@ -67,7 +67,7 @@ def found(detector: Detector, picture: Picture, score_thr: float) -> Boxes:
 def run(detector: Detector, pictures: list[Picture], folder: Path, kind: str) -> Any:
     if kind != "torchscript" and not (find_spec("onnx") and find_spec("onnxruntime")):
         pytest.skip("needs the extra onnx")
-    return export_model(detector, pictures, folder, ExportOptions(kind, 0.05, "ab" * 32))
+    return export_model(detector, pictures, folder, kind, 0.05, "ab" * 32)
 
 
 @BOTH
