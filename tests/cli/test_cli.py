@@ -115,6 +115,7 @@ def test_refused_files_are_named_and_only_bad_files_fail(run: Any, filled: Works
     assert run("-w", filled.root, "pool", "add", tmp_path / "nowhere")[2].startswith("error: nothing at")
 
 
+@pytest.mark.integration
 def test_pretrain_on_own_data_and_the_papers_model_without_its_checkpoint(
     run: Any, filled: Workspace, tmp_path: Path
 ) -> None:

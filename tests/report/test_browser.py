@@ -15,7 +15,10 @@ from support.workspace_history import long_history
 from al_loop.report import write_report
 from al_loop.state.workspace import Workspace
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH"),
+]
 
 #: Milliseconds from the start of the navigation to the end of loading, in the page's title.
 _STOPWATCH = (

@@ -109,18 +109,3 @@ def test_options_that_cannot_be_read(workspace: Workspace, options: list[str], s
     result = command(workspace, *options)
     assert isinstance(result.exception, ConfigError)
     assert says in str(result.exception)
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        (["--mix", "--ways", "joint"], "`--ways` was renamed: use `--schedules`"),
-        (["--anew", "--resume"], "`--anew` was renamed: use `--from-initial`"),
-    ],
-)
-def test_options_of_before_are_refused_with_their_new_names(
-    workspace: Workspace, options: list[str], says: str
-) -> None:
-    result = command(workspace, *options)
-    assert result.exit_code == 2
-    assert says in result.output
