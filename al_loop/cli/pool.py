@@ -106,8 +106,7 @@ def restore_labels(workspace: Workspace, images: tuple[str, ...], last: bool) ->
 
     IMAGE is an id as `pool list` shows it. What this replaces can be restored in turn.
     """
-    from al_loop.state.database.label_history_table import old_labels
-    from al_loop.state.label_history import restore
+    from al_loop.state.database.label_history_table import old_labels, restore
 
     if not images and not last:
         found, total = old_labels(workspace.store, _SHOWN)
@@ -115,7 +114,7 @@ def restore_labels(workspace: Workspace, images: tuple[str, ...], last: bool) ->
         say(f"{len(found)} of {total} labels that were replaced")
         return
     with workspace.lock():
-        found = restore(workspace, images, last=last)
+        found = restore(workspace.store, images, last=last)
     say_lines(f"restored: {label}" for label in found[:_SHOWN])
     say(f"{len(found)} labels restored")
 

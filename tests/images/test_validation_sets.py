@@ -15,10 +15,9 @@ from al_loop.core.errors import DataError
 from al_loop.images import repository
 from al_loop.images.labelled_sets import count_phrase
 from al_loop.images.validation_sets import add_validation
-from al_loop.state.database.label_history_table import old_labels
+from al_loop.state.database.label_history_table import old_labels, restore
 from al_loop.state.database.migrations import MIGRATIONS
 from al_loop.state.database.store import Store
-from al_loop.state.label_history import restore
 from al_loop.state.workspace import Workspace
 
 DRAWN = [[1.0, 1.0, 9.0, 9.0, 0], [10.0, 10.0, 20.0, 20.0, 1]]
@@ -133,7 +132,7 @@ def test_another_set_does_not_rewrite_the_labels_of_validation(
     assert len(repository.validation(filled, "night")) == 4
     [old] = old_labels(filled.store, 10)[0]
     assert old.set_names == ("validation",)
-    restore(filled, [], last=True)
+    restore(filled.store, [], last=True)
     assert repository.labels_hash(repository.validation(filled)) == truth
 
 
@@ -156,7 +155,7 @@ def test_the_database_keeps_what_any_statement_replaces(filled: Workspace, pool:
         (pool[0], "empty", 0, 2, "taken back"),
         (pool[0], "labelled", 2, 1, "pull"),
     ]
-    restore(filled, [pool[0][:12]])
+    restore(filled.store, [pool[0][:12]])
     assert state(filled, pool[0])[:2] == ("empty", [])
 
 
@@ -168,9 +167,9 @@ def test_what_cannot_be_restored_is_said(filled: Workspace, pool: list[str]) -> 
         ([], "either images or --last"),
     ):
         with pytest.raises(DataError, match=says):
-            restore(filled, names)
+            restore(filled.store, names)
     with pytest.raises(DataError, match="no command has replaced labels"):
-        restore(filled, [], last=True)
+        restore(filled.store, [], last=True)
 
 
 def test_a_killed_add_val_leaves_all_as_it_was(
@@ -272,7 +271,7 @@ def test_ignore_regions_are_kept_with_a_set(workspace: Workspace, tmp_path: Path
     report = add_validation(workspace, plain, replace_labels=True)
     assert (report.replaced, report.regions) == (1, 0)
     assert repository.labels_hash(repository.validation(workspace)) != known
-    restore(workspace, [], last=True)
+    restore(workspace.store, [], last=True)
     assert repository.labels_hash(repository.validation(workspace)) == known
 
 

@@ -6,11 +6,12 @@ Triggers write them (`al_loop.state.database.migrations`), whoever replaces a la
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from al_loop.state.database.image_table import set_image_role
+from al_loop.core.errors import DataError
+from al_loop.state.database.image_table import ids_beginning_with, set_image_role
 from al_loop.state.database.label_table import FullLabel, write_ignore_regions
 from al_loop.state.database.store import Store
 
@@ -79,23 +80,49 @@ def old_labels(store: Store, limit: int) -> tuple[list[OldLabel], int]:
     return rows, store.count("SELECT count(*) FROM label_history")
 
 
-def labels_before_last_batch(store: Store) -> list[OldLabel]:
-    """Return what the last command replaced: of each image the oldest row of its batch."""
-    return store.all(
+def restore(store: Store, names: Sequence[str], *, last: bool = False) -> list[OldLabel]:
+    """Restore the newest old label of each image, with the role that the image had; return these labels.
+
+    names: ids of images, or their beginnings as `pool list` shows them.
+    last: instead, restore all labels that the last command replaced.
+    The labels that this replaces can be restored in turn.
+    Raises DataError, before anything is changed, for an image that has no old label.
+    """
+    if last == bool(names):
+        raise DataError("expected either images or --last. See what there is: al-loop pool restore-labels")
+    # Of each image the oldest row of the batch: the label before the command.
+    rows = store.all(
         OldLabel,
-        "SELECT * FROM label_history WHERE id IN (SELECT min(id) FROM label_history "
+        "SELECT * FROM label_history WHERE ? AND id IN (SELECT min(id) FROM label_history "
         "WHERE batch = (SELECT max(batch) FROM label_history) GROUP BY image_id) ORDER BY id",
+        last,
     )
+    if last and not rows:
+        raise DataError("no command has replaced labels. See what pulls have: al-loop pool restore-labels")
+    rows += [_newest(store, name) for name in dict.fromkeys(names)]
+    with store.transaction(), replacing(store, "pool restore-labels"):
+        for row in rows:
+            _put_back(store, row)
+    return rows
 
 
-def newest_old_label(store: Store, image_id: str) -> OldLabel | None:
-    """Return the newest row of an image."""
-    return store.first(
-        OldLabel, "SELECT * FROM label_history WHERE image_id = ? ORDER BY id DESC LIMIT 1", image_id
-    )
+def _newest(store: Store, name: str) -> OldLabel:
+    images = ids_beginning_with(store, name, limit=2)
+    if len(images) != 1:
+        count = "no image" if not images else "more than one image"
+        raise DataError(
+            f"{name!r} is {count} of this workspace: expected the beginning of an id. See: al-loop pool list"
+        )
+    newest = "SELECT * FROM label_history WHERE image_id = ? ORDER BY id DESC LIMIT 1"
+    row = store.first(OldLabel, newest, images[0])
+    if row is None:
+        raise DataError(
+            f"image {name} has no other label than the one it has. See: al-loop pool restore-labels"
+        )
+    return row
 
 
-def put_back(store: Store, row: OldLabel) -> None:
+def _put_back(store: Store, row: OldLabel) -> None:
     """Restore a label with the role and the sets of its image; the history keeps the replaced one."""
     image = row.image_id
     current = store.row("SELECT status, boxes, outlines FROM labels WHERE image_id = ?", image)
