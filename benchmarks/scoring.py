@@ -37,7 +37,7 @@ from torchvision.ops import roi_align as torchvision_align
 
 from al_loop.core.config import CycleConfig
 from al_loop.detector.config.model_config import load_model_config
-from al_loop.detector.cpu import default_workers
+from al_loop.detector.device import default_workers
 from al_loop.detector.inference import forward_pass
 from al_loop.detector.inference.predict import Detector, as_input, detect, fused, predict
 from al_loop.detector.inference.roi_align import by_rows

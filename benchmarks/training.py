@@ -47,7 +47,7 @@ from torch.profiler import ProfilerActivity, profile
 from al_loop.core.config import TrainConfig
 from al_loop.detector.checkpoint import Weights, read_weights, runner_checkpoints, write_weights
 from al_loop.detector.config.model_config import build_model, load_model_config
-from al_loop.detector.cpu import default_workers
+from al_loop.detector.device import default_workers
 from al_loop.detector.training.job import RunSettings, TrainingJob
 from al_loop.detector.training.schedule import schedule
 from al_loop.detector.training.train import train

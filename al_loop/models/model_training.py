@@ -36,7 +36,7 @@ class TrainOptions:
 def check_gpus(workspace: Workspace, settings: TrainConfig) -> None:
     """Raise ConfigError, before anything is computed, for a training that `gpus` GPUs cannot share."""
     if workspace.config.gpus > 1:
-        from al_loop.detector.cpu import cores
+        from al_loop.detector.device import cores
         from al_loop.detector.training.launcher import check_gpus as check
 
         check(workspace.config.gpus, workspace.config.device, settings.batch_size, cores())
@@ -57,8 +57,7 @@ def train_model(
     """
     from al_loop.detector.checkpoint import write_weights
     from al_loop.detector.config.stored_config import write_config
-    from al_loop.detector.cpu import cores, default_workers
-    from al_loop.detector.device import choose_device
+    from al_loop.detector.device import choose_device, cores, default_workers
     from al_loop.detector.precision import precision_here
     from al_loop.detector.training.job import RunSettings, TrainingJob
     from al_loop.detector.training.launcher import train_in_processes

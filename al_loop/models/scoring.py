@@ -43,7 +43,7 @@ _AS_CONFIGURED = ScoreOptions()
 
 def load_detector(workspace: Workspace, model: Model) -> Detector:
     """Load a model of the workspace; ModelError when its files were changed."""
-    from al_loop.detector.inference.load import load_detector as load
+    from al_loop.detector.inference.predict import load_detector as load
 
     return load(model, workspace.config.device, trusted=workspace.trusted)
 
@@ -65,7 +65,7 @@ def score(
     store = shards_in(workspace, folder)
     if not images or not store.missing(images):
         return []
-    from al_loop.detector.cpu import default_workers
+    from al_loop.detector.device import default_workers
     from al_loop.detector.inference.scoring import ScoreSettings, score_images
 
     guard, config = WeightsGuard(model), workspace.config

@@ -14,9 +14,8 @@ from al_loop.core.errors import ClusterError, DataError
 from al_loop.core.versions import __version__
 from al_loop.detector.checkpoint import read_weights
 from al_loop.detector.config.stored_config import encoded
-from al_loop.detector.cpu import default_workers
-from al_loop.detector.inference.load import load_detector
-from al_loop.detector.inference.predict import Detector
+from al_loop.detector.device import default_workers
+from al_loop.detector.inference.predict import Detector, load_detector
 from al_loop.detector.inference.scoring import Batch, BatchScorer, Reader, ScoreSettings, Unreadable
 from al_loop.detector.precision import precision_here
 from al_loop.images.object_cache import fetch_bytes

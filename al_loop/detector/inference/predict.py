@@ -1,4 +1,4 @@
-"""Predictions of a batch: boxes, the class distribution of each box, and pooled features."""
+"""A detector, and its predictions: boxes, the class distribution of each box, and pooled features."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from al_loop.core.errors import ModelError
+from al_loop.detector.checkpoint import load_into, read_weights
+from al_loop.detector.config.model_config import build_model
+from al_loop.detector.config.stored_config import read_config
+from al_loop.detector.device import choose_device
 from al_loop.detector.inference import forward_pass, mmdet_pass
 from al_loop.detector.inference.forward_pass import Heads, Kept
 from al_loop.detector.inference.tta import boxes_in_original
 from al_loop.detector.transforms import Picture
+from al_loop.state.model_registry import Model
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import Float32Array, ImageFile, Prediction
 
@@ -37,6 +42,20 @@ class Detector:
     def classes(self) -> tuple[str, ...]:
         """Return the names of the classes, in the order of the model's outputs."""
         return tuple(self.config.classes)
+
+
+def load_detector(model: Model, device: str, *, trusted: bool = False) -> Detector:
+    """Load the weights and the config of a model; ModelError when its files were changed.
+
+    device: as in al-loop.toml.
+    trusted: see `read_config`.
+    """
+    weights = read_weights(model.weights, model.weights_sha256)
+    config = read_config(model.folder, model.config_sha256, trusted=trusted)
+    network = build_model(config)
+    load_into(network, weights, model.id)
+    chosen = torch.device(choose_device(device))
+    return Detector(network.to(chosen), config, chosen)
 
 
 def fused(detector: Detector, precision: str) -> Detector:
