@@ -1,4 +1,4 @@
-"""A small real detector, trained once for all tests that need one that sees something."""
+"""A small real detector, trained once for all tests that need detections."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ CLS, REG = "roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg."
 
 
 def head(agnostic: bool = False) -> dict[str, torch.Tensor]:
-    """A head of three classes whose rows say what they are: 10, 20, 30, and 90 for the background."""
+    """A head of three classes with rows 10, 20 and 30, and 90 for the background."""
     regression = torch.arange(4.0) if agnostic else torch.arange(12.0)
     return {
         f"{CLS}weight": torch.tensor([[10.0], [20.0], [30.0], [90.0]]),
@@ -48,20 +48,20 @@ def test_the_rows_of_classes_are_moved_and_the_background_stays() -> None:
     assert in_order(head(), ("a", "b", "c"), ("a", "b", "c"), "x.pth")[1] == []
 
 
-def test_names_that_are_written_differently_are_one_name() -> None:
+def test_spellings_of_one_name_are_equal() -> None:
     nfd = unicodedata.normalize("NFD", "Mutter grün")
     weights, notes = in_order(head(), ("Bolt", nfd, "C "), ("C", "Mutter grün", "bolt"), "x.pth")
     assert weights[f"{CLS}bias"].tolist() == [3, 2, 1, 9]
     assert len(notes) == 4
     assert "'Bolt' of x.pth is 'bolt' here" in notes
-    # Names that differ in nothing but case are two names, not one.
+    # Within one list, names that differ only in case are two names.
     weights, _ = in_order(head(), ("a", "A", "b"), ("A", "a", "b"), "x.pth")
     assert weights[f"{CLS}bias"].tolist() == [2, 1, 3, 9]
     with pytest.raises(ModelError):
         in_order(head(), ("a", "A", "b"), ("a", "b", "c"), "x.pth")
 
 
-def test_other_classes_are_refused_unless_taken_by_their_place() -> None:
+def test_other_classes_are_refused_unless_taken_by_position() -> None:
     with pytest.raises(
         ModelError, match=r"classes 'a', 'b', 'd'; this workspace has 'a', 'b', 'c'.*--classes-as-is"
     ):
@@ -74,7 +74,7 @@ def test_other_classes_are_refused_unless_taken_by_their_place() -> None:
     assert "--classes-as-is" not in str(refused.value)
 
 
-def test_an_order_that_is_not_known_is_said() -> None:
+def test_an_unknown_order_is_noted() -> None:
     assert in_order(head(), (), ("a", "b", "c"), "x.pth")[1] == [
         "x.pth does not name its classes; they are taken to be, in this order: a, b, c"
     ]
@@ -167,7 +167,7 @@ WRAPPED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("wrapper", WRAPPED)
-def test_the_weights_that_mmdet_would_use_are_taken_and_it_is_said(tmp_path: Path, wrapper: str) -> None:
+def test_the_weights_that_mmdet_would_use_are_taken_and_noted(tmp_path: Path, wrapper: str) -> None:
     content, said = WRAPPED[wrapper]
     torch.save(content, tmp_path / "x.pth")
     found = read_checkpoint(tmp_path / "x.pth")

@@ -1,4 +1,4 @@
-"""Precisions of a training: the forward pass alone changes, and only where that was asked for."""
+"""Precisions of a training: only the forward pass changes, and only if it is set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from al_loop.detector.training.optimiser import training_precision
 from al_loop.detector.training.train import train
 
 
-def test_what_was_asked_for() -> None:
+def test_a_given_precision_stays() -> None:
     assert precision_here("bf16", "cpu") == "bf16"
     assert precision_here("fp32", "cpu") == "fp32"
     assert precision_here("auto", "cpu") in ("bf16", "fp32")

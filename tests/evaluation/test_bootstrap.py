@@ -26,8 +26,7 @@ def boxes(rng: np.random.Generator, count: int, near: Boxes | None = None) -> Bo
         if rng.random() < 0.7:
             xyxy[row] = near.xyxy[row] + rng.normal(0, 3, 4)
             labels[row] = near.labels[row]
-    # Equal scores in different images. Within one their order is chance, and so is that of an image drawn
-    # twice.
+    # Equal scores only in different images: within an image, also one drawn twice, their order is arbitrary.
     return Boxes(xyxy, labels, (1 + rng.permutation(20)[:count]) / 20)
 
 

@@ -1,4 +1,4 @@
-"""The actor on a node, without a cluster: images that it sees, that are sent, that nobody has."""
+"""The actor on a node, without a cluster: images that it sees, that are sent, that are missing."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def actor_with(model: Model, workers: int | None = None) -> ScoringActor:
 
 
 @pytest.mark.parametrize("workers", [None, 2])
-def test_a_node_says_the_same_of_files_and_of_bytes(
+def test_a_node_scores_its_files_and_sent_bytes_alike(
     model: Model, detector: Any, sets: Any, tmp_path: Path, workers: int | None
 ) -> None:
     images = [item.image for item in sets[1]]
@@ -79,7 +79,7 @@ def test_a_node_says_the_same_of_files_and_of_bytes(
     np.testing.assert_allclose(here.xyxy, np.concatenate([p.boxes.xyxy for p in sent.predictions]), atol=1e-2)
 
 
-def test_what_nobody_has_fails_by_name(model: Model, sets: Any, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_by_name(model: Model, sets: Any, tmp_path: Path) -> None:
     image = sets[1][0].image
     gone = replace(image, id="gone", path=tmp_path / "gone.png")
     actor = actor_with(model)
@@ -123,7 +123,7 @@ def test_a_node_fetches_what_stays_in_a_store_or_is_sent_it(model: Model, sets: 
         store.rm("/pool", recursive=True)
 
 
-def test_another_file_of_that_name_is_not_taken_for_it(model: Model, sets: Any, tmp_path: Path) -> None:
+def test_a_file_of_another_size_is_missing(model: Model, sets: Any, tmp_path: Path) -> None:
     image = sets[1][0].image
     other = replace(image, path=tmp_path / "other.png")
     other.path.write_bytes(image.path.read_bytes() + b" ")

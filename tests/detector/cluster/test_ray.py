@@ -116,7 +116,7 @@ def assert_equal(a: ScoredImages, b: ScoredImages) -> None:
 
 
 class NodeKiller:
-    """Kills the node that has most to do as soon as a shard has come back and more are at work."""
+    """Kills the node with most shards as soon as one shard has come back."""
 
     def __init__(self, nodes: list[RayNode], monkeypatch: pytest.MonkeyPatch) -> None:
         self.killed: list[str] = []

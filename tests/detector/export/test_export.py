@@ -36,7 +36,7 @@ BLANK = np.full((64, 96, 3), 255, dtype=np.uint8)
 
 @pytest.fixture
 def lively(tmp_path: Path, config: Any) -> Detector:
-    """A model with random weights whose heads say different things of different places."""
+    """A model with random weights whose outputs differ from place to place."""
     model = build_model(config)
     load_into(model, read_weights(write_checkpoint(tmp_path / "random.pth", seed=1)), "the fixture")
     head = model.roi_head.bbox_head
@@ -92,7 +92,7 @@ def test_a_trace_of_any_picture_holds_for_every_other(
 def test_what_is_written_is_what_a_user_needs(
     lively: Detector, pictures: list[Picture], tmp_path: Path, kind: str, size: tuple[int, int]
 ) -> None:
-    """The file is run from what its JSON says alone; its input need not be a multiple of 32."""
+    """The JSON alone tells how to run the file; its input need not be a multiple of 32."""
     pictures = [picture[: size[1], : size[0]] for picture in pictures]
     done = run(lively, pictures, tmp_path, kind)
     notes = read_json(done.notes)
@@ -281,8 +281,8 @@ def test_differences_by_hand(make_boxes: Callable[..., Boxes]) -> None:
     assert against(first, second, (0, 40, 9, 49, 0, 0.0602)) == replace(same, alone=1)
 
 
-def test_places_that_look_alike_are_ranked_as_in_predict(lively: Detector) -> None:
-    """A flat picture gives equal scores all over it: of those, both must take the same."""
+def test_places_of_equal_scores_are_ranked_as_in_predict(lively: Detector) -> None:
+    """A flat picture has equal scores everywhere: both passes must take the same of them."""
     with torch.no_grad():
         # Low scores, so that the picture is full of boxes that differ little.
         lively.model.roi_head.bbox_head.fc_cls.weight.mul_(0.05)

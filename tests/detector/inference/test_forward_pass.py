@@ -21,7 +21,7 @@ pytestmark = pytest.mark.train
 
 
 def pictures(count: int, size: tuple[int, int] = (96, 64)) -> tuple[list[ImageFile], list[np.ndarray]]:
-    """Pictures of blocks, as if they had been twice as wide and three times as high on disk."""
+    """Pictures of blocks; the sizes of their files are twice as wide and three times as high."""
     boxes = [[10, 8, 30, 12], [50, 30, 12, 28], [60, 6, 25, 11]]
     shown = [np.asarray(draw(*size, boxes[: 1 + i % 3], seed=i))[:, :, ::-1].copy() for i in range(count)]
     images = [ImageFile(f"{i:064}", None, 2 * size[0], 3 * size[1]) for i in range(count)]  # type: ignore[arg-type]
@@ -41,7 +41,7 @@ def assert_alike(ours: list[Prediction], theirs: list[Prediction], *, boxes: int
 
 
 @pytest.mark.parametrize("size", [(96, 64), (70, 50), (33, 96)])  # whole, and with padding on both sides
-def test_it_says_what_mmdet_says(detector: Detector, size: tuple[int, int]) -> None:
+def test_predictions_equal_those_of_mmdet(detector: Detector, size: tuple[int, int]) -> None:
     images, shown = pictures(5, size)
     quick = fused(detector, "fp32")
     assert quick.fused is not None
@@ -71,7 +71,7 @@ def test_it_says_what_mmdet_says(detector: Detector, size: tuple[int, int]) -> N
         },
     ],
 )
-def test_it_says_what_mmdet_says_with_other_settings(
+def test_predictions_equal_those_of_mmdet_with_other_settings(
     config: Any, trained: Any, changes: dict[str, Any]
 ) -> None:
     from al_loop.detector.config.model_config import build_model
@@ -99,8 +99,8 @@ def test_no_boxes_at_all(detector: Detector) -> None:
     assert found[0].embedding.shape == (64,)
 
 
-def test_half_the_precision_says_nearly_the_same(detector: Detector) -> None:
-    """Of every proposal. Which of boxes that are about as good NMS keeps, the last digit decides."""
+def test_bf16_distributions_are_close_to_fp32(detector: Detector) -> None:
+    """Of every proposal: between boxes of nearly equal scores, rounding decides which NMS keeps."""
     _, shown = pictures(6)
     height, width = shown[0].shape[:2]
     heads, proposals = [], None
@@ -124,7 +124,7 @@ def test_half_the_precision_says_nearly_the_same(detector: Detector) -> None:
         assert apart[large].max() < 0.1
 
 
-def test_half_the_precision_finds_most_boxes_and_the_same_looks(detector: Detector) -> None:
+def test_bf16_finds_most_boxes_of_fp32(detector: Detector) -> None:
     images, shown = pictures(6)
     plain, half = (predict(fused(detector, kind), images, shown, 0.3) for kind in ("fp32", "bf16"))
     boxes = found = 0
@@ -141,7 +141,7 @@ def test_half_the_precision_finds_most_boxes_and_the_same_looks(detector: Detect
     assert any((exact.embedding != rough.embedding).any() for exact, rough in zip(plain, half, strict=True))
 
 
-def test_the_model_itself_stays_as_it_is(detector: Detector) -> None:
+def test_fusing_does_not_change_the_model(detector: Detector) -> None:
     before = {name: value.clone() for name, value in detector.model.state_dict().items()}
     fused(detector, "bf16")
     after = detector.model.state_dict()
@@ -149,7 +149,7 @@ def test_the_model_itself_stays_as_it_is(detector: Detector) -> None:
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
-def test_models_with_other_parts_take_mmdets_own_way(config: Any) -> None:
+def test_models_with_other_parts_use_mmdets_own_pass(config: Any) -> None:
     from al_loop.detector.config.model_config import build_model
 
     other = deepcopy(config)

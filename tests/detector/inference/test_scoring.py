@@ -158,7 +158,7 @@ def test_an_unreadable_image_fails_by_name_and_the_rest_goes_on(
     assert set(store.image_ids()) == {image.id for image in images}
 
 
-def test_shards_end_with_batches_so_that_what_is_left_is_cut_the_same(detector: Any) -> None:
+def test_shards_end_with_batches_so_that_the_rest_has_the_same_batches(detector: Any) -> None:
     images = [ImageFile(f"{n:02d}", Path("x"), *((96, 64) if n % 3 else (300, 160))) for n in range(31)]
     shards = planned(detector.config, images, replace(SETTINGS, shard_size=6))
     batches = [batch for shard in shards for batch in shard]
@@ -173,7 +173,7 @@ def test_shards_end_with_batches_so_that_what_is_left_is_cut_the_same(detector: 
 
 
 def short_of_memory(most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let at most that many images per batch fit into memory; return the sizes that are tried."""
+    """Limit the images per batch that fit into memory; return the sizes that are tried."""
     import al_loop.detector.inference.scoring as module
 
     real, tried = module.predict, list[int]()
@@ -188,7 +188,7 @@ def short_of_memory(most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return tried
 
 
-def test_short_of_memory_batches_shrink_and_it_is_said_once(
+def test_batches_shrink_with_one_message_when_memory_is_short(
     detector: Any, images: list[ImageFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = score(detector, images, tmp_path / "whole")
@@ -235,7 +235,7 @@ def test_a_model_that_is_not_finite_is_refused(
         score_images(detector, images, ShardStore(tmp_path), SETTINGS)
 
 
-def test_scores_that_are_lost_are_made_again(detector: Any, images: list[ImageFile], tmp_path: Path) -> None:
+def test_lost_scores_are_computed_again(detector: Any, images: list[ImageFile], tmp_path: Path) -> None:
     before = score(detector, images, tmp_path)
     column = tmp_path / "distributions.bin"
     column.write_bytes(column.read_bytes()[:-4])
@@ -278,11 +278,11 @@ def test_features_are_what_the_classifier_sees(
     classifier = detector.model.roi_head.bbox_head.fc_cls
     with torch.inference_mode():
         logits = classifier(torch.from_numpy(rich.features.astype(np.float32)))
-    # Kept in half precision, so nearly.
+    # They are stored in half precision.
     np.testing.assert_allclose(logits.softmax(dim=1).numpy(), rich.distributions, atol=0.01)
 
 
-def test_a_changed_copy_shows_the_same_in_the_same_place(
+def test_predictions_of_augmented_copies_lie_in_the_same_places(
     detector: Any, images: list[ImageFile], tmp_path: Path
 ) -> None:
     plain = score(detector, images, tmp_path / "plain", score_thr=0.5)

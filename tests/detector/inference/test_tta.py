@@ -1,4 +1,4 @@
-"""Changed copies of a picture: a block stays under its box when the box is moved back."""
+"""Augmented copies of a picture: a block stays under its box when the box is moved back."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def picture() -> np.ndarray:  # type: ignore[type-arg]
     return made
 
 
-def test_the_names_are_those_there_are() -> None:
+def test_the_names_of_the_augmentations() -> None:
     assert tuple(_AUGMENTATIONS) == AUGMENTATIONS
 
 
 @pytest.mark.parametrize("name", ["flip", "smaller", "turn", "noise"])
-def test_a_box_found_in_the_copy_comes_back_to_its_place(name: str) -> None:
+def test_a_box_in_the_copy_moves_back_to_its_place(name: str) -> None:
     copy = augment(name, picture(), "a")
     bright = copy.max(axis=2) > 128
     rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))

@@ -1,4 +1,4 @@
-"""What each of several processes draws: together the images and the augmentations of one process."""
+"""Several processes together draw the images and the augmentations of one process."""
 
 from __future__ import annotations
 

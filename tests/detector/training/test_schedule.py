@@ -1,4 +1,4 @@
-"""A training of a benchmark takes as many steps as were asked for, whatever the number of images."""
+"""A training of a benchmark takes a given number of steps for any number of images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from al_loop.detector.training.schedule import partial_epoch, schedule
 
 
 class Images(SimpleNamespace):
-    """Upright and lying pictures in turn, repeated."""
+    """Portrait and landscape pictures in turn, repeated."""
 
     def __len__(self) -> int:
         return len(self.dataset) * int(self.times)
@@ -25,8 +25,8 @@ class Images(SimpleNamespace):
         return {"width": 1 + index % len(self.dataset) % 2, "height": 2 - index % len(self.dataset) % 2}
 
 
-def planned(steps: int, images: int, batch: int, looks: int) -> RunSettings:
-    settings = fixed_steps(TrainConfig(batch_size=batch), steps, images, 0, validations=looks)
+def planned(steps: int, images: int, batch: int, validations: int) -> RunSettings:
+    settings = fixed_steps(TrainConfig(batch_size=batch), steps, images, 0, validations=validations)
     return RunSettings(settings, "cpu", lr=1e-3, workers=0, steps=steps)
 
 
@@ -43,26 +43,26 @@ def batches_by_epoch(run: RunSettings, images: int) -> list[list[list[int]]]:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("looks", [1, 8])
+@pytest.mark.parametrize("validations", [1, 8])
 @pytest.mark.parametrize("batch", [1, 2, 4, 16])
 @pytest.mark.parametrize("images", [1, 2, 3, 25, 26, 100, 799, 1000, 1050, 1100])
-def test_a_training_takes_the_given_steps(images: int, batch: int, looks: int) -> None:
+def test_a_training_takes_the_given_steps(images: int, batch: int, validations: int) -> None:
     for steps in (1, 2, 7, 160, 400):
-        check_steps(steps, images, batch, looks)
+        check_steps(steps, images, batch, validations)
 
 
-def check_steps(steps: int, images: int, batch: int, looks: int) -> None:
-    run = planned(steps, images, batch, looks)
+def check_steps(steps: int, images: int, batch: int, validations: int) -> None:
+    run = planned(steps, images, batch, validations)
     settings, drawn = run.settings, batches_by_epoch(run, images)
     assert sum(len(epoch) for epoch in drawn) == steps
     assert all(drawn), "an epoch without a step"
-    if looks == 1:
+    if validations == 1:
         assert settings.epochs == settings.val_every == 1
         seen = Counter(i for batch in drawn[0] for i in batch)
         assert max(seen.values()) - (min(seen.values()) if len(seen) == images else 0) <= 1
     *rise, last = schedule(settings.epochs, steps)
     assert last["end"] == steps
-    # However few epochs there are, the learning rate rises over a tenth of the steps alone, and then falls.
+    # For any number of epochs, the learning rate rises over a tenth of the steps and then falls.
     assert [part["end"] for part in rise] == ([max(1, steps // 10)] if steps > 1 else [])
 
 
@@ -75,7 +75,7 @@ def test_by_hand() -> None:
     assert Counter(seen.values()) == {1: 400, 2: 600}
     assert partial_epoch(planned(400, 799, 4, 1), 799) is None
     assert partial_epoch(planned(400, 800, 4, 1), 800) is None
-    # Eight looks at 130 images: epochs of 260 images in 65 steps, six whole ones and ten steps.
+    # Eight validations of 130 images: epochs of 260 images in 65 steps, six whole ones and ten steps.
     run = planned(400, 130, 4, 8)
     assert (run.settings.epochs, run.settings.repeat, run.settings.val_every) == (7, 2, 1)
     assert partial_epoch(run, 130) == (6, 40)
