@@ -141,9 +141,7 @@ def _bad(source: MeshSource, expected: str, got: str) -> AssetError:
 
 def _full_key(base: str, companions: Sequence[tuple[str, str]]) -> str:
     """Key of a mesh: that of the file by itself, unless it refers to others."""
-    if not companions:
-        return base
-    return hashlib.sha256(json.dumps([base, sorted(companions)]).encode()).hexdigest()
+    return _hash([base, sorted(companions)]) if companions else base
 
 
 def _digest(path: Path) -> str:
@@ -156,34 +154,26 @@ def _digest(path: Path) -> str:
 
 def _key(source: MeshSource) -> str:
     """SHA-256 of all that decides the mesh, except the files that this one refers to."""
-    path = source.path
+    path, suffix = source.path, source.path.suffix.lower()
     if not path.exists():
         raise _bad(source, "a mesh file", "nothing there; paths are relative to the recipe's folder")
     if path.is_dir():
         raise _bad(source, "a mesh file", "a folder; name one of its files")
-    if path.suffix.lower() not in SUFFIXES:
-        advice = "; convert it in the program it is from" if path.suffix else ""
+    if suffix not in SUFFIXES:
+        advice = "; convert it in the program it is from" if suffix else ""
         raise _bad(source, f"one of {', '.join(SUFFIXES)}", (path.suffix or "no suffix") + advice)
-    settings = {
-        "format": _FORMAT,
-        "suffix": path.suffix.lower(),
-        "units": source.units,
-        "up": source.up,
-        "dropped": source.dropped,
-    }
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     try:
-        with open_regular(path) as content:
-            _check_start(source, content.read(4096) or b"")
-        digest.update(bytes.fromhex(sha256_regular(path, LIMIT)))
+        with open_regular(path) as file:
+            start = file.read(4096)
+        digest = sha256_regular(path, LIMIT)
     except OSError as error:
         raise _bad(source, f"to read {path}", error.strerror or str(error)) from error
-    return digest.hexdigest()
-
-
-def _check_start(source: MeshSource, start: bytes) -> None:
     if not start:
         raise _bad(source, "a mesh file", "an empty file; export it again")
-    other = foreign(start, source.path.suffix.lower())
-    if other:
-        raise _bad(source, f"a mesh file ({source.path.suffix.lower()})", other)
+    if other := foreign(start, suffix):
+        raise _bad(source, f"a mesh file ({suffix})", other)
+    return _hash([_FORMAT, suffix, source.units, source.up, source.dropped, digest])
+
+
+def _hash(content: object) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -7,7 +7,7 @@ import stat
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -157,12 +157,11 @@ def _common_tail(a: Parts, b: Parts, same: Callable[[str], str]) -> int:
     return length
 
 
-def _composed(part: str) -> str:
-    return unicodedata.normalize("NFC", part)
+_composed = partial(unicodedata.normalize, "NFC")
 
 
 def _folded(part: str) -> str:
-    return unicodedata.normalize("NFC", part).casefold()
+    return _composed(part).casefold()
 
 
 def _plain(part: str) -> str:

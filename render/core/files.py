@@ -124,7 +124,10 @@ def atomic_file(
     """
     draft = path.with_name(f"{path.name}.{os.getpid()}.partial" if shared else f"{path.name}.partial")
     if shared:
-        remove_old_drafts(path.parent)
+        for old in path.parent.glob("*.partial"):
+            with contextlib.suppress(OSError):
+                if old.stat().st_mtime < time.time() - DRAFT_S:
+                    old.unlink()
     try:
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
             yield file
@@ -135,15 +138,6 @@ def atomic_file(
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-
-
-def remove_old_drafts(folder: Path) -> None:
-    """Remove the drafts that killed processes left in a folder more than DRAFT_S ago."""
-    oldest = time.time() - DRAFT_S
-    for draft in folder.glob("*.partial"):
-        with contextlib.suppress(OSError):
-            if draft.stat().st_mtime < oldest:
-                draft.unlink()
 
 
 def printable(name: object) -> str:

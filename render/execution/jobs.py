@@ -69,7 +69,9 @@ class FailureTracker:
     def _record(self) -> None:
         for job, reason in self._streak:
             for image in job.missing(self._out):
-                commit(self._out, _failed_record(job.spec, image, reason), None)
+                spec, view = job.spec, [view.index for view in job.spec.views].index(image)
+                identity = (image, spec.index, view, spec.seed)
+                commit(self._out, Record(*identity, "failed", spec.width, spec.height, reason=reason), None)
         self._streak = []
 
     def _error(self) -> WorkerCrashedError:
@@ -79,17 +81,3 @@ class FailureTracker:
             f"image {job.images[0]}): {reason.strip()}; see {self._out / 'render.log'}, "
             "then run the same command again"
         )
-
-
-def _failed_record(spec: SceneSpec, image: int, reason: str) -> Record:
-    view = next(number for number, view in enumerate(spec.views) if view.index == image)
-    return Record(
-        index=image,
-        scene=spec.index,
-        view=view,
-        seed=spec.seed,
-        status="failed",
-        width=spec.width,
-        height=spec.height,
-        reason=reason,
-    )

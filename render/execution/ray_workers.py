@@ -136,18 +136,15 @@ class RenderActor:
         written = [(path.relative_to(self._folder).as_posix(), path.read_bytes()) for path in paths]
         for path in paths:
             path.unlink()
-        return reason, written, self._new_log(), self._worker.fit
+        new_log = b""
+        with contextlib.suppress(OSError), (self._folder / "render.log").open("rb") as log:
+            log.seek(self._log_read)
+            new_log = log.read()
+        self._log_read += len(new_log)
+        return reason, written, new_log, self._worker.fit
 
     def close(self) -> None:
         """End the worker and delete its folder."""
         if self._worker is not None:
             self._worker.close()
         self._scratch.close()
-
-    def _new_log(self) -> bytes:
-        with contextlib.suppress(OSError), (self._folder / "render.log").open("rb") as log:
-            log.seek(self._log_read)
-            new = log.read()
-            self._log_read += len(new)
-            return new
-        return b""
