@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -59,13 +60,11 @@ class FileFinder:
         parts = path_parts(name)
         if not parts:
             return []
-        local = regular_file(Path("/", *parts)) if name.startswith("file://") else None
-        if local is not None:
+        if name.startswith("file://") and (local := regular_file(Path("/", *parts))):
             return [local]
         near = self._files.get(_plain(parts[-1]), [])
         for same in (str, _composed, _folded, _plain):
-            matches = self._best(parts, near, same)
-            if matches:
+            if matches := self._best(parts, near, same):
                 return matches
         return []
 
@@ -94,14 +93,14 @@ class FileFinder:
     def _files(self) -> dict[str, list[Parts]]:
         """Paths of all files below the root, by plain name; empty where there are too many."""
         files: dict[str, list[Parts]] = {}
-        visited: set[Identity | None] = {None}
+        visited: set[str] = set()
         count = 0
         for folder, folders, names in os.walk(self._root, followlinks=True):
-            parts, identity = Path(folder).relative_to(self._root).parts, _identity(folder)
-            if identity in visited:
+            parts, place = Path(folder).relative_to(self._root).parts, os.path.realpath(folder)
+            if place in visited:
                 folders.clear()
                 continue
-            visited.add(identity)
+            visited.add(place)
             shown = [name for name in names if not name.startswith(".")]
             folders[:] = [name for name in folders if not name.startswith(".") and len(parts) < _DEEPEST]
             count += len(shown) + len(folders)
@@ -110,14 +109,6 @@ class FileFinder:
             for name in shown:
                 files.setdefault(_plain(name), []).append((*parts, name))
         return {name: sorted(paths) for name, paths in files.items()}
-
-
-def _identity(folder: str) -> Identity | None:
-    try:
-        status = os.stat(folder)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def regular_file(path: Path) -> FoundFile | None:
@@ -149,12 +140,8 @@ def tails_agree(first: str, second: str) -> bool:
 
 
 def _common_tail(a: Parts, b: Parts, same: Callable[[str], str]) -> int:
-    length = 0
-    for first, second in zip(reversed(a), reversed(b), strict=False):
-        if same(first) != same(second):
-            break
-        length += 1
-    return length
+    pairs = zip(reversed(a), reversed(b), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: same(pair[0]) == same(pair[1]), pairs))
 
 
 _composed = partial(unicodedata.normalize, "NFC")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 from render.coco.file_finder import FileFinder, FoundFile, Identity, path_parts, tails_agree
 from render.coco.problems import Problem, Problems, marked, shown
 from render.coco.structures import DUPLICATES, Id, Picture, identifier, number
-from render.core.files import printable
+from render.core.files import printable, read_regular
+from render.pixels.decoded import MAX_BYTES, pillow_header
 
 Size = tuple[int, int]
 _LARGEST_PX = 1_000_000
-_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 turn the image on its side
 _NEEDED = "needs id, file_name, width and height"
 
 
@@ -98,32 +97,27 @@ def _read_entry(
         if id_ is not None:
             of_id[id_] = None
         return None
-    entry = _Entry(name, id_)
-    if isinstance(content.get("image_sha256"), str):
-        entry.image_sha256 = content["image_sha256"]
-    twice = {"id", "file_name", "width", "height"} & {*content.get(DUPLICATES, ())}
-    size = _stated_size(content)
-    if id_ is None:
-        wrong = f"id must be a number or a text, got {shown(content.get('id'))}"
-    elif twice:
-        wrong = f"has {', '.join(sorted(twice))} twice, with different values"
-    elif isinstance(size, str):
-        wrong = size
-    else:
-        entry.size = size
-        return entry
-    problems.add(entry.where, f"{wrong}; left out")
-    entry.usable = False
+    sha256 = content.get("image_sha256")
+    entry = _Entry(name, id_, image_sha256=sha256 if isinstance(sha256, str) else None)
+    try:
+        entry.size = _stated_size(content)
+    except ValueError as error:
+        problems.add(entry.where, f"{error}; left out")
+        entry.usable = False
     return entry
 
 
-def _stated_size(entry: Mapping[str, Any]) -> Size | str | None:
-    """Return width and height in px, None where one is missing or 0, or a sentence on what is wrong."""
+def _stated_size(entry: Mapping[str, Any]) -> Size | None:
+    """Return width and height in px, None where one is missing or 0; ValueError for an unusable entry."""
+    if identifier(entry.get("id")) is None:
+        raise ValueError(f"id must be a number or a text, got {shown(entry.get('id'))}")
+    if twice := {"id", "file_name", "width", "height"} & {*entry.get(DUPLICATES, ())}:
+        raise ValueError(f"has {', '.join(sorted(twice))} twice, with different values")
     stated = (entry.get("width"), entry.get("height"))
     sides = [0.0 if side is None else number(side) for side in stated]
     if any(side is None or side < 0 or side > _LARGEST_PX or side != int(side) for side in sides):
         got = f"{shown(stated[0])} and {shown(stated[1])}"
-        return f"width and height must be whole numbers of px above 0, got {got}"
+        raise ValueError(f"width and height must be whole numbers of px above 0, got {got}")
     width, height = (int(side or 0) for side in sides)
     return (width, height) if width and height else None
 
@@ -212,38 +206,31 @@ def _joined(group: Sequence[_Entry], problems: Problems) -> Picture | None:
         stated = marked(" and ".join(f"{w}x{h}" for w, h in list(sizes)[:3]))
         problems.add(first.where, f"its {marked(len(group))} entries state {stated} px: left out")
         return None
-    size = next(iter(sizes), None) or _size_of_file(first, problems)
-    if size is None:
+    try:
+        width, height = next(iter(sizes), None) or _size_of_file(first)
+    except ValueError as error:
+        problems.add(first.where, f"{error}: left out")
         return None
+    if not sizes:
+        size = marked(f"{width}x{height}")
+        problems.add(first.where, f"states no size: {size} px, as its file has, are taken")
     if len(group) > 1:
         count = marked(len(group))
         problems.add(first.where, f"{count} entries name this file: joined, with the boxes of all")
     for entry in {entry.found_as: entry for entry in group if entry.found_as}.values():
         problems.add(entry.where, f"found as {marked(entry.found_as)}")
     sha256 = next((entry.image_sha256 for entry in group if entry.image_sha256), None)
-    return Picture(printable(first.name), first.file.path if first.file else None, *size, sha256)
+    return Picture(printable(first.name), first.file.path if first.file else None, width, height, sha256)
 
 
-def _size_of_file(entry: _Entry, problems: Problems) -> Size | None:
-    """Return the size in an image file's header; None with a problem where it cannot be known."""
-    from PIL import Image  # few files need it
-
+def _size_of_file(entry: _Entry) -> Size:
+    """Return the size in an image file's header; ValueError where it cannot be known."""
     if entry.file is None:
-        problems.add(entry.where, f"{_NEEDED}, and its file is not there: left out")
-        return None
+        raise ValueError(f"{_NEEDED}, and its file is not there")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of large images
-            with Image.open(entry.file.path) as picture:
-                size, orientation = picture.size, picture.getexif().get(_ORIENTATION, 1)
+        header = pillow_header(read_regular(entry.file.path, MAX_BYTES))
     except Exception as error:  # a damaged file may raise anything
-        name = type(error).__name__
-        problems.add(entry.where, f"states no size, and its file's cannot be read ({name}): left out")
-        return None
-    if orientation in (5, 6, 7, 8):
-        what = "states no size, and an EXIF tag turns its file: how its boxes lie cannot be told; left out"
-        problems.add(entry.where, what)
-        return None
-    read = marked(f"{size[0]}x{size[1]}")
-    problems.add(entry.where, f"states no size: {read} px, as its file has, are taken")
-    return size
+        raise ValueError(f"states no size, and its file's cannot be read ({type(error).__name__})") from error
+    if header.orientation > 4:  # on its side
+        raise ValueError("states no size, and an EXIF tag turns its file: how its boxes lie cannot be told")
+    return header.width, header.height
