@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Of threads that several processes start for each core, most wait spinning. The processes that a test starts inherit this.
+    # OpenMP threads of several processes spin while they wait for a core. Child processes inherit this.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -122,7 +122,7 @@ _SHARED = ("label_studio", "trained", "ray_cluster")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test the group that `pytest -n --dist loadgroup` keeps in one process: its file, or a shared fixture."""
+    """Group tests by file or shared fixture: `pytest -n --dist loadgroup` keeps a group in one process."""
     groups: dict[Path, str] = {}
     for item in items:
         shared = (name for name in _SHARED if name in getattr(item, "fixturenames", ()))

@@ -146,6 +146,13 @@ def test_few_modules_lie_beside_the_folders(package: str, most: int) -> None:
     assert len(list((ROOT / package).glob("*.py"))) <= most
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_modules_are_small_and_named_for_what_they_hold(package: str) -> None:
+    for path in files(package):
+        assert len(path.read_text().splitlines()) <= 400, path
+        assert path.stem not in {"utils", "util", "helpers", "common", "misc"}, path
+
+
 @pytest.mark.parametrize("package", ["render", "strategies"])
 def test_the_lower_packages_do_not_know_the_loop(package: str) -> None:
     others = {*PACKAGES, "label_studio"} - {package}
@@ -204,7 +211,7 @@ def test_packages_are_typed(package: str) -> None:
 
 
 def test_commands_without_a_model_import_nothing_heavy(tmp_path: Path) -> None:
-    """`--help`, `status`, `pool add` and `pool list` answer at once: no torch, no Label Studio SDK, no scikit-learn, no HTTP."""
+    """`--help`, `status`, `pool add` and `pool list` import nothing that takes long to load."""
     code = (
         "import sys\n"
         "sys.argv = ['al-loop', *{args!r}]\n"

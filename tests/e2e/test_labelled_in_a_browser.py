@@ -130,7 +130,7 @@ class Shift:
         self.desk.screenshot(self.folder / f"task-{number}.png")
 
     def pull_aside(self, by: tuple[float, float], row: int | None = None) -> int:
-        """Drag a box, by a point that no other covers, and return which; the box of that row where one is given."""
+        """Drag the box of `row`, or any, by a point that no other box covers; return its row."""
         before = self.desk.boxes()
         row, x, y = free_point(before, range(len(before)) if row is None else [row])
         self.desk.click(x, y)
@@ -165,7 +165,7 @@ class Shift:
 
 
 def free_point(boxes: np.ndarray, rows: Iterable[int]) -> tuple[int, float, float]:
-    """Return the first of these boxes of x, y, w, h that has a point well inside of it and of no other, and the point."""
+    """Return row, x and y of the first box (x, y, w, h) with a point well inside it and in no other."""
     for row in rows:
         x, y, width, height = boxes[row]
         for share in (0.5, 0.3, 0.7):
@@ -217,7 +217,7 @@ def test_a_cycle_that_is_labelled_in_a_browser(workspace: Workspace, temporary: 
 
 
 def label(shift: Shift, run: Any) -> None:
-    """Four pictures: a box corrected, and once more after it was submitted; one added; nothing there; one skipped."""
+    """Label four images: one box corrected twice, one box added, one image empty, one skipped."""
     desk = shift.desk
     shift.open(0)
     moved = shift.pull_aside(by=(4, 3))

@@ -10,12 +10,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 from urllib.parse import parse_qsl, urlencode
 
 import httpx
 
-#: What can happen to a request: it is lost on its way there, or its answer on its way back; a gateway answers; or the
-#: answer comes when nobody waits for it any more.
+#: Faults: the request is lost; its answer is lost; a gateway answers; the answer comes after the timeout.
 LOST, UNANSWERED, BAD_GATEWAY, UNAVAILABLE, STALLED = "lost", "unanswered", 502, 503, "stalled"
 _MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?=Z|\+00:00)"
 _HOP = {"connection", "transfer-encoding", "content-length", "content-encoding", "host", "keep-alive"}
@@ -23,10 +23,14 @@ _HOP = {"connection", "transfer-encoding", "content-length", "content-encoding",
 
 @dataclass
 class Proxy:
-    """fault: what happens to request number `at` (from 0), and to `times - 1` after it.  seen: what was asked.
+    """A proxy whose faults a test sets.
 
-    stall_s: how late an answer comes that is stalled.  meanwhile: called before such a request goes on its way.  skew: how far the server's clock seems to be ahead.
-    change: what becomes of an answer, by the request's line.
+    fault: happens to the requests from number `at` (from 0) on, `times` of them, that `only` accepts.
+    seen: method and path of each request.
+    meanwhile: called before a faulty request is forwarded.
+    skew: added to the times of the server's answers.
+    stall_s: delay of a stalled answer, in seconds.
+    change: (request line, body) -> body of the answer.
     """
 
     target: str
@@ -49,12 +53,13 @@ class Proxy:
         number, self._count = self._count, self._count + 1
         return self.at <= number < self.at + self.times
 
-    def told(self, text: str) -> str:
-        """What the server says, with the times of its clock as it seems."""
-        return _shifted(text, self.skew)
+    def altered(self, line: str, answer: httpx.Response) -> bytes:
+        """Return the body of an answer, with shifted times and as `change` makes it."""
+        content = _shifted(answer.text, self.skew).encode() if self.skew else answer.content
+        return content if self.change is None else self.change(line, content)
 
     def asked(self, path: str) -> str:
-        """What the server is asked, with the times of its clock as it is."""
+        """Return the path that is sent to the server, with the times of its own clock."""
         where, _, query = path.partition("?")
         if not query or not self.skew:
             return path
@@ -68,70 +73,75 @@ def _shifted(text: str, by: timedelta) -> str:
     return re.sub(_MOMENT, shift, text) if by else text
 
 
+class _Handler(BaseHTTPRequestHandler):
+    """Forwards each request to `target`, or fails as the proxy says."""
+
+    protocol_version = "HTTP/1.1"
+    proxy: ClassVar[Proxy]
+    client: ClassVar[httpx.Client]
+    lock: ClassVar[threading.Lock]
+
+    def _forward(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        line = f"{self.command} {self.path}"
+        with self.lock:
+            self.proxy.seen.append(line)
+            faulty = self.proxy.fails(line)
+        fault = self.proxy.fault if faulty else None
+        if fault in (BAD_GATEWAY, UNAVAILABLE):
+            self._answer(int(fault), b"<html>gateway</html>", {})
+            return
+        if fault == LOST:
+            self.close_connection = True
+            return
+        if faulty and self.proxy.meanwhile is not None:
+            self.proxy.meanwhile()
+        answer = self._request(body)
+        if (
+            answer is None or fault == UNANSWERED
+        ):  # killed by this request; or done, and the client is not told
+            self.close_connection = True
+            return
+        if fault == STALLED:
+            time.sleep(self.proxy.stall_s)
+        self._answer(answer.status_code, self.proxy.altered(line, answer), dict(answer.headers))
+
+    def _request(self, body: bytes) -> httpx.Response | None:
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
+        url = f"{self.proxy.target}{self.proxy.asked(self.path)}"
+        with suppress(httpx.HTTPError):
+            return self.client.request(self.command, url, content=body, headers=headers)
+        return None
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            if name.lower() not in _HOP:
+                self.send_header(name, value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        with suppress(OSError):  # the client has closed the connection
+            self.wfile.write(body)
+
+    do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = _forward  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
 @contextmanager
 def proxied(target: str) -> Iterator[Proxy]:
     """Yield a proxy before the server at `target`."""
-    proxy, lock = Proxy(target), threading.Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _forward(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            line = f"{self.command} {self.path}"
-            with lock:
-                proxy.seen.append(line)
-                bad = proxy.fails(line)
-            if bad and proxy.fault in (BAD_GATEWAY, UNAVAILABLE):
-                self._answer(int(proxy.fault), b"<html>gateway</html>", {})
-                return
-            if bad and proxy.fault == LOST:
-                self.close_connection = True
-                return
-            if bad and proxy.meanwhile is not None:
-                proxy.meanwhile()
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
-            path = proxy.asked(self.path)
+    proxy = Proxy(target)
+    with httpx.Client(trust_env=False, timeout=60.0) as client:
+        parts = {"proxy": proxy, "client": client, "lock": threading.Lock()}
+        with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), parts)) as http:
+            http.daemon_threads = True
+            thread = threading.Thread(target=http.serve_forever, args=(0.05,))
+            thread.start()
+            proxy.url = f"http://127.0.0.1:{http.server_port}"
             try:
-                found = client.request(self.command, f"{target}{path}", content=body, headers=headers)
-            except httpx.HTTPError:  # the server has died over it
-                self.close_connection = True
-                return
-            if bad and proxy.fault == UNANSWERED:  # the server has done it, and nobody hears of it
-                self.close_connection = True
-                return
-            if bad and proxy.fault == STALLED:
-                time.sleep(proxy.stall_s)
-            content = proxy.told(found.text).encode() if proxy.skew else found.content
-            if proxy.change is not None:
-                content = proxy.change(line, content)
-            self._answer(found.status_code, content, dict(found.headers))
-
-        def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                if name.lower() not in _HOP:
-                    self.send_header(name, value)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            with suppress(OSError):  # whoever asked has gone
-                self.wfile.write(body)
-
-        do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = _forward  # noqa: N815
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with (
-        httpx.Client(trust_env=False, timeout=60.0) as client,
-        ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http,
-    ):
-        http.daemon_threads = True
-        thread = threading.Thread(target=http.serve_forever, args=(0.05,))
-        thread.start()
-        proxy.url = f"http://127.0.0.1:{http.server_port}"
-        try:
-            yield proxy
-        finally:
-            http.shutdown()
-            thread.join()
+                yield proxy
+            finally:
+                http.shutdown()
+                thread.join()

@@ -44,7 +44,7 @@ def score(
     *_: object,
     **__: object,
 ) -> list[object]:
-    """What `al_loop.models.scoring.score` does, without a network: usual images have mean 0, "odd" and "new" ones do not."""
+    """Stand in for `models.scoring.score`: usual images have mean 0, "odd" and "new" ones another."""
     store = shards_in(workspace, folder)
     some = [_seen(model.id, image.id) for image in store.missing(images)]
     if some:

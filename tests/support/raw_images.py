@@ -31,9 +31,11 @@ def tiff(
     packed: bytes = b"",
     extra: int = 2,
 ) -> bytes:
-    """A TIFF of samples (h, w) or (h, w, c) in one strip; `packed` in place of their bytes, `bits` of their type's.
+    """Return a TIFF of samples (h, w) or (h, w, c) in one strip.
 
-    extra: what a second or fourth channel is, 2 for alpha; -1 to say nothing.
+    bits: bits per sample, instead of those of the array's type.
+    packed: bytes of the strip, instead of the samples'.
+    extra: the tag ExtraSamples of a second or fourth channel, 2 for alpha; -1 for no tag.
     """
     height, width = samples.shape[:2]
     channels = samples.shape[2] if samples.ndim == 3 else 1
@@ -100,7 +102,11 @@ def chunk(name: bytes, data: bytes) -> bytes:
 def png(
     samples: NDArray[Any], colours: int, *, extra: bytes = b"", size: tuple[int, int] | None = None
 ) -> bytes:
-    """A PNG of 8 or 16 bits; colours: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA.  size: that it claims."""
+    """Return a PNG of 8 or 16 bits.
+
+    colours: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA.
+    size: width and height in the header, instead of the samples'.
+    """
     width, height = size or (samples.shape[1], samples.shape[0])
     rows = b"".join(b"\0" + row.astype(row.dtype.newbyteorder(">")).tobytes() for row in samples)
     head = struct.pack(">IIBBBBB", width, height, samples.dtype.itemsize * 8, colours, 0, 0, 0)

@@ -34,10 +34,13 @@ BOLT = "[[1, 2, 9, 9, 0]]"
 
 @dataclass
 class SmallLoop:
-    """answered: share of the picks in which people have found one bolt by now; None: the server does not answer.
+    """A loop whose server and trainings are simulated.
 
-    trained: settings of every training.  images: how many images each had.  pushed: the images of every push.
-    noted: models have a config whose hash is known, and not that of an older al-loop.
+    answered: share of the picks that are labelled with one bolt; None: the server does not answer.
+    trained: settings of every training.
+    images: number of images of every training.
+    pushed: images of every push.
+    noted: whether models have a recorded hash of their config, as those of this version do.
     """
 
     workspace: Workspace
@@ -75,7 +78,8 @@ class SmallLoop:
             )
             if state == "labelled":
                 workspace.store.execute(
-                    "INSERT OR REPLACE INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at) "
+                    "INSERT OR REPLACE INTO labels "
+                    "(image_id, status, boxes, cycle, annotator, lead_time_s, updated_at) "
                     "VALUES (?, 'labelled', ?, ?, 'ann', 4.0, 'now')",
                     row["image_id"],
                     BOLT,
@@ -135,7 +139,7 @@ def small_loop(
 ) -> SmallLoop:
     """A workspace with photographs, a validation set and a first model.
 
-    judged: metrics and comparisons are real, too, of predictions that are made up, and models are as this al-loop makes them.
+    judged: compute real metrics and comparisons, of simulated predictions, for models with a recorded config.
     """
     (tmp_path / "in").mkdir()
     for number in range(images):

@@ -84,7 +84,8 @@ def add_pick(
     )
     if boxes is not None:
         workspace.store.execute(
-            "INSERT OR REPLACE INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+            "INSERT OR REPLACE INTO labels "
+            "(image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
             "VALUES (?, ?, ?, ?, 'anna', 20.0, ?, NULL)",
             image,
             state,
@@ -128,7 +129,8 @@ def long_history(workspace: Workspace, folder: Path, cycles: int = 200) -> None:
     with workspace.store.transaction():
         for image in ids:
             workspace.store.execute(
-                "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
+                "INSERT INTO labels "
+                "(image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
                 "VALUES (?, 'labelled', ?, 1, 'ann', 31.0, 'now', NULL)",
                 image,
                 boxes_to_json(boxes),
