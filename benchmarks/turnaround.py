@@ -36,6 +36,7 @@ from al_loop.labelling import sync
 from al_loop.labelling.client.task import PushResult
 from al_loop.loop import cycle
 from al_loop.models.pretrain import import_checkpoint
+from al_loop.state.database.image_table import pool_size
 from al_loop.state.database.label_table import NewLabel, write_label
 from al_loop.state.workspace import Workspace, init_workspace, now, open_workspace
 from al_loop.structures.boxes import Boxes
@@ -55,7 +56,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         workspace = prepared(Path(folder), args)
-        pool, validation = repository.pool_size(workspace), len(repository.validation(workspace))
+        pool, validation = pool_size(workspace.store), len(repository.validation(workspace))
         print(f"{pool} photographs in the pool, {validation} in the validation set")
         print(f"k = {args.k}, {args.epochs} epochs, {torch.get_num_threads()} threads")
         for number in range(1, args.cycles + 1):

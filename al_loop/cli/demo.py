@@ -39,6 +39,7 @@ from al_loop.report import write_report
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import finished_cycles
 from al_loop.state.database.facts import write_fact
+from al_loop.state.database.image_table import pool_size
 from al_loop.state.model_registry import saved_metrics
 from al_loop.state.stages import output_of
 from al_loop.state.workspace import Workspace, init_workspace, open_workspace
@@ -125,7 +126,7 @@ def _photographs(workspace: Workspace, photos: Path | None, sizes: Sizes, tell: 
         tell.line(problems.rstrip())
     add_validation(workspace, folder / "val.json")
     tell.line(
-        f"{repository.pool_size(workspace)} images in the pool, "
+        f"{pool_size(workspace.store)} images in the pool, "
         f"{len(repository.validation(workspace))} in the validation set → images/"
     )
     return {file_sha256(image.path): image.boxes for image in hidden.images}

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import msgspec
 
 from al_loop.doctor.finding import CheckContext, Finding
-from al_loop.images.repository import set_names
 from al_loop.state.database import label_table
 from al_loop.state.database.label_table import CheckedLabel
 from al_loop.structures.metrics import VALIDATION
@@ -79,7 +78,7 @@ def _box(name: str, box: _Box, row: CheckedLabel, classes: int | None) -> Iterat
 def sets(context: CheckContext) -> Iterator[Finding]:
     """Find images without labels and classes without boxes in the sets for evaluation."""
     workspace = context.workspace
-    store, classes, names = workspace.store, workspace.config.classes, set_names(workspace)
+    store, classes, names = workspace.store, workspace.config.classes, label_table.set_names(workspace.store)
     for row in label_table.unlabelled_in_sets(store):
         mend = f"{_RESTORE} {row.image_id}" if row.replaced else _add_val(row.name)
         yield Finding("sets.unlabelled", f"{row.image_id[:12]} in {row.name}", "has no labels", mend)

@@ -37,7 +37,7 @@ def unlabelled_ids(workspace: Workspace) -> Iterator[str]:
 
 def unlabelled_count(workspace: Workspace) -> int:
     """Return the number of images of `unlabelled`."""
-    return pool_size(workspace) - sum(label_table.status_counts(workspace.store).values())
+    return image_table.pool_size(workspace.store) - sum(label_table.status_counts(workspace.store).values())
 
 
 def labelled(workspace: Workspace, *, outlines: bool = False) -> list[LabelledImage]:
@@ -52,16 +52,12 @@ def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledIma
     if not rows and name == VALIDATION:
         raise DataError("no validation set to evaluate models on. Add one: al-loop pool add-val COCO.json")
     if not rows:
+        names = ", ".join(label_table.set_names(workspace.store)) or "none"
         raise DataError(
-            f"no set {name!r} to evaluate models on; there are: {', '.join(set_names(workspace)) or 'none'}. "
+            f"no set {name!r} to evaluate models on; there are: {names}. "
             f"Add it: al-loop pool add-val COCO.json --name {shlex.quote(name)}"
         )
     return [_labelled(workspace, row) for row in rows]
-
-
-def set_names(workspace: Workspace) -> list[str]:
-    """Return the names of the evaluation sets, the validation set first."""
-    return label_table.set_names(workspace.store)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,16 +124,6 @@ def keep(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
 def source_names(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
     """Return the names of the source files, by id."""
     return {row.id: Path(row.source).name for row in image_table.find_images(workspace.store, ids)}
-
-
-def labels_until(workspace: Workspace, cycle: int) -> int:
-    """Return the number of labelled images of the pool at the end of a cycle."""
-    return label_table.labels_until(workspace.store, cycle)
-
-
-def pool_size(workspace: Workspace) -> int:
-    """Return the number of images of the pool."""
-    return image_table.pool_size(workspace.store)
 
 
 def labels_hash(images: Sequence[LabelledImage]) -> str:

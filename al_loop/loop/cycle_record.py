@@ -19,7 +19,7 @@ from al_loop.images import repository
 from al_loop.models.promotion import check_sets
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import CycleRow, insert_cycle, last_number, open_cycles, read_cycle
-from al_loop.state.database.image_table import candidate_ids_then
+from al_loop.state.database.image_table import candidate_ids_then, pool_size
 from al_loop.state.database.stage_table import read_stage
 from al_loop.state.file_hashes import note_file, noted_file
 from al_loop.state.id_list import POOL, pool_hash, read_pool, write_pool
@@ -48,7 +48,7 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
     pool = repository.unlabelled_count(workspace)
     if not pool:
         raise DataError(
-            f"nothing to label: all {repository.pool_size(workspace)} images of the pool are labelled. "
+            f"nothing to label: all {pool_size(workspace.store)} images of the pool are labelled. "
             "Add photographs: al-loop pool add PHOTOS..."
         )
     k = k or workspace.config.cycle.k

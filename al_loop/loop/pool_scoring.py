@@ -20,6 +20,7 @@ from al_loop.loop.selection import Context
 from al_loop.models import model_training, scoring
 from al_loop.models.scoring import ScoreOptions
 from al_loop.state import model_registry
+from al_loop.state.database.image_table import pool_size
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import Model
 from al_loop.state.score_key import ScoreKey
@@ -108,7 +109,7 @@ def score_pool(
     pool = Ids.of(candidates(workspace))
     if not pool:
         raise DataError(
-            f"nothing to score: of {repository.pool_size(workspace)} images in the pool none is unlabelled. "
+            f"nothing to score: of {pool_size(workspace.store)} images in the pool none is unlabelled. "
             "Add photographs: al-loop pool add PHOTOS..."
         )
     folder = partial(workspace.scores_dir, ScoreKey.of(workspace.config, model.id))

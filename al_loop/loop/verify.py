@@ -19,6 +19,7 @@ from al_loop.loop.pool_scoring import LabelSummary
 from al_loop.loop.stages import select_picks
 from al_loop.models import evaluation
 from al_loop.state import model_registry
+from al_loop.state.database.label_table import set_names
 from al_loop.state.database.pick_table import picks_of
 from al_loop.state.file_hashes import noted_file, shards_in
 from al_loop.state.id_list import POOL, pool_hash, read_pool
@@ -129,9 +130,7 @@ def _predictions(workspace: Workspace, manifest: Manifest) -> Iterator[Finding]:
 def _photographs(workspace: Workspace, manifest: Manifest) -> list[Finding]:
     """Compare the pictures of training and evaluation; `_picks` compares those of the picks."""
     path = workspace.cycle_dir(manifest.cycle) / "pull" / LABELS
-    items = [
-        item for name in repository.set_names(workspace) for item in repository.validation(workspace, name)
-    ]
+    items = [item for name in set_names(workspace.store) for item in repository.validation(workspace, name)]
     with suppress(*_DAMAGE):  # `_labels` reports a damaged snapshot
         items += repository.from_snapshot(workspace, read_json(path))
     picked = {pick.image_id for pick in manifest.picks}

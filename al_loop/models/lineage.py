@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from al_loop.core.files import folder_bytes, read_json
-from al_loop.images import repository
 from al_loop.models import model_training
 from al_loop.models.promotion import COMPARISON
+from al_loop.state.database.label_table import set_names
 from al_loop.state.database.model_table import all_promotions
 from al_loop.state.model_registry import (
     Model,
@@ -74,7 +74,7 @@ def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
     lines += [f"note       {note}" for note in notes.get("notes", ())]
     promotions = [row for row in all_promotions(workspace.store) if row.model_id == model.id]
     lines += [f"in use     since {row.at}: {row.reason}" for row in promotions]
-    for name in repository.set_names(workspace):
+    for name in set_names(workspace.store):
         lines += _metrics(name, saved_metrics(workspace, model.id, name=name))
     return lines + _compared(model)
 

@@ -11,6 +11,7 @@ from al_loop.core.files import write_json
 from al_loop.evaluation.bootstrap import Comparison
 from al_loop.images import repository
 from al_loop.models import evaluation
+from al_loop.state.database.label_table import set_names
 from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace
 from al_loop.structures.metrics import VALIDATION, Metrics
@@ -86,7 +87,7 @@ def evaluate_candidate(
     """
     rule, differences = workspace.config.promotion, dict[str, Comparison]()
     decisions: list[Decision] = []
-    for name in dict.fromkeys((*rule.sets, *repository.set_names(workspace))):
+    for name in dict.fromkeys((*rule.sets, *set_names(workspace.store))):
         after = evaluation.evaluate_model(workspace, candidate, name, reporter)
         before = evaluation.evaluate_model(workspace, current, name, reporter) if current else None
         if current:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from al_loop.images.repository import labels_until
 from al_loop.state.database.cycle_table import ABANDONED, finished_cycles
+from al_loop.state.database.label_table import labels_until
 from al_loop.state.database.model_table import ap_on_newest_set
 from al_loop.state.workspace import Workspace
 
@@ -44,12 +44,12 @@ def curve(workspace: Workspace) -> list[tuple[int, float]]:
     points: list[tuple[int, float]] = []
     for cycle in finished_cycles(workspace.store):
         if not points and cycle.model_id in reached:
-            points.append((labels_until(workspace, cycle.number - 1), reached[cycle.model_id]))
+            points.append((labels_until(workspace.store, cycle.number - 1), reached[cycle.model_id]))
         if cycle.outcome == ABANDONED:  # its labels count with the next
             continue
         used = f"cycle-{cycle.number}" if cycle.outcome == "promoted" else cycle.model_id
         if used in reached:
-            points.append((labels_until(workspace, cycle.number), reached[used]))
+            points.append((labels_until(workspace.store, cycle.number), reached[used]))
     return points
 
 

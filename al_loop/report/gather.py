@@ -9,7 +9,7 @@ from al_loop.core.errors import DataError, WorkspaceError
 from al_loop.core.files import printable
 from al_loop.core.frozen_settings import UnreadableError, thawed
 from al_loop.evaluation.detection_counts import count
-from al_loop.images.repository import labels_until, set_names, validation
+from al_loop.images.repository import validation
 from al_loop.labelling.client.task import Edits
 from al_loop.labelling.open_tasks import queue_address
 from al_loop.loop.status import describe, pool_counts
@@ -136,7 +136,7 @@ def _labels_at(workspace: Workspace, number: int, candidate: str | None) -> int:
         trained = output_of(workspace.store, f"cycle-{number}", "train", folder).get("images")
         if isinstance(trained, int):
             return trained
-    return labels_until(workspace, number)
+    return label_table.labels_until(workspace.store, number)
 
 
 def _compared(store: Store, start: str, candidate: str | None) -> tuple[Evaluation | None, Evaluation | None]:
@@ -149,7 +149,7 @@ def _compared(store: Store, start: str, candidate: str | None) -> tuple[Evaluati
 
 def _models(workspace: Workspace) -> tuple[ModelRow, ...]:
     current = current_model(workspace).id if has_model(workspace) else None
-    others = [name for name in set_names(workspace) if name != VALIDATION]
+    others = [name for name in label_table.set_names(workspace.store) if name != VALIDATION]
     rows = []
     for model in all_models(workspace):
         found = {name: saved_metrics(workspace, model.id, name=name) for name in others}

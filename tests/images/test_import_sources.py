@@ -19,6 +19,7 @@ from al_loop.images import import_sources, repository
 from al_loop.images.import_sources import ImportSummary, add_sources
 from al_loop.images.ingest import IngestBatch, IngestReport, prepare_image
 from al_loop.images.sources import files_at
+from al_loop.state.database.image_table import pool_size
 from al_loop.state.workspace import Workspace
 
 
@@ -58,7 +59,7 @@ def test_nothing_there_is_said_before_anything_is_added(workspace: Workspace, tm
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"nothing at .*nowhere: expected files, folders"):
         add_sources(workspace, [str(tmp_path / "some"), str(tmp_path / "nowhere")])
-    assert repository.pool_size(workspace) == 0
+    assert pool_size(workspace.store) == 0
     with pytest.raises(DataError, match="no image files in"):
         add_sources(workspace, [str(tmp_path / "empty")])
     with pytest.raises(DataError, match="s4://x: Protocol not known"):
@@ -136,7 +137,7 @@ def test_a_kill_loses_nothing(
         patch.setattr(IngestBatch, moment, killed)
         with pytest.raises(KeyboardInterrupt):
             add_sources(workspace, [str(tmp_path)])
-    assert repository.pool_size(workspace) == 0
+    assert pool_size(workspace.store) == 0
     for torn in workspace.images.rglob("*.png"):
         torn.write_bytes(b"half")  # what a machine that lost its power may have left
     assert add_sources(workspace, [str(tmp_path)]).added == 3

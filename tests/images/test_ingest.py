@@ -17,6 +17,7 @@ from al_loop.images import repository
 from al_loop.images.coco import read_coco
 from al_loop.images.ingest import prepare_image
 from al_loop.images.validation_sets import add_validation
+from al_loop.state.database.image_table import pool_size
 from al_loop.state.workspace import Workspace
 
 
@@ -75,7 +76,7 @@ def test_the_bad_is_refused_by_name_and_the_good_goes_in(
     assert "400x300 px" in refused["huge.png"]
     assert "No such file" in refused["none.png"]
     assert "MiB" in refused["big.png"]
-    assert repository.pool_size(workspace) == 1
+    assert pool_size(workspace.store) == 1
 
 
 def test_a_format_that_browsers_do_not_show_is_stored_as_png(tmp_path: Path) -> None:

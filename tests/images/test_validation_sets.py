@@ -16,6 +16,7 @@ from al_loop.images import repository
 from al_loop.images.labelled_sets import count_phrase
 from al_loop.images.validation_sets import add_validation
 from al_loop.state.database.label_history_table import old_labels, restore
+from al_loop.state.database.label_table import set_names
 from al_loop.state.database.migrations import MIGRATIONS
 from al_loop.state.database.store import Store
 from al_loop.state.workspace import Workspace
@@ -140,7 +141,7 @@ def test_another_set_does_not_rewrite_the_labels_of_validation(
 def test_a_set_has_a_name_that_can_be_shown(filled: Workspace, tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"--name .*expected 1 to 100 letters"):
         add_validation(filled, tmp_path / "pool" / "coco.json", name=name)
-    assert repository.set_names(filled) == ["validation"]
+    assert set_names(filled.store) == ["validation"]
 
 
 def test_the_database_keeps_what_any_statement_replaces(filled: Workspace, pool: list[str]) -> None:

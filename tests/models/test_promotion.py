@@ -17,6 +17,7 @@ from al_loop.evaluation.bootstrap import Difference
 from al_loop.images.validation_sets import add_validation
 from al_loop.models.promotion import COMPARISON, decide_promotion, evaluate_candidate
 from al_loop.state import model_registry
+from al_loop.state.database.label_table import set_names
 from al_loop.state.workspace import Workspace
 from al_loop.structures.metrics import VALIDATION, Metrics
 
@@ -166,8 +167,8 @@ def test_every_named_set_is_judged_and_those_of_the_rule_decide(
 
     add_validation(filled, write_coco_set(tmp_path / "night", 3, seed=5), name="night")
     add_validation(filled, write_coco_set(tmp_path / "rain", 2, seed=6), name="rain")
-    assert repository.set_names(filled) == ["validation", "night", "rain"]
-    assert [len(repository.validation(filled, name)) for name in repository.set_names(filled)] == [4, 3, 2]
+    assert set_names(filled.store) == ["validation", "night", "rain"]
+    assert [len(repository.validation(filled, name)) for name in set_names(filled.store)] == [4, 3, 2]
     reached = {"validation": (0.4, 0.5), "night": (0.4, 0.3), "rain": (0.4, 0.1)}
     for name, aps in reached.items():
         digest = evaluation.evaluation_hash(filled, repository.validation(filled, name), name)
