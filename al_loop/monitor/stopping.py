@@ -28,14 +28,6 @@ class GainForecast:
     gains: tuple[float, ...]
 
 
-def forecast_gain(workspace: Workspace) -> GainForecast | None:
-    """Return the forecast for the next k labels; None with fewer than three models on one validation set."""
-    points = curve(workspace)
-    if len(points) < 3:
-        return None
-    return extrapolated(points, workspace.config.cycle.k)
-
-
 def curve(workspace: Workspace) -> list[tuple[int, float]]:
     """Return (labels, AP) of the model in use after each cycle, on the newest validation set."""
     reached = ap_on_newest_set(workspace.store)
@@ -53,15 +45,17 @@ def curve(workspace: Workspace) -> list[tuple[int, float]]:
     return points
 
 
-def extrapolated(points: Sequence[tuple[int, float]], k: int) -> GainForecast:
-    """Return the expected gain of k more labels.
+def extrapolated(points: Sequence[tuple[int, float]], k: int) -> GainForecast | None:
+    """Return the expected gain of k more labels; None for fewer than three points.
 
     Fits AP = a + b · log(1 + labels / k) by least squares; b with Student's interval. Learning curves of
     detectors are close to this line until they level off; then the last gains are more informative.
 
-    points: (labels, AP), at least 3, labels rising.
+    points: (labels, AP), labels rising.
     Source: Viering & Loog 2023, "The Shape of Learning Curves", section 4 (logarithm and power laws).
     """
+    if len(points) < 3:
+        return None
     labels, ap = np.array(points, np.float64).T
     x, gains = np.log1p(labels / k), tuple(np.diff(ap).tolist())
     step = math.log1p((labels[-1] + k) / k) - x[-1]

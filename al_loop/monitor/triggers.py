@@ -105,11 +105,12 @@ def _metric(workspace: Workspace) -> Verdict:
 
 def _budget(workspace: Workspace) -> Verdict:
     """Expected gain of the next labels: advice, never a reason to begin a cycle."""
-    rule, result = workspace.config.monitor.budget, stopping.forecast_gain(workspace)
+    rule, k = workspace.config.monitor.budget, workspace.config.cycle.k
+    result = stopping.extrapolated(stopping.curve(workspace), k)
     if result is None:
         reason = "too few cycles for a forecast: it needs three models evaluated on one validation set"
         return Verdict("budget", False, reason)
-    k, gains = workspace.config.cycle.k, result.gains
+    gains = result.gains
     reason = f"the next {k} labels: {result.gain:+.3f} AP expected ({result.low:+.3f} to {result.high:+.3f})"
     flat = len(gains) >= 2 and max(gains[-2:]) < rule.gain
     if flat:

@@ -74,21 +74,16 @@ def thumbnail(path: Path) -> str | None:
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def box_texts(boxes: Boxes, classes: Sequence[str]) -> list[str]:
-    """Return the tag of each box: its class, and its score if it has one."""
-    names = [classes[i] if 0 <= i < len(classes) else f"class {i}" for i in boxes.labels.tolist()]
-    if boxes.scores is None:
-        return names
-    return [f"{name} {score:.2f}" for name, score in zip(names, boxes.scores.tolist(), strict=True)]
-
-
 def draw_boxes(boxes: Boxes, classes: Sequence[str], width: int, height: int) -> list[DrawnBox]:
     """Lay out the boxes of an image, each with a tag where it covers least of the others."""
+    texts = [classes[i] if 0 <= i < len(classes) else f"class {i}" for i in boxes.labels.tolist()]
+    if boxes.scores is not None:
+        texts = [f"{name} {score:.2f}" for name, score in zip(texts, boxes.scores.tolist(), strict=True)]
     # Many boxes get smaller tags.
     letters = _LETTERS * max(width, height) * min(1.0, max(0.7, (8 / max(1, len(boxes))) ** 0.5))
     rects = [Rect(x1, y1, x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes.xyxy.tolist()]
     drawn: list[DrawnBox] = []
-    for number, (box, text) in enumerate(zip(rects, box_texts(boxes, classes), strict=True)):
+    for number, (box, text) in enumerate(zip(rects, texts, strict=True)):
         others = rects[:number] + rects[number + 1 :]
         # A tag on a tag is worse than a tag on an object.
         hidden = [(other, 1.0) for other in others] + [(earlier.tag, 3.0) for earlier in drawn]

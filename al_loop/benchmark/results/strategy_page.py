@@ -1,4 +1,4 @@
-"""A comparison of strategies as the content of a page."""
+"""Content of the page of a comparison of strategies."""
 
 from __future__ import annotations
 

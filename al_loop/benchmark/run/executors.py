@@ -128,8 +128,8 @@ def _on_cluster(
             yield result_of(ray, reference)
         except TaskFailedError as error:
             raise ClusterError(
-                f"a process of the Ray cluster was lost ({error}); results so far are kept. Continue: the same "
-                "command with --resume"
+                f"a process of the Ray cluster was lost ({error}); results so far are kept. "
+                "Continue: the same command with --resume"
             ) from None
 
 

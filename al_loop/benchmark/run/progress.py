@@ -16,6 +16,7 @@ _READ_S = 2.0
 class OverallProgress:
     """A reporter that puts the progress of the whole benchmark in front of each bar.
 
+    done, total: number of runs.
     work_s: seconds of each run that was done and not only read, in all processes.
     """
 
@@ -25,8 +26,8 @@ class OverallProgress:
         total: number of runs, of about equal length.
         parallel: runs at a time.
         """
-        self._reporter, self._total, self._parallel = reporter, total, parallel
-        self._done, self.work_s = 0, list[float]()
+        self._reporter, self._parallel = reporter, parallel
+        self.done, self.total, self.work_s = 0, total, list[float]()
         self._last = time.monotonic()
 
     def line(self, text: str) -> None:
@@ -44,23 +45,15 @@ class OverallProgress:
         self.add(1, [seconds] if seconds > _READ_S else [])
 
     def add(self, runs: int, work_s: Sequence[float]) -> None:
-        """Count runs; work_s: seconds of those that were not only read."""
-        self._done += runs
+        """Count runs that are done, or will not be done; work_s: seconds of those that were not only read."""
+        self.done += runs
         self.work_s += work_s
-
-    def advance_to(self, runs: int) -> None:
-        """Set the number of runs that are done or will not be done."""
-        self._done = runs
-
-    def show(self, bar: Progress) -> None:
-        """Move a bar of the whole."""
-        bar(self._done, self._total)
 
     def __str__(self) -> str:
         """As in "7 of 24, about 18 min left"."""
-        left = self._total - self._done
+        left = self.total - self.done
         if not self.work_s or left <= 0:
-            return f"{self._done} of {self._total}"
+            return f"{self.done} of {self.total}"
         # Not by the time between two steps: parallel runs end together.
         seconds = sum(self.work_s) / len(self.work_s) * left / min(self._parallel, left)
-        return f"{self._done} of {self._total}, about {math.ceil(seconds / 60)} min left"
+        return f"{self.done} of {self.total}, about {math.ceil(seconds / 60)} min left"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Any
 
 from al_loop.benchmark.run.context import BenchmarkContext
@@ -28,12 +27,12 @@ def run_trials(context: BenchmarkContext, executor: Executor | None, reporter: R
     trials: list[Trial[Any]] = [*study.trials()]
     if executor is not None:
         return rows + _run_parallel(trials, executor, reporter)
-    ends = list(accumulate(len(trial.runs) for trial in trials))
-    overall = OverallProgress(reporter, ends[-1])
-    for trial, end in zip(trials, ends, strict=True):
+    overall = OverallProgress(reporter, sum(len(trial.runs) for trial in trials))
+    for trial in trials:
         reporter.line(f"{trial.name} ({overall})")
-        rows += run_trial(context, trial, overall, overall.step)
-        overall.advance_to(end)  # past runs that failed, and those after them
+        done = run_trial(context, trial, overall, overall.step)
+        overall.add(len(trial.runs) - sum(not row.failure for row in done), [])  # those that were not done
+        rows += done
     return rows
 
 
@@ -60,12 +59,12 @@ def _run_parallel(trials: list[Trial[Any]], executor: Executor, reporter: Report
     overall = OverallProgress(reporter, total, executor.parallel)
     rows: dict[int, list[Row[Any]]] = {}
     with reporter.progress("trainings") as bar:
-        overall.show(bar)
+        bar(0, total)
         for group in (shared, trials):
             for result in executor.run(group):
                 trial = group[result.number]
                 overall.add(len(trial.runs) - len(trial.shared), result.work_s)
-                overall.show(bar)
+                bar(overall.done, total)
                 for line in (*result.lines, f"{trial.name} is done ({overall})"):
                     reporter.line(line)
                 rows[result.number] = result.rows  # those of shared runs are overwritten by the trials'

@@ -115,7 +115,7 @@ def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[tuple
         if item.prepared.untouched:
             items.append(item.without_data)
         else:
-            reason = "is rotated by an EXIF tag, or in a format that needs conversion: save it upright as JPEG or PNG"
+            reason = "is rotated by an EXIF tag, or needs conversion: save it upright as JPEG or PNG"
             refused.append((str(item.path), reason))
     kept = deduplicate(items, [item.picture for item in items], refused, problems)
     problems += [one.of(path.name) if isinstance(one, Problem) else one for one in coco.problems]

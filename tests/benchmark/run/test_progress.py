@@ -19,7 +19,7 @@ def test_the_time_left_follows_from_runs_that_were_not_only_read(monkeypatch: py
         overall.step()
     # Two were only read; the others took 150 s each, and six are left.
     assert str(overall) == "4 of 10, about 15 min left"
-    overall.advance_to(10)
+    overall.add(6, [])
     assert str(overall) == "10 of 10"
 
 
