@@ -191,7 +191,7 @@ def rollback(workspace: Workspace, model_id: str | None) -> None:
 
 @click.command()
 @click.option("--keep", multiple=True, metavar="MODEL", help="Keep this model too; may be repeated.")
-@click.option("--images", "pictures", is_flag=True, help="Also delete many unknown files in images/.")
+@click.option("--images", "pictures", is_flag=True, help="Delete any number of unknown files in images/.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be deleted.")
 @with_locked_workspace
 def gc(workspace: Workspace, keep: tuple[str, ...], dry_run: bool, pictures: bool) -> None:

@@ -8,19 +8,20 @@ use it; it does not know the keys of tasks.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from al_loop.core.errors import LabelStudioError
 from al_loop.labelling.client.client import Connection
 from al_loop.labelling.client.failures import explained
 from al_loop.labelling.client.responses import Json
-from al_loop.labelling.tasks.convert import ImageSize, clip, region
+from al_loop.labelling.tasks.convert import ImageSize, clip, from_result, region
 from al_loop.structures.boxes import Boxes, FloatArray, iou
 
 if TYPE_CHECKING:
@@ -109,12 +110,12 @@ class _Task:
 def correct(proposed: list[Json], truth: Boxes, size: ImageSize, classes: Sequence[str]) -> list[Json]:
     """Return the regions that a careful annotator leaves: proposals moved onto the objects, false ones gone.
 
-    Pairs are made greedily by IoU >= KEEP_IOU; a wrong label on a good box is changed; an object without
+    Pairs have IoU >= KEEP_IOU, the largest in sum; a wrong label on a good box is changed; an object without
     a proposal gets a new box. Coordinates are those of the truth.
     """
     regions = []
     wanted = clip(truth.xyxy, size)
-    pairs = _pair(np.array([_pixels(one, size) for one in proposed]).reshape(-1, 4), wanted)
+    pairs = _pair(from_result(proposed, size, classes).xyxy, wanted)
     for row, xyxy in enumerate(wanted):
         if (xyxy[2:] <= xyxy[:2]).any():
             continue  # an object that is wholly outside the image
@@ -154,23 +155,12 @@ def _fill_in(task: _Task, truth: Boxes | None, classes: Sequence[str]) -> tuple[
     )
 
 
-def _pixels(item: Mapping[str, Any], size: ImageSize) -> list[float]:
-    value = item["value"]
-    left, top = value["x"] * size.width / 100, value["y"] * size.height / 100
-    return [left, top, left + value["width"] * size.width / 100, top + value["height"] * size.height / 100]
-
-
 def _pair(proposed: FloatArray, truth: FloatArray) -> dict[int, int]:
-    """Return which proposal becomes which object, {truth row: proposal row}, best overlap first."""
+    """Return which proposal becomes which object, {truth row: proposal row}."""
     overlaps = iou(proposed, truth)
-    pairs: dict[int, int] = {}
-    for index in np.argsort(-overlaps, axis=None, kind="stable"):
-        guess, real = (int(i) for i in np.unravel_index(index, overlaps.shape))
-        if overlaps[guess, real] < KEEP_IOU:
-            break
-        if real not in pairs and guess not in pairs.values():
-            pairs[real] = guess
-    return pairs
+    kept = np.where(overlaps >= KEEP_IOU, overlaps, 0.0)
+    pairs = zip(*linear_sum_assignment(kept, maximize=True), strict=True)
+    return {int(real): int(guess) for guess, real in pairs if kept[guess, real]}
 
 
 @contextmanager
