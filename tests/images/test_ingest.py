@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from support.factories import CLASSES, draw, picture_bytes, write_coco_set
+from support.factories import CLASSES, draw, edited, picture_bytes, write_coco_set
 from support.pool_images import add_images
 
 from al_loop.core.errors import DataError
@@ -117,13 +116,6 @@ def test_no_validation_set(workspace: Workspace) -> None:
         repository.validation(workspace)
 
 
-def edit(coco: Path, change: Any) -> Path:
-    data = json.loads(coco.read_text())
-    change(data)
-    coco.write_text(json.dumps(data))
-    return coco
-
-
 def test_coco_problems_are_named_and_the_rest_is_used(tmp_path: Path) -> None:
     def spoil(data: dict[str, Any]) -> None:
         boxes = data["annotations"]
@@ -135,7 +127,7 @@ def test_coco_problems_are_named_and_the_rest_is_used(tmp_path: Path) -> None:
         boxes[5]["image_id"] = 99
         data["images"][3]["file_name"] = "lost.png"
 
-    found = read_coco(edit(write_coco_set(tmp_path, 4), spoil), CLASSES)
+    found = read_coco(edited(write_coco_set(tmp_path, 4), "coco.json", spoil), CLASSES)
     text = "\n".join(found.problems)
     assert "annotation 1 of photo-001.png: box [500.0, 10.0, 20.0, 20.0] lies outside the 96x64 image" in text
     assert "annotation 2 of photo-001.png" in text
@@ -171,7 +163,7 @@ def test_a_size_that_does_not_fit_is_refused(workspace: Workspace, tmp_path: Pat
     def shrink(data: dict[str, Any]) -> None:
         data["images"][0]["width"] = 90
 
-    report = add_validation(workspace, edit(write_coco_set(tmp_path / "val", 3), shrink))
+    report = add_validation(workspace, edited(write_coco_set(tmp_path / "val", 3), "coco.json", shrink))
     [(where, reason)] = report.refused
     assert Path(where).name == "photo-001.png"
     assert "is 96x64 px upright, coco.json says 90x64" in reason

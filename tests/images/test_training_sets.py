@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from support.factories import draw, write_coco_set
+from support.factories import draw, edited, write_coco_set
 
 from al_loop.core.console import Silent
 from al_loop.core.errors import DataError
@@ -21,13 +20,6 @@ from al_loop.images.export import export_labels
 from al_loop.images.training_sets import labelled_files, synthetic_images
 from al_loop.images.validation_sets import add_validation
 from al_loop.state.workspace import Workspace
-
-
-def edited(coco: Path, name: str, change: Callable[[dict[str, Any]], None]) -> Path:
-    data = json.loads(coco.read_text())
-    change(data)
-    coco.with_name(name).write_text(json.dumps(data))
-    return coco.with_name(name)
 
 
 def turn(coco: Path) -> None:

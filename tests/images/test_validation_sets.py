@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.factories import CLASSES, write_coco_set
+from support.factories import CLASSES, edited, write_coco_set
 from support.pool_images import add_images
 
 from al_loop.core.errors import DataError
+from al_loop.core.files import file_sha256
 from al_loop.images import repository
 from al_loop.images.labelled_sets import count_phrase
 from al_loop.images.validation_sets import add_validation
@@ -38,13 +39,6 @@ def state(workspace: Workspace, image: str) -> tuple[Any, ...]:
     row = workspace.store.row("SELECT * FROM full_labels WHERE image_id = ?", image)
     assert row is not None
     return row["status"], json.loads(row["boxes"]), row["annotator"], row["role"], json.loads(row["sets"])
-
-
-def edited(coco: Path, name: str, change: Callable[[dict[str, Any]], None]) -> Path:
-    data = json.loads(coco.read_text())
-    change(data)
-    coco.with_name(name).write_text(json.dumps(data))
-    return coco.with_name(name)
 
 
 @pytest.fixture
@@ -216,13 +210,7 @@ def test_copies_of_one_picture_in_a_file(workspace: Workspace, tmp_path: Path) -
     assert all("the same picture has different boxes" in why for _, why in report.refused)
     [problem] = report.problems
     assert problem == "photo-001.png, a.png: the same picture with boxes and without; the boxes count"
-    assert not list((workspace.root / "images").rglob(f"{file_id(images / 'c.png')}*"))
-
-
-def file_id(path: Path) -> str:
-    from al_loop.core.files import file_sha256
-
-    return file_sha256(path)
+    assert not list((workspace.root / "images").rglob(f"{file_sha256(images / 'c.png')}*"))
 
 
 def test_problems_stand_before_the_error_that_follows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,14 @@ def write_coco_set(
     categories = [{"id": i, "name": name} for i, name in enumerate(classes, start=1)]
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return path
+
+
+def edited(coco: Path, name: str, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Write a changed copy of a COCO file beside it, under this name; return it."""
+    data = json.loads(coco.read_text())
+    change(data)
+    coco.with_name(name).write_text(json.dumps(data))
+    return coco.with_name(name)
 
 
 def write_checkpoint(path: Path, classes: tuple[str, ...] = CLASSES, seed: int = 0) -> Path:
