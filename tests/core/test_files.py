@@ -118,10 +118,10 @@ def serve() -> Iterator[Callable[[Answer], str]]:
         yield lambda answer: f"{start(answer)}/file.pth"
 
 
-def sends(data: bytes, *, said: int | None = None) -> Answer:
+def sends(data: bytes, *, stated: int | None = None) -> Answer:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
-        handler.send_header("Content-Length", str(len(data) if said is None else said))
+        handler.send_header("Content-Length", str(len(data) if stated is None else stated))
         handler.end_headers()
         handler.wfile.write(data)
 
@@ -188,9 +188,9 @@ def test_same_host() -> None:
 @pytest.mark.integration
 def test_a_download_has_limits(serve: Callable[[Answer], str], tmp_path: Path) -> None:
     cases: dict[str, tuple[Answer, float]] = {
-        "more than 0 MiB": (sends(b"x" * 9, said=1 << 40), 10),
+        "more than 0 MiB": (sends(b"x" * 9, stated=1 << 40), 10),
         "it has more than 0": (endless, 10),
-        "incomplete message body|peer closed": (sends(b"12", said=8), 10),
+        "incomplete message body|peer closed": (sends(b"12", stated=8), 10),
         "more than 0.5 s": (drips_headers, 0.5),
         "more than 0.4 s": (drips_body, 0.4),
         "404 Not Found": (lambda handler: handler.send_error(404), 10),

@@ -14,21 +14,21 @@ from al_loop.core.errors import DataError
 from al_loop.images.coco import CocoSet, listed, read_coco
 
 
-def boxes(found: CocoSet) -> dict[str, list[list[float]]]:
+def boxes(coco_set: CocoSet) -> dict[str, list[list[float]]]:
     """Boxes by the name of the file, xyxy px."""
-    return {image.path.name: image.boxes.xyxy.tolist() for image in found.images}
+    return {image.path.name: image.boxes.xyxy.tolist() for image in coco_set.images}
 
 
 def test_what_is_right_is_taken_as_it_stands(tmp_path: Path) -> None:
-    found = read_coco(written(tmp_path, coco()), CLASSES)
-    assert (boxes(found), found.problems) == ({"a.png": A, "b.png": B}, [])
-    assert [image.boxes.labels.tolist() for image in found.images] == [[0, 1], [0, 1]]
+    coco_set = read_coco(written(tmp_path, coco()), CLASSES)
+    assert (boxes(coco_set), coco_set.problems) == ({"a.png": A, "b.png": B}, [])
+    assert [image.boxes.labels.tolist() for image in coco_set.images] == [[0, 1], [0, 1]]
 
 
 def test_problems_of_one_kind_are_counted_together(tmp_path: Path) -> None:
-    found = read_coco(written(tmp_path, edited(lambda d: d["categories"][0].update(name="Bolt"))), CLASSES)
-    assert boxes(found) == {"a.png": A[1:], "b.png": B[1:]}
-    assert listed(found.problems, "coco.json").splitlines() == [
+    coco_set = read_coco(written(tmp_path, edited(lambda d: d["categories"][0].update(name="Bolt"))), CLASSES)
+    assert boxes(coco_set) == {"a.png": A[1:], "b.png": B[1:]}
+    assert listed(coco_set.problems, "coco.json").splitlines() == [
         "2 problems in coco.json:",
         "  2 × category 'Bolt' is none of bolt, nut; did you mean 'bolt'? "
         "Rename it in the file or in the workspace",
@@ -43,9 +43,9 @@ def test_an_image_with_none_of_our_classes_is_left_out(tmp_path: Path) -> None:
     data = edited(lambda d: d["categories"].append({"id": 3, "name": "washer"}))
     for annotation in data["annotations"][:2]:
         annotation["category_id"] = 3
-    found = read_coco(written(tmp_path, data), CLASSES)
-    assert boxes(found) == {"b.png": B}
-    assert found.problems == [
+    coco_set = read_coco(written(tmp_path, data), CLASSES)
+    assert boxes(coco_set) == {"b.png": B}
+    assert coco_set.problems == [
         "annotation number 1 of a.png: category 'washer' is none of bolt, nut",
         "annotation number 2 of a.png: category 'washer' is none of bolt, nut",
         "image 'a.png': has boxes, but none of bolt, nut: left out",
@@ -66,12 +66,12 @@ def test_a_near_miss_is_offered_and_never_taken(tmp_path: Path, name: str, near:
     """What is surely one of our objects is not background either; what is only like it may be another."""
     data = edited(lambda d: d["categories"].append({"id": 3, "name": name}))
     data["annotations"][0]["category_id"] = 3
-    found = read_coco(written(tmp_path, data), CLASSES)
-    assert boxes(found) == {"a.png": A[1:], "b.png": B}
-    assert ["did you mean" in problem for problem in found.problems] == [bool(near)]
-    assert not near or f"did you mean {near!r}?" in found.problems[0]
-    assert found.images[0].ignored.xyxy.tolist() == (A[:1] if surely else [])
-    assert found.images[0].ignored.labels.tolist() == ([CLASSES.index(near)] if surely else [])
+    coco_set = read_coco(written(tmp_path, data), CLASSES)
+    assert boxes(coco_set) == {"a.png": A[1:], "b.png": B}
+    assert ["did you mean" in problem for problem in coco_set.problems] == [bool(near)]
+    assert not near or f"did you mean {near!r}?" in coco_set.problems[0]
+    assert coco_set.images[0].ignored.xyxy.tolist() == (A[:1] if surely else [])
+    assert coco_set.images[0].ignored.labels.tolist() == ([CLASSES.index(near)] if surely else [])
     # An image of nothing else is no image to learn from.
     data["annotations"][1]["category_id"] = 3
     assert boxes(read_coco(written(tmp_path, data), CLASSES)) == {"b.png": B}
@@ -80,9 +80,9 @@ def test_a_near_miss_is_offered_and_never_taken(tmp_path: Path, name: str, near:
 def test_the_form_of_an_accent_is_a_near_miss(tmp_path: Path) -> None:
     """NFD in the file, NFC in the workspace: they look alike and are not the same."""
     data = edited(lambda d: d["categories"][0].update(name="e\u0301crou"))
-    found = read_coco(written(tmp_path, data), ("\u00e9crou", "nut"))
-    assert boxes(found)["a.png"] == A[1:]
-    assert "did you mean '\u00e9crou'?" in found.problems[0]
+    coco_set = read_coco(written(tmp_path, data), ("\u00e9crou", "nut"))
+    assert boxes(coco_set)["a.png"] == A[1:]
+    assert "did you mean '\u00e9crou'?" in coco_set.problems[0]
 
 
 def test_reading_brings_nothing_heavy(tmp_path: Path) -> None:

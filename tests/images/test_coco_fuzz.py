@@ -114,11 +114,11 @@ def mutated(draw_one: st.DrawFn) -> Any:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("fuzz")
-    (made / "images").mkdir()
-    draw(96, 64, []).save(made / "a.png")
-    draw(96, 64, []).save(made / "images" / "b.png")
-    return made
+    folder = tmp_path_factory.mktemp("fuzz")
+    (folder / "images").mkdir()
+    draw(96, 64, []).save(folder / "a.png")
+    draw(96, 64, []).save(folder / "images" / "b.png")
+    return folder
 
 
 @pytest.mark.integration
@@ -144,30 +144,30 @@ def test_bytes_that_are_cut_or_changed_are_read_or_refused(folder: Path, cut: in
 
 def check(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data))
-    found = read_or_refused(path)
-    if found is None:
+    coco = read_or_refused(path)
+    if coco is None:
         return
     named: dict[object, set[str]] = {}
     for entry in data["images"]:
         if isinstance(entry, dict) and isinstance(entry.get("file_name"), str):
             name = entry["file_name"].replace("\\", "/").rsplit("/", 1)[-1].lower()
             named.setdefault(identifier(entry.get("id")), set()).add(name)
-    for part in (found, found.ignored):
+    for part in (coco, coco.ignored):
         for row, image in zip(part.rows, part.image.tolist(), strict=True):
-            file = found.pictures[image].path
+            file = coco.pictures[image].path
             # Of an annotation whose image_id is that file's, and no other's.
             assert file is None or named[identifier(data["annotations"][row]["image_id"])] == {file.name}
 
 
 def read_or_refused(path: Path) -> Any:
     try:
-        found = read_all(path)
+        coco = read_all(path)
     except DatasetError:
         with pytest.raises(DataError):
             read_coco(path, CLASSES)
         return None
-    for part in (found, found.ignored):
-        size = np.array([(p.width, p.height) for p in found.pictures]).reshape(-1, 2)[part.image]
+    for part in (coco, coco.ignored):
+        size = np.array([(p.width, p.height) for p in coco.pictures]).reshape(-1, 2)[part.image]
         assert (part.bbox[:, 2:] > 0).all()
         assert (part.bbox[:, :2] >= 0).all()
         assert (part.bbox[:, :2] + part.bbox[:, 2:] <= size + 1e-9).all()
@@ -178,4 +178,4 @@ def read_or_refused(path: Path) -> Any:
             assert (boxes.xyxy[:, 2:] <= (image.width, image.height)).all()
             assert set(boxes.labels.tolist()) <= {0, 1}
     assert all(line == printable(line) for line in listed(ours.problems, "coco.json").split("\n"))
-    return found
+    return coco

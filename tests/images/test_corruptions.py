@@ -44,13 +44,13 @@ def test_blur_keeps_the_light_and_noise_the_mean() -> None:
 
 def test_sets_keep_their_boxes(tmp_path: Path) -> None:
     coco = write_coco_set(tmp_path / "set", 3)
-    made = write_corrupted(coco, tmp_path / "out", ["noise", "darker"], 3)
-    before, after = json.loads(coco.read_text()), json.loads(made["noise"].read_text())
+    files = write_corrupted(coco, tmp_path / "out", ["noise", "darker"], 3)
+    before, after = json.loads(coco.read_text()), json.loads(files["noise"].read_text())
     assert after["annotations"] == before["annotations"]
     assert after["categories"] == before["categories"]
     assert len(list((tmp_path / "out" / "noise-3" / "images").iterdir())) == 3
     again = write_corrupted(coco, tmp_path / "again", ["noise"], 3)
-    one, two = ((made["noise"].parent / "images").iterdir(), (again["noise"].parent / "images").iterdir())
+    one, two = ((files["noise"].parent / "images").iterdir(), (again["noise"].parent / "images").iterdir())
     assert sorted(p.read_bytes() for p in one) == sorted(p.read_bytes() for p in two)
 
 
@@ -71,17 +71,20 @@ def test_what_cannot_be_corrupted(tmp_path: Path) -> None:
 def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
     coco = write_coco_set(tmp_path / "set", 3)
     (coco.parent / "images" / "photo-002.png").write_bytes(b"no picture")
-    said: list[str] = []
-    made = write_corrupted(coco, tmp_path / "out", ["noise", "darker"], 3, on_report=said.append)
-    for path in made.values():
-        found = read_coco(path, CLASSES)
-        assert [image.path.name for image in found.images] == ["000000-photo-001.png", "000002-photo-003.png"]
+    lines: list[str] = []
+    files = write_corrupted(coco, tmp_path / "out", ["noise", "darker"], 3, on_report=lines.append)
+    for path in files.values():
+        coco_set = read_coco(path, CLASSES)
+        assert [image.path.name for image in coco_set.images] == [
+            "000000-photo-001.png",
+            "000002-photo-003.png",
+        ]
         before = [image.boxes.xyxy.tolist() for image in read_coco(coco, CLASSES).images]
-        assert [image.boxes.xyxy.tolist() for image in found.images] == [before[0], before[2]]
-        assert found.problems == []
-    assert said[0] == "coco.json: 3 images, 6 boxes, 0 images empty"
-    assert len(said) == 2
-    assert "image photo-002.png: is not an image (JPEG, PNG, WebP, BMP or TIFF): left out" in said[1]
+        assert [image.boxes.xyxy.tolist() for image in coco_set.images] == [before[0], before[2]]
+        assert coco_set.problems == []
+    assert lines[0] == "coco.json: 3 images, 6 boxes, 0 images empty"
+    assert len(lines) == 2
+    assert "image photo-002.png: is not an image (JPEG, PNG, WebP, BMP or TIFF): left out" in lines[1]
     for picture in (coco.parent / "images").iterdir():
         picture.write_bytes(b"")
     with pytest.raises(DataError, match=r"(?s)3 × is empty: left out.*names no picture that can be read"):
@@ -93,8 +96,8 @@ def test_names_that_are_no_utf8(tmp_path: Path) -> None:
     name = os.fsdecode(b"weld \xff.png")
     (coco.parent / "images" / "photo-001.png").rename(coco.parent / "images" / name)
     coco.write_text(coco.read_text().replace("photo-001.png", "weld \\udcff.png"))
-    made = write_corrupted(coco, tmp_path / "out", ["noise"], 3)
-    [image] = read_coco(made["noise"], CLASSES).images
+    files = write_corrupted(coco, tmp_path / "out", ["noise"], 3)
+    [image] = read_coco(files["noise"], CLASSES).images
     assert image.path.name == f"000000-{name}"
 
 
@@ -119,9 +122,9 @@ def test_copies_hold_what_was_read_and_no_more(tmp_path: Path) -> None:
         annotation["bbox"] = None
     data["categories"][0]["supercategory"] = "part"
     coco.write_text(json.dumps(data))
-    said: list[str] = []
-    made = write_corrupted(coco, tmp_path / "out", ["blur"], 1, on_report=said.append)["blur"]
-    after = json.loads(made.read_text())
+    lines: list[str] = []
+    file = write_corrupted(coco, tmp_path / "out", ["blur"], 1, on_report=lines.append)["blur"]
+    after = json.loads(file.read_text())
     assert [image["id"] for image in after["images"]] == [1, 2]
     assert [a["image_id"] for a in after["annotations"]] == [1, 1, 2, 2]
     assert after["annotations"][0] == {
@@ -129,9 +132,9 @@ def test_copies_hold_what_was_read_and_no_more(tmp_path: Path) -> None:
         **{"attributes": {"occluded": True}, "score": 0.5},
     }
     assert after["annotations"][1] == {**two, "image_id": 1}
-    assert len(said) == 2
-    assert said[1].startswith("5 problems in coco.json:\n")
-    again = read_coco(made, CLASSES)
+    assert len(lines) == 2
+    assert lines[1].startswith("5 problems in coco.json:\n")
+    again = read_coco(file, CLASSES)
     assert again.problems == []
     assert [(len(image.boxes), len(image.ignored)) for image in again.images] == [(1, 1), (2, 0)]
 

@@ -36,16 +36,16 @@ def label(workspace: Workspace) -> dict[str, Boxes]:
     )
     plain = Boxes(np.array([[0.1, 0.2, 96.0, 64.0]]), np.array([0]))
     ids = [image.id for image in repository.unlabelled(workspace)]
-    found = dict(zip(ids, (drawn, plain, Boxes(), Boxes()), strict=False))
+    boxes_by_id = dict(zip(ids, (drawn, plain, Boxes(), Boxes()), strict=False))
     states = ("labelled", "labelled", "empty", "skipped")
-    for state, (image, boxes) in zip(states, found.items(), strict=True):
+    for state, (image, boxes) in zip(states, boxes_by_id.items(), strict=True):
         workspace.store.execute(
             "INSERT INTO labels "
             "(image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
             "VALUES (?, ?, ?, 1, 'ann', 4.0, 'now', ?)",
             image, state, repository.boxes_to_json(boxes), repository.outlines_to_json(boxes),
         )  # fmt: skip
-    return found
+    return boxes_by_id
 
 
 def test_the_database_keeps_outlines_and_trainings_do_without(filled: Workspace) -> None:

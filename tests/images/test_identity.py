@@ -66,11 +66,11 @@ def copies(source: Path, folder: Path) -> dict[str, Path]:
     folder.mkdir(exist_ok=True)
     with Image.open(source) as image:
         upright = ImageOps.exif_transpose(image).convert("RGB")
-    made = {"png": folder / "same.png", "webp": folder / "same.webp", "bmp": folder / "same.bmp"}
-    upright.save(made["png"])
-    upright.save(made["webp"], lossless=True)
-    upright.save(made["bmp"])
-    return made
+    files = {"png": folder / "same.png", "webp": folder / "same.webp", "bmp": folder / "same.bmp"}
+    upright.save(files["png"])
+    upright.save(files["webp"], lossless=True)
+    upright.save(files["bmp"])
+    return files
 
 
 def test_a_hash_of_pixels_is_of_the_size_and_every_pixel(tmp_path: Path) -> None:
@@ -160,8 +160,8 @@ def test_linked_photographs_are_compared_too(workspace: Workspace, tmp_path: Pat
     store = fsspec.filesystem("memory")
     store.pipe({"/compared/1.png": one["png"].read_bytes(), "/compared/2.png": two["png"].read_bytes()})
     add_validation(linked, coco_of(tmp_path / "val", [first]))
-    found = add_sources(linked, ["memory://compared"])
-    assert (found.added, found.known) == (1, 1)
+    summary = add_sources(linked, ["memory://compared"])
+    assert (summary.added, summary.known) == (1, 1)
     report = add_validation(linked, coco_of(tmp_path / "more", [two["bmp"]]))
     assert (report.moved, report.added, report.problems) == (1, [], [])
     assert roles(linked) == ["validation"] * 2
@@ -215,10 +215,11 @@ def test_a_claim_of_another_image_is_a_problem(workspace: Workspace, tmp_path: P
 
 def test_all_copies_in_the_pool_leave_it(workspace: Workspace, tmp_path: Path) -> None:
     photo = turned(tmp_path / "photos" / "a.jpg")
-    made = copies(photo, tmp_path / "again")
-    add_images(workspace, [photo, made["png"], made["bmp"]])  # among themselves, pool images are not compared
+    files = copies(photo, tmp_path / "again")
+    # Pool images are not compared with each other.
+    add_images(workspace, [photo, files["png"], files["bmp"]])
     assert roles(workspace) == ["pool"] * 3
-    report = add_validation(workspace, coco_of(tmp_path / "val", [made["webp"]]))
+    report = add_validation(workspace, coco_of(tmp_path / "val", [files["webp"]]))
     assert report.moved == 1
     assert roles(workspace) == ["validation"] * 3
     assert len(repository.validation(workspace)) == 1
@@ -233,9 +234,9 @@ def test_a_workspace_of_before_learns_its_pixels(filled: Workspace, tmp_path: Pa
     assert add_images(filled, [tmp_path / "again.bmp"]).duplicates == 1
     assert hash_known(filled, [(96, 64)]) == []
     assert filled.store.count("SELECT count(*) FROM pixels") == 10
-    found = pixels_sha256((tmp_path / "again.bmp").read_bytes())
-    assert found is not None
-    assert images_with_pixels(filled.store, [found], validation=False) == {found: [image.image.id]}
+    digest = pixels_sha256((tmp_path / "again.bmp").read_bytes())
+    assert digest is not None
+    assert images_with_pixels(filled.store, [digest], validation=False) == {digest: [image.image.id]}
 
 
 def test_what_cannot_be_compared_is_said(filled: Workspace, tmp_path: Path) -> None:

@@ -83,10 +83,10 @@ def test_what_was_taken_is_not_opened_again(
     folder = tmp_path / "photos"
     first = photographs(folder, 5)[0]
     (folder / "cut.png").write_bytes(picture_bytes(9)[:200])
-    told: list[tuple[int, int]] = []
-    found = add_sources(workspace, [str(folder)], lambda done, total: told.append((done, total)))
-    assert (found.added, found.known, found.refused) == (5, 0, 1)
-    assert told[-1] == (6, 6)
+    steps: list[tuple[int, int]] = []
+    summary = add_sources(workspace, [str(folder)], lambda done, total: steps.append((done, total)))
+    assert (summary.added, summary.known, summary.refused) == (5, 0, 1)
+    assert steps[-1] == (6, 6)
     opened: list[str] = []
 
     def spied(path: Path, *, decode: bool) -> object:
@@ -160,9 +160,9 @@ def test_objects_that_cannot_be_fetched_are_named_and_tried_again(
     try:
         with monkeypatch.context() as patch:
             patch.setattr(type(store), "cat_file", refuse)
-            found = add_sources(workspace, ["memory://line3"])
-        assert (found.added, found.unreached) == (3, 1)
-        assert found.reasons == [("memory:///line3/2.png", "cannot be fetched (403)")]
+            summary = add_sources(workspace, ["memory://line3"])
+        assert (summary.added, summary.unreached) == (3, 1)
+        assert summary.reasons == [("memory:///line3/2.png", "cannot be fetched (403)")]
         again = add_sources(workspace, ["memory://line3"])
         assert (again.added, again.known, again.unreached) == (1, 3, 0)
     finally:
@@ -181,11 +181,11 @@ def test_an_object_that_is_too_large_is_not_fetched(
         import_sources, "read", lambda url, real=import_sources.read: (fetched.append(url), real(url))[1]
     )
     try:
-        found = add_sources(workspace, ["memory://line3"])
+        summary = add_sources(workspace, ["memory://line3"])
     finally:
         store.rm("/line3", recursive=True)
-    assert (found.added, found.refused, found.unreached) == (1, 1, 0)
-    assert "MiB" in found.reasons[0][1]
+    assert (summary.added, summary.refused, summary.unreached) == (1, 1, 0)
+    assert "MiB" in summary.reasons[0][1]
     assert fetched == ["memory:///line3/a.png"]
 
 

@@ -91,10 +91,10 @@ def test_validation_set_leaves_the_pool(workspace: Workspace, tmp_path: Path) ->
     report = add_validation(workspace, coco)
     assert (report.moved, report.problems) == (4, [])
     assert repository.unlabelled(workspace) == []
-    found = repository.validation(workspace)
-    assert len(found) == 4
+    validation = repository.validation(workspace)
+    assert len(validation) == 4
     truth = read_coco(coco, CLASSES).images
-    by_id = {item.image.id: item.boxes for item in found}
+    by_id = {item.image.id: item.boxes for item in validation}
     for item in truth:
         stored = by_id[hashlib.sha256(item.path.read_bytes()).hexdigest()]
         assert stored.xyxy.tolist() == item.boxes.xyxy.tolist()
@@ -127,8 +127,8 @@ def test_coco_problems_are_named_and_the_rest_is_used(tmp_path: Path) -> None:
         boxes[5]["image_id"] = 99
         data["images"][3]["file_name"] = "lost.png"
 
-    found = read_coco(edited(write_coco_set(tmp_path, 4), "coco.json", spoil), CLASSES)
-    text = "\n".join(found.problems)
+    coco_set = read_coco(edited(write_coco_set(tmp_path, 4), "coco.json", spoil), CLASSES)
+    text = "\n".join(coco_set.problems)
     assert "annotation 1 of photo-001.png: box [500.0, 10.0, 20.0, 20.0] lies outside the 96x64 image" in text
     assert "annotation 2 of photo-001.png" in text
     assert "has no area" in text
@@ -141,8 +141,8 @@ def test_coco_problems_are_named_and_the_rest_is_used(tmp_path: Path) -> None:
     # Of photographs 1 and 3 no annotation is left: they are not empty.
     assert "image 'photo-001.png': none of its annotations can be used: left out" in text
     assert "image 'photo-003.png': none of its annotations can be used: left out" in text
-    assert [image.path.name for image in found.images] == ["photo-002.png"]
-    assert found.images[0].boxes.xyxy.tolist() == [[80.0, 50.0, 96.0, 64.0]]
+    assert [image.path.name for image in coco_set.images] == ["photo-002.png"]
+    assert coco_set.images[0].boxes.xyxy.tolist() == [[80.0, 50.0, 96.0, 64.0]]
 
 
 @pytest.mark.parametrize(

@@ -42,9 +42,9 @@ def line3() -> Iterator[Any]:
 @pytest.fixture
 def linked(workspace: Workspace, line3: Any) -> Workspace:
     """A pool whose photographs stay there."""
-    found = linking(workspace)
-    assert add_sources(found, ["memory://line3"]).added == 4
-    return found
+    linked = linking(workspace)
+    assert add_sources(linked, ["memory://line3"]).added == 4
+    return linked
 
 
 def test_nothing_is_copied_before_it_is_looked_at(linked: Workspace) -> None:
@@ -153,8 +153,8 @@ def test_a_bucket(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None
             client.put_object(Bucket="plant", Key=f"line 3/ü/{n}.png", Body=picture_bytes(n))
         here = linking(workspace)
         fsspec.filesystem("s3").clear_instance_cache()
-        found = add_sources(here, ["s3://plant/line 3"])
-        assert (found.added, found.unreached) == (3, 0)
+        summary = add_sources(here, ["s3://plant/line 3"])
+        assert (summary.added, summary.unreached) == (3, 0)
         images = repository.unlabelled(here)
         with Prefetcher(images):  # nothing is fetched twice, whoever is first
             assert {hashlib.sha256(local_copy(i).read_bytes()).hexdigest() for i in images} == {

@@ -56,10 +56,10 @@ def test_one_bad_file_does_not_stop_the_good(workspace: Workspace, tmp_path: Pat
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / "socket.png"))
         began = time.monotonic()
-        found = add_sources(workspace, [str(folder)])
+        summary = add_sources(workspace, [str(folder)])
         assert time.monotonic() - began < 5
-    assert (found.added, found.known) == (3, 0)
-    reasons = {Path(where).name: reason for where, reason in found.reasons}
+    assert (summary.added, summary.known) == (3, 0)
+    reasons = {Path(where).name: reason for where, reason in summary.reasons}
     assert "damaged or cut short" in reasons.pop("cut.tif")
     assert reasons == {
         "linked.png": "cannot be read (a folder, expected a regular file)",
@@ -74,7 +74,7 @@ def test_one_bad_file_does_not_stop_the_good(workspace: Workspace, tmp_path: Pat
         again = add_sources(workspace, places)
         assert (again.added, again.known) == (0, 3)
         assert len(again.reasons) >= 5  # a linked folder by its name is a folder to search
-    json.dumps(found.reasons, ensure_ascii=False).encode()
+    json.dumps(summary.reasons, ensure_ascii=False).encode()
 
 
 def test_the_monitor_says_what_is_bad_once_and_goes_on(
@@ -184,9 +184,9 @@ def test_a_folder_that_cannot_be_listed_is_named(
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", locked)
-    found = add_sources(workspace, [str(tmp_path)])
-    assert (found.added, found.refused) == (1, 1)
-    assert found.reasons == [(str(tmp_path / "a"), "cannot be listed (Permission denied)")]
+    summary = add_sources(workspace, [str(tmp_path)])
+    assert (summary.added, summary.refused) == (1, 1)
+    assert summary.reasons == [(str(tmp_path / "a"), "cannot be listed (Permission denied)")]
     with pytest.raises(DataError, match="cannot be listed"):
         add_sources(workspace, [str(tmp_path / "a")])
 
@@ -197,10 +197,10 @@ def serve() -> Iterator[Callable[[Answer], str]]:
         yield start
 
 
-def page(handler: BaseHTTPRequestHandler, data: bytes, kind: str = "text/html", said: int = -1) -> None:
+def page(handler: BaseHTTPRequestHandler, data: bytes, kind: str = "text/html", stated: int = -1) -> None:
     handler.send_response(200)
     handler.send_header("Content-Type", kind)
-    handler.send_header("Content-Length", str(len(data) if said < 0 else said))
+    handler.send_header("Content-Length", str(len(data) if stated < 0 else stated))
     handler.end_headers()
     if handler.command == "GET":
         handler.wfile.write(data)
@@ -237,9 +237,9 @@ def drips(handler: BaseHTTPRequestHandler) -> None:
 
 def taken(workspace: Workspace, url: str) -> ImportSummary:
     began = time.monotonic()
-    found = add_sources(workspace, [f"{url}/"])
+    summary = add_sources(workspace, [f"{url}/"])
     assert time.monotonic() - began < 6
-    return found
+    return summary
 
 
 @pytest.mark.integration
@@ -253,13 +253,13 @@ def test_a_store_is_read_within_limits(
         (redirected(f"{elsewhere}/x.png"), "it is redirected to another host, 127.0.0.1:"),
         (endless, "it has more than 1 MiB"),
         (drips, "it took more than 1.5 s"),
-        (lambda handler: page(handler, b"123", said=900), ""),
+        (lambda handler: page(handler, b"123", stated=900), ""),
     ]
     for number, (answer, reason) in enumerate(cases):
-        found = taken(workspace, serve(line3(answer)))
-        assert (found.added, found.known) == ((1, 0) if number == 0 else (0, 1))
-        assert found.unreached == 1, reason
-        assert f"cannot be fetched ({reason}" in found.reasons[0][1]
+        summary = taken(workspace, serve(line3(answer)))
+        assert (summary.added, summary.known) == ((1, 0) if number == 0 else (0, 1))
+        assert summary.unreached == 1, reason
+        assert f"cannot be fetched ({reason}" in summary.reasons[0][1]
     here = serve(line3(redirected("/good.png")))
     assert taken(workspace, here).unreached == 0  # a redirect within the host is followed
 
@@ -270,8 +270,8 @@ def test_a_listing_has_an_end(
 ) -> None:
     monkeypatch.setattr(object_stores, "MAX_BYTES", 1 << 20)
     deeper = serve(lambda handler: page(handler, b'<a href="a.png">a</a><a href="sub/">s</a>'))
-    found = [seen.path for seen in files_at(f"{deeper}/")]
-    assert 1 < len(found) <= object_stores._DEPTH + 1
+    paths = [seen.path for seen in files_at(f"{deeper}/")]
+    assert 1 < len(paths) <= object_stores._DEPTH + 1
     with pytest.raises(DataError, match=r"cannot be listed \(it has more than 1 MiB"):
         add_sources(workspace, [f"{serve(endless)}/"])
     away = serve(redirected(f"{deeper}/"))

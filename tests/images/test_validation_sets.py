@@ -143,9 +143,9 @@ def test_the_database_keeps_what_any_statement_replaces(filled: Workspace, pool:
     label(filled, pool[0], [], cycle=2)
     filled.store.execute("DELETE FROM labels WHERE image_id = ?", pool[0])
     filled.store.execute("UPDATE labels SET status = 'empty' WHERE image_id = ?", pool[1])
-    found, total = old_labels(filled.store, 10)
+    old, total = old_labels(filled.store, 10)
     assert total == 3
-    assert [(one.image_id, one.status, one.box_count, one.cycle, one.reason) for one in found] == [
+    assert [(one.image_id, one.status, one.box_count, one.cycle, one.reason) for one in old] == [
         (pool[1], "skipped", 0, 1, "pull"),
         (pool[0], "empty", 0, 2, "taken back"),
         (pool[0], "labelled", 2, 1, "pull"),
@@ -203,8 +203,8 @@ def test_copies_of_one_picture_in_a_file(workspace: Workspace, tmp_path: Path) -
         data["annotations"] += [*second, other]
 
     report = add_validation(workspace, edited(coco, "copies.json", copies))
-    found = repository.validation(workspace)
-    assert [len(item.boxes) for item in found] == [2, 2, 2]
+    validation = repository.validation(workspace)
+    assert [len(item.boxes) for item in validation] == [2, 2, 2]
     assert (len(report.added), report.duplicates, len(report.refused)) == (3, 2, 2)
     assert {Path(where).name for where, _ in report.refused} == {"photo-003.png", "c.png"}
     assert all("the same picture has different boxes" in why for _, why in report.refused)

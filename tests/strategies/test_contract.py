@@ -147,13 +147,13 @@ def test_arrays_that_do_not_belong_together_are_refused() -> None:
         with pytest.raises(CandidatesError, match=r"count_r2 must be in \[0, 1\], got"):
             dataclasses.replace(make(3), count_r2=wrong)
     good = detections(3)
-    for change, said in (
+    for change, message in (
         ({"offsets": good.offsets + 1}, "offsets must rise"),
         ({"labels": good.labels[1:]}, "labels must have shape"),
         ({"boxes": good.boxes[:, :3]}, "boxes must have shape"),
         ({"distributions": good.distributions[:, :1]}, "background"),
     ):
-        with pytest.raises(CandidatesError, match=said):
+        with pytest.raises(CandidatesError, match=message):
             dataclasses.replace(good, **change)
     with pytest.raises(CandidatesError, match="scores must be finite"):
         dataclasses.replace(good, scores=good.scores * np.nan).check_finite()

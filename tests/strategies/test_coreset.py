@@ -70,5 +70,5 @@ def test_distances_to_more_centres_than_are_held_at_once() -> None:
     points, centres = whole_numbers(ROWS + 3), whole_numbers(300, 1)
     expected = ((points[:, None] - centres[None]) ** 2).sum(axis=2).min(axis=1)
     for table in (points, points.astype(np.float16), Rows(points, np.arange(len(points)))):
-        found = squared_to_nearest(table, squared_lengths(table), centres)
-        np.testing.assert_array_equal(found, expected)
+        distances = squared_to_nearest(table, squared_lengths(table), centres)
+        np.testing.assert_array_equal(distances, expected)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from numpy.random import default_rng
-from support.candidate_pools import found, make, names, points
+from support.candidate_pools import detections_of, make, names, points
 
 from strategies import (
     Candidates,
@@ -66,7 +66,7 @@ def test_scores_rank_images_by_what_they_sum() -> None:
     # a: one detection that says nothing; b: three that are fairly sure; c: none.
     pool = points(
         np.zeros(3),
-        detections=found([0, 1, 4, 4], [[0.5, 0.0, 0.5], *[[0.75, 0.0, 0.25]] * 3]),
+        detections=detections_of([0, 1, 4, 4], [[0.5, 0.0, 0.5], *[[0.75, 0.0, 0.25]] * 3]),
     )
     for score in ("margin", "entropy", "least-confidence"):
         assert names(pool, select(f"{score}-max", pool, 3, default_rng(0))) == ["a", "b", "c"]
@@ -82,7 +82,9 @@ def test_margin_takes_the_largest_and_breaks_ties_by_id() -> None:
 
 def test_most_boxes_counts_what_is_likely() -> None:
     sure, faint = [0.4, 0.0, 0.6], [0.2, 0.0, 0.8]
-    pool = points(np.zeros(3), detections=found([0, 1, 4, 6], [sure, faint, faint, faint, sure, sure]))
+    pool = points(
+        np.zeros(3), detections=detections_of([0, 1, 4, 6], [sure, faint, faint, faint, sure, sure])
+    )
     assert names(pool, select("most-boxes", pool, 3, default_rng(0))) == ["c", "a", "b"]
     assert names(pool, select("most-boxes", pool, 1, default_rng(0), min_score=0.1)) == ["b"]
 
@@ -180,7 +182,9 @@ def test_typiclust_takes_the_densest_of_clusters_without_labels() -> None:
 def test_badge_s_gradient_by_hand() -> None:
     pool = points(
         np.zeros(2),
-        detections=found([0, 2, 2], [[0.7, 0.2, 0.1], [0.3, 0.5, 0.2]], features=[[1.0, 2.0], [0.0, 1.0]]),
+        detections=detections_of(
+            [0, 2, 2], [[0.7, 0.2, 0.1], [0.3, 0.5, 0.2]], features=[[1.0, 2.0], [0.0, 1.0]]
+        ),
     )
     # (p - onehot) of both: (-0.3, 0.2, 0.1), (0.3, -0.5, 0.2); each times its feature, then added up.
     expected = np.outer([-0.3, 0.2, 0.1], [1, 2]) + np.outer([0.3, -0.5, 0.2], [0, 1])
@@ -191,7 +195,7 @@ def test_badge_begins_with_the_largest_gradient_and_leaves_it() -> None:
     unsure, sure = [0.5, 0.1, 0.4], [0.98, 0.01, 0.01]
     pool = points(
         np.zeros(4),
-        detections=found(
+        detections=detections_of(
             [0, 1, 2, 3, 4], [sure, unsure, unsure, unsure], features=[[1, 0], [3, 0], [3.001, 0], [0, 2]]
         ),
     )
@@ -210,7 +214,7 @@ def test_ppal_weights_hard_classes_more() -> None:
     for quality, first in (([1.0, 0.0], "b"), ([0.0, 1.0], "a")):
         pool = points(
             np.zeros(2),
-            detections=found([0, 1, 2], rows, features=np.eye(2)),
+            detections=detections_of([0, 1, 2], rows, features=np.eye(2)),
             class_quality=np.array(quality),
         )
         assert names(pool, select("ppal", pool, 1, default_rng(0), pool=1)) == [first]
@@ -221,7 +225,9 @@ def test_ppal_s_distance_by_hand() -> None:
     features = [[1, 0], [0, 1], [0.5, math.sqrt(0.75)], [1, 0]]
     rows = [[0.6, 0.1, 0.3], [0.3, 0.1, 0.6], [0.8, 0.1, 0.1], [0.1, 0.7, 0.2]]
     distance = matching(
-        found([0, 2, 3, 4, 4, 4], rows, labels=[0, 0, 0, 1], scores=[0.6, 0.3, 0.8, 0.7], features=features)
+        detections_of(
+            [0, 2, 3, 4, 4, 4], rows, labels=[0, 0, 0, 1], scores=[0.6, 0.3, 0.8, 0.7], features=features
+        )
     )
     a_to_b = (0.6 * 0.5 + 0.3 * (1 - math.sqrt(0.75))) / 0.9
     b_to_a = 1 - math.sqrt(0.75)
@@ -243,8 +249,8 @@ def test_medoids_are_the_middles_of_groups() -> None:
 
 def test_cald_by_hand() -> None:
     p, q = [0.8, 0.1, 0.1], [0.6, 0.3, 0.1]
-    mine = found([0, 2, 2, 3], [p, q, p], boxes=[[0, 0, 10, 10], [50, 50, 60, 60], [0, 0, 10, 10]])
-    copy = found([0, 2, 2, 2], [q, p], boxes=[[0, 0, 10, 5], [90, 90, 99, 99]])
+    mine = detections_of([0, 2, 2, 3], [p, q, p], boxes=[[0, 0, 10, 10], [50, 50, 60, 60], [0, 0, 10, 10]])
+    copy = detections_of([0, 2, 2, 2], [q, p], boxes=[[0, 0, 10, 5], [90, 90, 99, 99]])
     js = jensen_shannon(np.array([p]), np.array([q]))[0]
     first = 0.5 + (1 - js) * (0.8 + 0.6) / 2
     # The second box of image 0 has no partner: consistency 0. Image 1 has no box, image 2's has no partner.
@@ -265,8 +271,8 @@ def test_cald_prefers_what_is_inconsistent_and_rare() -> None:
     rows, boxes = [sure, half, half, other], np.tile([0.0, 0, 10, 10], (4, 1))
     pool = points(
         np.zeros(4),
-        detections=found([0, 1, 2, 3, 4], rows, boxes=boxes),
-        augmented=(found([0, 1, 2, 3, 4], rows, boxes=boxes),),
+        detections=detections_of([0, 1, 2, 3, 4], rows, boxes=boxes),
+        augmented=(detections_of([0, 1, 2, 3, 4], rows, boxes=boxes),),
         labelled_classes=np.array([20.0, 0.0]),
     )
     # b, c and d are as inconsistent as each other, a is not; labels have class 0 only, d shows class 1.

@@ -110,10 +110,10 @@ def test_a_pool_is_written_and_read(tmp_path: Path) -> None:
 def test_lines_are_read_as_far_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "ids.txt"
     path.write_text("".join(f"{name}\n" for name in NAMES) + "half of a na")
-    found = read_lines(path, 65 * 200, 200)
-    assert found == NAMES
-    assert isinstance(found._names.base, np.memmap)
-    assert not isinstance(found[1:]._names, Rows)
+    ids = read_lines(path, 65 * 200, 200)
+    assert ids == NAMES
+    assert isinstance(ids._names.base, np.memmap)
+    assert not isinstance(ids[1:]._names, Rows)
     assert read_lines(path, 65 * 3, 3) == NAMES[:3]
     # As many bytes as hashes would take, and names of other lengths.
     other = ["a" * 60, "b" * 68]

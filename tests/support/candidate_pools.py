@@ -30,12 +30,12 @@ def detections(n: int, seed: int = 0, most: int = 6, classes: int = 3, width: in
 def make(n: int, seed: int = 0, d: int = 8) -> Candidates:
     """Candidates with all that any strategy reads, in the order of their names."""
     rng = default_rng(seed)
-    found = detections(n, seed)
+    predicted = detections(n, seed)
     return Candidates(
         tuple(f"img{i:03d}" for i in range(n)),
-        margin_sum(found.distributions, found.offsets),
+        margin_sum(predicted.distributions, predicted.offsets),
         rng.normal(size=(n, d)),
-        found,
+        predicted,
         labelled=rng.normal(size=(4, d)),
         labelled_classes=np.array([5.0, 1.0, 0.0]),
         augmented=(detections(n, seed + 1), detections(n, seed + 2)),
@@ -44,7 +44,7 @@ def make(n: int, seed: int = 0, d: int = 8) -> Candidates:
     )
 
 
-def found(offsets, distributions, labels=None, scores=None, boxes=None, features=None) -> Detections:  # type: ignore[no-untyped-def]
+def detections_of(offsets, distributions, labels=None, scores=None, boxes=None, features=None) -> Detections:  # type: ignore[no-untyped-def]
     distributions = np.asarray(distributions, dtype=float)
     m = len(distributions)
     labels = distributions[:, :-1].argmax(axis=1) if labels is None else np.asarray(labels)
