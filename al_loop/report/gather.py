@@ -48,7 +48,7 @@ def gather(workspace: Workspace) -> Report:
             per_class=_per_class(workspace, start, models),
             models=models,
             promotions=tuple(model_table.all_promotions(store)),
-            cost=label_table.label_cost(store, None),
+            cost=label_table.label_cost(store),
             errors=_errors(workspace, models),
             monitor=monitor_section(workspace),
         )
@@ -58,7 +58,7 @@ def _pool(workspace: Workspace) -> Pool:
     store, counts = workspace.store, pool_counts(workspace)
     return Pool(
         **{name: counts.get(name, 0) for name in ("labelled", "empty", "skipped", "unlabelled")},
-        boxes=label_table.boxes_until(store, None),
+        boxes=label_table.label_cost(store).boxes,
         validation=label_table.set_size(store, VALIDATION),
         rendered=rendered_count(store),
     )
@@ -92,7 +92,7 @@ def _cycle(workspace: Workspace, row: cycle_table.CycleRow, picks: tuple[PickRow
         outcome=row.outcome,
         reason=row.reason,
         labels=_labels_at(workspace, row.number, candidate),
-        boxes=label_table.boxes_until(store, row.number),
+        boxes=label_table.label_cost(store, until=row.number).boxes,
         before=before,
         after=after,
         started_at=row.started_at,

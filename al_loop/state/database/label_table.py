@@ -178,23 +178,14 @@ def labels_until(store: Store, cycle: int) -> int:
     return store.count(f"SELECT count(*) {_POOL} AND {_DRAWN} AND coalesce(l.cycle, 0) <= ?", cycle)
 
 
-def boxes_until(store: Store, cycle: int | None) -> int:
-    """Return the number of boxes on the pool at the end of a cycle; None: now."""
-    return store.count(
-        f"SELECT coalesce(sum(json_array_length(l.boxes)), 0) {_POOL} "
-        "AND (? IS NULL OR coalesce(l.cycle, 0) <= ?)",
-        *(cycle, cycle),
-    )
-
-
-def label_cost(store: Store, cycle: int | None) -> LabelCost:
-    """Return the cost of the labels of a cycle; None: of the whole pool."""
+def label_cost(store: Store, cycle: int | None = None, *, until: int | None = None) -> LabelCost:
+    """Return the cost of the labels of a cycle; None: of all, or of those until the end of another cycle."""
     return store.all(
         LabelCost,
         "SELECT count(*) AS images, coalesce(sum(json_array_length(l.boxes)), 0) AS boxes, "
         "coalesce(sum(l.lead_time_s), 0) AS seconds, count(l.lead_time_s) AS timed "
-        f"{_POOL} AND (? IS NULL OR l.cycle = ?)",
-        *(cycle, cycle),
+        f"{_POOL} AND (? IS NULL OR l.cycle = ?) AND (? IS NULL OR coalesce(l.cycle, 0) <= ?)",
+        *(cycle, cycle, until, until),
     )[0]
 
 
