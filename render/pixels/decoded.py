@@ -73,11 +73,8 @@ def from_samples(
     notes: tuple[str, ...] = (),
 ) -> DecodedImage:
     """Convert samples of shape (h, w), (h, w, 3) or (h, w, 4), in the order BGRA."""
-    colours, alpha = (
-        (samples[..., :3], samples[..., 3])
-        if samples.ndim == 3 and samples.shape[2] == 4
-        else (samples, None)
-    )
+    alpha = samples[..., 3] if samples.shape[2:] == (4,) else None
+    colours = samples if alpha is None else samples[..., :3]
     pixels, scaled = to_8bit(colours, bits=bits, declared=declared)
     if inverted:
         pixels = np.invert(pixels)
@@ -94,12 +91,10 @@ def from_samples(
 
 def _on_white(pixels: Picture, alpha: Picture, grey: bool, notes: tuple[str, ...]) -> DecodedImage:
     """Blend a picture with white; one that is transparent everywhere is taken as opaque."""
+    if alpha.max() == 0:
+        notes, alpha = (*notes, "transparent everywhere: taken as opaque"), np.full_like(alpha, 255)
     if alpha.min() == 255:
         return DecodedImage(np.ascontiguousarray(pixels), grey, notes)
-    if alpha.max() == 0:
-        return DecodedImage(
-            np.ascontiguousarray(pixels), grey, (*notes, "transparent everywhere: taken as opaque")
-        )
     share = alpha[..., None].astype(np.uint16)
     laid = (pixels * share + np.uint16(255) * (255 - share) + np.uint16(127)) // np.uint16(255)
     return DecodedImage(laid.astype(np.uint8), grey, (*notes, OPAQUE))
