@@ -1,6 +1,5 @@
 """The process that imports meshes: missing, broken, too slow, and what it says; a stand-in plays it."""
 
-import os
 import stat
 
 import pytest
@@ -28,21 +27,6 @@ def test_a_python_without_blender_or_that_is_none(tmp_path):
     bare.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'msgspec'\" >&2\nexit 1\n")
     with pytest.raises(BlenderMissingError, match=r"import meshes, got .*msgspec.*pip install 'bpy"):
         load_assets(wanted, tmp_path, python=str(bare))
-
-
-def test_the_importer_holds_nothing_of_who_called_it_open(tmp_path):
-    there, here = os.pipe()
-    os.set_inheritable(here, True)
-    script = tmp_path / "python"
-    script.write_text(
-        f"#!/bin/sh\nif [ -e /proc/self/fd/{here} ]; then echo open >&2; else echo closed >&2; fi\nexit 1\n"
-    )
-    script.chmod(stat.S_IRWXU)
-    (tmp_path / "a.stl").write_text("box 1 2 3")
-    with pytest.raises(WorkerError, match=r"the mesh importer .closed"):
-        load_assets(recipe(Part(name="a", mesh="a.stl")), tmp_path, python=str(script))
-    os.close(here)
-    os.close(there)
 
 
 @pytest.mark.integration

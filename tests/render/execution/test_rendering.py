@@ -192,27 +192,6 @@ def test_a_worker_that_cannot_start_is_named_with_its_log(tmp_path):
     assert "SystemError: no" in (tmp_path / "render.log").read_text()
 
 
-def test_a_log_that_cannot_be_written_is_a_dataset_error(tmp_path):
-    (tmp_path / "render.log").mkdir()
-    with pytest.raises(DatasetError, match=r"render\.log: cannot be written"):
-        WorkerProcess([sys.executable, "-c", ""], tmp_path, 1, 1.0)
-
-
-def test_a_worker_inherits_no_open_file(tmp_path):
-    """A pipe of the parent ends when the parent closes it, though a worker is alive."""
-    reader, writer = os.pipe()
-    os.set_inheritable(writer, True)
-    worker = WorkerProcess(["/bin/sh", "-c", "cat >/dev/null"], tmp_path, 1, 1.0)
-    try:
-        os.close(writer)
-        os.set_blocking(reader, False)
-        assert os.read(reader, 1) == b""
-        assert worker.fit
-    finally:
-        worker.close()
-        os.close(reader)
-
-
 @pytest.mark.parametrize(
     ("cores", "workers", "shares"),
     [
