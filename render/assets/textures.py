@@ -57,18 +57,22 @@ def texture_sets(pictures: Iterable[Path], folder: Path) -> tuple[tuple[TextureS
     plain: list[Path] = []
     set_names: set[tuple[Path, str]] = set()
     for (parent, name), roles in groups.items():
-        images: dict[str, Path] = {}
-        for picture, role in roles.items():
-            if role:
-                images.setdefault(role, picture)
         if len({role for role in roles.values() if role is not None}) < 2:
             plain += roles
             continue
         set_names.add((parent, name))
-        warnings += _complaints(parent / name, images)
-        images.pop("normal-dx", None)
-        if "colour" in images:
-            sets.append(TextureSet(_place(parent, folder, name) or folder.name, images))
+        images: dict[str, Path] = {}
+        for picture, role in roles.items():
+            if role:
+                images.setdefault(role, picture)
+        if "colour" not in images:
+            got = ", ".join(sorted(images))
+            warnings.append(f"{parent / name}*: left out: expected a colour among its pictures, got {got}")
+            continue
+        directx = images.pop("normal-dx", None)
+        if directx and "normal" not in images:
+            warnings.append(f"{directx}: left out: expected a normal map with green upwards (GL), got DX")
+        sets.append(TextureSet(_place(parent, folder, name) or folder.name, images))
     for picture in plain:
         if not any(parent == picture.parent and _beside(picture.stem, name) for parent, name in set_names):
             sets.append(TextureSet(_place(picture.parent, folder, picture.stem), {"colour": picture}))
@@ -94,21 +98,11 @@ def split_role(stem: str) -> tuple[str, str | None]:
     return stem.lower(), None
 
 
-def _complaints(where: Path, images: Mapping[str, Path]) -> list[str]:
-    if "colour" not in images:
-        return [f"{where}*: left out: expected a colour among its pictures, got {', '.join(sorted(images))}"]
-    if "normal-dx" in images and "normal" not in images:
-        return [f"{images['normal-dx']}: left out: expected a normal map with green upwards (GL), got DX"]
-    return []
-
-
 def _place(parent: Path, folder: Path, name: str) -> str:
     return "/".join(part for part in (*parent.relative_to(folder).parts, name) if part)
 
 
 def _beside(stem: str, name: str) -> bool:
     """Whether a picture belongs to the set beside it: a preview of that name, or a map of no use."""
-    return (name + "_").startswith(tuple(stem.lower() + mark for mark in "_-. ")) or split_role(stem) == (
-        name,
-        "",
-    )
+    preview = (name + "_").startswith(tuple(stem.lower() + mark for mark in "_-. "))
+    return preview or split_role(stem) == (name, "")
