@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
-
-if sys.platform != "win32":  # there, what a killed process leaves is the system's to clean
-    import fcntl
+from typing import TYPE_CHECKING
 
 from render.core.errors import WorkerError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 _PREFIX = "al-loop-"
 #: What such folders are for.
@@ -36,18 +37,22 @@ class Scratch:
         kind: part of its name.  memory: in memory, where there is room.
         """
         base = _base() if memory else Path(tempfile.gettempdir())
-        for lock in _locks(base):
-            _sweep(lock)
-        self._handle, self._lock = _locked(base, kind)
-        self.folder = self._lock.with_suffix("")
+        for folder in _abandoned_in(base):
+            sweep(folder)
+        self.folder = base / f"{_PREFIX}{kind}-{uuid.uuid4().hex[:12]}"
+        try:
+            self._lock = _acquired(self.folder)
+        except OSError as error:
+            raise WorkerError(
+                f"the temporary folder {base} has no locks ({error.strerror}): "
+                "set TMPDIR to a folder on a local disk"
+            ) from None
         self.folder.mkdir(mode=0o700)
 
     def close(self) -> None:
         """Remove it; may be called again."""
-        if self._handle >= 0:
-            _remove(self._lock)
-            os.close(self._handle)
-            self._handle = -1
+        if self._lock.is_locked:
+            _remove(self.folder, self._lock)
 
 
 @contextlib.contextmanager
@@ -59,18 +64,22 @@ def scratch_folder(kind: str) -> Iterator[Path]:
 
 def abandoned() -> list[Path]:
     """Return the folders that killed processes of this user left behind; none that a living process holds."""
-    folders = []
-    for base in dict.fromkeys((_MEMORY, Path(tempfile.gettempdir()))):
-        for lock in _locks(base):
-            with _free(lock) as free:
-                if free:
-                    folders.append(lock.with_suffix(""))
-    return folders
+    bases = dict.fromkeys((_MEMORY, Path(tempfile.gettempdir())))
+    return [folder for base in bases for folder in _abandoned_in(base)]
 
 
 def sweep(folder: Path) -> None:
     """Remove a folder of `abandoned`, unless somebody holds it now."""
-    _sweep(folder.with_name(f"{folder.name}.lock"))
+    with contextlib.suppress(OSError):
+        _remove(folder, _acquired(folder))
+
+
+def _abandoned_in(base: Path) -> Iterator[Path]:
+    for lock in (lock for kind in KINDS for lock in base.glob(f"{_PREFIX}{kind}-*.lock")):
+        with contextlib.suppress(OSError):  # a TimeoutError if its owner lives
+            if lock.lstat().st_uid == os.geteuid():
+                _acquired(lock.with_suffix("")).release()
+                yield lock.with_suffix("")
 
 
 def _base() -> Path:
@@ -80,60 +89,17 @@ def _base() -> Path:
     return Path(tempfile.gettempdir())
 
 
-def _locks(base: Path) -> list[Path]:
-    if sys.platform == "win32":
-        return []
-    return [lock for kind in KINDS for lock in base.glob(f"{_PREFIX}{kind}-*.lock")]
+def _acquired(folder: Path) -> BaseFileLock:
+    """The lock of a folder; OSError if another process has it, or there are no locks."""
+    from filelock import FileLock  # takes 20 ms, and most commands need no folder
+
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0, thread_local=False)
+    lock.acquire()
+    return lock
 
 
-def _locked(base: Path, kind: str) -> tuple[int, Path]:
-    """A new lock file that is ours: one that a sweep took between the two steps is made again."""
-    while True:
-        handle, name = tempfile.mkstemp(".lock", f"{_PREFIX}{kind}-", base)
-        if _hold(handle) and os.path.exists(name):
-            return handle, Path(name)
-        os.close(handle)
-
-
-def _hold(handle: int) -> bool:
-    """Take a lock; False if another process has it. WorkerError if the temporary folder has no locks."""
-    if sys.platform == "win32":
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise WorkerError(
-            f"the temporary folder {_base()} has no locks ({error.strerror}): "
-            "set TMPDIR to a folder on a local disk"
-        ) from None
-    return True
-
-
-@contextlib.contextmanager
-def _free(lock: Path) -> Iterator[bool]:
-    """Say whether a lock file of ours is free, and hold it meanwhile; those of other users are not free."""
-    try:
-        handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        yield False
-        return
-    try:
-        yield os.fstat(handle).st_uid == os.geteuid() and _hold(handle)
-    finally:
-        os.close(handle)
-
-
-def _sweep(lock: Path) -> None:
-    """Remove a folder, and its lock, that nobody holds any more."""
-    with _free(lock) as free:
-        if free:
-            _remove(lock)
-
-
-def _remove(lock: Path) -> None:
+def _remove(folder: Path, lock: BaseFileLock) -> None:
     """The folder first: without its lock nobody would know it for rubbish."""
-    shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-    with contextlib.suppress(OSError):
-        lock.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+    Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
