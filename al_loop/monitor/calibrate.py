@@ -159,22 +159,22 @@ def _without_drift(
     found = []
     for _ in range(math.ceil(trials / _SERIES)):
         order = rng.permutation(len(pool))
-        reference, rest = pool.take(order[:size]), order[size:]
-        found.append([_window(reference, pool, rest, rule.window, rule, rng) for _ in range(_SERIES)])
+        references = {"pool": pool.take(order[:size])}
+        found.append(_windows(references, pool.take(order[size:]), rule.window, _SERIES, rule, rng))
     return found
 
 
-def _window(
-    reference: ImageStatistics,
+def _windows(
+    references: Mapping[str, ImageStatistics],
     images: ImageStatistics,
-    rows: Sequence[int] | np.ndarray,  # type: ignore[type-arg]
     size: int,
+    count: int,
     rule: DriftTrigger,
     rng: Generator,
-) -> Signals:
-    """Test a random window of some rows."""
-    window = images.take(rng.choice(rows, size, replace=False))
-    return drift_signals({"pool": reference}, window, rule, rng)
+) -> list[Signals]:
+    """Test random windows of some images."""
+    drawn = (images.take(rng.choice(len(images), size, replace=False)) for _ in range(count))
+    return [drift_signals(references, window, rule, rng) for window in drawn]
 
 
 def _corrupted(
@@ -200,11 +200,10 @@ def _detected(
 ) -> tuple[dict[int, float], float]:
     """Return window size -> share of detected windows, and the median effect at the settings' size."""
     found, effects = {}, [0.0]
-    rows = np.arange(len(copies))
     for size in (rule.window * factor for factor in _SIZES):
         if size > len(copies):
             break
-        windows = [_window(reference, copies, rows, size, rule, rng) for _ in range(trials)]
+        windows = _windows({"pool": reference}, copies, size, trials, rule, rng)
         found[size] = _share_drifted(windows)
         if size == rule.window:
             effects = [_effect(signals) for signals in windows]

@@ -56,18 +56,18 @@ class CycleRun:
         return f"{self.start}/{self.strategy}/seed-{self.seed}/{size}"
 
 
+@dataclass(frozen=True)
 class StrategyStudy:
     """The kind of benchmark that compares strategies."""
 
-    def __init__(self, context: BenchmarkContext, grid: StrategyGrid) -> None:
-        """Take the context and its grid."""
-        self._context, self._grid = context, grid
+    context: BenchmarkContext
+    grid: StrategyGrid
 
     def trials(self) -> list[Trial[CycleRun]]:
         """Return a trial for each initial model, strategy, seed and batch."""
-        grid, trials = self._grid, list[Trial[CycleRun]]()
-        seeds, cycles = range(self._context.spec.seeds), range(1, grid.cycles + 1)
-        for start, strategy, seed in product(self._context.initial_models, grid.strategies, seeds):
+        grid, trials = self.grid, list[Trial[CycleRun]]()
+        seeds, cycles = range(self.context.spec.seeds), range(1, grid.cycles + 1)
+        for start, strategy, seed in product(self.context.initial_models, grid.strategies, seeds):
             for batch in grid.batches:
                 run = CycleRun(start, strategy, seed, 1, batch, batch)
                 trials.append(self._trial(run.name, run))
@@ -78,28 +78,28 @@ class StrategyStudy:
 
     def _trial(self, name: str, *runs: CycleRun) -> Trial[CycleRun]:
         """Return a trial. Without a model, one training on random images serves all strategies."""
-        has_model = self._context.initial_models[runs[0].start].model is not None
+        has_model = self.context.initial_models[runs[0].start].model is not None
         return Trial(name, runs, () if has_model else (replace(runs[0], strategy=AT_RANDOM),))
 
     def initial_rows(self, reporter: Reporter) -> list[Row[CycleRun]]:
         """Return the metrics of the initial models, for each strategy and seed."""
-        rows, seeds = [], range(self._context.spec.seeds)
-        for start, initial in self._context.initial_models.items():
+        rows, seeds = [], range(self.context.spec.seeds)
+        for start, initial in self.context.initial_models.items():
             if initial.model is not None:
                 metrics = self._evaluate_initial(start, initial.model, reporter)["metrics"]
-                runs = (CycleRun(start, s, seed, 0, 0) for s, seed in product(self._grid.strategies, seeds))
+                runs = (CycleRun(start, s, seed, 0, 0) for s, seed in product(self.grid.strategies, seeds))
                 rows += [Row(run, metrics=metrics) for run in runs]
         return rows
 
     def _evaluate_initial(self, start: str, model: Model, reporter: Reporter) -> Output:
         def work(folder: Path) -> Output:
-            return {"metrics": evaluate_model(self._context, model, folder, reporter)}
+            return {"metrics": evaluate_model(self.context, model, folder, reporter)}
 
-        return self._context.run_stage(_initial_name(start), work, weights=model.weights_sha256)
+        return self.context.run_stage(_initial_name(start), work, weights=model.weights_sha256)
 
     def run(self, trial: Trial[CycleRun], reporter: Reporter) -> Iterator[Row[CycleRun]]:
         """Yield the result of each cycle; a training that fails ends the trial."""
-        model = self._context.initial_models[trial.runs[0].start].model
+        model = self.context.initial_models[trial.runs[0].start].model
         labelled, previous = list[str](), None
         for run, work in zip(trial.runs, (*trial.shared, *trial.runs[len(trial.shared) :]), strict=True):
             at_random = work.strategy == AT_RANDOM
@@ -109,12 +109,12 @@ class StrategyStudy:
                 yield Row(run, at_random=at_random, failure=str(error))
                 return
             if previous is not None and previous.strategy != AT_RANDOM:
-                delete_weights(self._context, previous.name)
+                delete_weights(self.context, previous.name)
             previous, labelled = work, labelled + output["picked"]
             results = {name: output[name] for name in ("labels", "boxes", "metrics", "seconds")}
             yield Row(run, picked=tuple(output["picked"]), at_random=at_random, **results)
         if trial.runs[-1].batch:
-            delete_weights(self._context, trial.runs[-1].name)
+            delete_weights(self.context, trial.runs[-1].name)
 
     def _run_cycle(
         self, run: CycleRun, before: Model | None, labelled: Sequence[str], reporter: Reporter
@@ -124,7 +124,7 @@ class StrategyStudy:
         before: the model that scores the pool.
         labelled: ids of the images labelled so far.
         """
-        context, grid = self._context, self._grid
+        context, grid = self.context, self.grid
 
         def work(folder: Path) -> Output:
             began = time.monotonic()
@@ -168,7 +168,7 @@ class StrategyStudy:
             picked: list[str] = read_json(path)
             return picked
         if before is None:
-            left = [item.image.id for item in self._context.datasets.pool if item.image.id not in known]
+            left = [item.image.id for item in self.context.datasets.pool if item.image.id not in known]
             rng = np.random.default_rng(np.random.SeedSequence([run.seed, run.cycle]))
             picked = [left[i] for i in rng.permutation(len(left))[: run.k]]
         else:
@@ -181,7 +181,7 @@ class StrategyStudy:
         self, run: CycleRun, model: Model, known: set[str], folder: Path, reporter: Reporter
     ) -> list[str]:
         """Return the strategy's picks, without the quotas of a cycle of the loop."""
-        context = self._context
+        context = self.context
         settings = msgspec.structs.replace(
             context.workspace.config.cycle,
             strategy=run.strategy,
@@ -205,9 +205,9 @@ class StrategyStudy:
         """Return the count R² of the model that picks, if the strategy reads it."""
         if not STRATEGIES[run.strategy].uses_count_r2:
             return None
-        is_initial = model == self._context.initial_models[run.start].model
-        folder = self._context.folder_of(_initial_name(run.start)) if is_initial else model.folder
-        return count_r2(self._context.datasets.validation, folder)
+        is_initial = model == self.context.initial_models[run.start].model
+        folder = self.context.folder_of(_initial_name(run.start)) if is_initial else model.folder
+        return count_r2(self.context.datasets.validation, folder)
 
 
 def _initial_name(start: str) -> str:

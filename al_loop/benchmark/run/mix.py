@@ -64,26 +64,26 @@ class MixRun:
         return f"{schedule}/real-{self.real}/rendered-{self.synthetic}/seed-{self.seed}"
 
 
+@dataclass(frozen=True)
 class MixStudy:
     """The kind of benchmark that mixes photographs with rendered images."""
 
-    def __init__(self, context: BenchmarkContext, grid: MixGrid) -> None:
-        """Take the context and its grid."""
-        self._context, self._grid = context, grid
+    context: BenchmarkContext
+    grid: MixGrid
 
     def trials(self) -> list[Trial[MixRun]]:
         """Return a trial for each seed and number of rendered images: its runs share one pretraining."""
         trials = [
             Trial(f"rendered-{synthetic}/seed-{seed}", tuple(self._runs(int(synthetic), seed)))
-            for seed in range(self._context.spec.seeds)
-            for synthetic in self._grid.synthetic
+            for seed in range(self.context.spec.seeds)
+            for synthetic in self.grid.synthetic
         ]
         return [trial for trial in trials if trial.runs]
 
     def _runs(self, synthetic: int, seed: int) -> Iterator[MixRun]:
-        (start,) = self._context.initial_models
-        for real in map(int, self._grid.real):
-            schedules = self._grid.schedules if real and synthetic else (REAL,) if real else (RENDERED,)
+        (start,) = self.context.initial_models
+        for real in map(int, self.grid.real):
+            schedules = self.grid.schedules if real and synthetic else (REAL,) if real else (RENDERED,)
             if real or synthetic:
                 yield from (MixRun(start, schedule, real, synthetic, seed) for schedule in schedules)
 
@@ -101,11 +101,11 @@ class MixStudy:
             else:
                 results = {name: output[name] for name in ("boxes", "metrics", "seconds")}
                 yield Row(run, labels=run.real, **results)
-        delete_weights(self._context, _pretrained_name(trial.runs[0]))
+        delete_weights(self.context, _pretrained_name(trial.runs[0]))
 
     def _run_cell(self, run: MixRun, reporter: Reporter) -> Output:
         """Train and evaluate, unless that is done."""
-        context, initial = self._context, self._context.initial_models[run.start]
+        context, initial = self.context, self.context.initial_models[run.start]
         schedule = SCHEDULES.get(run.schedule, Schedule(after=False))
         photographs = _first_images(context.datasets.pool, run.real, run.seed)
         rendered = _first_images(context.rendered, run.synthetic, run.seed)
@@ -132,7 +132,7 @@ class MixStudy:
 
     def _pretrained(self, run: MixRun, steps: int, reporter: Reporter) -> tuple[Model, float]:
         """Return the model trained on the rendered images alone, and the seconds this took."""
-        context, name = self._context, _pretrained_name(run)
+        context, name = self.context, _pretrained_name(run)
         initial = context.initial_models[run.start]
         rendered = _first_images(context.rendered, run.synthetic, run.seed)
         stored = context.folder_of(name)
@@ -148,7 +148,7 @@ class MixStudy:
         return trained_model(name, stored, output), output["seconds"]["train"]
 
     def _identities(self) -> dict[str, object]:
-        return {key: self._context.record[key] for key in ("rendered", "starts")}
+        return {key: self.context.record[key] for key in ("rendered", "starts")}
 
 
 def _first_images(images: Sequence[LabelledImage], count: int, seed: int) -> list[LabelledImage]:
