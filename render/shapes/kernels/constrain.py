@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from render.shapes.kernels.surface import FloatArray, IntArray
 
@@ -23,8 +24,7 @@ def constrained(points: FloatArray, triangles: IntArray, sides: Sequence[tuple[i
     Raises ValueError if wanted sides cross. Source: Sloan, A fast algorithm for generating constrained
     Delaunay triangulations, Computers & Structures 47 (1993).
     """
-    a, b, c = (points[triangles[:, i]] for i in range(3))
-    clockwise = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) < (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    clockwise = _left(*points[triangles].swapaxes(0, 1)) < 0
     triangles = np.where(clockwise[:, None], triangles[:, ::-1], triangles)
     links: _Links = {}
     for i, j, k in triangles.tolist():
@@ -40,38 +40,35 @@ def constrained(points: FloatArray, triangles: IntArray, sides: Sequence[tuple[i
 
 def _recover(points: FloatArray, links: _Links, side: tuple[int, int], fixed: set[tuple[int, ...]]) -> None:
     """Turn the edges that cross a side until none does."""
-    queue = deque(_crossing(points, links, side))
-    if any(edge in fixed for edge in queue):
-        raise ValueError(f"expected outlines that do not cross, got one that does at {points[side[0]]}")
-    patience = 50 * len(queue) + 50
+    edges = np.array([edge for edge in links if edge[0] < edge[1]])
+    queue = deque((int(i), int(j)) for i, j in edges[_cross(points, edges, side)])
+    patience = 0 if fixed.intersection(queue) else 50 * len(queue) + 50
     while queue and patience:
         patience -= 1
         i, j = queue.popleft()
         k, m = links[i, j], links[j, i]
-        if not _cross(points, (i, j), (k, m)):  # turning it would fold the mesh; its neighbours go first
-            queue.append((i, j))
+        if not _cross(points, np.array([(i, j)]), (k, m)).any():
+            queue.append((i, j))  # turning it would fold the mesh; its neighbours go first
             continue
         del links[i, j], links[j, i]
         links[i, m], links[m, k], links[k, i] = k, i, m
         links[m, j], links[j, k], links[k, m] = k, m, j
-        if _cross(points, (min(k, m), max(k, m)), side):
-            queue.append((min(k, m), max(k, m)))
+        turned = (min(k, m), max(k, m))
+        if _cross(points, np.array([turned]), side).any():
+            queue.append(turned)
     if side not in links:
         raise ValueError(f"expected outlines that do not cross, got one that does at {points[side[0]]}")
 
 
-def _crossing(points: FloatArray, links: _Links, side: tuple[int, int]) -> list[tuple[int, int]]:
-    return [edge for edge in links if edge[0] < edge[1] and _cross(points, edge, side)]
+def _cross(points: FloatArray, edges: IntArray, other: tuple[int, int]) -> NDArray[np.bool_]:
+    """(k,) whether edges (k, 2) cross another one between their ends."""
+    a, b = points[edges].swapaxes(0, 1)
+    c, d = points[list(other)]
+    apart = ~np.isin(edges, other).any(axis=1)
+    return np.asarray(apart & (_left(a, b, c) * _left(a, b, d) < 0) & (_left(c, d, a) * _left(c, d, b) < 0))
 
 
-def _cross(points: FloatArray, one: tuple[int, int], two: tuple[int, int]) -> bool:
-    """Whether two edges cross between their ends."""
-    if set(one) & set(two):
-        return False
-    (a, b), (c, d) = points[list(one)].tolist(), points[list(two)].tolist()
-    return _left(a, b, c) * _left(a, b, d) < 0 and _left(c, d, a) * _left(c, d, b) < 0
-
-
-def _left(a: list[float], b: list[float], c: list[float]) -> float:
+def _left(a: FloatArray, b: FloatArray, c: FloatArray) -> FloatArray:
     """Positive when c lies to the left of a -> b."""
-    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+    (ax, ay), (bx, by), (cx, cy) = a.T, b.T, c.T
+    return np.asarray((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))

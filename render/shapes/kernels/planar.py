@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.spatial import Delaunay
+from scipy.spatial import Delaunay, cKDTree
 
 from render.shapes.kernels.constrain import constrained
 from render.shapes.kernels.surface import FloatArray, IntArray
@@ -71,8 +71,10 @@ def fill(
     if inner is not None and len(inner):
         after = [np.linalg.norm(np.roll(loop, -1, axis=0) - loop, axis=1) for loop in loops]
         reach = np.concatenate([np.maximum(side, np.roll(side, 1)) for side in after])
-        near = np.linalg.norm(inner[:, None] - edge[None], axis=2) < np.maximum(0.75 * reach, 1e-4)
-        points = np.concatenate([edge, inner[~near.any(axis=1) & inside(inner, outer, holes)]])
+        near = cKDTree(inner).query_ball_point(edge, np.maximum(0.75 * reach, 1e-4))
+        within = inside(inner, outer, holes)
+        within[np.concatenate(near).astype(np.int64)] = False
+        points = np.concatenate([edge, inner[within]])
     low, high = outer.min(axis=0), outer.max(axis=0)
     # Far points all around, so that no side of the outline lies on the hull, where slivers come from.
     ghosts = circle(3 * float(np.linalg.norm(high - low)), 16) + (low + high) / 2
