@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 
 from render.core.errors import RecipeError
 from render.core.spec import MeshSpec
@@ -47,11 +48,10 @@ def _glyph(text: str, values: tuple[tuple[str, float], ...]) -> Surface:
     rng = np.random.default_rng(int(form["seed"]))
     x, y = np.meshgrid(*(np.arange(-r, r + 1e-9, 1 / _CELLS) for r in _REACH))
     bend = [_noise(x, y, 2.5, rng) for _ in range(2)]
-    inside = _sample(
-        _distances(text, int(form["font"]), weight),
-        x - form["slant"] * y + 0.16 * warp * bend[0],
-        y + 0.16 * warp * bend[1],
-    )
+    raster, row, column = _strokes(text, int(form["font"]), weight)
+    across, up = x - form["slant"] * y + 0.16 * warp * bend[0], y + 0.16 * warp * bend[1]
+    at = np.stack([row - up * _PIXELS, column + across * _PIXELS])
+    inside = np.asarray(map_coordinates(raster, at, order=1, mode="nearest"))
     # A flank of 40 % of the stroke's half width; outside it goes on below the face.
     height = np.minimum(inside / (0.2 * weight), 1.0)
     height *= 1 - 0.35 * warp * np.clip(_noise(x, y, 5.0, rng), -0.5, 1)
@@ -62,8 +62,8 @@ def _glyph(text: str, values: tuple[tuple[str, float], ...]) -> Surface:
 
 
 @lru_cache(maxsize=64)
-def _distances(text: str, font: int, weight: float) -> FloatArray:
-    """Signed distance to the strokes' outline in heights, positive inside, on a raster around the middle."""
+def _strokes(text: str, font: int, weight: float) -> tuple[FloatArray, float, float]:
+    """Signed distance to the strokes' outline in heights, positive inside; row and column of their middle."""
     if len(text) != 1 or not 33 <= ord(text) <= 126:
         raise RecipeError(f"stamp.characters: expected printable ASCII characters, got {text!r}")
     thick = max(4, round(weight * _PIXELS))
@@ -75,26 +75,11 @@ def _distances(text: str, font: int, weight: float) -> FloatArray:
     origin = (half[0] // 2, half[1] + _PIXELS // 2)
     # OpenCV draws thick lines about three pixels too wide.
     cv2.putText(picture, text, origin, kind, size, 255, thick - 3, cv2.LINE_AA)
-    rows, columns = np.nonzero(picture > 127)
-    # Letters have side bearings of their own: what is drawn goes to the middle.
-    middle = [(columns.min() + columns.max() + 1) / 2, (rows.min() + rows.max() + 1) / 2]
-    shift = np.array(picture.shape[::-1]) / 2 - middle
-    moved = cv2.warpAffine(picture, np.hstack([np.eye(2), shift[:, None]]), picture.shape[::-1])
-    solid = (moved > 127).astype(np.uint8)
-    inner = cv2.distanceTransform(solid, cv2.DIST_L2, 5)
-    outer = cv2.distanceTransform(1 - solid, cv2.DIST_L2, 5)
-    return np.asarray((inner - outer) / _PIXELS, np.float64)
-
-
-def _sample(raster: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
-    """The raster at places in heights from its middle, between pixels linearly."""
-    rows, columns = raster.shape
-    at_x = (x * _PIXELS + columns / 2 - 0.5).astype(np.float32)
-    at_y = (rows / 2 - 0.5 - y * _PIXELS).astype(np.float32)
-    found = cv2.remap(
-        raster.astype(np.float32), at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(found, np.float64)
+    solid = (picture > 127).astype(np.uint8)
+    inner, outer = (cv2.distanceTransform(part, cv2.DIST_L2, 5) for part in (solid, 1 - solid))
+    rows, columns = np.nonzero(solid)
+    middle = float(rows.min() + rows.max()) / 2, float(columns.min() + columns.max()) / 2
+    return np.asarray((inner - outer) / _PIXELS, np.float64), *middle
 
 
 def _noise(x: FloatArray, y: FloatArray, cells: float, rng: Generator) -> FloatArray:

@@ -40,8 +40,8 @@ def brushed_frame(inputs: MaterialInputs, size: float = 0.25) -> Frame:
     n = inputs.nodes
     x, _, _ = n.separate(n.facing)
     end = n.maths("GREATER_THAN", n.maths("ABSOLUTE", x), 0.75)
-    place = n.mix_vector(end, inputs.grains(size, (80.0, 1.0, 1.0)), inputs.grains(size, (1.0, 80.0, 1.0)))
-    along = n.mix_vector(end, (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+    place = n.mix(end, inputs.grains(size, (80.0, 1.0, 1.0)), inputs.grains(size, (1.0, 80.0, 1.0)), "VECTOR")
+    along = n.mix(end, (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), "VECTOR")
     return Frame(place, n.to_world(along))
 
 
@@ -121,7 +121,7 @@ def chipped(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
     gone = share(inputs, noise, amount, 0.006)
     through = share(inputs, noise, n.maths("SUBTRACT", amount, 0.06), 0.01)
     colour = n.mix(through, (0.28, 0.27, 0.25), (0.42, 0.40, 0.38))
-    rough = n.mix_number(through, 0.8, 0.45)
+    rough = n.mix(through, 0.8, 0.45, "FLOAT")
     normal = n.bump(inputs.height(gone, -0.08), surface.normal)
     bare = SurfaceSockets(colour, rough, metallic=through, normal=normal)
     return n.blend(gone, replace(surface, normal=normal), bare)
@@ -138,7 +138,7 @@ def flaked(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
     dim = n.vector("MULTIPLY", surface.colour, (0.8, 0.8, 0.8))
     colour = n.mix(bare, surface.colour, n.mix(0.35, dim, (0.42, 0.41, 0.40)))
     rough = n.maths("MULTIPLY_ADD", bare, -0.15, surface.roughness, clamp=True)
-    metallic = n.mix_number(bare, surface.metallic, 0.8)
+    metallic = n.mix(bare, surface.metallic, 0.8, "FLOAT")
     return replace(surface, colour=colour, roughness=rough, metallic=metallic)
 
 
@@ -150,7 +150,7 @@ def dusty(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
     return replace(
         surface,
         colour=n.mix(grey, surface.colour, (0.20, 0.18, 0.16)),
-        roughness=n.mix_number(grey, surface.roughness, 0.95),
+        roughness=n.mix(grey, surface.roughness, 0.95, "FLOAT"),
     )
 
 

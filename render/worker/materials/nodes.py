@@ -131,17 +131,10 @@ class Nodes:
         inputs = {"Value": value, "From Min": low, "From Max": high, "To Min": to_low, "To Max": to_high}
         return self.add("ShaderNodeMapRange", inputs).outputs[0]
 
-    def mix(self, factor: Value, a: Value, b: Value) -> Value:
-        """Colours: a at factor 0, b at 1."""
-        return self.add("ShaderNodeMix", {0: factor, 6: a, 7: b}, data_type="RGBA").outputs[2]
-
-    def mix_number(self, factor: Value, a: Value, b: Value) -> Value:
-        """Numbers: a at factor 0, b at 1."""
-        return self.add("ShaderNodeMix", {0: factor, 2: a, 3: b}, data_type="FLOAT").outputs[0]
-
-    def mix_vector(self, factor: Value, a: Value, b: Value) -> Value:
-        """Vectors: a at factor 0, b at 1."""
-        return self.add("ShaderNodeMix", {0: factor, 4: a, 5: b}, data_type="VECTOR").outputs[1]
+    def mix(self, factor: Value, a: Value, b: Value, kind: str = "RGBA") -> Value:
+        """Colours, or numbers (kind "FLOAT"), or vectors ("VECTOR"): a at factor 0, b at 1."""
+        one, other, output = {"RGBA": (6, 7, 2), "FLOAT": (2, 3, 0), "VECTOR": (4, 5, 1)}[kind]
+        return self.add("ShaderNodeMix", {0: factor, one: a, other: b}, data_type=kind).outputs[output]
 
     # ---- patterns -----------------------------------------------------------------------------------------
 
@@ -182,10 +175,6 @@ class Nodes:
             a, b = getattr(below, name), getattr(above, name)
             if a is b or (not any(isinstance(v, bpy.types.NodeSocket) for v in (a, b)) and a == b):
                 made[name] = a
-            elif name == "colour":
-                made[name] = self.mix(factor, a, b)
-            elif name in ("normal", "coat_normal"):
-                made[name] = self.mix_vector(factor, *(self.upright if v is None else v for v in (a, b)))
             elif name == "tangent":
                 # A direction only matters where the surface is anisotropic.
                 made[name] = b if a is None else a
@@ -193,7 +182,10 @@ class Nodes:
                 raised = None if b is None else self.maths("MULTIPLY", factor, b)
                 made[name] = raised if a is None else a if raised is None else self.maths("ADD", a, raised)
             else:
-                made[name] = self.mix_number(factor, a, b)
+                kind = {"colour": "RGBA", "normal": "VECTOR", "coat_normal": "VECTOR"}.get(name, "FLOAT")
+                if kind == "VECTOR":
+                    a, b = (self.upright if v is None else v for v in (a, b))
+                made[name] = self.mix(factor, a, b, kind)
         return SurfaceSockets(**made)
 
 
