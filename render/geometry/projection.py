@@ -154,22 +154,18 @@ def plate(camera: CameraSpec, width: int, height: int) -> Plate | None:
     """The picture to render for a camera whose lens bends; None when it does not."""
     if not any(camera.lens.k):
         return None
-    wide, high, focal, shift, across, down = _straightened(camera.lens, camera.focal_px, width, height)
-    straight = msgspec.structs.replace(
-        camera,
-        focal_px=focal,
-        # So that the lens keeps its length in millimetres, on which the focus blur depends.
-        sensor_mm=camera.sensor_mm * (wide / width) * (camera.focal_px / focal),
-        lens=LensSpec(shift_px=shift, aspect=camera.lens.aspect),
-    )
-    return Plate(straight, wide, high, across, down)
+    focal_px, lens, (wide, high), maps = _straightened(camera.lens, camera.focal_px, width, height)
+    # So that the lens keeps its length in millimetres, on which the focus blur depends.
+    sensor_mm = camera.sensor_mm * (wide / width) * (camera.focal_px / focal_px)
+    straight = msgspec.structs.replace(camera, focal_px=focal_px, sensor_mm=sensor_mm, lens=lens)
+    return Plate(straight, wide, high, *maps)
 
 
 @lru_cache(maxsize=4)
 def _straightened(
     lens: LensSpec, focal_px: float, width: int, height: int
-) -> tuple[int, int, float, tuple[float, float], NDArray[np.float32], NDArray[np.float32]]:
-    """Width, height, focal length, shift, and both maps of a Plate. A station's cameras share them."""
+) -> tuple[float, LensSpec, tuple[int, int], NDArray[np.float32]]:
+    """Focal length, lens, size, and both maps (2, h, w) of a Plate. A station's cameras share them."""
     focal, middle = _focal_and_middle(lens, focal_px, width, height)
     columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     bent = (np.stack([columns.ravel(), rows.ravel()], axis=1) - middle) / focal
@@ -185,12 +181,9 @@ def _straightened(
             f"intrinsics: the lens bends so much that an undistorted picture has {wide} x {tall} pixels "
             f"for {width} x {height}; check k1, k2, p1, p2, k3, which go with fx and fy in pixels"
         )
-    maps = (spots - low - 0.5).astype(np.float32).reshape(height, width, 2)
+    maps = np.ascontiguousarray((spots - low - 0.5).T, np.float32).reshape(2, height, width)
     shift = (float(middle[0] - low[0] - wide / 2), float(middle[1] - low[1] - tall / 2))
-    return (
-        wide, tall, focal_px * fine, shift,
-        np.ascontiguousarray(maps[..., 0]), np.ascontiguousarray(maps[..., 1]),
-    )  # fmt: skip
+    return focal_px * fine, LensSpec(shift_px=shift, aspect=lens.aspect), (wide, tall), maps
 
 
 def _stretch(flat: FloatArray, bent: FloatArray, width: int, height: int) -> float:

@@ -42,8 +42,8 @@ def plan(recipe: Recipe, assets: Assets, seed: int, scene: int) -> SceneSpec:
         for camera in recipe.cameras
         for _ in range(recipe.layout.views)
     ]
-    stage = set_stage(recipe.stage, assets, cameras[0][1], rng["stage"])
-    area = placement_area(recipe, cameras[0][0], cameras[0][1], stage.tray, rng["parts"])
+    stage, tray = set_stage(recipe.stage, assets, cameras[0][1], rng["stage"])
+    area = placement_area(recipe, cameras[0][0], cameras[0][1], tray, rng["parts"])
     placed = Placed(recipe, assets, seed)
     placed.all(area, rng["parts"])
     kinds = schedule_defects(recipe, seed, scene)
@@ -60,7 +60,7 @@ def plan(recipe: Recipe, assets: Assets, seed: int, scene: int) -> SceneSpec:
         format=recipe.image.format,
         quality=msgspec.convert(recipe.quality, QualitySpec, from_attributes=True),
         labels=msgspec.convert(recipe.labels, LabelSpec, from_attributes=True),
-        objects=(*flawed, *others, *stage.objects),
+        objects=(*flawed, *others, *stage),
         views=tuple(
             ViewSpec(
                 index=scene * len(only) + number,

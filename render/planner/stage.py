@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
@@ -24,25 +23,19 @@ _THICK = 0.001  # of the ground, in shares of its side
 _UP = np.array([0.0, 0.0, 1.0])
 
 
-@dataclass(frozen=True)
-class Scenery:
-    """Objects of the stage, and the floor that holds the parts, if it has walls."""
-
-    objects: tuple[ObjectSpec, ...]
-    tray: Geometry | None
-
-
-def set_stage(recipe: Stage, assets: Assets, distance_m: float, rng: Generator) -> Scenery:
-    """Draw the stage of one scene."""
+def set_stage(
+    recipe: Stage, assets: Assets, distance_m: float, rng: Generator
+) -> tuple[tuple[ObjectSpec, ...], Geometry | None]:
+    """Objects of the stage of one scene, and the floor between its walls, if it has any."""
     kind = draw_word(recipe.kind, rng)
     surface = _surface(recipe, assets, rng)
-    walls = _walls(recipe, rng)  # always, so that the stage's other draws do not depend on them
+    walls, tray = _walls(recipe, rng)  # always, so that the stage's other draws do not depend on them
     if kind == "none":
-        return Scenery((), None)
+        return (), None
     ground = _ground(surface, distance_m * _REACH, kind == "catcher")
     if kind != "tray":
-        return Scenery((ground,), None)
-    return Scenery((ground, *walls.objects), walls.tray)
+        return (ground,), None
+    return (ground, *walls), tray
 
 
 def _surface(recipe: Stage, assets: Assets, rng: Generator) -> MaterialSpec:
@@ -80,7 +73,7 @@ def _ground(material: MaterialSpec, side_m: float, catcher: bool) -> ObjectSpec:
     )
 
 
-def _walls(recipe: Stage, rng: Generator) -> Scenery:
+def _walls(recipe: Stage, rng: Generator) -> tuple[tuple[ObjectSpec, ...], Geometry]:
     """Four walls around the origin, and the floor between them."""
     x = draw(recipe.tray_m, rng)
     y = x * draw(recipe.tray_aspect, rng)
@@ -105,4 +98,4 @@ def _walls(recipe: Stage, rng: Generator) -> Scenery:
         )
         for number, (place, size) in enumerate(sides)
     )
-    return Scenery(walls, tray_floor((x, y), yaw))
+    return walls, tray_floor((x, y), yaw)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from render.core.spec import Vector
 from render.worker.materials.inputs import MaterialInputs
@@ -27,22 +27,17 @@ def share(inputs: MaterialInputs, noise: Value, amount: Value, edge: float) -> V
     return n.ramp(noise, n.maths("SUBTRACT", at, edge), n.maths("ADD", at, edge))
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A brushed surface. place: coordinates in cells, drawn out along the lines; tangent: their direction."""
+def brushed(inputs: MaterialInputs, size: float = 0.25) -> tuple[Value, Value]:
+    """Coordinates in cells, stretched along lines `size` grains wide, and the direction of the lines.
 
-    place: Value
-    tangent: Value
-
-
-def brushed_frame(inputs: MaterialInputs, size: float = 0.25) -> Frame:
-    """Lines `size` grains wide along the object's x, or along y where the surface faces x."""
+    They run along the object's x, or along y where the surface faces x.
+    """
     n = inputs.nodes
     x, _, _ = n.separate(n.facing)
     end = n.maths("GREATER_THAN", n.maths("ABSOLUTE", x), 0.75)
     place = n.mix(end, inputs.grains(size, (80.0, 1.0, 1.0)), inputs.grains(size, (1.0, 80.0, 1.0)), "VECTOR")
     along = n.mix(end, (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), "VECTOR")
-    return Frame(place, n.to_world(along))
+    return place, n.to_world(along)
 
 
 def accent(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:

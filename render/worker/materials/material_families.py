@@ -142,15 +142,15 @@ def _cast(inputs: MaterialInputs) -> SurfaceSockets:
 def _ground(inputs: MaterialInputs) -> SurfaceSockets:
     """Machined metal: fine lines with anisotropic reflections."""
     n = inputs.nodes
-    turn = layers.brushed_frame(inputs)
-    lines = n.noise(turn.place, detail=3, rough=0.7)
+    place, tangent = layers.brushed(inputs)
+    lines = n.noise(place, detail=3, rough=0.7)
     rough = n.maths("MULTIPLY", inputs.number("roughness"), n.ramp(lines, 0.3, 0.7, 0.6, 1.4), clamp=True)
     normal = n.bump(inputs.height(lines, 0.02))
     if inputs.on("bump"):
         normal = n.bump(inputs.height(lines, 0.3, "bump"), normal)
     shade = n.ramp(lines, 0.3, 0.7, 0.72, 1.12)
     colour = n.vector("MULTIPLY", inputs.colour("body"), shade)
-    return SurfaceSockets(colour, rough, 1.0, normal, anisotropic=0.75, tangent=turn.tangent)
+    return SurfaceSockets(colour, rough, 1.0, normal, anisotropic=0.75, tangent=tangent)
 
 
 def _rust(inputs: MaterialInputs) -> SurfaceSockets:

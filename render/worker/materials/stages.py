@@ -38,14 +38,14 @@ def _wood(inputs: MaterialInputs) -> SurfaceSockets:
 def _brushed(inputs: MaterialInputs) -> SurfaceSockets:
     """Sheet metal or laminate brushed along x."""
     n = inputs.nodes
-    frame = layers.brushed_frame(inputs, 0.1)
-    lines = n.noise(frame.place, detail=3, rough=0.65)
+    place, tangent = layers.brushed(inputs, 0.1)
+    lines = n.noise(place, detail=3, rough=0.65)
     surface = _surface(inputs, lines)
     rough = n.maths("MULTIPLY", inputs.number("roughness"), n.ramp(lines, 0.3, 0.7, 0.7, 1.3), clamp=True)
     if not inputs.on("metallic"):
         return replace(surface, roughness=rough)
     normal = n.bump(inputs.height(lines, 0.004))
-    return replace(surface, roughness=rough, normal=normal, anisotropic=0.6, tangent=frame.tangent)
+    return replace(surface, roughness=rough, normal=normal, anisotropic=0.6, tangent=tangent)
 
 
 def _concrete(inputs: MaterialInputs) -> SurfaceSockets:
