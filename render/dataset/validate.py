@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from render.annotation import masks
@@ -43,18 +44,23 @@ def validate(dataset: Path) -> Verdict:
         return Verdict(len(data.pictures), len(data.bbox), data.empty, 0, 0, data.problems)
     identity = read_identity(dataset)
     names = frozenset(categories(identity.recipe))
-    numbers, problems = _numbered(dataset)
+    numbers = {int(path.stem) for path in (dataset / "records").glob("*.json") if path.stem.isdigit()}
+    problems = [] if numbers else ["no records: nothing was rendered; run make again"]
     records: list[Record] = []
-    for number in numbers:
+    for number in range(max(numbers, default=-1) + 1):
         record = read_record(dataset, number)
-        if record is None:
+        if record is not None:
+            records.append(record)
+            found = _check_image(dataset, number, record, identity.seed, names)
+            problems += [f"image {number}: {problem}" for problem in found]
+        elif number in numbers:
             problems.append(f"records/{number:06d}.json cannot be read; remove it and run make again")
-            continue
-        records.append(record)
-        problems += [f"image {number}: {problem}" for problem in _check_image(dataset, number, record, names)]
-        if record.seed != identity.seed:
-            problems.append(f"image {number}: of seed {record.seed}; expected {identity.seed}")
-    problems += _check_files(dataset, records)
+        else:
+            problems.append(f"image {number} is missing; run make again")
+    known = {record.file_name for record in records}
+    for path in sorted((dataset / "images").iterdir()):
+        if path.name not in known and not path.name.endswith(".partial"):
+            problems.append(f"images/{path.name} belongs to no record; run make again, or remove it")
     done = [record for record in records if record.status == "done"]
     problems += _check_coco(dataset, done, identity.recipe)
     return Verdict(
@@ -67,16 +73,11 @@ def validate(dataset: Path) -> Verdict:
     )
 
 
-def _numbered(dataset: Path) -> tuple[list[int], list[str]]:
-    """Numbers of the records that are there, and what is missing between them."""
-    numbers = sorted(int(path.stem) for path in (dataset / "records").glob("*.json") if path.stem.isdigit())
-    if not numbers:
-        return [], ["no records: nothing was rendered; run make again"]
-    missing = sorted(set(range(numbers[-1] + 1)) - set(numbers))
-    return numbers, [f"image {number} is missing; run make again" for number in missing]
-
-
-def _check_image(dataset: Path, number: int, record: Record, names: frozenset[str]) -> Iterator[str]:
+def _check_image(
+    dataset: Path, number: int, record: Record, seed: int, names: frozenset[str]
+) -> Iterator[str]:
+    if record.seed != seed:
+        yield f"of seed {record.seed}; expected {seed}"
     if record.index != number:
         yield f"its record says it is image {record.index}"
     if record.status != "done":
@@ -143,22 +144,11 @@ def _check_shape(what: str, mask: masks.Mask, annotation: Annotation, slack: int
             yield f"its {what} is empty"
         return
     box, area = masks.bounds(mask), int(mask.sum())
-    if max(abs(a - b) for a, b in zip(_corners(box), _corners(annotation.bbox), strict=True)) > slack:
+    sides, own = (np.array([x, y, x + w, y + h]) for x, y, w, h in (box, annotation.bbox))
+    if np.abs(sides - own).max() > slack:
         yield f"its {what}'s box is {list(box)}, its own {list(annotation.bbox)}"
     if abs(area - annotation.area) > slack * 2 * (annotation.bbox[2] + annotation.bbox[3]):
         yield f"its {what} has {area} px, its area says {annotation.area}"
-
-
-def _corners(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    x, y, w, h = box
-    return x, y, x + w, y + h
-
-
-def _check_files(dataset: Path, records: list[Record]) -> Iterator[str]:
-    known = {record.file_name for record in records}
-    for path in sorted((dataset / "images").iterdir()):
-        if path.name not in known and not path.name.endswith(".partial"):
-            yield f"images/{path.name} belongs to no record; run make again, or remove it"
 
 
 def _check_coco(dataset: Path, records: list[Record], recipe: Recipe) -> Iterator[str]:

@@ -10,7 +10,7 @@ from numpy.random import Generator
 from shapely import Geometry, affinity
 
 from render.core.spec import CameraSpec, Vector
-from render.geometry.projection import on_plane, ray
+from render.geometry.projection import on_ground, ray
 from render.geometry.transforms import FloatArray, footprint, matrix
 
 #: Part of an image that objects are placed in: its corners (2,) and (2,), pixels.
@@ -57,7 +57,7 @@ class GroundArea:
         body = footprint(hull)
         x0, y0, x1, y1 = body.bounds
         pixels = rng.uniform(*self.window, (self.tries, 2))
-        for point in on_plane(self.camera, self.width, self.height, pixels):
+        for point in on_ground(self.camera, self.width, self.height, pixels):
             if not np.isfinite(point).all():
                 continue
             shift = point[:2] - ((x0 + x1) / 2, (y0 + y1) / 2)

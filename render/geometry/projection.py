@@ -57,15 +57,12 @@ def ray(camera: CameraSpec, width: int, height: int, pixels: FloatArray) -> Floa
     return np.asarray(local / np.linalg.norm(local, axis=1, keepdims=True) @ axes.T)
 
 
-def on_plane(
-    camera: CameraSpec, width: int, height: int, pixels: FloatArray, height_m: float = 0.0
-) -> FloatArray:
-    """Points (n, 3) of the plane z = height_m that pixels (n, 2) show; NaN at and beyond the horizon."""
+def on_ground(camera: CameraSpec, width: int, height: int, pixels: FloatArray) -> FloatArray:
+    """Points (n, 3) of the plane z = 0 that pixels (n, 2) show; NaN at and beyond the horizon."""
     direction = ray(camera, width, height, pixels)
     _, position = matrix(camera.pose)
-    drop = height_m - position[2]
-    reached = direction[:, 2] * np.sign(drop) > 1e-9
-    steps = np.divide(drop, direction[:, 2], out=np.full(len(direction), np.nan), where=reached)
+    reached = direction[:, 2] * np.sign(-position[2]) > 1e-9
+    steps = np.divide(-position[2], direction[:, 2], out=np.full(len(direction), np.nan), where=reached)
     return np.asarray(position + steps[:, None] * direction)
 
 

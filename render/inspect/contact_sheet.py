@@ -61,13 +61,13 @@ def contact_sheet(data: LabelledSet, cells: Sequence[Cell], title: str) -> Image
     return sheet
 
 
-def to_jpeg(sheet: Image.Image, limit: int = LIMIT_BYTES) -> bytes:
-    """Encode within `limit` bytes: first the quality goes down, then the size."""
+def to_jpeg(sheet: Image.Image) -> bytes:
+    """Encode within LIMIT_BYTES: first the quality goes down, then the size."""
     while True:
         for quality in (90, 82, 74, 66):
             buffer = io.BytesIO()
             sheet.save(buffer, "JPEG", quality=quality, optimize=True)
-            if buffer.tell() <= limit or min(sheet.size) < 64:
+            if buffer.tell() <= LIMIT_BYTES or min(sheet.size) < 64:
                 return buffer.getvalue()
         sheet = sheet.resize(
             (round(sheet.width * 0.85), round(sheet.height * 0.85)), Image.Resampling.LANCZOS

@@ -69,8 +69,9 @@ class Outline:
         return np.asarray(distance.reshape(np.shape(u)))
 
 
-def gradient(field: Field, points: FloatArray, step: float = 1e-3) -> FloatArray:
+def gradient(field: Field, points: FloatArray) -> FloatArray:
     """(n, 3) slopes of the field, by central differences."""
+    step = 1e-3
     rise = [field(points + step * axis) - field(points - step * axis) for axis in np.eye(3)]
     return np.asarray(np.stack(rise, axis=1) / (2 * step))
 

@@ -69,9 +69,9 @@ def build(inputs: MaterialInputs) -> SurfaceSockets:
     return layers.rust(inputs, surface) if "rust" in wanted else surface
 
 
-def foreign(nodes: Nodes, spec: MaterialSpec, *, uv: bool = False) -> SurfaceSockets:
+def foreign(nodes: Nodes, spec: MaterialSpec) -> SurfaceSockets:
     """The surface of a material within the tree of another; its values are constants there."""
-    return build(MaterialInputs(nodes, completed(spec), shared=False, uv=uv))
+    return build(MaterialInputs(nodes, completed(spec), shared=False))
 
 
 # ---- builders --------------------------------------------------------------------------------------------

@@ -93,9 +93,9 @@ class Nodes:
         """A custom property of the object being shaded; output "Color" or "Vector" for three numbers."""
         return self._attribute("OBJECT", name, output)
 
-    def attribute(self, name: str, output: str = "Fac") -> Value:
+    def attribute(self, name: str) -> Value:
         """An attribute of the mesh being shaded, 0 where it has none of that name."""
-        return self._attribute("GEOMETRY", name, output)
+        return self._attribute("GEOMETRY", name, "Fac")
 
     def _attribute(self, kind: str, name: str, output: str) -> Value:
         if (kind, name) not in self._attributes:
@@ -159,12 +159,10 @@ class Nodes:
             element.position, element.color = position, (*colour, 1.0)
         return node.outputs["Color"]
 
-    def bump(self, height: Value, below: Value | None = None, strength: Value = 1.0) -> Value:
+    def bump(self, height: Value, below: Value | None = None) -> Value:
         """A normal: that of a surface raised by `height` metres over the one with normal `below`."""
-        inputs = {"Height": height, "Strength": strength, "Distance": 1.0}
-        if below is not None:
-            inputs["Normal"] = below
-        return self.add("ShaderNodeBump", inputs).outputs[0]
+        inputs = {"Height": height, "Strength": 1.0, "Distance": 1.0}
+        return self.add("ShaderNodeBump", inputs if below is None else {**inputs, "Normal": below}).outputs[0]
 
     # ---- surfaces -----------------------------------------------------------------------------------------
 

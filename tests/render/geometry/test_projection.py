@@ -6,7 +6,7 @@ import pytest
 
 from render import RecipeError
 from render.core.spec import CameraSpec, LensSpec
-from render.geometry.projection import distort, on_plane, plate, project, ray, to_camera, undistort
+from render.geometry.projection import distort, on_ground, plate, project, ray, to_camera, undistort
 from render.geometry.silhouette import silhouette
 from render.shapes.kernels.surface import polygons
 
@@ -69,17 +69,13 @@ def test_a_lens_that_turns_back_folds_nothing_into_the_picture():
     assert back == pytest.approx(radii, abs=1e-9)
 
 
-def test_pixels_on_a_plane_and_beyond_the_horizon():
+def test_pixels_on_the_ground_and_beyond_the_horizon():
     # 1 m above the ground; 50 px below the middle is a slope of 1 / 2, so 2 m ahead.
-    seen = on_plane(
+    seen = on_ground(
         level(), 200, 100, np.array([[100.0, 100.0], [150.0, 100.0], [100.0, 50.0], [100.0, 10.0]])
     )
     assert seen[:2] == pytest.approx(np.array([[0.0, -3.0, 0.0], [1.0, -3.0, 0.0]]))
     assert np.isnan(seen[2:]).all()
-    # A plane above the camera is seen by looking up.
-    assert on_plane(level(), 200, 100, np.array([[100.0, 0.0]]), 2.0) == pytest.approx(
-        np.array([[0.0, -3.0, 2.0]])
-    )
 
 
 def test_a_straight_lens_needs_no_plate():
