@@ -103,7 +103,6 @@ class ObjectSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     state: dict[str, str] = {}
     defects: tuple[DefectSpec, ...] = ()
     shadow_catcher: bool = False
-    smooth: bool = True
     group: int = 0
 
 

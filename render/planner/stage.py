@@ -69,7 +69,6 @@ def _ground(material: MaterialSpec, side_m: float, catcher: bool) -> ObjectSpec:
         material=material,
         role="stage",
         shadow_catcher=catcher,
-        smooth=False,
     )
 
 
@@ -94,7 +93,6 @@ def _walls(recipe: Stage, rng: Generator) -> tuple[tuple[ObjectSpec, ...], Geome
             pose=pose(turn, turn @ np.array(place), size[0]),
             material=MaterialSpec("plastic", {"body": rim, "second": rim}, {"roughness": 0.6}),
             role="stage",
-            smooth=False,
         )
         for number, (place, size) in enumerate(sides)
     )
