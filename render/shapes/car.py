@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from render.core.spec import Vector
 from render.shapes.car_body import Body, Lines
 from render.shapes.car_panels import SIDES, Panels
 from render.shapes.car_wheel import wheel
-from render.shapes.kernels.implicit import Field, skin
+from render.shapes.kernels.implicit import skin
 from render.shapes.kernels.panels import Skin
 from render.shapes.kernels.patches import Patch, centred, grid, join
 from render.shapes.kernels.solids import lofted, plate, rings, rounded_box
@@ -65,9 +66,10 @@ def _attached(body: Body, spokes: int) -> Iterator[tuple[str, list[Patch]]]:
         for end, axle in (("front", m.front), ("back", m.rear)):
             tyre = wheel(0.33, spokes)
             tyre = replace(tyre, points=tyre.points * m.wheel).turned(turn)
-            at = side * (_half_width(body, axle) - 0.36 * m.wheel)
+            half = _half_width(body, axle, 1.6 * m.wheel)
+            at = side * (half - 0.36 * m.wheel)
             yield f"{end}_{name}_wheel", [tyre.moved((axle, at, m.wheel))]
-            at = side * (_half_width(body, axle) - 0.012)
+            at = side * (half - 0.012)
             yield "trim", [p.turned(turn).moved((axle, at, m.wheel)) for p in _well(m)]
         yield f"{name}_mirror", _mirror(body, side)
         for x in (m.pillar + 0.028, m.rear + 0.052):
@@ -75,7 +77,7 @@ def _attached(body: Body, spokes: int) -> Iterator[tuple[str, list[Patch]]]:
             yield "trim", _box((0.034, 0.008, 0.006), 0.0028, (x, at, 0.605 * m.height))
     plate = (0.003, 0.105, 0.024)
     for name, z, way in (("front", 0.30, 1.0), ("back", 0.50, -1.0)):
-        at = _surface_x(body, z * m.height, way)
+        at = way * _reach(body, (0.0, 0.0, z * m.height), (way, 0.0, 0.0))
         yield f"{name}_plate", _box(plate, 0.0012, (at + way * 0.001, 0.0, z * m.height))
     yield "interior", _inside(m)
 
@@ -84,23 +86,16 @@ def _box(size: tuple[float, float, float], radius: float, at: tuple[float, float
     return [p.moved(at) for p in rounded_box(size, radius, (2, 2, 2), 3)]
 
 
-def _half_width(body: Body, x: float, height: float | None = None) -> float:
-    """|y| of the body's side at a place and height (default: the wheels' middle)."""
-    z = body.lines.wheel * 1.6 if height is None else height
-    return _root(body, lambda y: np.stack([np.full_like(y, x), y, np.full_like(y, z)], axis=1))
+def _half_width(body: Body, x: float, z: float) -> float:
+    """|y| of the body's side."""
+    return _reach(body, (x, 0.0, z), (0.0, 1.0, 0.0))
 
 
-def _surface_x(body: Body, height: float, way: float) -> float:
-    """x of nose (way 1) or tail (way -1) in the middle, at a height."""
-    distance = _root(body, lambda x: np.stack([way * x, np.zeros_like(x), np.full_like(x, height)], axis=1))
-    return way * distance
-
-
-def _root(body: Body, line: Field) -> float:
-    """The outermost place on a line through the body where its surface is."""
+def _reach(body: Body, start: Vector, way: Vector) -> float:
+    """How far the body reaches from a point inside it along an axis."""
     at = np.linspace(0.0, 0.55, 2200)
-    inside = np.flatnonzero(body(line(at)) < 0)
-    return float(at[inside[-1]])
+    inside = body(np.array(start) + at[:, None] * np.array(way)) < 0
+    return float(at[inside.nonzero()[0][-1]])
 
 
 def _mirror(body: Body, side: float) -> list[Patch]:
