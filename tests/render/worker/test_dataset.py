@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import cv2
@@ -25,25 +26,22 @@ from render.execution.rendering import render_jobs
 pytestmark = pytest.mark.render
 
 TINY = parse_recipe(
-    {
-        "name": "tiny",
-        "image": {"width": 96, "height": 96},
-        "quality": {"samples": 2, "bounces": 1},
-        "parts": [
-            {
-                "name": "die",
-                "shape": "die",
-                "label": "state",
-                "count": 4,
-                "size_m": 0.03,
-                "materials": [{"random": 0.5}],
-            }
-        ],
-        "light": {"sky": {"choice": ["city", "studio", "forest", "night"]}},
-        "stage": {"kind": {"choice": ["table", "tray"]}},
-        "distractors": {"count": 1},
-        "defects": {"clean": 0.3, "kinds": [{"kind": "dent"}, {"kind": "scratch"}]},
-    }
+    tomllib.loads("""
+        name = "tiny"
+        image = { width = 96, height = 96 }
+        quality = { samples = 2, bounces = 1 }
+        light.sky.choice = ["city", "studio", "forest", "night"]
+        stage.kind.choice = ["table", "tray"]
+        distractors.count = 1
+        defects = { clean = 0.3, kinds = [{ kind = "dent" }, { kind = "scratch" }] }
+        [[parts]]
+        name = "die"
+        shape = "die"
+        label = "state"
+        count = 4
+        size_m = 0.03
+        materials = [{ random = 0.5 }]
+    """)
 )
 COUNT = 3
 
@@ -165,25 +163,22 @@ def render_one(out, recipe, seed, index):
 def test_the_class_is_the_number_of_pips_that_can_be_counted(tmp_path):
     """From far away no side shows: the dark blobs inside a box are the upper face's pips."""
     recipe = parse_recipe(
-        {
-            "name": "count",
-            "image": {"width": 192, "height": 192, "format": "png"},
-            "quality": {"samples": 4},
-            "parts": [
-                {
-                    "name": "die",
-                    "shape": "die",
-                    "label": "state",
-                    "count": 9,
-                    "size_m": 0.03,
-                    "materials": [{"colours": ["#f0f0f0"], "accent": "#080808", "roughness": 0.9}],
-                }
-            ],
-            "cameras": [{"view_m": 0.15, "focal_mm": 1900}],
-            "stage": {"value": 0.5, "grain": 0},
-            "light": {"rotation_deg": 0, "lamps": []},
-            "sensor": {"noise": 0, "vignette": 0, "blur_px": 0, "exposure": 0.5},
-        }
+        tomllib.loads("""
+            name = "count"
+            image = { width = 192, height = 192, format = "png" }
+            quality.samples = 4
+            cameras = [{ view_m = 0.15, focal_mm = 1900 }]
+            stage = { value = 0.5, grain = 0 }
+            light = { rotation_deg = 0, lamps = [] }
+            sensor = { noise = 0, vignette = 0, blur_px = 0, exposure = 0.5 }
+            [[parts]]
+            name = "die"
+            shape = "die"
+            label = "state"
+            count = 9
+            size_m = 0.03
+            materials = [{ colours = ["#f0f0f0"], accent = "#080808", roughness = 0.9 }]
+        """)
     )
     record = render_one(tmp_path, recipe, 1, 0)
     picture = cv2.imread(str(tmp_path / "images" / record.file_name), cv2.IMREAD_GRAYSCALE)
@@ -202,39 +197,31 @@ def test_the_class_is_the_number_of_pips_that_can_be_counted(tmp_path):
 def test_a_flaw_is_labelled_where_it_shows(tmp_path):
     """Black paint on a white sheet: its mask is the dark pixels, its box is the mask's."""
     recipe = parse_recipe(
-        {
-            "name": "mark",
-            "image": {"width": 160, "height": 120, "format": "png"},
-            "quality": {"samples": 8},
-            "labels": {"parts": False, "masks": "rle"},
-            "layout": {"mode": "fixed"},
-            "parts": [
-                {
-                    "name": "sheet",
-                    "shape": "sheet",
-                    "label": "none",
-                    "size_m": 0.5,
-                    "yaw_deg": 0,
-                    "materials": [{"colours": ["#f0f0f0"], "roughness": 0.9}],
-                }
-            ],
-            "defects": {
-                "kinds": [
-                    {
-                        "kind": "mark",
-                        "size_m": 0.08,
-                        "cover": 1.0,
-                        "softness": 0.05,
-                        "values": {"grain": 0},
-                        "material": {"kind": "paint", "colours": ["#000000"], "roughness": 0.9},
-                    }
-                ]
-            },
-            "cameras": [{"view_m": 0.3}],
-            "light": {"lamps": []},
-            "stage": {"kind": "none"},
-            "sensor": {"noise": 0, "vignette": 0, "blur_px": 0},
-        }
+        tomllib.loads("""
+            name = "mark"
+            image = { width = 160, height = 120, format = "png" }
+            quality.samples = 8
+            labels = { parts = false, masks = "rle" }
+            layout.mode = "fixed"
+            cameras = [{ view_m = 0.3 }]
+            light.lamps = []
+            stage.kind = "none"
+            sensor = { noise = 0, vignette = 0, blur_px = 0 }
+            [[parts]]
+            name = "sheet"
+            shape = "sheet"
+            label = "none"
+            size_m = 0.5
+            yaw_deg = 0
+            materials = [{ colours = ["#f0f0f0"], roughness = 0.9 }]
+            [[defects.kinds]]
+            kind = "mark"
+            size_m = 0.08
+            cover = 1.0
+            softness = 0.05
+            values.grain = 0
+            material = { kind = "paint", colours = ["#000000"], roughness = 0.9 }
+        """)
     )
     record = render_one(tmp_path, recipe, 3, 0)
     (found,) = record.annotations
