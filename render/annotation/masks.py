@@ -67,13 +67,10 @@ def polygons(mask: Mask) -> tuple[Polygon, ...]:
 def _simple(ring: NDArray[np.int32]) -> Ring:
     """A ring of corners without those that change nothing, (n, 2)."""
     shorter = cv2.approxPolyDP(ring.astype(np.int32), _SLACK_PX, closed=True)
-    corners = shorter if len(shorter) > 2 else _box(ring)
-    return np.asarray(corners.reshape(-1, 2), np.int64)
-
-
-def _box(ring: NDArray[np.int32]) -> NDArray[np.int32]:
-    (x0, y0), (x1, y1) = ring.min(axis=(0, 1)), ring.max(axis=(0, 1))
-    return np.array([(x0, y0), (x0, y1), (x1, y1), (x1, y0)])
+    if len(shorter) < 3:
+        (x0, y0), (x1, y1) = ring.min(axis=(0, 1)), ring.max(axis=(0, 1))
+        shorter = np.array([(x0, y0), (x0, y1), (x1, y1), (x1, y0)])
+    return np.asarray(shorter.reshape(-1, 2), np.int64)
 
 
 def _slit(outline: Ring, hole: Ring) -> Ring:

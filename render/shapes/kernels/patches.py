@@ -62,17 +62,11 @@ def grid(
     rows, columns = points.shape[:2]
     first = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
     quads = np.stack([first, first + 1, first + columns + 1, first + columns], axis=1)
-    if uv is None:
-        uv = _unrolled(points)
+    if uv is None:  # mean distance walked along the rows and the columns
+        along = np.linalg.norm(np.diff(points, axis=1), axis=2).mean(axis=0)
+        up = np.linalg.norm(np.diff(points, axis=0), axis=2).mean(axis=1)
+        uv = np.stack(np.meshgrid(np.cumsum([0.0, *along]), np.cumsum([0.0, *up])), axis=-1)
     return Patch(points.reshape(-1, 3), quads, uv.reshape(-1, 2), None if accent is None else accent.ravel())
-
-
-def _unrolled(points: FloatArray) -> FloatArray:
-    """Texture coordinates of a grid: mean distance walked along its rows and its columns, (r, c, 2)."""
-    along = np.linalg.norm(np.diff(points, axis=1), axis=2).mean(axis=0)
-    up = np.linalg.norm(np.diff(points, axis=0), axis=2).mean(axis=1)
-    u, v = np.concatenate([[0.0], np.cumsum(along)]), np.concatenate([[0.0], np.cumsum(up)])
-    return np.stack(np.broadcast_arrays(u[None, :], v[:, None]), axis=-1)
 
 
 def join(patches: Iterable[Patch], *, weld: float = WELD) -> Surface:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -87,11 +88,8 @@ def fill(
 def _sides(loops: Sequence[FloatArray]) -> list[tuple[int, int]]:
     """Every outline's sides as pairs of numbers in the loops put end to end."""
     starts = np.cumsum([0, *(len(loop) for loop in loops)])
-    return [
-        (int(start) + k, int(start) + (k + 1) % len(loop))
-        for start, loop in zip(starts[:-1], loops, strict=True)
-        for k in range(len(loop))
-    ]
+    numbers = [np.arange(a, b) for a, b in pairwise(starts)]
+    return [side for loop in numbers for side in zip(loop.tolist(), np.roll(loop, -1).tolist(), strict=True)]
 
 
 def lattice(
