@@ -28,8 +28,6 @@ _KINDS = (
 _CHUNK = 1 << 20
 #: No draft is written for longer than this, in seconds.
 DRAFT_S = 3600.0
-#: Direction marks: text after them is shown in another order than it has.
-_BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
 
 
 def open_regular(path: Path | str) -> io.FileIO:
@@ -161,7 +159,7 @@ def _shown(letter: str) -> str:
     code = ord(letter)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as Python has it in names (PEP 383)
         return f"\\x{code - 0xDC00:02x}"
-    if (letter.isprintable() or letter in "\u3000\u00a0") and code not in _BIDI:
+    if letter.isprintable() or letter in "\u3000\u00a0":
         return letter
     return letter.encode("unicode_escape", "surrogatepass").decode("ascii")
 
