@@ -139,14 +139,14 @@ class Augment(BaseTransform):  # type: ignore[misc]
         # in the order of one process, and uses its part.
         self.pipeline.set_random_seed(int(np.random.randint(2**31, size=self.processes)[self.rank]))
         augmented = self.pipeline(image=results["img"], bboxes=boxes, index=np.arange(len(boxes)))
-        kept = np.asarray(augmented["index"], dtype=np.int64)
+        rows = np.asarray(augmented["index"], dtype=np.int64)
         new_boxes = np.asarray(augmented["bboxes"], dtype=np.float32).reshape(-1, 4)
         picture = np.ascontiguousarray(augmented["image"])
         results.update(
             img=picture,
             img_shape=picture.shape[:2],
             gt_bboxes=HorizontalBoxes(new_boxes, dtype=results["gt_bboxes"].tensor.dtype),
-            gt_bboxes_labels=results["gt_bboxes_labels"][kept],
-            gt_ignore_flags=results["gt_ignore_flags"][kept],
+            gt_bboxes_labels=results["gt_bboxes_labels"][rows],
+            gt_ignore_flags=results["gt_ignore_flags"][rows],
         )
         return results

@@ -17,7 +17,7 @@ from al_loop.core.resources import resource
 from al_loop.detector.checkpoint import class_names
 from al_loop.detector.config.preprocessing import InferencePipeline, one_size, read_pipeline
 from al_loop.detector.config.stored_config import (
-    KEPT,
+    PARTS,
     checked,
     decoded,
     drop_weights,
@@ -94,8 +94,8 @@ def complete(
     """Adapt a config to the workspace and to the installed operators; its notes list the unused parts."""
     _require_faster_rcnn(config, source)
     pipeline = read_pipeline(config)
-    kept = {name: plain(config[name], name) for name in KEPT if name in config}
-    model = kept["model"]
+    parts = {name: plain(config[name], name) for name in PARTS if name in config}
+    model = parts["model"]
     dropped = drop_weights(model)
     notes = [f"weights that the config names are not loaded: {', '.join(dropped)}"] if dropped else []
     model["roi_head"]["bbox_head"]["num_classes"] = len(classes)
@@ -107,10 +107,10 @@ def complete(
             f"the config's optimizer is not used, only optim_wrapper is: SGD with a rate of {rate:g} is"
         )
     notes += _set_pixels(model, config, pipeline, source)
-    notes += _set_size(kept, image_size, pipeline, source)
-    kept["custom_imports"] = list(modules_of(config, source))
-    kept["named_classes"] = named_classes(config)
-    whole = {"optim_wrapper": _OPTIMISER} | {k: v for k, v in kept.items() if v not in ([], ())}
+    notes += _set_size(parts, image_size, pipeline, source)
+    parts["custom_imports"] = list(modules_of(config, source))
+    parts["named_classes"] = named_classes(config)
+    whole = {"optim_wrapper": _OPTIMISER} | {k: v for k, v in parts.items() if v not in ([], ())}
     return checked(whole | {"classes": tuple(classes), "notes": notes}, source, trusted=trusted)
 
 
@@ -144,24 +144,24 @@ def _require_faster_rcnn(config: Mapping[str, Any], source: str) -> None:
 
 
 def _set_size(
-    kept: dict[str, Any], wanted: tuple[int, int] | None, pipeline: InferencePipeline, source: str
+    parts: dict[str, Any], wanted: tuple[int, int] | None, pipeline: InferencePipeline, source: str
 ) -> list[str]:
     """Set image_size, enlarge and resize; return notes for the user.
 
     al-loop's own configs have image_size and no pipeline. In mmdet's it may be a variable of the training
     pipeline.
     """
-    config_size = None if len(pipeline.sizes) == 1 else kept.get("image_size")
-    kept.setdefault("enlarge", config_size is None)
-    kept["image_size"] = tuple(wanted or config_size or one_size(pipeline, source))
+    config_size = None if len(pipeline.sizes) == 1 else parts.get("image_size")
+    parts.setdefault("enlarge", config_size is None)
+    parts["image_size"] = tuple(wanted or config_size or one_size(pipeline, source))
     place, keeps_aspect = pipeline.place, pipeline.keeps_aspect
     if wanted or config_size is not None:
-        kept["resize"] = "inside" if wanted else kept.get("resize", "inside")
+        parts["resize"] = "inside" if wanted else parts.get("resize", "inside")
         stretched = f"the config's {place} stretches pictures (keep_ratio=False)"
         note = f"{stretched}; with image_size their aspect is kept"
     else:
-        kept["resize"] = "either-way" if keeps_aspect else "stretch"
-        size = "x".join(map(str, kept["image_size"]))
+        parts["resize"] = "either-way" if keeps_aspect else "stretch"
+        size = "x".join(map(str, parts["image_size"]))
         note = f"pictures are stretched to {size} px, as the config's {place} does (keep_ratio=False)"
     return [] if keeps_aspect else [note]
 

@@ -29,7 +29,7 @@ from al_loop.detector.config.tree import Place, refuse_deep, walk
 from al_loop.state.model_registry import CONFIG, config_file
 
 #: The parts of a config that al-loop uses; the rest (data, hooks, schedules, visualisers, ...) is not stored.
-KEPT = (
+PARTS = (
     "classes", "custom_imports", "default_scope", "enlarge", "find_unused_parameters", "fine_tune_lr",
     "image_size", "model", "named_classes", "notes", "optim_wrapper", "resize",
 )  # fmt: skip
@@ -50,9 +50,9 @@ def encoded(config: Mapping[str, Any]) -> bytes:
 
     Braces in texts are escaped: mmengine would substitute `{{ ... }}` when somebody else reads the file.
     """
-    kept = {name: config[name] for name in KEPT if name in config}
-    tuples = [_pointer(place) for place, value in walk(kept) if isinstance(value, tuple)]
-    text = json.dumps({**kept, _TUPLES: tuples}, indent=2, ensure_ascii=False)
+    parts = {name: config[name] for name in PARTS if name in config}
+    tuples = [_pointer(place) for place, value in walk(parts) if isinstance(value, tuple)]
+    text = json.dumps({**parts, _TUPLES: tuples}, indent=2, ensure_ascii=False)
     escaped = re.sub(
         r'"(?:[^"\\]|\\.)*"', lambda match: match[0].replace("{", "\\u007b").replace("}", "\\u007d"), text
     )
@@ -116,19 +116,19 @@ def read_config(folder: Path, sha256: str | None = None, *, trusted: bool = Fals
 
 
 def checked(config: Mapping[str, Any], source: str, *, trusted: bool) -> Config:
-    """Return data as a model's config, reduced to `KEPT`.
+    """Return data as a model's config, reduced to `PARTS`.
 
     source: name of the config in errors.
     trusted: import the modules of custom_imports.
     Raises ModelError for values or parts that cannot be used.
     """
-    kept = {name: config[name] for name in KEPT if name in config}
-    _check_values(kept, source)
-    drop_weights(kept["model"])
+    parts = {name: config[name] for name in PARTS if name in config}
+    _check_values(parts, source)
+    drop_weights(parts["model"])
     register_all_modules(init_default_scope=True)
-    import_modules(modules_of(kept, source), source, trusted=trusted)
-    check_types(kept["model"], kept["optim_wrapper"], source)
-    return Config({**kept, "default_scope": "mmdet"})
+    import_modules(modules_of(parts, source), source, trusted=trusted)
+    check_types(parts["model"], parts["optim_wrapper"], source)
+    return Config({**parts, "default_scope": "mmdet"})
 
 
 _Rate = Annotated[float, msgspec.Meta(gt=0, lt=1e6)]

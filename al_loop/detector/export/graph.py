@@ -42,6 +42,6 @@ class DetectionGraph(nn.Module):
         """Return boxes (n, 4), scores (n,) and labels (n,) of an image."""
         maps = self.model.extract_feat(forward_pass.normalise(self.model, image))
         anchors = [self.get_buffer(f"anchors_{level}") for level in range(self.levels)]
-        _, kept = forward_pass.detect(self.model, maps, anchors, self.size, self.score_thr)
-        solid = (kept.boxes[:, 2:] > kept.boxes[:, :2]).all(dim=1).nonzero()[:, 0]
-        return kept.boxes[solid], kept.scores[solid], kept.labels[solid]
+        _, detections = forward_pass.detect(self.model, maps, anchors, self.size, self.score_thr)
+        solid = (detections.boxes[:, 2:] > detections.boxes[:, :2]).all(dim=1).nonzero()[:, 0]
+        return detections.boxes[solid], detections.scores[solid], detections.labels[solid]

@@ -100,14 +100,14 @@ def anchors_of(model: Any, maps: Sequence[Tensor]) -> list[Tensor]:
 
 def detect(
     model: Any, maps: Sequence[Tensor], anchors: Sequence[Tensor], size: tuple[int, int], score_thr: float
-) -> tuple[Heads, Kept]:
+) -> tuple[Heads, Detections]:
     """Return the output of the box head for the proposals of all images, and the boxes that NMS keeps.
 
     size: (width, height) px of the images without padding.
     score_thr: boxes at or below it are left out.
     """
     heads = classify(model, maps, propose(model, maps, anchors, size), size)
-    return heads, keep(model, heads, score_thr, size)
+    return heads, class_nms(model, heads, score_thr, size)
 
 
 def propose(
@@ -125,7 +125,7 @@ def propose(
         deltas = all_deltas.gather(1, order[:, :, None].expand(-1, -1, 4)).float()
         levels.append((_decode(head.bbox_coder, boxes[order], deltas, size), scores))
     images = range(maps[0].shape[0])
-    return [_best([(boxes[i], scores[i]) for boxes, scores in levels], settings) for i in images]
+    return [_level_nms([(boxes[i], scores[i]) for boxes, scores in levels], settings) for i in images]
 
 
 def _largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -147,22 +147,22 @@ def _largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return values, columns.gather(1, order)
 
 
-def _best(levels: Sequence[tuple[Tensor, Tensor]], settings: Any) -> Tensor:
-    """Return what NMS within each level keeps of one image, best first.
+def _level_nms(levels: Sequence[tuple[Tensor, Tensor]], settings: Any) -> Tensor:
+    """Return the boxes of one image after NMS within each level, best first.
 
     levels: boxes (k, 4) and scores (k,) of each, best first.
     """
     limit, smallest = settings.max_per_img, float(settings.get("min_bbox_size", -1))
     smallest = smallest if smallest >= 0 else -inf
-    kept_boxes, kept_scores = [], []
+    best_boxes, best_scores = [], []
     for all_boxes, all_scores in levels:
         solid = ((all_boxes[:, 2:] - all_boxes[:, :2]).amin(dim=1) > smallest).nonzero()[:, 0]
         boxes, scores = all_boxes[solid], all_scores[solid]
-        kept = nms(boxes, scores, float(settings.nms.iou_threshold))[:limit]
-        kept_boxes.append(boxes[kept])
-        kept_scores.append(scores[kept])
-    order = torch.cat(kept_scores).sort(descending=True).indices[:limit]
-    return torch.cat(kept_boxes)[order]
+        best = nms(boxes, scores, float(settings.nms.iou_threshold))[:limit]
+        best_boxes.append(boxes[best])
+        best_scores.append(scores[best])
+    order = torch.cat(best_scores).sort(descending=True).indices[:limit]
+    return torch.cat(best_boxes)[order]
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +228,7 @@ def _decode(coder: Any, boxes: Tensor, deltas: Tensor, size: tuple[int, int]) ->
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class Detections:
     """The m boxes that NMS keeps, image after image, best first.
 
     rows: (m,) of `Heads`.
@@ -244,8 +244,8 @@ class Kept:
     counts: list[int]
 
 
-def keep(model: Any, heads: Heads, score_thr: float, size: tuple[int, int]) -> Kept:
-    """Return what NMS within each class keeps of each image, as mmdet's `multiclass_nms` does."""
+def class_nms(model: Any, heads: Heads, score_thr: float, size: tuple[int, int]) -> Detections:
+    """Return the boxes of each image after NMS within each class, as by mmdet's `multiclass_nms`."""
     settings, shared_boxes = model.roi_head.test_cfg, model.roi_head.bbox_head.reg_class_agnostic
     rows, labels = (heads.distributions[:, :-1] > score_thr).nonzero().unbind(1)
     scores = heads.distributions[rows, labels]
@@ -253,15 +253,15 @@ def keep(model: Any, heads: Heads, score_thr: float, size: tuple[int, int]) -> K
     boxes = all_boxes[rows, labels * 0 if shared_boxes else labels]
     # Classes are laid side by side: boxes of two of them never overlap.
     shifted = boxes + (labels * (max(size) + 1.0))[:, None]
-    chosen, start = [], 0
+    parts, start = [], 0
     for end in _ends(rows, heads.counts):
         image = slice(start, end)
-        kept = nms(shifted[image], scores[image], float(settings.nms.iou_threshold))
-        kept = kept[: settings.max_per_img] if settings.max_per_img > 0 else kept
-        chosen.append(kept + start if start else kept)
+        best = nms(shifted[image], scores[image], float(settings.nms.iou_threshold))
+        best = best[: settings.max_per_img] if settings.max_per_img > 0 else best
+        parts.append(best + start if start else best)
         start = end or 0
-    order = torch.cat(chosen)
-    return Kept(rows[order], labels[order], scores[order], boxes[order], [len(kept) for kept in chosen])
+    order = torch.cat(parts)
+    return Detections(rows[order], labels[order], scores[order], boxes[order], [len(part) for part in parts])
 
 
 def _ends(rows: Tensor, counts: Sequence[int]) -> list[int | None]:

@@ -11,12 +11,12 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi, get_box_tensor
 from torch import Tensor
 
-from al_loop.detector.inference.forward_pass import Heads, Kept, classifier_inputs
+from al_loop.detector.inference.forward_pass import Detections, Heads, classifier_inputs
 
 
 def detect(
     model: Any, maps: Sequence[Tensor], count: int, size: tuple[int, int], score_thr: float
-) -> tuple[Heads, Kept]:
+) -> tuple[Heads, Detections]:
     """Do what `forward_pass.detect` does, for `count` images of (width, height) px."""
     shape = size[1], size[0]
     meta = {"img_shape": shape, "ori_shape": shape, "scale_factor": (1.0, 1.0)}
@@ -31,10 +31,10 @@ def detect(
     distributions = torch.softmax(result["cls_score"].float(), dim=-1)
     counts = [len(boxes) for boxes in proposals]
     heads = Heads(decoded.view(len(rois), -1), distributions, inputs[0].float(), counts)
-    return heads, _keep(model.roi_head.test_cfg, heads, score_thr)
+    return heads, _class_nms(model.roi_head.test_cfg, heads, score_thr)
 
 
-def _keep(settings: Any, heads: Heads, score_thr: float) -> Kept:
+def _class_nms(settings: Any, heads: Heads, score_thr: float) -> Detections:
     """Return the boxes that the model's NMS keeps of each image."""
     classes, start, columns = heads.distributions.shape[1] - 1, 0, []
     for count in heads.counts:
@@ -48,4 +48,4 @@ def _keep(settings: Any, heads: Heads, score_thr: float) -> Kept:
         columns.append((pairs // classes + start, labels, boxes[:, 4], boxes[:, :4]))
         start += count
     rows, labels, scores, xyxy = (torch.cat(column) for column in zip(*columns, strict=True))
-    return Kept(rows, labels, scores, xyxy, [len(each[0]) for each in columns])
+    return Detections(rows, labels, scores, xyxy, [len(each[0]) for each in columns])

@@ -18,7 +18,7 @@ from al_loop.detector.config.model_config import build_model
 from al_loop.detector.config.stored_config import read_config
 from al_loop.detector.device import choose_device
 from al_loop.detector.inference import forward_pass, mmdet_pass
-from al_loop.detector.inference.forward_pass import Heads, Kept
+from al_loop.detector.inference.forward_pass import Detections, Heads
 from al_loop.detector.inference.tta import boxes_in_original
 from al_loop.detector.transforms import Picture
 from al_loop.state.model_registry import Model
@@ -92,16 +92,21 @@ def predict(
     batch = as_input(detector, pictures)
     maps = (detector.fused or detector.model).extract_feat(batch)
     embeddings = _pool(maps[0], (height, width), batch.shape[-2:]).cpu().numpy()
-    heads, kept = detect(detector, maps, len(images), (width, height), score_thr)
-    columns = [kept.boxes.double(), kept.labels.long(), kept.scores.double(), heads.distributions[kept.rows]]
-    columns += [heads.features[kept.rows].float()] if features else []
+    heads, detections = detect(detector, maps, len(images), (width, height), score_thr)
+    columns = [
+        detections.boxes.double(),
+        detections.labels.long(),
+        detections.scores.double(),
+        heads.distributions[detections.rows],
+    ]
+    columns += [heads.features[detections.rows].float()] if features else []
     arrays = [column.cpu().numpy() for column in columns]
-    ends = np.cumsum(kept.counts).tolist()
+    ends = np.cumsum(detections.counts).tolist()
     return [
         _prediction(
             image, embedding, [array[end - count : end] for array in arrays], (width, height), augmentation
         )
-        for image, count, end, embedding in zip(images, kept.counts, ends, embeddings, strict=True)
+        for image, count, end, embedding in zip(images, detections.counts, ends, embeddings, strict=True)
     ]
 
 
@@ -115,7 +120,7 @@ def as_input(detector: Detector, pictures: Sequence[Picture]) -> Tensor:
 
 def detect(
     detector: Detector, maps: Sequence[Tensor], count: int, size: tuple[int, int], score_thr: float
-) -> tuple[Heads, Kept]:
+) -> tuple[Heads, Detections]:
     """Return what `forward_pass.detect` returns, for `count` images of (width, height) px."""
     if detector.fused is None:
         return mmdet_pass.detect(detector.model, maps, count, size, score_thr)
@@ -132,7 +137,7 @@ def _prediction(
 ) -> Prediction:
     """Return the prediction of one image, with boxes in px of the image on disk.
 
-    columns: boxes, labels, scores, distributions, and features where requested, a row per kept box.
+    columns: boxes, labels, scores, distributions, and features where requested, a row per detection.
     size: (width, height) px it was resized to.
     """
     xyxy = columns[0] * ([image.width / size[0], image.height / size[1]] * 2)

@@ -81,8 +81,8 @@ def test_predictions_equal_those_of_mmdet_with_other_settings(
     torch.manual_seed(0)
     model: Any = build_model(changed)
     shapes = {name: value.shape for name, value in model.state_dict().items()}
-    kept = {name: value for name, value in trained[0].weights.items() if shapes.get(name) == value.shape}
-    model.load_state_dict(kept, strict=False)
+    fitting = {name: value for name, value in trained[0].weights.items() if shapes.get(name) == value.shape}
+    model.load_state_dict(fitting, strict=False)
     other = Detector(model, changed, torch.device("cpu"))
     images, shown = pictures(4)
     assert_alike(
