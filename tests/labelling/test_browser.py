@@ -215,6 +215,5 @@ def test_outlines_drawn_in_the_browser_come_back(label_studio: Running, desk: De
     assert x1 < 40
     assert x2 > 140
     assert (y1 + y2) / 2 == pytest.approx(280, abs=2)
-    assert segmentation.area(painted) == pytest.approx(
-        (x2 - x1) * (y2 - y1), rel=0.1
-    )  # a bar with round ends
+    # A bar with round ends.
+    assert segmentation.area(painted) == pytest.approx((x2 - x1) * (y2 - y1), rel=0.1)

@@ -110,9 +110,8 @@ def late_labels_are_found(line: Line) -> None:
     second = line.push(2)
     assert line.pull(2).late == 0
     line.submit(1, first[1])  # somebody went on with the old queue
-    line.request(
-        "PATCH", f"annotations/{changed}/", {"result": [_moved(line, first[0])]}
-    )  # and corrected a box
+    correction = {"result": [_moved(line, first[0])]}
+    line.request("PATCH", f"annotations/{changed}/", correction)
     pulled = line.pull(2)
     assert pulled.late == 2
     assert pulled.counts == {"pending": 2}

@@ -134,16 +134,7 @@ WRONG: list[Any] = [None, True, 7, 1.5, "x", [], ["x"], [["x"]], {}, {"x": {"y":
 @pytest.mark.parametrize("wrong", WRONG, ids=repr)
 def test_whatever_a_region_holds_is_a_refusal_or_boxes(wrong: Any) -> None:
     """Another exception would stop all tasks."""
-    fields = [
-        "id",
-        "type",
-        "from_name",
-        "to_name",
-        "value",
-        "original_width",
-        "original_height",
-        "image_rotation",
-    ]
+    fields = ["id", "type", "to_name", "value", "original_width", "original_height", "image_rotation"]
     sides = ["x", "y", "width", "height", "rotation", "rectanglelabels"]
     items = [wrong, *(rectangle() | {name: wrong} for name in fields)]
     items += [rectangle(value={name: wrong}) for name in sides]
