@@ -49,6 +49,13 @@ class Running:
         return LocalFiles(server.media_root(self.home))
 
 
+def version_of(connection: Connection) -> str:
+    """Ask for the user, then for the version."""
+    with connection.open() as api:
+        api.whoami()
+        return api.version()
+
+
 def request(
     info: server.ServerInfo, method: str, path: str, body: object = None, **params: Any
 ) -> httpx.Response:

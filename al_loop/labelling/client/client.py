@@ -75,12 +75,6 @@ class Connection:
                 )
             yield Api(self.base_url, client)
 
-    def check(self) -> str:
-        """Return the server's version; raise if it does not answer or refuses the token."""
-        with self.open() as api:
-            api.whoami()
-            return api.version()
-
 
 def _certificates() -> ssl.SSLContext | bool:
     """Return the trusted certificates: the usual ones, or those of $SSL_CERT_FILE."""

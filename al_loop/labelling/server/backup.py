@@ -72,7 +72,12 @@ def back_up(home: Path, target: Path, version: str = VERSION) -> Path:
         ):
             note, database = Path(folder) / _NOTE, Path(folder) / DATABASE
             note.write_text(json.dumps({"al-loop": _KIND, "version": version, "at": _now()}))
-            _copy_database(data / DATABASE, database)
+            # Consistent, also while the server writes.
+            with (
+                closing(sqlite3.connect(data / DATABASE)) as origin,
+                closing(sqlite3.connect(database)) as copy,
+            ):
+                origin.backup(copy)
             archive.add(note, _NOTE)
             archive.add(home / CREDENTIALS, CREDENTIALS)
             archive.add(database, f"data/{DATABASE}")
@@ -141,12 +146,6 @@ def _unpack(source: Path, folder: Path) -> None:
             f"{source} is of Label Studio {note.version}, this al-loop runs {VERSION}: "
             "upgrade al-loop, then restore"
         )
-
-
-def _copy_database(source: Path, target: Path) -> None:
-    """Copy a database consistently, also while it is written to."""
-    with closing(sqlite3.connect(source)) as origin, closing(sqlite3.connect(target)) as copy:
-        origin.backup(copy)
 
 
 def _now() -> str:

@@ -212,12 +212,12 @@ def count_edits(proposed: Sequence[object], submitted: object) -> Edits:
     return Edits(deleted=len(before) - len(seen), **counts)
 
 
-def parsed(value: object, shape: type[_T], name: str) -> _T:
+def parsed(value: object, shape: type[_T], name: str, hint: str = "") -> _T:
     """Return a foreign value as a type of msgspec; RefusedResultError says why it is none."""
     try:
         return msgspec.convert(value, shape)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise RefusedResultError(f"{name} cannot be read: {error}") from None
+        raise RefusedResultError(f"{name} cannot be read: {error}{hint}") from None
 
 
 def _regions(result: object) -> list[_Region]:
@@ -229,10 +229,7 @@ def _regions(result: object) -> list[_Region]:
 
 def _value(item: _Region) -> _Rectangle | _Polygon | _Strokes:
     name = f"a region of type {item.type!r}"
-    try:
-        return parsed(item.value, _VALUES[item.type], name)
-    except RefusedResultError as error:
-        raise RefusedResultError(f"{error}. Draw it again and submit") from None
+    return parsed(item.value, _VALUES[item.type], name, ". Draw it again and submit")
 
 
 def _change(old: _Region, new: _Region) -> str:

@@ -17,7 +17,6 @@ from al_loop.labelling.tasks.agreement import Annotation, Policy
 from al_loop.labelling.tasks.convert import ImageSize, RefusedResultError, count_edits, from_result, parsed
 from al_loop.labelling.tasks.push import batch_filter, by_key
 from al_loop.state.database.pick_table import ExpectedPick
-from al_loop.structures.boxes import Boxes
 
 _NEWEST = Policy()
 _OVERLAP = timedelta(minutes=1)
@@ -164,27 +163,18 @@ class _Reader:
         }
         if annotation.was_cancelled:
             return PulledTask(**known, state=TaskState.SKIPPED)
-        boxes, differing = self._boxes(
-            want, annotation, agreement.latest_of_each(task.annotations, self.users)
+        people = agreement.latest_of_each(task.annotations, self.users)
+        size, rules, several = ImageSize(want.width, want.height), self.rules, len(people) > 1
+        boxes, *each = (
+            from_result(item.result, size, rules.classes, outlined=rules.outlined)
+            for item in (annotation, *(people if several else ()))
         )
+        if several and rules.policy.rule == "consensus":
+            boxes = agreement.consensus(each)
+        differing = agreement.disagreement(each) if several else None
         edits = count_edits(_proposed(task, annotation), annotation.result)
         state = TaskState.LABELLED if len(boxes) else TaskState.EMPTY
         return PulledTask(**known, state=state, boxes=boxes, edits=edits, disagreement=differing)
-
-    def _boxes(
-        self, want: ExpectedPick, annotation: Annotation, people: Sequence[Annotation]
-    ) -> tuple[Boxes, float | None]:
-        """Return the boxes that count, and the disagreement of several people."""
-        boxes = self._drawn(want, annotation)
-        if len(people) < 2:
-            return boxes, None
-        each = [self._drawn(want, item) for item in people]
-        differing = agreement.disagreement(each)
-        return agreement.consensus(each) if self.rules.policy.rule == "consensus" else boxes, differing
-
-    def _drawn(self, want: ExpectedPick, annotation: Annotation) -> Boxes:
-        size, rules = ImageSize(want.width, want.height), self.rules
-        return from_result(annotation.result, size, rules.classes, outlined=rules.outlined)
 
 
 def _seconds(value: Any) -> float | None:

@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from support.labelling_tasks import version_of
 
 from al_loop.core.errors import LabelStudioError
 from al_loop.labelling.client.client import Connection
@@ -71,14 +72,14 @@ def test_half_a_character_stops_nothing(text: str, value: object) -> None:
 
 def test_nothing_listens() -> None:
     with pytest.raises(UnreachableError, match="al-loop label-studio start") as caught:
-        Connection("http://127.0.0.1:9", TOKEN).check()
+        version_of(Connection("http://127.0.0.1:9", TOKEN))
     assert TOKEN not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
 def test_not_an_address() -> None:
     with pytest.raises(LabelStudioError, match="'localhost:8080'"):
-        Connection("localhost:8080", TOKEN).check()
+        version_of(Connection("localhost:8080", TOKEN))
 
 
 def test_another_web_server() -> None:
@@ -87,7 +88,7 @@ def test_another_web_server() -> None:
             answering(status, b"<html>hello</html>") as url,
             pytest.raises(LabelStudioError, match="does not answer like Label Studio"),
         ):
-            Connection(url, TOKEN).check()
+            version_of(Connection(url, TOKEN))
 
 
 def test_a_redirect_does_not_get_the_token() -> None:
@@ -95,7 +96,7 @@ def test_a_redirect_does_not_get_the_token() -> None:
         answering(302, b"{}", Location="http://127.0.0.1:9/") as url,
         pytest.raises(LabelStudioError, match="redirects elsewhere"),
     ):
-        Connection(url, TOKEN).check()
+        version_of(Connection(url, TOKEN))
 
 
 @pytest.fixture
@@ -123,13 +124,13 @@ def certificate(tmp_path: Path) -> Path:
 def test_a_certificate_that_nobody_vouches_for(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(200, b'{"release": "1.23.2"}', certificate=certificate) as url:
         with pytest.raises(UnreachableError, match=r"certificate .* not trusted.*SSL_CERT_FILE") as caught:
-            Connection(url, TOKEN).check()
+            version_of(Connection(url, TOKEN))
         assert TOKEN not in str(caught.value)
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        assert Connection(url, TOKEN).check() == "1.23.2"
+        assert version_of(Connection(url, TOKEN)) == "1.23.2"
         monkeypatch.setenv("SSL_CERT_FILE", "none.pem")
         with pytest.raises(LabelStudioError, match=r"SSL_CERT_FILE=none\.pem cannot be read"):
-            Connection(url, TOKEN).check()
+            version_of(Connection(url, TOKEN))
 
 
 @pytest.mark.integration
@@ -139,7 +140,7 @@ def test_a_fault_of_the_server() -> None:
         answering(500, b'{"detail": "database is locked"}', **{"Set-Cookie": "sessionid=s3cret"}) as url,
         pytest.raises(ServerFaultError, match="database is locked") as caught,
     ):
-        Connection(url, TOKEN).check()
+        version_of(Connection(url, TOKEN))
     assert "s3cret" not in str(caught.value)
 
 

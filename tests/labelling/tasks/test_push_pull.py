@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.labelling_tasks import CLASSES, Running, expected, fetch_tasks, make_tasks, request
+from support.labelling_tasks import CLASSES, Running, expected, fetch_tasks, make_tasks, request, version_of
 
 from al_loop.cli.simulated_annotator import AnnotatorCounts, SimulatedAnnotator
 from al_loop.core.errors import LabelStudioError
@@ -307,7 +307,7 @@ def test_an_image_that_browsers_cannot_get_stops_the_push(client: ProjectClient,
 
 def test_a_wrong_token(client: ProjectClient) -> None:
     wrong = Connection(client.info.url, "feedfacefeedfacefeedfacefeedfacefeedface")
-    for doing in (wrong.check, lambda: ensure_project(wrong, "title", CLASSES, client.project)):
+    for doing in (lambda: version_of(wrong), lambda: ensure_project(wrong, "title", CLASSES, client.project)):
         with pytest.raises(UnauthorizedError, match="refuses the token") as caught:
             doing()
         assert "feedface" not in str(caught.value)
