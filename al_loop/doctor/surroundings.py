@@ -109,7 +109,8 @@ def labelling(context: CheckContext) -> Iterator[Finding]:
     """
     workspace = context.workspace
     number = open_cycle_number(workspace)
-    if number is not None and not _is_pushed(context, number):
+    stage = read_stage(workspace.store, f"cycle-{number}", "push")
+    if stage is None or stage.state != "done":
         number = None
     if server_name(workspace) == "embedded":
         state = status(workspace.server_home)
@@ -140,9 +141,3 @@ def _tasks(context: CheckContext, number: int) -> Iterator[Finding]:
                 yield Finding("server.images", item.what, item.fix, "al-loop label-studio check --repair")
     except (LabelStudioError, ConfigError) as error:
         yield Finding("server.project", server_name(workspace), str(error), "al-loop label-studio check")
-
-
-def _is_pushed(context: CheckContext, number: int) -> bool:
-    """Whether the tasks of a cycle were pushed."""
-    stage = read_stage(context.workspace.store, f"cycle-{number}", "push")
-    return stage is not None and stage.state == "done"

@@ -19,7 +19,6 @@ from typing import Annotated, TypeVar
 import msgspec
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
 from al_loop.core.errors import LabelStudioError
 from al_loop.labelling.client.failures import sdk_warnings_off
@@ -302,14 +301,6 @@ def _polygon(value: _Polygon, size: ImageSize) -> Outline:
 
 def _painted(rle: list[int], size: ImageSize) -> Outline:
     """Return the pixels more than half as opaque as the most opaque one: the brush has soft edges."""
-    alpha = _alpha(rle, size)
-    if not alpha.any():
-        raise RefusedResultError("nothing is left of a brush region: delete it and submit again")
-    return segmentation.mask(alpha > alpha.max() // 2)
-
-
-def _alpha(rle: list[int], size: ImageSize) -> NDArray[np.uint8]:
-    """Return the opacity of each pixel, (h, w)."""
     with sdk_warnings_off():  # takes seconds to import, and few people paint
         from label_studio_sdk.converter.brush import decode_rle
     numbers = size.width * size.height * 4  # red, green, blue, alpha
@@ -324,9 +315,12 @@ def _alpha(rle: list[int], size: ImageSize) -> NDArray[np.uint8]:
             f"expected {numbers} numbers, got {int.from_bytes(data[:4])}"
         )
     try:
-        return np.asarray(decode_rle(data).reshape(size.height, size.width, 4)[:, :, 3])
+        alpha = np.asarray(decode_rle(data).reshape(size.height, size.width, 4)[:, :, 3])
     except (TypeError, ValueError, IndexError, OverflowError):
         raise damaged from None
+    if not alpha.any():
+        raise RefusedResultError("nothing is left of a brush region: delete it and submit again")
+    return segmentation.mask(alpha > alpha.max() // 2)
 
 
 def _rectangle(value: _Rectangle, size: ImageSize) -> FloatArray:
