@@ -193,7 +193,7 @@ def test_from_the_command_line(
     shutil.copytree(label_studio.home, home, ignore=shutil.ignore_patterns("server.json", "lock"))
     assert len(al_loop("logs", "--lines", "3")[1].splitlines()) == 3
     status, said = al_loop("backup", str(tmp_path / "b.tar.gz"))
-    assert (status, "It holds the logins" in said) == (0, True)
+    assert (status, "It contains the logins" in said) == (0, True)
     assert "what was there is in" in al_loop("restore", str(tmp_path / "b.tar.gz"))[1]
     (root / "al-loop.toml").write_text(
         f'classes = ["a", "b"]\n[label_studio]\nurl = "{label_studio.info.url}"\n'
