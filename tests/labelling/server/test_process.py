@@ -33,8 +33,8 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 os.umask(0)
 os.mkdir(gone); os.chdir(gone); os.rmdir(gone)
-sleeper = "import os, time; open(os.environ['MADE'], 'w').close(); time.sleep(60)"
-print(process.spawn([sys.executable, "-c", sleeper], {"MADE": log + ".made"}, Path(log)))
+sleeper = "import os, time; open('{0}~', 'w').close(); os.rename('{0}~', '{0}'); time.sleep(60)"
+print(process.spawn([sys.executable, "-c", sleeper.format(log + ".made")], {}, Path(log)))
 """
 
 
