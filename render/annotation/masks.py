@@ -75,8 +75,8 @@ def _simple(ring: NDArray[np.int32]) -> Ring:
 
 def _slit(outline: Ring, hole: Ring) -> Ring:
     """One ring of both: along the outline to the corner nearest to the hole, around the hole, and back."""
-    apart = ((outline[:, None] - hole[None]) ** 2).sum(axis=2)
-    i, j = np.unravel_index(int(apart.argmin()), apart.shape)
+    distances = ((outline[:, None] - hole[None]) ** 2).sum(axis=2)
+    i, j = np.unravel_index(int(distances.argmin()), distances.shape)
     around = np.roll(hole, -int(j), axis=0)
     return np.concatenate([outline[: i + 1], around, around[:1], outline[i:]])
 

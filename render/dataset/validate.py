@@ -51,8 +51,8 @@ def validate(dataset: Path) -> Verdict:
         record = read_record(dataset, number)
         if record is not None:
             records.append(record)
-            found = _check_image(dataset, number, record, identity.seed, names)
-            problems += [f"image {number}: {problem}" for problem in found]
+            image_problems = _check_image(dataset, number, record, identity.seed, names)
+            problems += [f"image {number}: {problem}" for problem in image_problems]
         elif number in numbers:
             problems.append(f"records/{number:06d}.json cannot be read; remove it and run make again")
         else:
@@ -144,8 +144,8 @@ def _check_shape(what: str, mask: masks.Mask, annotation: Annotation, slack: int
             yield f"its {what} is empty"
         return
     box, area = masks.bounds(mask), int(mask.sum())
-    sides, own = (np.array([x, y, x + w, y + h]) for x, y, w, h in (box, annotation.bbox))
-    if np.abs(sides - own).max() > slack:
+    sides, labelled = (np.array([x, y, x + w, y + h]) for x, y, w, h in (box, annotation.bbox))
+    if np.abs(sides - labelled).max() > slack:
         yield f"its {what}'s box is {list(box)}, its own {list(annotation.bbox)}"
     if abs(area - annotation.area) > slack * 2 * (annotation.bbox[2] + annotation.bbox[3]):
         yield f"its {what} has {area} px, its area says {annotation.area}"

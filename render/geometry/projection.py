@@ -187,6 +187,6 @@ def _stretch(flat: FloatArray, bent: FloatArray, width: int, height: int) -> flo
     """How much the lens stretches the picture at most, along rows and columns."""
     sides = []
     for axis in (0, 1):
-        apart = [np.diff(p.reshape(height, width, 2), axis=1 - axis)[..., axis] for p in (flat, bent)]
-        sides.append(float((apart[1] / apart[0]).max()))
+        steps = [np.diff(p.reshape(height, width, 2), axis=1 - axis)[..., axis] for p in (flat, bent)]
+        sides.append(float((steps[1] / steps[0]).max()))
     return max(sides)

@@ -149,8 +149,8 @@ def _gap(name: str, a: Array, b: Array, kind: str = "") -> Gap:
 def _share_gap(a: Measures, b: Measures) -> Gap:
     distance = total_variation(a.shares, b.shares)
     noise = variation_noise(a.shares, a.boxes, b.shares, b.boxes, np.random.default_rng(0))
-    apart = {name: a.shares.get(name, 0.0) - b.shares.get(name, 0.0) for name in {*a.shares, *b.shares}}
-    most = max(sorted(apart), key=lambda name: abs(apart[name]))
+    difference = {name: a.shares.get(name, 0.0) - b.shares.get(name, 0.0) for name in {*a.shares, *b.shares}}
+    most = max(sorted(difference), key=lambda name: abs(difference[name]))
     rendered, real = a.shares.get(most, 0.0), b.shares.get(most, 0.0)
     says = f"{most} is {rendered:.0%} of the rendered boxes, {real:.0%} of the real"
     return Gap("class shares", distance, noise, distance, says)

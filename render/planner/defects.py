@@ -124,7 +124,9 @@ def _lay(
     thing, _ = surfaces.spans[spots.which[best]]
     scale = scale_of(thing.pose)
     length = float(lengths[best]) / scale
-    point, outward = surfaces.own(int(spots.which[best]), spots.at[best], spots.outward[best], length / 2)
+    point, outward = surfaces.to_own_frame(
+        int(spots.which[best]), spots.at[best], spots.outward[best], length / 2
+    )
     frame = pose(_axes(outward, math.radians(form.turn_deg)), point)
     spec = form.spec(len(laid) + 1, frame, length, scale, float(spots.pixel_m[best]) / scale)
     spec = msgspec.structs.replace(
@@ -144,8 +146,8 @@ def _roomiest(spots: VisiblePoints, lengths: FloatArray, short_px: int, laid: li
     halves = lengths / 2
     room = spots.margin_px / np.maximum(1.0, np.minimum(halves / spots.pixel_m, short_px / 4))
     for other in laid:
-        apart = np.linalg.norm(spots.at - other.at, axis=1)
-        room = np.minimum(room, apart / (other.reach_m + halves))
+        distance = np.linalg.norm(spots.at - other.at, axis=1)
+        room = np.minimum(room, distance / (other.reach_m + halves))
     return int(np.argmax(np.minimum(room, 1.0)))
 
 
@@ -233,19 +235,19 @@ def _material(
     # A preset knows nothing of the part. Its colours that contrast with the part's are used, and its grain is
     # scaled to the flaw, which may be on a bolt or on a car.
     body = thing.material.colours.get("body", _GREY)
-    told = tuple(c for c in material.colours if _contrast(linear(from_hex(c)), body) > _TOLD)
-    material = msgspec.structs.replace(material, colours=told or material.colours)
+    contrasting = tuple(c for c in material.colours if _contrast(linear(from_hex(c)), body) > _TOLD)
+    material = msgspec.structs.replace(material, colours=contrasting or material.colours)
     material_spec = draw_material((material,), assets, rng)
     feature = feature_width(spec.outline, spec.size_m, spec.numbers)
     grain = max(1e-5, 0.05 * feature * scale_of(thing.pose))
     return msgspec.structs.replace(material_spec, numbers={**material_spec.numbers, "grain_m": grain})
 
 
-def _contrast(one: Vector, other: Vector) -> float:
+def _contrast(first: Vector, second: Vector) -> float:
     """Ratio of the greater to the lesser luminance of two colours, linear RGB (Rec. 709)."""
     low, high = sorted(
         0.02 + sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), colour, strict=True))
-        for colour in (one, other)
+        for colour in (first, second)
     )
     return high / low
 

@@ -26,7 +26,9 @@ def light(recipe: Light, assets: Assets, rng: Generator) -> LightSpec:
     if rng.uniform() < recipe.tumble:
         x, y, z = Rotation.from_matrix(random_rotation(rng)).as_euler("xyz").tolist()
         turn = (x, y, z)
-    lamps = tuple(_lamp(one, assets, rng) for one in recipe.lamps for _ in range(draw_int(one.count, rng)))
+    lamps = tuple(
+        _lamp(table, assets, rng) for table in recipe.lamps for _ in range(draw_int(table.count, rng))
+    )
     return LightSpec(sky, draw(recipe.strength, rng), turn, lamps)
 
 

@@ -29,9 +29,9 @@ def draw_material(materials: Sequence[Material], assets: Assets, rng: Generator)
     material = materials[pick(tuple(m.weight for m in materials), rng)]
     kind = material.kind
     colours, swirls, clear = _paint(material, rng)
-    anyhow = float(rng.uniform(0.1, 0.9))
+    any_roughness = float(rng.uniform(0.1, 0.9))
     metallic = float(rng.uniform() < 0.3) if kind == "random" else draw(material.metallic, rng)
-    roughness = material.roughness if material.roughness is not None else _ROUGHNESS.get(kind, anyhow)
+    roughness = material.roughness if material.roughness is not None else _ROUGHNESS.get(kind, any_roughness)
     numbers = {
         "roughness": draw(roughness, rng),
         "metallic": metallic,

@@ -148,9 +148,9 @@ class Placed:
     def _materials(self, part: Part, components: tuple[str, ...], rng: Generator) -> dict[str, MaterialSpec]:
         """Component -> material; components without materials of their own share the part's."""
         shared = draw_material(part.materials, self.assets, rng)
-        own = {name: component.materials for name, component in part.components.items()}
+        materials = {name: component.materials for name, component in part.components.items()}
         return {
-            name: draw_material(own[name], self.assets, rng) if own.get(name) else shared
+            name: draw_material(materials[name], self.assets, rng) if materials.get(name) else shared
             for name in components
         }
 
@@ -158,8 +158,8 @@ class Placed:
 def _category(part: Part, component: str, state: str) -> str | None:
     """Category of an instance, or of one component of it; None for no label."""
     if part.label == "component":
-        own = part.components[component].category if component in part.components else None
-        return (component if own is None else own) or None
+        category = part.components[component].category if component in part.components else None
+        return (component if category is None else category) or None
     return {"none": None, "state": state or None}.get(part.label, part.name)
 
 

@@ -85,16 +85,16 @@ class VisibleSurfaces:
         shares = np.stack([1 - root, root * (1 - slide), root * slide], axis=1)
         at, outward = np.empty((_POINTS, 3)), np.empty((_POINTS, 3))
         for number in np.unique(which):
-            mine = which == number
+            chosen = which == number
             surface, placed = self._surfaces[number], self._objects[number].pose
-            triangle = flat[mine] - self._first[number]
+            triangle = flat[chosen] - self._first[number]
             corners = surface.vertices[surface.triangles[triangle]]
-            at[mine] = to_world(placed, (shares[mine][:, :, None] * corners).sum(axis=1))
+            at[chosen] = to_world(placed, (shares[chosen][:, :, None] * corners).sum(axis=1))
             normals = surface.normals[triangle] @ matrix(placed)[0].T
-            outward[mine] = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+            outward[chosen] = normals / np.linalg.norm(normals, axis=1, keepdims=True)
         return which, at, outward
 
-    def own(
+    def to_own_frame(
         self, number: int, at: FloatArray, outward: FloatArray, reach: float
     ) -> tuple[FloatArray, FloatArray]:
         """Transform a world point to the object's frame; average the normal within `reach` (own units)."""

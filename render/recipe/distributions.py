@@ -88,8 +88,8 @@ class OneOf:
 
 def rules_of(hint: Any) -> list[Limits | OneOf]:
     """Ranges and words anywhere in a type, as in `Annotated[Scalar, Limits(0, 1)] | None`."""
-    own = [rule for rule in getattr(hint, "__metadata__", ()) if isinstance(rule, Limits | OneOf)]
-    return own + [rule for inner in get_args(hint) for rule in rules_of(inner)]
+    rules = [rule for rule in getattr(hint, "__metadata__", ()) if isinstance(rule, Limits | OneOf)]
+    return rules + [rule for inner in get_args(hint) for rule in rules_of(inner)]
 
 
 def draw(value: Scalar, rng: Generator) -> float:

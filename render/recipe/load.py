@@ -105,7 +105,7 @@ def _words_in(hint: Any) -> tuple[str, ...]:
 
 def _struct_in(kind: Any) -> Any:
     """The struct inside `X | None`, `tuple[X, ...]`, `dict[str, X]` or X itself."""
-    inner = [found for arg in typing.get_args(kind) if (found := _struct_in(arg)) is not None]
+    inner = [struct for arg in typing.get_args(kind) if (struct := _struct_in(arg)) is not None]
     if inner:
         return inner[0]
     return kind if isinstance(kind, type(msgspec.Struct)) else None

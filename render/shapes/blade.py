@@ -86,11 +86,11 @@ def _subdivided(rectangle: FloatArray, across: int, along: int) -> FloatArray:
 def _vane(form: Mapping[str, float]) -> dict[str, Surface]:
     foil, thick = Aerofoil.of(form), form["platform"]
     fillet, count = foil.fillet(form["fillet"]), round(form["count"])
-    one = foil.sections(thick, 1 - thick, (fillet, fillet))
-    low, high = one.min(axis=(0, 1))[:2], one.max(axis=(0, 1))[:2]
+    foil_sections = foil.sections(thick, 1 - thick, (fillet, fillet))
+    low, high = foil_sections.min(axis=(0, 1))[:2], foil_sections.max(axis=(0, 1))[:2]
     pitch = max(form["pitch"], 1.15 * (high - low)[1])
     places = (np.arange(count) - (count - 1) / 2) * pitch
-    foils = [one + np.array([0.0, y, 0.0]) for y in places]
+    foils = [foil_sections + np.array([0.0, y, 0.0]) for y in places]
     low, high = low - form["margin"] + (0.0, places[0]), high + form["margin"] + (0.0, places[-1])
     patches = [lofted(foil) for foil in foils]
     patches += _platform((low, high), (0.0, thick), above=[f[0] for f in foils])

@@ -17,15 +17,15 @@ _NAME = "camera"
 def aim(scene: bpy.types.Scene, camera: CameraSpec, width: int, height: int) -> bool:
     """Set the scene's camera and picture size; the lens's bend is not Blender's to make.
 
-    True when there was no camera before: the scene has been set anew.
+    True when there was no camera before: the scene is new.
     """
     render = scene.render
     render.resolution_x, render.resolution_y, render.resolution_percentage = width, height, 100
     # Blender knows fx and fy as pixels that are not square; both sides of one are at least 1.
     render.pixel_aspect_x = max(1.0, camera.lens.aspect)
     render.pixel_aspect_y = max(1.0, 1 / camera.lens.aspect)
-    anew = scene.camera is None
-    if anew:
+    created = scene.camera is None
+    if created:
         scene.camera = bpy.data.objects.new(_NAME, bpy.data.cameras.new(_NAME))
         scene.collection.objects.link(scene.camera)
     data = scene.camera.data
@@ -43,7 +43,7 @@ def aim(scene: bpy.types.Scene, camera: CameraSpec, width: int, height: int) -> 
         data.dof.aperture_fstop = camera.f_number * factor
     rows = np.reshape(camera.pose, (3, 4)).tolist()
     scene.camera.matrix_world = mathutils.Matrix([*rows, [0.0, 0.0, 0.0, 1.0]])
-    return anew
+    return created
 
 
 def blurs(camera: CameraSpec) -> bool:

@@ -54,31 +54,31 @@ def shoot(scene: bpy.types.Scene, spec: SceneSpec, view: ViewSpec) -> Shot:
     """
     straight = plate(view.camera, spec.width, spec.height)
     if straight is None:
-        anew = aim(scene, view.camera, spec.width, spec.height)
+        new_scene = aim(scene, view.camera, spec.width, spec.height)
     else:
-        anew = aim(scene, straight.camera, straight.width, straight.height)
-    _keep_for_other_views(scene, anew=anew, others=len(spec.views) > 1 or blurs(view.camera))
+        new_scene = aim(scene, straight.camera, straight.width, straight.height)
+    _keep_for_other_views(scene, new_scene=new_scene, others=len(spec.views) > 1 or blurs(view.camera))
     scene.render.film_transparent = spec.background.kind != "sky"
     _sample(scene, spec.quality, view.cycles_seed)
     numbers = [flaw.number for thing in spec.objects for flaw in thing.defects]
     _list_flaws(scene.view_layers[0], numbers)
-    found = render(scene)
+    channels = render(scene)
     if blurs(view.camera):
         # The first sample goes through the pixel's middle and alone gives the index; flaws are a mean of all.
         with _sharp_and_unlit(scene, spec.quality.samples if numbers else 1):
             sharp = render(scene)
-        found = {**sharp, **{name: found[name] for name in _LIGHT}}
-    shot = _shot(found, numbers)
+        channels = {**sharp, **{name: channels[name] for name in _LIGHT}}
+    shot = _shot(channels, numbers)
     return shot if straight is None else _bent(shot, straight)
 
 
-def _keep_for_other_views(scene: bpy.types.Scene, *, anew: bool, others: bool) -> None:
+def _keep_for_other_views(scene: bpy.types.Scene, *, new_scene: bool, others: bool) -> None:
     """Have Cycles keep geometry and shaders between the views of one scene, never between scenes.
 
     Between scenes, a changed sky would leave the lights in the order of past scenes, which changes the noise:
     the image would depend on the worker's history. Turning it off frees the memory.
     """
-    if anew:
+    if new_scene:
         scene.render.use_persistent_data = False
     scene.render.use_persistent_data = others
 
@@ -116,7 +116,7 @@ def _sharp_and_unlit(scene: bpy.types.Scene, samples: int) -> Iterator[None]:
     """Through a pinhole, in the dark; with the samples of a sharp picture the masks are that picture's."""
     cycles, lens = scene.cycles, scene.camera.data.dof
     lit = [thing for thing in scene.objects if thing.type == "LIGHT" and not thing.hide_render]
-    kept = scene.world, cycles.use_denoising, cycles.max_bounces, cycles.samples
+    saved = scene.world, cycles.use_denoising, cycles.max_bounces, cycles.samples
     scene.world, cycles.use_denoising, cycles.max_bounces, cycles.samples = None, False, 0, samples
     lens.use_dof = False
     for lamp in lit:
@@ -124,7 +124,7 @@ def _sharp_and_unlit(scene: bpy.types.Scene, samples: int) -> Iterator[None]:
     try:
         yield
     finally:
-        scene.world, cycles.use_denoising, cycles.max_bounces, cycles.samples = kept
+        scene.world, cycles.use_denoising, cycles.max_bounces, cycles.samples = saved
         lens.use_dof = True
         for lamp in lit:
             lamp.hide_render = False
@@ -154,13 +154,13 @@ def _read(path: Path) -> dict[str, Pixels]:
     return {name: pixels[..., number] for number, name in enumerate(names)}
 
 
-def _shot(found: dict[str, Pixels], numbers: list[int]) -> Shot:
+def _shot(channels: dict[str, Pixels], numbers: list[int]) -> Shot:
     return Shot(
-        light=np.stack([found[name] for name in _LIGHT[:3]], axis=2),
-        alpha=np.ascontiguousarray(found["Combined.A"]),
-        index=np.rint(found["IndexOB.X"]).astype(np.int32),
+        light=np.stack([channels[name] for name in _LIGHT[:3]], axis=2),
+        alpha=np.ascontiguousarray(channels["Combined.A"]),
+        index=np.rint(channels["IndexOB.X"]).astype(np.int32),
         # They add up through transparent holes.
-        flaws={number: np.minimum(found[f"{flaw_pass(number)}.X"], 1.0) for number in numbers},
+        flaws={number: np.minimum(channels[f"{flaw_pass(number)}.X"], 1.0) for number in numbers},
     )
 
 

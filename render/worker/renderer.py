@@ -33,9 +33,9 @@ class SceneRenderer:
         self.stage.set(spec)
         sights: dict[int, ViewVisibility] = {}
         if spec.labels.verify:
-            found = verify(self.stage.scene, spec, self.stage.meshes.surface)
-            spec = without_hidden(spec, found)
-            sights = {sight.index: sight for sight in found}
+            visible = verify(self.stage.scene, spec, self.stage.meshes.surface)
+            spec = without_hidden(spec, visible)
+            sights = {sight.index: sight for sight in visible}
         materials_assigned = False
         for number, view in enumerate(spec.views):
             if view.index not in wanted:

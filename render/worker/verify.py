@@ -49,7 +49,9 @@ def verify(
     """What every view of a scene shows; its objects must be there, their materials need not."""
     bpy.context.view_layer.update()
     graph = bpy.context.evaluated_depsgraph_get()
-    return tuple(_judged(spec, _Look(scene, graph, spec, view, surface_of).sight()) for view in spec.views)
+    return tuple(
+        _with_reason(spec, _Look(scene, graph, spec, view, surface_of).sight()) for view in spec.views
+    )
 
 
 def without_hidden(spec: SceneSpec, sights: tuple[ViewVisibility, ...]) -> SceneSpec:
@@ -62,7 +64,7 @@ def without_hidden(spec: SceneSpec, sights: tuple[ViewVisibility, ...]) -> Scene
     return msgspec.structs.replace(spec, objects=objects)
 
 
-def _judged(spec: SceneSpec, sight: ViewVisibility) -> ViewVisibility:
+def _with_reason(spec: SceneSpec, sight: ViewVisibility) -> ViewVisibility:
     """The sight with the reason why its view is not worth rendering, if there is one."""
     if sight.inside:
         return replace(
@@ -117,8 +119,8 @@ class _Look:
         rays = ray(self.view.camera, width, height, pixels)
         seen, backs = set[int](), Counter[str]()
         for direction in rays:
-            found, _, normal, _, thing, _ = self.scene.ray_cast(self.graph, eye.tolist(), direction.tolist())
-            if not found:
+            hit, _, normal, _, thing, _ = self.scene.ray_cast(self.graph, eye.tolist(), direction.tolist())
+            if not hit:
                 continue
             seen.add(thing.pass_index)
             if np.dot(normal, direction) > 0:
@@ -159,10 +161,10 @@ class _Look:
         pixels = project(self.view.camera, width, height, points)
         inside = ((pixels >= 0) & (pixels < (width, height))).all(axis=1)
         _, eye = matrix(self.view.camera.pose)
-        for point, looked_at in zip(points, inside, strict=True):
-            if not looked_at:
+        for point, in_image in zip(points, inside, strict=True):
+            if not in_image:
                 yield 0, point
                 continue
             ahead = (point - eye).tolist()
-            found, place, _, _, thing, _ = self.scene.ray_cast(self.graph, eye.tolist(), ahead)
-            yield (thing.pass_index if found else 0), np.array(place)
+            hit, place, _, _, thing, _ = self.scene.ray_cast(self.graph, eye.tolist(), ahead)
+            yield (thing.pass_index if hit else 0), np.array(place)

@@ -64,8 +64,10 @@ def _cross(points: FloatArray, edges: IntArray, other: tuple[int, int]) -> NDArr
     """(k,) whether edges (k, 2) cross another one between their ends."""
     a, b = points[edges].swapaxes(0, 1)
     c, d = points[list(other)]
-    apart = ~np.isin(edges, other).any(axis=1)
-    return np.asarray(apart & (_left(a, b, c) * _left(a, b, d) < 0) & (_left(c, d, a) * _left(c, d, b) < 0))
+    disjoint = ~np.isin(edges, other).any(axis=1)
+    return np.asarray(
+        disjoint & (_left(a, b, c) * _left(a, b, d) < 0) & (_left(c, d, a) * _left(c, d, b) < 0)
+    )
 
 
 def _left(a: FloatArray, b: FloatArray, c: FloatArray) -> FloatArray:

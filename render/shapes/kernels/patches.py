@@ -98,9 +98,9 @@ def join(patches: Iterable[Patch], *, weld: float = WELD) -> Surface:
     return polygons(points[first_of], np.concatenate(corners), accent=accent, uv=np.concatenate(uvs))
 
 
-def connected(count: int, one: IntArray, other: IntArray) -> IntArray:
+def connected(count: int, starts: IntArray, ends: IntArray) -> IntArray:
     """(count,) number of the connected piece of each node, by links (k,) from one to the other."""
-    links = coo_matrix((np.ones(len(one)), (one, other)), shape=(count, count))
+    links = coo_matrix((np.ones(len(starts)), (starts, ends)), shape=(count, count))
     return np.asarray(connected_components(links, directed=False)[1], np.int64)
 
 

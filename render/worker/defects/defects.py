@@ -120,8 +120,8 @@ def _patches(flaw: Flaw) -> Value | None:
     noise = flaw.noise(
         flaw.cells(flaw.number("grain_size"), stream=6), detail=flaw.number("grain_detail"), rough=0.6
     )
-    kept = flaw.smooth(noise, 0.3, 0.65)
-    return flaw.nodes.maths("MULTIPLY_ADD", kept, grain, 1 - grain)
+    patches = flaw.smooth(noise, 0.3, 0.65)
+    return flaw.nodes.maths("MULTIPLY_ADD", patches, grain, 1 - grain)
 
 
 def _height(flaw: Flaw, edge: Value, patches: Value | None) -> Value | None:

@@ -44,8 +44,8 @@ class Flaw:
     @cached_property
     def place(self) -> Value:
         """Coordinates on the flaw, as a vector."""
-        own = self.nodes.add("ShaderNodeTexCoord").outputs["Object"]
-        return self.moved(own, self._at, tuple(self.turn.to_euler("XYZ")), self.half)
+        coordinates = self.nodes.add("ShaderNodeTexCoord").outputs["Object"]
+        return self.moved(coordinates, self._at, tuple(self.turn.to_euler("XYZ")), self.half)
 
     @cached_property
     def parts(self) -> tuple[Value, Value, Value]:

@@ -47,26 +47,26 @@ def streak(flaw: Flaw) -> Outline:
     across = n.maths("MULTIPLY_ADD", y, count / 2 / flaw.aspect, count / 2)  # in strips
     strip = n.maths("MINIMUM", n.maths("MAXIMUM", n.maths("FLOOR", across), 0.0), count - 1.0)
     off = n.maths("SUBTRACT", n.maths("SUBTRACT", across, strip), 0.5)
-    along, half, own = x, 0.5 / (1 + flaw.number("wander")), strip
+    along, half, row = x, 0.5 / (1 + flaw.number("wander")), strip
     if count > 1:
         place = n.combine(strip, flaw.shift(2)[0], 0.0)
         dice = n.add("ShaderNodeTexWhiteNoise", {"Vector": place}, noise_dimensions="2D")
-        one, two, three = n.separate(dice.outputs["Color"])
-        length = n.maths("MULTIPLY_ADD", one, 0.6, 0.4)
-        side = n.maths("MULTIPLY_ADD", two, 2.0, -1.0)
+        first, second, third = n.separate(dice.outputs["Color"])
+        length = n.maths("MULTIPLY_ADD", first, 0.6, 0.4)
+        side = n.maths("MULTIPLY_ADD", second, 2.0, -1.0)
         middle = n.maths("MULTIPLY", side, n.maths("SUBTRACT", 1.0, length))
         along = n.maths("DIVIDE", n.maths("SUBTRACT", x, middle), length)
-        half = n.maths("MULTIPLY", n.maths("MULTIPLY_ADD", three, 0.7, 0.3), half)
+        half = n.maths("MULTIPLY", n.maths("MULTIPLY_ADD", third, 0.7, 0.3), half)
         aside = n.maths("MULTIPLY_ADD", dice.outputs["Value"], 1.2, -0.6)
         off = n.maths("MULTIPLY_ADD", aside, n.maths("SUBTRACT", 0.5, half), off)
-    bend = flaw.noise(_along(flaw, x, own, 0.7, 3), detail=1)
+    bend = flaw.noise(_along(flaw, x, row, 0.7, 3), detail=1)
     sway = n.maths("MULTIPLY", n.maths("SUBTRACT", bend, 0.5), n.maths("SUBTRACT", 0.5, half))
     reach = flaw.number("wander") / SWING * (1.0 if count == 1 else 0.4)
     off = n.maths("ABSOLUTE", n.maths("MULTIPLY_ADD", sway, reach, off))
     blunt = 12.0 * 0.1 ** flaw.number("taper")  # the width falls with |along| to this power
     ends = n.maths("POWER", n.maths("MINIMUM", n.maths("ABSOLUTE", along), 1.0), blunt)
     half = n.maths("MULTIPLY", half, n.maths("SUBTRACT", 1.0, ends))
-    half = _frayed(flaw, half, x, own)
+    half = _frayed(flaw, half, x, row)
     edge = n.maths("SUBTRACT", 1.0, n.maths("DIVIDE", off, n.maths("MAXIMUM", half, 1e-4)))
     if count > 1:  # the lines are labelled as one, each strip as far as its line reaches
         within = n.maths("LESS_THAN", n.maths("ABSOLUTE", n.maths("DIVIDE", y, flaw.aspect)), 1.0)
@@ -150,12 +150,12 @@ def _lens(flaw: Flaw, place: Value, opening: Value, wide: float, unit: float = 1
 def _branches(flaw: Flaw) -> list[tuple[float, float, float]]:
     """Start along x, angle and half length of each branch."""
     rng = np.random.default_rng(int(abs(flaw.spec.seed) * 1e6))
-    found = []
+    branches = []
     for _ in range(round(flaw.number("branches"))):
         angle = math.radians(rng.uniform(25, 60)) * (1 if rng.uniform() < 0.5 else -1)
         length = min(rng.uniform(0.12, 0.3), 0.45 * flaw.aspect / abs(math.sin(angle)))
-        found.append((float(rng.uniform(-0.75, 0.45)), angle, float(length)))
-    return found
+        branches.append((float(rng.uniform(-0.75, 0.45)), angle, float(length)))
+    return branches
 
 
 def pits(flaw: Flaw) -> Outline:
@@ -167,10 +167,10 @@ def pits(flaw: Flaw) -> Outline:
     back, shift = (size * stretch, size, 0.0), flaw.shift(2)
     origin = (-shift[0] * back[0], -shift[1] * back[1], 0.0)
     middle = n.vector("MULTIPLY_ADD", spots.outputs["Position"], back, origin)
-    one, two, _ = n.separate(spots.outputs["Color"])
-    there = flaw.above(_crowd(flaw, middle), one)
-    radius = n.maths("MULTIPLY", n.ramp(two, 0.0, 1.0, 0.4, 1.0), flaw.number("pit"))
-    radius = n.maths("MULTIPLY_ADD", radius, there, 1e-3)
+    chance, size_noise, _ = n.separate(spots.outputs["Color"])
+    exists = flaw.above(_crowd(flaw, middle), chance)
+    radius = n.maths("MULTIPLY", n.ramp(size_noise, 0.0, 1.0, 0.4, 1.0), flaw.number("pit"))
+    radius = n.maths("MULTIPLY_ADD", radius, exists, 1e-3)
     edge = n.maths("SUBTRACT", 1.0, n.maths("DIVIDE", spots.outputs["Distance"], radius))
     return Outline(edge, flaw.above(_crowd(flaw, flaw.place), 0.3 * flaw.number("density")))
 

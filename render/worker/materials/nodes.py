@@ -133,8 +133,8 @@ class Nodes:
 
     def mix(self, factor: Value, a: Value, b: Value, kind: str = "RGBA") -> Value:
         """Colours, or numbers (kind "FLOAT"), or vectors ("VECTOR"): a at factor 0, b at 1."""
-        one, other, output = {"RGBA": (6, 7, 2), "FLOAT": (2, 3, 0), "VECTOR": (4, 5, 1)}[kind]
-        return self.add("ShaderNodeMix", {0: factor, one: a, other: b}, data_type=kind).outputs[output]
+        first, second, output = {"RGBA": (6, 7, 2), "FLOAT": (2, 3, 0), "VECTOR": (4, 5, 1)}[kind]
+        return self.add("ShaderNodeMix", {0: factor, first: a, second: b}, data_type=kind).outputs[output]
 
     # ---- patterns -----------------------------------------------------------------------------------------
 
@@ -168,23 +168,23 @@ class Nodes:
 
     def blend(self, factor: Value, below: SurfaceSockets, above: SurfaceSockets) -> SurfaceSockets:
         """One surface over another: `below` at factor 0, `above` at 1; its displacements are added up."""
-        made: dict[str, Value] = {}
+        sockets: dict[str, Value] = {}
         for name in SurfaceSockets.__dataclass_fields__:
             a, b = getattr(below, name), getattr(above, name)
             if a is b or (not any(isinstance(v, bpy.types.NodeSocket) for v in (a, b)) and a == b):
-                made[name] = a
+                sockets[name] = a
             elif name == "tangent":
                 # A direction only matters where the surface is anisotropic.
-                made[name] = b if a is None else a
+                sockets[name] = b if a is None else a
             elif name == "displacement":
                 raised = None if b is None else self.maths("MULTIPLY", factor, b)
-                made[name] = raised if a is None else a if raised is None else self.maths("ADD", a, raised)
+                sockets[name] = raised if a is None else a if raised is None else self.maths("ADD", a, raised)
             else:
                 kind = {"colour": "RGBA", "normal": "VECTOR", "coat_normal": "VECTOR"}.get(name, "FLOAT")
                 if kind == "VECTOR":
                     a, b = (self.upright if v is None else v for v in (a, b))
-                made[name] = self.mix(factor, a, b, kind)
-        return SurfaceSockets(**made)
+                sockets[name] = self.mix(factor, a, b, kind)
+        return SurfaceSockets(**sockets)
 
 
 def finish(nodes: Nodes, surface: SurfaceSockets) -> None:
