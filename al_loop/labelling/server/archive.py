@@ -7,6 +7,7 @@ import shutil
 import tarfile
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 from al_loop.core.files import open_regular
 
@@ -20,32 +21,29 @@ class ArchiveError(Exception):
     """The archive is refused; the message gives the reason."""
 
 
-class _Bounded:
+class _Bounded(gzip.GzipFile):
     """Reads a compressed file within limits of bytes and time."""
 
-    def __init__(self, file: gzip.GzipFile, most_bytes: int) -> None:
-        self._file, self._most = file, most_bytes
+    def __init__(self, file: BinaryIO, most_bytes: int) -> None:
+        super().__init__(fileobj=file, mode="rb")
+        self._most_bytes = most_bytes
         self._deadline = time.monotonic() + _MOST_S
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         """Return the next `size` bytes."""
-        if not 0 <= size <= _MOST_AT_ONCE:
+        if size is None or not 0 <= size <= _MOST_AT_ONCE:
             raise ArchiveError("an entry has a name or header of more than 16 MB")
-        self._check(self._file.tell() + size)
-        return self._file.read(size)
+        self._check(self.tell() + size)
+        return super().read(size)
 
-    def seek(self, position: int, whence: int = 0) -> int:
+    def seek(self, offset: int, whence: int = 0) -> int:
         """Go to a position."""
-        self._check(position)
-        return self._file.seek(position, whence)
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._file.tell()
+        self._check(offset)
+        return super().seek(offset, whence)
 
     def _check(self, position: int) -> None:
-        if position > self._most + _MOST_AT_ONCE:
-            raise ArchiveError(f"it holds more than the {self._most // 1_000_000} MB free here")
+        if position > self._most_bytes + _MOST_AT_ONCE:
+            raise ArchiveError(f"it holds more than the {self._most_bytes // 1_000_000} MB free here")
         if time.monotonic() > self._deadline:
             raise ArchiveError(f"it takes longer than {_MOST_S / 60:.0f} minutes to unpack")
 
@@ -58,8 +56,8 @@ def unpack(source: Path, folder: Path) -> None:
     free = max(shutil.disk_usage(folder).free - _SPARE_BYTES, 0)
     with (
         open_regular(source) as file,
-        gzip.open(file, "rb") as plain,
-        tarfile.open(fileobj=_Bounded(plain, free), mode="r:") as archive,  # type: ignore[call-overload]
+        _Bounded(file, free) as plain,
+        tarfile.open(fileobj=plain, mode="r:") as archive,
     ):
         for number, member in enumerate(archive):
             if number >= _MOST_MEMBERS:
