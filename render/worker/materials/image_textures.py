@@ -7,6 +7,7 @@ three axes, a tile `tile_m` wide, the seams blended.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import bpy
 
@@ -22,11 +23,10 @@ _RELIEF = 0.02
 
 def image(inputs: MaterialInputs) -> SurfaceSockets:
     """An image as colour; with `bump`, brightness is height."""
-    colour = _sample(inputs, "colour") if inputs.on("colour") else inputs.colour("body")
-    normal = None
-    if inputs.on("bump") and inputs.on("colour"):
-        normal = _raised(inputs, colour, inputs.number("bump"), None)
-    return SurfaceSockets(colour, inputs.number("roughness"), inputs.option("metallic"), normal)
+    surface = pbr(inputs)
+    if not (inputs.on("bump") and inputs.on("colour")):
+        return surface
+    return replace(surface, normal=_raised(inputs, surface.colour, inputs.number("bump"), None))
 
 
 def pbr(inputs: MaterialInputs) -> SurfaceSockets:
