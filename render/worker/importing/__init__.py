@@ -1,1 +1,1 @@
-"""Mesh files into Blender, read in double precision first."""
+"""Mesh files as surfaces: checked, near the origin, cleaned by Blender."""
