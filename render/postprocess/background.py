@@ -25,8 +25,6 @@ def backdrop(spec: BackgroundSpec, width: int, height: int, level: float | None 
     level: mean light of the foreground. The background is scaled to `gain` times that, so that one exposure
         suits both; None leaves it unchanged.
     """
-    if spec.kind == "sky":
-        raise ValueError("expected a backdrop of kind photo or procedural; a sky is rendered with the scene")
     make = _photo if spec.kind == "photo" else _pattern
     picture = make(spec, width, height)
     gain = spec.gain if level is None else spec.gain * level / max(float(picture.mean()), 1e-6)

@@ -78,7 +78,7 @@ def _expected(text: str, hint: Any) -> str:
     if "float | object" in text:
         return "expected a number, or a distribution such as { uniform = [1, 2] }"
     if "matching regex" in text:
-        return 'expected a colour such as "#c4141c"'
+        return 'expected a colour such as "#c4141c"' if "#" in text else "expected printable ASCII characters"
     return text[0].lower() + text[1:]
 
 

@@ -141,7 +141,7 @@ class Stamp(Table, frozen=True):
     length: how many.  well, partly, poorly: shares of how legible they are; the state is kept per box.
     """
 
-    characters: Annotated[str, msgspec.Meta(min_length=1)] = "0123456789"
+    characters: Annotated[str, msgspec.Meta(pattern="^[!-~]+$")] = "0123456789"
     length: Annotated[Scalar, Limits(1, 40)] = Distribution(uniform=(10.0, 12.0))
     height_m: Annotated[Scalar, Limits(0.0001, 10)] = 0.02
     relief_m: Annotated[Scalar, Limits(0.00001, 1)] = 0.0015

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from render.core.errors import RecipeError
 from render.shapes.billet import BILLET
 from render.shapes.blade import BLADE, VANE
 from render.shapes.bracket import BRACKET
@@ -39,29 +38,11 @@ SHAPES: dict[str, Shape] = {
 def build_surface(shape: str, form: Mapping[str, float], component: str) -> Surface:
     """One component of a built-in shape, in units of its size; what `form` leaves out takes its default.
 
-    The arrays are shared between callers and read-only.  Raises RecipeError for what the shape does not have.
+    The arrays are shared between callers and read-only. `render.recipe.checks` refuses unknown values.
     """
-    if shape not in SHAPES:
-        raise RecipeError(f"shape = {shape!r}: unknown; expected one of {', '.join(SHAPES)}")
-    surfaces = _built(shape, tuple(complete(shape, form).items()))
-    if component not in surfaces:
-        names = ", ".join(name or "''" for name in surfaces)
-        raise RecipeError(f"component = {component!r}: {shape} has no such piece; expected one of {names}")
-    return surfaces[component]
-
-
-def complete(shape: str, form: Mapping[str, float]) -> dict[str, float]:
-    """The form with its defaults filled in, in the order of the shape's parameters; raises RecipeError."""
     parameters = SHAPES[shape].parameters
-    for name, value in form.items():
-        if name not in parameters:
-            raise RecipeError(
-                f"{name} = {value!r}: unknown parameter of {shape}; expected one of {', '.join(parameters)}"
-            )
-        low, high = parameters[name].low, parameters[name].high
-        if not low <= value <= high:  # NaN is refused too
-            raise RecipeError(f"{name} = {value:g}: out of range for {shape}; expected {low:g} to {high:g}")
-    return {name: float(form.get(name, parameter.default)) for name, parameter in parameters.items()}
+    complete = tuple((name, float(form.get(name, p.default))) for name, p in parameters.items())
+    return _built(shape, complete)[component]
 
 
 @lru_cache(maxsize=256)

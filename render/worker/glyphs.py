@@ -14,7 +14,6 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from render.core.errors import RecipeError
 from render.core.spec import MeshSpec
 from render.shapes.kernels.clip import clipped
 from render.shapes.kernels.surface import FloatArray, Surface, polygons
@@ -35,8 +34,6 @@ def glyph(spec: MeshSpec) -> Surface:
 
     form: relief (height of the strokes), weight (their width), slant (radians), font (0, 1), erase (share of
         the strokes' area removed), warp (0: as cut, 1: hardly a digit), seed.
-
-    Raises RecipeError if no font has the character.
     """
     return _glyph(spec.text, tuple((_FORM | spec.form).items()))
 
@@ -64,8 +61,6 @@ def _glyph(text: str, values: tuple[tuple[str, float], ...]) -> Surface:
 @lru_cache(maxsize=64)
 def _strokes(text: str, font: int, weight: float) -> tuple[FloatArray, float, float]:
     """Signed distance to the strokes' outline in heights, positive inside; row and column of their middle."""
-    if len(text) != 1 or not 33 <= ord(text) <= 126:
-        raise RecipeError(f"stamp.characters: expected printable ASCII characters, got {text!r}")
     thick = max(4, round(weight * _PIXELS))
     kind = _FONTS[font % len(_FONTS)]
     # The strokes' centre lines are to be one height less one stroke high.

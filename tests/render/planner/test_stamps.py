@@ -5,7 +5,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from render.core.errors import RecipeError
 from render.core.spec import MeshSpec
 from render.planner.stamps import ADVANCE, stamp
 from render.recipe.distributions import Distribution
@@ -186,8 +185,3 @@ def test_the_same_form_is_the_same_surface_and_another_seed_is_not():
     one, same, other = (character("9", erase=0.4, warp=0.5, seed=s) for s in (1, 1, 2))
     assert np.array_equal(one.vertices, same.vertices)
     assert not np.array_equal(one.vertices, other.vertices)
-
-
-def test_a_character_without_a_stamp_is_refused():
-    with pytest.raises(RecipeError, match="expected printable ASCII characters, got 'ß'"):
-        character("ß")

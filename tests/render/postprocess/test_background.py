@@ -138,11 +138,6 @@ def test_what_is_no_photograph_is_named(tmp_path):
             backdrop(photo_of(tmp_path / name), 8, 8)
 
 
-def test_a_sky_has_no_backdrop():
-    with pytest.raises(ValueError, match="photo or procedural"):
-        backdrop(BackgroundSpec(), 8, 8)
-
-
 # ---- patterns --------------------------------------------------------------------------------------------
 
 RED = ((0.8, 0.1, 0.05), (0.4, 0.05, 0.025))

@@ -47,6 +47,14 @@ def with_part(**keys):
         ({"parts": [DIE, DIE]}, ["different names", "die"]),
         (with_part(forms=[{"values": {"sides": 6}}]), ["forms[0].values.sides", "roundness"]),
         (with_part(forms=[{"values": {"roundness": 3}}]), ["forms[0].values.roundness", "reaches 3"]),
+        (
+            with_part(forms=[{"values": {"roundness": float("nan")}}]),
+            ["forms[0].values.roundness reaches nan", "0.005 to 0.45"],
+        ),
+        (
+            {"parts": [{"name": "bar", "shape": "billet", "stamp": {"characters": "1ß"}}]},
+            ["parts[0].stamp.characters", "'1ß'", "printable ASCII characters"],
+        ),
         (with_part(components={"lid": {}}), ["parts[0].components.lid", "unknown component"]),
         (with_part(label="none"), ["nothing in the recipe is labelled"]),
         ({**with_part(), "labels": {"categories": ["bolt"]}}, ["labels.categories", "missing die"]),

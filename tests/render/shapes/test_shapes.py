@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from support.watertight import euler, extent, is_closed
 
-from render.core.errors import RecipeError
-from render.shapes import SHAPES, build_surface, complete
+from render.shapes import SHAPES, build_surface
 from render.shapes.airfoil import Aerofoil, section
 
 SINGLE = [name for name, shape in SHAPES.items() if shape.components == ("",)]
@@ -268,35 +267,8 @@ def test_textures_keep_their_proportions_on_flat_faces(shape):
     assert flat.sum() > 20_000
 
 
-@pytest.mark.parametrize(
-    ("shape", "form", "said"),
-    [
-        ("die", {"sides": 6.0}, ("sides", "unknown parameter of die", "roundness, ball, pip_radius")),
-        ("nut", {"height": 9.0}, ("height = 9", "0.3 to 2.5")),
-        ("box", {"y": math.nan}, ("y = nan", "out of range")),
-        ("boat", {}, ("'boat'", "die, blade, vane, bolt")),
-    ],
-)
-def test_what_a_shape_does_not_have_is_refused(shape, form, said):
-    with pytest.raises(RecipeError) as caught:
-        build_surface(shape, form, "")
-    for words in said:
-        assert words in str(caught.value)
-
-
-def test_an_unknown_component_is_refused():
-    with pytest.raises(RecipeError, match=r"component = 'lid': nut has no such piece; expected one of ''"):
-        build_surface("nut", {}, "lid")
-
-
 def test_a_form_is_completed_and_its_surface_shared():
-    assert complete("washer", {"outer": 3.0}) == {
-        "outer": 3.0,
-        "inner": 1.05,
-        "thickness": 0.2,
-        "cells": 72.0,
-    }
-    first, again = surface("washer", outer=3.0), build_surface("washer", {"outer": 3, "inner": 1.05}, "")
-    assert first is again
+    first = surface("washer", outer=3.0)
+    assert first is build_surface("washer", {"outer": 3, "inner": 1.05, "thickness": 0.2, "cells": 72}, "")
     with pytest.raises(ValueError, match="read-only"):
         first.vertices[0] = 0.0

@@ -12,7 +12,7 @@ from support.lit_plate import Booth, sun, wear  # noqa: E402
 
 from render.core.errors import AssetError  # noqa: E402
 from render.core.spec import DefectSpec, LightSpec, MaterialSpec  # noqa: E402
-from render.worker.materials.material_families import MATERIAL_FAMILIES, completed, foreign  # noqa: E402
+from render.worker.materials.material_families import MATERIAL_FAMILIES, foreign  # noqa: E402
 from render.worker.materials.nodes import SurfaceSockets  # noqa: E402
 
 pytestmark = pytest.mark.render
@@ -147,11 +147,6 @@ def test_a_thing_with_defects_has_a_material_of_its_own_that_goes_with_it(booth)
         bpy.data.objects.remove(old)
     bpy.data.orphans_purge()
     assert [m.name for m in bpy.data.materials] == [shared.name]
-
-
-def test_an_unknown_kind_is_named_with_those_there_are():
-    with pytest.raises(ValueError, match=r"plastic, metal, .*'wool'"):
-        completed(MaterialSpec("wool"))
 
 
 def test_few_materials_are_kept_and_none_in_use_is_let_go(booth, tmp_path):
