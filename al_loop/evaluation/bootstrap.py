@@ -16,6 +16,7 @@ BoolArray = NDArray[np.bool_]
 AREAS = ("all", "small", "medium", "large")
 IOUS = 10
 _RECALLS = np.linspace(0.0, 1.0, 101)
+_RESAMPLES = 1000
 _ROWS = 250  # resamples at a time, about ten megabytes
 
 
@@ -69,7 +70,7 @@ def compare(
     current: Sequence[ClassMatches],
     classes: Sequence[str],
     *,
-    resamples: int = 1000,
+    resamples: int = _RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
     """Compare two models by a paired bootstrap over images: both are evaluated on the same resamples.
@@ -95,11 +96,9 @@ def compare(
     return Comparison(ap, ap50, per_class, by_area, images, resamples, predictions)
 
 
-def interval(
-    matches: Sequence[ClassMatches], *, resamples: int = 1000, seed: int = 0
-) -> tuple[float, float] | None:
+def interval(matches: Sequence[ClassMatches]) -> tuple[float, float] | None:
     """Return the 95 % interval of one model's AP over resampled images; None where no image has a box."""
-    parts = _weights(matches[0].truth.shape[1], resamples, seed)
+    parts = _weights(matches[0].truth.shape[1], _RESAMPLES, seed=0)
     spread = np.concatenate([_mean(average_precision(matches, part), (1, 2)) for part in parts])
     return _percentiles(spread) if np.isfinite(spread).any() else None
 
