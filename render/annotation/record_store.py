@@ -32,7 +32,7 @@ from render.recipe.load import recipe_hash
 from render.recipe.tables import Recipe
 
 __all__ = [
-    "FORMAT", "Identity", "Record", "commit", "is_done", "merge", "open_dataset", "read_identity",
+    "FORMAT", "Identity", "Record", "commit", "differences", "is_done", "merge", "open_dataset", "read_identity",
     "read_record", "read_records", "write_masks", "write_yolo",
 ]  # fmt: skip
 
@@ -188,7 +188,7 @@ def _check_same(path: Path, identity: Identity) -> None:
     try:
         stored = msgspec.json.decode(path.read_bytes())
         wanted = msgspec.json.decode(msgspec.json.encode(identity))
-        changed = [f"{k}: was {a!r}, now {b!r}" for k, a, b in _differences(stored, wanted, "")]
+        changed = [f"{k}: was {a!r}, now {b!r}" for k, a, b in differences(stored, wanted)]
     except (msgspec.DecodeError, OSError, AttributeError) as error:
         raise DatasetError(f"{path} cannot be read ({error}); choose another folder") from error
     # The recipe's hash says nothing that its own keys do not say better.
@@ -206,14 +206,14 @@ def _check_same(path: Path, identity: Identity) -> None:
         )
 
 
-def _differences(a: Any, b: Any, path: str) -> list[tuple[str, Any, Any]]:
+def differences(a: Any, b: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """(key path, value in a, value in b) of what differs between two trees of plain data."""
     if isinstance(a, dict) and isinstance(b, dict):
         keys = sorted(a.keys() | b.keys())
-        return [d for k in keys for d in _differences(a.get(k), b.get(k), f"{path}.{k}" if path else k)]
-    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        return [
-            d for i, (x, y) in enumerate(zip(a, b, strict=True)) for d in _differences(x, y, f"{path}[{i}]")
-        ]
+        return [d for k in keys for d in differences(a.get(k), b.get(k), f"{path}.{k}".lstrip("."))]
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+        pairs = enumerate(zip(a, b, strict=True))
+        return [d for i, (x, y) in pairs for d in differences(x, y, f"{path}[{i}]")]
     return [] if a == b else [(path, a, b)]
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from render.annotation.record_store import FORMAT, Record, open_dataset, read_identity, read_record
+from render.annotation.record_store import (
+    FORMAT,
+    Record,
+    differences,
+    open_dataset,
+    read_identity,
+    read_record,
+)
 from render.assets.load import load_assets
 from render.core.errors import DatasetError
 from render.core.files import write_atomically
@@ -17,8 +23,6 @@ from render.core.options import RenderOptions
 from render.core.tempdirs import scratch_folder
 from render.dataset.generate import remembered_root, scenes
 from render.execution.rendering import render_jobs
-
-_IGNORED = ("sha256", "file_name")
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,12 @@ def reproduce_image(
 
 
 def _differences(dataset: Path, old: Record, new: Record, picture: bytes) -> list[str]:
+    before, after = ({**msgspec.to_builtins(record), "sha256": "", "file_name": ""} for record in (old, new))
     sentences = []
-    for field in Record.__struct_fields__:
-        before, after = getattr(old, field), getattr(new, field)
-        if field == "annotations":
-            sentences += _label_differences(before, after)
-        elif field not in _IGNORED and before != after:
-            sentences.append(f"{field} was {before!r}, is {after!r}")
+    if len(old.annotations) != len(new.annotations):
+        sentences = [f"expected {len(old.annotations)} labels, got {len(new.annotations)}"]
+        before["annotations"] = after["annotations"] = []
+    sentences += [f"{key} was {was!r}, is {now!r}" for key, was, now in differences(before, after)]
     if old.status != "done" or new.status != "done":
         return sentences
     try:
@@ -93,17 +96,6 @@ def _differences(dataset: Path, old: Record, new: Record, picture: bytes) -> lis
     if stored != picture:
         sentences.append(_picture_difference(stored, picture))
     return sentences
-
-
-def _label_differences(before: Sequence[msgspec.Struct], after: Sequence[msgspec.Struct]) -> list[str]:
-    if len(before) != len(after):
-        return [f"expected {len(before)} labels, got {len(after)}"]
-    return [
-        f"label {number}: {field} was {getattr(a, field)!r}, is {getattr(b, field)!r}"
-        for number, (a, b) in enumerate(zip(before, after, strict=True))
-        for field in a.__struct_fields__
-        if getattr(a, field) != getattr(b, field)
-    ]
 
 
 def _picture_difference(stored: bytes, new: bytes) -> str:

@@ -28,7 +28,7 @@ def test_an_image_made_again_shows_how_it_differs(dataset, tmp_path):
     assert keep.read_bytes() != (dataset / "images" / "000001.jpg").read_bytes()
     edit_record(dataset, {"area": 87})
     result = reproduce_image(dataset, 1, RenderOptions(python=darker.path))
-    assert "label 0: area was 87, is 88" in result.differences
+    assert "annotations[0].area was 87, is 88" in result.differences
 
 
 def test_an_image_that_is_not_there_cannot_be_made_again(dataset):
