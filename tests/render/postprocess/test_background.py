@@ -57,18 +57,26 @@ def test_a_window_never_leaves_the_photograph(crop):
     assert 0 <= y < y + h <= 20
 
 
-def test_a_photograph_becomes_linear_light(quarters):
-    picture = backdrop(photo_of(quarters), 40, 20)
+@pytest.mark.parametrize(
+    ("change", "size", "expected"),
+    [
+        (
+            {},
+            (40, 20),
+            {(2, 2): (HALF, 0, 0), (2, 37): (0, HALF, 0), (17, 2): (0, 0, HALF), (17, 37): (0, 0, 0)},
+        ),
+        ({"gain": 3.0}, (40, 20), {(2, 2): (3 * HALF, 0, 0)}),
+        ({"flip": True}, (40, 20), {(2, 37): (HALF, 0, 0)}),
+        # Against the clock: the right edge, green over black, becomes the top edge.
+        ({"quarter_turns": 1}, (20, 40), {(2, 2): (0, HALF, 0), (37, 2): (HALF, 0, 0)}),
+    ],
+)
+def test_a_photograph_becomes_linear_light(quarters, change, size, expected):
+    picture = backdrop(photo_of(quarters, **change), *size)
     assert picture.dtype == np.float32
-    assert picture.shape == (20, 40, 3)
-    assert picture[2, 2] == pytest.approx([HALF, 0, 0], abs=1e-6)
-    assert picture[2, 37] == pytest.approx([0, HALF, 0], abs=1e-6)
-    assert picture[17, 2] == pytest.approx([0, 0, HALF], abs=1e-6)
-    assert picture[17, 37] == pytest.approx([0, 0, 0], abs=1e-6)
-
-
-def test_gain_multiplies_the_light(quarters):
-    assert backdrop(photo_of(quarters, gain=3.0), 40, 20)[2, 2, 0] == pytest.approx(3 * HALF, abs=1e-5)
+    assert picture.shape == (size[1], size[0], 3)
+    for place, colour in expected.items():
+        assert picture[place] == pytest.approx(colour, abs=1e-5)
 
 
 def test_a_backdrop_is_as_bright_as_what_stands_before_it():
@@ -79,17 +87,6 @@ def test_a_backdrop_is_as_bright_as_what_stands_before_it():
     assert level == pytest.approx(0.3)
     spec = BackgroundSpec(kind="procedural", colours=((0.1, 0.2, 0.3), (0.7, 0.6, 0.5)), gain=2.0, seed=3)
     assert backdrop(spec, 32, 24, level).mean() == pytest.approx(0.6, rel=1e-4)
-
-
-def test_flipped_left_is_right(quarters):
-    assert backdrop(photo_of(quarters, flip=True), 40, 20)[2, 37] == pytest.approx([HALF, 0, 0], abs=1e-6)
-
-
-def test_a_quarter_turn_is_against_the_clock(quarters):
-    # The right edge, green over black, becomes the top edge.
-    picture = backdrop(photo_of(quarters, quarter_turns=1), 20, 40)
-    assert picture[2, 2] == pytest.approx([0, HALF, 0], abs=1e-6)
-    assert picture[37, 2] == pytest.approx([HALF, 0, 0], abs=1e-6)
 
 
 def test_a_crop_shows_its_part_alone(quarters):
