@@ -81,7 +81,7 @@ def files_at(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileSt
         yield from _matches(place, skipped)
     else:
         os.lstat(place)  # raises the reason where there is nothing
-        yield from _stat(place)
+        yield from filter(None, [_stat(place)])
 
 
 def is_url(place: str) -> bool:
@@ -106,8 +106,8 @@ def _matches(pattern: str, skipped: SkippedFiles) -> Iterator[FileStat]:
         if os.path.isdir(match):
             searched.add(match)
             yield from _walk(match, skipped)
-        elif _wanted(match, skipped):
-            yield from _stat(match)
+        elif _wanted(match, skipped) and (file := _stat(match)):
+            yield file
 
 
 def _expanded(pattern: str) -> Iterator[str]:
@@ -136,8 +136,8 @@ def _walk(folder: str, skipped: SkippedFiles) -> Iterator[FileStat]:
                 pending.append(_entries(entry.path))
             except OSError as error:
                 skipped.closed.append((name_as_text(entry.path), f"cannot be listed ({error.strerror})"))
-        elif not entry.name.startswith(".") and _wanted(entry.name, skipped):
-            yield from _stat(entry)
+        elif not entry.name.startswith(".") and _wanted(entry.name, skipped) and (file := _stat(entry)):
+            yield file
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
@@ -155,19 +155,18 @@ def _wanted(name: str, skipped: SkippedFiles) -> bool:
     return False
 
 
-def _stat(file: str | os.DirEntry[str]) -> Iterator[FileStat]:
-    """Yield the status of a file, unless it was moved since it was listed.
+def _stat(file: str | os.DirEntry[str]) -> FileStat | None:
+    """Return size and stamp of a file; None if it was moved since it was listed.
 
-    A file without status, such as a broken link, is yielded too: its reader says what is wrong.
+    A file without status, such as a broken link, is returned too: its reader says what is wrong.
     """
     path = os.fspath(file)
     try:
-        status = file.stat() if isinstance(file, os.DirEntry) else os.stat(file)
+        status = os.stat(path) if isinstance(file, str) else file.stat()
     except OSError as error:
-        if not isinstance(error, FileNotFoundError) or os.path.islink(path):
-            yield FileStat(path, 0, GONE, 0.0)
-    else:
-        yield FileStat(path, status.st_size, str(status.st_mtime_ns), status.st_mtime)
+        moved = isinstance(error, FileNotFoundError) and not os.path.islink(path)
+        return None if moved else FileStat(path, 0, GONE, 0.0)
+    return FileStat(path, status.st_size, str(status.st_mtime_ns), status.st_mtime)
 
 
 def _objects(url: str, skipped: SkippedFiles) -> Iterator[FileStat]:
