@@ -127,7 +127,7 @@ def atomic_file(
                 if old.stat().st_mtime < time.time() - DRAFT_S:
                     old.unlink()
     try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
+        with open(draft, "wb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
             yield file
             if durable:
                 file.flush()

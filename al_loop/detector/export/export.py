@@ -7,7 +7,6 @@ without it is not complete.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from al_loop.core.errors import ModelError
-from al_loop.core.files import file_sha256, write_json
+from al_loop.core.files import atomic_file, file_sha256, write_json
 from al_loop.core.versions import versions
 from al_loop.detector.config.stored_config import write_config
 from al_loop.detector.export.exporters import Run, load_onnx, load_torchscript, write_onnx, write_torchscript
@@ -130,13 +129,13 @@ def export_model(
     skipped = ""
     for kind in FORMATS[format]:
         file = folder / f"model{_SUFFIX[kind]}"
-        unchecked, notes = file.with_name(f"{file.name}.partial"), file.with_name(f"{file.name}.json")
+        notes = file.with_name(f"{file.name}.json")
         try:
-            _WRITERS[kind](graph, frames[0], unchecked)
-            agreement = compare(_LOADERS[kind](unchecked), frames, expected, score_thr)
-            agreement.check(kind)
-            notes.unlink(missing_ok=True)
-            os.replace(unchecked, file)
+            with atomic_file(file) as draft:
+                _WRITERS[kind](graph, frames[0], Path(draft.name))
+                agreement = compare(_LOADERS[kind](Path(draft.name)), frames, expected, score_thr)
+                agreement.check(kind)
+                notes.unlink(missing_ok=True)
             exported = Exported(file, notes, kind, (width, height), agreement, skipped)
             write_config(folder, detector.config)
             write_json(notes, _notes(exported, on_cpu, score_thr, weights_sha256))
@@ -145,8 +144,6 @@ def export_model(
             if kind == FORMATS[format][-1]:
                 raise ModelError(f"{error}{f'; before that: {skipped}' if skipped else ''}") from error
             skipped = str(error)
-        finally:
-            unchecked.unlink(missing_ok=True)
     raise AssertionError("every format was tried")
 
 
