@@ -6,7 +6,6 @@ It is also the same in one process and in each of several that share a training
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
@@ -111,7 +110,6 @@ def discard_work_files(folder: Path) -> None:
     """Delete the checkpoints of a finished training; logs and COCO files stay."""
     for path in [*folder.glob("*.pth"), folder / "last_checkpoint"]:
         path.unlink(missing_ok=True)
-    shutil.rmtree(folder / "vis_data", ignore_errors=True)
 
 
 def _find_checkpoint(folder: Path) -> bool:
