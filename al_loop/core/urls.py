@@ -12,7 +12,8 @@ MASK = "***"
 #: not names such as "key", which may select a file.
 _PARAMETERS = (
     r"x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential)|awsaccesskeyid|"
-    r"googleaccessid|sig|signature|(?:access_|auth_|refresh_|id_)?token|api_?key|(?:client_)?secret|password|passwd|pwd"
+    r"googleaccessid|sig|signature|(?:access_|auth_|refresh_|id_)?token|api_?key|(?:client_)?secret|"
+    r"password|passwd|pwd"
 )
 # Up to the last @ before the path, as a password may hold an unescaped @. Also past / ? and # if no port
 # follows the colon. pathlib removes one of the two slashes of an address.
