@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AssetError", "Assets", "BlenderMissingError", "DatasetError", "Recipe", "RecipeError", "RenderError",
-    "RenderOptions", "SceneSpec", "WorkerCrashedError", "WorkerError", "categories", "load_assets", "load_recipe",
-    "parse_recipe", "plan", "render_dataset",
+    "RenderOptions", "SceneSpec", "WorkerCrashedError", "WorkerError", "categories", "load_assets",
+    "load_recipe", "parse_recipe", "plan", "render_dataset",
 ]  # fmt: skip
 
 #: Where each name is from: al-loop's commands use small modules of this package, and must not wait for SciPy.

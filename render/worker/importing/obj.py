@@ -28,7 +28,7 @@ class _Elements:
     """Elements of the lines read so far.
 
     lines, uv_lines: line numbers of vertices and texture coordinates, from 1.
-    corners, coordinates: indices of the vertex and of the texture coordinate, or -1, of each corner of a face.
+    corners, coordinates: index of the vertex and of the texture coordinate, or -1, of each face corner.
     sizes: corners of each face.
     objects: names, and the index of the first face.
     others: number of points and lines.

@@ -1,4 +1,4 @@
-"""Mesh files of a recipe: units, axes, components, poses, and what is wrong with them; a stand-in imports them."""
+"""Mesh files of a recipe: units, axes, components, poses, and what is wrong; a stand-in imports them."""
 
 import os
 

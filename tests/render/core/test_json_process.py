@@ -12,6 +12,8 @@ import pytest
 from render.core.errors import DatasetError, WorkerError
 from render.core.json_process import JsonProcess, command
 
+KILLED = " (killed from outside, or the machine ran out of memory)"
+
 
 def started(folder: Path, code: str) -> closing[JsonProcess]:
     """A process of Python code that may use `json`, `os`, `sys` and `time`."""
@@ -39,7 +41,7 @@ for line in sys.stdin:
     [
         pytest.param("time.sleep(60)", -9, "no answer within 0.3 s", marks=pytest.mark.integration),
         ("os.kill(os.getpid(), 11)", -11, "ended by signal 11"),
-        ("os.kill(os.getpid(), 9)", -9, "ended by signal 9 (killed from outside, or the machine ran out of memory)"),
+        ("os.kill(os.getpid(), 9)", -9, f"ended by signal 9{KILLED}"),
     ],
 )  # fmt: skip
 def test_why_there_was_no_answer(tmp_path: Path, code: str, status: int, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""One decoder for every format: orientation, transparency, pages, what is refused, and that all see the same."""
+"""One decoder for every format: orientation, transparency, pages, refusals, and that all see the same."""
 
 from __future__ import annotations
 
