@@ -34,7 +34,7 @@ from al_loop.core.console import Silent
 from al_loop.images import repository
 from al_loop.loop.cycle_record import begin_cycle, open_cycle
 from al_loop.loop.pool_scoring import StrategyScores, score_candidates, summarise_labels, unscored
-from al_loop.loop.stages import score_stage, select_picks
+from al_loop.loop.selection_stages import score_stage, select_picks
 from al_loop.report.write import write_report
 from al_loop.state import model_registry
 from al_loop.state.prediction_store import ShardStore

@@ -10,7 +10,7 @@ from al_loop.loop.cycle_record import begin_cycle, open_cycle
 from al_loop.loop.label_stages import pull_stage, push_stage
 from al_loop.loop.manifest import complete_manifests, write_manifest
 from al_loop.loop.recovery import with_ways_out
-from al_loop.loop.stages import score_stage, select_stage
+from al_loop.loop.selection_stages import score_stage, select_stage
 from al_loop.loop.train_stages import decide, evaluate, train_stage
 from al_loop.models import model_training
 from al_loop.state.stages import Waiting

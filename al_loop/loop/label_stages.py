@@ -16,7 +16,7 @@ from al_loop.labelling.backend import server_name
 from al_loop.labelling.open_tasks import queue_address
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.manifest import LABELS
-from al_loop.loop.stages import relative, scored_pool, stage_of
+from al_loop.loop.selection_stages import relative, scored_pool, stage_of
 from al_loop.state.stages import Output, Waiting, run_stage
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage

@@ -10,7 +10,7 @@ from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
 from al_loop.images.object_cache import changed_files, check_unchanged
 from al_loop.loop.cycle_record import Cycle
-from al_loop.loop.stages import relative
+from al_loop.loop.selection_stages import relative
 from al_loop.models import model_training
 from al_loop.models.model_training import TrainOptions
 from al_loop.models.promotion import PromotionResult, evaluate_candidate

@@ -16,7 +16,7 @@ from al_loop.images.object_cache import changed_files
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.manifest import KNOWN, LABELS, MANIFEST, PICKS, Manifest, read_manifest
 from al_loop.loop.pool_scoring import LabelSummary
-from al_loop.loop.stages import select_picks
+from al_loop.loop.selection_stages import select_picks
 from al_loop.models import evaluation
 from al_loop.state import model_registry
 from al_loop.state.database.label_table import set_names

@@ -62,7 +62,8 @@ def train_model(
     from al_loop.detector.training.job import RunSettings, TrainingJob
     from al_loop.detector.training.launcher import train_in_processes
     from al_loop.detector.training.optimiser import training_precision
-    from al_loop.detector.training.train import discard_work_files, train
+    from al_loop.detector.training.resume import discard_work_files
+    from al_loop.detector.training.train import train
 
     gpus, settings = workspace.config.gpus, options.settings
     check_gpus(workspace, settings)

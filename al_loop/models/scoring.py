@@ -89,7 +89,7 @@ def score(
         detector = load_detector(workspace, model)
         return score_images(detector, images, store, settings, progress, say=say, check=check)
     from al_loop.detector.cluster.actor import ModelPayload
-    from al_loop.detector.cluster.scheduler import ClusterDetector, score_on_cluster
+    from al_loop.detector.cluster.scoring import ClusterDetector, score_on_cluster
     from al_loop.detector.config.stored_config import read_config
 
     network = read_config(model.folder, model.config_sha256, trusted=workspace.trusted)

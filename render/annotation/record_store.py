@@ -32,8 +32,8 @@ from render.recipe.load import recipe_hash
 from render.recipe.tables import Recipe
 
 __all__ = [
-    "FORMAT", "Identity", "Record", "commit", "differences", "is_done", "merge", "open_dataset", "read_identity",
-    "read_record", "read_records", "write_masks", "write_yolo",
+    "FORMAT", "Identity", "Record", "commit", "differences", "is_done", "merge", "open_dataset",
+    "read_identity", "read_record", "read_records", "write_masks", "write_yolo",
 ]  # fmt: skip
 
 #: Raised whenever the same recipe and seed would give other pictures than before.

@@ -17,7 +17,7 @@ from al_loop.cli import main
 from al_loop.core.console import Silent
 from al_loop.core.errors import ModelError
 from al_loop.images import repository
-from al_loop.loop import stages
+from al_loop.loop import selection_stages as stages
 from al_loop.loop.cycle import run_cycle
 from al_loop.loop.cycle_record import begin_cycle
 from al_loop.loop.pool_scoring import score_pool

@@ -185,7 +185,7 @@ def test_picks_changed_between_selection_and_push(loop: SmallLoop, monkeypatch: 
         raise DataError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr("al_loop.loop.stages.batch_name", killed)
+        patched.setattr("al_loop.loop.selection_stages.batch_name", killed)
         with pytest.raises(DataError, match="killed"):
             run_cycle(workspace, None, Silent())
     path = workspace.cycle_dir(1) / "select" / "picks.json"

@@ -21,7 +21,13 @@ from al_loop.core.errors import ModelError
 from al_loop.core.files import atomic_file, file_sha256, write_json
 from al_loop.core.versions import versions
 from al_loop.detector.config.stored_config import write_config
-from al_loop.detector.export.exporters import Run, load_onnx, load_torchscript, write_onnx, write_torchscript
+from al_loop.detector.export.file_formats import (
+    Run,
+    load_onnx,
+    load_torchscript,
+    write_onnx,
+    write_torchscript,
+)
 from al_loop.detector.export.graph import DetectionGraph
 from al_loop.detector.inference.predict import Detector, fused, predict
 from al_loop.detector.transforms import Picture
@@ -44,25 +50,25 @@ _PACKAGES = ("al-loop", "torch", "torchvision", "mmdet", "onnx", "onnxruntime")
 class Agreement:
     """The differences between the exported file and `predict`, over all pictures.
 
-    images, boxes: how many were compared; without boxes nothing is shown.
+    images, boxes: how many were compared; without boxes nothing is proven.
     box_px: largest difference of a coordinate.
     score: largest difference of a score.
-    alone: boxes of only one of the two.
+    unmatched: boxes of only one of the two.
     at_threshold: such boxes within SCORE_TOLERANCE of the score threshold, where rounding decides; they are
-        not in `alone`.
+        not in `unmatched`.
     """
 
     images: int
     boxes: int
     box_px: float
     score: float
-    alone: int
+    unmatched: int
     at_threshold: int
 
     @property
     def good(self) -> bool:
         """Whether both find the same boxes, within the tolerances."""
-        return not self.alone and self.box_px <= BOX_TOLERANCE_PX and self.score <= SCORE_TOLERANCE
+        return not self.unmatched and self.box_px <= BOX_TOLERANCE_PX and self.score <= SCORE_TOLERANCE
 
     def check(self, kind: str) -> None:
         """Raise ModelError unless it is good; kind: format of the file."""
@@ -70,8 +76,8 @@ class Agreement:
             raise ModelError(
                 f"the {kind} file does not agree with the model on {self.images} images: coordinates differ "
                 f"by up to {self.box_px:.3g} px (allowed: {BOX_TOLERANCE_PX}), scores by up to "
-                f"{self.score:.2g} (allowed: {SCORE_TOLERANCE}), and {self.alone} boxes are found by only "
-                f"one of the two (besides {self.boxes} by both). It was not kept"
+                f"{self.score:.2g} (allowed: {SCORE_TOLERANCE}), and {self.unmatched} boxes are found by "
+                f"only one of the two (besides {self.boxes} by both). It was not kept"
             )
 
 

@@ -34,6 +34,12 @@ class StopWithoutGain(Hook):  # type: ignore[misc]
     def __init__(self, patience: int) -> None:
         self.patience = patience
 
+    def before_train(self, runner: Any) -> None:
+        """Validate again the epoch whose checkpoint is older than its validation, as after a kill."""
+        due = runner.epoch % runner.train_loop.val_interval == 0 or runner.epoch == runner.max_epochs
+        if runner.epoch and due and runner.epoch not in validations(runner):
+            runner.val_loop.run()
+
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Store this AP and decide."""
         past = validations(runner) | {runner.epoch: _ap(metrics)}

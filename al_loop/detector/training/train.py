@@ -16,7 +16,7 @@ import torch
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.hooks import SyncBuffersHook
 
-from al_loop.core.errors import ModelError, TrainingError
+from al_loop.core.errors import TrainingError
 from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weights, runner_checkpoints
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.training import hooks
@@ -24,6 +24,7 @@ from al_loop.detector.training.hooks import Progress
 from al_loop.detector.training.ignore_regions import ignore_regions
 from al_loop.detector.training.job import TrainingJob
 from al_loop.detector.training.quality import ClassQuality
+from al_loop.detector.training.resume import find_checkpoint
 from al_loop.detector.training.runner import COCO_FILES, make_runner
 from al_loop.images.coco import write_coco
 
@@ -52,7 +53,7 @@ class Trained:
 def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
     """Train a model and return the weights with the best validation AP.
 
-    Resumes where a killed training left a checkpoint in the job's folder.
+    Resumes from the last checkpoint of a killed training in the job's folder.
     Raises TrainingError where no image has a box, and where the loss is not finite.
     """
     if not any(len(item.boxes) for item in job.training):
@@ -82,8 +83,6 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
         report = hooks.ReportProgress(on_progress, job.run.steps)
         runner = make_runner(job, model, [SyncBuffersHook(), stop, best, report], resume)
         runner.train()
-        if runner.epoch not in hooks.validations(runner):
-            runner.val()  # a training killed in its last validation has no epoch left to run
         barrier()  # rank 0 writes the weights
     return Trained(
         weights=read_weights(best.path),
@@ -101,30 +100,9 @@ def _prepare(job: TrainingJob) -> bool:
         job.folder.mkdir(parents=True, exist_ok=True)
         for name, images in zip(COCO_FILES, (job.training, job.validation), strict=True):
             write_coco(job.folder / name, images, job.config.classes)
-        resume = [_find_checkpoint(job.folder)]
+        resume = [find_checkpoint(job.folder)]
     broadcast_object_list(resume)
     return resume[0]
-
-
-def discard_work_files(folder: Path) -> None:
-    """Delete the checkpoints of a finished training; logs and COCO files stay."""
-    for path in [*folder.glob("*.pth"), folder / "last_checkpoint"]:
-        path.unlink(missing_ok=True)
-
-
-def _find_checkpoint(folder: Path) -> bool:
-    """Point the Runner to the newest checkpoint that is whole; return whether there is one."""
-    by_epoch = {int(path.stem.removeprefix("epoch_")): path for path in folder.glob("epoch_*.pth")}
-    for _, path in sorted(by_epoch.items(), reverse=True):
-        try:
-            read_weights(path)
-        except ModelError:
-            path.unlink()  # cut off while it was written
-            continue
-        (folder / "last_checkpoint").write_text(str(path))
-        return True
-    (folder / "last_checkpoint").unlink(missing_ok=True)
-    return False
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from support.ray_cluster import RayCluster, RayNode
 from al_loop.core.config import CycleConfig
 from al_loop.core.console import Silent
 from al_loop.core.errors import ClusterError
-from al_loop.detector.cluster import scheduler
+from al_loop.detector.cluster import scoring as cluster_scoring
 from al_loop.images import repository
 from al_loop.images.validation_sets import add_validation
 from al_loop.loop.pool_scoring import score_pool
@@ -122,14 +122,14 @@ class NodeKiller:
         self.killed: list[str] = []
         self._nodes = nodes
         self._slots: Any = None
-        real = scheduler.actor_scheduler
+        real = cluster_scoring.actor_scheduler
 
         def watched(*arguments: Any) -> Any:
             run = real(*arguments)
             self._slots = run._slots
             return run
 
-        monkeypatch.setattr(scheduler, "actor_scheduler", watched)
+        monkeypatch.setattr(cluster_scoring, "actor_scheduler", watched)
 
     def __call__(self, done: int, total: int) -> None:
         slot = max(self._slots, key=lambda slot: len(slot.running))
@@ -152,9 +152,9 @@ def test_two_nodes_score_like_this_process_though_one_is_lost_and_a_third_has_no
     (bare / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'al_loop'\")")
     images = [replace(image, path=image.path.relative_to(home.root)) for image in repository.unlabelled(home)]
     sent: set[str] = set()
-    read = scheduler._read
+    read = cluster_scoring._read
     monkeypatch.setattr(
-        scheduler, "_read", lambda some: sent.update(image.id for image in some) or read(some)
+        cluster_scoring, "_read", lambda some: sent.update(image.id for image in some) or read(some)
     )
     with ray_cluster.nodes({}, {"PYTHONPATH": str(bare.parent)}, {}) as nodes:
         killer = NodeKiller(nodes, monkeypatch)

@@ -261,7 +261,7 @@ def test_differences_by_hand(make_boxes: Callable[..., Boxes]) -> None:
         return compare(lambda _: (got.xyxy, scores, got.labels), [BLANK], [wanted], 0.05)
 
     first, second = (10, 10, 30, 30, 0, 0.9), (50, 10, 70, 30, 1, 0.6)
-    same = Agreement(images=1, boxes=2, box_px=0.0, score=0.0, alone=0, at_threshold=0)
+    same = Agreement(images=1, boxes=2, box_px=0.0, score=0.0, unmatched=0, at_threshold=0)
     assert against(first, second) == same
     assert against(second, first) == same
     assert same.good
@@ -273,12 +273,12 @@ def test_differences_by_hand(make_boxes: Callable[..., Boxes]) -> None:
     assert weaker.score == pytest.approx(0.025)
     assert not weaker.good
     # One box missing; another class is one too few and one too many.
-    assert against(first) == replace(same, boxes=1, alone=1)
-    assert against(first, (50, 10, 70, 30, 0, 0.6)) == replace(same, boxes=1, alone=2)
+    assert against(first) == replace(same, boxes=1, unmatched=1)
+    assert against(first, (50, 10, 70, 30, 0, 0.6)) == replace(same, boxes=1, unmatched=2)
     assert not against(first).good
     # A box just over the threshold may be there or not, by rounding.
     assert against(first, second, (0, 40, 9, 49, 0, 0.0502)) == replace(same, at_threshold=1)
-    assert against(first, second, (0, 40, 9, 49, 0, 0.0602)) == replace(same, alone=1)
+    assert against(first, second, (0, 40, 9, 49, 0, 0.0602)) == replace(same, unmatched=1)
 
 
 def test_places_of_equal_scores_are_ranked_as_in_predict(lively: Detector) -> None:

@@ -26,9 +26,9 @@ from render.execution.actor_pool import (
 )
 from render.execution.scheduler import NoWorkerLeftError, Policy, TaskFailedError
 
-#: A shard over which so many processes ended would end others, too; a node may lose as many in a row.
+#: Attempts at a shard, and processes that a node may lose in a row.
 _TRIES = 3
-#: Shards that an actor is sent at a time: it scores one while another is on its way.
+#: Shards sent to an actor at a time: it scores one while the next is transferred.
 _IN_FLIGHT = 2
 
 Shard = Sequence[Batch]
@@ -74,7 +74,7 @@ def score_on_cluster(
     def keep(shard: Shard, result: ShardResult | TaskFailedError) -> None:
         nonlocal done
         if isinstance(result, TaskFailedError):
-            raise _poisonous(shard, result)
+            raise _repeated_failure(shard, result)
         check()
         for note in result.notes:
             say(note)
@@ -134,7 +134,7 @@ def _summary(placements: Sequence[Placement]) -> str:
     return f"{gpus} GPU{'s' * (gpus > 1)} of {where}" if gpus else where
 
 
-def _poisonous(shard: Shard, error: TaskFailedError) -> ClusterError:
+def _repeated_failure(shard: Shard, error: TaskFailedError) -> ClusterError:
     first, last = shard[0][0], shard[-1][-1]
     return ClusterError(
         f"{_TRIES} processes of the Ray cluster ended over the same {sum(map(len, shard))} images, from "

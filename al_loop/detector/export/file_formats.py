@@ -83,7 +83,7 @@ def load_onnx(path: Path) -> Run:
 def write_torchscript(graph: DetectionGraph, frame: Picture, path: Path) -> None:
     """Trace the graph on a frame, (h, w, 3) uint8 BGR, and write it as TorchScript."""
     with _no_warnings(), torch.no_grad():
-        # check_trace would only run the traced picture again; other pictures are compared below.
+        # check_trace would run the traced picture only; `export.compare` runs others.
         traced = _jit.trace(graph, torch.from_numpy(_as_input(frame)), check_trace=False)
         traced.save(str(path))
 

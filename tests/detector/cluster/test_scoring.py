@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from al_loop.core.errors import ClusterError, ConfigError, ModelError
-from al_loop.detector.cluster import scheduler
+from al_loop.detector.cluster import scoring
 from al_loop.detector.cluster.actor import MissingFiles, ShardResult
-from al_loop.detector.cluster.scheduler import ClusterDetector, place_actors, score_on_cluster
+from al_loop.detector.cluster.scoring import ClusterDetector, place_actors, score_on_cluster
 from al_loop.detector.inference.scoring import ScoreSettings
 from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.boxes import Boxes
@@ -81,10 +81,10 @@ class Run:
         self.progress: list[tuple[int, int]] = []
         self.alive = True
         ray = SimpleNamespace(nodes=lambda: [node("a", CPU=1.0)], put=lambda payload: payload)
-        monkeypatch.setattr(scheduler, "ray_cluster", lambda address: nullcontext(ray))
-        monkeypatch.setattr(scheduler, "planned", lambda _, images, __: [[(image,)] for image in images])
-        monkeypatch.setattr(scheduler, "Actor", FakeActor)
-        monkeypatch.setattr(scheduler, "actor_scheduler", self._scheduler)
+        monkeypatch.setattr(scoring, "ray_cluster", lambda address: nullcontext(ray))
+        monkeypatch.setattr(scoring, "planned", lambda _, images, __: [[(image,)] for image in images])
+        monkeypatch.setattr(scoring, "Actor", FakeActor)
+        monkeypatch.setattr(scoring, "actor_scheduler", self._scheduler)
 
     def _scheduler(self, ray: Any, placements: list[Placement], start: Any, policy: Any) -> Any:
         return Scheduler(
