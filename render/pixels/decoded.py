@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -124,12 +123,15 @@ def opencv(data: bytes, *, colour: bool = False) -> NDArray[Any]:
     return np.asarray(pixels)
 
 
-@contextmanager
-def no_warnings() -> Iterator[None]:
-    """Silence the warnings of Pillow on odd metadata."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def open_by_pillow(data: bytes, formats: Sequence[str] = FORMATS) -> Any:
+    """Open an image by Pillow, whose warnings on odd metadata are ignored from then on.
+
+    Images are decoded in threads, in which `warnings.catch_warnings` is not safe.
+    """
+    from PIL import Image
+
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    return Image.open(io.BytesIO(data), formats=formats)
 
 
 def _pillow_orientation(image: Any) -> int:
@@ -143,9 +145,7 @@ def _pillow_orientation(image: Any) -> int:
 
 def pillow_header(data: bytes) -> PictureHeader:
     """Read a header by Pillow."""
-    from PIL import Image
-
-    with no_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with open_by_pillow(data) as image:
         kind = "JPEG" if image.format == "MPO" else str(image.format)
         orientation = _pillow_orientation(image)
         pictures = int(getattr(image, "n_frames", 1))
@@ -157,9 +157,7 @@ def pillow_header(data: bytes) -> PictureHeader:
 
 def decode_by_pillow(data: bytes, notes: tuple[str, ...] = ()) -> DecodedImage:
     """Decode the first image of a file by Pillow."""
-    from PIL import Image
-
-    with no_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with open_by_pillow(data) as image:
         check_pixels(*image.size)
         image.load()
         grey = image.mode in ("1", "L", "LA")

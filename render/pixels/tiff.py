@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from render.pixels.decoded import (
     check_pixels,
     decode_by_pillow,
     from_samples,
-    no_warnings,
+    open_by_pillow,
     opencv,
     pictures_note,
 )
@@ -182,9 +181,7 @@ def _check_deep(page: Page, bits: int, kind: str) -> None:
 
 def _unsigned_32(data: bytes) -> NDArray[Any]:
     """Read the samples by Pillow, which takes them for signed integers."""
-    from PIL import Image
-
-    with no_warnings(), Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+    with open_by_pillow(data, ["TIFF"]) as image:
         if image.mode != "I":
             raise PictureError("holds unsigned 32-bit samples in several channels: save it with 8 or 16 bits")
         return np.asarray(image).view(np.uint32)

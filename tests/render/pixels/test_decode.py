@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from al_loop.report.pictures import thumbnail
 from al_loop.state.workspace import Workspace
 from render.core.errors import PictureError
 from render.pixels.decode import decode, read_header, turned
+from render.pixels.decoded import decode_by_pillow
 
 
 def test_what_is_transparent_lies_on_white() -> None:
@@ -227,3 +230,14 @@ def test_headers_are_read_without_pixels() -> None:
     header = read_header(png(np.zeros((3, 2), np.uint16), 0, extra=chunk(b"eXIf", exif(8)[6:])))
     assert (header.width, header.height, header.orientation, header.plain) == (2, 3, 8, False)
     assert read_header(tiff(np.zeros((3, 2), np.uint16), pages=3)).pictures == 3
+
+
+def test_decoding_in_threads_leaves_the_filters_of_other_warnings() -> None:
+    """Pillow warns of this palette; pytest turns warnings into errors."""
+    file = io.BytesIO()
+    Image.new("P", (40, 40)).save(file, "PNG", transparency=bytes(10))
+    with ThreadPoolExecutor(4) as pool:
+        images = list(pool.map(decode_by_pillow, [file.getvalue()] * 400))
+    assert len(images) == 400
+    with pytest.raises(UserWarning):
+        warnings.warn("another", UserWarning, stacklevel=1)
