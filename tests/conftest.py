@@ -116,19 +116,6 @@ def make_boxes() -> Callable[..., Boxes]:
 
 
 _STATUS = pytest.StashKey[int]()
-#: Fixtures of the session that take long to make: with `pytest -n`, one process makes each.
-_SHARED = ("label_studio", "trained", "ray_cluster")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests by file or shared fixture: `pytest -n --dist loadgroup` keeps a group in one process."""
-    groups: dict[Path, str] = {}
-    for item in items:
-        shared = (name for name in _SHARED if name in getattr(item, "fixturenames", ()))
-        groups[item.path] = next(shared, groups.get(item.path, str(item.path)))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
