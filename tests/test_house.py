@@ -220,7 +220,7 @@ def test_commands_without_a_model_import_nothing_heavy(tmp_path: Path) -> None:
         "heavy = {heavy!r} & {{name.split('.')[0] for name in sys.modules}}\n"
         "assert not heavy, heavy\n"
     )
-    heavy = HEAVY | {"label_studio_sdk", "sklearn", "matplotlib", "bpy", "cv2", "scipy", "httpx"}
+    heavy = HEAVY | {"label_studio_sdk", "sklearn", "matplotlib", "bpy", "cv2", "scipy", "httpx", "psutil"}
     where, photo = str(tmp_path / "w"), tmp_path / "photo.png"
     photo.write_bytes(picture_bytes())
     for args in (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import psutil
-
 from al_loop.labelling.server.server_state import status as server_status
 from al_loop.state.database.cycle_table import ABANDONED, newest_cycle
 from al_loop.state.database.dataset_table import rendered_count
@@ -72,6 +70,8 @@ def _cycle(workspace: Workspace) -> tuple[str, bool]:
         return f"{row.number} abandoned: {row.reason}", False
     if row.outcome is not None:
         return f"{row.number} finished: {row.outcome}, {row.reason}", False
+    import psutil  # here, as a finished cycle does not need it
+
     stages = stages_of(workspace.store, f"cycle-{row.number}")
     crashed = {s.name for s in stages if s.state == "running" and s.pid and not psutil.pid_exists(s.pid)}
     states = [f"{s.name} {'crashed' if s.name in crashed else s.state}" for s in stages]

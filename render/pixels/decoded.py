@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from render.core.errors import PictureError
 from render.pixels.levels import Picture, to_8bit, top_of
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 OPAQUE = "transparent pixels laid on white"
@@ -123,7 +125,7 @@ def opencv(data: bytes, *, colour: bool = False) -> NDArray[Any]:
     return np.asarray(pixels)
 
 
-def open_by_pillow(data: bytes, formats: Sequence[str] = FORMATS) -> Any:
+def open_by_pillow(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """Open an image by Pillow, whose warnings on odd metadata are ignored from then on.
 
     Images are decoded in threads, in which `warnings.catch_warnings` is not safe.

@@ -181,7 +181,7 @@ def _check_deep(page: Page, bits: int, kind: str) -> None:
 
 def _unsigned_32(data: bytes) -> NDArray[Any]:
     """Read the samples by Pillow, which takes them for signed integers."""
-    with open_by_pillow(data, ["TIFF"]) as image:
+    with open_by_pillow(data, ("TIFF",)) as image:
         if image.mode != "I":
             raise PictureError("holds unsigned 32-bit samples in several channels: save it with 8 or 16 bits")
         return np.asarray(image).view(np.uint32)

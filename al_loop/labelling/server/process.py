@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 # posix_spawn cannot set the working directory and the umask: a shell does, then becomes the program.
 _SHELL = ("/bin/sh", "-c", 'cd / && umask 077 && exec "$@"', "/bin/sh")
 #: Seconds in which a process may have no command line, as while the shell becomes another program.
@@ -67,6 +65,8 @@ def is_alive(pid: int, marker: str) -> bool:
 
 def command_line(pid: int) -> str:
     """Return the command line of a process with a space after each word; "" if it has none."""
+    import psutil
+
     try:
         return "".join(f"{word} " for word in psutil.Process(pid).cmdline())
     except psutil.Error:
@@ -75,6 +75,8 @@ def command_line(pid: int) -> str:
 
 def find(marker: str) -> int | None:
     """Return the pid of a process with `marker` in its command line; None if there is none."""
+    import psutil
+
     return next((pid for pid in psutil.pids() if marker in command_line(pid)), None)
 
 
@@ -101,6 +103,8 @@ def wait_until(condition: Callable[[], object], timeout_s: float, pause_s: float
 
 
 def _has_ended(pid: int) -> bool:
+    import psutil
+
     # Not by the command line: it is empty as soon as a process begins to exit, with its port still open.
     with suppress(ChildProcessError):  # a child of ours stays a zombie until it is waited for
         os.waitpid(pid, os.WNOHANG)
