@@ -72,7 +72,7 @@ def scenes(recipe: Recipe, root: Path, count: int) -> list[SceneSpec]:
 
 def render_all(renderer: SceneRenderer, spec: SceneSpec) -> None:
     """Render every view of a scene."""
-    renderer.make(spec, frozenset(view.index for view in spec.views))
+    renderer.render_scene(spec, frozenset(view.index for view in spec.views))
 
 
 def flat_material(name: str) -> tuple[bpy.types.Material, bpy.types.Node]:
@@ -178,7 +178,7 @@ def compare(recipe: Recipe, root: Path, count: int, out: Path) -> None:
     """Time the variants alternately on the same scenes."""
     open_dataset(out, recipe, 0)
     renderer, specs = SceneRenderer(out, os.cpu_count() or 1), scenes(recipe, root, count + 1)
-    scene = renderer.stage.scene
+    scene = renderer.builder.scene
     two = TwoRenders(scene, out)
     times: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     for number, spec in enumerate(specs):
@@ -189,8 +189,8 @@ def compare(recipe: Recipe, root: Path, count: int, out: Path) -> None:
             scene.update_tag()
             bpy.ops.render.render(write_still=False)
         with output_settings(scene):
-            renderer.stage.set(spec)
-            renderer.stage.assign_materials(spec)
+            renderer.builder.build(spec)
+            renderer.builder.assign_materials(spec)
             aim(scene, spec.views[0].camera, spec.width, spec.height)
             with timed(spent, "two", "two, one"):
                 two.image()
@@ -285,21 +285,21 @@ def verification(recipe: Recipe, count: int, out: Path) -> None:
     """Print seconds per verification, views it skips, and its errors compared with a pre-pass."""
     open_dataset(out, recipe, 0)
     renderer, assets = SceneRenderer(out, os.cpu_count() or 1), load_assets(recipe, RECIPES)
-    scene, pre_pass = renderer.stage.scene, PrePass(renderer.stage.scene)
+    scene, pre_pass = renderer.builder.scene, PrePass(renderer.builder.scene)
     spent = dict.fromkeys(("rays", "pre-pass", "render"), 0.0)
     skipped = views = flaws = 0
     errors = {"rays": [0, 0], "pre-pass": [0, 0]}  # missed, wrongly reported
     for index in range(count):
         spec = plan(recipe, assets, 0, index)
-        renderer.stage.set(spec)
+        renderer.builder.build(spec)
         with timed(spent, "rays"):
-            sights = verify(scene, spec, renderer.stage.meshes.surface)
+            sights = verify(scene, spec, renderer.builder.meshes.surface)
         with timed(spent, "pre-pass"):
             by_pre_pass = [pre_pass.flaws(spec, view) for view in spec.views]
-        renderer.stage.assign_materials(spec)
+        renderer.builder.assign_materials(spec)
         for view, sight, reported in zip(spec.views, sights, by_pre_pass, strict=True):
             with timed(spent, "render"):
-                shot = passes.shoot(scene, spec, view)
+                shot = passes.render_view(scene, spec, view)
             views, skipped, flaws = views + 1, skipped + bool(sight.reason), flaws + len(shot.flaws)
             least_px = recipe.labels.min_visible_px
             visible = {n for n, mask in shot.flaws.items() if (mask > 0.5).sum() >= least_px}

@@ -1,1 +1,1 @@
-"""Render passes into annotations, and the records of a dataset."""
+"""Turns render passes into annotations, and stores the records of a dataset."""

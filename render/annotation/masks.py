@@ -1,4 +1,4 @@
-"""Masks as COCO keeps them, and as pictures."""
+"""Masks in COCO's formats, and the colours of mask images."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pycocotools import mask as coco
 Mask = NDArray[np.bool_]
 Ring = NDArray[np.int64]
 Polygon = tuple[float, ...]
-#: How far, in pixels, a simplified polygon may leave the staircase of the mask: just enough for a slope of
-#: one.
+#: Greatest distance, in pixels, between a simplified polygon and the pixel edges of the mask. It just turns
+#: the staircase of a 45° slope into a line.
 _SLACK_PX = 0.75
 
 
 def bounds(mask: Mask) -> tuple[int, int, int, int]:
-    """x, y, w, h of the pixels of a mask (h, w); zeros when there are none."""
+    """Return x, y, w, h of the bounding box of a mask (h, w); zeros if the mask is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return (0, 0, 0, 0)
@@ -28,25 +28,25 @@ def bounds(mask: Mask) -> tuple[int, int, int, int]:
 
 
 def encode(mask: Mask) -> str:
-    """A mask (h, w) as COCO's compressed run lengths, column by column."""
+    """Encode a mask (h, w) as COCO's compressed run lengths, column by column."""
     return str(coco.encode(np.asfortranarray(mask, np.uint8))["counts"].decode("ascii"))
 
 
 def decode(counts: str, height: int, width: int) -> Mask:
-    """The mask (h, w) of COCO's compressed run lengths."""
+    """Decode COCO's compressed run lengths to a mask (h, w)."""
     return np.asarray(coco.decode({"size": [height, width], "counts": counts.encode("ascii")}), np.bool_)
 
 
 def polygons(mask: Mask) -> tuple[Polygon, ...]:
-    """Outlines x, y, x, y, ... of a mask, along the edges of its pixels; one per connected piece.
+    """Return the outlines x, y, x, y, ... of a mask, along the edges of its pixels; one per connected piece.
 
-    A hole is joined to the outline by a slit of no width, as COCO's polygons know no holes.
+    COCO's polygons have no holes, so a hole is joined to the outline by a slit without width.
     """
     x, y, w, h = bounds(mask)
     if not w:
         return ()
     corner = np.array([x, y])
-    # At twice the size the outermost pixels of a piece lie at 2 x and 2 x - 1 for its edges at x.
+    # At twice the size, the outermost pixels of a piece with an edge at x lie at 2 x or 2 x - 1.
     double = cv2.resize(
         mask[y : y + h, x : x + w].astype(np.uint8), (2 * w, 2 * h), interpolation=cv2.INTER_NEAREST
     )
@@ -55,26 +55,26 @@ def polygons(mask: Mask) -> tuple[Polygon, ...]:
     for number, ring in enumerate(rings):
         if tree[0][number][3] >= 0:
             continue
-        outline = _simple((ring + 1) // 2)
+        outline = _simplify((ring + 1) // 2)
         hole = tree[0][number][2]
         while hole >= 0:
-            outline = _slit(outline, _simple((rings[hole] + 1) // 2))
+            outline = _join_hole(outline, _simplify((rings[hole] + 1) // 2))
             hole = tree[0][hole][0]
         outlines.append(tuple(float(v) for v in (outline + corner).ravel()))
     return tuple(outlines)
 
 
-def _simple(ring: NDArray[np.int32]) -> Ring:
-    """A ring of corners without those that change nothing, (n, 2)."""
-    shorter = cv2.approxPolyDP(ring.astype(np.int32), _SLACK_PX, closed=True)
-    if len(shorter) < 3:
+def _simplify(ring: NDArray[np.int32]) -> Ring:
+    """Return a ring (n, 2) without the corners that hardly change it."""
+    simplified = cv2.approxPolyDP(ring.astype(np.int32), _SLACK_PX, closed=True)
+    if len(simplified) < 3:
         (x0, y0), (x1, y1) = ring.min(axis=(0, 1)), ring.max(axis=(0, 1))
-        shorter = np.array([(x0, y0), (x0, y1), (x1, y1), (x1, y0)])
-    return np.asarray(shorter.reshape(-1, 2), np.int64)
+        simplified = np.array([(x0, y0), (x0, y1), (x1, y1), (x1, y0)])
+    return np.asarray(simplified.reshape(-1, 2), np.int64)
 
 
-def _slit(outline: Ring, hole: Ring) -> Ring:
-    """One ring of both: along the outline to the corner nearest to the hole, around the hole, and back."""
+def _join_hole(outline: Ring, hole: Ring) -> Ring:
+    """Join an outline and a hole into one ring, at the two corners nearest to each other."""
     distances = ((outline[:, None] - hole[None]) ** 2).sum(axis=2)
     i, j = np.unravel_index(int(distances.argmin()), distances.shape)
     around = np.roll(hole, -int(j), axis=0)
@@ -82,7 +82,7 @@ def _slit(outline: Ring, hole: Ring) -> Ring:
 
 
 def fill(outlines: tuple[Polygon, ...], height: int, width: int) -> Mask:
-    """The mask (h, w) that COCO's own tools make of polygons."""
+    """Return the mask (h, w) of polygons, as pycocotools fills them."""
     parts = coco.frPyObjects([list(outline) for outline in outlines], height, width)
     return np.asarray(coco.decode(coco.merge(parts)), np.bool_)
 
@@ -90,13 +90,15 @@ def fill(outlines: tuple[Polygon, ...], height: int, width: int) -> Mask:
 def of_segmentation(segmentation: Any, height: int, width: int) -> Mask:
     """Return the mask (h, w) of a COCO segmentation: polygons or run lengths, compressed or not.
 
-    Raises ValueError for invalid run lengths, or runs of more pixels than the image has: pycocotools would
-    read and write outside its memory. Pixels after the last run are 0.
+    Pixels after the last run are 0.
+
+    Raises ValueError for invalid run lengths, and for runs of more pixels than the image has, for which
+    pycocotools would access memory out of bounds.
     """
     if isinstance(segmentation, list):
         return fill(tuple(map(tuple, segmentation)), height, width)
     counts = segmentation["counts"]
-    runs = counts if isinstance(counts, list) else _runs(counts.encode("ascii"))
+    runs = counts if isinstance(counts, list) else _decode_runs(counts.encode("ascii"))
     if (
         list(segmentation["size"]) != [height, width]
         or min(runs, default=0) < 0
@@ -109,11 +111,12 @@ def of_segmentation(segmentation: Any, height: int, width: int) -> Mask:
     return mask.reshape(width, height).T
 
 
-def _runs(counts: bytes) -> list[int]:
+def _decode_runs(counts: bytes) -> list[int]:
     """Decode COCO's compressed run lengths; ValueError if they are invalid.
 
-    A character holds five bits, counted from "0"; its sixth bit says that more follow. From the fourth run
-    on, the number is the difference to the last but one. Source: pycocotools, maskApi.c, rleToString.
+    The code of a character, less that of "0", holds five bits; its sixth bit says that more follow. From the
+    fourth run on, the number is the difference to the run before the last. Source: pycocotools, maskApi.c,
+    rleToString.
     """
     runs: list[int] = []
     value = shift = 0
@@ -131,6 +134,6 @@ def _runs(counts: bytes) -> list[int]:
 
 
 def colours(count: int) -> NDArray[np.uint8]:
-    """RGB (count, 3), clearly different and never black: hues a golden section apart, two brightnesses."""
+    """Return clearly different RGB colours (count, 3), none black: golden-ratio hues in two brightnesses."""
     rows = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.85, 1.0 - 0.35 * (i % 2)) for i in range(count)]
     return np.asarray(np.round(np.reshape(rows, (count, 3)) * 255), np.uint8)

@@ -1,14 +1,14 @@
-"""Files of a dataset: every image commits itself, the COCO file is a merge of what is committed.
+"""Files of a dataset: every image is committed separately, and the records are merged into a COCO file.
 
 out/
-  dataset.json            what this dataset is: recipe, assets, seed; another one is refused here
-  images/000000.jpg       the picture, written first
-  records/000000.json     its labels and the picture's hash, written last: the image is done when this exists
+  dataset.json            identity of the dataset: recipe, assets, seed; no other dataset is written here
+  images/000000.jpg       the image, written first
+  records/000000.json     its labels and the hash of the image, written last: the image is done if this exists
   annotations.json        COCO, merged from the records
   labels/, data.yaml      YOLO, when exported
-  masks/<kind>/           pictures of masks, when exported
+  masks/<kind>/           mask images, when exported
   render.log              what Blender printed
-  root.txt                the folder that the recipe's paths are relative to, seen from here
+  root.txt                the folder that paths of the recipe are relative to, as a path relative to out/
   stats.json, stats.png   what `render stats` found
   .lock                   held while a process writes here
 """
@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 import msgspec
 
-from render.annotation.records import MASK_KINDS, MaskKind, Record, coco, mask_pictures, yolo
+from render.annotation.records import MASK_KINDS, MaskKind, Record, coco, mask_images, yolo
 from render.core.errors import DatasetError
 from render.core.files import write_atomically
 from render.recipe.categories import categories
@@ -36,12 +36,15 @@ __all__ = [
     "read_identity", "read_record", "read_records", "write_masks", "write_yolo",
 ]  # fmt: skip
 
-#: Raised whenever the same recipe and seed would give other pictures than before.
+#: Incremented whenever the same recipe and seed give other images than before.
 FORMAT = 3
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """What makes a dataset the same dataset. assets_sha256: of the meshes and pictures the recipe names."""
+    """Identity of a dataset.
+
+    assets_sha256: hash of the meshes and images that the recipe names.
+    """
 
     format: int
     seed: int
@@ -51,10 +54,10 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 def open_dataset(out: Path, recipe: Recipe, seed: int, assets_sha256: str = "") -> None:
-    """Make `out` ready for this recipe and seed; raises DatasetError when it holds something else."""
+    """Prepare `out` for this recipe and seed; raise DatasetError if it holds something else."""
     identity = Identity(FORMAT, seed, recipe_hash(recipe), assets_sha256, recipe)
     path = out / "dataset.json"
-    # A kill while dataset.json itself is written leaves its partial: still our folder.
+    # A process killed while it writes dataset.json leaves its partial file. The folder may be used.
     if not path.exists() and {p.name for p in out.rglob("*") if p.is_file()} - {"dataset.json.partial"}:
         raise DatasetError(
             f"{out} holds files but no dataset.json; expected an empty folder: choose another folder"
@@ -71,7 +74,7 @@ def open_dataset(out: Path, recipe: Recipe, seed: int, assets_sha256: str = "") 
 
 
 def read_identity(out: Path) -> Identity:
-    """What the dataset in `out` is; raises DatasetError when there is none that this version can read."""
+    """Return the identity of the dataset in `out`; raise DatasetError if this version cannot read it."""
     path = out / "dataset.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=Identity)
@@ -84,7 +87,7 @@ def read_identity(out: Path) -> Identity:
 
 
 def is_done(out: Path, index: int) -> bool:
-    """Whether image `index` is committed whole, given up, or skipped."""
+    """Return whether image `index` is complete, failed or skipped."""
     record = read_record(out, index)
     if record is None:
         return False
@@ -97,7 +100,7 @@ def is_done(out: Path, index: int) -> bool:
 
 
 def read_record(out: Path, index: int) -> Record | None:
-    """The record of image `index`; None when there is none that can be read."""
+    """Return the record of image `index`; None if it is missing or cannot be read."""
     try:
         return _decoder.decode(_record_path(out, index).read_bytes())
     except (OSError, msgspec.DecodeError):
@@ -105,26 +108,26 @@ def read_record(out: Path, index: int) -> Record | None:
 
 
 def read_records(out: Path, count: int) -> Iterator[Record]:
-    """Records of the first `count` images, in order; those that are missing are left out."""
+    """Yield the records of the first `count` images, in order; missing records are left out."""
     for index in range(count):
         record = read_record(out, index)
         if record is not None:
             yield record
 
 
-def commit(out: Path, record: Record, picture: bytes | None) -> Record:
-    """Write picture, then record, each whole or not at all; the record with name and hash filled in."""
-    if picture is not None:
-        suffix = "png" if picture.startswith(b"\x89PNG") else "jpg"
+def commit(out: Path, record: Record, image: bytes | None) -> Record:
+    """Write the image, then the record, each atomically; return the record with file name and hash."""
+    if image is not None:
+        suffix = "png" if image.startswith(b"\x89PNG") else "jpg"
         name = f"{record.index:06d}.{suffix}"
-        write_atomically(out / "images" / name, picture)
-        record = msgspec.structs.replace(record, file_name=name, sha256=_sha256(picture))
+        write_atomically(out / "images" / name, image)
+        record = msgspec.structs.replace(record, file_name=name, sha256=_sha256(image))
     write_atomically(_record_path(out, record.index), msgspec.json.encode(record, order="deterministic"))
     return record
 
 
 def merge(out: Path, count: int) -> Path:
-    """Write out/annotations.json, COCO of the first `count` images; the same records give the same bytes."""
+    """Write out/annotations.json: COCO of the first `count` images. Equal records give equal bytes."""
     recipe = read_identity(out).recipe
     path = out / "annotations.json"
     merged = coco(_rendered(out, count), categories(recipe), recipe.labels.margin)
@@ -142,7 +145,7 @@ def write_yolo(out: Path, *, outlines: bool = False) -> Path:
         write_atomically(out / "labels" / f"{record.index:06d}.txt", text.encode(), durable=False)
     listed = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(names))
     path = out / "data.yaml"
-    # JSON's strings are YAML's. YOLO finds labels/ by replacing images/ in a picture's path.
+    # JSON strings are valid YAML. YOLO finds labels/ by replacing images/ in the path of an image.
     text = f"path: {json.dumps(str(out.resolve()))}\ntrain: images\nval: images\nnames:\n{listed}"
     write_atomically(path, text.encode())
     return path
@@ -151,12 +154,12 @@ def write_yolo(out: Path, *, outlines: bool = False) -> Path:
 def write_masks(out: Path, kind: MaskKind) -> Path:
     """Write out/masks/<kind>/*.png, see `render.annotation.records.mask_pictures`; returns that folder."""
     if kind not in MASK_KINDS:
-        raise DatasetError(f"expected masks of a kind of {', '.join(MASK_KINDS)}, got {kind!r}")
+        raise DatasetError(f"expected a mask kind out of {', '.join(MASK_KINDS)}, got {kind!r}")
     names = categories(read_identity(out).recipe)
     for record in _rendered(out, _merged_count(out)):
-        for folder, picture in mask_pictures(record, names, kind):
+        for folder, image in mask_images(record, names, kind):
             _make_folder(out / "masks" / folder)
-            data = cv2.imencode(".png", picture[..., ::-1] if picture.ndim == 3 else picture)[1]
+            data = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)[1]
             write_atomically(out / "masks" / folder / f"{record.index:06d}.png", bytes(data), durable=False)
     return out / "masks" / kind
 
@@ -173,12 +176,12 @@ def _rendered(out: Path, count: int) -> Iterator[Record]:
 
 
 def _merged_count(out: Path) -> int:
-    """How many images annotations.json speaks of, so that exports speak of the same."""
+    """Return the number of images in annotations.json, so that exports cover the same images."""
     path = out / "annotations.json"
     try:
         ids = [image["id"] for image in json.loads(path.read_bytes())["images"]]
     except FileNotFoundError:
-        raise DatasetError(f"{out} holds no annotations.json; render it to its end first") from None
+        raise DatasetError(f"{out} holds no annotations.json; finish the rendering first") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path} cannot be read ({error}); run the rendering again") from error
     return max(ids, default=0)
@@ -191,7 +194,7 @@ def _check_same(path: Path, identity: Identity) -> None:
         changed = [f"{k}: was {a!r}, now {b!r}" for k, a, b in differences(stored, wanted)]
     except (msgspec.DecodeError, OSError, AttributeError) as error:
         raise DatasetError(f"{path} cannot be read ({error}); choose another folder") from error
-    # The recipe's hash says nothing that its own keys do not say better.
+    # Name the keys of the recipe that differ, not its hash.
     changed = [line for line in changed if not line.startswith("recipe_sha256")]
     if changed:
         others = [line for line in changed if line.startswith("assets_sha256")]
@@ -207,7 +210,7 @@ def _check_same(path: Path, identity: Identity) -> None:
 
 
 def differences(a: Any, b: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """(key path, value in a, value in b) of what differs between two trees of plain data."""
+    """Return (key path, value in a, value in b) for every difference between two trees of plain data."""
     if isinstance(a, dict) and isinstance(b, dict):
         keys = sorted(a.keys() | b.keys())
         return [d for k in keys for d in differences(a.get(k), b.get(k), f"{path}.{k}".lstrip("."))]

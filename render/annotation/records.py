@@ -1,4 +1,4 @@
-"""The record of an image, and what others read of it: COCO, YOLO, masks as pictures."""
+"""The record of an image, and its export formats: COCO, YOLO, mask images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MASK_KINDS: tuple[MaskKind, ...] = ("colour", "class", "instance", "onehot")
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Outcome of one image. A failed or skipped image has a reason and no file.
+    """Outcome of rendering one image. A failed or skipped image has a reason and no file.
 
     scene: SceneSpec.index.
     view: number of the view in its scene, from 0.
@@ -39,8 +39,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
-def loosened(annotation: Annotation, record: Record, margin: float) -> tuple[float, float, float, float]:
-    """An annotation's box, every side moved out by `margin` of the box, as far as the picture reaches."""
+def expanded_box(annotation: Annotation, record: Record, margin: float) -> tuple[float, float, float, float]:
+    """Return the box of an annotation, enlarged on every side by the share `margin`, within the image."""
     x, y, w, h = annotation.bbox
     if not margin:
         return annotation.bbox
@@ -50,9 +50,9 @@ def loosened(annotation: Annotation, record: Record, margin: float) -> tuple[flo
 
 
 def coco(records: Iterable[Record], names: Sequence[str], margin: float = 0.0) -> dict[str, Any]:
-    """COCO of the rendered images; `names` are the categories in the order of their ids, from 1.
+    """Return the COCO document of the rendered images; `names` are the categories in the order of their ids.
 
-    margin: see `loosened`; what is seen is kept as "visible_bbox".
+    margin: see `expanded_box`. The box without margin is stored as "visible_bbox".
     """
     ids = {name: number for number, name in enumerate(names, start=1)}
     images: list[dict[str, Any]] = []
@@ -68,9 +68,9 @@ def coco(records: Iterable[Record], names: Sequence[str], margin: float = 0.0) -
 
 
 def _entry(annotation: Annotation, record: Record, ids: dict[str, int], margin: float) -> dict[str, Any]:
-    """An annotation as COCO has it, and what else is known."""
+    """Return an annotation in COCO's format, with further fields."""
     entry: dict[str, Any] = {"category_id": _id(annotation, record, ids), **msgspec.to_builtins(annotation)}
-    entry |= {"bbox": loosened(annotation, record, margin), "visible_bbox": annotation.bbox, "iscrowd": 0}
+    entry |= {"bbox": expanded_box(annotation, record, margin), "visible_bbox": annotation.bbox, "iscrowd": 0}
     outlines, runs, _ = (entry.pop(key, None) for key in ("polygons", "rle", "category"))
     if outlines or runs:
         size = (record.height, record.width)
@@ -81,14 +81,14 @@ def _entry(annotation: Annotation, record: Record, ids: dict[str, int], margin: 
 def yolo(record: Record, names: Sequence[str], *, margin: float = 0.0, outlines: bool = False) -> str:
     """Return the lines of a YOLO label file; classes count from 0, lengths are shares of the image.
 
-    A line has class, centre x, centre y, width and height of a box; with `outlines`, the class and the
-    outline's x and y, one line per connected piece.
+    A line has class, centre x, centre y, width and height of a box. With `outlines`, a line has the class and
+    the x and y of an outline, one line per connected piece.
     """
     ids = {name: number for number, name in enumerate(names)}
     size = (record.width, record.height)
     lines = []
     for annotation in record.annotations:
-        x, y, w, h = loosened(annotation, record, margin)
+        x, y, w, h = expanded_box(annotation, record, margin)
         shapes: Iterable[Sequence[float]] = [(x + w / 2, y + h / 2, w, h)]
         if outlines:
             shapes = annotation.polygons or masks.polygons(mask_of(annotation, record))
@@ -98,7 +98,7 @@ def yolo(record: Record, names: Sequence[str], *, margin: float = 0.0, outlines:
     return "".join(lines)
 
 
-def mask_pictures(
+def mask_images(
     record: Record, names: Sequence[str], kind: MaskKind
 ) -> Iterator[tuple[str, NDArray[np.uint8] | NDArray[np.uint16]]]:
     """Yield (folder, image) for the masks of an image; the background is 0.
@@ -106,7 +106,9 @@ def mask_pictures(
     colour: RGB, one colour per category.
     class: id of the category, 8 bits (16 beyond 255 categories).
     instance: position of the annotation in the record, from 1, 16 bits.
-    onehot: a folder per category, 255 inside. In the other kinds, flaws cover objects.
+    onehot: a folder per category, 255 inside the masks.
+
+    Except for onehot, flaws cover objects.
     """
     ids = {name: number for number, name in enumerate(names, start=1)}
     shape = (record.height, record.width)
@@ -132,7 +134,7 @@ def mask_pictures(
 
 
 def mask_of(annotation: Annotation, record: Record) -> masks.Mask:
-    """The mask (h, w) of an annotation; raises DatasetError if the dataset has no masks."""
+    """Return the mask (h, w) of an annotation; raise DatasetError if the dataset has no masks."""
     if not annotation.rle:
         raise DatasetError(
             f"image {record.index} has no masks; expected labels.masks = 'rle' or 'polygon' in the recipe: "

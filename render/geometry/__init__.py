@@ -1,1 +1,1 @@
-"""Cameras, placement and resting poses as arrays."""
+"""Geometry on arrays: projection, placement, resting poses, silhouettes."""

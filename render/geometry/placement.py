@@ -1,4 +1,4 @@
-"""Placement without overlap: convex footprints on the ground, or balls in the air."""
+"""Places objects without overlap: convex footprints on the ground, or bounding spheres in the air."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from render.core.spec import CameraSpec, Vector
 from render.geometry.projection import on_ground, ray
 from render.geometry.transforms import FloatArray, footprint, matrix
 
-#: Part of an image that objects are placed in: its corners (2,) and (2,), pixels.
+#: Part of the image in which objects are placed: two opposite corners (2,), in pixels.
 Window = tuple[FloatArray, FloatArray]
 
 
 def tray_floor(inner_m: tuple[float, float], yaw_rad: float) -> Geometry:
-    """Floor of an open box around the origin: a rectangle of `inner_m`, rotated about the vertical."""
+    """Return the floor of a tray around the origin: a rectangle of sides `inner_m`, rotated about z."""
     x, y = inner_m[0] / 2, inner_m[1] / 2
     return affinity.rotate(shapely.box(-x, -y, x, y), yaw_rad, (0, 0), use_radians=True)
 
 
 def window(width: int, height: int, spread: float, rng: Generator) -> Window:
-    """Window of `spread` times the image's sides, at a random position in it (centred when larger)."""
+    """Return a window of `spread` times the sides of the image.
+
+    Its position in the image is random. A window larger than the image is centred.
+    """
     size = np.array([width, height])
     low = rng.uniform(0, 1, 2) * max(0.0, 1 - spread) * size
     if spread > 1:
@@ -36,8 +39,10 @@ def window(width: int, height: int, spread: float, rng: Generator) -> Window:
 class GroundArea:
     """Area of the ground for objects that must not overlap.
 
-    window: part of the image that the objects are placed in.  tray: floor that must hold them, or None.
-    tries: positions tried per object.  taken: footprints of the objects placed so far.
+    window: part of the image in which the objects are placed.
+    tray: floor that must contain the footprints, or None.
+    tries: positions tried per object.
+    taken: footprints of the objects placed so far.
     """
 
     camera: CameraSpec
@@ -49,7 +54,7 @@ class GroundArea:
     taken: list[Geometry] = field(default_factory=list)
 
     def place(self, hull: FloatArray, gap: float, rng: Generator) -> Vector | None:
-        """Return a free translation that puts a body on the ground, and reserve it; None after `tries`.
+        """Return a translation to a free position on the ground, and reserve it; None after `tries`.
 
         hull: (k, 3) corners of the body.
         gap: least distance to other footprints, metres.
@@ -72,7 +77,10 @@ class GroundArea:
 
 @dataclass(eq=False)
 class AirArea:
-    """Space for balls that must not overlap: inside the window, within `depth_m` around `distance_m`."""
+    """Space for bounding spheres that must not overlap.
+
+    Their centres lie in the window, at distances within `depth_m` / 2 of `distance_m`.
+    """
 
     camera: CameraSpec
     width: int
@@ -84,7 +92,7 @@ class AirArea:
     taken: list[tuple[FloatArray, float]] = field(default_factory=list)
 
     def place(self, hull: FloatArray, gap: float, rng: Generator) -> Vector | None:
-        """Return a free translation for the ball around a body, and reserve it; None after `tries`."""
+        """Return a free translation for the bounding sphere of a body, and reserve it; None after `tries`."""
         radius = float(np.linalg.norm(hull, axis=1).max())
         pixels = rng.uniform(*self.window, (self.tries, 2))
         depths = self.distance_m + rng.uniform(-0.5, 0.5, self.tries) * self.depth_m
@@ -101,5 +109,5 @@ class AirArea:
         return None
 
 
-#: Where the parts of a scene may lie; None: all at the origin.
+#: Where the parts of a scene may be placed; None: all at the origin.
 PlacementArea = GroundArea | AirArea | None

@@ -6,91 +6,93 @@ import numpy as np
 
 from render.shapes.kernels.surface import UPRIGHT, FloatArray, IntArray, Rest
 
-#: Poses whose up directions are closer than this are one: the facets of a round side.
+#: Poses whose up directions differ by less than this are merged, such as the facets of a round side.
 SAME_UP_DEG = 5.0
-#: A pose rarer than this is left out ...
+#: Poses with a lower probability than this are left out ...
 RARE = 0.01
-#: ... as long as all that is left out is no more than this: every pose of a ball is rare.
+#: ... as long as their probabilities add up to no more than this, since every pose of a ball is rare.
 LEFT_OUT = 0.05
-#: Farther than this from every stable pose, a dropped body does not lie.
+#: A dropped body farther than this from every stable pose is not at rest.
 LEANING_DEG = 15.0
-#: Thinner than this share of its length, a body is a sheet and lies on its two sides.
+#: A body thinner than this share of its length is a sheet, which rests on either side.
 _SHEET = 1e-5
-#: The stable poses of a hull take time that grows with the square of its corners: a second for this many.
+#: Corners of the hull. The time for its stable poses grows with their square: one second for this many.
 _CORNERS = 800
 
 
 def resting(
     vertices: FloatArray, centre: FloatArray | None = None, landed: FloatArray | None = None
 ) -> tuple[Rest, ...]:
-    """Stable poses of a body on flat ground, the most probable first; their weights sum to 1.
+    """Return the stable poses of a body on flat ground, the most probable first; their weights sum to 1.
 
     vertices: (n, 3), any unit.
-    centre: (3,) centre of mass; None: that of the convex hull, as if solid.
+    centre: (3,) centre of mass; None: that of the solid convex hull.
     landed: (d, 3) directions that pointed up after simulated drops (`render.worker.importing.dropping`). The
-        weight of a pose is then the share of drops that ended nearest to it. None: the probability of a
-        quasi-static drop from a random orientation, that is the solid angle, seen from the centre of mass, of
-        the hull's faces from which the body topples to the pose.
+        weight of a pose is then the share of drops that ended nearest to it. None: the weight is the
+        probability of a quasi-static drop from a random orientation, that is the solid angle, seen from the
+        centre of mass, of the hull's faces from which the body topples to the pose.
 
-    A rotation is the shortest one that turns the pose's up direction to z: a body that rests as modelled
-    stays so. Source: Goldberg et al. 1999, "Part Pose Statistics"; computed by trimesh.
+    The rotation of a pose is the shortest one that takes its up direction to z, so a body that rests as
+    modelled is not rotated. Source: Goldberg et al. 1999, "Part Pose Statistics"; computed by trimesh.
     """
     longest = float(np.ptp(vertices, axis=0).max())
     if not longest > 0:
         return (UPRIGHT,)
-    # trimesh takes corners closer than 1e-8 as one, whatever the unit: measure in lengths of the body.
+    # trimesh merges corners closer than 1e-8 in any unit, so scale the body to length 1.
     middle = (vertices.max(axis=0) + vertices.min(axis=0)) / 2
     corners = np.unique((vertices - middle) / longest, axis=0)
     _, spread, axes = np.linalg.svd(corners - corners.mean(axis=0), full_matrices=False)
     if len(corners) < 4 or spread[2] < _SHEET * spread[0]:
-        ups, chances = _sheet(corners, spread, axes)
+        ups, chances = _sheet_poses(corners, spread, axes)
     else:
-        ups, chances = _stable(corners, None if centre is None else (centre - middle) / longest)
+        ups, chances = _stable_poses(corners, None if centre is None else (centre - middle) / longest)
         if landed is not None:
-            chances = _counted(ups, chances, landed)
-    ups, chances = _common(*_merged(ups, chances))
+            chances = _drops_per_pose(ups, chances, landed)
+    ups, chances = _drop_rare_poses(*_merge_close_poses(ups, chances))
     weights = (chances / chances.sum()).tolist()
-    return tuple(Rest(_shortest_turn(up), weight=weight) for up, weight in zip(ups, weights, strict=True))
+    return tuple(
+        Rest(_shortest_rotation_to_up(up), weight=weight) for up, weight in zip(ups, weights, strict=True)
+    )
 
 
-def _sheet(corners: FloatArray, spread: FloatArray, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Up directions and probabilities of a body without thickness: either side up; for a line, z."""
+def _sheet_poses(corners: FloatArray, spread: FloatArray, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return up directions and probabilities of a body without thickness: either side up; for a line, z."""
     if len(corners) < 3 or spread[1] < _SHEET * spread[0]:
         return np.array([[0.0, 0.0, 1.0]]), np.ones(1)
     return np.stack([axes[2], -axes[2]]), np.full(2, 0.5)
 
 
-def _stable(corners: FloatArray, centre: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-    """Up directions (n, 3) and chances (n,) of a solid body of length 1."""
-    # Not at the top: trimesh, and scipy behind it, take half a second that most uses need not wait for.
+def _stable_poses(corners: FloatArray, centre: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+    """Return up directions (n, 3) and probabilities (n,) of a solid body of length 1."""
+    # Imported here: trimesh and scipy take half a second to import, and most callers do not need them.
     from trimesh.convex import convex_hull
     from trimesh.poses import compute_stable_poses
 
     hull = convex_hull(corners)
     if len(hull.vertices) > _CORNERS:
         hull = convex_hull(outermost(np.asarray(hull.vertices), _CORNERS))
-    heavy = np.asarray(hull.center_mass if centre is None else centre)
-    # The search for poses never ends for a centre outside: that of a file whose faces look inward, say.
-    if not _inside(hull.triangles_center, hull.face_normals, heavy):
-        heavy = np.asarray(hull.center_mass)
-    # The solid angle of a sliver may come out as nan; such a face counts for nothing.
+    mass_centre = np.asarray(hull.center_mass if centre is None else centre)
+    # The search for poses never ends if the centre is outside the hull, as for a file with inverted faces.
+    if not _inside(hull.triangles_center, hull.face_normals, mass_centre):
+        mass_centre = np.asarray(hull.center_mass)
+    # The solid angle of a sliver may be nan; such a face is ignored.
     with np.errstate(invalid="ignore", divide="ignore"):
-        turns, chances = compute_stable_poses(hull, center_mass=heavy)
+        turns, chances = compute_stable_poses(hull, center_mass=mass_centre)
     return np.asarray(turns)[:, 2, :3], np.asarray(chances, np.float64)
 
 
-def _counted(ups: FloatArray, chances: FloatArray, landed: FloatArray) -> FloatArray:
+def _drops_per_pose(ups: FloatArray, chances: FloatArray, landed: FloatArray) -> FloatArray:
     """Count the drops that ended at each pose; ignore those far from all poses (leaning, or on an edge)."""
     nearness = landed @ ups.T
-    # Of poses as near as each other, facets of a flat side cut in triangles, the likeliest.
+    # Of equally near poses, such as the triangles of one flat side, take the most probable.
     nearest = (nearness + 1e-6 * chances / chances.max()).argmax(axis=1)
-    lies = nearness[np.arange(len(landed)), nearest] > np.cos(np.radians(LEANING_DEG))
-    counts = np.bincount(nearest[lies], minlength=len(ups)).astype(np.float64)
+    settled = nearness[np.arange(len(landed)), nearest] > np.cos(np.radians(LEANING_DEG))
+    counts = np.bincount(nearest[settled], minlength=len(ups)).astype(np.float64)
     return counts if counts.any() else chances
 
 
 def centre_of_mass(vertices: FloatArray, triangles: IntArray) -> FloatArray | None:
-    """Centre of mass (3,) of a solid of uniform density; None for a surface that is open or inside out."""
+    """Return the centre of mass (3,) at uniform density; None for a surface that is open or inside out."""
     from trimesh import Trimesh
 
     solid = Trimesh(vertices, triangles, process=False)
@@ -103,7 +105,7 @@ def _inside(points: FloatArray, normals: FloatArray, centre: FloatArray) -> bool
 
 
 def outermost(corners: FloatArray, count: int) -> FloatArray:
-    """At most `count` corners: the farthest ones along evenly distributed directions (Fibonacci spiral)."""
+    """Return at most `count` corners: the farthest along evenly distributed directions (Fibonacci spiral)."""
     steps = np.arange(count) + 0.5
     z = 1 - 2 * steps / count
     turn = np.pi * (1 + 5**0.5) * steps
@@ -115,9 +117,9 @@ def outermost(corners: FloatArray, count: int) -> FloatArray:
     return np.asarray(corners[np.unique(farthest)])
 
 
-def _merged(ups: FloatArray, chances: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Each up direction takes in the rarer ones around it; a pose that is kept is truly stable."""
-    ups, chances = _ranked(ups, chances)
+def _merge_close_poses(ups: FloatArray, chances: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Merge each pose with the less probable ones close to it. A merged pose keeps a stable up direction."""
+    ups, chances = _sort_poses(ups, chances)
     near = np.cos(np.radians(SAME_UP_DEG))
     left, stable, sums = np.arange(len(ups)), [], []
     while len(left):
@@ -125,24 +127,26 @@ def _merged(ups: FloatArray, chances: FloatArray) -> tuple[FloatArray, FloatArra
         stable.append(left[0])
         sums.append(chances[left[same]].sum())
         left = left[~same]
-    return _ranked(ups[stable], np.array(sums))
+    return _sort_poses(ups[stable], np.array(sums))
 
 
-def _ranked(ups: FloatArray, chances: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The likeliest first; equal ones by direction, not by the last bit of their chances."""
+def _sort_poses(ups: FloatArray, chances: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Sort poses by probability, the most probable first; ties by direction, not by rounding errors."""
     order = np.lexsort([*(-ups.T[::-1]).round(6), -chances.round(6)])
     return ups[order], chances[order]
 
 
-def _common(ups: FloatArray, chances: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Without the poses that are rare and not needed for all but LEFT_OUT of the drops; likeliest first."""
+def _drop_rare_poses(ups: FloatArray, chances: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the poses without the rare ones, which together make up at most LEFT_OUT of the drops."""
     likelier = np.cumsum(chances) - chances
     stable = (chances >= RARE) | (likelier < (1 - LEFT_OUT) * chances.sum())
     return ups[stable], chances[stable]
 
 
-def _shortest_turn(up: FloatArray) -> tuple[float, float, float, float, float, float, float, float, float]:
-    """The rotation of least angle that turns a unit vector to z; about x when it points straight down."""
+def _shortest_rotation_to_up(
+    up: FloatArray,
+) -> tuple[float, float, float, float, float, float, float, float, float]:
+    """Return the shortest rotation that takes a direction to z; about x if it points straight down."""
     x, y, z = up / np.linalg.norm(up)
     if z < -1 + 1e-9:
         return (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0)

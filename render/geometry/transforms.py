@@ -14,19 +14,19 @@ FloatArray = NDArray[np.float64]
 
 
 def footprint(points: FloatArray) -> Geometry:
-    """Convex hull of points (n, 3) seen from above; a line or a point if they have no area."""
-    # A line string through the points: several times as fast to make as as many points.
+    """Return the convex hull of points (n, 3) seen from above; a line or a point if it has no area."""
+    # One line string is created several times as fast as many points.
     return shapely.convex_hull(shapely.linestrings(points[:, :2]))
 
 
 def pose(rotation: FloatArray, location: FloatArray, scale: float = 1.0) -> Pose:
-    """Pose that scales, then rotates by (3, 3), then moves."""
+    """Return the Pose that scales, then rotates by (3, 3), then translates."""
     rows = np.concatenate([np.asarray(rotation) * scale, np.reshape(location, (3, 1))], axis=1)
     return tuple(float(v) for v in rows.ravel())  # type: ignore[return-value]  # twelve numbers
 
 
 def matrix(placed: Pose) -> tuple[FloatArray, FloatArray]:
-    """Linear part (3, 3) and translation (3,) of a Pose."""
+    """Return the linear part (3, 3) and the translation (3,) of a Pose."""
     rows = np.array(placed, np.float64).reshape(3, 4)
     return rows[:, :3], rows[:, 3]
 
@@ -38,20 +38,20 @@ def to_world(placed: Pose, points: FloatArray) -> FloatArray:
 
 
 def scale_of(placed: Pose) -> float:
-    """World metres per unit of the object's frame."""
+    """Return the metres per unit of the object's frame."""
     return float(np.linalg.norm(np.reshape(placed, (3, 4))[:, 0]))
 
 
 def about(axis: FloatArray, angle_rad: float) -> FloatArray:
-    """Rotation (3, 3) by an angle about a unit axis."""
+    """Return the rotation (3, 3) by an angle about a unit axis."""
     return np.asarray(Rotation.from_rotvec(np.asarray(axis) * angle_rad).as_matrix())
 
 
 def euler(degrees: tuple[float, float, float]) -> FloatArray:
-    """Rotation (3, 3) about the fixed axes x, then y, then z."""
+    """Return the rotation (3, 3) about the fixed axes x, then y, then z."""
     return np.asarray(Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())
 
 
 def random_rotation(rng: np.random.Generator) -> FloatArray:
-    """Uniformly distributed rotation (3, 3). Source: Shoemake 1992, a random unit quaternion."""
+    """Draw a uniformly distributed rotation (3, 3). Source: Shoemake 1992, a random unit quaternion."""
     return np.asarray(Rotation.from_quat(rng.standard_normal(4)).as_matrix())

@@ -1,1 +1,1 @@
-"""Looking at a dataset: contact sheets and statistics."""
+"""Inspects a dataset: contact sheets and statistics."""

@@ -1,4 +1,4 @@
-"""The figure of `stats`: one PNG with every measure, rendered beside real."""
+"""Draws the figure of `render stats`: one PNG with every measure, rendered beside real."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from render.inspect.measures import MEANING, Array, Measures, Report
 _RENDERED, _REAL = "#2f6db5", "#e07b1a"
 _LOGARITHMIC = ("size", "aspect", "sharpness")
 _STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False}
-#: Classes named in the figure; the table has them all.
+#: Classes shown in the figure; the table has all classes.
 _CLASSES_SHOWN = 12
 
 
@@ -62,11 +62,11 @@ def _histogram(axis: Any, name: str, report: Report) -> None:
     axis.set_title(name)
     axis.set_yticks([])
     if not curves:
-        axis.text(0.5, 0.5, "no picture could be read", ha="center", transform=axis.transAxes)
+        axis.text(0.5, 0.5, "no image could be read", ha="center", transform=axis.transAxes)
         return
     bins = _bins(name, np.concatenate([values for values, _, _ in curves]))
     for values, colour, label in curves:
-        # Shares, so that sets of different size can be compared.
+        # Show shares instead of counts, so that sets of different size can be compared.
         weights = np.full(len(values), 1 / len(values))
         axis.hist(values, bins, weights=weights, histtype="stepfilled", color=colour, alpha=0.25)
         axis.hist(values, bins, weights=weights, histtype="step", color=colour, lw=1.5, label=label)
@@ -95,7 +95,7 @@ def _bins(name: str, values: Array) -> Array:
 
 def _shares(axis: Any, report: Report) -> None:
     pairs = _pairs(report)
-    names = _commonest(pairs)
+    names = _most_common(pairs)
     height = 0.8 / len(pairs)
     for number, (m, colour, _) in enumerate(pairs):
         places = np.arange(len(names)) + (number - (len(pairs) - 1) / 2) * height
@@ -103,17 +103,17 @@ def _shares(axis: Any, report: Report) -> None:
     _name_rows(axis, names, "class shares")
 
 
-def _commonest(pairs: list[tuple[Measures, str, str]]) -> list[str]:
-    """Classes, the one with the largest share in either set first."""
+def _most_common(pairs: list[tuple[Measures, str, str]]) -> list[str]:
+    """Return the classes in the order of their larger share in either set."""
     names = {name for m, _, _ in pairs for name in m.shares}
     share = {name: max(m.shares.get(name, 0.0) for m, _, _ in pairs) for name in names}
     return sorted(names, key=lambda name: (-share[name], name))[:_CLASSES_SHOWN]
 
 
 def _sizes(axis: Any, report: Report) -> None:
-    """Median and middle half of the box size, class by class."""
+    """Draw the median and the middle half of the box sizes, class by class."""
     pairs = _pairs(report)
-    names = _commonest(pairs)
+    names = _most_common(pairs)
     for number, (m, colour, _) in enumerate(pairs):
         for row, name in enumerate(names):
             if name in m.size_by_category:
@@ -132,7 +132,7 @@ def _heat(axis: Any, measures: Measures, label: str) -> None:
 
 
 def _gaps(axis: Any, report: Report) -> None:
-    """Distances, the largest on top; grey is within chance."""
+    """Draw the distances, the largest on top; those within chance are grey."""
     rows = range(len(report.gaps))
     colours = ["#b03a3a" if gap.real else "#bbbbbb" for gap in report.gaps]
     axis.barh(rows, [gap.distance for gap in report.gaps], color=colours)

@@ -1,4 +1,4 @@
-"""A contact sheet: pictures in a grid with boxes, names and mask contours, in one small JPEG."""
+"""Draws a contact sheet: images in a grid with boxes, names and mask contours, in one small JPEG."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from render.coco import LabelledSet, Picture
 from render.core.errors import PictureError
 from render.pixels.decode import read_picture
 
-#: Bytes a sheet may take, so that it can be committed and sent.
+#: Largest size of a sheet in bytes: small enough to be committed or sent.
 LIMIT_BYTES = 200_000
 _CELL_PX = 320
 _GAP_PX = 6
@@ -32,7 +32,7 @@ Colour = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Cell:
-    """One place of the grid: a picture of the set, or a note on why there is none."""
+    """One cell of the grid: an image of the set, or a note on why there is none."""
 
     caption: str
     picture: int | None = None
@@ -62,7 +62,7 @@ def contact_sheet(data: LabelledSet, cells: Sequence[Cell], title: str) -> Image
 
 
 def to_jpeg(sheet: Image.Image) -> bytes:
-    """Encode within LIMIT_BYTES: first the quality goes down, then the size."""
+    """Encode within LIMIT_BYTES: reduce first the quality, then the size."""
     while True:
         for quality in (90, 82, 74, 66):
             buffer = io.BytesIO()
@@ -75,12 +75,12 @@ def to_jpeg(sheet: Image.Image) -> bytes:
 
 
 def colour_of(category: int) -> Colour:
-    """A colour that differs from those of the other categories."""
+    """Return the colour of a category; all categories have different colours."""
     return tuple(masks.colours(category + 1)[category].tolist())
 
 
 def _cell_size(pictures: Sequence[Picture]) -> tuple[int, int]:
-    """Size of a cell in px: the pictures' shape with a longest side of _CELL_PX."""
+    """Return the size of a cell in px: the aspect of the first image, with a longest side of _CELL_PX."""
     if not pictures:
         return _CELL_PX, _CELL_PX * 3 // 4
     width, height = pictures[0].width, pictures[0].height
@@ -90,7 +90,7 @@ def _cell_size(pictures: Sequence[Picture]) -> tuple[int, int]:
 
 def _draw_cell(data: LabelledSet, cell: Cell, width: int, height: int) -> Image.Image:
     picture = None if cell.picture is None else data.pictures[cell.picture]
-    shown = cell.note if picture is None else _opened(picture)
+    shown = cell.note if picture is None else _read_or_reason(picture)
     if picture is None or isinstance(shown, str):
         blank = Image.new("RGB", (width, height), (235, 235, 235))
         letters = max(8, int((width - 12) / _font(_TAG_PX).getlength("n")))
@@ -108,7 +108,7 @@ def _draw_cell(data: LabelledSet, cell: Cell, width: int, height: int) -> Image.
     boxes = data.bbox * scale
     for i in labels:
         x, y, w, h = boxes[i]
-        # The line runs around the labelled pixels, not over them.
+        # Draw the line around the labelled pixels, not over them.
         left, top = max(0.0, x - 1), max(0.0, y - 1)
         right, bottom = max(left, min(size[0] - 1.0, x + w)), max(top, min(size[1] - 1.0, y + h))
         draw.rectangle((left, top, right, bottom), outline=colour_of(int(data.category[i])))
@@ -124,15 +124,15 @@ def _draw_cell(data: LabelledSet, cell: Cell, width: int, height: int) -> Image.
     return sheet_cell
 
 
-def _opened(picture: Picture) -> Image.Image | str:
-    """A picture, or why there is none."""
+def _read_or_reason(picture: Picture) -> Image.Image | str:
+    """Return an image, or the reason why it cannot be shown."""
     if picture.path is None:
         return "no such file"
     try:
         shown = Image.fromarray(np.ascontiguousarray(read_picture(picture.path)[..., ::-1]))
     except PictureError as error:
         return str(error)
-    if shown.size != (picture.width, picture.height):  # the boxes are not of what the file shows
+    if shown.size != (picture.width, picture.height):  # the boxes do not belong to this image
         return f"is {shown.width}x{shown.height} px upright, not {picture.width}x{picture.height}"
     return shown
 
@@ -144,7 +144,7 @@ def _draw_outline(pixels: NDArray[np.uint8], segmentation: Any, picture: Picture
 
     try:
         mask = masks.of_segmentation(segmentation, picture.height, picture.width)
-    except ValueError:  # of another tool, and not of this picture: its box is drawn
+    except ValueError:  # a mask of another size, from another tool: draw the box alone
         return
     larger = cv2.resize(mask.astype(np.uint8), pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(larger, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
@@ -153,13 +153,13 @@ def _draw_outline(pixels: NDArray[np.uint8], segmentation: Any, picture: Picture
 
 @dataclass
 class _Tags:
-    """Names written on a picture, none over another."""
+    """Writes names on an image without overlap."""
 
     image: Image.Image
     taken: list[tuple[float, float, float, float]] = field(default_factory=list)
 
     def add(self, places: Sequence[tuple[float, float]], text: str, colour: Colour) -> None:
-        """Write at the first place that is free and inside the picture; where none is, the colour must do."""
+        """Write a name at the first free place inside the image; leave it out if there is none."""
         draw, font = ImageDraw.Draw(self.image), _font(_TAG_PX)
         dark = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2] <= 130
         for x, y in places:
@@ -173,7 +173,7 @@ class _Tags:
 
 
 def _legend(data: LabelledSet, cells: Sequence[Cell], width: int) -> list[tuple[int, str, float, int]]:
-    """(category, text, x, y) of the legend's entries, which are as many to a row as there is room for."""
+    """Return (category, text, x, y) for every entry of the legend, with as many entries per row as fit."""
     shown = np.isin(data.image, [cell.picture for cell in cells if cell.picture is not None])
     counts = np.bincount(data.category[shown], minlength=len(data.categories))
     entries: list[tuple[int, str, float, int]] = []
@@ -190,7 +190,7 @@ def _legend(data: LabelledSet, cells: Sequence[Cell], width: int) -> list[tuple[
 
 @lru_cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu, which comes with matplotlib: Pillow's own font knows no letters but English ones."""
+    """Return DejaVu Sans, which comes with matplotlib; Pillow's own font has English letters only."""
     import matplotlib
 
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)

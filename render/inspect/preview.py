@@ -1,4 +1,4 @@
-"""A first look at a recipe: a few of its images, small and quick, on one contact sheet."""
+"""Previews a recipe or a dataset: a few small images on one contact sheet."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from render.planner.plan import views_per_scene
 from render.recipe.distributions import Distribution, Scalar
 from render.recipe.tables import Recipe
 
-#: Longest side of a preview's images, px.
+#: Longest side of the images of a preview, px.
 LARGEST_SIDE_PX = 320
-#: With the denoiser 4 samples show all that a glance can see.
+#: With the denoiser, 4 samples are enough for a preview.
 SAMPLES = 4
 
 
@@ -42,7 +42,7 @@ def preview_recipe(
 ) -> LabelledSet:
     """Render `images` scenes of a recipe at low resolution; draw them with labels into the JPEG `to`.
 
-    Every image shows another scene, by the next camera in turn. A scene that fails is shown by its reason.
+    Every image shows another scene, and the cameras take turns. A scene that fails is replaced by its reason.
 
     on_progress: called as `on_progress(done, images)` after every image.
     on_warning: called with a sentence for each file that was left out, and for labels of unlikely size.
@@ -52,12 +52,12 @@ def preview_recipe(
     options = options or RenderOptions()
     _check_target(to)
     recipe, root = located(recipe, options.root)
-    small = reduced(recipe)
+    small = reduced_recipe(recipe)
     warn = on_warning or (lambda sentence: None)
     assets = load_assets(small, root, python=options.python)
     for warning in assets.warnings:
         warn(warning)
-    chosen = spread_out(images, views_per_scene(small))
+    chosen = one_image_per_scene(images, views_per_scene(small))
     report, rendered = on_progress or (lambda done, images: None), itertools.count(1)
     with scratch_folder("preview") as out:
         open_dataset(out, small, seed, assets.digest)
@@ -80,7 +80,7 @@ def preview_dataset(
 ) -> LabelledSet:
     """Draw images of a rendered dataset or COCO file, evenly spread, into the JPEG `to`.
 
-    `on_warning(text)` is called with what could not be read; an error has it in its message.
+    `on_warning(text)` is called with the entries that could not be read. An error names them in its message.
     """
     _check_target(to)
     data = read_coco(dataset)
@@ -98,8 +98,8 @@ def preview_dataset(
     return data
 
 
-def reduced(recipe: Recipe) -> Recipe:
-    """The recipe with small, quick images that show the same, and with masks to draw."""
+def reduced_recipe(recipe: Recipe) -> Recipe:
+    """Return the recipe with smaller images, fewer samples, and masks to draw."""
     scale = min(1.0, LARGEST_SIDE_PX / max(recipe.image.width, recipe.image.height))
     labels, sensor, change = recipe.labels, recipe.sensor, msgspec.structs.replace
     return change(
@@ -121,18 +121,18 @@ def reduced(recipe: Recipe) -> Recipe:
             min_side_px=max(1, round(labels.min_side_px * scale)),
         ),
         sensor=change(
-            sensor, blur_px=_times(sensor.blur_px, scale), motion_px=_times(sensor.motion_px, scale)
+            sensor, blur_px=_scaled(sensor.blur_px, scale), motion_px=_scaled(sensor.motion_px, scale)
         ),
     )
 
 
-def spread_out(count: int, views: int) -> list[int]:
-    """Images of different scenes, each by the next of a scene's `views`."""
+def one_image_per_scene(count: int, views: int) -> list[int]:
+    """Return one image of each scene, of the next view in turn."""
     return [scene * views + scene % views for scene in range(count)]
 
 
-def _times(value: Scalar, factor: float) -> Scalar:
-    """A length in px, or its distribution, at another scale."""
+def _scaled(value: Scalar, factor: float) -> Scalar:
+    """Scale a length in px, or its distribution."""
     if not isinstance(value, Distribution):
         return value * factor
     scaled = {
@@ -152,7 +152,7 @@ def _cells(data: LabelledSet, out: Path, chosen: Sequence[int]) -> list[Cell]:
             cells.append(Cell(f"{image}", places[record.file_name]))
         else:
             status, reason = (record.status, record.reason) if record else ("failed", "not rendered")
-            # What a traceback comes to; a sentence as it is.
+            # The last line of a traceback is its message; a sentence has one line.
             cells.append(Cell(f"image {image}: {status}", note=reason.strip().rpartition("\n")[2]))
     return cells
 
@@ -161,4 +161,6 @@ def _check_target(to: Path) -> None:
     if to.suffix.lower() not in (".jpg", ".jpeg"):
         raise DatasetError(f"{to}: expected a name that ends in .jpg, got {to.suffix or 'no ending'}")
     if not to.resolve().parent.is_dir():
-        raise DatasetError(f"{to}: expected an existing folder, got {to.parent}; make it, or choose another")
+        raise DatasetError(
+            f"{to}: expected an existing folder, got {to.parent}; create it, or choose another"
+        )

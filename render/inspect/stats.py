@@ -1,4 +1,4 @@
-"""Statistics of a rendered set, and its largest differences from photographs."""
+"""Compares a rendered set with photographs: statistics of both, and the largest differences."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from render.inspect.measures import (
     variation_noise,
 )
 
-#: Measures whose ratio says more than their difference.
+#: Measures that are compared by ratio instead of by difference.
 _RATIOS = ("size", "aspect", "boxes per image", "sharpness")
-#: A class is compared by itself from this many boxes on.
+#: Classes with fewer boxes than this are not compared separately.
 _ENOUGH_BOXES = 10
 
 
@@ -64,12 +64,12 @@ def compare(
 
 
 def table(report: Report) -> str:
-    """The report as text: one line per measure, the largest gap first, then what it means."""
+    """Format a report as text: one line per measure, the largest gap first, then what the gaps mean."""
     both = [measures for measures in (report.rendered, report.real) if measures is not None]
     sets = [f"{m.name}: {m.pictures} images, {m.boxes} boxes, {m.empty} images empty" for m in both]
     unread = [
         f"{m.name}: {m.unread} of the sampled images are missing or cannot be read; "
-        "brightness and colour are those of the others"
+        "brightness and colour are of the other images"
         for m in both
         if m.unread
     ]
@@ -92,7 +92,7 @@ def table(report: Report) -> str:
     if report.size_gaps:
         sizes = [(g.measure, _bracketed(g), g.says) for g in report.size_gaps]
         lines += ["", _columns(("size by class", "distance", ""), sizes)]
-    return "\n".join([*lines, "", *sets, *_words(report), *unread])
+    return "\n".join([*lines, "", *sets, *_largest_gaps_in_words(report), *unread])
 
 
 def _bracketed(gap: Gap) -> str:
@@ -100,7 +100,7 @@ def _bracketed(gap: Gap) -> str:
 
 
 def write_report(report: Report, out: Path) -> tuple[Path, Path]:
-    """Write stats.json and stats.png into a folder; raises DatasetError when it cannot be written."""
+    """Write stats.json and stats.png into a folder; raise DatasetError if it cannot be written."""
     from render.inspect.charts import draw_report  # matplotlib takes a second to import
 
     try:
@@ -116,7 +116,7 @@ def write_report(report: Report, out: Path) -> tuple[Path, Path]:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The report as plain data."""
+    """Return the report as plain data."""
     result: dict[str, Any] = {"side_px": report.side_px, "rendered": _summary(report.rendered)}
     if report.real is not None:
         result["real"] = _summary(report.real)
@@ -143,7 +143,7 @@ def _quantiles(values: Array) -> dict[str, float]:
 def _gap(name: str, a: Array, b: Array, kind: str = "") -> Gap:
     distance = float(ks_2samp(a, b, method="asymp").statistic)
     shift = float(wasserstein_distance(a, b))
-    return Gap(name, distance, ks_noise(len(a), len(b)), shift, _says(kind or name, a, b))
+    return Gap(name, distance, ks_noise(len(a), len(b)), shift, _describe_difference(kind or name, a, b))
 
 
 def _share_gap(a: Measures, b: Measures) -> Gap:
@@ -157,7 +157,7 @@ def _share_gap(a: Measures, b: Measures) -> Gap:
 
 
 def _size_gaps(a: Measures, b: Measures) -> tuple[Gap, ...]:
-    """Sizes class by class, where both have enough boxes of more than one class."""
+    """Return the gaps in size per class, if both sets have enough boxes of at least two classes."""
     enough = [
         name
         for name, sizes in a.size_by_category.items()
@@ -172,8 +172,8 @@ def _sorted(gaps: list[Gap]) -> tuple[Gap, ...]:
     return tuple(sorted(gaps, key=lambda gap: (-gap.distance, gap.measure)))
 
 
-def _says(name: str, a: Array, b: Array) -> str:
-    """One sentence on how the rendered values differ from the real ones: by level, else by spread."""
+def _describe_difference(name: str, a: Array, b: Array) -> str:
+    """Describe in one phrase how rendered values differ from real ones: by level, else by spread."""
     rendered, real = float(np.median(a)), float(np.median(b))
     spread = float(np.subtract(*np.quantile(b, (0.75, 0.25))))
     rendered_spread = float(np.subtract(*np.quantile(a, (0.75, 0.25))))
@@ -198,8 +198,8 @@ def _says(name: str, a: Array, b: Array) -> str:
     )
 
 
-def _words(report: Report) -> list[str]:
-    """The gaps that are more than chance, the largest first, with what moves them."""
+def _largest_gaps_in_words(report: Report) -> list[str]:
+    """Return a sentence on each of the three largest gaps beyond chance, with the keys that change it."""
     gaps = [gap for gap in report.gaps if gap.real][:3]
     if not gaps:
         return ["Nothing differs by more than chance."]
@@ -218,7 +218,7 @@ def _spread(values: Array | None) -> str:
 
 
 def _number(value: float) -> str:
-    """Three significant digits, never in powers of ten."""
+    """Format a number with three significant digits, without exponent."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.4f}"
 
 

@@ -1,1 +1,1 @@
-"""A recipe into scene specifications: every random choice is made here."""
+"""Turns a recipe into scene specifications: every random choice is made here."""

@@ -12,7 +12,7 @@ from render.recipe.tables import Camera
 
 
 def aim(camera: Camera, width: int, height: int, rng: Generator) -> tuple[CameraSpec, float]:
-    """One view of a camera, and its working distance in metres."""
+    """Draw one view of a camera; return it and the working distance in metres."""
     focal_px = draw(camera.focal_mm, rng) / camera.sensor_mm * width
     if camera.intrinsics is not None:
         focal_px = camera.intrinsics.fx * width / camera.intrinsics.width
@@ -24,7 +24,7 @@ def aim(camera: Camera, width: int, height: int, rng: Generator) -> tuple[Camera
     target = np.array([draw(v, rng) for v in camera.look_at_m])
     target[:2] += [view * draw(camera.offset, rng), view * draw(camera.offset, rng)]
     if camera.position_m is None:
-        # Straight up at tilt 0, then down towards the azimuth.
+        # At tilt 0 the camera is straight above the target; with tilt it moves towards the azimuth.
         tilt, azimuth = np.radians([draw(camera.tilt_deg, rng), draw(camera.azimuth_deg, rng)])
         backward = np.array([np.sin(tilt) * np.cos(azimuth), np.sin(tilt) * np.sin(azimuth), np.cos(tilt)])
         position = target + distance * backward
@@ -56,16 +56,16 @@ def _lens(camera: Camera, width: int, height: int) -> LensSpec:
     across, down = width / i.width, height / i.height
     return LensSpec(
         k=(i.k1, i.k2, i.p1, i.p2, i.k3),
-        # OpenCV counts from the middle of the first pixel, we from its corner.
+        # OpenCV counts from the centre of the first pixel, this package from its corner.
         shift_px=((i.cx + 0.5) * across - width / 2, (i.cy + 0.5) * down - height / 2),
         aspect=(i.fy * down) / (i.fx * across),
     )
 
 
 def _axes(backward: FloatArray, roll_rad: float) -> FloatArray:
-    """(3, 3), columns right, up and backward; level when roll is 0."""
+    """Return (3, 3), columns right, up and backward; the horizon is level if roll is 0."""
     level = np.array([-backward[1], backward[0], 0.0])
-    if np.linalg.norm(level) < 1e-9:  # straight down: as if come there from the front (azimuth -90 degrees)
+    if np.linalg.norm(level) < 1e-9:  # straight down: the axes of azimuth -90°, the front
         level = np.array([1.0, 0.0, 0.0])
     level /= np.linalg.norm(level)
     upward = np.cross(backward, level)

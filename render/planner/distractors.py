@@ -23,11 +23,11 @@ def scatter(recipe: Recipe, assets: Assets, area: PlacementArea, rng: Generator)
     """Place unlabelled objects between the parts; leave out those without a free position."""
     if area is None:
         return ()
-    wanted = recipe.distractors
-    meshes = assets.mesh_folders.get(wanted.folder, ()) if wanted.folder else ()
+    table = recipe.distractors
+    meshes = assets.mesh_folders.get(table.folder, ()) if table.folder else ()
     objects: list[ObjectSpec] = []
-    for _ in range(draw_int(wanted.count, rng)):
-        size, material = draw(wanted.size_m, rng), draw_material(wanted.materials, assets, rng)
+    for _ in range(draw_int(table.count, rng)):
+        size, material = draw(table.size_m, rng), draw_material(table.materials, assets, rng)
         if meshes:
             asset = meshes[int(rng.integers(len(meshes)))]
             parts = [MeshSpec(file=asset.key, component=c) for c in asset.components]
@@ -38,12 +38,12 @@ def scatter(recipe: Recipe, assets: Assets, area: PlacementArea, rng: Generator)
         turn = about(np.array([0.0, 0.0, 1.0]), float(rng.uniform(0, 2 * math.pi)))
         if isinstance(area, AirArea):
             turn = random_rotation(rng)
-        where = area.place(body_of(tuple(parts)).hull @ turn.T * size, 0.0, rng)
-        if where is None:
+        position = area.place(body_of(tuple(parts)).hull @ turn.T * size, 0.0, rng)
+        if position is None:
             continue
         name = f"distractor {len(objects)}"
         objects += [
-            ObjectSpec(name, mesh, pose(turn, np.array(where), size), material, role="distractor")
+            ObjectSpec(name, mesh, pose(turn, np.array(position), size), material, role="distractor")
             for mesh in parts
         ]
     return tuple(objects)

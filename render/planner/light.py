@@ -17,7 +17,7 @@ from render.recipe.tables import Background, Lamps, Light, Sensor
 
 
 def light(recipe: Light, assets: Assets, rng: Generator) -> LightSpec:
-    """Surroundings and lamps of one scene."""
+    """Draw the surroundings and lamps of one scene."""
     sky = draw_word(recipe.sky, rng)
     if recipe.sky_folder:
         panoramas = assets.pictures[recipe.sky_folder]
@@ -47,7 +47,7 @@ def _lamp(lamps: Lamps, assets: Assets, rng: Generator) -> LampSpec:
 
 
 def background(recipe: Background, assets: Assets, rng: Generator) -> BackgroundSpec:
-    """Background of one scene; procedural if the folder holds no photographs."""
+    """Draw the background of one scene; it is procedural if the folder holds no photographs."""
     kind = draw_word(recipe.kind, rng)
     photos = assets.pictures.get(recipe.folder, ()) if recipe.folder else ()
     gain = draw(recipe.gain, rng)
@@ -72,7 +72,7 @@ def background(recipe: Background, assets: Assets, rng: Generator) -> Background
 
 
 def sensor(recipe: Sensor, rng: Generator) -> SensorSpec:
-    """Sensor settings of one view."""
+    """Draw the sensor settings of one view."""
     return SensorSpec(
         exposure=draw(recipe.exposure, rng),
         white_balance=draw(recipe.white_balance, rng),

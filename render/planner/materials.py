@@ -1,4 +1,4 @@
-"""Materials: from the distributions of a recipe to fixed values."""
+"""Draws materials: from the distributions of a recipe to fixed values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from render.core.spec import MaterialSpec, Vector
 from render.recipe.distributions import draw, pick
 from render.recipe.tables import Material, Scheme
 
-#: Roughness and colour (sRGB) of a kind, where the recipe says nothing.
+#: Default roughness and colour (sRGB) of each kind.
 _ROUGHNESS = {
     "plastic": 0.3, "metal": 0.3, "paint": 0.25, "rubber": 0.8, "cast": 0.65, "ground": 0.3, "rust": 0.85,
     "glass": 0.02, "image": 0.5, "pbr": 0.5,
@@ -28,14 +28,16 @@ def draw_material(materials: Sequence[Material], assets: Assets, rng: Generator)
     """Choose a material by weight and draw its values."""
     material = materials[pick(tuple(m.weight for m in materials), rng)]
     kind = material.kind
-    colours, swirls, clear = _paint(material, rng)
-    any_roughness = float(rng.uniform(0.1, 0.9))
+    colours, marble, clear = _paint(material, rng)
+    random_roughness = float(rng.uniform(0.1, 0.9))
     metallic = float(rng.uniform() < 0.3) if kind == "random" else draw(material.metallic, rng)
-    roughness = material.roughness if material.roughness is not None else _ROUGHNESS.get(kind, any_roughness)
+    roughness = (
+        material.roughness if material.roughness is not None else _ROUGHNESS.get(kind, random_roughness)
+    )
     numbers = {
         "roughness": draw(roughness, rng),
         "metallic": metallic,
-        "marble": swirls,
+        "marble": marble,
         "translucency": clear,
         "wear": draw(material.wear, rng),
         "rust": draw(material.rust, rng),
@@ -58,9 +60,9 @@ def draw_material(materials: Sequence[Material], assets: Assets, rng: Generator)
 
 
 def _paint(material: Material, rng: Generator) -> tuple[dict[str, Vector], float, float]:
-    """SRGB colours by role; how strongly the second shows; how much light goes through."""
+    """Draw sRGB colours by role, how strongly the second colour shows, and the translucency."""
     if material.kind == "random" or rng.uniform() < material.random:
-        return _any_paint(material, rng)
+        return _random_paint(material, rng)
     scheme = _scheme(material, rng)
     jitter = draw(material.colour_jitter, rng)
     shift = (rng.uniform(-1, 1, 3) * jitter).tolist()
@@ -84,17 +86,17 @@ def _scheme(material: Material, rng: Generator) -> Scheme:
     )
 
 
-def _any_paint(material: Material, rng: Generator) -> tuple[dict[str, Vector], float, float]:
-    """A random body, and an accent that contrasts with it."""
+def _random_paint(material: Material, rng: Generator) -> tuple[dict[str, Vector], float, float]:
+    """Draw a random body colour, and an accent that contrasts with it."""
     body = hsv(rng.uniform(), rng.uniform(0.0, 1.0), rng.uniform(0.1, 1.0))
     dark = 0.299 * body[0] + 0.587 * body[1] + 0.114 * body[2] < 0.5
     accent = hsv(rng.uniform(), rng.uniform(0, 0.5), rng.uniform(0.85, 1.0) if dark else rng.uniform(0, 0.15))
     second = shifted(body, rng.uniform(-0.2, 0.2), 0.0, rng.uniform(-0.4, 0.1))
-    often = 0.6 if material.kind == "random" else 0.3
-    swirls = float(rng.uniform(0, 1)) if rng.uniform() < often else 0.0
-    return {"body": body, "second": second, "accent": accent}, swirls, 0.0
+    marble_probability = 0.6 if material.kind == "random" else 0.3
+    marble = float(rng.uniform(0, 1)) if rng.uniform() < marble_probability else 0.0
+    return {"body": body, "second": second, "accent": accent}, marble, 0.0
 
 
 def hsv(hue: float, saturation: float, value: float) -> Vector:
-    """SRGB of hue, saturation and value, each in [0, 1]."""
+    """Return the sRGB colour of hue, saturation and value, each in [0, 1]."""
     return shifted((1.0, 0.0, 0.0), float(np.clip(hue, 0, 1)), saturation - 1.0, value - 1.0)

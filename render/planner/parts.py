@@ -28,7 +28,7 @@ _UP = np.array([0.0, 0.0, 1.0])
 def placement_area(
     recipe: Recipe, camera: CameraSpec, distance_m: float, tray: Geometry | None, rng: Generator
 ) -> PlacementArea:
-    """Area of the first camera's view that parts are placed in."""
+    """Return the area, within the view of the first camera, in which parts are placed."""
     width, height, layout = recipe.image.width, recipe.image.height, recipe.layout
     if layout.mode == "fixed":
         return None
@@ -40,25 +40,25 @@ def placement_area(
 
 
 @dataclass(eq=False)
-class Placed:
-    """The parts of a scene, placed one after another."""
+class PartPlacer:
+    """Draws the parts of a scene and places them one after another."""
 
     recipe: Recipe
     assets: Assets
     seed: int
     objects: list[ObjectSpec] = field(default_factory=list)
     unplaced: list[tuple[str, str]] = field(default_factory=list)
-    _instances: int = 0
+    _instance_count: int = 0
 
-    def all(self, area: PlacementArea, rng: Generator) -> None:
+    def place_all(self, area: PlacementArea, rng: Generator) -> None:
         """Draw and place every part of the recipe."""
         for part in self.recipe.parts:
             if rng.uniform() >= part.probability:
                 continue
             for _ in range(draw_int(part.count, rng)):
-                self._put(part, area, rng)
+                self._place(part, area, rng)
 
-    def _put(self, part: Part, area: PlacementArea, rng: Generator) -> None:
+    def _place(self, part: Part, area: PlacementArea, rng: Generator) -> None:
         meshes = self._meshes(part, rng)
         body = body_of(tuple(meshes.values()))
         scale = self._scale(part, rng)
@@ -68,16 +68,16 @@ class Placed:
         turn = about(np.array([1.0, 0.0, 0.0]), math.radians(draw(part.tilt_deg, rng))) @ turn
         materials = self._materials(part, tuple(meshes), rng)
         hull, gap = (body.hull @ turn.T) * scale, draw(self.recipe.layout.gap_m, rng)
-        where = (0.0, 0.0, -float(hull[:, 2].min())) if area is None else area.place(hull, gap, rng)
-        if where is None:
+        position = (0.0, 0.0, -float(hull[:, 2].min())) if area is None else area.place(hull, gap, rng)
+        if position is None:
             self.unplaced.append((part.name, f"no free place in {self.recipe.layout.tries} tries"))
             return
-        self._instances += 1
-        at = pose(turn, np.asarray(where), scale)
+        self._instance_count += 1
+        at = pose(turn, np.asarray(position), scale)
         state = rest.state or _state(part, turn)
         labels: dict[str, Any] = {"state": {"state": state} if state and part.label != "state" else {}}
         if len(meshes) > 1 and part.label in ("name", "state"):
-            labels["group"] = self._instances  # its pieces share one annotation
+            labels["group"] = self._instance_count  # the components share one annotation
         for name, mesh in meshes.items():
             label = _category(part, name, state)
             self._add(
@@ -85,7 +85,7 @@ class Placed:
             )
         find = SHAPES[part.shape].stamped if part.stamp else None
         if part.stamp is not None and find is not None:
-            # Digits on the part's face: objects of their own, in the part's material.
+            # Digits on the face of the part are separate objects with the material of the part.
             component, mesh = next(iter(meshes.items()))
             for glyph in stamp(part.stamp, find(mesh.form), scale, at, rng):
                 text, look = glyph.mesh.text, {"legibility": glyph.legibility}
@@ -103,30 +103,33 @@ class Placed:
                 pose=at,
                 material=material,
                 index=len(self.objects) + 1,
-                instance=self._instances,
+                instance=self._instance_count,
                 category=label if self.recipe.labels.parts else None,
                 **more,
             )
         )
 
     def _meshes(self, part: Part, rng: Generator) -> dict[str, MeshSpec]:
-        """Component -> mesh. The variants of a form are the same in the whole dataset: meshes are few."""
+        """Return component -> mesh.
+
+        A form has the same variants in all scenes of a dataset, so that meshes can be reused.
+        """
         if part.mesh:
             asset = self.assets.meshes[part.mesh]
             return {c: MeshSpec(file=asset.key, component=c) for c in asset.components}
         number = pick(tuple(form.weight for form in part.forms), rng)
         form = part.forms[number]
         variant = int(rng.integers(form.variants))
-        mould = np.random.default_rng(
+        form_rng = np.random.default_rng(
             SeedSequence([self.seed, number, variant], spawn_key=tuple(part.name.encode()))
         )
-        values = {name: draw(value, mould) for name, value in form.values.items()}
+        values = {name: draw(value, form_rng) for name, value in form.values.items()}
         return {
             c: MeshSpec(shape=part.shape, form=values, component=c) for c in SHAPES[part.shape].components
         }
 
     def _scale(self, part: Part, rng: Generator) -> float:
-        """Metres per own unit: a shape is one unit long, a mesh file in metres."""
+        """Return metres per own unit: a built-in shape is one unit long, a mesh file is in metres."""
         if part.size_m is None:
             return 1.0
         return draw(part.size_m, rng) / (self.assets.meshes[part.mesh].longest_m if part.mesh else 1.0)
@@ -146,7 +149,7 @@ class Placed:
         return Rest(tuple(float(v) for v in turn.ravel()))  # type: ignore[arg-type]  # nine numbers
 
     def _materials(self, part: Part, components: tuple[str, ...], rng: Generator) -> dict[str, MaterialSpec]:
-        """Component -> material; components without materials of their own share the part's."""
+        """Return component -> material; components without their own materials share that of the part."""
         shared = draw_material(part.materials, self.assets, rng)
         materials = {name: component.materials for name, component in part.components.items()}
         return {
@@ -156,7 +159,7 @@ class Placed:
 
 
 def _category(part: Part, component: str, state: str) -> str | None:
-    """Category of an instance, or of one component of it; None for no label."""
+    """Return the category of a part, or of one of its components; None if it has no label."""
     if part.label == "component":
         category = part.components[component].category if component in part.components else None
         return (component if category is None else category) or None
@@ -164,7 +167,7 @@ def _category(part: Part, component: str, state: str) -> str | None:
 
 
 def _state(part: Part, turn: FloatArray) -> str:
-    """The state whose side looks most upwards, for orientations that are no resting pose."""
+    """Return the state whose side points most upwards, for an orientation that is no resting pose."""
     rests = [rest for rest in SHAPES[part.shape].rests if rest.state] if part.shape else []
     if not rests:
         return ""

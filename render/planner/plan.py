@@ -1,7 +1,7 @@
-"""Plan a scene: from a recipe, its assets, a seed and a scene number to a SceneSpec without random choices.
+"""Plans a scene: from a recipe, its assets, a seed and a scene number to a SceneSpec of fixed values.
 
-The same four inputs always give the same SceneSpec. Each subject has a random stream of its own, so that
-another lamp moves no part.
+The same four inputs always give the same SceneSpec. Each topic has its own random stream: one more lamp, for
+example, does not change the position of a part.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from render.planner.cameras import aim
 from render.planner.defect_schedule import schedule_defects
 from render.planner.distractors import scatter
 from render.planner.light import background, light, sensor
-from render.planner.parts import Placed, placement_area
+from render.planner.parts import PartPlacer, placement_area
 from render.planner.stage import set_stage
 from render.recipe.tables import Recipe
 
@@ -26,12 +26,12 @@ _STREAMS = ("camera", "stage", "parts", "distractors", "defects", "light", "back
 
 
 def views_per_scene(recipe: Recipe) -> int:
-    """Images per scene: each camera takes `layout.views`."""
+    """Return the number of images per scene: each camera takes `layout.views`."""
     return recipe.layout.views * len(recipe.cameras)
 
 
 def plan(recipe: Recipe, assets: Assets, seed: int, scene: int) -> SceneSpec:
-    """Resolve every distribution of the recipe for one scene of the dataset `seed`."""
+    """Draw every distribution of the recipe for one scene of the dataset with this seed."""
     rng = {
         name: np.random.default_rng(SeedSequence([seed, scene], spawn_key=(number,)))
         for number, name in enumerate(_STREAMS)
@@ -44,14 +44,14 @@ def plan(recipe: Recipe, assets: Assets, seed: int, scene: int) -> SceneSpec:
     ]
     stage, tray = set_stage(recipe.stage, assets, cameras[0][1], rng["stage"])
     area = placement_area(recipe, cameras[0][0], cameras[0][1], tray, rng["parts"])
-    placed = Placed(recipe, assets, seed)
-    placed.all(area, rng["parts"])
+    parts = PartPlacer(recipe, assets, seed)
+    parts.place_all(area, rng["parts"])
     kinds = schedule_defects(recipe, seed, scene)
     only = [camera for camera, _ in cameras]
-    flawed = defects.place(
-        recipe, kinds, tuple(placed.objects), only, surface_of, rng["defects"], assets=assets
+    parts_with_flaws = defects.place(
+        recipe, kinds, tuple(parts.objects), only, surface_of, rng["defects"], assets=assets
     )
-    others = scatter(recipe, assets, area, rng["distractors"])
+    distractors = scatter(recipe, assets, area, rng["distractors"])
     return SceneSpec(
         seed=seed,
         index=scene,
@@ -60,7 +60,7 @@ def plan(recipe: Recipe, assets: Assets, seed: int, scene: int) -> SceneSpec:
         format=recipe.image.format,
         quality=msgspec.convert(recipe.quality, QualitySpec, from_attributes=True),
         labels=msgspec.convert(recipe.labels, LabelSpec, from_attributes=True),
-        objects=(*flawed, *others, *stage),
+        objects=(*parts_with_flaws, *distractors, *stage),
         views=tuple(
             ViewSpec(
                 index=scene * len(only) + number,
@@ -72,5 +72,5 @@ def plan(recipe: Recipe, assets: Assets, seed: int, scene: int) -> SceneSpec:
         ),
         light=light(recipe.light, assets, rng["light"]),
         background=background(recipe.background, assets, rng["background"]),
-        unplaced=tuple(placed.unplaced),
+        unplaced=tuple(parts.unplaced),
     )

@@ -1,4 +1,4 @@
-"""The stage: a table, a tray on it, a ground that only takes shadows, or nothing."""
+"""Draws the stage: a table, a table with a tray, a ground that only receives shadows, or nothing."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from render.planner.materials import hsv
 from render.recipe.distributions import draw, draw_word
 from render.recipe.tables import Stage
 
-#: The ground reaches this far, in working distances.
+#: Side of the ground, in working distances.
 _REACH = 30.0
-_THICK = 0.001  # of the ground, in shares of its side
+_THICK = 0.001  # thickness of the ground, as a share of its side
 _UP = np.array([0.0, 0.0, 1.0])
 
 
 def set_stage(
     recipe: Stage, assets: Assets, distance_m: float, rng: Generator
 ) -> tuple[tuple[ObjectSpec, ...], Geometry | None]:
-    """Objects of the stage of one scene, and the floor between its walls, if it has any."""
+    """Draw the stage of one scene; return its objects, and the floor of the tray if it has one."""
     kind = draw_word(recipe.kind, rng)
     surface = _surface(recipe, assets, rng)
-    walls, tray = _walls(recipe, rng)  # always, so that the stage's other draws do not depend on them
+    walls, tray = _walls(recipe, rng)  # always drawn, so that the other draws do not depend on the kind
     if kind == "none":
         return (), None
     ground = _ground(surface, distance_m * _REACH, kind == "catcher")
@@ -53,15 +53,15 @@ def _surface(recipe: Stage, assets: Assets, rng: Generator) -> MaterialSpec:
     }
     seed = float(rng.uniform(-100, 100))
     textured, number, tile = rng.uniform() < recipe.textured, rng.uniform(), float(rng.uniform(0.5, 2.0))
-    pictures = assets.textures.get(recipe.folder, ()) if recipe.folder else ()
-    if pictures and textured:
-        images = {r: str(p) for r, p in pictures[int(number * len(pictures))].images.items()}
+    image_sets = assets.textures.get(recipe.folder, ()) if recipe.folder else ()
+    if image_sets and textured:
+        images = {r: str(p) for r, p in image_sets[int(number * len(image_sets))].images.items()}
         return MaterialSpec("pbr", colours, numbers, images, tile_m=tile * 20 * numbers["grain_m"], seed=seed)
     return MaterialSpec(f"stage-{pattern}", colours, numbers, seed=seed)
 
 
 def _ground(material: MaterialSpec, side_m: float, catcher: bool) -> ObjectSpec:
-    """A flat box whose upper face is the plane z = 0."""
+    """Return a flat box whose upper face is the plane z = 0."""
     return ObjectSpec(
         name="ground",
         mesh=MeshSpec(shape="box", form={"y": 1.0, "z": _THICK}),
@@ -73,7 +73,7 @@ def _ground(material: MaterialSpec, side_m: float, catcher: bool) -> ObjectSpec:
 
 
 def _walls(recipe: Stage, rng: Generator) -> tuple[tuple[ObjectSpec, ...], Geometry]:
-    """Four walls around the origin, and the floor between them."""
+    """Draw four walls around the origin; return them and the floor between them."""
     x = draw(recipe.tray_m, rng)
     y = x * draw(recipe.tray_aspect, rng)
     h, w = draw(recipe.wall_height_m, rng), draw(recipe.wall_m, rng)

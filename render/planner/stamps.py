@@ -17,9 +17,9 @@ from render.shapes.kernels.surface import FloatArray, Panel
 
 Legibility = Literal["well", "partly", "poorly"]
 LEVELS: tuple[Legibility, ...] = ("well", "partly", "poorly")
-#: Distance of neighbouring digits in character heights, at spacing 1.
+#: Distance between neighbouring digits in character heights, at spacing 1.
 ADVANCE = 0.8
-#: How much of the face a line of digits may take, along and up.
+#: Greatest share of the face that a line of digits may fill, along and up.
 _FILL = (0.94, 0.8)
 #: Per level: lowest and highest share of the strokes erased, warp, and relief as a share of `relief_m`.
 _WEAR: dict[Legibility, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
@@ -31,7 +31,11 @@ _WEAR: dict[Legibility, tuple[tuple[float, float], tuple[float, float], tuple[fl
 
 @dataclass(frozen=True)
 class GlyphPlan:
-    """One character. mesh: shape "glyph", one unit high.  pose: in the world."""
+    """One character.
+
+    mesh: shape "glyph", one unit high.
+    pose: in the world.
+    """
 
     mesh: MeshSpec
     pose: Pose
@@ -44,8 +48,8 @@ def stamp(stamp: Stamp, panel: Panel, scale: float, at: Pose, rng: Generator) ->
     scale: metres per unit of the part.
     at: pose of the part.
 
-    A line too long or too high for the panel is scaled down. Of n digits each legibility level gets its share
-    of n, rounded up or down at random, so that the expected share is exact.
+    A line that is too long or too high for the panel is scaled down. Every legibility level gets its share of
+    the digits, rounded up or down at random, so that the expected share is exact.
     """
     count = max(1, draw_int(stamp.length, rng))
     height = draw(stamp.height_m, rng) / scale
@@ -53,7 +57,7 @@ def stamp(stamp: Stamp, panel: Panel, scale: float, at: Pose, rng: Generator) ->
     height = min(height, panel.height * _FILL[1], panel.length * _FILL[0] / (count * advance))
     levels = _levels(stamp, count, rng)
     relief = draw(stamp.relief_m, rng) / scale / height
-    # One set of stamps hits one face: font, weight and slant are the line's, wear is each digit's own.
+    # One set of stamps makes the line, so its digits share font, weight and slant; wear differs per digit.
     line = {
         "slant": math.radians(draw(stamp.slant_deg, rng)),
         "weight": float(rng.uniform(0.13, 0.19)),
@@ -76,7 +80,7 @@ def stamp(stamp: Stamp, panel: Panel, scale: float, at: Pose, rng: Generator) ->
 
 
 def _levels(stamp: Stamp, count: int, rng: Generator) -> list[Legibility]:
-    """A level for each digit: systematic sampling of the shares, shuffled."""
+    """Draw a level for each digit: systematic sampling of the shares, shuffled."""
     shares = np.array([stamp.well, stamp.partly, stamp.poorly])
     bounds = np.cumsum(shares / shares.sum())
     points = (np.arange(count) + rng.uniform()) / count
@@ -95,7 +99,7 @@ def _wear(level: Legibility, relief: float, rng: Generator) -> dict[str, float]:
 
 
 def _pose(at: Pose, panel: Panel, turn: FloatArray, place: FloatArray, height: float) -> Pose:
-    """World <- part <- panel <- glyph of this height; turn (3, 3) and place (3,) in the part's own frame."""
+    """Return the world pose of a glyph of this height; turn (3, 3), place (3,): in the part's frame."""
     linear, origin = matrix(at)
     scale = scale_of(at)
     centre = linear @ (np.asarray(panel.centre) + place) + origin

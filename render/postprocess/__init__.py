@@ -1,1 +1,1 @@
-"""After rendering: background and sensor."""
+"""Processing after rendering: background and sensor."""

@@ -1,4 +1,4 @@
-"""Built-in parts: what there is, and their surfaces."""
+"""The built-in parts and their surfaces."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ SHAPES: dict[str, Shape] = {
 
 
 def build_surface(shape: str, form: Mapping[str, float], component: str) -> Surface:
-    """One component of a built-in shape, in units of its size; what `form` leaves out takes its default.
+    """Return one component of a built-in shape, in units of its size; `form` overrides the defaults.
 
-    The arrays are shared between callers and read-only. `render.recipe.checks` refuses unknown values.
+    The arrays are read-only, since callers share them. `render.recipe.checks` refuses unknown values.
     """
     parameters = SHAPES[shape].parameters
     complete = tuple((name, float(form.get(name, p.default))) for name, p in parameters.items())

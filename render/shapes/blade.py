@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from render.shapes.airfoil import Aerofoil
-from render.shapes.kernels.patches import Patch, centred, grid, join
-from render.shapes.kernels.planar import densified, fill, lattice, rounded_rectangle
-from render.shapes.kernels.solids import lofted, rounded_box
+from render.shapes.kernels.patches import Patch, centre_surfaces, grid, join
+from render.shapes.kernels.planar import densify, fill, lattice, rounded_rectangle
+from render.shapes.kernels.solids import loft, rounded_box
 from render.shapes.kernels.surface import FloatArray, Parameter, Shape, Surface
 
-#: Finest side of a platform's outline, and of the triangles on it, in heights.
+#: Longest side of the outline of a platform, in heights.
 _SPACING = 0.012
-#: Width of a platform's chamfer over its thickness.
+#: Chamfer of a platform over its thickness.
 _EDGE = 0.12
 
 
@@ -24,7 +24,7 @@ def _ring(outline: FloatArray, height: float) -> FloatArray:
 
 
 def _lid(outer: FloatArray, holes: Sequence[FloatArray], height: float) -> Patch:
-    """A flat face at a height, looking up, with aerofoil-shaped openings."""
+    """Return a flat face at a height, facing up, with openings."""
     flat = [ring[:, :2] for ring in holes]
     points, triangles = fill(outer, flat, lattice(outer.min(axis=0), outer.max(axis=0), 0.02))
     return Patch(_ring(points, height), triangles)
@@ -38,19 +38,20 @@ def _blade(form: Mapping[str, float]) -> dict[str, Surface]:
     free = high - low - 2 * _EDGE * thick
     foot = _root(form, 0.94 * free[0], free[1]) + np.array([*(low + high) / 2, 0.0])
     patches = [
-        lofted(sections),
+        loft(sections),
         _lid(sections[-1, :, :2], [], 1.0),
         *_platform((low, high), (deck - thick, deck), above=[sections[0]], below=[foot[-1]]),
-        lofted(foot),
+        loft(foot),
         _lid(foot[0, :, :2], [], 0.0).flipped(),
     ]
-    return centred({"": join(patches)})
+    return centre_surfaces({"": join(patches)})
 
 
 def _root(form: Mapping[str, float], length: float, width: float) -> FloatArray:
-    """Root of a blade, (k, n, 3), with x along the slot: a dovetail or a fir tree of `lobes` pairs of teeth.
+    """Return the root of a blade (k, n, 3), with x along the slot.
 
-    The tips of the teeth lie on a wedge; their profile is a cosine. The shank is above them.
+    It is a dovetail, or a fir tree of `lobes` pairs of teeth. The profile of the teeth is a cosine, and their
+    tips lie on a wedge. The shank is above the teeth.
     """
     lobes, tall = round(form["lobes"]), form["root"]
     top, shank = 0.36 * width, 0.68 * tall
@@ -74,7 +75,7 @@ def _root(form: Mapping[str, float], length: float, width: float) -> FloatArray:
 
 
 def _subdivided(rectangle: FloatArray, across: int, along: int) -> FloatArray:
-    """Outline of a chamfered rectangle with `along` steps on its long and `across` on its short sides."""
+    """Subdivide a chamfered rectangle: `along` steps on its long sides, `across` on its short sides."""
     pieces = []
     for k in range(8):
         steps = (1, along, 1, across)[k % 4]
@@ -92,15 +93,17 @@ def _vane(form: Mapping[str, float]) -> dict[str, Surface]:
     places = (np.arange(count) - (count - 1) / 2) * pitch
     foils = [foil_sections + np.array([0.0, y, 0.0]) for y in places]
     low, high = low - form["margin"] + (0.0, places[0]), high + form["margin"] + (0.0, places[-1])
-    patches = [lofted(foil) for foil in foils]
+    patches = [loft(foil) for foil in foils]
     patches += _platform((low, high), (0.0, thick), above=[f[0] for f in foils])
     patches += _platform((low, high), (1 - thick, 1.0), below=[f[-1] for f in foils])
     rail = (0.07 * (high - low)[0], 0.98 * (high - low)[1], 2.6 * thick)
     for x in (0.86 * low[0] + 0.14 * high[0], 0.18 * low[0] + 0.82 * high[0]):
         hook = rounded_box(rail, 0.1 * thick, (1, 24, 2), 2)
         patches += [p.moved((x, (low[1] + high[1]) / 2, 1 + 0.6 * thick)) for p in hook]
-    vane = centred({"": join([replace(p, points=_bent(p.points, form["radius"])) for p in patches])})
-    return centred(vane, 1 / float(np.ptp(vane[""].vertices[:, 2])))
+    vane = centre_surfaces(
+        {"": join([replace(p, points=_wrap_around_axis(p.points, form["radius"])) for p in patches])}
+    )
+    return centre_surfaces(vane, 1 / float(np.ptp(vane[""].vertices[:, 2])))
 
 
 def _platform(
@@ -109,18 +112,18 @@ def _platform(
     above: Sequence[FloatArray] = (),
     below: Sequence[FloatArray] = (),
 ) -> list[Patch]:
-    """A flat chamfered slab, with openings in its upper and its lower face."""
+    """Return a flat chamfered slab, with openings in its upper and its lower face."""
     (low, high), (floor, top) = corners, heights
     edge = _EDGE * (top - floor)
-    outline = densified(rounded_rectangle(low, high, 0.012, 3), _SPACING)
-    # The outline of the faces: the same, point by point, in a smaller bounding box.
+    outline = densify(rounded_rectangle(low, high, 0.012, 3), _SPACING)
+    # The outline of the faces is the same outline, scaled into a smaller bounding box.
     rim = low + edge + (outline - low) / (high - low) * (high - low - 2 * edge)
     sides = [_ring(rim, floor), _ring(outline, floor + edge), _ring(outline, top - edge), _ring(rim, top)]
     return [_lid(rim, above, top), _lid(rim, below, floor).flipped(), grid(np.stack(sides), around=True)]
 
 
-def _bent(points: FloatArray, radius: float) -> FloatArray:
-    """Flat platforms as pieces of cylinders about the engine's axis, `radius` below the foot."""
+def _wrap_around_axis(points: FloatArray, radius: float) -> FloatArray:
+    """Bend flat platforms into cylinder segments about the axis of the engine, `radius` below the foot."""
     angle, away = points[:, 1] / radius, radius + points[:, 2]
     return np.stack([points[:, 0], away * np.sin(angle), away * np.cos(angle) - radius], axis=1)
 

@@ -7,17 +7,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from render.shapes.kernels.patches import Patch, centred, join
-from render.shapes.kernels.planar import circle, densified, rounded_rectangle
+from render.shapes.kernels.patches import Patch, centre_surfaces, join
+from render.shapes.kernels.planar import circle, densify, rounded_rectangle
 from render.shapes.kernels.solids import plate
 from render.shapes.kernels.surface import FloatArray, Parameter, Shape, Surface
 
 
 @dataclass(frozen=True)
 class _Fold:
-    """A plate from x = 0, folded up by 90° so that its foot is 1 long and its leg `height` high.
+    """Folds a plate, which starts at x = 0, up by 90°: its foot is 1 long and its leg `height` high.
 
-    start: where the fold begins.  arc: length of the flat plate that it uses up, at half the thickness.
+    start: x at which the fold begins.
+    arc: length of the flat plate in the fold, measured at half the thickness.
     """
 
     height: float
@@ -37,7 +38,7 @@ class _Fold:
         return self.start + self.arc + self.height - self.radius - self.thickness
 
     def apply(self, points: FloatArray) -> FloatArray:
-        """Where points (n, 3) of the flat plate go; its upper side becomes the inner one."""
+        """Map points (n, 3) of the flat plate to the folded plate; its upper side becomes the inner one."""
         x, y, z = points.T
         turn = np.clip((x - self.start) / self.arc, 0, 1) * (np.pi / 2)
         away = self.radius + self.thickness - z
@@ -61,7 +62,7 @@ def _bracket(form: Mapping[str, float]) -> dict[str, Surface]:
     rows = np.linspace(-width / 2, width / 2, max(4, round(width / coarse)))
     inner = np.stack(np.meshgrid(columns, rows, indexing="ij"), axis=-1).reshape(-1, 2)
     legs = ((0.0, fold.start), (float(bends[-1]), fold.length))
-    # Each hole lies in the middle of its cell, with room to spare in the shorter leg too.
+    # Each hole is centred in its cell. The size of the cells is that of the shorter leg.
     along, across = round(form["holes"]), round(form["rows"])
     cell = np.array([min(high - low for low, high in legs) / max(1, along), width / across])
     hole = form["hole"] * float(cell.min()) / 2
@@ -81,24 +82,25 @@ def _bracket(form: Mapping[str, float]) -> dict[str, Surface]:
     patches = [replace(p, points=fold.apply(p.points)) for p in flat]
     if form["gusset"] > 0:
         patches += _gussets(fold, width, form["gusset"])
-    return centred({"": join(patches)})
+    return centre_surfaces({"": join(patches)})
 
 
 def _outline(length: float, width: float, corner: float, columns: FloatArray, spacing: float) -> FloatArray:
-    """The flat plate's outline, with points where the columns meet its long sides."""
+    """Return the outline of the flat plate, with points where the columns meet its long sides."""
     loop = rounded_rectangle((0.0, -width / 2), (length, width / 2), corner, 6)
-    # Not so near the corners that a chamfer, which shifts their points a little, would pass them.
+    # Keep away from the corners, whose points a chamfer shifts a little.
     inside = columns[(columns > corner + 3e-3) & (columns < length - corner - 3e-3)]
     upper = np.c_[inside[::-1], np.full(len(inside), width / 2)]
     lower = np.c_[inside, np.full(len(inside), -width / 2)]
     whole = np.concatenate([loop[:7], upper, loop[7:21], lower, loop[21:]])
-    return densified(whole, spacing)
+    return densify(whole, spacing)
 
 
 def _fitting(wanted: float, middle: FloatArray, reach: float) -> float:
-    """Radius of the corners: as wanted, or the largest that leaves the nearest hole a rim.
+    """Return the wanted radius of the corners, or the largest that leaves a rim around the nearest hole.
 
-    middle: (2,) from the corner to that hole.  reach: its radius and that of its rim.
+    middle: (2,) from the corner to the centre of that hole.
+    reach: radius of the hole plus the width of its rim.
     """
     radii = wanted * 0.95 ** np.arange(77)
     away = np.linalg.norm(np.maximum(radii[:, None] - middle, 0), axis=1)
@@ -107,7 +109,7 @@ def _fitting(wanted: float, middle: FloatArray, reach: float) -> float:
 
 
 def _gussets(fold: _Fold, width: float, thick: float) -> list[Patch]:
-    """Two triangular ribs near the sides, sunk a little into both legs as a weld would be."""
+    """Return two triangular ribs near the sides, sunk slightly into both legs, as if welded."""
     thickness, sunk = thick * width, 0.3 * fold.thickness
     reach = 0.6 * min(fold.start, fold.height - fold.thickness - fold.radius)
     x, z, blunt = 1 - fold.thickness + sunk, fold.thickness - sunk, 0.06 * reach + sunk

@@ -14,11 +14,11 @@ from render.shapes.car_panels import SIDES, Panels
 from render.shapes.car_wheel import wheel
 from render.shapes.kernels.implicit import skin
 from render.shapes.kernels.panels import Skin
-from render.shapes.kernels.patches import Patch, centred, grid, join
-from render.shapes.kernels.solids import lofted, plate, rings, rounded_box
+from render.shapes.kernels.patches import Patch, centre_surfaces, grid, join
+from render.shapes.kernels.solids import loft, plate, rings, rounded_box
 from render.shapes.kernels.surface import UPRIGHT, FloatArray, Parameter, Shape, Surface
 
-#: Takes a plate's axes (right, up, out) to (x, z, -y).
+#: Rotates the axes of a plate (right, up, out) to (x, z, -y).
 _SIDEWAYS = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 _CORNERS = tuple(f"{end}_{side}" for end in ("front", "back") for side in SIDES)
 COMPONENTS = (
@@ -45,7 +45,7 @@ COMPONENTS = (
 def _car(form: Mapping[str, float]) -> dict[str, Surface]:
     lines = Lines(form)
     body = Body(lines)
-    # A cell that divides no length evenly keeps lattice points off the body's flat middle plane.
+    # With a cell size that divides no length evenly, no lattice points lie on the plane of symmetry.
     cell = 1 / (round(form["cells"]) + 0.3)
     reach = lines.width / 2 + 0.03
     points, quads = skin(body, (-0.53, -reach, 0.0), (0.53, reach, lines.height + 0.03), cell)
@@ -53,13 +53,13 @@ def _car(form: Mapping[str, float]) -> dict[str, Surface]:
     pieces: dict[str, list[Patch]] = dict(Panels(body).cut(Skin(body, points, triangles)))
     for name, patches in _attached(body, round(form["spokes"])):
         pieces.setdefault(name, []).extend(patches)
-    surfaces = centred({name: join(pieces[name]) for name in COMPONENTS})
+    surfaces = centre_surfaces({name: join(pieces[name]) for name in COMPONENTS})
     length = max(s.vertices[:, 0].max() for s in surfaces.values()) * 2
-    return centred(surfaces, 1 / float(length))
+    return centre_surfaces(surfaces, 1 / float(length))
 
 
 def _attached(body: Body, spokes: int) -> Iterator[tuple[str, list[Patch]]]:
-    """What is no panel: wheels and their wells, mirrors, handles, number plates, the inside."""
+    """Yield the pieces that are no panels: wheels, wheel wells, mirrors, handles, number plates, interior."""
     m = body.lines
     for name, side in SIDES.items():
         turn = np.diag([side, side, 1.0])
@@ -87,19 +87,19 @@ def _box(size: tuple[float, float, float], radius: float, at: tuple[float, float
 
 
 def _half_width(body: Body, x: float, z: float) -> float:
-    """|y| of the body's side."""
+    """Return |y| of the body's side."""
     return _reach(body, (x, 0.0, z), (0.0, 1.0, 0.0))
 
 
 def _reach(body: Body, start: Vector, way: Vector) -> float:
-    """How far the body reaches from a point inside it along an axis."""
+    """Return how far the body extends from an inner point along an axis."""
     at = np.linspace(0.0, 0.55, 2200)
     inside = body(np.array(start) + at[:, None] * np.array(way)) < 0
     return float(at[inside.nonzero()[0][-1]])
 
 
 def _mirror(body: Body, side: float) -> list[Patch]:
-    """A mirror housing on a foot, at the front corner of the side window."""
+    """Return a mirror housing on a foot, at the front corner of the side window."""
     m = body.lines
     x, z = m.cowl - 0.062, m.belt + 0.022
     y = _half_width(body, x, z) + 0.020
@@ -111,7 +111,7 @@ def _mirror(body: Body, side: float) -> list[Patch]:
 
 
 def _well(m: Lines) -> list[Patch]:
-    """A wheel well about a wheel's axle, opening towards +y at y = 0: a band over the wheel, and a back."""
+    """Return a wheel well about the axle, open towards +y at y = 0: a band over the wheel, and a back."""
     outer, inner, deep = 1.10 * m.arch, 1.005 * m.arch, 0.075
     end = float(np.arccos((m.clearance + 0.006 - m.wheel) / outer))  # down to the underside on either side
     angle = np.linspace(-end, end, 49)
@@ -131,7 +131,7 @@ def _well(m: Lines) -> list[Patch]:
 
 
 def _inside(m: Lines) -> list[Patch]:
-    """Floor pan, dashboard, seats and steering wheel: what is seen through clear glass."""
+    """Return what is visible through clear glass: floor pan, dashboard, seats and steering wheel."""
     h, w = m.height, m.width
     back, front = m.rear - 0.02, m.cowl - 0.012
     low, high = m.clearance + 0.016, 0.5 * h
@@ -144,7 +144,7 @@ def _inside(m: Lines) -> list[Patch]:
     ring = np.linspace(0, 2 * np.pi, 13)[:-1]
     rim = rings(0.038 + 0.004 * np.cos(ring)[:, None], 0.004 * np.sin(ring)[:, None], 32)[..., [2, 0, 1]]
     wheel_at = (front - 0.125, 0.19 * w, 0.655 * h)
-    return [*patches, lofted(rim, ring=True).turned(_leaning(-25)).moved(wheel_at)]
+    return [*patches, loft(rim, ring=True).turned(_leaning(-25)).moved(wheel_at)]
 
 
 def _leaning(degrees: float) -> FloatArray:
@@ -152,7 +152,7 @@ def _leaning(degrees: float) -> FloatArray:
 
 
 def _seat(at: tuple[float, float, float], width: float, height: float) -> list[Patch]:
-    """A seat on a place: cushion, leaning back, head rest."""
+    """Return a seat: cushion, inclined back rest and head rest."""
     turn = _leaning(-14)
     cushion = [p.moved(at) for p in rounded_box((0.11, width, 0.05), 0.02, (2, 2, 2), 3)]
     rest: list[Patch] = []

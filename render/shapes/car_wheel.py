@@ -1,14 +1,14 @@
-"""A car's wheel: tyre and spoked rim in one closed surface. Unit: its radius; it turns about y."""
+"""The wheel of a car: tyre and spoked rim in one closed surface. Unit: its radius; the axle is y."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from render.shapes.kernels.patches import Patch
-from render.shapes.kernels.solids import lofted, rings
+from render.shapes.kernels.solids import loft, rings
 from render.shapes.kernels.surface import FloatArray
 
-#: Tyre from the inner side to the outer: (radius, place across in half widths).
+#: Profile of the tyre from the inner side to the outer: (radius, y in half widths).
 _TYRE = (
     (0.60, -0.80), (0.68, -0.93), (0.82, -1.0), (0.92, -0.96), (0.975, -0.84), (0.998, -0.6), (1.0, -0.3),
     (1.0, 0.3), (0.998, 0.6), (0.975, 0.84), (0.92, 0.96), (0.84, 1.0), (0.76, 0.99), (0.70, 0.92),
@@ -16,7 +16,7 @@ _TYRE = (
 
 
 def wheel(half_width: float, spokes: int, columns: int = 120) -> Patch:
-    """A wheel about the origin whose face looks along +y; accent is 1 on the metal of the rim."""
+    """Return a wheel about the origin that faces +y; accent is 1 on the metal of the rim."""
     rows: list[tuple[float, float]] = [(0.0, -0.35), (0.58, -0.35), *_TYRE]
     rim = [(0.685, 0.90), (0.675, 0.96), (0.64, 0.95), (0.63, 0.86)]
     dish = [(r, 0.86 - 0.12 * (0.61 - r) / 0.5) for r in np.linspace(0.615, 0.17, 16)]
@@ -29,13 +29,13 @@ def wheel(half_width: float, spokes: int, columns: int = 120) -> Patch:
     accent = np.zeros_like(open_)
     accent[len(rows) :] = 1.0
     accent[open_ > 0.5] = 0.0
-    # Heights of the sections become +y, and their circles lie in z-x, which keeps the wheel's face outward.
+    # The heights of the sections become y, and their circles lie in the z-x plane: faces stay outward.
     sections = rings(radius, (across - 0.55 * open_) * half_width, columns)[..., [1, 2, 0]]
-    return lofted(sections, accent)
+    return loft(sections, accent)
 
 
 def _gaps(radius: FloatArray, columns: int, spokes: int) -> FloatArray:
-    """(rows, columns): 1 in the openings between spokes, 0 on them, steep between; radius: (rows, 1)."""
+    """Return (rows, columns): 1 in openings between spokes, 0 on spokes, steep between; radius: (rows, 1)."""
     turn = np.arange(columns) * spokes / columns
     off = np.abs(turn - np.round(turn)) * 2 * np.pi / spokes  # angle from the nearest spoke's middle
     across = radius * np.sin(np.minimum(off, np.pi / 2))

@@ -1,4 +1,4 @@
-"""The die as arithmetic: faces, pips, orientation, surface. Unit: its edge; centre at the origin."""
+"""A die: faces, pips, orientation, surface. Unit: its edge; centre at the origin."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from render.shapes.kernels.patches import grid, join
 from render.shapes.kernels.surface import FloatArray, Parameter, Rest, Shape, Surface
 
-#: Value of a face -> (outward normal, direction its pip pattern calls "right"). Opposite faces sum to 7.
+#: Value of a face -> (outward normal, right direction of its pip pattern). Opposite faces sum to 7.
 FACES: dict[int, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     1: ((0, 0, 1), (1, 0, 0)),
     2: ((0, -1, 0), (1, 0, 0)),
@@ -18,10 +18,10 @@ FACES: dict[int, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     5: ((0, 1, 0), (1, 0, 0)),
     6: ((0, 0, -1), (1, 0, 0)),
 }
-#: Value - 1 -> what a die with that value on top is called.
+#: Value - 1 -> name of the state of a die with that value on top.
 NAMES = ("one", "two", "three", "four", "five", "six")
 _CORNERS = ((-1, -1), (1, 1), (-1, 1), (1, -1))
-#: Value -> places of its pips on the face, in units of PIP_SPACING.
+#: Value -> positions of its pips on the face, in units of PIP_SPACING.
 PIPS: dict[int, tuple[tuple[int, int], ...]] = {
     1: ((0, 0),),
     2: _CORNERS[:2],
@@ -34,13 +34,13 @@ PIP_SPACING = 0.25
 
 
 def frame(value: int) -> FloatArray:
-    """(3, 3), rows: right, up and normal of the face that shows `value`."""
+    """Return (3, 3), rows right, up and normal of the face that shows `value`."""
     normal, right = (np.asarray(v, float) for v in FACES[value])
     return np.stack([right, np.cross(normal, right), normal])
 
 
 def _build(form: Mapping[str, float]) -> dict[str, Surface]:
-    """A rounded cube, cut by a ball, with `cells` x `cells` quads per face and dents for pips."""
+    """Build a rounded cube, cut by a ball, with `cells` x `cells` quads per face and dents for pips."""
     cells = round(form["cells"])
     steps = np.linspace(-0.5, 0.5, cells + 1)
     b, a = np.meshgrid(steps, steps, indexing="ij")
@@ -66,13 +66,14 @@ def _rounded(points: FloatArray, roundness: float, ball: float) -> FloatArray:
 def _dents(
     a: FloatArray, b: FloatArray, value: int, radius: float, depth: float, cell: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Depth below the face and share of pip colour at face coordinates (a, b), in their shape."""
+    """Return the depth below the face and the share of pip colour at face coordinates (a, b)."""
     nearest = np.full_like(a, np.inf)
     for u, v in PIPS[value]:
         nearest = np.minimum(nearest, np.hypot(a - u * PIP_SPACING, b - v * PIP_SPACING))
     if radius <= 0:
         return np.zeros_like(a), np.zeros_like(a)
-    # A paraboloid is a spherical cap to within 1 % at these depths. Colour fades over one cell: no stairs.
+    # At these depths a paraboloid equals a spherical cap to within 1 %. Colour fades over one cell, which
+    # avoids aliasing.
     below = depth * np.clip(1 - (nearest / radius) ** 2, 0, None)
     return below, np.clip((radius - nearest) / cell + 0.5, 0, 1)
 

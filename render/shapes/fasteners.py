@@ -6,33 +6,33 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from render.shapes.kernels.patches import centred, join
-from render.shapes.kernels.solids import lofted, rings, turned
+from render.shapes.kernels.patches import centre_surfaces, join
+from render.shapes.kernels.solids import loft, revolve, rings
 from render.shapes.kernels.surface import UPRIGHT, FloatArray, Parameter, Rest, Shape, Surface
 
 #: ISO 68-1: the basic profile is 5/8 of a 60° triangle high, its crest 1/8 and its root 1/4 of a pitch wide.
 _DEPTH, _CREST, _ROOT = 0.625 * np.sqrt(3) / 2, 1 / 8, 1 / 4
-#: Rows of quads in a pitch.
+#: Rows of quads per pitch.
 _ROWS = 14
 _FLAT = Rest((1, 0, 0, 0, -1, 0, 0, 0, -1))
 
 
 def _thread(height: FloatArray, pitch: float, columns: int) -> FloatArray:
-    """(rows, columns): 1 on the crest, 0 in the root of a right-handed helix at heights (rows, 1)."""
+    """Return (rows, columns): 1 on the crest, 0 in the root of a right-handed helix at heights (rows, 1)."""
     turns = height / pitch - np.arange(columns) / columns
     off = np.abs(turns - np.round(turns))
     return np.asarray(1 - np.clip((off - _CREST / 2) / (0.5 - _CREST / 2 - _ROOT / 2), 0, 1))
 
 
 def _columns(form: Mapping[str, float]) -> int:
-    """Columns around, a multiple of twelve so that each corner and each flat's middle has one."""
+    """Return the number of columns: a multiple of 12, so that one lies at each corner and in each flat."""
     return 12 * max(1, round(form["cells"] / 12))
 
 
 def _hexagonal(width: float, low: float, high: float, columns: int, *, both: bool) -> FloatArray:
-    """Hexagonal sections from `low` up to `high`, `width` across flats, with a corner at angle 0.
+    """Return hexagonal sections from `low` up to `high`, `width` across flats, with a corner at angle 0.
 
-    A 30° cone cuts the corners of the upper end, or of both (ISO 4014).
+    A 30° cone chamfers the corners of the upper end, or of both ends (ISO 4014).
     """
     angle = np.arange(columns) * (2 * np.pi / columns)
     reach = 0.5 * width / np.cos(angle % (np.pi / 3) - np.pi / 6)
@@ -66,7 +66,7 @@ def _bolt(form: Mapping[str, float]) -> dict[str, Surface]:
         _hexagonal(width, length + (0.03 if seat else 0.0), top, columns, both=False),
         rings(centre, centre + top, columns),
     )
-    return centred({"": join([lofted(np.concatenate(sections))])})
+    return centre_surfaces({"": join([loft(np.concatenate(sections))])})
 
 
 def _nut(form: Mapping[str, float]) -> dict[str, Surface]:
@@ -76,7 +76,7 @@ def _nut(form: Mapping[str, float]) -> dict[str, Surface]:
     radius = np.maximum(radius, 0.54 - np.minimum(height, high - height))  # 45° countersinks
     outside = _hexagonal(form["width"], 0.0, high, columns, both=True)
     sections = np.concatenate([outside, rings(radius, height, columns)])
-    return centred({"": join([lofted(sections, ring=True)])})
+    return centre_surfaces({"": join([loft(sections, ring=True)])})
 
 
 def _washer(form: Mapping[str, float]) -> dict[str, Surface]:
@@ -85,7 +85,7 @@ def _washer(form: Mapping[str, float]) -> dict[str, Surface]:
     outside = [(outer - edge, 0.0), (outer, edge), (outer, high - edge), (outer - edge, high)]
     bore = [(inner + edge, high), (inner, high - edge), (inner, edge), (inner + edge, 0.0)]
     profile = np.array([*outside, *bore])
-    return centred({"": join([turned(profile, _columns(form), ring=True)])})
+    return centre_surfaces({"": join([revolve(profile, _columns(form), ring=True)])})
 
 
 _CELLS = Parameter(72, 12, 240, "quads around")

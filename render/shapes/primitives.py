@@ -1,4 +1,4 @@
-"""Simple solids for things that lie about. Unit: their extent along x; `y` and `z` are the other two."""
+"""Simple solids, used as distractors. Unit: extent along x; `y` and `z` are the other extents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from render.shapes.kernels.patches import join
-from render.shapes.kernels.solids import rounded_box, turned
+from render.shapes.kernels.solids import revolve, rounded_box
 from render.shapes.kernels.surface import UPRIGHT, FloatArray, Parameter, Rest, Shape, Surface
 
 _LYING = Rest((1, 0, 0, 0, 0, -1, 0, 1, 0))
@@ -34,7 +34,7 @@ def _cylinder(form: Mapping[str, float]) -> dict[str, Surface]:
 
 
 def _cone(form: Mapping[str, float]) -> dict[str, Surface]:
-    """Rows get closer towards the tip, where shading would otherwise be smeared."""
+    """Build a cone; its rows are closer towards the tip, which keeps shading exact there."""
     up = 1 - np.linspace(1.0, 0.0, 12) ** 2
     side = np.stack([0.5 * (1 - up), up - 0.5], axis=1)
     return _turned(np.concatenate([[(0.0, -0.5)], side]), form)
@@ -49,9 +49,9 @@ def _torus(form: Mapping[str, float]) -> dict[str, Surface]:
 
 
 def _turned(profile: FloatArray, form: Mapping[str, float], *, ring: bool = False) -> dict[str, Surface]:
-    """A profile of height and diameter 1 turned about z, then stretched along y and z."""
+    """Revolve a profile of height and diameter 1 about z, then stretch the solid along y and z."""
     # A multiple of four, so that a column lies at each end of both axes.
-    solid = join([turned(profile, 4 * max(2, round(form["cells"] / 4)), ring=ring)])
+    solid = join([revolve(profile, 4 * max(2, round(form["cells"] / 4)), ring=ring)])
     return {"": replace(solid, vertices=solid.vertices * (1.0, form["y"], form["z"]))}
 
 

@@ -1,4 +1,4 @@
-"""Steel slab and thin sheet: flat faces of many quads, which carry flaws. Unit: their length, along x."""
+"""Steel slab and thin sheet, whose faces have many quads to carry flaws. Unit: length, along x."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from render.shapes.kernels.patches import centred, join
+from render.shapes.kernels.patches import centre_surfaces, join
 from render.shapes.kernels.solids import rounded_box
 from render.shapes.kernels.surface import UPRIGHT, Parameter, Rest, Shape, Surface
 
@@ -19,7 +19,7 @@ def _slab(form: Mapping[str, float]) -> dict[str, Surface]:
 
 
 def _sheet(form: Mapping[str, float]) -> dict[str, Surface]:
-    """A thin slab that is not quite flat: waves across, and a curl along its length."""
+    """Build a thin slab that is not quite flat: with waves, and a curl along its length."""
     patches = []
     for patch in rounded_box(*_box(form), arc=2):
         points = patch.points.copy()
@@ -27,7 +27,7 @@ def _sheet(form: Mapping[str, float]) -> dict[str, Surface]:
         wave = np.sin(2 * np.pi * form["waves"] * x + 0.9) * (0.6 + 0.4 * np.cos(3.1 * y))
         points[:, 2] += form["wave"] * wave + form["curl"] * 4 * x**2
         patches.append(replace(patch, points=points))
-    return centred({"": join(patches)})
+    return centre_surfaces({"": join(patches)})
 
 
 def _box(form: Mapping[str, float]) -> tuple[tuple[float, float, float], float, tuple[int, int, int]]:

@@ -1,4 +1,4 @@
-"""The process that holds Blender; the only place that imports bpy."""
+"""The process that runs Blender; only this folder imports bpy."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from typing import NoReturn
 
 
 def leave(status: int = 0) -> NoReturn:
-    """End this process without Blender's destructors: they may wait for ever for a thread that has gone."""
+    """End this process without Blender's destructors, which may wait for ever for a thread that has ended."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -1,4 +1,4 @@
-"""The spec's camera in Blender; `render.geometry.projection` holds the same arithmetic."""
+"""Sets Blender's camera from a CameraSpec; `render.geometry.projection` computes the same projection."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from render.core.spec import CameraSpec
 from render.geometry.projection import NEAR_M
 
-#: As far as a camera sees, in metres.
+#: Far clipping distance of a camera, in metres.
 FAR_M = 1e5
 _NAME = "camera"
 
 
 def aim(scene: bpy.types.Scene, camera: CameraSpec, width: int, height: int) -> bool:
-    """Set the scene's camera and picture size; the lens's bend is not Blender's to make.
+    """Set the camera and the image size of a scene, without lens distortion, which Blender does not render.
 
-    True when there was no camera before: the scene is new.
+    Returns True if the scene is new, that is if it had no camera.
     """
     render = scene.render
     render.resolution_x, render.resolution_y, render.resolution_percentage = width, height, 100
-    # Blender knows fx and fy as pixels that are not square; both sides of one are at least 1.
+    # Blender expresses different fx and fy by pixels that are not square, whose sides are at least 1.
     render.pixel_aspect_x = max(1.0, camera.lens.aspect)
     render.pixel_aspect_y = max(1.0, 1 / camera.lens.aspect)
     created = scene.camera is None
@@ -30,7 +30,8 @@ def aim(scene: bpy.types.Scene, camera: CameraSpec, width: int, height: int) -> 
         scene.collection.objects.link(scene.camera)
     data = scene.camera.data
     lens_mm = camera.focal_px / width * camera.sensor_mm
-    # Blender takes no sensor and no lens below 1 mm; both larger by the same factor see the same.
+    # Blender accepts no sensor and no focal length below 1 mm. Scaling both by one factor changes nothing in
+    # the image.
     factor = max(1.0, 1.0 / lens_mm, 1.0 / camera.sensor_mm)
     data.sensor_fit = "HORIZONTAL"
     data.lens, data.sensor_width = lens_mm * factor, camera.sensor_mm * factor
@@ -47,5 +48,5 @@ def aim(scene: bpy.types.Scene, camera: CameraSpec, width: int, height: int) -> 
 
 
 def blurs(camera: CameraSpec) -> bool:
-    """Whether what is out of focus blurs."""
+    """Return whether the camera has focus blur."""
     return camera.f_number is not None and camera.focus_m is not None

@@ -1,9 +1,15 @@
-"""The worker: reads scenes from stdin, a JSON line each, renders and commits them, answers with a JSON line.
+"""The worker process: reads scenes from stdin, renders them, commits the images and answers on stdout.
 
-First line in: {"out": folder, "threads": n}; first answer: {"ready": bpy version} or {"missing": reason}.
-Then {"spec": SceneSpec, "views": [image indices]} is answered by {"done": scene, "rss_mb": memory}, by
-{"failed": scene, "reason": text} or, when the disk rather than the scene is at fault, {"unwritable": text}.
-It ends when stdin does, so it never outlives its parent by more than the picture in hand.
+Every request and every answer is one line of JSON:
+
+{"out": folder, "threads": n}                     the first request
+{"ready": bpy version} or {"missing": reason}     its answer
+{"spec": SceneSpec, "views": [image indices]}     every further request
+{"done": scene, "rss_mb": memory}                 the scene is rendered
+{"failed": scene, "reason": text}                 the scene cannot be rendered
+{"unwritable": text}                              the folder cannot be written
+
+The worker ends when stdin ends: after its parent dies it finishes at most the current image.
 """
 
 from __future__ import annotations
@@ -23,8 +29,8 @@ from render.worker import leave
 
 
 def main() -> None:
-    """Run until stdin ends."""
-    answers = _claim_stdout()
+    """Render scenes until stdin ends."""
+    answer_stream = _claim_stdout()
     _die_with_parent()
     setup = json.loads(sys.stdin.readline() or "null")
     if setup is None:
@@ -32,35 +38,35 @@ def main() -> None:
     try:
         import bpy
     except ImportError as error:
-        _answer(answers, {"missing": str(error)})
+        _answer(answer_stream, {"missing": str(error)})
         return
     from render.worker.renderer import SceneRenderer
 
-    studio = SceneRenderer(Path(setup["out"]), setup["threads"])
-    _answer(answers, {"ready": str(bpy.app.version_string)})
+    renderer = SceneRenderer(Path(setup["out"]), setup["threads"])
+    _answer(answer_stream, {"ready": str(bpy.app.version_string)})
     for line in sys.stdin:
         message = json.loads(line)
         spec = msgspec.convert(message["spec"], SceneSpec)
         try:
-            studio.make(spec, frozenset(message["views"]))
+            renderer.render_scene(spec, frozenset(message["views"]))
         except DatasetError as error:
-            _answer(answers, {"unwritable": str(error)})
+            _answer(answer_stream, {"unwritable": str(error)})
         except Exception:
-            # Whatever a scene breaks is reported with the scene; the next one gets its chance.
-            _answer(answers, {"failed": spec.index, "reason": traceback.format_exc()})
+            # Report any error together with its scene, and continue with the next scene.
+            _answer(answer_stream, {"failed": spec.index, "reason": traceback.format_exc()})
         else:
-            _answer(answers, {"done": spec.index, "rss_mb": _resident_mb()})
+            _answer(answer_stream, {"done": spec.index, "rss_mb": _resident_mb()})
 
 
 def _claim_stdout() -> IO[str]:
-    """A stream of our own for answers; Blender's prints to fd 1 join stderr, which is the log."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    """Return a stream for answers; redirect fd 1, to which Blender prints, to stderr, which is the log."""
+    answer_stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    return answers
+    return answer_stream
 
 
 def _die_with_parent() -> None:
-    """On Linux the kernel kills us with the parent, even in the middle of a picture (prctl(2))."""
+    """On Linux, let the kernel kill this process as soon as its parent dies (prctl(2))."""
     if sys.platform == "linux":
         import ctypes
         import signal
@@ -69,7 +75,7 @@ def _die_with_parent() -> None:
 
 
 def _resident_mb() -> float:
-    """Memory in use now; 0 where the system does not tell."""
+    """Return the resident memory of this process in MB; 0 if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:

@@ -1,4 +1,4 @@
-"""Surfaces as Blender meshes, kept for the life of the worker."""
+"""Blender meshes of surfaces, kept from scene to scene."""
 
 from __future__ import annotations
 
@@ -10,54 +10,60 @@ import numpy as np
 
 from render.assets.bodies import surface_of
 from render.core.spec import MeshSpec
-from render.shapes.kernels.refine import refined
+from render.shapes.kernels.refine import refine_surface
 from render.shapes.kernels.surface import Surface
 from render.worker.glyphs import glyph
 
-#: Edges between faces that turn by more than this are edges, not tessellation.
+#: Faces at a larger angle than this meet in a sharp edge; at a smaller one they approximate a round surface.
 _SHARP_RAD = math.radians(28)
-#: Meshes kept from scene to scene; a recipe with more forms than this builds some of them again.
+#: Meshes kept from scene to scene. A recipe with more forms than this builds some meshes repeatedly.
 _KEPT = 256
 
 
 class BlenderMeshes:
-    """Meshes by MeshSpec; the least recently used go first, those refined around flaws with their scene."""
+    """Cache of meshes by MeshSpec.
+
+    The least recently used meshes are removed first. A mesh refined around flaws is removed with its scene.
+    """
 
     def __init__(self) -> None:
         """Start empty."""
-        self._made: dict[bytes, tuple[bpy.types.Mesh, Surface]] = {}
-        self._passing: dict[bytes, tuple[bpy.types.Mesh, Surface]] = {}
+        self._kept: dict[bytes, tuple[bpy.types.Mesh, Surface]] = {}
+        self._scene_only: dict[bytes, tuple[bpy.types.Mesh, Surface]] = {}
 
     def end_scene(self) -> None:
-        """Free what only the last scene needs, and the oldest beyond _KEPT. Its objects must be gone."""
-        spare = [self._made.pop(key) for key in list(self._made)[: max(0, len(self._made) - _KEPT)]]
-        for mesh, _ in (*self._passing.values(), *spare):
+        """Remove the meshes of the last scene alone, and the least recently used ones beyond _KEPT.
+
+        The objects of the scene must have been removed.
+        """
+        surplus = [self._kept.pop(key) for key in list(self._kept)[: max(0, len(self._kept) - _KEPT)]]
+        for mesh, _ in (*self._scene_only.values(), *surplus):
             bpy.data.meshes.remove(mesh)
-        self._passing.clear()
+        self._scene_only.clear()
 
     def get(self, spec: MeshSpec) -> bpy.types.Mesh:
-        """The mesh a spec names."""
+        """Return the Blender mesh of a spec."""
         return self._entry(spec)[0]
 
     def surface(self, spec: MeshSpec) -> Surface:
-        """The surface a spec names, glyphs included; what labels measure outlines on."""
+        """Return the surface of a spec, which may be a glyph. Labels measure silhouettes on it."""
         return self._entry(spec)[1]
 
     def _entry(self, spec: MeshSpec) -> tuple[bpy.types.Mesh, Surface]:
-        meshes = self._passing if spec.detail_at else self._made
+        meshes = self._scene_only if spec.detail_at else self._kept
         key = msgspec.json.encode(spec, order="sorted")
         if key in meshes:
             meshes[key] = meshes.pop(key)
             return meshes[key]
         surface = glyph(spec) if spec.shape == "glyph" else surface_of(spec)
         if spec.detail_m > 0:
-            surface = refined(surface, spec.detail_m, spec.detail_at)
+            surface = refine_surface(surface, spec.detail_m, spec.detail_at)
         meshes[key] = (to_mesh(surface, "mesh"), surface)
         return meshes[key]
 
 
 def to_mesh(surface: Surface, name: str) -> bpy.types.Mesh:
-    """A Blender mesh with one empty material slot, the attribute "accent", and a uv map if there is one."""
+    """Return a Blender mesh with one empty material slot, and with accent and uv if the surface has them."""
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(len(surface.vertices))
     mesh.vertices.foreach_set("co", surface.vertices.astype(np.float32).ravel())

@@ -1,8 +1,8 @@
 """Verification: what each view shows, checked before the expensive render.
 
-First the projections are computed, then a coarse grid of rays through every view, then rays at the objects
-and flaws that the grid may have missed. A flaw that no view shows is removed before its material is compiled;
-a view that shows too little is not rendered.
+Rays are cast on a coarse grid through every view, then at the objects and flaws that the grid may have
+missed. A flaw that no view shows is removed before its material is compiled. A view that shows too little is
+not rendered.
 """
 
 from __future__ import annotations
@@ -21,23 +21,27 @@ from render.geometry.projection import project, ray
 from render.geometry.transforms import matrix, scale_of, to_world
 from render.shapes.kernels.surface import FloatArray, Surface
 
-#: A camera from which this share of the rays meets the back of one thing first stands inside it.
+#: If this share of the rays first meets the back of one object, the camera is inside that object.
 _INSIDE = 0.5
-#: Rays along the longer side of a view.
+#: Rays of the grid along the longer side of a view.
 _GRID = 48
-#: Rays at a thing that the grid missed, and along and across a flaw.
+#: Rays at an object that the grid missed; rays along, and across, a flaw.
 _SPOTS, _FLAW_SPOTS = 96, 7
 
 
 @dataclass(frozen=True)
 class ViewVisibility:
-    """What one view shows. index: of its image.  things: ObjectSpec.index; flaws: their numbers.
+    """What one view shows.
 
-    inside: name of the thing the camera stands in.  reason: why it is not worth rendering; empty when it is.
+    index: index of the image.
+    objects: ObjectSpec.index of the visible objects.
+    flaws: numbers of the visible flaws.
+    inside: name of the object that the camera is inside, or empty.
+    reason: why the view is not rendered, or empty.
     """
 
     index: int
-    things: frozenset[int]
+    objects: frozenset[int]
     flaws: frozenset[int]
     inside: str = ""
     reason: str = ""
@@ -46,48 +50,50 @@ class ViewVisibility:
 def verify(
     scene: bpy.types.Scene, spec: SceneSpec, surface_of: Callable[[MeshSpec], Surface]
 ) -> tuple[ViewVisibility, ...]:
-    """What every view of a scene shows; its objects must be there, their materials need not."""
+    """Return what every view of a scene shows. The objects must have been added; materials are not needed."""
     bpy.context.view_layer.update()
     graph = bpy.context.evaluated_depsgraph_get()
     return tuple(
-        _with_reason(spec, _Look(scene, graph, spec, view, surface_of).sight()) for view in spec.views
+        _with_reason(spec, _ViewProbe(scene, graph, spec, view, surface_of).visibility())
+        for view in spec.views
     )
 
 
-def without_hidden(spec: SceneSpec, sights: tuple[ViewVisibility, ...]) -> SceneSpec:
-    """The spec without flaws that no view shows."""
-    seen = frozenset[int]().union(*(sight.flaws for sight in sights))
+def without_hidden(spec: SceneSpec, visibilities: tuple[ViewVisibility, ...]) -> SceneSpec:
+    """Return the spec without the flaws that no view shows."""
+    visible = frozenset[int]().union(*(visibility.flaws for visibility in visibilities))
     objects = tuple(
-        msgspec.structs.replace(thing, defects=tuple(f for f in thing.defects if f.number in seen))
-        for thing in spec.objects
+        msgspec.structs.replace(obj, defects=tuple(f for f in obj.defects if f.number in visible))
+        for obj in spec.objects
     )
     return msgspec.structs.replace(spec, objects=objects)
 
 
-def _with_reason(spec: SceneSpec, sight: ViewVisibility) -> ViewVisibility:
-    """The sight with the reason why its view is not worth rendering, if there is one."""
-    if sight.inside:
+def _with_reason(spec: SceneSpec, visibility: ViewVisibility) -> ViewVisibility:
+    """Return the visibility; if the view is not worth rendering, with the reason."""
+    if visibility.inside:
         return replace(
-            sight,
-            reason=f"the camera is inside {sight.inside}; "
+            visibility,
+            reason=f"the camera is inside {visibility.inside}; "
             "move it (view_m, distance_m, position_m, look_at_m)",
         )
-    flaws = [flaw for thing in spec.objects for flaw in thing.defects if flaw.category]
-    things = groups(spec)
-    seen = sum(any(piece.index in sight.things for piece in pieces) for pieces in things)
-    marked = sum(flaw.number in sight.flaws for flaw in flaws)
-    if flaws and not things and not marked:
-        return replace(sight, reason=f"none of its {len(flaws)} flaws can be seen")
-    if seen + marked < spec.labels.min_parts:
+    flaws = [flaw for obj in spec.objects for flaw in obj.defects if flaw.category]
+    labelled = groups(spec)
+    visible = sum(any(piece.index in visibility.objects for piece in pieces) for pieces in labelled)
+    marked = sum(flaw.number in visibility.flaws for flaw in flaws)
+    if flaws and not labelled and not marked:
+        return replace(visibility, reason=f"none of its {len(flaws)} flaws can be seen")
+    if visible + marked < spec.labels.min_parts:
         return replace(
-            sight, reason=f"{seen + marked} labels can be seen, expected at least {spec.labels.min_parts}"
+            visibility,
+            reason=f"{visible + marked} labels can be seen, expected at least {spec.labels.min_parts}",
         )
-    return sight
+    return visibility
 
 
 @dataclass(frozen=True, eq=False)
-class _Look:
-    """One view of a scene, and rays through it."""
+class _ViewProbe:
+    """Casts rays through one view of a scene."""
 
     scene: bpy.types.Scene
     graph: bpy.types.Depsgraph
@@ -95,67 +101,70 @@ class _Look:
     view: ViewSpec
     surface_of: Callable[[MeshSpec], Surface]
 
-    def sight(self) -> ViewVisibility:
-        """What the view shows."""
-        seen, inside = self._through_the_grid()
-        for thing in self.spec.objects:
-            if thing.index and thing.index not in seen and self._shows(thing):
-                seen.add(thing.index)
+    def visibility(self) -> ViewVisibility:
+        """Return what the view shows."""
+        visible, inside = self._cast_grid()
+        for obj in self.spec.objects:
+            if obj.index and obj.index not in visible and self._object_is_visible(obj):
+                visible.add(obj.index)
         flaws = {
             flaw.number
-            for thing in self.spec.objects
-            for flaw in thing.defects
-            if thing.index in seen and self._shows_flaw(thing, flaw)
+            for obj in self.spec.objects
+            for flaw in obj.defects
+            if obj.index in visible and self._flaw_is_visible(obj, flaw)
         }
-        return ViewVisibility(self.view.index, frozenset(seen), frozenset(flaws), inside)
+        return ViewVisibility(self.view.index, frozenset(visible), frozenset(flaws), inside)
 
-    def _through_the_grid(self) -> tuple[set[int], str]:
-        """Indices of what rays through evenly spread pixels meet, and whose inside most of them look at."""
+    def _cast_grid(self) -> tuple[set[int], str]:
+        """Cast rays through evenly spaced pixels.
+
+        Returns the indices of the objects hit, and the name of the object that the camera is inside.
+        """
         width, height = self.spec.width, self.spec.height
         step = max(width, height) / _GRID
         x, y = (np.arange(step / 2, side, step) for side in (width, height))
         pixels = np.stack([g.ravel() for g in np.meshgrid(x, y)], axis=1)
         _, eye = matrix(self.view.camera.pose)
         rays = ray(self.view.camera, width, height, pixels)
-        seen, backs = set[int](), Counter[str]()
+        visible, back_hits = set[int](), Counter[str]()
         for direction in rays:
-            hit, _, normal, _, thing, _ = self.scene.ray_cast(self.graph, eye.tolist(), direction.tolist())
+            hit, _, normal, _, obj, _ = self.scene.ray_cast(self.graph, eye.tolist(), direction.tolist())
             if not hit:
                 continue
-            seen.add(thing.pass_index)
+            visible.add(obj.pass_index)
             if np.dot(normal, direction) > 0:
-                backs[thing.name] += 1
-        name, times = backs.most_common(1)[0] if backs else ("", 0)
-        return seen - {0}, name if times >= _INSIDE * len(rays) else ""
+                back_hits[obj.name] += 1
+        name, hit_count = back_hits.most_common(1)[0] if back_hits else ("", 0)
+        return visible - {0}, name if hit_count >= _INSIDE * len(rays) else ""
 
-    def _shows(self, thing: ObjectSpec) -> bool:
-        """Whether a ray at some points spread over an object's surface gets there."""
-        surface = self.surface_of(thing.mesh)
+    def _object_is_visible(self, obj: ObjectSpec) -> bool:
+        """Return whether a ray reaches any of some points spread over the surface of an object."""
+        surface = self.surface_of(obj.mesh)
         areas = np.cumsum(np.linalg.norm(surface.normals, axis=1))
         if not len(areas) or areas[-1] <= 0:
             return False
         chosen = np.searchsorted(areas, (np.arange(_SPOTS) + 0.5) / _SPOTS * areas[-1])
-        points = to_world(thing.pose, surface.vertices[surface.triangles[chosen]].mean(axis=1))
-        return any(index == thing.index for index, _ in self._met_at(points))
+        points = to_world(obj.pose, surface.vertices[surface.triangles[chosen]].mean(axis=1))
+        return any(index == obj.index for index, _ in self._first_hits(points))
 
-    def _shows_flaw(self, thing: ObjectSpec, flaw: DefectSpec) -> bool:
-        """Whether the camera is on a flaw's side of the surface, and a ray at some point of it gets there."""
-        points = flaw_spots(thing, flaw, _FLAW_SPOTS)
+    def _flaw_is_visible(self, obj: ObjectSpec, flaw: DefectSpec) -> bool:
+        """Return whether the camera faces the surface of the flaw, and a ray reaches a point of the flaw."""
+        points = flaw_spots(obj, flaw, _FLAW_SPOTS)
         _, eye = matrix(self.view.camera.pose)
-        outward = matrix(thing.pose)[0] @ matrix(flaw.frame)[0][:, 2]
+        outward = matrix(obj.pose)[0] @ matrix(flaw.frame)[0][:, 2]
         if not flaw.hole and outward @ (eye - points.mean(axis=0)) <= 0:
             return False
-        # On a curved surface the points lie off it: a hit as near as the flaw is large counts.
-        near = scale_of(thing.pose) * max(flaw.size_m) / 2
+        # The points lie on a plane, off a curved surface. A hit counts if it is within half a flaw's length.
+        tolerance = scale_of(obj.pose) * max(flaw.size_m) / 2
         return any(
-            index == thing.index and float(np.linalg.norm(hit - point)) <= near
-            for (index, hit), point in zip(self._met_at(points), points, strict=True)
+            index == obj.index and float(np.linalg.norm(hit - point)) <= tolerance
+            for (index, hit), point in zip(self._first_hits(points), points, strict=True)
         )
 
-    def _met_at(self, points: FloatArray) -> Iterator[tuple[int, FloatArray]]:
-        """Object index and place of what rays at points (n, 3) meet first.
+    def _first_hits(self, points: FloatArray) -> Iterator[tuple[int, FloatArray]]:
+        """Yield the object index and the position of the first hit of a ray at each point (n, 3).
 
-        0 for what is never labelled, for nothing, and for points outside the picture.
+        The index is 0 for an unlabelled object, for no hit, and for a point outside the image.
         """
         width, height = self.spec.width, self.spec.height
         pixels = project(self.view.camera, width, height, points)
@@ -165,6 +174,6 @@ class _Look:
             if not in_image:
                 yield 0, point
                 continue
-            ahead = (point - eye).tolist()
-            hit, place, _, _, thing, _ = self.scene.ray_cast(self.graph, eye.tolist(), ahead)
-            yield (thing.pass_index if hit else 0), np.array(place)
+            direction = (point - eye).tolist()
+            hit, place, _, _, obj, _ = self.scene.ray_cast(self.graph, eye.tolist(), direction)
+            yield (obj.pass_index if hit else 0), np.array(place)

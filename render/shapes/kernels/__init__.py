@@ -1,1 +1,1 @@
-"""What built-in shapes are made with: surfaces, patches, implicit functions, plates."""
+"""Building blocks of the built-in shapes: surfaces, patches, implicit functions, plates."""

@@ -1,4 +1,4 @@
-"""Sides that a Delaunay triangulation must have, put into it by turning its edges."""
+"""Constrained Delaunay triangulation: inserts required sides by edge flips."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ from render.shapes.kernels.surface import FloatArray, IntArray
 _Links = dict[tuple[int, int], int]
 
 
-def constrained(points: FloatArray, triangles: IntArray, sides: Sequence[tuple[int, int]]) -> IntArray:
-    """Return counter-clockwise triangles whose sides include all wanted sides.
+def constrain_triangulation(
+    points: FloatArray, triangles: IntArray, sides: Sequence[tuple[int, int]]
+) -> IntArray:
+    """Return counter-clockwise triangles whose sides include all required sides.
 
-    points: (n, 2).  triangles: a Delaunay triangulation of them.  sides: pairs of points.
-    No library with a free licence makes a constrained triangulation with inner points: those of Shapely and
-    mapbox_earcut take outlines only, or give slivers that a bent plate would show.
+    points: (n, 2).
+    triangles: a Delaunay triangulation of the points.
+    sides: pairs of points.
 
-    Raises ValueError if wanted sides cross. Source: Sloan, A fast algorithm for generating constrained
+    No library with a free licence makes a constrained triangulation with inner points. Those of Shapely and
+    mapbox_earcut take outlines only, or give slivers, which would show on a bent plate.
+
+    Raises ValueError if required sides cross. Source: Sloan, A fast algorithm for generating constrained
     Delaunay triangulations, Computers & Structures 47 (1993).
     """
-    clockwise = _left(*points[triangles].swapaxes(0, 1)) < 0
+    clockwise = _orientation(*points[triangles].swapaxes(0, 1)) < 0
     triangles = np.where(clockwise[:, None], triangles[:, ::-1], triangles)
     links: _Links = {}
     for i, j, k in triangles.tolist():
@@ -34,21 +39,23 @@ def constrained(points: FloatArray, triangles: IntArray, sides: Sequence[tuple[i
         return triangles
     fixed = {tuple(sorted(side)) for side in sides}
     for side in missing:
-        _recover(points, links, side, fixed)
+        _insert_side(points, links, side, fixed)
     return np.array([(i, j, k) for (i, j), k in links.items() if i < j and i < k], np.int64)
 
 
-def _recover(points: FloatArray, links: _Links, side: tuple[int, int], fixed: set[tuple[int, ...]]) -> None:
-    """Turn the edges that cross a side until none does."""
+def _insert_side(
+    points: FloatArray, links: _Links, side: tuple[int, int], fixed: set[tuple[int, ...]]
+) -> None:
+    """Flip the edges that cross a side until none does."""
     edges = np.array([edge for edge in links if edge[0] < edge[1]])
     queue = deque((int(i), int(j)) for i, j in edges[_cross(points, edges, side)])
-    patience = 0 if fixed.intersection(queue) else 50 * len(queue) + 50
-    while queue and patience:
-        patience -= 1
+    flips_left = 0 if fixed.intersection(queue) else 50 * len(queue) + 50
+    while queue and flips_left:
+        flips_left -= 1
         i, j = queue.popleft()
         k, m = links[i, j], links[j, i]
         if not _cross(points, np.array([(i, j)]), (k, m)).any():
-            queue.append((i, j))  # turning it would fold the mesh; its neighbours go first
+            queue.append((i, j))  # flipping it would fold the mesh: flip its neighbours first
             continue
         del links[i, j], links[j, i]
         links[i, m], links[m, k], links[k, i] = k, i, m
@@ -57,20 +64,22 @@ def _recover(points: FloatArray, links: _Links, side: tuple[int, int], fixed: se
         if _cross(points, np.array([turned]), side).any():
             queue.append(turned)
     if side not in links:
-        raise ValueError(f"expected outlines that do not cross, got one that does at {points[side[0]]}")
+        raise ValueError(f"expected outlines that do not cross, got a crossing at {points[side[0]]}")
 
 
 def _cross(points: FloatArray, edges: IntArray, other: tuple[int, int]) -> NDArray[np.bool_]:
-    """(k,) whether edges (k, 2) cross another one between their ends."""
+    """Return (k,) whether edges (k, 2) cross another edge between their ends."""
     a, b = points[edges].swapaxes(0, 1)
     c, d = points[list(other)]
     disjoint = ~np.isin(edges, other).any(axis=1)
     return np.asarray(
-        disjoint & (_left(a, b, c) * _left(a, b, d) < 0) & (_left(c, d, a) * _left(c, d, b) < 0)
+        disjoint
+        & (_orientation(a, b, c) * _orientation(a, b, d) < 0)
+        & (_orientation(c, d, a) * _orientation(c, d, b) < 0)
     )
 
 
-def _left(a: FloatArray, b: FloatArray, c: FloatArray) -> FloatArray:
-    """Positive when c lies to the left of a -> b."""
+def _orientation(a: FloatArray, b: FloatArray, c: FloatArray) -> FloatArray:
+    """Return a positive number where c lies to the left of a -> b."""
     (ax, ay), (bx, by), (cx, cy) = a.T, b.T, c.T
     return np.asarray((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))

@@ -1,4 +1,4 @@
-"""Implicit bodies: functions negative inside, roughly in distance; blending and surface extraction."""
+"""Implicit bodies: approximate signed distance functions, negative inside; blending, surface extraction."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Field = Callable[[FloatArray], FloatArray]
 
 
 def blended_max(a: FloatArray, b: FloatArray, radius: float) -> FloatArray:
-    """Intersection with an edge rounded over about `radius`. Source: Quilez, smooth minimum (quadratic)."""
+    """Intersect bodies; round the edge over about `radius`. Source: Quilez, smooth minimum (quadratic)."""
     near = np.maximum(radius - np.abs(a - b), 0.0) / radius
     return np.asarray(np.maximum(a, b) + near * near * radius / 4)
 
 
 def blended_min(a: FloatArray, b: FloatArray, radius: float) -> FloatArray:
-    """Union with a concave edge filled over about `radius`."""
+    """Unite two bodies; fill the concave edge over about `radius`."""
     return -blended_max(-a, -b, radius)
 
 
 def curve(points: Sequence[tuple[float, float]] | FloatArray, steps: int = 8) -> FloatArray:
-    """(n, 2) closed outline through points: a centripetal Catmull-Rom spline, which makes no loops."""
+    """Return a closed outline (n, 2) through points: a centripetal Catmull-Rom spline, without loops."""
     p = np.asarray(points, float)
     p0, p1, p2, p3 = np.roll(p, 1, axis=0), p, np.roll(p, -1, axis=0), np.roll(p, -2, axis=0)
     d1, d2, d3 = (np.sqrt(np.linalg.norm(b - a, axis=1))[:, None] for a, b in ((p0, p1), (p1, p2), (p2, p3)))
@@ -63,21 +63,21 @@ class Outline:
         self._table = spline_filter(signed)
 
     def __call__(self, u: FloatArray, v: FloatArray) -> FloatArray:
-        """Distance at (u, v), negative inside."""
+        """Return the distance at (u, v), negative inside."""
         at = np.stack([(u - self._low[0]) / self._step, (v - self._low[1]) / self._step])
         distance = map_coordinates(self._table, at.reshape(2, -1), mode="nearest", prefilter=False)
         return np.asarray(distance.reshape(np.shape(u)))
 
 
 def gradient(field: Field, points: FloatArray) -> FloatArray:
-    """(n, 3) slopes of the field, by central differences."""
+    """Return the gradient (n, 3) of the field, by central differences."""
     step = 1e-3
     rise = [field(points + step * axis) - field(points - step * axis) for axis in np.eye(3)]
     return np.asarray(np.stack(rise, axis=1) / (2 * step))
 
 
-def projected(field: Field, points: FloatArray, rounds: int = 3) -> FloatArray:
-    """Points moved onto the field's zero along its gradient (Newton)."""
+def project_onto_surface(field: Field, points: FloatArray, rounds: int = 3) -> FloatArray:
+    """Move points onto the zero of the field along its gradient, by Newton's method."""
     for _ in range(rounds):
         slope = gradient(field, points)
         square = np.maximum((slope * slope).sum(axis=1, keepdims=True), 0.05)
@@ -90,8 +90,8 @@ def skin(
 ) -> tuple[FloatArray, IntArray]:
     """Extract the zero surface: vertices (n, 3) and outward quads (m, 4), dual to a lattice of cubes.
 
-    Marching cubes leaves slivers, which a glossy surface shows: on the default car, 1 % of skimage's
-    triangles have a quality (4 sqrt(3) area / sum of squared sides) below 0.04, here below 0.51.
+    Marching cubes leaves slivers, which show on a glossy surface. On the default car, the first percentile of
+    triangle quality (4 sqrt(3) area / sum of squared sides) is 0.04 with skimage and 0.51 here.
     Source: Gibson, Constrained elastic surface nets (1998); its relaxation is replaced by projection.
     """
     axes = [np.arange(a, b + cell, cell) for a, b in zip(low, high, strict=True)]
@@ -103,11 +103,11 @@ def skin(
     number = np.full(live.shape, -1)
     number[live] = np.arange(len(middle))
     quads = [_around(axis, crossings[axis], value < 0, number) for axis in range(3)]
-    return projected(field, middle * cell + np.asarray(low, float)), np.concatenate(quads)
+    return project_onto_surface(field, middle * cell + np.asarray(low, float)), np.concatenate(quads)
 
 
 def _middles(value: FloatArray, crossings: Sequence[BoolArray]) -> tuple[BoolArray, FloatArray]:
-    """Which cubes of the lattice the surface goes through, and where, in cells: the mean of its crossings."""
+    """Return which lattice cubes the surface crosses, and the mean of its crossings in each, in cells."""
     windows: Any = sliding_window_view  # NumPy's types know only one axis
     count = np.zeros([n - 1 for n in value.shape])
     total = np.zeros((*count.shape, 3))
@@ -115,7 +115,7 @@ def _middles(value: FloatArray, crossings: Sequence[BoolArray]) -> tuple[BoolArr
         start = np.take(value, np.arange(value.shape[axis] - 1), axis)
         share = np.where(cross, start / np.where(cross, -np.diff(value, axis=axis), 1.0), 0.0)
         u, v = (k for k in range(3) if k != axis)
-        # The four edges of each cube along the axis: (..., 2, 2), by their places along u and v.
+        # The four edges of each cube along the axis: (..., 2, 2), by their positions along u and v.
         edges = windows(cross, (2, 2), (u, v)).astype(np.float64)
         count += edges.sum(axis=(3, 4))
         total[..., axis] += windows(share, (2, 2), (u, v)).sum(axis=(3, 4))
@@ -126,7 +126,7 @@ def _middles(value: FloatArray, crossings: Sequence[BoolArray]) -> tuple[BoolArr
 
 
 def _around(axis: int, cross: BoolArray, negative: BoolArray, number: IntArray) -> IntArray:
-    """One quad for each lattice edge along an axis that goes through the surface: its four cubes."""
+    """Return a quad of the four adjacent cubes for each edge along an axis that crosses the surface."""
     across = [(axis + 1) % 3, (axis + 2) % 3]
     edge = np.argwhere(cross)
     edge = edge[((edge > 0) & (edge < np.array(cross.shape) - 1))[:, across].all(axis=1)]

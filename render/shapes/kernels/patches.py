@@ -1,4 +1,4 @@
-"""Pieces of a surface, and how they are joined: welded where their edges meet."""
+"""Pieces of a surface, and joining them: their edges are welded where they meet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from render.shapes.kernels.surface import FloatArray, IntArray, Surface, polygons
 
-#: Points nearer than this, in shape units, become one vertex; the finest detail is a hundred times larger.
+#: Points nearer than this, in shape units, are merged; the finest detail is a hundred times larger.
 WELD = 1e-6
 
 
@@ -22,8 +22,8 @@ class Patch:
 
     points: (n, 3).
     faces: (m, 3) or (m, 4), counter-clockwise from outside.
-    uv: (n, 2) lengths in shape units, so that a texture keeps its proportions; None: projected, face by face,
-        along the axis that the face looks along.
+    uv: (n, 2) lengths in shape units, so that a texture keeps its proportions. None: every face is projected
+        along the axis closest to its normal.
     accent: (n,), or None for 0.
     """
 
@@ -33,15 +33,15 @@ class Patch:
     accent: FloatArray | None = None
 
     def moved(self, by: Sequence[float]) -> Patch:
-        """The same piece elsewhere."""
+        """Return the piece translated."""
         return replace(self, points=self.points + np.asarray(by, float))
 
     def turned(self, matrix: FloatArray) -> Patch:
-        """The same piece under a rotation (3, 3)."""
+        """Return the piece rotated by (3, 3)."""
         return replace(self, points=self.points @ matrix.T)
 
     def flipped(self) -> Patch:
-        """The same piece seen from behind."""
+        """Return the piece facing the other way."""
         return replace(self, faces=self.faces[:, ::-1])
 
 
@@ -52,7 +52,9 @@ def grid(
     *,
     around: bool = False,
 ) -> Patch:
-    """Quads between rows of points, (rows, columns, 3). Outward is column direction x row direction.
+    """Return quads between rows of points (rows, columns, 3).
+
+    The outward direction is the cross product of the directions along a row and along a column.
 
     around: every row is a closed loop; its first point is repeated for a seam in the texture.
     """
@@ -62,7 +64,7 @@ def grid(
     rows, columns = points.shape[:2]
     first = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
     quads = np.stack([first, first + 1, first + columns + 1, first + columns], axis=1)
-    if uv is None:  # mean distance walked along the rows and the columns
+    if uv is None:  # mean length along the rows and the columns
         along = np.linalg.norm(np.diff(points, axis=1), axis=2).mean(axis=0)
         up = np.linalg.norm(np.diff(points, axis=0), axis=2).mean(axis=1)
         uv = np.stack(np.meshgrid(np.cumsum([0.0, *along]), np.cumsum([0.0, *up])), axis=-1)
@@ -70,14 +72,14 @@ def grid(
 
 
 def join(patches: Iterable[Patch], *, weld: float = WELD) -> Surface:
-    """One triangle mesh of patches that share edges point by point; what collapses in the weld is dropped.
+    """Join patches that share edges point by point into one triangle mesh; drop degenerate triangles.
 
-    weld: points nearer than this become one vertex.
+    weld: points nearer than this are merged.
     """
     pieces = list(patches)
     points = np.concatenate([p.points for p in pieces])
     pairs = cKDTree(points).query_pairs(weld, output_type="ndarray")
-    vertex = connected(len(points), *pairs.T)
+    vertex = component_numbers(len(points), *pairs.T)
     accent = None
     if any(p.accent is not None for p in pieces):
         accent = np.zeros(vertex.max() + 1)
@@ -98,22 +100,22 @@ def join(patches: Iterable[Patch], *, weld: float = WELD) -> Surface:
     return polygons(points[first_of], np.concatenate(corners), accent=accent, uv=np.concatenate(uvs))
 
 
-def connected(count: int, starts: IntArray, ends: IntArray) -> IntArray:
-    """(count,) number of the connected piece of each node, by links (k,) from one to the other."""
+def component_numbers(count: int, starts: IntArray, ends: IntArray) -> IntArray:
+    """Return the number (count,) of the connected component of each node; starts, ends: (k,) links."""
     links = coo_matrix((np.ones(len(starts)), (starts, ends)), shape=(count, count))
     return np.asarray(connected_components(links, directed=False)[1], np.int64)
 
 
 def _projected(corners: FloatArray) -> FloatArray:
-    """(m, 3, 2) of triangles (m, 3, 3): the two coordinates across the axis each looks along most."""
+    """Project triangles (m, 3, 3) to (m, 3, 2), each along the axis closest to its normal."""
     a, b, c = corners.swapaxes(0, 1)
     axis = np.abs(np.cross(b - a, c - a)).argmax(axis=1)
     plane = np.array([[1, 2], [0, 2], [0, 1]])[axis]
     return np.take_along_axis(corners, np.repeat(plane[:, None, :], 3, axis=1), axis=2)
 
 
-def centred(surfaces: dict[str, Surface], scale: float = 1.0) -> dict[str, Surface]:
-    """The surfaces moved together so that the middle of their bounding box is the origin, then scaled."""
+def centre_surfaces(surfaces: dict[str, Surface], scale: float = 1.0) -> dict[str, Surface]:
+    """Centre the joint bounding box of surfaces at the origin, then scale."""
     low = np.min([s.vertices.min(axis=0) for s in surfaces.values()], axis=0)
     high = np.max([s.vertices.max(axis=0) for s in surfaces.values()], axis=0)
     return {

@@ -1,4 +1,4 @@
-"""Flat outlines: drawing them, thinning them out, filling them with triangles around holes."""
+"""Flat outlines: making, subdividing and insetting them, and triangulating them with holes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import shapely
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay, cKDTree
 
-from render.shapes.kernels.constrain import constrained
+from render.shapes.kernels.constrain import constrain_triangulation
 from render.shapes.kernels.surface import FloatArray, IntArray
 
 
 def circle(radius: float, count: int, centre: tuple[float, float] = (0.0, 0.0)) -> FloatArray:
-    """(count, 2) points, counter-clockwise."""
+    """Return `count` points (count, 2) of a circle, counter-clockwise."""
     angle = np.arange(count) * (2 * np.pi / count)
     return np.asarray(np.stack([np.cos(angle), np.sin(angle)], axis=1) * radius + np.asarray(centre))
 
@@ -23,7 +23,7 @@ def circle(radius: float, count: int, centre: tuple[float, float] = (0.0, 0.0)) 
 def rounded_rectangle(
     low: Sequence[float] | FloatArray, high: Sequence[float] | FloatArray, radius: float, arc: int
 ) -> FloatArray:
-    """(4 (arc + 1), 2) points, counter-clockwise from the upper right corner; `arc` steps per corner."""
+    """Return points (4 (arc + 1), 2), counter-clockwise from the upper right; arc: steps per corner."""
     (x0, y0), (x1, y1) = low, high
     corners = ((x1, y1, 0.0), (x0, y1, 0.5), (x0, y0, 1.0), (x1, y0, 1.5))
     step = np.linspace(0.0, 0.5, arc + 1)
@@ -35,14 +35,14 @@ def rounded_rectangle(
     return np.concatenate(pieces)
 
 
-def densified(loop: FloatArray, spacing: float) -> FloatArray:
-    """Closed outline with points added so that no side is longer than `spacing`."""
+def densify(loop: FloatArray, spacing: float) -> FloatArray:
+    """Add points to a closed outline so that no side is longer than `spacing`."""
     ring = shapely.segmentize(shapely.linearrings(loop), spacing * (1 + 1e-9))
     return np.asarray(shapely.get_coordinates(ring)[:-1])
 
 
 def inset(loop: FloatArray, distance: float) -> FloatArray:
-    """A counter-clockwise outline moved inward along the bisectors of its corners, point by point."""
+    """Move every point of a counter-clockwise outline inward along the bisector of its corner."""
     before, after = loop - np.roll(loop, 1, axis=0), np.roll(loop, -1, axis=0) - loop
     before = before / np.linalg.norm(before, axis=1, keepdims=True)
     after = after / np.linalg.norm(after, axis=1, keepdims=True)
@@ -53,7 +53,7 @@ def inset(loop: FloatArray, distance: float) -> FloatArray:
 
 
 def inside(points: FloatArray, outer: FloatArray, holes: Sequence[FloatArray] = ()) -> NDArray[np.bool_]:
-    """Whether points (..., 2) are inside an outline and outside its holes."""
+    """Return whether points (..., 2) are inside an outline and outside its holes."""
     polygon = shapely.Polygon(outer, holes)
     shapely.prepare(polygon)
     return np.asarray(shapely.contains_xy(polygon, points[..., 0], points[..., 1]))
@@ -62,9 +62,12 @@ def inside(points: FloatArray, outer: FloatArray, holes: Sequence[FloatArray] = 
 def fill(
     outer: FloatArray, holes: Sequence[FloatArray] = (), inner: FloatArray | None = None
 ) -> tuple[FloatArray, IntArray]:
-    """Points (outline, holes, then those of `inner` that lie well within) and triangles, counter-clockwise.
+    """Return a constrained Delaunay triangulation of an outline with holes: points and triangles.
 
-    A constrained Delaunay triangulation. Raises ValueError when outlines cross each other or themselves.
+    The points are those of the outline, of the holes, and those of `inner` that are not close to either.
+    Triangles are counter-clockwise.
+
+    Raises ValueError if outlines cross each other or themselves.
     """
     loops = [outer, *holes]
     edge = np.concatenate(loops)
@@ -77,16 +80,16 @@ def fill(
         within[np.concatenate(near).astype(np.int64)] = False
         points = np.concatenate([edge, inner[within]])
     low, high = outer.min(axis=0), outer.max(axis=0)
-    # Far points all around, so that no side of the outline lies on the hull, where slivers come from.
+    # Add distant points all around, so that no side of the outline is on the convex hull, where slivers form.
     ghosts = circle(3 * float(np.linalg.norm(high - low)), 16) + (low + high) / 2
     every = np.concatenate([points, ghosts])
-    simplices = constrained(every, np.asarray(Delaunay(every).simplices, np.int64), _sides(loops))
+    simplices = constrain_triangulation(every, np.asarray(Delaunay(every).simplices, np.int64), _sides(loops))
     simplices = simplices[(simplices < len(points)).all(axis=1)]
     return points, simplices[inside(points[simplices].mean(axis=1), outer, holes)]
 
 
 def _sides(loops: Sequence[FloatArray]) -> list[tuple[int, int]]:
-    """Every outline's sides as pairs of numbers in the loops put end to end."""
+    """Return the sides of all outlines as pairs of indices into the concatenated loops."""
     starts = np.cumsum([0, *(len(loop) for loop in loops)])
     numbers = [np.arange(a, b) for a, b in pairwise(starts)]
     return [side for loop in numbers for side in zip(loop.tolist(), np.roll(loop, -1).tolist(), strict=True)]
@@ -95,6 +98,6 @@ def _sides(loops: Sequence[FloatArray]) -> list[tuple[int, int]]:
 def lattice(
     low: Sequence[float] | FloatArray, high: Sequence[float] | FloatArray, spacing: float
 ) -> FloatArray:
-    """(n, 2) points of a square grid that fills a rectangle."""
+    """Return the points (n, 2) of a square grid that fills a rectangle."""
     axes = [np.linspace(a, b, max(2, round((b - a) / spacing) + 1)) for a, b in zip(low, high, strict=True)]
     return np.asarray(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2))

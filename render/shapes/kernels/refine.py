@@ -1,4 +1,4 @@
-"""Finer triangles, where a flaw is to move the surface."""
+"""Refines triangles where a flaw displaces the surface."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from render.shapes.kernels.surface import FloatArray, IntArray, Surface
 
 Balls = tuple[tuple[float, float, float, float], ...]
-#: Triangles at most; beyond it a mesh stays as coarse as it has become.
+#: Greatest number of triangles; refinement stops before it.
 LIMIT = 400_000
-#: Cosine of the greatest angle between a face and the mean of those around a vertex that still is round.
+#: A vertex is smooth if the cosine between each of its faces and their mean normal is above this.
 _SMOOTH = 0.94
-#: By the edges that have a middle (bit i: corner i to i + 1): triangles of corners 0-2 and middles 3-5.
+#: Split edges (bit i: the edge from corner i to i + 1) -> triangles of corners 0-2 and midpoints 3-5.
 _PIECES = {
     0b000: [(0, 1, 2)],
     0b001: [(0, 3, 2), (3, 1, 2)],
@@ -25,13 +25,13 @@ _PIECES = {
 }
 
 
-def refined(surface: Surface, longest: float, balls: Balls = ()) -> Surface:
+def refine_surface(surface: Surface, longest: float, balls: Balls = ()) -> Surface:
     """Subdivide a surface into triangles with edges of at most `longest`, up to LIMIT triangles.
 
     balls: (x, y, z, radius) of the regions to refine; empty: everywhere.
 
-    An edge is halved for all its triangles or for none, so no crack opens; trimesh's `subdivide_to_size`
-    opens some.
+    An edge is split in all its triangles or in none, so there are no cracks. trimesh's `subdivide_to_size`
+    opens cracks.
     """
     vertices, accent, triangles = surface.vertices, surface.accent, surface.triangles
     uv = None if surface.uv is None else surface.uv[surface.fans]  # (t, 3, 2)
@@ -57,9 +57,9 @@ def refined(surface: Surface, longest: float, balls: Balls = ()) -> Surface:
 
 
 def _middles(vertices: FloatArray, triangles: IntArray, pairs: IntArray, smooth: bool) -> FloatArray:
-    """(e, 3) middles of edges, on the curve that the normals at both ends bend (Vlachos et al. 2001).
+    """Return midpoints (e, 3) of edges; on smooth surfaces on a curve by the normals (Vlachos et al. 2001).
 
-    Else the flat pieces of a coarse round body would show where it is displaced, and only there.
+    With straight midpoints, the facets of a coarse round body would show where it is displaced.
     """
     a, b = vertices[pairs[:, 0]], vertices[pairs[:, 1]]
     middles = (a + b) / 2
@@ -71,7 +71,7 @@ def _middles(vertices: FloatArray, triangles: IntArray, pairs: IntArray, smooth:
 
 
 def _normals(vertices: FloatArray, triangles: IntArray) -> FloatArray:
-    """(n, 3) unit normals at vertices; 0 where an edge is sharp."""
+    """Return the unit normals (n, 3) at vertices; 0 at sharp edges."""
     a, b, c = vertices[triangles].swapaxes(0, 1)
     faces = np.cross(b - a, c - a)
     sums = np.zeros_like(vertices)
@@ -84,7 +84,7 @@ def _normals(vertices: FloatArray, triangles: IntArray) -> FloatArray:
 
 
 def _near(corners: FloatArray, balls: Balls) -> NDArray[np.bool_]:
-    """(t,) whether a triangle (t, 3, 3) may reach into one of the balls."""
+    """Return (t,) whether a triangle (t, 3, 3) may reach into one of the balls."""
     middles = corners.mean(axis=1)
     reach = np.linalg.norm(corners - middles[:, None], axis=2).max(axis=1)
     inside = [np.linalg.norm(middles - ball[:3], axis=1) < ball[3] + reach for ball in balls]
@@ -92,7 +92,7 @@ def _near(corners: FloatArray, balls: Balls) -> NDArray[np.bool_]:
 
 
 def _cut(triangles: IntArray, uv: FloatArray | None, middles: IntArray) -> tuple[IntArray, FloatArray | None]:
-    """Cut every triangle by which of its edges (0-1, 1-2, 2-0) have a middle vertex (-1: none)."""
+    """Split triangles; middles: (t, 3) midpoint vertex of the edges 0-1, 1-2 and 2-0, -1 for none."""
     pattern = (middles >= 0) @ (1, 2, 4)
     points = np.concatenate([triangles, middles], axis=1)
     pieces = [points[pattern == key][:, cut].reshape(-1, 3) for key, cut in _PIECES.items()]

@@ -1,4 +1,4 @@
-"""Solids that several parts are made of: boxes with rounded edges, turned profiles, plates with holes."""
+"""Solids that several parts use: boxes with rounded edges, solids of revolution, plates with holes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ _SIDES = (
 def rounded_box(
     size: Sequence[float], radius: float, cells: Sequence[int] = (1, 1, 1), arc: int = 3
 ) -> list[Patch]:
-    """A box about the origin with rounded edges: `cells` quads along each axis' flat part, 2 arc per edge.
+    """Return a box about the origin with rounded edges.
 
-    A narrow strip more runs along the rim of every flat face, so that interpolated shading stays at the rim.
+    cells: quads along the flat part of each axis.
+    arc: half the number of quads across a rounded edge.
+
+    Every flat face has one more narrow strip along its rim, which keeps interpolated shading at the rim.
     """
     half = np.asarray(size, float) / 2
     radius = min(radius, float(half.min()) * 0.999)
@@ -45,32 +48,33 @@ def rounded_box(
 
 
 def _lines(half: float, radius: float, cells: int, arc: int) -> FloatArray:
-    """Grid lines along an axis; those of the edges at equal angles, up to where the next side takes over."""
+    """Return the grid lines along an axis; those of a rounded edge are at equal angles, up to 45°."""
     core = half - radius
     edge = core + radius * np.tan(np.linspace(0.0, np.pi / 4, arc + 1))
     flat = core - min(radius / 2, core / 4)
     return np.concatenate([-edge[::-1], np.linspace(-flat, flat, cells + 1), edge])
 
 
-def turned(profile: FloatArray, cells: int, *, ring: bool = False) -> Patch:
-    """A profile (k, 2) of (radius, height), going up on the outside, turned about z in `cells` columns.
+def revolve(profile: FloatArray, cells: int, *, ring: bool = False) -> Patch:
+    """Revolve a profile (k, 2) of (radius, height), going up on the outside, about z in `cells` columns.
 
-    ring: the profile is closed, as a washer's; otherwise it starts and ends on the axis.
+    ring: the profile is closed, as for a washer; otherwise it starts and ends on the axis.
     """
-    return lofted(rings(profile[:, :1], profile[:, 1:], cells), ring=ring)
+    return loft(rings(profile[:, :1], profile[:, 1:], cells), ring=ring)
 
 
 def rings(radius: FloatArray, height: FloatArray, columns: int) -> FloatArray:
-    """(k, columns, 3): closed sections about z; radius and height: (k, columns) or (k, 1)."""
+    """Return closed sections (k, columns, 3) about z; radius and height: (k, columns) or (k, 1)."""
     angle = np.arange(columns) * (2 * np.pi / columns)
     flat = radius * np.cos(angle), radius * np.sin(angle)
     return np.stack(np.broadcast_arrays(*flat, height), axis=2)
 
 
-def lofted(sections: FloatArray, accent: FloatArray | None = None, *, ring: bool = False) -> Patch:
-    """Quads over closed sections (k, columns, 3), counter-clockwise seen from the last one's side.
+def loft(sections: FloatArray, accent: FloatArray | None = None, *, ring: bool = False) -> Patch:
+    """Return quads over closed sections (k, columns, 3), counter-clockwise seen from the last section.
 
-    accent: (k, columns).  ring: the last section is joined to the first.
+    accent: (k, columns).
+    ring: whether the last section is joined to the first.
     """
     if ring:
         sections = np.concatenate([sections, sections[:1]])
@@ -85,9 +89,11 @@ def plate(
     inner: FloatArray | None = None,
     cells: int = 1,
 ) -> list[Patch]:
-    """A flat plate, z from 0 to thickness: outline and holes counter-clockwise, all edges chamfered.
+    """Return a flat plate from z = 0 to `thickness` with all edges chamfered.
 
-    inner: points (n, 2) where triangles of the flat faces should meet; cells: quads up its walls.
+    outline, holes: counter-clockwise.
+    inner: points (n, 2) at which triangles of the flat faces should meet.
+    cells: quads along the height of the walls.
     """
     rims = [inset(outline, chamfer), *(inset(hole, -chamfer) for hole in holes)]
     points, triangles = fill(rims[0], rims[1:], inner)

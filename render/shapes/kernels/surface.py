@@ -1,4 +1,4 @@
-"""A surface as arrays, and what a built-in shape declares about itself."""
+"""A surface as arrays, and the declaration of a built-in shape."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Surface:
     smooth: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse arrays that do not fit together."""
+        """Raise ValueError if the arrays do not fit together."""
         if self.vertices.ndim != 2 or self.vertices.shape[1] != 3:
             raise ValueError(f"expected vertices (n, 3), got {self.vertices.shape}")
         if int(self.sizes.sum()) != len(self.corners):
@@ -46,7 +46,7 @@ class Surface:
 
     @cached_property
     def fans(self) -> IntArray:
-        """(t, 3) places in `corners`: every face as a fan of triangles around its first corner."""
+        """(t, 3) indices into `corners`: every face as a fan of triangles around its first corner."""
         starts = np.cumsum(self.sizes) - self.sizes
         counts = self.sizes - 2
         first = np.repeat(starts, counts)
@@ -60,7 +60,7 @@ class Surface:
 
     @cached_property
     def normals(self) -> FloatArray:
-        """(t, 3) cross products of the triangles' sides: outward, twice the area long."""
+        """(t, 3) outward normals of the triangles, with twice the area as length."""
         a, b, c = (self.vertices[self.triangles[:, i]] for i in range(3))
         return np.asarray(np.cross(b - a, c - a))
 
@@ -73,7 +73,7 @@ class Surface:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A number that forms a shape: its default, the least and greatest that make sense, and what it is."""
+    """A number that determines a shape: default, least and greatest sensible value, and meaning."""
 
     default: float
     low: float
@@ -102,13 +102,13 @@ UPRIGHT = Rest((1, 0, 0, 0, 1, 0, 0, 0, 1))
 class Shape:
     """A built-in part. The origin is the centre of its bounding box.
 
-    build: form -> component -> Surface, in units of `size` (so that size_m scales it).
+    build: form -> component -> Surface, in units of `size`, so that size_m scales the part.
     size: what size_m measures.
     parameters: name -> range and meaning.
     rests: resting poses; empty: computed from the convex hull.
     components: in a fixed order; ("",) if it is one piece.
     states: names of the poses, if they are labelled.
-    stamped: form -> face that carries digits; None if there is none.
+    stamped: form -> face that carries digits; None if no face does.
     """
 
     build: Callable[[Mapping[str, float]], dict[str, Surface]]
@@ -124,7 +124,7 @@ class Shape:
 class Panel:
     """A flat face that can carry digits, in shape units.
 
-    axes: nine numbers, rows along, up and outward.
+    axes: nine numbers; the rows are the directions along, up and outward.
     """
 
     axes: tuple[float, float, float, float, float, float, float, float, float]
@@ -134,6 +134,6 @@ class Panel:
 
 
 def polygons(vertices: FloatArray, faces: IntArray, **others: Any) -> Surface:
-    """A Surface from vertices and faces with the same number of corners, (m, 3) or (m, 4)."""
+    """Return a Surface of faces with equal numbers of corners, (m, 3) or (m, 4)."""
     sizes = np.full(len(faces), faces.shape[1])
     return Surface(np.asarray(vertices, np.float64), faces.ravel(), sizes, **others)

@@ -1,1 +1,1 @@
-"""Defects as Blender shader nodes."""
+"""Shader nodes of defects."""

@@ -1,6 +1,7 @@
 """Coordinates, noise and area of a flaw in a shader tree.
 
-Places are in half lengths of the flaw: x along it from -1 to 1, y across from -aspect to aspect, z outward.
+Coordinates are in half lengths of the flaw: x along it from -1 to 1, y across it from -aspect to aspect, z
+outward.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ from render.geometry.transforms import matrix
 from render.recipe.outlines import parameters
 from render.worker.materials.nodes import Nodes, Value
 
-#: Noise of some octaves lies within 0.5 +- this.
+#: Noise of several octaves lies within 0.5 +- this.
 SWING = 0.25
 
 
 class Flaw:
-    """A DefectSpec being built into a node tree. Lengths are in the object's own units.
+    """Node builder for one DefectSpec. Lengths are in the object's own units.
 
     half: half the length.
     aspect: width over length.
-    pixel: what a pixel of the nearest camera covers, in half lengths; 0 when not known.
-    turn: (3, 3), the object's own frame <- the flaw's.
+    pixel: length that a pixel of the nearest camera covers, in half lengths; 0 if unknown.
+    turn: (3, 3) rotation from the flaw's frame to the object's.
     """
 
     def __init__(self, nodes: Nodes, spec: DefectSpec) -> None:
-        """Add no node yet."""
+        """Compute the frame; nodes are added on first use."""
         self.nodes, self.spec = nodes, spec
         self.half = spec.size_m[0] / 2
         self.aspect = spec.size_m[1] / spec.size_m[0]
@@ -37,52 +38,52 @@ class Flaw:
         self.turn, self._at = mathutils.Matrix(axes.tolist()), tuple(at.tolist())
 
     def number(self, name: str) -> float:
-        """A parameter of the outline, or its default."""
+        """Return a parameter of the outline, or its default."""
         known = parameters(self.spec.outline)
         return self.spec.numbers.get(name, known[name].default if name in known else 0.0)
 
     @cached_property
     def place(self) -> Value:
-        """Coordinates on the flaw, as a vector."""
+        """Coordinates in the flaw's frame, as a vector."""
         coordinates = self.nodes.add("ShaderNodeTexCoord").outputs["Object"]
         return self.moved(coordinates, self._at, tuple(self.turn.to_euler("XYZ")), self.half)
 
     @cached_property
     def parts(self) -> tuple[Value, Value, Value]:
-        """Coordinates on the flaw, as three numbers."""
+        """Coordinates in the flaw's frame, as three numbers."""
         return self.nodes.separate(self.place)
 
     def moved(self, vector: Value, at: tuple[float, ...], turn: tuple[float, ...], size: float) -> Value:
-        """Coordinates in a frame `at` a place, turned by Euler angles, whose unit is `size` long."""
+        """Return coordinates in a frame with origin `at`, Euler angles `turn` and unit `size`."""
         inputs = {"Vector": vector, "Location": at, "Rotation": turn, "Scale": (size, size, size)}
         return self.nodes.add("ShaderNodeMapping", inputs, vector_type="TEXTURE").outputs[0]
 
     def shift(self, stream: int) -> tuple[float, float, float]:
-        """Offset in the noise; each stream gives another pattern."""
+        """Return an offset in the noise; each stream gives another pattern."""
         a, b = self.spec.seed * 17.17 + stream * 31.7, self.spec.seed * 29.71 + stream * 13.3
         return (a % 397, b % 397, 0.0)
 
     def cells(self, size: float, stretch: float = 1.0, stream: int = 0, at: Value | None = None) -> Value:
-        """Coordinates in cells of `size`, stretched along x; z is 0."""
+        """Return coordinates in noise cells of `size`, stretched along x; z is 0."""
         per = (1 / (size * stretch), 1 / size, 0.0)
         return self.nodes.vector("MULTIPLY_ADD", self.place if at is None else at, per, self.shift(stream))
 
     def noise(self, cells: Value, detail: float = 3.0, rough: float = 0.5, output: str = "Fac") -> Value:
-        """Noise on the flaw's plane, about 0.5; output "Color": three channels."""
+        """Return noise around 0.5 on the flaw's plane; with output "Color", three channels."""
         inputs = {"Vector": cells, "Scale": 1.0, "Detail": detail, "Roughness": rough}
         return self.nodes.add("ShaderNodeTexNoise", inputs, noise_dimensions="2D").outputs[output]
 
     def smooth(self, value: Value, low: Value, high: Value) -> Value:
-        """0 below low, 1 above high, between them smooth."""
+        """Return a smooth step: 0 below low, 1 above high."""
         inputs = {"Value": value, "From Min": low, "From Max": high}
         return self.nodes.add("ShaderNodeMapRange", inputs, interpolation_type="SMOOTHSTEP").outputs[0]
 
     def above(self, value: Value, limit: Value = 0.0) -> Value:
-        """1 where the value is greater than the limit, else 0."""
+        """Return 1 where the value is greater than the limit, else 0."""
         return self.nodes.maths("GREATER_THAN", value, limit)
 
     def oval(self, at: Value | None = None) -> Value:
-        """Edge measure of the ragged ellipse that the flaw lies in, here or at another place."""
+        """Return the edge measure of the ragged ellipse around the flaw, at `at` or at the shaded point."""
         n, wander = self.nodes, self.number("wander")
         where = self.place if at is None else at
         radius = n.vector("LENGTH", n.vector("MULTIPLY", where, (1.0, 1 / self.aspect, 0.0)))
@@ -90,7 +91,7 @@ class Flaw:
             return n.maths("SUBTRACT", 1.0, radius)
         # Fewer octaves on a smooth border: fine noise would show in the relief.
         lumps = self.noise(self.cells(self.number("lump"), stream=1, at=where), detail=min(3.0, 6 * wander))
-        # Where noise is high the border reaches the ellipse, so the whole keeps within its size.
+        # The border reaches the ellipse where the noise is highest, so the flaw keeps within its size.
         gain = 0.4 * wander / SWING
         inward = n.maths("MULTIPLY_ADD", lumps, gain, 1 - gain * (0.5 + SWING))
         return n.maths("SUBTRACT", inward, radius)

@@ -1,1 +1,1 @@
-"""Mesh files as surfaces: checked, near the origin, cleaned by Blender."""
+"""Reads mesh files into surfaces that are checked, near the origin and cleaned by Blender."""

@@ -1,4 +1,4 @@
-"""Checks of glTF files: files they refer to, and non-finite numbers, which Blender's importer drops."""
+"""Checks glTF files: the files they refer to, and non-finite numbers, which Blender's importer ignores."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from render.worker.importing.checks import RefusedError, finite
-from render.worker.importing.references import Reference, pictures_of, reference
+from render.worker.importing.checks import RefusedError, require_finite
+from render.worker.importing.references import Reference, existing_images, hash_reference
 
 
 def gltf_files(path: Path) -> tuple[Reference, ...]:
-    """Buffers and pictures beside a .gltf or .glb file.
+    """Return the buffers and images that a .gltf or .glb file refers to.
 
-    Raises RefusedError for a buffer that is missing or cut off, and for a corner that is no number; any other
-    damage raises whatever Blender's reader does.
+    Raises RefusedError for a buffer that is missing or cut off, and for non-finite coordinates. Other damage
+    raises the error of Blender's reader.
     """
     from io_scene_gltf2.io.com.path import uri_to_path
     from io_scene_gltf2.io.imp.gltf2_io_binary import BinaryData
@@ -26,8 +26,8 @@ def gltf_files(path: Path) -> tuple[Reference, ...]:
 
     gltf = glTFImporter(str(path), {"import_user_extensions": []})
     gltf.read()
-    # Before Blender opens one: it would wait for a pipe.
-    buffers = {number: reference(file, path.name) for number, file in files(gltf.data.buffers).items()}
+    # Check the buffers before Blender opens one: reading a named pipe would never end.
+    buffers = {number: hash_reference(file, path.name) for number, file in files(gltf.data.buffers).items()}
     for number, buffer in enumerate(gltf.data.buffers or ()):
         gltf.load_buffer(number)
         size = len(gltf.buffers.get(number, b""))
@@ -38,12 +38,12 @@ def gltf_files(path: Path) -> tuple[Reference, ...]:
                 f"{size}; the file is cut off: copy or export it again",
             )
     for number, what in _coordinates(gltf.data).items():
-        finite(BinaryData.decode_accessor(gltf, number), lambda i: f"at vertex {i + 1}", what)
-    return (*buffers.values(), *pictures_of(path, files(gltf.data.images).values()))
+        require_finite(BinaryData.decode_accessor(gltf, number), lambda i: f"at vertex {i + 1}", what)
+    return (*buffers.values(), *existing_images(path, files(gltf.data.images).values()))
 
 
 def _coordinates(data: Any) -> dict[int, str]:
-    """What each accessor of positions and texture coordinates must hold."""
+    """Return what each accessor of positions and texture coordinates must hold."""
     attributes = [
         attribute
         for mesh in data.meshes or ()

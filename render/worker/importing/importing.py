@@ -1,11 +1,12 @@
-"""Mesh importer: a process of its own, which ends after its last file.
+"""The mesh importer process: reads mesh files until stdin ends.
 
-Input, a line of JSON: {"path": mesh file, "out": file to write, "drop": whether to simulate drops}.
-Output, a line of JSON: `render.assets.importer.Answer`.
+Request, one line of JSON: {"path": mesh file, "out": file to write, "drop": whether to simulate drops}.
+Answer, one line of JSON: `render.assets.importer.Answer`.
 
 The arrays in `out` are "<object number>.vertices" (n, 3), ".triangles" (m, 3) and ".uv" (3 m, 2), in the
-file's own numbers and axes: what Blender's importers rotate and scale is undone. "landed" (d, 3) is what
-pointed up after drops of all objects together, as one convex solid; a flat body is not dropped.
+units and axes of the file: the rotation and scale of Blender's importers are undone. "landed" (d, 3) holds
+the directions that pointed up after drops of all objects together, as one convex solid. A flat body is not
+dropped.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from render.shapes.kernels.surface import Surface
 from render.worker import leave
 from render.worker.importing.checks import RefusedError
 
-#: Corners of the body that is dropped: more take longer and change nothing.
+#: Corners of the convex hull that is dropped. More corners take longer and do not change the result.
 _CORNERS = 128
 
 
 def main() -> None:
     """Read files until stdin ends."""
-    # Blender and its importers print to fd 1: that joins stderr, and the answers get a stream of their own.
+    # Blender and its importers print to fd 1. Redirect fd 1 to stderr, and write answers to a copy of it.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -52,7 +53,7 @@ def _answer(path: str, out: str, drop: bool) -> dict[str, Any]:
     except RefusedError as error:
         return {"refused": [error.expected, error.got]}
     except Exception as error:
-        # A file can break an importer in any way; the next one gets its chance.
+        # An importer may raise anything for a damaged file. Report it, and continue with the next file.
         reason = f"{_reason(error, path)!r}; open it in Blender and export it again"
         return {"refused": ["a mesh that Blender can import", reason]}
 
@@ -60,14 +61,14 @@ def _answer(path: str, out: str, drop: bool) -> dict[str, Any]:
 def _read(path: str, out: str, drop: bool) -> dict[str, Any]:
     import bpy
 
-    from render.worker.importing.bodies import placed
+    from render.worker.importing.bodies import surfaces_near_origin
     from render.worker.importing.opening import open_file
-    from render.worker.importing.scene import cleaned
+    from render.worker.importing.scene import clean_surface
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     file = open_file(Path(path))
-    placed_surfaces, remarks = placed(file)
-    surfaces = {name: cleaned(surface) for name, surface in placed_surfaces.items()}
+    file_surfaces, remarks = surfaces_near_origin(file)
+    surfaces = {name: clean_surface(surface) for name, surface in file_surfaces.items()}
     surfaces = {name: surface for name, surface in surfaces.items() if len(surface.sizes)}
     landed = _drop(joined([*surfaces.values()])) if surfaces and drop else {}
     with open(out, "wb") as stream:
@@ -80,27 +81,27 @@ def _read(path: str, out: str, drop: bool) -> dict[str, Any]:
     }
 
 
-def _drop(whole: Surface) -> dict[str, NDArray[Any]]:
-    """Simulate drops of a body; empty if it has no volume or Blender no rigid bodies."""
+def _drop(body: Surface) -> dict[str, NDArray[Any]]:
+    """Simulate drops of a body; return {} if the body has no volume, or Blender no rigid bodies."""
     import bpy
     from trimesh.convex import convex_hull
 
     from render.worker.importing.dropping import drop_on_table
-    from render.worker.importing.scene import SAME
+    from render.worker.importing.scene import WELD_SHARE
 
-    if not bpy.app.build_options.bullet:  # a Blender of one's own need not have them
+    if not bpy.app.build_options.bullet:  # a custom build of Blender may lack rigid bodies
         return {}
-    corners = outermost(np.unique(whole.vertices, axis=0), _CORNERS)
-    if np.linalg.matrix_rank(corners - corners.mean(axis=0), tol=SAME * float(np.ptp(corners))) < 3:
+    corners = outermost(np.unique(body.vertices, axis=0), _CORNERS)
+    if np.linalg.matrix_rank(corners - corners.mean(axis=0), tol=WELD_SHARE * float(np.ptp(corners))) < 3:
         return {}
-    centre = centre_of_mass(whole.vertices, whole.triangles)
-    if centre is None:  # an open surface: as if it were solid and convex
+    centre = centre_of_mass(body.vertices, body.triangles)
+    if centre is None:  # an open surface is treated as solid and convex
         centre = np.asarray(convex_hull(corners).center_mass)
     return {"landed": drop_on_table(corners, centre)}
 
 
 def _reason(error: Exception, path: str) -> str:
-    """What an importer says, on one line, without the path that the caller names anyway."""
+    """Return the message of an importer on one line, with the name of the file instead of its path."""
     message = re.sub(r"^Error: ", "", str(error).strip()) or type(error).__name__
     return textwrap.shorten(message.replace(path, Path(path).name), 300)
 

@@ -1,4 +1,4 @@
-"""Wavefront OBJ, read in double precision, without its materials: the recipe has its own."""
+"""Reads Wavefront OBJ in double precision; materials are ignored, since the recipe defines them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from render.worker.importing.bodies import Body, MeshFile, used_surface
+from render.worker.importing.bodies import Body, MeshFile, compact_surface
 from render.worker.importing.checks import (
     FloatArray,
     RefusedError,
-    content,
     decimal_step,
-    finite,
-    number_fault,
-    numbers,
-    text_rows,
+    describe_bad_numbers,
+    parse_floats,
+    read_without_bom,
+    require_finite,
+    split_lines,
 )
 
 
@@ -27,11 +27,13 @@ from render.worker.importing.checks import (
 class _Elements:
     """Elements of the lines read so far.
 
+    places: vertices, x, y, z one after another.
     lines, uv_lines: line numbers of vertices and texture coordinates, from 1.
-    corners, coordinates: index of the vertex and of the texture coordinate, or -1, of each face corner.
-    sizes: corners of each face.
-    objects: names, and the index of the first face.
-    others: number of points and lines.
+    corners: vertex index of each face corner.
+    coordinates: index of its texture coordinate, or -1.
+    sizes: number of corners of each face.
+    objects: name of each object, and index of its first face.
+    others: number of point and line elements.
     """
 
     places: array[float] = field(default_factory=lambda: array("d"))
@@ -49,11 +51,13 @@ class _Elements:
         words = row.split()
         match words[:1]:
             case [b"v"]:
-                self.places.extend(numbers(words[1:4], 3, f"three numbers after v in line {line}"))
+                self.places.extend(parse_floats(words[1:4], 3, f"three numbers after v in line {line}"))
                 self.lines.append(line)
             case [b"vt"]:
-                # One number is a texture along a line; Blender takes 0 for the other.
-                given = numbers(words[1:3], min(2, len(words) - 1) or 1, f"numbers after vt in line {line}")
+                # With one number, the texture is one-dimensional; Blender sets the other to 0.
+                given = parse_floats(
+                    words[1:3], min(2, len(words) - 1) or 1, f"numbers after vt in line {line}"
+                )
                 self.uv.extend([*given, 0.0][:2])
                 self.uv_lines.append(line)
             case [b"f"]:
@@ -71,22 +75,24 @@ class _Elements:
             try:
                 corner, coordinate = int(vertex), int(uv or b"0")
             except ValueError:
-                raise RefusedError(f"numbers of vertices in line {line}", number_fault([word])) from None
+                raise RefusedError(
+                    f"numbers of vertices in line {line}", describe_bad_numbers([word])
+                ) from None
             if corner == 0 or not -vertices <= corner <= vertices:
-                raise _no_such(corner, vertices, f"in line {line}: the vertices")
+                raise _index_error(corner, vertices, f"in line {line}: the vertices")
             if not -coordinates <= coordinate <= coordinates:
-                raise _no_such(coordinate, coordinates, f"in line {line}: the texture coordinates")
+                raise _index_error(coordinate, coordinates, f"in line {line}: the texture coordinates")
             self.corners.append(_index(corner, vertices))
             self.coordinates.append(_index(coordinate, coordinates))
         self.sizes.append(len(words))
 
 
 def _index(number: int, total: int) -> int:
-    """Index of an element by its number from 1, or below 0 from the last one; -1 for 0."""
+    """Convert a number, from 1, or negative from the last element, to an index; 0 becomes -1."""
     return number - 1 if number >= 0 else total + number
 
 
-def _no_such(number: int, total: int, what: str) -> RefusedError:
+def _index_error(number: int, total: int, what: str) -> RefusedError:
     return RefusedError(
         f"1 to {total}, or -{total} to -1, {what} before it",
         f"{number}; the file is cut or damaged: export it again",
@@ -94,16 +100,16 @@ def _no_such(number: int, total: int, what: str) -> RefusedError:
 
 
 def read_obj(path: Path) -> MeshFile:
-    """Read and check an OBJ file; raises RefusedError, which names the line."""
-    rows = _logical_rows(content(path))
+    """Read and check an OBJ file; raise RefusedError, which names the line."""
+    rows = _logical_rows(read_without_bom(path))
     elements = _Elements()
     for line, row in enumerate(rows, 1):
         elements.add(row, line)
     lines, uv_lines = elements.lines, elements.uv_lines
     places = np.array(elements.places, np.float64).reshape(-1, 3)
-    finite(places, lambda i: f"in line {lines[i]}")
+    require_finite(places, lambda i: f"in line {lines[i]}")
     uv = np.array(elements.uv, np.float64).reshape(-1, 2)
-    finite(uv, lambda i: f"in line {uv_lines[i]}", "two finite texture coordinates")
+    require_finite(uv, lambda i: f"in line {uv_lines[i]}", "two finite texture coordinates")
     if not elements.corners:
         raise RefusedError(
             "faces with an area",
@@ -117,7 +123,7 @@ def read_obj(path: Path) -> MeshFile:
 
 
 def _bodies(elements: _Elements, places: FloatArray, uv: FloatArray, unnamed: str) -> list[Body]:
-    """Objects with faces; a name that comes again gets a number."""
+    """Return the objects that have faces; a repeated name gets a number."""
     corners, coordinates, sizes = map(np.array, (elements.corners, elements.coordinates, elements.sizes))
     ends = np.concatenate([[0], np.cumsum(sizes)])
     bodies: dict[str, Body] = {}
@@ -129,14 +135,14 @@ def _bodies(elements: _Elements, places: FloatArray, uv: FloatArray, unnamed: st
         of_object = slice(ends[first], ends[last])
         textured = coordinates[of_object, None] >= 0
         object_uv = np.where(textured, uv[coordinates[of_object]], 0.0) if textured.any() else None
-        surface = used_surface(places, corners[of_object], sizes[first:last], object_uv)
+        surface = compact_surface(places, corners[of_object], sizes[first:last], object_uv)
         bodies[name] = Body(name, surface, np.eye(4))
     return list(bodies.values())
 
 
 def _logical_rows(text: bytes) -> list[bytes]:
-    """The lines. One that ends with a backslash takes in the next, which becomes empty."""
-    rows = text_rows(text)
+    """Split a text into lines; a line that ends with a backslash takes in the next, which becomes empty."""
+    rows = split_lines(text)
     if b"\\\n" in text or b"\\\r" in text:
         for number in range(len(rows) - 2, -1, -1):
             if rows[number].endswith(b"\\"):

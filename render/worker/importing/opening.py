@@ -1,4 +1,4 @@
-"""Read a mesh file of any format."""
+"""Reads a mesh file of any supported format."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from render.worker.importing.gltf import gltf_files
 from render.worker.importing.obj import read_obj
 from render.worker.importing.ply import read_ply
 from render.worker.importing.references import fbx_files, pxr_path, usd_files
-from render.worker.importing.scene import scene_file
+from render.worker.importing.scene import read_scene
 from render.worker.importing.stl import read_stl
 
-#: y is up in every glTF file, and in many USD ones; Blender turns them by +90 degrees about x.
-_UNTURN = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+#: y is up in all glTF files and in many USD files. Blender rotates those by +90° about x; this undoes it.
+_Z_UP_TO_Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 
 def open_file(path: Path) -> MeshFile:
-    """Read a file, some formats into Blender's empty scene; raises RefusedError or what an importer does."""
+    """Read a mesh file; Blender's scene must be empty. Raises RefusedError, or the error of an importer."""
     match path.suffix.lower():
         case ".obj":
             return read_obj(path)
@@ -32,7 +32,7 @@ def open_file(path: Path) -> MeshFile:
         case ".glb" | ".gltf":
             references = gltf_files(path)
             bpy.ops.import_scene.gltf(filepath=str(path))
-            return scene_file(_UNTURN, references, (1.0, "y"))
+            return read_scene(_Z_UP_TO_Y_UP, references, (1.0, "y"))
         case ".fbx":
             return _open_fbx(path)
         case _:
@@ -44,19 +44,19 @@ def _open_fbx(path: Path) -> MeshFile:
 
     with path.open("rb") as file:
         if not file.read(20).startswith(b"Kaydara FBX Binary"):
-            raise ValueError("no binary FBX file, and Blender reads no other")
+            raise ValueError("not a binary FBX file; Blender reads binary FBX only")
     root, _ = parse_fbx.parse(str(path))
     references, (unit_m, up) = fbx_files(path, root), _fbx_settings(root)
-    # With these axes and this scale the importer changes nothing.
+    # With these axes and this scale the importer leaves coordinates as they are.
     bpy.ops.import_scene.fbx(
         filepath=str(path), use_manual_orientation=True, axis_forward="Y", axis_up="Z",
         global_scale=1 / unit_m, use_anim=False, use_image_search=False,
     )  # fmt: skip
-    return scene_file(np.eye(3), references, (unit_m, up))
+    return read_scene(np.eye(3), references, (unit_m, up))
 
 
 def _fbx_settings(root: Any) -> tuple[float, str]:
-    """The unit in metres and the up axis that an FBX file states; centimetres and y if it does not."""
+    """Return the unit in metres and the up axis of an FBX file; defaults are centimetres and y."""
     values: dict[bytes, Any] = {}
     for table in (e for top in root.elems if top.id == b"GlobalSettings" for e in top.elems):
         if table.id == b"Properties70":
@@ -73,11 +73,11 @@ def _open_usd(path: Path) -> MeshFile:
     try:
         stage = Usd.Stage.Open(str(path))
     except Tf.ErrorException as error:
-        raise ValueError("no USD stage that can be opened") from error
+        raise ValueError("not a USD stage that can be opened") from error
     up = str(UsdGeom.GetStageUpAxis(stage)).lower()
     stated = (float(UsdGeom.GetStageMetersPerUnit(stage)), up)
     bpy.ops.wm.usd_import(
         filepath=str(path), apply_unit_conversion_scale=False, import_cameras=False, import_lights=False,
         import_materials=False, set_frame_range=False, create_world_material=False,
     )  # fmt: skip
-    return scene_file(_UNTURN if up == "y" else np.eye(3), references, stated)
+    return read_scene(_Z_UP_TO_Y_UP if up == "y" else np.eye(3), references, stated)

@@ -1,4 +1,4 @@
-"""PLY, text and binary; read in double precision."""
+"""Reads PLY files, text and binary, in double precision."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from render.worker.importing.bodies import Body, MeshFile, used_surface
+from render.worker.importing.bodies import Body, MeshFile, compact_surface
 from render.worker.importing.checks import (
     FloatArray,
     RefusedError,
-    content,
     decimal_step,
-    finite,
     float32_step,
-    numbers,
-    text_rows,
+    parse_floats,
+    read_without_bom,
+    require_finite,
+    split_lines,
 )
 
 _TYPES = {
@@ -30,15 +30,16 @@ _TYPES = {
 }  # fmt: skip
 _ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
 _CUT = "the file is cut off or its header is wrong: export it again"
-#: Rows that are tried at once behind one of another length.
+#: Rows read at once after a row whose lists have other lengths.
 _WINDOW = 8
 
 
 class _Element(NamedTuple):
     """An element of the header.
 
-    properties: by name, NumPy's names of the type of the count before a list, "" for a single number, and of
-        the type of the numbers.
+    rows: number of rows.
+    properties: name -> (NumPy type of the count before a list, or "" for a single number; NumPy type of the
+        numbers).
     """
 
     rows: int
@@ -46,20 +47,24 @@ class _Element(NamedTuple):
 
 
 class _Column(NamedTuple):
-    """A property of all rows. sizes: of each row's list."""
+    """One property of all rows.
+
+    values: the numbers, row after row.
+    sizes: length of each row's list.
+    """
 
     values: NDArray[Any]
     sizes: NDArray[np.int64]
 
 
 def read_ply(path: Path) -> MeshFile:
-    """Read and check a PLY file; raises RefusedError, which names the row or the line."""
-    data = content(path)
+    """Read and check a PLY file; raise RefusedError, which names the row or the line."""
+    data = read_without_bom(path)
     form, elements, start = _header(data)
     if text := form == "ascii":
         words = data[start:].split()
-        data, at = _as_doubles(data, start, words), 0
-        elements = {name: _with_doubles(element) for name, element in elements.items()}
+        data, at = _parse_doubles(data, start, words), 0
+        elements = {name: _as_float64(element) for name, element in elements.items()}
     else:
         words, at = [], start
     tables, offsets = {}, {}
@@ -67,18 +72,18 @@ def read_ply(path: Path) -> MeshFile:
         offsets[name] = at
         tables[name], at = _columns(data, at, name, element, _ORDERS[form])
     points, uv, faces = (
-        _stacked(tables["vertex"], "xyz"),
-        _stacked(tables["vertex"], "st"),
+        _stack_columns(tables["vertex"], "xyz"),
+        _stack_columns(tables["vertex"], "st"),
         _faces(tables["face"]),
     )
-    finite(points, lambda i: f"in row {i + 1} of vertex")
-    finite(uv, lambda i: f"in row {i + 1} of vertex", "two finite texture coordinates")
+    require_finite(points, lambda i: f"in row {i + 1} of vertex")
+    require_finite(uv, lambda i: f"in row {i + 1} of vertex", "two finite texture coordinates")
     wrong = faces.values[(faces.values < 0) | (faces.values >= len(points))]
     if len(wrong):
         raise RefusedError(
             f"numbers of vertices, 0 to {len(points) - 1}, in its faces", f"{wrong[0]}; {_CUT}"
         )
-    surface = used_surface(points, faces.values, faces.sizes, uv[faces.values] if uv.size else None)
+    surface = compact_surface(points, faces.values, faces.sizes, uv[faces.values] if uv.size else None)
     left = 0 if text else len(data) - at
     return MeshFile(
         [Body("", surface, np.eye(4))],
@@ -89,7 +94,7 @@ def read_ply(path: Path) -> MeshFile:
 
 
 def _step(vertex: _Element, points: FloatArray, words: Sequence[bytes] | None) -> float:
-    """Smallest difference that coordinates can express; words: of a text, from the first vertex on."""
+    """Return the resolution of the coordinates; words: those of a text file, from the first vertex on."""
     if words is None:
         return float32_step(points) if vertex.properties["x"][1] == "f4" else 0.0
     width = len(vertex.properties)
@@ -98,7 +103,7 @@ def _step(vertex: _Element, points: FloatArray, words: Sequence[bytes] | None) -
 
 
 def _header(data: bytes) -> tuple[str, dict[str, _Element], int]:
-    """Format, elements by name, and the offset of the first row."""
+    """Return the format, the elements by name, and the offset of the first row."""
     head, mark, _ = data[: 1 << 20].partition(b"end_header")
     end = len(head) + len(mark)
     end += 2 if data[end : end + 2] == b"\r\n" else 1
@@ -137,25 +142,28 @@ def _check(elements: Mapping[str, _Element]) -> None:
         raise RefusedError("faces with an area", f"none ({vertex.rows} points); export the surface as a mesh")
 
 
-def _as_doubles(data: bytes, start: int, words: Sequence[bytes]) -> bytes:
-    """The words of a text as float64."""
+def _parse_doubles(data: bytes, start: int, words: Sequence[bytes]) -> bytes:
+    """Return the numbers of a text as the bytes of float64."""
     try:
         return np.array(words).astype(np.float64).tobytes()
     except ValueError:
-        for line, row in enumerate(text_rows(data[start:]), len(text_rows(data[:start]))):
-            numbers(row.split(), len(row.split()), f"numbers in line {line}")
+        for line, row in enumerate(split_lines(data[start:]), len(split_lines(data[:start]))):
+            parse_floats(row.split(), len(row.split()), f"numbers in line {line}")
         raise
 
 
-def _with_doubles(element: _Element) -> _Element:
-    """The same element where all numbers, counts of lists too, are float64."""
+def _as_float64(element: _Element) -> _Element:
+    """Return the element with all numbers, including counts of lists, as float64."""
     return _Element(element.rows, {n: (count and "f8", "f8") for n, (count, _) in element.properties.items()})
 
 
 def _columns(
     data: bytes, at: int, name: str, element: _Element, order: str
 ) -> tuple[dict[str, _Column], int]:
-    """Columns of an element, and where the next one begins. Rows of equal lists are read at once."""
+    """Return the columns of an element, and the offset of the next one.
+
+    Consecutive rows with lists of equal length are read at once.
+    """
     parts: list[NDArray[Any]] = []
     left = window = element.rows if element.properties else 0
     while left:
@@ -183,7 +191,10 @@ def _columns(
 
 
 def _row_type(data: bytes, at: int, element: _Element, order: str) -> np.dtype[np.void]:
-    """Type of the row at an offset; a field "#NAME" is the length of a list. ValueError if there is none."""
+    """Return the type of the row at an offset; the field "#NAME" is the length of the list NAME.
+
+    Raises ValueError if the data end before the row.
+    """
     fields: list[tuple[str, np.dtype[Any]]] = []
     end = at
     for name, (count_type, kind) in element.properties.items():
@@ -197,15 +208,15 @@ def _row_type(data: bytes, at: int, element: _Element, order: str) -> np.dtype[n
     return np.dtype(fields)
 
 
-def _stacked(columns: Mapping[str, _Column], names: str) -> FloatArray:
-    """Properties with names of one letter side by side, (rows, k); k = 0 if one is missing."""
+def _stack_columns(columns: Mapping[str, _Column], names: str) -> FloatArray:
+    """Return properties with one-letter names as (rows, k); k is 0 if one is missing."""
     if not {*names} <= columns.keys():
         return np.empty((len(columns["x"].values), 0))
     return np.stack([columns[name].values.astype(np.float64) for name in names], axis=1)
 
 
 def _faces(columns: Mapping[str, _Column]) -> _Column:
-    """Vertices of all faces."""
+    """Return the vertex indices of all faces."""
     column = columns.get("vertex_indices") or columns.get("vertex_index")
     if column is None:
         raise RefusedError("vertex_indices of its faces", "none; export the file again")

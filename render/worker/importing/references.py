@@ -1,4 +1,7 @@
-"""Files that a mesh file refers to, checked before an importer opens them: reading a pipe would never end."""
+"""Files that a mesh file refers to.
+
+They are checked before an importer opens them: reading a named pipe would never end.
+"""
 
 from __future__ import annotations
 
@@ -22,31 +25,31 @@ class Reference:
     sha256: str
 
 
-def reference(path: Path, said_by: str) -> Reference:
-    """Hash a file; raises RefusedError if it cannot be read."""
+def hash_reference(path: Path, referring_file: str) -> Reference:
+    """Hash a referenced file; raise RefusedError if it cannot be read."""
     try:
         return Reference(path, sha256_regular(path, LIMIT))
     except OSError as error:
         raise RefusedError(
-            f"{path}, which {said_by} refers to",
+            f"{path}, which {referring_file} refers to",
             f"{error.strerror or error}; bring it back, or export one file that holds everything",
         ) from error
 
 
-def pictures_of(path: Path, files: Iterable[Path]) -> tuple[Reference, ...]:
-    """The existing files among pictures; a missing one does not change the shape."""
-    return tuple(reference(file, path.name) for file in dict.fromkeys(files) if os.path.lexists(file))
+def existing_images(path: Path, files: Iterable[Path]) -> tuple[Reference, ...]:
+    """Return the images that exist; a missing image does not change the shape."""
+    return tuple(hash_reference(file, path.name) for file in dict.fromkeys(files) if os.path.lexists(file))
 
 
 def usd_files(path: Path) -> tuple[Reference, ...]:
-    """Layers of a USD stage, of every variant; raises RefusedError for a missing layer.
+    """Return the layers of a USD stage, also of its variants; raise RefusedError if one is missing.
 
-    Each layer is opened by itself, after a check that it is a regular file.
+    Each layer is opened separately, after a check that it is a regular file.
     """
     from pxr import Ar, Sdf, Tf  # after `pxr_path`
 
     layers: set[str] = set()
-    beside: dict[str, Reference] = {}
+    references: dict[str, Reference] = {}
     queue = [str(path)]
     while queue:
         name = queue.pop()
@@ -58,23 +61,23 @@ def usd_files(path: Path) -> tuple[Reference, ...]:
         except Tf.ErrorException:
             layer = None
         if layer is None and name == str(path):
-            raise ValueError("no USD stage that can be opened")
+            raise ValueError("not a USD stage that can be opened")
         if layer is None:
             raise RefusedError(f"a USD layer at {name}, which {path.name} refers to", "none; export it again")
         for asset in layer.GetCompositionAssetDependencies():
             identifier, _ = Sdf.Layer.SplitIdentifier(asset)
             place = Sdf.ComputeAssetPathRelativeToLayer(layer, identifier)
             if not Ar.IsPackageRelativePath(place):
-                # A path without ./ is also searched for in the search path.
+                # A path without ./ is also looked up in the search path.
                 place = Ar.GetResolver().Resolve(place).GetPathString() or str(Path(name).parent / place)
-                beside[place] = reference(Path(place), Path(name).name)
+                references[place] = hash_reference(Path(place), Path(name).name)
             queue.append(place)
-    beside.pop(str(path), None)
-    return tuple(beside.values())
+    references.pop(str(path), None)
+    return tuple(references.values())
 
 
 def pxr_path() -> None:
-    """Make the USD library of Blender's wheel importable; last, so that its packages shadow nothing."""
+    """Append the USD library of Blender's wheel to sys.path; at the end, so that it shadows no package."""
     import bpy
 
     folder = next(Path(bpy.utils.resource_path("LOCAL")).glob("python/lib/python*/site-packages"))
@@ -83,7 +86,7 @@ def pxr_path() -> None:
 
 
 def fbx_files(path: Path, root: Any) -> tuple[Reference, ...]:
-    """Pictures beside an FBX file, from the elements that Blender's parser gives."""
+    """Return the images that an FBX file refers to; root: the result of Blender's parser."""
     names = [
         element.props[0].decode("utf-8", "replace")
         for element in _elements(root)
@@ -92,7 +95,7 @@ def fbx_files(path: Path, root: Any) -> tuple[Reference, ...]:
         and isinstance(element.props[0], bytes)
     ]
     files = (path.parent / name.replace("\\", "/") for name in names if name)
-    return pictures_of(path, (file for file in files if not file.is_dir()))
+    return existing_images(path, (file for file in files if not file.is_dir()))
 
 
 def _elements(element: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Meshes of Blender's scene as surfaces, and surfaces cleaned by Blender."""
+"""Reads the meshes of Blender's scene as surfaces, and cleans surfaces with Blender."""
 
 from __future__ import annotations
 
@@ -10,32 +10,34 @@ import bpy
 import numpy as np
 
 from render.shapes.kernels.surface import IntArray, Surface
-from render.worker.importing.bodies import Body, MeshFile, used_surface
-from render.worker.importing.checks import FloatArray, finite, float32_step
+from render.worker.importing.bodies import Body, MeshFile, compact_surface
+from render.worker.importing.checks import FloatArray, float32_step, require_finite
 from render.worker.importing.references import Reference
 from render.worker.meshes import to_mesh
 
-#: Corners closer than this share of the object's longest side are one; thinner faces are none.
-SAME = 1e-6
+#: Vertices closer than this share of the longest side are merged; faces thinner than this are removed.
+WELD_SHARE = 1e-6
 
 
-def scene_file(turn: FloatArray, references: tuple[Reference, ...], stated: tuple[float, str]) -> MeshFile:
-    """Whatever would be rendered, instances included; raises RefusedError for a corner that is no number.
+def read_scene(turn: FloatArray, references: tuple[Reference, ...], stated: tuple[float, str]) -> MeshFile:
+    """Return all objects that would be rendered, including instances.
 
-    turn: (3, 3) from Blender's axes to the file's own.
+    turn: (3, 3) rotation from Blender's axes to the file's.
+
+    Raises RefusedError for non-finite coordinates.
     """
     to_file = np.eye(4)
     to_file[:3, :3] = turn
     bodies = []
     for instance in bpy.context.evaluated_depsgraph_get().object_instances:
-        thing = instance.object
-        if thing.type not in ("MESH", "CURVE", "SURFACE", "META", "FONT"):
+        obj = instance.object
+        if obj.type not in ("MESH", "CURVE", "SURFACE", "META", "FONT"):
             continue
-        mesh = thing.to_mesh()
+        mesh = obj.to_mesh()
         if mesh is not None and len(mesh.polygons):
             matrix = to_file @ np.array(instance.matrix_world, np.float64)
-            bodies.append(Body(thing.name, _checked(thing.name, mesh), matrix))
-        thing.to_mesh_clear()
+            bodies.append(Body(obj.name, _checked_surface(obj.name, mesh), matrix))
+        obj.to_mesh_clear()
     return MeshFile(bodies, lambda: max(map(_step, bodies)), references=references, stated=stated)
 
 
@@ -44,27 +46,29 @@ def _step(body: Body) -> float:
     return float32_step(body.surface.vertices) * scale
 
 
-def _checked(name: str, mesh: Any) -> Surface:
+def _checked_surface(name: str, mesh: Any) -> Surface:
     vertices, corners, uv = _arrays(mesh)
-    finite(vertices, lambda i: f"at vertex {i + 1} of {name!r}")
+    require_finite(vertices, lambda i: f"at vertex {i + 1} of {name!r}")
     if uv is not None:
-        finite(uv, lambda i: f"at vertex {corners[i] + 1} of {name!r}", "two finite texture coordinates")
+        require_finite(
+            uv, lambda i: f"at vertex {corners[i] + 1} of {name!r}", "two finite texture coordinates"
+        )
     sizes = np.empty(len(mesh.polygons), np.int32)
     mesh.polygons.foreach_get("loop_total", sizes)
-    return used_surface(vertices, corners, sizes.astype(np.int64), uv)
+    return compact_surface(vertices, corners, sizes.astype(np.int64), uv)
 
 
-def cleaned(surface: Surface) -> Surface:
-    """Triangles of a surface: welded, outward, without flat faces."""
+def clean_surface(surface: Surface) -> Surface:
+    """Return the triangles of a surface: welded, facing outward, without degenerate faces."""
     mesh = to_mesh(replace(surface, smooth=False), "raw")
     geometry = bmesh.new()
     geometry.from_mesh(mesh)
-    same = SAME * float(np.ptp(surface.vertices, axis=0).max())
+    weld_distance = WELD_SHARE * float(np.ptp(surface.vertices, axis=0).max())
     bmesh.ops.triangulate(geometry, faces=geometry.faces)
-    bmesh.ops.remove_doubles(geometry, verts=geometry.verts, dist=same)
-    bmesh.ops.dissolve_degenerate(geometry, edges=geometry.edges, dist=same)
+    bmesh.ops.remove_doubles(geometry, verts=geometry.verts, dist=weld_distance)
+    bmesh.ops.dissolve_degenerate(geometry, edges=geometry.edges, dist=weld_distance)
     bmesh.ops.triangulate(geometry, faces=geometry.faces)
-    flat = [face for face in geometry.faces if face.calc_area() <= same * same]
+    flat = [face for face in geometry.faces if face.calc_area() <= weld_distance * weld_distance]
     bmesh.ops.delete(geometry, geom=flat, context="FACES_ONLY")
     bmesh.ops.delete(geometry, geom=[e for e in geometry.edges if not e.link_faces], context="EDGES")
     bmesh.ops.delete(geometry, geom=[v for v in geometry.verts if not v.link_faces], context="VERTS")
@@ -77,7 +81,7 @@ def cleaned(surface: Surface) -> Surface:
 
 
 def _arrays(mesh: Any) -> tuple[FloatArray, IntArray, FloatArray | None]:
-    """Vertices (n, 3), the vertex of each corner (k,), and its texture coordinates (k, 2)."""
+    """Return vertices (n, 3), the vertex of each corner (k,), and its texture coordinates (k, 2)."""
     vertices = np.empty(3 * len(mesh.vertices), np.float32)
     mesh.vertices.foreach_get("co", vertices)
     corners = np.empty(len(mesh.loops), np.int32)

@@ -1,4 +1,4 @@
-"""STL, text and binary; read in double precision."""
+"""Reads STL files, text and binary, in double precision."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from render.worker.importing.bodies import Body, MeshFile
 from render.worker.importing.checks import (
     FloatArray,
     RefusedError,
-    content,
     decimal_step,
-    finite,
     float32_step,
-    numbers,
-    text_rows,
+    parse_floats,
+    read_without_bom,
+    require_finite,
+    split_lines,
 )
 
-_HEAD = 84
+_HEADER_BYTES = 84
 _FACET = np.dtype([("numbers", "<f4", 12), ("attribute", "<u2")])
 _CUT = "the file is cut off: copy or export it again"
 
 
 def read_stl(path: Path) -> MeshFile:
-    """Read and check an STL file; raises RefusedError."""
-    data = content(path)
-    promised = int.from_bytes(data[80:_HEAD], "little") if len(data) >= _HEAD else -1
+    """Read and check an STL file; raise RefusedError if it is damaged."""
+    data = read_without_bom(path)
+    stated_count = int.from_bytes(data[80:_HEADER_BYTES], "little") if len(data) >= _HEADER_BYTES else -1
     as_text = data[:512].lstrip()[:5].lower() == b"solid" and re.search(rb"facet|endsolid", data[:4096], re.I)
-    if len(data) != _HEAD + _FACET.itemsize * promised and as_text:
+    if len(data) != _HEADER_BYTES + _FACET.itemsize * stated_count and as_text:
         return _text(data)
-    return _binary(data, promised)
+    return _binary(data, stated_count)
 
 
-def _binary(data: bytes, promised: int) -> MeshFile:
-    if promised < 0:
+def _binary(data: bytes, stated_count: int) -> MeshFile:
+    if stated_count < 0:
         raise RefusedError("an STL file", f"{len(data)} bytes, too few for a header; {_CUT}")
-    needed = _HEAD + _FACET.itemsize * promised
+    needed = _HEADER_BYTES + _FACET.itemsize * stated_count
     if len(data) < needed:
-        complete = (len(data) - _HEAD) // _FACET.itemsize
+        complete = (len(data) - _HEADER_BYTES) // _FACET.itemsize
         raise RefusedError(
-            f"{promised} triangles ({needed} bytes), as its header says",
+            f"{stated_count} triangles ({needed} bytes), as its header says",
             f"{complete} ({len(data)} bytes); {_CUT}",
         )
-    if not promised:
+    if not stated_count:
         raise RefusedError("faces with an area", f"no triangle; {_CUT}")
-    facets = np.frombuffer(data, _FACET, promised, _HEAD)
+    facets = np.frombuffer(data, _FACET, stated_count, _HEADER_BYTES)
     points = facets["numbers"][:, 3:].reshape(-1, 3).astype(np.float64)
-    finite(points, lambda i: f"in triangle {i // 3 + 1} of {promised}")
+    require_finite(points, lambda i: f"in triangle {i // 3 + 1} of {stated_count}")
     left = len(data) - needed
     remarks = (f"{left} bytes after the last triangle are ignored",) if left else ()
     return MeshFile([_body(points)], lambda: float32_step(points), remarks=remarks)
@@ -60,20 +60,20 @@ def _text(data: bytes) -> MeshFile:
     last = data[-4096:].strip().rsplit(b"\n", 1)[-1].strip()
     if not last.lower().startswith(b"endsolid"):
         raise RefusedError("endsolid in its last line", f"{last.decode('latin-1')[:60]!r}; {_CUT}")
-    values, lines, rows = array("d"), array("q"), text_rows(data)
+    values, lines, rows = array("d"), array("q"), split_lines(data)
     for line, row in enumerate(rows, 1):
         words = row.split()
         if words and words[0].lower() == b"vertex":
-            values.extend(numbers(words[1:], 3, f"three numbers after vertex in line {line}"))
+            values.extend(parse_floats(words[1:], 3, f"three numbers after vertex in line {line}"))
             lines.append(line)
     if len(lines) % 3:
         raise RefusedError("three vertices for every facet", f"{len(lines)} vertices in all; {_CUT}")
     points = np.array(values, np.float64).reshape(-1, 3)
-    finite(points, lambda i: f"in line {lines[i]}")
+    require_finite(points, lambda i: f"in line {lines[i]}")
     words_read = (word for line in lines for word in rows[line - 1].split()[1:])
     return MeshFile([_body(points)], lambda: decimal_step(words_read), text=True)
 
 
 def _body(points: FloatArray) -> Body:
-    """A body of triangles; points: (3 n, 3) corner after corner."""
+    """Return a body of triangles; points: (3 n, 3) corner after corner."""
     return Body("", Surface(points, np.arange(len(points)), np.full(len(points) // 3, 3)), np.eye(4))

@@ -1,4 +1,4 @@
-"""Inputs of a family's builder: the values of a material, and coordinates in its grains."""
+"""Inputs of a material builder: the values of the material, and coordinates in its grains."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from render.worker.materials.nodes import Nodes, Value
 
 @dataclass(frozen=True, eq=False)
 class MaterialInputs:
-    """A completed MaterialSpec to be built into a tree.
+    """A MaterialSpec with all defaults filled in, and the tree that it is built into.
 
-    shared: values are read from the object's custom properties, so that many objects share the material;
-    otherwise they are constants of the tree.  uv: the mesh has texture coordinates.
+    shared: read values from custom properties of the object, so that many objects share the material. If
+        False, values are constants of the tree.
+    uv: whether the mesh has texture coordinates.
     """
 
     nodes: Nodes
@@ -22,34 +23,34 @@ class MaterialInputs:
     uv: bool = False
 
     def number(self, name: str) -> Value:
-        """A scalar of the material."""
+        """Return a scalar of the material."""
         return self.nodes.prop(name) if self.shared else self.spec.numbers[name]
 
     def colour(self, name: str) -> Value:
-        """A colour of the material, linear RGB."""
+        """Return a colour of the material, linear RGB."""
         return self.nodes.prop(name, "Color") if self.shared else self.spec.colours[name]
 
     def on(self, option: str) -> bool:
-        """Whether the option is on; the tree has no nodes for options that are off."""
+        """Return whether the option is on; the tree has no nodes for options that are off."""
         return self.spec.numbers.get(option, 0.0) > 0 or option in self.spec.images
 
     def option(self, name: str) -> Value:
-        """A scalar of the material, the constant 0 if the option is off."""
+        """Return a scalar of the material, or the constant 0 if the option is off."""
         return self.number(name) if self.on(name) else 0.0
 
     def shift(self) -> Value:
-        """Offset of the material in the noise, in cells."""
+        """Return the offset of the material in the noise, in cells."""
         return self.nodes.prop("shift", "Vector") if self.shared else shift(self.spec.seed)
 
     def grains(self, size: float = 1.0, stretch: Vector = (1.0, 1.0, 1.0)) -> Value:
-        """Coordinates in cells of `size` grains, stretched along the object's axes by `stretch`."""
+        """Return coordinates in cells of `size` grains, stretched along the object's axes by `stretch`."""
         n = self.nodes
         cells = n.vector("DIVIDE", n.metres, self.number("grain_m"))
         per_cell = (1 / (size * stretch[0]), 1 / (size * stretch[1]), 1 / (size * stretch[2]))
         return n.vector("MULTIPLY_ADD", cells, per_cell, self.shift())
 
     def height(self, pattern: Value, grains: float, option: str = "") -> Value:
-        """A pattern in [0, 1] as a height in metres: `grains` of them at 1, times the option's strength."""
+        """Scale a pattern in [0, 1] to a height in metres: 1 becomes `grains` times the option's strength."""
         n = self.nodes
         size = n.maths("MULTIPLY", self.number("grain_m"), grains)
         if option:
@@ -58,5 +59,5 @@ class MaterialInputs:
 
 
 def shift(seed: float) -> Vector:
-    """Three offsets in cells, far apart for neighbouring seeds; below 400, where float32 suffices."""
+    """Return three offsets in cells, far apart for close seeds, and below 400, where float32 suffices."""
     return (seed * 17.17 % 397, seed * 29.71 % 397, seed * 41.93 % 397)

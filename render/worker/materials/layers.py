@@ -1,4 +1,4 @@
-"""Layers over a surface: inlaid paint, rust, scratches, chips, flakes, dirt."""
+"""Layers on a surface: inlaid paint, rust, scratches, chips, flakes, dirt."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ RUST_BODY: Vector = (0.155, 0.060, 0.026)
 
 
 def share(inputs: MaterialInputs, noise: Value, amount: Value, edge: float) -> Value:
-    """A mask that covers about `amount` of the surface where noise is high; edge: half its border's width."""
+    """Return a mask that covers the share `amount` of the surface; edge: half the width of its border."""
     n = inputs.nodes
-    # Noise of several octaves lies within 0.5 +- 0.26: from none covered to all.
+    # Noise of several octaves lies within 0.5 +- 0.26, so amounts from 0 to 1 cover none to all.
     at = n.maths("MULTIPLY_ADD", amount, -0.54, 0.77)
     return n.ramp(noise, n.maths("SUBTRACT", at, edge), n.maths("ADD", at, edge))
 
 
 def brushed(inputs: MaterialInputs, size: float = 0.25) -> tuple[Value, Value]:
-    """Coordinates in cells, stretched along lines `size` grains wide, and the direction of the lines.
+    """Return coordinates in cells, stretched along lines `size` grains wide, and the lines' direction.
 
-    They run along the object's x, or along y where the surface faces x.
+    The lines run along the object's x, or along y where the surface faces x.
     """
     n = inputs.nodes
     x, _, _ = n.separate(n.facing)
@@ -41,7 +41,7 @@ def brushed(inputs: MaterialInputs, size: float = 0.25) -> tuple[Value, Value]:
 
 
 def accent(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
-    """Opaque paint where the mesh's "accent" says so."""
+    """Add opaque paint where the mesh attribute "accent" is 1."""
     n = inputs.nodes
     inlaid = n.attribute("accent")
     fields = {"transmission": surface.transmission, "metallic": surface.metallic}
@@ -53,7 +53,7 @@ def accent(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
 
 
 def rust(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
-    """Patches of rust over `rust` of the surface, with a stain around them."""
+    """Add patches of rust on the share `rust` of the surface, with a stain around them."""
     n = inputs.nodes
     patches = n.noise(inputs.grains(10), detail=4, rough=0.68)
     crust = oxide(inputs, surface.normal)
@@ -64,7 +64,7 @@ def rust(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
 
 
 def oxide(inputs: MaterialInputs, below: Value | None = None) -> SurfaceSockets:
-    """Rust only: rough and crumbly, from dark to bright."""
+    """Build rust alone: rough and crumbly, from dark to bright."""
     n = inputs.nodes
     crumbs = n.noise(inputs.grains(2.0), detail=3, rough=0.8)
     normal = n.bump(inputs.height(crumbs, 0.5), below)
@@ -72,7 +72,7 @@ def oxide(inputs: MaterialInputs, below: Value | None = None) -> SurfaceSockets:
 
 
 def scratches(inputs: MaterialInputs, amount: Value) -> Value:
-    """Fine lines, straight within patches of about twenty grains; each patch has another direction."""
+    """Return a mask of fine lines; every patch of about twenty grains has a direction of its own."""
     n = inputs.nodes
     patch = n.cells(inputs.grains(20)).outputs["Color"]
     along = n.vector("SUBTRACT", patch, (0.5, 0.5, 0.5))
@@ -85,13 +85,13 @@ def scratches(inputs: MaterialInputs, amount: Value) -> Value:
 
 
 def scratched_metal(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
-    """Fine scratches, and dull smears of handling."""
+    """Add fine scratches, and dull smears from handling."""
     n = inputs.nodes
     wear = inputs.number("wear")
     lines = scratches(inputs, wear)
     smears = n.ramp(n.noise(inputs.grains(12), detail=3), 0.42, 0.72, 0.0, 0.25)
     rough = n.maths("MULTIPLY_ADD", smears, wear, surface.roughness, clamp=True)
-    # A bump would show the lines better, but evaluates their noise three times.
+    # A bump would show the lines better, but would evaluate their noise three times.
     rough = n.maths("MULTIPLY_ADD", lines, 0.3, rough, clamp=True)
     dark = n.vector("MULTIPLY", surface.colour, (0.6, 0.6, 0.6))
     return replace(
@@ -100,7 +100,7 @@ def scratched_metal(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceS
 
 
 def scuffed(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
-    """Scratches that show paler than the body."""
+    """Add scratches that are paler than the body."""
     n = inputs.nodes
     lines = n.maths("MULTIPLY", scratches(inputs, inputs.number("wear")), 0.5)
     pale = n.mix(0.35, surface.colour, (0.6, 0.6, 0.6))
@@ -109,7 +109,7 @@ def scuffed(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
 
 
 def chipped(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
-    """Sharp-edged chips in the paint: primer at their edge, bare steel inside."""
+    """Add sharp-edged chips in the paint: primer at their edge, bare steel inside."""
     n = inputs.nodes
     noise = n.noise(inputs.grains(5), detail=4, rough=0.7)
     amount = n.maths("MULTIPLY", inputs.number("wear"), 0.8)
@@ -123,9 +123,10 @@ def chipped(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
 
 
 def flaked(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
-    """Scale or skin come off in flakes: the paler, smoother metal under it.
+    """Remove scale or cast skin in flakes, which shows the paler, smoother metal below.
 
-    The step between them is left out: a bump evaluates its noise three times over and shows no step so low.
+    The step at the edge of a flake is left out: it is too low to be seen, and a bump would evaluate the noise
+    three times.
     """
     n = inputs.nodes
     noise = n.noise(inputs.grains(14, (1.6, 1.0, 1.0)), detail=5, rough=0.7)
@@ -138,7 +139,7 @@ def flaked(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
 
 
 def dusty(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
-    """Dust and abrasion: grey and dull in clouds."""
+    """Add dust and abrasion: grey and dull in clouds."""
     n = inputs.nodes
     cloud = n.noise(inputs.grains(15), detail=5, rough=0.65)
     grey = n.maths("MULTIPLY", share(inputs, cloud, inputs.number("wear"), 0.15), 0.4)
@@ -150,7 +151,7 @@ def dusty(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
 
 
 def smeared(inputs: MaterialInputs, surface: SurfaceSockets) -> SurfaceSockets:
-    """Glass that was touched: scratches and dull smears."""
+    """Add scratches and dull smears, as on glass that was touched."""
     n = inputs.nodes
     wear = inputs.number("wear")
     cloud = share(inputs, n.noise(inputs.grains(10), detail=4), wear, 0.15)

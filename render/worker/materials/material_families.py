@@ -1,8 +1,9 @@
 """Material families: the kinds of material of a part.
 
-A builder makes the bare surface; accent, wear and rust come from `render.worker.materials.layers`. `numbers`
-mean the same in all families: roughness; grain_m, size of the finest features; bump, their height; wear and
-rust, how much is visible; seed, position in the noise.
+A builder makes the bare surface. `render.worker.materials.layers` adds accent, wear and rust.
+
+Numbers mean the same in all families: roughness; grain_m, size of the finest features; bump, their height;
+wear and rust, how much is visible; seed, position in the noise.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ Layer = Callable[[MaterialInputs, SurfaceSockets], SurfaceSockets]
 
 @dataclass(frozen=True)
 class MaterialFamily:
-    """One kind of material. body, numbers: defaults.
+    """One kind of material.
 
-    options: numbers that switch a piece of the tree on when above 0.  wear: the layer that shows use.
-    varied: further numbers that follow from the seed.
+    build: builder of the bare surface.
+    body: default colour.
+    numbers: default values.
+    options: numbers that switch on a part of the tree if they are above 0.
+    wear: layer that shows use.
+    varied: seed -> further numbers.
     """
 
     build: Builder
@@ -38,8 +43,8 @@ class MaterialFamily:
     varied: Callable[[float], Mapping[str, float]] | None = None
 
 
-def completed(spec: MaterialSpec) -> MaterialSpec:
-    """The spec with every number and colour its family reads."""
+def with_defaults(spec: MaterialSpec) -> MaterialSpec:
+    """Return the spec with every number and colour that its family reads."""
     family = MATERIAL_FAMILIES[spec.kind]
     body = spec.colours.get("body", family.body)
     colours = {"body": body, "second": tuple(0.4 * c for c in body), **spec.colours}
@@ -49,27 +54,27 @@ def completed(spec: MaterialSpec) -> MaterialSpec:
 
 
 def options(spec: MaterialSpec) -> tuple[str, ...]:
-    """Options that a completed spec switches on; specs with equal options share a material."""
+    """Return the options that a spec with defaults switches on; specs with equal options share a material."""
     family = MATERIAL_FAMILIES[spec.kind]
-    wanted = [name for name in family.options if spec.numbers.get(name, 0.0) > 0]
-    return tuple(wanted + ["accent"] * ("accent" in spec.colours))
+    enabled = [name for name in family.options if spec.numbers.get(name, 0.0) > 0]
+    return tuple(enabled + ["accent"] * ("accent" in spec.colours))
 
 
 def build(inputs: MaterialInputs) -> SurfaceSockets:
-    """The surface of a completed spec, all layers included."""
+    """Build the surface of a spec with defaults, including all layers."""
     family = MATERIAL_FAMILIES[inputs.spec.kind]
-    wanted = options(inputs.spec)
+    enabled = options(inputs.spec)
     surface = family.build(inputs)
-    if "accent" in wanted:
+    if "accent" in enabled:
         surface = layers.accent(inputs, surface)
-    if "wear" in wanted and family.wear is not None:
+    if "wear" in enabled and family.wear is not None:
         surface = family.wear(inputs, surface)
-    return layers.rust(inputs, surface) if "rust" in wanted else surface
+    return layers.rust(inputs, surface) if "rust" in enabled else surface
 
 
-def foreign(nodes: Nodes, spec: MaterialSpec) -> SurfaceSockets:
-    """The surface of a material within the tree of another; its values are constants there."""
-    return build(MaterialInputs(nodes, completed(spec), shared=False))
+def build_embedded(nodes: Nodes, spec: MaterialSpec) -> SurfaceSockets:
+    """Build a material inside the tree of another material; its values are constants of that tree."""
+    return build(MaterialInputs(nodes, with_defaults(spec), shared=False))
 
 
 # ---- builders --------------------------------------------------------------------------------------------
@@ -96,7 +101,7 @@ def _metal(inputs: MaterialInputs) -> SurfaceSockets:
 
 
 def _paint(inputs: MaterialInputs) -> SurfaceSockets:
-    """Car paint: a base coat, optionally with flakes or a flip colour, under a clear coat."""
+    """Build car paint: a base coat, optionally with flakes or a flip colour, under a clear coat."""
     n, colour, peel = inputs.nodes, inputs.colour("body"), None
     base = SurfaceSockets(colour, 0.5, coat=1.0, coat_roughness=inputs.number("roughness"))
     if inputs.on("marble"):
@@ -124,7 +129,7 @@ def _rubber(inputs: MaterialInputs) -> SurfaceSockets:
 
 
 def _cast(inputs: MaterialInputs) -> SurfaceSockets:
-    """Sand-cast iron, or steel under mill scale: granular skin over a faint unevenness."""
+    """Build sand-cast iron, or steel under mill scale: a granular skin over a slight unevenness."""
     n = inputs.nodes
     sand = n.noise(inputs.grains(), detail=2, rough=0.8)
     cloud = n.noise(inputs.grains(25, (3.0, 1.0, 1.0)), detail=4)
@@ -138,7 +143,7 @@ def _cast(inputs: MaterialInputs) -> SurfaceSockets:
 
 
 def _ground(inputs: MaterialInputs) -> SurfaceSockets:
-    """Machined metal: fine lines with anisotropic reflections."""
+    """Build machined metal: fine lines with anisotropic reflections."""
     n = inputs.nodes
     place, tangent = layers.brushed(inputs)
     lines = n.noise(place, detail=3, rough=0.7)
@@ -152,7 +157,7 @@ def _ground(inputs: MaterialInputs) -> SurfaceSockets:
 
 
 def _rust(inputs: MaterialInputs) -> SurfaceSockets:
-    """Rusted iron; `rust` is its coverage, the body its main colour."""
+    """Build rusted iron; `rust` is the coverage, the body colour the main colour of the rust."""
     n = inputs.nodes
     patches = n.noise(inputs.grains(12), detail=4, rough=0.68)
     cover = n.ramp(inputs.number("rust"), 0.0, 1.0, 0.65, 1.0)
@@ -167,9 +172,10 @@ def _rust(inputs: MaterialInputs) -> SurfaceSockets:
 
 
 def _glass(inputs: MaterialInputs) -> SurfaceSockets:
-    """Clear glass, which lets most light through to what it stands on.
+    """Build clear glass.
 
-    Without caustics its shadow would be black, and so would be a path that is caught within.
+    Caustics are off, so shadows of glass and light paths trapped inside it would be black. Transparency to
+    both lets most of the light through.
     """
     n = inputs.nodes
     path = n.add("ShaderNodeLightPath").outputs
@@ -182,7 +188,7 @@ def _glass(inputs: MaterialInputs) -> SurfaceSockets:
 
 
 def _random(inputs: MaterialInputs) -> SurfaceSockets:
-    """Blots, bands or specks of the second colour, depending on the seed."""
+    """Build blots, bands or specks of the second colour, depending on the seed."""
     n, colour = inputs.nodes, inputs.colour("body")
     if inputs.on("marble"):
         drawn = n.combine(inputs.number("draw_x"), inputs.number("draw_y"), 1.0)
@@ -193,8 +199,8 @@ def _random(inputs: MaterialInputs) -> SurfaceSockets:
     return SurfaceSockets(colour, inputs.number("roughness"), inputs.option("metallic"))
 
 
-def _any_pattern(seed: float) -> Mapping[str, float]:
-    """Stretch along x and y, and sharpness, of a random pattern."""
+def _random_pattern(seed: float) -> Mapping[str, float]:
+    """Return stretch along x and y, and sharpness, of a random pattern."""
     u, v, w = (math.sin(seed * k + k) * 0.5 + 0.5 for k in (12.9898, 78.233, 37.719))
     return {
         "draw_x": 0.06 if u < 0.3 else 1.0,
@@ -210,6 +216,7 @@ _PAINT = ("marble", *_METALLIC)
 _PLASTIC = ("marble", "translucency", "wear", "bump")
 _STAGE = {"roughness": 0.6, "grain_m": 0.01, "grain": 0.2}
 _RUBBER = ("wear", "bump")
+_RANDOM = ("marble", "metallic")
 _RUSTED = {"roughness": 0.9, "rust": 0.7}
 _GREY = (0.5, 0.5, 0.5)
 
@@ -224,7 +231,7 @@ MATERIAL_FAMILIES: dict[str, MaterialFamily] = {
     "glass": MaterialFamily(_glass, (0.92, 0.95, 0.95), {"roughness": 0.02}, ("wear",), layers.smeared),
     "image": MaterialFamily(image_textures.image, _GREY, {"roughness": 0.5}, _METALLIC, layers.scuffed),
     "pbr": MaterialFamily(image_textures.pbr, _GREY, {"roughness": 0.5}, _METALLIC, layers.scuffed),
-    "random": MaterialFamily(_random, _GREY, {"roughness": 0.4}, ("marble", "metallic"), None, _any_pattern),
+    "random": MaterialFamily(_random, _GREY, {"roughness": 0.4}, _RANDOM, None, _random_pattern),
     **{
         f"stage-{name}": MaterialFamily(build_stage, _GREY, _STAGE, ("metallic",))
         for name, build_stage in stages.PATTERNS.items()

@@ -1,6 +1,6 @@
 """Builds shader trees, and describes a surface before it becomes a shader.
 
-A value below is a node's output socket, or a constant: a float, or three numbers (colours: linear RGB).
+A value is the output socket of a node, or a constant: a float, or three numbers (colours: linear RGB).
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ Value = Any
 
 @dataclass(frozen=True)
 class SurfaceSockets:
-    """The look of a surface, field by field a socket or a constant; change it with `dataclasses.replace`.
+    """Shader inputs of a surface: sockets or constants. Use `dataclasses.replace` to change one.
 
-    colour: linear RGB.  roughness, metallic, transmission, alpha: in [0, 1].  normal: world space, None: the
-    mesh's own; a bump goes on top with `Nodes.bump(height, below=surface.normal)`.  displacement: height over
-    the mesh in metres, outward, None: none.  coat: weight of a clear coat.  tangent: world direction along
-    which an anisotropic surface was brushed.
+    colour: linear RGB.
+    roughness, metallic, transmission, alpha: in [0, 1].
+    normal: in world space; None for the mesh's own. `Nodes.bump(height, below=surface.normal)` adds a bump.
+    displacement: height above the mesh in metres, outward; None for no displacement.
+    coat: weight of a clear coat.
+    tangent: world direction in which an anisotropic surface is brushed.
     """
 
     colour: Value
@@ -45,16 +47,16 @@ class SurfaceSockets:
 
 
 class Nodes:
-    """Adds nodes to one tree, which it empties first; inputs are values."""
+    """Adds nodes to one shader tree; inputs are values (see above)."""
 
     def __init__(self, tree: bpy.types.NodeTree) -> None:
-        """Start from an empty tree."""
+        """Remove all nodes of the tree."""
         self._tree = tree
         self._attributes: dict[tuple[str, str], Any] = {}
         tree.nodes.clear()
 
     def add(self, kind: str, inputs: Mapping[Any, Value] | None = None, **settings: Any) -> Any:
-        """A node of type `kind`; inputs by name or number, settings as attributes."""
+        """Add a node of type `kind` and return it; inputs by name or number, settings as attributes."""
         node = self._tree.nodes.new(kind)
         for name, value in settings.items():
             setattr(node, name, value)
@@ -63,10 +65,10 @@ class Nodes:
             if isinstance(value, bpy.types.NodeSocket):
                 self._tree.links.new(value, socket)
             else:
-                socket.default_value = _fitted(value, socket)
+                socket.default_value = _fit_to_socket(value, socket)
         return node
 
-    # ---- where --------------------------------------------------------------------------------------------
+    # ---- coordinates --------------------------------------------------------------------------------------
 
     @cached_property
     def metres(self) -> Value:
@@ -85,16 +87,16 @@ class Nodes:
         return self.add("ShaderNodeNewGeometry").outputs["Normal"]
 
     def to_world(self, vector: Value, kind: str = "VECTOR") -> Value:
-        """From the object's own frame to the world's; kind "NORMAL" for a surface's normal."""
+        """Transform a vector from the object's frame to the world; kind "NORMAL" for a surface normal."""
         settings = {"vector_type": kind, "convert_from": "OBJECT", "convert_to": "WORLD"}
         return self.add("ShaderNodeVectorTransform", {0: vector}, **settings).outputs[0]
 
     def prop(self, name: str, output: str = "Fac") -> Value:
-        """A custom property of the object being shaded; output "Color" or "Vector" for three numbers."""
+        """Return a custom property of the shaded object; output "Color" or "Vector" for three numbers."""
         return self._attribute("OBJECT", name, output)
 
     def attribute(self, name: str) -> Value:
-        """An attribute of the mesh being shaded, 0 where it has none of that name."""
+        """Return an attribute of the shaded mesh; 0 if the mesh has no such attribute."""
         return self._attribute("GEOMETRY", name, "Fac")
 
     def _attribute(self, kind: str, name: str, output: str) -> Value:
@@ -108,49 +110,49 @@ class Nodes:
     def maths(
         self, operation: str, a: Value, b: Value = 0.0, c: Value = 0.0, *, clamp: bool = False
     ) -> Value:
-        """One step of arithmetic on numbers; clamp: the result to [0, 1]."""
+        """Apply an operation to numbers; clamp: limit the result to [0, 1]."""
         node = self.add("ShaderNodeMath", {0: a, 1: b, 2: c}, operation=operation, use_clamp=clamp)
         return node.outputs[0]
 
     def vector(self, operation: str, a: Value, b: Value = 0.0, c: Value = 0.0) -> Value:
-        """One step of arithmetic on vectors; a number stands for three equal ones."""
+        """Apply an operation to vectors; a number stands for three equal components."""
         node = self.add("ShaderNodeVectorMath", {0: a, 1: b, 2: c}, operation=operation)
         return node.outputs["Value" if operation in ("DOT_PRODUCT", "LENGTH", "DISTANCE") else "Vector"]
 
     def combine(self, x: Value, y: Value, z: Value) -> Value:
-        """Three numbers as a vector."""
+        """Combine three numbers into a vector."""
         return self.add("ShaderNodeCombineXYZ", {0: x, 1: y, 2: z}).outputs[0]
 
     def separate(self, vector: Value) -> tuple[Value, Value, Value]:
-        """A vector as three numbers."""
+        """Split a vector into three numbers."""
         x, y, z = self.add("ShaderNodeSeparateXYZ", {0: vector}).outputs
         return x, y, z
 
     def ramp(self, value: Value, low: Value, high: Value, to_low: Value = 0.0, to_high: Value = 1.0) -> Value:
-        """[low, high] -> [to_low, to_high], straight, constant outside; low > high turns it round."""
+        """Map [low, high] to [to_low, to_high] linearly, constant outside; low > high reverses it."""
         inputs = {"Value": value, "From Min": low, "From Max": high, "To Min": to_low, "To Max": to_high}
         return self.add("ShaderNodeMapRange", inputs).outputs[0]
 
     def mix(self, factor: Value, a: Value, b: Value, kind: str = "RGBA") -> Value:
-        """Colours, or numbers (kind "FLOAT"), or vectors ("VECTOR"): a at factor 0, b at 1."""
+        """Interpolate colours, numbers (kind "FLOAT") or vectors ("VECTOR"): a at factor 0, b at 1."""
         first, second, output = {"RGBA": (6, 7, 2), "FLOAT": (2, 3, 0), "VECTOR": (4, 5, 1)}[kind]
         return self.add("ShaderNodeMix", {0: factor, first: a, second: b}, data_type=kind).outputs[output]
 
     # ---- patterns -----------------------------------------------------------------------------------------
 
     def noise(self, place: Value, detail: float = 2.0, distortion: float = 0.0, rough: float = 0.5) -> Value:
-        """Perlin noise of `place` in cells: about 0.5, nearly all within [0.25, 0.75]."""
+        """Return Perlin noise at `place`, in cells: mean 0.5, nearly all within [0.25, 0.75]."""
         inputs = {"Vector": place, "Scale": 1.0, "Detail": detail}
         inputs |= {"Roughness": rough, "Distortion": distortion}
         return self.add("ShaderNodeTexNoise", inputs, noise_dimensions="3D").outputs[0]
 
     def cells(self, place: Value, feature: str = "F1", dimensions: str = "3D") -> Any:
-        """The Voronoi node of `place` in cells: outputs "Distance", "Color" and, for F1, "Position"."""
+        """Return a Voronoi node at `place`, in cells: outputs "Distance", "Color" and, for F1, "Position"."""
         inputs = {"Vector": place, "Scale": 1.0, "Randomness": 1.0}
         return self.add("ShaderNodeTexVoronoi", inputs, feature=feature, voronoi_dimensions=dimensions)
 
     def gradient(self, value: Value, stops: Sequence[tuple[float, Vector]]) -> Value:
-        """A colour for a number: straight between the stops (position from 0 to 1, linear RGB)."""
+        """Map a number to a colour, linearly between the stops (position from 0 to 1, linear RGB)."""
         node = self.add("ShaderNodeValToRGB", {"Fac": value})
         elements = node.color_ramp.elements
         for position, _ in stops[2:]:
@@ -160,21 +162,21 @@ class Nodes:
         return node.outputs["Color"]
 
     def bump(self, height: Value, below: Value | None = None) -> Value:
-        """A normal: that of a surface raised by `height` metres over the one with normal `below`."""
+        """Return the normal of a surface raised by `height` metres over a surface with normal `below`."""
         inputs = {"Height": height, "Strength": 1.0, "Distance": 1.0}
         return self.add("ShaderNodeBump", inputs if below is None else {**inputs, "Normal": below}).outputs[0]
 
     # ---- surfaces -----------------------------------------------------------------------------------------
 
     def blend(self, factor: Value, below: SurfaceSockets, above: SurfaceSockets) -> SurfaceSockets:
-        """One surface over another: `below` at factor 0, `above` at 1; its displacements are added up."""
+        """Blend two surfaces: `below` at factor 0, `above` at 1. Displacements are added."""
         sockets: dict[str, Value] = {}
         for name in SurfaceSockets.__dataclass_fields__:
             a, b = getattr(below, name), getattr(above, name)
             if a is b or (not any(isinstance(v, bpy.types.NodeSocket) for v in (a, b)) and a == b):
                 sockets[name] = a
             elif name == "tangent":
-                # A direction only matters where the surface is anisotropic.
+                # The tangent matters only where the surface is anisotropic.
                 sockets[name] = b if a is None else a
             elif name == "displacement":
                 raised = None if b is None else self.maths("MULTIPLY", factor, b)
@@ -188,7 +190,7 @@ class Nodes:
 
 
 def finish(nodes: Nodes, surface: SurfaceSockets) -> None:
-    """Add the shader of a surface and the tree's output; unused inputs stay unlinked and cost nothing."""
+    """Add the shader of a surface and the output node; unused inputs are not linked and cost nothing."""
     inputs = {
         "Base Color": surface.colour,
         "Roughness": surface.roughness,
@@ -210,8 +212,8 @@ def finish(nodes: Nodes, surface: SurfaceSockets) -> None:
     nodes.add("ShaderNodeOutputMaterial", outputs)
 
 
-def _fitted(value: Any, socket: Any) -> Any:
-    """A constant with as many numbers as the socket takes."""
+def _fit_to_socket(value: Any, socket: Any) -> Any:
+    """Return a constant with as many numbers as the socket takes."""
     if socket.type == "RGBA":
         r, g, b = (value, value, value) if isinstance(value, (int, float)) else tuple(value)[:3]
         return (r, g, b, 1.0)

@@ -1,4 +1,4 @@
-"""Materials of the ground: patterns of two colours; `grain` is their contrast, `grain_m` their size."""
+"""Materials of the ground: patterns of two colours. `grain` is their contrast, `grain_m` their size."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from render.worker.materials.nodes import SurfaceSockets, Value
 
 
 def _plain(inputs: MaterialInputs) -> SurfaceSockets:
-    """Faint clouds."""
+    """Build faint clouds."""
     return _surface(inputs, inputs.nodes.noise(inputs.grains(), detail=1))
 
 
 def _speckle(inputs: MaterialInputs) -> SurfaceSockets:
-    """Specks, as in stone or moulded worktops."""
+    """Build specks, as in stone or moulded worktops."""
     n = inputs.nodes
     return _surface(inputs, n.ramp(n.noise(inputs.grains(), detail=4), 0.55, 0.65))
 
 
 def _wood(inputs: MaterialInputs) -> SurfaceSockets:
-    """Year rings cut lengthwise, and fibres along them."""
+    """Build wood: growth rings cut lengthwise, and fibres along them."""
     n = inputs.nodes
     rings = n.noise(inputs.grains(1.0, (12.0, 1.0, 1.0)), detail=3)
     late = n.maths("POWER", n.maths("FRACT", n.maths("MULTIPLY", rings, 9.0)), 2.0)
@@ -36,7 +36,7 @@ def _wood(inputs: MaterialInputs) -> SurfaceSockets:
 
 
 def _brushed(inputs: MaterialInputs) -> SurfaceSockets:
-    """Sheet metal or laminate brushed along x."""
+    """Build sheet metal or laminate, brushed along x."""
     n = inputs.nodes
     place, tangent = layers.brushed(inputs, 0.1)
     lines = n.noise(place, detail=3, rough=0.65)
@@ -49,7 +49,7 @@ def _brushed(inputs: MaterialInputs) -> SurfaceSockets:
 
 
 def _concrete(inputs: MaterialInputs) -> SurfaceSockets:
-    """Clouds, sand and small holes."""
+    """Build concrete: clouds, sand and small holes."""
     n = inputs.nodes
     cloud = n.noise(inputs.grains(6), detail=4, rough=0.6)
     sand = n.noise(inputs.grains(0.25), detail=2, rough=0.8)
@@ -66,7 +66,7 @@ def _surface(inputs: MaterialInputs, pattern: Value) -> SurfaceSockets:
     return SurfaceSockets(colour, inputs.number("roughness"), inputs.option("metallic"), specular=0.3)
 
 
-#: Patterns of the stage's recipe, by name.
+#: Builders by the name of the pattern in the recipe.
 PATTERNS: dict[str, Callable[[MaterialInputs], SurfaceSockets]] = {
     "plain": _plain,
     "speckle": _speckle,

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from render.annotation.annotate import Shot, flaw_spots, label
+from render.annotation.annotate import RenderedView, flaw_spots, label
 from render.annotation.masks import bounds, decode, fill
 from render.core.spec import (
     CameraSpec,
@@ -52,7 +52,7 @@ def found(mask, *objects, flaws=None, **labels):
         light=LightSpec("studio", 1.0, (0.0, 0.0, 0.0)),
     )  # fmt: skip
     light, alpha = np.zeros((SIDE, SIDE, 3), np.float32), np.ones((SIDE, SIDE), np.float32)
-    shot = Shot(light, alpha, np.asarray(mask, np.int32), flaws or {})
+    shot = RenderedView(light, alpha, np.asarray(mask, np.int32), flaws or {})
     return label(shot, spec, spec.views[0], lambda mesh: SHEET)
 
 

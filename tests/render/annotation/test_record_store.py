@@ -357,12 +357,12 @@ def test_masks_that_were_not_asked_for_are_refused(out):
     with pytest.raises(DatasetError, match=r"image 0 has no masks.*labels\.masks"):
         write_masks(out, "class")
     with pytest.raises(
-        DatasetError, match="expected masks of a kind of colour, class, instance, onehot, got 'x'"
+        DatasetError, match="expected a mask kind out of colour, class, instance, onehot, got 'x'"
     ):
         write_masks(out, "x")
 
 
 def test_an_unfinished_dataset_is_not_exported(out):
     fill(out, 0)
-    with pytest.raises(DatasetError, match=r"no annotations\.json; render it to its end first"):
+    with pytest.raises(DatasetError, match=r"no annotations\.json; finish the rendering first"):
         write_yolo(out)

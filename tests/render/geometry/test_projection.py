@@ -6,7 +6,15 @@ import pytest
 
 from render import RecipeError
 from render.core.spec import CameraSpec, LensSpec
-from render.geometry.projection import distort, on_ground, plate, project, ray, to_camera, undistort
+from render.geometry.projection import (
+    distort,
+    on_ground,
+    project,
+    ray,
+    to_camera,
+    undistort,
+    undistorted_view,
+)
 from render.geometry.silhouette import silhouette
 from render.shapes.kernels.surface import polygons
 
@@ -79,29 +87,34 @@ def test_pixels_on_the_ground_and_beyond_the_horizon():
 
 
 def test_a_straight_lens_needs_no_plate():
-    assert plate(down(), 64, 48) is None
+    assert undistorted_view(down(), 64, 48) is None
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("k", [BENT, (0.2, 0.0, 0.0, 0.0, 0.0)])
 def test_the_plate_shows_each_pixel_s_ray_where_the_maps_say(k):
     camera = down(focal=90.0, lens=LensSpec(k=k, shift_px=(3.0, 2.0), aspect=1.1), f_number=2.0, focus_m=1.0)
-    straight = plate(camera, 96, 64)
+    undistorted = undistorted_view(camera, 96, 64)
     rows, columns = np.indices((64, 96))
     pixels = np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5
-    spots = np.stack([straight.across.ravel(), straight.down.ravel()], axis=1) + 0.5
-    mine, theirs = ray(camera, 96, 64, pixels), ray(straight.camera, straight.width, straight.height, spots)
+    spots = np.stack([undistorted.map_x.ravel(), undistorted.map_y.ravel()], axis=1) + 0.5
+    mine, theirs = (
+        ray(camera, 96, 64, pixels),
+        ray(undistorted.camera, undistorted.width, undistorted.height, spots),
+    )
     assert mine == pytest.approx(theirs, abs=1e-6)
     assert spots.min() >= 1
-    assert (spots.max(axis=0) <= (straight.width - 1, straight.height - 1)).all()
+    assert (spots.max(axis=0) <= (undistorted.width - 1, undistorted.height - 1)).all()
     # Its lens in millimetres, which the focus blur depends on, is the same.
-    lenses = [c.focal_px / w * c.sensor_mm for c, w in ((camera, 96), (straight.camera, straight.width))]
+    lenses = [
+        c.focal_px / w * c.sensor_mm for c, w in ((camera, 96), (undistorted.camera, undistorted.width))
+    ]
     assert lenses[1] == pytest.approx(lenses[0])
 
 
 def test_a_lens_that_bends_beyond_reason_is_refused():
     with pytest.raises(RecipeError, match="check k1"):
-        plate(down(focal=60.0, lens=LensSpec(k=(-1.0, 0, 0, 0, 0))), 96, 64)
+        undistorted_view(down(focal=60.0, lens=LensSpec(k=(-1.0, 0, 0, 0, 0))), 96, 64)
 
 
 # ---- silhouettes -----------------------------------------------------------------------------------------

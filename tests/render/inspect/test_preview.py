@@ -14,7 +14,7 @@ from render.annotation import masks
 from render.coco import LabelledSet, Picture
 from render.dataset.generate import render_dataset
 from render.inspect.contact_sheet import LIMIT_BYTES, Cell, colour_of, contact_sheet, to_jpeg
-from render.inspect.preview import preview_dataset, preview_recipe, reduced, spread_out
+from render.inspect.preview import one_image_per_scene, preview_dataset, preview_recipe, reduced_recipe
 
 RECIPE = parse_recipe(
     {
@@ -154,7 +154,7 @@ def test_a_picture_of_one_row_is_drawn(tmp_path):
 
 def test_the_preview_is_small_and_quick_and_shows_the_same():
     """640 x 320 becomes 320 x 160: lengths halve, areas become a quarter."""
-    small = reduced(RECIPE)
+    small = reduced_recipe(RECIPE)
     assert (small.image.width, small.image.height) == (320, 160)
     assert (small.quality.samples, small.quality.denoise) == (4, "fast")
     assert (small.labels.min_visible_px, small.labels.min_side_px, small.labels.masks) == (10, 3, "rle")
@@ -162,12 +162,12 @@ def test_the_preview_is_small_and_quick_and_shows_the_same():
     assert small.sensor.motion_px == 1.5
     assert small.parts == RECIPE.parts
     tiny = msgspec.structs.replace(RECIPE, image=msgspec.structs.replace(RECIPE.image, width=64, height=48))
-    assert (reduced(tiny).image.width, reduced(tiny).labels.min_visible_px) == (64, 40)
+    assert (reduced_recipe(tiny).image.width, reduced_recipe(tiny).labels.min_visible_px) == (64, 40)
 
 
 def test_every_image_is_of_another_scene_and_the_cameras_take_turns():
-    assert spread_out(4, 1) == [0, 1, 2, 3]
-    assert spread_out(5, 3) == [0, 4, 8, 9, 13]  # scenes 0..4, views 0, 1, 2, 0, 1
+    assert one_image_per_scene(4, 1) == [0, 1, 2, 3]
+    assert one_image_per_scene(5, 3) == [0, 4, 8, 9, 13]  # scenes 0..4, views 0, 1, 2, 0, 1
 
 
 @pytest.mark.integration

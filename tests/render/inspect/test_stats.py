@@ -10,8 +10,8 @@ import pytest
 
 from render import DatasetError
 from render.coco import read_coco
-from render.inspect.measures import measure, picture_look, total_variation
-from render.inspect.stats import _gap, _says, as_json, compare, table, write_report
+from render.inspect.measures import image_statistics, measure, total_variation
+from render.inspect.stats import _describe_difference, _gap, as_json, compare, table, write_report
 
 GREY = np.full((100, 200, 3), 128, np.uint8)
 
@@ -67,18 +67,18 @@ def test_looks_of_a_picture_by_hand(tmp_path):
     halves = np.zeros((100, 100, 3), np.uint8)
     halves[:, 50:] = 255
     cv2.imwrite(str(tmp_path / "h.png"), halves)
-    brightness, contrast, sharpness, saturation = picture_look(tmp_path / "h.png", 100)
+    brightness, contrast, sharpness, saturation = image_statistics(tmp_path / "h.png", 100)
     assert (brightness, contrast, saturation) == (0.5, 0.5, 0.0)
     # Of each row's 100 pixels one has Laplacian 255 and one -255, with mean 0: variance 2 * 255² / 100.
     assert sharpness == pytest.approx(2 * 255**2 / 100)
     red = np.zeros((10, 10, 3), np.uint8)
     red[..., 2] = 200
     cv2.imwrite(str(tmp_path / "r.png"), red)
-    assert picture_look(tmp_path / "r.png", 10)[3] == 1.0
+    assert image_statistics(tmp_path / "r.png", 10)[3] == 1.0
     cv2.imwrite(str(tmp_path / "line.png"), np.full((1, 9000, 3), 51, np.uint8))
-    assert picture_look(tmp_path / "line.png", 100) == (0.2, 0.0, 0.0, 0.0)
+    assert image_statistics(tmp_path / "line.png", 100) == (0.2, 0.0, 0.0, 0.0)
     (tmp_path / "broken.png").write_text("x")
-    assert picture_look(tmp_path / "broken.png", 10) is None
+    assert image_statistics(tmp_path / "broken.png", 10) is None
 
 
 def test_pictures_are_compared_at_one_scale(tmp_path):
@@ -88,9 +88,9 @@ def test_pictures_are_compared_at_one_scale(tmp_path):
     large = cv2.resize(small, (180, 180), interpolation=cv2.INTER_NEAREST)
     cv2.imwrite(str(tmp_path / "s.png"), small)
     cv2.imwrite(str(tmp_path / "l.png"), large)
-    sharp = [picture_look(tmp_path / name, 90)[2] for name in ("s.png", "l.png")]
+    sharp = [image_statistics(tmp_path / name, 90)[2] for name in ("s.png", "l.png")]
     assert sharp[1] == sharp[0]
-    assert picture_look(tmp_path / "l.png", 180)[2] != pytest.approx(sharp[0], rel=0.3)
+    assert image_statistics(tmp_path / "l.png", 180)[2] != pytest.approx(sharp[0], rel=0.3)
 
 
 def test_gaps_by_hand():
@@ -149,14 +149,16 @@ def test_sizes_are_compared_class_by_class(tmp_path):
 
 def test_a_wider_spread_is_called_so():
     narrow, wide = np.linspace(0.4, 0.6, 101), np.linspace(0.2, 0.8, 101)
-    assert "wider: middle half 3 times as wide" in _says("brightness", wide, narrow)
-    assert "narrower: middle half 0.33 times" in _says("brightness", narrow, wide)
-    assert _says("brightness", narrow + 0.3, narrow).startswith("rendered higher by 0.3")
-    assert _says("size", narrow, narrow).startswith("alike in level and spread")
+    assert "wider: middle half 3 times as wide" in _describe_difference("brightness", wide, narrow)
+    assert "narrower: middle half 0.33 times" in _describe_difference("brightness", narrow, wide)
+    assert _describe_difference("brightness", narrow + 0.3, narrow).startswith("rendered higher by 0.3")
+    assert _describe_difference("size", narrow, narrow).startswith("alike in level and spread")
     one = np.ones(101)
-    assert _says("aspect", narrow + 0.5, one).startswith("alike in level, only the rendered vary")
-    assert _says("aspect", one, narrow + 0.5).startswith("alike in level, only the real vary")
-    assert _says("aspect", one, one).startswith("alike in level, neither varies")
+    assert _describe_difference("aspect", narrow + 0.5, one).startswith(
+        "alike in level, only the rendered vary"
+    )
+    assert _describe_difference("aspect", one, narrow + 0.5).startswith("alike in level, only the real vary")
+    assert _describe_difference("aspect", one, one).startswith("alike in level, neither varies")
 
 
 @pytest.mark.integration
@@ -191,7 +193,7 @@ def test_a_missing_picture_is_counted_and_does_not_stop(tmp_path):
     measured = report.rendered
     assert measured.unread == 1
     said = (
-        "1 of the sampled images are missing or cannot be read; brightness and colour are those of the others"
+        "1 of the sampled images are missing or cannot be read; brightness and colour are of the other images"
     )
     assert table(report).endswith(said)
     assert said not in table(compare(write_set(tmp_path / "whole", grid(30, 30, 20))))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from render.core.colour import decode, encoded
 from render.core.spec import SensorSpec
-from render.postprocess.sensor import blur, expose, smear, to_bytes
+from render.postprocess.sensor import blur, expose, motion_blur, to_bytes
 
 PLAIN = SensorSpec(
     exposure=0.6, white_balance=0.0, warmth=0.0, saturation=1.0, blur_px=0.0, vignette=0.0, noise=0.0,
@@ -147,7 +147,7 @@ def test_blur_spreads_a_point_by_sigma_and_loses_nothing():
 
 @pytest.mark.parametrize(("angle_deg", "along", "across"), [(0, 1, 0), (90, 0, 1), (45, 0.5, 0.5)])
 def test_motion_smears_along_its_line_and_moves_nothing(angle_deg, along, across):
-    spread = smear(point(), 15.0, np.radians(angle_deg))[..., 0]
+    spread = motion_blur(point(), 15.0, np.radians(angle_deg))[..., 0]
     assert spread.sum() == pytest.approx(1, abs=1e-4)
     (x, xx), (y, yy) = moments(spread)
     assert (x, y) == pytest.approx((0, 0), abs=1e-3)
@@ -161,7 +161,7 @@ def test_motion_smears_along_its_line_and_moves_nothing(angle_deg, along, across
 
 
 def test_no_motion_is_no_change():
-    assert (smear(point(), 0.2, 1.0) == point()).all()
+    assert (motion_blur(point(), 0.2, 1.0) == point()).all()
 
 
 def test_sharpening_steepens_an_edge_and_leaves_flat_places():

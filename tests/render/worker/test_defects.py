@@ -13,7 +13,7 @@ from render.core.spec import CameraSpec, DefectSpec, MaterialSpec
 from render.recipe.outlines import COMMON, OUTLINES
 from render.recipe.presets import PRESETS
 from render.recipe.tables import Defect
-from render.shapes.kernels.refine import refined
+from render.shapes.kernels.refine import refine_surface
 
 RED = MaterialSpec("plastic", {"body": (0.8, 0.0, 0.0)}, {"roughness": 1.0})
 
@@ -35,7 +35,7 @@ def shot_of(spec, sun_rad=0.0):
     bpy = pytest.importorskip("bpy")
     from render.worker.defects.defects import apply
     from render.worker.materials.nodes import Nodes, SurfaceSockets, finish
-    from render.worker.passes import shoot
+    from render.worker.passes import render_view
 
     def materials():
         made = {}
@@ -53,7 +53,7 @@ def shot_of(spec, sun_rad=0.0):
     for one in spec.objects:
         stage.objects[one.name]["scale_m"] = float(np.linalg.norm(rows(one.pose)[:, 0]))
     stage.objects["sun"].rotation_euler = (0.0, sun_rad, 0.0)
-    return shoot(stage, spec, spec.views[0])
+    return render_view(stage, spec, spec.views[0])
 
 
 def extent(mask):
@@ -114,7 +114,7 @@ def test_cover_mixes_what_lies_on_the_part_with_it():
 @pytest.mark.render
 @pytest.mark.parametrize("displaced", [0.0, 1.0])
 def test_a_pit_is_bright_on_the_side_away_from_the_light_and_a_bump_towards_it(displaced, monkeypatch):
-    monkeypatch.setitem(SURFACES, "fine", refined(plate(), 0.02))
+    monkeypatch.setitem(SURFACES, "fine", refine_surface(plate(), 0.02))
     slopes = {}
     for depth in (0.02, -0.02):
         round_ = flaw(1, at(), (0.4, 0.4), depth_m=depth, numbers={"bowl": 1.0, "displace": displaced})
@@ -128,7 +128,7 @@ def test_a_pit_is_bright_on_the_side_away_from_the_light_and_a_bump_towards_it(d
 
 @pytest.mark.render
 def test_a_moved_surface_stands_out_of_the_silhouette(monkeypatch):
-    monkeypatch.setitem(SURFACES, "fine", refined(plate(), 0.02))
+    monkeypatch.setitem(SURFACES, "fine", refine_surface(plate(), 0.02))
     level = CameraSpec("level", (1, 0, 0, 0, 0, 0, -1, -100, 0, 1, 0, 0), 1000.0)  # 10 px per metre
     for displaced in (0.0, 1.0):
         blister = flaw(1, at(), (0.4, 0.4), depth_m=-0.1, numbers={"displace": displaced})

@@ -12,7 +12,7 @@ from support.lit_plate import Booth, sun, wear  # noqa: E402
 
 from render.core.errors import AssetError  # noqa: E402
 from render.core.spec import DefectSpec, LightSpec, MaterialSpec  # noqa: E402
-from render.worker.materials.material_families import MATERIAL_FAMILIES, foreign  # noqa: E402
+from render.worker.materials.material_families import MATERIAL_FAMILIES, build_embedded  # noqa: E402
 from render.worker.materials.nodes import SurfaceSockets  # noqa: E402
 
 pytestmark = pytest.mark.render
@@ -57,7 +57,7 @@ def test_shared_values_and_constants_make_the_same_picture(booth, kind):
     spec = MaterialSpec(kind, {"body": RED, "second": BLUE, "accent": GREY}, numbers, seed=5.0)
     thing = booth.plate(spec)
     shared = booth.shoot()
-    wear(thing, lambda n: foreign(n, spec))
+    wear(thing, lambda n: build_embedded(n, spec))
     # Blender may compile a constant into other arithmetic than a value read while it renders.
     assert np.abs(booth.shoot() - shared).mean() < 2e-3
     assert shared.mean() > 0.001

@@ -16,12 +16,12 @@ pytestmark = pytest.mark.render
 
 bpy = pytest.importorskip("bpy")
 
-from render.worker.passes import shoot  # noqa: E402  # needs bpy
+from render.worker.passes import render_view  # noqa: E402  # needs bpy
 
 
 def look(spec, materials=dict):
     """The first view's shot and annotations."""
-    shot = shoot(build(spec, materials), spec, spec.views[0])
+    shot = render_view(build(spec, materials), spec, spec.views[0])
     return shot, label(shot, spec, spec.views[0], surface_of)
 
 
@@ -266,16 +266,16 @@ def test_the_same_spec_gives_the_same_bits_whatever_came_before():
     objects = (thing("cube", at(turn=0.3), 1), thing("ball", at(2.0, 1.0), 2))
     spec = scene(*objects, samples=3, background="sky")
     spec = msgspec.structs.replace(spec, quality=QualitySpec(3, "high", 2))
-    first = shoot(build(spec), spec, spec.views[0])
+    first = render_view(build(spec), spec, spec.views[0])
     stage = build(spec)
     other = CameraSpec(
         "o", at(x=1.0, z=5.0), 90.0, f_number=1.0, focus_m=5.0, lens=LensSpec(k=(-0.1, 0, 0, 0, 0))
     )
-    shoot(stage, spec, ViewSpec(1, other, SensorSpec(), 99))
-    again = shoot(stage, spec, spec.views[0])
+    render_view(stage, spec, ViewSpec(1, other, SensorSpec(), 99))
+    again = render_view(stage, spec, spec.views[0])
     assert (again.light == first.light).all()
     assert (again.index == first.index).all()
-    third = shoot(stage, spec, msgspec.structs.replace(spec.views[0], cycles_seed=4))
+    third = render_view(stage, spec, msgspec.structs.replace(spec.views[0], cycles_seed=4))
     assert (third.light != first.light).any()
 
 
@@ -299,8 +299,8 @@ def test_a_view_gives_the_same_bits_after_other_views_of_its_scene():
         return {0: flaw_material(1, (0.1, 0.0, 0.5), 0.25)}
 
     stage = build(spec, materials)
-    in_turn = [shoot(stage, spec, view) for view in views]
-    alone = [shoot(build(spec, materials), spec, view) for view in views]
+    in_turn = [render_view(stage, spec, view) for view in views]
+    alone = [render_view(build(spec, materials), spec, view) for view in views]
     for one, other in zip(in_turn, alone, strict=True):
         assert (one.light == other.light).all()
         assert (one.alpha == other.alpha).all()

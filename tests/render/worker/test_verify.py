@@ -12,7 +12,7 @@ pytestmark = pytest.mark.render
 
 pytest.importorskip("bpy")
 
-from render.worker.passes import shoot  # noqa: E402  # needs bpy
+from render.worker.passes import render_view  # noqa: E402  # needs bpy
 from render.worker.verify import ViewVisibility, verify, without_hidden  # noqa: E402
 
 
@@ -36,22 +36,22 @@ def test_what_is_in_the_picture_is_seen_and_what_is_beside_or_behind_is_not():
         thing("cube", at(1.0), 1), thing("ball", at(9.0), 2), thing("cube", at(z=12.0), 3), below(),
             thing("ball", at(-6.6), 5)
     )  # fmt: skip
-    assert shown.things == {1, 5}  # the last one by its rim
+    assert shown.objects == {1, 5}  # the last one by its rim
     assert shown.reason == ""
 
 
 def test_what_hides_behind_another_is_not_seen():
     roof = thing("cube", at(z=4.0, size=2.0), 3)
-    assert sight(thing("cube", at(z=0.0), 1), roof).things == {3}
+    assert sight(thing("cube", at(z=0.0), 1), roof).objects == {3}
     # The roof's upper rim, 1 m out and 5 m away, hides 1.9 m at 9.5 m; the cube reaches to 2.1 m.
-    assert sight(thing("cube", at(1.6), 1), roof).things == {1, 3}
+    assert sight(thing("cube", at(1.6), 1), roof).objects == {1, 3}
 
 
 def test_small_things_between_the_grid_s_rays_are_found():
     # 48 rays on 128 px; a ball of 1.5 px can slip through, its surface is then asked by itself.
     places = [(x * 1.03, y * 0.97) for x in range(-4, 5) for y in range(-4, 5)]
     balls = [thing("ball", at(x, y, size=0.15), n) for n, (x, y) in enumerate(places, start=1)]
-    assert sight(*balls, below()).things == set(range(1, 82))
+    assert sight(*balls, below()).objects == set(range(1, 82))
 
 
 def test_views_that_show_too_few_labels_are_told_why():
@@ -159,11 +159,11 @@ def test_everything_that_gets_a_label_was_seen_before(lens):
     spec = scene(*objects, below(), camera=CameraSpec("c", at(z=10.0), 100.0, lens=lens))
     stage = build(spec)
     (shown,) = verify(stage, spec, surface_of)
-    shot = shoot(stage, spec, spec.views[0])
+    shot = render_view(stage, spec, spec.views[0])
     rendered = {a.object_index for a in label(shot, spec, spec.views[0], surface_of)}
     # A label needs a few pixels; the rays may know of things that show less.
     counts = np.bincount(shot.index.ravel(), minlength=61)
     assert len(rendered) > 20
-    assert {index for index in rendered if counts[index] >= 5} <= shown.things
-    assert len(shown.things - rendered) <= 3
-    assert shown == ViewVisibility(0, shown.things, frozenset())
+    assert {index for index in rendered if counts[index] >= 5} <= shown.objects
+    assert len(shown.objects - rendered) <= 3
+    assert shown == ViewVisibility(0, shown.objects, frozenset())

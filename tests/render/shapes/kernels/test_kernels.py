@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from support.watertight import euler, is_closed
 
-from render.shapes.kernels.constrain import constrained
+from render.shapes.kernels.constrain import constrain_triangulation
 from render.shapes.kernels.implicit import Outline, blended_max, skin
 from render.shapes.kernels.panels import Skin
 from render.shapes.kernels.patches import join
-from render.shapes.kernels.planar import circle, densified, fill, inset, rounded_rectangle
+from render.shapes.kernels.planar import circle, densify, fill, inset, rounded_rectangle
 from render.shapes.kernels.solids import plate
 from render.shapes.kernels.surface import polygons
 
@@ -41,13 +41,13 @@ def test_outlines_that_cross_are_refused():
 
 def test_a_wanted_side_replaces_the_other_diagonal():
     points = np.array([(0.0, 0.0), (2.0, 0.0), (2.0, 1.0), (0.0, 1.0)])
-    made = constrained(points, np.array([(0, 1, 2), (0, 2, 3)]), [(1, 3)])
+    made = constrain_triangulation(points, np.array([(0, 1, 2), (0, 2, 3)]), [(1, 3)])
     assert sorted(tuple(sorted(t)) for t in made.tolist()) == [(0, 1, 3), (1, 2, 3)]
     assert filled(points, made) == pytest.approx([1.0, 1.0])
 
 
 def test_an_inset_square_is_smaller_all_around():
-    loop = densified(np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]), 0.25)
+    loop = densify(np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]), 0.25)
     assert len(loop) == 16
     small = inset(loop, 0.1)
     assert area(small) == pytest.approx(0.64)
@@ -104,7 +104,7 @@ def test_a_skin_is_split_along_a_plane_with_a_gap():
         assert np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2 == pytest.approx(
             2 * math.pi * 0.4 * height, rel=0.01
         )
-        shell = join(part.whole().solid(0.02))
+        shell = join(part.without_splinters().solid(0.02))
         assert is_closed(shell)
         # Between spheres of 0.4 and 0.38.
         assert shell.volume == pytest.approx(2 * math.pi / 3 * (0.4**3 - 0.38**3) * height / 0.4, rel=0.02)
@@ -115,6 +115,6 @@ def test_a_skin_is_split_along_a_plane_with_a_gap():
 def test_corners_that_only_touch_are_taken_apart():
     """Two triangles that share a single vertex would give its wall four faces."""
     points = np.array([(0, 0, 0.4), (0.1, 0, 0.39), (0.1, 0.1, 0.37), (-0.1, 0, 0.39), (-0.1, -0.1, 0.37)])
-    made = join(Skin(ball, points, np.array([(0, 1, 2), (0, 3, 4)])).whole().solid(0.02))
+    made = join(Skin(ball, points, np.array([(0, 1, 2), (0, 3, 4)])).without_splinters().solid(0.02))
     assert is_closed(made)
     assert euler(made) == 4

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from render.shapes.kernels.refine import refined
+from render.shapes.kernels.refine import refine_surface
 from render.shapes.kernels.surface import polygons
 
 
@@ -18,7 +18,7 @@ def edges(surface):
 
 @pytest.mark.parametrize("longest", [2.0, 0.9, 0.3])
 def test_refining_keeps_the_solid_closed_and_its_volume(longest):
-    fine = refined(cube(), longest)
+    fine = refine_surface(cube(), longest)
     found, times = np.unique(edges(fine), axis=0, return_counts=True)
     assert (times == 2).all()
     assert fine.volume == pytest.approx(1)
@@ -29,7 +29,7 @@ def test_refining_keeps_the_solid_closed_and_its_volume(longest):
 def test_texture_coordinates_and_accents_follow():
     vertices = np.array([[0, 0, 0], [4, 0, 0], [0, 1, 0]], float)
     flat = polygons(vertices, np.array([[0, 1, 2]]), uv=vertices[:, :2] / 4, accent=vertices[:, 0] / 4)
-    fine = refined(flat, 0.6)
+    fine = refine_surface(flat, 0.6)
     places = fine.vertices[fine.corners]
     assert fine.uv == pytest.approx(places[:, :2] / 4)
     assert fine.accent == pytest.approx(fine.vertices[:, 0] / 4)

@@ -230,8 +230,8 @@ def test_what_blender_cannot_read_is_one_clear_error_each(tmp_path, capfd):
         assert f"distractors.folder = {tmp_path / 'things' / name}: expected" in warning
         assert "\n" not in warning
     said = "\n".join(assets.warnings)
-    assert "ascii.fbx: expected a mesh that Blender can import, got 'no binary FBX file" in said
-    assert "garbage.usdc: expected a mesh that Blender can import, got 'no USD stage" in said
+    assert "ascii.fbx: expected a mesh that Blender can import, got 'not a binary FBX file" in said
+    assert "garbage.usdc: expected a mesh that Blender can import, got 'not a USD stage" in said
     assert "cloud.ply: expected faces with an area, got none" in said
     with pytest.raises(AssetError, match=r"garbage\.obj: expected faces with an area, got none"):
         load(tmp_path / "things", "garbage.obj")

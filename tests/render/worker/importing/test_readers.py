@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from render.worker.importing.bodies import placed
+from render.worker.importing.bodies import surfaces_near_origin
 from render.worker.importing.checks import RefusedError
 from render.worker.importing.obj import read_obj
 from render.worker.importing.ply import read_ply
@@ -72,7 +72,7 @@ def points(file):
 def test_a_text_far_away_is_moved_to_the_origin_in_double_precision(tmp_path, read, content):
     file = read(put(tmp_path / "a", content))
     np.testing.assert_array_equal(points(file), np.unique(SQUARE, axis=0))
-    surfaces, _ = placed(file)
+    surfaces, _ = surfaces_near_origin(file)
     (surface,) = surfaces.values()
     np.testing.assert_array_equal(np.unique(surface.vertices, axis=0), CENTRED)
     np.testing.assert_array_equal(np.sort(surface.normals[:, 2]), [1, 1])
@@ -82,7 +82,7 @@ def test_a_text_far_away_is_moved_to_the_origin_in_double_precision(tmp_path, re
 def test_a_mesh_near_the_origin_stays_where_it_is(tmp_path, read, content):
     """Eight times its own length from the origin float32 is still good to 5e-7 of it."""
     near = content.replace("4000000.0", "7.0").replace("4000001.0", "8.0")
-    surfaces, remarks = placed(read(put(tmp_path / "a", near)))
+    surfaces, remarks = surfaces_near_origin(read(put(tmp_path / "a", near)))
     (surface,) = surfaces.values()
     np.testing.assert_array_equal(
         np.unique(surface.vertices, axis=0), np.unique(SQUARE - FAR + (7, 0, 0), axis=0)
@@ -141,7 +141,7 @@ def test_a_vertex_that_a_face_has_twice_is_doubled(tmp_path):
 
 
 def test_only_corners_of_faces_decide_where_a_mesh_is(tmp_path):
-    surfaces, _ = placed(read_obj(put(tmp_path / "a.obj", OBJ + "v 0 0 0\n")))
+    surfaces, _ = surfaces_near_origin(read_obj(put(tmp_path / "a.obj", OBJ + "v 0 0 0\n")))
     np.testing.assert_array_equal(np.unique(surfaces["a"].vertices, axis=0), CENTRED)
 
 
@@ -149,15 +149,15 @@ def test_numbers_that_the_file_has_lost_are_told(tmp_path):
     """At 4e6 float32 has steps of 1/4: a quarter of the square, and 1/400 of one a hundred times as large."""
     lost = "numbers in steps of 0.25 on a part that is 1 long, 4e\\+06 from the origin: detail is lost"
     with pytest.raises(RefusedError, match=lost):
-        placed(read_stl(put(tmp_path / "a.stl", binary_stl())))
+        surfaces_near_origin(read_stl(put(tmp_path / "a.stl", binary_stl())))
     larger = FAR + 100 * (SQUARE - FAR)
     for read, content in ((read_stl, binary_stl(larger)), (read_ply, binary_ply(points=larger))):
-        _, (remark,) = placed(read(put(tmp_path / "b", content)))
+        _, (remark,) = surfaces_near_origin(read(put(tmp_path / "b", content)))
         assert "steps of 0.25 on a part that is 100 long" in remark
         assert "move the part to the origin in the CAD program" in remark
     # Written out, whole numbers may be meant: nothing is refused.
     for read, content in READERS:
-        _, (remark,) = placed(read(put(tmp_path / "c", content)))
+        _, (remark,) = surfaces_near_origin(read(put(tmp_path / "c", content)))
         assert "steps of 0.1 on a part that is 1 long, 4e+06 from the origin: detail may be lost" in remark
 
 
@@ -212,7 +212,7 @@ def test_a_damaged_file_says_where_and_what(tmp_path, read, content, words):
 
 def test_what_is_ignored_is_told(tmp_path):
     file = read_stl(put(tmp_path / "a.stl", binary_stl(SQUARE - FAR, left=b"made by a scanner")))
-    assert placed(file)[1] == ("17 bytes after the last triangle are ignored",)
+    assert surfaces_near_origin(file)[1] == ("17 bytes after the last triangle are ignored",)
     np.testing.assert_array_equal(points(file), np.unique(SQUARE - FAR, axis=0))
 
 
