@@ -39,7 +39,7 @@ from al_loop.core.config import CycleConfig
 from al_loop.detector.config.model_config import load_model_config
 from al_loop.detector.device import default_workers
 from al_loop.detector.inference import forward_pass
-from al_loop.detector.inference.predict import Detector, as_input, detect, fused, predict
+from al_loop.detector.inference.predict import Detector, as_input, detect, fuse_detector, predict
 from al_loop.detector.inference.roi_align import by_rows
 from al_loop.detector.inference.scoring import ScoreSettings, score_images
 from al_loop.detector.precision import convolution_seconds, precision_here
@@ -235,7 +235,7 @@ def contenders(spec: BenchmarkSpec) -> dict[str, Callable[[], object]]:
         f"inferencer, batch {size}": partial(inferencer(detector, size), spec.paths) for size in (1, 4, 8)
     }
     for kind, dtype in forward_pass.PRECISIONS.items():
-        fast = fused(detector, kind)
+        fast = fuse_detector(detector, kind)
         runs[f"scoring {kind}"] = partial(scored, detector, images, kind)
         runs[f"bare mmdet {kind}"] = partial(passes.by_mmdet, detector, dtype)
         runs[f"bare al-loop {kind}"] = partial(passes.by_al_loop, fast)

@@ -28,7 +28,7 @@ TriggerName = Literal["new-data", "time", "drift", "metric", "budget"]
 
 #: Smallest level of the drift test: its permutations are in memory, about 60 / level of them.
 _LEAST_LEVEL = 1e-4
-MOST_BYTES = 4 << 20  # of al-loop.toml
+MAX_BYTES = 4 << 20  # of al-loop.toml
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -258,7 +258,7 @@ def load_config(path: Path, *, of_0_1: bool = False) -> Config:
     of_0_1: also accept the names that settings had in al-loop 0.1.
     """
     try:
-        text = read_regular(path, MOST_BYTES)
+        text = read_regular(path, MAX_BYTES)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read ({error.strerror}). Restore it, or run: al-loop init"

@@ -25,7 +25,7 @@ __all__ = [
 ]  # fmt: skip
 
 _CHUNK = 1 << 20
-_MOST_JSON_BYTES = 2 << 30
+_MAX_JSON_BYTES = 2 << 30
 
 
 def file_sha256(path: Path, size: int | None = None) -> str:
@@ -69,7 +69,7 @@ def write_json(path: Path, value: object) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file that al-loop wrote; OSError for anything but a regular file."""
-    return json.loads(read_regular(path, _MOST_JSON_BYTES))
+    return json.loads(read_regular(path, _MAX_JSON_BYTES))
 
 
 def state_dir() -> Path:

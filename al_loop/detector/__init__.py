@@ -1,7 +1,7 @@
 """The detector: everything that imports torch and the OpenMMLab packages lives here.
 
 Importing it costs seconds, so the rest of al-loop does so only inside the functions that need a model.
-Three things are done at import, as they must come before torch's and mmdet's own.
+The import also configures threads, memory and operators, which must happen before torch and mmdet load.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""glibc keeps the memory that a forward pass frees, for the next one."""
+"""Configure glibc to keep the memory that a forward pass frees, for the next pass."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import ctypes
 import os
 import sys
 
-#: Of malloc.h: no array is mapped separately, and the heap keeps up to that many free bytes at its end.
+#: Options of malloc.h: map no array separately, and keep up to that many free bytes at the end of the heap.
 _OPTIONS = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1)}
 
 
 def keep_memory() -> bool:
-    """Let glibc keep freed memory, unless the environment has options for malloc; return whether it does.
+    """Let glibc keep freed memory, unless the environment sets options of malloc. Return whether it does.
 
     By default glibc maps an array of many megabytes separately and unmaps it, or returns the end of the heap.
     The system then clears every page again at its first use (`benchmarks/scoring.py --malloc system`).
-    The process keeps its largest size until it ends. Other allocators and other systems are left alone.
+    The process keeps its largest size until it ends. Other allocators and other systems are not changed.
     """
     has_options = any(name.startswith("MALLOC_") for name in os.environ)
     if sys.platform != "linux" or has_options or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):

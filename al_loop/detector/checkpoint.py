@@ -1,4 +1,4 @@
-"""Read and write weights. Nothing in a checkpoint is executed: files from elsewhere are not trusted."""
+"""Read and write weights. Nothing in a checkpoint is executed, because its source is not trusted."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Weights = dict[str, Tensor]
 #: Layers whose shape follows from the number of classes.
 BOX_HEAD = ("roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg.")
 _CLASSIFIER = "roi_head.bbox_head.fc_cls.weight"
-#: Where training programs keep the weights; mmengine's and mmdet's is the first.
+#: Keys under which training programs store the weights. mmengine and mmdet use the first.
 _HOLDERS = ("state_dict", "model_state_dict", "model")
-#: Prefixes of names by wrappers: DistributedDataParallel, torch.compile, and programs that hold a detector.
+#: Prefixes that wrappers add to names: DistributedDataParallel, torch.compile, programs around a detector.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "detector.")
 
 
-def _statistic(owner: object, name: str) -> object:
-    """Stand for `getattr` inside a checkpoint: anything but the statistics of HistoryBuffer is refused."""
+def _safe_getattr(owner: object, name: str) -> object:
+    """Replace `getattr` inside a checkpoint. Only the statistics of HistoryBuffer are allowed."""
     if owner is not HistoryBuffer or name not in ("mean", "max", "min", "current"):
         raise pickle.UnpicklingError(f"getattr({owner!r}, {name!r}) is not allowed")
     return getattr(HistoryBuffer, name)
@@ -41,8 +41,8 @@ def _statistic(owner: object, name: str) -> object:
 class Checkpoint:
     """The content of a file of weights.
 
-    classes: their names in the order of the outputs; empty where the file has none.
-    notes: which of several sets of weights were taken.
+    classes: class names in the order of the outputs. Empty if the file has none.
+    notes: which set of weights was read, if the file has several.
     """
 
     weights: Weights
@@ -52,11 +52,11 @@ class Checkpoint:
 
 @contextmanager
 def runner_checkpoints() -> Iterator[None]:
-    """Allow `torch.load` the plain data that mmengine's Runner writes beside the weights, nothing else."""
+    """Let `torch.load` read only the plain data that mmengine's Runner stores with the weights."""
     multiarray: Any = np.core.multiarray
     allowed: list[Any] = [
         HistoryBuffer,
-        (_statistic, "builtins.getattr"),
+        (_safe_getattr, "builtins.getattr"),
         multiarray._reconstruct,
         multiarray.scalar,
         np.ndarray,
@@ -79,7 +79,7 @@ def read_checkpoint(path: Path, sha256: str | None = None) -> Checkpoint:
     code, and a file without weights.
     """
     try:
-        # Opened once: what is hashed is what is read.
+        # Open the file once: the bytes that are hashed are the bytes that are read.
         with io.BufferedReader(open_regular(path)) as file, runner_checkpoints():
             _check_hash(file, path, sha256)
             content = torch.load(file, map_location="cpu", weights_only=True)
@@ -119,7 +119,7 @@ def _is_state(value: Any) -> bool:
 
 
 def _state(content: dict[Any, Any]) -> tuple[Any, list[str]]:
-    """Return the weights that mmdet would use for inference, and notes on which they are.
+    """Return the weights that mmdet would use for inference, and notes that say which these are.
 
     mmengine's EMAHook swaps both sets when it writes: `state_dict` holds the averaged weights.
     """
@@ -137,7 +137,7 @@ def _state(content: dict[Any, Any]) -> tuple[Any, list[str]]:
 
 
 def _without_wrappers(state: Weights) -> tuple[Weights, list[str]]:
-    """Return the weights of the detector alone, under its own names."""
+    """Return only the weights of the detector, under the names that the detector gives them."""
     notes = []
     averages = [name for name in state if name.startswith("ema_")]
     if averages and len(averages) < len(state):
@@ -155,14 +155,14 @@ def _without_wrappers(state: Weights) -> tuple[Weights, list[str]]:
 
 
 def _classes(content: Any) -> tuple[str, ...]:
-    """Return the classes that mmengine (dataset_meta) or mmdet 2 (CLASSES) noted in a checkpoint."""
+    """Return the classes that mmengine (dataset_meta) or mmdet 2 (CLASSES) stored in a checkpoint."""
     meta = content.get("meta") if isinstance(content, dict) else None
     dataset = meta.get("dataset_meta") if isinstance(meta, dict) else None
     return class_names(dataset) or class_names(meta)
 
 
 def class_names(table: Any) -> tuple[str, ...]:
-    """Return the names under "classes" or "CLASSES" in a table of mmengine; empty where it has none."""
+    """Return the names under "classes" or "CLASSES" in a table of mmengine. Empty if it has none."""
     for key in ("classes", "CLASSES") if isinstance(table, Mapping) else ():
         names = (table[key],) if isinstance(table.get(key), str) else table.get(key)
         if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
@@ -191,8 +191,8 @@ def load_into(model: nn.Module, weights: Weights, source: str, *, new_classes: b
     """Load weights into a model of the same architecture.
 
     source: names the weights in errors.
-    new_classes: layers whose shape depends on the number of classes may differ and then stay random, so that
-        a COCO checkpoint can be the start of a training.
+    new_classes: allow another number of classes, so that a training can start from a COCO checkpoint. Layers
+        whose shape depends on this number then stay random.
     Raises ModelError for tensors that are missing, unknown, of another shape or not finite.
     """
     expected = model.state_dict()
@@ -227,5 +227,5 @@ def load_into(model: nn.Module, weights: Weights, source: str, *, new_classes: b
 
 
 def class_count(weights: Weights) -> int | None:
-    """Return the number of classes without the background; None for weights without a box head."""
+    """Return the number of classes without the background. None for weights without a box head."""
     return len(weights[_CLASSIFIER]) - 1 if _CLASSIFIER in weights else None

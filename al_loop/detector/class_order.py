@@ -12,15 +12,15 @@ from al_loop.core.errors import ModelError
 from al_loop.detector.checkpoint import BOX_HEAD, Weights, class_count
 
 
-def in_order(
+def reorder_classes(
     weights: Weights, names: Sequence[str], classes: Sequence[str], source: str, *, as_is: bool = False
 ) -> tuple[Weights, list[str]]:
     """Return weights whose box head has the classes in the order of the workspace, and notes for the user.
 
-    names: of the classes in the order of the checkpoint; empty where it does not name them.
-    classes: of the workspace.
-    source: names the checkpoint in errors and notes.
-    as_is: take the classes by position, whatever their names.
+    names: class names in the order of the checkpoint. Empty if the checkpoint has none.
+    classes: class names of the workspace.
+    source: name of the checkpoint in errors and notes.
+    as_is: match classes by position. Ignore their names.
     Names that differ only in case, outer spaces or Unicode form are equal. Raises ModelError for other names.
     """
     count = class_count(weights)
@@ -48,7 +48,7 @@ def in_order(
         f"{source} has the classes in another order ({', '.join(names)}): "
         f"its box head was reordered to that of the workspace ({', '.join(classes)})"
     )
-    return {name: _permuted(name, tensor, order) for name, tensor in weights.items()}, notes
+    return {name: _permute_classes(name, tensor, order) for name, tensor in weights.items()}, notes
 
 
 def same_names(names: Sequence[str], classes: Sequence[str]) -> bool:
@@ -57,24 +57,25 @@ def same_names(names: Sequence[str], classes: Sequence[str]) -> bool:
 
 
 def _other_classes(names: Sequence[str], classes: Sequence[str], source: str) -> ModelError:
-    """Return the error for a checkpoint of other classes."""
+    """Return the error for a checkpoint with other classes."""
     as_is = "; or, if only the names differ, --classes-as-is takes them by position"
     return ModelError(
-        f"{source} was trained for the classes {_listed(names)}; this workspace has {_listed(classes)}. "
+        f"{source} was trained for the classes {_list_names(names)}; "
+        f"this workspace has {_list_names(classes)}. "
         "Import a checkpoint of the same classes, or start from it: "
         "set model.load_from in al-loop.toml and run: al-loop pretrain"
         f"{as_is if len(names) == len(classes) else ''}"
     )
 
 
-def _listed(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     shown = ", ".join(map(repr, names[:12]))
     return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown
 
 
 def _order(names: Sequence[str], classes: Sequence[str]) -> list[int] | None:
-    """Return the index in `names` of each class; None unless they are the same."""
-    for key in (str, _folded):
+    """Return the index in `names` of each class. None if the names are not those of the classes."""
+    for key in (str, _fold_case):
         places = {key(name): place for place, name in enumerate(names)}
         keys = [key(name) for name in classes]
         if len(places) == len(names) == len(set(keys)) and set(keys) == set(places):
@@ -82,11 +83,11 @@ def _order(names: Sequence[str], classes: Sequence[str]) -> list[int] | None:
     return None
 
 
-def _folded(name: str) -> str:
+def _fold_case(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).strip().casefold())
 
 
-def _permuted(name: str, tensor: Tensor, order: Sequence[int]) -> Tensor:
+def _permute_classes(name: str, tensor: Tensor, order: Sequence[int]) -> Tensor:
     """Return a layer of the box head with its rows in another order of classes; the background stays last."""
     if not name.startswith(BOX_HEAD):
         return tensor

@@ -1,4 +1,4 @@
-"""What a model runs on: the device, and the cores that decode for it."""
+"""Choose the device of a model, and the number of processes that decode images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from al_loop.core.errors import TrainingError
 
 
 def choose_device(wanted: str) -> str:
-    """Return "cuda" or "cpu" for "auto", else the device as it is; TrainingError where it cannot be used."""
+    """Return "cuda" or "cpu" for "auto", and any other device unchanged.
+
+    Raises TrainingError if the device cannot be used.
+    """
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -23,14 +26,14 @@ def choose_device(wanted: str) -> str:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_workers(available: int | None = None) -> int:
     """Return the number of decoding workers: two less than the cores, at most 4.
 
-    available: cores of this process; None: all that it may use.
-    On two cores it is 0: a decoding process beside torch's two threads makes both wait.
+    available: number of cores. None: all cores that this process may use.
+    On two cores the result is 0: a decoding process beside torch's two threads makes both wait.
     """
     return max(0, min(4, (cores() if available is None else available) - 2))

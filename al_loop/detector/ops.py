@@ -33,20 +33,20 @@ def has_compiled_ops() -> bool:
 
 
 def nms(bboxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float, offset: int) -> torch.Tensor:
-    """Return the indices kept by NMS, best score first, as mmcv's operator of that name does.
+    """Return the indices kept by NMS, best score first, like mmcv's operator of this name.
 
     bboxes: (n, 4) xyxy.
     scores: (n,).
     offset: 1 where a box of one pixel has x2 == x1, as in mmdet 1.x, else 0.
     """
-    if offset:  # wider boxes, by the other convention, are the same
+    if offset:  # widened boxes follow the other convention
         bboxes = bboxes + bboxes.new_tensor([0, 0, offset, offset])
     kept: torch.Tensor = torchvision_nms(bboxes, scores, iou_threshold)
     return kept
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
-    """Return an operator that torchvision has no equivalent of: it fails when called."""
+    """Return a placeholder for an operator without an equivalent in torchvision. It raises when called."""
     if name.startswith("__"):
         raise AttributeError(name)
 

@@ -7,36 +7,37 @@ from functools import cache
 
 import torch
 
-#: "auto" takes bf16 where a convolution is at least this many times as fast: less is not worth the rounding.
-_PAYS = 1.25
+#: "auto" means bf16 if a convolution is at least this many times as fast. Less is not worth the rounding.
+_MIN_SPEEDUP = 1.25
 
 
 def precision_here(wanted: str, device: torch.device | str) -> str:
     """Return the precision on a device: "auto" becomes "fp32" or "bf16", other values stay.
 
-    bf16 is taken where the device computes it faster, without emulation. A CPU with AVX512-BF16 alone may
-    take twice as long for a convolution as in float32 (docs/results). So one is timed, once in a process.
+    "auto" becomes "bf16" if the device computes bf16 faster, without emulation. A CPU with AVX512-BF16 but
+    without AMX may need twice as long for a convolution as in float32 (docs/results). So a convolution is
+    timed, once per process.
     """
     if wanted != "auto":
         return wanted
     if torch.device(device).type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    # torch has no public name for what a CPU computes.
+    # torch has no public function for the instructions of a CPU.
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     if not any(getattr(torch.cpu, check, bool)() for check in checks):
         return "fp32"
     fp32, bf16 = convolution_seconds()
-    return "bf16" if fp32 >= _PAYS * bf16 else "fp32"
+    return "bf16" if fp32 >= _MIN_SPEEDUP * bf16 else "fp32"
 
 
 @cache
 def convolution_seconds() -> tuple[float, float]:
-    """Return the seconds of a middle layer's convolution in float32 and in bfloat16, the best of six each."""
+    """Return the seconds of a middle layer's convolution in float32 and in bfloat16, each the best of six."""
     best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
     with torch.inference_mode():
         for repeat in range(7):
             for kind in best:
-                # Ones: random numbers would change those drawn afterwards.
+                # Use ones: drawing random numbers would change the numbers drawn afterwards.
                 image, weights = (
                     torch.ones(shape, dtype=kind).to(memory_format=torch.channels_last)
                     for shape in ((1, 128, 60, 60), (128, 128, 3, 3))

@@ -1,4 +1,4 @@
-"""Reading, resizing and augmenting: one way for training, validation and scoring."""
+"""Read, resize and augment images: the same code for training, validation and scoring."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from al_loop.core.errors import DataError
 from al_loop.images import decode
 
-# Albumentations asks the registry for a newer release of itself at import unless told not to.
+# By default, Albumentations looks for a newer release of itself at import.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import albumentations as A  # noqa: N812
@@ -25,30 +25,30 @@ Picture = NDArray[np.uint8]
 
 
 def read_picture(path: Path | str, *, strict: bool = True) -> Picture:
-    """Return the image as (h, w, 3) BGR; orientation tags are not applied (ingest has done it once).
+    """Return the image as (h, w, 3) BGR. Orientation tags are not applied, because ingest has applied them.
 
-    strict: refuse a JPEG that is damaged inside; else its lost parts are grey.
+    strict: refuse a JPEG with damaged data. Otherwise, its undecodable parts are grey.
     """
     return decode.read_picture(path, turn=False, strict=strict)
 
 
-def decoded(data: bytes, path: Path | str) -> Picture:
-    """Return the image in the bytes of a file, as `read_picture` does; path: what the error calls it."""
+def decode_bytes(data: bytes, path: Path | str) -> Picture:
+    """Decode the bytes of an image file as `read_picture` does. path: name of the file in errors."""
     try:
         return decode.decode_picture(data, turn=False).pixels
     except DataError as error:
         raise DataError(f"{path} {error}") from None
 
 
-#: How an image is fitted into a box: inside it; inside it with the longer sides aligned, as by mmdet's
-#: keep_ratio; or stretched to its size.
+#: How an image is resized to a box: to fit inside; to fit inside after the box is turned so that the longer
+#: sides match, as with mmdet's keep_ratio; or stretched to the size of the box.
 WAYS = ("inside", "either-way", "stretch")
 
 
 def fitted_size(
     width: int, height: int, box: tuple[int, int], enlarge: bool, way: str = "inside"
 ) -> tuple[int, int]:
-    """Return (width, height) px of an image after it is fitted into `box`; way: one of `WAYS`."""
+    """Return (width, height) px of an image after `fit`. way: one of `WAYS`."""
     if way == "stretch":
         return box
     if way == "either-way" and (width > height) != (box[0] > box[1]):
@@ -60,7 +60,7 @@ def fitted_size(
 
 
 def fit(picture: Picture, box: tuple[int, int], enlarge: bool, way: str = "inside") -> Picture:
-    """Resize an image to fit into (width, height) px, shrinking by area average."""
+    """Resize an image to fit into (width, height) px. Shrink it by area averaging. way: one of `WAYS`."""
     height, width = picture.shape[:2]
     size = fitted_size(width, height, box, enlarge, way)
     if size == (width, height):
@@ -71,11 +71,11 @@ def fit(picture: Picture, box: tuple[int, int], enlarge: bool, way: str = "insid
 
 @TRANSFORMS.register_module()
 class ReadPicture(BaseTransform):  # type: ignore[misc]
-    """Put the image under `img`."""
+    """Read an image into `img`."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Read `img_path`."""
-        # People labelled what they saw of a damaged image: only ingest refuses it.
+        # Only ingest refuses a damaged image: people have labelled its readable part.
         picture = read_picture(results["img_path"], strict=False)
         results.update(img=picture, img_shape=picture.shape[:2], ori_shape=picture.shape[:2])
         return results
@@ -103,11 +103,11 @@ class FitInto(BaseTransform):  # type: ignore[misc]
 
 @TRANSFORMS.register_module()
 class Augment(BaseTransform):  # type: ignore[misc]
-    """Flip, shift, scale, colour jitter, Gaussian noise and blur, by Albumentations.
+    """Augment with Albumentations: flip, shift, scale, colour jitter, Gaussian noise and blur.
 
-    rotate90: also vertical flips and rotations by 90 degrees, for parts without an upper side in the picture.
+    rotate90: also flip vertically and rotate by 90 degrees, for objects without a fixed orientation.
     rank, processes: index and number of the processes of one training.
-    A box that loses more than 70 % of itself at the border is dropped.
+    A box that loses more than 70 % of its area at the border is dropped.
     Source: Eversberg & Lambrecht 2024, section 3.3 (the list of augmentations).
     """
 

@@ -13,7 +13,7 @@ from al_loop.images.integrity import problems
 from al_loop.images.sources import is_url
 from al_loop.models.gc import too_many
 from al_loop.state.database.image_table import files_outside
-from al_loop.state.leftovers import BATCH, unnamed_pictures
+from al_loop.state.leftovers import BATCH, images_without_row
 
 REPAIR = "al-loop pool repair"
 _RESTORE = "restore al-loop.db from a backup"
@@ -40,8 +40,8 @@ def without_row(context: CheckContext) -> Iterator[Finding]:
     """Find many files in images/ without a row; `leftovers` reports the few of a killed `pool add`."""
     if context.at_work is not None:
         return
-    if len(list(islice(unnamed_pictures(context.workspace), BATCH + 1))) > BATCH:
-        count = sum(1 for _ in unnamed_pictures(context.workspace))
+    if len(list(islice(images_without_row(context.workspace), BATCH + 1))) > BATCH:
+        count = sum(1 for _ in images_without_row(context.workspace))
         mend = f"al-loop pool add {shlex.quote(str(context.workspace.images))}"
         yield Finding("images.unnamed", "images/", too_many(context.workspace, count), mend)
 

@@ -54,7 +54,7 @@ def left(context: CheckContext) -> Iterator[Finding]:
     root = context.workspace.root
     for item in leftovers(context.workspace) if context.at_work is None else ():
         name = item.path.relative_to(root) if item.path.is_relative_to(root) else item.path
-        yield Finding("leftovers", str(name), item.why, "al-loop gc")
+        yield Finding("leftovers", str(name), item.reason, "al-loop gc")
 
 
 def packages(context: CheckContext) -> Iterator[Finding]:

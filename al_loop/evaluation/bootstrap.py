@@ -1,4 +1,4 @@
-"""Confidence intervals of AP and of its differences: a bootstrap over images, from matches computed once."""
+"""Confidence intervals of AP and of AP differences, by a bootstrap over images."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _ROWS = 250  # resamples at a time, about ten megabytes
 
 @dataclass(frozen=True, eq=False)
 class ClassMatches:
-    """Detections of one class on a whole set, by decreasing score, with their COCO matches.
+    """Detections of one class on a complete set, by decreasing score, with their COCO matches.
 
     image: (d,) index of the image.
-    hit, ignored: (areas, IoUs, d) whether a detection matches a true box, and whether it is not counted.
+    hit, ignored: (areas, IoUs, d) whether a detection matches a true box, and whether COCO ignores it.
     truth: (areas, images) number of true boxes.
     """
 
@@ -52,7 +52,7 @@ class Difference:
 class Comparison:
     """Differences of two models on the same images.
 
-    per_class, by_area: differences in AP, of the classes and areas with a true box.
+    per_class, by_area: differences in AP, for classes and areas with a true box.
     predictions: number of boxes of the candidate on all images.
     """
 
@@ -78,7 +78,7 @@ def compare(
     candidate, current: matches of each class.
     classes: names of the classes.
     AP is computed for each resample as pycocotools does, in O(resamples · detections) time.
-    Raises ValueError where no image has a box.
+    Raises ValueError if no image has a box.
     Source: Efron & Tibshirani 1993, chapters 8 and 13 (percentile interval).
     """
     images = candidate[0].truth.shape[1]
@@ -97,19 +97,19 @@ def compare(
 
 
 def interval(matches: Sequence[ClassMatches]) -> tuple[float, float] | None:
-    """Return the 95 % interval of one model's AP over resampled images; None where no image has a box."""
+    """Return the 95 % interval of one model's AP over resampled images. None if no image has a box."""
     parts = _weights(matches[0].truth.shape[1], _RESAMPLES, seed=0)
     spread = np.concatenate([_mean(average_precision(matches, part), (1, 2)) for part in parts])
     return _percentiles(spread) if np.isfinite(spread).any() else None
 
 
 def average_precision(matches: Sequence[ClassMatches], weights: FloatArray, area: int = 0) -> FloatArray:
-    """Return COCO's AP of each resample, class and IoU, (resamples, classes, IoUs); nan without a true box.
+    """Return COCO's AP of each resample, class and IoU, (resamples, classes, IoUs). nan without a true box.
 
     weights: (resamples, images) number of copies of each image in each resample.
     area: index into `AREAS`.
-    The result is COCO's on so many copies of each image. Detections of a class with equal scores in one image
-    are an exception: their order is arbitrary.
+    The result equals COCO's AP on a set with that many copies of each image. The exception is detections of a
+    class with equal scores in one image, whose order is arbitrary.
     """
     return np.stack([_class_ap(each, weights, area) for each in matches], axis=1)
 
@@ -136,7 +136,7 @@ def _class_ap(matches: ClassMatches, weights: FloatArray, area: int) -> FloatArr
         hit = matches.hit[area, level, counted]
         if not hit.any():
             continue
-        # Precision has its maxima at hits, and recall rises at hits alone.
+        # Precision has its maxima at hits, and recall rises only at hits.
         detections = np.cumsum(copies[:, counted], axis=1)[:, hit]
         hits = np.cumsum(copies[:, counted[hit]], axis=1)
         precision = np.divide(hits, detections, out=np.zeros_like(hits), where=detections > 0)
@@ -157,7 +157,7 @@ def _weights(images: int, resamples: int, seed: int) -> list[FloatArray]:
 
 
 def _mean(values: FloatArray, axis: int | tuple[int, ...]) -> FloatArray:
-    """Return the mean of the finite values; nan where there is none. `np.nanmean` warns there."""
+    """Return the mean of the finite values, or nan without any. `np.nanmean` would warn."""
     finite = np.isfinite(values)
     count = finite.sum(axis=axis)
     total = np.where(finite, values, 0.0).sum(axis=axis)
@@ -165,7 +165,7 @@ def _mean(values: FloatArray, axis: int | tuple[int, ...]) -> FloatArray:
 
 
 def _difference(value: float, spread: FloatArray) -> Difference | None:
-    """Return a difference with its percentile interval; None where it is not defined."""
+    """Return a difference with its percentile interval. None if the difference is undefined."""
     if not np.isfinite(value):
         return None
     return Difference(float(value), *_percentiles(spread))

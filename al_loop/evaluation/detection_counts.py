@@ -10,14 +10,14 @@ import numpy as np
 from al_loop.structures.boxes import Boxes, covered, iou
 from al_loop.structures.images import LabelledImage
 
-#: Least overlap of a match, and least score of a prediction that is counted.
+#: Minimum IoU of a match, and minimum score of a prediction that is counted.
 IOU, SCORE = 0.5, 0.5
 _MIN_IMAGES = 3  # for a correlation
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts over a labelled set; each true and each predicted box is in exactly one of them.
+    """Counts over a labelled set. Each true box and each predicted box is in exactly one count.
 
     right: matched pairs of the same class.
     misclassified: matched pairs of different classes.
@@ -46,8 +46,8 @@ class Counts:
 def count(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes]) -> Counts:
     """Match predictions of score >= SCORE with true boxes of IoU >= IOU, regardless of class, and count.
 
-    In order of decreasing score, each prediction takes the free true box of the largest IoU; of equal ones,
-    that of its own class. An image that `predicted` lacks has no predictions.
+    In order of decreasing score, each prediction takes the unmatched true box with the largest IoU. If IoUs
+    are equal, it prefers a box of its own class. An image that is not in `predicted` has no predictions.
     Source: the categories are those of Faltings et al. 2022, tables 1 and 3, and Cordier et al. 2023, table
     1. Both count otherwise: Cordier et al. match boxes at any intersection, and the false negatives of
     Faltings et al. include misclassified boxes.
@@ -66,10 +66,10 @@ def count(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes]) -> Cou
 
 
 def count_r2(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes]) -> float | None:
-    """Return the squared correlation of true boxes and summed scores per image, in [0, 1]; the count R².
+    """Return the squared correlation of true boxes and summed scores per image, in [0, 1]: the count R².
 
-    It is 0 where the correlation is negative, and None for fewer than three images or a constant number of
-    true boxes. Images that `predicted` lacks are left out.
+    It is 0 if the correlation is negative. It is None for fewer than three images, or if all images have the
+    same number of true boxes. Images that are not in `predicted` are left out.
     """
     items = [item for item in truth if item.image.id in predicted]
     true = np.array([len(item.boxes) for item in items], dtype=np.float64)
@@ -88,7 +88,7 @@ def all_right(item: LabelledImage, predicted: Boxes) -> bool:
 
 
 def _outside_regions(item: LabelledImage, predicted: Boxes) -> Boxes:
-    """Drop predictions of which half or more lies in an ignore region, unless they match a true box."""
+    """Drop predictions with at least half of their area in an ignore region, unless they match a true box."""
     if not len(item.ignored) or not len(predicted):
         return predicted
     inside = covered(predicted.xyxy, item.ignored.xyxy).max(axis=1) >= IOU

@@ -25,8 +25,8 @@ def evaluate(
 ) -> Metrics:
     """Return COCO's AP of predicted boxes.
 
-    predicted: boxes by image id; a missing image has no detections.
-    Detections on ignore regions of their class are not counted, as on COCO's crowds.
+    predicted: boxes by image id. A missing image has no detections.
+    Detections in ignore regions of their class are not counted, like those in COCO's crowd regions.
     """
     precision = _precision(truth, predicted, classes)  # (IoU, recall, class, area, detections)
     everywhere = precision[:, :, :, _ALL_AREAS, _MAX_100]
@@ -58,7 +58,7 @@ def match(
 def _class_matches(results: list[list[Any]]) -> ClassMatches:
     """Return the matches of a class.
 
-    results: of COCOeval, by area and image; None for an image with neither true boxes nor detections.
+    results: results of COCOeval, by area and image. None for an image with neither true boxes nor detections.
     """
     truth = np.array(
         [
@@ -72,7 +72,7 @@ def _class_matches(results: list[list[Any]]) -> ClassMatches:
         empty = np.zeros((len(AREAS), IOUS, 0), dtype=bool)
         return ClassMatches(np.zeros(0, np.int64), empty, empty, truth)
     scores = np.concatenate([results[0][i]["dtScores"] for i in images])
-    # COCOeval's sort, so that equal scores have the same order.
+    # The sort of COCOeval, so that equal scores have the same order.
     order = np.argsort(-scores, kind="mergesort")
 
     def stacked(name: str) -> Any:
@@ -127,7 +127,7 @@ def _dataset(truth: Sequence[LabelledImage], classes: Sequence[str]) -> dict[str
         "images": [{"id": number, "width": image.width, "height": image.height} for number, image in images],
         "annotations": [
             {**entry, "id": n} for n, entry in enumerate(entries, 1)
-        ],  # to COCOeval 0 is no match
+        ],  # COCOeval treats id 0 as no match
         "categories": [{"id": number, "name": name} for number, name in enumerate(classes)],
     }
 
@@ -140,6 +140,6 @@ def _entries(number: int, boxes: Boxes) -> Iterator[dict[str, Any]]:
 
 
 def _mean(precision: Any) -> float | None:
-    """Return the mean of the defined values, None without any; COCOeval marks undefined ones with -1."""
+    """Return the mean of the defined values, or None. COCOeval marks undefined values with -1."""
     valid = precision[precision > -1]
     return float(np.mean(valid)) if valid.size else None

@@ -24,7 +24,7 @@ __all__ = [
     "CocoImage", "CocoSet", "Problem", "listed", "missing_classes", "read_coco", "summarise", "write_coco",
 ]  # fmt: skip
 
-_SIMILAR = 0.7  # least similarity of a class that is suggested for a misspelt one
+_SIMILAR = 0.7  # minimum similarity of a class that is suggested for a misspelt category
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,18 +45,19 @@ class CocoImage:
 
 @dataclass(frozen=True)
 class CocoSet:
-    """Usable images of a COCO file, and a sentence for everything that was left out, joined or converted."""
+    """The usable images of a COCO file, and one message per problem: left out, joined or converted parts."""
 
     images: list[CocoImage] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
 def read_coco(path: Path, classes: Sequence[str]) -> CocoSet:
-    """Read boxes of the named classes; `problems` lists everything that could not be used as it is.
+    """Read boxes of the named classes. `problems` lists everything that could not be used unchanged.
 
-    docs/inputs.md, "COCO files", says what is accepted, joined, converted, ignored and refused. Also left
-    out: boxes of other categories, images that have only such boxes, and images without a file. A box whose
-    category is another spelling of a class is an ignore region. Raises DataError for other files than COCO.
+    docs/inputs.md, "COCO files", says what is accepted, joined, converted, ignored and refused. Boxes of
+    other categories, images that have only such boxes, and images without a file are left out, too. A box
+    whose category is another spelling of a class becomes an ignore region.
+    Raises DataError for a file that is not COCO.
     """
     try:
         coco = read_all(path)
@@ -95,13 +96,13 @@ def missing_classes(images: Sequence[CocoImage | LabelledImage], classes: Sequen
 
 
 def _by_picture(image: IntArray, count: int) -> list[IntArray]:
-    """Return the row indices of each picture."""
+    """Return the row indices of each image."""
     order = np.argsort(image, kind="stable")
     return np.split(order, np.searchsorted(image[order], np.arange(1, count))) if count else []
 
 
 def _boxes(picture: Picture, labels: IntArray, bbox: FloatArray) -> Boxes:
-    """Convert x, y, w, h to boxes inside the picture; rows with label -1 are dropped."""
+    """Convert x, y, w, h to boxes inside the image. Drop rows with label -1."""
     valid = labels >= 0
     xyxy = np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1)
     xyxy[:, 2:] = np.minimum(xyxy[:, 2:], (picture.width, picture.height))
@@ -109,7 +110,7 @@ def _boxes(picture: Picture, labels: IntArray, bbox: FloatArray) -> Boxes:
 
 
 def _unknown(coco: LabelledSet, classes: Sequence[str]) -> Iterator[str]:
-    """Yield a problem for each annotation whose category is no class, with the nearest class."""
+    """Yield a problem for each annotation whose category is not a class, with the most similar class."""
     messages = {
         i: f"category {name!r} is none of {', '.join(classes)}{_suggestion(name, classes)}"
         for i, name in enumerate(coco.categories)
@@ -130,7 +131,7 @@ def _misspelt(names: Sequence[str], classes: Sequence[str]) -> IntArray:
 
 
 def _suggestion(name: str, classes: Sequence[str]) -> str:
-    """Return a hint with the most similar class, "" for none."""
+    """Return a hint with the most similar class, or "" if no class is similar."""
     plain = {_plain(other): other for other in classes}
     similar = get_close_matches(_plain(name), plain, n=1, cutoff=_SIMILAR)
     if not similar:
@@ -150,9 +151,9 @@ def write_coco(
     classes: Sequence[str],
     names: Mapping[str, str] | None = None,
 ) -> None:
-    """Write images, boxes with outlines, and ignore regions (iscrowd 1) atomically; ids count from 1.
+    """Write images, boxes with outlines, and ignore regions (iscrowd 1) atomically. Ids count from 1.
 
-    names: file name of each image by its id; by default its absolute path, as a trainer needs it.
+    names: file name of each image by its id. None: absolute paths, as a trainer needs.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Corrupted copies of a labelled set, as after a change of the station. Boxes stay the same.
+"""Corrupted copies of a labelled set, which simulate a change of the camera station. Boxes stay the same.
 
 The levels of blur, noise, light and compression are those of Hendrycks & Dietterich 2019 ("Benchmarking
 Neural Network Robustness to Common Corruptions"), for images of 480 px and more. Those of colour are not
@@ -32,7 +32,7 @@ from render.core.errors import DatasetError
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 LEVELS = (1, 2, 3, 4, 5)
-_REFERENCE_PX = 480  # shorter side of images for which lengths hold; they shrink with smaller ones
+_REFERENCE_PX = 480  # shorter side of the images that radii are given for; radii shrink for smaller images
 
 
 def write_corrupted(
@@ -43,10 +43,10 @@ def write_corrupted(
     on_progress: Progress | None = None,
     on_report: Callable[[str], None] | None = None,
 ) -> dict[str, Path]:
-    """Write `out/<kind>-<level>/` with images and coco.json for every kind; return the COCO files by kind.
+    """Write `out/<kind>-<level>/` with images and coco.json for every kind. Return the COCO files by kind.
 
-    The files hold the readable part of `coco` and its images. `on_report(text)` gets the counts, and what
-    could not be read. Random numbers depend on the image's name and the kind alone.
+    The files hold the readable part of `coco` and its images. `on_report(text)` gets the counts and the
+    unreadable parts. Random numbers depend only on the name of the image and the kind.
     Raises ConfigError for an unknown kind or level, DataError for a set that cannot be read.
     """
     unknown = [kind for kind in kinds if kind not in CORRUPTIONS]
@@ -74,9 +74,7 @@ def write_corrupted(
             if on_progress:
                 on_progress(done, len(kinds) * len(paths))
         if not names:
-            raise DataError(
-                f"{listed([*unread.values()], coco.name)}{coco} names no picture that can be read"
-            )
+            raise DataError(f"{listed([*unread.values()], coco.name)}{coco} lists no readable image")
         written[kind] = folder / "coco.json"
         write_json(written[kind], _content(data, usable, names))
     if unread and on_report:
@@ -103,7 +101,7 @@ def _readable(coco: Path, on_report: Callable[[str], None] | None) -> tuple[dict
         on_report(f"{coco.name}: {counts}")
     if all(picture.path is None for picture in usable.pictures):
         raise DataError(
-            f"{problems}{coco} names no picture that is there: expected them beside it, or in images/"
+            f"{problems}{coco} lists no image that exists: expected the images beside the file, or in images/"
         )
     if problems and on_report:
         on_report(problems.rstrip())
@@ -111,7 +109,7 @@ def _readable(coco: Path, on_report: Callable[[str], None] | None) -> tuple[dict
 
 
 def _content(data: dict[str, Any], usable: LabelledSet, names: Mapping[int, str]) -> dict[str, Any]:
-    """Return COCO content of the images with these file names: boxes upright and clipped, ids from 1."""
+    """Return COCO content for the images with these file names: clipped axis-aligned boxes, ids from 1."""
     ids = {index: number for number, index in enumerate(names, start=1)}
     images = []
     for index, number in ids.items():
@@ -126,7 +124,7 @@ def _content(data: dict[str, Any], usable: LabelledSet, names: Mapping[int, str]
                 continue
             annotation = data["annotations"][row]
             changed = {"image_id": ids[image], "category_id": category + 1, "bbox": bbox, "iscrowd": crowd}
-            if isinstance(annotation.get("attributes"), dict):  # the box is upright now
+            if isinstance(annotation.get("attributes"), dict):  # the box is axis-aligned now
                 changed["attributes"] = {k: v for k, v in annotation["attributes"].items() if k != "rotation"}
             annotations[row] = {**annotation, **changed}
     return {
@@ -138,9 +136,9 @@ def _content(data: dict[str, Any], usable: LabelledSet, names: Mapping[int, str]
 
 
 def corrupted_copy(path: Path, folder: Path, kind: str, level: int, place: int) -> Path:
-    """Write a corrupted copy of one image into a folder, with its index in the name; return the file.
+    """Write a corrupted copy of one image into a folder, with its index in the name. Return the file.
 
-    Raises DataError for a file that is no image.
+    Raises DataError for a file that is not an image.
     """
     picture = read_picture(path)
     seed = int.from_bytes(hashlib.sha256(os.fsencode(f"{kind} {path.name}")).digest()[:8], "big")
@@ -151,7 +149,7 @@ def corrupted_copy(path: Path, folder: Path, kind: str, level: int, place: int) 
 
 
 def _blur(picture: Picture, radius: float, rng: Generator) -> Floats:
-    """Out of focus: a disc of this radius in px."""
+    """Defocus with a disc of this radius in px."""
     radius = max(0.5, radius * min(1.0, min(picture.shape[:2]) / _REFERENCE_PX))
     reach = math.ceil(radius)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
@@ -160,30 +158,30 @@ def _blur(picture: Picture, radius: float, rng: Generator) -> Floats:
 
 
 def _noise(picture: Picture, deviation: float, rng: Generator) -> Floats:
-    """Gaussian noise of the sensor."""
+    """Add Gaussian noise, as of a sensor."""
     return picture + np.float32(255 * deviation) * rng.standard_normal(picture.shape, dtype=np.float32)
 
 
 def _darker(picture: Picture, factor: float, rng: Generator) -> Floats:
-    """Less light."""
+    """Reduce the light."""
     return picture.astype(np.float32) * np.float32(factor)
 
 
 def _brighter(picture: Picture, added: float, rng: Generator) -> Floats:
-    """More light: a higher value in HSV."""
+    """Increase the light: raise the value in HSV."""
     hsv = cv2.cvtColor((picture / 255).astype(np.float32), cv2.COLOR_BGR2HSV)
     hsv[..., 2] = np.clip(hsv[..., 2] + added, 0, 1)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR) * 255, np.float32)
 
 
 def _colour(picture: Picture, warmth: float, rng: Generator) -> Floats:
-    """Light of another colour: warm or cold, at random."""
+    """Change the colour of the light: warm or cold, at random."""
     warm = warmth if rng.uniform() < 0.5 else -warmth
     return picture.astype(np.float32) * np.array([1 - warm, 1.0, 1 + warm], np.float32)
 
 
 def _compression(picture: Picture, quality: float, rng: Generator) -> Floats:
-    """JPEG of low quality."""
+    """Encode as JPEG of low quality."""
     data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])[1]
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.float32)
 

@@ -1,4 +1,4 @@
-"""Decode images with `render.pixels.decode`; errors are those of al-loop."""
+"""Decode images with `render.pixels.decode`, but raise errors of al-loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from render.pixels.levels import Picture
 
 
 def read_file(path: Path | str) -> bytes:
-    """Return the bytes of an image file; DataError for no regular file, or one that is too large."""
+    """Return the bytes of an image file. Raises DataError unless it is a regular file of limited size."""
     try:
         return read_regular(path, MAX_BYTES)
     except OSError as error:
@@ -20,7 +20,7 @@ def read_file(path: Path | str) -> bytes:
 
 
 def read_picture(path: Path | str, *, turn: bool = True, strict: bool = True, least_px: int = 0) -> Picture:
-    """Return an image as (h, w, 3) BGR, see `render.pixels.decode.decode`; DataError names the file."""
+    """Return an image as (h, w, 3) BGR, see `render.pixels.decode.decode`. DataError names the file."""
     try:
         return decode_picture(read_file(path), turn=turn, strict=strict, least_px=least_px).pixels
     except DataError as error:
@@ -28,7 +28,7 @@ def read_picture(path: Path | str, *, turn: bool = True, strict: bool = True, le
 
 
 def decode_picture(data: bytes, *, turn: bool = True, strict: bool = True, least_px: int = 0) -> DecodedImage:
-    """Call `render.pixels.decode.decode`; DataError says what is wrong, without a name."""
+    """Call `render.pixels.decode.decode`. Raises DataError with the problem, without the name of the file."""
     try:
         return decode(data, turn=turn, strict=strict, least_px=least_px)
     except PictureError as error:

@@ -1,4 +1,4 @@
-"""Export all labels of people as one COCO file."""
+"""Export all labels of the pool as one COCO file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from al_loop.structures.images import total_boxes
 
 @dataclass(frozen=True)
 class Exported:
-    """Counts of an exported file. empty: images without objects; skipped: images that are left out."""
+    """Counts of an exported file. empty: images without objects. skipped: images that are left out."""
 
     images: int
     empty: int
@@ -28,14 +28,14 @@ class Exported:
 def export_labels(workspace: Workspace, target: Path) -> Exported:
     """Write the labelled and empty images of the pool as COCO, with outlines as `segmentation`.
 
-    It only reads the workspace, so it may run during a cycle. Image names are paths relative to the file.
-    Raises DataError if there are no labels yet, or the file exists or cannot be written.
+    The workspace is only read, so that an export may run during a cycle. Image names are paths relative to
+    the file. Raises DataError if there are no labels yet, or if the file exists or cannot be written.
     """
     if target.exists():
-        raise DataError(f"{target} is there already: name another file")
+        raise DataError(f"{target} exists already: choose another file")
     images = labelled(workspace, outlines=True)
     if not images:
-        raise DataError("nobody has labelled an image yet: there is nothing to export. Begin: al-loop cycle")
+        raise DataError("no image is labelled yet: there is nothing to export. Label images: al-loop cycle")
     folder = target.absolute().parent
     try:
         folder.mkdir(parents=True, exist_ok=True)

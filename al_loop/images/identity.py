@@ -1,4 +1,4 @@
-"""Find the image of the workspace that a file shows, by the hash of its pixels."""
+"""Find images of the workspace with the same pixels as a file, by a hash of the pixels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from al_loop.state.database.label_history_table import copy_label, replacing
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import ImageFile
 
-_CHUNK = 256  # images whose hashes are stored together: a kill loses at most these
+_CHUNK = 256  # images whose hashes are stored together: a kill loses at most these hashes
 #: Images to decode at a time; each may have 100 million pixels.
 THREADS = min(os.cpu_count() or 1, 8)
 
@@ -35,7 +35,7 @@ def picture_sha256(picture: NDArray[np.uint8]) -> str:
 
 
 def pixels_sha256(data: bytes) -> str | None:
-    """Return `picture_sha256` of an encoded image; None where it cannot be decoded."""
+    """Return `picture_sha256` of an encoded image. None if it cannot be decoded."""
     try:
         return picture_sha256(decode_picture(data, turn=False).pixels)  # stored images are upright
     except DataError:
@@ -49,20 +49,21 @@ def hash_known(
     *,
     validation: bool = False,
 ) -> list[str]:
-    """Hash the pixels of all images of these sizes without a hash; return the unreadable ones with reasons.
+    """Hash the pixels of all images of these sizes without a hash. Return unreadable images with reasons.
 
-    sizes: (width, height) in px.  validation: only images of evaluation sets. Each image is decoded once in
-    the life of a workspace.
+    sizes: (width, height) in px.
+    validation: only images of evaluation sets.
+    Each image of a workspace is decoded only once.
     """
     missing = pixel_table.unhashed_of_sizes(workspace.store, sizes, validation=validation)
     return _hash(workspace, missing, on_progress)
 
 
-def take_out_copies(workspace: Workspace, ids: Sequence[str]) -> list[str]:
-    """Remove images from the pool that have the pixels of an evaluation image; return their ids.
+def remove_evaluation_copies(workspace: Workspace, ids: Sequence[str]) -> list[str]:
+    """Remove images from the pool that have the pixels of an evaluation image. Return their ids.
 
-    New images are compared when they are added. This finds those that an older al-loop has added, before
-    people label them or a model is trained on them. Only images of the same size are decoded, once.
+    New images are compared when they are added. This function finds copies that an older al-loop has added,
+    before people label them or a model is trained on them. Only images of the same size are decoded, once.
     """
     sizes = validation_sizes(workspace.store)
     compared = [i.id for i in images_by_id(workspace, ids) if (i.width, i.height) in sizes]
@@ -83,12 +84,12 @@ def take_out_copies(workspace: Workspace, ids: Sequence[str]) -> list[str]:
 
 
 def _hash(workspace: Workspace, ids: Sequence[str], on_progress: Progress | None = None) -> list[str]:
-    """Hash images and store the hashes, chunk by chunk; return the unreadable ones with reasons."""
+    """Hash images and store the hashes, chunk by chunk. Return unreadable images with reasons."""
     unread: list[str] = []
     with ThreadPoolExecutor(THREADS) as executor:
         for start in range(0, len(ids), _CHUNK):
             images = images_by_id(workspace, ids[start : start + _CHUNK])
-            results = list(zip(images, executor.map(_hashed, images), strict=True))
+            results = list(zip(images, executor.map(_hash_image, images), strict=True))
             hashes = [(image.id, "stored", digest) for image, (digest, _) in results if digest]
             with workspace.store.transaction():
                 pixel_table.write_pixels(workspace.store, hashes)
@@ -104,8 +105,8 @@ def hash_all(pictures: Sequence[bytes | Callable[[], bytes]]) -> list[str | None
         return list(executor.map(lambda p: pixels_sha256(p if isinstance(p, bytes) else p()), pictures))
 
 
-def _hashed(image: ImageFile) -> tuple[str | None, str]:
-    """Return the hash of an image's pixels, or None and the reason."""
+def _hash_image(image: ImageFile) -> tuple[str | None, str]:
+    """Return the hash of an image's pixels, or None with the reason."""
     linked = image.url is not None and not image.path.is_file()
     try:
         digest = pixels_sha256(fetch_bytes(image) if linked else image.path.read_bytes())

@@ -1,4 +1,4 @@
-"""Import files into the pool; files imported before are recognised by path, size and stamp, unopened."""
+"""Import files into the pool. Known files are recognised by path, size and stamp, without opening them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from al_loop.state.workspace import Workspace, now
 from render.core.tempdirs import scratch_folder
 from render.pixels.decode import MAX_BYTES
 
-#: Files, or bytes, that are read and recorded together; a kill loses at most these.
+#: Number of files, and of bytes, that are imported together. A kill loses at most these.
 BATCH, BATCH_BYTES = 256, 64 << 20
-#: Unusable files that are listed; the others are only counted.
+#: Number of unusable files that are listed. The others are only counted.
 NAMED = 20
-_LOOKED_UP = 4096  # files per query of known ones
+_QUERY_SIZE = 4096  # files per query for known files
 #: Errors after which the next run tries a file again.
 _TRANSIENT = {
     errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOENT, errno.ETIMEDOUT, errno.EMFILE,
@@ -39,8 +39,8 @@ _FETCHED = 16  # objects at a time: stores have a high latency
 class ImportSummary:
     """Counts of an import, as in `IngestReport`.
 
-    refused: also folders that cannot be listed.
-    reasons: of the first files that were refused or not reached.
+    refused: includes folders that cannot be listed.
+    reasons: reasons for the first files that were refused or not reached.
     """
 
     added: int = 0
@@ -55,9 +55,9 @@ class ImportSummary:
 def add_sources(
     workspace: Workspace, places: Sequence[str], on_progress: Progress | None = None, *, decode: bool = False
 ) -> ImportSummary:
-    """Add the files of folders, globs, URLs and paths to the pool; safe to repeat.
+    """Add the files of folders, globs, URLs and paths to the pool. It is safe to repeat this.
 
-    Raises DataError where there is nothing, before anything is added.
+    Raises DataError if there are no files, before anything is added.
     """
     skipped = SkippedFiles()
     total = sum(1 for place in places for _ in list_files(place, skipped))
@@ -83,7 +83,7 @@ def add_sources(
 
 
 def list_files(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileStat]:
-    """Yield files as `files_at` does, but raise DataError where there is nothing, or it cannot be listed."""
+    """Yield files as `files_at` does. Raises DataError if the place does not exist or cannot be listed."""
     try:
         yield from files_at(place, skipped)
     except (FileNotFoundError, NotADirectoryError):
@@ -100,10 +100,10 @@ def list_files(place: str, skipped: SkippedFiles | None = None) -> Iterator[File
 def import_files(
     workspace: Workspace, files: Iterable[FileStat], *, decode: bool = False, again: bool = True
 ) -> Iterator[IngestReport]:
-    """Add files to the pool; yield a report for each batch, so that memory does not grow.
+    """Add files to the pool. Yield a report for each batch, so that memory does not grow.
 
     decode: see `al_loop.images.ingest.prepare_image`.
-    again: read files that were refused before; otherwise they count as known.
+    again: read files that were refused before. Otherwise these count as known.
     """
     known = {"taken"} if again else {"taken", "refused"}
     for chunk in chunks(files):
@@ -119,21 +119,21 @@ def import_files(
 
 
 def chunks(files: Iterable[FileStat]) -> Iterator[list[FileStat]]:
-    """Cut a listing into chunks, one query each."""
+    """Divide a listing into chunks of one query each."""
     rest = iter(files)
-    while chunk := list(islice(rest, _LOOKED_UP)):
+    while chunk := list(islice(rest, _QUERY_SIZE)):
         yield chunk
 
 
 def states(workspace: Workspace, files: Sequence[FileStat]) -> list[str | None]:
-    """Return the recorded state of each file, None where it is new or has changed."""
+    """Return the recorded state of each file. None if it is new or has changed."""
     rows = find_seen(workspace.store, [file.name for file in files])
     recorded = {(row.path, row.size, row.stamp): row.state for row in rows}
     return [recorded.get((file.name, file.size, file.stamp)) for file in files]
 
 
 def note(workspace: Workspace, file: FileStat, state: str, reason: str = "") -> None:
-    """Record the state of a file: 'taken', 'refused' with the reason, or 'waiting' for it to be complete."""
+    """Record the state of a file: 'taken', 'refused' with the reason, or 'waiting' until it is complete."""
     row = InboxRow(file.name, file.size, file.stamp, state, masked(reason), now())
     write_seen(workspace.store, row)
 
@@ -161,7 +161,7 @@ def _read(workspace: Workspace, files: Sequence[FileStat], *, decode: bool) -> I
         for file, path in _fetch(files, folder, report) if fetches else ((f, Path(f.path)) for f in files):
             try:
                 if file.size > MAX_BYTES:
-                    raise DataError(f"has {file.size >> 20} MiB, at most {MAX_BYTES >> 20} are taken")
+                    raise DataError(f"has {file.size >> 20} MiB, at most {MAX_BYTES >> 20} are accepted")
                 image = prepare_image(path, decode=decode)
                 batch.put(image, file.path, report, linked=link and is_url(file.path))
                 recorded.append((file, "taken", ""))
@@ -178,12 +178,12 @@ def _read(workspace: Workspace, files: Sequence[FileStat], *, decode: bool) -> I
 
 
 def _is_transient(error: DataError) -> bool:
-    """Whether a cause such as rights or the disk may be gone at the next run."""
+    """Whether the cause, such as permissions or the disk, may be solved at the next run."""
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in _TRANSIENT
 
 
 def _fetch(files: Sequence[FileStat], folder: Path, report: IngestReport) -> Iterator[tuple[FileStat, Path]]:
-    """Yield files, and copies of objects; objects that cannot be fetched go into the report."""
+    """Yield files, and local copies of objects. Report objects that cannot be fetched."""
 
     def local_path(number: int) -> Path | str:
         file = files[number]

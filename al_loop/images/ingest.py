@@ -25,10 +25,10 @@ from render.core.errors import PictureError
 from render.pixels.decode import MAX_BYTES, MAX_PIXELS, DecodedImage, check_pixels, read_header
 from render.pixels.decode import decode as decode_image
 
-#: Formats that browsers show and all readers accept are kept; anything else is stored as PNG.
+#: Formats that browsers show and all readers accept are kept. Other formats are stored as PNG.
 SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}
-_SYNCED = 16  # files at a time: the file system then writes its journal once for many
-_NOTED = 10  # kinds of notes that are shown
+_SYNC_THREADS = 16  # the file system then writes its journal once for many files
+_MAX_NOTES = 10  # kinds of notes that are shown
 
 
 @dataclass
@@ -36,10 +36,10 @@ class IngestReport:
     """Outcome of an import. Each file is counted once.
 
     added: ids of new images.
-    known: files that were recognised without being read.
-    refused, unreached: files that cannot be used, and objects that cannot be fetched, with reasons.
+    known: number of files that were recognised without reading them.
+    refused, unreached: unusable files, and objects that cannot be fetched, with reasons.
     moved: images that left the pool for an evaluation set.
-    kept: images whose labels differ from those of a COCO file, and how; they are unchanged.
+    kept: images whose labels differ from a COCO file, and the difference. Their labels are unchanged.
     notes: conversions of pixels, with the number of files.
     """
 
@@ -61,9 +61,9 @@ class IngestReport:
 
 def conversion_lines(notes: Mapping[str, int]) -> list[str]:
     """Return a line with the number of files for each kind of conversion."""
-    lines = [f"{count} {text}" for text, count in Counter(notes).most_common(_NOTED)]
-    if len(notes) > _NOTED:
-        lines.append(f"and {len(notes) - _NOTED} more kinds")
+    lines = [f"{count} {text}" for text, count in Counter(notes).most_common(_MAX_NOTES)]
+    if len(notes) > _MAX_NOTES:
+        lines.append(f"and {len(notes) - _MAX_NOTES} more kinds")
     scaled = [text for text in notes if text.startswith("scaled")]
     if len(scaled) > 1 or any("own values" in text and notes[text] > 1 for text in scaled):
         lines.append(
@@ -76,7 +76,8 @@ def conversion_lines(notes: Mapping[str, int]) -> list[str]:
 class PreparedImage:
     """A checked image, ready to store.
 
-    id, stored_sha256: SHA-256 of the file, and of `data`, which differs if the image was turned or converted.
+    id, stored_sha256: SHA-256 of the file, and of `data`, which differs if the image was rotated or
+        converted.
     pixels: hash of the pixels in `data`, if they were decoded.
     original_pixels: hash of the file's upright pixels, if `data` has others (JPEG).
     notes: conversions of its pixels.
@@ -100,9 +101,11 @@ class PreparedImage:
 
 @dataclass
 class _Pending:
-    """An image of a batch. file: None for a linked image; data: its bytes if they must be compared.
+    """An image of a batch.
 
-    hashes: of pixels, by their source: 'stored' or 'original'.
+    file: None for a linked image.
+    data: bytes of the image if they must be compared.
+    hashes: hashes of pixels, by their source: 'stored' or 'original'.
     """
 
     row: ImageRow
@@ -113,9 +116,9 @@ class _Pending:
 
 
 class IngestBatch:
-    """Images that are stored together: first their files, synced to the disk, then their rows.
+    """Images that are stored together: first the files, synced to the disk, then the rows.
 
-    After a kill there may be files without a row, which the next run writes again.
+    A kill may leave files without a row, which the next run writes again.
     """
 
     def __init__(self, workspace: Workspace, role: str) -> None:
@@ -129,7 +132,7 @@ class IngestBatch:
         return len(self._images)
 
     def put(self, image: PreparedImage, source: str, report: IngestReport, *, linked: bool = False) -> str:
-        """Write an image's file, unless it is known or linked; return the id by which it is known now."""
+        """Write the file of an image, unless it is known or linked. Return the id of the stored image."""
         source = name_as_text(source)
         hashes = (image.id, image.stored_sha256)
         known = find_by_bytes(self._workspace.store, *hashes)
@@ -141,8 +144,8 @@ class IngestBatch:
         shown = masked(source)
         if linked and shown != source:
             raise DataError(
-                f"{shown} stays in its store, and its address carries a login or a signature, which is not "
-                "written down. Give the store's credentials by its own variables or files, or set "
+                f"{shown} stays in its store, and its URL contains a login or a signature, which is not "
+                "stored. Give the credentials by the variables or files of the store, or set "
                 'pool.objects = "copy"'
             )
         file = None if linked else self._write(image)
@@ -177,11 +180,11 @@ class IngestBatch:
         """Drop copies of evaluation images, and sync the files to the disk."""
         self._drop_copies()
         files = [image.file for image in self._images.values() if image.file is not None]
-        with ThreadPoolExecutor(_SYNCED) as executor:
+        with ThreadPoolExecutor(_SYNC_THREADS) as executor:
             list(executor.map(_sync, files))
 
     def _drop_copies(self) -> None:
-        """Drop images with the pixels of an evaluation image; only images of the same size are decoded."""
+        """Drop images with the pixels of an evaluation image. Only images of the same size are decoded."""
         images = self._images.values()
         same_size = [image for image in images if (image.row.width, image.row.height) in self._sizes]
         if not same_size:
@@ -200,7 +203,7 @@ class IngestBatch:
             image.report.duplicates += 1
 
     def insert(self) -> None:
-        """Write the rows, within the caller's transaction."""
+        """Write the rows. Requires a transaction."""
         insert_images(self._workspace.store, (image.row for image in self._images.values()))
         hashes = [(name, *pair) for name, image in self._images.items() for pair in image.hashes.items()]
         write_pixels(self._workspace.store, hashes)
@@ -215,10 +218,10 @@ def _sync(path: Path) -> None:
 
 
 def prepare_image(path: Path, *, decode: bool = False) -> PreparedImage:
-    """Read, check and convert an image file; DataError says what is wrong with it.
+    """Read, check and convert an image file. Raises DataError with the problem.
 
-    An image is always decoded if it has no proper end, or must be turned or converted.
-    decode: also decode others, to find damage between beginning and end.
+    decode: always decode the image, to find damage inside. Otherwise, an image is only decoded if its end is
+        missing, or if it must be rotated or converted.
     """
     try:
         data = read_regular(path, MAX_BYTES)
@@ -228,8 +231,8 @@ def prepare_image(path: Path, *, decode: bool = False) -> PreparedImage:
         return _prepare(data, decode=decode)
     except PictureError as error:
         raise DataError(str(error)) from None
-    except Exception as error:  # such as no memory to store it again; the other files are imported
-        raise DataError(f"cannot be taken ({printable(error) or type(error).__name__})") from None
+    except Exception as error:  # such as a lack of memory; the other files are imported
+        raise DataError(f"cannot be imported ({printable(error) or type(error).__name__})") from None
 
 
 def _prepare(data: bytes, *, decode: bool) -> PreparedImage:
@@ -239,15 +242,15 @@ def _prepare(data: bytes, *, decode: bool) -> PreparedImage:
     check_pixels(*size, MAX_PIXELS)
     notes: tuple[str, ...] = ()
     if header.format == "JPEG" and header.pictures > 1:
-        notes = (f"{header.pictures} pictures in a JPEG: the first is taken",)
+        notes = (f"{header.pictures} images in a JPEG: the first is taken",)
     opaque = header.plain and not header.alpha
-    if opaque and not decode and _ends(header.format, data):
+    if opaque and not decode and _has_proper_end(header.format, data):
         return PreparedImage(identity, identity, data, SUFFIX[header.format], *size, notes=notes)
     picture = decode_image(data, turn=not opaque)
     pixels = picture_sha256(picture.pixels)
     if opaque or (header.plain and not picture.notes):  # no pixel is transparent
         return PreparedImage(identity, identity, data, SUFFIX[header.format], *size, pixels, notes=notes)
-    stored, suffix = _encoded(picture, header.format)
+    stored, suffix = _encode(picture, header.format)
     height, width = picture.pixels.shape[:2]
     stored_sha256 = hashlib.sha256(stored).hexdigest()
     notes = (*notes, *picture.notes)
@@ -256,8 +259,8 @@ def _prepare(data: bytes, *, decode: bool) -> PreparedImage:
     return replace(prepared, original_pixels=pixels) if lossy else replace(prepared, pixels=pixels)
 
 
-def _encoded(picture: DecodedImage, kind: str) -> tuple[bytes, str]:
-    """Encode an image for storage: JPEG stays JPEG, anything else becomes PNG."""
+def _encode(picture: DecodedImage, kind: str) -> tuple[bytes, str]:
+    """Encode an image for storage: JPEG stays JPEG, other formats become PNG."""
     buffer = io.BytesIO()
     rgb = picture.pixels[..., ::-1]
     if kind == "JPEG":
@@ -267,12 +270,12 @@ def _encoded(picture: DecodedImage, kind: str) -> tuple[bytes, str]:
     return buffer.getvalue(), ".png"
 
 
-def _ends(kind: str, data: bytes) -> bool:
-    """Whether a file has its proper end; where False, it must be decoded to know."""
+def _has_proper_end(kind: str, data: bytes) -> bool:
+    """Whether a file has a proper end. If False, only decoding shows whether it is complete."""
     match kind:
         case "JPEG":
-            # Within a scan, 0xFF is never followed by these: the last scan must come after any thumbnail's,
-            # and end.
+            # These two markers do not occur within a scan. The last scan, after that of any thumbnail, must
+            # have an end.
             return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
         case "PNG":
             return b"IEND" in data[-12:]

@@ -26,13 +26,13 @@ from render.core.errors import PictureError
 from render.pixels.decode import MAX_BYTES, decode, read_header
 
 _CHUNK, _READERS = 256, 4
-#: Problems that a repair can solve. Of the others the file is what was stored, or the row is wrong.
+#: Problems that a repair can solve. In all others, the file is unchanged or the row is wrong.
 _REPAIRED = ("missing", "changed", "unreadable")
-_PLACE = re.compile(r"images/[0-9a-f]{2}/[0-9a-f]+\.[a-z]+")  # a workspace from elsewhere may name any
+_PLACE = re.compile(r"images/[0-9a-f]{2}/[0-9a-f]+\.[a-z]+")  # a foreign workspace may name any path
 
 
 class CheckDepth(Enum):
-    """How much is checked: existence of the file, every byte, or decoding."""
+    """Depth of the check: existence of the file, every byte, or decoding."""
 
     QUICK = auto()
     BYTES = auto()
@@ -50,7 +50,7 @@ class ImageProblem:
 
 @dataclass
 class RepairReport:
-    """Outcome of a repair. fixed: ids of images; lost: files that could not be restored, and why."""
+    """Outcome of a repair. fixed: ids of images. lost: files that could not be restored, with reasons."""
 
     fixed: list[str] = field(default_factory=list)
     lost: list[tuple[str, str]] = field(default_factory=list)
@@ -90,7 +90,7 @@ def _content(row: ImageRow, data: bytes, depth: CheckDepth) -> ImageProblem | No
 def problems(
     workspace: Workspace, depth: CheckDepth, on_progress: Progress | None = None
 ) -> Iterator[ImageProblem]:
-    """Yield the problems of all stored images; memory does not grow with their number."""
+    """Yield the problems of all stored images. Memory does not grow with their number."""
     total, done = image_count(workspace.store), 0
     rows = (row for row in stream_images(workspace.store) if not is_url(row.file))
     with ThreadPoolExecutor(_READERS) as readers:
@@ -104,9 +104,9 @@ def problems(
 def repair_images(
     workspace: Workspace, places: Sequence[str], on_progress: Progress | None = None
 ) -> RepairReport:
-    """Store missing or changed images again, from files at the places or from their sources.
+    """Store missing or changed images again, from files at `places` or from their sources.
 
-    Only bytes that give what was stored, by its hash, are written.
+    A file is written only if its bytes have the stored hash.
     """
     broken = {
         item.row.id: item.row
@@ -129,9 +129,9 @@ def repair_images(
 
 
 def _restore(workspace: Workspace, row: ImageRow, source: Path) -> bool:
-    """Store an image again if its source gives the same bytes; return whether it did."""
+    """Store an image again if its source gives the same bytes. Return whether it was stored."""
     data = read_regular(source, MAX_BYTES)
-    if row.stored_sha256 != row.id:  # it was turned or converted
+    if row.stored_sha256 != row.id:  # the image was rotated or converted
         data = prepare_image(source, decode=True).data
     if hashlib.sha256(data).hexdigest() != row.stored_sha256:
         return False

@@ -16,8 +16,8 @@ from al_loop.images.identity import THREADS, pixels_sha256
 from al_loop.images.ingest import PreparedImage, prepare_image
 from al_loop.structures.boxes import Boxes
 
-_SAME_PX = 0.05  # other tools round to two decimals: boxes that differ by less are the same
-_MOSTLY = 0.5  # share of images without boxes above which a set is suspicious
+_SAME_PX = 0.05  # boxes that differ by less are the same, because other tools round to two decimals
+_MOSTLY = 0.5  # share of images without boxes above which a warning is given
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -59,9 +59,10 @@ def checked_images(
     *,
     decode: bool = True,
 ) -> Iterator[CheckedImage]:
-    """Yield the usable images of a COCO file in its order; add the others to `refused`.
+    """Yield the usable images of a COCO file in its order. Add the others to `refused`.
 
-    Only one chunk of files is in memory.  decode: decode and hash all pixels.
+    decode: decode and hash all pixels.
+    Only one chunk of files is in memory at a time.
     """
 
     def check(item: CocoImage) -> CheckedImage | DataError:
@@ -91,7 +92,7 @@ def _check(item: CocoImage, coco: Path, *, decode: bool) -> CheckedImage:
         turned = size == (item.height, item.width) and not prepared.untouched
         raise DataError(
             f"is {prepared.width}x{prepared.height} px upright, {coco.name} says {item.width}x{item.height}"
-            + (". An EXIF tag turns it: expected boxes of the picture as viewers show it" if turned else "")
+            + (". An EXIF tag rotates it: expected boxes in the image as viewers show it" if turned else "")
         )
     if decode and prepared.pixels is None:  # the stored pixels differ from those of the file
         prepared = replace(prepared, pixels=pixels_sha256(prepared.data))
@@ -118,11 +119,11 @@ def deduplicate(
     refused: list[tuple[str, str]],
     problems: list[str],
 ) -> list[int]:
-    """Return the indices of a set's images with each picture once.
+    """Return the indices of the distinct images of a set.
 
-    pictures: what identifies the picture of each image.
-    Of copies with and without boxes, those with boxes count, which `problems` says: often nobody has
-    labelled the others. A picture whose copies have different boxes is refused.
+    pictures: key of each image. Copies have the same key.
+    If some copies have boxes and others have none, a copy with boxes is used, because the others are often
+    unlabelled. `problems` gets a message. Copies with different boxes are refused.
     """
     groups: dict[str, list[int]] = {}
     for index, picture in enumerate(pictures):
@@ -135,9 +136,9 @@ def deduplicate(
         if all(first.has_labels(images[index].boxes, images[index].ignored) for index in boxed[1:]):
             indices.append(boxed[0])
             if not first.empty and len(boxed) < len(group):
-                problems.append(Problem(names, "the same picture with boxes and without; the boxes count"))
+                problems.append(Problem(names, "the same image with and without boxes; the boxes are used"))
         else:
-            reason = f"is left out: the same picture has different boxes in {names}"
+            reason = f"is left out: the same image has different boxes in {names}"
             refused += [(str(images[index].path), reason) for index in group]
     return indices
 
@@ -154,5 +155,5 @@ def empty_warning(images: int, empty: int) -> str:
         return ""
     return (
         f"warning: {empty} of {images} images have no boxes: the file says that they show no objects. "
-        "Take images that nobody has labelled yet out of the file"
+        "Remove unlabelled images from the file"
     )

@@ -1,7 +1,7 @@
-"""Read images and check their bytes; images of an object store are downloaded into a cache.
+"""Read images and check their bytes. Images of an object store are downloaded into a cache.
 
-`al_loop.images.repository.keep` copies the images that people label into the workspace for good: they are a
-small part of a large pool, and training data must not be lost with a bucket.
+`al_loop.images.repository.keep` copies the images that people label into the workspace. These are a small
+part of a large pool, and training data must not depend on a bucket.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ from al_loop.structures.images import ImageFile
 
 #: Objects to fetch at a time, and how many to fetch ahead.
 _AT_ONCE, _AHEAD = 16, 128
-_MOST_BYTES = 1 << 30  # of a stored image: one that was turned or converted may be larger than its source
+_MAX_BYTES = 1 << 30  # of a stored image, which may be larger than its source after a conversion
 _READERS = 4  # files to read at a time
-_LEFT = 0.9  # share of the limit that `trim` leaves, so that it has not to run again at once
+_LEFT = 0.9  # share of the limit that `trim` leaves, so that it need not run again at once
 _LOCKS = tuple(Lock() for _ in range(64))
 
 
 def local_copy(image: ImageFile) -> Path:
-    """Return an image's file, downloaded if it is not here; safe in several processes at a time.
+    """Return the file of an image. Download it if necessary. Several processes may do so at a time.
 
     Raises DataError if the object cannot be fetched, or has changed since it was added.
     """
     if image.url is None:
         return image.path
-    with _LOCKS[hash(image.id) % len(_LOCKS)]:  # one thread fetches it; other processes may do so, too
+    # One thread of this process fetches the image. Other processes may fetch it, too.
+    with _LOCKS[hash(image.id) % len(_LOCKS)]:
         with suppress(FileNotFoundError):
-            os.utime(image.path)  # `trim` deletes others first
+            os.utime(image.path)  # `trim` deletes the least recently used files first
             return image.path
         data = fetch_bytes(image)
         image.path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +49,7 @@ def local_copy(image: ImageFile) -> Path:
 
 
 def fetch_bytes(image: ImageFile) -> bytes:
-    """Return the current bytes of an image in an object store; raises as `local_copy`."""
+    """Return the current bytes of an image in an object store. Raises DataError like `local_copy`."""
     assert image.url is not None
     try:
         data = read(image.url)
@@ -57,22 +58,22 @@ def fetch_bytes(image: ImageFile) -> bytes:
     digest = hashlib.sha256(data).hexdigest()
     if digest != image.id:
         raise DataError(
-            f"{image.url} is not what it was when it was added: expected SHA-256 {image.id[:12]}, got "
-            f"{digest[:12]}. Add what is there now: al-loop pool add {shlex.quote(image.url)}"
+            f"{image.url} has changed since it was added: expected SHA-256 {image.id[:12]}, got "
+            f"{digest[:12]}. Add the new version: al-loop pool add {shlex.quote(image.url)}"
         )
     return data
 
 
 def read_stored(image: ImageFile) -> bytes:
-    """Return the stored bytes of an image, downloaded if they are not here.
+    """Return the stored bytes of an image. Download them if necessary.
 
     Raises DataError if it cannot be read, or has changed since it was stored.
     """
     path = local_copy(image)
     try:
-        data = read_regular(path, _MOST_BYTES)
+        data = read_regular(path, _MAX_BYTES)
     except OSError as error:
-        hint = "" if image.sha256 is None else ". What else is wrong, and how to repair it: al-loop doctor"
+        hint = "" if image.sha256 is None else ". To find and repair all problems: al-loop doctor"
         raise DataError(f"{path} cannot be read ({error.strerror}){hint}") from None
     try:
         check_bytes(image, data)
@@ -80,7 +81,7 @@ def read_stored(image: ImageFile) -> bytes:
         if image.url is None:
             raise
         path.unlink(missing_ok=True)  # a damaged copy of an object is fetched again
-        data = read_regular(local_copy(image), _MOST_BYTES)
+        data = read_regular(local_copy(image), _MAX_BYTES)
         check_bytes(image, data)
     return data
 
@@ -92,13 +93,13 @@ def check_bytes(image: ImageFile, data: bytes) -> None:
     digest = hashlib.sha256(data).hexdigest()
     if digest != image.sha256:
         raise DataError(
-            f"{image.path} is not what was stored: expected SHA-256 {image.sha256[:12]}, got {digest[:12]}. "
-            "Restore it from a backup; what else is wrong, and how to repair it: al-loop doctor"
+            f"{image.path} has changed since it was stored: expected SHA-256 {image.sha256[:12]}, got "
+            f"{digest[:12]}. Restore it from a backup. To find and repair all problems: al-loop doctor"
         )
 
 
 def changed_files(images: Iterable[ImageFile]) -> dict[str, str]:
-    """Return the reason for each image whose file cannot be read or has changed, by id."""
+    """Return the reasons why files are unreadable or have changed, by image id."""
 
     def reason(image: ImageFile) -> str | None:
         try:
@@ -120,7 +121,7 @@ def check_unchanged(images: Iterable[ImageFile], name: str) -> None:
 
 
 class Prefetcher:
-    """Fetches linked images before they are read; errors are raised by whoever reads them."""
+    """Fetches linked images before they are read. Errors are raised when the images are read."""
 
     def __init__(self, images: Iterable[ImageFile]) -> None:
         self._left = (image for image in images if image.url is not None)
@@ -132,9 +133,9 @@ class Prefetcher:
         return self
 
     def advance(self, count: int) -> None:
-        """Fetch `count` more images, as that many were read."""
+        """Fetch `count` more images, after that many were read."""
         for image in islice(self._left, count):
-            self._executor.submit(local_copy, image)  # nobody asks for its result, or its error
+            self._executor.submit(local_copy, image)  # result and error are ignored
 
     def __exit__(self, *_: object) -> None:
         """Cancel the rest."""
@@ -142,7 +143,7 @@ class Prefetcher:
 
 
 def trim(folder: Path, limit_bytes: int) -> int:
-    """Delete the least recently used files until the folder is within the limit; return their number."""
+    """Delete the least recently used files until the folder is within the limit. Return their number."""
     files = []
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):  # another process may delete them, too

@@ -12,24 +12,24 @@ from al_loop.core.files import printable
 from al_loop.core.urls import masked_error, same_host
 from render.pixels.decode import MAX_BYTES
 
-#: Seconds for one object, and for a listing: ten million objects of S3 take half an hour.
+#: Time limits of one object and of a listing. Listing ten million objects of S3 takes half an hour.
 FETCH_S, LISTING_S = 600.0, 3600.0
-#: Depth of folders on a web server, which may invent ever new ones.
+#: Maximum depth of folders on a web server, which may generate folders without end.
 _DEPTH = 32
 _HTTP = ("http", "https")
 
 
 def read(url: str) -> bytes:
-    """Return the bytes of an object; DataError with the reason where it cannot be fetched. Thread-safe."""
+    """Return the bytes of an object. Raises DataError if it cannot be fetched. Thread-safe."""
     try:
         filesystem, path = _filesystem_of(url)
-        # One byte above the limit shows that an object is too large. HTTP servers may not support ranges:
-        # `_client` counts there.
+        # One byte above the limit shows that an object is too large. HTTP servers may not support ranges, so
+        # `_client` counts their bytes.
         limits = {} if url.startswith(_HTTP) else {"end": MAX_BYTES + 1}
         data: bytes = _call(filesystem, "cat_file", FETCH_S, path, **limits)
     except FileNotFoundError:
-        raise DataError("cannot be fetched (it is not there)") from None
-    except Exception as error:  # stores have no common errors for missing rights, network or buckets
+        raise DataError("cannot be fetched (it does not exist)") from None
+    except Exception as error:  # stores have no common errors for permissions, network or buckets
         raise DataError(f"cannot be fetched ({_reason(error, url, FETCH_S)})") from None
     if len(data) > MAX_BYTES:
         raise DataError(f"cannot be fetched (it has more than {MAX_BYTES >> 20} MiB)")
@@ -39,30 +39,30 @@ def read(url: str) -> bytes:
 def list_objects(url: str) -> tuple[Any, Mapping[str, Mapping[str, Any]]]:
     """Return the file system, and the entries of all objects below a URL or matching it, by path.
 
-    Raises ConfigError for an unknown kind of store, DataError where it cannot be listed.
+    Raises ConfigError for an unknown kind of store, DataError if it cannot be listed.
     """
     filesystem, path = _filesystem_of(url)
     # In a web address a question mark begins the parameters, such as a signature.
     method = "glob" if glob.has_magic(path.partition("?")[0] if url.startswith(_HTTP) else path) else "find"
     limits: dict[str, Any] = {}
-    lost: list[OSError] = []
+    errors: list[OSError] = []
     if url.startswith(_HTTP):
-        limits = {"on_error": lost.append}  # for fsspec, a page that it cannot get has no links
+        limits = {"on_error": errors.append}  # fsspec treats a page that it cannot get as one without links
         limits |= {"maxdepth": _DEPTH} if method == "find" or "**" in path else {}
     try:
         entries: Mapping[str, Mapping[str, Any]] = _call(
             filesystem, method, LISTING_S, path, detail=True, **limits
         )
-        lost = [error for error in lost if not isinstance(error, FileNotFoundError)]
-        if lost and not entries:
-            raise lost[0]
+        errors = [error for error in errors if not isinstance(error, FileNotFoundError)]
+        if errors and not entries:
+            raise errors[0]
     except Exception as error:  # as in `read`
         raise DataError(f"cannot be listed ({_reason(error, url, LISTING_S)})") from None
     return filesystem, entries
 
 
 def _filesystem_of(url: str) -> tuple[Any, str]:
-    """Return fsspec's file system of a URL and the path in it; ConfigError for an unknown or missing kind."""
+    """Return fsspec's file system of a URL and the path in it. Raises ConfigError for an unknown kind."""
     import fsspec
 
     scheme = url.partition("://")[0]
@@ -79,7 +79,7 @@ def _filesystem_of(url: str) -> tuple[Any, str]:
 
 
 def _call(filesystem: Any, name: str, limit_s: float, *args: Any, **options: Any) -> Any:
-    """Call a method of a file system; an asynchronous one is abandoned after `limit_s`."""
+    """Call a method of a file system. Abandon an asynchronous method after `limit_s`."""
     from fsspec.asyn import AsyncFileSystem, sync
 
     if isinstance(filesystem, AsyncFileSystem):
@@ -94,7 +94,7 @@ def _reason(error: Exception, url: str, limit_s: float) -> str:
 
 
 async def _client(**options: Any) -> Any:
-    """Return an HTTP client that refuses other hosts, and answers that are larger than an image may be."""
+    """Return an HTTP client that refuses redirects to other hosts, and answers larger than MAX_BYTES."""
     import aiohttp
 
     class Bounded(aiohttp.ClientResponse):

@@ -41,20 +41,20 @@ def unlabelled_count(workspace: Workspace) -> int:
 
 
 def labelled(workspace: Workspace, *, outlines: bool = False) -> list[LabelledImage]:
-    """Return the labelled images of the pool, also empty ones, by id; outlines: also read these."""
+    """Return the labelled images of the pool by id, including empty images. outlines: read outlines, too."""
     rows = label_table.labelled_images(workspace.store, outlines=outlines)
     return [_labelled(workspace, row) for row in rows]
 
 
 def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledImage]:
-    """Return the validation set or another evaluation set; DataError where it does not exist."""
+    """Return the validation set or another evaluation set. Raises DataError if it does not exist."""
     rows = label_table.images_of_set(workspace.store, name)
     if not rows and name == VALIDATION:
         raise DataError("no validation set to evaluate models on. Add one: al-loop pool add-val COCO.json")
     if not rows:
         names = ", ".join(label_table.set_names(workspace.store)) or "none"
         raise DataError(
-            f"no set {name!r} to evaluate models on; there are: {names}. "
+            f"no evaluation set {name!r}; existing sets: {names}. "
             f"Add it: al-loop pool add-val COCO.json --name {shlex.quote(name)}"
         )
     return [_labelled(workspace, row) for row in rows]
@@ -98,13 +98,13 @@ def labels_of(workspace: Workspace, ids: Sequence[str]) -> list[KnownLabel]:
 
 
 def images_by_id(workspace: Workspace, ids: Sequence[str]) -> list[ImageFile]:
-    """Return the images named, in that order."""
+    """Return the images with these ids, in that order."""
     rows = {row.id: row for row in image_table.find_images(workspace.store, ids)}
     return [image_file(workspace, rows[name]) for name in ids]
 
 
 def keep(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
-    """Copy images of an object store into the workspace; return the reasons of those that failed."""
+    """Copy images of an object store into the workspace. Return the reasons for failures, by id."""
     failed: dict[str, str] = {}
     for image in images_by_id(workspace, ids):
         if image.url is None:
@@ -165,12 +165,12 @@ def boxes_to_json(boxes: Boxes) -> str:
 
 
 def outlines_to_json(boxes: Boxes) -> str | None:
-    """Convert outlines to the JSON of the database, None for none."""
+    """Convert outlines to the JSON of the database. None without outlines."""
     return None if boxes.outlines is None else json.dumps(boxes.outlines)
 
 
 def boxes_from_json(text: str, outlines: str | None = None) -> Boxes:
-    """Convert JSON of the database to boxes; WorkspaceError where it is damaged."""
+    """Convert JSON of the database to boxes. Raises WorkspaceError if it is damaged."""
     try:
         rows = np.asarray(json.loads(text), dtype=np.float64).reshape(-1, 5)
         drawn = None if outlines is None else tuple(json.loads(outlines))
@@ -187,7 +187,7 @@ def _labelled(workspace: Workspace, row: LabelledRow) -> LabelledImage:
 
 
 def image_file(workspace: Workspace, row: ImageRow | LabelledRow) -> ImageFile:
-    """Return the path of an image: in the workspace, or in the cache for an object store."""
+    """Return the file of an image: in the workspace, or in the cache for an object store."""
     if is_url(row.file):
         suffix = PurePosixPath(urlsplit(row.file).path).suffix.lower()
         path = workspace.cache / row.id[:2] / f"{row.id}{suffix}"

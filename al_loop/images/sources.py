@@ -14,7 +14,7 @@ from al_loop.core.urls import masked
 from al_loop.images.object_stores import list_objects
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
-#: Image formats that are not read. They are counted, as users may miss these files.
+#: Image formats that are not read. The files are counted, because users may miss them.
 _OTHERS = frozenset([
     ".heic", ".heif", ".avif", ".gif", ".jp2", ".j2k", ".jxl", ".jxr", ".raw", ".cr2", ".cr3", ".nef",
     ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".psd", ".exr", ".hdr", ".pgm", ".ppm",
@@ -23,7 +23,7 @@ _OTHERS = frozenset([
 #: Stores that list an object only when it is complete.
 _ATOMIC = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "memory")
 _STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created")
-#: Stamp of a file without status.
+#: Stamp of a file that cannot be opened.
 GONE = "not there"
 
 
@@ -31,8 +31,8 @@ GONE = "not there"
 class FileStat:
     """Size and stamp of an image file.
 
-    stamp: time of change, or the tag of an object store; a changed file has another.
-    changed: seconds since 1970; None for stores whose objects are complete as soon as they are listed.
+    stamp: time of change, or tag of an object store. A changed file has another stamp.
+    changed: seconds since 1970. None for stores whose objects are complete as soon as they are listed.
     """
 
     path: str
@@ -48,13 +48,13 @@ class FileStat:
 
 @dataclass
 class SkippedFiles:
-    """What a listing leaves out: images of other formats by suffix, and unreadable folders with reasons."""
+    """Files that a listing skips: images of other formats by suffix, and unreadable folders with reasons."""
 
     suffixes: Counter[str] = field(default_factory=Counter)
     closed: list[tuple[str, str]] = field(default_factory=list)
 
     def line(self) -> str:
-        """Return the skipped files by suffix in one line, "" for none."""
+        """Return the skipped files by suffix in one line, or "" without any."""
         if not self.suffixes:
             return ""
         counts = ", ".join(f"{count} {suffix}" for suffix, count in self.suffixes.most_common())
@@ -64,9 +64,9 @@ class SkippedFiles:
 def files_at(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileStat]:
     """Yield the image files of a folder and its subfolders, a glob, or a URL, sorted by name.
 
-    A file given by its own name is yielded whatever its suffix; so are broken links, named pipes and devices
-    with the name of an image. Their reader reports what is wrong with them.
-    Raises OSError where there is nothing, or it cannot be listed; otherwise as `list_objects`.
+    A file given by its own name is yielded whatever its suffix. Broken links, named pipes and devices with
+    the name of an image are yielded, too: the code that reads them reports the problem.
+    Raises OSError if the place does not exist or cannot be listed, and the errors of `list_objects`.
     """
     skipped = SkippedFiles() if skipped is None else skipped
     if not place.strip() or "\0" in place:  # an empty variable of a shell is not the current folder
@@ -80,7 +80,7 @@ def files_at(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileSt
     elif glob.has_magic(place) and not os.path.lexists(place):
         yield from _matches(place, skipped)
     else:
-        os.lstat(place)  # raises the reason where there is nothing
+        os.lstat(place)  # raises OSError if the place does not exist
         yield from filter(None, [_stat(place)])
 
 
@@ -90,7 +90,7 @@ def is_url(place: str) -> bool:
 
 
 def _local(place: str) -> str:
-    """Return a path; a file:// URL is taken literally or as written by `FileStat.name`."""
+    """Return an absolute path. A file:// URL is read literally or as written by `FileStat.name`."""
     plain = place.removeprefix("file://")
     if plain != place and not os.path.lexists(plain):
         named = name_from_text(place)
@@ -100,7 +100,7 @@ def _local(place: str) -> str:
 
 def _matches(pattern: str, skipped: SkippedFiles) -> Iterator[FileStat]:
     searched: set[str] = set()
-    for match in sorted(_expanded(pattern)):
+    for match in sorted(_expand(pattern)):
         if any(parent in searched for parent in map(str, Path(match).parents)):
             continue  # it is below a folder that was listed
         if os.path.isdir(match):
@@ -110,8 +110,8 @@ def _matches(pattern: str, skipped: SkippedFiles) -> Iterator[FileStat]:
             yield file
 
 
-def _expanded(pattern: str) -> Iterator[str]:
-    """Return the paths that match; `**` follows no linked folder, which may contain itself."""
+def _expand(pattern: str) -> Iterator[str]:
+    """Yield the paths that match. `**` does not follow linked folders, which may contain themselves."""
     parts = Path(pattern).parts
     if "**" not in parts:
         yield from glob.iglob(pattern)
@@ -156,9 +156,9 @@ def _wanted(name: str, skipped: SkippedFiles) -> bool:
 
 
 def _stat(file: str | os.DirEntry[str]) -> FileStat | None:
-    """Return size and stamp of a file; None if it was moved since it was listed.
+    """Return size and stamp of a file. None if it was moved since it was listed.
 
-    A file without status, such as a broken link, is returned too: its reader says what is wrong.
+    A file without status, such as a broken link, is returned too: the code that reads it reports the problem.
     """
     path = os.fspath(file)
     try:
@@ -170,7 +170,7 @@ def _stat(file: str | os.DirEntry[str]) -> FileStat | None:
 
 
 def _objects(url: str, skipped: SkippedFiles) -> Iterator[FileStat]:
-    """Yield the image files below a URL, or that match it."""
+    """Yield the image files below a URL, or those that match it."""
     filesystem, entries = list_objects(url)
     scheme = url.partition("://")[0]
     for name, about in sorted(entries.items()):

@@ -27,7 +27,7 @@ def render_set(
 ) -> Path:
     """Render a dataset into the workspace, or continue one, and return its COCO file.
 
-    Another recipe or seed, or a changed file that the recipe needs, gives another dataset.
+    Another recipe or seed, or a changed file of the recipe, gives another dataset.
     """
     options = options or RenderOptions()
     path = find_recipe(recipe)
@@ -52,10 +52,11 @@ def render_set(
 
 
 def dataset_folder(workspace: Workspace, recipe: Path, seed: int, root: Path | None) -> Path:
-    """Return the folder of the dataset that a recipe and a seed give; root: as for `render_set`.
+    """Return the folder of the dataset for a recipe and a seed. root: as for `render_set`.
 
-    Its name has a hash of the recipe's text. If the recipe needs files, or the renderer has changed since
-    the set of that name, the hash includes the files' content and the renderer's format.
+    Its name contains a hash of the recipe's text. If the recipe needs files, or if the renderer has changed
+    since a set of that name was rendered, the hash includes the content of the files and the format of the
+    renderer.
     """
     text = file_sha256(recipe)
     by_text = workspace.synthetic / f"{recipe.stem}-{text[:8]}-s{seed}"
@@ -77,8 +78,8 @@ def _report_others(workspace: Workspace, folder: Path, recipe: Path, seed: int, 
     others = [row.name for row in all_datasets(workspace.store) if kind.fullmatch(row.name)]
     if others:
         reporter.line(
-            f"the recipe {recipe.stem}, a file that it needs or the renderer has changed: a new set begins. "
-            f"{', '.join(others)} stays, and pretrain uses it too; to use this set alone: "
+            f"the recipe {recipe.stem}, a file that it needs or the renderer has changed: a new set is "
+            f"rendered. {', '.join(others)} stays, and pretrain uses it, too. To use only the new set: "
             f"al-loop pretrain --data synthetic/{folder.name}/annotations.json"
         )
 

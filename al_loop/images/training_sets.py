@@ -30,9 +30,9 @@ _UPRIGHT = "training-images"
 
 
 def synthetic_images(workspace: Workspace, reporter: Reporter) -> list[LabelledImage]:
-    """Return all rendered images; DataError where there are none, or a class has no example.
+    """Return all rendered images. Raises DataError if there are none, or if a class has no example.
 
-    They are hashed and not decoded: a render leaves no incomplete files.
+    The images are hashed but not decoded, because a render leaves no incomplete files.
     """
     names = [row.name for row in all_datasets(workspace.store)]
     if not names:
@@ -42,11 +42,11 @@ def synthetic_images(workspace: Workspace, reporter: Reporter) -> list[LabelledI
 
 
 def labelled_files(workspace: Workspace, files: Sequence[Path], reporter: Reporter) -> list[LabelledImage]:
-    """Return the images of COCO files, each once; report what is left out and why.
+    """Return the distinct images of COCO files. Report images that are left out, with reasons.
 
-    Left out: unusable images, and evaluation images, which are recognised by their bytes, their pixels or
-    their `image_sha256`. Files that an EXIF tag turns, or that a trainer cannot read, are copied upright into
-    the workspace.
+    Unusable images and evaluation images are left out. Evaluation images are recognised by their bytes, their
+    pixels or their `image_sha256`. Images that an EXIF tag rotates, or that a trainer cannot read, are copied
+    upright into the workspace.
     Raises DataError if a class of the workspace has no example, or a file has evaluation images only.
     """
     return _training_set(workspace, files, reporter, decode=True)
@@ -64,7 +64,7 @@ def _training_set(
     refused: list[tuple[str, str]] = []
     problems: list[str] = []
     indices = deduplicate(items, [item.picture for item in items], refused, problems)
-    _report_problems(reporter, "copies of one picture", problems, refused)
+    _report_problems(reporter, "copies of one image", problems, refused)
     images = [images[index] for index in sorted(indices)]
     if missing := missing_classes(images, workspace.config.classes):
         raise DataError(
@@ -101,8 +101,8 @@ def _read(
     _report_problems(reporter, str(file), coco_set.problems, refused)
     if left_out and not images:
         raise DataError(
-            f"{file}: models are evaluated on all {left_out} images of it that can be used, and never "
-            "trained on them. Name a file of other images: al-loop pretrain --data COCO.json"
+            f"{file}: all {left_out} usable images are evaluation images, and models are never "
+            "trained on these. Give a file of other images: al-loop pretrain --data COCO.json"
         )
     if left_out:
         reporter.line(f"{file}: {left_out} images left out: models are evaluated on them")
@@ -119,7 +119,7 @@ def _is_evaluated(workspace: Workspace, item: CheckedImage) -> bool:
 
 
 def _upright_copy(workspace: Workspace, prepared: PreparedImage) -> Path:
-    """Return the file of an upright copy, named by its hash; write it unless it exists unchanged."""
+    """Return the file of an upright copy, named by its hash. Write the file unless it exists unchanged."""
     digest = prepared.stored_sha256
     path = workspace.root / _UPRIGHT / digest[:2] / f"{digest}{prepared.suffix}"
     if not path.is_file() or file_sha256(path) != digest:

@@ -1,4 +1,4 @@
-"""Import COCO files as evaluation sets; labels of people are replaced only on request."""
+"""Import COCO files as evaluation sets. Labels of people are replaced only on request."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from al_loop.state.database.pixel_table import images_with_pixels
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.metrics import VALIDATION
 
-_LONGEST_NAME = 100  # characters; the report shows it in tables
+_MAX_NAME_LENGTH = 100  # characters; the report shows the name in tables
 
 
 @dataclass
 class SetReport(IngestReport):
-    """Outcome of an import, and counts of the whole set.
+    """Outcome of an import, and counts of the complete set.
 
-    replaced: labels that the file's have replaced.
-    alike: labelled images that have left the pool, so that no model is trained on them any more.
-    images, boxes, empty, regions: of the whole set, as it is now.
-    warning: for a file most of whose images have no boxes.
-    problems: what was left out of the file, joined or converted.
+    replaced: number of labels that labels of the file have replaced.
+    alike: number of images with the same label that have left the pool and the training data.
+    images, boxes, empty, regions: counts of the complete set after the import.
+    warning: warning for a file in which most images have no boxes, else "".
+    problems: parts of the file that were left out, joined or converted.
     """
 
     replaced: int = 0
@@ -53,7 +53,7 @@ class SetReport(IngestReport):
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
-    """A labelled image, and the ids of known images with the same pixels, those of evaluation sets first."""
+    """A labelled image, and the ids of known images with the same pixels, evaluation images first."""
 
     item: CheckedImage
     known: list[str]
@@ -74,16 +74,16 @@ def add_validation(
 ) -> SetReport:
     """Add a labelled COCO set to the validation set or another set.
 
-    Images of the pool leave it, as no model may be evaluated on its training data. An image that has another
-    label than in the file stays as it is, where it is; with `replace_labels` it gets the file's, and
-    `al_loop.state.label_history` keeps the old one.
-    Raises DataError for a name that cannot be shown, for a validation set that lacks a class, as the AP of
-    the class could not be known, and for another set without any class.
+    Images of the pool are removed from it, because no model may be evaluated on its training data. An image
+    that has another label than in the file stays unchanged in its place. With `replace_labels`, it gets the
+    label of the file, and `al_loop.state.database.label_history_table` keeps the old label.
+    Raises DataError for an unprintable name, for a validation set that lacks a class, whose AP would then be
+    unknown, and for another set without any class.
     """
-    if not name.isprintable() or name != name.strip() or not 0 < len(name) <= _LONGEST_NAME:
+    if not name.isprintable() or name != name.strip() or not 0 < len(name) <= _MAX_NAME_LENGTH:
         raise DataError(
-            f"--name {name[:_LONGEST_NAME]!r}: expected 1 to {_LONGEST_NAME} letters, digits and signs, "
-            "without spaces at the ends. Name the set like night"
+            f"--name {name[:_MAX_NAME_LENGTH]!r}: expected 1 to {_MAX_NAME_LENGTH} printable characters, "
+            "without spaces at the ends, such as night"
         )
     classes = workspace.config.classes
     coco_set = read_coco(coco, classes)
@@ -98,7 +98,7 @@ def add_validation(
     report.notes = stored.notes
     fresh = set(stored.added)
     known = [None if image in fresh else image for image in ids]
-    entries = _resolved(workspace, items, known, report, on_progress)
+    entries = _match_known_images(workspace, items, known, report, on_progress)
     if not replace_labels:
         entries = list(_without_kept(workspace, entries, coco, report))
     used = fresh & {entry.id for entry in entries}
@@ -143,21 +143,21 @@ def _refuse_without(
     )
 
 
-def _resolved(
+def _match_known_images(
     workspace: Workspace,
     items: Sequence[CheckedImage],
     by_bytes: Sequence[str | None],
     report: SetReport,
     on_progress: Progress | None,
 ) -> list[_Entry]:
-    """Return each image once, with the known images that have the same bytes or pixels.
+    """Return the distinct images, with the known images that have the same bytes or pixels.
 
-    by_bytes: the known image with the same bytes as each item.
+    by_bytes: for each item, the known image with the same bytes, or None.
     """
     sizes = {(item.prepared.width, item.prepared.height) for item in items}
     unread = hash_known(workspace, sizes, on_progress)
     report.problems += [
-        Problem(f"known image {which}", "not compared with the pictures of the file") for which in unread
+        Problem(f"known image {which}", "not compared with the images of the file") for which in unread
     ]
     hashes = {digest for item in items for digest in item.hashes}
     matches = images_with_pixels(workspace.store, hashes, validation=False)
@@ -169,8 +169,8 @@ def _resolved(
         claimed = item.image_sha256
         if claimed and claimed not in same and image_role(workspace.store, claimed):
             reason = (
-                f"says that it is image {claimed[:12]} (image_sha256), whose pixels are others. "
-                "Export the labels again, or take image_sha256 out of its entry"
+                f"says that it is image {claimed[:12]} (image_sha256), but has other pixels. "
+                "Export the labels again, or remove image_sha256 from its entry"
             )
             report.refused.append((str(item.path), reason))
             continue
@@ -185,7 +185,7 @@ def _resolved(
 def _without_kept(
     workspace: Workspace, entries: Sequence[_Entry], coco: Path, report: SetReport
 ) -> Iterator[_Entry]:
-    """Yield the entries whose known labels are those of the file; the others are added to `report.kept`."""
+    """Yield the entries whose known labels equal those of the file. Add the others to `report.kept`."""
     for entry in entries:
         labels = labels_of(workspace, entry.known)
         other = next((label for label in labels if not _is_same(label, entry)), None)
@@ -203,7 +203,7 @@ def _is_same(label: KnownLabel, entry: _Entry) -> bool:
 
 
 def _add(workspace: Workspace, entry: _Entry, name: str, report: SetReport) -> None:
-    """Add an image to a set; its label first, so that the history has the old role."""
+    """Add an image to a set. Write its label first, so that the history has the old role."""
     store, boxes, ignored = workspace.store, entry.item.boxes, entry.item.ignored
     labels = {label.image_id: label for label in labels_of(workspace, entry.known)}
     leaving = [image for image in entry.known if image_role(store, image) != "validation"]
@@ -215,7 +215,7 @@ def _add(workspace: Workspace, entry: _Entry, name: str, report: SetReport) -> N
             copy_label(store, image)
     if not same:
         if label is not None and label.status != "skipped" and same_boxes(label.boxes, boxes):
-            copy_label(store, entry.id)  # only ignore regions differ: the database itself keeps no copy
+            copy_label(store, entry.id)  # only ignore regions differ, of which the database keeps no copy
         status = "labelled" if len(boxes) else "empty"
         write_label(store, NewLabel(entry.id, status, boxes_to_json(boxes), now()))
         write_ignore_regions(store, entry.id, boxes_to_json(ignored) if len(ignored) else None)

@@ -16,7 +16,7 @@ from al_loop.labelling.client.s3 import S3Objects, server_key
 from al_loop.labelling.server.server import media_root, running
 from al_loop.state.workspace import Workspace
 
-_MOST_TOKEN_BYTES = 65_536  # a personal access token is some 300 bytes
+_MAX_TOKEN_BYTES = 65_536  # a personal access token is some 300 bytes
 
 
 def connect(workspace: Workspace) -> tuple[Connection, ImageServing]:
@@ -84,7 +84,7 @@ def _token(workspace: Workspace) -> str:
         path = workspace.root / Path(settings.token_file).expanduser()
         try:
             mode = path.stat().st_mode
-            token = read_regular(path, _MOST_TOKEN_BYTES).decode("ascii").strip()
+            token = read_regular(path, _MAX_TOKEN_BYTES).decode("ascii").strip()
         except OSError as error:
             raise ConfigError(f"label_studio.token_file: {path} cannot be read ({error.strerror})") from None
         except UnicodeDecodeError:

@@ -30,7 +30,7 @@ from render.core.tempdirs import scratch_folder
 _SKEW_S = 120.0  # labels are found by the server's clock: a wrong one confuses only people
 _NO_BOXES = Boxes(scores=np.zeros(0))
 # Images per check; of more open tasks these are spread over the queue.
-_MOST_IMAGES = 200
+_MAX_IMAGES = 200
 _NAMED = 5
 _TITLE = "al-loop check (may be deleted)"
 
@@ -139,7 +139,7 @@ def check_images(workspace: Workspace, cycle: int, *, repair: bool = False) -> l
                 if item["data"].get("image") != urls[task.key]:
                     item["data"]["image"] = urls[task.key]
                     api.change_data(item["id"], item["data"])
-        chosen = np.unique(np.linspace(0, len(known) - 1, min(len(known), _MOST_IMAGES)).astype(int))
+        chosen = np.unique(np.linspace(0, len(known) - 1, min(len(known), _MAX_IMAGES)).astype(int))
         missing = _missing(api, project_id, serving, [known[i] for i in chosen])
     what = f"the images of {len(chosen)} of {len(known)} open tasks of cycle {cycle}"
     findings = [Finding(what, _fix(missing, serving, repair) if missing else "")]

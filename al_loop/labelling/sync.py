@@ -252,4 +252,4 @@ def _write(workspace: Workspace, cycle: int, task: PulledTask) -> None:
         label_table.write_label(workspace.store, label)
     elif task.state.open:
         # A withdrawn annotation is no label. A deleted or refused task leaves its earlier label as it is.
-        label_table.take_back_label(workspace.store, task.image_id, cycle)
+        label_table.delete_label(workspace.store, task.image_id, cycle)

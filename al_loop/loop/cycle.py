@@ -9,7 +9,7 @@ from al_loop.core.errors import ConfigError, DataError, ModelError, TrainingErro
 from al_loop.loop.cycle_record import begin_cycle, open_cycle
 from al_loop.loop.label_stages import pull_stage, push_stage
 from al_loop.loop.manifest import complete_manifests, write_manifest
-from al_loop.loop.recovery import with_ways_out
+from al_loop.loop.recovery import with_recovery_hint
 from al_loop.loop.selection_stages import score_stage, select_stage
 from al_loop.loop.train_stages import decide, evaluate, train_stage
 from al_loop.models import model_training
@@ -36,7 +36,7 @@ def run_cycle(
 ) -> CycleResult:
     """Begin a cycle or continue the open one, until it is finished or waits for people.
 
-    incomplete: train on the labels so far; later ones are for the next cycle.
+    incomplete: train on the labels so far. Later labels go to the next cycle.
     ray: address of a cluster to score the pool on.
     """
     complete_manifests(workspace)
@@ -54,6 +54,6 @@ def run_cycle(
     except Waiting as waiting:
         return CycleResult(cycle.number, False, str(waiting))
     except (ConfigError, DataError, ModelError, TrainingError, WorkspaceError) as error:
-        raise with_ways_out(error, cycle.number) from error
+        raise with_recovery_hint(error, cycle.number) from error
     write_manifest(workspace, cycle.number)
     return CycleResult(cycle.number, True, reason)

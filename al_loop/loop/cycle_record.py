@@ -1,4 +1,4 @@
-"""Begin a cycle with a frozen pool and frozen settings, and find it again in the database."""
+"""Begin a cycle, which freezes its pool and its settings, and read the open cycle from the database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from al_loop.images import repository
 from al_loop.models.promotion import check_sets
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import CycleRow, insert_cycle, last_number, open_cycles, read_cycle
-from al_loop.state.database.image_table import candidate_ids_then, pool_size
+from al_loop.state.database.image_table import candidate_ids_of_cycle, pool_size
 from al_loop.state.database.stage_table import read_stage
 from al_loop.state.file_hashes import note_file, noted_file
 from al_loop.state.id_list import POOL, pool_hash, read_pool, write_pool
@@ -41,7 +41,8 @@ class Cycle:
 def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle:
     """Begin a cycle: freeze the pool and the settings.
 
-    Raises ModelError without a model, DataError without a set for evaluation or an unlabelled image.
+    k: number of images to label. None: as in the settings.
+    Raises ModelError without a model, DataError without an evaluation set or without an unlabelled image.
     """
     model = model_registry.current_model(workspace)
     check_sets(workspace)
@@ -63,20 +64,23 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
 
 
 def open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle | None:
-    """Return the open cycle with its frozen settings, if there is one; ConfigError for unusable settings."""
+    """Return the open cycle with its frozen settings, if there is one.
+
+    Raises ConfigError for unusable settings.
+    """
     row = open_cycle_row(workspace)
     if row is None:
         return None
     if k is not None and k != row.k:
-        reporter.line(f"cycle {row.number} is under way with k = {row.k}; k = {k} can be had in the next")
+        reporter.line(f"cycle {row.number} is under way with k = {row.k}; use k = {k} in the next cycle")
     settings = live_settings(workspace, thawed(row.settings))
-    check(settings, row.number, selected=pushing(workspace, row.number))
-    reporter.line(f"cycle {row.number}: going on, k = {row.k}, model {row.model_id}")
+    check(settings, row.number, selected=push_has_begun(workspace, row.number))
+    reporter.line(f"cycle {row.number}: continuing, k = {row.k}, model {row.model_id}")
     return Cycle(row.number, row.k, model_registry.get_model(workspace, row.model_id), settings)
 
 
 def live_settings(workspace: Workspace, frozen: Config) -> Config:
-    """Return frozen settings with the current server and hardware, which may change while people label."""
+    """Return frozen settings, but with the current settings of the server and the hardware."""
     return structs.replace(frozen, **{name: getattr(workspace.config, name) for name in LIVE})
 
 
@@ -91,13 +95,13 @@ def open_cycle_number(workspace: Workspace) -> int | None:
     return row.number if row else None
 
 
-def pushing(workspace: Workspace, number: int) -> bool:
+def push_has_begun(workspace: Workspace, number: int) -> bool:
     """Whether a cycle's push has begun, so that its tasks may be on the server."""
     return read_stage(workspace.store, f"cycle-{number}", "push") is not None
 
 
 def freeze_pool(workspace: Workspace, number: int, settings: Config) -> None:
-    """Write the candidates of a cycle with these settings, and store the hash of the list."""
+    """Write the candidates of a cycle to its pool file, and store the hash of the list."""
     path = workspace.cycle_dir(number) / POOL
     path.parent.mkdir(parents=True, exist_ok=True)
     write_pool(path, candidates(workspace, settings))
@@ -105,9 +109,10 @@ def freeze_pool(workspace: Workspace, number: int, settings: Config) -> None:
 
 
 def frozen_pool(workspace: Workspace, number: int) -> Ids:
-    """Return the candidates of a cycle as they were when it began.
+    """Return the candidates that a cycle had when it began.
 
-    A changed or lost list is rebuilt from the database. Raises WorkspaceError where that gives another list.
+    A changed or missing pool file is rebuilt from the database. Raises WorkspaceError if the rebuilt list
+    differs.
     """
     path = workspace.cycle_dir(number) / POOL
     expected = noted_file(workspace, path)
@@ -118,20 +123,20 @@ def frozen_pool(workspace: Workspace, number: int) -> Ids:
     if expected is not None:
         row = read_cycle(workspace.store, number)
         assert row is not None
-        also = ("labelled", "empty") if thawed(row.settings).cycle.candidates == "all" else ()
+        statuses = ("labelled", "empty") if thawed(row.settings).cycle.candidates == "all" else ()
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_pool(path, candidate_ids_then(workspace.store, number, row.arrived, also))
+        write_pool(path, candidate_ids_of_cycle(workspace.store, number, row.arrived, statuses))
         pool = read_pool(path)
         if pool_hash(pool) == expected:
             return pool
     raise WorkspaceError(
-        f"{path} is not the list with which cycle {number} began, and cannot be made again: labels or images "
-        "of that time have changed. Restore it from a backup"
+        f"{path} is not the list that cycle {number} began with, and cannot be rebuilt: labels or images "
+        "have changed since. Restore the file from a backup"
     )
 
 
 def candidates(workspace: Workspace, settings: Config | None = None) -> Iterator[str]:
-    """Return the ids of the candidates of a new cycle, in order; settings: other than the workspace's."""
+    """Return the sorted ids of the candidates of a new cycle. settings: in place of the workspace's."""
     ids = repository.unlabelled_ids(workspace)
     if (settings or workspace.config).cycle.candidates != "all":
         return ids

@@ -9,7 +9,7 @@ from pathlib import Path
 from al_loop.core.console import Reporter
 from al_loop.core.files import json_hash, printable, read_json, write_json
 from al_loop.images import repository
-from al_loop.images.identity import take_out_copies
+from al_loop.images.identity import remove_evaluation_copies
 from al_loop.images.object_cache import changed_files
 from al_loop.labelling import sync
 from al_loop.labelling.backend import server_name
@@ -22,26 +22,26 @@ from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage
 from al_loop.structures.picks import Pick
 
-_NAMED = 5  # images on which people disagree most
+_MAX_LISTED = 5  # images on which people disagree most
 
 
 def push_stage(
     workspace: Workspace, cycle: Cycle, picks: list[Pick], rescored: Sequence[str], reporter: Reporter
 ) -> Output:
-    """Push tasks for the picks without a label; return server, project, view and address of the queue."""
+    """Push tasks for the picks without a label. Return server, project, view and URL of the queue."""
     answered = sync.answered_elsewhere(workspace, cycle.number)
     fresh = [p for p in picks if not p.known and p.image_id not in answered]
     ids = [p.image_id for p in fresh]
 
     def work(_: Path) -> Output:
-        lost = repository.keep(workspace, ids)
-        _report_left_out(lost, reporter)
-        gone = {*lost, *_take_out_copies(workspace, ids, reporter)}
+        not_fetched = repository.keep(workspace, ids)
+        _report_left_out(not_fetched, reporter)
+        left_out = {*not_fetched, *_remove_evaluation_copies(workspace, ids, reporter)}
         damaged = changed_files(
-            repository.images_by_id(workspace, [name for name in ids if name not in gone])
+            repository.images_by_id(workspace, [name for name in ids if name not in left_out])
         )
         _report_left_out(damaged, reporter)
-        intact = [p for p in fresh if p.image_id not in gone and p.image_id not in damaged]
+        intact = [p for p in fresh if p.image_id not in left_out and p.image_id not in damaged]
         project_id, result = sync.push_picks(
             workspace, cycle.number, intact, scored_pool(workspace, cycle, rescored), cycle.model.id
         )
@@ -65,20 +65,23 @@ def _report_left_out(reasons: Mapping[str, str], reporter: Reporter) -> None:
         reporter.line(f"  left out: {printable(reason)}")
 
 
-def _take_out_copies(workspace: Workspace, ids: list[str], reporter: Reporter) -> list[str]:
-    """Remove images from the pool that a set for evaluation holds as another file, and report them."""
-    copies = take_out_copies(workspace, ids)
+def _remove_evaluation_copies(workspace: Workspace, ids: list[str], reporter: Reporter) -> list[str]:
+    """Remove pool images that an evaluation set holds as another file. Report and return them."""
+    copies = remove_evaluation_copies(workspace, ids)
     for name in copies:
-        reporter.line(f"  left out: {name[:12]} leaves the pool: a set for evaluation has the same picture")
+        reporter.line(
+            f"  left out: {name[:12]} is removed from the pool: an evaluation set has the same image"
+        )
     return copies
 
 
 def pull_stage(
     workspace: Workspace, cycle: Cycle, pushed: Output, reporter: Reporter, *, incomplete: bool
 ) -> list[LabelledImage]:
-    """Pull the labels of people; return the labels to learn from, as they were pulled.
+    """Pull people's labels. Return the labels to train on, as they were at the pull.
 
-    Changes during the training are for the next cycle.
+    incomplete: accept unfinished tasks if at least one task is answered.
+    Label changes during the training go to the next cycle.
     Raises Waiting while tasks are open.
     """
     stage = stage_of(workspace, cycle, "pull")
@@ -92,10 +95,11 @@ def pull_stage(
             reporter.line(f"  refused: {printable(problem)}")
         if not pulled.complete and not (incomplete and pulled.answered):
             raise Waiting(_waiting(workspace, pushed, pulled))
-        for image, share in sorted(pulled.disagreements.items(), key=lambda item: -item[1])[:_NAMED]:
+        for image, share in sorted(pulled.disagreements.items(), key=lambda item: -item[1])[:_MAX_LISTED]:
             if share > 0:
                 reporter.line(f"  {image[:12]}: people disagree on {100 * share:.0f} % of the boxes")
-        _take_out_copies(workspace, [item.image.id for item in repository.labelled(workspace)], reporter)
+        labelled_ids = [item.image.id for item in repository.labelled(workspace)]
+        _remove_evaluation_copies(workspace, labelled_ids, reporter)
         labels = repository.snapshot(repository.labelled(workspace))
         write_json(folder / LABELS, labels)
         return {
@@ -108,7 +112,7 @@ def pull_stage(
     def valid(done: Output) -> bool:
         if _is_pulled(path, done):
             return True
-        reporter.line(f"  {relative(workspace, path)} is not what was pulled: pulled again")
+        reporter.line(f"  {relative(workspace, path)} has changed since the pull: pulling again")
         return False
 
     done = run_stage(workspace.store, replace(stage, valid=valid), work)
@@ -120,7 +124,7 @@ def pull_stage(
 
 
 def _is_pulled(path: Path, done: Output) -> bool:
-    """Whether the snapshot is as the pull wrote it; an older al-loop wrote none."""
+    """Whether the snapshot is unchanged since the pull. An older al-loop wrote no snapshot."""
     try:
         return "labels_hash" not in done or json_hash(read_json(path)) == done["labels_hash"]
     except (OSError, ValueError, RecursionError):
@@ -135,5 +139,5 @@ def _waiting(workspace: Workspace, pushed: Output, pulled: sync.Pulled) -> str:
     ]
     if refused := pulled.counts.get("refused", 0):
         command = "al-loop cycle --partial" if pulled.answered else "al-loop cycle --abandon"
-        lines.append(f"{refused} refused tasks wait for their correction. To go on without: {command}")
+        lines.append(f"{refused} refused tasks wait for correction. To continue without them: {command}")
     return "\n".join(lines)

@@ -27,12 +27,13 @@ from al_loop.state.workspace import Workspace
 KNOWN, LABELS = "known.json", "labels.json"
 #: The picks of the selection, and the record of a finished cycle.
 PICKS, MANIFEST = "picks.json", "manifest.json"
-#: Raised when a reader of old manifests would misread new ones; docs/manifest.schema.json describes this one.
+#: Format of the manifest, as in docs/manifest.schema.json. Increase it if readers of older manifests would
+#: misread the new ones.
 VERSION = 2
 _PICK_FIELDS = (
     "rank", "image_id", "stored_sha256", "uncertainty", "reason", "audit", "task_key", "state",
 )  # fmt: skip
-_AGAIN = "Delete it; the next run writes it again: al-loop cycle"
+_REWRITE_HINT = "Delete it; the next run writes it again: al-loop cycle"
 
 
 class _Model(msgspec.Struct):
@@ -82,7 +83,10 @@ class Manifest(msgspec.Struct):
 
 
 def read_manifest(workspace: Workspace, number: int) -> Manifest:
-    """Return the manifest of a finished cycle; DataError without one, WorkspaceError where it is damaged."""
+    """Return the manifest of a finished cycle.
+
+    Raises DataError if the cycle has no manifest, WorkspaceError for a damaged manifest.
+    """
     path = workspace.cycle_dir(number) / MANIFEST
     row = read_cycle(workspace.store, number)
     if row is None:
@@ -102,21 +106,22 @@ def read_manifest(workspace: Workspace, number: int) -> Manifest:
             manifest = msgspec.convert(content, Manifest)
             if manifest.cycle == number:
                 return manifest
-            raise ValueError(f"expected that of cycle {number}, got {manifest.cycle}")
+            raise ValueError(f"expected the manifest of cycle {number}, got that of {manifest.cycle}")
     except FileNotFoundError:
         raise WorkspaceError(f"{path} is missing. The next run writes it again: al-loop cycle") from None
     except KeyError:
         raise WorkspaceError(
-            f"{path} was written by an al-loop that noted less than this one checks. {_AGAIN}"
+            f"{path} was written by an older al-loop, which recorded less than this one checks. "
+            f"{_REWRITE_HINT}"
         ) from None
     except (OSError, ValueError, TypeError, RecursionError, msgspec.ValidationError) as error:
-        raise WorkspaceError(f"{path} is damaged ({error}). {_AGAIN}") from None
-    mend = _AGAIN if isinstance(version, int) and version < VERSION else "Upgrade al-loop"
-    raise WorkspaceError(f"{path} has format {version}, this al-loop knows {VERSION}. {mend}")
+        raise WorkspaceError(f"{path} is damaged ({error}). {_REWRITE_HINT}") from None
+    advice = _REWRITE_HINT if isinstance(version, int) and version < VERSION else "Upgrade al-loop"
+    raise WorkspaceError(f"{path} has format {version}, this al-loop knows {VERSION}. {advice}")
 
 
 def write_manifest(workspace: Workspace, number: int) -> Path:
-    """Write the manifest of a cycle and return its path; the same cycle gives the same manifest."""
+    """Write the manifest of a cycle and return its path. The same cycle gives the same manifest."""
     store = workspace.store
     row = read_cycle(store, number)
     if row is None:
@@ -141,7 +146,7 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
         "model": _model(workspace, start),
         "candidate": _model(workspace, candidate),
         "pool": {"images": len(pool), "hash": pool_hash(pool)},
-        # Columns grow: their size at this time, and its hash.
+        # Columns may grow later: record their current size, and the hash of that many bytes.
         "scores": {
             str(path.relative_to(workspace.root)): {"bytes": end, "sha256": file_sha256(path, end)}
             for path, end in sorted(scores.items())
@@ -161,14 +166,14 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
 
 
 def complete_manifests(workspace: Workspace) -> None:
-    """Write the missing manifests of finished cycles: a kill at the very end leaves none."""
+    """Write the missing manifests of finished cycles. A cycle that was killed at the very end has none."""
     for number in complete_numbers(workspace.store):
         if not (workspace.cycle_dir(number) / MANIFEST).is_file():
             write_manifest(workspace, number)
 
 
 def _model(workspace: Workspace, row: ModelRow | None) -> dict[str, Any] | None:
-    """Return a model's hashes; without a stored hash of the config, that of the file."""
+    """Return a model's hashes. Hash the config file if the database has no hash of it."""
     if row is None:
         return None
     config = row.config_sha256 or hash_of(config_file(workspace.model_dir(row.id), None))

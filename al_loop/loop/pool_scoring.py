@@ -1,4 +1,4 @@
-"""Score the candidates of a selection: images, labelled images and augmented copies, as strategies need."""
+"""Score the candidates of a selection, and the labelled images and augmented copies that strategies read."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from strategies import MIN_COUNT_R2, STRATEGIES, Ids
 if TYPE_CHECKING:
     from al_loop.detector.inference.scoring import Unreadable
 
-_SLICE = 250_000  # images whose places and sizes are in memory: some hundred megabytes
+_SLICE = 250_000  # images at a time: their paths and sizes take some hundred megabytes of memory
 
 
 @dataclass(frozen=True)
 class StrategyScores:
-    """The scores that a strategy reads: by which model, and where they are kept.
+    """The scores that a strategy reads: their model and their folders.
 
-    folder: returns the folder of the images for "", of augmented copies for the name of the augmentation.
+    folder: returns the folder of scores for the name of an augmentation; "" for the original images.
     """
 
     model: Model
@@ -64,10 +64,10 @@ def score_candidates(
     reporter: Reporter,
     ray: str | None = None,
 ) -> list[Unreadable]:
-    """Score what the folders do not hold yet; return the images that could not be read.
+    """Score the images without scores. Return the unreadable images.
 
     slices: the candidates, see `unscored`.
-    labelled: the labelled images, for strategies that keep away from them.
+    labelled: the labelled images, for strategies that avoid images close to them.
     ray: address of a cluster to score on.
     """
     known = [item.image for item in labelled] if "labelled" in scores.needs else []
@@ -87,7 +87,7 @@ def score_candidates(
 
 
 def unscored(workspace: Workspace, scores: StrategyScores, ids: Ids) -> Iterator[list[ImageFile]]:
-    """Yield the images of the pool that lack scores, in slices that bound the memory: at least one slice."""
+    """Yield the pool images without scores, in slices that bound the memory. Yield at least one slice."""
     folders = [scores.folder(augmentation) for augmentation in ("", *scores.augmentations)]
     missing = [shards_in(workspace, folder).image_ids().places(ids) < 0 for folder in folders]
     todo = ids[np.logical_or.reduce(missing)]
@@ -98,10 +98,10 @@ def unscored(workspace: Workspace, scores: StrategyScores, ids: Ids) -> Iterator
 def score_pool(
     workspace: Workspace, model_id: str | None, reporter: Reporter, ray: str | None = None
 ) -> list[Unreadable]:
-    """Score what a cycle that begins now would score; return the images that cannot be read.
+    """Score the images that a cycle would score if it began now. Return the unreadable images.
 
     model_id: None for the current model.
-    Raises DataError where nothing is to be scored.
+    Raises DataError if there is nothing to score.
     """
     model = (
         model_registry.get_model(workspace, model_id) if model_id else model_registry.current_model(workspace)
@@ -109,7 +109,7 @@ def score_pool(
     pool = Ids.of(candidates(workspace))
     if not pool:
         raise DataError(
-            f"nothing to score: of {pool_size(workspace.store)} images in the pool none is unlabelled. "
+            f"nothing to score: all {pool_size(workspace.store)} images of the pool are labelled. "
             "Add photographs: al-loop pool add PHOTOS..."
         )
     folder = partial(workspace.scores_dir, ScoreKey.of(workspace.config, model.id))
@@ -134,10 +134,10 @@ def score_pool(
 
 @dataclass(frozen=True)
 class LabelSummary:
-    """The labels as strategies see them: which images have one, and how many boxes each class has.
+    """The part of the labels that strategies read: the labelled images, and the number of boxes per class.
 
-    count_r2: count R² of the model on the validation set (`al_loop.evaluation.detection_counts`); None where
-        the strategy does not read it.
+    count_r2: count R² of the model on the validation set (`al_loop.evaluation.detection_counts`). None if the
+        strategy does not read it.
     """
 
     images: tuple[str, ...]
@@ -146,7 +146,7 @@ class LabelSummary:
 
 
 def ranking_warning(strategy: str, model_id: str, count_r2: float | None) -> str | None:
-    """Return a warning where a strategy ranks images by boxes that the model counts badly, else None."""
+    """Return a warning if the strategy ranks images by predicted boxes and the model counts objects badly."""
     if STRATEGIES[strategy].values is None or count_r2 is None or count_r2 >= MIN_COUNT_R2:
         return None
     return (
@@ -169,7 +169,7 @@ def summarise_labels(
 def context_for(
     workspace: Workspace, scores: StrategyScores, ids: Sequence[str], known: LabelSummary
 ) -> Context:
-    """Return what the strategy reads besides the scores of the candidates `ids`, which must be there."""
+    """Return what the strategy reads besides the scores of the candidates `ids`, which must exist."""
     labelled = None
     if "labelled" in scores.needs:
         stored = shards_in(workspace, scores.folder("")).load(known.images)

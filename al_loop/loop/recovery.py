@@ -1,4 +1,4 @@
-"""Ways out of a cycle that cannot continue: other settings, or its end without a new model."""
+"""Recover a cycle that cannot continue: change its settings, or end it without a new model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from al_loop.core.errors import AlLoopError, ConfigError, DataError, LabelStudio
 from al_loop.core.frozen_settings import UnreadableError, check, refrozen, thawed
 from al_loop.labelling import sync
 from al_loop.labelling.open_tasks import queue_address
-from al_loop.loop.cycle_record import freeze_pool, live_settings, open_cycle_number, open_cycle_row, pushing
+from al_loop.loop.cycle_record import (
+    freeze_pool,
+    live_settings,
+    open_cycle_number,
+    open_cycle_row,
+    push_has_begun,
+)
 from al_loop.state.database import cycle_table, pick_table
 from al_loop.state.database.cycle_table import ABANDONED, CycleRow
 from al_loop.state.database.label_table import status_counts_of_cycle
@@ -25,7 +31,7 @@ def refreeze(workspace: Workspace, k: int | None, reporter: Reporter) -> None:
     Before the push, all settings change and images are selected again. After it, the settings of the
     selection stay, because its images are being labelled.
 
-    k: another number of images, before the push only.
+    k: new number of images; only before the push.
     Raises DataError without an open cycle, ConfigError for an unusable setting or a late k.
     """
     row = open_cycle_row(workspace)
@@ -33,15 +39,15 @@ def refreeze(workspace: Workspace, k: int | None, reporter: Reporter) -> None:
         raise DataError(
             "no cycle is under way: the next one takes al-loop.toml as it is. Begin it: al-loop cycle"
         )
-    number, pushed = row.number, pushing(workspace, row.number)
+    number, pushed = row.number, push_has_begun(workspace, row.number)
     if pushed and k not in (None, row.k):
         raise ConfigError(
-            f"cycle {number} was pushed with k = {row.k}: expected no other k, got {k}. Leave --k out, or "
-            "give the cycle up and keep its labels: al-loop cycle --abandon"
+            f"cycle {number} was pushed with k = {row.k}, which cannot change any more, got {k}. Omit --k, "
+            "or end the cycle and keep its labels: al-loop cycle --abandon"
         )
     result = refrozen(thawed(row.settings), workspace.config, selected=pushed)
     check(live_settings(workspace, result.settings), number, selected=pushed)
-    for line in (*result.changed, *(f"{line}: its images are chosen" for line in result.kept)):
+    for line in (*result.changed, *(f"{line}: the images are selected already" for line in result.kept)):
         reporter.line(f"  {line}")
     changed = {line.partition(":")[0] for line in result.changed}
     k = k or (result.settings.cycle.k if "cycle.k" in changed else row.k)
@@ -59,13 +65,13 @@ def refreeze(workspace: Workspace, k: int | None, reporter: Reporter) -> None:
             pick_table.forget_picks(workspace.store, number)
         settings = msgspec.json.encode(result.settings).decode()
         cycle_table.refreeze_cycle(workspace.store, number, settings, k)
-    reporter.line(f"cycle {number}: {len(changed)} settings of al-loop.toml taken")
+    reporter.line(f"cycle {number}: {len(changed)} settings of al-loop.toml applied")
 
 
 def abandon(workspace: Workspace, reporter: Reporter) -> tuple[int, str]:
     """End the open cycle without a new model, and keep its labels; return its number and a summary.
 
-    The newest answers are pulled first, if the server answers. Raises DataError without an open cycle.
+    The newest labels are pulled first if the server can be reached. Raises DataError without an open cycle.
     """
     row = open_cycle_row(workspace)
     if row is None:
@@ -77,26 +83,26 @@ def abandon(workspace: Workspace, reporter: Reporter) -> tuple[int, str]:
     counts = status_counts_of_cycle(store, number)
     words = ", ".join(f"{images} {status}" for status, images in counts.items())
     summary = f"{sum(counts.values())} labels kept{f' ({words})' if words else ''}"
-    unlabelled, begun = pick_table.unlabelled_picks(store, number), pushing(workspace, number)
+    unlabelled, push_begun = pick_table.unlabelled_picks(store, number), push_has_begun(workspace, number)
     with store.transaction():
-        if begun:  # some tasks of an interrupted push may exist: their answers are pulled late
+        if push_begun:  # tasks of an interrupted push may exist: the next cycle pulls their labels
             pick_table.expect_selected_picks(store, number)
         cycle_table.finish_cycle(store, number, ABANDONED, summary, now())
     for partial in workspace.cycle_dir(number).glob("*.partial"):
         # gc deletes the training, which has a log.
         shutil.rmtree(partial, ignore_errors=True)
     lines = [summary, f"{unlabelled} of its picks have no label and may be picked again"]
-    if begun:
+    if push_begun:
         address = queue_address(workspace, pushed) if pushed else None
         lines.append(
-            f"its tasks are still on the labelling server{f' ({address})' if address else ''}: what people "
-            "add to them is pulled with the next cycle; or delete them there"
+            f"its tasks are still on the labelling server{f' ({address})' if address else ''}: the "
+            "next cycle pulls labels that people add to them. Or delete the tasks there"
         )
     return number, "\n".join(lines)
 
 
 def _pull_last(workspace: Workspace, row: CycleRow, pushed: Output, reporter: Reporter) -> None:
-    """Pull the newest answers, if the server answers."""
+    """Pull the newest labels if the server can be reached."""
     try:
         frozen = workspace.with_settings(live_settings(workspace, thawed(row.settings)))
     except UnreadableError:
@@ -104,36 +110,37 @@ def _pull_last(workspace: Workspace, row: CycleRow, pushed: Output, reporter: Re
     try:
         pulled = sync.pull_labels(frozen, row.number, pushed["server"], pushed["project_id"])
     except AlLoopError as error:
-        reporter.line(f"  pull: left out, the labelling server cannot be reached ({error})")
-        reporter.line("  what people have done since the last pull is still there; the next cycle pulls it")
+        reporter.line(f"  pull: skipped, the labelling server cannot be reached ({error})")
+        reporter.line("  labels since the last pull are still on the server; the next cycle pulls them")
         return
     for problem in pulled.problems:
         reporter.line(f"  refused: {problem}")
     reporter.line(f"  pull: {pulled.answered} of {pulled.total} answered")
 
 
-def with_ways_out(error: AlLoopError, number: int) -> AlLoopError:
-    """Return an error of a stage with the ways out of its cycle: repeating the command may not help."""
+def with_recovery_hint(error: AlLoopError, number: int) -> AlLoopError:
+    """Return an error of a stage with advice on its cycle, because repeating the command may not help."""
     return type(error)(
-        f"{error}\nCycle {number} stays under way, with its labels. With other settings: al-loop cycle "
-        "--refreeze. To give it up and keep its labels: al-loop cycle --abandon"
+        f"{error}\nCycle {number} stays open and keeps its labels. To change its settings: al-loop cycle "
+        "--refreeze. To end it and keep its labels: al-loop cycle --abandon"
     )
 
 
 def restart_labelling(workspace: Workspace, *, anyway: bool = False) -> str:
-    """Leave the labelling project, so that the open cycle is pushed into a new one; pull its answers first.
+    """Pull the labels of the labelling project and detach from it. The next push makes a new project.
 
-    Raises LabelStudioError where answers would be lost with the project, unless `anyway`.
+    anyway: detach even if labels of the project are lost.
+    Raises LabelStudioError if labels would be lost, unless `anyway`.
     """
     number = open_cycle_number(workspace)
     if number is not None and (pushed := output_of_cycle(workspace, number, "push")):
         lost = sync.last_pull(workspace, number, pushed["server"], pushed["project_id"])
         if lost and not anyway:
             raise LabelStudioError(
-                f"the project holds what another one would not: {'; '.join(lost)}. Nothing was changed. Have "
-                "it finished, or leave it: al-loop label-studio new-project --yes"
+                f"a new project would lack this: {'; '.join(lost)}. Nothing was changed. Finish the work "
+                "in the old project, or discard it: al-loop label-studio new-project --yes"
             )
     sync.forget_project(workspace, number)
     if number is not None:
         shutil.rmtree(workspace.cycle_dir(number) / "push", ignore_errors=True)
-    return "what people have answered is kept; the next push begins another project. Run: al-loop cycle"
+    return "the pulled labels are kept; the next push makes a new project. Run: al-loop cycle"

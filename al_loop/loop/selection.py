@@ -15,7 +15,7 @@ from al_loop.structures.picks import Pick
 from al_loop.structures.predictions import ScoredImages
 from strategies import STRATEGIES, Candidates, Detections, Ids, Strategy, select_kmeans, without_detections
 
-# Cluster sizes of larger pools are estimated from a sample of this size, in evenly spread pieces.
+# Cluster sizes of a larger pool are estimated from a sample of this size, in evenly spaced pieces.
 _SAMPLE, _PIECE = 65_536, 1024
 _COMPARED_PER_PICK = 100  # images without detections
 
@@ -67,7 +67,7 @@ def pick(
 
 
 def _candidates(scored: ScoredImages, strategy: Strategy, context: Context) -> Candidates:
-    """Return the candidates; stored scores are finite."""
+    """Return the candidates in the form that strategies read. Stored scores are finite."""
     return Candidates(
         scored.image_ids,
         scored.uncertainty,
@@ -103,12 +103,12 @@ def _explore(
 
 
 def _without_detections(candidates: Candidates, quota: int, settings: CycleConfig, cycle: int) -> IntArray:
-    """Return the indices of images without detections; of many, a random sample."""
+    """Return the indices of images without detections, or of a random sample if there are many."""
     empty = without_detections(candidates)
     size = _COMPARED_PER_PICK * quota
     if len(empty) <= size:
         return empty
-    # The key of a name does not depend on the other names: one empty image more changes no other draw.
+    # The random key of an image does not depend on other images: a new image changes no other draw.
     salt = int(default_rng(SeedSequence([settings.seed, cycle, 2])).integers(2**63))
     return np.sort(empty[np.argsort(candidates.names[empty].random_keys(salt), kind="stable")[:size]])
 
@@ -126,12 +126,12 @@ def _exploit(
 
 
 def _cluster_sizes(candidates: Candidates, chosen: Sequence[int]) -> list[int]:
-    """Return the number of candidates nearest to each chosen one; above _SAMPLE an estimate."""
+    """Return the number of candidates nearest to each pick, estimated for more than _SAMPLE candidates."""
     from sklearn.metrics import pairwise_distances_argmin
 
     n = len(candidates)
     sample = np.arange(n)
-    if n > _SAMPLE:  # in pieces, because a disk is read in pages
+    if n > _SAMPLE:  # in contiguous pieces, because a disk is read in pages
         starts = np.linspace(0, n - _PIECE, _SAMPLE // _PIECE).astype(np.int64)
         sample = (starts[:, None] + np.arange(_PIECE)).ravel()
     points, centres = (candidates.embeddings[rows].astype(np.float32) for rows in (sample, list(chosen)))
@@ -140,14 +140,14 @@ def _cluster_sizes(candidates: Candidates, chosen: Sequence[int]) -> list[int]:
 
 
 def detections_of(scored: ScoredImages) -> Detections:
-    """Return the detections of scores in the form for strategies."""
+    """Convert the detections of scored images to the form that strategies read."""
     return Detections(
         scored.offsets, scored.distributions, scored.labels, scored.scores, scored.xyxy, scored.features
     )
 
 
 def _reason(candidates: Candidates, index: int, name: str, cluster_size: int) -> str:
-    """Return the reason of a pick of the strategy called `name`. cluster_size: 0 without clusters."""
+    """Return the reason for a pick of the strategy `name`. cluster_size: 0 without clusters."""
     strategy, uncertainty = STRATEGIES[name], candidates.uncertainty[index]
     parts = [f"{name}: {strategy.reason}"] if strategy.reason else []
     if not strategy.unbiased:

@@ -38,7 +38,10 @@ from strategies import STRATEGIES, Ids
 
 
 def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | None) -> Sequence[str]:
-    """Score the pool, and again what is lost or damaged; return the images that 0.1 rescored in fp32."""
+    """Score the pool. Score images again whose scores are missing or damaged.
+
+    Returns the ids of the images that al-loop 0.1 rescored in fp32; empty for later versions.
+    """
     ids = frozen_pool(workspace, cycle.number)
     strategy = workspace.config.cycle.strategy
     key = ScoreKey.of(cycle.settings, cycle.model.id)
@@ -53,11 +56,11 @@ def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str
     def valid(done: Output) -> bool:
         left_out = Ids.of(item["image_id"] for item in done["unreadable"])
         rescored = workspace.scores_dir(key.exact), Ids.of(done.get("closely", ()))  # of al-loop 0.1
-        # Until the push, the picks and the boxes that people see depend on every byte of them.
+        # Until the push, the picks and the boxes that people see depend on every byte of the scores.
         pushed = is_done(workspace.store, f"cycle-{cycle.number}", "push")
-        wanted = ((folder, ids[left_out.places(ids) < 0]), rescored)
-        lost = [_lost(workspace, place, names, every_byte=not pushed) for place, names in wanted]
-        return not any(lost)  # else only the images without scores are scored again
+        expected = ((folder, ids[left_out.places(ids) < 0]), rescored)
+        lacking = [_lacks_scores(workspace, place, names, every_byte=not pushed) for place, names in expected]
+        return not any(lacking)  # on False, only the images without scores are scored again
 
     stage = replace(
         stage_of(workspace, cycle, "score", pool=pool_hash(ids), needs=sorted(STRATEGIES[strategy].needs)),
@@ -71,8 +74,8 @@ def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str
     return rescored
 
 
-def _lost(workspace: Workspace, folder: Path, ids: Ids, *, every_byte: bool) -> bool:
-    """Whether scores are lost; every_byte: or damaged."""
+def _lacks_scores(workspace: Workspace, folder: Path, ids: Ids, *, every_byte: bool) -> bool:
+    """Whether some images have no scores. every_byte: first drop damaged scores."""
     if not ids:
         return False
     store = shards_in(workspace, folder)
@@ -82,12 +85,12 @@ def _lost(workspace: Workspace, folder: Path, ids: Ids, *, every_byte: bool) -> 
 def select_stage(
     workspace: Workspace, cycle: Cycle, rescored: Sequence[str], reporter: Reporter
 ) -> list[Pick]:
-    """Select the images of a cycle once; return the same picks from then on."""
+    """Select the images of a cycle once. Later calls return the same picks."""
     settings = workspace.config.cycle
 
     def work(folder: Path) -> Output:
         counts = STRATEGIES[settings.strategy].uses_count_r2
-        count_r2 = evaluation.counting(workspace, cycle.model, reporter) if counts else None
+        count_r2 = evaluation.validation_count_r2(workspace, cycle.model, reporter) if counts else None
         if (warning := ranking_warning(settings.strategy, cycle.model.id, count_r2)) is not None:
             reporter.line(f"  {warning}")
         summary = summarise_labels(repository.labelled(workspace), len(workspace.config.classes), count_r2)
@@ -97,15 +100,15 @@ def select_stage(
         return {"picks": len(picks), "picks_sha256": file_sha256(folder / PICKS)}
 
     def valid(done: Output) -> bool:
-        """Restore a changed file of picks from the database; without picks there, select again."""
+        """Restore a changed picks.json from the database. Return False if the database has no picks."""
         if "picks_sha256" not in done or hash_of(path) == done["picks_sha256"]:
             return True
-        reporter.line(f"  {relative(workspace, path)} is not what was selected: made again")
+        reporter.line(f"  {relative(workspace, path)} has changed since the selection: writing it again")
         if stored:
             write_json(path, [asdict(p) for p in stored])
         return bool(stored)
 
-    # The database counts; the file beside it is for people.
+    # The database is authoritative; picks.json is for people.
     stored = [
         Pick(row.image_id, row.rank, row.uncertainty, row.reason, row.state == "known", bool(row.audit))
         for row in picks_of(workspace.store, cycle.number)
@@ -144,7 +147,10 @@ def select_picks(
 
 
 def scored_pool(workspace: Workspace, cycle: Cycle, rescored: Sequence[str]) -> ScoredImages:
-    """Return the scores of the cycle's pool, without unreadable images; rescored: images with fp32 scores."""
+    """Return the scores of the cycle's pool, without unreadable images.
+
+    rescored: ids of images that have scores in fp32.
+    """
     key = ScoreKey.of(cycle.settings, cycle.model.id)
     pool = read_pool(workspace.cycle_dir(cycle.number) / POOL)
     scored = shards_in(workspace, workspace.scores_dir(key)).load().intersection(pool)
@@ -161,5 +167,5 @@ def stage_of(workspace: Workspace, cycle: Cycle, name: str, **inputs: Any) -> St
 
 
 def relative(workspace: Workspace, path: Path) -> str:
-    """Return a path for output: relative to the workspace."""
+    """Return a path relative to the workspace, for messages."""
     return str(path.relative_to(workspace.root))

@@ -1,4 +1,4 @@
-"""Describe the state of the loop and the next command, in lines."""
+"""Describe the state of the loop and the next command as lines of text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from al_loop.structures.metrics import VALIDATION
 
 
 def describe(workspace: Workspace) -> list[str]:
-    """Return the state of a workspace as lines; reads the database only."""
+    """Return the state of a workspace as lines. Only the database is read."""
     store = workspace.store
     counts = pool_counts(workspace)
     validation, rendered = set_size(store, VALIDATION), rendered_count(store)
@@ -46,8 +46,8 @@ def describe(workspace: Workspace) -> list[str]:
 
 
 def pool_counts(workspace: Workspace) -> dict[str, int]:
-    """Return the numbers of images of the pool by status, 'unlabelled' included; without zeros."""
-    # Labels are few beside the pool: they are counted, and subtracted from its size.
+    """Return the number of pool images by status, including 'unlabelled'. Zeros are omitted."""
+    # There are few labels compared with the pool: count them, and subtract them from its size.
     counts = status_counts(workspace.store)
     counts["unlabelled"] = pool_size(workspace.store) - sum(counts.values())
     return {status: count for status, count in counts.items() if count}

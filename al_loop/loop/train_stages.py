@@ -26,7 +26,7 @@ from al_loop.structures.metrics import VALIDATION
 def train_stage(
     workspace: Workspace, cycle: Cycle, training: Sequence[LabelledImage], reporter: Reporter
 ) -> Model | None:
-    """Fine-tune a candidate on the labels; None without a box to learn from."""
+    """Fine-tune a candidate on the labels. Return None if no label has a box."""
     validation = repository.validation(workspace)
     if not any(len(item.boxes) for item in training):
         reporter.line("  train: left out, none of the labelled images has a box")
@@ -64,7 +64,10 @@ def train_stage(
 
 
 def evaluate(workspace: Workspace, candidate: Model | None, reporter: Reporter) -> PromotionResult | None:
-    """Evaluate the candidate and the current model (a rollback may have changed it); decide on promotion."""
+    """Evaluate the candidate and the current model, and decide on the promotion.
+
+    A rollback during the cycle may have changed the current model.
+    """
     if candidate is None:
         return None
     result = evaluate_candidate(workspace, candidate, model_registry.current_model(workspace), reporter)
@@ -83,7 +86,7 @@ def decide(
     result: PromotionResult | None,
     reporter: Reporter,
 ) -> str:
-    """Promote the candidate or keep the current model, as `evaluate` decided; end the cycle."""
+    """Promote the candidate or keep the current model, as `evaluate` decided. End the cycle."""
     promoted, reason = False, "nothing to learn from: no label has a box"
     if result is not None:
         promoted, reason = result.decision.promote, result.decision.reason

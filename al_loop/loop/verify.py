@@ -33,42 +33,45 @@ _DAMAGE = (OSError, ValueError, TypeError, LookupError, RecursionError)
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of a result. changed: whether something differs from its record."""
+    """One line of the result. changed: whether a file or row differs from the manifest."""
 
     changed: bool
     text: str
 
 
 def verify(workspace: Workspace, number: int) -> list[Finding]:
-    """Compute every hash of a manifest again; WorkspaceError for an unreadable manifest."""
+    """Compare every hash of a manifest with the workspace. Raises WorkspaceError if it is unreadable."""
     manifest = read_manifest(workspace, number)
     return [
-        _manifest(workspace, number),
-        _pool(workspace, manifest),
-        *_models(workspace, manifest),
-        *_scores(workspace, manifest),
-        *_labels(workspace, manifest),
-        *_picks(workspace, manifest),
-        *_predictions(workspace, manifest),
-        *_photographs(workspace, manifest),
-        *_stages(workspace, number),
-        _versions(manifest),
+        _check_manifest(workspace, number),
+        _check_pool(workspace, manifest),
+        *_check_models(workspace, manifest),
+        *_check_scores(workspace, manifest),
+        *_check_labels(workspace, manifest),
+        *_check_picks(workspace, manifest),
+        *_check_predictions(workspace, manifest),
+        *_check_images(workspace, manifest),
+        *_check_stages(workspace, number),
+        _check_versions(manifest),
     ]
 
 
 def reproduce(workspace: Workspace, number: int) -> list[Finding]:
-    """Repeat the selection, compare it with the manifest; WorkspaceError for a missing or changed input."""
+    """Repeat the selection and compare the picks with the manifest.
+
+    Raises WorkspaceError for a missing or changed input.
+    """
     manifest = read_manifest(workspace, number)
     inputs = [
-        _manifest(workspace, number),
-        _pool(workspace, manifest),
-        *_scores(workspace, manifest),
-        _known(workspace, manifest),
+        _check_manifest(workspace, number),
+        _check_pool(workspace, manifest),
+        *_check_scores(workspace, manifest),
+        _check_label_summary(workspace, manifest),
     ]
     if changed := [finding.text for finding in inputs if finding.changed]:
         raise WorkspaceError(
-            f"cycle {number} cannot be selected again: {'; '.join(changed)}. "
-            f"Look at all of it: al-loop verify {number}"
+            f"the selection of cycle {number} cannot be repeated: {'; '.join(changed)}. "
+            f"List all changes: al-loop verify {number}"
         )
     model = model_registry.get_model(workspace, manifest.model.id)
     cycle = Cycle(number, manifest.k, model, from_plain(manifest.settings))
@@ -86,7 +89,7 @@ def reproduce(workspace: Workspace, number: int) -> list[Finding]:
     ]
     if len(before) != len(after):
         findings.append(Finding(True, f"{len(before)} picks are {len(after)} now"))
-    differing = _versions(manifest)
+    differing = _check_versions(manifest)
     return [*findings, differing] if "now" in differing.text else findings
 
 
@@ -94,7 +97,7 @@ def _compare(subject: str, before: object, now: object) -> Finding:
     return Finding(before != now, f"{subject}: {'as before' if before == now else 'changed'}")
 
 
-def _file(subject: str, path: Path, before: str, size: int | None = None) -> Finding:
+def _compare_file(subject: str, path: Path, before: str, size: int | None = None) -> Finding:
     """Compare a file, or its first `size` bytes: more may have been appended."""
     if not path.is_file():
         return Finding(True, f"{subject}: gone")
@@ -102,21 +105,21 @@ def _file(subject: str, path: Path, before: str, size: int | None = None) -> Fin
 
 
 def _changed_or(findings: list[Finding], unchanged: str) -> list[Finding]:
-    """Return the findings of changes; without any, one that nothing has changed."""
+    """Return the findings of changes. Without any, return one finding with the text `unchanged`."""
     return [finding for finding in findings if finding.changed] or [Finding(False, unchanged)]
 
 
-def _manifest(workspace: Workspace, number: int) -> Finding:
-    """Compare the record itself: everything else is compared with it."""
+def _check_manifest(workspace: Workspace, number: int) -> Finding:
+    """Compare the manifest with its stored hash. All other checks compare with the manifest."""
     path = workspace.cycle_dir(number) / MANIFEST
     expected = noted_file(workspace, path)
     if expected is None:
-        return Finding(False, "the manifest is of an al-loop that kept no hash of it")
-    return _file("the manifest", path, expected)
+        return Finding(False, "the manifest was written by an older al-loop, which stored no hash of it")
+    return _compare_file("the manifest", path, expected)
 
 
-def _predictions(workspace: Workspace, manifest: Manifest) -> Iterator[Finding]:
-    """Examine the predictions that the promotion was decided on, if they still exist."""
+def _check_predictions(workspace: Workspace, manifest: Manifest) -> Iterator[Finding]:
+    """Check the predictions that the promotion was decided on, if they still exist."""
     settings = from_plain(manifest.settings)
     for entry in manifest.models:
         model = model_registry.get_model(workspace, entry.id)
@@ -127,27 +130,27 @@ def _predictions(workspace: Workspace, manifest: Manifest) -> Iterator[Finding]:
             yield Finding(lost > 0, f"the predictions of {model.id} on labelled sets: {state}")
 
 
-def _photographs(workspace: Workspace, manifest: Manifest) -> list[Finding]:
-    """Compare the pictures of training and evaluation; `_picks` compares those of the picks."""
+def _check_images(workspace: Workspace, manifest: Manifest) -> list[Finding]:
+    """Compare the images of training and evaluation. `_check_picks` compares those of the picks."""
     path = workspace.cycle_dir(manifest.cycle) / "pull" / LABELS
     items = [item for name in set_names(workspace.store) for item in repository.validation(workspace, name)]
-    with suppress(*_DAMAGE):  # `_labels` reports a damaged snapshot
+    with suppress(*_DAMAGE):  # `_check_labels` reports a damaged snapshot
         items += repository.from_snapshot(workspace, read_json(path))
     picked = {pick.image_id for pick in manifest.picks}
     images = {item.image.id: item.image for item in items if item.image.id not in picked}
     damaged = changed_files(list(images.values()))
     return _changed_or(
-        [Finding(True, f"picture {name[:12]}: {reason}") for name, reason in sorted(damaged.items())],
-        f"the pictures of training and evaluation, {len(images)} besides the picks, are as stored",
+        [Finding(True, f"image {name[:12]}: {reason}") for name, reason in sorted(damaged.items())],
+        f"the images of training and evaluation, {len(images)} besides the picks, are as stored",
     )
 
 
-def _stages(workspace: Workspace, number: int) -> Iterator[Finding]:
+def _check_stages(workspace: Workspace, number: int) -> Iterator[Finding]:
     """Compare files of stages that only people read."""
     folder, store = workspace.cycle_dir(number), workspace.store
     expected = output_of_cycle(workspace, number, "select").get("picks_sha256")
     if expected is not None:
-        yield _file("the file of the picks", folder / "select" / PICKS, expected)
+        yield _compare_file("the file of the picks", folder / "select" / PICKS, expected)
     places = {name: folder / name for name in ("score", "select", "push", "pull")}
     places["train"] = workspace.model_dir(f"cycle-{number}")
     for name, place in places.items():
@@ -155,7 +158,7 @@ def _stages(workspace: Workspace, number: int) -> Iterator[Finding]:
             yield Finding(True, f"{(place / 'stage.json').relative_to(workspace.root)}: changed")
 
 
-def _pool(workspace: Workspace, manifest: Manifest) -> Finding:
+def _check_pool(workspace: Workspace, manifest: Manifest) -> Finding:
     name = f"the list of the pool, {manifest.pool.images} images"
     try:
         actual = pool_hash(read_pool(workspace.cycle_dir(manifest.cycle) / POOL))
@@ -166,25 +169,25 @@ def _pool(workspace: Workspace, manifest: Manifest) -> Finding:
     return _compare(name, manifest.pool.hash, actual)
 
 
-def _models(workspace: Workspace, manifest: Manifest) -> Iterator[Finding]:
+def _check_models(workspace: Workspace, manifest: Manifest) -> Iterator[Finding]:
     for entry in manifest.models:
         model = model_registry.get_model(workspace, entry.id)
         if model.removed_at is not None:
             yield Finding(False, f"the weights of {model.id} were deleted by gc")
             continue
-        yield _file(f"the weights of {model.id}", model.weights, entry.weights_sha256)
+        yield _compare_file(f"the weights of {model.id}", model.weights, entry.weights_sha256)
         if entry.config_sha256 is not None:  # absent in a manifest of an older al-loop
-            yield _file(f"the config of {model.id}", model.config, entry.config_sha256)
+            yield _compare_file(f"the config of {model.id}", model.config, entry.config_sha256)
 
 
-def _scores(workspace: Workspace, manifest: Manifest) -> list[Finding]:
+def _check_scores(workspace: Workspace, manifest: Manifest) -> list[Finding]:
     sizes = {workspace.root / name: entry.bytes for name, entry in manifest.scores.items()}
     findings = [
-        _file(name, workspace.root / name, entry.sha256, entry.bytes)
+        _compare_file(name, workspace.root / name, entry.sha256, entry.bytes)
         for name, entry in manifest.scores.items()
     ]
     if not any(finding.changed for finding in findings):
-        # The columns are whole; a journal may list too little of them.
+        # The columns are unchanged, but the journal may list fewer shards.
         for folder in sorted({path.parent for path in sizes}):
             ends = shards_in(workspace, folder).extent()
             if any(ends.get(path, 0) < size for path, size in sizes.items() if path.parent == folder):
@@ -192,16 +195,18 @@ def _scores(workspace: Workspace, manifest: Manifest) -> list[Finding]:
     return _changed_or(findings, f"the scores, {len(sizes)} files, are as before")
 
 
-def _known(workspace: Workspace, manifest: Manifest) -> Finding:
+def _check_label_summary(workspace: Workspace, manifest: Manifest) -> Finding:
     subject = "the summary of the labels at the selection"
     if manifest.selected_with is None:
-        return Finding(True, f"{subject}: not noted")
-    return _file(subject, workspace.cycle_dir(manifest.cycle) / "select" / KNOWN, manifest.selected_with)
+        return Finding(True, f"{subject}: not recorded")
+    return _compare_file(
+        subject, workspace.cycle_dir(manifest.cycle) / "select" / KNOWN, manifest.selected_with
+    )
 
 
-def _labels(workspace: Workspace, manifest: Manifest) -> Iterator[Finding]:
-    """Compare the snapshot for the training, and list labels that people have changed since, as they may."""
-    yield _known(workspace, manifest)
+def _check_labels(workspace: Workspace, manifest: Manifest) -> Iterator[Finding]:
+    """Compare the training labels with their hash. List labels that were changed later, which is allowed."""
+    yield _check_label_summary(workspace, manifest)
     path = workspace.cycle_dir(manifest.cycle) / "pull" / LABELS
     if manifest.labels is None or not path.is_file():
         yield Finding(True, "the snapshot of the labels: gone")
@@ -213,30 +218,30 @@ def _labels(workspace: Workspace, manifest: Manifest) -> Iterator[Finding]:
         return
     subject = f"the snapshot of the labels, {len(snapshot)} images"
     yield _compare(subject, manifest.labels.labels_hash, json_hash([item for _, item in snapshot]))
-    today = {item[0]: item for item in repository.snapshot(repository.labelled(workspace))}
-    edited = [name for name, item in snapshot if today.get(name) != item]
+    current = {item[0]: item for item in repository.snapshot(repository.labelled(workspace))}
+    edited = [name for name, item in snapshot if current.get(name) != item]
     if edited:
         named = ", ".join(name[:12] for name in edited[:8]) + (" ..." if len(edited) > 8 else "")
         yield Finding(False, f"people have changed {len(edited)} of these labels since: {named}")
 
 
-def _picks(workspace: Workspace, manifest: Manifest) -> list[Finding]:
+def _check_picks(workspace: Workspace, manifest: Manifest) -> list[Finding]:
     ids = [row.image_id for row in picks_of(workspace.store, manifest.cycle)]
     listed = _compare("the list of picks in the database", [pick.image_id for pick in manifest.picks], ids)
     files = {image.id: image.path for image in repository.images_by_id(workspace, ids)}
-    pictures = [
-        _file(
-            f"picture {pick.image_id[:12]}",
+    images = [
+        _compare_file(
+            f"image {pick.image_id[:12]}",
             files.get(pick.image_id, workspace.root / "gone"),
             pick.stored_sha256,
         )
         for pick in manifest.picks
     ]
-    return [listed, *_changed_or(pictures, f"the pictures of the {len(pictures)} picks are as before")]
+    return [listed, *_changed_or(images, f"the images of the {len(images)} picks are as before")]
 
 
-def _versions(manifest: Manifest) -> Finding:
-    """Compare the versions: others are no damage, but may give other results."""
+def _check_versions(manifest: Manifest) -> Finding:
+    """Compare the versions. A difference is no damage, but may change results."""
     now = versions()
     other = [
         f"{name} {old}, {now.get(name)} now"

@@ -1,4 +1,4 @@
-"""Download checkpoints into a cache, with a limit in size, and check their hash at each use."""
+"""Download checkpoints into a cache. Limit the size of a download, and check the hash at each use."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from urllib.parse import urlsplit
 from al_loop.core.errors import DataError, ModelError
 from al_loop.core.files import cache_dir, file_sha256
 
-#: More than any detector's checkpoint with the state of its optimiser.
-_LARGEST, _LONGEST_S = 16 << 30, 4 * 3600.0
+#: Limits of one download. A detector's checkpoint with the state of its optimiser is smaller.
+_MAX_BYTES, _MAX_S = 16 << 30, 4 * 3600.0
 
 
 def fetch(location: str, sha256: str | None = None) -> Path:
     """Return the local path of a checkpoint given by path or URL.
 
-    sha256: expected hash of a download, also of one in the cache; None: the digits that OpenMMLab and torch
-    put at the end of a file name (name-0123abcd.pth). Raises ModelError for a failed download.
+    sha256: expected hash of the downloaded or cached file. None: use the first digits of the hash that
+        OpenMMLab and torch put into file names (name-0123abcd.pth).
+    Raises ModelError for a failed download.
     """
     address = urlsplit(location)
     if address.scheme not in ("http", "https"):
@@ -33,16 +34,16 @@ def fetch(location: str, sha256: str | None = None) -> Path:
     from al_loop.core.download import download  # its HTTP client takes a third of a second to import
 
     # Release pages redirect to other hosts; a file without an expected hash must then come over HTTPS.
-    elsewhere = bool(expected) or address.scheme == "https"
+    other_hosts = bool(expected) or address.scheme == "https"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         download(
-            location, target, limit_bytes=_LARGEST, limit_s=_LONGEST_S, other_hosts=elsewhere, sha256=expected
+            location, target, limit_bytes=_MAX_BYTES, limit_s=_MAX_S, other_hosts=other_hosts, sha256=expected
         )
     except (DataError, OSError) as error:
-        reason = error if isinstance(error, DataError) else f"cannot be kept ({error})"
+        reason = error if isinstance(error, DataError) else f"cannot be stored ({error})"
         raise ModelError(
-            f"{location} {reason}. Fetch it by hand and set model.load_from in al-loop.toml to its path, or "
-            "give it to: al-loop models import"
+            f"{location} {reason}. Download it yourself and set model.load_from in al-loop.toml to its path, "
+            "or give it to: al-loop models import"
         ) from None
     return target

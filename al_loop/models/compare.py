@@ -1,4 +1,4 @@
-"""Compare two models: their differences with intervals, and the images that only one gets right."""
+"""Compare two models: metric differences with intervals, and images that only one model gets right."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import LabelledImage
 
-_NAMED = 8  # images
+_MAX_LISTED = 8  # images per model
 
 
 @dataclass(frozen=True, eq=False)
 class ModelComparison:
     """Model `first` minus model `second` on a set.
 
-    right_alone: by model, the images that only this model gets entirely right.
-    predicted: by model and image, the boxes above the usual threshold.
+    right_alone: by model, the images without any error of this model that the other model gets wrong.
+    predicted: by model and image, the boxes of at least the default score.
     names: by image, the name of its source file.
     """
 
@@ -47,34 +47,37 @@ class ModelComparison:
 
     @property
     def lines(self) -> list[str]:
-        """Return all of it as lines for a terminal."""
+        """Return the comparison as lines for a terminal."""
         pair = f"{self.first.id} − {self.second.id}"
         samples = f"{self.difference.images} {self.set_name} images, {self.difference.resamples} resamples"
         lines, width = [f"{pair} on {samples}"], max(map(len, self.rows))
         lines += [f"  {name.ljust(width)}  {text}" for name, text in self.rows.items()]
         for model, images in self.right_alone.items():
-            shown = ", ".join(self.names[item.image.id] for item in images[:_NAMED])
-            shown += f" and {len(images) - _NAMED} more" if len(images) > _NAMED else ""
-            lines.append(f"entirely right with {model} alone: {len(images)}{': ' + shown if shown else ''}")
+            shown = ", ".join(self.names[item.image.id] for item in images[:_MAX_LISTED])
+            shown += f" and {len(images) - _MAX_LISTED} more" if len(images) > _MAX_LISTED else ""
+            lines.append(f"entirely right only with {model}: {len(images)}{': ' + shown if shown else ''}")
         return lines
 
 
 def compare_models(
     workspace: Workspace, first: str, second: str, name: str, reporter: Reporter
 ) -> ModelComparison:
-    """Compare two models on a set; ModelError or DataError where a model or the set does not exist."""
+    """Compare two models on a set.
+
+    Raises ModelError for an unknown model, DataError for an unknown set.
+    """
     pair = model_registry.get_model(workspace, first), model_registry.get_model(workspace, second)
     truth = repository.validation(workspace, name)
     difference = evaluation.compare_models(workspace, *pair, name, reporter)
     predicted, right = {}, {}
     for model in pair:
         boxes = evaluation.predictions(workspace, model, name, reporter)
-        predicted[model.id] = above = {image: some.above(SCORE) for image, some in boxes.items()}
+        predicted[model.id] = above = {image: all_boxes.above(SCORE) for image, all_boxes in boxes.items()}
         right[model.id] = {i.image.id for i in truth if all_right(i, above.get(i.image.id, Boxes()))}
     a, b = (model.id for model in pair)
-    alone = {
+    right_alone = {
         model: [item for item in truth if item.image.id in right[model] - right[other]]
         for model, other in ((a, b), (b, a))
     }
     names = repository.source_names(workspace, [item.image.id for item in truth])
-    return ModelComparison(*pair, name, difference, alone, predicted, names)
+    return ModelComparison(*pair, name, difference, right_alone, predicted, names)

@@ -1,4 +1,4 @@
-"""Evaluate models of the workspace on labelled sets. Predictions are kept beside the model."""
+"""Evaluate models of the workspace on labelled sets. Predictions are stored in the model's folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_model(workspace: Workspace, model: Model, name: str, reporter: Reporter) -> Metrics:
-    """Return a model's metrics on the set of that name; they are computed once."""
+    """Return a model's metrics on the named set. They are computed once and stored."""
     classes, truth = workspace.config.classes, repository.validation(workspace, name)
     digest = evaluation_hash(workspace, truth, name)
     saved = saved_metrics(workspace, model.id, digest, name)
@@ -54,7 +54,7 @@ def evaluation_hash(workspace: Workspace, truth: Sequence[LabelledImage], name: 
 def compare_models(
     workspace: Workspace, candidate: Model, current: Model, name: str, reporter: Reporter
 ) -> Comparison:
-    """Return the differences of two models on the set of that name, with intervals."""
+    """Return the differences of two models on the named set, with intervals."""
     from al_loop.evaluation.bootstrap import compare
     from al_loop.evaluation.evaluate import match
 
@@ -66,11 +66,13 @@ def compare_models(
 
 
 def predictions(workspace: Workspace, model: Model, name: str, reporter: Reporter) -> dict[str, Boxes]:
-    """Return a model's boxes on the set of that name by image; the model's folder keeps them."""
+    """Return a model's boxes on the named set, by image. They are stored in the model's folder."""
     folder = predictions_dir(workspace.config, model)
     images = [item.image for item in repository.validation(workspace, name)]
     if lost := shards_in(workspace, folder).forget_damaged():
-        reporter.line(f"  {model.id}: {lost} of its predictions were changed on the disk, and are made again")
+        reporter.line(
+            f"  {model.id}: the predictions of {lost} images are damaged on disk and are computed again"
+        )
     with reporter.progress(f"{model.id}: {name}") as progress:
         unreadable = scoring.score(workspace, model, images, folder, progress, EXACT, reporter.line)
     if unreadable:
@@ -81,8 +83,8 @@ def predictions(workspace: Workspace, model: Model, name: str, reporter: Reporte
     return shards_in(workspace, folder).load().boxes_by_image()
 
 
-def counting(workspace: Workspace, model: Model, reporter: Reporter) -> float | None:
-    """Return the count R² of a model on the validation set; None where it was not evaluated there."""
+def validation_count_r2(workspace: Workspace, model: Model, reporter: Reporter) -> float | None:
+    """Return the count R² of a model on the validation set. None if it was not evaluated on this set."""
     if not predictions_dir(workspace.config, model).is_dir():
         return None
     truth = repository.validation(workspace, VALIDATION)
@@ -90,14 +92,14 @@ def counting(workspace: Workspace, model: Model, reporter: Reporter) -> float | 
 
 
 def predictions_dir(settings: Config, model: Model) -> Path:
-    """Return the folder of a model's boxes on labelled sets, with the threshold of these settings."""
+    """Return the folder of a model's boxes on labelled sets, for the score threshold of these settings."""
     return model.folder / "validation" / f"thr-{settings.score.score_thr:g}"
 
 
 def evaluate_labelled(
     workspace: Workspace, model: Model, labelled: Sequence[LabelledImage], folder: Path, progress: Progress
 ) -> Metrics:
-    """Return a model's metrics on labelled images; its predictions stay in `folder`."""
+    """Return a model's metrics on labelled images. Its predictions are stored in `folder`."""
     from al_loop.evaluation.evaluate import evaluate
 
     scoring.score(workspace, model, [item.image for item in labelled], folder, progress, EXACT)

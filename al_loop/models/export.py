@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 def export(
     workspace: Workspace, model: Model, images: Sequence[ImageFile], folder: Path, kind: str
 ) -> Exported:
-    """Write a model as one file for another machine, and check it on images; see `detector.export.export`."""
+    """Export a model as one file, and check the file on images. See `detector.export.export`."""
     from al_loop.detector.export.export import export_model
-    from al_loop.detector.transforms import decoded, fit
+    from al_loop.detector.transforms import decode_bytes, fit
 
     detector = load_detector(workspace, model)
     size, config = detector.config.image_size, detector.config
     enlarge, resize = bool(config.enlarge), config.get("resize", "inside")
-    samples = [fit(decoded(read_stored(image), image.path), tuple(size), enlarge, resize) for image in images]
+    samples = [
+        fit(decode_bytes(read_stored(image), image.path), tuple(size), enlarge, resize) for image in images
+    ]
     score_thr = workspace.config.score.score_thr
     return export_model(detector, samples, folder, kind, score_thr, model.weights_sha256)

@@ -11,28 +11,31 @@ from pathlib import Path
 from al_loop.core.files import folder_bytes, printable
 from al_loop.state import model_registry
 from al_loop.state.database.model_table import mark_removed, models_in_use
-from al_loop.state.leftovers import BATCH, NOT_TAKEN_IN, Leftover, leftovers, unnamed_pictures
+from al_loop.state.leftovers import BATCH, WITHOUT_ROW, Leftover, images_without_row, leftovers
 from al_loop.state.workspace import Workspace, now
 from render.core.tempdirs import sweep
 
-_NAMED = 5  # files of a kind
+_MAX_LISTED = 5  # files per reason
 
 
 def gc(workspace: Workspace, keep: Sequence[str], *, dry_run: bool, pictures: bool = False) -> list[str]:
-    """Delete the files of models that were never in use, their scores, and files of killed runs.
+    """Delete the files and scores of models that were never in use, and the files of killed runs.
 
-    Models stay that are or were current, have descendants, belong to an open cycle, or are named. The
-    database keeps the metrics and the lineage of a deleted model.
+    A model is kept if it is or was current, has descendants, belongs to an open cycle, or is in `keep`.
+    The database keeps the metrics and the lineage of a deleted model.
 
-    pictures: also all files in images/ without a row.
-    Returns the deletions in lines. A later run finishes a killed one. Raises ModelError for an unknown name.
+    keep: ids of models to keep.
+    dry_run: only report what would be deleted.
+    pictures: also delete every file in images/ that has no row in the database.
+    Returns one line per deletion. The next run completes a killed one.
+    Raises ModelError for an unknown model.
     """
     needed = {model_registry.get_model(workspace, name).id for name in keep} | models_in_use(workspace.store)
-    # Leftovers come before the first write to the database, for which a full disk may have no room.
+    # Delete leftovers before the first write to the database, for which a full disk may have no room.
     notes, items = [], list(leftovers(workspace))
     if pictures:
-        items = list({*items, *(Leftover(path, NOT_TAKEN_IN) for path in unnamed_pictures(workspace))})
-    elif (unnamed := sum(1 for _ in unnamed_pictures(workspace))) > BATCH:
+        items = list({*items, *(Leftover(path, WITHOUT_ROW) for path in images_without_row(workspace))})
+    elif (unnamed := sum(1 for _ in images_without_row(workspace))) > BATCH:
         notes.append(too_many(workspace, unnamed))
     deleted, freed = _delete_all(workspace, items, dry_run=dry_run)
     lines = []
@@ -44,7 +47,7 @@ def gc(workspace: Workspace, keep: Sequence[str], *, dry_run: bool, pictures: bo
         freed += size
         lines.append(f"{model.id}, never in use: {size / 1e6:.1f} MB")
         if not dry_run:
-            # The row comes first: a model with half of its files must not look whole.
+            # Mark the row first: a model without some of its files must not look complete.
             mark_removed(workspace.store, model.id, now())
             for folder in folders:
                 shutil.rmtree(folder)
@@ -54,21 +57,25 @@ def gc(workspace: Workspace, keep: Sequence[str], *, dry_run: bool, pictures: bo
 
 
 def _delete_all(workspace: Workspace, items: Sequence[Leftover], *, dry_run: bool) -> tuple[list[str], int]:
-    """Delete leftovers; return lines that name a few of each kind, and the number of bytes."""
+    """Delete leftovers. Return lines that list a few files per reason, and the number of freed bytes."""
     lines, freed = [], 0
-    for why, group in groupby(sorted(items, key=lambda item: (item.why, item.path)), lambda item: item.why):
-        kind = [(item, _bytes(item.path)) for item in group]
-        freed += sum(size for _, size in kind)
-        for item, size in kind[:_NAMED]:
+    for reason, group in groupby(sorted(items, key=_order), lambda item: item.reason):
+        sized = [(item, _bytes(item.path)) for item in group]
+        freed += sum(size for _, size in sized)
+        for item, size in sized[:_MAX_LISTED]:
             inside = item.path.is_relative_to(workspace.root)
             name = str(item.path.relative_to(workspace.root) if inside else item.path)
-            lines.append(f"{printable(name)}, {why}: {size / 1e6:.1f} MB")
-        if rest := kind[_NAMED:]:
+            lines.append(f"{printable(name)}, {reason}: {size / 1e6:.1f} MB")
+        if rest := sized[_MAX_LISTED:]:
             more = sum(size for _, size in rest) / 1e6
-            lines.append(f"... and {len(rest)} more, {why}: {more:.1f} MB")
-        for item, _ in () if dry_run else kind:
+            lines.append(f"... and {len(rest)} more, {reason}: {more:.1f} MB")
+        for item, _ in () if dry_run else sized:
             _delete(item)
     return lines, freed
+
+
+def _order(item: Leftover) -> tuple[str, Path]:
+    return item.reason, item.path
 
 
 def _delete(item: Leftover) -> None:
@@ -88,10 +95,10 @@ def _bytes(path: Path) -> int:
 
 
 def too_many(workspace: Workspace, count: int) -> str:
-    """Explain files without a row when there are more than a killed run leaves."""
+    """Explain files in images/ without a row, if there are more than a killed run leaves."""
     again = f"al-loop pool add {shlex.quote(str(workspace.images))}"
     return (
-        f"{count} files in images/ have no row, more than a killed pool add leaves: they stay. If the "
-        f"database is older than they are, restore the newer one, or take them in again: {again}. "
-        "Delete them: al-loop gc --images"
+        f"{count} files in images/ have no row in the database, more than a killed pool add leaves. They are "
+        f"kept. If the database is older than the files, restore the newer database, or add the files again: "
+        f"{again}. To delete the files: al-loop gc --images"
     )

@@ -1,4 +1,4 @@
-"""Describe the models of the workspace in lines: their descent, training and metrics."""
+"""Describe the models of the workspace as lines of text: lineage, training and metrics."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from al_loop.state.model_registry import (
 from al_loop.state.workspace import Workspace
 from al_loop.structures.metrics import Metrics
 
-_DEEPEST = 8  # levels of the tree with an indent of their own: long lines of cycles stay on the screen
+_MAX_INDENT = 8  # levels of the tree: the lines of a long chain of cycles must fit on the screen
 
 
 def tree(workspace: Workspace) -> list[str]:
-    """Return a line per model, each below its parent; a star marks the current one."""
+    """Return one line per model, each below its parent. A star marks the current model."""
     if not has_model(workspace):
         return ["no model yet. Make one: al-loop pretrain, or: al-loop models import CHECKPOINT"]
     current, models = current_model(workspace).id, all_models(workspace)
@@ -31,7 +31,7 @@ def tree(workspace: Workspace) -> list[str]:
     rows = []
     for depth, model in descent(models):
         star = "*" if model.id == current else " "
-        branch = f"{'  ' * (min(depth, _DEEPEST) - 1)}└ " if depth else ""
+        branch = f"{'  ' * (min(depth, _MAX_INDENT) - 1)}└ " if depth else ""
         rows.append((f"{star} {branch}{model.id}", _state(workspace, model, used)))
     width = max(len(name) for name, _ in rows)
     return [f"{name.ljust(width)}  {state}" for name, state in rows]
@@ -39,22 +39,23 @@ def tree(workspace: Workspace) -> list[str]:
 
 def _state(workspace: Workspace, model: Model, used: set[str]) -> str:
     metrics = saved_metrics(workspace, model.id)
-    parts = [f"{words(metrics)}  AP50 {metrics.ap50:.3f}" if metrics else "not evaluated", model.created_at]
+    quality = f"{format_ap(metrics)}  AP50 {metrics.ap50:.3f}" if metrics else "not evaluated"
+    parts = [quality, model.created_at]
     parts += [f"from {model.parent}"] if model.parent else []
     parts += ["never in use"] if model.id not in used else []
     parts += ["files deleted"] if model.removed_at else []
     return "  ".join(parts)
 
 
-def words(metrics: Metrics) -> str:
-    """Return AP with its interval, where there is one."""
+def format_ap(metrics: Metrics) -> str:
+    """Format the AP, with its interval if there is one."""
     if metrics.low is None or metrics.high is None:
         return f"AP {metrics.ap:.3f}"
     return f"AP {metrics.ap:.3f} ({metrics.low:.3f} to {metrics.high:.3f})"
 
 
 def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
-    """Return the known facts of a model, by default the current one; ModelError for an unknown model."""
+    """Describe a model, by default the current one. Raises ModelError for an unknown model."""
     model = get_model(workspace, model_id) if model_id else current_model(workspace)
     origin = f"cycle {model.cycle}" if model.cycle is not None else model.origin
     ancestors = " ← ".join(_ancestors(workspace, model)) or "nothing"
@@ -62,11 +63,11 @@ def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
         f"model      {model.id}",
         f"made by    {origin}, from {ancestors}, {model.created_at}",
         f"weights    {model.weights_sha256}",
-        f"config     {model.config_sha256 or 'of an older al-loop, without a hash'}",
+        f"config     {model.config_sha256 or 'written by an older al-loop, which stored no hash'}",
         f"folder     {model.folder}, {folder_bytes(model.folder) / 1e6:.1f} MB",
     ]
     if model.removed_at:
-        lines.append(f"deleted    its files, by gc, {model.removed_at}")
+        lines.append(f"deleted    by gc, {model.removed_at}")
     notes = model_training.training_notes(workspace, model)
     if {"epochs", "images"} <= notes.keys():
         precision = f", {notes['precision']}" if "precision" in notes else ""
@@ -76,7 +77,7 @@ def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
     lines += [f"in use     since {row.at}: {row.reason}" for row in promotions]
     for name in set_names(workspace.store):
         lines += _metrics(name, saved_metrics(workspace, model.id, name=name))
-    return lines + _compared(model)
+    return lines + _comparison_lines(model)
 
 
 def _metrics(name: str, metrics: Metrics | None) -> list[str]:
@@ -84,11 +85,11 @@ def _metrics(name: str, metrics: Metrics | None) -> list[str]:
         return [f"{name}: not evaluated"]
     more = f"AP50 {metrics.ap50:.3f}, AP75 {metrics.ap75:.3f}, {metrics.images} images"
     classes = {c: "no box" if ap is None else f"{ap:.3f}" for c, ap in metrics.per_class.items()}
-    return [f"{name}: {words(metrics)}, {more}", *(f"  {c}: {ap}" for c, ap in classes.items())]
+    return [f"{name}: {format_ap(metrics)}, {more}", *(f"  {c}: {ap}" for c, ap in classes.items())]
 
 
-def _compared(model: Model) -> list[str]:
-    """Return the differences to the model before it, as the promotion recorded them."""
+def _comparison_lines(model: Model) -> list[str]:
+    """Return the differences to the previous model, as the promotion recorded them."""
     path = model.folder / COMPARISON
     if not path.is_file():
         return []
@@ -100,7 +101,7 @@ def _compared(model: Model) -> list[str]:
             for name, entry in comparison["sets"].items()
         ]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return [f"{COMPARISON} is damaged: how far it was from the model before is not known"]
+        return [f"{COMPARISON} is damaged: the difference to the previous model is unknown"]
 
 
 def _ancestors(workspace: Workspace, model: Model) -> list[str]:

@@ -21,11 +21,11 @@ from al_loop.structures.images import LabelledImage
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How to train.
+    """Options of a training.
 
     settings: a table of al-loop.toml.
-    steps: in all, the last epoch is cut short; None: every epoch is whole.
-    frozen: whether the backbone stays as it is.
+    steps: total number of steps; the last epoch may be shortened. None: every epoch is complete.
+    frozen: whether to freeze the backbone.
     """
 
     settings: TrainConfig
@@ -34,7 +34,7 @@ class TrainOptions:
 
 
 def check_gpus(workspace: Workspace, settings: TrainConfig) -> None:
-    """Raise ConfigError, before anything is computed, for a training that `gpus` GPUs cannot share."""
+    """Raise ConfigError if the training cannot be divided among the configured number of GPUs."""
     if workspace.config.gpus > 1:
         from al_loop.detector.device import cores
         from al_loop.detector.training.launcher import check_gpus as check
@@ -51,9 +51,9 @@ def train_model(
     options: TrainOptions,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Train into `folder`: weights, resolved config, and the log below training/; return the stage's output.
+    """Train a model. Write weights, config and the log to `folder`. Return the output of the stage.
 
-    start: the model to fine-tune; None: the config and weights of the settings.
+    start: model to fine-tune. None: start from the config and the weights that the settings name.
     """
     from al_loop.detector.checkpoint import write_weights
     from al_loop.detector.config.stored_config import write_config
@@ -120,11 +120,11 @@ def import_model(
 ) -> dict[str, Any]:
     """Check a checkpoint against its config and the workspace's classes, and copy it to `folder`.
 
-    config_name: a config on the command line; None: that of the settings.
-    classes_as_is: match the checkpoint's classes to the workspace's by position, whatever their names.
+    config_name: config given on the command line. None: the config that the settings name.
+    classes_as_is: match classes by position. Ignore their names in the checkpoint.
     """
     from al_loop.detector.checkpoint import load_into, read_checkpoint, write_weights
-    from al_loop.detector.class_order import in_order
+    from al_loop.detector.class_order import reorder_classes
     from al_loop.detector.config.model_config import build_model
     from al_loop.detector.config.stored_config import write_config
 
@@ -132,7 +132,7 @@ def import_model(
     config = named_config(workspace, config_name)
     content = read_checkpoint(fetch(checkpoint, None))
     names = content.classes or config.get("named_classes", ())
-    weights, notes = in_order(content.weights, names, classes, checkpoint, as_is=classes_as_is)
+    weights, notes = reorder_classes(content.weights, names, classes, checkpoint, as_is=classes_as_is)
     load_into(build_model(config), weights, checkpoint)
     config.notes = [*config.notes, *content.notes, *notes]
     write_weights(folder / WEIGHTS, weights, classes)
@@ -145,14 +145,14 @@ def import_model(
 
 
 def training_notes(workspace: Workspace, model: Model) -> dict[str, Any]:
-    """Return the output of the stage that made a model: epochs, images, notes; empty where it is damaged."""
+    """Return the output of the stage that made a model: epochs, images, notes. Empty if it is damaged."""
     output = _output(workspace, model)
     notes = output.get("notes", [])
     return output if isinstance(notes, list) and all(isinstance(note, str) for note in notes) else {}
 
 
 def class_quality(workspace: Workspace, model: Model) -> Sequence[float] | None:
-    """Return the quality of each class at the end of a model's training; None where it is unknown."""
+    """Return the quality of each class at the end of a model's training. None if it is unknown."""
     quality: Sequence[float] | None = _output(workspace, model).get("class_quality")
     return quality
 

@@ -1,4 +1,4 @@
-"""Make the first model: train it on rendered images, or import it."""
+"""Make a model outside a cycle: train it on labelled images, or import a checkpoint."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from al_loop.structures.metrics import VALIDATION
 
 
 def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()) -> Model:
-    """Train a model. It becomes current if there is none or if it is not worse.
+    """Train a model. Promote it if there is no current model, or if it is not worse than the current one.
 
-    data: COCO files of labelled images; none: all rendered sets of the workspace.
+    data: COCO files of labelled images. Empty: all rendered sets of the workspace.
     """
     check_sets(workspace)
     settings = workspace.config.pretrain
@@ -59,9 +59,10 @@ def import_checkpoint(
     *,
     classes_as_is: bool = False,
 ) -> Model:
-    """Import a trained detector; ModelError says what does not fit.
+    """Import a trained detector.
 
-    classes_as_is: match its classes to the workspace's by position, whatever their names.
+    classes_as_is: match classes by position. Ignore their names in the checkpoint.
+    Raises ModelError with the reason if the checkpoint does not fit.
     """
     check_sets(workspace)
     inputs = {
@@ -83,7 +84,7 @@ def import_checkpoint(
 def _make(
     workspace: Workspace, origin: str, inputs: Output, work: Callable[[Path], Output]
 ) -> tuple[Model, Output]:
-    """Run the stage that makes a model, unless the newest of that origin has the same inputs."""
+    """Run the stage that makes a model. Return the newest model of that origin if its inputs are the same."""
     made = count_of_origin(workspace.store, origin)
     last, stage = (
         Stage(f"{origin}-{number}", origin, workspace.model_dir(f"{origin}-{number}"), inputs)
@@ -98,13 +99,13 @@ def _make(
 
 
 def _evaluate(workspace: Workspace, model: Model, output: Output, reporter: Reporter) -> Model:
-    """Report the notes of a new model, and once evaluate it and make it current unless a better one is."""
+    """Report the notes of a model. On the first call, evaluate it, and promote it unless it is worse."""
     for note in output.get("notes", ()):
         reporter.line(f"  warning: {note}")
     fact = f"judged {model.id}"
     current = model_registry.current_model(workspace) if model_registry.has_model(workspace) else None
     if current is not None and read_fact(workspace.store, fact) is not None:
-        reporter.line(f"current model: {current.id}; {model.id} was made before")
+        reporter.line(f"current model: {current.id}; {model.id} was evaluated before")
         return model
     result = evaluate_candidate(workspace, model, current, reporter)
     metrics, decision = result.candidate, result.decision

@@ -16,7 +16,7 @@ from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace
 from al_loop.structures.metrics import VALIDATION, Metrics
 
-#: In the folder of a candidate: its difference to the current model.
+#: File in the folder of a candidate: its difference to the current model.
 COMPARISON = "comparison.json"
 
 
@@ -31,12 +31,16 @@ class Decision:
 def decide_promotion(
     candidate: Metrics, current: Metrics | None, rule: PromotionConfig, difference: Comparison | None = None
 ) -> Decision:
-    """Compare a candidate with the current model on the same validation set, by AP.
+    """Decide by AP whether a candidate replaces the current model. Both are evaluated on the same set.
 
-    difference: with intervals; None: only the metrics count.
-    Promote unless AP is not finite, there is no prediction, AP fell and its interval does not exclude a fall
-    by the tolerance, or a class fell by more than its tolerance with an interval below 0.
-    An equal AP is promoted: the candidate has learned from more labels.
+    difference: of the two models, with intervals. None: compare the metrics only.
+
+    Reject the candidate in one of these cases:
+    - Its AP is not finite.
+    - It predicts no box.
+    - Its AP fell, and the interval of the difference includes a fall by the tolerance or more.
+    - The AP of a class fell by more than the class tolerance, and its interval lies below 0.
+    Promote it otherwise. An equal AP is enough: the candidate has learned from more labels.
     """
     if not math.isfinite(candidate.ap):
         return Decision(False, f"its AP is not a number ({candidate.ap})")
@@ -63,7 +67,7 @@ def decide_promotion(
 
 
 def _surely_fell(difference: Comparison | None, name: str) -> bool:
-    """Whether the interval of a class lies below 0: on few images one may fall by chance."""
+    """Whether the interval of a class lies below 0. On few images, its AP may fall by chance."""
     change = difference.per_class.get(name) if difference else None
     return change is None or change.high < 0
 
@@ -80,10 +84,10 @@ class PromotionResult:
 def evaluate_candidate(
     workspace: Workspace, candidate: Model, current: Model | None, reporter: Reporter
 ) -> PromotionResult:
-    """Evaluate both models on every set; reject the candidate at the first of promotion.sets that fails.
+    """Evaluate both models on every set. Reject the candidate at the first of promotion.sets that fails.
 
     Writes the differences to comparison.json beside the candidate.
-    Raises DataError where promotion.sets names a set that does not exist.
+    Raises DataError if promotion.sets names a set that does not exist.
     """
     rule, differences = workspace.config.promotion, dict[str, Comparison]()
     decisions: list[Decision] = []

@@ -1,4 +1,4 @@
-"""Score images with a model of the workspace, here or on a Ray cluster.
+"""Score images with a model of the workspace, on this machine or on a Ray cluster.
 
 torch is imported inside the functions.
 """
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """How to score, besides the settings of the workspace.
+    """Options of scoring that are not settings of the workspace.
 
     features, augmentation: see `al_loop.detector.inference.scoring.ScoreSettings`.
-    exact: in float32 whatever the settings say, as for the evaluation of a model.
-    ray: address of a cluster to score on; None: here.
+    exact: score in float32 regardless of the settings, as an evaluation does.
+    ray: address of a cluster to score on. None: score on this machine.
     """
 
     features: bool = False
@@ -42,7 +42,7 @@ _AS_CONFIGURED = ScoreOptions()
 
 
 def load_detector(workspace: Workspace, model: Model) -> Detector:
-    """Load a model of the workspace; ModelError when its files were changed."""
+    """Load a model of the workspace. Raises ModelError if its files have changed."""
     from al_loop.detector.inference.predict import load_detector as load
 
     return load(model, workspace.config.device, trusted=workspace.trusted)
@@ -57,10 +57,10 @@ def score(
     options: ScoreOptions = _AS_CONFIGURED,
     say: Callable[[str], None] = print,
 ) -> list[Unreadable]:
-    """Score the images that `folder` does not hold yet; return those that could not be read.
+    """Score the images that have no scores in `folder`. Return the unreadable images.
 
     say: prints messages for the user.
-    Raises ModelError where the weights change meanwhile.
+    Raises ModelError if the weights change during the run.
     """
     store = shards_in(workspace, folder)
     if not images or not store.missing(images):

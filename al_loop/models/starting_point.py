@@ -1,4 +1,4 @@
-"""Config and initial weights of a training, as the settings name them, and their identity."""
+"""Config and initial weights that the settings name for a training, and hashes that identify them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from al_loop.state.workspace import Workspace
 
 
 def named_config(workspace: Workspace, name: str | None = None) -> Any:
-    """Return the config that the user named on the command line; None: that of the settings.
+    """Load a model config.
 
-    A Python file is executed. One of the settings needs a workspace that the user made here or approved of.
+    name: config given on the command line. None: model.config of the settings.
+    A Python file is executed. If the settings name it, the user must have made or approved the workspace.
     """
     from al_loop.detector.config.model_config import load_model_config
 
@@ -41,36 +42,36 @@ def model_inputs(workspace: Workspace) -> dict[str, Any]:
 
 
 def config_identity(name: str) -> dict[str, str]:
-    """Return the hash of a config file, as an entry of a stage's inputs; nothing for a shipped one."""
+    """Return the hash of a config file as an input of a stage. Empty for a shipped config."""
     path = Path(name).expanduser()
     return {} if name in SHIPPED or not path.is_file() else {"config_sha256": file_sha256(path)}
 
 
 def checkpoint_identity(location: str) -> str:
-    """Return the hash of a checkpoint on disk, else its location: other weights are another input."""
+    """Return the hash of a checkpoint on disk, or the location of any other checkpoint."""
     path = Path(location).expanduser()
     return file_sha256(path) if location and path.is_file() else location
 
 
 def in_workspace(workspace: Workspace, name: str) -> str:
-    """Return a path of al-loop.toml, relative to the workspace, as absolute; other names as they are."""
+    """Resolve a path in al-loop.toml relative to the workspace. Return other names unchanged."""
     path = workspace.root / Path(name).expanduser()
     return str(path) if name and path.is_file() else name
 
 
 def start_weights(workspace: Workspace, config: Any) -> tuple[Any, list[str]]:
-    """Return the weights of model.load_from, fitted to the classes, and notes; None: start at random."""
+    """Return the weights of model.load_from, adapted to the classes, and notes. None: random weights."""
     from al_loop.detector.checkpoint import BOX_HEAD, load_into, read_checkpoint
-    from al_loop.detector.class_order import in_order, same_names
+    from al_loop.detector.class_order import reorder_classes, same_names
     from al_loop.detector.config.model_config import build_model
 
     settings, classes = workspace.config.model, workspace.config.classes
     if settings.load_from is None:
         if config.model.backbone.get("frozen_stages", -1) >= 0:
             raise ConfigError(
-                f'model.config = "{settings.config}" keeps its first layers as they are, and without a '
-                "checkpoint they are random: it would not learn. Set model.load_from to a COCO checkpoint in "
-                'al-loop.toml, or model.config = "small", which starts from nothing.'
+                f'model.config = "{settings.config}" freezes its first layers, and without a checkpoint '
+                "these are random: the model would not learn. Set model.load_from to a COCO checkpoint in "
+                'al-loop.toml, or model.config = "small", which trains from scratch.'
             )
         return None, []
     location = in_workspace(workspace, settings.load_from)
@@ -79,9 +80,9 @@ def start_weights(workspace: Workspace, config: Any) -> tuple[Any, list[str]]:
     if len(names) == len(classes) and not same_names(names, classes):
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(BOX_HEAD)}
         listed = ", ".join(names)
-        notes = [f"{settings.load_from} has other classes ({listed}): its box head is not taken over"]
+        notes = [f"{settings.load_from} has other classes ({listed}): its box head is not used"]
     elif len(names) in (0, len(classes)):
-        weights, notes = in_order(weights, names, classes, settings.load_from)
+        weights, notes = reorder_classes(weights, names, classes, settings.load_from)
     network = build_model(config)
     load_into(network, weights, settings.load_from, new_classes=True)
     return network.state_dict(), [*checkpoint.notes, *notes]

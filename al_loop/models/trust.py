@@ -1,4 +1,4 @@
-"""Find the Python that commands in a workspace would execute, and record the user's approval."""
+"""Find the Python code that commands in a workspace would execute, and record the user's approval."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from al_loop.state.workspace import Workspace
 
 
 def is_data(name: str) -> bool:
-    """Whether a model config is data: a shipped one by name, or JSON. Any other file is executed."""
+    """Whether a model config is data: the name of a shipped config, or a JSON file. Others are executed."""
     return name in SHIPPED or Path(name).suffix == ".json"
 
 
@@ -35,7 +35,7 @@ def would_run(workspace: Workspace) -> list[str]:
 
 
 def require(workspace: Workspace) -> None:
-    """Raise ModelError where a workspace without the user's approval would execute something."""
+    """Raise ModelError if a workspace without the user's approval would execute Python code."""
     lines = [] if workspace.trusted else would_run(workspace)
     if lines:
         raise ModelError(
@@ -45,7 +45,7 @@ def require(workspace: Workspace) -> None:
 
 
 def trust(workspace: Workspace) -> list[str]:
-    """Approve of a workspace as it is here; return what it may execute from now on."""
+    """Approve a workspace. Return a line for each file or module that it may execute from now on."""
     lines = would_run(workspace)
     approve(Path(workspace.store.path), workspace.mark)
     return lines
@@ -65,7 +65,7 @@ def _command(workspace: Workspace) -> str:
 
 
 def _custom_imports(path: Path) -> list[str]:
-    """Return the modules that a stored config names; none for an unreadable one, which its use reports."""
+    """Return the custom_imports of a stored config. Empty if it is unreadable, which loading it reports."""
     try:
         data = path.read_bytes()
         config: Any = json.loads(data) if path.suffix == ".json" else literals(data)

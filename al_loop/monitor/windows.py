@@ -16,7 +16,7 @@ from al_loop.state.database.image_table import pool_ids
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.predictions import ScoredImages
 
-_MOST_DRIFTED = 8  # images listed of a window
+_MAX_DRIFTED = 8  # images listed of a window
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _evaluate(
     if references and len(names) >= 2:
         rng = np.random.default_rng(np.random.SeedSequence([workspace.config.cycle.seed, number]))
         signals = drift_signals(references, statistics, rule, rng)
-        strangest = tuple(names[row] for row, _ in most_drifted(references, statistics, _MOST_DRIFTED))
+        strangest = tuple(names[row] for row, _ in most_drifted(references, statistics, _MAX_DRIFTED))
     found = Window(number, tuple(images), signals, strangest, any(s.drifted for s in signals), now())
     with store.transaction():
         about = json.dumps({"signals": [asdict(s) for s in signals], "strangest": strangest})

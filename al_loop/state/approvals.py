@@ -1,7 +1,8 @@
-"""Workspaces that this user made here or approved of: only these may execute Python that they name.
+"""Record the workspaces that this user made here or approved. Only these may execute Python code they name.
 
-One small file per workspace lies in the user's state folder ($AL_LOOP_STATE). The random mark of a workspace
-and the inode of its database identify it: a copy, an unpacked archive or a foreign folder is another one.
+The user's state folder ($AL_LOOP_STATE) holds one small file per workspace. A workspace is identified by its
+random mark and the inode of its database. A copy, an unpacked archive or a foreign folder is another
+workspace.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from al_loop.core.files import state_dir, write_json
 
 
 def approve(database: Path, mark: str) -> None:
-    """Record a workspace by its database and mark; WorkspaceError for a read-only state folder."""
+    """Record the approval of a workspace. Raises WorkspaceError for a read-only state folder."""
     record = _record(database, mark)
     try:
         record.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -23,13 +24,13 @@ def approve(database: Path, mark: str) -> None:
         write_json(record, {"root": str(database.parent), "at": at})
     except OSError as error:
         raise WorkspaceError(
-            f"{record.parent} cannot be written ({error.strerror}): what you approve of is noted there. "
-            "Name another folder: AL_LOOP_STATE=FOLDER"
+            f"{record.parent} cannot be written ({error.strerror}): approvals are stored there. "
+            "Choose another folder: AL_LOOP_STATE=FOLDER"
         ) from None
 
 
 def is_approved(database: Path, mark: str) -> bool:
-    """Whether a workspace was recorded."""
+    """Whether a workspace is approved."""
     return database.is_file() and _record(database, mark).is_file()
 
 

@@ -1,7 +1,7 @@
-"""Expected hashes of files, kept in the database: of lists and manifests, and of each line of a journal.
+"""Expected hashes of files in the database: of lists and manifests, and of each line of a journal.
 
-A journal lists the written bytes with a checksum per column. Columns and journal can be changed together. So
-a line whose hash is not in the database does not count, and its images are predicted again.
+A journal lists the written bytes with a checksum per column. Columns and journal can be changed together.
+Therefore a line whose hash is not in the database is ignored, and its images are predicted again.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def note_file(workspace: Workspace, path: Path, sha256: str) -> None:
 
 
 def noted_file(workspace: Workspace, path: Path) -> str | None:
-    """Return the expected hash of a file of the workspace; None where none was stored."""
+    """Return the expected hash of a file of the workspace. None if none is stored."""
     return read_file_hash(workspace.store, str(path.relative_to(workspace.root)))
 
 
 def shards_in(workspace: Workspace, folder: Path) -> ShardStore:
-    """Return the predictions in a folder; in the workspace they must have hashes in the database."""
+    """Return the predictions in a folder. In a workspace, the database holds their expected hashes."""
     if not folder.is_relative_to(workspace.root):
         return ShardStore(folder)
     return ShardStore(folder, JournalHashes(workspace.store, str(folder.relative_to(workspace.root))))

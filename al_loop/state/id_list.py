@@ -1,4 +1,4 @@
-"""Lists of image ids in files that are mapped instead of copied into memory."""
+"""Lists of image ids in files that are mapped into memory instead of copied."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from al_loop.core.files import atomic_file, read_json
 from strategies import Ids
 
-#: In the folder of a cycle: the candidates.
+#: File in the folder of a cycle: the candidates.
 POOL = "pool.json"
 
 HEX = 64  # characters of a SHA-256
@@ -27,7 +27,7 @@ def write_pool(path: Path, names: Iterable[str]) -> None:
 
 
 def read_pool(path: Path) -> Ids:
-    """Read a JSON list of names. Hashes by `write_pool` stand at equal distances and are mapped."""
+    """Read a JSON list of names. Map a list of hashes by `write_pool`, whose records have equal sizes."""
     size, record = path.stat().st_size, HEX + len('"", ')
     if size > 0 and size % record == 0:
         data = np.memmap(path, np.uint8, "r")
@@ -40,7 +40,7 @@ def read_pool(path: Path) -> Ids:
 
 
 def read_lines(path: Path, size: int, count: int) -> Ids:
-    """Read `count` names, one per line, in the first `size` bytes of a file. A list of hashes is mapped."""
+    """Read `count` names, one per line, in the first `size` bytes of a file. Map a list of hashes."""
     if count and size == count * (HEX + 1):
         data = np.memmap(path, np.uint8, "r", shape=(size,))
         if (data[HEX :: HEX + 1] == ord("\n")).all():
@@ -50,7 +50,7 @@ def read_lines(path: Path, size: int, count: int) -> Ids:
 
 
 def pool_hash(names: Iterable[str]) -> str:
-    """Return `al_loop.core.files.json_hash` of a list of names, without the list in memory."""
+    """Return `al_loop.core.files.json_hash` of a list of names. The list need not fit into memory."""
     digest = hashlib.sha256()
     for piece in _json(names, ","):
         digest.update(piece)

@@ -1,4 +1,4 @@
-"""Find files and folders that killed runs have left and that no command will read again."""
+"""Find files and folders of killed runs that no command will read again."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from al_loop.state.database.stage_table import read_stage
 from al_loop.state.workspace import Workspace
 from render.core.tempdirs import abandoned
 
-#: A killed `pool add` leaves at most so many files without a row: it writes a batch before its rows.
+#: Maximum number of files without a row after a killed `pool add`, which writes files in batches before rows.
 BATCH = 256
-#: Files that are written without the lock of the workspace are spared for so long after their last change.
-_YOUNG_S = 3600.0
-NOT_TAKEN_IN = "a photograph that was not taken in"
+#: Minimum age of leftovers among files that are written without the lock of the workspace.
+_MIN_AGE_S = 3600.0
+WITHOUT_ROW = "an image without a row in the database"
 #: Folders of the workspace that are written under its lock only.
 _LOCKED = ("images", "cache", "cycles", "models", "scores", "synthetic", "training-images", "export")
 _PICTURE = re.compile(r"[0-9a-f]{64}\.[a-z]+")
@@ -31,30 +31,30 @@ _SERVERS = re.compile(r"(backup|restore)-[a-z0-9_]{8}")  # names by `tempfile`
 
 @dataclass(frozen=True)
 class Leftover:
-    """A file or folder, and the reason why it is useless.
+    """A file or folder, and the reason why it can be deleted.
 
     temporary: whether it is a folder of `render.core.tempdirs` outside the workspace.
     """
 
     path: Path
-    why: str = "left by a run that was killed"
+    reason: str = "left by a run that was killed"
     temporary: bool = False
 
 
 def leftovers(workspace: Workspace) -> Iterator[Leftover]:
-    """Find what no command needs; hold the workspace to delete it."""
-    yield from _of_models(workspace)
-    yield from _of_cycles(workspace)
-    unnamed = list(islice(unnamed_pictures(workspace), BATCH + 1))
+    """Find files and folders that no command needs. Hold the lock of the workspace to delete them."""
+    yield from _leftovers_of_models(workspace)
+    yield from _leftovers_of_cycles(workspace)
+    unnamed = list(islice(images_without_row(workspace), BATCH + 1))
     if len(unnamed) <= BATCH:
-        yield from (Leftover(path, NOT_TAKEN_IN) for path in unnamed)
+        yield from (Leftover(path, WITHOUT_ROW) for path in unnamed)
     yield from _partial_files(workspace)
-    yield from _of_the_server(workspace.server_home)
+    yield from _leftovers_of_server(workspace.server_home)
     yield from (Leftover(folder, temporary=True) for folder in abandoned())
 
 
-def unnamed_pictures(workspace: Workspace) -> Iterator[Path]:
-    """Find files in images/ without a row, a folder at a time to save memory."""
+def images_without_row(workspace: Workspace) -> Iterator[Path]:
+    """Find files in images/ without a row. Read one folder at a time to save memory."""
     for folder in _folders(workspace.images):
         files = files_of_ids_between(workspace.store, folder.name, f"{folder.name}g")
         for name in sorted(os.listdir(folder)):
@@ -63,7 +63,7 @@ def unnamed_pictures(workspace: Workspace) -> Iterator[Path]:
 
 
 def foreign_folders(workspace: Workspace) -> Iterator[Path]:
-    """Find whole models and cycles without a row: they belong to a newer database."""
+    """Find complete models and cycles without a row, which belong to a newer database."""
     models, cycles = _models(workspace), _cycles(workspace)
     expected = models.keys() | _jobs(cycles)
     for folder in _folders(workspace.root / "models"):
@@ -74,7 +74,7 @@ def foreign_folders(workspace: Workspace) -> Iterator[Path]:
             yield folder
 
 
-def _of_models(workspace: Workspace) -> Iterator[Leftover]:
+def _leftovers_of_models(workspace: Workspace) -> Iterator[Leftover]:
     models, jobs = _models(workspace), _jobs(_cycles(workspace))
     for folder in (workspace.root / kind / name for name in models for kind in ("models", "scores")):
         # gc writes the row before it deletes the files.
@@ -86,10 +86,10 @@ def _of_models(workspace: Workspace) -> Iterator[Leftover]:
             yield Leftover(partial)
     for folder in _folders(workspace.root / "scores"):
         if folder.name not in models and not workspace.model_dir(folder.name).is_dir():
-            yield Leftover(folder, "scores of a model that there is not")
+            yield Leftover(folder, "scores of a model that does not exist")
 
 
-def _of_cycles(workspace: Workspace) -> Iterator[Leftover]:
+def _leftovers_of_cycles(workspace: Workspace) -> Iterator[Leftover]:
     cycles = _cycles(workspace)
     for folder in _folders(workspace.root / "cycles"):
         if not cycles.get(folder.name, False):
@@ -108,7 +108,7 @@ def _continues(workspace: Workspace, job: str) -> bool:
 
 
 def _partial_files(workspace: Workspace) -> Iterator[Leftover]:
-    """Find files `*.partial` outside folders `*.partial`, which belong to jobs."""
+    """Find files `*.partial`, except those in folders `*.partial`, which belong to jobs."""
     for name in _LOCKED:
         for place, folders, files in os.walk(workspace.root / name):
             folders[:] = [folder for folder in folders if not folder.endswith(".partial")]
@@ -121,8 +121,8 @@ def _partial_files(workspace: Workspace) -> Iterator[Leftover]:
             yield Leftover(workspace.root / name)
 
 
-def _of_the_server(home: Path) -> Iterator[Leftover]:
-    """Find what starts, backups and restores of the embedded server have left; it has a lock of its own."""
+def _leftovers_of_server(home: Path) -> Iterator[Leftover]:
+    """Find leftovers of starts, backups and restores of the embedded server, which has its own lock."""
     paths = [home / f"{name}.partial" for name in ("data", "server.json", "credentials.json", "credentials")]
     paths += [folder for folder in _folders(home) if _SERVERS.fullmatch(folder.name)]
     for place, _, files in os.walk(home / "media"):
@@ -132,11 +132,11 @@ def _of_the_server(home: Path) -> Iterator[Leftover]:
 
 
 def _is_old(path: Path) -> bool:
-    """Whether a file, or everything in a folder, exists and has not changed for a while."""
+    """Whether a file exists and is old. A folder is old if everything in it is."""
     newest = _changed(path)
     for place, folders, files in os.walk(path):
         newest = max([newest, *(_changed(Path(place, name)) for name in (*folders, *files))])
-    return 0.0 < newest < time.time() - _YOUNG_S
+    return 0.0 < newest < time.time() - _MIN_AGE_S
 
 
 def _changed(path: Path) -> float:
@@ -147,12 +147,12 @@ def _changed(path: Path) -> float:
 
 
 def _models(workspace: Workspace) -> dict[str, bool]:
-    """Return the ids of all models, and whether gc has deleted their files."""
+    """Return whether gc has deleted the files of each model, by id."""
     return {row.id: row.removed_at is not None for row in all_models(workspace.store)}
 
 
 def _cycles(workspace: Workspace) -> dict[str, bool]:
-    """Return the numbers of all cycles, and whether they are open."""
+    """Return whether each cycle is open, by number."""
     return {str(row.number): row.outcome is None for row in all_cycles(workspace.store)}
 
 

@@ -15,7 +15,7 @@ from al_loop.structures.metrics import VALIDATION, Metrics
 
 WEIGHTS = "weights.pth"
 CONFIG = "config.json"
-#: The config in older workspaces; it is parsed, never executed.
+#: The config in older workspaces. It is parsed, never executed.
 OLD_CONFIG = "config.py"
 #: Model configs that come with al-loop.
 SHIPPED = ("r50", "small")
@@ -23,7 +23,7 @@ SHIPPED = ("r50", "small")
 
 @dataclass(frozen=True, kw_only=True)
 class Model(ModelRow):
-    """A model of the workspace; `folder` holds its weights and its resolved config."""
+    """A model of the workspace. `folder` holds its weights and its resolved config."""
 
     folder: Path
 
@@ -39,7 +39,7 @@ class Model(ModelRow):
 
 
 def config_file(folder: Path, sha256: str | None) -> Path:
-    """Return the file of a model's config; without a hash, that of an older al-loop if it is the only one."""
+    """Return the file of a model's config. Without a hash, config.py if it is the only one."""
     new, old = folder / CONFIG, folder / OLD_CONFIG
     return old if sha256 is None and not new.is_file() and old.is_file() else new
 
@@ -52,7 +52,7 @@ class WeightsGuard:
         self._model, self._stamp = model, _stamp(model.weights)
 
     def check(self) -> None:
-        """Raise ModelError where the weights have changed; hash them only if inode, size or time differ."""
+        """Raise ModelError if the weights have changed. Hash them only if inode, size or time differ."""
         path, expected = self._model.weights, self._model.weights_sha256
         stamp = _stamp(path)
         if stamp == self._stamp:
@@ -61,14 +61,14 @@ class WeightsGuard:
         if actual != expected:
             raise ModelError(
                 f"{path} was changed during the run: expected SHA-256 {expected}, got {actual}. "
-                "All that is kept was made by the weights as they were. Put the file back, or use another "
-                "model (al-loop models list); then run the same command again"
+                "All stored results are of the original weights. Restore the file, or use another "
+                "model (al-loop models list). Then run the same command again"
             )
         self._stamp = stamp
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Return inode, size and time of a file; None without a file."""
+    """Return inode, size and time of a file. None without a file."""
     try:
         status = path.stat()
     except OSError:
@@ -77,7 +77,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def current_model(workspace: Workspace) -> Model:
-    """Return the current model; ModelError says how to get a first one."""
+    """Return the current model. Raises ModelError, which says how to make one, if there is none."""
     row = model_table.newest_promotion(workspace.store)
     if row is None:
         raise ModelError(
@@ -93,7 +93,7 @@ def has_model(workspace: Workspace) -> bool:
 
 
 def get_model(workspace: Workspace, model_id: str) -> Model:
-    """Return a model by id; ModelError lists the existing ones."""
+    """Return a model by id. Raises ModelError, which lists the existing models, for an unknown id."""
     row = model_table.read_model(workspace.store, model_id)
     if row is None:
         names = ", ".join(model.id for model in model_table.all_models(workspace.store))
@@ -129,7 +129,7 @@ def register_model(
     cycle: int | None,
     config_sha256: str | None = None,
 ) -> Model:
-    """Record a complete model. One that was trained again on other labels replaces the first."""
+    """Record a complete model. A model that was trained again replaces the one with the same id."""
     row = ModelRow(model_id, parent, origin, cycle, weights_sha256, now(), None, config_sha256)
     with workspace.store.transaction():
         model_table.write_model(workspace.store, row)
@@ -137,7 +137,7 @@ def register_model(
 
 
 def promote(workspace: Workspace, model: Model, reason: str) -> None:
-    """Make a model the current one, unless it is. ModelError where its files are gone."""
+    """Make a model the current one. Raises ModelError if its files were deleted."""
     if model.removed_at is not None:
         raise ModelError(
             f"the files of {model.id} were deleted by gc on {model.removed_at}. "
@@ -148,7 +148,10 @@ def promote(workspace: Workspace, model: Model, reason: str) -> None:
 
 
 def rollback(workspace: Workspace, model_id: str | None = None) -> tuple[Model, Model]:
-    """Go back to an earlier model, by default the last; return the (old, new) one. ModelError without any."""
+    """Go back to an earlier model, by default the last one. Return the (previous, new) current model.
+
+    Raises ModelError if there is no earlier model.
+    """
     current = current_model(workspace)
     if model_id is None:
         model_id = model_table.promoted_before(workspace.store, current.id)
@@ -166,14 +169,14 @@ def rollback(workspace: Workspace, model_id: str | None = None) -> tuple[Model, 
 def save_metrics(
     workspace: Workspace, model_id: str, validation_hash: str, metrics: Metrics, name: str = VALIDATION
 ) -> None:
-    """Store the metrics of a model on the set of that name."""
+    """Store the metrics of a model on the named set."""
     model_table.write_evaluation(workspace.store, model_id, validation_hash, metrics, name)
 
 
 def saved_metrics(
     workspace: Workspace, model_id: str, validation_hash: str | None = None, name: str = VALIDATION
 ) -> Metrics | None:
-    """Return a model's metrics on the set with that hash; None: on the last evaluated set of that name."""
+    """Return a model's metrics on the set with that hash. None: on the last evaluated set of that name."""
     evaluation = model_table.read_evaluation(workspace.store, model_id, validation_hash, name)
     return evaluation.metrics if evaluation else None
 

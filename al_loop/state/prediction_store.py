@@ -1,8 +1,8 @@
 """Predictions on disk: columns that grow, and a journal of complete writes.
 
-Columns are raw NumPy arrays. They are mapped into memory: a selection among a million images reads the rows
-it needs. They grow at the end, need no dependency, and are read without executing anything. Parquet would be
-smaller, and must be decoded first.
+Columns are raw NumPy arrays that are mapped into memory. A selection among a million images reads only the
+rows that it needs. Columns grow at the end, need no dependency, and are read without executing anything.
+Parquet files would be smaller, but must be decoded.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from strategies import Ids, margin_sum
 
 JOURNAL = "journal.jsonl"
 _IDS = "image_ids.txt"
-#: One row per image. Embeddings, the largest column, are in half precision: they are only compared.
-_OF_IMAGES = {"embeddings": np.float16, "counts": np.int32, "uncertainty": np.float64}
+#: One row per image. Embeddings, the largest column, have half precision, because they are only compared.
+_IMAGE_COLUMNS = {"embeddings": np.float16, "counts": np.int32, "uncertainty": np.float64}
 #: One row per box.
-_OF_BOXES = {
+_BOX_COLUMNS = {
     "xyxy": np.float32,
     "labels": np.int32,
     "scores": np.float32,
     "distributions": np.float32,
     "features": np.float16,
 }
-_KINDS = _OF_IMAGES | _OF_BOXES
-_LARGEST_HALF = float(np.finfo(np.float16).max)
+_DTYPES = _IMAGE_COLUMNS | _BOX_COLUMNS
+_MAX_FLOAT16 = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
 class _Shard:
     """A line of the journal: rows that were written together.
 
-    crc: CRC-32 of their bytes by column.
-    widths: numbers in a row by column.
+    crc: CRC-32 of the written bytes, by column.
+    widths: number of values per row, by column.
     """
 
     images: int
@@ -59,16 +59,16 @@ class _Shard:
     def bytes_of(self, name: str) -> int:
         if name == _IDS:
             return self.ids_bytes
-        rows = self.images if name in _OF_IMAGES else self.boxes
-        return rows * self.widths[name] * np.dtype(_KINDS[name]).itemsize
+        rows = self.images if name in _IMAGE_COLUMNS else self.boxes
+        return rows * self.widths[name] * np.dtype(_DTYPES[name]).itemsize
 
 
 @dataclass
 class _Extent:
-    """Shards from the first on.
+    """Consecutive shards, starting with the first.
 
-    lines: of the journal, one per shard.
-    end: bytes of each column.
+    lines: lines of the journal, one per shard.
+    end: number of bytes of each column.
     """
 
     shards: list[_Shard] = field(default_factory=list)
@@ -91,13 +91,14 @@ class _Extent:
 class ShardStore:
     """A folder of columns to which shards are appended.
 
-    A shard is complete once its line is in the journal. The next write replaces what a kill left behind it. A
-    short or missing column invalidates the shards it held, and so does a line that differs from `hashes`.
+    A shard is complete once its line is in the journal. The next write overwrites what a kill left after the
+    last complete shard. A short or missing column invalidates its shards, and so does a line that differs
+    from `hashes`.
     """
 
     def __init__(self, folder: Path, hashes: JournalHashes | None = None) -> None:
         self.folder, self._hashes = folder, hashes
-        self._read: tuple[int, _Extent] | None = None  # for a journal of so many bytes
+        self._read: tuple[int, _Extent] | None = None  # size of the journal in bytes, and its content
         self._hashed = False  # whether there are hashes of the journal
 
     def image_ids(self) -> Ids:
@@ -105,12 +106,12 @@ class ShardStore:
         return self._names(self._complete())
 
     def missing(self, images: Sequence[ImageFile]) -> list[ImageFile]:
-        """Return those of the images that have not been scored."""
+        """Return those of the images that are not scored."""
         places = self.image_ids().places(Ids.of(image.id for image in images)).tolist()
         return [image for image, place in zip(images, places, strict=True) if place < 0]
 
     def append(self, predictions: Sequence[Prediction]) -> None:
-        """Add a shard; WorkspaceError for other widths or a failed write, with earlier shards intact."""
+        """Append a shard. Raises WorkspaceError for other widths or a failed write. Earlier shards stay."""
         self.folder.mkdir(parents=True, exist_ok=True)
         extent = self._complete()
         columns = _columns(predictions)
@@ -125,8 +126,8 @@ class ShardStore:
         )
         if extent.shards and extent.shards[0].widths != shard.widths:
             raise WorkspaceError(
-                f"{self.folder} has rows of {extent.shards[0].widths} numbers, these are of {shard.widths}: "
-                "of another model. Delete it and run again: al-loop cycle"
+                f"{self.folder} has rows of widths {extent.shards[0].widths}, the new rows have "
+                f"{shard.widths}: they are of another model. Delete the folder and run again: al-loop cycle"
             )
         line = json.dumps(vars(shard), sort_keys=True).encode() + b"\n"
         try:
@@ -136,7 +137,7 @@ class ShardStore:
         except OSError as error:
             raise WorkspaceError(
                 f"scores cannot be written to {self.folder} ({error.strerror}); earlier scores are kept. "
-                "Make room, delete what is not needed (al-loop gc), and run the same again"
+                "Free space, for example with al-loop gc, and run the same command again"
             ) from error
         extent.add(shard, line)
         if self._hashes is not None:
@@ -146,7 +147,7 @@ class ShardStore:
         self._read = (extent.journal, extent)
 
     def load(self, wanted: Iterable[str] | None = None) -> ScoredImages:
-        """Map all columns, or the rows of the wanted images; WorkspaceError without any scores."""
+        """Map all columns, or the rows of the wanted images. Raises WorkspaceError without scores."""
         extent = self._complete()
         if not extent.shards and self._lines():
             raise WorkspaceError(
@@ -155,8 +156,8 @@ class ShardStore:
         if not extent.shards:
             raise WorkspaceError(f"no scores in {self.folder}: expected columns there. Run: al-loop cycle")
         widths = extent.shards[0].widths
-        rows = dict.fromkeys(_OF_IMAGES, sum(s.images for s in extent.shards))
-        rows |= dict.fromkeys(_OF_BOXES, sum(s.boxes for s in extent.shards))
+        rows = dict.fromkeys(_IMAGE_COLUMNS, sum(s.images for s in extent.shards))
+        rows |= dict.fromkeys(_BOX_COLUMNS, sum(s.boxes for s in extent.shards))
         columns = {name: self._mapped(name, rows[name], widths[name]) for name in rows}
         scored = ScoredImages(
             image_ids=self._names(extent),
@@ -169,7 +170,7 @@ class ShardStore:
         return scored.intersection(wanted if isinstance(wanted, Ids) else dict.fromkeys(wanted))
 
     def forget_damaged(self) -> int:
-        """Read every byte, drop the first damaged shard and later ones; return the number of lost images."""
+        """Drop the first damaged shard and all later shards. Return the number of dropped images."""
         intact = self._intact()
         lost = sum(s.images for s in self._complete().shards[len(intact.shards) :])
         if lost:
@@ -180,7 +181,7 @@ class ShardStore:
         return lost
 
     def damaged(self) -> int:
-        """Read every byte and change nothing; return the number of damaged shards and shards after one."""
+        """Return the number of damaged shards and of shards after a damaged one. Change nothing."""
         expected = [] if self._hashes is None else self._hashes.read()
         written = max(len(expected), sum(line.endswith(b"\n") for line in self._lines()))
         return written - len(self._intact().shards)
@@ -198,7 +199,7 @@ class ShardStore:
         return intact
 
     def extent(self) -> dict[Path, int]:
-        """Return the files of all columns and their bytes of complete shards; the files may be longer."""
+        """Return the number of bytes of complete shards of each column file, which may be longer."""
         return {self._file(name): end for name, end in self._complete().end.items()}
 
     def _file(self, name: str) -> Path:
@@ -240,8 +241,8 @@ class ShardStore:
 
     def _mapped(self, name: str, rows: int, width: int) -> NDArray[Any]:
         if rows * width == 0:
-            return np.zeros((rows, width), _KINDS[name])
-        return np.memmap(self._file(name), _KINDS[name], "r", shape=(rows, width))
+            return np.zeros((rows, width), _DTYPES[name])
+        return np.memmap(self._file(name), _DTYPES[name], "r", shape=(rows, width))
 
 
 def _columns(predictions: Sequence[Prediction]) -> dict[str, NDArray[Any]]:
@@ -251,7 +252,7 @@ def _columns(predictions: Sequence[Prediction]) -> dict[str, NDArray[Any]]:
     scores = [np.zeros(0) if p.boxes.scores is None else p.boxes.scores for p in predictions]
     features = [np.zeros((len(p.boxes), 0)) if p.features is None else p.features for p in predictions]
     columns: dict[str, NDArray[Any]] = {
-        "embeddings": np.clip(embeddings, -_LARGEST_HALF, _LARGEST_HALF),
+        "embeddings": np.clip(embeddings, -_MAX_FLOAT16, _MAX_FLOAT16),
         "counts": counts,
         "uncertainty": margin_sum(distributions, np.concatenate([[0], np.cumsum(counts)])),
         "xyxy": np.concatenate([p.boxes.xyxy for p in predictions]),
@@ -260,11 +261,11 @@ def _columns(predictions: Sequence[Prediction]) -> dict[str, NDArray[Any]]:
         "distributions": distributions,
         "features": np.concatenate(features),
     }
-    return {name: columns[name].astype(kind) for name, kind in _KINDS.items()}
+    return {name: columns[name].astype(kind) for name, kind in _DTYPES.items()}
 
 
 def _write_at(path: Path, start: int, data: bytes) -> None:
-    """Write after the first `start` bytes, replace what follows, and wait until it is on the disk."""
+    """Write `data` after the first `start` bytes, in place of the rest, and wait until it is on disk."""
     with path.open("r+b" if path.exists() else "xb") as file:
         file.truncate(start)
         file.seek(start)

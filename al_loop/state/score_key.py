@@ -1,4 +1,4 @@
-"""Identify the scores of a model: its threshold and precision, with or without features."""
+"""Identify the scores of a model: model, threshold, precision, with or without features."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from al_loop.core.config import Config
 
 @dataclass(frozen=True)
 class ScoreKey:
-    """What scores of images depend on, besides the images.
+    """The parameters that scores of images depend on, besides the images.
 
-    score_thr: the least score of a box that is kept.
+    score_thr: lowest score of a box that is kept.
     precision: "fp32", "bf16" or "auto", as requested.
     features: whether a feature vector is kept for each box.
     """
@@ -33,7 +33,7 @@ class ScoreKey:
         return replace(self, precision="fp32")
 
     def folder(self, augmentation: str = "") -> Path:
-        """Return the folder of the scores below `scores/`; augmentation: of the images, "" for none."""
+        """Return the folder of the scores below `scores/`; augmentation: "" for none."""
         parts = [f"thr-{self.score_thr:g}", self.precision if self.precision != "fp32" else ""]
         parts += ["features" if self.features else "", augmentation]
         return Path(self.model_id, "-".join(part for part in parts if part))

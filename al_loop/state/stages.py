@@ -34,7 +34,7 @@ class _Seal(msgspec.Struct):
 
 
 class Waiting(Exception):  # noqa: N818 (it is no error)
-    """A stage cannot continue before people have done something; not an error."""
+    """Raised if a stage must wait until people have done something. This is not an error."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Stage:
 
     job: 'cycle-3', 'pretrain-1', ...
     folder: holds the files that the work writes.
-    inputs: JSON-serialisable; the stage is done again when they change.
-    valid: gets the output, and returns whether the files are still whole; it may repair them. Without a true
-        answer the stage is done again.
+    inputs: JSON-serialisable. The stage is repeated if they change.
+    valid: gets the output, and returns whether its files are intact. It may repair them. If it returns False,
+        the stage is repeated.
     """
 
     job: str
@@ -56,10 +56,10 @@ class Stage:
 
 
 def run_stage(store: Store, stage: Stage, work: Callable[[Path], Output]) -> Output:
-    """Return the output of a stage; do the work unless a valid output for these inputs exists.
+    """Return the output of a stage. Do the work unless a valid output for these inputs exists.
 
-    work: gets the folder to write in, which holds the files of a killed run; returns the output. It may raise
-    Waiting: the next run does the stage again.
+    work: gets the folder to write to, which holds the files of a killed run. It returns the output. If it
+        raises Waiting, the next run repeats the stage.
     """
     digest = json_hash(stage.inputs)
     done = finished(store, stage)
@@ -71,7 +71,7 @@ def run_stage(store: Store, stage: Stage, work: Callable[[Path], Output]) -> Out
     _clear_if_changed(partial, digest)
     begin_stage(store, stage.job, stage.name, digest, os.getpid(), now())
     try:
-        # Killed between the seal and the rename, the work is whole already.
+        # The work of a run that was killed between the seal and the rename is complete.
         output = _sealed_output(partial, digest)
         if output is None:
             output = work(partial)
@@ -91,22 +91,22 @@ def finished(store: Store, stage: Stage) -> Output | None:
     digest = json_hash(stage.inputs)
     row = _done(store, stage.job, stage.name)
     if row is not None and row.input_hash == digest and was_finished(stage.folder):
-        # The row counts; a file that differs was edited.
+        # The row is authoritative. A file that differs was edited.
         output = _parsed(row.output)
         if _read_seal(stage.folder) != _Seal(digest, output):
             _write_seal(stage.folder, digest, output)
         return output
     sealed = _sealed_output(stage.folder, digest)
     if sealed is not None:
-        # Killed between the rename and the row: the work is whole, only the row is missing.
+        # The run was killed between the rename and the row: the work is complete, only the row is missing.
         _finish(store, stage, digest, sealed)
     return sealed
 
 
 def output_of(store: Store, job: str, name: str, folder: Path) -> Output:
-    """Return the output of a finished stage, whatever its inputs were; empty before it is done.
+    """Return the output of a finished stage, whatever its inputs were. Empty before it is done.
 
-    The row of the database counts. `stage.json` is read where there is no output in a row.
+    The row of the database is authoritative. `stage.json` is read if no row has an output.
     """
     if not folder.is_dir():
         return {}
@@ -118,12 +118,12 @@ def output_of(store: Store, job: str, name: str, folder: Path) -> Output:
 
 
 def output_of_cycle(workspace: Workspace, number: int, name: str) -> Output:
-    """Return the output of a finished stage in the folder of a cycle; empty before it is done."""
+    """Return the output of a finished stage in the folder of a cycle. Empty before it is done."""
     return output_of(workspace.store, f"cycle-{number}", name, workspace.cycle_dir(number) / name)
 
 
 def sealed_hash(folder: Path) -> str:
-    """Return the hash of inputs in a folder's `stage.json`; OSError, ValueError, KeyError or TypeError."""
+    """Read the hash of inputs from `stage.json`. Raises OSError, ValueError, KeyError or TypeError."""
     return str(read_json(folder / _SEAL)["input_hash"])
 
 
@@ -133,7 +133,7 @@ def is_done(store: Store, job: str, name: str) -> bool:
 
 
 def was_finished(folder: Path) -> bool:
-    """Whether a folder is of a finished stage."""
+    """Whether a folder belongs to a finished stage."""
     return (folder / _SEAL).is_file()
 
 
@@ -144,7 +144,7 @@ def is_sealed(store: Store, job: str, name: str, folder: Path) -> bool:
 
 
 def _parsed(text: str | None) -> Output:
-    """Return the output in a row; WorkspaceError where it is damaged."""
+    """Parse the output in a row. Raises WorkspaceError if it is damaged."""
     try:
         output: Any = json.loads(text or "")
     except (ValueError, RecursionError):
@@ -158,7 +158,7 @@ def _parsed(text: str | None) -> Output:
 
 
 def _read_seal(folder: Path) -> _Seal | None:
-    """Return the content of `stage.json`; None where it is missing or damaged."""
+    """Return the content of `stage.json`. None if it is missing or damaged."""
     try:
         return msgspec.convert(read_json(folder / _SEAL), _Seal)
     except (OSError, ValueError, RecursionError, msgspec.ValidationError):
@@ -166,12 +166,12 @@ def _read_seal(folder: Path) -> _Seal | None:
 
 
 def _sealed_output(folder: Path, digest: str) -> Output | None:
-    """Return the sealed output for these inputs, if any; WorkspaceError where the seal is damaged."""
+    """Return the sealed output for these inputs, if any. Raises WorkspaceError for a damaged seal."""
     seal = _read_seal(folder)
     if seal is None and was_finished(folder):
         raise WorkspaceError(
-            f"{folder / _SEAL} cannot be read. Restore it from a backup; or see what can be done again: "
-            "al-loop doctor"
+            f"{folder / _SEAL} cannot be read. Restore it from a backup; or see which stages can be "
+            "repeated: al-loop doctor"
         )
     return seal.output if seal and seal.input_hash == digest else None
 
@@ -181,7 +181,7 @@ def _write_seal(folder: Path, digest: str, output: Output) -> None:
 
 
 def _clear_if_changed(partial: Path, digest: str) -> None:
-    """Keep the files of a killed run with the same inputs; remove all others."""
+    """Keep the files of a killed run with the same inputs. Remove all others."""
     marker = partial / ".inputs"
     if partial.exists() and (not marker.is_file() or marker.read_text() != digest):
         shutil.rmtree(partial)

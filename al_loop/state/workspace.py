@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from al_loop.core.config import FILE_NAME, MOST_BYTES, Config, check_classes, load_config, parse_config
+from al_loop.core.config import FILE_NAME, MAX_BYTES, Config, check_classes, load_config, parse_config
 from al_loop.core.console import say
 from al_loop.core.errors import ConfigError, WorkspaceError
 from al_loop.core.files import printable, read_regular, write_atomically
@@ -34,7 +34,7 @@ DATABASE = "al-loop.db"
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders and settings of a workspace; open it with `open_workspace`."""
+    """The folders and settings of a workspace. Open it with `open_workspace`."""
 
     root: Path
     config: Config
@@ -42,12 +42,12 @@ class Workspace:
 
     @property
     def images(self) -> Path:
-        """Photographs, named by their SHA-256."""
+        """Images, named by their SHA-256."""
         return self.root / "images"
 
     @property
     def cache(self) -> Path:
-        """Fetched copies of photographs that stay in object stores; may be deleted."""
+        """Fetched copies of images that stay in object stores. The folder may be deleted."""
         return self.root / "cache"
 
     @property
@@ -73,8 +73,10 @@ class Workspace:
 
     @property
     def trusted(self) -> bool:
-        """Whether the user made or approved it here: only then is Python that it names executed."""
-        if self.store.path == ":memory:":  # of a benchmark, which has checked the workspace of its settings
+        """Whether the user made or approved it on this machine. Only then is its Python code executed."""
+        if (
+            self.store.path == ":memory:"
+        ):  # the workspace of a benchmark, which has checked the workspace that its settings come from
             return True
         mark = read_fact(self.store, "workspace")
         return mark is not None and is_approved(Path(self.store.path), mark)
@@ -92,16 +94,19 @@ class Workspace:
         return self.root / "cycles" / str(number)
 
     def with_settings(self, settings: Config) -> Workspace:
-        """Return this workspace with other settings, as a cycle has them since it began."""
+        """Return this workspace with other settings, such as those that a cycle began with."""
         return replace(self, config=settings)
 
     def with_gpus(self, gpus: int | None) -> Workspace:
-        """Return this workspace with another number of GPUs per training; None: as in its settings."""
+        """Return this workspace with another number of GPUs per training. None: as in its settings."""
         return self if gpus is None else self.with_settings(msgspec.structs.replace(self.config, gpus=gpus))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the workspace to write in it; LockedError names its holder, WorkspaceError damage."""
+        """Lock the workspace to write to it.
+
+        Raises LockedError with the holder of the lock, WorkspaceError if it is read-only or damaged.
+        """
         if self.store.read_only:
             raise WorkspaceError(read_only_message(self.root))
         with locked(self.root / ".lock"):
@@ -110,7 +115,7 @@ class Workspace:
 
     @contextmanager
     def lock_unless_read_only(self) -> Iterator[None]:
-        """Hold the workspace unless it is read-only; for work whose results go elsewhere."""
+        """Lock the workspace unless it is read-only, for work whose results are stored elsewhere."""
         with nullcontext() if self.store.read_only else self.lock():
             yield
 
@@ -150,20 +155,20 @@ def open_workspace(start: Path | None = None) -> Workspace:
         store.close()
         raise
     keep_private(workspace.private)
-    _same_classes(workspace)
+    _check_stored_classes(workspace)
     return workspace
 
 
 def settings_of(root: Path, store: Store | None) -> Config:
-    """Load al-loop.toml, with the names of al-loop 0.1 where an old database could not be migrated."""
+    """Load al-loop.toml. If an old database could not be migrated, expect the names of al-loop 0.1."""
     unchanged = store is not None and store.read_only and store.version < SETTINGS_RENAMED
     return load_config(root / FILE_NAME, of_0_1=unchanged)
 
 
 def _rewrite_settings(path: Path, version: int) -> None:
-    """Rewrite al-loop.toml of al-loop 0.1 with the new names; an unusable file prevents the migration."""
+    """Rewrite al-loop.toml of al-loop 0.1 with the new names. An unusable file prevents the migration."""
     if version < SETTINGS_RENAMED:
-        old = read_regular(path, MOST_BYTES)
+        old = read_regular(path, MAX_BYTES)
         new = rewritten(old)
         if new is not None:
             backup = path.with_name(f"{path.name}.before-0.2")
@@ -175,7 +180,7 @@ def _rewrite_settings(path: Path, version: int) -> None:
 
 
 def init_workspace(root: Path, classes: tuple[str, ...], template: str = "default") -> Workspace:
-    """Make a workspace; the folder must be new or empty."""
+    """Make a workspace. The folder must be new or empty."""
     check_classes(classes, "--classes")
     root = root.expanduser().resolve()
     _check_path(root)
@@ -217,8 +222,8 @@ def _check_path(root: Path) -> None:
         ) from None
 
 
-def _same_classes(workspace: Workspace) -> None:
-    """Refuse another list of classes: labels are stored as its indices."""
+def _check_stored_classes(workspace: Workspace) -> None:
+    """Refuse another list of classes, because stored labels are indices into the list."""
     stored = read_fact(workspace.store, "classes")
     current = "\n".join(workspace.config.classes)
     if stored is None and not workspace.store.read_only:

@@ -1,1 +1,1 @@
-"""The data: frozen dataclasses of arrays, checked when they are made."""
+"""Data structures: frozen dataclasses of arrays that check themselves when they are created."""

@@ -1,4 +1,4 @@
-"""Boxes of one image; all other formats are converted to and from this one."""
+"""Boxes of one image. All other formats are converted to and from this format."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Boxes:
     xyxy: (n, 4) float64, absolute pixels, origin top-left, x2 > x1 and y2 > y1.
     labels: (n,) int64, index into the workspace's classes.
     scores: (n,) float64 in [0, 1] for a model's boxes, None for a person's.
-    outlines: what a person has drawn around each object, whose hull the box is, or None; None where there
-        is none at all.
+    outlines: per box, the outline that a person has drawn, or None. The box is the hull of its outline. None
+        if no box has an outline.
     """
 
     xyxy: FloatArray = field(default_factory=lambda: np.zeros((0, 4)))
@@ -50,7 +50,7 @@ class Boxes:
         return len(self.labels)
 
     def above(self, score: float) -> Boxes:
-        """Return the boxes of at least that score; all boxes where they have no scores."""
+        """Return the boxes of at least that score. Return all boxes if they have no scores."""
         return self if self.scores is None else self.take(self.scores >= score)
 
     def take(self, rows: NDArray[np.bool_]) -> Boxes:

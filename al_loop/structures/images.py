@@ -13,7 +13,7 @@ from al_loop.structures.boxes import Boxes
 
 Float32Array = NDArray[np.float32]
 
-#: Names of the changed copies of an image, made by `al_loop.detector.inference.tta`.
+#: Names of the augmentations of an image, made by `al_loop.detector.inference.tta`.
 AUGMENTATIONS = ("flip", "cutout", "smaller", "turn", "noise")
 
 
@@ -21,9 +21,9 @@ AUGMENTATIONS = ("flip", "cutout", "smaller", "turn", "noise")
 class ImageFile:
     """An image on disk. `id` is its SHA-256 in the workspace; width and height are in pixels.
 
-    url: of an image that stays in an object store; `path` is then where
-        `al_loop.images.object_cache.local_copy` puts it.
-    sha256: of the stored bytes; None where it was not recorded.
+    url: URL of an image that stays in an object store. `al_loop.images.object_cache.local_copy` then writes
+        it to `path`.
+    sha256: hash of the stored bytes. None if it was not recorded.
     """
 
     id: str
@@ -50,10 +50,10 @@ class LabelledImage:
 class Prediction:
     """Output of one forward pass for one image.
 
-    boxes: kept after NMS, in pixels of the image on disk, with scores, best first.
+    boxes: boxes after NMS, in pixels of the image on disk, with scores, best first.
     distributions: (n, C + 1) softmax of each kept box, background last, rows summing to 1.
     embedding: (d,) global average of the FPN's P2 map.
-    features: (n, r) input of the classifier for each box; None where not requested.
+    features: (n, r) input of the classifier for each box. None if not requested.
     """
 
     image_id: str

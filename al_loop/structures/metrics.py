@@ -1,4 +1,4 @@
-"""Metrics of a model on a labelled set; without NumPy, so that commands start fast."""
+"""Metrics of a model on a labelled set. This module does not import NumPy, so that commands start fast."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ VALIDATION = "validation"
 
 @dataclass(frozen=True)
 class Metrics:
-    """COCO metrics of a model on a labelled set, each in [0, 1]; a class without labelled boxes has no AP.
+    """COCO metrics of a model on a labelled set, each in [0, 1]. A class without labelled boxes has no AP.
 
-    low, high: 95 % interval of AP over resampled images; None where it was not computed.
+    low, high: 95 % interval of AP over resampled images. None if it was not computed.
     """
 
     ap: float

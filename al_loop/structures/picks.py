@@ -1,4 +1,4 @@
-"""The images that a selection chose."""
+"""The picks of a selection."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pick:
-    """One chosen image: its rank in the queue (from 0) and the reason."""
+    """A selected image, with its rank in the queue (from 0) and the reason."""
 
     image_id: str
     rank: int
     uncertainty: float
     reason: str
-    known: bool = False  # labelled before: not pushed
-    audit: bool = False  # drawn at random, to measure the model on a fair sample
+    known: bool = False  # already labelled, so that it is not pushed
+    audit: bool = False  # drawn at random, to measure the model on an unbiased sample

@@ -28,7 +28,7 @@ class ScoredImages:
     xyxy: (m, 4) px.
     labels, scores: (m,).
     distributions: (m, C + 1), background last.
-    features: (m, r), r is 0 for strategies that do not read them.
+    features: (m, r). r is 0 for strategies that do not read features.
     """
 
     image_ids: Ids
@@ -55,7 +55,7 @@ class ScoredImages:
         return {name: self.boxes(index) for index, name in enumerate(self.image_ids)}
 
     def subset(self, image_ids: Sequence[str]) -> ScoredImages:
-        """Return the named images, in that order, without a copy; KeyError for one that is missing."""
+        """Return the named images, in that order, without a copy. Raises KeyError for a missing image."""
         subset = self.intersection(image_ids)
         if len(subset.image_ids) < len(image_ids):
             wanted = Ids.of(image_ids)
@@ -70,7 +70,7 @@ class ScoredImages:
         chosen = self.image_ids.places(wanted)
         present = chosen >= 0
         chosen = chosen[present]
-        offsets, rows = _gathered(self.offsets[chosen], np.diff(self.offsets)[chosen])
+        offsets, rows = _gather(self.offsets[chosen], np.diff(self.offsets)[chosen])
         return ScoredImages(
             image_ids=wanted if present.all() else wanted[present],
             embeddings=Rows.of(self.embeddings, chosen),
@@ -80,15 +80,15 @@ class ScoredImages:
         )
 
     def updated_with(self, better: ScoredImages) -> ScoredImages:
-        """Return these images with the predictions in `better` where it has any, without a copy."""
+        """Return these images with their predictions in `better` if it has any, without a copy."""
         if not better.image_ids:
             return self
-        instead = better.image_ids.places(self.image_ids)
-        new, n, m = instead >= 0, len(self.image_ids), int(self.offsets[-1])
-        chosen = np.where(new, n + instead, np.arange(n))
-        starts = np.where(new, m + better.offsets[instead], self.offsets[:-1])
-        counts = np.where(new, np.diff(better.offsets)[instead], np.diff(self.offsets))
-        offsets, rows = _gathered(starts, counts)
+        replacement = better.image_ids.places(self.image_ids)
+        new, n, m = replacement >= 0, len(self.image_ids), int(self.offsets[-1])
+        chosen = np.where(new, n + replacement, np.arange(n))
+        starts = np.where(new, m + better.offsets[replacement], self.offsets[:-1])
+        counts = np.where(new, np.diff(better.offsets)[replacement], np.diff(self.offsets))
+        offsets, rows = _gather(starts, counts)
 
         def both(name: str) -> Stacked:
             return Stacked(getattr(self, name), getattr(better, name))
@@ -97,12 +97,12 @@ class ScoredImages:
             image_ids=self.image_ids,
             embeddings=Rows(both("embeddings"), chosen),
             offsets=offsets,
-            uncertainty=np.where(new, better.uncertainty[instead], self.uncertainty),
+            uncertainty=np.where(new, better.uncertainty[replacement], self.uncertainty),
             **{name: Rows.later(both(name), rows, int(offsets[-1])) for name in BOX_COLUMNS},
         )
 
 
-def _gathered(starts: IntArray, counts: IntArray) -> tuple[IntArray, Callable[[], IntArray]]:
+def _gather(starts: IntArray, counts: IntArray) -> tuple[IntArray, Callable[[], IntArray]]:
     """Return the offsets of images whose boxes start at `starts`, and a function that returns the rows."""
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 

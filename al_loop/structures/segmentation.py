@@ -8,8 +8,8 @@ from pycocotools import mask as coco
 
 from al_loop.structures.boxes import FloatArray, Outline
 
-#: Arithmetic in percent leaves points this far outside the image, px: they are moved back and change
-#: nothing else.
+#: Conversion from percent may leave points this far outside the image, px. Such points are clipped, and the
+#: polygon is not cut.
 _ROUNDING_PX = 1e-6
 
 
@@ -34,18 +34,18 @@ def hull(outline: Outline) -> FloatArray:
 
 
 def area(outline: Outline) -> float:
-    """Return the area of an outline in square px; loops of a polygon that crosses itself are subtracted."""
+    """Return the area of an outline in square px. Loops of a polygon that crosses itself are subtracted."""
     if isinstance(outline, dict):
         return float(coco.area(outline))
     points = _points(outline)
-    x, y = (points - points[0]).T  # near zero, where products lose least
+    x, y = (points - points[0]).T  # near zero, where products lose the least precision
     return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
 
 
 def inside(points: FloatArray, width: int, height: int) -> FloatArray:
-    """Clip a polygon (n, 2) to an image; return (m, 2), without points where none of it is inside.
+    """Clip a polygon (n, 2) to an image. Return (m, 2), with m = 0 if the polygon lies outside.
 
-    Pieces that the image's edge cuts apart stay one polygon: they are joined along the edge.
+    If the edge of the image cuts a polygon into pieces, these stay one polygon, joined along the edge.
     Source: Sutherland & Hodgman 1974.
     """
     limits = np.array([width, height], dtype=np.float64)

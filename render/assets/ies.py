@@ -8,7 +8,7 @@ from render.core.errors import AssetError
 from render.core.files import read_regular
 
 #: Of a photometric file.
-MOST_BYTES = 16 << 20
+MAX_BYTES = 16 << 20
 
 #: What Blender 4.5's IES node multiplies candela by, so that a lamp of one watt gives what the file says;
 #: measured.
@@ -18,7 +18,7 @@ WATTS_PER_CANDELA = 0.07657
 def peak(path: Path) -> float:
     """The greatest value Blender's IES node gives for a file; raises AssetError for anything else."""
     try:
-        text = read_regular(path, MOST_BYTES).decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
+        text = read_regular(path, MAX_BYTES).decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise AssetError(f"expected an IES file at {path}, got {error.strerror or error}") from error
     head, tilt, tail = text.replace(",", " ").partition("\nTILT=")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from render.assets.ies import MOST_BYTES, peak
+from render.assets.ies import MAX_BYTES, peak
 from render.assets.image_folders import SUFFIXES as PICTURE_SUFFIXES
 from render.assets.image_folders import ImageCache, pictures_in
 from render.assets.meshcache import MeshAsset, cache_folder, stored_surface
@@ -184,7 +184,7 @@ class _Finder:
         except AssetError as error:
             raise AssetError(f"{where}: {error}") from error
         self._files[ies] = path
-        self._content[f"lamp {ies}"] = sha256_regular(path, MOST_BYTES)
+        self._content[f"lamp {ies}"] = sha256_regular(path, MAX_BYTES)
 
     def assets(self, python: str | None) -> Assets:
         """Everything found, and the meshes imported."""

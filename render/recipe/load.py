@@ -16,13 +16,13 @@ from render.core.files import read_regular
 from render.recipe.checks import check
 from render.recipe.tables import Recipe
 
-_MOST_BYTES = 16 << 20
+_MAX_BYTES = 16 << 20
 
 
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe file; raises RecipeError with file, key path, value and what is allowed."""
     try:
-        table = tomllib.loads(read_regular(path, _MOST_BYTES).decode("utf-8"))
+        table = tomllib.loads(read_regular(path, _MAX_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe; expected a TOML file, see configs/render/") from None
     except OSError as error:

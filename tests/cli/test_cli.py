@@ -124,7 +124,7 @@ def test_pretrain_on_own_data_and_the_papers_model_without_its_checkpoint(
     coco = write_coco_set(tmp_path / "own", 2, seed=5)
     code, _, err = run("-w", filled.root, "pretrain", "--data", coco)
     assert code == 1
-    assert "keeps its first layers as they are" in err
+    assert "freezes its first layers" in err
     assert "model.load_from" in err
 
 

@@ -131,7 +131,7 @@ def test_no_secret_of_an_address_is_written_down(filled: Workspace, tmp_path: Pa
     Image.new("RGB", (40, 30), "red").save(path)
     image, seen = prepare_image(path), FileStat(ADDRESS, 5, "tag", None)
     batch = IngestBatch(filled, "pool")
-    with pytest.raises(DataError, match=r"https://\*\*\*@store.example.org.* is not written down"):
+    with pytest.raises(DataError, match=r"https://\*\*\*@store.example.org.* is not stored"):
         batch.put(image, ADDRESS, IngestReport(), linked=True)
     batch.put(image, ADDRESS, IngestReport())
     with filled.store.transaction():

@@ -12,7 +12,7 @@ from support.factories import CLASSES
 
 from al_loop.core.errors import ModelError
 from al_loop.detector.checkpoint import load_into, read_checkpoint, read_weights, write_weights
-from al_loop.detector.class_order import in_order
+from al_loop.detector.class_order import reorder_classes
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.inference.predict import Detector, predict
 from al_loop.detector.transforms import read_picture
@@ -33,7 +33,7 @@ def head(agnostic: bool = False) -> dict[str, torch.Tensor]:
 
 
 def test_the_rows_of_classes_are_moved_and_the_background_stays() -> None:
-    weights, notes = in_order(head(), ("c", "a", "b"), ("a", "b", "c"), "x.pth")
+    weights, notes = reorder_classes(head(), ("c", "a", "b"), ("a", "b", "c"), "x.pth")
     assert weights[f"{CLS}weight"].flatten().tolist() == [20, 30, 10, 90]
     assert weights[f"{CLS}bias"].tolist() == [2, 3, 1, 9]
     assert weights[f"{REG}bias"].tolist() == [4, 5, 6, 7, 8, 9, 10, 11, 0, 1, 2, 3]
@@ -43,42 +43,42 @@ def test_the_rows_of_classes_are_moved_and_the_background_stays() -> None:
         "x.pth has the classes in another order (c, a, b): its box head was reordered to that of the "
         "workspace (a, b, c)"
     ]
-    agnostic, _ = in_order(head(agnostic=True), ("c", "a", "b"), ("a", "b", "c"), "x.pth")
+    agnostic, _ = reorder_classes(head(agnostic=True), ("c", "a", "b"), ("a", "b", "c"), "x.pth")
     assert agnostic[f"{REG}bias"].tolist() == [0, 1, 2, 3]
-    assert in_order(head(), ("a", "b", "c"), ("a", "b", "c"), "x.pth")[1] == []
+    assert reorder_classes(head(), ("a", "b", "c"), ("a", "b", "c"), "x.pth")[1] == []
 
 
 def test_spellings_of_one_name_are_equal() -> None:
     nfd = unicodedata.normalize("NFD", "Mutter grün")
-    weights, notes = in_order(head(), ("Bolt", nfd, "C "), ("C", "Mutter grün", "bolt"), "x.pth")
+    weights, notes = reorder_classes(head(), ("Bolt", nfd, "C "), ("C", "Mutter grün", "bolt"), "x.pth")
     assert weights[f"{CLS}bias"].tolist() == [3, 2, 1, 9]
     assert len(notes) == 4
     assert "'Bolt' of x.pth is 'bolt' here" in notes
     # Within one list, names that differ only in case are two names.
-    weights, _ = in_order(head(), ("a", "A", "b"), ("A", "a", "b"), "x.pth")
+    weights, _ = reorder_classes(head(), ("a", "A", "b"), ("A", "a", "b"), "x.pth")
     assert weights[f"{CLS}bias"].tolist() == [2, 1, 3, 9]
     with pytest.raises(ModelError):
-        in_order(head(), ("a", "A", "b"), ("a", "b", "c"), "x.pth")
+        reorder_classes(head(), ("a", "A", "b"), ("a", "b", "c"), "x.pth")
 
 
 def test_other_classes_are_refused_unless_taken_by_position() -> None:
     with pytest.raises(
         ModelError, match=r"classes 'a', 'b', 'd'; this workspace has 'a', 'b', 'c'.*--classes-as-is"
     ):
-        in_order(head(), ("a", "b", "d"), ("a", "b", "c"), "x.pth")
-    weights, notes = in_order(head(), ("a", "b", "d"), ("a", "b", "c"), "x.pth", as_is=True)
+        reorder_classes(head(), ("a", "b", "d"), ("a", "b", "c"), "x.pth")
+    weights, notes = reorder_classes(head(), ("a", "b", "d"), ("a", "b", "c"), "x.pth", as_is=True)
     assert weights[f"{CLS}bias"].tolist() == [1, 2, 3, 9]
     assert notes == ["classes taken by position: d as c"]
     with pytest.raises(ModelError, match=r"classes 'a', 'b', 'c'; this workspace has 'a', 'b'\.") as refused:
-        in_order(head(), ("a", "b", "c"), ("a", "b"), "x.pth")
+        reorder_classes(head(), ("a", "b", "c"), ("a", "b"), "x.pth")
     assert "--classes-as-is" not in str(refused.value)
 
 
 def test_an_unknown_order_is_noted() -> None:
-    assert in_order(head(), (), ("a", "b", "c"), "x.pth")[1] == [
+    assert reorder_classes(head(), (), ("a", "b", "c"), "x.pth")[1] == [
         "x.pth does not name its classes; they are taken to be, in this order: a, b, c"
     ]
-    [note] = in_order(head(), tuple("abcdefgh"), ("a", "b", "c"), "x.pth")[1]
+    [note] = reorder_classes(head(), tuple("abcdefgh"), ("a", "b", "c"), "x.pth")[1]
     assert note.startswith("x.pth names 8 classes and its box head has 3: the names are not used")
 
 
@@ -105,13 +105,13 @@ def test_a_model_in_another_order_finds_the_same(
     trained: Any, config: Any, sets: Any, tmp_path: Path
 ) -> None:
     """The trained head in reverse order, as one with ("nut", "bolt"): boxes, scores and names come back."""
-    turned, _ = in_order(trained[0].weights, CLASSES, CLASSES[::-1], "x")
+    turned, _ = reorder_classes(trained[0].weights, CLASSES, CLASSES[::-1], "x")
     assert not torch.equal(turned[f"{CLS}weight"], trained[0].weights[f"{CLS}weight"])
     torch.save(
         {"meta": {"dataset_meta": {"classes": CLASSES[::-1]}}, "state_dict": turned}, tmp_path / "x.pth"
     )
     found = read_checkpoint(tmp_path / "x.pth")
-    weights, _ = in_order(found.weights, found.classes, CLASSES, "x")
+    weights, _ = reorder_classes(found.weights, found.classes, CLASSES, "x")
     for name, tensor in trained[0].weights.items():
         torch.testing.assert_close(weights[name], tensor, rtol=0, atol=0)
     image = sets[1][0].image

@@ -27,12 +27,12 @@ def server_data(root: Path) -> None:
 MENDED: dict[str, Damage] = {
     "killed pool add": (
         lambda w: write(w / "images" / "ab" / f"{'ab' * 32}.png"),
-        "leftovers", "not taken in",
+        "leftovers", "without a row in the database",
     ),
     "partial file": (lambda w: write(w / "images" / "ab" / "x.png.partial"), "leftovers", "killed"),
     "scores of a model that is gone": (
         lambda w: write(w / "scores" / "m9" / "x"),
-        "leftovers", "that there is not",
+        "leftovers", "that does not exist",
     ),
     "a cycle that did not begin": (
         lambda w: write(w / "cycles" / "2" / "pool.json"),

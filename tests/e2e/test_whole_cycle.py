@@ -151,7 +151,7 @@ def test_the_normal_way_to_work(workspace: Workspace, photographs: Path, recipe:
     assert "rendered 12 images" in al_loop(root, "render", recipe, "--count", 12)
     pretrained = al_loop(root, "pretrain")
     assert "current model: pretrain-1 (the first model" in pretrained
-    assert "current model: pretrain-1; pretrain-1 was made before" in al_loop(root, "pretrain")
+    assert "current model: pretrain-1; pretrain-1 was evaluated before" in al_loop(root, "pretrain")
     started = al_loop(root, "label-studio", "start")
     info = running(workspace.server_home)
     assert info.url in started

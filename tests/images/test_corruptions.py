@@ -64,7 +64,7 @@ def test_what_cannot_be_corrupted(tmp_path: Path) -> None:
         write_corrupted(tmp_path / "none.json", tmp_path / "out", ["blur"], 1)
     for path in (coco.parent / "images").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match="names no picture that is there"):
+    with pytest.raises(DataError, match="lists no image that exists"):
         write_corrupted(coco, tmp_path / "out", ["blur"], 1)
 
 
@@ -87,7 +87,7 @@ def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
     assert "image photo-002.png: is not an image (JPEG, PNG, WebP, BMP or TIFF): left out" in lines[1]
     for picture in (coco.parent / "images").iterdir():
         picture.write_bytes(b"")
-    with pytest.raises(DataError, match=r"(?s)3 × is empty: left out.*names no picture that can be read"):
+    with pytest.raises(DataError, match=r"(?s)3 × is empty: left out.*lists no readable image"):
         write_corrupted(coco, tmp_path / "none", ["noise"], 3)
 
 

@@ -19,7 +19,7 @@ from al_loop.core.config import PoolConfig
 from al_loop.core.files import file_sha256
 from al_loop.images import repository
 from al_loop.images.export import export_labels
-from al_loop.images.identity import hash_known, picture_sha256, pixels_sha256, take_out_copies
+from al_loop.images.identity import hash_known, picture_sha256, pixels_sha256, remove_evaluation_copies
 from al_loop.images.import_sources import add_sources
 from al_loop.images.ingest import IngestBatch
 from al_loop.images.validation_sets import add_validation
@@ -208,7 +208,7 @@ def test_a_claim_of_another_image_is_a_problem(workspace: Workspace, tmp_path: P
     report = add_validation(workspace, coco)
     [(where, why)] = report.refused
     assert where == str(second)
-    assert f"says that it is image {image.id[:12]} (image_sha256), whose pixels are others" in why
+    assert f"says that it is image {image.id[:12]} (image_sha256), but has other pixels" in why
     assert len(report.added) == 1
     assert roles(workspace) == ["pool", "validation"]
 
@@ -246,7 +246,7 @@ def test_what_cannot_be_compared_is_said(filled: Workspace, tmp_path: Path) -> N
     report = add_validation(filled, write_coco_set(tmp_path / "more", 2, seed=9))
     assert report.problems == [
         f"known image {first.id[:12]} cannot be read (No such file or directory): "
-        "not compared with the pictures of the file"
+        "not compared with the images of the file"
     ]
 
 
@@ -294,8 +294,8 @@ def test_a_cycle_leaves_out_what_models_are_judged_on_by_another_file(
     assert len(repository.labelled(workspace)) == 9
 
     leak(workspace, second, tmp_path)  # people have labelled it meanwhile
-    assert take_out_copies(workspace, [second, *others]) == [second]
-    assert take_out_copies(workspace, others) == []
+    assert remove_evaluation_copies(workspace, [second, *others]) == [second]
+    assert remove_evaluation_copies(workspace, others) == []
     assert second not in [item.image.id for item in repository.labelled(workspace)]
     [old] = old_labels(workspace.store, 1)[0]
     assert (old.image_id, old.box_count, old.role) == (second, 1, "pool")

@@ -70,7 +70,7 @@ def test_another_object_of_that_name_is_refused(linked: Workspace, line3: Any) -
     image = next(i for i in repository.unlabelled(linked) if i.url == "memory:///line3/1.PNG")
     line3.pipe("/line3/1.PNG", picture_bytes(99))
     with pytest.raises(
-        DataError, match=r"memory:///line3/1.PNG is not what it was when it was added: expected SHA-256"
+        DataError, match=r"memory:///line3/1.PNG has changed since it was added: expected SHA-256"
     ):
         local_copy(image)
     line3.rm("/line3/1.PNG")

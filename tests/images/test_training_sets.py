@@ -110,9 +110,9 @@ def test_changed_pixels_under_old_names_are_another_set(workspace: Workspace, tm
 def test_no_model_learns_from_what_it_is_judged_on(filled: Workspace, tmp_path: Path) -> None:
     """Known by its bytes, by its pixels, and by the id that an export gives it."""
     val, more = tmp_path / "val" / "coco.json", write_coco_set(tmp_path / "more", 3, seed=7)
-    with pytest.raises(DataError, match="models are evaluated on all 4 images of it"):
+    with pytest.raises(DataError, match="all 4 usable images are evaluation images"):
         labelled_files(filled, [val], Silent())
-    with pytest.raises(DataError, match="models are evaluated on all 4 images of it"):
+    with pytest.raises(DataError, match="all 4 usable images are evaluation images"):
         labelled_files(filled, [more, val], Silent())
 
     first, second, third, _ = sorted((val.parent / "images").iterdir())
@@ -137,7 +137,7 @@ def test_no_model_learns_from_what_it_is_judged_on(filled: Workspace, tmp_path: 
     assert tell.lines[0].endswith("mixed.json: 3 images left out: models are evaluated on them")
 
     add_validation(filled, more, name="night")  # any set that models are evaluated on
-    with pytest.raises(DataError, match="models are evaluated on all 3 images of it"):
+    with pytest.raises(DataError, match="all 3 usable images are evaluation images"):
         labelled_files(filled, [more], Silent())
 
 
@@ -154,7 +154,7 @@ def test_an_export_of_turned_validation_photographs_is_not_learnt_from(
     add_validation(workspace, val)
     assert len(labelled_files(workspace, [tmp_path / "labels.json"], Silent())) == 2
     workspace.store.execute("UPDATE images SET role = 'validation'")
-    with pytest.raises(DataError, match="evaluated on all 2 images"):
+    with pytest.raises(DataError, match="all 2 usable images are evaluation images"):
         labelled_files(workspace, [tmp_path / "labels.json"], Silent())
 
 
@@ -172,10 +172,8 @@ def test_one_picture_in_two_files(workspace: Workspace, tmp_path: Path) -> None:
     images = labelled_files(workspace, [first, edited(second, "moved.json", move)], tell)
     assert [item.image.path.name for item in images] == ["photo-001.png", "photo-003.png"]
     assert [len(item.boxes) for item in images] == [2, 2]
-    assert (
-        "is left out: the same picture has different boxes in photo-002.png, photo-002.png" in tell.lines[0]
-    )
-    assert "the same picture with boxes and without; the boxes count" in tell.lines[0]
+    assert "is left out: the same image has different boxes in photo-002.png, photo-002.png" in tell.lines[0]
+    assert "the same image with and without boxes; the boxes are used" in tell.lines[0]
 
 
 def test_a_file_of_mostly_empty_images_is_suspicious(workspace: Workspace, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_another_set_does_not_rewrite_the_labels_of_validation(
 
 @pytest.mark.parametrize("name", ["", " night", "a\nb", "\x1b[31m", "x" * 101])
 def test_a_set_has_a_name_that_can_be_shown(filled: Workspace, tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=r"--name .*expected 1 to 100 letters"):
+    with pytest.raises(DataError, match=r"--name .*expected 1 to 100 printable characters"):
         add_validation(filled, tmp_path / "pool" / "coco.json", name=name)
     assert set_names(filled.store) == ["validation"]
 
@@ -156,7 +156,7 @@ def test_the_database_keeps_what_any_statement_replaces(filled: Workspace, pool:
 
 def test_what_cannot_be_restored_is_said(filled: Workspace, pool: list[str]) -> None:
     for names, says in (
-        ([pool[0]], "has no other label"),
+        ([pool[0]], "has no old label to restore"),
         (["nothing"], "is no image of this workspace"),
         ([""], "is more than one image"),
         ([], "either images or --last"),
@@ -207,9 +207,9 @@ def test_copies_of_one_picture_in_a_file(workspace: Workspace, tmp_path: Path) -
     assert [len(item.boxes) for item in validation] == [2, 2, 2]
     assert (len(report.added), report.duplicates, len(report.refused)) == (3, 2, 2)
     assert {Path(where).name for where, _ in report.refused} == {"photo-003.png", "c.png"}
-    assert all("the same picture has different boxes" in why for _, why in report.refused)
+    assert all("the same image has different boxes" in why for _, why in report.refused)
     [problem] = report.problems
-    assert problem == "photo-001.png, a.png: the same picture with boxes and without; the boxes count"
+    assert problem == "photo-001.png, a.png: the same image with and without boxes; the boxes are used"
     assert not list((workspace.root / "images").rglob(f"{file_sha256(images / 'c.png')}*"))
 
 

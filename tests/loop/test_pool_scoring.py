@@ -65,7 +65,7 @@ def test_the_next_cycle_finds_it_done(
     assert run("-w", ready.root, "score") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(
-        f"  left out: {source}: {broken.path} is not what was stored: expected SHA-256 "
+        f"  left out: {source}: {broken.path} has changed since it was stored: expected SHA-256 "
     )
     assert lines[1].startswith("6 images of the pool by import-1: 5 scored in ")
     assert lines[1].endswith(" images/s), 0 scored before, 1 cannot be read")

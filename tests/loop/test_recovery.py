@@ -183,9 +183,7 @@ def test_before_the_push_everything_can_be_taken(loop: SmallLoop, monkeypatch: p
 
     with monkeypatch.context() as patched:
         patched.setattr("al_loop.loop.cycle.push_stage", broken)
-        with pytest.raises(
-            DataError, match=r"(?s)not reached.*Cycle 1 stays under way.*--refreeze.*--abandon"
-        ):
+        with pytest.raises(DataError, match=r"(?s)not reached.*Cycle 1 stays open.*--refreeze.*--abandon"):
             run_cycle(loop.workspace, None, Silent())
     before = [
         row["image_id"] for row in loop.workspace.store.rows("SELECT image_id FROM picks ORDER BY rank")
@@ -221,7 +219,7 @@ def test_after_the_push_the_selection_stays(loop: SmallLoop, run: Any) -> None:
     code, out, _ = run("-w", root, "cycle", "--refreeze")
     assert code == 0
     assert "train.epochs: 50 → 3" in out or "→ 3" in out
-    assert "cycle.beta = 2.0 stays; al-loop.toml says 5.0: its images are chosen" in out
+    assert "cycle.beta = 2.0 stays; al-loop.toml says 5.0: the images are selected already" in out
     assert "score.score_thr = 0.05 stays" in out
     assert loop.trained[-1].epochs == 3
     assert len(loop.pushed) == 1
@@ -261,7 +259,7 @@ def test_a_training_that_always_fails_names_the_ways_out(
     monkeypatch.setattr(model_training, "train_model", fails)
     code, _, err = run("-w", loop.workspace.root, "cycle")
     assert code == 1
-    assert "the loss is not finite\nCycle 1 stays under way, with its labels." in err
+    assert "the loss is not finite\nCycle 1 stays open and keeps its labels." in err
     run("-w", loop.workspace.root, "cycle", "--abandon")
     assert model_registry.current_model(loop.workspace).id == "m0"
     assert len(repository.labelled(loop.workspace)) == 10

@@ -43,11 +43,11 @@ def test_the_second_cycle_is_selected_again(
     make: Callable[..., Workspace], strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Later labels and evaluations do not change the picks."""
-    monkeypatch.setattr(evaluation, "counting", lambda *_: 0.4)
+    monkeypatch.setattr(evaluation, "validation_count_r2", lambda *_: 0.4)
     workspace = make(strategy, cycles=3)
     summary = json.loads((workspace.cycle_dir(2) / "select" / "known.json").read_text())
     assert summary["count_r2"] == (None if strategy in ("random", "coreset") else 0.4)
-    monkeypatch.setattr(evaluation, "counting", lambda *_: 0.9)
+    monkeypatch.setattr(evaluation, "validation_count_r2", lambda *_: 0.9)
     for cycle in (1, 2, 3):
         (finding,) = reproduce(workspace, cycle)
         assert (finding.changed, finding.text) == (False, "the same 10 picks in the same order")
@@ -87,7 +87,7 @@ def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
     original, name = column.read_bytes(), str(column.relative_to(root))
     column.unlink()
     assert changed(verify(workspace, 1)) == [f"{name}: gone"]
-    with pytest.raises(WorkspaceError, match=r"cycle 1 cannot be selected again: .*: gone"):
+    with pytest.raises(WorkspaceError, match=r"the selection of cycle 1 cannot be repeated: .*: gone"):
         reproduce(workspace, 1)
     column.write_bytes(bytes([original[0] ^ 1]) + original[1:])
     assert changed(verify(workspace, 1)) == [f"{name}: changed"]
@@ -98,7 +98,7 @@ def test_every_change_is_said(make: Callable[..., Workspace]) -> None:
     picture = root / store.rows("SELECT file FROM images WHERE id = ?", pick)[0]["file"]
     original = picture.read_bytes()
     picture.write_bytes(original + b" ")
-    assert changed(verify(workspace, 1)) == [f"picture {pick[:12]}: changed"]
+    assert changed(verify(workspace, 1)) == [f"image {pick[:12]}: changed"]
     picture.write_bytes(original)
 
     store.execute("UPDATE labels SET status = 'empty', boxes = '[]' WHERE image_id = ?", pick)
@@ -152,13 +152,13 @@ def test_manifests_that_are_not_there(make: Callable[..., Workspace]) -> None:
         verify(workspace, 7)
     path = workspace.cycle_dir(1) / "manifest.json"
     for text, says in (
-        ('{"cycle": 1}', "noted less than this one checks"),
+        ('{"cycle": 1}', "recorded less than this one checks"),
         ("{", "is damaged"),
         ('{"manifest": 9}', "has format 9"),
         ('{"manifest": 2}', "is damaged .*missing required field `cycle`"),
         (
             path.read_text().replace('"cycle": 1,', '"cycle": 2,', 1),
-            "is damaged .expected that of cycle 1, got 2",
+            "is damaged .expected the manifest of cycle 1, got that of 2",
         ),
         (path.read_text().replace('"hash": ', '"hasj": ', 1), "is damaged .*`hash` - at `..pool`"),
         ("[" * 100_000, "is damaged"),

@@ -64,8 +64,8 @@ def test_a_model_that_finds_all_beside_one_that_finds_half(
     assert any(line.startswith("  AP of ") for line in lines)
     assert any("boxes" in line for line in lines)
     right = [line for line in lines if line.startswith("entirely right")]
-    assert right[0].startswith("entirely right with import-1 alone: 2: ")
-    assert right[1] == "entirely right with import-2 alone: 0"
+    assert right[0].startswith("entirely right only with import-1: 2: ")
+    assert right[1] == "entirely right only with import-2: 0"
     sources = {row["id"]: Path(row["source"]).name for row in two.store.rows("SELECT * FROM images")}
     named = set(right[0].partition("2: ")[2].split(", "))
     assert named == {sources[item.image.id] for item in validation[2:]}
@@ -88,7 +88,7 @@ def test_a_model_that_finds_all_beside_one_that_finds_half(
 def test_models_that_are_not_there_are_named(two: Workspace) -> None:
     with pytest.raises(ModelError, match="no model 'cycle-9'; there are: import-1, import-2"):
         compare_models(two, "cycle-9", "import-1", "validation", Silent())
-    with pytest.raises(DataError, match="no set 'night' to evaluate models on; there are: validation"):
+    with pytest.raises(DataError, match="no evaluation set 'night'; existing sets: validation"):
         compare_models(two, "import-1", "import-2", "night", Silent())
 
 

@@ -194,9 +194,7 @@ def test_every_named_set_is_judged_and_those_of_the_rule_decide(
     rain = model_registry.saved_metrics(filled, "cycle-1", name="rain")
     assert rain == metrics(0.1)  # evaluated without a say
     assert model_registry.saved_metrics(filled, "cycle-1") == metrics(0.5)
-    with pytest.raises(
-        DataError, match="no set 'fog' to evaluate models on; there are: validation, night, rain"
-    ):
+    with pytest.raises(DataError, match="no evaluation set 'fog'; existing sets: validation, night, rain"):
         decided("fog")
 
 

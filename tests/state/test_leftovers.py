@@ -14,7 +14,7 @@ import pytest
 from al_loop.models.gc import gc
 from al_loop.state import leftovers as module
 from al_loop.state import model_registry
-from al_loop.state.leftovers import leftovers, unnamed_pictures
+from al_loop.state.leftovers import images_without_row, leftovers
 from al_loop.state.workspace import Workspace
 from render.core.tempdirs import Scratch
 
@@ -138,10 +138,10 @@ def test_photographs_of_a_newer_database_stay(used: Workspace, monkeypatch: pyte
     for table in ("labels", "sets", "pixels", "label_history", "images"):
         used.store.execute(f"DELETE FROM {table}")
     files = [path for path in used.images.rglob("*") if path.is_file()]
-    assert len(list(unnamed_pictures(used))) == len(files) == 10
+    assert len(list(images_without_row(used))) == len(files) == 10
     lines = gc(used, ["m1"], dry_run=False)
     assert lines[0].startswith(
-        "10 files in images/ have no row, more than a killed pool add leaves: they stay."
+        "10 files in images/ have no row in the database, more than a killed pool add leaves. They are kept."
     )
     assert f"al-loop pool add {used.images}" in lines[0]
     assert all(path.is_file() for path in files)

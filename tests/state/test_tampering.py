@@ -195,7 +195,9 @@ def test_picks_changed_between_selection_and_push(loop: SmallLoop, monkeypatch: 
     reporter = Silent()
     run_cycle(workspace, None, reporter)
     assert loop.pushed == [[pick["image_id"] for pick in right]]
-    assert any("picks.json is not what was selected: made again" in line for line in reporter.lines)
+    assert any(
+        "picks.json has changed since the selection: writing it again" in line for line in reporter.lines
+    )
 
 
 def test_labels_changed_between_pull_and_training(loop: SmallLoop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +213,7 @@ def test_labels_changed_between_pull_and_training(loop: SmallLoop, monkeypatch: 
     write_json(path, original[1:])
     reporter = Silent()
     assert run_cycle(loop.workspace, None, reporter).finished
-    assert any("labels.json is not what was pulled: pulled again" in line for line in reporter.lines)
+    assert any("labels.json has changed since the pull: pulling again" in line for line in reporter.lines)
     assert read_json(path) == original
 
 
@@ -225,7 +227,7 @@ def test_a_pool_that_cannot_be_made_again_names_the_way_out(loop: SmallLoop) -> 
     assert read_json(path) == original  # made again
     path.write_text("[")
     loop.workspace.store.execute("UPDATE images SET role = 'validation' WHERE id = ?", original[0])
-    with pytest.raises(WorkspaceError, match=r"(?s)cannot be made again.*al-loop cycle --abandon"):
+    with pytest.raises(WorkspaceError, match=r"(?s)cannot be rebuilt.*al-loop cycle --abandon"):
         run_cycle(loop.workspace, None, Silent())
 
 
@@ -242,7 +244,8 @@ def test_photographs_that_were_changed_are_left_out_by_name(loop: SmallLoop) -> 
     run_cycle(workspace, None, reporter)
     assert loop.pushed == [picked[1:]]
     assert any(
-        line.startswith("  left out: ") and "is not what was stored" in line for line in reporter.lines
+        line.startswith("  left out: ") and "has changed since it was stored" in line
+        for line in reporter.lines
     )
     assert any("al-loop doctor" in line for line in reporter.lines)
     image.path.write_bytes(original)
@@ -258,7 +261,9 @@ def test_photographs_that_were_changed_are_left_out_by_name(loop: SmallLoop) -> 
 
     evaluated = repository.validation(workspace)[0].image
     flip(evaluated.path, 0.5)
-    with pytest.raises(DataError, match=r"no model can be evaluated on validation: .*is not what was stored"):
+    with pytest.raises(
+        DataError, match=r"no model can be evaluated on validation: .*has changed since it was stored"
+    ):
         run_cycle(workspace, None, Silent())
 
 
@@ -286,7 +291,7 @@ def test_a_cached_object_that_was_changed_is_fetched_again(tmp_path: Path) -> No
     assert read_stored(image) == b"the picture"
     source.write_bytes(b"another")
     cache.write_bytes(b"something else")
-    assert "is not what it was when it was added" in changed_files([image])[digest]
+    assert "has changed since it was added" in changed_files([image])[digest]
 
 
 def test_scoring_leaves_out_a_photograph_that_was_changed(tmp_path: Path) -> None:
@@ -307,7 +312,7 @@ def test_scoring_leaves_out_a_photograph_that_was_changed(tmp_path: Path) -> Non
     flip(path, 0.7)
     result = reader.read(image)
     assert isinstance(result, Unreadable)
-    assert "is not what was stored: expected SHA-256" in result.reason
+    assert "has changed since it was stored: expected SHA-256" in result.reason
     sent = replace(reader, files={"a": path.read_bytes()})
     assert isinstance(sent.read(image), Unreadable)
     path.unlink()
@@ -323,4 +328,6 @@ def test_what_an_older_al_loop_wrote_is_taken_and_noted(loop: SmallLoop) -> None
     assert run_cycle(loop.workspace, None, Silent()).finished
     assert changes(loop.workspace) == []
     loop.workspace.store.execute("DELETE FROM written_files")
-    assert any("of an al-loop that kept no hash of it" in f.text for f in verify(loop.workspace, 1))
+    assert any(
+        "written by an older al-loop, which stored no hash of it" in f.text for f in verify(loop.workspace, 1)
+    )

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from al_loop.core.errors import ClusterError, DataError
 from al_loop.core.versions import __version__
 from al_loop.detector.checkpoint import read_weights
-from al_loop.detector.config.stored_config import encoded
+from al_loop.detector.config.stored_config import encode_config
 from al_loop.detector.device import default_workers
 from al_loop.detector.inference.predict import Detector, load_detector
 from al_loop.detector.inference.scoring import Batch, BatchScorer, Reader, ScoreSettings, Unreadable
@@ -24,16 +24,16 @@ from al_loop.structures.images import ImageFile, Prediction
 from render.core.tempdirs import scratch_folder
 from render.execution.actor_pool import Placement
 
-#: Objects that are fetched at a time.
+#: Objects to fetch at a time.
 _FETCH_THREADS = 16
 
 
 @dataclass(frozen=True, eq=False)
 class ModelPayload:
-    """What a node needs besides al-loop itself. It is sent once.
+    """The data of a model that a node needs. It is sent once.
 
-    config: of the model, as JSON.
-    workers: threads that decode images; None: as many as the cores of the node suggest.
+    config: config of the model, as JSON.
+    workers: number of threads that decode images. None: choose it by the cores of the node.
     trusted: see `read_config`.
     """
 
@@ -46,15 +46,15 @@ class ModelPayload:
 
     @classmethod
     def of(cls, model: Model, config: Config, workers: int | None, *, trusted: bool) -> ModelPayload:
-        """Read the weights of a model with that config; raises ModelError if they were changed."""
+        """Read the weights of a model. Raises ModelError if they have changed."""
         read_weights(model.weights, model.weights_sha256)
-        data = encoded(config)
+        data = encode_config(config)
         model = replace(model, config_sha256=hashlib.sha256(data).hexdigest())
         return cls(model, model.weights.read_bytes(), data, workers, trusted)
 
 
 def file_size(image: ImageFile) -> int | None:
-    """Return the bytes of an image's file here; None if it cannot be read, or is an object of a store."""
+    """Return the size of an image's local file. None if it is unreadable or in an object store."""
     try:
         return image.path.stat().st_size if image.url is None else None
     except OSError:
@@ -65,7 +65,7 @@ def file_size(image: ImageFile) -> int | None:
 class ShardResult:
     """Predictions for a shard.
 
-    notes: what the user should know.
+    notes: messages for the user.
     """
 
     predictions: list[Prediction]
@@ -75,7 +75,7 @@ class ShardResult:
 
 @dataclass(frozen=True)
 class MissingFiles:
-    """Images of a shard that the node does not see: their bytes must be sent."""
+    """Images of a shard that the node cannot read. The driver must send their bytes."""
 
     image_ids: tuple[str, ...]
 
@@ -91,14 +91,14 @@ class ScoringActor:
         self._threads: ThreadPoolExecutor | None = None
 
     def prepare(self, payload: ModelPayload, precision: str) -> str:
-        """Load the model; return what a precision of "auto" means here.
+        """Load the model. Return the precision that "auto" means on this node.
 
-        Raises ClusterError if al-loop has another version here.
+        Raises ClusterError if this node has another version of al-loop.
         """
         if payload.version != __version__:
             raise ClusterError(
-                f"expected the same al-loop on every node, got {payload.version} where the command runs "
-                f"and {__version__} here"
+                f"expected the same al-loop on every node, got {payload.version} on the driver "
+                f"and {__version__} on this node"
             )
         cores = self._placement.cores
         torch.set_num_threads(max(1, cores))
@@ -121,12 +121,12 @@ class ScoringActor:
     ) -> ShardResult | MissingFiles:
         """Score a shard, or return which files are missing.
 
-        sizes: bytes of the files where the command runs, by id, see `file_size`.
-        files: bytes of images that are known to be missing here, by id.
-        last: score without the missing files: the driver cannot read them either.
+        sizes: sizes of the files on the driver by image id, see `file_size`.
+        files: content of the files that this node cannot read, by image id.
+        last: score without the missing files, because the driver cannot read them either.
         """
         absent = [image for batch in shard for image in batch if image.id not in files]
-        objects = self._fetched([image for image in absent if image.url is not None])
+        objects = self._fetch_objects([image for image in absent if image.url is not None])
         files_here = [image for image in absent if image.url is None and sizes[image.id] is not None]
         missing = [image.id for image in files_here if file_size(image) != sizes[image.id]]
         missing += [image_id for image_id, data in objects.items() if data is None]
@@ -149,8 +149,8 @@ class ScoringActor:
         self._notes.clear()
         return result
 
-    def _fetched(self, images: Sequence[ImageFile]) -> dict[str, bytes | None]:
-        """Fetch images from their object store; None for those that this node cannot fetch."""
+    def _fetch_objects(self, images: Sequence[ImageFile]) -> dict[str, bytes | None]:
+        """Fetch images from their object stores. None for an image that this node cannot fetch."""
 
         def fetch(image: ImageFile) -> bytes | None:
             try:

@@ -1,4 +1,4 @@
-"""Connect to a Ray cluster with the errors of al-loop."""
+"""Connect to a Ray cluster. Raise the errors of al-loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from render.execution.ray_connection import connected
 def ray_cluster(address: str) -> Iterator[Any]:
     """Yield the module ray, connected to "auto", "host:port", "ray://host:port" or "local".
 
-    Raises ClusterError if that fails, and for a WorkerError inside.
+    Raises ClusterError if the connection fails, and for a WorkerError inside the block.
     """
     try:
         with connected(address) as ray:

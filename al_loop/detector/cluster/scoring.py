@@ -12,7 +12,7 @@ from mmengine.config import Config
 from al_loop.core.errors import AlLoopError, ClusterError, ConfigError, DataError
 from al_loop.detector.cluster.actor import MissingFiles, ModelPayload, ScoringActor, ShardResult, file_size
 from al_loop.detector.cluster.connection import ray_cluster
-from al_loop.detector.inference.scoring import Batch, Progress, Say, ScoreSettings, Unreadable, planned
+from al_loop.detector.inference.scoring import Batch, Progress, Say, ScoreSettings, Unreadable, plan_shards
 from al_loop.images.object_cache import local_copy
 from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.images import ImageFile
@@ -36,11 +36,11 @@ Shard = Sequence[Batch]
 
 @dataclass(frozen=True, eq=False)
 class ClusterDetector:
-    """A model that is scored with on a cluster.
+    """A model to score with on a cluster.
 
-    address: of the cluster, see `ray_cluster`.
+    address: address of the cluster, see `ray_cluster`.
     device: as in al-loop.toml.
-    config: the model's.
+    config: config of the model.
     """
 
     address: str
@@ -59,11 +59,10 @@ def score_on_cluster(
     say: Say,
     check: Callable[[], None],
 ) -> list[Unreadable]:
-    """Do what `score_images` does, on the nodes of a cluster.
+    """Score images as `score_images` does, on the nodes of a cluster.
 
-    The first actor that is ready decides which precision "auto" means.
-    Raises ClusterError if no cluster answers, or none of its nodes can be used or is left;
-    finished shards are kept.
+    The first ready actor decides which precision "auto" means.
+    Raises ClusterError if no cluster answers or no usable node is left. Finished shards are kept.
     """
     todo = store.missing(images)
     if not todo:
@@ -71,7 +70,7 @@ def score_on_cluster(
     total, done = len(images), len(images) - len(todo)
     unreadable: list[Unreadable] = []
 
-    def keep(shard: Shard, result: ShardResult | TaskFailedError) -> None:
+    def store_result(shard: Shard, result: ShardResult | TaskFailedError) -> None:
         nonlocal done
         if isinstance(result, TaskFailedError):
             raise _repeated_failure(shard, result)
@@ -88,16 +87,16 @@ def score_on_cluster(
         _TRIES,
         _TRIES,
         _IN_FLIGHT,
-        on_restart=lambda name, reason: say(f"  {name}: a process was lost ({reason}); another is started"),
+        on_restart=lambda name, reason: say(f"  {name}: a process was lost ({reason}); starting another"),
         on_left_out=lambda name, error: say(f"  {name} is left out: {error}"),
     )
     with ray_cluster(detector.address) as ray:
         placements = place_actors(ray.nodes(), detector.device)
         say(f"  on {_summary(placements)} of the Ray cluster")
-        shards = planned(detector.config, todo, settings)
+        shards = plan_shards(detector.config, todo, settings)
         start = partial(_Worker, ray, ray.put(detector.payload), settings, [])
         try:
-            actor_scheduler(ray, placements, start, policy).run(shards, keep)
+            actor_scheduler(ray, placements, start, policy).run(shards, store_result)
         except (NoWorkerLeftError, ConnectionError) as error:
             raise ClusterError(
                 f"no node of the Ray cluster is left to score on: {error}. {done} of {total} images are done "
@@ -108,11 +107,11 @@ def score_on_cluster(
 
 
 def place_actors(nodes: Sequence[Any], device: str) -> list[Placement]:
-    """Return a placement per GPU of the cluster; if it has none, per node.
+    """Return one placement per GPU of the cluster, or one per node if the cluster has no GPU.
 
-    Nodes without a GPU stay idle beside others that have one: a CPU rounds differently.
+    If any node has a GPU, the nodes without one stay idle, because a CPU rounds differently.
 
-    nodes: what `ray.nodes()` returns.
+    nodes: result of `ray.nodes()`.
     device: as in al-loop.toml.
     Raises ConfigError if `device` asks for a GPU and there is none, ClusterError if there is no core.
     """
@@ -124,7 +123,7 @@ def place_actors(nodes: Sequence[Any], device: str) -> list[Placement]:
         )
     placements = placements or cpu_placements(nodes)
     if not placements:
-        raise ClusterError("no node of the Ray cluster has a core for us. See: ray status; then add nodes")
+        raise ClusterError("no node of the Ray cluster offers a CPU core. See: ray status. Then add nodes")
     return placements
 
 
@@ -137,9 +136,9 @@ def _summary(placements: Sequence[Placement]) -> str:
 def _repeated_failure(shard: Shard, error: TaskFailedError) -> ClusterError:
     first, last = shard[0][0], shard[-1][-1]
     return ClusterError(
-        f"{_TRIES} processes of the Ray cluster ended over the same {sum(map(len, shard))} images, from "
-        f"{first.path.name} to {last.path.name} ({error}). What is done is kept. See what happens here: "
-        "run the same command without --ray"
+        f"{_TRIES} processes of the Ray cluster died while scoring the same {sum(map(len, shard))} images, "
+        f"from {first.path.name} to {last.path.name} ({error}). Finished shards are kept. To find the "
+        "cause, run the same command without --ray"
     )
 
 
@@ -147,7 +146,7 @@ class _Worker:
     """An actor that scores shards, seen from the driver; a `render.execution.scheduler.Worker`.
 
     payload: Ray's reference to a `ModelPayload`.
-    precisions: of the actors that are ready; all score in the first.
+    precisions: precision of each ready actor. All actors score in the first of them.
     """
 
     def __init__(
@@ -173,7 +172,7 @@ class _Worker:
         except Exception as error:
             self.fit = False
             raise TaskFailedError(reason_of(error)) from error
-        assert isinstance(result, ShardResult)  # the second time, files are no longer missing
+        assert isinstance(result, ShardResult)  # the second call never returns MissingFiles
         return replace(result, notes=[f"{note} ({self._name})" for note in result.notes])
 
     def close(self) -> None:
@@ -183,8 +182,8 @@ class _Worker:
     def _score(self, shard: Shard) -> ShardResult | MissingFiles:
         sees_files = self._sees_files  # another thread may change it meanwhile
         images = [image for batch in shard for image in batch]
-        files = {} if sees_files else _read(images)
-        # What cannot be read here is missing everywhere: the node reports it by name.
+        files = {} if sees_files else _read_files(images)
+        # A file that the driver cannot read is missing everywhere: the node reports it by name.
         sizes = {i.id: file_size(i) if sees_files or i.id in files else None for i in images}
         settings = replace(self._settings, precision=self._precisions[0])
         answer: ShardResult | MissingFiles = self._actor.call(
@@ -193,7 +192,7 @@ class _Worker:
         return answer
 
 
-def _read(images: Sequence[ImageFile]) -> dict[str, bytes]:
+def _read_files(images: Sequence[ImageFile]) -> dict[str, bytes]:
     """Return the bytes of the images that can be read, by id."""
     files = {}
     for image in images:

@@ -35,7 +35,7 @@ _WORDS: dict[str, set[str]] = {
     "adapt_cfg": {"dilation", "offset"},
     **dict.fromkeys(_FPG_KEYS, _FPG),
 }
-#: Packages of which only the parts below are allowed: those of a two-stage detector.
+#: Packages of which only the parts below, which belong to a two-stage detector, are allowed.
 _KNOWN = ("mmdet", "mmcv", "mmengine", "torch")
 _PARTS = (
     "mmdet.models.backbones", "mmdet.models.necks", "mmdet.models.dense_heads", "mmdet.models.roi_heads",
@@ -46,7 +46,7 @@ _PARTS = (
     "mmengine.model", "mmengine.optim", "mmengine.utils.dl_utils.parrots_wrapper",  # SyncBN
     "torch.nn", "torch.optim",
 )  # fmt: skip
-# They download a language model by name.
+# Parts that download a language model by name.
 _REFUSED = ("mmdet.models.dense_heads.atss_vlfusion_head", "mmdet.models.dense_heads.grounding_dino_head")
 
 
@@ -61,9 +61,9 @@ def check_types(model: Mapping[str, Any], optim_wrapper: Mapping[str, Any], sour
             if key in table and not _is_allowed(place, key, table[key]):
                 where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
                 raise ModelError(
-                    f"{source}: {where[1:]}.{key} = {_shown(table[key])} is no registered part of a detector"
-                    ", and nothing is imported by its name. Register it (@MODELS.register_module()) in a "
-                    "module that the mmdet config names in custom_imports, and give that config: "
+                    f"{source}: {where[1:]}.{key} = {_abbreviate(table[key])} is no registered part of a "
+                    "detector, and nothing is imported by its name. Register it (@MODELS.register_module()) "
+                    "in a module that the mmdet config names in custom_imports, and give that config: "
                     "al-loop models import CHECKPOINT --config mmdet_config.py"
                 )
 
@@ -74,17 +74,19 @@ def _is_allowed(place: Place, key: str, name: object) -> bool:
         return isinstance(name, str) and name in _scopes()
     if place[0] == "optim_wrapper":
         # A constructor is resolved as a type is.
-        return _is_usable(_registered(name, _OPTIMISER if key == "type" else _CONSTRUCTORS))
+        return _is_usable(_find_registered(name, _OPTIMISER if key == "type" else _CONSTRUCTORS))
     is_word = isinstance(name, str) and name in _WORDS.get(str(place[-1]), ())
-    return key == "constructor" or place == ("model",) or is_word or _is_usable(_registered(name, _MODEL))
+    return (
+        key == "constructor" or place == ("model",) or is_word or _is_usable(_find_registered(name, _MODEL))
+    )
 
 
 def _require_two_stage(name: object, source: str) -> None:
-    detector = _registered(name, _MODEL)
+    detector = _find_registered(name, _MODEL)
     if not (isinstance(detector, type) and issubclass(detector, TwoStageDetector)):
         raise ModelError(
-            f"{source}: expected model.type to be a two-stage detector (FasterRCNN), got {_shown(name)}. "
-            "Give the config of a Faster R-CNN"
+            f"{source}: expected model.type to be a two-stage detector (FasterRCNN), got "
+            f"{_abbreviate(name)}. Give the config of a Faster R-CNN"
         )
 
 
@@ -95,7 +97,7 @@ def registered_name(dotted: str) -> str:
     """
     module, _, name = dotted.rpartition(".")
     for registry in (*_MODEL, *_OPTIMISER):
-        registered = _registered(name, (registry,))
+        registered = _find_registered(name, (registry,))
         defined_in = getattr(registered, "__module__", "")
         if module and registered is not None and f"{defined_in}.".startswith(f"{module}."):
             return name
@@ -108,17 +110,17 @@ def _is_usable(registered: Any) -> bool:
         return False
     module = str(getattr(registered, "__module__", ""))
     if module.split(".")[0] not in _KNOWN:
-        return True  # of a package that the user had imported
+        return True  # from a package that the user has imported
     return module.startswith(_PARTS) and not module.startswith(_REFUSED)
 
 
-def _registered(name: object, registries: tuple[Registry, ...]) -> Any:
+def _find_registered(name: object, registries: tuple[Registry, ...]) -> Any:
     """Return the object registered as "Name" or "scope.Name", or None."""
     if not isinstance(name, str):
         return None
     scope, _, bare = name.rpartition(".")
     for registry in registries:
-        levels = list(_chain(registry))
+        levels = list(_registry_chain(registry))
         if scope:
             children = [level.children[scope] for level in levels if scope in level.children]
             levels = ([level for level in levels if level.scope == scope] + children)[:1]
@@ -128,11 +130,11 @@ def _registered(name: object, registries: tuple[Registry, ...]) -> Any:
     return None
 
 
-def _chain(registry: Registry) -> Iterator[Registry]:
+def _registry_chain(registry: Registry) -> Iterator[Registry]:
     """Yield a registry and its parents, in the order of `Registry.get`."""
     level: Registry | None = registry
     while level is not None:
-        level.import_from_location()  # the modules that the packages themselves list
+        level.import_from_location()  # imports only modules that the packages themselves list
         yield level
         level = level.parent
 
@@ -143,5 +145,5 @@ def _scopes() -> set[str]:
     return {root.scope, *root.children, "mmcv"} if root is not None else set()
 
 
-def _shown(name: object) -> str:
+def _abbreviate(name: object) -> str:
     return repr(name)[:80]

@@ -18,19 +18,19 @@ from al_loop.detector.checkpoint import class_names
 from al_loop.detector.config.preprocessing import InferencePipeline, one_size, read_pipeline
 from al_loop.detector.config.stored_config import (
     PARTS,
-    checked,
-    decoded,
+    check_config,
+    decode_config,
     drop_weights,
     import_modules,
     modules_of,
-    plain,
     read_file,
+    to_plain,
 )
 from al_loop.detector.config.tree import refuse_deep
 from al_loop.detector.ops import has_compiled_ops
 from al_loop.state.model_registry import SHIPPED
 
-# For a user's config without optim_wrapper: mmdet's usual rate for a batch of 2.
+# For a user's config without optim_wrapper: mmdet's default learning rate for a batch of 2.
 _OPTIMISER: dict[str, Any] = {
     "type": "OptimWrapper",
     "optimizer": {"type": "SGD", "lr": 0.0025, "momentum": 0.9, "weight_decay": 1e-4},
@@ -64,14 +64,15 @@ def load_model_config(
             "Correct model.config in al-loop.toml."
         )
     if path.suffix == ".json":
-        data = decoded(read_file(path), str(path))
+        data = decode_config(read_file(path), str(path))
         if "_base_" in data:
             raise ModelError(
-                f"{path} inherits from another config (_base_): a JSON is read as it is. Give it as Python"
+                f"{path} inherits from another config (_base_): JSON configs cannot inherit. Give the config "
+                "as Python"
             )
         return complete(data, classes, image_size, str(path), trusted=trusted)
     try:
-        # What it names in custom_imports is imported below, where an error can name the module.
+        # The modules in custom_imports are imported below, where an error can name the module.
         executed = Config.fromfile(path, import_custom_modules=False)
         import_modules(modules_of(executed, str(path)), str(path), trusted=True)
         config = executed.to_dict()
@@ -91,10 +92,10 @@ def complete(
     *,
     trusted: bool = False,
 ) -> Config:
-    """Adapt a config to the workspace and to the installed operators; its notes list the unused parts."""
+    """Adapt a config to the workspace and to the installed operators. Its notes list the unused parts."""
     _require_faster_rcnn(config, source)
     pipeline = read_pipeline(config)
-    parts = {name: plain(config[name], name) for name in PARTS if name in config}
+    parts = {name: to_plain(config[name], name) for name in PARTS if name in config}
     model = parts["model"]
     dropped = drop_weights(model)
     notes = [f"weights that the config names are not loaded: {', '.join(dropped)}"] if dropped else []
@@ -104,14 +105,14 @@ def complete(
     if "optimizer" in config and "optim_wrapper" not in config:  # mmdet 2's
         rate = _OPTIMISER["optimizer"]["lr"]
         notes.append(
-            f"the config's optimizer is not used, only optim_wrapper is: SGD with a rate of {rate:g} is"
+            f"the config's optimizer is not used, only optim_wrapper would be: SGD with lr {rate:g} is used"
         )
-    notes += _set_pixels(model, config, pipeline, source)
+    notes += _set_normalisation(model, config, pipeline, source)
     notes += _set_size(parts, image_size, pipeline, source)
     parts["custom_imports"] = list(modules_of(config, source))
     parts["named_classes"] = named_classes(config)
-    whole = {"optim_wrapper": _OPTIMISER} | {k: v for k, v in parts.items() if v not in ([], ())}
-    return checked(whole | {"classes": tuple(classes), "notes": notes}, source, trusted=trusted)
+    stored_parts = {"optim_wrapper": _OPTIMISER} | {k: v for k, v in parts.items() if v not in ([], ())}
+    return check_config(stored_parts | {"classes": tuple(classes), "notes": notes}, source, trusted=trusted)
 
 
 def _table(value: Any) -> Mapping[str, Any]:
@@ -137,7 +138,7 @@ def _require_faster_rcnn(config: Mapping[str, Any], source: str) -> None:
     others = [name for name in _OTHER_HEADS if roi_head.get(name)]
     if others:
         raise ModelError(
-            f"{source} must hold a detector of boxes alone (Faster R-CNN); got {got} with "
+            f"{source} must hold a detector that predicts only boxes (Faster R-CNN); got {got} with "
             f"{', '.join(others)}, which needs labels that a workspace does not have. Give the config and "
             "the checkpoint of a Faster R-CNN"
         )
@@ -146,10 +147,10 @@ def _require_faster_rcnn(config: Mapping[str, Any], source: str) -> None:
 def _set_size(
     parts: dict[str, Any], wanted: tuple[int, int] | None, pipeline: InferencePipeline, source: str
 ) -> list[str]:
-    """Set image_size, enlarge and resize; return notes for the user.
+    """Set image_size, enlarge and resize. Return notes for the user.
 
-    al-loop's own configs have image_size and no pipeline. In mmdet's it may be a variable of the training
-    pipeline.
+    Shipped configs have image_size and no pipeline. In an mmdet config, image_size may be a variable of the
+    training pipeline.
     """
     config_size = None if len(pipeline.sizes) == 1 else parts.get("image_size")
     parts.setdefault("enlarge", config_size is None)
@@ -157,26 +158,26 @@ def _set_size(
     place, keeps_aspect = pipeline.place, pipeline.keeps_aspect
     if wanted or config_size is not None:
         parts["resize"] = "inside" if wanted else parts.get("resize", "inside")
-        stretched = f"the config's {place} stretches pictures (keep_ratio=False)"
-        note = f"{stretched}; with image_size their aspect is kept"
+        stretched = f"the config's {place} stretches images (keep_ratio=False)"
+        note = f"{stretched}; with image_size their aspect ratio is kept"
     else:
         parts["resize"] = "either-way" if keeps_aspect else "stretch"
         size = "x".join(map(str, parts["image_size"]))
-        note = f"pictures are stretched to {size} px, as the config's {place} does (keep_ratio=False)"
+        note = f"images are stretched to {size} px, as the config's {place} does (keep_ratio=False)"
     return [] if keeps_aspect else [note]
 
 
-def _set_pixels(
+def _set_normalisation(
     model: dict[str, Any], config: Mapping[str, Any], pipeline: InferencePipeline, source: str
 ) -> list[str]:
-    """Set the normalisation and the channel order of a config; return notes for the user."""
-    preprocessor = model.get("data_preprocessor") or plain(
+    """Set the normalisation and the channel order of a config. Return notes for the user."""
+    preprocessor = model.get("data_preprocessor") or to_plain(
         config.get("data_preprocessor"), "data_preprocessor"
     )
     normalise, load, notes = pipeline.step("Normalize"), pipeline.step("LoadImageFromFile"), []
     if normalise and (preprocessor or {}).get("mean") is not None:
         raise ModelError(
-            f"{source} normalises pictures twice: in {pipeline.place} (Normalize) and in "
+            f"{source} normalises images twice: in {pipeline.place} (Normalize) and in "
             "model.data_preprocessor. Remove one of them"
         )
     if normalise:
@@ -188,37 +189,37 @@ def _set_pixels(
             "pad_size_divisor": int(pipeline.step("Pad").get("size_divisor") or 32),
         }
         notes.append(
-            f"pictures are normalised as Normalize in {pipeline.place} says, in model.data_preprocessor"
+            f"images are normalised as Normalize in {pipeline.place} says, in model.data_preprocessor"
         )
     if not preprocessor:
         raise ModelError(
-            f"{source}: expected model.data_preprocessor with the mean and std of pictures "
+            f"{source}: expected model.data_preprocessor with the mean and std of the images "
             "(DetDataPreprocessor), got none"
         )
     model["data_preprocessor"] = preprocessor
     if load.get("color_type") in ("grayscale", "unchanged_grayscale"):
         raise ModelError(
-            f"{source} reads pictures as grey ({load['color_type']}): al-loop gives detectors three channels"
+            f"{source} reads images as grey ({load['color_type']}): al-loop gives detectors three channels"
         )
     if load.get("channel_order", "bgr") != "bgr":
         swapped = bool(preprocessor.pop("bgr_to_rgb", False) or preprocessor.pop("rgb_to_bgr", False))
         preprocessor["bgr_to_rgb"] = not swapped
-        notes.append("pictures are read as BGR; data_preprocessor changes them to the order of channel_order")
+        notes.append("images are read as BGR; data_preprocessor converts them to the order of channel_order")
     skipped = [name for name in pipeline.left_out if not (name == "Pad" and normalise)]
     if skipped:
-        notes.append(f"steps of the config's {pipeline.place} that are not done: {', '.join(skipped)}")
+        notes.append(f"steps of the config's {pipeline.place} that are not applied: {', '.join(skipped)}")
     return notes
 
 
 def named_classes(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the class names of a config's data sets, or of the config itself; empty where it has none."""
+    """Return the class names of a config's data sets, or of the config itself. Empty if it has none."""
     data, parts = _table(config.get("data")), ("test", "val", "train")
     places = [config.get(f"{part}_dataloader") for part in parts] + [data.get(part) for part in parts]
     return next(filter(None, map(_data_classes, places)), ()) or class_names(config)
 
 
 def _data_classes(place: Any) -> tuple[str, ...]:
-    """Return the class names of a data set, also inside wrappers."""
+    """Return the class names of a data set, which may be inside wrappers."""
     if not isinstance(place, Mapping):
         return ()
     return class_names(place.get("metainfo")) or class_names(place) or _data_classes(place.get("dataset"))

@@ -1,4 +1,4 @@
-"""The test pipeline of an mmdet config: the image size, and the steps that al-loop takes over."""
+"""The test pipeline of an mmdet config: the image size, and the steps that al-loop applies."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class InferencePipeline:
     """The test pipeline of a config.
 
     sizes: distinct (width, height) px of its resizes; al-loop needs exactly one.
-    keeps_aspect: whether the resize does.
-    steps: all steps, with those of test-time augmentation.
-    place: key in the config; "" where there is no pipeline.
+    keeps_aspect: whether the resize keeps the aspect ratio.
+    steps: all steps, including those of test-time augmentation.
+    place: key in the config; "" without a pipeline.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -64,24 +64,24 @@ def read_pipeline(config: Mapping[str, Any]) -> InferencePipeline:
 
 
 def one_size(pipeline: InferencePipeline, source: str) -> tuple[int, int]:
-    """Return the (width, height) px of a pipeline; raise ModelError where it has none, or several."""
+    """Return the (width, height) px of a pipeline. Raises ModelError unless it has exactly one size."""
     if len(pipeline.sizes) == 1:
         return pipeline.sizes[0]
     if pipeline.sizes:
         sizes = ", ".join(f"{width}x{height}" for width, height in pipeline.sizes)
-        problem = f"its {pipeline.place} resizes pictures to several sizes ({sizes})"
+        problem = f"its {pipeline.place} resizes images to several sizes ({sizes})"
     elif pipeline.place:
-        problem = f"its {pipeline.place} names no size in px to resize pictures to"
+        problem = f"its {pipeline.place} names no size in px to resize images to"
     else:
         problem = "it has no test pipeline (test_dataloader.dataset.pipeline)"
     raise ModelError(
-        f"{source}: expected one size at which the detector is tested, and {problem}. Name it in "
+        f"{source}: expected one image size for testing, but {problem}. Set the size in "
         "al-loop.toml, section [model]: image_size = [WIDTH, HEIGHT] (model.image_size)"
     )
 
 
 def _pipeline_of(dataset: Any) -> Any:
-    """Return the pipeline of a data set, also inside wrappers; a list is a pipeline itself."""
+    """Return the pipeline of a data set, which may be inside wrappers. A list is a pipeline itself."""
     if isinstance(dataset, list | tuple):
         return dataset
     if not isinstance(dataset, Mapping):
@@ -132,8 +132,8 @@ def _pairs(value: Any) -> Iterator[tuple[int, int]]:
 
 
 def _keeps_aspect(step: Mapping[str, Any]) -> bool:
-    """Return whether a resize keeps the aspect; by default mmdet 2's does, and most of mmdet 3 do not."""
-    modern = any(key in step for key in ("scale", "scales", "scale_factor", "width"))
+    """Return whether a resize keeps the aspect ratio. It does by default in mmdet 2, and mostly not in 3."""
+    is_mmdet_3 = any(key in step for key in ("scale", "scales", "scale_factor", "width"))
     nested = step.get("resize_kwargs")
     options = {**nested, **step} if isinstance(nested, Mapping) else step
-    return bool(options.get("keep_ratio", not modern or _name(step) == "ResizeShortestEdge"))
+    return bool(options.get("keep_ratio", not is_mmdet_3 or _name(step) == "ResizeShortestEdge"))

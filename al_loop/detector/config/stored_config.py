@@ -40,15 +40,15 @@ _ADVICE = "Use another model (al-loop models list), or go back: al-loop models r
 
 def write_config(folder: Path, config: Config) -> str:
     """Write `config.json` and return its SHA-256."""
-    data = encoded(config)
+    data = encode_config(config)
     write_atomically(folder / CONFIG, data)
     return hashlib.sha256(data).hexdigest()
 
 
-def encoded(config: Mapping[str, Any]) -> bytes:
-    """Return a config as JSON, with the places of its tuples: parts of mmdet need either a list or a tuple.
+def encode_config(config: Mapping[str, Any]) -> bytes:
+    """Encode a config as JSON that lists its tuples, because parts of mmdet distinguish tuples and lists.
 
-    Braces in texts are escaped: mmengine would substitute `{{ ... }}` when somebody else reads the file.
+    Braces in texts are escaped, because mmengine substitutes `{{ ... }}` if it reads the file.
     """
     parts = {name: config[name] for name in PARTS if name in config}
     tuples = [_pointer(place) for place, value in walk(parts) if isinstance(value, tuple)]
@@ -63,21 +63,21 @@ def _pointer(place: Place) -> str:
     return "".join(f"/{key}" for key in place)
 
 
-def plain(value: Any, where: str) -> Any:
-    """Return a value of an executed config as data.
+def to_plain(value: Any, where: str) -> Any:
+    """Convert a value of an executed config to plain data.
 
     where: key of the value, for the error.
     Raises ModelError for functions, objects and keys that are not text.
     """
     if isinstance(value, Mapping):
-        if strange := next((name for name in value if not isinstance(name, str)), None):
-            raise ModelError(f"{where}: expected names as keys, got {strange!r}")
+        if bad_key := next((name for name in value if not isinstance(name, str)), None):
+            raise ModelError(f"{where}: expected names as keys, got {bad_key!r}")
         return {
-            name: _type(item) if name == "type" else plain(item, f"{where}.{name}")
+            name: _type(item) if name == "type" else to_plain(item, f"{where}.{name}")
             for name, item in value.items()
         }
     if isinstance(value, list | tuple):
-        items = [plain(item, f"{where}[{number}]") for number, item in enumerate(value)]
+        items = [to_plain(item, f"{where}[{number}]") for number, item in enumerate(value)]
         return tuple(items) if isinstance(value, tuple) else items
     if value is None or isinstance(value, str | bool | int | float):
         return value
@@ -85,7 +85,7 @@ def plain(value: Any, where: str) -> Any:
         return value.item()
     raise ModelError(
         f"{where}: expected text, numbers, lists and dicts, got {type(value).__name__}. A model's config is "
-        "kept as data: write its value into the config"
+        "stored as data: write its value into the config"
     )
 
 
@@ -93,13 +93,13 @@ def _type(value: Any) -> Any:
     """Return the registered name of a type; Python-style configs hold the class or its dotted name."""
     if isinstance(value, type):
         value = f"{value.__module__}.{value.__qualname__}"
-    return registered_name(value) if isinstance(value, str) else plain(value, "type")
+    return registered_name(value) if isinstance(value, str) else to_plain(value, "type")
 
 
 def read_config(folder: Path, sha256: str | None = None, *, trusted: bool = False) -> Config:
     """Return a model's config.
 
-    sha256: hash of its file; None: not checked.
+    sha256: expected hash of the file. None: do not check it.
     trusted: import the modules of custom_imports.
     Raises ModelError for a file that is missing, damaged or changed, and for code or unknown parts in it.
     """
@@ -111,12 +111,12 @@ def read_config(folder: Path, sha256: str | None = None, *, trusted: bool = Fals
             f"{path} was changed: expected SHA-256 {sha256}, got {actual}. Restore it from a backup. "
             f"{_ADVICE}"
         )
-    config = decoded(data, str(path)) if path.suffix == ".json" else _older(data, str(path))
-    return checked(config, str(path), trusted=trusted)
+    config = decode_config(data, str(path)) if path.suffix == ".json" else _read_old_config(data, str(path))
+    return check_config(config, str(path), trusted=trusted)
 
 
-def checked(config: Mapping[str, Any], source: str, *, trusted: bool) -> Config:
-    """Return data as a model's config, reduced to `PARTS`.
+def check_config(config: Mapping[str, Any], source: str, *, trusted: bool) -> Config:
+    """Check data and return it as a model's config, reduced to `PARTS`.
 
     source: name of the config in errors.
     trusted: import the modules of custom_imports.
@@ -159,31 +159,31 @@ class _StoredConfig(msgspec.Struct):
 def _check_values(config: dict[str, Any], source: str) -> None:
     """Check the values that al-loop itself reads, and restore their types."""
     try:
-        checked = msgspec.convert(config, _StoredConfig)
+        stored = msgspec.convert(config, _StoredConfig)
     except msgspec.ValidationError as error:
         problem = explain(str(error), config, _StoredConfig)
         raise ModelError(f"{source}: {problem}. Correct it, or: {_ADVICE}") from None
-    config.update(image_size=checked.image_size, classes=checked.classes)
+    config.update(image_size=stored.image_size, classes=stored.classes)
     config["enlarge"] = bool(config.get("enlarge", False))
 
 
-def decoded(data: bytes, source: str) -> dict[str, Any]:
-    """Return the config in JSON that `encoded` has made."""
+def decode_config(data: bytes, source: str) -> dict[str, Any]:
+    """Decode a config that `encode_config` wrote."""
     try:
         config = json.loads(data)
         refuse_deep(config)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{source} is no JSON that can be used ({first_line(error)}). {_ADVICE}") from None
+        raise ModelError(f"{source} is not usable JSON ({first_line(error)}). {_ADVICE}") from None
     if not isinstance(config, dict):
         raise ModelError(f"{source}: expected a table of settings, got {type(config).__name__}. {_ADVICE}")
     pointers = config.pop(_TUPLES, [])
     tuples = {p for p in pointers if isinstance(p, str)} if isinstance(pointers, list) else set()
-    restored: dict[str, Any] = _tupled(config, (), tuples)
+    restored: dict[str, Any] = _restore_tuples(config, (), tuples)
     return restored
 
 
-def _older(data: bytes, source: str) -> dict[str, Any]:
-    """Return the data in the `config.py` of an older workspace."""
+def _read_old_config(data: bytes, source: str) -> dict[str, Any]:
+    """Parse the `config.py` of an older workspace, without executing it."""
     try:
         config = literals(data)
         refuse_deep(config)
@@ -195,32 +195,34 @@ def _older(data: bytes, source: str) -> dict[str, Any]:
         ) from None
 
 
-def _tupled(value: Any, place: Place, tuples: set[str]) -> Any:
+def _restore_tuples(value: Any, place: Place, tuples: set[str]) -> Any:
     if isinstance(value, dict):
-        return {name: _tupled(item, (*place, name), tuples) for name, item in value.items()}
+        return {name: _restore_tuples(item, (*place, name), tuples) for name, item in value.items()}
     if isinstance(value, list):
-        items = [_tupled(item, (*place, number), tuples) for number, item in enumerate(value)]
+        items = [_restore_tuples(item, (*place, number), tuples) for number, item in enumerate(value)]
         return tuple(items) if _pointer(place) in tuples else items
     return value
 
 
 def drop_weights(model: Any) -> list[str]:
-    """Delete the keys of a model that load weights (init_cfg, pretrained); return the weights that they name.
+    """Delete the keys of a model that load weights (init_cfg, pretrained). Return the weights they name.
 
-    al-loop loads weights from a checkpoint that it has checked, never from a hub or a pickle that a config
-    names.
+    al-loop loads weights only from a checkpoint that passed its checks, never from a hub or a pickle that a
+    config names.
     """
     dropped = []
     for _, table in walk(model):
-        for name in [name for name in table if _loads(name, table[name])] if isinstance(table, dict) else ():
+        for name in (
+            [name for name in table if _loads_weights(name, table[name])] if isinstance(table, dict) else ()
+        ):
             value = table.pop(name)
             weights = value.get("checkpoint", "a checkpoint") if isinstance(value, Mapping) else "checkpoints"
             dropped.append(value if isinstance(value, str) else str(weights))
     return dropped
 
 
-def _loads(name: str, value: Any) -> bool:
-    """Return whether a key of a model loads weights; an init_cfg may name a checkpoint at any depth."""
+def _loads_weights(name: str, value: Any) -> bool:
+    """Return whether a key of a model loads weights. An init_cfg may name a checkpoint at any depth."""
     if name not in ("init_cfg", "override"):
         return name == "pretrained" and isinstance(value, str)
     tables = (table for _, table in walk(value) if isinstance(table, Mapping))
@@ -245,7 +247,10 @@ def _is_module(name: str) -> bool:
 
 
 def import_modules(names: Sequence[str], source: str, *, trusted: bool) -> None:
-    """Import the modules of custom_imports; ModelError where one is new and the user has not approved."""
+    """Import the modules of custom_imports.
+
+    Raises ModelError for a new module without the user's approval.
+    """
     missing = [name for name in names if name not in sys.modules]
     if missing and not trusted:
         raise ModelError(
@@ -265,7 +270,7 @@ def import_modules(names: Sequence[str], source: str, *, trusted: bool) -> None:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the bytes of a config; ModelError where it cannot be read or is too large."""
+    """Return the bytes of a config. Raises ModelError if it is unreadable or too large."""
     try:
         return read_regular(path, _MAX_BYTES)
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-#: mmdet's own models are nested less than 12 deep.
+#: The configs of mmdet's own models are nested less than 12 deep.
 _MAX_DEPTH = 40
 #: Keys of dicts and indices of lists, from the root to a node.
 Place = tuple[str | int, ...]

@@ -1,8 +1,8 @@
-"""Export a model as one ONNX or TorchScript file, once it is checked against `predict`.
+"""Export a model as one ONNX or TorchScript file. The file must agree with `predict`.
 
-The file takes the bytes of an image and returns boxes (`al_loop.detector.export.graph`). `<file>.json` beside
-it says how to use it, and `config.json` is the resolved mmdet config. The JSON is written last: an export
-without it is not complete.
+The file takes the pixels of an image and returns boxes (`al_loop.detector.export.graph`). `<file>.json`
+describes its inputs and outputs. `config.json` is the resolved mmdet config. `<file>.json` is written last:
+without it, an export is incomplete.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from al_loop.detector.export.file_formats import (
     write_torchscript,
 )
 from al_loop.detector.export.graph import DetectionGraph
-from al_loop.detector.inference.predict import Detector, fused, predict
+from al_loop.detector.inference.predict import Detector, fuse_detector, predict
 from al_loop.detector.transforms import Picture
 from al_loop.state.model_registry import CONFIG
 from al_loop.structures.boxes import Boxes, FloatArray, IntArray, iou
 from al_loop.structures.images import ImageFile
 
-#: The formats that are tried, in this order, for each value of `format`.
+#: For each value of `format`, the formats to try, in order.
 FORMATS = {"onnx": ("onnx",), "torchscript": ("torchscript",), "auto": ("onnx", "torchscript")}
 BOX_TOLERANCE_PX = 0.5
 SCORE_TOLERANCE = 1e-3
@@ -48,14 +48,15 @@ _PACKAGES = ("al-loop", "torch", "torchvision", "mmdet", "onnx", "onnxruntime")
 
 @dataclass(frozen=True)
 class Agreement:
-    """The differences between the exported file and `predict`, over all pictures.
+    """The differences between the exported file and `predict`, over all images.
 
-    images, boxes: how many were compared; without boxes nothing is proven.
+    images, boxes: numbers of compared images and of compared pairs of boxes. Without pairs, nothing is
+        proven.
     box_px: largest difference of a coordinate.
     score: largest difference of a score.
-    unmatched: boxes of only one of the two.
-    at_threshold: such boxes within SCORE_TOLERANCE of the score threshold, where rounding decides; they are
-        not in `unmatched`.
+    unmatched: number of boxes that only one of the two predicts.
+    at_threshold: number of such boxes with a score within SCORE_TOLERANCE of the threshold, where rounding
+        decides. `unmatched` does not include these.
     """
 
     images: int
@@ -67,29 +68,29 @@ class Agreement:
 
     @property
     def good(self) -> bool:
-        """Whether both find the same boxes, within the tolerances."""
+        """Whether both predict the same boxes, within the tolerances."""
         return not self.unmatched and self.box_px <= BOX_TOLERANCE_PX and self.score <= SCORE_TOLERANCE
 
     def check(self, kind: str) -> None:
-        """Raise ModelError unless it is good; kind: format of the file."""
+        """Raise ModelError if a difference exceeds its tolerance. kind: format of the file."""
         if not self.good:
             raise ModelError(
                 f"the {kind} file does not agree with the model on {self.images} images: coordinates differ "
                 f"by up to {self.box_px:.3g} px (allowed: {BOX_TOLERANCE_PX}), scores by up to "
-                f"{self.score:.2g} (allowed: {SCORE_TOLERANCE}), and {self.unmatched} boxes are found by "
-                f"only one of the two (besides {self.boxes} by both). It was not kept"
+                f"{self.score:.2g} (allowed: {SCORE_TOLERANCE}), and {self.unmatched} boxes are predicted "
+                f"by only one of the two ({self.boxes} by both). The file was not kept"
             )
 
 
 @dataclass(frozen=True)
 class Exported:
-    """An export that agreed with `predict`.
+    """An export that agrees with `predict`.
 
-    file: the model.
-    notes: its JSON.
+    file: exported model.
+    notes: JSON file that describes it.
     format: "onnx" or "torchscript".
     size: (width, height) px of the input.
-    skipped: why "auto" fell back to TorchScript, else "".
+    skipped: reason why "auto" fell back to TorchScript, else "".
     """
 
     file: Path
@@ -102,35 +103,36 @@ class Exported:
 
 def export_model(
     detector: Detector,
-    pictures: Sequence[Picture],
+    images: Sequence[Picture],
     folder: Path,
     format: str,
     score_thr: float,
     weights_sha256: str,
 ) -> Exported:
-    """Write the detector to `folder` as one file, once it agrees with `predict` on every picture.
+    """Write the detector to `folder` as one file that agrees with `predict` on every image.
 
-    pictures: (h, w, 3) uint8 BGR, resized as for `predict`. The input of the file has their size, or that of
-        the config if they differ: smaller ones are padded to the right and below with the mean colour.
-    format: "onnx", "torchscript", or "auto": ONNX, or TorchScript where that cannot be written or disagrees.
-    score_thr: boxes at or below it are left out, inside the file.
-    weights_sha256: hash of the weights, for the notes.
-    Raises ModelError where no format could be written that agrees; an earlier export stays as it was.
+    images: (h, w, 3) uint8 BGR, resized as for `predict`. If all have the same size, the file takes this
+        size, else the size in the config. Smaller images are padded to the right and below with the mean
+        colour.
+    format: "onnx", "torchscript" or "auto". "auto" falls back to TorchScript if ONNX fails or disagrees.
+    score_thr: the file drops boxes with a score at or below this threshold.
+    weights_sha256: hash of the weights, for `<file>.json`.
+    Raises ModelError if every format fails or disagrees. An earlier export then stays unchanged.
     """
     if format not in FORMATS:
         raise ModelError(f"no export format {format!r}: expected one of {', '.join(FORMATS)}")
-    if not pictures:
+    if not images:
         raise ModelError(
             "an export is checked on real images, got none. Add some: al-loop pool add PHOTOS..."
         )
-    sizes = {(picture.shape[1], picture.shape[0]) for picture in pictures}
+    sizes = {(image.shape[1], image.shape[0]) for image in images}
     width, height = sizes.pop() if len(sizes) == 1 else detector.config.image_size
     network = deepcopy(detector.model).cpu().eval()
-    on_cpu = fused(Detector(network, detector.config, torch.device("cpu")), "fp32")
+    on_cpu = fuse_detector(Detector(network, detector.config, torch.device("cpu")), "fp32")
     graph = DetectionGraph(on_cpu, (width, height), score_thr).eval()
-    frames = [_framed(detector, picture, (width, height)) for picture in pictures]
-    image = ImageFile("frame", Path("frame"), width, height)
-    expected = [predict(on_cpu, [image], [frame], score_thr)[0].boxes for frame in frames]
+    padded = [_pad(detector, image, (width, height)) for image in images]
+    image_file = ImageFile("padded", Path("padded"), width, height)
+    expected = [predict(on_cpu, [image_file], [image], score_thr)[0].boxes for image in padded]
     folder.mkdir(parents=True, exist_ok=True)
     skipped = ""
     for kind in FORMATS[format]:
@@ -138,13 +140,13 @@ def export_model(
         notes = file.with_name(f"{file.name}.json")
         try:
             with atomic_file(file) as draft:
-                _WRITERS[kind](graph, frames[0], Path(draft.name))
-                agreement = compare(_LOADERS[kind](Path(draft.name)), frames, expected, score_thr)
+                _WRITERS[kind](graph, padded[0], Path(draft.name))
+                agreement = compare(_LOADERS[kind](Path(draft.name)), padded, expected, score_thr)
                 agreement.check(kind)
                 notes.unlink(missing_ok=True)
             exported = Exported(file, notes, kind, (width, height), agreement, skipped)
             write_config(folder, detector.config)
-            write_json(notes, _notes(exported, on_cpu, score_thr, weights_sha256))
+            write_json(notes, _describe(exported, on_cpu, score_thr, weights_sha256))
             return exported
         except ModelError as error:
             if kind == FORMATS[format][-1]:
@@ -153,27 +155,31 @@ def export_model(
     raise AssertionError("every format was tried")
 
 
-def compare(run: Run, frames: Sequence[Picture], expected: Sequence[Boxes], score_thr: float) -> Agreement:
-    """Return the differences between an exported file and the expected boxes of each frame.
+def compare(run: Run, images: Sequence[Picture], expected: Sequence[Boxes], score_thr: float) -> Agreement:
+    """Return the differences between an exported file and the expected boxes of each image.
 
-    frames: (h, w, 3) uint8 BGR of the file's input size.
+    images: (h, w, 3) uint8 BGR of the file's input size.
     """
     rows = []
-    for frame, wanted in zip(frames, expected, strict=True):
-        xyxy, scores, labels = run(frame)
+    for image, wanted in zip(images, expected, strict=True):
+        xyxy, scores, labels = run(image)
         got = Boxes(xyxy.astype(np.float64), labels.astype(np.int64), scores.astype(np.float64))
-        mine, theirs = _pairs(got, wanted)
-        unpaired = np.concatenate([np.delete(_scores(got), mine), np.delete(_scores(wanted), theirs)])
+        got_rows, wanted_rows = _match(got, wanted)
+        unpaired = np.concatenate(
+            [np.delete(_scores(got), got_rows), np.delete(_scores(wanted), wanted_rows)]
+        )
         at_threshold = int((unpaired <= score_thr + SCORE_TOLERANCE).sum())
-        px = np.abs(got.xyxy[mine] - wanted.xyxy[theirs]).max(initial=0.0)
-        score = np.abs(_scores(got)[mine] - _scores(wanted)[theirs]).max(initial=0.0)
-        rows.append((len(mine), float(px), float(score), len(unpaired) - at_threshold, at_threshold))
-    paired, distances, differences, alone, near = zip(*rows, strict=True)
-    return Agreement(len(frames), sum(paired), max(distances), max(differences), sum(alone), sum(near))
+        px = np.abs(got.xyxy[got_rows] - wanted.xyxy[wanted_rows]).max(initial=0.0)
+        score = np.abs(_scores(got)[got_rows] - _scores(wanted)[wanted_rows]).max(initial=0.0)
+        rows.append((len(got_rows), float(px), float(score), len(unpaired) - at_threshold, at_threshold))
+    paired, px_differences, score_differences, unmatched, near = zip(*rows, strict=True)
+    return Agreement(
+        len(images), sum(paired), max(px_differences), max(score_differences), sum(unmatched), sum(near)
+    )
 
 
-def _pairs(got: Boxes, wanted: Boxes) -> tuple[IntArray, IntArray]:
-    """Return the rows of both sides that are the same box: one class, and an IoU of more than 0.5."""
+def _match(got: Boxes, wanted: Boxes) -> tuple[IntArray, IntArray]:
+    """Match boxes of the same class with an IoU above 0.5. Return the rows of the pairs in both."""
     common = iou(got.xyxy, wanted.xyxy) * (got.labels[:, None] == wanted.labels[None])
     rows, columns = linear_sum_assignment(common, maximize=True)
     same = common[rows, columns] > 0.5
@@ -185,7 +191,7 @@ def _scores(boxes: Boxes) -> FloatArray:
 
 
 def _mean_colour(detector: Detector) -> tuple[int, int, int]:
-    """Return the BGR bytes that become nearly 0, the network's padding, when they are normalised."""
+    """Return the BGR colour whose normalised value is nearly 0, the padding of the network."""
     before = detector.model.data_preprocessor
     if not before._enable_normalize:
         return (round(before.pad_value),) * 3
@@ -194,21 +200,23 @@ def _mean_colour(detector: Detector) -> tuple[int, int, int]:
     return blue, green, red
 
 
-def _framed(detector: Detector, picture: Picture, size: tuple[int, int]) -> Picture:
-    """Return a picture padded to the right and below to (width, height) px."""
-    height, width = picture.shape[:2]
+def _pad(detector: Detector, image: Picture, size: tuple[int, int]) -> Picture:
+    """Pad an image to the right and below to (width, height) px."""
+    height, width = image.shape[:2]
     if width > size[0] or height > size[1]:
         raise ModelError(
-            f"a picture of {width}x{height} px does not fit into the export's input of {size[0]}x{size[1]} px"
+            f"an image of {width}x{height} px does not fit into the export's input of {size[0]}x{size[1]} px"
             ": resize it first, as al_loop.detector.transforms.fit does"
         )
-    frame = np.empty((size[1], size[0], 3), dtype=np.uint8)
-    frame[:] = _mean_colour(detector)
-    frame[:height, :width] = picture
-    return frame
+    padded = np.empty((size[1], size[0], 3), dtype=np.uint8)
+    padded[:] = _mean_colour(detector)
+    padded[:height, :width] = image
+    return padded
 
 
-def _notes(exported: Exported, detector: Detector, score_thr: float, weights_sha256: str) -> dict[str, Any]:
+def _describe(
+    exported: Exported, detector: Detector, score_thr: float, weights_sha256: str
+) -> dict[str, Any]:
     width, height = exported.size
     test, rpn = detector.model.roi_head.test_cfg, detector.model.rpn_head.test_cfg
     return {

@@ -16,63 +16,63 @@ from al_loop.core.errors import ModelError, first_line
 from al_loop.detector.export.graph import DetectionGraph
 from al_loop.detector.transforms import Picture
 
-# The first opset whose RoIAlign knows `aligned` is 16.
+# RoIAlign has the attribute `aligned` since opset 16.
 OPSET = 17
 
-# From a picture, (h, w, 3) uint8 BGR, to boxes (n, 4), scores (n,) and labels (n,), as arrays.
+# Maps an image, (h, w, 3) uint8 BGR, to arrays of boxes (n, 4), scores (n,) and labels (n,).
 Run = Callable[[Picture], tuple[Any, Any, Any]]
 
 _jit: Any = torch.jit  # parts of it have no types
-#: torch and mmdet warn that tracing is old, and may freeze branches; the comparison with other pictures would
-#: show frozen branches.
+#: torch and mmdet warn that tracing is deprecated and may freeze branches. The comparison on other images
+#: would show frozen branches.
 _no_warnings = partial(warnings.catch_warnings, action="ignore")
 _OUTPUTS = ("boxes", "scores", "labels")
 
 
-def _as_input(frame: Picture) -> Picture:
-    return np.ascontiguousarray(frame.transpose(2, 0, 1)[None])
+def _as_input(image: Picture) -> Picture:
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
 
 
-def write_onnx(graph: DetectionGraph, frame: Picture, path: Path) -> None:
-    """Trace the graph on a frame, (h, w, 3) uint8 BGR, and write it as ONNX.
+def write_onnx(graph: DetectionGraph, image: Picture, path: Path) -> None:
+    """Trace the graph on an image, (h, w, 3) uint8 BGR, and write it as ONNX.
 
-    Raises ModelError where that fails, or where the packages for it are missing.
+    Raises ModelError if the export fails, or if its packages are missing.
     """
-    onnx = _toolchain("onnx")
-    _toolchain("onnxruntime")
+    onnx = _import_package("onnx")
+    _import_package("onnxruntime")
     try:
         with _no_warnings(), torch.no_grad():
             torch.onnx.export(
                 graph,
-                (torch.from_numpy(_as_input(frame)),),
+                (torch.from_numpy(_as_input(image)),),
                 str(path),
                 input_names=["image"],
                 output_names=list(_OUTPUTS),
                 dynamic_axes={output: {0: "n"} for output in _OUTPUTS},
                 opset_version=OPSET,
-                # The exporter by torch.export wants onnxscript, and has no NMS and RoIAlign of torchvision.
+                # The exporter by torch.export needs onnxscript, and lacks NMS and RoIAlign of torchvision.
                 dynamo=False,
             )
         onnx.checker.check_model(str(path), full_check=True)
-    except Exception as error:  # what an exporter raises is part of no interface
+    except Exception as error:  # an exporter may raise any exception
         raise ModelError(f"the model cannot be written as ONNX: {first_line(error)}") from error
 
 
 def load_onnx(path: Path) -> Run:
     """Return a function that runs an ONNX file on the CPU."""
-    runtime = _toolchain("onnxruntime")
+    runtime = _import_package("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    # As torch's threads (al_loop/detector/__init__.py): sleep while waiting.
+    # Waiting threads sleep, like those of torch (al_loop/detector/__init__.py).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own, which derive from Exception alone
+    except Exception as error:  # errors of onnxruntime derive directly from Exception
         raise ModelError(f"onnxruntime refuses the ONNX file: {first_line(error)}") from error
 
-    def run(frame: Picture) -> tuple[Any, Any, Any]:
+    def run(image: Picture) -> tuple[Any, Any, Any]:
         try:
-            boxes, scores, labels = session.run(list(_OUTPUTS), {"image": _as_input(frame)})
+            boxes, scores, labels = session.run(list(_OUTPUTS), {"image": _as_input(image)})
         except Exception as error:  # as above
             raise ModelError(f"onnxruntime cannot run the ONNX file: {first_line(error)}") from error
         return boxes, scores, labels
@@ -80,11 +80,11 @@ def load_onnx(path: Path) -> Run:
     return run
 
 
-def write_torchscript(graph: DetectionGraph, frame: Picture, path: Path) -> None:
-    """Trace the graph on a frame, (h, w, 3) uint8 BGR, and write it as TorchScript."""
+def write_torchscript(graph: DetectionGraph, image: Picture, path: Path) -> None:
+    """Trace the graph on an image, (h, w, 3) uint8 BGR, and write it as TorchScript."""
     with _no_warnings(), torch.no_grad():
-        # check_trace would run the traced picture only; `export.compare` runs others.
-        traced = _jit.trace(graph, torch.from_numpy(_as_input(frame)), check_trace=False)
+        # check_trace would run only the traced image. `export.compare` runs others.
+        traced = _jit.trace(graph, torch.from_numpy(_as_input(image)), check_trace=False)
         traced.save(str(path))
 
 
@@ -93,15 +93,15 @@ def load_torchscript(path: Path) -> Run:
     with _no_warnings():
         module = _jit.load(str(path), map_location="cpu")
 
-    def run(frame: Picture) -> tuple[Any, Any, Any]:
+    def run(image: Picture) -> tuple[Any, Any, Any]:
         with torch.no_grad():
-            boxes, scores, labels = module(torch.from_numpy(_as_input(frame)))
+            boxes, scores, labels = module(torch.from_numpy(_as_input(image)))
         return boxes.numpy(), scores.numpy(), labels.numpy()
 
     return run
 
 
-def _toolchain(module: str) -> Any:
+def _import_package(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:

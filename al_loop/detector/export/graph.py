@@ -11,7 +11,7 @@ from al_loop.detector.inference.predict import Detector
 
 
 class DetectionGraph(nn.Module):
-    """Forward: `image`, (1, 3, height, width) uint8 BGR -> boxes, scores, labels, best score first.
+    """Maps `image`, (1, 3, height, width) uint8 BGR, to boxes, scores and labels, best score first.
 
     boxes: (n, 4) float32 xyxy px of the input.
     scores: (n,) float32 in [0, 1].
@@ -22,12 +22,12 @@ class DetectionGraph(nn.Module):
         """Build the graph of a detector on the CPU from its fused copy.
 
         size: (width, height) px of the input.
-        score_thr: boxes at or below it are left out.
-        Raises ModelError for a model with parts that the forward pass does not know.
+        score_thr: boxes with a score at or below it are dropped.
+        Raises ModelError for a model with parts that the forward pass does not support.
         """
         super().__init__()
         if detector.fused is None:
-            reason = forward_pass.not_supported(detector.model)
+            reason = forward_pass.unsupported_part(detector.model)
             raise ModelError(f"only a plain Faster R-CNN can be exported: this model has {reason}")
         self.model, self.size, self.score_thr = detector.fused, size, score_thr
         with torch.no_grad():
@@ -43,5 +43,5 @@ class DetectionGraph(nn.Module):
         maps = self.model.extract_feat(forward_pass.normalise(self.model, image))
         anchors = [self.get_buffer(f"anchors_{level}") for level in range(self.levels)]
         _, detections = forward_pass.detect(self.model, maps, anchors, self.size, self.score_thr)
-        solid = (detections.boxes[:, 2:] > detections.boxes[:, :2]).all(dim=1).nonzero()[:, 0]
-        return detections.boxes[solid], detections.scores[solid], detections.labels[solid]
+        non_empty = (detections.boxes[:, 2:] > detections.boxes[:, :2]).all(dim=1).nonzero()[:, 0]
+        return detections.boxes[non_empty], detections.scores[non_empty], detections.labels[non_empty]

@@ -1,4 +1,4 @@
-"""The forward pass of a Faster R-CNN over a batch: of scoring, evaluation and export.
+"""The forward pass of a Faster R-CNN over a batch, for scoring, evaluation and export.
 
 mmdet's own prediction takes each image and each pyramid level separately. It skips empty ones by Python
 branches, which a trace would freeze. Here each step is one operation over the batch, and only NMS runs image
@@ -29,16 +29,16 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _MAX_LOG_RATIO = abs(log(16 / 1000))
 
 
-def not_supported(model: Any) -> str | None:
-    """Return the part of a model that this forward pass does not know, in words; None where it knows all."""
+def unsupported_part(model: Any) -> str | None:
+    """Describe the first part of a model that this forward pass does not support. None if there is none."""
     rpn, roi = model.rpn_head, model.roi_head
     for head, name in ((rpn, "RPN"), (roi.bbox_head, "box head")):
         coder = head.bbox_coder
         if type(coder).__name__ != "DeltaXYWHBBoxCoder" or not coder.clip_border or coder.add_ctr_clamp:
             return f"another box coder in its {name} than DeltaXYWHBBoxCoder, clipping to the image"
     for settings, name in ((rpn.test_cfg, "RPN"), (roi.test_cfg, "box head")):
-        strange = set(settings.nms) - {"type", "iou_threshold", "split_thr"}
-        if settings.nms.get("type", "nms") != "nms" or strange:
+        unknown = set(settings.nms) - {"type", "iou_threshold", "split_thr"}
+        if settings.nms.get("type", "nms") != "nms" or unknown:
             return f"another NMS in its {name} than plain NMS within each class"
     if not rpn.use_sigmoid_cls:
         return "an RPN with softmax in place of sigmoid"
@@ -50,9 +50,9 @@ def not_supported(model: Any) -> str | None:
 
 
 def fuse(model: nn.Module, precision: str) -> nn.Module:
-    """Return a copy of a supported model for this pass: batch norms folded, channels last, lower precision.
+    """Return a copy of a supported model for this pass: fused batch norms, channels last, given precision.
 
-    precision: of the convolutions and the shared layers of the head.
+    precision: that of the convolutions and the shared layers of the head.
     The copy predicts what the model predicts, within rounding. It cannot be trained.
     """
     copy: Any = fuse_conv_bn(deepcopy(model).eval())
@@ -72,13 +72,13 @@ def fuse(model: nn.Module, precision: str) -> nn.Module:
 
 
 def _flattens_first(head: Any) -> bool:
-    """Return whether a head flattens its input first: then its first weights can take channels last."""
+    """Return whether a head flattens its input first. Its first weights can then be permuted."""
     before = ("num_shared_convs", "num_cls_convs", "num_reg_convs", "with_avg_pool")
     return bool(getattr(head, "shared_fcs", None)) and not any(getattr(head, name, 0) for name in before)
 
 
 def normalise(model: Any, images: Tensor) -> Tensor:
-    """Return images (n, 3, h, w), uint8 BGR, as the network takes them, padded: `DetDataPreprocessor`."""
+    """Normalise and pad images (n, 3, h, w), uint8 BGR, as `DetDataPreprocessor` does."""
     options = model.data_preprocessor
     if options._channel_conversion:
         images = images[:, [2, 1, 0]]
@@ -104,7 +104,7 @@ def detect(
     """Return the output of the box head for the proposals of all images, and the boxes that NMS keeps.
 
     size: (width, height) px of the images without padding.
-    score_thr: boxes at or below it are left out.
+    score_thr: boxes with a score at or below it are dropped.
     """
     heads = classify(model, maps, propose(model, maps, anchors, size), size)
     return heads, class_nms(model, heads, score_thr, size)
@@ -121,25 +121,25 @@ def propose(
         scores = logits.permute(0, 2, 3, 1).flatten(1).float().sigmoid()
         all_deltas = regressed.permute(0, 2, 3, 1).reshape(scores.shape[0], -1, 4)
         count = int(boxes.shape[0])
-        scores, order = _largest(scores, min(limit, count) if limit > 0 else count)
+        scores, order = _top_k(scores, min(limit, count) if limit > 0 else count)
         deltas = all_deltas.gather(1, order[:, :, None].expand(-1, -1, 4)).float()
         levels.append((_decode(head.bbox_coder, boxes[order], deltas, size), scores))
     images = range(maps[0].shape[0])
     return [_level_nms([(boxes[i], scores[i]) for boxes, scores in levels], settings) for i in images]
 
 
-def _largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the `count` largest of each row of scores (n, p), and their columns; of equal scores the first.
+def _top_k(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the `count` largest scores of each row of (n, p), and their columns. Equal scores stay in order.
 
-    Places that look alike, as padding does, have equal scores. mmdet and ONNX take the first of them.
+    Identical regions, such as padding, have equal scores. mmdet and ONNX take the first of these.
     """
     if is_tracing():
         ordered, columns = scores.sort(dim=1, descending=True)
         return ordered[:, :count], columns[:, :count]
-    values, columns = scores.topk(count, dim=1)  # ten to a hundred times as fast as to sort all
+    values, columns = scores.topk(count, dim=1)  # ten to a hundred times as fast as sorting all scores
     last = values[:, -1:]
     equal = scores == last
-    if equal.sum() > (values == last).sum():  # topk took any of those at the edge
+    if equal.sum() > (values == last).sum():  # topk chose arbitrarily among the smallest scores
         missing = count - (scores > last).sum(dim=1, keepdim=True)
         columns = ((scores > last) | (equal & (equal.cumsum(dim=1) <= missing))).nonzero()[:, 1]
     columns = columns.view(len(scores), count).sort(dim=1).values
@@ -152,12 +152,12 @@ def _level_nms(levels: Sequence[tuple[Tensor, Tensor]], settings: Any) -> Tensor
 
     levels: boxes (k, 4) and scores (k,) of each, best first.
     """
-    limit, smallest = settings.max_per_img, float(settings.get("min_bbox_size", -1))
-    smallest = smallest if smallest >= 0 else -inf
+    limit, min_size = settings.max_per_img, float(settings.get("min_bbox_size", -1))
+    min_size = min_size if min_size >= 0 else -inf
     best_boxes, best_scores = [], []
     for all_boxes, all_scores in levels:
-        solid = ((all_boxes[:, 2:] - all_boxes[:, :2]).amin(dim=1) > smallest).nonzero()[:, 0]
-        boxes, scores = all_boxes[solid], all_scores[solid]
+        non_empty = ((all_boxes[:, 2:] - all_boxes[:, :2]).amin(dim=1) > min_size).nonzero()[:, 0]
+        boxes, scores = all_boxes[non_empty], all_scores[non_empty]
         best = nms(boxes, scores, float(settings.nms.iou_threshold))[:limit]
         best_boxes.append(boxes[best])
         best_scores.append(scores[best])
@@ -194,7 +194,7 @@ def classify(model: Any, maps: Sequence[Tensor], proposals: Sequence[Tensor], si
     by_level = torch.cat(rows)
     deltas = deltas.reshape(deltas.shape[0], -1, 4)
     boxes = _decode(head.bbox_coder, rois[by_level, None, 1:], deltas, size).flatten(1)
-    # The output of the head, smaller than the crops, is brought back into the order of the proposals.
+    # Restore the order of the proposals in the output of the head, which is smaller than the crops.
     order = by_level.argsort()
     distributions = torch.softmax(logits, dim=-1)
     counts = [len(of_image) for of_image in proposals]
@@ -224,14 +224,14 @@ def _decode(coder: Any, boxes: Tensor, deltas: Tensor, size: tuple[int, int]) ->
     half_w = side[..., 0] * dw.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp() * 0.5
     half_h = side[..., 1] * dh.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp() * 0.5
     edges = ((x - half_w, size[0]), (y - half_h, size[1]), (x + half_w, size[0]), (y + half_h, size[1]))
-    return torch.stack([edge.clamp(0, most) for edge, most in edges], dim=-1)
+    return torch.stack([edge.clamp(0, limit) for edge, limit in edges], dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
 class Detections:
     """The m boxes that NMS keeps, image after image, best first.
 
-    rows: (m,) of `Heads`.
+    rows: (m,) row of each box in `Heads`.
     labels, scores: (m,) class and score.
     boxes: (m, 4) xyxy px of the resized image.
     counts: boxes of each image.
@@ -245,13 +245,13 @@ class Detections:
 
 
 def class_nms(model: Any, heads: Heads, score_thr: float, size: tuple[int, int]) -> Detections:
-    """Return the boxes of each image after NMS within each class, as by mmdet's `multiclass_nms`."""
+    """Return the boxes of each image after NMS within each class, like mmdet's `multiclass_nms`."""
     settings, shared_boxes = model.roi_head.test_cfg, model.roi_head.bbox_head.reg_class_agnostic
     rows, labels = (heads.distributions[:, :-1] > score_thr).nonzero().unbind(1)
     scores = heads.distributions[rows, labels]
     all_boxes = heads.boxes.reshape(heads.boxes.shape[0], -1, 4)
     boxes = all_boxes[rows, labels * 0 if shared_boxes else labels]
-    # Classes are laid side by side: boxes of two of them never overlap.
+    # Shift the classes side by side, so that boxes of different classes never overlap.
     shifted = boxes + (labels * (max(size) + 1.0))[:, None]
     parts, start = [], 0
     for end in _ends(rows, heads.counts):
@@ -265,7 +265,7 @@ def class_nms(model: Any, heads: Heads, score_thr: float, size: tuple[int, int])
 
 
 def _ends(rows: Tensor, counts: Sequence[int]) -> list[int | None]:
-    """Return where the candidates of each image end; None for a single image: a trace must not freeze it."""
+    """Return the end row of each image's candidates. None for a single image: a trace must not freeze it."""
     if len(counts) == 1:
         return [None]
     totals = torch.tensor(counts, device=rows.device).cumsum(0)

@@ -17,7 +17,7 @@ from al_loop.detector.inference.forward_pass import Detections, Heads, classifie
 def detect(
     model: Any, maps: Sequence[Tensor], count: int, size: tuple[int, int], score_thr: float
 ) -> tuple[Heads, Detections]:
-    """Do what `forward_pass.detect` does, for `count` images of (width, height) px."""
+    """Detect objects as `forward_pass.detect` does, in `count` images of (width, height) px."""
     shape = size[1], size[0]
     meta = {"img_shape": shape, "ori_shape": shape, "scale_factor": (1.0, 1.0)}
     samples = [DetDataSample(metainfo=meta) for _ in range(count)]
@@ -35,7 +35,7 @@ def detect(
 
 
 def _class_nms(settings: Any, heads: Heads, score_thr: float) -> Detections:
-    """Return the boxes that the model's NMS keeps of each image."""
+    """Return the boxes of each image that the model's NMS keeps."""
     classes, start, columns = heads.distributions.shape[1] - 1, 0, []
     for count in heads.counts:
         image = slice(start, start + count)

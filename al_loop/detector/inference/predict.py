@@ -30,7 +30,7 @@ from al_loop.structures.images import Float32Array, ImageFile, Prediction
 class Detector:
     """A model ready to predict, with its config.
 
-    fused: the copy of the model that predicts (`fused`); None: mmdet's own code predicts, image by image.
+    fused: fused copy of the model that predicts (`fuse_detector`). None: mmdet's own code predicts.
     """
 
     model: Any  # an mmdet two-stage detector, whose parts have no types
@@ -45,7 +45,7 @@ class Detector:
 
 
 def load_detector(model: Model, device: str, *, trusted: bool = False) -> Detector:
-    """Load the weights and the config of a model; ModelError when its files were changed.
+    """Load the weights and the config of a model. Raises ModelError if its files have changed.
 
     device: as in al-loop.toml.
     trusted: see `read_config`.
@@ -58,12 +58,12 @@ def load_detector(model: Model, device: str, *, trusted: bool = False) -> Detect
     return Detector(network.to(chosen), config, chosen)
 
 
-def fused(detector: Detector, precision: str) -> Detector:
+def fuse_detector(detector: Detector, precision: str) -> Detector:
     """Return the detector with a fused copy of its model, in "fp32" or "bf16".
 
-    It is returned as it is where `forward_pass` does not support a part of the model.
+    The detector is returned unchanged if `forward_pass` does not support a part of the model.
     """
-    if forward_pass.not_supported(detector.model):
+    if forward_pass.unsupported_part(detector.model):
         return detector
     return replace(detector, fused=forward_pass.fuse(detector.model, precision))
 
@@ -78,12 +78,13 @@ def predict(
     features: bool = False,
     augmentation: str = "",
 ) -> list[Prediction]:
-    """Run the model on images whose resized pictures have one common size.
+    """Run the model on a batch of images that were resized to one size.
 
-    images: boxes are scaled back to their sizes.
-    pictures: (h, w, 3) uint8 BGR, all of one size: padding would make scores depend on the batch.
+    images: the original images. Boxes are returned in their pixels.
+    pictures: resized pixels of the images, (h, w, 3) uint8 BGR, all of one size, because padding would make
+        scores depend on the batch.
     features: also return the input of the classifier for each box.
-    augmentation: of the pictures; boxes are moved back to the original images.
+    augmentation: augmentation of the pictures. Boxes are mapped back to the original images.
     Raises ModelError for predictions that are not finite.
     """
     height, width = pictures[0].shape[:2]
@@ -138,17 +139,17 @@ def _prediction(
     """Return the prediction of one image, with boxes in px of the image on disk.
 
     columns: boxes, labels, scores, distributions, and features where requested, a row per detection.
-    size: (width, height) px it was resized to.
+    size: (width, height) px that the image was resized to.
     """
     xyxy = columns[0] * ([image.width / size[0], image.height / size[1]] * 2)
-    solid = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
-    labels, scores, distributions, *features = (column[solid] for column in columns[1:])
+    non_empty = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
+    labels, scores, distributions, *features = (column[non_empty] for column in columns[1:])
     if not (np.isfinite(embedding).all() and np.isfinite(distributions).all()):
         raise ModelError(
             f"the model's output for image {image.id[:12]} is not finite. "
-            "Go back to the model before: al-loop rollback"
+            "Go back to the previous model: al-loop rollback"
         )
-    xyxy = boxes_in_original(augmentation, xyxy[solid], image.width, image.height)
+    xyxy = boxes_in_original(augmentation, xyxy[non_empty], image.width, image.height)
     return Prediction(image.id, Boxes(xyxy, labels, scores), distributions, embedding, *features)
 
 

@@ -1,4 +1,4 @@
-"""RoIAlign: torchvision's, and on a CPU sums over rows of the feature map.
+"""RoIAlign: torchvision's on a GPU, and sums over rows of the feature map on a CPU.
 
 torchvision's CPU code handles one channel after another on one core. Every value of RoIAlign is a weighted
 sum of a few cells of the map, with the same weights in all channels. `embedding_bag` computes such sums on
@@ -17,13 +17,13 @@ import torchvision
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-_VALUES = 4_000_000  # weights that are held at once: 50 MB with their indices
+_VALUES = 4_000_000  # weights in memory at a time: 50 MB with their indices
 
 
 def roi_align(maps: Sequence[Tensor], rois: Sequence[Tensor], layers: Sequence[Any]) -> Tensor:
     """Return the crops of all RoIs, level by level: (m, r, r, c).
 
-    maps: (n, c, h, w) of each level, fast on a CPU if channels are last.
+    maps: (n, c, h, w) of each level. Channels last is faster on a CPU.
     rois: (k, 5) of each level, the index of the image in the batch and xyxy px of the image.
     layers: mmcv's RoIAlign of each level, whose options are used.
     """
@@ -52,8 +52,8 @@ def by_rows(level: Tensor, rois: Tensor, scale: float, samples: int, aligned: bo
 
     level: (n, c, h, w), channels last.
     scale: cells per px.
-    samples: points per bin and axis, 0 for one per cell.
-    aligned: cells have their centre at half.
+    samples: points per bin and axis. 0: one per cell.
+    aligned: whether the centres of cells are at half-integer coordinates.
     """
     images, channels, height, width = level.shape
     size = out.shape[1]
@@ -62,12 +62,14 @@ def by_rows(level: Tensor, rois: Tensor, scale: float, samples: int, aligned: bo
     extent = corners[:, 2:] - corners[:, :2]
     step = (extent if aligned else extent.clamp(min=1.0)) / size
     points = torch.full_like(step, samples) if samples > 0 else step.ceil()
-    most = points.amax(dim=1)
-    out[most == 0] = 0.0  # RoIs without area have no points
+    max_points = points.amax(dim=1)
+    out[max_points == 0] = 0.0  # RoIs without area have no points
     # RoIs with the same number of points are cropped together, which needs no padding terms of weight 0.
-    for number in sorted(set(most.tolist()) - {0}):
+    for number in sorted(set(max_points.tolist()) - {0}):
         terms = 4 * int(number) ** 2
-        for part in (most == number).nonzero().squeeze(1).split(max(1, _VALUES // (size * size * terms))):
+        for part in (
+            (max_points == number).nonzero().squeeze(1).split(max(1, _VALUES // (size * size * terms)))
+        ):
             y, y_weights = _axis(corners[part, 1], step[part, 1], points[part, 1], int(number), height, size)
             x, x_weights = _axis(corners[part, 0], step[part, 0], points[part, 0], int(number), width, size)
             y += (rois[part, 0].long() * height)[:, None, None]
@@ -80,16 +82,18 @@ def by_rows(level: Tensor, rois: Tensor, scale: float, samples: int, aligned: bo
 
 
 def _axis(
-    low: Tensor, step: Tensor, points: Tensor, most: int, cells: int, size: int
+    low: Tensor, step: Tensor, points: Tensor, max_points: int, cells: int, size: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the cells that each bin of each RoI reads along one axis, and their weights: (m, size, 2 most).
+    """Return the cells that each bin of each RoI reads along one axis, and their weights.
+
+    Both have the shape (m, size, 2 max_points).
 
     low, step: (m,) start of the RoIs and length of a bin, in cells.
-    points: (m,) points in a bin.
-    most: the largest number of them.
+    points: (m,) number of points in a bin.
+    max_points: largest number of points in a bin.
     cells: length of the axis.
     """
-    number = torch.arange(most, device=low.device)
+    number = torch.arange(max_points, device=low.device)
     bins = torch.arange(size, device=low.device)
     share = (number + 0.5) / points.clamp(min=1)[:, None]  # where in its bin each point lies
     at = low[:, None, None] + step[:, None, None] * (bins[:, None] + share[:, None, :])

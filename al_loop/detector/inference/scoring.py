@@ -1,4 +1,4 @@
-"""Score many images: threads decode them, batches have one size, and shards are written one by one."""
+"""Score many images: decode them in threads, batch them by resized size, write shard by shard."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import torch
 from mmengine.config import Config
 
 from al_loop.core.errors import DataError, ModelError
-from al_loop.detector.inference.predict import Detector, fused, predict
+from al_loop.detector.inference.predict import Detector, fuse_detector, predict
 from al_loop.detector.inference.tta import augment
 from al_loop.detector.precision import precision_here
-from al_loop.detector.transforms import Picture, decoded, fit, fitted_size
+from al_loop.detector.transforms import Picture, decode_bytes, fit, fitted_size
 from al_loop.images.object_cache import Prefetcher, check_bytes, read_stored
 from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.images import ImageFile, Prediction
@@ -26,18 +26,18 @@ Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
 #: Images of one resized size, for one forward pass.
 Batch = tuple[ImageFile, ...]
-#: Batches that are read while one is scored.
+#: Number of batches to read while one is scored.
 _READ_AHEAD = 2
 
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """How to score. Batch size and workers change the numbers by float rounding at most.
+    """Settings of scoring. Batch size and workers change the results by float rounding at most.
 
-    workers: threads that decode images; 0: the images are decoded between the forward passes.
+    workers: number of threads that decode images. 0: decode between the forward passes.
     features: also return the input of the classifier for each box.
-    augmentation: a name of `al_loop.detector.inference.tta`, "" for none.
-    precision: of the convolutions, "fp32", "bf16" or "auto" (`precision_here`).
+    augmentation: name in `al_loop.detector.inference.tta`, "" for none.
+    precision: that of the convolutions: "fp32", "bf16" or "auto" (`precision_here`).
     """
 
     score_thr: float
@@ -59,7 +59,7 @@ class Unreadable:
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A batch after reading: the images that could be read with their pictures, and the others."""
+    """A batch after reading: the readable images with their pixels, and the unreadable images."""
 
     images: list[ImageFile]
     pictures: list[Picture]
@@ -76,44 +76,45 @@ def score_images(
     say: Say = print,
     check: Callable[[], None] = lambda: None,
 ) -> list[Unreadable]:
-    """Score every image that `store` does not hold; return those that could not be read.
+    """Score every image without predictions in `store`. Return the unreadable images.
 
     say: prints messages for the user.
-    check: is called before a shard is stored, and raises where it must not be.
-    A killed run loses at most the shard it was filling.
+    check: called before each write of a shard. It raises if the shard must not be stored.
+    A killed run loses at most one incomplete shard.
     Raises ModelError for predictions that are not finite: a broken model must not choose what people label.
     """
-    shards = planned(detector.config, store.missing(images), settings)
+    shards = plan_shards(detector.config, store.missing(images), settings)
     if not shards:
         return []
     batches = [batch for shard in shards for batch in shard]
     last_of_shard = set(accumulate(len(shard) for shard in shards))
     done = len(images) - sum(map(len, batches))
     unreadable: list[Unreadable] = []
-    filling: list[Prediction] = []
+    shard_predictions: list[Prediction] = []
     scorer = BatchScorer(detector, settings, say)
     for number, loaded in enumerate(_read(detector.config, batches, settings), 1):
         for part in scorer.parts(loaded):
             try:
-                filling += scorer.predict(*part)
+                shard_predictions += scorer.predict(*part)
             except torch.OutOfMemoryError:
                 scorer.exceeded = True
         unreadable += loaded.unreadable
         if number in last_of_shard:
             check()
-            if filling:
-                store.append(filling)
-            filling = []
+            if shard_predictions:
+                store.append(shard_predictions)
+            shard_predictions = []
         done += len(loaded.images) + len(loaded.unreadable)
         if on_progress:
             on_progress(done, len(images))
     return unreadable
 
 
-def planned(config: Config, images: Sequence[ImageFile], settings: ScoreSettings) -> list[list[Batch]]:
-    """Return the shards as lists of batches; the images of a batch have one resized size.
+def plan_shards(config: Config, images: Sequence[ImageFile], settings: ScoreSettings) -> list[list[Batch]]:
+    """Divide images into shards of batches. All images of a batch have the same resized size.
 
-    The order of the images does not matter. Shards end where batches end: a resumed run has the same batches.
+    The result does not depend on the order of the images. A shard consists of complete batches, so that a
+    resumed run has the same batches.
     """
     reader = Reader.of(config)
 
@@ -121,44 +122,44 @@ def planned(config: Config, images: Sequence[ImageFile], settings: ScoreSettings
         return fitted_size(image.width, image.height, reader.box, reader.enlarge, reader.way)
 
     shards: list[list[Batch]] = []
-    room = 0
+    remaining = 0
     for _, group in groupby(sorted(images, key=lambda image: (size(image), image.id)), key=size):
         same = list(group)
         for start in range(0, len(same), settings.batch_size):
             batch = tuple(same[start : start + settings.batch_size])
-            if room <= 0:
+            if remaining <= 0:
                 shards.append([])
-                room = settings.shard_size
+                remaining = settings.shard_size
             shards[-1].append(batch)
-            room -= len(batch)
+            remaining -= len(batch)
     return shards
 
 
 class BatchScorer:
     """Predicts batches in parts that fit into the memory of the device.
 
-    predict: takes a part, which a caller gets from `parts`.
-    exceeded: set by the caller if a part did not fit; smaller parts of the same images follow.
+    predict: returns the predictions for one part of `parts`.
+    exceeded: the caller sets it if a part did not fit. `parts` then yields the same images in smaller parts.
     """
 
     def __init__(self, detector: Detector, settings: ScoreSettings, say: Say) -> None:
-        self._most, self._device, self._say = settings.batch_size, detector.device, say
+        self._batch_size, self._device, self._say = settings.batch_size, detector.device, say
         self.exceeded = False
         self.predict = partial(
             predict,
-            fused(detector, precision_here(settings.precision, detector.device)),
+            fuse_detector(detector, precision_here(settings.precision, detector.device)),
             score_thr=settings.score_thr,
             features=settings.features,
             augmentation=settings.augmentation,
         )
 
     def parts(self, loaded: Loaded) -> Iterator[tuple[Sequence[ImageFile], Sequence[Picture]]]:
-        """Yield images and their pictures; ModelError where a single image does not fit."""
+        """Yield images with their pixels. Raises ModelError if a single image does not fit into memory."""
         start = 0
         while start < len(loaded.images):
-            part = slice(start, start + self._most)
+            part = slice(start, start + self._batch_size)
             yield loaded.images[part], loaded.pictures[part]
-            # Here the caller has left its `except`, which would hold the memory of the part.
+            # The caller has left its `except` block by now, which would hold the memory of the part.
             if self.exceeded:
                 self._shrink(loaded.images[part])
             else:
@@ -173,20 +174,20 @@ class BatchScorer:
                 "Finished shards are kept. Free memory (nvidia-smi lists its users), "
                 'or set device = "cpu" in al-loop.toml. Then run the same command again'
             )
-        self._most = tried // 2
+        self._batch_size = tried // 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         self._say(
-            f"  out of memory with {tried} images per batch: continuing with {self._most}. "
-            f"To start there: score.batch_size = {self._most} in al-loop.toml"
+            f"  out of memory with {tried} images per batch: continuing with {self._batch_size}. "
+            f"To start there: score.batch_size = {self._batch_size} in al-loop.toml"
         )
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads and resizes pictures.
+    """Reads and resizes images.
 
-    box: (width, height) px that they must fit into.
+    box: (width, height) px that the images must fit into.
     way: see `fit`.
     files: bytes of images by id, read in place of their files.
     """
@@ -204,14 +205,14 @@ class Reader:
         return cls(tuple(config.image_size), bool(config.enlarge), augmentation, way, files or {})
 
     def read(self, image: ImageFile) -> Picture | Unreadable:
-        """Return the picture, or why it cannot be read."""
+        """Return the resized pixels of an image, or the reason why it is unreadable."""
         try:
             data = self.files.get(image.id)
             if data is None:
                 data = read_stored(image)
             else:
                 check_bytes(image, data)
-            picture = decoded(data, image.path)
+            picture = decode_bytes(data, image.path)
         except DataError as error:
             return Unreadable(image.id, str(error))
         if picture.shape[:2] != (image.height, image.width):
@@ -221,18 +222,19 @@ class Reader:
         return augment(self.augmentation, picture, image.id) if self.augmentation else picture
 
     def read_ahead(self, batches: Sequence[Batch], threads: ThreadPoolExecutor | None) -> Iterator[Loaded]:
-        """Yield the batches; the threads read the next ones meanwhile."""
-        read_all = map if threads is None else threads.map  # `map` reads when its result is used
+        """Yield batches in order, while threads read the next batches."""
+        # The builtin `map` reads an image when its result is used.
+        read_all = map if threads is None else threads.map
         ahead: deque[tuple[Batch, Iterator[Picture | Unreadable]]] = deque()
         for batch in batches:
             ahead.append((batch, read_all(self.read, batch)))
             if len(ahead) > _READ_AHEAD:
-                yield _loaded(*ahead.popleft())
+                yield _to_loaded(*ahead.popleft())
         while ahead:
-            yield _loaded(*ahead.popleft())
+            yield _to_loaded(*ahead.popleft())
 
 
-def _loaded(batch: Batch, read: Iterator[Picture | Unreadable]) -> Loaded:
+def _to_loaded(batch: Batch, read: Iterator[Picture | Unreadable]) -> Loaded:
     pairs = list(zip(batch, read, strict=True))
     return Loaded(
         [image for image, item in pairs if not isinstance(item, Unreadable)],
@@ -242,7 +244,7 @@ def _loaded(batch: Batch, read: Iterator[Picture | Unreadable]) -> Loaded:
 
 
 def _read(config: Config, batches: Sequence[Batch], settings: ScoreSettings) -> Iterator[Loaded]:
-    """Yield the batches, read from the workspace; linked images are fetched ahead."""
+    """Yield batches of images that are read from the workspace. Linked images are fetched in advance."""
     reader, workers = Reader.of(config, settings.augmentation), settings.workers
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(workers, "read")) if workers else None

@@ -1,6 +1,6 @@
-"""Several processes that share a training compute what one process would.
+"""Distributed training: several processes together compute what one process would.
 
-Each takes its share of every batch; gradients and losses are averaged over the processes.
+Each process takes its share of every batch. Gradients and losses are averaged over the processes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from torch.distributed import FileStore  # type: ignore[attr-defined]
 
 @DATA_SAMPLERS.register_module()
 class OneProcessSampler(DefaultSampler):  # type: ignore[misc]
-    """The order of images that one process would use, in every process; the dataset is a RepeatDataset.
+    """Yields in every process the order of images that one process would use. The dataset is a RepeatDataset.
 
-    partial: an epoch, from 0, and how many images it draws; every other epoch, and with None each, draws all.
+    partial: index of an epoch (from 0), and the number of images that it draws. All other epochs draw all
+        images. None: every epoch draws all images.
     """
 
     def __init__(self, dataset: Any, partial: tuple[int, int] | None = None, **options: Any) -> None:
@@ -44,17 +45,17 @@ class OneProcessSampler(DefaultSampler):  # type: ignore[misc]
 
 @DATA_SAMPLERS.register_module()
 class BatchShareSampler(AspectRatioBatchSampler):  # type: ignore[misc]
-    """The share of this process of each batch; batch_size counts the images of all processes together."""
+    """Yields the share of this process of each batch. batch_size counts the images of all processes."""
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the shares; whole batches in a single process."""
+        """Yield the shares. A single process gets complete batches."""
         rank, processes = get_dist_info()
         for batch in super().__iter__():
             yield batch_share(batch, rank, processes)
 
 
 def balanced_subset(order: Sequence[int], images: int, count: int) -> list[int]:
-    """Return `count` indices in their order, in which each image occurs as often as any other, or once more.
+    """Return `count` indices in their order. The images occur equally often, up to a difference of one.
 
     order: indices of repeated images; index i is a copy of image i % images.
     """
@@ -65,9 +66,9 @@ def balanced_subset(order: Sequence[int], images: int, count: int) -> list[int]:
 
 
 def batch_share(batch: Sequence[int], rank: int, processes: int) -> list[int]:
-    """Return the part of a batch for one process, of equal length in all processes.
+    """Return the part of a batch for one process. All processes get the same length.
 
-    Where the batch cannot be divided evenly, its first images occur twice.
+    If the batch cannot be divided evenly, its first images occur twice.
     """
     length = -(-len(batch) // processes) * processes
     return [batch[i % len(batch)] for i in range(rank, length, processes)]
@@ -77,11 +78,11 @@ def batch_share(batch: Sequence[int], rank: int, processes: int) -> list[int]:
 class MeanLossDDP(MMDistributedDataParallel):  # type: ignore[misc]
     """DistributedDataParallel that also averages the reported losses.
 
-    A loss that is not finite in one process is so in all, in the same step.
+    If a loss is not finite in one process, all processes report this in the same step.
     """
 
     def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, torch.Tensor]:
-        """Take a step; return the losses of the whole batch."""
+        """Run a training step. Return the losses of the complete batch."""
         losses = super().train_step(data, optim_wrapper)
         names = sorted(losses)
         stacked = torch.stack([losses[name].detach().double() for name in names])
@@ -90,7 +91,7 @@ class MeanLossDDP(MMDistributedDataParallel):  # type: ignore[misc]
 
 
 def wrapper_config(device: str, find_unused_parameters: bool) -> dict[str, Any]:
-    """Return the Runner's config for a model that several processes train; empty for a single process.
+    """Return the Runner's config for a model that several processes train. Empty for a single process.
 
     On GPUs batch normalisation takes the statistics of the whole batch. torch cannot do that on the CPU: each
     process normalises by its own images there, and the running statistics are averaged after each epoch.
@@ -111,8 +112,8 @@ def wrapper_config(device: str, find_unused_parameters: bool) -> dict[str, Any]:
 def process_group(device: str, store: Path) -> Iterator[None]:
     """Join the process group of torchrun's workers: NCCL between GPUs, gloo on the CPU.
 
-    store: a file where the processes exchange addresses. torch's TCP store would listen on all addresses of
-    the machine.
+    store: file where the processes exchange addresses. torch's TCP store would listen on all addresses of the
+        machine.
     """
     cuda = device.startswith("cuda")
     if cuda:
@@ -121,5 +122,5 @@ def process_group(device: str, store: Path) -> Iterator[None]:
     backend, shared = "nccl" if cuda else "gloo", FileStore(str(store), processes)
     distributed.init_process_group(backend, store=shared, rank=rank, world_size=processes)
     yield
-    # Not after an error: the other processes may be waiting in the group.
+    # Skipped after an error: the other processes may be waiting in the group.
     distributed.destroy_process_group()

@@ -15,7 +15,7 @@ from al_loop.core.errors import TrainingError
 from al_loop.detector.checkpoint import read_note, write_weights
 from al_loop.detector.training.metric import KEY
 
-#: (steps done, steps in all, short text) after each step.
+#: Called after each step with (completed steps, total steps, short text).
 Progress = Callable[[int, int, str], None]
 # Key of the list of [epoch, AP] in the Runner's message hub, which is saved with each checkpoint.
 _VALIDATIONS = "al_loop_validations"
@@ -35,13 +35,13 @@ class StopWithoutGain(Hook):  # type: ignore[misc]
         self.patience = patience
 
     def before_train(self, runner: Any) -> None:
-        """Validate again the epoch whose checkpoint is older than its validation, as after a kill."""
+        """Validate the last epoch if its AP is not in the checkpoint, as after a kill during validation."""
         due = runner.epoch % runner.train_loop.val_interval == 0 or runner.epoch == runner.max_epochs
         if runner.epoch and due and runner.epoch not in validations(runner):
             runner.val_loop.run()
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Store this AP and decide."""
+        """Store the AP, and decide whether to stop."""
         past = validations(runner) | {runner.epoch: _ap(metrics)}
         runner.message_hub.update_info(_VALIDATIONS, [list(item) for item in past.items()])
         aps = list(past.values())
@@ -50,10 +50,10 @@ class StopWithoutGain(Hook):  # type: ignore[misc]
 
 
 class KeepBest(Hook):  # type: ignore[misc]
-    """Keep the weights with the best validation AP, and this AP, in one file that is replaced atomically.
+    """Store the weights with the best validation AP, and this AP, in one file that is replaced atomically.
 
     mmengine's own `save_best` deletes the old file before it writes the new one, and rewrites the last
-    checkpoint in place: after a kill in between the training can neither resume nor end.
+    checkpoint in place. After a kill in between, the training can neither resume nor end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +61,7 @@ class KeepBest(Hook):  # type: ignore[misc]
         self.best = read_note(path, "ap") if path.is_file() else -math.inf
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Write the weights where the AP is the best so far."""
+        """Write the weights if the AP is the best so far."""
         if _ap(metrics) > self.best and is_main_process():
             self.best = _ap(metrics)
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -69,9 +69,9 @@ class KeepBest(Hook):  # type: ignore[misc]
 
 
 class ReportProgress(Hook):  # type: ignore[misc]
-    """Call back after every step; stop on a loss that is NaN or infinite.
+    """Report progress after every step. Stop on a loss that is NaN or infinite.
 
-    steps: steps in all; None where every epoch is whole.
+    steps: total number of steps. None: every epoch is complete.
     """
 
     def __init__(self, callback: Progress | None, steps: int | None = None) -> None:
@@ -94,7 +94,7 @@ class ReportProgress(Hook):  # type: ignore[misc]
             self.callback(runner.iter + 1, total, f"loss {loss:.2f}{self.text}")
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Show the AP of the validation in the steps that follow."""
+        """Show the AP of the validation in later progress reports."""
         self.text = f", AP {_ap(metrics):.3f}"
 
 

@@ -1,4 +1,4 @@
-"""Ignore regions of training images: anchors and RoIs inside them are neither positive nor negative."""
+"""Ignore regions of training images: anchors and RoIs inside a region are neither positive nor negative."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ExtendRegions(BaseTransform):  # type: ignore[misc]
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Change the rows of `gt_bboxes` that `gt_ignore_flags` marks."""
+        """Extend the rows of `gt_bboxes` that `gt_ignore_flags` marks."""
         flags = torch.as_tensor(np.asarray(results["gt_ignore_flags"], dtype=bool))
         if flags.any():
             boxes = results["gt_bboxes"].tensor
@@ -57,7 +57,7 @@ class ExtendRegions(BaseTransform):  # type: ignore[misc]
 
 
 def extend_regions(regions: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return regions that go beyond the edges which they touch, by more than any anchor's size.
+    """Extend regions beyond the image edges that they touch, by more than the size of any anchor.
 
     regions: (n, 4) xyxy in px.
     shape: height and width of the image in px.

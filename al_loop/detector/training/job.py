@@ -1,4 +1,4 @@
-"""A training as one object, and as files for the processes that share it."""
+"""A training job as one object, and as files for the processes of a distributed training."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _MAX_BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Settings of one training, with the values that are resolved when it starts.
+    """Settings of one training, including values that are resolved at its start.
 
     settings: a table of al-loop.toml; its batch_size counts the images of all processes together.
     device: "cpu", "cuda" or one GPU such as "cuda:1".
-    lr: learning rate, of the settings or of the model's config.
+    lr: learning rate, from the settings or from the model's config.
     workers: decoding processes of each training process.
-    precision: of the forward pass, "fp32" or "bf16"; None for fp32, and on CUDA fp16 mixed.
-    steps: steps in all, the last epoch is cut short; None: every epoch is whole.
+    precision: that of the forward pass: "fp32" or "bf16". None: mixed fp16 on CUDA, else fp32.
+    steps: total number of steps; the last epoch may be shortened. None: every epoch is complete.
     """
 
     settings: TrainConfig
@@ -42,13 +42,13 @@ class RunSettings:
 
 @dataclass(frozen=True, eq=False)
 class TrainingJob:
-    """What `al_loop.detector.training.train.train` needs.
+    """Input of `al_loop.detector.training.train.train`.
 
     config: mmengine's Config of the model.
-    start: initial weights by name; None: random ones.
+    start: initial weights by name. None: random weights.
     training, validation: labelled images.
     run: settings, resolved for this machine.
-    folder: work files; a killed training resumes from the checkpoint there.
+    folder: folder of work files. A killed training resumes from the checkpoint there.
     """
 
     config: Any

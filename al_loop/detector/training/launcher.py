@@ -1,4 +1,4 @@
-"""Start a training that several processes share, with torchrun, and wait for it."""
+"""Start a distributed training with torchrun, and wait for its end."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ LOG = "processes.log"
 #: The TCP rendezvous of torchrun would listen on all addresses of the machine; a file listens nowhere.
 _RENDEZVOUS = ("--rdzv-backend=c10d", "--rdzv-conf=store_type=file", "--local-addr=127.0.0.1")
 _NO_TCP_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-#: Gloo and NCCL connect the processes over the loopback interface alone.
+#: Gloo and NCCL connect the processes only over the loopback interface.
 _LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 _POLL_S = 0.1
-_EXIT_S = 10.0  # for killed processes to disappear
+_EXIT_S = 10.0  # to wait until killed processes have ended
 
 
 def check_gpus(gpus: int, device: str, batch_size: int, cores: int) -> None:
-    """Raise ConfigError for a training that so many GPUs, or processes on the CPU, cannot share."""
+    """Raise ConfigError if a training cannot be divided among `gpus` GPUs, or processes on the CPU."""
     if batch_size % gpus:
         raise ConfigError(
             f"a batch of {batch_size} images cannot be shared evenly by {gpus} GPUs: expected a batch_size "
@@ -49,7 +49,7 @@ def check_gpus(gpus: int, device: str, batch_size: int, cores: int) -> None:
         )
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigError(
-            f'device = "{device}" is one GPU, and {gpus} were asked for: expected "auto" or "cuda". '
+            f'device = "{device}" is one GPU, but {gpus} were requested: expected "auto" or "cuda". '
             "Correct device in al-loop.toml, or run with --gpus 1."
         )
     available = cores if device == "cpu" else torch.cuda.device_count()
@@ -68,8 +68,8 @@ def train_in_processes(
 ) -> Trained:
     """Train as `al_loop.detector.training.train.train` does, in several processes that end with this one.
 
-    threads: of each process.
-    Raises the error that one process would raise, and TrainingError where a process was killed.
+    threads: number of threads of each process.
+    Raises the error that one process would raise, and TrainingError if a process was killed.
     """
     job = replace(job, folder=job.folder.resolve())
     shared = job.folder / "processes"
@@ -82,9 +82,9 @@ def train_in_processes(
     logged = log.stat().st_size if log.exists() else 0  # bytes of earlier runs
     with (shared / PROGRESS).open() as lines, _torchrun(shared, processes, environment, log) as torchrun:
         while torchrun.poll() is None:
-            _pass_on(lines, on_progress)
+            _forward_progress(lines, on_progress)
             time.sleep(_POLL_S)
-        _pass_on(lines, on_progress)
+        _forward_progress(lines, on_progress)
         if torchrun.returncode or not (shared / RESULT).is_file():
             output = log.read_bytes()[logged:].decode(errors="replace")
             raise _error(shared, torchrun.returncode, processes, output)
@@ -118,21 +118,21 @@ def _torchrun(shared: Path, processes: int, environment: dict[str, str], log: Pa
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # Ctrl-C reaches al-loop alone, which then ends the others
+            start_new_session=True,  # Ctrl-C reaches only al-loop, which then ends the others
         )
     try:
         yield torchrun
     finally:
         with suppress(psutil.NoSuchProcess):
-            family = [torchrun, *torchrun.children(recursive=True)]
-            for process in family:
+            process_tree = [torchrun, *torchrun.children(recursive=True)]
+            for process in process_tree:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-            psutil.wait_procs(family, timeout=_EXIT_S)
+            psutil.wait_procs(process_tree, timeout=_EXIT_S)
         torchrun.wait()
 
 
-def _pass_on(lines: IO[str], on_progress: Progress | None) -> None:
+def _forward_progress(lines: IO[str], on_progress: Progress | None) -> None:
     """Report the steps that rank 0 has written since the last call."""
     start = lines.tell()
     while (line := lines.readline()).endswith("\n"):
@@ -145,7 +145,7 @@ def _pass_on(lines: IO[str], on_progress: Progress | None) -> None:
 def _error(shared: Path, status: int, processes: int, output: str) -> AlLoopError:
     """Return the error of the process that failed first, as this process would raise it.
 
-    output: what torchrun and the processes have printed.
+    output: text that torchrun and the processes have printed.
     """
     files = ((rank, failure_file(shared, rank)) for rank in range(processes))
     failures = {rank: read_json(path) for rank, path in files if path.is_file()}
@@ -153,7 +153,9 @@ def _error(shared: Path, status: int, processes: int, output: str) -> AlLoopErro
         kind = getattr(errors, failure["error"], None)
         if isinstance(kind, type) and issubclass(kind, AlLoopError):
             return kind(failure["message"])
-    advice = f"Run the same command again: it goes on after the last whole epoch. Log: {shared.parent / LOG}"
+    advice = (
+        f"Run the same command again: it continues after the last complete epoch. Log: {shared.parent / LOG}"
+    )
     if status < 0:
         return TrainingError(f"torchrun, which runs the training, was ended by signal {-status}. {advice}")
     # torchrun reports the exit status of each failed process. It ends the others itself, with SIGTERM.
@@ -172,6 +174,6 @@ def _error(shared: Path, status: int, processes: int, output: str) -> AlLoopErro
     return TrainingError(f"the processes that share the training ended with status {status}. {advice}")
 
 
-def _largest_divisor(number: int, most: int) -> int:
-    """Return the largest divisor of `number` that is at most `most`, and at least 1."""
-    return next((n for n in range(most, 1, -1) if number % n == 0), 1)
+def _largest_divisor(number: int, limit: int) -> int:
+    """Return the largest divisor of `number` that is at most `limit`, but at least 1."""
+    return next((n for n in range(limit, 1, -1) if number % n == 0), 1)

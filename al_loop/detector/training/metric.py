@@ -17,7 +17,7 @@ KEY = "val/AP"  # of the AP among the Runner's metrics
 class ValidationAP(BaseMetric):  # type: ignore[misc]
     """COCO AP of the predictions of the Runner's validation loop.
 
-    truth: the validation set, in the order in which `write_coco` has numbered it from 1.
+    truth: the validation set, in the order in which `write_coco` numbers its images from 1.
     """
 
     default_prefix = "val"
@@ -34,8 +34,8 @@ class ValidationAP(BaseMetric):  # type: ignore[misc]
             predicted = sample["pred_instances"]
             columns = predicted["bboxes"].double(), predicted["labels"], predicted["scores"].double()
             xyxy, labels, scores = (column.cpu().numpy() for column in columns)
-            solid = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
-            boxes = Boxes(xyxy[solid], labels[solid], scores[solid])
+            non_empty = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
+            boxes = Boxes(xyxy[non_empty], labels[non_empty], scores[non_empty])
             self.results.append((self.truth[sample["img_id"]].image.id, boxes))
 
     def compute_metrics(self, results: list[tuple[str, Boxes]]) -> dict[str, float]:

@@ -16,14 +16,14 @@ from al_loop.detector.training.job import RunSettings
 
 @OPTIM_WRAPPERS.register_module()
 class Bfloat16(OptimWrapper):  # type: ignore[misc]
-    """Autocast of the forward pass to bfloat16, on the CPU too; mmengine's own wrapper needs a GPU.
+    """Autocasts the forward pass to bfloat16, also on the CPU. mmengine's own wrapper needs a GPU.
 
     bfloat16 has the exponent of float32: the loss needs no scaling.
     """
 
     @contextmanager
     def optim_context(self, model: Any) -> Iterator[None]:
-        """Cast in a step."""
+        """Autocast inside the block."""
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
@@ -42,5 +42,5 @@ def optimiser_config(config: Config, run: RunSettings) -> dict[str, Any]:
 
 
 def training_precision(precision: str | None, device: str) -> str:
-    """Return the precision of the forward pass in training: of None "fp16" mixed on CUDA, else "fp32"."""
+    """Return the precision of the forward pass in training. None: mixed "fp16" on CUDA, else "fp32"."""
     return precision or ("fp16" if device.startswith("cuda") else "fp32")

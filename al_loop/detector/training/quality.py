@@ -12,12 +12,12 @@ from torch import Tensor
 
 from al_loop.structures.boxes import FloatArray
 
-_SCORE_EXPONENT = 0.6  # of the score; the overlap has the rest to 1
+_SCORE_EXPONENT = 0.6  # exponent of the score; that of the overlap is 1 minus this
 _MOMENTUM = 0.99  # of the running mean
 
 
 class ClassQuality:
-    """Running mean per class of p^0.6 IoU^0.4 over the positive RoIs of each step; 0 for a class without any.
+    """Running mean per class of p^0.6 IoU^0.4 over the positive RoIs of each step. 0 for a class without any.
 
     p is the softmax score of the true class, IoU that of the decoded box with the true box. Used as a context
     manager, it reads the inputs of the box head's loss and does not change them.
@@ -30,21 +30,21 @@ class ClassQuality:
         self._mean = np.zeros(self._head.num_classes)
 
     def __enter__(self) -> ClassQuality:
-        """Start to measure."""
+        """Start measuring."""
         self._loss_and_target = self._head.loss_and_target
-        self._head.loss_and_target = self._watched
+        self._head.loss_and_target = self._measured_loss_and_target
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop measuring."""
-        del self._head.loss_and_target  # the method of the class shows again
+        del self._head.loss_and_target  # restores the method of the class
 
     @property
     def mean(self) -> FloatArray:
         """Return the mean of each class, (C,) in [0, 1]."""
         return self._mean.copy()
 
-    def _watched(
+    def _measured_loss_and_target(
         self, cls_score: Tensor, bbox_pred: Tensor, rois: Tensor, sampling_results: Any, **rest: Any
     ) -> Any:
         self._update(*self._quality(cls_score.detach(), bbox_pred.detach(), rois, sampling_results))
@@ -74,7 +74,7 @@ class ClassQuality:
         return score**_SCORE_EXPONENT * overlap.clamp(0, 1) ** (1 - _SCORE_EXPONENT), labels
 
     def _update(self, quality: Tensor, labels: Tensor) -> None:
-        """Add a step of all processes to the means of the classes that occur in it."""
+        """Update the means of the classes that occur in a step, over all processes."""
         each = torch.stack([quality, torch.ones_like(quality)]).double()
         sums = each.new_zeros(2, len(self._mean)).index_add_(1, labels, each)
         all_reduce(sums)

@@ -9,9 +9,9 @@ from al_loop.detector.checkpoint import read_weights
 
 
 def find_checkpoint(folder: Path) -> bool:
-    """Name the newest complete checkpoint in the file that the Runner reads; return whether there is one.
+    """Write the path of the newest complete checkpoint to `last_checkpoint`, which the Runner reads.
 
-    Deletes checkpoints that a kill has cut off.
+    Delete checkpoints that a kill has truncated. Return whether there is a complete one.
     """
     by_epoch = {int(path.stem.removeprefix("epoch_")): path for path in folder.glob("epoch_*.pth")}
     for _, path in sorted(by_epoch.items(), reverse=True):
@@ -27,6 +27,6 @@ def find_checkpoint(folder: Path) -> bool:
 
 
 def discard_work_files(folder: Path) -> None:
-    """Delete the checkpoints of a finished training; logs and COCO files stay."""
+    """Delete the checkpoints of a finished training. Keep logs and COCO files."""
     for path in [*folder.glob("*.pth"), folder / "last_checkpoint"]:
         path.unlink(missing_ok=True)

@@ -20,9 +20,9 @@ from al_loop.detector.training.metric import ValidationAP
 from al_loop.detector.training.optimiser import optimiser_config
 from al_loop.detector.training.schedule import partial_epoch, schedule
 
-# Importing them registers the transforms that the data pipelines name.
+# Importing these classes registers the transforms that the data pipelines name.
 _REGISTERED = (transforms.ReadPicture, transforms.FitInto, transforms.Augment, ExtendRegions)
-#: Training and validation set, in the folder of work files.
+#: COCO files of training and validation set, in the folder of work files.
 COCO_FILES = ("train.json", "val.json")
 _MAX_NUMPY_SEED = 2**32 - 1
 _META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
@@ -33,7 +33,7 @@ _PACK: dict[str, Any] = {"type": "PackDetInputs", "meta_keys": _META_KEYS}
 def make_runner(job: TrainingJob, model: nn.Module, custom_hooks: list[Hook], resume: bool) -> Runner:
     """Return the Runner of a job.
 
-    resume: go on from the checkpoint that `last_checkpoint` in the job's folder names.
+    resume: continue from the checkpoint that `last_checkpoint` in the job's folder names.
     """
     run, settings, folder = job.run, job.run.settings, str(job.folder)
     launcher = "pytorch" if is_distributed() else "none"
@@ -114,7 +114,8 @@ def _fit_into(config: Config) -> dict[str, Any]:
 def _workers(job: TrainingJob) -> dict[str, Any]:
     """Return the options of the decoding processes.
 
-    All training processes use the seeds of rank 0: each draws the augmentations of all, and uses its own.
+    All training processes use the seeds of rank 0. Each draws the augmentations of all processes, and applies
+    its own.
     """
     workers = job.run.workers
     # Each worker adds its number to the seed.

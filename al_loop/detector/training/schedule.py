@@ -8,9 +8,9 @@ from al_loop.detector.training.job import RunSettings
 
 
 def partial_epoch(run: RunSettings, images: int) -> tuple[int, int] | None:
-    """Return the epoch that is cut short, from 0, and how many images it draws; None where all are whole.
+    """Return the index (from 0) and the number of images of a shortened last epoch. None if it is complete.
 
-    All batches of the partial epoch are full.
+    All batches of the shortened epoch are full.
     """
     if run.steps is None:
         return None
@@ -23,7 +23,8 @@ def partial_epoch(run: RunSettings, images: int) -> tuple[int, int] | None:
 def schedule(epochs: int, steps: int | None = None) -> list[dict[str, Any]]:
     """Return mmengine's schedulers: linear warm-up over the first tenth, then a cosine to a hundredth.
 
-    steps: steps in all; both parts are then counted in steps, else in epochs. The warm-up takes at least one.
+    steps: total number of steps; warm-up and cosine are then counted in steps. None: count in epochs.
+    The warm-up takes at least one step or epoch.
     """
     end, by_epoch = (epochs, True) if steps is None else (steps, False)
     warm_up = max(1, end // 10)

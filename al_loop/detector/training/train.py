@@ -1,7 +1,6 @@
-"""Training with mmengine's Runner: the same function for M0 and for each cycle's fine-tuning.
+"""Training with mmengine's Runner: one function for pretraining and for the fine-tuning of each cycle.
 
-It is also the same in one process and in each of several that share a training
-(`al_loop.detector.training.launcher`).
+A single process and each process of a distributed training (`al_loop.detector.training.launcher`) call it.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ BEST = "best.pth"
 class Trained:
     """The result of a training.
 
-    weights: those with the best validation AP.
-    epochs: completed.
-    best_ap: AP of the weights.
+    weights: weights with the best validation AP.
+    epochs: number of completed epochs.
+    best_ap: validation AP of the weights.
     validations: AP of each validation.
-    quality: how well each class was learnt, see `ClassQuality`.
+    quality: quality of each class, see `ClassQuality`.
     """
 
     weights: Weights
@@ -54,7 +53,7 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
     """Train a model and return the weights with the best validation AP.
 
     Resumes from the last checkpoint of a killed training in the job's folder.
-    Raises TrainingError where no image has a box, and where the loss is not finite.
+    Raises TrainingError if no image has a box, or if the loss is not finite.
     """
     if not any(len(item.boxes) for item in job.training):
         raise TrainingError(
@@ -70,14 +69,14 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
         model.to(memory_format=torch.channels_last)  # convolutions are faster then
     ignore_regions(model)
     with (
-        # The Runner takes no other name of a GPU than "cuda".
+        # The Runner accepts only "cuda" as the name of a GPU.
         torch.cuda.device(device) if device.startswith("cuda") else nullcontext(),
         ClassQuality(model) as quality,
-        _to_log(job.folder),
+        _redirect_output(job.folder),
         runner_checkpoints(),
         warnings.catch_warnings(),
     ):
-        # The Runner asks the model to initialise itself; it keeps the weights it has, and warns.
+        # The Runner calls `init_weights` again. The model keeps its weights, and warns.
         warnings.filterwarnings("ignore", message="init_weights of .* has been called more than once")
         stop, best = hooks.StopWithoutGain(job.run.settings.patience), hooks.KeepBest(job.folder / BEST)
         report = hooks.ReportProgress(on_progress, job.run.steps)
@@ -94,7 +93,7 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
 
 
 def _prepare(job: TrainingJob) -> bool:
-    """Write the Runner's COCO files, in rank 0 alone; return in all ranks whether there is a checkpoint."""
+    """Write the Runner's COCO files in rank 0. Return in all ranks whether there is a checkpoint."""
     resume = [False]
     if is_main_process():
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -106,9 +105,9 @@ def _prepare(job: TrainingJob) -> bool:
 
 
 @contextmanager
-def _to_log(folder: Path) -> Iterator[None]:
-    """Redirect the output of the Runner and of pycocotools to train.log, away from al-loop's terminal."""
-    if not is_main_process():  # it would repeat what rank 0 prints
+def _redirect_output(folder: Path) -> Iterator[None]:
+    """Redirect the output of the Runner and of pycocotools from the terminal to train.log."""
+    if not is_main_process():  # other ranks would repeat what rank 0 prints
         yield
         return
     with (folder / "train.log").open("a") as log, redirect_stdout(log), redirect_stderr(log):

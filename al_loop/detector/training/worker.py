@@ -1,8 +1,8 @@
-"""One of the processes that share a training, started by torchrun.
+"""One process of a distributed training, started by torchrun.
 
 python -m al_loop.detector.training.worker FOLDER LAUNCHER
 
-Only rank 0 writes results; the others write a file only when they fail.
+Only rank 0 writes results. The other ranks write a file only if they fail.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from al_loop.detector.training.ddp import process_group
 from al_loop.detector.training.job import read_job
 from al_loop.detector.training.train import train
 
-#: Written by rank 0: a line [steps done, steps in all, text] per step, and the result at the end.
+#: Files of rank 0: one line [completed steps, total steps, text] per step, and the final result.
 PROGRESS, RESULT = "progress.jsonl", "result.json"
 _STORE = "store"
 _POLL_S = 0.3
@@ -39,7 +39,7 @@ def main(folder: Path, launcher: int) -> None:
 
     launcher: process id of the al-loop process that started torchrun.
     """
-    _exit_with(launcher)
+    _exit_after(launcher)
     rank = int(os.environ["RANK"])
     try:
         job = read_job(folder)
@@ -61,7 +61,7 @@ def _report(path: Path, done: int, total: int, text: str) -> None:
         lines.write(json.dumps([done, total, text]) + "\n")
 
 
-def _exit_with(launcher: int) -> None:
+def _exit_after(launcher: int) -> None:
     """End this process soon after torchrun, or the process that started torchrun, has ended."""
     torchrun = psutil.Process(os.getppid())
 
@@ -69,7 +69,7 @@ def _exit_with(launcher: int) -> None:
         try:
             while os.getppid() == torchrun.pid and torchrun.ppid() == launcher:
                 time.sleep(_POLL_S)
-        finally:  # also where torchrun has gone between the two questions
+        finally:  # also if torchrun ends between the two checks
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

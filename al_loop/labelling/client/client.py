@@ -31,7 +31,7 @@ _IMPORT_TIMEOUT_S = 300.0
 _PAGE_SIZE = 500
 # Brush strokes are long: 500 painted tasks would not fit into one answer.
 _WHOLE_PAGE_SIZE = 100
-_MOST_PAGES = 1000
+_MAX_PAGES = 1000
 # A list that changes while it is read is read again. A list that stays shorter than its total is a fault.
 _LISTINGS = 3
 
@@ -123,7 +123,7 @@ class Api:
         """Return the projects whose title contains `title`."""
         projects: list[Json] = []
         params: Json = {"page_size": _PAGE_SIZE} | ({"title": title} if title else {})
-        for page in range(1, _MOST_PAGES):
+        for page in range(1, _MAX_PAGES):
             answer = self._get(
                 "list the projects", responses.ProjectPage, "api/projects/", page=page, **params
             )

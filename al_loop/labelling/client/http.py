@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 
 # A page of 100 painted tasks is some 50 MB.
-MOST_BYTES = 256_000_000
+MAX_BYTES = 256_000_000
 # For the whole body: one that trickles never exceeds the timeout between two pieces.
-MOST_S = 600.0
+MAX_S = 600.0
 
 
 class EndlessAnswerError(httpx.TransportError):
@@ -43,12 +43,12 @@ def csrf_token(cookies: httpx.Cookies) -> str:
 
 
 def _read(answer: httpx.Response) -> bytes:
-    deadline = time.monotonic() + MOST_S
+    deadline = time.monotonic() + MAX_S
     body = bytearray()
     for piece in answer.iter_bytes():
         body += piece
-        if len(body) > MOST_BYTES:
-            raise EndlessAnswerError(f"the answer is longer than {MOST_BYTES // 1_000_000} MB")
+        if len(body) > MAX_BYTES:
+            raise EndlessAnswerError(f"the answer is longer than {MAX_BYTES // 1_000_000} MB")
         if time.monotonic() > deadline:
-            raise EndlessAnswerError(f"the answer takes longer than {MOST_S:.0f} s")
+            raise EndlessAnswerError(f"the answer takes longer than {MAX_S:.0f} s")
     return bytes(body)

@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 from al_loop.core.files import open_regular
 
-_MOST_MEMBERS = 1_000_000
-_MOST_S = 3600.0
+_MAX_MEMBERS = 1_000_000
+_MAX_S = 3600.0
 _SPARE_BYTES = 100_000_000  # left free on the disk
-_MOST_AT_ONCE = 16_000_000  # one read into memory: names and other headers are far shorter
+_MAX_AT_ONCE = 16_000_000  # one read into memory: names and other headers are far shorter
 
 
 class ArchiveError(Exception):
@@ -27,11 +27,11 @@ class _Bounded(gzip.GzipFile):
     def __init__(self, file: BinaryIO, most_bytes: int) -> None:
         super().__init__(fileobj=file, mode="rb")
         self._most_bytes = most_bytes
-        self._deadline = time.monotonic() + _MOST_S
+        self._deadline = time.monotonic() + _MAX_S
 
     def read(self, size: int | None = -1) -> bytes:
         """Return the next `size` bytes."""
-        if size is None or not 0 <= size <= _MOST_AT_ONCE:
+        if size is None or not 0 <= size <= _MAX_AT_ONCE:
             raise ArchiveError("an entry has a name or header of more than 16 MB")
         self._check(self.tell() + size)
         return super().read(size)
@@ -42,10 +42,10 @@ class _Bounded(gzip.GzipFile):
         return super().seek(offset, whence)
 
     def _check(self, position: int) -> None:
-        if position > self._most_bytes + _MOST_AT_ONCE:
+        if position > self._most_bytes + _MAX_AT_ONCE:
             raise ArchiveError(f"it holds more than the {self._most_bytes // 1_000_000} MB free here")
         if time.monotonic() > self._deadline:
-            raise ArchiveError(f"it takes longer than {_MOST_S / 60:.0f} minutes to unpack")
+            raise ArchiveError(f"it takes longer than {_MAX_S / 60:.0f} minutes to unpack")
 
 
 def unpack(source: Path, folder: Path) -> None:
@@ -60,8 +60,8 @@ def unpack(source: Path, folder: Path) -> None:
         tarfile.open(fileobj=plain, mode="r:") as archive,
     ):
         for number, member in enumerate(archive):
-            if number >= _MOST_MEMBERS:
-                raise ArchiveError(f"it has more than {_MOST_MEMBERS} entries")
+            if number >= _MAX_MEMBERS:
+                raise ArchiveError(f"it has more than {_MAX_MEMBERS} entries")
             if not (member.isdir() or member.isreg()) or member.issparse():
                 raise ArchiveError("it has an entry that is neither file nor folder")
             archive.extract(member, folder, filter="data")

@@ -15,7 +15,7 @@ from al_loop.labelling.client.failures import START_COMMAND
 
 EMAIL = "al-loop@localhost"
 FILE_NAME = "credentials.json"
-_MOST_BYTES = 65_536
+_MAX_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def read_credentials(home: Path) -> Credentials:
     """Return the logins of the embedded server of `home`."""
     path = home / FILE_NAME
     try:
-        return msgspec.json.decode(read_regular(path, _MOST_BYTES), type=Credentials)
+        return msgspec.json.decode(read_regular(path, _MAX_BYTES), type=Credentials)
     except FileNotFoundError:
         raise LabelStudioError(f"no {path}: start the server first: {START_COMMAND}") from None
     except (OSError, ValueError, msgspec.MsgspecError, RecursionError) as error:

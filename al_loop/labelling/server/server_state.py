@@ -20,8 +20,8 @@ from al_loop.labelling.server import process
 #: Servers listen on loopback only.
 HOST = "127.0.0.1"
 _STATE_FILE = "server.json"
-_MOST_STATE_BYTES = 65_536
-_MOST_LOG_BYTES = 4_000_000  # of its end
+_MAX_STATE_BYTES = 65_536
+_MAX_LOG_BYTES = 4_000_000  # of its end
 
 
 class _State(msgspec.Struct):
@@ -34,7 +34,7 @@ class _State(msgspec.Struct):
 def read_state(home: Path) -> tuple[int | None, int | None]:
     """Return the recorded pid and port, None where the file is missing or damaged."""
     try:
-        state = msgspec.json.decode(read_regular(home / _STATE_FILE, _MOST_STATE_BYTES), type=_State)
+        state = msgspec.json.decode(read_regular(home / _STATE_FILE, _MAX_STATE_BYTES), type=_State)
     except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
         return None, None
     return state.pid, state.port
@@ -50,8 +50,8 @@ def last_lines(log: Path, count: int) -> list[str]:
     """Return the last lines of a log; empty where there is none."""
     try:
         with open_regular(log) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _MOST_LOG_BYTES))
-            text = file.read(_MOST_LOG_BYTES)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _MAX_LOG_BYTES))
+            text = file.read(_MAX_LOG_BYTES)
     except OSError:
         return []
     return text.decode(errors="replace").splitlines()[-count:]

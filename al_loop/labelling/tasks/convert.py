@@ -41,8 +41,8 @@ _NO_AREA_PX2 = 1e-4
 # Bytes before the first run: how many numbers, bits of each, bits of the four kinds of runs.
 _RUN_LENGTHS_HEAD = 7
 # Nobody draws more on one image: a longer answer is a script's or a fault, and would delay all others.
-_MOST_REGIONS = 5_000
-_MOST_POINTS = 100_000
+_MAX_REGIONS = 5_000
+_MAX_POINTS = 100_000
 
 # Percent or degrees. Boxes are clipped to the image; beyond this their corners are lost in the arithmetic.
 _Number = Annotated[float, Meta(ge=-1e6, le=1e6)]
@@ -88,7 +88,7 @@ class _Rectangle(msgspec.Struct, frozen=True):
 class _Polygon(msgspec.Struct, frozen=True):
     """The value of a polygon: points in percent."""
 
-    points: Annotated[list[tuple[_Number, _Number]], Meta(min_length=3, max_length=_MOST_POINTS)]
+    points: Annotated[list[tuple[_Number, _Number]], Meta(min_length=3, max_length=_MAX_POINTS)]
     closed: bool | None = None
     labels: list[str] = msgspec.field(name=_POLYGON, default_factory=list)
 
@@ -221,8 +221,8 @@ def parsed(value: object, shape: type[_T], name: str, hint: str = "") -> _T:
 
 def _regions(result: object) -> list[_Region]:
     """Return the regions of a result, without the relations between them."""
-    if isinstance(result, list | tuple) and len(result) > _MOST_REGIONS:
-        raise RefusedResultError(f"{len(result)} regions on one image, expected at most {_MOST_REGIONS}")
+    if isinstance(result, list | tuple) and len(result) > _MAX_REGIONS:
+        raise RefusedResultError(f"{len(result)} regions on one image, expected at most {_MAX_REGIONS}")
     return [item for item in parsed(result, list[_Region], "the result") if item.type != "relation"]
 
 

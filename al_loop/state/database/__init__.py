@@ -1,1 +1,1 @@
-"""The workspace's database: connection, schema, and one module per group of tables. SQL stands here alone."""
+"""The database: connection, schema, and one module per group of tables. Only these modules contain SQL."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from al_loop.state.database.image_table import LAST_ARRIVED
 from al_loop.state.database.store import Store
 
-#: The outcome of a cycle that was given up; the others are 'promoted' and 'kept'.
+#: The outcome of an abandoned cycle. The other outcomes are 'promoted' and 'kept'.
 ABANDONED = "abandoned"
 
 
@@ -17,9 +17,9 @@ class CycleRow:
 
     k: number of images to label, as requested.
     settings: JSON, frozen when it began.
-    model_id: the model that it began with.
+    model_id: the model that was current when it began.
     outcome: None while it is open, then 'promoted', 'kept' or 'abandoned'.
-    arrived: the last image that had arrived when it began.
+    arrived: index of the last image that had arrived when it began.
     """
 
     number: int
@@ -34,7 +34,7 @@ class CycleRow:
 
 
 def insert_cycle(store: Store, number: int, k: int, settings: str, model_id: str, at: str) -> None:
-    """Begin a cycle: it can pick from the images that have arrived."""
+    """Begin a cycle, which can pick from the images that have arrived."""
     store.execute(
         "INSERT INTO cycles (number, k, settings, model_id, started_at, arrived) "
         f"VALUES (?, ?, ?, ?, ?, {LAST_ARRIVED})",
@@ -63,13 +63,13 @@ def finished_cycles(store: Store) -> list[CycleRow]:
 
 
 def newest_cycle(store: Store, *, abandoned: bool = True) -> CycleRow | None:
-    """Return the newest cycle; abandoned: also one that was given up."""
+    """Return the newest cycle. abandoned: include abandoned cycles."""
     condition = "" if abandoned else "WHERE outcome IS NOT 'abandoned'"
     return store.first(CycleRow, f"SELECT * FROM cycles {condition} ORDER BY number DESC LIMIT 1")
 
 
 def last_number(store: Store) -> int:
-    """Return the number of the newest cycle, 0 without any."""
+    """Return the number of the newest cycle, or 0 without cycles."""
     return store.count("SELECT coalesce(max(number), 0) FROM cycles")
 
 

@@ -9,7 +9,7 @@ from al_loop.state.database.store import Store
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """A rendered set; name: of its folder.  images: their number."""
+    """A rendered set. name: name of its folder. images: number of images."""
 
     name: str
     recipe: str
@@ -18,7 +18,7 @@ class DatasetRow:
 
 
 def write_dataset(store: Store, row: DatasetRow) -> None:
-    """Store a rendered set; one of the same name is replaced."""
+    """Store a rendered set. Replace the one with the same name."""
     store.insert("datasets", [row], "REPLACE")
 
 

@@ -18,12 +18,13 @@ _ARRIVED = "FROM images WHERE role = 'pool' AND arrived > ? AND (? IS NULL OR ar
 class ImageRow:
     """A photograph.
 
-    id: SHA-256 of the file as it came in.
-    file: below the workspace, or a URL.
-    stored_sha256: of the file in the workspace; differs from `id` where it was rotated or converted.
+    id: SHA-256 of the original file.
+    file: path relative to the workspace, or a URL.
+    stored_sha256: SHA-256 of the file in the workspace. It differs from `id` if the image was rotated or
+        converted.
     width, height: px, as stored.
-    source: path or URL that it came from.
-    role: 'pool', or 'validation' for every set for evaluation.
+    source: path or URL of the original file.
+    role: 'pool', or 'validation' for every evaluation set.
     arrived: 1, 2, ... in the order of arrival; 0 before it has arrived.
     """
 
@@ -61,13 +62,13 @@ def stream_images(store: Store) -> Iterator[ImageRow]:
 
 
 def find_images(store: Store, ids: Sequence[str], *, in_pool: bool = False) -> list[ImageRow]:
-    """Return the images named, in any order; in_pool: only those in the pool."""
+    """Return the images with these ids, in any order. in_pool: only images of the pool."""
     role = " AND role = 'pool'" if in_pool else ""
     return store.all(ImageRow, f"SELECT * FROM images WHERE {_NAMED}{role}", json.dumps(list(ids)))
 
 
 def newest_images(store: Store, limit: int) -> list[ListedImage]:
-    """Return images with the status of their labels, the newest first; limit: 0 for all."""
+    """Return images with the status of their labels, newest first. limit: 0 for all."""
     return store.all(
         ListedImage,
         "SELECT i.id, i.width, i.height, i.role, i.source, coalesce(l.status, 'unlabelled') AS status "
@@ -87,17 +88,17 @@ def pool_size(store: Store) -> int:
 
 
 def last_arrived(store: Store) -> int:
-    """Return the index of the last image that has arrived, 0 without any."""
+    """Return the index of the last image that has arrived, or 0 without images."""
     return store.count(f"SELECT {LAST_ARRIVED}")
 
 
 def pool_ids(store: Store, *, after: int = 0, until: int | None = None) -> list[str]:
-    """Return images of the pool in the order of arrival; after, until: bounds of `arrived`."""
+    """Return images of the pool in the order of arrival. after, until: bounds of `arrived`."""
     return store.column(f"SELECT id {_ARRIVED}", after, until, until)
 
 
 def pool_arrivals(store: Store, *, until: int) -> list[tuple[str, int]]:
-    """Return (image, `arrived`) of the pool in the order of arrival; until: the last `arrived`."""
+    """Return (image, `arrived`) of the pool in the order of arrival. until: the last `arrived`."""
     return store.pairs(f"SELECT id, arrived {_ARRIVED}", 0, until, until)
 
 
@@ -108,22 +109,24 @@ def unlabelled_ids(store: Store) -> Iterator[str]:
     )
 
 
-def candidate_ids_then(store: Store, cycle: int, arrived: int, also: Collection[str]) -> Iterator[str]:
-    """Yield the candidates of a cycle when it began, by id, as far as the database can tell.
+def candidate_ids_of_cycle(
+    store: Store, cycle: int, arrived: int, statuses: Collection[str]
+) -> Iterator[str]:
+    """Yield the candidates that a cycle had when it began, by id, as far as the database shows.
 
-    arrived: the last image at that time.
-    also: statuses of labels with which an image was a candidate.
+    arrived: index of the last image at that time.
+    statuses: statuses of labels with which an image was a candidate.
     """
     return store.stream_column(
         "SELECT i.id FROM images i LEFT JOIN labels l ON l.image_id = i.id "
         "WHERE i.role = 'pool' AND i.arrived <= ? AND (l.image_id IS NULL OR l.cycle >= ? "
         "OR l.status IN (SELECT value FROM json_each(?))) ORDER BY i.id",
-        *(arrived, cycle, json.dumps(sorted(also))),
+        *(arrived, cycle, json.dumps(sorted(statuses))),
     )
 
 
 def unlabelled_since_last_cycle(store: Store) -> int:
-    """Return the number of unlabelled images since the last cycle; an abandoned one does not count."""
+    """Return the number of unlabelled images since the last cycle that was not abandoned."""
     return store.count(
         "SELECT count(*) FROM images i LEFT JOIN labels l ON l.image_id = i.id WHERE i.role = 'pool' "
         "AND l.image_id IS NULL AND i.arrived > "
@@ -132,7 +135,7 @@ def unlabelled_since_last_cycle(store: Store) -> int:
 
 
 def image_role(store: Store, image_id: str) -> str | None:
-    """Return 'pool' or 'validation', None for an unknown image."""
+    """Return 'pool' or 'validation', or None for an unknown image."""
     return store.text("SELECT role FROM images WHERE id = ?", image_id)
 
 
@@ -142,19 +145,19 @@ def set_image_role(store: Store, ids: Iterable[str], role: str) -> None:
 
 
 def set_image_file(store: Store, image_id: str, file: str) -> None:
-    """Store the new place of a photograph."""
+    """Store the new path of an image."""
     store.execute("UPDATE images SET file = ? WHERE id = ?", file, image_id)
 
 
 def validation_first(store: Store, ids: Collection[str]) -> list[str]:
-    """Return the images in a fixed order: those of sets for evaluation before those of the pool."""
+    """Return the images in a fixed order: those of evaluation sets before those of the pool."""
     return store.column(
         f"SELECT id FROM images WHERE {_NAMED} ORDER BY role != 'validation', id", json.dumps(sorted(ids))
     )
 
 
 def ids_beginning_with(store: Store, text: str, limit: int) -> list[str]:
-    """Return ids that begin with a text."""
+    """Return up to `limit` ids that begin with a text."""
     return store.column("SELECT id FROM images WHERE substr(id, 1, ?) = ? LIMIT ?", len(text), text, limit)
 
 
@@ -168,12 +171,12 @@ def files_outside(store: Store) -> list[tuple[str, str]]:
     return store.pairs("SELECT id, file FROM images WHERE file NOT LIKE 'images/%' OR file LIKE '%/../%'")
 
 
-def find_by_bytes(store: Store, came: str, stored: str) -> str | None:
-    """Return the image with this hash of its file as it came, or as it would be stored."""
+def find_by_bytes(store: Store, original: str, stored: str) -> str | None:
+    """Return the image whose original or stored file has one of these hashes."""
     return store.text(
         "SELECT id FROM images WHERE id IN (?, ?) UNION ALL "
         "SELECT id FROM images WHERE stored_sha256 IN (?, ?) AND stored_sha256 != id LIMIT 1",
-        *(came, stored, came, stored),
+        *(original, stored, original, stored),
     )
 
 

@@ -13,10 +13,10 @@ from al_loop.state.database.store import Store
 class InboxRow:
     """A file as it was when last seen.
 
-    path: or URL.
-    size, stamp: another pair is another file.
+    path: path or URL.
+    size, stamp: a file with another pair counts as a new file.
     state: 'waiting', 'taken' or 'refused'.
-    note: why it was refused.
+    note: reason for the refusal.
     """
 
     path: str
@@ -28,11 +28,11 @@ class InboxRow:
 
 
 def find_seen(store: Store, paths: Sequence[str]) -> list[InboxRow]:
-    """Return the rows of the files named."""
+    """Return the rows of these files."""
     named = "path IN (SELECT value FROM json_each(?))"
     return store.all(InboxRow, f"SELECT * FROM inbox WHERE {named}", json.dumps(list(paths)))
 
 
 def write_seen(store: Store, row: InboxRow) -> None:
-    """Store a file; an older row is replaced."""
+    """Store a file. Replace an older row."""
     store.insert("inbox", [row], "REPLACE")

@@ -1,4 +1,4 @@
-"""Integrity of databases, also of other programs: damage, dangling references, the parts of a schema."""
+"""Check databases, also of other programs: damage, dangling references, the parts of a schema."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from al_loop.state.database.store import Store
 
 @dataclass(frozen=True, slots=True)
 class DanglingReference:
-    """A row of `table` that names a row of `parent` which does not exist."""
+    """A row of `table` that refers to a row of `parent` that does not exist."""
 
     table: str
     rowid: int
@@ -20,13 +20,13 @@ class DanglingReference:
 
 
 def damages(store: Store, limit: int, *, quick: bool) -> list[str]:
-    """Return the damage that SQLite finds, `limit` lines at most; quick: do not compare indices to tables."""
+    """Return up to `limit` lines about damage that SQLite finds. quick: do not compare indices to tables."""
     check = "quick_check" if quick else "integrity_check"
     return [line for line in store.column(f"PRAGMA {check}({limit})") if line != "ok"]
 
 
 def dangling_references(store: Store) -> list[DanglingReference]:
-    """Return the rows whose foreign keys name no row."""
+    """Return the rows whose foreign keys refer to no row."""
     rows = store.rows("PRAGMA foreign_key_check")
     return [DanglingReference(row["table"], row["rowid"], row["parent"]) for row in rows]
 
@@ -43,13 +43,16 @@ def schema_parts(store: Store) -> set[tuple[str, str]]:
 
 
 def first_damage(path: Path) -> str | None:
-    """Return the first damage in another program's database, None without any; sqlite3.Error."""
+    """Return the first damage in another program's database, or None. Raises sqlite3.Error."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as database:
         result = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
     return None if result == "ok" else result
 
 
 def row_count(path: Path, table: str) -> int:
-    """Return the number of rows of a table in another program's database; sqlite3.Error without the table."""
+    """Return the number of rows of a table in another program's database.
+
+    Raises sqlite3.Error without the table.
+    """
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
         return int(database.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0])

@@ -1,6 +1,6 @@
-"""Rows of the label history: labels that were replaced or taken back.
+"""Rows of the label history: labels that were replaced or withdrawn.
 
-Triggers write them (`al_loop.state.database.migrations`), whoever replaces a label.
+Triggers write the rows (`al_loop.state.database.migrations`), so that no statement can bypass the history.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _FULL = f"{_COLUMNS}, ignored, role, sets"
 class OldLabel(FullLabel):
     """A label as it was before it was replaced.
 
-    role, sets: of the image at that time.
+    role, sets: role and sets of the image at that time.
     reason: 'pull', 'taken back', or the command that replaced it.
-    batch: rows of one command share it; None: replaced by a pull.
+    batch: number that the rows of one command share. None: a pull replaced the label.
     """
 
     id: int
@@ -55,7 +55,7 @@ class OldLabel(FullLabel):
 
 @contextmanager
 def replacing(store: Store, reason: str) -> Iterator[None]:
-    """Record the labels replaced inside as one batch with a reason; within the caller's transaction."""
+    """Record the labels that the block replaces as one batch with a reason. Requires a transaction."""
     last = store.count("SELECT coalesce(max(id), 0) FROM label_history")
     yield
     store.execute(
@@ -75,22 +75,22 @@ def copy_label(store: Store, image_id: str) -> None:
 
 
 def old_labels(store: Store, limit: int) -> tuple[list[OldLabel], int]:
-    """Return the newest labels that can be restored, and the number of all."""
+    """Return the newest labels that can be restored, and the total number of these labels."""
     rows = store.all(OldLabel, "SELECT * FROM label_history ORDER BY id DESC LIMIT ?", limit)
     return rows, store.count("SELECT count(*) FROM label_history")
 
 
 def restore(store: Store, names: Sequence[str], *, last: bool = False) -> list[OldLabel]:
-    """Restore the newest old label of each image, with the role that the image had; return these labels.
+    """Restore the newest old label of each image, and the role that the image had. Return these labels.
 
-    names: ids of images, or their beginnings as `pool list` shows them.
+    names: ids of images, or the beginnings of ids as `pool list` shows them.
     last: instead, restore all labels that the last command replaced.
-    The labels that this replaces can be restored in turn.
-    Raises DataError, before anything is changed, for an image that has no old label.
+    The labels that are replaced now can be restored later.
+    Raises DataError, before any change, for an image without an old label.
     """
     if last == bool(names):
-        raise DataError("expected either images or --last. See what there is: al-loop pool restore-labels")
-    # Of each image the oldest row of the batch: the label before the command.
+        raise DataError("expected either images or --last. List the old labels: al-loop pool restore-labels")
+    # The oldest row of each image in the batch is its label before the command.
     rows = store.all(
         OldLabel,
         "SELECT * FROM label_history WHERE ? AND id IN (SELECT min(id) FROM label_history "
@@ -98,11 +98,13 @@ def restore(store: Store, names: Sequence[str], *, last: bool = False) -> list[O
         last,
     )
     if last and not rows:
-        raise DataError("no command has replaced labels. See what pulls have: al-loop pool restore-labels")
+        raise DataError(
+            "no command has replaced labels. List labels that pulls replaced: al-loop pool restore-labels"
+        )
     rows += [_newest(store, name) for name in dict.fromkeys(names)]
     with store.transaction(), replacing(store, "pool restore-labels"):
         for row in rows:
-            _put_back(store, row)
+            _restore_label(store, row)
     return rows
 
 
@@ -117,17 +119,17 @@ def _newest(store: Store, name: str) -> OldLabel:
     row = store.first(OldLabel, newest, images[0])
     if row is None:
         raise DataError(
-            f"image {name} has no other label than the one it has. See: al-loop pool restore-labels"
+            f"image {name} has no old label to restore. List the old labels: al-loop pool restore-labels"
         )
     return row
 
 
-def _put_back(store: Store, row: OldLabel) -> None:
-    """Restore a label with the role and the sets of its image; the history keeps the replaced one."""
+def _restore_label(store: Store, row: OldLabel) -> None:
+    """Restore a label, and the role and the sets of its image. The history keeps the replaced label."""
     image = row.image_id
     current = store.row("SELECT status, boxes, outlines FROM labels WHERE image_id = ?", image)
     if current is not None and tuple(current) == (row.status, row.boxes, row.outlines):
-        copy_label(store, image)  # the label stays, and the role changes
+        copy_label(store, image)  # the label stays the same, only the role changes
     store.execute(
         f"INSERT OR REPLACE INTO labels ({_COLUMNS}) SELECT {_COLUMNS} FROM label_history WHERE id = ?",
         row.id,

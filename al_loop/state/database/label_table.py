@@ -1,4 +1,4 @@
-"""Rows of labels and ignore regions that people have drawn, and of the sets for evaluation."""
+"""Rows of labels and ignore regions that people have drawn, and of the evaluation sets."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from al_loop.state.database.store import Store
 from al_loop.structures.metrics import VALIDATION
 
-#: Statuses of labels to learn from.
+#: Condition for labels to train on.
 _DRAWN = "l.status IN ('labelled', 'empty')"
 _POOL = "FROM labels l CROSS JOIN images i ON i.id = l.image_id WHERE i.role = 'pool'"
 _IN_SET = "FROM sets s JOIN labels l ON l.image_id = s.image_id"
 _REGIONS = "LEFT JOIN ignore_regions r ON r.image_id = l.image_id"
-#: The columns of a `LabelledRow` but outlines, of images i, labels l and ignore regions r.
+#: The columns of a `LabelledRow` except outlines, of images i, labels l and ignore regions r.
 LABELLED = "i.id, i.file, i.stored_sha256, i.width, i.height, l.boxes, r.boxes AS ignored"
 _RESTORABLE = "EXISTS (SELECT 1 FROM label_history h WHERE h.image_id = {}) AS replaced"
 
@@ -24,8 +24,8 @@ class LabelledRow:
     """An image with its label.
 
     file, stored_sha256, width, height: as in `image_table.ImageRow`.
-    boxes, ignored: JSON [[x1, y1, x2, y2, class index], ...] in px; ignored: None without any.
-    outlines: JSON, one for each of `boxes`; None where none were drawn or read.
+    boxes, ignored: JSON [[x1, y1, x2, y2, class index], ...] in px. ignored is None without ignore regions.
+    outlines: JSON, one outline for each of `boxes`. None if no outline was drawn or read.
     """
 
     id: str
@@ -40,11 +40,11 @@ class LabelledRow:
 
 @dataclass(frozen=True, slots=True)
 class NewLabel:
-    """A label to be written.
+    """A label to write.
 
     status: 'labelled', 'empty' or 'skipped'.
     boxes, outlines: as in `LabelledRow`.
-    cycle: None for a label of a set for evaluation.
+    cycle: None for a label of an evaluation set.
     """
 
     image_id: str
@@ -59,7 +59,7 @@ class NewLabel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FullLabel(NewLabel):
-    """A label with the ignore regions and the role of its image, and the sets (JSON) that it is in."""
+    """A label with the ignore regions, the role and the sets (JSON) of its image."""
 
     ignored: str | None
     role: str
@@ -68,7 +68,7 @@ class FullLabel(NewLabel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedLabel(FullLabel):
-    """A label for examination; replaced: whether an older label can be restored."""
+    """A label to check. replaced: whether an older label can be restored."""
 
     width: int
     height: int
@@ -77,7 +77,7 @@ class CheckedLabel(FullLabel):
 
 @dataclass(frozen=True, slots=True)
 class TimedLabel:
-    """The seconds that a person needed for an image, and its number of boxes."""
+    """The seconds that a person needed to label an image, and its number of boxes."""
 
     image_id: str
     lead_time_s: float
@@ -86,7 +86,7 @@ class TimedLabel:
 
 @dataclass(frozen=True, slots=True)
 class SetCounts:
-    """Numbers of images, boxes, images without a box, and ignore regions of a set for evaluation."""
+    """Numbers of images, boxes, images without a box, and ignore regions of an evaluation set."""
 
     images: int
     boxes: int
@@ -106,7 +106,7 @@ class LabelCost:
 
 @dataclass(frozen=True, slots=True)
 class SetMember:
-    """An image in a set; replaced: whether an older label can be restored."""
+    """An image in a set. replaced: whether an older label can be restored."""
 
     name: str
     image_id: str
@@ -114,24 +114,24 @@ class SetMember:
 
 
 def write_label(store: Store, label: NewLabel) -> None:
-    """Store a label; the database moves the one that it replaces to the history."""
+    """Store a label. The database moves the replaced label to the history."""
     store.insert("labels", [label], "REPLACE")
 
 
-def take_back_label(store: Store, image_id: str, cycle: int) -> None:
+def delete_label(store: Store, image_id: str, cycle: int) -> None:
     """Delete the label that a cycle gave an image."""
     store.execute("DELETE FROM labels WHERE image_id = ? AND cycle = ?", image_id, cycle)
 
 
 def write_ignore_regions(store: Store, image_id: str, boxes: str | None) -> None:
-    """Replace the ignore regions of an image; None: it has none."""
+    """Replace the ignore regions of an image. boxes: None to delete the regions."""
     store.execute("DELETE FROM ignore_regions WHERE image_id = ?", image_id)
     if boxes is not None:
         store.execute("INSERT INTO ignore_regions (image_id, boxes) VALUES (?, ?)", image_id, boxes)
 
 
 def labelled_images(store: Store, *, outlines: bool = False) -> list[LabelledRow]:
-    """Return the images of the pool with labels to learn from, by id; outlines: read these too."""
+    """Return the images of the pool with labels to train on, by id. outlines: read outlines, too."""
     return store.all(
         LabelledRow,
         f"SELECT {LABELLED}, {'l.outlines' if outlines else 'NULL AS outlines'} "
@@ -141,7 +141,7 @@ def labelled_images(store: Store, *, outlines: bool = False) -> list[LabelledRow
 
 
 def images_of_set(store: Store, name: str) -> list[LabelledRow]:
-    """Return the images of a set for evaluation, by id."""
+    """Return the images of an evaluation set, by id."""
     return store.all(
         LabelledRow,
         f"SELECT {LABELLED}, NULL AS outlines {_IN_SET} JOIN images i ON i.id = s.image_id {_REGIONS} "
@@ -151,14 +151,14 @@ def images_of_set(store: Store, name: str) -> list[LabelledRow]:
 
 
 def find_labels(store: Store, ids: Sequence[str]) -> list[FullLabel]:
-    """Return the labels, of any status, of those of the images that have one, by image."""
+    """Return the existing labels of these images, of any status, by image."""
     named = "image_id IN (SELECT value FROM json_each(?))"
     sql = f"SELECT * FROM full_labels WHERE {named} ORDER BY image_id"
     return store.all(FullLabel, sql, json.dumps(list(ids)))
 
 
 def drawn_boxes(store: Store) -> dict[str, str]:
-    """Return the boxes (JSON) of the images of the pool with labels to learn from, by image."""
+    """Return the boxes (JSON) of the images of the pool with labels to train on, by image."""
     return dict(store.pairs(f"SELECT l.image_id, l.boxes {_POOL} AND {_DRAWN}"))
 
 
@@ -174,12 +174,16 @@ def status_counts_of_cycle(store: Store, cycle: int) -> dict[str, int]:
 
 
 def labels_until(store: Store, cycle: int) -> int:
-    """Return the number of images of the pool with labels to learn from at the end of a cycle."""
+    """Return the number of images of the pool with labels to train on at the end of a cycle."""
     return store.count(f"SELECT count(*) {_POOL} AND {_DRAWN} AND coalesce(l.cycle, 0) <= ?", cycle)
 
 
 def label_cost(store: Store, cycle: int | None = None, *, until: int | None = None) -> LabelCost:
-    """Return the cost of the labels of a cycle; None: of all, or of those until the end of another cycle."""
+    """Return the cost of labels.
+
+    cycle: count the labels of this cycle only.
+    until: count the labels until the end of this cycle.
+    """
     return store.all(
         LabelCost,
         "SELECT count(*) AS images, coalesce(sum(json_array_length(l.boxes)), 0) AS boxes, "
@@ -208,12 +212,12 @@ def stream_labels(store: Store) -> Iterator[CheckedLabel]:
 
 
 def add_to_set(store: Store, name: str, image_id: str) -> None:
-    """Add an image to a set for evaluation."""
+    """Add an image to an evaluation set."""
     store.execute("INSERT OR IGNORE INTO sets VALUES (?, ?)", name, image_id)
 
 
 def set_names(store: Store) -> list[str]:
-    """Return the names of the sets for evaluation, the validation set first."""
+    """Return the names of the evaluation sets, the validation set first."""
     return store.column("SELECT DISTINCT name FROM sets ORDER BY name != ?, name", VALIDATION)
 
 
@@ -223,7 +227,7 @@ def set_size(store: Store, name: str) -> int:
 
 
 def images_in_sets(store: Store) -> set[str]:
-    """Return the images of all sets for evaluation."""
+    """Return the images of all evaluation sets."""
     return set(store.column("SELECT DISTINCT image_id FROM sets"))
 
 
@@ -249,7 +253,7 @@ def classes_in_set(store: Store, name: str) -> set[int]:
 
 
 def boxes_in_set(store: Store, name: str) -> Iterator[str]:
-    """Yield the boxes (JSON) of each image of a set, also damaged ones."""
+    """Yield the boxes (JSON) of each image of a set, even if they are damaged."""
     return store.stream_column(f"SELECT l.boxes {_IN_SET} WHERE s.name = ?", name)
 
 
@@ -264,7 +268,7 @@ def unlabelled_in_sets(store: Store) -> list[SetMember]:
 
 
 def set_members_in_pool(store: Store) -> list[tuple[str, str]]:
-    """Return (set, image) of the images that are in a set for evaluation and in the pool."""
+    """Return (set, image) of the images that are in an evaluation set and in the pool."""
     return store.pairs(
         "SELECT s.name, i.id FROM sets s JOIN images i ON i.id = s.image_id "
         "WHERE i.role = 'pool' ORDER BY i.id"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-# What the triggers of labels do.
+# Statement of the triggers on labels.
 _TO_HISTORY = """INSERT INTO label_history (image_id, status, boxes, cycle, annotator, lead_time_s,
                                    updated_at, outlines, ignored, role, sets, replaced_at, reason)
         SELECT image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines, ignored,
                role, sets, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), '{reason}'
         FROM full_labels WHERE image_id = {image};"""
-# Each entry raises the schema by one version. Released entries keep their effect; new ones go to the end.
+# Each entry raises the schema by one version. Never change the effect of a released entry. Append new
+# entries.
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE images (
@@ -237,5 +238,5 @@ MIGRATIONS: tuple[str, ...] = (
 )
 #: From this version on, al-loop.toml has the names of al-loop 0.2.
 SETTINGS_RENAMED = 7
-#: A database that cannot be written is read from this version on: the tables are those of the newest.
+#: Oldest schema that can be read without a migration: its tables are those of the newest schema.
 OLDEST_READABLE = 6

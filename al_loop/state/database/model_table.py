@@ -17,7 +17,7 @@ class ModelRow:
     parent: the model that it was fine-tuned from.
     origin: 'pretrain', 'import' or 'cycle'.
     removed_at: when gc deleted its files.
-    config_sha256: None where an older al-loop stored no hash.
+    config_sha256: None if an older al-loop stored no hash.
     """
 
     id: str
@@ -32,7 +32,7 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True)
 class PromotionRow:
-    """A model that became current; arrived: the last image that had arrived then."""
+    """A model that became current. arrived: index of the last image that had arrived by then."""
 
     id: int
     model_id: str
@@ -70,7 +70,7 @@ def count_of_origin(store: Store, origin: str) -> int:
 
 
 def models_in_use(store: Store) -> set[str]:
-    """Return the models that gc must keep: once current, parents of others, and those of an open cycle."""
+    """Return the models that gc must keep: formerly current, parents of others, or of an open cycle."""
     return set(
         store.column(
             "SELECT model_id AS id FROM promotions UNION SELECT parent FROM models WHERE parent IS NOT NULL "
@@ -81,7 +81,7 @@ def models_in_use(store: Store) -> set[str]:
 
 
 def write_model(store: Store, model: ModelRow) -> None:
-    """Store a model, within a transaction. One trained again replaces its hashes and loses its metrics."""
+    """Store a model, within a transaction. A model that was trained again loses its old metrics."""
     store.execute(
         "DELETE FROM evaluations "
         "WHERE model_id IN (SELECT id FROM models WHERE id = ? AND weights_sha256 != ?)",
@@ -97,7 +97,7 @@ def write_model(store: Store, model: ModelRow) -> None:
 
 
 def mark_removed(store: Store, model_id: str, at: str) -> None:
-    """Store that gc deletes the files of a model."""
+    """Record that gc deletes the files of a model."""
     store.execute("UPDATE models SET removed_at = ? WHERE id = ?", at, model_id)
 
 
@@ -115,7 +115,7 @@ def all_promotions(store: Store) -> list[PromotionRow]:
 
 
 def newest_promotion(store: Store) -> PromotionRow | None:
-    """Return the promotion of the current model; one of a model without a row does not count."""
+    """Return the promotion of the current model. Ignore promotions of models without a row."""
     return store.first(
         PromotionRow,
         "SELECT p.* FROM promotions p JOIN models m ON m.id = p.model_id ORDER BY p.id DESC LIMIT 1",
@@ -123,7 +123,7 @@ def newest_promotion(store: Store) -> PromotionRow | None:
 
 
 def promoted_before(store: Store, model_id: str) -> str | None:
-    """Return the newest once current model that is older than another."""
+    """Return the newest formerly current model that is older than `model_id`."""
     return store.text(
         "SELECT p.model_id FROM promotions p JOIN models m ON m.id = p.model_id "
         "WHERE m.rowid < (SELECT rowid FROM models WHERE id = ?) ORDER BY m.rowid DESC LIMIT 1",
@@ -143,7 +143,7 @@ def write_evaluation(store: Store, model_id: str, validation_hash: str, metrics:
 def read_evaluation(
     store: Store, model_id: str, validation_hash: str | None = None, name: str = VALIDATION
 ) -> Evaluation | None:
-    """Return the metrics of a model on the set with that hash; None: on the last set of that name."""
+    """Return the metrics of a model on the set with that hash. None: on the last set of that name."""
     row = store.row(
         "SELECT metrics, validation_hash FROM evaluations WHERE model_id = ? "
         "AND validation_hash = coalesce(?, validation_hash) AND set_name = ? ORDER BY rowid DESC LIMIT 1",

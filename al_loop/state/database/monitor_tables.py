@@ -14,7 +14,7 @@ _CURRENT = "(SELECT max(id) FROM promotions)"
 
 @dataclass(frozen=True, slots=True)
 class BaselineRow:
-    """References of a promotion: `drawn` is JSON {name: [image, ...]}; windows begin behind `arrived`."""
+    """References of a promotion: `drawn` is JSON {name: [image, ...]}, windows begin after `arrived`."""
 
     promotion: int
     arrived: int
@@ -68,19 +68,19 @@ def drift_beginnings(store: Store, limit: int) -> list[tuple[int, int]]:
 
 
 def last_window_number(store: Store) -> int:
-    """Return the number of the newest window, 0 without any."""
+    """Return the number of the newest window, or 0 without windows."""
     return store.count("SELECT coalesce(max(id), 0) FROM windows")
 
 
 def windowed_until(store: Store, promotion: int) -> int:
-    """Return the last `arrived` in the windows of a promotion, 0 without any."""
+    """Return the last `arrived` in the windows of a promotion, or 0 without windows."""
     return store.count("SELECT coalesce(max(arrived), 0) FROM windows WHERE promotion = ?", promotion)
 
 
 def insert_window(
     store: Store, number: int, promotion: int, images: Sequence[str], signals: str, drifted: bool, at: str
 ) -> None:
-    """Store a window; signals: JSON."""
+    """Store a window. signals: JSON."""
     listed = json.dumps(list(images))
     last = store.count("SELECT max(arrived) FROM images WHERE id IN (SELECT value FROM json_each(?))", listed)
     store.insert("windows", [WindowRow(number, promotion, last, listed, signals, int(drifted), at)])
@@ -100,7 +100,7 @@ def windows_with_models(store: Store, count: int) -> list[tuple[WindowRow, str]]
 
 
 def insert_alarm(store: Store, trigger: str, reason: str, first_window: int | None, at: str) -> None:
-    """Raise an alarm; first_window: where a drift begins."""
+    """Raise an alarm. first_window: window in which a drift begins."""
     store.execute(
         "INSERT INTO alarms (trigger, reason, promotion, cycle, first_window, at) VALUES "
         f"(?, ?, {_CURRENT}, (SELECT coalesce(max(number), 0) FROM cycles), ?, ?)",
@@ -109,7 +109,10 @@ def insert_alarm(store: Store, trigger: str, reason: str, first_window: int | No
 
 
 def open_alarm(store: Store, trigger: str) -> str | None:
-    """Return the reason of the alarm that no later cycle, unless abandoned, and no new model has answered."""
+    """Return the reason of the open alarm.
+
+    A later cycle, unless abandoned, or a new model closes an alarm.
+    """
     return store.text(
         f"SELECT reason FROM alarms WHERE trigger = ? AND promotion = {_CURRENT} AND cycle >= "
         "(SELECT coalesce(max(number), 0) FROM cycles WHERE outcome IS NOT 'abandoned') "
@@ -129,12 +132,12 @@ def first_windows_of_alarms(store: Store) -> list[int]:
 
 
 def newest_look(store: Store) -> LookRow | None:
-    """Return the newest look that met something new."""
+    """Return the newest look that found something new."""
     return store.first(LookRow, "SELECT * FROM looks ORDER BY id DESC LIMIT 1")
 
 
 def insert_look(store: Store, at: str, model_id: str, numbers: str, verdicts: str, cycle: int | None) -> None:
-    """Store a look; numbers, verdicts: JSON.  cycle: the one that it begins."""
+    """Store a look. numbers, verdicts: JSON. cycle: cycle that the look begins."""
     store.execute(
         "INSERT INTO looks (at, model_id, arrived, numbers, verdicts, cycle) "
         f"VALUES (?, ?, {LAST_ARRIVED}, ?, ?, ?)",

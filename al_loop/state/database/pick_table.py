@@ -15,7 +15,7 @@ class PickRow:
 
     rank: from 0, in the order of the queue.
     state: 'known', 'selected', 'kept', or the state of its task on the labelling server.
-    audit: 1 where it was drawn at random, to measure the model.
+    audit: 1 if it was drawn at random, to measure the model.
     """
 
     cycle: int
@@ -70,7 +70,7 @@ _EXPECTED = (
 
 
 def insert_picks(store: Store, picks: Iterable[PickRow]) -> None:
-    """Store picks; existing ones stay as they are."""
+    """Store picks. Existing picks do not change."""
     store.insert("picks", picks, "IGNORE")
 
 
@@ -80,7 +80,7 @@ def picks_of(store: Store, cycle: int) -> list[PickRow]:
 
 
 def picked_images(store: Store, cycle: int | None = None) -> list[PickedImage]:
-    """Return the picks of a cycle, or of all, with their images, by cycle and rank."""
+    """Return the picks of a cycle, or of all cycles, with their images, by cycle and rank."""
     return store.all(
         PickedImage,
         f"SELECT p.*, i.file, i.stored_sha256, i.width, i.height, i.source {_WITH_IMAGE} "
@@ -129,7 +129,7 @@ def keep_answered_picks(store: Store, cycle: int | None) -> None:
 
 
 def expect_selected_picks(store: Store, cycle: int) -> None:
-    """Treat the tasks of all selected picks as pushed."""
+    """Mark the tasks of all selected picks as pushed."""
     store.execute("UPDATE picks SET state = 'pending' WHERE cycle = ? AND state = 'selected'", cycle)
 
 

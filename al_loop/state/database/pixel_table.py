@@ -1,4 +1,4 @@
-"""Hashes of decoded pixels: they identify the same picture in another encoding."""
+"""Hashes of decoded pixels, which identify the same image in another encoding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def write_pixels(store: Store, rows: Iterable[tuple[str, str, str]]) -> None:
 
 
 def images_with_pixels(store: Store, hashes: Collection[str], *, validation: bool) -> dict[str, list[str]]:
-    """Return the images by the hash of their pixels, images for evaluation first; validation: these only."""
+    """Return the images by the hash of their pixels, evaluation images first. validation: only these."""
     pairs = store.pairs(
         "SELECT DISTINCT p.sha256, p.image_id FROM json_each(?) h CROSS JOIN pixels p ON p.sha256 = h.value "
         "JOIN images i ON i.id = p.image_id WHERE i.role = 'validation' OR NOT ? "
@@ -28,7 +28,7 @@ def images_with_pixels(store: Store, hashes: Collection[str], *, validation: boo
 
 
 def unhashed_of_sizes(store: Store, sizes: Collection[tuple[int, int]], *, validation: bool) -> list[str]:
-    """Return the images of these sizes whose stored pixels have no hash; validation: for evaluation only."""
+    """Return images of these sizes whose stored pixels have no hash. validation: only evaluation images."""
     return store.column(
         "SELECT i.id FROM json_each(?) s "
         "CROSS JOIN images i ON i.width = s.value ->> 0 AND i.height = s.value ->> 1 "
@@ -39,7 +39,7 @@ def unhashed_of_sizes(store: Store, sizes: Collection[tuple[int, int]], *, valid
 
 
 def unhashed(store: Store, ids: Sequence[str]) -> list[str]:
-    """Return those of the images without a hash of their stored pixels."""
+    """Return those of the images whose stored pixels have no hash."""
     hashed = "SELECT image_id FROM pixels WHERE source = 'stored'"
     return store.column(
         f"SELECT value FROM json_each(?) WHERE value NOT IN ({hashed})", json.dumps(list(ids))
@@ -47,7 +47,7 @@ def unhashed(store: Store, ids: Sequence[str]) -> list[str]:
 
 
 def copies_of_validation(store: Store, ids: Sequence[str] | None = None) -> list[tuple[str, str]]:
-    """Return (image of the pool, image for evaluation) with the same pixels; ids: of these images only."""
+    """Return (pool image, evaluation image) with the same pixels. ids: only of these pool images."""
     named = None if ids is None else json.dumps(list(ids))
     return store.pairs(
         "SELECT DISTINCT p.image_id, j.image_id FROM images ji JOIN pixels j ON j.image_id = ji.id "
@@ -59,7 +59,7 @@ def copies_of_validation(store: Store, ids: Sequence[str] | None = None) -> list
 
 
 def byte_copies_of_validation(store: Store) -> list[tuple[str, str]]:
-    """Return (image of the pool, image for evaluation) with the same stored file."""
+    """Return (pool image, evaluation image) with the same stored file."""
     return store.pairs(
         "SELECT p.id, j.id FROM images j JOIN images p ON p.stored_sha256 = j.stored_sha256 "
         "WHERE j.role = 'validation' AND p.role = 'pool' ORDER BY p.id"
@@ -67,13 +67,13 @@ def byte_copies_of_validation(store: Store) -> list[tuple[str, str]]:
 
 
 def validation_pixels(store: Store) -> dict[str, str]:
-    """Return the images for evaluation by the hash of their pixels."""
+    """Return the evaluation images by the hash of their pixels."""
     images = "pixels p JOIN images i ON i.id = p.image_id"
     return dict(store.pairs(f"SELECT sha256, image_id FROM {images} WHERE i.role = 'validation'"))
 
 
 def never_hashed(store: Store, role: str) -> Iterator[tuple[str, str]]:
-    """Yield (image, file) without any hash that have the size of an image for evaluation, by id."""
+    """Yield (image, file) by id of images without a hash that have the size of an evaluation image."""
     rows = store.execute(
         "SELECT id, file FROM images WHERE role = ? "
         "AND (width, height) IN (SELECT width, height FROM images WHERE role = 'validation') "

@@ -1,4 +1,4 @@
-"""Open the database file: private to its owner, read-only where necessary, with errors in plain words."""
+"""Open the database file: private to its owner, read-only if necessary, with errors that users understand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from al_loop.core.errors import WorkspaceError
 
-#: What to do where a database is private to another user.
+#: Advice for a database that is private to another user.
 AS_OWNER = "Run the command as that user, or have a copy of the workspace made for you"
 
 _BUSY_S = 30
@@ -22,13 +22,13 @@ _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 
 
 class Connection(sqlite3.Connection):
-    """A connection whose errors are WorkspaceErrors. It stops writing when it meets damage."""
+    """A connection whose errors are WorkspaceErrors. It stops writing when it finds damage."""
 
     path: Path
     read_only = False
     damaged = False
     left_open = False  # the last writer did not close the database, or still writes
-    stamp: tuple[int, int] | None = None  # of a file that is read without locks: it must not change
+    stamp: tuple[int, int] | None = None  # of a file that is read without locks and must not change
 
     def cursor(self, factory: Any = None) -> Any:
         """Return a cursor whose errors are explained."""
@@ -39,15 +39,14 @@ class Connection(sqlite3.Connection):
         return self.cursor().execute(sql, parameters)
 
     def check_unchanged(self) -> None:
-        """Raise WorkspaceError where a file that is read without locks has changed."""
+        """Raise WorkspaceError if a file that is read without locks has changed."""
         if self.stamp is not None and self.stamp != _stamp(self.path):
             raise WorkspaceError(
-                f"{self.path} was changed while it was read, from a place where it cannot be locked. "
-                "Run the same again"
+                f"{self.path} was changed while it was read without a lock. Run the same command again"
             )
 
-    def explained(self, error: sqlite3.DatabaseError) -> Exception:
-        """Return what an error of SQLite means to a user; an error of the program itself as it is."""
+    def explain(self, error: sqlite3.DatabaseError) -> Exception:
+        """Translate an error of SQLite for users. Return an error of the program itself unchanged."""
         code, message = getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error)
         if self.damaged or code in _DAMAGE:
             self.stop_writing()
@@ -58,17 +57,17 @@ class Connection(sqlite3.Connection):
         elif code in _IN_USE:
             text = (
                 f"{self.path} was in use by another program for {_BUSY_S} s. Close what has opened it "
-                "(a database browser, a backup), and run the same again"
+                "(a database browser, a backup), and run the same command again"
             )
         elif code in _NO_ROOM:
             text = (
-                f"{self.path} cannot be written ({message}). What was written before is kept. Make room on "
-                "the disk, and run the same again. With a little room, al-loop gc makes more"
+                f"{self.path} cannot be written ({message}). Earlier writes are kept. Free space on the "
+                "disk, and run the same command again. al-loop gc frees space, too"
             )
         elif message.startswith(("no such table", "no such column")):
             text = (
-                f"{self.path} lacks a part that every workspace has ({message}). See what is wrong: "
-                "al-loop doctor. Then restore it from a backup"
+                f"{self.path} lacks a table or column that every workspace has ({message}). See what is "
+                "wrong: al-loop doctor. Then restore it from a backup"
             )
         elif "malformed JSON" in message:
             text = f"{self.path} holds a damaged entry ({message}). See which: al-loop doctor"
@@ -82,14 +81,14 @@ class Connection(sqlite3.Connection):
                 sqlite3.Connection.execute(self, "PRAGMA query_only = ON")
 
 
-def _explained(method: Any) -> Any:
-    """Return a method of a cursor with errors as `Connection.explained` words them."""
+def _with_explained_errors(method: Any) -> Any:
+    """Wrap a method of a cursor, so that `Connection.explain` translates its errors."""
 
     def call(cursor: _Cursor, *arguments: Any) -> Any:
         try:
             return method(cursor, *arguments)
         except sqlite3.DatabaseError as error:
-            raise cursor.connection.explained(error) from error
+            raise cursor.connection.explain(error) from error
 
     return call
 
@@ -98,17 +97,17 @@ class _Cursor(sqlite3.Cursor):
     """Statements and rows of a `Connection`."""
 
     connection: Connection
-    executemany = _explained(sqlite3.Cursor.executemany)
-    executescript = _explained(sqlite3.Cursor.executescript)
-    fetchone = _explained(sqlite3.Cursor.fetchone)
-    __next__ = _explained(sqlite3.Cursor.__next__)
+    executemany = _with_explained_errors(sqlite3.Cursor.executemany)
+    executescript = _with_explained_errors(sqlite3.Cursor.executescript)
+    fetchone = _with_explained_errors(sqlite3.Cursor.fetchone)
+    __next__ = _with_explained_errors(sqlite3.Cursor.__next__)
 
-    @_explained
+    @_with_explained_errors
     def execute(self, sql: str, parameters: Any = (), /) -> Self:
         self.connection.check_unchanged()
         return super().execute(sql, parameters)
 
-    @_explained
+    @_with_explained_errors
     def fetchall(self) -> list[Any]:
         rows = super().fetchall()
         self.connection.check_unchanged()
@@ -116,10 +115,10 @@ class _Cursor(sqlite3.Cursor):
 
 
 def connect(path: Path | str, *, only_read: bool = False) -> Connection:
-    """Open a database, or create it for its owner alone. Where it cannot be written, open it to read.
+    """Open a database, or create one that is private to its owner. Open it read-only if it is not writable.
 
-    only_read: open it to read and leave no trace.
-    Raises WorkspaceError where it cannot be opened.
+    only_read: open it read-only, and create no files beside it.
+    Raises WorkspaceError if it cannot be opened.
     """
     path = Path(path)
     if str(path) == ":memory:":
@@ -127,7 +126,7 @@ def connect(path: Path | str, *, only_read: bool = False) -> Connection:
     if unreadable(path):
         raise WorkspaceError(f"{path} may be read by its owner only (user {path.stat().st_uid}). {AS_OWNER}")
     if path.exists() and _size(path) == 0:
-        # A full disk or a loss of power leaves such a file; SQLite would take it for a new database.
+        # A full disk or a power failure leaves such a file. SQLite would treat it as a new database.
         raise damaged(path, "it is empty")
     beside = database_files(path)[1:]
     if only_read:
@@ -138,12 +137,12 @@ def connect(path: Path | str, *, only_read: bool = False) -> Connection:
     if path.exists() and not _writable(path):
         return _open_to_read(path, changes_wait=left_open)
     try:
-        # Closing a file of an open database drops the locks that SQLite holds on it (POSIX): only a new one.
+        # Only for a new file: closing a file of an open database drops the locks of SQLite on it (POSIX).
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise WorkspaceError(
-            f"{path} cannot be opened ({error.strerror}). Give yourself the right to"
+            f"{path} cannot be opened ({error.strerror}). Give yourself the permission to"
         ) from None
     keep_private(database_files(path))
     connection = _open(path, str(path))
@@ -152,12 +151,12 @@ def connect(path: Path | str, *, only_read: bool = False) -> Connection:
 
 
 def database_files(path: Path) -> list[Path]:
-    """Return the file of a database and those that SQLite keeps beside it while it is in use."""
+    """Return the file of a database, and the files that SQLite keeps beside it during use."""
     return [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
 
 
 def keep_private(paths: Sequence[Path]) -> None:
-    """Remove the rights of other users from files and folders of this user."""
+    """Remove the permissions of other users on files and folders of this user."""
     for path in paths:
         with suppress(OSError):
             status = path.stat()
@@ -182,12 +181,12 @@ def restoring(path: Path) -> str:
 
 
 def read_only_message(root: Path) -> str:
-    """Return the commands that work in a read-only workspace, and the way out."""
+    """Return the message for a command that cannot run in a read-only workspace."""
     return (
-        f"the workspace {root} is read-only here: this would write to it. What only reads works: status, "
-        "pool list, models list, models show, verify, report --json, pool export FILE, doctor. To go on with "
-        f"the loop, give yourself the right to write ({root} and the files in it), or copy the workspace to "
-        "where you have it"
+        f"the workspace {root} is read-only here, and this command writes to it. These commands work: "
+        "status, pool list, models list, models show, verify, report --json, pool export FILE, doctor. To "
+        f"continue the loop, get write permission ({root} and the files in it), or copy the workspace to a "
+        "writable place"
     )
 
 
@@ -204,13 +203,13 @@ def _open_without_locks(path: Path) -> Connection:
 
 
 def _open_to_read(path: Path, *, changes_wait: bool) -> Connection:
-    """Open a database with SQLite's locks; where they cannot be had, as a file that must not change."""
+    """Open a database with SQLite's locks. Without locks, open it as a file that must not change."""
     try:
         connection = _open(path, f"{path.absolute().as_uri()}?mode=ro", read_only=True)
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except WorkspaceError:
-        # SQLite reads through an index beside the file and cannot create it here. The file alone is whole
-        # unless changes wait in a -wal.
+        # SQLite needs an index beside the file and cannot create it here. The file alone is complete
+        # unless a -wal file holds changes.
         if changes_wait:
             raise WorkspaceError(
                 f"{path.parent} is read-only here, and {path.name}-wal holds changes that cannot be read "

@@ -16,7 +16,7 @@ from al_loop.state.database.sqlite_file import connect, damaged, restoring
 
 #: A database of up to this size is checked for damage by every command that writes: 0.1 s.
 _ALWAYS_BYTES = 64 << 20
-#: A larger one (0.6 GB for a million images, 1 s) once a day, and after a command that was killed.
+#: A larger one (0.6 GB for a million images, 1 s) is checked once a day, and after a killed command.
 _EVERY = timedelta(days=1)
 _CHECKED = "database checked"
 
@@ -35,8 +35,8 @@ class Store:
     ) -> None:
         """Open or create the database and migrate its schema.
 
-        only_read: change nothing, neither the schema nor a file beside it.
-        before_migration: called with the version of an older schema. Its error prevents the migration.
+        only_read: change neither the schema nor a file beside the database.
+        before_migration: called with the version of an older schema. An error in it prevents the migration.
 
         Raises WorkspaceError for a damaged database, for one of a newer al-loop, and for an old one that
         cannot be written.
@@ -45,7 +45,7 @@ class Store:
         self.connection = connect(path, only_read=only_read)
         try:
             self.execute("PRAGMA foreign_keys = ON")
-            self.execute("PRAGMA cell_size_check = ON")  # damage is met before it is used
+            self.execute("PRAGMA cell_size_check = ON")  # finds damage before the data is used
             self.version = self.count("PRAGMA user_version")  # of the schema, when it was opened
             self._prepare(self.version)
         except BaseException:
@@ -68,8 +68,8 @@ class Store:
             if version < OLDEST_READABLE:
                 raise WorkspaceError(
                     f"{self.path} was made by an older al-loop (schema {version}, this one has {newest}), "
-                    "and cannot be migrated, as it is read-only here. Copy the workspace to where you may "
-                    "write"
+                    "and cannot be migrated, as it is read-only here. Copy the workspace to a writable "
+                    "place"
                 )
             self.execute("PRAGMA query_only = ON")
             return
@@ -82,9 +82,9 @@ class Store:
             try:
                 self.connection.cursor().executescript(f"BEGIN IMMEDIATE; {script}; {end}")
             except sqlite3.OperationalError as error:
-                mend = restoring(Path(self.path))
+                advice = restoring(Path(self.path))
                 raise WorkspaceError(
-                    f"{self.path} cannot be migrated to schema {number} ({error}). {mend}"
+                    f"{self.path} cannot be migrated to schema {number} ({error}). {advice}"
                 ) from error
 
     def close(self) -> None:
@@ -92,7 +92,7 @@ class Store:
         self.connection.close()
 
     def check(self) -> None:
-        """Look for damage before a command writes; raise WorkspaceError where there is any."""
+        """Check for damage before a command writes. Raises WorkspaceError if there is any."""
         page_count, page_size = self.count("PRAGMA page_count"), self.count("PRAGMA page_size")
         large = page_count * page_size > _ALWAYS_BYTES
         if large and not self.connection.left_open:
@@ -110,20 +110,20 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit everything inside, or nothing."""
+        """Commit all statements of the block, or none."""
         self.execute("BEGIN IMMEDIATE")
         try:
             yield
             self.execute("COMMIT")
         except BaseException:
-            # A full disk has ended it already.
+            # A full disk has already ended the transaction.
             if self.connection.in_transaction:
                 self.execute("ROLLBACK")
             raise
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Read everything inside as of now, whatever another process writes."""
+        """Let all reads of the block see the same state, whatever another process writes."""
         self.execute("BEGIN")
         try:
             yield
@@ -131,7 +131,7 @@ class Store:
             self.execute("COMMIT")
 
     def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
-        """Run one statement; outside a transaction it commits by itself."""
+        """Run one statement. Outside a transaction, it is committed at once."""
         cursor: sqlite3.Cursor = self.connection.execute(sql, values)
         return cursor
 
@@ -153,7 +153,7 @@ class Store:
         return int(self.execute(sql, *values).fetchone()[0])
 
     def text(self, sql: str, *values: object) -> str | None:
-        """Return the first column of the first row, None without a row."""
+        """Return the first column of the first row, or None without a row."""
         row = self.row(sql, *values)
         return None if row is None else str(row[0])
 
@@ -166,25 +166,25 @@ class Store:
         return (value for (value,) in self.execute(sql, *values))
 
     def first(self, kind: type[Row], sql: str, *values: object) -> Row | None:
-        """Return the first row as an object whose fields are named like the columns, or None."""
+        """Return the first row as an object whose fields have the names of the columns, or None."""
         return next(self.stream(kind, sql, *values), None)
 
     def all(self, kind: type[Row], sql: str, *values: object) -> list[Row]:
-        """Return all rows as objects whose fields are named like the columns."""
+        """Return all rows as objects whose fields have the names of the columns."""
         return list(self.stream(kind, sql, *values))
 
     def stream(self, kind: type[Row], sql: str, *values: object) -> Iterator[Row]:
-        """Yield rows as `all` returns them, one at a time."""
+        """Yield the rows of `all`, one at a time."""
         cursor = self.execute(sql, *values)
         names = [column[0] for column in cursor.description]
         for row in cursor:
             yield kind(**dict(zip(names, row, strict=True)))
 
     def insert(self, table: str, rows: Iterable[Any], otherwise: str = "ABORT", **computed: str) -> None:
-        """Insert dataclasses whose fields are named like the columns.
+        """Insert dataclasses whose fields have the names of the columns.
 
         otherwise: SQLite's conflict clause.
-        computed: columns with values in SQL.
+        computed: SQL expressions for the values of other columns.
         """
         rows = list(rows)
         names = [f.name for f in fields(rows[0]) if f.name not in computed] if rows else []

@@ -22,7 +22,7 @@ from al_loop.detector.cluster.actor import (
     file_size,
 )
 from al_loop.detector.config.stored_config import read_config, write_config
-from al_loop.detector.inference.scoring import ScoreSettings, planned, score_images
+from al_loop.detector.inference.scoring import ScoreSettings, plan_shards, score_images
 from al_loop.state.model_registry import Model
 from al_loop.state.prediction_store import ShardStore
 from render.execution.actor_pool import Placement
@@ -59,7 +59,7 @@ def test_a_node_scores_its_files_and_sent_bytes_alike(
     elsewhere = [replace(image, path=tmp_path / "nowhere" / image.path.name) for image in images]
     actor = actor_with(model, workers)
     sizes = {image.id: file_size(image) for image in images}
-    [shard] = planned(read_config(model.folder), elsewhere, SETTINGS)
+    [shard] = plan_shards(read_config(model.folder), elsewhere, SETTINGS)
     assert actor.score(shard, sizes, {}, SETTINGS, last=False) == MissingFiles(
         tuple(image.id for image in images)
     )

@@ -93,7 +93,7 @@ def scored(
     model = model_registry.current_model(home)
     failed = scoring.score(home, model, images, folder, progress, ScoreOptions(ray=ray), lines.append)
     assert [item.image_id for item in failed] == [images[CORRUPT].id]
-    assert "is not what was stored" in failed[0].reason
+    assert "has changed since it was stored" in failed[0].reason
     return predictions_of(home, folder), lines
 
 
@@ -152,9 +152,9 @@ def test_two_nodes_score_like_this_process_though_one_is_lost_and_a_third_has_no
     (bare / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'al_loop'\")")
     images = [replace(image, path=image.path.relative_to(home.root)) for image in repository.unlabelled(home)]
     sent: set[str] = set()
-    read = cluster_scoring._read
+    read = cluster_scoring._read_files
     monkeypatch.setattr(
-        cluster_scoring, "_read", lambda some: sent.update(image.id for image in some) or read(some)
+        cluster_scoring, "_read_files", lambda some: sent.update(image.id for image in some) or read(some)
     )
     with ray_cluster.nodes({}, {"PYTHONPATH": str(bare.parent)}, {}) as nodes:
         killer = NodeKiller(nodes, monkeypatch)

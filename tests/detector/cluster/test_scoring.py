@@ -44,7 +44,7 @@ def test_actors_are_placed_on_gpus_or_where_there_are_none_on_nodes() -> None:
     assert place_actors(mixed, "cuda") == place_actors(mixed, "cuda:1") == place_actors(mixed, "auto")
     with pytest.raises(ConfigError, match=r'device = "cuda".*no node of the Ray cluster has a GPU'):
         place_actors(plain, "cuda")
-    with pytest.raises(ClusterError, match="no node of the Ray cluster has a core"):
+    with pytest.raises(ClusterError, match="no node of the Ray cluster offers a CPU core"):
         place_actors([node("d")], "auto")
 
 
@@ -82,7 +82,7 @@ class Run:
         self.alive = True
         ray = SimpleNamespace(nodes=lambda: [node("a", CPU=1.0)], put=lambda payload: payload)
         monkeypatch.setattr(scoring, "ray_cluster", lambda address: nullcontext(ray))
-        monkeypatch.setattr(scoring, "planned", lambda _, images, __: [[(image,)] for image in images])
+        monkeypatch.setattr(scoring, "plan_shards", lambda _, images, __: [[(image,)] for image in images])
         monkeypatch.setattr(scoring, "Actor", FakeActor)
         monkeypatch.setattr(scoring, "actor_scheduler", self._scheduler)
 
@@ -156,7 +156,7 @@ def test_an_error_of_al_loop_ends_the_run_and_any_other_is_a_lost_process(run: R
 
     with pytest.raises(ModelError, match="not finite"):
         run(answer)
-    lost = "  a (10.0.0.1): a process was lost (CUDA error: no device); another is started"
+    lost = "  a (10.0.0.1): a process was lost (CUDA error: no device); starting another"
     assert run.lines[1:] == [lost]
 
 
@@ -167,7 +167,8 @@ def test_a_shard_over_which_three_processes_end_is_named(run: Run) -> None:
         return scored(shard)
 
     with pytest.raises(
-        ClusterError, match=r"3 processes .* over the same 1 images, from 3\.png to 3\.png .* without --ray"
+        ClusterError,
+        match=r"3 processes .* died while scoring the same 1 images, from 3\.png to 3\.png .* without --ray",
     ):
         run(answer)
     assert {"0", "1", "2"} <= set(run.store.image_ids())

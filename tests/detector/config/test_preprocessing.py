@@ -203,12 +203,12 @@ def test_deviations_from_the_config_are_noted(tmp_path: Path) -> None:
     assert config.resize == "stretch"
     assert config.notes == [
         "weights that the config names are not loaded: torchvision://resnet18",
-        "steps of the config's test_dataloader.dataset that are not done: Pad, CLAHE",
-        "pictures are stretched to 96x64 px, as the config's test_dataloader.dataset does (keep_ratio=False)",
+        "steps of the config's test_dataloader.dataset that are not applied: Pad, CLAHE",
+        "images are stretched to 96x64 px, as the config's test_dataloader.dataset does (keep_ratio=False)",
     ]
     sized = load_model_config(path, CLASSES, (96, 64))
     assert sized.resize == "inside"
-    assert "with image_size their aspect is kept" in sized.notes[-1]
+    assert "with image_size their aspect ratio is kept" in sized.notes[-1]
 
 
 def test_pixels_are_as_the_config_has_them(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_pixels_are_as_the_config_has_them(tmp_path: Path) -> None:
         "pad_size_divisor": 16,
     }
     assert ["normalised as Normalize" in note for note in config.notes] == [True]
-    with pytest.raises(ModelError, match="normalises pictures twice"):
+    with pytest.raises(ModelError, match="normalises images twice"):
         load_model_config(write(tmp_path, test_dataloader=loader(KEEP, old)), CLASSES)
     with pytest.raises(ModelError, match=r"expected model\.data_preprocessor"):
         load_model_config(write(tmp_path, **none, test_dataloader=loader(KEEP)), CLASSES)
@@ -237,7 +237,7 @@ def test_pixels_are_as_the_config_has_them(tmp_path: Path) -> None:
     config = load_model_config(write(tmp_path, test_dataloader=rgb), CLASSES)
     assert config.model.data_preprocessor.bgr_to_rgb is False  # small's True would swap what is RGB already
     grey = {"dataset": {"pipeline": [{**LOAD, "color_type": "grayscale"}, KEEP]}}
-    with pytest.raises(ModelError, match="reads pictures as grey"):
+    with pytest.raises(ModelError, match="reads images as grey"):
         load_model_config(write(tmp_path, test_dataloader=grey), CLASSES)
 
 
@@ -251,7 +251,7 @@ def test_a_pipeline_of_any_shape_is_read(pipeline: Any) -> None:
 def test_other_families_are_refused_before_a_training(tmp_path: Path) -> None:
     mask = {"roi_head": {"mask_head": {"type": "FCNMaskHead"}}, "type": "MaskRCNN"}
     with pytest.raises(
-        ModelError, match=r"detector of boxes alone \(Faster R-CNN\); got MaskRCNN with mask_head"
+        ModelError, match=r"detector that predicts only boxes \(Faster R-CNN\); got MaskRCNN with mask_head"
     ):
         load_model_config(write(tmp_path, model=mask, test_dataloader=loader(KEEP)), CLASSES)
     cascade = {
@@ -323,4 +323,6 @@ def test_an_optimiser_of_mmdet_2_is_noted_as_unused(tmp_path: Path) -> None:
     path = tmp_path / "old.py"
     path.write_text("".join(f"{name} = {value!r}\n" for name, value in config.items()))
     [note] = load_model_config(str(path), CLASSES).notes
-    assert note == "the config's optimizer is not used, only optim_wrapper is: SGD with a rate of 0.0025 is"
+    assert (
+        note == "the config's optimizer is not used, only optim_wrapper would be: SGD with lr 0.0025 is used"
+    )

@@ -17,7 +17,7 @@ from support.factories import CLASSES
 from al_loop.core.errors import ModelError
 from al_loop.core.files import file_sha256
 from al_loop.detector.config.model_config import build_model, load_model_config
-from al_loop.detector.config.stored_config import encoded, read_config, write_config
+from al_loop.detector.config.stored_config import encode_config, read_config, write_config
 
 #: A file that an attack would make.
 TRACE = "trace-of-an-attack"
@@ -33,7 +33,7 @@ def saved(small: Any, tmp_path: Path) -> Callable[[Any], Path]:
     """Write a small model's config with a change to a model's folder."""
 
     def save(change: Callable[[dict[str, Any]], object] = lambda config: None) -> Path:
-        config = json.loads(encoded(small))
+        config = json.loads(encode_config(small))
         change(config)
         folder = tmp_path / "model"
         folder.mkdir(exist_ok=True)

@@ -23,7 +23,7 @@ from al_loop.detector.config.model_config import build_model
 from al_loop.detector.export import export
 from al_loop.detector.export.export import Agreement, compare, export_model
 from al_loop.detector.export.graph import DetectionGraph
-from al_loop.detector.inference.predict import Detector, fused, predict
+from al_loop.detector.inference.predict import Detector, fuse_detector, predict
 from al_loop.detector.transforms import Picture, read_picture
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile
@@ -61,7 +61,7 @@ def pictures() -> list[Picture]:
 
 def found(detector: Detector, picture: Picture, score_thr: float) -> Boxes:
     image = ImageFile("a", Path("a.png"), picture.shape[1], picture.shape[0])
-    return predict(fused(detector, "fp32"), [image], [picture], score_thr)[0].boxes
+    return predict(fuse_detector(detector, "fp32"), [image], [picture], score_thr)[0].boxes
 
 
 def run(detector: Detector, pictures: list[Picture], folder: Path, kind: str) -> Any:
@@ -131,7 +131,7 @@ def test_pictures_of_several_sizes_are_padded_to_the_configs(
     done = run(lively, mixed, tmp_path, "onnx")
     assert done.size == (96, 64)
     assert read_json(done.notes)["input"]["padding_bgr"] == [104, 116, 124]
-    with pytest.raises(ModelError, match=r"a picture of 64x96 px does not fit into .* 96x64 px"):
+    with pytest.raises(ModelError, match=r"an image of 64x96 px does not fit into .* 96x64 px"):
         run(lively, [*mixed, pictures[0].swapaxes(0, 1)], tmp_path, "onnx")
 
 
@@ -286,7 +286,7 @@ def test_places_of_equal_scores_are_ranked_as_in_predict(lively: Detector) -> No
     with torch.no_grad():
         # Low scores, so that the picture is full of boxes that differ little.
         lively.model.roi_head.bbox_head.fc_cls.weight.mul_(0.05)
-    graph = DetectionGraph(fused(lively, "fp32"), (320, 320), 0.01).eval()
+    graph = DetectionGraph(fuse_detector(lively, "fp32"), (320, 320), 0.01).eval()
     for grey in (0, 100, 200, 255):
         picture = np.full((320, 320, 3), grey, dtype=np.uint8)
         with torch.no_grad():

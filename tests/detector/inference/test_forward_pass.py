@@ -12,7 +12,7 @@ from support.factories import CLASSES, draw
 from torchvision.ops import roi_align as torchvision_roi_align
 
 from al_loop.detector.inference import forward_pass
-from al_loop.detector.inference.predict import Detector, fused, predict
+from al_loop.detector.inference.predict import Detector, fuse_detector, predict
 from al_loop.detector.inference.roi_align import by_rows
 from al_loop.structures.boxes import iou
 from al_loop.structures.images import ImageFile, Prediction
@@ -43,7 +43,7 @@ def assert_alike(ours: list[Prediction], theirs: list[Prediction], *, boxes: int
 @pytest.mark.parametrize("size", [(96, 64), (70, 50), (33, 96)])  # whole, and with padding on both sides
 def test_predictions_equal_those_of_mmdet(detector: Detector, size: tuple[int, int]) -> None:
     images, shown = pictures(5, size)
-    quick = fused(detector, "fp32")
+    quick = fuse_detector(detector, "fp32")
     assert quick.fused is not None
     ours = predict(quick, images, shown, 0.05, features=True)
     assert_alike(ours, predict(detector, images, shown, 0.05, features=True))
@@ -86,14 +86,14 @@ def test_predictions_equal_those_of_mmdet_with_other_settings(
     other = Detector(model, changed, torch.device("cpu"))
     images, shown = pictures(4)
     assert_alike(
-        predict(fused(other, "fp32"), images, shown, 0.05, features=True),
+        predict(fuse_detector(other, "fp32"), images, shown, 0.05, features=True),
         predict(other, images, shown, 0.05, features=True),
     )
 
 
 def test_no_boxes_at_all(detector: Detector) -> None:
     images, shown = pictures(2)
-    found = predict(fused(detector, "fp32"), images, [0 * one for one in shown], 0.999, features=True)
+    found = predict(fuse_detector(detector, "fp32"), images, [0 * one for one in shown], 0.999, features=True)
     assert [len(one.boxes) for one in found] == [0, 0]
     assert found[0].distributions.shape == (0, len(CLASSES) + 1)
     assert found[0].embedding.shape == (64,)
@@ -106,7 +106,7 @@ def test_bf16_distributions_are_close_to_fp32(detector: Detector) -> None:
     heads, proposals = [], None
     with torch.inference_mode():
         for kind in ("fp32", "bf16"):
-            model = fused(detector, kind).fused
+            model = fuse_detector(detector, kind).fused
             batch = forward_pass.normalise(model, torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2))
             maps = model.extract_feat(batch.to(forward_pass.PRECISIONS[kind]))
             anchors = forward_pass.anchors_of(model, maps)
@@ -126,7 +126,7 @@ def test_bf16_distributions_are_close_to_fp32(detector: Detector) -> None:
 
 def test_bf16_finds_most_boxes_of_fp32(detector: Detector) -> None:
     images, shown = pictures(6)
-    plain, half = (predict(fused(detector, kind), images, shown, 0.3) for kind in ("fp32", "bf16"))
+    plain, half = (predict(fuse_detector(detector, kind), images, shown, 0.3) for kind in ("fp32", "bf16"))
     boxes = found = 0
     for exact, rough in zip(plain, half, strict=True):
         assert rough.embedding.dtype == rough.distributions.dtype == np.float32
@@ -143,7 +143,7 @@ def test_bf16_finds_most_boxes_of_fp32(detector: Detector) -> None:
 
 def test_fusing_does_not_change_the_model(detector: Detector) -> None:
     before = {name: value.clone() for name, value in detector.model.state_dict().items()}
-    fused(detector, "bf16")
+    fuse_detector(detector, "bf16")
     after = detector.model.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -155,8 +155,10 @@ def test_models_with_other_parts_use_mmdets_own_pass(config: Any) -> None:
     other = deepcopy(config)
     other.model.test_cfg.rcnn.nms = {"type": "soft_nms", "iou_threshold": 0.5}
     model = build_model(other)
-    assert forward_pass.not_supported(model) == "another NMS in its box head than plain NMS within each class"
-    assert fused(Detector(model, other, torch.device("cpu")), "bf16").fused is None
+    assert (
+        forward_pass.unsupported_part(model) == "another NMS in its box head than plain NMS within each class"
+    )
+    assert fuse_detector(Detector(model, other, torch.device("cpu")), "bf16").fused is None
 
 
 @pytest.mark.parametrize("aligned", [True, False])

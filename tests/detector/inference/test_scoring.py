@@ -13,7 +13,7 @@ from support.coco_tools import coco_stats
 from support.factories import CLASSES, draw
 
 from al_loop.core.errors import ModelError
-from al_loop.detector.inference.scoring import ScoreSettings, planned, score_images
+from al_loop.detector.inference.scoring import ScoreSettings, plan_shards, score_images
 from al_loop.evaluation.evaluate import evaluate
 from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.images import ImageFile
@@ -160,7 +160,7 @@ def test_an_unreadable_image_fails_by_name_and_the_rest_goes_on(
 
 def test_shards_end_with_batches_so_that_the_rest_has_the_same_batches(detector: Any) -> None:
     images = [ImageFile(f"{n:02d}", Path("x"), *((96, 64) if n % 3 else (300, 160))) for n in range(31)]
-    shards = planned(detector.config, images, replace(SETTINGS, shard_size=6))
+    shards = plan_shards(detector.config, images, replace(SETTINGS, shard_size=6))
     batches = [batch for shard in shards for batch in shard]
     assert sorted(image.id for batch in batches for image in batch) == [image.id for image in images]
     assert all(len({image.width for image in batch}) == 1 for batch in batches)
@@ -168,7 +168,7 @@ def test_shards_end_with_batches_so_that_the_rest_has_the_same_batches(detector:
     assert [sum(map(len, shard)) for shard in shards] == [8, 7, 8, 8]
     for lost in range(len(shards)):
         left = [image for image in reversed(images) if not any(image in b for b in shards[lost])]
-        again = planned(detector.config, left, replace(SETTINGS, shard_size=6))
+        again = plan_shards(detector.config, left, replace(SETTINGS, shard_size=6))
         assert [b for shard in again for b in shard] == [b for b in batches if b not in shards[lost]]
 
 

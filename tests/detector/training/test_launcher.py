@@ -234,7 +234,7 @@ def test_more_gpus_than_can_share_a_training_are_refused(monkeypatch: pytest.Mon
         (3, "cpu", 4, r"a batch of 4 images .* expected a batch_size that is a multiple of 3.*--gpus 2"),
         (4, "cuda", 4, r"expected at most 2 GPUs .*, got 4: this machine has 2 .*--gpus 2"),
         (4, "cpu", 4, r"expected at most 2 .* got 4: this machine has 2 cores.*--gpus 2"),
-        (2, "cuda:1", 4, r'device = "cuda:1" is one GPU, and 2 were asked for.*--gpus 1'),
+        (2, "cuda:1", 4, r'device = "cuda:1" is one GPU, but 2 were requested.*--gpus 1'),
     ):
         with pytest.raises(ConfigError, match=message):
             launcher.check_gpus(gpus, device, batch, cores=2)

@@ -163,10 +163,10 @@ def test_one_task_that_cannot_be_read_is_refused_and_the_others_go_on(labelled: 
 
 
 def test_an_answer_has_an_end(labelled: Labelled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_module, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(http_module, "MAX_BYTES", 1_000)
     with pytest.raises(LabelStudioError, match=r"does not end its answer .*longer than"):
         labelled.pull()
     monkeypatch.undo()
-    monkeypatch.setattr(http_module, "MOST_S", -1.0)
+    monkeypatch.setattr(http_module, "MAX_S", -1.0)
     with pytest.raises(LabelStudioError, match=r"does not end its answer .*takes longer than"):
         labelled.pull()

@@ -85,10 +85,10 @@ def test_notes_longer_than_any_are_not_read_into_memory(tmp_path: Path) -> None:
 
 def test_entries_and_time_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = packed(tmp_path / "a.tar.gz", *(entry(f"data/{i}") for i in range(4)))
-    monkeypatch.setattr(archive, "_MOST_MEMBERS", 3)
+    monkeypatch.setattr(archive, "_MAX_MEMBERS", 3)
     with pytest.raises(ArchiveError, match="more than 3 entries"):
         unpack(source, tmp_path)
-    monkeypatch.setattr(archive, "_MOST_S", -1.0)
+    monkeypatch.setattr(archive, "_MAX_S", -1.0)
     with pytest.raises(ArchiveError, match="takes longer"):
         unpack(source, tmp_path)
 

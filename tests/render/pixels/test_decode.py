@@ -106,7 +106,7 @@ def test_more_pages_or_frames_than_one_are_said(tmp_path: Path) -> None:
          "with 2 frames: the first is taken"),
         "a.webp": (saved(first, "WEBP", save_all=True, append_images=[second], lossless=True),
          "with 2 frames: the first is taken"),
-        "a.jpg": (mpo, "2 pictures in a JPEG: the first is taken"),
+        "a.jpg": (mpo, "2 images in a JPEG: the first is taken"),
     }  # fmt: skip
     for name, (data, note) in cases.items():
         path = tmp_path / name

@@ -173,7 +173,7 @@ def test_a_full_disk_is_said_and_keeps_what_was_written(workspace: Workspace) ->
     pages = workspace.store.count("PRAGMA page_count")
     workspace.store.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(
-        WorkspaceError, match=r"cannot be written .*Make room on the disk, and run the same again"
+        WorkspaceError, match=r"cannot be written .*Free space on the disk, and run the same command again"
     ):
         add_rows(workspace.store, start=10)
     assert workspace.store.count("SELECT count(*) FROM images") == 10
@@ -197,7 +197,9 @@ def test_another_program_that_holds_the_database_is_said(
 
 def test_a_table_that_is_missing_is_no_traceback(workspace: Workspace) -> None:
     workspace.store.execute("DROP TABLE looks")
-    with pytest.raises(WorkspaceError, match=r"lacks a part .*no such table: looks.*al-loop doctor"):
+    with pytest.raises(
+        WorkspaceError, match=r"lacks a table or column .*no such table: looks.*al-loop doctor"
+    ):
         workspace.store.rows("SELECT * FROM looks")
 
 
@@ -228,7 +230,7 @@ class TestReadOnly:
             assert "6 unlabelled" in out
             status, _, err = al_loop(filled.root, "gc")
             assert status == 1
-            assert "is read-only here: this would write to it. What only reads works: status" in err
+            assert "is read-only here, and this command writes to it. These commands work: status" in err
             assert "backup" not in err
             assert sorted(p.name for p in filled.root.iterdir()) == ["al-loop.db", "al-loop.toml", "images"]
         finally:
@@ -268,7 +270,7 @@ class TestReadOnly:
             open_to_writing(workspace.root)
         assert status == 1
         assert "made by an older al-loop (schema 2" in err
-        assert "Copy the workspace to where you may write" in err
+        assert "Copy the workspace to a writable place" in err
 
 
 def test_another_connection_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
