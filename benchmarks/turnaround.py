@@ -95,14 +95,14 @@ def replace_people(truth: dict[str, Boxes]) -> None:
     def push(workspace: Workspace, *_: Any) -> tuple[int, PushResult]:
         return 1, PushResult(0, 0, 1, "nowhere")
 
-    def pull(workspace: Workspace, number: int, *_: Any) -> sync.Pulled:
+    def pull(workspace: Workspace, number: int, *_: Any) -> sync.PullResult:
         rows = workspace.store.rows("SELECT image_id FROM picks WHERE cycle = ?", number)
         for row in rows:
             boxes = boxes_to_json(truth[row["image_id"]])
             workspace.store.execute("UPDATE picks SET state = 'labelled' WHERE image_id = ?", row["image_id"])
             label = NewLabel(row["image_id"], "labelled", boxes, now(), number, "truth", 1.0)
             write_label(workspace.store, label)
-        return sync.Pulled({"labelled": len(rows)})
+        return sync.PullResult({"labelled": len(rows)})
 
     sync.push_picks = push
     sync.pull_labels = pull

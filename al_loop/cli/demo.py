@@ -31,7 +31,7 @@ from al_loop.images.import_sources import add_sources
 from al_loop.images.synthetic import render_set
 from al_loop.images.validation_sets import add_validation
 from al_loop.labelling.server.credentials import FILE_NAME as CREDENTIALS
-from al_loop.labelling.server.credentials import have_credentials
+from al_loop.labelling.server.credentials import has_credentials
 from al_loop.labelling.server.server import ServerInfo, start
 from al_loop.loop.cycle import run_cycle
 from al_loop.models.pretrain import pretrain
@@ -86,7 +86,7 @@ def run_demo(root: Path, photos: Path | None, k: int, cycles: int, sizes: Sizes)
         with stage("pretrain"):
             pretrain(workspace, tell)
         with stage("start the labelling server"):
-            known = have_credentials(workspace.server_home)
+            known = has_credentials(workspace.server_home)
             server = start(workspace.server_home, on_progress=tell.line)
             password = f"in {workspace.server_home / CREDENTIALS}" if known else server.password
             tell.line(f"Label Studio: {server.url}   login: {server.email}   password: {password}")

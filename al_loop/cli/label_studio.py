@@ -22,11 +22,11 @@ def label_studio() -> None:
 @with_workspace
 def start(workspace: Workspace) -> None:
     """Start the server and print its address; the first time also the login. Safe to repeat."""
-    from al_loop.labelling.server.credentials import FILE_NAME, have_credentials
+    from al_loop.labelling.server.credentials import FILE_NAME, has_credentials
     from al_loop.labelling.server.server import start as start_server
 
     home = workspace.server_home
-    known = have_credentials(home)
+    known = has_credentials(home)
     info = start_server(home, port=workspace.config.label_studio.port, on_progress=say)
     say(f"Label Studio runs at {info.url}")
     say(f"login: {info.email}")
@@ -71,9 +71,9 @@ def new_project(workspace: Workspace, yes: bool) -> None:
 @with_workspace
 def open_browser(workspace: Workspace) -> None:
     """Open the server in the browser."""
-    from al_loop.labelling.server.server import running
+    from al_loop.labelling.server.server import running_server
 
-    info = running(workspace.server_home)
+    info = running_server(workspace.server_home)
     say(f"{info.url}, login: {info.email}")
     show_in_browser(info.url)
 
@@ -125,10 +125,10 @@ def user() -> None:
 @with_workspace
 def add(workspace: Workspace, email: str) -> None:
     """Create an annotator with the address EMAIL and print the password, once."""
-    from al_loop.labelling.server.server import running
+    from al_loop.labelling.server.server import running_server
     from al_loop.labelling.server.users import add_user
 
-    info = running(workspace.server_home)
+    info = running_server(workspace.server_home)
     password = add_user(info, email)
     say_lines([f"address: {info.url}", f"login: {email}", f"password: {password}"])
 
@@ -139,10 +139,10 @@ def add(workspace: Workspace, email: str) -> None:
 def check(workspace: Workspace, repair: bool) -> int:
     """Check the configured server and the images of open tasks. Exit status 1: there are problems."""
     from al_loop.labelling.backend import connect
-    from al_loop.labelling.check import check_images, inspect
+    from al_loop.labelling.check import check_images, check_server
     from al_loop.loop.cycle_record import open_cycle_number
 
-    found = inspect(*connect(workspace))
+    found = check_server(*connect(workspace))
     number = open_cycle_number(workspace)
     if number is not None:
         found += check_images(workspace, number, repair=repair)

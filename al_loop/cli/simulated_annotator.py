@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 
 from al_loop.core.errors import LabelStudioError
 from al_loop.labelling.client.client import Connection
-from al_loop.labelling.client.failures import explained
+from al_loop.labelling.client.failures import explain_failures
 from al_loop.labelling.client.responses import Json
 from al_loop.labelling.tasks.convert import ImageSize, clip, from_result, region
 from al_loop.structures.boxes import Boxes, FloatArray, iou
@@ -174,7 +174,7 @@ def _logged_in(url: str, email: str, password: str) -> Iterator[httpx.Client]:
     login = f"{connection.url}/user/login/"
     with (
         httpx.Client(base_url=connection.url, timeout=60.0, trust_env=not connection.is_local) as http,
-        explained(connection.url, "label as a person does"),
+        explain_failures(connection.url, "label as a person does"),
     ):
         http.get(login)
         form = {"email": email, "password": password, "csrfmiddlewaretoken": csrf_token(http.cookies)}

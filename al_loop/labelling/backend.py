@@ -13,17 +13,17 @@ from al_loop.core.files import read_regular
 from al_loop.labelling.client.client import Connection
 from al_loop.labelling.client.image_serving import ImageServing, LocalFiles, Upload
 from al_loop.labelling.client.s3 import S3Objects, server_key
-from al_loop.labelling.server.server import media_root, running
+from al_loop.labelling.server.server import media_root, running_server
 from al_loop.state.workspace import Workspace
 
 _MAX_TOKEN_BYTES = 65_536  # a personal access token is some 300 bytes
 
 
 def connect(workspace: Workspace) -> tuple[Connection, ImageServing]:
-    """Return how to reach the server, and how browsers get the images.
+    """Return the connection to the server, and the way in which browsers get the images.
 
-    Raises LabelStudioError if the embedded server does not run, ConfigError without a token or for image
-    serving that does not fit the server.
+    Raises LabelStudioError if the embedded server does not run or the token is missing, ConfigError if the
+    settings do not fit the server.
     """
     settings = workspace.config.label_studio
     if settings.url is None:
@@ -33,9 +33,9 @@ def connect(workspace: Workspace) -> tuple[Connection, ImageServing]:
                 "label_studio.url. The embedded server shows files of this machine"
             )
         home = workspace.server_home
-        connection = running(home).connection
+        connection = running_server(home).connection
         return connection, Upload() if settings.images == "upload" else LocalFiles(media_root(home))
-    return Connection(settings.url, _token(workspace)), _serving(workspace.root, settings)
+    return Connection(settings.url, _token(workspace)), _image_serving(workspace.root, settings)
 
 
 def server_name(workspace: Workspace) -> str:
@@ -44,8 +44,8 @@ def server_name(workspace: Workspace) -> str:
     return url.rstrip("/") if url else "embedded"
 
 
-def _serving(root: Path, settings: LabelStudioConfig) -> ImageServing:
-    """Return how a server of the user's own gets the images."""
+def _image_serving(root: Path, settings: LabelStudioConfig) -> ImageServing:
+    """Return the way in which a server of the user's own gets the images."""
     if settings.images == "s3":
         s3 = settings.s3
         if s3.url is None:
@@ -60,7 +60,7 @@ def _serving(root: Path, settings: LabelStudioConfig) -> ImageServing:
 
 
 def _document_root(root: Path, settings: LabelStudioConfig) -> Path:
-    """Return the folder of this machine that a server may show; never one that holds the workspace."""
+    """Return the folder that a server on this machine may show; refuse one that contains the workspace."""
     if settings.document_root is None:
         raise ConfigError(
             'label_studio.images = "local-files" with a label_studio.url needs label_studio.document_root: '
@@ -69,16 +69,17 @@ def _document_root(root: Path, settings: LabelStudioConfig) -> Path:
         )
     folder = (root / Path(settings.document_root).expanduser()).resolve()
     if not folder.is_dir():
-        raise ConfigError(f"label_studio.document_root: {folder} is no folder on this machine")
+        raise ConfigError(f"label_studio.document_root: {folder} is not a folder on this machine")
     if root.resolve().is_relative_to(folder):
         raise ConfigError(
-            f"label_studio.document_root: {folder} holds the workspace, and the server shows all of it. "
-            "Use a separate folder"
+            f"label_studio.document_root: {folder} contains the workspace, and the server shows all of "
+            "the folder. Use a separate one"
         )
     return folder
 
 
 def _token(workspace: Workspace) -> str:
+    """Return the access token from its file or its variable."""
     settings = workspace.config.label_studio
     if settings.token_file is not None:
         path = workspace.root / Path(settings.token_file).expanduser()
@@ -89,7 +90,7 @@ def _token(workspace: Workspace) -> str:
             raise ConfigError(f"label_studio.token_file: {path} cannot be read ({error.strerror})") from None
         except UnicodeDecodeError:
             raise ConfigError(
-                f"label_studio.token_file: {path} holds no token of letters and digits"
+                f"label_studio.token_file: {path} does not contain a token of ASCII characters"
             ) from None
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise ConfigError(

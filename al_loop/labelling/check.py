@@ -1,4 +1,4 @@
-"""Test whether a server is fit for the loop, and whether annotators see the images of open tasks."""
+"""Test whether a server meets the needs of the loop, and whether annotators see the images of open tasks."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ from al_loop.labelling.client.task import OutgoingTask
 from al_loop.labelling.open_tasks import batch_name, known_project, open_tasks
 from al_loop.labelling.server.environment import VERSION
 from al_loop.labelling.tasks.project import labelling_config
-from al_loop.labelling.tasks.push import HiddenImageError, batch_filter, by_key, check_image
+from al_loop.labelling.tasks.push import HiddenImageError, batch_filter, check_image, group_by_key
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 from render.core.tempdirs import scratch_folder
 
-_SKEW_S = 120.0  # labels are found by the server's clock: a wrong one confuses only people
+_SKEW_S = 120.0  # labels are found by the server's clock: a wrong clock only misleads people
 _NO_BOXES = Boxes(scores=np.zeros(0))
-# Images per check; of more open tasks these are spread over the queue.
+# Maximum number of images per check. If more tasks are open, a sample spread over the queue is checked.
 _MAX_IMAGES = 200
-_NAMED = 5
+_MAX_NAMED = 5
 _TITLE = "al-loop check (may be deleted)"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one test. fix: what to do; "" if all is well."""
+    """Result of one test. fix: what to do; "" if the test passed."""
 
     what: str
     fix: str = ""
 
 
-def inspect(connection: Connection, images: ImageServing) -> list[Finding]:
-    """Test a server's version, our rights, its clock and its images, with a project that is deleted again.
+def check_server(connection: Connection, images: ImageServing) -> list[Finding]:
+    """Test a server's version, token, clock, rights and images; create a project for it and delete it.
 
-    Raises LabelStudioError if nothing answers, or something else than Label Studio.
+    Raises LabelStudioError if no server answers, or a server other than Label Studio.
     """
     with connection.open() as api:
-        findings = [_version(api.version())]
+        findings = [_check_version(api.version())]
         try:
             user = api.whoami()
         except UnauthorizedError as error:
             return [*findings, Finding("the token", str(error))]
         kind = "personal access token" if connection.token.count(".") == 2 else "legacy token"
         findings.append(Finding(f"the {kind} belongs to {user.get('email', 'an unknown user')}"))
-        return [*findings, _clock(api), *_rights(api, images)]
+        return [*findings, _check_clock(api), *_check_rights(api, images)]
 
 
-def _version(version: str) -> Finding:
+def _check_version(version: str) -> Finding:
     what = f"Label Studio {version}"
     try:
         tested, installed = (Version(v).release[:2] for v in (VERSION, version))
@@ -70,11 +70,12 @@ def _version(version: str) -> Finding:
     age = "older" if installed < tested else "newer"
     return Finding(
         what,
-        f"it is {age} than {VERSION}, with which al-loop is tested. Change it, or try a cycle of k = 1 first",
+        f"it is {age} than {VERSION}, with which al-loop is tested. Install that version, or try a cycle of "
+        "k = 1 first",
     )
 
 
-def _clock(api: Api) -> Finding:
+def _check_clock(api: Api) -> Finding:
     try:
         skew = (datetime.now(UTC) - parsedate_to_datetime(api.date())).total_seconds()
     except (TypeError, ValueError):
@@ -84,8 +85,8 @@ def _clock(api: Api) -> Finding:
     return Finding(what, fix if abs(skew) > _SKEW_S else "")
 
 
-def _rights(api: Api, images: ImageServing) -> list[Finding]:
-    """Create a project, a task and an image, as every push does, and delete them."""
+def _check_rights(api: Api, images: ImageServing) -> list[Finding]:
+    """Create a project, a task and an image as a push does, and delete them."""
     try:
         project = api.create_project(title=_TITLE, label_config=labelling_config(("a", "b")))
     except LabelStudioError as error:
@@ -99,12 +100,12 @@ def _rights(api: Api, images: ImageServing) -> list[Finding]:
     except LabelStudioError as error:
         return [Finding("creating and listing a task", str(error))]
     else:
-        return [Finding("projects and tasks can be created"), _image(api, project, images)]
+        return [Finding("projects and tasks can be created"), _check_served_image(api, project, images)]
     finally:
         api.delete_project(project)
 
 
-def _image(api: Api, project: int, images: ImageServing) -> Finding:
+def _check_served_image(api: Api, project: int, images: ImageServing) -> Finding:
     """Publish a small image as a push does, and request it as a browser does."""
     with scratch_folder("check") as folder:
         path = folder / "check.png"
@@ -120,10 +121,10 @@ def _image(api: Api, project: int, images: ImageServing) -> Finding:
 
 
 def check_images(workspace: Workspace, cycle: int, *, repair: bool = False) -> list[Finding]:
-    """Request the image of each open task of a cycle as a browser would; of more than 200 tasks, a sample.
+    """Request the image of each open task of a cycle as a browser does; of more than 200 tasks, a sample.
 
     repair: first publish the images again, and correct their addresses in the tasks.
-    Raises LabelStudioError if the server cannot be asked.
+    Raises LabelStudioError if a request to the server fails.
     """
     project_id = known_project(workspace)
     tasks = open_tasks(workspace, cycle)
@@ -131,7 +132,7 @@ def check_images(workspace: Workspace, cycle: int, *, repair: bool = False) -> l
         return []
     connection, serving = connect(workspace)
     with connection.open() as api:
-        listed = by_key(api.tasks(project_id, batch_filter(batch_name(workspace, cycle)), whole=False))
+        listed = group_by_key(api.tasks(project_id, batch_filter(batch_name(workspace, cycle)), whole=False))
         known = [(task, listed[task.key][0]) for task in tasks if task.key in listed]
         if repair:
             urls = serving.publish(api, project_id, [task for task, _ in known])
@@ -140,19 +141,19 @@ def check_images(workspace: Workspace, cycle: int, *, repair: bool = False) -> l
                     item["data"]["image"] = urls[task.key]
                     api.change_data(item["id"], item["data"])
         chosen = np.unique(np.linspace(0, len(known) - 1, min(len(known), _MAX_IMAGES)).astype(int))
-        missing = _missing(api, project_id, serving, [known[i] for i in chosen])
+        missing = _hidden_images(api, project_id, serving, [known[i] for i in chosen])
     what = f"the images of {len(chosen)} of {len(known)} open tasks of cycle {cycle}"
-    findings = [Finding(what, _fix(missing, serving, repair) if missing else "")]
+    findings = [Finding(what, _fix_images(missing, serving, repair) if missing else "")]
     if len(known) < len(tasks):
         what = f"{len(tasks) - len(known)} open tasks of cycle {cycle} are not on the server"
         findings.append(Finding(what, "they were deleted there: al-loop cycle counts them as answered"))
     return findings
 
 
-def _missing(
+def _hidden_images(
     api: Api, project_id: int, serving: ImageServing, tasks: Sequence[tuple[OutgoingTask, Json]]
 ) -> list[str]:
-    """Return a sentence for each task whose image a browser does not get."""
+    """Return a message for each task whose image is not served to a browser."""
     problems = []
     for task, item in tasks:
         try:
@@ -162,9 +163,10 @@ def _missing(
     return problems
 
 
-def _fix(missing: Sequence[str], serving: ImageServing, repaired: bool) -> str:
-    more = f"; and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-    problems = "; ".join(missing[:_NAMED]) + more
+def _fix_images(missing: Sequence[str], serving: ImageServing, repaired: bool) -> str:
+    """Return what to do about the images that are not served."""
+    more = f"; and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
+    problems = "; ".join(missing[:_MAX_NAMED]) + more
     if not repaired:
         return (
             f"{len(missing)} are not shown to annotators ({problems}). "

@@ -1,4 +1,4 @@
-"""The labelling tasks of a workspace: their project, their keys, and which are open."""
+"""The labelling tasks of a workspace: their project, their keys, and the open tasks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def project_fact(workspace: Workspace) -> str:
 
 
 def known_project(workspace: Workspace) -> int | None:
-    """Return the recorded project of the workspace on its server, without asking the server."""
+    """Return the workspace's project on its server as recorded, without a request; None if there is none."""
     number = read_fact(workspace.store, project_fact(workspace))
     return int(number) if number else None
 
@@ -37,7 +37,7 @@ def known_project(workspace: Workspace) -> int | None:
 def batch_name(workspace: Workspace, cycle: int) -> str:
     """Return the name of a cycle's batch, the prefix of its task keys."""
     picks = picks_of(workspace.store, cycle)
-    return picks[0].task_key.rpartition("/")[0] if picks else f"{_mark(workspace)}/cycle-{cycle}"
+    return picks[0].task_key.rpartition("/")[0] if picks else f"{_workspace_mark(workspace)}/cycle-{cycle}"
 
 
 def task_key(batch: str, image_id: str) -> str:
@@ -46,7 +46,7 @@ def task_key(batch: str, image_id: str) -> str:
 
 
 def queue_address(workspace: Workspace, pushed: Mapping[str, Any]) -> str | None:
-    """Return where people label the tasks of a push, at the server's present address; None if it is stopped.
+    """Return the address at which people label the tasks of a push; None if the embedded server is stopped.
 
     The embedded server changes its address if its port was taken, or if the workspace is a copy: at the old
     one people would label for another workspace.
@@ -59,7 +59,7 @@ def queue_address(workspace: Workspace, pushed: Mapping[str, Any]) -> str | None
 
 
 def open_tasks(workspace: Workspace, cycle: int) -> list[OutgoingTask]:
-    """Return the tasks of a cycle without an answer, in the order of the queue, without boxes."""
+    """Return the unanswered tasks of a cycle in the order of the queue, without boxes."""
     rows = open_picks(workspace.store, cycle)
     files = images_by_id(workspace, [row.image_id for row in rows])
     return [
@@ -71,9 +71,9 @@ def open_tasks(workspace: Workspace, cycle: int) -> list[OutgoingTask]:
     ]  # fmt: skip
 
 
-def _mark(workspace: Workspace) -> str:
-    """Return what distinguishes this workspace's tasks on a shared server, created with the first batch.
+def _workspace_mark(workspace: Workspace) -> str:
+    """Return the prefix of this workspace's task keys on a shared server; the first batch creates it.
 
-    Not `workspace.mark`, which copies share: their tasks would mix.
+    Not `workspace.mark`, which is the same in every copy of a workspace: the tasks of copies would mix.
     """
     return first_fact(workspace.store, "labelling", secrets.token_hex(4))

@@ -36,12 +36,12 @@ from al_loop.structures.predictions import ScoredImages
 
 
 @dataclass(frozen=True)
-class Pulled:
-    """Result of a pull: number of tasks by state, and a sentence for each task that cannot be used.
+class PullResult:
+    """Result of a pull: number of tasks by state, and a message for each task that cannot be used.
 
-    edits: what people did to the model's boxes, over all finished tasks.
-    disagreements: image -> share of boxes on which several people disagree.
-    late: labels of earlier cycles that were added or changed since the last pull.
+    edits: what people did to the model's boxes, in all finished tasks.
+    disagreements: by image, the share of boxes on which several people disagree.
+    late: number of labels of earlier cycles that were added or changed since the last pull.
     """
 
     counts: dict[str, int]
@@ -78,16 +78,16 @@ def project(workspace: Workspace, connection: Connection) -> int:
 
 
 def forget_project(workspace: Workspace, cycle: int | None) -> None:
-    """Begin another project with the next push; answers of the old one are kept.
+    """Make the next push create another project; keep the answers of the old project.
 
-    cycle: the open one. Its answered picks become 'kept': they are neither pushed nor pulled again.
+    cycle: the open cycle. Its answered picks become 'kept': they are neither pushed nor pulled again.
     """
     with workspace.store.transaction():
         forget_facts(workspace.store, PROJECT)
         pick_table.keep_answered_picks(workspace.store, cycle)
 
 
-def answered_elsewhere(workspace: Workspace, cycle: int) -> set[str]:
+def answered_in_old_project(workspace: Workspace, cycle: int) -> set[str]:
     """Return the images of a cycle that were answered in an abandoned project."""
     return pick_table.kept_picks(workspace.store, cycle)
 
@@ -95,7 +95,7 @@ def answered_elsewhere(workspace: Workspace, cycle: int) -> set[str]:
 def push_picks(
     workspace: Workspace, cycle: int, picks: Sequence[Pick], scored: ScoredImages, model_id: str
 ) -> tuple[int, PushResult]:
-    """Put a cycle's picks into the labelling project, with the model's boxes; safe to repeat.
+    """Push a cycle's picks into the labelling project, with the model's boxes; safe to repeat.
 
     Returns the project's id and the result of the push.
     """
@@ -113,7 +113,7 @@ def push_picks(
             file_name=sources[pick.image_id],
             width=file.width,
             height=file.height,
-            # Many faint boxes cost people more than they save.
+            # Many boxes of low score cost people more time than they save.
             boxes=scored.boxes(i).above(config.label_studio.min_score),
             uncertainty=pick.uncertainty,
             rank=pick.rank,
@@ -131,11 +131,12 @@ def push_picks(
     )
 
 
-def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) -> Pulled:
-    """Write the labels so far into the database; safe to repeat.
+def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) -> PullResult:
+    """Write all submitted labels into the database; safe to repeat.
 
-    server, project_id: where the cycle was pushed. Raises LabelStudioError for any other: all tasks would
-    look deleted, and their labels would be lost.
+    server, project_id: where the cycle was pushed.
+    Raises LabelStudioError if these are not the current ones: all tasks would look deleted, and their labels
+    would be lost.
     """
     _check_server(workspace, cycle, server, project_id)
     connection, serving = connect(workspace)
@@ -144,17 +145,17 @@ def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) 
         # `label-studio check` reports missing images.
         with suppress(LabelStudioError), connection.open() as api:
             serving.publish(api, project_id, open_tasks(workspace, cycle))
-    return _pull(workspace, cycle, connection, project_id)
+    return _pull_batch(workspace, cycle, connection, project_id)
 
 
 def last_pull(workspace: Workspace, cycle: int, server: str, project_id: int) -> list[str]:
-    """Pull once more before a project is abandoned; return a sentence for each thing that is lost with it.
+    """Pull before a project is abandoned; return a description of everything that will be lost with it.
 
-    With a deleted project nothing is lost: pulled labels stay.
+    If the project was deleted, nothing more is lost: labels that were pulled stay.
     """
     try:
         _check_server(workspace, cycle, server, project_id)
-        pulled = _pull(workspace, cycle, connect(workspace)[0], project_id)
+        pulled = _pull_batch(workspace, cycle, connect(workspace)[0], project_id)
     except NotFoundError:
         return []
     except AlLoopError as error:
@@ -165,7 +166,7 @@ def last_pull(workspace: Workspace, cycle: int, server: str, project_id: int) ->
 
 
 def _check_server(workspace: Workspace, cycle: int, server: str, project_id: int) -> None:
-    """Refuse a server or project to which the cycle was not pushed, before even the token is sent there."""
+    """Refuse a server or project to which the cycle was not pushed, before the token is sent to it."""
     if (server, project_id) == (server_name(workspace), known_project(workspace)):
         return
     raise LabelStudioError(
@@ -176,20 +177,20 @@ def _check_server(workspace: Workspace, cycle: int, server: str, project_id: int
     )
 
 
-def _pull(workspace: Workspace, cycle: int, connection: Connection, project_id: int) -> Pulled:
+def _pull_batch(workspace: Workspace, cycle: int, connection: Connection, project_id: int) -> PullResult:
     store = workspace.store
     expected = pick_table.expected_picks(store, cycle)
     batch = batch_name(workspace, cycle)
-    tasks = pull(connection, project_id, batch, expected, _rules(workspace))
-    late, newest = _pull_late(workspace, connection, project_id, cycle)
+    tasks = pull(connection, project_id, batch, expected, _label_rules(workspace))
+    late, newest = _pull_earlier_cycles(workspace, connection, project_id, cycle)
     usable = [(number, task) for number, task in late if task.state is not TaskState.REFUSED]
     with store.transaction():
         for number, task in [*usable, *((cycle, task) for task in tasks)]:
-            _write(workspace, number, task)
+            _write_answer(workspace, number, task)
         if newest:
-            write_fact(store, _newest_fact(workspace, project_id), newest)
+            write_fact(store, _newest_change_fact(workspace, project_id), newest)
     refused = [task for task in (*tasks, *(task for _, task in late)) if task.problem]
-    return Pulled(
+    return PullResult(
         late=len(usable),
         counts=dict(Counter(str(task.state) for task in tasks)),
         problems=[f"{task.problem} ({task.url})" for task in refused],
@@ -198,24 +199,27 @@ def _pull(workspace: Workspace, cycle: int, connection: Connection, project_id: 
     )
 
 
-def _pull_late(
+def _pull_earlier_cycles(
     workspace: Workspace, connection: Connection, project_id: int, cycle: int
 ) -> tuple[list[tuple[int, PulledTask]], str | None]:
-    """Return tasks of earlier cycles, with their cycle, changed since the last pull, and the newest change.
+    """Return the tasks of earlier cycles that changed since the last pull, and the time of the newest change.
 
-    Times are the server's, less an overlap: tasks read before are read again, without effect. A deleted task
-    is ignored, since its label was trained on; so is an image that a later cycle has labelled.
+    Each task comes with its cycle. Times are those of the server. They overlap with the last pull: some tasks
+    are read again, without effect. A deleted task is ignored, since its label was trained on. So is an image
+    that a later cycle has labelled.
     """
     rows = {row.task_key: row for row in pick_table.earlier_picks(workspace.store, cycle)}
-    since = read_fact(workspace.store, _newest_fact(workspace, project_id))
-    changed = changed_since(connection, project_id, since, rows, _rules(workspace))
-    late = [(rows[task.key].cycle, task) for task in changed.tasks if _differs(task, rows[task.key])]
+    since = read_fact(workspace.store, _newest_change_fact(workspace, project_id))
+    changed = changed_since(connection, project_id, since, rows, _label_rules(workspace))
+    late = [
+        (rows[task.key].cycle, task) for task in changed.tasks if _differs_from_label(task, rows[task.key])
+    ]
     return late, changed.newest
 
 
-def _differs(task: PulledTask, row: ExpectedPick) -> bool:
+def _differs_from_label(task: PulledTask, row: ExpectedPick) -> bool:
     """Whether a task of an earlier cycle differs from the stored label."""
-    if task.state.open:  # a withdrawn annotation is no label
+    if task.state.open:  # the annotation was withdrawn
         return row.status is not None
     if task.state in (TaskState.REFUSED, TaskState.DELETED):
         return task.state is TaskState.REFUSED
@@ -224,18 +228,18 @@ def _differs(task: PulledTask, row: ExpectedPick) -> bool:
     return label != (row.status, row.boxes, row.outlines)
 
 
-def _newest_fact(workspace: Workspace, project_id: int) -> str:
-    """Return the key of the fact that holds the newest change that was pulled."""
+def _newest_change_fact(workspace: Workspace, project_id: int) -> str:
+    """Return the key of the fact that holds the time of the newest change that was pulled."""
     return f"label_studio_pulled {server_name(workspace)} {project_id}"
 
 
-def _rules(workspace: Workspace) -> LabelRules:
+def _label_rules(workspace: Workspace) -> LabelRules:
     config = workspace.config
     policy = Policy(config.label_studio.annotators, config.label_studio.users)
     return LabelRules(config.classes, policy, config.outlined)
 
 
-def _write(workspace: Workspace, cycle: int, task: PulledTask) -> None:
+def _write_answer(workspace: Workspace, cycle: int, task: PulledTask) -> None:
     pick_table.set_pick_state(workspace.store, cycle, task.image_id, str(task.state))
     if task.state in (TaskState.LABELLED, TaskState.EMPTY, TaskState.SKIPPED):
         boxes = task.boxes or Boxes()
@@ -251,5 +255,5 @@ def _write(workspace: Workspace, cycle: int, task: PulledTask) -> None:
         )
         label_table.write_label(workspace.store, label)
     elif task.state.open:
-        # A withdrawn annotation is no label. A deleted or refused task leaves its earlier label as it is.
+        # The annotation was withdrawn. A deleted or refused task does not change the earlier label.
         label_table.delete_label(workspace.store, task.image_id, cycle)

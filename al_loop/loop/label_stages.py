@@ -29,7 +29,7 @@ def push_stage(
     workspace: Workspace, cycle: Cycle, picks: list[Pick], rescored: Sequence[str], reporter: Reporter
 ) -> Output:
     """Push tasks for the picks without a label. Return server, project, view and URL of the queue."""
-    answered = sync.answered_elsewhere(workspace, cycle.number)
+    answered = sync.answered_in_old_project(workspace, cycle.number)
     fresh = [p for p in picks if not p.known and p.image_id not in answered]
     ids = [p.image_id for p in fresh]
 
@@ -131,7 +131,7 @@ def _is_pulled(path: Path, done: Output) -> bool:
         return False
 
 
-def _waiting(workspace: Workspace, pushed: Output, pulled: sync.Pulled) -> str:
+def _waiting(workspace: Workspace, pushed: Output, pulled: sync.PullResult) -> str:
     address = queue_address(workspace, pushed) or "al-loop label-studio start"
     lines = [
         f"{pulled.answered} of {pulled.total} labelled. Label the rest: {address}",

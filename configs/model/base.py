@@ -1,7 +1,7 @@
-"""Faster R-CNN with a ResNet and FPN (Ren 2015, Lin 2017): what the two model configs share.
+"""Faster R-CNN with a ResNet and FPN (Ren 2015, Lin 2017): the common part of both model configs.
 
-Left open on purpose: the number of classes, the data and the schedule; al-loop fills them in from
-al-loop.toml (al_loop/detector/config/model_config.py).
+al-loop sets the number of classes, the data and the schedule from al-loop.toml
+(al_loop/detector/config/model_config.py).
 """
 
 default_scope = "mmdet"
@@ -9,7 +9,7 @@ default_scope = "mmdet"
 # (width, height) px; an image is shrunk to fit, never enlarged.
 image_size = (640, 360)
 
-# ImageNet statistics, RGB, as the COCO checkpoints were trained with.
+# ImageNet statistics, RGB: the COCO checkpoints were trained with them.
 data_preprocessor = dict(
     type="DetDataPreprocessor",
     mean=[123.675, 116.28, 103.53],

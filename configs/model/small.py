@@ -29,7 +29,7 @@ model = dict(
     ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=400, max_per_img=200),
-        # Half of the RoIs are parts: the classes are what is hard to learn, not the background.
+        # Half of the RoIs are parts: the classes are harder to learn than the background.
         rcnn=dict(sampler=dict(num=64, pos_fraction=0.5)),
     ),
     test_cfg=dict(
@@ -37,7 +37,7 @@ model = dict(
     ),
 )
 
-# Half the learning rate of the pretraining: a cycle corrects what is there.
+# Half the learning rate of the pretraining: a cycle only adapts the model.
 fine_tune_lr = 5e-4
 
 optim_wrapper = dict(

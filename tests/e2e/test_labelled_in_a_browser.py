@@ -22,7 +22,7 @@ from support.factories import CLASSES, write_coco_set
 
 from al_loop.images import repository
 from al_loop.labelling.client.task import Edits
-from al_loop.labelling.server.server import ServerInfo, media_root, running, stop
+from al_loop.labelling.server.server import ServerInfo, media_root, running_server, stop
 from al_loop.state.model_registry import current_model
 from al_loop.state.workspace import Workspace, open_workspace
 from al_loop.structures.boxes import iou
@@ -195,7 +195,7 @@ def test_a_cycle_that_is_labelled_in_a_browser(workspace: Workspace, temporary: 
     with processes.watched():
         run("pretrain")
         al_loop(root, "label-studio", "start")  # prints the password, for a person to read
-        info = running(workspace.server_home)
+        info = running_server(workspace.server_home)
         first = run("cycle", "--k", 4)
         queue = re.search(r"Label the rest: (\S+)", first)
         assert queue is not None

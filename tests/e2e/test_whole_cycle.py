@@ -28,7 +28,7 @@ from al_loop.core.resources import resource
 from al_loop.images import repository
 from al_loop.images.coco import CocoImage, read_coco
 from al_loop.labelling.client.task import Edits
-from al_loop.labelling.server.server import ServerInfo, running, stop
+from al_loop.labelling.server.server import ServerInfo, running_server, stop
 from al_loop.state.model_registry import current_model
 from al_loop.state.prediction_store import ShardStore
 from al_loop.state.workspace import Workspace, open_workspace
@@ -113,7 +113,7 @@ def hidden(photographs: Path) -> dict[str, CocoImage]:
 
 
 def annotate(workspace: Workspace, number: int, truth: Any, limit: int | None = None) -> int:
-    info: ServerInfo = running(workspace.server_home)
+    info: ServerInfo = running_server(workspace.server_home)
     pushed = json.loads((workspace.cycle_dir(number) / "push" / "stage.json").read_text())["output"]
     annotator = SimulatedAnnotator(info.url, info.email, info.password)
     counts = annotator.annotate(pushed["project_id"], pushed["view_id"], truth, classes=CLASSES, limit=limit)
@@ -122,7 +122,7 @@ def annotate(workspace: Workspace, number: int, truth: Any, limit: int | None = 
 
 def tasks_on_the_server(workspace: Workspace) -> list[dict[str, Any]]:
     pushed = json.loads((workspace.cycle_dir(1) / "push" / "stage.json").read_text())["output"]
-    with running(workspace.server_home).connection.open() as api:
+    with running_server(workspace.server_home).connection.open() as api:
         return api.tasks(pushed["project_id"], whole=True)
 
 
@@ -153,7 +153,7 @@ def test_the_normal_way_to_work(workspace: Workspace, photographs: Path, recipe:
     assert "current model: pretrain-1 (the first model" in pretrained
     assert "current model: pretrain-1; pretrain-1 was evaluated before" in al_loop(root, "pretrain")
     started = al_loop(root, "label-studio", "start")
-    info = running(workspace.server_home)
+    info = running_server(workspace.server_home)
     assert info.url in started
     assert info.password in started
 
@@ -246,7 +246,7 @@ def test_the_second_cycle_takes_all_that_is_left_and_rollback(
 
 
 def test_secrets_stay_in_their_file(workspace: Workspace) -> None:
-    info = running(workspace.server_home)
+    info = running_server(workspace.server_home)
     secrets = [info.token.encode(), info.password.encode()]
     credentials = workspace.server_home / "credentials.json"
     assert credentials.stat().st_mode & 0o077 == 0
@@ -272,7 +272,7 @@ def test_an_unknown_label_on_the_server_is_named_and_waits_for_its_correction(
     assert "DUE    new-data  1 unlabelled images" in looked
     assert "cycle 3: k = 25, model cycle-1, 1 unlabelled images" in looked  # the one that was gone back to
     assert "cycle 3 waits: 0 of 1 labelled" in looked
-    info = running(workspace.server_home)
+    info = running_server(workspace.server_home)
     task = next(t for t in tasks_on_the_server(workspace) if t["data"]["al_batch"].endswith("/cycle-3"))
     region = {
         "from_name": "label",
@@ -299,7 +299,7 @@ def test_an_unknown_label_on_the_server_is_named_and_waits_for_its_correction(
 def test_a_deleted_project_is_begun_again(workspace: Workspace) -> None:
     """Somebody deleted the project in Label Studio: a cycle says so, and goes on in another when told to."""
     pushed = json.loads((workspace.cycle_dir(3) / "push" / "stage.json").read_text())["output"]
-    with running(workspace.server_home).connection.open() as api:
+    with running_server(workspace.server_home).connection.open() as api:
         api.delete_project(pushed["project_id"])
     refused = failing_cycle(workspace)
     assert f"project {pushed['project_id']} is not on" in refused
@@ -314,7 +314,7 @@ def test_another_server_in_mid_cycle_is_refused(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On another server all tasks would look deleted, and their labels would go: refused instead."""
-    info = running(workspace.server_home)
+    info = running_server(workspace.server_home)
     monkeypatch.setenv("AL_LOOP_LABEL_STUDIO_TOKEN", info.token)
     settings = workspace.root / "al-loop.toml"
     before = settings.read_text()

@@ -52,9 +52,9 @@ def test_a_folder_that_the_server_shows(with_settings: Callable[..., Workspace],
     ("settings", "says"),
     [
         ({"url": URL, "images": "local-files"}, "needs label_studio.document_root"),
-        ({"url": URL, "images": "local-files", "document_root": "none"}, "is no folder"),
-        ({"url": URL, "images": "local-files", "document_root": "."}, "holds the workspace, and"),
-        ({"url": URL, "images": "local-files", "document_root": ".."}, "holds the workspace, and"),
+        ({"url": URL, "images": "local-files", "document_root": "none"}, "is not a folder"),
+        ({"url": URL, "images": "local-files", "document_root": "."}, "contains the workspace, and"),
+        ({"url": URL, "images": "local-files", "document_root": ".."}, "contains the workspace, and"),
         ({"url": URL, "images": "s3"}, "needs label_studio.s3.url"),
         ({"url": URL, "images": "s3", "s3": {"url": "labels"}}, "expected bucket and folder"),
         ({"images": "s3", "s3": {"url": "s3://labels/x"}}, "need a server of your own"),
@@ -124,7 +124,7 @@ def test_a_token_file_that_is_none(with_settings: Callable[..., Workspace], tmp_
         (pipe, "a named pipe"),
         (Path("/dev/zero"), "a device"),
         (long, "65536|64"),
-        (odd, "holds no token"),
+        (odd, "does not contain a token"),
     ):
         with pytest.raises(ConfigError, match=says):
             connect(with_settings(url=URL, token_file=str(path)))

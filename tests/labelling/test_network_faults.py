@@ -79,7 +79,7 @@ def test_a_fault_at_any_request_of_a_push(
     assert all(versions == ["m1"] for _, _, versions in found["tasks"])
     assert (found["model_version"], found["storages"]) == ("m1", 1)
     with label_studio.info.connection.open() as api:
-        batches = [push_module._batch_of(view) for view in api.views(project)]
+        batches = [push_module._batch_of_view(view) for view in api.views(project)]
     assert sorted(filter(None, batches)) == sorted({"probe", *(f"c{at}" for at in range(count))})
 
 
@@ -120,7 +120,7 @@ def test_our_process_is_killed_at_any_request(
 ) -> None:  # fmt: skip
     """Killed before a request is sent, or before its answer is read. The next push ends as usual."""
     count = requests_of_a_push(send, proxy, tmp_path)
-    really = client_module.explained
+    original = client_module.explain_failures
     for at in range(count):
         batch, calls = f"k{at}", []
         tasks = make_tasks(tmp_path, 3, batch=batch)
@@ -129,11 +129,11 @@ def test_our_process_is_killed_at_any_request(
             calls.append(doing)  # noqa: B023
             if before and len(calls) == at + 1:  # noqa: B023
                 raise KeyboardInterrupt
-            return really(url, doing)
+            return original(url, doing)
 
         if before:
             with monkeypatch.context() as patch:
-                patch.setattr(client_module, "explained", killing)
+                patch.setattr(client_module, "explain_failures", killing)
                 with suppress(KeyboardInterrupt):
                     send(tasks, batch)
         else:

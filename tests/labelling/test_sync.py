@@ -42,7 +42,7 @@ class Line:
         self.project, images = push_cycle(self.workspace, cycle)
         return images
 
-    def pull(self, cycle: int) -> sync.Pulled:
+    def pull(self, cycle: int) -> sync.PullResult:
         return sync.pull_labels(self.workspace, cycle, server_name(self.workspace), self.project)
 
     def finish(self, cycle: int) -> None:
@@ -178,7 +178,7 @@ def test_another_project_begins_when_nothing_is_lost_with_the_old_one(line: Line
         restart_labelling(line.workspace)
     assert "is kept" in restart_labelling(line.workspace, anyway=True)
     assert set(line.labels()) == {first}
-    assert sync.answered_elsewhere(line.workspace, 1) == {first}
+    assert sync.answered_in_old_project(line.workspace, 1) == {first}
 
 
 def _moved(line: Line, image: str) -> Json:
@@ -192,7 +192,7 @@ def test_killed_while_labels_are_written(line: Line, monkeypatch: pytest.MonkeyP
     ids = line.push(1)
     for image in ids:
         line.submit(1, image)
-    really = sync._write
+    really = sync._write_answer
     for after in range(len(ids)):
         written = []
 
@@ -203,7 +203,7 @@ def test_killed_while_labels_are_written(line: Line, monkeypatch: pytest.MonkeyP
             really(workspace, cycle, task)
 
         with monkeypatch.context() as patch:
-            patch.setattr(sync, "_write", killing)
+            patch.setattr(sync, "_write_answer", killing)
             with pytest.raises(KeyboardInterrupt):
                 line.pull(1)
         assert line.labels() == {}

@@ -232,5 +232,5 @@ def test_leaving_a_project_keeps_what_people_answered_in_it(filled: Workspace) -
     store.execute("INSERT INTO facts VALUES ('label_studio_project embedded', '7')")
     sync.forget_project(filled, 1)
     assert store.row("SELECT 1 FROM facts WHERE key LIKE 'label_studio_project%'") is None
-    assert sync.answered_elsewhere(filled, 1) == {first}
+    assert sync.answered_in_old_project(filled, 1) == {first}
     assert [item.image.id for item in repository.labelled(filled)] == [first]

@@ -21,7 +21,7 @@ from al_loop.core.files import file_sha256
 from al_loop.images.validation_sets import add_validation
 from al_loop.labelling import sync
 from al_loop.labelling.client.task import PushResult
-from al_loop.labelling.sync import Pulled
+from al_loop.labelling.sync import PullResult
 from al_loop.loop.cycle import run_cycle
 from al_loop.models import evaluation, model_training, scoring
 from al_loop.models.model_training import TrainOptions
@@ -66,7 +66,7 @@ class SmallLoop:
         self.pushed.append([pick.image_id for pick in picks])
         return 1, PushResult(len(picks), 0, 1, "http://127.0.0.1:1/queue")
 
-    def pull(self, workspace: Workspace, cycle: int, *_: object) -> Pulled:
+    def pull(self, workspace: Workspace, cycle: int, *_: object) -> PullResult:
         if self.answered is None:
             raise LabelStudioError("no answer. Start it: al-loop label-studio start")
         rows = workspace.store.rows("SELECT image_id FROM picks WHERE cycle = ? ORDER BY rank", cycle)
@@ -86,7 +86,7 @@ class SmallLoop:
                     cycle,
                 )
         counts = {"labelled": done, "pending": len(rows) - done}
-        return Pulled({state: count for state, count in counts.items() if count})
+        return PullResult({state: count for state, count in counts.items() if count})
 
     def train(
         self,

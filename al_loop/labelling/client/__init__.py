@@ -1,1 +1,1 @@
-"""HTTP to a Label Studio server: requests, checked responses, failures, image addresses."""
+"""HTTP client of a Label Studio server: requests, checked responses, failures, image addresses."""

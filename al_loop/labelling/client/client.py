@@ -1,8 +1,8 @@
 """Requests to a Label Studio server, embedded or your own.
 
-The SDK tells legacy tokens from personal access tokens and exchanges the latter. Requests go over its
-authenticated transport as plain JSON, since its models mistype the task list (2.0.5 declares
-`annotations` a string and warns).
+The SDK distinguishes legacy tokens from personal access tokens and exchanges the latter. Requests use its
+authenticated transport with plain JSON. Its models are not used, since they have wrong types for the task
+list (2.0.5 declares `annotations` as a string and warns).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from urllib.parse import parse_qsl, urlsplit
 
 from al_loop.core.errors import LabelStudioError
 from al_loop.labelling.client import responses
-from al_loop.labelling.client.failures import NEW_PROJECT_COMMAND, NotFoundError, explained, sdk
-from al_loop.labelling.client.responses import Json, StrangeAnswerError, read_answer
+from al_loop.labelling.client.failures import NEW_PROJECT_COMMAND, NotFoundError, explain_failures, sdk
+from al_loop.labelling.client.responses import Json, UnexpectedAnswerError, read_answer
 
 #: Title of a storage that al-loop creates for its images.
 STORAGE_TITLE = "al-loop images"
 _TIMEOUT_S = 60.0
-# An import of 250 tasks takes under a second; a slow disk or a busy server may need far more.
+# An import of 250 tasks takes less than a second, but much longer with a slow disk or a busy server.
 _IMPORT_TIMEOUT_S = 300.0
 _PAGE_SIZE = 500
 # Brush strokes are long: 500 painted tasks would not fit into one answer.
 _WHOLE_PAGE_SIZE = 100
 _MAX_PAGES = 1000
-# A list that changes while it is read is read again. A list that stays shorter than its total is a fault.
-_LISTINGS = 3
+# Attempts to read a list that changes while it is read. A list that stays shorter than its total is an error.
+_LISTING_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class Connection:
 
     @property
     def is_local(self) -> bool:
-        """Whether the server is on this machine, where no proxy may stand between."""
+        """Whether the server is on this machine, so that no proxy may be used."""
         return urlsplit(self.url).hostname in ("127.0.0.1", "localhost", "::1")
 
     @contextmanager
     def open(self) -> Iterator[Api]:
-        """Yield the functions of the server."""
+        """Yield an `Api` for the server."""
         from al_loop.labelling.client.http import BoundedClient
 
         if urlsplit(self.url).scheme not in ("http", "https"):
@@ -68,8 +68,8 @@ class Connection:
             trust_env=not self.is_local,
             verify=_certificates(),
         ) as http:
-            with explained(self.url, "open the connection"):
-                # The SDK ignores the timeout of the client and would use its own, a minute.
+            with explain_failures(self.url, "open the connection"):
+                # The SDK ignores the timeout of the client; by default it uses its own of one minute.
                 client = sdk().LabelStudio(
                     base_url=self.base_url, api_key=self.token, httpx_client=http, timeout=self.timeout_s
                 )
@@ -77,22 +77,22 @@ class Connection:
 
 
 def _certificates() -> ssl.SSLContext | bool:
-    """Return the trusted certificates: the usual ones, or those of $SSL_CERT_FILE."""
+    """Return the trusted certificates: those of $SSL_CERT_FILE, or True for the default ones."""
     path = os.environ.get("SSL_CERT_FILE")
     try:
         return ssl.create_default_context(cafile=path) if path else True
-    except OSError as error:  # also for a file without certificates
+    except OSError as error:  # also raised for a file without certificates
         raise LabelStudioError(f"SSL_CERT_FILE={path} cannot be read as certificates: {error}") from None
 
 
 class Api:
-    """Functions of one server: plain JSON in and out. Every failure is a LabelStudioError.
+    """Functions of one server, with plain JSON. Every failure is a LabelStudioError.
 
-    Only reads are repeated: a lost answer to a change would double it.
+    Only reads are retried: a change whose answer was lost would otherwise be made twice.
     """
 
     def __init__(self, base_url: str, client: Any) -> None:
-        """Use a client of the SDK; made by `Connection.open`."""
+        """Use a client of the SDK. `Connection.open` creates the instance."""
         self.base_url = base_url
         self._client = client
 
@@ -105,11 +105,11 @@ class Api:
         return str(self._get("read the version", Json, "api/version").get("release", "unknown"))
 
     def date(self) -> str:
-        """Return the server's time from the header of an answer."""
+        """Return the server's time, as written in the header of an answer."""
         return str(self._send("read the time", "GET", "api/version").headers.get("date", ""))
 
     def project(self, project_id: int) -> Json:
-        """Return a project's settings; raise NotFoundError with the next step."""
+        """Return a project's settings; raise NotFoundError if it does not exist."""
         doing = f"read project {project_id}"
         try:
             return dict(self._get(doing, responses.Project, f"api/projects/{project_id}/"))
@@ -148,11 +148,11 @@ class Api:
     def tasks(self, project_id: int, *conditions: Json, whole: bool) -> list[Json]:
         """Return all tasks of a project that meet the conditions, ordered by id.
 
-        whole: with annotations and predictions; else id and data only.
-        A list shorter than its total, as when tasks are deleted meanwhile, is read again.
-        Raises LabelStudioError if it stays short: missing tasks would count as deleted.
+        whole: with annotations and predictions; otherwise id and data only.
+        A list that is shorter than its total is read again: tasks may be deleted meanwhile.
+        Raises LabelStudioError if the list stays short, since missing tasks would count as deleted.
         """
-        for _ in range(_LISTINGS):
+        for _ in range(_LISTING_ATTEMPTS):
             tasks, total = self._list_tasks(project_id, conditions, whole)
             if len(tasks) >= total:
                 return tasks
@@ -162,9 +162,9 @@ class Api:
         )
 
     def _list_tasks(self, project_id: int, conditions: Sequence[Json], whole: bool) -> tuple[list[Json], int]:
-        """Return the tasks of one listing, and the total that the server gave.
+        """Return the tasks of one listing, and the total that the server reports.
 
-        Pages begin after the last id: a short page does not end the list, and deletions shift nothing.
+        Each page starts after the last id: deletions shift nothing. A short page does not end the list.
         """
         params = {"project": project_id, "page": 1, "resolve_uri": "false"}
         if whole:
@@ -188,7 +188,7 @@ class Api:
                 return list(tasks.values()), total
 
     def import_tasks(self, project_id: int, tasks: Sequence[Json]) -> None:
-        """Create tasks, all of them or none. After an error, list before sending again."""
+        """Create all tasks or none. After an error, list the tasks before you send them again."""
         doing = f"import {len(tasks)} tasks into project {project_id}"
         path = f"api/projects/{project_id}/import"
         self._send(doing, "POST", path, json=list(tasks), timeout_s=_IMPORT_TIMEOUT_S)
@@ -217,12 +217,12 @@ class Api:
         return {user["id"]: user["email"] for user in users}
 
     def storages(self, kind: str, project_id: int) -> list[Json]:
-        """Return the project's storages of a kind, "localfiles" or "s3". Keys are not in the answer."""
+        """Return the project's storages of a kind, "localfiles" or "s3", without their keys."""
         path = f"api/storages/{kind}/"
         return list(self._get("list the storages", list[responses.Storage], path, project=project_id))
 
     def save_storage(self, kind: str, storage_id: int | None, settings: Json) -> None:
-        """Create a storage, or change the one with that id. The server checks that it can read there."""
+        """Create a storage, or change the one with this id. The server checks that it can read it."""
         method, path = ("PATCH", f"{storage_id}") if storage_id else ("POST", "")
         place = settings.get("path") or f"s3://{settings.get('bucket')}/{settings.get('prefix')}"
         doing = f"give the server access to {place}"
@@ -230,7 +230,8 @@ class Api:
 
     def image_type(self, url: str) -> str:
         """Return the content type of a task's image; raise LabelStudioError if it is not served."""
-        path, _, query = url.lstrip("/").partition("?")  # the transport drops a query in the path
+        # The transport drops a query that is part of the path.
+        path, _, query = url.lstrip("/").partition("?")
         answer = self._send(f"show {url}", "GET", path, params=dict(parse_qsl(query)))
         return str(answer.headers.get("content-type", ""))
 
@@ -238,7 +239,7 @@ class Api:
         """Return the address to which the server redirects a browser for an object of a storage."""
         coded = base64.urlsafe_b64encode(uri.encode()).decode()
         path = f"projects/{project_id}/resolve/"
-        with explained(self.base_url, f"resolve {uri}"):
+        with explain_failures(self.base_url, f"resolve {uri}"):
             answer = self._request(path, "GET", params={"fileuri": coded})
             if answer.status_code == 404:
                 raise NotFoundError(f"no storage of project {project_id} has {uri}")
@@ -264,15 +265,15 @@ class Api:
         return self._send(doing, "GET", path, shape=shape, params=params)
 
     def _send(self, doing: str, method: str, path: str, *, shape: Any = None, **arguments: Any) -> Any:
-        """Send a request; return its answer, or the JSON in it, of a type of `responses`."""
-        with explained(self.base_url, doing):
+        """Send a request; return its answer or, if `shape` is given, the JSON in it, of this type."""
+        with explain_failures(self.base_url, doing):
             answer = self._request(path, method, **arguments)
             if not 200 <= answer.status_code < 300:
                 raise _failure(answer)
             return answer if shape is None else read_answer(answer.content, shape)
 
     def _request(self, path: str, method: str, *, timeout_s: float | None = None, **arguments: Any) -> Any:
-        """Send a request with the SDK's authentication; return the answer of any status."""
+        """Send a request with the SDK's authentication; return the answer, whatever its status."""
         options: Json = {"max_retries": 2 if method == "GET" else 0}
         if timeout_s is not None:
             options["timeout_in_seconds"] = int(timeout_s)
@@ -281,19 +282,19 @@ class Api:
 
 
 def condition(field: str, operator: str, kind: str, value: object) -> Json:
-    """Return a condition on a field of tasks, as the data manager writes it."""
+    """Return a condition on a field of tasks, in the format of the data manager."""
     return {"filter": f"filter:tasks:{field}", "operator": operator, "type": kind, "value": value}
 
 
 def all_of(*conditions: Json) -> Json:
-    """Return the filter of tasks that meet all conditions."""
+    """Return the filter for tasks that meet all conditions."""
     return {"conjunction": "and", "items": list(conditions)}
 
 
 def _failure(answer: Any) -> Exception:
-    """Return the SDK's error of an answer, which `explained` translates."""
+    """Return the SDK's error for an answer; `explain_failures` translates it."""
     try:
         body = read_answer(answer.content)
-    except StrangeAnswerError:
+    except UnexpectedAnswerError:
         body = None
     return sdk().core.ApiError(status_code=answer.status_code, body=body)  # type: ignore[no-any-return]

@@ -1,12 +1,12 @@
-"""Failures of requests: an exception per kind, with the next step in its message.
+"""Failures of requests: one exception for each kind, with the next step in its message.
 
 LabelStudioError
-├── UnreachableError    no answer, or a broken one: a retry may help
+├── UnreachableError    no answer, or an incomplete one: a retry may help
 ├── ServerFaultError    the server failed (5xx)
 ├── UnauthorizedError   the token is wrong, revoked or lacks a right
 └── NotFoundError       the project, view or task does not exist
 
-An error of the SDK is never printed: its text holds the session cookie.
+Errors of the SDK are never printed: their text contains the session cookie.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from al_loop.core.errors import LabelStudioError
 from al_loop.core.files import printable
-from al_loop.labelling.client.responses import StrangeAnswerError
+from al_loop.labelling.client.responses import UnexpectedAnswerError
 
 START_COMMAND = "al-loop label-studio start"
 NEW_PROJECT_COMMAND = "al-loop label-studio new-project"
@@ -41,16 +41,19 @@ class NotFoundError(LabelStudioError):
 
 
 @contextmanager
-def explained(url: str, doing: str) -> Iterator[None]:
-    """Turn every failure of a request to the server at `url` into a LabelStudioError with the next step."""
+def explain_failures(url: str, doing: str) -> Iterator[None]:
+    """Convert every failure of a request to the server at `url` to a LabelStudioError with the next step.
+
+    doing: what the request does, an infinitive such as "list the users".
+    """
     import httpx
 
-    from al_loop.labelling.client.http import EndlessAnswerError
+    from al_loop.labelling.client.http import AnswerLimitError
 
     try:
         with sdk_warnings_off():
             yield
-    except EndlessAnswerError as error:
+    except AnswerLimitError as error:
         raise LabelStudioError(
             f"{url} does not end its answer ({error}, while trying to {doing}). Check address and proxy"
         ) from None
@@ -64,18 +67,19 @@ def explained(url: str, doing: str) -> Iterator[None]:
             f"Label Studio does not answer at {url} ({type(error).__name__} while trying to {doing}). "
             f"Start the embedded server: {START_COMMAND}; or correct label_studio.url in al-loop.toml"
         ) from None
-    except StrangeAnswerError as error:
-        raise _no_label_studio(url, doing, str(error)) from None
+    except UnexpectedAnswerError as error:
+        raise _not_label_studio(url, doing, str(error)) from None
     except sdk().core.ApiError as error:
-        raise _of_status(url, error.status_code, error.body, doing) from None
+        raise _error_of_status(url, error.status_code, error.body, doing) from None
 
 
-def _of_status(url: str, status: int | None, body: object, doing: str) -> LabelStudioError:
-    reason = f"({status}: {_detail(body)}) while trying to {doing}"
+def _error_of_status(url: str, status: int | None, body: object, doing: str) -> LabelStudioError:
+    """Return the error for an answer with a status that means failure."""
+    reason = f"({status}: {_server_reason(body)}) while trying to {doing}"
     if status in (401, 403):
         return UnauthorizedError(
             f"Label Studio at {url} refuses the token {reason}. Create a new one in Label Studio under "
-            f"Account & Settings, Access token. That of the embedded server is restored by: {START_COMMAND}"
+            f"Account & Settings, Access token. For the embedded server, restore it: {START_COMMAND}"
         )
     if status == 404 and isinstance(body, Mapping):
         return NotFoundError(f"Label Studio at {url} does not have this {reason}")
@@ -89,11 +93,11 @@ def _of_status(url: str, status: int | None, body: object, doing: str) -> LabelS
             f"Label Studio at {url} failed {reason}. Read its log. Nothing is lost: run the command again"
         )
     if not isinstance(body, Mapping):
-        return _no_label_studio(url, doing, f"status {status}")
+        return _not_label_studio(url, doing, f"status {status}")
     return LabelStudioError(f"Label Studio at {url} rejects the request {reason}")
 
 
-def _no_label_studio(url: str, doing: str, why: str) -> LabelStudioError:
+def _not_label_studio(url: str, doing: str, why: str) -> LabelStudioError:
     return LabelStudioError(
         f"the server at {url} does not answer like Label Studio (while trying to {doing}: {why}). "
         "Check the address and any proxy"
@@ -109,14 +113,14 @@ def sdk() -> Any:
 
 @contextmanager
 def sdk_warnings_off() -> Iterator[None]:
-    """Silence deprecation warnings of the SDK, which come at its import and at every token exchange."""
+    """Suppress deprecation warnings of the SDK, which its import and every token exchange emit."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="label_studio_sdk")
         yield
 
 
-def _detail(body: object) -> str:
-    """Return the server's reason for a failure, and nothing else of its answer."""
+def _server_reason(body: object) -> str:
+    """Return the server's reason for a failure, without the rest of its answer."""
     if not isinstance(body, Mapping):
         return "no detail"
     parts = [str(body.get("detail", "no detail"))]

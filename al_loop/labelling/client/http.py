@@ -7,21 +7,21 @@ from typing import Any
 
 import httpx
 
-# A page of 100 painted tasks is some 50 MB.
+# A page of 100 tasks with brush strokes has about 50 MB.
 MAX_BYTES = 256_000_000
-# For the whole body: one that trickles never exceeds the timeout between two pieces.
+# For the whole body: a slow one may never exceed the timeout between two parts.
 MAX_S = 600.0
 
 
-class EndlessAnswerError(httpx.TransportError):
-    """The answer exceeds a limit; the message says which."""
+class AnswerLimitError(httpx.TransportError):
+    """The answer exceeds a limit; the message names the limit."""
 
 
 class BoundedClient(httpx.Client):
-    """Client that stops reading an answer at the limits."""
+    """Client that stops reading an answer beyond the limits."""
 
     def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
-        """Send a request and return the decompressed answer; raise EndlessAnswerError beyond the limits."""
+        """Send a request and return the decompressed answer; raise AnswerLimitError beyond the limits."""
         answer = super().send(request, stream=True, **options)
         if stream:
             return answer
@@ -38,7 +38,7 @@ class BoundedClient(httpx.Client):
 
 
 def csrf_token(cookies: httpx.Cookies) -> str:
-    """Return the token for forms of a server. The embedded one appends a mark to the cookie's name."""
+    """Return the CSRF token for forms of a server. The embedded server adds a suffix to the cookie's name."""
     return next((c.value or "" for c in cookies.jar if c.name.partition("-")[0] == "csrftoken"), "")
 
 
@@ -48,7 +48,7 @@ def _read(answer: httpx.Response) -> bytes:
     for piece in answer.iter_bytes():
         body += piece
         if len(body) > MAX_BYTES:
-            raise EndlessAnswerError(f"the answer is longer than {MAX_BYTES // 1_000_000} MB")
+            raise AnswerLimitError(f"the answer is longer than {MAX_BYTES // 1_000_000} MB")
         if time.monotonic() > deadline:
-            raise EndlessAnswerError(f"the answer takes longer than {MAX_S:.0f} s")
+            raise AnswerLimitError(f"the answer takes longer than {MAX_S:.0f} s")
     return bytes(body)

@@ -1,4 +1,4 @@
-"""JSON answers of the server, checked for the fields that al-loop reads. Other fields are kept."""
+"""Types of the server's JSON answers. Only the fields that al-loop reads are checked; others are kept."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ class Invitation(TypedDict):
     token: str
 
 
-class StrangeAnswerError(Exception):
-    """The answer is not JSON of the expected shape; the message says where."""
+class UnexpectedAnswerError(Exception):
+    """The answer is not JSON of the expected type; the message says where."""
 
 
 def read_answer(content: bytes, shape: Any = Any) -> Any:
-    """Return the JSON of an answer; raise StrangeAnswerError if it does not have the given type.
+    """Return the JSON of an answer; raise UnexpectedAnswerError if it does not have the given type.
 
-    A lone surrogate, left where a text was cut, becomes a question mark: no file and no database accepts it.
+    An unpaired surrogate, as in a truncated text, becomes a question mark: files and databases refuse it.
     """
     try:
         answer = json.loads(content)
@@ -84,6 +84,6 @@ def read_answer(content: bytes, shape: Any = Any) -> Any:
         msgspec.convert(answer, shape)
         return answer
     except msgspec.ValidationError as error:
-        raise StrangeAnswerError(str(error)) from None
+        raise UnexpectedAnswerError(str(error)) from None
     except (ValueError, RecursionError) as error:
-        raise StrangeAnswerError(f"invalid JSON: {type(error).__name__}") from None
+        raise UnexpectedAnswerError(f"invalid JSON: {type(error).__name__}") from None

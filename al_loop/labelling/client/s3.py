@@ -1,7 +1,7 @@
-"""Images in an S3 bucket: the server gives each browser an address that is valid for a while.
+"""Images in an S3 bucket: the server gives each browser a signed address that is valid for some minutes.
 
-al-loop stores no key. This machine writes images with its own (AWS variables, files or role). The server
-reads them with a key that may only read, given to it here, or with its own.
+al-loop stores no key. This machine writes images with its own key (AWS variables, files or role). The server
+reads the images with a read-only key that al-loop passes to it, or with its own key.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ _TIMEOUT_S = 20.0
 
 @dataclass(frozen=True)
 class S3Objects:
-    """Put images into a bucket and let the server sign addresses of them.
+    """Write images into a bucket and let the server sign their addresses.
 
-    url: s3://bucket/folder.  endpoint: of an S3 that is not Amazon's.  minutes: validity of an address.
-    key_id, secret: the server's key for reading; None if it has its own.
+    url: s3://bucket/folder.  endpoint: address of an S3 server other than Amazon's.
+    minutes: validity of a signed address.
+    key_id, secret: the server's key for reading; None if the server has its own.
     """
 
     url: str
@@ -61,8 +62,8 @@ class S3Objects:
             self._give_access(api, project_id)
         return {task.key: f"s3://{path}" for path, task in objects.items()}
 
-    def kind(self, api: Api, project_id: int, url: str) -> str:
-        """Follow the address that the server signs, as its page would."""
+    def content_type(self, api: Api, project_id: int, url: str) -> str:
+        """Request an image at the address that the server signs; return its content type."""
         import httpx
 
         signed = api.resolve(project_id, url)
@@ -99,7 +100,7 @@ class S3Objects:
             ) from None
 
     def _store(self) -> Any:
-        """Return an s3fs file system: al-loop reaches every other store through fsspec, too."""
+        """Return an s3fs file system: al-loop uses fsspec for every object store."""
         try:
             import s3fs
         except ModuleNotFoundError:
@@ -110,7 +111,7 @@ class S3Objects:
         return s3fs.S3FileSystem(endpoint_url=self.endpoint, client_kwargs=client, skip_instance_cache=True)
 
     def _give_access(self, api: Api, project_id: int) -> None:
-        """Create the storage or update it: a key may have been replaced."""
+        """Create the storage, or update it, since its key may have been replaced."""
         settings = STORAGE_SETTINGS | {
             "project": project_id,
             "bucket": self.bucket,
@@ -130,7 +131,7 @@ class S3Objects:
             api.save_storage("s3", storages[0]["id"] if storages else None, settings)
         except UnreachableError:
             raise
-        except LabelStudioError as error:  # without S3's own answer, which the server keeps to itself
+        except LabelStudioError as error:  # the server does not pass on the answer of S3
             raise LabelStudioError(
                 f"the server cannot read {self.url} ({error}). Its key, from the variables of "
                 "label_studio.s3.key_env and secret_env (AL_LOOP_S3_KEY_ID, AL_LOOP_S3_SECRET_KEY), must be "
@@ -149,7 +150,7 @@ def server_key(key_env: str, secret_env: str) -> tuple[str | None, str | None]:
 
 
 def _sizes(store: Any, folder: str) -> dict[str, int]:
-    """Return the size of each object of a folder, which need not exist."""
+    """Return the size of each object in a folder; {} if the folder does not exist."""
     try:
         return {item["name"]: item["size"] for item in store.ls(folder, detail=True, refresh=True)}
     except FileNotFoundError:

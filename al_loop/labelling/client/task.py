@@ -1,4 +1,4 @@
-"""Tasks sent to the labelling server, and tasks as they come back."""
+"""Tasks sent to the labelling server, and tasks read from it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from al_loop.structures.boxes import Boxes
 
 
 class TaskState(StrEnum):
-    """State of a task. A batch is finished when none is pending or a draft."""
+    """State of a task. A batch is finished when no task is pending, a draft or refused."""
 
-    PENDING = "pending"  # untouched
+    PENDING = "pending"  # nobody has begun
     DRAFT = "draft"  # begun and not submitted
     LABELLED = "labelled"  # submitted with boxes
     EMPTY = "empty"  # submitted without boxes: no object on this image
@@ -32,7 +32,8 @@ class OutgoingTask:
 
     key: unique over all batches of a workspace; the server reuses its own ids.
     image_id: SHA-256 of the image file.  width, height: pixels, as displayed.
-    boxes: of the model, with scores.  uncertainty: higher = sooner.  rank: place in the queue, from 0.
+    boxes: predictions of the model, with scores.  uncertainty: higher = sooner.  rank: place in the queue,
+    from 0.
     reason: why it was picked, one line for the annotator.
     """
 
@@ -70,16 +71,16 @@ class Edits:
         return self.proposed - self.deleted + self.added
 
     def __add__(self, other: Edits) -> Edits:
-        """Return the sum of both."""
+        """Return the sum of two counts."""
         return Edits(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True, eq=False)
 class PulledTask:
-    """A task as the server has it now.
+    """A task as read from the server.
 
-    boxes: a person's, in pixels, without scores: some when labelled, none when empty, None in other states.
-    updated_at: time as written by the server.  problem: one sentence, when refused.
+    boxes: boxes by a person, in pixels, without scores; without rows if empty, None unless labelled or empty.
+    updated_at: time as written by the server.  problem: one sentence if refused.
     disagreement: share of boxes on which several people disagree; None for a single annotator.
     """
 

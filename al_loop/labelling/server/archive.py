@@ -1,4 +1,4 @@
-"""Unpack an untrusted .tar.gz within limits of size, count and time; plain files and folders only."""
+"""Unpack an untrusted .tar.gz: plain files and folders, within limits of size, number and time."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from al_loop.core.files import open_regular
 
 _MAX_MEMBERS = 1_000_000
 _MAX_S = 3600.0
-_SPARE_BYTES = 100_000_000  # left free on the disk
-_MAX_AT_ONCE = 16_000_000  # one read into memory: names and other headers are far shorter
+_SPARE_BYTES = 100_000_000  # stays free on the disk
+_MAX_BYTES_PER_READ = 16_000_000  # names and other headers are far shorter
 
 
 class ArchiveError(Exception):
     """The archive is refused; the message gives the reason."""
 
 
-class _Bounded(gzip.GzipFile):
-    """Reads a compressed file within limits of bytes and time."""
+class _BoundedReader(gzip.GzipFile):
+    """Reads a compressed file within limits of size and time."""
 
     def __init__(self, file: BinaryIO, most_bytes: int) -> None:
         super().__init__(fileobj=file, mode="rb")
@@ -31,19 +31,21 @@ class _Bounded(gzip.GzipFile):
 
     def read(self, size: int | None = -1) -> bytes:
         """Return the next `size` bytes."""
-        if size is None or not 0 <= size <= _MAX_AT_ONCE:
+        if size is None or not 0 <= size <= _MAX_BYTES_PER_READ:
             raise ArchiveError("an entry has a name or header of more than 16 MB")
         self._check(self.tell() + size)
         return super().read(size)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a position."""
+        """Move to a position."""
         self._check(offset)
         return super().seek(offset, whence)
 
     def _check(self, position: int) -> None:
-        if position > self._most_bytes + _MAX_AT_ONCE:
-            raise ArchiveError(f"it holds more than the {self._most_bytes // 1_000_000} MB free here")
+        if position > self._most_bytes + _MAX_BYTES_PER_READ:
+            raise ArchiveError(
+                f"it contains more than the {self._most_bytes // 1_000_000} MB that are free here"
+            )
         if time.monotonic() > self._deadline:
             raise ArchiveError(f"it takes longer than {_MAX_S / 60:.0f} minutes to unpack")
 
@@ -56,7 +58,7 @@ def unpack(source: Path, folder: Path) -> None:
     free = max(shutil.disk_usage(folder).free - _SPARE_BYTES, 0)
     with (
         open_regular(source) as file,
-        _Bounded(file, free) as plain,
+        _BoundedReader(file, free) as plain,
         tarfile.open(fileobj=plain, mode="r:") as archive,
     ):
         for number, member in enumerate(archive):

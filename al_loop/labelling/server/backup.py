@@ -2,11 +2,11 @@
 
 A backup is a .tar.gz, readable by its owner only:
 
-    backup.json            kind of file, and the server's version
+    backup.json            kind of file, version of the server
     credentials.json       e-mail, password, token
-    data/                  the database as of one moment, the secret key, uploads
+    data/                  a consistent copy of the database, the secret key, uploads
 
-The images belong to the workspace and are not in it.
+Images are part of the workspace, not of the backup.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class _Note(msgspec.Struct, rename={"kind": "al-loop"}):
 
 
 def back_up(home: Path, target: Path, version: str = VERSION) -> Path:
-    """Write a backup of the server of `home`, which may run, and return the file.
+    """Write a backup of the server of `home`, which may be running, and return the file.
 
-    version: of the Label Studio that last ran.
-    Raises LabelStudioError if there is no server, or the file exists or cannot be written.
+    version: version of Label Studio that last ran.
+    Raises LabelStudioError if there is no server, the file exists, or the file cannot be written.
     """
     data = home / "data"
     if not (data / DATABASE).is_file():
@@ -72,7 +72,7 @@ def back_up(home: Path, target: Path, version: str = VERSION) -> Path:
         ):
             note, database = Path(folder) / _NOTE, Path(folder) / DATABASE
             note.write_text(json.dumps({"al-loop": _KIND, "version": version, "at": _now()}))
-            # Consistent, also while the server writes.
+            # The copy is consistent even while the server writes.
             with (
                 closing(sqlite3.connect(data / DATABASE)) as origin,
                 closing(sqlite3.connect(database)) as copy,
@@ -90,9 +90,9 @@ def back_up(home: Path, target: Path, version: str = VERSION) -> Path:
 
 
 def restore(home: Path, source: Path) -> Path | None:
-    """Replace the server of `home` by a backup; return the folder that keeps the old one.
+    """Replace the server of `home` with a backup; return the folder that keeps the old server, if any.
 
-    Raises LabelStudioError, and changes nothing, if the server runs or the file is no backup.
+    Raises LabelStudioError, and changes nothing, if the server is running or the file is not a backup.
     """
     home = home.absolute()
     if status(home).running:
@@ -108,7 +108,7 @@ def restore(home: Path, source: Path) -> Path | None:
             for path in replaced:
                 os.replace(path, old / path.name)
         os.replace(unpacked / CREDENTIALS, home / CREDENTIALS)
-        # The data come last: with them the folder counts as a server.
+        # The data are moved last: they make the folder count as a server.
         os.replace(unpacked / "data", home / "data")
     return old
 
@@ -120,7 +120,7 @@ def _unpack(source: Path, folder: Path) -> None:
         unpack(source, folder)
         note = msgspec.json.decode((folder / _NOTE).read_bytes(), type=_Note)
         database = folder / "data" / DATABASE
-        row_count(database, "htx_user")  # an empty database is undamaged, too
+        row_count(database, "htx_user")  # refuses an empty database, in which SQLite finds no damage
         damage = first_damage(database)
         (folder / CREDENTIALS).chmod(0o600)
         (folder / "data").chmod(0o700)
@@ -143,8 +143,8 @@ def _unpack(source: Path, folder: Path) -> None:
         ) from None
     if Version(note.version) > Version(VERSION):
         raise LabelStudioError(
-            f"{source} is of Label Studio {note.version}, this al-loop runs {VERSION}: "
-            "upgrade al-loop, then restore"
+            f"{source} was written by Label Studio {note.version}; this al-loop uses {VERSION}. "
+            "Upgrade al-loop, then restore"
         )
 
 

@@ -1,4 +1,4 @@
-"""Logins of an embedded server: random, created once, readable by the owner only."""
+"""Logins of an embedded server: random, created once, readable only by their owner."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def read_credentials(home: Path) -> Credentials:
         ) from None
 
 
-def have_credentials(home: Path) -> bool:
-    """Whether `home` has logins."""
+def has_credentials(home: Path) -> bool:
+    """Whether `home` has a file of logins."""
     return os.path.lexists(home / FILE_NAME)
 
 
 def ensure_credentials(home: Path) -> None:
-    """Create logins for `home` where there are none."""
-    if not have_credentials(home):
+    """Create logins for `home` if there are none."""
+    if not has_credentials(home):
         logins = Credentials(EMAIL, secrets.token_urlsafe(15), secrets.token_hex(20))
         text = msgspec.json.format(msgspec.json.encode(logins), indent=2)
         write_atomically(home / FILE_NAME, text, mode=0o600)

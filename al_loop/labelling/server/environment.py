@@ -1,6 +1,6 @@
 """The server's Python environment, created once per user and shared by all workspaces.
 
-Label Studio needs other versions of numpy and pydantic than the loop. Below the user cache:
+Label Studio needs other versions of numpy and pydantic than the loop. In the user's cache:
 
     label-studio-1.23.2/
         venv/        the environment; venv/complete is written last
@@ -28,7 +28,7 @@ from al_loop.state.database.integrity import row_count
 
 VERSION = "1.23.2"
 
-# Nothing listens here: whatever the server fetches from outside fails at once.
+# Nothing listens at this address: every request of the server to another machine fails at once.
 NO_PROXY_TARGET = "http://127.0.0.1:9"
 
 _PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
@@ -71,7 +71,7 @@ def find_environment() -> Environment:
 def ensure_environment(on_progress: Progress | None = None) -> Environment:
     """Return the server's environment; create missing parts.
 
-    Safe to kill, and to run twice at once: the second call waits, an incomplete part is created again.
+    Safe to kill and to run in parallel: a second call waits, and incomplete parts are created again.
     Raises LabelStudioError if pip or the server fails.
     """
     environment = find_environment()
@@ -92,7 +92,7 @@ def ensure_environment(on_progress: Progress | None = None) -> Environment:
 def clean_environ(data: Path) -> dict[str, str]:
     """Return the environment variables of a server process that works in `data`.
 
-    Built from nothing: the server also reads unprefixed names such as USERNAME, HOST, PORT and DEBUG.
+    Nothing is inherited, since the server also reads unprefixed variables such as USERNAME, HOST and DEBUG.
     """
     return {
         "PATH": "/usr/bin:/bin",
@@ -111,7 +111,7 @@ def clean_environ(data: Path) -> dict[str, str]:
 
 
 def _create_venv(environment: Environment) -> None:
-    # Created at its final path, which its scripts contain.
+    # Created at its final path, since the scripts in it contain that path.
     venv = environment.root / "venv"
     shutil.rmtree(venv, ignore_errors=True)
     _run([sys.executable, "-m", "venv", str(venv)], "python -m venv")
@@ -131,7 +131,7 @@ def _create_template(environment: Environment) -> None:
     # `version` migrates the database before it prints, and creates neither user nor organisation.
     command = [str(environment.python), str(environment.python.with_name("label-studio")), "version"]
     _run(command, "label-studio version", environ=clean_environ(partial))
-    (partial / ".env").unlink(missing_ok=True)  # the secret key: each workspace gets its own
+    (partial / ".env").unlink(missing_ok=True)  # it holds a secret key: each workspace gets its own
     database = partial / "label_studio.sqlite3"
     users, organisations = row_count(database, "htx_user"), row_count(database, "organization")
     if users or organisations:

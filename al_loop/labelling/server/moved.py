@@ -1,7 +1,7 @@
 """Update the storages of a server whose folder was moved, or whose backup was restored elsewhere.
 
-The server stores absolute paths of the folders that it may show. Its data folder records the place of the
-images at the last start. If this has changed, storages below the old place get the new one.
+The server stores absolute paths of the folders that it may show. Its data folder records the image folder of
+the last start. If that folder has changed, the paths of storages below it are updated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def record_place(data: Path, document_root: Path) -> None:
 def update_storages(data: Path, connection: Connection, document_root: Path) -> None:
     """Update the storages of a running server if its folder was moved."""
     file = data / _PLACE_FILE
-    before = file.read_text() if file.is_file() else "unknown"  # no storage lies below this
+    before = file.read_text() if file.is_file() else "unknown"  # no storage has a path below this
     if before == str(document_root):
         return
     with connection.open() as api:
@@ -32,7 +32,7 @@ def update_storages(data: Path, connection: Connection, document_root: Path) -> 
                     continue
                 folder = document_root / old.relative_to(before)
                 if storage.get("title") == STORAGE_TITLE:
-                    # A backup holds no images: the next push links them.
+                    # A backup contains no images: the next push links them.
                     folder.mkdir(parents=True, exist_ok=True)
                 if folder.is_dir():
                     settings = {"project": project["id"], "path": str(folder)}

@@ -1,6 +1,6 @@
-"""Processes that outlive the command that starts them: start one detached, recognise it later, end it.
+"""Start, identify and end a process that outlives the command that starts it.
 
-A process is recognised by its pid *and* a text in its command line, since pids are reused.
+A process is identified by its pid *and* a text in its command line, since pids are reused.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-# posix_spawn cannot set the working directory and the umask: a shell does, then becomes the program.
+# posix_spawn cannot set the working directory and the umask. A shell sets them and then runs the program.
 _SHELL = ("/bin/sh", "-c", 'cd / && umask 077 && exec "$@"', "/bin/sh")
-#: Seconds in which a process may have no command line, as while the shell becomes another program.
+#: Seconds for which a process may have no command line, as while the shell is replaced by the program.
 _EXEC_S = 2.0
 
 
 def spawn(command: Sequence[str], environ: Mapping[str, str], log: Path) -> int:
-    """Start a program in a session of its own and return its pid.
+    """Start a program in its own session and return its pid.
 
-    It inherits nothing of the caller: no open file (a lock in one would stay held, a pipe would never end),
+    It inherits nothing from the caller: no open file (a file lock would stay held, a pipe would never end),
     no working directory, no umask, no ignored or blocked signal.
 
     command: absolute path of the program, and its arguments.
@@ -49,7 +49,7 @@ def _inheritable() -> list[int]:
     """Return the open descriptors above 2 that a new process would inherit."""
     descriptors = []
     for number in map(int, os.listdir("/dev/fd")):
-        with suppress(OSError):  # the descriptor of the listing itself is closed by now
+        with suppress(OSError):  # the descriptor of the listing itself is already closed
             if number > 2 and os.get_inheritable(number):
                 descriptors.append(number)
     return descriptors
@@ -64,7 +64,7 @@ def is_alive(pid: int, marker: str) -> bool:
 
 
 def command_line(pid: int) -> str:
-    """Return the command line of a process with a space after each word; "" if it has none."""
+    """Return the command line of a process, with a space after each argument; "" if it has none."""
     import psutil
 
     try:
@@ -74,14 +74,14 @@ def command_line(pid: int) -> str:
 
 
 def find(marker: str) -> int | None:
-    """Return the pid of a process with `marker` in its command line; None if there is none."""
+    """Return the pid of a process that has `marker` in its command line; None if there is none."""
     import psutil
 
     return next((pid for pid in psutil.pids() if marker in command_line(pid)), None)
 
 
 def end(pid: int, marker: str, timeout_s: float) -> bool:
-    """End a process of `spawn` and its children, by SIGTERM, then by SIGKILL; False if it still runs."""
+    """End a process started by `spawn`, and its children: SIGTERM, then SIGKILL. False if it still runs."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if not is_alive(pid, marker):
             return True
@@ -93,7 +93,7 @@ def end(pid: int, marker: str, timeout_s: float) -> bool:
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float, pause_s: float = 0.02) -> bool:
-    """Wait until a condition holds; False if it does not within the time."""
+    """Wait until a condition holds; return False after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() >= deadline:
@@ -103,14 +103,17 @@ def wait_until(condition: Callable[[], object], timeout_s: float, pause_s: float
 
 
 def _has_ended(pid: int) -> bool:
+    """Whether a process has ended.
+
+    The command line does not tell: it is empty as soon as a process begins to exit, with its port open.
+    """
     import psutil
 
-    # Not by the command line: it is empty as soon as a process begins to exit, with its port still open.
-    with suppress(ChildProcessError):  # a child of ours stays a zombie until it is waited for
+    with suppress(ChildProcessError):  # our own child stays a zombie until we wait for it
         os.waitpid(pid, os.WNOHANG)
     try:
         return psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:
         return True
-    except psutil.AccessDenied:  # another user's process has the pid now
+    except psutil.AccessDenied:  # the pid now belongs to another user's process
         return False

@@ -1,15 +1,15 @@
 """Start, stop and find the embedded Label Studio server of a workspace.
 
     <workspace>/label-studio/
-        data/             the server's own: database, secret key, uploads
+        data/             data of the server: database, secret key, uploads
         media/            the only folder whose files the server may show
-        server.json       port, pid; no secrets
-        backups/          written before another version of the server is started
+        server.json       port and pid; no secrets
+        backups/          written before another version of the server starts
         credentials.json  e-mail, password, token; readable by the owner only (0600)
         server.log
 
-The server listens on 127.0.0.1 only and gets its secrets through its environment. It runs in its own
-session: it outlives the command that started it, and Ctrl-C does not reach it.
+The server listens only on 127.0.0.1 and gets its secrets through environment variables. It runs in its own
+session: it outlives the command that started it and does not receive Ctrl-C.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ServerInfo(Credentials):
 
 
 def media_root(home: Path) -> Path:
-    """Return the folder whose files the server may show; not `home`, which holds secrets."""
+    """Return the folder whose files the server may show. It is not `home`, which contains secrets."""
     return home / "media"
 
 
@@ -70,16 +70,19 @@ def start(
     port: int | None = None,
     on_progress: Progress | None = None,
 ) -> ServerInfo:
-    """Start the server of `home`, unless it runs, and wait until it answers.
+    """Start the server of `home` unless it is running, and wait until it answers.
 
     document_root: folder of this machine that the server may show; by default `media_root(home)`.
-    port: used if free, else an error. By default the last one if free, else any free one.
+    port: by default the last port if it is free, otherwise any free port.
+    Raises LabelStudioError if the server cannot be started or `port` is in use.
     """
     environment = ensure_environment(on_progress)
     home = home.absolute()
     document_root = (document_root or media_root(home)).absolute()
     if document_root in (home / "data", home, *home.parents):
-        raise LabelStudioError(f"{document_root} holds secrets of the server in {home}: it may not be shown")
+        raise LabelStudioError(
+            f"{document_root} contains secrets of the server in {home}: it may not be shown"
+        )
     try:
         home.mkdir(parents=True, exist_ok=True)
         document_root.mkdir(parents=True, exist_ok=True)
@@ -90,7 +93,7 @@ def start(
 
 
 def stop(home: Path) -> bool:
-    """Stop the server of `home`; False if none ran."""
+    """Stop the server of `home`; return False if it was not running."""
     home = home.absolute()
     if not home.is_dir():
         return False
@@ -98,7 +101,7 @@ def stop(home: Path) -> bool:
         pid, port = server_state.read_state(home)
         ended = False
         if pid is None or not is_ours(pid, home):
-            ended = _end_left_behind(pid, port)
+            ended = _end_stale_server(pid, port)
             pid = process.find(server_state.command_marker(home))
         if pid is not None:
             _end(pid, server_state.command_marker(home))
@@ -106,47 +109,48 @@ def stop(home: Path) -> bool:
         if ended:
             server_state.write_state(home, None, port)
         if pid is not None and port is not None:
-            # The system closes a port a moment after its process has ended.
-            process.wait_until(partial(_free, port), _STOP_TIMEOUT_S)
+            # The system closes the port shortly after the process has ended.
+            process.wait_until(partial(_is_free, port), _STOP_TIMEOUT_S)
     return ended
 
 
-def running(home: Path) -> ServerInfo:
+def running_server(home: Path) -> ServerInfo:
     """Return the running server of `home`; raise LabelStudioError if none runs."""
     status = server_state.status(home)
     if not status.answers or status.url is None or status.pid is None:
         raise LabelStudioError(f"the Label Studio server does not run; start it with: {START_COMMAND}")
-    return _info(home, status.url, status.pid)
+    return _server_info(home, status.url, status.pid)
 
 
-def _info(home: Path, url: str, pid: int) -> ServerInfo:
+def _server_info(home: Path, url: str, pid: int) -> ServerInfo:
     return ServerInfo(**asdict(read_credentials(home)), url=url, pid=pid)
 
 
 def _ensure_running(
     home: Path, environment: Environment, document_root: Path, wanted_port: int | None
 ) -> ServerInfo:
+    """Start the server unless it is running, and wait until it answers."""
     pid, port = server_state.read_state(home)
     if pid is None or port is None or not is_ours(pid, home):
-        _end_left_behind(pid, port)
-        # Left by a start that was killed before it recorded the pid.
+        _end_stale_server(pid, port)
+        # A start that was killed before it recorded the pid may have left a server.
         if (unrecorded := process.find(server_state.command_marker(home))) is not None:
             _end(unrecorded, server_state.command_marker(home))
         credentials = _prepare(home, environment, document_root)
         port = _choose_port(wanted_port, port)
         pid = _spawn(home, environment, credentials, document_root, port)
         server_state.write_state(home, pid, port)
-    info = _info(home, server_state.server_url(port), pid)
+    info = _server_info(home, server_state.server_url(port), pid)
     _wait_until_ready(home, info, port)
     (home / "data" / "unfinished").unlink(missing_ok=True)
     update_storages(home / "data", info.connection, document_root)
     return info
 
 
-def _end_left_behind(pid: int | None, port: int | None) -> bool:
-    """End a server that was started before this folder was moved.
+def _end_stale_server(pid: int | None, port: int | None) -> bool:
+    """End a server that was started before this folder was moved; return whether there was one.
 
-    If its old folder still exists, the server belongs to that one, and this one is a copy.
+    If the old folder still exists, the server belongs to it, and this folder is a copy.
     """
     if pid is None or port is None:
         return False
@@ -166,7 +170,7 @@ def _end(pid: int, marker: str) -> None:
 def _prepare(home: Path, environment: Environment, document_root: Path) -> Credentials:
     """Create the data directory from the template, and the logins, if they are missing."""
     data = home / "data"
-    # The first start creates user and token in steps. If it was killed in between, it starts over.
+    # The first start creates user and token in several steps. If it was killed, it starts again.
     if not data.exists() or (data / "unfinished").exists():
         draft = home / "data.partial"
         for leftover in (draft, data):
@@ -197,19 +201,19 @@ def _back_up_before_upgrade(home: Path) -> None:
 
 def _choose_port(wanted: int | None, last: int | None) -> int:
     if wanted is not None:
-        if not _free(wanted):
+        if not _is_free(wanted):
             raise LabelStudioError(f"port {wanted} on {HOST} is in use: choose another, or leave it out")
         return wanted
-    if last is not None and _free(last):
+    if last is not None and _is_free(last):
         return last
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
-def _free(port: int) -> bool:
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server itself does
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the server sets it, too
         try:
             probe.bind((HOST, port))
         except OSError:
@@ -220,10 +224,10 @@ def _free(port: int) -> bool:
 def _spawn(
     home: Path, environment: Environment, credentials: Credentials, document_root: Path, port: int
 ) -> int:
-    """Start the server process, detached, and return its pid."""
+    """Start the server as a detached process and return its pid."""
     data = home / "data"
     environ = clean_environ(data) | {
-        # From the token, so that a moved workspace keeps its own; of no use to whoever sees it.
+        # A hash of the token: it stays the same if the workspace is moved, and reveals nothing.
         "AL_LOOP_COOKIES": sha256(f"cookies {credentials.token}".encode()).hexdigest()[:8],
         "LABEL_STUDIO_HOST": server_state.server_url(port),
         "LABEL_STUDIO_USERNAME": credentials.email,
@@ -242,6 +246,7 @@ def _spawn(
 
 
 def _wait_until_ready(home: Path, info: ServerInfo, port: int) -> None:
+    """Wait until the server answers and accepts the token; raise LabelStudioError otherwise."""
     log = home / "server.log"
 
     def failed(reason: str) -> LabelStudioError:

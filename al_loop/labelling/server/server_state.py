@@ -1,6 +1,6 @@
-"""State of an embedded server: whether it runs, its address, its log.
+"""State of an embedded server: whether it is running, its address, its log.
 
-The folder may come from another machine, so nothing in it is trusted.
+The folder may come from another machine: its content is not trusted.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from msgspec import Meta
 from al_loop.core.files import open_regular, read_regular, write_json
 from al_loop.labelling.server import process
 
-#: Servers listen on loopback only.
+#: Embedded servers listen only on the loopback interface.
 HOST = "127.0.0.1"
 _STATE_FILE = "server.json"
 _MAX_STATE_BYTES = 65_536
-_MAX_LOG_BYTES = 4_000_000  # of its end
+_MAX_LOG_BYTES = 4_000_000  # the end of the log
 
 
 class _State(msgspec.Struct):
-    """The recorded process. A pid of 0 or less would mean a group of processes."""
+    """The recorded process. A pid of 0 or less is refused: signals to it would reach a process group."""
 
     pid: Annotated[int, Meta(gt=1, lt=2**31)] | None
     port: Annotated[int, Meta(gt=0, lt=65_536)] | None
 
 
 def read_state(home: Path) -> tuple[int | None, int | None]:
-    """Return the recorded pid and port, None where the file is missing or damaged."""
+    """Return the recorded pid and port; None for both if the file is missing or damaged."""
     try:
         state = msgspec.json.decode(read_regular(home / _STATE_FILE, _MAX_STATE_BYTES), type=_State)
     except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
@@ -47,7 +47,7 @@ def write_state(home: Path, pid: int | None, port: int | None) -> None:
 
 
 def last_lines(log: Path, count: int) -> list[str]:
-    """Return the last lines of a log; empty where there is none."""
+    """Return the last lines of a log; an empty list if there is no log."""
     try:
         with open_regular(log) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _MAX_LOG_BYTES))
@@ -87,9 +87,9 @@ def is_healthy(port: int) -> bool:
 
 
 def get(url: str, *, timeout_s: float, token: str = "") -> Any:
-    """Return the JSON at an address of a server on this machine; ValueError if there is none.
+    """Return the JSON at an address of a server on this machine; raise ValueError if there is none.
 
-    Without the SDK: its import alone takes longer than a server needs to answer.
+    The SDK is not used: its import takes longer than the answer of a server.
     """
     import httpx
 
@@ -97,14 +97,15 @@ def get(url: str, *, timeout_s: float, token: str = "") -> Any:
 
     headers = {"Authorization": f"Token {token}"} if token else {}
     try:
-        with BoundedClient(timeout=timeout_s, trust_env=False, verify=False) as http:  # of http:// alone
+        # The address is always http://, so no certificates are loaded.
+        with BoundedClient(timeout=timeout_s, trust_env=False, verify=False) as http:
             return http.get(url, headers=headers).raise_for_status().json()
     except httpx.HTTPError as error:
         raise ValueError(str(error)) from None
 
 
 def command_marker(home: Path) -> str:
-    """Return the part of the command line that only the server of `home` has."""
+    """Return the part of the command line that identifies the server of `home`."""
     return f"--data-dir {home / 'data'} "
 
 

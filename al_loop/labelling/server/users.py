@@ -1,4 +1,4 @@
-"""Add annotators to the embedded server through its invitation link, as people sign up."""
+"""Add annotators to the embedded server through its invitation link, as a sign-up in the browser does."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 import secrets
 
 from al_loop.core.errors import LabelStudioError
-from al_loop.labelling.client.failures import explained
+from al_loop.labelling.client.failures import explain_failures
 from al_loop.labelling.client.responses import Invitation, read_answer
 from al_loop.labelling.server.server import ServerInfo
 
 _TIMEOUT_S = 60.0
-#: Errors of fields on the sign-up page.
+#: Error messages of fields on the sign-up page.
 _ERRORS = re.compile(r'class="(?:field_errors|error[^"]*|form-error[^"]*)"[^>]*>(.*?)</', re.DOTALL)
 
 
 def add_user(info: ServerInfo, email: str, password: str | None = None) -> str:
-    """Add an annotator and return the password, by default a random one, which is stored nowhere.
+    """Add an annotator and return the password, by default a random one. It is not stored.
 
     Raises LabelStudioError if the address is invalid or taken, or the server refuses the password.
     """
@@ -25,7 +25,7 @@ def add_user(info: ServerInfo, email: str, password: str | None = None) -> str:
     if not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
         raise LabelStudioError(f"{email!r} is no e-mail address such as ada@example.org")
     password = password or secrets.token_urlsafe(12)
-    with explained(info.url, f"add {email}"):
+    with explain_failures(info.url, f"add {email}"):
         headers = {"Authorization": f"Token {info.token}"}
         with BoundedClient(base_url=info.url, timeout=_TIMEOUT_S, trust_env=False) as browser:
             invitation = browser.get("/api/invite", headers=headers)

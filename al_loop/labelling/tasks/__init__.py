@@ -1,1 +1,1 @@
-"""Tasks out, labels in: the project, conversion of boxes, push, pull, agreement."""
+"""Tasks and labels: the project, conversion of boxes, push, pull, agreement."""

@@ -14,12 +14,12 @@ from al_loop.labelling.client.client import Api, Connection
 from al_loop.labelling.client.failures import NEW_PROJECT_COMMAND
 from al_loop.labelling.tasks.convert import CONTROLS, FROM_NAME, TO_NAME
 
-# In keyboard order, without the keys of Label Studio's tools (b, e, h, p, r, v) and u, which leaves a region.
-# Label Studio gives a label without a key one of its tools' keys too: then both act.
+# In keyboard order, without the keys of Label Studio's tools (b, e, h, p, r, v) and u, which deselects a
+# region. A label without a key may get that of a tool from Label Studio: the key then does both.
 _HOTKEYS = [*"1234567890qwtasdfgzxcyiojklnm"]
 _HOTKEYS += [f"shift+{key}" for key in _HOTKEYS[10:]]  # shift with a digit zooms
-_JOINT = "\N{WORD JOINER}"  # has no width
-_GOLDEN_ANGLE = 0.381966  # of a turn: neighbours in the list differ most in hue
+_JOINT = "\N{WORD JOINER}"  # invisible
+_GOLDEN_ANGLE = 0.381966  # as a share of a full turn: adjacent classes get clearly different hues
 
 _RECTANGLES = """\
 <p>Draw one tight rectangle around every visible part, and choose its class: {classes}.</p>
@@ -44,7 +44,7 @@ def ensure_project(
     *,
     outlined: bool = False,
 ) -> int:
-    """Return the id of the workspace's project, which is created if `project_id` is None.
+    """Return the id of the workspace's project; create it if `project_id` is None.
 
     outlined: whether people draw outlines, too.
     Raises NotFoundError if the project was deleted, LabelStudioError if its labels are not `classes` or its
@@ -60,7 +60,7 @@ def ensure_project(
 
 
 def labelling_config(classes: Sequence[str], *, outlined: bool = False) -> str:
-    """Return the labelling config: per control a label for each class, with its colour and its own hotkey."""
+    """Return the labelling config: each control has a label with a colour and a hotkey for each class."""
     if not classes or len(set(classes)) != len(classes):
         raise LabelStudioError(f"expected one or more distinct classes, got {list(classes)}")
     root = ElementTree.fromstring(resource(_config_file(outlined)).read_text(encoding="utf-8"))
@@ -108,7 +108,7 @@ def check_labels(project_id: int, config: str, classes: Sequence[str], *, outlin
 
 
 def read_labels(config: str) -> dict[str, list[str]]:
-    """Return the labels of each of our controls in a labelling config, by the control's name, in order."""
+    """Return the labels of each of our controls in a labelling config, by the name of the control."""
     try:
         root = ElementTree.fromstring(config)
     except ElementTree.ParseError:
@@ -143,12 +143,12 @@ def _create(api: Api, title: str, classes: Sequence[str], outlined: bool) -> int
         show_collab_predictions=True,
         maximum_annotations=1,
         sampling="Sequential sampling",
-        skip_queue="IGNORE_SKIPPED",  # a skip is an answer: the image does not return
+        skip_queue="IGNORE_SKIPPED",  # a skipped task does not return to the queue
     )
 
 
 def _find_unused(api: Api, title: str, classes: Sequence[str], outlined: bool) -> int | None:
-    """Return a project left by a kill before its id was stored: same title and labels, no task."""
+    """Return an empty project with this title and labels, left by a kill before its id was stored."""
     for project in api.projects(title):
         if project["title"] == title and project.get("task_number") == 0:
             with suppress(LabelStudioError):
@@ -158,7 +158,7 @@ def _find_unused(api: Api, title: str, classes: Sequence[str], outlined: bool) -
 
 
 def _colour(index: int) -> str:
-    """Return the colour of a class: distinct hues, dark enough for white text, alternately light and dark."""
+    """Return a class's colour: a distinct hue, dark enough for white text, alternately light and dark."""
     lightness = 0.36 if index % 2 else 0.46
     rgb = colorsys.hls_to_rgb(index * _GOLDEN_ANGLE % 1.0, lightness, 0.85)
     return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)

@@ -1,4 +1,4 @@
-"""Read labels from the server: one state per task, and boxes where people submitted them."""
+"""Read labels from the server: the state of each task, and the boxes that people submitted."""
 
 from __future__ import annotations
 
@@ -14,18 +14,27 @@ from al_loop.labelling.client.responses import Json
 from al_loop.labelling.client.task import PulledTask, TaskState
 from al_loop.labelling.tasks import agreement
 from al_loop.labelling.tasks.agreement import Annotation, Policy
-from al_loop.labelling.tasks.convert import ImageSize, RefusedResultError, count_edits, from_result, parsed
-from al_loop.labelling.tasks.push import batch_filter, by_key
+from al_loop.labelling.tasks.convert import (
+    ImageSize,
+    RefusedResultError,
+    count_edits,
+    from_result,
+    parse_value,
+)
+from al_loop.labelling.tasks.push import batch_filter, group_by_key
 from al_loop.state.database.pick_table import ExpectedPick
 
 _NEWEST = Policy()
 _OVERLAP = timedelta(minutes=1)
-_KEYS = 30  # per request: they stand in an address, which proxies cut at some 4,000 characters
+_KEYS_PER_REQUEST = 30  # keys are part of the address, which proxies limit to about 4,000 characters
 
 
 @dataclass(frozen=True)
 class LabelRules:
-    """How answers are read. policy: which of several counts.  outlined: accept polygons and brush strokes."""
+    """How answers are read.
+
+    policy: which of several annotations counts.  outlined: accept polygons and brush strokes.
+    """
 
     classes: Sequence[str]
     policy: Policy = _NEWEST
@@ -35,15 +44,15 @@ class LabelRules:
 def pull(
     connection: Connection, project_id: int, batch: str, expected: Sequence[ExpectedPick], rules: LabelRules
 ) -> list[PulledTask]:
-    """Return every expected task as the server has it now, in the given order.
+    """Return the current state of every expected task, in the given order.
 
-    A task whose result cannot be used is REFUSED, with its problem.
-    Raises LabelStudioError if the server or the project is missing.
+    A task whose result cannot be used is REFUSED; its `problem` gives the reason.
+    Raises LabelStudioError if the server does not answer or the project is missing.
     """
     with connection.open() as api:
         api.project(project_id)  # a deleted project must not look like a batch of deleted tasks
-        tasks = by_key(api.tasks(project_id, batch_filter(batch), whole=True))
-        tasks |= _with_keys(
+        tasks = group_by_key(api.tasks(project_id, batch_filter(batch), whole=True))
+        tasks |= _tasks_with_keys(
             api, project_id, [want.task_key for want in expected if want.task_key not in tasks]
         )
         users = api.users() if tasks else {}
@@ -51,19 +60,19 @@ def pull(
     return [reader.read(want, tasks.get(want.task_key, [])) for want in expected]
 
 
-def _with_keys(api: Api, project_id: int, keys: Sequence[str]) -> dict[str, list[Json]]:
-    """Return tasks of any batch by their keys: a task that a list lacks need not be deleted."""
+def _tasks_with_keys(api: Api, project_id: int, keys: Sequence[str]) -> dict[str, list[Json]]:
+    """Return tasks of any batch by their keys: a task that is missing from a list need not be deleted."""
     groups: dict[str, list[Json]] = {}
-    for start in range(0, len(keys), _KEYS):
-        some = list(keys[start : start + _KEYS])
+    for start in range(0, len(keys), _KEYS_PER_REQUEST):
+        some = list(keys[start : start + _KEYS_PER_REQUEST])
         tasks = api.tasks(project_id, condition("data.al_key", "in_list", "List", some), whole=True)
-        groups |= {key: group for key, group in by_key(tasks).items() if key in some}
+        groups |= {key: group for key, group in group_by_key(tasks).items() if key in some}
     return groups
 
 
 @dataclass(frozen=True)
-class Changed:
-    """Tasks changed since a time. newest: the last change by the server's clock; None if there was none."""
+class ChangedTasks:
+    """Tasks that changed since a time. newest: time of the last change by the server's clock, or None."""
 
     tasks: list[PulledTask]
     newest: str | None
@@ -75,15 +84,17 @@ def changed_since(
     since: str | None,
     expected: Mapping[str, ExpectedPick],
     rules: LabelRules,
-) -> Changed:
-    """Return the expected tasks, by key, changed since `since`, a time written by the server; None for all.
+) -> ChangedTasks:
+    """Return the expected tasks that changed since `since`, a time written by the server; None for all.
 
-    Reads one minute more, since changes of the same time may become visible in another order.
-    Duplicated tasks are refused.
+    One more minute is read, since simultaneous changes may become visible in another order. Duplicate tasks
+    are refused.
+
+    expected: tasks by key.
     """
     if not expected:
-        return Changed([], since)
-    moment = _moment(since)
+        return ChangedTasks([], since)
+    moment = _parse_time(since)
     conditions = []
     if moment is not None:
         value = (moment - _OVERLAP).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -92,13 +103,15 @@ def changed_since(
         tasks = api.tasks(project_id, *conditions, whole=True)
         users = api.users() if tasks else {}
     reader = _Reader(rules, users, f"{connection.base_url}/projects/{project_id}/data?task=")
-    pulled = [reader.read(expected[key], group) for key, group in by_key(tasks).items() if key in expected]
-    times = [task["updated_at"] for task in tasks if _moment(task.get("updated_at")) is not None]
-    return Changed(pulled, max(times, default=since))
+    pulled = [
+        reader.read(expected[key], group) for key, group in group_by_key(tasks).items() if key in expected
+    ]
+    times = [task["updated_at"] for task in tasks if _parse_time(task.get("updated_at")) is not None]
+    return ChangedTasks(pulled, max(times, default=since))
 
 
-def _moment(text: object) -> datetime | None:
-    """Return a time written by a server; None if it cannot be read."""
+def _parse_time(text: object) -> datetime | None:
+    """Parse a time written by the server; return None if it is invalid."""
     try:
         moment = datetime.fromisoformat(text) if isinstance(text, str) else None
         return moment if moment is not None and moment.year > 1 else None
@@ -124,14 +137,14 @@ class _Prediction(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads tasks. users: e-mail addresses by id.  page: address of a task's page without its id."""
+    """Reads tasks. users: e-mail addresses by id.  page: address of a task's page without the task id."""
 
     rules: LabelRules
     users: Mapping[int, str]
     page: str
 
     def read(self, want: ExpectedPick, tasks: list[Json]) -> PulledTask:
-        """Return the state of the tasks with one key."""
+        """Return the state of the task with a key; `tasks` are all that have this key."""
         known: dict[str, Any] = {"key": want.task_key, "image_id": want.image_id}
         if not tasks:
             return PulledTask(**known, task_id=None, state=TaskState.DELETED)
@@ -143,13 +156,13 @@ class _Reader:
                     f"the server has {len(ids)} tasks for this image ({', '.join(map(str, ids))}): "
                     "delete all but one"
                 )
-            return self._answered(want, parsed(tasks[0], _Task, "the task"), known)
+            return self._read_answer(want, parse_value(tasks[0], _Task, "the task"), known)
         except RefusedResultError as error:
             return PulledTask(**known, state=TaskState.REFUSED, problem=str(error))
 
-    def _answered(self, want: ExpectedPick, task: _Task, known: dict[str, Any]) -> PulledTask:
-        """Return the answer to a task, and add to `known` what holds even if it is refused."""
-        if _moment(task.updated_at) is None:
+    def _read_answer(self, want: ExpectedPick, task: _Task, known: dict[str, Any]) -> PulledTask:
+        """Return the answer to a task; add to `known` the fields that are valid even if it is refused."""
+        if _parse_time(task.updated_at) is None:
             raise RefusedResultError(f"the task was changed at {task.updated_at[:50]!r}, expected a time")
         known["updated_at"] = task.updated_at
         annotation = agreement.choose(task.annotations, self.rules.policy, self.users)
@@ -159,36 +172,36 @@ class _Reader:
             "annotation_id": annotation.id,
             "updated_at": annotation.updated_at,
             "annotator": annotation.author(self.users),
-            "lead_time_s": _seconds(annotation.lead_time),
+            "lead_time_s": _duration_s(annotation.lead_time),
         }
         if annotation.was_cancelled:
             return PulledTask(**known, state=TaskState.SKIPPED)
-        people = agreement.latest_of_each(task.annotations, self.users)
+        people = agreement.latest_per_person(task.annotations, self.users)
         size, rules, several = ImageSize(want.width, want.height), self.rules, len(people) > 1
-        boxes, *each = (
+        boxes, *boxes_of_people = (
             from_result(item.result, size, rules.classes, outlined=rules.outlined)
             for item in (annotation, *(people if several else ()))
         )
         if several and rules.policy.rule == "consensus":
-            boxes = agreement.consensus(each)
-        differing = agreement.disagreement(each) if several else None
-        edits = count_edits(_proposed(task, annotation), annotation.result)
+            boxes = agreement.consensus(boxes_of_people)
+        disagreement = agreement.disagreement(boxes_of_people) if several else None
+        edits = count_edits(_proposed_regions(task, annotation), annotation.result)
         state = TaskState.LABELLED if len(boxes) else TaskState.EMPTY
-        return PulledTask(**known, state=state, boxes=boxes, edits=edits, disagreement=differing)
+        return PulledTask(**known, state=state, boxes=boxes, edits=edits, disagreement=disagreement)
 
 
-def _seconds(value: Any) -> float | None:
-    """Return a plausible duration; None for anything else, which does not spoil the boxes."""
+def _duration_s(value: Any) -> float | None:
+    """Return a plausible duration in seconds; None for any other value, so that the boxes are still used."""
     plausible = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
     return float(value) if plausible else None
 
 
-def _proposed(task: _Task, annotation: Annotation) -> list[Any]:
-    """Return the regions from which the annotation began; by default those of the newest prediction."""
+def _proposed_regions(task: _Task, annotation: Annotation) -> list[Any]:
+    """Return the regions that the annotation started from; by default those of the newest prediction."""
     predictions = []
     for item in task.predictions if isinstance(task.predictions, list) else []:
         try:
-            predictions.append(parsed(item, _Prediction, "a prediction"))
+            predictions.append(parse_value(item, _Prediction, "a prediction"))
         except RefusedResultError:
             continue
     parents = [item for item in predictions if item.id == annotation.parent_prediction]

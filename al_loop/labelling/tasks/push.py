@@ -1,7 +1,7 @@
-"""Send a batch of images to be labelled; a repeat creates nothing twice.
+"""Send a batch of images to be labelled; a repeated push creates nothing twice.
 
-A task is known by our key in its data, since the server reuses its ids. A push lists the batch, imports
-missing tasks, lists again and checks that every key is there exactly once.
+A task is identified by our key in its data, since the server reuses its ids. A push lists the batch, imports
+the missing tasks, lists the batch again and checks that every key is there exactly once.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ CHUNK = 250
 _ATTEMPTS = 3
 _PAUSE_S = 1.0
 
-# Annotators see the place in the queue, image, file name, reason and number of annotations. All else is
-# hidden, in the table ("explore") and beside an open task ("labeling").
+# Columns that annotators do not need. They see the place in the queue, image, file name, reason and number of
+# annotations. The others are hidden in the table ("explore") and beside an open task ("labeling").
 _HIDDEN = [
     "tasks:id", "tasks:inner_id", "tasks:completed_at", "tasks:total_predictions", "tasks:annotators",
     "tasks:annotations_results", "tasks:annotations_ids", "tasks:predictions_score",
@@ -39,8 +39,8 @@ _HIDDEN = [
 class Batch:
     """Tasks that are pushed together.
 
-    name: unique in the project.  model_version: of the model whose boxes are drawn.
-    title: of the tab, by default the name.
+    name: unique in the project.  model_version: that of the model whose boxes are shown.
+    title: title of the tab, by default the name.
     """
 
     name: str
@@ -58,10 +58,10 @@ def push(
     images: ImageServing,
     outlined: bool = False,
 ) -> PushResult:
-    """Put a batch into the project, with the model's boxes, and create its queue.
+    """Push a batch into the project, with the model's boxes, and create its queue.
 
-    outlined: whether people draw outlines, for which the project must have controls.
-    Raises LabelStudioError; the next call continues.
+    outlined: whether people draw outlines; the project must have controls for them.
+    Raises LabelStudioError if the push fails; the next call continues it.
     """
     ordered = sorted(batch.tasks, key=lambda task: task.rank)
     predictions = {task.key: to_prediction(task, classes, batch.model_version) for task in ordered}
@@ -72,13 +72,13 @@ def push(
         missing = [task for task in ordered if task.key not in keys]
         urls = images.publish(api, project_id, ordered)
         if missing:
-            _check_first(api, project_id, images, missing[0], urls[missing[0].key])
+            _check_first_image(api, project_id, images, missing[0], urls[missing[0].key])
             tasks = {t.key: to_task(t, batch.name, urls[t.key], predictions[t.key]) for t in missing}
-            _import(api, project_id, batch.name, tasks)
-            keys = remove_duplicates(api, project_id, batch.name)  # a lost answer doubles its request
+            _import_tasks(api, project_id, batch.name, tasks)
+            keys = remove_duplicates(api, project_id, batch.name)  # a lost answer may double an import
         _check_complete(project_id, batch, keys)
         if ordered:
-            # Predictions are shown only under the project's model version; importing sets it just once.
+            # Only predictions of the project's model version are shown. Importing sets it only once.
             api.update_project(project_id, model_version=batch.model_version)
         view_id = ensure_view(api, project_id, batch.name, batch.title or batch.name)
         return PushResult(
@@ -90,23 +90,23 @@ def push(
 
 
 def remove_duplicates(api: Api, project_id: int, batch: str) -> set[str]:
-    """Delete untouched duplicates of a batch's tasks and return the keys on the server.
+    """Delete duplicates of a batch's tasks that nobody worked on, and return the keys on the server.
 
-    Of tasks with one key the touched one stays, or else the oldest. Raises LabelStudioError, and deletes
-    nothing, if people have worked on several.
+    Of several tasks with the same key, the one that people worked on stays, otherwise the oldest.
+    Raises LabelStudioError, and deletes nothing, if people worked on more than one.
     """
-    listed = by_key(api.tasks(project_id, batch_filter(batch), whole=False))
-    doubled = [{int(task["id"]) for task in tasks} for tasks in listed.values() if len(tasks) > 1]
-    if not doubled:
+    listed = group_by_key(api.tasks(project_id, batch_filter(batch), whole=False))
+    duplicates = [{int(task["id"]) for task in tasks} for tasks in listed.values() if len(tasks) > 1]
+    if not duplicates:
         return set(listed)
     whole = {int(task["id"]): task for task in api.tasks(project_id, batch_filter(batch), whole=True)}
     surplus, contested = [], []
-    for ids in doubled:
-        touched = {i for i in ids if i not in whole or _touched(whole[i])}
-        if len(touched) > 1:
-            contested.append(sorted(touched))
+    for ids in duplicates:
+        used = {i for i in ids if i not in whole or _has_work(whole[i])}
+        if len(used) > 1:
+            contested.append(sorted(used))
         else:
-            surplus += sorted(ids - (touched or {min(ids)}))
+            surplus += sorted(ids - (used or {min(ids)}))
     if contested:
         named = "; ".join(f"tasks {', '.join(map(str, ids))}" for ids in contested[:5])
         raise LabelStudioError(
@@ -119,12 +119,12 @@ def remove_duplicates(api: Api, project_id: int, batch: str) -> set[str]:
     return set(listed)
 
 
-def _touched(task: Json) -> bool:
-    """Whether people have submitted, skipped or drafted; also if the answer does not say."""
+def _has_work(task: Json) -> bool:
+    """Whether people have submitted, skipped or drafted an answer; True if the task does not say."""
     return task.get("annotations") != [] or bool(task.get("drafts") or task.get("draft_exists"))
 
 
-def by_key(tasks: Iterable[Json]) -> dict[str, list[Json]]:
+def group_by_key(tasks: Iterable[Json]) -> dict[str, list[Json]]:
     """Group tasks by our key."""
     groups: dict[str, list[Json]] = {}
     for task in tasks:
@@ -133,7 +133,7 @@ def by_key(tasks: Iterable[Json]) -> dict[str, list[Json]]:
 
 
 def queue_url(server: str, project_id: int, view_id: int) -> str:
-    """Return the page where people label a view's tasks one after the other."""
+    """Return the address of the page where people label the tasks of a view one after the other."""
     return f"{server}/projects/{project_id}/data?tab={view_id}&labeling=1"
 
 
@@ -143,9 +143,9 @@ def batch_filter(batch: str) -> Json:
 
 
 def ensure_view(api: Api, project_id: int, batch: str, title: str) -> int:
-    """Return the id of the tab that shows a batch in the order of its ranks."""
+    """Return the id of the tab that shows a batch by rank; create it if it is missing."""
     for view in api.views(project_id):
-        if _batch_of(view) == batch:
+        if _batch_of_view(view) == batch:
             return int(view["id"])
     return api.create_view(
         project_id,
@@ -161,7 +161,7 @@ def ensure_view(api: Api, project_id: int, batch: str, title: str) -> int:
     )
 
 
-def _batch_of(view: Json) -> str | None:
+def _batch_of_view(view: Json) -> str | None:
     """Return the batch that a tab shows; None for a tab that people created."""
     items = ((view.get("data") or {}).get("filters") or {}).get("items") or []
     ours = [item for item in items if item.get("filter") == "filter:tasks:data.al_batch"]
@@ -169,7 +169,7 @@ def _batch_of(view: Json) -> str | None:
 
 
 def to_task(task: OutgoingTask, batch: str, url: str, prediction: Json) -> Json:
-    """Return a task for the server: the address of its image, our fields, and the model's boxes."""
+    """Return a task as the server expects it: image address, our fields, and the model's boxes."""
     data = {
         "image": url,
         "al_key": task.key,
@@ -190,19 +190,21 @@ class HiddenImageError(LabelStudioError):
 
 
 def check_image(api: Api, project_id: int, images: ImageServing, task: OutgoingTask, url: str) -> None:
-    """Request an image as an annotator's browser would; raise HiddenImageError if it is not served."""
+    """Request an image as an annotator's browser does; raise HiddenImageError if it is not served."""
     try:
-        kind = images.kind(api, project_id, url)
-        if not kind.startswith("image/"):
-            raise LabelStudioError(f"{url} answers with {kind or 'nothing'} in place of an image")
+        content_type = images.content_type(api, project_id, url)
+        if not content_type.startswith("image/"):
+            raise LabelStudioError(
+                f"{url} answers with {content_type or 'no content type'} instead of an image"
+            )
     except UnreachableError:
         raise
     except LabelStudioError as error:
         raise HiddenImageError(f"{task.file_name} is not reachable from the browser: {error}") from None
 
 
-def _check_first(api: Api, project_id: int, images: ImageServing, task: OutgoingTask, url: str) -> None:
-    """Check an image before the push: otherwise people would see empty pages."""
+def _check_first_image(api: Api, project_id: int, images: ImageServing, task: OutgoingTask, url: str) -> None:
+    """Check the first image before the push: otherwise people might see empty pages."""
     try:
         check_image(api, project_id, images, task, url)
     except HiddenImageError as error:
@@ -212,14 +214,14 @@ def _check_first(api: Api, project_id: int, images: ImageServing, task: Outgoing
         ) from None
 
 
-def _import(api: Api, project_id: int, batch: str, tasks: dict[str, Json]) -> None:
-    """Import tasks in pieces. An error may follow the server's commit, so list before sending again."""
+def _import_tasks(api: Api, project_id: int, batch: str, tasks: dict[str, Json]) -> None:
+    """Import tasks in chunks. An error may follow the server's commit: list before you send again."""
     waiting = dict(tasks)
     for attempt in range(_ATTEMPTS):
         try:
             if attempt:
                 time.sleep(_PAUSE_S * attempt)
-                for key in by_key(api.tasks(project_id, batch_filter(batch), whole=False)):
+                for key in group_by_key(api.tasks(project_id, batch_filter(batch), whole=False)):
                     waiting.pop(key, None)
             while waiting:
                 keys = list(waiting)[:CHUNK]
@@ -233,9 +235,9 @@ def _import(api: Api, project_id: int, batch: str, tasks: dict[str, Json]) -> No
 
 
 def _check_complete(project_id: int, batch: Batch, keys: set[str]) -> None:
-    lost = [task.key for task in batch.tasks if task.key not in keys]
-    if lost:
+    missing = [task.key for task in batch.tasks if task.key not in keys]
+    if missing:
         raise NotFoundError(
-            f"{len(lost)} of {len(batch.tasks)} tasks of batch {batch.name} are missing after the import "
-            f"into project {project_id}, first {lost[0]}. Run the command again"
+            f"{len(missing)} of {len(batch.tasks)} tasks of batch {batch.name} are missing after the import "
+            f"into project {project_id}, first {missing[0]}. Run the command again"
         )

@@ -26,7 +26,7 @@ from support.labelling_tasks import (
 )
 
 from al_loop.core.errors import ConfigError, LabelStudioError
-from al_loop.labelling.check import inspect
+from al_loop.labelling.check import check_server
 from al_loop.labelling.client.s3 import S3Objects, server_key
 from al_loop.labelling.client.task import TaskState
 from al_loop.labelling.server import environment, server
@@ -187,10 +187,10 @@ def test_a_server_that_guards_its_network_says_so(
 
 
 def test_the_check_covers_the_bucket(plant: Running, images: S3Objects) -> None:
-    found = inspect(plant.info.connection, images)
+    found = check_server(plant.info.connection, images)
     assert not [item for item in found if item.fix]
     assert found[-1].what.startswith(f"annotators get images: s3://{images.bucket}/")
-    found = inspect(plant.info.connection, replace(images, url="s3://nowhere/x"))
+    found = check_server(plant.info.connection, replace(images, url="s3://nowhere/x"))
     assert "cannot be written" in found[-1].fix
 
 

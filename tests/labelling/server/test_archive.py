@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.M
     source = packed(tmp_path / "a.tar.gz", entry("data/large", size=50_000_000))
     usage = type("Usage", (), {"free": archive._SPARE_BYTES + 1_000_000})
     monkeypatch.setattr(archive.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(ArchiveError, match="holds more than the 1 MB free here"):
+    with pytest.raises(ArchiveError, match="contains more than the 1 MB that are free here"):
         unpack(source, tmp_path)
     assert (
         not (tmp_path / "data" / "large").exists()

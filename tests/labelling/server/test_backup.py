@@ -14,7 +14,7 @@ from support.labelling_tasks import CLASSES, Running, request
 
 from al_loop.cli.simulated_annotator import SimulatedAnnotator
 from al_loop.core.errors import LabelStudioError
-from al_loop.labelling.check import inspect
+from al_loop.labelling.check import check_server
 from al_loop.labelling.client.client import Api, Connection
 from al_loop.labelling.client.image_serving import Upload
 from al_loop.labelling.server import backup, server
@@ -76,7 +76,9 @@ def test_files_that_are_no_backups_change_nothing(
         bad.write_bytes(b"" if harm == "empty" else b"hello")
     else:
         _changed(good, bad, harm)
-    with pytest.raises(LabelStudioError, match=r"no backup of al-loop|is damaged|is of Label Studio 99\.0"):
+    with pytest.raises(
+        LabelStudioError, match=r"no backup of al-loop|is damaged|was written by Label Studio 99\.0"
+    ):
         restore(second, bad)
     assert {
         path: path.read_bytes() for path in second.rglob("*") if path.is_file() and path.name != "lock"
@@ -150,7 +152,7 @@ def test_an_annotator_can_log_in_and_label(label_studio: Running) -> None:
 def test_a_server_is_checked(label_studio: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     connection, images = label_studio.info.connection, Upload()
     before = titles(label_studio.info)
-    found = inspect(connection, images)
+    found = check_server(connection, images)
     assert [item.fix for item in found] == [""] * len(found)
     said = " ".join(item.what for item in found)
     for part in (
@@ -163,11 +165,11 @@ def test_a_server_is_checked(label_studio: Running, monkeypatch: pytest.MonkeyPa
         assert part in said
     assert titles(label_studio.info) == before  # its project is deleted
 
-    wrong = inspect(Connection(connection.url, "feedface" * 5), images)
+    wrong = check_server(Connection(connection.url, "feedface" * 5), images)
     assert "refuses the token" in wrong[-1].fix
     monkeypatch.setattr(Api, "version", lambda _: "1.9.0")
     monkeypatch.setattr(Api, "date", lambda _: "Wed, 01 Jan 2025 00:00:00 GMT")
-    fixes = [item for item in inspect(connection, images) if item.fix]
+    fixes = [item for item in check_server(connection, images) if item.fix]
     assert [item.what.split()[0] for item in fixes] == ["Label", "its"]
     assert "it is older than" in fixes[0].fix
 

@@ -61,7 +61,7 @@ def al_loop(workspace: Workspace, *args: str) -> str:
 
 def seen(home: Path, images: list[str]) -> list[int]:
     """Status codes that a person's browser gets for the images."""
-    info = server.running(home)
+    info = server.running_server(home)
     with httpx.Client(trust_env=False, base_url=info.url) as browser:
         log_in(browser, info)
         return [browser.get(image).status_code for image in images]
@@ -73,7 +73,7 @@ def test_a_workspace_that_is_moved_while_people_label(filled: Workspace, tmp_pat
     try:
         server.start(places[0])
         project, _ = push_cycle(filled)
-        with server.running(places[0]).connection.open() as api:
+        with server.running_server(places[0]).connection.open() as api:
             images = [task["data"]["image"] for task in api.tasks(project, whole=False)]
         assert seen(places[0], images) == [200, 200]
         server.stop(places[0])
@@ -117,7 +117,7 @@ def test_a_workspace_that_is_moved_while_people_label(filled: Workspace, tmp_pat
 def test_the_login_is_printed_when_it_is_made(workspace: Workspace) -> None:
     try:
         first, again = al_loop(workspace, "start"), al_loop(workspace, "start")
-        password = server.running(workspace.server_home).password
+        password = server.running_server(workspace.server_home).password
     finally:
         server.stop(workspace.server_home)
     assert password in first

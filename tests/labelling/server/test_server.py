@@ -62,10 +62,10 @@ def test_start_stop_status_and_start_again(home: Path) -> None:
     assert not server_state.status(home).running
     assert not server.stop(home)
     with pytest.raises(LabelStudioError, match="al-loop label-studio start"):
-        server.running(home)
+        server.running_server(home)
 
     first = server.start(home)
-    assert server.start(home) == first == server.running(home)
+    assert server.start(home) == first == server.running_server(home)
     assert server_state.status(home) == server_state.ServerStatus(
         True, True, first.url, first.pid, home / "server.log"
     )
@@ -121,13 +121,13 @@ def test_a_busy_port_is_refused(home: Path) -> None:
 
 
 def test_the_folder_with_the_secrets_is_never_served(home: Path) -> None:
-    with pytest.raises(LabelStudioError, match="holds secrets of the server"):
+    with pytest.raises(LabelStudioError, match="contains secrets of the server"):
         server.start(home, document_root=home.parent)
 
 
 def test_a_server_that_cannot_start_shows_its_log(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HOST", "no-such-option --bad")
-    monkeypatch.setattr(server, "_free", lambda port: True)
+    monkeypatch.setattr(server, "_is_free", lambda port: True)
     with pytest.raises(LabelStudioError, match=r"(?s)ended while starting.*server\.log"):
         server.start(home, port=1)
 

@@ -14,9 +14,9 @@ from al_loop.labelling.tasks.agreement import (
     choose,
     consensus,
     disagreement,
-    latest_of_each,
+    latest_per_person,
 )
-from al_loop.labelling.tasks.convert import RefusedResultError, parsed
+from al_loop.labelling.tasks.convert import RefusedResultError, parse_value
 from al_loop.structures.boxes import Boxes
 
 Make = Callable[..., Boxes]
@@ -55,11 +55,11 @@ def test_an_annotation_that_cannot_be_read_is_refused(name: str, wrong: Any) -> 
     if (name, wrong) in [("was_cancelled", True), ("ground_truth", True), ("updated_at", "x")]:
         return
     good = {"id": 1, "completed_by": {"id": 1, "email": "ada@example.org"}, "updated_at": "2026", "draft": 1}
-    (read,) = parsed([good], list[Annotation], "the task")
+    (read,) = parse_value([good], list[Annotation], "the task")
     assert read.author(USERS) == "ada@example.org"
     for some in ([good, good | {name: wrong}], [good, wrong], wrong):
         with pytest.raises(RefusedResultError, match="the task cannot be read: "):
-            parsed(some, list[Annotation], "the task")
+            parse_value(some, list[Annotation], "the task")
 
 
 def test_skips_and_nothing() -> None:
@@ -68,7 +68,7 @@ def test_skips_and_nothing() -> None:
 
 
 def test_each_person_counts_once() -> None:
-    assert [a.id for a in latest_of_each([BOB, SKIP, TRUTH, ADA, annotation(5, None)], USERS)] == [1, 3, 5]
+    assert [a.id for a in latest_per_person([BOB, SKIP, TRUTH, ADA, annotation(5, None)], USERS)] == [1, 3, 5]
 
 
 def test_consensus_keeps_what_more_than_half_have_drawn(make_boxes: Make) -> None:

@@ -102,7 +102,7 @@ def test_rotated_box_by_45_degrees_and_clipped() -> None:
 @pytest.mark.parametrize(
     ("item", "says"),
     [
-        (rectangle(image_rotation=90), "turned by 90"),
+        (rectangle(image_rotation=90), "rotated by 90"),
         (rectangle(original_width=100, original_height=200), "EXIF"),
         (rectangle(original_width=201), "201x100 pixels, the workspace has 200x100"),
         (rectangle(value={"rectanglelabels": ["three"]}), "'three' is not one of the workspace's classes"),

@@ -163,7 +163,7 @@ OTHER_SIZE = mask2rle(np.full((100, 100), 255, np.uint8))
         (polygon(polygonlabels=[]), "exactly one label"),
         (polygon(polygonlabels=["one", "two"]), "exactly one label"),
         (polygon() | {"original_width": 100, "original_height": 200}, "EXIF"),
-        (polygon() | {"image_rotation": 90}, "turned by 90"),
+        (polygon() | {"image_rotation": 90}, "rotated by 90"),
         (painted(block(), brushlabels=["one", "two"]), "exactly one label"),
         (painted(np.zeros((100, 200))), "nothing is left of a brush region"),
         (painted(block(), rle=OTHER_SIZE), "size, 200x100 pixels: expected 80000 numbers, got 40000"),

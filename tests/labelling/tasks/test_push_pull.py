@@ -21,7 +21,7 @@ from al_loop.labelling.client.task import Edits, OutgoingTask, PulledTask, PushR
 from al_loop.labelling.server import server
 from al_loop.labelling.tasks import push as push_module
 from al_loop.labelling.tasks.project import ensure_project
-from al_loop.labelling.tasks.pull import Changed, LabelRules, changed_since
+from al_loop.labelling.tasks.pull import ChangedTasks, LabelRules, changed_since
 from al_loop.labelling.tasks.push import Batch, batch_filter, push
 from al_loop.structures.boxes import Boxes
 
@@ -206,14 +206,14 @@ def test_what_changed_since_the_last_pull(client: ProjectClient) -> None:
     client.push(tasks)
     wanted = {item.task_key: item for item in expected(tasks)}
 
-    def changed(since: str | None) -> Changed:
+    def changed(since: str | None) -> ChangedTasks:
         return changed_since(client.connection, client.project, since, wanted, LabelRules(CLASSES))
 
     first = changed(None)
     assert len(first.tasks) == 3
     assert first.newest is not None
     later = (datetime.fromisoformat(first.newest) + timedelta(minutes=2)).isoformat()
-    assert changed(later) == Changed([], later)
+    assert changed(later) == ChangedTasks([], later)
     ids = {task.key: task.task_id or 0 for task in client.pull(tasks)}
     client.submit(ids[tasks[1].key], result=[])
     again = changed(first.newest)
@@ -242,7 +242,7 @@ def test_one_bad_result_is_refused_and_the_others_go_on(client: ProjectClient) -
         unknown.problem
     )
     assert unknown.url == f"{client.info.url}/projects/{client.project}/data?task={ids[0]}"
-    assert "turned by 90" in str(turned.problem)
+    assert "rotated by 90" in str(turned.problem)
     assert good.boxes is not None
     np.testing.assert_allclose(good.boxes.xyxy, [[80.0, 90.0, 240.0, 135.0]], atol=1e-9)
     assert pending.state is TaskState.PENDING
