@@ -283,9 +283,7 @@ def parse_config(text: bytes, source: str, *, of_0_1: bool = False) -> Config:
     try:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError as error:
-        raise ConfigError(
-            f"{source}: {explain(str(error), data, Config)}. Correct it and run again."
-        ) from None
+        raise ConfigError(f"{source}: {explain(error, data, Config)}. Correct it and run again.") from None
     check_classes(config.classes, source)
     _check_addresses(config, source)
     return config

@@ -69,7 +69,7 @@ def check(settings: Config, number: int, *, selected: bool) -> None:
         msgspec.convert(plain, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(
-            f"cycle {number} began with {explain(str(error), plain, Config)}. Correct it in {FILE_NAME}, "
+            f"cycle {number} began with {explain(error, plain, Config)}. Correct it in {FILE_NAME}, "
             "then: al-loop cycle --refreeze. Or give the cycle up and keep its labels: "
             "al-loop cycle --abandon"
         ) from None

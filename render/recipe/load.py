@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import tomllib
-import typing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import msgspec
 
 from render.core.errors import RecipeError
 from render.core.files import read_regular
+from render.core.struct_errors import StructError, read_struct_error
 from render.recipe.checks import check
 from render.recipe.tables import Recipe
 
@@ -46,7 +45,7 @@ def parse_recipe(table: dict[str, Any]) -> Recipe:
     try:
         recipe = msgspec.convert(table, Recipe)
     except msgspec.ValidationError as error:
-        raise RecipeError(_explain(str(error), table)) from None
+        raise RecipeError(_explain(read_struct_error(error, table, Recipe))) from None
     check(recipe)
     return recipe
 
@@ -56,23 +55,22 @@ def recipe_hash(recipe: Recipe) -> str:
     return hashlib.sha256(msgspec.json.encode(recipe)).hexdigest()
 
 
-def _explain(message: str, table: dict[str, Any]) -> str:
-    """msgspec's message, with the key path in front, the value found there, and the keys allowed."""
-    text, _, where = message.partition(" - at `$")
-    path = where.rstrip("`").lstrip(".")
-    value, hint = _at(path, table)
-    if unknown := re.match(r"Object contains unknown field `(.*)`", text):
-        full = f"{path}.{unknown[1]}".lstrip(".")
-        keys = getattr(_struct_in(hint), "__struct_fields__", ())
-        return f"{full} = {_at(full, table)[0]!r}: unknown key; expected one of {', '.join(keys)}"
-    if absent := re.match(r"Object missing required field `(.*)`", text):
-        return f"{path}.{absent[1]}".lstrip(".") + ": expected a value, got none"
-    return f"{path} = {value!r}: {_expected(text, hint)}" if path else text
+def _explain(problem: StructError) -> str:
+    """Return key path, value found, and what is allowed."""
+    if problem.unknown is not None:
+        # The path of a table with keys of the user's does not say which one it is.
+        table = problem.value if isinstance(problem.value, dict) else {}
+        found = f" = {table[problem.unknown]!r}" if problem.unknown in table else ""
+        keys = ", ".join(problem.keys)
+        return f"{problem.below(problem.unknown)}{found}: unknown key; expected one of {keys}"
+    if problem.missing is not None:
+        return f"{problem.below(problem.missing)}: expected a value, got none"
+    return f"{problem.path} = {problem.value!r}: {_expected(problem)}" if problem.path else problem.text
 
 
-def _expected(text: str, hint: Any) -> str:
-    """msgspec's complaint about a value in the words of a recipe."""
-    words = _words_in(hint)
+def _expected(problem: StructError) -> str:
+    """Return msgspec's words about a value in the words of a recipe."""
+    text, words = problem.text, problem.choices
     if text.startswith("Invalid enum value") and words:
         return f"expected one of {', '.join(words)}"
     if "float | object" in text:
@@ -80,32 +78,3 @@ def _expected(text: str, hint: Any) -> str:
     if "matching regex" in text:
         return 'expected a colour such as "#c4141c"' if "#" in text else "expected printable ASCII characters"
     return text[0].lower() + text[1:]
-
-
-def _at(path: str, value: Any) -> tuple[Any, Any]:
-    """Value and type at a key path; "[...]" in msgspec's paths stands for any key."""
-    hint: Any = Recipe
-    for key, number in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
-        try:
-            value = value[key or int(number)]
-        except (KeyError, IndexError, TypeError):
-            value = None
-        hint = _struct_in(hint)
-        if key and isinstance(hint, type(msgspec.Struct)):
-            hint = typing.get_type_hints(hint).get(key)
-    return value, hint
-
-
-def _words_in(hint: Any) -> tuple[str, ...]:
-    """The words of the Literals in a type, at any depth."""
-    if typing.get_origin(hint) is typing.Literal:
-        return tuple(map(str, typing.get_args(hint)))
-    return tuple(word for inner in typing.get_args(hint) for word in _words_in(inner))
-
-
-def _struct_in(kind: Any) -> Any:
-    """The struct inside `X | None`, `tuple[X, ...]`, `dict[str, X]` or X itself."""
-    inner = [struct for arg in typing.get_args(kind) if (struct := _struct_in(arg)) is not None]
-    if inner:
-        return inner[0]
-    return kind if isinstance(kind, type(msgspec.Struct)) else None

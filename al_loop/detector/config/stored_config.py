@@ -161,7 +161,7 @@ def _check_values(config: dict[str, Any], source: str) -> None:
     try:
         stored = msgspec.convert(config, _StoredConfig)
     except msgspec.ValidationError as error:
-        problem = explain(str(error), config, _StoredConfig)
+        problem = explain(error, config, _StoredConfig)
         raise ModelError(f"{source}: {problem}. Correct it, or: {_ADVICE}") from None
     config.update(image_size=stored.image_size, classes=stored.classes)
     config["enlarge"] = bool(config.get("enlarge", False))
