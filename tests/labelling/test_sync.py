@@ -176,7 +176,7 @@ def test_another_project_begins_when_nothing_is_lost_with_the_old_one(line: Line
     line.request("POST", f"tasks/{task}/annotations/", {"result": [wrong]})
     with pytest.raises(LabelStudioError, match="a refused answer: the result cannot be read"):
         restart_labelling(line.workspace)
-    assert "is kept" in restart_labelling(line.workspace, anyway=True)
+    assert "are kept" in restart_labelling(line.workspace, anyway=True)
     assert set(line.labels()) == {first}
     assert sync.answered_in_old_project(line.workspace, 1) == {first}
 
