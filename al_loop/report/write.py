@@ -34,7 +34,7 @@ STATES: Mapping[str, tuple[str, str]] = {
     "pending": ("waiting for people", "wait"),
     "selected": ("selected, not sent yet", "wait"),
 }
-_SIZES_IN = {"wide": (7.4, 3.4), "narrow": (4.0, 3.0)}  # of plots, on a desk and on a phone
+_SIZES_IN = {"wide": (7.4, 3.4), "narrow": (4.0, 3.0)}  # plots on wide and narrow screens
 
 
 def write_report(workspace: Workspace, path: Path) -> Path:

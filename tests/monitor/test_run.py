@@ -341,7 +341,7 @@ def test_metric_is_measured_on_images_drawn_at_random(watched: Workspace, right:
         assert verdict(see(here), "metric").numbers == found.numbers
 
 
-def judged_cycles(workspace: Workspace, *aps: float) -> None:
+def evaluated_cycles(workspace: Workspace, *aps: float) -> None:
     model_registry.save_metrics(workspace, "m0", "val", Metrics(aps[0], 0.5, 0.5, {}, 4, 8))
     for number, ap in enumerate(aps[1:], start=1):
         model_registry.register_model(workspace, f"cycle-{number}", "cycle", f"{number}" * 64, None, number)
@@ -365,7 +365,7 @@ def test_budget_carries_the_curve_on(watched: Workspace) -> None:
     here = monitored(watched, triggers=("budget",))
     assert "too few cycles" in verdict(see(here), "budget").reason
     curve = [0.2 + 0.1 * np.log1p(n) for n in range(4)]  # straight over log(1 + labels / 25)
-    judged_cycles(here, *curve)
+    evaluated_cycles(here, *curve)
     found = verdict(see(here), "budget")
     expected = 0.1 * (np.log(5) - np.log(4))
     assert [found.numbers[name] for name in ("gain", "low", "high")] == pytest.approx(
@@ -375,7 +375,7 @@ def test_budget_carries_the_curve_on(watched: Workspace) -> None:
 
 
 def test_a_flat_curve_is_advice_and_holds_only_where_asked(loop: Workspace) -> None:
-    judged_cycles(loop, 0.2, 0.3, 0.302, 0.303)
+    evaluated_cycles(loop, 0.2, 0.3, 0.302, 0.303)
     data = NewDataTrigger(images=1)
     advice = monitored(loop, triggers=("new-data", "budget"), new_data=data)
     add_rows(advice, 5)
