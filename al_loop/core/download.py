@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
@@ -22,15 +23,23 @@ _CHUNK = 1 << 16
 
 
 def download(
-    url: str, target: Path, *, limit_bytes: int, limit_s: float, other_hosts: bool = False, sha256: str = ""
+    url: str,
+    target: Path,
+    *,
+    limit_bytes: int,
+    limit_s: float,
+    other_hosts: bool = False,
+    sha256: str = "",
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Download a URL into a file, which is complete or does not exist.
 
     other_hosts: follow redirects to other hosts.
     sha256: first digits that the hash of the file must have.
+    progress: called in another thread with the bytes that have come, and all of them as far as known.
     Raises DataError with the reason if the file cannot be fetched, OSError if it cannot be written.
     """
-    fetch = _Fetch(url, target, limit_bytes, limit_s, other_hosts, sha256)
+    fetch = _Fetch(url, target, limit_bytes, limit_s, other_hosts, sha256, progress)
     # In a thread, as httpx limits the wait for each byte only: a server may send its headers slowly.
     fetch.start()
     fetch.join(limit_s)
@@ -43,11 +52,18 @@ def download(
 
 class _Fetch(threading.Thread):
     def __init__(
-        self, url: str, target: Path, limit_bytes: int, limit_s: float, other_hosts: bool, sha256: str
+        self,
+        url: str,
+        target: Path,
+        limit_bytes: int,
+        limit_s: float,
+        other_hosts: bool,
+        sha256: str,
+        progress: Callable[[int, int], None],
     ) -> None:
         super().__init__(daemon=True, name="download")
         self._url, self._target, self._sha256 = url, target, sha256
-        self._limit_bytes, self._other_hosts = limit_bytes, other_hosts
+        self._limit_bytes, self._other_hosts, self._progress = limit_bytes, other_hosts, progress
         self._end, self._silence_s = time.monotonic() + limit_s, min(_SILENCE_S, limit_s)
         self.stopped = False  # the caller no longer waits
         self.problem: Exception | None = None
@@ -84,9 +100,9 @@ class _Fetch(threading.Thread):
         raise DataError(f"cannot be fetched (more than {_REDIRECTS} redirects)")
 
     def _copy(self, answer: httpx.Response, file: BinaryIO) -> None:
-        stated, size, digest = answer.headers.get("content-length", ""), 0, hashlib.sha256()
-        if stated.isdigit():
-            self._refuse_large(int(stated))
+        header, size, digest = answer.headers.get("content-length", ""), 0, hashlib.sha256()
+        stated = int(header) if header.isdigit() else 0
+        self._refuse_large(stated)
         for data in answer.iter_bytes(_CHUNK):
             size += len(data)
             self._refuse_large(size)
@@ -94,6 +110,7 @@ class _Fetch(threading.Thread):
                 raise DataError("cannot be fetched (it took too long)")
             file.write(data)
             digest.update(data)
+            self._progress(size, max(size, stated))
         if not digest.hexdigest().startswith(self._sha256):
             raise DataError(f"has SHA-256 {digest.hexdigest()}, expected {self._sha256}")
 

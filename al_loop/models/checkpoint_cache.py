@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from al_loop.core.console import Progress
 from al_loop.core.errors import DataError, ModelError
 from al_loop.core.files import cache_dir, file_sha256
 
@@ -14,11 +15,12 @@ from al_loop.core.files import cache_dir, file_sha256
 _MAX_BYTES, _MAX_S = 16 << 30, 4 * 3600.0
 
 
-def fetch(location: str, sha256: str | None = None) -> Path:
+def fetch(location: str, sha256: str | None, progress: Progress) -> Path:
     """Return the local path of a checkpoint given by path or URL.
 
     sha256: expected hash of the downloaded or cached file. None: use the first digits of the hash that
         OpenMMLab and torch put into file names (name-0123abcd.pth).
+    progress: called during a download, with MiB.
     Raises ModelError for a failed download.
     """
     address = urlsplit(location)
@@ -38,12 +40,18 @@ def fetch(location: str, sha256: str | None = None) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         download(
-            location, target, limit_bytes=_MAX_BYTES, limit_s=_MAX_S, other_hosts=other_hosts, sha256=expected
+            location,
+            target,
+            limit_bytes=_MAX_BYTES,
+            limit_s=_MAX_S,
+            other_hosts=other_hosts,
+            sha256=expected,
+            progress=lambda done, total: progress(done >> 20, total >> 20, f"MiB of {name}"),
         )
     except (DataError, OSError) as error:
         reason = error if isinstance(error, DataError) else f"cannot be stored ({error})"
         raise ModelError(
-            f"{location} {reason}. Download it yourself and set model.load_from in al-loop.toml to its path, "
-            "or give it to: al-loop models import"
+            f"{location} {reason}. Download it yourself, where there is a network, and set model.load_from "
+            "in al-loop.toml to its path, or give it to: al-loop models import"
         ) from None
     return target

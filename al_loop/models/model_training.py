@@ -67,7 +67,7 @@ def train_model(
 
     gpus, settings = workspace.config.gpus, options.settings
     check_gpus(workspace, settings)
-    config, weights, notes = _start(workspace, start)
+    config, weights, notes = _start(workspace, start, progress)
     if options.frozen:
         config.model.backbone.update(frozen_stages=config.model.backbone.get("num_stages", 4), norm_eval=True)
     device = choose_device(workspace.config.device)
@@ -96,7 +96,7 @@ def train_model(
     }
 
 
-def _start(workspace: Workspace, start: Model | None) -> tuple[Any, Any, list[str]]:
+def _start(workspace: Workspace, start: Model | None, progress: Progress) -> tuple[Any, Any, list[str]]:
     """Return config, initial weights and notes of a training."""
     from al_loop.detector.checkpoint import read_weights
     from al_loop.detector.config.stored_config import read_config
@@ -105,7 +105,7 @@ def _start(workspace: Workspace, start: Model | None) -> tuple[Any, Any, list[st
         config = read_config(start.folder, start.config_sha256, trusted=workspace.trusted)
         return config, read_weights(start.weights, start.weights_sha256), list(config.get("notes", ()))
     config = named_config(workspace)
-    weights, notes = start_weights(workspace, config)
+    weights, notes = start_weights(workspace, config, progress)
     config.notes = [*config.notes, *notes]
     return config, weights, config.notes
 
@@ -115,6 +115,7 @@ def import_model(
     folder: Path,
     checkpoint: str,
     config_name: str | None,
+    progress: Progress,
     *,
     classes_as_is: bool = False,
 ) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def import_model(
 
     classes = workspace.config.classes
     config = named_config(workspace, config_name)
-    content = read_checkpoint(fetch(checkpoint, None))
+    content = read_checkpoint(fetch(checkpoint, None, progress))
     names = content.classes or config.get("named_classes", ())
     weights, notes = reorder_classes(content.weights, names, classes, checkpoint, as_is=classes_as_is)
     load_into(build_model(config), weights, checkpoint)

@@ -74,7 +74,10 @@ def import_checkpoint(
     }
 
     def work(folder: Path) -> Output:
-        return model_training.import_model(workspace, folder, checkpoint, config, classes_as_is=classes_as_is)
+        with reporter.progress("import") as progress:
+            return model_training.import_model(
+                workspace, folder, checkpoint, config, progress, classes_as_is=classes_as_is
+            )
 
     model, output = _make(workspace, "import", inputs, work)
     reporter.line(f"imported {model.id} from {checkpoint}")

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from al_loop.core.console import Progress
 from al_loop.core.errors import ConfigError
 from al_loop.core.files import file_sha256
 from al_loop.models.checkpoint_cache import fetch
 from al_loop.models.trust import is_data, refusal
 from al_loop.state.model_registry import SHIPPED
 from al_loop.state.workspace import Workspace
+
+#: Value of model.load_from: the COCO checkpoint that mmdet lists for model.config.
+COCO = "coco"
 
 
 def named_config(workspace: Workspace, name: str | None = None) -> Any:
@@ -59,23 +63,26 @@ def in_workspace(workspace: Workspace, name: str) -> str:
     return str(path) if name and path.is_file() else name
 
 
-def start_weights(workspace: Workspace, config: Any) -> tuple[Any, list[str]]:
+def start_weights(workspace: Workspace, config: Any, progress: Progress) -> tuple[Any, list[str]]:
     """Return the weights of model.load_from, adapted to the classes, and notes. None: random weights."""
     from al_loop.detector.checkpoint import BOX_HEAD, load_into, read_checkpoint
     from al_loop.detector.class_order import reorder_classes, same_names
     from al_loop.detector.config.model_config import build_model
+    from al_loop.detector.config.public_configs import coco_checkpoint
 
     settings, classes = workspace.config.model, workspace.config.classes
     if settings.load_from is None:
         if config.model.backbone.get("frozen_stages", -1) >= 0:
             raise ConfigError(
                 f'model.config = "{settings.config}" freezes its first layers, and without a checkpoint '
-                "these are random: the model would not learn. Set model.load_from to a COCO checkpoint in "
-                'al-loop.toml, or model.config = "small", which trains from scratch.'
+                'these are random: the model would not learn. Set model.load_from = "coco" in al-loop.toml, '
+                'or to a checkpoint of yours; or model.config = "small", which trains from scratch.'
             )
         return None, []
-    location = in_workspace(workspace, settings.load_from)
-    checkpoint = read_checkpoint(fetch(location, settings.load_from_sha256), settings.load_from_sha256)
+    location, sha256 = in_workspace(workspace, settings.load_from), settings.load_from_sha256
+    if settings.load_from == COCO:
+        location = coco_checkpoint(settings.config)
+    checkpoint = read_checkpoint(fetch(location, sha256, progress), sha256)
     names, weights, notes = checkpoint.classes, checkpoint.weights, list[str]()
     if len(names) == len(classes) and not same_names(names, classes):
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(BOX_HEAD)}

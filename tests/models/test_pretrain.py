@@ -78,7 +78,10 @@ def test_a_checkpoint_by_url_is_fetched_once_and_its_hash_checked(
     from functools import partial
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-    from al_loop.models.checkpoint_cache import fetch
+    from al_loop.models import checkpoint_cache
+
+    def fetch(location: str, sha256: str | None = None) -> Path:
+        return checkpoint_cache.fetch(location, sha256, lambda *step: None)
 
     monkeypatch.setenv("AL_LOOP_CACHE", str(tmp_path / "cache"))
     served = tmp_path / "served"

@@ -16,6 +16,7 @@ from al_loop.core.errors import ModelError
 from al_loop.core.resources import resource
 from al_loop.detector.checkpoint import class_names
 from al_loop.detector.config.preprocessing import InferencePipeline, one_size, read_pipeline
+from al_loop.detector.config.public_configs import public_config, scale_rate
 from al_loop.detector.config.stored_config import (
     PARTS,
     check_config,
@@ -50,18 +51,20 @@ def load_model_config(
 ) -> Config:
     """Return a model config for these classes.
 
-    name: "r50", "small", or the path of an mmdet config or of a model's `config.json`. A Python file is
-    executed: the caller must know that the user has named it.
+    name: "r50", "small", the name of one of mmdet's Faster R-CNN configs, or the path of an mmdet config or
+        of a model's `config.json`. A Python file is executed: the caller must know that the user named it.
     classes: replace those of the config.
     image_size: (width, height) px; replaces that of the config.
     trusted: import the modules in custom_imports of a JSON file.
     Raises ModelError for a file that is missing, is no config, or is not of the Faster R-CNN family.
     """
-    path = resource(f"configs/model/{name}.py") if name in SHIPPED else Path(name).expanduser()
+    public = public_config(name)
+    path = resource(f"configs/model/{name}.py") if name in SHIPPED else public or Path(name).expanduser()
     if not path.is_file():
         raise ModelError(
-            f"no model config {name!r}: expected one of {', '.join(SHIPPED)} or the path of an mmdet config. "
-            "Correct model.config in al-loop.toml."
+            f"no model config {name!r}: expected one of {', '.join(SHIPPED)}, the name of one of mmdet's "
+            "Faster R-CNN configs (faster-rcnn_r50_fpn_1x_coco), or the path of an mmdet config. Correct "
+            "model.config in al-loop.toml."
         )
     if path.suffix == ".json":
         data = decode_config(read_file(path), str(path))
@@ -77,6 +80,8 @@ def load_model_config(
         import_modules(modules_of(executed, str(path)), str(path), trusted=True)
         config = executed.to_dict()
         refuse_deep(config)
+        if path == public:
+            scale_rate(config)
     except ModelError:
         raise
     except Exception as error:  # a config is a Python file: anything can go wrong in it
@@ -124,16 +129,17 @@ def _require_faster_rcnn(config: Mapping[str, Any], source: str) -> None:
     model = _table(config.get("model"))
     roi_head = _table(model.get("roi_head"))
     got = model.get("type") if model else "no model"
-    parts = (
-        model.get("rpn_head"),
-        model.get("neck"),
-        _table(model.get("backbone")),
-        _table(roi_head.get("bbox_head")),
-        _table(_table(roi_head.get("bbox_roi_extractor")).get("roi_layer")),
-    )
-    if not all(parts):
+    parts = {
+        "rpn_head": model.get("rpn_head"),
+        "neck": model.get("neck"),
+        "backbone": _table(model.get("backbone")),
+        "one bbox_head": _table(roi_head.get("bbox_head")),
+        "one roi_layer": _table(_table(roi_head.get("bbox_roi_extractor")).get("roi_layer")),
+    }
+    if missing := [name for name, part in parts.items() if not part]:
         raise ModelError(
-            f"{source} must hold a two-stage detector with an FPN and one box head (Faster R-CNN); got {got}"
+            f"{source} must hold a two-stage detector with an FPN and one box head (Faster R-CNN); got {got} "
+            f"without {', '.join(missing)}. Give the config and the checkpoint of a Faster R-CNN with an FPN"
         )
     others = [name for name in _OTHER_HEADS if roi_head.get(name)]
     if others:

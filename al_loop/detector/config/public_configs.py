@@ -1,0 +1,56 @@
+"""MMDetection's own Faster R-CNN configs by name, and the addresses of their COCO checkpoints.
+
+mmdet's wheel holds the configs, and a list of checkpoints whose file names end in digits of their SHA-256.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mmdet
+from mmengine.fileio import load
+
+from al_loop.core.config import TrainConfig
+from al_loop.core.errors import ConfigError
+
+_FOLDER = Path(mmdet.__file__).parent / ".mim" / "configs" / "faster_rcnn"
+#: Shipped configs of the same architecture as one of mmdet's.
+_SAME_AS = {"r50": "faster-rcnn_r50_fpn_1x_coco"}
+
+
+def public_config(name: str) -> Path | None:
+    """Return the path of one of mmdet's Faster R-CNN configs by its name. None if mmdet has none of it."""
+    return next((path for path in _FOLDER.glob("*.py") if path.stem == name), None)
+
+
+def coco_checkpoint(name: str) -> str:
+    """Return the address of the COCO checkpoint of a model config.
+
+    name: "r50", or the name of one of mmdet's configs.
+    Raises ConfigError if mmdet lists no checkpoint for it.
+    """
+    listed = {Path(model["Config"]).stem: model["Weights"] for model in _models() if "Weights" in model}
+    address = listed.get(_SAME_AS.get(name, name))
+    if address is None:
+        raise ConfigError(
+            f'model.load_from = "coco": mmdet lists no checkpoint for model.config = {name!r}. Expected '
+            f"{', '.join(_SAME_AS)} or one of {', '.join(sorted(listed))}. Set one of them, or give a file "
+            "of weights: model.load_from = PATH"
+        )
+    return str(address)
+
+
+def scale_rate(config: dict[str, Any]) -> None:
+    """Scale a config's learning rate from mmdet's batch on 8 GPUs to al-loop's usual batch, in proportion.
+
+    Source: Goyal 2017, section 2.1; mmdet's `auto_scale_lr`.
+    """
+    base = config["auto_scale_lr"]["base_batch_size"]
+    config["optim_wrapper"]["optimizer"]["lr"] *= TrainConfig().batch_size / base
+
+
+def _models() -> list[dict[str, Any]]:
+    """Return the entries of mmdet's list of Faster R-CNN models. Empty if mmdet is installed without it."""
+    path = _FOLDER / "metafile.yml"
+    return list(load(path)["Models"]) if path.is_file() else []
