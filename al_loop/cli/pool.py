@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,9 @@ from al_loop.core.errors import DataError
 from al_loop.core.files import printable
 from al_loop.state.database.image_table import image_count, newest_images
 from al_loop.state.workspace import Workspace, init_workspace
+
+if TYPE_CHECKING:
+    from al_loop.images.label_import import LabelReport
 
 _SHOWN = 20
 
@@ -71,7 +75,6 @@ def add_val(workspace: Workspace, coco: Path, name: str, replace: bool) -> None:
 
     Images that already have other labels stay unchanged without --replace.
     """
-    from al_loop.images.coco import listed
     from al_loop.images.labelled_sets import count_phrase
     from al_loop.images.validation_sets import add_validation
 
@@ -81,6 +84,46 @@ def add_val(workspace: Workspace, coco: Path, name: str, replace: bool) -> None:
         f"{len(report.added)} {name} images added, {report.moved} taken out of the pool, "
         f"{report.duplicates} known already, {len(report.refused)} refused"
     )
+    _say_labels(report, coco)
+    if report.alike:
+        say(f"{report.alike} of those taken out of the pool had these labels: no model learns from them now")
+    say(f"{name} now: {count_phrase(report.images, report.boxes, report.empty, report.regions)}")
+    if report.warning:
+        say(report.warning)
+
+
+@pool.command("add-labelled")
+@click.argument("coco", type=EXISTING_FILE)
+@click.option("--replace", is_flag=True, help="Replace labels that differ from those of the file.")
+@with_locked_workspace
+def add_labelled(workspace: Workspace, coco: Path, replace: bool) -> None:
+    """Add the labelled images of COCO (a JSON file) to the pool: every later training uses them.
+
+    Images that already have other labels stay unchanged without --replace. Safe to repeat.
+    """
+    from al_loop.images.labelled_sets import count_phrase
+    from al_loop.images.pool_labels import add_labelled
+
+    with Terminal().progress("read labelled images") as progress:
+        report = add_labelled(workspace, coco, progress, replace_labels=replace)
+    say(
+        f"{len(report.added)} labelled images added, {report.labelled} images of the pool labelled, "
+        f"{report.duplicates} known already, {len(report.refused)} refused"
+    )
+    _say_labels(report, coco)
+    if report.evaluated:
+        say(f"{report.evaluated} left out: models are evaluated on them")
+    say(f"labelled now: {count_phrase(report.images, report.boxes, report.empty, report.regions)}")
+    if report.missing:
+        say(f"no label of {', '.join(report.missing)} yet: a model cannot learn these classes without labels")
+    if report.warning:
+        say(report.warning)
+
+
+def _say_labels(report: LabelReport, coco: Path) -> None:
+    """Print what an import of labels has converted, refused, kept and replaced."""
+    from al_loop.images.coco import listed
+
     say_conversions(report.notes)
     say_files("refused", report.refused)
     if report.kept:
@@ -88,13 +131,8 @@ def add_val(workspace: Workspace, coco: Path, name: str, replace: bool) -> None:
         say_files("kept", report.kept)
     if report.replaced:
         say(f"{report.replaced} labels replaced. Undo: al-loop pool restore-labels --last")
-    if report.alike:
-        say(f"{report.alike} of those taken out of the pool had these labels: no model learns from them now")
     if report.problems:
         say(listed(report.problems, coco).rstrip("\n"))
-    say(f"{name} now: {count_phrase(report.images, report.boxes, report.empty, report.regions)}")
-    if report.warning:
-        say(report.warning)
 
 
 @pool.command("restore-labels")

@@ -77,6 +77,8 @@ class KnownLabel:
         what = f"has {len(self.boxes)} boxes" if self.status == "labelled" else f"is {self.status}"
         if self.cycle is None and self.annotator is None:
             return f"{what} in an evaluation set" if self.in_set else f"{what} already"
+        if self.cycle is None:
+            return f"{what} from {self.annotator}"
         by = f" by {self.annotator}" if self.annotator else ""
         return f"{what}{by}" + (f" in cycle {self.cycle}" if self.cycle is not None else "")
 

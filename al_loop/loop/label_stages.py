@@ -17,6 +17,8 @@ from al_loop.labelling.open_tasks import queue_address
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.manifest import LABELS
 from al_loop.loop.selection_stages import relative, scored_pool, stage_of
+from al_loop.state.database.label_table import find_labels
+from al_loop.state.database.pick_table import set_pick_state
 from al_loop.state.stages import Output, Waiting, run_stage
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage
@@ -36,7 +38,11 @@ def push_stage(
     def work(_: Path) -> Output:
         not_fetched = repository.keep(workspace, ids)
         _report_left_out(not_fetched, reporter)
-        left_out = {*not_fetched, *_remove_evaluation_copies(workspace, ids, reporter)}
+        left_out = {
+            *not_fetched,
+            *_remove_evaluation_copies(workspace, ids, reporter),
+            *_without_need(workspace, cycle.number, ids, reporter),
+        }
         damaged = changed_files(
             repository.images_by_id(workspace, [name for name in ids if name not in left_out])
         )
@@ -73,6 +79,15 @@ def _remove_evaluation_copies(workspace: Workspace, ids: list[str], reporter: Re
             f"  left out: {name[:12]} is removed from the pool: an evaluation set has the same image"
         )
     return copies
+
+
+def _without_need(workspace: Workspace, number: int, ids: list[str], reporter: Reporter) -> list[str]:
+    """Return the picks that were labelled since the selection, as by `pool add-labelled`. Report them."""
+    labelled = [label.image_id for label in find_labels(workspace.store, ids)]
+    for name in labelled:
+        reporter.line(f"  left out: {name[:12]} has a label already")
+        set_pick_state(workspace.store, number, name, "known")
+    return labelled
 
 
 def pull_stage(

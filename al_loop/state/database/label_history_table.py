@@ -46,7 +46,7 @@ class OldLabel(FullLabel):
     def __str__(self) -> str:
         """Describe the label, its image and what replaced it."""
         content = f"{self.box_count} boxes" if self.status == "labelled" else self.status
-        author = f" by {self.annotator}" if self.annotator else ""
+        author = f" {'from' if self.cycle is None else 'by'} {self.annotator}" if self.annotator else ""
         author += f" in cycle {self.cycle}" if self.cycle is not None else ""
         place = ", ".join(self.set_names) or self.role
         head = f"{self.image_id[:12]}  {self.replaced_at}"

@@ -44,7 +44,8 @@ class NewLabel:
 
     status: 'labelled', 'empty' or 'skipped'.
     boxes, outlines: as in `LabelledRow`.
-    cycle: None for a label of an evaluation set.
+    cycle: None for a label of a COCO file.
+    annotator: the person; for a label of a COCO file to train on, the name of the file.
     """
 
     image_id: str

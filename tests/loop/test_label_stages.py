@@ -1,0 +1,50 @@
+"""Labels that do not come from the cycle itself: they are trained on, and never asked for again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.factories import write_coco_set
+from support.small_loop import SmallLoop, small_loop
+
+from al_loop.core.console import Silent
+from al_loop.core.errors import WorkspaceError
+from al_loop.images.pool_labels import add_labelled
+from al_loop.loop.cycle import run_cycle
+from al_loop.state.database.pick_table import picks_of
+from al_loop.state.workspace import Workspace
+
+
+@pytest.fixture
+def loop(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallLoop:
+    return small_loop(workspace, tmp_path, monkeypatch, images=30)
+
+
+def test_every_cycle_trains_on_the_labels_of_the_user(loop: SmallLoop, tmp_path: Path) -> None:
+    add_labelled(loop.workspace, write_coco_set(tmp_path / "mine", 7, seed=7))
+    loop.run(cycles=2)
+    assert loop.images == [17, 27]
+
+
+def test_what_is_labelled_after_the_selection_is_not_pushed(
+    loop: SmallLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+
+        def broken(*_: object, **__: object) -> None:
+            raise WorkspaceError("killed")
+
+        patched.setattr("al_loop.loop.cycle.push_stage", broken)
+        with pytest.raises(WorkspaceError, match="killed"):
+            loop.run()
+    picks = picks_of(loop.workspace.store, 1)
+    loop.workspace.store.execute(
+        "INSERT INTO labels (image_id, status, boxes, annotator, updated_at) "
+        "VALUES (?, 'empty', '[]', 'f', '')",
+        picks[3].image_id,
+    )
+    assert run_cycle(loop.workspace, None, Silent()).finished
+    [pushed] = loop.pushed
+    assert len(pushed) == len(picks) - 1
+    assert picks[3].image_id not in pushed
