@@ -32,11 +32,11 @@ import numpy as np
 #: Dice seen from above have no upper side. bf16 gives the same AP, on some machines in 2/3 of the time.
 DICE_SETTINGS = """[pretrain]
 val_every = 10
-rotate90 = true
+augment.rotate90 = true
 precision = "auto"
 
 [train]
-rotate90 = true
+augment.rotate90 = true
 precision = "auto"
 """
 STEEL_SETTINGS = """[pretrain]

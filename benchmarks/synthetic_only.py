@@ -29,7 +29,7 @@ def write_schedule(folder: Path, epochs: int, *, rotate90: bool) -> None:
     text = path.read_text(encoding="utf-8")
     start = text.index("[pretrain]")
     end = text.index("\n[", start)
-    table = f"epochs = {epochs}\nbatch_size = 4\nval_every = 4\nrotate90 = {str(rotate90).lower()}\n"
+    table = f"epochs = {epochs}\nbatch_size = 4\nval_every = 4\naugment.rotate90 = {str(rotate90).lower()}\n"
     path.write_text(f"{text[:start]}[pretrain]\n{table}{text[end:]}", encoding="utf-8")
 
 
@@ -40,9 +40,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="dice")
     parser.add_argument("--count", type=int, default=800)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument(
-        "--upright", action="store_true", help="No quarter turns and vertical flips in training."
-    )
+    parser.add_argument("--upright", action="store_true", help="No quarter turns in training.")
     args = parser.parse_args()
 
     classes = categories(load_recipe(find_recipe(args.recipe)))

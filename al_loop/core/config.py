@@ -45,6 +45,23 @@ class ModelConfig(Section, frozen=True):
     load_from_sha256: types.Sha256 | None = None  # another file is refused
 
 
+class AugmentConfig(Section, frozen=True):
+    """Random changes of each training image; 0 or false switches one off."""
+
+    hflip: bool = True  # mirror images; not if classes are mirror images of each other
+    rotate90: bool = False  # quarter turns; not if a class has an upper side
+    rotate: types.Angle = 0.0  # largest free rotation in degrees, in both directions
+    shear: types.Shear = 0.0  # largest angle in degrees
+    shift: types.Fraction = 0.1  # largest shift as a share of the image's side
+    zoom: types.Zoom = 0.25  # the scale lies between 1 / (1 + zoom) and 1 + zoom
+    colour: types.Fraction = 0.4  # change of brightness, contrast and saturation; a quarter of it for the hue
+    grayscale: types.Fraction = 0.2  # share of images without colour
+    noise: types.Fraction = 0.05  # largest standard deviation, as a share of the range of values
+    blur: types.Blur = 2.0  # largest standard deviation of a Gaussian in px
+    cutout: types.Fraction = 0.2  # largest share of the image that a rectangle of noise hides
+    erase: types.Fraction = 0.0  # largest share of each box that a rectangle of noise hides
+
+
 class TrainConfig(Section, frozen=True):
     """Training of M0 on synthetic images, or fine-tuning in each cycle."""
 
@@ -53,12 +70,12 @@ class TrainConfig(Section, frozen=True):
     lr: types.LearningRate | None = None  # None: that of the model config
     val_every: types.Epochs = 1  # epochs between validations
     patience: types.Epochs = 10  # validations without a better AP before the training stops
-    rotate90: bool = False  # augment by vertical flips and quarter turns; not if a class has an upper side
     repeat: types.Repeat = 1  # times that an epoch shows each image; > 1 makes epochs of few images longer
     workers: types.Workers | None = None  # None: two less than the cores, at most 4
     # Of the forward pass. None: "fp32", on CUDA mixed with fp16. "auto": "bf16" where it is faster.
     precision: Literal["auto", "fp32", "bf16"] | None = None
     seed: types.Seed = 0
+    augment: AugmentConfig = AugmentConfig()
 
 
 class ScoreConfig(Section, frozen=True):

@@ -21,6 +21,8 @@ from al_loop.core.urls import masked_in
 S = TypeVar("S", bound=Section)
 #: Every command reads these from al-loop.toml: the server, and the hardware.
 LIVE = ("label_studio", "device", "gpus")
+#: Settings and tables that 0.1 did not have.
+SINCE_0_1 = ("pretrain.augment", "train.augment")
 #: A selection depends on these; they stay once its images are chosen.
 SELECTION = ("classes", "name", "task", "cycle", "score.score_thr", "score.precision")
 
@@ -49,9 +51,15 @@ def from_plain(plain: dict[str, Any]) -> Config:
 
 
 def hashed(settings: Config, table: str) -> dict[str, Any]:
-    """Return a table of the settings for the hash of a stage; names of 0.1 keep its stages valid."""
-    old_names: dict[str, Any] = with_old_names(msgspec.to_builtins(settings))[table]
-    return old_names
+    """Return a table of the settings for the hash of a stage, so that stages of 0.1 stay valid.
+
+    The settings have the names of 0.1. Those that 0.1 did not have are left out at their defaults.
+    """
+    values, usual = (
+        with_old_names(msgspec.to_builtins(config))[table] for config in (settings, Config(classes=()))
+    )
+    new = {key.split(".")[1] for key in SINCE_0_1 if key.startswith(f"{table}.")}
+    return {name: value for name, value in values.items() if name not in new or value != usual[name]}
 
 
 def check(settings: Config, number: int, *, selected: bool) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-#: Dotted key in 0.1 -> name in the same table since 0.2.
+#: Dotted key in 0.1, or in a version before 0.2 -> dotted name in the same table since 0.2. If a setting had
+#: two names, that of 0.1 is the last.
 RENAMED: Mapping[str, str] = MappingProxyType(
     {
         "cycle.explore": "explore_fraction",
@@ -18,8 +19,10 @@ RENAMED: Mapping[str, str] = MappingProxyType(
         "monitor.settle_s": "min_age_s",
         "monitor.drift.in_a_row": "consecutive_windows",
         "monitor.drift.effect": "min_effect",
-        "pretrain.turns": "rotate90",
-        "train.turns": "rotate90",
+        "pretrain.rotate90": "augment.rotate90",
+        "pretrain.turns": "augment.rotate90",
+        "train.rotate90": "augment.rotate90",
+        "train.turns": "augment.rotate90",
     }
 )
 #: Value of cycle.strategy in 0.1 -> value since 0.2.
@@ -44,12 +47,13 @@ def refusals(plain: Mapping[str, Any]) -> list[str]:
 
 def with_new_names(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of settings, as plain data, with the names of this version."""
-    return _renamed(plain, RENAMED, RENAMED_STRATEGIES)
+    keys = {key: f"{key.rpartition('.')[0]}.{name}" for key, name in RENAMED.items()}
+    return _renamed(plain, keys, RENAMED_STRATEGIES)
 
 
 def with_old_names(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of settings with the names of 0.1."""
-    keys = {f"{key.rpartition('.')[0]}.{name}": key.rpartition(".")[2] for key, name in RENAMED.items()}
+    keys = {f"{key.rpartition('.')[0]}.{name}": key for key, name in RENAMED.items()}
     return _renamed(plain, keys, {new: old for old, new in RENAMED_STRATEGIES.items()})
 
 
@@ -93,16 +97,25 @@ def _rewritten_line(table: str, line: str) -> str:
 
 
 def _renamed(plain: dict[str, Any], keys: Mapping[str, str], strategies: Mapping[str, str]) -> dict[str, Any]:
+    """Return a copy with settings moved. keys: dotted key -> dotted new key."""
     renamed = deepcopy(plain)
-    for key, name in keys.items():
-        where, _, last = key.rpartition(".")
-        table = _table(renamed, where)
-        if last in table and name not in table:
-            table[name] = table.pop(last)
+    for key, new in keys.items():
+        table, _, name = key.rpartition(".")
+        new_table, _, new_name = new.rpartition(".")
+        values = _table(renamed, table)
+        if name in values and new_name not in _table(renamed, new_table):
+            _made_table(renamed, new_table)[new_name] = values.pop(name)
     cycle = _table(renamed, "cycle")
     if isinstance(strategy := cycle.get("strategy"), str):
         cycle["strategy"] = strategies.get(strategy, strategy)
     return renamed
+
+
+def _made_table(plain: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return the table at a dotted key, made where there is none."""
+    for part in where.split("."):
+        plain = plain.setdefault(part, {})
+    return plain
 
 
 def _table(plain: Mapping[str, Any], where: str) -> dict[str, Any]:

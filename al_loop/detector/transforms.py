@@ -1,8 +1,7 @@
-"""Read, resize and augment images: the same code for training, validation and scoring."""
+"""Read and resize images: the same code for training, validation and scoring."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,10 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
-from mmdet.structures.bbox import HorizontalBoxes
 from numpy.typing import NDArray
 
 from al_loop.core.errors import DataError
 from al_loop.images import decode
-
-# By default, Albumentations looks for a newer release of itself at import.
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-
-import albumentations as A  # noqa: N812
 
 Picture = NDArray[np.uint8]
 
@@ -98,55 +91,4 @@ class FitInto(BaseTransform):  # type: ignore[misc]
         results.update(img=picture, img_shape=picture.shape[:2], scale_factor=scale)
         if "gt_bboxes" in results:
             results["gt_bboxes"].rescale_(scale)
-        return results
-
-
-@TRANSFORMS.register_module()
-class Augment(BaseTransform):  # type: ignore[misc]
-    """Augment with Albumentations: flip, shift, scale, colour jitter, Gaussian noise and blur.
-
-    rotate90: also flip vertically and rotate by 90 degrees, for objects without a fixed orientation.
-    rank, processes: index and number of the processes of one training.
-    A box that loses more than 70 % of its area at the border is dropped.
-    Source: Eversberg & Lambrecht 2024, section 3.3 (the list of augmentations).
-    """
-
-    def __init__(self, rotate90: bool = False, rank: int = 0, processes: int = 1) -> None:
-        self.rank, self.processes = rank, processes
-        self.pipeline = A.Compose(
-            [
-                A.HorizontalFlip(p=0.5),
-                *([A.VerticalFlip(p=0.5), A.RandomRotate90(p=0.5)] if rotate90 else []),
-                A.Affine(
-                    translate_percent=(-0.1, 0.1),
-                    scale=(0.8, 1.25),
-                    border_mode=cv2.BORDER_REFLECT_101,
-                    p=0.5,
-                ),
-                A.ColorJitter(brightness=0.25, contrast=0.25, saturation=0.25, hue=0.05, p=0.7),
-                A.GaussNoise(std_range=(0.01, 0.05), p=0.3),
-                A.GaussianBlur(blur_limit=(3, 5), p=0.2),
-            ],
-            bbox_params=A.BboxParams(
-                format="pascal_voc", label_fields=["index"], min_visibility=0.3, clip=True
-            ),
-        )
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Augment `img`, `gt_bboxes`, `gt_bboxes_labels` and `gt_ignore_flags` together."""
-        boxes = results["gt_bboxes"].tensor.numpy().astype(np.float64)
-        # mmengine seeds numpy's global generator in each worker. Every process draws the seeds of all images
-        # in the order of one process, and uses its part.
-        self.pipeline.set_random_seed(int(np.random.randint(2**31, size=self.processes)[self.rank]))
-        augmented = self.pipeline(image=results["img"], bboxes=boxes, index=np.arange(len(boxes)))
-        rows = np.asarray(augmented["index"], dtype=np.int64)
-        new_boxes = np.asarray(augmented["bboxes"], dtype=np.float32).reshape(-1, 4)
-        picture = np.ascontiguousarray(augmented["image"])
-        results.update(
-            img=picture,
-            img_shape=picture.shape[:2],
-            gt_bboxes=HorizontalBoxes(new_boxes, dtype=results["gt_bboxes"].tensor.dtype),
-            gt_bboxes_labels=results["gt_bboxes_labels"][rows],
-            gt_ignore_flags=results["gt_ignore_flags"][rows],
-        )
         return results

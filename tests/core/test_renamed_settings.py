@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from al_loop.core.config import Config, load_config, parse_config
+from al_loop.core.config import AugmentConfig, Config, TrainConfig, load_config, parse_config
 from al_loop.core.console import Silent
 from al_loop.core.errors import ConfigError
 from al_loop.core.frozen_settings import hashed, thawed
@@ -60,7 +60,7 @@ def test_a_file_is_rewritten_key_by_key() -> None:
     new = rewritten(OLD_TOML.encode())
     assert new is not None
     assert new.decode() == (
-        OLD_TOML.replace("turns", "rotate90")
+        OLD_TOML.replace("turns", "augment.rotate90")
         .replace("'ours'", "'coverage'")
         .replace("explore = 0.2", "explore_fraction = 0.2")
         .replace("audit=", "random_audit_fraction=")
@@ -85,6 +85,23 @@ def test_settings_go_to_the_old_names_and_back() -> None:
     assert {"explore", "audit"} < old["cycle"].keys()
     assert with_new_names(old) == plain
     assert hashed(Config(classes=("a",)), "cycle") == old["cycle"]
+
+
+def test_settings_that_0_1_did_not_have_change_a_hash_only_if_they_are_set() -> None:
+    usual, turned, grey = (
+        hashed(Config(classes=("a",), train=TrainConfig(augment=augment)), "train")
+        for augment in (AugmentConfig(), AugmentConfig(rotate90=True), AugmentConfig(grayscale=0.5))
+    )
+    assert turned == {**usual, "turns": True}
+    assert "augment" not in usual
+    assert grey["augment"]["grayscale"] == 0.5
+
+
+def test_a_setting_of_0_1_that_has_moved_twice_is_read() -> None:
+    for name in ("turns", "rotate90"):
+        config = thawed(msgspec.json.encode({"train": {name: True}, "pretrain": {"augment": {}, name: True}}))
+        assert config.train.augment.rotate90
+        assert config.pretrain.augment.rotate90
 
 
 def test_settings_that_0_1_froze_are_read_with_their_values() -> None:
@@ -116,7 +133,7 @@ def test_an_old_workspace_whose_settings_cannot_be_used_is_left_as_it_is(tmp_pat
         with pytest.raises(ConfigError, match=r"explore_fraction = 2\.0"):
             open_workspace(root)
     (root / "al-loop.toml").write_text(OLD_TOML)
-    assert open_workspace(root).config.train.rotate90
+    assert open_workspace(root).config.train.augment.rotate90
 
 
 def test_an_old_workspace_is_examined_and_not_changed(tmp_path: Path) -> None:

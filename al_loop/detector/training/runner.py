@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from al_loop.detector import transforms
+from al_loop.detector.augmentation.augment import Augment, SeedImage
 from al_loop.detector.training.ddp import BatchShareSampler, OneProcessSampler, wrapper_config
 from al_loop.detector.training.ignore_regions import ExtendRegions
 from al_loop.detector.training.job import TrainingJob
@@ -21,7 +22,7 @@ from al_loop.detector.training.optimiser import optimiser_config
 from al_loop.detector.training.schedule import partial_epoch, schedule
 
 # Importing these classes registers the transforms that the data pipelines name.
-_REGISTERED = (transforms.ReadPicture, transforms.FitInto, transforms.Augment, ExtendRegions)
+_REGISTERED = (transforms.ReadPicture, transforms.FitInto, SeedImage, Augment, ExtendRegions)
 #: COCO files of training and validation set, in the folder of work files.
 COCO_FILES = ("train.json", "val.json")
 _MAX_NUMPY_SEED = 2**32 - 1
@@ -70,10 +71,11 @@ def make_runner(job: TrainingJob, model: nn.Module, custom_hooks: list[Hook], re
 def _train_loader(job: TrainingJob) -> dict[str, Any]:
     settings = job.run.settings
     rank, processes = get_dist_info()
-    augment = {"type": "Augment", "rotate90": settings.rotate90, "rank": rank, "processes": processes}
+    seed = {"type": SeedImage.__name__, "rank": rank, "processes": processes}
+    augment = {"type": Augment.__name__, "config": settings.augment}
     annotations = {"type": "LoadAnnotations", "with_bbox": True}
     extend = {"type": ExtendRegions.__name__}
-    pipeline = [_READ, annotations, _fit_into(job.config), augment, extend, _PACK]
+    pipeline = [_READ, annotations, _fit_into(job.config), seed, augment, extend, _PACK]
     partial = partial_epoch(job.run, len(job.training))
     filters = {"filter_cfg": {"filter_empty_gt": False, "min_size": 1}}
     dataset = {**_dataset(job, COCO_FILES[0], pipeline), **filters}

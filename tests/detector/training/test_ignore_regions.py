@@ -17,6 +17,8 @@ from support.coco_tools import coco_stats
 from support.factories import CLASSES
 from support.training import training_job
 
+from al_loop.core.config import AugmentConfig
+from al_loop.detector.augmentation.augment import Augment, SeedImage
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.training.ignore_regions import IgnoringAssigner, extend_regions, ignore_regions
 from al_loop.detector.training.train import train
@@ -139,6 +141,9 @@ def loaded(file: Path, *more: dict[str, Any]) -> Any:
     return DATASETS.build({"type": "CocoDataset", "ann_file": str(file), "pipeline": pipeline, **classes})[0]
 
 
+AUGMENT = ({"type": SeedImage.__name__}, {"type": Augment.__name__, "config": AugmentConfig()})
+
+
 @pytest.mark.integration
 def test_training_reads_the_regions_of_an_image(make_boxes: Make, tmp_path: Path, sets: Any) -> None:
     first = sets[0][0]
@@ -150,7 +155,7 @@ def test_training_reads_the_regions_of_an_image(make_boxes: Make, tmp_path: Path
     assert plain.gt_instances.labels.tolist() == [0, 1]
     for seed in range(4):
         np.random.seed(seed)
-        changed = loaded(tmp_path / "train.json", {"type": "Augment"})["data_samples"]
+        changed = loaded(tmp_path / "train.json", *AUGMENT)["data_samples"]
         assert changed.ignored_instances.labels.tolist() == [1]
         assert set(changed.gt_instances.labels.tolist()) <= {0, 1}
         width, height = (

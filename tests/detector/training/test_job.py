@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from support.training import training_job
 
+from al_loop.core.config import AugmentConfig
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.training.job import read_job, write_job
 from al_loop.structures.boxes import Boxes
@@ -29,7 +30,14 @@ def test_a_job_comes_back(config: Any, sets: Any, make_boxes: Callable[..., Boxe
     training[1] = replace(training[1], boxes=Boxes(), ignored=make_boxes((0, 0, 96, 64, 0)))
     outlines = ([[0.0, 0, 9, 0, 9, 9]], {"size": [2, 2], "counts": [1, 3]}, None)
     training[2] = replace(training[2], boxes=replace(make_boxes(*[(0, 0, 9, 9, 1)] * 3), outlines=outlines))
-    job = training_job(config, (training, validation), tmp_path / "work", weights, steps=3, rotate90=True)
+    job = training_job(
+        config,
+        (training, validation),
+        tmp_path / "work",
+        weights,
+        steps=3,
+        augment=AugmentConfig(rotate90=True),
+    )
     write_job(job, tmp_path)
     back = read_job(tmp_path)
     assert (back.run, back.folder, back.config.model) == (job.run, job.folder, job.config.model)

@@ -1,0 +1,156 @@
+"""Random changes of a training image and its boxes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+from mmdet.structures.bbox import HorizontalBoxes
+from numpy.typing import NDArray
+
+from al_loop.core.config import AugmentConfig
+from al_loop.structures.boxes import covered
+
+# By default, Albumentations looks for a newer release of itself at import.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations as A  # noqa: N812
+
+#: A box is dropped if less than this share of it stays visible.
+MIN_VISIBLE = 0.3
+_LEAST_HIDDEN = 0.02  # smallest share that `cutout` and `erase` hide
+_GREY = 114  # beside an image that is rotated, as in mmdet
+_OBJECT, _REGION = 0, 1
+
+
+class _Hiding:
+    """A dropout that keeps boxes as they are, and drops those that it hides.
+
+    Albumentations would cut them to the visible part, and round all boxes of the image to pixels.
+    """
+
+    def apply_to_bboxes(self, bboxes: NDArray[np.float32], holes: NDArray[Any], **params: Any) -> Any:
+        """Return the rows of visible boxes. bboxes: (n, 4+) as shares of the image. holes: (m, 4) px."""
+        height, width = params["shape"][:2]
+        hidden = covered(bboxes[:, :4] * (width, height, width, height), holes.reshape(-1, 4))
+        return bboxes[hidden.max(axis=1, initial=0.0) <= 1 - MIN_VISIBLE]
+
+
+class Cutout(_Hiding, A.Erasing):  # type: ignore[misc]
+    """Hide a rectangle of the image. Source: Zhong 2020, Random Erasing."""
+
+
+class EraseObjects(_Hiding, A.ConstrainedCoarseDropout):  # type: ignore[misc]
+    """Hide a rectangle of each box."""
+
+
+def geometry(config: AugmentConfig) -> list[A.BasicTransform]:
+    """Return the transforms that move pixels.
+
+    A rotated or sheared box becomes the box around the ellipse inside it. The box around its corners would be
+    up to 1.4 times as large as the object on each side.
+    An image that is only shifted or scaled goes on as its mirror image, with the boxes there. Others go on in
+    grey.
+    """
+    turned = config.rotate > 0 or config.shear > 0
+    mirrored = config.hflip and not turned
+    transforms: list[A.BasicTransform] = []
+    if config.hflip:
+        transforms.append(A.HorizontalFlip(p=0.5))
+    if config.rotate90:
+        transforms.append(A.RandomRotate90(p=1.0))
+    if turned or config.shift or config.zoom:
+        affine = A.Affine(
+            translate_percent=(-config.shift, config.shift),
+            scale=(1 / (1 + config.zoom), 1 + config.zoom),
+            keep_ratio=True,
+            rotate=(-config.rotate, config.rotate),
+            shear=(-config.shear, config.shear),
+            rotate_method="ellipse" if turned else "largest_box",
+            border_mode=cv2.BORDER_REFLECT_101 if mirrored else cv2.BORDER_CONSTANT,
+            fill=_GREY,
+            p=0.5,
+        )
+        transforms.append(affine)
+    return transforms
+
+
+def appearance(config: AugmentConfig) -> list[A.BasicTransform]:
+    """Return the transforms that change pixels where they are. Probabilities: Unbiased Teacher (Liu 2021)."""
+    colour, noise, blur = config.colour, config.noise, config.blur
+    transforms: list[A.BasicTransform] = []
+    if colour:
+        transforms.append(A.ColorJitter(colour, colour, colour, colour / 4, p=0.8))
+    if config.grayscale:
+        transforms.append(A.ToGray(p=config.grayscale))
+    if noise:
+        transforms.append(A.GaussNoise(std_range=(min(0.01, noise), noise), p=0.3))
+    if blur:
+        transforms.append(A.GaussianBlur(blur_limit=0, sigma_limit=(min(0.1, blur), blur), p=0.5))
+    if config.cutout:
+        transforms.append(Cutout(scale=_shares(config.cutout), fill="random", p=0.5))
+    if config.erase:
+        low, high = _shares(config.erase)
+        sides = (low**0.5, high**0.5)
+        transforms.append(
+            EraseObjects((1, 1), sides, sides, fill="random", bbox_labels=[_OBJECT], p=0.5),
+        )
+    return transforms
+
+
+def _shares(largest: float) -> tuple[float, float]:
+    return min(_LEAST_HIDDEN, largest), largest
+
+
+@TRANSFORMS.register_module()
+class SeedImage(BaseTransform):  # type: ignore[misc]
+    """Draw the seed of all random changes of an image.
+
+    rank, processes: index and number of the processes of one training. Every process draws the seeds of all
+    images in the order of one process, and uses its part. mmengine seeds NumPy's global generator in each
+    worker.
+    """
+
+    def __init__(self, rank: int = 0, processes: int = 1) -> None:
+        self.rank, self.processes = rank, processes
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Set `seed`."""
+        results["seed"] = int(np.random.randint(2**31, size=self.processes)[self.rank])
+        return results
+
+
+@TRANSFORMS.register_module()
+class Augment(BaseTransform):  # type: ignore[misc]
+    """Apply the changes of the settings to an image with a seed."""
+
+    def __init__(self, config: AugmentConfig) -> None:
+        self.pipeline = A.Compose(
+            # Without a transform that takes boxes, Albumentations warns.
+            [*geometry(config), *appearance(config), A.NoOp()],
+            bbox_params=A.BboxParams(
+                format="pascal_voc", label_fields=["kind", "index"], min_visibility=MIN_VISIBLE, clip=True
+            ),
+        )
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Augment `img`, `gt_bboxes`, `gt_bboxes_labels` and `gt_ignore_flags` together."""
+        boxes = results["gt_bboxes"].tensor.numpy().astype(np.float64)
+        kind = np.where(results["gt_ignore_flags"], _REGION, _OBJECT)
+        self.pipeline.set_random_seed(results["seed"])
+        augmented = self.pipeline(image=results["img"], bboxes=boxes, kind=kind, index=np.arange(len(boxes)))
+        rows = np.asarray(augmented["index"], dtype=np.int64)
+        new_boxes = np.asarray(augmented["bboxes"], dtype=np.float32).reshape(-1, 4)
+        picture = np.ascontiguousarray(augmented["image"])
+        results.update(
+            img=picture,
+            img_shape=picture.shape[:2],
+            gt_bboxes=HorizontalBoxes(new_boxes, dtype=results["gt_bboxes"].tensor.dtype),
+            gt_bboxes_labels=results["gt_bboxes_labels"][rows],
+            gt_ignore_flags=results["gt_ignore_flags"][rows],
+        )
+        return results
