@@ -38,8 +38,10 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class ModelConfig(Section, frozen=True):
     """The detector."""
 
-    # "small" (CPU, random weights), "r50" (the paper's), or an mmdet config: the name of its own, or a path
-    config: types.Text = "small"
+    # "lite" (EfficientNet-Lite0 with ImageNet weights), "r50" (the paper's), or an mmdet config: the name of
+    # its own, or a path
+    config: types.Text = "lite"
+    backbone: types.Text | None = None  # of "lite": another network of timm, with its weights
     image_size: tuple[types.Side, types.Side] | None = None  # width, height in px; images shrink to fit
     load_from: types.Text | None = None  # checkpoint to start the pretraining from: "coco", path or URL
     load_from_sha256: types.Sha256 | None = None  # another file is refused

@@ -67,7 +67,7 @@ def train_model(
 
     gpus, settings = workspace.config.gpus, options.settings
     check_gpus(workspace, settings)
-    config, weights, notes = _start(workspace, start, progress)
+    config, weights, notes = _start(workspace, start, settings.seed, progress)
     if options.frozen:
         config.model.backbone.update(frozen_stages=config.model.backbone.get("num_stages", 4), norm_eval=True)
     device = choose_device(workspace.config.device)
@@ -96,7 +96,9 @@ def train_model(
     }
 
 
-def _start(workspace: Workspace, start: Model | None, progress: Progress) -> tuple[Any, Any, list[str]]:
+def _start(
+    workspace: Workspace, start: Model | None, seed: int, progress: Progress
+) -> tuple[Any, Any, list[str]]:
     """Return config, initial weights and notes of a training."""
     from al_loop.detector.checkpoint import read_weights
     from al_loop.detector.config.stored_config import read_config
@@ -105,7 +107,7 @@ def _start(workspace: Workspace, start: Model | None, progress: Progress) -> tup
         config = read_config(start.folder, start.config_sha256, trusted=workspace.trusted)
         return config, read_weights(start.weights, start.weights_sha256), list(config.get("notes", ()))
     config = named_config(workspace)
-    weights, notes = start_weights(workspace, config, progress)
+    weights, notes = start_weights(workspace, config, seed, progress)
     config.notes = [*config.notes, *notes]
     return config, weights, config.notes
 

@@ -23,14 +23,17 @@ def named_config(workspace: Workspace, name: str | None = None) -> Any:
     name: config given on the command line. None: model.config of the settings.
     A Python file is executed. If the settings name it, the user must have made or approved the workspace.
     """
-    from al_loop.detector.config.model_config import load_model_config
+    from al_loop.detector.config.model_config import load_model_config, set_backbone
 
     settings, trusted = workspace.config.model, workspace.trusted
     if name is None:
         name = in_workspace(workspace, settings.config)
         if not trusted and not is_data(name) and Path(name).is_file():
             raise refusal(workspace, Path(name))
-    return load_model_config(name, workspace.config.classes, settings.image_size, trusted=trusted)
+    config = load_model_config(name, workspace.config.classes, settings.image_size, trusted=trusted)
+    if settings.backbone is not None:
+        set_backbone(config, settings.backbone)
+    return config
 
 
 def model_inputs(workspace: Workspace) -> dict[str, Any]:
@@ -38,6 +41,7 @@ def model_inputs(workspace: Workspace) -> dict[str, Any]:
     model = workspace.config.model
     return {
         "config": model.config,
+        **({"backbone": model.backbone} if model.backbone else {}),
         "image_size": model.image_size,
         "load_from": checkpoint_identity(in_workspace(workspace, model.load_from or "")),
         "classes": workspace.config.classes,
@@ -63,20 +67,27 @@ def in_workspace(workspace: Workspace, name: str) -> str:
     return str(path) if name and path.is_file() else name
 
 
-def start_weights(workspace: Workspace, config: Any, progress: Progress) -> tuple[Any, list[str]]:
-    """Return the weights of model.load_from, adapted to the classes, and notes. None: random weights."""
+def start_weights(workspace: Workspace, config: Any, seed: int, progress: Progress) -> tuple[Any, list[str]]:
+    """Return the initial weights of a training, and notes. None: random weights.
+
+    The weights are those of model.load_from, adapted to the classes. Without it, a backbone of timm starts
+    from ImageNet.
+    seed: of the layers that stay random.
+    """
     from al_loop.detector.checkpoint import BOX_HEAD, load_into, read_checkpoint
     from al_loop.detector.class_order import reorder_classes, same_names
-    from al_loop.detector.config.model_config import build_model
+    from al_loop.detector.config.model_config import build_model, imagenet_start
     from al_loop.detector.config.public_configs import coco_checkpoint
 
     settings, classes = workspace.config.model, workspace.config.classes
     if settings.load_from is None:
+        if config.model.backbone.type == "TimmBackbone":
+            return imagenet_start(config, seed), []
         if config.model.backbone.get("frozen_stages", -1) >= 0:
             raise ConfigError(
                 f'model.config = "{settings.config}" freezes its first layers, and without a checkpoint '
                 'these are random: the model would not learn. Set model.load_from = "coco" in al-loop.toml, '
-                'or to a checkpoint of yours; or model.config = "small", which trains from scratch.'
+                'or to a checkpoint of yours; or model.config = "lite", which starts from ImageNet weights.'
             )
         return None, []
     location, sha256 = in_workspace(workspace, settings.load_from), settings.load_from_sha256
@@ -90,6 +101,6 @@ def start_weights(workspace: Workspace, config: Any, progress: Progress) -> tupl
         notes = [f"{settings.load_from} has other classes ({listed}): its box head is not used"]
     elif len(names) in (0, len(classes)):
         weights, notes = reorder_classes(weights, names, classes, settings.load_from)
-    network = build_model(config)
+    network = build_model(config, seed)
     load_into(network, weights, settings.load_from, new_classes=True)
     return network.state_dict(), [*checkpoint.notes, *notes]

@@ -18,7 +18,7 @@ CONFIG = "config.json"
 #: The config in older workspaces. It is parsed, never executed.
 OLD_CONFIG = "config.py"
 #: Model configs that come with al-loop.
-SHIPPED = ("r50", "small")
+SHIPPED = ("lite", "r50", "small")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ def with_model(workspace: Workspace, **changes: Any) -> Workspace:
 
 def started(workspace: Workspace) -> tuple[Any, list[tuple[int, int, str]]]:
     steps = list[tuple[int, int, str]]()
-    weights, _ = start_weights(workspace, named_config(workspace), lambda *step: steps.append(step))
+    weights, _ = start_weights(workspace, named_config(workspace), 0, lambda *step: steps.append(step))
     return weights, steps
 
 

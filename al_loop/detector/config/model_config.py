@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config, ConfigDict
@@ -14,7 +15,9 @@ from torch import nn
 
 from al_loop.core.errors import ModelError
 from al_loop.core.resources import resource
-from al_loop.detector.checkpoint import class_names
+from al_loop.detector.backbones.pretrained import imagenet_weights
+from al_loop.detector.backbones.timm_backbone import TimmBackbone
+from al_loop.detector.checkpoint import Weights, class_names
 from al_loop.detector.config.preprocessing import InferencePipeline, one_size, read_pipeline
 from al_loop.detector.config.public_configs import public_config, scale_rate
 from al_loop.detector.config.stored_config import (
@@ -51,8 +54,9 @@ def load_model_config(
 ) -> Config:
     """Return a model config for these classes.
 
-    name: "r50", "small", the name of one of mmdet's Faster R-CNN configs, or the path of an mmdet config or
-        of a model's `config.json`. A Python file is executed: the caller must know that the user named it.
+    name: "lite", "r50", "small", the name of one of mmdet's Faster R-CNN configs, or the path of an mmdet
+        config or of a model's `config.json`. A Python file is executed: the caller must know that the user
+        named it.
     classes: replace those of the config.
     image_size: (width, height) px; replaces that of the config.
     trusted: import the modules in custom_imports of a JSON file.
@@ -231,8 +235,33 @@ def _data_classes(place: Any) -> tuple[str, ...]:
     return class_names(place.get("metainfo")) or class_names(place) or _data_classes(place.get("dataset"))
 
 
-def build_model(config: Config) -> nn.Module:
-    """Build the detector with random weights, in evaluation mode, on the CPU."""
+def set_backbone(config: Config, name: str) -> None:
+    """Set another timm network as the backbone of a config, with its channels and its normalisation.
+
+    Raises ModelError for a config with another backbone, and for a network without feature maps of the
+    strides 4 to 32.
+    """
+    backbone = config.model.backbone
+    if backbone.type != "TimmBackbone":
+        raise ModelError(
+            f'model.backbone = {name!r} needs model.config = "lite"; this config has a {backbone.type}'
+        )
+    network = TimmBackbone(name)
+    if network.strides != [4, 8, 16, 32]:
+        strides = ", ".join(map(str, network.strides))
+        raise ModelError(f"model.backbone = {name!r}: expected strides of 4, 8, 16, 32, got {strides}")
+    backbone.name = name
+    config.model.neck.in_channels = network.channels
+    config.model.data_preprocessor.update(mean=network.mean, std=network.std)
+
+
+def build_model(config: Config, seed: int | None = None) -> nn.Module:
+    """Build the detector with random weights, in evaluation mode, on the CPU.
+
+    seed: of the random weights.
+    """
+    if seed is not None:
+        torch.manual_seed(seed)
     register_all_modules(init_default_scope=True)
     # mmengine logs the initialisation of each tensor.
     if not MMLogger.check_instance_created("al_loop"):
@@ -245,3 +274,16 @@ def build_model(config: Config) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ModelError(f"the model config must build a torch module, got {type(model).__name__}")
     return model.eval()
+
+
+def imagenet_start(config: Config, seed: int) -> Weights:
+    """Return the initial weights of a detector: ImageNet's for its `TimmBackbone`, random ones for the rest.
+
+    seed: of the random weights.
+    Raises ModelError if the ImageNet weights cannot be read.
+    """
+    model: Any = build_model(config, seed)
+    network = model.backbone.network
+    network.load_state_dict(imagenet_weights(config.model.backbone.name, network))
+    weights: Weights = model.state_dict()
+    return weights

@@ -24,6 +24,7 @@ from al_loop.core.config_errors import explain
 from al_loop.core.errors import ModelError, first_line
 from al_loop.core.files import read_regular, write_atomically
 from al_loop.core.python_literals import literals
+from al_loop.detector.backbones import timm_backbone
 from al_loop.detector.config.allowed_types import check_types, registered_name
 from al_loop.detector.config.tree import Place, refuse_deep, walk
 from al_loop.state.model_registry import CONFIG, config_file
@@ -33,6 +34,8 @@ PARTS = (
     "classes", "custom_imports", "default_scope", "enlarge", "find_unused_parameters", "fine_tune_lr",
     "image_size", "model", "named_classes", "notes", "optim_wrapper", "resize",
 )  # fmt: skip
+# Importing this class registers it as a part of a detector.
+_REGISTERED = timm_backbone.TimmBackbone
 _MAX_BYTES = 4 << 20
 _TUPLES = "tuples"
 _ADVICE = "Use another model (al-loop models list), or go back: al-loop models rollback"

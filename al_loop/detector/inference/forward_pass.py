@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torchvision.ops import nms
 
+from al_loop.detector.backbones.timm_backbone import TimmBackbone
 from al_loop.detector.inference.roi_align import is_tracing, roi_align
 
 #: The precisions of a fused copy.
@@ -55,7 +56,10 @@ def fuse(model: nn.Module, precision: str) -> nn.Module:
     precision: that of the convolutions and the shared layers of the head.
     The copy predicts what the model predicts, within rounding. It cannot be trained.
     """
-    copy: Any = fuse_conv_bn(deepcopy(model).eval())
+    copy: Any = deepcopy(model).eval()
+    if isinstance(copy.backbone, TimmBackbone):
+        copy.backbone.fuse()  # mmcv would lose the activations that timm's batch norms include
+    fuse_conv_bn(copy)
     copy = copy.to(memory_format=torch.channels_last)
     head = copy.roi_head.bbox_head
     for part in (copy.backbone, copy.neck, copy.rpn_head, head):
