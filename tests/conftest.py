@@ -73,7 +73,7 @@ def filled(workspace: Workspace, tmp_path: Path) -> Workspace:
 def small(filled: Workspace) -> Workspace:
     """A workspace whose images fit the test's model size."""
     path = filled.root / "al-loop.toml"
-    path.write_text(path.read_text().replace('config = "small"', 'config = "small"\nimage_size = [96, 64]'))
+    path.write_text(path.read_text().replace('config = "lite"', 'config = "small"\nimage_size = [96, 64]'))
     return open_workspace(filled.root)
 
 

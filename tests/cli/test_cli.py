@@ -120,7 +120,7 @@ def test_pretrain_on_own_data_and_the_papers_model_without_its_checkpoint(
     run: Any, filled: Workspace, tmp_path: Path
 ) -> None:
     settings = filled.root / "al-loop.toml"
-    settings.write_text(settings.read_text().replace('config = "small"', 'config = "r50"'))
+    settings.write_text(settings.read_text().replace('config = "lite"', 'config = "r50"'))
     coco = write_coco_set(tmp_path / "own", 2, seed=5)
     code, _, err = run("-w", filled.root, "pretrain", "--data", coco)
     assert code == 1

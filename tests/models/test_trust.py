@@ -38,7 +38,7 @@ def python_config(folder: Path, trace: Path) -> Path:
 
 def name_config(root: Path, name: str) -> None:
     path = root / "al-loop.toml"
-    path.write_text(path.read_text().replace('config = "small"', f'config = "{name}"'))
+    path.write_text(path.read_text().replace('config = "lite"', f'config = "{name}"'))
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_class_names_arrive_as_they_are(tmp_path: Path, run: Run, monkeypatch: p
     init_workspace(root, names)
     text = (root / "al-loop.toml").read_text()
     (root / "al-loop.toml").write_text(
-        text.replace('config = "small"', 'config = "small"\nimage_size = [96, 64]')
+        text.replace('config = "lite"', 'config = "small"\nimage_size = [96, 64]')
     )
     assert open_workspace(root).config.classes == names
     val = write_coco_set(tmp_path / "val", 2, names, seed=2)

@@ -159,7 +159,7 @@ def home(spec: BenchmarkSpec, tmp_path: Path) -> Workspace:
     root = init_workspace(tmp_path / "home", CLASSES, template="demo").root
     text = (root / "al-loop.toml").read_text()
     (root / "al-loop.toml").write_text(
-        text.replace('config = "small"', 'config = "small"\nimage_size = [96, 64]')
+        text.replace('config = "lite"', 'config = "small"\nimage_size = [96, 64]')
     )
     weights = str(write_checkpoint(tmp_path / "weights.pth"))
     for words in (["pool", "add-val", str(spec.validation)], ["models", "import", weights]):

@@ -46,7 +46,7 @@ def home(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("cluster")
     root = init_workspace(folder / "line3", CLASSES).root
     text = (root / "al-loop.toml").read_text()
-    text = text.replace('config = "small"', 'config = "small"\nimage_size = [96, 64]')
+    text = text.replace('config = "lite"', 'config = "small"\nimage_size = [96, 64]')
     text = text.replace("batch_size = 8\n", f"batch_size = {BATCH}\nshard_size = {SHARD}\nworkers = 0\n")
     (root / "al-loop.toml").write_text(text)
     workspace = open_workspace(root)
