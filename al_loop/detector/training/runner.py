@@ -14,8 +14,8 @@ from torch import nn
 
 from al_loop.detector import transforms
 from al_loop.detector.augmentation.augment import Augment, SeedImage
+from al_loop.detector.ignore_regions import ExtendRegions
 from al_loop.detector.training.ddp import BatchShareSampler, OneProcessSampler, wrapper_config
-from al_loop.detector.training.ignore_regions import ExtendRegions
 from al_loop.detector.training.job import TrainingJob
 from al_loop.detector.training.metric import ValidationAP
 from al_loop.detector.training.optimiser import optimiser_config

@@ -18,9 +18,9 @@ from mmengine.hooks import SyncBuffersHook
 from al_loop.core.errors import TrainingError
 from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weights, runner_checkpoints
 from al_loop.detector.config.model_config import build_model
+from al_loop.detector.ignore_regions import ignore_regions
 from al_loop.detector.training import hooks
 from al_loop.detector.training.hooks import Progress
-from al_loop.detector.training.ignore_regions import ignore_regions
 from al_loop.detector.training.job import TrainingJob
 from al_loop.detector.training.quality import ClassQuality
 from al_loop.detector.training.resume import find_checkpoint

@@ -20,7 +20,7 @@ from support.training import training_job
 from al_loop.core.config import AugmentConfig
 from al_loop.detector.augmentation.augment import Augment, SeedImage
 from al_loop.detector.config.model_config import build_model
-from al_loop.detector.training.ignore_regions import IgnoringAssigner, extend_regions, ignore_regions
+from al_loop.detector.ignore_regions import IgnoringAssigner, extend_regions, ignore_regions
 from al_loop.detector.training.train import train
 from al_loop.evaluation.bootstrap import average_precision
 from al_loop.evaluation.evaluate import evaluate, match
@@ -88,6 +88,16 @@ def test_boxes_in_a_region_are_neither_positive_nor_negative(config: Any) -> Non
     assert assigned.gt_inds.tolist() == [1, 0, -1, 2, -1, 0]
     nothing = InstanceData(bboxes=torch.zeros(0, 4))
     assert IgnoringAssigner(assigner).assign(priors, objects, nothing).gt_inds.tolist() == [1, 0, 0, 2, 0, 0]
+
+
+def test_an_anchor_that_overlaps_a_region_as_an_object_is_ignored(config: Any) -> None:
+    """IoU 0.44 and 0.25 with the region: the RPN's negatives have less than 0.3, those of the head 0.5."""
+    model = build_model(config)
+    boxes = InstanceData(priors=torch.tensor([[0.0, 0, 30, 30], [0, 0, 40, 40]]))
+    region = InstanceData(bboxes=torch.tensor([[0.0, 0, 20, 20]]))
+    nothing = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.int64))
+    for assigner, expected in ((model.rpn_head.assigner, [-1, 0]), (model.roi_head.bbox_assigner, [0, 0])):
+        assert IgnoringAssigner(assigner).assign(boxes, nothing, region).gt_inds.tolist() == expected
 
 
 def test_a_whole_image_that_is_ignored_gives_no_loss(config: Any) -> None:

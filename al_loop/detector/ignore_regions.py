@@ -18,6 +18,7 @@ MIN_SHARE_INSIDE = 0.5
 class IgnoringAssigner:
     """An assigner that ignores boxes inside ignore regions.
 
+    It also ignores a box whose IoU with a region would be too large for a negative box of an object.
     A box assigned to a labelled object stays positive inside a region, as COCO's matching prefers objects to
     crowds. mmdet's own `ignore_iof_thr` would ignore it too: with a region around all objects, no positive
     box would be left.
@@ -25,6 +26,8 @@ class IgnoringAssigner:
 
     def __init__(self, assigner: Any) -> None:
         self._assigner = assigner
+        negative = getattr(assigner, "neg_iou_thr", MIN_SHARE_INSIDE)  # mmdet also takes a range
+        self._least_iou = max(negative) if isinstance(negative, tuple | list) else negative
 
     def assign(
         self, pred_instances: Any, gt_instances: Any, gt_instances_ignore: Any = None, **rest: Any
@@ -35,6 +38,7 @@ class IgnoringAssigner:
             boxes = get_box_tensor(pred_instances.priors)
             regions = get_box_tensor(gt_instances_ignore.bboxes).to(boxes)
             inside = bbox_overlaps(boxes, regions, mode="iof").amax(dim=1) >= MIN_SHARE_INSIDE
+            inside |= bbox_overlaps(boxes, regions).amax(dim=1) >= self._least_iou
             assigned.gt_inds[inside.to(assigned.gt_inds.device) & (assigned.gt_inds == 0)] = -1
         return assigned
 
