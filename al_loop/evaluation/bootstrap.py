@@ -25,11 +25,13 @@ class ClassMatches:
     """Detections of one class on a complete set, by decreasing score, with their COCO matches.
 
     image: (d,) index of the image.
+    score: (d,) score.
     hit, ignored: (areas, IoUs, d) whether a detection matches a true box, and whether COCO ignores it.
     truth: (areas, images) number of true boxes.
     """
 
     image: IntArray
+    score: FloatArray
     hit: BoolArray
     ignored: BoolArray
     truth: IntArray

@@ -70,7 +70,7 @@ def _class_matches(results: list[list[Any]]) -> ClassMatches:
     counts = [len(results[0][i]["dtScores"]) for i in images]
     if not images:
         empty = np.zeros((len(AREAS), IOUS, 0), dtype=bool)
-        return ClassMatches(np.zeros(0, np.int64), empty, empty, truth)
+        return ClassMatches(np.zeros(0, np.int64), np.zeros(0), empty, empty, truth)
     scores = np.concatenate([results[0][i]["dtScores"] for i in images])
     # The sort of COCOeval, so that equal scores have the same order.
     order = np.argsort(-scores, kind="mergesort")
@@ -79,9 +79,8 @@ def _class_matches(results: list[list[Any]]) -> ClassMatches:
         rows = [np.concatenate([row[i][name] for i in images], axis=1) for row in results]
         return np.stack(rows)[..., order]
 
-    return ClassMatches(
-        np.repeat(images, counts)[order], stacked("dtMatches") > 0, stacked("dtIgnore").astype(bool), truth
-    )
+    hit, ignored = stacked("dtMatches") > 0, stacked("dtIgnore").astype(bool)
+    return ClassMatches(np.repeat(images, counts)[order], scores[order], hit, ignored, truth)
 
 
 def _precision(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes], classes: Sequence[str]) -> Any:

@@ -119,7 +119,7 @@ def test_an_interval_has_about_its_nominal_coverage() -> None:
         hit = np.zeros((len(AREAS), IOUS, len(image)), dtype=bool)
         truth = np.zeros((len(AREAS), images), np.int64)
         hit[0, 0], truth[0] = True, boxes_each  # all areas, IoU 0.50
-        return [ClassMatches(image, hit, np.zeros_like(hit), truth)]
+        return [ClassMatches(image, np.ones(len(image)), hit, np.zeros_like(hit), truth)]
 
     inside = 0
     for seed in range(60):
