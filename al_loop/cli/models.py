@@ -54,11 +54,11 @@ def render(
 
 
 @click.command()
-@click.option("--data", multiple=True, type=EXISTING_FILE, help="Labelled COCO files to train on instead.")
+@click.option("--data", multiple=True, type=EXISTING_FILE, help="COCO files instead of the rendered sets.")
 @gpus_option
 @with_locked_workspace
 def pretrain(workspace: Workspace, data: tuple[Path, ...], gpus: int | None) -> None:
-    """Train the first model on the rendered sets and evaluate it on the validation set."""
+    """Train the first model on the rendered sets and the labels of the pool, and evaluate it."""
     from al_loop.models.pretrain import pretrain as run
 
     run(workspace.with_gpus(gpus), Terminal(), data)

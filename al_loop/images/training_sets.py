@@ -1,9 +1,10 @@
-"""Labelled images for pretraining: rendered sets and COCO files, without evaluation images."""
+"""Labelled images for pretraining: rendered sets, COCO files and labels of the pool, no evaluation images."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from al_loop.core.console import Reporter
@@ -19,6 +20,8 @@ from al_loop.images.labelled_sets import (
     deduplicate,
     empty_warning,
 )
+from al_loop.images.object_cache import changed_files
+from al_loop.images.repository import labelled
 from al_loop.state.database.dataset_table import all_datasets
 from al_loop.state.database.image_table import find_by_bytes, image_role, validation_sizes
 from al_loop.state.database.pixel_table import images_with_pixels
@@ -29,16 +32,54 @@ from al_loop.structures.images import ImageFile, LabelledImage, total_boxes, tot
 _UPRIGHT = "training-images"
 
 
+@dataclass(frozen=True)
+class PretrainingSet:
+    """Images to pretrain on. own: labelled images of the pool. others: rendered images, or those of files."""
+
+    own: list[LabelledImage]
+    others: list[LabelledImage]
+
+    @property
+    def images(self) -> list[LabelledImage]:
+        """All images."""
+        return [*self.others, *self.own]
+
+
+def pretraining_set(workspace: Workspace, data: Sequence[Path], reporter: Reporter) -> PretrainingSet:
+    """Return the labelled images of the pool, and all rendered images, or in their place those of COCO files.
+
+    The label of the pool is used for an image that both have.
+    Raises DataError if there are none, or if no image has a box.
+    """
+    own, files = labelled(workspace), [*data] or _rendered_files(workspace)
+    if not files and not own:
+        raise DataError(
+            "no images to pretrain on. Render some: al-loop render RECIPE --count 400. "
+            "Or add labelled photographs: al-loop pool add-labelled COCO.json"
+        )
+    images = _training_set(workspace, files, reporter, decode=bool(data)) if files else []
+    known = {item.image.id for item in own}
+    found = PretrainingSet(own, [item for item in images if item.image.id not in known])
+    _report_set(workspace, found.images, reporter)
+    return found
+
+
 def synthetic_images(workspace: Workspace, reporter: Reporter) -> list[LabelledImage]:
-    """Return all rendered images. Raises DataError if there are none, or if a class has no example.
+    """Return all rendered images. Raises DataError if there are none, or if no image has a box.
 
     The images are hashed but not decoded, because a render leaves no incomplete files.
     """
-    names = [row.name for row in all_datasets(workspace.store)]
-    if not names:
+    files = _rendered_files(workspace)
+    if not files:
         raise DataError("no rendered images to pretrain on. Render some: al-loop render RECIPE --count 400")
-    files = [workspace.synthetic / name / "annotations.json" for name in names]
-    return _training_set(workspace, files, reporter, decode=False)
+    images = _training_set(workspace, files, reporter, decode=False)
+    _report_set(workspace, images, reporter)
+    return images
+
+
+def _rendered_files(workspace: Workspace) -> list[Path]:
+    """Return the COCO files of all rendered sets."""
+    return [workspace.synthetic / row.name / "annotations.json" for row in all_datasets(workspace.store)]
 
 
 def labelled_files(workspace: Workspace, files: Sequence[Path], reporter: Reporter) -> list[LabelledImage]:
@@ -47,9 +88,19 @@ def labelled_files(workspace: Workspace, files: Sequence[Path], reporter: Report
     Unusable images and evaluation images are left out. Evaluation images are recognised by their bytes, their
     pixels or their `image_sha256`. Images that an EXIF tag rotates, or that a trainer cannot read, are copied
     upright into the workspace.
-    Raises DataError if a class of the workspace has no example, or a file has evaluation images only.
+    Raises DataError if no image has a box, or if a file has evaluation images only.
     """
-    return _training_set(workspace, files, reporter, decode=True)
+    images = _training_set(workspace, files, reporter, decode=True)
+    _report_set(workspace, images, reporter)
+    return images
+
+
+def without_damaged(images: Sequence[LabelledImage], reporter: Reporter) -> list[LabelledImage]:
+    """Return the images whose files are as they were stored. Report the others."""
+    damaged = changed_files(item.image for item in images)
+    for reason in damaged.values():
+        reporter.line(f"  left out: {reason}")
+    return [item for item in images if item.image.id not in damaged]
 
 
 def _training_set(
@@ -65,18 +116,30 @@ def _training_set(
     problems: list[str] = []
     indices = deduplicate(items, [item.picture for item in items], refused, problems)
     _report_problems(reporter, "copies of one image", problems, refused)
-    images = [images[index] for index in sorted(indices)]
-    if missing := missing_classes(images, workspace.config.classes):
+    return [images[index] for index in sorted(indices)]
+
+
+def _report_set(workspace: Workspace, images: Sequence[LabelledImage], reporter: Reporter) -> None:
+    """Report the counts of a set and classes without a box. Raises DataError if it has no box at all."""
+    classes = workspace.config.classes
+    missing = missing_classes(images, classes)
+    if len(missing) == len(classes):
         raise DataError(
-            f"the images to pretrain on show no {', '.join(missing)}: expected every class of the workspace "
-            f"({', '.join(workspace.config.classes)}). Render or add more, or correct the categories' names."
+            f"the images to pretrain on have no box of {', '.join(classes)}. Render or add others, or "
+            "correct the names of the categories"
         )
     empty = sum(not len(item.boxes) for item in images)
     counts = count_phrase(len(images), total_boxes(images), empty, total_regions(images))
     reporter.line(f"images to pretrain on: {counts}")
+    if missing:
+        reporter.line(missing_warning(missing))
     if warning := empty_warning(len(images), empty):
         reporter.line(warning)
-    return images
+
+
+def missing_warning(missing: Sequence[str]) -> str:
+    """Return a warning for a training without a box of these classes."""
+    return f"warning: no box of {', '.join(missing)}: the model cannot learn to find them"
 
 
 def _read(

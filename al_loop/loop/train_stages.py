@@ -8,7 +8,9 @@ from pathlib import Path
 from al_loop.core.console import Reporter
 from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
-from al_loop.images.object_cache import changed_files, check_unchanged
+from al_loop.images.coco import missing_classes
+from al_loop.images.object_cache import check_unchanged
+from al_loop.images.training_sets import missing_warning, without_damaged
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.selection_stages import relative
 from al_loop.models import model_training
@@ -31,6 +33,8 @@ def train_stage(
     if not any(len(item.boxes) for item in training):
         reporter.line("  train: left out, none of the labelled images has a box")
         return None
+    if missing := missing_classes(training, workspace.config.classes):
+        reporter.line(f"  {missing_warning(missing)}")
     model_id, start = f"cycle-{cycle.number}", cycle.model
     inputs = {
         "start": start.weights_sha256,
@@ -41,11 +45,8 @@ def train_stage(
     stage = Stage(model_id, "train", workspace.model_dir(model_id), inputs)
 
     def work(folder: Path) -> Output:
-        damaged = changed_files(item.image for item in training)
-        for reason in damaged.values():
-            reporter.line(f"  left out: {reason}")
+        intact = without_damaged(training, reporter)
         check_unchanged((item.image for item in validation), VALIDATION)
-        intact = [item for item in training if item.image.id not in damaged]
         with reporter.progress("fine-tune") as progress:
             return model_training.train_model(
                 workspace, folder, start, intact, validation, TrainOptions(workspace.config.train), progress

@@ -9,7 +9,7 @@ from al_loop.core.console import Reporter
 from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
 from al_loop.images.object_cache import check_unchanged
-from al_loop.images.training_sets import labelled_files, synthetic_images
+from al_loop.images.training_sets import pretraining_set, without_damaged
 from al_loop.models import model_training, starting_point
 from al_loop.models.model_training import TrainOptions
 from al_loop.models.promotion import check_sets, evaluate_candidate
@@ -19,21 +19,28 @@ from al_loop.state.database.model_table import count_of_origin
 from al_loop.state.model_registry import Model
 from al_loop.state.stages import Output, Stage, finished, run_stage
 from al_loop.state.workspace import Workspace
+from al_loop.structures.images import total_boxes
 from al_loop.structures.metrics import VALIDATION
 
 
 def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()) -> Model:
     """Train a model. Promote it if there is no current model, or if it is not worse than the current one.
 
-    data: COCO files of labelled images. Empty: all rendered sets of the workspace.
+    It learns from the labelled images of the pool, and from all rendered images.
+    data: COCO files of labelled images that replace the rendered ones. No cycle learns from them.
     """
     check_sets(workspace)
     settings = workspace.config.pretrain
     model_training.check_gpus(workspace, settings)
-    images = labelled_files(workspace, data, reporter) if data else synthetic_images(workspace, reporter)
+    training = pretraining_set(workspace, data, reporter)
+    if data:
+        reporter.line(
+            "note: cycles do not learn from the images of --data. Photographs that they should learn from: "
+            "al-loop pool add-labelled COCO.json"
+        )
     validation = repository.validation(workspace)
     inputs = {
-        "images": repository.labels_hash(images),
+        "images": repository.labels_hash(training.images),
         "validation": repository.labels_hash(validation),
         "settings": hashed(workspace.config, "pretrain"),
         "model": starting_point.model_inputs(workspace),
@@ -41,10 +48,13 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
 
     def work(folder: Path) -> Output:
         check_unchanged((item.image for item in validation), VALIDATION)
+        own = without_damaged(training.own, reporter)
+        images = [*training.others, *own]
         with reporter.progress("pretrain") as progress:
-            return model_training.train_model(
+            output = model_training.train_model(
                 workspace, folder, None, images, validation, TrainOptions(settings), progress
             )
+        return output | {"labels": len(own), "label_boxes": total_boxes(own)}
 
     model, output = _make(workspace, "pretrain", inputs, work)
     reporter.line(f"pretrained {model.id}: {output['images']} images, {output['epochs']} epochs")

@@ -34,8 +34,8 @@ def curve_of(report: Report) -> Curve | None:
     """Return the curve of a report; None while no model has been evaluated."""
     points, in_use = [], []
     if report.start and report.start.evaluation:
-        points.append(Point(0, report.start.evaluation.metrics, promoted=True))
-        in_use.append((0, report.start.evaluation.metrics))
+        points.append(Point(report.start.labels, report.start.evaluation.metrics, promoted=True))
+        in_use.append((report.start.labels, report.start.evaluation.metrics))
     for cycle in reversed(report.cycles):
         if cycle.open or cycle.outcome == "abandoned":  # no model rests on it
             continue

@@ -38,10 +38,12 @@ class PickRow:
 
 @dataclass(frozen=True)
 class Start:
-    """The model that the first cycle started from: the point at 0 labels."""
+    """The model that the first cycle started from. labels, boxes: those of the pool that it learned from."""
 
     model_id: str
     evaluation: Evaluation | None
+    labels: int
+    boxes: int
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from al_loop.labelling.client.task import Edits
 from al_loop.labelling.open_tasks import queue_address
 from al_loop.loop.status import describe, pool_counts
 from al_loop.models.evaluation import predictions_dir
+from al_loop.models.model_training import training_notes
 from al_loop.report.data import ClassRow, CycleRow, Errors, ModelRow, PickRow, Pool, Report, Start
 from al_loop.report.monitor_section import monitor_section
 from al_loop.state.database import cycle_table, label_table, model_table, pick_table, stage_table
@@ -35,7 +36,7 @@ def gather(workspace: Workspace) -> Report:
     with store.snapshot():
         cycles = _cycles(workspace)
         models = _models(workspace)
-        start = _start(store, cycles, models)
+        start = _start(workspace, cycles, models)
         return Report(
             name=workspace.config.name,
             classes=workspace.config.classes,
@@ -159,11 +160,15 @@ def _models(workspace: Workspace) -> tuple[ModelRow, ...]:
     return tuple(rows)
 
 
-def _start(store: Store, cycles: list[CycleRow], models: tuple[ModelRow, ...]) -> Start | None:
+def _start(workspace: Workspace, cycles: list[CycleRow], models: tuple[ModelRow, ...]) -> Start | None:
     """Return where the curve begins: the first cycle's model, or the current one before any cycle."""
-    if cycles:
-        return Start(cycles[0].model_id, cycles[0].before or read_evaluation(store, cycles[0].model_id))
-    return next((Start(row.model.id, row.evaluation) for row in models if row.current), None)
+    first = cycles[0].model_id if cycles else None
+    row = next((row for row in models if (row.model.id == first if first else row.current)), None)
+    if row is None:
+        return None
+    before = cycles[0].before if cycles else None
+    notes = training_notes(workspace, row.model)
+    return Start(row.model.id, before or row.evaluation, notes.get("labels", 0), notes.get("label_boxes", 0))
 
 
 def _per_class(

@@ -69,13 +69,13 @@ def test_cycle_needs_a_model_a_validation_set_and_a_pool(
     assert "nothing to label: all 0 images of the pool" in err
 
 
-def test_pretrain_needs_rendered_images_of_every_class(run: Any, filled: Workspace) -> None:
+def test_pretrain_needs_images_of_the_classes(run: Any, filled: Workspace) -> None:
     assert "al-loop render" in run("-w", filled.root, "pretrain")[2]
-    write_coco_set(filled.synthetic / "bolts", 2, classes=("bolt",)).rename(
-        filled.synthetic / "bolts" / "annotations.json"
+    write_coco_set(filled.synthetic / "others", 2, classes=("screw",)).rename(
+        filled.synthetic / "others" / "annotations.json"
     )
-    filled.store.execute("INSERT INTO datasets VALUES ('bolts', 'x', 2, 'now')")
-    assert "the images to pretrain on show no nut" in run("-w", filled.root, "pretrain")[2]
+    filled.store.execute("INSERT INTO datasets VALUES ('others', 'x', 2, 'now')")
+    assert "the images to pretrain on have no box of bolt, nut" in run("-w", filled.root, "pretrain")[2]
 
 
 def test_unknown_recipe_lists_those_there_are(run: Any, filled: Workspace) -> None:

@@ -94,9 +94,18 @@ def test_problems_are_said_before_the_error_that_follows(workspace: Workspace, t
         data["categories"][1]["name"] = "Nut"
 
     tell = Silent()
-    with pytest.raises(DataError, match="show no nut"):
-        labelled_files(workspace, [edited(write_coco_set(tmp_path / "set", 2), "bad.json", spoil)], tell)
+    coco = edited(write_coco_set(tmp_path / "set", 2), "bad.json", spoil)
+    labelled_files(workspace, [coco], tell)
     assert "did you mean 'nut'?" in tell.lines[0]
+    assert tell.lines[2] == "warning: no box of nut: the model cannot learn to find them"
+
+    def spoil_all(data: dict[str, Any]) -> None:
+        data["categories"][0]["name"] = "screw"
+
+    tell = Silent()
+    with pytest.raises(DataError, match="have no box of bolt, nut"):
+        labelled_files(workspace, [edited(coco, "worse.json", spoil_all)], tell)
+    assert "'screw' is none of bolt, nut" in tell.lines[0]
 
 
 def test_changed_pixels_under_old_names_are_another_set(workspace: Workspace, tmp_path: Path) -> None:
