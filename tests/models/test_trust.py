@@ -38,7 +38,7 @@ def python_config(folder: Path, trace: Path) -> Path:
 
 def name_config(root: Path, name: str) -> None:
     path = root / "al-loop.toml"
-    path.write_text(path.read_text().replace('config = "lite"', f'config = "{name}"'))
+    path.write_text(path.read_text().replace('config = "small"', f'config = "{name}"'))
 
 
 @pytest.fixture
