@@ -31,6 +31,7 @@ import numpy as np
 
 #: Dice seen from above have no upper side. bf16 gives the same AP, on some machines in 2/3 of the time.
 DICE_SETTINGS = """[pretrain]
+epochs = 50
 val_every = 10
 augment.rotate90 = true
 precision = "auto"
@@ -40,6 +41,7 @@ augment.rotate90 = true
 precision = "auto"
 """
 STEEL_SETTINGS = """[pretrain]
+epochs = 50
 val_every = 10
 precision = "auto"
 

@@ -17,7 +17,6 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +60,9 @@ class Study:
         file = self.work / f"{name}.pth"
         if not file.is_file():
             steps = self.args.start_steps if start is None else self.args.steps
-            epochs = ceil(steps / ceil(len(labelled) / 8))
-            settings = TrainConfig(epochs=epochs, batch_size=8, val_every=epochs, seed=seed)
+            settings = TrainConfig(steps=steps, batch_size=8, val_every=steps, seed=seed)
             lr = 2e-3 if start is None else 5e-4
-            run = RunSettings(settings, "cpu", lr, 0, precision="fp32", steps=steps)
+            run = RunSettings(settings, "cpu", lr, 0, precision="fp32")
             folder = self.work / f"{name}-training"  # a killed training is resumed there
             done = train(TrainingJob(self.config, start, labelled, self.validation[:4], run, folder))
             write_weights(file, done.weights, self.config.classes)

@@ -92,9 +92,12 @@ def labelled(file: Path, count: int, size: tuple[int, int], longer: int, folder:
 
 
 def train_by_mmdet(
-    config: Config, weights: Path, coco: Path, folder: Path, epochs: int, workers: int
+    config: Config, weights: Path, coco: Path, folder: Path, epochs: int, workers: int, epoch: int
 ) -> Stamps:
-    """Train as mmdet's tools/train.py does; the parts around the model are those of its default configs."""
+    """Train as mmdet's tools/train.py does; the parts around the model are those of its default configs.
+
+    epoch: number of steps in an epoch.
+    """
     pipeline = [
         {"type": "LoadImageFromFile"},
         {"type": "LoadAnnotations", "with_bbox": True},
@@ -123,7 +126,7 @@ def train_by_mmdet(
         },
         "train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": epochs},
         "optim_wrapper": config.optim_wrapper,
-        "param_scheduler": schedule(epochs),
+        "param_scheduler": schedule(epochs * epoch),
         "default_hooks": {
             "timer": {"type": "IterTimerHook"},
             "logger": {"type": "LoggerHook", "interval": 50},
@@ -204,12 +207,13 @@ def train_by_al_loop(spec: Spec, work: Path, precision: str | None) -> Stamps:
 def turn(spec: Spec, name: str, number: int) -> float:
     """Return the images per second of one of the trainings."""
     config, images, _ = prepared(spec)
-    work = spec.folder / f"{number}-{name.replace(' ', '-')}"
+    work, epoch = spec.folder / f"{number}-{name.replace(' ', '-')}", -(-len(images) // BATCH)
     if name.startswith("mmdet"):
-        stamps = train_by_mmdet(config, spec.start, spec.coco, work, spec.epochs, int(name.split()[1]))
+        workers = int(name.split()[1])
+        stamps = train_by_mmdet(config, spec.start, spec.coco, work, spec.epochs, workers, epoch)
     else:
         stamps = train_by_al_loop(spec, work, "bf16" if name.endswith("bf16") else None)
-    return stamps.per_second(-(-len(images) // BATCH))
+    return stamps.per_second(epoch)
 
 
 def race(spec: Spec, repeats: int, malloc: str) -> None:

@@ -65,19 +65,33 @@ class AugmentConfig(Section, frozen=True):
 
 
 class TrainConfig(Section, frozen=True):
-    """Training of M0 on synthetic images, or fine-tuning in each cycle."""
+    """Fine-tuning in each cycle."""
 
-    epochs: types.Epochs = 50
+    steps: types.Steps = 400  # of the optimiser
+    epochs: types.Epochs | None = None  # passes over the images, instead of `steps`
     batch_size: types.BatchSize = 4
     lr: types.LearningRate | None = None  # None: that of the model config
-    val_every: types.Epochs = 1  # epochs between validations
-    patience: types.Epochs = 10  # validations without a better AP before the training stops
-    repeat: types.Repeat = 1  # times that an epoch shows each image; > 1 makes epochs of few images longer
+    # Steps between validations; epochs, if `epochs` is set. None: 100 steps, or one epoch.
+    val_every: types.Steps | None = None
+    patience: types.Patience = 10  # validations without a better AP before the training stops
     workers: types.Workers | None = None  # None: two less than the cores, at most 4
     # Of the forward pass. None: "fp32", on CUDA mixed with fp16. "auto": "bf16" where it is faster.
     precision: Literal["auto", "fp32", "bf16"] | None = None
     seed: types.Seed = 0
     augment: AugmentConfig = AugmentConfig()
+
+    def duration(self, images: int) -> tuple[int, int]:
+        """Return the number of steps of a training, and of those between validations."""
+        if self.epochs is None:
+            return self.steps, self.val_every or 100
+        epoch = -(-images // self.batch_size)
+        return self.epochs * epoch, (self.val_every or 1) * epoch
+
+
+class PretrainConfig(TrainConfig, frozen=True):
+    """Training of M0 on synthetic images."""
+
+    steps: types.Steps = 1500
 
 
 class ScoreConfig(Section, frozen=True):
@@ -231,7 +245,7 @@ class Config(Section, frozen=True):
     device: types.ShortText = "auto"  # "auto", "cpu", "cuda", "cuda:1"
     gpus: types.Gpus = 1  # per training; with device = "cpu": processes. Scoring uses one
     model: ModelConfig = ModelConfig()
-    pretrain: TrainConfig = TrainConfig()
+    pretrain: PretrainConfig = PretrainConfig()
     train: TrainConfig = TrainConfig()
     pool: PoolConfig = PoolConfig()
     score: ScoreConfig = ScoreConfig()

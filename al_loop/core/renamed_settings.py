@@ -25,6 +25,9 @@ RENAMED: Mapping[str, str] = MappingProxyType(
         "train.turns": "augment.rotate90",
     }
 )
+#: Tables of a training. 0.1 counted it in epochs, each of which showed an image `repeat` times.
+TRAININGS = ("pretrain", "train")
+_EPOCHS, _VAL_EVERY = 50, 1  # defaults in 0.1
 #: Value of cycle.strategy in 0.1 -> value since 0.2.
 RENAMED_STRATEGIES: Mapping[str, str] = MappingProxyType({"ours": "coverage"})
 
@@ -39,6 +42,11 @@ def refusals(plain: Mapping[str, Any]) -> list[str]:
         where, _, old = key.rpartition(".")
         if old in _table(plain, where):
             sentences.append(f"{key} is called {where}.{name} now")
+    sentences += [
+        f"{name}.repeat is gone: expected {name}.steps, the number of steps of the training"
+        for name in TRAININGS
+        if "repeat" in _table(plain, name)
+    ]
     strategy = _table(plain, "cycle").get("strategy")
     if isinstance(strategy, str) and strategy in RENAMED_STRATEGIES:
         sentences.append(f'cycle.strategy = "{strategy}" is called "{RENAMED_STRATEGIES[strategy]}" now')
@@ -48,13 +56,21 @@ def refusals(plain: Mapping[str, Any]) -> list[str]:
 def with_new_names(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of settings, as plain data, with the names of this version."""
     keys = {key: f"{key.rpartition('.')[0]}.{name}" for key, name in RENAMED.items()}
-    return _renamed(plain, keys, RENAMED_STRATEGIES)
+    renamed = _renamed(plain, keys, RENAMED_STRATEGIES)
+    for name in TRAININGS:
+        _without_repeat(_table(renamed, name))
+    return renamed
 
 
 def with_old_names(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of settings with the names of 0.1."""
     keys = {f"{key.rpartition('.')[0]}.{name}": key for key, name in RENAMED.items()}
-    return _renamed(plain, keys, {new: old for old, new in RENAMED_STRATEGIES.items()})
+    renamed = _renamed(plain, keys, {new: old for old, new in RENAMED_STRATEGIES.items()})
+    for name in TRAININGS:
+        if (table := _table(renamed, name)).get("epochs") is not None:
+            del table["steps"]
+            table.update(val_every=table["val_every"] or _VAL_EVERY, repeat=1)
+    return renamed
 
 
 def rewritten(text: bytes) -> bytes | None:
@@ -63,15 +79,17 @@ def rewritten(text: bytes) -> bytes | None:
     None where it has no old name, or one that is written in a way that is not understood here.
     """
     plain = _decoded(text)
-    if not refusals(plain):
+    renamed = with_new_names(plain)
+    if renamed == plain:
         return None
     table, lines = "", []
     for line in text.decode().splitlines(keepends=True):
         if header := _HEADER.match(line.rstrip()):
             table = header[1]
-        lines.append(_rewritten_line(table, line))
+        counted = _counted(_table(plain, table), _table(renamed, table), line) if table in TRAININGS else None
+        lines.append(_rewritten_line(table, line) if counted is None else counted)
     new = "".join(lines).encode()
-    return new if _decoded(new) == with_new_names(plain) else None
+    return new if _decoded(new) == renamed else None
 
 
 def _decoded(text: bytes) -> dict[str, Any]:
@@ -94,6 +112,32 @@ def _rewritten_line(table: str, line: str) -> str:
         for old, new in RENAMED_STRATEGIES.items():
             value = re.sub(rf"""^(["']){old}\1""", rf"\g<1>{new}\g<1>", value)
     return f"{indent}{written}{equals}{value}"
+
+
+def _counted(old: dict[str, Any], new: dict[str, Any], line: str) -> str | None:
+    """Return the lines of a training's table that replace a line with a number of epochs. None for others.
+
+    The line of `repeat`, or else of `val_every`, also becomes the keys that the old table did not have.
+    """
+    pair = _PAIR.match(line)
+    if pair is None or pair[2] not in ("epochs", "val_every", "repeat"):
+        return None
+    indent, key, equals, value = pair.groups()
+    keys = [key] if key in new else []
+    if key == ("repeat" if "repeat" in old else "val_every"):
+        keys += [name for name in ("epochs", "val_every") if name in new and name not in old]
+    return "".join(f"{indent}{name}{equals}{new[name]}{value.lstrip('0123456789_')}" for name in keys)
+
+
+def _without_repeat(table: dict[str, Any]) -> None:
+    """Count the epochs of a training of 0.1 as epochs that show each image once."""
+    if "steps" in table or not {"repeat", "val_every"} & table.keys():
+        return
+    epochs, val_every = table.get("epochs", _EPOCHS), table.get("val_every", _VAL_EVERY)
+    repeat = table.get("repeat", 1)
+    if all(isinstance(count, int) for count in (epochs, val_every, repeat)):
+        table.pop("repeat", None)
+        table.update(epochs=epochs * repeat, val_every=val_every * repeat)
 
 
 def _renamed(plain: dict[str, Any], keys: Mapping[str, str], strategies: Mapping[str, str]) -> dict[str, Any]:

@@ -24,11 +24,11 @@ ClassNames = Annotated[tuple[ShortText, ...], Meta(max_length=1000)]
 
 #: Range of `numpy.random.seed`, which mmengine calls.
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Steps = Annotated[int, Meta(ge=1, le=10_000_000)]
 Epochs = Annotated[int, Meta(ge=1, le=100_000)]
+Patience = Annotated[int, Meta(ge=1, le=100_000)]
 #: All images of a batch are in memory.
 BatchSize = Annotated[int, Meta(ge=1, le=1024)]
-#: Copies of an image in the list of an epoch, which is in memory.
-Repeat = Annotated[int, Meta(ge=1, le=10_000)]
 LearningRate = Annotated[float, Meta(ge=1e-12, le=10)]
 Workers = Annotated[int, Meta(ge=0, le=128)]
 Gpus = Annotated[int, Meta(ge=1, le=64)]

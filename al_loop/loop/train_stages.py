@@ -55,7 +55,7 @@ def train_stage(
     done = run_stage(workspace.store, stage, work)
     empty = sum(not len(item.boxes) for item in training)
     reporter.line(
-        f"  train: {done['images']} images, {empty} of them empty, {done['epochs']} epochs "
+        f"  train: {done['images']} images, {empty} of them empty, {model_training.length_of(done)} "
         f"→ {relative(workspace, stage.folder)}"
     )
     weights, config = done["weights_sha256"], done.get("config_sha256")

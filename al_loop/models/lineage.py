@@ -69,9 +69,10 @@ def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
     if model.removed_at:
         lines.append(f"deleted    by gc, {model.removed_at}")
     notes = model_training.training_notes(workspace, model)
-    if {"epochs", "images"} <= notes.keys():
+    if "images" in notes and {"steps", "epochs"} & notes.keys():
         precision = f", {notes['precision']}" if "precision" in notes else ""
-        lines.append(f"training   {notes['images']} images, {notes['epochs']} epochs{precision}")
+        length = model_training.length_of(notes)
+        lines.append(f"training   {notes['images']} images, {length}{precision}")
     lines += [f"note       {note}" for note in notes.get("notes", ())]
     promotions = [row for row in all_promotions(workspace.store) if row.model_id == model.id]
     lines += [f"in use     since {row.at}: {row.reason}" for row in promotions]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,10 @@ class TrainOptions:
     """Options of a training.
 
     settings: a table of al-loop.toml.
-    steps: total number of steps; the last epoch may be shortened. None: every epoch is complete.
     frozen: whether to freeze the backbone.
     """
 
     settings: TrainConfig
-    steps: int | None = None
     frozen: bool = False
 
 
@@ -78,7 +76,6 @@ def train_model(
         lr=settings.lr or (lr if start is None else float(config.get("fine_tune_lr", lr / 10))),
         workers=default_workers(cores() // gpus) if settings.workers is None else settings.workers,
         precision=settings.precision and precision_here(settings.precision, device),
-        steps=options.steps,
     )
     job = TrainingJob(config, weights, training, validation, run, folder / "training")
     trained = train(job, progress) if gpus == 1 else train_in_processes(job, gpus, cores() // gpus, progress)
@@ -87,7 +84,7 @@ def train_model(
     return {
         "config_sha256": write_config(folder, config),
         "weights_sha256": file_sha256(folder / WEIGHTS),
-        "epochs": trained.epochs,
+        "steps": trained.steps,
         "validations": trained.validations,
         "class_quality": trained.quality,
         "images": len(training),
@@ -148,10 +145,15 @@ def import_model(
 
 
 def training_notes(workspace: Workspace, model: Model) -> dict[str, Any]:
-    """Return the output of the stage that made a model: epochs, images, notes. Empty if it is damaged."""
+    """Return the output of the stage that made a model: steps, images, notes. Empty if it is damaged."""
     output = _output(workspace, model)
     notes = output.get("notes", [])
     return output if isinstance(notes, list) and all(isinstance(note, str) for note in notes) else {}
+
+
+def length_of(output: Mapping[str, Any]) -> str:
+    """Return how long a training was, from the output of its stage. al-loop 0.1 counted epochs."""
+    return f"{output['steps']} steps" if "steps" in output else f"{output['epochs']} epochs"
 
 
 def class_quality(workspace: Workspace, model: Model) -> Sequence[float] | None:

@@ -57,7 +57,7 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
         return output | {"labels": len(own), "label_boxes": total_boxes(own)}
 
     model, output = _make(workspace, "pretrain", inputs, work)
-    reporter.line(f"pretrained {model.id}: {output['images']} images, {output['epochs']} epochs")
+    reporter.line(f"pretrained {model.id}: {output['images']} images, {model_training.length_of(output)}")
     return _evaluate(workspace, model, output, reporter)
 
 

@@ -21,6 +21,11 @@ classes = ["a", "b"] # two
 
 [train]
 turns = true
+val_every = 2 # a validation takes long
+
+[pretrain]
+epochs = 12 # until it is good
+repeat = 3 # of few images
 
 [cycle]
 strategy = 'ours' # explore = 0.3
@@ -51,16 +56,40 @@ def test_an_old_name_is_refused_with_the_new_one(key: str) -> None:
         parse_config(f'classes = ["a"]\n[{table}]\n{name} = 1'.encode(), "a.toml")
 
 
+def test_what_steps_replace_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"train\.repeat is gone: expected train\.steps, the number"):
+        parse_config(b'classes = ["a"]\n[train]\nrepeat = 2', "a.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "counted"),
+    [
+        ("", (400, 100)),  # nothing was chosen
+        ("epochs = 50", (350, 7)),
+        ("val_every = 4", (350, 28)),
+        ("repeat = 2", (700, 14)),
+        ("epochs = 12\nrepeat = 2\nval_every = 3", (168, 42)),
+    ],
+)
+def test_trainings_of_0_1_last_as_long(old: str, counted: tuple[int, int]) -> None:
+    """25 images in batches of 4 are 7 steps."""
+    config = parse_config(f'classes = ["a"]\n[train]\n{old}'.encode(), "a.toml", of_0_1=True)
+    assert config.train.duration(25) == counted
+
+
 def test_the_old_name_of_a_strategy_is_refused_with_the_new_one() -> None:
     with pytest.raises(ConfigError, match=r'cycle\.strategy = "ours" is called "coverage" now'):
         parse_config(b'classes = ["a"]\n[cycle]\nstrategy = "ours"', "a.toml")
 
 
 def test_a_file_is_rewritten_key_by_key() -> None:
-    new = rewritten(OLD_TOML.encode())
+    new, long = rewritten(OLD_TOML.encode()), "val_every = 2 # a validation takes long\n"
     assert new is not None
     assert new.decode() == (
         OLD_TOML.replace("turns", "augment.rotate90")
+        .replace(long, long + long.replace("val_every = 2", "epochs = 50"))
+        .replace("epochs = 12", "epochs = 36")
+        .replace("repeat = 3", "val_every = 3")
         .replace("'ours'", "'coverage'")
         .replace("explore = 0.2", "explore_fraction = 0.2")
         .replace("audit=", "random_audit_fraction=")
@@ -69,6 +98,10 @@ def test_a_file_is_rewritten_key_by_key() -> None:
         .replace("effect", "min_effect")
     )
     assert rewritten(new) is None
+    assert (
+        rewritten(b"[train]\nepochs = 2\nrepeat = 3\nval_every = 1_0\n")
+        == b"[train]\nepochs = 6\nval_every = 30\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,6 +118,10 @@ def test_settings_go_to_the_old_names_and_back() -> None:
     assert {"explore", "audit"} < old["cycle"].keys()
     assert with_new_names(old) == plain
     assert hashed(Config(classes=("a",)), "cycle") == old["cycle"]
+    plain["train"].update(epochs=50, val_every=1)
+    trained = with_old_names(plain)["train"]
+    assert (trained["repeat"], "steps" in trained) == (1, False)
+    assert with_new_names({"train": trained})["train"] | {"steps": 400} == plain["train"]
 
 
 def test_settings_that_0_1_did_not_have_change_a_hash_only_if_they_are_set() -> None:

@@ -103,8 +103,8 @@ def test_both_ends_are_taken_and_nothing_beyond() -> None:
         ("[train]\nseed = -1", "train.seed = -1: expected an integer from 0 to 4294967295"),
         ("[cycle]\nbeta = inf", "cycle.beta = inf: expected a number from 1 to 1000"),
         (
-            "[train]\nrepeat = 1000000000000",
-            "train.repeat = 1000000000000: expected an integer from 1 to 10000",
+            "[train]\nsteps = 1000000000000",
+            "train.steps = 1000000000000: expected an integer from 1 to 10000000",
         ),
         ("[train]\nlr = 1e308", "train.lr = 1e+308: expected a number from 1e-12 to 10"),
         ('[model]\nload_from_sha256 = "ab"', "expected 64 hexadecimal digits"),
@@ -229,5 +229,5 @@ def test_the_drift_test_needs_no_more_permutations_than_memory_holds() -> None:
 
 
 def test_what_was_allowed_before_and_is_sensible_still_is() -> None:
-    assert TrainConfig(epochs=1000, repeat=500, lr=1e-5, seed=2**32 - 1).seed == 2**32 - 1
+    assert TrainConfig(epochs=1000, lr=1e-5, seed=2**32 - 1).seed == 2**32 - 1
     assert PromotionConfig(tolerance=1.0).tolerance == 1.0

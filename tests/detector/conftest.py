@@ -50,7 +50,7 @@ def trained(
 
     folder = tmp_path_factory.mktemp("trained") / "work"
     steps: list[tuple[int, int, str]] = []
-    job = training_job(config, sets, folder, lr=2e-3, epochs=14, val_every=7, repeat=2)
+    job = training_job(config, sets, folder, lr=2e-3, steps=84, val_every=42)
     result = train(job, lambda *step: steps.append(step))
     return result, folder, steps
 

@@ -184,7 +184,7 @@ def test_training_takes_an_image_of_a_region_alone(
         replace(sets[0][0], boxes=Boxes(), ignored=everything),
         replace(sets[0][1], ignored=everything),
     ]
-    job = training_job(config, (training, sets[1][:1]), tmp_path / "work", epochs=1, batch_size=1)
+    job = training_job(config, (training, sets[1][:1]), tmp_path / "work", steps=1, batch_size=1)
     result = train(job)
     assert all(
         torch.isfinite(tensor).all() for tensor in result.weights.values() if tensor.is_floating_point()

@@ -67,7 +67,7 @@ def test_bf16_is_the_forward_pass_alone(config: Any, sets: Any, tmp_path: Path) 
         hook = torch.nn.modules.module.register_module_forward_hook(look)
         try:
             few = sets[0][:8], sets[1][:1]
-            done = train(training_job(config, few, tmp_path / str(wanted), epochs=1, precision=wanted))
+            done = train(training_job(config, few, tmp_path / str(wanted), steps=1, precision=wanted))
         finally:
             hook.remove()
         assert seen == {expected}

@@ -37,11 +37,9 @@ classes = ["bolt", "nut"]
 config = "small"
 image_size = [96, 64]
 [pretrain]
-epochs = 12
+steps = 72
 batch_size = 8
 lr = 2e-3
-repeat = 2
-val_every = 12
 [train]
 epochs = 1
 batch_size = 2

@@ -236,7 +236,7 @@ def test_the_second_cycle_takes_all_that_is_left_and_rollback(
     (used,) = (line for line in al_loop(root, "models", "list").splitlines() if line.startswith("*"))
     assert used.split()[1:3] == ["└", "cycle-1"]
     shown = next(line for line in al_loop(root, "models", "show").splitlines() if line.startswith("training"))
-    assert re.fullmatch(r"training   \d+ images, \d+ epochs, fp32", shown)
+    assert re.fullmatch(r"training   \d+ images, \d+ steps, fp32", shown)
     # Both cycles are as their manifests say, and would be picked again.
     schema = json.loads((ROOT / "docs" / "manifest.schema.json").read_text())
     for number in (1, 2):

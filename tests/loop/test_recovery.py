@@ -59,7 +59,7 @@ def write_setting(root: Path, key: str, value: str) -> None:
 
 WRONG = [
     ("train.seed", "-1", -1, "7", "an integer from 0 to 4294967295"),
-    ("train.repeat", "1000000000000", 10**12, "2", "an integer from 1 to 10000"),
+    ("train.epochs", "1000000000000", 10**12, "2", "an integer from 1 to 100000"),
     ("train.lr", "1e308", 1e308, "0.001", "a number from 1e-12 to 10"),
     ("cycle.beta", "inf", None, "3.0", "a number from 1 to 1000"),
 ]
@@ -214,14 +214,14 @@ def test_after_the_push_the_selection_stays(loop: SmallLoop, run: Any) -> None:
     run_cycle(loop.workspace, None, Silent())
     write_setting(root, "cycle.beta", "5.0")
     write_setting(root, "score.score_thr", "0.5")
-    write_setting(root, "train.epochs", "3")
+    write_setting(root, "train.steps", "3")
     loop.answered = 1.0
     code, out, _ = run("-w", root, "cycle", "--refreeze")
     assert code == 0
-    assert "train.epochs: 50 → 3" in out or "→ 3" in out
+    assert "train.steps: 400 → 3" in out
     assert "cycle.beta = 2.0 stays; al-loop.toml says 5.0: the images are selected already" in out
     assert "score.score_thr = 0.05 stays" in out
-    assert loop.trained[-1].epochs == 3
+    assert loop.trained[-1].steps == 3
     assert len(loop.pushed) == 1
     settings = json.loads(loop.workspace.store.rows("SELECT settings FROM cycles")[0]["settings"])
     assert settings["cycle"]["beta"] == 2.0

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from al_loop.cli import cli
-from al_loop.core.config import Config
+from al_loop.core.config import parse_config
 from al_loop.core.errors import ConfigError
 from al_loop.core.frozen_settings import hashed
 from al_loop.state.workspace import Workspace, open_workspace
@@ -57,7 +57,8 @@ def test_a_cycle_under_way_takes_the_gpus_of_now(shared: Workspace, monkeypatch:
 
 def test_a_finished_training_of_0_1_keeps_its_hash() -> None:
     """The settings as 0.1 hashed them among the inputs of the stage."""
-    assert hashed(Config(classes=("a",)), "pretrain") == {
+    config = parse_config(b'classes = ["a"]\n[pretrain]\nepochs = 50', "al-loop.toml")
+    assert hashed(config, "pretrain") == {
         "epochs": 50, "batch_size": 4, "lr": None, "val_every": 1, "patience": 10, "turns": False,
         "repeat": 1, "workers": None, "precision": None, "seed": 0,
     }  # fmt: skip
@@ -86,7 +87,7 @@ def test_two_processes_make_a_model(small: Workspace, tmp_path: Path) -> None:
 
     path = small.root / "al-loop.toml"
     text = path.read_text().replace('device = "auto"', 'device = "cpu"')
-    path.write_text(text.replace("epochs = 50", "epochs = 1"))
+    path.write_text(text.replace("steps = 1500", "steps = 2"))
     data = write_coco_set(tmp_path / "rendered", 8, seed=3)
     workspace = open_workspace(small.root).with_gpus(2)
     model = pretrain(workspace, Silent(), [data])

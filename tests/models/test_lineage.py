@@ -81,12 +81,12 @@ def test_all_about_a_model(family: Workspace) -> None:
     assert "validation: not evaluated" not in lines  # there is no set
     assert any(line.startswith("in use     since") and line.endswith("cycle-3 is good") for line in lines)
     assert not any(line.startswith("training") for line in lines)
-    notes = {"images": 25, "epochs": 6, "precision": "bf16"}
+    notes = {"images": 25, "steps": 400, "precision": "bf16"}
     folder = model_registry.current_model(family).folder
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "stage.json", {"output": notes})
-    assert "training   25 images, 6 epochs, bf16" in describe(family)
-    # An older al-loop stored no precision.
+    assert "training   25 images, 400 steps, bf16" in describe(family)
+    # al-loop 0.1 counted epochs; before, no precision was stored.
     write_json(folder / "stage.json", {"output": {"images": 25, "epochs": 6}})
     assert "training   25 images, 6 epochs" in describe(family)
     for damaged in ({"output": {"epochs": 6}}, {"output": {"notes": 3}}, []):

@@ -104,7 +104,7 @@ class SmallLoop:
         return {
             "config_sha256": write_config(folder, noted=self.noted),
             "weights_sha256": file_sha256(folder / "weights.pth"),
-            "epochs": 1,
+            "steps": 1,
             "images": len(training),
             "class_quality": [0.5, 0.5],
         }

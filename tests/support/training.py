@@ -18,12 +18,11 @@ def run_settings(
     lr: float = 1e-3,
     workers: int = 0,
     precision: str | None = None,
-    steps: int | None = None,
     **table: Any,
 ) -> RunSettings:
-    """Two epochs of batches of 8; table: other settings of a training."""
-    settings = TrainConfig(**{"epochs": 2, "batch_size": 8, "patience": 9, **table})
-    return RunSettings(settings, "cpu", lr, workers, precision, steps)
+    """Two steps of batches of 8; table: other settings of a training."""
+    settings = TrainConfig(**{"steps": 2, "val_every": 1, "batch_size": 8, "patience": 9, **table})
+    return RunSettings(settings, "cpu", lr, workers, precision)
 
 
 def training_job(config: Any, sets: Sets, folder: Path, start: Any = None, **settings: Any) -> TrainingJob:

@@ -12,7 +12,6 @@ import msgspec
 
 from al_loop.benchmark.run.context import BenchmarkContext
 from al_loop.benchmark.spec.initial_models import InitialModel
-from al_loop.core.config import TrainConfig
 from al_loop.core.console import Reporter
 from al_loop.models import model_training
 from al_loop.models.model_training import TrainOptions
@@ -30,7 +29,7 @@ class Training:
 
     initial: has the checkpoint of a training without a model.
     model: to begin with; None for random weights or the checkpoint.
-    validations: approximate number; with one, the weights of the last step are the result.
+    validations: largest number; with one, the weights of the last step are the result.
     frozen: the backbone does not change.
     """
 
@@ -49,8 +48,13 @@ def train(
     """Train into a folder and return what identifies the model, with the seconds spent."""
     config = context.workspace.config
     settings = config.pretrain if training.model is None else config.train
-    count, validations = len(training.images), training.validations
-    settings = fixed_steps(settings, training.steps, count, training.seed, validations=validations)
+    settings = msgspec.structs.replace(
+        settings,
+        steps=training.steps,
+        epochs=None,
+        val_every=ceil(training.steps / training.validations),
+        seed=training.seed,
+    )
     began = time.monotonic()
     with reporter.progress(f"{name}: train") as progress:
         output = model_training.train_model(
@@ -59,7 +63,7 @@ def train(
             training.model,
             training.images,
             context.datasets.validation,
-            TrainOptions(settings, training.steps, frozen=training.frozen),
+            TrainOptions(settings, frozen=training.frozen),
             progress,
         )
     identity = {key: output[key] for key in _OUTPUT if key in output}
@@ -75,22 +79,3 @@ def trained_model(name: str, folder: Path, output: Output) -> Model:
 def delete_weights(context: BenchmarkContext, name: str) -> None:
     """Delete the weights of a run that no other run begins with."""
     (context.folder_of(name) / WEIGHTS).unlink(missing_ok=True)
-
-
-def fixed_steps(
-    settings: TrainConfig, steps: int, images: int, seed: int, *, validations: int = 1
-) -> TrainConfig:
-    """Return settings with at least this many steps for any number of images.
-
-    A training that is given `steps` too takes exactly that many: its last epoch is cut short.
-    validations: approximate number; with one, the weights of the last epoch are kept.
-    """
-    batch = settings.batch_size
-    if validations == 1:
-        repeat = (steps - 1) * batch // images + 1  # the least for one epoch of as many steps
-    else:
-        repeat = max(1, round(steps * batch / (validations * images)))
-    epochs = ceil(steps / ceil(repeat * images / batch))
-    return msgspec.structs.replace(
-        settings, epochs=epochs, repeat=repeat, seed=seed, val_every=1 if validations > 1 else epochs
-    )

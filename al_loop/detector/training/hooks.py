@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process
+from mmengine.dist import all_reduce_params, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
@@ -17,13 +17,29 @@ from al_loop.detector.training.metric import KEY
 
 #: Called after each step with (completed steps, total steps, short text).
 Progress = Callable[[int, int, str], None]
-# Key of the list of [epoch, AP] in the Runner's message hub, which is saved with each checkpoint.
+# Key of the list of [step, AP] in the Runner's message hub, which is saved with each checkpoint.
 _VALIDATIONS = "al_loop_validations"
 
 
 def validations(runner: Any) -> dict[int, float]:
-    """Return the AP of each validated epoch."""
-    return {int(epoch): float(ap) for epoch, ap in runner.message_hub.get_info(_VALIDATIONS, [])}
+    """Return the AP of each validated step."""
+    return {int(step): float(ap) for step, ap in runner.message_hub.get_info(_VALIDATIONS, [])}
+
+
+class AverageBuffers(Hook):  # type: ignore[misc]
+    """Average the statistics of batch normalisation over the processes before each checkpoint and validation.
+
+    mmengine's SyncBuffersHook runs after the checkpoint is written.
+    """
+
+    priority = "NORMAL"
+
+    def after_train_iter(self, runner: Any, *_: Any, **__: Any) -> None:
+        """Average after every `val_interval` steps and after the last."""
+        if self.every_n_train_iters(runner, runner.train_loop.val_interval) or self.is_last_train_iter(
+            runner
+        ):
+            all_reduce_params(runner.model.buffers(), op="mean")
 
 
 class StopWithoutGain(Hook):  # type: ignore[misc]
@@ -35,14 +51,13 @@ class StopWithoutGain(Hook):  # type: ignore[misc]
         self.patience = patience
 
     def before_train(self, runner: Any) -> None:
-        """Validate the last epoch if its AP is not in the checkpoint, as after a kill during validation."""
-        due = runner.epoch % runner.train_loop.val_interval == 0 or runner.epoch == runner.max_epochs
-        if runner.epoch and due and runner.epoch not in validations(runner):
+        """Validate a resumed checkpoint: it was written before its validation."""
+        if runner.iter and runner.iter not in validations(runner):
             runner.val_loop.run()
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Store the AP, and decide whether to stop."""
-        past = validations(runner) | {runner.epoch: _ap(metrics)}
+        past = validations(runner) | {runner.iter: _ap(metrics)}
         runner.message_hub.update_info(_VALIDATIONS, [list(item) for item in past.items()])
         aps = list(past.values())
         if len(aps) - 1 - aps.index(max(aps)) >= self.patience:
@@ -69,14 +84,10 @@ class KeepBest(Hook):  # type: ignore[misc]
 
 
 class ReportProgress(Hook):  # type: ignore[misc]
-    """Report progress after every step. Stop on a loss that is NaN or infinite.
+    """Report progress after every step. Stop on a loss that is NaN or infinite."""
 
-    steps: total number of steps. None: every epoch is complete.
-    """
-
-    def __init__(self, callback: Progress | None, steps: int | None = None) -> None:
+    def __init__(self, callback: Progress | None) -> None:
         self.callback = callback
-        self.steps = steps
         self.text = ""
 
     def after_train_iter(
@@ -90,8 +101,7 @@ class ReportProgress(Hook):  # type: ignore[misc]
                 "(pretrain.lr or train.lr in al-loop.toml) and run again."
             )
         if self.callback:
-            total = self.steps or runner.max_iters
-            self.callback(runner.iter + 1, total, f"loss {loss:.2f}{self.text}")
+            self.callback(runner.iter + 1, runner.max_iters, f"loss {loss:.2f}{self.text}")
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Show the AP of the validation in later progress reports."""

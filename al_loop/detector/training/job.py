@@ -29,7 +29,6 @@ class RunSettings:
     lr: learning rate, from the settings or from the model's config.
     workers: decoding processes of each training process.
     precision: that of the forward pass: "fp32" or "bf16". None: mixed fp16 on CUDA, else fp32.
-    steps: total number of steps; the last epoch may be shortened. None: every epoch is complete.
     """
 
     settings: TrainConfig
@@ -37,7 +36,6 @@ class RunSettings:
     lr: float
     workers: int
     precision: str | None = None
-    steps: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +55,16 @@ class TrainingJob:
     validation: Sequence[LabelledImage]
     run: RunSettings
     folder: Path
+
+    @property
+    def steps(self) -> int:
+        """Total number of steps."""
+        return self.run.settings.duration(len(self.training))[0]
+
+    @property
+    def val_every(self) -> int:
+        """Number of steps between validations, and between checkpoints."""
+        return self.run.settings.duration(len(self.training))[1]
 
 
 def write_job(job: TrainingJob, folder: Path) -> None:

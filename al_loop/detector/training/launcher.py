@@ -153,9 +153,7 @@ def _error(shared: Path, status: int, processes: int, output: str) -> AlLoopErro
         kind = getattr(errors, failure["error"], None)
         if isinstance(kind, type) and issubclass(kind, AlLoopError):
             return kind(failure["message"])
-    advice = (
-        f"Run the same command again: it continues after the last complete epoch. Log: {shared.parent / LOG}"
-    )
+    advice = f"Run the same command again: it continues at the last checkpoint. Log: {shared.parent / LOG}"
     if status < 0:
         return TrainingError(f"torchrun, which runs the training, was ended by signal {-status}. {advice}")
     # torchrun reports the exit status of each failed process. It ends the others itself, with SIGTERM.

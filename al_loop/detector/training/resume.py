@@ -8,25 +8,26 @@ from al_loop.core.errors import ModelError
 from al_loop.detector.checkpoint import read_weights
 
 
-def find_checkpoint(folder: Path) -> bool:
+def find_checkpoint(folder: Path) -> int:
     """Write the path of the newest complete checkpoint to `last_checkpoint`, which the Runner reads.
 
-    Delete checkpoints that a kill has truncated. Return whether there is a complete one.
+    Delete checkpoints that a kill has truncated. Return the step of the newest complete one. If there is
+    none, return 0 and delete all other weights.
     """
-    by_epoch = {int(path.stem.removeprefix("epoch_")): path for path in folder.glob("epoch_*.pth")}
-    for _, path in sorted(by_epoch.items(), reverse=True):
+    by_step = {int(path.stem.removeprefix("iter_")): path for path in folder.glob("iter_*.pth")}
+    for step, path in sorted(by_step.items(), reverse=True):
         try:
             read_weights(path)
         except ModelError:
             path.unlink()
             continue
         (folder / "last_checkpoint").write_text(str(path))
-        return True
-    (folder / "last_checkpoint").unlink(missing_ok=True)
-    return False
+        return step
+    discard_work_files(folder)
+    return 0
 
 
 def discard_work_files(folder: Path) -> None:
-    """Delete the checkpoints of a finished training. Keep logs and COCO files."""
+    """Delete all weights of a training. Keep logs and COCO files."""
     for path in [*folder.glob("*.pth"), folder / "last_checkpoint"]:
         path.unlink(missing_ok=True)

@@ -15,11 +15,12 @@ from torch import nn
 from al_loop.detector import transforms
 from al_loop.detector.augmentation.augment import Augment, SeedImage
 from al_loop.detector.ignore_regions import ExtendRegions
-from al_loop.detector.training.ddp import BatchShareSampler, OneProcessSampler, wrapper_config
+from al_loop.detector.training.ddp import wrapper_config
 from al_loop.detector.training.job import TrainingJob
 from al_loop.detector.training.metric import ValidationAP
 from al_loop.detector.training.optimiser import optimiser_config
-from al_loop.detector.training.schedule import partial_epoch, schedule
+from al_loop.detector.training.schedule import schedule
+from al_loop.detector.training.step_loop import BatchShareSampler, EndlessSampler, StepLoop
 
 # Importing these classes registers the transforms that the data pipelines name.
 _REGISTERED = (transforms.ReadPicture, transforms.FitInto, SeedImage, Augment, ExtendRegions)
@@ -31,10 +32,10 @@ _READ: dict[str, Any] = {"type": "ReadPicture"}
 _PACK: dict[str, Any] = {"type": "PackDetInputs", "meta_keys": _META_KEYS}
 
 
-def make_runner(job: TrainingJob, model: nn.Module, custom_hooks: list[Hook], resume: bool) -> Runner:
+def make_runner(job: TrainingJob, model: nn.Module, custom_hooks: list[Hook], done: int) -> Runner:
     """Return the Runner of a job.
 
-    resume: continue from the checkpoint that `last_checkpoint` in the job's folder names.
+    done: step of the checkpoint that `last_checkpoint` in the job's folder names. 0: start anew.
     """
     run, settings, folder = job.run, job.run.settings, str(job.folder)
     launcher = "pytorch" if is_distributed() else "none"
@@ -42,21 +43,25 @@ def make_runner(job: TrainingJob, model: nn.Module, custom_hooks: list[Hook], re
     runner = Runner(
         model=model,
         work_dir=folder,
-        train_dataloader=_train_loader(job),
+        train_dataloader=_train_loader(job, done),
         val_dataloader=_val_loader(job),
         val_evaluator=Evaluator([ValidationAP(job.validation, job.config.classes)]),
-        train_cfg={"by_epoch": True, "max_epochs": settings.epochs, "val_interval": settings.val_every},
+        train_cfg={"type": StepLoop, "max_iters": job.steps, "val_interval": job.val_every},
         val_cfg={},
         optim_wrapper=optimiser_config(job.config, run),
-        param_scheduler=schedule(settings.epochs, run.steps),
+        param_scheduler=schedule(job.steps),
         default_hooks={
             # Two checkpoints, because mmengine deletes the oldest before it writes the next.
-            "checkpoint": {"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 2},
-            "logger": {"type": "LoggerHook", "interval": 10, "log_metric_by_epoch": True},
+            "checkpoint": {
+                **{"type": "CheckpointHook", "by_epoch": False, "interval": job.val_every},
+                "max_keep_ckpts": 2,
+            },
+            "logger": {"type": "LoggerHook", "interval": 10, "log_metric_by_epoch": False},
         },
+        log_processor={"type": "LogProcessor", "by_epoch": False},
         custom_hooks=custom_hooks,
         randomness={"seed": settings.seed},
-        resume=resume,
+        resume=done > 0,
         default_scope="mmdet",
         experiment_name=f"al_loop_{job.folder.parent.name}",
         launcher=launcher,
@@ -68,7 +73,7 @@ def make_runner(job: TrainingJob, model: nn.Module, custom_hooks: list[Hook], re
     return runner
 
 
-def _train_loader(job: TrainingJob) -> dict[str, Any]:
+def _train_loader(job: TrainingJob, done: int) -> dict[str, Any]:
     settings = job.run.settings
     rank, processes = get_dist_info()
     seed = {"type": SeedImage.__name__, "rank": rank, "processes": processes}
@@ -76,15 +81,13 @@ def _train_loader(job: TrainingJob) -> dict[str, Any]:
     annotations = {"type": "LoadAnnotations", "with_bbox": True}
     extend = {"type": ExtendRegions.__name__}
     pipeline = [_READ, annotations, _fit_into(job.config), seed, augment, extend, _PACK]
-    partial = partial_epoch(job.run, len(job.training))
     filters = {"filter_cfg": {"filter_empty_gt": False, "min_size": 1}}
-    dataset = {**_dataset(job, COCO_FILES[0], pipeline), **filters}
     return {
         "batch_size": settings.batch_size,
         **_workers(job),
-        "sampler": {"type": OneProcessSampler, "shuffle": True, "partial": partial},
-        "batch_sampler": {"type": BatchShareSampler},
-        "dataset": {"type": "RepeatDataset", "times": settings.repeat, "dataset": dataset},
+        "sampler": {"type": EndlessSampler},
+        "batch_sampler": {"type": BatchShareSampler, "done": done},
+        "dataset": {**_dataset(job, COCO_FILES[0], pipeline), **filters},
     }
 
 

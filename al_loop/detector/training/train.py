@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
-from mmengine.hooks import SyncBuffersHook
 
 from al_loop.core.errors import TrainingError
 from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weights, runner_checkpoints
@@ -36,14 +35,14 @@ class Trained:
     """The result of a training.
 
     weights: weights with the best validation AP.
-    epochs: number of completed epochs.
+    steps: number of completed steps.
     best_ap: validation AP of the weights.
     validations: AP of each validation.
     quality: quality of each class, see `ClassQuality`.
     """
 
     weights: Weights
-    epochs: int
+    steps: int
     best_ap: float
     validations: list[float]
     quality: list[float]
@@ -60,7 +59,7 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
             f"nothing to learn from: {len(job.training)} images without a single box. "
             "Label some: al-loop cycle"
         )
-    resume, device = _prepare(job), job.run.device
+    done, device = _prepare(job), job.run.device
     torch.manual_seed(job.run.settings.seed)
     model = build_model(job.config)
     if job.start is not None:
@@ -79,29 +78,29 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
         # The Runner calls `init_weights` again. The model keeps its weights, and warns.
         warnings.filterwarnings("ignore", message="init_weights of .* has been called more than once")
         stop, best = hooks.StopWithoutGain(job.run.settings.patience), hooks.KeepBest(job.folder / BEST)
-        report = hooks.ReportProgress(on_progress, job.run.steps)
-        runner = make_runner(job, model, [SyncBuffersHook(), stop, best, report], resume)
+        report = hooks.ReportProgress(on_progress)
+        runner = make_runner(job, model, [hooks.AverageBuffers(), stop, best, report], done)
         runner.train()
         barrier()  # rank 0 writes the weights
     return Trained(
         weights=read_weights(best.path),
-        epochs=runner.epoch,
+        steps=runner.iter,
         best_ap=read_note(best.path, "ap"),
         validations=list(hooks.validations(runner).values()),
         quality=quality.mean.tolist(),
     )
 
 
-def _prepare(job: TrainingJob) -> bool:
-    """Write the Runner's COCO files in rank 0. Return in all ranks whether there is a checkpoint."""
-    resume = [False]
+def _prepare(job: TrainingJob) -> int:
+    """Write the Runner's COCO files in rank 0. Return in all ranks the step to resume at, or 0."""
+    done = [0]
     if is_main_process():
         job.folder.mkdir(parents=True, exist_ok=True)
         for name, images in zip(COCO_FILES, (job.training, job.validation), strict=True):
             write_coco(job.folder / name, images, job.config.classes)
-        resume = [find_checkpoint(job.folder)]
-    broadcast_object_list(resume)
-    return resume[0]
+        done = [find_checkpoint(job.folder)]
+    broadcast_object_list(done)
+    return done[0]
 
 
 @contextmanager

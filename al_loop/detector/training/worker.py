@@ -47,7 +47,7 @@ def main(folder: Path, launcher: int) -> None:
         with process_group(job.run.device, folder / _STORE):
             trained = train(job, report)
         if rank == 0:
-            names = ("epochs", "validations", "quality")
+            names = ("steps", "validations", "quality")
             write_json(folder / RESULT, {name: getattr(trained, name) for name in names})
     except Exception as error:
         traceback.print_exc()

@@ -134,13 +134,13 @@ def test_what_is_labelled_may_be_picked_again(
 def test_early_stop_ends_a_training_that_does_not_improve(
     spec: BenchmarkSpec, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One step an epoch leaves AP at about 0, with patience for one validation without a gain."""
-    epochs: list[tuple[int, int]] = []
+    """Few steps leave AP at about 0, with patience for one validation without a gain."""
+    steps: list[tuple[int, int]] = []
     real = cycle_run.train.__globals__["model_training"].train_model
 
     def spy(*args: Any, **rest: Any) -> Any:
         output = real(*args, **rest)
-        epochs.append((args[5].settings.epochs, output["epochs"]))
+        steps.append((args[5].settings.steps, output["steps"]))
         return output
 
     monkeypatch.setattr("al_loop.models.model_training.train_model", spy)
@@ -148,8 +148,8 @@ def test_early_stop_ends_a_training_that_does_not_improve(
     for early_stop in (False, True):
         one = change(spec, strategies=("random",), batches=(3,), iterations=6, early_stop=early_stop)
         run(tmp_path / f"out-{early_stop}", one, workspace, hasty)
-    (fixed, all_of_it), (most, done) = epochs
-    assert (fixed, all_of_it, most) == (1, 1, 6)
+    (fixed, all_of_it), (most, done) = steps
+    assert (fixed, all_of_it, most) == (6, 6, 6)
     assert 1 < done < most
 
 

@@ -104,7 +104,7 @@ def test_a_frozen_backbone_does_not_change(workspace: Workspace, tmp_path: Path,
 
     datasets = read_datasets(spec.pool, spec.validation, {}, CLASSES)
     home = Workspace(tmp_path, CONFIG, workspace.store)
-    settings = structs.replace(CONFIG.train, epochs=1, val_every=1)
+    settings = structs.replace(CONFIG.train, steps=1)
 
     def train(name: str, start: Any, frozen: bool) -> Any:
         folder = tmp_path / name

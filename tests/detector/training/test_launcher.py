@@ -89,8 +89,8 @@ def gone(folder: Path, seconds: float = 20.0) -> bool:
 
 @pytest.mark.train
 def test_two_processes_train_as_one_does(even: Any, sets: Any, tmp_path: Path) -> None:
-    """24 images twice are 6 steps an epoch: the third epoch is cut short."""
-    job = training_job(even, sets, tmp_path / "one", lr=0.01, epochs=3, repeat=2, steps=14)
+    """Validated after every six steps, and after the last."""
+    job = training_job(even, sets, tmp_path / "one", lr=0.01, steps=14, val_every=6)
     alone, shared = Curve(), Curve()
     one = train(job, alone)
     two = in_two_processes(replace(job, folder=tmp_path / "two"), shared)
@@ -100,16 +100,16 @@ def test_two_processes_train_as_one_does(even: Any, sets: Any, tmp_path: Path) -
     np.testing.assert_allclose(shared.losses, alone.losses, atol=0.0101)
     logs = [(tmp_path / name / "train.log").read_text() for name in ("one", "two")]
     logged = [[float(loss) for loss in re.findall(r"\bloss: ([0-9.]+)", log)] for log in logs]
-    assert len(logged[0]) == 2  # one line for each whole epoch
+    assert len(logged[0]) == 2  # after ten steps and after the last
     np.testing.assert_allclose(*logged, rtol=2e-4)  # four digits
     for name, tensor in one.weights.items():
         torch.testing.assert_close(two.weights[name], tensor, rtol=1e-4, atol=1e-6)
-    assert two.epochs == one.epochs
+    assert two.steps == one.steps
     np.testing.assert_allclose(two.validations, one.validations, atol=1e-3)
     np.testing.assert_allclose(two.quality, one.quality, rtol=1e-4)
     # Rank 0 alone writes: the files of one process, and each line once.
     assert file_names(tmp_path / "two") == file_names(tmp_path / "one") | {launcher.LOG}
-    assert [log.count("Saving checkpoint at 1 epochs") for log in logs] == [1, 1]
+    assert [log.count("Saving checkpoint at 6 iterations") for log in logs] == [1, 1]
     assert all(len(list((tmp_path / name).glob("*/*.log"))) == 1 for name in ("one", "two"))
     assert not (tmp_path / "two" / "processes").exists()
     assert gone(tmp_path)
@@ -120,7 +120,7 @@ def test_two_processes_train_as_one_does(even: Any, sets: Any, tmp_path: Path) -
 def test_the_small_models_own_normalisation_learns_as_well(config: Any, sets: Any, tmp_path: Path) -> None:
     """Batch normalisation over half of the batch and other random RoIs: the same curve."""
     alone, shared = Curve(), Curve()
-    job = training_job(config, sets, tmp_path / "one", epochs=4, val_every=4)
+    job = training_job(config, sets, tmp_path / "one", steps=12, val_every=12)
     train(job, alone)
     trained = in_two_processes(replace(job, folder=tmp_path / "two"), shared)
     np.testing.assert_allclose(shared.losses, alone.losses, rtol=0.25)
@@ -130,8 +130,8 @@ def test_the_small_models_own_normalisation_learns_as_well(config: Any, sets: An
 
 @pytest.mark.train
 def test_a_killed_and_an_interrupted_training_go_on(config: Any, sets: Any, tmp_path: Path) -> None:
-    """Three steps an epoch: killed in the second, interrupted in the third, ended by a single process."""
-    job = training_job(config, sets, tmp_path / "work", epochs=3)
+    """A checkpoint after every third step: killed in the fourth, interrupted in the seventh, ended by one."""
+    job = training_job(config, sets, tmp_path / "work", steps=9, val_every=3)
 
     def kill(done: int, total: int, text: str) -> None:
         if done == 4 and (running := workers(tmp_path)):
@@ -152,14 +152,14 @@ def test_a_killed_and_an_interrupted_training_go_on(config: Any, sets: Any, tmp_
         in_two_processes(job, interrupt)
     assert gone(tmp_path, 5.0)
     assert steps == [4, 5, 6, 7]
-    assert train(job, lambda done, *_: steps.append(done)).epochs == 3
+    assert train(job, lambda done, *_: steps.append(done)).steps == 9
     assert steps[4:] == [7, 8, 9]
 
 
 @pytest.mark.train
 def test_a_killed_parent_leaves_no_process(config: Any, sets: Any, tmp_path: Path) -> None:
     (tmp_path / "job").mkdir()
-    write_job(training_job(config, sets, tmp_path / "work", epochs=200), tmp_path / "job")
+    write_job(training_job(config, sets, tmp_path / "work", steps=600, val_every=3), tmp_path / "job")
     code = (
         "import sys; from pathlib import Path; from al_loop.detector.training import job, launcher\n"
         "launcher.train_in_processes(job.read_job(Path(sys.argv[1])), 2, 1)\n"

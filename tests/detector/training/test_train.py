@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mmdet.registry import TRANSFORMS
 from support.factories import CLASSES
 from support.training import stop_after, training_job
 
 import al_loop.detector.training.metric as metric
 from al_loop.core.errors import TrainingError
+from al_loop.detector import transforms
 from al_loop.detector.checkpoint import read_weights
 from al_loop.detector.device import choose_device
 from al_loop.detector.inference.scoring import ScoreSettings, score_images
@@ -27,7 +29,7 @@ from al_loop.structures.metrics import Metrics
 
 @pytest.fixture
 def few(sets: Any) -> Any:
-    """Eight images, one step an epoch, and one to validate on."""
+    """Eight images, all in each step, and one to validate on."""
     return sets[0][:8], sets[1][:1]
 
 
@@ -43,9 +45,9 @@ def test_it_learns_and_validates_as_scoring_does(
 ) -> None:
     result, folder, steps = trained
     assert result.best_ap > 0.15
-    assert result.epochs == 14
+    assert result.steps == 84
     assert len(result.validations) == 2
-    assert steps[-1][0] == steps[-1][1] == 14 * 6
+    assert steps[-1][:2] == (84, 84)
     assert "loss" in steps[-1][2]
     assert len(result.quality) == len(CLASSES)
     assert all(0.1 < quality < 1 for quality in result.quality)
@@ -60,28 +62,29 @@ def test_it_learns_and_validates_as_scoring_does(
 def test_a_killed_training_goes_on(
     few: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two steps an epoch, killed in the fourth; the third's checkpoint is cut off, as by a kill."""
+    """Validated after every two steps, killed in the seventh; the checkpoint of the sixth is cut off."""
     validate_as(monkeypatch, 0.5, 0.2, 0.3, 0.2, 0.3, 0.1)
-    job = training_job(config, few, tmp_path / "work", epochs=4, repeat=2, lr=1e-4)
+    job = training_job(config, few, tmp_path / "work", steps=8, val_every=2, lr=1e-4)
     with pytest.raises(KeyboardInterrupt):
         train(job, stop_after(7))
-    checkpoints = sorted((tmp_path / "work").glob("epoch_*.pth"))
-    assert [path.name for path in checkpoints] == ["epoch_2.pth", "epoch_3.pth"]
+    checkpoints = sorted((tmp_path / "work").glob("iter_*.pth"))
+    assert [path.name for path in checkpoints] == ["iter_4.pth", "iter_6.pth"]
     whole = checkpoints[1].read_bytes()
     checkpoints[1].write_bytes(whole[: len(whole) // 2])
     best = read_weights(tmp_path / "work" / "best.pth")
     steps: list[int] = []
     result = train(job, lambda done, *_: steps.append(done))
     assert steps == [5, 6, 7, 8]
-    assert result.epochs == 4
-    # The second epoch is validated again: its checkpoint was written before its validation.
+    assert result.steps == 8
+    # The fourth step is validated again: its checkpoint was written before its validation.
     assert result.validations == [0.5, 0.2, 0.3, 0.1]
     assert result.best_ap == 0.5
     assert all(torch.equal(result.weights[name], tensor) for name, tensor in best.items())
-    for path in (tmp_path / "work").glob("epoch_*.pth"):
+    for path in (tmp_path / "work").glob("iter_*.pth"):
         path.write_bytes(b"cut")
     with pytest.raises(KeyboardInterrupt):  # none is whole: from the start
         train(job, stop_after(1))
+    assert not (tmp_path / "work" / "best.pth").exists()
 
 
 @pytest.mark.train
@@ -91,7 +94,7 @@ def test_killed_in_its_last_validation(
     def kill(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    job = training_job(config, few, tmp_path / "work", epochs=1)
+    job = training_job(config, few, tmp_path / "work", steps=1)
     with monkeypatch.context() as patch:
         patch.setattr(metric, "evaluate", kill)
         with pytest.raises(KeyboardInterrupt):
@@ -104,26 +107,41 @@ def test_killed_in_its_last_validation(
 
 
 @pytest.mark.train
-def test_a_fixed_number_of_steps_also_after_a_kill(few: Any, config: Any, tmp_path: Path) -> None:
-    """Epochs of 3 steps, 5 in all: the second epoch is cut short, and validated as any other."""
-    job = training_job(config, few, tmp_path / "work", repeat=3, steps=5)
-    with pytest.raises(KeyboardInterrupt):
-        train(job, stop_after(4))
-    steps: list[tuple[int, int]] = []
-    result = train(job, lambda *step: steps.append(step[:2]))
-    assert steps == [(4, 5), (5, 5)]
-    assert result.epochs == 2
-    assert len(result.validations) == 2  # that of the first epoch is repeated: its checkpoint was older
-    assert result.best_ap == max(result.validations)
-    assert "Saving checkpoint at 2 epochs" in (tmp_path / "work" / "train.log").read_text()
+def test_a_resumed_training_sees_the_images_in_the_same_order(
+    sets: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the fifth step, resumed at the checkpoint of the third."""
+    read: list[str] = []
+
+    class Read(transforms.ReadPicture):  # type: ignore[misc]
+        def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+            read.append(Path(results["img_path"]).name)
+            return super().transform(results)
+
+    monkeypatch.setitem(TRANSFORMS.module_dict, "ReadPicture", Read)
+
+    def images(folder: str, kills: int) -> list[str]:
+        job = training_job(
+            config, (sets[0], sets[1][:1]), tmp_path / folder, steps=7, val_every=3, batch_size=4
+        )
+        read.clear()
+        if kills:
+            with pytest.raises(KeyboardInterrupt):
+                train(job, stop_after(5))
+            read.clear()
+        result = train(job)
+        assert (result.steps, len(result.validations)) == (7, 3)
+        return [name for name in read if name != sets[1][0].image.path.name]
+
+    assert images("killed", 1) == images("whole", 0)[12:]
 
 
 @pytest.mark.train
 def test_early_stop(few: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     validate_as(monkeypatch, 0.3, 0.5, 0.4, 0.45, 0.2, 0.9)
-    result = train(training_job(config, few, tmp_path / "work", epochs=6, patience=3))
+    result = train(training_job(config, few, tmp_path / "work", steps=6, patience=3))
     assert result.validations == [0.3, 0.5, 0.4, 0.45, 0.2]
-    assert result.epochs == 5
+    assert result.steps == 5
     assert result.best_ap == 0.5
 
 
@@ -136,7 +154,7 @@ def test_starts_from_given_weights_and_takes_images_without_boxes(
     limits: dict[str, Any] = {"lr": 1e-12, "seed": 2**32 - 1, "workers": 2}
     steps: list[int] = []
     start = trained[0].weights
-    job = training_job(config, mixed, tmp_path / "work", start, epochs=1, batch_size=2, **limits)
+    job = training_job(config, mixed, tmp_path / "work", start, batch_size=2, val_every=2, **limits)
     result = train(job, lambda done, *_: steps.append(done))
     assert steps == [1, 2]
     name = "roi_head.bbox_head.fc_cls.weight"
@@ -146,9 +164,9 @@ def test_starts_from_given_weights_and_takes_images_without_boxes(
 @pytest.mark.train
 def test_a_loss_that_is_not_finite_stops_the_training(few: Any, config: Any, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"the loss became .* in step \d+.*pretrain.lr"):
-        train(training_job(config, few, tmp_path / "work", repeat=2, lr=1e30))
+        train(training_job(config, few, tmp_path / "work", steps=4, lr=1e30))
     with suppress(TrainingError):  # the largest rate of the settings ends in a result or in this error
-        train(training_job(config, few, tmp_path / "high", epochs=1, lr=10.0))
+        train(training_job(config, few, tmp_path / "high", steps=1, lr=10.0))
 
 
 def test_nothing_to_learn_from(few: Any, config: Any, tmp_path: Path, make_boxes: Any) -> None:
@@ -163,7 +181,7 @@ def test_unknown_device() -> None:
 
 
 def test_work_files_go_and_logs_stay(tmp_path: Path) -> None:
-    for name in ("epoch_1.pth", "last_checkpoint", "train.log", "train.json"):
+    for name in ("iter_1.pth", "last_checkpoint", "train.log", "train.json"):
         (tmp_path / name).touch()
     discard_work_files(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["train.json", "train.log"]

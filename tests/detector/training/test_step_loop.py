@@ -1,0 +1,54 @@
+"""Which images each step sees: the same in one process, in several, and after a kill."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain, islice
+from typing import Any
+
+import pytest
+
+from al_loop.detector.training.step_loop import BatchShareSampler, EndlessSampler, batch_share
+
+
+class Images:
+    """Portrait and landscape pictures in turn."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def get_data_info(self, index: int) -> dict[str, int]:
+        return {"width": 1 + index % 2, "height": 2 - index % 2}
+
+
+def batches(images: int, size: int, steps: int, seed: int = 0, done: int = 0) -> list[list[int]]:
+    dataset: Any = Images(images)
+    return list(islice(BatchShareSampler(EndlessSampler(dataset, seed), size, done), steps))
+
+
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("images", [1, 2, 3, 25, 130])
+def test_every_step_is_full_and_images_occur_equally_often(images: int, size: int) -> None:
+    drawn = batches(images, size, 400)
+    assert {len(batch) for batch in drawn} == {size}
+    assert all(len({index % 2 for index in batch}) == 1 for batch in drawn)  # of one orientation
+    seen = Counter(chain.from_iterable(drawn))
+    assert len(seen) == min(images, 400 * size)
+    # The batches that are not full yet hold less than two batches.
+    assert max(seen.values()) - min(seen.values()) <= 1 + 2 * size / images
+
+
+def test_a_resumed_training_continues_with_the_next_batch() -> None:
+    whole = batches(25, 4, 30)
+    for done in (1, 7, 29):
+        assert batches(25, 4, 30 - done, done=done) == whole[done:]
+    assert batches(25, 4, 30, seed=1) != whole
+
+
+def test_shares_are_the_batch() -> None:
+    batch = [5, 3, 8, 1]
+    assert batch_share(batch, 0, 1) == batch
+    assert [batch_share(batch, rank, 2) for rank in range(2)] == [[5, 8], [3, 1]]
