@@ -62,6 +62,8 @@ class AugmentConfig(Section, frozen=True):
     blur: types.Blur = 2.0  # largest standard deviation of a Gaussian in px
     cutout: types.Fraction = 0.2  # largest share of the image that a rectangle of noise hides
     erase: types.Fraction = 0.0  # largest share of each box that a rectangle of noise hides
+    copy_paste: types.Fraction = 0.0  # share of images that get objects of other images
+    copy_paste_shape: Literal["box", "ellipse"] = "box"  # what is copied of an object without an outline
 
 
 class TrainConfig(Section, frozen=True):

@@ -14,6 +14,7 @@ from torch import nn
 
 from al_loop.detector import transforms
 from al_loop.detector.augmentation.augment import Augment, SeedImage
+from al_loop.detector.augmentation.copy_paste import PasteObjects
 from al_loop.detector.ignore_regions import ExtendRegions
 from al_loop.detector.training.ddp import wrapper_config
 from al_loop.detector.training.job import TrainingJob
@@ -23,7 +24,7 @@ from al_loop.detector.training.schedule import schedule
 from al_loop.detector.training.step_loop import BatchShareSampler, EndlessSampler, StepLoop
 
 # Importing these classes registers the transforms that the data pipelines name.
-_REGISTERED = (transforms.ReadPicture, transforms.FitInto, SeedImage, Augment, ExtendRegions)
+_REGISTERED = (transforms.ReadPicture, transforms.FitInto, SeedImage, PasteObjects, Augment, ExtendRegions)
 #: COCO files of training and validation set, in the folder of work files.
 COCO_FILES = ("train.json", "val.json")
 _MAX_NUMPY_SEED = 2**32 - 1
@@ -75,12 +76,9 @@ def make_runner(job: TrainingJob, model: nn.Module, custom_hooks: list[Hook], do
 
 def _train_loader(job: TrainingJob, done: int) -> dict[str, Any]:
     settings = job.run.settings
-    rank, processes = get_dist_info()
-    seed = {"type": SeedImage.__name__, "rank": rank, "processes": processes}
-    augment = {"type": Augment.__name__, "config": settings.augment}
     annotations = {"type": "LoadAnnotations", "with_bbox": True}
     extend = {"type": ExtendRegions.__name__}
-    pipeline = [_READ, annotations, _fit_into(job.config), seed, augment, extend, _PACK]
+    pipeline = [_READ, annotations, _fit_into(job.config), *_augmentation(job), extend, _PACK]
     filters = {"filter_cfg": {"filter_empty_gt": False, "min_size": 1}}
     return {
         "batch_size": settings.batch_size,
@@ -89,6 +87,18 @@ def _train_loader(job: TrainingJob, done: int) -> dict[str, Any]:
         "batch_sampler": {"type": BatchShareSampler, "done": done},
         "dataset": {**_dataset(job, COCO_FILES[0], pipeline), **filters},
     }
+
+
+def _augmentation(job: TrainingJob) -> list[dict[str, Any]]:
+    """Return the random changes of training images."""
+    settings, fitting = job.run.settings.augment, _fit_into(job.config)
+    rank, processes = get_dist_info()
+    transforms = [{"type": SeedImage.__name__, "rank": rank, "processes": processes}]
+    if settings.copy_paste:
+        options = {name: value for name, value in fitting.items() if name != "type"}
+        copied = {"config": settings, "images": job.training, "fitting": options}
+        transforms.append({"type": PasteObjects.__name__, **copied})
+    return [*transforms, {"type": Augment.__name__, "config": settings}]
 
 
 def _val_loader(job: TrainingJob) -> dict[str, Any]:
