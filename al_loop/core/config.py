@@ -76,6 +76,7 @@ class TrainConfig(Section, frozen=True):
     # Steps between validations; epochs, if `epochs` is set. None: 100 steps, or one epoch.
     val_every: types.Steps | None = None
     patience: types.Patience = 10  # validations without a better AP before the training stops
+    ema: types.Decay = 0.998  # of the moving average of the weights, which is the result; 0: no average
     workers: types.Workers | None = None  # None: two less than the cores, at most 4
     # Of the forward pass. None: "fp32", on CUDA mixed with fp16. "auto": "bf16" where it is faster.
     precision: Literal["auto", "fp32", "bf16"] | None = None

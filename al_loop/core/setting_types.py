@@ -30,6 +30,8 @@ Patience = Annotated[int, Meta(ge=1, le=100_000)]
 #: All images of a batch are in memory.
 BatchSize = Annotated[int, Meta(ge=1, le=1024)]
 LearningRate = Annotated[float, Meta(ge=1e-12, le=10)]
+#: Of a moving average. 1 would keep the first value.
+Decay = Annotated[float, Meta(ge=0, lt=1)]
 Workers = Annotated[int, Meta(ge=0, le=128)]
 Gpus = Annotated[int, Meta(ge=1, le=64)]
 Side = Annotated[int, Meta(ge=1, le=8192)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import all_reduce_params, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 
 from al_loop.core.errors import TrainingError
@@ -26,20 +26,38 @@ def validations(runner: Any) -> dict[int, float]:
     return {int(step): float(ap) for step, ap in runner.message_hub.get_info(_VALIDATIONS, [])}
 
 
+class MovingAverage(EMAHook):  # type: ignore[misc]
+    """Validate the exponential moving average of the weights, and of the statistics of batch normalisation.
+
+    decay: the decay after step t is min(decay, t / (t + 10)), so that the first steps are soon forgotten.
+    A checkpoint has the average and the weights. Source: Tarvainen & Valpola 2017, section 3.
+    """
+
+    def __init__(self, decay: float) -> None:
+        momentum = min(1 - decay, 0.999)  # mmengine allows no momentum of 1
+        super().__init__("MomentumAnnealingEMA", momentum=momentum, gamma=10, update_buffers=True)
+
+
 class AverageBuffers(Hook):  # type: ignore[misc]
     """Average the statistics of batch normalisation over the processes before each checkpoint and validation.
 
     mmengine's SyncBuffersHook runs after the checkpoint is written.
+
+    average: the moving average of the same training.
     """
 
-    priority = "NORMAL"
+    priority = "BELOW_NORMAL"  # after the update of the moving average, before the checkpoint
+
+    def __init__(self, average: MovingAverage | None) -> None:
+        self.average = average
 
     def after_train_iter(self, runner: Any, *_: Any, **__: Any) -> None:
         """Average after every `val_interval` steps and after the last."""
-        if self.every_n_train_iters(runner, runner.train_loop.val_interval) or self.is_last_train_iter(
-            runner
-        ):
+        interval = runner.train_loop.val_interval
+        if self.every_n_train_iters(runner, interval) or self.is_last_train_iter(runner):
             all_reduce_params(runner.model.buffers(), op="mean")
+            if self.average:
+                all_reduce_params(self.average.ema_model.module.buffers(), op="mean")
 
 
 class StopWithoutGain(Hook):  # type: ignore[misc]
@@ -70,6 +88,8 @@ class KeepBest(Hook):  # type: ignore[misc]
     mmengine's own `save_best` deletes the old file before it writes the new one, and rewrites the last
     checkpoint in place. After a kill in between, the training can neither resume nor end.
     """
+
+    priority = "ABOVE_NORMAL"  # while the model has the averaged weights
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from typing import Any
 
+import numpy as np
 import torch
 from mmdet.datasets.samplers import AspectRatioBatchSampler
 from mmengine.dist import get_dist_info
 from mmengine.registry import DATA_SAMPLERS, LOOPS
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop, set_random_seed
 from torch.utils.data import Sampler
 
 
@@ -19,7 +20,7 @@ class StepLoop(IterBasedTrainLoop):  # type: ignore[misc]
     """Trains for a number of steps.
 
     A resumed training expects that its data loader begins with the next batch. mmengine's loop would read the
-    images of all earlier steps again.
+    images of all earlier steps again. The random numbers of a step depend on the seed and the step alone.
     """
 
     def run(self) -> Any:
@@ -29,12 +30,17 @@ class StepLoop(IterBasedTrainLoop):  # type: ignore[misc]
         runner.call_hook("before_train_epoch")
         while self._iter < self._max_iters and not self.stop_training:
             runner.model.train()
+            set_random_seed(_step_seed(runner.seed, self._iter))
             self.run_iter(next(self.dataloader_iterator))
             if self._iter % self.val_interval == 0 or self._iter == self._max_iters:
                 runner.val_loop.run()
         runner.call_hook("after_train_epoch")
         runner.call_hook("after_train")
         return runner.model
+
+
+def _step_seed(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
 
 
 @DATA_SAMPLERS.register_module()

@@ -59,8 +59,8 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
             f"nothing to learn from: {len(job.training)} images without a single box. "
             "Label some: al-loop cycle"
         )
-    done, device = _prepare(job), job.run.device
-    torch.manual_seed(job.run.settings.seed)
+    done, device, settings = _prepare(job), job.run.device, job.run.settings
+    torch.manual_seed(settings.seed)
     model = build_model(job.config)
     if job.start is not None:
         load_into(model, job.start, "the model to start from")
@@ -77,9 +77,10 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
     ):
         # The Runner calls `init_weights` again. The model keeps its weights, and warns.
         warnings.filterwarnings("ignore", message="init_weights of .* has been called more than once")
-        stop, best = hooks.StopWithoutGain(job.run.settings.patience), hooks.KeepBest(job.folder / BEST)
-        report = hooks.ReportProgress(on_progress)
-        runner = make_runner(job, model, [hooks.AverageBuffers(), stop, best, report], done)
+        average = hooks.MovingAverage(settings.ema) if settings.ema else None
+        stop, best = hooks.StopWithoutGain(settings.patience), hooks.KeepBest(job.folder / BEST)
+        others = [hooks.AverageBuffers(average), stop, best, hooks.ReportProgress(on_progress)]
+        runner = make_runner(job, model, [average, *others] if average else others, done)
         runner.train()
         barrier()  # rank 0 writes the weights
     return Trained(

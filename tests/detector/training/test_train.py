@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import TRANSFORMS
 from support.factories import CLASSES
 from support.training import stop_after, training_job
 
 import al_loop.detector.training.metric as metric
 from al_loop.core.errors import TrainingError
-from al_loop.detector import transforms
 from al_loop.detector.checkpoint import read_weights
 from al_loop.detector.device import choose_device
 from al_loop.detector.inference.scoring import ScoreSettings, score_images
@@ -37,6 +35,11 @@ def validate_as(monkeypatch: pytest.MonkeyPatch, *aps: float) -> None:
     """Let the validations of a training have these APs."""
     left = iter(aps)
     monkeypatch.setattr(metric, "evaluate", lambda *_: Metrics(next(left), 0, 0, {}, 0, 0))
+
+
+def checkpoint(folder: Path, step: int) -> Any:
+    """The checkpoint of a step: `state_dict` has the averages, `ema_state_dict` the weights."""
+    return torch.load(folder / f"iter_{step}.pth", weights_only=False)
 
 
 @pytest.mark.train
@@ -107,33 +110,47 @@ def test_killed_in_its_last_validation(
 
 
 @pytest.mark.train
-def test_a_resumed_training_sees_the_images_in_the_same_order(
-    sets: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_training_ends_as_one_without_a_kill(sets: Any, config: Any, tmp_path: Path) -> None:
     """Killed in the fifth step, resumed at the checkpoint of the third."""
-    read: list[str] = []
-
-    class Read(transforms.ReadPicture):  # type: ignore[misc]
-        def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-            read.append(Path(results["img_path"]).name)
-            return super().transform(results)
-
-    monkeypatch.setitem(TRANSFORMS.module_dict, "ReadPicture", Read)
-
-    def images(folder: str, kills: int) -> list[str]:
-        job = training_job(
-            config, (sets[0], sets[1][:1]), tmp_path / folder, steps=7, val_every=3, batch_size=4
-        )
-        read.clear()
-        if kills:
+    results = []
+    for name in ("whole", "killed"):
+        images = sets[0], sets[1][:1]
+        job = training_job(config, images, tmp_path / name, steps=7, val_every=3, batch_size=4)
+        if name == "killed":
             with pytest.raises(KeyboardInterrupt):
                 train(job, stop_after(5))
-            read.clear()
-        result = train(job)
-        assert (result.steps, len(result.validations)) == (7, 3)
-        return [name for name in read if name != sets[1][0].image.path.name]
+        results.append(train(job))
+    whole, killed = results
+    assert (killed.steps, killed.validations) == (7, whole.validations)
+    last, other = (checkpoint(tmp_path / name, 7) for name in ("whole", "killed"))
+    for kind in ("state_dict", "ema_state_dict"):
+        assert all(torch.equal(last[kind][name], tensor) for name, tensor in other[kind].items())
 
-    assert images("killed", 1) == images("whole", 0)[12:]
+
+@pytest.mark.train
+@pytest.mark.parametrize(("decay", "momentum"), [(0.998, 10 / 13), (0.1, 0.9), (1e-20, 0.999)])
+def test_the_moving_average_is_validated_and_kept(
+    few: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decay: float, momentum: float
+) -> None:
+    """After three steps a decay of 3 / 13 is the largest. The statistics of batch normalisation count."""
+    validate_as(monkeypatch, 0.1, 0.2, 0.3, 0.4)
+    result = train(training_job(config, few, tmp_path, steps=4, ema=decay))
+    before, after = (checkpoint(tmp_path, step) for step in (3, 4))
+    names = [name for name, tensor in result.weights.items() if tensor.is_floating_point()]
+    assert any("running_var" in name for name in names)
+    for name in names:
+        weights = after["ema_state_dict"][f"module.{name}"]
+        expected = torch.lerp(before["state_dict"][name], weights, momentum)
+        torch.testing.assert_close(result.weights[name], expected)
+    assert not torch.equal(weights, expected)
+
+
+@pytest.mark.train
+def test_without_a_moving_average_the_weights_are_kept(few: Any, config: Any, tmp_path: Path) -> None:
+    result = train(training_job(config, few, tmp_path, steps=1, ema=0.0))
+    last = checkpoint(tmp_path, 1)
+    assert "ema_state_dict" not in last
+    assert all(torch.equal(result.weights[name], tensor) for name, tensor in last["state_dict"].items())
 
 
 @pytest.mark.train
