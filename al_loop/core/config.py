@@ -24,6 +24,7 @@ StrategyName = Literal[
     "least-confidence", "least-confidence-max", "least-confidence-mean", "margin", "margin-max",
     "margin-mean", "most-boxes", "ppal", "random", "typiclust",
 ]  # fmt: skip
+Freeze = Literal["encoder", "stem", "nothing"]
 TriggerName = Literal["new-data", "time", "drift", "metric", "budget"]
 
 #: Smallest level of the drift test: its permutations are in memory, about 60 / level of them.
@@ -73,6 +74,8 @@ class TrainConfig(Section, frozen=True):
     epochs: types.Epochs | None = None  # passes over the images, instead of `steps`
     batch_size: types.BatchSize = 4
     lr: types.LearningRate | None = None  # None: that of the model config
+    backbone_lr: types.Factor | None = None  # factor of `lr` for the backbone; None: the config's
+    freeze: Freeze | None = None  # layers of the backbone that are not trained; None: the config's
     # Steps between validations; epochs, if `epochs` is set. None: 100 steps, or one epoch.
     val_every: types.Steps | None = None
     patience: types.Patience = 10  # validations without a better AP before the training stops

@@ -15,14 +15,15 @@ from msgspec import structs
 from al_loop.core.config import FILE_NAME, Config, Section
 from al_loop.core.config_errors import explain
 from al_loop.core.errors import ConfigError
-from al_loop.core.renamed_settings import with_new_names, with_old_names
+from al_loop.core.renamed_settings import TRAININGS, with_new_names, with_old_names
 from al_loop.core.urls import masked_in
 
 S = TypeVar("S", bound=Section)
 #: Every command reads these from al-loop.toml: the server, and the hardware.
 LIVE = ("label_studio", "device", "gpus")
 #: Settings and tables that 0.1 did not have.
-SINCE_0_1 = ("pretrain.augment", "pretrain.ema", "train.augment", "train.ema")
+_TRAINING = ("augment", "backbone_lr", "ema", "freeze")
+SINCE_0_1 = tuple(f"{table}.{name}" for table in TRAININGS for name in _TRAINING)
 #: A selection depends on these; they stay once its images are chosen.
 SELECTION = ("classes", "name", "task", "cycle", "score.score_thr", "score.precision")
 

@@ -32,6 +32,7 @@ BatchSize = Annotated[int, Meta(ge=1, le=1024)]
 LearningRate = Annotated[float, Meta(ge=1e-12, le=10)]
 #: Of a moving average. 1 would keep the first value.
 Decay = Annotated[float, Meta(ge=0, lt=1)]
+Factor = Annotated[float, Meta(ge=1e-6, le=100)]
 Workers = Annotated[int, Meta(ge=0, le=128)]
 Gpus = Annotated[int, Meta(ge=1, le=64)]
 Side = Annotated[int, Meta(ge=1, le=8192)]

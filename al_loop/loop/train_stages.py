@@ -14,7 +14,6 @@ from al_loop.images.training_sets import missing_warning, without_damaged
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.selection_stages import relative
 from al_loop.models import model_training
-from al_loop.models.model_training import TrainOptions
 from al_loop.models.promotion import PromotionResult, evaluate_candidate
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import finish_cycle
@@ -49,7 +48,7 @@ def train_stage(
         check_unchanged((item.image for item in validation), VALIDATION)
         with reporter.progress("fine-tune") as progress:
             return model_training.train_model(
-                workspace, folder, start, intact, validation, TrainOptions(workspace.config.train), progress
+                workspace, folder, start, intact, validation, workspace.config.train, progress
             )
 
     done = run_stage(workspace.store, stage, work)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,6 @@ from al_loop.state.model_registry import WEIGHTS, Model
 from al_loop.state.stages import output_of
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """Options of a training.
-
-    settings: a table of al-loop.toml.
-    frozen: whether to freeze the backbone.
-    """
-
-    settings: TrainConfig
-    frozen: bool = False
 
 
 def check_gpus(workspace: Workspace, settings: TrainConfig) -> None:
@@ -46,11 +33,12 @@ def train_model(
     start: Model | None,
     training: Sequence[LabelledImage],
     validation: Sequence[LabelledImage],
-    options: TrainOptions,
+    settings: TrainConfig,
     progress: Progress,
 ) -> dict[str, Any]:
     """Train a model. Write weights, config and the log to `folder`. Return the output of the stage.
 
+    settings: a table of al-loop.toml.
     start: model to fine-tune. None: start from the config and the weights that the settings name.
     """
     from al_loop.detector.checkpoint import write_weights
@@ -63,11 +51,9 @@ def train_model(
     from al_loop.detector.training.resume import discard_work_files
     from al_loop.detector.training.train import train
 
-    gpus, settings = workspace.config.gpus, options.settings
+    gpus = workspace.config.gpus
     check_gpus(workspace, settings)
     config, weights, notes = _start(workspace, start, settings.seed, progress)
-    if options.frozen:
-        config.model.backbone.update(frozen_stages=config.model.backbone.get("num_stages", 4), norm_eval=True)
     device = choose_device(workspace.config.device)
     lr = float(config.optim_wrapper.optimizer.lr)
     run = RunSettings(

@@ -11,7 +11,6 @@ from al_loop.images import repository
 from al_loop.images.object_cache import check_unchanged
 from al_loop.images.training_sets import pretraining_set, without_damaged
 from al_loop.models import model_training, starting_point
-from al_loop.models.model_training import TrainOptions
 from al_loop.models.promotion import check_sets, evaluate_candidate
 from al_loop.state import model_registry
 from al_loop.state.database.facts import read_fact, write_fact
@@ -52,7 +51,7 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
         images = [*training.others, *own]
         with reporter.progress("pretrain") as progress:
             output = model_training.train_model(
-                workspace, folder, None, images, validation, TrainOptions(settings), progress
+                workspace, folder, None, images, validation, settings, progress
             )
         return output | {"labels": len(own), "label_boxes": total_boxes(own)}
 

@@ -14,13 +14,12 @@ from support.fake_model import score
 
 from al_loop.benchmark.run.runner import Execution, Outcome, run_benchmark
 from al_loop.benchmark.spec.spec import BenchmarkSpec, MixGrid, StrategyGrid
-from al_loop.core.config import Config
+from al_loop.core.config import Config, TrainConfig
 from al_loop.core.console import Silent
 from al_loop.core.errors import TrainingError
 from al_loop.core.files import file_sha256
 from al_loop.evaluation.detection_counts import Counts
 from al_loop.models import model_training, scoring
-from al_loop.models.model_training import TrainOptions
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage
 
@@ -110,14 +109,16 @@ class FakeTrainings:
         start: Any,
         images: Sequence[LabelledImage],
         validation: object,
-        options: TrainOptions,
+        settings: TrainConfig,
         *_: object,
     ) -> dict[str, Any]:
         name = folder.as_posix().partition("/runs/")[2].removesuffix(".partial")
         if error := self.fail(name):
             raise error
         rendered = sum(item.image.path.parts[-3] == "rendered" for item in images)
-        self.trained.append(Trained(name, len(images), rendered, start and start.id, options.frozen))
+        self.trained.append(
+            Trained(name, len(images), rendered, start and start.id, settings.freeze == "encoder")
+        )
         (folder / "weights.pth").write_text(f"{name} {len(images)}")
         return {
             "weights_sha256": file_sha256(folder / "weights.pth"),

@@ -24,7 +24,6 @@ from al_loop.labelling.client.task import PushResult
 from al_loop.labelling.sync import PullResult
 from al_loop.loop.cycle import run_cycle
 from al_loop.models import evaluation, model_training, scoring
-from al_loop.models.model_training import TrainOptions
 from al_loop.state import model_registry
 from al_loop.state.workspace import Workspace
 from al_loop.structures.picks import Pick
@@ -95,10 +94,10 @@ class SmallLoop:
         start: object,
         training: Sequence[object],
         validation: object,
-        options: TrainOptions,
+        settings: TrainConfig,
         *_: object,
     ) -> dict[str, Any]:
-        self.trained.append(options.settings)
+        self.trained.append(settings)
         self.images.append(len(training))
         (folder / "weights.pth").write_bytes(str(len(training)).encode())
         return {

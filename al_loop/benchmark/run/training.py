@@ -14,7 +14,6 @@ from al_loop.benchmark.run.context import BenchmarkContext
 from al_loop.benchmark.spec.initial_models import InitialModel
 from al_loop.core.console import Reporter
 from al_loop.models import model_training
-from al_loop.models.model_training import TrainOptions
 from al_loop.state.model_registry import WEIGHTS, Model
 from al_loop.state.stages import Output
 from al_loop.structures.images import LabelledImage
@@ -54,6 +53,7 @@ def train(
         epochs=None,
         val_every=ceil(training.steps / training.validations),
         seed=training.seed,
+        freeze="encoder" if training.frozen else settings.freeze,
     )
     began = time.monotonic()
     with reporter.progress(f"{name}: train") as progress:
@@ -63,7 +63,7 @@ def train(
             training.model,
             training.images,
             context.datasets.validation,
-            TrainOptions(settings, frozen=training.frozen),
+            settings,
             progress,
         )
     identity = {key: output[key] for key in _OUTPUT if key in output}

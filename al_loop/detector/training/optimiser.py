@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -30,9 +31,12 @@ class Bfloat16(OptimWrapper):  # type: ignore[misc]
 
 
 def optimiser_config(config: Config, run: RunSettings) -> dict[str, Any]:
-    """Return the optimiser of a model's config with the learning rate and the precision of a run."""
-    wrapper = dict(config.optim_wrapper)
-    wrapper["optimizer"] = {**wrapper["optimizer"], "lr": run.lr}
+    """Return the optimiser of a model's config with the learning rates and the precision of a run."""
+    wrapper = deepcopy(dict(config.optim_wrapper))
+    wrapper["optimizer"]["lr"] = run.lr
+    if run.settings.backbone_lr is not None:
+        keys = wrapper.setdefault("paramwise_cfg", {}).setdefault("custom_keys", {})
+        keys["backbone"] = {**keys.get("backbone", {}), "lr_mult": run.settings.backbone_lr}
     precision = training_precision(run.precision, run.device)
     if precision == "bf16":
         wrapper["type"] = Bfloat16.__name__

@@ -19,6 +19,7 @@ from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weig
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.ignore_regions import ignore_regions
 from al_loop.detector.training import hooks
+from al_loop.detector.training.freeze import with_frozen_layers
 from al_loop.detector.training.hooks import Progress
 from al_loop.detector.training.job import TrainingJob
 from al_loop.detector.training.quality import ClassQuality
@@ -52,7 +53,8 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
     """Train a model and return the weights with the best validation AP.
 
     Resumes from the last checkpoint of a killed training in the job's folder.
-    Raises TrainingError if no image has a box, or if the loss is not finite.
+    Raises TrainingError if no image has a box, or if the loss is not finite. Raises ConfigError if the model
+    cannot freeze layers as the settings say.
     """
     if not any(len(item.boxes) for item in job.training):
         raise TrainingError(
@@ -61,7 +63,7 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
         )
     done, device, settings = _prepare(job), job.run.device, job.run.settings
     torch.manual_seed(settings.seed)
-    model = build_model(job.config)
+    model = build_model(with_frozen_layers(job.config, settings.freeze))
     if job.start is not None:
         load_into(model, job.start, "the model to start from")
     if job.run.precision == "bf16":

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import structs
 from support.benchmark_specs import (
-    CONFIG,
     FakeTrainings,
     change,
     failing,
@@ -17,15 +15,10 @@ from support.benchmark_specs import (
     mix_spec,
     run,
 )
-from support.factories import CLASSES
 
 from al_loop.benchmark.results.labelling_cost import LabellingCost
 from al_loop.benchmark.results.report import report_of, write_report
-from al_loop.benchmark.run.training import trained_model
-from al_loop.benchmark.spec.datasets import read_datasets
 from al_loop.benchmark.spec.spec import BenchmarkSpec
-from al_loop.models import model_training
-from al_loop.models.model_training import TrainOptions
 from al_loop.state.workspace import Workspace
 
 PRETRAINED = ("pretrained/rendered-6/seed-0", 6, 6, None, False)
@@ -94,33 +87,6 @@ def test_a_training_that_fails_leaves_the_other_cells(
     with table.open() as file:
         rows = [row for row in csv.DictReader(file) if row["failure"]]
     assert [(row["schedule"], row["ap"], row["seconds_train"]) for row in rows] == [("pretrain", "", "")]
-
-
-@pytest.mark.train
-def test_a_frozen_backbone_does_not_change(workspace: Workspace, tmp_path: Path, spec: BenchmarkSpec) -> None:
-    import torch
-
-    from al_loop.detector.checkpoint import read_weights
-
-    datasets = read_datasets(spec.pool, spec.validation, {}, CLASSES)
-    home = Workspace(tmp_path, CONFIG, workspace.store)
-    settings = structs.replace(CONFIG.train, steps=1)
-
-    def train(name: str, start: Any, frozen: bool) -> Any:
-        folder = tmp_path / name
-        sets = datasets.pool[:2], datasets.validation[:2]
-        output = model_training.train_model(
-            home, folder, start, *sets, TrainOptions(settings, frozen=frozen), lambda *_: None
-        )
-        return trained_model(name, folder, output)
-
-    first = train("first", None, False)
-    before = read_weights(first.weights)
-    for frozen in (True, False):
-        after = read_weights(train(f"then-{frozen}", first, frozen).weights)
-        moved = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
-        assert "roi_head" in moved
-        assert ("backbone" in moved) == (not frozen)
 
 
 @pytest.mark.train
