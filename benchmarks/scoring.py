@@ -60,11 +60,17 @@ MEMORY_KEPT = ", memory kept"
 
 @dataclass(frozen=True)
 class BenchmarkSpec:
-    """The model: the current one of a workspace, or one with random weights; and files of its size."""
+    """The model: the current one of a workspace, or one with random weights; and files of its size.
+
+    size: (width, height) px in place of the config's, for a model with random weights.
+    batch: images of a forward pass.
+    """
 
     workspace: Path | None
     config: str
     paths: tuple[Path, ...]
+    size: tuple[int, int] | None = None
+    batch: int = BATCH
 
 
 def make_detector(spec: BenchmarkSpec) -> Detector:
@@ -73,7 +79,7 @@ def make_detector(spec: BenchmarkSpec) -> Detector:
         workspace = open_workspace(spec.workspace)
         return load_detector(workspace, current_model(workspace))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    config = load_model_config(spec.config, tuple("abcdef"), None)
+    config = load_model_config(spec.config, tuple("abcdef"), spec.size)
     return Detector(random_model(config).to(device), config, device)
 
 
@@ -107,11 +113,11 @@ def inferencer(detector: Detector, size: int) -> Callable[[Sequence[Path]], obje
 class ForwardPasses:
     """Forward passes on batches of images of one size in memory."""
 
-    def __init__(self, detector: Detector, images: Sequence[ImageFile]) -> None:
+    def __init__(self, detector: Detector, images: Sequence[ImageFile], batch: int) -> None:
         box, enlarge = tuple(detector.config.image_size), bool(detector.config.enlarge)
         pictures = [fit(read_picture(image.path), box, enlarge) for image in images]
         self.batches = [
-            (images[i : i + BATCH], pictures[i : i + BATCH]) for i in range(0, len(images), BATCH)
+            (images[i : i + batch], pictures[i : i + batch]) for i in range(0, len(images), batch)
         ]
 
     @torch.inference_mode()
@@ -155,9 +161,11 @@ class ForwardPasses:
         (detections.boxes.cpu(), detections.scores.cpu())
 
 
-def scored(detector: Detector, images: Sequence[ImageFile], precision: str) -> ScoredImages:
+def scored(
+    detector: Detector, images: Sequence[ImageFile], precision: str, batch: int = BATCH
+) -> ScoredImages:
     """Return the scores of images, in their order."""
-    settings = ScoreSettings(THRESHOLD, BATCH, default_workers(), 256, precision=precision)
+    settings = ScoreSettings(THRESHOLD, batch, default_workers(), 256, precision=precision)
     with tempfile.TemporaryDirectory() as folder:
         failed = score_images(detector, images, ShardStore(Path(folder)), settings)
         assert not failed, failed
@@ -224,19 +232,24 @@ def resized(detector: Detector, path: Path, folder: Path, number: int) -> ImageF
     return ImageFile(f"{number:04}", folder / f"{number:04}.jpg", width, height)
 
 
+def inferencers(spec: BenchmarkSpec) -> dict[str, int]:
+    """Return the batch sizes at which mmdet's inferencer runs, by name."""
+    return {f"inferencer, batch {size}": size for size in (1, spec.batch // 2, spec.batch)}
+
+
 @cache
 def contenders(spec: BenchmarkSpec) -> dict[str, Callable[[], object]]:
     """Return everything that runs in a process, by name."""
     detector = make_detector(spec)
     width, height = detector.config.image_size
     images = [ImageFile(path.stem, path, width, height) for path in spec.paths]
-    passes = ForwardPasses(detector, images)
+    passes = ForwardPasses(detector, images, spec.batch)
     runs: dict[str, Callable[[], object]] = {
-        f"inferencer, batch {size}": partial(inferencer(detector, size), spec.paths) for size in (1, 4, 8)
+        name: partial(inferencer(detector, size), spec.paths) for name, size in inferencers(spec).items()
     }
     for kind, dtype in forward_pass.PRECISIONS.items():
         fast = fuse_detector(detector, kind)
-        runs[f"scoring {kind}"] = partial(scored, detector, images, kind)
+        runs[f"scoring {kind}"] = partial(scored, detector, images, kind, spec.batch)
         runs[f"bare mmdet {kind}"] = partial(passes.by_mmdet, detector, dtype)
         runs[f"bare al-loop {kind}"] = partial(passes.by_al_loop, fast)
         runs[f"boxes alone {kind}"] = partial(passes.boxes_ratio, fast)
@@ -259,8 +272,7 @@ def race(spec: BenchmarkSpec, repeats: int, malloc: str) -> None:
             return executor.submit(turn, spec, name.removesuffix(MEMORY_KEPT)).result()
 
         # Each twice, as the first call warms up; the better one counts.
-        sizes = [f"inferencer, batch {size}" for size in (1, 4, 8)]
-        best = min(sizes, key=lambda name: min(run(name) for _ in range(2)))
+        best = min(inferencers(spec), key=lambda name: min(run(name) for _ in range(2)))
         names = [best, best + MEMORY_KEPT] + [
             f"{what} {kind}"
             for kind in forward_pass.PRECISIONS

@@ -154,7 +154,7 @@ def train_by_mmdet(
 
 @dataclass(frozen=True)
 class Spec:
-    """Options of the benchmark; folder: for the photographs and all output."""
+    """Options of the benchmark. folder: of photographs and output. size: in place of the config's."""
 
     data: Path
     config: str
@@ -162,6 +162,7 @@ class Spec:
     epochs: int
     longer: int
     folder: Path
+    size: tuple[int, int] | None = None
 
     @property
     def start(self) -> Path:
@@ -177,7 +178,7 @@ class Spec:
 @cache
 def prepared(spec: Spec) -> tuple[Config, list[LabelledImage], Weights]:
     """Return config, photographs and initial weights, computed once."""
-    config = load_model_config(spec.config, class_names(spec.data))
+    config = load_model_config(spec.config, class_names(spec.data), spec.size)
     (spec.folder / "photographs").mkdir(exist_ok=True)
     images = labelled(
         spec.data, spec.images, tuple(config.image_size), spec.longer, spec.folder / "photographs"
@@ -205,8 +206,10 @@ def train_by_al_loop(spec: Spec, work: Path, precision: str | None) -> Stamps:
 
 
 def turn(spec: Spec, name: str, number: int) -> float:
-    """Return the images per second of one of the trainings."""
+    """Return the images per second of one of the trainings: "mmdet, N workers", with AMP, or al-loop's."""
     config, images, _ = prepared(spec)
+    if name.endswith("AMP"):
+        config = Config({**config, "optim_wrapper": {**config.optim_wrapper, "type": "AmpOptimWrapper"}})
     work, epoch = spec.folder / f"{number}-{name.replace(' ', '-')}", -(-len(images) // BATCH)
     if name.startswith("mmdet"):
         workers = int(name.split()[1])
