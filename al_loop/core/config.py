@@ -84,6 +84,9 @@ class TrainConfig(Section, frozen=True):
     # Of the forward pass. None: "fp32", on CUDA mixed with fp16. "auto": "bf16" where it is faster.
     precision: Literal["auto", "fp32", "bf16"] | None = None
     seed: types.Seed = 0
+    balance: types.Fraction = 0.0  # classes in a smaller share of the images are shown more often
+    # Share of rendered images beside few photographs; half of it beside 50. Of `pretrain`, beside --data.
+    replay: types.Fraction = 0.0
     augment: AugmentConfig = AugmentConfig()
 
     def duration(self, images: int) -> tuple[int, int]:

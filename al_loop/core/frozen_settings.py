@@ -22,7 +22,7 @@ S = TypeVar("S", bound=Section)
 #: Every command reads these from al-loop.toml: the server, and the hardware.
 LIVE = ("label_studio", "device", "gpus")
 #: Settings and tables that 0.1 did not have.
-_TRAINING = ("augment", "backbone_lr", "ema", "freeze")
+_TRAINING = ("augment", "backbone_lr", "balance", "ema", "freeze", "replay")
 SINCE_0_1 = tuple(f"{table}.{name}" for table in TRAININGS for name in _TRAINING)
 #: A selection depends on these; they stay once its images are chosen.
 SELECTION = ("classes", "name", "task", "cycle", "score.score_thr", "score.precision")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from al_loop.core.config import TrainConfig
 from al_loop.core.console import Reporter
 from al_loop.core.errors import DataError
 from al_loop.core.files import file_sha256, write_atomically
@@ -74,6 +75,20 @@ def synthetic_images(workspace: Workspace, reporter: Reporter) -> list[LabelledI
         raise DataError("no rendered images to pretrain on. Render some: al-loop render RECIPE --count 400")
     images = _training_set(workspace, files, reporter, decode=False)
     _report_set(workspace, images, reporter)
+    return images
+
+
+def rendered_beside(workspace: Workspace, settings: TrainConfig, reporter: Reporter) -> list[LabelledImage]:
+    """Return the rendered images for a training on photographs. Empty if its settings use none.
+
+    Report sets and images that are left out because they are missing, damaged or evaluated.
+    """
+    images = list[LabelledImage]()
+    for file in _rendered_files(workspace) if settings.replay or settings.augment.copy_paste else ():
+        try:
+            images += _training_set(workspace, [file], reporter, decode=False)
+        except DataError as error:
+            reporter.line(f"  rendered images left out: {error}")
     return images
 
 

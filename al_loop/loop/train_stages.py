@@ -10,10 +10,11 @@ from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
 from al_loop.images.coco import missing_classes
 from al_loop.images.object_cache import check_unchanged
-from al_loop.images.training_sets import missing_warning, without_damaged
+from al_loop.images.training_sets import missing_warning, rendered_beside, without_damaged
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.selection_stages import relative
 from al_loop.models import model_training
+from al_loop.models.model_training import TrainingImages
 from al_loop.models.promotion import PromotionResult, evaluate_candidate
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import finish_cycle
@@ -35,11 +36,14 @@ def train_stage(
     if missing := missing_classes(training, workspace.config.classes):
         reporter.line(f"  {missing_warning(missing)}")
     model_id, start = f"cycle-{cycle.number}", cycle.model
+    settings = workspace.config.train
+    rendered = rendered_beside(workspace, settings, reporter)
     inputs = {
         "start": start.weights_sha256,
         "labels": repository.labels_hash(training),
         "validation": repository.labels_hash(validation),
         "settings": hashed(workspace.config, "train"),
+        **({"rendered": repository.labels_hash(rendered)} if rendered else {}),
     }
     stage = Stage(model_id, "train", workspace.model_dir(model_id), inputs)
 
@@ -47,9 +51,8 @@ def train_stage(
         intact = without_damaged(training, reporter)
         check_unchanged((item.image for item in validation), VALIDATION)
         with reporter.progress("fine-tune") as progress:
-            return model_training.train_model(
-                workspace, folder, start, intact, validation, workspace.config.train, progress
-            )
+            images = TrainingImages(intact, validation, rendered)
+            return model_training.train_model(workspace, folder, start, images, settings, progress)
 
     done = run_stage(workspace.store, stage, work)
     empty = sum(not len(item.boxes) for item in training)

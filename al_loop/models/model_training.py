@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage
 
 
+@dataclass(frozen=True)
+class TrainingImages:
+    """Images to learn from, to validate on, and rendered ones for `replay` and `copy_paste`."""
+
+    training: Sequence[LabelledImage]
+    validation: Sequence[LabelledImage]
+    rendered: Sequence[LabelledImage] = ()
+
+
 def check_gpus(workspace: Workspace, settings: TrainConfig) -> None:
     """Raise ConfigError if the training cannot be divided among the configured number of GPUs."""
     if workspace.config.gpus > 1:
@@ -31,8 +41,7 @@ def train_model(
     workspace: Workspace,
     folder: Path,
     start: Model | None,
-    training: Sequence[LabelledImage],
-    validation: Sequence[LabelledImage],
+    images: TrainingImages,
     settings: TrainConfig,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -63,7 +72,8 @@ def train_model(
         workers=default_workers(cores() // gpus) if settings.workers is None else settings.workers,
         precision=settings.precision and precision_here(settings.precision, device),
     )
-    job = TrainingJob(config, weights, training, validation, run, folder / "training")
+    sets = images.training, images.validation
+    job = TrainingJob(config, weights, *sets, run, folder / "training", images.rendered)
     trained = train(job, progress) if gpus == 1 else train_in_processes(job, gpus, cores() // gpus, progress)
     write_weights(folder / WEIGHTS, trained.weights, config.classes)
     discard_work_files(folder / "training")
@@ -73,7 +83,7 @@ def train_model(
         "steps": trained.steps,
         "validations": trained.validations,
         "class_quality": trained.quality,
-        "images": len(training),
+        "images": len(images.training),
         "notes": notes,
         "precision": training_precision(run.precision, device),  # "auto" depends on the machine
     }

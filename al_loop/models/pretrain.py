@@ -9,8 +9,9 @@ from al_loop.core.console import Reporter
 from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
 from al_loop.images.object_cache import check_unchanged
-from al_loop.images.training_sets import pretraining_set, without_damaged
+from al_loop.images.training_sets import pretraining_set, rendered_beside, without_damaged
 from al_loop.models import model_training, starting_point
+from al_loop.models.model_training import TrainingImages
 from al_loop.models.promotion import check_sets, evaluate_candidate
 from al_loop.state import model_registry
 from al_loop.state.database.facts import read_fact, write_fact
@@ -37,22 +38,22 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
             "note: cycles do not learn from the images of --data. Photographs that they should learn from: "
             "al-loop pool add-labelled COCO.json"
         )
+    rendered = rendered_beside(workspace, settings, reporter) if data else []
     validation = repository.validation(workspace)
     inputs = {
         "images": repository.labels_hash(training.images),
         "validation": repository.labels_hash(validation),
         "settings": hashed(workspace.config, "pretrain"),
         "model": starting_point.model_inputs(workspace),
+        **({"rendered": repository.labels_hash(rendered)} if rendered else {}),
     }
 
     def work(folder: Path) -> Output:
         check_unchanged((item.image for item in validation), VALIDATION)
         own = without_damaged(training.own, reporter)
-        images = [*training.others, *own]
+        images = TrainingImages([*training.others, *own], validation, rendered)
         with reporter.progress("pretrain") as progress:
-            output = model_training.train_model(
-                workspace, folder, None, images, validation, settings, progress
-            )
+            output = model_training.train_model(workspace, folder, None, images, settings, progress)
         return output | {"labels": len(own), "label_boxes": total_boxes(own)}
 
     model, output = _make(workspace, "pretrain", inputs, work)

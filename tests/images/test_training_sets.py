@@ -12,12 +12,13 @@ import pytest
 from PIL import Image, ImageOps
 from support.factories import draw, edited, write_coco_set
 
+from al_loop.core.config import AugmentConfig, TrainConfig
 from al_loop.core.console import Silent
 from al_loop.core.errors import DataError
 from al_loop.core.files import file_sha256
 from al_loop.images import repository
 from al_loop.images.export import export_labels
-from al_loop.images.training_sets import labelled_files, synthetic_images
+from al_loop.images.training_sets import labelled_files, rendered_beside, synthetic_images
 from al_loop.images.validation_sets import add_validation
 from al_loop.state.workspace import Workspace
 
@@ -221,6 +222,25 @@ def test_rendered_sets_are_hashed_and_not_decoded(
     monkeypatch.setattr("al_loop.images.labelled_sets.pixels_sha256", never)
     images = synthetic_images(workspace, Silent())
     assert [item.image.id for item in images] == [file_sha256(item.image.path) for item in images]
+
+
+def test_rendered_images_beside_photographs_are_those_that_are_there(workspace: Workspace) -> None:
+    for name, seed in (("one", 1), ("two", 2), ("lost", 3)):
+        coco = write_coco_set(workspace.synthetic / name, 3, seed=seed)
+        coco.rename(coco.with_name("annotations.json"))
+        workspace.store.execute("INSERT INTO datasets VALUES (?, 'r', 3, 'now')", name)
+    (workspace.synthetic / "lost" / "annotations.json").unlink()
+    (workspace.synthetic / "two" / "images" / "photo-002.png").unlink()
+    tell = Silent()
+    assert rendered_beside(workspace, TrainConfig(), tell) == []
+    assert tell.lines == []
+    for settings in (TrainConfig(replay=0.5), TrainConfig(augment=AugmentConfig(copy_paste=0.5))):
+        images = rendered_beside(workspace, settings, tell)
+        assert [item.image.path.parent.parent.name for item in images] == ["one"] * 3 + ["two"] * 2
+    text = "\n".join(tell.lines)
+    assert "rendered images left out:" in text
+    assert "lost/annotations.json" in text
+    assert "photo-002.png" in text
 
 
 def test_a_format_that_no_trainer_reads_is_converted(workspace: Workspace, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from al_loop.core.errors import TrainingError
 from al_loop.core.files import file_sha256
 from al_loop.evaluation.detection_counts import Counts
 from al_loop.models import model_training, scoring
+from al_loop.models.model_training import TrainingImages
 from al_loop.state.workspace import Workspace
-from al_loop.structures.images import LabelledImage
 
 CONFIG = msgspec.convert(
     {
@@ -107,19 +107,18 @@ class FakeTrainings:
         workspace: Workspace,
         folder: Path,
         start: Any,
-        images: Sequence[LabelledImage],
-        validation: object,
+        images: TrainingImages,
         settings: TrainConfig,
         *_: object,
     ) -> dict[str, Any]:
         name = folder.as_posix().partition("/runs/")[2].removesuffix(".partial")
         if error := self.fail(name):
             raise error
-        rendered = sum(item.image.path.parts[-3] == "rendered" for item in images)
+        rendered = sum(item.image.path.parts[-3] == "rendered" for item in images.training)
         self.trained.append(
-            Trained(name, len(images), rendered, start and start.id, settings.freeze == "encoder")
+            Trained(name, len(images.training), rendered, start and start.id, settings.freeze == "encoder")
         )
-        (folder / "weights.pth").write_text(f"{name} {len(images)}")
+        (folder / "weights.pth").write_text(f"{name} {len(images.training)}")
         return {
             "weights_sha256": file_sha256(folder / "weights.pth"),
             "precision": "fp32",

@@ -24,6 +24,7 @@ from al_loop.labelling.client.task import PushResult
 from al_loop.labelling.sync import PullResult
 from al_loop.loop.cycle import run_cycle
 from al_loop.models import evaluation, model_training, scoring
+from al_loop.models.model_training import TrainingImages
 from al_loop.state import model_registry
 from al_loop.state.workspace import Workspace
 from al_loop.structures.picks import Pick
@@ -38,6 +39,7 @@ class SmallLoop:
     answered: share of the picks that are labelled with one bolt; None: the server does not answer.
     trained: settings of every training.
     images: number of images of every training.
+    rendered: number of rendered images beside them.
     pushed: images of every push.
     noted: whether models have a recorded hash of their config, as those of this version do.
     """
@@ -46,6 +48,7 @@ class SmallLoop:
     answered: float | None = 1.0
     trained: list[TrainConfig] = field(default_factory=list)
     images: list[int] = field(default_factory=list)
+    rendered: list[int] = field(default_factory=list)
     pushed: list[list[str]] = field(default_factory=list)
     noted: bool = False
 
@@ -92,19 +95,19 @@ class SmallLoop:
         workspace: Workspace,
         folder: Path,
         start: object,
-        training: Sequence[object],
-        validation: object,
+        images: TrainingImages,
         settings: TrainConfig,
         *_: object,
     ) -> dict[str, Any]:
         self.trained.append(settings)
-        self.images.append(len(training))
-        (folder / "weights.pth").write_bytes(str(len(training)).encode())
+        self.images.append(len(images.training))
+        self.rendered.append(len(images.rendered))
+        (folder / "weights.pth").write_bytes(str(len(images.training)).encode())
         return {
             "config_sha256": write_config(folder, noted=self.noted),
             "weights_sha256": file_sha256(folder / "weights.pth"),
             "steps": 1,
-            "images": len(training),
+            "images": len(images.training),
             "class_quality": [0.5, 0.5],
         }
 

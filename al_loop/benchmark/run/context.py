@@ -15,7 +15,7 @@ from al_loop.core.config import Config
 from al_loop.core.console import Reporter, Silent
 from al_loop.core.errors import ConfigError
 from al_loop.images.repository import labels_hash
-from al_loop.images.training_sets import labelled_files, synthetic_images
+from al_loop.images.training_sets import labelled_files, rendered_beside, synthetic_images
 from al_loop.state.database.store import Store
 from al_loop.state.stages import Output, Stage, run_stage
 from al_loop.state.workspace import Workspace, open_workspace
@@ -31,7 +31,7 @@ class BenchmarkContext:
 
     workspace: without images; it holds the runs and the settings of the trainings.
     spec: clipped to the datasets.
-    rendered: images of a mix study, else empty.
+    rendered: images of a mix study; else those that the settings mix into trainings.
     record: content of `benchmark.json`.
     """
 
@@ -91,6 +91,9 @@ class ContextFactory:
             mix = _clipped_mix(spec.grid, len(datasets.pool), len(rendered), reporter)
             spec = replace(spec, grid=mix)
         else:
+            rendered = _replayed(home, config, datasets, reporter)
+            if rendered:
+                hashes["rendered"] = labels_hash(rendered)
             spec = replace(spec, grid=_clipped(spec.grid, len(datasets.pool), reporter))
         self.out.mkdir(parents=True, exist_ok=True)
         workspace = Workspace(self.out, config, Store(":memory:"))
@@ -102,6 +105,16 @@ def _rendered(grid: MixGrid, home: Workspace, datasets: Datasets, reporter: Repo
     """Return the rendered images that no model is evaluated on."""
     files = grid.rendered
     images = labelled_files(home, files, reporter) if files else synthetic_images(home, reporter)
+    return _not_evaluated(images, datasets)
+
+
+def _replayed(home: Workspace, config: Config, datasets: Datasets, reporter: Reporter) -> list[LabelledImage]:
+    """Return the rendered images for `replay` and `copy_paste`."""
+    images = rendered_beside(home, config.train, reporter) or rendered_beside(home, config.pretrain, reporter)
+    return _not_evaluated(images, datasets)
+
+
+def _not_evaluated(images: list[LabelledImage], datasets: Datasets) -> list[LabelledImage]:
     evaluated = {item.image.id for items in datasets.evaluated.values() for item in items}
     return [item for item in images if item.image.id not in evaluated]
 

@@ -135,7 +135,8 @@ class StrategyStudy:
             initial = context.initial_models[run.start]
             begin_with = initial.model if grid.from_initial or before is None else before
             validations = _VALIDATIONS if grid.early_stop else 1
-            training = Training(initial, begin_with, images, context.spec.iterations, run.seed, validations)
+            steps, rendered = context.spec.iterations, context.rendered
+            training = Training(initial, begin_with, images, steps, run.seed, validations, rendered=rendered)
             output = train(context, training, folder, run.name, reporter)
             model = trained_model(run.name, folder, output)
             return {
@@ -156,6 +157,7 @@ class StrategyStudy:
             labelled=json_hash(sorted(labelled)),
             early_stop=grid.early_stop,
             from_initial=grid.from_initial,
+            **{key: context.record[key] for key in ("rendered",) if key in context.record},
         )
         return output, trained_model(run.name, context.folder_of(run.name), output)
 

@@ -14,6 +14,7 @@ from al_loop.benchmark.run.context import BenchmarkContext
 from al_loop.benchmark.spec.initial_models import InitialModel
 from al_loop.core.console import Reporter
 from al_loop.models import model_training
+from al_loop.models.model_training import TrainingImages
 from al_loop.state.model_registry import WEIGHTS, Model
 from al_loop.state.stages import Output
 from al_loop.structures.images import LabelledImage
@@ -30,6 +31,7 @@ class Training:
     model: to begin with; None for random weights or the checkpoint.
     validations: largest number; with one, the weights of the last step are the result.
     frozen: the backbone does not change.
+    rendered: images for `replay` and `copy_paste`.
     """
 
     initial: InitialModel
@@ -39,6 +41,7 @@ class Training:
     seed: int
     validations: int = 1
     frozen: bool = False
+    rendered: Sequence[LabelledImage] = ()
 
 
 def train(
@@ -61,8 +64,7 @@ def train(
             training.initial.training_workspace(context.workspace),
             folder,
             training.model,
-            training.images,
-            context.datasets.validation,
+            TrainingImages(training.images, context.datasets.validation, training.rendered),
             settings,
             progress,
         )

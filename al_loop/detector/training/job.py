@@ -47,6 +47,7 @@ class TrainingJob:
     training, validation: labelled images.
     run: settings, resolved for this machine.
     folder: folder of work files. A killed training resumes from the checkpoint there.
+    rendered: images for `replay` and `copy_paste` beside the training images.
     """
 
     config: Any
@@ -55,6 +56,7 @@ class TrainingJob:
     validation: Sequence[LabelledImage]
     run: RunSettings
     folder: Path
+    rendered: Sequence[LabelledImage] = ()
 
     @property
     def steps(self) -> int:

@@ -20,8 +20,9 @@ from al_loop.detector.training.ddp import wrapper_config
 from al_loop.detector.training.job import TrainingJob
 from al_loop.detector.training.metric import ValidationAP
 from al_loop.detector.training.optimiser import optimiser_config
+from al_loop.detector.training.sampling import EndlessSampler, repeat_factors, replay_share
 from al_loop.detector.training.schedule import schedule
-from al_loop.detector.training.step_loop import BatchShareSampler, EndlessSampler, StepLoop
+from al_loop.detector.training.step_loop import BatchShareSampler, StepLoop
 
 # Importing these classes registers the transforms that the data pipelines name.
 _REGISTERED = (transforms.ReadPicture, transforms.FitInto, SeedImage, PasteObjects, Augment, ExtendRegions)
@@ -80,10 +81,12 @@ def _train_loader(job: TrainingJob, done: int) -> dict[str, Any]:
     extend = {"type": ExtendRegions.__name__}
     pipeline = [_READ, annotations, _fit_into(job.config), *_augmentation(job), extend, _PACK]
     filters = {"filter_cfg": {"filter_empty_gt": False, "min_size": 1}}
+    share = replay_share(settings.replay, len(job.training)) if job.rendered else 0.0
+    factors = repeat_factors(job.training, settings.balance)
     return {
         "batch_size": settings.batch_size,
         **_workers(job),
-        "sampler": {"type": EndlessSampler},
+        "sampler": {"type": EndlessSampler, "factors": factors, "share": share},
         "batch_sampler": {"type": BatchShareSampler, "done": done},
         "dataset": {**_dataset(job, COCO_FILES[0], pipeline), **filters},
     }
@@ -96,7 +99,7 @@ def _augmentation(job: TrainingJob) -> list[dict[str, Any]]:
     transforms = [{"type": SeedImage.__name__, "rank": rank, "processes": processes}]
     if settings.copy_paste:
         options = {name: value for name, value in fitting.items() if name != "type"}
-        copied = {"config": settings, "images": job.training, "fitting": options}
+        copied = {"config": settings, "images": [*job.training, *job.rendered], "fitting": options}
         transforms.append({"type": PasteObjects.__name__, **copied})
     return [*transforms, {"type": Augment.__name__, "config": settings}]
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
 from mmdet.datasets.samplers import AspectRatioBatchSampler
 from mmengine.dist import get_dist_info
 from mmengine.registry import DATA_SAMPLERS, LOOPS
@@ -41,26 +40,6 @@ class StepLoop(IterBasedTrainLoop):  # type: ignore[misc]
 
 def _step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
-
-
-@DATA_SAMPLERS.register_module()
-class EndlessSampler(Sampler[int]):
-    """Yields the images without end, each once before any is repeated. All processes get the same order."""
-
-    def __init__(self, dataset: Any, seed: int) -> None:
-        self.dataset = dataset
-        self.seed = seed
-
-    def __iter__(self) -> Iterator[int]:
-        """Yield indices of images."""
-        for epoch in count(self.seed):
-            yield from torch.randperm(
-                len(self.dataset), generator=torch.Generator().manual_seed(epoch)
-            ).tolist()
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.dataset)
 
 
 @DATA_SAMPLERS.register_module()

@@ -99,7 +99,8 @@ def _prepare(job: TrainingJob) -> int:
     done = [0]
     if is_main_process():
         job.folder.mkdir(parents=True, exist_ok=True)
-        for name, images in zip(COCO_FILES, (job.training, job.validation), strict=True):
+        training = [*job.training, *job.rendered]
+        for name, images in zip(COCO_FILES, (training, job.validation), strict=True):
             write_coco(job.folder / name, images, job.config.classes)
         done = [find_checkpoint(job.folder)]
     broadcast_object_list(done)

@@ -140,7 +140,7 @@ def test_early_stop_ends_a_training_that_does_not_improve(
 
     def spy(*args: Any, **rest: Any) -> Any:
         output = real(*args, **rest)
-        steps.append((args[5].settings.steps, output["steps"]))
+        steps.append((args[4].steps, output["steps"]))
         return output
 
     monkeypatch.setattr("al_loop.models.model_training.train_model", spy)

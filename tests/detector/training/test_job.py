@@ -38,12 +38,18 @@ def test_a_job_comes_back(config: Any, sets: Any, make_boxes: Callable[..., Boxe
         steps=3,
         augment=AugmentConfig(rotate90=True),
     )
+    job = replace(job, rendered=validation[:2])
     write_job(job, tmp_path)
     back = read_job(tmp_path)
     assert (back.run, back.folder, back.config.model) == (job.run, job.folder, job.config.model)
     assert back.start is not None
     assert all(torch.equal(back.start[name], tensor) for name, tensor in weights.items())
-    for before, after in zip([*training, *validation], [*back.training, *back.validation], strict=True):
+    pairs = zip(
+        [*training, *validation, *job.rendered],
+        [*back.training, *back.validation, *back.rendered],
+        strict=True,
+    )
+    for before, after in pairs:
         assert before.image == after.image
         assert same(before.boxes, after.boxes)
         assert same(before.ignored, after.ignored)

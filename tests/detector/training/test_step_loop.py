@@ -6,9 +6,11 @@ from collections import Counter
 from itertools import chain, islice
 from typing import Any
 
+import numpy as np
 import pytest
 
-from al_loop.detector.training.step_loop import BatchShareSampler, EndlessSampler, batch_share
+from al_loop.detector.training.sampling import EndlessSampler
+from al_loop.detector.training.step_loop import BatchShareSampler, batch_share
 
 
 class Images:
@@ -26,7 +28,8 @@ class Images:
 
 def batches(images: int, size: int, steps: int, seed: int = 0, done: int = 0) -> list[list[int]]:
     dataset: Any = Images(images)
-    return list(islice(BatchShareSampler(EndlessSampler(dataset, seed), size, done), steps))
+    sampler = EndlessSampler(dataset, seed, np.ones(images))
+    return list(islice(BatchShareSampler(sampler, size, done), steps))
 
 
 @pytest.mark.parametrize("size", [1, 4])
