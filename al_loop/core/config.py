@@ -132,6 +132,9 @@ class CycleConfig(Section, frozen=True):
     explore_fraction: types.Fraction = 0.1  # share of k for images without detections
     # Share of k that is picked at random, to measure the model: the other picks are hard by design.
     random_audit_fraction: types.Fraction = 0.1
+    # Without a validation set, a cycle has this many random images labelled for it, at most a quarter of the
+    # pool. 0: none, the cycle then needs a validation set.
+    validation_images: types.SampledImages = 30
     candidates: Literal["unlabelled", "all"] = "unlabelled"  # "all" is the paper's U with L
     seed: types.Seed = 0
 

@@ -23,7 +23,10 @@ S = TypeVar("S", bound=Section)
 LIVE = ("label_studio", "device", "gpus")
 #: Settings and tables that 0.1 did not have.
 _TRAINING = ("augment", "backbone_lr", "balance", "ema", "freeze", "replay")
-SINCE_0_1 = tuple(f"{table}.{name}" for table in TRAININGS for name in _TRAINING)
+SINCE_0_1 = (
+    *(f"{table}.{name}" for table in TRAININGS for name in _TRAINING),
+    "cycle.validation_images",
+)
 #: A selection depends on these; they stay once its images are chosen.
 SELECTION = ("classes", "name", "task", "cycle", "score.score_thr", "score.precision")
 

@@ -40,6 +40,8 @@ ShardSize = Annotated[int, Meta(ge=1, le=65_536)]
 Gigabytes = Annotated[float, Meta(gt=0, le=1_000_000)]
 #: Images of a cycle or of a trigger: a selection holds a row of each in memory.
 Images = Annotated[int, Meta(ge=1, le=1_000_000)]
+#: Images of a random sample; 0 for none.
+SampledImages = Annotated[int, Meta(ge=0, le=1_000_000)]
 AuditImages = Annotated[int, Meta(ge=2, le=1_000_000)]
 Beta = Annotated[float, Meta(ge=1, le=1000)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 
 from al_loop.core.errors import WorkspaceError
 from al_loop.doctor.finding import CheckContext, Finding
 from al_loop.state.database.facts import read_fact
-from al_loop.state.database.integrity import damages, dangling_references, schema_parts
+from al_loop.state.database.integrity import damages, dangling_references, missing_parts
 from al_loop.state.database.sqlite_file import restoring
-from al_loop.state.database.store import Store
 from al_loop.state.workspace import DATABASE
 
 _NAMED = 20
@@ -36,9 +34,8 @@ def references(context: CheckContext) -> Iterator[Finding]:
 
 def schema(context: CheckContext) -> Iterator[Finding]:
     """Find missing tables, columns, indices and triggers."""
-    with closing(Store(":memory:")) as complete:
-        for kind, name in schema_parts(complete) - schema_parts(context.workspace.store):
-            yield _finding(context, "database.schema", DATABASE, f"the {kind} {name} is missing")
+    for kind, name in missing_parts(context.workspace.store):
+        yield _finding(context, "database.schema", DATABASE, f"the {kind} {name} is missing")
 
 
 def _finding(context: CheckContext, check: str, subject: str, problem: str) -> Finding:

@@ -50,7 +50,10 @@ def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledIma
     """Return the validation set or another evaluation set. Raises DataError if it does not exist."""
     rows = label_table.images_of_set(workspace.store, name)
     if not rows and name == VALIDATION:
-        raise DataError("no validation set to evaluate models on. Add one: al-loop pool add-val COCO.json")
+        raise DataError(
+            "no validation set to evaluate models on. Add one: al-loop pool add-val COCO.json. Or have "
+            "random images of the pool labelled for it: al-loop cycle"
+        )
     if not rows:
         names = ", ".join(label_table.set_names(workspace.store)) or "none"
         raise DataError(

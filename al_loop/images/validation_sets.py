@@ -51,15 +51,18 @@ def add_validation(
     classes = workspace.config.classes
     coco_set = read_coco(coco, classes)
     report = LabelReport(problems=list(coco_set.problems))
-    _refuse_without(missing_classes(coco_set.images, classes), workspace, coco, name, report)
+    known = classes_in_set(workspace.store, name)
+    missing = [
+        label for label in missing_classes(coco_set.images, classes) if classes.index(label) not in known
+    ]
+    _refuse_without(missing, workspace, coco, name, report)
     batch = IngestBatch(workspace, "validation")
     entries, fresh = read_entries(workspace, batch, coco_set, coco, report, on_progress)
     if not replace_labels:
         entries = list(without_kept(workspace, entries, coco, report))
     used = drop_unused(batch, fresh, entries)
     shown = {int(label) for entry in entries for label in entry.item.boxes.labels}
-    shown |= classes_in_set(workspace.store, name)
-    missing = [label for number, label in enumerate(classes) if number not in shown]
+    missing = [label for number, label in enumerate(classes) if number not in shown | known]
     try:
         _refuse_without(missing, workspace, coco, name, report)
     except DataError:

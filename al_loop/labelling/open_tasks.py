@@ -20,7 +20,8 @@ from al_loop.structures.boxes import Boxes
 
 #: Key of the fact that holds a project's id; the server's name follows.
 PROJECT = "label_studio_project"
-_NO_BOXES = Boxes(scores=np.zeros(0))
+#: For an annotator who must not see what the model predicts.
+NO_BOXES = Boxes(scores=np.zeros(0))
 
 
 def project_fact(workspace: Workspace) -> str:
@@ -34,10 +35,14 @@ def known_project(workspace: Workspace) -> int | None:
     return int(number) if number else None
 
 
-def batch_name(workspace: Workspace, cycle: int) -> str:
-    """Return the name of a cycle's batch, the prefix of its task keys."""
-    picks = picks_of(workspace.store, cycle)
-    return picks[0].task_key.rpartition("/")[0] if picks else f"{_workspace_mark(workspace)}/cycle-{cycle}"
+def batch_name(workspace: Workspace, cycle: int, *, validation: bool = False) -> str:
+    """Return the name of a cycle's batch, the prefix of its task keys.
+
+    validation: the batch of the images for the validation set.
+    """
+    keys = [row.task_key for row in picks_of(workspace.store, cycle) if row.validation == validation]
+    kind = "validation" if validation else "cycle"
+    return keys[0].rpartition("/")[0] if keys else f"{_workspace_mark(workspace)}/{kind}-{cycle}"
 
 
 def task_key(batch: str, image_id: str) -> str:
@@ -65,7 +70,7 @@ def open_tasks(workspace: Workspace, cycle: int) -> list[OutgoingTask]:
     return [
         OutgoingTask(
             row.task_key, file.id, file.path, file.path.name, file.width, file.height,
-            _NO_BOXES, row.uncertainty, row.rank, row.reason,
+            NO_BOXES, row.uncertainty, row.rank, row.reason,
         )
         for row, file in zip(rows, files, strict=True)
     ]  # fmt: skip

@@ -15,6 +15,7 @@ from al_loop.labelling.client.failures import NotFoundError
 from al_loop.labelling.client.image_serving import LocalFiles
 from al_loop.labelling.client.task import Edits, OutgoingTask, PulledTask, PushResult, TaskState
 from al_loop.labelling.open_tasks import (
+    NO_BOXES,
     PROJECT,
     batch_name,
     known_project,
@@ -95,14 +96,16 @@ def answered_in_old_project(workspace: Workspace, cycle: int) -> set[str]:
 def push_picks(
     workspace: Workspace, cycle: int, picks: Sequence[Pick], scored: ScoredImages, model_id: str
 ) -> tuple[int, PushResult]:
-    """Push a cycle's picks into the labelling project, with the model's boxes; safe to repeat.
+    """Push picks of one batch into the labelling project, with the model's boxes; safe to repeat.
 
+    The picks for the validation set get no boxes, which would bias their labels.
     Returns the project's id and the result of the push.
     """
     config = workspace.config
     connection, serving = connect(workspace)
     project_id = project(workspace, connection)
-    batch = batch_name(workspace, cycle)
+    validation = any(pick.validation for pick in picks)
+    batch = batch_name(workspace, cycle, validation=validation)
     ids = [pick.image_id for pick in picks]
     files, scored, sources = images_by_id(workspace, ids), scored.subset(ids), source_names(workspace, ids)
     tasks = [
@@ -114,7 +117,7 @@ def push_picks(
             width=file.width,
             height=file.height,
             # Many boxes of low score cost people more time than they save.
-            boxes=scored.boxes(i).above(config.label_studio.min_score),
+            boxes=NO_BOXES if validation else scored.boxes(i).above(config.label_studio.min_score),
             uncertainty=pick.uncertainty,
             rank=pick.rank,
             reason=pick.reason,
@@ -124,7 +127,7 @@ def push_picks(
     return project_id, push(
         connection,
         project_id,
-        Batch(batch, tasks, model_id, f"Cycle {cycle}"),
+        Batch(batch, tasks, model_id, "Validation set" if validation else f"Cycle {cycle}"),
         classes=config.classes,
         images=serving,
         outlined=config.outlined,

@@ -16,6 +16,7 @@ from al_loop.core.errors import DataError, WorkspaceError
 from al_loop.core.frozen_settings import LIVE, check, thawed
 from al_loop.core.urls import masked_in
 from al_loop.images import repository
+from al_loop.loop.validation_sample import sample_size
 from al_loop.models.promotion import check_sets
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import CycleRow, insert_cycle, last_number, open_cycles, read_cycle
@@ -30,12 +31,16 @@ from strategies import Ids
 
 @dataclass(frozen=True)
 class Cycle:
-    """An open cycle: its number, and what was frozen when it began."""
+    """An open cycle: its number, and what was frozen when it began.
+
+    validation_images: number of images that it draws for the validation set.
+    """
 
     number: int
     k: int
     model: Model
     settings: Config
+    validation_images: int = 0
 
 
 def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle:
@@ -45,22 +50,27 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
     Raises ModelError without a model, DataError without an evaluation set or without an unlabelled image.
     """
     model = model_registry.current_model(workspace)
-    check_sets(workspace)
     pool = repository.unlabelled_count(workspace)
     if not pool:
         raise DataError(
             f"nothing to label: all {pool_size(workspace.store)} images of the pool are labelled. "
             "Add photographs: al-loop pool add PHOTOS..."
         )
+    sample = sample_size(workspace)
+    check_sets(workspace, drawn=sample > 0)
     k = k or workspace.config.cycle.k
-    if k > pool:
-        reporter.line(f"k = {k}, but only {pool} images are unlabelled: taking all of them")
+    if k > pool - sample:
+        others = f" besides the {sample} of the validation set" if sample else ""
+        reporter.line(f"k = {k}, but only {pool - sample} images{others} are unlabelled: taking all of them")
     number = 1 + last_number(workspace.store)
     freeze_pool(workspace, number, workspace.config)
     settings = msgspec.json.encode(masked_in(msgspec.to_builtins(workspace.config))).decode()
-    insert_cycle(workspace.store, number, k, settings, model.id, now())
+    row = CycleRow(number, k, settings, model.id, None, None, now(), None, 0, sample)
+    insert_cycle(workspace.store, row)
     reporter.line(f"cycle {number}: k = {k}, model {model.id}, {pool} unlabelled images")
-    return Cycle(number, k, model, workspace.config)
+    if sample:
+        reporter.line(f"  no validation set yet: {sample} random images are labelled for it, too")
+    return Cycle(number, k, model, workspace.config, sample)
 
 
 def open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle | None:
@@ -76,7 +86,8 @@ def open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle
     settings = live_settings(workspace, thawed(row.settings))
     check(settings, row.number, selected=push_has_begun(workspace, row.number))
     reporter.line(f"cycle {row.number}: continuing, k = {row.k}, model {row.model_id}")
-    return Cycle(row.number, row.k, model_registry.get_model(workspace, row.model_id), settings)
+    model = model_registry.get_model(workspace, row.model_id)
+    return Cycle(row.number, row.k, model, settings, row.validation_images)
 
 
 def live_settings(workspace: Workspace, frozen: Config) -> Config:

@@ -17,12 +17,14 @@ from al_loop.labelling.open_tasks import queue_address
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.manifest import LABELS
 from al_loop.loop.selection_stages import relative, scored_pool, stage_of
+from al_loop.loop.validation_sample import freeze_sample
 from al_loop.state.database.label_table import find_labels
 from al_loop.state.database.pick_table import set_pick_state
 from al_loop.state.stages import Output, Waiting, run_stage
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage
 from al_loop.structures.picks import Pick
+from al_loop.structures.predictions import ScoredImages
 
 _MAX_LISTED = 5  # images on which people disagree most
 
@@ -30,7 +32,10 @@ _MAX_LISTED = 5  # images on which people disagree most
 def push_stage(
     workspace: Workspace, cycle: Cycle, picks: list[Pick], rescored: Sequence[str], reporter: Reporter
 ) -> Output:
-    """Push tasks for the picks without a label. Return server, project, view and URL of the queue."""
+    """Push tasks for the picks without a label. Return server, project, view and URL of the queue.
+
+    The output has these under "validation", too, if images are labelled for the validation set.
+    """
     answered = sync.answered_in_old_project(workspace, cycle.number)
     fresh = [p for p in picks if not p.known and p.image_id not in answered]
     ids = [p.image_id for p in fresh]
@@ -48,22 +53,35 @@ def push_stage(
         )
         _report_left_out(damaged, reporter)
         intact = [p for p in fresh if p.image_id not in left_out and p.image_id not in damaged]
-        project_id, result = sync.push_picks(
-            workspace, cycle.number, intact, scored_pool(workspace, cycle, rescored), cycle.model.id
-        )
-        return {
-            "tasks": len(intact),
-            "server": server_name(workspace),
-            "project_id": project_id,
-            "view_id": result.view_id,
-            "queue_url": result.queue_url,
-        }
+        scored = scored_pool(workspace, cycle, rescored)
+        drawn = [p for p in intact if p.validation]
+        validation = {"validation": _push(workspace, cycle, drawn, scored)} if drawn else {}
+        return validation | _push(workspace, cycle, [p for p in intact if not p.validation], scored)
 
-    stage = stage_of(workspace, cycle, "push", picks=json_hash([asdict(p) for p in fresh]))
+    stage = stage_of(workspace, cycle, "push", picks=json_hash([_plain(p) for p in fresh]))
     done = run_stage(workspace.store, stage, work)
     address = queue_address(workspace, done) or "the embedded server"
     reporter.line(f"  push: {done['tasks']} tasks with the model's boxes → {address}")
+    if "validation" in done:
+        address = queue_address(workspace, done["validation"]) or "the embedded server"
+        reporter.line(f"  push: {done['validation']['tasks']} tasks of the validation set → {address}")
     return done
+
+
+def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], scored: ScoredImages) -> Output:
+    project_id, result = sync.push_picks(workspace, cycle.number, picks, scored, cycle.model.id)
+    return {
+        "tasks": len(picks),
+        "server": server_name(workspace),
+        "project_id": project_id,
+        "view_id": result.view_id,
+        "queue_url": result.queue_url,
+    }
+
+
+def _plain(pick: Pick) -> Output:
+    """Return a pick for the hash of the stage, as an older al-loop had it."""
+    return {name: value for name, value in asdict(pick).items() if name != "validation" or value}
 
 
 def _report_left_out(reasons: Mapping[str, str], reporter: Reporter) -> None:
@@ -113,6 +131,7 @@ def pull_stage(
         for image, share in sorted(pulled.disagreements.items(), key=lambda item: -item[1])[:_MAX_LISTED]:
             if share > 0:
                 reporter.line(f"  {image[:12]}: people disagree on {100 * share:.0f} % of the boxes")
+        freeze_sample(workspace, cycle.number, cycle.validation_images, reporter)
         labelled_ids = [item.image.id for item in repository.labelled(workspace)]
         _remove_evaluation_copies(workspace, labelled_ids, reporter)
         labels = repository.snapshot(repository.labelled(workspace))
@@ -148,8 +167,12 @@ def _is_pulled(path: Path, done: Output) -> bool:
 
 def _waiting(workspace: Workspace, pushed: Output, pulled: sync.PullResult) -> str:
     address = queue_address(workspace, pushed) or "al-loop label-studio start"
+    validation = queue_address(workspace, pushed["validation"]) if "validation" in pushed else None
+    queues = f" {address}"
+    if validation:
+        queues = f"\n  validation set: {validation}\n  images to train on: {address}"
     lines = [
-        f"{pulled.answered} of {pulled.total} labelled. Label the rest: {address}",
+        f"{pulled.answered} of {pulled.total} labelled. Label the rest:{queues}",
         "Then run again: al-loop cycle",
     ]
     if refused := pulled.counts.get("refused", 0):

@@ -31,7 +31,7 @@ PICKS, MANIFEST = "picks.json", "manifest.json"
 #: misread the new ones.
 VERSION = 2
 _PICK_FIELDS = (
-    "rank", "image_id", "stored_sha256", "uncertainty", "reason", "audit", "task_key", "state",
+    "rank", "image_id", "stored_sha256", "uncertainty", "reason", "audit", "validation", "task_key", "state",
 )  # fmt: skip
 _REWRITE_HINT = "Delete it; the next run writes it again: al-loop cycle"
 
@@ -75,6 +75,7 @@ class Manifest(msgspec.Struct):
     labels: _Labels | None
     picks: list[_Pick]
     versions: dict[str, str | None]
+    validation_images: int = 0
 
     @property
     def models(self) -> list[_Model]:
@@ -138,6 +139,7 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
         "manifest": VERSION,
         "cycle": number,
         "k": row.k,
+        "validation_images": row.validation_images,
         "outcome": row.outcome,
         "reason": row.reason,
         "started_at": row.started_at,

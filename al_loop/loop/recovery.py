@@ -18,6 +18,7 @@ from al_loop.loop.cycle_record import (
     open_cycle_row,
     push_has_begun,
 )
+from al_loop.loop.validation_sample import sample_size
 from al_loop.state.database import cycle_table, pick_table
 from al_loop.state.database.cycle_table import ABANDONED, CycleRow
 from al_loop.state.database.label_table import status_counts_of_cycle
@@ -51,7 +52,8 @@ def refreeze(workspace: Workspace, k: int | None, reporter: Reporter) -> None:
         reporter.line(f"  {line}")
     changed = {line.partition(":")[0] for line in result.changed}
     k = k or (result.settings.cycle.k if "cycle.k" in changed else row.k)
-    if not changed and k == row.k:
+    sample = row.validation_images if pushed else sample_size(workspace)
+    if not changed and (k, sample) == (row.k, row.validation_images):
         reporter.line(f"cycle {number}: al-loop.toml changes none of its settings")
         return
     if not pushed:
@@ -64,7 +66,7 @@ def refreeze(workspace: Workspace, k: int | None, reporter: Reporter) -> None:
         if not pushed:
             pick_table.forget_picks(workspace.store, number)
         settings = msgspec.json.encode(result.settings).decode()
-        cycle_table.refreeze_cycle(workspace.store, number, settings, k)
+        cycle_table.refreeze_cycle(workspace.store, number, settings, k, sample)
     reporter.line(f"cycle {number}: {len(changed)} settings of al-loop.toml applied")
 
 

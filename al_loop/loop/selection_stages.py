@@ -25,6 +25,7 @@ from al_loop.loop.pool_scoring import (
     unscored,
 )
 from al_loop.loop.selection import pick
+from al_loop.loop.validation_sample import split_sample
 from al_loop.models import evaluation
 from al_loop.state.database.pick_table import PickRow, insert_picks, picks_of
 from al_loop.state.file_hashes import shards_in
@@ -109,41 +110,55 @@ def select_stage(
         return bool(stored)
 
     # The database is authoritative; picks.json is for people.
-    stored = [
-        Pick(row.image_id, row.rank, row.uncertainty, row.reason, row.state == "known", bool(row.audit))
-        for row in picks_of(workspace.store, cycle.number)
-    ]
-    stage = stage_of(workspace, cycle, "select", k=cycle.k, settings=hashed(cycle.settings, "cycle"))
+    stored = [_pick_of(row) for row in picks_of(workspace.store, cycle.number)]
+    inputs = {"k": cycle.k, "settings": hashed(cycle.settings, "cycle")}
+    inputs |= {"validation_images": cycle.validation_images} if cycle.validation_images else {}
+    stage = stage_of(workspace, cycle, "select", **inputs)
     path = stage.folder / PICKS
     run_stage(workspace.store, replace(stage, valid=valid), work)
     picks = stored or [Pick(**row) for row in read_json(path)]
-    batch = batch_name(workspace, cycle.number)
+    batches = {kind: batch_name(workspace, cycle.number, validation=kind) for kind in (True, False)}
     with workspace.store.transaction():
         insert_picks(
-            workspace.store, [_pick_row(cycle.number, task_key(batch, p.image_id), p) for p in picks]
+            workspace.store,
+            [_pick_row(cycle.number, task_key(batches[p.validation], p.image_id), p) for p in picks],
         )
+    drawn = sum(p.validation for p in picks)
     reporter.line(
-        f"  select: {len(picks)} by {settings.strategy} → {relative(workspace, stage.folder)}/picks.json"
+        f"  select: {len(picks) - drawn} by {settings.strategy}"
+        f"{f', {drawn} for the validation set' if drawn else ''} "
+        f"→ {relative(workspace, stage.folder)}/picks.json"
     )
     return picks
 
 
+def _pick_of(row: PickRow) -> Pick:
+    return Pick(
+        row.image_id, row.rank, row.uncertainty, row.reason,
+        known=row.state == "known", audit=bool(row.audit), validation=bool(row.validation),
+    )  # fmt: skip
+
+
 def _pick_row(cycle: int, key: str, pick: Pick) -> PickRow:
-    state = "known" if pick.known else "selected"
     return PickRow(
-        cycle, pick.rank, pick.image_id, pick.uncertainty, pick.reason, key, state, int(pick.audit)
-    )
+        cycle, pick.rank, pick.image_id, pick.uncertainty, pick.reason, key,
+        state="known" if pick.known else "selected", audit=int(pick.audit), validation=int(pick.validation),
+    )  # fmt: skip
 
 
 def select_picks(
     workspace: Workspace, cycle: Cycle, summary: LabelSummary, rescored: Sequence[str] = ()
 ) -> list[Pick]:
     """Return the picks of a cycle. The same scores, settings and labels give the same picks."""
-    settings, scored = cycle.settings.cycle, scored_pool(workspace, cycle, rescored)
+    settings, labelled = cycle.settings.cycle, set(summary.images)
+    drawn, scored = split_sample(
+        scored_pool(workspace, cycle, rescored), cycle.validation_images, settings, cycle.number, labelled
+    )
     folder = partial(workspace.scores_dir, ScoreKey.of(cycle.settings, cycle.model.id))
     scores = StrategyScores(cycle.model, settings.strategy, folder)
     context = context_for(workspace, scores, scored.image_ids, summary)
-    return pick(scored, cycle.k, settings, cycle.number, set(summary.images), context)
+    picks = pick(scored, cycle.k, settings, cycle.number, labelled, context)
+    return [*drawn, *(replace(p, rank=p.rank + len(drawn)) for p in picks)]
 
 
 def scored_pool(workspace: Workspace, cycle: Cycle, rescored: Sequence[str]) -> ScoredImages:

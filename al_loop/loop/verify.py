@@ -74,7 +74,8 @@ def reproduce(workspace: Workspace, number: int) -> list[Finding]:
             f"List all changes: al-loop verify {number}"
         )
     model = model_registry.get_model(workspace, manifest.model.id)
-    cycle = Cycle(number, manifest.k, model, from_plain(manifest.settings))
+    settings = from_plain(manifest.settings)
+    cycle = Cycle(number, manifest.k, model, settings, manifest.validation_images)
     labels = read_json(workspace.cycle_dir(number) / "select" / KNOWN)
     summary = LabelSummary(tuple(labels["images"]), tuple(labels["boxes"]), labels.get("count_r2"))
     rescored = output_of_cycle(workspace, number, "score").get("closely", ())

@@ -109,7 +109,11 @@ def evaluate_candidate(
     return PromotionResult(*shown, next((d for d in decisions if not d.promote), agreed))
 
 
-def check_sets(workspace: Workspace) -> None:
-    """Raise DataError unless the validation set and all of promotion.sets exist."""
-    for name in (VALIDATION, *workspace.config.promotion.sets):
-        repository.validation(workspace, name)
+def check_sets(workspace: Workspace, *, drawn: bool = False) -> None:
+    """Raise DataError unless the validation set and all of promotion.sets exist.
+
+    drawn: the validation set is drawn later.
+    """
+    for name in dict.fromkeys((VALIDATION, *workspace.config.promotion.sets)):
+        if name != VALIDATION or not drawn:
+            repository.validation(workspace, name)

@@ -15,3 +15,4 @@ class Pick:
     reason: str
     known: bool = False  # already labelled, so that it is not pushed
     audit: bool = False  # drawn at random, to measure the model on an unbiased sample
+    validation: bool = False  # drawn at random for the validation set: no model is trained on it

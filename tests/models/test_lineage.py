@@ -126,7 +126,9 @@ def test_what_was_never_in_use_goes(family: Workspace) -> None:
 
 
 def test_what_an_open_cycle_needs_stays(family: Workspace) -> None:
-    family.store.execute("INSERT INTO cycles VALUES (1, 2, '{}', 'pretrain-2', NULL, NULL, 'now', NULL, 0)")
+    family.store.execute(
+        "INSERT INTO cycles VALUES (1, 2, '{}', 'pretrain-2', NULL, NULL, 'now', NULL, 0, 0)"
+    )
     partial = family.root / "models" / "cycle-1.partial"
     partial.mkdir()
     lost = family.root / "models" / "cycle-9.partial"

@@ -220,10 +220,12 @@ def test_leaving_a_project_keeps_what_people_answered_in_it(filled: Workspace) -
 
     add(filled, "pretrain-1")
     store = filled.store
-    store.execute("INSERT INTO cycles VALUES (1, 2, '{}', 'pretrain-1', NULL, NULL, 'now', NULL, 0)")
+    store.execute("INSERT INTO cycles VALUES (1, 2, '{}', 'pretrain-1', NULL, NULL, 'now', NULL, 0, 0)")
     first, second = (image.id for image in repository.unlabelled(filled)[:2])
     for rank, (name, state) in enumerate(((first, "labelled"), (second, "pending"))):
-        store.execute("INSERT INTO picks VALUES (1, ?, ?, 1.0, 'x', ?, ?, 0)", rank, name, f"1/{name}", state)
+        store.execute(
+            "INSERT INTO picks VALUES (1, ?, ?, 1.0, 'x', ?, ?, 0, 0)", rank, name, f"1/{name}", state
+        )
     store.execute(
         "INSERT INTO labels (image_id, status, boxes, cycle, annotator, lead_time_s, updated_at, outlines) "
         "VALUES (?, 'labelled', '[[0, 0, 9, 9, 1]]', 1, NULL, NULL, 'now', NULL)",

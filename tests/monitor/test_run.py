@@ -301,7 +301,7 @@ def audited(workspace: Workspace, right: bool) -> None:
     ]
     settings = json.dumps({**json.loads(_settings(workspace))})
     workspace.store.execute(
-        "INSERT INTO cycles VALUES (1, 20, ?, 'm0', 'kept', 'x', '2026-01-01', '2026-01-02', 0)", settings
+        "INSERT INTO cycles VALUES (1, 20, ?, 'm0', 'kept', 'x', '2026-01-01', '2026-01-02', 0, 0)", settings
     )
     model_registry.save_metrics(workspace, "m0", "val", Metrics(0.6, 0.8, 0.6, {}, 4, 8))
     folder = workspace.scores_dir(ScoreKey.of(workspace.config, "m0"))
@@ -310,7 +310,7 @@ def audited(workspace: Workspace, right: bool) -> None:
     truth = Boxes(np.array([[1.0, 1, 9, 9] if right else [20.0, 20, 60, 60]]), np.zeros(1, np.int64))
     for rank, name in enumerate(ids):
         workspace.store.execute(
-            "INSERT INTO picks VALUES (1, ?, ?, 1.0, 'audit', ?, 'labelled', 1)", rank, name, f"1/{name}"
+            "INSERT INTO picks VALUES (1, ?, ?, 1.0, 'audit', ?, 'labelled', 1, 0)", rank, name, f"1/{name}"
         )
         workspace.store.execute(
             "INSERT INTO labels (image_id, status, boxes, cycle, updated_at) "
@@ -347,7 +347,7 @@ def evaluated_cycles(workspace: Workspace, *aps: float) -> None:
         model_registry.register_model(workspace, f"cycle-{number}", "cycle", f"{number}" * 64, None, number)
         model_registry.save_metrics(workspace, f"cycle-{number}", "val", Metrics(ap, 0.5, 0.5, {}, 4, 8))
         workspace.store.execute(
-            "INSERT INTO cycles VALUES (?, 25, ?, ?, 'promoted', 'x', '2026-01-01', '2026-01-02', 0)",
+            "INSERT INTO cycles VALUES (?, 25, ?, ?, 'promoted', 'x', '2026-01-01', '2026-01-02', 0, 0)",
             number, _settings(workspace), f"cycle-{number - 1}" if number > 1 else "m0",
         )  # fmt: skip
         ids = workspace.store.rows(

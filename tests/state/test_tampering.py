@@ -181,7 +181,7 @@ def test_picks_changed_between_selection_and_push(loop: SmallLoop, monkeypatch: 
     """After a kill before the database had them: a changed file is ignored, and images are selected again."""
     workspace = loop.workspace
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise DataError("killed")
 
     with monkeypatch.context() as patched:

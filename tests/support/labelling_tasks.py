@@ -152,7 +152,7 @@ def push_cycle(workspace: Workspace, cycle: int = 1) -> tuple[int, list[str]]:
     store = workspace.store
     if cycle == 1:
         model_registry.register_model(workspace, "m0", "import", "0" * 64, None, None)
-    store.execute("INSERT INTO cycles VALUES (?, 2, '{}', 'm0', NULL, NULL, 'now', NULL, 0)", cycle)
+    store.execute("INSERT INTO cycles VALUES (?, 2, '{}', 'm0', NULL, NULL, 'now', NULL, 0, 0)", cycle)
     taken = {row["image_id"] for row in store.rows("SELECT image_id FROM picks")}
     ids = [image.id for image in repository.unlabelled(workspace) if image.id not in taken][:2]
     nothing = Boxes(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
@@ -164,7 +164,7 @@ def push_cycle(workspace: Workspace, cycle: int = 1) -> tuple[int, list[str]]:
     batch = sync.batch_name(workspace, cycle)
     for pick in picks:
         store.execute(
-            "INSERT INTO picks VALUES (?, ?, ?, 1.0, 'x', ?, 'selected', 0)",
+            "INSERT INTO picks VALUES (?, ?, ?, 1.0, 'x', ?, 'selected', 0, 0)",
             cycle, pick.rank, pick.image_id, sync.task_key(batch, pick.image_id),
         )  # fmt: skip
     return sync.push_picks(workspace, cycle, picks, scores.load(), "m0")[0], ids

@@ -138,16 +138,19 @@ def small_loop(
     monkeypatch: pytest.MonkeyPatch,
     images: int = 60,
     judged: bool = False,
+    validation: bool = True,
 ) -> SmallLoop:
     """A workspace with photographs, a validation set and a first model.
 
+    validation: whether there is a validation set.
     judged: compute real metrics and comparisons, of simulated predictions, for models with a recorded config.
     """
     (tmp_path / "in").mkdir()
     for number in range(images):
         draw(64, 64, [], seed=number).save(tmp_path / "in" / f"{number}.png")
     add_images(workspace, sorted((tmp_path / "in").iterdir()))
-    add_validation(workspace, write_coco_set(tmp_path / "val", 2, seed=2))
+    if validation:
+        add_validation(workspace, write_coco_set(tmp_path / "val", 2, seed=2))
     folder = workspace.model_dir("m0")
     folder.mkdir(parents=True)
     (folder / "weights.pth").write_bytes(b"m0")

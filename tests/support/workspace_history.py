@@ -53,7 +53,7 @@ def add_cycle(
     workspace: Workspace, number: int, outcome: str | None = "promoted", reason: str = "not worse"
 ) -> None:
     workspace.store.execute(
-        "INSERT INTO cycles VALUES (?, 3, ?, 'm0', ?, ?, ?, ?, 0)",
+        "INSERT INTO cycles VALUES (?, 3, ?, 'm0', ?, ?, ?, ?, 0, 0)",
         number,
         msgspec.json.encode(workspace.config).decode(),
         outcome,
@@ -73,7 +73,7 @@ def add_pick(
     reason: str = "",
 ) -> None:
     workspace.store.execute(
-        "INSERT INTO picks VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+        "INSERT INTO picks VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0)",
         cycle,
         rank,
         image,

@@ -20,6 +20,7 @@ class CycleRow:
     model_id: the model that was current when it began.
     outcome: None while it is open, then 'promoted', 'kept' or 'abandoned'.
     arrived: index of the last image that had arrived when it began.
+    validation_images: number of images that it draws for the validation set.
     """
 
     number: int
@@ -31,15 +32,12 @@ class CycleRow:
     started_at: str
     finished_at: str | None
     arrived: int
+    validation_images: int = 0
 
 
-def insert_cycle(store: Store, number: int, k: int, settings: str, model_id: str, at: str) -> None:
+def insert_cycle(store: Store, cycle: CycleRow) -> None:
     """Begin a cycle, which can pick from the images that have arrived."""
-    store.execute(
-        "INSERT INTO cycles (number, k, settings, model_id, started_at, arrived) "
-        f"VALUES (?, ?, ?, ?, ?, {LAST_ARRIVED})",
-        *(number, k, settings, model_id, at),
-    )
+    store.insert("cycles", [cycle], arrived=LAST_ARRIVED)
 
 
 def read_cycle(store: Store, number: int) -> CycleRow | None:
@@ -78,9 +76,12 @@ def complete_numbers(store: Store) -> list[int]:
     return store.column("SELECT number FROM cycles WHERE outcome IN ('promoted', 'kept') ORDER BY number")
 
 
-def refreeze_cycle(store: Store, number: int, settings: str, k: int) -> None:
+def refreeze_cycle(store: Store, number: int, settings: str, k: int, validation_images: int) -> None:
     """Replace the frozen settings of a cycle."""
-    store.execute("UPDATE cycles SET settings = ?, k = ? WHERE number = ?", settings, k, number)
+    store.execute(
+        "UPDATE cycles SET settings = ?, k = ?, validation_images = ? WHERE number = ?",
+        *(settings, k, validation_images, number),
+    )
 
 
 def renew_arrived(store: Store, number: int) -> None:

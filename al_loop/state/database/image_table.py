@@ -119,9 +119,10 @@ def candidate_ids_of_cycle(
     """
     return store.stream_column(
         "SELECT i.id FROM images i LEFT JOIN labels l ON l.image_id = i.id "
-        "WHERE i.role = 'pool' AND i.arrived <= ? AND (l.image_id IS NULL OR l.cycle >= ? "
+        "WHERE (i.role = 'pool' OR i.id IN (SELECT image_id FROM picks WHERE cycle = ? AND validation = 1)) "
+        "AND i.arrived <= ? AND (l.image_id IS NULL OR l.cycle >= ? "
         "OR l.status IN (SELECT value FROM json_each(?))) ORDER BY i.id",
-        *(arrived, cycle, json.dumps(sorted(statuses))),
+        *(cycle, arrived, cycle, json.dumps(sorted(statuses))),
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from al_loop.state.database.migrations import MIGRATIONS
 from al_loop.state.database.store import Store
 
 
@@ -31,14 +33,24 @@ def dangling_references(store: Store) -> list[DanglingReference]:
     return [DanglingReference(row["table"], row["rowid"], row["parent"]) for row in rows]
 
 
-def schema_parts(store: Store) -> set[tuple[str, str]]:
-    """Return (kind, name) of tables, indices, views and triggers, and ('column', 'table.name') of columns."""
-    parts = set(store.pairs("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"))
+def missing_parts(store: Store) -> set[tuple[str, str]]:
+    """Return the parts that a database of its version has and this one lacks, as (kind, name).
+
+    Kinds are those of SQLite, and 'column' with the name 'table.name'.
+    """
+    with closing(sqlite3.connect(":memory:")) as complete:
+        for script in MIGRATIONS[: store.count("PRAGMA user_version")]:
+            complete.executescript(script)
+        return _parts(complete.execute) - _parts(store.execute)
+
+
+def _parts(execute: Callable[[str], sqlite3.Cursor]) -> set[tuple[str, str]]:
+    parts = {(kind, name) for kind, name in execute("SELECT type, name FROM sqlite_master")}
     tables = [name for kind, name in parts if kind == "table"]
     return parts | {
-        ("column", f"{table}.{row['name']}")
+        ("column", f"{table}.{row[1]}")
         for table in tables
-        for row in store.rows(f'PRAGMA table_info("{table}")')
+        for row in execute(f'PRAGMA table_info("{table}")')
     }
 
 

@@ -235,8 +235,13 @@ MIGRATIONS: tuple[str, ...] = (
     """
     -- No table changes: settings were renamed, and al-loop.toml is rewritten before this.
     """,
+    """
+    -- Images that a cycle draws for the validation set, if there is none when it begins.
+    ALTER TABLE cycles ADD COLUMN validation_images INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE picks ADD COLUMN validation INTEGER NOT NULL DEFAULT 0;  -- 1: for the validation set
+    """,
 )
 #: From this version on, al-loop.toml has the names of al-loop 0.2.
 SETTINGS_RENAMED = 7
-#: Oldest schema that can be read without a migration: its tables are those of the newest schema.
+#: Oldest schema that can be read without a migration: later schemas only add columns with defaults.
 OLDEST_READABLE = 6

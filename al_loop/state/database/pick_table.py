@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from al_loop.state.database.label_table import LABELLED, LabelledRow
 from al_loop.state.database.store import Store
@@ -16,6 +16,7 @@ class PickRow:
     rank: from 0, in the order of the queue.
     state: 'known', 'selected', 'kept', or the state of its task on the labelling server.
     audit: 1 if it was drawn at random, to measure the model.
+    validation: 1 if it was drawn at random for the validation set.
     """
 
     cycle: int
@@ -26,6 +27,7 @@ class PickRow:
     task_key: str
     state: str
     audit: int
+    validation: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,15 @@ def unlabelled_picks(store: Store, cycle: int) -> int:
     return store.count(
         "SELECT count(*) FROM picks p LEFT JOIN labels l ON l.image_id = p.image_id "
         "WHERE p.cycle = ? AND l.image_id IS NULL",
+        cycle,
+    )
+
+
+def labelled_validation_picks(store: Store, cycle: int) -> list[tuple[str, str]]:
+    """Return (image, boxes as JSON) of a cycle's labelled picks for the validation set, not yet in it."""
+    return store.pairs(
+        f"SELECT p.image_id, l.boxes {_WITH_IMAGE} JOIN labels l ON l.image_id = p.image_id "
+        "WHERE p.cycle = ? AND p.validation = 1 AND i.role = 'pool' AND l.status IN ('labelled', 'empty')",
         cycle,
     )
 
