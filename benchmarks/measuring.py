@@ -37,6 +37,16 @@ def ratios(first: Sequence[float], second: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(first, second, strict=True)]
 
 
+def interval(differences: Sequence[float]) -> str:
+    """Return a mean of paired differences with its 95 % interval."""
+    from al_loop.benchmark.results.statistics import over_seeds
+
+    mean = over_seeds(differences)
+    if mean.low is None or mean.high is None:
+        return f"{mean.mean:+.4f}"
+    return f"{mean.mean:+.4f} ({mean.low:+.4f} to {mean.high:+.4f})"
+
+
 def memory_mib() -> tuple[float, float]:
     """Return the resident memory of this process: its own, and mapped files, MiB."""
     lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())

@@ -23,10 +23,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from measuring import class_names, labelled_images
+from measuring import class_names, interval, labelled_images
 from mmengine.config import Config
 
-from al_loop.benchmark.results.statistics import over_seeds
 from al_loop.core.config import CycleConfig, TrainConfig
 from al_loop.detector.checkpoint import Weights, load_into, read_weights, write_weights
 from al_loop.detector.config.model_config import build_model, load_model_config
@@ -138,14 +137,6 @@ class Results:
         with self._file.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print({name: value for name, value in row.items() if name != "picks"}, flush=True)
-
-
-def interval(differences: Sequence[float]) -> str:
-    """Return a mean of paired differences with its 95 % interval."""
-    mean = over_seeds(differences)
-    if mean.low is None or mean.high is None:
-        return f"{mean.mean:+.4f}"
-    return f"{mean.mean:+.4f} ({mean.low:+.4f} to {mean.high:+.4f})"
 
 
 def report(results: Results) -> None:

@@ -1,0 +1,162 @@
+"""AP of trainings with one setting changed, compared with the base in pairs of equal images and seeds.
+
+    .venv/bin/python benchmarks/ablation.py WORK --data SET [SET ...] [--labels 25] [--seeds 3]
+        [--start M0.pth] --base train.steps=300 --variant train.lr=5e-4,config.enlarge=true
+
+SET holds pool.json and val.json (COCO). A seed draws the images from pool.json and seeds the training. The
+weights of the last step are evaluated on val.json: no training stops early.
+
+train.KEY is a setting of [train] in al-loop.toml, with dots for its tables. config.KEY is a value in the
+config of the model. WORK/results.jsonl has a line per training, and a repeated call continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from measuring import class_names, interval, labelled_images
+
+from al_loop.core.config import TrainConfig
+from al_loop.detector.checkpoint import BOX_HEAD, load_into, read_weights, write_weights
+from al_loop.detector.config.model_config import build_model, imagenet_start, load_model_config
+from al_loop.detector.device import choose_device, default_workers
+from al_loop.detector.inference.predict import Detector
+from al_loop.detector.inference.scoring import ScoreSettings, score_images
+from al_loop.detector.training.job import RunSettings, TrainingJob
+from al_loop.detector.training.train import train
+from al_loop.evaluation.evaluate import evaluate
+from al_loop.state.prediction_store import ShardStore
+
+BASE = "base"
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """Return the settings of "key=value,key=value". Values are JSON, or text."""
+    settings = {}
+    for item in filter(None, text.split(",")):
+        key, _, value = item.partition("=")
+        try:
+            settings[key] = json.loads(value.replace(";", ","))
+        except ValueError:
+            settings[key] = value
+    return settings
+
+
+def set_value(tree: Any, key: str, value: Any) -> None:
+    """Set a value in nested tables. key: names joined by dots."""
+    *tables, name = key.split(".")
+    reduce(lambda table, part: table.setdefault(part, {}), tables, tree)[name] = value
+
+
+def train_and_evaluate(
+    args: argparse.Namespace, data: Path, settings: dict[str, Any], seed: int, folder: Path
+) -> dict[str, Any]:
+    """Train on images that the seed draws. Return AP, AP50, and the seconds of the training."""
+    classes = class_names(data / "pool.json")
+    config = load_model_config(args.config, classes, tuple(args.size) if args.size else None)
+    plain: dict[str, Any] = {}
+    for key, value in settings.items():
+        place, _, rest = key.partition(".")
+        set_value({"train": plain, "config": config}[place], rest, value)
+    run = msgspec.convert({"val_every": 10**6, "seed": seed, **plain}, TrainConfig)
+    pool, validation = (labelled_images(data / f"{name}.json", classes) for name in ("pool", "val"))
+    drawn = np.random.default_rng(seed).permutation(len(pool))[: args.labels]
+    start = imagenet_start(config, seed)
+    if args.start:
+        start |= {n: t for n, t in read_weights(args.start).items() if _fits(n, t, start)}
+    lr = run.lr or (config.fine_tune_lr if args.start else config.optim_wrapper.optimizer.lr)
+    device = choose_device("auto")
+    workers = default_workers() if args.workers is None else args.workers
+    job = TrainingJob(
+        config,
+        start,
+        [pool[i] for i in drawn],
+        validation[:1],
+        RunSettings(run, device, lr, workers, run.precision),
+        folder / "training",
+    )
+    began = time.monotonic()
+    weights = train(
+        job, lambda done, total, text: print(f"\r{done}/{total} {text}   ", end="", flush=True)
+    ).weights
+    seconds = time.monotonic() - began
+    write_weights(folder / "weights.pth", weights, classes)
+    shutil.rmtree(job.folder)
+    network: Any = build_model(config)
+    load_into(network, weights, "the trained model")
+    detector = Detector(network.to(device).eval(), config, device)
+    store = ShardStore(folder / "scores")
+    score_images(detector, [item.image for item in validation], store, ScoreSettings(0.05, 8, 0, 256))
+    metrics = evaluate(validation, store.load().boxes_by_image(), classes)
+    shutil.rmtree(folder / "scores")
+    return {"ap": metrics.ap, "ap50": metrics.ap50, "seconds": seconds}
+
+
+def _fits(name: str, tensor: Any, start: Any) -> bool:
+    return not (name.startswith(BOX_HEAD) and tensor.shape != start[name].shape)
+
+
+def report(rows: Sequence[dict[str, Any]], variants: Sequence[str]) -> None:
+    """Print for each set and variant: mean AP, AP50 and seconds, and the difference of AP to the base."""
+    for data in dict.fromkeys(row["data"] for row in rows):
+        of_set = {(row["variant"], row["seed"]): row for row in rows if row["data"] == data}
+        print(f"\n{data}, {rows[0]['labels']} labels")
+        for variant in variants:
+            seeds = [seed for name, seed in of_set if name == variant]
+            if not seeds:
+                continue
+            mean = {
+                key: np.mean([of_set[variant, s][key] for s in seeds]) for key in ("ap", "ap50", "seconds")
+            }
+            pairs = [of_set[variant, s]["ap"] - of_set[BASE, s]["ap"] for s in seeds if (BASE, s) in of_set]
+            change = "" if variant == BASE or not pairs else f"  AP - base {interval(pairs)}"
+            print(
+                f"  {variant}: AP {mean['ap']:.3f}, AP50 {mean['ap50']:.3f}, {mean['seconds']:.0f} s{change}"
+            )
+
+
+def main() -> None:
+    """Run the trainings that are missing, and print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--data", type=Path, nargs="+", required=True)
+    parser.add_argument("--labels", type=int, default=25)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--config", default="lite")
+    parser.add_argument("--size", type=int, nargs=2, help="Width and height of the model's input, px.")
+    parser.add_argument("--start", type=Path, help="Weights to start from. Default: ImageNet's.")
+    parser.add_argument("--workers", type=int, help="Decoding processes.")
+    parser.add_argument("--base", default="", help="Settings of all trainings: key=value,...")
+    parser.add_argument("--variant", action="append", default=[], help="Settings to change: key=value,...")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    file = args.work / "results.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    variants = [BASE, *args.variant]
+    for seed in range(args.seeds):
+        for data in args.data:
+            for variant in variants:
+                key = {"data": data.name, "labels": args.labels, "seed": seed, "variant": variant}
+                if any(all(row[name] == value for name, value in key.items()) for row in rows):
+                    continue
+                settings = parsed(args.base) | ({} if variant == BASE else parsed(variant))
+                folder = args.work / f"{data.name}-{args.labels}-{seed}-{variants.index(variant)}"
+                row = key | train_and_evaluate(args, data, settings, seed, folder)
+                rows.append(row)
+                with file.open("a") as lines:
+                    lines.write(json.dumps(row) + "\n")
+                print(f"\r{row}", flush=True)
+    report(rows, variants)
+
+
+if __name__ == "__main__":
+    main()
