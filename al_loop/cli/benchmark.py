@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from al_loop.benchmark.spec.spec import BenchmarkSpec
 
 T = TypeVar("T")
-#: Options that are refused with --mix, and without it.
-_WITHOUT_MIX = (
-    "strategies", "k", "cycles", "batches", "early_stop", "from_initial",
-    "seconds_per_image", "seconds_per_box", "target",
-)  # fmt: skip
-_WITH_MIX = ("rendered", "real", "synthetic", "schedules")
+#: Options that only some kinds of benchmarks read: "" compares strategies.
+_OF_KINDS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("strategies", "k", "cycles", "batches", "early_stop", "from_initial", "target"), ("",)),
+    **dict.fromkeys(("seconds_per_image", "seconds_per_box"), ("",)),
+    **dict.fromkeys(("synthetic", "schedules"), ("mix",)),
+    **dict.fromkeys(("rendered", "real"), ("mix", "transfer")),
+    "starts": ("", "mix"),
+}
 
 
 def _list_option(name: str, default: str, text: str) -> Callable[[F], F]:
@@ -53,8 +56,15 @@ def _seconds_option(name: str, text: str) -> Callable[[F], F]:
 @number_option("--seeds", 10_000, "Repetitions, the same for every strategy.", 5)
 @number_option("--iterations", 10_000_000, "Steps of each training.", 400)
 @click.option("--mix", is_flag=True, help="Compare mixes of photographs and rendered images instead.")
-@click.option("--rendered", type=FILE, multiple=True, help="With --mix: COCO files of rendered images.")
-@_list_option("--real", "0,25%,50%,75%,100%", "With --mix: numbers or shares of photographs.")
+@click.option("--transfer", is_flag=True, help="Compare pretrainings of the encoder instead.")
+@click.option(
+    "--rendered", type=FILE, multiple=True, help="With --mix or --transfer: COCO files of rendered images."
+)
+@click.option(
+    "--real", metavar="A,B,...",
+    help="With --mix or --transfer: numbers or shares of photographs.  "
+    "[default: 0,25%,50%,75%,100%; with --transfer 100%]",
+)  # fmt: skip
 @_list_option("--synthetic", "0,25%,50%,75%,100%", "With --mix: numbers or shares of rendered images.")
 @_list_option("--schedules", "pretrain,joint,replay", "With --mix: order of both kinds in a training.")
 @refused_option("--ways", "was renamed: use `--schedules`")
@@ -86,7 +96,7 @@ def benchmark(context: click.Context, /, out: Path, **options: Any) -> None:
         home = open_workspace(context.obj)
     except WorkspaceError as error:
         raise WorkspaceError(f"a benchmark takes classes and settings from a workspace: {error}") from None
-    _refuse_other_kind(context, mix=options["mix"])
+    _refuse_other_kind(context, _kind(options))
     execution = Execution(options["resume"], options["jobs"], options["ray"])
     outcome = run_benchmark(out, _spec(options), home.config, home, Terminal(), execution)
     cost = labelling_cost(home, options["seconds_per_image"], options["seconds_per_box"])
@@ -97,18 +107,21 @@ def benchmark(context: click.Context, /, out: Path, **options: Any) -> None:
 
 def _spec(options: dict[str, Any]) -> BenchmarkSpec:
     """Return the spec of the options; ConfigError for lists that cannot be read."""
-    from al_loop.benchmark.spec.spec import BenchmarkSpec, MixGrid, StrategyGrid
+    from al_loop.benchmark.spec.spec import BenchmarkSpec, MixGrid, StrategyGrid, TransferGrid
 
-    grid: MixGrid | StrategyGrid
+    grid: MixGrid | StrategyGrid | TransferGrid
     if options["mix"]:
-        lists = {name: _words(options[name]) for name in ("schedules", "real", "synthetic")}
-        grid = MixGrid(rendered=options["rendered"], **lists)
+        lists = {name: _words(options[name]) for name in ("schedules", "synthetic")}
+        real = _words(options["real"] or "0,25%,50%,75%,100%")
+        grid = MixGrid(rendered=options["rendered"], real=real, **lists)
+    elif options["transfer"]:
+        grid = TransferGrid(rendered=options["rendered"], real=_words(options["real"] or "100%"))
     else:
         same = {name: options[name] for name in ("k", "cycles", "early_stop", "from_initial")}
         grid = StrategyGrid(
             strategies=_words(options["strategies"]), batches=_sizes(options["batches"]), **same
         )
-    starts = options["starts"] or ("scratch" if options["mix"] else "current")
+    starts = options["starts"] or ("scratch" if _kind(options) else "current")
     return BenchmarkSpec(
         pool=options["pool"],
         validation=options["validation"],
@@ -120,20 +133,27 @@ def _spec(options: dict[str, Any]) -> BenchmarkSpec:
     )
 
 
-def _refuse_other_kind(context: click.Context, *, mix: bool) -> None:
+def _kind(options: Mapping[str, Any]) -> str:
+    """Return the kind of benchmark: "mix", "transfer", or "" for strategies."""
+    kinds = [kind for kind in ("mix", "transfer") if options[kind]]
+    if len(kinds) > 1:
+        raise ConfigError("--mix and --transfer are two benchmarks: expected one of them, got both")
+    return "".join(kinds)
+
+
+def _refuse_other_kind(context: click.Context, kind: str) -> None:
     """Raise ConfigError for options that this kind of benchmark does not read."""
-    given = [
-        max(option.opts, key=len)
+    given = {
+        max(option.opts, key=len): _OF_KINDS[option.name or ""]
         for option in context.command.params
-        if option.name in (_WITHOUT_MIX if mix else _WITH_MIX)
-        and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT
-    ]
-    if given and mix:
-        raise ConfigError(
-            f"--mix trains a grid of --real and --synthetic by --schedules: leave {' and '.join(given)} out"
-        )
+        if kind not in _OF_KINDS.get(option.name or "", (kind,))
+        and context.get_parameter_source(option.name or "") is not ParameterSource.DEFAULT
+    }
+    if given and kind:
+        raise ConfigError(f"--{kind} does not read these options: leave {' and '.join(given)} out")
     if given:
-        raise ConfigError(f"{', '.join(given)}: expected with --mix, got none. Add --mix, or leave them out")
+        kinds = " or ".join(f"--{name}" for name in dict.fromkeys(chain(*given.values())))
+        raise ConfigError(f"{', '.join(given)}: expected with {kinds}, got none. Add one, or leave them out")
 
 
 def _words(text: str) -> tuple[str, ...]:

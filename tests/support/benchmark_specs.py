@@ -13,7 +13,7 @@ from support.factories import CLASSES, write_coco_set
 from support.fake_model import score
 
 from al_loop.benchmark.run.runner import Execution, Outcome, run_benchmark
-from al_loop.benchmark.spec.spec import BenchmarkSpec, MixGrid, StrategyGrid
+from al_loop.benchmark.spec.spec import BenchmarkSpec, MixGrid, StrategyGrid, TransferGrid
 from al_loop.core.config import Config, TrainConfig
 from al_loop.core.console import Silent
 from al_loop.core.errors import TrainingError
@@ -51,7 +51,15 @@ def mix_spec(folder: Path) -> BenchmarkSpec:
     return _spec(folder, 8, grid, iterations=4)
 
 
-def _spec(folder: Path, pool: int, grid: StrategyGrid | MixGrid, iterations: int) -> BenchmarkSpec:
+def transfer_spec(folder: Path) -> BenchmarkSpec:
+    """Four photographs and six rendered images."""
+    rendered = write_coco_set(folder / "rendered", 6, seed=3)
+    return _spec(folder, 8, TransferGrid(rendered=(rendered,), real=("50%",)), iterations=3)
+
+
+def _spec(
+    folder: Path, pool: int, grid: StrategyGrid | MixGrid | TransferGrid, iterations: int
+) -> BenchmarkSpec:
     return BenchmarkSpec(
         pool=write_coco_set(folder / "pool", pool, seed=1),
         validation=write_coco_set(folder / "val", 4, seed=2),
@@ -123,6 +131,7 @@ class FakeTrainings:
             "weights_sha256": file_sha256(folder / "weights.pth"),
             "precision": "fp32",
             "class_quality": [0.5, 0.5],
+            "validations": [0.25, 0.5],
         }
 
     def names(self) -> list[str]:

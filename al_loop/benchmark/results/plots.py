@@ -33,7 +33,7 @@ def draw_curves(curves: LearningCurves, start: str, cost: str, name: str) -> str
         if axes.get_legend_handles_labels()[0]:  # none where all trials failed
             axes.legend(frameon=False, labelcolor="linecolor", ncols=2)
 
-    return draw(paint, (7.4, 3.8), name, {_colour(n): f"var(--s{n})" for n in range(COLOURS)})
+    return draw(paint, (7.4, 3.8), name, PALETTE)
 
 
 def _line(axes: Any, curves: LearningCurves, start: str, strategy: str, cost: str, number: int) -> None:
@@ -43,14 +43,14 @@ def _line(axes: Any, curves: LearningCurves, start: str, strategy: str, cost: st
     # Shifted, so that intervals at the same cost do not overlap.
     shift = (number - len(curves.strategies) / 2) * 0.004 * points[-1].cost
     x = [point.cost + shift for point in points]
-    colour, marker, again = _colour(number % COLOURS), _MARKERS[number % len(_MARKERS)], number // COLOURS
+    ink, marker, again = colour(number % COLOURS), _MARKERS[number % len(_MARKERS)], number // COLOURS
     axes.plot(
-        x, [point.ap.mean for point in points], _DASHES[again % len(_DASHES)], color=colour, marker=marker,
-        mfc="none" if again else colour, markersize=5, lw=1.8, label=strategy,
+        x, [point.ap.mean for point in points], _DASHES[again % len(_DASHES)], color=ink, marker=marker,
+        mfc="none" if again else ink, markersize=5, lw=1.8, label=strategy,
     )  # fmt: skip
     for at, point in zip(x, points, strict=True):
         if point.ap.low is not None:
-            axes.plot([at, at], [point.ap.low, point.ap.high], color=colour, linewidth=1.2)
+            axes.plot([at, at], [point.ap.low, point.ap.high], color=ink, linewidth=1.2)
 
 
 def _ticks(curves: LearningCurves, start: str, cost: str) -> list[float]:
@@ -61,5 +61,10 @@ def _ticks(curves: LearningCurves, start: str, cost: str) -> list[float]:
     return costs if len(costs) <= _TICKS and fits else []
 
 
-def _colour(number: int) -> str:
+def colour(number: int) -> str:
+    """Return what stands for a colour of the page."""
     return f"#0a0b{number:02x}"
+
+
+#: Colours of plots -> variables of the page.
+PALETTE = {colour(n): f"var(--s{n})" for n in range(COLOURS)}

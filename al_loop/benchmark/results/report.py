@@ -17,9 +17,10 @@ from al_loop.benchmark.results.mix_cells import MixCells, mix_content, mix_summa
 from al_loop.benchmark.results.strategy_page import strategy_content
 from al_loop.benchmark.results.strategy_tables import strategy_numbers, strategy_summary
 from al_loop.benchmark.results.tables import RETRY, failure_lines
+from al_loop.benchmark.results.transfer_cells import TransferCells, transfer_content, transfer_summary
 from al_loop.benchmark.run.runner import Outcome
 from al_loop.benchmark.run.trial import Row
-from al_loop.benchmark.spec.spec import MixGrid
+from al_loop.benchmark.spec.spec import MixGrid, TransferGrid
 from al_loop.core.files import write_atomically, write_json
 from al_loop.report.write import environment, write_page
 from al_loop.state.workspace import now
@@ -55,6 +56,20 @@ class Report:
 def report_of(outcome: Outcome, cost: LabellingCost, target: float | None = None) -> Report:
     """Return the report of a benchmark; cost, target: see `LearningCurves`."""
     grid = outcome.spec.grid
+    if isinstance(grid, TransferGrid):
+        transfer = TransferCells(outcome, grid)
+        run_columns = ("pretraining", "encoder", "decoder", "real", "seed")
+        costs = ("trained_parameters", "convergence_step", "seconds_image", "seconds_train")
+        return Report(
+            outcome,
+            ("transfer.csv", "transfer.json", "transfer.html"),
+            "transfer.html",
+            (*run_columns, "set", *_METRICS, *costs, "failure"),
+            minutes=lambda row: 0.0,
+            summary=transfer_summary(transfer),
+            numbers={},
+            content=lambda: transfer_content(transfer),
+        )
     if isinstance(grid, MixGrid):
         cells = MixCells(outcome, grid)
         return Report(
@@ -113,8 +128,8 @@ def _csv(report: Report) -> str:
         values: dict[str, Any] = {**asdict(row.run), "failure": row.failure}
         if not row.failure:
             minutes = f"{report.minutes(row):.1f}"
-            values |= {"labels": row.labels, "boxes": row.boxes, "minutes": minutes}
-        values |= {f"seconds_{name}": f"{seconds:.1f}" for name, seconds in row.seconds.items()}
+            values |= {"labels": row.labels, "boxes": row.boxes, "minutes": minutes, **row.details}
+        values |= {f"seconds_{name}": f"{seconds:.4g}" for name, seconds in row.seconds.items()}
         for name, metrics in (row.metrics or {"": {}}).items():
             numbers = {key: f"{metrics[key]:.6g}" for key in _METRICS if key in metrics}
             table.writerow({**values, "set": name, **numbers})

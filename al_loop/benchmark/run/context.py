@@ -10,7 +10,7 @@ from typing import Any
 
 from al_loop.benchmark.spec.datasets import Datasets, read_datasets
 from al_loop.benchmark.spec.initial_models import InitialModel, find_initial_model
-from al_loop.benchmark.spec.spec import BenchmarkSpec, MixGrid, StrategyGrid, spec_record
+from al_loop.benchmark.spec.spec import BenchmarkSpec, MixGrid, StrategyGrid, TransferGrid, spec_record
 from al_loop.core.config import Config
 from al_loop.core.console import Reporter, Silent
 from al_loop.core.errors import ConfigError
@@ -31,7 +31,7 @@ class BenchmarkContext:
 
     workspace: without images; it holds the runs and the settings of the trainings.
     spec: clipped to the datasets.
-    rendered: images of a mix study; else those that the settings mix into trainings.
+    rendered: images of a mix or transfer study; else those that the settings mix into trainings.
     record: content of `benchmark.json`.
     """
 
@@ -84,24 +84,22 @@ class ContextFactory:
             "tests": {name: labels_hash(images) for name, images in datasets.tests.items()},
             "starts": {name: model.identity for name, model in initial.items()},
         }
-        rendered = list[LabelledImage]()
-        if isinstance(spec.grid, MixGrid):
-            rendered = _rendered(spec.grid, home, datasets, reporter)
-            hashes["rendered"] = labels_hash(rendered)
-            mix = _clipped_mix(spec.grid, len(datasets.pool), len(rendered), reporter)
-            spec = replace(spec, grid=mix)
-        else:
+        if isinstance(spec.grid, StrategyGrid):
             rendered = _replayed(home, config, datasets, reporter)
-            if rendered:
-                hashes["rendered"] = labels_hash(rendered)
-            spec = replace(spec, grid=_clipped(spec.grid, len(datasets.pool), reporter))
+        else:
+            rendered = _rendered(spec.grid, home, datasets, reporter)
+        if rendered or not isinstance(spec.grid, StrategyGrid):
+            hashes["rendered"] = labels_hash(rendered)
+        spec = replace(spec, grid=_clipped(spec.grid, len(datasets.pool), len(rendered), reporter))
         self.out.mkdir(parents=True, exist_ok=True)
         workspace = Workspace(self.out, config, Store(":memory:"))
         record = spec_record(spec, hashes, config)
         return BenchmarkContext(workspace, spec, datasets, initial, rendered, record)
 
 
-def _rendered(grid: MixGrid, home: Workspace, datasets: Datasets, reporter: Reporter) -> list[LabelledImage]:
+def _rendered(
+    grid: MixGrid | TransferGrid, home: Workspace, datasets: Datasets, reporter: Reporter
+) -> list[LabelledImage]:
     """Return the rendered images that no model is evaluated on."""
     files = grid.rendered
     images = labelled_files(home, files, reporter) if files else synthetic_images(home, reporter)
@@ -119,7 +117,20 @@ def _not_evaluated(images: list[LabelledImage], datasets: Datasets) -> list[Labe
     return [item for item in images if item.image.id not in evaluated]
 
 
-def _clipped(grid: StrategyGrid, pool: int, reporter: Reporter) -> StrategyGrid:
+def _clipped(
+    grid: StrategyGrid | MixGrid | TransferGrid, pool: int, rendered: int, reporter: Reporter
+) -> StrategyGrid | MixGrid | TransferGrid:
+    """Return the grid with numbers that the sets have images for, and report what was changed."""
+    if isinstance(grid, StrategyGrid):
+        return _clipped_cycles(grid, pool, reporter)
+    real = tuple(map(str, image_counts("--real", grid.real, pool, reporter)))
+    if isinstance(grid, TransferGrid):
+        return replace(grid, real=tuple(number for number in real if number != "0"))
+    synthetic = image_counts("--synthetic", grid.synthetic, rendered, reporter)
+    return replace(grid, real=real, synthetic=tuple(map(str, synthetic)))
+
+
+def _clipped_cycles(grid: StrategyGrid, pool: int, reporter: Reporter) -> StrategyGrid:
     """Return the grid with cycles and batches that the pool has images for, and report what was changed."""
     batches = tuple(dict.fromkeys(min(batch, pool) for batch in grid.batches))
     cycles = min(grid.cycles, -(-pool // grid.k))
@@ -129,13 +140,6 @@ def _clipped(grid: StrategyGrid, pool: int, reporter: Reporter) -> StrategyGrid:
         wanted = f"{grid.cycles} cycles of {grid.k}"
         reporter.line(f"{wanted} are more than the pool's {pool} images: {cycles} cycles")
     return replace(grid, batches=batches, cycles=cycles)
-
-
-def _clipped_mix(grid: MixGrid, pool: int, rendered: int, reporter: Reporter) -> MixGrid:
-    """Return the grid with numbers of images in place of shares."""
-    real = image_counts("--real", grid.real, pool, reporter)
-    synthetic = image_counts("--synthetic", grid.synthetic, rendered, reporter)
-    return replace(grid, real=tuple(map(str, real)), synthetic=tuple(map(str, synthetic)))
 
 
 def image_counts(option: str, texts: tuple[str, ...], total: int, reporter: Reporter) -> list[int]:

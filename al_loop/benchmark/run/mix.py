@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
+from al_loop.benchmark.run.cells import first_images, run_cells, shared_model
 from al_loop.benchmark.run.context import BenchmarkContext
 from al_loop.benchmark.run.evaluation import evaluate_model
 from al_loop.benchmark.run.training import Training, delete_weights, train, trained_model
 from al_loop.benchmark.run.trial import Row, Trial
 from al_loop.benchmark.spec.spec import MixGrid
 from al_loop.core.console import Reporter
-from al_loop.core.errors import TrainingError
-from al_loop.state.model_registry import WEIGHTS, Model
+from al_loop.state.model_registry import Model
 from al_loop.state.stages import Output
-from al_loop.structures.images import LabelledImage
 
 #: Schedules of runs with one kind of images.
 REAL, RENDERED = "real only", "rendered only"
@@ -93,22 +89,15 @@ class MixStudy:
 
     def run(self, trial: Trial[MixRun], reporter: Reporter) -> Iterator[Row[MixRun]]:
         """Yield the result of each run; the runs after a failed one do not depend on it."""
-        for run in trial.runs:
-            try:
-                output = self._run_cell(run, reporter)
-            except TrainingError as error:
-                yield Row(run, labels=run.real, failure=str(error))
-            else:
-                results = {name: output[name] for name in ("boxes", "metrics", "seconds")}
-                yield Row(run, labels=run.real, **results)
+        yield from run_cells(trial, lambda run: self._run_cell(run, reporter))
         delete_weights(self.context, _pretrained_name(trial.runs[0]))
 
     def _run_cell(self, run: MixRun, reporter: Reporter) -> Output:
         """Train and evaluate, unless that is done."""
         context, initial = self.context, self.context.initial_models[run.start]
         schedule = SCHEDULES.get(run.schedule, Schedule(after=False))
-        photographs = _first_images(context.datasets.pool, run.real, run.seed)
-        rendered = _first_images(context.rendered, run.synthetic, run.seed)
+        photographs = first_images(context.datasets.pool, run.real, run.seed)
+        rendered = first_images(context.rendered, run.synthetic, run.seed)
         first = context.spec.iterations // 2 if schedule.after else 0
         if schedule.after:
             rendered = rendered[: run.real] if schedule.replay else []
@@ -117,7 +106,8 @@ class MixStudy:
             before, spent_s = self._pretrained(run, first, reporter) if schedule.after else (None, 0.0)
             steps, model = context.spec.iterations - first, before or initial.model
             images = [*photographs, *rendered]
-            training = Training(initial, model, images, steps, run.seed, frozen=schedule.frozen)
+            changes = {"freeze": "encoder"} if schedule.frozen else {}
+            training = Training(initial, model, images, steps, run.seed, changes=changes)
             output = train(context, training, folder, run.name, reporter)
             trained = trained_model(run.name, folder, output)
             return {
@@ -132,29 +122,19 @@ class MixStudy:
 
     def _pretrained(self, run: MixRun, steps: int, reporter: Reporter) -> tuple[Model, float]:
         """Return the model trained on the rendered images alone, and the seconds this took."""
-        context, name = self.context, _pretrained_name(run)
-        initial = context.initial_models[run.start]
-        rendered = _first_images(context.rendered, run.synthetic, run.seed)
-        stored = context.folder_of(name)
-        if not (stored / WEIGHTS).is_file():
-            shutil.rmtree(stored, ignore_errors=True)  # deleted when a smaller grid was done
+        context, initial = self.context, self.context.initial_models[run.start]
+        rendered = first_images(context.rendered, run.synthetic, run.seed)
+        training = Training(initial, initial.model, rendered, steps, run.seed)
+        name = _pretrained_name(run)
 
         def work(folder: Path) -> Output:
-            training = Training(initial, initial.model, rendered, steps, run.seed)
             return train(context, training, folder, name, reporter)
 
         inputs = {"synthetic": run.synthetic, "seed": run.seed, **self._identities()}
-        output = context.run_stage(name, work, **inputs)
-        return trained_model(name, stored, output), output["seconds"]["train"]
+        return shared_model(context, name, work, **inputs)
 
     def _identities(self) -> dict[str, object]:
         return {key: self.context.record[key] for key in ("rendered", "starts")}
-
-
-def _first_images(images: Sequence[LabelledImage], count: int, seed: int) -> list[LabelledImage]:
-    """Return images in an order that the seed alone decides: fewer are always among more."""
-    order = np.random.default_rng(np.random.SeedSequence([seed, len(images)])).permutation(len(images))
-    return [images[i] for i in order[:count]]
 
 
 def _pretrained_name(run: MixRun) -> str:

@@ -26,7 +26,7 @@ from strategies import STRATEGIES
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A finished benchmark. rendered: images of a mix study, else empty."""
+    """A finished benchmark. rendered: images of a mix or transfer study, else empty."""
 
     spec: BenchmarkSpec
     classes: tuple[str, ...]
@@ -84,8 +84,10 @@ def check_spec(spec: BenchmarkSpec) -> None:
             raise ConfigError(f"--{name}: expected at least 1, got {value}")
     if isinstance(spec.grid, MixGrid):
         _check_mix(spec, spec.grid)
-    else:
+    elif isinstance(spec.grid, StrategyGrid):
         _check_strategies(spec, spec.grid)
+    elif list(spec.starts.values()) != [SCRATCH]:
+        raise ConfigError(f"--transfer: expected no --start but {SCRATCH}, got {', '.join(spec.starts)}")
 
 
 def _check_strategies(spec: BenchmarkSpec, grid: StrategyGrid) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-#: A `CycleRun` or a `MixRun`: one training with its evaluation. Its `name` is its folder below `runs/`.
+#: A `CycleRun`, `MixRun` or `TransferRun`: a training and its evaluation. `name`: its folder in `runs/`.
 R = TypeVar("R")
 
 
@@ -18,7 +18,8 @@ class Row(Generic[R]):
     picked: ids of the images that the run added.
     at_random: whether they were picked at random, without a model.
     metrics: set -> fields of `Metrics` and `Counts`, with precision and recall.
-    seconds: of "select" and "train".
+    seconds: of "select" and "train", and of an "image" in training.
+    details: further results, such as the AP of each validation.
     failure: why the training failed; then there are no metrics.
     """
 
@@ -29,6 +30,7 @@ class Row(Generic[R]):
     at_random: bool = False
     metrics: Mapping[str, Any] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
     failure: str = ""
 
     @property

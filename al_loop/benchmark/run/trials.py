@@ -9,15 +9,18 @@ from al_loop.benchmark.run.context import BenchmarkContext
 from al_loop.benchmark.run.cycle_run import StrategyStudy
 from al_loop.benchmark.run.mix import MixStudy
 from al_loop.benchmark.run.progress import OverallProgress
+from al_loop.benchmark.run.transfer import TransferStudy
 from al_loop.benchmark.run.trial import Executor, Row, Trial
-from al_loop.benchmark.spec.spec import MixGrid
+from al_loop.benchmark.spec.spec import MixGrid, StrategyGrid
 from al_loop.core.console import Reporter
 
 
-def study_of(context: BenchmarkContext) -> StrategyStudy | MixStudy:
+def study_of(context: BenchmarkContext) -> StrategyStudy | MixStudy | TransferStudy:
     """Return the study of a context."""
     grid = context.spec.grid
-    return MixStudy(context, grid) if isinstance(grid, MixGrid) else StrategyStudy(context, grid)
+    if isinstance(grid, StrategyGrid):
+        return StrategyStudy(context, grid)
+    return MixStudy(context, grid) if isinstance(grid, MixGrid) else TransferStudy(context, grid)
 
 
 def run_trials(context: BenchmarkContext, executor: Executor | None, reporter: Reporter) -> list[Row[Any]]:

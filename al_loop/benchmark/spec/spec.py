@@ -65,6 +65,21 @@ class MixGrid:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransferGrid:
+    """A comparison of pretrainings of the encoder.
+
+    rendered: COCO files; none for all rendered sets of the workspace.
+    real: numbers of photographs, or shares of all as in "25%".
+    """
+
+    kind: ClassVar[str] = "transfer"
+    settings: ClassVar[tuple[str, ...]] = _SETTINGS
+
+    rendered: tuple[Path, ...]
+    real: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchmarkSpec:
     """What `al-loop benchmark` compares.
 
@@ -80,7 +95,7 @@ class BenchmarkSpec:
     starts: Mapping[str, str]
     seeds: int
     iterations: int
-    grid: StrategyGrid | MixGrid
+    grid: StrategyGrid | MixGrid | TransferGrid
 
 
 def spec_record(spec: BenchmarkSpec, hashes: Mapping[str, Any], config: Config) -> dict[str, Any]:

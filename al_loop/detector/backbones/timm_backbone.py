@@ -17,19 +17,25 @@ from al_loop.core.errors import ModelError
 
 @MODELS.register_module()
 class TimmBackbone(BaseModule):  # type: ignore[misc]
-    """Feature maps of a timm network, with random weights. Its batch norms keep their statistics.
+    """Feature maps of a timm network, with random weights.
 
     name: name of the network in timm, such as "tf_efficientnet_lite0".
     out_indices: levels of the feature maps. The last four have the strides 4, 8, 16, 32 in most networks.
     frozen_stages: number of feature maps whose layers are not trained. The layers of a map are all those
         that it depends on.
+    norm_eval: whether the batch norms keep their statistics.
     Raises ModelError for a name that timm does not have.
     """
 
     def __init__(
-        self, name: str, out_indices: Sequence[int] = (-4, -3, -2, -1), frozen_stages: int = 0
+        self,
+        name: str,
+        out_indices: Sequence[int] = (-4, -3, -2, -1),
+        frozen_stages: int = 0,
+        norm_eval: bool = True,
     ) -> None:
         super().__init__()
+        self.norm_eval = norm_eval
         # Other names, such as "hf-hub:...", would make timm connect to a hub.
         if not timm.is_model(name):
             raise ModelError(
@@ -66,10 +72,10 @@ class TimmBackbone(BaseModule):  # type: ignore[misc]
         return tuple(self.network(images.contiguous(memory_format=torch.channels_last)))
 
     def train(self, mode: bool = True) -> TimmBackbone:
-        """Set the mode of all layers but the batch norms, which stay in evaluation mode."""
+        """Set the mode of all layers. With `norm_eval` the batch norms stay in evaluation mode."""
         super().train(mode)
         for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if self.norm_eval and isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self
 

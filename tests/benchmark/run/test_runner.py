@@ -102,7 +102,9 @@ def test_options_become_a_spec(workspace: Workspace, monkeypatch: pytest.MonkeyP
         (["--mix", "--strategies", "nope", "--k", "3"], "leave --strategies and --k out"),
         (["--mix", "--early-stop", "--target", "0.3"], "leave --early-stop and --target out"),
         (["--mix", "--cycles", "4"], "leave --cycles out"),  # the default, too, where it is given
-        (["--real", "0", "--schedules", "joint"], "--real, --schedules: expected with --mix"),
+        (["--real", "0", "--schedules", "joint"], "--real, --schedules: expected with --mix or --transfer"),
+        (["--transfer", "--start", "coco", "--synthetic", "5"], "leave --start and --synthetic out"),
+        (["--transfer", "--mix"], "--mix and --transfer are two benchmarks"),
     ],
 )
 def test_options_that_cannot_be_read(workspace: Workspace, options: list[str], says: str) -> None:
