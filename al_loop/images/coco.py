@@ -13,7 +13,7 @@ import numpy as np
 
 from al_loop.core.errors import DataError
 from al_loop.core.files import write_json
-from al_loop.structures.boxes import Boxes, FloatArray, IntArray
+from al_loop.structures.boxes import Boxes, FloatArray, IntArray, Outline
 from al_loop.structures.images import LabelledImage
 from al_loop.structures.segmentation import area
 from render.coco import LabelledSet, Picture, Problem, listed, summarise
@@ -51,8 +51,10 @@ class CocoSet:
     problems: list[str] = field(default_factory=list)
 
 
-def read_coco(path: Path, classes: Sequence[str]) -> CocoSet:
+def read_coco(path: Path, classes: Sequence[str], *, outlines: bool = False) -> CocoSet:
     """Read boxes of the named classes. `problems` lists everything that could not be used unchanged.
+
+    outlines: read polygons and masks, too.
 
     docs/inputs.md, "COCO files", says what is accepted, joined, converted, ignored and refused. Boxes of
     other categories, images that have only such boxes, and images without a file are left out, too. A box
@@ -76,7 +78,8 @@ def read_coco(path: Path, classes: Sequence[str]) -> CocoSet:
     ):
         if picture.path is None:
             continue
-        boxes = _boxes(picture, class_index[coco.category[objects]], coco.bbox[objects])
+        drawn = [coco.outlines[row] for row in objects] if outlines else None
+        boxes = _boxes(picture, class_index[coco.category[objects]], coco.bbox[objects], drawn)
         labels, bbox = class_index[regions.category[ignored]], regions.bbox[ignored]
         if len(objects) + len(ignored) and not len(boxes) + (labels >= 0).sum():
             what = f"has boxes, but none of {', '.join(classes)}: left out"
@@ -101,12 +104,27 @@ def _by_picture(image: IntArray, count: int) -> list[IntArray]:
     return np.split(order, np.searchsorted(image[order], np.arange(1, count))) if count else []
 
 
-def _boxes(picture: Picture, labels: IntArray, bbox: FloatArray) -> Boxes:
-    """Convert x, y, w, h to boxes inside the image. Drop rows with label -1."""
+def _boxes(
+    picture: Picture, labels: IntArray, bbox: FloatArray, outlines: Sequence[Outline | None] | None = None
+) -> Boxes:
+    """Convert x, y, w, h to boxes inside the image. Drop rows with label -1, and unusable outlines."""
     valid = labels >= 0
     xyxy = np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1)
     xyxy[:, 2:] = np.minimum(xyxy[:, 2:], (picture.width, picture.height))
-    return Boxes(xyxy[valid], labels[valid])
+    drawn = tuple(_usable(outlines[row], picture) for row in np.flatnonzero(valid)) if outlines else ()
+    return Boxes(xyxy[valid], labels[valid], outlines=drawn if any(drawn) else None)
+
+
+def _usable(outline: Outline | None, picture: Picture) -> Outline | None:
+    """Return an outline that has an area in its image. Otherwise None: the box counts."""
+    if isinstance(outline, dict):
+        from render.annotation.masks import of_segmentation  # imports OpenCV, which `pool add` does not need
+
+        try:
+            return outline if of_segmentation(outline, picture.height, picture.width).any() else None
+        except ValueError:
+            return None
+    return outline if outline and area(outline) > 0 else None
 
 
 def _unknown(coco: LabelledSet, classes: Sequence[str]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,6 +44,17 @@ def labelled(workspace: Workspace, *, outlines: bool = False) -> list[LabelledIm
     """Return the labelled images of the pool by id, including empty images. outlines: read outlines, too."""
     rows = label_table.labelled_images(workspace.store, outlines=outlines)
     return [_labelled(workspace, row) for row in rows]
+
+
+def with_outlines(workspace: Workspace, images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """Return images of the pool with the outlines that people have drawn of these boxes."""
+    drawn = {item.image.id: item for item in labelled(workspace, outlines=True) if item.boxes.outlines}
+    return [
+        replace(item, boxes=drawn[item.image.id].boxes)
+        if item.image.id in drawn and snapshot([drawn[item.image.id]]) == snapshot([item])
+        else item
+        for item in images
+    ]
 
 
 def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledImage]:

@@ -52,7 +52,7 @@ def pretraining_set(workspace: Workspace, data: Sequence[Path], reporter: Report
     The label of the pool is used for an image that both have.
     Raises DataError if there are none, or if no image has a box.
     """
-    own, files = labelled(workspace), [*data] or _rendered_files(workspace)
+    own, files = labelled(workspace, outlines=True), [*data] or _rendered_files(workspace)
     if not files and not own:
         raise DataError(
             "no images to pretrain on. Render some: al-loop render RECIPE --count 400. "
@@ -160,7 +160,7 @@ def missing_warning(missing: Sequence[str]) -> str:
 def _read(
     workspace: Workspace, file: Path, reporter: Reporter, *, decode: bool
 ) -> list[tuple[CheckedImage, LabelledImage]]:
-    coco_set = read_coco(file, workspace.config.classes)
+    coco_set = read_coco(file, workspace.config.classes, outlines=True)
     if decode:
         sizes = {(item.width, item.height) for item in coco_set.images}
         hash_known(workspace, sizes & validation_sizes(workspace.store), validation=True)

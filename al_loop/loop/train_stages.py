@@ -51,7 +51,7 @@ def train_stage(
         intact = without_damaged(training, reporter)
         check_unchanged((item.image for item in validation), VALIDATION)
         with reporter.progress("fine-tune") as progress:
-            images = TrainingImages(intact, validation, rendered)
+            images = TrainingImages(repository.with_outlines(workspace, intact), validation, rendered)
             return model_training.train_model(workspace, folder, start, images, settings, progress)
 
     done = run_stage(workspace.store, stage, work)

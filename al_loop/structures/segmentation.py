@@ -36,8 +36,13 @@ def hull(outline: Outline) -> FloatArray:
 def area(outline: Outline) -> float:
     """Return the area of an outline in square px. Loops of a polygon that crosses itself are subtracted."""
     if isinstance(outline, dict):
-        return float(coco.area(outline))
-    points = _points(outline)
+        counts = outline["counts"]
+        return float(sum(counts[1::2]) if isinstance(counts, list) else coco.area(outline))
+    return sum(map(_ring_area, outline))
+
+
+def _ring_area(ring: list[float]) -> float:
+    points = _points([ring])
     x, y = (points - points[0]).T  # near zero, where products lose the least precision
     return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.coco_files import A, B, coco, edited, written
 from support.factories import CLASSES
 
 from al_loop.core.errors import DataError
-from al_loop.images.coco import CocoSet, listed, read_coco
+from al_loop.images.coco import CocoSet, listed, read_coco, write_coco
+from al_loop.structures.images import ImageFile, LabelledImage
 
 
 def boxes(coco_set: CocoSet) -> dict[str, list[list[float]]]:
@@ -95,3 +98,24 @@ def test_reading_brings_nothing_heavy(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_outlines_that_can_be_used_are_read_on_request(tmp_path: Path) -> None:
+    """A polygon of two parts, and run lengths; not a polygon without area, nor runs of another image."""
+    runs = {"size": [64, 96], "counts": [64 * 10, 20, 64 * 96 - 660]}
+    parts = [[1.0, 1, 5, 1, 5, 5], [6.0, 6, 9, 6, 9, 9]]
+    outlines = [parts, runs, [[1.0, 1, 5, 5, 9, 9]], {"size": [64, 96], "counts": "zz"}]
+
+    def draw(data: dict[str, Any]) -> None:
+        for annotation, outline in zip(data["annotations"], outlines, strict=True):
+            annotation["segmentation"] = outline
+
+    file = written(tmp_path, edited(draw))
+    first, second = read_coco(file, CLASSES, outlines=True).images
+    assert first.boxes.outlines == (parts, runs)
+    assert second.boxes.outlines is None
+    assert read_coco(file, CLASSES).images[0].boxes.outlines is None
+    image = ImageFile("a", first.path, 96, 64)
+    write_coco(tmp_path / "again.json", [LabelledImage(image, first.boxes)], CLASSES)
+    again = json.loads((tmp_path / "again.json").read_text())["annotations"]
+    assert [(entry["segmentation"], entry["area"]) for entry in again] == [(parts, 8 + 4.5), (runs, 20)]

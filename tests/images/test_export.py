@@ -48,7 +48,7 @@ def label(workspace: Workspace) -> dict[str, Boxes]:
     return boxes_by_id
 
 
-def test_the_database_keeps_outlines_and_trainings_do_without(filled: Workspace) -> None:
+def test_the_database_keeps_outlines_and_snapshots_do_without(filled: Workspace) -> None:
     written = label(filled)
     for item in repository.labelled(filled, outlines=True):
         np.testing.assert_array_equal(item.boxes.xyxy, written[item.image.id].xyxy)
@@ -57,6 +57,18 @@ def test_the_database_keeps_outlines_and_trainings_do_without(filled: Workspace)
     assert all(item.boxes.outlines is None for item in plain)
     # Snapshots that cycles have kept, and their hashes, know nothing of outlines.
     assert repository.labels_hash(plain) == repository.labels_hash(repository.labelled(filled, outlines=True))
+
+
+def test_a_snapshot_gets_the_outlines_of_its_boxes(filled: Workspace) -> None:
+    written = label(filled)
+    plain = repository.labelled(filled)
+    drawn = repository.with_outlines(filled, plain)
+    assert [item.image for item in drawn] == [item.image for item in plain]
+    assert [item.boxes.outlines for item in drawn] == [written[item.image.id].outlines for item in plain]
+    # Boxes that were corrected since the snapshot have other outlines.
+    filled.store.execute("UPDATE labels SET boxes = ?", repository.boxes_to_json(plain[1].boxes))
+    filled.store.execute("UPDATE labels SET outlines = NULL WHERE json_array_length(outlines) != 1")
+    assert all(item.boxes.outlines is None for item in repository.with_outlines(filled, plain))
 
 
 def test_ignore_regions_are_kept_apart_from_boxes(filled: Workspace) -> None:

@@ -13,6 +13,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 from numpy.typing import NDArray
 
 from al_loop.core.config import AugmentConfig
+from al_loop.detector.augmentation.outlines import box_around, joined
 from al_loop.structures.boxes import covered
 
 # By default, Albumentations looks for a newer release of itself at import.
@@ -48,15 +49,20 @@ class EraseObjects(_Hiding, A.ConstrainedCoarseDropout):  # type: ignore[misc]
     """Hide a rectangle of each box."""
 
 
+def rotates(config: AugmentConfig) -> bool:
+    """Whether boxes do not stay tight without the outlines of the objects."""
+    return config.rotate > 0 or config.shear > 0
+
+
 def geometry(config: AugmentConfig) -> list[A.BasicTransform]:
     """Return the transforms that move pixels.
 
-    A rotated or sheared box becomes the box around the ellipse inside it. The box around its corners would be
-    up to 1.4 times as large as the object on each side.
+    A rotated or sheared box without an outline becomes the box around the ellipse inside it. The box around
+    its corners would be up to 1.4 times as large as the object on each side.
     An image that is only shifted or scaled goes on as its mirror image, with the boxes there. Others go on in
     grey.
     """
-    turned = config.rotate > 0 or config.shear > 0
+    turned = rotates(config)
     mirrored = config.hflip and not turned
     transforms: list[A.BasicTransform] = []
     if config.hflip:
@@ -126,15 +132,21 @@ class SeedImage(BaseTransform):  # type: ignore[misc]
 
 @TRANSFORMS.register_module()
 class Augment(BaseTransform):  # type: ignore[misc]
-    """Apply the changes of the settings to an image with a seed."""
+    """Apply the changes of the settings to an image with a seed.
+
+    If these rotate or shear, the image also has hulls.
+    """
 
     def __init__(self, config: AugmentConfig) -> None:
+        self.rotates = rotates(config)
+        points = A.KeypointParams(format="xy", label_fields=["owner"], remove_invisible=False)
         self.pipeline = A.Compose(
             # Without a transform that takes boxes, Albumentations warns.
             [*geometry(config), *appearance(config), A.NoOp()],
             bbox_params=A.BboxParams(
                 format="pascal_voc", label_fields=["kind", "index"], min_visibility=MIN_VISIBLE, clip=True
             ),
+            keypoint_params=points if self.rotates else None,
         )
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -142,14 +154,27 @@ class Augment(BaseTransform):  # type: ignore[misc]
         boxes = results["gt_bboxes"].tensor.numpy().astype(np.float64)
         kind = np.where(results["gt_ignore_flags"], _REGION, _OBJECT)
         self.pipeline.set_random_seed(results["seed"])
-        augmented = self.pipeline(image=results["img"], bboxes=boxes, kind=kind, index=np.arange(len(boxes)))
+        labels = {"bboxes": boxes, "kind": kind, "index": np.arange(len(boxes))}
+        if self.rotates:
+            corners, owner = joined(results["hulls"])
+            # The origin of Albumentations is the centre of the first pixel for points, its corner for boxes.
+            labels |= {"keypoints": corners - 0.5, "owner": owner}
+        augmented = self.pipeline(image=results["img"], **labels)
         rows = np.asarray(augmented["index"], dtype=np.int64)
-        new_boxes = np.asarray(augmented["bboxes"], dtype=np.float32).reshape(-1, 4)
+        new_boxes = np.asarray(augmented["bboxes"], dtype=np.float64).reshape(-1, 4)
         picture = np.ascontiguousarray(augmented["image"])
+        if self.rotates:
+            corners, owner = np.asarray(augmented["keypoints"]) + 0.5, np.asarray(augmented["owner"])
+            size = picture.shape[1], picture.shape[0]
+            for place, row in enumerate(rows):
+                if (hull := results["hulls"][row]) is not None:
+                    box = box_around(hull, boxes[row], corners[owner == row], size)
+                    # Little of the object may be inside the image, and more of the ellipse.
+                    new_boxes[place] = box if (box[2:] - box[:2] >= 1).all() else new_boxes[place]
         results.update(
             img=picture,
             img_shape=picture.shape[:2],
-            gt_bboxes=HorizontalBoxes(new_boxes, dtype=results["gt_bboxes"].tensor.dtype),
+            gt_bboxes=HorizontalBoxes(new_boxes.astype(np.float32), dtype=results["gt_bboxes"].tensor.dtype),
             gt_bboxes_labels=results["gt_bboxes_labels"][rows],
             gt_ignore_flags=results["gt_ignore_flags"][rows],
         )

@@ -15,6 +15,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 from numpy.typing import NDArray
 
 from al_loop.core.config import AugmentConfig
+from al_loop.detector.augmentation.outlines import Hull, hull_of
 from al_loop.detector.transforms import FitInto, Picture, fit, read_picture
 from al_loop.structures.boxes import FloatArray, covered
 from al_loop.structures.images import LabelledImage
@@ -27,6 +28,7 @@ _MOST_OBJECTS = 3  # of one image
 _PLACES = 20  # that are tried for an object
 _FEATHER = 0.15  # width of the soft border around a box, as a share of its shorter side
 _OUTLINE_FEATHER_PX = 2
+_OBJECT_ALPHA = 0.8  # on the object, also after resizing
 _CACHED_IMAGES = 64
 
 
@@ -36,12 +38,19 @@ class Patch:
 
     alpha: (h, w) float32, 1 on the object, falling to 0 at the border of the patch.
     box: xyxy in px of the patch.
+    cut: whether the object was cut out along its outline.
     """
 
     pixels: Picture
     alpha: NDArray[np.float32]
     box: FloatArray
     label: int
+    cut: bool
+
+    @property
+    def hull(self) -> Hull:
+        """Convex hull of an object that was cut out, (k, 2) px."""
+        return hull_of(self.alpha >= min(_OBJECT_ALPHA, self.alpha.max())) if self.cut else None
 
     def scaled(self, factor: float) -> Patch:
         """Return the patch with sides of `factor` times their length, at least one px."""
@@ -106,7 +115,7 @@ def _patch(
     drawn = _drawn(high - low, inside, shape) if mask is None else mask[area]
     distance = cv2.distanceTransform(1 - drawn, cv2.DIST_L2, 3)
     alpha = np.clip(1 - distance / (border + 1), 0, 1).astype(np.float32)
-    return Patch(picture[area].copy(), alpha, inside, label)
+    return Patch(picture[area].copy(), alpha, inside, label, mask is not None)
 
 
 def _drawn(size: NDArray[np.int64], box: FloatArray, shape: str) -> NDArray[np.uint8]:
@@ -161,12 +170,15 @@ class PasteObjects(BaseTransform):  # type: ignore[misc]
         if self.images and rng.random() < self.config.copy_paste:
             picture = results["img"].copy()
             boxes = results["gt_bboxes"].tensor.numpy().astype(np.float64)
-            labels = list[int]()
+            labels, hulls = list[int](), list[Hull]()
             for patch in self._drawn(rng):
                 if (corner := _place(patch, picture.shape, boxes, rng)) is not None:
                     _blend(picture, patch, corner)
                     boxes = np.concatenate([boxes, patch.box[None] + np.tile(corner, 2)])
                     labels.append(patch.label)
+                    hulls.append(None if patch.hull is None else patch.hull + corner)
+            if "hulls" in results:
+                results["hulls"] = [*results["hulls"], *hulls]
             results.update(
                 img=picture,
                 gt_bboxes=HorizontalBoxes(boxes, dtype=results["gt_bboxes"].tensor.dtype),

@@ -13,8 +13,9 @@ from mmengine.runner import Runner
 from torch import nn
 
 from al_loop.detector import transforms
-from al_loop.detector.augmentation.augment import Augment, SeedImage
+from al_loop.detector.augmentation.augment import Augment, SeedImage, rotates
 from al_loop.detector.augmentation.copy_paste import PasteObjects
+from al_loop.detector.augmentation.outlines import LoadHulls
 from al_loop.detector.ignore_regions import ExtendRegions
 from al_loop.detector.training.ddp import wrapper_config
 from al_loop.detector.training.job import TrainingJob
@@ -25,7 +26,9 @@ from al_loop.detector.training.schedule import schedule
 from al_loop.detector.training.step_loop import BatchShareSampler, StepLoop
 
 # Importing these classes registers the transforms that the data pipelines name.
-_REGISTERED = (transforms.ReadPicture, transforms.FitInto, SeedImage, PasteObjects, Augment, ExtendRegions)
+_REGISTERED = (
+    *(transforms.ReadPicture, transforms.FitInto, SeedImage, LoadHulls, PasteObjects, Augment, ExtendRegions),
+)
 #: COCO files of training and validation set, in the folder of work files.
 COCO_FILES = ("train.json", "val.json")
 _MAX_NUMPY_SEED = 2**32 - 1
@@ -97,6 +100,8 @@ def _augmentation(job: TrainingJob) -> list[dict[str, Any]]:
     settings, fitting = job.run.settings.augment, _fit_into(job.config)
     rank, processes = get_dist_info()
     transforms = [{"type": SeedImage.__name__, "rank": rank, "processes": processes}]
+    if rotates(settings):
+        transforms.append({"type": LoadHulls.__name__})
     if settings.copy_paste:
         options = {name: value for name, value in fitting.items() if name != "type"}
         copied = {"config": settings, "images": [*job.training, *job.rendered], "fitting": options}

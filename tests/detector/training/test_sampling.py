@@ -66,7 +66,7 @@ def test_a_training_draws_rendered_images_and_pastes_their_objects(
 ) -> None:
     """The loader of a training, whose COCO file holds the rendered images after the photographs."""
     training, rendered = sets[0][:4], sets[0][4:12]
-    augment = AugmentConfig(copy_paste=1.0)
+    augment = AugmentConfig(copy_paste=1.0, rotate=30.0)
     job = training_job(
         config,
         (training, sets[1][:1]),
