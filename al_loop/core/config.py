@@ -103,6 +103,18 @@ class PretrainConfig(TrainConfig, frozen=True):
     steps: types.Steps = 1500
 
 
+class SelfTrainingConfig(Section, frozen=True):
+    """A second training that also learns from unlabelled photographs. It is kept if it is better."""
+
+    mode: Literal["off", "on", "auto"] = "off"  # "auto": with at least as many as labelled photographs
+    unlabelled_fraction: types.BatchShare = 0.5  # share of the images of a batch
+    weight: types.LossWeight = 1.0  # of their loss; it rises over the first fifth of the steps
+    # "hard": sure boxes of the teacher are labels; "soft": its class distributions are the targets. "auto":
+    # "soft" if the boxes of fewer than half of the classes are precise enough.
+    targets: Literal["auto", "hard", "soft"] = "auto"
+    steps: types.Steps | None = None  # None: as many as the training on labels
+
+
 class ScoreConfig(Section, frozen=True):
     """The forward pass over the pool."""
 
@@ -259,6 +271,7 @@ class Config(Section, frozen=True):
     model: ModelConfig = ModelConfig()
     pretrain: PretrainConfig = PretrainConfig()
     train: TrainConfig = TrainConfig()
+    self_training: SelfTrainingConfig = SelfTrainingConfig()
     pool: PoolConfig = PoolConfig()
     score: ScoreConfig = ScoreConfig()
     cycle: CycleConfig = CycleConfig()

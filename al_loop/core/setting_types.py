@@ -29,6 +29,9 @@ Epochs = Annotated[int, Meta(ge=1, le=100_000)]
 Patience = Annotated[int, Meta(ge=1, le=100_000)]
 #: All images of a batch are in memory.
 BatchSize = Annotated[int, Meta(ge=1, le=1024)]
+#: A batch has labelled and unlabelled images.
+BatchShare = Annotated[float, Meta(gt=0, lt=1)]
+LossWeight = Annotated[float, Meta(gt=0, le=100)]
 LearningRate = Annotated[float, Meta(ge=1e-12, le=10)]
 #: Of a moving average. 1 would keep the first value.
 Decay = Annotated[float, Meta(ge=0, lt=1)]

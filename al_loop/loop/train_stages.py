@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from al_loop.core.console import Reporter
@@ -11,17 +12,19 @@ from al_loop.images import repository
 from al_loop.images.coco import missing_classes
 from al_loop.images.object_cache import check_unchanged
 from al_loop.images.training_sets import missing_warning, rendered_beside, without_damaged
-from al_loop.loop.cycle_record import Cycle
+from al_loop.loop.cycle_record import Cycle, frozen_pool
 from al_loop.loop.selection_stages import relative
-from al_loop.models import model_training
+from al_loop.models import model_training, self_training
 from al_loop.models.model_training import TrainingImages
 from al_loop.models.promotion import PromotionResult, evaluate_candidate
+from al_loop.models.self_training import Pool, sample_unlabelled, train_with_pool
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import finish_cycle
+from al_loop.state.database.pick_table import picks_of
 from al_loop.state.model_registry import Model
 from al_loop.state.stages import Output, Stage, run_stage
 from al_loop.state.workspace import Workspace, now
-from al_loop.structures.images import LabelledImage
+from al_loop.structures.images import ImageFile, LabelledImage
 from al_loop.structures.metrics import VALIDATION
 
 
@@ -38,21 +41,23 @@ def train_stage(
     model_id, start = f"cycle-{cycle.number}", cycle.model
     settings = workspace.config.train
     rendered = rendered_beside(workspace, settings, reporter)
+    unlabelled = _unlabelled(workspace, cycle, training)
     inputs = {
         "start": start.weights_sha256,
         "labels": repository.labels_hash(training),
         "validation": repository.labels_hash(validation),
         "settings": hashed(workspace.config, "train"),
         **({"rendered": repository.labels_hash(rendered)} if rendered else {}),
+        **self_training.stage_inputs(workspace, unlabelled),
     }
     stage = Stage(model_id, "train", workspace.model_dir(model_id), inputs)
 
     def work(folder: Path) -> Output:
         intact = without_damaged(training, reporter)
         check_unchanged((item.image for item in validation), VALIDATION)
-        with reporter.progress("fine-tune") as progress:
-            images = TrainingImages(repository.with_outlines(workspace, intact), validation, rendered)
-            return model_training.train_model(workspace, folder, start, images, settings, progress)
+        outlined = repository.with_outlines(workspace, intact)
+        images, pool = TrainingImages(outlined, validation, rendered), Pool(unlabelled, len(intact))
+        return train_with_pool(workspace, folder, start, images, pool, settings, reporter)
 
     done = run_stage(workspace.store, stage, work)
     empty = sum(not len(item.boxes) for item in training)
@@ -64,6 +69,14 @@ def train_stage(
     return model_registry.register_model(
         workspace, model_id, "cycle", weights, parent=start.id, cycle=cycle.number, config_sha256=config
     )
+
+
+def _unlabelled(workspace: Workspace, cycle: Cycle, training: Sequence[LabelledImage]) -> list[ImageFile]:
+    """Return unlabelled images to learn from, of the pool with which the cycle began."""
+    known = {item.image.id for item in training}
+    known.update(pick.image_id for pick in picks_of(workspace.store, cycle.number))
+    pool, settings = partial(frozen_pool, workspace, cycle.number), workspace.config.train
+    return sample_unlabelled(workspace, settings, pool, known, len(training))
 
 
 def evaluate(workspace: Workspace, candidate: Model | None, reporter: Reporter) -> PromotionResult | None:

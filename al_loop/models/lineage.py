@@ -5,6 +5,7 @@ from __future__ import annotations
 from al_loop.core.files import folder_bytes, read_json
 from al_loop.models import model_training
 from al_loop.models.promotion import COMPARISON
+from al_loop.models.self_training import verdict
 from al_loop.state.database.label_table import set_names
 from al_loop.state.database.model_table import all_promotions
 from al_loop.state.model_registry import (
@@ -73,6 +74,8 @@ def describe(workspace: Workspace, model_id: str | None = None) -> list[str]:
         precision = f", {notes['precision']}" if "precision" in notes else ""
         length = model_training.length_of(notes)
         lines.append(f"training   {notes['images']} images, {length}{precision}")
+    if (self_trained := verdict(notes)) is not None:
+        lines.append(f"self-training {self_trained}")
     lines += [f"note       {note}" for note in notes.get("notes", ())]
     promotions = [row for row in all_promotions(workspace.store) if row.model_id == model.id]
     lines += [f"in use     since {row.at}: {row.reason}" for row in promotions]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from al_loop.core.config import TrainConfig
 from al_loop.core.console import Progress
@@ -18,14 +18,21 @@ from al_loop.state.stages import output_of
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage
 
+if TYPE_CHECKING:
+    from al_loop.detector.self_training.settings import UnlabelledPart
+
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """Images to learn from, to validate on, and rendered ones for `replay` and `copy_paste`."""
+    """Images to learn from, to validate on, and rendered ones for `replay` and `copy_paste`.
+
+    unlabelled: unlabelled images that it also learns from.
+    """
 
     training: Sequence[LabelledImage]
     validation: Sequence[LabelledImage]
     rendered: Sequence[LabelledImage] = ()
+    unlabelled: UnlabelledPart | None = None
 
 
 def check_gpus(workspace: Workspace, settings: TrainConfig) -> None:
@@ -72,8 +79,8 @@ def train_model(
         workers=default_workers(cores() // gpus) if settings.workers is None else settings.workers,
         precision=settings.precision and precision_here(settings.precision, device),
     )
-    sets = images.training, images.validation
-    job = TrainingJob(config, weights, *sets, run, folder / "training", images.rendered)
+    sets, more = (images.training, images.validation), (images.rendered, images.unlabelled)
+    job = TrainingJob(config, weights, *sets, run, folder / "training", *more)
     trained = train(job, progress) if gpus == 1 else train_in_processes(job, gpus, cores() // gpus, progress)
     write_weights(folder / WEIGHTS, trained.weights, config.classes)
     discard_work_files(folder / "training")

@@ -10,9 +10,10 @@ from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
 from al_loop.images.object_cache import check_unchanged
 from al_loop.images.training_sets import pretraining_set, rendered_beside, without_damaged
-from al_loop.models import model_training, starting_point
+from al_loop.models import model_training, self_training, starting_point
 from al_loop.models.model_training import TrainingImages
 from al_loop.models.promotion import check_sets, evaluate_candidate
+from al_loop.models.self_training import Pool, sample_unlabelled, train_with_pool
 from al_loop.state import model_registry
 from al_loop.state.database.facts import read_fact, write_fact
 from al_loop.state.database.model_table import count_of_origin
@@ -21,6 +22,7 @@ from al_loop.state.stages import Output, Stage, finished, run_stage
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import total_boxes
 from al_loop.structures.metrics import VALIDATION
+from strategies import Ids
 
 
 def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()) -> Model:
@@ -40,20 +42,28 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
         )
     rendered = rendered_beside(workspace, settings, reporter) if data else []
     validation = repository.validation(workspace)
+    unlabelled = sample_unlabelled(
+        workspace,
+        settings,
+        lambda: Ids.of(repository.unlabelled_ids(workspace)),
+        (),
+        len(training.images),
+    )
     inputs = {
         "images": repository.labels_hash(training.images),
         "validation": repository.labels_hash(validation),
         "settings": hashed(workspace.config, "pretrain"),
         "model": starting_point.model_inputs(workspace),
         **({"rendered": repository.labels_hash(rendered)} if rendered else {}),
+        **self_training.stage_inputs(workspace, unlabelled),
     }
 
     def work(folder: Path) -> Output:
         check_unchanged((item.image for item in validation), VALIDATION)
         own = without_damaged(training.own, reporter)
         images = TrainingImages([*training.others, *own], validation, rendered)
-        with reporter.progress("pretrain") as progress:
-            output = model_training.train_model(workspace, folder, None, images, settings, progress)
+        pool = Pool(unlabelled, len(own))
+        output = train_with_pool(workspace, folder, None, images, pool, settings, reporter)
         return output | {"labels": len(own), "label_boxes": total_boxes(own)}
 
     model, output = _make(workspace, "pretrain", inputs, work)

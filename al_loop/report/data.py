@@ -58,6 +58,7 @@ class CycleRow:
     stages: name -> state, in order.
     queue_url: where people label it.
     edits: what people did to the model's boxes; None if it was not recorded.
+    self_training: whether the candidate learned from unlabelled images, and why. None without a comparison.
     """
 
     number: int
@@ -78,6 +79,7 @@ class CycleRow:
     picks: tuple[PickRow, ...]
     cost: LabelCost
     edits: Edits | None
+    self_training: str | None
 
     @property
     def open(self) -> bool:

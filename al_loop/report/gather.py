@@ -15,6 +15,7 @@ from al_loop.labelling.open_tasks import queue_address
 from al_loop.loop.status import describe, pool_counts
 from al_loop.models.evaluation import predictions_dir
 from al_loop.models.model_training import training_notes
+from al_loop.models.self_training import verdict
 from al_loop.report.data import ClassRow, CycleRow, Errors, ModelRow, PickRow, Pool, Report, Start
 from al_loop.report.monitor_section import monitor_section
 from al_loop.state.database import cycle_table, label_table, model_table, pick_table, stage_table
@@ -24,7 +25,7 @@ from al_loop.state.database.model_table import Evaluation, read_evaluation
 from al_loop.state.database.store import Store
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import all_models, current_model, has_model, saved_metrics
-from al_loop.state.stages import output_of
+from al_loop.state.stages import Output, output_of
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.images import ImageFile
 from al_loop.structures.metrics import VALIDATION
@@ -82,6 +83,7 @@ def _cycle(workspace: Workspace, row: cycle_table.CycleRow, picks: tuple[PickRow
     trained = model_table.model_of_cycle(store, row.number)
     candidate = trained.id if trained else None
     before, after = _compared(store, row.model_id, candidate)
+    training = output_of(store, name, "train", workspace.model_dir(candidate)) if candidate else {}
     pushed = output_of(store, name, "push", folder / "push")
     edits = output_of(store, name, "pull", folder / "pull").get("edits")
     return CycleRow(
@@ -92,7 +94,7 @@ def _cycle(workspace: Workspace, row: cycle_table.CycleRow, picks: tuple[PickRow
         candidate_id=candidate,
         outcome=row.outcome,
         reason=row.reason,
-        labels=_labels_at(workspace, row.number, candidate),
+        labels=_labels_at(workspace, row.number, training),
         boxes=label_table.label_cost(store, until=row.number).boxes,
         before=before,
         after=after,
@@ -103,6 +105,7 @@ def _cycle(workspace: Workspace, row: cycle_table.CycleRow, picks: tuple[PickRow
         picks=picks,
         cost=label_table.label_cost(store, row.number),
         edits=Edits(**edits) if isinstance(edits, dict) else None,
+        self_training=verdict(training),
     )
 
 
@@ -130,14 +133,10 @@ def _settings(workspace: Workspace, text: str) -> Config:
         return workspace.config
 
 
-def _labels_at(workspace: Workspace, number: int, candidate: str | None) -> int:
+def _labels_at(workspace: Workspace, number: int, training: Output) -> int:
     """Return the number of labels that a cycle trained on; without a training, those until then."""
-    if candidate:
-        folder = workspace.model_dir(candidate)
-        trained = output_of(workspace.store, f"cycle-{number}", "train", folder).get("images")
-        if isinstance(trained, int):
-            return trained
-    return label_table.labels_until(workspace.store, number)
+    trained = training.get("images")
+    return trained if isinstance(trained, int) else label_table.labels_until(workspace.store, number)
 
 
 def _compared(store: Store, start: str, candidate: str | None) -> tuple[Evaluation | None, Evaluation | None]:

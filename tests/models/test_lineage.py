@@ -86,6 +86,9 @@ def test_all_about_a_model(family: Workspace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "stage.json", {"output": notes})
     assert "training   25 images, 400 steps, bf16" in describe(family)
+    summary = {"used": False, "reason": "AP 0.500 → 0.490"}
+    write_json(folder / "stage.json", {"output": {**notes, "self_training": summary}})
+    assert "self-training not used: AP 0.500 → 0.490" in describe(family)
     # al-loop 0.1 counted epochs; before, no precision was stored.
     write_json(folder / "stage.json", {"output": {"images": 25, "epochs": 6}})
     assert "training   25 images, 6 epochs" in describe(family)

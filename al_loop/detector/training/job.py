@@ -14,6 +14,7 @@ from al_loop.core.config import TrainConfig
 from al_loop.core.files import read_regular, write_atomically
 from al_loop.detector.checkpoint import Weights, read_weights, write_weights
 from al_loop.detector.config.stored_config import read_config, write_config
+from al_loop.detector.self_training.settings import UnlabelledPart
 from al_loop.structures.images import LabelledImage
 
 _START, _DATA = "start.pth", "job.json"
@@ -48,6 +49,7 @@ class TrainingJob:
     run: settings, resolved for this machine.
     folder: folder of work files. A killed training resumes from the checkpoint there.
     rendered: images for `replay` and `copy_paste` beside the training images.
+    unlabelled: unlabelled images that it also learns from. settings.batch_size does not count them.
     """
 
     config: Any
@@ -57,6 +59,7 @@ class TrainingJob:
     run: RunSettings
     folder: Path
     rendered: Sequence[LabelledImage] = ()
+    unlabelled: UnlabelledPart | None = None
 
     @property
     def steps(self) -> int:

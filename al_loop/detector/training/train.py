@@ -13,11 +13,14 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.hooks import Hook
 
 from al_loop.core.errors import TrainingError
 from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weights, runner_checkpoints
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.ignore_regions import ignore_regions
+from al_loop.detector.self_training.hook import SelfTraining
+from al_loop.detector.self_training.settings import UnlabelledPart
 from al_loop.detector.training import hooks
 from al_loop.detector.training.freeze import with_frozen_layers
 from al_loop.detector.training.hooks import Progress
@@ -79,10 +82,12 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
     ):
         # The Runner calls `init_weights` again. The model keeps its weights, and warns.
         warnings.filterwarnings("ignore", message="init_weights of .* has been called more than once")
-        average = hooks.MovingAverage(settings.ema) if settings.ema else None
+        average = hooks.MovingAverage(settings.ema) if settings.ema or job.unlabelled else None
         stop, best = hooks.StopWithoutGain(settings.patience), hooks.KeepBest(job.folder / BEST)
-        others = [hooks.AverageBuffers(average), stop, best, hooks.ReportProgress(on_progress)]
-        runner = make_runner(job, model, [average, *others] if average else others, done)
+        custom = [hooks.AverageBuffers(average), stop, best, hooks.ReportProgress(on_progress)]
+        custom += [average] if average else []
+        custom += [_self_training(job, job.unlabelled, average)] if job.unlabelled and average else []
+        runner = make_runner(job, model, custom, done)
         runner.train()
         barrier()  # rank 0 writes the weights
     return Trained(
@@ -92,6 +97,12 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
         validations=list(hooks.validations(runner).values()),
         quality=quality.mean.tolist(),
     )
+
+
+def _self_training(job: TrainingJob, part: UnlabelledPart, average: hooks.MovingAverage) -> Hook:
+    """Return the hook that adds unlabelled images. The moving average of the weights is the teacher."""
+    settings, workers = job.run.settings, job.run.workers
+    return SelfTraining(part, job.config, settings, workers, lambda: average.ema_model.module)
 
 
 def _prepare(job: TrainingJob) -> int:

@@ -13,6 +13,7 @@ from support.training import training_job
 
 from al_loop.core.config import AugmentConfig
 from al_loop.detector.config.model_config import build_model
+from al_loop.detector.self_training.settings import UnlabelledPart
 from al_loop.detector.training.job import read_job, write_job
 from al_loop.structures.boxes import Boxes
 
@@ -38,10 +39,14 @@ def test_a_job_comes_back(config: Any, sets: Any, make_boxes: Callable[..., Boxe
         steps=3,
         augment=AugmentConfig(rotate90=True),
     )
-    job = replace(job, rendered=validation[:2])
+    images = [item.image for item in validation]
+    unlabelled = UnlabelledPart(images, 4, (0.5, None), soft=True, weight=2.0)
+    job = replace(job, rendered=validation[:2], unlabelled=unlabelled)
     write_job(job, tmp_path)
     back = read_job(tmp_path)
     assert (back.run, back.folder, back.config.model) == (job.run, job.folder, job.config.model)
+    assert back.unlabelled is not None
+    assert vars(back.unlabelled) == vars(unlabelled)
     assert back.start is not None
     assert all(torch.equal(back.start[name], tensor) for name, tensor in weights.items())
     pairs = zip(
