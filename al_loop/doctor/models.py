@@ -15,7 +15,7 @@ from al_loop.state import model_registry
 from al_loop.state.database.dataset_table import all_datasets
 from al_loop.state.database.model_table import all_promotions
 from al_loop.state.file_hashes import shards_in
-from al_loop.state.model_registry import Model
+from al_loop.state.model_registry import INITIAL, Model
 from al_loop.state.prediction_store import JOURNAL
 from render.core.errors import RenderError
 
@@ -68,7 +68,8 @@ def in_use(context: CheckContext) -> Iterator[Finding]:
     """Find a missing current model, or one whose files gc deleted; with DEEP, load its weights."""
     current = _current(context)
     if current is None:
-        whole = [model for model in model_registry.all_models(context.workspace) if model.removed_at is None]
+        models = model_registry.all_models(context.workspace)
+        whole = [model for model in models if model.removed_at is None and model.origin != INITIAL]
         if whole:
             mend = f"al-loop models promote {whole[-1].id}"
             yield Finding("models.none-in-use", "models", f"none of {len(whole)} is in use", mend)

@@ -79,12 +79,17 @@ def synthetic_images(workspace: Workspace, reporter: Reporter) -> list[LabelledI
 
 
 def rendered_beside(workspace: Workspace, settings: TrainConfig, reporter: Reporter) -> list[LabelledImage]:
-    """Return the rendered images for a training on photographs. Empty if its settings use none.
+    """Return the rendered images for a training on photographs. Empty if its settings use none."""
+    return usable_rendered(workspace, reporter) if settings.replay or settings.augment.copy_paste else []
+
+
+def usable_rendered(workspace: Workspace, reporter: Reporter) -> list[LabelledImage]:
+    """Return the rendered images, if there are any.
 
     Report sets and images that are left out because they are missing, damaged or evaluated.
     """
     images = list[LabelledImage]()
-    for file in _rendered_files(workspace) if settings.replay or settings.augment.copy_paste else ():
+    for file in _rendered_files(workspace):
         try:
             images += _training_set(workspace, [file], reporter, decode=False)
         except DataError as error:

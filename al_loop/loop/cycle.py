@@ -11,7 +11,7 @@ from al_loop.loop.label_stages import pull_stage, push_stage
 from al_loop.loop.manifest import complete_manifests, write_manifest
 from al_loop.loop.recovery import with_recovery_hint
 from al_loop.loop.selection_stages import score_stage, select_stage
-from al_loop.loop.train_stages import decide, evaluate, train_stage
+from al_loop.loop.train_stages import decide, evaluate, settings_of, train_stage
 from al_loop.models import model_training
 from al_loop.state.stages import Waiting
 from al_loop.state.workspace import Workspace
@@ -43,7 +43,7 @@ def run_cycle(
     cycle = open_cycle(workspace, k, reporter) or begin_cycle(workspace, k, reporter)
     workspace = workspace.with_settings(cycle.settings)
     try:
-        model_training.check_gpus(workspace, workspace.config.train)
+        model_training.check_gpus(workspace, settings_of(workspace, cycle))
         rescored = score_stage(workspace, cycle, reporter, ray)
         picks = select_stage(workspace, cycle, rescored, reporter)
         pushed = push_stage(workspace, cycle, picks, rescored, reporter)

@@ -12,11 +12,12 @@ from msgspec import structs
 
 from al_loop.core.config import Config
 from al_loop.core.console import Reporter
-from al_loop.core.errors import DataError, WorkspaceError
+from al_loop.core.errors import DataError, ModelError, WorkspaceError
 from al_loop.core.frozen_settings import LIVE, check, thawed
 from al_loop.core.urls import masked_in
 from al_loop.images import repository
 from al_loop.loop.validation_sample import sample_size
+from al_loop.models.pretrain import initial_model
 from al_loop.models.promotion import check_sets
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import CycleRow, insert_cycle, last_number, open_cycles, read_cycle
@@ -24,7 +25,7 @@ from al_loop.state.database.image_table import candidate_ids_of_cycle, pool_size
 from al_loop.state.database.stage_table import read_stage
 from al_loop.state.file_hashes import note_file, noted_file
 from al_loop.state.id_list import POOL, pool_hash, read_pool, write_pool
-from al_loop.state.model_registry import Model
+from al_loop.state.model_registry import INITIAL, Model
 from al_loop.state.workspace import Workspace, now
 from strategies import Ids
 
@@ -46,10 +47,12 @@ class Cycle:
 def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle:
     """Begin a cycle: freeze the pool and the settings.
 
+    Without a model, the cycle has images labelled for the first training.
+
     k: number of images to label. None: as in the settings.
-    Raises ModelError without a model, DataError without an evaluation set or without an unlabelled image.
+    Raises ModelError if there is no model, but images to train it on; DataError without an evaluation set of
+    promotion.sets, or without an unlabelled image.
     """
-    model = model_registry.current_model(workspace)
     pool = repository.unlabelled_count(workspace)
     if not pool:
         raise DataError(
@@ -62,15 +65,41 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
     if k > pool - sample:
         others = f" besides the {sample} of the validation set" if sample else ""
         reporter.line(f"k = {k}, but only {pool - sample} images{others} are unlabelled: taking all of them")
+    model = _starting_model(workspace, reporter)
+    settings = settings_with(model, workspace.config)
     number = 1 + last_number(workspace.store)
-    freeze_pool(workspace, number, workspace.config)
-    settings = msgspec.json.encode(masked_in(msgspec.to_builtins(workspace.config))).decode()
-    row = CycleRow(number, k, settings, model.id, None, None, now(), None, 0, sample)
-    insert_cycle(workspace.store, row)
-    reporter.line(f"cycle {number}: k = {k}, model {model.id}, {pool} unlabelled images")
+    freeze_pool(workspace, number, settings)
+    frozen = msgspec.json.encode(masked_in(msgspec.to_builtins(settings))).decode()
+    insert_cycle(workspace.store, CycleRow(number, k, frozen, model.id, None, None, now(), None, 0, sample))
+    named = "no model yet" if model.origin == INITIAL else f"model {model.id}"
+    reporter.line(f"cycle {number}: k = {k}, {named}, {pool} unlabelled images")
     if sample:
         reporter.line(f"  no validation set yet: {sample} random images are labelled for it, too")
-    return Cycle(number, k, model, workspace.config, sample)
+    return Cycle(number, k, model, settings, sample)
+
+
+def _starting_model(workspace: Workspace, reporter: Reporter) -> Model:
+    """Return the current model, or an untrained one if there is none."""
+    if model_registry.has_model(workspace):
+        return model_registry.current_model(workspace)
+    if model_registry.can_pretrain(workspace):
+        raise ModelError("no model yet, but images to train it on. Train it: al-loop pretrain")
+    return initial_model(workspace, reporter)
+
+
+def settings_with(model: Model, config: Config) -> Config:
+    """Return the settings of a cycle that begins with a model.
+
+    An untrained model finds no objects. The images are then picked by its features: typical ones, each of
+    another kind.
+    Source: Hacohen 2022, "Active Learning on a Budget".
+    """
+    if model.origin != INITIAL:
+        return config
+    cycle = structs.replace(
+        config.cycle, strategy="typiclust", explore_fraction=0.0, random_audit_fraction=0.0
+    )
+    return structs.replace(config, cycle=cycle)
 
 
 def open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle | None:

@@ -20,6 +20,7 @@ from al_loop.loop.selection_stages import relative, scored_pool, stage_of
 from al_loop.loop.validation_sample import freeze_sample
 from al_loop.state.database.label_table import find_labels
 from al_loop.state.database.pick_table import set_pick_state
+from al_loop.state.model_registry import INITIAL
 from al_loop.state.stages import Output, Waiting, run_stage
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage
@@ -61,7 +62,8 @@ def push_stage(
     stage = stage_of(workspace, cycle, "push", picks=json_hash([_plain(p) for p in fresh]))
     done = run_stage(workspace.store, stage, work)
     address = queue_address(workspace, done) or "the embedded server"
-    reporter.line(f"  push: {done['tasks']} tasks with the model's boxes → {address}")
+    boxes = "" if cycle.model.origin == INITIAL else " with the model's boxes"
+    reporter.line(f"  push: {done['tasks']} tasks{boxes} → {address}")
     if "validation" in done:
         address = queue_address(workspace, done["validation"]) or "the embedded server"
         reporter.line(f"  push: {done['validation']['tasks']} tasks of the validation set → {address}")

@@ -17,8 +17,10 @@ from al_loop.loop.cycle_record import (
     open_cycle_number,
     open_cycle_row,
     push_has_begun,
+    settings_with,
 )
 from al_loop.loop.validation_sample import sample_size
+from al_loop.state import model_registry
 from al_loop.state.database import cycle_table, pick_table
 from al_loop.state.database.cycle_table import ABANDONED, CycleRow
 from al_loop.state.database.label_table import status_counts_of_cycle
@@ -46,7 +48,8 @@ def refreeze(workspace: Workspace, k: int | None, reporter: Reporter) -> None:
             f"cycle {number} was pushed with k = {row.k}, which cannot change any more, got {k}. Omit --k, "
             "or end the cycle and keep its labels: al-loop cycle --abandon"
         )
-    result = refrozen(thawed(row.settings), workspace.config, selected=pushed)
+    current = settings_with(model_registry.get_model(workspace, row.model_id), workspace.config)
+    result = refrozen(thawed(row.settings), current, selected=pushed)
     check(live_settings(workspace, result.settings), number, selected=pushed)
     for line in (*result.changed, *(f"{line}: the images are selected already" for line in result.kept)):
         reporter.line(f"  {line}")

@@ -8,7 +8,7 @@ from al_loop.state.database.dataset_table import rendered_count
 from al_loop.state.database.image_table import pool_size
 from al_loop.state.database.label_table import set_size, status_counts
 from al_loop.state.database.stage_table import stages_of
-from al_loop.state.model_registry import current_model, has_model, saved_metrics
+from al_loop.state.model_registry import can_pretrain, current_model, has_model, saved_metrics
 from al_loop.state.workspace import Workspace
 from al_loop.structures.metrics import VALIDATION
 
@@ -24,10 +24,8 @@ def describe(workspace: Workspace) -> list[str]:
     cycle, is_open = _cycle(workspace)
     if not counts:
         command = "al-loop pool add PHOTOS..."
-    elif not validation:
-        command = "al-loop pool add-val COCO.json"
-    elif not has_model(workspace):
-        command = "al-loop pretrain" if rendered else "al-loop render RECIPE --count 400"
+    elif not is_open and can_pretrain(workspace):
+        command = "al-loop pretrain"
     elif url is None and not server.running:
         command = "al-loop label-studio start"
     else:
@@ -36,7 +34,7 @@ def describe(workspace: Workspace) -> list[str]:
         f"workspace   {workspace.root}",
         f"classes     {', '.join(workspace.config.classes)}",
         f"pool        {pool}",
-        f"validation  {validation} images",
+        f"validation  {f'{validation} images' if validation else 'none yet: a cycle has it labelled'}",
         f"rendered    {rendered} images",
         f"model       {_model(workspace)}",
         f"labelling   {embedded if url is None else url}",

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from al_loop.core.config import TrainConfig
 from al_loop.core.console import Reporter
 from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
 from al_loop.images.coco import missing_classes
 from al_loop.images.object_cache import check_unchanged
-from al_loop.images.training_sets import missing_warning, rendered_beside, without_damaged
+from al_loop.images.training_sets import missing_warning, rendered_beside, usable_rendered, without_damaged
 from al_loop.loop.cycle_record import Cycle, frozen_pool
 from al_loop.loop.selection_stages import relative
 from al_loop.models import model_training, self_training
@@ -21,7 +22,7 @@ from al_loop.models.self_training import Pool, sample_unlabelled, train_with_poo
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import finish_cycle
 from al_loop.state.database.pick_table import picks_of
-from al_loop.state.model_registry import Model
+from al_loop.state.model_registry import INITIAL, Model
 from al_loop.state.stages import Output, Stage, run_stage
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.images import ImageFile, LabelledImage
@@ -31,7 +32,10 @@ from al_loop.structures.metrics import VALIDATION
 def train_stage(
     workspace: Workspace, cycle: Cycle, training: Sequence[LabelledImage], reporter: Reporter
 ) -> Model | None:
-    """Fine-tune a candidate on the labels. Return None if no label has a box."""
+    """Fine-tune a candidate on the labels. Return None if no label has a box.
+
+    Without a model, the candidate is trained as `al-loop pretrain` does: on rendered images, too.
+    """
     validation = repository.validation(workspace)
     if not any(len(item.boxes) for item in training):
         reporter.line("  train: left out, none of the labelled images has a box")
@@ -39,14 +43,17 @@ def train_stage(
     if missing := missing_classes(training, workspace.config.classes):
         reporter.line(f"  {missing_warning(missing)}")
     model_id, start = f"cycle-{cycle.number}", cycle.model
-    settings = workspace.config.train
-    rendered = rendered_beside(workspace, settings, reporter)
+    settings = settings_of(workspace, cycle)
+    first = start.origin == INITIAL
+    rendered = (
+        usable_rendered(workspace, reporter) if first else rendered_beside(workspace, settings, reporter)
+    )
     unlabelled = _unlabelled(workspace, cycle, training)
     inputs = {
         "start": start.weights_sha256,
         "labels": repository.labels_hash(training),
         "validation": repository.labels_hash(validation),
-        "settings": hashed(workspace.config, "train"),
+        "settings": hashed(workspace.config, "pretrain" if first else "train"),
         **({"rendered": repository.labels_hash(rendered)} if rendered else {}),
         **self_training.stage_inputs(workspace, unlabelled),
     }
@@ -57,7 +64,12 @@ def train_stage(
         check_unchanged((item.image for item in validation), VALIDATION)
         outlined = repository.with_outlines(workspace, intact)
         images, pool = TrainingImages(outlined, validation, rendered), Pool(unlabelled, len(intact))
-        return train_with_pool(workspace, folder, start, images, pool, settings, reporter)
+        if first:
+            images = TrainingImages([*rendered, *outlined], validation)
+        output = train_with_pool(
+            workspace, folder, None if first else start, images, pool, settings, reporter
+        )
+        return output | {"labels": len(intact)}
 
     done = run_stage(workspace.store, stage, work)
     empty = sum(not len(item.boxes) for item in training)
@@ -75,8 +87,13 @@ def _unlabelled(workspace: Workspace, cycle: Cycle, training: Sequence[LabelledI
     """Return unlabelled images to learn from, of the pool with which the cycle began."""
     known = {item.image.id for item in training}
     known.update(pick.image_id for pick in picks_of(workspace.store, cycle.number))
-    pool, settings = partial(frozen_pool, workspace, cycle.number), workspace.config.train
+    pool, settings = partial(frozen_pool, workspace, cycle.number), settings_of(workspace, cycle)
     return sample_unlabelled(workspace, settings, pool, known, len(training))
+
+
+def settings_of(workspace: Workspace, cycle: Cycle) -> TrainConfig:
+    """Return the settings of the training of a cycle."""
+    return workspace.config.pretrain if cycle.model.origin == INITIAL else workspace.config.train
 
 
 def evaluate(workspace: Workspace, candidate: Model | None, reporter: Reporter) -> PromotionResult | None:
@@ -86,11 +103,12 @@ def evaluate(workspace: Workspace, candidate: Model | None, reporter: Reporter) 
     """
     if candidate is None:
         return None
-    result = evaluate_candidate(workspace, candidate, model_registry.current_model(workspace), reporter)
-    after, before = result.candidate, result.current or result.candidate
+    current = model_registry.current_model(workspace) if model_registry.has_model(workspace) else None
+    result = evaluate_candidate(workspace, candidate, current, reporter)
+    after, before = result.candidate, result.current
+    ap, ap50 = (f"{before.ap:.3f} → ", f"{before.ap50:.3f} → ") if before else ("", "")
     reporter.line(
-        f"  evaluate: AP {before.ap:.3f} → {after.ap:.3f}, AP50 {before.ap50:.3f} → {after.ap50:.3f} "
-        f"on {after.images} validation images"
+        f"  evaluate: AP {ap}{after.ap:.3f}, AP50 {ap50}{after.ap50:.3f} on {after.images} validation images"
     )
     return result
 
@@ -111,7 +129,7 @@ def decide(
             model_registry.promote(workspace, candidate, reason)
         outcome = "promoted" if promoted else "kept"
         finish_cycle(workspace.store, cycle.number, outcome, reason, now())
-    current = model_registry.current_model(workspace).id
+    current = model_registry.current_model(workspace).id if model_registry.has_model(workspace) else "none"
     reporter.line(
         f"  {'promoted' if promoted else 'kept the old model'}: {reason} (current model: {current})"
     )

@@ -26,7 +26,9 @@ _MAX_INDENT = 8  # levels of the tree: the lines of a long chain of cycles must 
 def tree(workspace: Workspace) -> list[str]:
     """Return one line per model, each below its parent. A star marks the current model."""
     if not has_model(workspace):
-        return ["no model yet. Make one: al-loop pretrain, or: al-loop models import CHECKPOINT"]
+        return [
+            "no model yet. Make one: al-loop cycle, al-loop pretrain, or al-loop models import CHECKPOINT"
+        ]
     current, models = current_model(workspace).id, all_models(workspace)
     used = {row.model_id for row in all_promotions(workspace.store)}
     rows = []

@@ -96,6 +96,23 @@ def train_model(
     }
 
 
+def write_initial(workspace: Workspace, folder: Path, seed: int, progress: Progress) -> dict[str, Any]:
+    """Write the model that a training without a start begins with. Return the output of the stage."""
+    from al_loop.detector.checkpoint import write_weights
+    from al_loop.detector.config.model_config import build_model
+    from al_loop.detector.config.stored_config import write_config
+
+    config, weights, notes = _start(workspace, None, seed, progress)
+    config.untrained = True
+    weights = build_model(config, seed).state_dict() if weights is None else weights
+    write_weights(folder / WEIGHTS, weights, config.classes)
+    return {
+        "config_sha256": write_config(folder, config),
+        "weights_sha256": file_sha256(folder / WEIGHTS),
+        "notes": notes,
+    }
+
+
 def _start(
     workspace: Workspace, start: Model | None, seed: int, progress: Progress
 ) -> tuple[Any, Any, list[str]]:

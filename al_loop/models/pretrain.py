@@ -1,4 +1,4 @@
-"""Make a model outside a cycle: train it on labelled images, or import a checkpoint."""
+"""Make a model outside a cycle: train it on labelled images, import a checkpoint, or leave it untrained."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from al_loop.models.self_training import Pool, sample_unlabelled, train_with_poo
 from al_loop.state import model_registry
 from al_loop.state.database.facts import read_fact, write_fact
 from al_loop.state.database.model_table import count_of_origin
-from al_loop.state.model_registry import Model
+from al_loop.state.model_registry import INITIAL, Model
 from al_loop.state.stages import Output, Stage, finished, run_stage
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import total_boxes
@@ -102,6 +102,18 @@ def import_checkpoint(
     model, output = _make(workspace, "import", inputs, work)
     reporter.line(f"imported {model.id} from {checkpoint}")
     return _evaluate(workspace, model, output, reporter)
+
+
+def initial_model(workspace: Workspace, reporter: Reporter) -> Model:
+    """Return the model of the settings before any training. Images are compared by its features."""
+    seed = workspace.config.pretrain.seed
+    inputs = {"model": starting_point.model_inputs(workspace), "seed": seed}
+
+    def work(folder: Path) -> Output:
+        with reporter.progress("initial model") as progress:
+            return model_training.write_initial(workspace, folder, seed, progress)
+
+    return _make(workspace, INITIAL, inputs, work)[0]
 
 
 def _make(

@@ -135,7 +135,7 @@ def _settings(workspace: Workspace, text: str) -> Config:
 
 def _labels_at(workspace: Workspace, number: int, training: Output) -> int:
     """Return the number of labels that a cycle trained on; without a training, those until then."""
-    trained = training.get("images")
+    trained = training.get("labels", training.get("images"))
     return trained if isinstance(trained, int) else label_table.labels_until(workspace.store, number)
 
 

@@ -9,12 +9,16 @@ from pathlib import Path
 from al_loop.core.errors import ModelError
 from al_loop.core.files import hash_of
 from al_loop.state.database import model_table
+from al_loop.state.database.dataset_table import rendered_count
+from al_loop.state.database.label_table import label_cost, set_size
 from al_loop.state.database.model_table import ModelRow
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.metrics import VALIDATION, Metrics
 
 WEIGHTS = "weights.pth"
 CONFIG = "config.json"
+#: The origin of a model that no training has changed. It is never current: only its features are used.
+INITIAL = "initial"
 #: The config in older workspaces. It is parsed, never executed.
 OLD_CONFIG = "config.py"
 #: Model configs that come with al-loop.
@@ -81,8 +85,9 @@ def current_model(workspace: Workspace) -> Model:
     row = model_table.newest_promotion(workspace.store)
     if row is None:
         raise ModelError(
-            "no model yet. Make one: al-loop render RECIPE --count 400, then al-loop pretrain; "
-            "or: al-loop models import CHECKPOINT"
+            "no model yet. Label photographs and train the first one: al-loop cycle; or train it on rendered "
+            "images: al-loop render RECIPE --count 400, then al-loop pretrain; or: al-loop models import "
+            "CHECKPOINT"
         )
     return get_model(workspace, row.model_id)
 
@@ -90,6 +95,14 @@ def current_model(workspace: Workspace) -> Model:
 def has_model(workspace: Workspace) -> bool:
     """Whether there is a current model."""
     return model_table.newest_promotion(workspace.store) is not None
+
+
+def can_pretrain(workspace: Workspace) -> bool:
+    """Whether there is no model yet, but all that `al-loop pretrain` needs."""
+    store = workspace.store
+    if has_model(workspace) or not set_size(store, VALIDATION):
+        return False
+    return bool(rendered_count(store) or label_cost(store).boxes)
 
 
 def get_model(workspace: Workspace, model_id: str) -> Model:
@@ -137,12 +150,14 @@ def register_model(
 
 
 def promote(workspace: Workspace, model: Model, reason: str) -> None:
-    """Make a model the current one. Raises ModelError if its files were deleted."""
+    """Make a model the current one. Raises ModelError if its files were deleted, or if it is not trained."""
     if model.removed_at is not None:
         raise ModelError(
             f"the files of {model.id} were deleted by gc on {model.removed_at}. "
             "Choose another: al-loop models list"
         )
+    if model.origin == INITIAL:
+        raise ModelError(f"{model.id} is not trained. Choose another: al-loop models list")
     if not (has_model(workspace) and current_model(workspace).id == model.id):
         model_table.insert_promotion(workspace.store, model.id, reason, now())
 

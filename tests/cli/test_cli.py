@@ -33,7 +33,7 @@ def test_from_nothing_to_a_pool(run: Any, tmp_path: Path, monkeypatch: pytest.Mo
     code, out, _ = run("status")
     assert code == 0
     assert "pool        3 unlabelled" in out
-    assert "next        al-loop render RECIPE" in out
+    assert "next        al-loop label-studio start" in out
 
 
 def test_no_workspace(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,19 +53,17 @@ def test_k_must_be_a_positive_number(run: Any, filled: Workspace, k: str) -> Non
     assert "Invalid value for '--k'" in err
 
 
-def test_cycle_needs_a_model_and_a_pool(run: Any, workspace: Workspace, tmp_path: Path) -> None:
-    from al_loop.state import model_registry
-
-    assert "no model yet" in run("-w", workspace.root, "cycle")[2]
-    model_registry.promote(
-        workspace, model_registry.register_model(workspace, "m", "import", "0" * 64, None, None), "test"
-    )
+def test_what_a_first_cycle_needs(run: Any, workspace: Workspace, tmp_path: Path) -> None:
     code, _, err = run("-w", workspace.root, "cycle")
     assert code == 1
     assert "nothing to label: all 0 images of the pool" in err
     write_coco_set(tmp_path / "pool", 3)
     run("-w", workspace.root, "pool", "add", tmp_path / "pool")
     assert "no validation set, and the pool is too small" in run("-w", workspace.root, "cycle")[2]
+    run("-w", workspace.root, "pool", "add-val", write_coco_set(tmp_path / "val", 2, seed=2))
+    run("-w", workspace.root, "pool", "add-labelled", write_coco_set(tmp_path / "mine", 2, seed=3))
+    assert "no model yet, but images to train it on" in run("-w", workspace.root, "cycle")[2]
+    assert "next        al-loop pretrain" in run("-w", workspace.root, "status")[1]
 
 
 def test_pretrain_needs_images_of_the_classes(run: Any, filled: Workspace) -> None:

@@ -70,7 +70,7 @@ def test_years_of_cycles_stay_on_the_screen(workspace: Workspace) -> None:
 
 def test_no_model_yet(workspace: Workspace) -> None:
     assert tree(workspace) == [
-        "no model yet. Make one: al-loop pretrain, or: al-loop models import CHECKPOINT"
+        "no model yet. Make one: al-loop cycle, al-loop pretrain, or al-loop models import CHECKPOINT"
     ]
 
 

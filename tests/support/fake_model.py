@@ -10,7 +10,7 @@ import numpy as np
 
 from al_loop.core.console import Progress
 from al_loop.state.file_hashes import shards_in
-from al_loop.state.model_registry import Model, promote, register_model
+from al_loop.state.model_registry import INITIAL, Model, promote, register_model
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile, Prediction
@@ -44,19 +44,22 @@ def score(
     *_: object,
     **__: object,
 ) -> list[object]:
-    """Stand in for `models.scoring.score`: usual images have mean 0, "odd" and "new" ones another."""
-    store = shards_in(workspace, folder)
-    some = [_seen(model.id, image.id) for image in store.missing(images)]
+    """Stand in for `models.scoring.score`: usual images have mean 0, "odd" and "new" ones another.
+
+    An untrained model finds nothing.
+    """
+    store, finds = shards_in(workspace, folder), model.origin != INITIAL
+    some = [_seen(model.id, image.id, finds=finds) for image in store.missing(images)]
     if some:
         store.append(some)
     return []
 
 
-def _seen(model: str, name: str) -> Prediction:
+def _seen(model: str, name: str, *, finds: bool) -> Prediction:
     digest = hashlib.sha256(f"{model} {name}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
     shift = {"odd": 1.5, "new": -1.5}.get(name.split("-")[0], 0.0)
-    count = int(rng.poisson(5 if name.startswith("crowded") else 2))
+    count = int(rng.poisson(5 if name.startswith("crowded") else 2)) if finds else 0
     scores = np.sort(rng.uniform(0.3, 1, count))[::-1]
     boxes = Boxes(np.tile([1.0, 1, 9, 9], (count, 1)), np.zeros(count, np.int64), scores.copy())
     return Prediction(

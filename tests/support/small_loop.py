@@ -26,6 +26,7 @@ from al_loop.loop.cycle import run_cycle
 from al_loop.models import evaluation, model_training, scoring
 from al_loop.models.model_training import TrainingImages
 from al_loop.state import model_registry
+from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace
 from al_loop.structures.picks import Pick
 
@@ -38,6 +39,7 @@ class SmallLoop:
 
     answered: share of the picks that are labelled with one bolt; None: the server does not answer.
     trained: settings of every training.
+    starts: the model that every training begins with.
     images: number of images of every training.
     rendered: number of rendered images beside them.
     pushed: images of every push.
@@ -47,6 +49,7 @@ class SmallLoop:
     workspace: Workspace
     answered: float | None = 1.0
     trained: list[TrainConfig] = field(default_factory=list)
+    starts: list[Model | None] = field(default_factory=list)
     images: list[int] = field(default_factory=list)
     rendered: list[int] = field(default_factory=list)
     pushed: list[list[str]] = field(default_factory=list)
@@ -56,6 +59,7 @@ class SmallLoop:
         """Stand in for the network and the labelling server."""
         patch.setattr(scoring, "score", score)
         patch.setattr(model_training, "train_model", self.train)
+        patch.setattr(model_training, "write_initial", self.write_initial)
         if not self.noted:
             patch.setattr(evaluation, "evaluate_model", lambda *_: metrics(0.5, bolt=0.5, nut=None))
             patch.setattr(evaluation, "compare_models", lambda *_: compared(0.0, -0.1, 0.1))
@@ -94,12 +98,13 @@ class SmallLoop:
         self,
         workspace: Workspace,
         folder: Path,
-        start: object,
+        start: Model | None,
         images: TrainingImages,
         settings: TrainConfig,
         *_: object,
     ) -> dict[str, Any]:
         self.trained.append(settings)
+        self.starts.append(start)
         self.images.append(len(images.training))
         self.rendered.append(len(images.rendered))
         (folder / "weights.pth").write_bytes(str(len(images.training)).encode())
@@ -109,6 +114,13 @@ class SmallLoop:
             "steps": 1,
             "images": len(images.training),
             "class_quality": [0.5, 0.5],
+        }
+
+    def write_initial(self, workspace: Workspace, folder: Path, *_: object) -> dict[str, Any]:
+        (folder / "weights.pth").write_bytes(b"initial")
+        return {
+            "config_sha256": write_config(folder, noted=self.noted),
+            "weights_sha256": file_sha256(folder / "weights.pth"),
         }
 
     def run(self, strategy: str = "dbal", cycles: int = 1, **settings: object) -> Workspace:
@@ -132,6 +144,15 @@ def write_config(folder: Path, *, noted: bool) -> str | None:
     return file_sha256(folder / "config.json")
 
 
+def _add_model(workspace: Workspace, *, noted: bool) -> None:
+    folder = workspace.model_dir("m0")
+    folder.mkdir(parents=True)
+    (folder / "weights.pth").write_bytes(b"m0")
+    config, weights = write_config(folder, noted=noted), file_sha256(folder / "weights.pth")
+    m0 = model_registry.register_model(workspace, "m0", "import", weights, None, None, config)
+    model_registry.promote(workspace, m0, "x")
+
+
 def small_loop(
     workspace: Workspace,
     tmp_path: Path,
@@ -139,10 +160,11 @@ def small_loop(
     images: int = 60,
     judged: bool = False,
     validation: bool = True,
+    model: bool = True,
 ) -> SmallLoop:
     """A workspace with photographs, a validation set and a first model.
 
-    validation: whether there is a validation set.
+    validation, model: whether there is a validation set, and a model.
     judged: compute real metrics and comparisons, of simulated predictions, for models with a recorded config.
     """
     (tmp_path / "in").mkdir()
@@ -151,14 +173,8 @@ def small_loop(
     add_images(workspace, sorted((tmp_path / "in").iterdir()))
     if validation:
         add_validation(workspace, write_coco_set(tmp_path / "val", 2, seed=2))
-    folder = workspace.model_dir("m0")
-    folder.mkdir(parents=True)
-    (folder / "weights.pth").write_bytes(b"m0")
-    config = write_config(folder, noted=judged)
-    weights = file_sha256(folder / "weights.pth")
-    model_registry.promote(
-        workspace, model_registry.register_model(workspace, "m0", "import", weights, None, None, config), "x"
-    )
+    if model:
+        _add_model(workspace, noted=judged)
     loop = SmallLoop(workspace, noted=judged)
     loop.install(monkeypatch)
     return loop

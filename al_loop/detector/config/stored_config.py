@@ -32,7 +32,7 @@ from al_loop.state.model_registry import CONFIG, config_file
 #: The parts of a config that al-loop uses; the rest (data, hooks, schedules, visualisers, ...) is not stored.
 PARTS = (
     "classes", "custom_imports", "default_scope", "enlarge", "find_unused_parameters", "fine_tune_lr",
-    "image_size", "model", "named_classes", "notes", "optim_wrapper", "resize",
+    "image_size", "model", "named_classes", "notes", "optim_wrapper", "resize", "untrained",
 )  # fmt: skip
 # Importing this class registers it as a part of a detector.
 _REGISTERED = timm_backbone.TimmBackbone
@@ -157,6 +157,7 @@ class _StoredConfig(msgspec.Struct):
     notes: tuple[str, ...] = ()
     resize: Literal["inside", "either-way", "stretch"] = "inside"
     fine_tune_lr: _Rate = 1.0
+    untrained: bool = False
 
 
 def _check_values(config: dict[str, Any], source: str) -> None:

@@ -15,7 +15,7 @@ class ModelRow:
     """A model.
 
     parent: the model that it was fine-tuned from.
-    origin: 'pretrain', 'import' or 'cycle'.
+    origin: 'pretrain', 'import', 'cycle' or 'initial'.
     removed_at: when gc deleted its files.
     config_sha256: None if an older al-loop stored no hash.
     """
