@@ -6,9 +6,12 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec import structs
+
 from al_loop.core.console import Reporter
 from al_loop.core.errors import ConfigError, RenderingError
 from al_loop.core.files import file_sha256, json_hash
+from al_loop.core.renamed_settings import TRAININGS
 from al_loop.core.resources import resource
 from al_loop.images.coco import read_coco, summarise
 from al_loop.state.database.dataset_table import DatasetRow, all_datasets, write_dataset
@@ -82,6 +85,27 @@ def _report_others(workspace: Workspace, folder: Path, recipe: Path, seed: int, 
             f"rendered. {', '.join(others)} stays, and pretrain uses it, too. To use only the new set: "
             f"al-loop pretrain --data synthetic/{folder.name}/annotations.json"
         )
+
+
+def without_mirroring(workspace: Workspace, reporter: Reporter) -> Workspace:
+    """Return the workspace with `augment.hflip` off if a rendered set has classes that mirror each other."""
+    names = [row.name for row in all_datasets(workspace.store) if _has_mirrored_classes(workspace, row.name)]
+    config = workspace.config
+    if not names or not any(getattr(config, table).augment.hflip for table in TRAININGS):
+        return workspace
+    reporter.line(f"  no image is mirrored: labels.mirrored_classes is true in the recipe of {names[0]}")
+    for table in TRAININGS:
+        settings = getattr(config, table)
+        settings = structs.replace(settings, augment=structs.replace(settings.augment, hflip=False))
+        config = structs.replace(config, **{table: settings})
+    return workspace.with_settings(config)
+
+
+def _has_mirrored_classes(workspace: Workspace, name: str) -> bool:
+    try:
+        return read_identity(workspace.synthetic / name).recipe.labels.mirrored_classes
+    except RenderError:  # missing, or of another version
+        return False
 
 
 def find_recipe(recipe: str) -> Path:

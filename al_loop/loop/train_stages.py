@@ -12,6 +12,7 @@ from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
 from al_loop.images.coco import missing_classes
 from al_loop.images.object_cache import check_unchanged
+from al_loop.images.synthetic import without_mirroring
 from al_loop.images.training_sets import missing_warning, rendered_beside, usable_rendered, without_damaged
 from al_loop.loop.cycle_record import Cycle, frozen_pool
 from al_loop.loop.selection_stages import relative
@@ -42,6 +43,7 @@ def train_stage(
         return None
     if missing := missing_classes(training, workspace.config.classes):
         reporter.line(f"  {missing_warning(missing)}")
+    workspace = without_mirroring(workspace, reporter)
     model_id, start = f"cycle-{cycle.number}", cycle.model
     settings = settings_of(workspace, cycle)
     first = start.origin == INITIAL

@@ -9,6 +9,7 @@ from al_loop.core.console import Reporter
 from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
 from al_loop.images.object_cache import check_unchanged
+from al_loop.images.synthetic import without_mirroring
 from al_loop.images.training_sets import pretraining_set, rendered_beside, without_damaged
 from al_loop.models import model_training, self_training, starting_point
 from al_loop.models.model_training import TrainingImages
@@ -32,6 +33,7 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
     data: COCO files of labelled images that replace the rendered ones. No cycle learns from them.
     """
     check_sets(workspace)
+    workspace = without_mirroring(workspace, reporter)
     settings = workspace.config.pretrain
     model_training.check_gpus(workspace, settings)
     training = pretraining_set(workspace, data, reporter)

@@ -58,6 +58,7 @@ class Labels(Table, frozen=True):
     min_parts: a view that shows fewer labels is not rendered.
     margin: each side of a box is moved outward by this share of the box, as people draw it; the box of the
         visible pixels is stored beside it.
+    mirrored_classes: some classes are mirror images of each other, so that no training may mirror an image.
     """
 
     categories: tuple[Name, ...] = ()
@@ -70,6 +71,7 @@ class Labels(Table, frozen=True):
     verify: bool = True
     min_parts: Annotated[int, msgspec.Meta(ge=0)] = 0
     margin: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    mirrored_classes: bool = False
 
 
 class Scheme(Table, frozen=True):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import PIL.Image
+from msgspec import structs
 
+from al_loop.core.console import Silent
 from al_loop.core.files import file_sha256
-from al_loop.images.synthetic import dataset_folder
+from al_loop.images.synthetic import dataset_folder, without_mirroring
 from al_loop.state.workspace import Workspace
 from render import load_assets, load_recipe
 from render.annotation.record_store import FORMAT, open_dataset
@@ -57,3 +59,23 @@ def test_a_set_of_an_earlier_version_goes_on_until_a_file_changes(
     identity.write_text(of_today)
     station(tmp_path / "one", colour=200)
     assert dataset_folder(workspace, recipe, 0, None) != by_text
+
+
+def test_a_recipe_whose_classes_mirror_each_other_switches_flips_off(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    for name in ("usual", "lost", "mirrored"):
+        workspace.store.execute("INSERT INTO datasets VALUES (?, 'r', 3, 'now')", name)
+    usual = load_recipe(station(tmp_path / "one", tables=""))
+    open_dataset(workspace.synthetic / "usual", usual, 0)
+    tell = Silent()
+    assert without_mirroring(workspace, tell) is workspace
+    mirrored = load_recipe(station(tmp_path / "two", tables="[labels]\nmirrored_classes = true\n"))
+    open_dataset(workspace.synthetic / "mirrored", mirrored, 0)
+    off = without_mirroring(workspace, tell)
+    for table in ("pretrain", "train"):
+        before, after = getattr(workspace.config, table), getattr(off.config, table)
+        assert after == structs.replace(before, augment=structs.replace(before.augment, hflip=False))
+    assert tell.lines == ["  no image is mirrored: labels.mirrored_classes is true in the recipe of mirrored"]
+    assert without_mirroring(off, tell) is off
+    assert len(tell.lines) == 1

@@ -15,6 +15,7 @@ from al_loop.core.config import Config
 from al_loop.core.console import Reporter, Silent
 from al_loop.core.errors import ConfigError
 from al_loop.images.repository import labels_hash
+from al_loop.images.synthetic import without_mirroring
 from al_loop.images.training_sets import labelled_files, rendered_beside, synthetic_images
 from al_loop.state.database.store import Store
 from al_loop.state.stages import Output, Stage, run_stage
@@ -74,6 +75,7 @@ class ContextFactory:
         """Read the datasets and find the initial models."""
         reporter, spec, config = reporter or Silent(), self.spec, self.config
         home = open_workspace(self.home)
+        config = without_mirroring(home.with_settings(config), reporter).config
         datasets = read_datasets(spec.pool, spec.validation, spec.tests, config.classes)
         for line in datasets.lines:
             reporter.line(line)

@@ -233,6 +233,15 @@ def test_the_same_dataset_opens_again(out):
     assert (identity.recipe, identity.seed, identity.assets_sha256) == (RECIPE, 0, "assets")
 
 
+def test_a_dataset_without_a_newer_key_of_recipes_opens_again(out):
+    stored = json.loads((out / "dataset.json").read_text())
+    del stored["recipe"]["labels"]["mirrored_classes"]
+    (out / "dataset.json").write_text(json.dumps(stored))
+    open_dataset(out, RECIPE, 0, "assets")
+    with pytest.raises(DatasetError, match="mirrored_classes: was False, now True"):
+        open_dataset(out, other(labels={"mirrored_classes": True}), 0, "assets")
+
+
 def other(**changes):
     return parse_recipe(TABLE | changes)
 
