@@ -71,7 +71,9 @@ def models() -> None:
 
 @models.command("import")
 @click.argument("checkpoint")
-@click.option("--config", help="Its mmdet config, a Python file that is executed.  [default: model.config]")
+@click.option(
+    "--config", help="Its mmdet config: a name, or a Python file to execute.  [default: model.config]"
+)
 @click.option("--classes-as-is", is_flag=True, help="Match classes by position, not by name.")
 @with_locked_workspace
 def import_(workspace: Workspace, checkpoint: str, config: str | None, classes_as_is: bool) -> None:

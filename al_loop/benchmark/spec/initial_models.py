@@ -21,7 +21,7 @@ SCRATCH, COCO = "scratch", "coco"
 
 @dataclass(frozen=True)
 class InitialModel:
-    """A model, or random weights, or a checkpoint for other classes."""
+    """A model, or the model config's own weights, or a checkpoint for other classes."""
 
     model: Model | None
     checkpoint: str = ""
@@ -47,7 +47,7 @@ def find_initial_model(name: str, home: Workspace, config: Config) -> InitialMod
     if name == COCO:
         if config.model.load_from is None:
             raise ConfigError(
-                "--start coco: expected model.load_from in al-loop.toml to name a checkpoint, got none"
+                '--start coco: expected model.load_from in al-loop.toml ("coco", a path or a URL), got none'
             )
         return InitialModel(None, config.model.load_from)
     if Path(name).expanduser().is_file():
