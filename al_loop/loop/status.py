@@ -73,4 +73,5 @@ def _cycle(workspace: Workspace) -> tuple[str, bool]:
     stages = stages_of(workspace.store, f"cycle-{row.number}")
     crashed = {s.name for s in stages if s.state == "running" and s.pid and not psutil.pid_exists(s.pid)}
     states = [f"{s.name} {'crashed' if s.name in crashed else s.state}" for s in stages]
-    return f"{row.number} under way (k = {row.k}): {', '.join(states) or 'just begun'}", True
+    sample = f", {row.validation_images} for the validation set" if row.validation_images else ""
+    return f"{row.number} under way (k = {row.k}{sample}): {', '.join(states) or 'just begun'}", True

@@ -17,6 +17,7 @@ from al_loop.models.promotion import check_sets, evaluate_candidate
 from al_loop.models.self_training import Pool, sample_unlabelled, train_with_pool
 from al_loop.state import model_registry
 from al_loop.state.database.facts import read_fact, write_fact
+from al_loop.state.database.label_table import set_size
 from al_loop.state.database.model_table import count_of_origin
 from al_loop.state.model_registry import INITIAL, Model
 from al_loop.state.stages import Output, Stage, finished, run_stage
@@ -81,12 +82,12 @@ def import_checkpoint(
     *,
     classes_as_is: bool = False,
 ) -> Model:
-    """Import a trained detector.
+    """Import a trained detector. As the first model it needs no validation set: a cycle has it labelled.
 
     classes_as_is: match classes by position. Ignore their names in the checkpoint.
     Raises ModelError with the reason if the checkpoint does not fit.
     """
-    check_sets(workspace)
+    check_sets(workspace, drawn=not model_registry.has_model(workspace))
     inputs = {
         "checkpoint": starting_point.checkpoint_identity(checkpoint),
         "config": config,
@@ -143,6 +144,12 @@ def _evaluate(workspace: Workspace, model: Model, output: Output, reporter: Repo
     current = model_registry.current_model(workspace) if model_registry.has_model(workspace) else None
     if current is not None and read_fact(workspace.store, fact) is not None:
         reporter.line(f"current model: {current.id}; {model.id} was evaluated before")
+        return model
+    if not set_size(workspace.store, VALIDATION):
+        model_registry.promote(workspace, model, "the first model, not evaluated: no validation set yet")
+        reporter.line(
+            f"current model: {model.id}. The next cycle has a validation set labelled: al-loop cycle"
+        )
         return model
     result = evaluate_candidate(workspace, model, current, reporter)
     metrics, decision = result.candidate, result.decision

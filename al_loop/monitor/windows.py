@@ -13,6 +13,7 @@ from al_loop.monitor.baseline import Baseline
 from al_loop.monitor.drift_tests import ImageStatistics, Signal, drift_signals, image_statistics, most_drifted
 from al_loop.state.database import monitor_tables
 from al_loop.state.database.image_table import pool_ids
+from al_loop.state.database.label_table import imported_images
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.predictions import ScoredImages
 
@@ -32,9 +33,13 @@ class Window:
 
 
 def waiting(workspace: Workspace, baseline: Baseline) -> list[str]:
-    """Return the images that are in no window yet, in order of arrival."""
+    """Return the images that are in no window yet, in order of arrival.
+
+    Images that were imported with their labels are left out: they are no sample of what arrives.
+    """
     windowed = monitor_tables.windowed_until(workspace.store, baseline.promotion)
-    return pool_ids(workspace.store, after=max(windowed, baseline.arrived))
+    arrived, imported = max(windowed, baseline.arrived), imported_images(workspace.store)
+    return [name for name in pool_ids(workspace.store, after=arrived) if name not in imported]
 
 
 def evaluate_windows(workspace: Workspace, baseline: Baseline, scored: ScoredImages) -> list[Window]:

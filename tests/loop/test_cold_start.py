@@ -51,6 +51,7 @@ def test_a_new_workspace_labels_trains_and_goes_on(loop: SmallLoop) -> None:
     assert all(pick.reason.startswith("typiclust: ") for pick in picks[6:])
     assert not any(pick.audit for pick in picks)
     assert describe(workspace)[5] == "model       none yet"
+    assert "cycle       1 under way (k = 10, 6 for the validation set): score done" in describe(workspace)[7]
     assert [found.check for found in examine(workspace.root, Silent()).findings] == ["server.stopped"]
 
     loop.answered = 1.0

@@ -10,7 +10,7 @@ import torch
 from support.factories import write_checkpoint
 
 from al_loop.core.console import Silent
-from al_loop.core.errors import ModelError
+from al_loop.core.errors import DataError, ModelError
 from al_loop.core.files import file_sha256
 from al_loop.models.pretrain import import_checkpoint
 from al_loop.state import model_registry
@@ -38,6 +38,19 @@ def test_an_import_becomes_the_first_model(small: Workspace, tmp_path: Path) -> 
     assert import_checkpoint(small, str(tmp_path / "mine.pth"), None, tell).id == "import-1"
     write_checkpoint(tmp_path / "mine.pth", seed=1)
     assert import_checkpoint(small, str(tmp_path / "mine.pth"), None, tell).id == "import-2"
+
+
+def test_an_import_without_a_validation_set(small: Workspace, tmp_path: Path) -> None:
+    small.store.execute("DELETE FROM sets")
+    checkpoint, tell = str(write_checkpoint(tmp_path / "mine.pth")), Silent()
+    import_checkpoint(small, checkpoint, None, tell)
+    assert model_registry.current_model(small).id == "import-1"
+    assert tell.lines[-1].endswith("The next cycle has a validation set labelled: al-loop cycle")
+    with pytest.raises(DataError, match="no validation set to evaluate models on"):
+        import_checkpoint(small, checkpoint, None, tell)
+    small.store.execute("INSERT INTO sets SELECT 'validation', id FROM images WHERE role = 'validation'")
+    import_checkpoint(small, checkpoint, None, tell)
+    assert model_registry.saved_metrics(small, "import-1") is not None
 
 
 def test_what_cannot_be_imported_leaves_no_model(small: Workspace, tmp_path: Path) -> None:

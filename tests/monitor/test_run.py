@@ -167,6 +167,19 @@ def test_the_most_drifted_images_are_named(watched: Workspace) -> None:
     assert window.strangest[0] in odd
 
 
+def test_images_that_came_with_labels_are_no_drift(watched: Workspace) -> None:
+    see(watched)
+    for name in add_rows(watched, 100, "odd"):
+        watched.store.execute(
+            "INSERT INTO labels (image_id, status, boxes, annotator, updated_at) "
+            "VALUES (?, 'empty', '[]', 'mine.json', '')",
+            name,
+        )
+    assert see(watched).windows == ()
+    add_rows(watched, 50, "odd")
+    assert see(watched).windows[0].drifted
+
+
 def test_a_small_shift_is_none_however_sure(watched: Workspace) -> None:
     calm = monitored(watched, triggers=("drift",), drift=structs.replace(QUICK, min_effect=2.0))
     see(calm)

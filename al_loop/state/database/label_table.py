@@ -119,6 +119,11 @@ def write_label(store: Store, label: NewLabel) -> None:
     store.insert("labels", [label], "REPLACE")
 
 
+def imported_images(store: Store) -> set[str]:
+    """Return the images of the pool whose label comes from a COCO file."""
+    return set(store.column(f"SELECT l.image_id {_POOL} AND l.cycle IS NULL"))
+
+
 def delete_label(store: Store, image_id: str, cycle: int) -> None:
     """Delete the label that a cycle gave an image."""
     store.execute("DELETE FROM labels WHERE image_id = ? AND cycle = ?", image_id, cycle)
