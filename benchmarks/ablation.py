@@ -1,7 +1,7 @@
 """AP of trainings with one setting changed, compared with the base in pairs of equal images and seeds.
 
     .venv/bin/python benchmarks/ablation.py WORK --data SET [SET ...] [--labels 25] [--seeds 3]
-        [--start M0.pth] --base train.steps=300 --variant train.lr=5e-4,config.enlarge=true
+        [--start M0.pth] [--rendered COCO] --base train.steps=300 --variant train.lr=5e-4,config.enlarge=true
 
 SET holds pool.json and val.json (COCO). A seed draws the images from pool.json and seeds the training. The
 weights of the last step are evaluated on val.json: no training stops early.
@@ -83,6 +83,7 @@ def train_and_evaluate(
         validation[:1],
         RunSettings(run, device, lr, workers, run.precision),
         folder / "training",
+        labelled_images(args.rendered, classes) if args.rendered else (),
     )
     began = time.monotonic()
     weights = train(
@@ -134,6 +135,7 @@ def main() -> None:
     parser.add_argument("--config", default="lite")
     parser.add_argument("--size", type=int, nargs=2, help="Width and height of the model's input, px.")
     parser.add_argument("--start", type=Path, help="Weights to start from. Default: ImageNet's.")
+    parser.add_argument("--rendered", type=Path, help="COCO file for train.replay and copy_paste.")
     parser.add_argument("--workers", type=int, help="Decoding processes.")
     parser.add_argument("--base", default="", help="Settings of all trainings: key=value,...")
     parser.add_argument("--variant", action="append", default=[], help="Settings to change: key=value,...")

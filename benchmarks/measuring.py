@@ -98,13 +98,13 @@ def class_names(coco: Path) -> tuple[str, ...]:
 
 
 def labelled_images(coco: Path, classes: Sequence[str]) -> list[LabelledImage]:
-    """Return the images of a COCO file, with ids by their number."""
+    """Return the images of a COCO file, with outlines, and with ids by their number."""
     from al_loop.images.coco import read_coco
     from al_loop.structures.images import ImageFile, LabelledImage
 
     return [
         LabelledImage(ImageFile(f"{n:05}", image.path, image.width, image.height), image.boxes)
-        for n, image in enumerate(read_coco(coco, classes).images)
+        for n, image in enumerate(read_coco(coco, classes, outlines=True).images)
     ]
 
 
