@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import all_reduce_params, is_main_process
+import torch
+from mmengine.dist import all_gather_object, all_reduce_params, is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 
@@ -19,6 +20,11 @@ from al_loop.detector.training.metric import KEY
 Progress = Callable[[int, int, str], None]
 # Key of the list of [step, AP] in the Runner's message hub, which is saved with each checkpoint.
 _VALIDATIONS = "al_loop_validations"
+_ADVICE = (
+    "Lower the learning rate (pretrain.lr or train.lr in al-loop.toml) and run again. The current model is "
+    "still the old one."
+)
+_MAX_NAMED = 5
 
 
 def validations(runner: Any) -> dict[int, float]:
@@ -96,10 +102,12 @@ class KeepBest(Hook):  # type: ignore[misc]
         self.best = read_note(path, "ap") if path.is_file() else -math.inf
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Write the weights if the AP is the best so far."""
+        """Write the weights if the AP is the best so far. Raise TrainingError if they are not finite."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
+            raise TrainingError(f"the weights are no finite numbers after step {runner.iter}. {_ADVICE}")
         if _ap(metrics) > self.best and is_main_process():
             self.best = _ap(metrics)
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
             write_weights(self.path, model.state_dict(), ap=self.best)
 
 
@@ -117,8 +125,7 @@ class ReportProgress(Hook):  # type: ignore[misc]
         loss = float(outputs["loss"].detach()) if outputs and "loss" in outputs else 0.0
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss became {loss} in step {runner.iter + 1}. Lower the learning rate "
-                "(pretrain.lr or train.lr in al-loop.toml) and run again."
+                f"the loss became {loss} in step {runner.iter + 1}, on {_images(data_batch)}. {_ADVICE}"
             )
         if self.callback:
             self.callback(runner.iter + 1, runner.max_iters, f"loss {loss:.2f}{self.text}")
@@ -126,6 +133,14 @@ class ReportProgress(Hook):  # type: ignore[misc]
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Show the AP of the validation in later progress reports."""
         self.text = f", AP {_ap(metrics):.3f}"
+
+
+def _images(batch: Any) -> str:
+    """Return the file names of the images that all processes learn from in a step."""
+    own = [Path(sample.img_path).name for sample in batch["data_samples"]]
+    names = [name for names in all_gather_object(own) for name in names]
+    more = len(names) - _MAX_NAMED
+    return f"{', '.join(names[:_MAX_NAMED])}{f' and {more} more' if more > 0 else ''}"
 
 
 def _ap(metrics: dict[str, float] | None) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from al_loop.core.errors import TrainingError
 from al_loop.detector.checkpoint import read_weights
 from al_loop.detector.device import choose_device
 from al_loop.detector.inference.scoring import ScoreSettings, score_images
+from al_loop.detector.training.hooks import KeepBest
 from al_loop.detector.training.resume import discard_work_files
 from al_loop.detector.training.train import train
 from al_loop.evaluation.evaluate import evaluate
@@ -180,10 +183,26 @@ def test_starts_from_given_weights_and_takes_images_without_boxes(
 
 @pytest.mark.train
 def test_a_loss_that_is_not_finite_stops_the_training(few: Any, config: Any, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"the loss became .* in step \d+.*pretrain.lr"):
-        train(training_job(config, few, tmp_path / "work", steps=4, lr=1e30))
+    with pytest.raises(TrainingError, match=r"the loss became .* in step [23], on .*pretrain\.lr") as error:
+        train(training_job(config, few, tmp_path / "work", steps=4, val_every=4, lr=1e30))
+    named = re.findall(r"[\w-]+\.\w+(?=, | and 3 more\.)", str(error.value).partition(", on ")[2])
+    assert len(named) == 5
+    assert set(named) <= {item.image.path.name for item in few[0]}
+    assert not (tmp_path / "work" / "best.pth").exists()
     with suppress(TrainingError):  # the largest rate of the settings ends in a result or in this error
         train(training_job(config, few, tmp_path / "high", steps=1, lr=10.0))
+
+
+def test_weights_that_are_not_finite_are_never_kept(tmp_path: Path) -> None:
+    """The loss of the last step is computed before its weights."""
+    model = torch.nn.Linear(1, 1)
+    runner = SimpleNamespace(model=model, iter=7)
+    keep = KeepBest(tmp_path / "best.pth")
+    keep.after_val_epoch(runner, {metric.KEY: 0.1})
+    model.weight.data.fill_(torch.nan)
+    with pytest.raises(TrainingError, match="no finite numbers after step 7"):
+        keep.after_val_epoch(runner, {metric.KEY: 0.2})
+    assert torch.isfinite(read_weights(keep.path)["weight"]).all()
 
 
 def test_nothing_to_learn_from(few: Any, config: Any, tmp_path: Path, make_boxes: Any) -> None:
