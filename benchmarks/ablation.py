@@ -7,7 +7,8 @@ SET holds pool.json and val.json (COCO). A seed draws the images from pool.json 
 weights of the last step are evaluated on val.json: no training stops early.
 
 train.KEY is a setting of [train] in al-loop.toml, with dots for its tables. config.KEY is a value in the
-config of the model. WORK/results.jsonl has a line per training, and a repeated call continues.
+config of the model. pick=typiclust labels the images that the first cycle of a workspace without a model
+picks, in place of random ones. WORK/results.jsonl has a line per training, and a repeated call continues.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import torch
 from measuring import class_names, interval, labelled_images
+from mmengine.config import Config
 
 from al_loop.core.config import TrainConfig
-from al_loop.detector.checkpoint import BOX_HEAD, load_into, read_weights, write_weights
+from al_loop.detector.checkpoint import BOX_HEAD, Weights, load_into, read_weights, write_weights
 from al_loop.detector.config.model_config import build_model, imagenet_start, load_model_config
 from al_loop.detector.device import choose_device, default_workers
 from al_loop.detector.inference.predict import Detector
@@ -35,6 +38,9 @@ from al_loop.detector.training.job import RunSettings, TrainingJob
 from al_loop.detector.training.train import train
 from al_loop.evaluation.evaluate import evaluate
 from al_loop.state.prediction_store import ShardStore
+from al_loop.structures.images import LabelledImage
+from strategies import Candidates
+from strategies.registry import select
 
 BASE = "base"
 
@@ -64,13 +70,16 @@ def train_and_evaluate(
     classes = class_names(data / "pool.json")
     config = load_model_config(args.config, classes, tuple(args.size) if args.size else None)
     plain: dict[str, Any] = {}
+    pick = settings.get("pick", "random")
     for key, value in settings.items():
+        if key == "pick":
+            continue
         place, _, rest = key.partition(".")
         set_value({"train": plain, "config": config}[place], rest, value)
     run = msgspec.convert({"val_every": 10**6, "seed": seed, **plain}, TrainConfig)
     pool, validation = (labelled_images(data / f"{name}.json", classes) for name in ("pool", "val"))
-    drawn = np.random.default_rng(seed).permutation(len(pool))[: args.labels]
     start = imagenet_start(config, seed)
+    drawn = picked(pick, pool, args.labels, config, start, seed, folder / "features")
     if args.start:
         start |= {n: t for n, t in read_weights(args.start).items() if _fits(n, t, start)}
     lr = run.lr or (config.fine_tune_lr if args.start else config.optim_wrapper.optimizer.lr)
@@ -100,6 +109,30 @@ def train_and_evaluate(
     metrics = evaluate(validation, store.load().boxes_by_image(), classes)
     shutil.rmtree(folder / "scores")
     return {"ap": metrics.ap, "ap50": metrics.ap50, "seconds": seconds}
+
+
+def picked(
+    strategy: str,
+    pool: Sequence[LabelledImage],
+    count: int,
+    config: Config,
+    start: Weights,
+    seed: int,
+    folder: Path,
+) -> Sequence[int]:
+    """Return the indices of the images to label. Strategies compare them by the features of the start."""
+    rng = np.random.default_rng(seed)
+    if strategy == "random":
+        return [int(i) for i in rng.permutation(len(pool))[:count]]
+    network: Any = build_model(config)
+    load_into(network, start, "the start")
+    untrained = Detector(network.eval(), Config({**config, "untrained": True}), torch.device("cpu"))
+    ids, store = [item.image.id for item in pool], ShardStore(folder)
+    score_images(untrained, [item.image for item in pool], store, ScoreSettings(0.05, 8, 0, 256))
+    scored = store.load(ids)
+    candidates = Candidates(scored.image_ids, scored.uncertainty, scored.embeddings)
+    chosen = [scored.image_ids[int(i)] for i in select(strategy, candidates, count, rng)]
+    return [ids.index(name) for name in chosen]
 
 
 def _fits(name: str, tensor: Any, start: Any) -> bool:
