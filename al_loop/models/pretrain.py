@@ -44,6 +44,8 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
             "al-loop pool add-labelled COCO.json"
         )
     rendered = rendered_beside(workspace, settings, reporter) if data else []
+    known = {item.image.id for item in training.images}
+    rendered = [item for item in rendered if item.image.id not in known]
     validation = repository.validation(workspace)
     unlabelled = sample_unlabelled(
         workspace,

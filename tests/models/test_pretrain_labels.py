@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from support.factories import edited, write_coco_set
 from support.small_loop import SmallLoop, small_loop
 
@@ -48,6 +49,21 @@ def test_rendered_images_and_labels_of_the_pool(loop: SmallLoop, tmp_path: Path)
     assert (len(found.own), len(found.others)) == (7, 0)
     pretrain(loop.workspace, tell, [more])
     assert any("al-loop pool add-labelled" in line for line in tell.lines)
+
+
+def test_photographs_of_files_are_learnt_with_rendered_images_beside_them(
+    loop: SmallLoop, tmp_path: Path
+) -> None:
+    render(loop.workspace, 5)
+    config, photographs = loop.workspace.config, write_coco_set(tmp_path / "mine", 7, seed=7)
+    here = loop.workspace.with_settings(
+        structs.replace(config, pretrain=structs.replace(config.pretrain, replay=0.5))
+    )
+    pretrain(here, Silent(), [photographs])
+    assert (loop.images, loop.rendered) == ([7], [5])
+    pretrain(here, Silent(), [loop.workspace.synthetic / "one" / "annotations.json"])
+    pretrain(here, Silent())
+    assert (loop.images[1:], loop.rendered[1:]) == ([5], [0])  # the last has the same images
 
 
 def test_the_learning_curve_begins_at_the_labels_of_the_first_model(loop: SmallLoop, tmp_path: Path) -> None:

@@ -47,10 +47,9 @@ class Patch:
     label: int
     cut: bool
 
-    @property
-    def hull(self) -> Hull:
-        """Convex hull of an object that was cut out, (k, 2) px."""
-        return hull_of(self.alpha >= min(_OBJECT_ALPHA, self.alpha.max())) if self.cut else None
+    def hull_at(self, corner: NDArray[np.int64]) -> Hull:
+        """Return the convex hull of an object that was cut out, (k, 2) px, pasted at a corner."""
+        return hull_of(self.alpha >= min(_OBJECT_ALPHA, self.alpha.max())) + corner if self.cut else None
 
     def scaled(self, factor: float) -> Patch:
         """Return the patch with sides of `factor` times their length, at least one px."""
@@ -170,15 +169,14 @@ class PasteObjects(BaseTransform):  # type: ignore[misc]
         if self.images and rng.random() < self.config.copy_paste:
             picture = results["img"].copy()
             boxes = results["gt_bboxes"].tensor.numpy().astype(np.float64)
-            labels, hulls = list[int](), list[Hull]()
+            labels, rotates = list[int](), "hulls" in results
             for patch in self._drawn(rng):
                 if (corner := _place(patch, picture.shape, boxes, rng)) is not None:
                     _blend(picture, patch, corner)
                     boxes = np.concatenate([boxes, patch.box[None] + np.tile(corner, 2)])
                     labels.append(patch.label)
-                    hulls.append(None if patch.hull is None else patch.hull + corner)
-            if "hulls" in results:
-                results["hulls"] = [*results["hulls"], *hulls]
+                    if rotates:
+                        results["hulls"] = [*results["hulls"], patch.hull_at(corner)]
             results.update(
                 img=picture,
                 gt_bboxes=HorizontalBoxes(boxes, dtype=results["gt_bboxes"].tensor.dtype),

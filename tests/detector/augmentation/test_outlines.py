@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 
 from al_loop.core.config import AugmentConfig
 from al_loop.detector.augmentation.augment import Augment
+from al_loop.detector.augmentation.copy_paste import PasteObjects
 from al_loop.detector.augmentation.outlines import LoadHulls, hull_of, outline_hull
+from al_loop.structures.boxes import Boxes
+from al_loop.structures.images import ImageFile, LabelledImage
 from al_loop.structures.segmentation import mask
 
 OFF: dict[str, Any] = {
@@ -40,7 +44,7 @@ def sample(*outlines: Any) -> dict[str, Any]:
         "ori_shape": (200, 200),
         "scale_factor": (1.0, 1.0),
         "instances": instances,
-        "gt_bboxes": HorizontalBoxes(torch.tensor([box] * len(outlines), dtype=torch.float32)),
+        "gt_bboxes": HorizontalBoxes(torch.tensor([box] * len(outlines), dtype=torch.float32).reshape(-1, 4)),
         "gt_bboxes_labels": np.arange(len(outlines)),
         "gt_ignore_flags": np.zeros(len(outlines), bool),
     }
@@ -84,3 +88,21 @@ def test_a_box_follows_its_outline(settings: dict[str, Any], as_mask: bool) -> N
         np.testing.assert_allclose(tight, expected, atol=2)
         wrong = max(wrong, np.abs(ellipse - expected).max())
     assert wrong > 3
+
+
+def test_a_pasted_object_has_its_hull(tmp_path: Path) -> None:
+    """The bar is pasted before the image is rotated, and its box stays tight."""
+    cv2.imwrite(str(tmp_path / "bar.png"), bar())
+    y, x = np.nonzero(bar()[..., 0])
+    box = np.array([[x.min(), y.min(), x.max() + 1, y.max() + 1]], np.float64)
+    source = LabelledImage(
+        ImageFile("a", tmp_path / "bar.png", 200, 200), Boxes(box, np.array([0]), outlines=([BAR],))
+    )
+    config = AugmentConfig(**{**OFF, "rotate": 180.0, "copy_paste": 1.0})
+    for seed in range(12):
+        results = {**sample(), "img": np.zeros((200, 200, 3), np.uint8), "seed": seed}
+        for transform in (PasteObjects(config, [source], {"size": (200, 200)}), Augment(config)):
+            results = transform.transform(results)
+        y, x = np.nonzero(results["img"][..., 0] > 150)
+        expected = [x.min(), y.min(), x.max() + 1, y.max() + 1]
+        np.testing.assert_allclose(results["gt_bboxes"].tensor.numpy()[0], expected, atol=2.5)
