@@ -136,8 +136,8 @@ class ReportProgress(Hook):  # type: ignore[misc]
 
 
 def _images(batch: Any) -> str:
-    """Return the file names of the images that all processes learn from in a step."""
-    own = [Path(sample.img_path).name for sample in batch["data_samples"]]
+    """Return the file names of the labelled images that all processes learn from in a step."""
+    own = [Path(sample.img_path).name for sample in batch["data_samples"] if "img_path" in sample]
     names = [name for names in all_gather_object(own) for name in names]
     more = len(names) - _MAX_NAMED
     return f"{', '.join(names[:_MAX_NAMED])}{f' and {more} more' if more > 0 else ''}"

@@ -25,6 +25,7 @@ from al_loop.detector.training import hooks
 from al_loop.detector.training.freeze import with_frozen_layers
 from al_loop.detector.training.hooks import Progress
 from al_loop.detector.training.job import TrainingJob
+from al_loop.detector.training.optimiser import keep_depthwise_in_float32
 from al_loop.detector.training.quality import ClassQuality
 from al_loop.detector.training.resume import find_checkpoint
 from al_loop.detector.training.runner import COCO_FILES, make_runner
@@ -69,8 +70,9 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
     model = build_model(with_frozen_layers(job.config, settings.freeze))
     if job.start is not None:
         load_into(model, job.start, "the model to start from")
-    if job.run.precision == "bf16":
-        model.to(memory_format=torch.channels_last)  # convolutions are faster then
+    model.to(memory_format=torch.channels_last)  # convolutions are faster then
+    if job.run.precision == "bf16" and device == "cpu":
+        keep_depthwise_in_float32(model)
     ignore_regions(model)
     with (
         # The Runner accepts only "cuda" as the name of a GPU.

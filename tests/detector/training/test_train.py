@@ -19,7 +19,7 @@ from al_loop.core.errors import TrainingError
 from al_loop.detector.checkpoint import read_weights
 from al_loop.detector.device import choose_device
 from al_loop.detector.inference.scoring import ScoreSettings, score_images
-from al_loop.detector.training.hooks import KeepBest
+from al_loop.detector.training.hooks import KeepBest, ReportProgress
 from al_loop.detector.training.resume import discard_work_files
 from al_loop.detector.training.train import train
 from al_loop.evaluation.evaluate import evaluate
@@ -191,6 +191,16 @@ def test_a_loss_that_is_not_finite_stops_the_training(few: Any, config: Any, tmp
     assert not (tmp_path / "work" / "best.pth").exists()
     with suppress(TrainingError):  # the largest rate of the settings ends in a result or in this error
         train(training_job(config, few, tmp_path / "high", steps=1, lr=10.0))
+
+
+def test_only_labelled_images_of_a_step_are_named() -> None:
+    from mmdet.structures import DetDataSample
+
+    samples = [DetDataSample(metainfo={"img_path": "images/a.jpg"}), DetDataSample(metainfo={})]
+    with pytest.raises(TrainingError, match=r"in step 3, on a\.jpg\. Lower"):
+        ReportProgress(None).after_train_iter(
+            SimpleNamespace(iter=2), 0, {"data_samples": samples}, {"loss": torch.tensor(torch.nan)}
+        )
 
 
 def test_weights_that_are_not_finite_are_never_kept(tmp_path: Path) -> None:
