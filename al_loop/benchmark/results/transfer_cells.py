@@ -67,11 +67,13 @@ def _cell(row: Row[TransferRun]) -> Cell:
 
 def transfer_table(cells: TransferCells, dataset: str = "validation") -> list[list[str]]:
     """Return a row for each cell, averaged over completed seeds. The first row is the header."""
-    table = [["pretraining", "encoder", "decoder", "photographs", *METRIC_HEADINGS, *_HEADINGS]]
+    ap, *further = METRIC_HEADINGS
+    table = [["pretraining", "encoder", "decoder", "photographs", ap, *_HEADINGS, *further]]
     for cell in cells.cells():
         rows = cells.rows(cell)
-        metrics = metric_cells(rows, dataset, cells.outcome.spec.seeds)
-        table.append([*map(str, cell), *metrics, *(_costs(rows) if rows else [FAILED] * len(_HEADINGS))])
+        ap, *further = metric_cells(rows, dataset, cells.outcome.spec.seeds)
+        costs = _costs(rows) if rows else [FAILED] * len(_HEADINGS)
+        table.append([*map(str, cell), ap, *costs, *further])
     return table
 
 

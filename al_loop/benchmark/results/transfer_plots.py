@@ -43,9 +43,10 @@ def draw_validations(series: Sequence[Series], name: str) -> str:
             x, y = zip(*one.points, strict=True)
             axes.plot(x, y, "--" if one.dashed else "-", lw=1.4, label=one.label, **one.marker)
         label_axes(axes, "steps on photographs", "AP on the validation set")
-        axes.legend(frameon=False, labelcolor="linecolor", fontsize="small")
+        legend = {"loc": "outside lower center", "ncols": 2, "frameon": False, "fontsize": "small"}
+        axes.figure.legend(labelcolor="linecolor", **legend)
 
-    return draw(paint, (7.4, 4.6), name, PALETTE)
+    return draw(paint, (7.4, 5.2), name, PALETTE)
 
 
 def draw_intervals(series: Sequence[Series], name: str) -> str:
