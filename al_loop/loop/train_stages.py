@@ -18,7 +18,7 @@ from al_loop.loop.cycle_record import Cycle, frozen_pool
 from al_loop.loop.selection_stages import relative
 from al_loop.models import model_training, self_training
 from al_loop.models.model_training import TrainingImages
-from al_loop.models.promotion import PromotionResult, evaluate_candidate
+from al_loop.models.promotion import PromotionResult, evaluate_candidate, promotion_sets
 from al_loop.models.self_training import Pool, sample_unlabelled, train_with_pool
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import finish_cycle
@@ -65,7 +65,8 @@ def train_stage(
         intact = without_damaged(training, reporter)
         check_unchanged((item.image for item in validation), VALIDATION)
         outlined = repository.with_outlines(workspace, intact)
-        images, pool = TrainingImages(outlined, validation, rendered), Pool(unlabelled, len(intact))
+        images = TrainingImages(outlined, validation, rendered)
+        pool = Pool(unlabelled, len(intact), promotion_sets(workspace))
         if first:
             images = TrainingImages([*rendered, *outlined], validation)
         output = train_with_pool(

@@ -67,8 +67,14 @@ def compare_models(
 
 def predictions(workspace: Workspace, model: Model, name: str, reporter: Reporter) -> dict[str, Boxes]:
     """Return a model's boxes on the named set, by image. They are stored in the model's folder."""
-    folder = predictions_dir(workspace.config, model)
-    images = [item.image for item in repository.validation(workspace, name)]
+    return predictions_on(workspace, model, repository.validation(workspace, name), name, reporter)
+
+
+def predictions_on(
+    workspace: Workspace, model: Model, labelled: Sequence[LabelledImage], name: str, reporter: Reporter
+) -> dict[str, Boxes]:
+    """Return a model's boxes on a labelled set, by image. name: of the set, for messages."""
+    folder, images = predictions_dir(workspace.config, model), [item.image for item in labelled]
     if lost := shards_in(workspace, folder).forget_damaged():
         reporter.line(
             f"  {model.id}: the predictions of {lost} images are damaged on disk and are computed again"

@@ -13,7 +13,7 @@ from al_loop.images.synthetic import without_mirroring
 from al_loop.images.training_sets import pretraining_set, rendered_beside, without_damaged
 from al_loop.models import model_training, self_training, starting_point
 from al_loop.models.model_training import TrainingImages
-from al_loop.models.promotion import check_sets, evaluate_candidate
+from al_loop.models.promotion import check_sets, evaluate_candidate, promotion_sets
 from al_loop.models.self_training import Pool, sample_unlabelled, train_with_pool
 from al_loop.state import model_registry
 from al_loop.state.database.facts import read_fact, write_fact
@@ -67,7 +67,7 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
         check_unchanged((item.image for item in validation), VALIDATION)
         own = without_damaged(training.own, reporter)
         images = TrainingImages([*training.others, *own], validation, rendered)
-        pool = Pool(unlabelled, len(own))
+        pool = Pool(unlabelled, len(own), promotion_sets(workspace))
         output = train_with_pool(workspace, folder, None, images, pool, settings, reporter)
         return output | {"labels": len(own), "label_boxes": total_boxes(own)}
 

@@ -14,6 +14,7 @@ from al_loop.models import evaluation
 from al_loop.state.database.label_table import set_names
 from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace
+from al_loop.structures.images import LabelledImage
 from al_loop.structures.metrics import VALIDATION, Metrics
 
 #: File in the folder of a candidate: its difference to the current model.
@@ -107,6 +108,11 @@ def evaluate_candidate(
         write_json(candidate.folder / COMPARISON, {"against": current.id, "sets": sets})
     agreed = Decision(True, "; ".join(decision.reason for decision in decisions))
     return PromotionResult(*shown, next((d for d in decisions if not d.promote), agreed))
+
+
+def promotion_sets(workspace: Workspace) -> dict[str, list[LabelledImage]]:
+    """Return the sets on which a candidate must not be worse, by name."""
+    return {name: repository.validation(workspace, name) for name in workspace.config.promotion.sets}
 
 
 def check_sets(workspace: Workspace, *, drawn: bool = False) -> None:

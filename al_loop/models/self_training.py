@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from msgspec import structs
 
-from al_loop.core.config import PromotionConfig, SelfTrainingConfig, TrainConfig
+from al_loop.core.config import SelfTrainingConfig, TrainConfig
 from al_loop.core.console import Reporter
 from al_loop.core.errors import TrainingError
 from al_loop.core.files import hash_of, json_hash, read_json, write_json
@@ -38,6 +38,7 @@ from strategies import Ids
 
 if TYPE_CHECKING:
     from al_loop.detector.self_training.settings import UnlabelledPart
+    from al_loop.evaluation.bootstrap import Comparison
 
 #: Folders of both trainings, in the folder of the model.
 SUPERVISED, SELF_TRAINED = "supervised", "self-trained"
@@ -46,10 +47,15 @@ _RESULT = "result.json"
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Unlabelled images to learn from, and the number of labelled photographs."""
+    """Unlabelled images to learn from.
+
+    labelled: number of labelled photographs.
+    evaluated: labelled sets on which both models are compared, by name.
+    """
 
     unlabelled: Sequence[ImageFile]
     labelled: int
+    evaluated: Mapping[str, Sequence[LabelledImage]]
 
 
 def sample_unlabelled(
@@ -112,21 +118,24 @@ def train_with_pool(
     folder: Path,
     start: Model | None,
     images: TrainingImages,
-    pool: Pool,
+    pool: Pool | None,
     settings: TrainConfig,
     reporter: Reporter,
 ) -> Output:
     """Train a model, with unlabelled images as `self_training` in the settings says.
 
+    pool: None to learn from labels alone.
     Returns the output of `train_model` for the better model. If both were trained, `self_training` in it
     compares them. A run that was killed continues in the folder.
     """
     options = workspace.config.self_training
     per_step = images_per_step(options, settings.batch_size, workspace.config.gpus)
-    against = reason_against(options, pool, per_step)
-    if options.mode == "off" or against:
-        if options.mode != "off":
-            reporter.line(f"  self-training: left out, {against}")
+    against = None
+    if options.mode == "off":
+        pool = None
+    elif pool is not None and (against := reason_against(options, pool, per_step)):
+        reporter.line(f"  self-training: left out, {against}")
+    if pool is None or against:
         with reporter.progress("train") as progress:
             return model_training.train_model(workspace, folder, start, images, settings, progress)
 
@@ -175,7 +184,7 @@ def unlabelled_part(
     if (unsupported := unsupported_part(build_model(config))) is not None:
         return None, f"the model has {unsupported}"
     options, classes = workspace.config.self_training, workspace.config.classes
-    predicted = evaluation.predictions(workspace, model, VALIDATION, reporter)
+    predicted = evaluation.predictions_on(workspace, model, validation, VALIDATION, reporter)
     matches = match(validation, predicted, classes)
     thresholds = score_thresholds(matches)
     known = sum(threshold is not None for threshold in thresholds)
@@ -256,32 +265,33 @@ class _Run:
         )
 
     def _decide(self, second: Model, first: Model) -> tuple[Decision, dict[str, Any]]:
-        """Decide whether the self-trained model is better on every set of the promotion."""
-        rule = structs.replace(self.workspace.config.promotion, tolerance=0.0)
+        """Decide whether the self-trained model is better on every set that the models are compared on."""
         differences: dict[str, Any] = {}
         decisions: list[Decision] = []
-        for name in rule.sets:
-            decision, differences[name] = self._decide_on(name, second, first, rule)
+        for name, truth in self.pool.evaluated.items():
+            difference, decision = self._decide_on(name, truth, second, first)
+            differences[name] = asdict(difference.ap)
             decisions.append(decision)
         agreed = Decision(True, "; ".join(decision.reason for decision in decisions))
         return next((each for each in decisions if not each.promote), agreed), differences
 
     def _decide_on(
-        self, name: str, second: Model, first: Model, rule: PromotionConfig
-    ) -> tuple[Decision, dict[str, float]]:
-        from al_loop.evaluation.evaluate import evaluate
+        self, name: str, truth: Sequence[LabelledImage], second: Model, first: Model
+    ) -> tuple[Comparison, Decision]:
+        from al_loop.evaluation.bootstrap import compare
+        from al_loop.evaluation.evaluate import evaluate, match
 
-        workspace, truth = self.workspace, repository.validation(self.workspace, name)
-        after, before = (
-            evaluate(
-                truth, evaluation.predictions(workspace, model, name, self.reporter), workspace.config.classes
-            )
+        workspace, classes = self.workspace, self.workspace.config.classes
+        boxes = [
+            evaluation.predictions_on(workspace, model, truth, name, self.reporter)
             for model in (second, first)
-        )
-        difference = evaluation.compare_models(workspace, second, first, name, self.reporter)
+        ]
+        after, before = (evaluate(truth, each, classes) for each in boxes)
+        difference = compare(match(truth, boxes[0], classes), match(truth, boxes[1], classes), classes)
+        rule = structs.replace(workspace.config.promotion, tolerance=0.0)
         decision = decide_promotion(after, before, rule, difference)
         prefix = "" if name == VALIDATION else f"on {name}: "
-        return Decision(decision.promote, f"{prefix}{decision.reason}"), asdict(difference.ap)
+        return difference, Decision(decision.promote, f"{prefix}{decision.reason}")
 
     def _keep(self, name: str, output: Output, summary: dict[str, Any]) -> Output:
         """Copy the files of a training to the folder of the model. Report why it was chosen."""

@@ -15,6 +15,7 @@ from al_loop.core.files import file_sha256
 from al_loop.images import repository
 from al_loop.models.model_training import TrainingImages
 from al_loop.models.pretrain import import_checkpoint
+from al_loop.models.promotion import promotion_sets
 from al_loop.models.self_training import Pool, train_with_pool
 from al_loop.state.workspace import Workspace
 
@@ -27,7 +28,8 @@ def both(workspace: Workspace, folder: Path, tell: Silent, **options: Any) -> di
     here = workspace.with_settings(structs.replace(workspace.config, self_training=settings))
     start = import_checkpoint(here, str(write_checkpoint(folder.parent / "m.pth")), None, tell)
     validation = repository.validation(here)
-    images, pool = TrainingImages(validation, validation), Pool(repository.unlabelled(here), 2)
+    images = TrainingImages(validation, validation)
+    pool = Pool(repository.unlabelled(here), 2, promotion_sets(here))
     train = structs.replace(here.config.train, steps=2, val_every=1)
     return train_with_pool(here, folder, start, images, pool, train, tell)
 

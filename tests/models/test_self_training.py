@@ -20,6 +20,7 @@ from al_loop.images import repository
 from al_loop.loop.cycle import run_cycle
 from al_loop.models import evaluation, model_training, self_training
 from al_loop.models.model_training import TrainingImages
+from al_loop.models.promotion import promotion_sets
 from al_loop.models.self_training import (
     Pool,
     images_per_step,
@@ -59,15 +60,9 @@ def difference(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Set the AP of the self-trained model minus that of the supervised one."""
 
     def set_to(value: float) -> None:
-        monkeypatch.setattr(
-            evaluation, "compare_models", lambda *_: compared(value, value - 0.1, value + 0.1)
-        )
-        monkeypatch.setattr(
-            "al_loop.evaluation.evaluate.evaluate",
-            lambda truth, predicted, classes: aps.pop(),
-        )
-
-        aps = [metrics(0.5), metrics(0.5 + value)]
+        comparison, aps = compared(value, value - 0.1, value + 0.1), [metrics(0.5), metrics(0.5 + value)]
+        monkeypatch.setattr("al_loop.evaluation.bootstrap.compare", lambda *_: comparison)
+        monkeypatch.setattr("al_loop.evaluation.evaluate.evaluate", lambda *_: aps.pop())
 
     return set_to
 
@@ -84,7 +79,7 @@ def trained(workspace: Workspace, folder: Path, tell: Silent, pool: Pool | None 
 
 
 def pool_of(workspace: Workspace, unlabelled: int = 20) -> Pool:
-    return Pool(repository.unlabelled(workspace)[:unlabelled], labelled=2)
+    return Pool(repository.unlabelled(workspace)[:unlabelled], 2, promotion_sets(workspace))
 
 
 def test_images_per_step_by_hand() -> None:
@@ -178,7 +173,7 @@ def test_a_killed_run_repeats_no_training(
     monkeypatch.undo()
     difference(0.1)
     monkeypatch.setattr(self_training, "unlabelled_part", part_of)
-    monkeypatch.setattr(evaluation, "predictions", lambda *_: {})
+    monkeypatch.setattr(evaluation, "predictions_on", lambda *_: {})
     output = trained(*arguments)
     assert output["self_training"]["used"]
     assert len(loop.trained) == 2  # one of each kind

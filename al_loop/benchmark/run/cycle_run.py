@@ -136,7 +136,16 @@ class StrategyStudy:
             begin_with = initial.model if grid.from_initial or before is None else before
             validations = _VALIDATIONS if grid.early_stop else 1
             steps, rendered = context.spec.iterations, context.rendered
-            training = Training(initial, begin_with, images, steps, run.seed, validations, rendered=rendered)
+            training = Training(
+                initial,
+                begin_with,
+                images,
+                steps,
+                run.seed,
+                validations,
+                rendered=rendered,
+                unlabelled=[item.image for item in context.datasets.pool if item.image.id not in known],
+            )
             output = train(context, training, folder, run.name, reporter)
             model = trained_model(run.name, folder, output)
             return {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil
@@ -16,14 +17,15 @@ import msgspec
 from al_loop.benchmark.run.context import BenchmarkContext
 from al_loop.benchmark.spec.initial_models import InitialModel
 from al_loop.core.console import Progress, Reporter
-from al_loop.models import model_training
 from al_loop.models.model_training import TrainingImages
+from al_loop.models.self_training import Pool, train_with_pool
 from al_loop.state.model_registry import WEIGHTS, Model
 from al_loop.state.stages import Output
-from al_loop.structures.images import LabelledImage
+from al_loop.structures.images import ImageFile, LabelledImage
+from al_loop.structures.metrics import VALIDATION
 
 #: What the output of a run keeps of a training.
-_OUTPUT = ("weights_sha256", "config_sha256", "precision", "class_quality", "validations")
+_OUTPUT = ("weights_sha256", "config_sha256", "precision", "class_quality", "validations", "self_training")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Training:
     validations: largest number; with one, the weights of the last step are the result.
     rendered: images for `replay` and `copy_paste`.
     changes: settings in place of those of the table [pretrain], or with a model [train].
+    unlabelled: images to learn from if `self_training` in the settings says so.
     """
 
     initial: InitialModel
@@ -45,6 +48,7 @@ class Training:
     validations: int = 1
     rendered: Sequence[LabelledImage] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)
+    unlabelled: Sequence[ImageFile] = ()
 
 
 class _TimedSteps:
@@ -64,10 +68,29 @@ class _TimedSteps:
         return median([b - a for a, b in pairwise(self._times)] or [0.0])
 
 
+class _RunReporter:
+    """Reports a training under the name of its run. timed: the steps of each training of the run."""
+
+    def __init__(self, reporter: Reporter, name: str, steps: int) -> None:
+        self.line = reporter.line
+        self._reporter, self._name, self._steps = reporter, name, steps
+        self.timed = list[_TimedSteps]()
+
+    @contextmanager
+    def progress(self, description: str) -> Iterator[Progress]:
+        """Show the progress of a training."""
+        with self._reporter.progress(f"{self._name}: {description}") as progress:
+            self.timed.append(_TimedSteps(progress, self._steps))
+            yield self.timed[-1]
+
+
 def train(
     context: BenchmarkContext, training: Training, folder: Path, name: str, reporter: Reporter
 ) -> Output:
-    """Train into a folder and return what identifies the model, with the seconds spent."""
+    """Train into a folder and return what identifies the model, with the seconds spent.
+
+    A self-trained model is compared with the supervised one on the validation set, on which it is evaluated.
+    """
     config = context.workspace.config
     settings = config.pretrain if training.model is None else config.train
     settings = msgspec.structs.replace(
@@ -78,19 +101,24 @@ def train(
         seed=training.seed,
         **training.changes,
     )
-    began = time.monotonic()
-    with reporter.progress(f"{name}: train") as progress:
-        timed = _TimedSteps(progress, training.steps)
-        output = model_training.train_model(
-            training.initial.training_workspace(context.workspace),
-            folder,
-            training.model,
-            TrainingImages(training.images, context.datasets.validation, training.rendered),
-            settings,
-            timed,
-        )
+    began, validation = time.monotonic(), context.datasets.validation
+    images = training.unlabelled
+    pool = Pool(images, len(training.images), {VALIDATION: validation}) if images else None
+    run_reporter = _RunReporter(reporter, name, training.steps)
+    output = train_with_pool(
+        training.initial.training_workspace(context.workspace),
+        folder,
+        training.model,
+        TrainingImages(training.images, validation, training.rendered),
+        pool,
+        settings,
+        run_reporter,
+    )
     identity = {key: output[key] for key in _OUTPUT if key in output}
-    seconds = {"train": time.monotonic() - began, "image": timed.median_s / settings.batch_size}
+    seconds = {
+        "train": time.monotonic() - began,
+        "image": run_reporter.timed[0].median_s / settings.batch_size,
+    }
     return {**identity, "seconds": seconds}
 
 

@@ -36,7 +36,7 @@ class StrategyGrid:
     """
 
     kind: ClassVar[str] = "strategies"
-    settings: ClassVar[tuple[str, ...]] = (*_SETTINGS, "cycle.beta", "cycle.candidates")
+    settings: ClassVar[tuple[str, ...]] = (*_SETTINGS, "cycle.beta", "cycle.candidates", "self_training")
 
     strategies: tuple[str, ...]
     k: int

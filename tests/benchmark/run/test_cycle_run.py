@@ -31,6 +31,9 @@ from al_loop.benchmark.run.runner import Outcome
 from al_loop.benchmark.spec.datasets import read_datasets
 from al_loop.benchmark.spec.spec import BenchmarkSpec, StrategyGrid
 from al_loop.cli import cli
+from al_loop.core.config import SelfTrainingConfig
+from al_loop.core.files import read_json
+from al_loop.models import model_training
 from al_loop.state.workspace import Workspace, init_workspace, open_workspace
 
 
@@ -136,7 +139,7 @@ def test_early_stop_ends_a_training_that_does_not_improve(
 ) -> None:
     """Few steps leave AP at about 0, with patience for one validation without a gain."""
     steps: list[tuple[int, int]] = []
-    real = cycle_run.train.__globals__["model_training"].train_model
+    real = model_training.train_model
 
     def spy(*args: Any, **rest: Any) -> Any:
         output = real(*args, **rest)
@@ -151,6 +154,21 @@ def test_early_stop_ends_a_training_that_does_not_improve(
     (fixed, all_of_it), (most, done) = steps
     assert (fixed, all_of_it, most) == (6, 6, 6)
     assert 1 < done < most
+
+
+@pytest.mark.train
+def test_trainings_learn_from_the_rest_of_the_pool(
+    spec: BenchmarkSpec, workspace: Workspace, tmp_path: Path
+) -> None:
+    """Weak models: they learn soft targets. The better of both models is evaluated."""
+    settings = structs.replace(CONFIG, self_training=SelfTrainingConfig(mode="on", targets="soft"))
+    one = change(spec, strategies=("random",), batches=(3,), iterations=3)
+    run(tmp_path / "out", one, workspace, settings)
+    outputs = [read_json(path)["output"] for path in (tmp_path / "out").rglob("batch-3/stage.json")]
+    assert outputs
+    for output in outputs:
+        assert output["self_training"]["unlabelled"] == len(read_json(spec.pool)["images"]) - 3
+        assert output["self_training"]["differences"].keys() == {"validation"}
 
 
 @pytest.fixture
