@@ -19,7 +19,7 @@ from al_loop.labelling.client.failures import UnauthorizedError
 from al_loop.labelling.client.image_serving import ImageServing, LocalFiles
 from al_loop.labelling.client.responses import Json
 from al_loop.labelling.client.task import OutgoingTask
-from al_loop.labelling.open_tasks import batch_name, known_project, open_tasks
+from al_loop.labelling.open_tasks import batch_of, known_project, open_tasks
 from al_loop.labelling.server.environment import VERSION
 from al_loop.labelling.tasks.project import labelling_config
 from al_loop.labelling.tasks.push import HiddenImageError, batch_filter, check_image, group_by_key
@@ -132,7 +132,10 @@ def check_images(workspace: Workspace, cycle: int, *, repair: bool = False) -> l
         return []
     connection, serving = connect(workspace)
     with connection.open() as api:
-        listed = group_by_key(api.tasks(project_id, batch_filter(batch_name(workspace, cycle)), whole=False))
+        batches = sorted({batch_of(task.key) for task in tasks})
+        listed = group_by_key(
+            item for batch in batches for item in api.tasks(project_id, batch_filter(batch), whole=False)
+        )
         known = [(task, listed[task.key][0]) for task in tasks if task.key in listed]
         if repair:
             urls = serving.publish(api, project_id, [task for task, _ in known])

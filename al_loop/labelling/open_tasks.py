@@ -42,7 +42,12 @@ def batch_name(workspace: Workspace, cycle: int, *, validation: bool = False) ->
     """
     keys = [row.task_key for row in picks_of(workspace.store, cycle) if row.validation == validation]
     kind = "validation" if validation else "cycle"
-    return keys[0].rpartition("/")[0] if keys else f"{_workspace_mark(workspace)}/{kind}-{cycle}"
+    return batch_of(keys[0]) if keys else f"{_workspace_mark(workspace)}/{kind}-{cycle}"
+
+
+def batch_of(key: str) -> str:
+    """Return the name of the batch of a task."""
+    return key.rpartition("/")[0]
 
 
 def task_key(batch: str, image_id: str) -> str:

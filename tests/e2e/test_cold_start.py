@@ -78,6 +78,7 @@ def test_from_photographs_to_a_model(workspace: Workspace, tmp_path: Path) -> No
     assert not any(task["predictions"][0]["result"] for task in tasks)  # there is no model yet
     assert titles[-2:] == ["Validation set", "Cycle 1"]
 
+    assert "nothing is wrong" in al_loop(root, "doctor")
     assert annotate(workspace, truth, validation=True) == 6
     assert "cycle 1 waits: 6 of 14 labelled" in al_loop(root, "cycle")
     assert annotate(workspace, truth, validation=False) == 8
