@@ -113,26 +113,8 @@ def _shares(largest: float) -> tuple[float, float]:
 
 
 @TRANSFORMS.register_module()
-class SeedImage(BaseTransform):  # type: ignore[misc]
-    """Draw the seed of all random changes of an image.
-
-    rank, processes: index and number of the processes of one training. Every process draws the seeds of all
-    images in the order of one process, and uses its part. mmengine seeds NumPy's global generator in each
-    worker.
-    """
-
-    def __init__(self, rank: int = 0, processes: int = 1) -> None:
-        self.rank, self.processes = rank, processes
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Set `seed`."""
-        results["seed"] = int(np.random.randint(2**31, size=self.processes)[self.rank])
-        return results
-
-
-@TRANSFORMS.register_module()
 class Augment(BaseTransform):  # type: ignore[misc]
-    """Apply the changes of the settings to an image with a seed.
+    """Apply the changes of the settings to an image. `seed` decides all that is random.
 
     If these rotate or shear, the image also has hulls.
     """

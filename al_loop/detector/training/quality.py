@@ -8,19 +8,21 @@ import numpy as np
 import torch
 from mmdet.structures.bbox import bbox_overlaps, get_box_tensor
 from mmengine.dist import all_reduce
+from mmengine.hooks import Hook
 from torch import Tensor
 
 from al_loop.structures.boxes import FloatArray
 
 _SCORE_EXPONENT = 0.6  # exponent of the score; that of the overlap is 1 minus this
+_KEY = "class_quality"  # of a checkpoint
 _MOMENTUM = 0.99  # of the running mean
 
 
-class ClassQuality:
+class ClassQuality(Hook):  # type: ignore[misc]
     """Running mean per class of p^0.6 IoU^0.4 over the positive RoIs of each step. 0 for a class without any.
 
     p is the softmax score of the true class, IoU that of the decoded box with the true box. Used as a context
-    manager, it reads the inputs of the box head's loss and does not change them.
+    manager, it reads the inputs of the box head's loss and does not change them. Checkpoints have the mean.
     Source: Yang, Huang & Crowley 2024 (PPAL), eq. 2 and 3.
     """
 
@@ -38,6 +40,14 @@ class ClassQuality:
     def __exit__(self, *_: object) -> None:
         """Stop measuring."""
         del self._head.loss_and_target  # restores the method of the class
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Store the mean."""
+        checkpoint[_KEY] = self._mean.tolist()
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Continue with the mean of a killed training."""
+        self._mean = np.array(checkpoint[_KEY])
 
     @property
     def mean(self) -> FloatArray:

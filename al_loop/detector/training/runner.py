@@ -6,14 +6,14 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import worker_init_fn
-from mmengine.dist import get_dist_info, is_distributed
+from mmengine.dist import is_distributed
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
 from al_loop.detector import transforms
-from al_loop.detector.augmentation.augment import Augment, SeedImage, rotates
+from al_loop.detector.augmentation.augment import Augment, rotates
 from al_loop.detector.augmentation.copy_paste import PasteObjects
 from al_loop.detector.augmentation.outlines import LoadHulls
 from al_loop.detector.ignore_regions import ExtendRegions
@@ -23,11 +23,11 @@ from al_loop.detector.training.metric import ValidationAP
 from al_loop.detector.training.optimiser import optimiser_config
 from al_loop.detector.training.sampling import EndlessSampler, repeat_factors, replay_share
 from al_loop.detector.training.schedule import schedule
-from al_loop.detector.training.step_loop import BatchShareSampler, StepLoop
+from al_loop.detector.training.step_loop import BatchShareSampler, SeededImages, StepLoop
 
 # Importing these classes registers the transforms that the data pipelines name.
 _REGISTERED = (
-    *(transforms.ReadPicture, transforms.FitInto, SeedImage, LoadHulls, PasteObjects, Augment, ExtendRegions),
+    *(transforms.ReadPicture, transforms.FitInto, LoadHulls, PasteObjects, Augment, ExtendRegions),
 )
 #: COCO files of training and validation set, in the folder of work files.
 COCO_FILES = ("train.json", "val.json")
@@ -84,22 +84,22 @@ def _train_loader(job: TrainingJob, done: int) -> dict[str, Any]:
     extend = {"type": ExtendRegions.__name__}
     pipeline = [_READ, annotations, _fit_into(job.config), *_augmentation(job), extend, _PACK]
     filters = {"filter_cfg": {"filter_empty_gt": False, "min_size": 1}}
+    dataset = {**_dataset(job, COCO_FILES[0], pipeline), **filters}
     share = replay_share(settings.replay, len(job.training)) if job.rendered else 0.0
     factors = repeat_factors(job.training, settings.balance)
     return {
         "batch_size": settings.batch_size,
         **_workers(job),
         "sampler": {"type": EndlessSampler, "factors": factors, "share": share},
-        "batch_sampler": {"type": BatchShareSampler, "done": done},
-        "dataset": {**_dataset(job, COCO_FILES[0], pipeline), **filters},
+        "batch_sampler": {"type": BatchShareSampler, "seed": settings.seed, "done": done},
+        "dataset": {"type": SeededImages, "dataset": dataset},
     }
 
 
 def _augmentation(job: TrainingJob) -> list[dict[str, Any]]:
     """Return the random changes of training images."""
     settings, fitting = job.run.settings.augment, _fit_into(job.config)
-    rank, processes = get_dist_info()
-    transforms = [{"type": SeedImage.__name__, "rank": rank, "processes": processes}]
+    transforms: list[dict[str, Any]] = []
     if rotates(settings):
         transforms.append({"type": LoadHulls.__name__})
     if settings.copy_paste:
@@ -135,13 +135,9 @@ def _fit_into(config: Config) -> dict[str, Any]:
 
 
 def _workers(job: TrainingJob) -> dict[str, Any]:
-    """Return the options of the decoding processes.
-
-    All training processes use the seeds of rank 0. Each draws the augmentations of all processes, and applies
-    its own.
-    """
+    """Return the options of the decoding processes."""
     workers = job.run.workers
-    # Each worker adds its number to the seed.
+    # mmengine seeds NumPy in each worker with the sum of its number and the seed.
     seed = min(job.run.settings.seed, _MAX_NUMPY_SEED - workers)
     return {
         "num_workers": workers,

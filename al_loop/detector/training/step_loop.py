@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from mmdet.datasets.samplers import AspectRatioBatchSampler
+from mmdet.registry import DATASETS
 from mmengine.dist import get_dist_info
 from mmengine.registry import DATA_SAMPLERS, LOOPS
 from mmengine.runner import IterBasedTrainLoop, set_random_seed
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 
 @LOOPS.register_module()
@@ -44,22 +45,47 @@ def _step_seed(seed: int, step: int) -> int:
 
 @DATA_SAMPLERS.register_module()
 class BatchShareSampler(AspectRatioBatchSampler):  # type: ignore[misc]
-    """Yields the share of this process of each batch. batch_size counts the images of all processes.
+    """Yields the share of this process of each batch: indices of images, each with a seed.
 
+    batch_size: number of images of all processes. They divide a batch evenly.
+    seed: the seed of an image depends on it, on the number of the batch, and on the place in the batch.
     done: number of batches that are left out at the beginning.
     """
 
-    def __init__(self, sampler: Sampler[int], batch_size: int, done: int = 0) -> None:
+    def __init__(self, sampler: Sampler[int], batch_size: int, seed: int, done: int = 0) -> None:
         super().__init__(sampler, batch_size)
+        self.seed = seed
         self.done = done
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Yield the shares. A single process gets complete batches."""
         rank, processes = get_dist_info()
-        for batch in islice(super().__iter__(), self.done, None):
-            yield batch_share(batch, rank, processes)
+        for number, batch in enumerate(islice(super().__iter__(), self.done, None), self.done):
+            seeds = np.random.SeedSequence([self.seed, number]).generate_state(len(batch))
+            yield list(zip(batch, seeds.tolist(), strict=True))[rank::processes]
 
 
-def batch_share(batch: Sequence[int], rank: int, processes: int) -> list[int]:
-    """Return the part of a batch for one process. The processes divide a batch evenly."""
-    return list(batch[rank::processes])
+@DATASETS.register_module()
+class SeededImages(Dataset[Any]):
+    """A data set of mmengine whose images have a `seed`. An item is an index with a seed.
+
+    dataset: its config.
+    """
+
+    def __init__(self, dataset: dict[str, Any]) -> None:
+        self._images = DATASETS.build(dataset)
+        self.metainfo = self._images.metainfo
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._images)
+
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        """Return what is known of an image before it is read."""
+        info: dict[str, Any] = self._images.get_data_info(index)
+        return info
+
+    def __getitem__(self, item: tuple[int, int]) -> Any:
+        """Read and change an image."""
+        index, seed = item
+        return self._images.pipeline({**self.get_data_info(index), "seed": seed})

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from al_loop.core.config import AugmentConfig
-from al_loop.detector.augmentation.augment import Augment, Cutout, SeedImage
+from al_loop.detector.augmentation.augment import Augment, Cutout
 
 OFF: dict[str, Any] = {
     "hflip": False, "shift": 0, "zoom": 0, "colour": 0, "grayscale": 0, "noise": 0, "blur": 0, "cutout": 0,
@@ -103,19 +103,3 @@ def test_erase_hides_a_part_of_objects_alone() -> None:
         assert not changed[40:].any()
         shares.append(changed[10:40, 10:40].mean())
     assert 0 < max(shares) <= 0.2
-
-
-def test_augmentations_do_not_depend_on_the_number_of_processes() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-
-    def seeded(count: int, **share: int) -> list[Any]:
-        np.random.seed(3)
-        transforms = SeedImage(**share), Augment(AugmentConfig())
-        images = [sample(picture, (10.0, 10, 50, 40)) for _ in range(count)]
-        return [transforms[1].transform(transforms[0].transform(image))["img"] for image in images]
-
-    alone = seeded(6)
-    for rank in range(2):
-        for expected, actual in zip(alone[rank::2], seeded(3, rank=rank, processes=2), strict=True):
-            assert np.array_equal(expected, actual)
-    assert not np.array_equal(alone[0], alone[1])

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from al_loop.detector.training import step_loop
 from al_loop.detector.training.sampling import EndlessSampler
-from al_loop.detector.training.step_loop import BatchShareSampler, batch_share
+from al_loop.detector.training.step_loop import BatchShareSampler
 
 
 class Images:
@@ -26,10 +27,14 @@ class Images:
         return {"width": 1 + index % 2, "height": 2 - index % 2}
 
 
-def batches(images: int, size: int, steps: int, seed: int = 0, done: int = 0) -> list[list[int]]:
+def seeded(images: int, size: int, steps: int, seed: int = 0, done: int = 0) -> list[list[tuple[int, int]]]:
     dataset: Any = Images(images)
     sampler = EndlessSampler(dataset, seed, np.ones(images))
-    return list(islice(BatchShareSampler(sampler, size, done), steps))
+    return list(islice(BatchShareSampler(sampler, size, seed, done), steps))
+
+
+def batches(images: int, size: int, steps: int) -> list[list[int]]:
+    return [[index for index, _ in batch] for batch in seeded(images, size, steps)]
 
 
 @pytest.mark.parametrize("size", [1, 4])
@@ -44,14 +49,16 @@ def test_every_step_is_full_and_images_occur_equally_often(images: int, size: in
     assert max(seen.values()) - min(seen.values()) <= 1 + 2 * size / images
 
 
-def test_a_resumed_training_continues_with_the_next_batch() -> None:
-    whole = batches(25, 4, 30)
+def test_a_resumed_training_continues_with_the_next_batch_and_its_seeds() -> None:
+    whole = seeded(25, 4, 30)
     for done in (1, 7, 29):
-        assert batches(25, 4, 30 - done, done=done) == whole[done:]
-    assert batches(25, 4, 30, seed=1) != whole
+        assert seeded(25, 4, 30 - done, done=done) == whole[done:]
+    assert seeded(25, 4, 30, seed=1) != whole
+    assert len({seed for batch in whole for _, seed in batch}) == 4 * 30
 
 
-def test_shares_are_the_batch() -> None:
-    batch = [5, 3, 8, 1]
-    assert batch_share(batch, 0, 1) == batch
-    assert [batch_share(batch, rank, 2) for rank in range(2)] == [[5, 8], [3, 1]]
+def test_processes_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = seeded(25, 4, 9)
+    for rank in range(2):
+        monkeypatch.setattr(step_loop, "get_dist_info", lambda rank=rank: (rank, 2))
+        assert seeded(25, 4, 9) == [batch[rank::2] for batch in whole]

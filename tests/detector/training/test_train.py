@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -114,7 +115,7 @@ def test_killed_in_its_last_validation(
 
 @pytest.mark.train
 def test_a_resumed_training_ends_as_one_without_a_kill(sets: Any, config: Any, tmp_path: Path) -> None:
-    """Killed in the fifth step, resumed at the checkpoint of the third."""
+    """Killed in the fifth step, resumed at the checkpoint of the third, with another number of workers."""
     results = []
     for name in ("whole", "killed"):
         images = sets[0], sets[1][:1]
@@ -122,9 +123,10 @@ def test_a_resumed_training_ends_as_one_without_a_kill(sets: Any, config: Any, t
         if name == "killed":
             with pytest.raises(KeyboardInterrupt):
                 train(job, stop_after(5))
+            job = replace(job, run=replace(job.run, workers=1))
         results.append(train(job))
     whole, killed = results
-    assert (killed.steps, killed.validations) == (7, whole.validations)
+    assert (killed.steps, killed.validations, killed.quality) == (7, whole.validations, whole.quality)
     last, other = (checkpoint(tmp_path / name, 7) for name in ("whole", "killed"))
     for kind in ("state_dict", "ema_state_dict"):
         assert all(torch.equal(last[kind][name], tensor) for name, tensor in other[kind].items())
