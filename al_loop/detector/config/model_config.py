@@ -86,6 +86,7 @@ def load_model_config(
         refuse_deep(config)
         if path == public:
             scale_rate(config)
+            drop_weights(config["model"])  # of ImageNet: the layers start from model.load_from
     except ModelError:
         raise
     except Exception as error:  # a config is a Python file: anything can go wrong in it

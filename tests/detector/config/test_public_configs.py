@@ -41,6 +41,7 @@ def test_the_learning_rate_is_that_of_a_batch_of_4() -> None:
     config = load_model_config("faster-rcnn_r50_fpn_1x_coco", ("a",))
     assert config.optim_wrapper.optimizer.lr == pytest.approx(0.02 * 4 / 16)
     assert tuple(config.image_size) == (1333, 800)
+    assert config.notes == []
     # The same architecture as the shipped one, whose checkpoint is therefore the same.
     public, shipped = (build_model(c).state_dict() for c in (config, load_model_config("r50", ("a",))))
     assert {n: t.shape for n, t in public.items()} == {n: t.shape for n, t in shipped.items()}
