@@ -26,7 +26,7 @@ from al_loop.state.database.pick_table import picks_of
 from al_loop.state.model_registry import INITIAL, Model
 from al_loop.state.stages import Output, Stage, run_stage
 from al_loop.state.workspace import Workspace, now
-from al_loop.structures.images import ImageFile, LabelledImage
+from al_loop.structures.images import ImageFile, LabelledImage, total_boxes
 from al_loop.structures.metrics import VALIDATION
 
 
@@ -72,7 +72,7 @@ def train_stage(
         output = train_with_pool(
             workspace, folder, None if first else start, images, pool, settings, reporter
         )
-        return output | {"labels": len(intact)}
+        return output | {"labels": len(intact), "label_boxes": total_boxes(intact)}
 
     done = run_stage(workspace.store, stage, work)
     empty = sum(not len(item.boxes) for item in training)

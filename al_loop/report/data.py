@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from al_loop.core.config import Config
@@ -46,6 +46,12 @@ class Start:
     boxes: int
 
 
+def first_evaluated(start: Start | None, models: Sequence[ModelRow]) -> ModelRow | None:
+    """Return the model at the start, or the oldest evaluated one if that was never evaluated."""
+    rows = [row for row in models if row.evaluation is not None]
+    return next((row for row in rows if start and row.model.id == start.model_id), next(iter(rows), None))
+
+
 @dataclass(frozen=True)
 class CycleRow:
     """One cycle.
@@ -56,7 +62,7 @@ class CycleRow:
     after: evaluation of its candidate.
     settings: frozen when it began.
     stages: name -> state, in order.
-    queue_url: where people label it.
+    queue_url, validation_url: where people label it, and the images that it has drawn for the validation set.
     edits: what people did to the model's boxes; None if it was not recorded.
     self_training: whether the candidate learned from unlabelled images, and why. None without a comparison.
     """
@@ -76,6 +82,7 @@ class CycleRow:
     finished_at: str | None
     stages: Mapping[str, str]
     queue_url: str | None
+    validation_url: str | None
     picks: tuple[PickRow, ...]
     cost: LabelCost
     edits: Edits | None
@@ -226,7 +233,7 @@ class Report:
     @property
     def first(self) -> ModelRow | None:
         """The model that the curve begins with."""
-        return next((row for row in self.models if self.start and row.model.id == self.start.model_id), None)
+        return first_evaluated(self.start, self.models)
 
     @property
     def tree(self) -> tuple[tuple[int, ModelRow], ...]:

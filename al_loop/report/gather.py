@@ -16,7 +16,17 @@ from al_loop.loop.status import describe, pool_counts
 from al_loop.models.evaluation import predictions_dir
 from al_loop.models.model_training import training_notes
 from al_loop.models.self_training import verdict
-from al_loop.report.data import ClassRow, CycleRow, Errors, ModelRow, PickRow, Pool, Report, Start
+from al_loop.report.data import (
+    ClassRow,
+    CycleRow,
+    Errors,
+    ModelRow,
+    PickRow,
+    Pool,
+    Report,
+    Start,
+    first_evaluated,
+)
 from al_loop.report.monitor_section import monitor_section
 from al_loop.state.database import cycle_table, label_table, model_table, pick_table, stage_table
 from al_loop.state.database.dataset_table import rendered_count
@@ -95,13 +105,16 @@ def _cycle(workspace: Workspace, row: cycle_table.CycleRow, picks: tuple[PickRow
         outcome=row.outcome,
         reason=row.reason,
         labels=_labels_at(workspace, row.number, training),
-        boxes=label_table.label_cost(store, until=row.number).boxes,
+        boxes=training.get("label_boxes", label_table.label_cost(store, until=row.number).boxes),
         before=before,
         after=after,
         started_at=row.started_at,
         finished_at=row.finished_at,
         stages={stage.name: stage.state for stage in stage_table.stages_of(store, name)},
         queue_url=queue_address(workspace, pushed) if row.outcome is None else None,
+        validation_url=queue_address(workspace, pushed.get("validation", {}))
+        if row.outcome is None
+        else None,
         picks=picks,
         cost=label_table.label_cost(store, row.number),
         edits=Edits(**edits) if isinstance(edits, dict) else None,
@@ -175,9 +188,10 @@ def _per_class(
 ) -> tuple[ClassRow, ...]:
     """Return first and current AP by class, on the newest validation set that both were evaluated on."""
     current = next((row.model.id for row in models if row.current), None)
-    if start is None or current is None:
+    beginning = first_evaluated(start, models)
+    if beginning is None or current is None:
         return ()
-    first, last = _compared(workspace.store, start.model_id, current)
+    first, last = _compared(workspace.store, beginning.model.id, current)
     if last is None:
         return ()
     same = first is not None and first.validation_hash == last.validation_hash
