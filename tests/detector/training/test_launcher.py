@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def even(config: Any) -> Any:
     Its batch normalisation keeps its statistics, RPN and box head learn from all anchors and proposals of
     each image instead of a random sample, and plain SGD does not enlarge rounding.
     """
-    even = config.copy()
+    even = deepcopy(config)  # `copy` is shallow
     even.model.backbone.norm_eval = True
     rpn, rcnn = even.model.train_cfg.rpn, even.model.train_cfg.rcnn
     rpn.assigner.update(pos_iou_thr=0.5, neg_iou_thr=0.5)
