@@ -145,7 +145,8 @@ def train_with_pool(
 
     output = _once(folder, work)
     for name in (SUPERVISED, SELF_TRAINED):  # the logs stay
-        (folder / name / WEIGHTS).unlink(missing_ok=True)
+        for weights in (folder / name).rglob("*.pth"):
+            weights.unlink()
         shutil.rmtree(folder / name / "validation", ignore_errors=True)
     return output
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from math import inf
 from typing import Any
@@ -65,7 +65,8 @@ def unsupported_part(model: Any) -> str | None:
 class Teacher:
     """A detector that labels images.
 
-    It computes in bf16 where that is faster, because its scores need less precision than its gradients would.
+    It computes feature maps in bf16 where that is faster, and all else in float32, also within an autocast of
+    the training.
     """
 
     def __init__(self, model: Any, thresholds: Sequence[float | None]) -> None:
@@ -78,12 +79,13 @@ class Teacher:
         self.device = next(model.parameters()).device
         self._thresholds = torch.tensor([inf if t is None else t for t in thresholds], device=self.device)
         self._bf16 = precision_here("auto", self.device) == "bf16"
+        self._exact = partial(torch.autocast, self.device.type, enabled=False)
 
     @torch.no_grad()
     def look(self, pictures: list[Tensor]) -> View:
         """Compute the feature maps of pictures, (3, h, w) uint8 BGR each."""
         batch = self.model.data_preprocessor({"inputs": pictures, "data_samples": None})["inputs"]
-        with self._autocast():
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
             maps = self.model.extract_feat(batch.contiguous(memory_format=torch.channels_last))
         return View([level.float() for level in maps], (batch.shape[-1], batch.shape[-2]))
 
@@ -91,7 +93,8 @@ class Teacher:
     def label(self, view: View, shapes: Sequence[tuple[int, int]]) -> list[PseudoLabels]:
         """Label the images of a view. shapes: (height, width) px of each without padding."""
         anchors = forward_pass.anchors_of(self.model, view.maps)
-        _, found = forward_pass.detect(self.model, view.maps, anchors, view.size, LEAST_SCORE)
+        with self._exact():
+            _, found = forward_pass.detect(self.model, view.maps, anchors, view.size, LEAST_SCORE)
         ends = list(accumulate(found.counts))
         rows = [slice(end - count, end) for end, count in zip(ends, found.counts, strict=True)]
         labels = [
@@ -107,12 +110,17 @@ class Teacher:
     @torch.no_grad()
     def classify(self, view: View, boxes: Sequence[Tensor]) -> Tensor:
         """Return the class distributions of boxes of each image, (n, C + 1), background last."""
-        return forward_pass.classify(self.model, view.maps, boxes, view.size).distributions
+        return self._classify(view, [each.float() for each in boxes]).distributions
 
     @torch.no_grad()
     def objectness(self, view: View) -> list[Tensor]:
         """Return the probability of an object at each anchor, (n, anchors, h, w) of each level."""
-        return [logits.sigmoid() for logits in self.model.rpn_head(view.maps)[0]]
+        with self._exact():
+            return [logits.sigmoid() for logits in self.model.rpn_head(view.maps)[0]]
+
+    def _classify(self, view: View, boxes: Sequence[Tensor]) -> forward_pass.Heads:
+        with self._exact():
+            return forward_pass.classify(self.model, view.maps, boxes, view.size)
 
     def _divide(self, boxes: Tensor, classes: Tensor, scores: Tensor, shape: tuple[int, int]) -> PseudoLabels:
         """Divide the boxes of an image into sure boxes and ignored regions."""
@@ -135,15 +143,12 @@ class Teacher:
         if not any(map(len, boxes)):
             return [each.new_zeros(0, dtype=torch.bool) for each in boxes]
         jittered = [_jitter(each) for each in boxes]
-        heads = forward_pass.classify(self.model, view.maps, jittered, view.size)
+        heads = self._classify(view, jittered)
         regressed = heads.boxes.view(len(heads.boxes), -1, 4)
         label = torch.cat([each.repeat(_COPIES) for each in classes])
         column = label * 0 if regressed.shape[1] == 1 else label
         edges = torch.split(regressed[torch.arange(len(label)), column], list(map(len, jittered)))
         return [_spread(moved, each) < _MAX_SPREAD for moved, each in zip(edges, boxes, strict=True)]
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, torch.bfloat16) if self._bf16 else nullcontext()
 
 
 def _jitter(boxes: Tensor) -> Tensor:

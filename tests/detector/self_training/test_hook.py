@@ -12,6 +12,7 @@ from support.training import stop_after, training_job
 
 from al_loop.detector.self_training import hook
 from al_loop.detector.self_training.settings import UnlabelledPart
+from al_loop.detector.training.launcher import train_in_processes
 from al_loop.detector.training.train import train
 
 
@@ -26,14 +27,13 @@ def few(sets: Any) -> Any:
 
 
 @pytest.mark.train
-@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize(("soft", "precision"), [(False, None), (True, "bf16")])
 def test_a_good_teacher_holds_what_the_model_knows(
-    trained: Any, few: Any, sets: Any, config: Any, tmp_path: Path, soft: bool
+    trained: Any, few: Any, sets: Any, config: Any, tmp_path: Path, soft: bool, precision: str | None
 ) -> None:
     start = trained[0]
-    job = training_job(
-        config, few, tmp_path / "work", start.weights, steps=12, batch_size=4, val_every=12, lr=5e-4
-    )
+    options: dict[str, Any] = {"steps": 12, "batch_size": 4, "val_every": 12, "precision": precision}
+    job = training_job(config, few, tmp_path / "work", start.weights, lr=5e-4, **options)
     texts: list[str] = []
     result = train(
         replace(job, unlabelled=part(sets, 0.5, 0.5, soft=soft)), lambda *step: texts.append(step[2])
@@ -46,7 +46,7 @@ def test_a_good_teacher_holds_what_the_model_knows(
 def test_a_killed_training_goes_on(
     few: Any, sets: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed in the third. The weight of the unlabelled images goes on rising."""
+    """Killed in the third step. The weight of the unlabelled images goes on rising."""
     weights: list[tuple[int, float]] = []
     record = hook.SelfTraining.before_train_iter
 
@@ -68,10 +68,23 @@ def test_a_killed_training_goes_on(
 def test_a_useless_teacher_does_no_harm(few: Any, sets: Any, config: Any, tmp_path: Path) -> None:
     """Random weights, and no class has a threshold: labelled images alone are learnt."""
     jobs = (
-        training_job(config, few, tmp_path / name, steps=2, batch_size=4, lr=1e-3)
+        training_job(config, few, tmp_path / name, steps=2, batch_size=4, lr=1e-3, workers=1)
         for name in ("with", "without")
     )
     job, alone = jobs
     result = train(replace(job, unlabelled=part(sets, None, None)))
     assert all(torch.isfinite(tensor).all() for tensor in result.weights.values())
     assert result.best_ap >= train(alone).best_ap - 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("soft", [False, True])
+def test_two_processes_share_the_unlabelled_images(
+    few: Any, sets: Any, config: Any, tmp_path: Path, soft: bool
+) -> None:
+    job = training_job(config, few, tmp_path / "work", steps=3, val_every=3, batch_size=4, lr=1e-4)
+    job = replace(job, unlabelled=part(sets, 0.05, None, soft=soft))
+    result = train_in_processes(job, 2, 1)
+    assert result.steps == 3
+    assert all(torch.isfinite(tensor).all() for tensor in result.weights.values())
+    assert "unlabelled_loss_cls" in (tmp_path / "work" / "train.log").read_text()
