@@ -152,11 +152,13 @@ def train_with_pool(
 
 
 def verdict(output: Mapping[str, Any]) -> str | None:
-    """Return whether the self-trained model is used, and why, from the output of its stage."""
+    """Return whether the self-trained model is used, why, and its cost, from the output of its stage."""
     summary = output.get("self_training")
     if not isinstance(summary, dict) or not {"used", "reason"} <= summary.keys():
         return None
-    return f"{'used' if summary['used'] else 'not used'}: {summary['reason']}"
+    seconds = summary.get("seconds", {})
+    cost = f"; {seconds[SELF_TRAINED]:.0f} s after {seconds[SUPERVISED]:.0f} s on labels" if seconds else ""
+    return f"{'used' if summary['used'] else 'not used'}: {summary['reason']}{cost}"
 
 
 def unlabelled_part(

@@ -144,6 +144,7 @@ def test_the_better_model_is_kept(
     )
     verdict = "used" if summary["used"] else "not used"
     assert tell.lines[1].startswith(f"  self-training: {verdict}: AP 0.500 → {0.5 + value:.3f}, {value:+.3f}")
+    assert tell.lines[1].endswith("; 0 s after 0 s on labels")
     # The second training has fewer labelled images in a batch, and as many steps.
     assert [(each.batch_size, each.steps) for each in loop.trained] == [(4, 3), (2, 3)]
     assert (folder / "weights.pth").is_file()
@@ -220,6 +221,6 @@ def test_a_cycle_learns_from_its_pool(loop: SmallLoop, tmp_path: Path) -> None:
     assert output["self_training"]["differences"].keys() == {"validation"}
     assert loop.images == [10, 10]
     [cycle] = json.loads(report_json(here))["cycles"]
-    assert cycle["self_training"].endswith(output["self_training"]["reason"])
+    assert output["self_training"]["reason"] in cycle["self_training"]
     page = write_report(here, tmp_path / "report.html").read_text()
     assert f"Self-training {cycle['self_training'].partition(',')[0]}" in page
