@@ -17,7 +17,7 @@ from support.small_loop import SmallLoop
 
 from al_loop.core.config import load_config
 from al_loop.core.console import Silent
-from al_loop.core.frozen_settings import thawed
+from al_loop.core.frozen_settings import hashed, thawed
 from al_loop.labelling import sync
 from al_loop.loop.cycle import run_cycle
 from al_loop.loop.verify import reproduce, verify
@@ -74,6 +74,18 @@ def test_settings_and_frozen_settings_get_their_new_names(old: tuple[Workspace, 
     assert cycle is not None
     assert thawed(cycle.settings).cycle.random_audit_fraction == 0.1
     assert thawed(cycle.settings).cycle.k == 4
+
+
+def test_a_training_of_a_frozen_cycle_lasts_as_long_and_keeps_its_hash(
+    old: tuple[Workspace, SmallLoop],
+) -> None:
+    """25 images in batches of 4 are 7 steps; 0.1 counted 50 epochs, and validated after each."""
+    cycle = read_cycle(old[0].store, 1)
+    assert cycle is not None
+    settings = thawed(cycle.settings)
+    assert settings.train.duration(25) == (350, 7)
+    for table in ("pretrain", "train", "cycle"):
+        assert hashed(settings, table) == json.loads(cycle.settings)[table]
 
 
 def test_a_waiting_cycle_goes_on_with_the_same_picks_and_tasks(old: tuple[Workspace, SmallLoop]) -> None:
