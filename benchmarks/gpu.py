@@ -12,6 +12,7 @@ The weights are random, and the images too unless a folder of JPEGs is given. Ea
 own for each model. The sides run alternately; the numbers are medians. The ratio is to the first line of a
 group, in training to the faster Runner. Memory is the growth of GPU memory during a call, on the CPU that of
 the process: of a training with its weights, of scoring beyond those of the model.
+With few small images, as in the second example, fixed costs dominate: it only shows that the script runs.
 `benchmarks/scoring.py` and `benchmarks/training.py` compare more variants, with intervals.
 """
 

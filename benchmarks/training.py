@@ -9,9 +9,9 @@
   al-loop bf16   the same with precision = "bf16"
 
 They take turns and start from the same weights. The time is that of the steps after the first epoch, with
-loading, optimiser and hooks, without validation. A ratio is of one turn. mmdet runs in a separate process
-with the system's memory allocation. al-loop tells glibc to keep memory (al_loop/detector/allocator.py), but
-not with --malloc system.
+loading, optimiser and hooks, without validation; both store a checkpoint only after the last step. A ratio is
+of one turn. mmdet runs in a separate process with the system's memory allocation. al-loop tells glibc to keep
+memory (al_loop/detector/allocator.py), but not with --malloc system.
 
 --longer: side of the photographs on disk, as a multiple of the model's.
 With a GPU both run there, mmdet without AMP.
@@ -131,7 +131,7 @@ def train_by_mmdet(
             "timer": {"type": "IterTimerHook"},
             "logger": {"type": "LoggerHook", "interval": 50},
             "param_scheduler": {"type": "ParamSchedulerHook"},
-            "checkpoint": {"type": "CheckpointHook", "interval": 1},
+            "checkpoint": {"type": "CheckpointHook", "interval": epochs},
             "sampler_seed": {"type": "DistSamplerSeedHook"},
         },
         "custom_hooks": [{"type": "Stamps"}],
