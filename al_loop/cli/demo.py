@@ -58,8 +58,8 @@ REAL_NOTE = "The pool and the validation set are the photographs given with --ph
 class Sizes:
     """Numbers of rendered images: for pretraining, and as a stand-in for photographs."""
 
-    synthetic: int = 256
-    pool: int = 90
+    synthetic: int = 96
+    pool: int = 80
     validation: int = 40
 
 
