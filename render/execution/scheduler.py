@@ -178,12 +178,23 @@ class Scheduler:
 
     def _lose(self, slot: WorkerSlot, error: TaskFailedError) -> None:
         slot.losses += 1
-        # Only the oldest task was being worked on: only it failed.
+        slot.close()
+        self._keep_results(slot)
+        # The worker was busy with the oldest task that has no result: only it failed.
         self._retry(self._take_back(slot), error)
         if slot.losses < self._policy.losses and slot.can_restart():
             self._policy.on_restart(slot.name, str(error))
         else:
             self._leave_out(slot, error)
+
+    def _keep_results(self, slot: WorkerSlot) -> None:
+        """Report the tasks that a closed worker had finished before it was lost."""
+        tasks = {future: task for future, (owner, task) in self._futures.items() if owner is slot}
+        for future in wait(tasks, CHECK_S).done:
+            if future.exception() is None:
+                del self._futures[future]
+                slot.running.remove(tasks[future])
+                self._on_result(tasks[future], future.result())
 
     def _retry(self, tasks: list[Any], error: TaskFailedError) -> None:
         """Queue tasks again, of which the first failed; or give that up."""

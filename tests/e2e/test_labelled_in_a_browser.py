@@ -128,13 +128,18 @@ class Shift:
         self.desk.screenshot(self.folder / f"task-{number}.png")
 
     def pull_aside(self, by: tuple[float, float], row: int | None = None) -> int:
-        """Drag the box of `row`, or any, by a point that no other box covers; return its row."""
+        """Drag the box of `row`, or any, towards the middle by a point that no other box covers.
+
+        Returns its row.
+        """
         before = self.desk.boxes()
         row, x, y = free_point(before, range(len(before)) if row is None else [row])
+        middle = before[row, :2] + before[row, 2:] / 2
+        shift = np.where(middle < np.divide(SIZE, 2), by, np.negative(by))  # a box cannot leave the image
         self.desk.click(x, y)
-        self.desk.drag((x, y), (x + by[0], y + by[1]))
+        self.desk.drag((x, y), (x + shift[0], y + shift[1]))
         after = self.desk.boxes()
-        np.testing.assert_allclose(after[row, :2] - before[row, :2], by, atol=0.3)
+        np.testing.assert_allclose(after[row, :2] - before[row, :2], shift, atol=0.3)
         np.testing.assert_allclose(np.delete(after, row, axis=0), np.delete(before, row, axis=0))
         return row
 
@@ -223,7 +228,7 @@ def label(shift: Shift, run: Any) -> None:
     shift.open(1)
     desk.page.click("button[aria-label='Previous task']")
     shift.open(0)
-    shift.pull_aside(by=(-2, 1), row=moved)
+    shift.pull_aside(by=(2, 1), row=moved)
     shift.note(0)
     desk.press("submit", "PATCH")
     desk.page.click("button[aria-label='Next task']")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import wait
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -146,6 +148,17 @@ def test_only_the_oldest_task_of_a_lost_worker_is_at_fault() -> None:
     pool.run(range(3))
     assert pool.results == {0: "crashed", 1: 2, 2: 4}
     assert pool.tasks.count(0) == 2
+
+
+def test_a_result_that_is_ready_when_its_worker_is_lost_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failures_first(futures: Any, *_: object) -> SimpleNamespace:
+        return SimpleNamespace(done=sorted(wait(futures, 10).done, key=lambda f: f.exception() is None))
+
+    monkeypatch.setattr(scheduler_module, "wait", failures_first)
+    pool = Pool("a", lambda worker, task: worker.lose() if task == 1 else None, in_flight=2)
+    pool.run(range(3))
+    assert pool.results == {0: 0, 1: "crashed", 2: 4}
+    assert pool.tasks.count(0) == 1
 
 
 @pytest.mark.parametrize("in_flight", [1, 2])
