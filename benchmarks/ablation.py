@@ -139,23 +139,21 @@ def _fits(name: str, tensor: Any, start: Any) -> bool:
     return not (name.startswith(BOX_HEAD) and tensor.shape != start[name].shape)
 
 
-def report(rows: Sequence[dict[str, Any]], variants: Sequence[str]) -> None:
-    """Print for each set and variant: mean AP, AP50 and seconds, and the difference of AP to the base."""
+def report(rows: Sequence[dict[str, Any]], column: str, names: Sequence[str], base: str) -> None:
+    """Print the means of each set and name in a column, and the paired difference of AP to `base`."""
     for data in dict.fromkeys(row["data"] for row in rows):
-        of_set = {(row["variant"], row["seed"]): row for row in rows if row["data"] == data}
+        of_set = {(row[column], row["seed"]): row for row in rows if row["data"] == data}
         print(f"\n{data}, {rows[0]['labels']} labels")
-        for variant in variants:
-            seeds = [seed for name, seed in of_set if name == variant]
-            if not seeds:
+        for name in names:
+            found = [row for (other, _), row in of_set.items() if other == name]
+            if not found:
                 continue
-            mean = {
-                key: np.mean([of_set[variant, s][key] for s in seeds]) for key in ("ap", "ap50", "seconds")
-            }
-            pairs = [of_set[variant, s]["ap"] - of_set[BASE, s]["ap"] for s in seeds if (BASE, s) in of_set]
-            change = "" if variant == BASE or not pairs else f"  AP - base {interval(pairs)}"
-            print(
-                f"  {variant}: AP {mean['ap']:.3f}, AP50 {mean['ap50']:.3f}, {mean['seconds']:.0f} s{change}"
-            )
+            ap, ap50, seconds = (np.mean([row[key] for row in found]) for key in ("ap", "ap50", "seconds"))
+            pairs = [
+                row["ap"] - of_set[base, row["seed"]]["ap"] for row in found if (base, row["seed"]) in of_set
+            ]
+            change = f"  AP - {base} {interval(pairs)}" if pairs and name != base else ""
+            print(f"  {name}: AP {ap:.3f}, AP50 {ap50:.3f}, {seconds:.0f} s{change}")
 
 
 def main() -> None:
@@ -190,7 +188,7 @@ def main() -> None:
                 with file.open("a") as lines:
                     lines.write(json.dumps(row) + "\n")
                 print(f"\r{row}", flush=True)
-    report(rows, variants)
+    report(rows, "variant", variants, BASE)
 
 
 if __name__ == "__main__":

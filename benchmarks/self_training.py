@@ -23,8 +23,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from ablation import parsed, set_value
-from measuring import class_names, interval, labelled_images
+from ablation import parsed, report, set_value
+from measuring import class_names, labelled_images
 from msgspec import structs
 
 from al_loop.core.config import SelfTrainingConfig, TrainConfig
@@ -134,26 +134,6 @@ def trial_of(args: argparse.Namespace, data: Path, seed: int) -> Trial:
     return Trial(job, others[: args.held_out], others[args.held_out :], test, options)
 
 
-def report(rows: Sequence[dict[str, Any]]) -> None:
-    """Print for each set and training: mean AP and AP50, and the difference of AP to "again"."""
-    for data in dict.fromkeys(row["data"] for row in rows):
-        of_set = {(row["kind"], row["seed"]): row for row in rows if row["data"] == data}
-        print(f"\n{data}, {rows[0]['labels']} labels")
-        for kind in KINDS:
-            seeds = [seed for name, seed in of_set if name == kind]
-            if not seeds:
-                continue
-            ap, ap50, seconds, known = (
-                np.mean([of_set[kind, seed][key] for seed in seeds])
-                for key in ("ap", "ap50", "seconds", "thresholds")
-            )
-            pairs = [
-                of_set[kind, s]["ap"] - of_set["again", s]["ap"] for s in seeds if ("again", s) in of_set
-            ]
-            change = f"  AP - again {interval(pairs)}" if pairs and kind != "again" else ""
-            print(f"  {kind}: AP {ap:.3f}, AP50 {ap50:.3f}, {seconds:.0f} s, {known:.1f} thresholds{change}")
-
-
 def main() -> None:
     """Run the trainings that are missing, and print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -184,7 +164,7 @@ def main() -> None:
                 with file.open("a") as lines:
                     lines.write(json.dumps(rows[-1]) + "\n")
                 print(f"\r{rows[-1]}", flush=True)
-    report(rows)
+    report(rows, "kind", KINDS, "again")
 
 
 if __name__ == "__main__":

@@ -337,7 +337,7 @@ def test_an_installation_that_cannot_fit_is_refused_before_it_begins(tmp_path: P
         text=True,
     )
     assert done.returncode == 1
-    assert "needs 8500 MB" in done.stderr
+    assert "needs 9500 MB" in done.stderr
     assert "287 MB are free" in done.stderr
     assert not (clone / ".venv").exists()
 

@@ -1,47 +1,23 @@
-"""A small Faster R-CNN that trains on two CPU cores in minutes, from random weights.
+"""`lite` on a ResNet-18 of half the width, from random weights: for tests."""
 
-ResNet-18 of half the width, FPN of 64 channels, a 256-wide head and few proposals: with the default
-1000 proposals and 1024-wide head, the head takes most of the time.
-"""
+_base_ = "./lite.py"
 
-_base_ = "./base.py"
-
-image_size = (480, 480)
+# ImageNet statistics, as in base.py.
+data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 
 model = dict(
+    data_preprocessor=data_preprocessor,
     backbone=dict(
+        _delete_=True,
+        type="ResNet",
         depth=18,
         base_channels=32,
+        num_stages=4,
+        out_indices=(0, 1, 2, 3),
         frozen_stages=-1,
-        norm_eval=False,
         norm_cfg=dict(type="BN", requires_grad=True),
+        norm_eval=False,
+        style="pytorch",
     ),
-    neck=dict(in_channels=[32, 64, 128, 256], out_channels=64),
-    rpn_head=dict(
-        in_channels=64,
-        feat_channels=64,
-        # Half the usual anchor size: 16 px on P2, for parts of 15 to 50 px in a small frame.
-        anchor_generator=dict(scales=[4]),
-    ),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64, finest_scale=28),
-        bbox_head=dict(in_channels=64, fc_out_channels=256),
-    ),
-    train_cfg=dict(
-        rpn_proposal=dict(nms_pre=400, max_per_img=200),
-        # Half of the RoIs are parts: the classes are harder to learn than the background.
-        rcnn=dict(sampler=dict(num=64, pos_fraction=0.5)),
-    ),
-    test_cfg=dict(
-        rpn=dict(nms_pre=200, max_per_img=100),
-    ),
-)
-
-# Half the learning rate of the pretraining: a cycle only adapts the model.
-fine_tune_lr = 5e-4
-
-optim_wrapper = dict(
-    type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=1e-4),
-    clip_grad=dict(max_norm=10, norm_type=2),
+    neck=dict(in_channels=[32, 64, 128, 256]),
 )

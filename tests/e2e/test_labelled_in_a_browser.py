@@ -135,11 +135,11 @@ class Shift:
         before = self.desk.boxes()
         row, x, y = free_point(before, range(len(before)) if row is None else [row])
         middle = before[row, :2] + before[row, 2:] / 2
-        shift = np.where(middle < np.divide(SIZE, 2), by, np.negative(by))  # a box cannot leave the image
+        offset = np.where(middle < np.divide(SIZE, 2), by, np.negative(by))  # a box cannot leave the image
         self.desk.click(x, y)
-        self.desk.drag((x, y), (x + shift[0], y + shift[1]))
+        self.desk.drag((x, y), (x + offset[0], y + offset[1]))
         after = self.desk.boxes()
-        np.testing.assert_allclose(after[row, :2] - before[row, :2], shift, atol=0.3)
+        np.testing.assert_allclose(after[row, :2] - before[row, :2], offset, atol=0.3)
         np.testing.assert_allclose(np.delete(after, row, axis=0), np.delete(before, row, axis=0))
         return row
 
