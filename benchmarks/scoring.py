@@ -40,9 +40,9 @@ from al_loop.detector.config.model_config import load_model_config
 from al_loop.detector.device import default_workers
 from al_loop.detector.inference import forward_pass
 from al_loop.detector.inference.predict import Detector, as_input, detect, fuse_detector, predict
-from al_loop.detector.inference.roi_align import by_rows
 from al_loop.detector.inference.scoring import ScoreSettings, score_images
 from al_loop.detector.precision import convolution_seconds, precision_here
+from al_loop.detector.roi_align import by_rows
 from al_loop.detector.transforms import Picture, fit, read_picture
 from al_loop.evaluation.evaluate import evaluate
 from al_loop.loop.selection import pick

@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 from torchvision.ops import nms
 
 from al_loop.detector.backbones.timm_backbone import TimmBackbone
-from al_loop.detector.inference.roi_align import is_tracing, roi_align
+from al_loop.detector.roi_align import crops_by_level, is_supported, is_tracing
 
 #: The precisions of a fused copy.
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -43,9 +43,7 @@ def unsupported_part(model: Any) -> str | None:
             return f"another NMS in its {name} than plain NMS within each class"
     if not rpn.use_sigmoid_cls:
         return "an RPN with softmax in place of sigmoid"
-    extractor = roi.bbox_roi_extractor
-    average = all(getattr(layer, "pool_mode", "") == "avg" for layer in extractor.roi_layers)
-    if type(extractor).__name__ != "SingleRoIExtractor" or not average or extractor.num_inputs < 2:
+    if not is_supported(roi.bbox_roi_extractor):
         return "another RoI extractor than SingleRoIExtractor with average RoIAlign"
     return "a shared head between RoIAlign and the box head" if roi.with_shared_head else None
 
@@ -189,13 +187,10 @@ def classify(model: Any, maps: Sequence[Tensor], proposals: Sequence[Tensor], si
     """Classify and refine the proposals of all images at once."""
     head, extractor = model.roi_head.bbox_head, model.roi_head.bbox_roi_extractor
     rois = torch.cat([torch.cat([torch.full_like(b[:, :1], i), b], dim=1) for i, b in enumerate(proposals)])
-    levels = extractor.map_roi_levels(rois, extractor.num_inputs)
-    rows = [(levels == number).nonzero()[:, 0] for number in range(extractor.num_inputs)]
-    inputs = [level.float() for level in maps[: extractor.num_inputs]]
-    crops = roi_align(inputs, [rois[part] for part in rows], extractor.roi_layers).to(maps[0].dtype)
+    crops, by_level = crops_by_level(extractor, maps, rois)
+    crops = crops.to(maps[0].dtype)
     with classifier_inputs(head) as features:
         logits, deltas = head(crops if head.channels_last else crops.permute(0, 3, 1, 2))
-    by_level = torch.cat(rows)
     deltas = deltas.reshape(deltas.shape[0], -1, 4)
     boxes = _decode(head.bbox_coder, rois[by_level, None, 1:], deltas, size).flatten(1)
     # Restore the order of the proposals in the output of the head, which is smaller than the crops.

@@ -19,6 +19,7 @@ from al_loop.core.errors import TrainingError
 from al_loop.detector.checkpoint import Weights, load_into, read_note, read_weights, runner_checkpoints
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.ignore_regions import ignore_regions
+from al_loop.detector.roi_align import use_in_training
 from al_loop.detector.self_training.hook import SelfTraining
 from al_loop.detector.self_training.settings import UnlabelledPart
 from al_loop.detector.training import hooks
@@ -74,6 +75,7 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
     if job.run.precision == "bf16" and device == "cpu":
         keep_depthwise_in_float32(model)
     ignore_regions(model)
+    use_in_training(model)
     with (
         # The Runner accepts only "cuda" as the name of a GPU.
         torch.cuda.device(device) if device.startswith("cuda") else nullcontext(),

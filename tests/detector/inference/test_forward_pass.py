@@ -1,4 +1,4 @@
-"""The forward pass predicts what mmdet predicts, and RoIAlign by rows is torchvision's."""
+"""The forward pass predicts what mmdet predicts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 import torch
 from support.factories import CLASSES, draw
-from torchvision.ops import roi_align as torchvision_roi_align
 
 from al_loop.detector.inference import forward_pass
 from al_loop.detector.inference.predict import Detector, fuse_detector, predict
-from al_loop.detector.inference.roi_align import by_rows
 from al_loop.structures.boxes import iou
 from al_loop.structures.images import ImageFile, Prediction
 
@@ -159,22 +157,3 @@ def test_models_with_other_parts_use_mmdets_own_pass(config: Any) -> None:
         forward_pass.unsupported_part(model) == "another NMS in its box head than plain NMS within each class"
     )
     assert fuse_detector(Detector(model, other, torch.device("cpu")), "bf16").fused is None
-
-
-@pytest.mark.parametrize("aligned", [True, False])
-@pytest.mark.parametrize("samples", [0, 2])
-def test_roi_align_is_torchvisions(aligned: bool, samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RoIs of any size, inside the map, across its edges, outside of it, and without area."""
-    from al_loop.detector.inference import roi_align as align
-
-    monkeypatch.setattr(align, "_VALUES", 20_000)  # in many pieces
-    torch.manual_seed(0)
-    level = torch.randn(3, 8, 20, 30)
-    corner = torch.rand(400, 2) * torch.tensor([400.0, 300.0]) - 60
-    extent = torch.rand(400, 2) ** 2 * torch.tensor([300.0, 200.0])
-    extent[:5] = 0
-    rois = torch.cat([torch.randint(0, 3, (400, 1)).float(), corner, corner + extent], dim=1)
-    crops = torch.full((400, 7, 7, 8), float("nan"))
-    by_rows(level.contiguous(memory_format=torch.channels_last), rois, 0.1, samples, aligned, crops)
-    expected = torchvision_roi_align(level, rois, 7, 0.1, samples, aligned)
-    torch.testing.assert_close(crops.permute(0, 3, 1, 2), expected, atol=1e-4, rtol=1e-4)
