@@ -8,7 +8,9 @@ weights of the last step are evaluated on val.json: no training stops early.
 
 train.KEY is a setting of [train] in al-loop.toml, with dots for its tables. config.KEY is a value in the
 config of the model. pick=typiclust labels the images that the first cycle of a workspace without a model
-picks, in place of random ones. WORK/results.jsonl has a line per training, and a repeated call continues.
+picks, in place of random ones. labels=50 takes another number of images, and the first of them are those of
+a smaller number. trainer=mmdet trains with mmdet's own Runner, scaled and coloured images, and images that
+are enlarged to the model's size. WORK/results.jsonl has a line per training, and a repeated call continues.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import numpy as np
 import torch
 from measuring import class_names, interval, labelled_images
 from mmengine.config import Config
+from plain_mmdet import MmdetTraining, train_with_mmdet, usual
 
 from al_loop.core.config import TrainConfig
 from al_loop.detector.checkpoint import BOX_HEAD, Weights, load_into, read_weights, write_weights
@@ -37,6 +39,7 @@ from al_loop.detector.inference.scoring import ScoreSettings, score_images
 from al_loop.detector.training.job import RunSettings, TrainingJob
 from al_loop.detector.training.train import train
 from al_loop.evaluation.evaluate import evaluate
+from al_loop.images.coco import write_coco
 from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.images import LabelledImage
 from strategies import Candidates
@@ -60,7 +63,10 @@ def parsed(text: str) -> dict[str, Any]:
 def set_value(tree: Any, key: str, value: Any) -> None:
     """Set a value in nested tables. key: names joined by dots."""
     *tables, name = key.split(".")
-    reduce(lambda table, part: table.setdefault(part, {}), tables, tree)[name] = value
+    for table in tables:
+        tree.setdefault(table, {})
+        tree = tree[table]  # mmengine stores a copy of the default
+    tree[name] = value
 
 
 def train_and_evaluate(
@@ -70,16 +76,19 @@ def train_and_evaluate(
     classes = class_names(data / "pool.json")
     config = load_model_config(args.config, classes, tuple(args.size) if args.size else None)
     plain: dict[str, Any] = {}
-    pick = settings.get("pick", "random")
+    pick, labels = settings.get("pick", "random"), settings.get("labels", args.labels)
+    by_mmdet = settings.get("trainer") == "mmdet"
+    if by_mmdet:
+        config.enlarge = True
     for key, value in settings.items():
-        if key == "pick":
+        if key in {"pick", "labels", "trainer"}:
             continue
         place, _, rest = key.partition(".")
         set_value({"train": plain, "config": config}[place], rest, value)
     run = msgspec.convert({"val_every": 10**6, "seed": seed, **plain}, TrainConfig)
     pool, validation = (labelled_images(data / f"{name}.json", classes) for name in ("pool", "val"))
     start = imagenet_start(config, seed)
-    drawn = picked(pick, pool, args.labels, config, start, seed, folder / "features")
+    drawn = picked(pick, pool, labels, config, start, seed, folder / "features")
     if args.start:
         start |= {n: t for n, t in read_weights(args.start).items() if _fits(n, t, start)}
     lr = run.lr or (config.fine_tune_lr if args.start else config.optim_wrapper.optimizer.lr)
@@ -95,20 +104,37 @@ def train_and_evaluate(
         labelled_images(args.rendered, classes) if args.rendered else (),
     )
     began = time.monotonic()
-    weights = train(
-        job, lambda done, total, text: print(f"\r{done}/{total} {text}   ", end="", flush=True)
-    ).weights
+    weights = mmdets_weights(job) if by_mmdet else train(job, show).weights
     seconds = time.monotonic() - began
     write_weights(folder / "weights.pth", weights, classes)
     shutil.rmtree(job.folder)
     network: Any = build_model(config)
     load_into(network, weights, "the trained model")
-    detector = Detector(network.to(device).eval(), config, device)
+    detector = Detector(network.to(device).eval(), config, torch.device(device))
     store = ShardStore(folder / "scores")
     score_images(detector, [item.image for item in validation], store, ScoreSettings(0.05, 8, 0, 256))
     metrics = evaluate(validation, store.load().boxes_by_image(), classes)
     shutil.rmtree(folder / "scores")
     return {"ap": metrics.ap, "ap50": metrics.ap50, "seconds": seconds}
+
+
+def show(done: int, total: int, text: str) -> None:
+    """Print the progress of a training."""
+    print(f"\r{done}/{total} {text}   ", end="", flush=True)
+
+
+def mmdets_weights(job: TrainingJob) -> Weights:
+    """Return the weights of a training of the same job by mmdet's Runner."""
+    job.folder.mkdir(parents=True)
+    assert job.start is not None
+    write_weights(job.folder / "start.pth", job.start)
+    write_coco(job.folder / "train.json", job.training, job.config.classes)
+    changes = usual(tuple(job.config.image_size))
+    files = job.folder / "start.pth", job.folder / "train.json", job.folder / "runner"
+    seed = job.run.settings.seed
+    runner = train_with_mmdet(MmdetTraining(job.config, *files, job.steps, changes, seed=seed))
+    weights: Weights = runner.model.state_dict()
+    return weights
 
 
 def picked(

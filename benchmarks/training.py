@@ -1,6 +1,6 @@
 """Training speed of al-loop and of mmdet's own Runner: the same model, weights and files, in one run.
 
-    .venv/bin/python benchmarks/training.py --data COCO.json [--config r50] [--images 48] [--repeats 5]
+    .venv/bin/python benchmarks/training.py --data COCO.json [--config lite] [--images 24] [--repeats 5]
         [--longer 1] [--epochs 3] [--malloc system]
 
   mmdet          as its tools/train.py: Runner.from_cfg, its pipeline (read, resize, flip), 2 decoding
@@ -20,12 +20,9 @@ With a GPU both run there, mmdet without AMP.
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import tempfile
 import time
-import warnings
-from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -41,21 +38,18 @@ from measuring import class_names, print_profile, ratios, separate_process, spre
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from plain_mmdet import BATCH, MmdetTraining, plain, train_with_mmdet
 from torch.profiler import ProfilerActivity, profile
 
 from al_loop.core.config import TrainConfig
-from al_loop.detector.checkpoint import Weights, read_weights, runner_checkpoints, write_weights
+from al_loop.detector.checkpoint import Weights, read_weights, write_weights
 from al_loop.detector.config.model_config import build_model, load_model_config
 from al_loop.detector.device import default_workers
 from al_loop.detector.training.job import RunSettings, TrainingJob
-from al_loop.detector.training.schedule import schedule
 from al_loop.detector.training.train import train
 from al_loop.detector.transforms import read_picture
 from al_loop.images.coco import read_coco, write_coco
 from al_loop.structures.images import ImageFile, LabelledImage
-
-BATCH = 4
 
 
 @HOOKS.register_module()
@@ -89,67 +83,6 @@ def labelled(file: Path, count: int, size: tuple[int, int], longer: int, folder:
         boxes = replace(image.boxes, xyxy=image.boxes.xyxy * scale)
         images.append(LabelledImage(ImageFile(str(number), path, width, height), boxes))
     return images
-
-
-def train_by_mmdet(
-    config: Config, weights: Path, coco: Path, folder: Path, epochs: int, workers: int, epoch: int
-) -> Stamps:
-    """Train as mmdet's tools/train.py does; the parts around the model are those of its default configs.
-
-    epoch: number of steps in an epoch.
-    """
-    pipeline = [
-        {"type": "LoadImageFromFile"},
-        {"type": "LoadAnnotations", "with_bbox": True},
-        {"type": "Resize", "scale": tuple(config.image_size), "keep_ratio": True},
-        {"type": "RandomFlip", "prob": 0.5},
-        {"type": "PackDetInputs"},
-    ]
-    whole = {
-        "model": config.model,
-        "work_dir": str(folder),
-        "load_from": str(weights),
-        "train_dataloader": {
-            "batch_size": BATCH,
-            "num_workers": workers,
-            "persistent_workers": workers > 0,
-            "sampler": {"type": "DefaultSampler", "shuffle": True},
-            "batch_sampler": {"type": "AspectRatioBatchSampler"},
-            "dataset": {
-                "type": "CocoDataset",
-                "metainfo": {"classes": tuple(config.classes)},
-                "ann_file": str(coco),
-                "data_prefix": {"img": ""},
-                "filter_cfg": {"filter_empty_gt": False, "min_size": 1},
-                "pipeline": pipeline,
-            },
-        },
-        "train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": epochs},
-        "optim_wrapper": config.optim_wrapper,
-        "param_scheduler": schedule(epochs * epoch),
-        "default_hooks": {
-            "timer": {"type": "IterTimerHook"},
-            "logger": {"type": "LoggerHook", "interval": 50},
-            "param_scheduler": {"type": "ParamSchedulerHook"},
-            "checkpoint": {"type": "CheckpointHook", "interval": epochs},
-            "sampler_seed": {"type": "DistSamplerSeedHook"},
-        },
-        "custom_hooks": [{"type": "Stamps"}],
-        "env_cfg": {
-            "cudnn_benchmark": False,
-            "mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0},
-            "dist_cfg": {"backend": "nccl"},
-        },
-        "randomness": {"seed": 0},
-        "default_scope": "mmdet",
-        "log_level": "ERROR",
-        "launcher": "none",
-    }
-    with runner_checkpoints(), redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        runner = Runner.from_cfg(Config(whole))
-        runner.train()
-    return next(hook for hook in runner.hooks if isinstance(hook, Stamps))
 
 
 @dataclass(frozen=True)
@@ -190,6 +123,15 @@ def prepared(spec: Spec) -> tuple[Config, list[LabelledImage], Weights]:
     return config, images, read_weights(spec.start)
 
 
+def train_by_mmdet(spec: Spec, config: Config, work: Path, workers: int, epoch: int) -> Stamps:
+    """Train with mmdet's Runner. epoch: number of steps in an epoch."""
+    changes, steps = plain(tuple(config.image_size)), spec.epochs * epoch
+    hooks = ({"type": "Stamps"},)
+    job = MmdetTraining(config, spec.start, spec.coco, work, steps, changes, workers, hooks=hooks)
+    runner = train_with_mmdet(job)
+    return next(hook for hook in runner.hooks if isinstance(hook, Stamps))
+
+
 def train_by_al_loop(spec: Spec, work: Path, precision: str | None) -> Stamps:
     """Train with al-loop's default settings."""
     config, images, start = prepared(spec)
@@ -213,7 +155,7 @@ def turn(spec: Spec, name: str, number: int) -> float:
     work, epoch = spec.folder / f"{number}-{name.replace(' ', '-')}", -(-len(images) // BATCH)
     if name.startswith("mmdet"):
         workers = int(name.split()[1])
-        stamps = train_by_mmdet(config, spec.start, spec.coco, work, spec.epochs, workers, epoch)
+        stamps = train_by_mmdet(spec, config, work, workers, epoch)
     else:
         stamps = train_by_al_loop(spec, work, "bf16" if name.endswith("bf16") else None)
     return stamps.per_second(epoch)
@@ -244,7 +186,7 @@ def race(spec: Spec, repeats: int, malloc: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--config", default="small")
+    parser.add_argument("--config", default="lite")
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
