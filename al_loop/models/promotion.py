@@ -54,8 +54,9 @@ def decide_promotion(
             return Decision(False, f"{change}: it predicts no box at all")
     floor = candidate.ap - current.ap if difference is None else difference.ap.low
     if candidate.ap < current.ap and not floor > -rule.tolerance:
-        certainty = "" if difference is None else ", and it may be"
-        return Decision(False, f"{change}: worse{certainty} by the tolerance of {rule.tolerance:g} or more")
+        certainty = "the fall is" if difference is None else "the fall may be"
+        limit = f", {certainty} {rule.tolerance:g} or more" if rule.tolerance else ""
+        return Decision(False, f"{change}: worse{limit}")
     for name, before in current.per_class.items():
         after = candidate.per_class.get(name) or 0.0
         if before is not None and after < before - rule.class_tolerance and _surely_fell(difference, name):

@@ -28,7 +28,7 @@ from al_loop.structures.metrics import VALIDATION, Metrics
         (metrics(0.5), None, {}, True, "first model"),
         (metrics(0.5), metrics(0.4), {}, True, "0.400 → 0.500"),
         (metrics(0.4), metrics(0.4), {}, True, "not worse"),
-        (metrics(0.399), metrics(0.4), {}, False, "worse by the tolerance of 0 or more"),
+        (metrics(0.399), metrics(0.4), {}, False, "0.399: worse"),
         (metrics(0.39), metrics(0.4), {"tolerance": 0.02}, True, "not worse"),
         (metrics(math.nan), metrics(0.0), {"tolerance": 1.0}, False, "not a number"),
         (
@@ -59,8 +59,8 @@ GAIN = "0.400 → 0.410, +0.010 (95 % interval -0.030 to +0.050) over 50 images"
     [
         (0.0, (-0.03, 0.03), 0.0, True, "not worse"),  # as good
         (-0.01, (-0.03, 0.05), 0.0, True, GAIN),
-        (0.01, (-0.03, 0.01), 0.0, False, "worse, and it may be by the tolerance of 0 or more"),
-        (0.01, (-0.03, 0.01), 0.02, False, "worse, and it may be by the tolerance of 0.02 or more"),
+        (0.01, (-0.03, 0.01), 0.0, False, "images: worse"),
+        (0.01, (-0.03, 0.01), 0.02, False, "worse, the fall may be 0.02 or more"),
         (0.01, (-0.019, 0.01), 0.02, True, "not worse"),  # surely by less than the tolerance
         (0.05, (-0.08, -0.02), 0.1, True, "not worse"),
     ],
