@@ -20,7 +20,7 @@ from al_loop.state.file_hashes import note_file, shards_in
 from al_loop.state.id_list import POOL, pool_hash, read_pool
 from al_loop.state.model_registry import config_file, saved_metrics
 from al_loop.state.score_key import ScoreKey
-from al_loop.state.stages import output_of_cycle
+from al_loop.state.stages import output_of, output_of_cycle
 from al_loop.state.workspace import Workspace
 
 #: Files of stages: the labels at the selection, and the labels as they were pulled.
@@ -155,6 +155,7 @@ def write_manifest(workspace: Workspace, number: int) -> Path:
         },
         "selected_with": hash_of(folder / "select" / KNOWN),
         "labels": output_of_cycle(workspace, number, "pull") or None,
+        "self_training": _self_training(workspace, candidate),
         "picks": [
             {name: getattr(pick, name) for name in _PICK_FIELDS} for pick in picked_images(store, number)
         ],
@@ -180,6 +181,14 @@ def _model(workspace: Workspace, row: ModelRow | None) -> dict[str, Any] | None:
         return None
     config = row.config_sha256 or hash_of(config_file(workspace.model_dir(row.id), None))
     return {"id": row.id, "weights_sha256": row.weights_sha256, "config_sha256": config}
+
+
+def _self_training(workspace: Workspace, model: ModelRow | None) -> Any:
+    """Return how the training with unlabelled images ended. None without one."""
+    if model is None:
+        return None
+    output = output_of(workspace.store, model.id, "train", workspace.model_dir(model.id))
+    return output.get("self_training")
 
 
 def _metrics(workspace: Workspace, model: ModelRow | None) -> Any:

@@ -67,9 +67,21 @@ def test_the_manifest_follows_its_schema(make: Callable[..., Workspace]) -> None
     for cycle in (1, 2):
         jsonschema.validate(manifest(workspace, cycle), schema)
     assert sum(p["audit"] for p in manifest(workspace, 1)["picks"]) == 1
+    assert manifest(workspace, 1)["self_training"] is None
     broken = {**manifest(workspace, 1), "outcome": "maybe"}
     with pytest.raises(jsonschema.ValidationError, match="'maybe' is not one of"):
         jsonschema.validate(broken, schema)
+
+
+@pytest.mark.integration
+def test_the_manifest_says_which_training_made_the_candidate(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = small_loop(workspace, tmp_path, monkeypatch)
+    loop.compared = {"used": False, "reason": "AP 0.400 → 0.300: worse"}
+    written = manifest(loop.run(cycles=1), 1)
+    assert written["self_training"] == loop.compared
+    jsonschema.validate(written, json.loads((ROOT / "docs" / "manifest.schema.json").read_text()))
 
 
 @pytest.mark.integration

@@ -44,6 +44,7 @@ class SmallLoop:
     rendered: number of rendered images beside them.
     pushed: images of every push.
     noted: whether models have a recorded hash of their config, as those of this version do.
+    compared: what the output of every training says of self-training.
     """
 
     workspace: Workspace
@@ -54,6 +55,7 @@ class SmallLoop:
     rendered: list[int] = field(default_factory=list)
     pushed: list[list[str]] = field(default_factory=list)
     noted: bool = False
+    compared: dict[str, object] = field(default_factory=dict)
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Stand in for the network and the labelling server."""
@@ -114,6 +116,7 @@ class SmallLoop:
             "steps": 1,
             "images": len(images.training),
             "class_quality": [0.5, 0.5],
+            **({"self_training": self.compared} if self.compared else {}),
         }
 
     def write_initial(self, workspace: Workspace, folder: Path, *_: object) -> dict[str, Any]:
