@@ -33,7 +33,7 @@ from al_loop.structures.boxes import Boxes
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("no_pauses")]
 
-FAULTS = (LOST, UNANSWERED, BAD_GATEWAY, UNAVAILABLE)
+FAULTS = (LOST, UNANSWERED, BAD_GATEWAY, pytest.param(UNAVAILABLE, marks=pytest.mark.slow))
 
 
 def state(running: Running, project: int) -> dict[str, Any]:
