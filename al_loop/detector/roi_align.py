@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
-import numpy as np
 import torch
 import torchvision
 from torch import Tensor
@@ -36,7 +36,7 @@ def roi_align(maps: Sequence[Tensor], rois: Sequence[Tensor], layers: Sequence[A
             for level, boxes, layer in zip(maps, rois, options, strict=True)
         ]
         return torch.cat(crops).permute(0, 2, 3, 1)
-    side, ends = layers[0].output_size[0], np.cumsum([len(boxes) for boxes in rois]).tolist()
+    side, ends = layers[0].output_size[0], list(accumulate(len(boxes) for boxes in rois))
     out = rois[0].new_empty((ends[-1], side, side, maps[0].shape[1]))
     for level, boxes, layer, end in zip(maps, rois, layers, ends, strict=True):
         part = out[end - len(boxes) : end]
@@ -66,7 +66,8 @@ def use_in_training(model: Any) -> None:
     """Let a model crop its RoIs with `roi_align` in training. Other RoI extractors stay as they are.
 
     The gradient takes less than half the time of torchvision's on a CPU. mmdet also converts RoIs to the type
-    of the feature maps. In bfloat16, which has eight significant bits, an edge would move by up to 1 px.
+    of the feature maps. In bfloat16, which has eight significant bits, an edge beyond 256 px would move by up
+    to 1 px.
     """
     extractor = model.roi_head.bbox_roi_extractor
     if is_supported(extractor):

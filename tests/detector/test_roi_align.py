@@ -68,7 +68,7 @@ def test_training_has_the_crops_and_gradients_of_mmdet(extractors: tuple[Any, An
 
 
 def test_in_bfloat16_the_edges_of_rois_are_not_rounded(extractors: tuple[Any, Any]) -> None:
-    """mmdet rounds them, to up to 4 px at 1000 px."""
+    """mmdet rounds them, by up to 2 px at 1000 px."""
     maps, rois = pyramid(extractors[0].out_channels)
     exact = extractors[0](maps, rois)
     with torch.autocast("cpu", torch.bfloat16):
