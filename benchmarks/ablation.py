@@ -37,6 +37,7 @@ from al_loop.detector.device import choose_device, default_workers
 from al_loop.detector.inference.predict import Detector
 from al_loop.detector.inference.scoring import ScoreSettings, score_images
 from al_loop.detector.training.job import RunSettings, TrainingJob
+from al_loop.detector.training.optimiser import training_precision
 from al_loop.detector.training.train import train
 from al_loop.evaluation.evaluate import evaluate
 from al_loop.images.coco import write_coco
@@ -99,7 +100,7 @@ def train_and_evaluate(
         start,
         [pool[i] for i in drawn],
         validation[:1],
-        RunSettings(run, device, lr, workers, run.precision),
+        RunSettings(run, device, lr, workers, training_precision(run.precision, device)),
         folder / "training",
         labelled_images(args.rendered, classes) if args.rendered else (),
     )

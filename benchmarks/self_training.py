@@ -35,6 +35,7 @@ from al_loop.detector.inference.predict import Detector
 from al_loop.detector.inference.scoring import ScoreSettings, score_images
 from al_loop.detector.self_training.settings import UnlabelledPart
 from al_loop.detector.training.job import RunSettings, TrainingJob
+from al_loop.detector.training.optimiser import training_precision
 from al_loop.detector.training.train import train
 from al_loop.evaluation.evaluate import evaluate, match
 from al_loop.evaluation.score_thresholds import score_thresholds
@@ -125,7 +126,8 @@ def trial_of(args: argparse.Namespace, data: Path, seed: int) -> Trial:
     start: Weights = read_weights(args.start) if args.start else imagenet_start(config, seed)
     lr = settings.lr or (config.fine_tune_lr if args.start else config.optim_wrapper.optimizer.lr)
     workers = default_workers() if args.workers is None else args.workers
-    run = RunSettings(settings, choose_device("auto"), lr, workers, settings.precision)
+    device = choose_device("auto")
+    run = RunSettings(settings, device, lr, workers, training_precision(settings.precision, device))
     folder = args.work / f"{data.name}-{args.labels}-{seed}" / "training"
     options = SelfTrainingConfig(
         unlabelled_fraction=args.fraction, weight=args.weight, steps=args.steps or settings.steps

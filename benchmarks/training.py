@@ -5,7 +5,7 @@
 
   mmdet          as its tools/train.py: Runner.from_cfg, its pipeline (read, resize, flip), 2 decoding
                  processes; and with none, which is faster on two cores
-  al-loop        al_loop.detector.training.train.train with the default settings and all augmentations
+  al-loop        al_loop.detector.training.train.train with all default augmentations, precision = "fp32"
   al-loop bf16   the same with precision = "bf16"
 
 They take turns and start from the same weights. The time is that of the steps after the first epoch, with
@@ -132,7 +132,7 @@ def train_by_mmdet(spec: Spec, config: Config, work: Path, workers: int, epoch: 
     return next(hook for hook in runner.hooks if isinstance(hook, Stamps))
 
 
-def train_by_al_loop(spec: Spec, work: Path, precision: str | None) -> Stamps:
+def train_by_al_loop(spec: Spec, work: Path, precision: str) -> Stamps:
     """Train with al-loop's default settings."""
     config, images, start = prepared(spec)
     run = RunSettings(
@@ -157,7 +157,7 @@ def turn(spec: Spec, name: str, number: int) -> float:
         workers = int(name.split()[1])
         stamps = train_by_mmdet(spec, config, work, workers, epoch)
     else:
-        stamps = train_by_al_loop(spec, work, "bf16" if name.endswith("bf16") else None)
+        stamps = train_by_al_loop(spec, work, "bf16" if name.endswith("bf16") else "fp32")
     return stamps.per_second(epoch)
 
 

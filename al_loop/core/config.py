@@ -81,8 +81,8 @@ class TrainConfig(Section, frozen=True):
     patience: types.Patience = 10  # validations without a better AP before the training stops
     ema: types.Decay = 0.998  # of the moving average of the weights, which is the result; 0: no average
     workers: types.Workers | None = None  # None: two less than the cores, at most 4
-    # Of the forward pass. None: "fp32", on CUDA mixed with fp16. "auto": "bf16" where it is faster.
-    precision: Literal["auto", "fp32", "bf16"] | None = None
+    # Of the forward pass. "auto": "bf16" where it is faster, otherwise "fp32", on CUDA mixed with fp16.
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: types.Seed = 0
     balance: types.Fraction = 0.0  # classes in a smaller share of the images are shown more often
     # Share of rendered images beside few photographs; half of it beside 50. Of `pretrain`, beside --data.

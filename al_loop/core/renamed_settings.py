@@ -58,7 +58,9 @@ def with_new_names(plain: dict[str, Any]) -> dict[str, Any]:
     keys = {key: f"{key.rpartition('.')[0]}.{name}" for key, name in RENAMED.items()}
     renamed = _renamed(plain, keys, RENAMED_STRATEGIES)
     for name in TRAININGS:
-        _without_repeat(_table(renamed, name))
+        _without_repeat(table := _table(renamed, name))
+        if table.get("precision", "") is None:  # the default of 0.1
+            table["precision"] = "auto"
     return renamed
 
 
@@ -67,7 +69,10 @@ def with_old_names(plain: dict[str, Any]) -> dict[str, Any]:
     keys = {f"{key.rpartition('.')[0]}.{name}": key for key, name in RENAMED.items()}
     renamed = _renamed(plain, keys, {new: old for old, new in RENAMED_STRATEGIES.items()})
     for name in TRAININGS:
-        if (table := _table(renamed, name)).get("epochs") is not None:
+        table = _table(renamed, name)
+        if table.get("precision") == "auto":
+            table["precision"] = None
+        if table.get("epochs") is not None:
             del table["steps"]
             table.update(val_every=table["val_every"] or _VAL_EVERY, repeat=1)
     return renamed

@@ -60,7 +60,6 @@ def train_model(
     from al_loop.detector.checkpoint import write_weights
     from al_loop.detector.config.stored_config import write_config
     from al_loop.detector.device import choose_device, cores, default_workers
-    from al_loop.detector.precision import precision_here
     from al_loop.detector.training.job import RunSettings, TrainingJob
     from al_loop.detector.training.launcher import train_in_processes
     from al_loop.detector.training.optimiser import training_precision
@@ -77,7 +76,7 @@ def train_model(
         device,
         lr=settings.lr or (lr if start is None else float(config.get("fine_tune_lr", lr / 10))),
         workers=default_workers(cores() // gpus) if settings.workers is None else settings.workers,
-        precision=settings.precision and precision_here(settings.precision, device),
+        precision=training_precision(settings.precision, device),
     )
     sets, more = (images.training, images.validation), (images.rendered, images.unlabelled)
     job = TrainingJob(config, weights, *sets, run, folder / "training", *more)
@@ -92,7 +91,7 @@ def train_model(
         "class_quality": trained.quality,
         "images": len(images.training),
         "notes": notes,
-        "precision": training_precision(run.precision, device),  # "auto" depends on the machine
+        "precision": run.precision,  # "auto" depends on the machine
     }
 
 

@@ -33,7 +33,13 @@ from al_loop.structures.boxes import Boxes
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("no_pauses")]
 
-FAULTS = (LOST, UNANSWERED, BAD_GATEWAY, pytest.param(UNAVAILABLE, marks=pytest.mark.slow))
+#: A change whose answer is lost, and an answer that is an error. The others take the same ways.
+FAULTS = (
+    pytest.param(LOST, marks=pytest.mark.slow),
+    UNANSWERED,
+    BAD_GATEWAY,
+    pytest.param(UNAVAILABLE, marks=pytest.mark.slow),
+)
 
 
 def state(running: Running, project: int) -> dict[str, Any]:
@@ -113,7 +119,7 @@ def test_a_minute_without_an_answer(
     assert (found["model_version"], found["storages"], found["views"]) == ("m1", 1, ["queue of minute"])
 
 
-@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("before", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_our_process_is_killed_at_any_request(
     label_studio: Running, project: int, proxy: Proxy, send: Callable[..., PushResult], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, before: bool,

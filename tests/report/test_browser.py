@@ -38,6 +38,7 @@ def chromium(*args: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_200_cycles_and_5000_picks_open_in_two_seconds(workspace: Workspace, tmp_path: Path) -> None:
     long_history(workspace, tmp_path / "in")
     path = write_report(workspace, tmp_path / "report.html")

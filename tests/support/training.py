@@ -17,7 +17,7 @@ def run_settings(
     *,
     lr: float = 1e-3,
     workers: int = 0,
-    precision: str | None = None,
+    precision: str = "fp32",
     **table: Any,
 ) -> RunSettings:
     """Two steps of batches of 8; table: other settings of a training."""

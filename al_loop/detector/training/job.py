@@ -29,14 +29,14 @@ class RunSettings:
     device: "cpu", "cuda" or one GPU such as "cuda:1".
     lr: learning rate, from the settings or from the model's config.
     workers: decoding processes of each training process.
-    precision: that of the forward pass: "fp32" or "bf16". None: mixed fp16 on CUDA, else fp32.
+    precision: that of the forward pass: "fp32", "bf16", or mixed "fp16" on CUDA.
     """
 
     settings: TrainConfig
     device: str
     lr: float
     workers: int
-    precision: str | None = None
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True, eq=False)

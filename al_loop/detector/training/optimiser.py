@@ -14,6 +14,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 
+from al_loop.detector.precision import precision_here
 from al_loop.detector.training.job import RunSettings
 
 
@@ -55,14 +56,19 @@ def optimiser_config(config: Config, run: RunSettings) -> dict[str, Any]:
     if run.settings.backbone_lr is not None:
         keys = wrapper.setdefault("paramwise_cfg", {}).setdefault("custom_keys", {})
         keys["backbone"] = {**keys.get("backbone", {}), "lr_mult": run.settings.backbone_lr}
-    precision = training_precision(run.precision, run.device)
-    if precision == "bf16":
+    if run.precision == "bf16":
         wrapper["type"] = Bfloat16.__name__
-    elif precision == "fp16":
+    elif run.precision == "fp16":
         wrapper["type"] = "AmpOptimWrapper"
     return wrapper
 
 
-def training_precision(precision: str | None, device: str) -> str:
-    """Return the precision of the forward pass in training. None: mixed "fp16" on CUDA, else "fp32"."""
-    return precision or ("fp16" if device.startswith("cuda") else "fp32")
+def training_precision(wanted: str, device: str) -> str:
+    """Return the precision of the forward pass in training.
+
+    wanted: "fp32" or "bf16" stay. "auto" is "bf16" where that is faster, otherwise "fp32", on CUDA mixed
+        "fp16".
+    """
+    precision = precision_here(wanted, device)
+    older_gpu = precision == "fp32" and device.startswith("cuda")
+    return "fp16" if wanted == "auto" and older_gpu else precision

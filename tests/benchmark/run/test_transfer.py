@@ -99,6 +99,7 @@ def test_a_model_that_begins_with_random_weights_is_refused(
 
 
 @pytest.mark.train
+@pytest.mark.slow
 def test_real_trainings_are_reported(spec: BenchmarkSpec, workspace: Workspace, tmp_path: Path) -> None:
     model = msgspec.structs.replace(CONFIG.model, config="lite", image_size=(64, 64))
     config = msgspec.structs.replace(CONFIG, model=model)

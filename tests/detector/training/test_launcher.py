@@ -130,6 +130,7 @@ def test_the_small_models_own_normalisation_learns_as_well(config: Any, sets: An
 
 
 @pytest.mark.train
+@pytest.mark.slow
 def test_a_killed_and_an_interrupted_training_go_on(config: Any, sets: Any, tmp_path: Path) -> None:
     """A checkpoint after every third step: killed in the fourth, interrupted in the seventh, ended by one."""
     job = training_job(config, sets, tmp_path / "work", steps=9, val_every=3)
