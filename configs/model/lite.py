@@ -28,7 +28,8 @@ model = dict(
     ),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=64, finest_scale=28),
-        bbox_head=dict(in_channels=64, fc_out_channels=256),
+        # All classes learn the same change of a box: few labels of each suffice then.
+        bbox_head=dict(in_channels=64, fc_out_channels=256, reg_class_agnostic=True),
     ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=400, max_per_img=200),

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from al_loop.detector.precision import precision_here
 from al_loop.detector.training.job import RunSettings
 
+#: Optimisers of torch that can update all parameters in one loop.
+_FUSED = ("Adam", "AdamW", "SGD")
+
 
 @OPTIM_WRAPPERS.register_module()
 class Bfloat16(OptimWrapper):  # type: ignore[misc]
@@ -53,6 +56,8 @@ def optimiser_config(config: Config, run: RunSettings) -> dict[str, Any]:
     """Return the optimiser of a model's config with the learning rates and the precision of a run."""
     wrapper = deepcopy(dict(config.optim_wrapper))
     wrapper["optimizer"]["lr"] = run.lr
+    if wrapper["optimizer"]["type"] in _FUSED:
+        wrapper["optimizer"].setdefault("fused", True)
     if run.settings.backbone_lr is not None:
         keys = wrapper.setdefault("paramwise_cfg", {}).setdefault("custom_keys", {})
         keys["backbone"] = {**keys.get("backbone", {}), "lr_mult": run.settings.backbone_lr}
