@@ -29,24 +29,18 @@ from pathlib import Path
 
 import numpy as np
 
-#: Dice seen from above have no upper side. bf16 gives the same AP, on some machines in 2/3 of the time.
+#: Dice seen from above have no upper side.
 DICE_SETTINGS = """[pretrain]
 epochs = 50
 val_every = 10
 augment.rotate90 = true
-precision = "auto"
 
 [train]
 augment.rotate90 = true
-precision = "auto"
 """
 STEEL_SETTINGS = """[pretrain]
 epochs = 50
 val_every = 10
-precision = "auto"
-
-[train]
-precision = "auto"
 """
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.command import run_command
 from support.factories import draw, write_checkpoint, write_coco_set
 
 from al_loop.core.console import Silent
@@ -24,13 +25,7 @@ pytestmark = pytest.mark.integration
 
 
 def run(workspace: Workspace, *args: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "al_loop", "-w", str(workspace.root), "monitor", *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return run_command(workspace.root, "monitor", *args)
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from support.factories import CLASSES, write_coco_set
 
 from al_loop.images.coco import read_coco
@@ -43,16 +45,26 @@ def trained(
     config: Any,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
-    """A training of a few seconds that ends with an AP well above zero, and its work folder."""
+    """A training of a few seconds that ends with an AP well above zero, its work folder, and its progress.
+
+    All processes of the tests share it.
+    """
+    import torch
     from support.training import training_job
 
     from al_loop.detector.training.train import train
 
-    folder = tmp_path_factory.mktemp("trained") / "work"
-    steps: list[tuple[int, int, str]] = []
-    job = training_job(config, sets, folder, lr=2e-3, steps=84, val_every=42)
-    result = train(job, lambda *step: steps.append(step))
-    return result, folder, steps
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "trained"
+    folder.mkdir(exist_ok=True)
+    file = folder / "result.pth"
+    with FileLock(folder / "lock"):
+        if not file.is_file():
+            steps: list[tuple[int, int, str]] = []
+            job = training_job(config, sets, folder / "work", lr=2e-3, steps=84, val_every=42)
+            result = train(job, lambda *step: steps.append(step))
+            torch.save((result, job.folder, steps), file)
+    return torch.load(file, weights_only=False)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import httpx
 import jsonschema
 import numpy as np
 import pytest
-from support.command import al_loop
+from support.command import al_loop, run_command
 
 from al_loop.cli.simulated_annotator import SimulatedAnnotator
 from al_loop.core.resources import resource
@@ -236,7 +236,7 @@ def test_the_second_cycle_takes_all_that_is_left_and_rollback(
     (used,) = (line for line in al_loop(root, "models", "list").splitlines() if line.startswith("*"))
     assert used.split()[1:3] == ["└", "cycle-1"]
     shown = next(line for line in al_loop(root, "models", "show").splitlines() if line.startswith("training"))
-    assert re.fullmatch(r"training   \d+ images, \d+ steps, fp32", shown)
+    assert re.fullmatch(r"training   \d+ images, \d+ steps, (fp32|bf16)", shown)
     # Both cycles are as their manifests say, and would be picked again.
     schema = json.loads((ROOT / "docs" / "manifest.schema.json").read_text())
     for number in (1, 2):
@@ -330,13 +330,7 @@ def test_another_server_in_mid_cycle_is_refused(
 
 def failing_cycle(workspace: Workspace) -> str:
     """Run `al-loop cycle`, which must fail with a message and no traceback; return the message."""
-    done = subprocess.run(
-        [sys.executable, "-m", "al_loop", "-w", str(workspace.root), "cycle"],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    done = run_command(workspace.root, "cycle")
     assert done.returncode == 1, done.stdout
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr

@@ -52,7 +52,7 @@ def test_predictions_equal_those_of_mmdet(detector: Detector, size: tuple[int, i
 @pytest.mark.parametrize(
     "changes",
     [
-        {"roi_head.bbox_head.reg_class_agnostic": True},
+        {"roi_head.bbox_head.reg_class_agnostic": False},
         {"test_cfg.rpn.nms_pre": 7, "test_cfg.rpn.max_per_img": 9},
         {"test_cfg.rpn.min_bbox_size": 10},
         {"test_cfg.rcnn.max_per_img": 2},

@@ -185,6 +185,7 @@ def test_a_killed_parent_leaves_no_process(config: Any, sets: Any, tmp_path: Pat
 
 
 @pytest.mark.train
+@pytest.mark.slow
 def test_an_error_of_one_process_ends_both(config: Any, sets: Any, tmp_path: Path) -> None:
     """Only one of the two reads the broken image."""
     bad = ImageFile("bad", tmp_path / "bad.jpg", 96, 64)
