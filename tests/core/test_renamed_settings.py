@@ -176,6 +176,7 @@ def test_an_old_workspace_whose_settings_cannot_be_used_is_left_as_it_is(tmp_pat
     assert open_workspace(root).config.train.augment.rotate90
 
 
+@pytest.mark.usefixtures("temporary")
 def test_an_old_workspace_is_examined_and_not_changed(tmp_path: Path) -> None:
     root = old_workspace(tmp_path / "w")
     assert [f.check for f in examine(root, Silent()).findings] == []
