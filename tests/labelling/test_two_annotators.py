@@ -119,6 +119,7 @@ def test_both_open_the_same_picture(queue: Queue, desks: tuple[Desk, Desk], tmp_
 
 
 @needs_chromium
+@pytest.mark.slow
 def test_each_gets_pictures_of_their_own(queue: Queue, desks: tuple[Desk, Desk], tmp_path: Path) -> None:
     """The button of the table: a picture that one has open is not given to the other."""
     ids = queue.ids()

@@ -76,6 +76,7 @@ def test_a_batch_that_cannot_be_shared_is_refused_before_anything_runs(shared: W
 
 
 @pytest.mark.train
+@pytest.mark.slow
 def test_two_processes_make_a_model(small: Workspace, tmp_path: Path) -> None:
     """`al-loop pretrain --gpus 2` on a CPU, from the settings to the registered model."""
     from support.factories import write_coco_set
