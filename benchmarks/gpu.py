@@ -5,8 +5,8 @@
 
   scoring    files to detections: mmdet's DetInferencer at its best batch size, al-loop's scoring in fp32 and
              bf16; and the forward pass alone on images in memory, "bare", mmdet's and al-loop's
-  training   mmengine's Runner with mmdet's pipeline, on CUDA also with AMP; al-loop's with default settings,
-             and in bf16. Both have as many decoding processes
+  training   mmengine's Runner with mmdet's pipeline, on CUDA also with AMP; al-loop's with all default
+             augmentations, in fp32 and bf16. Both have as many decoding processes
 
 The weights are random, and the images too unless a folder of JPEGs is given. Each side has a process of its
 own for each model. The sides run alternately; the numbers are medians. The ratio is to the first line of a

@@ -133,7 +133,7 @@ def train_by_mmdet(spec: Spec, config: Config, work: Path, workers: int, epoch: 
 
 
 def train_by_al_loop(spec: Spec, work: Path, precision: str) -> Stamps:
-    """Train with al-loop's default settings."""
+    """Train with al-loop's default augmentations."""
     config, images, start = prepared(spec)
     run = RunSettings(
         TrainConfig(epochs=spec.epochs, batch_size=BATCH, val_every=spec.epochs, patience=9),

@@ -54,8 +54,8 @@ def trained(
 
     from al_loop.detector.training.train import train
 
-    folder = tmp_path_factory.getbasetemp()
-    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "trained"
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained"
     folder.mkdir(exist_ok=True)
     file = folder / "result.pth"
     with FileLock(folder / "lock"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import tempfile
 from multiprocessing import get_context
 from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
@@ -40,6 +41,7 @@ def _main(words: list[str], environment: dict[str, str], folder: str, files: lis
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    tempfile.tempdir = None  # the server may have found its own already
     for number, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))

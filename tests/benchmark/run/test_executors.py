@@ -57,7 +57,6 @@ def test_the_environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.slow
 def test_a_local_cluster_is_closed_to_others_and_its_node_must_see_the_folder(tmp_path: Path) -> None:
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is an extra: pip install 'al-loop[ray]'")
