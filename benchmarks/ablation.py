@@ -10,7 +10,8 @@ train.KEY is a setting of [train] in al-loop.toml, with dots for its tables. con
 config of the model. pick=typiclust labels the images that the first cycle of a workspace without a model
 picks, in place of random ones. labels=50 takes another number of images, and the first of them are those of
 a smaller number. trainer=mmdet trains with mmdet's own Runner, scaled and coloured images, and images that
-are enlarged to the model's size. WORK/results.jsonl has a line per training, and a repeated call continues.
+are enlarged to the model's size. start=imagenet ignores --start. WORK/results.jsonl has a line per training,
+and a repeated call continues.
 """
 
 from __future__ import annotations
@@ -79,10 +80,11 @@ def train_and_evaluate(
     plain: dict[str, Any] = {}
     pick, labels = settings.get("pick", "random"), settings.get("labels", args.labels)
     by_mmdet = settings.get("trainer") == "mmdet"
+    from_m0 = bool(args.start) and settings.get("start") != "imagenet"
     if by_mmdet:
         config.enlarge = True
     for key, value in settings.items():
-        if key in {"pick", "labels", "trainer"}:
+        if key in {"pick", "labels", "trainer", "start"}:
             continue
         place, _, rest = key.partition(".")
         set_value({"train": plain, "config": config}[place], rest, value)
@@ -90,9 +92,9 @@ def train_and_evaluate(
     pool, validation = (labelled_images(data / f"{name}.json", classes) for name in ("pool", "val"))
     start = imagenet_start(config, seed)
     drawn = picked(pick, pool, labels, config, start, seed, folder / "features")
-    if args.start:
+    if from_m0:
         start |= {n: t for n, t in read_weights(args.start).items() if _fits(n, t, start)}
-    lr = run.lr or (config.fine_tune_lr if args.start else config.optim_wrapper.optimizer.lr)
+    lr = run.lr or (config.fine_tune_lr if from_m0 else config.optim_wrapper.optimizer.lr)
     device = choose_device("auto")
     workers = default_workers() if args.workers is None else args.workers
     job = TrainingJob(
