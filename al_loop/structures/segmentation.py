@@ -24,6 +24,20 @@ def mask(pixels: NDArray[np.bool_]) -> Outline:
     return {"size": list(pixels.shape), "counts": packed["counts"].decode("ascii")}
 
 
+def mask_at(pixels: NDArray[np.bool_], left: int, top: int, width: int, height: int) -> Outline:
+    """Return the outline that covers these pixels, (h, w), at a place in an image of width x height px.
+
+    The pixels lie inside the image. Only their columns are encoded: images are much larger than objects.
+    """
+    columns = np.zeros((pixels.shape[1], height), np.bool_)
+    columns[:, top : top + pixels.shape[0]] = pixels.T
+    flat = columns.ravel()
+    changes = np.flatnonzero(np.diff(flat, prepend=False)) + left * height
+    runs = np.diff(changes, prepend=0, append=width * height).tolist()
+    packed = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+    return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
+
+
 def hull(outline: Outline) -> FloatArray:
     """Return the upright box around an outline, xyxy (4,)."""
     if isinstance(outline, dict):
