@@ -57,6 +57,7 @@ def train_stage(
         "validation": repository.labels_hash(validation),
         "settings": hashed(workspace.config, "pretrain" if first else "train"),
         **({"rendered": repository.labels_hash(rendered)} if rendered else {}),
+        **({"masks": True} if workspace.config.outlined else {}),
         **self_training.stage_inputs(workspace, unlabelled),
     }
     stage = Stage(model_id, "train", workspace.model_dir(model_id), inputs)
