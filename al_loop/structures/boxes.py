@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ class Boxes:
     xyxy: (n, 4) float64, absolute pixels, origin top-left, x2 > x1 and y2 > y1.
     labels: (n,) int64, index into the workspace's classes.
     scores: (n,) float64 in [0, 1] for a model's boxes, None for a person's.
-    outlines: per box, the outline of its object, drawn by a person or predicted, or None. None if no box has
-        an outline.
+    outlines: per box, the outline of the object, drawn or predicted, or None. The box of an outline drawn in
+        Label Studio is its hull. None if no box has an outline.
     """
 
     xyxy: FloatArray = field(default_factory=lambda: np.zeros((0, 4)))
@@ -56,7 +57,7 @@ class Boxes:
     def take(self, rows: NDArray[np.bool_]) -> Boxes:
         """Return the boxes where `rows`, (n,), is true, with their outlines."""
         scores = None if self.scores is None else self.scores[rows]
-        outlines = tuple(self.outlines[row] for row in np.flatnonzero(rows)) if self.outlines else ()
+        outlines = tuple(compress(self.outlines or (), rows))
         return Boxes(self.xyxy[rows], self.labels[rows], scores, outlines if any(outlines) else None)
 
     @property

@@ -27,6 +27,20 @@ def mask(pixels: NDArray[np.bool_]) -> Outline:
     return {"size": list(pixels.shape), "counts": packed["counts"].decode("ascii")}
 
 
+def mask_at(pixels: NDArray[np.bool_], left: int, top: int, width: int, height: int) -> Outline:
+    """Return the outline that covers these pixels, (h, w), at a place in an image of width x height px.
+
+    The pixels lie inside the image. Only their columns are encoded: images are much larger than objects.
+    """
+    columns = np.zeros((pixels.shape[1], height), np.bool_)
+    columns[:, top : top + pixels.shape[0]] = pixels.T
+    flat = columns.ravel()
+    changes = np.flatnonzero(np.diff(flat, prepend=False)) + left * height
+    runs = np.diff(changes, prepend=0, append=width * height).tolist()
+    packed = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+    return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
+
+
 def run_lengths(outline: Outline, width: int, height: int) -> Any:
     """Return the pixels of an outline in an image as the run lengths with which pycocotools computes.
 
@@ -66,11 +80,9 @@ def union(outlines: Sequence[Outline], width: int, height: int) -> NDArray[np.bo
 
 def rectangle(box: FloatArray, width: int, height: int) -> Outline:
     """Return the mask of all pixels of an image that a box, xyxy (4,), touches."""
-    x1, y1 = np.floor(box[:2]).astype(int)
-    x2, y2 = np.ceil(box[2:]).astype(int)
-    covered = np.zeros((height, width), np.bool_)
-    covered[max(y1, 0) : y2, max(x1, 0) : x2] = True
-    return mask(covered)
+    x1, y1 = np.maximum(np.floor(box[:2]), 0).astype(int).tolist()
+    x2, y2 = np.minimum(np.ceil(box[2:]), (width, height)).astype(int).tolist()
+    return mask_at(np.ones((y2 - y1, x2 - x1), np.bool_), x1, y1, width, height)
 
 
 def hull(outline: Outline) -> FloatArray:
