@@ -85,6 +85,11 @@ def total_boxes(labelled: Sequence[LabelledImage]) -> int:
     return sum(len(item.boxes) for item in labelled)
 
 
+def total_outlines(labelled: Sequence[LabelledImage]) -> int:
+    """Return the number of boxes of a set that have an outline."""
+    return sum(int(item.boxes.outlined.sum()) for item in labelled)
+
+
 def total_regions(labelled: Sequence[LabelledImage]) -> int:
     """Return the number of ignore regions of a set."""
     return sum(len(item.ignored) for item in labelled)
