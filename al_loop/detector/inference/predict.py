@@ -25,7 +25,7 @@ from al_loop.detector.transforms import Picture
 from al_loop.state.model_registry import Model
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import Float32Array, ImageFile, Prediction
-from al_loop.structures.masks import SIDE
+from al_loop.structures.masks import SIDE, rounded
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +189,7 @@ def _prediction(
         )
     xyxy = boxes_in_original(augmentation, xyxy[non_empty], image.width, image.height)
     boxes = Boxes(xyxy, kept["labels"], kept["scores"])
-    masks = np.rint(kept["masks"] * 255).astype(np.uint8) if "masks" in kept else None
+    masks = rounded(kept["masks"]) if "masks" in kept else None
     return Prediction(image.id, boxes, kept["distributions"], embedding, kept.get("features"), masks)
 
 

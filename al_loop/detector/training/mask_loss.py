@@ -11,19 +11,21 @@ from mmdet.structures.bbox import bbox2roi
 from torch import Tensor
 from torchvision.ops import roi_align
 
+from al_loop.detector.inference.mask_pass import of_class
 from al_loop.structures.masks import SIDE, THRESHOLD
+from al_loop.structures.metrics import MetricName
 
 
-def learn_masks(model: Any) -> None:
-    """Let a model learn the masks that its boxes have. Its validations predict boxes alone.
+def learn_masks(model: Any, metric: MetricName) -> None:
+    """Let a model learn the masks that its boxes have. metric: what its validations are for.
 
-    mmdet has a mask of every box, cuts it out with a compiled operator of mmcv, and validates with masks that
-    nothing reads.
+    mmdet needs a mask of every box, cuts it out with a compiled operator of mmcv, and predicts masks of the
+    size of the image, which would be gigabytes of a photograph.
     """
     if model.with_mask:
         # A partial, because a copy of the model then gets the copy of the head.
         model.roi_head.mask_loss = partial(mask_loss, model.roi_head)
-        model.roi_head.predict_mask = _boxes_alone
+        model.roi_head.predict_mask = partial(_predict, model.roi_head, metric)
 
 
 def mask_loss(
@@ -67,11 +69,22 @@ def mask_targets(masks: Any, boxes: Tensor, rows: Tensor) -> Tensor:
     return (roi_align(pixels, rois, SIDE, aligned=True)[:, 0] >= THRESHOLD).float()
 
 
-def _boxes_alone(
-    maps: Any, metas: Sequence[dict[str, Any]], results: list[Any], rescale: bool = False
+def _predict(
+    roi_head: Any,
+    metric: MetricName,
+    maps: Sequence[Tensor],
+    metas: Sequence[dict[str, Any]],
+    results: list[Any],
+    rescale: bool = False,
 ) -> list[Any]:
-    """Return boxes as mmdet's `predict_mask` does, without masks."""
-    for meta, boxes in zip(metas, results, strict=True):
+    """Return boxes as mmdet's `predict_mask` does; with mask_ap, also their masks, (n, SIDE, SIDE)."""
+    if metric == "mask_ap":
+        logits = roi_head._mask_forward(maps, bbox2roi([each.bboxes for each in results]))["mask_preds"]
+        labels = torch.cat([each.labels for each in results])
+        masks = of_class(roi_head.mask_head, logits, labels).split([len(each) for each in results])
+        for each, own in zip(results, masks, strict=True):
+            each.masks = own
+    for meta, each in zip(metas, results, strict=True):
         if rescale:
-            boxes.bboxes = boxes.bboxes / boxes.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
+            each.bboxes = each.bboxes / each.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
     return results

@@ -77,7 +77,7 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
         keep_depthwise_in_float32(model)
     ignore_regions(model)
     use_in_training(model)
-    learn_masks(model)
+    learn_masks(model, job.run.metric)
     with (
         # The Runner accepts only "cuda" as the name of a GPU.
         torch.cuda.device(device) if device.startswith("cuda") else nullcontext(),
