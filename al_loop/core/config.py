@@ -22,7 +22,7 @@ FILE_NAME = "al-loop.toml"
 StrategyName = Literal[
     "badge", "cald", "coreset", "coverage", "dbal", "entropy", "entropy-max", "entropy-mean", "kmeans",
     "least-confidence", "least-confidence-max", "least-confidence-mean", "margin", "margin-max",
-    "margin-mean", "most-boxes", "ppal", "random", "typiclust",
+    "margin-mean", "mask-margin", "most-boxes", "ppal", "random", "typiclust",
 ]  # fmt: skip
 Freeze = Literal["encoder", "stem", "nothing"]
 TriggerName = Literal["new-data", "time", "drift", "metric", "budget"]
@@ -297,6 +297,12 @@ class Config(Section, frozen=True):
         """Whether the strategy reads RoI features; they are large and otherwise not stored."""
         strategy = self._strategy
         return strategy is not None and "features" in strategy.needs
+
+    @property
+    def lacks_masks(self) -> bool:
+        """Whether the strategy reads masks, which a workspace for boxes does not have."""
+        strategy = self._strategy
+        return strategy is not None and "masks" in strategy.needs and not self.outlined
 
     @property
     def _strategy(self) -> Strategy | None:

@@ -28,6 +28,7 @@ def scored(n: int, seed: int = 0, empty: int = 0) -> ScoredImages:
         shown = type(many)(
             np.concatenate([[0], np.cumsum(counts)]),
             *(getattr(many, f)[:rows] for f in ("distributions", "labels", "scores", "boxes", "features")),
+            mask_margins=many.scores[:rows],
         )
     rng = np.random.default_rng(seed)
     return ScoredImages(
@@ -40,6 +41,7 @@ def scored(n: int, seed: int = 0, empty: int = 0) -> ScoredImages:
         np.asarray(shown.distributions, np.float32),
         np.asarray(shown.features, np.float16),
         margin_sum(shown.distributions, shown.offsets),
+        mask_margins=np.asarray(shown.mask_margins),
     )
 
 

@@ -92,7 +92,7 @@ def test_an_outline_that_cannot_be_used_is_no_mask(outline: Any) -> None:
 def test_a_mask_is_that_of_the_changed_image(settings: dict[str, Any]) -> None:
     """With the mirror images of the heart beyond the edge, each of which has a box and a mask of its own.
 
-    Albumentations mirrors boxes at the edge, and pixels at the centre of the last one: a mask ends at its box.
+    Albumentations mirrors boxes at the edge, and pixels at the last one's centre: a mask ends at its box.
     """
     augment, several = Augment(AugmentConfig(**{**OFF, **settings})), 0
     for seed in range(30):
