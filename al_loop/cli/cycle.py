@@ -22,7 +22,7 @@ from al_loop.core.errors import ConfigError
 from al_loop.state.workspace import Workspace
 
 if TYPE_CHECKING:
-    from al_loop.loop.verify import Finding
+    from al_loop.loop.finding import Finding
 
 _cycle_argument = click.argument("number", type=click.IntRange(1, 2**31 - 1), metavar="CYCLE")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,15 @@ from al_loop.core.frozen_settings import thawed
 from al_loop.core.urls import masked_in
 from al_loop.core.versions import versions
 from al_loop.state.database.cycle_table import ABANDONED, complete_numbers, last_number, read_cycle
-from al_loop.state.database.model_table import ModelRow, model_of_cycle, read_model
+from al_loop.state.database.model_table import ModelRow, model_of_cycle, read_evaluation, read_model
 from al_loop.state.database.pick_table import picked_images
 from al_loop.state.file_hashes import note_file, shards_in
 from al_loop.state.id_list import POOL, pool_hash, read_pool
-from al_loop.state.model_registry import config_file, saved_metrics
+from al_loop.state.model_registry import config_file
 from al_loop.state.score_key import ScoreKey
 from al_loop.state.stages import output_of, output_of_cycle
 from al_loop.state.workspace import Workspace
+from al_loop.structures.metrics import metrics_to_plain
 
 #: Files of stages: the labels at the selection, and the labels as they were pulled.
 KNOWN, LABELS = "known.json", "labels.json"
@@ -56,6 +56,11 @@ class _Labels(msgspec.Struct):
     labels_hash: str
 
 
+class _Metrics(msgspec.Struct):
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+
+
 class _Pick(msgspec.Struct):
     image_id: str
     stored_sha256: str
@@ -76,6 +81,7 @@ class Manifest(msgspec.Struct):
     picks: list[_Pick]
     versions: dict[str, str | None]
     validation_images: int = 0
+    metrics: _Metrics = msgspec.field(default_factory=_Metrics)
 
     @property
     def models(self) -> list[_Model]:
@@ -192,5 +198,9 @@ def _self_training(workspace: Workspace, model: ModelRow | None) -> Any:
 
 
 def _metrics(workspace: Workspace, model: ModelRow | None) -> Any:
-    metrics = saved_metrics(workspace, model.id) if model else None
-    return asdict(metrics) if metrics else None
+    """Return the metrics of a model; those of masks with the hash of the set, for `verify`."""
+    evaluation = read_evaluation(workspace.store, model.id) if model else None
+    if evaluation is None:
+        return None
+    plain = metrics_to_plain(evaluation.metrics)
+    return plain | ({"validation_hash": evaluation.validation_hash} if evaluation.metrics.masks else {})

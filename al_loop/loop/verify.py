@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from al_loop.core.errors import WorkspaceError
@@ -14,9 +13,11 @@ from al_loop.core.versions import versions
 from al_loop.images import repository
 from al_loop.images.object_cache import changed_files
 from al_loop.loop.cycle_record import Cycle
+from al_loop.loop.finding import Finding
 from al_loop.loop.manifest import KNOWN, LABELS, MANIFEST, PICKS, Manifest, read_manifest
 from al_loop.loop.pool_scoring import LabelSummary
 from al_loop.loop.selection_stages import select_picks
+from al_loop.loop.verify_metrics import check_metrics
 from al_loop.models import evaluation
 from al_loop.state import model_registry
 from al_loop.state.database.label_table import set_names
@@ -31,14 +32,6 @@ from al_loop.state.workspace import Workspace
 _DAMAGE = (OSError, ValueError, TypeError, LookupError, RecursionError)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the result. changed: whether a file or row differs from the manifest."""
-
-    changed: bool
-    text: str
-
-
 def verify(workspace: Workspace, number: int) -> list[Finding]:
     """Compare every hash of a manifest with the workspace. Raises WorkspaceError if it is unreadable."""
     manifest = read_manifest(workspace, number)
@@ -50,6 +43,7 @@ def verify(workspace: Workspace, number: int) -> list[Finding]:
         *_check_labels(workspace, manifest),
         *_check_picks(workspace, manifest),
         *_check_predictions(workspace, manifest),
+        *check_metrics(workspace, manifest),
         *_check_images(workspace, manifest),
         *_check_stages(workspace, number),
         _check_versions(manifest),
@@ -57,7 +51,7 @@ def verify(workspace: Workspace, number: int) -> list[Finding]:
 
 
 def reproduce(workspace: Workspace, number: int) -> list[Finding]:
-    """Repeat the selection and compare the picks with the manifest.
+    """Repeat the selection, and the metrics of masks. Compare picks and metrics with the manifest.
 
     Raises WorkspaceError for a missing or changed input.
     """
@@ -81,8 +75,9 @@ def reproduce(workspace: Workspace, number: int) -> list[Finding]:
     rescored = output_of_cycle(workspace, number, "score").get("closely", ())
     after = [pick.image_id for pick in select_picks(workspace, cycle, summary, rescored)]
     before = [pick.image_id for pick in manifest.picks]
+    metrics = list(check_metrics(workspace, manifest))
     if before == after:
-        return [Finding(False, f"the same {len(after)} picks in the same order")]
+        return [Finding(False, f"the same {len(after)} picks in the same order"), *metrics]
     findings = [
         Finding(True, f"rank {rank + 1}: {a[:12]} is {b[:12]} now")
         for rank, (a, b) in enumerate(zip(before, after, strict=False))
@@ -91,7 +86,7 @@ def reproduce(workspace: Workspace, number: int) -> list[Finding]:
     if len(before) != len(after):
         findings.append(Finding(True, f"{len(before)} picks are {len(after)} now"))
     differing = _check_versions(manifest)
-    return [*findings, differing] if "now" in differing.text else findings
+    return [*findings, *metrics, *([differing] if "now" in differing.text else [])]
 
 
 def _compare(subject: str, before: object, now: object) -> Finding:

@@ -231,3 +231,18 @@ def test_the_drift_test_needs_no_more_permutations_than_memory_holds() -> None:
 def test_what_was_allowed_before_and_is_sensible_still_is() -> None:
     assert TrainConfig(epochs=1000, lr=1e-5, seed=2**32 - 1).seed == 2**32 - 1
     assert PromotionConfig(tolerance=1.0).tolerance == 1.0
+
+
+def test_the_metric_of_promotions_fits_the_task() -> None:
+    def read(text: str) -> Config:
+        return parse_config(f'classes = ["a"]\n{text}'.encode(), "al-loop.toml")
+
+    outlined = 'task = "segmentation"\n'
+    assert read("").key_metric == "box_ap"
+    assert read(outlined).key_metric == "mask_ap"
+    assert read(f'{outlined}[promotion]\nmetric = "box_ap"').key_metric == "box_ap"
+    assert read(f'{outlined}[promotion]\nmetric = "mask_ap"').key_metric == "mask_ap"
+    with pytest.raises(ConfigError, match='metric = "mask_ap": expected "box_ap" with task = "detection"'):
+        read('[promotion]\nmetric = "mask_ap"')
+    with pytest.raises(ConfigError, match="promotion.metric = 'dice': expected one of 'box_ap', 'mask_ap'"):
+        read('[promotion]\nmetric = "dice"')

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 from support.factories import write_coco_set
-from support.metrics import compared, metrics
+from support.metrics import compared, metrics, with_masks
 
 from al_loop.core.config import PromotionConfig
 from al_loop.core.errors import DataError, ModelError
@@ -79,6 +79,51 @@ def test_a_model_that_predicts_nothing_never_wins() -> None:
     decision = decide_promotion(metrics(0.0), metrics(0.0), rule, difference)
     assert not decision.promote
     assert "predicts no box at all" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("candidate", "current", "promoted", "reason"),
+    [
+        # Masks decide, whatever the boxes.
+        (with_masks(0.3, 0.5), with_masks(0.4, 0.4), True, "mask AP 0.400 → 0.500: not worse"),
+        (with_masks(0.5, 0.3), with_masks(0.4, 0.4), False, "mask AP 0.400 → 0.300: worse"),
+        (with_masks(0.5, 0.3), None, True, "the first model, mask AP 0.300"),
+        (
+            with_masks(0.5, 0.5, a=0.1),
+            with_masks(0.5, 0.4, a=0.4),
+            False,
+            "mask AP 0.400 → 0.500, but a fell from 0.400 to 0.100, more than the class tolerance of 0.1",
+        ),
+        (with_masks(0.5, math.nan), with_masks(0.4, 0.4), False, "its mask AP is not a number (nan)"),
+        # Of two models, only one predicts masks.
+        (with_masks(0.5, 0.1), metrics(0.4), True, "box AP 0.400 → 0.500: not worse"),
+        (with_masks(0.3, 0.9), metrics(0.4), False, "box AP 0.400 → 0.300: worse"),
+        (metrics(0.9), with_masks(0.4, 0.1), False, "it predicts no masks, unlike the current model"),
+        # None does, or the set has no outlines.
+        (metrics(0.5), metrics(0.4), True, "box AP 0.400 → 0.500: not worse"),
+        (metrics(0.5), None, True, "the first model, box AP 0.500"),
+    ],
+)
+def test_decide_by_masks(candidate: Metrics, current: Metrics | None, promoted: bool, reason: str) -> None:
+    decision = decide_promotion(candidate, current, PromotionConfig(), metric="mask_ap")
+    assert (decision.promote, decision.reason) == (promoted, reason)
+
+
+def test_masks_of_few_images_may_fall_by_chance() -> None:
+    """The interval is that of the masks."""
+    fell, rose = compared(-0.1, -0.2, -0.05), compared(0.1, 0.05, 0.2)
+    pair = with_masks(0.5, 0.39), with_masks(0.4, 0.4)
+    rule = PromotionConfig(tolerance=0.02)
+    sure, unsure = replace(rose, masks=fell), replace(fell, masks=compared(-0.01, -0.015, 0.01))
+    assert not decide_promotion(*pair, rule, sure, "mask_ap").promote
+    assert decide_promotion(*pair, rule, sure, "box_ap").promote
+    decision = decide_promotion(*pair, rule, unsure, "mask_ap")
+    assert decision.promote
+    assert decision.reason.startswith(
+        "mask AP 0.400 → 0.390, -0.010 (95 % interval -0.015 to +0.010) over 50"
+    )
+    nothing = replace(rose, masks=compared(0, 0, 0, predictions=0))
+    assert "predicts no box at all" in decide_promotion(*pair, rule, nothing, "mask_ap").reason
 
 
 def add(
