@@ -16,7 +16,7 @@ from al_loop.models.starting_point import fit_mask_head, named_config, start_wei
 from al_loop.state.model_registry import WEIGHTS, Model
 from al_loop.state.stages import output_of
 from al_loop.state.workspace import Workspace
-from al_loop.structures.images import LabelledImage
+from al_loop.structures.images import LabelledImage, total_outlines
 
 if TYPE_CHECKING:
     from al_loop.detector.self_training.settings import UnlabelledPart
@@ -68,7 +68,7 @@ def train_model(
 
     gpus = workspace.config.gpus
     check_gpus(workspace, settings)
-    masks = workspace.config.outlined and _has_outlines(images)
+    masks = workspace.config.outlined and total_outlines([*images.training, *images.rendered]) > 0
     config, weights, notes = _start(workspace, start, settings.seed, progress, masks=masks)
     device = choose_device(workspace.config.device)
     lr = float(config.optim_wrapper.optimizer.lr)
@@ -112,11 +112,6 @@ def write_initial(workspace: Workspace, folder: Path, seed: int, progress: Progr
         "weights_sha256": file_sha256(folder / WEIGHTS),
         "notes": notes,
     }
-
-
-def _has_outlines(images: TrainingImages) -> bool:
-    """Return whether a mask head has something to learn from."""
-    return any(item.boxes.outlines for item in [*images.training, *images.rendered])
 
 
 def _start(

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-from pycocotools import mask as coco
 
 from al_loop.structures.boxes import Boxes, Outline
 from al_loop.structures.images import ImageFile, LabelledImage
-from al_loop.structures.segmentation import hull, mask, polygon
+from al_loop.structures.segmentation import hull, mask, pixels, polygon
 
 SIZE = (96, 64)  # width, height
 
@@ -31,28 +29,21 @@ def outlined_set(
 
 def _picture(path: Path, rng: np.random.Generator, size: tuple[int, int], without: float) -> LabelledImage:
     width, height = size
-    pixels = rng.integers(60, 90, (height, width, 3)).astype(np.uint8)
+    picture = rng.integers(60, 90, (height, width, 3)).astype(np.uint8)
     radius, side = rng.uniform(0.12, 0.2) * height, rng.uniform(0.3, 0.45) * height
     centre = rng.uniform([radius + 1, radius + 1], [width / 2 - radius - 1, height - radius - 1])
     corner = rng.uniform([width / 2 + 1, 1], [width - side - 1, height - side - 1])
     triangle = corner + side * np.array([[0.0, 1], [1, 1], [0.1, 0]])
     y, x = np.mgrid[:height, :width] + 0.5
     disc = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < radius**2
-    pixels[disc] = (230, 200, 40)
+    picture[disc] = (230, 200, 40)
     drawn: list[Outline] = [mask(disc), polygon(triangle)]
-    pixels[pixels_of(drawn[1], size)] = (40, 200, 230)
-    cv2.imwrite(str(path), pixels)
+    picture[pixels(drawn[1], *size)] = (40, 200, 230)
+    cv2.imwrite(str(path), picture)
     outlines = tuple(None if rng.random() < without else outline for outline in drawn)
     xyxy = np.stack([hull(outline) for outline in drawn])
     boxes = Boxes(xyxy, np.arange(2), outlines=outlines if any(outlines) else None)
     return LabelledImage(ImageFile(path.stem, path, width, height), boxes)
-
-
-def pixels_of(outline: Outline, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the pixels of an outline in an image of (width, height) px, (h, w)."""
-    if isinstance(outline, list):
-        return np.asarray(coco.decode(coco.merge(coco.frPyObjects(outline, size[1], size[0]))), np.bool_)
-    return np.asarray(coco.decode(outline), np.bool_)
 
 
 def mask_ious(truth: Sequence[LabelledImage], predicted: dict[str, Boxes]) -> list[float]:
@@ -63,10 +54,10 @@ def mask_ious(truth: Sequence[LabelledImage], predicted: dict[str, Boxes]) -> li
         for label, outline in zip(item.boxes.labels, item.boxes.outlines or (), strict=True):
             assert outline is not None
             found = [
-                pixels_of(other, size)
+                pixels(other, *size)
                 for other, kind in zip(boxes.outlines or (), boxes.labels, strict=False)
                 if kind == label and other is not None
             ]
-            real = pixels_of(outline, size)
+            real = pixels(outline, *size)
             ious.append(max(((real & other).sum() / (real | other).sum() for other in found), default=0.0))
     return ious

@@ -13,7 +13,8 @@ from mmdet.structures.mask import BitmapMasks
 from numpy.typing import NDArray
 
 from al_loop.structures.boxes import FloatArray
-from render.annotation.masks import fill, of_segmentation
+from al_loop.structures.segmentation import pixels
+from render.annotation.masks import of_segmentation
 
 #: Corners of the convex hull of an object, (k, 2) px. None without an outline.
 Hull = FloatArray | None
@@ -65,15 +66,15 @@ def fitted_mask(outline: Any, original: tuple[int, ...], fitted: tuple[int, ...]
     height, width = fitted[:2]
     if isinstance(outline, list):
         scale = [width / original[1], height / original[0]]
-        rings = [tuple((np.reshape(ring, (-1, 2)) * scale).ravel()) for ring in outline if len(ring) >= 6]
-        mask = fill(tuple(rings), height, width).astype(np.uint8) if rings else np.zeros((1, 1), np.uint8)
+        rings = [(np.reshape(ring, (-1, 2)) * scale).ravel().tolist() for ring in outline if len(ring) >= 6]
+        mask = pixels(rings, width, height).view(np.uint8) if rings else np.zeros((1, 1), np.uint8)
         return mask if mask.any() else None
     try:
-        pixels = of_segmentation(outline, original[0], original[1])
+        whole = of_segmentation(outline, original[0], original[1])
     except ValueError:
         return None
     # Masks are decoded column by column: their transpose is resized without a copy of the whole image.
-    mask = cv2.resize(pixels.T.view(np.uint8), (height, width), interpolation=cv2.INTER_NEAREST_EXACT).T
+    mask = cv2.resize(whole.T.view(np.uint8), (height, width), interpolation=cv2.INTER_NEAREST_EXACT).T
     return np.ascontiguousarray(mask) if mask.any() else None
 
 

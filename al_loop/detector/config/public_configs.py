@@ -15,14 +15,14 @@ from al_loop.core.config import TrainConfig
 from al_loop.core.errors import ConfigError
 
 _CONFIGS = Path(mmdet.__file__).parent / ".mim" / "configs"
-_BOXES, _MASKS = "faster_rcnn", "mask_rcnn"
+_FAMILIES = ("faster_rcnn", "mask_rcnn")
 #: Shipped configs of the same architecture as one of mmdet's, without and with masks.
 _SAME_AS = {"r50": ("faster-rcnn_r50_fpn_1x_coco", "mask-rcnn_r50_fpn_1x_coco")}
 
 
 def public_config(name: str) -> Path | None:
     """Return the path of one of mmdet's configs by its name. None if these families have none of it."""
-    paths = (path for family in (_BOXES, _MASKS) for path in (_CONFIGS / family).glob("*.py"))
+    paths = (path for family in _FAMILIES for path in (_CONFIGS / family).glob("*.py"))
     return next((path for path in paths if path.stem == name), None)
 
 
@@ -33,8 +33,7 @@ def coco_checkpoint(name: str, *, masks: bool = False) -> str:
     masks: whether the model of a shipped config has a mask head.
     Raises ConfigError if mmdet lists no checkpoint for it.
     """
-    models = [model for family in (_BOXES, _MASKS) for model in _models(family)]
-    listed = {Path(model["Config"]).stem: model["Weights"] for model in models if "Weights" in model}
+    listed = {Path(model["Config"]).stem: model["Weights"] for model in _models() if "Weights" in model}
     same = _SAME_AS[name][masks] if name in _SAME_AS else name
     address = listed.get(same)
     if address is None:
@@ -56,7 +55,7 @@ def scale_rate(config: dict[str, Any]) -> None:
     config["optim_wrapper"]["optimizer"]["lr"] *= TrainConfig().batch_size / base
 
 
-def _models(family: str) -> list[dict[str, Any]]:
-    """Return the entries of mmdet's list of a family. Empty if mmdet is installed without it."""
-    path = _CONFIGS / family / "metafile.yml"
-    return list(load(path)["Models"]) if path.is_file() else []
+def _models() -> list[dict[str, Any]]:
+    """Return the entries of mmdet's lists of these families. Empty if mmdet is installed without them."""
+    paths = [_CONFIGS / family / "metafile.yml" for family in _FAMILIES]
+    return [model for path in paths if path.is_file() for model in load(path)["Models"]]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from support.outlined_pictures import outlined_set, pixels_of
+from support.outlined_pictures import outlined_set
 
 from al_loop.core.config import AugmentConfig
 from al_loop.detector.augmentation.augment import Augment
@@ -18,7 +18,7 @@ from al_loop.detector.augmentation.copy_paste import PasteObjects
 from al_loop.detector.augmentation.outlines import LoadHulls, LoadMasks, fitted_mask
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile, LabelledImage
-from al_loop.structures.segmentation import hull, mask, polygon
+from al_loop.structures.segmentation import hull, mask, pixels, polygon
 
 OFF: dict[str, Any] = {
     "hflip": False, "shift": 0, "zoom": 0, "colour": 0, "grayscale": 0, "noise": 0, "blur": 0, "cutout": 0,
@@ -30,7 +30,7 @@ TURNS = {"rotate": 180.0, "shear": 20.0, "hflip": True, "zoom": 0.2}
 
 def heart() -> NDArray[np.uint8]:
     """A picture (100, 140) of a heart."""
-    return pixels_of(polygon(HEART), (140, 100)).astype(np.uint8) * 255
+    return pixels(polygon(HEART), 140, 100).astype(np.uint8) * 255
 
 
 def sample(*outlines: Any, picture: NDArray[np.uint8] | None = None, masks: bool = True) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def test_masks_are_drawn_at_the_size_of_the_image(as_mask: bool) -> None:
         shared = (fitted & expected).sum() / (fitted | expected).sum()
         assert shared > 0.85
         # Not moved: a mask that is cut down at the corners of its pixels moves by nearly half a pixel.
-        centres = [np.argwhere(pixels).mean(axis=0) for pixels in (fitted, expected)]
+        centres = [np.argwhere(each).mean(axis=0) for each in (fitted, expected)]
         np.testing.assert_allclose(*centres, atol=0.3)
 
 
@@ -180,8 +180,8 @@ def test_pictures_of_the_trainings(tmp_path: Path) -> None:
     """The masks of the pictures on which the small Mask R-CNN is trained cover their shapes."""
     [item] = outlined_set(tmp_path, 1, 3)
     assert item.boxes.outlines is not None
-    pixels = cv2.imread(str(item.image.path))
-    disc, triangle = (pixels_of(outline, (96, 64)) for outline in item.boxes.outlines if outline)
-    assert (pixels[disc] == (230, 200, 40)).all()
-    assert (pixels[triangle] == (40, 200, 230)).all()
-    assert ((pixels == (230, 200, 40)).all(axis=2) == disc).all()
+    shown = cv2.imread(str(item.image.path))
+    disc, triangle = (pixels(outline, 96, 64) for outline in item.boxes.outlines if outline)
+    assert (shown[disc] == (230, 200, 40)).all()
+    assert (shown[triangle] == (40, 200, 230)).all()
+    assert ((shown == (230, 200, 40)).all(axis=2) == disc).all()
