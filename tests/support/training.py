@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from al_loop.core.config import AugmentConfig, TrainConfig
+from al_loop.core.config import TrainConfig
 from al_loop.detector.training.job import RunSettings, TrainingJob
 from al_loop.structures.images import LabelledImage
 from al_loop.structures.metrics import MetricName
@@ -20,12 +20,10 @@ def run_settings(
     workers: int = 0,
     precision: str = "fp32",
     metric: MetricName = "box_ap",
-    augment: Mapping[str, Any] = {},
     **table: Any,
 ) -> RunSettings:
-    """Two steps of batches of 8; augment, table: other settings of a training."""
-    values = {"steps": 2, "val_every": 1, "batch_size": 8, "patience": 9, **table}
-    settings = TrainConfig(augment=AugmentConfig(**augment), **values)
+    """Two steps of batches of 8; table: other settings of a training."""
+    settings = TrainConfig(**{"steps": 2, "val_every": 1, "batch_size": 8, "patience": 9, **table})
     return RunSettings(settings, "cpu", lr, workers, precision, metric)
 
 

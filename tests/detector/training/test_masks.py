@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ from mmengine.structures import InstanceData
 from support.outlined_pictures import mask_ious, outlined_set
 from support.training import stop_after, training_job
 
+from al_loop.core.config import AugmentConfig
 from al_loop.detector.checkpoint import load_into
 from al_loop.detector.config.mask_head import add_mask_head
 from al_loop.detector.config.model_config import build_model, load_model_config
 from al_loop.detector.inference.predict import Detector
 from al_loop.detector.inference.scoring import ScoreSettings, score_images
+from al_loop.detector.self_training.settings import UnlabelledPart
+from al_loop.detector.training.job import read_job, write_job
+from al_loop.detector.training.launcher import train_in_processes
 from al_loop.detector.training.mask_loss import learn_masks, mask_loss, mask_targets
 from al_loop.detector.training.train import train
 from al_loop.evaluation.measure import measure
@@ -140,15 +145,15 @@ def outlined(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.train
 def test_a_small_mask_rcnn_learns_masks(masked_config: Any, outlined: Any, tmp_path: Path) -> None:
     """Killed once and resumed. It validates as scoring does, by the AP of masks."""
-    settings: dict[str, Any] = {"lr": 2e-3, "steps": 60, "val_every": 30, "batch_size": 4}
-    augment = {"copy_paste": 0.3, "rotate90": True}
+    settings: dict[str, Any] = {"lr": 2e-3, "steps": 50, "val_every": 25, "batch_size": 4}
+    augment = AugmentConfig(copy_paste=0.3, rotate90=True)
     job = training_job(
         masked_config, outlined, tmp_path / "work", metric="mask_ap", augment=augment, **settings
     )
     with pytest.raises(KeyboardInterrupt):
-        train(job, stop_after(33))
+        train(job, stop_after(27))
     result = train(job)
-    assert result.steps == 60
+    assert result.steps == 50
     model = build_model(masked_config)
     load_into(model, result.weights, "the training")
     store = ShardStore(tmp_path / "scores")
@@ -164,3 +169,59 @@ def test_a_small_mask_rcnn_learns_masks(masked_config: Any, outlined: Any, tmp_p
     assert metrics.masks.ap == pytest.approx(result.best_ap, abs=2e-3)
     sure = {name: boxes.above(0.3) for name, boxes in predicted.items()}
     assert np.mean(mask_ious(outlined[1], sure)) > 0.5
+
+
+def hard_job(config: Any, outlined: Any, folder: Path, steps: int) -> Any:
+    """A training in bf16 with all that touches masks: rotation, copy-paste, unlabelled images."""
+    augment = AugmentConfig(copy_paste=0.7, rotate=20.0, erase=0.2)
+    images = outlined[0][:6], outlined[1][:1]
+    settings: dict[str, Any] = {"steps": steps, "val_every": 2, "batch_size": 2, "precision": "bf16"}
+    job = training_job(config, images, folder, metric="mask_ap", augment=augment, **settings)
+    part = UnlabelledPart([item.image for item in outlined[0][6:]], 2, (0.01, 0.01))
+    return replace(job, unlabelled=part, rendered=outlined[0][6:8])
+
+
+@pytest.mark.train
+def test_a_killed_training_of_masks_ends_as_one_without_a_kill(
+    masked_config: Any, outlined: Any, tmp_path: Path
+) -> None:
+    """The pseudo-labels of unlabelled images have no masks."""
+    for name in ("whole", "killed"):
+        job = hard_job(masked_config, outlined, tmp_path / name, 4)
+        if name == "killed":
+            with pytest.raises(KeyboardInterrupt):
+                train(job, stop_after(3))
+        train(job)
+    log = (tmp_path / "whole" / "train.log").read_text()
+    assert "loss_mask" in log
+    assert "unlabelled_loss_cls" in log
+    assert "unlabelled_loss_mask" not in log
+    last, other = (
+        torch.load(tmp_path / name / "iter_4.pth", weights_only=False)["state_dict"]
+        for name in ("whole", "killed")
+    )
+    assert any("mask_head" in name for name in last)
+    assert all(torch.equal(last[name], tensor) for name, tensor in other.items())
+
+
+@pytest.mark.train
+@pytest.mark.slow
+def test_two_processes_learn_masks(masked_config: Any, outlined: Any, tmp_path: Path) -> None:
+    """The job travels as files, with its outlines. One of two images may have no mask at all."""
+    job = hard_job(masked_config, outlined, tmp_path / "work", 3)
+    result = train_in_processes(job, 2, 1)
+    assert result.steps == 3
+    assert all(torch.isfinite(tensor).all() for tensor in result.weights.values())
+    name = "roi_head.mask_head.conv_logits.weight"
+    assert not torch.equal(result.weights[name], build_model(masked_config, 0).state_dict()[name])
+
+
+def test_outlines_travel_in_the_files_of_a_job(masked_config: Any, outlined: Any, tmp_path: Path) -> None:
+    job = training_job(masked_config, outlined, tmp_path)
+    write_job(job, tmp_path)
+    again = read_job(tmp_path)
+    for item, other in zip(job.training, again.training, strict=True):
+        assert other.boxes.outlines == item.boxes.outlines
+        np.testing.assert_array_equal(other.boxes.xyxy, item.boxes.xyxy)
+    assert again.config.model == masked_config.model
+    assert again.run == job.run
