@@ -299,12 +299,6 @@ class Config(Section, frozen=True):
         return strategy is not None and "features" in strategy.needs
 
     @property
-    def lacks_masks(self) -> bool:
-        """Whether the strategy reads masks, which a workspace for boxes does not have."""
-        strategy = self._strategy
-        return strategy is not None and "masks" in strategy.needs and not self.outlined
-
-    @property
     def _strategy(self) -> Strategy | None:
         """The strategy; None for an unknown name in frozen settings."""
         # Imported here, as NumPy would double the time of `al-loop --help`.

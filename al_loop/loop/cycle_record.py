@@ -68,7 +68,7 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
         reporter.line(f"k = {k}, but only {pool - sample} images{others} are unlabelled: taking all of them")
     model = _starting_model(workspace, reporter)
     settings = settings_with(model, workspace.config)
-    check_strategy(settings)
+    check_strategy(settings.cycle.strategy, settings)
     number = 1 + last_number(workspace.store)
     freeze_pool(workspace, number, settings)
     frozen = msgspec.json.encode(masked_in(msgspec.to_builtins(settings))).decode()
@@ -118,7 +118,7 @@ def open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle
     selected = push_has_begun(workspace, row.number)
     check(settings, row.number, selected=selected)
     if not selected:
-        check_strategy(settings)
+        check_strategy(settings.cycle.strategy, settings)
     reporter.line(f"cycle {row.number}: continuing, k = {row.k}, model {row.model_id}")
     model = model_registry.get_model(workspace, row.model_id)
     return Cycle(row.number, row.k, model, settings, row.validation_images)

@@ -103,7 +103,7 @@ def score_pool(
     model_id: None for the current model.
     Raises DataError if there is nothing to score.
     """
-    check_strategy(workspace.config)
+    check_strategy(workspace.config.cycle.strategy, workspace.config)
     model = (
         model_registry.get_model(workspace, model_id) if model_id else model_registry.current_model(workspace)
     )

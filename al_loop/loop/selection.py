@@ -32,12 +32,12 @@ class Context:
     count_r2: float | None = None
 
 
-def check_strategy(settings: Config) -> None:
+def check_strategy(name: str, settings: Config) -> None:
     """Raise ConfigError for a strategy that reads masks, in a workspace for boxes."""
-    if settings.lacks_masks:
+    if "masks" in STRATEGIES[name].needs and not settings.outlined:
         raise ConfigError(
-            f'cycle.strategy = "{settings.cycle.strategy}" reads masks, and task = "{settings.task}" has '
-            'none. Set task = "segmentation" in al-loop.toml, or another strategy: cycle.strategy = "dbal"'
+            f'the strategy "{name}" reads masks, and task = "{settings.task}" has none. Set task = '
+            '"segmentation" in al-loop.toml, or choose another strategy, such as "dbal"'
         )
 
 

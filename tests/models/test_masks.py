@@ -217,6 +217,6 @@ def test_mask_margin_needs_masks(
     for command in ("cycle", "score"):
         status, _, error = run("-w", filled.root, command)
         assert status == 1
-        assert 'cycle.strategy = "mask-margin" reads masks, and task = "detection" has none' in error
+        assert 'the strategy "mask-margin" reads masks, and task = "detection" has none' in error
         assert 'Set task = "segmentation" in al-loop.toml' in error
     assert not filled.store.rows("SELECT * FROM cycles")
