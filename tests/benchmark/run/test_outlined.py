@@ -66,6 +66,7 @@ def test_sets_have_outlines_and_results_depend_on_them(
     assert other.record["rule"] == "cordier"
 
 
+@pytest.mark.integration
 def test_results_have_the_metrics_of_masks(
     spec: BenchmarkSpec, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
