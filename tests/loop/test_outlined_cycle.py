@@ -24,6 +24,7 @@ from al_loop.core.console import Progress, Silent
 from al_loop.core.files import file_sha256, read_json, write_json
 from al_loop.evaluation.measure import differ
 from al_loop.images import repository
+from al_loop.images.pool_labels import add_labelled
 from al_loop.images.validation_sets import add_validation
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.status import describe
@@ -254,9 +255,21 @@ def test_a_setting_names_the_metric(
 def test_outlines_and_the_metric_are_inputs_of_a_training(
     outlined: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    add_labelled(outlined, write_outlined_set(tmp_path / "labelled", 2, seed=3))
     loop = small_loop(outlined, tmp_path, monkeypatch, judged=True, validation=False)
     monkeypatch.setattr(scoring, "score", SeeingModel(outlined, {}))
     here = loop.run(cycles=1)
+    # The labels of the cycle have the outlines of the file, and a later change of one is found.
+    snapshot = read_json(here.cycle_dir(1) / "pull" / "labels.json")
+    assert sum(isinstance(row[-1], dict) for row in snapshot) == 2
+    assert changed(here) == []
+    assert not any("people have changed" in text for text in texts(here))
+    drawn_in = "outlines IS NOT NULL AND image_id IN (SELECT id FROM images WHERE role = 'pool')"
+    row = here.store.rows(f"SELECT image_id, outlines FROM labels WHERE {drawn_in}")[0]
+    edit = "UPDATE labels SET outlines = ? WHERE image_id = ?"
+    here.store.execute(edit, "[[[1, 2, 9, 2, 9, 9]], null]", row["image_id"])
+    assert f"people have changed 1 of these labels since: {row['image_id'][:12]}" in texts(here)
+    here.store.execute(edit, row["outlines"], row["image_id"])
     cycle = Cycle(1, 10, model_registry.get_model(here, "m0"), here.config)
     boxes = here.with_settings(structs.replace(here.config, task="detection"))
     labels = repository.labelled(here)
