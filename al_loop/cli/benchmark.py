@@ -77,6 +77,10 @@ def _seconds_option(name: str, text: str) -> Callable[[F], F]:
     "--target", type=click.FloatRange(0, 1, min_open=True), metavar="AP",
     help="AP to count labels for.  [default: the last AP of random]",
 )  # fmt: skip
+@click.option(
+    "--rule", type=click.Choice(["iou", "cordier", "faltings"]), default="iou", show_default=True,
+    help="How boxes are matched and counted.",
+)  # fmt: skip
 @click.option("--out", type=FOLDER, required=True, help="Folder for results.")
 @number_option("--jobs", 1024, "Parallel trials.  [default: 1; with --ray one per GPU or node]")
 @ray_option("Run the trials")
@@ -130,6 +134,7 @@ def _spec(options: dict[str, Any]) -> BenchmarkSpec:
         seeds=options["seeds"],
         iterations=options["iterations"],
         grid=grid,
+        rule=options["rule"],
     )
 
 

@@ -22,6 +22,7 @@ from al_loop.core.errors import ConfigError
 from al_loop.state.workspace import Workspace
 
 if TYPE_CHECKING:
+    from al_loop.evaluation.detection_counts import CountRuleName
     from al_loop.loop.finding import Finding
 
 _cycle_argument = click.argument("number", type=click.IntRange(1, 2**31 - 1), metavar="CYCLE")
@@ -94,16 +95,20 @@ def status(workspace: Workspace) -> None:
 @click.command()
 @click.option("--out", type=FILE, help="HTML page.  [default: report.html in the workspace]")
 @click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
+@click.option(
+    "--rule", type=click.Choice(["iou", "cordier", "faltings"]), default="iou", show_default=True,
+    help="How boxes are matched and counted.",
+)  # fmt: skip
 @json_option
 @with_workspace
-def report(workspace: Workspace, out: Path | None, show: bool, as_json: bool) -> None:
+def report(workspace: Workspace, out: Path | None, show: bool, as_json: bool, rule: CountRuleName) -> None:
     """Write an HTML report: learning curve, drift, picks with predicted and corrected boxes, models."""
     from al_loop.report import report_json, write_report
 
     if as_json:
-        say_json(report_json(workspace))
+        say_json(report_json(workspace, rule))
         return
-    path = write_report(workspace, out or workspace.root / "report.html")
+    path = write_report(workspace, out or workspace.root / "report.html", rule)
     say(f"report: {path}")
     if show:
         show_in_browser(path.resolve().as_uri())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from itertools import chain
 
 import msgspec
+import numpy as np
 
 from al_loop.doctor.finding import CheckContext, Finding
 from al_loop.state.database import label_table
@@ -22,9 +24,10 @@ _Box = tuple[float, float, float, float, float]
 
 def boxes(context: CheckContext) -> Iterator[Finding]:
     """Find boxes that are unreadable, outside their image or of no class, and wrong statuses."""
-    classes = context.workspace.config.classes
+    config = context.workspace.config
     for row in label_table.stream_labels(context.workspace.store):
-        for check, problem in _problems(row, len(classes)):
+        problems = _problems(row, len(config.classes))
+        for check, problem in chain(problems, _outlines(row) if config.outlined else ()):
             yield Finding(f"labels.{check}", f"labels of {row.image_id[:12]}", problem, _mend(row))
 
 
@@ -44,6 +47,21 @@ def _problems(row: CheckedLabel, classes: int) -> Iterator[tuple[str, str]]:
         yield "unreadable", f"its ignore regions cannot be read: {_FORMAT}"
     for number, box in enumerate(regions or (), start=1):
         yield from _box(f"ignore region {number}", box, row, None)
+
+
+def _outlines(row: CheckedLabel) -> Iterator[tuple[str, str]]:
+    """Yield the outlines that cannot be evaluated. `_problems` reports other problems of the label."""
+    boxes = _read(row.boxes) or []
+    if row.outlines is None or _count(row.outlines) != len(boxes):
+        return
+    from al_loop.images.outlines import outline_problem
+
+    for number, (box, outline) in enumerate(zip(boxes, json.loads(row.outlines), strict=True), start=1):
+        corners = np.array(box[:4])
+        if np.isfinite(corners).all() and (corners[2:] > corners[:2]).all():
+            reason = outline_problem(outline, corners, row.width, row.height)
+            if reason is not None:
+                yield "outlines", f"outline {number} cannot be used: {reason}"
 
 
 def _read(text: str) -> list[_Box] | None:

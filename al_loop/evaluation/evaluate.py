@@ -198,8 +198,8 @@ def _entries(
     width, height = image.width, image.height
     outlines = boxes.outlines or (None,) * len(boxes)
     for box, label, outline in zip(boxes.xyxy, boxes.labels.tolist(), outlines, strict=True):
-        instead = segmentation.rectangle(box if rectangles else np.zeros(4), width, height)
-        pixels = segmentation.run_lengths(instead if outline is None else outline, width, height)
+        mask = outline or segmentation.rectangle(box if rectangles else np.zeros(4), width, height)
+        pixels = segmentation.run_lengths(mask, width, height)
         yield {"image_id": number, "category_id": label, "segmentation": pixels}
 
 

@@ -10,6 +10,8 @@ from pycocotools import mask as coco
 
 from al_loop.structures import segmentation
 from al_loop.structures.boxes import FloatArray, Outline, iou
+from render.coco import Picture
+from render.coco.annotations import outline_of
 from render.coco.problems import marked
 
 #: An outline with more corners is stored as the mask of its pixels, which takes less space.
@@ -45,16 +47,21 @@ def check_outline(outline: Outline | None, box: FloatArray, width: int, height: 
     """
     if outline is None:
         return CheckedOutline(None)
-    problems: list[str] = []
     try:
-        if isinstance(outline, dict):
-            checked = _checked_mask(outline, width, height)
-        else:
-            checked = _checked_polygon(outline, width, height, problems)
-        _check_fit(segmentation.run_lengths(checked, width, height), box)
+        return _checked(outline, box, width, height)
     except _UnusableError as error:
         return CheckedOutline(None, (f"its segmentation is left out, its box kept: {error}",))
-    return CheckedOutline(checked, tuple(problems))
+
+
+def outline_problem(outline: object, box: FloatArray, width: int, height: int) -> str | None:
+    """Return why the stored outline of a box cannot be used. None if it can, or if there is none."""
+    try:
+        drawn = outline_of(outline, Picture("", None, width, height))
+        if drawn is not None:
+            _checked(drawn, box, width, height)
+    except (ValueError, _UnusableError) as error:
+        return str(error).replace("\0", "")  # the marks of values
+    return None
 
 
 def same_outline(first: Outline | None, second: Outline | None, tolerance_px: float) -> bool:
@@ -66,6 +73,16 @@ def same_outline(first: Outline | None, second: Outline | None, tolerance_px: fl
     return all(
         float(np.abs(np.subtract(a, b)).max()) <= tolerance_px for a, b in zip(first, second, strict=True)
     )
+
+
+def _checked(outline: Outline, box: FloatArray, width: int, height: int) -> CheckedOutline:
+    problems: list[str] = []
+    if isinstance(outline, dict):
+        checked = _checked_mask(outline, width, height)
+    else:
+        checked = _checked_polygon(outline, width, height, problems)
+    _check_fit(segmentation.run_lengths(checked, width, height), box)
+    return CheckedOutline(checked, tuple(problems))
 
 
 def _checked_mask(outline: dict[str, object], width: int, height: int) -> Outline:

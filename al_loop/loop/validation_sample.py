@@ -18,6 +18,7 @@ from al_loop.state.database.label_table import add_to_set, classes_in_set, set_c
 from al_loop.state.database.pick_table import labelled_validation_picks
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import IntArray
+from al_loop.structures.images import total_outlines
 from al_loop.structures.metrics import VALIDATION
 from al_loop.structures.picks import Pick
 from al_loop.structures.predictions import ScoredImages
@@ -95,7 +96,8 @@ def freeze_sample(workspace: Workspace, number: int, count: int, reporter: Repor
         for image, _ in drawn:
             add_to_set(store, VALIDATION, image)
     counts = set_counts(store, VALIDATION)
-    phrase = count_phrase(counts.images, counts.boxes, counts.empty, counts.ignored)
+    outlines = total_outlines(repository.validation(workspace)) if workspace.config.outlined else None
+    phrase = count_phrase(counts.images, counts.boxes, counts.empty, counts.ignored, outlines)
     reporter.line(f"  validation set: {phrase}. No model is trained on them")
     seen = classes_in_set(store, VALIDATION)
     if missing := [name for index, name in enumerate(classes) if index not in seen]:

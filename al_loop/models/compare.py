@@ -45,9 +45,10 @@ class ModelComparison:
     @property
     def rows(self) -> dict[str, str]:
         """Return every difference with its interval, by metric."""
-        masks, boxes = self.difference.masks, _rows(self.difference, "", "boxes")
+        masks = self.difference.masks
         if masks is None:
-            return boxes
+            return _rows(self.difference, "", "boxes")
+        boxes = _rows(self.difference, "box ", "boxes")
         rows = _rows(masks, "mask ", "masks")
         if (pixels := self.difference.pixels) is not None:
             rows |= {"mean IoU": str(pixels.mean_iou), "mean Dice": str(pixels.mean_dice)}

@@ -29,8 +29,12 @@ class GainForecast:
 
 
 def curve(workspace: Workspace) -> list[tuple[int, float]]:
-    """Return (labels, AP) of the model in use after each cycle, on the newest validation set."""
-    reached = ap_on_newest_set(workspace.store)
+    """Return (labels, AP) of the model in use after each cycle, on the newest validation set.
+
+    It is the AP that decides on promotions; that of boxes if no model predicts masks.
+    """
+    masks = workspace.config.key_metric == "mask_ap"
+    reached = ap_on_newest_set(workspace.store, masks=masks) or ap_on_newest_set(workspace.store)
     if not reached:
         return []
     points: list[tuple[int, float]] = []

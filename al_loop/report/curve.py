@@ -8,7 +8,8 @@ from typing import Any
 
 from al_loop.report.data import Report
 from al_loop.report.svg import AP, draw, label_axes
-from al_loop.structures.metrics import Metrics
+from al_loop.state.database.model_table import Evaluation
+from al_loop.structures.metrics import MaskMetrics, MetricName, Metrics
 
 _PAPER, _AP50 = "#030303", "#050505"
 
@@ -18,39 +19,41 @@ class Point:
     """A model on the curve."""
 
     labels: int
-    metrics: Metrics
+    metrics: Metrics | MaskMetrics
     promoted: bool
 
 
 @dataclass(frozen=True)
 class Curve:
-    """points: every evaluated model.  in_use: (labels, metrics of the model in use)."""
+    """points: every evaluated model.  in_use: (labels, metrics of the model in use).  title: of AP."""
 
     points: tuple[Point, ...]
-    in_use: tuple[tuple[int, Metrics], ...]
+    in_use: tuple[tuple[int, Metrics | MaskMetrics], ...]
+    title: str
 
 
 def curve_of(report: Report) -> Curve | None:
     """Return the curve of a report; None while no model has been evaluated."""
-    points, in_use = [], []
-    if report.start and report.start.evaluation:
-        points.append(Point(report.start.labels, report.start.evaluation.metrics, promoted=True))
-        in_use.append((report.start.labels, report.start.evaluation.metrics))
+    points, in_use = list[Point](), list[tuple[int, Metrics | MaskMetrics]]()
+    start = report.start
+    if start and (metrics := _finite(start.evaluation, report.metric)):
+        points.append(Point(start.labels, metrics, promoted=True))
+        in_use.append((start.labels, metrics))
     for cycle in reversed(report.cycles):
         if cycle.open or cycle.outcome == "abandoned":  # no model rests on it
             continue
         promoted = cycle.outcome == "promoted"
-        if cycle.after:
-            points.append(Point(cycle.labels, cycle.after.metrics, promoted))
-        if used := cycle.after if promoted else cycle.before:
-            in_use.append((cycle.labels, used.metrics))
-    points = [point for point in points if _finite(point.metrics)]
-    in_use = [(labels, metrics) for labels, metrics in in_use if _finite(metrics)]
-    return Curve(tuple(points), tuple(in_use)) if points else None
+        if metrics := _finite(cycle.after, report.metric):
+            points.append(Point(cycle.labels, metrics, promoted))
+        if metrics := _finite(cycle.after if promoted else cycle.before, report.metric):
+            in_use.append((cycle.labels, metrics))
+    return Curve(tuple(points), tuple(in_use), report.title) if points else None
 
 
-def _finite(metrics: Metrics) -> bool:
-    return math.isfinite(metrics.ap + metrics.ap50)
+def _finite(evaluation: Evaluation | None, metric: MetricName) -> Metrics | MaskMetrics | None:
+    """Return the metrics of boxes or masks, if there are any and AP is a number."""
+    metrics = evaluation.metrics.of(metric) if evaluation else None
+    return metrics if metrics and math.isfinite(metrics.ap + metrics.ap50) else None
 
 
 def draw_curve(curve: Curve, size_in: tuple[float, float], name: str) -> str:
@@ -59,9 +62,9 @@ def draw_curve(curve: Curve, size_in: tuple[float, float], name: str) -> str:
     def paint(axes: Any) -> None:
         _band(axes, curve)
         _series(axes, curve, "ap50", "AP50", _AP50, "--")
-        _series(axes, curve, "ap", "AP", AP, "-")
+        _series(axes, curve, "ap", curve.title, AP, "-")
         _scale(axes, curve)
-        label_axes(axes, "labelled images", "AP on the validation set")
+        label_axes(axes, "labelled images", f"{curve.title} on the validation set")
 
     return draw(paint, size_in, name, {_PAPER: "var(--paper)", _AP50: "var(--ap50)"})
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from al_loop.core.config import Config
-from al_loop.evaluation.detection_counts import Counts
+from al_loop.evaluation.detection_counts import COUNT_RULES, CountRuleName, Counts
+from al_loop.evaluation.precision_recall import ClassCurves
 from al_loop.labelling.client.task import Edits
 from al_loop.state.database.label_table import LabelCost
 from al_loop.state.database.model_table import Evaluation, PromotionRow
 from al_loop.state.model_registry import Model, descent
 from al_loop.structures.images import ImageFile
-from al_loop.structures.metrics import Metrics
+from al_loop.structures.metrics import METRIC_TITLES, ImageLevel, MaskMetrics, MetricName, Metrics
 
 #: States of picks that people are done with.
 _ANSWERED = ("labelled", "empty", "skipped", "deleted", "known")
@@ -121,7 +122,10 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """AP of one class by the first and the current model; None without labelled boxes."""
+    """AP of one class by the first and the current model; None without labelled boxes.
+
+    It is the AP of masks or of boxes, see `Report.metric`.
+    """
 
     name: str
     first: float | None
@@ -174,10 +178,25 @@ class MonitorSection:
 
 @dataclass(frozen=True)
 class Errors:
-    """Detection counts of the current model on the validation set."""
+    """Detection counts of the current model on the validation set. rule: name of the rule of counting."""
 
     model_id: str
     counts: Counts
+    rule: CountRuleName = "iou"
+
+    @property
+    def rule_text(self) -> str:
+        """The rule in words."""
+        return COUNT_RULES[self.rule].text
+
+
+@dataclass(frozen=True)
+class SetCurves:
+    """Precision over recall of the current model by class, on one set."""
+
+    set_name: str
+    model_id: str
+    found: ClassCurves
 
 
 @dataclass(frozen=True)
@@ -208,10 +227,14 @@ class Report:
     """All content. cycles: newest first; models and promotions: oldest first.
 
     note: where the photographs are from; shown first.
+    metric: AP of masks or of boxes, of which the page shows curve and classes: that of promotions, if a model
+        has it.
+    curves: of each set whose predictions are stored.
     """
 
     name: str
     classes: tuple[str, ...]
+    metric: MetricName
     written_at: str
     note: str | None
     pool: Pool
@@ -223,7 +246,25 @@ class Report:
     promotions: tuple[PromotionRow, ...]
     cost: LabelCost
     errors: Errors | None
+    curves: tuple[SetCurves, ...]
     monitor: MonitorSection
+
+    @property
+    def title(self) -> str:
+        """The name of `metric`."""
+        return METRIC_TITLES[self.metric]
+
+    @property
+    def masks(self) -> MaskMetrics | None:
+        """The metrics of masks of the model in use."""
+        evaluation = self.current.evaluation if self.current else None
+        return evaluation.metrics.masks if evaluation else None
+
+    @property
+    def image_level(self) -> ImageLevel | None:
+        """The metrics of whole images of the model in use."""
+        evaluation = self.current.evaluation if self.current else None
+        return evaluation.metrics.image_level if evaluation else None
 
     @property
     def current(self) -> ModelRow | None:

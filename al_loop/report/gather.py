@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from al_loop.core.config import Config
 from al_loop.core.errors import DataError, WorkspaceError
 from al_loop.core.files import printable
 from al_loop.core.frozen_settings import UnreadableError, thawed
-from al_loop.evaluation.detection_counts import count
+from al_loop.evaluation.detection_counts import CountRuleName, count
+from al_loop.evaluation.precision_recall import class_curves
 from al_loop.images.repository import validation
 from al_loop.labelling.client.task import Edits
 from al_loop.labelling.open_tasks import queue_address
 from al_loop.loop.status import describe, pool_counts
-from al_loop.models.evaluation import predictions_dir
+from al_loop.models.evaluation import boxes_of, predictions_dir
 from al_loop.models.model_training import training_notes
 from al_loop.models.self_training import verdict
 from al_loop.report.data import (
@@ -24,6 +28,7 @@ from al_loop.report.data import (
     PickRow,
     Pool,
     Report,
+    SetCurves,
     Start,
     first_evaluated,
 )
@@ -37,31 +42,36 @@ from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import all_models, current_model, has_model, saved_metrics
 from al_loop.state.stages import Output, output_of
 from al_loop.state.workspace import Workspace, now
-from al_loop.structures.images import ImageFile
-from al_loop.structures.metrics import VALIDATION
+from al_loop.structures.boxes import Boxes
+from al_loop.structures.images import ImageFile, LabelledImage
+from al_loop.structures.metrics import VALIDATION, MetricName
 
 
-def gather(workspace: Workspace) -> Report:
-    """Return the content of a report, all of it from one moment."""
+def gather(workspace: Workspace, rule: CountRuleName = "iou") -> Report:
+    """Return the content of a report, all of it from one moment. rule: how boxes are counted."""
     store = workspace.store
     with store.snapshot():
         cycles = _cycles(workspace)
         models = _models(workspace)
         start = _start(workspace, cycles, models)
+        metric = _metric(workspace, models)
+        predicted = _predicted(workspace, models)
         return Report(
             name=workspace.config.name,
             classes=workspace.config.classes,
+            metric=metric,
             written_at=now(),
             note=read_fact(store, "pool_note"),
             pool=_pool(workspace),
             next_command=dict(line.split(maxsplit=1) for line in describe(workspace))["next"],
             start=start,
             cycles=tuple(reversed(cycles)),
-            per_class=_per_class(workspace, start, models),
+            per_class=_per_class(workspace, start, models, metric),
             models=models,
             promotions=tuple(model_table.all_promotions(store)),
             cost=label_table.label_cost(store),
-            errors=_errors(workspace, models),
+            errors=_errors(predicted, rule),
+            curves=_curves(workspace, predicted),
             monitor=monitor_section(workspace),
         )
 
@@ -122,20 +132,55 @@ def _cycle(workspace: Workspace, row: cycle_table.CycleRow, picks: tuple[PickRow
     )
 
 
-def _errors(workspace: Workspace, models: tuple[ModelRow, ...]) -> Errors | None:
-    """Return detection counts of the current model; None where its predictions are gone."""
+@dataclass(frozen=True)
+class _Predicted:
+    """Stored predictions of the current model on a set, with their masks."""
+
+    model_id: str
+    set_name: str
+    truth: list[LabelledImage]
+    boxes: dict[str, Boxes]
+
+
+def _predicted(workspace: Workspace, models: tuple[ModelRow, ...]) -> list[_Predicted]:
+    """Return the predictions of the current model on each set; none of a set where they are gone."""
     current = next((row.model for row in models if row.current), None)
     if current is None:
-        return None
+        return []
     store = shards_in(workspace, predictions_dir(workspace.config, current))
     try:
-        truth, scored = validation(workspace), store.load()
-    except (DataError, WorkspaceError):
-        return None
-    predicted = scored.boxes_by_image()
-    if store.damaged() or not all(item.image.id in predicted for item in truth):
-        return None
-    return Errors(current.id, count(truth, predicted))
+        scored = store.load()
+    except WorkspaceError:
+        return []
+    if store.damaged():
+        return []
+    found = []
+    for name in label_table.set_names(workspace.store):
+        with suppress(DataError, WorkspaceError, KeyError):
+            truth = validation(workspace, name)
+            boxes = boxes_of(scored, truth, masks=workspace.config.outlined)
+            found.append(_Predicted(current.id, name, truth, boxes))
+    return found
+
+
+def _errors(predicted: Sequence[_Predicted], rule: CountRuleName) -> Errors | None:
+    """Return detection counts of the current model; None where its predictions are gone."""
+    on = next((each for each in predicted if each.set_name == VALIDATION), None)
+    return Errors(on.model_id, count(on.truth, on.boxes, rule), rule) if on else None
+
+
+def _curves(workspace: Workspace, predicted: Sequence[_Predicted]) -> tuple[SetCurves, ...]:
+    classes, metric = workspace.config.classes, workspace.config.key_metric
+    return tuple(
+        SetCurves(each.set_name, each.model_id, class_curves(each.truth, each.boxes, classes, metric))
+        for each in predicted
+    )
+
+
+def _metric(workspace: Workspace, models: tuple[ModelRow, ...]) -> MetricName:
+    """Return the metric of promotions; that of boxes if no model has the other."""
+    masks = any(row.evaluation and row.evaluation.metrics.masks for row in models)
+    return workspace.config.key_metric if masks else "box_ap"
 
 
 def _settings(workspace: Workspace, text: str) -> Config:
@@ -184,7 +229,7 @@ def _start(workspace: Workspace, cycles: list[CycleRow], models: tuple[ModelRow,
 
 
 def _per_class(
-    workspace: Workspace, start: Start | None, models: tuple[ModelRow, ...]
+    workspace: Workspace, start: Start | None, models: tuple[ModelRow, ...], metric: MetricName
 ) -> tuple[ClassRow, ...]:
     """Return first and current AP by class, on the newest validation set that both were evaluated on."""
     current = next((row.model.id for row in models if row.current), None)
@@ -195,6 +240,10 @@ def _per_class(
     if last is None:
         return ()
     same = first is not None and first.validation_hash == last.validation_hash
-    before = first.metrics.per_class if first and same else {}
-    after = last.metrics.per_class
+    before, after = (_ap_of_classes(each, metric) for each in (first if same else None, last))
     return tuple(ClassRow(name, before.get(name), after.get(name)) for name in workspace.config.classes)
+
+
+def _ap_of_classes(evaluation: Evaluation | None, metric: MetricName) -> Mapping[str, float | None]:
+    metrics = evaluation.metrics.of(metric) if evaluation else None
+    return metrics.per_class if metrics else {}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from al_loop.models.compare import ModelComparison
 from al_loop.report.pictures import DrawnBox, draw_boxes, stored_thumbnail
+from al_loop.report.precision_recall import set_plots
 from al_loop.report.write import environment, write_page
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.boxes import Boxes
@@ -38,7 +39,12 @@ def write_versus(workspace: Workspace, found: ModelComparison, path: Path | None
     pairs = {model: _pairs(workspace, found, model, images) for model, images in found.right_alone.items()}
     template = environment("report").get_template("versus.html")
     html = template.render(
-        found=found, pairs=pairs, shown=_PICTURES, written=now(), name=workspace.config.name
+        found=found,
+        pairs=pairs,
+        plots=set_plots(found.curves, "precision"),
+        shown=_PICTURES,
+        written=now(),
+        name=workspace.config.name,
     )
     return write_page(path or found.first.folder / f"versus-{found.second.id}.html", html)
 

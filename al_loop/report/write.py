@@ -12,12 +12,16 @@ import msgspec
 
 from al_loop.core.errors import DataError
 from al_loop.core.files import write_atomically
+from al_loop.evaluation.detection_counts import CountRuleName
 from al_loop.report.curve import curve_of, draw_curve
 from al_loop.report.drift import draw_drift
 from al_loop.report.gallery import CYCLES_WITH_PICTURES, build_galleries
 from al_loop.report.gather import gather
 from al_loop.report.pictures import stored_thumbnail
+from al_loop.report.precision_recall import set_plots
+from al_loop.state.database.model_table import Evaluation
 from al_loop.state.workspace import Workspace
+from al_loop.structures.metrics import MetricName
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -37,9 +41,12 @@ STATES: Mapping[str, tuple[str, str]] = {
 _SIZES_IN = {"wide": (7.4, 3.4), "narrow": (4.0, 3.0)}  # plots on wide and narrow screens
 
 
-def write_report(workspace: Workspace, path: Path) -> Path:
-    """Write the report of a workspace and return its path. Raises DataError where it cannot be written."""
-    report = gather(workspace)
+def write_report(workspace: Workspace, path: Path, rule: CountRuleName = "iou") -> Path:
+    """Write the report of a workspace and return its path. Raises DataError where it cannot be written.
+
+    rule: how boxes are counted.
+    """
+    report = gather(workspace, rule)
     curve, monitor = curve_of(report), report.monitor
     html = (
         environment("report")
@@ -48,6 +55,10 @@ def write_report(workspace: Workspace, path: Path) -> Path:
             report=report,
             galleries=build_galleries(workspace, report.cycles),
             cycles_with_pictures=CYCLES_WITH_PICTURES,
+            set_plots={
+                each.set_name: set_plots({each.model_id: each.found}, f"precision-{number}")
+                for number, each in enumerate(report.curves)
+            },
             curves={name: draw_curve(curve, size, name) for name, size in _SIZES_IN.items() if curve},
             drifts={
                 name: draw_drift(monitor, size, f"drift-{name}")
@@ -72,9 +83,9 @@ def write_page(path: Path, html: str) -> Path:
     return path
 
 
-def report_json(workspace: Workspace) -> str:
+def report_json(workspace: Workspace, rule: CountRuleName = "iou") -> str:
     """Return the report as JSON without pictures: the fields of `al_loop.report.data.Report`."""
-    return msgspec.json.encode(gather(workspace), enc_hook=str).decode()
+    return msgspec.json.encode(gather(workspace, rule), enc_hook=str).decode()
 
 
 def environment(*folders: str) -> Environment:
@@ -91,6 +102,8 @@ def environment(*folders: str) -> Environment:
     made.filters |= {
         "ap": _ap,
         "change": _change,
+        "metric": _metric,
+        "upper_first": lambda text: f"{text[:1].upper()}{text[1:]}",
         "when": _when,
         "plural": _plural,
         "px": lambda value: f"{value:.1f}".removesuffix(".0"),
@@ -105,6 +118,12 @@ def _ap(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.3f}" if math.isfinite(value) else "not a number"
+
+
+def _metric(evaluation: Evaluation | None, name: MetricName, field: str) -> float | None:
+    """Return a field of the metrics of boxes or masks. None if there are none."""
+    metrics = evaluation.metrics.of(name) if evaluation else None
+    return getattr(metrics, field) if metrics else None
 
 
 def _change(value: float | None) -> str:

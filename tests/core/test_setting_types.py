@@ -244,5 +244,5 @@ def test_the_metric_of_promotions_fits_the_task() -> None:
     assert read(f'{outlined}[promotion]\nmetric = "mask_ap"').key_metric == "mask_ap"
     with pytest.raises(ConfigError, match='metric = "mask_ap": expected "box_ap" with task = "detection"'):
         read('[promotion]\nmetric = "mask_ap"')
-    with pytest.raises(ConfigError, match="promotion.metric = 'dice': expected one of 'box_ap', 'mask_ap'"):
+    with pytest.raises(ConfigError, match=r"promotion\.metric = 'dice': expected one of 'box_ap', 'mask_ap'"):
         read('[promotion]\nmetric = "dice"')

@@ -50,6 +50,21 @@ def test_the_printed_command_repairs_it(well: Path, made: Made, run: Any, name: 
     assert_mended(well, made, run, MENDED[name])
 
 
+def test_outlines_that_cannot_be_used_are_said(well: Path) -> None:
+    first = "(SELECT min(image_id) FROM labels WHERE cycle = 1)"
+    update = f"UPDATE labels SET outlines = '{{}}' WHERE image_id = {first}"
+    sql(well, update.format("[[[1, 2, 9, 2, 9, 9]]]"))
+    assert found(well) == []
+    sql(well, update.format("[[[40, 40, 60, 40, 60, 60, 40, 60]]]"))
+    assert found(well) == []  # a workspace for boxes does not use it
+    replace(well / FILE_NAME, 'task = "detection"', 'task = "segmentation"')
+    (finding,) = found(well)
+    assert finding.check == "labels.outlines"
+    assert finding.problem == (
+        "outline 1 cannot be used: the box around it is [40.0, 40.0, 60.0, 60.0], not [1.0, 2.0, 9.0, 9.0]"
+    )
+
+
 def test_a_set_without_a_class_or_a_name_is_said(well: Path) -> None:
     sql(well, "UPDATE labels SET boxes = '[[1, 2, 9, 9, 0]]' WHERE cycle IS NULL")
     replace(well / FILE_NAME, "[promotion]\n", '[promotion]\nsets = ["validation", "night"]\n')

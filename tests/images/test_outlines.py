@@ -12,7 +12,7 @@ from support.coco_files import coco, written
 from support.factories import CLASSES
 
 from al_loop.images.coco import CocoSet, read_coco
-from al_loop.images.outlines import MAX_CORNERS, same_outline
+from al_loop.images.outlines import MAX_CORNERS, outline_problem, same_outline
 from al_loop.structures import segmentation
 from al_loop.structures.boxes import Outline
 
@@ -196,6 +196,22 @@ def test_outlines_of_other_classes_are_not_examined(tmp_path: Path) -> None:
     found = read_coco(written(tmp_path, data), CLASSES, masks=True)
     assert found.images[0].boxes.outlined.tolist() == [True]
     assert [problem for problem in found.problems if "washer" not in problem] == []
+
+
+def test_stored_outlines_that_cannot_be_used_are_explained() -> None:
+    box = np.array([10.0, 10, 32, 22])
+
+    def problem(outline: object) -> str | None:
+        return outline_problem(outline, box, *SIZE)
+
+    assert problem(None) is None
+    assert problem(SQUARE) is None
+    assert problem([[1, 2, 3, 4]]) == "a polygon is a list of x, y, x, y, ... of three corners or more"
+    assert problem([[60, 30, 80, 30, 80, 50, 60, 50]]) == (
+        "the box around it is [60.0, 30.0, 80.0, 50.0], not [10.0, 10.0, 32.0, 22.0]"
+    )
+    assert problem("nonsense") == "run lengths need the size [64, 96] of the image, got 'nonsense'"
+    assert problem({"size": [64, 96], "counts": "zz"}) is not None
 
 
 def test_outlines_are_compared_within_rounding() -> None:

@@ -16,6 +16,7 @@ from msgspec import structs
 from support import fake_model
 from support.factories import edited
 from support.outlined_sets import for_outlines, write_outlined_set
+from support.report_page import Page
 from support.small_loop import small_loop
 
 from al_loop.core.config import PromotionConfig
@@ -23,6 +24,7 @@ from al_loop.core.console import Progress, Silent
 from al_loop.core.files import file_sha256, read_json, write_json
 from al_loop.evaluation.measure import differ
 from al_loop.images import repository
+from al_loop.images.pool_labels import add_labelled
 from al_loop.images.validation_sets import add_validation
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.status import describe
@@ -33,6 +35,7 @@ from al_loop.models.compare import compare_models
 from al_loop.models.lineage import describe as describe_model
 from al_loop.models.lineage import tree
 from al_loop.models.promotion import evaluate_candidate
+from al_loop.report.write import report_json, write_report
 from al_loop.state import model_registry
 from al_loop.state.file_hashes import note_file, shards_in
 from al_loop.state.model_registry import Model
@@ -40,6 +43,7 @@ from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile, Prediction
 from al_loop.structures.masks import SIDE
+from al_loop.structures.metrics import metrics_from_plain
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., tuple[int, str, str]]
@@ -149,7 +153,44 @@ def test_the_masks_of_a_cycle_are_shown_recorded_and_checked(finished: Workspace
     assert out.splitlines()[1].startswith("  mask AP ")
     assert "  mean Dice " in out
     assert "  Dice of bolt " in out
-    assert out.index("mask AP of bolt") < out.index("mean IoU") < out.index("  AP50")
+    assert out.index("mask AP of bolt") < out.index("mean IoU") < out.index("  box AP50")
+
+
+@pytest.mark.integration
+def test_the_report_shows_the_masks_of_a_cycle(finished: Workspace, run: Run) -> None:
+    page = Page(write_report(finished, finished.root / "report.html"))
+    sections = {section.attributes["id"]: section for section in page.root.all("section")}
+    masks = metrics_from_plain(read_json(finished.cycle_dir(1) / "manifest.json")["metrics"]["after"]).masks
+    assert masks is not None
+    assert f"Mask AP {masks.ap:.3f}" in sections["state"].text
+    assert "AP of boxes 1.000" in sections["state"].text
+    assert sections["curve"].all("h2")[0].text == "Mask AP over labelled images"
+    assert page.table("curve")[1][3:5] == ["0.500", f"{masks.ap:.3f}"]
+    assert sections["classes"].all("h2")[0].text == "Mask AP by class"
+    assert [row[0] for row in page.table("masks")] == ["Class", "bolt", "nut"]
+    dice = f"{masks.dice['bolt']:.3f}"
+    assert page.table("masks")[1][1:] == [
+        *(f"{masks.per_class['bolt']:.3f}", f"{masks.iou['bolt']:.3f}", dice),
+        *["1.000 (1.000 to 1.000)"] * 2,
+    ]
+    assert page.table("masks")[2][1:4] == ["–", "–", "–"]
+    (plot,) = sections["precision"].all("figure")  # no nut has an outline
+    assert plot.all("figcaption")[0].text == "bolt, 4 objects"
+    assert "Masks matched at an IoU of at least 0.5" in sections["precision"].text
+    assert "Mean Dice" in page.table("models")[0]
+
+    def counts(rule: str) -> dict[str, Any]:
+        _, out, _ = run("-w", finished.root, "report", "--json", "--rule", rule)
+        return dict(json.loads(out)["errors"])
+
+    report = json.loads(report_json(finished))
+    assert report["metric"] == "mask_ap"
+    assert report["curves"][0]["found"]["masks"]
+    assert report["curves"][0]["found"]["curves"]["bolt"]["recall"] == [0.25, 0.5, 0.75, 1.0]
+    assert counts("cordier")["rule"] == "cordier"
+    assert counts("cordier")["counts"] == counts("iou")["counts"] == report["errors"]["counts"]
+    assert run("-w", finished.root, "report", "--rule", "faltings")[0] == 0
+    assert "the missed ones include the misclassified" in (finished.root / "report.html").read_text()
 
 
 @pytest.mark.integration
@@ -207,16 +248,28 @@ def test_a_setting_names_the_metric(
     assert by_boxes.reason.startswith("AP 1.000 → 1.000")
     assert not by_masks.promote
     assert by_masks.reason.startswith("mask AP ")
-    assert next(iter(compare_models(boxes, "cycle-1", "m0", "validation", tell).rows)) == "AP"
+    assert next(iter(compare_models(boxes, "cycle-1", "m0", "validation", tell).rows)) == "box AP"
 
 
 @pytest.mark.integration
 def test_outlines_and_the_metric_are_inputs_of_a_training(
     outlined: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    add_labelled(outlined, write_outlined_set(tmp_path / "labelled", 2, seed=3))
     loop = small_loop(outlined, tmp_path, monkeypatch, judged=True, validation=False)
     monkeypatch.setattr(scoring, "score", SeeingModel(outlined, {}))
     here = loop.run(cycles=1)
+    # The labels of the cycle have the outlines of the file, and a later change of one is found.
+    snapshot = read_json(here.cycle_dir(1) / "pull" / "labels.json")
+    assert sum(isinstance(row[-1], dict) for row in snapshot) == 2
+    assert changed(here) == []
+    assert not any("people have changed" in text for text in texts(here))
+    drawn_in = "outlines IS NOT NULL AND image_id IN (SELECT id FROM images WHERE role = 'pool')"
+    row = here.store.rows(f"SELECT image_id, outlines FROM labels WHERE {drawn_in}")[0]
+    edit = "UPDATE labels SET outlines = ? WHERE image_id = ?"
+    here.store.execute(edit, "[[[1, 2, 9, 2, 9, 9]], null]", row["image_id"])
+    assert f"people have changed 1 of these labels since: {row['image_id'][:12]}" in texts(here)
+    here.store.execute(edit, row["outlines"], row["image_id"])
     cycle = Cycle(1, 10, model_registry.get_model(here, "m0"), here.config)
     boxes = here.with_settings(structs.replace(here.config, task="detection"))
     labels = repository.labelled(here)

@@ -73,10 +73,15 @@ def test_a_model_that_finds_all_beside_one_that_finds_half(
     sections = page.root.all("section")
     assert [section.all("h2")[0].text for section in sections] == [
         "import-1 minus import-2",
+        "Precision over recall",
         "Entirely right with import-1 alone: 2 images",
         "Entirely right with import-2 alone: 0 images",
     ]
-    cards = sections[1].all("figure", "card")
+    plots = sections[1].all("figure")
+    assert [plot.all("figcaption")[0].text for plot in plots] == ["bolt, 4 objects", "nut, 4 objects"]
+    assert all(len(plot.all("svg")) == 1 for plot in plots)
+    assert "Solid: import-1, dashed: import-2." in sections[1].text
+    cards = sections[2].all("figure", "card")
     assert {card.all("span", "name")[0].text for card in cards} == named
     for card in cards:
         truth, right, wrong = card.all("svg", "picture")

@@ -18,10 +18,12 @@ from al_loop.benchmark.results.strategy_page import strategy_content
 from al_loop.benchmark.results.strategy_tables import strategy_numbers, strategy_summary
 from al_loop.benchmark.results.tables import RETRY, failure_lines
 from al_loop.benchmark.results.transfer_cells import TransferCells, transfer_content, transfer_summary
+from al_loop.benchmark.run.evaluation import MASK_COLUMNS
 from al_loop.benchmark.run.runner import Outcome
 from al_loop.benchmark.run.trial import Row
 from al_loop.benchmark.spec.spec import MixGrid, TransferGrid
 from al_loop.core.files import write_atomically, write_json
+from al_loop.evaluation.detection_counts import COUNT_RULES
 from al_loop.report.write import environment, write_page
 from al_loop.state.workspace import now
 
@@ -55,7 +57,7 @@ class Report:
 
 def report_of(outcome: Outcome, cost: LabellingCost, target: float | None = None) -> Report:
     """Return the report of a benchmark; cost, target: see `LearningCurves`."""
-    grid = outcome.spec.grid
+    grid, metrics = outcome.spec.grid, _metrics(outcome)
     if isinstance(grid, TransferGrid):
         transfer = TransferCells(outcome, grid)
         run_columns = ("pretraining", "encoder", "decoder", "real", "seed")
@@ -64,7 +66,7 @@ def report_of(outcome: Outcome, cost: LabellingCost, target: float | None = None
             outcome,
             ("transfer.csv", "transfer.json", "transfer.html"),
             "transfer.html",
-            (*run_columns, "set", *_METRICS, *costs, "failure"),
+            (*run_columns, "set", *metrics, *costs, "failure"),
             minutes=lambda row: 0.0,
             summary=transfer_summary(transfer),
             numbers={},
@@ -76,14 +78,14 @@ def report_of(outcome: Outcome, cost: LabellingCost, target: float | None = None
             outcome,
             ("mix.csv", "mix.json", "mix.html"),
             "mix.html",
-            ("schedule", "real", "synthetic", "seed", "set", *_METRICS, "seconds_train", "failure"),
+            ("schedule", "real", "synthetic", "seed", "set", *metrics, "seconds_train", "failure"),
             minutes=lambda row: 0.0,
             summary=mix_summary(cells),
             numbers={},
             content=lambda: mix_content(cells),
         )
     curves = LearningCurves(outcome, grid, cost, target)
-    columns = ("start", "strategy", "seed", "cycle", "batch", "labels", "boxes", "minutes", "set", *_METRICS)
+    columns = ("start", "strategy", "seed", "cycle", "batch", "labels", "boxes", "minutes", "set", *metrics)
     return Report(
         outcome,
         ("results.csv", "results.json", "report.html"),
@@ -94,6 +96,12 @@ def report_of(outcome: Outcome, cost: LabellingCost, target: float | None = None
         numbers={"starts": {start: strategy_numbers(curves, start) for start in outcome.spec.starts}},
         content=lambda: strategy_content(curves),
     )
+
+
+def _metrics(outcome: Outcome) -> tuple[str, ...]:
+    """Return the columns of metrics, those of masks if a run has them."""
+    found = (metrics for row in outcome.rows if row.metrics for metrics in row.metrics.values())
+    return (*_METRICS, *MASK_COLUMNS) if any("mask_ap" in metrics for metrics in found) else _METRICS
 
 
 def write_report(report: Report, out: Path) -> list[Path]:
@@ -112,6 +120,7 @@ def write_report(report: Report, out: Path) -> list[Path]:
         datasets=report.outcome.datasets,
         failures=failure_lines(report.outcome.rows),
         retry=RETRY,
+        rule=COUNT_RULES[report.outcome.spec.rule].text,
         written=now(),
         **report.content(),
     )
@@ -131,6 +140,6 @@ def _csv(report: Report) -> str:
             values |= {"labels": row.labels, "boxes": row.boxes, "minutes": minutes, **row.details}
         values |= {f"seconds_{name}": f"{seconds:.4g}" for name, seconds in row.seconds.items()}
         for name, metrics in (row.metrics or {"": {}}).items():
-            numbers = {key: f"{metrics[key]:.6g}" for key in _METRICS if key in metrics}
+            numbers = {key: f"{metrics[key]:.6g}" for key in (*_METRICS, *MASK_COLUMNS) if key in metrics}
             table.writerow({**values, "set": name, **numbers})
     return text.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from al_loop.benchmark.spec.spec import BenchmarkSpec, MixGrid, StrategyGrid, Tr
 from al_loop.core.config import Config
 from al_loop.core.console import Reporter, Silent
 from al_loop.core.errors import ConfigError
-from al_loop.images.repository import labels_hash
+from al_loop.images import repository
 from al_loop.images.synthetic import without_mirroring
 from al_loop.images.training_sets import labelled_files, rendered_beside, synthetic_images
 from al_loop.state.database.store import Store
@@ -76,10 +77,12 @@ class ContextFactory:
         reporter, spec, config = reporter or Silent(), self.spec, self.config
         home = open_workspace(self.home)
         config = without_mirroring(home.with_settings(config), reporter).config
-        datasets = read_datasets(spec.pool, spec.validation, spec.tests, config.classes)
+        sets = spec.pool, spec.validation, spec.tests
+        datasets = read_datasets(*sets, config.classes, outlined=config.outlined)
         for line in datasets.lines:
             reporter.line(line)
         initial = {name: find_initial_model(model, home, config) for name, model in spec.starts.items()}
+        labels_hash = partial(repository.labels_hash, outlines=config.outlined)
         hashes: dict[str, Any] = {
             "pool": labels_hash(datasets.pool),
             "validation": labels_hash(datasets.validation),

@@ -10,7 +10,7 @@ from pathlib import Path
 from al_loop.core.errors import ConfigError, DataError
 from al_loop.images.coco import Problem, listed, read_coco
 from al_loop.images.labelled_sets import CheckedImage, checked_images, count_phrase, deduplicate
-from al_loop.structures.images import ImageFile, LabelledImage, total_boxes, total_regions
+from al_loop.structures.images import ImageFile, LabelledImage, total_boxes, total_outlines, total_regions
 
 #: Names of tests and initial models, which become folders.
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -24,12 +24,14 @@ class Datasets:
     pool: only the simulated annotator reads its labels.
     validation, tests: for evaluation.
     problems: what was left out, and why.
+    outlined: whether outlines were read as labels.
     """
 
     pool: list[LabelledImage]
     validation: list[LabelledImage]
     tests: Mapping[str, list[LabelledImage]]
     problems: list[str]
+    outlined: bool = False
 
     @property
     def evaluated(self) -> dict[str, list[LabelledImage]]:
@@ -42,9 +44,9 @@ class Datasets:
         lines = [listed(self.problems, "the benchmark's sets").rstrip("\n")] if self.problems else []
         for name, images in {"pool": self.pool, **self.evaluated}.items():
             empty = sum(not len(item.boxes) for item in images)
-            lines.append(
-                f"{name}: {count_phrase(len(images), total_boxes(images), empty, total_regions(images))}"
-            )
+            outlines = total_outlines(images) if self.outlined else None
+            counts = len(images), total_boxes(images), empty, total_regions(images), outlines
+            lines.append(f"{name}: {count_phrase(*counts)}")
         return lines
 
 
@@ -68,16 +70,17 @@ def check_names(tests: Iterable[str], starts: Mapping[str, str]) -> None:
 
 
 def read_datasets(
-    pool: Path, validation: Path, tests: Mapping[str, Path], classes: Sequence[str]
+    pool: Path, validation: Path, tests: Mapping[str, Path], classes: Sequence[str], *, outlined: bool = False
 ) -> Datasets:
     """Read COCO files. Images that models are evaluated on leave the pool.
 
+    outlined: read outlines as labels, too.
     Raises DataError for a set without images or boxes, and for a validation set that lacks a class of the
     pool. The message begins with the problems of all files.
     """
     problems: list[str] = []
     paths = {"pool": pool, VALIDATION: validation, **tests}
-    read = {name: _read(path, classes, problems) for name, path in paths.items()}
+    read = {name: _read(path, classes, problems, outlined=outlined) for name, path in paths.items()}
     images = {name: [item for item, _ in items] for name, items in read.items()}
     problem_list = listed(problems, "the benchmark's sets")
     for name, path in paths.items():
@@ -103,12 +106,15 @@ def read_datasets(
         raise DataError(
             f"{problem_list}no image is left to pick from: models are evaluated on every image of {pool}"
         )
-    return Datasets(left, images[VALIDATION], {name: images[name] for name in tests}, problems)
+    others = {name: images[name] for name in tests}
+    return Datasets(left, images[VALIDATION], others, problems, outlined)
 
 
-def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[tuple[LabelledImage, str]]:
+def _read(
+    path: Path, classes: Sequence[str], problems: list[str], *, outlined: bool
+) -> list[tuple[LabelledImage, str]]:
     """Return the usable images of a file by id, each with the hash of its picture."""
-    coco = read_coco(path, classes)
+    coco = read_coco(path, classes, masks=outlined)
     refused: list[tuple[str, str]] = []
     items = []
     for item in checked_images(coco, path, refused):
@@ -117,7 +123,7 @@ def _read(path: Path, classes: Sequence[str], problems: list[str]) -> list[tuple
         else:
             reason = "is rotated by an EXIF tag, or needs conversion: save it upright as JPEG or PNG"
             refused.append((str(item.path), reason))
-    kept = deduplicate(items, [item.picture for item in items], refused, problems)
+    kept = deduplicate(items, [item.picture for item in items], refused, problems, outlines=outlined)
     problems += [one.of(path.name) if isinstance(one, Problem) else one for one in coco.problems]
     problems += [Problem(f"{path.name}, image {Path(name).name}", reason) for name, reason in refused]
     distinct = [(_labelled(items[index]), items[index].picture) for index in kept]

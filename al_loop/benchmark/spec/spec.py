@@ -13,6 +13,7 @@ import msgspec
 from al_loop.core.config import Config
 from al_loop.core.errors import ConfigError
 from al_loop.core.files import read_json, write_json
+from al_loop.evaluation.detection_counts import CountRuleName
 
 #: The record in the folder of a benchmark.
 FILE = "benchmark.json"
@@ -87,6 +88,7 @@ class BenchmarkSpec:
     starts: name -> "scratch", "coco", "current" or the id of a model.
     seeds: repetitions.
     iterations: steps of each training.
+    rule: how boxes are counted.
     """
 
     pool: Path
@@ -96,6 +98,7 @@ class BenchmarkSpec:
     seeds: int
     iterations: int
     grid: StrategyGrid | MixGrid | TransferGrid
+    rule: CountRuleName = "iou"
 
 
 def spec_record(spec: BenchmarkSpec, hashes: Mapping[str, Any], config: Config) -> dict[str, Any]:
@@ -103,6 +106,9 @@ def spec_record(spec: BenchmarkSpec, hashes: Mapping[str, Any], config: Config) 
 
     hashes: of the datasets and initial models, by name.
     """
+    settings = {key: attrgetter(key)(config) for key in spec.grid.settings}
+    if config.outlined:
+        settings |= {"task": config.task, "metric": config.key_metric}
     record = {
         "format": _FORMAT,
         "kind": spec.grid.kind,
@@ -110,7 +116,8 @@ def spec_record(spec: BenchmarkSpec, hashes: Mapping[str, Any], config: Config) 
         "seeds": spec.seeds,
         "iterations": spec.iterations,
         **hashes,
-        "settings": {key: attrgetter(key)(config) for key in spec.grid.settings},
+        "settings": settings,
+        **({} if spec.rule == "iou" else {"rule": spec.rule}),
     }
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(record, enc_hook=str))
     return plain

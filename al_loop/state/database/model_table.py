@@ -163,10 +163,14 @@ def newest_common_hash(store: Store, first: str, second: str) -> str | None:
     )
 
 
-def ap_on_newest_set(store: Store) -> dict[str, float]:
-    """Return the AP of each model that was evaluated on the newest validation set, by model."""
+def ap_on_newest_set(store: Store, *, masks: bool = False) -> dict[str, float]:
+    """Return the AP of each model that was evaluated on the newest validation set, by model.
+
+    masks: that of masks, of the models that predict masks.
+    """
     rows = store.pairs(
-        "SELECT model_id, json_extract(metrics, '$.ap') FROM evaluations WHERE validation_hash = "
-        "(SELECT validation_hash FROM evaluations WHERE set_name = 'validation' ORDER BY rowid DESC LIMIT 1)"
+        "SELECT model_id, json_extract(metrics, ?) FROM evaluations WHERE validation_hash = "
+        "(SELECT validation_hash FROM evaluations WHERE set_name = 'validation' ORDER BY rowid DESC LIMIT 1)",
+        "$.masks.ap" if masks else "$.ap",
     )
     return {model: float(ap) for model, ap in rows if ap is not None}
