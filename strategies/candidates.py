@@ -93,8 +93,8 @@ class Detections:
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[indices] - offsets[:-1], counts)
         columns = (self.distributions, self.labels, self.scores, self.boxes, self.features)
-        margins = None if self.mask_margins is None else Rows.of(self.mask_margins, rows)
-        return Detections(offsets, *(Rows.of(column, rows) for column in columns), mask_margins=margins)
+        margins = () if self.mask_margins is None else (self.mask_margins,)
+        return Detections(offsets, *(Rows.of(column, rows) for column in (*columns, *margins)))
 
 
 @dataclass(frozen=True, eq=False)

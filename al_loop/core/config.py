@@ -267,7 +267,8 @@ class Config(Section, frozen=True):
 
     classes: types.ClassNames
     name: types.ShortText = "al-loop"
-    task: Literal["detection", "segmentation"] = "detection"  # what people draw; the model predicts boxes
+    # What people draw and the model predicts: rectangles, or also outlines.
+    task: Literal["detection", "segmentation"] = "detection"
     device: types.ShortText = "auto"  # "auto", "cpu", "cuda", "cuda:1"
     gpus: types.Gpus = 1  # per training; with device = "cpu": processes. Scoring uses one
     model: ModelConfig = ModelConfig()
@@ -283,7 +284,7 @@ class Config(Section, frozen=True):
 
     @property
     def outlined(self) -> bool:
-        """Whether people draw outlines as well as rectangles."""
+        """Whether people draw outlines as well as rectangles, and the model predicts masks."""
         return self.task == "segmentation"
 
     @property

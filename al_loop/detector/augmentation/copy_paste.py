@@ -50,7 +50,7 @@ class Patch:
     @property
     def shown(self) -> NDArray[np.bool_]:
         """The pixels of an object that was cut out, (h, w); none of another."""
-        return (self.alpha >= min(_OBJECT_ALPHA, self.alpha.max())) & self.cut
+        return np.asarray((self.alpha >= min(_OBJECT_ALPHA, self.alpha.max())) & self.cut)
 
     def hull_at(self, corner: NDArray[np.int64]) -> Hull:
         """Return the convex hull of an object that was cut out, (k, 2) px, pasted at a corner."""

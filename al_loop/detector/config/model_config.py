@@ -114,10 +114,8 @@ def complete(
     dropped = drop_weights(model)
     notes = [f"weights that the config names are not loaded: {', '.join(dropped)}"] if dropped else []
     model["roi_head"]["bbox_head"]["num_classes"] = len(classes)
-    for part in ("bbox_roi_extractor", "mask_roi_extractor"):
-        layer = _table(_table(model["roi_head"].get(part)).get("roi_layer"))
-        if layer and not has_compiled_ops():
-            layer["use_torchvision"] = True
+    if not has_compiled_ops():
+        _use_torchvision(model["roi_head"])
     if "optimizer" in config and "optim_wrapper" not in config:  # mmdet 2's
         rate = _OPTIMISER["optimizer"]["lr"]
         notes.append(
@@ -131,6 +129,13 @@ def complete(
     parts["named_classes"] = named_classes(config)
     stored_parts = {"optim_wrapper": _OPTIMISER} | {k: v for k, v in parts.items() if v not in ([], ())}
     return check_config(stored_parts | {"classes": tuple(classes), "notes": notes}, source, trusted=trusted)
+
+
+def _use_torchvision(roi_head: dict[str, Any]) -> None:
+    for name in ("bbox_roi_extractor", "mask_roi_extractor"):
+        layer: Any = _table(roi_head.get(name)).get("roi_layer")
+        if isinstance(layer, dict):
+            layer["use_torchvision"] = True
 
 
 def _table(value: Any) -> Mapping[str, Any]:

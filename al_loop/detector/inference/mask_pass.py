@@ -34,7 +34,7 @@ def predict_masks(model: Any, maps: Sequence[Tensor], detections: Detections) ->
     rois = boxes_with_image(detections)
     if is_tracing():
         return _masks(model.roi_head, maps, rois, detections.labels)
-    parts = zip(rois.split(_BOXES), detections.labels.split(_BOXES), strict=True)
+    parts = zip(torch.split(rois, _BOXES), torch.split(detections.labels, _BOXES), strict=True)
     return torch.cat([_masks(model.roi_head, maps, *part) for part in parts])
 
 

@@ -66,7 +66,8 @@ def mask_targets(masks: Any, boxes: Tensor, rows: Tensor) -> Tensor:
     inside = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height])).float()
     pixels = torch.from_numpy(masks).to(boxes.device)[:, None].float()
     rois = torch.cat([rows[:, None].float(), inside], dim=1)
-    return (roi_align(pixels, rois, SIDE, aligned=True)[:, 0] >= THRESHOLD).float()
+    covered: Tensor = roi_align(pixels, rois, SIDE, aligned=True)[:, 0]
+    return (covered >= THRESHOLD).float()
 
 
 def _predict(
@@ -81,7 +82,7 @@ def _predict(
     if metric == "mask_ap":
         logits = roi_head._mask_forward(maps, bbox2roi([each.bboxes for each in results]))["mask_preds"]
         labels = torch.cat([each.labels for each in results])
-        masks = of_class(roi_head.mask_head, logits, labels).split([len(each) for each in results])
+        masks = torch.split(of_class(roi_head.mask_head, logits, labels), [len(each) for each in results])
         for each, own in zip(results, masks, strict=True):
             each.masks = own
     for meta, each in zip(metas, results, strict=True):
