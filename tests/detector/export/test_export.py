@@ -335,9 +335,12 @@ def test_differences_of_masks_by_hand(make_boxes: Callable[..., Boxes]) -> None:
 
 
 @BOTH
-def test_masks_are_outputs_of_a_file(config: Any, pictures: list[Picture], tmp_path: Path, kind: str) -> None:
+def test_masks_are_outputs_of_a_file(
+    config: Any, lively: Detector, pictures: list[Picture], tmp_path: Path, kind: str
+) -> None:
     """Also of a picture without boxes. The file's masks are those of `predict`, in pixels of the input."""
-    masked = lively_masks(config, 18, **{"roi_head.mask_head.class_agnostic": False})
+    masked = lively_masks(config, **{"roi_head.mask_head.class_agnostic": False})
+    masked.model.load_state_dict(lively.model.state_dict(), strict=False)
     done = run(masked, pictures, tmp_path, kind)
     assert done.agreement.boxes > 20
     assert done.agreement.masks is not None
