@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec import structs
+
+from al_loop.core.config import Config
 from al_loop.core.errors import WorkspaceError
 from al_loop.core.files import file_sha256, json_hash, read_json
 from al_loop.core.frozen_settings import from_plain
@@ -25,6 +28,7 @@ from al_loop.state.database.pick_table import picks_of
 from al_loop.state.file_hashes import noted_file, shards_in
 from al_loop.state.id_list import POOL, pool_hash, read_pool
 from al_loop.state.prediction_store import JOURNAL
+from al_loop.state.score_key import ScoreKey
 from al_loop.state.stages import is_sealed, output_of_cycle
 from al_loop.state.workspace import Workspace
 
@@ -68,8 +72,7 @@ def reproduce(workspace: Workspace, number: int) -> list[Finding]:
             f"List all changes: al-loop verify {number}"
         )
     model = model_registry.get_model(workspace, manifest.model.id)
-    settings = from_plain(manifest.settings)
-    cycle = Cycle(number, manifest.k, model, settings, manifest.validation_images)
+    cycle = Cycle(number, manifest.k, model, _scored_with(manifest), manifest.validation_images)
     labels = read_json(workspace.cycle_dir(number) / "select" / KNOWN)
     summary = LabelSummary(tuple(labels["images"]), tuple(labels["boxes"]), labels.get("count_r2"))
     rescored = output_of_cycle(workspace, number, "score").get("closely", ())
@@ -87,6 +90,15 @@ def reproduce(workspace: Workspace, number: int) -> list[Finding]:
         findings.append(Finding(True, f"{len(before)} picks are {len(after)} now"))
     differing = _check_versions(manifest)
     return [*findings, *metrics, *([differing] if "now" in differing.text else [])]
+
+
+def _scored_with(manifest: Manifest) -> Config:
+    """Return the settings of a cycle, as its scores were made: al-loop 0.1 kept no masks."""
+    settings = from_plain(manifest.settings)
+    folder = Path("scores") / ScoreKey.of(settings, manifest.model.id).folder()
+    if any(Path(name).parent == folder for name in manifest.scores):
+        return settings
+    return structs.replace(settings, task="detection")
 
 
 def _compare(subject: str, before: object, now: object) -> Finding:

@@ -61,6 +61,18 @@ def test_with_labelled_candidates_too(make: Callable[..., Workspace]) -> None:
 
 
 @pytest.mark.integration
+def test_a_segmentation_cycle_of_0_1_is_selected_again(make: Callable[..., Workspace]) -> None:
+    """Its scores have no masks, and lie where those of a workspace for boxes do."""
+    workspace = make("dbal", cycles=2)
+    path = workspace.cycle_dir(2) / "manifest.json"
+    content = manifest(workspace, 2)
+    content["settings"]["task"] = "segmentation"
+    write_json(path, content)
+    note_file(workspace, path, file_sha256(path))
+    assert reproduce(workspace, 2)[0].text == "the same 10 picks in the same order"
+
+
+@pytest.mark.integration
 def test_the_manifest_follows_its_schema(make: Callable[..., Workspace]) -> None:
     schema = json.loads((ROOT / "docs" / "manifest.schema.json").read_text())
     workspace = make(cycles=2)
