@@ -90,7 +90,6 @@ def add_val(workspace: Workspace, coco: Path, name: str, replace: bool) -> None:
 
     Images that already have other labels stay unchanged without --replace.
     """
-    from al_loop.images.labelled_sets import count_phrase
     from al_loop.images.validation_sets import add_validation
 
     with Terminal().progress("read validation images") as progress:
@@ -102,7 +101,7 @@ def add_val(workspace: Workspace, coco: Path, name: str, replace: bool) -> None:
     _say_labels(report, coco)
     if report.alike:
         say(f"{report.alike} of those taken out of the pool had these labels: no model learns from them now")
-    say(f"{name} now: {count_phrase(report.images, report.boxes, report.empty, report.regions)}")
+    say(f"{name} now: {report.counts}")
     if report.warning:
         say(report.warning)
 
@@ -116,7 +115,6 @@ def add_labelled(workspace: Workspace, coco: Path, replace: bool) -> None:
 
     Images that already have other labels stay unchanged without --replace. Safe to repeat.
     """
-    from al_loop.images.labelled_sets import count_phrase
     from al_loop.images.pool_labels import add_labelled
 
     with Terminal().progress("read labelled images") as progress:
@@ -128,7 +126,7 @@ def add_labelled(workspace: Workspace, coco: Path, replace: bool) -> None:
     _say_labels(report, coco)
     if report.evaluated:
         say(f"{report.evaluated} left out: models are evaluated on them")
-    say(f"labelled now: {count_phrase(report.images, report.boxes, report.empty, report.regions)}")
+    say(f"labelled now: {report.counts}")
     if report.missing:
         say(f"no label of {', '.join(report.missing)} yet: a model cannot learn these classes without labels")
     if report.warning:

@@ -221,6 +221,8 @@ class PromotionConfig(Section, frozen=True):
     sets: types.Texts = ("validation",)  # evaluation sets on which AP must not fall; others are only reported
     tolerance: types.Fraction = 0.0  # allowed fall of AP
     class_tolerance: types.Fraction = 0.1  # of the AP of one class; a significantly larger fall is refused
+    # AP of boxes or of masks, here and for early stopping. None: of masks if the task is "segmentation".
+    metric: Literal["box_ap", "mask_ap"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse repeated names."""
@@ -304,6 +306,11 @@ class Config(Section, frozen=True):
 
         return STRATEGIES.get(self.cycle.strategy)
 
+    @property
+    def key_metric(self) -> Literal["box_ap", "mask_ap"]:
+        """The metric of early stopping and promotion. Without outlines it is that of boxes."""
+        return self.promotion.metric or "mask_ap" if self.outlined else "box_ap"
+
     def exact(self) -> Config:
         """Return these settings with scores in float32, unless they request bf16."""
         if self.score.precision != "auto":
@@ -344,6 +351,11 @@ def parse_config(text: bytes, source: str, *, of_0_1: bool = False) -> Config:
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {explain(error, data, Config)}. Correct it and run again.") from None
     check_classes(config.classes, source)
+    if config.promotion.metric == "mask_ap" and not config.outlined:
+        raise ConfigError(
+            f'{source}: promotion.metric = "mask_ap": expected "box_ap" with task = "detection". Correct it, '
+            'or set task = "segmentation"'
+        )
     _check_addresses(config, source)
     return config
 

@@ -1,22 +1,28 @@
-"""Confidence intervals of AP and of AP differences, by a bootstrap over images."""
+"""Confidence intervals of metrics and of their differences, by a bootstrap over images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from al_loop.structures.boxes import FloatArray, IntArray
+from al_loop.structures.metrics import Estimate, MetricName
 
 BoolArray = NDArray[np.bool_]
+#: Metrics of resamples, (resamples, metrics), from the number of copies of each image, (resamples, images).
+#: nan: undefined.
+Statistic = Callable[[FloatArray], FloatArray]
 
 #: COCO's area ranges, number of IoU thresholds and recall levels, in its order.
 AREAS = ("all", "small", "medium", "large")
 IOUS = 10
 _RECALLS = np.linspace(0.0, 1.0, 101)
-_RESAMPLES = 1000
+#: Number of resamples.
+RESAMPLES = 1000
 _ROWS = 250  # resamples at a time, about ten megabytes
 
 
@@ -51,11 +57,23 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class PixelDifferences:
+    """Differences of two models over the pixels of the same images, see `MaskMetrics`."""
+
+    mean_iou: Difference
+    mean_dice: Difference
+    iou: dict[str, Difference]
+    dice: dict[str, Difference]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Differences of two models on the same images.
 
     per_class, by_area: differences in AP, for classes and areas with a true box.
     predictions: number of boxes of the candidate on all images.
+    masks, pixels: differences of masks in place of boxes. None unless both models predict masks, and the
+        images have outlines.
     """
 
     ap: Difference
@@ -65,6 +83,20 @@ class Comparison:
     images: int
     resamples: int
     predictions: int
+    masks: Comparison | None = None
+    pixels: PixelDifferences | None = None
+
+    def of(self, metric: MetricName) -> Comparison | None:
+        """Return the differences of boxes or of masks. None without masks."""
+        return self.masks if metric == "mask_ap" else self
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """Return the differences as plain data for a file, without those of masks that there are not."""
+        plain = asdict(self)
+        if plain["masks"] is not None:
+            plain["masks"] = {name: value for name, value in plain["masks"].items() if value is not None}
+        return {name: value for name, value in plain.items() if value is not None}
 
 
 def compare(
@@ -72,7 +104,7 @@ def compare(
     current: Sequence[ClassMatches],
     classes: Sequence[str],
     *,
-    resamples: int = _RESAMPLES,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
     """Compare two models by a paired bootstrap over images: both are evaluated on the same resamples.
@@ -100,9 +132,34 @@ def compare(
 
 def interval(matches: Sequence[ClassMatches]) -> tuple[float, float] | None:
     """Return the 95 % interval of one model's AP over resampled images. None if no image has a box."""
-    parts = _weights(matches[0].truth.shape[1], _RESAMPLES, seed=0)
-    spread = np.concatenate([_mean(average_precision(matches, part), (1, 2)) for part in parts])
+    parts = _weights(matches[0].truth.shape[1], RESAMPLES, seed=0)
+    spread = np.concatenate([finite_mean(average_precision(matches, part), (1, 2)) for part in parts])
     return _percentiles(spread) if np.isfinite(spread).any() else None
+
+
+def estimates(statistic: Statistic, images: int) -> list[Estimate | None]:
+    """Return metrics of a set of images with 95 % intervals. None for an undefined metric."""
+    value, spread = statistic(np.ones((1, images)))[0], _spread(statistic, images)
+    return [
+        Estimate(float(each), *_percentiles(spread[:, column])) if np.isfinite(each) else None
+        for column, each in enumerate(value)
+    ]
+
+
+def differences(candidate: Statistic, current: Statistic, images: int) -> list[Difference | None]:
+    """Return the differences of metrics, paired by images, with 95 % intervals. None if undefined."""
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        return candidate(weights) - current(weights)
+
+    return [
+        each if each is None else Difference(each.value, each.low, each.high)
+        for each in estimates(statistic, images)
+    ]
+
+
+def _spread(statistic: Statistic, images: int) -> FloatArray:
+    return np.concatenate([statistic(part) for part in _weights(images, RESAMPLES, seed=0)])
 
 
 def average_precision(matches: Sequence[ClassMatches], weights: FloatArray, area: int = 0) -> FloatArray:
@@ -119,9 +176,11 @@ def average_precision(matches: Sequence[ClassMatches], weights: FloatArray, area
 def _scores(matches: Sequence[ClassMatches], weights: FloatArray) -> FloatArray:
     """Return AP, AP50, AP of small, medium and large boxes, AP of each class: (resamples, 5 + classes)."""
     ap = average_precision(matches, weights)
-    columns = [_mean(ap, (1, 2)), _mean(ap[:, :, 0], 1)]
-    columns += [_mean(average_precision(matches, weights, area), (1, 2)) for area in range(1, len(AREAS))]
-    return np.column_stack([*columns, _mean(ap, 2)])
+    columns = [finite_mean(ap, (1, 2)), finite_mean(ap[:, :, 0], 1)]
+    columns += [
+        finite_mean(average_precision(matches, weights, area), (1, 2)) for area in range(1, len(AREAS))
+    ]
+    return np.column_stack([*columns, finite_mean(ap, 2)])
 
 
 def _class_ap(matches: ClassMatches, weights: FloatArray, area: int) -> FloatArray:
@@ -158,7 +217,7 @@ def _weights(images: int, resamples: int, seed: int) -> list[FloatArray]:
     return np.split(weights, range(_ROWS, resamples, _ROWS))
 
 
-def _mean(values: FloatArray, axis: int | tuple[int, ...]) -> FloatArray:
+def finite_mean(values: FloatArray, axis: int | tuple[int, ...]) -> FloatArray:
     """Return the mean of the finite values, or nan without any. `np.nanmean` would warn."""
     finite = np.isfinite(values)
     count = finite.sum(axis=axis)

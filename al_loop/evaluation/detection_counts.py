@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -12,6 +14,9 @@ from al_loop.structures.images import LabelledImage
 
 #: Minimum IoU of a match, and minimum score of a prediction that is counted.
 IOU, SCORE = 0.5, 0.5
+#: Names of `COUNT_RULES`.
+CountRuleName = Literal["iou", "cordier", "faltings"]
+_ANY = sys.float_info.min  # IoU of boxes that intersect by however little
 _MIN_IMAGES = 3  # for a correlation
 
 
@@ -33,6 +38,11 @@ class Counts:
     images_right: float
 
     @property
+    def truth(self) -> int:
+        """Number of true boxes."""
+        return self.right + self.misclassified + self.missed
+
+    @property
     def precision(self) -> float:
         """Share of correct boxes among the predictions; 0 without predictions."""
         return self.right / max(1, self.right + self.misclassified + self.false)
@@ -40,29 +50,52 @@ class Counts:
     @property
     def recall(self) -> float:
         """Share of true boxes that are found with their class; 0 without true boxes."""
-        return self.right / max(1, self.right + self.misclassified + self.missed)
+        return self.right / max(1, self.truth)
 
 
-def count(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes]) -> Counts:
-    """Match predictions of score >= SCORE with true boxes of IoU >= IOU, regardless of class, and count.
+@dataclass(frozen=True)
+class FaltingsCounts(Counts):
+    """Counts of which `missed` includes the misclassified boxes: all true boxes that are not right."""
 
-    In order of decreasing score, each prediction takes the unmatched true box with the largest IoU. If IoUs
-    are equal, it prefers a box of its own class. An image that is not in `predicted` has no predictions.
-    Source: the categories are those of Faltings et al. 2022, tables 1 and 3, and Cordier et al. 2023, table
-    1. Both count otherwise: Cordier et al. match boxes at any intersection, and the false negatives of
-    Faltings et al. include misclassified boxes.
+    @property
+    def truth(self) -> int:
+        """Number of true boxes."""
+        return self.right + self.missed
+
+
+@dataclass(frozen=True)
+class CountRule:
+    """A way to count boxes.
+
+    image: returns right, misclassified, missed and false boxes of an image, from its true boxes and the
+        predictions that count.
+    counts: the class of the result.
+    text: the rule in words, and its source.
+    least_iou: minimum IoU of a match.
     """
-    right = misclassified = missed = false = images_right = 0
+
+    image: Callable[[Boxes, Boxes], tuple[int, int, int, int]]
+    counts: type[Counts]
+    text: str
+    least_iou: float = IOU
+
+
+def count(
+    truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes], rule: CountRuleName = "iou"
+) -> Counts:
+    """Count boxes by a rule of `COUNT_RULES`. Only predictions of score >= SCORE count.
+
+    An image that is not in `predicted` has no predictions. An image is right if it has no misclassified,
+    missed and false box.
+    """
+    chosen, sums, images_right = COUNT_RULES[rule], np.zeros(4, np.int64), 0
     for item in truth:
-        boxes = _outside_regions(item, predicted.get(item.image.id, Boxes()))
-        pairs, unmatched = _match(item.boxes, boxes)
-        same = sum(int(item.boxes.labels[i] == boxes.labels[j]) for i, j in pairs)
-        right += same
-        misclassified += len(pairs) - same
-        missed += len(item.boxes) - len(pairs)
-        false += unmatched
-        images_right += same == len(item.boxes) and unmatched == 0
-    return Counts(right, misclassified, missed, false, images_right / max(1, len(truth)))
+        boxes = predicted.get(item.image.id, Boxes()).above(SCORE)
+        found = np.array(chosen.image(item.boxes, _outside_regions(item, boxes, chosen.least_iou)))
+        sums += found
+        images_right += not found[1:].any()
+    right, misclassified, missed, false = sums.tolist()
+    return chosen.counts(right, misclassified, missed, false, images_right / max(1, len(truth)))
 
 
 def count_r2(truth: Sequence[LabelledImage], predicted: Mapping[str, Boxes]) -> float | None:
@@ -87,25 +120,67 @@ def all_right(item: LabelledImage, predicted: Boxes) -> bool:
     return count([item], {item.image.id: predicted}).images_right == 1
 
 
-def _outside_regions(item: LabelledImage, predicted: Boxes) -> Boxes:
+def _outside_regions(item: LabelledImage, predicted: Boxes, least_iou: float = IOU) -> Boxes:
     """Drop predictions with at least half of their area in an ignore region, unless they match a true box."""
     if not len(item.ignored) or not len(predicted):
         return predicted
     inside = covered(predicted.xyxy, item.ignored.xyxy).max(axis=1) >= IOU
-    matching = iou(predicted.xyxy, item.boxes.xyxy).max(axis=1, initial=0.0) >= IOU
+    matching = iou(predicted.xyxy, item.boxes.xyxy).max(axis=1, initial=0.0) >= least_iou
     return predicted.take(matching | ~inside)
 
 
-def _match(truth: Boxes, predicted: Boxes) -> tuple[list[tuple[int, int]], int]:
-    """Return pairs of a true box and a prediction, and the number of predictions without a match."""
+def _by_iou(truth: Boxes, predicted: Boxes) -> tuple[int, int, int, int]:
+    """Match boxes of IoU >= IOU one to one, regardless of class.
+
+    In order of decreasing score, each prediction takes the unmatched true box with the largest IoU. If IoUs
+    are equal, it prefers a box of its own class.
+    """
     scores = predicted.scores if predicted.scores is not None else np.ones(len(predicted))
-    counted = [int(j) for j in np.argsort(-scores, kind="stable") if scores[j] >= SCORE]
     overlap = iou(truth.xyxy, predicted.xyxy)
-    free, pairs = set(range(len(truth))), []
-    for j in counted:
+    free, right, matched = set(range(len(truth))), 0, 0
+    for j in np.argsort(-scores, kind="stable").tolist():
         candidates = [i for i in free if overlap[i, j] >= IOU]
         if candidates:
             best = max(candidates, key=lambda i: (overlap[i, j], truth.labels[i] == predicted.labels[j], -i))
             free.remove(best)
-            pairs.append((best, j))
-    return pairs, len(counted) - len(pairs)
+            matched += 1
+            right += int(truth.labels[best] == predicted.labels[j])
+    return right, matched - right, len(truth) - matched, len(predicted) - matched
+
+
+def _by_intersection(truth: Boxes, predicted: Boxes) -> tuple[int, int, int, int]:
+    """Count a true box as right if any prediction of its class intersects it, by however little.
+
+    One prediction may find several true boxes, and several predictions one. A true box that only predictions
+    of other classes intersect is misclassified. A prediction is false if it intersects no true box.
+    """
+    touching = iou(truth.xyxy, predicted.xyxy) >= _ANY
+    same = truth.labels[:, None] == predicted.labels[None]
+    right, found = (touching & same).any(axis=1), touching.any(axis=1)
+    parts = right, found & ~right, ~found, ~touching.any(axis=0)
+    counts = [int(part.sum()) for part in parts]
+    return counts[0], counts[1], counts[2], counts[3]
+
+
+def _misclassified_are_missed(truth: Boxes, predicted: Boxes) -> tuple[int, int, int, int]:
+    """Match as `_by_iou`, and count the misclassified boxes as missed, too."""
+    right, misclassified, missed, false = _by_iou(truth, predicted)
+    return right, misclassified, missed + misclassified, false
+
+
+#: How boxes are counted, by name.
+COUNT_RULES: Mapping[CountRuleName, CountRule] = {
+    "iou": CountRule(_by_iou, Counts, "matched at an IoU of at least 0.5, each box once"),
+    "cordier": CountRule(
+        _by_intersection,
+        Counts,
+        "matched at any intersection, a box any number of times (after Cordier et al. 2023, table 1)",
+        least_iou=_ANY,
+    ),
+    "faltings": CountRule(
+        _misclassified_are_missed,
+        FaltingsCounts,
+        "matched at an IoU of at least 0.5, each box once; the missed ones include the misclassified "
+        "(after Faltings et al. 2022, tables 1 and 3)",
+    ),
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,11 @@ class CocoSet:
     problems: list[str] = field(default_factory=list)
 
 
-def read_coco(path: Path, classes: Sequence[str], *, outlines: bool = False) -> CocoSet:
+def read_coco(path: Path, classes: Sequence[str], *, outlines: bool = False, masks: bool = False) -> CocoSet:
     """Read boxes of the named classes. `problems` lists everything that could not be used unchanged.
 
-    outlines: read polygons and masks, too.
+    outlines: read polygons and masks, too, as they are. Those that cannot be used are left out silently.
+    masks: read them as labels: they are checked, clipped and reported (`al_loop.images.outlines`).
 
     docs/inputs.md, "COCO files", says what is accepted, joined, converted, ignored and refused. Boxes of
     other categories, images that have only such boxes, and images without a file are left out, too. A box
@@ -78,8 +79,13 @@ def read_coco(path: Path, classes: Sequence[str], *, outlines: bool = False) -> 
     ):
         if picture.path is None:
             continue
-        drawn = [coco.outlines[row] for row in objects] if outlines else None
-        boxes = _boxes(picture, class_index[coco.category[objects]], coco.bbox[objects], drawn)
+        boxes = _boxes(picture, class_index[coco.category[objects]], coco.bbox[objects])
+        kept = objects[class_index[coco.category[objects]] >= 0]
+        if masks:
+            boxes = replace(boxes, outlines=_checked_outlines(coco, kept, boxes, picture, problems))
+        elif outlines:
+            drawn = tuple(_usable(coco.outlines[row], picture) for row in kept)
+            boxes = replace(boxes, outlines=drawn if any(drawn) else None)
         labels, bbox = class_index[regions.category[ignored]], regions.bbox[ignored]
         if len(objects) + len(ignored) and not len(boxes) + (labels >= 0).sum():
             what = f"has boxes, but none of {', '.join(classes)}: left out"
@@ -104,15 +110,32 @@ def _by_picture(image: IntArray, count: int) -> list[IntArray]:
     return np.split(order, np.searchsorted(image[order], np.arange(1, count))) if count else []
 
 
-def _boxes(
-    picture: Picture, labels: IntArray, bbox: FloatArray, outlines: Sequence[Outline | None] | None = None
-) -> Boxes:
-    """Convert x, y, w, h to boxes inside the image. Drop rows with label -1, and unusable outlines."""
+def _boxes(picture: Picture, labels: IntArray, bbox: FloatArray) -> Boxes:
+    """Convert x, y, w, h to boxes inside the image. Drop rows with label -1."""
     valid = labels >= 0
     xyxy = np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1)
     xyxy[:, 2:] = np.minimum(xyxy[:, 2:], (picture.width, picture.height))
-    drawn = tuple(_usable(outlines[row], picture) for row in np.flatnonzero(valid)) if outlines else ()
-    return Boxes(xyxy[valid], labels[valid], outlines=drawn if any(drawn) else None)
+    return Boxes(xyxy[valid], labels[valid])
+
+
+def _checked_outlines(
+    coco: LabelledSet, rows: IntArray, boxes: Boxes, picture: Picture, problems: list[str]
+) -> tuple[Outline | None, ...] | None:
+    """Return the outlines of boxes as they are stored. Add what is wrong with them to `problems`.
+
+    rows: index of each box in the file's objects.
+    """
+    if not any(coco.outlines[row] for row in rows):
+        return None
+    from al_loop.images.outlines import check_outline  # `pool add` needs none of its imports
+
+    checked = []
+    for row, box in zip(rows, boxes.xyxy, strict=True):
+        found = check_outline(coco.outlines[row], box, picture.width, picture.height)
+        where = f"annotation number {coco.rows[row] + 1} of {picture.name}"
+        problems += [Problem(where, problem) for problem in found.problems]
+        checked.append(found.outline)
+    return tuple(checked) if any(checked) else None
 
 
 def _usable(outline: Outline | None, picture: Picture) -> Outline | None:

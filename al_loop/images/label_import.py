@@ -10,8 +10,15 @@ from al_loop.core.console import Progress
 from al_loop.images.coco import CocoSet, Problem
 from al_loop.images.identity import hash_known
 from al_loop.images.ingest import IngestBatch, IngestReport
-from al_loop.images.labelled_sets import CheckedImage, checked_images, deduplicate, empty_warning, same_boxes
-from al_loop.images.repository import KnownLabel, boxes_to_json, labels_of
+from al_loop.images.labelled_sets import (
+    CheckedImage,
+    checked_images,
+    count_phrase,
+    deduplicate,
+    empty_warning,
+    same_boxes,
+)
+from al_loop.images.repository import KnownLabel, boxes_to_json, labels_of, outlines_to_json
 from al_loop.state.database.image_table import image_role, validation_first
 from al_loop.state.database.label_history_table import copy_label
 from al_loop.state.database.label_table import NewLabel, write_ignore_regions, write_label
@@ -28,6 +35,7 @@ class LabelReport(IngestReport):
     evaluated: number of images that are left out because models are evaluated on them.
     alike: number of images with the same label that have left the pool and the training data.
     images, boxes, empty, regions: counts of the complete set after the import.
+    outlines: number of boxes of the complete set with an outline; None in a workspace for boxes.
     missing: classes without a box in the complete set.
     warning: warning for a file in which most images have no boxes, else "".
     problems: parts of the file that were left out, joined or converted.
@@ -41,9 +49,15 @@ class LabelReport(IngestReport):
     boxes: int = 0
     empty: int = 0
     regions: int = 0
+    outlines: int | None = None
     missing: list[str] = field(default_factory=list)
     warning: str = ""
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> str:
+        """The counts of the complete set in words."""
+        return count_phrase(self.images, self.boxes, self.empty, self.regions, self.outlines)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +74,7 @@ class Entry:
 
     def is_same(self, label: KnownLabel) -> bool:
         """Whether a known label equals that of the file."""
-        return label.status != "skipped" and self.item.has_labels(label.boxes, label.ignored)
+        return label.status != "skipped" and self.item.has_labels(label.boxes, label.ignored, outlines=True)
 
 
 def read_entries(
@@ -126,7 +140,13 @@ def _match_known_images(
         entries.append(Entry(item, validation_first(workspace.store, same)))
         pictures.append(entries[-1].known[0] if same else item.picture)
     refused = len(report.refused)
-    indices = deduplicate([entry.item for entry in entries], pictures, report.refused, report.problems)
+    indices = deduplicate(
+        [entry.item for entry in entries],
+        pictures,
+        report.refused,
+        report.problems,
+        outlines=workspace.config.outlined,
+    )
     report.duplicates += len(entries) - len(indices) - (len(report.refused) - refused)
     return [entries[index] for index in indices]
 
@@ -144,6 +164,8 @@ def without_kept(
         boxes = len(entry.item.boxes)
         same_count = "other " if boxes == len(other.boxes) else ""
         what = f"{same_count}{boxes} boxes" if boxes else "none"
+        if entry.item.has_labels(other.boxes, other.ignored, outlines=False):
+            what = "the same boxes with other outlines"
         report.kept.append((str(entry.item.path), f"{other}; {coco.name} has {what}"))
 
 
@@ -155,8 +177,11 @@ def write_entry(
     source: name of the file, as the origin of a label to train on.
     """
     store, boxes, ignored = workspace.store, item.boxes, item.ignored
-    if old is not None and old.status != "skipped" and same_boxes(old.boxes, boxes):
+    if old is not None and old.status != "skipped" and same_boxes(old.boxes, boxes, outlines=True):
         copy_label(store, image)  # only ignore regions differ, of which the database keeps no copy
     status = "labelled" if len(boxes) else "empty"
-    write_label(store, NewLabel(image, status, boxes_to_json(boxes), now(), annotator=source))
+    outlines = outlines_to_json(boxes)
+    write_label(
+        store, NewLabel(image, status, boxes_to_json(boxes), now(), annotator=source, outlines=outlines)
+    )
     write_ignore_regions(store, image, boxes_to_json(ignored) if len(ignored) else None)

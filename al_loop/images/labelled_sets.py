@@ -14,6 +14,7 @@ from al_loop.core.errors import DataError
 from al_loop.images.coco import CocoImage, CocoSet, Problem
 from al_loop.images.identity import THREADS, pixels_sha256
 from al_loop.images.ingest import PreparedImage, prepare_image
+from al_loop.images.outlines import same_outline
 from al_loop.structures.boxes import Boxes
 
 _SAME_PX = 0.05  # boxes that differ by less are the same, because other tools round to two decimals
@@ -41,9 +42,9 @@ class CheckedImage(CocoImage):
         """Hashes of the image's pixels."""
         return {digest for digest in (self.prepared.pixels, self.prepared.original_pixels) if digest}
 
-    def has_labels(self, boxes: Boxes, ignored: Boxes) -> bool:
-        """Whether these are its boxes and ignore regions, within rounding."""
-        return same_boxes(self.boxes, boxes) and same_boxes(self.ignored, ignored)
+    def has_labels(self, boxes: Boxes, ignored: Boxes, *, outlines: bool) -> bool:
+        """Whether these are its boxes and ignore regions, within rounding. outlines: also the outlines."""
+        return same_boxes(self.boxes, boxes, outlines=outlines) and same_boxes(self.ignored, ignored)
 
     @property
     def picture(self) -> str:
@@ -99,18 +100,30 @@ def _check(item: CocoImage, coco: Path, *, decode: bool) -> CheckedImage:
     return CheckedImage(**vars(item), prepared=prepared)
 
 
-def same_boxes(first: Boxes, second: Boxes) -> bool:
-    """Whether two labels have the same boxes and classes in any order, within rounding."""
+def same_boxes(first: Boxes, second: Boxes, *, outlines: bool = False) -> bool:
+    """Whether two labels have the same boxes and classes in any order, within rounding.
+
+    outlines: whether boxes with different outlines are different.
+    """
     if len(first) != len(second):
         return False
     left = list(range(len(second)))
-    for xyxy, label in zip(first.xyxy, first.labels, strict=True):
+    for row, (xyxy, label) in enumerate(zip(first.xyxy, first.labels, strict=True)):
         near = np.abs(second.xyxy[left] - xyxy).max(axis=1) <= _SAME_PX
-        matches = np.flatnonzero(near & (second.labels[left] == label))
-        if not len(matches):
+        matches = np.flatnonzero(near & (second.labels[left] == label)).tolist()
+        if outlines:
+            matches = [match for match in matches if _same_outline(first, row, second, left[match])]
+        if not matches:
             return False
         del left[matches[0]]
     return True
+
+
+def _same_outline(first: Boxes, row: int, second: Boxes, other: int) -> bool:
+    outlines = (
+        boxes.outlines[at] if boxes.outlines else None for boxes, at in ((first, row), (second, other))
+    )
+    return same_outline(*outlines, _SAME_PX)
 
 
 def deduplicate(
@@ -118,12 +131,16 @@ def deduplicate(
     pictures: Sequence[str],
     refused: list[tuple[str, str]],
     problems: list[str],
+    *,
+    outlines: bool = False,
 ) -> list[int]:
     """Return the indices of the distinct images of a set.
 
     pictures: key of each image. Copies have the same key.
+    outlines: whether copies with different outlines are different.
     If some copies have boxes and others have none, a copy with boxes is used, because the others are often
-    unlabelled. `problems` gets a message. Copies with different boxes are refused.
+    unlabelled. `problems` gets a message. It is the same with outlines. Copies with different boxes or
+    outlines are refused.
     """
     groups: dict[str, list[int]] = {}
     for index, picture in enumerate(pictures):
@@ -131,21 +148,36 @@ def deduplicate(
     indices = []
     for group in groups.values():
         boxed = [index for index in group if not images[index].empty] or group[:1]
-        first = images[boxed[0]]
+        drawn = [index for index in boxed if outlines and images[index].boxes.outlines]
+        first = images[(drawn or boxed)[0]]
         names = ", ".join(images[index].path.name for index in group)
-        if all(first.has_labels(images[index].boxes, images[index].ignored) for index in boxed[1:]):
-            indices.append(boxed[0])
-            if not first.empty and len(boxed) < len(group):
-                problems.append(Problem(names, "the same image with and without boxes; the boxes are used"))
-        else:
+        if not all(first.has_labels(*_labels(images[index]), outlines=False) for index in boxed):
             reason = f"is left out: the same image has different boxes in {names}"
+        elif not all(first.has_labels(*_labels(images[index]), outlines=True) for index in drawn):
+            reason = f"is left out: the same image has different outlines in {names}"
+        else:
+            reason = ""
+            indices.append((drawn or boxed)[0])
+        if reason:
             refused += [(str(images[index].path), reason) for index in group]
+        elif not first.empty and len(boxed) < len(group):
+            problems.append(Problem(names, "the same image with and without boxes; the boxes are used"))
+        elif drawn and len(drawn) < len(boxed):
+            problems.append(Problem(names, "the same image with and without outlines; they are used"))
     return indices
 
 
-def count_phrase(images: int, boxes: int, empty: int, regions: int) -> str:
-    """Describe a set in one phrase: images, boxes, empty images, ignore regions if any."""
-    counts = f"{images} images, {boxes} boxes, {empty} images empty"
+def _labels(image: CheckedImage) -> tuple[Boxes, Boxes]:
+    return image.boxes, image.ignored
+
+
+def count_phrase(images: int, boxes: int, empty: int, regions: int, outlines: int | None = None) -> str:
+    """Describe a set in one phrase: images, boxes, empty images, ignore regions if any.
+
+    outlines: number of boxes with an outline; None in a workspace for boxes.
+    """
+    drawn = "" if outlines is None else f", {outlines} of them with an outline"
+    counts = f"{images} images, {boxes} boxes{drawn}, {empty} images empty"
     return f"{counts}, {regions} ignore region{'s' if regions > 1 else ''}" if regions else counts
 
 

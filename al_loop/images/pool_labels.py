@@ -21,7 +21,7 @@ from al_loop.images.repository import labelled, labels_of
 from al_loop.state.database.image_table import image_role
 from al_loop.state.database.label_history_table import replacing
 from al_loop.state.workspace import Workspace
-from al_loop.structures.images import total_boxes, total_regions
+from al_loop.structures.images import total_boxes, total_outlines, total_regions
 
 
 def add_labelled(
@@ -35,7 +35,7 @@ def add_labelled(
     Raises DataError if the file has no usable image.
     """
     classes = workspace.config.classes
-    coco_set = read_coco(coco, classes)
+    coco_set = read_coco(coco, classes, masks=workspace.config.outlined)
     report, batch = LabelReport(problems=list(coco_set.problems)), IngestBatch(workspace, "pool")
     entries, fresh = read_entries(workspace, batch, coco_set, coco, report, on_progress)
     if not entries:
@@ -57,6 +57,7 @@ def add_labelled(
     images = labelled(workspace)
     report.images, report.boxes, report.regions = len(images), total_boxes(images), total_regions(images)
     report.empty = sum(not len(item.boxes) for item in images)
+    report.outlines = total_outlines(images) if workspace.config.outlined else None
     report.missing = missing_classes(images, classes)
     return report
 

@@ -41,13 +41,19 @@ def unlabelled_count(workspace: Workspace) -> int:
 
 
 def labelled(workspace: Workspace, *, outlines: bool = False) -> list[LabelledImage]:
-    """Return the labelled images of the pool by id, including empty images. outlines: read outlines, too."""
-    rows = label_table.labelled_images(workspace.store, outlines=outlines)
+    """Return the labelled images of the pool by id, including empty images.
+
+    outlines: read outlines, too. In a segmentation workspace they are always read.
+    """
+    rows = label_table.labelled_images(workspace.store, outlines=outlines or workspace.config.outlined)
     return [_labelled(workspace, row) for row in rows]
 
 
 def with_outlines(workspace: Workspace, images: Sequence[LabelledImage]) -> list[LabelledImage]:
-    """Return images of the pool with the outlines that people have drawn of these boxes."""
+    """Return images of the pool with the outlines that people have drawn of these boxes.
+
+    For a training on boxes, whose snapshot of the labels has no outlines.
+    """
     drawn = {item.image.id: item for item in labelled(workspace, outlines=True) if item.boxes.outlines}
     return [
         replace(item, boxes=drawn[item.image.id].boxes)
@@ -59,7 +65,7 @@ def with_outlines(workspace: Workspace, images: Sequence[LabelledImage]) -> list
 
 def validation(workspace: Workspace, name: str = VALIDATION) -> list[LabelledImage]:
     """Return the validation set or another evaluation set. Raises DataError if it does not exist."""
-    rows = label_table.images_of_set(workspace.store, name)
+    rows = label_table.images_of_set(workspace.store, name, outlines=workspace.config.outlined)
     if not rows and name == VALIDATION:
         raise DataError(
             "no validation set to evaluate models on. Add one: al-loop pool add-val COCO.json. Or have "
@@ -103,7 +109,7 @@ def labels_of(workspace: Workspace, ids: Sequence[str]) -> list[KnownLabel]:
         KnownLabel(
             row.image_id,
             row.status,
-            boxes_from_json(row.boxes),
+            boxes_from_json(row.boxes, row.outlines if workspace.config.outlined else None),
             boxes_from_json(row.ignored or "[]"),
             row.cycle,
             row.annotator,
@@ -142,32 +148,48 @@ def source_names(workspace: Workspace, ids: Sequence[str]) -> dict[str, str]:
     return {row.id: Path(row.source).name for row in image_table.find_images(workspace.store, ids)}
 
 
-def labels_hash(images: Sequence[LabelledImage]) -> str:
-    """Hash a labelled set: its images and every box."""
-    return json_hash(snapshot(images))
+def labels_hash(images: Sequence[LabelledImage], *, outlines: bool = False) -> str:
+    """Hash a labelled set: its images and every box. outlines: also every outline."""
+    return json_hash(snapshot(images, outlines=outlines))
 
 
-def snapshot(images: Sequence[LabelledImage]) -> list[list[Any]]:
+def snapshot(images: Sequence[LabelledImage], *, outlines: bool = False) -> list[list[Any]]:
     """Convert a labelled set to plain data: [id, boxes [x1, y1, x2, y2] in px, class indices] per image.
 
-    Boxes and classes of ignore regions follow, if there are any.
+    Boxes and classes of ignore regions follow, if there are any. With `outlines`, {"outlines": [one for each
+    box, or null]} comes last, if there is an outline.
     """
 
     def plain(boxes: Boxes) -> list[Any]:
         return [boxes.xyxy.tolist(), boxes.labels.tolist()]
 
-    return [[i.image.id, *plain(i.boxes), *(plain(i.ignored) if len(i.ignored) else [])] for i in images]
+    def drawn(boxes: Boxes) -> list[Any]:
+        return [{"outlines": list(boxes.outlines)}] if outlines and boxes.outlines else []
+
+    return [
+        [i.image.id, *plain(i.boxes), *(plain(i.ignored) if len(i.ignored) else []), *drawn(i.boxes)]
+        for i in images
+    ]
 
 
 def from_snapshot(workspace: Workspace, data: Sequence[Sequence[Any]]) -> list[LabelledImage]:
     """Convert `snapshot` data to a labelled set, without images that have left the pool."""
     rows = image_table.find_images(workspace.store, [item[0] for item in data], in_pool=True)
     images = {row.id: image_file(workspace, row) for row in rows}
-    return [
-        LabelledImage(images[name], *(_boxes(*rest[at : at + 2]) for at in range(0, len(rest), 2)))
-        for name, *rest in data
-        if name in images
-    ]
+    return [_from_snapshot(images[name], rest) for name, *rest in data if name in images]
+
+
+def has_outlines(data: Sequence[Sequence[Any]]) -> bool:
+    """Whether `snapshot` data have outlines."""
+    return any(isinstance(item[-1], dict) for item in data)
+
+
+def _from_snapshot(image: ImageFile, parts: list[Any]) -> LabelledImage:
+    outlines = parts.pop()["outlines"] if isinstance(parts[-1], dict) else None
+    boxes, *ignored = (_boxes(*parts[at : at + 2]) for at in range(0, len(parts), 2))
+    if outlines is not None:
+        boxes = replace(boxes, outlines=tuple(outlines))
+    return LabelledImage(image, boxes, *ignored)
 
 
 def _boxes(xyxy: Sequence[Sequence[float]], labels: Sequence[int]) -> Boxes:

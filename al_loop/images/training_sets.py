@@ -27,7 +27,7 @@ from al_loop.state.database.dataset_table import all_datasets
 from al_loop.state.database.image_table import find_by_bytes, image_role, validation_sizes
 from al_loop.state.database.pixel_table import images_with_pixels
 from al_loop.state.workspace import Workspace
-from al_loop.structures.images import ImageFile, LabelledImage, total_boxes, total_regions
+from al_loop.structures.images import ImageFile, LabelledImage, total_boxes, total_outlines, total_regions
 
 #: Folder of the workspace for upright copies of files that the trainer cannot read.
 _UPRIGHT = "training-images"
@@ -134,7 +134,8 @@ def _training_set(
             images.append(image)
     refused: list[tuple[str, str]] = []
     problems: list[str] = []
-    indices = deduplicate(items, [item.picture for item in items], refused, problems)
+    pictures = [item.picture for item in items]
+    indices = deduplicate(items, pictures, refused, problems, outlines=workspace.config.outlined)
     _report_problems(reporter, "copies of one image", problems, refused)
     return [images[index] for index in sorted(indices)]
 
@@ -158,7 +159,8 @@ def _report_set(
             "correct the names of the categories"
         )
     empty = sum(not len(item.boxes) for item in images)
-    counts = count_phrase(len(images), total_boxes(images), empty, total_regions(images))
+    outlines = total_outlines(images) if workspace.config.outlined else None
+    counts = count_phrase(len(images), total_boxes(images), empty, total_regions(images), outlines)
     reporter.line(f"images to pretrain on: {counts}")
     if missing:
         reporter.line(missing_warning(missing))
@@ -175,7 +177,7 @@ def missing_warning(missing: Sequence[str]) -> str:
 def _read(
     workspace: Workspace, file: Path, reporter: Reporter, *, decode: bool
 ) -> list[tuple[CheckedImage, LabelledImage]]:
-    coco_set = read_coco(file, workspace.config.classes, outlines=True)
+    coco_set = read_coco(file, workspace.config.classes, outlines=True, masks=workspace.config.outlined)
     if decode:
         sizes = {(item.width, item.height) for item in coco_set.images}
         hash_known(workspace, sizes & validation_sizes(workspace.store), validation=True)

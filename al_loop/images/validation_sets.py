@@ -17,11 +17,12 @@ from al_loop.images.label_import import (
     without_kept,
     write_entry,
 )
-from al_loop.images.repository import labels_of
+from al_loop.images.repository import labels_of, validation
 from al_loop.state.database.image_table import image_role, set_image_role
 from al_loop.state.database.label_history_table import copy_label, replacing
 from al_loop.state.database.label_table import add_to_set, classes_in_set, set_counts
 from al_loop.state.workspace import Workspace
+from al_loop.structures.images import total_outlines
 from al_loop.structures.metrics import VALIDATION
 
 _MAX_NAME_LENGTH = 100  # characters; the report shows the name in tables
@@ -49,7 +50,7 @@ def add_validation(
             "without spaces at the ends, such as night"
         )
     classes = workspace.config.classes
-    coco_set = read_coco(coco, classes)
+    coco_set = read_coco(coco, classes, masks=workspace.config.outlined)
     report = LabelReport(problems=list(coco_set.problems))
     known = classes_in_set(workspace.store, name)
     missing = [
@@ -78,6 +79,8 @@ def add_validation(
     counts = set_counts(workspace.store, name)
     report.images, report.boxes = counts.images, counts.boxes
     report.empty, report.regions = counts.empty, counts.ignored
+    if workspace.config.outlined:
+        report.outlines = total_outlines(validation(workspace, name))
     return report
 
 

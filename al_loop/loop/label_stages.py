@@ -136,7 +136,7 @@ def pull_stage(
         freeze_sample(workspace, cycle.number, cycle.validation_images, reporter)
         labelled_ids = [item.image.id for item in repository.labelled(workspace)]
         _remove_evaluation_copies(workspace, labelled_ids, reporter)
-        labels = repository.snapshot(repository.labelled(workspace))
+        labels = repository.snapshot(repository.labelled(workspace), outlines=workspace.config.outlined)
         write_json(folder / LABELS, labels)
         return {
             "counts": pulled.counts,

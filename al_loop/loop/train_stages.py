@@ -51,12 +51,15 @@ def train_stage(
         usable_rendered(workspace, reporter) if first else rendered_beside(workspace, settings, reporter)
     )
     unlabelled = _unlabelled(workspace, cycle, training)
+    outlined = workspace.config.outlined
+    labels_hash = partial(repository.labels_hash, outlines=outlined)
     inputs = {
         "start": start.weights_sha256,
-        "labels": repository.labels_hash(training),
-        "validation": repository.labels_hash(validation),
+        "labels": labels_hash(training),
+        "validation": labels_hash(validation),
         "settings": hashed(workspace.config, "pretrain" if first else "train"),
-        **({"rendered": repository.labels_hash(rendered)} if rendered else {}),
+        **({"rendered": labels_hash(rendered)} if rendered else {}),
+        **({"metric": workspace.config.key_metric} if outlined else {}),
         **self_training.stage_inputs(workspace, unlabelled),
     }
     stage = Stage(model_id, "train", workspace.model_dir(model_id), inputs)
@@ -64,11 +67,11 @@ def train_stage(
     def work(folder: Path) -> Output:
         intact = without_damaged(training, reporter)
         check_unchanged((item.image for item in validation), VALIDATION)
-        outlined = repository.with_outlines(workspace, intact)
-        images = TrainingImages(outlined, validation, rendered)
+        drawn = intact if outlined else repository.with_outlines(workspace, intact)
+        images = TrainingImages(drawn, validation, rendered)
         pool = Pool(unlabelled, len(intact), promotion_sets(workspace))
         if first:
-            images = TrainingImages([*rendered, *outlined], validation)
+            images = TrainingImages([*rendered, *drawn], validation)
         output = train_with_pool(
             workspace, folder, None if first else start, images, pool, settings, reporter
         )

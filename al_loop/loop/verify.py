@@ -219,7 +219,9 @@ def _check_labels(workspace: Workspace, manifest: Manifest) -> Iterator[Finding]
         return
     subject = f"the snapshot of the labels, {len(snapshot)} images"
     yield _compare(subject, manifest.labels.labels_hash, json_hash([item for _, item in snapshot]))
-    current = {item[0]: item for item in repository.snapshot(repository.labelled(workspace))}
+    outlines = repository.has_outlines([item for _, item in snapshot])
+    labelled = repository.labelled(workspace, outlines=outlines)
+    current = {item[0]: item for item in repository.snapshot(labelled, outlines=outlines)}
     edited = [name for name, item in snapshot if current.get(name) != item]
     if edited:
         named = ", ".join(name[:12] for name in edited[:8]) + (" ..." if len(edited) > 8 else "")

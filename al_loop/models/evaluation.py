@@ -47,7 +47,8 @@ def evaluate_model(workspace: Workspace, model: Model, name: str, reporter: Repo
 
 def evaluation_hash(workspace: Workspace, truth: Sequence[LabelledImage], name: str) -> str:
     """Return a hash of what metrics on a set depend on: its labels and the threshold of predictions."""
-    parts: list[object] = [repository.labels_hash(truth), workspace.config.score.score_thr]
+    labels = repository.labels_hash(truth, outlines=workspace.config.outlined)
+    parts: list[object] = [labels, workspace.config.score.score_thr]
     return json_hash(parts if name == VALIDATION else [*parts, name])
 
 

@@ -79,6 +79,7 @@ def train_model(
         lr=settings.lr or (lr if start is None else float(config.get("fine_tune_lr", lr / 10))),
         workers=default_workers(cores() // gpus) if settings.workers is None else settings.workers,
         precision=training_precision(settings.precision, device),
+        metric=workspace.config.key_metric,
     )
     job = TrainingJob(
         config,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from al_loop.core.console import Reporter
@@ -54,12 +55,15 @@ def pretrain(workspace: Workspace, reporter: Reporter, data: Sequence[Path] = ()
         (),
         len(training.images),
     )
+    outlined = workspace.config.outlined
+    labels_hash = partial(repository.labels_hash, outlines=outlined)
     inputs = {
-        "images": repository.labels_hash(training.images),
-        "validation": repository.labels_hash(validation),
+        "images": labels_hash(training.images),
+        "validation": labels_hash(validation),
         "settings": hashed(workspace.config, "pretrain"),
         "model": starting_point.model_inputs(workspace),
-        **({"rendered": repository.labels_hash(rendered)} if rendered else {}),
+        **({"rendered": labels_hash(rendered)} if rendered else {}),
+        **({"metric": workspace.config.key_metric} if outlined else {}),
         **self_training.stage_inputs(workspace, unlabelled),
     }
 

@@ -24,7 +24,7 @@ from al_loop.state.database.file_hash_table import JournalHashes
 from al_loop.state.id_list import read_lines
 from al_loop.structures.images import ImageFile, Prediction
 from al_loop.structures.predictions import ScoredImages
-from strategies import Ids, margin_sum
+from strategies import Ids, margin_sum, mask_margins
 
 JOURNAL = "journal.jsonl"
 _IDS = "image_ids.txt"
@@ -38,7 +38,11 @@ _BOX_COLUMNS = {
     "distributions": np.float32,
     "features": np.float16,
 }
-_DTYPES = _IMAGE_COLUMNS | _BOX_COLUMNS
+#: One row per box, of models with masks.
+_MASK_COLUMNS = {"masks": np.uint8, "mask_margins": np.float32}
+_DTYPES = _IMAGE_COLUMNS | _BOX_COLUMNS | _MASK_COLUMNS
+#: Columns that are read as one value per row.
+_PLAIN = ("uncertainty", "labels", "scores", "mask_margins")
 _MAX_FLOAT16 = float(np.finfo(np.float16).max)
 
 
@@ -157,12 +161,12 @@ class ShardStore:
             raise WorkspaceError(f"no scores in {self.folder}: expected columns there. Run: al-loop cycle")
         widths = extent.shards[0].widths
         rows = dict.fromkeys(_IMAGE_COLUMNS, sum(s.images for s in extent.shards))
-        rows |= dict.fromkeys(_BOX_COLUMNS, sum(s.boxes for s in extent.shards))
-        columns = {name: self._mapped(name, rows[name], widths[name]) for name in rows}
+        rows |= dict.fromkeys([*_BOX_COLUMNS, *_MASK_COLUMNS], sum(s.boxes for s in extent.shards))
+        columns = {name: self._mapped(name, rows[name], width) for name, width in widths.items()}
         scored = ScoredImages(
             image_ids=self._names(extent),
             offsets=np.concatenate([[0], np.cumsum(columns.pop("counts")[:, 0], dtype=np.int64)]),
-            **{name: columns.pop(name)[:, 0] for name in ("uncertainty", "labels", "scores")},
+            **{name: columns.pop(name)[:, 0] for name in _PLAIN if name in columns},
             **columns,
         )
         if wanted is None:
@@ -261,7 +265,12 @@ def _columns(predictions: Sequence[Prediction]) -> dict[str, NDArray[Any]]:
         "distributions": distributions,
         "features": np.concatenate(features),
     }
-    return {name: columns[name].astype(kind) for name, kind in _DTYPES.items()}
+    if masks := [p.masks for p in predictions if p.masks is not None]:
+        if len(masks) < len(predictions):
+            raise ValueError(f"expected masks of all {len(predictions)} images of a shard, got {len(masks)}")
+        columns["masks"] = np.concatenate(masks)
+        columns["mask_margins"] = mask_margins(columns["masks"])
+    return {name: column.astype(_DTYPES[name]) for name, column in columns.items()}
 
 
 def _write_at(path: Path, start: int, data: bytes) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from al_loop.structures.boxes import Boxes
+from al_loop.structures.masks import SIDE
 
 Float32Array = NDArray[np.float32]
 
@@ -54,6 +55,8 @@ class Prediction:
     distributions: (n, C + 1) softmax of each kept box, background last, rows summing to 1.
     embedding: (d,) global average of the FPN's P2 map.
     features: (n, r) input of the classifier for each box. None if not requested.
+    masks: (n, SIDE²) of 255, probability of the object in each cell of a grid inside each box, row by row
+        (`al_loop.structures.masks`). None if not requested, or if the model predicts none.
     """
 
     image_id: str
@@ -61,6 +64,7 @@ class Prediction:
     distributions: Float32Array
     embedding: Float32Array
     features: Float32Array | None = None
+    masks: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         """Check the shapes of the arrays."""
@@ -69,11 +73,21 @@ class Prediction:
                 f"distributions must have shape ({len(self.boxes)}, classes + 1) to match the boxes, "
                 f"got {self.distributions.shape}"
             )
+        if self.masks is not None and self.masks.shape != (len(self.boxes), SIDE**2):
+            raise ValueError(
+                f"masks must have shape ({len(self.boxes)}, {SIDE**2}) to match the boxes, "
+                f"got {self.masks.shape}"
+            )
 
 
 def total_boxes(labelled: Sequence[LabelledImage]) -> int:
     """Return the number of boxes of a set."""
     return sum(len(item.boxes) for item in labelled)
+
+
+def total_outlines(labelled: Sequence[LabelledImage]) -> int:
+    """Return the number of boxes of a set that have an outline."""
+    return sum(int(item.boxes.outlined.sum()) for item in labelled)
 
 
 def total_regions(labelled: Sequence[LabelledImage]) -> int:

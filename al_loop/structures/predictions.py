@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from al_loop.structures.boxes import Boxes, FloatArray, IntArray
+from al_loop.structures.masks import outline_in
 from strategies import Ids, Rows, Stacked, Table
 
-#: The columns with one row per box.
-BOX_COLUMNS = ("xyxy", "labels", "scores", "distributions", "features")
+#: The columns with one row per box. Models without masks lack the last two.
+BOX_COLUMNS = ("xyxy", "labels", "scores", "distributions", "features", "masks", "mask_margins")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,8 @@ class ScoredImages:
     labels, scores: (m,).
     distributions: (m, C + 1), background last.
     features: (m, r). r is 0 for strategies that do not read features.
+    masks: (m, SIDE²), see `Prediction`. None for models without masks.
+    mask_margins: (m,) `strategies.mask_margins` of each box. None for models without masks.
     """
 
     image_ids: Ids
@@ -40,6 +43,8 @@ class ScoredImages:
     distributions: Table
     features: Table
     uncertainty: FloatArray
+    masks: Table | None = None
+    mask_margins: Table | None = None
 
     def boxes(self, index: int) -> Boxes:
         """Return the boxes of the image at `index`, best first."""
@@ -49,6 +54,20 @@ class ScoredImages:
             np.asarray(self.labels[rows], np.int64),
             np.asarray(self.scores[rows], np.float64),
         )
+
+    def outlined_boxes(self, index: int, width: int, height: int) -> Boxes:
+        """Return the boxes of the image at `index`, best first, with their masks as outlines.
+
+        width, height: of the image, px. A box whose mask covers no pixel has no outline.
+        """
+        boxes, rows = self.boxes(index), slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        if self.masks is None:
+            return boxes
+        outlines = tuple(
+            outline_in(mask, box, width, height)
+            for mask, box in zip(self.masks[rows], boxes.xyxy, strict=True)
+        )
+        return replace(boxes, outlines=outlines if any(outlines) else None)
 
     def boxes_by_image(self) -> dict[str, Boxes]:
         """Return the boxes of every image by its id."""
@@ -76,7 +95,7 @@ class ScoredImages:
             embeddings=Rows.of(self.embeddings, chosen),
             offsets=offsets,
             uncertainty=self.uncertainty[chosen],
-            **{name: Rows.later(getattr(self, name), rows, int(offsets[-1])) for name in BOX_COLUMNS},
+            **{name: Rows.later(getattr(self, name), rows, int(offsets[-1])) for name in self._columns},
         )
 
     def updated_with(self, better: ScoredImages) -> ScoredImages:
@@ -98,8 +117,17 @@ class ScoredImages:
             embeddings=Rows(both("embeddings"), chosen),
             offsets=offsets,
             uncertainty=np.where(new, better.uncertainty[replacement], self.uncertainty),
-            **{name: Rows.later(both(name), rows, int(offsets[-1])) for name in BOX_COLUMNS},
+            **{
+                name: Rows.later(both(name), rows, int(offsets[-1]))
+                for name in self._columns
+                if name in better._columns
+            },
         )
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        """The columns with one row per box that these images have."""
+        return tuple(name for name in BOX_COLUMNS if getattr(self, name) is not None)
 
 
 def _gather(starts: IntArray, counts: IntArray) -> tuple[IntArray, Callable[[], IntArray]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from al_loop.structures.boxes import FloatArray, Outline
+from al_loop.structures.boxes import Boxes, FloatArray, IntArray, Outline
 
 #: Conversion from percent may leave points this far outside the image, px. Such points are clipped, and the
 #: polygon is not cut.
@@ -24,12 +27,71 @@ def mask(pixels: NDArray[np.bool_]) -> Outline:
     return {"size": list(pixels.shape), "counts": packed["counts"].decode("ascii")}
 
 
+def mask_at(pixels: NDArray[np.bool_], left: int, top: int, width: int, height: int) -> Outline:
+    """Return the outline that covers these pixels, (h, w), at a place in an image of width x height px.
+
+    The pixels lie inside the image. Only their columns are encoded: images are much larger than objects.
+    """
+    columns = np.zeros((pixels.shape[1], height), np.bool_)
+    columns[:, top : top + pixels.shape[0]] = pixels.T
+    flat = columns.ravel()
+    changes = np.flatnonzero(np.diff(flat, prepend=False)) + left * height
+    runs = np.diff(changes, prepend=0, append=width * height).tolist()
+    packed = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+    return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
+
+
+def run_lengths(outline: Outline, width: int, height: int) -> Any:
+    """Return the pixels of an outline in an image as the run lengths with which pycocotools computes.
+
+    A polygon is filled as pycocotools does it: pixels inside an odd number of its loops belong to it.
+    """
+    if isinstance(outline, dict):
+        return coco.frPyObjects(outline, height, width) if isinstance(outline["counts"], list) else outline
+    return coco.merge(coco.frPyObjects(outline, height, width))
+
+
+def pixels(outline: Outline, width: int, height: int) -> NDArray[np.bool_]:
+    """Return whether each pixel of an image belongs to an outline, (h, w)."""
+    return np.asarray(coco.decode(run_lengths(outline, width, height)), np.bool_)
+
+
+def class_map(boxes: Boxes, width: int, height: int) -> IntArray:
+    """Return the class of each pixel of an image, (h, w): that of the highest score there; -1 without one.
+
+    Boxes without an outline have no pixels. Of equal scores, the first box counts.
+    """
+    classes = np.full((height, width), -1, np.int64)
+    scores = np.zeros(len(boxes)) if boxes.scores is None else boxes.scores
+    for row in np.argsort(-scores, kind="stable")[::-1].tolist():
+        outline = boxes.outlines[row] if boxes.outlines else None
+        if outline is not None:
+            classes[pixels(outline, width, height)] = boxes.labels[row]
+    return classes
+
+
+def union(outlines: Sequence[Outline], width: int, height: int) -> NDArray[np.bool_]:
+    """Return whether each pixel of an image belongs to any of the outlines, (h, w)."""
+    if not outlines:
+        return np.zeros((height, width), np.bool_)
+    parts = [run_lengths(outline, width, height) for outline in outlines]
+    return np.asarray(coco.decode(coco.merge(parts)), np.bool_)
+
+
+def rectangle(box: FloatArray, width: int, height: int) -> Outline:
+    """Return the mask of all pixels of an image that a box, xyxy (4,), touches."""
+    x1, y1 = np.maximum(np.floor(box[:2]), 0).astype(int).tolist()
+    x2, y2 = np.minimum(np.ceil(box[2:]), (width, height)).astype(int).tolist()
+    return mask_at(np.ones((y2 - y1, x2 - x1), np.bool_), x1, y1, width, height)
+
+
 def hull(outline: Outline) -> FloatArray:
     """Return the upright box around an outline, xyxy (4,)."""
     if isinstance(outline, dict):
-        x, y, w, h = coco.toBbox(outline)
+        height, width = outline["size"]
+        x, y, w, h = coco.toBbox(run_lengths(outline, width, height))
         return np.array([x, y, x + w, y + h], dtype=np.float64)
-    points = _points(outline)
+    points = np.concatenate([_points(ring) for ring in outline])
     return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
@@ -42,7 +104,7 @@ def area(outline: Outline) -> float:
 
 
 def _ring_area(ring: list[float]) -> float:
-    points = _points([ring])
+    points = _points(ring)
     x, y = (points - points[0]).T  # near zero, where products lose the least precision
     return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
 
@@ -77,5 +139,5 @@ def _cut(points: FloatArray, distance: FloatArray) -> FloatArray:
     return np.array(corners, dtype=np.float64).reshape(-1, 2)
 
 
-def _points(outline: list[list[float]]) -> FloatArray:
-    return np.array(outline[0], dtype=np.float64).reshape(-1, 2)
+def _points(ring: list[float]) -> FloatArray:
+    return np.array(ring, dtype=np.float64).reshape(-1, 2)

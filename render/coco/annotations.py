@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from render.coco.pictures import ImageList
 from render.coco.problems import Problem, Problems, marked, short_repr, shown
 from render.coco.structures import DUPLICATES, Id, Picture, flag, identifier, number
@@ -121,10 +123,23 @@ class AnnotationReader:
             got = f"{shown(annotation.get('iscrowd'))} and {shown(annotation.get('ignore'))}"
             raise _RefusedError(f"iscrowd and ignore must be 0 or 1, got {got}")
         ignored = crowd or ignore
-        bbox = self._bbox(annotation, picture, ignored)
+        with_bbox = self._with_bbox(annotation, picture)
+        bbox = self._bbox(with_bbox, picture, ignored)
         self._check_first((position, category, bbox, ignored), annotation)
+        if with_bbox is not annotation:
+            self._add("has no bbox: the box around its segmentation is taken")
         outline = self._outline(annotation, picture)
         return Region(position, category, bbox, outline, ignored, self._row)
+
+    def _with_bbox(self, annotation: Mapping[str, Any], picture: Picture) -> Mapping[str, Any]:
+        """Return an annotation with the box around its segmentation in place of a missing one."""
+        if annotation.get("bbox") not in (None, []) or not annotation.get("segmentation"):
+            return annotation
+        try:
+            box = hull_of(outline_of(annotation["segmentation"], picture), picture)
+        except ValueError as error:
+            raise _RefusedError(f"has no bbox, and its segmentation cannot be used: {error}") from None
+        return {**annotation, "bbox": box, "attributes": None}
 
     def _picture_of(self, annotation: Mapping[str, Any]) -> int | None:
         id_ = identifier(annotation.get("image_id"))
@@ -235,7 +250,9 @@ def outline_of(segmentation: Any, picture: Picture) -> Any:
                 raise ValueError("a polygon has finite numbers only")
         return segmentation
     if not isinstance(segmentation, dict) or segmentation.get("size") != [picture.height, picture.width]:
-        raise ValueError(f"run lengths need the size [{picture.height}, {picture.width}] of the image")
+        size = marked(f"[{picture.height}, {picture.width}]")
+        got = shown(segmentation.get("size") if isinstance(segmentation, dict) else segmentation)
+        raise ValueError(f"run lengths need the size {size} of the image, got {got}")
     counts = segmentation.get("counts")
     if isinstance(counts, list):
         whole = all(type(run) is int and run >= 0 for run in counts)
@@ -244,6 +261,20 @@ def outline_of(segmentation: Any, picture: Picture) -> Any:
     elif not isinstance(counts, str) or not counts.isascii():
         raise ValueError("counts must be a list or a text")
     return segmentation
+
+
+def hull_of(segmentation: Any, picture: Picture) -> list[float]:
+    """Return x, y, w, h of the box around a segmentation of `outline_of`. ValueError for an empty one."""
+    if isinstance(segmentation, list):
+        points = np.concatenate([np.reshape(ring, (-1, 2)) for ring in segmentation])
+        (x1, y1), (x2, y2) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+        return [x1, y1, x2 - x1, y2 - y1]
+    from render.annotation.masks import bounds, of_segmentation  # imports OpenCV
+
+    x, y, w, h = bounds(of_segmentation(segmentation, picture.height, picture.width))
+    if not w:
+        raise ValueError("its mask has no pixel")
+    return [x, y, w, h]
 
 
 def _finite(ring: list[Any]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from al_loop.evaluation.detection_counts import all_right, count, count_r2
+from al_loop.evaluation.detection_counts import COUNT_RULES, all_right, count, count_r2
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile, LabelledImage
 
@@ -106,3 +106,64 @@ def test_boxes_in_ignore_regions_do_not_count(make_boxes: Callable[..., Boxes]) 
     assert count_r2(truth, predicted) == pytest.approx(1.0)
     # As objects they are 6, 2 and 3, while the truth is 1, 2 and 3.
     assert count_r2([replace(t, ignored=Boxes()) for t in truth], predicted) == 0.0
+
+
+def by_rule(rule: str, truth: list[LabelledImage], predicted: dict[str, Boxes]) -> tuple[int, ...]:
+    counts = count(truth, predicted, rule)
+    return counts.right, counts.misclassified, counts.missed, counts.false
+
+
+def test_any_intersection_counts_after_cordier(make_boxes: Callable[..., Boxes]) -> None:
+    """A large prediction finds two cracks, three small ones find one; corners that touch do not intersect."""
+    truth = [
+        item("large", make_boxes((0, 0, 10, 10, 0), (40, 40, 50, 50, 0), (80, 80, 90, 90, 0))),
+        item("parts", make_boxes((0, 0, 60, 5, 0))),
+        item("class", make_boxes((0, 0, 10, 10, 0), (30, 30, 40, 40, 1))),
+        item("empty", Boxes()),
+    ]
+    predicted = {
+        "large": make_boxes((5, 5, 45, 45, 0, 0.9)),
+        "parts": make_boxes((0, 4, 10, 9, 0, 0.9), (20, 4, 30, 9, 0, 0.8), (50, 4, 70, 9, 0, 0.7)),
+        # One is found with both classes, the other with a wrong one only; the third only touches a corner.
+        "class": make_boxes(
+            (0, 0, 5, 5, 1, 0.9), (5, 5, 9, 9, 0, 0.6), (31, 31, 33, 33, 0, 0.9), (10, 10, 20, 20, 0, 0.9)
+        ),
+        "empty": make_boxes((0, 0, 9, 9, 0, 0.9), (0, 0, 9, 9, 0, 0.4)),
+    }
+    assert by_rule("cordier", truth[:1], predicted) == (2, 0, 1, 0)
+    assert by_rule("cordier", truth[1:2], predicted) == (1, 0, 0, 0)
+    assert by_rule("cordier", truth[2:3], predicted) == (1, 1, 0, 1)
+    assert by_rule("cordier", truth[3:], predicted) == (0, 0, 0, 1)
+    counts = count(truth, predicted, "cordier")
+    assert (counts.right, counts.misclassified, counts.missed, counts.false) == (4, 1, 1, 2)
+    assert (counts.precision, counts.recall, counts.images_right) == (4 / 7, 4 / 6, 1 / 4)
+    # At an IoU of 0.5 none of them is found.
+    assert by_rule("iou", truth, predicted) == (0, 0, 6, 9)
+
+
+def test_missed_boxes_include_misclassified_ones_after_faltings(make_boxes: Callable[..., Boxes]) -> None:
+    truth = [item("a", make_boxes((0, 0, 10, 10, 0), (20, 0, 30, 10, 1), (40, 0, 50, 10, 1)))]
+    predicted = {
+        "a": make_boxes((0, 0, 10, 10, 0, 0.9), (20, 0, 30, 10, 0, 0.8), (70, 70, 80, 80, 1, 0.6)),
+    }
+    assert by_rule("iou", truth, predicted) == (1, 1, 1, 1)
+    assert by_rule("faltings", truth, predicted) == (1, 1, 2, 1)
+    ours, theirs = count(truth, predicted), count(truth, predicted, "faltings")
+    assert (theirs.truth, theirs.recall, theirs.precision) == (3, ours.recall, ours.precision)
+    assert ours.recall == pytest.approx(1 / 3)
+
+
+def test_ignore_regions_apply_to_every_rule(make_boxes: Callable[..., Boxes]) -> None:
+    image = ImageFile("a", Path("a"), 100, 100)
+    truth = [LabelledImage(image, make_boxes((0, 0, 10, 10, 0)), make_boxes((50, 0, 100, 50, 0)))]
+    predicted = {"a": make_boxes((0, 0, 10, 10, 0, 0.9), (80, 20, 90, 30, 0, 0.9))}
+    for rule in COUNT_RULES:
+        assert by_rule(rule, truth, predicted) == (1, 0, 0, 0)
+    # What intersects a true box counts, although it lies in the region, if any intersection is a match.
+    reaching = [replace(truth[0], boxes=make_boxes((45, 0, 52, 10, 0)))]
+    over = {"a": make_boxes((51, 0, 70, 10, 0, 0.9))}
+    assert [by_rule(rule, reaching, over) for rule in COUNT_RULES] == [
+        (0, 0, 1, 0),
+        (1, 0, 0, 0),
+        (0, 0, 1, 0),
+    ]

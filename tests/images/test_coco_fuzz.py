@@ -15,6 +15,7 @@ from support.factories import CLASSES, draw
 
 from al_loop.core.errors import DataError
 from al_loop.images.coco import listed, read_coco
+from al_loop.structures import segmentation
 from render.coco import read_coco as read_all
 from render.coco.structures import identifier
 from render.core.errors import DatasetError
@@ -75,7 +76,10 @@ def right() -> dict[str, Any]:
         {"id": i, "file_name": name, "width": 96, "height": 64} for i, name in ((1, "a.png"), (2, "b.png"))
     ]
     annotations = [
-        {"id": n, "image_id": 1 + n // 2, "category_id": 1 + n % 2, "bbox": list(box), "iscrowd": 0}
+        {
+            **{"id": n, "image_id": 1 + n // 2, "category_id": 1 + n % 2, "bbox": list(box), "iscrowd": 0},
+            "segmentation": [[box[0], box[1], box[0] + box[2], box[1], box[0] + box[2], box[1] + box[3]]],
+        }
         for n, box in enumerate(BOXES)
     ]
     return {
@@ -91,7 +95,9 @@ def mutated(draw_one: st.DrawFn) -> Any:
     for _ in range(draw_one(st.integers(1, 5))):
         part = draw_one(st.sampled_from(list(KEYS)))
         rows = data[part]
-        what = draw_one(st.sampled_from(["set", "set", "set", "delete", "copy", "row", "coordinate"]))
+        what = draw_one(
+            st.sampled_from(["set", "set", "set", "delete", "copy", "row", "coordinate", "corner"])
+        )
         if not rows or what == "row":
             rows.insert(draw_one(st.integers(0, len(rows))), draw_one(ODD))
             continue
@@ -103,6 +109,10 @@ def mutated(draw_one: st.DrawFn) -> Any:
             continue
         elif what == "delete":
             row.pop(key, None)
+        elif what == "corner" and isinstance(row.get("segmentation"), list) and row["segmentation"]:
+            ring = row["segmentation"][0]
+            if isinstance(ring, list) and ring:
+                ring[draw_one(st.integers(0, len(ring) - 1))] = draw_one(ODD)
         elif what == "coordinate" and isinstance(row.get("bbox"), list) and row["bbox"]:
             row["bbox"][draw_one(st.integers(0, len(row["bbox"]) - 1))] = draw_one(ODD)
         else:
@@ -171,7 +181,12 @@ def read_or_refused(path: Path) -> Any:
         assert (part.bbox[:, 2:] > 0).all()
         assert (part.bbox[:, :2] >= 0).all()
         assert (part.bbox[:, :2] + part.bbox[:, 2:] <= size + 1e-9).all()
-    ours = read_coco(path, CLASSES)
+    ours, outlined = (read_coco(path, CLASSES, masks=masks) for masks in (False, True))
+    assert len(outlined.images) == len(ours.images)
+    for image, plain in zip(outlined.images, ours.images, strict=True):
+        assert image.boxes.xyxy.tolist() == plain.boxes.xyxy.tolist()
+        for outline in filter(None, image.boxes.outlines or ()):
+            assert segmentation.pixels(outline, image.width, image.height).any()
     for image in ours.images:
         for boxes in (image.boxes, image.ignored):
             assert (boxes.xyxy[:, :2] >= 0).all()

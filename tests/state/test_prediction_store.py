@@ -14,13 +14,16 @@ from al_loop.state import prediction_store
 from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import Prediction
+from al_loop.structures.masks import SIDE
 from al_loop.structures.predictions import ScoredImages
 from strategies import margin_sum
 
 COLUMNS = ("embeddings", "xyxy", "labels", "scores", "distributions", "features", "uncertainty", "offsets")
 
 
-def predictions(*numbers: int, width: int = 5, features: bool = False) -> list[Prediction]:
+def predictions(
+    *numbers: int, width: int = 5, features: bool = False, masks: bool = False
+) -> list[Prediction]:
     items = []
     for number in numbers:
         rng = np.random.default_rng(number)
@@ -38,6 +41,7 @@ def predictions(*numbers: int, width: int = 5, features: bool = False) -> list[P
                 shares,
                 rng.normal(size=width).astype(np.float16).astype(np.float32),
                 rng.normal(size=(n, 3)).astype(np.float32) if features else None,
+                rng.integers(0, 256, (n, SIDE**2)).astype(np.uint8) if masks else None,
             )
         )
     return items
@@ -72,6 +76,32 @@ def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
     equal(scored, predictions(5, 2, features=True))
     features = np.concatenate([p.features for p in predictions(5, 2, features=True)])
     np.testing.assert_allclose(scored.features, features, atol=2e-3)
+
+
+def test_masks_are_columns_of_models_that_predict_them(tmp_path: Path) -> None:
+    plain, store = ShardStore(tmp_path / "plain"), ShardStore(tmp_path / "masks")
+    plain.append(predictions(1, 2, 3))
+    assert plain.load().masks is plain.load().mask_margins is None
+    assert not list(plain.folder.glob("*mask*"))
+    assert "mask" not in (plain.folder / prediction_store.JOURNAL).read_text()
+    for numbers in ((1, 4), (2, 3), (8,)):
+        store.append(predictions(*numbers, masks=True))
+    everything = predictions(1, 4, 2, 3, 8, masks=True)
+    equal(store.load(), everything)
+    masks = np.concatenate([p.masks for p in everything if p.masks is not None])
+    some = ShardStore(store.folder).load(["image-3", "image-4", "image-1"])
+    for scored, rows in ((store.load(), slice(None)), (some, [3, 4, 5, 0])):
+        np.testing.assert_array_equal(np.asarray(scored.masks), masks[rows])
+        expected = 1 - np.abs(masks[rows] / 255 * 2 - 1).mean(axis=1)
+        np.testing.assert_allclose(np.asarray(scored.mask_margins), expected, atol=1e-6)
+    assert store.forget_damaged() == 0
+    path = store.folder / "masks.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    equal(ShardStore(store.folder).load(), predictions(1, 4))
+    with pytest.raises(WorkspaceError, match="of another model"):
+        plain.append(predictions(5, masks=True))
+    with pytest.raises(ValueError, match="masks of all 2 images of a shard, got 1"):
+        store.append([*predictions(5), *predictions(6, masks=True)])
 
 
 def test_a_subset_of_a_subset(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from al_loop.detector.checkpoint import Weights, read_weights, write_weights
 from al_loop.detector.config.stored_config import read_config, write_config
 from al_loop.detector.self_training.settings import UnlabelledPart
 from al_loop.structures.images import LabelledImage
+from al_loop.structures.metrics import MetricName
 
 _START, _DATA = "start.pth", "job.json"
 _MAX_BYTES = 2 << 30
@@ -30,6 +31,7 @@ class RunSettings:
     lr: learning rate, from the settings or from the model's config.
     workers: decoding processes of each training process.
     precision: that of the forward pass: "fp32", "bf16", or mixed "fp16" on CUDA.
+    metric: AP of boxes or of masks, which decides on the best weights and on the end.
     """
 
     settings: TrainConfig
@@ -37,6 +39,7 @@ class RunSettings:
     lr: float
     workers: int
     precision: str = "fp32"
+    metric: MetricName = "box_ap"
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,7 +50,7 @@ def make_runner(job: TrainingJob, model: nn.Module, custom_hooks: list[Hook], do
         work_dir=folder,
         train_dataloader=_train_loader(job, done),
         val_dataloader=_val_loader(job),
-        val_evaluator=Evaluator([ValidationAP(job.validation, job.config.classes)]),
+        val_evaluator=Evaluator([ValidationAP(job.validation, job.config.classes, run.metric)]),
         train_cfg={"type": StepLoop, "max_iters": job.steps, "val_interval": job.val_every},
         val_cfg={},
         optim_wrapper=optimiser_config(job.config, run),

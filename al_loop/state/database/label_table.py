@@ -147,11 +147,12 @@ def labelled_images(store: Store, *, outlines: bool = False) -> list[LabelledRow
     )
 
 
-def images_of_set(store: Store, name: str) -> list[LabelledRow]:
-    """Return the images of an evaluation set, by id."""
+def images_of_set(store: Store, name: str, *, outlines: bool = False) -> list[LabelledRow]:
+    """Return the images of an evaluation set, by id. outlines: read outlines, too."""
     return store.all(
         LabelledRow,
-        f"SELECT {LABELLED}, NULL AS outlines {_IN_SET} JOIN images i ON i.id = s.image_id {_REGIONS} "
+        f"SELECT {LABELLED}, {'l.outlines' if outlines else 'NULL AS outlines'} "
+        f"{_IN_SET} JOIN images i ON i.id = s.image_id {_REGIONS} "
         f"WHERE s.name = ? AND {_DRAWN} ORDER BY i.id",
         name,
     )

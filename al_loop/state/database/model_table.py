@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from al_loop.state.database.image_table import LAST_ARRIVED
 from al_loop.state.database.store import Store
-from al_loop.structures.metrics import VALIDATION, Metrics
+from al_loop.structures.metrics import VALIDATION, Metrics, metrics_from_plain, metrics_to_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def write_evaluation(store: Store, model_id: str, validation_hash: str, metrics:
     store.execute(
         "INSERT OR REPLACE INTO evaluations (model_id, validation_hash, metrics, set_name) "
         "VALUES (?, ?, ?, ?)",
-        *(model_id, validation_hash, json.dumps(asdict(metrics)), name),
+        *(model_id, validation_hash, json.dumps(metrics_to_plain(metrics)), name),
     )
 
 
@@ -149,7 +149,9 @@ def read_evaluation(
         "AND validation_hash = coalesce(?, validation_hash) AND set_name = ? ORDER BY rowid DESC LIMIT 1",
         *(model_id, validation_hash, name),
     )
-    return Evaluation(Metrics(**json.loads(row["metrics"])), row["validation_hash"]) if row else None
+    if row is None:
+        return None
+    return Evaluation(metrics_from_plain(json.loads(row["metrics"])), row["validation_hash"])
 
 
 def newest_common_hash(store: Store, first: str, second: str) -> str | None:
