@@ -168,6 +168,32 @@ def export(workspace: Workspace, model_id: str | None, kind: str, out: Path | No
         say(f"warning: the model finds no box on {found.images} images, so that the check proves nothing")
 
 
+@models.command("masks")
+@model_argument
+@click.option("--out", type=FOLDER, required=True, help="Folder for the PNG images; new or empty.")
+@click.option("--set", "name", default="validation", show_default=True, help="Evaluation set.")
+@click.option("--pool", is_flag=True, help="The unlabelled photographs instead. They are scored first.")
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of an object in a map."
+)
+@with_locked_workspace
+def masks(
+    workspace: Workspace, model_id: str | None, out: Path, name: str, pool: bool, min_score: float
+) -> None:
+    """Write predictions of MODEL, by default the current one, as a PNG image of class ids per photograph."""
+    from al_loop.loop.pool_scoring import score_pool
+    from al_loop.models.predicted_maps import PredictedMaps
+    from al_loop.state.model_registry import current_model, get_model
+
+    terminal = Terminal()
+    model = get_model(workspace, model_id) if model_id else current_model(workspace)
+    maps = PredictedMaps(workspace, model, out, min_score, terminal)
+    if pool:
+        score_pool(workspace, model.id, terminal)
+    count = maps.of_pool() if pool else maps.of_set(name)
+    say(f"{out}: {count} pixel maps by {model.id}")
+
+
 @models.command("promote")
 @click.argument("model_id", metavar="MODEL")
 @click.option("--reason", default="promoted by hand", show_default=True, help="Reason for the report.")

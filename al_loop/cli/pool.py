@@ -10,7 +10,14 @@ import click
 
 from al_loop.cli.classes import parse_classes
 from al_loop.cli.output import say_conversions, say_files, say_lines
-from al_loop.cli.parameters import EXISTING_FILE, FILE, number_option, with_locked_workspace, with_workspace
+from al_loop.cli.parameters import (
+    EXISTING_FILE,
+    FILE,
+    FOLDER,
+    number_option,
+    with_locked_workspace,
+    with_workspace,
+)
 from al_loop.core.console import Terminal, say
 from al_loop.core.errors import DataError
 from al_loop.core.files import printable
@@ -194,16 +201,19 @@ def repair(workspace: Workspace, photos: tuple[str, ...]) -> None:
 
 @pool.command("export")
 @click.argument("file", type=FILE)
+@click.option("--masks", type=FOLDER, help="Also write a PNG image of class ids for each photograph here.")
 @with_workspace
-def export(workspace: Workspace, file: Path) -> None:
+def export(workspace: Workspace, file: Path, masks: Path | None) -> None:
     """Write all labels by people to FILE (COCO JSON), with their outlines."""
     from al_loop.images.export import export_labels
 
-    done = export_labels(workspace, file)
+    done = export_labels(workspace, file, masks)
     say(
         f"{file}: {done.images} images, {done.empty} of them empty, {done.boxes} boxes, "
         f"{done.outlines} with an outline; {done.skipped} skipped images are left out"
     )
+    if masks:
+        say(f"{masks}: {done.images} pixel maps")
 
 
 @pool.command("list")
