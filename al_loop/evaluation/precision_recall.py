@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from al_loop.evaluation.bootstrap import ClassMatches
 from al_loop.evaluation.detection_counts import SCORE
+from al_loop.evaluation.evaluate import match
+from al_loop.evaluation.measure import compares_masks
+from al_loop.structures.boxes import Boxes
+from al_loop.structures.images import LabelledImage
+from al_loop.structures.metrics import MetricName
 
 # Indices into `ClassMatches`: objects of all sizes, IoU 0.50.
 _ALL_SIZES, _IOU_50 = 0, 0
@@ -26,6 +32,27 @@ class PrecisionRecall:
     precision: tuple[float, ...]
     truth: int
     at_score: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class ClassCurves:
+    """The curves of the classes with a true object. masks: whether masks were matched, not boxes."""
+
+    masks: bool
+    curves: dict[str, PrecisionRecall]
+
+
+def class_curves(
+    truth: Sequence[LabelledImage],
+    predicted: Mapping[str, Boxes],
+    classes: Sequence[str],
+    metric: MetricName,
+) -> ClassCurves:
+    """Return the curves of a model on a set, of the shape that decides on a promotion by `metric`."""
+    masks = metric == "mask_ap" and compares_masks(truth, predicted)
+    matches = match(truth, predicted, classes, "segm" if masks else "bbox")
+    curves = {name: precision_recall(each) for name, each in zip(classes, matches, strict=True)}
+    return ClassCurves(masks, {name: curve for name, curve in curves.items() if curve is not None})
 
 
 def precision_recall(matches: ClassMatches) -> PrecisionRecall | None:

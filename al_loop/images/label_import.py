@@ -164,7 +164,7 @@ def without_kept(
         boxes = len(entry.item.boxes)
         same_count = "other " if boxes == len(other.boxes) else ""
         what = f"{same_count}{boxes} boxes" if boxes else "none"
-        if entry.item.has_labels(other.boxes, other.ignored, outlines=False):
+        if boxes and entry.item.has_labels(other.boxes, other.ignored, outlines=False):
             what = "the same boxes with other outlines"
         report.kept.append((str(entry.item.path), f"{other}; {coco.name} has {what}"))
 

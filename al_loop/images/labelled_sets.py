@@ -127,10 +127,10 @@ def same_boxes(first: Boxes, second: Boxes, *, outlines: bool = False) -> bool:
 
 
 def _same_outline(first: Boxes, row: int, second: Boxes, other: int) -> bool:
-    outlines = (
+    one, another = (
         boxes.outlines[at] if boxes.outlines else None for boxes, at in ((first, row), (second, other))
     )
-    return same_outline(*outlines, _SAME_PX)
+    return same_outline(one, another, _SAME_PX)
 
 
 def deduplicate(

@@ -56,7 +56,7 @@ def _model(workspace: Workspace) -> str:
         return "none yet"
     model = current_model(workspace)
     metrics = saved_metrics(workspace, model.id)
-    return f"{model.id}, AP {metrics.ap:.3f}" if metrics else model.id
+    return f"{model.id}, {metrics.headline}" if metrics else model.id
 
 
 def _cycle(workspace: Workspace) -> tuple[str, bool]:

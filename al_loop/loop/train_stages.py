@@ -27,7 +27,7 @@ from al_loop.state.model_registry import INITIAL, Model
 from al_loop.state.stages import Output, Stage, run_stage
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.images import ImageFile, LabelledImage, total_boxes
-from al_loop.structures.metrics import VALIDATION
+from al_loop.structures.metrics import VALIDATION, mask_summary
 
 
 def train_stage(
@@ -116,6 +116,8 @@ def evaluate(workspace: Workspace, candidate: Model | None, reporter: Reporter) 
     reporter.line(
         f"  evaluate: AP {ap}{after.ap:.3f}, AP50 {ap50}{after.ap50:.3f} on {after.images} validation images"
     )
+    if (masks := mask_summary(after, before)) is not None:
+        reporter.line(f"  evaluate: {masks}")
     return result
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from al_loop.core.console import Reporter
 from al_loop.evaluation.bootstrap import Comparison
 from al_loop.evaluation.detection_counts import SCORE, all_right
+from al_loop.evaluation.precision_recall import ClassCurves, class_curves
 from al_loop.images import repository
 from al_loop.models import evaluation
 from al_loop.state import model_registry
@@ -15,6 +16,7 @@ from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import LabelledImage
+from al_loop.structures.metrics import MetricName
 
 _MAX_LISTED = 8  # images per model
 
@@ -23,27 +25,34 @@ _MAX_LISTED = 8  # images per model
 class ModelComparison:
     """Model `first` minus model `second` on a set.
 
+    metric: the one that decides on promotions; its differences come first.
     right_alone: by model, the images without any error of this model that the other model gets wrong.
     predicted: by model and image, the boxes of at least the default score.
     names: by image, the name of its source file.
+    curves: by model, precision over recall of each class.
     """
 
     first: Model
     second: Model
     set_name: str
     difference: Comparison
+    metric: MetricName
     right_alone: Mapping[str, Sequence[LabelledImage]]
     predicted: Mapping[str, Mapping[str, Boxes]]
     names: Mapping[str, str]
+    curves: Mapping[str, ClassCurves]
 
     @property
     def rows(self) -> dict[str, str]:
         """Return every difference with its interval, by metric."""
-        difference = self.difference
-        rows = {"AP": difference.ap, "AP50": difference.ap50}
-        rows |= {f"AP, {name} boxes": value for name, value in difference.by_area.items()}
-        rows |= {f"AP of {name}": value for name, value in difference.per_class.items()}
-        return {name: str(value) for name, value in rows.items()}
+        masks, boxes = self.difference.masks, _rows(self.difference, "", "boxes")
+        if masks is None:
+            return boxes
+        rows = _rows(masks, "mask ", "masks")
+        if (pixels := self.difference.pixels) is not None:
+            rows |= {"mean IoU": str(pixels.mean_iou), "mean Dice": str(pixels.mean_dice)}
+            rows |= {f"Dice of {name}": str(value) for name, value in pixels.dice.items()}
+        return rows | boxes if self.metric == "mask_ap" else boxes | rows
 
     @property
     def lines(self) -> list[str]:
@@ -59,6 +68,13 @@ class ModelComparison:
         return lines
 
 
+def _rows(difference: Comparison, prefix: str, shapes: str) -> dict[str, str]:
+    rows = {"AP": difference.ap, "AP50": difference.ap50}
+    rows |= {f"AP, {name} {shapes}": value for name, value in difference.by_area.items()}
+    rows |= {f"AP of {name}": value for name, value in difference.per_class.items()}
+    return {f"{prefix}{name}": str(value) for name, value in rows.items()}
+
+
 def compare_models(
     workspace: Workspace, first: str, second: str, name: str, reporter: Reporter
 ) -> ModelComparison:
@@ -69,10 +85,12 @@ def compare_models(
     pair = model_registry.get_model(workspace, first), model_registry.get_model(workspace, second)
     truth = repository.validation(workspace, name)
     difference = evaluation.compare_models(workspace, *pair, name, reporter)
-    predicted, right = {}, {}
+    predicted, right, curves = {}, {}, {}
+    config = workspace.config
     for model in pair:
         boxes = evaluation.predictions(workspace, model, name, reporter)
         predicted[model.id] = above = {image: all_boxes.above(SCORE) for image, all_boxes in boxes.items()}
+        curves[model.id] = class_curves(truth, boxes, config.classes, config.key_metric)
         right[model.id] = {i.image.id for i in truth if all_right(i, above.get(i.image.id, Boxes()))}
     a, b = (model.id for model in pair)
     right_alone = {
@@ -80,4 +98,4 @@ def compare_models(
         for model, other in ((a, b), (b, a))
     }
     names = repository.source_names(workspace, [item.image.id for item in truth])
-    return ModelComparison(*pair, name, difference, right_alone, predicted, names)
+    return ModelComparison(*pair, name, difference, config.key_metric, right_alone, predicted, names, curves)

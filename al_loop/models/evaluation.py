@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,8 @@ from al_loop.state.model_registry import Model, save_metrics, saved_metrics
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import LabelledImage
-from al_loop.structures.metrics import VALIDATION, Metrics
+from al_loop.structures.metrics import VALIDATION, Metrics, metrics_to_plain
+from al_loop.structures.predictions import ScoredImages
 
 if TYPE_CHECKING:
     from al_loop.evaluation.bootstrap import Comparison
@@ -33,14 +33,13 @@ def evaluate_model(workspace: Workspace, model: Model, name: str, reporter: Repo
     saved = saved_metrics(workspace, model.id, digest, name)
     if saved is not None:
         return saved
-    from al_loop.evaluation.bootstrap import interval
-    from al_loop.evaluation.evaluate import evaluate, match
+    from al_loop.evaluation.measure import measure
 
     predicted = predictions(workspace, model, name, reporter)
-    low, high = interval(match(truth, predicted, classes)) or (None, None)
-    metrics = replace(evaluate(truth, predicted, classes), low=low, high=high)
+    metrics = measure(truth, predicted, classes, outlined=workspace.config.outlined)
     if name == VALIDATION:
-        write_json(model.folder / "metrics.json", {"validation_hash": digest, **asdict(metrics)})
+        plain = {"validation_hash": digest, **metrics_to_plain(metrics)}
+        write_json(model.folder / "metrics.json", plain)
     save_metrics(workspace, model.id, digest, metrics, name)
     return metrics
 
@@ -56,25 +55,32 @@ def compare_models(
     workspace: Workspace, candidate: Model, current: Model, name: str, reporter: Reporter
 ) -> Comparison:
     """Return the differences of two models on the named set, with intervals."""
-    from al_loop.evaluation.bootstrap import compare
-    from al_loop.evaluation.evaluate import match
+    from al_loop.evaluation.measure import differ
 
     classes, truth = workspace.config.classes, repository.validation(workspace, name)
-    after, before = (
-        match(truth, predictions(workspace, model, name, reporter), classes) for model in (candidate, current)
-    )
-    return compare(after, before, classes)
+    after, before = (predictions(workspace, model, name, reporter) for model in (candidate, current))
+    return differ(truth, after, before, classes, outlined=workspace.config.outlined)
 
 
 def predictions(workspace: Workspace, model: Model, name: str, reporter: Reporter) -> dict[str, Boxes]:
-    """Return a model's boxes on the named set, by image. They are stored in the model's folder."""
+    """Return a model's boxes on the named set, by image, as `predictions_on` does."""
     return predictions_on(workspace, model, repository.validation(workspace, name), name, reporter)
 
 
 def predictions_on(
-    workspace: Workspace, model: Model, labelled: Sequence[LabelledImage], name: str, reporter: Reporter
+    workspace: Workspace,
+    model: Model,
+    labelled: Sequence[LabelledImage],
+    name: str,
+    reporter: Reporter,
+    *,
+    masks: bool = True,
 ) -> dict[str, Boxes]:
-    """Return a model's boxes on a labelled set, by image. name: of the set, for messages."""
+    """Return a model's boxes on a labelled set, by image. They are stored in the model's folder.
+
+    name: of the set, for messages.
+    masks: whether boxes have their masks as outlines, in a segmentation workspace.
+    """
     folder, images = predictions_dir(workspace.config, model), [item.image for item in labelled]
     if lost := shards_in(workspace, folder).forget_damaged():
         reporter.line(
@@ -87,7 +93,22 @@ def predictions_on(
             f"{model.id} cannot be evaluated on {name}: {len(unreadable)} of {len(images)} images cannot be "
             f"used. {unreadable[0].reason}"
         )
-    return shards_in(workspace, folder).load().boxes_by_image()
+    scored = shards_in(workspace, folder).load()
+    return boxes_of(scored, labelled, masks=masks and workspace.config.outlined)
+
+
+def boxes_of(scored: ScoredImages, labelled: Sequence[LabelledImage], *, masks: bool) -> dict[str, Boxes]:
+    """Return the predicted boxes of labelled images, by image. masks: with their masks as outlines.
+
+    Raises KeyError for an image without a prediction.
+    """
+    images = [item.image for item in labelled]
+    some = scored.subset([image.id for image in images])
+    if not masks:
+        return some.boxes_by_image()
+    return {
+        image.id: some.outlined_boxes(index, image.width, image.height) for index, image in enumerate(images)
+    }
 
 
 def validation_count_r2(workspace: Workspace, model: Model, reporter: Reporter) -> float | None:
@@ -95,7 +116,8 @@ def validation_count_r2(workspace: Workspace, model: Model, reporter: Reporter) 
     if not predictions_dir(workspace.config, model).is_dir():
         return None
     truth = repository.validation(workspace, VALIDATION)
-    return count_r2(truth, predictions(workspace, model, VALIDATION, reporter))
+    boxes = predictions_on(workspace, model, truth, VALIDATION, reporter, masks=False)
+    return count_r2(truth, boxes)
 
 
 def predictions_dir(settings: Config, model: Model) -> Path:
@@ -107,8 +129,9 @@ def evaluate_labelled(
     workspace: Workspace, model: Model, labelled: Sequence[LabelledImage], folder: Path, progress: Progress
 ) -> Metrics:
     """Return a model's metrics on labelled images. Its predictions are stored in `folder`."""
-    from al_loop.evaluation.evaluate import evaluate
+    from al_loop.evaluation.measure import measure
 
+    config = workspace.config
     scoring.score(workspace, model, [item.image for item in labelled], folder, progress, EXACT)
-    predicted = shards_in(workspace, folder).load().boxes_by_image()
-    return evaluate(labelled, predicted, workspace.config.classes)
+    predicted = boxes_of(shards_in(workspace, folder).load(), labelled, masks=config.outlined)
+    return measure(labelled, predicted, config.classes, outlined=config.outlined, intervals=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from al_loop.core.files import folder_bytes, read_json
+from al_loop.evaluation.detection_counts import SCORE
 from al_loop.models import model_training
 from al_loop.models.promotion import COMPARISON
 from al_loop.models.self_training import verdict
@@ -18,7 +19,7 @@ from al_loop.state.model_registry import (
     saved_metrics,
 )
 from al_loop.state.workspace import Workspace
-from al_loop.structures.metrics import Metrics
+from al_loop.structures.metrics import ImageLevel, MaskMetrics, Metrics
 
 _MAX_INDENT = 8  # levels of the tree: the lines of a long chain of cycles must fit on the screen
 
@@ -43,6 +44,8 @@ def tree(workspace: Workspace) -> list[str]:
 def _state(workspace: Workspace, model: Model, used: set[str]) -> str:
     metrics = saved_metrics(workspace, model.id)
     quality = f"{format_ap(metrics)}  AP50 {metrics.ap50:.3f}" if metrics else "not evaluated"
+    if metrics and metrics.masks:
+        quality = f"mask {format_ap(metrics.masks)}  box {quality}"
     parts = [quality, model.created_at]
     parts += [f"from {model.parent}"] if model.parent else []
     parts += ["never in use"] if model.id not in used else []
@@ -50,7 +53,7 @@ def _state(workspace: Workspace, model: Model, used: set[str]) -> str:
     return "  ".join(parts)
 
 
-def format_ap(metrics: Metrics) -> str:
+def format_ap(metrics: Metrics | MaskMetrics) -> str:
     """Format the AP, with its interval if there is one."""
     if metrics.low is None or metrics.high is None:
         return f"AP {metrics.ap:.3f}"
@@ -91,7 +94,35 @@ def _metrics(name: str, metrics: Metrics | None) -> list[str]:
         return [f"{name}: not evaluated"]
     more = f"AP50 {metrics.ap50:.3f}, AP75 {metrics.ap75:.3f}, {metrics.images} images"
     classes = {c: "no box" if ap is None else f"{ap:.3f}" for c, ap in metrics.per_class.items()}
-    return [f"{name}: {format_ap(metrics)}, {more}", *(f"  {c}: {ap}" for c, ap in classes.items())]
+    lines = [f"{name}: {format_ap(metrics)}, {more}", *(f"  {c}: {ap}" for c, ap in classes.items())]
+    return lines + _mask_lines(name, metrics.masks) + _image_lines(name, metrics.image_level)
+
+
+def _mask_lines(name: str, masks: MaskMetrics | None) -> list[str]:
+    if masks is None:
+        return []
+    lines = [
+        f"{name}, masks: {format_ap(masks)}, AP50 {masks.ap50:.3f}, AP75 {masks.ap75:.3f}, "
+        f"{masks.outlines} outlines",
+        f"{name}, pixels: mean IoU {masks.mean_iou}, mean Dice {masks.mean_dice}",
+    ]
+    for label, ap in masks.per_class.items():
+        iou, dice = masks.iou[label], masks.dice[label]
+        known = ap is not None and iou is not None and dice is not None
+        lines.append(
+            f"  {label}: {f'AP {ap:.3f}, IoU {iou:.3f}, Dice {dice:.3f}' if known else 'no outline'}"
+        )
+    return lines
+
+
+def _image_lines(name: str, level: ImageLevel | None) -> list[str]:
+    if level is None:
+        return []
+    lines = [f"{name}, images that show a class (boxes of score {SCORE:g} or more):"]
+    for label, recall in level.recall.items():
+        precision = level.precision[label] or "unknown, found on no image"
+        lines.append(f"  {label}: {f'precision {precision}, recall {recall}' if recall else 'on no image'}")
+    return lines
 
 
 def _comparison_lines(model: Model) -> list[str]:
@@ -101,11 +132,14 @@ def _comparison_lines(model: Model) -> list[str]:
         return []
     try:
         comparison = read_json(path)
-        return [
-            f"{name}, minus {comparison['against']}: "
-            f"{entry['ap']['value']:+.3f} ({entry['ap']['low']:+.3f} to {entry['ap']['high']:+.3f}) AP"
-            for name, entry in comparison["sets"].items()
-        ]
+        lines = []
+        for name, entry in comparison["sets"].items():
+            for found, title in ((entry, "AP"), (entry.get("masks"), "mask AP")):
+                if found is not None:
+                    value, low, high = (found["ap"][key] for key in ("value", "low", "high"))
+                    spread = f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+                    lines.append(f"{name}, minus {comparison['against']}: {spread} {title}")
+        return lines
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return [f"{COMPARISON} is damaged: the difference to the previous model is unknown"]
 

@@ -24,7 +24,7 @@ from al_loop.state.model_registry import INITIAL, Model
 from al_loop.state.stages import Output, Stage, finished, run_stage
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import total_boxes
-from al_loop.structures.metrics import VALIDATION
+from al_loop.structures.metrics import VALIDATION, mask_summary
 from strategies import Ids
 
 
@@ -167,5 +167,7 @@ def _evaluate(workspace: Workspace, model: Model, output: Output, reporter: Repo
         f"evaluated {model.id}: AP {metrics.ap:.3f}, AP50 {metrics.ap50:.3f} on {metrics.images} validation "
         "images"
     )
+    if (masks := mask_summary(metrics)) is not None:
+        reporter.line(f"evaluated {model.id}: {masks}")
     reporter.line(f"current model: {model_registry.current_model(workspace).id} ({decision.reason})")
     return model

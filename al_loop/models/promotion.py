@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from al_loop.core.config import PromotionConfig
 from al_loop.core.console import Reporter
@@ -15,7 +15,7 @@ from al_loop.state.database.label_table import set_names
 from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage
-from al_loop.structures.metrics import VALIDATION, Metrics
+from al_loop.structures.metrics import METRIC_TITLES, VALIDATION, MaskMetrics, MetricName, Metrics
 
 #: File in the folder of a candidate: its difference to the current model.
 COMPARISON = "comparison.json"
@@ -30,24 +30,47 @@ class Decision:
 
 
 def decide_promotion(
-    candidate: Metrics, current: Metrics | None, rule: PromotionConfig, difference: Comparison | None = None
+    candidate: Metrics,
+    current: Metrics | None,
+    rule: PromotionConfig,
+    difference: Comparison | None = None,
+    metric: MetricName = "box_ap",
 ) -> Decision:
     """Decide by AP whether a candidate replaces the current model. Both are evaluated on the same set.
 
     difference: of the two models, with intervals. None: compare the metrics only.
+    metric: whether the AP of boxes or of masks decides. That of boxes does if the current model predicts no
+        masks, or if the set has no outlines.
 
     Reject the candidate in one of these cases:
+    - The current model predicts masks, and the candidate predicts none.
     - Its AP is not finite.
     - It predicts no box.
     - Its AP fell, and the interval of the difference includes a fall by the tolerance or more.
     - The AP of a class fell by more than the class tolerance, and its interval lies below 0.
     Promote it otherwise. An equal AP is enough: the candidate has learned from more labels.
     """
+    if metric == "mask_ap" and current and current.masks and not candidate.masks:
+        return Decision(False, "it predicts no masks, unlike the current model")
+    if metric == "mask_ap" and candidate.masks and (current is None or current.masks):
+        before, spread = current and current.masks, difference and difference.masks
+        return _decide(candidate.masks, before, rule, spread, METRIC_TITLES[metric])
+    title = METRIC_TITLES["box_ap"] if metric == "box_ap" else "box AP"
+    return _decide(candidate, current, rule, difference, title)
+
+
+def _decide(
+    candidate: Metrics | MaskMetrics,
+    current: Metrics | MaskMetrics | None,
+    rule: PromotionConfig,
+    difference: Comparison | None,
+    title: str,
+) -> Decision:
     if not math.isfinite(candidate.ap):
-        return Decision(False, f"its AP is not a number ({candidate.ap})")
+        return Decision(False, f"its {title} is not a number ({candidate.ap})")
     if current is None:
-        return Decision(True, f"the first model, AP {candidate.ap:.3f}")
-    change = f"AP {current.ap:.3f} → {candidate.ap:.3f}"
+        return Decision(True, f"the first model, {title} {candidate.ap:.3f}")
+    change = f"{title} {current.ap:.3f} → {candidate.ap:.3f}"
     if difference is not None:
         change += f", {difference.ap} over {difference.images} images"
         if difference.predictions == 0:
@@ -101,11 +124,12 @@ def evaluate_candidate(
         if name == VALIDATION:
             shown = after, before
         if name in rule.sets:
-            decision = decide_promotion(after, before, rule, differences.get(name))
+            metric = workspace.config.key_metric
+            decision = decide_promotion(after, before, rule, differences.get(name), metric)
             prefix = "" if name == VALIDATION else f"on {name}: "
             decisions.append(Decision(decision.promote, f"{prefix}{decision.reason}"))
     if current:
-        sets = {name: asdict(difference) for name, difference in differences.items()}
+        sets = {name: difference.plain for name, difference in differences.items()}
         write_json(candidate.folder / COMPARISON, {"against": current.id, "sets": sets})
     agreed = Decision(True, "; ".join(decision.reason for decision in decisions))
     return PromotionResult(*shown, next((d for d in decisions if not d.promote), agreed))

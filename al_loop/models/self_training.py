@@ -273,7 +273,8 @@ class _Run:
         decisions: list[Decision] = []
         for name, truth in self.pool.evaluated.items():
             difference, decision = self._decide_on(name, truth, second, first)
-            differences[name] = asdict(difference.ap)
+            key = difference.of(self.workspace.config.key_metric) or difference
+            differences[name] = asdict(key.ap)
             decisions.append(decision)
         agreed = Decision(True, "; ".join(decision.reason for decision in decisions))
         return next((each for each in decisions if not each.promote), agreed), differences
@@ -281,18 +282,18 @@ class _Run:
     def _decide_on(
         self, name: str, truth: Sequence[LabelledImage], second: Model, first: Model
     ) -> tuple[Comparison, Decision]:
-        from al_loop.evaluation.bootstrap import compare
-        from al_loop.evaluation.evaluate import evaluate, match
+        from al_loop.evaluation.measure import differ, measure
 
-        workspace, classes = self.workspace, self.workspace.config.classes
+        workspace, config = self.workspace, self.workspace.config
         boxes = [
             evaluation.predictions_on(workspace, model, truth, name, self.reporter)
             for model in (second, first)
         ]
-        after, before = (evaluate(truth, each, classes) for each in boxes)
-        difference = compare(match(truth, boxes[0], classes), match(truth, boxes[1], classes), classes)
-        rule = structs.replace(workspace.config.promotion, tolerance=0.0)
-        decision = decide_promotion(after, before, rule, difference)
+        classes, outlined = config.classes, config.outlined
+        after, before = (measure(truth, each, classes, outlined=outlined, intervals=False) for each in boxes)
+        difference = differ(truth, boxes[0], boxes[1], classes, outlined=outlined)
+        rule = structs.replace(config.promotion, tolerance=0.0)
+        decision = decide_promotion(after, before, rule, difference, config.key_metric)
         prefix = "" if name == VALIDATION else f"on {name}: "
         return difference, Decision(decision.promote, f"{prefix}{decision.reason}")
 

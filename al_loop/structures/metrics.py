@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -97,6 +97,22 @@ class Metrics:
         """Return the AP as text, that of masks first."""
         boxes = f"AP {self.ap:.3f}"
         return f"mask AP {self.masks.ap:.3f}, box {boxes}" if self.masks else boxes
+
+
+def mask_summary(after: Metrics, before: Metrics | None = None) -> str | None:
+    """Return the metrics of masks as text, with those of an earlier model in front. None without masks."""
+    new, old = after.masks, before.masks if before else None
+    if new is None:
+        return None
+
+    def change(read: Callable[[MaskMetrics], float]) -> str:
+        return f"{read(new):.3f}" if old is None else f"{read(old):.3f} → {read(new):.3f}"
+
+    return (
+        f"mask AP {change(lambda masks: masks.ap)}, AP50 {change(lambda masks: masks.ap50)}, "
+        f"mean IoU {change(lambda masks: masks.mean_iou.value)}, "
+        f"mean Dice {change(lambda masks: masks.mean_dice.value)} of {new.outlines} outlines"
+    )
 
 
 def metrics_to_plain(metrics: Metrics) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def mask_at(pixels: NDArray[np.bool_], left: int, top: int, width: int, height: 
     columns = np.zeros((pixels.shape[1], height), np.bool_)
     columns[:, top : top + pixels.shape[0]] = pixels.T
     flat = columns.ravel()
-    changes = np.flatnonzero(np.diff(flat, prepend=False)) + left * height
+    changes = np.flatnonzero(np.diff(flat, prepend=False, append=False)) + left * height
     runs = np.diff(changes, prepend=0, append=width * height).tolist()
     packed = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)
     return {"size": [height, width], "counts": packed["counts"].decode("ascii")}

@@ -61,8 +61,8 @@ def difference(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
     def set_to(value: float) -> None:
         comparison, aps = compared(value, value - 0.1, value + 0.1), [metrics(0.5), metrics(0.5 + value)]
-        monkeypatch.setattr("al_loop.evaluation.bootstrap.compare", lambda *_: comparison)
-        monkeypatch.setattr("al_loop.evaluation.evaluate.evaluate", lambda *_: aps.pop())
+        monkeypatch.setattr("al_loop.evaluation.measure.differ", lambda *_, **__: comparison)
+        monkeypatch.setattr("al_loop.evaluation.measure.measure", lambda *_, **__: aps.pop())
 
     return set_to
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from support.factories import edited, write_coco_set
 
+from al_loop.state.workspace import Workspace, open_workspace
 from al_loop.structures import segmentation
 from al_loop.structures.boxes import Boxes, Outline
 from al_loop.structures.images import ImageFile, LabelledImage
@@ -76,3 +79,25 @@ def _prediction(rng: np.random.Generator, pixels: NDArray[np.bool_], label: int)
     """Return a mask shifted by a few pixels, sometimes of the other class."""
     moved = np.roll(pixels, rng.integers(-4, 5, 2), axis=(0, 1))
     return segmentation.mask(moved), label if rng.random() < 0.9 else 1 - label
+
+
+def for_outlines(workspace: Workspace) -> Workspace:
+    """Return the workspace with task = "segmentation" in its file."""
+    path = workspace.root / "al-loop.toml"
+    text = path.read_text().replace('task = "detection"', 'task = "segmentation"')
+    path.write_text(text if 'task = "segmentation"' in text else f'task = "segmentation"\n{text}')
+    return open_workspace(workspace.root)
+
+
+def write_outlined_set(folder: Path, count: int, seed: int = 0) -> Path:
+    """Write a COCO set of `write_coco_set` whose wide blocks have outlines: the block without a corner."""
+    coco = write_coco_set(folder, count, seed=seed)
+
+    def draw(data: dict[str, list[dict[str, object]]]) -> None:
+        for annotation in data["annotations"]:
+            if annotation["category_id"] == 1:
+                x, y, w, h = json.loads(json.dumps(annotation["bbox"]))
+                corners = (x, y), (x + w, y), (x + w, y + h - 4), (x + w - 4, y + h), (x, y + h)
+                annotation["segmentation"] = [[value for corner in corners for value in corner]]
+
+    return edited(coco, coco.name, draw)
