@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ class Boxes:
     xyxy: (n, 4) float64, absolute pixels, origin top-left, x2 > x1 and y2 > y1.
     labels: (n,) int64, index into the workspace's classes.
     scores: (n,) float64 in [0, 1] for a model's boxes, None for a person's.
-    outlines: per box, the outline that a person has drawn, or None. The box is the hull of its outline. None
-        if no box has an outline.
+    outlines: per box, the outline of the object, drawn or predicted, or None. The box of a drawn outline is
+        its hull. None if no box has an outline.
     """
 
     xyxy: FloatArray = field(default_factory=lambda: np.zeros((0, 4)))
@@ -54,9 +55,10 @@ class Boxes:
         return self if self.scores is None else self.take(self.scores >= score)
 
     def take(self, rows: NDArray[np.bool_]) -> Boxes:
-        """Return the boxes where `rows`, (n,), is true, without outlines."""
+        """Return the boxes where `rows`, (n,), is true, with their outlines."""
         scores = None if self.scores is None else self.scores[rows]
-        return Boxes(self.xyxy[rows], self.labels[rows], scores)
+        outlines = tuple(compress(self.outlines or (), rows))
+        return Boxes(self.xyxy[rows], self.labels[rows], scores, outlines if any(outlines) else None)
 
 
 def iou(first: FloatArray, second: FloatArray) -> FloatArray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
@@ -22,6 +24,25 @@ def mask(pixels: NDArray[np.bool_]) -> Outline:
     """Return the outline that covers these pixels, (h, w)."""
     packed = coco.encode(np.asfortranarray(pixels, np.uint8))
     return {"size": list(pixels.shape), "counts": packed["counts"].decode("ascii")}
+
+
+def run_lengths(outline: Outline, width: int, height: int) -> Any:
+    """Return the pixels of an outline in an image as the run lengths with which pycocotools computes.
+
+    A polygon is filled as pycocotools does it: pixels inside an odd number of its loops belong to it.
+    """
+    if isinstance(outline, dict):
+        return coco.frPyObjects(outline, height, width) if isinstance(outline["counts"], list) else outline
+    return coco.merge(coco.frPyObjects(outline, height, width))
+
+
+def mask_iou(first: Outline, second: Outline) -> float:
+    """Return the intersection over union of the pixels of two outlines of one image, in [0, 1]."""
+    sizes = [outline["size"] for outline in (first, second) if isinstance(outline, dict)]
+    far_corner = np.maximum(hull(first), hull(second))[2:]
+    height, width = sizes[0] if sizes else np.ceil(far_corner[::-1]).astype(int).tolist()
+    parts = [run_lengths(outline, width, height) for outline in (first, second)]
+    return float(coco.iou(parts[:1], parts[1:], [0])[0, 0])
 
 
 def hull(outline: Outline) -> FloatArray:
