@@ -32,7 +32,7 @@ from mmengine.config import Config
 from plain_mmdet import MmdetTraining, train_with_mmdet, usual
 
 from al_loop.core.config import TrainConfig
-from al_loop.detector.checkpoint import BOX_HEAD, Weights, load_into, read_weights, write_weights
+from al_loop.detector.checkpoint import CLASS_LAYERS, Weights, load_into, read_weights, write_weights
 from al_loop.detector.config.model_config import build_model, imagenet_start, load_model_config
 from al_loop.detector.device import choose_device, default_workers
 from al_loop.detector.inference.predict import Detector
@@ -165,7 +165,7 @@ def picked(
 
 
 def _fits(name: str, tensor: Any, start: Any) -> bool:
-    return not (name.startswith(BOX_HEAD) and tensor.shape != start[name].shape)
+    return not (name.startswith(CLASS_LAYERS) and tensor.shape != start[name].shape)
 
 
 def report(rows: Sequence[dict[str, Any]], column: str, names: Sequence[str], base: str) -> None:

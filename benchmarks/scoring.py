@@ -1,7 +1,7 @@
 """Speed of scoring a pool, compared with mmdet's inferencer and bare forward passes of the same model.
 
     .venv/bin/python benchmarks/scoring.py --photographs FOLDER [--workspace WORKSPACE | --config r50]
-        [--images 48] [--repeats 5] [--truth COCO.json] [--malloc system]
+        [--images 48] [--repeats 5] [--truth COCO.json] [--malloc system] [--masks]
 
   inferencer     mmdet's DetInferencer on the files, without output files, at its best batch size
   scoring        al-loop's: files to shards, with distributions, margins and pooled features; fp32 and bf16
@@ -12,7 +12,8 @@ They run alternately, and a ratio is of one turn. mmdet runs in a process of its
 allocator. al-loop tells glibc to keep memory (al_loop/detector/allocator.py), but not with --malloc system.
 The inferencer also runs in al-loop's process ("memory kept"). Without a workspace the weights are random, and
 the classifier mostly predicts background, as a trained one does. With --truth, a labelled set: AP in bf16 and
-fp32, and how many picks of each strategy are the same.
+fp32, and how many picks of each strategy are the same. With --masks only the time of scoring with masks, in
+relation to that without, for several numbers of boxes per image, or for a workspace as its model finds them.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from torch.profiler import ProfilerActivity, profile
 from torchvision.ops import roi_align as torchvision_align
 
 from al_loop.core.config import CycleConfig
-from al_loop.detector.config.model_config import load_model_config
+from al_loop.detector.config.mask_head import add_mask_head
+from al_loop.detector.config.model_config import build_model, load_model_config
 from al_loop.detector.device import default_workers
 from al_loop.detector.inference import forward_pass
 from al_loop.detector.inference.predict import Detector, as_input, detect, fuse_detector, predict
@@ -162,10 +164,15 @@ class ForwardPasses:
 
 
 def scored(
-    detector: Detector, images: Sequence[ImageFile], precision: str, batch: int = BATCH
+    detector: Detector,
+    images: Sequence[ImageFile],
+    precision: str,
+    batch: int = BATCH,
+    *,
+    masks: bool = False,
 ) -> ScoredImages:
     """Return the scores of images, in their order."""
-    settings = ScoreSettings(THRESHOLD, batch, default_workers(), 256, precision=precision)
+    settings = ScoreSettings(THRESHOLD, batch, default_workers(), 256, precision=precision, masks=masks)
     with tempfile.TemporaryDirectory() as folder:
         failed = score_images(detector, images, ShardStore(Path(folder)), settings)
         assert not failed, failed
@@ -186,6 +193,33 @@ def compare(detector: Detector, truth: Path) -> None:
             print(f"{name}, k = {k}: {len(one & other)} of {k} picks are the same in bf16")
 
 
+def race_masks(detector: Detector, images: Sequence[ImageFile], repeats: int, boxes: int | None) -> None:
+    """Print the time of scoring with masks in relation to that without, in each precision.
+
+    boxes: of each image, the best of a model with random weights. None: as many as the model finds.
+    """
+    if boxes is not None:
+        detector.model.roi_head.test_cfg.max_per_img = boxes
+    for kind in forward_pass.PRECISIONS:
+        found: list[float] = []
+        for number in range(repeats + 1):  # the first warms up
+            plain, masked = (
+                timed(partial(scored, detector, images, kind, masks=masks)) for masks in (False, True)
+            )
+            found += [masked / plain] if number else []
+        count = len(scored(detector, images, kind).labels) / len(images)
+        print(f"{kind}, {count:.1f} boxes per image: with masks / without: {spread(found, 3)}")
+
+
+def mask_model(spec: BenchmarkSpec) -> Detector:
+    """Return the current model of a workspace, or one with random weights that finds many boxes."""
+    if spec.workspace:
+        return make_detector(spec)
+    config = load_model_config(spec.config, tuple("abcdef"), spec.size)
+    add_mask_head(config.model)
+    return Detector(build_model(config, 0), config, torch.device("cpu"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photographs", type=Path, required=True)
@@ -194,6 +228,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--truth", type=Path)
+    parser.add_argument("--masks", action="store_true", help="Only compare scoring with and without masks.")
     parser.add_argument(
         "--malloc", choices=("", "system"), default="", help="Memory allocation of al-loop's process."
     )
@@ -202,7 +237,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     spec = BenchmarkSpec(args.workspace, args.config, ())
-    detector = make_detector(spec)
+    detector = mask_model(spec) if args.masks else make_detector(spec)
     fp32_s, bf16_s = convolution_seconds()
     fastest = precision_here("auto", detector.device)
     print(
@@ -212,6 +247,10 @@ def main() -> None:
     files = sorted(path for path in args.photographs.iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
     with tempfile.TemporaryDirectory() as folder:
         images = [resized(detector, path, Path(folder), n) for n, path in enumerate(files[: args.images])]
+        if args.masks:
+            for boxes in (None,) if args.workspace else (10, 30, 100):
+                race_masks(detector, images, args.repeats, boxes)
+            return
         if args.profile:
             scored(detector, images, args.profile)
             with profile(activities=[ProfilerActivity.CPU]) as profiled:

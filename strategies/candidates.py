@@ -25,6 +25,8 @@ class Detections:
     labels, scores: (m,) class and score of each box.
     boxes: (m, 4) xyxy px.
     features: (m, r) pooled RoI features; (m, 0) where a strategy needs none.
+    mask_margins: (m,) how unsure the mask of each box is, see `strategies.mask_margins`. None for a detector
+        without masks.
     """
 
     offsets: IntArray
@@ -33,6 +35,7 @@ class Detections:
     scores: Table
     boxes: Table
     features: Table
+    mask_margins: Table | None = None
 
     def __post_init__(self) -> None:
         """Check the shapes of the arrays."""
@@ -50,11 +53,14 @@ class Detections:
             )
         if self.features.ndim != 2 or len(self.features) != m:
             raise CandidatesError(f"features must have shape ({m}, r), got {self.features.shape}")
+        if self.mask_margins is not None and self.mask_margins.shape != (m,):
+            raise CandidatesError(f"mask_margins must have shape ({m},), got {self.mask_margins.shape}")
 
     def check_finite(self) -> None:
         """Raise CandidatesError for a value that is not finite; reads every array."""
-        for name in ("distributions", "scores", "boxes", "features"):
-            row = first_not_finite(getattr(self, name))
+        for name in ("distributions", "scores", "boxes", "features", "mask_margins"):
+            values = getattr(self, name)
+            row = None if values is None else first_not_finite(values)
             if row is not None:
                 raise CandidatesError(f"{name} must be finite; row {row} is not")
 
@@ -87,7 +93,8 @@ class Detections:
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[indices] - offsets[:-1], counts)
         columns = (self.distributions, self.labels, self.scores, self.boxes, self.features)
-        return Detections(offsets, *(Rows.of(column, rows) for column in columns))
+        margins = () if self.mask_margins is None else (self.mask_margins,)
+        return Detections(offsets, *(Rows.of(column, rows) for column in (*columns, *margins)))
 
 
 @dataclass(frozen=True, eq=False)

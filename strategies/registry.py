@@ -20,9 +20,18 @@ from strategies.dbal import select_dbal
 from strategies.ppal import select_ppal
 from strategies.random import select_random
 from strategies.rows import FloatArray, IntArray
-from strategies.scores import How, box_counts, by_score, image_scores, select_margin, select_most_boxes
+from strategies.scores import (
+    How,
+    box_counts,
+    by_score,
+    image_scores,
+    mask_margin_sums,
+    select_margin,
+    select_mask_margin,
+    select_most_boxes,
+)
 
-Need = Literal["detections", "features", "augmented", "labelled", "count_r2"]
+Need = Literal["detections", "features", "masks", "augmented", "labelled", "count_r2"]
 Values = Callable[[Candidates], FloatArray]
 
 
@@ -104,6 +113,12 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
         "margin": Strategy(select_margin, "", values=_uncertainty, bf16=True),
         "margin-max": _by_score("margin", "max", "box of the smallest margin"),
         "margin-mean": _by_score("margin", "mean", "smallest mean margin of its boxes"),
+        "mask-margin": Strategy(
+            select_mask_margin,
+            "largest sum of margins of its masks",
+            needs=frozenset({"detections", "masks"}),
+            values=mask_margin_sums,
+        ),
         "most-boxes": Strategy(
             select_most_boxes, "most boxes", frozenset({"detections"}), values=box_counts, bf16=True
         ),

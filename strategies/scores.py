@@ -139,6 +139,26 @@ def by_score(score: str, how: How) -> Callable[[Candidates, int, Generator], Int
     return pick
 
 
+def select_mask_margin(candidates: Candidates, k: int, rng: Generator) -> IntArray:
+    """Pick the k images with the largest sum of `mask_margins` over their detections, ties by id.
+
+    It is `margin` with the margin of masks, object against background, in place of that of classes.
+    Deterministic.
+    Cost: O(m) time for m detections, O(n) memory.
+    Source: that of the sum: Eversberg & Lambrecht 2024, eq. 2. Margins of pixels: Settles 2009, section 3.1.
+    """
+    del rng
+    return largest(mask_margin_sums(candidates), candidates.rank, k)
+
+
+def mask_margin_sums(candidates: Candidates) -> FloatArray:
+    """Return the sum of `mask_margins` over the detections of each candidate, (n,); 0 without any."""
+    detections = needed(candidates)
+    if detections.mask_margins is None:
+        raise CandidatesError("mask-margin needs the masks of the detections of every candidate, got none")
+    return per_image(np.asarray(detections.mask_margins, np.float64), detections.offsets, "sum")
+
+
 def select_most_boxes(candidates: Candidates, k: int, rng: Generator, *, min_score: float = 0.3) -> IntArray:
     """Pick the k images with the most detections of score >= min_score, ties by id.
 

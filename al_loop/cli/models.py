@@ -194,6 +194,7 @@ def export(workspace: Workspace, model_id: str | None, kind: str, out: Path | No
         say(
             f"checked on {found.images} images: the same {found.boxes} boxes, "
             f"corners within {found.box_px:.2g} px, scores within {found.score:.2g}"
+            + (f", probabilities of masks within {found.masks.probability:.2g}" if found.masks else "")
         )
     else:
         say(f"warning: the model finds no box on {found.images} images, so that the check proves nothing")

@@ -22,7 +22,7 @@ FILE_NAME = "al-loop.toml"
 StrategyName = Literal[
     "badge", "cald", "coreset", "coverage", "dbal", "entropy", "entropy-max", "entropy-mean", "kmeans",
     "least-confidence", "least-confidence-max", "least-confidence-mean", "margin", "margin-max",
-    "margin-mean", "most-boxes", "ppal", "random", "typiclust",
+    "margin-mean", "mask-margin", "most-boxes", "ppal", "random", "typiclust",
 ]  # fmt: skip
 Freeze = Literal["encoder", "stem", "nothing"]
 TriggerName = Literal["new-data", "time", "drift", "metric", "budget"]
@@ -268,7 +268,8 @@ class Config(Section, frozen=True):
 
     classes: types.ClassNames
     name: types.ShortText = "al-loop"
-    task: Literal["detection", "segmentation"] = "detection"  # what people draw; the model predicts boxes
+    # What people draw and the model predicts: rectangles, or also outlines.
+    task: Literal["detection", "segmentation"] = "detection"
     device: types.ShortText = "auto"  # "auto", "cpu", "cuda", "cuda:1"
     gpus: types.Gpus = 1  # per training; with device = "cpu": processes. Scoring uses one
     model: ModelConfig = ModelConfig()
@@ -284,7 +285,7 @@ class Config(Section, frozen=True):
 
     @property
     def outlined(self) -> bool:
-        """Whether people draw outlines as well as rectangles."""
+        """Whether people draw outlines as well as rectangles, and the model predicts masks."""
         return self.task == "segmentation"
 
     @property

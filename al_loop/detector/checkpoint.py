@@ -22,7 +22,10 @@ from al_loop.core.files import open_regular, write_atomically
 Weights = dict[str, Tensor]
 
 #: Layers whose shape follows from the number of classes.
-BOX_HEAD = ("roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg.")
+CLASS_LAYERS = (
+    "roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg.", "roi_head.mask_head.conv_logits.",
+)  # fmt: skip
+_MASK_HEAD = "roi_head.mask_head."
 _CLASSIFIER = "roi_head.bbox_head.fc_cls.weight"
 #: Keys under which training programs store the weights. mmengine and mmdet use the first.
 _HOLDERS = ("state_dict", "model_state_dict", "model")
@@ -198,14 +201,14 @@ def load_into(model: nn.Module, weights: Weights, source: str, *, new_classes: b
     expected = model.state_dict()
     count, got = class_count(expected), class_count(weights)
     if new_classes and count != got:
-        weights = {n: t for n, t in weights.items() if not n.startswith(BOX_HEAD)}
+        weights = {n: t for n, t in weights.items() if not n.startswith(CLASS_LAYERS)}
     elif got is not None and count is not None and count != got:
         raise ModelError(
             f"{source} was trained for {got} classes, this workspace has {count}. "
             "Import a checkpoint of the same classes, or start from it: set model.load_from in al-loop.toml "
             "and run: al-loop pretrain"
         )
-    optional = BOX_HEAD if new_classes else ()
+    optional = CLASS_LAYERS if new_classes else ()
     missing = [
         n
         for n in expected
@@ -224,6 +227,21 @@ def load_into(model: nn.Module, weights: Weights, source: str, *, new_classes: b
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ModelError(f"{source} holds values that are not finite (such as {name}): it cannot be used")
     model.load_state_dict(weights, strict=False)
+
+
+def predicts_masks(weights: Weights) -> bool:
+    """Return whether weights have a mask head."""
+    return any(name.startswith(_MASK_HEAD) for name in weights)
+
+
+def without_mask_head(weights: Weights) -> Weights:
+    """Return weights without those of a mask head."""
+    return {name: tensor for name, tensor in weights.items() if not name.startswith(_MASK_HEAD)}
+
+
+def with_mask_head_of(weights: Weights, others: Weights) -> Weights:
+    """Return weights with the mask head of others."""
+    return without_mask_head(weights) | {n: t for n, t in others.items() if n.startswith(_MASK_HEAD)}
 
 
 def class_count(weights: Weights) -> int | None:

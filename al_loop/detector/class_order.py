@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from al_loop.core.errors import ModelError
-from al_loop.detector.checkpoint import BOX_HEAD, Weights, class_count
+from al_loop.detector.checkpoint import CLASS_LAYERS, Weights, class_count
 
 
 def reorder_classes(
     weights: Weights, names: Sequence[str], classes: Sequence[str], source: str, *, as_is: bool = False
 ) -> tuple[Weights, list[str]]:
-    """Return weights whose box head has the classes in the order of the workspace, and notes for the user.
+    """Return weights whose heads have the classes in the order of the workspace, and notes for the user.
 
     names: class names in the order of the checkpoint. Empty if the checkpoint has none.
     classes: class names of the workspace.
@@ -88,12 +88,14 @@ def _fold_case(name: str) -> str:
 
 
 def _permute_classes(name: str, tensor: Tensor, order: Sequence[int]) -> Tensor:
-    """Return a layer of the box head with its rows in another order of classes; the background stays last."""
-    if not name.startswith(BOX_HEAD):
+    """Return a layer of a head with its rows in another order of classes; the background stays last."""
+    if not name.startswith(CLASS_LAYERS):
         return tensor
     count, rows = len(order), torch.as_tensor(order)
     if ".fc_cls." in name and len(tensor) == count + 1:
         return torch.cat([tensor[rows], tensor[count:]])
     if ".fc_reg." in name and len(tensor) == 4 * count:  # 4 rows, of a box's sides, for each class
         return tensor.reshape(count, 4, *tensor.shape[1:])[rows].reshape(tensor.shape)
+    if ".conv_logits." in name and len(tensor) == count:
+        return tensor[rows]
     return tensor

@@ -69,10 +69,11 @@ def use_in_training(model: Any) -> None:
     of the feature maps. In bfloat16, which has eight significant bits, an edge beyond 256 px would move by up
     to 1 px.
     """
-    extractor = model.roi_head.bbox_roi_extractor
-    if is_supported(extractor):
-        # A partial, because a copy of the model then gets the copy of the module.
-        extractor.forward = partial(_in_order, extractor)
+    heads = model.roi_head
+    for extractor in [heads.bbox_roi_extractor, *([heads.mask_roi_extractor] if heads.with_mask else [])]:
+        if is_supported(extractor):
+            # A partial, because a copy of the model then gets the copy of the module.
+            extractor.forward = partial(_in_order, extractor)
 
 
 def _in_order(extractor: Any, maps: Sequence[Tensor], rois: Tensor, scale: float | None = None) -> Tensor:

@@ -165,8 +165,21 @@ def _report_set(
     if missing:
         reporter.line(missing_warning(missing))
     files = images if files is None else files
-    if warning := empty_warning(len(files), sum(not len(item.boxes) for item in files)):
-        reporter.line(warning)
+    without_boxes = sum(not len(item.boxes) for item in files)
+    for warning in (empty_warning(len(files), without_boxes), outline_warning(workspace, images)):
+        if warning:
+            reporter.line(warning)
+
+
+def outline_warning(workspace: Workspace, images: Sequence[LabelledImage]) -> str | None:
+    """Return a warning for a training of masks without an outline, else None."""
+    if not workspace.config.outlined or total_outlines(images):
+        return None
+    return (
+        f"warning: none of the {total_boxes(images)} boxes has an outline: the model learns no masks. "
+        'Expected `segmentation` in COCO files, labels.masks = "rle" in recipes (then: al-loop render '
+        "RECIPE), or outlines that people draw"
+    )
 
 
 def missing_warning(missing: Sequence[str]) -> str:

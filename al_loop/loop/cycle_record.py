@@ -16,6 +16,7 @@ from al_loop.core.errors import ConfigError, DataError, ModelError, WorkspaceErr
 from al_loop.core.frozen_settings import LIVE, check, thawed
 from al_loop.core.urls import masked_in
 from al_loop.images import repository
+from al_loop.loop.selection import check_strategy
 from al_loop.loop.validation_sample import sample_size
 from al_loop.models.pretrain import initial_model
 from al_loop.models.promotion import check_sets
@@ -67,6 +68,7 @@ def begin_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycl
         reporter.line(f"k = {k}, but only {pool - sample} images{others} are unlabelled: taking all of them")
     model = _starting_model(workspace, reporter)
     settings = settings_with(model, workspace.config)
+    check_strategy(settings.cycle.strategy, settings)
     number = 1 + last_number(workspace.store)
     freeze_pool(workspace, number, settings)
     frozen = msgspec.json.encode(masked_in(msgspec.to_builtins(settings))).decode()
@@ -113,7 +115,10 @@ def open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle
     if k is not None and k != row.k:
         reporter.line(f"cycle {row.number} is under way with k = {row.k}; use k = {k} in the next cycle")
     settings = live_settings(workspace, thawed(row.settings))
-    check(settings, row.number, selected=push_has_begun(workspace, row.number))
+    selected = push_has_begun(workspace, row.number)
+    check(settings, row.number, selected=selected)
+    if not selected:
+        check_strategy(settings.cycle.strategy, settings)
     check_task(workspace, row.number, settings)
     reporter.line(f"cycle {row.number}: continuing, k = {row.k}, model {row.model_id}")
     model = model_registry.get_model(workspace, row.model_id)

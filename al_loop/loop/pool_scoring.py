@@ -16,7 +16,7 @@ from al_loop.core.errors import DataError
 from al_loop.core.files import printable
 from al_loop.images import repository
 from al_loop.loop.cycle_record import candidates
-from al_loop.loop.selection import Context
+from al_loop.loop.selection import Context, check_strategy
 from al_loop.models import model_training, scoring
 from al_loop.models.scoring import ScoreOptions
 from al_loop.state import model_registry
@@ -103,6 +103,7 @@ def score_pool(
     model_id: None for the current model.
     Raises DataError if there is nothing to score.
     """
+    check_strategy(workspace.config.cycle.strategy, workspace.config)
     model = (
         model_registry.get_model(workspace, model_id) if model_id else model_registry.current_model(workspace)
     )

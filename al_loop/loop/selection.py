@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
-from al_loop.core.config import CycleConfig
+from al_loop.core.config import Config, CycleConfig
+from al_loop.core.errors import ConfigError, ModelError
 from al_loop.structures.boxes import FloatArray, IntArray
 from al_loop.structures.images import Float32Array
 from al_loop.structures.picks import Pick
@@ -29,6 +30,15 @@ class Context:
     augmented: tuple[ScoredImages, ...] = ()
     class_quality: FloatArray | None = None
     count_r2: float | None = None
+
+
+def check_strategy(name: str, settings: Config) -> None:
+    """Raise ConfigError for a strategy that reads masks, in a workspace for boxes."""
+    if "masks" in STRATEGIES[name].needs and not settings.outlined:
+        raise ConfigError(
+            f'the strategy "{name}" reads masks, and task = "{settings.task}" has none. Set task = '
+            '"segmentation" in al-loop.toml, or choose another strategy, such as "dbal"'
+        )
 
 
 def pick(
@@ -67,7 +77,15 @@ def pick(
 
 
 def _candidates(scored: ScoredImages, strategy: Strategy, context: Context) -> Candidates:
-    """Return the candidates in the form that strategies read. Stored scores are finite."""
+    """Return the candidates in the form that strategies read. Stored scores are finite.
+
+    Raises ModelError for a strategy that reads masks if the model predicts boxes alone.
+    """
+    if "masks" in strategy.needs and scored.mask_margins is None:
+        raise ModelError(
+            "the strategy of this cycle reads masks, and its model predicts boxes alone, as it was trained "
+            'without outlines. Set cycle.strategy = "dbal" in al-loop.toml, then: al-loop cycle --refreeze'
+        )
     return Candidates(
         scored.image_ids,
         scored.uncertainty,
@@ -142,7 +160,13 @@ def _cluster_sizes(candidates: Candidates, chosen: Sequence[int]) -> list[int]:
 def detections_of(scored: ScoredImages) -> Detections:
     """Convert the detections of scored images to the form that strategies read."""
     return Detections(
-        scored.offsets, scored.distributions, scored.labels, scored.scores, scored.xyxy, scored.features
+        scored.offsets,
+        scored.distributions,
+        scored.labels,
+        scored.scores,
+        scored.xyxy,
+        scored.features,
+        scored.mask_margins,
     )
 
 

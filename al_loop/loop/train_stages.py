@@ -13,7 +13,13 @@ from al_loop.images import repository
 from al_loop.images.coco import missing_classes
 from al_loop.images.object_cache import check_unchanged
 from al_loop.images.synthetic import without_mirroring
-from al_loop.images.training_sets import missing_warning, rendered_beside, usable_rendered, without_damaged
+from al_loop.images.training_sets import (
+    missing_warning,
+    outline_warning,
+    rendered_beside,
+    usable_rendered,
+    without_damaged,
+)
 from al_loop.loop.cycle_record import Cycle, frozen_pool
 from al_loop.loop.selection_stages import relative
 from al_loop.models import model_training, self_training
@@ -50,6 +56,8 @@ def train_stage(
     rendered = (
         usable_rendered(workspace, reporter) if first else rendered_beside(workspace, settings, reporter)
     )
+    if warning := outline_warning(workspace, [*training, *rendered]):
+        reporter.line(f"  {warning}")
     unlabelled = _unlabelled(workspace, cycle, training)
     outlined = workspace.config.outlined
     labels_hash = partial(repository.labels_hash, outlines=outlined)

@@ -122,7 +122,8 @@ def validation_count_r2(workspace: Workspace, model: Model, reporter: Reporter) 
 
 def predictions_dir(settings: Config, model: Model) -> Path:
     """Return the folder of a model's boxes on labelled sets, for the score threshold of these settings."""
-    return model.folder / "validation" / f"thr-{settings.score.score_thr:g}"
+    masks = "-masks" if settings.outlined else ""
+    return model.folder / "validation" / f"thr-{settings.score.score_thr:g}{masks}"
 
 
 def evaluate_labelled(

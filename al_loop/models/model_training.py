@@ -12,11 +12,11 @@ from al_loop.core.console import Progress
 from al_loop.core.files import file_sha256
 from al_loop.core.urls import masked
 from al_loop.models.checkpoint_cache import fetch
-from al_loop.models.starting_point import named_config, start_weights
+from al_loop.models.starting_point import fit_mask_head, named_config, start_weights
 from al_loop.state.model_registry import WEIGHTS, Model
 from al_loop.state.stages import output_of
 from al_loop.state.workspace import Workspace
-from al_loop.structures.images import LabelledImage
+from al_loop.structures.images import LabelledImage, total_outlines
 
 if TYPE_CHECKING:
     from al_loop.detector.self_training.settings import UnlabelledPart
@@ -70,7 +70,8 @@ def train_model(
 
     gpus = workspace.config.gpus
     check_gpus(workspace, settings)
-    config, weights, notes = _start(workspace, start, settings.seed, progress)
+    masks = workspace.config.outlined and total_outlines([*images.training, *images.rendered]) > 0
+    config, weights, notes = _start(workspace, start, settings.seed, progress, masks=masks)
     device = choose_device(workspace.config.device)
     lr = float(config.optim_wrapper.optimizer.lr)
     run = RunSettings(
@@ -113,7 +114,7 @@ def write_initial(workspace: Workspace, folder: Path, seed: int, progress: Progr
     from al_loop.detector.config.model_config import build_model
     from al_loop.detector.config.stored_config import write_config
 
-    config, weights, notes = _start(workspace, None, seed, progress)
+    config, weights, notes = _start(workspace, None, seed, progress, masks=False)
     config.untrained = True
     weights = build_model(config, seed).state_dict() if weights is None else weights
     write_weights(folder / WEIGHTS, weights, config.classes)
@@ -125,19 +126,38 @@ def write_initial(workspace: Workspace, folder: Path, seed: int, progress: Progr
 
 
 def _start(
-    workspace: Workspace, start: Model | None, seed: int, progress: Progress
+    workspace: Workspace, start: Model | None, seed: int, progress: Progress, *, masks: bool
 ) -> tuple[Any, Any, list[str]]:
-    """Return config, initial weights and notes of a training."""
-    from al_loop.detector.checkpoint import read_weights
-    from al_loop.detector.config.stored_config import read_config
+    """Return config, initial weights and notes of a training.
 
+    masks: add a mask head to a model without one. It would predict noise if it had nothing to learn from.
+    """
     if start is not None:
-        config = read_config(start.folder, start.config_sha256, trusted=workspace.trusted)
-        return config, read_weights(start.weights, start.weights_sha256), list(config.get("notes", ()))
-    config = named_config(workspace)
+        return _start_from(workspace, start, seed, masks=masks)
+    config = named_config(workspace, masks=masks)
     weights, notes = start_weights(workspace, config, seed, progress)
     config.notes = [*config.notes, *notes]
     return config, weights, config.notes
+
+
+def _start_from(workspace: Workspace, start: Model, seed: int, *, masks: bool) -> tuple[Any, Any, list[str]]:
+    """Return config and weights of a model, with a mask head as the settings want it, and notes."""
+    from al_loop.detector.checkpoint import read_weights
+    from al_loop.detector.config.mask_head import add_mask_head, drop_mask_head, has_mask_head
+    from al_loop.detector.config.model_config import build_model
+    from al_loop.detector.config.stored_config import read_config
+
+    config = read_config(start.folder, start.config_sha256, trusted=workspace.trusted)
+    weights = read_weights(start.weights, start.weights_sha256)
+    before = has_mask_head(config.model)
+    if masks:
+        add_mask_head(config.model)
+    elif not workspace.config.outlined:
+        drop_mask_head(config.model)
+    if has_mask_head(config.model) != before:
+        weights, notes = fit_mask_head(weights, build_model(config, seed).state_dict(), start.id)
+        config.notes = [*config.get("notes", ()), *notes]
+    return config, weights, list(config.get("notes", ()))
 
 
 def import_model(
@@ -154,17 +174,24 @@ def import_model(
     config_name: config given on the command line. None: the config that the settings name.
     classes_as_is: match classes by position. Ignore their names in the checkpoint.
     """
-    from al_loop.detector.checkpoint import load_into, read_checkpoint, write_weights
+    from al_loop.detector.checkpoint import load_into, predicts_masks, read_checkpoint, write_weights
     from al_loop.detector.class_order import reorder_classes
+    from al_loop.detector.config.mask_head import add_mask_head, has_mask_head
     from al_loop.detector.config.model_config import build_model
     from al_loop.detector.config.stored_config import write_config
 
     classes = workspace.config.classes
-    config = named_config(workspace, config_name)
+    config = named_config(workspace, config_name, masks=False)
     content = read_checkpoint(fetch(checkpoint, None, progress))
+    if workspace.config.outlined and predicts_masks(content.weights):
+        add_mask_head(config.model)
     names = content.classes or config.get("named_classes", ())
     weights, notes = reorder_classes(content.weights, names, classes, checkpoint, as_is=classes_as_is)
-    load_into(build_model(config), weights, checkpoint)
+    network = build_model(config)
+    if not has_mask_head(config.model):
+        weights, masks = fit_mask_head(weights, network.state_dict(), checkpoint)
+        notes = [*notes, *masks]
+    load_into(network, weights, checkpoint)
     config.notes = [*config.notes, *content.notes, *notes]
     write_weights(folder / WEIGHTS, weights, classes)
     return {

@@ -84,6 +84,7 @@ def score(
         options.features,
         options.augmentation,
         "fp32" if options.exact else config.pool_precision,
+        masks=config.outlined and not options.augmentation,
     )
     if options.ray is None:
         detector = load_detector(workspace, model)

@@ -17,20 +17,26 @@ from al_loop.state.workspace import Workspace
 COCO = "coco"
 
 
-def named_config(workspace: Workspace, name: str | None = None) -> Any:
+def named_config(workspace: Workspace, name: str | None = None, *, masks: bool | None = None) -> Any:
     """Load a model config.
 
     name: config given on the command line. None: model.config of the settings.
+    masks: add a mask head if the config has none. None: if `task` of the settings is "segmentation".
     A Python file is executed. If the settings name it, the user must have made or approved the workspace.
     """
+    from al_loop.detector.config.mask_head import add_mask_head
     from al_loop.detector.config.model_config import load_model_config, set_backbone
 
-    settings, trusted = workspace.config.model, workspace.trusted
+    settings, trusted, outlined = workspace.config.model, workspace.trusted, workspace.config.outlined
     if name is None:
         name = in_workspace(workspace, settings.config)
         if not trusted and not is_data(name) and Path(name).is_file():
             raise refusal(workspace, Path(name))
-    config = load_model_config(name, workspace.config.classes, settings.image_size, trusted=trusted)
+    classes, size = workspace.config.classes, settings.image_size
+    config = load_model_config(name, classes, size, trusted=trusted, masks=outlined)
+    if outlined if masks is None else masks:
+        notes = add_mask_head(config.model)
+        config.notes = [*config.notes, *(notes if name not in SHIPPED else [])]
     if settings.backbone is not None:
         set_backbone(config, settings.backbone)
     return config
@@ -45,6 +51,7 @@ def model_inputs(workspace: Workspace) -> dict[str, Any]:
         "image_size": model.image_size,
         "load_from": checkpoint_identity(in_workspace(workspace, model.load_from or "")),
         "classes": workspace.config.classes,
+        **({"masks": True} if workspace.config.outlined else {}),
         **config_identity(in_workspace(workspace, model.config)),
     }
 
@@ -74,8 +81,9 @@ def start_weights(workspace: Workspace, config: Any, seed: int, progress: Progre
     from ImageNet.
     seed: of the layers that stay random.
     """
-    from al_loop.detector.checkpoint import BOX_HEAD, load_into, read_checkpoint
+    from al_loop.detector.checkpoint import CLASS_LAYERS, load_into, read_checkpoint
     from al_loop.detector.class_order import reorder_classes, same_names
+    from al_loop.detector.config.mask_head import has_mask_head
     from al_loop.detector.config.model_config import build_model, imagenet_start
     from al_loop.detector.config.public_configs import coco_checkpoint
 
@@ -92,15 +100,34 @@ def start_weights(workspace: Workspace, config: Any, seed: int, progress: Progre
         return None, []
     location, sha256 = in_workspace(workspace, settings.load_from), settings.load_from_sha256
     if settings.load_from == COCO:
-        location = coco_checkpoint(settings.config)
+        location = coco_checkpoint(settings.config, masks=has_mask_head(config.model))
     checkpoint = read_checkpoint(fetch(location, sha256, progress), sha256)
     names, weights, notes = checkpoint.classes, checkpoint.weights, list[str]()
     if len(names) == len(classes) and not same_names(names, classes):
-        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(BOX_HEAD)}
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(CLASS_LAYERS)}
         listed = ", ".join(names)
         notes = [f"{settings.load_from} has other classes ({listed}): its box head is not used"]
     elif len(names) in (0, len(classes)):
         weights, notes = reorder_classes(weights, names, classes, settings.load_from)
     network = build_model(config, seed)
+    weights, masks = fit_mask_head(weights, network.state_dict(), settings.load_from)
     load_into(network, weights, settings.load_from, new_classes=True)
-    return network.state_dict(), [*checkpoint.notes, *notes]
+    return network.state_dict(), [*checkpoint.notes, *notes, *masks]
+
+
+def fit_mask_head(weights: Any, expected: Any, source: str) -> tuple[Any, list[str]]:
+    """Return weights with a mask head if a model has one, and without it otherwise. Return notes, too.
+
+    expected: weights of the model, with a random mask head.
+    source: names the weights in the notes.
+    """
+    from al_loop.detector.checkpoint import predicts_masks, with_mask_head_of
+
+    if predicts_masks(weights) == predicts_masks(expected):
+        return weights, []
+    note = (
+        f"{source} has no mask head: it starts from random weights"
+        if predicts_masks(expected)
+        else f'the mask head of {source} is left out: task = "segmentation" in al-loop.toml keeps masks'
+    )
+    return with_mask_head_of(weights, expected), [note]

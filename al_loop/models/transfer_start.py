@@ -9,7 +9,7 @@ from al_loop.core.config import Freeze
 from al_loop.core.console import Progress
 from al_loop.core.errors import ConfigError
 from al_loop.core.files import file_sha256
-from al_loop.models.starting_point import named_config, start_weights
+from al_loop.models.starting_point import fit_mask_head, named_config, start_weights
 from al_loop.state.model_registry import WEIGHTS, Model
 from al_loop.state.workspace import Workspace
 
@@ -27,6 +27,7 @@ def write_start(
     Raises ConfigError if the model of the settings begins with random weights, and some are to be kept.
     """
     from al_loop.detector.checkpoint import read_weights, write_weights
+    from al_loop.detector.config.model_config import build_model
     from al_loop.detector.config.stored_config import write_config
     from al_loop.detector.training.initial_layers import random_start, with_new_decoder
 
@@ -39,6 +40,7 @@ def write_start(
             weights, _ = start_weights(workspace, config, seed, progress)
         else:
             weights = read_weights(source.weights, source.weights_sha256)
+            weights, _ = fit_mask_head(weights, build_model(config, seed).state_dict(), source.id)
         if weights is None:
             raise ConfigError(
                 f'model.config = "{workspace.config.model.config}" has no ImageNet weights. '

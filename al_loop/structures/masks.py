@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from al_loop.structures.boxes import FloatArray, Outline
+from al_loop.structures.boxes import Boxes, FloatArray, Outline
 from al_loop.structures.segmentation import mask_at
 
 #: Cells of a mask along each side of its box.
@@ -16,10 +19,25 @@ SIDE = 28
 THRESHOLD = 0.5
 
 
+def rounded(probabilities: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return probabilities in [0, 1] as whole numbers of 255."""
+    return np.asarray(np.rint(probabilities * 255), np.uint8)
+
+
+def with_masks(boxes: Boxes, masks: Iterable[NDArray[np.uint8]], width: int, height: int) -> Boxes:
+    """Return boxes with their predicted masks as outlines, in an image of width x height px.
+
+    masks: of each box, see `outline_in`. A box whose mask covers no pixel has no outline.
+    """
+    pairs = zip(masks, boxes.xyxy, strict=True)
+    outlines = tuple(outline_in(mask, box, width, height) for mask, box in pairs)
+    return replace(boxes, outlines=outlines if any(outlines) else None)
+
+
 def outline_in(mask: NDArray[np.uint8], box: FloatArray, width: int, height: int) -> Outline | None:
     """Return the pixels of a predicted mask in an image of width x height px. None if there are none.
 
-    mask: (SIDE²,) of 255, row by row.  box: xyxy (4,) px.
+    mask: (SIDE, SIDE) of 255, or its rows one after another.  box: xyxy (4,) px.
     """
     left, top = (max(0, math.floor(low)) for low in box[:2])
     right, bottom = min(width, math.ceil(box[2])), min(height, math.ceil(box[3]))

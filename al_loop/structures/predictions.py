@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from al_loop.structures.boxes import Boxes, FloatArray, IntArray
-from al_loop.structures.masks import outline_in
+from al_loop.structures.masks import with_masks
 from strategies import Ids, Rows, Stacked, Table
 
 #: The columns with one row per box. Models without masks lack the last two.
@@ -63,11 +63,7 @@ class ScoredImages:
         boxes, rows = self.boxes(index), slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         if self.masks is None:
             return boxes
-        outlines = tuple(
-            outline_in(mask, box, width, height)
-            for mask, box in zip(self.masks[rows], boxes.xyxy, strict=True)
-        )
-        return replace(boxes, outlines=outlines if any(outlines) else None)
+        return with_masks(boxes, self.masks[rows], width, height)
 
     def boxes_by_image(self) -> dict[str, Boxes]:
         """Return the boxes of every image by its id."""

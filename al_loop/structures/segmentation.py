@@ -37,6 +37,8 @@ def mask_at(pixels: NDArray[np.bool_], left: int, top: int, width: int, height: 
     flat = columns.ravel()
     changes = np.flatnonzero(np.diff(flat, prepend=False, append=False)) + left * height
     runs = np.diff(changes, prepend=0, append=width * height).tolist()
+    if not runs[-1]:  # the object covers the last pixel of the image
+        del runs[-1]
     packed = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)
     return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from support.candidate_pools import detections
 
 from al_loop.core.config import CycleConfig
+from al_loop.core.errors import ModelError
 from al_loop.loop import selection as picks
 from al_loop.loop.pool_scoring import ranking_warning
 from al_loop.loop.selection import Context, pick
@@ -28,6 +30,7 @@ def scored(n: int, seed: int = 0, empty: int = 0) -> ScoredImages:
         shown = type(many)(
             np.concatenate([[0], np.cumsum(counts)]),
             *(getattr(many, f)[:rows] for f in ("distributions", "labels", "scores", "boxes", "features")),
+            mask_margins=many.scores[:rows],
         )
     rng = np.random.default_rng(seed)
     return ScoredImages(
@@ -40,6 +43,7 @@ def scored(n: int, seed: int = 0, empty: int = 0) -> ScoredImages:
         np.asarray(shown.distributions, np.float32),
         np.asarray(shown.features, np.float16),
         margin_sum(shown.distributions, shown.offsets),
+        mask_margins=np.asarray(shown.mask_margins),
     )
 
 
@@ -62,6 +66,13 @@ def test_every_strategy_fills_the_queue_and_says_why(strategy: str) -> None:
     assert [p.uncertainty for p in picks] == sorted((p.uncertainty for p in picks), reverse=True)
     again = pick(scored(40), 9, settings, 1, context=full(40))
     assert [p.image_id for p in again] == [p.image_id for p in picks]
+
+
+def test_mask_margin_needs_a_model_that_predicts_masks() -> None:
+    boxes = replace(scored(40), mask_margins=None)
+    settings = msgspec.convert({"strategy": "mask-margin"}, CycleConfig)
+    with pytest.raises(ModelError, match=r"predicts boxes alone, .* then: al-loop cycle --refreeze"):
+        pick(boxes, 9, settings, 1)
 
 
 def test_a_share_goes_to_what_the_model_does_not_see() -> None:

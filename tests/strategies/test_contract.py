@@ -18,6 +18,9 @@ ONE_OF_EACH = sorted(
 )
 
 
+COLUMNS = ("distributions", "labels", "scores", "boxes", "features", "mask_margins")
+
+
 def without_detections() -> Candidates:
     none = detections(30, most=0)
     return dataclasses.replace(make(30), uncertainty=np.zeros(30), detections=none, augmented=(none,))
@@ -29,7 +32,7 @@ def few_with_detections() -> Candidates:
     counts[[3, 7]], uncertainty[[3, 7]] = 2, 1.0
     few = Detections(
         np.concatenate([[0], np.cumsum(counts)]),
-        *(getattr(many, name)[:4] for name in ("distributions", "labels", "scores", "boxes", "features")),
+        *(getattr(many, name)[:4] for name in COLUMNS),
     )
     return dataclasses.replace(make(30), uncertainty=uncertainty, detections=few, augmented=(few,))
 
@@ -97,9 +100,12 @@ def test_the_same_picks_whatever_the_order_of_the_pool(name: str) -> None:
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_what_it_needs_is_what_it_reads(name: str) -> None:
     pool, needs = make(30), STRATEGIES[name].needs
+    assert pool.detections is not None
+    without_masks = dataclasses.replace(pool.detections, mask_margins=None)
+    shown = pool.detections if "masks" in needs else without_masks
     poor = dataclasses.replace(
         pool,
-        detections=pool.detections if "detections" in needs else None,
+        detections=shown if "detections" in needs else None,
         augmented=pool.augmented if "augmented" in needs else (),
         labelled=pool.labelled if "labelled" in needs else None,
         count_r2=pool.count_r2 if "count_r2" in needs else None,
@@ -108,6 +114,9 @@ def test_what_it_needs_is_what_it_reads(name: str) -> None:
     if "detections" in needs:
         with pytest.raises(CandidatesError, match="needs the detections"):
             select(name, dataclasses.replace(pool, detections=None), 5, default_rng(0))
+    if "masks" in needs:
+        with pytest.raises(CandidatesError, match="needs the masks of the detections of every candidate"):
+            select(name, dataclasses.replace(pool, detections=without_masks), 5, default_rng(0))
 
 
 def test_every_docstring_gives_cost_and_source() -> None:
@@ -152,11 +161,14 @@ def test_arrays_that_do_not_belong_together_are_refused() -> None:
         ({"labels": good.labels[1:]}, "labels must have shape"),
         ({"boxes": good.boxes[:, :3]}, "boxes must have shape"),
         ({"distributions": good.distributions[:, :1]}, "background"),
+        ({"mask_margins": np.zeros(1)}, "mask_margins must have shape"),
     ):
         with pytest.raises(CandidatesError, match=message):
             dataclasses.replace(good, **change)
     with pytest.raises(CandidatesError, match="scores must be finite"):
         dataclasses.replace(good, scores=good.scores * np.nan).check_finite()
+    with pytest.raises(CandidatesError, match="mask_margins must be finite"):
+        dataclasses.replace(good, mask_margins=good.scores * np.nan).check_finite()
 
 
 def test_bad_arguments() -> None:
@@ -182,4 +194,9 @@ def test_a_subset_keeps_what_belongs_to_each_image() -> None:
         np.testing.assert_array_equal(
             chosen.detections.scores[chosen.detections.of(mine)],
             pool.detections.scores[pool.detections.of(theirs)],
+        )
+        assert chosen.detections.mask_margins is not None is not pool.detections.mask_margins
+        np.testing.assert_array_equal(
+            chosen.detections.mask_margins[chosen.detections.of(mine)],
+            pool.detections.mask_margins[pool.detections.of(theirs)],
         )

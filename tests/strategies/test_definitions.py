@@ -16,6 +16,7 @@ from strategies import (
     least_confidences,
     margin_sum,
     margins,
+    mask_margins,
     select,
     select_kmeans,
     without_detections,
@@ -25,7 +26,7 @@ from strategies.cald import consistency, jensen_shannon
 from strategies.clusters import SAMPLE
 from strategies.objects import iou
 from strategies.ppal import difficulty, matching, medoids
-from strategies.scores import per_image
+from strategies.scores import mask_margin_sums, per_image
 
 
 def test_margin_by_hand_several_classes() -> None:
@@ -78,6 +79,25 @@ def test_scores_rank_images_by_what_they_sum() -> None:
 def test_margin_takes_the_largest_and_breaks_ties_by_id() -> None:
     pool = Candidates(("c", "b", "a", "d"), np.array([1.0, 3.0, 1.0, 2.0]), np.zeros((4, 1)))
     assert names(pool, select("margin", pool, 3, default_rng(0))) == ["b", "d", "a"]
+
+
+def test_mask_margins_by_hand() -> None:
+    """Of 255: a sure mask, one that says nothing, one at 3/4 and 1/4, and one that is half sure."""
+    masks = np.array(
+        [[0, 255, 255, 0], [127, 128, 128, 127], [191, 64, 191, 64], [255, 127, 0, 128]], np.uint8
+    )
+    # 1 - |2 p - 1|: 0 where p is 0 or 1, and 254 / 255 next to one half.
+    expected = [0, 254 / 255, 1 - 127 / 255, 127 / 255]
+    np.testing.assert_allclose(mask_margins(masks), expected, atol=1e-12)
+    assert mask_margins(masks[:0]).shape == (0,)
+
+
+def test_mask_margin_ranks_by_the_sum_over_the_masks() -> None:
+    rows = [[0.5, 0.0, 0.5]] * 4
+    shown = detections_of([0, 1, 4, 4], rows, mask_margins=np.array([0.6, 0.3, 0.2, 0.2]))
+    pool = points(np.zeros(3), detections=shown)
+    assert names(pool, select("mask-margin", pool, 3, default_rng(0))) == ["b", "a", "c"]
+    np.testing.assert_allclose(mask_margin_sums(pool), [0.6, 0.7, 0])
 
 
 def test_most_boxes_counts_what_is_likely() -> None:

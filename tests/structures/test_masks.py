@@ -75,7 +75,7 @@ def test_a_mask_that_covers_no_pixel_has_no_outline() -> None:
     assert segmentation.area(outline) == 1
 
 
-@pytest.mark.parametrize(("left", "top"), [(0, 0), (3, 2), (13, 7)])
+@pytest.mark.parametrize(("left", "top"), [(0, 0), (3, 2), (3, 7), (13, 2), (13, 7)])
 def test_an_outline_at_a_place_is_that_of_the_whole_image(left: int, top: int) -> None:
     rng = np.random.default_rng(left)
     for share in (0.0, 0.3, 0.9, 1.0):

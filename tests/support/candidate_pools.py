@@ -24,6 +24,7 @@ def detections(n: int, seed: int = 0, most: int = 6, classes: int = 3, width: in
         shares[np.arange(m), labels],
         np.concatenate([low, low + rng.uniform(5, 20, (m, 2))], axis=1),
         rng.normal(size=(m, width)).astype(np.float32),
+        rng.uniform(size=m).astype(np.float32),
     )
 
 
@@ -44,7 +45,9 @@ def make(n: int, seed: int = 0, d: int = 8) -> Candidates:
     )
 
 
-def detections_of(offsets, distributions, labels=None, scores=None, boxes=None, features=None) -> Detections:  # type: ignore[no-untyped-def]
+def detections_of(
+    offsets, distributions, labels=None, scores=None, boxes=None, features=None, **more
+) -> Detections:  # type: ignore[no-untyped-def]
     distributions = np.asarray(distributions, dtype=float)
     m = len(distributions)
     labels = distributions[:, :-1].argmax(axis=1) if labels is None else np.asarray(labels)
@@ -55,6 +58,7 @@ def detections_of(offsets, distributions, labels=None, scores=None, boxes=None, 
         distributions[np.arange(m), labels] if scores is None else np.asarray(scores, dtype=float),
         np.tile([0.0, 0, 10, 10], (m, 1)) if boxes is None else np.asarray(boxes, dtype=float),
         np.zeros((m, 0)) if features is None else np.asarray(features, dtype=float),
+        **more,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from al_loop.core.config import TrainConfig
 from al_loop.detector.training.job import RunSettings, TrainingJob
 from al_loop.structures.images import LabelledImage
+from al_loop.structures.metrics import MetricName
 
 Sets = tuple[Sequence[LabelledImage], Sequence[LabelledImage]]
 
@@ -18,11 +19,12 @@ def run_settings(
     lr: float = 1e-3,
     workers: int = 0,
     precision: str = "fp32",
+    metric: MetricName = "box_ap",
     **table: Any,
 ) -> RunSettings:
     """Two steps of batches of 8; table: other settings of a training."""
     settings = TrainConfig(**{"steps": 2, "val_every": 1, "batch_size": 8, "patience": 9, **table})
-    return RunSettings(settings, "cpu", lr, workers, precision)
+    return RunSettings(settings, "cpu", lr, workers, precision, metric)
 
 
 def training_job(config: Any, sets: Sets, folder: Path, start: Any = None, **settings: Any) -> TrainingJob:

@@ -18,6 +18,7 @@ from al_loop.core.config import Config
 from al_loop.core.console import Reporter
 from al_loop.core.errors import ConfigError
 from al_loop.core.renamed_settings import RENAMED_STRATEGIES
+from al_loop.loop.selection import check_strategy
 from al_loop.models.trust import require
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage
@@ -65,6 +66,8 @@ def run_benchmark(
     Raises ConfigError for a spec that cannot be run, DataError for datasets that cannot be used.
     """
     check_spec(spec)
+    for name in spec.grid.strategies if isinstance(spec.grid, StrategyGrid) else ():
+        check_strategy(name, config)
     require(home)
     make_context = ContextFactory(out, spec, config.exact(), home.root)
     context = make_context(reporter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import ceil
 from typing import Any
 
 import cv2
@@ -10,11 +11,12 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
+from mmdet.structures.mask import BitmapMasks
 from numpy.typing import NDArray
 
 from al_loop.core.config import AugmentConfig
 from al_loop.detector.augmentation.outlines import box_around, joined
-from al_loop.structures.boxes import covered
+from al_loop.structures.boxes import FloatArray, covered
 
 # By default, Albumentations looks for a newer release of itself at import.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -54,6 +56,11 @@ def rotates(config: AugmentConfig) -> bool:
     return config.rotate > 0 or config.shear > 0
 
 
+def mirrors(config: AugmentConfig) -> bool:
+    """Whether an image that is shifted or scaled goes on as its mirror image."""
+    return config.hflip and not rotates(config)
+
+
 def geometry(config: AugmentConfig) -> list[A.BasicTransform]:
     """Return the transforms that move pixels.
 
@@ -63,7 +70,6 @@ def geometry(config: AugmentConfig) -> list[A.BasicTransform]:
     grey.
     """
     turned = rotates(config)
-    mirrored = config.hflip and not turned
     transforms: list[A.BasicTransform] = []
     if config.hflip:
         transforms.append(A.HorizontalFlip(p=0.5))
@@ -77,7 +83,8 @@ def geometry(config: AugmentConfig) -> list[A.BasicTransform]:
             rotate=(-config.rotate, config.rotate),
             shear=(-config.shear, config.shear),
             rotate_method="ellipse" if turned else "largest_box",
-            border_mode=cv2.BORDER_REFLECT_101 if mirrored else cv2.BORDER_CONSTANT,
+            mask_interpolation=cv2.INTER_LINEAR,  # as of the image
+            border_mode=cv2.BORDER_REFLECT_101 if mirrors(config) else cv2.BORDER_CONSTANT,
             fill=_GREY,
             p=0.5,
         )
@@ -116,11 +123,13 @@ def _shares(largest: float) -> tuple[float, float]:
 class Augment(BaseTransform):  # type: ignore[misc]
     """Apply the changes of the settings to an image. `seed` decides all that is random.
 
-    If these rotate or shear, the image also has hulls.
+    If these rotate or shear, the image also has hulls. A mask moves with the pixels of the image, and stays
+    whole where a rectangle hides the object, as the box does.
     """
 
     def __init__(self, config: AugmentConfig) -> None:
         self.rotates = rotates(config)
+        self.mirrors = mirrors(config)
         points = A.KeypointParams(format="xy", label_fields=["owner"], remove_invisible=False)
         self.pipeline = A.Compose(
             # Without a transform that takes boxes, Albumentations warns.
@@ -132,7 +141,7 @@ class Augment(BaseTransform):  # type: ignore[misc]
         )
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Augment `img`, `gt_bboxes`, `gt_bboxes_labels` and `gt_ignore_flags` together."""
+        """Augment `img`, `gt_bboxes`, `gt_bboxes_labels`, `gt_ignore_flags` and masks together."""
         boxes = results["gt_bboxes"].tensor.numpy().astype(np.float64)
         kind = np.where(results["gt_ignore_flags"], _REGION, _OBJECT)
         self.pipeline.set_random_seed(results["seed"])
@@ -141,6 +150,9 @@ class Augment(BaseTransform):  # type: ignore[misc]
             corners, owner = joined(results["hulls"])
             # The origin of Albumentations is the centre of the first pixel for points, its corner for boxes.
             labels |= {"keypoints": corners - 0.5, "owner": owner}
+        drawn = results["gt_masks"].masks.any(axis=(1, 2)) if "gt_masks" in results else np.zeros(0, bool)
+        if drawn.any():
+            labels["masks"] = results["gt_masks"].masks[drawn] * np.uint8(255)
         augmented = self.pipeline(image=results["img"], **labels)
         rows = np.asarray(augmented["index"], dtype=np.int64)
         new_boxes = np.asarray(augmented["bboxes"], dtype=np.float64).reshape(-1, 4)
@@ -160,4 +172,18 @@ class Augment(BaseTransform):  # type: ignore[misc]
             gt_bboxes_labels=results["gt_bboxes_labels"][rows],
             gt_ignore_flags=results["gt_ignore_flags"][rows],
         )
+        if "gt_masks" in results:
+            masks = np.zeros((len(drawn), *picture.shape[:2]), np.uint8)
+            masks[drawn] = np.asarray(augmented["masks"]) >= 128 if drawn.any() else 0
+            results["gt_masks"] = _within(masks[rows], new_boxes if self.mirrors else None)
         return results
+
+
+def _within(masks: NDArray[np.uint8], boxes: FloatArray | None) -> BitmapMasks:
+    """Return the part of each mask, (n, h, w), inside its box: the rest belongs to its mirror images."""
+    if boxes is not None:
+        for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
+            inside = mask[int(y1) : ceil(y2), int(x1) : ceil(x2)].copy()
+            mask[:] = 0
+            mask[int(y1) : ceil(y2), int(x1) : ceil(x2)] = inside
+    return BitmapMasks(masks, *masks.shape[1:])

@@ -12,14 +12,14 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
+from mmdet.structures.mask import BitmapMasks
 from numpy.typing import NDArray
 
 from al_loop.core.config import AugmentConfig
-from al_loop.detector.augmentation.outlines import Hull, hull_of
+from al_loop.detector.augmentation.outlines import Hull, fitted_mask, hull_of
 from al_loop.detector.transforms import FitInto, Picture, fit, read_picture
 from al_loop.structures.boxes import FloatArray, covered
 from al_loop.structures.images import LabelledImage
-from render.annotation.masks import of_segmentation
 
 #: Largest share of a box that a pasted object may cover. A rectangle that holds more of another object is not
 #: copied.
@@ -47,9 +47,14 @@ class Patch:
     label: int
     cut: bool
 
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """The pixels of an object that was cut out, (h, w); none of another."""
+        return np.asarray((self.alpha >= min(_OBJECT_ALPHA, self.alpha.max())) & self.cut)
+
     def hull_at(self, corner: NDArray[np.int64]) -> Hull:
         """Return the convex hull of an object that was cut out, (k, 2) px, pasted at a corner."""
-        return hull_of(self.alpha >= min(_OBJECT_ALPHA, self.alpha.max())) + corner if self.cut else None
+        return hull_of(self.shown) + corner if self.cut else None
 
     def scaled(self, factor: float) -> Patch:
         """Return the patch with sides of `factor` times their length, at least one px."""
@@ -85,21 +90,11 @@ def patches_of(item: LabelledImage, fitting: FitInto, shape: str) -> list[Patch]
     outlines = item.boxes.outlines or (None,) * len(boxes)
     patches = []
     for row, (box, label, outline) in enumerate(zip(boxes, item.boxes.labels, outlines, strict=True)):
-        mask = None if outline is None else _mask(outline, original.shape, picture.shape)
+        mask = None if outline is None else fitted_mask(outline, original.shape, picture.shape)
         if mask is None and hidden[:, row].max(initial=0.0) > MAX_COVERED:
             continue
         patches.append(_patch(picture, box, int(label), mask, shape))
     return patches
-
-
-def _mask(outline: Any, original: tuple[int, ...], fitted: tuple[int, ...]) -> NDArray[np.uint8] | None:
-    """Return the pixels of an object in the fitted image. None if the outline cannot be used."""
-    try:
-        mask = of_segmentation(outline, original[0], original[1]).astype(np.uint8)
-    except ValueError:
-        return None
-    resized = cv2.resize(mask, (fitted[1], fitted[0]), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(resized) if resized.any() else None
 
 
 def _patch(
@@ -164,7 +159,7 @@ class PasteObjects(BaseTransform):  # type: ignore[misc]
         return patches_of(self.images[index], self.fitting, self.config.copy_paste_shape)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Change `img`, and extend `gt_bboxes`, `gt_bboxes_labels` and `gt_ignore_flags`."""
+        """Change `img`, and extend `gt_bboxes`, `gt_bboxes_labels`, `gt_ignore_flags`, hulls and masks."""
         rng = np.random.default_rng([results["seed"], 1])
         if self.images and rng.random() < self.config.copy_paste:
             picture = results["img"].copy()
@@ -177,6 +172,8 @@ class PasteObjects(BaseTransform):  # type: ignore[misc]
                     labels.append(patch.label)
                     if rotates:
                         results["hulls"] = [*results["hulls"], patch.hull_at(corner)]
+                    if "gt_masks" in results:
+                        results["gt_masks"] = _masks_with(results["gt_masks"].masks, patch, corner)
             results.update(
                 img=picture,
                 gt_bboxes=HorizontalBoxes(boxes, dtype=results["gt_bboxes"].tensor.dtype),
@@ -224,9 +221,29 @@ def _place(
 
 def _blend(picture: Picture, patch: Patch, corner: NDArray[np.int64]) -> None:
     """Paste a patch in place. Its border may lie outside the image."""
+    here, part = _windows(patch, picture.shape, corner)
+    alpha = patch.alpha[part][..., None]
+    picture[here] = np.rint(picture[here] * (1 - alpha) + patch.pixels[part] * alpha)
+
+
+def _masks_with(masks: NDArray[np.uint8], patch: Patch, corner: NDArray[np.int64]) -> BitmapMasks:
+    """Return the masks (n, h, w) of an image, and that of a pasted patch, which hides what is behind it.
+
+    The last one is all 0 if the object has no outline.
+    """
+    here, part = _windows(patch, masks.shape[1:], corner)
+    pasted = np.zeros((1, *masks.shape[1:]), np.uint8)
+    pasted[0][here] = patch.shown[part]
+    left = masks.copy()
+    left[:, *here] *= patch.alpha[part] < 0.5
+    return BitmapMasks(np.concatenate([left, pasted]), *masks.shape[1:])
+
+
+def _windows(
+    patch: Patch, shape: tuple[int, ...], corner: NDArray[np.int64]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return the part of an image (h, w, ...) that a patch at a corner covers, and this part of the patch."""
     size = np.array(patch.alpha.shape)[::-1]
-    low, high = np.maximum(corner, 0), np.minimum(corner + size, picture.shape[1::-1])
-    here = np.s_[low[1] : high[1], low[0] : high[0]]
+    low, high = np.maximum(corner, 0), np.minimum(corner + size, shape[1::-1])
     (x1, y1), (x2, y2) = low - corner, high - corner
-    alpha = patch.alpha[y1:y2, x1:x2, None]
-    picture[here] = np.rint(picture[here] * (1 - alpha) + patch.pixels[y1:y2, x1:x2] * alpha)
+    return np.s_[low[1] : high[1], low[0] : high[0]], np.s_[y1:y2, x1:x2]

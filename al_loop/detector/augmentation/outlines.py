@@ -1,4 +1,4 @@
-"""Outlines of the objects of a training image: boxes stay tight under rotation."""
+"""Outlines of the objects of a training image: masks, and hulls that keep boxes tight under rotation."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
+from mmdet.structures.mask import BitmapMasks
 from numpy.typing import NDArray
 
 from al_loop.structures.boxes import FloatArray
+from al_loop.structures.segmentation import pixels
 from render.annotation.masks import of_segmentation
 
 #: Corners of the convex hull of an object, (k, 2) px. None without an outline.
@@ -51,6 +53,44 @@ class LoadHulls(BaseTransform):  # type: ignore[misc]
         hulls = [outline_hull(each.get("mask"), height, width) for each in results["instances"]]
         scale = np.array(results["scale_factor"])
         results["hulls"] = [None if hull is None else hull * scale for hull in hulls]
+        return results
+
+
+def fitted_mask(outline: Any, original: tuple[int, ...], fitted: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """Return the pixels of an object in a resized image, (h, w) of 0 and 1.
+
+    outline: COCO segmentation in px of the original image.
+    original, fitted: (height, width, ...) of both images.
+    None if the outline cannot be used, or if it covers no pixel.
+    """
+    height, width = fitted[:2]
+    if isinstance(outline, list):
+        scale = [width / original[1], height / original[0]]
+        rings = [(np.reshape(ring, (-1, 2)) * scale).ravel().tolist() for ring in outline if len(ring) >= 6]
+        mask = pixels(rings, width, height).view(np.uint8) if rings else np.zeros((1, 1), np.uint8)
+        return mask if mask.any() else None
+    try:
+        whole = of_segmentation(outline, original[0], original[1])
+    except ValueError:
+        return None
+    # Masks are decoded column by column: their transpose is resized without a copy of the whole image.
+    mask = cv2.resize(whole.T.view(np.uint8), (height, width), interpolation=cv2.INTER_NEAREST_EXACT).T
+    return np.ascontiguousarray(mask) if mask.any() else None
+
+
+@TRANSFORMS.register_module()
+class LoadMasks(BaseTransform):  # type: ignore[misc]
+    """Set `gt_masks`, the mask of each box of a resized image, all 0 for a box without an outline."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Draw the masks of `instances`, whose rows are those of `gt_bboxes`."""
+        shape = results["img_shape"]
+        masks = np.zeros((len(results["instances"]), *shape), np.uint8)
+        for row, each in enumerate(results["instances"]):
+            if outline := each.get("mask"):
+                mask = fitted_mask(outline, results["ori_shape"], shape)
+                masks[row] = 0 if mask is None else mask
+        results["gt_masks"] = BitmapMasks(masks, *shape)
         return results
 
 

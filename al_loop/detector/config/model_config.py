@@ -18,6 +18,7 @@ from al_loop.core.resources import resource
 from al_loop.detector.backbones.pretrained import imagenet_weights
 from al_loop.detector.backbones.timm_backbone import TimmBackbone
 from al_loop.detector.checkpoint import Weights, class_names
+from al_loop.detector.config.mask_head import check_mask_head, has_mask_head
 from al_loop.detector.config.preprocessing import InferencePipeline, one_size, read_pipeline
 from al_loop.detector.config.public_configs import public_config, scale_rate
 from al_loop.detector.config.stored_config import (
@@ -41,7 +42,7 @@ _OPTIMISER: dict[str, Any] = {
 }
 #: Parts of a RoI head that al-loop does not train.
 _OTHER_HEADS = (
-    "mask_head", "mask_iou_head", "point_head", "grid_head", "semantic_head", "keypoint_head", "track_head",
+    "mask_iou_head", "point_head", "grid_head", "semantic_head", "keypoint_head", "track_head",
 )  # fmt: skip
 
 
@@ -51,15 +52,17 @@ def load_model_config(
     image_size: tuple[int, int] | None = None,
     *,
     trusted: bool = False,
+    masks: bool = False,
 ) -> Config:
     """Return a model config for these classes.
 
-    name: "lite", "r50", "small", the name of one of mmdet's Faster R-CNN configs, or the path of an mmdet
-        config or of a model's `config.json`. A Python file is executed: the caller must know that the user
-        named it.
+    name: "lite", "r50", "small", the name of one of mmdet's Faster R-CNN or Mask R-CNN configs, or the path
+        of an mmdet config or of a model's `config.json`. A Python file is executed: the caller must know that
+        the user named it.
     classes: replace those of the config.
     image_size: (width, height) px; replaces that of the config.
     trusted: import the modules in custom_imports of a JSON file.
+    masks: accept a config with a mask head. See `add_mask_head` for one without.
     Raises ModelError for a file that is missing, is no config, or is not of the Faster R-CNN family.
     """
     public = public_config(name)
@@ -77,7 +80,7 @@ def load_model_config(
                 f"{path} inherits from another config (_base_): JSON configs cannot inherit. Give the config "
                 "as Python"
             )
-        return complete(data, classes, image_size, str(path), trusted=trusted)
+        return complete(data, classes, image_size, str(path), trusted=trusted, masks=masks)
     try:
         # The modules in custom_imports are imported below, where an error can name the module.
         executed = Config.fromfile(path, import_custom_modules=False)
@@ -91,7 +94,7 @@ def load_model_config(
         raise
     except Exception as error:  # a config is a Python file: anything can go wrong in it
         raise ModelError(f"{path} cannot be read as an mmengine config: {error}") from error
-    return complete(config, classes, image_size, str(path), trusted=True)
+    return complete(config, classes, image_size, str(path), trusted=True, masks=masks)
 
 
 def complete(
@@ -101,9 +104,10 @@ def complete(
     source: str,
     *,
     trusted: bool = False,
+    masks: bool = False,
 ) -> Config:
     """Adapt a config to the workspace and to the installed operators. Its notes list the unused parts."""
-    _require_faster_rcnn(config, source)
+    _require_faster_rcnn(config, source, masks=masks)
     pipeline = read_pipeline(config)
     parts = {name: to_plain(config[name], name) for name in PARTS if name in config}
     model = parts["model"]
@@ -111,7 +115,7 @@ def complete(
     notes = [f"weights that the config names are not loaded: {', '.join(dropped)}"] if dropped else []
     model["roi_head"]["bbox_head"]["num_classes"] = len(classes)
     if not has_compiled_ops():
-        model["roi_head"]["bbox_roi_extractor"]["roi_layer"]["use_torchvision"] = True
+        _use_torchvision(model["roi_head"])
     if "optimizer" in config and "optim_wrapper" not in config:  # mmdet 2's
         rate = _OPTIMISER["optimizer"]["lr"]
         notes.append(
@@ -119,17 +123,26 @@ def complete(
         )
     notes += _set_normalisation(model, config, pipeline, source)
     notes += _set_size(parts, image_size, pipeline, source)
+    if has_mask_head(model):
+        check_mask_head(model, len(classes), source)
     parts["custom_imports"] = list(modules_of(config, source))
     parts["named_classes"] = named_classes(config)
     stored_parts = {"optim_wrapper": _OPTIMISER} | {k: v for k, v in parts.items() if v not in ([], ())}
     return check_config(stored_parts | {"classes": tuple(classes), "notes": notes}, source, trusted=trusted)
 
 
+def _use_torchvision(roi_head: dict[str, Any]) -> None:
+    for name in ("bbox_roi_extractor", "mask_roi_extractor"):
+        layer: Any = _table(roi_head.get(name)).get("roi_layer")
+        if isinstance(layer, dict):
+            layer["use_torchvision"] = True
+
+
 def _table(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _require_faster_rcnn(config: Mapping[str, Any], source: str) -> None:
+def _require_faster_rcnn(config: Mapping[str, Any], source: str, *, masks: bool) -> None:
     """Raise ModelError for another family of detectors, before training fails on it."""
     model = _table(config.get("model"))
     roi_head = _table(model.get("roi_head"))
@@ -149,9 +162,15 @@ def _require_faster_rcnn(config: Mapping[str, Any], source: str) -> None:
     others = [name for name in _OTHER_HEADS if roi_head.get(name)]
     if others:
         raise ModelError(
-            f"{source} must hold a detector that predicts only boxes (Faster R-CNN); got {got} with "
-            f"{', '.join(others)}, which needs labels that a workspace does not have. Give the config and "
-            "the checkpoint of a Faster R-CNN"
+            f"{source} must hold a detector that predicts boxes or masks (Faster R-CNN, Mask R-CNN); got "
+            f"{got} with {', '.join(others)}, which needs labels that a workspace does not have. Give the "
+            "config and the checkpoint of a Faster R-CNN"
+        )
+    if roi_head.get("mask_head") and not masks:
+        # A note could be missed, and the masks with it, after a long training.
+        raise ModelError(
+            f"{source} predicts masks ({got} with mask_head), and this workspace is for boxes. For masks set "
+            'task = "segmentation" in al-loop.toml; for boxes give the config of a Faster R-CNN'
         )
 
 

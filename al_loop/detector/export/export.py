@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 
 from al_loop.core.errors import ModelError
 from al_loop.core.files import atomic_file, file_sha256, write_json
 from al_loop.core.versions import versions
 from al_loop.detector.config.stored_config import write_config
+from al_loop.detector.export.agreement import Agreement, compare
 from al_loop.detector.export.file_formats import (
-    Run,
     load_onnx,
     load_torchscript,
     write_onnx,
@@ -32,54 +31,25 @@ from al_loop.detector.export.graph import DetectionGraph
 from al_loop.detector.inference.predict import Detector, fuse_detector, predict
 from al_loop.detector.transforms import Picture
 from al_loop.state.model_registry import CONFIG
-from al_loop.structures.boxes import Boxes, FloatArray, IntArray, iou
 from al_loop.structures.images import ImageFile
+from al_loop.structures.masks import SIDE, THRESHOLD
 
 #: For each value of `format`, the formats to try, in order.
 FORMATS = {"onnx": ("onnx",), "torchscript": ("torchscript",), "auto": ("onnx", "torchscript")}
-BOX_TOLERANCE_PX = 0.5
-SCORE_TOLERANCE = 1e-3
-
+#: What the outputs hold, for `<file>.json`.
+_OUTPUTS = {
+    "boxes": "(n, 4) float32, x1 y1 x2 y2 in pixels of the input",
+    "scores": "(n,) float32, best first",
+    "labels": "(n,) int64, index into classes",
+    "masks": "(n, {height}, {width}) uint8, 1 on the pixels of the object and 0 elsewhere, in the input",
+    "mask_probabilities": f"(n, {SIDE}, {SIDE}) float32, probability of the object in the cells of each "
+    "box, row by row. For masks at another scale: scale the boxes, interpolate linearly between the centres "
+    f"of the cells, with 0 beyond the outer cells, and take the pixels from {THRESHOLD} on",
+}
 _SUFFIX = {"onnx": ".onnx", "torchscript": ".torchscript.pt"}
 _WRITERS = {"onnx": write_onnx, "torchscript": write_torchscript}
 _LOADERS = {"onnx": load_onnx, "torchscript": load_torchscript}
 _PACKAGES = ("al-loop", "torch", "torchvision", "mmdet", "onnx", "onnxruntime")
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """The differences between the exported file and `predict`, over all images.
-
-    images, boxes: numbers of compared images and of compared pairs of boxes. Without pairs, nothing is
-        proven.
-    box_px: largest difference of a coordinate.
-    score: largest difference of a score.
-    unmatched: number of boxes that only one of the two predicts.
-    at_threshold: number of such boxes with a score within SCORE_TOLERANCE of the threshold, where rounding
-        decides. `unmatched` does not include these.
-    """
-
-    images: int
-    boxes: int
-    box_px: float
-    score: float
-    unmatched: int
-    at_threshold: int
-
-    @property
-    def good(self) -> bool:
-        """Whether both predict the same boxes, within the tolerances."""
-        return not self.unmatched and self.box_px <= BOX_TOLERANCE_PX and self.score <= SCORE_TOLERANCE
-
-    def check(self, kind: str) -> None:
-        """Raise ModelError if a difference exceeds its tolerance. kind: format of the file."""
-        if not self.good:
-            raise ModelError(
-                f"the {kind} file does not agree with the model on {self.images} images: coordinates differ "
-                f"by up to {self.box_px:.3g} px (allowed: {BOX_TOLERANCE_PX}), scores by up to "
-                f"{self.score:.2g} (allowed: {SCORE_TOLERANCE}), and {self.unmatched} boxes are predicted "
-                f"by only one of the two ({self.boxes} by both). The file was not kept"
-            )
 
 
 @dataclass(frozen=True)
@@ -90,6 +60,7 @@ class Exported:
     notes: JSON file that describes it.
     format: "onnx" or "torchscript".
     size: (width, height) px of the input.
+    outputs: names of the outputs, in their order.
     skipped: reason why "auto" fell back to TorchScript, else "".
     """
 
@@ -97,6 +68,7 @@ class Exported:
     notes: Path
     format: str
     size: tuple[int, int]
+    outputs: tuple[str, ...]
     agreement: Agreement
     skipped: str = ""
 
@@ -132,7 +104,7 @@ def export_model(
     graph = DetectionGraph(on_cpu, (width, height), score_thr).eval()
     padded = [_pad(detector, image, (width, height)) for image in images]
     image_file = ImageFile("padded", Path("padded"), width, height)
-    expected = [predict(on_cpu, [image_file], [image], score_thr)[0].boxes for image in padded]
+    expected = [predict(on_cpu, [image_file], [image], score_thr, masks=True)[0] for image in padded]
     folder.mkdir(parents=True, exist_ok=True)
     skipped = ""
     for kind in FORMATS[format]:
@@ -144,7 +116,7 @@ def export_model(
                 agreement = compare(_LOADERS[kind](Path(draft.name)), padded, expected, score_thr)
                 agreement.check(kind)
                 notes.unlink(missing_ok=True)
-            exported = Exported(file, notes, kind, (width, height), agreement, skipped)
+            exported = Exported(file, notes, kind, (width, height), graph.outputs, agreement, skipped)
             write_config(folder, detector.config)
             write_json(notes, _describe(exported, on_cpu, score_thr, weights_sha256))
             return exported
@@ -153,41 +125,6 @@ def export_model(
                 raise ModelError(f"{error}{f'; before that: {skipped}' if skipped else ''}") from error
             skipped = str(error)
     raise AssertionError("every format was tried")
-
-
-def compare(run: Run, images: Sequence[Picture], expected: Sequence[Boxes], score_thr: float) -> Agreement:
-    """Return the differences between an exported file and the expected boxes of each image.
-
-    images: (h, w, 3) uint8 BGR of the file's input size.
-    """
-    rows = []
-    for image, wanted in zip(images, expected, strict=True):
-        xyxy, scores, labels = run(image)
-        got = Boxes(xyxy.astype(np.float64), labels.astype(np.int64), scores.astype(np.float64))
-        got_rows, wanted_rows = _match(got, wanted)
-        unpaired = np.concatenate(
-            [np.delete(_scores(got), got_rows), np.delete(_scores(wanted), wanted_rows)]
-        )
-        at_threshold = int((unpaired <= score_thr + SCORE_TOLERANCE).sum())
-        px = np.abs(got.xyxy[got_rows] - wanted.xyxy[wanted_rows]).max(initial=0.0)
-        score = np.abs(_scores(got)[got_rows] - _scores(wanted)[wanted_rows]).max(initial=0.0)
-        rows.append((len(got_rows), float(px), float(score), len(unpaired) - at_threshold, at_threshold))
-    paired, px_differences, score_differences, unmatched, near = zip(*rows, strict=True)
-    return Agreement(
-        len(images), sum(paired), max(px_differences), max(score_differences), sum(unmatched), sum(near)
-    )
-
-
-def _match(got: Boxes, wanted: Boxes) -> tuple[IntArray, IntArray]:
-    """Match boxes of the same class with an IoU above 0.5. Return the rows of the pairs in both."""
-    common = iou(got.xyxy, wanted.xyxy) * (got.labels[:, None] == wanted.labels[None])
-    rows, columns = linear_sum_assignment(common, maximize=True)
-    same = common[rows, columns] > 0.5
-    return rows[same], columns[same]
-
-
-def _scores(boxes: Boxes) -> FloatArray:
-    return np.zeros(0) if boxes.scores is None else boxes.scores
 
 
 def _mean_colour(detector: Detector) -> tuple[int, int, int]:
@@ -236,22 +173,15 @@ def _describe(
             "resize": detector.config.get("resize", "inside"),
             "padding_bgr": _mean_colour(detector),
         },
-        "outputs": {
-            "boxes": "(n, 4) float32, x1 y1 x2 y2 in pixels of the input",
-            "scores": "(n,) float32, best first",
-            "labels": "(n,) int64, index into classes",
-        },
+        "outputs": {name: _OUTPUTS[name].format(width=width, height=height) for name in exported.outputs},
         "thresholds": {
             "score": score_thr,
             "nms_iou": float(test.nms.iou_threshold),
             "max_boxes": int(test.max_per_img),
+            **({"mask": THRESHOLD} if exported.agreement.masks else {}),
             "proposal_nms_iou": float(rpn.nms.iou_threshold),
             "max_proposals": int(rpn.max_per_img),
         },
-        "checked": {
-            **asdict(exported.agreement),
-            "box_tolerance_px": BOX_TOLERANCE_PX,
-            "score_tolerance": SCORE_TOLERANCE,
-        },
+        "checked": exported.agreement.to_plain(),
         "versions": versions(_PACKAGES),
     }

@@ -19,14 +19,13 @@ from al_loop.detector.transforms import Picture
 # RoIAlign has the attribute `aligned` since opset 16.
 OPSET = 17
 
-# Maps an image, (h, w, 3) uint8 BGR, to arrays of boxes (n, 4), scores (n,) and labels (n,).
-Run = Callable[[Picture], tuple[Any, Any, Any]]
+# Maps an image, (h, w, 3) uint8 BGR, to arrays: the outputs of `DetectionGraph` in their order.
+Run = Callable[[Picture], tuple[Any, ...]]
 
 _jit: Any = torch.jit  # parts of it have no types
 #: torch and mmdet warn that tracing is deprecated and may freeze branches. The comparison on other images
 #: would show frozen branches.
 _no_warnings = partial(warnings.catch_warnings, action="ignore")
-_OUTPUTS = ("boxes", "scores", "labels")
 
 
 def _as_input(image: Picture) -> Picture:
@@ -47,8 +46,8 @@ def write_onnx(graph: DetectionGraph, image: Picture, path: Path) -> None:
                 (torch.from_numpy(_as_input(image)),),
                 str(path),
                 input_names=["image"],
-                output_names=list(_OUTPUTS),
-                dynamic_axes={output: {0: "n"} for output in _OUTPUTS},
+                output_names=list(graph.outputs),
+                dynamic_axes={output: {0: "n"} for output in graph.outputs},
                 opset_version=OPSET,
                 # The exporter by torch.export needs onnxscript, and lacks NMS and RoIAlign of torchvision.
                 dynamo=False,
@@ -70,12 +69,11 @@ def load_onnx(path: Path) -> Run:
     except Exception as error:  # errors of onnxruntime derive directly from Exception
         raise ModelError(f"onnxruntime refuses the ONNX file: {first_line(error)}") from error
 
-    def run(image: Picture) -> tuple[Any, Any, Any]:
+    def run(image: Picture) -> tuple[Any, ...]:
         try:
-            boxes, scores, labels = session.run(list(_OUTPUTS), {"image": _as_input(image)})
+            return tuple(session.run(None, {"image": _as_input(image)}))
         except Exception as error:  # as above
             raise ModelError(f"onnxruntime cannot run the ONNX file: {first_line(error)}") from error
-        return boxes, scores, labels
 
     return run
 
@@ -93,10 +91,10 @@ def load_torchscript(path: Path) -> Run:
     with _no_warnings():
         module = _jit.load(str(path), map_location="cpu")
 
-    def run(image: Picture) -> tuple[Any, Any, Any]:
+    def run(image: Picture) -> tuple[Any, ...]:
         with torch.no_grad():
-            boxes, scores, labels = module(torch.from_numpy(_as_input(image)))
-        return boxes.numpy(), scores.numpy(), labels.numpy()
+            outputs = module(torch.from_numpy(_as_input(image)))
+        return tuple(output.numpy() for output in outputs)
 
     return run
 

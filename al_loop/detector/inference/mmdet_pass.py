@@ -12,6 +12,7 @@ from mmdet.structures.bbox import bbox2roi, get_box_tensor
 from torch import Tensor
 
 from al_loop.detector.inference.forward_pass import Detections, Heads, classifier_inputs
+from al_loop.detector.inference.mask_pass import boxes_with_image, of_class
 
 
 def detect(
@@ -32,6 +33,12 @@ def detect(
     counts = [len(boxes) for boxes in proposals]
     heads = Heads(decoded.view(len(rois), -1), distributions, inputs[0].float(), counts)
     return heads, _class_nms(model.roi_head.test_cfg, heads, score_thr)
+
+
+def predict_masks(model: Any, maps: Sequence[Tensor], detections: Detections) -> Tensor:
+    """Return the masks of boxes as `mask_pass.predict_masks` does."""
+    logits = model.roi_head._mask_forward(maps, boxes_with_image(detections))["mask_preds"]
+    return of_class(model.roi_head.mask_head, logits, detections.labels)
 
 
 def _class_nms(settings: Any, heads: Heads, score_thr: float) -> Detections:

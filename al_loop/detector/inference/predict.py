@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -17,13 +18,14 @@ from al_loop.detector.checkpoint import load_into, read_weights
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.config.stored_config import read_config
 from al_loop.detector.device import choose_device
-from al_loop.detector.inference import forward_pass, mmdet_pass
+from al_loop.detector.inference import forward_pass, mask_pass, mmdet_pass
 from al_loop.detector.inference.forward_pass import Detections, Heads
 from al_loop.detector.inference.tta import boxes_in_original
 from al_loop.detector.transforms import Picture
 from al_loop.state.model_registry import Model
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import Float32Array, ImageFile, Prediction
+from al_loop.structures.masks import SIDE, rounded
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +65,15 @@ def fuse_detector(detector: Detector, precision: str) -> Detector:
 
     The detector is returned unchanged if `forward_pass` does not support a part of the model.
     """
-    if forward_pass.unsupported_part(detector.model):
+    if unsupported_part(detector.model):
         return detector
     return replace(detector, fused=forward_pass.fuse(detector.model, precision))
+
+
+def unsupported_part(model: Any) -> str | None:
+    """Describe the first part of a model that the batched pass does not support. None if there is none."""
+    reason = forward_pass.unsupported_part(model)
+    return reason or (mask_pass.unsupported_part(model.roi_head) if model.with_mask else None)
 
 
 @torch.inference_mode()
@@ -76,6 +84,7 @@ def predict(
     score_thr: float,
     *,
     features: bool = False,
+    masks: bool = False,
     augmentation: str = "",
 ) -> list[Prediction]:
     """Run the model on a batch of images that were resized to one size.
@@ -84,44 +93,48 @@ def predict(
     pictures: resized pixels of the images, (h, w, 3) uint8 BGR, all of one size, because padding would make
         scores depend on the batch.
     features: also return the input of the classifier for each box.
-    augmentation: augmentation of the pictures. Boxes are mapped back to the original images.
+    masks: also return the mask of each box, if the model predicts masks.
+    augmentation: augmentation of the pictures. Boxes are mapped back to the original images; masks are not.
     An untrained model returns no boxes, and the last feature map of its backbone as the embedding.
     Raises ModelError for predictions that are not finite.
     """
     height, width = pictures[0].shape[:2]
     if any(picture.shape[:2] != (height, width) for picture in pictures):
         raise ValueError("pictures of one batch must have one size; group them first")
-    batch = as_input(detector, pictures)
+    batch, masks = as_input(detector, pictures), masks and detector.model.with_mask
     if detector.config.get("untrained", False):
-        return _features_alone(detector, images, batch, (height, width))
+        return _features_alone(detector, images, batch, (height, width), masks=masks)
     maps = (detector.fused or detector.model).extract_feat(batch)
     embeddings = _pool(maps[0], (height, width), batch.shape[-2:]).cpu().numpy()
     heads, detections = detect(detector, maps, len(images), (width, height), score_thr)
-    columns = [
-        detections.boxes.double(),
-        detections.labels.long(),
-        detections.scores.double(),
-        heads.distributions[detections.rows],
-    ]
-    columns += [heads.features[detections.rows].float()] if features else []
-    arrays = [column.cpu().numpy() for column in columns]
-    ends = np.cumsum(detections.counts).tolist()
-    return [
-        _prediction(
-            image, embedding, [array[end - count : end] for array in arrays], (width, height), augmentation
-        )
-        for image, count, end, embedding in zip(images, detections.counts, ends, embeddings, strict=True)
-    ]
+    columns = {
+        "xyxy": detections.boxes.double(),
+        "labels": detections.labels.long(),
+        "scores": detections.scores.double(),
+        "distributions": heads.distributions[detections.rows],
+    }
+    if features:
+        columns["features"] = heads.features[detections.rows].float()
+    if masks:
+        columns["masks"] = masks_of(detector, maps, detections).flatten(1)
+    arrays = {name: column.cpu().numpy() for name, column in columns.items()}
+    predictions, end = [], 0
+    for image, count, embedding in zip(images, detections.counts, embeddings, strict=True):
+        start, end = end, end + count
+        of_image = {name: array[start:end] for name, array in arrays.items()}
+        predictions.append(_prediction(image, embedding, of_image, (width, height), augmentation))
+    return predictions
 
 
 def _features_alone(
-    detector: Detector, images: Sequence[ImageFile], batch: Tensor, size: tuple[int, int]
+    detector: Detector, images: Sequence[ImageFile], batch: Tensor, size: tuple[int, int], *, masks: bool
 ) -> list[Prediction]:
     """Return the pooled last feature map of the backbone for each image, without boxes."""
     last = (detector.fused or detector.model).backbone(batch)[-1]
     embeddings = _pool(last, size, batch.shape[-2:]).cpu().numpy()
-    columns = [np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0)]
-    columns.append(np.zeros((0, len(detector.classes) + 1), np.float32))
+    columns = {"xyxy": np.zeros((0, 4)), "labels": np.zeros(0, np.int64), "scores": np.zeros(0)}
+    columns["distributions"] = np.zeros((0, len(detector.classes) + 1), np.float32)
+    columns |= {"masks": np.zeros((0, SIDE**2))} if masks else {}
     return [
         _prediction(image, embedding, columns, (size[1], size[0]), "")
         for image, embedding in zip(images, embeddings, strict=True)
@@ -146,28 +159,38 @@ def detect(
     return forward_pass.detect(detector.fused, maps, anchors, size, score_thr)
 
 
+def masks_of(detector: Detector, maps: Sequence[Tensor], detections: Detections) -> Tensor:
+    """Return what `mask_pass.predict_masks` returns."""
+    if detector.fused is None:
+        return mmdet_pass.predict_masks(detector.model, maps, detections)
+    return mask_pass.predict_masks(detector.fused, maps, detections)
+
+
 def _prediction(
     image: ImageFile,
     embedding: Float32Array,
-    columns: Sequence[Any],
+    columns: Mapping[str, NDArray[Any]],
     size: tuple[int, int],
     augmentation: str,
 ) -> Prediction:
     """Return the prediction of one image, with boxes in px of the image on disk.
 
-    columns: boxes, labels, scores, distributions, and features where requested, a row per detection.
+    columns: a row per detection; boxes, labels, scores, distributions, and where requested features, masks.
     size: (width, height) px that the image was resized to.
     """
-    xyxy = columns[0] * ([image.width / size[0], image.height / size[1]] * 2)
+    xyxy = columns["xyxy"] * ([image.width / size[0], image.height / size[1]] * 2)
     non_empty = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
-    labels, scores, distributions, *features = (column[non_empty] for column in columns[1:])
-    if not (np.isfinite(embedding).all() and np.isfinite(distributions).all()):
+    kept = {name: column[non_empty] for name, column in columns.items()}
+    checked = [embedding, kept["distributions"], kept.get("masks", embedding)]
+    if not all(np.isfinite(values).all() for values in checked):
         raise ModelError(
             f"the model's output for image {image.id[:12]} is not finite. "
             "Go back to the previous model: al-loop rollback"
         )
     xyxy = boxes_in_original(augmentation, xyxy[non_empty], image.width, image.height)
-    return Prediction(image.id, Boxes(xyxy, labels, scores), distributions, embedding, *features)
+    boxes = Boxes(xyxy, kept["labels"], kept["scores"])
+    masks = rounded(kept["masks"]) if "masks" in kept else None
+    return Prediction(image.id, boxes, kept["distributions"], embedding, kept.get("features"), masks)
 
 
 def _pool(feature_map: Tensor, size: tuple[int, int], padded: Sequence[int]) -> Tensor:

@@ -38,6 +38,7 @@ class ScoreSettings:
     features: also return the input of the classifier for each box.
     augmentation: name in `al_loop.detector.inference.tta`, "" for none.
     precision: that of the convolutions: "fp32", "bf16" or "auto" (`precision_here`).
+    masks: also return the mask of each box, if the model predicts masks.
     """
 
     score_thr: float
@@ -47,6 +48,7 @@ class ScoreSettings:
     features: bool = False
     augmentation: str = ""
     precision: str = "fp32"
+    masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ class BatchScorer:
             fuse_detector(detector, precision_here(settings.precision, detector.device)),
             score_thr=settings.score_thr,
             features=settings.features,
+            masks=settings.masks,
             augmentation=settings.augmentation,
         )
 

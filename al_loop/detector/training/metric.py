@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from mmengine.evaluator import BaseMetric
-from numpy.typing import NDArray
 
 from al_loop.evaluation.measure import key_value
-from al_loop.structures import segmentation
-from al_loop.structures.boxes import Boxes, Outline
-from al_loop.structures.images import LabelledImage
+from al_loop.structures.boxes import Boxes
+from al_loop.structures.images import ImageFile, LabelledImage
+from al_loop.structures.masks import rounded, with_masks
 from al_loop.structures.metrics import MetricName
 
 KEY = "val/AP"  # of the AP among the Runner's metrics
@@ -42,17 +40,15 @@ class ValidationAP(BaseMetric):  # type: ignore[misc]
             columns = predicted["bboxes"].double(), predicted["labels"], predicted["scores"].double()
             xyxy, labels, scores = (column.cpu().numpy() for column in columns)
             non_empty = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
-            outlines = _outlines(predicted.get("masks"), non_empty)
-            boxes = Boxes(xyxy[non_empty], labels[non_empty], scores[non_empty], outlines)
-            self.results.append((self.truth[sample["img_id"]].image.id, boxes))
+            boxes, image = Boxes(xyxy[non_empty], labels[non_empty], scores[non_empty]), self._image(sample)
+            if "masks" in predicted:
+                masks = rounded(predicted["masks"].cpu().numpy()[non_empty])
+                boxes = with_masks(boxes, masks, image.width, image.height)
+            self.results.append((image.id, boxes))
+
+    def _image(self, sample: dict[str, Any]) -> ImageFile:
+        return self.truth[sample["img_id"]].image
 
     def compute_metrics(self, results: list[tuple[str, Boxes]]) -> dict[str, float]:
         """Return the AP on the set."""
         return {"AP": key_value(list(self.truth.values()), dict(results), self.classes, self.metric)}
-
-
-def _outlines(masks: Any, rows: NDArray[np.bool_]) -> tuple[Outline, ...] | None:
-    """Return the outlines of masks, a tensor (n, h, w), at some rows. None without masks."""
-    if masks is None or not rows.any():
-        return None
-    return tuple(segmentation.mask(masks[row].cpu().numpy()) for row in np.flatnonzero(rows).tolist())

@@ -15,7 +15,8 @@ from torch import nn
 from al_loop.detector import transforms
 from al_loop.detector.augmentation.augment import Augment, rotates
 from al_loop.detector.augmentation.copy_paste import PasteObjects
-from al_loop.detector.augmentation.outlines import LoadHulls
+from al_loop.detector.augmentation.outlines import LoadHulls, LoadMasks
+from al_loop.detector.config.mask_head import has_mask_head
 from al_loop.detector.ignore_regions import ExtendRegions
 from al_loop.detector.training.ddp import wrapper_config
 from al_loop.detector.training.job import TrainingJob
@@ -27,7 +28,7 @@ from al_loop.detector.training.step_loop import BatchShareSampler, SeededImages,
 
 # Importing these classes registers the transforms that the data pipelines name.
 _REGISTERED = (
-    *(transforms.ReadPicture, transforms.FitInto, LoadHulls, PasteObjects, Augment, ExtendRegions),
+    *(transforms.ReadPicture, transforms.FitInto, LoadHulls, LoadMasks, PasteObjects, Augment, ExtendRegions),
 )
 #: COCO files of training and validation set, in the folder of work files.
 COCO_FILES = ("train.json", "val.json")
@@ -102,6 +103,8 @@ def _augmentation(job: TrainingJob) -> list[dict[str, Any]]:
     """Return the random changes of training images."""
     settings, fitting = job.run.settings.augment, _fit_into(job.config)
     transforms: list[dict[str, Any]] = []
+    if has_mask_head(job.config.model):
+        transforms.append({"type": LoadMasks.__name__})
     if rotates(settings):
         transforms.append({"type": LoadHulls.__name__})
     if settings.copy_paste:

@@ -26,6 +26,7 @@ from al_loop.detector.training import hooks
 from al_loop.detector.training.freeze import with_frozen_layers
 from al_loop.detector.training.hooks import Progress
 from al_loop.detector.training.job import TrainingJob
+from al_loop.detector.training.mask_loss import learn_masks
 from al_loop.detector.training.optimiser import keep_depthwise_in_float32
 from al_loop.detector.training.quality import ClassQuality
 from al_loop.detector.training.resume import find_checkpoint
@@ -76,6 +77,7 @@ def train(job: TrainingJob, on_progress: Progress | None = None) -> Trained:
         keep_depthwise_in_float32(model)
     ignore_regions(model)
     use_in_training(model)
+    learn_masks(model, job.run.metric)
     with (
         # The Runner accepts only "cuda" as the name of a GPU.
         torch.cuda.device(device) if device.startswith("cuda") else nullcontext(),

@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 from support.benchmark_specs import change, mix_spec, strategy_spec
 
-from al_loop.benchmark.run.runner import check_spec
+from al_loop.benchmark.run.runner import check_spec, run_benchmark
 from al_loop.benchmark.spec.spec import BenchmarkSpec, MixGrid, StrategyGrid
 from al_loop.cli import cli
+from al_loop.core.console import Silent
 from al_loop.core.errors import ConfigError, DataError
 from al_loop.state.workspace import Workspace
 
@@ -42,6 +43,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_strategies_that_cannot_be_compared(folder: Path, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         check_spec(change(strategy_spec(folder), **changes))
+
+
+def test_a_strategy_that_reads_masks_needs_them(folder: Path, workspace: Workspace) -> None:
+    spec = change(strategy_spec(folder), strategies=("random", "mask-margin"))
+    with pytest.raises(ConfigError, match='"mask-margin" reads masks, and task = "detection" has none'):
+        run_benchmark(folder / "masks", spec, workspace.config, workspace, Silent())
+    assert not (folder / "masks").exists()
 
 
 @pytest.mark.parametrize(

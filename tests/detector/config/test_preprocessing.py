@@ -249,11 +249,9 @@ def test_a_pipeline_of_any_shape_is_read(pipeline: Any) -> None:
 
 
 def test_other_families_are_refused_before_a_training(tmp_path: Path) -> None:
-    mask = {"roi_head": {"mask_head": {"type": "FCNMaskHead"}}, "type": "MaskRCNN"}
-    with pytest.raises(
-        ModelError, match=r"detector that predicts only boxes \(Faster R-CNN\); got MaskRCNN with mask_head"
-    ):
-        load_model_config(write(tmp_path, model=mask, test_dataloader=loader(KEEP)), CLASSES)
+    grid = {"roi_head": {"grid_head": {"type": "GridHead"}}, "type": "GridRCNN"}
+    with pytest.raises(ModelError, match=r"predicts boxes or masks \(.*\); got GridRCNN with grid_head"):
+        load_model_config(write(tmp_path, model=grid, test_dataloader=loader(KEEP)), CLASSES)
     cascade = {
         "roi_head": {"type": "CascadeRoIHead", "bbox_head": [{"_delete_": True}]},
         "type": "CascadeRCNN",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,14 +20,17 @@ from support.factories import CLASSES, draw, write_checkpoint
 from al_loop.core.errors import ModelError
 from al_loop.core.files import file_sha256, read_json
 from al_loop.detector.checkpoint import load_into, read_weights
+from al_loop.detector.config.mask_head import add_mask_head
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.export import export
-from al_loop.detector.export.export import Agreement, compare, export_model
+from al_loop.detector.export.agreement import Agreement, MaskAgreement, compare
+from al_loop.detector.export.export import export_model
 from al_loop.detector.export.graph import DetectionGraph
 from al_loop.detector.inference.predict import Detector, fuse_detector, predict
 from al_loop.detector.transforms import Picture, read_picture
 from al_loop.structures.boxes import Boxes
-from al_loop.structures.images import ImageFile
+from al_loop.structures.images import ImageFile, Prediction
+from al_loop.structures.masks import SIDE, pixel_probabilities, rounded
 
 pytestmark = pytest.mark.integration
 
@@ -59,9 +63,13 @@ def pictures() -> list[Picture]:
     return [*drawn, BLANK]
 
 
-def found(detector: Detector, picture: Picture, score_thr: float) -> Boxes:
+def prediction(detector: Detector, picture: Picture, score_thr: float) -> Prediction:
     image = ImageFile("a", Path("a.png"), picture.shape[1], picture.shape[0])
-    return predict(fuse_detector(detector, "fp32"), [image], [picture], score_thr)[0].boxes
+    return predict(fuse_detector(detector, "fp32"), [image], [picture], score_thr, masks=True)[0]
+
+
+def found(detector: Detector, picture: Picture, score_thr: float) -> Boxes:
+    return prediction(detector, picture, score_thr).boxes
 
 
 def run(detector: Detector, pictures: list[Picture], folder: Path, kind: str) -> Any:
@@ -152,11 +160,11 @@ def test_a_file_of_other_weights_does_not_agree(
 ) -> None:
     done = run(lively, pictures, tmp_path, kind)
     loaded = export._LOADERS[kind](done.file)
-    before = [found(lively, picture, 0.05) for picture in pictures]
+    before = [prediction(lively, picture, 0.05) for picture in pictures]
     assert compare(loaded, pictures, before, 0.05).good
     with torch.no_grad():
         lively.model.roi_head.bbox_head.get_submodule(layer).bias[0] += 0.5
-    after = [found(lively, picture, 0.05) for picture in pictures]
+    after = [prediction(lively, picture, 0.05) for picture in pictures]
     assert not compare(loaded, pictures, after, 0.05).good
 
 
@@ -254,11 +262,12 @@ def test_what_cannot_be_exported(
 
 def test_differences_by_hand(make_boxes: Callable[..., Boxes]) -> None:
     wanted = make_boxes((10, 10, 30, 30, 0, 0.9), (50, 10, 70, 30, 1, 0.6))
+    expected = Prediction("a", wanted, np.zeros((2, 3), np.float32), np.zeros(4, np.float32))
 
     def against(*rows: tuple[float, ...]) -> Agreement:
         got = make_boxes(*rows)
         scores = np.zeros(0) if got.scores is None else got.scores
-        return compare(lambda _: (got.xyxy, scores, got.labels), [BLANK], [wanted], 0.05)
+        return compare(lambda _: (got.xyxy, scores, got.labels), [BLANK], [expected], 0.05)
 
     first, second = (10, 10, 30, 30, 0, 0.9), (50, 10, 70, 30, 1, 0.6)
     same = Agreement(images=1, boxes=2, box_px=0.0, score=0.0, unmatched=0, at_threshold=0)
@@ -296,3 +305,80 @@ def test_places_of_equal_scores_are_ranked_as_in_predict(lively: Detector) -> No
         np.testing.assert_allclose(boxes, expected.xyxy, atol=1e-4)
         np.testing.assert_allclose(scores, expected.scores, atol=1e-6)
         assert labels.tolist() == expected.labels.tolist()
+
+
+def test_differences_of_masks_by_hand(make_boxes: Callable[..., Boxes]) -> None:
+    """One box of 28 px, whose left half is the object; the other box is predicted by the model alone."""
+    wanted = make_boxes((10, 10, 38, 38, 0, 0.9), (50, 10, 70, 30, 1, 0.6))
+    half = np.zeros((SIDE, SIDE))
+    half[:, :14] = 1
+    masks = rounded(np.stack([half.ravel(), half.ravel()]))
+    expected = Prediction("a", wanted, np.zeros((2, 3), np.float32), np.zeros(4, np.float32), masks=masks)
+    box = wanted.xyxy[:1]
+
+    def against(probabilities: Any, pasted: Any) -> MaskAgreement | None:
+        outputs = (box, np.array([0.9]), np.array([0]), pasted[None], probabilities[None])
+        return compare(lambda _: outputs, [BLANK], [expected], 0.05).masks
+
+    pasted = (pixel_probabilities(masks[0], box[0], (0, 0, 96, 64)) >= 0.5).astype(np.uint8)
+    assert pasted.sum() == 14 * 28
+    assert against(half, pasted) == MaskAgreement(0.0, 0)
+    less = half * 0.99
+    assert (agreement := against(less, pasted)) is not None
+    assert agreement.good
+    assert agreement.probability == pytest.approx(0.01)
+    assert (agreement := against(half * 0.9, pasted)) is not None
+    assert not agreement.good
+    wrong = pasted.copy()
+    wrong[20, 12:15] = 0
+    assert against(half, wrong) == MaskAgreement(0.0, 3)
+
+
+@pytest.fixture
+def masked(lively: Detector) -> Detector:
+    """`lively` with a mask head whose masks differ from place to place."""
+    config = deepcopy(lively.config)
+    add_mask_head(config.model)
+    config.model.roi_head.mask_head.class_agnostic = False
+    model = build_model(config, 3)
+    model.load_state_dict(lively.model.state_dict(), strict=False)
+    with torch.no_grad():
+        model.roi_head.mask_head.conv_logits.weight.mul_(20)
+    return Detector(model, config, torch.device("cpu"))
+
+
+@BOTH
+def test_masks_are_outputs_of_a_file(
+    masked: Detector, pictures: list[Picture], tmp_path: Path, kind: str
+) -> None:
+    """Also of a picture without boxes. The file's masks are those of `predict`, in pixels of the input."""
+    done = run(masked, pictures, tmp_path, kind)
+    assert done.agreement.boxes > 20
+    assert done.agreement.masks is not None
+    assert done.agreement.masks.probability < 0.01
+    notes = read_json(done.notes)
+    assert list(notes["outputs"]) == ["boxes", "scores", "labels", "masks", "mask_probabilities"]
+    assert notes["outputs"]["masks"].startswith("(n, 64, 96) uint8")
+    assert notes["checked"]["masks"]["pixels"] == 0
+    loaded = export._LOADERS[kind](done.file)
+    covered = 0
+    for picture in pictures:
+        boxes, _, _, masks, probabilities = loaded(picture)
+        expected = prediction(masked, picture, 0.05)
+        assert expected.masks is not None
+        assert masks.dtype == np.uint8
+        assert masks.shape == (len(boxes), 64, 96)
+        assert probabilities.shape == (len(boxes), SIDE, SIDE)
+        rows = probabilities.reshape(len(boxes), SIDE**2)
+        np.testing.assert_allclose(rows, expected.masks / 255, atol=0.01)
+        covered += int(masks.sum())
+    assert covered > 100
+    other = deepcopy(masked)
+    with torch.no_grad():
+        other.model.roi_head.mask_head.conv_logits.bias[0] += 0.5
+    wanted = [prediction(other, picture, 0.05) for picture in pictures]
+    agreement = compare(loaded, pictures, wanted, 0.05)
+    assert agreement.box_px < 0.05
+    assert not agreement.good
+    with pytest.raises(ModelError, match=r"probabilities of masks by up to 0\.\d+ \(allowed: 0\.02\)"):
+        agreement.check(kind)
