@@ -145,8 +145,7 @@ def push_picks(
 
 def _shown_boxes(config: Config, scored: ScoredImages, index: int, file: ImageFile) -> Boxes:
     """Return the model's boxes of the image at `index` that people see, with outlines if they draw these."""
-    outlined = getattr(scored, "outlined_boxes", None) if config.outlined else None
-    boxes: Boxes = outlined(index, file.width, file.height) if outlined else scored.boxes(index)
+    boxes = scored.outlined_boxes(index, file.width, file.height) if config.outlined else scored.boxes(index)
     return boxes.above(config.label_studio.min_score)  # many boxes of low score cost more time than they save
 
 
