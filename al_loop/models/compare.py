@@ -87,11 +87,12 @@ def compare_models(
     truth = repository.validation(workspace, name)
     difference = evaluation.compare_models(workspace, *pair, name, reporter)
     predicted, right, curves = {}, {}, {}
-    config = workspace.config
+    classes, key = workspace.config.classes, workspace.config.key_metric
+    metric = key if difference.of(key) else "box_ap"  # the same for both
     for model in pair:
         boxes = evaluation.predictions(workspace, model, name, reporter)
         predicted[model.id] = above = {image: all_boxes.above(SCORE) for image, all_boxes in boxes.items()}
-        curves[model.id] = class_curves(truth, boxes, config.classes, config.key_metric)
+        curves[model.id] = class_curves(truth, boxes, classes, metric)
         right[model.id] = {i.image.id for i in truth if all_right(i, above.get(i.image.id, Boxes()))}
     a, b = (model.id for model in pair)
     right_alone = {
@@ -99,4 +100,4 @@ def compare_models(
         for model, other in ((a, b), (b, a))
     }
     names = repository.source_names(workspace, [item.image.id for item in truth])
-    return ModelComparison(*pair, name, difference, config.key_metric, right_alone, predicted, names, curves)
+    return ModelComparison(*pair, name, difference, key, right_alone, predicted, names, curves)

@@ -35,6 +35,7 @@ from al_loop.models.compare import compare_models
 from al_loop.models.lineage import describe as describe_model
 from al_loop.models.lineage import tree
 from al_loop.models.promotion import evaluate_candidate
+from al_loop.report.model_comparison import write_versus
 from al_loop.report.write import report_json, write_report
 from al_loop.state import model_registry
 from al_loop.state.file_hashes import note_file, shards_in
@@ -249,6 +250,36 @@ def test_a_setting_names_the_metric(
     assert not by_masks.promote
     assert by_masks.reason.startswith("mask AP ")
     assert next(iter(compare_models(boxes, "cycle-1", "m0", "validation", tell).rows)) == "box AP"
+
+
+@pytest.mark.integration
+def test_a_model_without_masks_is_compared_by_its_boxes(
+    outlined: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = small_loop(outlined, tmp_path, monkeypatch, judged=True, validation=False)
+    seen = SeeingModel(outlined, {"m0": 4.0})
+    score = seen._prediction
+
+    def of_boxes(model: str, name: str) -> Prediction:
+        found = score(model, name)
+        return replace(found, masks=None) if model == "m0" else found
+
+    monkeypatch.setattr(seen, "_prediction", of_boxes)
+    monkeypatch.setattr(scoring, "score", seen)
+    finished = loop.run(cycles=1)
+    record = read_json(finished.cycle_dir(1) / "manifest.json")
+    assert record["reason"].startswith("box AP ")
+    assert record["outcome"] == "promoted"
+    assert "masks" not in record["metrics"]["before"]
+    assert changed(finished) == []
+    found = compare_models(finished, "cycle-1", "m0", "validation", Silent())
+    assert [curves.masks for curves in found.curves.values()] == [False, False]
+    assert next(iter(found.rows)) == "AP"
+    page = Page(write_versus(finished, found))
+    assert [figure.text for figure in page.root.all("figcaption")][:2] == [
+        "bolt, 4 objects",
+        "nut, 4 objects",
+    ]
 
 
 @pytest.mark.integration

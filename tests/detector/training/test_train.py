@@ -26,7 +26,6 @@ from al_loop.detector.training.train import train
 from al_loop.evaluation.evaluate import evaluate
 from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.images import LabelledImage
-from al_loop.structures.metrics import Metrics
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def few(sets: Any) -> Any:
 def validate_as(monkeypatch: pytest.MonkeyPatch, *aps: float) -> None:
     """Let the validations of a training have these APs."""
     left = iter(aps)
-    monkeypatch.setattr(metric, "evaluate", lambda *_: Metrics(next(left), 0, 0, {}, 0, 0))
+    monkeypatch.setattr(metric, "key_value", lambda *_: next(left))
 
 
 def checkpoint(folder: Path, step: int) -> Any:
@@ -103,7 +102,7 @@ def test_killed_in_its_last_validation(
 
     job = training_job(config, few, tmp_path / "work", steps=1)
     with monkeypatch.context() as patch:
-        patch.setattr(metric, "evaluate", kill)
+        patch.setattr(metric, "key_value", kill)
         with pytest.raises(KeyboardInterrupt):
             train(job)
     steps: list[int] = []
