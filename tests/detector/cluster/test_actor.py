@@ -11,6 +11,7 @@ import fsspec
 import numpy as np
 import pytest
 import torch
+from support.lively_model import lively_masks
 
 from al_loop.core.errors import ClusterError, ModelError
 from al_loop.core.files import file_sha256
@@ -145,3 +146,17 @@ def test_weights_that_were_changed_are_not_sent_and_not_used(model: Model) -> No
     model.weights.write_bytes(payload.weights + b" ")
     with pytest.raises(ModelError, match="has SHA-256"):
         payload_of(model, 0)
+
+
+def test_a_node_predicts_masks_where_they_are_wanted(config: Any, sets: Any, tmp_path: Path) -> None:
+    detector = lively_masks(config)
+    torch.save(detector.model.state_dict(), tmp_path / "weights.pth")
+    write_config(tmp_path, detector.config)
+    model = Model("m", None, "import", None, file_sha256(tmp_path / "weights.pth"), "now", folder=tmp_path)
+    images = [item.image for item in sets[1]][:2]
+    sizes = {image.id: file_size(image) for image in images}
+    result = actor_with(model).score([tuple(images)], sizes, {}, replace(SETTINGS, masks=True), last=False)
+    assert isinstance(result, ShardResult)
+    assert all(one.masks is not None and len(one.masks) == len(one.boxes) > 3 for one in result.predictions)
+    ShardStore(tmp_path / "scores").append(result.predictions)
+    assert ShardStore(tmp_path / "scores").load().masks is not None

@@ -16,11 +16,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from support.factories import CLASSES, draw, write_checkpoint
+from support.lively_model import lively_masks
 
 from al_loop.core.errors import ModelError
 from al_loop.core.files import file_sha256, read_json
 from al_loop.detector.checkpoint import load_into, read_weights
-from al_loop.detector.config.mask_head import add_mask_head
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.export import export
 from al_loop.detector.export.agreement import Agreement, MaskAgreement, compare
@@ -334,24 +334,13 @@ def test_differences_of_masks_by_hand(make_boxes: Callable[..., Boxes]) -> None:
     assert against(half, wrong) == MaskAgreement(0.0, 3)
 
 
-@pytest.fixture
-def masked(lively: Detector) -> Detector:
-    """`lively` with a mask head whose masks differ from place to place."""
-    config = deepcopy(lively.config)
-    add_mask_head(config.model)
-    config.model.roi_head.mask_head.class_agnostic = False
-    model = build_model(config, 3)
-    model.load_state_dict(lively.model.state_dict(), strict=False)
-    with torch.no_grad():
-        model.roi_head.mask_head.conv_logits.weight.mul_(20)
-    return Detector(model, config, torch.device("cpu"))
-
-
 @BOTH
 def test_masks_are_outputs_of_a_file(
-    masked: Detector, pictures: list[Picture], tmp_path: Path, kind: str
+    config: Any, lively: Detector, pictures: list[Picture], tmp_path: Path, kind: str
 ) -> None:
     """Also of a picture without boxes. The file's masks are those of `predict`, in pixels of the input."""
+    masked = lively_masks(config, **{"roi_head.mask_head.class_agnostic": False})
+    masked.model.load_state_dict(lively.model.state_dict(), strict=False)
     done = run(masked, pictures, tmp_path, kind)
     assert done.agreement.boxes > 20
     assert done.agreement.masks is not None
