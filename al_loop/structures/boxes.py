@@ -24,7 +24,7 @@ class Boxes:
     labels: (n,) int64, index into the workspace's classes.
     scores: (n,) float64 in [0, 1] for a model's boxes, None for a person's.
     outlines: per box, the outline of the object, drawn or predicted, or None. The box of an outline drawn in
-        Label Studio is its hull. None if no box has an outline.
+        Label Studio is its hull. None if no label has an outline, or if the model predicts no masks.
     """
 
     xyxy: FloatArray = field(default_factory=lambda: np.zeros((0, 4)))

@@ -27,11 +27,10 @@ def rounded(probabilities: NDArray[Any]) -> NDArray[np.uint8]:
 def with_masks(boxes: Boxes, masks: Iterable[NDArray[np.uint8]], width: int, height: int) -> Boxes:
     """Return boxes with their predicted masks as outlines, in an image of width x height px.
 
-    masks: of each box, see `outline_in`. A box whose mask covers no pixel has no outline.
+    masks: of each box, see `outline_in`. The outline of a box whose mask covers no pixel is None.
     """
     pairs = zip(masks, boxes.xyxy, strict=True)
-    outlines = tuple(outline_in(mask, box, width, height) for mask, box in pairs)
-    return replace(boxes, outlines=outlines if any(outlines) else None)
+    return replace(boxes, outlines=tuple(outline_in(mask, box, width, height) for mask, box in pairs))
 
 
 def outline_in(mask: NDArray[np.uint8], box: FloatArray, width: int, height: int) -> Outline | None:

@@ -58,7 +58,8 @@ class ScoredImages:
     def outlined_boxes(self, index: int, width: int, height: int) -> Boxes:
         """Return the boxes of the image at `index`, best first, with their masks as outlines.
 
-        width, height: of the image, px. A box whose mask covers no pixel has no outline.
+        width, height: of the image, px.
+        The outline of a box whose mask covers no pixel is None. `outlines` is None for a model without masks.
         """
         boxes, rows = self.boxes(index), slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         if self.masks is None:

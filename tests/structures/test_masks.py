@@ -106,7 +106,7 @@ def test_stored_masks_become_outlines(tmp_path: Path, make_boxes: Callable[..., 
     assert isinstance(first, dict)
     assert (coco.decode(first) == expected).all()
     assert second is None
-    assert store.load().outlined_boxes(0, 40, 36).outlines is None
+    assert store.load().outlined_boxes(0, 40, 36).outlines == ()
     above = outlined.above(0.5)
     assert above.outlines == (first,)
     assert outlined.take(np.array([False, True])).outlines is None

@@ -24,9 +24,9 @@ from al_loop.detector.training.job import read_job, write_job
 from al_loop.detector.training.launcher import train_in_processes
 from al_loop.detector.training.mask_loss import learn_masks, mask_loss, mask_targets
 from al_loop.detector.training.train import train
-from al_loop.evaluation.measure import measure
+from al_loop.evaluation.measure import key_value, measure
 from al_loop.state.prediction_store import ShardStore
-from al_loop.structures.masks import SIDE
+from al_loop.structures.masks import SIDE, with_masks
 
 CLASSES = ("disc", "triangle")
 
@@ -169,6 +169,17 @@ def test_a_small_mask_rcnn_learns_masks(masked_config: Any, outlined: Any, tmp_p
     assert metrics.masks.ap == pytest.approx(result.best_ap, abs=2e-3)
     sure = {name: boxes.above(0.3) for name, boxes in predicted.items()}
     assert np.mean(mask_ious(outlined[1], sure)) > 0.5
+
+
+def test_masks_without_a_pixel_count_as_masks(outlined: Any) -> None:
+    """As at the beginning of a training: its AP is then 0, and not that of the boxes."""
+    truth = outlined[1]
+    found = {}
+    for item in truth:
+        boxes = replace(item.boxes, scores=np.ones(2), outlines=None)
+        found[item.image.id] = with_masks(boxes, np.zeros((2, SIDE**2), np.uint8), 96, 64)
+    assert key_value(truth, found, CLASSES, "box_ap") == 1
+    assert key_value(truth, found, CLASSES, "mask_ap") == 0
 
 
 def hard_job(config: Any, outlined: Any, folder: Path, steps: int) -> Any:
